@@ -1,1 +1,32 @@
-//! Policies.
+//! Retry, circuit breaker, rate limiter, cache, worker pool and their kin, which know how much time is left.
+//!
+//! Every policy here takes a [`ripcord::Context`] where it may block, obeys that context's deadline, cancellation
+//! and clock, and works alone or as a layer of a stack. They agree on a few things, so that they compose:
+//!
+//! * one outcome type, [`Outcome`]: the caller's own cancellation and a local rejection are neutral everywhere;
+//! * one error shape, [`Error`] with [`Rejected`] inside, which says how long to wait and whether time ran out;
+//! * one stats shape, see [`stats`]; one builder error, [`ConfigError`]; one seedable random source, [`Random`];
+//! * a deadline is a budget: what cannot finish in time is not begun, and fails at once;
+//! * every permit is a drop guard: dropping a future gives back what it held.
+//!
+//! No function of this crate panics for an argument; what is out of bounds is a [`ConfigError`] when it is built.
+//! Hooks and classifiers run outside of all locks, and one that panics harms only the call that ran it.
+
+#![forbid(unsafe_code)]
+
+mod block_on;
+mod config;
+mod counters;
+mod error;
+mod outcome;
+mod random;
+pub mod stats;
+
+pub use config::ConfigError;
+pub use error::{Error, Panicked, Rejected};
+pub use outcome::Outcome;
+pub use random::Random;
+
+// Rate limiter, circuit breaker, retry.
+
+// Cache, worker pool, bulkhead, hedge, fallback, stack.

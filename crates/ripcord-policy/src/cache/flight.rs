@@ -1,0 +1,260 @@
+//! Loads under way: one a key, shared by everybody who waits for it.
+//!
+//! Invariants:
+//!
+//! 1. A key has at most one *current* flight, the one in the table. Detaching a flight (a remove, an insert, a clear)
+//!    takes it out: its waiters still get its result, the store does not.
+//! 2. A flight has as many waiters as there are [`Seat`]s. When the last seat is dropped the flight has ended, for
+//!    good: nobody boards it any more and its context is cancelled.
+//! 3. An outcome is set once, before anybody is told to look.
+//! 4. Lock order: a shard of the table, then a flight's waiters or the store. Wakers, contexts' ends and users' drops
+//!    run under neither.
+
+use std::borrow::Borrow;
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use ripcord::{CancelHandle, Canceler, Context};
+use tokio::sync::Notify;
+
+use crate::SharedError;
+
+const SHARDS: usize = 16;
+
+pub(super) struct Flights<K, V> {
+    shards: [Mutex<Shard<K, V>>; SHARDS],
+    hasher: RandomState,
+}
+
+type Shard<K, V> = HashMap<K, Arc<Flight<V>>>;
+
+/// One load, from the moment somebody needs it until it lands or is called off.
+pub(super) struct Flight<V> {
+    ctx: Context,
+    cancel: CancelHandle,
+    // Dropping a flight that never took off ends its context.
+    _canceler: Canceler,
+    waiters: Mutex<Waiters>,
+    outcome: OnceLock<Outcome<V>>,
+    landed: Notify,
+}
+
+#[derive(Debug)]
+struct Waiters {
+    count: usize,
+    /// When the most patient waiter gives up; None when one never does.
+    latest: Option<Instant>,
+    ended: bool,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Outcome<V> {
+    Loaded(V),
+    Failed(SharedError),
+    /// The load's own context ended: the cache was closed, or everybody had left.
+    Ended(ripcord::Error),
+}
+
+/// A waiter's place on a flight; dropping it leaves.
+pub(super) struct Seat<V> {
+    flight: Arc<Flight<V>>,
+}
+
+/// What boarding came to.
+pub(super) enum Boarding<V> {
+    /// The flight was under way.
+    Joined(Seat<V>),
+    /// There was none: the caller has to start this one.
+    Started(Seat<V>),
+}
+
+impl<K: Hash + Eq + Clone, V> Flights<K, V> {
+    pub(super) fn new() -> Self {
+        Self { shards: std::array::from_fn(|_| Mutex::new(HashMap::new())), hasher: RandomState::new() }
+    }
+
+    /// Takes a seat on the key's flight, or on a new one made by `start`.
+    pub(super) fn board(
+        &self,
+        key: &K,
+        deadline: Option<Instant>,
+        start: impl FnOnce() -> Flight<V>,
+    ) -> Boarding<V> {
+        let mut shard = self.lock(key);
+        if let Some(seat) = shard.get(key).and_then(|flight| Seat::take(flight, deadline)) {
+            return Boarding::Joined(seat);
+        }
+        let flight = Arc::new(start());
+        let seat = Seat { flight: flight.clone() };
+        let ended = shard.insert(key.clone(), flight);
+        drop(shard);
+        drop(ended);
+        Boarding::Started(seat)
+    }
+
+    /// Whether the key has a flight that can be boarded.
+    pub(super) fn is_flying(&self, key: &K) -> bool {
+        self.lock(key).get(key).is_some_and(|flight| !flight.lock().ended)
+    }
+
+    /// Takes the flight out of the table and, if it was still current, does `store` before anybody else may detach it
+    /// or start another. `store` must not run user code beyond the key's `Hash` and `Eq`.
+    pub(super) fn land<R>(&self, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce() -> R) -> Option<R> {
+        let mut shard = self.lock(key);
+        if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            return None;
+        }
+        let removed = shard.remove_entry(key);
+        let stored = store();
+        drop(shard);
+        drop(removed);
+        Some(stored)
+    }
+
+    /// Detaches the key's flight, if there is one, and does `change` before a load can land.
+    pub(super) fn detach<Q, R>(&self, key: &Q, change: impl FnOnce() -> R) -> R
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let mut shard = self.lock(key);
+        let detached = shard.remove_entry(key);
+        let changed = change();
+        drop(shard);
+        drop(detached);
+        changed
+    }
+
+    /// Detaches every flight.
+    pub(super) fn detach_all(&self) {
+        for shard in &self.shards {
+            let detached = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(detached);
+        }
+    }
+
+    fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
+        let index = self.hasher.hash_one(key) as usize % SHARDS;
+        // A key whose Eq panics under this lock leaves the map whole: nothing was moved yet.
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Flight<V> {
+    /// A flight with one waiter, under a context of its own.
+    pub(super) fn new(ctx: &Context, deadline: Option<Instant>) -> Self {
+        let (ctx, canceler) = ctx.with_cancel();
+        Self {
+            ctx,
+            cancel: canceler.handle(),
+            _canceler: canceler,
+            waiters: Mutex::new(Waiters { count: 1, latest: deadline, ended: false }),
+            outcome: OnceLock::new(),
+            landed: Notify::new(),
+        }
+    }
+
+    pub(super) fn context(&self) -> &Context {
+        &self.ctx
+    }
+
+    /// Sets the outcome and tells the waiters. The first wins.
+    pub(super) fn finish(&self, outcome: Outcome<V>) {
+        if self.outcome.set(outcome).is_ok() {
+            self.landed.notify_waiters();
+        }
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    /// The error of the flight's context, which is ended if it was not.
+    pub(super) fn call_off(&self) -> ripcord::Error {
+        self.cancel.cancel_with("the load was dropped by its runtime");
+        self.ctx.err().unwrap_or_else(|| unreachable!("the context was just cancelled"))
+    }
+
+    /// Ends the flight when its most patient waiter's deadline passes, also when nobody polls that waiter.
+    pub(super) async fn end_at_latest_deadline(&self) {
+        loop {
+            let Some(latest) = self.lock().latest else {
+                return;
+            };
+            let left = latest.saturating_duration_since(self.ctx.clock().now());
+            if left.is_zero() {
+                // Somebody may have boarded since `latest` was read.
+                if self.lock().latest == Some(latest) {
+                    self.cancel.cancel_with("every caller's deadline has passed");
+                    return;
+                }
+            } else if self.ctx.sleep(left).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<V> Seat<V> {
+    /// None when the flight has ended. (Invariant 2.)
+    fn take(flight: &Arc<Flight<V>>, deadline: Option<Instant>) -> Option<Self> {
+        let mut waiters = flight.lock();
+        if waiters.ended || flight.ctx.is_done() {
+            return None;
+        }
+        waiters.count += 1;
+        waiters.latest = match (waiters.latest, deadline) {
+            (Some(a), Some(b)) => Some(a.max(b)),
+            _ => None,
+        };
+        drop(waiters);
+        Some(Self { flight: flight.clone() })
+    }
+
+    pub(super) fn flight(&self) -> &Arc<Flight<V>> {
+        &self.flight
+    }
+}
+
+impl<V: Clone> Seat<V> {
+    /// Waits for the outcome. Dropping this future leaves nothing behind; dropping the seat leaves the flight.
+    pub(super) async fn outcome(&self) -> Outcome<V> {
+        loop {
+            let landed = self.flight.landed.notified();
+            let mut landed = std::pin::pin!(landed);
+            // Registered before looking: a landing after the look is noticed. (Invariant 3.)
+            landed.as_mut().enable();
+            if let Some(outcome) = self.flight.outcome.get() {
+                return outcome.clone();
+            }
+            landed.await;
+        }
+    }
+}
+
+impl<V> Drop for Seat<V> {
+    fn drop(&mut self) {
+        let mut waiters = self.flight.lock();
+        waiters.count -= 1;
+        let last = waiters.count == 0;
+        waiters.ended |= last;
+        drop(waiters);
+        if last && !self.flight.is_finished() {
+            self.flight.cancel.cancel_with("every caller has left");
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Flights<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Flights").finish_non_exhaustive()
+    }
+}

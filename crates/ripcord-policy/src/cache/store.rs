@@ -1,0 +1,158 @@
+//! The map below the cache. Nothing above this file names the crate that provides it.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::marker::PhantomData;
+
+use quick_cache::sync::Cache as Map;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+
+use super::entry::Entry;
+
+/// No more shards than this, and none that holds fewer than [`SMALLEST_SHARD`] entries.
+const MOST_SHARDS: u64 = 32;
+const SMALLEST_SHARD: u64 = 32;
+
+#[derive(Debug)]
+pub(super) struct Store<K, V> {
+    map: Map<K, Entry<V>, EntryWeight, DefaultHashBuilder, KeepEvicted<K, V>>,
+}
+
+impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
+    /// A store that never holds more than `capacity`. With weights there is one shard, for an entry as heavy as the
+    /// whole capacity must fit.
+    pub(super) fn new(capacity: u64, weighted: bool) -> Self {
+        let mut shards = if weighted { 1 } else { MOST_SHARDS };
+        while shards > 1 && capacity / shards < SMALLEST_SHARD {
+            shards /= 2;
+        }
+        // Shards divide the capacity between them and round up: give them what divides evenly.
+        let capacity = capacity - capacity % shards;
+        let options = OptionsBuilder::new()
+            .shards(usize::try_from(shards).unwrap_or(1))
+            .estimated_items_capacity(usize::try_from(capacity).unwrap_or(usize::MAX))
+            .weight_capacity(capacity)
+            // All of it may hold what is read often, so that an entry of the full weight is admitted.
+            .hot_allocation(if weighted { 1.0 } else { 0.97 })
+            .build()
+            .unwrap_or_else(|_| unreachable!("both capacities are set"));
+        let map = Map::with_options(options, EntryWeight, DefaultHashBuilder::default(), KeepEvicted(PhantomData));
+        Self { map }
+    }
+
+    #[inline]
+    pub(super) fn get<Q>(&self, key: &Q) -> Option<Entry<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.map.get(key)
+    }
+
+    /// Reads without telling the eviction policy.
+    pub(super) fn peek(&self, key: &K) -> Option<Entry<V>> {
+        self.map.peek(key)
+    }
+
+    /// Puts an entry in, and returns what had to go: its predecessor, others for room, or the entry itself when it
+    /// is heavier than the whole store.
+    #[must_use = "dropping what went runs user code"]
+    pub(super) fn insert(&self, key: K, entry: Entry<V>) -> Evicted<K, V> {
+        let mut evicted = Evicted::default();
+        self.map.insert_with_lifecycle(key, entry, &mut evicted);
+        evicted
+    }
+
+    pub(super) fn remove<Q>(&self, key: &Q) -> Option<(K, Entry<V>)>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.map.remove(key)
+    }
+
+    /// Removes the entry of `key` if it is still the one called `id`.
+    pub(super) fn remove_entry(&self, key: &K, id: u64) -> Option<(K, Entry<V>)> {
+        self.map.remove_if(key, |entry| entry.id == id)
+    }
+
+    /// Walks over the entries, holding one shard's lock for one entry at a time.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, Entry<V>)> + '_ {
+        self.map.iter()
+    }
+
+    /// Takes the entries out one by one, each shard locked for one entry at a time.
+    pub(super) fn drain(&self) -> impl Iterator<Item = (K, Entry<V>)> + '_ {
+        self.map.drain()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.map.weight()
+    }
+}
+
+/// Entries that left the store during one insert. Kept in line up to two: more than that go at once only when weights
+/// differ.
+#[derive(Debug)]
+pub(super) struct Evicted<K, V> {
+    first: Option<(K, Entry<V>)>,
+    rest: Vec<(K, Entry<V>)>,
+}
+
+impl<K, V> Default for Evicted<K, V> {
+    fn default() -> Self {
+        Self { first: None, rest: Vec::new() }
+    }
+}
+
+impl<K, V> Evicted<K, V> {
+    fn push(&mut self, key: K, entry: Entry<V>) {
+        if self.first.is_none() {
+            self.first = Some((key, entry));
+        } else {
+            self.rest.push((key, entry));
+        }
+    }
+}
+
+impl<K, V> IntoIterator for Evicted<K, V> {
+    type Item = (K, Entry<V>);
+    type IntoIter = std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.first.into_iter().chain(self.rest)
+    }
+}
+
+/// The weight was worked out before the store was asked: a user's weigher never runs under its locks.
+#[derive(Debug, Clone, Copy)]
+struct EntryWeight;
+
+impl<K, V> Weighter<K, Entry<V>> for EntryWeight {
+    #[inline]
+    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+        u64::from(entry.weight)
+    }
+}
+
+/// Hands evicted entries to the caller of the insert, who drops them when no lock is held.
+#[derive(Debug)]
+struct KeepEvicted<K, V>(PhantomData<fn(K, V)>);
+
+impl<K, V> Clone for KeepEvicted<K, V> {
+    fn clone(&self) -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<K, V> Lifecycle<K, Entry<V>> for KeepEvicted<K, V> {
+    type RequestState = Evicted<K, V>;
+
+    fn on_evict(&self, evicted: &mut Evicted<K, V>, key: K, entry: Entry<V>) {
+        evicted.push(key, entry);
+    }
+}

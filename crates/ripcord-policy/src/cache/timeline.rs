@@ -1,0 +1,130 @@
+//! The cache's time: nanoseconds since it was built, read from its Context's clock.
+//!
+//! A hit must know whether its entry has expired, and reading the system's clock costs more than the rest of the hit.
+//! On Linux the kernel also publishes the reading it took at its last tick, for a third of the price. That reading is
+//! only ever early, and by a bounded amount, so it can prove that an entry is *not yet* expired, and nothing else:
+//! whatever it cannot prove is decided by the exact clock. An entry is therefore never taken for fresh after its time.
+
+use std::time::{Duration, Instant};
+
+use ripcord::{Clock, Context};
+
+/// An instant on a [`Timeline`]: nanoseconds since the cache was built.
+pub(super) type Moment = u64;
+
+/// A moment that never comes.
+pub(super) const NEVER: Moment = u64::MAX;
+
+#[derive(Debug)]
+pub(super) struct Timeline {
+    clock: Clock,
+    epoch: Instant,
+    tick: Option<tick::TickClock>,
+}
+
+impl Timeline {
+    pub(super) fn new(ctx: &Context) -> Self {
+        let clock = ctx.clock();
+        // The tick clock is read first, so that its epoch is not later than the exact one.
+        let tick = tick::TickClock::new(&clock);
+        let epoch = clock.now();
+        Self { clock, epoch, tick }
+    }
+
+    /// The exact time.
+    pub(super) fn now(&self) -> Moment {
+        nanos(self.clock.now().saturating_duration_since(self.epoch))
+    }
+
+    /// Whether `moment` has come. At the moment itself it has.
+    #[inline]
+    pub(super) fn has_come(&self, moment: Moment) -> bool {
+        if moment == NEVER {
+            return false;
+        }
+        if let Some(tick) = &self.tick {
+            if tick.latest_possible_now() < moment {
+                return false;
+            }
+        }
+        self.now() >= moment
+    }
+
+    /// How long until `moment`; zero once it has come.
+    pub(super) fn until(&self, moment: Moment) -> Duration {
+        Duration::from_nanos(moment.saturating_sub(self.now()))
+    }
+
+    /// An instant of the clock as a moment; what lies before the epoch is zero.
+    pub(super) fn moment_of(&self, instant: Instant) -> Moment {
+        nanos(instant.saturating_duration_since(self.epoch))
+    }
+}
+
+/// `start + duration`, where what would overflow never comes.
+pub(super) fn after(start: Moment, duration: Duration) -> Moment {
+    start.saturating_add(nanos(duration))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
+}
+
+#[cfg(target_os = "linux")]
+mod tick {
+    use super::{Clock, Moment, nanos};
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+    use std::time::Duration;
+
+    /// How far `CLOCK_MONOTONIC_COARSE` may lag behind `CLOCK_MONOTONIC`. A tick is at most 10 ms (`CONFIG_HZ` is 100 at
+    /// least), and a kernel whose timekeeping processor stalls has another one take over after five ticks. Twice that.
+    const LAG: Duration = Duration::from_millis(120);
+
+    /// The kernel's clock as of its last tick.
+    #[derive(Debug)]
+    pub(super) struct TickClock {
+        /// What to subtract from a reading to have the latest moment that it may be: the epoch less [`LAG`].
+        base: Duration,
+    }
+
+    impl TickClock {
+        /// None for any clock but the system's: a manual or a paused clock has nothing to do with the kernel's.
+        pub(super) fn new(clock: &Clock) -> Option<Self> {
+            if !super::is_system(clock) {
+                return None;
+            }
+            let epoch = duration(clock_gettime(ClockId::Monotonic));
+            epoch.checked_sub(LAG).map(|base| Self { base })
+        }
+
+        /// A moment that the exact time has not passed: now, or up to [`LAG`] later.
+        #[inline]
+        pub(super) fn latest_possible_now(&self) -> Moment {
+            nanos(duration(clock_gettime(ClockId::MonotonicCoarse)).saturating_sub(self.base))
+        }
+    }
+
+    #[inline]
+    fn duration(time: Timespec) -> Duration {
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod tick {
+    use super::{Clock, Moment};
+
+    /// No clock is known here that is cheaper than the exact one and bounded.
+    #[derive(Debug)]
+    pub(super) enum TickClock {}
+
+    impl TickClock {
+        pub(super) fn new(_: &Clock) -> Option<Self> {
+            None
+        }
+
+        pub(super) fn latest_possible_now(&self) -> Moment {
+            match *self {}
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The one error of every builder, and the checks behind it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+/// A setting that is out of bounds, found when a policy is built.
+///
+/// It names the field as the builder's method does, and the bound that was broken.
+///
+/// ```
+/// use ripcord_policy::ConfigError;
+///
+/// let error = ConfigError::new("burst", "at least 1", 0);
+/// assert_eq!(error.field(), "burst");
+/// assert_eq!(error.to_string(), "burst must be at least 1, got 0");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    field: &'static str,
+    bound: Cow<'static, str>,
+    given: String,
+}
+
+impl ConfigError {
+    /// An error saying that `field` must be `bound`, and is `given`.
+    pub fn new(field: &'static str, bound: impl Into<Cow<'static, str>>, given: impl fmt::Display) -> Self {
+        ConfigError { field, bound: bound.into(), given: given.to_string() }
+    }
+
+    /// The setting's name, spelled as the builder's method.
+    pub fn field(&self) -> &'static str {
+        self.field
+    }
+
+    /// What the setting must be, such as `at least 1`.
+    pub fn bound(&self) -> &str {
+        &self.bound
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} must be {}, got {}", self.field, self.bound, self.given)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A count that must be at least one.
+pub(crate) fn at_least_one<T: Copy + Into<u128>>(field: &'static str, value: T) -> Result<T, ConfigError> {
+    match value.into() {
+        0 => Err(ConfigError::new(field, "at least 1", 0)),
+        _ => Ok(value),
+    }
+}
+
+/// [`at_least_one`] for `usize`, which has no `Into<u128>`.
+pub(crate) fn at_least_one_usize(field: &'static str, value: usize) -> Result<usize, ConfigError> {
+    at_least_one(field, value as u64).map(|_| value)
+}
+
+/// A duration that must be longer than zero.
+pub(crate) fn above_zero(field: &'static str, value: Duration) -> Result<Duration, ConfigError> {
+    match value.is_zero() {
+        true => Err(ConfigError::new(field, "longer than zero", "0ns")),
+        false => Ok(value),
+    }
+}
+
+/// A number within `low..=high`; NaN is never within.
+pub(crate) fn within(field: &'static str, value: f64, low: f64, high: f64) -> Result<f64, ConfigError> {
+    match (low..=high).contains(&value) {
+        true => Ok(value),
+        false => Err(ConfigError::new(field, format!("between {low} and {high}"), value)),
+    }
+}

@@ -1,0 +1,68 @@
+//! The one random source: seedable, shared between threads without a lock.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// A seedable source of randomness for jitter and sampling. Not for secrets.
+///
+/// Two sources of one seed give the same sequence, which makes a test of a jittered policy repeatable. It is a counter
+/// stepped by an odd constant whose value is then mixed (SplitMix64), so threads share it with one atomic addition.
+///
+/// ```
+/// use ripcord_policy::Random;
+///
+/// let (a, b) = (Random::seeded(7), Random::seeded(7));
+/// assert_eq!(a.next_u64(), b.next_u64());
+/// assert!((0.0..1.0).contains(&a.fraction()));
+/// ```
+#[derive(Debug)]
+pub struct Random {
+    counter: AtomicU64,
+}
+
+impl Random {
+    /// A source that starts anywhere, differently in each process.
+    pub fn new() -> Self {
+        Random::seeded(RandomState::new().build_hasher().finish())
+    }
+
+    /// A source whose sequence `seed` decides.
+    pub fn seeded(seed: u64) -> Self {
+        Random { counter: AtomicU64::new(seed) }
+    }
+
+    /// The next number, all 64 bits of it.
+    pub fn next_u64(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let mut mixed = self.counter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 to just below 1.
+    pub fn fraction(&self) -> f64 {
+        (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// True with the probability `p`.
+    pub fn chance(&self, p: f64) -> bool {
+        self.fraction() < p
+    }
+
+    /// A duration within `low..=high`; `low` when they are the wrong way round.
+    pub fn duration_between(&self, low: Duration, high: Duration) -> Duration {
+        let nanos = u64::try_from(high.saturating_sub(low).as_nanos()).unwrap_or(u64::MAX);
+        // The high half of the product is uniform on 0..=nanos, without a division.
+        let offset = (u128::from(self.next_u64()) * (u128::from(nanos) + 1)) >> 64;
+        low.saturating_add(Duration::from_nanos(offset as u64))
+    }
+}
+
+impl Default for Random {
+    fn default() -> Self {
+        Random::new()
+    }
+}

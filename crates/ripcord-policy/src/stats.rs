@@ -1,0 +1,17 @@
+//! One shape of numbers for every policy.
+//!
+//! Each policy has `stats()`, which returns a plain struct of public counters that only grow, and a few gauges. A
+//! counter that several policies have bears one name:
+//!
+//! | counter | counts |
+//! |---|---|
+//! | `started` | calls that were admitted and begun |
+//! | `succeeded` | of those, the ones that ended well |
+//! | `failed` | of those, the ones for which the callee is to blame |
+//! | `canceled` | of those, the ones the caller gave up, by its context or by dropping the future, and other neutral ends |
+//! | `rejected` | calls refused here and never begun |
+//!
+//! So `started = succeeded + failed + canceled` whenever nothing is under way. Taken while calls are under way, the
+//! numbers are each right but not of one instant.
+
+pub(crate) use crate::counters::Counters;
