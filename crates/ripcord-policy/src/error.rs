@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Outcome;
+use crate::retry::RetryError;
 
 /// Why a call was refused on this side, without reaching what it was meant for.
 ///
@@ -165,6 +166,8 @@ pub enum Error<E> {
     AttemptTimeout(Duration),
     /// A closure run on the caller's behalf panicked.
     Panicked(Panicked),
+    /// A retry gave up: after how many attempts, on which error, and why.
+    Retry(Box<RetryError<Error<E>>>),
 }
 
 impl<E> Error<E> {
@@ -175,13 +178,18 @@ impl<E> Error<E> {
         match self {
             Error::Context(error) => error.is_deadline_exceeded(),
             Error::Rejected(rejected) => rejected.is_deadline_exceeded(),
+            Error::Retry(gave_up) => gave_up.is_deadline_exceeded(),
             _ => false,
         }
     }
 
     /// Whether the caller's context was canceled.
     pub fn is_canceled(&self) -> bool {
-        matches!(self, Error::Context(error) if error.is_canceled())
+        match self {
+            Error::Context(error) => error.is_canceled(),
+            Error::Retry(gave_up) => gave_up.is_canceled(),
+            _ => false,
+        }
     }
 
     /// Whether it was refused locally and never sent.
@@ -198,6 +206,7 @@ impl<E> Error<E> {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::Rejected(rejected) => rejected.retry_after(),
+            Error::Retry(gave_up) => gave_up.retry_after(),
             _ => None,
         }
     }
@@ -209,13 +218,15 @@ impl<E> Error<E> {
         match self {
             Error::Context(_) | Error::Rejected(_) => Outcome::Neutral,
             Error::Inner(_) | Error::AttemptTimeout(_) | Error::Panicked(_) => Outcome::Failure,
+            Error::Retry(gave_up) => gave_up.outcome(),
         }
     }
 
-    /// The call's own error, if that is what this is.
+    /// The call's own error, if that is what this is or what the last attempt of a retry ended in.
     pub fn inner(&self) -> Option<&E> {
         match self {
             Error::Inner(error) => Some(error),
+            Error::Retry(gave_up) => gave_up.last().and_then(Error::inner),
             _ => None,
         }
     }
@@ -224,18 +235,30 @@ impl<E> Error<E> {
     pub fn into_inner(self) -> Option<E> {
         match self {
             Error::Inner(error) => Some(error),
+            Error::Retry(gave_up) => gave_up.into_last().and_then(Error::into_inner),
             _ => None,
         }
     }
 
     /// The same error with the call's own error changed by `change`.
     pub fn map_inner<F>(self, change: impl FnOnce(E) -> F) -> Error<F> {
+        self.map_inner_with(&mut Some(change))
+    }
+
+    /// A retry's error holds an `Error` in its turn: one concrete closure type for all levels keeps this finite.
+    fn map_inner_with<F, C: FnOnce(E) -> F>(self, change: &mut Option<C>) -> Error<F> {
         match self {
-            Error::Inner(error) => Error::Inner(change(error)),
+            Error::Inner(error) => {
+                let change = change.take().expect("an error holds at most one inner error");
+                Error::Inner(change(error))
+            }
             Error::Context(error) => Error::Context(error),
             Error::Rejected(rejected) => Error::Rejected(rejected),
             Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
             Error::Panicked(panicked) => Error::Panicked(panicked),
+            Error::Retry(gave_up) => {
+                Error::Retry(Box::new(gave_up.map_last(|last| last.map_inner_with(change))))
+            }
         }
     }
 }
@@ -249,6 +272,7 @@ impl<E> Error<Error<E>> {
             Error::Rejected(rejected) => Error::Rejected(rejected),
             Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
             Error::Panicked(panicked) => Error::Panicked(panicked),
+            Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(Error::flatten))),
         }
     }
 }
@@ -261,6 +285,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Error::Rejected(rejected) => rejected.fmt(f),
             Error::AttemptTimeout(after) => write!(f, "attempt timed out after {after:?}"),
             Error::Panicked(panicked) => panicked.fmt(f),
+            Error::Retry(gave_up) => gave_up.fmt(f),
         }
     }
 }
@@ -274,6 +299,8 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
             Error::Rejected(rejected) => Some(rejected),
             Error::Panicked(panicked) => Some(panicked),
             Error::AttemptTimeout(_) => None,
+            // Shown as itself too.
+            Error::Retry(gave_up) => gave_up.source(),
         }
     }
 }
@@ -287,6 +314,12 @@ impl<E> From<ripcord::Error> for Error<E> {
 impl<E> From<Rejected> for Error<E> {
     fn from(rejected: Rejected) -> Self {
         Error::Rejected(rejected)
+    }
+}
+
+impl<E> From<RetryError<Error<E>>> for Error<E> {
+    fn from(gave_up: RetryError<Error<E>>) -> Self {
+        Error::Retry(Box::new(gave_up))
     }
 }
 

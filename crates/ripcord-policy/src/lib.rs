@@ -28,5 +28,8 @@ pub use outcome::Outcome;
 pub use random::Random;
 
 // Rate limiter, circuit breaker, retry.
+pub mod retry;
+
+pub use retry::{RetryError, Stop};
 
 // Cache, worker pool, bulkhead, hedge, fallback, stack.

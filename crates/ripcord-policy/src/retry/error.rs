@@ -1,0 +1,150 @@
+//! What a retry that gave up says.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{ConfigError, Error, Outcome};
+
+/// Why a retry stopped without a result. More reasons may be added.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Stop {
+    /// Every attempt allowed was made.
+    Exhausted,
+    /// `retry_if` said that trying again is of no use.
+    NotRetryable,
+    /// The next wait would have ended at or past the deadline, so it was not begun.
+    Deadline {
+        /// The wait that was due.
+        needed: Duration,
+        /// What was left.
+        remaining: Duration,
+    },
+    /// The caller's context ended: before the first attempt, in one, or while waiting for the next.
+    Context(ripcord::Error),
+    /// The retry budget has no tokens left.
+    Budget,
+    /// It runs inside an attempt of another retry, which does the retrying: one attempt was all it had.
+    Nested,
+    /// The retry was built from settings out of bounds; nothing was attempted.
+    Config(ConfigError),
+}
+
+/// A retry that gave up: the last real error, the attempts made, and why it stopped.
+///
+/// `Display` is one line with the last error in it, as in Go's `%w`; [`source`](std::error::Error::source) is that
+/// error.
+#[derive(Clone, Debug)]
+pub struct RetryError<E> {
+    last: Option<E>,
+    attempts: u32,
+    stop: Stop,
+}
+
+impl<E> RetryError<E> {
+    pub(crate) fn new(last: Option<E>, attempts: u32, stop: Stop) -> Self {
+        RetryError { last, attempts, stop }
+    }
+
+    /// The error of the last attempt; `None` when there was no attempt.
+    pub fn last(&self) -> Option<&E> {
+        self.last.as_ref()
+    }
+
+    /// [`RetryError::last`], by value.
+    pub fn into_last(self) -> Option<E> {
+        self.last
+    }
+
+    /// Attempts begun, the first one included.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Why there was no further attempt.
+    pub fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    /// Whether the caller's time ran out, or would have before the next attempt.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        match &self.stop {
+            Stop::Context(error) => error.is_deadline_exceeded(),
+            Stop::Deadline { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the caller's context was canceled.
+    pub fn is_canceled(&self) -> bool {
+        matches!(&self.stop, Stop::Context(error) if error.is_canceled())
+    }
+
+    /// The same story with the last error changed by `change`.
+    pub fn map_last<F>(self, change: impl FnOnce(E) -> F) -> RetryError<F> {
+        RetryError { last: self.last.map(change), attempts: self.attempts, stop: self.stop }
+    }
+}
+
+impl<E> RetryError<Error<E>> {
+    /// What giving up says about the callee: nothing when the caller ended it, otherwise what the last error says.
+    pub fn outcome(&self) -> Outcome {
+        match (&self.stop, &self.last) {
+            (Stop::Context(_), _) | (_, None) => Outcome::Neutral,
+            (_, Some(last)) => last.outcome(),
+        }
+    }
+
+    /// The wait after which another try is of use, when the last error knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.last.as_ref().and_then(Error::retry_after)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for RetryError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stop {
+            Stop::Exhausted => match self.attempts {
+                1 => f.write_str("the only attempt failed")?,
+                attempts => write!(f, "all {attempts} attempts failed")?,
+            },
+            Stop::NotRetryable => write!(f, "not retryable, gave up after {}", Attempts(self.attempts))?,
+            Stop::Deadline { needed, remaining } => write!(
+                f,
+                "context deadline exceeded before the next attempt: due in {needed:?}, {remaining:?} left, gave up after {}",
+                Attempts(self.attempts)
+            )?,
+            Stop::Context(error) => write!(f, "{error} after {}", Attempts(self.attempts))?,
+            Stop::Budget => write!(f, "retry budget is spent, gave up after {}", Attempts(self.attempts))?,
+            Stop::Nested => f.write_str("the attempt failed, an outer retry decides on another")?,
+            Stop::Config(error) => write!(f, "retry is misconfigured: {error}")?,
+        }
+        match &self.last {
+            Some(last) => write!(f, ", last error: {last}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for RetryError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match (&self.last, &self.stop) {
+            (Some(last), _) => Some(last),
+            (None, Stop::Context(error)) => Some(error),
+            (None, Stop::Config(error)) => Some(error),
+            (None, _) => None,
+        }
+    }
+}
+
+/// `1 attempt`, `2 attempts`.
+struct Attempts(u32);
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            1 => f.write_str("1 attempt"),
+            count => write!(f, "{count} attempts"),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Retry.
+
+mod error;
+
+pub use error::{RetryError, Stop};
