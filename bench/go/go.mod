@@ -1,0 +1,3 @@
+module ripcord-bench
+
+go 1.27

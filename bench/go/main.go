@@ -1,0 +1,240 @@
+// Go's side of the rows that are measured against it. Each argument names a measurement; for each, its figures are
+// printed as "name value" lines: times in nanoseconds, sizes in bytes. What a row does is said beside our side of it,
+// in ../src/rows.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"reflect"
+	"runtime"
+	"sort"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A sample lasts this long, so that the garbage collector takes its usual share of it.
+const sampleTime = 50 * time.Millisecond
+
+// Set by -test: everything once and tiny.
+var test bool
+
+func main() {
+	measurements := map[string]func(name string){
+		"C12.without": func(name string) { printFigure(name, bytesPerChild(withCancel)) },
+		"C12.with":    func(name string) { printFigure(name, bytesPerChild(withTimeout)) },
+		"C15":         func(name string) { printFigure(name, perCall(timeoutAndCancel)) },
+		"C16.1":       func(name string) { printFigure(name, perCall(findValue(1))) },
+		"C16.10":      func(name string) { printFigure(name, perCall(findValue(10))) },
+		"C16.100":     func(name string) { printFigure(name, perCall(findValue(100))) },
+		"C16.absent":  func(name string) { printFigure(name, perCall(findValue(0))) },
+		"C18":         func(name string) { printFigure(name, lastOneLate()) },
+		"C19":         lateness,
+		"C20.1":       func(name string) { printFigure(name, perCall(errOnDone)) },
+		"C20.2":       func(name string) { printFigure(name, perCall(errOnDoneTwice)) },
+	}
+	for _, argument := range os.Args[1:] {
+		if argument == "-test" {
+			test = true
+			continue
+		}
+		measure, known := measurements[argument]
+		if !known {
+			fmt.Fprintf(os.Stderr, "unknown measurement %s\n", argument)
+			os.Exit(2)
+		}
+		measure(argument)
+	}
+}
+
+func printFigure(name string, value float64) {
+	fmt.Printf("%s %g\n", name, value)
+}
+
+// size is full, or tiny when the measurements are only tried out.
+func size[T any](full, tiny T) T {
+	if test {
+		return tiny
+	}
+	return full
+}
+
+// perCall finds how many calls make a good sample, which also warms them up, and gives the cost of one. sample makes
+// as many calls as it is told to and says how long they took.
+func perCall(sample func(iterations int) time.Duration) float64 {
+	iterations := 64
+	for !test {
+		taken := sample(iterations)
+		if taken*2 >= sampleTime {
+			iterations = int(float64(iterations) * float64(sampleTime) / float64(taken))
+			break
+		}
+		iterations *= 2
+	}
+	// The garbage of the search is not the sample's.
+	runtime.GC()
+	return float64(sample(iterations)) / float64(iterations)
+}
+
+func withCancel(parent context.Context) (context.Context, context.CancelFunc) {
+	return context.WithCancel(parent)
+}
+
+func withTimeout(parent context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(parent, time.Hour)
+}
+
+// C12. The slices that keep the children are made beforehand and not counted.
+func bytesPerChild(derive func(context.Context) (context.Context, context.CancelFunc)) float64 {
+	count := size(100_000, 1000)
+	parent, cancelParent := context.WithCancel(context.Background())
+	children := make([]context.Context, count)
+	cancels := make([]context.CancelFunc, count)
+	before := liveBytes()
+	for i := range children {
+		children[i], cancels[i] = derive(parent)
+	}
+	after := liveBytes()
+	runtime.KeepAlive(children)
+	runtime.KeepAlive(cancels)
+	cancelParent()
+	return float64(after-before) / float64(count)
+}
+
+func liveBytes() uint64 {
+	runtime.GC()
+	var stats runtime.MemStats
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// C15.
+func timeoutAndCancel(iterations int) time.Duration {
+	parent, cancelParent := context.WithCancel(context.Background())
+	defer cancelParent()
+	start := time.Now()
+	for range iterations {
+		_, cancel := context.WithTimeout(parent, time.Hour)
+		cancel()
+	}
+	return time.Since(start)
+}
+
+// key gives a key of a type of its own for every number: an empty array of that length.
+func key(number int) any {
+	return reflect.Zero(reflect.ArrayOf(number, reflect.TypeFor[struct{}]())).Interface()
+}
+
+// C16. The value at depth 1 is the one the last context carries itself.
+func findValue(depth int) func(iterations int) time.Duration {
+	ctx := context.Background()
+	for number := 100; number >= 1; number-- {
+		ctx = context.WithValue(ctx, key(number), number)
+	}
+	wanted := key(depth)
+	return func(iterations int) time.Duration {
+		start := time.Now()
+		var found any
+		for range iterations {
+			found = ctx.Value(wanted)
+		}
+		taken := time.Since(start)
+		if present := found != nil; present != (depth > 0) {
+			panic("the lookup is wrong")
+		}
+		return taken
+	}
+}
+
+// C18.
+func lastOneLate() float64 {
+	count := size(1_000_000, 1000)
+	ahead := size(2*time.Second, 50*time.Millisecond)
+	parent, cancelParent := context.WithCancel(context.Background())
+	defer cancelParent()
+	children := make([]context.Context, count)
+	cancels := make([]context.CancelFunc, count)
+	deadline := time.Now().Add(ahead)
+	for i := range children {
+		children[i], cancels[i] = context.WithDeadline(parent, deadline)
+	}
+	for _, child := range children {
+		<-child.Done()
+	}
+	late := time.Since(deadline)
+	runtime.KeepAlive(cancels)
+	return float64(late)
+}
+
+// C19.
+func lateness(name string) {
+	timeouts := size(200, 3)
+	parent, cancelParent := context.WithCancel(context.Background())
+	defer cancelParent()
+	late := make([]float64, 0, timeouts)
+	var state uint32
+	for range timeouts {
+		// The pauses of ../src/rows/timeout.rs.
+		state = state*1_664_525 + 1_013_904_223
+		until := time.Now().Add(time.Duration(state >> 12 % 1_000_000))
+		for time.Now().Before(until) {
+		}
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(parent, time.Millisecond)
+		<-ctx.Done()
+		late = append(late, float64(time.Since(start)-time.Millisecond))
+		cancel()
+	}
+	sort.Float64s(late)
+	printFigure(name+".p50", late[len(late)*50/100])
+	printFigure(name+".p99", late[len(late)*99/100])
+}
+
+func canceled() context.Context {
+	parent, cancelParent := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(parent)
+	cancel()
+	cancelParent()
+	return ctx
+}
+
+// C20, one thread.
+func errOnDone(iterations int) time.Duration {
+	ctx := canceled()
+	start := time.Now()
+	for range iterations {
+		if ctx.Err() == nil {
+			panic("it is done")
+		}
+	}
+	return time.Since(start)
+}
+
+// C20, two threads: the mean of what each took for its own calls.
+func errOnDoneTwice(iterations int) time.Duration {
+	const threads = 2
+	ctx := canceled()
+	var arrived atomic.Int32
+	var taken [threads]time.Duration
+	var done sync.WaitGroup
+	for thread := range threads {
+		done.Go(func() {
+			runtime.LockOSThread()
+			arrived.Add(1)
+			for arrived.Load() < threads {
+				runtime.Gosched()
+			}
+			start := time.Now()
+			for range iterations {
+				if ctx.Err() == nil {
+					panic("it is done")
+				}
+			}
+			taken[thread] = time.Since(start)
+		})
+	}
+	done.Wait()
+	return (taken[0] + taken[1]) / threads
+}

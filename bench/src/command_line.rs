@@ -1,0 +1,70 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use crate::rows::{self, Row};
+
+pub(crate) const HELP: &str = "\
+ripcord beside its rivals, row by row
+
+usage: ripcord-bench [--rows C1,C4] [--json FILE] [--gate] [--test]
+
+  --rows C1,C4   measure these rows only
+  --json FILE    also write the figures, with every sample, to FILE
+  --gate         exit with 1 when a row falls short of its target
+  --test         try each row out once, tiny, and judge nothing
+";
+
+pub(crate) enum Request {
+    Measure(Order),
+    Help,
+}
+
+/// What to measure and what to do with it.
+pub(crate) struct Order {
+    pub(crate) rows: Vec<&'static Row>,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) gate: bool,
+    pub(crate) test: bool,
+}
+
+pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Request, String> {
+    let mut order = Order {
+        rows: rows::ALL.iter().collect(),
+        json: None,
+        gate: false,
+        test: false,
+    };
+    while let Some(argument) = arguments.next() {
+        let mut value = || {
+            arguments
+                .next()
+                .ok_or(format!("{argument} wants a value (see --help)"))
+        };
+        match argument.as_str() {
+            "--rows" => order.rows = chosen(&value()?)?,
+            "--json" => order.json = Some(value()?.into()),
+            "--gate" => order.gate = true,
+            "--test" => order.test = true,
+            "--help" | "-h" => return Ok(Request::Help),
+            _ => return Err(format!("unknown flag {argument} (see --help)")),
+        }
+    }
+    if order.gate && order.test {
+        return Err("--gate judges the figures and --test takes none; give one of them".to_owned());
+    }
+    Ok(Request::Measure(order))
+}
+
+fn chosen(names: &str) -> Result<Vec<&'static Row>, String> {
+    names
+        .split(',')
+        .map(|name| {
+            let named = |row: &&Row| row.id.eq_ignore_ascii_case(name.trim());
+            rows::ALL.iter().find(named).ok_or_else(|| {
+                let known: Vec<&str> = rows::ALL.iter().map(|row| row.id).collect();
+                format!("unknown row {name} (there are {})", known.join(", "))
+            })
+        })
+        .collect()
+}

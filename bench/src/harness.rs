@@ -1,0 +1,224 @@
+//! How a row is measured: sides take turns, round after round, and the medians are compared.
+
+use std::array;
+use std::cell::OnceCell;
+use std::hint::{self, black_box};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{self, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::go::Go;
+use crate::progress::Progress;
+
+/// Long enough that nothing with this timeout ends during a run.
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// One sample should last about this long: far above the clock's own cost, below a scheduler's time
+/// slice.
+const SAMPLE: Duration = Duration::from_millis(3);
+
+/// One side of a comparison. Called once a round; sets up fresh state, measures it, and gives one
+/// value per figure, or nothing when the side cannot run here.
+pub(crate) type Side<'a, const M: usize> = &'a mut dyn FnMut() -> Option<[f64; M]>;
+
+/// What every row is given.
+pub(crate) struct Bench {
+    test: bool,
+    go: OnceCell<Go>,
+    progress: Progress,
+}
+
+impl Bench {
+    pub(crate) fn new(test: bool) -> Self {
+        Bench {
+            test,
+            go: OnceCell::new(),
+            progress: Progress::default(),
+        }
+    }
+
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The Go rival, built the first time a row asks for it.
+    pub(crate) fn go(&self) -> &Go {
+        self.go.get_or_init(|| Go::build(self.test, &self.progress))
+    }
+
+    /// `full`, or `tiny` when the rows are only tried out.
+    pub(crate) fn size<T>(&self, full: T, tiny: T) -> T {
+        if self.test { tiny } else { full }
+    }
+
+    /// Rounds of a row whose samples take a few milliseconds.
+    pub(crate) fn many_rounds(&self) -> usize {
+        self.size(31, 1)
+    }
+
+    /// Rounds of a row whose samples take seconds.
+    pub(crate) fn few_rounds(&self) -> usize {
+        self.size(7, 1)
+    }
+
+    /// Lets the sides take turns, A B A B, so that whatever slows the machine for a while slows all
+    /// of them.
+    pub(crate) fn interleave<const N: usize, const M: usize>(
+        &self,
+        rounds: usize,
+        mut sides: [Side<'_, M>; N],
+    ) -> [[Figure; M]; N] {
+        let mut figures = array::from_fn(|_| array::from_fn(|_| Figure::default()));
+        for round in 1..=rounds {
+            self.progress.round(round, rounds);
+            for (side, figures) in sides.iter_mut().zip(&mut figures) {
+                let figures: &mut [Figure; M] = figures;
+                for (value, figure) in side().into_iter().flatten().zip(figures) {
+                    figure.samples.push(value);
+                }
+            }
+        }
+        figures
+    }
+
+    /// As [`Bench::interleave`], for the usual two sides with one figure each: ours, then the rival's.
+    pub(crate) fn pair(
+        &self,
+        rounds: usize,
+        ours: Side<'_, 1>,
+        rivals: Side<'_, 1>,
+    ) -> [Figure; 2] {
+        self.interleave(rounds, [ours, rivals])
+            .map(|[figure]| figure)
+    }
+
+    /// A side whose figure is the cost of one call in nanoseconds. `sample` sets up fresh state and
+    /// times as many calls as it is told to; how many make a good sample is found out in the first
+    /// round, which also warms the side up.
+    pub(crate) fn per_call(
+        &self,
+        sample: impl Fn(u64) -> Duration,
+    ) -> impl FnMut() -> Option<[f64; 1]> {
+        let mut iterations = self.size(None, Some(16));
+        move || {
+            let iterations = *iterations.get_or_insert_with(|| calibrate(&sample));
+            Some([nanoseconds(sample(iterations)) / iterations as f64])
+        }
+    }
+
+    /// The commonest comparison: the cost of one call of ours and of one call of the rival's.
+    pub(crate) fn compare(
+        &self,
+        ours: impl Fn(u64) -> Duration,
+        rival: impl Fn(u64) -> Duration,
+    ) -> [Figure; 2] {
+        self.pair(
+            self.many_rounds(),
+            &mut self.per_call(ours),
+            &mut self.per_call(rival),
+        )
+    }
+}
+
+/// All samples of one figure, in the order they were taken. Times are in nanoseconds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Figure {
+    samples: Vec<f64>,
+}
+
+impl Figure {
+    pub(crate) fn samples(&self) -> &[f64] {
+        &self.samples
+    }
+
+    /// None when the side did not run.
+    pub(crate) fn median(&self) -> Option<f64> {
+        percentile(&self.samples, 50)
+    }
+
+    /// What is left when `bare`, measured in the same rounds, is taken away.
+    pub(crate) fn over(&self, bare: &Figure) -> Figure {
+        Figure {
+            samples: self
+                .samples
+                .iter()
+                .zip(&bare.samples)
+                .map(|(whole, bare)| whole - bare)
+                .collect(),
+        }
+    }
+}
+
+/// The value below which `percent` of a hundred lie; the median for 50.
+pub(crate) fn percentile(values: &[f64], percent: usize) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() * percent / 100).copied()
+}
+
+pub(crate) fn nanoseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e9
+}
+
+fn calibrate(sample: impl Fn(u64) -> Duration) -> u64 {
+    let mut iterations = 64;
+    loop {
+        let taken = sample(iterations);
+        if taken * 2 >= SAMPLE {
+            let scale = SAMPLE.as_secs_f64() / taken.as_secs_f64();
+            return ((iterations as f64 * scale) as u64).max(1);
+        }
+        iterations *= 2;
+    }
+}
+
+/// Times `iterations` calls in a row. What a call gives is looked at, then dropped, within the
+/// time.
+pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Duration {
+    let start = Instant::now();
+    for _ in 0..iterations {
+        black_box(call());
+    }
+    start.elapsed()
+}
+
+/// As [`clock`], on two threads at once that both make `iterations` calls; gives the mean of what
+/// each took.
+pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sync) -> Duration {
+    const THREADS: usize = 2;
+    let arrived = AtomicUsize::new(0);
+    // Spinning, because a thread woken from sleep would come so late that the two hardly met.
+    let run = || {
+        arrived.fetch_add(1, SeqCst);
+        let mut spins = 0_u32;
+        while arrived.load(SeqCst) < THREADS {
+            spins += 1;
+            if spins.is_multiple_of(1000) {
+                thread::yield_now();
+            }
+            hint::spin_loop();
+        }
+        clock(iterations, &call)
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(run);
+        let here = run();
+        (here + other.join().expect("the measured call does not panic")) / 2
+    })
+}
+
+/// Polls once with a waker that does nothing.
+pub(crate) fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut task::Context::from_waker(Waker::noop()))
+}
+
+/// Polls until the future is ready; for futures that need no waking.
+pub(crate) fn poll_to_end<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+    loop {
+        if let Poll::Ready(output) = poll(future.as_mut()) {
+            return output;
+        }
+    }
+}
