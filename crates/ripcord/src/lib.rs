@@ -1,1 +1,66 @@
-//! Context.
+//! Go's `context` for Rust: one value, the [`Context`], says how long work may still take, whether it has been called off, by
+//! whom and why, and which request-scoped values belong to it.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ripcord::{Cause, Context, Error};
+//!
+//! async fn fetch_user(ctx: &Context) -> Result<&'static str, Error> {
+//!     ctx.sleep(Duration::from_millis(1)).await?; // everything that waits takes the context
+//!     Ok("gopher")
+//! }
+//!
+//! # futures::executor::block_on(async {
+//! let (ctx, cancel) = Context::background().with_cancel();
+//! let ctx = ctx.with_timeout(Duration::from_secs(5)).with_name("fetch-user");
+//! assert_eq!(fetch_user(&ctx).await?, "gopher");
+//!
+//! cancel.cancel_with("the client has gone");
+//! let error = fetch_user(&ctx).await.unwrap_err();
+//! assert_eq!(error.to_string(), "context canceled");
+//! assert_eq!(error.cause().map(Cause::to_string).as_deref(), Some("the client has gone"));
+//! # Ok::<(), Error>(()) }).unwrap();
+//! ```
+//!
+//! # Features
+//!
+//! None is on by default, and none changes what another part does.
+//!
+//! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`, and `Group::new`, which spawns on the running
+//!   runtime. Leave it off on another executor; contexts work on any.
+//! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
+//! - `signals`: a context that Ctrl-C or TERM ends. For binaries.
+
+mod after_func;
+mod background;
+mod blocking;
+mod canceler;
+#[cfg(feature = "tokio-util")]
+mod cancellation_token;
+mod cause;
+mod clock;
+mod context;
+mod error;
+mod future;
+mod group;
+mod raw;
+#[cfg(feature = "signals")]
+mod signals;
+mod slab;
+mod sync;
+mod value;
+
+#[cfg(all(test, ripcord_loom))]
+mod loom_models;
+
+pub use after_func::AfterFunc;
+pub use canceler::{CancelHandle, Canceler};
+pub use cause::Cause;
+pub use clock::{Clock, ManualTime};
+pub use context::Context;
+pub use error::{Error, ErrorKind, Origin};
+pub use future::{Done, DoneOwned, FutureExt, Run, Scope, Sleep, WithContext};
+pub use group::{BoxFuture, Group, GroupError};
+#[cfg(feature = "signals")]
+pub use signals::Signal;
+pub use value::Value;

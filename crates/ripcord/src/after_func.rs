@@ -1,0 +1,52 @@
+//! Functions that run at a context's end.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::background;
+use crate::context::Context;
+use crate::raw::node::NodeRef;
+use crate::raw::tree;
+use crate::slab::NONE;
+
+/// A function that was registered with [`Context::after_func`]. Dropping this leaves it registered.
+pub struct AfterFunc {
+    /// Where it waits; none below a root, which never ends.
+    node: Option<NodeRef>,
+    state: AtomicU32,
+}
+
+/// `AfterFunc::state` besides a key: it has begun to run; it is a root's, where it never would.
+const STARTED: u32 = NONE;
+const NEVER: u32 = NONE - 1;
+const STOPPED: u32 = NONE - 2;
+
+impl AfterFunc {
+    pub(crate) fn register(ctx: &Context, run: Box<dyn FnOnce() + Send>) -> Self {
+        let Some(node) = ctx.ender() else {
+            return AfterFunc { node: None, state: AtomicU32::new(NEVER) };
+        };
+        let key = tree::add_callback(node, false, run).unwrap_or_else(|run| {
+            background::spawn(run);
+            STARTED
+        });
+        AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
+    }
+
+    /// Takes the function back. True: it will never run, and has been dropped. False: it has begun to run, or was stopped
+    /// before. Does not wait for one that runs.
+    pub fn stop(&self) -> bool {
+        // Whoever takes the key is the one that may use it: after that the place may be another function's.
+        match (self.state.swap(STOPPED, Ordering::AcqRel), &self.node) {
+            (STARTED | STOPPED, _) => false,
+            (NEVER, _) | (_, None) => true,
+            (key, Some(node)) => tree::remove_callback(node, key).is_some(),
+        }
+    }
+}
+
+impl fmt::Debug for AfterFunc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AfterFunc").finish_non_exhaustive()
+    }
+}

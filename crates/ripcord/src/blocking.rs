@@ -1,0 +1,69 @@
+//! Waiting on plain threads.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
+
+use crate::context::Context;
+use crate::error::Error;
+
+impl Context {
+    /// Blocks the thread until the context ends. On one that never ends it blocks for ever.
+    ///
+    /// Not for async code, where it holds a worker up: there it is [`done`](Context::done).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+    /// assert!(ctx.wait().is_deadline_exceeded());
+    /// ```
+    pub fn wait(&self) -> Error {
+        block_on(self.done())
+    }
+
+    /// As [`wait`](Context::wait), for at most `timeout` by this context's clock; `None` when it has not ended by then.
+    /// When both come at the same time, the end counts.
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Error> {
+        self.with_timeout(timeout).wait();
+        self.err()
+    }
+
+    /// As [`sleep`](Context::sleep), blocking the thread.
+    ///
+    /// # Errors
+    ///
+    /// The context's error, when it ended first.
+    pub fn sleep_blocking(&self, duration: Duration) -> Result<(), Error> {
+        block_on(self.sleep(duration))
+    }
+}
+
+/// Polls a future on this thread until it is ready.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(Arc::new(Parked(std::thread::current())));
+    let mut task = std::task::Context::from_waker(&waker);
+    loop {
+        match future.as_mut().poll(&mut task) {
+            Poll::Ready(output) => return output,
+            // A wake before this leaves a token, so none is lost; one meant for somebody else costs a poll.
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+struct Parked(Thread);
+
+impl Wake for Parked {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,113 @@
+//! Who may call the work off.
+
+use std::fmt;
+use std::panic::Location;
+
+use crate::cause::Cause;
+use crate::context::{Context, Root};
+use crate::raw::node::NodeRef;
+use crate::raw::tree;
+
+/// Cancels the context it was made with, when told to or when dropped. Go's `CancelFunc`.
+///
+/// There is one for each context; [`handle`](Canceler::handle) makes more hands that can cancel, and
+/// [`detach`](Canceler::detach) gives the drop behaviour up.
+#[must_use = "a canceler that is dropped cancels its context at once"]
+#[doc(alias = "context.CancelFunc")]
+#[doc(alias = "context.CancelCauseFunc")]
+pub struct Canceler {
+    /// None only while it is being dropped.
+    node: Option<NodeRef>,
+}
+
+impl Canceler {
+    #[inline]
+    pub(crate) fn new(node: NodeRef) -> Self {
+        Canceler { node: Some(node) }
+    }
+
+    /// Ends the context, and all below it, unless it has ended already: the first end wins.
+    ///
+    /// When this returns, every context below is done, also when another thread is ending one above at the same moment. A
+    /// deadline that has passed unnoticed came first. Wakers are woken in this thread; functions of
+    /// [`after_func`](Context::after_func) are started and not waited for.
+    #[track_caller]
+    pub fn cancel(&self) {
+        self.end(Location::caller(), None);
+    }
+
+    /// As [`cancel`](Canceler::cancel), saying why.
+    #[track_caller]
+    pub fn cancel_with(&self, cause: impl Into<Cause>) {
+        self.end(Location::caller(), Some(cause.into()));
+    }
+
+    /// Another hand that can cancel, without effect when it is dropped.
+    pub fn handle(&self) -> CancelHandle {
+        CancelHandle { ctx: self.node.clone().map_or(Context::background(), |node| Context(Root::Node(node))) }
+    }
+
+    /// Gives the drop behaviour up: the context goes on until its parent ends, or a [`CancelHandle`] ends it.
+    pub fn detach(mut self) {
+        drop(self.node.take());
+    }
+
+    #[inline]
+    fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
+        if let Some(node) = &self.node {
+            tree::cancel(node, location, cause);
+        }
+    }
+}
+
+impl Drop for Canceler {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(node) = self.node.take() {
+            // With nobody left to see the end there is nothing to write down.
+            if node.is_sole() {
+                node.drop_sole();
+            } else {
+                tree::cancel_dropped(&node);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Canceler {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Canceler").field(&self.handle().ctx).finish()
+    }
+}
+
+/// Cancels a context when told to, and only then: the clone of a [`Canceler`] that can be handed on.
+#[derive(Clone)]
+pub struct CancelHandle {
+    ctx: Context,
+}
+
+impl CancelHandle {
+    /// As [`Canceler::cancel`].
+    #[track_caller]
+    pub fn cancel(&self) {
+        self.end(Location::caller(), None);
+    }
+
+    /// As [`Canceler::cancel_with`].
+    #[track_caller]
+    pub fn cancel_with(&self, cause: impl Into<Cause>) {
+        self.end(Location::caller(), Some(cause.into()));
+    }
+
+    fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
+        if let Some(node) = self.ctx.node() {
+            tree::cancel(node, location, cause);
+        }
+    }
+}
+
+impl fmt::Debug for CancelHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CancelHandle").field(&self.ctx).finish()
+    }
+}

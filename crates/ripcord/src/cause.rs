@@ -1,0 +1,57 @@
+//! Why work was called off, as an error anybody can hold.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Why a context ended: any error, shared and cheap to clone.
+///
+/// Made from whatever turns into a boxed error: a `&str`, a `String`, an error type. It derefs to the error, so that
+/// `downcast_ref`, `source` and `to_string` are at hand. As `anyhow::Error` it is not itself an `Error`, since then that
+/// conversion could not exist; [`Cause::as_error`] gives a plain reference.
+///
+/// ```
+/// use ripcord::{Cause, Context};
+///
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// cancel.cancel_with("operator pressed stop");
+/// let cause: Cause = ctx.cause().expect("a done context has a cause");
+/// assert_eq!(cause.to_string(), "operator pressed stop");
+/// ```
+#[derive(Clone)]
+// Boxed within the Arc, so that it is one word: it lies in every node and in every `Error`.
+pub struct Cause(Arc<Box<dyn StdError + Send + Sync>>);
+
+impl Cause {
+    /// The error itself.
+    pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        &**self.0
+    }
+}
+
+impl<T: Into<Box<dyn StdError + Send + Sync>>> From<T> for Cause {
+    fn from(error: T) -> Self {
+        Cause(Arc::new(error.into()))
+    }
+}
+
+impl Deref for Cause {
+    type Target = dyn StdError + Send + Sync;
+
+    fn deref(&self) -> &Self::Target {
+        self.as_error()
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&**self.0, f)
+    }
+}
+
+impl fmt::Debug for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self.0, f)
+    }
+}

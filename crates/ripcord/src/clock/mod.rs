@@ -1,0 +1,146 @@
+//! What time it is for a context, and who wakes those that wait for a deadline.
+
+mod manual;
+pub(crate) mod queue;
+mod system;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod wheel;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+pub use manual::ManualTime;
+
+use crate::raw::timers::Timers;
+
+/// The clock that deadlines count on: the system's, one moved by hand, or tokio's.
+///
+/// It travels with the root: [`Context::with_clock`](crate::Context::with_clock) gives it to a context and everything derived
+/// from that, so that deadlines, sleeps and policies below agree on what time it is. Without one it is the system's.
+///
+/// Time is [`Instant`]'s: monotonic, so that a change of the wall clock neither extends nor shortens a deadline.
+#[derive(Clone, Default)]
+pub struct Clock(Repr);
+
+#[derive(Clone, Default)]
+enum Repr {
+    #[default]
+    System,
+    Manual(Arc<manual::Manual>),
+    #[cfg(feature = "tokio")]
+    Tokio(Arc<tokio::Tokio>),
+}
+
+impl Clock {
+    pub(crate) const SYSTEM: &'static Clock = &Clock(Repr::System);
+
+    /// The system's monotonic clock. One thread of the process wakes those that wait for a deadline; it is started when
+    /// first needed.
+    pub const fn system() -> Clock {
+        Clock(Repr::System)
+    }
+
+    /// A clock that stands still until [`ManualTime::advance`] moves it, for tests: deadlines fire in order, in the thread
+    /// that advances, and have all their effects before `advance` returns.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(5));
+    /// time.advance(Duration::from_secs(4));
+    /// assert!(!ctx.is_done());
+    /// time.advance(Duration::from_secs(1));
+    /// assert!(ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
+    /// ```
+    pub fn manual() -> (Clock, ManualTime) {
+        let manual = Arc::new(manual::Manual::new());
+        (Clock(Repr::Manual(Arc::clone(&manual))), ManualTime::new(manual))
+    }
+
+    /// The clock of the tokio runtime this is called in: it follows `tokio::time::pause` and `advance`, and a task of that
+    /// runtime wakes those that wait. When the runtime is gone, or there is none, a thread takes over on the system's time.
+    #[cfg(feature = "tokio")]
+    pub fn tokio() -> Clock {
+        Clock(Repr::Tokio(tokio::Tokio::new()))
+    }
+
+    /// What time it is. Never goes backwards.
+    pub fn now(&self) -> Instant {
+        instant_of(self.ticks())
+    }
+
+    /// What time it is, in nanoseconds since the process began to count.
+    #[inline]
+    pub(crate) fn ticks(&self) -> i64 {
+        match &self.0 {
+            Repr::System => ticks_of_system(),
+            Repr::Manual(clock) => clock.ticks(),
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(clock) => clock.ticks(),
+        }
+    }
+
+    pub(crate) fn timers(&self) -> &Timers {
+        match &self.0 {
+            Repr::System => system::timers(),
+            Repr::Manual(clock) => clock.timers(),
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(clock) => clock.timers(),
+        }
+    }
+
+    pub(crate) fn is_system(&self) -> bool {
+        matches!(self.0, Repr::System)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Repr::System => "Clock::system",
+            Repr::Manual(_) => "Clock::manual",
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(_) => "Clock::tokio",
+        })
+    }
+}
+
+/// The moment that ticks count from: when this process first asked.
+fn base() -> Instant {
+    static BASE: OnceLock<Instant> = OnceLock::new();
+    *BASE.get_or_init(Instant::now)
+}
+
+#[inline]
+fn ticks_of_system() -> i64 {
+    let base = base();
+    nanoseconds(Instant::now().saturating_duration_since(base)).unwrap_or(i64::MAX)
+}
+
+/// A duration in nanoseconds, if it is less than 292 years.
+#[inline]
+pub(crate) fn nanoseconds(duration: Duration) -> Option<i64> {
+    let seconds = i64::try_from(duration.as_secs()).ok()?;
+    seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(duration.subsec_nanos()))
+}
+
+/// An instant in ticks, exactly; `None` when it is more than 292 years away.
+pub(crate) fn ticks_of(instant: Instant) -> Option<i64> {
+    let base = base();
+    match instant.checked_duration_since(base) {
+        Some(after) => nanoseconds(after),
+        None => nanoseconds(base.duration_since(instant)).map(|before| -before),
+    }
+}
+
+/// The instant of some ticks: what `ticks_of` was given.
+pub(crate) fn instant_of(ticks: i64) -> Instant {
+    let distance = Duration::from_nanos(ticks.unsigned_abs());
+    let instant = if ticks < 0 { base().checked_sub(distance) } else { base().checked_add(distance) };
+    // Ticks come from instants, so this is not reached but by arithmetic near the ends of what an `Instant` can hold.
+    instant.unwrap_or_else(base)
+}

@@ -1,0 +1,94 @@
+//! Deadlines in order: exact for clocks that tests move, a wheel for the clock that services run on.
+
+use std::collections::BTreeMap;
+
+use super::wheel::Wheel;
+use crate::slab::Slab;
+
+/// A queue of deadlines, each under the key that `insert` returned.
+pub(crate) enum Queue<T> {
+    Exact(Exact<T>),
+    Wheel(Box<Wheel<T>>),
+}
+
+/// What a look for due entries found.
+pub(crate) enum Due<T> {
+    Entry(T),
+    /// Nothing yet, but work was done towards it: look again.
+    Busy,
+    /// Nothing is due before then.
+    Later(i64),
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn exact() -> Self {
+        Queue::Exact(Exact { order: BTreeMap::new(), entries: Slab::new(), sequence: 0 })
+    }
+
+    pub(crate) fn wheel() -> Self {
+        Queue::Wheel(Box::new(Wheel::new()))
+    }
+
+    pub(crate) fn insert(&mut self, when: i64, target: T) -> u32 {
+        match self {
+            Queue::Exact(queue) => queue.insert(when, target),
+            Queue::Wheel(queue) => queue.insert(when, target),
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: u32) {
+        match self {
+            Queue::Exact(queue) => queue.remove(key),
+            Queue::Wheel(queue) => queue.remove(key),
+        }
+    }
+
+    pub(crate) fn pop_due(&mut self, now: i64) -> Due<T> {
+        match self {
+            Queue::Exact(queue) => queue.pop_due(now),
+            Queue::Wheel(queue) => queue.pop_due(now),
+        }
+    }
+
+    /// The first deadline, or an earlier moment at which to look again.
+    pub(crate) fn next(&self) -> Option<i64> {
+        match self {
+            Queue::Exact(queue) => queue.order.keys().next().map(|key| key.0),
+            Queue::Wheel(queue) => queue.next(),
+        }
+    }
+}
+
+/// In order to the nanosecond, and first come first served within one.
+pub(crate) struct Exact<T> {
+    order: BTreeMap<(i64, u64), u32>,
+    entries: Slab<(i64, u64, T)>,
+    sequence: u64,
+}
+
+impl<T> Exact<T> {
+    fn insert(&mut self, when: i64, target: T) -> u32 {
+        self.sequence += 1;
+        let key = self.entries.insert((when, self.sequence, target));
+        self.order.insert((when, self.sequence), key);
+        key
+    }
+
+    fn remove(&mut self, key: u32) {
+        if let Some((when, sequence, _)) = self.entries.remove(key) {
+            self.order.remove(&(when, sequence));
+        }
+    }
+
+    fn pop_due(&mut self, now: i64) -> Due<T> {
+        let Some((&(when, sequence), &key)) = self.order.iter().next() else { return Due::Later(i64::MAX) };
+        if when > now {
+            return Due::Later(when);
+        }
+        self.order.remove(&(when, sequence));
+        match self.entries.remove(key) {
+            Some((_, _, target)) => Due::Entry(target),
+            None => Due::Busy,
+        }
+    }
+}

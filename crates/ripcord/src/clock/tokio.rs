@@ -1,0 +1,136 @@
+//! The clock of a tokio runtime: a task of it drives the deadlines, so that paused time is followed.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::Thread;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use super::{instant_of, ticks_of};
+use crate::raw::timers::Timers;
+
+pub(super) struct Tokio {
+    timers: Timers,
+    driver: Arc<Driver>,
+}
+
+/// Who wakes those that wait. Told of an earlier deadline, and of the clock's end.
+struct Driver {
+    clock: Weak<Tokio>,
+    runtime: Option<Handle>,
+    changed: Notify,
+    runs: Mutex<Runs>,
+}
+
+enum Runs {
+    NotYet,
+    InTask,
+    InThread(Thread),
+}
+
+impl Tokio {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new_cyclic(|clock| {
+            let driver = Arc::new(Driver {
+                clock: clock.clone(),
+                runtime: Handle::try_current().ok(),
+                changed: Notify::new(),
+                runs: Mutex::new(Runs::NotYet),
+            });
+            let alarmed = Arc::clone(&driver);
+            Tokio { timers: Timers::exact(move || Driver::alarm(&alarmed)), driver }
+        })
+    }
+
+    /// Inside a runtime its time, paused or not; outside of one the system's.
+    pub(super) fn ticks(&self) -> i64 {
+        ticks_of(tokio::time::Instant::now().into_std()).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn timers(&self) -> &Timers {
+        &self.timers
+    }
+}
+
+impl Drop for Tokio {
+    fn drop(&mut self) {
+        self.driver.changed.notify_one();
+        if let Runs::InThread(thread) = &*self.driver.runs() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Driver {
+    fn runs(&self) -> std::sync::MutexGuard<'_, Runs> {
+        self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// There is an earlier deadline: wakes whoever drives, or begins to drive.
+    fn alarm(driver: &Arc<Driver>) {
+        let mut runs = driver.runs();
+        match (&*runs, &driver.runtime) {
+            (Runs::InTask, _) => driver.changed.notify_one(),
+            (Runs::InThread(thread), _) => thread.unpark(),
+            (Runs::NotYet, Some(runtime)) => {
+                *runs = Runs::InTask;
+                // A runtime that is shutting down drops the task at once, and the guard wants this lock.
+                drop(runs);
+                let guard = HandOver(Arc::clone(driver));
+                drop(runtime.spawn(drive(guard)));
+            }
+            (Runs::NotYet, None) => Driver::start_thread(driver, &mut runs),
+        }
+    }
+
+    fn start_thread(driver: &Arc<Driver>, runs: &mut Runs) {
+        let in_thread = Arc::clone(driver);
+        let started = std::thread::Builder::new().name("ripcord-timer".to_owned()).spawn(move || in_thread.drive_in_thread());
+        *runs = started.map_or(Runs::NotYet, |handle| Runs::InThread(handle.thread().clone()));
+    }
+
+    /// Without a runtime, on the system's time. Ends with the clock.
+    fn drive_in_thread(&self) {
+        while let Some(clock) = self.clock.upgrade() {
+            let Some(next) = clock.timers.fire(clock.ticks()) else { continue };
+            let left = next.saturating_sub(clock.ticks());
+            drop(clock);
+            match u64::try_from(left) {
+                Ok(left) if next < i64::MAX => std::thread::park_timeout(Duration::from_nanos(left)),
+                Ok(_) => std::thread::park(),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// Fires what is due and sleeps until the next, as a task. Ends with the clock.
+async fn drive(guard: HandOver) {
+    let driver = &guard.0;
+    while let Some(clock) = driver.clock.upgrade() {
+        let Some(next) = clock.timers.fire(clock.ticks()) else { continue };
+        drop(clock);
+        let changed = driver.changed.notified();
+        if next == i64::MAX {
+            changed.await;
+        } else {
+            let until = tokio::time::Instant::from_std(instant_of(next));
+            // Either way the queue is looked at anew.
+            let _elapsed = tokio::time::timeout_at(until, changed).await;
+        }
+    }
+}
+
+/// When the driving task is dropped before its clock, its runtime is gone: a thread takes over, so that nobody who waits on
+/// another runtime or a thread is forgotten.
+struct HandOver(Arc<Driver>);
+
+impl Drop for HandOver {
+    fn drop(&mut self) {
+        if self.0.clock.strong_count() > 0 {
+            let mut runs = self.0.runs();
+            Driver::start_thread(&self.0, &mut runs);
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! A hierarchical timing wheel: constant-time insert and remove, whatever the number of deadlines.
+//!
+//! Time is cut into ticks of 2^16 ns (65 µs). Level 0 has a slot for each of 64 ticks, level 1 one for each 64 times 64, and so
+//! on: eight levels reach over all of an `i64`. A deadline goes to the level of the highest group of six bits in which its tick
+//! differs from the current one, so that all slots in use lie ahead of the current one on their level, and the lowest level in
+//! use holds the earliest. When time reaches a slot of a higher level, its entries move down.
+//!
+//! After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
+
+use super::queue::Due;
+
+const TICK_BITS: u32 = 16;
+const LEVEL_BITS: u32 = 6;
+const SLOTS: usize = 1 << LEVEL_BITS;
+const LEVELS: usize = 8;
+const NONE: u32 = u32::MAX;
+/// Lists besides the slots': entries that are due, and entries on their way down.
+const DUE: usize = LEVELS * SLOTS;
+const MOVING: usize = DUE + 1;
+const LISTS: usize = MOVING + 1;
+/// How many entries one look moves down at most, so that nobody waits long for the lock.
+const MOVES: usize = 512;
+/// An emptied wheel keeps room for this many entries.
+const KEEP: usize = 4096;
+
+/// Deadlines by the tick at which they are due.
+pub(crate) struct Wheel<T> {
+    /// All before this tick has been looked at.
+    elapsed: u64,
+    /// The first entry of each list.
+    heads: [u32; LISTS],
+    /// Per level, a bit for each slot that is not empty.
+    occupied: [u64; LEVELS],
+    entries: Vec<Entry<T>>,
+    free: u32,
+    len: usize,
+}
+
+struct Entry<T> {
+    /// Never before the deadline: rounded up.
+    tick: u64,
+    target: Option<T>,
+    previous: u32,
+    next: u32,
+    list: u16,
+}
+
+impl<T> Wheel<T> {
+    pub(crate) fn new() -> Self {
+        Wheel { elapsed: 0, heads: [NONE; LISTS], occupied: [0; LEVELS], entries: Vec::new(), free: NONE, len: 0 }
+    }
+
+    pub(crate) fn insert(&mut self, when: i64, target: T) -> u32 {
+        let tick = (when.max(0) as u64).saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS;
+        let entry = Entry { tick, target: Some(target), previous: NONE, next: NONE, list: 0 };
+        let key = if self.free == NONE {
+            self.entries.push(entry);
+            (self.entries.len() - 1) as u32
+        } else {
+            let key = self.free;
+            self.free = self.entries[key as usize].next;
+            self.entries[key as usize] = entry;
+            key
+        };
+        self.len += 1;
+        self.place(key, tick);
+        key
+    }
+
+    pub(crate) fn remove(&mut self, key: u32) {
+        self.unlink(key);
+        self.release(key);
+    }
+
+    pub(crate) fn pop_due(&mut self, now: i64) -> Due<T> {
+        let now_tick = now.max(0) as u64 >> TICK_BITS;
+        loop {
+            let due = self.heads[DUE];
+            if due != NONE {
+                self.unlink(due);
+                return self.release(due).map_or(Due::Busy, Due::Entry);
+            }
+            if self.heads[MOVING] != NONE {
+                self.move_down();
+                if self.heads[MOVING] != NONE {
+                    return Due::Busy;
+                }
+                continue;
+            }
+            match self.first_slot() {
+                Some((level, slot, start)) if start <= now_tick => self.open(level, slot, start),
+                later => {
+                    self.elapsed = self.elapsed.max(now_tick);
+                    return Due::Later(later.map_or(i64::MAX, |(.., start)| moment(start)));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<i64> {
+        if self.heads[DUE] != NONE || self.heads[MOVING] != NONE {
+            return Some(moment(self.elapsed));
+        }
+        self.first_slot().map(|(.., start)| moment(start))
+    }
+
+    /// The earliest slot in use, and its first tick.
+    fn first_slot(&self) -> Option<(usize, usize, u64)> {
+        let level = self.occupied.iter().position(|slots| *slots != 0)?;
+        let slot = self.occupied[level].trailing_zeros() as usize;
+        let shift = level as u32 * LEVEL_BITS;
+        // The groups above this level's are the current tick's; those below are zero at the slot's first tick.
+        let above = self.elapsed >> shift >> LEVEL_BITS << LEVEL_BITS;
+        Some((level, slot, (above | slot as u64) << shift))
+    }
+
+    /// Time has come to a slot: what was in it is due, or moves down.
+    fn open(&mut self, level: usize, slot: usize, start: u64) {
+        self.elapsed = start;
+        self.occupied[level] &= !(1 << slot);
+        let list = level * SLOTS + slot;
+        let to = if level == 0 { DUE } else { MOVING };
+        self.heads[to] = std::mem::replace(&mut self.heads[list], NONE);
+        // Only the head's entry is told of its new list: the others are reached from it, and become heads in turn.
+        if let Some(head) = self.entries.get_mut(self.heads[to] as usize) {
+            head.list = to as u16;
+        }
+    }
+
+    fn move_down(&mut self) {
+        for _ in 0..MOVES {
+            let key = self.heads[MOVING];
+            if key == NONE {
+                return;
+            }
+            self.unlink(key);
+            self.place(key, self.entries[key as usize].tick);
+        }
+    }
+
+    /// Puts an entry into the list of its tick.
+    fn place(&mut self, key: u32, tick: u64) {
+        let list = if tick <= self.elapsed {
+            DUE
+        } else {
+            let differ = tick ^ self.elapsed;
+            let level = ((63 - differ.leading_zeros()) / LEVEL_BITS) as usize;
+            let slot = (tick >> (level as u32 * LEVEL_BITS)) as usize % SLOTS;
+            self.occupied[level] |= 1 << slot;
+            level * SLOTS + slot
+        };
+        let next = std::mem::replace(&mut self.heads[list], key);
+        let entry = &mut self.entries[key as usize];
+        (entry.previous, entry.next, entry.list) = (NONE, next, list as u16);
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.previous = key;
+        }
+    }
+
+    fn unlink(&mut self, key: u32) {
+        let Entry { previous, next, list, .. } = self.entries[key as usize];
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.previous = previous;
+        }
+        if let Some(previous) = self.entries.get_mut(previous as usize) {
+            previous.next = next;
+            return;
+        }
+        // It was its list's head, whose `list` is always right.
+        let list = usize::from(list);
+        self.heads[list] = next;
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.list = list as u16;
+        } else if list < DUE {
+            self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
+        }
+    }
+
+    /// Frees an entry's place; a wheel that empties after having been large gives its memory back.
+    fn release(&mut self, key: u32) -> Option<T> {
+        let entry = &mut self.entries[key as usize];
+        entry.next = std::mem::replace(&mut self.free, key);
+        let target = entry.target.take();
+        self.len -= 1;
+        if self.len == 0 && self.entries.capacity() > KEEP {
+            (self.entries, self.free) = (Vec::new(), NONE);
+        }
+        target
+    }
+}
+
+/// The first moment of a tick.
+fn moment(tick: u64) -> i64 {
+    i64::try_from(tick << TICK_BITS).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Everything due at `now`, by name.
+    fn pop_all(wheel: &mut Wheel<u64>, now: i64) -> Vec<u64> {
+        let mut due = Vec::new();
+        loop {
+            match wheel.pop_due(now) {
+                Due::Entry(name) => due.push(name),
+                Due::Busy => {}
+                Due::Later(next) => {
+                    assert!(next > now);
+                    return due;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn never_early_and_at_most_a_tick_late() {
+        const TICK: i64 = 1 << TICK_BITS;
+        for when in [0, 1, TICK, TICK + 1, 64 * TICK, 5_000_000_000, 1 << 50, i64::MAX / 2] {
+            let mut wheel = Wheel::new();
+            wheel.insert(when, 1);
+            if when > 0 {
+                assert_eq!(pop_all(&mut wheel, when - 1), []);
+            }
+            assert_eq!(pop_all(&mut wheel, when + TICK), [1]);
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_sorted_list_under_random_use() {
+        // A fixed seed: splitmix64.
+        let mut seed = 0x5EED_u64;
+        let mut random = move || {
+            seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mixed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed ^ (mixed >> 27)
+        };
+        let mut wheel = Wheel::new();
+        let mut model: Vec<(i64, u64, u32)> = Vec::new();
+        let mut now: i64 = 0;
+        for name in 0..200_000 {
+            match random() % 4 {
+                0 | 1 => {
+                    let when = now + (random() % (1 << (random() % 40))) as i64;
+                    model.push((when, name, wheel.insert(when, name)));
+                }
+                2 if !model.is_empty() => {
+                    let (.., key) = model.swap_remove(random() as usize % model.len());
+                    wheel.remove(key);
+                }
+                _ => {
+                    now += (random() % (1 << (random() % 36))) as i64;
+                    let due = pop_all(&mut wheel, now);
+                    let tick = |when: i64| (when + (1 << TICK_BITS) - 1) >> TICK_BITS;
+                    let mut expected: Vec<u64> =
+                        model.iter().filter(|(when, ..)| tick(*when) <= now >> TICK_BITS).map(|(_, name, _)| *name).collect();
+                    model.retain(|(when, ..)| tick(*when) > now >> TICK_BITS);
+                    let mut sorted = due.clone();
+                    sorted.sort_unstable();
+                    expected.sort_unstable();
+                    assert_eq!(sorted, expected);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Deriving a context from another.
+
+use std::any::TypeId;
+use std::borrow::Cow;
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use super::{Context, Root};
+use crate::canceler::Canceler;
+use crate::cause::Cause;
+use crate::clock::{Clock, nanoseconds, ticks_of};
+use crate::raw::node::{End, Merge, NodeRef, Payload, ValueEntry, flag};
+use crate::raw::tree;
+use crate::raw::values::Table;
+use crate::value::Value;
+
+impl Context {
+    /// A context that ends when this one does, or when the returned [`Canceler`] cancels it or is dropped.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (child, _cancel_child) = ctx.with_cancel();
+    /// cancel.cancel_with("no longer needed");
+    /// assert!(child.is_done());
+    /// assert_eq!(child.cause().unwrap().to_string(), "no longer needed");
+    /// ```
+    #[doc(alias = "context.WithCancel")]
+    #[doc(alias = "context.WithCancelCause")]
+    #[track_caller]
+    #[must_use = "a canceler that is dropped cancels its context at once"]
+    #[inline]
+    pub fn with_cancel(&self) -> (Context, Canceler) {
+        let (parent, flags) = self.as_parent();
+        let end = End { location: Location::caller(), cause: None, detail: 0 };
+        let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel, end);
+        (Context(Root::Node(node)), Canceler::new(canceler))
+    }
+
+    /// A context that ends when this one does, or when `timeout` has passed on its clock: the earlier of the two deadlines.
+    ///
+    /// Zero is done at once. A timeout that reaches further than 292 years, [`Duration::MAX`] among them, is none. There is no
+    /// guard to keep: nothing is armed until somebody waits.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_timeout(Duration::from_secs(5));
+    /// assert!(ctx.remaining().unwrap() <= Duration::from_secs(5));
+    /// assert!(ctx.with_timeout(Duration::ZERO).is_done());
+    /// ```
+    #[doc(alias = "context.WithTimeout")]
+    #[track_caller]
+    #[must_use]
+    #[inline]
+    pub fn with_timeout(&self, timeout: Duration) -> Context {
+        self.timeout(timeout, || None)
+    }
+
+    /// As [`with_timeout`](Context::with_timeout), with the cause to give when this timeout is what ends the context.
+    #[doc(alias = "context.WithTimeoutCause")]
+    #[track_caller]
+    #[must_use]
+    pub fn with_timeout_cause(&self, timeout: Duration, cause: impl Into<Cause>) -> Context {
+        self.timeout(timeout, || Some(cause.into()))
+    }
+
+    /// A context that ends when this one does, or at `deadline`: the earlier of this one's deadline and that.
+    ///
+    /// One in the past is done at once. ([`Instant`]s are the system's; on a clock moved by hand, make them from
+    /// [`Clock::now`].)
+    #[doc(alias = "context.WithDeadline")]
+    #[track_caller]
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Instant) -> Context {
+        self.deadline_at(deadline, || None)
+    }
+
+    /// As [`with_deadline`](Context::with_deadline), with the cause to give when this deadline is what ends the context.
+    #[doc(alias = "context.WithDeadlineCause")]
+    #[track_caller]
+    #[must_use]
+    pub fn with_deadline_cause(&self, deadline: Instant, cause: impl Into<Cause>) -> Context {
+        self.deadline_at(deadline, || Some(cause.into()))
+    }
+
+    /// A context that carries a value, found by its type with [`value`](Context::value). One of the same type above is hidden.
+    #[doc(alias = "context.WithValue")]
+    #[must_use]
+    pub fn with_value<V: Value>(&self, value: V) -> Context {
+        let table = Table::below(self.node().map(|node| &**node));
+        let entry = ValueEntry { key: TypeId::of::<V>(), value: Box::new(value), table };
+        self.derive(flag::VALUES, Payload::Value(Box::new(entry)))
+    }
+
+    /// A context with a name, for people: in `Display`, in errors, in an inspector.
+    #[must_use]
+    pub fn with_name(&self, name: impl Into<Cow<'static, str>>) -> Context {
+        self.derive(flag::NAMED, Payload::Name(Box::new(name.into())))
+    }
+
+    /// A context with this one's values and name, but without its deadline, its cancel and their cause: for work that has to be
+    /// finished all the same.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let detached = ctx.without_cancel();
+    /// cancel.cancel();
+    /// assert!(!detached.is_done());
+    /// ```
+    #[doc(alias = "context.WithoutCancel")]
+    #[must_use]
+    pub fn without_cancel(&self) -> Context {
+        let (parent, flags) = self.as_parent();
+        Context(Root::Node(NodeRef::new(parent, flags & !flag::DEADLINE, Payload::WithoutCancel, nowhere())))
+    }
+
+    /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
+    /// Its clock is this one's.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (shutdown, stop) = Context::background().with_cancel();
+    /// let (request, _cancel) = Context::background().with_cancel();
+    /// let ctx = request.merge(&shutdown);
+    /// stop.cancel_with("shutting down");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "shutting down");
+    /// assert!(!request.is_done());
+    /// ```
+    #[must_use]
+    pub fn merge(&self, other: &Context) -> Context {
+        let (Some(first), Some(second)) = (self.node(), other.node()) else {
+            // A root adds nothing: no end, no deadline, no values.
+            return if self.node().is_some() { self.clone() } else { other.clone() };
+        };
+        let deadlines = [self.deadline_ticks(), other.deadline_ticks()];
+        let when = deadlines.into_iter().flatten().min();
+        // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
+        let flags = first.flags | second.flags;
+        let merge = Payload::Merge(Box::new(Merge::new(second.clone(), when)));
+        let node = NodeRef::new(Some(first.clone()), flags, merge, nowhere());
+        tree::watch_merged(&node);
+        Context(Root::Node(node))
+    }
+
+    /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
+    ///
+    /// Meant for a root. Deadlines set above stay on the clock they were set on.
+    #[must_use]
+    pub fn with_clock(&self, clock: Clock) -> Context {
+        self.derive(flag::CLOCK, Payload::Clock(Box::new(clock)))
+    }
+
+    // ===== helpers =====
+
+    #[track_caller]
+    #[inline]
+    fn timeout(&self, timeout: Duration, cause: impl FnOnce() -> Option<Cause>) -> Context {
+        let now = self.clock_ref().ticks();
+        let timeout = nanoseconds(timeout).unwrap_or(i64::MAX);
+        self.deadline_in_ticks(now.saturating_add(timeout), timeout, cause)
+    }
+
+    #[track_caller]
+    fn deadline_at(&self, deadline: Instant, cause: impl FnOnce() -> Option<Cause>) -> Context {
+        let Some(when) = ticks_of(deadline) else {
+            // So far away that it is none, or so long ago that any moment since will do.
+            let is_past = deadline < self.clock_ref().now();
+            return self.deadline_in_ticks(if is_past { i64::MIN } else { i64::MAX }, 0, cause);
+        };
+        let timeout = when.saturating_sub(self.clock_ref().ticks());
+        self.deadline_in_ticks(when, timeout.max(0), cause)
+    }
+
+    #[track_caller]
+    #[inline]
+    fn deadline_in_ticks(&self, when: i64, timeout: i64, cause: impl FnOnce() -> Option<Cause>) -> Context {
+        // One that cannot be what fires adds nothing.
+        if when == i64::MAX || self.deadline_ticks().is_some_and(|earlier| earlier <= when) {
+            return self.clone();
+        }
+        let (parent, flags) = self.as_parent();
+        let end = End { location: Location::caller(), cause: cause(), detail: timeout };
+        Context(Root::Node(NodeRef::new(parent, flags | flag::DEADLINE, Payload::Deadline { when }, end)))
+    }
+
+    /// A context that ends when this one does, or when something outside ends it, which `listener` waits for.
+    #[cfg(any(feature = "tokio-util", feature = "signals"))]
+    #[track_caller]
+    pub(crate) fn attached(&self, make_listener: impl FnOnce(crate::CancelHandle) -> Box<dyn Send + Sync>) -> Context {
+        let (inner, canceler) = self.with_cancel();
+        let handle = canceler.handle();
+        canceler.detach();
+        inner.derive_attached(make_listener(handle))
+    }
+
+    #[cfg(any(feature = "tokio-util", feature = "signals"))]
+    fn derive_attached(&self, listener: Box<dyn Send + Sync>) -> Context {
+        self.derive(0, Payload::Attached { _listener: listener })
+    }
+
+    /// A node that cannot be where an end begins.
+    fn derive(&self, more_flags: u8, payload: Payload) -> Context {
+        let (parent, flags) = self.as_parent();
+        Context(Root::Node(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
+    }
+
+    #[inline]
+    fn as_parent(&self) -> (Option<NodeRef>, u8) {
+        match &self.0 {
+            Root::Background => (None, 0),
+            Root::Todo => (None, flag::TODO),
+            Root::Node(node) => (Some(node.clone()), node.flags),
+        }
+    }
+}
+
+/// The end of a node at which none begins: it inherits one, or never has one.
+fn nowhere() -> End {
+    End { location: Location::caller(), cause: None, detail: 0 }
+}

@@ -1,0 +1,92 @@
+//! A context prints as its chain, as Go prints it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Context, Root};
+use crate::raw::node::{Node, NodeRef, Payload, flag};
+
+/// So many merged contexts are printed with both of their parents; a chain that merges more repeats itself.
+const MOST_MERGES: usize = 16;
+
+impl fmt::Display for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        enum Part<'a> {
+            Chain(&'a NodeRef),
+            Link(&'a Node),
+            Text(&'static str),
+        }
+        let node = match &self.0 {
+            Root::Background => return f.write_str("Background"),
+            Root::Todo => return f.write_str("TODO"),
+            Root::Node(node) => node,
+        };
+        let mut merges = 0;
+        // Printed from the back: a list instead of recursion, since chains are of the user's length.
+        let mut parts = vec![Part::Chain(node)];
+        while let Some(part) = parts.pop() {
+            match part {
+                Part::Text(text) => f.write_str(text)?,
+                Part::Link(node) => print_link(node, f)?,
+                Part::Chain(node) => {
+                    let mut at = node;
+                    loop {
+                        if let Payload::Merge(merge) = &at.payload {
+                            merges += 1;
+                            if merges > MOST_MERGES {
+                                parts.push(Part::Text("Merge(..)"));
+                            } else {
+                                parts.push(Part::Text(")"));
+                                parts.push(Part::Chain(&merge.other));
+                                parts.push(Part::Text(", "));
+                                parts.extend(at.parent.as_ref().map(Part::Chain));
+                                parts.push(Part::Text("Merge("));
+                            }
+                            break;
+                        }
+                        parts.push(Part::Link(at));
+                        match &at.parent {
+                            Some(parent) => at = parent,
+                            None => {
+                                parts.push(Part::Text(if at.flags & flag::TODO != 0 { "TODO" } else { "Background" }));
+                                break;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match &node.payload {
+        Payload::Cancel => f.write_str(".WithCancel"),
+        #[cfg(any(feature = "tokio-util", feature = "signals"))]
+        Payload::Attached { .. } => Ok(()),
+        Payload::Deadline { when } => {
+            let left = when.saturating_sub(node.clock().ticks());
+            if left <= 0 {
+                return f.write_str(".WithDeadline(passed)");
+            }
+            write!(f, ".WithDeadline({:.2?} left)", Duration::from_nanos(left.unsigned_abs()))
+        }
+        Payload::WithoutCancel => f.write_str(".WithoutCancel"),
+        Payload::Value(entry) => {
+            f.write_str(".WithValue(")?;
+            entry.value.show(f)?;
+            f.write_str(")")
+        }
+        Payload::Name(name) => write!(f, ".WithName({name})"),
+        Payload::Clock(clock) => write!(f, ".WithClock({clock:?})"),
+        // Printed with both of its parents by the caller.
+        Payload::Merge(_) => Ok(()),
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,293 @@
+//! The context itself: where it comes from and what it says. How it is derived is in `derive`, how it prints in `display`,
+//! and the ambient one in `current`.
+
+mod current;
+mod derive;
+mod display;
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use crate::after_func::AfterFunc;
+use crate::cause::Cause;
+use crate::clock::{Clock, instant_of};
+use crate::error::Error;
+use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
+use crate::raw::node::{NodeRef, Payload, flag};
+use crate::raw::{tree, values};
+use crate::value::Value;
+
+/// How long work may still take, whether it has been called off, by whom and why, and the values of the request it belongs to.
+///
+/// Contexts are immutable. Each `with_*` returns a new one below this one; what ends a context ends all below it and nothing
+/// above it. A clone is the same context. Pass it as the first argument, `ctx: &Context`, to whatever may block or fail.
+///
+/// A context holds what is above it and is held by nobody but its users: dropping the last clone of it frees it, also while
+/// its parent lives on.
+#[derive(Clone)]
+#[doc(alias = "context.Context")]
+pub struct Context(pub(crate) Root);
+
+/// A root, or a node below one. The roots are free: no memory, no counting.
+#[derive(Clone)]
+pub(crate) enum Root {
+    Background,
+    Todo,
+    Node(NodeRef),
+}
+
+impl Context {
+    /// The root of all contexts: never done, no deadline, no values. Free, and `const`.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// static ROOT: Context = Context::background();
+    /// assert!(!ROOT.is_done());
+    /// assert_eq!(ROOT.to_string(), "Background");
+    /// ```
+    #[doc(alias = "context.Background")]
+    pub const fn background() -> Context {
+        Context(Root::Background)
+    }
+
+    /// As [`background`](Context::background), for a place where it is not yet clear which context belongs there.
+    #[doc(alias = "context.TODO")]
+    pub const fn todo() -> Context {
+        Context(Root::Todo)
+    }
+
+    /// When this context will end at the latest: the earliest deadline set here or above. It stays after the end.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ripcord::Context;
+    ///
+    /// let soon = Instant::now() + Duration::from_secs(1);
+    /// let ctx = Context::background().with_deadline(soon).with_timeout(Duration::from_secs(60));
+    /// assert_eq!(ctx.deadline(), Some(soon));
+    /// ```
+    #[doc(alias = "Deadline")]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline_ticks().map(instant_of)
+    }
+
+    /// How much time is left; zero when the deadline has passed, `None` when there is no deadline.
+    ///
+    /// A cancelled context still says what was left: ask [`is_done`](Context::is_done) for the end.
+    pub fn remaining(&self) -> Option<Duration> {
+        let left = self.deadline_ticks()?.saturating_sub(self.clock_ref().ticks());
+        Some(Duration::from_nanos(left.max(0).unsigned_abs()))
+    }
+
+    /// Whether the context has ended. Cheap enough for a hot loop.
+    ///
+    /// Right also when nobody waits: a deadline counts from the clock. Never early. Asked again and again the clock is read
+    /// now and then only, and a timer tells the rest: then a deadline is seen late by as much as the timer is, or by 64 calls,
+    /// whichever is less. [`err`](Context::err) and [`check`](Context::check) agree with what this said.
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        match &self.0 {
+            Root::Node(node) => node.ended_in_a_loop(),
+            _ => false,
+        }
+    }
+
+    /// Why the context has ended; `None` while it has not. Once it is an error it stays that error.
+    ///
+    /// ```
+    /// use ripcord::{Context, ErrorKind};
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// assert!(ctx.err().is_none());
+    /// cancel.cancel();
+    /// assert_eq!(ctx.err().map(|error| error.kind()), Some(ErrorKind::Canceled));
+    /// ```
+    #[doc(alias = "Err")]
+    pub fn err(&self) -> Option<Error> {
+        let Root::Node(node) = &self.0 else { return None };
+        let (bits, end) = tree::settled(node)?;
+        Some(Error::of(node.ender()?, bits, end))
+    }
+
+    /// `Ok` while the context goes on: for a `?` in a loop.
+    ///
+    /// # Errors
+    ///
+    /// What [`err`](Context::err) says, once it has ended.
+    ///
+    /// ```
+    /// use ripcord::{Context, Error};
+    ///
+    /// fn sum(ctx: &Context, numbers: &[u64]) -> Result<u64, Error> {
+    ///     let mut sum = 0;
+    ///     for number in numbers {
+    ///         ctx.check()?;
+    ///         sum += number;
+    ///     }
+    ///     Ok(sum)
+    /// }
+    /// assert_eq!(sum(&Context::background(), &[1, 2]).unwrap(), 3);
+    /// ```
+    #[inline]
+    pub fn check(&self) -> Result<(), Error> {
+        if self.is_done() { self.err().map_or(Ok(()), Err) } else { Ok(()) }
+    }
+
+    /// Why the context has ended, in the words of who ended it: `None` while it has not, never `None` afterwards. Without a
+    /// cause of its own it is the [`Error`] itself, as in Go.
+    #[doc(alias = "context.Cause")]
+    pub fn cause(&self) -> Option<Cause> {
+        let error = self.err()?;
+        Some(error.cause().cloned().unwrap_or_else(|| Cause::from(error)))
+    }
+
+    /// The value of this type that was set nearest at or above this context, if any was: also after the end.
+    #[doc(alias = "Value")]
+    pub fn value<V: Value>(&self) -> Option<&V> {
+        match &self.0 {
+            Root::Node(node) => values::find(node),
+            _ => None,
+        }
+    }
+
+    /// The name nearest at or above this context.
+    pub fn name(&self) -> Option<&str> {
+        let mut at = self.node();
+        while let Some(node) = at
+            && node.flags & flag::NAMED != 0
+        {
+            if let Payload::Name(name) = &node.payload {
+                return Some(match &**name {
+                    Cow::Borrowed(name) => name,
+                    Cow::Owned(name) => name,
+                });
+            }
+            at = node.parent.as_ref();
+        }
+        None
+    }
+
+    /// The clock that deadlines and sleeps below this context count on.
+    pub fn clock(&self) -> Clock {
+        self.clock_ref().clone()
+    }
+
+    /// A future that is ready, with the error, when the context has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped at any time, and made anew; an end is for ever, so none is missed.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel();
+    /// assert!(ctx.done().await.is_canceled());
+    /// # });
+    /// ```
+    #[doc(alias = "Done")]
+    pub fn done(&self) -> Done<'_> {
+        Done::new(self)
+    }
+
+    /// As [`done`](Context::done), holding the context instead of borrowing it.
+    pub fn done_owned(&self) -> DoneOwned {
+        DoneOwned::new(self.clone())
+    }
+
+    /// Runs a future until it is ready or the context ends.
+    ///
+    /// A context that is done already does not poll the future even once. After that the future goes first: when it is
+    /// ready at the same poll at which the context is seen done, its result counts. At the context's end the future is
+    /// dropped with this one.
+    ///
+    /// # Errors
+    ///
+    /// The context's error, when it ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it drops the future; it is as cancel safe as that.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+    /// let never = std::future::pending::<()>();
+    /// assert!(ctx.run(never).await.unwrap_err().is_deadline_exceeded());
+    /// # });
+    /// ```
+    pub fn run<F: Future>(&self, future: F) -> Run<'_, F> {
+        Run::new(future, Ending::new(self))
+    }
+
+    /// Sleeps for `duration` by this context's clock, or until the context ends: at its deadline at the latest.
+    ///
+    /// What comes first counts, however late it is polled; at the same time, the context's end.
+    ///
+    /// # Errors
+    ///
+    /// The context's error, when it ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it ends the sleep; the duration counts from this call, not from the first poll.
+    pub fn sleep(&self, duration: Duration) -> Sleep {
+        Sleep::new(self, duration)
+    }
+
+    /// Registers a function to run, on a thread of its own, when the context ends; at once when it has ended.
+    ///
+    /// It runs exactly once, or never after a [`stop`](AfterFunc::stop) that returned true. `cancel` does not wait for it.
+    /// Until then it keeps the context alive. Dropping the handle leaves it registered. What it panics with is reported by the
+    /// panic hook and goes no further.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (sender, receiver) = mpsc::channel();
+    /// let _stop = ctx.after_func(move || sender.send("cleaned up").unwrap());
+    /// cancel.cancel();
+    /// assert_eq!(receiver.recv(), Ok("cleaned up"));
+    /// ```
+    #[doc(alias = "context.AfterFunc")]
+    pub fn after_func(&self, run: impl FnOnce() + Send + 'static) -> AfterFunc {
+        AfterFunc::register(self, Box::new(run))
+    }
+
+    // ===== for the rest of the crate =====
+
+    pub(crate) fn node(&self) -> Option<&NodeRef> {
+        match &self.0 {
+            Root::Node(node) => Some(node),
+            _ => None,
+        }
+    }
+
+    /// The node whose end is this context's, if it can end at all.
+    pub(crate) fn ender(&self) -> Option<&NodeRef> {
+        self.node()?.ender()
+    }
+
+    pub(crate) fn clock_ref(&self) -> &Clock {
+        self.node().map_or(Clock::SYSTEM, |node| node.clock())
+    }
+
+    pub(crate) fn deadline_ticks(&self) -> Option<i64> {
+        self.ender()?.deadline()
+    }
+}
+
+impl Default for Context {
+    /// [`Context::background`].
+    fn default() -> Self {
+        Context::background()
+    }
+}

@@ -1,0 +1,122 @@
+//! Waiting for a context's end.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll, Waker};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::raw::node::state;
+use crate::raw::tree;
+use crate::slab::NONE;
+
+/// Ready when its context has ended: see [`Context::done`]. Dropping it takes its waker back.
+#[must_use = "futures do nothing unless polled"]
+pub struct Done<'a> {
+    ctx: &'a Context,
+    wait: Wait,
+}
+
+/// As [`Done`], holding its context: see [`Context::done_owned`].
+#[must_use = "futures do nothing unless polled"]
+pub struct DoneOwned {
+    ctx: Context,
+    wait: Wait,
+}
+
+/// The place of a waker with its context, `NONE` before the first poll. Whoever has one forgets it when dropped.
+pub(super) struct Wait(u32);
+
+impl Wait {
+    pub(super) const fn new() -> Self {
+        Wait(NONE)
+    }
+
+    /// Ready when the context has ended. A context that cannot end is never ready and keeps no waker.
+    #[inline]
+    pub(super) fn poll(&mut self, ctx: &Context, waker: &Waker) -> Poll<()> {
+        match ctx.ender() {
+            Some(node) => tree::poll_done(node, &mut self.0, waker),
+            None => Poll::Pending,
+        }
+    }
+
+    #[inline]
+    pub(super) fn poll_error(&mut self, ctx: &Context, waker: &Waker) -> Poll<Error> {
+        match self.poll(ctx, waker) {
+            Poll::Ready(()) => ctx.err().map_or(Poll::Pending, Poll::Ready),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    #[inline]
+    pub(super) fn forget(&self, ctx: &Context) {
+        if self.0 != NONE
+            && let Some(node) = ctx.ender()
+        {
+            tree::forget_waiter(node, self.0);
+        }
+    }
+}
+
+impl<'a> Done<'a> {
+    pub(crate) fn new(ctx: &'a Context) -> Self {
+        Done { ctx, wait: Wait::new() }
+    }
+}
+
+impl Future for Done<'_> {
+    type Output = Error;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Error> {
+        let ctx = self.ctx;
+        self.wait.poll_error(ctx, task.waker())
+    }
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.wait.forget(self.ctx);
+    }
+}
+
+impl fmt::Debug for Done<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Done").field(self.ctx).finish()
+    }
+}
+
+impl DoneOwned {
+    pub(crate) fn new(ctx: Context) -> Self {
+        DoneOwned { ctx, wait: Wait::new() }
+    }
+
+    /// Whether the end that was seen began at the deadline of this future's own context, and not at `parent` or above.
+    pub(super) fn is_own_deadline(&self, parent: &Context) -> bool {
+        let (Some(node), parent) = (self.ctx.ender(), parent.ender()) else { return false };
+        // A deadline that adds nothing to its parent's gives the parent itself.
+        let is_parent = parent.is_some_and(|parent| std::ptr::eq(&raw const **node, &raw const **parent));
+        !is_parent && node.end().is_some_and(|(bits, _)| bits & state::OWN != 0)
+    }
+}
+
+impl Future for DoneOwned {
+    type Output = Error;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Error> {
+        let this = &mut *self;
+        this.wait.poll_error(&this.ctx, task.waker())
+    }
+}
+
+impl Drop for DoneOwned {
+    fn drop(&mut self) {
+        self.wait.forget(&self.ctx);
+    }
+}
+
+impl fmt::Debug for DoneOwned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DoneOwned").field(&self.ctx).finish()
+    }
+}

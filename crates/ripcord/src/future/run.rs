@@ -1,0 +1,99 @@
+//! A future that its context can end.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
+
+use super::done::Wait;
+use super::{Run, WithContext};
+use crate::context::Context;
+use crate::error::Error;
+
+/// [`Context::run`] at the end of a chain.
+pub trait FutureExt: Future + Sized {
+    /// Ends this future with `ctx`, as [`Context::run`] does. It holds a clone of the context, so it can be spawned.
+    ///
+    /// ```
+    /// use ripcord::{Context, FutureExt};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ctx = Context::background();
+    /// assert_eq!(async { 7 }.with_context(&ctx).await.unwrap(), 7);
+    /// # });
+    /// ```
+    fn with_context(self, ctx: &Context) -> WithContext<Self> {
+        WithContext::new(self, Ending::new(ctx.clone()))
+    }
+}
+
+impl<F: Future> FutureExt for F {}
+
+impl<F: Future> Future for Run<'_, F> {
+    type Output = Result<F::Output, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        let (future, ending) = self.project();
+        ending.poll(future, task)
+    }
+}
+
+impl<F: Future> Future for WithContext<F> {
+    type Output = Result<F::Output, Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        let (future, ending) = self.project();
+        ending.poll(future, task)
+    }
+}
+
+/// The context, and how far the future has come under it. Takes its waker back when dropped.
+pub(crate) struct Ending<C: Borrow<Context>> {
+    ctx: C,
+    wait: Wait,
+    begun: bool,
+}
+
+impl<C: Borrow<Context>> Ending<C> {
+    pub(crate) fn new(ctx: C) -> Self {
+        Ending { ctx, wait: Wait::new(), begun: false }
+    }
+
+    #[inline]
+    fn poll<F: Future>(&mut self, future: Pin<&mut F>, task: &mut Task<'_>) -> Poll<Result<F::Output, Error>> {
+        let ctx = self.ctx.borrow();
+        if !self.begun {
+            // A context that is done already does not poll the future at all.
+            if let Some(error) = ctx.err() {
+                return Poll::Ready(Err(error));
+            }
+            self.begun = true;
+        }
+        // The future goes first: a result that is ready when the end comes is not lost.
+        if let Poll::Ready(output) = future.poll(task) {
+            return Poll::Ready(Ok(output));
+        }
+        self.wait.poll_error(ctx, task.waker()).map(Err)
+    }
+}
+
+impl<C: Borrow<Context>> Drop for Ending<C> {
+    #[inline]
+    fn drop(&mut self) {
+        self.wait.forget(self.ctx.borrow());
+    }
+}
+
+impl<F> fmt::Debug for Run<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Run").field(self.state().ctx).finish()
+    }
+}
+
+impl<F> fmt::Debug for WithContext<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WithContext").field(&self.state().ctx).finish()
+    }
+}

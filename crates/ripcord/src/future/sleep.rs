@@ -1,0 +1,43 @@
+//! Sleeping under a context.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll};
+use std::time::Duration;
+
+use super::DoneOwned;
+use crate::context::Context;
+use crate::error::Error;
+
+/// Ready when the time has passed or the context has ended: see [`Context::sleep`]. Dropping it ends the sleep.
+#[must_use = "futures do nothing unless polled"]
+pub struct Sleep {
+    ctx: Context,
+    /// A context below it, with the time as its deadline: what ends first ends this.
+    elapsed: DoneOwned,
+}
+
+impl Sleep {
+    #[track_caller]
+    pub(crate) fn new(ctx: &Context, duration: Duration) -> Self {
+        Sleep { ctx: ctx.clone(), elapsed: DoneOwned::new(ctx.with_timeout(duration)) }
+    }
+}
+
+impl Future for Sleep {
+    type Output = Result<(), Error>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        match Pin::new(&mut self.elapsed).poll(task) {
+            Poll::Ready(_) if self.elapsed.is_own_deadline(&self.ctx) => Poll::Ready(Ok(())),
+            Poll::Ready(error) => Poll::Ready(Err(error)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Sleep").field(&self.elapsed).finish()
+    }
+}

@@ -1,0 +1,4 @@
+//! Structured tasks under one context: Go's errgroup.
+pub struct Group;
+pub struct GroupError;
+pub type BoxFuture = ();

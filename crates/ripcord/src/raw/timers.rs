@@ -1,0 +1,121 @@
+//! The armed deadlines of one clock: plain pointers to nodes, in a queue under one lock.
+
+use std::ptr::NonNull;
+
+use super::lock::Lock;
+use super::node::{Node, NodeRef};
+use super::tree;
+use crate::clock::queue::{Due, Queue};
+use crate::slab::NONE;
+use crate::sync::Ordering;
+
+/// The armed deadlines of one clock.
+pub(crate) struct Timers {
+    armed: Lock<Armed>,
+    /// Called, without the lock, when a deadline comes before the one the clock's driver sleeps for.
+    alarm: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Armed {
+    queue: Queue<Target>,
+    /// What the clock's driver sleeps for; the least there is while it is awake, since it looks again by itself.
+    sleeps_until: i64,
+}
+
+/// A pointer of the tree's invariant 4.
+struct Target(NonNull<Node>);
+
+// SAFETY: nodes are Send and Sync; the pointer is followed under the queue's lock alone (invariant 4).
+unsafe impl Send for Target {}
+
+impl Timers {
+    /// An empty queue of the exact kind, in order to the nanosecond.
+    pub(crate) fn exact(alarm: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::new(Queue::exact(), alarm)
+    }
+
+    /// An empty queue of the fast kind.
+    pub(crate) fn wheel(alarm: impl Fn() + Send + Sync + 'static) -> Self {
+        Self::new(Queue::wheel(), alarm)
+    }
+
+    fn new(queue: Queue<Target>, alarm: impl Fn() + Send + Sync + 'static) -> Self {
+        Timers { armed: Lock::new(Armed { queue, sleeps_until: i64::MAX }), alarm: Box::new(alarm) }
+    }
+
+    /// Arms the node's timer, unless it is armed.
+    pub(super) fn arm(&self, node: &NodeRef, when: i64) {
+        if node.timer.load(Ordering::Acquire) != NONE || node.end().is_some() {
+            return;
+        }
+        let mut armed = self.armed.lock();
+        // Only a holder of this lock changes it.
+        if node.timer.load(Ordering::Relaxed) != NONE {
+            return;
+        }
+        let key = armed.queue.insert(when, Target(node.pointer()));
+        node.timer.store(key, Ordering::Relaxed);
+        let is_first = when < armed.sleeps_until;
+        if is_first {
+            armed.sleeps_until = when;
+        }
+        drop(armed);
+        if is_first {
+            (self.alarm)();
+        }
+    }
+
+    /// Takes a dying node's timer out.
+    pub(super) fn disarm(&self, node: &Node) {
+        let mut armed = self.armed.lock();
+        let key = node.timer.load(Ordering::Relaxed);
+        if key != NONE {
+            armed.queue.remove(key);
+        }
+    }
+
+    /// Ends nodes that are due at `now`, a bounded number of them, the earliest first. `None` when there may be more;
+    /// else the deadline to sleep for, the greatest there is when none is armed.
+    pub(crate) fn fire(&self, now: i64) -> Option<i64> {
+        const MOST: usize = 256;
+        let mut due: Vec<NodeRef> = Vec::new();
+        let mut armed = self.armed.lock();
+        armed.sleeps_until = i64::MIN;
+        let mut next = None;
+        for _ in 0..MOST {
+            match armed.queue.pop_due(now) {
+                Due::Entry(Target(node)) => {
+                    // SAFETY: found in the queue, whose lock is held; the store of `NONE` is the last access unless a
+                    // reference was had (invariant 4).
+                    unsafe {
+                        let upgraded = NodeRef::upgrade(node);
+                        node.as_ref().timer.store(NONE, Ordering::Release);
+                        due.extend(upgraded);
+                    }
+                }
+                Due::Busy => break,
+                Due::Later(when) => {
+                    armed.sleeps_until = when;
+                    next = Some(when);
+                    break;
+                }
+            }
+        }
+        drop(armed);
+        for node in due {
+            tree::settle(&node);
+        }
+        next
+    }
+
+    /// The first deadline, when it is not after `limit`; else calls `otherwise` under the lock, so that a deadline armed
+    /// later sees what it did.
+    pub(crate) fn next_until(&self, limit: i64, otherwise: impl FnOnce()) -> Option<i64> {
+        let armed = self.armed.lock();
+        let next = armed.queue.next().filter(|next| *next <= limit);
+        if next.is_none() {
+            otherwise();
+        }
+        next
+    }
+}

@@ -1,0 +1,49 @@
+//! Request-scoped values, found by their type.
+
+use std::any::{Any, type_name};
+use std::fmt;
+
+/// A type whose values may travel in a [`Context`](crate::Context), keyed by the type itself.
+///
+/// Implemented by hand, one line, so that a bare string or number is no key: a type of your own is one that nobody can
+/// collide with, as Go's advice on keys wants it.
+///
+/// ```
+/// use ripcord::{Context, Value};
+///
+/// struct UserId(u64);
+/// impl Value for UserId {}
+///
+/// let ctx = Context::background().with_value(UserId(7));
+/// assert_eq!(ctx.value::<UserId>().map(|user| user.0), Some(7));
+/// ```
+pub trait Value: Any + Send + Sync {
+    /// Shows the value to people: in a context's `Display` and in an inspector. By default it is the type's short name and
+    /// never the content, since tokens live there.
+    ///
+    /// # Errors
+    ///
+    /// As every formatting function: what `f` returns.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(short(type_name::<Self>()))
+    }
+}
+
+/// A type's name without the modules that lead to it.
+fn short(name: &str) -> &str {
+    let end = name.find('<').unwrap_or(name.len());
+    let start = name[..end].rfind("::").map_or(0, |at| at + 2);
+    &name[start..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn a_types_name_is_shown_without_its_path() {
+        assert_eq!(short("app::user::UserId"), "UserId");
+        assert_eq!(short("app::Key<alloc::string::String>"), "Key<alloc::string::String>");
+        assert_eq!(short("UserId"), "UserId");
+    }
+}
