@@ -1,0 +1,8 @@
+//! What the `ripcord` binary is made of.
+//!
+//! The binary itself parses its arguments, runs one of these, and turns the outcome into an exit code. The rest is a
+//! library so that tests can drive it in-process, on a clock of their own.
+//!
+//! [`serve`] is the reference service: the place where a newcomer sees what a [`Context`](ripcord::Context) is for.
+
+pub mod serve;

@@ -1,0 +1,83 @@
+//! Accepting connections until told to stop.
+
+use std::{io, pin::pin, time::Duration};
+
+use axum::Router;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use ripcord::Context;
+use tokio::net::TcpListener;
+
+/// How long to leave `accept` alone when the process is out of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The connections that were open when the accepting stopped.
+#[must_use = "they are closed in order by `finished`"]
+#[derive(Debug)]
+pub struct Connections {
+    open: GracefulShutdown,
+}
+
+impl Connections {
+    /// Closes each connection when the request on it, if there is one, has been answered; resolves when all are closed.
+    ///
+    /// Dropping the future closes nothing: connections stay open as long as the runtime.
+    pub async fn finished(self) {
+        self.open.shutdown().await;
+    }
+}
+
+/// Serves `app` on every connection to `listener`, until `stop` is done. The listener is closed when this returns.
+///
+/// Call it inside a tokio runtime: connections are tasks on it. Dropping the future stops the accepting too, and leaves
+/// open connections as they are.
+pub async fn accept(listener: TcpListener, app: Router, stop: &Context) -> Connections {
+    let open = GracefulShutdown::new();
+    let service = TowerToHyperService::new(app);
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // The timer bounds the wait for a request's head (30 s) and for nothing else.
+    // Go writes header names as `X-Request-Id`; HTTP does not care, people compare.
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .title_case_headers(true);
+    builder.http2().timer(TokioTimer::new());
+
+    // A done `stop` is looked at first, so a flood of connections cannot keep the server from stopping.
+    while let Ok(accepted) = stop.run(listener.accept()).await {
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            // The client has given up in the queue.
+            Err(error) if is_clients_fault(&error) => continue,
+            Err(error) => {
+                log::warn!("cannot accept: {error}");
+                // Done meanwhile? The loop's condition sees it.
+                let _ = stop.sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // Latency over packets; a socket that refuses has been closed, and says so when it is read.
+        let _ = stream.set_nodelay(true);
+        let connection = builder
+            .serve_connection(TokioIo::new(stream), service.clone())
+            .into_owned();
+        let connection = open.watch(connection);
+        tokio::spawn(async move {
+            // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's
+            // Context by the layer, the second to the client by hyper.
+            let _ = pin!(connection).await;
+        });
+    }
+    Connections { open }
+}
+
+fn is_clients_fault(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
+}
