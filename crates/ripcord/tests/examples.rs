@@ -1,0 +1,192 @@
+//! Every example, run as built, prints what `expected/NAME.txt` says.
+//!
+//! Clock readings are masked, and the lines of concurrent workers sorted. `cargo test` builds the examples before this;
+//! `cargo test --test examples` alone does not, and then runs those of the last time, if there are any.
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{self, Receiver},
+    thread,
+    time::Duration,
+};
+
+/// When to give up on an example. The longest takes five seconds.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn examples_print_what_is_expected() {
+    let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected");
+    // All are started before the first is waited for: they spend their time asleep.
+    let running: Vec<_> = names(&expected, "txt")
+        .into_iter()
+        .map(|name| (Running::start(&name), name))
+        .collect();
+
+    for (example, name) in running {
+        let expected =
+            fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
+        let actual = example.output();
+        assert_eq!(
+            comparable(&actual),
+            comparable(&expected),
+            "{name} printed\n{actual}"
+        );
+    }
+}
+
+#[test]
+fn every_example_is_expected() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    assert_eq!(
+        names(&root.join("tests/expected"), "txt"),
+        names(&root.join("examples"), "rs")
+    );
+}
+
+#[test]
+fn only_clock_readings_are_masked() {
+    for (line, masked) in [
+        (
+            "Background.WithDeadline(4.99s left)",
+            "Background.WithDeadline(<time> left)",
+        ),
+        (
+            "set to 3.000068284s after (in -1.2ms)",
+            "set to <time> after (in <time>)",
+        ),
+        ("1m30s 12µs 7ns", "<time> <time> <time>"),
+        (
+            "req-123 Worker 1: v2s Case 3: 4 seconds, 5sec",
+            "req-123 Worker 1: v2s Case 3: 4 seconds, 5sec",
+        ),
+    ] {
+        assert_eq!(mask(line), masked);
+    }
+}
+
+/// An example at work. Killed when dropped.
+struct Running {
+    child: Child,
+    output: Receiver<String>,
+}
+
+impl Running {
+    fn start(name: &str) -> Running {
+        let path = examples_dir()
+            .join(name)
+            .with_extension(env::consts::EXE_EXTENSION);
+        let mut child = Command::new(&path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{error}: {}, which `cargo build --examples` makes",
+                    path.display()
+                )
+            });
+        let mut stdout = child.stdout.take().expect("it is piped");
+        let (sender, output) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).expect("it is text");
+            // Nobody is left to hear it when the test has failed.
+            let _ = sender.send(text);
+        });
+        Running { child, output }
+    }
+
+    /// Everything it prints; waits for its end.
+    fn output(mut self) -> String {
+        let output = self
+            .output
+            .recv_timeout(PATIENCE)
+            .expect("the example ends");
+        let status = self.child.wait().expect("it is a child of ours");
+        assert!(status.success(), "{status} after\n{output}");
+        output
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already ended: fine as well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Beside the directory of this very test: `target/debug/deps/examples-0123`, `target/debug/examples`.
+fn examples_dir() -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    test.ancestors()
+        .nth(2)
+        .expect("it lies in target/PROFILE/deps")
+        .join("examples")
+}
+
+/// The names of the files in `dir` with that extension, without it.
+fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
+    fs::read_dir(dir)
+        .expect("it is there")
+        .map(|entry| entry.expect("it can be read").path())
+        .filter(|path| path.extension().is_some_and(|other| other == extension))
+        .map(|path| {
+            path.file_stem()
+                .expect("it has a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect()
+}
+
+/// The lines, masked, each run of lines that workers wrote in order of the workers.
+fn comparable(output: &str) -> Vec<String> {
+    let mut lines: Vec<_> = output.lines().map(|line| mask(line.trim_end())).collect();
+    for run in lines.chunk_by_mut(|a, b| a.starts_with("Worker ") && b.starts_with("Worker ")) {
+        run.sort();
+    }
+    lines
+}
+
+/// Puts `<time>` for everything that looks as a `Duration` does: `4.99s`, `-1.2ms`, `1m30s`.
+fn mask(line: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = line;
+    while let Some(next) = rest.chars().next() {
+        let in_word = masked.ends_with(|last: char| last.is_alphanumeric() || last == '-');
+        let unsigned = rest.strip_prefix('-').unwrap_or(rest);
+        match duration(unsigned) {
+            Some(after) if !in_word => {
+                masked.push_str("<time>");
+                rest = after;
+            }
+            _ => {
+                masked.push(next);
+                rest = &rest[next.len_utf8()..];
+            }
+        }
+    }
+    masked
+}
+
+/// What follows the duration that `text` begins with, if it does.
+fn duration(text: &str) -> Option<&str> {
+    let after_number = text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    if after_number.len() == text.len() || !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return None;
+    }
+    ["ns", "µs", "ms", "h", "m", "s"].iter().find_map(|unit| {
+        let after = after_number.strip_prefix(unit)?;
+        if after.starts_with(char::is_alphabetic) {
+            return None;
+        }
+        Some(duration(after).unwrap_or(after))
+            .filter(|after| !after.starts_with(char::is_alphanumeric))
+    })
+}
