@@ -30,6 +30,6 @@ pub use random::Random;
 // Rate limiter, circuit breaker, retry.
 pub mod retry;
 
-pub use retry::{RetryError, Stop};
+pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
 
 // Cache, worker pool, bulkhead, hedge, fallback, stack.

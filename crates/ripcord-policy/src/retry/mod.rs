@@ -1,5 +1,210 @@
-//! Retry.
+//! Retry with backoff, jitter, a shared budget, and an eye on the deadline.
+//!
+//! ```
+//! use ripcord::Context;
+//! use ripcord_policy::Retry;
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let retry = Retry::exponential().max_attempts(5).base(Duration::from_millis(1));
+//! let ctx = Context::background().with_timeout(Duration::from_secs(5));
+//!
+//! let answer = retry
+//!     .run(&ctx, |_ctx, attempt| async move { if attempt < 2 { Err("not yet") } else { Ok(42) } })
+//!     .await;
+//! assert_eq!(answer.unwrap(), 42);
+//! assert_eq!(retry.stats().retries, 2);
+//! # }
+//! ```
 
+mod backoff;
+mod budget;
 mod error;
+mod nesting;
+mod progress;
+mod settings;
 
+pub use backoff::Jitter;
+pub use budget::{BudgetBuilder, RetryBudget, Spent};
 pub use error::{RetryError, Stop};
+pub use nesting::is_inside;
+pub use settings::RetryEvent;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ripcord::Context;
+
+use crate::{ConfigError, Random};
+use backoff::Backoff;
+use progress::Progress;
+use settings::{Inspect, OnRetry, RetryAfter, RetryIf};
+
+/// Runs a call again when it fails, with growing waits, for as long as that is of use.
+///
+/// The settings' methods take and return the retry, in any order; [`build`](Retry::build) checks them, and `run` does so
+/// too: a retry with settings out of bounds attempts nothing and says so in a [`Stop::Config`]. Clones share their
+/// random source and their [`stats`](Retry::stats).
+///
+/// What it does not do is as important. It makes no attempt under a context that is done. It begins no wait that would
+/// end at or past the deadline, but fails at once with the last error. It does not retry inside of an attempt of another
+/// retry (see [`is_inside`]), so that layers do not multiply. And it drops no attempt half-way: an attempt is given
+/// the context and ends itself, or is wrapped in [`Context::run`] to be dropped at the context's end.
+///
+/// Attempts are numbered from 0. Defaults are not a promise: 4 attempts, 100 ms doubling up to 2 s, no jitter. Many
+/// clients of one service should have [`Jitter::Full`] and share a [`RetryBudget`].
+///
+/// See the [module](self) for an example.
+pub struct Retry<E> {
+    max_attempts: u32,
+    backoff: Backoff,
+    max_retry_after: Duration,
+    retry_if: Option<RetryIf<E>>,
+    retry_after: Option<RetryAfter<E>>,
+    on_retry: Option<OnRetry<E>>,
+    inspect: Inspect<E>,
+    budget: Option<Arc<RetryBudget>>,
+    random: Arc<Random>,
+    counters: Arc<progress::RetryCounters>,
+    /// The first setting out of bounds, looked at when a run begins.
+    invalid: Option<ConfigError>,
+}
+
+impl<E> Retry<E> {
+    /// Waits that grow by a factor from retry to retry.
+    pub fn exponential() -> Self {
+        Retry {
+            max_attempts: 4,
+            backoff: Backoff::default(),
+            max_retry_after: Duration::from_secs(30),
+            retry_if: None,
+            retry_after: None,
+            on_retry: None,
+            inspect: |_| settings::Inspection::OPAQUE,
+            budget: None,
+            random: Arc::new(Random::new()),
+            counters: Arc::new(progress::RetryCounters::new()),
+            invalid: None,
+        }
+    }
+
+    /// The same wait before every retry.
+    pub fn constant(delay: Duration) -> Self {
+        Retry::exponential().base(delay).max_delay(delay).multiplier(1.0)
+    }
+
+    /// Attempts `call` until it succeeds or trying again is of no use.
+    ///
+    /// `call` is given the context and the attempt's number, from 0. A result is returned also when the context ended
+    /// while it was produced.
+    ///
+    /// # Errors
+    ///
+    /// A [`RetryError`] with the last error, the attempts made and the reason it stopped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the attempt under way, or the wait; a budget's tokens taken for an attempt not yet begun
+    /// are given back.
+    pub async fn run<T, F, Fut>(&self, ctx: &Context, mut call: F) -> Result<T, RetryError<E>>
+    where
+        F: FnMut(Context, u32) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let mut progress = Progress::begin(self, ctx)?;
+        loop {
+            let result = {
+                let mut attempt = pin!(progress.attempt(&mut call));
+                poll_fn(|cx| nesting::inside(|| attempt.as_mut().poll(cx))).await
+            };
+            let error = match result {
+                Ok(value) => return Ok(progress.succeed(value)),
+                Err(error) => error,
+            };
+            let pause = progress.pause(error)?;
+            let slept = ctx.sleep(pause.delay).await;
+            progress.resume(pause, slept)?;
+        }
+    }
+
+    /// [`Retry::run`] for threads: `call` returns its result, and waits block.
+    ///
+    /// # Errors
+    ///
+    /// As [`Retry::run`].
+    pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, RetryError<E>>
+    where
+        F: FnMut(Context, u32) -> Result<T, E>,
+    {
+        let mut progress = Progress::begin(self, ctx)?;
+        loop {
+            let error = match progress.attempt(&mut call) {
+                Ok(value) => return Ok(progress.succeed(value)),
+                Err(error) => error,
+            };
+            let pause = progress.pause(error)?;
+            let slept = ctx.sleep_blocking(pause.delay);
+            progress.resume(pause, slept)?;
+        }
+    }
+
+    /// The numbers so far, of this retry and its clones.
+    pub fn stats(&self) -> RetryStats {
+        self.counters.stats()
+    }
+}
+
+/// The numbers of a [`Retry`]; see [`stats`](crate::stats) for the shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RetryStats {
+    /// Runs that made an attempt.
+    pub started: u64,
+    /// Runs that ended in a result.
+    pub succeeded: u64,
+    /// Runs that gave up.
+    pub failed: u64,
+    /// Runs ended by the context or by being dropped.
+    pub canceled: u64,
+    /// Runs that made no attempt: their context was done, or the retry is misconfigured.
+    pub rejected: u64,
+    /// Attempts begun after the first of their run.
+    pub retries: u64,
+    /// Runs that gave up because the next wait would not have ended before the deadline.
+    pub deadline_refused: u64,
+    /// Runs that gave up because the budget was spent.
+    pub budget_refused: u64,
+}
+
+impl<E> Clone for Retry<E> {
+    fn clone(&self) -> Self {
+        Retry {
+            max_attempts: self.max_attempts,
+            backoff: self.backoff.clone(),
+            max_retry_after: self.max_retry_after,
+            retry_if: self.retry_if.clone(),
+            retry_after: self.retry_after.clone(),
+            on_retry: self.on_retry.clone(),
+            inspect: self.inspect,
+            budget: self.budget.clone(),
+            random: Arc::clone(&self.random),
+            counters: Arc::clone(&self.counters),
+            invalid: self.invalid.clone(),
+        }
+    }
+}
+
+impl<E> fmt::Debug for Retry<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry")
+            .field("max_attempts", &self.max_attempts)
+            .field("backoff", &self.backoff)
+            .field("budget", &self.budget)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

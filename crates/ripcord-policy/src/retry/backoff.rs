@@ -1,0 +1,108 @@
+//! How long to wait before each retry.
+
+use std::time::Duration;
+
+use crate::config::within;
+use crate::{ConfigError, Random};
+
+/// How a wait is spread, so that clients that failed together do not come back together.
+///
+/// None of these exceeds `max_delay`. More kinds may be added.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Jitter {
+    /// The backoff as it is.
+    #[default]
+    None,
+    /// Anything from zero to the backoff: the best spread.
+    Full,
+    /// Anything from half of the backoff to all of it: never very short.
+    Equal,
+    /// Anything from `base` to three times the wait before, whatever the multiplier.
+    Decorrelated,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Backoff {
+    pub(super) base: Duration,
+    pub(super) max_delay: Duration,
+    pub(super) multiplier: f64,
+    pub(super) jitter: Jitter,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff {
+            base: Duration::from_millis(100),
+            max_delay: Duration::from_secs(2),
+            multiplier: 2.0,
+            jitter: Jitter::None,
+        }
+    }
+}
+
+impl Backoff {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        within("multiplier", self.multiplier, 1.0, f64::MAX)?;
+        if self.base > self.max_delay {
+            let bound = format!("at most max_delay ({:?})", self.max_delay);
+            return Err(ConfigError::new("base", bound, format_args!("{:?}", self.base)));
+        }
+        Ok(())
+    }
+
+    /// The wait before retry number `retry`, from 1; `previous` is the wait before the one before it.
+    pub(super) fn delay(&self, retry: u32, previous: Duration, random: &Random) -> Duration {
+        if self.jitter == Jitter::Decorrelated {
+            let high = previous.max(self.base).saturating_mul(3).min(self.max_delay);
+            return random.duration_between(self.base, high);
+        }
+        let backoff = self.without_jitter(retry);
+        match self.jitter {
+            Jitter::Full => random.duration_between(Duration::ZERO, backoff),
+            Jitter::Equal => random.duration_between(backoff / 2, backoff),
+            Jitter::None | Jitter::Decorrelated => backoff,
+        }
+    }
+
+    fn without_jitter(&self, retry: u32) -> Duration {
+        let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.base.as_secs_f64() * self.multiplier.powi(exponent);
+        // Zero times an infinite factor is NaN, and means no wait; too many seconds to count mean the longest wait.
+        match Duration::try_from_secs_f64(seconds) {
+            Ok(delay) => delay.min(self.max_delay),
+            Err(_) if seconds.is_nan() => Duration::ZERO,
+            Err(_) => self.max_delay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_to_the_maximum_and_never_overflows() {
+        let random = Random::seeded(1);
+        let backoff = Backoff::default();
+        let waits = [1, 2, 3, 4, 5, 6, u32::MAX].map(|n| backoff.delay(n, Duration::ZERO, &random).as_millis());
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+        let none = Backoff { base: Duration::ZERO, ..Backoff::default() };
+        assert_eq!(none.delay(u32::MAX, Duration::ZERO, &random), Duration::ZERO);
+        let huge = Backoff { base: Duration::MAX, max_delay: Duration::MAX, ..Backoff::default() };
+        assert_eq!(huge.delay(9, Duration::MAX, &random), Duration::MAX);
+    }
+
+    #[test]
+    fn no_jitter_exceeds_the_maximum() {
+        let random = Random::seeded(2);
+        for jitter in [Jitter::None, Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
+            let backoff = Backoff { jitter, ..Backoff::default() };
+            let mut previous = Duration::ZERO;
+            for retry in 1..2000 {
+                previous = backoff.delay(retry, previous, &random);
+                assert!(previous <= backoff.max_delay, "{jitter:?}: {previous:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The settings of a retry, and what its hooks are given.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Jitter, Retry, RetryBudget};
+use crate::config::at_least_one;
+use crate::{ConfigError, Error, Random};
+
+pub(super) type RetryIf<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
+pub(super) type RetryAfter<E> = Arc<dyn Fn(&E) -> Option<Duration> + Send + Sync>;
+pub(super) type OnRetry<E> = Arc<dyn Fn(&RetryEvent<'_, E>) + Send + Sync>;
+pub(super) type Inspect<E> = fn(&E) -> Inspection;
+
+/// What `on_retry` is told: an attempt failed, and another will follow.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct RetryEvent<'a, E> {
+    /// The number of the attempt that will follow, so 1 for the first retry.
+    pub attempt: u32,
+    /// The wait before it.
+    pub delay: Duration,
+    /// What the attempt before it ended in.
+    pub error: &'a E,
+}
+
+/// What an error is known to say without a closure of the user's.
+#[derive(Clone, Copy)]
+pub(super) struct Inspection {
+    /// The call reached what it was meant for.
+    pub(super) sent: bool,
+    /// The attempt ran into a timeout.
+    pub(super) timeout: bool,
+    /// Trying again is of no use.
+    pub(super) hopeless: bool,
+    /// A local rejection's wait.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Inspection {
+    /// Nothing is known: a failure like any other.
+    pub(super) const OPAQUE: Inspection = Inspection { sent: true, timeout: false, hopeless: false, retry_after: None };
+}
+
+impl<E> Retry<E> {
+    /// Attempts in all, the first one included; at least 1. The chapter's `MaxRetries` is one less.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.max_attempts = attempts;
+        self.checked()
+    }
+
+    /// The first wait, at most [`max_delay`](Retry::max_delay). The chapter's `InitialWait`.
+    #[must_use]
+    pub fn base(mut self, delay: Duration) -> Self {
+        self.backoff.base = delay;
+        self.checked()
+    }
+
+    /// The longest wait, jitter included. The chapter's `MaxWait`.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.backoff.max_delay = delay;
+        self.checked()
+    }
+
+    /// The factor by which the wait grows, at least 1 and finite.
+    #[must_use]
+    pub fn multiplier(mut self, factor: f64) -> Self {
+        self.backoff.multiplier = factor;
+        self.checked()
+    }
+
+    /// How the waits are spread.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> Self {
+        self.backoff.jitter = jitter;
+        self
+    }
+
+    /// The seed of the jitter, to make a test repeatable.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.random = Arc::new(Random::seeded(seed));
+        self
+    }
+
+    /// Which errors are worth another attempt; without it, all are.
+    #[must_use]
+    pub fn retry_if(mut self, worth_it: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
+        self.retry_if = Some(Arc::new(worth_it));
+        self
+    }
+
+    /// How long the server asks to be left alone, read from its error.
+    ///
+    /// Such a wait replaces a shorter backoff, may exceed `max_delay`, and is cut to
+    /// [`max_retry_after`](Retry::max_retry_after).
+    #[must_use]
+    pub fn retry_after(mut self, hint: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.retry_after = Some(Arc::new(hint));
+        self
+    }
+
+    /// The longest `retry_after` that is honoured in full; 30 seconds unless set.
+    #[must_use]
+    pub fn max_retry_after(mut self, limit: Duration) -> Self {
+        self.max_retry_after = limit;
+        self
+    }
+
+    /// The budget retries are paid from, shared with others that call the same service.
+    #[must_use]
+    pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
+    /// Called before each wait. A panic in it ends the run it happens in, and no other.
+    #[must_use]
+    pub fn on_retry(mut self, hook: impl Fn(&RetryEvent<'_, E>) + Send + Sync + 'static) -> Self {
+        self.on_retry = Some(Arc::new(hook));
+        self
+    }
+
+    /// This retry, once all settings are known to be within bounds.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting out of bounds: `max_attempts` of 0, a `multiplier` below 1, infinite or NaN, a `base`
+    /// above `max_delay`.
+    pub fn build(self) -> Result<Self, ConfigError> {
+        match self.invalid {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// Notes what is out of bounds now; a later setting may put it right.
+    fn checked(mut self) -> Self {
+        self.invalid = at_least_one("max_attempts", self.max_attempts).and_then(|_| self.backoff.check().map(|()| 0)).err();
+        self
+    }
+}
+
+impl<E> Retry<Error<E>> {
+    /// For attempts that go through other policies of this crate, whose errors it then understands.
+    ///
+    /// A local rejection is waited out for as long as it says, if that fits the deadline, and takes nothing from the
+    /// budget, for nothing was sent; a rejection that time does not cure is not retried; an attempt's timeout costs the
+    /// budget more than another failure. A stack does this by itself.
+    #[must_use]
+    pub fn over_policies(mut self) -> Self {
+        self.inspect = |error| match error {
+            Error::Rejected(rejected) => Inspection {
+                sent: false,
+                timeout: false,
+                hopeless: !rejected.is_transient(),
+                retry_after: rejected.retry_after(),
+            },
+            Error::AttemptTimeout(_) => Inspection { timeout: true, ..Inspection::OPAQUE },
+            // The retry further in has tried already, or the context of the attempt is over.
+            Error::Retry(_) | Error::Context(_) => Inspection { hopeless: true, ..Inspection::OPAQUE },
+            Error::Inner(_) | Error::Panicked(_) => Inspection::OPAQUE,
+        };
+        self
+    }
+}
