@@ -99,7 +99,7 @@ impl CancelHandle {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
+    pub(crate) fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
         if let Some(node) = self.ctx.node() {
             tree::cancel(node, location, cause);
         }

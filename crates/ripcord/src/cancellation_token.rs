@@ -1,1 +1,93 @@
+//! To and from `tokio_util::sync::CancellationToken`, for code bases that have both: without a task for either.
 
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as Task, Poll, Wake, Waker};
+
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::canceler::CancelHandle;
+use crate::context::Context;
+use crate::raw::tree;
+
+impl Context {
+    /// A context that ends when this one does, or when `token` is cancelled: then it is canceled, with the cause `cancellation
+    /// token canceled`. When the token's `cancel` returns the context is done.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// let token = CancellationToken::new();
+    /// let ctx = Context::background().with_cancellation_token(&token);
+    /// token.cancel();
+    /// assert!(ctx.is_done());
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn with_cancellation_token(&self, token: &CancellationToken) -> Context {
+        let cancelled = token.clone().cancelled_owned();
+        self.attached(|handle| {
+            let listening = Arc::new(Listening { cancelled: Mutex::new(Some(Box::pin(cancelled))), handle });
+            Arc::clone(&listening).listen();
+            Box::new(Listener(listening))
+        })
+    }
+
+    /// A token that is cancelled when this context ends. The cause does not travel: tokens have none.
+    ///
+    /// Each call gives a token of its own; cancelling it does nothing to the context.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let token = ctx.cancellation_token();
+    /// cancel.cancel();
+    /// assert!(token.is_cancelled());
+    /// ```
+    pub fn cancellation_token(&self) -> CancellationToken {
+        match self.ender() {
+            // One token is registered with a context; these are its children, which tokio-util forgets when dropped.
+            Some(node) => tree::shared_token(node).child_token(),
+            None => CancellationToken::new(),
+        }
+    }
+}
+
+/// Waits for a token by being the waker of its future.
+struct Listening {
+    /// None once it is no longer of interest.
+    cancelled: Mutex<Option<Pin<Box<WaitForCancellationFutureOwned>>>>,
+    handle: CancelHandle,
+}
+
+impl Listening {
+    fn listen(self: Arc<Self>) {
+        let waker = Waker::from(Arc::clone(&self));
+        let mut cancelled = self.cancelled.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(future) = cancelled.as_mut() else { return };
+        if let Poll::Ready(()) = future.as_mut().poll(&mut Task::from_waker(&waker)) {
+            let finished = cancelled.take();
+            drop(cancelled);
+            drop(finished);
+            self.handle.cancel_with("cancellation token canceled");
+        }
+    }
+}
+
+impl Wake for Listening {
+    fn wake(self: Arc<Self>) {
+        self.listen();
+    }
+}
+
+/// Dropped with the context: takes the waker back from the token, which held the last reference to it.
+struct Listener(Arc<Listening>);
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let future = self.0.cancelled.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(future);
+    }
+}

@@ -92,10 +92,6 @@ impl Clock {
             Repr::Tokio(clock) => clock.timers(),
         }
     }
-
-    pub(crate) fn is_system(&self) -> bool {
-        matches!(self.0, Repr::System)
-    }
 }
 
 impl fmt::Debug for Clock {

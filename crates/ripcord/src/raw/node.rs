@@ -117,11 +117,22 @@ pub(crate) struct More {
     pub(crate) waiters: Slab<Waker>,
     pub(crate) children: Slab<Child>,
     pub(crate) callbacks: Slab<Callback>,
+    /// The parent of all tokens made of this context: a callback cancels it.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) token: Option<tokio_util::sync::CancellationToken>,
 }
 
 impl Guarded {
     pub(crate) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_with(|| Box::new(More { waiters: Slab::new(), children: Slab::new(), callbacks: Slab::new() }))
+        self.more.get_or_insert_with(|| {
+            Box::new(More {
+                waiters: Slab::new(),
+                children: Slab::new(),
+                callbacks: Slab::new(),
+                #[cfg(feature = "tokio-util")]
+                token: None,
+            })
+        })
     }
 }
 

@@ -620,3 +620,26 @@ pub(crate) fn remove_callback(node: &Node, key: u32) -> Option<Callback> {
     }
     guard.fields().more.as_mut()?.callbacks.remove(key)
 }
+
+/// The one token that is cancelled when the node ends; cancelled already when it has.
+#[cfg(feature = "tokio-util")]
+pub(crate) fn shared_token(node: &NodeRef) -> tokio_util::sync::CancellationToken {
+    let token = {
+        let mut guard = node.lock();
+        if let Some(token) = guard.fields().more().token.clone() {
+            drop(guard);
+            // Whoever put it in may not have come to register it.
+            if node.ended() {
+                token.cancel();
+            }
+            return token;
+        }
+        // Put in at once, so that a second caller finds it: one registration is enough.
+        guard.fields().more().token.insert(tokio_util::sync::CancellationToken::new()).clone()
+    };
+    let at_end = token.clone();
+    if add_callback(node, true, Box::new(move || at_end.cancel())).is_err() {
+        token.cancel();
+    }
+    token
+}

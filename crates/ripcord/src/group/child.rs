@@ -1,0 +1,69 @@
+//! One task of a group, from its first poll to its end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll};
+
+use super::Shared;
+use crate::cause::Cause;
+
+/// A task that counts itself out of its group once, however it ends.
+pub(super) struct Child {
+    shared: Arc<Shared>,
+    /// None once it has ended.
+    task: Option<Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>>,
+    begun: bool,
+}
+
+impl Child {
+    pub(super) fn new(shared: Arc<Shared>, task: impl Future<Output = Result<(), Cause>> + Send + 'static) -> Self {
+        Child { shared, task: Some(Box::pin(task)), begun: false }
+    }
+
+    /// Drops the future, which may panic, and then counts it out.
+    fn end(&mut self, result: Result<(), Cause>) {
+        match catch_unwind(AssertUnwindSafe(|| drop(self.task.take()))) {
+            Ok(()) => self.shared.finish(result),
+            Err(panic) => self.shared.finish_panicked(panic),
+        }
+    }
+}
+
+impl Future for Child {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
+        let this = &mut *self;
+        if !this.begun {
+            this.begun = true;
+            if let Some(error) = this.shared.ctx.err() {
+                this.end(Err(Cause::from(error)));
+                return Poll::Ready(());
+            }
+        }
+        let Some(future) = &mut this.task else { return Poll::Ready(()) };
+        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => this.end(result),
+            Err(panic) => {
+                // It is broken, and so may be its drop: what that panics with is the same failure.
+                let _second = catch_unwind(AssertUnwindSafe(|| drop(this.task.take())));
+                this.shared.finish_panicked(panic);
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if self.task.is_some() {
+            let dropped = match self.shared.ctx.err() {
+                Some(error) => Cause::from(error),
+                None => Cause::from("the executor dropped a task of the group before its end"),
+            };
+            self.end(Err(dropped));
+        }
+    }
+}

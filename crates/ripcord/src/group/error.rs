@@ -1,0 +1,34 @@
+//! What a group's task failed with.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::cause::Cause;
+
+/// The error that a task of a [`Group`](crate::Group) ended with. Prints as that error does.
+#[derive(Clone, Debug)]
+pub struct GroupError(Cause);
+
+impl GroupError {
+    pub(super) fn new(cause: Cause) -> Self {
+        GroupError(cause)
+    }
+
+    /// The task's error: `downcast_ref` finds its type again.
+    pub fn cause(&self) -> &Cause {
+        &self.0
+    }
+}
+
+impl fmt::Display for GroupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl StdError for GroupError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        // It prints as the task's error, so what comes next is that one's source.
+        self.0.source()
+    }
+}
