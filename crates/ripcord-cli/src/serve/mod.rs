@@ -43,7 +43,7 @@ pub use self::{
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
 Ctrl-C and TERM stop the accepting, let requests in flight finish within the grace, cancel those that have not, \
-and exit 0; a second signal cuts the grace short.")]
+and exit 0; a second signal ends the process at once.")]
 pub struct Args {
     /// Where to listen, as HOST:PORT; port 0 picks a free one
     // A string, since what is wrong with it takes one line to say and clap would say it in three.
@@ -110,12 +110,7 @@ async fn serve(args: &Args) -> Result<(), Error> {
     let (server, cancel) = Context::background().with_name("serve").with_cancel();
     let connections = accept(listener, app(&server, Limits::default()), &stop).await;
 
-    // The next signal is a new one: it finds the server in its grace and cuts it short.
-    let grace = Context::background()
-        .with_signals()
-        .map_err(Error::Start)?
-        .with_timeout(args.grace);
-    drain(connections, &stop, &grace, &cancel).await;
+    drain(connections, &stop, args.grace, &cancel).await;
     Ok(())
 }
 
