@@ -20,6 +20,11 @@ pub(crate) const TOKIO_UTIL: Rival = Rival {
     name: "tokio-util",
     missing: None,
 };
+/// For a line that stands by itself.
+pub(crate) const NOBODY: Rival = Rival {
+    name: "-",
+    missing: None,
+};
 pub(crate) const TOKIO: Rival = Rival {
     name: "tokio",
     missing: None,

@@ -1,79 +1,61 @@
 //! An error that several callers receive.
 
-use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
 
 use ripcord::Cause;
 
 /// Why a load or a task failed. Cheap to clone: everybody who waited for the same work gets the same error.
 ///
-/// It displays as the error inside does, and so does its [`source`](StdError::source) chain.
+/// It displays as the error inside, and its [`source`](StdError::source) is that error's.
+///
+/// ```
+/// use ripcord_policy::SharedError;
+///
+/// let error = SharedError::new(std::io::Error::other("disk on fire"));
+/// assert_eq!(error.to_string(), "disk on fire");
+/// assert!(error.downcast_ref::<std::io::Error>().is_some());
+/// ```
 #[derive(Clone)]
-pub struct SharedError(Repr);
-
-#[derive(Clone)]
-enum Repr {
-    Failed(Cause),
-    Panicked(Arc<str>),
-}
+pub struct SharedError(Cause);
 
 impl SharedError {
     /// Wraps the error of some work.
     pub fn new(error: impl Into<Cause>) -> Self {
-        Self(Repr::Failed(error.into()))
+        Self(error.into())
     }
 
-    /// What `catch_unwind` brought back.
-    pub(crate) fn panicked(payload: &(dyn Any + Send)) -> Self {
-        let message = if let Some(text) = payload.downcast_ref::<&str>() {
-            text
-        } else if let Some(text) = payload.downcast_ref::<String>() {
-            text.as_str()
-        } else {
-            "a payload that is not text"
-        };
-        Self(Repr::Panicked(message.into()))
-    }
-
-    /// Whether the work panicked instead of returning an error.
-    pub fn is_panic(&self) -> bool {
-        matches!(self.0, Repr::Panicked(_))
-    }
-
-    /// The error the work returned, if it is a `T`.
+    /// The error inside, if it is a `T`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
-        match &self.0 {
-            Repr::Failed(cause) => cause.downcast_ref::<T>(),
-            Repr::Panicked(_) => None,
-        }
+        self.0.downcast_ref::<T>()
+    }
+
+    /// The error inside.
+    pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self.0.as_error()
     }
 }
 
 impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Repr::Failed(cause) => fmt::Display::fmt(cause, f),
-            Repr::Panicked(message) => write!(f, "panicked: {message}"),
-        }
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
 impl fmt::Debug for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Repr::Failed(cause) => f.debug_tuple("SharedError").field(cause).finish(),
-            Repr::Panicked(message) => f.debug_tuple("Panicked").field(message).finish(),
-        }
+        fmt::Debug::fmt(&self.0, f)
     }
 }
 
 impl StdError for SharedError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0 {
-            Repr::Failed(cause) => cause.source(),
-            Repr::Panicked(_) => None,
-        }
+        self.0.source()
+    }
+}
+
+impl From<Cause> for SharedError {
+    fn from(cause: Cause) -> Self {
+        Self(cause)
     }
 }

@@ -17,6 +17,8 @@ pub(super) struct Entry<V> {
     pub(super) gone_at: Moment,
     /// Tells entries of one key apart, so that a sweep never removes the successor of what it looked at.
     pub(super) id: u64,
+    /// The key's hash: what an insert pushed out is its predecessor if the hashes agree.
+    pub(super) hash: u64,
     pub(super) weight: u32,
     /// When the entry was last read; only in idle mode.
     pub(super) idle: Option<Arc<Idle>>,

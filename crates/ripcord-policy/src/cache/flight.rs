@@ -21,7 +21,7 @@ use std::time::Instant;
 use ripcord::{CancelHandle, Canceler, Context};
 use tokio::sync::Notify;
 
-use crate::SharedError;
+use crate::{Panicked, SharedError};
 
 const SHARDS: usize = 16;
 
@@ -55,6 +55,7 @@ struct Waiters {
 pub(super) enum Outcome<V> {
     Loaded(V),
     Failed(SharedError),
+    Panicked(Panicked),
     /// The load's own context ended: the cache was closed, or everybody had left.
     Ended(ripcord::Error),
 }
@@ -77,14 +78,20 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Self { shards: std::array::from_fn(|_| Mutex::new(HashMap::new())), hasher: RandomState::new() }
     }
 
+    /// What the methods below want beside a key; equal keys have equal hashes.
+    pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     /// Takes a seat on the key's flight, or on a new one made by `start`.
     pub(super) fn board(
         &self,
+        hash: u64,
         key: &K,
         deadline: Option<Instant>,
         start: impl FnOnce() -> Flight<V>,
     ) -> Boarding<V> {
-        let mut shard = self.lock(key);
+        let mut shard = self.lock(hash);
         if let Some(seat) = shard.get(key).and_then(|flight| Seat::take(flight, deadline)) {
             return Boarding::Joined(seat);
         }
@@ -96,15 +103,16 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Boarding::Started(seat)
     }
 
-    /// Whether the key has a flight that can be boarded.
-    pub(super) fn is_flying(&self, key: &K) -> bool {
-        self.lock(key).get(key).is_some_and(|flight| !flight.lock().ended)
-    }
-
     /// Takes the flight out of the table and, if it was still current, does `store` before anybody else may detach it
     /// or start another. `store` must not run user code beyond the key's `Hash` and `Eq`.
-    pub(super) fn land<R>(&self, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce() -> R) -> Option<R> {
-        let mut shard = self.lock(key);
+    pub(super) fn land<R>(
+        &self,
+        hash: u64,
+        key: &K,
+        flight: &Arc<Flight<V>>,
+        store: impl FnOnce() -> R,
+    ) -> Option<R> {
+        let mut shard = self.lock(hash);
         if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
             return None;
         }
@@ -116,12 +124,12 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     }
 
     /// Detaches the key's flight, if there is one, and does `change` before a load can land.
-    pub(super) fn detach<Q, R>(&self, key: &Q, change: impl FnOnce() -> R) -> R
+    pub(super) fn detach<Q, R>(&self, hash: u64, key: &Q, change: impl FnOnce() -> R) -> R
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let mut shard = self.lock(key);
+        let mut shard = self.lock(hash);
         let detached = shard.remove_entry(key);
         let changed = change();
         drop(shard);
@@ -137,8 +145,8 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         }
     }
 
-    fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
-        let index = self.hasher.hash_one(key) as usize % SHARDS;
+    fn lock(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
+        let index = hash as usize % SHARDS;
         // A key whose Eq panics under this lock leaves the map whole: nothing was moved yet.
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -187,8 +195,11 @@ impl<V> Flight<V> {
             };
             let left = latest.saturating_duration_since(self.ctx.clock().now());
             if left.is_zero() {
+                let mut waiters = self.lock();
                 // Somebody may have boarded since `latest` was read.
-                if self.lock().latest == Some(latest) {
+                if waiters.latest == Some(latest) {
+                    waiters.ended = true;
+                    drop(waiters);
                     self.cancel.cancel_with("every caller's deadline has passed");
                     return;
                 }

@@ -49,11 +49,6 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
         self.map.get(key)
     }
 
-    /// Reads without telling the eviction policy.
-    pub(super) fn peek(&self, key: &K) -> Option<Entry<V>> {
-        self.map.peek(key)
-    }
-
     /// Puts an entry in, and returns what had to go: its predecessor, others for room, or the entry itself when it
     /// is heavier than the whole store.
     #[must_use = "dropping what went runs user code"]
@@ -71,9 +66,20 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
         self.map.remove(key)
     }
 
-    /// Removes the entry of `key` if it is still the one called `id`.
-    pub(super) fn remove_entry(&self, key: &K, id: u64) -> Option<(K, Entry<V>)> {
-        self.map.remove_if(key, |entry| entry.id == id)
+    /// Removes the entry of `key` if `condition` holds for it, which runs under the shard's lock.
+    pub(super) fn remove_if(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> Option<(K, Entry<V>)> {
+        self.map.remove_if(key, condition)
+    }
+
+    /// Whether `key` has an entry of which `condition` holds. Unlike a read it clones nothing.
+    pub(super) fn has(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> bool {
+        let mut holds = false;
+        let removed = self.map.remove_if(key, |entry| {
+            holds = condition(entry);
+            false
+        });
+        debug_assert!(removed.is_none());
+        holds
     }
 
     /// Walks over the entries, holding one shard's lock for one entry at a time.

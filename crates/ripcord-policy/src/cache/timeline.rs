@@ -49,21 +49,18 @@ impl Timeline {
         }
         self.now() >= moment
     }
-
-    /// How long until `moment`; zero once it has come.
-    pub(super) fn until(&self, moment: Moment) -> Duration {
-        Duration::from_nanos(moment.saturating_sub(self.now()))
-    }
-
-    /// An instant of the clock as a moment; what lies before the epoch is zero.
-    pub(super) fn moment_of(&self, instant: Instant) -> Moment {
-        nanos(instant.saturating_duration_since(self.epoch))
-    }
 }
 
 /// `start + duration`, where what would overflow never comes.
 pub(super) fn after(start: Moment, duration: Duration) -> Moment {
     start.saturating_add(nanos(duration))
+}
+
+/// Whether `clock` is the system's. The core does not say so but in its `Debug`; should that text ever change, no clock is
+/// taken for the system's and every reading is an exact one.
+#[cfg(target_os = "linux")]
+fn is_system(clock: &Clock) -> bool {
+    format!("{clock:?}") == format!("{:?}", Clock::system()) && format!("{clock:?}").contains("system")
 }
 
 fn nanos(duration: Duration) -> u64 {

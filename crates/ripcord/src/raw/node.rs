@@ -44,6 +44,10 @@ pub(crate) mod state {
     pub(crate) const OWN: u8 = 16;
     /// The cancel came from a `Canceler` being dropped.
     pub(crate) const DROPPED: u8 = 32;
+    /// A deadline can end it (`flag::DEADLINE`): here too, so that the fast way loads one byte.
+    pub(crate) const TIMED: u8 = 64;
+    /// Such a deadline may count on a clock other than the system's (`flag::CLOCK`).
+    pub(crate) const CLOCKED: u8 = 128;
 }
 
 /// Bits of `Node::flags`: what a walk upwards could find, so that most walks are not begun.
@@ -259,9 +263,14 @@ impl Node {
     }
 
     /// Takes a dying node out of every list that points to it (invariant 4).
+    #[inline]
     fn unregister(&self) {
-        self.unlink(self.cancel_parent(), false);
-        self.unlink(self.second_parent(), true);
+        if self.slot.load(Ordering::Acquire) != NONE {
+            self.unlink(self.cancel_parent(), false);
+        }
+        if matches!(self.payload, Payload::Merge(_)) {
+            self.unlink(self.second_parent(), true);
+        }
         if self.timer.load(Ordering::Acquire) != NONE {
             self.clock().timers().disarm(self);
         }
@@ -365,9 +374,14 @@ impl NodeRef {
 
     #[inline]
     fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
+        let bits = match flags & (flag::DEADLINE | flag::CLOCK) {
+            0 | flag::CLOCK => 0,
+            flag::DEADLINE => state::TIMED,
+            _ => state::TIMED | state::CLOCKED,
+        };
         let node = Box::new(Node {
             refs: AtomicU32::new(refs),
-            state: AtomicU8::new(0),
+            state: AtomicU8::new(bits),
             flags,
             timer: AtomicU32::new(NONE),
             slot: AtomicU32::new(NONE),
@@ -416,20 +430,21 @@ impl NodeRef {
         self.pointer
     }
 
-    /// Whether nobody else can see this node: no other reference, and no list through which one could come.
+    /// Whether this is the only reference. A list may still lead to the node: what comes from there marks it and lets go.
     #[inline]
     pub(crate) fn is_sole(&self) -> bool {
-        self.refs.load(Ordering::Acquire) == 1 && self.is_unregistered()
+        self.refs.load(Ordering::Acquire) == 1
     }
 
-    /// Drops a reference known to be the sole one, without the read-modify-write.
+    /// Drops a reference known to be the sole one: without the read-modify-write, when no list leads to the node either.
     #[inline]
     pub(crate) fn drop_sole(self) {
-        debug_assert!(self.is_sole());
-        let pointer = self.pointer;
-        std::mem::forget(self);
-        // SAFETY: the sole reference is given up here, as `is_sole` saw with acquire, and none can be made from a list.
-        unsafe { free(pointer) }
+        if self.is_unregistered() {
+            let pointer = self.pointer;
+            std::mem::forget(self);
+            // SAFETY: the sole reference is given up here, as `is_sole` saw with acquire, and none can be made from a list.
+            unsafe { free(pointer) }
+        }
     }
 }
 
@@ -477,19 +492,19 @@ unsafe fn free(mut pointer: NonNull<Node>) {
     loop {
         // SAFETY: by the contract (and below, since a count went to zero) nobody else has a strong reference; `unregister`
         // then makes sure that no list has a pointer either. It was made by `Box::leak` in `allocate`.
-        let node = unsafe {
+        let mut node = unsafe {
             pointer.as_ref().unregister();
-            *Box::from_raw(pointer.as_ptr())
+            Box::from_raw(pointer.as_ptr())
         };
-        let Node { parent, payload, guarded, end, .. } = node;
-        // What follows may run users' `Drop`. A panic there must not keep the rest of the chain from being released:
-        // `parent` and `pending` are locals of this frame, so an unwind drops them.
-        match payload {
-            Payload::Merge(merge) => pending.push(merge.other),
-            payload => drop(payload),
+        // Taken out of the node, so that its drop does not recurse. It may run users' `Drop`, and a panic there must not keep
+        // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
+        let mut next = node.parent.take();
+        if matches!(node.payload, Payload::Merge(_))
+            && let Payload::Merge(merge) = std::mem::replace(&mut node.payload, Payload::Cancel)
+        {
+            pending.push(merge.other);
         }
-        drop((guarded, end));
-        let mut next = parent;
+        drop(node);
         loop {
             let Some(above) = next.take().or_else(|| pending.pop()) else { return };
             pointer = above.pointer;

@@ -48,27 +48,30 @@ impl NodeRef {
     /// As `ended`, for a hot loop.
     ///
     /// A watched node under a deadline is told by its timer, and asks the clock itself on a `frequent` call only: late by
-    /// the timer's lateness or by the calls between, whichever is less.
+    /// the timer's lateness or by the calls between, whichever is less. (On a clock that is moved by hand it always asks.)
     #[inline]
     pub(crate) fn ended_in_a_loop(&self) -> bool {
+        const ASKED: u8 = state::DONE | state::WATCHED | state::TIMED | state::CLOCKED;
+        const TIMED: u8 = state::WATCHED | state::TIMED;
         let quiet = propagations().load(Ordering::Acquire) == 0;
-        let bits = self.state.load(Ordering::Acquire);
+        match self.state.load(Ordering::Acquire) & ASKED {
+            state::WATCHED if quiet => false,
+            TIMED if quiet && !frequent() => false,
+            _ => self.ended_in_a_loop_slow(quiet),
+        }
+    }
+
+    #[inline(never)]
+    fn ended_in_a_loop_slow(&self, quiet: bool) -> bool {
+        let Some(node) = self.ender() else { return false };
+        let bits = node.state.load(Ordering::Acquire);
         if bits & state::DONE != 0 {
             return true;
         }
-        if bits & state::WATCHED != 0 && quiet && self.flags & flag::DEADLINE == 0 {
-            return false;
+        if bits & state::WATCHED != 0 && quiet {
+            return node.expired();
         }
-        self.ended_in_a_loop_slow(quiet)
-    }
-
-    fn ended_in_a_loop_slow(&self, quiet: bool) -> bool {
-        let Some(node) = self.ender() else { return false };
-        let frequent = frequent();
-        if node.state.load(Ordering::Acquire) & (state::WATCHED | state::DONE) == state::WATCHED && quiet {
-            return node.flags & flag::DEADLINE != 0 && (frequent || node.flags & flag::CLOCK != 0) && node.expired();
-        }
-        if frequent {
+        if frequent() {
             // Asked again and again: from now on let an end be pushed here.
             watch(node);
         }
@@ -77,6 +80,7 @@ impl NodeRef {
 }
 
 /// Whether this call is the one of many, on this thread, that may take a longer way.
+#[inline]
 fn frequent() -> bool {
     thread_local! {
         static CALLS: Cell<u32> = const { Cell::new(0) };
@@ -297,7 +301,7 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) {
         told
     });
     drop(guard);
-    let _counted = has_children.then_some(Counted);
+    let _counted = has_children.then(|| Counted);
     drop(replaced);
     waiter.into_iter().for_each(wake);
     if let Some(mut told) = told {
@@ -642,4 +646,29 @@ pub(crate) fn shared_token(node: &NodeRef) -> tokio_util::sync::CancellationToke
         token.cancel();
     }
     token
+}
+
+#[cfg(all(test, not(ripcord_loom)))]
+mod tests {
+    use crate::Context;
+    use crate::sync::{Ordering, propagations};
+
+    #[test]
+    fn who_counts_itself_into_propagations_leaves() {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let (child, cancel_child) = ctx.with_cancel();
+        let waits: Vec<_> = (0..3).map(|_| child.after_func(|| {})).collect();
+        cancel_child.cancel();
+        let (_sibling, _cancel) = ctx.with_cancel();
+        cancel.cancel();
+        assert!(child.is_done() && waits.len() == 3);
+        // Other tests of this binary propagate too, each for a moment.
+        for _ in 0..1_000_000 {
+            if propagations().load(Ordering::Acquire) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("propagations stay at {}", propagations().load(Ordering::Acquire));
+    }
 }
