@@ -1,0 +1,175 @@
+//! Auto traits are API: taking one away breaks users, so each is asserted here.
+
+use std::fmt::{Debug, Display};
+use std::future::{Future, IntoFuture, Pending};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::rc::Rc;
+
+use ripcord::{
+    AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, Error, ErrorKind, Group,
+    GroupError, ManualTime, Origin, Run, Scope, Sleep, Value, WithContext,
+};
+use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
+
+// ===== what is passed around =====
+
+assert_impl_all!(Context: Send, Sync, Unpin, Clone, Debug, Display);
+assert_impl_all!(Canceler: Send, Sync, Unpin, Debug);
+assert_not_impl_any!(Canceler: Clone);
+assert_impl_all!(CancelHandle: Send, Sync, Unpin, Clone, Debug);
+assert_impl_all!(AfterFunc: Send, Sync, Unpin, Debug);
+assert_not_impl_any!(AfterFunc: Clone);
+assert_impl_all!(Cause: Send, Sync, Unpin, Clone, Debug, Display);
+// `From<T: Into<Box<dyn Error>>>` and being an error oneself exclude each other.
+assert_not_impl_any!(Cause: std::error::Error);
+assert_impl_all!(Cause: std::ops::Deref<Target = dyn std::error::Error + Send + Sync>);
+assert_impl_all!(Cause: From<&'static str>, From<String>, From<std::io::Error>, From<Error>);
+assert_impl_all!(Error: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
+assert_impl_all!(ErrorKind: Send, Sync, Unpin, Clone, Copy, PartialEq, Eq, Debug);
+assert_impl_all!(Origin: Send, Sync, Unpin, Debug);
+assert_impl_all!(std::io::Error: From<Error>);
+
+assert_impl_all!(Clock: Send, Sync, Unpin, Clone, Debug, Default);
+assert_impl_all!(ManualTime: Send, Sync, Unpin, Clone, Debug);
+
+assert_impl_all!(Group: Send, Sync, Unpin, Debug);
+assert_impl_all!(GroupError: Send, Sync, Unpin, Debug, Display, std::error::Error);
+assert_impl_all!(BoxFuture: Send, Unpin);
+assert_obj_safe!(Value);
+
+#[cfg(feature = "signals")]
+assert_impl_all!(ripcord::Signal: Send, Sync, Unpin, Debug, Display, std::error::Error);
+
+// ===== futures =====
+
+assert_impl_all!(Done<'static>: Future<Output = Error>, Send, Sync, Unpin, Debug);
+assert_impl_all!(DoneOwned: Future<Output = Error>, Send, Sync, Unpin, Debug);
+
+/// A future that is Send and Sync, and Unpin.
+type Easy = Pending<u8>;
+/// One that is neither Send nor Sync.
+type Local = Pending<Rc<u8>>;
+/// One that must stay where it is.
+struct Fixed(std::marker::PhantomPinned);
+impl Future for Fixed {
+    type Output = u8;
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<u8> {
+        std::task::Poll::Pending
+    }
+}
+
+assert_impl_all!(Run<'static, Easy>: Future<Output = Result<u8, Error>>, Send, Sync);
+assert_impl_all!(WithContext<Easy>: Future<Output = Result<u8, Error>>, Send, Sync);
+assert_impl_all!(Scope<Easy>: Future<Output = u8>, Send, Sync);
+assert_impl_all!(WithContext<Fixed>: Future<Output = Result<u8, Error>>, Send, Sync);
+
+assert_impl_all!(Run<'static, Local>: Future<Output = Result<Rc<u8>, Error>>);
+assert_impl_all!(WithContext<Local>: Future<Output = Result<Rc<u8>, Error>>);
+assert_impl_all!(Scope<Local>: Future<Output = Rc<u8>>);
+assert_not_impl_any!(Run<'static, LocalState>: Send, Sync);
+assert_not_impl_any!(WithContext<LocalState>: Send, Sync);
+assert_not_impl_any!(Scope<LocalState>: Send, Sync);
+
+/// A future that itself holds something neither Send nor Sync.
+struct LocalState(#[expect(dead_code, reason = "its type is what matters")] Rc<u8>);
+impl Future for LocalState {
+    type Output = ();
+    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        std::task::Poll::Pending
+    }
+}
+
+fn assert_send<T: Send>(value: T) -> T {
+    value
+}
+fn assert_static<T: 'static>(value: T) -> T {
+    value
+}
+fn assert_future<T>(future: impl IntoFuture<Output = T> + Send) {
+    drop(future);
+}
+
+/// What comes out of the methods, whatever its type is called.
+#[test]
+fn futures_from_methods_are_send_and_owned_ones_are_static() {
+    use ripcord::FutureExt;
+    let ctx = Context::background();
+    assert_future::<Error>(ctx.done());
+    assert_future::<Error>(assert_static(ctx.done_owned()));
+    assert_future::<Result<u8, Error>>(ctx.run(async { 7 }));
+    assert_future::<Result<u8, Error>>(assert_static(async { 7 }.with_context(&ctx)));
+    assert_future::<Result<(), Error>>(ctx.sleep(std::time::Duration::ZERO));
+    assert_future::<u8>(assert_static(ctx.scope(async { 7 })));
+    // An async fn which holds a context and a canceler across an await can be spawned.
+    let task = async {
+        let (ctx, cancel) = Context::background().with_cancel();
+        ctx.run(std::future::ready(())).await?;
+        cancel.cancel();
+        ctx.check()
+    };
+    drop(assert_static(assert_send(task)));
+    // What is not Send can still be run, where it is.
+    let local = Rc::new(7);
+    let seven = futures::executor::block_on(ctx.run(async { *local }));
+    assert_eq!(seven.expect("in time"), 7);
+    fn _sleep_is_named(sleep: Sleep) -> Sleep {
+        sleep
+    }
+}
+
+/// Whether a type has a trait, as a constant rather than an error: `static_assertions` would stop the whole file.
+macro_rules! has {
+    ($type:ty: $bound:path) => {{
+        trait Otherwise {
+            const HAS: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for T {}
+        struct Of<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code, reason = "used when the bound holds")]
+        impl<T: ?Sized + $bound> Of<T> {
+            const HAS: bool = true;
+        }
+        <Of<$type>>::HAS
+    }};
+}
+
+/// No lock of ours is held while foreign code runs, so that a panic leaves nothing half done, and the types say so: they
+/// go through `catch_unwind` without ceremony, as a `CancellationToken` does.
+#[test]
+fn everything_is_unwind_safe() {
+    macro_rules! unwind_safe {
+        ($($type:ty),* $(,)?) => {
+            [$((stringify!($type), has!($type: UnwindSafe) && has!($type: RefUnwindSafe))),*]
+        };
+    }
+    let types = unwind_safe!(
+        Context,
+        Canceler,
+        CancelHandle,
+        AfterFunc,
+        Error,
+        Cause,
+        ErrorKind,
+        Origin,
+        Clock,
+        ManualTime,
+        Done<'static>,
+        DoneOwned,
+        Sleep,
+        Run<'static, Easy>,
+        WithContext<Easy>,
+        Scope<Easy>,
+        Group,
+        GroupError,
+    );
+    let missing: Vec<_> = types.iter().filter(|(_, safe)| !safe).map(|(name, _)| *name).collect();
+    assert!(missing.is_empty(), "not UnwindSafe and RefUnwindSafe: {missing:?}");
+    assert!(!has!(&mut u8: UnwindSafe) && has!(u8: UnwindSafe), "the macro tells them apart");
+}
+
+#[test]
+fn size_of_what_is_passed_around() {
+    // One pointer, so that it costs a register to hand on, also where there may be none.
+    assert_eq!(size_of::<Context>(), size_of::<usize>());
+    assert_eq!(size_of::<Option<Error>>(), size_of::<Error>());
+}

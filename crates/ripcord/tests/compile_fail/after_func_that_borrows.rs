@@ -1,0 +1,9 @@
+//! A callback may run long after the function that registered it.
+
+use ripcord::Context;
+
+fn main() {
+    let (ctx, _cancel) = Context::background().with_cancel();
+    let name = String::from("john");
+    ctx.after_func(|| drop(name.len()));
+}

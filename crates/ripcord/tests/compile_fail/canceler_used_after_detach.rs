@@ -1,0 +1,9 @@
+//! `detach` gives the canceler up.
+
+use ripcord::Context;
+
+fn main() {
+    let (_ctx, cancel) = Context::background().with_cancel();
+    cancel.detach();
+    cancel.cancel();
+}

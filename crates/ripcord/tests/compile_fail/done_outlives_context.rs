@@ -1,0 +1,11 @@
+//! `done()` borrows its context; `done_owned()` is the one to hand on.
+
+use ripcord::Context;
+
+fn main() {
+    let done = {
+        let (ctx, _cancel) = Context::background().with_cancel();
+        ctx.done()
+    };
+    drop(done);
+}

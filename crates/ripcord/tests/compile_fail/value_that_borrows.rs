@@ -1,0 +1,11 @@
+//! A value lives as long as any context that can see it, so it borrows nothing.
+
+use ripcord::{Context, Value};
+
+struct Borrowed<'a>(&'a str);
+impl Value for Borrowed<'_> {}
+
+fn main() {
+    let name = String::from("john");
+    let _ctx = Context::background().with_value(Borrowed(&name));
+}

@@ -1,0 +1,185 @@
+//! Nothing recurses (11): four million levels on a stack of 2 MiB; and a million children waiting at one time.
+//!
+//! A test of this size holds some hundred megabytes, so they take turns.
+
+mod common;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use common::{Absent, HOUR, User, Wakes, manual, poll};
+use ripcord::{Context, ErrorKind};
+
+const LEVELS: usize = 4_000_000;
+
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn on_two_mebibytes(f: impl FnOnce() + Send + 'static) {
+    let _turn = turn();
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(f).expect("a thread");
+    thread.join().expect("it fits the stack");
+}
+
+fn chain(root: &Context, levels: usize, link: impl Fn(&Context, usize) -> Context) -> Context {
+    (0..levels).fold(root.clone(), |ctx, i| link(&ctx, i))
+}
+
+fn cancelable(ctx: &Context) -> Context {
+    let (ctx, cancel) = ctx.with_cancel();
+    cancel.detach();
+    ctx
+}
+
+#[test]
+fn four_million_levels_cancelled_observed_and_dropped() {
+    on_two_mebibytes(|| {
+        let (root, _time) = manual();
+        let (top, cancel) = root.with_cancel();
+        let leaf = chain(&top, LEVELS, |ctx, _| cancelable(ctx));
+        assert!(!leaf.is_done());
+        cancel.cancel_with("stop");
+        assert!(leaf.is_done());
+        let error = leaf.err().expect("done");
+        assert_eq!(error.kind(), ErrorKind::Canceled);
+        assert_eq!(error.cause().expect("given").to_string(), "stop");
+        assert!(leaf.with_name("late").is_done());
+        drop(top);
+        drop(leaf);
+    });
+}
+
+#[test]
+fn four_million_levels_waited_on_cancelled_and_dropped() {
+    on_two_mebibytes(|| {
+        let (root, _time) = manual();
+        let (top, cancel) = root.with_cancel();
+        let leaf = chain(&top, LEVELS, |ctx, _| cancelable(ctx));
+        let wakes = Wakes::new();
+        let mut wait = leaf.done_owned();
+        assert!(poll(&mut wait, &wakes).is_pending());
+        cancel.cancel_with("stop");
+        assert_eq!(wakes.count(), 1);
+        assert!(poll(&mut wait, &wakes).is_ready());
+        drop(leaf);
+        drop(wait);
+    });
+}
+
+#[test]
+fn four_million_levels_waited_on_and_dropped_while_the_root_lives() {
+    on_two_mebibytes(|| {
+        let (root, _time) = manual();
+        let (top, cancel) = root.with_cancel();
+        let leaf = chain(&top, LEVELS, |ctx, _| cancelable(ctx));
+        let wakes = Wakes::new();
+        let mut wait = leaf.done_owned();
+        assert!(poll(&mut wait, &wakes).is_pending());
+        // The future holds the last reference to four million levels, each linked to the one above.
+        drop(leaf);
+        drop(wait);
+        assert_eq!(wakes.held(), 0);
+        assert!(!top.is_done());
+        cancel.cancel();
+        assert!(top.is_done());
+    });
+}
+
+#[test]
+fn a_million_levels_of_every_kind() {
+    on_two_mebibytes(|| {
+        let (root, time) = manual();
+        let (top, cancel) = root.with_value(User(1)).with_cancel();
+        let leaf = chain(&top, LEVELS / 4, |ctx, i| match i % 5 {
+            0 => ctx.with_timeout(HOUR),
+            1 => ctx.with_name("n"),
+            2 => ctx.with_value(common::Trace(String::new())),
+            3 => ctx.merge(&Context::background()),
+            _ => cancelable(ctx),
+        });
+        assert_eq!(leaf.deadline(), Some(time.now() + HOUR));
+        assert_eq!(leaf.value::<User>(), Some(&User(1)));
+        assert!(leaf.value::<Absent>().is_none());
+        assert_eq!(leaf.name(), Some("n"));
+        let wakes = Wakes::new();
+        let mut wait = leaf.done_owned();
+        assert!(poll(&mut wait, &wakes).is_pending());
+        let unwatched = leaf.with_name("unwatched");
+        cancel.cancel_with("stop");
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(unwatched.cause().expect("done").to_string(), "stop");
+        drop(wait);
+        drop(leaf);
+        drop(unwatched);
+        // And on the side of a merge where a recursion would hide.
+        let right = chain(&root, LEVELS / 4, |ctx, _| Context::background().merge(ctx));
+        assert!(!right.is_done());
+        drop(right);
+    });
+}
+
+#[test]
+fn a_deadline_ends_a_million_levels() {
+    on_two_mebibytes(|| {
+        let (root, time) = manual();
+        let top = root.with_timeout_cause(HOUR, "slow");
+        let leaf = chain(&top, LEVELS / 4, |ctx, i| if i % 2 == 0 { ctx.with_timeout(2 * HOUR) } else { cancelable(ctx) });
+        let wakes = Wakes::new();
+        let mut wait = leaf.done();
+        assert!(poll(&mut wait, &wakes).is_pending());
+        time.advance(HOUR);
+        assert_eq!(wakes.count(), 1);
+        assert_eq!(leaf.cause().expect("done").to_string(), "slow");
+    });
+}
+
+#[test]
+fn a_million_children_with_waiters_are_cancelled() {
+    on_two_mebibytes(|| {
+        let (root, _time) = manual();
+        let (top, cancel) = root.with_cancel();
+        let wakes = Wakes::new();
+        let waker = wakes.waker();
+        let mut waits: Vec<_> = (0..1_000_000)
+            .map(|_| {
+                let mut wait = cancelable(&top).done_owned();
+                assert!(common::poll_with(&mut wait, &waker).is_pending());
+                wait
+            })
+            .collect();
+        cancel.cancel_with("stop");
+        assert_eq!(wakes.count(), waits.len());
+        for wait in waits.iter_mut().step_by(10_007) {
+            assert!(common::poll_with(wait, &waker).is_ready());
+        }
+        drop(waits);
+        drop(waker);
+        assert_eq!(wakes.held(), 0);
+    });
+}
+
+#[test]
+fn a_million_deadlines_fire() {
+    on_two_mebibytes(|| {
+        let (root, time) = manual();
+        let wakes = Wakes::new();
+        let waker = wakes.waker();
+        // Half of them at one instant, the others spread over an hour, made in no order.
+        let waits: Vec<_> = (0..1_000_000_u32)
+            .map(|i| {
+                let d = if i % 2 == 0 { HOUR } else { common::MS * (i.wrapping_mul(2_654_435_761) % 3_600_000) };
+                let mut wait = root.with_timeout(d).done_owned();
+                let pending = common::poll_with(&mut wait, &waker).is_pending();
+                (wait, pending)
+            })
+            .collect();
+        let pending = waits.iter().filter(|(_, pending)| *pending).count();
+        time.advance(HOUR - common::MS);
+        let before = wakes.count();
+        assert!(before >= 400_000 && before <= pending - 500_000, "{before} fired before the hour");
+        time.advance(common::MS);
+        assert_eq!(wakes.count(), pending);
+    });
+}

@@ -1,0 +1,302 @@
+//! Nothing leaks while the parent lives: after a million children of every kind the living bytes are what they were.
+//!
+//! The allocator counts for the whole process, so this file has one test, which takes its scenarios in turn. A scenario
+//! is run until its lazily made parts are made (the warm-up), then its million, and must end at the byte it began with.
+//! The count is read at a quarter, a half and three quarters as well: what grows and is given back at the end is a leak
+//! to a server that never ends.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::future::{pending, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use common::{HOUR, MS, SEC, User, bump, eventually, manual, poll_pinned, poll_with};
+use ripcord::{Context, FutureExt};
+
+// ===== the allocator =====
+
+struct Counting;
+
+static LIVE: AtomicIsize = AtomicIsize::new(0);
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+fn bytes(n: usize) -> isize {
+    isize::try_from(n).expect("no allocation is larger")
+}
+
+#[expect(unsafe_code, reason = "an allocator cannot be written without it; it hands everything to the system's")]
+// SAFETY: every call goes to `System` with the arguments it came with, and what `System` gives is given back.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.fetch_add(bytes(layout.size()), Ordering::Relaxed);
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(bytes(layout.size()), Ordering::Relaxed);
+        // SAFETY: `ptr` came from `alloc` above and so from `System`.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn live() -> isize {
+    LIVE.load(Ordering::SeqCst)
+}
+
+// ===== the scenarios =====
+
+const MILLION: usize = 1_000_000;
+
+/// Runs `once` a `times` times and compares the living bytes before and after. `slack` is for what a structure that
+/// serves all children may hold more or less of at one moment than at another, such as a timer's free list; it does not
+/// grow with `times`.
+#[track_caller]
+fn same_before_and_after(what: &str, times: usize, slack: isize, mut once: impl FnMut(usize)) {
+    for i in 0..times.div_ceil(50).min(5_000) {
+        once(i);
+    }
+    let before = live();
+    for quarter in 1..=4 {
+        for i in 0..times / 4 {
+            once(i);
+        }
+        let grown = live() - before;
+        assert!(
+            grown.abs() <= slack,
+            "{what}: {grown} bytes more after {} of {times}, {:.3} each",
+            quarter * times / 4,
+            grown as f64 / (quarter * times / 4) as f64,
+        );
+    }
+}
+
+#[test]
+fn nothing_leaks_while_the_parent_lives() {
+    // Output captured by the test harness is allocated; nothing below prints.
+    let waker = Waker::noop();
+    let (root, time) = manual();
+    let (parent, cancel_parent) = root.with_value(User(1)).with_cancel();
+    // The parent is waited on itself, and so linked; a sibling waits too.
+    let mut parents_own = parent.done_owned();
+    assert!(poll_with(&mut parents_own, waker).is_pending());
+    let sibling = parent.with_name("sibling");
+    let mut siblings_own = sibling.done_owned();
+    assert!(poll_with(&mut siblings_own, waker).is_pending());
+
+    same_before_and_after("derive, cancel, drop", MILLION, 0, |_| {
+        let (_child, cancel) = parent.with_cancel();
+        cancel.cancel();
+    });
+    same_before_and_after("derive, wait, cancel, drop", MILLION, 0, |_| {
+        let (child, cancel) = parent.with_cancel();
+        let mut wait = child.done();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        cancel.cancel();
+    });
+    same_before_and_after("derive, wait, cancel with a cause, drop", MILLION / 4, 0, |_| {
+        let (child, cancel) = parent.with_cancel();
+        let mut wait = child.done();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        cancel.cancel_with("stop");
+        assert!(poll_with(&mut wait, waker).is_ready());
+    });
+    same_before_and_after("derive, wait, drop", MILLION, 0, |_| {
+        let (child, cancel) = parent.with_cancel();
+        cancel.detach();
+        assert!(poll_with(&mut child.done(), waker).is_pending());
+    });
+    same_before_and_after("wait on the parent itself, drop", MILLION, 0, |_| {
+        assert!(poll_with(&mut parent.done(), waker).is_pending());
+    });
+    same_before_and_after("derive three levels, wait at the bottom, drop in any order", MILLION / 4, 0, |i| {
+        let a = parent.with_name("a");
+        let (b, cancel) = a.with_cancel();
+        let c = b.with_value(User(2));
+        let mut wait = c.done_owned();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        match i % 4 {
+            0 => drop((a, b, c, wait, cancel)),
+            1 => drop((wait, c, b, a, cancel)),
+            2 => drop((cancel, a, wait, c, b)),
+            _ => drop((c, cancel, wait, b, a)),
+        }
+    });
+    // The children overlap: there are always a hundred of them, and the oldest goes when a new one comes.
+    let mut alive = std::collections::VecDeque::with_capacity(128);
+    same_before_and_after("a hundred children alive at a time", MILLION / 4, 4_096, |_| {
+        let (child, cancel) = parent.with_cancel();
+        let mut wait = child.done_owned();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        alive.push_back((child, cancel, wait));
+        if alive.len() > 100 {
+            alive.pop_front();
+        }
+    });
+    drop(alive);
+
+    // A timer may keep a bounded number of dead entries until it comes round to them.
+    const TIMER: isize = 64 << 10;
+    same_before_and_after("a timeout nobody waits on", MILLION, 0, |_| drop(parent.with_timeout(HOUR)));
+    same_before_and_after("an armed timeout, manual time, drop", MILLION, TIMER, |i| {
+        let child = parent.with_timeout(HOUR + Duration::from_nanos(i as u64));
+        assert!(poll_with(&mut child.done(), waker).is_pending());
+    });
+    same_before_and_after("an armed timeout, manual time, cancel, drop", MILLION / 2, TIMER, |_| {
+        let (child, cancel) = parent.with_timeout(HOUR).with_cancel();
+        assert!(poll_with(&mut child.done(), waker).is_pending());
+        cancel.cancel();
+    });
+    same_before_and_after("an armed timeout that fires, manual time", MILLION / 4, TIMER, |_| {
+        let child = parent.with_timeout(MS);
+        let mut wait = child.done();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        time.advance(MS);
+        assert!(poll_with(&mut wait, waker).is_ready());
+    });
+    let (system, _cancel_system) = Context::background().with_cancel();
+    same_before_and_after("an armed timeout, system clock, drop", MILLION, TIMER, |i| {
+        let child = system.with_timeout(HOUR + MS * (i % 1_000_000) as u32);
+        assert!(poll_with(&mut child.done(), waker).is_pending());
+    });
+    same_before_and_after("an armed timeout, system clock, cancel, drop", MILLION / 2, TIMER, |_| {
+        let (child, cancel) = system.with_timeout(HOUR).with_cancel();
+        assert!(poll_with(&mut child.done(), waker).is_pending());
+        cancel.cancel();
+    });
+    same_before_and_after("a sleep begun and dropped", MILLION / 2, TIMER, |_| {
+        let sleep = pin!(parent.sleep(HOUR));
+        assert!(poll_pinned(sleep, waker).is_pending());
+    });
+    same_before_and_after("wait_timeout and sleep_blocking of nothing", MILLION / 10, TIMER, |_| {
+        assert!(system.wait_timeout(Duration::ZERO).is_none());
+        assert!(system.sleep_blocking(Duration::ZERO).is_ok());
+    });
+
+    same_before_and_after("with_timeout and run, pending once", MILLION / 2, TIMER, |_| {
+        let child = parent.with_timeout(HOUR);
+        let mut polled = false;
+        let mut run = pin!(child.run(poll_fn(|_| {
+            if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+        })));
+        assert!(poll_pinned(run.as_mut(), waker).is_pending());
+        assert!(poll_pinned(run.as_mut(), waker).is_ready());
+    });
+    same_before_and_after("with_context, dropped while pending", MILLION / 2, 0, |_| {
+        let run = pin!(pending::<()>().with_context(&parent));
+        assert!(poll_pinned(run, waker).is_pending());
+    });
+    same_before_and_after("after_func and stop", MILLION, 0, |_| {
+        assert!(parent.after_func(|| ()).stop());
+    });
+    let held = Arc::new(());
+    same_before_and_after("after_func with captures on a child, stop, drop", MILLION / 2, 0, |_| {
+        let (child, _cancel) = parent.with_cancel();
+        let held = Arc::clone(&held);
+        assert!(child.after_func(move || drop(held)).stop());
+    });
+    // Runs on other threads; the count is read when they are done.
+    let ran = Arc::new(AtomicUsize::new(0));
+    let mut due = 0;
+    same_before_and_after("after_func that runs", 4_000, TIMER, |_| {
+        let (child, cancel) = parent.with_cancel();
+        let counted = Arc::clone(&ran);
+        drop(child.after_func(move || bump(&counted)));
+        cancel.cancel();
+        due += 1;
+        if due % 50 == 0 {
+            eventually("the callbacks", || ran.load(Ordering::SeqCst) == due && Arc::strong_count(&ran) == 1);
+        }
+    });
+    same_before_and_after("merge of two that live, waited on", MILLION / 2, 0, |_| {
+        let both = parent.merge(&sibling);
+        assert!(poll_with(&mut both.done(), waker).is_pending());
+    });
+    same_before_and_after("merge with a child that is cancelled", MILLION / 2, 0, |_| {
+        let (child, cancel) = system.with_cancel();
+        let both = parent.merge(&child);
+        let mut wait = both.done();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        cancel.cancel();
+        assert!(poll_with(&mut wait, waker).is_ready());
+    });
+    same_before_and_after("scopes, async and not", MILLION / 2, 0, |_| {
+        let child = parent.with_name("scoped");
+        child.sync_scope(|| drop(Context::current().with_value(User(3))));
+        let scoped = pin!(child.scope(pending::<()>()));
+        assert!(poll_pinned(scoped, waker).is_pending());
+    });
+    same_before_and_after("values, names, cuts, clones, Display", MILLION / 10, 0, |_| {
+        let child = parent.with_value(User(2)).with_name(String::from("owned")).without_cancel().clone();
+        assert!(child.value::<User>().is_some());
+        drop(format!("{child} {child:?}"));
+    });
+    same_before_and_after("errors told and dropped", MILLION / 10, 0, |_| {
+        let (child, cancel) = parent.with_name("named").with_cancel();
+        cancel.cancel_with(String::from("why"));
+        drop(format!("{:#}", child.err().expect("done")));
+        drop(child.cause());
+    });
+    let executor = |task: ripcord::BoxFuture| futures::executor::block_on(task);
+    same_before_and_after("groups", 20_000, 0, |_| {
+        let (group, _ctx) = ripcord::Group::with_executor(&parent, executor);
+        group.go(async { Ok::<(), std::io::Error>(()) });
+        futures::executor::block_on(group.wait()).expect("it succeeds");
+    });
+
+    // Nothing of all that ended the parent, and what waits on it is still told.
+    assert!(!parent.is_done());
+    cancel_parent.cancel();
+    assert!(poll_with(&mut parents_own, waker).is_ready());
+    assert!(poll_with(&mut siblings_own, waker).is_ready());
+
+    go_test_allocs();
+}
+
+/// Go's `TestAllocs` (see `go_context.rs`): the same rows, with our own numbers of allocations, which are its upper
+/// limits or better.
+fn go_test_allocs() {
+    #[track_caller]
+    fn allocations(what: &str, at_most: usize, once: impl Fn()) {
+        for _ in 0..100 {
+            once();
+        }
+        let before = ALLOCATIONS.load(Ordering::SeqCst);
+        for _ in 0..100 {
+            once();
+        }
+        let each = (ALLOCATIONS.load(Ordering::SeqCst) - before) as f64 / 100.0;
+        assert!(each <= at_most as f64 + 0.1, "{what}: {each} allocations, want {at_most}");
+    }
+    let waker = Waker::noop();
+    let ready = |ctx: &Context| assert!(poll_with(&mut ctx.done(), waker).is_ready());
+    let background = Context::background();
+    allocations("Background()", 0, || drop(Context::background()));
+    let kept = background.with_name("n");
+    allocations("clone and drop", 0, || drop(kept.clone()));
+    allocations("WithValue(bg, k1, nil)", 3, || {
+        assert!(background.with_value(User(1)).value::<User>().is_some());
+    });
+    allocations("WithTimeout(bg, 1*time.Nanosecond)", 12, || {
+        assert!(background.with_timeout(Duration::from_nanos(1)).wait().is_deadline_exceeded());
+    });
+    allocations("WithCancel(bg)", 5, || {
+        let (ctx, cancel) = background.with_cancel();
+        cancel.cancel();
+        ready(&ctx);
+    });
+    allocations("WithTimeout(bg, 5*time.Millisecond)", 8, || {
+        let (ctx, cancel) = background.with_timeout(SEC).with_cancel();
+        cancel.cancel();
+        ready(&ctx);
+    });
+}

@@ -1,0 +1,516 @@
+//! Random trees of operations, against a model too plain to be wrong.
+//!
+//! The model is a list of nodes. Nothing in it is stored about ends: whenever the test asks, the end of a node is worked
+//! out from the definition, back to the root. Each thing that can end a node has a moment, which is a time and, for what
+//! happens within one time, the number of the operation; the earliest moment wins. That is semantics 4, 5 and 8:
+//!
+//! - a cancel ends its node at the moment it was called;
+//! - a deadline ends its node when the time comes, before any operation at that time, and at once if it is past when the
+//!   node is made;
+//! - a parent's end is an end of the child, and so is the end of either half of a merge.
+//!
+//! Two deadlines of one instant may end a node with either's cause, and so may the halves of a merge if both were done
+//! when it was made. The first answer then settles which, and everything below must agree with it.
+//!
+//! The implementation is asked only when the list of operations says so: much that it must get right is that it was not
+//! asked, nor waited for, in between.
+//!
+//! A failure prints the shortest list of operations that shows it and keeps its seed in `property.regressions`. Another
+//! seed: `PROPTEST_RNG_SEED=1`; more: `PROPTEST_CASES=100000`.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use common::{Trace, User, Wakes, bump, eventually, manual, poll};
+use proptest::prelude::*;
+use proptest::test_runner::{FileFailurePersistence, RngSeed};
+use ripcord::{AfterFunc, Canceler, Context, DoneOwned, Error, ErrorKind, ManualTime};
+
+// ===== operations =====
+
+/// Numbers that name a context, canceler, future or callback are taken modulo how many there are.
+#[derive(Debug, Clone)]
+enum Op {
+    WithCancel(usize),
+    WithTimeout(usize, u64, bool),
+    WithDeadline(usize, i64, bool),
+    WithTimeoutMax(usize),
+    WithUser(usize),
+    WithTrace(usize),
+    WithName(usize),
+    WithoutCancel(usize),
+    Merge(usize, usize),
+    Cancel(usize, bool),
+    CancelByHandle(usize, bool),
+    DropCanceler(usize),
+    Detach(usize),
+    Advance(u64),
+    Wait(usize),
+    PollAgain(usize),
+    DropFuture(usize),
+    AfterFunc(usize),
+    Stop(usize),
+    DropContext(usize),
+    Check(usize),
+    CheckAll,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let which = 0..1_000_usize;
+    prop_oneof![
+        6 => which.clone().prop_map(Op::WithCancel),
+        5 => (which.clone(), 0..60_u64, any::<bool>()).prop_map(|(p, ms, cause)| Op::WithTimeout(p, ms, cause)),
+        3 => (which.clone(), -20..60_i64, any::<bool>()).prop_map(|(p, ms, cause)| Op::WithDeadline(p, ms, cause)),
+        1 => which.clone().prop_map(Op::WithTimeoutMax),
+        2 => which.clone().prop_map(Op::WithUser),
+        2 => which.clone().prop_map(Op::WithTrace),
+        2 => which.clone().prop_map(Op::WithName),
+        1 => which.clone().prop_map(Op::WithoutCancel),
+        3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
+        3 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::Cancel(c, cause)),
+        1 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::CancelByHandle(c, cause)),
+        1 => which.clone().prop_map(Op::DropCanceler),
+        1 => which.clone().prop_map(Op::Detach),
+        4 => (0..20_u64).prop_map(Op::Advance),
+        6 => which.clone().prop_map(Op::Wait),
+        2 => which.clone().prop_map(Op::PollAgain),
+        2 => which.clone().prop_map(Op::DropFuture),
+        2 => which.clone().prop_map(Op::AfterFunc),
+        1 => which.clone().prop_map(Op::Stop),
+        3 => which.clone().prop_map(Op::DropContext),
+        3 => which.prop_map(Op::Check),
+        1 => Just(Op::CheckAll),
+    ]
+}
+
+// ===== the model =====
+
+/// When something happens: milliseconds, then the number of the operation. A deadline comes before any operation.
+type Moment = (i64, usize);
+
+type Outcome = (ErrorKind, Option<String>);
+
+#[derive(Debug, Default)]
+struct Node {
+    parent: Option<usize>,
+    other: Option<usize>,
+    /// Deadline, cancel and cause of the parent do not come through.
+    cut: bool,
+    made: Moment,
+    canceled: Option<(Moment, Option<String>)>,
+    deadline: Option<(i64, Option<String>)>,
+    user: Option<User>,
+    trace: Option<Trace>,
+    name: Option<String>,
+    /// Which of several possible ends it was, once somebody has seen it.
+    settled: Option<Outcome>,
+}
+
+/// An end, and what it may say.
+struct End {
+    at: Moment,
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Default)]
+struct Model {
+    nodes: Vec<Node>,
+    now: i64,
+    ops: usize,
+}
+
+impl Model {
+    fn moment(&self) -> Moment {
+        (self.now, self.ops)
+    }
+
+    fn add(&mut self, parent: usize, node: Node) {
+        let made = self.moment();
+        self.nodes.push(Node { parent: Some(parent), made, ..node });
+    }
+
+    fn end(&self, id: usize) -> Option<End> {
+        let node = &self.nodes[id];
+        let mut ends = Vec::new();
+        if !node.cut {
+            ends.extend(node.parent.and_then(|parent| self.end(parent)));
+        }
+        ends.extend(node.other.and_then(|other| self.end(other)));
+        // From its first moment, whichever of its parents was done before.
+        for end in &mut ends {
+            end.at = end.at.max(node.made);
+        }
+        let inherited = ends.iter().any(|end| end.at == node.made);
+        if let Some((at, cause)) = &node.canceled {
+            ends.push(End { at: *at, outcomes: vec![(ErrorKind::Canceled, cause.clone())] });
+        }
+        if let Some((at, cause)) = &node.deadline
+            && *at <= self.now
+            && !inherited
+        {
+            let at = (*at, 0).max(node.made);
+            ends.push(End { at, outcomes: vec![(ErrorKind::DeadlineExceeded, cause.clone())] });
+        }
+        let at = ends.iter().map(|end| end.at).min()?;
+        let outcomes = match &node.settled {
+            Some(outcome) => vec![outcome.clone()],
+            None => ends.into_iter().filter(|end| end.at == at).flat_map(|end| end.outcomes).collect(),
+        };
+        Some(End { at, outcomes })
+    }
+
+    fn deadline(&self, id: usize) -> Option<i64> {
+        let node = &self.nodes[id];
+        let above = if node.cut { None } else { node.parent.and_then(|parent| self.deadline(parent)) };
+        let beside = node.other.and_then(|other| self.deadline(other));
+        [node.deadline.as_ref().map(|(at, _)| *at), above, beside].into_iter().flatten().min()
+    }
+
+    fn find<'a, T>(&'a self, id: usize, own: &impl Fn(&'a Node) -> Option<&'a T>) -> Option<&'a T> {
+        let node = &self.nodes[id];
+        own(node)
+            .or_else(|| node.parent.and_then(|parent| self.find(parent, own)))
+            .or_else(|| node.other.and_then(|other| self.find(other, own)))
+    }
+}
+
+// ===== the two side by side =====
+
+struct Waiting {
+    node: usize,
+    future: DoneOwned,
+    wakes: Arc<Wakes>,
+    /// Whether its last poll was pending, so that an end owes it a wake-up.
+    pending: bool,
+}
+
+struct Callback {
+    node: usize,
+    handle: AfterFunc,
+    ran: Arc<AtomicUsize>,
+    stopped: bool,
+}
+
+struct World {
+    model: Model,
+    time: ManualTime,
+    zero: Instant,
+    contexts: Vec<Option<Context>>,
+    cancelers: Vec<(usize, Option<Canceler>)>,
+    futures: Vec<Waiting>,
+    callbacks: Vec<Callback>,
+}
+
+impl World {
+    fn new() -> World {
+        let (root, time) = manual();
+        let model = Model { nodes: vec![Node::default()], ..Model::default() };
+        let zero = time.now();
+        let contexts = vec![Some(root)];
+        World { model, time, zero, contexts, cancelers: vec![], futures: vec![], callbacks: vec![] }
+    }
+
+    /// A context that has not been dropped; the root never is.
+    fn living(&self, n: usize) -> (usize, &Context) {
+        let living: Vec<_> = self.contexts.iter().enumerate().filter_map(|(i, c)| Some((i, c.as_ref()?))).collect();
+        living[n % living.len()]
+    }
+
+    fn canceler(&self, n: usize) -> Option<(usize, usize)> {
+        let living: Vec<_> = self.cancelers.iter().enumerate().filter(|(_, (_, c))| c.is_some()).collect();
+        let (i, (node, _)) = living.get(n.checked_rem(living.len())?)?;
+        Some((*i, *node))
+    }
+
+    fn derive(&mut self, from: usize, f: impl FnOnce(&Context) -> Context, node: Node) {
+        let (parent, ctx) = self.living(from);
+        let child = f(ctx);
+        self.model.add(parent, node);
+        self.contexts.push(Some(child));
+    }
+
+    fn ended_by_hand(&mut self, node: usize, cause: Option<String>) {
+        let at = self.model.moment();
+        self.model.nodes[node].canceled.get_or_insert((at, cause));
+    }
+
+    fn apply(&mut self, op: &Op) {
+        self.model.ops += 1;
+        let mark = self.model.ops;
+        let cause = |wanted: bool| wanted.then(|| format!("cause {mark}"));
+        match *op {
+            Op::WithCancel(p) => {
+                let (parent, ctx) = self.living(p);
+                let (child, cancel) = ctx.with_cancel();
+                self.model.add(parent, Node::default());
+                self.cancelers.push((self.contexts.len(), Some(cancel)));
+                self.contexts.push(Some(child));
+            }
+            Op::WithTimeout(p, ms, wanted) => {
+                let (cause, d) = (cause(wanted), Duration::from_millis(ms));
+                let deadline = Some((self.model.now + i64::try_from(ms).expect("small"), cause.clone()));
+                let make = |ctx: &Context| match cause {
+                    Some(cause) => ctx.with_timeout_cause(d, cause),
+                    None => ctx.with_timeout(d),
+                };
+                self.derive(p, make, Node { deadline, ..Node::default() });
+            }
+            Op::WithDeadline(p, ms, wanted) => {
+                let cause = cause(wanted);
+                let at = self.model.now + ms;
+                let instant = self.instant(at);
+                let make = |ctx: &Context| match cause.clone() {
+                    Some(cause) => ctx.with_deadline_cause(instant, cause),
+                    None => ctx.with_deadline(instant),
+                };
+                self.derive(p, make, Node { deadline: Some((at, cause.clone())), ..Node::default() });
+            }
+            Op::WithTimeoutMax(p) => self.derive(p, |ctx| ctx.with_timeout(Duration::MAX), Node::default()),
+            Op::WithUser(p) => {
+                let user = User(u32::try_from(mark).expect("small"));
+                self.derive(p, |ctx| ctx.with_value(user.clone()), Node { user: Some(user.clone()), ..Node::default() });
+            }
+            Op::WithTrace(p) => {
+                let trace = Trace(mark.to_string());
+                let node = Node { trace: Some(trace.clone()), ..Node::default() };
+                self.derive(p, |ctx| ctx.with_value(trace), node);
+            }
+            Op::WithName(p) => {
+                let name = format!("name {mark}");
+                let node = Node { name: Some(name.clone()), ..Node::default() };
+                self.derive(p, |ctx| ctx.with_name(name), node);
+            }
+            Op::WithoutCancel(p) => self.derive(p, Context::without_cancel, Node { cut: true, ..Node::default() }),
+            Op::Merge(a, b) => {
+                let (other, right) = self.living(b);
+                let right = right.clone();
+                self.derive(a, |left| left.merge(&right), Node { other: Some(other), ..Node::default() });
+            }
+            Op::Cancel(c, wanted) | Op::CancelByHandle(c, wanted) => {
+                let Some((i, node)) = self.canceler(c) else { return };
+                let canceler = self.cancelers[i].1.as_ref().expect("living");
+                let cause = cause(wanted);
+                match (op, cause.clone()) {
+                    (Op::Cancel(..), Some(cause)) => canceler.cancel_with(cause),
+                    (Op::Cancel(..), None) => canceler.cancel(),
+                    (_, Some(cause)) => canceler.handle().cancel_with(cause),
+                    (_, None) => canceler.handle().cancel(),
+                }
+                self.ended_by_hand(node, cause);
+            }
+            Op::DropCanceler(c) => {
+                let Some((i, node)) = self.canceler(c) else { return };
+                self.cancelers[i].1 = None;
+                self.ended_by_hand(node, None);
+            }
+            Op::Detach(c) => {
+                let Some((i, _)) = self.canceler(c) else { return };
+                self.cancelers[i].1.take().expect("living").detach();
+            }
+            Op::Advance(ms) => {
+                self.time.advance(Duration::from_millis(ms));
+                self.model.now += i64::try_from(ms).expect("small");
+            }
+            Op::Wait(p) => {
+                let (node, ctx) = self.living(p);
+                let (mut future, wakes) = (ctx.done_owned(), Wakes::new());
+                let pending = match poll(&mut future, &wakes) {
+                    Poll::Pending => {
+                        assert!(self.model.end(node).is_none(), "pending on context {node}, which is done");
+                        true
+                    }
+                    Poll::Ready(error) => {
+                        self.judge(node, &error);
+                        false
+                    }
+                };
+                self.futures.push(Waiting { node, future, wakes, pending });
+            }
+            Op::PollAgain(f) => {
+                let Some(f) = f.checked_rem(self.futures.len()) else { return };
+                if !self.futures[f].pending {
+                    return;
+                }
+                self.check_wakes(f);
+                let waiting = &mut self.futures[f];
+                let node = waiting.node;
+                waiting.wakes = Wakes::new();
+                match poll(&mut waiting.future, &waiting.wakes) {
+                    Poll::Pending => assert!(self.model.end(node).is_none(), "pending on context {node}, which is done"),
+                    Poll::Ready(error) => {
+                        waiting.pending = false;
+                        self.judge(node, &error);
+                    }
+                }
+            }
+            Op::DropFuture(f) => {
+                let Some(f) = f.checked_rem(self.futures.len()) else { return };
+                self.check_wakes(f);
+                let waiting = self.futures.swap_remove(f);
+                drop(waiting.future);
+                assert_eq!(waiting.wakes.held(), 0, "a waker is kept after its future is gone");
+            }
+            Op::AfterFunc(p) => {
+                let (node, ctx) = self.living(p);
+                let ran = Arc::new(AtomicUsize::new(0));
+                let handle = ctx.after_func({
+                    let ran = Arc::clone(&ran);
+                    move || bump(&ran)
+                });
+                self.callbacks.push(Callback { node, handle, ran, stopped: false });
+            }
+            Op::Stop(c) => {
+                let Some(c) = c.checked_rem(self.callbacks.len()) else { return };
+                let live = self.model.end(self.callbacks[c].node).is_none();
+                let callback = &mut self.callbacks[c];
+                let stopped = callback.handle.stop();
+                assert!(!(stopped && callback.stopped), "stopped twice");
+                assert!(stopped || callback.stopped || !live, "stop() was false on a live context");
+                callback.stopped |= stopped;
+            }
+            Op::DropContext(p) => {
+                let (i, _) = self.living(p);
+                if i != 0 {
+                    self.contexts[i] = None;
+                }
+            }
+            Op::Check(p) => {
+                let (node, _) = self.living(p);
+                self.check(node);
+            }
+            Op::CheckAll => self.check_all(),
+        }
+    }
+
+    fn instant(&self, at: i64) -> Instant {
+        // Zero is an hour after the clock's beginning.
+        let hour = 3_600_000;
+        self.zero - Duration::from_millis(hour) + Duration::from_millis(u64::try_from(at + 3_600_000).expect("small"))
+    }
+
+    /// An error which the implementation has reported for `node`.
+    fn judge(&mut self, node: usize, error: &Error) {
+        let Some(end) = self.model.end(node) else { panic!("context {node} is done too early: {error:#}") };
+        let said = (error.kind(), error.cause().map(ToString::to_string));
+        assert!(end.outcomes.contains(&said), "context {node} says {said:?}, not one of {:?}", end.outcomes);
+        self.model.nodes[node].settled = Some(said);
+    }
+
+    fn check(&mut self, node: usize) {
+        let ctx = self.contexts[node].clone().expect("living");
+        let end = self.model.end(node);
+        assert_eq!(ctx.is_done(), end.is_some(), "is_done of context {node}");
+        match ctx.err() {
+            Some(error) => {
+                self.judge(node, &error);
+                let cause = ctx.cause().expect("done").to_string();
+                assert_eq!(cause, error.cause().map_or_else(|| error.to_string(), ToString::to_string));
+                assert_eq!(ctx.check().expect_err("done").kind(), error.kind());
+            }
+            None => {
+                assert!(end.is_none(), "err of context {node}");
+                assert!(ctx.cause().is_none() && ctx.check().is_ok());
+            }
+        }
+        let deadline = self.model.deadline(node).map(|at| self.instant(at));
+        assert_eq!(ctx.deadline(), deadline, "deadline of context {node}");
+        let remaining = deadline.map(|at| at.saturating_duration_since(self.time.now()));
+        assert_eq!(ctx.remaining(), remaining, "what remains of context {node}");
+        assert_eq!(ctx.value(), self.model.find(node, &|n| n.user.as_ref()), "user of context {node}");
+        assert_eq!(ctx.value(), self.model.find(node, &|n| n.trace.as_ref()), "trace of context {node}");
+        let name = self.model.find(node, &|n| n.name.as_ref());
+        assert_eq!(ctx.name(), name.map(String::as_str), "name of context {node}");
+    }
+
+    /// Woken once if its context is done by now, and not at all if it is not.
+    fn check_wakes(&self, f: usize) {
+        let waiting = &self.futures[f];
+        let due = waiting.pending && self.model.end(waiting.node).is_some();
+        assert_eq!(waiting.wakes.count(), usize::from(due), "wakes of a future on context {}", waiting.node);
+    }
+
+    fn check_all(&mut self) {
+        for node in 0..self.contexts.len() {
+            if self.contexts[node].is_some() {
+                self.check(node);
+            }
+        }
+        for f in 0..self.futures.len() {
+            self.check_wakes(f);
+        }
+    }
+
+    fn finish(mut self) {
+        self.check_all();
+        for waiting in &mut self.futures {
+            if waiting.pending && waiting.wakes.count() == 1 {
+                assert!(poll(&mut waiting.future, &Wakes::new()).is_ready());
+            }
+        }
+        for callback in &self.callbacks {
+            if self.model.end(callback.node).is_some() && !callback.stopped {
+                eventually("a callback of a done context", || callback.ran.load(Ordering::SeqCst) == 1);
+            }
+        }
+        // Those which had to run have run; the others must not have, and none of them twice.
+        for callback in &self.callbacks {
+            let due = self.model.end(callback.node).is_some() && !callback.stopped;
+            assert_eq!(callback.ran.load(Ordering::SeqCst), usize::from(due), "a callback on context {}", callback.node);
+        }
+        // Nothing of the living is left registered, so that cases do not pile up.
+        for callback in self.callbacks {
+            callback.handle.stop();
+        }
+    }
+}
+
+fn run(ops: &[Op]) {
+    let mut world = World::new();
+    for op in ops {
+        world.apply(op);
+    }
+    world.finish();
+}
+
+fn config() -> ProptestConfig {
+    let mut config = ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
+        config.rng_seed = RngSeed::Fixed(18);
+    }
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = 1_500;
+    }
+    config.failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("regressions")));
+    config
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn a_tree_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
+        run(&ops);
+    }
+}
+
+// ===== the model is worth something only if it can say no =====
+
+#[test]
+fn the_model_knows_the_tie_rules() {
+    let mut world = World::new();
+    // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is cancelled.
+    for op in [Op::WithCancel(0), Op::WithTimeout(1, 10, true), Op::Advance(11), Op::Cancel(0, true), Op::WithTimeout(1, 0, true)] {
+        world.apply(&op);
+    }
+    let said = |world: &World, node| world.model.end(node).map(|end| end.outcomes);
+    assert_eq!(said(&world, 0), None);
+    assert_eq!(said(&world, 1), Some(vec![(ErrorKind::Canceled, Some("cause 4".to_owned()))]));
+    assert_eq!(said(&world, 2), Some(vec![(ErrorKind::DeadlineExceeded, Some("cause 2".to_owned()))]));
+    assert_eq!(said(&world, 3), Some(vec![(ErrorKind::Canceled, Some("cause 4".to_owned()))]));
+    assert_eq!(world.model.deadline(3), Some(11));
+    world.finish();
+}

@@ -1,0 +1,233 @@
+//! 5. An explicit cancel beats a later deadline; an expired deadline beats a later cancel, also when nobody was watching
+//!    it (a cancel therefore notes its time). A deadline's cause is reported only if that deadline fired.
+
+use crate::common::{MS, SEC, Wakes, assert_canceled, assert_exceeded, assert_live, manual, poll};
+
+#[test]
+fn s05_a_cancel_beats_a_later_deadline() {
+    let (root, time) = manual();
+    let (parent, cancel) = root.with_cancel();
+    let ctx = parent.with_timeout_cause(SEC, "slow");
+    time.advance(SEC - MS);
+    cancel.cancel_with("stop");
+    time.advance(SEC);
+    assert_canceled(&ctx, Some("stop"));
+}
+
+#[test]
+fn s05_a_cancel_beats_a_later_deadline_that_somebody_watches() {
+    let (root, time) = manual();
+    let (parent, cancel) = root.with_cancel();
+    let ctx = parent.with_timeout_cause(SEC, "slow");
+    let wakes = Wakes::new();
+    let mut wait = ctx.done();
+    assert!(poll(&mut wait, &wakes).is_pending());
+    time.advance(SEC - MS);
+    cancel.cancel_with("stop");
+    assert_eq!(wakes.count(), 1);
+    time.advance(SEC);
+    assert_eq!(wakes.count(), 1, "the deadline woke a task that had been woken");
+    assert_canceled(&ctx, Some("stop"));
+}
+
+#[test]
+fn s05_expired_deadline_beats_a_later_cancel_that_nobody_watched() {
+    let (root, time) = manual();
+    let (parent, cancel) = root.with_cancel();
+    let ctx = parent.with_timeout_cause(SEC, "slow");
+    time.advance(SEC + MS);
+    cancel.cancel_with("stop");
+    assert_exceeded(&ctx, Some("slow"));
+    assert_canceled(&parent, Some("stop"));
+}
+
+#[test]
+fn s05_expired_deadline_beats_a_later_cancel_however_late_it_is_asked() {
+    let (root, time) = manual();
+    let (top, cancel) = root.with_cancel();
+    let slow = top.with_name("a").with_timeout_cause(2 * SEC, "slow").with_name("b");
+    let (below, cancel_below) = slow.with_cancel();
+    let leaf = below.with_timeout_cause(5 * SEC, "never reported");
+    time.advance(3 * SEC);
+    cancel.cancel_with("stop");
+    time.advance(SEC);
+    cancel_below.cancel_with("too late");
+    time.advance(10 * SEC);
+    // Asked from the bottom, so that no answer above has been settled by an earlier question.
+    assert_exceeded(&leaf, Some("slow"));
+    assert_exceeded(&below, Some("slow"));
+    assert_exceeded(&slow, Some("slow"));
+    assert_canceled(&top, Some("stop"));
+}
+
+#[test]
+fn s05_expired_deadline_beats_a_later_cancel_of_the_same_context() {
+    // with_timeout is above the canceler: the context that is cancelled has been done for a second.
+    let (root, time) = manual();
+    let (ctx, cancel) = root.with_timeout_cause(SEC, "slow").with_cancel();
+    time.advance(2 * SEC);
+    cancel.cancel_with("stop");
+    assert_exceeded(&ctx, Some("slow"));
+}
+
+#[test]
+fn s05_expired_deadline_beats_a_later_drop_of_the_canceler() {
+    let (root, time) = manual();
+    let (ctx, cancel) = root.with_timeout_cause(SEC, "slow").with_cancel();
+    time.advance(2 * SEC);
+    drop(cancel);
+    assert_exceeded(&ctx, Some("slow"));
+}
+
+#[test]
+fn s05_expired_deadline_beats_a_later_cancel_through_a_handle() {
+    let (root, time) = manual();
+    let (parent, cancel) = root.with_cancel();
+    let handle = cancel.handle();
+    let ctx = parent.with_timeout(SEC);
+    time.advance(2 * SEC);
+    handle.cancel_with("stop");
+    assert_exceeded(&ctx, None);
+}
+
+#[test]
+fn s05_a_cancel_at_the_very_instant_of_the_deadline_comes_too_late() {
+    for watched in [false, true] {
+        let (root, time) = manual();
+        let (parent, cancel) = root.with_cancel();
+        let ctx = parent.with_timeout_cause(SEC, "slow");
+        let mut wait = ctx.done();
+        if watched {
+            assert!(poll(&mut wait, &Wakes::new()).is_pending());
+        }
+        time.advance(SEC);
+        cancel.cancel_with("stop");
+        assert_exceeded(&ctx, Some("slow"));
+    }
+}
+
+#[test]
+fn s05_watched_and_unwatched_contexts_agree() {
+    // The same tree twice, in the same times; in one of them every context has a waiter.
+    let story = |watched: bool| {
+        let (root, time) = manual();
+        let (top, cancel_top) = root.with_cancel();
+        let a = top.with_timeout_cause(3 * SEC, "a");
+        let (b, cancel_b) = a.with_cancel();
+        let c = b.with_timeout_cause(2 * SEC, "c");
+        let d = c.with_timeout_cause(4 * SEC, "d");
+        let all = [top, a, b, c, d];
+        let mut waits: Vec<_> = all.iter().map(ripcord::Context::done).collect();
+        if watched {
+            waits.iter_mut().for_each(|wait| assert!(poll(wait, &Wakes::new()).is_pending()));
+        }
+        time.advance(2 * SEC + MS);
+        cancel_b.cancel_with("b");
+        time.advance(2 * SEC);
+        cancel_top.cancel_with("top");
+        let say = |ctx: &ripcord::Context| format!("{} {}", ctx.err().expect("done"), ctx.cause().expect("done"));
+        all.iter().rev().map(say).collect::<Vec<_>>()
+    };
+    let told = story(true);
+    assert_eq!(
+        told,
+        [
+            "context deadline exceeded c",
+            "context deadline exceeded c",
+            "context canceled b",
+            "context deadline exceeded a",
+            "context canceled top"
+        ]
+    );
+    assert_eq!(story(false), told);
+}
+
+#[test]
+fn s05_the_cause_is_that_of_the_deadline_which_fired() {
+    let (root, time) = manual();
+    let outer = root.with_timeout_cause(SEC, "outer");
+    let inner = outer.with_timeout_cause(2 * SEC, "inner");
+    assert_eq!(inner.deadline(), outer.deadline());
+    time.advance(3 * SEC);
+    assert_exceeded(&inner, Some("outer"));
+
+    let (root, time) = manual();
+    let outer = root.with_timeout_cause(2 * SEC, "outer");
+    let inner = outer.with_timeout_cause(SEC, "inner");
+    time.advance(SEC);
+    assert_exceeded(&inner, Some("inner"));
+    assert_live(&outer);
+    time.advance(SEC);
+    assert_exceeded(&outer, Some("outer"));
+    assert_exceeded(&inner, Some("inner"));
+}
+
+#[test]
+fn s05_a_deadline_without_a_cause_does_not_borrow_one() {
+    let (root, time) = manual();
+    let outer = root.with_timeout_cause(2 * SEC, "outer");
+    let inner = outer.with_timeout(SEC);
+    time.advance(5 * SEC);
+    assert_exceeded(&inner, None);
+    assert_exceeded(&outer, Some("outer"));
+}
+
+#[test]
+fn s05_the_deadlines_cause_is_not_reported_for_a_cancel() {
+    let (root, time) = manual();
+    let (parent, cancel) = root.with_cancel();
+    let ctx = parent.with_timeout_cause(SEC, "slow");
+    cancel.cancel();
+    assert_canceled(&ctx, None);
+    time.advance(2 * SEC);
+    assert_canceled(&ctx, None);
+}
+
+#[test]
+fn s05_a_merge_keeps_the_order_of_its_halves_when_nobody_watched() {
+    let (root, time) = manual();
+    let slow = root.with_timeout_cause(SEC, "slow");
+    let (other, cancel) = root.with_cancel();
+    let (left, right) = (slow.merge(&other), other.merge(&slow));
+    time.advance(2 * SEC);
+    cancel.cancel_with("stop");
+    assert_exceeded(&left, Some("slow"));
+    assert_exceeded(&right, Some("slow"));
+
+    let slow = root.with_timeout_cause(2 * SEC, "slow");
+    let (other, cancel) = root.with_cancel();
+    let (left, right) = (slow.merge(&other), other.merge(&slow));
+    time.advance(SEC);
+    cancel.cancel_with("stop");
+    time.advance(2 * SEC);
+    assert_canceled(&left, Some("stop"));
+    assert_canceled(&right, Some("stop"));
+}
+
+#[test]
+fn s05_a_race_of_cancel_and_deadline_has_one_winner() {
+    for round in 0..300 {
+        let (root, time) = manual();
+        let (parent, cancel) = root.with_cancel();
+        let ctx = parent.with_timeout_cause(SEC, "slow");
+        let wakes = Wakes::new();
+        let mut wait = ctx.done();
+        if round % 2 == 0 {
+            assert!(poll(&mut wait, &wakes).is_pending());
+        }
+        crate::common::race(
+            || {
+                crate::common::jitter(round);
+                cancel.cancel_with("stop");
+            },
+            || time.advance(SEC),
+        );
+        let first = ctx.err().expect("done");
+        match first.cause().expect("both have one").to_string().as_str() {
+            "slow" => assert_exceeded(&ctx, Some("slow")),
+            "stop" => assert_canceled(&ctx, Some("stop")),
+            other => panic!("{other}"),
+        }
+        assert_eq!(wakes.count(), usize::from(round % 2 == 0));
+    }
+}

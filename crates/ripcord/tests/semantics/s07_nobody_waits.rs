@@ -1,0 +1,103 @@
+//! 7. `is_done` and `err` are right even when nobody waits: a deadline counts from the clock, with no timer armed. Never
+//!    early; in a hot loop at most 1 ms late.
+
+use std::time::{Duration, Instant};
+
+use ripcord::Context;
+
+use crate::common::{MS, SEC, assert_exceeded, assert_live, manual};
+
+const NS: Duration = Duration::from_nanos(1);
+
+#[test]
+fn s07_a_deadline_counts_from_the_clock_when_nobody_waits() {
+    let (root, time) = manual();
+    let ctx = root.with_timeout_cause(SEC, "slow");
+    let leaf = ctx.with_name("leaf");
+    time.advance(SEC - NS);
+    assert_live(&ctx);
+    assert_live(&leaf);
+    time.advance(NS);
+    assert_exceeded(&leaf, Some("slow"));
+    assert_exceeded(&ctx, Some("slow"));
+}
+
+#[test]
+fn s07_each_question_alone_finds_the_deadline() {
+    // Nothing else was asked of the context before: none of the answers leans on another.
+    let expired = || {
+        let (root, time) = manual();
+        let ctx = root.with_timeout(SEC).with_name("leaf");
+        time.advance(SEC);
+        ctx
+    };
+    assert!(expired().is_done());
+    assert!(expired().err().is_some());
+    assert!(expired().check().is_err());
+    assert!(expired().cause().is_some());
+    assert!(expired().wait().is_deadline_exceeded());
+    assert!(expired().wait_timeout(Duration::ZERO).is_some());
+    assert!(expired().with_name("child").is_done());
+    assert!(expired().merge(&Context::background()).is_done());
+    assert!(Context::background().merge(&expired()).is_done());
+    assert!(crate::common::poll(&mut expired().done(), &crate::common::Wakes::new()).is_ready());
+}
+
+#[test]
+fn s07_never_early_also_after_many_questions() {
+    // A hot loop may stop reading the clock; on manual time it must still be exact.
+    let (root, time) = manual();
+    let ctx = root.with_timeout(10 * MS);
+    for _ in 0..9 {
+        for _ in 0..5_000 {
+            assert!(!ctx.is_done());
+        }
+        time.advance(MS);
+    }
+    time.advance(MS - NS);
+    for _ in 0..5_000 {
+        assert!(!ctx.is_done());
+    }
+    time.advance(NS);
+    assert!(ctx.is_done());
+}
+
+#[test]
+fn s07_never_early_and_at_most_a_millisecond_late_in_a_hot_loop() {
+    // Real time, spun through, not slept. A loaded machine may take the processor away at the wrong moment, so one
+    // punctual attempt in many is asked for; not being early is asked of every one.
+    let mut best = Duration::MAX;
+    for attempt in 0..40 {
+        let root = Context::background();
+        let ctx = root.with_timeout(5 * MS);
+        let ctx = if attempt % 2 == 0 { ctx } else { ctx.with_name("a").with_value(crate::common::User(1)) };
+        let deadline = ctx.deadline().expect("it has one");
+        while !ctx.is_done() {
+            std::hint::spin_loop();
+        }
+        let seen = Instant::now();
+        assert!(seen >= deadline, "early by {:?}", deadline - seen);
+        best = best.min(seen - deadline);
+        if attempt >= 3 && best <= MS {
+            break;
+        }
+    }
+    assert!(best <= MS, "the most punctual of 40 attempts was {best:?} late");
+}
+
+#[test]
+fn s07_a_pause_in_the_loop_is_noticed_at_the_next_question_or_soon() {
+    // A loop that asks often and then does something long must not be told stale news for long.
+    let ctx = Context::background().with_timeout(4 * MS);
+    let deadline = ctx.deadline().expect("it has one");
+    for _ in 0..2_000 {
+        ctx.is_done();
+    }
+    while Instant::now() < deadline + 2 * MS {
+        std::hint::spin_loop();
+    }
+    let asked = Instant::now();
+    while !ctx.is_done() {
+        assert!(asked.elapsed() < crate::common::HANG, "never noticed");
+    }
+}
