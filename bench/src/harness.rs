@@ -138,14 +138,14 @@ impl Figure {
         percentile(&self.samples, 50)
     }
 
-    /// What is left when `bare`, measured in the same rounds, is taken away.
+    /// What is left when `bare`, measured in the same rounds, is taken away; never less than nothing.
     pub(crate) fn over(&self, bare: &Figure) -> Figure {
         Figure {
             samples: self
                 .samples
                 .iter()
                 .zip(&bare.samples)
-                .map(|(whole, bare)| whole - bare)
+                .map(|(whole, bare)| (whole - bare).max(0.0))
                 .collect(),
         }
     }

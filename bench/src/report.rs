@@ -20,11 +20,6 @@ pub(crate) const TOKIO_UTIL: Rival = Rival {
     name: "tokio-util",
     missing: None,
 };
-/// For a line that stands by itself.
-pub(crate) const NOBODY: Rival = Rival {
-    name: "-",
-    missing: None,
-};
 pub(crate) const TOKIO: Rival = Rival {
     name: "tokio",
     missing: None,
@@ -177,6 +172,7 @@ impl Target {
 /// Three digits that matter, without an exponent.
 pub(crate) fn three_digits(value: f64) -> String {
     let digits = match value.abs() {
+        0.0 => 0,
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
         size if size >= 1.0 => 2,
