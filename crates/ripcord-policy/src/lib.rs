@@ -33,3 +33,11 @@ pub mod retry;
 pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
 
 // Cache, worker pool, bulkhead, hedge, fallback, stack.
+pub mod cache;
+mod panics;
+pub mod pool;
+mod shared_error;
+
+pub use cache::Cache;
+pub use pool::{Task, WorkerPool};
+pub use shared_error::SharedError;

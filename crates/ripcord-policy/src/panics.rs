@@ -1,40 +1,59 @@
 //! Users' code that panics harms only its own call.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 /// What a panic carried.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// Runs a future to its end or its panic. The future is dropped here too, and a panic of its drop is caught as well.
-///
-/// Dropping this drops the future inside.
-pub(crate) async fn catch_panic<T>(future: BoxFuture<T>) -> Result<T, Payload> {
-    let mut slot = Some(future);
-    poll_fn(|cx| {
-        let Some(future) = slot.as_mut() else {
+/// A future whose panics become its result, and whose drop does not panic.
+#[must_use = "futures do nothing unless polled"]
+pub(crate) struct CatchPanic<T> {
+    /// None once it has ended.
+    future: Option<BoxFuture<T>>,
+}
+
+impl<T> CatchPanic<T> {
+    pub(crate) fn new(future: BoxFuture<T>) -> Self {
+        Self { future: Some(future) }
+    }
+}
+
+impl<T> Future for CatchPanic<T> {
+    type Output = Result<T, Payload>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(future) = this.future.as_mut() else {
             return Poll::Pending;
         };
-        // Nothing of ours is touched by the closure: a panic leaves no broken state behind but the future's own.
+        // A panic leaves nothing broken behind but the future's own state, and that is not looked at again.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         let result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(value)) => Ok(value),
             Err(payload) => Err(payload),
         };
-        let future = slot.take();
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(future)));
-        Poll::Ready(result.and_then(|value| dropped.map(|()| value)))
-    })
-    .await
+        let future = this.future.take();
+        run_hook(|| drop(future));
+        Poll::Ready(result)
+    }
 }
 
-/// Runs a hook of the user's. Its panic is told to nobody but the panic hook, which has already spoken.
+impl<T> Drop for CatchPanic<T> {
+    fn drop(&mut self) {
+        if let Some(future) = self.future.take() {
+            run_hook(|| drop(future));
+        }
+    }
+}
+
+/// Runs a hook or a drop of the user's. Its panic is told to nobody but the process's panic hook, which has spoken already.
 pub(crate) fn run_hook(hook: impl FnOnce()) {
     drop(catch_unwind(AssertUnwindSafe(hook)));
 }

@@ -1,0 +1,320 @@
+//! Loads: `get_or_load` and `refresh`.
+
+use std::future::{Future, poll_fn};
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use ripcord::{Cause, Context};
+
+use super::Cache;
+use super::entry::{Content, Entry, Found};
+use super::flight::{Boarding, Flight, Outcome, Seat};
+use super::shared::Shared;
+use super::stats::Count;
+use super::timeline::{NEVER, after};
+use crate::panics::{BoxFuture, CatchPanic};
+use crate::{Error, Panicked, Rejected, SharedError};
+
+impl<K, V> Cache<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// The value of `key`, loaded if there is none.
+    ///
+    /// However many ask for a key at once, it is loaded once. The load runs in a task of its own under a context of its
+    /// own: the values of the caller that began it, the end of the cache's context, and no caller's cancellation. Each
+    /// caller leaves when its own context ends or its future is dropped. When the last has left, or the most patient
+    /// one's deadline passes, the load's context is cancelled and its future dropped; whoever comes later starts afresh.
+    ///
+    /// The load's context bears no deadline of its own, for it would have to move whenever a more patient caller joins:
+    /// the load is told by the context's end when the last deadline has passed.
+    ///
+    /// A stale value is returned at once, inside its window, and `load` runs in the background until the window ends.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Context`]: the caller's context ended. It wins over a closed cache, and loses to a result that is
+    ///   there at the same moment.
+    /// * [`Error::Inner`]: the load failed; all who waited get the same error, and with
+    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) so do those who ask for that long.
+    /// * [`Error::Panicked`]: the load panicked. The next caller loads again.
+    /// * [`Error::Rejected`]: the cache is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the load; nothing is lost but this caller's interest.
+    pub async fn get_or_load<F, Fut, E>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        self.shared.admit(ctx)?;
+        match self.shared.look_up(&key) {
+            Found::Fresh(value) => {
+                self.shared.tally.add(Count::Hit);
+                Ok(value)
+            }
+            Found::Stale(value) => {
+                self.shared.tally.add(Count::StaleHit);
+                self.refresh_in_background(ctx, key, load);
+                Ok(value)
+            }
+            Found::Failure(error) => {
+                self.shared.tally.add(Count::NegativeHit);
+                Err(Error::Inner(error))
+            }
+            Found::Absent => {
+                self.shared.tally.add(Count::Miss);
+                self.load(ctx, key, load, Need::IfAbsent).await
+            }
+        }
+    }
+
+    /// Loads `key` also when a fresh value is there, which is served to others until the new one has come. Joins a load
+    /// of the key that is under way. When it fails, the old value stays.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_or_load`](Self::get_or_load).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`get_or_load`](Self::get_or_load).
+    pub async fn refresh<F, Fut, E>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        self.shared.admit(ctx)?;
+        self.load(ctx, key, load, Need::Always).await
+    }
+
+    async fn load<F, Fut, E>(&self, ctx: &Context, key: K, load: F, need: Need) -> Result<V, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        let seat = self.board(ctx, key, ctx.deadline(), load, need).0;
+        match ctx.run(seat.outcome()).await? {
+            Outcome::Loaded(value) => Ok(value),
+            Outcome::Failed(error) => Err(Error::Inner(error)),
+            Outcome::Panicked(panicked) => Err(Error::Panicked(panicked)),
+            Outcome::Ended(_) if self.is_closed() => Err(Error::Rejected(Rejected::Closed("cache"))),
+            Outcome::Ended(error) => Err(Error::Context(error)),
+        }
+    }
+
+    /// A load that only the stale window limits: after that nobody can be served by it.
+    fn refresh_in_background<F, Fut, E>(&self, ctx: &Context, key: K, load: F)
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        let window = self.shared.settings.stale_for.unwrap_or(Duration::ZERO);
+        let deadline = ctx.clock().now().checked_add(window);
+        let (seat, started) = self.board(ctx, key, deadline, load, Need::Always);
+        if started {
+            // The cache itself is the waiter: it stays until the load has landed.
+            self.shared.runtime.spawn(async move {
+                seat.outcome().await;
+            });
+        }
+    }
+
+    /// Takes a seat on the key's load, which it starts if there is none. The flag says whether it did.
+    fn board<F, Fut, E>(
+        &self,
+        ctx: &Context,
+        key: K,
+        deadline: Option<Instant>,
+        load: F,
+        need: Need,
+    ) -> (Seat<V>, bool)
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        let shared = &self.shared;
+        let hash = shared.flights.hash(&key);
+        let start = || Flight::new(&ctx.without_cancel().merge(&shared.ctx).with_name("cache load"), deadline);
+        let seat = match shared.flights.board(hash, &key, deadline, start) {
+            Boarding::Joined(seat) => {
+                shared.tally.add(Count::Coalesced);
+                return (seat, false);
+            }
+            Boarding::Started(seat) => seat,
+        };
+        let landing = Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
+        shared.runtime.spawn(landing.fly(need, move |ctx| -> BoxFuture<Result<V, Cause>> {
+            Box::pin(async move { load(ctx).await.map_err(Into::into) })
+        }));
+        (seat, true)
+    }
+}
+
+/// Whether a value that is there already will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    IfAbsent,
+    Always,
+}
+
+/// Brings a flight down on every path: its result, its panic, its cancellation, and a runtime that drops its task.
+struct Landing<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    // Weak: a load keeps no cache open that everybody else has dropped.
+    shared: Weak<Shared<K, V>>,
+    flight: Arc<Flight<V>>,
+    hash: u64,
+    key: K,
+    begun: bool,
+}
+
+impl<K, V> Landing<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    async fn fly(mut self, need: Need, load: impl FnOnce(Context) -> BoxFuture<Result<V, Cause>> + Send) {
+        if need == Need::IfAbsent && self.found_meanwhile() {
+            return;
+        }
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        shared.tally.add(Count::Started);
+        drop(shared);
+        self.begun = true;
+
+        let outcome = {
+            let ctx = self.flight.context();
+            let mut work = pin!(ctx.run(CatchPanic::new(load(ctx.clone()))));
+            let mut limit = pin!(self.flight.end_at_latest_deadline());
+            let mut limited = true;
+            poll_fn(|cx| {
+                if let Poll::Ready(ended) = work.as_mut().poll(cx) {
+                    return Poll::Ready(ended);
+                }
+                // When the limit is reached it cancels the work's context, which wakes us.
+                if limited && limit.as_mut().poll(cx).is_ready() {
+                    limited = false;
+                }
+                Poll::Pending
+            })
+            .await
+        };
+        let outcome = match outcome {
+            Ok(Ok(Ok(value))) => self.loaded(value),
+            Ok(Ok(Err(cause))) => self.failed(SharedError::from(cause)),
+            Ok(Err(payload)) => Outcome::Panicked(Panicked::new(&*payload)),
+            Err(error) => Outcome::Ended(error),
+        };
+        self.land(outcome);
+    }
+
+    /// Another load may have landed between this caller's look and its boarding.
+    fn found_meanwhile(&mut self) -> bool {
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        let outcome = match shared.look_up(&self.key) {
+            Found::Fresh(value) => Outcome::Loaded(value),
+            Found::Failure(error) => Outcome::Failed(error),
+            Found::Stale(_) | Found::Absent => return false,
+        };
+        self.land(outcome);
+        true
+    }
+
+    /// Stores a value, unless the key was removed, inserted or cleared since. The weigher is user code: its panic is
+    /// this load's.
+    fn loaded(&self, value: V) -> Outcome<V> {
+        let Some(shared) = self.shared.upgrade() else {
+            return Outcome::Loaded(value);
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            shared.entry(self.hash, &self.key, value.clone(), shared.jittered_ttl())
+        }));
+        let entry = match made {
+            Ok(entry) => entry,
+            Err(payload) => return Outcome::Panicked(Panicked::new(&*payload)),
+        };
+        let id = entry.id;
+        let key = self.key.clone();
+        let stored = shared.flights.land(self.hash, &self.key, &self.flight, || shared.store.insert(key, entry));
+        if let Some(evicted) = stored {
+            shared.tally.add(Count::Inserted);
+            shared.let_go(evicted, self.hash, id);
+            shared.empty_if_closed();
+        }
+        Outcome::Loaded(value)
+    }
+
+    /// Remembers a failure if that is wanted, it is the load's own, and there is no value it would push out.
+    fn failed(&self, error: SharedError) -> Outcome<V> {
+        if let Some(shared) = self.shared.upgrade() {
+            if let Some(ttl) = shared.settings.negative_ttl.filter(|_| !self.flight.context().is_done()) {
+                let now = shared.time.now();
+                let gone_at = after(now, ttl).min(NEVER - 1);
+                let id = shared.next_id();
+                let content = Content::Failure(error.clone());
+                let entry =
+                    Entry { content, fresh_until: gone_at, gone_at, id, hash: self.hash, weight: 1, idle: None };
+                let key = self.key.clone();
+                let evicted = shared.flights.land(self.hash, &self.key, &self.flight, || {
+                    let served = shared.store.has(&key, |entry| entry.is_servable(now));
+                    (!served).then(|| shared.store.insert(key, entry))
+                });
+                if let Some(Some(evicted)) = evicted {
+                    shared.let_go(evicted, self.hash, id);
+                }
+            }
+        }
+        Outcome::Failed(error)
+    }
+
+    fn land(&mut self, outcome: Outcome<V>) {
+        if let Some(shared) = self.shared.upgrade() {
+            // Not stored by now means not to be stored.
+            let _ = shared.flights.land(self.hash, &self.key, &self.flight, || ());
+            if std::mem::take(&mut self.begun) {
+                let count = match &outcome {
+                    Outcome::Loaded(_) => Count::Succeeded,
+                    Outcome::Failed(_) | Outcome::Panicked(_) => Count::Failed,
+                    Outcome::Ended(_) => Count::Canceled,
+                };
+                shared.tally.add(count);
+                if matches!(outcome, Outcome::Panicked(_)) {
+                    shared.tally.add(Count::Panicked);
+                }
+            }
+        }
+        self.flight.finish(outcome);
+    }
+}
+
+impl<K, V> Drop for Landing<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        if !self.flight.is_finished() {
+            let outcome = Outcome::Ended(self.flight.call_off());
+            self.land(outcome);
+        }
+    }
+}

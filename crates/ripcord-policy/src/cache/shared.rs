@@ -1,0 +1,189 @@
+//! What all handles of a cache share, and the operations on it.
+
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use ripcord::{Canceler, Context};
+use tokio::runtime::Handle;
+
+use super::Eviction;
+use super::builder::Settings;
+use super::entry::{Content, Entry, Found, Idle, lifetime};
+use super::flight::Flights;
+use super::stats::{Count, Tally};
+use super::store::{Evicted, Store};
+use super::timeline::{Moment, Timeline};
+use crate::panics::run_hook;
+use crate::{Error, Rejected};
+
+pub(super) struct Shared<K, V> {
+    pub(super) ctx: Context,
+    // Dropped with the last handle, which closes the cache.
+    canceler: Canceler,
+    pub(super) store: Store<K, V>,
+    pub(super) flights: Flights<K, V>,
+    pub(super) time: Timeline,
+    pub(super) settings: Settings<K, V>,
+    pub(super) tally: Tally,
+    pub(super) runtime: Handle,
+    next_id: AtomicU64,
+}
+
+impl<K, V> Shared<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Handle) -> Self {
+        let time = Timeline::new(ctx);
+        let (ctx, canceler) = ctx.with_name("cache").with_cancel();
+        Self {
+            ctx,
+            canceler,
+            store: Store::new(capacity, settings.weigher.is_some()),
+            flights: Flights::new(),
+            time,
+            settings,
+            tally: Tally::new(),
+            runtime,
+            next_id: AtomicU64::new(0),
+        }
+    }
+
+    /// Lets an operation in if both contexts live.
+    #[inline]
+    pub(super) fn admit<E>(&self, ctx: &Context) -> Result<(), Error<E>> {
+        if ctx.is_done() || self.ctx.is_done() {
+            return Err(self.refusal(ctx));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn refusal<E>(&self, ctx: &Context) -> Error<E> {
+        self.tally.add(Count::Rejected);
+        match ctx.err() {
+            Some(error) => Error::Context(error),
+            None => Error::Rejected(Rejected::Closed("cache")),
+        }
+    }
+
+    #[inline]
+    pub(super) fn look_up<Q>(&self, key: &Q) -> Found<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match self.store.get(key) {
+            Some(entry) => entry.into_found(&self.time),
+            None => Found::Absent,
+        }
+    }
+
+    pub(super) fn insert(&self, key: K, value: V, ttl: Option<Duration>) {
+        let hash = self.flights.hash(&key);
+        let entry = self.entry(hash, &key, value, ttl);
+        let id = entry.id;
+        // The copy in the table may be another `K` that equals this one: the store gets the caller's.
+        let evicted = self.flights.detach(hash, &key.clone(), || self.store.insert(key, entry));
+        self.tally.add(Count::Inserted);
+        self.let_go(evicted, hash, id);
+        self.empty_if_closed();
+    }
+
+    pub(super) fn remove<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.flights.hash(key);
+        let (key, entry) = self.flights.detach(hash, key, || self.store.remove(key))?;
+        let servable = entry.is_servable(self.time.now());
+        let reason = if servable { Eviction::Removed } else { Eviction::Expired };
+        self.report(&key, &entry, reason);
+        match entry.content {
+            Content::Value(value) if servable => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Loads first: what lands after the store was emptied must find itself detached.
+    pub(super) fn clear(&self) {
+        self.flights.detach_all();
+        for (key, entry) in self.store.drain() {
+            self.report(&key, &entry, Eviction::Removed);
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.canceler.cancel_with(Rejected::Closed("cache"));
+        self.clear();
+    }
+
+    /// An operation that was let in just before the cache closed must not leave anything behind.
+    pub(super) fn empty_if_closed(&self) {
+        if self.ctx.is_done() {
+            self.clear();
+        }
+    }
+
+    /// Makes an entry of a value. Runs the weigher.
+    pub(super) fn entry(&self, hash: u64, key: &K, value: V, ttl: Option<Duration>) -> Entry<V> {
+        let weight = self.settings.weigher.as_ref().map_or(1, |weigh| weigh(key, &value).max(1));
+        let now = self.time.now();
+        let (fresh_until, gone_at) = lifetime(now, ttl, self.settings.stale_for.unwrap_or(Duration::ZERO));
+        let idle = self.settings.idle.map(|limit| Idle::new(now, limit));
+        Entry { content: Content::Value(value), fresh_until, gone_at, id: self.next_id(), hash, weight, idle }
+    }
+
+    pub(super) fn next_id(&self) -> u64 {
+        self.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(super) fn jittered_ttl(&self) -> Option<Duration> {
+        let ttl = self.settings.ttl?;
+        let most = ttl.mul_f64(self.settings.ttl_jitter);
+        if most.is_zero() {
+            return Some(ttl);
+        }
+        Some(ttl.saturating_sub(self.settings.random.duration_between(Duration::ZERO, most)))
+    }
+
+    /// Counts and reports what the insert of entry `id` pushed out, and drops it. No lock is held here.
+    pub(super) fn let_go(&self, evicted: Evicted<K, V>, hash: u64, id: u64) {
+        let mut now: Option<Moment> = None;
+        for (key, entry) in evicted {
+            let reason = if entry.id != id && entry.hash == hash {
+                Eviction::Replaced
+            } else if entry.is_gone(*now.get_or_insert_with(|| self.time.now())) {
+                Eviction::Expired
+            } else {
+                Eviction::Capacity
+            };
+            self.report(&key, &entry, reason);
+        }
+    }
+
+    pub(super) fn report(&self, key: &K, entry: &Entry<V>, reason: Eviction) {
+        let Content::Value(value) = &entry.content else {
+            return;
+        };
+        self.tally.add(match reason {
+            Eviction::Capacity => Count::Evicted,
+            Eviction::Expired => Count::Expired,
+            Eviction::Replaced => Count::Replaced,
+            Eviction::Removed => Count::Removed,
+        });
+        if let Some(hook) = &self.settings.on_evict {
+            run_hook(|| hook(key, value, reason));
+        }
+    }
+}
+
+impl<K, V> std::fmt::Debug for Shared<K, V> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}

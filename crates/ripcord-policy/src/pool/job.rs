@@ -1,0 +1,208 @@
+//! One task inside the pool: its work until somebody takes it, its output until somebody wants it.
+//!
+//! Invariants:
+//!
+//! 1. The work is taken once: by a worker, by the [`Task`](super::Task) that runs it in place, or by the cancellation
+//!    that drops it. Whoever takes it sees to it that the job is resolved.
+//! 2. A job is resolved once; the first wins, and only the first is counted and reported.
+//! 3. The output belongs to the `Task`. Once that is dropped, it belongs to the results.
+//! 4. Work, outputs and wakers are dropped, polled and woken under none of the locks here.
+
+use std::any::{Any, TypeId};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Poll, Waker};
+
+use ripcord::{AfterFunc, Canceler, Cause, Context};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::results::TaskOutcome;
+use super::shared::Shared;
+use super::TaskId;
+use crate::panics::BoxFuture;
+use crate::{Error, SharedError};
+
+/// What a job does. It resolves its job itself when it comes to its end.
+pub(super) enum Work {
+    Async(BoxFuture<()>),
+    Blocking(Box<dyn FnOnce() + Send>),
+}
+
+/// The part of a job that does not depend on its output.
+pub(super) struct Core {
+    pub(super) id: TaskId,
+    pub(super) ctx: Context,
+    pub(super) canceler: Canceler,
+    pub(super) shared: Weak<Shared>,
+    pending: Mutex<Option<Pending>>,
+}
+
+/// What a job holds while nobody has begun it.
+pub(super) struct Pending {
+    pub(super) work: Work,
+    pub(super) permit: OwnedSemaphorePermit,
+    /// Set while the job waits in the queue: takes it out when its context ends.
+    pub(super) notice: Option<AfterFunc>,
+}
+
+pub(super) struct Job<T> {
+    core: Core,
+    output: Mutex<Output<T>>,
+}
+
+struct Output<T> {
+    state: State<T>,
+    waker: Option<Waker>,
+    /// Whether the `Task` was dropped. (Invariant 3.)
+    detached: bool,
+}
+
+enum State<T> {
+    Unresolved,
+    Ready(Result<T, Error<SharedError>>),
+    Taken,
+}
+
+/// A job whose output type is forgotten.
+pub(super) trait AnyJob: Send + Sync {
+    fn core(&self) -> &Core;
+
+    /// Resolves the job with an error, unless it was resolved.
+    fn fail(self: Arc<Self>, error: Error<SharedError>);
+
+    /// The output, a boxed `Result<T, Error<SharedError>>`, if that is the `wanted` type, it is there, and it belongs to
+    /// nobody else.
+    fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>>;
+}
+
+impl Core {
+    pub(super) fn new(id: TaskId, ctx: Context, canceler: Canceler, shared: Weak<Shared>) -> Self {
+        Self { id, ctx, canceler, shared, pending: Mutex::new(None) }
+    }
+
+    pub(super) fn set_pending(&self, pending: Pending) {
+        *self.lock() = Some(pending);
+    }
+
+    /// Takes the work, if nobody did yet. (Invariant 1.) The caller holds the queue's lock.
+    pub(super) fn take_pending(&self) -> Option<Pending> {
+        self.lock().take()
+    }
+
+    /// Keeps the notice with the work; gives it back when the work is gone already.
+    pub(super) fn keep_notice(&self, notice: AfterFunc) -> Result<(), AfterFunc> {
+        match &mut *self.lock() {
+            Some(pending) => {
+                pending.notice = Some(notice);
+                Ok(())
+            }
+            None => Err(notice),
+        }
+    }
+
+    pub(super) fn is_pending(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Pending>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send + 'static> Job<T> {
+    pub(super) fn new(core: Core) -> Arc<Self> {
+        let output = Output { state: State::Unresolved, waker: None, detached: false };
+        Arc::new(Self { core, output: Mutex::new(output) })
+    }
+
+    /// Resolves the job with what its task returned.
+    pub(super) fn complete(self: Arc<Self>, result: Result<T, Cause>) {
+        self.resolve(result.map_err(|cause| Error::Inner(SharedError::from(cause))));
+    }
+
+    fn resolve(self: Arc<Self>, result: Result<T, Error<SharedError>>) {
+        let outcome = TaskOutcome::of(&result);
+        let mut output = self.lock();
+        if !matches!(output.state, State::Unresolved) {
+            drop(output);
+            return;
+        }
+        output.state = State::Ready(result);
+        let waker = output.waker.take();
+        drop(output);
+        let shared = self.core.shared.upgrade();
+        if let Some(shared) = &shared {
+            // Counted and reported before the waker: who sees the result sees it in the stats too.
+            shared.resolved(outcome, || Arc::clone(&self) as Arc<dyn AnyJob>);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The output for the `Task`, whose waker is kept until there is one.
+    pub(super) fn poll_output(&self, waker: &Waker) -> Poll<Result<T, Error<SharedError>>> {
+        // Cloned before the lock and dropped after it: a waker's clone and drop are foreign code.
+        let waker = waker.clone();
+        let mut output = self.lock();
+        match std::mem::replace(&mut output.state, State::Taken) {
+            State::Ready(result) => Poll::Ready(result),
+            State::Unresolved => {
+                output.state = State::Unresolved;
+                let old = output.waker.replace(waker);
+                drop(output);
+                drop(old);
+                Poll::Pending
+            }
+            // Polled again after it was ready.
+            State::Taken => Poll::Pending,
+        }
+    }
+
+    pub(super) fn is_resolved(&self) -> bool {
+        !matches!(self.lock().state, State::Unresolved)
+    }
+}
+
+impl<T> Job<T> {
+    pub(super) fn detach(&self) {
+        let mut output = self.lock();
+        output.detached = true;
+        let waker = output.waker.take();
+        drop(output);
+        drop(waker);
+    }
+
+    /// The runtime of the job's pool, if that is still there.
+    pub(super) fn runtime(&self) -> Option<Handle> {
+        self.core.shared.upgrade().map(|shared| shared.runtime.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Output<T>> {
+        self.output.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send + 'static> AnyJob for Job<T> {
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn fail(self: Arc<Self>, error: Error<SharedError>) {
+        self.resolve(Err(error));
+    }
+
+    fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>> {
+        let mut output = self.lock();
+        if wanted != TypeId::of::<Result<T, Error<SharedError>>>() || !output.detached || !matches!(output.state, State::Ready(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut output.state, State::Taken) {
+            State::Ready(result) => {
+                drop(output);
+                Some(Box::new(result))
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! A worker pool controlled and watched through contexts.
+//!
+//! A fixed number of workers runs submitted tasks, async ones and blocking ones; a bounded queue holds those that wait.
+//! A task runs under a context that ends when its submitter's does, when the pool's does, or when its [`Task`] is
+//! cancelled. When it ends:
+//!
+//! * a task that waits for a worker leaves the queue and is resolved at once, whether anybody polls it or not;
+//! * an async task that runs is dropped at its next suspension, as by [`Context::run`]; what has to be done all the same
+//!   is done under [`Context::without_cancel`] in a task of its own;
+//! * a blocking task cannot be interrupted: it looks at its context, and is resolved when it returns.
+//!
+//! [`WorkerPool::shutdown`] takes no more tasks and lets the accepted ones finish, for as long as its context lives; then
+//! it cancels the rest and resolves them, also blocking ones that do not listen. Dropping the last handle of a pool
+//! cancels everything.
+
+mod builder;
+mod job;
+mod queue;
+mod results;
+mod shared;
+mod stats;
+mod task;
+mod worker;
+
+use std::fmt;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use ripcord::{Canceler, Cause, Context};
+use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
+
+pub use builder::{Overflow, WorkerPoolBuilder};
+pub use results::{Completion, Results, TaskOutcome};
+pub use stats::{PoolStats, WorkerState, WorkerStatus};
+pub use task::Task;
+
+use crate::{ConfigError, Error, Panicked, Rejected, SharedError};
+use builder::check_workers;
+use job::{AnyJob, Core, Job, Pending, Work};
+use shared::Shared;
+use stats::Count;
+use worker::{inside, is_inside};
+
+/// A pool of workers. A clone is another handle to it; dropping the last one cancels everything.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_policy::pool::WorkerPool;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::background();
+/// let pool = WorkerPool::builder().workers(4).queue(100).build(&ctx)?;
+///
+/// let task = pool.submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>(6 * 7) }).await?;
+/// assert_eq!(task.await?, 42);
+///
+/// pool.shutdown(&ctx).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct WorkerPool {
+    owner: Arc<Owner>,
+}
+
+/// A task's number within its pool. Numbers start at 1 and are not used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(u64);
+
+/// Lives as long as a handle does. Workers, tasks and results hold the shared part alone.
+struct Owner {
+    shared: Arc<Shared>,
+    canceler: Canceler,
+}
+
+impl WorkerPool {
+    /// Starts setting up a pool.
+    pub fn builder() -> WorkerPoolBuilder {
+        WorkerPoolBuilder::new()
+    }
+
+    fn start(ctx: &Context, workers: usize, capacity: usize, overflow: Overflow, runtime: Handle) -> Self {
+        let (ctx, canceler) = ctx.with_name("worker pool").with_cancel();
+        let shared = Arc::new(Shared::new(ctx, canceler.handle(), capacity, overflow, runtime));
+        shared.resize(workers);
+        let weak = Arc::downgrade(&shared);
+        // It stays registered: the pool's context ends at the latest with the owner.
+        drop(shared.ctx.after_func(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.close_now();
+            }
+        }));
+        Self { owner: Arc::new(Owner { shared, canceler }) }
+    }
+
+    /// Hands in an async task. It is called on a worker, with a context of its own. When the queue is full this waits or
+    /// is refused, as [`Overflow`] says.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Context`]: the submitter's context ended before there was room; the task was not run. Room that is there
+    ///   at the same moment wins, unless the context had ended before the call.
+    /// * [`Error::Rejected`]: the queue is full, or the pool is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready leaves nothing behind: the task is not submitted.
+    pub async fn submit<F, Fut, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        let permit = self.admit(ctx).await?;
+        self.enqueue(ctx, permit, |job| asynchronous(job, task))
+    }
+
+    /// [`submit`](Self::submit) that never waits: with a full queue it is refused, whatever [`Overflow`] says.
+    ///
+    /// # Errors
+    ///
+    /// As `submit`.
+    pub fn try_submit<F, Fut, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        let permit = self.try_admit(ctx)?;
+        self.enqueue(ctx, permit, |job| asynchronous(job, task))
+    }
+
+    /// Hands in a task that blocks. It runs on a thread of the runtime's blocking pool and keeps a worker busy meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`submit`](Self::submit).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`submit`](Self::submit).
+    pub async fn submit_blocking<F, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
+    where
+        F: FnOnce(&Context) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        let permit = self.admit(ctx).await?;
+        let pool = self.owner.shared.id;
+        self.enqueue(ctx, permit, |job| blocking(pool, job, task))
+    }
+
+    /// Opens the stream of finished tasks. What finished before is not in it.
+    pub fn results(&self) -> Results {
+        Results::open(Arc::clone(&self.owner.shared))
+    }
+
+    /// Changes the number of workers. New ones start at once; those too many leave when they have finished what they run.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for 0 or more than 2^59 workers, and when the pool is closed.
+    pub fn resize(&self, workers: usize) -> Result<(), ConfigError> {
+        check_workers(workers)?;
+        match self.owner.shared.resize(workers) {
+            true => Ok(()),
+            false => Err(ConfigError::new("workers", "set while the pool is open", workers)),
+        }
+    }
+
+    /// Takes no more tasks, waits until all accepted ones have finished and the workers have left, then ends. When `ctx`
+    /// ends first, it cancels what is left and resolves every task.
+    ///
+    /// Do not await this in a task of the same pool: it would wait for itself until `ctx` ends.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Context`]: `ctx` ended before the tasks had finished. Called with an ended `ctx`, it cancels them at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the pool stays closed and goes on draining; call it again to wait again.
+    pub async fn shutdown(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
+        let shared = &self.owner.shared;
+        shared.close();
+        let drained = ctx.run(async {
+            loop {
+                let mut stopped = std::pin::pin!(shared.stopped.notified());
+                // Registered before looking, so that a worker that leaves after the look is noticed.
+                stopped.as_mut().enable();
+                if shared.queue.workers() == 0 {
+                    return;
+                }
+                stopped.await;
+            }
+        });
+        match drained.await {
+            Ok(()) => {
+                self.owner.canceler.cancel_with(Rejected::Closed("worker pool"));
+                Ok(())
+            }
+            Err(error) => {
+                shared.abort("the pool was shut down before its tasks had finished");
+                Err(Error::Context(error))
+            }
+        }
+    }
+
+    /// Whether the pool takes no more tasks.
+    pub fn is_closed(&self) -> bool {
+        self.owner.shared.ctx.is_done() || self.owner.shared.queue.is_closed()
+    }
+
+    /// What the pool has done and what it is doing, worker by worker.
+    pub fn stats(&self) -> PoolStats {
+        self.owner.shared.stats()
+    }
+
+    async fn admit(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+        let refused = match self.try_place(ctx) {
+            Ok(permit) => return Ok(permit),
+            Err(error) => error,
+        };
+        let shared = &self.owner.shared;
+        let full = matches!(&refused, Error::Rejected(Rejected::PoolFull { .. }));
+        // A task must not wait for room that only its own end can make.
+        if !full || shared.overflow == Overflow::Reject || is_inside(shared.id) {
+            return Err(self.count_refusal(refused));
+        }
+        let waited = ctx.run(shared.place()).await.unwrap_or_else(|error| Err(Error::Context(error)));
+        waited.map_err(|error| self.count_refusal(error))
+    }
+
+    fn try_admit(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+        self.try_place(ctx).map_err(|error| self.count_refusal(error))
+    }
+
+    fn try_place(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+        self.owner.shared.check_open(ctx)?;
+        self.owner.shared.try_place()
+    }
+
+    fn count_refusal(&self, error: Error<SharedError>) -> Error<SharedError> {
+        self.owner.shared.tally.add(Count::Rejected);
+        error
+    }
+
+    fn enqueue<T: Send + 'static>(
+        &self,
+        ctx: &Context,
+        permit: OwnedSemaphorePermit,
+        work: impl FnOnce(&Arc<Job<T>>) -> Work,
+    ) -> Result<Task<T>, Error<SharedError>> {
+        let shared = &self.owner.shared;
+        let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
+        let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::downgrade(shared)));
+        job.core().set_pending(Pending { work: work(&job), permit, notice: None });
+        shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
+        Ok(Task::new(job))
+    }
+}
+
+/// The work of an async task. It owns its job; the loop ends when somebody takes the work, and somebody always does.
+fn asynchronous<F, Fut, T, E>(job: &Arc<Job<T>>, task: F) -> Work
+where
+    F: FnOnce(Context) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Cause> + 'static,
+{
+    let job = Arc::clone(job);
+    Work::Async(Box::pin(async move {
+        let result = task(job.core().ctx.clone()).await.map_err(Into::into);
+        job.complete(result);
+    }))
+}
+
+/// The work of a blocking task, as [`asynchronous`].
+fn blocking<F, T, E>(pool: u64, job: &Arc<Job<T>>, task: F) -> Work
+where
+    F: FnOnce(&Context) -> Result<T, E> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Cause> + 'static,
+{
+    let job = Arc::clone(job);
+    Work::Blocking(Box::new(move || {
+        let run = || inside(pool, || task(&job.core().ctx).map_err(Into::into));
+        match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(result) => job.complete(result),
+            Err(payload) => job.fail(Error::Panicked(Panicked::new(&*payload))),
+        }
+    }))
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.abort("every handle of the pool was dropped");
+    }
+}
+
+impl fmt::Debug for WorkerPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerPool").field("stats", &self.stats()).finish()
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

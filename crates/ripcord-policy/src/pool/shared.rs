@@ -1,0 +1,249 @@
+//! What the handles of a pool and its workers share.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ripcord::{CancelHandle, Clock, Context};
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::builder::Overflow;
+use super::job::{AnyJob, Pending};
+use super::queue::{Pushed, Queue};
+use super::results::{ResultsQueue, TaskOutcome};
+use super::stats::{Count, PoolStats, Tally};
+use super::worker::{self, Cell};
+use super::TaskId;
+use crate::panics::run_hook;
+use crate::{Error, Rejected, SharedError};
+
+pub(super) struct Shared {
+    /// Tells pools apart within the process.
+    pub(super) id: u64,
+    pub(super) ctx: Context,
+    pub(super) cancel: CancelHandle,
+    pub(super) clock: Clock,
+    pub(super) queue: Queue,
+    pub(super) capacity: usize,
+    pub(super) overflow: Overflow,
+    /// One permit for each place in the queue and each worker: a task holds one from its submission to its end.
+    gate: Arc<Semaphore>,
+    /// Permits to take out of circulation when they come back: workers were taken away while all were in use.
+    owed: AtomicUsize,
+    pub(super) results: ResultsQueue,
+    pub(super) tally: Tally,
+    pub(super) running: AtomicUsize,
+    cells: Mutex<Vec<Arc<Cell>>>,
+    next_task: AtomicU64,
+    next_worker: AtomicU64,
+    pub(super) runtime: Handle,
+    /// Told when the last worker has left.
+    pub(super) stopped: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(ctx: Context, cancel: CancelHandle, capacity: usize, overflow: Overflow, runtime: Handle) -> Self {
+        static POOLS: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            clock: ctx.clock(),
+            ctx,
+            cancel,
+            queue: Queue::new(),
+            capacity,
+            overflow,
+            gate: Arc::new(Semaphore::new(capacity)),
+            owed: AtomicUsize::new(0),
+            results: ResultsQueue::new(),
+            tally: Tally::new(),
+            running: AtomicUsize::new(0),
+            cells: Mutex::new(Vec::new()),
+            next_task: AtomicU64::new(1),
+            next_worker: AtomicU64::new(1),
+            runtime,
+            stopped: Notify::new(),
+        }
+    }
+
+    pub(super) fn next_task_id(&self) -> TaskId {
+        TaskId(self.next_task.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Refuses when either context has ended or the pool is closed. The caller's context is looked at first.
+    pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
+        ctx.check()?;
+        if self.ctx.is_done() || self.queue.is_closed() {
+            return Err(Error::Rejected(Rejected::Closed("worker pool")));
+        }
+        Ok(())
+    }
+
+    /// A place for a task, without waiting.
+    pub(super) fn try_place(&self) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+        match Arc::clone(&self.gate).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(tokio::sync::TryAcquireError::NoPermits) => {
+                Err(Error::Rejected(Rejected::PoolFull { capacity: self.capacity }))
+            }
+            Err(tokio::sync::TryAcquireError::Closed) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
+        }
+    }
+
+    /// A place for a task, in the order of asking.
+    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+        let permit = Arc::clone(&self.gate).acquire_owned().await;
+        permit.map_err(|_| Error::Rejected(Rejected::Closed("worker pool")))
+    }
+
+    /// Puts a job in the queue.
+    pub(super) fn enqueue(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) -> Result<(), Error<SharedError>> {
+        match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>) {
+            Pushed::Begun => {}
+            Pushed::Waiting => self.watch(job),
+            Pushed::Refused => {
+                if let Some(pending) = job.core().take_pending() {
+                    self.release(pending);
+                }
+                return Err(Error::Rejected(Rejected::Closed("worker pool")));
+            }
+        }
+        self.tally.add(Count::Started);
+        Ok(())
+    }
+
+    /// Has a job leave the queue when its context ends. Only for jobs that have to wait: the others pay nothing for it.
+    fn watch(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) {
+        let weak = Arc::downgrade(job);
+        let notice = job.core().ctx.after_func(move || {
+            if let Some(job) = weak.upgrade() {
+                if let Some(shared) = job.core().shared.upgrade() {
+                    shared.call_off(job);
+                }
+            }
+        });
+        if let Err(notice) = job.core().keep_notice(notice) {
+            notice.stop();
+        }
+    }
+
+    /// Resolves a job whose context has ended, if nobody has begun it.
+    pub(super) fn call_off(&self, job: Arc<dyn AnyJob>) {
+        if let Some(pending) = self.queue.steal(&*job) {
+            self.release(pending);
+            fail_ended(job);
+        }
+    }
+
+    /// Gives back what a job held that is not going to run.
+    fn release(&self, pending: Pending) {
+        let Pending { work, permit, notice } = pending;
+        if let Some(notice) = notice {
+            notice.stop();
+        }
+        self.give_back(permit);
+        run_hook(|| drop(work));
+    }
+
+    /// Gives a place back, or takes it out of circulation when one is owed.
+    pub(super) fn give_back(&self, permit: OwnedSemaphorePermit) {
+        let owed = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1));
+        if owed.is_ok() {
+            permit.forget();
+        }
+    }
+
+    /// Changes the number of workers, and of places with it.
+    pub(super) fn resize(self: &Arc<Self>, workers: usize) -> bool {
+        let Some((missing, old)) = self.queue.set_target(workers) else {
+            return false;
+        };
+        for _ in 0..missing {
+            let cell = Arc::new(Cell::new(self.next_worker.fetch_add(1, Ordering::Relaxed)));
+            self.cells().push(Arc::clone(&cell));
+            worker::spawn(self, cell);
+        }
+        if workers > old {
+            self.add_places(workers - old);
+        } else {
+            let missed = (old - workers) - self.gate.forget_permits(old - workers);
+            self.owed.fetch_add(missed, Ordering::Relaxed);
+        }
+        true
+    }
+
+    fn add_places(&self, count: usize) {
+        let mut settled = 0;
+        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
+            settled = owed.min(count);
+            Some(owed - settled)
+        });
+        self.gate.add_permits(count - settled);
+    }
+
+    /// Takes no more tasks; those accepted are still run.
+    pub(super) fn close(&self) {
+        self.queue.close();
+        self.gate.close();
+    }
+
+    /// The pool's context has ended: nothing that waits is begun any more.
+    pub(super) fn close_now(&self) {
+        self.close();
+        for (job, pending) in self.queue.drain() {
+            self.release(pending);
+            fail_ended(job);
+        }
+    }
+
+    /// Ends the pool's context and resolves everything, also tasks that do not look at theirs.
+    pub(super) fn abort(&self, why: impl Into<ripcord::Cause>) {
+        self.cancel.cancel_with(why);
+        self.close_now();
+        let cells = self.cells().clone();
+        cells.iter().filter_map(|cell| cell.job()).for_each(fail_ended);
+    }
+
+    /// Notes that a job was resolved.
+    pub(super) fn resolved(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
+        match outcome {
+            TaskOutcome::Succeeded => self.tally.add(Count::Succeeded),
+            TaskOutcome::Failed => self.tally.add(Count::Failed),
+            TaskOutcome::Panicked => {
+                self.tally.add(Count::Failed);
+                self.tally.add(Count::Panicked);
+            }
+            TaskOutcome::Canceled => self.tally.add(Count::Canceled),
+        }
+        self.results.push(outcome, job);
+    }
+
+    /// A worker is gone. With the last one goes everything that still waits for it.
+    pub(super) fn worker_left(&self, id: u64) {
+        self.cells().retain(|cell| cell.id() != id);
+        if self.queue.workers() == 0 {
+            self.abort(Rejected::Closed("worker pool"));
+            self.results.end();
+            self.stopped.notify_waiters();
+        }
+    }
+
+    pub(super) fn stats(&self) -> PoolStats {
+        let now = self.clock.now();
+        let cells = self.cells().clone();
+        let workers = cells.iter().map(|cell| cell.status(now)).collect();
+        self.tally.stats(self.queue.waiting(), self.running.load(Ordering::Relaxed), workers)
+    }
+
+    fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
+        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Resolves a job with the error of its context. One that has not ended yet is about to: the pool is being closed.
+pub(super) fn fail_ended(job: Arc<dyn AnyJob>) {
+    let error = match job.core().ctx.err() {
+        Some(error) => Error::Context(error),
+        None => Error::Rejected(Rejected::Closed("worker pool")),
+    };
+    job.fail(error);
+}

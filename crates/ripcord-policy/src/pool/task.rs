@@ -1,0 +1,117 @@
+//! The handle of one submitted task.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use ripcord::Context;
+
+use super::TaskId;
+use super::job::{AnyJob, Job};
+use super::worker::{drive, is_inside};
+use crate::panics::BoxFuture;
+use crate::{Error, SharedError};
+
+/// A submitted task. Awaiting it gives what the task returned.
+///
+/// The error is [`Error::Inner`] for the task's own, [`Error::Panicked`] for its panic, and [`Error::Context`] when its
+/// context ended: the submitter's, the pool's, or by [`Task::cancel`].
+///
+/// A task awaited on a worker of its own pool, with no other worker to run it, is run right there: a task may wait for
+/// tasks it submitted to its own pool.
+///
+/// # Cancel safety
+///
+/// Dropping it cancels nothing: the task runs on, detached, and what it returns can be read from
+/// [`Results`](super::Results). To wait only as long as a context lives, use `ctx.run(task)`.
+pub struct Task<T> {
+    job: Arc<Job<T>>,
+    /// The task itself, when it runs in place.
+    inline: Option<BoxFuture<()>>,
+}
+
+impl<T: Send + 'static> Task<T> {
+    pub(super) fn new(job: Arc<Job<T>>) -> Self {
+        Self { job, inline: None }
+    }
+
+    /// The task's number within its pool, as in results and statistics.
+    pub fn id(&self) -> TaskId {
+        self.job.core().id
+    }
+
+    /// The context the task runs under.
+    pub fn context(&self) -> &Context {
+        &self.job.core().ctx
+    }
+
+    /// Whether there is a result.
+    pub fn is_finished(&self) -> bool {
+        self.job.is_resolved()
+    }
+
+    /// Cancels the task's context. One that waits for a worker is resolved at once; one that runs is dropped at its next
+    /// suspension, and a blocking one learns of it from its context.
+    pub fn cancel(&self) {
+        self.job.core().canceler.cancel_with("the task was cancelled by its handle");
+        if let Some(shared) = self.job.core().shared.upgrade() {
+            shared.call_off(Arc::clone(&self.job) as Arc<dyn AnyJob>);
+        }
+    }
+
+    /// Takes the work over, if this runs on a worker of its pool and no other has begun it.
+    fn take_over(&mut self) -> bool {
+        let Some(shared) = self.job.core().shared.upgrade() else {
+            return false;
+        };
+        if !is_inside(shared.id) {
+            return false;
+        }
+        let Some(pending) = shared.queue.steal(&*self.job) else {
+            return false;
+        };
+        self.inline = Some(Box::pin(drive(&shared, Arc::clone(&self.job) as Arc<dyn AnyJob>, pending)));
+        true
+    }
+}
+
+impl<T: Send + 'static> Future for Task<T> {
+    type Output = Result<T, Error<SharedError>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            if let Some(inline) = &mut this.inline {
+                if inline.as_mut().poll(cx).is_ready() {
+                    this.inline = None;
+                }
+            }
+            if let Poll::Ready(result) = this.job.poll_output(cx.waker()) {
+                return Poll::Ready(result);
+            }
+            if this.inline.is_some() || !this.take_over() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl<T> Unpin for Task<T> {}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if let (Some(inline), Some(runtime)) = (self.inline.take(), self.job.runtime()) {
+            // Begun here, so nobody else will end it.
+            runtime.spawn(inline);
+        }
+        self.job.detach();
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("id", &self.id()).field("finished", &self.is_finished()).finish()
+    }
+}

@@ -1,0 +1,173 @@
+//! The workers.
+
+use std::future::{Future, poll_fn};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Instant;
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::job::{AnyJob, Pending, Work};
+use super::queue::Next;
+use super::shared::{Shared, fail_ended};
+use super::stats::{WorkerState, WorkerStatus};
+use crate::panics::CatchPanic;
+use crate::{Error, Panicked};
+
+tokio::task_local! {
+    /// The pool whose worker this code runs on.
+    static POOL: u64;
+}
+
+/// Whether the calling code runs on a worker of the pool `id`.
+pub(super) fn is_inside(id: u64) -> bool {
+    POOL.try_with(|pool| *pool == id).unwrap_or(false)
+}
+
+/// Runs a blocking closure so that it counts as running on a worker of the pool.
+pub(super) fn inside<R>(id: u64, f: impl FnOnce() -> R) -> R {
+    POOL.sync_scope(id, f)
+}
+
+pub(super) fn spawn(shared: &Arc<Shared>, cell: Arc<Cell>) {
+    let leaving = Leaving { shared: Arc::clone(shared), id: cell.id, told: false };
+    shared.runtime.spawn(POOL.scope(shared.id, work(leaving, cell)));
+}
+
+async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
+    let shared = Arc::clone(&leaving.shared);
+    loop {
+        // Tasks that are always ready must not keep the runtime's other tasks from running.
+        tokio::task::coop::consume_budget().await;
+        let next = poll_fn(|cx| match shared.queue.next(cell.id, cx.waker()) {
+            Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
+            Next::Leave => Poll::Ready(None),
+            Next::Wait => Poll::Pending,
+        });
+        let Some((job, pending)) = next.await else {
+            leaving.told = true;
+            return;
+        };
+        cell.begin(&job, shared.clock.now());
+        drive(&shared, job, pending).await;
+        cell.end();
+    }
+}
+
+/// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
+/// place is given back.
+pub(super) fn drive(shared: &Arc<Shared>, job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
+    let Pending { work, permit, notice } = pending;
+    shared.running.fetch_add(1, Ordering::Relaxed);
+    let finish = Finish { shared: Arc::clone(shared), job, permit: Some(permit) };
+    if let Some(notice) = notice {
+        notice.stop();
+    }
+    async move {
+        let job = &finish.job;
+        match work {
+            Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(Panicked::new(&*payload))),
+                Err(error) => Arc::clone(job).fail(Error::Context(error)),
+            },
+            Work::Blocking(work) => {
+                if job.core().ctx.is_done() {
+                    crate::panics::run_hook(|| drop(work));
+                } else {
+                    // It resolves the job itself, and catches its own panic.
+                    drop(tokio::task::spawn_blocking(work).await);
+                }
+            }
+        }
+    }
+}
+
+/// What is done at the end of each job.
+struct Finish {
+    shared: Arc<Shared>,
+    job: Arc<dyn AnyJob>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.shared.running.fetch_sub(1, Ordering::Relaxed);
+        if let Some(permit) = self.permit.take() {
+            self.shared.give_back(permit);
+        }
+        // Without effect when the work came to its own end.
+        fail_ended(Arc::clone(&self.job));
+    }
+}
+
+/// Signs a worker off, also when its runtime drops it.
+struct Leaving {
+    shared: Arc<Shared>,
+    id: u64,
+    /// Whether the queue told it to leave, and so knows.
+    told: bool,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if !self.told {
+            self.shared.queue.lost(self.id);
+        }
+        self.shared.worker_left(self.id);
+    }
+}
+
+/// What can be seen of one worker.
+pub(super) struct Cell {
+    id: u64,
+    state: Mutex<CellState>,
+}
+
+struct CellState {
+    job: Option<(Arc<dyn AnyJob>, Instant)>,
+    finished: u64,
+}
+
+impl Cell {
+    pub(super) fn new(id: u64) -> Self {
+        Self { id, state: Mutex::new(CellState { job: None, finished: 0 }) }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn job(&self) -> Option<Arc<dyn AnyJob>> {
+        self.lock().job.as_ref().map(|(job, _)| Arc::clone(job))
+    }
+
+    pub(super) fn status(&self, now: Instant) -> WorkerStatus {
+        let state = self.lock();
+        let doing = match &state.job {
+            None => WorkerState::Idle,
+            Some((job, since)) => {
+                WorkerState::Running { task: job.core().id, elapsed: now.saturating_duration_since(*since) }
+            }
+        };
+        WorkerStatus { id: self.id, state: doing, finished: state.finished }
+    }
+
+    fn begin(&self, job: &Arc<dyn AnyJob>, now: Instant) {
+        self.lock().job = Some((Arc::clone(job), now));
+    }
+
+    fn end(&self) {
+        let mut state = self.lock();
+        state.finished += 1;
+        let job = state.job.take();
+        drop(state);
+        // May be the last owner of the task's output, whose drop is foreign code.
+        crate::panics::run_hook(|| drop(job));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
