@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// A sample lasts this long, so that the garbage collector takes its usual share of it.
-const sampleTime = 50 * time.Millisecond
+// A sample lasts this long, in which the garbage collector takes its usual share.
+const sampleTime = 5 * time.Millisecond
 
 // Set by -test: everything once and tiny.
 var test bool
@@ -61,8 +61,9 @@ func size[T any](full, tiny T) T {
 	return full
 }
 
-// perCall finds how many calls make a good sample, which also warms them up, and gives the cost of one. sample makes
-// as many calls as it is told to and says how long they took.
+// perCall finds how many calls make a good sample, which also warms them up, and gives the cost of one: the median of
+// several samples, since one that loses its core to another program has measured that program too. sample makes as
+// many calls as it is told to and says how long they took.
 func perCall(sample func(iterations int) time.Duration) float64 {
 	iterations := 64
 	for !test {
@@ -73,9 +74,12 @@ func perCall(sample func(iterations int) time.Duration) float64 {
 		}
 		iterations *= 2
 	}
-	// The garbage of the search is not the sample's.
-	runtime.GC()
-	return float64(sample(iterations)) / float64(iterations)
+	samples := make([]float64, size(11, 1))
+	for i := range samples {
+		samples[i] = float64(sample(iterations)) / float64(iterations)
+	}
+	sort.Float64s(samples)
+	return samples[len(samples)/2]
 }
 
 func withCancel(parent context.Context) (context.Context, context.CancelFunc) {

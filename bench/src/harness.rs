@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::go::Go;
+use crate::preemption::Preemptions;
 use crate::progress::Progress;
 
 /// Long enough that nothing with this timeout ends during a run.
@@ -17,7 +18,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// One sample should last about this long: far above the clock's own cost, below a scheduler's time
 /// slice.
-const SAMPLE: Duration = Duration::from_millis(3);
+const SAMPLE: Duration = Duration::from_millis(2);
 
 /// One side of a comparison. Called once a round; sets up fresh state, measures it, and gives one
 /// value per figure, or nothing when the side cannot run here.
@@ -99,20 +100,20 @@ impl Bench {
     /// round, which also warms the side up.
     pub(crate) fn per_call(
         &self,
-        sample: impl Fn(u64) -> Duration,
+        sample: impl Fn(u64) -> Timing,
     ) -> impl FnMut() -> Option<[f64; 1]> {
         let mut iterations = self.size(None, Some(16));
         move || {
             let iterations = *iterations.get_or_insert_with(|| calibrate(&sample));
-            Some([nanoseconds(sample(iterations)) / iterations as f64])
+            Some([nanoseconds(undisturbed(&sample, iterations)) / iterations as f64])
         }
     }
 
     /// The commonest comparison: the cost of one call of ours and of one call of the rival's.
     pub(crate) fn compare(
         &self,
-        ours: impl Fn(u64) -> Duration,
-        rival: impl Fn(u64) -> Duration,
+        ours: impl Fn(u64) -> Timing,
+        rival: impl Fn(u64) -> Timing,
     ) -> [Figure; 2] {
         self.pair(
             self.many_rounds(),
@@ -162,10 +163,32 @@ pub(crate) fn nanoseconds(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e9
 }
 
-fn calibrate(sample: impl Fn(u64) -> Duration) -> u64 {
+/// What [`clock`] measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    taken: Duration,
+    /// Whether the scheduler took the core away meanwhile.
+    preempted: bool,
+}
+
+/// A sample that lost its core to another program has measured that program too; it is taken again,
+/// unless the machine is so busy that this does not help.
+fn undisturbed(sample: impl Fn(u64) -> Timing, iterations: u64) -> Duration {
+    const ATTEMPTS: usize = 8;
+    let mut timing = sample(iterations);
+    for _ in 1..ATTEMPTS {
+        if !timing.preempted {
+            break;
+        }
+        timing = sample(iterations);
+    }
+    timing.taken
+}
+
+fn calibrate(sample: impl Fn(u64) -> Timing) -> u64 {
     let mut iterations = 64;
     loop {
-        let taken = sample(iterations);
+        let taken = undisturbed(&sample, iterations);
         if taken * 2 >= SAMPLE {
             let scale = SAMPLE.as_secs_f64() / taken.as_secs_f64();
             return ((iterations as f64 * scale) as u64).max(1);
@@ -176,17 +199,22 @@ fn calibrate(sample: impl Fn(u64) -> Duration) -> u64 {
 
 /// Times `iterations` calls in a row. What a call gives is looked at, then dropped, within the
 /// time.
-pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Duration {
+pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Timing {
+    let mut preemptions = Preemptions::of_this_thread();
     let start = Instant::now();
     for _ in 0..iterations {
         black_box(call());
     }
-    start.elapsed()
+    let taken = start.elapsed();
+    Timing {
+        taken,
+        preempted: preemptions.happened(),
+    }
 }
 
 /// As [`clock`], on two threads at once that both make `iterations` calls; gives the mean of what
 /// each took.
-pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sync) -> Duration {
+pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sync) -> Timing {
     const THREADS: usize = 2;
     let arrived = AtomicUsize::new(0);
     // Spinning, because a thread woken from sleep would come so late that the two hardly met.
@@ -205,7 +233,11 @@ pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sy
     thread::scope(|scope| {
         let other = scope.spawn(run);
         let here = run();
-        (here + other.join().expect("the measured call does not panic")) / 2
+        let there = other.join().expect("the measured call does not panic");
+        Timing {
+            taken: (here.taken + there.taken) / 2,
+            preempted: here.preempted || there.preempted,
+        }
     })
 }
 

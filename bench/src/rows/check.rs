@@ -1,9 +1,14 @@
 //! C4 and C5: what looking costs.
 
-use ripcord::Context;
+use std::hint::black_box;
+use std::time::Instant;
+
+use ripcord::{Canceler, Context};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Bench, HOUR, clock, clock_on_two_threads};
+use crate::harness::{
+    Bench, Figure, HOUR, Timing, clock, clock_on_two_threads, nanoseconds, percentile,
+};
 use crate::report::{Line, TOKIO_UTIL, Target};
 
 /// C4. Ours calls `is_done()` and the rival `is_cancelled()` in a loop, on a context that stays
@@ -12,6 +17,8 @@ use crate::report::{Line, TOKIO_UTIL, Target};
 /// * live: one that has no ancestors that could end;
 /// * through 10 ancestors: the last of a chain of which each could be canceled, and nobody has
 ///   waited on any;
+/// * first look through 10 ancestors: as before, but every chain is new and looked at once, so that
+///   nothing can have been learnt from an earlier look;
 /// * under a deadline: ours has a timeout of an hour, which the rival has no notion of; its side is
 ///   that of "live".
 pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
@@ -24,24 +31,17 @@ pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
     );
     let through_ancestors = bench.compare(
         |iterations| {
-            let mut cancelers = Vec::new();
-            let mut context = Context::background();
-            for _ in 0..=ANCESTORS {
-                let (child, canceler) = context.with_cancel();
-                cancelers.push(canceler);
-                context = child;
-            }
+            let (contexts, _cancelers) = our_chain();
+            let context = &contexts[contexts.len() - 1];
             clock(iterations, || context.is_done())
         },
         |iterations| {
-            let mut chain = vec![CancellationToken::new()];
-            for ancestor in 0..ANCESTORS {
-                chain.push(chain[ancestor].child_token());
-            }
-            let token = &chain[ANCESTORS];
+            let tokens = rivals_chain();
+            let token = &tokens[tokens.len() - 1];
             clock(iterations, || token.is_cancelled())
         },
     );
+    let first_looks = first_looks(bench);
     let under_a_deadline = bench.compare(
         |iterations| {
             let context = Context::background().with_timeout(HOUR);
@@ -61,6 +61,13 @@ pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
             "C4",
             "is_done, through 10 ancestors",
             through_ancestors,
+            TOKIO_UTIL,
+            Target::Faster(2.0),
+        ),
+        Line::time(
+            "C4",
+            "is_done, first look through 10 ancestors",
+            first_looks,
             TOKIO_UTIL,
             Target::Faster(2.0),
         ),
@@ -98,7 +105,62 @@ pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
 
 const ANCESTORS: usize = 10;
 
-fn one_token(iterations: u64) -> std::time::Duration {
+fn first_looks(bench: &Bench) -> [Figure; 2] {
+    // Few enough chains to lie in the cache they were built in.
+    let chains = 100;
+    let batches = bench.size(20, 1);
+    let mut ours = || {
+        each_looked_at_once(batches, chains, our_chain, |(contexts, _)| {
+            contexts.last().is_some_and(Context::is_done)
+        })
+    };
+    let mut rivals = || {
+        each_looked_at_once(batches, chains, rivals_chain, |tokens| {
+            tokens.last().is_some_and(CancellationToken::is_cancelled)
+        })
+    };
+    bench.pair(bench.many_rounds(), &mut ours, &mut rivals)
+}
+
+fn each_looked_at_once<C>(
+    batches: usize,
+    chains: usize,
+    chain: fn() -> C,
+    look: impl Fn(&C) -> bool,
+) -> Option<[f64; 1]> {
+    let costs: Vec<f64> = (0..batches)
+        .map(|_| {
+            let chains: Vec<C> = (0..chains).map(|_| chain()).collect();
+            let start = Instant::now();
+            for chain in &chains {
+                black_box(look(chain));
+            }
+            nanoseconds(start.elapsed()) / chains.len() as f64
+        })
+        .collect();
+    percentile(&costs, 50).map(|median| [median])
+}
+
+fn our_chain() -> (Vec<Context>, Vec<Canceler>) {
+    let mut contexts = vec![Context::background()];
+    let mut cancelers = Vec::new();
+    for ancestor in 0..=ANCESTORS {
+        let (child, canceler) = contexts[ancestor].with_cancel();
+        contexts.push(child);
+        cancelers.push(canceler);
+    }
+    (contexts, cancelers)
+}
+
+fn rivals_chain() -> Vec<CancellationToken> {
+    let mut tokens = vec![CancellationToken::new()];
+    for ancestor in 0..ANCESTORS {
+        tokens.push(tokens[ancestor].child_token());
+    }
+    tokens
+}
+
+fn one_token(iterations: u64) -> Timing {
     let token = CancellationToken::new();
     clock(iterations, || token.is_cancelled())
 }

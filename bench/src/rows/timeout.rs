@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alloc::live_bytes;
 use crate::harness::{
-    Bench, Figure, HOUR, Side, clock, nanoseconds, percentile, poll, poll_to_end,
+    Bench, Figure, HOUR, Side, Timing, clock, nanoseconds, percentile, poll, poll_to_end,
 };
 use crate::report::{Line, TOKIO, TOKIO_UTIL, Target};
 
@@ -150,7 +150,7 @@ fn current_thread() -> Runtime {
         .expect("a runtime without threads can be built")
 }
 
-fn ours_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Duration {
+fn ours_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
     let runtime = current_thread();
     let _entered = runtime.enter();
     let (parent, _canceler) = Context::background().with_cancel();
@@ -160,7 +160,7 @@ fn ours_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Duration {
     })
 }
 
-fn rivals_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Duration {
+fn rivals_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
     let runtime = current_thread();
     let _entered = runtime.enter();
     let parent = CancellationToken::new();

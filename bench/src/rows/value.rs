@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use ripcord::{Context, Value};
 
-use crate::harness::{Bench, clock};
+use crate::harness::{Bench, Timing, clock};
 use crate::report::{Line, Target};
 
 /// C16. A chain of contexts carries one value each, every one under a key of its own type. The last
@@ -13,7 +13,7 @@ use crate::report::{Line, Target};
 /// distinct types too, which is what its own lookup is quickest with.
 pub(super) fn look_up(bench: &Bench) -> Vec<Line> {
     let go = bench.go();
-    let measure = |name, sample: &dyn Fn(u64) -> std::time::Duration| {
+    let measure = |name, sample: &dyn Fn(u64) -> Timing| {
         let mut ours = bench.per_call(sample);
         bench.pair(bench.many_rounds(), &mut ours, &mut || go.figure(name))
     };
@@ -58,7 +58,7 @@ struct At<const DEPTH: u64>(u64);
 
 impl<const DEPTH: u64> Value for At<DEPTH> {}
 
-fn find<const DEPTH: u64>(iterations: u64, present: bool) -> std::time::Duration {
+fn find<const DEPTH: u64>(iterations: u64, present: bool) -> Timing {
     let context = chain();
     assert_eq!(
         context.value::<At<DEPTH>>().map(|value| value.0),

@@ -28,8 +28,10 @@ pub use outcome::Outcome;
 pub use random::Random;
 
 // Rate limiter, circuit breaker, retry.
+pub mod limiter;
 pub mod retry;
 
+pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
 pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
 
 // Cache, worker pool, bulkhead, hedge, fallback, stack.

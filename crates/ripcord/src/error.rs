@@ -198,7 +198,7 @@ impl Origin {
         }
     }
 
-    /// For a cancel how long ago it was.
+    /// For a cancel how long ago it was, to some milliseconds.
     pub fn elapsed(&self) -> Option<Duration> {
         match self.moment {
             Moment::Timeout(_) => None,

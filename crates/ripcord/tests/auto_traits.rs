@@ -120,6 +120,7 @@ fn futures_from_methods_are_send_and_owned_ones_are_static() {
 /// Whether a type has a trait, as a constant rather than an error: `static_assertions` would stop the whole file.
 macro_rules! has {
     ($type:ty: $bound:path) => {{
+        #[allow(dead_code, reason = "used when the bound does not hold")]
         trait Otherwise {
             const HAS: bool = false;
         }
@@ -169,7 +170,8 @@ fn everything_is_unwind_safe() {
 
 #[test]
 fn size_of_what_is_passed_around() {
-    // One pointer, so that it costs a register to hand on, also where there may be none.
-    assert_eq!(size_of::<Context>(), size_of::<usize>());
-    assert_eq!(size_of::<Option<Error>>(), size_of::<Error>());
+    // Two words at most, so that a context is handed on in registers.
+    assert!(size_of::<Context>() <= 2 * size_of::<usize>());
+    assert!(size_of::<Canceler>() <= 2 * size_of::<usize>());
+    assert_eq!(size_of::<Option<Context>>(), size_of::<Context>());
 }

@@ -92,11 +92,12 @@ fn a_million_levels_of_every_kind() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
         let (top, cancel) = root.with_value(User(1)).with_cancel();
+        let other = Context::background().with_name("n");
         let leaf = chain(&top, LEVELS / 4, |ctx, i| match i % 5 {
             0 => ctx.with_timeout(HOUR),
             1 => ctx.with_name("n"),
             2 => ctx.with_value(common::Trace(String::new())),
-            3 => ctx.merge(&Context::background()),
+            3 => ctx.merge(&other),
             _ => cancelable(ctx),
         });
         assert_eq!(leaf.deadline(), Some(time.now() + HOUR));
@@ -114,7 +115,7 @@ fn a_million_levels_of_every_kind() {
         drop(leaf);
         drop(unwatched);
         // And on the side of a merge where a recursion would hide.
-        let right = chain(&root, LEVELS / 4, |ctx, _| Context::background().merge(ctx));
+        let right = chain(&root, LEVELS / 4, |ctx, _| other.merge(ctx));
         assert!(!right.is_done());
         drop(right);
     });

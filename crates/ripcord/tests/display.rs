@@ -32,8 +32,10 @@ fn each_kind_has_its_own_word() {
     let (a, b) = (ctx.with_name("a"), Context::todo().with_name("b"));
     assert_eq!(a.merge(&b).to_string(), "Merge(Background.WithName(a), TODO.WithName(b))");
     assert_eq!(a.merge(&b).with_name("c").to_string(), "Merge(Background.WithName(a), TODO.WithName(b)).WithName(c)");
-    assert_eq!(ctx.merge(&Context::todo()).to_string(), "Merge(Background, TODO)");
-    assert_eq!(Context::todo().merge(&ctx.merge(&a)).to_string(), "Merge(TODO, Merge(Background, Background.WithName(a)))");
+    assert_eq!(b.merge(&a.merge(&b)).to_string(), "Merge(TODO.WithName(b), Merge(Background.WithName(a), TODO.WithName(b)))");
+    // A root adds nothing to a merge.
+    assert_eq!(ctx.merge(&a).to_string(), "Background.WithName(a)");
+    assert_eq!(a.merge(&ctx).to_string(), "Background.WithName(a)");
     // The time left is that of the context's own clock.
     let timed = root.with_timeout(90 * SEC);
     time.advance(80 * SEC + 10 * MS);

@@ -21,9 +21,9 @@ mod common;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use common::{HANG, HOUR, MS, SEC, Wakes, assert_canceled, assert_error, assert_exceeded, assert_live, manual, poll, within};
+use common::{HANG, HOUR, MS, SEC, Wakes, assert_canceled, assert_error, assert_exceeded, assert_live, manual, other, poll, within};
 use ripcord::{CancelHandle, Canceler, Context, ErrorKind, Value};
 
 /// `<-ctx.Done()` in a select with a default.
@@ -49,9 +49,9 @@ fn todo() {
 fn with_cancel() {
     let (c1, cancel) = Context::background().with_cancel();
     assert_eq!(c1.to_string(), "Background.WithCancel");
-    let other = c1.merge(&Context::background());
-    let (c2, _cancel2) = other.with_cancel();
-    let contexts = [c1, other, c2];
+    let merged = c1.merge(&other());
+    let (c2, _cancel2) = merged.with_cancel();
+    let contexts = [c1, merged, c2];
     for c in &contexts {
         assert_live(c);
         assert!(!done_is_closed(c));
@@ -104,18 +104,20 @@ fn child_finishes_first() {
 
 #[test]
 fn deadline() {
+    let c = Context::background().with_deadline(Instant::now() + HOUR);
+    assert!(c.to_string().starts_with("Background.WithDeadline("), "{c}");
+
     let (root, time) = manual();
     let soon = || time.now() + MS;
 
     let c = root.with_deadline(soon());
-    assert!(c.to_string().starts_with("Background.WithDeadline("), "{c}");
-    let other = root.with_deadline(soon()).merge(&Context::background());
-    let below = other.with_deadline(time.now() + 1000 * HOUR);
-    for c in [&c, &other, &below] {
+    let merged = root.with_deadline(soon()).merge(&other());
+    let below = merged.with_deadline(time.now() + 1000 * HOUR);
+    for c in [&c, &merged, &below] {
         assert_live(c);
     }
     time.advance(MS);
-    for c in [&c, &other, &below] {
+    for c in [&c, &merged, &below] {
         assert!(done_is_closed(c));
         assert_exceeded(c, None);
     }
@@ -125,13 +127,15 @@ fn deadline() {
 
 #[test]
 fn timeout() {
+    let c = Context::background().with_timeout(HOUR);
+    assert!(c.to_string().starts_with("Background.WithDeadline("), "{c}");
+
     let (root, time) = manual();
     let c = root.with_timeout(MS);
-    assert!(c.to_string().starts_with("Background.WithDeadline("), "{c}");
-    let other = root.with_timeout(MS).merge(&Context::background());
-    let below = other.with_timeout(1000 * HOUR);
+    let merged = root.with_timeout(MS).merge(&other());
+    let below = merged.with_timeout(1000 * HOUR);
     time.advance(MS);
-    for c in [&c, &other, &below] {
+    for c in [&c, &merged, &below] {
         assert!(done_is_closed(c));
         assert_exceeded(c, None);
     }
@@ -140,8 +144,8 @@ fn timeout() {
 #[test]
 fn canceled_timeout() {
     let (root, _time) = manual();
-    let other = root.with_timeout(SEC).merge(&Context::background());
-    let (c, cancel) = other.with_timeout(1000 * HOUR).with_cancel();
+    let merged = root.with_timeout(SEC).merge(&other());
+    let (c, cancel) = merged.with_timeout(1000 * HOUR).with_cancel();
     cancel.cancel();
     assert!(done_is_closed(&c));
     assert_canceled(&c, None);
@@ -178,14 +182,14 @@ fn values() {
     check(&c4, "", "c2k2", "c3k3");
     assert_eq!(c4.to_string(), "Background.WithValue(K1).WithValue(K2).WithValue(K3).WithValue(K1)");
 
-    let other = background.merge(&background);
-    check(&other, "", "", "");
-    let other = background.merge(&background.with_value(K1(Some("c1k1"))));
-    check(&other, "c1k1", "", "");
-    check(&other.with_value(K2(Some("o2k2"))), "c1k1", "o2k2", "");
-    let other = c4.merge(&background);
-    check(&other, "", "c2k2", "c3k3");
-    check(&other.with_value(K3(None)), "", "c2k2", "");
+    let merged = other().merge(&background);
+    check(&merged, "", "", "");
+    let merged = other().merge(&background.with_value(K1(Some("c1k1"))));
+    check(&merged, "c1k1", "", "");
+    check(&merged.with_value(K2(Some("o2k2"))), "c1k1", "o2k2", "");
+    let merged = c4.merge(&other());
+    check(&merged, "", "c2k2", "c3k3");
+    check(&merged.with_value(K3(None)), "", "c2k2", "");
 }
 
 #[test]
@@ -591,7 +595,7 @@ fn without_cancel() {
 #[test]
 fn custom_context_propagation() {
     let (ctx1, cancel1) = Context::background().with_cancel();
-    let ctx2 = Context::background().merge(&ctx1);
+    let ctx2 = other().merge(&ctx1);
     let (ctx3, _cancel3) = ctx2.with_cancel();
     cancel1.cancel_with("TestCustomContextPropagation");
     assert!(done_is_closed(&ctx3));
@@ -602,7 +606,7 @@ fn custom_context_propagation() {
 #[test]
 fn custom_context_cause() {
     let (foreign, cancel_foreign) = Context::background().with_cancel();
-    let parent = Context::background().merge(&foreign);
+    let parent = other().merge(&foreign);
     let (ctx, cancel) = parent.with_cancel();
     cancel.cancel_with("TestCustomContextCause");
     assert_canceled(&ctx, Some("TestCustomContextCause"));
@@ -679,7 +683,7 @@ fn after_func_called_asynchronously() {
 #[test]
 fn custom_context_after_func() {
     let (foreign, cancel) = Context::background().with_cancel();
-    let ctx0 = Context::background().merge(&foreign);
+    let ctx0 = other().merge(&foreign);
     let (ctx1, _cancel) = ctx0.with_cancel();
     let ctx2 = ctx0.with_timeout(1000 * HOUR);
     let (sender, donec) = mpsc::channel();

@@ -8,7 +8,7 @@ mod tokio;
 mod wheel;
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use manual::ManualTime;
@@ -84,6 +84,27 @@ impl Clock {
         }
     }
 
+    /// As `ticks`, possibly some milliseconds ago: for people.
+    pub(crate) fn coarse_ticks(&self) -> i64 {
+        match &self.0 {
+            Repr::System => system::coarse_ticks(),
+            _ => self.ticks(),
+        }
+    }
+
+    /// Whether that moment has come.
+    pub(crate) fn has_come(&self, when: i64) -> bool {
+        match &self.0 {
+            Repr::System => system::has_come(when),
+            _ => when <= self.ticks(),
+        }
+    }
+
+    /// Whether the clock's driver comes to deadlines that were armed late by itself. (The one moved by hand does not.)
+    pub(crate) fn drives_itself(&self) -> bool {
+        !matches!(self.0, Repr::Manual(_))
+    }
+
     pub(crate) fn timers(&self) -> &Timers {
         match &self.0 {
             Repr::System => system::timers(),
@@ -105,16 +126,12 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The moment that ticks count from: when this process first asked.
-fn base() -> Instant {
-    static BASE: OnceLock<Instant> = OnceLock::new();
-    *BASE.get_or_init(Instant::now)
-}
-
 #[inline]
 fn ticks_of_system() -> i64 {
-    let base = base();
-    nanoseconds(Instant::now().saturating_duration_since(base)).unwrap_or(i64::MAX)
+    let start = system::start();
+    let since = Instant::now().saturating_duration_since(start);
+    // Exact for the 292 years that a process may run.
+    (since.as_secs() as i64).wrapping_mul(1_000_000_000).wrapping_add(i64::from(since.subsec_nanos()))
 }
 
 /// A duration in nanoseconds, if it is less than 292 years.
@@ -126,17 +143,18 @@ pub(crate) fn nanoseconds(duration: Duration) -> Option<i64> {
 
 /// An instant in ticks, exactly; `None` when it is more than 292 years away.
 pub(crate) fn ticks_of(instant: Instant) -> Option<i64> {
-    let base = base();
-    match instant.checked_duration_since(base) {
+    let start = system::start();
+    match instant.checked_duration_since(start) {
         Some(after) => nanoseconds(after),
-        None => nanoseconds(base.duration_since(instant)).map(|before| -before),
+        None => nanoseconds(start.duration_since(instant)).map(|before| -before),
     }
 }
 
 /// The instant of some ticks: what `ticks_of` was given.
 pub(crate) fn instant_of(ticks: i64) -> Instant {
     let distance = Duration::from_nanos(ticks.unsigned_abs());
-    let instant = if ticks < 0 { base().checked_sub(distance) } else { base().checked_add(distance) };
+    let start = system::start();
+    let instant = if ticks < 0 { start.checked_sub(distance) } else { start.checked_add(distance) };
     // Ticks come from instants, so this is not reached but by arithmetic near the ends of what an `Instant` can hold.
-    instant.unwrap_or_else(base)
+    instant.unwrap_or(start)
 }

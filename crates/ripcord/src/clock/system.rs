@@ -2,10 +2,48 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::ticks_of_system;
+use super::{nanoseconds, ticks_of_system};
+use crate::raw::coarse;
 use crate::raw::timers::Timers;
+
+/// More than the coarse clock is ever behind: its tick is 1 to 10 ms, and one may come late.
+const BEHIND: i64 = 50_000_000;
+
+/// The moment that ticks count from, on both clocks.
+struct Base {
+    exact: Instant,
+    /// None where there is no coarse clock.
+    coarse: Option<Duration>,
+}
+
+#[inline]
+fn base() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
+    BASE.get_or_init(|| {
+        // In this order: the coarse clock then shows no more than the exact one, whatever happens in between.
+        let exact = Instant::now();
+        Base { exact, coarse: coarse::since_boot() }
+    })
+}
+
+/// When this process first asked for the time.
+#[inline]
+pub(super) fn start() -> Instant {
+    base().exact
+}
+
+/// What time it is, possibly some milliseconds ago: for people.
+pub(super) fn coarse_ticks() -> i64 {
+    let since_start = || nanoseconds(coarse::since_boot()?.checked_sub(base().coarse?)?);
+    since_start().unwrap_or_else(ticks_of_system)
+}
+
+/// Whether `when` has come. Most are far away, which the coarse clock tells at a third of the cost.
+pub(super) fn has_come(when: i64) -> bool {
+    when.saturating_sub(coarse_ticks()) < BEHIND && when <= ticks_of_system()
+}
 
 /// The deadlines that count on the system's clock.
 pub(super) fn timers() -> &'static Timers {

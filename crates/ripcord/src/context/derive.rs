@@ -169,7 +169,7 @@ impl Context {
     #[track_caller]
     fn deadline_at(&self, deadline: Instant, cause: impl FnOnce() -> Option<Cause>) -> Context {
         let Some(when) = ticks_of(deadline) else {
-            // So far away that it is none, or so long ago that any moment since will do.
+            // So far away that it is none, or so long ago that the earliest moment there is will do.
             let is_past = deadline < self.clock_ref().now();
             return self.deadline_in_ticks(if is_past { i64::MIN } else { i64::MAX }, 0, cause);
         };
@@ -186,7 +186,11 @@ impl Context {
         }
         let (parent, flags) = self.as_parent();
         let end = End { location: Location::caller(), cause: cause(), detail: timeout };
-        Context(Root::Node(NodeRef::new(parent, flags | flag::DEADLINE, Payload::Deadline { when }, end)))
+        let node = NodeRef::new(parent, flags | flag::DEADLINE, Payload::Deadline { when }, end);
+        if timeout <= 0 {
+            tree::end_at_birth(&node);
+        }
+        Context(Root::Node(node))
     }
 
     /// A context that ends when this one does, or when something outside ends it, which `listener` waits for.

@@ -32,18 +32,19 @@ impl Wait {
         Wait(NONE)
     }
 
-    /// Ready when the context has ended. A context that cannot end is never ready and keeps no waker.
+    /// Ready when the context has ended. A context that cannot end is never ready and keeps no waker. `asked`: the caller
+    /// has just seen that it has not.
     #[inline]
-    pub(super) fn poll(&mut self, ctx: &Context, waker: &Waker) -> Poll<()> {
+    fn poll(&mut self, ctx: &Context, waker: &Waker, asked: bool) -> Poll<()> {
         match ctx.ender() {
-            Some(node) => tree::poll_done(node, &mut self.0, waker),
+            Some(node) => tree::poll_done(node, &mut self.0, waker, asked),
             None => Poll::Pending,
         }
     }
 
     #[inline]
-    pub(super) fn poll_error(&mut self, ctx: &Context, waker: &Waker) -> Poll<Error> {
-        match self.poll(ctx, waker) {
+    pub(super) fn poll_error(&mut self, ctx: &Context, waker: &Waker, asked: bool) -> Poll<Error> {
+        match self.poll(ctx, waker, asked) {
             Poll::Ready(()) => ctx.err().map_or(Poll::Pending, Poll::Ready),
             Poll::Pending => Poll::Pending,
         }
@@ -70,7 +71,7 @@ impl Future for Done<'_> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Error> {
         let ctx = self.ctx;
-        self.wait.poll_error(ctx, task.waker())
+        self.wait.poll_error(ctx, task.waker(), false)
     }
 }
 
@@ -105,7 +106,7 @@ impl Future for DoneOwned {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Error> {
         let this = &mut *self;
-        this.wait.poll_error(&this.ctx, task.waker())
+        this.wait.poll_error(&this.ctx, task.waker(), false)
     }
 }
 

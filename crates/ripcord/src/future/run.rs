@@ -75,7 +75,7 @@ impl<C: Borrow<Context>> Ending<C> {
         if let Poll::Ready(output) = future.poll(task) {
             return Poll::Ready(Ok(output));
         }
-        self.wait.poll_error(ctx, task.waker()).map(Err)
+        self.wait.poll_error(ctx, task.waker(), true).map(Err)
     }
 }
 

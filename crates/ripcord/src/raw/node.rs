@@ -283,6 +283,11 @@ impl Node {
             && self.edge(true).load(Ordering::Acquire) == NONE
     }
 
+    /// Whether nothing is below this node, if somebody holds it besides the caller.
+    pub(crate) fn is_childless(&self) -> bool {
+        self.refs.load(Ordering::Acquire) <= 2
+    }
+
     /// The clock at or above this node.
     pub(crate) fn clock(&self) -> &Clock {
         let mut node = Some(self);

@@ -28,6 +28,7 @@ use std::task::{Poll, Waker};
 use super::node::{Callback, Child, End, Guarded, Node, NodeGuard, NodeRef, Payload, flag, state};
 use crate::background;
 use crate::cause::Cause;
+use crate::clock::Clock;
 use crate::slab::NONE;
 use crate::sync::{Ordering, propagations};
 
@@ -121,11 +122,11 @@ impl Node {
         if self.flags & flag::CLOCK != 0 {
             // Several clocks may be involved: each deadline is asked for itself.
             return self.any_above(&mut |node| match node.payload {
-                Payload::Deadline { when } => when <= node.clock().ticks(),
+                Payload::Deadline { when } => node.clock().has_come(when),
                 _ => false,
             });
         }
-        self.deadline().is_some_and(|when| when <= self.clock().ticks())
+        self.deadline().is_some_and(|when| Clock::SYSTEM.has_come(when))
     }
 
     /// Whether `found` holds of this node or of any that can end it: along both parents of merged ones, each merged one once.
@@ -198,12 +199,24 @@ fn may_cancel(node: &Node) -> Option<i64> {
     if node.end().is_some() {
         return None;
     }
-    let at = node.clock().ticks();
-    if node.marked_above() || node.flags & flag::DEADLINE != 0 && node.expired() {
+    if node.marked_above() || node.expired() {
         settle(node);
         return None;
     }
-    Some(at)
+    // With two references, the canceler's and a context's, nothing is below it that could have ended before: then the time is
+    // only for people. (What is derived later is done from its first moment.)
+    Some(if node.is_childless() { node.clock().coarse_ticks() } else { node.clock().ticks() })
+}
+
+/// Ends a new node with its parent's end, if the parent has ended: also when the new one has a deadline that is in the past.
+pub(crate) fn end_at_birth(node: &NodeRef) {
+    let Some(parent) = node.cancel_parent() else { return };
+    if parent.ended() {
+        settle(parent);
+        if let Some((bits, end)) = parent.end() {
+            mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone())));
+        }
+    }
 }
 
 /// The node's end, once it has ended: written down on the whole path above it first (invariant 6).
@@ -250,7 +263,7 @@ pub(super) fn settle(node: &Node) {
 fn settle_one(node: &Node) {
     let inherited = earlier_of(node.cancel_parent(), node.second_parent());
     let own = match node.payload {
-        Payload::Deadline { when } if when <= node.clock().ticks() => Some(when),
+        Payload::Deadline { when } if node.clock().has_come(when) => Some(when),
         _ => None,
     };
     match (own, inherited) {
@@ -511,7 +524,7 @@ fn arm(node: &NodeRef) {
         let clock = node.clock();
         clock.timers().arm(node, when);
         // A clock that is moved by hand may have passed `when` before the timer was in its queue.
-        if when <= clock.ticks() {
+        if !clock.drives_itself() && clock.has_come(when) {
             settle(node);
         }
     }
@@ -546,12 +559,15 @@ impl Guarded {
 ///
 /// No wake-up is lost: the path is watched before the waker is put in under the node's lock, and whoever marks the node takes
 /// the wakers out under that lock. So either the mark is seen here, or the waker by the marker.
-pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker) -> Poll<()> {
+///
+/// `asked` says that the caller has just asked whether the node has ended; else it is asked here, so that a deadline in the past
+/// is ready at the first call.
+pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: bool) -> Poll<()> {
     if node.end().is_some() {
         return Poll::Ready(());
     }
     if *key == NONE {
-        if node.ended() {
+        if !asked && node.ended() {
             settle(node);
             return Poll::Ready(());
         }

@@ -45,6 +45,15 @@ pub(crate) fn manual() -> (Context, ManualTime) {
     (Context::background().with_clock(clock), time)
 }
 
+/// A context to merge with that never ends and says nothing, and is no mere root, with which a merge is nothing.
+pub(crate) fn other() -> Context {
+    Context::background().with_value(Other)
+}
+
+#[derive(Debug)]
+struct Other;
+impl Value for Other {}
+
 // ===== wakers =====
 
 /// Counts how often it was woken. How many clones of its waker are alive is seen in [`Wakes::held`].
@@ -95,7 +104,7 @@ pub(crate) fn poll_with<F: Future + Unpin>(future: &mut F, waker: &Waker) -> Pol
     Pin::new(future).poll(&mut std::task::Context::from_waker(waker))
 }
 
-pub(crate) fn poll_pinned<F: Future>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+pub(crate) fn poll_pinned<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
     future.poll(&mut std::task::Context::from_waker(waker))
 }
 

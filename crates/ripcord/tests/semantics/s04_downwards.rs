@@ -1,6 +1,6 @@
 //! 4. A parent's end reaches children with the parent's error kind and cause; a child's end never reaches its parent.
 
-use crate::common::{HOUR, SEC, Trace, User, Wakes, assert_canceled, assert_exceeded, assert_live, manual, poll};
+use crate::common::{HOUR, SEC, Trace, User, Wakes, assert_canceled, assert_exceeded, assert_live, manual, other, poll};
 use ripcord::Context;
 
 /// One descendant of every kind, some of them several levels down.
@@ -13,8 +13,8 @@ fn descendants(parent: &Context) -> Vec<Context> {
         parent.with_timeout_cause(HOUR, "never reported"),
         parent.with_value(User(1)),
         parent.with_name("n"),
-        parent.merge(&Context::background()),
-        Context::background().merge(parent),
+        parent.merge(&other()),
+        other().merge(parent),
         parent.clone(),
         cancelable.with_timeout_cause(HOUR, "never reported").with_value(Trace("t".into())).with_name("deep"),
     ]

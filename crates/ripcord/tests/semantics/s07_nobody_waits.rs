@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ripcord::Context;
 
-use crate::common::{MS, SEC, assert_exceeded, assert_live, manual};
+use crate::common::{MS, SEC, assert_exceeded, assert_live, manual, other};
 
 const NS: Duration = Duration::from_nanos(1);
 
@@ -38,8 +38,8 @@ fn s07_each_question_alone_finds_the_deadline() {
     assert!(expired().wait().is_deadline_exceeded());
     assert!(expired().wait_timeout(Duration::ZERO).is_some());
     assert!(expired().with_name("child").is_done());
-    assert!(expired().merge(&Context::background()).is_done());
-    assert!(Context::background().merge(&expired()).is_done());
+    assert!(expired().merge(&other()).is_done());
+    assert!(other().merge(&expired()).is_done());
     assert!(crate::common::poll(&mut expired().done(), &crate::common::Wakes::new()).is_ready());
 }
 

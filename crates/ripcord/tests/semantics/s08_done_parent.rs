@@ -6,7 +6,7 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::common::{
-    HANG, HOUR, SEC, User, Wakes, assert_canceled, assert_exceeded, jitter, manual, poll, race, within,
+    HANG, HOUR, SEC, User, Wakes, assert_canceled, assert_exceeded, jitter, manual, other, poll, race, within,
 };
 
 fn children(parent: &Context) -> Vec<Context> {
@@ -18,8 +18,8 @@ fn children(parent: &Context) -> Vec<Context> {
         parent.with_timeout_cause(Duration::ZERO, "never reported"),
         parent.with_value(User(1)),
         parent.with_name("n"),
-        parent.merge(&Context::background()),
-        Context::background().merge(parent),
+        parent.merge(&other()),
+        other().merge(parent),
         parent.with_name("n").with_value(User(2)).with_timeout_cause(Duration::ZERO, "never reported"),
     ]
 }

@@ -23,8 +23,8 @@ fn mixed(ctx: &Context, i: usize) -> Context {
         0 => ctx.with_timeout(HOUR),
         1 => ctx.with_value(User(1)),
         2 => ctx.with_name("n"),
-        3 => ctx.merge(&Context::background()),
-        4 => Context::background().merge(ctx),
+        3 => ctx.merge(&Context::background().with_name("n")),
+        4 => Context::background().with_name("n").merge(ctx),
         _ => {
             let (ctx, cancel) = ctx.with_cancel();
             cancel.detach();
@@ -76,8 +76,9 @@ fn s11_no_drop_recurses_whether_linked_or_not() {
         drop(leaf);
         drop(wait);
         // A chain of merges alone, hanging on either side.
-        drop(chain(&root, |ctx, _| ctx.merge(&Context::todo())));
-        drop(chain(&root, |ctx, _| Context::todo().merge(ctx)));
+        let other = Context::todo().with_name("other");
+        drop(chain(&root, |ctx, _| ctx.merge(&other)));
+        drop(chain(&root, |ctx, _| other.merge(ctx)));
         drop(chain(&root, |ctx, _| ctx.without_cancel()));
     });
 }
@@ -96,10 +97,11 @@ fn s11_showing_a_deep_chain_does_not_recurse() {
 fn s11_showing_a_deep_chain_of_merges_does_not_recurse() {
     on_a_small_stack(|| {
         let (root, _time) = manual();
-        let left = chain(&root, |ctx, _| ctx.merge(&Context::todo()));
-        let right = chain(&root, |ctx, _| Context::todo().merge(ctx));
+        let other = Context::todo().with_name("o");
+        let left = chain(&root, |ctx, _| ctx.merge(&other));
+        let right = chain(&root, |ctx, _| other.merge(ctx));
         assert!(left.to_string().starts_with("Merge(Merge("));
-        assert!(right.to_string().starts_with("Merge(TODO, Merge("));
+        assert!(right.to_string().starts_with("Merge(TODO.WithName(o), Merge("));
     });
 }
 

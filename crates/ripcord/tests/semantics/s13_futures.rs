@@ -237,6 +237,26 @@ fn s13_sleep_beyond_the_deadline_ends_at_the_deadline() {
 }
 
 #[test]
+fn s13_who_wins_a_tie_of_time_and_deadline() {
+    // As `sleep` and `wait_timeout` document: at the same time, the context's end.
+    let (root, time) = manual();
+    let ctx = root.with_timeout_cause(SEC, "slow");
+    let mut sleep = pin!(ctx.sleep(SEC));
+    assert!(poll_pinned(sleep.as_mut(), &Wakes::new().waker()).is_pending());
+    time.advance(SEC);
+    let Poll::Ready(Err(error)) = poll_pinned(sleep.as_mut(), &Wakes::new().waker()) else { panic!("it must fail") };
+    assert_error(&error, ErrorKind::DeadlineExceeded, Some("slow"));
+    assert!(ctx.wait_timeout(Duration::ZERO).is_some());
+    // What comes first counts, however late it is polled.
+    let (ctx, cancel) = root.with_cancel();
+    let mut sleep = pin!(ctx.sleep(SEC));
+    assert!(poll_pinned(sleep.as_mut(), &Wakes::new().waker()).is_pending());
+    time.advance(SEC);
+    cancel.cancel();
+    assert!(matches!(poll_pinned(sleep.as_mut(), &Wakes::new().waker()), Poll::Ready(Ok(()))));
+}
+
+#[test]
 fn s13_a_sleep_of_zero_is_ready() {
     let (root, _time) = manual();
     assert!(matches!(

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ripcord::{Clock, Context};
 
-use crate::common::{HOUR, MS, SEC, User, Wakes, assert_exceeded, assert_live, manual, poll, poll_with, waker_fn};
+use crate::common::{HOUR, MS, SEC, User, Wakes, assert_exceeded, assert_live, manual, other, poll, poll_with, waker_fn};
 
 #[test]
 fn s14_manual_deadlines_fire_in_order_of_time_not_of_making() {
@@ -83,7 +83,7 @@ fn s14_the_clock_travels_with_the_root() {
         root.with_name("n"),
         root.without_cancel(),
         root.with_timeout(HOUR),
-        root.merge(&Context::background()),
+        root.merge(&other()),
     ] {
         assert_eq!(ctx.clock().now(), time.now());
         let timed = ctx.with_timeout(SEC);
