@@ -167,17 +167,18 @@ pub(crate) fn nanoseconds(duration: Duration) -> f64 {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timing {
     taken: Duration,
-    /// Whether the scheduler took the core away meanwhile.
-    preempted: bool,
+    start: Instant,
+    /// Whether something else had a part in it.
+    disturbed: bool,
 }
 
-/// A sample that lost its core to another program has measured that program too; it is taken again,
-/// unless the machine is so busy that this does not help.
+/// A sample that shared its core with another program has measured that program too; it is taken
+/// again, unless the machine is so busy that this does not help.
 fn undisturbed(sample: impl Fn(u64) -> Timing, iterations: u64) -> Duration {
-    const ATTEMPTS: usize = 8;
+    const ATTEMPTS: usize = 32;
     let mut timing = sample(iterations);
     for _ in 1..ATTEMPTS {
-        if !timing.preempted {
+        if !timing.disturbed {
             break;
         }
         timing = sample(iterations);
@@ -208,7 +209,8 @@ pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Timing {
     let taken = start.elapsed();
     Timing {
         taken,
-        preempted: preemptions.happened(),
+        start,
+        disturbed: preemptions.happened(),
     }
 }
 
@@ -234,9 +236,12 @@ pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sy
         let other = scope.spawn(run);
         let here = run();
         let there = other.join().expect("the measured call does not panic");
+        let apart = here.start.max(there.start) - here.start.min(there.start);
         Timing {
             taken: (here.taken + there.taken) / 2,
-            preempted: here.preempted || there.preempted,
+            start: here.start.min(there.start),
+            // On a busy machine two threads may well run one after the other.
+            disturbed: here.disturbed || there.disturbed || apart > here.taken / 10,
         }
     })
 }
