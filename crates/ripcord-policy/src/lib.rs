@@ -35,11 +35,17 @@ pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, R
 pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
 
 // Cache, worker pool, bulkhead, hedge, fallback, stack.
+pub mod bulkhead;
 pub mod cache;
+pub mod fallback;
+pub mod hedge;
 mod panics;
 pub mod pool;
 mod shared_error;
 
+pub use bulkhead::Bulkhead;
 pub use cache::Cache;
+pub use fallback::Fallback;
+pub use hedge::Hedge;
 pub use pool::{Task, WorkerPool};
 pub use shared_error::SharedError;

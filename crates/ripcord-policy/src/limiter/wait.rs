@@ -1,0 +1,165 @@
+//! Waiting for tokens, in order.
+//!
+//! Each waiter sleeps until its own time and then finds its place due; nobody hands out anything, so a waiter that is not
+//! polled holds up nobody. Who leaves wakes the first of the others, which looks at its place again and, once served,
+//! wakes the next.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use ripcord::Context;
+
+use super::WaitError;
+use super::ledger::Take;
+use super::schedule::units;
+use super::tokens::{CANCELED, DEADLINE_REFUSED, EXCEEDED, Tokens, WAITED};
+use crate::{Error, Rejected};
+
+/// Waits of more than a century are slept in pieces.
+const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+pub(super) async fn wait(limiter: &Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<Duration, WaitError> {
+    if let Err(end) = ctx.check() {
+        limiter.counters.bump(CANCELED);
+        return Err(Error::Context(end));
+    }
+    let mut place = match enqueue(limiter, ctx, tokens)? {
+        Some(place) => place,
+        None => {
+            limiter.counters.bump(WAITED);
+            return Ok(Duration::ZERO);
+        }
+    };
+    loop {
+        let due = match place.look(None) {
+            Look::Served(waited) => return Ok(waited),
+            Look::Due(due) => due,
+        };
+        place.check_deadline(ctx, due)?;
+        let mut sleep = pin!(ctx.sleep(due.map_or(LONGEST_SLEEP, |due| place.until(due).min(LONGEST_SLEEP))));
+        let end = poll_fn(|cx| match place.look(Some(cx.waker().clone())) {
+            // First the tokens, then the end: what is due by now is had.
+            Look::Served(waited) => Poll::Ready(Err(Ok(waited))),
+            Look::Due(now_due) if now_due != due => Poll::Ready(Ok(())),
+            Look::Due(_) => sleep.as_mut().poll(cx).map(|slept| slept.map_err(|end| Err(Error::Context(end)))),
+        });
+        if let Err(result) = end.await {
+            return result;
+        }
+    }
+}
+
+/// Takes tokens, or a place in the queue for them.
+fn enqueue<'a>(limiter: &'a Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<Option<Place<'a>>, WaitError> {
+    let ledger = &limiter.ledger;
+    if ledger.take(tokens) {
+        return Ok(None);
+    }
+    let remaining = ctx.remaining();
+    let mut book = ledger.book();
+    match ledger.take_or_tell(&mut book, tokens) {
+        Some(Take::Granted(_)) => return Ok(None),
+        Some(Take::Later(needed)) => {
+            let needed = needed.unwrap_or(Duration::MAX);
+            if let Some(remaining) = remaining.filter(|remaining| needed >= *remaining) {
+                limiter.counters.bump(DEADLINE_REFUSED);
+                return Err(Rejected::Deadline { needed, remaining }.into());
+            }
+        }
+        None => {
+            limiter.counters.bump(EXCEEDED);
+            return Err(Rejected::ExceedsBurst { requested: tokens, burst: book.burst }.into());
+        }
+    }
+    let now = ledger.settle(&mut book);
+    book.queue.prune(now);
+    match ledger.take_ahead(&book, tokens, now, |_| true) {
+        Some(ahead) => {
+            let id = book.queue.push_waiter(ahead.start, units(tokens));
+            Ok(Some(Place { limiter, id, since: now, waiting: true }))
+        }
+        // Promised for longer than anybody can count.
+        None => {
+            limiter.counters.bump(DEADLINE_REFUSED);
+            Err(Rejected::Limited { retry_after: None }.into())
+        }
+    }
+}
+
+/// A place in the queue. Dropped while waiting, it is given up.
+struct Place<'a> {
+    limiter: &'a Arc<Tokens>,
+    id: u64,
+    since: u64,
+    waiting: bool,
+}
+
+enum Look {
+    /// The tokens are had, after this long.
+    Served(Duration),
+    /// They will be at this time; none if never.
+    Due(Option<u64>),
+}
+
+impl Place<'_> {
+    /// Takes the tokens if they are due; otherwise keeps `waker` to be woken when the time may have changed.
+    fn look(&mut self, waker: Option<Waker>) -> Look {
+        let ledger = &self.limiter.ledger;
+        let mut book = ledger.book();
+        let now = ledger.settle(&mut book);
+        let end = match book.queue.end_of(self.id) {
+            Some(end) if end > book.schedule.earned(now) => end,
+            // Earned; or forgotten because the rate was infinite meanwhile, which made it due.
+            _ => {
+                book.queue.keep(self.id);
+                let next = book.queue.first_waker();
+                let waited = Duration::from_nanos(now.saturating_sub(self.since));
+                book.total_wait += waited;
+                book.longest_wait = book.longest_wait.max(waited);
+                drop(book);
+                self.waiting = false;
+                self.limiter.counters.bump(WAITED);
+                if let Some(next) = next {
+                    next.wake();
+                }
+                return Look::Served(waited);
+            }
+        };
+        let due = book.schedule.time_of(end);
+        let replaced = waker.and_then(|waker| book.queue.set_waker(self.id, waker));
+        drop(book);
+        // A waker's drop may run anything; not under the lock.
+        drop(replaced);
+        Look::Due(due)
+    }
+
+    fn until(&self, due: u64) -> Duration {
+        Duration::from_nanos(due.saturating_sub(self.limiter.ledger.time.now()))
+    }
+
+    /// Fails if `due` is not before the deadline.
+    fn check_deadline(&mut self, ctx: &Context, due: Option<u64>) -> Result<(), WaitError> {
+        let Some(remaining) = ctx.remaining() else { return Ok(()) };
+        let needed = due.map_or(Duration::MAX, |due| self.until(due));
+        // At the deadline itself the context tells its own story.
+        if needed < remaining || remaining.is_zero() {
+            return Ok(());
+        }
+        self.waiting = false;
+        self.limiter.counters.bump(DEADLINE_REFUSED);
+        self.limiter.call_off(self.id);
+        Err(Rejected::Deadline { needed, remaining }.into())
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if self.waiting {
+            self.limiter.counters.bump(CANCELED);
+            self.limiter.call_off(self.id);
+        }
+    }
+}
