@@ -1,0 +1,180 @@
+//! A bulkhead: a limit on calls under way at once, with a queue in front.
+//!
+//! What it protects is not only the callee: a slow dependency behind a bulkhead can hold up as many callers as there are
+//! places, and no more.
+
+mod permit;
+
+pub use permit::{BulkheadPermit, BulkheadStats};
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use ripcord::Context;
+use tokio::sync::{Semaphore, TryAcquireError};
+
+use crate::config::at_least_one_usize;
+use crate::{ConfigError, Error, Outcome, Rejected};
+use permit::{Count, Shared, Waiting};
+
+/// Admits a limited number of calls at once; some more may wait, in the order of asking. A clone is another handle.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_policy::bulkhead::Bulkhead;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bulkhead = Bulkhead::builder().limit(10).queue(20).build()?;
+/// let ctx = Context::background();
+///
+/// let answer = bulkhead.run(&ctx, |_ctx| async { Ok::<_, std::io::Error>(42) }).await?;
+/// assert_eq!(answer, 42);
+///
+/// let permit = bulkhead.try_acquire()?;   // or by hand
+/// assert_eq!(bulkhead.stats().running, 1);
+/// drop(permit);
+/// assert_eq!(bulkhead.stats().running, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Bulkhead {
+    shared: Arc<Shared>,
+}
+
+/// Sets up a [`Bulkhead`]; from [`Bulkhead::builder`].
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct BulkheadBuilder {
+    limit: Option<usize>,
+    queue: usize,
+}
+
+impl Bulkhead {
+    /// Starts setting up a bulkhead.
+    pub fn builder() -> BulkheadBuilder {
+        BulkheadBuilder { limit: None, queue: 0 }
+    }
+
+    /// Waits for a place, as long as `ctx` lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::BulkheadFull`] when the queue is full too, at once; [`Error::Context`] when `ctx` ends first. A place
+    /// that becomes free at the same moment wins, unless `ctx` had ended before the call.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up its place in the queue.
+    pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Error<Infallible>> {
+        self.enter(ctx).await
+    }
+
+    /// Takes a place if one is free and nobody waits for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejected::BulkheadFull`].
+    pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
+        self.try_enter().inspect_err(|_| self.shared.tally(Count::Rejected))
+    }
+
+    /// Runs a call in a place of its own.
+    ///
+    /// The call is not dropped when `ctx` ends: it is given the context and ends itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`acquire`](Self::acquire); and [`Error::Inner`] for the call's own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the call and gives its place back.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let permit = self.enter(ctx).await?;
+        let result = call(ctx.clone()).await;
+        permit.complete(match &result {
+            Ok(_) => Outcome::Success,
+            Err(_) if ctx.is_done() => Outcome::Neutral,
+            Err(_) => Outcome::Failure,
+        });
+        result.map_err(Error::Inner)
+    }
+
+    /// What the bulkhead has done and is doing.
+    pub fn stats(&self) -> BulkheadStats {
+        self.shared.stats()
+    }
+
+    /// [`acquire`](Self::acquire), for any error type.
+    pub(crate) async fn enter<E>(&self, ctx: &Context) -> Result<BulkheadPermit, Error<E>> {
+        if let Some(error) = ctx.err() {
+            self.shared.tally(Count::Rejected);
+            return Err(Error::Context(error));
+        }
+        let full = match self.try_enter() {
+            Ok(permit) => return Ok(permit),
+            Err(full) => full,
+        };
+        let Some(waiting) = Waiting::begin(&self.shared) else {
+            self.shared.tally(Count::Rejected);
+            return Err(Error::Rejected(full));
+        };
+        // Dropped here by an end of any kind, `waiting` counts the call as refused.
+        let place = ctx.run(Arc::clone(&self.shared.places).acquire_owned()).await?;
+        match place {
+            Ok(place) => Ok(waiting.admitted(place)),
+            Err(_) => Err(Error::Rejected(full)),
+        }
+    }
+
+    fn try_enter(&self) -> Result<BulkheadPermit, Rejected> {
+        match Arc::clone(&self.shared.places).try_acquire_owned() {
+            Ok(place) => Ok(BulkheadPermit::new(&self.shared, place)),
+            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
+                Err(Rejected::BulkheadFull { limit: self.shared.limit })
+            }
+        }
+    }
+}
+
+impl BulkheadBuilder {
+    /// How many calls may be under way at once. Required.
+    pub fn limit(mut self, calls: usize) -> Self {
+        self.limit = Some(calls);
+        self
+    }
+
+    /// How many calls may wait for a place. The default, 0, refuses at once what finds no free place.
+    pub fn queue(mut self, calls: usize) -> Self {
+        self.queue = calls;
+        self
+    }
+
+    /// Builds the bulkhead.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] for a limit of 0, none, or more than can be counted.
+    pub fn build(self) -> Result<Bulkhead, ConfigError> {
+        let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
+        at_least_one_usize("limit", limit)?;
+        if limit > Semaphore::MAX_PERMITS {
+            return Err(ConfigError::new("limit", format!("at most {}", Semaphore::MAX_PERMITS), limit));
+        }
+        Ok(Bulkhead { shared: Arc::new(Shared::new(limit, self.queue)) })
+    }
+}
+
+impl fmt::Debug for Bulkhead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bulkhead").field("limit", &self.shared.limit).field("stats", &self.stats()).finish()
+    }
+}

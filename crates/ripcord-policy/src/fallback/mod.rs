@@ -1,0 +1,177 @@
+//! A fallback: another answer when the first cannot be had.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use ripcord::Context;
+
+use crate::panics::BoxFuture;
+use crate::stats::Counters;
+use crate::{Error, Outcome};
+
+type Handler<T, E> = Arc<dyn Fn(Context, Error<E>) -> BoxFuture<Result<T, Error<E>>> + Send + Sync>;
+type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
+
+/// Answers in place of a call that failed or was refused. A clone is another handle with the same statistics.
+///
+/// A caller whose context has ended gets its own end and no fallback: nobody is there to take it.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_policy::fallback::Fallback;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let fallback = Fallback::value(Vec::<u32>::new()).when(|error| error.inner() == Some(&"down"));
+/// let ctx = Context::background();
+///
+/// let answer = fallback.run(&ctx, |_ctx| async { Err("down") }).await;
+/// assert_eq!(answer.unwrap(), []);
+/// # }
+/// ```
+pub struct Fallback<T, E> {
+    handler: Handler<T, E>,
+    condition: Option<Condition<E>>,
+    counters: Arc<Counters<6>>,
+}
+
+/// Numbers of a [`Fallback`]; see [`stats`](crate::stats) for the shape.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FallbackStats {
+    /// Calls begun.
+    pub started: u64,
+    /// Calls that ended well, by themselves or by the fallback.
+    pub succeeded: u64,
+    /// Calls that failed, the fallback too if it was asked.
+    pub failed: u64,
+    /// Calls given up by the caller, and ends that say nothing about the callee.
+    pub canceled: u64,
+    /// Calls refused because the caller's context had ended.
+    pub rejected: u64,
+    /// Times the fallback was asked.
+    pub fallbacks: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Count {
+    Started,
+    Succeeded,
+    Failed,
+    Canceled,
+    Rejected,
+    Fallbacks,
+}
+
+impl<T: 'static, E: 'static> Fallback<T, E> {
+    /// A fallback that works the answer out. It is given the caller's context and the error, which it may return again.
+    pub fn new<F, Fut>(handler: F) -> Self
+    where
+        F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Error<E>>> + Send + 'static,
+    {
+        let handler: Handler<T, E> = Arc::new(move |ctx, error| Box::pin(handler(ctx, error)));
+        Self { handler, condition: None, counters: Arc::new(Counters::new()) }
+    }
+
+    /// A fallback that always gives the same answer.
+    pub fn value(value: T) -> Self
+    where
+        T: Clone + Send + Sync,
+        E: Send,
+    {
+        Self::new(move |_, _| std::future::ready(Ok(value.clone())))
+    }
+
+    /// Which errors the fallback is for; without it, all are. A panic in it is the panic of the call it judges.
+    #[must_use]
+    pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {
+        self.condition = Some(Arc::new(condition));
+        self
+    }
+
+    /// Runs a call, and the fallback if that fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Context`] when `ctx` has ended, without calling; the call's error when the fallback is not for it or
+    /// `ctx` has ended since; the fallback's own error.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the call or the fallback, whichever is under way.
+    pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.around(ctx, || async { call(ctx.clone()).await.map_err(Error::Inner) }).await
+    }
+
+    /// [`run`](Self::run) around a call whose errors are a policy's.
+    pub(crate) async fn around<Fut>(&self, ctx: &Context, call: impl FnOnce() -> Fut) -> Result<T, Error<E>>
+    where
+        Fut: Future<Output = Result<T, Error<E>>>,
+    {
+        if let Some(error) = ctx.err() {
+            self.count(Count::Rejected);
+            return Err(Error::Context(error));
+        }
+        self.count(Count::Started);
+        let mut end = End { counters: &self.counters, count: Count::Canceled };
+        let mut result = call().await;
+        if let Err(error) = result {
+            result = if !ctx.is_done() && self.condition.as_ref().is_none_or(|applies| applies(&error)) {
+                self.count(Count::Fallbacks);
+                (self.handler)(ctx.clone(), error).await
+            } else {
+                Err(error)
+            };
+        }
+        end.count = match Outcome::of(&result, Error::outcome) {
+            Outcome::Success => Count::Succeeded,
+            Outcome::Failure if !ctx.is_done() => Count::Failed,
+            Outcome::Failure | Outcome::Neutral => Count::Canceled,
+        };
+        result
+    }
+
+    /// The numbers so far.
+    pub fn stats(&self) -> FallbackStats {
+        let [started, succeeded, failed, canceled, rejected, fallbacks] = self.counters.read();
+        FallbackStats { started, succeeded, failed, canceled, rejected, fallbacks }
+    }
+
+    fn count(&self, count: Count) {
+        self.counters.bump(count as usize);
+    }
+}
+
+/// Counts a call's end, also one by dropping.
+struct End<'a> {
+    counters: &'a Counters<6>,
+    count: Count,
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.counters.bump(self.count as usize);
+    }
+}
+
+impl<T, E> Clone for Fallback<T, E> {
+    fn clone(&self) -> Self {
+        Self {
+            handler: Arc::clone(&self.handler),
+            condition: self.condition.clone(),
+            counters: Arc::clone(&self.counters),
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for Fallback<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fallback").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,188 @@
+//! Attempts of one call, side by side.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use ripcord::{Canceler, Context, Done, Sleep};
+
+use super::{Count, Hedge, InsideHedge};
+use crate::Error;
+use crate::retry::{RetryBudget, is_inside};
+
+/// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are cancelled.
+pub(super) struct Race<'a, F, Fut, E> {
+    hedge: &'a Hedge,
+    ctx: &'a Context,
+    done: Done<'a>,
+    call: F,
+    attempts: Vec<Attempt<Fut>>,
+    /// Attempts sent so far.
+    sent: u32,
+    /// When the next attempt is due; None when there will be none.
+    next: Option<Pin<Box<Sleep>>>,
+    last_error: Option<E>,
+    end: Count,
+    /// Whether somebody further out accounts for what a first attempt's success brings back.
+    inside_retry: bool,
+}
+
+struct Attempt<Fut> {
+    number: u32,
+    future: Pin<Box<Fut>>,
+    canceler: Canceler,
+    /// What it took from the budget.
+    spent: u32,
+}
+
+impl<'a, F, Fut, T, E> Race<'a, F, Fut, E>
+where
+    F: FnMut(Context, u32) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
+        if let Some(error) = ctx.err() {
+            hedge.count(Count::Rejected);
+            return Err(Error::Context(error));
+        }
+        hedge.count(Count::Started);
+        let mut race = Self {
+            hedge,
+            ctx,
+            done: ctx.done(),
+            call,
+            attempts: Vec::with_capacity(1),
+            sent: 0,
+            next: None,
+            last_error: None,
+            end: Count::Canceled,
+            inside_retry: is_inside(ctx),
+        };
+        race.send(0);
+        race.arm();
+        Ok(race)
+    }
+
+    fn send(&mut self, spent: u32) {
+        let (ctx, canceler) = self.ctx.with_cancel();
+        let number = self.sent;
+        let ctx = if number == 0 { ctx } else { ctx.with_value(InsideHedge) };
+        self.sent += 1;
+        let future = Box::pin((self.call)(ctx, number));
+        self.attempts.push(Attempt { number, future, canceler, spent });
+    }
+
+    /// Sets the time of the next attempt, unless there is to be none or it would be sent at the deadline or past it.
+    fn arm(&mut self) {
+        let allowed = self.sent < self.hedge.max_attempts && self.ctx.value::<InsideHedge>().is_none();
+        let in_time = self.ctx.remaining().is_none_or(|remaining| self.hedge.delay < remaining);
+        self.next = (allowed && in_time).then(|| Box::pin(self.ctx.sleep(self.hedge.delay)));
+    }
+
+    /// Sends another attempt if the budget has the tokens.
+    fn hedge(&mut self) {
+        self.next = None;
+        let spent = match &self.hedge.budget {
+            None => 0,
+            Some(budget) => match RetryBudget::try_spend(budget, budget.cost(false)) {
+                Some(spent) => spent.commit(),
+                None => {
+                    self.hedge.count(Count::BudgetRefused);
+                    return;
+                }
+            },
+        };
+        self.hedge.count(Count::Hedges);
+        self.send(spent);
+        self.arm();
+    }
+
+    /// Polls the attempts in the order of their sending. Ready when one has succeeded or all have failed.
+    fn poll_attempts(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<T, E>> {
+        let mut index = 0;
+        while index < self.attempts.len() {
+            match self.attempts[index].future.as_mut().poll(cx) {
+                Poll::Pending => index += 1,
+                Poll::Ready(Ok(value)) => {
+                    let winner = self.attempts.remove(index);
+                    self.win(&winner);
+                    return Poll::Ready(Ok(value));
+                }
+                Poll::Ready(Err(error)) => {
+                    drop(self.attempts.remove(index));
+                    self.last_error = Some(error);
+                }
+            }
+        }
+        match self.last_error.take() {
+            Some(error) if self.attempts.is_empty() => Poll::Ready(Err(error)),
+            error => {
+                self.last_error = error;
+                Poll::Pending
+            }
+        }
+    }
+
+    fn win(&self, winner: &Attempt<Fut>) {
+        if winner.number > 0 {
+            self.hedge.count(Count::HedgeWins);
+        }
+        match &self.hedge.budget {
+            Some(budget) if winner.spent > 0 => budget.refund(winner.spent),
+            Some(budget) if !self.inside_retry => budget.refund_success(),
+            _ => {}
+        }
+    }
+
+    fn lose(&mut self) {
+        for attempt in std::mem::take(&mut self.attempts) {
+            // Cancelled before it is dropped: what it started elsewhere is to hear of it too.
+            attempt.canceler.cancel_with("another attempt of the same call has ended it");
+            drop(attempt);
+        }
+        self.next = None;
+    }
+}
+
+impl<F, Fut, T, E> Future for Race<'_, F, Fut, E>
+where
+    F: FnMut(Context, u32) -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    type Output = Result<T, Error<E>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        loop {
+            if let Poll::Ready(result) = this.poll_attempts(cx) {
+                this.lose();
+                let neutral = result.is_err() && this.ctx.is_done();
+                this.end = match result {
+                    Ok(_) => Count::Succeeded,
+                    Err(_) if neutral => Count::Canceled,
+                    Err(_) => Count::Failed,
+                };
+                return Poll::Ready(result.map_err(Error::Inner));
+            }
+            if let Poll::Ready(error) = Pin::new(&mut this.done).poll(cx) {
+                this.lose();
+                return Poll::Ready(Err(Error::Context(error)));
+            }
+            match this.next.as_mut().map(|next| next.as_mut().poll(cx)) {
+                // The new attempt is polled in the next round.
+                Some(Poll::Ready(Ok(()))) => this.hedge(),
+                Some(Poll::Ready(Err(_))) => this.next = None,
+                Some(Poll::Pending) | None => return Poll::Pending,
+            }
+        }
+    }
+}
+
+// Nothing here is pinned in place: attempts and sleeps are boxed.
+impl<F, Fut, E> Unpin for Race<'_, F, Fut, E> {}
+
+impl<F, Fut, E> Drop for Race<'_, F, Fut, E> {
+    fn drop(&mut self) {
+        self.hedge.count(self.end);
+    }
+}
