@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"runtime"
 	"sort"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,24 +63,51 @@ func size[T any](full, tiny T) T {
 }
 
 // perCall finds how many calls make a good sample, which also warms them up, and gives the cost of one: the median of
-// several samples, since one that loses its core to another program has measured that program too. sample makes as
-// many calls as it is told to and says how long they took.
+// several samples, since the garbage collector does not come in each. sample makes as many calls as it is told to and
+// says how long they took.
 func perCall(sample func(iterations int) time.Duration) float64 {
 	iterations := 64
 	for !test {
-		taken := sample(iterations)
+		taken := undisturbed(sample, iterations)
 		if taken*2 >= sampleTime {
 			iterations = int(float64(iterations) * float64(sampleTime) / float64(taken))
 			break
 		}
 		iterations *= 2
 	}
-	samples := make([]float64, size(11, 1))
+	samples := make([]float64, size(5, 1))
 	for i := range samples {
-		samples[i] = float64(sample(iterations)) / float64(iterations)
+		samples[i] = float64(undisturbed(sample, iterations)) / float64(iterations)
 	}
 	sort.Float64s(samples)
 	return samples[len(samples)/2]
+}
+
+// undisturbed takes a sample that shared its core with another program again, unless the machine is so busy that this
+// does not help. Our side does the same.
+func undisturbed(sample func(iterations int) time.Duration, iterations int) time.Duration {
+	const attempts = 32
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var taken time.Duration
+	for range attempts {
+		before := preemptions()
+		taken = sample(iterations)
+		if preemptions() == before {
+			break
+		}
+	}
+	return taken
+}
+
+// preemptions says how often this thread has lost its core without asking; on Linux only, elsewhere never.
+func preemptions() string {
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return ""
+	}
+	_, count, _ := strings.Cut(string(status), "nonvoluntary_ctxt_switches:")
+	return count
 }
 
 func withCancel(parent context.Context) (context.Context, context.CancelFunc) {

@@ -19,7 +19,8 @@ use crate::report::{Line, TOKIO_UTIL, Target};
 /// C9. A parent has a million children, and a boxed future waits on each, as a spawned task would
 /// be: ours on `done()`, the rival's on `cancelled()`, each polled once with a waker that does
 /// nothing. The time is that of the parent's `cancel()`, shared out among the children. Every
-/// future is found ready afterwards.
+/// future is found ready afterwards. (Side by side in a `Vec`, without boxes, the futures are
+/// quicker to wake on both sides, and ours gain more.)
 pub(super) fn with_waiters(bench: &Bench) -> Vec<Line> {
     let children = bench.size(MILLION, 1000);
     let mut ours = || {
