@@ -28,9 +28,11 @@ pub use outcome::Outcome;
 pub use random::Random;
 
 // Rate limiter, circuit breaker, retry.
+pub mod breaker;
 pub mod limiter;
 pub mod retry;
 
+pub use breaker::CircuitBreaker;
 pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
 pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
 

@@ -1,0 +1,202 @@
+//! A circuit breaker: stops calling what keeps failing, and finds out when it is well again.
+//!
+//! ```
+//! use ripcord::{Clock, Context};
+//! use ripcord_policy::{CircuitBreaker, breaker::State};
+//! use std::time::Duration;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let (clock, time) = Clock::manual();
+//! let breaker = CircuitBreaker::builder("users")
+//!     .consecutive_failures(2)
+//!     .open_for(Duration::from_secs(5))
+//!     .clock(clock)
+//!     .build()?;
+//!
+//! let ctx = Context::background();
+//! for _ in 0..2 {
+//!     let _ = breaker.call(&ctx, |_ctx| async { Err::<(), _>("down") }).await;
+//! }
+//! let refused = breaker.call(&ctx, |_ctx| async { Ok::<_, &str>("never called") }).await.unwrap_err();
+//! assert_eq!(refused.to_string(), "circuit breaker 'users' is OPEN");
+//! assert_eq!(refused.retry_after(), Some(Duration::from_secs(5)));
+//!
+//! time.advance(Duration::from_secs(5));
+//! assert_eq!(breaker.state(), State::HalfOpen);
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod classify;
+mod machine;
+mod permit;
+mod shared;
+mod state;
+mod window;
+
+pub use builder::{BreakerBuilder, Window};
+pub use classify::{AnyError, Classify, by_outcome};
+pub use permit::Permit;
+pub use state::{BreakerStats, Open, State, Transition};
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ripcord::Context;
+
+use crate::{ConfigError, Error, Outcome};
+use shared::Shared;
+
+/// Lets calls through while the callee is healthy, and refuses them for a time when it is not.
+///
+/// *Closed*, it counts. When enough calls have failed it *opens*: calls are refused at once for `open_for`. Then it is
+/// *half-open*: it admits at most `half_open_calls` probes at a time, closes after `half_open_successes` of them, and
+/// opens again on the first failure or on a probe that does not answer within `half_open_timeout`.
+///
+/// # What counts
+///
+/// `C` judges results; without one, an error is a failure. An error under a context that is done is neutral whatever `C`
+/// says: the caller's end is not the callee's fault, and does not make a probe a success either. So is a dropped call.
+/// A result from before the last change of state is counted in [`stats`](CircuitBreaker::stats) and ignored otherwise.
+///
+/// # Time
+///
+/// It reads the clock it was built with, the system's by default. Clones share all state.
+///
+/// See the [module](self) for an example.
+#[derive(Clone)]
+pub struct CircuitBreaker<C = AnyError> {
+    shared: Arc<Shared>,
+    classify: C,
+}
+
+impl CircuitBreaker {
+    /// Settings for a breaker; the name shows in its errors.
+    pub fn builder(name: impl Into<Arc<str>>) -> BreakerBuilder {
+        BreakerBuilder::new(name.into())
+    }
+
+    /// The chapter's `NewCircuitBreaker`: opens after `threshold` failures in a row, for `reset`, and closes after two
+    /// successful probes.
+    ///
+    /// # Errors
+    ///
+    /// Names `consecutive_failures` or `open_for` if it is zero.
+    pub fn new(name: impl Into<Arc<str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
+        let builder = CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset);
+        builder.half_open_successes(2).build()
+    }
+}
+
+impl<C> CircuitBreaker<C> {
+    /// Calls `f` if calls are let through, and learns from its result. The chapter's `Execute`.
+    ///
+    /// `f` is given the context, and is not called if that is done.
+    ///
+    /// # Errors
+    ///
+    /// `Inner` with the call's own error, `Rejected` if the breaker is open, `Context` if the context was done before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the call; that is neutral, and gives a probe's place back.
+    pub async fn call<T, E, F, Fut>(&self, ctx: &Context, f: F) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let permit = self.admit(ctx)?;
+        let result = f(ctx.clone()).await;
+        self.learn(ctx, permit, result)
+    }
+
+    /// [`CircuitBreaker::call`] for threads.
+    ///
+    /// # Errors
+    ///
+    /// As `call`.
+    pub fn call_blocking<T, E, F>(&self, ctx: &Context, f: F) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+        F: FnOnce(Context) -> Result<T, E>,
+    {
+        let permit = self.admit(ctx)?;
+        let result = f(ctx.clone());
+        self.learn(ctx, permit, result)
+    }
+
+    /// Asks to make a call; what became of it is told to the permit. A permit that is dropped is neutral.
+    ///
+    /// # Errors
+    ///
+    /// [`Open`] if calls are refused now.
+    #[inline]
+    pub fn try_acquire(&self) -> Result<Permit<'_>, Open> {
+        self.shared.try_acquire()
+    }
+
+    /// The state at this moment: open past its time reads half-open. The chapter's `GetState`.
+    pub fn state(&self) -> State {
+        self.shared.state()
+    }
+
+    /// How long it stays open; none if it is not.
+    pub fn remaining_delay(&self) -> Option<Duration> {
+        self.shared.remaining_delay()
+    }
+
+    /// Refuses all calls until [`reset`](CircuitBreaker::reset), whatever the time.
+    pub fn force_open(&self) {
+        self.shared.force_open();
+    }
+
+    /// Closes it, with nothing counted yet. Results of calls under way are ignored.
+    pub fn reset(&self) {
+        self.shared.reset();
+    }
+
+    /// The name it was built with.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// The numbers so far.
+    pub fn stats(&self) -> BreakerStats {
+        self.shared.stats()
+    }
+
+    #[inline]
+    fn admit<E>(&self, ctx: &Context) -> Result<Permit<'_>, Error<E>> {
+        if let Some(end) = ctx.err() {
+            return Err(Error::Context(end));
+        }
+        self.try_acquire().map_err(|open| Error::Rejected(open.into()))
+    }
+
+    #[inline]
+    fn learn<T, E>(&self, ctx: &Context, permit: Permit<'_>, result: Result<T, E>) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+    {
+        match result.is_err() && ctx.is_done() {
+            true => permit.record(Outcome::Neutral),
+            false => permit.record(self.classify.classify(&result)),
+        }
+        result.map_err(Error::Inner)
+    }
+}
+
+impl<C> fmt::Debug for CircuitBreaker<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("name", &self.shared.name)
+            .field("state", &self.state())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}

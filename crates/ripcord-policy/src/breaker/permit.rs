@@ -1,0 +1,88 @@
+//! Leave to make one call.
+
+use std::fmt;
+use std::time::Instant;
+
+use super::machine::Pass;
+use super::shared::{CANCELED, FAILED, SLOW, SUCCEEDED, Shared};
+use crate::Outcome;
+
+/// Leave to make one call, to be told what became of it.
+///
+/// Dropped without a word it is neutral: a probe's place is given back, and nothing is learned.
+#[must_use = "dropping it says nothing about the call"]
+pub struct Permit<'a> {
+    shared: &'a Shared,
+    pass: Pass,
+    /// When the call began, if slow calls count.
+    began: Option<Instant>,
+    open: bool,
+}
+
+impl<'a> Permit<'a> {
+    #[inline]
+    pub(super) fn new(shared: &'a Shared, pass: Pass) -> Self {
+        let began = shared.slow_after.map(|_| shared.clock.now());
+        Permit { shared, pass, began, open: true }
+    }
+
+    /// Has the time a slow call is measured by begin now, for a call that had to queue after it was let through.
+    pub fn restart_clock(&mut self) {
+        self.began = self.shared.slow_after.map(|_| self.shared.clock.now());
+    }
+
+    /// The call did well.
+    #[inline]
+    pub fn success(self) {
+        self.record(Outcome::Success);
+    }
+
+    /// The callee is to blame.
+    pub fn failure(self) {
+        self.record(Outcome::Failure);
+    }
+
+    /// The call was of this outcome.
+    #[inline]
+    pub fn record(mut self, outcome: Outcome) {
+        self.end(outcome);
+    }
+
+    #[inline]
+    fn end(&mut self, outcome: Outcome) {
+        self.open = false;
+        let counters = &self.shared.counters;
+        counters.bump(match outcome {
+            Outcome::Success => SUCCEEDED,
+            Outcome::Failure => FAILED,
+            Outcome::Neutral => CANCELED,
+        });
+        let slow = match (self.began, self.shared.slow_after) {
+            (Some(began), Some(limit)) if outcome != Outcome::Neutral => {
+                self.shared.clock.now().saturating_duration_since(began) >= limit
+            }
+            _ => false,
+        };
+        if slow {
+            counters.bump(SLOW);
+        }
+        self.shared.record(self.pass, outcome, slow);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            // A hook may be run by this, if a probe has hung meanwhile, and this may run while a panic unwinds: a
+            // second one would end the process.
+            let end = std::panic::AssertUnwindSafe(|| self.end(Outcome::Neutral));
+            let _ = std::panic::catch_unwind(end);
+        }
+    }
+}
+
+impl fmt::Debug for Permit<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Permit").field("breaker", &self.shared.name).field("probe", &self.pass.probe).finish()
+    }
+}

@@ -1,0 +1,435 @@
+//! The circuit breaker by its specification, on a manual clock.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::executor::block_on;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::breaker::{BreakerBuilder, State, Window, by_outcome};
+use ripcord_policy::{CircuitBreaker, Error, Outcome, Rejected};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn builder() -> (BreakerBuilder, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (CircuitBreaker::builder("test").clock(clock), time)
+}
+
+/// The chapter's: three failures in a row, two seconds, two successes.
+fn chapter() -> (CircuitBreaker, ManualTime) {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(3).open_for(2 * SECOND).half_open_successes(2).build();
+    (breaker.unwrap(), time)
+}
+
+fn call(breaker: &CircuitBreaker, ok: bool) -> Result<(), Error<&'static str>> {
+    let result = if ok { Ok(()) } else { Err("service error") };
+    block_on(breaker.call(&Context::background(), |_| async move { result }))
+}
+
+fn fail(breaker: &CircuitBreaker, times: usize) {
+    for _ in 0..times {
+        breaker.try_acquire().unwrap().failure();
+    }
+}
+
+fn succeed(breaker: &CircuitBreaker, times: usize) {
+    for _ in 0..times {
+        breaker.try_acquire().unwrap().success();
+    }
+}
+
+#[test]
+fn the_chapters_five_phases() {
+    let (breaker, time) = chapter();
+    assert!(call(&breaker, true).is_ok());
+    for state in [State::Closed, State::Closed, State::Open] {
+        assert_eq!(call(&breaker, false).unwrap_err().to_string(), "service error");
+        assert_eq!(breaker.state(), state);
+    }
+    let refused = call(&breaker, true).unwrap_err();
+    assert_eq!(refused.to_string(), "circuit breaker 'test' is OPEN");
+    assert_eq!(refused.retry_after(), Some(2 * SECOND));
+    assert_eq!(refused.outcome(), Outcome::Neutral);
+    time.advance(2 * SECOND);
+    call(&breaker, true).unwrap();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    call(&breaker, true).unwrap();
+    assert_eq!(breaker.state(), State::Closed);
+    let stats = breaker.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.failed, stats.rejected, stats.opened), (6, 3, 3, 1, 1));
+}
+
+#[test]
+fn a_success_ends_the_row() {
+    let (breaker, _time) = chapter();
+    for _ in 0..50 {
+        fail(&breaker, 2);
+        succeed(&breaker, 1);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn half_open_admits_exactly_its_cap() {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_calls(3).build().unwrap();
+    fail(&breaker, 1);
+    time.advance(SECOND);
+    let admitted = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..50 {
+            scope.spawn(|| admitted.lock().unwrap().extend(breaker.try_acquire().ok()));
+        }
+    });
+    assert_eq!(admitted.lock().unwrap().len(), 3);
+    let refused = breaker.try_acquire().unwrap_err();
+    assert_eq!(refused.retry_after, Duration::ZERO);
+    drop(admitted);
+    // Dropped probes are neutral: their places are back, and it is neither closed nor open.
+    assert_eq!(breaker.state(), State::HalfOpen);
+    let probes: Vec<_> = std::iter::from_fn(|| breaker.try_acquire().ok()).collect();
+    assert_eq!(probes.len(), 3);
+}
+
+#[test]
+fn a_hung_probe_times_out_and_its_late_result_is_ignored() {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(3 * SECOND).build().unwrap();
+    fail(&breaker, 1);
+    time.advance(SECOND);
+    let hung = breaker.try_acquire().unwrap();
+    time.advance(3 * SECOND);
+    // It failed at this moment, so it is open for another second.
+    assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
+    assert!(breaker.try_acquire().is_err());
+    time.advance(SECOND);
+    let probe = breaker.try_acquire().unwrap();
+    hung.success();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.stats().stale, 1);
+    probe.success();
+    assert_eq!(breaker.state(), State::Closed);
+}
+
+#[test]
+fn a_result_of_an_earlier_generation_is_ignored() {
+    let (breaker, time) = chapter();
+    let (stale_failure, stale_success) = (breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap());
+    fail(&breaker, 3);
+    time.advance(2 * SECOND);
+    succeed(&breaker, 1);
+    stale_failure.failure();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    stale_success.success();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    succeed(&breaker, 1);
+    assert_eq!(breaker.state(), State::Closed);
+    assert_eq!(breaker.stats().stale, 2);
+}
+
+#[test]
+fn the_callers_end_trips_nothing_and_closes_nothing() {
+    let (breaker, time) = chapter();
+    let canceled_call = || {
+        let (ctx, cancel) = Context::background().with_cancel();
+        block_on(breaker.call(&ctx, |_| async {
+            cancel.cancel();
+            Err::<(), _>("canceled")
+        }))
+    };
+    for _ in 0..10 {
+        canceled_call().unwrap_err();
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 3);
+    time.advance(2 * SECOND);
+    canceled_call().unwrap_err();
+    assert_eq!(breaker.state(), State::HalfOpen);
+    assert_eq!(breaker.stats().canceled, 11);
+    // Under a context that is done already nothing is called or counted.
+    let done = Context::background().with_timeout(Duration::ZERO);
+    let refused = block_on(breaker.call(&done, |_| async { unreachable!() as Result<(), &str> })).unwrap_err();
+    assert!(refused.is_deadline_exceeded());
+    assert_eq!(breaker.stats().started, 14);
+    // A result in spite of the end is one.
+    let (ctx, cancel) = Context::background().with_cancel();
+    block_on(breaker.call(&ctx, |_| async {
+        cancel.cancel();
+        Ok::<_, &str>(())
+    }))
+    .unwrap();
+    assert_eq!(breaker.stats().succeeded, 1);
+}
+
+#[test]
+fn a_dropped_call_is_neutral_at_every_await() {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(1).open_for(SECOND).build().unwrap();
+    fail(&breaker, 1);
+    time.advance(SECOND);
+    for polls in 0..3 {
+        let ctx = Context::background();
+        let mut call = Box::pin(breaker.call(&ctx, |_| async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+            Ok::<_, &str>(())
+        }));
+        for _ in 0..polls {
+            assert!(call.as_mut().now_or_never().is_none());
+        }
+        drop(call);
+        assert_eq!(breaker.state(), State::HalfOpen);
+        drop(breaker.try_acquire().expect("the probe's place is back"));
+    }
+}
+
+#[test]
+fn state_is_true_at_the_moment_of_asking() {
+    let (breaker, time) = chapter();
+    fail(&breaker, 3);
+    assert_eq!(breaker.remaining_delay(), Some(2 * SECOND));
+    time.advance(2 * SECOND - Duration::from_nanos(1));
+    assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(Duration::from_nanos(1))));
+    time.advance(Duration::from_nanos(1));
+    assert_eq!((breaker.state(), breaker.remaining_delay()), (State::HalfOpen, None));
+}
+
+#[test]
+fn a_failed_probe_opens_it_anew() {
+    let (breaker, time) = chapter();
+    fail(&breaker, 3);
+    time.advance(2 * SECOND);
+    succeed(&breaker, 1);
+    fail(&breaker, 1);
+    assert_eq!(breaker.remaining_delay(), Some(2 * SECOND));
+    time.advance(2 * SECOND);
+    // The success of before counts no more.
+    succeed(&breaker, 1);
+    assert_eq!(breaker.state(), State::HalfOpen);
+}
+
+#[test]
+fn the_rate_counts_over_the_last_calls() {
+    let (builder, _time) = builder();
+    let breaker = builder.window(Window::Count(10)).failure_rate(0.5).minimum_calls(4).build().unwrap();
+    fail(&breaker, 3);
+    assert_eq!(breaker.state(), State::Closed, "not enough calls");
+    succeed(&breaker, 1);
+    assert_eq!(breaker.state(), State::Open, "three of four");
+    breaker.reset();
+    succeed(&breaker, 1000);
+    fail(&breaker, 4);
+    assert_eq!(breaker.state(), State::Closed, "four of the last ten");
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Open, "five of the last ten");
+}
+
+#[test]
+fn failures_leave_the_window_of_calls() {
+    let (builder, _time) = builder();
+    let breaker = builder.window(Window::Count(4)).failure_rate(0.5).minimum_calls(4).build().unwrap();
+    for _ in 0..100 {
+        succeed(&breaker, 3);
+        fail(&breaker, 1);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn failures_leave_the_window_of_time() {
+    let (builder, time) = builder();
+    let breaker = builder.window(Window::Time(10 * SECOND)).failure_rate(0.5).minimum_calls(4).build().unwrap();
+    succeed(&breaker, 2);
+    time.advance(5 * SECOND);
+    fail(&breaker, 1);
+    time.advance(5 * SECOND);
+    // The successes are gone, and so are three calls too few.
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 2);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn slow_calls_count_when_they_end() {
+    let (builder, time) = builder();
+    let breaker = builder
+        .window(Window::Time(2 * SECOND))
+        .minimum_calls(2)
+        .slow_call(SECOND, 1.0)
+        .build()
+        .unwrap();
+    // They span the whole window, and succeed.
+    let calls = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
+    time.advance(20 * SECOND);
+    calls.into_iter().for_each(|permit| permit.success());
+    assert_eq!(breaker.state(), State::Open);
+    assert_eq!(breaker.stats().slow, 2);
+}
+
+#[test]
+fn the_clock_of_a_slow_call_starts_at_the_call_and_not_in_a_queue() {
+    let (builder, time) = builder();
+    let breaker = builder.minimum_calls(1).slow_call(SECOND, 1.0).build().unwrap();
+    let mut permit = breaker.try_acquire().unwrap();
+    time.advance(10 * SECOND);
+    permit.restart_clock();
+    time.advance(SECOND / 2);
+    permit.success();
+    assert_eq!((breaker.stats().slow, breaker.state()), (0, State::Closed));
+}
+
+#[test]
+fn forced_open_stays_until_reset() {
+    let (breaker, time) = chapter();
+    breaker.force_open();
+    time.advance(1000 * SECOND);
+    assert_eq!(breaker.state(), State::Open);
+    assert!(matches!(call(&breaker, true), Err(Error::Rejected(Rejected::BreakerOpen { .. }))));
+    breaker.reset();
+    call(&breaker, true).unwrap();
+}
+
+#[test]
+fn classifiers_judge_results_and_errors() {
+    let (builder, _time) = builder();
+    let breaker = builder
+        .consecutive_failures(1)
+        .classify(|result: &Result<u16, &str>| match result {
+            Ok(500..) => Outcome::Failure,
+            Err("not found") => Outcome::Success,
+            Err("skip") => Outcome::Neutral,
+            result => Outcome::of(result, |_| Outcome::Failure),
+        })
+        .build()
+        .unwrap();
+    let ctx = Context::background();
+    for result in [Ok(200), Err("not found"), Err("skip")] {
+        let _ = breaker.call_blocking(&ctx, |_| result);
+        assert_eq!(breaker.state(), State::Closed);
+    }
+    assert_eq!(breaker.call_blocking(&ctx, |_| Ok(503)).unwrap(), 503);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn rejections_further_in_are_nobodys_failure() {
+    let (builder, _time) = builder();
+    let breaker = builder.consecutive_failures(1).classify(by_outcome::<(), &str>).build().unwrap();
+    let ctx = Context::background();
+    let limited = breaker.call_blocking(&ctx, |_| Err(Error::Rejected(Rejected::Limited { retry_after: None })));
+    assert!(limited.unwrap_err().flatten().is_rejected());
+    assert_eq!(breaker.state(), State::Closed);
+    let _ = breaker.call_blocking(&ctx, |_| Err(Error::AttemptTimeout(SECOND)));
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn a_panic_harms_only_its_own_call() {
+    let (builder, _time) = builder();
+    let breaker = builder
+        .consecutive_failures(2)
+        .on_state_change(|_| panic!("hook"))
+        .classify(|result: &Result<(), &str>| if *result == Err("panic") { panic!("classifier") } else { Outcome::Failure })
+        .build()
+        .unwrap();
+    let ctx = Context::background();
+    let call = |error| catch_unwind(AssertUnwindSafe(|| breaker.call_blocking(&ctx, |_| Err::<(), _>(error))));
+    assert!(call("panic").is_err());
+    assert!(call("down").is_ok());
+    assert!(call("down").is_err(), "the hook of the change");
+    assert_eq!(breaker.state(), State::Open);
+    let stats = breaker.stats();
+    assert_eq!((stats.started, stats.failed, stats.canceled), (3, 2, 1));
+}
+
+#[test]
+fn hooks_are_told_of_every_change_and_may_use_the_breaker() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let breaker: Arc<Mutex<Option<CircuitBreaker>>> = Arc::default();
+    let (builder, time) = builder();
+    let (log, inner) = (Arc::clone(&seen), Arc::clone(&breaker));
+    let built = builder.consecutive_failures(1).open_for(SECOND).on_state_change(move |change| {
+        let state = inner.lock().unwrap().as_ref().unwrap().state();
+        log.lock().unwrap().push(format!("[{}] {} to {}, now {state}", change.name, change.from, change.to));
+    });
+    let built = built.build().unwrap();
+    *breaker.lock().unwrap() = Some(built.clone());
+    fail(&built, 1);
+    time.advance(SECOND);
+    succeed(&built, 1);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            "[test] CLOSED to OPEN, now OPEN",
+            "[test] OPEN to HALF-OPEN, now HALF-OPEN",
+            "[test] HALF-OPEN to CLOSED, now CLOSED"
+        ]
+    );
+}
+
+#[test]
+fn bad_settings_are_named() {
+    let field = |builder: BreakerBuilder| builder.build().unwrap_err().to_string();
+    let b = || CircuitBreaker::builder("bad");
+    assert_eq!(field(b().window(Window::Count(0))), "window must be from 1 to 1048576 calls, got 0");
+    assert!(field(b().window(Window::Count(usize::MAX))).starts_with("window must be"));
+    assert_eq!(field(b().window(Window::Time(Duration::ZERO))), "window must be longer than zero, got 0ns");
+    for rate in [0.0, -0.5, 1.5, f64::NAN, f64::INFINITY] {
+        assert!(field(b().failure_rate(rate)).starts_with("failure_rate must be"));
+        assert!(field(b().slow_call(SECOND, rate)).starts_with("slow_call must be"));
+    }
+    assert!(field(b().slow_call(Duration::ZERO, 0.5)).starts_with("slow_call must be longer than zero"));
+    assert_eq!(field(b().minimum_calls(0)), "minimum_calls must be at least 1, got 0");
+    assert!(field(b().window(Window::Count(5)).minimum_calls(6)).contains("at most the window's 5 calls"));
+    assert!(field(b().consecutive_failures(0)).starts_with("consecutive_failures"));
+    assert!(field(b().open_for(Duration::ZERO)).starts_with("open_for"));
+    assert!(field(b().half_open_calls(0)).starts_with("half_open_calls"));
+    assert!(field(b().half_open_successes(0)).starts_with("half_open_successes"));
+    assert!(field(b().half_open_timeout(Duration::ZERO)).starts_with("half_open_timeout"));
+    assert!(CircuitBreaker::new("bad", 0, SECOND).is_err());
+}
+
+#[test]
+fn endless_times_do_not_overflow() {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(1).open_for(Duration::MAX).build().unwrap();
+    fail(&breaker, 1);
+    time.advance(SECOND);
+    assert_eq!(breaker.state(), State::Open);
+}
+
+#[test]
+fn counts_hold_under_threads() {
+    let (builder, _time) = builder();
+    let breaker = builder.window(Window::Count(1000)).failure_rate(1.0).minimum_calls(1000).build().unwrap();
+    let failed = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (breaker, failed) = (&breaker, &failed);
+            scope.spawn(move || {
+                for i in 0..20_000 {
+                    let permit = breaker.try_acquire().unwrap();
+                    if (i + thread) % 97 == 0 {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                        permit.failure();
+                    } else {
+                        permit.success();
+                    }
+                }
+            });
+        }
+    });
+    let stats = breaker.stats();
+    assert_eq!(stats.started, 80_000);
+    assert_eq!(stats.failed, failed.into_inner() as u64);
+    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+    assert_eq!((stats.state, stats.stale), (State::Closed, 0));
+}
