@@ -107,8 +107,11 @@ where
             Outcome::Loaded(value) => Ok(value),
             Outcome::Failed(error) => Err(Error::Inner(error)),
             Outcome::Panicked(panicked) => Err(Error::Panicked(panicked)),
-            Outcome::Ended(_) if self.is_closed() => Err(Error::Rejected(Rejected::Closed("cache"))),
-            Outcome::Ended(error) => Err(Error::Context(error)),
+            Outcome::Ended(error) => Err(match ctx.err() {
+                Some(own) => Error::Context(own),
+                None if self.is_closed() => Error::Rejected(Rejected::Closed("cache")),
+                None => Error::Context(error),
+            }),
         }
     }
 

@@ -12,7 +12,7 @@ use std::any::{Any, TypeId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
-use ripcord::{AfterFunc, Canceler, Cause, Context};
+use ripcord::{AfterFunc, CancelHandle, Cause, Context};
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -32,7 +32,8 @@ pub(super) enum Work {
 pub(super) struct Core {
     pub(super) id: TaskId,
     pub(super) ctx: Context,
-    pub(super) canceler: Canceler,
+    /// A handle, so that the end of a task ends nothing it may have begun under its context.
+    pub(super) cancel: CancelHandle,
     pub(super) shared: Weak<Shared>,
     pending: Mutex<Option<Pending>>,
 }
@@ -76,8 +77,8 @@ pub(super) trait AnyJob: Send + Sync {
 }
 
 impl Core {
-    pub(super) fn new(id: TaskId, ctx: Context, canceler: Canceler, shared: Weak<Shared>) -> Self {
-        Self { id, ctx, canceler, shared, pending: Mutex::new(None) }
+    pub(super) fn new(id: TaskId, ctx: Context, cancel: CancelHandle, shared: Weak<Shared>) -> Self {
+        Self { id, ctx, cancel, shared, pending: Mutex::new(None) }
     }
 
     pub(super) fn set_pending(&self, pending: Pending) {

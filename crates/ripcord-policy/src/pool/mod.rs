@@ -258,7 +258,9 @@ impl WorkerPool {
     ) -> Result<Task<T>, Error<SharedError>> {
         let shared = &self.owner.shared;
         let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
-        let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::downgrade(shared)));
+        let cancel = canceler.handle();
+        canceler.detach();
+        let job = Job::new(Core::new(shared.next_task_id(), ctx, cancel, Arc::downgrade(shared)));
         job.core().set_pending(Pending { work: work(&job), permit, notice: None });
         shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
         Ok(Task::new(job))
