@@ -10,7 +10,7 @@ use crate::report::{Line, Target};
 /// C16. A chain of contexts carries one value each, every one under a key of its own type. The last
 /// of the chain is asked for the value it carries itself (depth 1), for those that lie 10 and 100
 /// contexts up, and for one that is nowhere, through 100. Go's chain is the same, its keys being of
-/// distinct types too, which is what its own lookup is quickest with.
+/// distinct types too.
 pub(super) fn look_up(bench: &Bench) -> Vec<Line> {
     let go = bench.go();
     let measure = |name, sample: &dyn Fn(u64) -> Timing| {
