@@ -44,6 +44,7 @@ pub mod hedge;
 mod panics;
 pub mod pool;
 mod shared_error;
+pub mod stack;
 
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;
@@ -51,3 +52,4 @@ pub use fallback::Fallback;
 pub use hedge::Hedge;
 pub use pool::{Task, WorkerPool};
 pub use shared_error::SharedError;
+pub use stack::Stack;

@@ -17,45 +17,58 @@ use ripcord::Cause;
 /// assert!(error.downcast_ref::<std::io::Error>().is_some());
 /// ```
 #[derive(Clone)]
-pub struct SharedError(Cause);
+pub struct SharedError {
+    cause: Cause,
+    /// Whether it says nothing about what was called: a local rejection, or the caller's end.
+    neutral: bool,
+}
 
 impl SharedError {
     /// Wraps the error of some work.
     pub fn new(error: impl Into<Cause>) -> Self {
-        Self(error.into())
+        Self { cause: error.into(), neutral: false }
+    }
+
+    /// The same error, known to say nothing about what was called.
+    pub(crate) fn neutral(self, neutral: bool) -> Self {
+        Self { neutral, ..self }
+    }
+
+    pub(crate) fn is_neutral(&self) -> bool {
+        self.neutral
     }
 
     /// The error inside, if it is a `T`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
-        self.0.downcast_ref::<T>()
+        self.cause.downcast_ref::<T>()
     }
 
     /// The error inside.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
-        self.0.as_error()
+        self.cause.as_error()
     }
 }
 
 impl fmt::Display for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
+        fmt::Display::fmt(&self.cause, f)
     }
 }
 
 impl fmt::Debug for SharedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(&self.cause, f)
     }
 }
 
 impl StdError for SharedError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source()
+        self.cause.source()
     }
 }
 
 impl From<Cause> for SharedError {
     fn from(cause: Cause) -> Self {
-        Self(cause)
+        Self { cause, neutral: false }
     }
 }

@@ -170,6 +170,14 @@ impl<C> CircuitBreaker<C> {
         self.shared.stats()
     }
 
+    /// What `result` says about the callee, for a stack, which keeps the permit itself.
+    pub(crate) fn judge<T, E>(&self, result: &Result<T, E>) -> Outcome
+    where
+        C: Classify<T, E>,
+    {
+        self.classify.classify(result)
+    }
+
     #[inline]
     fn admit<E>(&self, ctx: &Context) -> Result<Permit<'_>, Error<E>> {
         if let Some(end) = ctx.err() {

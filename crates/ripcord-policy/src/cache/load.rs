@@ -54,6 +54,15 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<Cause> + 'static,
     {
+        self.get_or_load_shared(ctx, key, sharing(load)).await
+    }
+
+    /// [`get_or_load`](Self::get_or_load) with an error that says whether it may be remembered.
+    pub(crate) async fn get_or_load_shared<F, Fut>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
+    {
         self.shared.admit(ctx)?;
         match self.shared.look_up(&key) {
             Found::Fresh(value) => {
@@ -93,14 +102,13 @@ where
         E: Into<Cause> + 'static,
     {
         self.shared.admit(ctx)?;
-        self.load(ctx, key, load, Need::Always).await
+        self.load(ctx, key, sharing(load), Need::Always).await
     }
 
-    async fn load<F, Fut, E>(&self, ctx: &Context, key: K, load: F, need: Need) -> Result<V, Error<SharedError>>
+    async fn load<F, Fut>(&self, ctx: &Context, key: K, load: F, need: Need) -> Result<V, Error<SharedError>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<Cause> + 'static,
+        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
         let seat = self.board(ctx, key, ctx.deadline(), load, need).0;
         match ctx.run(seat.outcome()).await? {
@@ -116,11 +124,10 @@ where
     }
 
     /// A load that only the stale window limits: after that nobody can be served by it.
-    fn refresh_in_background<F, Fut, E>(&self, ctx: &Context, key: K, load: F)
+    fn refresh_in_background<F, Fut>(&self, ctx: &Context, key: K, load: F)
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<Cause> + 'static,
+        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
         let window = self.shared.settings.stale_for.unwrap_or(Duration::ZERO);
         let deadline = ctx.clock().now().checked_add(window);
@@ -134,7 +141,7 @@ where
     }
 
     /// Takes a seat on the key's load, which it starts if there is none. The flag says whether it did.
-    fn board<F, Fut, E>(
+    fn board<F, Fut>(
         &self,
         ctx: &Context,
         key: K,
@@ -144,8 +151,7 @@ where
     ) -> (Seat<V>, bool)
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<Cause> + 'static,
+        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
         let shared = &self.shared;
         let hash = shared.flights.hash(&key);
@@ -158,11 +164,22 @@ where
             Boarding::Started(seat) => seat,
         };
         let landing = Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
-        shared.runtime.spawn(landing.fly(need, move |ctx| -> BoxFuture<Result<V, Cause>> {
-            Box::pin(async move { load(ctx).await.map_err(Into::into) })
+        shared.runtime.spawn(landing.fly(need, move |ctx| -> BoxFuture<Result<V, SharedError>> {
+            // The loader itself is called inside, where its panic is caught too.
+            Box::pin(async move { load(ctx).await })
         }));
         (seat, true)
     }
+}
+
+/// A loader whose error can be given to many.
+fn sharing<V, F, Fut, E>(load: F) -> impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static
+where
+    F: FnOnce(Context) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<V, E>> + Send + 'static,
+    E: Into<Cause> + 'static,
+{
+    |ctx| Box::pin(async move { load(ctx).await.map_err(SharedError::new) })
 }
 
 /// Whether a value that is there already will do.
@@ -191,7 +208,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    async fn fly(mut self, need: Need, load: impl FnOnce(Context) -> BoxFuture<Result<V, Cause>> + Send) {
+    async fn fly(mut self, need: Need, load: impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send) {
         if need == Need::IfAbsent && self.found_meanwhile() {
             return;
         }
@@ -221,7 +238,7 @@ where
         };
         let outcome = match outcome {
             Ok(Ok(Ok(value))) => self.loaded(value),
-            Ok(Ok(Err(cause))) => self.failed(SharedError::from(cause)),
+            Ok(Ok(Err(error))) => self.failed(error),
             Ok(Err(payload)) => Outcome::Panicked(Panicked::new(&*payload)),
             Err(error) => Outcome::Ended(error),
         };
@@ -269,7 +286,7 @@ where
     /// Remembers a failure if that is wanted, it is the load's own, and there is no value it would push out.
     fn failed(&self, error: SharedError) -> Outcome<V> {
         if let Some(shared) = self.shared.upgrade() {
-            if let Some(ttl) = shared.settings.negative_ttl.filter(|_| !self.flight.context().is_done()) {
+            if let Some(ttl) = self.memory_of(&error, &shared) {
                 let now = shared.time.now();
                 let gone_at = after(now, ttl).min(NEVER - 1);
                 let id = shared.next_id();
@@ -287,6 +304,11 @@ where
             }
         }
         Outcome::Failed(error)
+    }
+
+    /// How long a failure is remembered; none for one that says nothing about the key.
+    fn memory_of(&self, error: &SharedError, shared: &Shared<K, V>) -> Option<Duration> {
+        shared.settings.negative_ttl.filter(|_| !error.is_neutral() && !self.flight.context().is_done())
     }
 
     fn land(&mut self, outcome: Outcome<V>) {

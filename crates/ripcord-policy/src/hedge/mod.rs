@@ -15,7 +15,7 @@ use ripcord::{Context, Value};
 use crate::config::{above_zero, at_least_one};
 use crate::retry::RetryBudget;
 use crate::stats::Counters;
-use crate::{ConfigError, Error};
+use crate::{ConfigError, Error, Outcome};
 use race::Race;
 
 /// Starts another attempt of a call that has not answered after a delay; the first success wins, the others are
@@ -117,7 +117,18 @@ impl Hedge {
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Race::begin(self, ctx, call)?.await
+        Race::begin(self, ctx, call, |_| true)?.await
+    }
+
+    /// [`run`](Self::run) around other policies. An attempt refused by one of them is sent all the same as far as this can
+    /// tell, but its error is not the call's when another attempt has a real one.
+    pub(crate) async fn run_over_policies<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    where
+        F: FnMut(Context, u32) -> Fut,
+        Fut: Future<Output = Result<T, Error<E>>>,
+    {
+        let is_real = |error: &Error<E>| error.outcome() != Outcome::Neutral;
+        Race::begin(self, ctx, call, is_real).map_err(Error::flatten)?.await.map_err(Error::flatten)
     }
 
     /// The numbers so far.
@@ -129,6 +140,11 @@ impl Hedge {
     /// The delay before a further attempt.
     pub(crate) fn delay(&self) -> Duration {
         self.delay
+    }
+
+    /// The same hedge, statistics included, paid from `budget`.
+    pub(crate) fn with_budget(self, budget: Arc<RetryBudget>) -> Self {
+        Self { budget: Some(budget), ..self }
     }
 
     pub(crate) fn budget(&self) -> Option<&Arc<RetryBudget>> {

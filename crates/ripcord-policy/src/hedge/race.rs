@@ -22,6 +22,8 @@ pub(super) struct Race<'a, F, Fut, E> {
     /// When the next attempt is due; None when there will be none.
     next: Option<Pin<Box<Sleep>>>,
     last_error: Option<E>,
+    /// Whether an error came from the callee.
+    is_real: fn(&E) -> bool,
     end: Count,
     /// Whether somebody further out accounts for what a first attempt's success brings back.
     inside_retry: bool,
@@ -40,7 +42,12 @@ where
     F: FnMut(Context, u32) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
+    pub(super) fn begin(
+        hedge: &'a Hedge,
+        ctx: &'a Context,
+        call: F,
+        is_real: fn(&E) -> bool,
+    ) -> Result<Self, Error<E>> {
         if let Some(error) = ctx.err() {
             hedge.count(Count::Rejected);
             return Err(Error::Context(error));
@@ -55,6 +62,7 @@ where
             sent: 0,
             next: None,
             last_error: None,
+            is_real,
             end: Count::Canceled,
             inside_retry: is_inside(ctx),
         };
@@ -110,7 +118,9 @@ where
                 }
                 Poll::Ready(Err(error)) => {
                     drop(self.attempts.remove(index));
-                    self.last_error = Some(error);
+                    if self.last_error.is_none() || (self.is_real)(&error) {
+                        self.last_error = Some(error);
+                    }
                 }
             }
         }

@@ -152,6 +152,11 @@ impl<E> Retry<E> {
         }
     }
 
+    /// The budget retries are paid from, for a stack, which has its hedge share it.
+    pub(crate) fn shared_budget(&self) -> Option<&Arc<RetryBudget>> {
+        self.budget.as_ref()
+    }
+
     /// The numbers so far, of this retry and its clones.
     pub fn stats(&self) -> RetryStats {
         self.counters.stats()

@@ -1,0 +1,133 @@
+//! What a call passes through, layer by layer.
+
+use std::future::Future;
+use std::time::Duration;
+
+use ripcord::Context;
+
+use super::stats::{Count, Tally};
+use crate::breaker::{Classify, Open, Permit};
+use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Retry};
+
+pub(super) struct Layers<T, E, K> {
+    pub(super) fallback: Option<Fallback<T, E>>,
+    pub(super) cache: Option<Cache<K, T>>,
+    pub(super) deadline: Option<Duration>,
+    pub(super) retry: Option<Retry<Error<E>>>,
+    pub(super) hedge: Option<Hedge>,
+    pub(super) breaker: Option<Box<dyn Breaker<T, E>>>,
+    pub(super) limiter: Option<RateLimiter>,
+    pub(super) bulkhead: Option<Bulkhead>,
+    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) tally: Tally,
+}
+
+impl<T, E, K> Layers<T, E, K> {
+    /// From the total deadline inwards.
+    pub(super) async fn timed<F, Fut>(&self, ctx: &Context, call: &F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        match self.deadline {
+            Some(deadline) => self.retried(&ctx.with_timeout(deadline), call).await,
+            None => self.retried(ctx, call).await,
+        }
+    }
+
+    async fn retried<F, Fut>(&self, ctx: &Context, call: &F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        match &self.retry {
+            Some(retry) => retry.run(ctx, |ctx, _| self.hedged(ctx, call)).await.map_err(Error::from),
+            None => self.hedged(ctx.clone(), call).await,
+        }
+    }
+
+    async fn hedged<F, Fut>(&self, ctx: Context, call: &F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        match &self.hedge {
+            Some(hedge) => hedge.run_over_policies(&ctx, |ctx, _| self.admitted(ctx, call)).await,
+            None => self.admitted(ctx, call).await,
+        }
+    }
+
+    /// One attempt: breaker, limiter, bulkhead.
+    async fn admitted<F, Fut>(&self, ctx: Context, call: &F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        ctx.check()?;
+        let permit = match &self.breaker {
+            Some(breaker) => Some((breaker, breaker.acquire().map_err(|open| Error::Rejected(open.into()))?)),
+            None => None,
+        };
+        if let Some(limiter) = &self.limiter {
+            limiter.wait(&ctx).await.map_err(|error| error.map_inner(|never| match never {}))?;
+        }
+        let place = match &self.bulkhead {
+            Some(bulkhead) => Some(bulkhead.enter(&ctx).await?),
+            None => None,
+        };
+        let permit = permit.map(|(breaker, mut permit)| {
+            permit.restart_clock();
+            (breaker, permit)
+        });
+
+        let result = self.attempt(&ctx, call).await;
+
+        let neutral = matches!(&result, Err(error) if ctx.is_done() || error.outcome() == Outcome::Neutral);
+        if let Some(place) = place {
+            place.complete(if neutral { Outcome::Neutral } else { Outcome::of(&result, Error::outcome) });
+        }
+        if let Some((breaker, permit)) = permit {
+            permit.record(if neutral { Outcome::Neutral } else { breaker.judge(&result) });
+        }
+        result
+    }
+
+    /// The call itself, within its own timeout.
+    async fn attempt<F, Fut>(&self, ctx: &Context, call: &F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.tally.add(Count::Attempts);
+        let Some(timeout) = self.attempt_timeout else {
+            return ctx.run(call(ctx.clone())).await?.map_err(Error::Inner);
+        };
+        let attempt = ctx.with_timeout(timeout);
+        match attempt.run(call(attempt.clone())).await {
+            Ok(result) => result.map_err(Error::Inner),
+            Err(end) => Err(match ctx.err() {
+                // The caller's end, which says nothing about the callee, comes before the attempt's.
+                Some(callers) => Error::Context(callers),
+                None if end.is_deadline_exceeded() => Error::AttemptTimeout(timeout),
+                None => Error::Context(end),
+            }),
+        }
+    }
+}
+
+/// A circuit breaker whose way of judging is forgotten.
+pub(super) trait Breaker<T, E>: Send + Sync {
+    fn acquire(&self) -> Result<Permit<'_>, Open>;
+
+    fn judge(&self, result: &Result<T, Error<E>>) -> Outcome;
+}
+
+impl<T, E, C: Classify<T, Error<E>> + Send + Sync> Breaker<T, E> for CircuitBreaker<C> {
+    fn acquire(&self) -> Result<Permit<'_>, Open> {
+        self.try_acquire()
+    }
+
+    fn judge(&self, result: &Result<T, Error<E>>) -> Outcome {
+        CircuitBreaker::judge(self, result)
+    }
+}

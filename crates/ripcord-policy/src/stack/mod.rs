@@ -1,0 +1,196 @@
+//! Policies around one kind of call, composed in the one order in which they make sense.
+//!
+//! From the outside in:
+//!
+//! | layer | why it is there |
+//! |---|---|
+//! | fallback | answers for everything below it |
+//! | cache | a hit costs none of what follows |
+//! | total deadline | one budget of time for all attempts |
+//! | retry, with its budget | each attempt goes through all that follows |
+//! | hedge | a slow attempt is doubled, from the same budget |
+//! | breaker | refuses before anything is taken or waited for |
+//! | limiter | tokens are spent on what is really sent |
+//! | bulkhead | places are held by what is really under way |
+//! | attempt timeout | the clock of one attempt starts at the call, not in a queue |
+//! | the call | |
+//!
+//! Any of them may be left out. The builder's methods are called in this order, so that it can be read where a stack is
+//! built; any other order is a [`ConfigError`](crate::ConfigError).
+
+mod builder;
+mod layers;
+mod stats;
+
+pub use builder::StackBuilder;
+pub use stats::StackStats;
+
+use std::fmt;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use ripcord::Context;
+
+use crate::{Error, SharedError};
+use layers::Layers;
+use stats::Running;
+
+/// A stack of policies around calls that return a `T` or fail with an `E`. `K` is the key of its cache, if it has one.
+///
+/// A clone is another handle. Everything a call holds on its way (probe, token, place, seat on a load) is given back
+/// when its future is dropped, wherever that happens.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_policy::{Bulkhead, CircuitBreaker, Fallback, Retry, stack::Stack};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let stack: Stack<String, std::io::Error> = Stack::builder()
+///     .fallback(Fallback::value("a default".to_owned()))
+///     .deadline(Duration::from_secs(2))
+///     .retry(Retry::exponential().max_attempts(3))
+///     .breaker(CircuitBreaker::new("users", 5, Duration::from_secs(30))?)
+///     .bulkhead(Bulkhead::builder().limit(20).build()?)
+///     .attempt_timeout(Duration::from_millis(500))
+///     .build()?;
+///
+/// let ctx = Context::background();
+/// let answer = stack.run(&ctx, |_ctx| async { Ok("an answer".to_owned()) }).await?;
+/// assert_eq!(answer, "an answer");
+///
+/// // Layers out of order do not build.
+/// let wrong = Stack::<(), std::io::Error>::builder()
+///     .attempt_timeout(Duration::from_millis(500))
+///     .retry(Retry::exponential())
+///     .build();
+/// assert_eq!(wrong.unwrap_err().field(), "retry");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Stack<T, E, K = ()> {
+    layers: Arc<Layers<T, E, K>>,
+}
+
+impl<T: 'static, E: 'static> Stack<T, E> {
+    /// Starts a stack.
+    pub fn builder() -> StackBuilder<T, E> {
+        StackBuilder::new()
+    }
+}
+
+impl<T: 'static, E: 'static, K> Stack<T, E, K> {
+    /// Makes a call through all layers but the cache, for which it has no key.
+    ///
+    /// `call` may be called several times, once an attempt, each time with a context that ends with the attempt. At that
+    /// moment its future is dropped; a result that is there already wins.
+    ///
+    /// # Errors
+    ///
+    /// * [`Error::Context`]: the caller's context ended, or the total deadline passed.
+    /// * [`Error::Rejected`]: a layer refused it, and there was no retry to wait that out.
+    /// * [`Error::AttemptTimeout`] and [`Error::Inner`]: the only attempt failed.
+    /// * [`Error::Retry`]: a retry gave up; it holds the last of the above, and why.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the attempts and gives back what they held.
+    pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let running = Running::begin(&self.layers.tally, ctx)?;
+        let result = match &self.layers.fallback {
+            Some(fallback) => fallback.around(ctx, || self.layers.timed(ctx, &call)).await,
+            None => self.layers.timed(ctx, &call).await,
+        };
+        running.end(ctx, result)
+    }
+
+    /// What the stack has done so far. Each layer has statistics of its own: keep a clone of it.
+    pub fn stats(&self) -> StackStats {
+        self.layers.tally.stats()
+    }
+}
+
+impl<T, E, K> Stack<T, E, K>
+where
+    T: Clone + Send + Sync + 'static,
+    E: std::error::Error + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+{
+    /// [`run`](Self::run) by way of the cache: a hit calls nothing, and all who miss the same key at once share one call.
+    ///
+    /// That call runs detached from whoever began it, as described at
+    /// [`Cache::get_or_load`](crate::Cache::get_or_load); so it owns what it uses, and its error is cloned for each caller.
+    /// A rejection by a layer below is never remembered as the key's failure.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run); and [`Error::Panicked`] when the shared call panicked.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the shared call, which is dropped with its last caller.
+    pub async fn run_keyed<F, Fut>(&self, ctx: &Context, key: K, call: F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let running = Running::begin(&self.layers.tally, ctx)?;
+        let result = match &self.layers.fallback {
+            Some(fallback) => fallback.around(ctx, || self.cached(ctx, key, call)).await,
+            None => self.cached(ctx, key, call).await,
+        };
+        running.end(ctx, result)
+    }
+
+    async fn cached<F, Fut>(&self, ctx: &Context, key: K, call: F) -> Result<T, Error<E>>
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let Some(cache) = &self.layers.cache else {
+            return self.layers.timed(ctx, &call).await;
+        };
+        let layers = Arc::clone(&self.layers);
+        let load = move |ctx: Context| async move {
+            layers.timed(&ctx, &call).await.map_err(|error| {
+                let neutral = error.outcome() == crate::Outcome::Neutral;
+                SharedError::new(error).neutral(neutral)
+            })
+        };
+        cache.get_or_load_shared(ctx, key, load).await.map_err(unshare)
+    }
+}
+
+/// The error that the shared call ended in, as the stack's own type.
+fn unshare<E: std::error::Error + Clone + 'static>(error: Error<SharedError>) -> Error<E> {
+    match error {
+        Error::Inner(shared) => match shared.downcast_ref::<Error<E>>() {
+            Some(error) => error.clone(),
+            // The same cache is loaded through by hand too, with other errors.
+            None => Error::Panicked(crate::Panicked::new(&shared.to_string())),
+        },
+        Error::Context(error) => Error::Context(error),
+        Error::Rejected(rejected) => Error::Rejected(rejected),
+        Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
+        Error::Panicked(panicked) => Error::Panicked(panicked),
+        Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(unshare))),
+    }
+}
+
+impl<T, E, K> Clone for Stack<T, E, K> {
+    fn clone(&self) -> Self {
+        Self { layers: Arc::clone(&self.layers) }
+    }
+}
+
+impl<T, E, K> fmt::Debug for Stack<T, E, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stack").field("stats", &self.layers.tally.stats()).finish_non_exhaustive()
+    }
+}
