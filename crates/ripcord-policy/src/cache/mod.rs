@@ -64,7 +64,14 @@ use stats::Count;
 /// ```
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
+    owner: Arc<dyn Send + Sync>,
 }
+
+/// Lives as long as a handle does. Loads and the sweeper hold the shared part alone, while they work on it.
+struct Owner<K, V>(Arc<Shared<K, V>>)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static;
 
 /// Why a value left the cache. More reasons may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,7 +100,8 @@ where
     fn start(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Handle) -> Self {
         let shared = Arc::new(Shared::new(ctx, capacity, settings, runtime));
         Shared::start_sweeper(&shared);
-        Self { shared }
+        let owner = Arc::new(Owner(Arc::clone(&shared)));
+        Self { shared, owner }
     }
 
     /// The value of `key`, if there is one to serve: a fresh one, or a stale one inside its window.
@@ -213,9 +221,19 @@ where
     }
 }
 
+impl<K, V> Drop for Owner<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
 impl<K, V> Clone for Cache<K, V> {
     fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
+        Self { shared: Arc::clone(&self.shared), owner: Arc::clone(&self.owner) }
     }
 }
 

@@ -20,7 +20,6 @@ use crate::{Error, Rejected};
 
 pub(super) struct Shared<K, V> {
     pub(super) ctx: Context,
-    // Dropped with the last handle, which closes the cache.
     canceler: Canceler,
     pub(super) store: Store<K, V>,
     pub(super) flights: Flights<K, V>,

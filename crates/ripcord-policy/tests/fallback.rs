@@ -1,0 +1,62 @@
+//! The fallback by its specification.
+
+use futures::future::FutureExt;
+use ripcord::Context;
+use ripcord_policy::{Error, Fallback};
+
+#[tokio::test]
+async fn it_answers_for_failures_and_only_for_those_it_is_for() {
+    let ctx = Context::background();
+    let fallback = Fallback::value(7).when(|error| error.inner() == Some(&"down"));
+    assert_eq!(fallback.run(&ctx, |_| async { Ok(1) }).await.unwrap(), 1);
+    assert_eq!(fallback.run(&ctx, |_| async { Err("down") }).await.unwrap(), 7);
+    assert!(matches!(fallback.run(&ctx, |_| async { Err("forbidden") }).await, Err(Error::Inner("forbidden"))));
+    let stats = fallback.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.failed, stats.fallbacks), (3, 2, 1, 1));
+}
+
+#[tokio::test]
+async fn a_caller_who_has_gone_gets_no_fallback() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let fallback = Fallback::value(7);
+    let gone = fallback.run(&ctx, |_| async {
+        cancel.cancel();
+        Err("down")
+    });
+    assert!(matches!(gone.await, Err(Error::Inner("down"))));
+    assert!(fallback.run(&ctx, |_| async { Ok(1) }).await.unwrap_err().is_canceled());
+    let stats = fallback.stats();
+    assert_eq!((stats.started, stats.canceled, stats.rejected, stats.fallbacks), (1, 1, 1, 0));
+}
+
+#[tokio::test]
+async fn its_own_error_is_the_result() {
+    let ctx = Context::background();
+    let fallback = Fallback::<u32, &str>::new(|_ctx, error| async move {
+        assert!(matches!(error, Error::Inner("down")));
+        Err(Error::Inner("fallback down too"))
+    });
+    let error = fallback.run(&ctx, |_| async { Err("down") }).await.unwrap_err();
+    assert_eq!(error.to_string(), "fallback down too");
+    assert_eq!(fallback.stats().failed, 1);
+}
+
+#[tokio::test]
+async fn dropping_it_at_every_await_point_is_counted_as_canceled() {
+    let ctx = Context::background();
+    let fallback = Fallback::<u32, &str>::new(|_, _| async {
+        tokio::task::yield_now().await;
+        Ok(7)
+    });
+    for polls in 0..3 {
+        let mut call = Box::pin(fallback.run(&ctx, |_| async {
+            tokio::task::yield_now().await;
+            Err("down")
+        }));
+        for _ in 0..polls {
+            let _ = call.as_mut().now_or_never();
+        }
+    }
+    let stats = fallback.stats();
+    assert_eq!((stats.started, stats.canceled), (2, 2));
+}

@@ -1,0 +1,384 @@
+//! The composition: what each layer saw, for every way a call can end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::breaker::State;
+use ripcord_policy::{
+    Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Rate, RateLimiter, Rejected, Retry, RetryBudget, Stack,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, PartialEq)]
+struct Down;
+impl std::fmt::Display for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("down")
+    }
+}
+impl std::error::Error for Down {}
+
+/// A stack with every layer, and a handle of each.
+struct Fixture {
+    ctx: Context,
+    time: ManualTime,
+    fallback: Fallback<u32, Down>,
+    cache: Cache<&'static str, u32>,
+    budget: Arc<RetryBudget>,
+    retry: Retry<Error<Down>>,
+    hedge: Hedge,
+    breaker: CircuitBreaker,
+    limiter: RateLimiter,
+    bulkhead: Bulkhead,
+    stack: Stack<u32, Down, &'static str>,
+}
+
+/// A fallback that gives the error back: it counts and changes nothing.
+fn fixture() -> Fixture {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    let fallback = Fallback::new(|_, error| async move { Err(error) });
+    let cache = Cache::builder().capacity(100).ttl(SECOND * 60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+    let budget = Arc::new(RetryBudget::new());
+    let retry = Retry::constant(SECOND).max_attempts(2).budget(Arc::clone(&budget));
+    let hedge = Hedge::after(SECOND * 2).build().unwrap();
+    let breaker = CircuitBreaker::builder("callee")
+        .consecutive_failures(4)
+        .open_for(SECOND * 10)
+        .half_open_calls(1)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let limiter = RateLimiter::new(Rate::per_second(1.0), 10).unwrap().with_clock(clock);
+    let bulkhead = Bulkhead::builder().limit(2).queue(1).build().unwrap();
+    let stack = Stack::builder()
+        .fallback(fallback.clone())
+        .cache(cache.clone())
+        .deadline(SECOND * 20)
+        .retry(retry.clone())
+        .hedge(hedge.clone())
+        .breaker(breaker.clone())
+        .limiter(limiter.clone())
+        .bulkhead(bulkhead.clone())
+        .attempt_timeout(SECOND * 5)
+        .build()
+        .unwrap();
+    Fixture { ctx, time, fallback, cache, budget, retry, hedge, breaker, limiter, bulkhead, stack }
+}
+
+impl Fixture {
+    /// What each layer saw: [stack attempts, retry retries, hedges, breaker started, limiter allowed or waited,
+    /// bulkhead started].
+    fn saw(&self) -> [u64; 6] {
+        let limiter = self.limiter.stats();
+        [
+            self.stack.stats().attempts,
+            self.retry.stats().retries,
+            self.hedge.stats().hedges,
+            self.breaker.stats().started,
+            limiter.allowed + limiter.waited,
+            self.bulkhead.stats().started,
+        ]
+    }
+
+    /// Every counter adds up and everything that was held is back.
+    fn at_rest(&self) {
+        let stack = self.stack.stats();
+        assert_eq!(stack.started, stack.succeeded + stack.failed + stack.canceled, "{stack:?}");
+        let fallback = self.fallback.stats();
+        assert_eq!(fallback.started, fallback.succeeded + fallback.failed + fallback.canceled, "{fallback:?}");
+        let retry = self.retry.stats();
+        assert_eq!(retry.started, retry.succeeded + retry.failed + retry.canceled, "{retry:?}");
+        let hedge = self.hedge.stats();
+        assert_eq!(hedge.started, hedge.succeeded + hedge.failed + hedge.canceled, "{hedge:?}");
+        let breaker = self.breaker.stats();
+        assert_eq!(breaker.started, breaker.succeeded + breaker.failed + breaker.canceled, "{breaker:?}");
+        let bulkhead = self.bulkhead.stats();
+        assert_eq!(bulkhead.started, bulkhead.succeeded + bulkhead.failed + bulkhead.canceled, "{bulkhead:?}");
+        assert_eq!((bulkhead.running, bulkhead.waiting), (0, 0));
+        assert_eq!(self.limiter.stats().waiters, 0);
+        assert_eq!(self.cache.stats().loading, 0);
+    }
+
+    /// Polls to the end, moving time on by half a second whenever the call waits.
+    async fn finish<R>(&self, call: impl Future<Output = R>) -> R {
+        let mut call = std::pin::pin!(call);
+        for _ in 0..200 {
+            if let Some(result) = call.as_mut().now_or_never() {
+                return result;
+            }
+            settle().await;
+            self.time.advance(SECOND / 2);
+        }
+        panic!("it never ends");
+    }
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn success() {
+    let it = fixture();
+    assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
+    assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1]);
+    assert_eq!((it.breaker.stats().succeeded, it.bulkhead.stats().succeeded, it.stack.stats().succeeded), (1, 1, 1));
+    assert_eq!(it.fallback.stats().fallbacks, 0);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn failure_is_retried_and_given_up() {
+    let it = fixture();
+    let error = it.finish(it.stack.run(&it.ctx, |_| async { Err(Down) })).await.unwrap_err();
+    assert_eq!(error.inner(), Some(&Down));
+    assert_eq!(it.saw(), [2, 1, 0, 2, 2, 2]);
+    assert_eq!((it.breaker.stats().failed, it.bulkhead.stats().failed, it.stack.stats().failed), (2, 2, 1));
+    assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (1, 495));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn the_callers_cancellation_is_neutral_everywhere() {
+    let it = fixture();
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let mut dropped = Box::pin(it.stack.run(&ctx, |_| std::future::pending()));
+    assert!(dropped.as_mut().now_or_never().is_none());
+    drop(dropped);
+    let mut canceled = Box::pin(it.stack.run(&ctx, |_| std::future::pending()));
+    assert!(canceled.as_mut().now_or_never().is_none());
+    cancel.cancel();
+    assert!(canceled.await.unwrap_err().is_canceled());
+    assert!(it.stack.run(&ctx, |_| async { Ok(7) }).await.unwrap_err().is_canceled());
+    assert_eq!(it.saw(), [2, 0, 0, 2, 2, 2], "the last one reached nobody");
+    assert_eq!((it.breaker.stats().failed, it.breaker.stats().canceled), (0, 2));
+    let stack = it.stack.stats();
+    assert_eq!((stack.canceled, stack.rejected, stack.failed), (2, 1, 0));
+    assert_eq!(it.fallback.stats().fallbacks, 0);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn an_attempt_timeout_is_a_failure_and_a_hedge_comes_before_it() {
+    let it = fixture();
+    let error = it.finish(it.stack.run(&it.ctx, |_| std::future::pending())).await.unwrap_err();
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(gave_up.last().unwrap().is_attempt_timeout());
+    assert!(!error.is_deadline_exceeded(), "the caller's time is not over");
+    assert_eq!(it.saw(), [4, 1, 2, 4, 4, 4], "two attempts, each doubled");
+    assert_eq!((it.breaker.stats().failed, it.breaker.state()), (4, State::Open));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn an_open_breaker_refuses_before_anything_is_taken() {
+    let it = fixture();
+    it.breaker.force_open();
+    let error = it.finish(it.stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap_err();
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(matches!(gave_up.last(), Some(Error::Rejected(Rejected::BreakerOpen { .. }))), "{error}");
+    assert_eq!((it.saw()[0], it.saw()[4], it.saw()[5]), (0, 0, 0));
+    assert_eq!(it.budget.tokens(), 500, "nothing was sent, so nothing is paid");
+    assert_eq!((it.stack.stats().canceled, it.stack.stats().failed), (1, 0));
+    assert_eq!(it.fallback.stats().fallbacks, 1, "what a fallback is for");
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn a_breaker_is_waited_out_if_the_deadline_allows() {
+    let it = fixture();
+    for _ in 0..2 {
+        let _ = it.finish(it.stack.run(&it.ctx, |_| async { Err(Down) })).await;
+    }
+    assert_eq!(it.breaker.state(), State::Open);
+    let near = it.ctx.with_timeout(SECOND * 5);
+    let error = it.stack.run(&near, |_| async { Ok(7) }).await.unwrap_err();
+    assert!(error.is_deadline_exceeded(), "at once: {error}");
+    assert_eq!(it.finish(it.stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap(), 7);
+    assert_eq!(it.breaker.state(), State::Closed);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn the_limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
+    let it = fixture();
+    assert!(it.limiter.allow_n(10));
+    let near = it.ctx.with_timeout(SECOND / 2);
+    let error = it.stack.run(&near, |_| async { Ok(7) }).await.unwrap_err();
+    assert!(!error.is_canceled());
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(gave_up.last().unwrap().is_deadline_exceeded(), "{error}");
+    assert_eq!((it.saw()[0], it.saw()[5]), (0, 0));
+    assert_eq!((it.breaker.stats().canceled, it.breaker.stats().failed), (1, 0));
+    assert!(it.limiter.tokens().abs() < 1e-6, "nothing was taken");
+    assert_eq!(it.finish(it.stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap(), 7);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn a_full_bulkhead_refuses_and_is_nobodys_failure() {
+    let it = fixture();
+    let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
+    let mut queued = Box::pin(it.bulkhead.acquire(&it.ctx));
+    assert!(queued.as_mut().now_or_never().is_none());
+    let error = it.finish(it.stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap_err();
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(matches!(gave_up.last(), Some(Error::Rejected(Rejected::BulkheadFull { limit: 2 }))), "{error}");
+    assert_eq!(it.saw()[0], 0);
+    assert_eq!((it.breaker.stats().canceled, it.breaker.stats().failed), (2, 0));
+    assert_eq!(it.budget.tokens(), 500);
+    drop((held, queued));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn the_total_deadline_bounds_all_attempts() {
+    let it = fixture();
+    let started = it.ctx.clock().now();
+    let stack: Stack<u32, Down> = Stack::builder()
+        .deadline(SECOND * 3)
+        .retry(Retry::constant(SECOND).max_attempts(100))
+        .attempt_timeout(SECOND * 2)
+        .build()
+        .unwrap();
+    let error = it.finish(stack.run(&it.ctx, |_| std::future::pending())).await.unwrap_err();
+    assert!(error.is_deadline_exceeded(), "{error}");
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(gave_up.last().unwrap().is_attempt_timeout(), "it carries the last real error");
+    assert!(it.ctx.clock().now() - started <= SECOND * 3, "and does not begin a wait that cannot end in time");
+}
+
+#[tokio::test]
+async fn a_hit_costs_nothing_below_and_misses_share_one_call() {
+    let it = fixture();
+    let call = || {
+        it.stack.run_keyed(&it.ctx, "key", |ctx: Context| async move {
+            ctx.sleep(SECOND).await.map_err(|_| Down)?;
+            Ok(7)
+        })
+    };
+    let (first, second) = it.finish(async { tokio::join!(call(), call()) }).await;
+    assert_eq!((first.unwrap(), second.unwrap()), (7, 7));
+    assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1]);
+    assert_eq!(call().await.unwrap(), 7);
+    assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1]);
+    assert_eq!((it.cache.stats().hits, it.cache.stats().coalesced), (1, 1));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn a_real_failure_is_remembered_and_a_rejection_is_not() {
+    let it = fixture();
+    let failing = || it.stack.run_keyed(&it.ctx, "failing", |_| async { Err(Down) });
+    assert_eq!(it.finish(failing()).await.unwrap_err().inner(), Some(&Down));
+    assert_eq!(failing().await.unwrap_err().inner(), Some(&Down));
+    assert_eq!(it.saw()[0], 2, "the second caller got the remembered error");
+
+    it.breaker.force_open();
+    let refused = it.finish(it.stack.run_keyed(&it.ctx, "refused", |_| async { Ok(7) })).await;
+    assert!(refused.is_err());
+    it.breaker.reset();
+    assert_eq!(it.finish(it.stack.run_keyed(&it.ctx, "refused", |_| async { Ok(7) })).await.unwrap(), 7);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn dropping_at_every_await_point_gives_everything_back() {
+    for keyed in [false, true] {
+        for steps in 0..40 {
+            let it = fixture();
+            assert!(it.limiter.allow_n(10));
+            let calls = AtomicU32::new(0);
+            let call: std::pin::Pin<Box<dyn Future<Output = Result<u32, Error<Down>>>>> = if keyed {
+                Box::pin(it.stack.run_keyed(&it.ctx, "key", |ctx: Context| async move {
+                    ctx.sleep(SECOND * 3).await.map_err(|_| Down)?;
+                    Err(Down)
+                }))
+            } else {
+                Box::pin(it.stack.run(&it.ctx, |ctx| {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    async move {
+                        ctx.sleep(SECOND * 3).await.map_err(|_| Down)?;
+                        Err(Down)
+                    }
+                }))
+            };
+            let mut call = call;
+            for _ in 0..steps {
+                if call.as_mut().now_or_never().is_some() {
+                    break;
+                }
+                settle().await;
+                it.time.advance(SECOND / 3);
+            }
+            drop(call);
+            settle().await;
+            it.at_rest();
+            // Tokens taken for a call that was dropped while it waited come back.
+            it.time.advance(SECOND * 60);
+            assert!((it.limiter.tokens() - 10.0).abs() < 1e-6, "after {steps} steps: {}", it.limiter.tokens());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_panicking_call_harms_only_itself() {
+    let it = fixture();
+    let call = std::panic::AssertUnwindSafe(it.stack.run(&it.ctx, |_| -> std::future::Ready<Result<u32, Down>> {
+        panic!("oh")
+    }));
+    assert!(call.catch_unwind().await.is_err());
+    let keyed = it.stack.run_keyed(&it.ctx, "key", |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") });
+    assert!(matches!(it.finish(keyed).await, Err(Error::Panicked(_))));
+    assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn bad_stacks_are_named() {
+    fn stack() -> ripcord_policy::stack::StackBuilder<u32, Down> {
+        Stack::builder()
+    }
+    let retry = || Retry::<Error<Down>>::exponential();
+    let field = |result: Result<Stack<u32, Down>, ripcord_policy::ConfigError>| result.unwrap_err().field();
+    assert_eq!(field(stack().retry(retry()).deadline(SECOND).build()), "deadline");
+    assert_eq!(field(stack().retry(retry()).retry(retry()).build()), "retry");
+    assert_eq!(field(stack().deadline(Duration::ZERO).build()), "deadline");
+    assert_eq!(field(stack().attempt_timeout(Duration::ZERO).build()), "attempt_timeout");
+    assert_eq!(field(stack().deadline(SECOND).attempt_timeout(SECOND * 2).build()), "attempt_timeout");
+    assert_eq!(field(stack().retry(retry().max_attempts(0)).build()), "max_attempts");
+    let hedge = || Hedge::after(SECOND);
+    assert_eq!(field(stack().hedge(hedge().build().unwrap()).attempt_timeout(SECOND).build()), "hedge");
+    let budgets = [Arc::new(RetryBudget::new()), Arc::new(RetryBudget::new())].map(Some);
+    let [a, b] = budgets.map(Option::unwrap);
+    let two = stack().retry(retry().budget(a)).hedge(hedge().budget(b).build().unwrap()).build();
+    assert_eq!(two.unwrap_err().to_string(), "hedge must be paid from the retry's budget, got another budget");
+    let message = stack().bulkhead(Bulkhead::builder().limit(1).build().unwrap()).retry(retry()).build().unwrap_err();
+    assert!(message.to_string().ends_with("got after bulkhead"), "{message}");
+}
+
+#[tokio::test]
+async fn retry_and_hedge_share_one_budget() {
+    let it = fixture();
+    let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
+    let hedge = Hedge::after(SECOND).build().unwrap();
+    let stack: Stack<u32, Down> = Stack::builder()
+        .retry(Retry::constant(SECOND).max_attempts(5).budget(Arc::clone(&budget)))
+        .hedge(hedge.clone())
+        .build()
+        .unwrap();
+    let call = stack.run(&it.ctx, |ctx| async move {
+        ctx.sleep(SECOND * 2).await.map_err(|_| Down)?;
+        Err(Down)
+    });
+    let error = it.finish(call).await.unwrap_err();
+    assert!(matches!(&error, Error::Retry(gave_up) if gave_up.attempts() == 1), "{error}");
+    assert_eq!((hedge.stats().hedges, budget.tokens()), (1, 0));
+}
