@@ -78,15 +78,33 @@ impl Queue {
     }
 
     /// Where the promise ends: it is due when as much has been earned. None for an unknown id.
+    ///
+    /// Walks from both ends of the queue at once, so that newcomers and those about to be served find out soon.
     pub(super) fn end_of(&self, id: u64) -> Option<u64> {
-        let mut place = self.base;
-        for (other, promise) in self.promises.range(..=id) {
-            place = promise.after(place);
+        self.promises.get(&id)?;
+        let mut from_front = self.base;
+        let mut from_tail = Some(self.tail.saturating_sub(self.gap));
+        let mut behind = self.promises.range(id + 1..).rev();
+        for (other, promise) in &self.promises {
+            from_front = promise.after(from_front);
             if *other == id {
-                return Some(place);
+                return Some(from_front);
             }
+            from_tail = match (from_tail, behind.next()) {
+                (Some(end), None) => return Some(end),
+                (Some(end), Some((_, Promise { units, kind: Kind::Waiter { lead, .. } }))) => {
+                    Some(end.saturating_sub(lead + units))
+                }
+                // What lies before a reservation does not follow from where it ends.
+                _ => None,
+            };
         }
         None
+    }
+
+    /// Whether nobody is due yet: the first promise's end has not been earned.
+    pub(super) fn nobody_due(&self, earned: u64) -> bool {
+        self.promises.first_key_value().is_some_and(|(_, first)| first.after(self.base) > earned)
     }
 
     /// Keeps the waker to be called when the waiter's place may have changed. Returns one to be dropped without the lock.

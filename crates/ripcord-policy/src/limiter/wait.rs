@@ -34,17 +34,23 @@ pub(super) async fn wait(limiter: &Arc<Tokens>, ctx: &Context, tokens: u32) -> R
         }
     };
     loop {
-        let due = match place.look(None) {
-            Look::Served(waited) => return Ok(waited),
-            Look::Due(due) => due,
-        };
+        if let Some(waited) = place.try_serve() {
+            return Ok(waited);
+        }
+        let due = place.due(None);
         place.check_deadline(ctx, due)?;
         let mut sleep = pin!(ctx.sleep(due.map_or(LONGEST_SLEEP, |due| place.until(due).min(LONGEST_SLEEP))));
-        let end = poll_fn(|cx| match place.look(Some(cx.waker().clone())) {
+        let end = poll_fn(|cx| {
             // First the tokens, then the end: what is due by now is had.
-            Look::Served(waited) => Poll::Ready(Err(Ok(waited))),
-            Look::Due(now_due) if now_due != due => Poll::Ready(Ok(())),
-            Look::Due(_) => sleep.as_mut().poll(cx).map(|slept| slept.map_err(|end| Err(Error::Context(end)))),
+            if let Some(waited) = place.try_serve() {
+                return Poll::Ready(Err(Ok(waited)));
+            }
+            match sleep.as_mut().poll(cx) {
+                Poll::Ready(slept) => Poll::Ready(slept.map_err(|end| Err(Error::Context(end)))),
+                // Somebody may have left, or set the rate, since the sleep began.
+                Poll::Pending if place.due(Some(cx.waker().clone())) != due => Poll::Ready(Ok(())),
+                Poll::Pending => Poll::Pending,
+            }
         });
         if let Err(result) = end.await {
             return result;
@@ -97,43 +103,46 @@ struct Place<'a> {
     waiting: bool,
 }
 
-enum Look {
-    /// The tokens are had, after this long.
-    Served(Duration),
-    /// They will be at this time; none if never.
-    Due(Option<u64>),
-}
-
 impl Place<'_> {
-    /// Takes the tokens if they are due; otherwise keeps `waker` to be woken when the time may have changed.
-    fn look(&mut self, waker: Option<Waker>) -> Look {
+    /// Takes the tokens if they are due, and tells how long that took.
+    fn try_serve(&mut self) -> Option<Duration> {
         let ledger = &self.limiter.ledger;
         let mut book = ledger.book();
         let now = ledger.settle(&mut book);
-        let end = match book.queue.end_of(self.id) {
-            Some(end) if end > book.schedule.earned(now) => end,
-            // Earned; or forgotten because the rate was infinite meanwhile, which made it due.
-            _ => {
-                book.queue.keep(self.id);
-                let next = book.queue.first_waker();
-                let waited = Duration::from_nanos(now.saturating_sub(self.since));
-                book.total_wait += waited;
-                book.longest_wait = book.longest_wait.max(waited);
-                drop(book);
-                self.waiting = false;
-                self.limiter.counters.bump(WAITED);
-                if let Some(next) = next {
-                    next.wake();
-                }
-                return Look::Served(waited);
-            }
+        let earned = book.schedule.earned(now);
+        if book.queue.nobody_due(earned) {
+            return None;
+        }
+        // Not there any more: forgotten because the rate was infinite meanwhile, which made it due.
+        if book.queue.end_of(self.id).is_some_and(|end| end > earned) {
+            return None;
+        }
+        book.queue.keep(self.id);
+        let next = book.queue.first_waker();
+        let waited = Duration::from_nanos(now.saturating_sub(self.since));
+        book.total_wait += waited;
+        book.longest_wait = book.longest_wait.max(waited);
+        drop(book);
+        self.waiting = false;
+        self.limiter.counters.bump(WAITED);
+        if let Some(next) = next {
+            next.wake();
+        }
+        Some(waited)
+    }
+
+    /// When the tokens will be due, none if never; keeps `waker` to be woken when that may have changed.
+    fn due(&self, waker: Option<Waker>) -> Option<u64> {
+        let mut book = self.limiter.ledger.book();
+        let due = match book.queue.end_of(self.id) {
+            Some(end) => book.schedule.time_of(end),
+            None => Some(0),
         };
-        let due = book.schedule.time_of(end);
         let replaced = waker.and_then(|waker| book.queue.set_waker(self.id, waker));
         drop(book);
         // A waker's drop may run anything; not under the lock.
         drop(replaced);
-        Look::Due(due)
+        due
     }
 
     fn until(&self, due: u64) -> Duration {
