@@ -4,11 +4,13 @@
 //!    at most what is earned by `t`: no more is ever granted than was due.
 //! 2. Before a grant, `spent` is lifted to a burst below what is earned: that is the cap on what can be saved up. What
 //!    is earned only depends on time, so a caller with an old reading of the clock sees less, and takes nothing back.
+//!    Both are rounded down to a unit, so `spent` is never a whole unit below what exact amounts would make it: what
+//!    is granted in all is never more than due, and what is granted after a cap is by less than a unit early.
 //! 3. The schedule's words are written under the lock of `book`, between two steps of `version`, which is odd meanwhile.
 //!    A writer reads the clock after the first step. So whoever finds the version unchanged after reading the clock
 //!    has read it before any change, and what was due by then is due in every schedule that follows.
 //! 4. `spent` is moved by compare-and-swap from a value read while the version was unchanged. A rebase lowers it by
-//!    2^61 units or more and steps the version, so a value of before cannot be mistaken for one of after, short of a
+//!    2^61 units or so and steps the version, so a value of before cannot be mistaken for one of after, short of a
 //!    thread asleep between its check and its swap until all of that has been spent again, to the unit.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
@@ -21,7 +23,7 @@ use super::rate::Rate;
 use super::schedule::{BASE, LIMIT, Line, Schedule, units};
 use super::time::Time;
 
-/// The most that can be promised ahead of what is earned, in units: thousands of the largest bursts.
+/// The most that can be promised ahead of what is earned, in units: sixteen of the largest bursts.
 const MOST_AHEAD: u64 = 1 << 62;
 
 #[derive(Debug)]
@@ -284,5 +286,58 @@ impl Ledger {
         self.anchor_units.store(anchor_units, Ordering::Relaxed);
         self.burst.store(burst, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn ledger(rate: Rate, burst: u32) -> (Ledger, Arc<AtomicU64>) {
+        let reading = Arc::new(AtomicU64::new(0));
+        (Ledger::new(rate, burst, Time::given(Arc::clone(&reading))), reading)
+    }
+
+    /// The fault of `golang.org/x/time/rate`: a caller whose reading of the clock is older than another's sets the clock
+    /// back, and what has been earned since then is earned again. It grants 400,000 here.
+    #[test]
+    fn a_stale_reading_mints_nothing() {
+        let (ledger, reading) = ledger(Rate::per_second(1e6), 10);
+        let mut granted = 0;
+        for micros in 0..100_000u64 {
+            for stale in [0, 5, 0, 5] {
+                reading.store(micros.saturating_sub(stale) * 1000, Ordering::Relaxed);
+                granted += u64::from(ledger.take(1)) + u64::from(ledger.take(1));
+            }
+        }
+        assert!((99_990..=100_010).contains(&granted), "{granted}");
+    }
+
+    #[test]
+    fn a_stale_reading_changes_no_rate_for_the_past() {
+        let (ledger, reading) = ledger(Rate::per_second(1e9), 1000);
+        assert!(ledger.take(1000));
+        reading.store(500, Ordering::Relaxed);
+        ledger.set_rate(&mut ledger.book(), Rate::ZERO);
+        // As if that had been at 500, not at 100.
+        reading.store(100, Ordering::Relaxed);
+        ledger.set_rate(&mut ledger.book(), Rate::per_second(1e9));
+        reading.store(600, Ordering::Relaxed);
+        assert!(ledger.take(600) && !ledger.take(1));
+    }
+
+    #[test]
+    fn a_schedule_begun_again_keeps_what_is_left_and_what_is_owed() {
+        for rate in [1e12, 1e15, 1e18] {
+            let (ledger, reading) = ledger(Rate::per_second(rate), 1000);
+            assert!(ledger.take(400));
+            // Far enough for several beginnings; the bucket is full each time.
+            for step in 1..100u64 {
+                reading.store(step << 40, Ordering::Relaxed);
+                assert!(ledger.take(600) && ledger.take(400) && !ledger.take(1));
+            }
+        }
     }
 }

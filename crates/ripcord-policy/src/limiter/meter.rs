@@ -1,6 +1,6 @@
 //! What a rate earns in a time, exactly, for the price of a multiplication.
 //!
-//! Tokens are counted in units of 2^-20 of a token. What `dt` nanoseconds earn is the floor of an exact fraction:
+//! Tokens are counted in units of 2^-26 of a token. What `dt` nanoseconds earn is the floor of an exact fraction:
 //!
 //! 1. It is approximated by `factor * dt >> shift`, where `factor` is rounded up, so the result is exact or one too many.
 //! 2. It can be one too many only if the bits shifted out are fewer than `dt`: each nanosecond adds less than one to the
@@ -9,7 +9,7 @@
 use super::rate::{Fraction, Rate};
 
 /// Binary places of a token.
-pub(super) const TOKEN_BITS: u32 = 20;
+pub(super) const TOKEN_BITS: u32 = 26;
 
 /// Earned by nobody: the answer when there is no end to it.
 pub(super) const ENDLESS: u64 = 1 << 62;
@@ -167,7 +167,7 @@ fn slope(fraction: Fraction) -> Slope {
         Ok(shift @ 0..=127) => Slope { factor, shift },
         // Less than 2^-64 units a nanosecond. Fewer bits make do: the exact fraction decides more often.
         Ok(shift) => Slope { factor: factor.checked_shr(shift - 127).unwrap_or(0) + 1, shift: 127 },
-        // Not reached: rates are capped at 2^63 tokens a second, which is a shift of 10.
+        // Not reached: rates are capped at 2^63 tokens a second, which is a shift of 4.
         Err(_) => Slope { factor, shift: 0 },
     }
 }

@@ -54,9 +54,9 @@ use tokens::Tokens;
 
 /// A token bucket: it earns tokens at a [`Rate`], keeps at most a burst of them, and begins full.
 ///
-/// Clones share the bucket. It is exact: in any span of time it grants at most the burst and what the rate earns in that
-/// span, however calls, clock readings, changes of the rate and cancellations fall together; and no less, but for a
-/// millionth of a token.
+/// Clones share the bucket. However calls, clock readings, changes of the rate and cancellations fall together, it grants
+/// in all never more than the first burst and what the rate has earned, exactly; and in any span of time never more than
+/// the burst and what the rate earns in that span, to within a fifty-millionth of a token, and no less.
 ///
 /// # Waiting
 ///

@@ -4,7 +4,7 @@ use super::meter::{ENDLESS, Meter, Slope, TOKEN_BITS};
 use super::rate::Rate;
 
 /// Where a schedule begins. Above every burst, so that a burst can be subtracted.
-pub(super) const BASE: u64 = 1 << 53;
+pub(super) const BASE: u64 = 1 << 59;
 
 /// How far a schedule may get before it is begun again from [`BASE`].
 pub(super) const LIMIT: u64 = ENDLESS - BASE;

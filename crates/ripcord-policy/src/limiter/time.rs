@@ -17,6 +17,9 @@ enum Source {
     Counter { clock: quanta::Clock, origin: u64 },
     /// A clock given by the user.
     Clock(Clock),
+    /// Readings made up by a test, stale ones among them.
+    #[cfg(test)]
+    Given(std::sync::Arc<std::sync::atomic::AtomicU64>),
 }
 
 impl Time {
@@ -30,11 +33,18 @@ impl Time {
         Time { origin: clock.now(), source: Source::Clock(clock) }
     }
 
+    #[cfg(test)]
+    pub(super) fn given(reading: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Self {
+        Time { origin: Instant::now(), source: Source::Given(reading) }
+    }
+
     #[inline]
     pub(super) fn now(&self) -> u64 {
         match &self.source {
             Source::Counter { clock, origin } => clock.delta_as_nanos(*origin, clock.raw()),
             Source::Clock(clock) => self.nanos(clock.now()),
+            #[cfg(test)]
+            Source::Given(reading) => reading.load(std::sync::atomic::Ordering::Relaxed),
         }
     }
 
