@@ -431,7 +431,11 @@ fn a_waker_that_drops_its_own_future() {
             assert!(poll_with(&mut wait, &waker).is_pending());
             *slot.lock().expect("not poisoned") = Some(wait);
             drop(ctx);
-            if by_deadline { time.advance(SEC) } else { cancel.cancel() }
+            if by_deadline {
+                time.advance(SEC)
+            } else {
+                cancel.cancel()
+            }
             assert!(slot.lock().expect("not poisoned").is_none());
         }
     });

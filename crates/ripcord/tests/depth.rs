@@ -4,13 +4,15 @@
 
 mod common;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use common::{Absent, HOUR, User, Wakes, manual, poll};
+use common::{Absent, HOUR, SEC, User, Wakes, manual, poll};
 use ripcord::{Context, ErrorKind};
 
 const LEVELS: usize = 4_000_000;
+const NS: Duration = Duration::from_nanos(1);
 
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
@@ -19,7 +21,14 @@ fn turn() -> MutexGuard<'static, ()> {
 
 fn on_two_mebibytes(f: impl FnOnce() + Send + 'static) {
     let _turn = turn();
-    let thread = thread::Builder::new().stack_size(2 << 20).spawn(f).expect("a thread");
+    let (ended, end) = mpsc::channel::<()>();
+    let work = move || {
+        let _ended = ended;
+        f();
+    };
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(work).expect("a thread");
+    // What takes the square of four million steps is no better than what overflows.
+    assert_ne!(end.recv_timeout(common::HANG), Err(mpsc::RecvTimeoutError::Timeout), "hangs");
     thread.join().expect("it fits the stack");
 }
 
@@ -90,17 +99,20 @@ fn four_million_levels_waited_on_and_dropped_while_the_root_lives() {
 #[test]
 fn a_million_levels_of_every_kind() {
     on_two_mebibytes(|| {
-        let (root, time) = manual();
+        // On the system clock: to find any other, every deadline looks up to the root.
+        let root = Context::background().with_name("root");
         let (top, cancel) = root.with_value(User(1)).with_cancel();
+        let last = Instant::now() + HOUR;
         let other = Context::background().with_name("n");
         let leaf = chain(&top, LEVELS / 4, |ctx, i| match i % 5 {
-            0 => ctx.with_timeout(HOUR),
+            // Each a little earlier than the one above: one that is later adds nothing.
+            0 => ctx.with_deadline(last - NS * u32::try_from(i).expect("small")),
             1 => ctx.with_name("n"),
             2 => ctx.with_value(common::Trace(String::new())),
             3 => ctx.merge(&other),
             _ => cancelable(ctx),
         });
-        assert_eq!(leaf.deadline(), Some(time.now() + HOUR));
+        assert!(leaf.deadline().is_some_and(|at| at < last && at > last - SEC));
         assert_eq!(leaf.value::<User>(), Some(&User(1)));
         assert!(leaf.value::<Absent>().is_none());
         assert_eq!(leaf.name(), Some("n"));
@@ -126,13 +138,27 @@ fn a_deadline_ends_a_million_levels() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
         let top = root.with_timeout_cause(HOUR, "slow");
-        let leaf = chain(&top, LEVELS / 4, |ctx, i| if i % 2 == 0 { ctx.with_timeout(2 * HOUR) } else { cancelable(ctx) });
+        let leaf =
+            chain(&top, LEVELS / 4, |ctx, i| if i % 2 == 0 { ctx.with_timeout(2 * HOUR) } else { cancelable(ctx) });
         let wakes = Wakes::new();
         let mut wait = leaf.done();
         assert!(poll(&mut wait, &wakes).is_pending());
         time.advance(HOUR);
         assert_eq!(wakes.count(), 1);
         assert_eq!(leaf.cause().expect("done").to_string(), "slow");
+    });
+}
+
+#[test]
+fn a_deadline_is_found_above_a_million_levels_that_nobody_watched() {
+    on_two_mebibytes(|| {
+        let (root, time) = manual();
+        let top = root.with_timeout_cause(HOUR, "slow");
+        let leaf = chain(&top, LEVELS / 4, |ctx, _| cancelable(ctx));
+        time.advance(HOUR);
+        assert!(leaf.is_done());
+        assert_eq!(leaf.cause().expect("done").to_string(), "slow");
+        assert_eq!(leaf.with_name("late").cause().expect("done").to_string(), "slow");
     });
 }
 

@@ -32,7 +32,10 @@ fn each_kind_has_its_own_word() {
     let (a, b) = (ctx.with_name("a"), Context::todo().with_name("b"));
     assert_eq!(a.merge(&b).to_string(), "Merge(Background.WithName(a), TODO.WithName(b))");
     assert_eq!(a.merge(&b).with_name("c").to_string(), "Merge(Background.WithName(a), TODO.WithName(b)).WithName(c)");
-    assert_eq!(b.merge(&a.merge(&b)).to_string(), "Merge(TODO.WithName(b), Merge(Background.WithName(a), TODO.WithName(b)))");
+    assert_eq!(
+        b.merge(&a.merge(&b)).to_string(),
+        "Merge(TODO.WithName(b), Merge(Background.WithName(a), TODO.WithName(b)))"
+    );
     // A root adds nothing to a merge.
     assert_eq!(ctx.merge(&a).to_string(), "Background.WithName(a)");
     assert_eq!(a.merge(&ctx).to_string(), "Background.WithName(a)");

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{HOUR, MS, SEC, Yields, manual, within};
 use ripcord::{Context, FutureExt};
@@ -146,7 +146,8 @@ fn on_tokio_with_one_thread() {
 #[test]
 fn on_tokio_with_several_threads() {
     within("tokio with several threads", || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         runtime.block_on(async {
             let tasks: Vec<_> = (0..8).map(|_| tokio::spawn(anywhere())).collect();
             for task in tasks {
@@ -197,6 +198,8 @@ fn on_tokio_blocking_waits_stay_off_the_tasks() {
 
 #[cfg(feature = "tokio")]
 mod tokios_clock {
+    use std::time::Duration;
+
     use super::*;
     use ripcord::Clock;
 

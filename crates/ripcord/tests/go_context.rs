@@ -23,7 +23,10 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{HANG, HOUR, MS, SEC, Wakes, assert_canceled, assert_error, assert_exceeded, assert_live, manual, other, poll, within};
+use common::{
+    HANG, HOUR, MS, SEC, Wakes, assert_canceled, assert_error, assert_exceeded, assert_live, manual, other, poll,
+    within,
+};
 use ripcord::{CancelHandle, Canceler, Context, ErrorKind, Value};
 
 /// `<-ctx.Done()` in a select with a default.
@@ -519,11 +522,7 @@ fn cause() {
             },
             None,
         ),
-        (
-            "WithoutCancel timeout",
-            |root| root.with_timeout_cause(Duration::ZERO, "tooSlow").without_cancel(),
-            None,
-        ),
+        ("WithoutCancel timeout", |root| root.with_timeout_cause(Duration::ZERO, "tooSlow").without_cancel(), None),
         // Not in Go's table: the same with deadlines set as instants, and seen through a value.
         (
             "WithDeadlineCause in the past",

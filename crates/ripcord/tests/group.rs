@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::Poll;
 
-use common::{HANG, HOUR, SEC, Wakes, eventually, manual, poll_pinned, within};
+use common::{HANG, HOUR, SEC, Wakes, manual, poll_pinned, within};
 use ripcord::{BoxFuture, Cause, Context, Error, Group, GroupError};
 
 // ===== both worlds =====
@@ -107,6 +107,23 @@ fn ok() -> Result<(), Cause> {
     Ok(())
 }
 
+/// Waits, in a task, until `n` messages have come from other tasks or threads. (A group starts nothing after its end, so
+/// that a test which is about what running tasks do has to let them begin.)
+async fn heard(receiver: &mpsc::Receiver<()>, n: usize) {
+    let start = std::time::Instant::now();
+    let mut seen = 0;
+    poll_fn(|task| {
+        seen += receiver.try_iter().count();
+        assert!(start.elapsed() < HANG / 2, "heard from {seen} of {n}");
+        if seen >= n {
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
 fn all_succeed(world: impl World) {
     world.block_on(async {
         let (group, ctx) = world.group(&Context::background());
@@ -174,31 +191,26 @@ fn a_real_error_beats_a_cancellation_from_above(world: impl World) {
     world.block_on(async {
         let (root, cancel) = Context::background().with_cancel();
         let (group, ctx) = world.group(&root);
-        let (told, heard) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         group.go({
-            let ctx = ctx.clone();
+            let (ctx, sender) = (ctx.clone(), sender.clone());
             async move {
+                sender.send(()).expect("the test waits");
                 let error = ctx.done().await;
-                told.send(()).expect("the test waits");
+                sender.send(()).expect("the test waits");
                 Err::<(), Error>(error)
             }
         });
-        let release = ctx.without_cancel();
-        let (gate, open) = release.with_cancel();
+        let (gate, open) = ctx.without_cancel().with_cancel();
         group.go(async move {
+            sender.send(()).expect("the test waits");
             gate.done().await;
             Err::<(), _>("boom")
         });
+        heard(&receiver, 2).await;
         cancel.cancel();
-        // The first task has reported the cancellation before the second fails in earnest.
-        poll_fn(|task| match heard.try_recv() {
-            Ok(()) => Poll::Ready(()),
-            Err(_) => {
-                task.waker().wake_by_ref();
-                Poll::Pending
-            }
-        })
-        .await;
+        // The first task reports the cancellation before the second fails in earnest.
+        heard(&receiver, 1).await;
         open.cancel();
         assert_eq!(group.wait().await.expect_err("one fails").to_string(), "boom");
     });
@@ -220,19 +232,23 @@ fn a_cancellation_alone_is_reported_as_such(world: impl World) {
 fn wait_all_reports_every_error(world: impl World) {
     world.block_on(async {
         let (group, ctx) = world.group(&Context::background());
+        let (sender, receiver) = mpsc::channel();
         for i in 0..3 {
-            let ctx = ctx.clone();
+            let (ctx, sender) = (ctx.clone(), sender.clone());
             group.go(async move {
+                sender.send(()).expect("the test waits");
                 ctx.done().await;
                 Err::<(), _>(format!("failed too, {i}"))
             });
         }
+        heard(&receiver, 3).await;
         group.go(async { ok() });
         group.go(async { Err::<(), _>("failed first") });
         let errors: Vec<_> = group.wait_all().await.iter().map(ToString::to_string).collect();
-        assert_eq!(errors.len(), 4, "{errors:?}");
+        assert!(errors.len() >= 4, "{errors:?}");
         assert_eq!(errors[0], "failed first");
-        let mut rest = errors[1..].to_vec();
+        // The one that does not fail may have come after the end, and then was not begun.
+        let mut rest: Vec<_> = errors[1..].iter().filter(|error| *error != "context canceled").collect();
         rest.sort();
         assert_eq!(rest, ["failed too, 0", "failed too, 1", "failed too, 2"]);
     });
@@ -250,14 +266,17 @@ fn a_panic_cancels_the_siblings_and_resumes_at_wait(world: impl World) {
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         world.block_on(async {
             let (group, ctx) = world.group(&Context::background());
+            let (sender, receiver) = mpsc::channel();
             for _ in 0..3 {
-                let (ctx, ended) = (ctx.clone(), Arc::clone(&ended));
+                let (ctx, ended, sender) = (ctx.clone(), Arc::clone(&ended), sender.clone());
                 group.go(async move {
+                    sender.send(()).expect("the test waits");
                     ctx.done().await;
                     ended.fetch_add(1, Ordering::SeqCst);
                     Err::<(), _>("an error is no match for a panic")
                 });
             }
+            heard(&receiver, 3).await;
             group.go(async {
                 if true {
                     panic!("on purpose, in a task");
@@ -318,7 +337,8 @@ fn the_limit_is_kept_and_all_are_run(world: impl World) {
     world.block_on(async {
         let (group, _ctx) = world.group(&Context::background());
         group.set_limit(3);
-        let (running, most, ran) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (running, most, ran) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..40 {
             let (running, most, ran) = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&ran));
             group.go(async move {
@@ -390,14 +410,7 @@ fn nothing_starts_after_the_cancel(world: impl World) {
         for _ in 0..5 {
             group.go(counts());
         }
-        poll_fn(|task| match begun.try_recv() {
-            Ok(()) => Poll::Ready(()),
-            Err(_) => {
-                task.waker().wake_by_ref();
-                Poll::Pending
-            }
-        })
-        .await;
+        heard(&begun, 1).await;
         cancel.cancel();
         group.go(counts());
         assert!(!group.try_go(counts()), "try_go() after the end");
@@ -452,22 +465,6 @@ fn stubborn(group: &Group, n: usize) -> mpsc::Receiver<()> {
     receiver
 }
 
-/// Waits for what happens on other threads or in other tasks of the same one.
-async fn gone(receiver: &mpsc::Receiver<()>, n: usize) {
-    let start = std::time::Instant::now();
-    let mut seen = 0;
-    poll_fn(|task| {
-        seen += receiver.try_iter().count();
-        assert!(start.elapsed() < HANG, "{seen} of {n} tasks were dropped");
-        if seen == n {
-            return Poll::Ready(());
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
 fn dropping_a_group_cancels_and_drops_its_tasks(world: impl World) {
     world.block_on(async {
         let (group, ctx) = world.group(&Context::background());
@@ -475,13 +472,13 @@ fn dropping_a_group_cancels_and_drops_its_tasks(world: impl World) {
         common::Yields(3).await;
         drop(group);
         assert!(ctx.err().expect("done").is_canceled());
-        gone(&tasks, 5).await;
+        heard(&tasks, 5).await;
         // The queued ones too.
         let (group, _ctx) = world.group(&Context::background());
         group.set_limit(1);
         let tasks = stubborn(&group, 5);
         drop(group);
-        gone(&tasks, 5).await;
+        heard(&tasks, 5).await;
     });
 }
 
@@ -494,7 +491,7 @@ fn dropping_wait_is_dropping_the_group(world: impl World) {
         assert!(!ctx.is_done());
         drop(wait);
         assert!(ctx.is_done());
-        gone(&tasks, 3).await;
+        heard(&tasks, 3).await;
     });
 }
 
@@ -685,6 +682,6 @@ fn a_runtime_that_shuts_down_ends_the_group() {
         drop(runtime);
         assert_eq!(tasks.iter().count(), 3);
         futures::executor::block_on(group.wait()).expect_err("the tasks never ended of themselves");
-        eventually("the group's context is done", || ctx.is_done());
+        assert!(ctx.is_done());
     });
 }

@@ -185,9 +185,10 @@ fn nothing_leaks_while_the_parent_lives() {
     same_before_and_after("with_timeout and run, pending once", MILLION / 2, TIMER, |_| {
         let child = parent.with_timeout(HOUR);
         let mut polled = false;
-        let mut run = pin!(child.run(poll_fn(|_| {
-            if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
-        })));
+        let mut run =
+            pin!(child.run(poll_fn(|_| {
+                if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
+            })));
         assert!(poll_pinned(run.as_mut(), waker).is_pending());
         assert!(poll_pinned(run.as_mut(), waker).is_ready());
     });

@@ -155,7 +155,8 @@ fn cancel_never_returns_while_grandchildren_are_unmarked() {
         let (child, cancel_child) = parent.with_cancel();
         let grandchildren: Vec<_> = (0..200).map(|_| child.with_name("grandchild").with_timeout(HOUR)).collect();
         let wakes = Wakes::new();
-        let mut waits: Vec<DoneOwned> = elders.into_iter().chain(grandchildren.iter().map(Context::done_owned)).collect();
+        let mut waits: Vec<DoneOwned> =
+            elders.into_iter().chain(grandchildren.iter().map(Context::done_owned)).collect();
         waits.iter_mut().for_each(|wait| assert!(poll(wait, &wakes).is_pending()));
         let unmarked = || grandchildren.iter().filter(|ctx| !ctx.is_done()).count();
         let counts = race(

@@ -150,8 +150,9 @@ impl Model {
         }
         if let Some((at, cause)) = &node.deadline
             && *at <= self.now
+            && !inherited
         {
-            let _ = inherited; let at = (*at, 0).max(node.made);
+            let at = (*at, 0).max(node.made);
             ends.push(End { at, outcomes: vec![(ErrorKind::DeadlineExceeded, cause.clone())] });
         }
         let at = ends.iter().map(|end| end.at).min()?;
@@ -276,7 +277,11 @@ impl World {
             Op::WithTimeoutMax(p) => self.derive(p, |ctx| ctx.with_timeout(Duration::MAX), Node::default()),
             Op::WithUser(p) => {
                 let user = User(u32::try_from(mark).expect("small"));
-                self.derive(p, |ctx| ctx.with_value(user.clone()), Node { user: Some(user.clone()), ..Node::default() });
+                self.derive(
+                    p,
+                    |ctx| ctx.with_value(user.clone()),
+                    Node { user: Some(user.clone()), ..Node::default() },
+                );
             }
             Op::WithTrace(p) => {
                 let trace = Trace(mark.to_string());
@@ -344,7 +349,9 @@ impl World {
                 let node = waiting.node;
                 waiting.wakes = Wakes::new();
                 match poll(&mut waiting.future, &waiting.wakes) {
-                    Poll::Pending => assert!(self.model.end(node).is_none(), "pending on context {node}, which is done"),
+                    Poll::Pending => {
+                        assert!(self.model.end(node).is_none(), "pending on context {node}, which is done")
+                    }
                     Poll::Ready(error) => {
                         waiting.pending = false;
                         self.judge(node, &error);
@@ -465,7 +472,12 @@ impl World {
         // Those which had to run have run; the others must not have, and none of them twice.
         for callback in &self.callbacks {
             let due = self.model.end(callback.node).is_some() && !callback.stopped;
-            assert_eq!(callback.ran.load(Ordering::SeqCst), usize::from(due), "a callback on context {}", callback.node);
+            assert_eq!(
+                callback.ran.load(Ordering::SeqCst),
+                usize::from(due),
+                "a callback on context {}",
+                callback.node
+            );
         }
         // Nothing of the living is left registered, so that cases do not pile up.
         for callback in self.callbacks {
@@ -509,7 +521,13 @@ proptest! {
 fn the_model_knows_the_tie_rules() {
     let mut world = World::new();
     // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is cancelled.
-    for op in [Op::WithCancel(0), Op::WithTimeout(1, 10, true), Op::Advance(11), Op::Cancel(0, true), Op::WithTimeout(1, 0, true)] {
+    for op in [
+        Op::WithCancel(0),
+        Op::WithTimeout(1, 10, true),
+        Op::Advance(11),
+        Op::Cancel(0, true),
+        Op::WithTimeout(1, 0, true),
+    ] {
         world.apply(&op);
     }
     let said = |world: &World, node| world.model.end(node).map(|end| end.outcomes);

@@ -197,10 +197,7 @@ impl Random {
 #[track_caller]
 pub(crate) fn within<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = mpsc::channel();
-    let thread = thread::Builder::new()
-        .name(what.to_owned())
-        .spawn(move || drop(sender.send(f())))
-        .expect("a thread");
+    let thread = thread::Builder::new().name(what.to_owned()).spawn(move || drop(sender.send(f()))).expect("a thread");
     match receiver.recv_timeout(HANG) {
         Ok(result) => result,
         Err(mpsc::RecvTimeoutError::Timeout) => panic!("{what}: hangs"),

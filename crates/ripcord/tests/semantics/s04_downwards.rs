@@ -1,6 +1,8 @@
 //! 4. A parent's end reaches children with the parent's error kind and cause; a child's end never reaches its parent.
 
-use crate::common::{HOUR, SEC, Trace, User, Wakes, assert_canceled, assert_exceeded, assert_live, manual, other, poll};
+use crate::common::{
+    HOUR, SEC, Trace, User, Wakes, assert_canceled, assert_exceeded, assert_live, manual, other, poll,
+};
 use ripcord::Context;
 
 /// One descendant of every kind, some of them several levels down.

@@ -222,9 +222,8 @@ fn s10_a_panic_in_a_waker_keeps_none_of_the_others_from_running() {
             let (sender, receiver) = mpsc::channel();
             let _registered = parent.after_func(move || sender.send(()).expect("the test waits"));
             // Whether the panic comes out here or is swallowed is not the matter; what it must not do is stop the rest.
-            let _outcome = catch_unwind(AssertUnwindSafe(|| {
-                if by_deadline { time.advance(SEC) } else { cancel.cancel() }
-            }));
+            let _outcome =
+                catch_unwind(AssertUnwindSafe(|| if by_deadline { time.advance(SEC) } else { cancel.cancel() }));
             assert_eq!(wakes.count(), well_behaved);
             assert!(contexts.iter().all(Context::is_done));
             assert!(waits.iter_mut().all(|wait| poll(wait, &wakes).is_ready()));

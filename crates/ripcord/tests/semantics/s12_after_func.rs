@@ -119,7 +119,11 @@ fn s12_cancel_never_waits_for_it() {
                 held.recv_timeout(HANG).expect("released");
                 sender.send(()).expect("the test waits");
             });
-            if by_deadline { time.advance(SEC) } else { cancel.cancel() }
+            if by_deadline {
+                time.advance(SEC)
+            } else {
+                cancel.cancel()
+            }
             assert!(ended.try_recv().is_err(), "it is stuck, so it cannot have ended");
             release.send(()).expect("it waits");
             ended.recv_timeout(HANG).expect("it ends");

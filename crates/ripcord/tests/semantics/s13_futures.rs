@@ -259,10 +259,7 @@ fn s13_who_wins_a_tie_of_time_and_deadline() {
 #[test]
 fn s13_a_sleep_of_zero_is_ready() {
     let (root, _time) = manual();
-    assert!(matches!(
-        poll_pinned(pin!(root.sleep(Duration::ZERO)), &Wakes::new().waker()),
-        Poll::Ready(Ok(()))
-    ));
+    assert!(matches!(poll_pinned(pin!(root.sleep(Duration::ZERO)), &Wakes::new().waker()), Poll::Ready(Ok(()))));
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use ripcord::{Clock, Context};
 
-use crate::common::{HOUR, MS, SEC, User, Wakes, assert_exceeded, assert_live, manual, other, poll, poll_with, waker_fn};
+use crate::common::{
+    HOUR, MS, SEC, User, Wakes, assert_exceeded, assert_live, manual, other, poll, poll_with, waker_fn,
+};
 
 #[test]
 fn s14_manual_deadlines_fire_in_order_of_time_not_of_making() {

@@ -1,0 +1,132 @@
+//! `with_signals`: each scenario in a process of its own, since signals are the process's.
+//!
+//! A test starts its own binary again for itself alone; there the scenario runs and sends its process the signals.
+#![cfg(all(unix, feature = "signals"))]
+
+mod common;
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use common::{HANG, User, assert_canceled, assert_live, manual};
+use ripcord::{Context, Signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::low_level::raise;
+
+const CHILD: &str = "RIPCORD_TEST_OF_SIGNALS";
+
+/// In the child: runs the scenario and exits 0. In the parent: how the child ended.
+fn in_a_process(test: &str, scenario: fn()) -> ExitStatus {
+    if std::env::var_os(CHILD).is_some() {
+        scenario();
+        std::process::exit(0);
+    }
+    let binary = std::env::current_exe().expect("this binary");
+    let output = Command::new(binary).args(["--exact", test, "--nocapture"]).env(CHILD, "1").output().expect("it runs");
+    if output.status.code().is_some_and(|code| code != 0) {
+        panic!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    }
+    output.status
+}
+
+fn with_signals(ctx: &Context) -> Context {
+    ctx.with_signals().expect("the system lets us")
+}
+
+fn send(signal: i32) {
+    raise(signal).expect("a signal to oneself");
+}
+
+fn ended_by(ctx: &Context, signal: Signal, text: &str) {
+    let error = ctx.wait_timeout(HANG).expect("the signal ends it");
+    let cause = error.cause().expect("the signal");
+    assert_eq!(cause.downcast_ref::<Signal>(), Some(&signal));
+    assert_canceled(ctx, Some(text));
+}
+
+#[test]
+fn a_term_ends_the_context_and_is_its_cause() {
+    let status = in_a_process("a_term_ends_the_context_and_is_its_cause", || {
+        let (parent, _cancel) = Context::background().with_value(User(1)).with_cancel();
+        let ctx = with_signals(&parent);
+        let below = ctx.with_name("below");
+        assert_live(&below);
+        assert_eq!(below.value::<User>(), Some(&User(1)));
+        send(SIGTERM);
+        ended_by(&ctx, Signal::Terminate, "SIGTERM received");
+        assert_canceled(&below, Some("SIGTERM received"));
+        assert_live(&parent);
+    });
+    assert!(status.success());
+}
+
+#[test]
+fn a_ctrl_c_ends_the_context_and_is_its_cause() {
+    let status = in_a_process("a_ctrl_c_ends_the_context_and_is_its_cause", || {
+        let ctx = with_signals(&Context::background());
+        send(SIGINT);
+        ended_by(&ctx, Signal::Interrupt, "SIGINT received");
+    });
+    assert!(status.success());
+}
+
+#[test]
+fn a_second_signal_ends_the_process() {
+    let status = in_a_process("a_second_signal_ends_the_process", || {
+        let ctx = with_signals(&Context::background());
+        send(SIGINT);
+        ended_by(&ctx, Signal::Interrupt, "SIGINT received");
+        send(SIGTERM);
+        unreachable!("it ended the process");
+    });
+    assert_eq!(status.signal(), Some(SIGTERM), "{status}");
+}
+
+#[test]
+fn a_signal_after_the_context_is_gone_ends_the_process() {
+    let status = in_a_process("a_signal_after_the_context_is_gone_ends_the_process", || {
+        drop(with_signals(&Context::background()));
+        send(SIGTERM);
+        unreachable!("it ended the process");
+    });
+    assert_eq!(status.signal(), Some(SIGTERM), "{status}");
+}
+
+#[test]
+fn a_second_context_after_the_first_is_gone_is_ended_by_a_signal() {
+    let status = in_a_process("a_second_context_after_the_first_is_gone_is_ended_by_a_signal", || {
+        drop(with_signals(&Context::background()));
+        let ctx = with_signals(&Context::background());
+        send(SIGTERM);
+        ended_by(&ctx, Signal::Terminate, "SIGTERM received");
+    });
+    assert!(status.success(), "{status}: what the first context left behind ended the process");
+}
+
+#[test]
+fn two_contexts_are_ended_by_one_signal() {
+    let status = in_a_process("two_contexts_are_ended_by_one_signal", || {
+        let (a, b) = (with_signals(&Context::background()), with_signals(&Context::background()));
+        send(SIGTERM);
+        ended_by(&a, Signal::Terminate, "SIGTERM received");
+        ended_by(&b, Signal::Terminate, "SIGTERM received");
+    });
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn a_parent_that_ends_first_is_the_cause() {
+    let status = in_a_process("a_parent_that_ends_first_is_the_cause", || {
+        let (root, time) = manual();
+        let (parent, cancel) = root.with_cancel();
+        let ctx = with_signals(&parent);
+        let timed = with_signals(&root.with_timeout_cause(Duration::from_secs(1), "slow"));
+        cancel.cancel_with("stop");
+        time.advance(Duration::from_secs(1));
+        assert_canceled(&ctx, Some("stop"));
+        common::assert_exceeded(&timed, Some("slow"));
+        assert!(with_signals(&parent).is_done());
+    });
+    assert!(status.success(), "{status}");
+}
