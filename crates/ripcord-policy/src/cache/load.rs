@@ -238,7 +238,11 @@ where
         };
         let outcome = match outcome {
             Ok(Ok(Ok(value))) => self.loaded(value),
-            Ok(Ok(Err(error))) => self.failed(error),
+            // What a load returns once it was called off is no failure.
+            Ok(Ok(Err(error))) => match self.flight.context().err() {
+                Some(end) => Outcome::Ended(end),
+                None => self.failed(error),
+            },
             Ok(Err(payload)) => Outcome::Panicked(Panicked::new(&*payload)),
             Err(error) => Outcome::Ended(error),
         };
@@ -286,7 +290,7 @@ where
     /// Remembers a failure if that is wanted, it is the load's own, and there is no value it would push out.
     fn failed(&self, error: SharedError) -> Outcome<V> {
         if let Some(shared) = self.shared.upgrade() {
-            if let Some(ttl) = self.memory_of(&error, &shared) {
+            if let Some(ttl) = Self::memory_of(&error, &shared) {
                 let now = shared.time.now();
                 let gone_at = after(now, ttl).min(NEVER - 1);
                 let id = shared.next_id();
@@ -307,8 +311,8 @@ where
     }
 
     /// How long a failure is remembered; none for one that says nothing about the key.
-    fn memory_of(&self, error: &SharedError, shared: &Shared<K, V>) -> Option<Duration> {
-        shared.settings.negative_ttl.filter(|_| !error.is_neutral() && !self.flight.context().is_done())
+    fn memory_of(error: &SharedError, shared: &Shared<K, V>) -> Option<Duration> {
+        shared.settings.negative_ttl.filter(|_| !error.is_neutral())
     }
 
     fn land(&mut self, outcome: Outcome<V>) {

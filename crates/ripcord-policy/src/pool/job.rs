@@ -9,7 +9,7 @@
 //! 4. Work, outputs and wakers are dropped, polled and woken under none of the locks here.
 
 use std::any::{Any, TypeId};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use ripcord::{AfterFunc, CancelHandle, Cause, Context};
@@ -34,14 +34,14 @@ pub(super) struct Core {
     pub(super) ctx: Context,
     /// A handle, so that the end of a task ends nothing it may have begun under its context.
     pub(super) cancel: CancelHandle,
-    pub(super) shared: Weak<Shared>,
+    /// A queued job and its pool own each other; the pool's close takes the queue apart.
+    pub(super) shared: Arc<Shared>,
     pending: Mutex<Option<Pending>>,
 }
 
 /// What a job holds while nobody has begun it.
 pub(super) struct Pending {
     pub(super) work: Work,
-    pub(super) permit: OwnedSemaphorePermit,
     /// Set while the job waits in the queue: takes it out when its context ends.
     pub(super) notice: Option<AfterFunc>,
 }
@@ -56,10 +56,14 @@ struct Output<T> {
     waker: Option<Waker>,
     /// Whether the `Task` was dropped. (Invariant 3.)
     detached: bool,
+    /// The job's place in the pool, given back when it is resolved: before anybody can see the result.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 enum State<T> {
     Unresolved,
+    /// Somebody is the first. (Invariant 2.)
+    Resolving,
     Ready(Result<T, Error<SharedError>>),
     Taken,
 }
@@ -71,13 +75,16 @@ pub(super) trait AnyJob: Send + Sync {
     /// Resolves the job with an error, unless it was resolved.
     fn fail(self: Arc<Self>, error: Error<SharedError>);
 
+    /// Whether the job is resolved or just being so.
+    fn is_resolved(&self) -> bool;
+
     /// The output, a boxed `Result<T, Error<SharedError>>`, if that is the `wanted` type, it is there, and it belongs to
     /// nobody else.
     fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>>;
 }
 
 impl Core {
-    pub(super) fn new(id: TaskId, ctx: Context, cancel: CancelHandle, shared: Weak<Shared>) -> Self {
+    pub(super) fn new(id: TaskId, ctx: Context, cancel: CancelHandle, shared: Arc<Shared>) -> Self {
         Self { id, ctx, cancel, shared, pending: Mutex::new(None) }
     }
 
@@ -111,31 +118,49 @@ impl Core {
 }
 
 impl<T: Send + 'static> Job<T> {
-    pub(super) fn new(core: Core) -> Arc<Self> {
-        let output = Output { state: State::Unresolved, waker: None, detached: false };
+    pub(super) fn new(core: Core, place: OwnedSemaphorePermit) -> Arc<Self> {
+        let output = Output { state: State::Unresolved, waker: None, detached: false, place: Some(place) };
         Arc::new(Self { core, output: Mutex::new(output) })
     }
 
     /// Resolves the job with what its task returned.
     pub(super) fn complete(self: Arc<Self>, result: Result<T, Cause>) {
-        self.resolve(result.map_err(|cause| Error::Inner(SharedError::from(cause))));
+        match result {
+            Ok(value) => self.resolve(Ok(value), TaskOutcome::Succeeded),
+            Err(cause) => {
+                // What a task returns once it was called off is nobody's failure.
+                let end = self.core.ctx.err();
+                let outcome = if end.is_some() { TaskOutcome::Canceled } else { TaskOutcome::Failed };
+                let error = match end.filter(|_| cause.downcast_ref::<ripcord::Error>().is_some()) {
+                    Some(end) => Error::Context(end),
+                    None => Error::Inner(SharedError::from(cause)),
+                };
+                self.resolve(Err(error), outcome);
+            }
+        }
     }
 
-    fn resolve(self: Arc<Self>, result: Result<T, Error<SharedError>>) {
-        let outcome = TaskOutcome::of(&result);
+    fn resolve(self: Arc<Self>, result: Result<T, Error<SharedError>>, outcome: TaskOutcome) {
         let mut output = self.lock();
         if !matches!(output.state, State::Unresolved) {
             drop(output);
             return;
         }
+        output.state = State::Resolving;
+        let place = output.place.take();
+        drop(output);
+        // Before the result can be seen: who sees it finds it in the stats and the place free. Not under the lock, for
+        // this wakes whoever waits for the place.
+        if let Some(place) = place {
+            self.core.shared.give_back(place);
+        }
+        self.core.shared.count(outcome);
+
+        let mut output = self.lock();
         output.state = State::Ready(result);
         let waker = output.waker.take();
         drop(output);
-        let shared = self.core.shared.upgrade();
-        if let Some(shared) = &shared {
-            // Counted and reported before the waker: who sees the result sees it in the stats too.
-            shared.resolved(outcome, || Arc::clone(&self) as Arc<dyn AnyJob>);
-        }
+        self.core.shared.results.push(outcome, || Arc::clone(&self) as Arc<dyn AnyJob>);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -148,8 +173,8 @@ impl<T: Send + 'static> Job<T> {
         let mut output = self.lock();
         match std::mem::replace(&mut output.state, State::Taken) {
             State::Ready(result) => Poll::Ready(result),
-            State::Unresolved => {
-                output.state = State::Unresolved;
+            unfinished @ (State::Unresolved | State::Resolving) => {
+                output.state = unfinished;
                 let old = output.waker.replace(waker);
                 drop(output);
                 drop(old);
@@ -166,6 +191,10 @@ impl<T: Send + 'static> Job<T> {
 }
 
 impl<T> Job<T> {
+    pub(super) fn is_finished(&self) -> bool {
+        matches!(self.lock().state, State::Ready(_) | State::Taken)
+    }
+
     pub(super) fn detach(&self) {
         let mut output = self.lock();
         output.detached = true;
@@ -174,9 +203,9 @@ impl<T> Job<T> {
         drop(waker);
     }
 
-    /// The runtime of the job's pool, if that is still there.
-    pub(super) fn runtime(&self) -> Option<Handle> {
-        self.core.shared.upgrade().map(|shared| shared.runtime.clone())
+    /// The runtime of the job's pool.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.core.shared.runtime
     }
 
     fn lock(&self) -> MutexGuard<'_, Output<T>> {
@@ -190,7 +219,16 @@ impl<T: Send + 'static> AnyJob for Job<T> {
     }
 
     fn fail(self: Arc<Self>, error: Error<SharedError>) {
-        self.resolve(Err(error));
+        let outcome = match &error {
+            Error::Inner(_) => TaskOutcome::Failed,
+            Error::Panicked(_) => TaskOutcome::Panicked,
+            _ => TaskOutcome::Canceled,
+        };
+        self.resolve(Err(error), outcome);
+    }
+
+    fn is_resolved(&self) -> bool {
+        !matches!(self.lock().state, State::Unresolved)
     }
 
     fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>> {

@@ -260,8 +260,8 @@ impl WorkerPool {
         let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
         let cancel = canceler.handle();
         canceler.detach();
-        let job = Job::new(Core::new(shared.next_task_id(), ctx, cancel, Arc::downgrade(shared)));
-        job.core().set_pending(Pending { work: work(&job), permit, notice: None });
+        let job = Job::new(Core::new(shared.next_task_id(), ctx, cancel, Arc::clone(shared)), permit);
+        job.core().set_pending(Pending { work: work(&job), notice: None });
         shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
         Ok(Task::new(job))
     }

@@ -4,6 +4,7 @@ use std::any::TypeId;
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
@@ -48,7 +49,10 @@ pub struct Completion {
 
 impl Results {
     pub(super) fn open(shared: Arc<Shared>) -> Self {
-        shared.results.lock().readers += 1;
+        let mut backlog = shared.results.lock();
+        backlog.readers += 1;
+        shared.results.open.store(true, Ordering::Release);
+        drop(backlog);
         Self { shared }
     }
 
@@ -101,6 +105,7 @@ impl Drop for Results {
     fn drop(&mut self) {
         let mut backlog = self.shared.results.lock();
         backlog.readers -= 1;
+        self.shared.results.open.store(backlog.readers > 0, Ordering::Release);
         let unread = if backlog.readers == 0 { std::mem::take(&mut backlog.items) } else { VecDeque::new() };
         drop(backlog);
         drop(unread);
@@ -126,19 +131,10 @@ impl Completion {
     }
 }
 
-impl TaskOutcome {
-    pub(super) fn of<T>(result: &Result<T, Error<SharedError>>) -> Self {
-        match result {
-            Ok(_) => Self::Succeeded,
-            Err(Error::Inner(_)) => Self::Failed,
-            Err(Error::Panicked(_)) => Self::Panicked,
-            Err(_) => Self::Canceled,
-        }
-    }
-}
-
 /// Finished tasks that nobody has read yet.
 pub(super) struct ResultsQueue {
+    /// Whether there are readers: a hint that spares the lock.
+    open: AtomicBool,
     backlog: Mutex<Backlog>,
 }
 
@@ -152,10 +148,14 @@ struct Backlog {
 impl ResultsQueue {
     pub(super) fn new() -> Self {
         let backlog = Backlog { items: VecDeque::new(), wakers: Vec::new(), readers: 0, ended: false };
-        Self { backlog: Mutex::new(backlog) }
+        Self { open: AtomicBool::new(false), backlog: Mutex::new(backlog) }
     }
 
     pub(super) fn push(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
+        // Nearly always nobody reads. Who opens the stream meanwhile may miss this one, as if it had come a moment later.
+        if !self.open.load(Ordering::Acquire) {
+            return;
+        }
         let mut backlog = self.lock();
         if backlog.readers == 0 {
             return;

@@ -102,7 +102,7 @@ impl Shared {
             Pushed::Waiting => self.watch(job),
             Pushed::Refused => {
                 if let Some(pending) = job.core().take_pending() {
-                    self.release(pending);
+                    release(pending);
                 }
                 return Err(Error::Rejected(Rejected::Closed("worker pool")));
             }
@@ -116,9 +116,8 @@ impl Shared {
         let weak = Arc::downgrade(job);
         let notice = job.core().ctx.after_func(move || {
             if let Some(job) = weak.upgrade() {
-                if let Some(shared) = job.core().shared.upgrade() {
-                    shared.call_off(job);
-                }
+                let shared = Arc::clone(&job.core().shared);
+                shared.call_off(job);
             }
         });
         if let Err(notice) = job.core().keep_notice(notice) {
@@ -129,19 +128,9 @@ impl Shared {
     /// Resolves a job whose context has ended, if nobody has begun it.
     pub(super) fn call_off(&self, job: Arc<dyn AnyJob>) {
         if let Some(pending) = self.queue.steal(&*job) {
-            self.release(pending);
+            release(pending);
             fail_ended(job);
         }
-    }
-
-    /// Gives back what a job held that is not going to run.
-    fn release(&self, pending: Pending) {
-        let Pending { work, permit, notice } = pending;
-        if let Some(notice) = notice {
-            notice.stop();
-        }
-        self.give_back(permit);
-        run_hook(|| drop(work));
     }
 
     /// Gives a place back, or takes it out of circulation when one is owed.
@@ -190,7 +179,7 @@ impl Shared {
     pub(super) fn close_now(&self) {
         self.close();
         for (job, pending) in self.queue.drain() {
-            self.release(pending);
+            release(pending);
             fail_ended(job);
         }
     }
@@ -203,8 +192,8 @@ impl Shared {
         cells.iter().filter_map(|cell| cell.job()).for_each(fail_ended);
     }
 
-    /// Notes that a job was resolved.
-    pub(super) fn resolved(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
+    /// Counts a job that was resolved.
+    pub(super) fn count(&self, outcome: TaskOutcome) {
         match outcome {
             TaskOutcome::Succeeded => self.tally.add(Count::Succeeded),
             TaskOutcome::Failed => self.tally.add(Count::Failed),
@@ -214,7 +203,6 @@ impl Shared {
             }
             TaskOutcome::Canceled => self.tally.add(Count::Canceled),
         }
-        self.results.push(outcome, job);
     }
 
     /// A worker is gone. With the last one goes everything that still waits for it.
@@ -237,6 +225,15 @@ impl Shared {
     fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Lets go of the work of a job that is not going to run.
+fn release(pending: Pending) {
+    let Pending { work, notice } = pending;
+    if let Some(notice) = notice {
+        notice.stop();
+    }
+    run_hook(|| drop(work));
 }
 
 /// Resolves a job with the error of its context. One that has not ended yet is about to: the pool is being closed.

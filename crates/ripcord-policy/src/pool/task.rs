@@ -49,30 +49,26 @@ impl<T: Send + 'static> Task<T> {
 
     /// Whether there is a result.
     pub fn is_finished(&self) -> bool {
-        self.job.is_resolved()
+        self.job.is_finished()
     }
 
     /// Cancels the task's context. One that waits for a worker is resolved at once; one that runs is dropped at its next
     /// suspension, and a blocking one learns of it from its context.
     pub fn cancel(&self) {
         self.job.core().cancel.cancel_with("the task was cancelled by its handle");
-        if let Some(shared) = self.job.core().shared.upgrade() {
-            shared.call_off(Arc::clone(&self.job) as Arc<dyn AnyJob>);
-        }
+        self.job.core().shared.call_off(Arc::clone(&self.job) as Arc<dyn AnyJob>);
     }
 
     /// Takes the work over, if this runs on a worker of its pool and no other has begun it.
     fn take_over(&mut self) -> bool {
-        let Some(shared) = self.job.core().shared.upgrade() else {
-            return false;
-        };
+        let shared = &self.job.core().shared;
         if !is_inside(shared.id) {
             return false;
         }
         let Some(pending) = shared.queue.steal(&*self.job) else {
             return false;
         };
-        self.inline = Some(Box::pin(drive(&shared, Arc::clone(&self.job) as Arc<dyn AnyJob>, pending)));
+        self.inline = Some(Box::pin(drive(shared, Arc::clone(&self.job) as Arc<dyn AnyJob>, pending)));
         true
     }
 }
@@ -102,9 +98,9 @@ impl<T> Unpin for Task<T> {}
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        if let (Some(inline), Some(runtime)) = (self.inline.take(), self.job.runtime()) {
+        if let Some(inline) = self.inline.take() {
             // Begun here, so nobody else will end it.
-            runtime.spawn(inline);
+            self.job.runtime().spawn(inline);
         }
         self.job.detach();
     }

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
-use tokio::sync::OwnedSemaphorePermit;
-
 use super::job::{AnyJob, Pending, Work};
 use super::queue::Next;
 use super::shared::{Shared, fail_ended};
@@ -58,9 +56,9 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
 /// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
 /// place is given back.
 pub(super) fn drive(shared: &Arc<Shared>, job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
-    let Pending { work, permit, notice } = pending;
+    let Pending { work, notice } = pending;
     shared.running.fetch_add(1, Ordering::Relaxed);
-    let finish = Finish { shared: Arc::clone(shared), job, permit: Some(permit) };
+    let finish = Finish { job };
     if let Some(notice) = notice {
         notice.stop();
     }
@@ -86,19 +84,16 @@ pub(super) fn drive(shared: &Arc<Shared>, job: Arc<dyn AnyJob>, pending: Pending
 
 /// What is done at the end of each job.
 struct Finish {
-    shared: Arc<Shared>,
     job: Arc<dyn AnyJob>,
-    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        self.shared.running.fetch_sub(1, Ordering::Relaxed);
-        if let Some(permit) = self.permit.take() {
-            self.shared.give_back(permit);
+        self.job.core().shared.running.fetch_sub(1, Ordering::Relaxed);
+        // It is when the work came to its own end.
+        if !self.job.is_resolved() {
+            fail_ended(Arc::clone(&self.job));
         }
-        // Without effect when the work came to its own end.
-        fail_ended(Arc::clone(&self.job));
     }
 }
 

@@ -1,0 +1,104 @@
+//! The chapter's second exercise: a worker pool controlled and watched through contexts.
+//!
+//! `cargo run --example worker_pool`
+#![expect(clippy::print_stdout, reason = "printing is what an example does")]
+
+use std::time::Duration;
+
+use ripcord::Context;
+use ripcord_policy::pool::{Overflow, WorkerPool, WorkerState};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A piece of work that takes a while and notices when it is called off.
+async fn work(ctx: Context, number: u32) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
+    ctx.sleep(30 * MS).await?;
+    if number == 3 {
+        return Err("task 3 does not work out".into());
+    }
+    Ok(number * number)
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("=== Context-Aware Worker Pool ===");
+
+    // Building it starts it: the chapter's NewWorkerPool and Start.
+    let ctx = Context::background();
+    let pool = WorkerPool::builder().workers(2).queue(8).overflow(Overflow::Reject).build(&ctx)?;
+
+    println!("\n1. Submit, and wait for a task");
+    let task = pool.submit(&ctx, |ctx| work(ctx, 6)).await?;
+    println!("  task {}: {}", task.id(), task.await?);
+
+    println!("\n2. Results, in the order in which tasks finish");
+    let mut results = pool.results();
+    for number in 1..=4 {
+        drop(pool.submit(&ctx, move |ctx| work(ctx, number)).await?);
+    }
+    for _ in 1..=4 {
+        let Some(finished) = results.next(&ctx).await? else { break };
+        match finished.take::<u32>() {
+            Some(Ok(square)) => println!("  task {}: {square}", finished.id()),
+            Some(Err(error)) => println!("  task {}: {error}", finished.id()),
+            None => println!("  task {}: somebody else has its result", finished.id()),
+        }
+    }
+    drop(results);
+
+    println!("\n3. A task that panics, and one that blocks");
+    let panics = pool.submit(&ctx, |_ctx| async { Err::<(), std::io::Error>(panic_quietly()) }).await?;
+    println!("  {}", panics.await.unwrap_err());
+    let blocks = pool.submit_blocking(&ctx, |_ctx| Ok::<_, std::io::Error>("a thread of its own")).await?;
+    println!("  {}", blocks.await?);
+
+    println!("\n4. Who watches sees every worker");
+    let (batch, cancel) = ctx.with_name("batch").with_cancel();
+    let mut tasks = Vec::new();
+    for number in 1..=10 {
+        match pool.submit(&batch, move |ctx| work(ctx, number)).await {
+            Ok(task) => tasks.push(task),
+            Err(refused) => println!("  task refused: {refused}"),
+        }
+    }
+    println!("  one too many: {}", pool.submit(&batch, |ctx| work(ctx, 11)).await.unwrap_err());
+    ctx.sleep(5 * MS).await?;
+    let stats = pool.stats();
+    println!("  {} running, {} queued", stats.running, stats.queued);
+    for worker in stats.workers {
+        match worker.state {
+            WorkerState::Idle => println!("  worker {}: idle", worker.id),
+            WorkerState::Running { task, .. } => println!("  worker {}: running task {task}", worker.id),
+        }
+    }
+
+    println!("\n5. Cancelling the submitter's context resolves what runs and what waits");
+    cancel.cancel_with("the batch is no longer wanted");
+    let mut canceled = 0;
+    for task in tasks {
+        canceled += u32::from(task.await.is_err_and(|error| error.is_canceled()));
+    }
+    println!("  {canceled} tasks canceled");
+
+    println!("\n6. More workers");
+    pool.resize(4)?;
+    println!("  {} workers", pool.stats().workers.len());
+
+    println!("\n7. Shutdown: what was accepted is finished, within ten seconds");
+    let last = pool.submit(&ctx, |ctx| work(ctx, 9)).await?;
+    pool.shutdown(&ctx.with_timeout(Duration::from_secs(10))).await?;
+    println!("  the last task: {}", last.await?);
+    println!("  one more: {}", pool.submit(&ctx, |ctx| work(ctx, 1)).await.unwrap_err());
+
+    let stats = pool.stats();
+    println!(
+        "\n{} started: {} succeeded, {} failed ({} panicked), {} canceled; {} rejected",
+        stats.started, stats.succeeded, stats.failed, stats.panicked, stats.canceled, stats.rejected
+    );
+    Ok(())
+}
+
+/// Panics without the message that the default hook would print into this example's output.
+fn panic_quietly() -> std::io::Error {
+    std::panic::resume_unwind(Box::new("at the disco"))
+}
