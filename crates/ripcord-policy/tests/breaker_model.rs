@@ -1,0 +1,214 @@
+//! The breaker against a state machine so plain that it can be seen to be right: it keeps every result of its
+//! generation and counts them anew each time.
+
+use std::time::Duration;
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use ripcord::Clock;
+use ripcord_policy::breaker::{Permit, State, Window};
+use ripcord_policy::{CircuitBreaker, Outcome};
+
+const OPEN_FOR: u64 = 20;
+const PROBE_TIMEOUT: u64 = 15;
+const SLOW: u64 = 7;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(u64),
+    Acquire,
+    /// The result of the permit of this number, counted round; slow or not is as the clock says.
+    Record(usize, Outcome),
+    Drop(usize),
+    ForceOpen,
+    Reset,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let outcome = prop_oneof![
+        3 => Just(Outcome::Success),
+        3 => Just(Outcome::Failure),
+        1 => Just(Outcome::Neutral),
+    ];
+    prop_oneof![
+        6 => (0u64..12).prop_map(Step::Advance),
+        12 => Just(Step::Acquire),
+        12 => (any::<usize>(), outcome).prop_map(|(which, outcome)| Step::Record(which, outcome)),
+        2 => any::<usize>().prop_map(Step::Drop),
+        1 => Just(Step::ForceOpen),
+        2 => Just(Step::Reset),
+    ]
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    window: usize,
+    failure_rate: f64,
+    minimum: usize,
+    in_a_row: usize,
+    slow_rate: Option<f64>,
+    probes: usize,
+    successes: usize,
+}
+
+fn rules() -> impl Strategy<Value = Rules> {
+    (1usize..12, 0.1f64..1.0, 1usize..12, 1usize..6, prop::option::of(0.2f64..1.0), 1usize..4, 1usize..4).prop_map(
+        |(window, failure_rate, minimum, in_a_row, slow_rate, probes, successes)| {
+            let minimum = minimum.min(window);
+            Rules { window, failure_rate, minimum, in_a_row, slow_rate, probes, successes }
+        },
+    )
+}
+
+struct Model {
+    rules: Rules,
+    now: u64,
+    state: State,
+    generation: u64,
+    /// (failed, slow) of the current generation.
+    results: Vec<(bool, bool)>,
+    /// When it opened; none if it was forced to.
+    opened: Option<u64>,
+    /// When the probes that are out began.
+    probes: Vec<(usize, u64)>,
+    successes: usize,
+}
+
+impl Model {
+    fn enter(&mut self, state: State, opened: Option<u64>) {
+        (self.state, self.opened, self.successes) = (state, opened, 0);
+        self.generation += 1;
+        self.results.clear();
+        self.probes.clear();
+    }
+
+    /// What time alone brings about.
+    fn pass_time(&mut self) {
+        if let Some(began) = self.probes.iter().map(|(_, began)| *began).min() {
+            if self.now >= began + PROBE_TIMEOUT {
+                self.enter(State::Open, Some(began + PROBE_TIMEOUT));
+            }
+        }
+        if self.state == State::Open && self.opened.is_some_and(|opened| self.now >= opened + OPEN_FOR) {
+            self.enter(State::HalfOpen, None);
+        }
+    }
+
+    fn acquire(&mut self, permit: usize) -> bool {
+        match self.state {
+            State::Closed => true,
+            State::HalfOpen if self.probes.len() < self.rules.probes => {
+                self.probes.push((permit, self.now));
+                true
+            }
+            State::HalfOpen | State::Open => false,
+        }
+    }
+
+    fn record(&mut self, permit: usize, generation: u64, outcome: Outcome, slow: bool) {
+        if generation != self.generation {
+            return;
+        }
+        self.probes.retain(|(probe, _)| *probe != permit);
+        if outcome == Outcome::Neutral {
+            return;
+        }
+        let (failed, slow) = (outcome == Outcome::Failure, slow && self.rules.slow_rate.is_some());
+        match self.state {
+            State::Closed => {
+                self.results.push((failed, slow));
+                let recent = &self.results[self.results.len().saturating_sub(self.rules.window)..];
+                let share = |of: fn(&(bool, bool)) -> bool| {
+                    recent.iter().filter(|result| of(result)).count() as f64 / recent.len() as f64
+                };
+                let row = self.results.iter().rev().take_while(|(failed, _)| *failed).count();
+                let enough = recent.len() >= self.rules.minimum;
+                let failing = share(|(failed, _)| *failed) >= self.rules.failure_rate;
+                let slowing = self.rules.slow_rate.is_some_and(|rate| share(|(_, slow)| *slow) >= rate);
+                if row >= self.rules.in_a_row || enough && (failing || slowing) {
+                    self.enter(State::Open, Some(self.now));
+                }
+            }
+            State::HalfOpen if failed || slow => self.enter(State::Open, Some(self.now)),
+            State::HalfOpen => {
+                self.successes += 1;
+                if self.successes >= self.rules.successes {
+                    self.enter(State::Closed, None);
+                }
+            }
+            State::Open => {}
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn it_is_the_plain_state_machine(rules in rules(), steps in vec(step(), 1..200)) {
+        let (clock, time) = Clock::manual();
+        let mut builder = CircuitBreaker::builder("model")
+            .window(Window::Count(rules.window))
+            .failure_rate(rules.failure_rate)
+            .minimum_calls(rules.minimum as u32)
+            .consecutive_failures(rules.in_a_row as u32)
+            .half_open_calls(rules.probes as u32)
+            .half_open_successes(rules.successes as u32)
+            .half_open_timeout(Duration::from_secs(PROBE_TIMEOUT))
+            .open_for(Duration::from_secs(OPEN_FOR))
+            .clock(clock);
+        if let Some(rate) = rules.slow_rate {
+            builder = builder.slow_call(Duration::from_secs(SLOW), rate);
+        }
+        let breaker = builder.build().unwrap();
+        let mut model = Model {
+            rules,
+            now: 0,
+            state: State::Closed,
+            generation: 0,
+            results: Vec::new(),
+            opened: None,
+            probes: Vec::new(),
+            successes: 0,
+        };
+        let mut permits: Vec<(usize, u64, u64, Permit<'_>)> = Vec::new();
+        for (number, step) in steps.into_iter().enumerate() {
+            model.pass_time();
+            match step {
+                Step::Advance(seconds) => {
+                    time.advance(Duration::from_secs(seconds));
+                    model.now += seconds;
+                }
+                Step::Acquire => {
+                    let permit = breaker.try_acquire();
+                    prop_assert_eq!(permit.is_ok(), model.acquire(number));
+                    permits.extend(permit.ok().map(|permit| (number, model.generation, model.now, permit)));
+                }
+                Step::Record(which, outcome) if !permits.is_empty() => {
+                    let (number, generation, began, permit) = permits.swap_remove(which % permits.len());
+                    permit.record(outcome);
+                    model.record(number, generation, outcome, model.now - began >= SLOW);
+                }
+                Step::Drop(which) if !permits.is_empty() => {
+                    let (number, generation, _, permit) = permits.swap_remove(which % permits.len());
+                    drop(permit);
+                    model.record(number, generation, Outcome::Neutral, false);
+                }
+                Step::Record(..) | Step::Drop(_) => {}
+                Step::ForceOpen => {
+                    breaker.force_open();
+                    model.enter(State::Open, None);
+                }
+                Step::Reset => {
+                    breaker.reset();
+                    model.enter(State::Closed, None);
+                }
+            }
+            model.pass_time();
+            prop_assert_eq!(breaker.state(), model.state);
+        }
+        drop(permits);
+        let stats = breaker.stats();
+        prop_assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+    }
+}

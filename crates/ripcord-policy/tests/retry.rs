@@ -1,0 +1,322 @@
+//! Retry by its specification, on a manual clock.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::retry::is_inside;
+use ripcord_policy::{Error, Jitter, Outcome, Rejected, Retry, RetryBudget, RetryError, Stop};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock), time)
+}
+
+/// Advances by the millisecond until `run` is ready; returns its result and the time it took.
+fn drive<T>(time: &ManualTime, run: impl Future<Output = T> + Send) -> (T, u32) {
+    let mut run = Box::pin(run);
+    for ms in 0..100_000 {
+        if let Poll::Ready(result) = run.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+            return (result, ms);
+        }
+        time.advance(MS);
+    }
+    panic!("it never ends");
+}
+
+/// Fails in the first `failures` attempts.
+fn flaky(failures: u32) -> impl FnMut(Context, u32) -> BoxFuture<'static, Result<u32, &'static str>> {
+    move |_, attempt| Box::pin(async move { if attempt < failures { Err("down") } else { Ok(attempt) } })
+}
+
+#[test]
+fn the_chapters_defaults() {
+    let (ctx, time) = manual();
+    let waits = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&waits);
+    let retry = Retry::exponential()
+        .max_attempts(6)
+        .on_retry(move |event| log.lock().unwrap().push(format!("Retry attempt {} after {:?}", event.attempt, event.delay)));
+    let (result, took) = drive(&time, retry.run(&ctx, flaky(9)));
+    let error = result.unwrap_err();
+    assert_eq!(error.to_string(), "all 6 attempts failed, last error: down");
+    assert_eq!((error.attempts(), error.last(), took), (6, Some(&"down"), 3100));
+    assert!(matches!(error.stop(), Stop::Exhausted));
+    assert_eq!(
+        *waits.lock().unwrap(),
+        [
+            "Retry attempt 1 after 100ms",
+            "Retry attempt 2 after 200ms",
+            "Retry attempt 3 after 400ms",
+            "Retry attempt 4 after 800ms",
+            "Retry attempt 5 after 1.6s"
+        ]
+    );
+    let (result, took) = drive(&time, Retry::exponential().run(&ctx, flaky(9)));
+    assert_eq!((result.unwrap_err().attempts(), took), (4, 700));
+}
+
+#[test]
+fn the_first_success_is_returned() {
+    let (ctx, time) = manual();
+    let retry = Retry::exponential();
+    assert_eq!(drive(&time, retry.run(&ctx, flaky(0))).0.unwrap(), 0);
+    assert_eq!(drive(&time, retry.run(&ctx, flaky(3))).0.unwrap(), 3);
+    let stats = retry.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.retries), (2, 2, 3));
+}
+
+#[test]
+fn a_done_context_means_zero_calls() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    cancel.cancel_with("shutting down");
+    let retry = Retry::exponential();
+    let run = retry.run(&ctx, |_, _| async { unreachable!() as Result<(), &str> });
+    let error = run.now_or_never().unwrap().unwrap_err();
+    assert!(error.is_canceled() && error.attempts() == 0 && error.last().is_none());
+    assert_eq!((retry.stats().started, retry.stats().rejected), (0, 1));
+}
+
+#[test]
+fn a_result_in_spite_of_cancellation_is_returned() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let retry = Retry::<&str>::exponential();
+    let run = retry.run(&ctx, |_, _| async {
+        cancel.cancel();
+        Ok(1)
+    });
+    assert_eq!(run.now_or_never().unwrap().unwrap(), 1);
+}
+
+#[test]
+fn a_wait_past_the_deadline_is_not_begun() {
+    let (ctx, time) = manual();
+    let ctx = ctx.with_timeout(Duration::from_secs(1));
+    let (result, took) = drive(&time, Retry::exponential().max_attempts(9).run(&ctx, flaky(9)));
+    let error = result.unwrap_err();
+    // 100 + 200 + 400, and the next 800 do not fit.
+    assert_eq!((error.attempts(), took), (4, 700));
+    assert!(error.is_deadline_exceeded() && !error.is_canceled());
+    assert_eq!(error.last(), Some(&"down"));
+    assert!(matches!(error.stop(), Stop::Deadline { needed, remaining } if *needed == 800 * MS && *remaining == 300 * MS));
+    // A wait that ends exactly at the deadline leaves no time for an attempt.
+    let (ctx, time) = manual();
+    let ctx = ctx.with_timeout(100 * MS);
+    let retry = Retry::exponential();
+    let (result, took) = drive(&time, retry.run(&ctx, flaky(9)));
+    assert_eq!((result.unwrap_err().attempts(), took, retry.stats().deadline_refused), (1, 0, 1));
+}
+
+#[test]
+fn cancellation_ends_the_wait_and_keeps_the_last_error() {
+    let (ctx, _time) = manual();
+    let (ctx, cancel) = ctx.with_cancel();
+    let retry = Retry::exponential();
+    let mut run = Box::pin(retry.run(&ctx, flaky(9)));
+    assert!(run.as_mut().now_or_never().is_none());
+    cancel.cancel();
+    let error = run.now_or_never().unwrap().unwrap_err();
+    assert!(error.is_canceled());
+    assert_eq!(error.to_string(), "context canceled after 1 attempt, last error: down");
+    assert_eq!((retry.stats().canceled, retry.stats().failed), (1, 0));
+}
+
+#[test]
+fn what_is_not_retryable_is_not_retried() {
+    let (ctx, time) = manual();
+    let retry = Retry::exponential().retry_if(|error: &&str| *error != "fatal");
+    let run = retry.run(&ctx, |_, attempt| async move { Err::<(), _>(if attempt == 1 { "fatal" } else { "down" }) });
+    let error = drive(&time, run).0.unwrap_err();
+    assert_eq!((error.attempts(), error.into_last()), (2, Some("fatal")));
+}
+
+#[test]
+fn a_servers_retry_after_is_honoured_within_limits() {
+    let wait = |asked: Duration| {
+        let (ctx, time) = manual();
+        let retry = Retry::exponential().max_attempts(2).retry_after(move |_| Some(asked)).max_retry_after(5000 * MS);
+        drive(&time, retry.run(&ctx, flaky(9))).1
+    };
+    assert_eq!((wait(10 * MS), wait(3000 * MS), wait(3600 * 1000 * MS)), (100, 3000, 5000));
+}
+
+#[test]
+fn the_first_wait_is_clamped_and_jitter_stays_below_the_maximum() {
+    let (ctx, time) = manual();
+    for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
+        let retry = Retry::exponential().max_attempts(500).base(10 * MS).max_delay(20 * MS).jitter(jitter).seed(1);
+        let retry = retry.on_retry(move |event| assert!(event.delay <= 20 * MS, "{jitter:?}: {:?}", event.delay));
+        drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
+    }
+}
+
+#[test]
+fn a_seed_repeats_the_waits() {
+    let waits = |seed| {
+        let (ctx, time) = manual();
+        let retry = Retry::exponential().max_attempts(8).jitter(Jitter::Full).seed(seed);
+        drive(&time, retry.run(&ctx, flaky(9))).1
+    };
+    assert_eq!(waits(7), waits(7));
+    assert_ne!(waits(7), waits(8));
+}
+
+#[test]
+fn a_budget_bounds_the_retries_of_all() {
+    let (ctx, time) = manual();
+    let budget = Arc::new(RetryBudget::new());
+    let retry = Retry::exponential().base(MS).max_delay(MS).max_attempts(50).budget(Arc::clone(&budget));
+    let mut retries = 0;
+    for _ in 0..20 {
+        let error = drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
+        retries += error.attempts() - 1;
+        if budget.tokens() == 0 {
+            assert!(matches!(error.stop(), Stop::Budget));
+        }
+    }
+    assert_eq!((retries, budget.tokens()), (100, 0));
+    // Successes refill it: a token each, and a retry's cost when the retry succeeds.
+    for _ in 0..5 {
+        drive(&time, retry.run(&ctx, flaky(0))).0.unwrap();
+    }
+    assert_eq!(budget.tokens(), 5);
+    drive(&time, retry.run(&ctx, flaky(1))).0.unwrap();
+    assert_eq!((budget.tokens(), retry.stats().budget_refused), (5, 18));
+}
+
+#[test]
+fn budget_comes_back_from_every_await_point() {
+    for polls in 0..4 {
+        let (ctx, time) = manual();
+        let budget = Arc::new(RetryBudget::new());
+        let retry = Retry::exponential().budget(Arc::clone(&budget));
+        let mut run = Box::pin(retry.run(&ctx, |_, _| async {
+            tokio::task::yield_now().await;
+            Err::<(), _>("down")
+        }));
+        for _ in 0..polls {
+            assert!(run.as_mut().now_or_never().is_none());
+        }
+        // Polled twice it is in the wait; in the third poll the next attempt has been sent, and is paid for.
+        if polls == 3 {
+            time.advance(100 * MS);
+            assert!(run.as_mut().now_or_never().is_none());
+        }
+        drop(run);
+        let paid = if polls == 3 { 5 } else { 0 };
+        assert_eq!(budget.tokens(), 500 - paid, "dropped after {polls} polls");
+        let stats = retry.stats();
+        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+    }
+}
+
+#[test]
+fn local_rejections_are_waited_out_and_cost_no_budget() {
+    let (ctx, time) = manual();
+    let budget = Arc::new(RetryBudget::new());
+    let retry = Retry::exponential().budget(Arc::clone(&budget)).over_policies();
+    let open = || Error::<&str>::Rejected(Rejected::BreakerOpen { name: "b".into(), retry_after: 7000 * MS });
+    let run = retry.run(&ctx, |_, attempt| async move { if attempt == 0 { Err(open()) } else { Ok(attempt) } });
+    let (result, took) = drive(&time, run);
+    assert_eq!((result.unwrap(), took), (1, 7000));
+    assert_eq!(budget.tokens(), 500);
+    // Not if that does not fit.
+    let near = ctx.with_timeout(5000 * MS);
+    let (result, took) = drive(&time, retry.run(&near, |_, _| async { Err::<(), _>(open()) }));
+    let error = Error::from(result.unwrap_err());
+    assert_eq!((took, error.retry_after(), error.outcome()), (0, Some(7000 * MS), Outcome::Neutral));
+    assert!(error.is_deadline_exceeded());
+    // Nor if time does not help.
+    let closed = retry.run(&ctx, |_, _| async { Err::<(), _>(Error::<&str>::Rejected(Rejected::Closed("pool"))) });
+    assert!(matches!(drive(&time, closed).0.unwrap_err().stop(), Stop::NotRetryable));
+    // A timeout costs more than another failure, and the success of its retry brings that back.
+    let timeout = retry.run(&ctx, |_, _| async { Err::<(), _>(Error::<&str>::AttemptTimeout(MS)) });
+    drive(&time, timeout).0.unwrap_err();
+    assert_eq!(budget.tokens(), 500 - 3 * 10);
+}
+
+#[test]
+fn nested_layers_do_not_multiply() {
+    let (ctx, time) = manual();
+    let calls = AtomicU32::new(0);
+    let (outer, inner) = (Retry::exponential(), Retry::exponential());
+    let run = outer.run(&ctx, |ctx, _| {
+        let (inner, calls) = (&inner, &calls);
+        async move {
+            let result = inner.run(&ctx, |ctx, _| async move {
+                assert!(is_inside(&ctx));
+                calls.fetch_add(1, Ordering::Relaxed);
+                Err::<(), _>("down")
+            });
+            let error: RetryError<&str> = result.await.unwrap_err();
+            assert!(matches!(error.stop(), Stop::Nested));
+            Err::<(), _>("down")
+        }
+    });
+    assert_eq!(drive(&time, run).0.unwrap_err().attempts(), 4);
+    assert_eq!(calls.into_inner(), 4);
+    assert!(!is_inside(&ctx));
+    // In another task a retried attempt's context says it.
+    let told = Mutex::new(Vec::new());
+    let run = outer.run(&ctx, |ctx, _| {
+        std::thread::scope(|scope| scope.spawn(|| told.lock().unwrap().push(is_inside(&ctx))).join().unwrap());
+        async { Err::<(), _>("down") }
+    });
+    drive(&time, run).0.unwrap_err();
+    assert_eq!(*told.lock().unwrap(), [false, true, true, true]);
+}
+
+#[test]
+fn a_panic_harms_only_its_own_run() {
+    let (ctx, time) = manual();
+    let retry = Retry::exponential()
+        .retry_if(|error: &&str| if *error == "predicate" { panic!("predicate") } else { true })
+        .on_retry(|event| if *event.error == "hook" { panic!("hook") })
+        .budget(Arc::new(RetryBudget::new()));
+    for bad in ["predicate", "hook"] {
+        let run = catch_unwind(AssertUnwindSafe(|| drive(&time, retry.run(&ctx, |_, _| async move { Err::<(), _>(bad) }))));
+        assert!(run.is_err());
+    }
+    let panics = catch_unwind(AssertUnwindSafe(|| retry.run_blocking(&ctx, |_, _| -> Result<(), _> { panic!("call") })));
+    assert!(panics.is_err() && !is_inside(&ctx));
+    assert_eq!(drive(&time, retry.run(&ctx, flaky(1))).0.unwrap(), 1);
+    let stats = retry.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.canceled), (4, 1, 3));
+}
+
+#[test]
+fn threads_retry_too() {
+    let ctx = Context::background().with_timeout(Duration::from_secs(60));
+    let retry = Retry::constant(MS).max_attempts(3);
+    assert_eq!(retry.run_blocking(&ctx, |_, attempt| if attempt < 2 { Err("down") } else { Ok(attempt) }).unwrap(), 2);
+    let near = ctx.with_timeout(MS / 2);
+    let error = retry.run_blocking(&near, |_, _| Err::<(), _>("down")).unwrap_err();
+    assert!(error.is_deadline_exceeded() && error.attempts() == 1);
+}
+
+#[test]
+fn bad_settings_are_named_when_built_and_when_run() {
+    let field = |retry: Retry<&str>| retry.build().unwrap_err().to_string();
+    assert_eq!(field(Retry::exponential().max_attempts(0)), "max_attempts must be at least 1, got 0");
+    assert_eq!(field(Retry::exponential().base(3000 * MS)), "base must be at most max_delay (2s), got 3s");
+    for multiplier in [0.0, 0.99, -1.0, f64::NAN, f64::INFINITY] {
+        assert!(field(Retry::exponential().multiplier(multiplier)).starts_with("multiplier must be"));
+    }
+    // In any order, as long as it is right in the end.
+    assert!(Retry::<&str>::exponential().base(3000 * MS).max_delay(9000 * MS).build().is_ok());
+    let retry = Retry::exponential().max_attempts(0);
+    let ctx = Context::background();
+    let run = retry.run(&ctx, |_, _| async { unreachable!() as Result<(), &str> });
+    let error = run.now_or_never().unwrap().unwrap_err();
+    assert!(matches!(error.stop(), Stop::Config(config) if config.field() == "max_attempts"));
+    assert!(RetryBudget::builder().retry_cost(0).build().is_err());
+    assert!(RetryBudget::builder().capacity(4).build().is_err());
+    assert!(RetryBudget::builder().timeout_cost(4).build().is_err());
+}
