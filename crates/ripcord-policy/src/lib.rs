@@ -45,6 +45,7 @@ mod panics;
 pub mod pool;
 mod shared_error;
 pub mod stack;
+mod timeline;
 
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;

@@ -93,9 +93,16 @@ async fn outcomes_are_counted_and_a_panic_gives_its_place_back() {
     let failed = bulkhead.run(&ctx, |_| async { Err::<(), _>("down") }).await.unwrap_err();
     assert!(matches!(failed, Error::Inner("down")));
     let (canceled, cancel) = ctx.with_cancel();
-    let gone = bulkhead.run(&canceled, |_| async { cancel.cancel(); Err::<(), _>("gone") });
+    let gone = bulkhead.run(&canceled, |_| async {
+        cancel.cancel();
+        Err::<(), _>("gone")
+    });
     assert!(gone.await.is_err());
-    let panicked = std::panic::AssertUnwindSafe(bulkhead.run(&ctx, |_| async { panic!("oh"); #[allow(unreachable_code, reason = "types it")] Ok::<(), &str>(()) }));
+    let panicked = std::panic::AssertUnwindSafe(bulkhead.run(&ctx, |_| async {
+        panic!("oh");
+        #[allow(unreachable_code, reason = "types it")]
+        Ok::<(), &str>(())
+    }));
     assert!(panicked.catch_unwind().await.is_err());
     let stats = bulkhead.stats();
     assert_eq!((stats.started, stats.succeeded, stats.failed, stats.canceled, stats.running), (4, 1, 1, 2, 0));

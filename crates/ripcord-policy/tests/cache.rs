@@ -284,9 +284,7 @@ async fn the_latest_deadline_ends_a_load_whose_callers_are_not_polled() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let limited = ctx.with_timeout(SECOND);
-    let mut caller = Box::pin(
-        cache.get_or_load(&limited, "a", |_| std::future::pending::<Result<u32, Failed>>()),
-    );
+    let mut caller = Box::pin(cache.get_or_load(&limited, "a", |_| std::future::pending::<Result<u32, Failed>>()));
     assert!(futures::future::FutureExt::now_or_never(caller.as_mut()).is_none());
     settle().await;
     time.advance(SECOND);
@@ -359,7 +357,11 @@ async fn a_panicking_load_harms_only_those_who_waited_for_it() {
     }
     let error = cache.get_or_load(&ctx, "a", boom).await.unwrap_err();
     assert!(matches!(&error, Error::Panicked(panicked) if panicked.message() == "at the disco"), "{error}");
-    let later = cache.get_or_load(&ctx, "a", |_| async { panic!("later"); #[allow(unreachable_code, reason = "types it")] Ok::<_, Failed>(1) });
+    let later = cache.get_or_load(&ctx, "a", |_| async {
+        panic!("later");
+        #[allow(unreachable_code, reason = "types it")]
+        Ok::<_, Failed>(1)
+    });
     assert!(matches!(later.await.unwrap_err(), Error::Panicked(_)));
     assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(1) }).await.unwrap(), 1);
     assert_eq!((cache.stats().panicked, cache.stats().failed), (2, 2));
@@ -486,9 +488,9 @@ async fn closing_ends_loads_and_their_callers() {
     let cache = seconds(60).build(&ctx).unwrap();
     let caller = {
         let (cache, ctx) = (cache.clone(), ctx.clone());
-        tokio::spawn(async move {
-            cache.get_or_load(&ctx, "a", |_| std::future::pending::<Result<u32, Failed>>()).await
-        })
+        tokio::spawn(
+            async move { cache.get_or_load(&ctx, "a", |_| std::future::pending::<Result<u32, Failed>>()).await },
+        )
     };
     settle().await;
     cache.close();

@@ -73,7 +73,8 @@ async fn a_panic_is_its_tasks_error_and_the_worker_goes_on() {
             panic!("dropped");
         }
     }
-    let asynchronous = pool.submit(&ctx, |_| async { if true { panic!("at the disco") } else { Ok::<(), Failed>(()) } });
+    let asynchronous =
+        pool.submit(&ctx, |_| async { if true { panic!("at the disco") } else { Ok::<(), Failed>(()) } });
     let error = asynchronous.await.unwrap().await.unwrap_err();
     assert!(matches!(&error, Error::Panicked(panicked) if panicked.message() == "at the disco"), "{error}");
     let blocking = pool.submit_blocking(&ctx, |_| if true { panic!("too") } else { Ok::<(), Failed>(()) });
@@ -292,7 +293,11 @@ async fn a_blocking_task_may_not_wait_for_its_own_pool_either() {
 async fn tasks_may_wait_for_tasks_of_their_own_pool_to_any_depth() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 100);
-    fn sum(pool: WorkerPool, ctx: Context, depth: u32) -> futures::future::BoxFuture<'static, Result<u32, Error<SharedError>>> {
+    fn sum(
+        pool: WorkerPool,
+        ctx: Context,
+        depth: u32,
+    ) -> futures::future::BoxFuture<'static, Result<u32, Error<SharedError>>> {
         Box::pin(async move {
             if depth == 0 {
                 return Ok(1);

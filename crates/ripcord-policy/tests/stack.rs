@@ -331,9 +331,9 @@ async fn dropping_at_every_await_point_gives_everything_back() {
 #[tokio::test]
 async fn a_panicking_call_harms_only_itself() {
     let it = fixture();
-    let call = std::panic::AssertUnwindSafe(it.stack.run(&it.ctx, |_| -> std::future::Ready<Result<u32, Down>> {
-        panic!("oh")
-    }));
+    let call = std::panic::AssertUnwindSafe(
+        it.stack.run(&it.ctx, |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") }),
+    );
     assert!(call.catch_unwind().await.is_err());
     let keyed = it.stack.run_keyed(&it.ctx, "key", |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") });
     assert!(matches!(it.finish(keyed).await, Err(Error::Panicked(_))));

@@ -159,8 +159,8 @@ where
             duration.map(|duration| above_zero(field, duration)).transpose()?;
         }
         within("ttl_jitter", settings.ttl_jitter, 0.0, 1.0)?;
-        let runtime = Handle::try_current()
-            .map_err(|_| ConfigError::new("build", "called within a tokio runtime", "none"))?;
+        let runtime =
+            Handle::try_current().map_err(|_| ConfigError::new("build", "called within a tokio runtime", "none"))?;
         Ok(Cache::start(ctx, capacity, settings, runtime))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::timeline::{Moment, NEVER, Timeline, after};
 use crate::SharedError;
+use crate::timeline::{Moment, NEVER, Timeline, after};
 
 /// One entry. It is cloned out of the store by every read, so what only some caches need sits behind a pointer.
 #[derive(Debug, Clone)]

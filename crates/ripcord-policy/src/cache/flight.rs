@@ -105,13 +105,7 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
 
     /// Takes the flight out of the table and, if it was still current, does `store` before anybody else may detach it
     /// or start another. `store` must not run user code beyond the key's `Hash` and `Eq`.
-    pub(super) fn land<R>(
-        &self,
-        hash: u64,
-        key: &K,
-        flight: &Arc<Flight<V>>,
-        store: impl FnOnce() -> R,
-    ) -> Option<R> {
+    pub(super) fn land<R>(&self, hash: u64, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce() -> R) -> Option<R> {
         let mut shard = self.lock(hash);
         if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
             return None;

@@ -15,8 +15,8 @@ use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
-use super::timeline::{NEVER, after};
 use crate::panics::{BoxFuture, CatchPanic};
+use crate::timeline::{NEVER, after};
 use crate::{Error, Panicked, Rejected, SharedError};
 
 impl<K, V> Cache<K, V>
@@ -58,7 +58,12 @@ where
     }
 
     /// [`get_or_load`](Self::get_or_load) with an error that says whether it may be remembered.
-    pub(crate) async fn get_or_load_shared<F, Fut>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
+    pub(crate) async fn get_or_load_shared<F, Fut>(
+        &self,
+        ctx: &Context,
+        key: K,
+        load: F,
+    ) -> Result<V, Error<SharedError>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
@@ -141,14 +146,7 @@ where
     }
 
     /// Takes a seat on the key's load, which it starts if there is none. The flag says whether it did.
-    fn board<F, Fut>(
-        &self,
-        ctx: &Context,
-        key: K,
-        deadline: Option<Instant>,
-        load: F,
-        need: Need,
-    ) -> (Seat<V>, bool)
+    fn board<F, Fut>(&self, ctx: &Context, key: K, deadline: Option<Instant>, load: F, need: Need) -> (Seat<V>, bool)
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
@@ -163,7 +161,8 @@ where
             }
             Boarding::Started(seat) => seat,
         };
-        let landing = Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
+        let landing =
+            Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
         shared.runtime.spawn(landing.fly(need, move |ctx| -> BoxFuture<Result<V, SharedError>> {
             // The loader itself is called inside, where its panic is caught too.
             Box::pin(async move { load(ctx).await })
@@ -269,9 +268,8 @@ where
         let Some(shared) = self.shared.upgrade() else {
             return Outcome::Loaded(value);
         };
-        let made = catch_unwind(AssertUnwindSafe(|| {
-            shared.entry(self.hash, &self.key, value.clone(), shared.jittered_ttl())
-        }));
+        let made =
+            catch_unwind(AssertUnwindSafe(|| shared.entry(self.hash, &self.key, value.clone(), shared.jittered_ttl())));
         let entry = match made {
             Ok(entry) => entry,
             Err(payload) => return Outcome::Panicked(Panicked::new(&*payload)),

@@ -18,7 +18,6 @@ mod shared;
 mod stats;
 mod store;
 mod sweep;
-mod timeline;
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -14,8 +14,8 @@ use super::entry::{Content, Entry, Found, Idle, lifetime};
 use super::flight::Flights;
 use super::stats::{Count, Tally};
 use super::store::{Evicted, Store};
-use super::timeline::{Moment, Timeline};
 use crate::panics::run_hook;
+use crate::timeline::{Moment, Timeline};
 use crate::{Error, Rejected};
 
 pub(super) struct Shared<K, V> {

@@ -9,16 +9,16 @@
 //! 4. Work, outputs and wakers are dropped, polled and woken under none of the locks here.
 
 use std::any::{Any, TypeId};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use ripcord::{AfterFunc, CancelHandle, Cause, Context};
+use ripcord::{AfterFunc, Canceler, Cause, Context};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::results::TaskOutcome;
-use super::shared::Shared;
 use super::TaskId;
+use super::results::TaskOutcome;
+use super::shared::{Place, Shared};
 use crate::panics::BoxFuture;
 use crate::{Error, SharedError};
 
@@ -32,8 +32,8 @@ pub(super) enum Work {
 pub(super) struct Core {
     pub(super) id: TaskId,
     pub(super) ctx: Context,
-    /// A handle, so that the end of a task ends nothing it may have begun under its context.
-    pub(super) cancel: CancelHandle,
+    /// Given up when the job is dropped: the end of a task ends nothing that it began under its context.
+    canceler: Option<Canceler>,
     /// A queued job and its pool own each other; the pool's close takes the queue apart.
     pub(super) shared: Arc<Shared>,
     pending: Mutex<Option<Pending>>,
@@ -48,6 +48,8 @@ pub(super) struct Pending {
 
 pub(super) struct Job<T> {
     core: Core,
+    /// Set once there is a result, to spare those who look the clone of a waker.
+    ready: AtomicBool,
     output: Mutex<Output<T>>,
 }
 
@@ -57,7 +59,7 @@ struct Output<T> {
     /// Whether the `Task` was dropped. (Invariant 3.)
     detached: bool,
     /// The job's place in the pool, given back when it is resolved: before anybody can see the result.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 enum State<T> {
@@ -84,8 +86,15 @@ pub(super) trait AnyJob: Send + Sync {
 }
 
 impl Core {
-    pub(super) fn new(id: TaskId, ctx: Context, cancel: CancelHandle, shared: Arc<Shared>) -> Self {
-        Self { id, ctx, cancel, shared, pending: Mutex::new(None) }
+    pub(super) fn new(id: TaskId, ctx: Context, canceler: Canceler, shared: Arc<Shared>) -> Self {
+        Self { id, ctx, canceler: Some(canceler), shared, pending: Mutex::new(None) }
+    }
+
+    /// Ends the job's context.
+    pub(super) fn cancel(&self, why: &'static str) {
+        if let Some(canceler) = &self.canceler {
+            canceler.cancel_with(why);
+        }
     }
 
     pub(super) fn set_pending(&self, pending: Pending) {
@@ -117,10 +126,18 @@ impl Core {
     }
 }
 
+impl Drop for Core {
+    fn drop(&mut self) {
+        if let Some(canceler) = self.canceler.take() {
+            canceler.detach();
+        }
+    }
+}
+
 impl<T: Send + 'static> Job<T> {
-    pub(super) fn new(core: Core, place: OwnedSemaphorePermit) -> Arc<Self> {
+    pub(super) fn new(core: Core, place: Place) -> Arc<Self> {
         let output = Output { state: State::Unresolved, waker: None, detached: false, place: Some(place) };
-        Arc::new(Self { core, output: Mutex::new(output) })
+        Arc::new(Self { core, ready: AtomicBool::new(false), output: Mutex::new(output) })
     }
 
     /// Resolves the job with what its task returned.
@@ -151,13 +168,12 @@ impl<T: Send + 'static> Job<T> {
         drop(output);
         // Before the result can be seen: who sees it finds it in the stats and the place free. Not under the lock, for
         // this wakes whoever waits for the place.
-        if let Some(place) = place {
-            self.core.shared.give_back(place);
-        }
+        drop(place);
         self.core.shared.count(outcome);
 
         let mut output = self.lock();
         output.state = State::Ready(result);
+        self.ready.store(true, Ordering::Release);
         let waker = output.waker.take();
         drop(output);
         self.core.shared.results.push(outcome, || Arc::clone(&self) as Arc<dyn AnyJob>);
@@ -169,13 +185,13 @@ impl<T: Send + 'static> Job<T> {
     /// The output for the `Task`, whose waker is kept until there is one.
     pub(super) fn poll_output(&self, waker: &Waker) -> Poll<Result<T, Error<SharedError>>> {
         // Cloned before the lock and dropped after it: a waker's clone and drop are foreign code.
-        let waker = waker.clone();
+        let waker = if self.ready.load(Ordering::Acquire) { None } else { Some(waker.clone()) };
         let mut output = self.lock();
         match std::mem::replace(&mut output.state, State::Taken) {
             State::Ready(result) => Poll::Ready(result),
             unfinished @ (State::Unresolved | State::Resolving) => {
                 output.state = unfinished;
-                let old = output.waker.replace(waker);
+                let old = std::mem::replace(&mut output.waker, waker);
                 drop(output);
                 drop(old);
                 Poll::Pending
@@ -183,10 +199,6 @@ impl<T: Send + 'static> Job<T> {
             // Polled again after it was ready.
             State::Taken => Poll::Pending,
         }
-    }
-
-    pub(super) fn is_resolved(&self) -> bool {
-        !matches!(self.lock().state, State::Unresolved)
     }
 }
 
@@ -233,7 +245,10 @@ impl<T: Send + 'static> AnyJob for Job<T> {
 
     fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>> {
         let mut output = self.lock();
-        if wanted != TypeId::of::<Result<T, Error<SharedError>>>() || !output.detached || !matches!(output.state, State::Ready(_)) {
+        if wanted != TypeId::of::<Result<T, Error<SharedError>>>()
+            || !output.detached
+            || !matches!(output.state, State::Ready(_))
+        {
             return None;
         }
         match std::mem::replace(&mut output.state, State::Taken) {

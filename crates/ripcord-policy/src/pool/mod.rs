@@ -29,7 +29,6 @@ use std::sync::Arc;
 
 use ripcord::{Canceler, Cause, Context};
 use tokio::runtime::Handle;
-use tokio::sync::OwnedSemaphorePermit;
 
 pub use builder::{Overflow, WorkerPoolBuilder};
 pub use results::{Completion, Results, TaskOutcome};
@@ -39,7 +38,7 @@ pub use task::Task;
 use crate::{ConfigError, Error, Panicked, Rejected, SharedError};
 use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
-use shared::Shared;
+use shared::{Place, Shared};
 use stats::Count;
 use worker::{inside, is_inside};
 
@@ -115,8 +114,8 @@ impl WorkerPool {
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        let permit = self.admit(ctx).await?;
-        self.enqueue(ctx, permit, |job| asynchronous(job, task))
+        let place = self.admit(ctx).await?;
+        self.enqueue(ctx, place, |job| asynchronous(job, task))
     }
 
     /// [`submit`](Self::submit) that never waits: with a full queue it is refused, whatever [`Overflow`] says.
@@ -131,8 +130,8 @@ impl WorkerPool {
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        let permit = self.try_admit(ctx)?;
-        self.enqueue(ctx, permit, |job| asynchronous(job, task))
+        let place = self.try_admit(ctx)?;
+        self.enqueue(ctx, place, |job| asynchronous(job, task))
     }
 
     /// Hands in a task that blocks. It runs on a thread of the runtime's blocking pool and keeps a worker busy meanwhile.
@@ -150,9 +149,9 @@ impl WorkerPool {
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        let permit = self.admit(ctx).await?;
+        let place = self.admit(ctx).await?;
         let pool = self.owner.shared.id;
-        self.enqueue(ctx, permit, |job| blocking(pool, job, task))
+        self.enqueue(ctx, place, |job| blocking(pool, job, task))
     }
 
     /// Opens the stream of finished tasks. What finished before is not in it.
@@ -221,9 +220,9 @@ impl WorkerPool {
         self.owner.shared.stats()
     }
 
-    async fn admit(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+    async fn admit(&self, ctx: &Context) -> Result<Place, Error<SharedError>> {
         let refused = match self.try_place(ctx) {
-            Ok(permit) => return Ok(permit),
+            Ok(place) => return Ok(place),
             Err(error) => error,
         };
         let shared = &self.owner.shared;
@@ -236,11 +235,11 @@ impl WorkerPool {
         waited.map_err(|error| self.count_refusal(error))
     }
 
-    fn try_admit(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+    fn try_admit(&self, ctx: &Context) -> Result<Place, Error<SharedError>> {
         self.try_place(ctx).map_err(|error| self.count_refusal(error))
     }
 
-    fn try_place(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
+    fn try_place(&self, ctx: &Context) -> Result<Place, Error<SharedError>> {
         self.owner.shared.check_open(ctx)?;
         self.owner.shared.try_place()
     }
@@ -253,14 +252,12 @@ impl WorkerPool {
     fn enqueue<T: Send + 'static>(
         &self,
         ctx: &Context,
-        permit: OwnedSemaphorePermit,
+        place: Place,
         work: impl FnOnce(&Arc<Job<T>>) -> Work,
     ) -> Result<Task<T>, Error<SharedError>> {
         let shared = &self.owner.shared;
         let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
-        let cancel = canceler.handle();
-        canceler.detach();
-        let job = Job::new(Core::new(shared.next_task_id(), ctx, cancel, Arc::clone(shared)), permit);
+        let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::clone(shared)), place);
         job.core().set_pending(Pending { work: work(&job), notice: None });
         shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
         Ok(Task::new(job))

@@ -51,8 +51,7 @@ pub(super) enum Next {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let state =
-            State { jobs: VecDeque::new(), void: 0, idle: Vec::new(), workers: 0, target: 0, closed: false };
+        let state = State { jobs: VecDeque::new(), void: 0, idle: Vec::new(), workers: 0, target: 0, closed: false };
         Self { state: Mutex::new(state) }
     }
 
@@ -199,7 +198,8 @@ impl State {
             return Vec::new();
         }
         self.void = 0;
-        let (live, void) = std::mem::take(&mut self.jobs).into_iter().partition::<Vec<_>, _>(|job| job.core().is_pending());
+        let (live, void) =
+            std::mem::take(&mut self.jobs).into_iter().partition::<Vec<_>, _>(|job| job.core().is_pending());
         self.jobs = live.into();
         void
     }

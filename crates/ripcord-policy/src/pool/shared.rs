@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ripcord::{CancelHandle, Clock, Context};
+use ripcord::{CancelHandle, Context};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
 
+use super::TaskId;
 use super::builder::Overflow;
 use super::job::{AnyJob, Pending};
 use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
 use super::stats::{Count, PoolStats, Tally};
 use super::worker::{self, Cell};
-use super::TaskId;
 use crate::panics::run_hook;
+use crate::timeline::Timeline;
 use crate::{Error, Rejected, SharedError};
 
 pub(super) struct Shared {
@@ -22,12 +23,12 @@ pub(super) struct Shared {
     pub(super) id: u64,
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
-    pub(super) clock: Clock,
+    pub(super) time: Timeline,
     pub(super) queue: Queue,
     pub(super) capacity: usize,
     pub(super) overflow: Overflow,
     /// One permit for each place in the queue and each worker: a task holds one from its submission to its end.
-    gate: Arc<Semaphore>,
+    gate: Semaphore,
     /// Permits to take out of circulation when they come back: workers were taken away while all were in use.
     owed: AtomicUsize,
     pub(super) results: ResultsQueue,
@@ -42,17 +43,23 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(ctx: Context, cancel: CancelHandle, capacity: usize, overflow: Overflow, runtime: Handle) -> Self {
+    pub(super) fn new(
+        ctx: Context,
+        cancel: CancelHandle,
+        capacity: usize,
+        overflow: Overflow,
+        runtime: Handle,
+    ) -> Self {
         static POOLS: AtomicU64 = AtomicU64::new(0);
         Self {
             id: POOLS.fetch_add(1, Ordering::Relaxed),
-            clock: ctx.clock(),
+            time: Timeline::new(&ctx),
             ctx,
             cancel,
             queue: Queue::new(),
             capacity,
             overflow,
-            gate: Arc::new(Semaphore::new(capacity)),
+            gate: Semaphore::new(capacity),
             owed: AtomicUsize::new(0),
             results: ResultsQueue::new(),
             tally: Tally::new(),
@@ -69,30 +76,30 @@ impl Shared {
         TaskId(self.next_task.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Refuses when either context has ended or the pool is closed. The caller's context is looked at first.
+    /// Refuses when either context has ended; a pool that drains has no places to give. The caller's is looked at first.
     pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
         ctx.check()?;
-        if self.ctx.is_done() || self.queue.is_closed() {
+        if self.ctx.is_done() {
             return Err(Error::Rejected(Rejected::Closed("worker pool")));
         }
         Ok(())
     }
 
     /// A place for a task, without waiting.
-    pub(super) fn try_place(&self) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
-        match Arc::clone(&self.gate).try_acquire_owned() {
-            Ok(permit) => Ok(permit),
-            Err(tokio::sync::TryAcquireError::NoPermits) => {
-                Err(Error::Rejected(Rejected::PoolFull { capacity: self.capacity }))
-            }
-            Err(tokio::sync::TryAcquireError::Closed) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
+    pub(super) fn try_place(self: &Arc<Self>) -> Result<Place, Error<SharedError>> {
+        match self.gate.try_acquire() {
+            Ok(permit) => Ok(Place::new(self, permit)),
+            Err(TryAcquireError::NoPermits) => Err(Error::Rejected(Rejected::PoolFull { capacity: self.capacity })),
+            Err(TryAcquireError::Closed) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
         }
     }
 
     /// A place for a task, in the order of asking.
-    pub(super) async fn place(&self) -> Result<OwnedSemaphorePermit, Error<SharedError>> {
-        let permit = Arc::clone(&self.gate).acquire_owned().await;
-        permit.map_err(|_| Error::Rejected(Rejected::Closed("worker pool")))
+    pub(super) async fn place(self: &Arc<Self>) -> Result<Place, Error<SharedError>> {
+        match self.gate.acquire().await {
+            Ok(permit) => Ok(Place::new(self, permit)),
+            Err(_) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
+        }
     }
 
     /// Puts a job in the queue.
@@ -134,10 +141,13 @@ impl Shared {
     }
 
     /// Gives a place back, or takes it out of circulation when one is owed.
-    pub(super) fn give_back(&self, permit: OwnedSemaphorePermit) {
-        let owed = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| owed.checked_sub(1));
-        if owed.is_ok() {
-            permit.forget();
+    fn give_back(&self) {
+        // Nearly always nothing is owed, and then it is only read.
+        let settle = |owed: usize| owed.checked_sub(1);
+        if self.owed.load(Ordering::Relaxed) == 0
+            || self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle).is_err()
+        {
+            self.gate.add_permits(1);
         }
     }
 
@@ -216,7 +226,7 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        let now = self.clock.now();
+        let now = self.time.now();
         let cells = self.cells().clone();
         let workers = cells.iter().map(|cell| cell.status(now)).collect();
         self.tally.stats(self.queue.waiting(), self.running.load(Ordering::Relaxed), workers)
@@ -224,6 +234,22 @@ impl Shared {
 
     fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the pool: a task holds one from its submission until it is resolved. Dropping it gives it back.
+pub(super) struct Place(Arc<Shared>);
+
+impl Place {
+    fn new(shared: &Arc<Shared>, permit: SemaphorePermit<'_>) -> Self {
+        permit.forget();
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.give_back();
     }
 }
 

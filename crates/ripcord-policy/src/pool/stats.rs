@@ -52,7 +52,7 @@ pub enum WorkerState {
     Running {
         /// Which.
         task: TaskId,
-        /// For how long by now.
+        /// For how long by now, give or take a few milliseconds.
         elapsed: Duration,
     },
 }

@@ -30,11 +30,13 @@ pub struct Task<T> {
     job: Arc<Job<T>>,
     /// The task itself, when it runs in place.
     inline: Option<BoxFuture<()>>,
+    /// Whether the result was given out.
+    taken: bool,
 }
 
 impl<T: Send + 'static> Task<T> {
     pub(super) fn new(job: Arc<Job<T>>) -> Self {
-        Self { job, inline: None }
+        Self { job, inline: None, taken: false }
     }
 
     /// The task's number within its pool, as in results and statistics.
@@ -55,7 +57,7 @@ impl<T: Send + 'static> Task<T> {
     /// Cancels the task's context. One that waits for a worker is resolved at once; one that runs is dropped at its next
     /// suspension, and a blocking one learns of it from its context.
     pub fn cancel(&self) {
-        self.job.core().cancel.cancel_with("the task was cancelled by its handle");
+        self.job.core().cancel("the task was cancelled by its handle");
         self.job.core().shared.call_off(Arc::clone(&self.job) as Arc<dyn AnyJob>);
     }
 
@@ -85,6 +87,7 @@ impl<T: Send + 'static> Future for Task<T> {
                 }
             }
             if let Poll::Ready(result) = this.job.poll_output(cx.waker()) {
+                this.taken = true;
                 return Poll::Ready(result);
             }
             if this.inline.is_some() || !this.take_over() {
@@ -102,7 +105,9 @@ impl<T> Drop for Task<T> {
             // Begun here, so nobody else will end it.
             self.job.runtime().spawn(inline);
         }
-        self.job.detach();
+        if !self.taken {
+            self.job.detach();
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use std::future::{Future, poll_fn};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::Duration;
 
 use super::job::{AnyJob, Pending, Work};
 use super::queue::Next;
 use super::shared::{Shared, fail_ended};
 use super::stats::{WorkerState, WorkerStatus};
 use crate::panics::CatchPanic;
+use crate::timeline::Moment;
 use crate::{Error, Panicked};
 
 tokio::task_local! {
@@ -47,7 +48,7 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
             leaving.told = true;
             return;
         };
-        cell.begin(&job, shared.clock.now());
+        cell.begin(&job, shared.time.recent());
         drive(&shared, job, pending).await;
         cell.end();
     }
@@ -55,18 +56,24 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
 
 /// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
 /// place is given back.
-pub(super) fn drive(shared: &Arc<Shared>, job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
+pub(super) fn drive(
+    shared: &Arc<Shared>,
+    job: Arc<dyn AnyJob>,
+    pending: Pending,
+) -> impl Future<Output = ()> + Send + use<> {
     let Pending { work, notice } = pending;
     shared.running.fetch_add(1, Ordering::Relaxed);
-    let finish = Finish { job };
+    let finish = Finish { job, resolved: false };
     if let Some(notice) = notice {
         notice.stop();
     }
     async move {
+        // Moved in whole: a closure would take a copy of the flag alone.
+        let mut finish = finish;
         let job = &finish.job;
         match work {
             Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => finish.resolved = true,
                 Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(Panicked::new(&*payload))),
                 Err(error) => Arc::clone(job).fail(Error::Context(error)),
             },
@@ -85,13 +92,14 @@ pub(super) fn drive(shared: &Arc<Shared>, job: Arc<dyn AnyJob>, pending: Pending
 /// What is done at the end of each job.
 struct Finish {
     job: Arc<dyn AnyJob>,
+    /// Known to be, because the work came to its own end.
+    resolved: bool,
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
         self.job.core().shared.running.fetch_sub(1, Ordering::Relaxed);
-        // It is when the work came to its own end.
-        if !self.job.is_resolved() {
+        if !self.resolved && !self.job.is_resolved() {
             fail_ended(Arc::clone(&self.job));
         }
     }
@@ -121,7 +129,7 @@ pub(super) struct Cell {
 }
 
 struct CellState {
-    job: Option<(Arc<dyn AnyJob>, Instant)>,
+    job: Option<(Arc<dyn AnyJob>, Moment)>,
     finished: u64,
 }
 
@@ -138,18 +146,19 @@ impl Cell {
         self.lock().job.as_ref().map(|(job, _)| Arc::clone(job))
     }
 
-    pub(super) fn status(&self, now: Instant) -> WorkerStatus {
+    pub(super) fn status(&self, now: Moment) -> WorkerStatus {
         let state = self.lock();
         let doing = match &state.job {
             None => WorkerState::Idle,
             Some((job, since)) => {
-                WorkerState::Running { task: job.core().id, elapsed: now.saturating_duration_since(*since) }
+                let elapsed = Duration::from_nanos(now.saturating_sub(*since));
+                WorkerState::Running { task: job.core().id, elapsed }
             }
         };
         WorkerStatus { id: self.id, state: doing, finished: state.finished }
     }
 
-    fn begin(&self, job: &Arc<dyn AnyJob>, now: Instant) {
+    fn begin(&self, job: &Arc<dyn AnyJob>, now: Moment) {
         self.lock().job = Some((Arc::clone(job), now));
     }
 

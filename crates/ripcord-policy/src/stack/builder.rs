@@ -171,7 +171,11 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
             let error = if innermost == layer {
                 ConfigError::new(layer.name(), "given once", "a second one")
             } else {
-                ConfigError::new(layer.name(), format!("in its place in: {ORDER}"), format!("after {}", innermost.name()))
+                ConfigError::new(
+                    layer.name(),
+                    format!("in its place in: {ORDER}"),
+                    format!("after {}", innermost.name()),
+                )
             };
             self.invalid.get_or_insert(error);
         }

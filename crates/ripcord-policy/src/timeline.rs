@@ -1,7 +1,7 @@
-//! The cache's time: nanoseconds since it was built, read from its Context's clock.
+//! Time as the cache and the pool count it: nanoseconds since they were built, read from their Context's clock.
 //!
-//! A hit must know whether its entry has expired, and reading the system's clock costs more than the rest of the hit.
-//! On Linux the kernel also publishes the reading it took at its last tick, for a third of the price. That reading is
+//! A cache hit must know whether its entry has expired, and reading the system's clock costs more than the rest of the
+//! hit. On Linux the kernel also publishes the reading it took at its last tick, for a third of the price. That reading is
 //! only ever early, and by a bounded amount, so it can prove that an entry is *not yet* expired, and nothing else:
 //! whatever it cannot prove is decided by the exact clock. An entry is therefore never taken for fresh after its time.
 
@@ -9,21 +9,21 @@ use std::time::{Duration, Instant};
 
 use ripcord::{Clock, Context};
 
-/// An instant on a [`Timeline`]: nanoseconds since the cache was built.
-pub(super) type Moment = u64;
+/// An instant on a [`Timeline`]: nanoseconds since that was made.
+pub(crate) type Moment = u64;
 
 /// A moment that never comes.
-pub(super) const NEVER: Moment = u64::MAX;
+pub(crate) const NEVER: Moment = u64::MAX;
 
 #[derive(Debug)]
-pub(super) struct Timeline {
+pub(crate) struct Timeline {
     clock: Clock,
     epoch: Instant,
     tick: Option<tick::TickClock>,
 }
 
 impl Timeline {
-    pub(super) fn new(ctx: &Context) -> Self {
+    pub(crate) fn new(ctx: &Context) -> Self {
         let clock = ctx.clock();
         // The tick clock is read first, so that its epoch is not later than the exact one.
         let tick = tick::TickClock::new(&clock);
@@ -32,13 +32,22 @@ impl Timeline {
     }
 
     /// The exact time.
-    pub(super) fn now(&self) -> Moment {
+    pub(crate) fn now(&self) -> Moment {
         nanos(self.clock.now().saturating_duration_since(self.epoch))
+    }
+
+    /// A recent time, behind by a few milliseconds at the most: for people, not for decisions.
+    #[inline]
+    pub(crate) fn recent(&self) -> Moment {
+        match &self.tick {
+            Some(tick) => tick.latest_possible_now().saturating_sub(tick::LAG_NANOS),
+            None => self.now(),
+        }
     }
 
     /// Whether `moment` has come. At the moment itself it has.
     #[inline]
-    pub(super) fn has_come(&self, moment: Moment) -> bool {
+    pub(crate) fn has_come(&self, moment: Moment) -> bool {
         if moment == NEVER {
             return false;
         }
@@ -52,7 +61,7 @@ impl Timeline {
 }
 
 /// `start + duration`, where what would overflow never comes.
-pub(super) fn after(start: Moment, duration: Duration) -> Moment {
+pub(crate) fn after(start: Moment, duration: Duration) -> Moment {
     start.saturating_add(nanos(duration))
 }
 
@@ -77,16 +86,19 @@ mod tick {
     /// least), and a kernel whose timekeeping processor stalls has another one take over after five ticks. Twice that.
     const LAG: Duration = Duration::from_millis(120);
 
+    /// [`LAG`], as a difference of moments.
+    pub(crate) const LAG_NANOS: u64 = LAG.as_nanos() as u64;
+
     /// The kernel's clock as of its last tick.
     #[derive(Debug)]
-    pub(super) struct TickClock {
+    pub(crate) struct TickClock {
         /// What to subtract from a reading to have the latest moment that it may be: the epoch less [`LAG`].
         base: Duration,
     }
 
     impl TickClock {
         /// None for any clock but the system's: a manual or a paused clock has nothing to do with the kernel's.
-        pub(super) fn new(clock: &Clock) -> Option<Self> {
+        pub(crate) fn new(clock: &Clock) -> Option<Self> {
             if !super::is_system(clock) {
                 return None;
             }
@@ -96,7 +108,7 @@ mod tick {
 
         /// A moment that the exact time has not passed: now, or up to [`LAG`] later.
         #[inline]
-        pub(super) fn latest_possible_now(&self) -> Moment {
+        pub(crate) fn latest_possible_now(&self) -> Moment {
             nanos(duration(clock_gettime(ClockId::MonotonicCoarse)).saturating_sub(self.base))
         }
     }
@@ -111,16 +123,18 @@ mod tick {
 mod tick {
     use super::{Clock, Moment};
 
+    pub(crate) const LAG_NANOS: u64 = 0;
+
     /// No clock is known here that is cheaper than the exact one and bounded.
     #[derive(Debug)]
-    pub(super) enum TickClock {}
+    pub(crate) enum TickClock {}
 
     impl TickClock {
-        pub(super) fn new(_: &Clock) -> Option<Self> {
+        pub(crate) fn new(_: &Clock) -> Option<Self> {
             None
         }
 
-        pub(super) fn latest_possible_now(&self) -> Moment {
+        pub(crate) fn latest_possible_now(&self) -> Moment {
             match *self {}
         }
     }
