@@ -30,10 +30,7 @@ fn process_request(ctx: &Context) {
 
 fn validate_permissions(ctx: &Context) {
     println!("Validating permissions:");
-    println!(
-        "  RequestID: {}",
-        ctx.value::<RequestId>().map_or("", |id| id.0)
-    );
+    println!("  RequestID: {}", ctx.value::<RequestId>().map_or("", |id| id.0));
     println!("  UserID: {}", ctx.value::<UserId>().map_or("", |id| id.0));
 
     query_database(ctx);
@@ -41,10 +38,7 @@ fn validate_permissions(ctx: &Context) {
 
 fn query_database(ctx: &Context) {
     println!("Querying database:");
-    println!(
-        "  RequestID: {}",
-        ctx.value::<RequestId>().map_or("", |id| id.0)
-    );
+    println!("  RequestID: {}", ctx.value::<RequestId>().map_or("", |id| id.0));
     println!("  UserID: {}", ctx.value::<UserId>().map_or("", |id| id.0));
 }
 
@@ -59,8 +53,6 @@ fn main() {
 
     // No token this time: asking for it gives `None`.
     println!("\nProcessing another request:");
-    let ctx = Context::background()
-        .with_value(RequestId("req-999"))
-        .with_value(UserId("admin-user"));
+    let ctx = Context::background().with_value(RequestId("req-999")).with_value(UserId("admin-user"));
     process_request(&ctx);
 }

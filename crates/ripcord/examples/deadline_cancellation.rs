@@ -32,15 +32,9 @@ fn process_with_deadline(ctx: &Context, began: Instant, task: &str) -> Result<()
     match ctx.deadline() {
         Some(deadline) => println!(
             "Task {task}: Deadline set to {} after the start (in {})",
-            Since {
-                moment: deadline,
-                origin: began
-            },
+            Since { moment: deadline, origin: began },
             // `ctx.remaining()` is the usual way to ask; it has nothing to say about a deadline that has passed but zero.
-            Since {
-                moment: deadline,
-                origin: Instant::now()
-            },
+            Since { moment: deadline, origin: Instant::now() },
         ),
         None => println!("Task {task}: No deadline set"),
     }

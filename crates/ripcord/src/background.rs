@@ -38,6 +38,7 @@ static POOL: Pool =
 
 /// Runs a job on a thread of its own, soon. Never blocks for the job, unless no thread at all can be had: then it runs here,
 /// late being better than never.
+#[cfg(not(ripcord_loom))]
 pub(crate) fn spawn(job: Job) {
     let mut queue = POOL.lock();
     queue.jobs.push_back(job);
@@ -62,6 +63,13 @@ pub(crate) fn spawn(job: Job) {
     }
 }
 
+/// A thread that loom knows.
+#[cfg(ripcord_loom)]
+pub(crate) fn spawn(job: Job) {
+    loom::thread::spawn(move || shielded(job));
+}
+
+#[cfg(not(ripcord_loom))]
 fn work() {
     let mut queue = POOL.lock();
     loop {

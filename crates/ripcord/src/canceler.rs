@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 
 use crate::cause::Cause;
-use crate::context::{Context, Root};
+use crate::context::Context;
 use crate::raw::node::NodeRef;
 use crate::raw::tree;
 
@@ -44,7 +44,7 @@ impl Canceler {
 
     /// Another hand that can cancel, without effect when it is dropped.
     pub fn handle(&self) -> CancelHandle {
-        CancelHandle { ctx: self.node.clone().map_or(Context::background(), |node| Context(Root::Node(node))) }
+        CancelHandle { ctx: Context(self.node.clone()) }
     }
 
     /// Gives the drop behaviour up: the context goes on until its parent ends, or a [`CancelHandle`] ends it.
@@ -100,7 +100,7 @@ impl CancelHandle {
     }
 
     pub(crate) fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
-        if let Some(node) = self.ctx.node() {
+        if let Some(node) = &self.ctx.0 {
             tree::cancel(node, location, cause);
         }
     }

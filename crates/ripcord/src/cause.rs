@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 /// Why a context ended: any error, shared and cheap to clone.
@@ -22,6 +23,10 @@ use std::sync::Arc;
 #[derive(Clone)]
 // Boxed within the Arc, so that it is one word: it lies in every node and in every `Error`.
 pub struct Cause(Arc<Box<dyn StdError + Send + Sync>>);
+
+// The error is only ever read.
+impl UnwindSafe for Cause {}
+impl RefUnwindSafe for Cause {}
 
 impl Cause {
     /// The error itself.

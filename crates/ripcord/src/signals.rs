@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 use std::ffi::c_int;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -44,8 +44,9 @@ impl Context {
     /// A context that ends when this one does, or when the process is sent SIGINT (Ctrl-C) or SIGTERM; its cause is the
     /// [`Signal`]. Go's `signal.NotifyContext`.
     ///
-    /// The first signal ends the context. A second one does what it would do without it, which is to end the process: a
-    /// person who presses Ctrl-C twice means it. So does the first one after the context has been dropped.
+    /// The first signal ends the context. One that no such context waits for does what it would do without them, which is to
+    /// end the process: the second one, since a person who presses Ctrl-C twice means it, and any after the context has been
+    /// dropped.
     ///
     /// # Errors
     ///
@@ -53,39 +54,85 @@ impl Context {
     #[doc(alias = "signal.NotifyContext")]
     #[track_caller]
     pub fn with_signals(&self) -> io::Result<Context> {
-        let default_again = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
-            // Registered first, so that it sees the flag as it was before the signal that sets it.
-            signal_hook::flag::register_conditional_default(signal, Arc::clone(&default_again))?;
-        }
-        let signals = Signals::new([SIGINT, SIGTERM])?;
-        let listener = Listener { signals: signals.handle(), default_again: Arc::clone(&default_again) };
+        let listening = Listening::begin()?;
+        let signals = Signals::new(SIGNALS)?;
+        let listener = Listener { signals: signals.handle(), listening: Arc::clone(&listening) };
         let mut started = Ok(());
         let ctx = self.attached(|handle| {
             let thread = std::thread::Builder::new().name("ripcord-signals".to_owned());
-            started = thread.spawn(move || listen(signals, &handle, &default_again)).map(drop);
+            started = thread.spawn(move || listen(signals, &handle, &listening)).map(drop);
             Box::new(listener)
         });
         started.map(|()| ctx)
     }
 }
 
+const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
+
+fn listen(mut signals: Signals, handle: &CancelHandle, listening: &Listening) {
+    if let Some(number) = signals.forever().next() {
+        listening.end();
+        handle.cancel_with(Signal::of(number));
+    }
+}
+
 /// Dropped with the context: the thread ends, and signals are the process's again.
 struct Listener {
     signals: Handle,
-    default_again: Arc<AtomicBool>,
+    listening: Arc<Listening>,
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.default_again.store(true, Ordering::SeqCst);
+        self.listening.end();
         self.signals.close();
     }
 }
 
-fn listen(mut signals: Signals, handle: &CancelHandle, default_again: &AtomicBool) {
-    if let Some(number) = signals.forever().next() {
-        default_again.store(true, Ordering::SeqCst);
-        handle.cancel_with(Signal::of(number));
+/// One context that waits for a signal, until it got one or is dropped.
+struct Listening {
+    ended: AtomicBool,
+}
+
+/// How many contexts wait.
+static WAITING: Mutex<usize> = Mutex::new(0);
+/// Whether none does: then the handler lets a signal do what it would do by default.
+static NOBODY_WAITS: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+impl Listening {
+    fn begin() -> io::Result<Arc<Listening>> {
+        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        if NOBODY_WAITS.get().is_none() {
+            let flag = Arc::new(AtomicBool::new(false));
+            for signal in SIGNALS {
+                signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))?;
+            }
+            // Nobody else comes here: the lock is held.
+            let _ = NOBODY_WAITS.set(flag);
+        }
+        *waiting += 1;
+        Listening::tell(&waiting);
+        Ok(Arc::new(Listening { ended: AtomicBool::new(false) }))
+    }
+
+    fn end(&self) {
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+            *waiting -= 1;
+            Listening::tell(&waiting);
+        }
+    }
+
+    fn tell(waiting: &usize) {
+        if let Some(flag) = NOBODY_WAITS.get() {
+            flag.store(*waiting == 0, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Listening {
+    /// Also when the system refused what was to follow.
+    fn drop(&mut self) {
+        self.end();
     }
 }

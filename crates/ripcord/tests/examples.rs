@@ -21,48 +21,28 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn examples_print_what_is_expected() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected");
     // All are started before the first is waited for: they spend their time asleep.
-    let running: Vec<_> = names(&expected, "txt")
-        .into_iter()
-        .map(|name| (Running::start(&name), name))
-        .collect();
+    let running: Vec<_> = names(&expected, "txt").into_iter().map(|name| (Running::start(&name), name)).collect();
 
     for (example, name) in running {
-        let expected =
-            fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
+        let expected = fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
         let actual = example.output();
-        assert_eq!(
-            comparable(&actual),
-            comparable(&expected),
-            "{name} printed\n{actual}"
-        );
+        assert_eq!(comparable(&actual), comparable(&expected), "{name} printed\n{actual}");
     }
 }
 
 #[test]
 fn every_example_is_expected() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert_eq!(
-        names(&root.join("tests/expected"), "txt"),
-        names(&root.join("examples"), "rs")
-    );
+    assert_eq!(names(&root.join("tests/expected"), "txt"), names(&root.join("examples"), "rs"));
 }
 
 #[test]
 fn only_clock_readings_are_masked() {
     for (line, masked) in [
-        (
-            "Background.WithDeadline(4.99s left)",
-            "Background.WithDeadline(<time> left)",
-        ),
-        (
-            "set to 3.000068284s after (in -1.2ms)",
-            "set to <time> after (in <time>)",
-        ),
+        ("Background.WithDeadline(4.99s left)", "Background.WithDeadline(<time> left)"),
+        ("set to 3.000068284s after (in -1.2ms)", "set to <time> after (in <time>)"),
         ("1m30s 12µs 7ns", "<time> <time> <time>"),
-        (
-            "req-123 Worker 1: v2s Case 3: 4 seconds, 5sec",
-            "req-123 Worker 1: v2s Case 3: 4 seconds, 5sec",
-        ),
+        ("req-123 Worker 1: v2s Case 3: 4 seconds, 5sec", "req-123 Worker 1: v2s Case 3: 4 seconds, 5sec"),
     ] {
         assert_eq!(mask(line), masked);
     }
@@ -76,20 +56,13 @@ struct Running {
 
 impl Running {
     fn start(name: &str) -> Running {
-        let path = examples_dir()
-            .join(name)
-            .with_extension(env::consts::EXE_EXTENSION);
+        let path = examples_dir().join(name).with_extension(env::consts::EXE_EXTENSION);
         let mut child = Command::new(&path)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap_or_else(|error| {
-                panic!(
-                    "{error}: {}, which `cargo build --examples` makes",
-                    path.display()
-                )
-            });
+            .unwrap_or_else(|error| panic!("{error}: {}, which `cargo build --examples` makes", path.display()));
         let mut stdout = child.stdout.take().expect("it is piped");
         let (sender, output) = mpsc::channel();
         thread::spawn(move || {
@@ -103,10 +76,7 @@ impl Running {
 
     /// Everything it prints; waits for its end.
     fn output(mut self) -> String {
-        let output = self
-            .output
-            .recv_timeout(PATIENCE)
-            .expect("the example ends");
+        let output = self.output.recv_timeout(PATIENCE).expect("the example ends");
         let status = self.child.wait().expect("it is a child of ours");
         assert!(status.success(), "{status} after\n{output}");
         output
@@ -124,10 +94,7 @@ impl Drop for Running {
 /// Beside the directory of this very test: `target/debug/deps/examples-0123`, `target/debug/examples`.
 fn examples_dir() -> PathBuf {
     let test = env::current_exe().expect("a running program has a path");
-    test.ancestors()
-        .nth(2)
-        .expect("it lies in target/PROFILE/deps")
-        .join("examples")
+    test.ancestors().nth(2).expect("it lies in target/PROFILE/deps").join("examples")
 }
 
 /// The names of the files in `dir` with that extension, without it.
@@ -136,12 +103,7 @@ fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
         .expect("it is there")
         .map(|entry| entry.expect("it can be read").path())
         .filter(|path| path.extension().is_some_and(|other| other == extension))
-        .map(|path| {
-            path.file_stem()
-                .expect("it has a name")
-                .to_string_lossy()
-                .into_owned()
-        })
+        .map(|path| path.file_stem().expect("it has a name").to_string_lossy().into_owned())
         .collect()
 }
 
@@ -186,7 +148,6 @@ fn duration(text: &str) -> Option<&str> {
         if after.starts_with(char::is_alphabetic) {
             return None;
         }
-        Some(duration(after).unwrap_or(after))
-            .filter(|after| !after.starts_with(char::is_alphanumeric))
+        Some(duration(after).unwrap_or(after)).filter(|after| !after.starts_with(char::is_alphanumeric))
     })
 }

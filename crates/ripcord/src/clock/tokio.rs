@@ -1,5 +1,6 @@
 //! The clock of a tokio runtime: a task of it drives the deadlines, so that paused time is followed.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
@@ -28,6 +29,10 @@ enum Runs {
     InTask,
     InThread(Thread),
 }
+
+// Nothing of it is half done when users' code panics: none runs under its locks.
+impl UnwindSafe for Tokio {}
+impl RefUnwindSafe for Tokio {}
 
 impl Tokio {
     pub(super) fn new() -> Arc<Self> {
@@ -86,7 +91,8 @@ impl Driver {
 
     fn start_thread(driver: &Arc<Driver>, runs: &mut Runs) {
         let in_thread = Arc::clone(driver);
-        let started = std::thread::Builder::new().name("ripcord-timer".to_owned()).spawn(move || in_thread.drive_in_thread());
+        let started =
+            std::thread::Builder::new().name("ripcord-timer".to_owned()).spawn(move || in_thread.drive_in_thread());
         *runs = started.map_or(Runs::NotYet, |handle| Runs::InThread(handle.thread().clone()));
     }
 

@@ -14,6 +14,8 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 8;
 const NONE: u32 = u32::MAX;
+/// From here on `Entry::previous` names a list.
+const FIRST: u32 = NONE - LISTS as u32;
 /// Lists besides the slots': entries that are due, and entries on their way down.
 const DUE: usize = LEVELS * SLOTS;
 const MOVING: usize = DUE + 1;
@@ -40,9 +42,9 @@ struct Entry<T> {
     /// Never before the deadline: rounded up.
     tick: u64,
     target: Option<T>,
+    /// The entry before it in its list; for the first one `FIRST` and the list's number.
     previous: u32,
     next: u32,
-    list: u16,
 }
 
 impl<T> Wheel<T> {
@@ -52,7 +54,7 @@ impl<T> Wheel<T> {
 
     pub(crate) fn insert(&mut self, when: i64, target: T) -> u32 {
         let tick = (when.max(0) as u64).saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS;
-        let entry = Entry { tick, target: Some(target), previous: NONE, next: NONE, list: 0 };
+        let entry = Entry { tick, target: Some(target), previous: NONE, next: NONE };
         let key = if self.free == NONE {
             self.entries.push(entry);
             (self.entries.len() - 1) as u32
@@ -121,9 +123,9 @@ impl<T> Wheel<T> {
         let list = level * SLOTS + slot;
         let to = if level == 0 { DUE } else { MOVING };
         self.heads[to] = std::mem::replace(&mut self.heads[list], NONE);
-        // Only the head's entry is told of its new list: the others are reached from it, and become heads in turn.
-        if let Some(head) = self.entries.get_mut(self.heads[to] as usize) {
-            head.list = to as u16;
+        // Only the first entry knows its list; the others learn it when they become first.
+        if let Some(first) = self.entries.get_mut(self.heads[to] as usize) {
+            first.previous = FIRST + to as u32;
         }
     }
 
@@ -151,27 +153,24 @@ impl<T> Wheel<T> {
         };
         let next = std::mem::replace(&mut self.heads[list], key);
         let entry = &mut self.entries[key as usize];
-        (entry.previous, entry.next, entry.list) = (NONE, next, list as u16);
+        (entry.previous, entry.next) = (FIRST + list as u32, next);
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.previous = key;
         }
     }
 
     fn unlink(&mut self, key: u32) {
-        let Entry { previous, next, list, .. } = self.entries[key as usize];
+        let Entry { previous, next, .. } = self.entries[key as usize];
         if let Some(next) = self.entries.get_mut(next as usize) {
             next.previous = previous;
         }
-        if let Some(previous) = self.entries.get_mut(previous as usize) {
-            previous.next = next;
+        if previous < FIRST {
+            self.entries[previous as usize].next = next;
             return;
         }
-        // It was its list's head, whose `list` is always right.
-        let list = usize::from(list);
+        let list = (previous - FIRST) as usize;
         self.heads[list] = next;
-        if let Some(next) = self.entries.get_mut(next as usize) {
-            next.list = list as u16;
-        } else if list < DUE {
+        if next == NONE && list < DUE {
             self.occupied[list / SLOTS] &= !(1 << (list % SLOTS));
         }
     }
@@ -252,8 +251,11 @@ mod tests {
                     now += (random() % (1 << (random() % 36))) as i64;
                     let due = pop_all(&mut wheel, now);
                     let tick = |when: i64| (when + (1 << TICK_BITS) - 1) >> TICK_BITS;
-                    let mut expected: Vec<u64> =
-                        model.iter().filter(|(when, ..)| tick(*when) <= now >> TICK_BITS).map(|(_, name, _)| *name).collect();
+                    let mut expected: Vec<u64> = model
+                        .iter()
+                        .filter(|(when, ..)| tick(*when) <= now >> TICK_BITS)
+                        .map(|(_, name, _)| *name)
+                        .collect();
                     model.retain(|(when, ..)| tick(*when) > now >> TICK_BITS);
                     let mut sorted = due.clone();
                     sorted.sort_unstable();

@@ -1,17 +1,17 @@
 //! Deriving a context from another.
 
-use std::any::TypeId;
 use std::borrow::Cow;
 use std::panic::Location;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Context, Root};
+use super::Context;
 use crate::canceler::Canceler;
 use crate::cause::Cause;
 use crate::clock::{Clock, nanoseconds, ticks_of};
-use crate::raw::node::{End, Merge, NodeRef, Payload, ValueEntry, flag};
+use crate::raw::node::{End, Merge, NEVER, NodeRef, Payload, flag};
 use crate::raw::tree;
-use crate::raw::values::Table;
+use crate::raw::values::ValueEntry;
 use crate::value::Value;
 
 impl Context {
@@ -34,8 +34,8 @@ impl Context {
     pub fn with_cancel(&self) -> (Context, Canceler) {
         let (parent, flags) = self.as_parent();
         let end = End { location: Location::caller(), cause: None, detail: 0 };
-        let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel, end);
-        (Context(Root::Node(node)), Canceler::new(canceler))
+        let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel { when: self.deadline_ticks() }, end);
+        (Context(Some(node)), Canceler::new(canceler))
     }
 
     /// A context that ends when this one does, or when `timeout` has passed on its clock: the earlier of the two deadlines.
@@ -90,15 +90,14 @@ impl Context {
     #[doc(alias = "context.WithValue")]
     #[must_use]
     pub fn with_value<V: Value>(&self, value: V) -> Context {
-        let table = Table::below(self.node().map(|node| &**node));
-        let entry = ValueEntry { key: TypeId::of::<V>(), value: Box::new(value), table };
+        let entry = ValueEntry::new(value, self.0.as_deref());
         self.derive(flag::VALUES, Payload::Value(Box::new(entry)))
     }
 
     /// A context with a name, for people: in `Display`, in errors, in an inspector.
     #[must_use]
     pub fn with_name(&self, name: impl Into<Cow<'static, str>>) -> Context {
-        self.derive(flag::NAMED, Payload::Name(Box::new(name.into())))
+        self.derive(flag::NAMED, Payload::Name(Arc::new(name.into())))
     }
 
     /// A context with this one's values and name, but without its deadline, its cancel and their cause: for work that has to be
@@ -116,7 +115,7 @@ impl Context {
     #[must_use]
     pub fn without_cancel(&self) -> Context {
         let (parent, flags) = self.as_parent();
-        Context(Root::Node(NodeRef::new(parent, flags & !flag::DEADLINE, Payload::WithoutCancel, nowhere())))
+        Context(Some(NodeRef::new(parent, flags & !flag::DEADLINE, Payload::WithoutCancel, nowhere())))
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
@@ -134,23 +133,24 @@ impl Context {
     /// ```
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
-        let (Some(first), Some(second)) = (self.node(), other.node()) else {
+        let below_root = |ctx: &Context| ctx.0.clone().filter(|node| !matches!(node.payload, Payload::Todo));
+        let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
             // A root adds nothing: no end, no deadline, no values.
-            return if self.node().is_some() { self.clone() } else { other.clone() };
+            return if below_root(self).is_some() { self.clone() } else { other.clone() };
         };
-        let deadlines = [self.deadline_ticks(), other.deadline_ticks()];
-        let when = deadlines.into_iter().flatten().min();
+        let when = self.deadline_ticks().min(other.deadline_ticks());
         // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
         let flags = first.flags | second.flags;
-        let merge = Payload::Merge(Box::new(Merge::new(second.clone(), when)));
-        let node = NodeRef::new(Some(first.clone()), flags, merge, nowhere());
+        let merge = Payload::Merge(Box::new(Merge::new(second, when)));
+        let node = NodeRef::new(Some(first), flags, merge, nowhere());
         tree::watch_merged(&node);
-        Context(Root::Node(node))
+        Context(Some(node))
     }
 
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
     ///
-    /// Meant for a root. Deadlines set above stay on the clock they were set on.
+    /// Meant for a root. Deadlines set above stay on the clock they were set on. Setting a timeout below takes a walk up to
+    /// here.
     #[must_use]
     pub fn with_clock(&self, clock: Clock) -> Context {
         self.derive(flag::CLOCK, Payload::Clock(Box::new(clock)))
@@ -162,7 +162,7 @@ impl Context {
     #[inline]
     fn timeout(&self, timeout: Duration, cause: impl FnOnce() -> Option<Cause>) -> Context {
         let now = self.clock_ref().ticks();
-        let timeout = nanoseconds(timeout).unwrap_or(i64::MAX);
+        let timeout = nanoseconds(timeout).unwrap_or(NEVER);
         self.deadline_in_ticks(now.saturating_add(timeout), timeout, cause)
     }
 
@@ -171,7 +171,7 @@ impl Context {
         let Some(when) = ticks_of(deadline) else {
             // So far away that it is none, or so long ago that the earliest moment there is will do.
             let is_past = deadline < self.clock_ref().now();
-            return self.deadline_in_ticks(if is_past { i64::MIN } else { i64::MAX }, 0, cause);
+            return self.deadline_in_ticks(if is_past { i64::MIN } else { NEVER }, 0, cause);
         };
         let timeout = when.saturating_sub(self.clock_ref().ticks());
         self.deadline_in_ticks(when, timeout.max(0), cause)
@@ -181,7 +181,7 @@ impl Context {
     #[inline]
     fn deadline_in_ticks(&self, when: i64, timeout: i64, cause: impl FnOnce() -> Option<Cause>) -> Context {
         // One that cannot be what fires adds nothing.
-        if when == i64::MAX || self.deadline_ticks().is_some_and(|earlier| earlier <= when) {
+        if when == NEVER || self.deadline_ticks() <= when {
             return self.clone();
         }
         let (parent, flags) = self.as_parent();
@@ -190,7 +190,7 @@ impl Context {
         if timeout <= 0 {
             tree::end_at_birth(&node);
         }
-        Context(Root::Node(node))
+        Context(Some(node))
     }
 
     /// A context that ends when this one does, or when something outside ends it, which `listener` waits for.
@@ -211,15 +211,14 @@ impl Context {
     /// A node that cannot be where an end begins.
     fn derive(&self, more_flags: u8, payload: Payload) -> Context {
         let (parent, flags) = self.as_parent();
-        Context(Root::Node(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
+        Context(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
     }
 
     #[inline]
     fn as_parent(&self) -> (Option<NodeRef>, u8) {
         match &self.0 {
-            Root::Background => (None, 0),
-            Root::Todo => (None, flag::TODO),
-            Root::Node(node) => (Some(node.clone()), node.flags),
+            None => (None, 0),
+            Some(node) => (Some(node.clone()), node.flags),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::{Context, Root};
-use crate::raw::node::{Node, NodeRef, Payload, flag};
+use super::Context;
+use crate::raw::node::{Node, NodeRef, Payload};
 
 /// So many merged contexts are printed with both of their parents; a chain that merges more repeats itself.
 const MOST_MERGES: usize = 16;
@@ -16,11 +16,7 @@ impl fmt::Display for Context {
             Link(&'a Node),
             Text(&'static str),
         }
-        let node = match &self.0 {
-            Root::Background => return f.write_str("Background"),
-            Root::Todo => return f.write_str("TODO"),
-            Root::Node(node) => node,
-        };
+        let Some(node) = &self.0 else { return f.write_str("Background") };
         let mut merges = 0;
         // Printed from the back: a list instead of recursion, since chains are of the user's length.
         let mut parts = vec![Part::Chain(node)];
@@ -48,7 +44,9 @@ impl fmt::Display for Context {
                         match &at.parent {
                             Some(parent) => at = parent,
                             None => {
-                                parts.push(Part::Text(if at.flags & flag::TODO != 0 { "TODO" } else { "Background" }));
+                                if !matches!(at.payload, Payload::Todo) {
+                                    parts.push(Part::Text("Background"));
+                                }
                                 break;
                             }
                         }
@@ -62,7 +60,8 @@ impl fmt::Display for Context {
 
 fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match &node.payload {
-        Payload::Cancel => f.write_str(".WithCancel"),
+        Payload::Todo => f.write_str("TODO"),
+        Payload::Cancel { .. } => f.write_str(".WithCancel"),
         #[cfg(any(feature = "tokio-util", feature = "signals"))]
         Payload::Attached { .. } => Ok(()),
         Payload::Deadline { when } => {
@@ -75,7 +74,7 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Payload::WithoutCancel => f.write_str(".WithoutCancel"),
         Payload::Value(entry) => {
             f.write_str(".WithValue(")?;
-            entry.value.show(f)?;
+            entry.value().show(f)?;
             f.write_str(")")
         }
         Payload::Name(name) => write!(f, ".WithName({name})"),

@@ -5,7 +5,6 @@ mod current;
 mod derive;
 mod display;
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::after_func::AfterFunc;
@@ -13,7 +12,7 @@ use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
 use crate::error::Error;
 use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
-use crate::raw::node::{NodeRef, Payload, flag};
+use crate::raw::node::{NEVER, NodeRef, Payload, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
 
@@ -26,15 +25,10 @@ use crate::value::Value;
 /// its parent lives on.
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
-pub struct Context(pub(crate) Root);
-
-/// A root, or a node below one. The roots are free: no memory, no counting.
-#[derive(Clone)]
-pub(crate) enum Root {
-    Background,
-    Todo,
-    Node(NodeRef),
-}
+pub struct Context(
+    /// None for the background.
+    pub(crate) Option<NodeRef>,
+);
 
 impl Context {
     /// The root of all contexts: never done, no deadline, no values. Free, and `const`.
@@ -48,13 +42,13 @@ impl Context {
     /// ```
     #[doc(alias = "context.Background")]
     pub const fn background() -> Context {
-        Context(Root::Background)
+        Context(None)
     }
 
     /// As [`background`](Context::background), for a place where it is not yet clear which context belongs there.
     #[doc(alias = "context.TODO")]
-    pub const fn todo() -> Context {
-        Context(Root::Todo)
+    pub fn todo() -> Context {
+        Context(NodeRef::todo())
     }
 
     /// When this context will end at the latest: the earliest deadline set here or above. It stays after the end.
@@ -69,14 +63,19 @@ impl Context {
     /// ```
     #[doc(alias = "Deadline")]
     pub fn deadline(&self) -> Option<Instant> {
-        self.deadline_ticks().map(instant_of)
+        let when = self.deadline_ticks();
+        (when != NEVER).then(|| instant_of(when))
     }
 
     /// How much time is left; zero when the deadline has passed, `None` when there is no deadline.
     ///
     /// A cancelled context still says what was left: ask [`is_done`](Context::is_done) for the end.
     pub fn remaining(&self) -> Option<Duration> {
-        let left = self.deadline_ticks()?.saturating_sub(self.clock_ref().ticks());
+        let when = self.deadline_ticks();
+        if when == NEVER {
+            return None;
+        }
+        let left = when.saturating_sub(self.clock_ref().ticks());
         Some(Duration::from_nanos(left.max(0).unsigned_abs()))
     }
 
@@ -87,10 +86,7 @@ impl Context {
     /// whichever is less. [`err`](Context::err) and [`check`](Context::check) agree with what this said.
     #[inline]
     pub fn is_done(&self) -> bool {
-        match &self.0 {
-            Root::Node(node) => node.ended_in_a_loop(),
-            _ => false,
-        }
+        self.0.as_ref().is_some_and(NodeRef::ended_in_a_loop)
     }
 
     /// Why the context has ended; `None` while it has not. Once it is an error it stays that error.
@@ -105,9 +101,9 @@ impl Context {
     /// ```
     #[doc(alias = "Err")]
     pub fn err(&self) -> Option<Error> {
-        let Root::Node(node) = &self.0 else { return None };
-        let (bits, end) = tree::settled(node)?;
-        Some(Error::of(node.ender()?, bits, end))
+        let node = self.ender()?;
+        let (bits, end) = node.end().or_else(|| tree::settled(node))?;
+        Some(Error::of(node, bits, end))
     }
 
     /// `Ok` while the context goes on: for a `?` in a loop.
@@ -145,23 +141,17 @@ impl Context {
     /// The value of this type that was set nearest at or above this context, if any was: also after the end.
     #[doc(alias = "Value")]
     pub fn value<V: Value>(&self) -> Option<&V> {
-        match &self.0 {
-            Root::Node(node) => values::find(node),
-            _ => None,
-        }
+        values::find(self.0.as_deref()?)
     }
 
     /// The name nearest at or above this context.
     pub fn name(&self) -> Option<&str> {
-        let mut at = self.node();
+        let mut at = self.0.as_ref();
         while let Some(node) = at
             && node.flags & flag::NAMED != 0
         {
             if let Payload::Name(name) = &node.payload {
-                return Some(match &**name {
-                    Cow::Borrowed(name) => name,
-                    Cow::Owned(name) => name,
-                });
+                return Some(name);
             }
             at = node.parent.as_ref();
         }
@@ -264,24 +254,23 @@ impl Context {
 
     // ===== for the rest of the crate =====
 
-    pub(crate) fn node(&self) -> Option<&NodeRef> {
-        match &self.0 {
-            Root::Node(node) => Some(node),
-            _ => None,
-        }
-    }
-
     /// The node whose end is this context's, if it can end at all.
+    #[inline]
     pub(crate) fn ender(&self) -> Option<&NodeRef> {
-        self.node()?.ender()
+        self.0.as_ref()?.ender()
     }
 
     pub(crate) fn clock_ref(&self) -> &Clock {
-        self.node().map_or(Clock::SYSTEM, |node| node.clock())
+        self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
     }
 
-    pub(crate) fn deadline_ticks(&self) -> Option<i64> {
-        self.ender()?.deadline()
+    /// The effective deadline, or `NEVER`.
+    #[inline]
+    pub(crate) fn deadline_ticks(&self) -> i64 {
+        match &self.0 {
+            Some(node) if node.flags & flag::DEADLINE != 0 => node.ender().map_or(NEVER, |node| node.deadline()),
+            _ => NEVER,
+        }
     }
 }
 

@@ -6,8 +6,8 @@ mod scope;
 mod sleep;
 
 pub use done::{Done, DoneOwned};
-pub use run::FutureExt;
 pub(crate) use run::Ending;
+pub use run::FutureExt;
 pub use sleep::Sleep;
 
 pub use crate::raw::pin::{Run, Scope, WithContext};

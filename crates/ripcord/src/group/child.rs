@@ -3,16 +3,19 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Task, Poll};
+use std::task::{self, Poll};
 
 use super::Shared;
 use crate::cause::Cause;
+
+/// What a child runs.
+type Task = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
 
 /// A task that counts itself out of its group once, however it ends.
 pub(super) struct Child {
     shared: Arc<Shared>,
     /// None once it has ended.
-    task: Option<Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>>,
+    task: Option<Task>,
     begun: bool,
 }
 
@@ -33,7 +36,7 @@ impl Child {
 impl Future for Child {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
         let this = &mut *self;
         if !this.begun {
             this.begun = true;

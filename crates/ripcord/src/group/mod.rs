@@ -14,7 +14,7 @@ mod error;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -78,6 +78,8 @@ struct State {
     running: usize,
     limit: usize,
     queued: VecDeque<BoxFuture>,
+    /// Somebody hands queued tasks to the executor: one at a time, since an executor may run a task within the call.
+    starting: bool,
     /// Every error, in the order in which the tasks ended.
     errors: Vec<GroupError>,
     /// The place in `errors` of the one to report, and whether it is real.
@@ -85,6 +87,10 @@ struct State {
     panic: Option<Box<dyn Any + Send>>,
     waiter: Option<Waker>,
 }
+
+// No users' code runs under its lock (invariant 4), and what a task left half done is the task's.
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
 
 impl Group {
     /// A group whose tasks are spawned on the tokio runtime that runs when they are given to it, and the context for them: a
@@ -124,12 +130,14 @@ impl Group {
             running: 0,
             limit: usize::MAX,
             queued: VecDeque::new(),
+            starting: false,
             errors: Vec::new(),
             first: None,
             panic: None,
             waiter: None,
         };
-        let shared = Shared { ctx: ctx.clone(), cancel: cancel.handle(), execute: Box::new(execute), state: Mutex::new(state) };
+        let shared =
+            Shared { ctx: ctx.clone(), cancel: cancel.handle(), execute: Box::new(execute), state: Mutex::new(state) };
         let abort = Context::background().with_cancel();
         (Group { shared: Arc::new(shared), abort, _cancel: cancel }, ctx)
     }
@@ -279,7 +287,10 @@ impl Drop for Group {
 impl fmt::Debug for Group {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.shared.state();
-        f.debug_struct("Group").field("ctx", &self.shared.ctx).field("unfinished", &state.unfinished).finish_non_exhaustive()
+        f.debug_struct("Group")
+            .field("ctx", &self.shared.ctx)
+            .field("unfinished", &state.unfinished)
+            .finish_non_exhaustive()
     }
 }
 
@@ -291,15 +302,20 @@ impl Shared {
 
     /// Hands queued tasks to the executor, up to the limit. One that comes after the end sees so at its first poll.
     fn start_queued(&self) {
-        loop {
-            let mut state = self.state();
-            if state.running >= state.limit {
-                return;
-            }
-            let Some(task) = state.queued.pop_front() else { return };
+        let mut state = self.state();
+        if state.starting {
+            // Whoever starts looks again after each task.
+            return;
+        }
+        while state.running < state.limit
+            && let Some(task) = state.queued.pop_front()
+        {
             state.running += 1;
+            state.starting = true;
             drop(state);
             (self.execute)(task);
+            state = self.state();
+            state.starting = false;
         }
     }
 

@@ -16,19 +16,19 @@
 //!    that lock is held.
 //! 5. **No user code under a lock.** Wakers, callbacks, causes and values are moved out first.
 
-use std::any::TypeId;
 use std::borrow::Cow;
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::task::Waker;
 
-use super::values::Table;
+use super::values::ValueEntry;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::slab::{NONE, Slab};
 use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, back_off, fence};
-use crate::value::Value;
 
 /// Bits of `Node::state`.
 pub(crate) mod state {
@@ -60,44 +60,48 @@ pub(crate) mod flag {
     pub(crate) const CLOCK: u8 = 4;
     /// A value at or above this node.
     pub(crate) const VALUES: u8 = 8;
-    /// The chain begins at `Context::todo()`.
-    pub(crate) const TODO: u8 = 16;
 }
+
+/// No deadline.
+pub(crate) const NEVER: i64 = i64::MAX;
 
 /// What kind of context a node is.
 pub(crate) enum Payload {
-    Cancel,
+    /// The root that `Context::todo` is: there is one, and it is static.
+    #[cfg_attr(ripcord_loom, expect(dead_code, reason = "loom's atomics cannot lie in a static"))]
+    Todo,
+    Cancel {
+        /// The deadline above it: here too, so that none is searched for. `NEVER` when there is none.
+        when: i64,
+    },
     /// What listens to something outside that can end the context above; it is dropped with the node.
     #[cfg(any(feature = "tokio-util", feature = "signals"))]
-    Attached { _listener: Box<dyn Send + Sync> },
+    Attached {
+        _listener: Box<dyn Send + Sync>,
+    },
     Deadline {
         when: i64,
     },
     Merge(Box<Merge>),
     WithoutCancel,
     Value(Box<ValueEntry>),
-    Name(Box<Cow<'static, str>>),
+    /// Shared with the errors that tell it.
+    Name(Arc<Cow<'static, str>>),
     Clock(Box<Clock>),
 }
 
 /// The second parent of a merged context, and the earlier deadline of the two.
 pub(crate) struct Merge {
     pub(crate) other: NodeRef,
-    pub(crate) when: Option<i64>,
+    /// Or `NEVER`.
+    pub(crate) when: i64,
     slot: AtomicU32,
 }
 
 impl Merge {
-    pub(crate) fn new(other: NodeRef, when: Option<i64>) -> Self {
+    pub(crate) fn new(other: NodeRef, when: i64) -> Self {
         Merge { other, when, slot: AtomicU32::new(NONE) }
     }
-}
-
-/// A value, its type, and the table of everything visible from here (none while it would be short).
-pub(crate) struct ValueEntry {
-    pub(crate) key: TypeId,
-    pub(crate) value: Box<dyn Value>,
-    pub(crate) table: Option<Table>,
 }
 
 /// How a node ended; before that, what is known of the end it may come to: the place that made it, a deadline's cause.
@@ -109,34 +113,101 @@ pub(crate) struct End {
     pub(crate) detail: i64,
 }
 
-/// What the lock bit guards.
-pub(crate) struct Guarded {
-    /// The first waiter lives here, so that waiting once does not allocate.
-    pub(crate) waiter: Option<Waker>,
-    pub(crate) more: Option<Box<More>>,
+/// What the lock bit guards: in two words what most nodes have, which is nothing or one waiter.
+pub(crate) enum Guarded {
+    One(Waker),
+    Many(Option<Box<More>>),
 }
 
 /// What few nodes have.
 pub(crate) struct More {
-    pub(crate) waiters: Slab<Waker>,
-    pub(crate) children: Slab<Child>,
-    pub(crate) callbacks: Slab<Callback>,
+    /// The waiter whose key is 0; the keys of the others are those of `waiters`, plus one.
+    first: Option<Waker>,
+    pub(super) waiters: Slab<Waker>,
+    pub(super) children: Slab<Child>,
+    pub(super) callbacks: Slab<Callback>,
     /// The parent of all tokens made of this context: a callback cancels it.
     #[cfg(feature = "tokio-util")]
-    pub(crate) token: Option<tokio_util::sync::CancellationToken>,
+    pub(super) token: Option<tokio_util::sync::CancellationToken>,
 }
 
 impl Guarded {
-    pub(crate) fn more(&mut self) -> &mut More {
-        self.more.get_or_insert_with(|| {
-            Box::new(More {
+    pub(super) const NOTHING: Guarded = Guarded::Many(None);
+
+    /// The rest, if there is any.
+    pub(super) fn rest(&mut self) -> Option<&mut More> {
+        match self {
+            Guarded::Many(more) => more.as_deref_mut(),
+            Guarded::One(_) => None,
+        }
+    }
+
+    /// The rest, made if there is none.
+    pub(super) fn more(&mut self) -> &mut More {
+        if !matches!(self, Guarded::Many(Some(_))) {
+            let first = self.take_first();
+            *self = Guarded::Many(Some(Box::new(More {
+                first,
                 waiters: Slab::new(),
                 children: Slab::new(),
                 callbacks: Slab::new(),
                 #[cfg(feature = "tokio-util")]
                 token: None,
-            })
-        })
+            })));
+        }
+        match self {
+            Guarded::Many(Some(more)) => more,
+            _ => unreachable!("it was made above"),
+        }
+    }
+
+    pub(super) fn has_children(&mut self) -> bool {
+        self.rest().is_some_and(|more| !more.children.is_empty())
+    }
+
+    /// Takes the waiter whose key is 0.
+    #[inline]
+    pub(super) fn take_first(&mut self) -> Option<Waker> {
+        match self {
+            Guarded::Many(None) => None,
+            Guarded::Many(Some(more)) => more.first.take(),
+            Guarded::One(_) => match std::mem::replace(self, Guarded::NOTHING) {
+                Guarded::One(waker) => Some(waker),
+                Guarded::Many(_) => None,
+            },
+        }
+    }
+
+    #[inline]
+    pub(super) fn waiter(&mut self, key: u32) -> Option<&mut Waker> {
+        match (self, key) {
+            (Guarded::One(waker), 0) => Some(waker),
+            (Guarded::Many(Some(more)), 0) => more.first.as_mut(),
+            (Guarded::Many(Some(more)), key) => more.waiters.get_mut(key - 1),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn add_waiter(&mut self, waker: Waker) -> u32 {
+        if matches!(self, Guarded::Many(None)) {
+            *self = Guarded::One(waker);
+            return 0;
+        }
+        let more = self.more();
+        if more.first.is_none() {
+            more.first = Some(waker);
+            return 0;
+        }
+        more.waiters.insert(waker) + 1
+    }
+
+    #[inline]
+    pub(super) fn remove_waiter(&mut self, key: u32) -> Option<Waker> {
+        match key {
+            0 => self.take_first(),
+            _ => self.rest()?.waiters.remove(key - 1),
+        }
     }
 }
 
@@ -156,6 +227,8 @@ pub(crate) struct Callback {
 }
 
 /// One context that is not a root.
+// In this order: what marking a child touches lies together (row C9).
+#[repr(C)]
 pub(crate) struct Node {
     refs: AtomicU32,
     pub(super) state: AtomicU8,
@@ -166,8 +239,8 @@ pub(crate) struct Node {
     slot: AtomicU32,
     guarded: UnsafeCell<Guarded>,
     end: UnsafeCell<End>,
-    pub(crate) parent: Option<NodeRef>,
     pub(crate) payload: Payload,
+    pub(crate) parent: Option<NodeRef>,
 }
 
 // SAFETY: everything in a node is Send + Sync by itself, but for the two cells and the pointers to children. The cells are
@@ -175,6 +248,10 @@ pub(crate) struct Node {
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
+
+// A panic in users' code leaves nothing of a node half done: none runs under its lock (invariant 5).
+impl UnwindSafe for Node {}
+impl RefUnwindSafe for Node {}
 
 impl Node {
     /// What the end is, once there is one.
@@ -256,8 +333,10 @@ impl Node {
             let mut guard = parent.lock();
             // Looked at again under the lock: a propagation may have taken it out meanwhile.
             let slot = edge.load(Ordering::Relaxed);
-            if slot != NONE {
-                guard.fields().more().children.remove(slot);
+            if slot != NONE
+                && let Some(more) = guard.fields().rest()
+            {
+                more.children.remove(slot);
             }
         }
     }
@@ -363,7 +442,34 @@ unsafe impl Sync for NodeRef {}
 /// More references than this can only be leaked ones; the process ends before the count wraps, as with `Arc`.
 const MAX_REFS: u32 = u32::MAX / 2;
 
+/// The node of `Context::todo`. It holds a reference to itself that nobody gives up.
+#[cfg(not(ripcord_loom))]
+static TODO: Node = Node {
+    refs: AtomicU32::new(1),
+    state: AtomicU8::new(0),
+    flags: 0,
+    timer: AtomicU32::new(NONE),
+    slot: AtomicU32::new(NONE),
+    guarded: UnsafeCell::new(Guarded::NOTHING),
+    end: UnsafeCell::new(End { location: Location::caller(), cause: None, detail: 0 }),
+    parent: None,
+    payload: Payload::Todo,
+};
+
 impl NodeRef {
+    /// The root that `Context::todo` is.
+    #[cfg(not(ripcord_loom))]
+    pub(crate) fn todo() -> Option<NodeRef> {
+        // The static's own reference, which is never given up.
+        let own = ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
+        Some(NodeRef::clone(&own))
+    }
+
+    #[cfg(ripcord_loom)]
+    pub(crate) fn todo() -> Option<NodeRef> {
+        None
+    }
+
     #[inline]
     pub(crate) fn new(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> NodeRef {
         Self::allocate(parent, flags, payload, end, 1)
@@ -390,7 +496,7 @@ impl NodeRef {
             flags,
             timer: AtomicU32::new(NONE),
             slot: AtomicU32::new(NONE),
-            guarded: UnsafeCell::new(Guarded { waiter: None, more: None }),
+            guarded: UnsafeCell::new(Guarded::NOTHING),
             end: UnsafeCell::new(end),
             parent,
             payload,
@@ -422,7 +528,9 @@ impl NodeRef {
         let mut node = self;
         loop {
             match node.payload {
-                Payload::Value(_) | Payload::Name(_) | Payload::Clock(_) => node = node.parent.as_ref()?,
+                Payload::Value(_) | Payload::Name(_) | Payload::Clock(_) | Payload::Todo => {
+                    node = node.parent.as_ref()?
+                }
                 #[cfg(any(feature = "tokio-util", feature = "signals"))]
                 Payload::Attached { .. } => node = node.parent.as_ref()?,
                 _ => return Some(node),
@@ -505,7 +613,7 @@ unsafe fn free(mut pointer: NonNull<Node>) {
         // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
         let mut next = node.parent.take();
         if matches!(node.payload, Payload::Merge(_))
-            && let Payload::Merge(merge) = std::mem::replace(&mut node.payload, Payload::Cancel)
+            && let Payload::Merge(merge) = std::mem::replace(&mut node.payload, Payload::WithoutCancel)
         {
             pending.push(merge.other);
         }

@@ -1,5 +1,6 @@
 //! The armed deadlines of one clock: plain pointers to nodes, in a queue under one lock.
 
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
 use super::lock::Lock;
@@ -15,6 +16,10 @@ pub(crate) struct Timers {
     /// Called, without the lock, when a deadline comes before the one the clock's driver sleeps for.
     alarm: Box<dyn Fn() + Send + Sync>,
 }
+
+// No users' code runs under its lock, so a panic there leaves nothing of it half done.
+impl UnwindSafe for Timers {}
+impl RefUnwindSafe for Timers {}
 
 struct Armed {
     queue: Queue<Target>,

@@ -25,7 +25,7 @@ use std::collections::HashSet;
 use std::panic::Location;
 use std::task::{Poll, Waker};
 
-use super::node::{Callback, Child, End, Guarded, Node, NodeGuard, NodeRef, Payload, flag, state};
+use super::node::{Callback, Child, End, More, NEVER, Node, NodeGuard, NodeRef, Payload, flag, state};
 use crate::background;
 use crate::cause::Cause;
 use crate::clock::Clock;
@@ -81,6 +81,7 @@ impl NodeRef {
 }
 
 /// Whether this call is the one of many, on this thread, that may take a longer way.
+#[cfg(not(ripcord_loom))]
 #[inline]
 fn frequent() -> bool {
     thread_local! {
@@ -89,6 +90,12 @@ fn frequent() -> bool {
     let calls = CALLS.get().wrapping_add(1);
     CALLS.set(calls);
     calls.is_multiple_of(64)
+}
+
+/// A model must take the same way each time.
+#[cfg(ripcord_loom)]
+fn frequent() -> bool {
+    false
 }
 
 impl Node {
@@ -126,7 +133,7 @@ impl Node {
                 _ => false,
             });
         }
-        self.deadline().is_some_and(|when| Clock::SYSTEM.has_come(when))
+        Clock::SYSTEM.has_come(self.deadline())
     }
 
     /// Whether `found` holds of this node or of any that can end it: along both parents of merged ones, each merged one once.
@@ -153,24 +160,22 @@ impl Node {
         false
     }
 
-    /// The effective deadline: the nearest above, since one is only set when it is earlier than what is above it.
-    pub(crate) fn deadline(&self) -> Option<i64> {
-        if self.flags & flag::DEADLINE == 0 {
-            return None;
-        }
-        let mut node = self;
-        loop {
-            match &node.payload {
-                Payload::Deadline { when } => return Some(*when),
-                Payload::Merge(merge) => return merge.when,
-                _ => node = node.cancel_parent()?,
-            }
+    /// The effective deadline of a node that can end, or `NEVER`.
+    #[inline]
+    pub(crate) fn deadline(&self) -> i64 {
+        match &self.payload {
+            Payload::Cancel { when } | Payload::Deadline { when } => *when,
+            Payload::Merge(merge) => merge.when,
+            _ => NEVER,
         }
     }
 
     /// When a done node ended.
-    fn ended_at(&self, bits: u8, end: &End) -> i64 {
-        if bits & state::DEADLINE == 0 { end.detail } else { self.deadline().unwrap_or(i64::MIN) }
+    fn ended_at(&self) -> i64 {
+        match self.end() {
+            Some((bits, end)) if bits & state::DEADLINE == 0 => end.detail,
+            _ => self.deadline(),
+        }
     }
 }
 
@@ -213,18 +218,12 @@ pub(crate) fn end_at_birth(node: &NodeRef) {
     let Some(parent) = node.cancel_parent() else { return };
     if parent.ended() {
         settle(parent);
-        if let Some((bits, end)) = parent.end() {
-            mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone())));
-        }
+        inherit(node, parent);
     }
 }
 
-/// The node's end, once it has ended: written down on the whole path above it first (invariant 6).
+/// The end of a node that is not marked, once it has ended: written down on the whole path above it first (invariant 6).
 pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
-    let node = node.ender()?;
-    if let Some(end) = node.end() {
-        return Some(end);
-    }
     if !node.ended() {
         return None;
     }
@@ -267,10 +266,17 @@ fn settle_one(node: &Node) {
         _ => None,
     };
     match (own, inherited) {
-        (Some(when), Some((at, ..))) if when <= at => mark(node, foreseen),
-        (_, Some((_, bits, end))) => mark(node, |guard| Some(guard.set_end(bits, end.clone()))),
+        (Some(when), Some(parent)) if when <= parent.ended_at() => mark(node, foreseen),
+        (_, Some(parent)) => inherit(node, parent),
         (Some(_), None) => mark(node, foreseen),
         (None, None) => {}
+    }
+}
+
+/// Marks a node with the end of a done parent.
+fn inherit(node: &Node, parent: &Node) {
+    if let Some((bits, end)) = parent.end() {
+        mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone())));
     }
 }
 
@@ -280,15 +286,11 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<End> {
     None
 }
 
-/// The earlier end of two parents, as a child inherits it.
-fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<(i64, u8, &'a End)> {
-    let end_of = |node: Option<&'a NodeRef>| {
-        let node = node?;
-        let (bits, end) = node.end()?;
-        Some((node.ended_at(bits, end), bits & INHERITED, end))
-    };
-    match (end_of(first), end_of(second)) {
-        (Some(first), Some(second)) if second.0 < first.0 => Some(second),
+/// Of the parents that are done the one that ended first. (When is asked only if both are: it may take a walk.)
+fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
+    let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
+    match (done(first), done(second)) {
+        (Some(first), Some(second)) if second.ended_at() < first.ended_at() => Some(second),
         (first, second) => first.or(second),
     }
 }
@@ -302,20 +304,20 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) {
     if guard.is_done() {
         return;
     }
-    let has_children = guard.fields().more.as_ref().is_some_and(|more| !more.children.is_empty());
+    let has_children = guard.fields().has_children();
     if has_children {
         propagations().fetch_add(1, Ordering::AcqRel);
     }
     let replaced = set_end(&mut guard);
-    let waiter = guard.fields().waiter.take();
-    let told = guard.fields().more.as_mut().map(|more| {
+    let waiter = guard.fields().take_first();
+    let told = guard.fields().rest().map(|more| {
         let mut told = Told::default();
         told.take(more);
         told
     });
     drop(guard);
     let _counted = has_children.then(|| Counted);
-    drop(replaced);
+    background::shielded(|| drop(replaced));
     waiter.into_iter().for_each(wake);
     if let Some(mut told) = told {
         told.tell();
@@ -334,28 +336,34 @@ impl Drop for Counted {
     }
 }
 
-/// Marks everything below a node that was just marked: level by level from a list, since trees are of the user's size.
+/// Marks everything below a node that was just marked: from a list, since trees are of the user's size.
 fn propagate(top: &Node, told: &mut Told) {
-    let mut parents: Vec<NodeRef> = Vec::new();
-    let mut late: Vec<NodeRef> = Vec::new();
-    mark_children(top, &mut parents, &mut late, told);
-    while let Some(parent) = parents.pop() {
-        mark_children(&parent, &mut parents, &mut late, told);
-        // Dropping it here is fine: no lock is held.
+    let mut found = Found::default();
+    mark_children(top, top.ended_at(), &mut found, told);
+    while let Some((parent, at)) = found.parents.pop() {
+        mark_children(&parent, at, &mut found, told);
+        // It may be dropped here: no lock is held.
     }
-    // The ends of these are not simply their parent's: see `mark_child`.
-    for node in late {
+    for node in found.late {
         settle(&node);
     }
 }
 
-/// Marks the children of a done node, and notes those that have children in turn.
-fn mark_children(parent: &Node, parents: &mut Vec<NodeRef>, late: &mut Vec<NodeRef>, told: &mut Told) {
+/// What marking children left to do.
+#[derive(Default)]
+struct Found {
+    /// Nodes that were marked and have children, and when they ended.
+    parents: Vec<(NodeRef, i64)>,
+    /// Merged nodes that were not marked, since their other parent may have ended before: `settle` finds out.
+    late: Vec<NodeRef>,
+}
+
+/// Marks the children of a node that ended `at`.
+fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
     let Some((bits, end)) = parent.end() else { return };
-    let at = parent.ended_at(bits, end);
     loop {
         let mut guard = parent.lock();
-        let Some(more) = &mut guard.fields().more else { return };
+        let Some(more) = guard.fields().rest() else { return };
         for _ in 0..CHUNK {
             if let Some(ahead) = more.children.peek_back(AHEAD) {
                 // SAFETY: in the list of `parent`, whose lock is held (invariant 4).
@@ -366,12 +374,13 @@ fn mark_children(parent: &Node, parents: &mut Vec<NodeRef>, late: &mut Vec<NodeR
             // SAFETY: it was in the list of `parent`, whose lock is held, and `unlinked` below is the last access
             // (invariant 4).
             let child = unsafe { node.as_ref() };
-            let (has_children, is_late) = mark_child(child, at, bits, end, told);
-            if has_children || is_late {
-                // SAFETY: as above.
-                if let Some(child) = unsafe { NodeRef::upgrade(node) } {
-                    if has_children { parents.push(child) } else { late.push(child) }
-                }
+            let marked = mark_child(child, at, bits, end, told);
+            // SAFETY: as above.
+            let upgrade = || unsafe { NodeRef::upgrade(node) };
+            match marked {
+                Marked::Leaf => {}
+                Marked::Parent { at } => found.parents.extend(upgrade().map(|child| (child, at))),
+                Marked::NotYet => found.late.extend(upgrade()),
             }
             child.unlinked(second);
         }
@@ -384,27 +393,41 @@ fn mark_children(parent: &Node, parents: &mut Vec<NodeRef>, late: &mut Vec<NodeR
     }
 }
 
-/// Marks one child, under its parent's lock. Says whether it has children, and whether its end is to be found by `settle`:
-/// its own deadline, or its other parent's, may have come before.
-fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> (bool, bool) {
+/// What became of a child.
+enum Marked {
+    /// Nothing is left to do: it has no children, or somebody else marked it and sees to them.
+    Leaf,
+    /// It has children, and ended `at`.
+    Parent {
+        at: i64,
+    },
+    NotYet,
+}
+
+/// Marks one child, under its parent's lock.
+fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Marked {
     let mut guard = child.lock();
     if guard.is_done() {
-        return (false, false);
+        return Marked::Leaf;
     }
-    match &child.payload {
+    let at = match &child.payload {
         Payload::Deadline { when } if *when <= at => {
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
+            *when
         }
-        Payload::Merge(merge) if merge.when.is_some_and(|when| when <= at) => return (false, true),
-        _ => told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()).cause),
-    }
-    let Guarded { waiter, more } = guard.fields();
-    told.wakers.extend(waiter.take());
-    match more {
-        None => (false, false),
+        Payload::Merge(merge) if merge.when <= at => return Marked::NotYet,
+        _ => {
+            told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()).cause);
+            at
+        }
+    };
+    let fields = guard.fields();
+    told.wakers.extend(fields.take_first());
+    match fields.rest() {
+        None => Marked::Leaf,
         Some(more) => {
             told.take(more);
-            (!more.children.is_empty(), false)
+            if more.children.is_empty() { Marked::Leaf } else { Marked::Parent { at } }
         }
     }
 }
@@ -418,7 +441,7 @@ struct Told {
 }
 
 impl Told {
-    fn take(&mut self, more: &mut super::node::More) {
+    fn take(&mut self, more: &mut More) {
         while let Some(waker) = more.waiters.pop() {
             self.wakers.push(waker);
         }
@@ -436,7 +459,8 @@ impl Told {
                 background::spawn(callback.run);
             }
         }
-        self.garbage.clear();
+        // A cause is the user's, and so is its drop.
+        self.garbage.drain(..).for_each(|cause| background::shielded(|| drop(cause)));
     }
 }
 
@@ -530,30 +554,6 @@ fn arm(node: &NodeRef) {
     }
 }
 
-impl Guarded {
-    fn waiter(&mut self, key: u32) -> Option<&mut Waker> {
-        match key {
-            0 => self.waiter.as_mut(),
-            _ => self.more.as_mut()?.waiters.get_mut(key - 1),
-        }
-    }
-
-    fn add_waiter(&mut self, waker: Waker) -> u32 {
-        if self.waiter.is_none() {
-            self.waiter = Some(waker);
-            return 0;
-        }
-        self.more().waiters.insert(waker) + 1
-    }
-
-    fn remove_waiter(&mut self, key: u32) -> Option<Waker> {
-        match key {
-            0 => self.waiter.take(),
-            _ => self.more.as_mut()?.waiters.remove(key - 1),
-        }
-    }
-}
-
 /// Waits for the node's end: ready when it has ended, else `waker` will be woken then. `key` is `NONE` at the first call, and
 /// goes to `forget_waiter` when the caller waits no more.
 ///
@@ -616,7 +616,11 @@ pub(crate) fn forget_waiter(node: &Node, key: u32) {
 }
 
 /// Registers a function to run at the end; gives it back when the node has ended.
-pub(crate) fn add_callback(node: &NodeRef, inline: bool, run: Box<dyn FnOnce() + Send>) -> Result<u32, Box<dyn FnOnce() + Send>> {
+pub(crate) fn add_callback(
+    node: &NodeRef,
+    inline: bool,
+    run: Box<dyn FnOnce() + Send>,
+) -> Result<u32, Box<dyn FnOnce() + Send>> {
     if node.ended() {
         settle(node);
         return Err(run);
@@ -638,7 +642,7 @@ pub(crate) fn remove_callback(node: &Node, key: u32) -> Option<Callback> {
     if guard.is_done() {
         return None;
     }
-    guard.fields().more.as_mut()?.callbacks.remove(key)
+    guard.fields().rest()?.callbacks.remove(key)
 }
 
 /// The one token that is cancelled when the node ends; cancelled already when it has.

@@ -1,49 +1,100 @@
 //! Finding a value by its type: by walking while there are few, by a table else.
 
-use std::any::{Any, TypeId};
+use std::any::TypeId;
+use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::ptr::NonNull;
 
-use super::node::{Node, Payload, flag};
+use super::node::{Merge, Node, Payload, flag};
 use crate::value::Value;
 
+/// A value, its type, and the table of everything visible from here (none while it would be short).
+pub(crate) struct ValueEntry {
+    key: TypeId,
+    value: Box<dyn Value>,
+    table: Option<Table>,
+}
+
+impl ValueEntry {
+    pub(crate) fn new<V: Value>(value: V, parent: Option<&Node>) -> Self {
+        ValueEntry { key: TypeId::of::<V>(), value: Box::new(value), table: Table::below(parent) }
+    }
+
+    pub(crate) fn value(&self) -> &dyn Value {
+        &*self.value
+    }
+
+    /// The value, if it is of this type.
+    #[inline]
+    fn get<V: Value>(&self) -> Option<&V> {
+        if self.key != TypeId::of::<V>() {
+            return None;
+        }
+        let value: *const dyn Value = &raw const *self.value;
+        // SAFETY: `new` stores a value of the type that `key` names, and neither is changed. (A checked downcast would ask the
+        // value for its type by two more dependent loads and a call: half of what finding one costs.)
+        Some(unsafe { &*value.cast::<V>() })
+    }
+}
+
 /// The value of a type that is nearest at or above a node.
+#[inline]
 pub(crate) fn find<V: Value>(node: &Node) -> Option<&V> {
-    let key = TypeId::of::<V>();
-    let mut pending: Vec<&Node> = Vec::new();
-    let mut seen: Vec<*const ()> = Vec::new();
-    let mut at = Some(node);
+    match &node.payload {
+        Payload::Value(entry) if entry.key == TypeId::of::<V>() => entry.get(),
+        _ => find_above(node, TypeId::of::<V>())?.get(),
+    }
+}
+
+fn find_above(mut node: &Node, key: TypeId) -> Option<&ValueEntry> {
+    while node.flags & flag::VALUES != 0 {
+        match step(node, key) {
+            Step::Found(entry) => return Some(entry),
+            Step::On(next) => node = next?,
+            Step::Fork(merge) => return find_in_both(node, merge, key),
+        }
+    }
+    None
+}
+
+/// Where a search goes from one node.
+enum Step<'a> {
+    Found(&'a ValueEntry),
+    On(Option<&'a Node>),
+    Fork(&'a Merge),
+}
+
+#[inline]
+fn step(node: &Node, key: TypeId) -> Step<'_> {
+    match &node.payload {
+        Payload::Value(entry) if entry.key == key => Step::Found(entry),
+        Payload::Value(entry) => Step::On(match &entry.table {
+            None => node.parent.as_deref(),
+            // SAFETY: the table lies in `node`.
+            Some(table) => table.find(key).or(table.beyond).map(|above| unsafe { above.follow(node) }),
+        }),
+        Payload::Merge(merge) => Step::Fork(merge),
+        _ => Step::On(node.parent.as_deref()),
+    }
+}
+
+/// Through a merged context: its first parent's values, then the other's; from a list, since merges may lie above merges, and
+/// each of them once.
+fn find_in_both<'a>(node: &'a Node, merge: &'a Merge, key: TypeId) -> Option<&'a ValueEntry> {
+    let mut seen: HashSet<*const Merge> = HashSet::from([&raw const *merge]);
+    let mut pending = vec![&*merge.other];
+    let mut at = node.parent.as_deref();
     loop {
-        let Some(node) = at.or_else(|| pending.pop()) else { return None };
-        at = None;
-        if node.flags & flag::VALUES == 0 {
-            continue;
-        }
-        match &node.payload {
-            Payload::Value(entry) => {
-                if entry.key == key {
-                    return (&*entry.value as &dyn Any).downcast_ref();
-                }
-                at = match &entry.table {
-                    None => node.parent.as_deref(),
-                    Some(table) => match table.find(key) {
-                        // SAFETY: the table lies in `node`.
-                        Some(found) => Some(unsafe { found.follow(node) }),
-                        // SAFETY: as above.
-                        None => table.beyond.map(|beyond| unsafe { beyond.follow(node) }),
-                    },
-                };
+        let node = at.or_else(|| pending.pop())?;
+        at = match step(node, key) {
+            Step::Found(entry) => return Some(entry),
+            Step::On(next) => next,
+            Step::Fork(merge) if seen.insert(&raw const *merge) => {
+                pending.push(&merge.other);
+                node.parent.as_deref()
             }
-            Payload::Merge(merge) => {
-                let this = std::ptr::from_ref(&**merge).cast();
-                if !seen.contains(&this) {
-                    seen.push(this);
-                    pending.push(&merge.other);
-                    at = node.parent.as_deref();
-                }
-            }
-            _ => at = node.parent.as_deref(),
-        }
+            Step::Fork(_) => None,
+        };
     }
 }
 
@@ -58,8 +109,9 @@ pub(crate) struct Table {
     beyond: Option<Above>,
 }
 
-/// So many values are found by walking.
+/// Fewer types than these are found by walking, over this many nodes at most.
 const SHORT: usize = 3;
+const FAR: usize = 8;
 
 /// A node above the one that the table lies in: a plain pointer, since whoever is above a live node is alive (invariant 1). A
 /// table of counted references would make each new value write to the counts of all the older ones, which requests share.
@@ -88,8 +140,10 @@ impl Table {
         let mut found: Vec<(TypeId, Above)> = Vec::new();
         let mut beyond = None;
         let mut known: Option<&Table> = None;
+        let mut walked = 0;
         let mut at = parent.filter(|node| node.flags & flag::VALUES != 0);
         while let Some(node) = at {
+            walked += 1;
             match &node.payload {
                 Payload::Value(entry) => {
                     if !found.iter().any(|(key, _)| *key == entry.key) {
@@ -109,10 +163,10 @@ impl Table {
             at = node.parent.as_deref().filter(|node| node.flags & flag::VALUES != 0);
         }
         let most = found.len() + known.map_or(0, |table| table.len);
-        if most < SHORT {
+        if most < SHORT && walked <= FAR {
             return None;
         }
-        let mut table = Table { places: vec![None; (most * 2).next_power_of_two()].into(), len: 0, beyond };
+        let mut table = Table { places: vec![None; (most * 2).max(1).next_power_of_two()].into(), len: 0, beyond };
         if let Some(known) = known {
             table.beyond = known.beyond;
             known.places.iter().flatten().for_each(|(key, above)| table.put(*key, *above));
@@ -177,4 +231,3 @@ impl Hasher for Low {
         self.0 = part;
     }
 }
-

@@ -1,0 +1,39 @@
+//! A cheap look at the clock that is a little behind.
+//!
+//! Linux keeps the time of its last tick where a process reads it in 6 ns; the exact time costs 19 to 28 ns, measured. Two
+//! questions need no more: has a deadline that is far away passed (rows C4 and C13), and when was something cancelled whose time
+//! is only for people (rows C2 and C7).
+
+use std::time::Duration;
+
+/// The monotonic time of the kernel's last tick: the clock of `Instant`, behind by a few milliseconds and never ahead.
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
+pub(crate) fn since_boot() -> Option<Duration> {
+    use std::ffi::{c_int, c_long};
+
+    #[repr(C)]
+    struct Timespec {
+        seconds: i64,
+        nanoseconds: c_long,
+    }
+
+    unsafe extern "C" {
+        fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
+    }
+
+    const CLOCK_MONOTONIC_COARSE: c_int = 6;
+    let mut time = Timespec { seconds: 0, nanoseconds: 0 };
+    // SAFETY: the C library, which the standard library links, has this function with this signature (clock_gettime(2)), and
+    // `Timespec` is its `struct timespec` where pointers have 64 bits. It writes to `time` alone.
+    let failed = unsafe { clock_gettime(CLOCK_MONOTONIC_COARSE, &raw mut time) } != 0;
+    if failed {
+        return None;
+    }
+    Some(Duration::new(u64::try_from(time.seconds).ok()?, u32::try_from(time.nanoseconds).ok()?))
+}
+
+/// Elsewhere there is none.
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(miri))))]
+pub(crate) fn since_boot() -> Option<Duration> {
+    None
+}
