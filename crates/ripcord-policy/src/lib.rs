@@ -54,3 +54,8 @@ pub use hedge::Hedge;
 pub use pool::{Task, WorkerPool};
 pub use shared_error::SharedError;
 pub use stack::Stack;
+
+/// The README's program is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -51,10 +51,10 @@ impl Timeline {
         if moment == NEVER {
             return false;
         }
-        if let Some(tick) = &self.tick {
-            if tick.latest_possible_now() < moment {
-                return false;
-            }
+        if let Some(tick) = &self.tick
+            && tick.latest_possible_now() < moment
+        {
+            return false;
         }
         self.now() >= moment
     }
@@ -137,5 +137,42 @@ mod tick {
         pub(crate) fn latest_possible_now(&self) -> Moment {
             match *self {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Clock, Context, Duration, NEVER, Timeline, after};
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_systems_clock_is_known_by_its_debug_and_no_other_is() {
+        let ctx = Context::background();
+        assert!(Timeline::new(&ctx).tick.is_some());
+        assert!(Timeline::new(&ctx.with_clock(Clock::manual().0)).tick.is_none());
+    }
+
+    #[test]
+    fn the_tick_bounds_the_exact_time_from_both_sides() {
+        let time = Timeline::new(&Context::background());
+        let begun = std::time::Instant::now();
+        while begun.elapsed() < Duration::from_millis(100) {
+            let now = time.now();
+            assert!(time.recent() <= time.now());
+            // What has not come by the tick's reckoning has not come by the exact one.
+            assert!(time.has_come(now));
+            #[cfg(target_os = "linux")]
+            assert!(time.tick.as_ref().is_some_and(|tick| tick.latest_possible_now() >= now));
+        }
+    }
+
+    #[test]
+    fn what_overflows_never_comes() {
+        let (clock, hand) = Clock::manual();
+        let time = Timeline::new(&Context::background().with_clock(clock));
+        assert_eq!(after(1, Duration::MAX), NEVER);
+        hand.advance(Duration::from_secs(1 << 30));
+        assert!(!time.has_come(NEVER));
+        assert!(time.has_come(after(0, Duration::from_secs(1 << 30))));
     }
 }

@@ -445,7 +445,8 @@ async fn a_background_load_is_called_off_at_the_end_of_the_window() {
 #[tokio::test]
 async fn what_happens_to_a_key_during_its_load_discards_the_result() {
     let (ctx, time) = manual();
-    let changes: [(&str, fn(&Cache<&'static str, u32>, &Context), Option<u32>); 3] = [
+    type Change = fn(&Cache<&'static str, u32>, &Context);
+    let changes: [(&str, Change, Option<u32>); 3] = [
         ("remove", |cache, ctx| drop(cache.remove(ctx, &"a")), None),
         ("clear", |cache, ctx| cache.clear(ctx).unwrap(), None),
         ("insert", |cache, ctx| cache.insert(ctx, "a", 5).unwrap(), Some(5)),

@@ -184,7 +184,7 @@ async fn a_done_context_submits_nothing() {
     let done = ctx.with_timeout(Duration::ZERO);
     let called = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&called);
-    let refused = pool.submit(&done, |_| async move { Ok::<_, Failed>(flag.store(true, Ordering::Relaxed)) }).await;
+    let refused = pool.submit(&done, |_| async move { Ok::<_, Failed>(flag.swap(true, Ordering::Relaxed)) }).await;
     assert!(refused.unwrap_err().is_deadline_exceeded());
     settle().await;
     assert!(!called.load(Ordering::Relaxed));
@@ -264,7 +264,7 @@ async fn a_task_that_submits_into_its_own_full_pool_is_refused() {
             let queued = inner.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await;
             let refused = inner.submit(&ctx, |_| async { Ok::<_, Failed>(2) }).await.unwrap_err();
             assert!(refused.is_rejected());
-            Ok::<_, Error<SharedError>>(queued?.await?)
+            queued?.await
         })
         .await
         .unwrap();
@@ -515,7 +515,13 @@ async fn tasks_are_run_in_the_order_of_their_submission() {
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
     for number in 0..50 {
         let order = Arc::clone(&order);
-        drop(pool.submit(&ctx, move |_| async move { Ok::<_, Failed>(order.lock().unwrap().push(number)) }).await);
+        drop(
+            pool.submit(&ctx, move |_| async move {
+                order.lock().unwrap().push(number);
+                Ok::<_, Failed>(())
+            })
+            .await,
+        );
     }
     pool.shutdown(&ctx).await.unwrap();
     assert_eq!(*order.lock().unwrap(), (0..50).collect::<Vec<_>>());

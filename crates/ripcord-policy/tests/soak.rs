@@ -2,6 +2,8 @@
 //!
 //! `RIPCORD_SOAK_SEED` repeats a run. In debug builds the inserts are a tenth as many, to keep the test short.
 
+#![expect(clippy::print_stderr, reason = "the seed repeats a failure")]
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

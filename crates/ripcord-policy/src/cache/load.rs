@@ -287,22 +287,21 @@ where
 
     /// Remembers a failure if that is wanted, it is the load's own, and there is no value it would push out.
     fn failed(&self, error: SharedError) -> Outcome<V> {
-        if let Some(shared) = self.shared.upgrade() {
-            if let Some(ttl) = Self::memory_of(&error, &shared) {
-                let now = shared.time.now();
-                let gone_at = after(now, ttl).min(NEVER - 1);
-                let id = shared.next_id();
-                let content = Content::Failure(error.clone());
-                let entry =
-                    Entry { content, fresh_until: gone_at, gone_at, id, hash: self.hash, weight: 1, idle: None };
-                let key = self.key.clone();
-                let evicted = shared.flights.land(self.hash, &self.key, &self.flight, || {
-                    let served = shared.store.has(&key, |entry| entry.is_servable(now));
-                    (!served).then(|| shared.store.insert(key, entry))
-                });
-                if let Some(Some(evicted)) = evicted {
-                    shared.let_go(evicted, self.hash, id);
-                }
+        if let Some(shared) = self.shared.upgrade()
+            && let Some(ttl) = Self::memory_of(&error, &shared)
+        {
+            let now = shared.time.now();
+            let gone_at = after(now, ttl).min(NEVER - 1);
+            let id = shared.next_id();
+            let content = Content::Failure(error.clone());
+            let entry = Entry { content, fresh_until: gone_at, gone_at, id, hash: self.hash, weight: 1, idle: None };
+            let key = self.key.clone();
+            let evicted = shared.flights.land(self.hash, &self.key, &self.flight, || {
+                let served = shared.store.has(&key, |entry| entry.is_servable(now));
+                (!served).then(|| shared.store.insert(key, entry))
+            });
+            if let Some(Some(evicted)) = evicted {
+                shared.let_go(evicted, self.hash, id);
             }
         }
         Outcome::Failed(error)

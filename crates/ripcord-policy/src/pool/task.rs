@@ -81,10 +81,10 @@ impl<T: Send + 'static> Future for Task<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            if let Some(inline) = &mut this.inline {
-                if inline.as_mut().poll(cx).is_ready() {
-                    this.inline = None;
-                }
+            if let Some(inline) = &mut this.inline
+                && inline.as_mut().poll(cx).is_ready()
+            {
+                this.inline = None;
             }
             if let Poll::Ready(result) = this.job.poll_output(cx.waker()) {
                 this.taken = true;

@@ -147,11 +147,11 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
             above_zero("attempt_timeout", timeout)?;
         }
         let limits = [(layers.attempt_timeout, "attempt_timeout"), (layers.deadline, "deadline")];
-        if let (Some(timeout), Some(deadline)) = (layers.attempt_timeout, layers.deadline) {
-            if timeout > deadline {
-                let bound = format!("at most the deadline ({deadline:?})");
-                return Err(ConfigError::new("attempt_timeout", bound, format!("{timeout:?}")));
-            }
+        if let (Some(timeout), Some(deadline)) = (layers.attempt_timeout, layers.deadline)
+            && timeout > deadline
+        {
+            let bound = format!("at most the deadline ({deadline:?})");
+            return Err(ConfigError::new("attempt_timeout", bound, format!("{timeout:?}")));
         }
         if let Some(hedge) = &layers.hedge {
             for (limit, name) in limits {
