@@ -1,6 +1,10 @@
 //! 5. An explicit cancel beats a later deadline; an expired deadline beats a later cancel, also when nobody was watching
 //!    it (a cancel therefore notes its time). A deadline's cause is reported only if that deadline fired.
 
+use std::time::{Duration, Instant};
+
+use ripcord::Context;
+
 use crate::common::{MS, SEC, Wakes, assert_canceled, assert_exceeded, assert_live, manual, poll};
 
 #[test]
@@ -117,7 +121,7 @@ fn s05_watched_and_unwatched_contexts_agree() {
         let c = b.with_timeout_cause(2 * SEC, "c");
         let d = c.with_timeout_cause(4 * SEC, "d");
         let all = [top, a, b, c, d];
-        let mut waits: Vec<_> = all.iter().map(ripcord::Context::done).collect();
+        let mut waits: Vec<_> = all.iter().map(Context::done).collect();
         if watched {
             waits.iter_mut().for_each(|wait| assert!(poll(wait, &Wakes::new()).is_pending()));
         }
@@ -125,7 +129,7 @@ fn s05_watched_and_unwatched_contexts_agree() {
         cancel_b.cancel_with("b");
         time.advance(2 * SEC);
         cancel_top.cancel_with("top");
-        let say = |ctx: &ripcord::Context| format!("{} {}", ctx.err().expect("done"), ctx.cause().expect("done"));
+        let say = |ctx: &Context| format!("{} {}", ctx.err().expect("done"), ctx.cause().expect("done"));
         all.iter().rev().map(say).collect::<Vec<_>>()
     };
     let told = story(true);
@@ -202,6 +206,35 @@ fn s05_a_merge_keeps_the_order_of_its_halves_when_nobody_watched() {
     time.advance(2 * SEC);
     assert_canceled(&left, Some("stop"));
     assert_canceled(&right, Some("stop"));
+}
+
+#[test]
+fn s05_the_order_holds_to_the_microsecond_on_the_system_clock() {
+    // A clock read cheaply is milliseconds behind; the time of a cancel must not be read from it while somebody's deadline
+    // is compared with it. The times here are spun through, not slept.
+    for round in 0..400_u32 {
+        let (parent, cancel) = Context::background().with_cancel();
+        let ctx = parent.with_timeout(Duration::from_micros(u64::from(20 + round % 80)));
+        let deadline = ctx.deadline().expect("it has one");
+        // Who else holds the parent: its own handle, or the child alone.
+        let parent = Some(parent).filter(|_| round % 2 == 0);
+        let late = round % 4 < 2;
+        while late && Instant::now() <= deadline {
+            std::hint::spin_loop();
+        }
+        let before = Instant::now();
+        cancel.cancel_with("stop");
+        let after = Instant::now();
+        while Instant::now() <= deadline {
+            std::hint::spin_loop();
+        }
+        if before > deadline {
+            assert_exceeded(&ctx, None);
+        } else if after < deadline {
+            assert_canceled(&ctx, Some("stop"));
+        }
+        drop(parent);
+    }
 }
 
 #[test]
