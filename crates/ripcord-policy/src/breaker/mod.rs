@@ -171,7 +171,7 @@ impl<C> CircuitBreaker<C> {
     }
 
     /// What `result` says about the callee, for a stack, which keeps the permit itself.
-    pub(crate) fn judge<T, E>(&self, result: &Result<T, E>) -> Outcome
+    pub(crate) fn verdict<T, E>(&self, result: &Result<T, E>) -> Outcome
     where
         C: Classify<T, E>,
     {

@@ -128,6 +128,6 @@ impl<T, E, C: Classify<T, Error<E>> + Send + Sync> Breaker<T, E> for CircuitBrea
     }
 
     fn judge(&self, result: &Result<T, Error<E>>) -> Outcome {
-        CircuitBreaker::judge(self, result)
+        self.verdict(result)
     }
 }
