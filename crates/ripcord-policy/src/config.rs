@@ -16,7 +16,11 @@ use std::time::Duration;
 /// assert_eq!(error.to_string(), "burst must be at least 1, got 0");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
+pub struct ConfigError(Box<Broken>);
+
+/// Boxed: results that may hold this are returned on paths of a few nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Broken {
     field: &'static str,
     bound: Cow<'static, str>,
     given: String,
@@ -25,23 +29,24 @@ pub struct ConfigError {
 impl ConfigError {
     /// An error saying that `field` must be `bound`, and is `given`.
     pub fn new(field: &'static str, bound: impl Into<Cow<'static, str>>, given: impl fmt::Display) -> Self {
-        ConfigError { field, bound: bound.into(), given: given.to_string() }
+        ConfigError(Box::new(Broken { field, bound: bound.into(), given: given.to_string() }))
     }
 
     /// The setting's name, spelled as the builder's method.
     pub fn field(&self) -> &'static str {
-        self.field
+        self.0.field
     }
 
     /// What the setting must be, such as `at least 1`.
     pub fn bound(&self) -> &str {
-        &self.bound
+        &self.0.bound
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} must be {}, got {}", self.field, self.bound, self.given)
+        let Broken { field, bound, given } = &*self.0;
+        write!(f, "{field} must be {bound}, got {given}")
     }
 }
 

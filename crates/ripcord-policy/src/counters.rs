@@ -29,7 +29,7 @@ thread_local! {
 
 /// `N` counters, summed over slots when read.
 pub(crate) struct Counters<const N: usize> {
-    slots: Box<[Slot<N>]>,
+    slots: [Slot<N>; SHARED + 1],
 }
 
 /// One thread's share, on cache lines of its own.
@@ -39,7 +39,7 @@ struct Slot<const N: usize>([AtomicU64; N]);
 impl<const N: usize> Counters<N> {
     pub(crate) fn new() -> Self {
         let slot = || Slot(std::array::from_fn(|_| AtomicU64::new(0)));
-        Counters { slots: (0..=SHARED).map(|_| slot()).collect() }
+        Counters { slots: std::array::from_fn(|_| slot()) }
     }
 
     /// Adds one to counter `index`.

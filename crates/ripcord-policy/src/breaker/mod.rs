@@ -49,6 +49,7 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::{ConfigError, Error, Outcome};
+use machine::Pass;
 use shared::Shared;
 
 /// Lets calls through while the callee is healthy, and refuses them for a time when it is not.
@@ -110,9 +111,10 @@ impl<C> CircuitBreaker<C> {
         F: FnOnce(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let permit = self.admit(ctx)?;
+        let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
         let result = f(ctx.clone()).await;
-        self.learn(ctx, permit, result)
+        permit.end(self.judge_under(ctx, &result));
+        result.map_err(Error::Inner)
     }
 
     /// [`CircuitBreaker::call`] for threads.
@@ -125,9 +127,10 @@ impl<C> CircuitBreaker<C> {
         C: Classify<T, E>,
         F: FnOnce(Context) -> Result<T, E>,
     {
-        let permit = self.admit(ctx)?;
+        let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
         let result = f(ctx.clone());
-        self.learn(ctx, permit, result)
+        permit.end(self.judge_under(ctx, &result));
+        result.map_err(Error::Inner)
     }
 
     /// Asks to make a call; what became of it is told to the permit. A permit that is dropped is neutral.
@@ -137,7 +140,7 @@ impl<C> CircuitBreaker<C> {
     /// [`Open`] if calls are refused now.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Open> {
-        self.shared.try_acquire()
+        Ok(Permit::new(&self.shared, self.shared.acquire()?))
     }
 
     /// The state at this moment: open past its time reads half-open. The chapter's `GetState`.
@@ -179,23 +182,19 @@ impl<C> CircuitBreaker<C> {
     }
 
     #[inline]
-    fn admit<E>(&self, ctx: &Context) -> Result<Permit<'_>, Error<E>> {
+    fn admit<E>(&self, ctx: &Context) -> Result<Pass, Error<E>> {
         if let Some(end) = ctx.err() {
             return Err(Error::Context(end));
         }
-        self.try_acquire().map_err(|open| Error::Rejected(open.into()))
+        self.shared.acquire().map_err(|open| Error::Rejected(open.into()))
     }
 
     #[inline]
-    fn learn<T, E>(&self, ctx: &Context, permit: Permit<'_>, result: Result<T, E>) -> Result<T, Error<E>>
+    fn judge_under<T, E>(&self, ctx: &Context, result: &Result<T, E>) -> Outcome
     where
         C: Classify<T, E>,
     {
-        match result.is_err() && ctx.is_done() {
-            true => permit.record(Outcome::Neutral),
-            false => permit.record(self.classify.classify(&result)),
-        }
-        result.map_err(Error::Inner)
+        if result.is_err() && ctx.is_done() { Outcome::Neutral } else { self.verdict(result) }
     }
 }
 

@@ -48,8 +48,9 @@ impl<'a> Permit<'a> {
         self.end(outcome);
     }
 
+    /// In place: moving a permit costs more than all that it does.
     #[inline]
-    fn end(&mut self, outcome: Outcome) {
+    pub(super) fn end(&mut self, outcome: Outcome) {
         self.open = false;
         let counters = &self.shared.counters;
         counters.bump(match outcome {

@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 use ripcord::Clock;
 
 use super::machine::{Machine, Pass};
-use super::permit::Permit;
 use super::state::{BreakerStats, Open, State, Transition};
 use crate::Outcome;
 use crate::stats::Counters;
 
-pub(super) const STARTED: usize = 0;
+const STARTED: usize = 0;
 pub(super) const SUCCEEDED: usize = 1;
 pub(super) const FAILED: usize = 2;
 pub(super) const CANCELED: usize = 3;
@@ -74,19 +73,19 @@ impl Shared {
     }
 
     #[inline]
-    pub(super) fn try_acquire(&self) -> Result<Permit<'_>, Open> {
+    pub(super) fn acquire(&self) -> Result<Pass, Open> {
         let healthy = self.healthy.load(Ordering::Acquire);
         let pass = if healthy & IS_HEALTHY != 0 {
             Pass { generation: healthy >> (COUNT_BITS + 1), probe: None }
         } else {
-            self.try_acquire_locked()?
+            self.acquire_locked()?
         };
         self.counters.bump(STARTED);
-        Ok(Permit::new(self, pass))
+        Ok(pass)
     }
 
     #[cold]
-    fn try_acquire_locked(&self) -> Result<Pass, Open> {
+    fn acquire_locked(&self) -> Result<Pass, Open> {
         self.locked(|machine, now, changes| machine.acquire(now, changes)).map_err(|retry_after| {
             self.counters.bump(REJECTED);
             Open { name: Arc::clone(&self.name), retry_after }

@@ -13,7 +13,7 @@
 //!    2^61 units or so and steps the version, so a value of before cannot be mistaken for one of after, short of a
 //!    thread asleep between its check and its swap until all of that has been spent again, to the unit.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,8 +30,8 @@ const MOST_AHEAD: u64 = 1 << 62;
 pub(super) struct Ledger {
     spent: AtomicU64,
     version: AtomicU64,
-    factor: AtomicU64,
-    shift: AtomicU32,
+    whole: AtomicU64,
+    part: AtomicU64,
     anchor_time: AtomicU64,
     anchor_units: AtomicU64,
     burst: AtomicU64,
@@ -78,8 +78,8 @@ impl Ledger {
         Ledger {
             spent: AtomicU64::new(spent),
             version: AtomicU64::new(0),
-            factor: AtomicU64::new(slope.factor),
-            shift: AtomicU32::new(slope.shift),
+            whole: AtomicU64::new(slope.whole),
+            part: AtomicU64::new(slope.part),
             anchor_time: AtomicU64::new(anchor_time),
             anchor_units: AtomicU64::new(anchor_units),
             burst: AtomicU64::new(burst_units),
@@ -106,8 +106,8 @@ impl Ledger {
     fn take_without_lock(&self, wanted: u64) -> Option<bool> {
         let version = self.version.load(Ordering::Acquire);
         let slope = Slope {
-            factor: self.factor.load(Ordering::Relaxed),
-            shift: self.shift.load(Ordering::Relaxed),
+            whole: self.whole.load(Ordering::Relaxed),
+            part: self.part.load(Ordering::Relaxed),
         };
         let anchor_time = self.anchor_time.load(Ordering::Relaxed);
         let anchor_units = self.anchor_units.load(Ordering::Relaxed);
@@ -121,7 +121,7 @@ impl Ledger {
         if wanted > burst {
             return Some(false);
         }
-        let earned = anchor_units + slope.certain(now.saturating_sub(anchor_time))?;
+        let earned = anchor_units.checked_add(slope.certain(now.saturating_sub(anchor_time))?)?;
         if earned >= LIMIT {
             return None;
         }
@@ -280,8 +280,8 @@ impl Ledger {
             });
         }
         let Line { slope, anchor_time, anchor_units, burst } = book.schedule.line();
-        self.factor.store(slope.factor, Ordering::Relaxed);
-        self.shift.store(slope.shift, Ordering::Relaxed);
+        self.whole.store(slope.whole, Ordering::Relaxed);
+        self.part.store(slope.part, Ordering::Relaxed);
         self.anchor_time.store(anchor_time, Ordering::Relaxed);
         self.anchor_units.store(anchor_units, Ordering::Relaxed);
         self.burst.store(burst, Ordering::Relaxed);

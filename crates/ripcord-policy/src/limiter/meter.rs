@@ -2,9 +2,10 @@
 //!
 //! Tokens are counted in units of 2^-26 of a token. What `dt` nanoseconds earn is the floor of an exact fraction:
 //!
-//! 1. It is approximated by `factor * dt >> shift`, where `factor` is rounded up, so the result is exact or one too many.
-//! 2. It can be one too many only if the bits shifted out are fewer than `dt`: each nanosecond adds less than one to the
-//!    error of the product. Then, and on round times that is often, the product of the exact fraction decides.
+//! 1. It is computed from the units of a nanosecond as a number of 128 bits, half of them behind the point, rounded up:
+//!    the result is exact or one too many.
+//! 2. It can be one too many only if what lies behind the point is less than `dt` in the last place: each nanosecond adds
+//!    less than one there to the error. Then, and on round times that is often, the exact fraction decides.
 
 use super::rate::{Fraction, Rate};
 
@@ -14,30 +15,31 @@ pub(super) const TOKEN_BITS: u32 = 26;
 /// Earned by nobody: the answer when there is no end to it.
 pub(super) const ENDLESS: u64 = 1 << 62;
 
-/// The fast half of a [`Meter`]: two words, read without a lock.
+/// The fast half of a [`Meter`]: units per nanosecond, rounded up, in two words that are read without a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slope {
-    pub(super) factor: u64,
-    pub(super) shift: u32,
+    pub(super) whole: u64,
+    /// In 2^-64. Zero only if that is exact: see [`slope`].
+    pub(super) part: u64,
 }
 
 impl Slope {
-    /// A shift no finite rate has: theirs are 127 at most.
-    const INFINITE: Slope = Slope { factor: u64::MAX, shift: u32::MAX };
-    const FLAT: Slope = Slope { factor: 0, shift: 127 };
+    /// What no finite rate has: they are capped at 2^63 tokens a second.
+    const INFINITE: Slope = Slope { whole: u64::MAX, part: u64::MAX };
 
     pub(super) fn is_infinite(self) -> bool {
-        self == Slope::INFINITE
+        self.whole == u64::MAX
     }
 
-    /// Units earned in `dt`, where that is certain without the exact fraction and below [`ENDLESS`].
+    /// Units earned in `dt`, where that is certain without the exact fraction.
     #[inline]
     pub(super) fn certain(self, dt: u64) -> Option<u64> {
-        let product = u128::from(self.factor) * u128::from(dt);
-        let units = product >> (self.shift & 127);
-        let dropped = product & ((1u128 << (self.shift & 127)) - 1);
-        // Invariant 2. A flat slope is never certain, and goes the exact way to its zero.
-        (dropped >= u128::from(dt) && units < u128::from(ENDLESS)).then_some(units as u64)
+        let behind = u128::from(self.part) * u128::from(dt);
+        // Invariant 2.
+        if (behind as u64) < dt && self.part != 0 {
+            return None;
+        }
+        self.whole.checked_mul(dt)?.checked_add((behind >> 64) as u64)
     }
 }
 
@@ -68,12 +70,10 @@ impl Meter {
 
     /// Units earned in `dt` nanoseconds, rounded down; at most [`ENDLESS`].
     pub(super) fn earned(&self, dt: u64) -> u64 {
-        if self.is_infinite() {
-            return ENDLESS;
-        }
-        let product = u128::from(self.slope.factor) * u128::from(dt);
-        match u64::try_from(product >> self.slope.shift) {
-            Ok(units) if units < ENDLESS => match self.slope.certain(dt) {
+        let Slope { whole, part } = self.slope;
+        let behind = (u128::from(part) * u128::from(dt)) >> 64;
+        match whole.checked_mul(dt).and_then(|units| units.checked_add(behind as u64)) {
+            Some(units) if units < ENDLESS && !self.is_infinite() => match self.slope.certain(dt) {
                 Some(certain) => certain,
                 None if self.reaches(dt, units) => units,
                 None => units - 1,
@@ -84,17 +84,8 @@ impl Meter {
 
     /// What [`Meter::earned`] rounded away, in 2^-64 of a unit, itself rounded down.
     pub(super) fn fraction(&self, dt: u64) -> u64 {
-        if self.is_infinite() {
-            return 0;
-        }
-        let Slope { factor, shift } = self.slope;
-        let product = u128::from(factor) * u128::from(dt);
-        let dropped = product & ((1u128 << shift) - 1);
-        let sure = dropped.saturating_sub(u128::from(dt));
-        match shift.checked_sub(64) {
-            Some(right) => (sure >> right) as u64,
-            None => (sure << (64 - shift)) as u64,
-        }
+        let behind = (u128::from(self.slope.part) * u128::from(dt)) as u64;
+        if self.is_infinite() { 0 } else { behind.saturating_sub(dt) }
     }
 
     /// The shortest time in nanoseconds that earns `units`; none if that is over five hundred years.
@@ -144,30 +135,22 @@ fn shifted(number: u128, by: u32) -> Option<u128> {
     (by < 128 && by <= number.leading_zeros()).then(|| number << by)
 }
 
-/// `fraction` as a factor of 64 significant bits, rounded up.
+/// `fraction` as a number of 128 bits with the point in the middle, rounded up.
+///
+/// Rounding never carries into the whole: a fraction within 2^-64 of the next integer would take more bits than the 53 of a
+/// float or the 64 of a period have. So a part of zero is exact.
 fn slope(fraction: Fraction) -> Slope {
     let Fraction { numerator, exponent, denominator } = fraction;
-    if numerator == 0 {
-        return Slope::FLAT;
-    }
-    let (up, down) = (numerator.leading_zeros(), denominator.leading_zeros());
-    let (top, bottom) = (u128::from(numerator << up), u128::from(denominator << down));
-    // The quotient of the two lies between a half and two.
-    let (quotient, places) = match (top << 63).div_ceil(bottom) {
-        small if small < 1 << 63 => ((top << 64).div_ceil(bottom), 64),
-        large => (large, 63),
-    };
-    let (factor, places) = match u64::try_from(quotient) {
-        Ok(factor) => (factor, places),
-        // Rounding up carried into a 65th bit, and all others are zero.
-        Err(_) => (1 << 63, places - 1),
-    };
-    let shift = places + up as i32 - down as i32 - exponent;
-    match u32::try_from(shift) {
-        Ok(shift @ 0..=127) => Slope { factor, shift },
-        // Less than 2^-64 units a nanosecond. Fewer bits make do: the exact fraction decides more often.
-        Ok(shift) => Slope { factor: factor.checked_shr(shift - 127).unwrap_or(0) + 1, shift: 127 },
-        // Not reached: rates are capped at 2^63 tokens a second, which is a shift of 4.
-        Err(_) => Slope { factor, shift: 0 },
-    }
+    let denominator = u128::from(denominator);
+    // Long division, 64 bits behind the point; `numerator * 2^left` fits, as rates are capped.
+    let (left, right) = (exponent.max(0) as u32, exponent.min(0).unsigned_abs());
+    let numerator = u128::from(numerator) << left;
+    let (whole, rest) = (numerator / denominator, numerator % denominator);
+    let (part, left_over) = ((rest << 64) / denominator, (rest << 64) % denominator);
+    // Shifting right moves bits of the whole behind the point; what falls off the end counts as left over.
+    let number = whole << 64 | part;
+    let shifted = number.checked_shr(right).unwrap_or(0);
+    let lost = if right < 128 { number & ((1u128 << right) - 1) } else { number };
+    let rounded = shifted + u128::from(lost != 0 || left_over != 0);
+    Slope { whole: (rounded >> 64) as u64, part: rounded as u64 }
 }

@@ -35,7 +35,11 @@ pub enum Stop {
 /// `Display` is one line with the last error in it, as in Go's `%w`; [`source`](std::error::Error::source) is that
 /// error.
 #[derive(Clone, Debug)]
-pub struct RetryError<E> {
+pub struct RetryError<E>(Box<Story<E>>);
+
+/// Boxed, so that the result of a run that succeeds is no larger than it has to be.
+#[derive(Clone, Debug)]
+struct Story<E> {
     last: Option<E>,
     attempts: u32,
     stop: Stop,
@@ -43,32 +47,32 @@ pub struct RetryError<E> {
 
 impl<E> RetryError<E> {
     pub(crate) fn new(last: Option<E>, attempts: u32, stop: Stop) -> Self {
-        RetryError { last, attempts, stop }
+        RetryError(Box::new(Story { last, attempts, stop }))
     }
 
     /// The error of the last attempt; `None` when there was no attempt.
     pub fn last(&self) -> Option<&E> {
-        self.last.as_ref()
+        self.0.last.as_ref()
     }
 
     /// [`RetryError::last`], by value.
     pub fn into_last(self) -> Option<E> {
-        self.last
+        self.0.last
     }
 
     /// Attempts begun, the first one included.
     pub fn attempts(&self) -> u32 {
-        self.attempts
+        self.0.attempts
     }
 
     /// Why there was no further attempt.
     pub fn stop(&self) -> &Stop {
-        &self.stop
+        &self.0.stop
     }
 
     /// Whether the caller's time ran out, or would have before the next attempt.
     pub fn is_deadline_exceeded(&self) -> bool {
-        match &self.stop {
+        match &self.0.stop {
             Stop::Context(error) => error.is_deadline_exceeded(),
             Stop::Deadline { .. } => true,
             _ => false,
@@ -77,19 +81,20 @@ impl<E> RetryError<E> {
 
     /// Whether the caller's context was canceled.
     pub fn is_canceled(&self) -> bool {
-        matches!(&self.stop, Stop::Context(error) if error.is_canceled())
+        matches!(&self.0.stop, Stop::Context(error) if error.is_canceled())
     }
 
     /// The same story with the last error changed by `change`.
     pub fn map_last<F>(self, change: impl FnOnce(E) -> F) -> RetryError<F> {
-        RetryError { last: self.last.map(change), attempts: self.attempts, stop: self.stop }
+        let Story { last, attempts, stop } = *self.0;
+        RetryError::new(last.map(change), attempts, stop)
     }
 }
 
 impl<E> RetryError<Error<E>> {
     /// What giving up says about the callee: nothing when the caller ended it, otherwise what the last error says.
     pub fn outcome(&self) -> Outcome {
-        match (&self.stop, &self.last) {
+        match (&self.0.stop, &self.0.last) {
             (Stop::Context(_), _) | (_, None) => Outcome::Neutral,
             (_, Some(last)) => last.outcome(),
         }
@@ -97,29 +102,29 @@ impl<E> RetryError<Error<E>> {
 
     /// The wait after which another try is of use, when the last error knows.
     pub fn retry_after(&self) -> Option<Duration> {
-        self.last.as_ref().and_then(Error::retry_after)
+        self.0.last.as_ref().and_then(Error::retry_after)
     }
 }
 
 impl<E: fmt::Display> fmt::Display for RetryError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.stop {
-            Stop::Exhausted => match self.attempts {
+        match &self.0.stop {
+            Stop::Exhausted => match self.0.attempts {
                 1 => f.write_str("the only attempt failed")?,
                 attempts => write!(f, "all {attempts} attempts failed")?,
             },
-            Stop::NotRetryable => write!(f, "not retryable, gave up after {}", Attempts(self.attempts))?,
+            Stop::NotRetryable => write!(f, "not retryable, gave up after {}", Attempts(self.0.attempts))?,
             Stop::Deadline { needed, remaining } => write!(
                 f,
                 "context deadline exceeded before the next attempt: due in {needed:?}, {remaining:?} left, gave up after {}",
-                Attempts(self.attempts)
+                Attempts(self.0.attempts)
             )?,
-            Stop::Context(error) => write!(f, "{error} after {}", Attempts(self.attempts))?,
-            Stop::Budget => write!(f, "retry budget is spent, gave up after {}", Attempts(self.attempts))?,
+            Stop::Context(error) => write!(f, "{error} after {}", Attempts(self.0.attempts))?,
+            Stop::Budget => write!(f, "retry budget is spent, gave up after {}", Attempts(self.0.attempts))?,
             Stop::Nested => f.write_str("the attempt failed, an outer retry decides on another")?,
             Stop::Config(error) => write!(f, "retry is misconfigured: {error}")?,
         }
-        match &self.last {
+        match &self.0.last {
             Some(last) => write!(f, ", last error: {last}"),
             None => Ok(()),
         }
@@ -128,7 +133,7 @@ impl<E: fmt::Display> fmt::Display for RetryError<E> {
 
 impl<E: std::error::Error + 'static> std::error::Error for RetryError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match (&self.last, &self.stop) {
+        match (&self.0.last, &self.0.stop) {
             (Some(last), _) => Some(last),
             (None, Stop::Context(error)) => Some(error),
             (None, Stop::Config(error)) => Some(error),

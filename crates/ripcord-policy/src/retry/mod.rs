@@ -115,14 +115,18 @@ impl<E> Retry<E> {
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let mut progress = Progress::begin(self, ctx)?;
+        Progress::check(self, ctx)?;
+        let mut progress = Progress::begin(self, ctx);
         loop {
             let result = {
                 let mut attempt = pin!(progress.attempt(&mut call));
                 poll_fn(|cx| nesting::inside(|| attempt.as_mut().poll(cx))).await
             };
             let error = match result {
-                Ok(value) => return Ok(progress.succeed(value)),
+                Ok(value) => {
+                    progress.succeed();
+                    return Ok(value);
+                }
                 Err(error) => error,
             };
             let pause = progress.pause(error)?;
@@ -140,10 +144,14 @@ impl<E> Retry<E> {
     where
         F: FnMut(Context, u32) -> Result<T, E>,
     {
-        let mut progress = Progress::begin(self, ctx)?;
+        Progress::check(self, ctx)?;
+        let mut progress = Progress::begin(self, ctx);
         loop {
             let error = match progress.attempt(&mut call) {
-                Ok(value) => return Ok(progress.succeed(value)),
+                Ok(value) => {
+                    progress.succeed();
+                    return Ok(value);
+                }
                 Err(error) => error,
             };
             let pause = progress.pause(error)?;

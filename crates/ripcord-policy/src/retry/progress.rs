@@ -27,8 +27,6 @@ pub(super) struct Progress<'a, E> {
     delay: Duration,
     /// What the current attempt took from the budget, given back if it succeeds.
     spent: u32,
-    /// Inside of another retry's attempt.
-    nested: bool,
     ended: bool,
 }
 
@@ -40,19 +38,23 @@ pub(super) struct Pause<E> {
 }
 
 impl<'a, E> Progress<'a, E> {
+    /// Fails if no attempt is to be made at all.
     #[inline]
-    pub(super) fn begin(retry: &'a Retry<E>, ctx: &'a Context) -> Result<Self, RetryError<E>> {
+    pub(super) fn check(retry: &Retry<E>, ctx: &Context) -> Result<(), RetryError<E>> {
         let stop = match (&retry.invalid, ctx.err()) {
-            (None, None) => {
-                retry.counters.0.bump(STARTED);
-                let nested = nesting::is_inside(ctx);
-                return Ok(Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, spent: 0, nested, ended: false });
-            }
+            (None, None) => return Ok(()),
             (Some(invalid), _) => Stop::Config(invalid.clone()),
             (None, Some(error)) => Stop::Context(error),
         };
         retry.counters.0.bump(REJECTED);
         Err(RetryError::new(None, 0, stop))
+    }
+
+    /// After [`Progress::check`], apart from it: this is made where it stays, as moving it costs more than making it.
+    #[inline]
+    pub(super) fn begin(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
+        retry.counters.0.bump(STARTED);
+        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, spent: 0, ended: false }
     }
 
     /// Begins the next attempt.
@@ -65,7 +67,7 @@ impl<'a, E> Progress<'a, E> {
     }
 
     #[inline]
-    pub(super) fn succeed<T>(mut self, value: T) -> T {
+    pub(super) fn succeed(&mut self) {
         if let Some(budget) = &self.retry.budget {
             match self.attempts {
                 1 => budget.refund_success(),
@@ -73,7 +75,6 @@ impl<'a, E> Progress<'a, E> {
             }
         }
         self.end(SUCCEEDED);
-        value
     }
 
     /// Decides on what follows a failed attempt.
@@ -86,7 +87,8 @@ impl<'a, E> Progress<'a, E> {
         if known.hopeless || self.retry.retry_if.as_ref().is_some_and(|worth_it| !worth_it(&error)) {
             return Err(self.stop(error, Stop::NotRetryable));
         }
-        if self.nested {
+        // This runs outside of the attempt: if still inside of one, then of another retry's.
+        if nesting::is_inside(self.ctx) {
             return Err(self.stop(error, Stop::Nested));
         }
         if self.attempts >= self.retry.max_attempts {
