@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::TaskId;
 use super::results::TaskOutcome;
-use super::shared::{Place, Shared};
+use super::shared::Shared;
 use crate::panics::BoxFuture;
 use crate::{Error, SharedError};
 
@@ -58,8 +58,8 @@ struct Output<T> {
     waker: Option<Waker>,
     /// Whether the `Task` was dropped. (Invariant 3.)
     detached: bool,
-    /// The job's place in the pool, given back when it is resolved: before anybody can see the result.
-    place: Option<Place>,
+    /// Whether the job has a place in the pool, given back when it is resolved: before anybody can see the result.
+    has_place: bool,
 }
 
 enum State<T> {
@@ -135,8 +135,8 @@ impl Drop for Core {
 }
 
 impl<T: Send + 'static> Job<T> {
-    pub(super) fn new(core: Core, place: Place) -> Arc<Self> {
-        let output = Output { state: State::Unresolved, waker: None, detached: false, place: Some(place) };
+    pub(super) fn new(core: Core) -> Arc<Self> {
+        let output = Output { state: State::Unresolved, waker: None, detached: false, has_place: true };
         Arc::new(Self { core, ready: AtomicBool::new(false), output: Mutex::new(output) })
     }
 
@@ -164,11 +164,13 @@ impl<T: Send + 'static> Job<T> {
             return;
         }
         output.state = State::Resolving;
-        let place = output.place.take();
+        let had_place = std::mem::take(&mut output.has_place);
         drop(output);
         // Before the result can be seen: who sees it finds it in the stats and the place free. Not under the lock, for
         // this wakes whoever waits for the place.
-        drop(place);
+        if had_place {
+            self.core.shared.give_back();
+        }
         self.core.shared.count(outcome);
 
         let mut output = self.lock();

@@ -220,7 +220,7 @@ impl WorkerPool {
         self.owner.shared.stats()
     }
 
-    async fn admit(&self, ctx: &Context) -> Result<Place, Error<SharedError>> {
+    async fn admit(&self, ctx: &Context) -> Result<Place<'_>, Error<SharedError>> {
         let refused = match self.try_place(ctx) {
             Ok(place) => return Ok(place),
             Err(error) => error,
@@ -235,11 +235,11 @@ impl WorkerPool {
         waited.map_err(|error| self.count_refusal(error))
     }
 
-    fn try_admit(&self, ctx: &Context) -> Result<Place, Error<SharedError>> {
+    fn try_admit(&self, ctx: &Context) -> Result<Place<'_>, Error<SharedError>> {
         self.try_place(ctx).map_err(|error| self.count_refusal(error))
     }
 
-    fn try_place(&self, ctx: &Context) -> Result<Place, Error<SharedError>> {
+    fn try_place(&self, ctx: &Context) -> Result<Place<'_>, Error<SharedError>> {
         self.owner.shared.check_open(ctx)?;
         self.owner.shared.try_place()
     }
@@ -252,12 +252,13 @@ impl WorkerPool {
     fn enqueue<T: Send + 'static>(
         &self,
         ctx: &Context,
-        place: Place,
+        place: Place<'_>,
         work: impl FnOnce(&Arc<Job<T>>) -> Work,
     ) -> Result<Task<T>, Error<SharedError>> {
         let shared = &self.owner.shared;
         let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
-        let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::clone(shared)), place);
+        let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::clone(shared)));
+        place.hand_over();
         job.core().set_pending(Pending { work: work(&job), notice: None });
         shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
         Ok(Task::new(job))

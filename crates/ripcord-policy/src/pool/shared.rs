@@ -12,7 +12,7 @@ use super::builder::Overflow;
 use super::job::{AnyJob, Pending};
 use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
-use super::stats::{Count, PoolStats, Tally};
+use super::stats::{Count, PoolStats, Tally, WorkerState};
 use super::worker::{self, Cell};
 use crate::panics::run_hook;
 use crate::timeline::Timeline;
@@ -33,7 +33,8 @@ pub(super) struct Shared {
     owed: AtomicUsize,
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
-    pub(super) running: AtomicUsize,
+    /// Tasks that run in place, where they are awaited, and so on no worker.
+    pub(super) inline: AtomicUsize,
     cells: Mutex<Vec<Arc<Cell>>>,
     next_task: AtomicU64,
     next_worker: AtomicU64,
@@ -63,7 +64,7 @@ impl Shared {
             owed: AtomicUsize::new(0),
             results: ResultsQueue::new(),
             tally: Tally::new(),
-            running: AtomicUsize::new(0),
+            inline: AtomicUsize::new(0),
             cells: Mutex::new(Vec::new()),
             next_task: AtomicU64::new(1),
             next_worker: AtomicU64::new(1),
@@ -86,7 +87,7 @@ impl Shared {
     }
 
     /// A place for a task, without waiting.
-    pub(super) fn try_place(self: &Arc<Self>) -> Result<Place, Error<SharedError>> {
+    pub(super) fn try_place(&self) -> Result<Place<'_>, Error<SharedError>> {
         match self.gate.try_acquire() {
             Ok(permit) => Ok(Place::new(self, permit)),
             Err(TryAcquireError::NoPermits) => Err(Error::Rejected(Rejected::PoolFull { capacity: self.capacity })),
@@ -95,14 +96,14 @@ impl Shared {
     }
 
     /// A place for a task, in the order of asking.
-    pub(super) async fn place(self: &Arc<Self>) -> Result<Place, Error<SharedError>> {
+    pub(super) async fn place(&self) -> Result<Place<'_>, Error<SharedError>> {
         match self.gate.acquire().await {
             Ok(permit) => Ok(Place::new(self, permit)),
             Err(_) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
         }
     }
 
-    /// Puts a job in the queue.
+    /// Puts a job in the queue; one that is refused gives its place back.
     pub(super) fn enqueue(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) -> Result<(), Error<SharedError>> {
         match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>) {
             Pushed::Begun => {}
@@ -111,6 +112,7 @@ impl Shared {
                 if let Some(pending) = job.core().take_pending() {
                     release(pending);
                 }
+                self.give_back();
                 return Err(Error::Rejected(Rejected::Closed("worker pool")));
             }
         }
@@ -141,7 +143,7 @@ impl Shared {
     }
 
     /// Gives a place back, or takes it out of circulation when one is owed.
-    fn give_back(&self) {
+    pub(super) fn give_back(&self) {
         // Nearly always nothing is owed, and then it is only read.
         let settle = |owed: usize| owed.checked_sub(1);
         if self.owed.load(Ordering::Relaxed) == 0
@@ -228,8 +230,10 @@ impl Shared {
     pub(super) fn stats(&self) -> PoolStats {
         let now = self.time.now();
         let cells = self.cells().clone();
-        let workers = cells.iter().map(|cell| cell.status(now)).collect();
-        self.tally.stats(self.queue.waiting(), self.running.load(Ordering::Relaxed), workers)
+        let workers: Vec<_> = cells.iter().map(|cell| cell.status(now)).collect();
+        let on_workers = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
+        let running = on_workers + self.inline.load(Ordering::Relaxed);
+        self.tally.stats(self.queue.waiting(), running, workers)
     }
 
     fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
@@ -237,17 +241,22 @@ impl Shared {
     }
 }
 
-/// A place in the pool: a task holds one from its submission until it is resolved. Dropping it gives it back.
-pub(super) struct Place(Arc<Shared>);
+/// A place in the pool for a task yet to be queued. Dropping it gives it back.
+pub(super) struct Place<'a>(&'a Shared);
 
-impl Place {
-    fn new(shared: &Arc<Shared>, permit: SemaphorePermit<'_>) -> Self {
+impl<'a> Place<'a> {
+    fn new(shared: &'a Shared, permit: SemaphorePermit<'_>) -> Self {
         permit.forget();
-        Self(Arc::clone(shared))
+        Self(shared)
+    }
+
+    /// Leaves the place to a job, which gives it back when it is resolved.
+    pub(super) fn hand_over(self) {
+        std::mem::forget(self);
     }
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.give_back();
     }

@@ -4,12 +4,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 
 use ripcord::Context;
 
 use super::TaskId;
 use super::job::{AnyJob, Job};
+use super::shared::Shared;
 use super::worker::{drive, is_inside};
 use crate::panics::BoxFuture;
 use crate::{Error, SharedError};
@@ -70,7 +72,12 @@ impl<T: Send + 'static> Task<T> {
         let Some(pending) = shared.queue.steal(&*self.job) else {
             return false;
         };
-        self.inline = Some(Box::pin(drive(shared, Arc::clone(&self.job) as Arc<dyn AnyJob>, pending)));
+        let running = drive(Arc::clone(&self.job) as Arc<dyn AnyJob>, pending);
+        let counted = Inline::begin(Arc::clone(shared));
+        self.inline = Some(Box::pin(async move {
+            let _counted = counted;
+            running.await;
+        }));
         true
     }
 }
@@ -108,6 +115,22 @@ impl<T> Drop for Task<T> {
         if !self.taken {
             self.job.detach();
         }
+    }
+}
+
+/// A task that runs where it is awaited.
+struct Inline(Arc<Shared>);
+
+impl Inline {
+    fn begin(shared: Arc<Shared>) -> Self {
+        shared.inline.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for Inline {
+    fn drop(&mut self) {
+        self.0.inline.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,6 @@
 //! The workers.
 
 use std::future::{Future, poll_fn};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -49,20 +48,15 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
             return;
         };
         cell.begin(&job, shared.time.recent());
-        drive(&shared, job, pending).await;
+        drive(job, pending).await;
         cell.end();
     }
 }
 
 /// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
 /// place is given back.
-pub(super) fn drive(
-    shared: &Arc<Shared>,
-    job: Arc<dyn AnyJob>,
-    pending: Pending,
-) -> impl Future<Output = ()> + Send + use<> {
+pub(super) fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
     let Pending { work, notice } = pending;
-    shared.running.fetch_add(1, Ordering::Relaxed);
     let finish = Finish { job, resolved: false };
     if let Some(notice) = notice {
         notice.stop();
@@ -98,7 +92,6 @@ struct Finish {
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        self.job.core().shared.running.fetch_sub(1, Ordering::Relaxed);
         if !self.resolved && !self.job.is_resolved() {
             fail_ended(Arc::clone(&self.job));
         }
