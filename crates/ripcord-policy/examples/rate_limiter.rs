@@ -68,7 +68,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let stats = limiter.stats();
     println!("\nStatistics");
-    println!("allowed {}, denied {}, reserved {}, waited {}", stats.allowed, stats.denied, stats.reserved, stats.waited);
+    println!(
+        "allowed {}, denied {}, reserved {}, waited {}",
+        stats.allowed, stats.denied, stats.reserved, stats.waited
+    );
     println!(
         "canceled {}, refused for the deadline {}, tokens given back {}",
         stats.canceled, stats.deadline_refused, stats.refunded

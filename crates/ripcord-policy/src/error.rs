@@ -256,9 +256,7 @@ impl<E> Error<E> {
             Error::Rejected(rejected) => Error::Rejected(rejected),
             Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
             Error::Panicked(panicked) => Error::Panicked(panicked),
-            Error::Retry(gave_up) => {
-                Error::Retry(Box::new(gave_up.map_last(|last| last.map_inner_with(change))))
-            }
+            Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(|last| last.map_inner_with(change)))),
         }
     }
 }

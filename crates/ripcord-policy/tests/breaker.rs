@@ -260,12 +260,7 @@ fn failures_leave_the_window_of_time() {
 #[test]
 fn slow_calls_count_when_they_end() {
     let (builder, time) = builder();
-    let breaker = builder
-        .window(Window::Time(2 * SECOND))
-        .minimum_calls(2)
-        .slow_call(SECOND, 1.0)
-        .build()
-        .unwrap();
+    let breaker = builder.window(Window::Time(2 * SECOND)).minimum_calls(2).slow_call(SECOND, 1.0).build().unwrap();
     // They span the whole window, and succeed.
     let calls = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
     time.advance(20 * SECOND);
@@ -337,7 +332,9 @@ fn a_panic_harms_only_its_own_call() {
     let breaker = builder
         .consecutive_failures(2)
         .on_state_change(|_| panic!("hook"))
-        .classify(|result: &Result<(), &str>| if *result == Err("panic") { panic!("classifier") } else { Outcome::Failure })
+        .classify(
+            |result: &Result<(), &str>| if *result == Err("panic") { panic!("classifier") } else { Outcome::Failure },
+        )
         .build()
         .unwrap();
     let ctx = Context::background();

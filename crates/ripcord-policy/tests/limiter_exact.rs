@@ -20,8 +20,9 @@ const ROUNDING: i128 = 3 * UNIT;
 /// A rate, and what it earns in a nanosecond.
 fn rate() -> impl Strategy<Value = (Rate, i128)> {
     let periods = prop::sample::select(vec![1_000u64, 3_000, 7_000, 1_000_000, 3_000_000, 7_000_000, 1_000_000_000]);
-    let per = (0u32..1000, periods)
-        .prop_map(|(n, period)| (Rate::per(n, Duration::from_nanos(period)), i128::from(n) * SCALE / i128::from(period)));
+    let per = (0u32..1000, periods).prop_map(|(n, period)| {
+        (Rate::per(n, Duration::from_nanos(period)), i128::from(n) * SCALE / i128::from(period))
+    });
     let per_second = (0u32..2_000_000).prop_map(|n| (Rate::per_second(f64::from(n) / 1024.0), i128::from(n) * 21));
     prop_oneof![per, per_second]
 }

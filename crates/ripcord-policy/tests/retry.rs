@@ -41,9 +41,9 @@ fn the_chapters_defaults() {
     let (ctx, time) = manual();
     let waits = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&waits);
-    let retry = Retry::exponential()
-        .max_attempts(6)
-        .on_retry(move |event| log.lock().unwrap().push(format!("Retry attempt {} after {:?}", event.attempt, event.delay)));
+    let retry = Retry::exponential().max_attempts(6).on_retry(move |event| {
+        log.lock().unwrap().push(format!("Retry attempt {} after {:?}", event.attempt, event.delay))
+    });
     let (result, took) = drive(&time, retry.run(&ctx, flaky(9)));
     let error = result.unwrap_err();
     assert_eq!(error.to_string(), "all 6 attempts failed, last error: down");
@@ -105,7 +105,9 @@ fn a_wait_past_the_deadline_is_not_begun() {
     assert_eq!((error.attempts(), took), (4, 700));
     assert!(error.is_deadline_exceeded() && !error.is_canceled());
     assert_eq!(error.last(), Some(&"down"));
-    assert!(matches!(error.stop(), Stop::Deadline { needed, remaining } if *needed == 800 * MS && *remaining == 300 * MS));
+    assert!(
+        matches!(error.stop(), Stop::Deadline { needed, remaining } if *needed == 800 * MS && *remaining == 300 * MS)
+    );
     // A wait that ends exactly at the deadline leaves no time for an attempt.
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(100 * MS);
@@ -278,13 +280,19 @@ fn a_panic_harms_only_its_own_run() {
     let (ctx, time) = manual();
     let retry = Retry::exponential()
         .retry_if(|error: &&str| if *error == "predicate" { panic!("predicate") } else { true })
-        .on_retry(|event| if *event.error == "hook" { panic!("hook") })
+        .on_retry(|event| {
+            if *event.error == "hook" {
+                panic!("hook")
+            }
+        })
         .budget(Arc::new(RetryBudget::new()));
     for bad in ["predicate", "hook"] {
-        let run = catch_unwind(AssertUnwindSafe(|| drive(&time, retry.run(&ctx, |_, _| async move { Err::<(), _>(bad) }))));
+        let run =
+            catch_unwind(AssertUnwindSafe(|| drive(&time, retry.run(&ctx, |_, _| async move { Err::<(), _>(bad) }))));
         assert!(run.is_err());
     }
-    let panics = catch_unwind(AssertUnwindSafe(|| retry.run_blocking(&ctx, |_, _| -> Result<(), _> { panic!("call") })));
+    let panics =
+        catch_unwind(AssertUnwindSafe(|| retry.run_blocking(&ctx, |_, _| -> Result<(), _> { panic!("call") })));
     assert!(panics.is_err() && !is_inside(&ctx));
     assert_eq!(drive(&time, retry.run(&ctx, flaky(1))).0.unwrap(), 1);
     let stats = retry.stats();

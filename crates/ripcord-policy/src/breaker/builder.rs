@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use ripcord::Clock;
 
+use super::CircuitBreaker;
 use super::classify::AnyError;
 use super::machine::{Machine, Rules, last_calls};
 use super::shared::{LONGEST_WINDOW, OnStateChange, Shared};
 use super::state::Transition;
 use super::window::{LastTime, Recent};
-use super::CircuitBreaker;
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 

@@ -40,7 +40,10 @@ enum Phase {
     Closed,
     /// Until this time; none if until `reset`.
     Open(Option<Instant>),
-    HalfOpen { probes: Vec<Probe>, successes: u32 },
+    HalfOpen {
+        probes: Vec<Probe>,
+        successes: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +102,9 @@ impl Machine {
         let generation = self.generation;
         let until = now.checked_add(self.rules.half_open_timeout);
         match &mut self.phase {
-            Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls as usize => Err(Duration::ZERO),
+            Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls as usize => {
+                Err(Duration::ZERO)
+            }
             Phase::HalfOpen { probes, .. } => {
                 let id = self.next_probe;
                 self.next_probe += 1;

@@ -41,7 +41,7 @@ impl Recent {
     pub(super) fn clear(&mut self) {
         match self {
             Recent::Last(last) => *last = LastCalls::new(last.samples.len()),
-            Recent::Time(time) => time.buckets = [Bucket::default(); BUCKETS],
+            Recent::Time(time) => *time.buckets = [Bucket::default(); BUCKETS],
         }
     }
 }
@@ -84,7 +84,7 @@ const BUCKETS: usize = 10;
 pub(super) struct LastTime {
     origin: Instant,
     part: Duration,
-    buckets: [Bucket; BUCKETS],
+    buckets: Box<[Bucket; BUCKETS]>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,7 +97,7 @@ struct Bucket {
 impl LastTime {
     pub(super) fn new(length: Duration, origin: Instant) -> Self {
         let part = (length / BUCKETS as u32).max(Duration::from_nanos(1));
-        LastTime { origin, part, buckets: [Bucket::default(); BUCKETS] }
+        LastTime { origin, part, buckets: Box::new([Bucket::default(); BUCKETS]) }
     }
 
     fn add(&mut self, sample: Sample, now: Instant) {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ripcord::{Clock, Context};
 
+use super::WaitError;
 use super::ledger::Ledger;
 use super::rate::Rate;
 use super::reservation::{self, ExceedsBurst, Reservation};
@@ -22,7 +23,6 @@ use super::schedule::{BASE, LIMIT, Schedule, units};
 use super::time::Time;
 use super::tokens::{ALLOWED, CANCELED, DENIED, LimiterStats, Tokens, WAITED, counted};
 use super::wait;
-use super::WaitError;
 use crate::block_on::block_on;
 use crate::config::at_least_one;
 use crate::stats::Counters;

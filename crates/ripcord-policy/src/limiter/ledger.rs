@@ -105,10 +105,7 @@ impl Ledger {
     #[inline]
     fn take_without_lock(&self, wanted: u64) -> Option<bool> {
         let version = self.version.load(Ordering::Acquire);
-        let slope = Slope {
-            whole: self.whole.load(Ordering::Relaxed),
-            part: self.part.load(Ordering::Relaxed),
-        };
+        let slope = Slope { whole: self.whole.load(Ordering::Relaxed), part: self.part.load(Ordering::Relaxed) };
         let anchor_time = self.anchor_time.load(Ordering::Relaxed);
         let anchor_units = self.anchor_units.load(Ordering::Relaxed);
         let burst = self.burst.load(Ordering::Relaxed);
@@ -177,7 +174,13 @@ impl Ledger {
     }
 
     /// Takes `tokens` that are yet to be earned, if `agree` does with the place and the time they will be.
-    pub(super) fn take_ahead(&self, book: &Book, tokens: u32, now: u64, agree: impl Fn(&Ahead) -> bool) -> Option<Ahead> {
+    pub(super) fn take_ahead(
+        &self,
+        book: &Book,
+        tokens: u32,
+        now: u64,
+        agree: impl Fn(&Ahead) -> bool,
+    ) -> Option<Ahead> {
         let (earned, wanted) = (book.schedule.earned(now), units(tokens));
         let floor = earned - book.schedule.burst;
         let mut spent = self.spent.load(Ordering::Acquire);

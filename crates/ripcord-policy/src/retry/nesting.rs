@@ -37,6 +37,7 @@ pub(super) fn inside<R>(poll: impl FnOnce() -> R) -> R {
 struct Restore(bool);
 
 impl Drop for Restore {
+    #[inline]
     fn drop(&mut self) {
         INSIDE.set(self.0);
     }

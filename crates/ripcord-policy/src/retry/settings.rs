@@ -138,7 +138,8 @@ impl<E> Retry<E> {
 
     /// Notes what is out of bounds now; a later setting may put it right.
     fn checked(mut self) -> Self {
-        self.invalid = at_least_one("max_attempts", self.max_attempts).and_then(|_| self.backoff.check().map(|()| 0)).err();
+        self.invalid =
+            at_least_one("max_attempts", self.max_attempts).and_then(|_| self.backoff.check().map(|()| 0)).err();
         self
     }
 }
