@@ -390,6 +390,30 @@ async fn panicking_weighers_and_hooks_harm_only_their_own_call() {
 }
 
 #[tokio::test]
+async fn a_hook_may_use_the_cache() {
+    let (ctx, _time) = manual();
+    let slot: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();
+    let (inside, hook_ctx) = (Arc::clone(&slot), ctx.clone());
+    let cache = Cache::<u32, u32>::builder()
+        .capacity(100)
+        .on_evict(move |key, value, why| {
+            let cache = inside.lock().unwrap().clone();
+            if let (Some(cache), Eviction::Removed) = (cache, why) {
+                cache.insert(&hook_ctx, *key, *value + 1).unwrap();
+            }
+        })
+        .build(&ctx)
+        .unwrap();
+    *slot.lock().unwrap() = Some(cache.clone());
+    for key in 0..50 {
+        cache.insert(&ctx, key, 0).unwrap();
+    }
+    cache.clear(&ctx).unwrap();
+    assert_eq!((cache.len(), cache.get(&ctx, &7).unwrap()), (50, Some(1)));
+    *slot.lock().unwrap() = None;
+}
+
+#[tokio::test]
 async fn a_stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();

@@ -111,7 +111,9 @@ where
     /// Loads first: what lands after the store was emptied must find itself detached.
     pub(super) fn clear(&self) {
         self.flights.detach_all();
-        for (key, entry) in self.store.drain() {
+        // All of it first: a hook that puts something back must not have it taken out again, for ever.
+        let drained: Vec<_> = self.store.drain().collect();
+        for (key, entry) in drained {
             self.report(&key, &entry, Eviction::Removed);
         }
     }
