@@ -84,10 +84,9 @@ impl Model {
 
     /// What time alone brings about.
     fn pass_time(&mut self) {
-        if let Some(began) = self.probes.iter().map(|(_, began)| *began).min() {
-            if self.now >= began + PROBE_TIMEOUT {
-                self.enter(State::Open, Some(began + PROBE_TIMEOUT));
-            }
+        let hung = self.probes.iter().map(|(_, began)| began + PROBE_TIMEOUT).filter(|until| *until <= self.now).min();
+        if let Some(until) = hung {
+            self.enter(State::Open, Some(until));
         }
         if self.state == State::Open && self.opened.is_some_and(|opened| self.now >= opened + OPEN_FOR) {
             self.enter(State::HalfOpen, None);
