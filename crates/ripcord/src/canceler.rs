@@ -66,7 +66,7 @@ impl Drop for Canceler {
         if let Some(node) = self.node.take() {
             // With nobody left to see the end there is nothing to write down.
             if node.is_sole() {
-                node.drop_sole();
+                node.drop_likely_sole();
             } else {
                 tree::cancel_dropped(&node);
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::clock::Clock;
-use crate::raw::node::{End, Node, Payload, flag, state};
+use crate::raw::node::{End, Node, flag, state};
 
 /// Why a context is done: it was canceled, or its deadline passed.
 ///
@@ -195,14 +195,7 @@ fn name_of_origin(node: &Node) -> Option<Arc<Cow<'static, str>>> {
             None => break,
         }
     }
-    let mut at = Some(origin);
-    while let Some(node) = at {
-        if let Payload::Name(name) = &node.payload {
-            return Some(Arc::clone(name));
-        }
-        at = node.parent.as_deref();
-    }
-    None
+    origin.name().cloned()
 }
 
 impl fmt::Display for Error {

@@ -133,7 +133,9 @@ impl Context {
     /// ```
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
-        let below_root = |ctx: &Context| ctx.0.clone().filter(|node| !matches!(node.payload, Payload::Todo));
+        let below_root = |ctx: &Context| {
+            ctx.0.as_ref().map(NodeRef::as_parent).filter(|node| !matches!(node.payload, Payload::Todo))
+        };
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
             // A root adds nothing: no end, no deadline, no values.
             return if below_root(self).is_some() { self.clone() } else { other.clone() };
@@ -218,7 +220,7 @@ impl Context {
     fn as_parent(&self) -> (Option<NodeRef>, u8) {
         match &self.0 {
             None => (None, 0),
-            Some(node) => (Some(node.clone()), node.flags),
+            Some(node) => (Some(node.as_parent()), node.flags),
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
 use crate::error::Error;
 use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
-use crate::raw::node::{NEVER, NodeRef, Payload, flag};
+use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
 
@@ -144,18 +144,9 @@ impl Context {
         values::find(self.0.as_deref()?)
     }
 
-    /// The name nearest at or above this context.
+    /// The name nearest at or above this context; of a merged one the first's, else the other's.
     pub fn name(&self) -> Option<&str> {
-        let mut at = self.0.as_ref();
-        while let Some(node) = at
-            && node.flags & flag::NAMED != 0
-        {
-            if let Payload::Name(name) = &node.payload {
-                return Some(name);
-            }
-            at = node.parent.as_ref();
-        }
-        None
+        self.0.as_ref()?.name().map(|name| &***name)
     }
 
     /// The clock that deadlines and sleeps below this context count on.

@@ -17,7 +17,7 @@
 //! 5. **No user code under a lock.** Wakers, callbacks, causes and values are moved out first.
 
 use std::borrow::Cow;
-use std::mem::ManuallyDrop;
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
@@ -233,6 +233,8 @@ pub(crate) struct Node {
     refs: AtomicU32,
     pub(super) state: AtomicU8,
     pub(crate) flags: u8,
+    /// Whether a context was ever derived from this one (0 or 1).
+    derived: AtomicU8,
     /// The key in the queue of timers, or `NONE`.
     pub(super) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.
@@ -362,9 +364,34 @@ impl Node {
             && self.edge(true).load(Ordering::Acquire) == NONE
     }
 
-    /// Whether nothing is below this node, if somebody holds it besides the caller.
+    /// Whether no context was ever derived from this one, as far as this thread can know.
     pub(crate) fn is_childless(&self) -> bool {
-        self.refs.load(Ordering::Acquire) <= 2
+        self.derived.load(Ordering::Relaxed) == 0
+    }
+
+    /// The name nearest at or above this node; above a merged context, of the first parent, else of the other.
+    pub(crate) fn name(&self) -> Option<&Arc<Cow<'static, str>>> {
+        let mut seen = HashSet::new();
+        let mut pending = Vec::new();
+        let mut at = Some(self);
+        loop {
+            let node = at.or_else(|| pending.pop())?;
+            at = None;
+            if node.flags & flag::NAMED == 0 {
+                continue;
+            }
+            match &node.payload {
+                Payload::Name(name) => return Some(name),
+                Payload::Merge(merge) => {
+                    if !seen.insert(&raw const **merge) {
+                        continue;
+                    }
+                    pending.push(&*merge.other);
+                }
+                _ => {}
+            }
+            at = node.parent.as_deref();
+        }
     }
 
     /// The clock at or above this node.
@@ -448,6 +475,7 @@ static TODO: Node = Node {
     refs: AtomicU32::new(1),
     state: AtomicU8::new(0),
     flags: 0,
+    derived: AtomicU8::new(0),
     timer: AtomicU32::new(NONE),
     slot: AtomicU32::new(NONE),
     guarded: UnsafeCell::new(Guarded::NOTHING),
@@ -461,7 +489,7 @@ impl NodeRef {
     #[cfg(not(ripcord_loom))]
     pub(crate) fn todo() -> Option<NodeRef> {
         // The static's own reference, which is never given up.
-        let own = ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
+        let own = std::mem::ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
         Some(NodeRef::clone(&own))
     }
 
@@ -494,6 +522,7 @@ impl NodeRef {
             refs: AtomicU32::new(refs),
             state: AtomicU8::new(bits),
             flags,
+            derived: AtomicU8::new(0),
             timer: AtomicU32::new(NONE),
             slot: AtomicU32::new(NONE),
             guarded: UnsafeCell::new(Guarded::NOTHING),
@@ -520,6 +549,16 @@ impl NodeRef {
             }
         }
         None
+    }
+
+    /// A reference for a context that is derived from this one.
+    #[inline]
+    pub(crate) fn as_parent(&self) -> NodeRef {
+        // Looked at first, so that deriving again and again does not write; whoever knows of the child knows of this.
+        if self.derived.load(Ordering::Relaxed) == 0 {
+            self.derived.store(1, Ordering::Relaxed);
+        }
+        self.clone()
     }
 
     /// The nearest node at or above this one that can end: names, values and clocks end with it.
@@ -549,13 +588,15 @@ impl NodeRef {
         self.refs.load(Ordering::Acquire) == 1
     }
 
-    /// Drops a reference known to be the sole one: without the read-modify-write, when no list leads to the node either.
+    /// Drops a reference that is likely the sole one: then without the read-modify-write.
     #[inline]
-    pub(crate) fn drop_sole(self) {
-        if self.is_unregistered() {
+    pub(crate) fn drop_likely_sole(self) {
+        // In this order. Whoever takes the node out of a list makes its reference before it stores `NONE`, so when no list
+        // has it the count is all there is; the count alone may be about to rise.
+        if self.is_unregistered() && self.is_sole() {
             let pointer = self.pointer;
             std::mem::forget(self);
-            // SAFETY: the sole reference is given up here, as `is_sole` saw with acquire, and none can be made from a list.
+            // SAFETY: this was the sole reference, and none can be made from a list.
             unsafe { free(pointer) }
         }
     }

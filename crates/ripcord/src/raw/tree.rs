@@ -20,7 +20,6 @@
 //! 9. **One end.** Of two ends the earlier wins, a deadline against a cancel at the same moment. A cancel therefore notes its
 //!    time, and looks for ends above itself before it marks.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::panic::Location;
 use std::task::{Poll, Waker};
@@ -85,7 +84,7 @@ impl NodeRef {
 #[inline]
 fn frequent() -> bool {
     thread_local! {
-        static CALLS: Cell<u32> = const { Cell::new(0) };
+        static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
     }
     let calls = CALLS.get().wrapping_add(1);
     CALLS.set(calls);
@@ -208,8 +207,8 @@ fn may_cancel(node: &Node) -> Option<i64> {
         settle(node);
         return None;
     }
-    // With two references, the canceler's and a context's, nothing is below it that could have ended before: then the time is
-    // only for people. (What is derived later is done from its first moment.)
+    // With nothing below it nothing there can have ended before: then the time is only for people. (What is derived later is
+    // done from its first moment.)
     Some(if node.is_childless() { node.clock().coarse_ticks() } else { node.clock().ticks() })
 }
 

@@ -1,23 +1,11 @@
-//! Running users' functions where nobody waits for them.
+//! Threads that run jobs: as many as there are jobs at a time, up to a bound; each ends when it was idle for a while.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-type Job = Box<dyn FnOnce() + Send>;
+use super::{Job, shielded};
 
-/// Runs a user's function so that its panic, which the panic hook has reported, stops nothing else.
-pub(crate) fn shielded(run: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-        // A payload may panic when it is dropped; what that panic carries is leaked rather than given a third chance.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
-            std::mem::forget(payload);
-        }
-    }
-}
-
-/// Threads that run jobs: as many as there are jobs at a time, up to a bound; each ends when it was idle for a while.
 struct Pool {
     queue: Mutex<Queue>,
     ready: Condvar,
@@ -38,7 +26,6 @@ static POOL: Pool =
 
 /// Runs a job on a thread of its own, soon. Never blocks for the job, unless no thread at all can be had: then it runs here,
 /// late being better than never.
-#[cfg(not(ripcord_loom))]
 pub(crate) fn spawn(job: Job) {
     let mut queue = POOL.lock();
     queue.jobs.push_back(job);
@@ -63,13 +50,6 @@ pub(crate) fn spawn(job: Job) {
     }
 }
 
-/// A thread that loom knows.
-#[cfg(ripcord_loom)]
-pub(crate) fn spawn(job: Job) {
-    loom::thread::spawn(move || shielded(job));
-}
-
-#[cfg(not(ripcord_loom))]
 fn work() {
     let mut queue = POOL.lock();
     loop {
