@@ -190,16 +190,17 @@ impl Shared {
     /// The pool's context has ended: nothing that waits is begun any more.
     pub(super) fn close_now(&self) {
         self.close();
-        for (job, pending) in self.queue.drain() {
-            release(pending);
-            fail_ended(job);
-        }
+        self.queue.drain().into_iter().for_each(drop_waiting);
     }
 
     /// Ends the pool's context and resolves everything, also tasks that do not look at theirs.
     pub(super) fn abort(&self, why: impl Into<ripcord::Cause>) {
+        self.close();
+        // Taken out before the context ends: what its end sets off in other threads finds nothing left to do, and when
+        // this returns they are resolved.
+        let waiting = self.queue.drain();
         self.cancel.cancel_with(why);
-        self.close_now();
+        waiting.into_iter().for_each(drop_waiting);
         let cells = self.cells().clone();
         cells.iter().filter_map(|cell| cell.job()).for_each(fail_ended);
     }
@@ -260,6 +261,12 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.give_back();
     }
+}
+
+/// Resolves a job that is not going to run.
+fn drop_waiting((job, pending): (Arc<dyn AnyJob>, Pending)) {
+    release(pending);
+    fail_ended(job);
 }
 
 /// Lets go of the work of a job that is not going to run.
