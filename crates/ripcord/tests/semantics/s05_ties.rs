@@ -208,16 +208,25 @@ fn s05_a_merge_keeps_the_order_of_its_halves_when_nobody_watched() {
     assert_canceled(&right, Some("stop"));
 }
 
-#[test]
-fn s05_the_order_holds_to_the_microsecond_on_the_system_clock() {
-    // A clock read cheaply is milliseconds behind; the time of a cancel must not be read from it while somebody's deadline
-    // is compared with it. The times here are spun through, not slept.
-    for round in 0..400_u32 {
+fn cancelable(ctx: &Context) -> Context {
+    let (ctx, cancel) = ctx.with_cancel();
+    cancel.detach();
+    ctx
+}
+
+/// Sets a deadline some microseconds ahead, cancels the parent a little before or after it, and expects what came first
+/// to have ended `of(parent, child)`, however late the timer or the question is. Times are spun through, not slept.
+fn the_order_holds(of: impl Fn(&Context, Context) -> Context, watched: bool, parent_is_kept: bool) {
+    for round in 0..150_u32 {
         let (parent, cancel) = Context::background().with_cancel();
-        let ctx = parent.with_timeout(Duration::from_micros(u64::from(20 + round % 80)));
-        let deadline = ctx.deadline().expect("it has one");
-        // Who else holds the parent: its own handle, or the child alone.
-        let parent = Some(parent).filter(|_| round % 2 == 0);
+        let slow = parent.with_timeout_cause(Duration::from_micros(u64::from(20 + round % 80)), "slow");
+        let deadline = slow.deadline().expect("it has one");
+        let ctx = of(&parent, slow);
+        let parent = Some(parent).filter(|_| parent_is_kept);
+        let mut wait = ctx.done();
+        if watched {
+            let _ready_already = poll(&mut wait, &Wakes::new());
+        }
         let late = round % 4 < 2;
         while late && Instant::now() <= deadline {
             std::hint::spin_loop();
@@ -229,11 +238,58 @@ fn s05_the_order_holds_to_the_microsecond_on_the_system_clock() {
             std::hint::spin_loop();
         }
         if before > deadline {
-            assert_exceeded(&ctx, None);
+            assert_exceeded(&ctx, Some("slow"));
         } else if after < deadline {
             assert_canceled(&ctx, Some("stop"));
         }
         drop(parent);
+    }
+}
+
+#[test]
+fn s05_the_order_holds_to_the_microsecond_on_the_system_clock() {
+    // A clock that is cheap to read is milliseconds behind: a cancel timed by it would seem to come before the deadline.
+    the_order_holds(|_, slow| slow, false, true);
+    the_order_holds(|_, slow| slow.with_name("below"), false, true);
+}
+
+#[test]
+fn s05_the_order_holds_to_the_microsecond_when_the_child_alone_holds_its_parent() {
+    the_order_holds(|_, slow| slow, false, false);
+    the_order_holds(|_, slow| slow.with_name("below"), false, false);
+}
+
+#[test]
+fn s05_the_order_holds_to_the_microsecond_when_the_timer_is_later_than_the_cancel() {
+    the_order_holds(|_, slow| slow, true, true);
+    the_order_holds(|_, slow| slow.with_name("below"), true, false);
+    the_order_holds(|_, slow| cancelable(&slow), true, true);
+}
+
+#[test]
+fn s05_the_order_holds_to_the_microsecond_through_a_merge() {
+    for watched in [false, true] {
+        the_order_holds(|parent, slow| parent.merge(&slow), watched, true);
+        the_order_holds(|parent, slow| slow.merge(parent), watched, true);
+        the_order_holds(|_, slow| slow.merge(&crate::common::other()), watched, false);
+    }
+}
+
+#[test]
+fn s05_a_merge_of_two_that_have_ended_takes_the_earlier_end() {
+    let (root, time) = manual();
+    let (first, cancel_first) = root.with_cancel();
+    let (second, cancel_second) = root.with_cancel();
+    let slow = root.with_timeout_cause(2 * SEC, "slow");
+    time.advance(SEC);
+    cancel_first.cancel_with("first");
+    time.advance(2 * SEC);
+    cancel_second.cancel_with("second");
+    for merged in [first.merge(&second), second.merge(&first), first.merge(&slow), slow.merge(&first)] {
+        assert_canceled(&merged, Some("first"));
+    }
+    for merged in [second.merge(&slow), slow.merge(&second)] {
+        assert_exceeded(&merged, Some("slow"));
     }
 }
 
