@@ -1,8 +1,12 @@
 //! Where a limiter reads the time.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use ripcord::Clock;
+
+/// Asking the processor what its counter is good for takes longer than all else in making a limiter: once is enough.
+static COUNTER: LazyLock<quanta::Clock> = LazyLock::new(quanta::Clock::new);
 
 /// Nanoseconds since the limiter was made.
 #[derive(Clone, Debug)]
@@ -24,7 +28,7 @@ enum Source {
 
 impl Time {
     pub(super) fn system() -> Self {
-        let clock = quanta::Clock::new();
+        let clock = COUNTER.clone();
         let origin = clock.raw();
         Time { origin: Instant::now(), source: Source::Counter { clock, origin } }
     }
