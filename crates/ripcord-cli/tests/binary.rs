@@ -18,29 +18,13 @@ fn root_answers_after_two_seconds() {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
     let id = answer.header("x-request-id");
-    let number = id
-        .strip_prefix("req-")
-        .expect("an id of the chapter's form");
-    assert!(
-        number.len() >= 19 && number.bytes().all(|byte| byte.is_ascii_digit()),
-        "nanoseconds since 1970: {id}"
-    );
-    assert_eq!(
-        answer.body,
-        format!("Request processed successfully. Request ID: {id}")
-    );
+    let number = id.strip_prefix("req-").expect("an id of the chapter's form");
+    assert!(number.len() >= 19 && number.bytes().all(|byte| byte.is_ascii_digit()), "nanoseconds since 1970: {id}");
+    assert_eq!(answer.body, format!("Request processed successfully. Request ID: {id}"));
     assert!(answer.took >= Duration::from_secs(2), "{answer:?}");
 
-    assert!(
-        server
-            .wait_for_log("Request started")
-            .contains(&format!("[{id}]"))
-    );
-    assert!(
-        server
-            .wait_for_log("Work completed")
-            .contains(&format!("[{id}]"))
-    );
+    assert!(server.wait_for_log("Request started").contains(&format!("[{id}]")));
+    assert!(server.wait_for_log("Work completed").contains(&format!("[{id}]")));
 }
 
 #[test]
@@ -60,25 +44,16 @@ fn slow_times_out_every_time() {
     let answers: Vec<_> = exchanges.into_iter().map(Exchange::answer).collect();
 
     for answer in &answers {
-        assert_eq!(
-            (answer.status, answer.body.as_str()),
-            (504, "Request timed out")
-        );
+        assert_eq!((answer.status, answer.body.as_str()), (504, "Request timed out"));
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
         assert!(answer.took >= Duration::from_secs(5), "{answer:?}");
     }
-    let ids: HashSet<_> = answers
-        .iter()
-        .map(|answer| answer.header("x-request-id"))
-        .collect();
+    let ids: HashSet<_> = answers.iter().map(|answer| answer.header("x-request-id")).collect();
     assert_eq!(ids.len(), 200, "every request has an id of its own");
 
     let line = server.wait_for_log("Slow request canceled");
     assert!(line.contains("context deadline exceeded"), "{line}");
-    assert!(
-        line.contains("/slow") && line.contains("layer.rs") && line.contains("5s"),
-        "who, where, how long: {line}"
-    );
+    assert!(line.contains("/slow") && line.contains("layer.rs") && line.contains("5s"), "who, where, how long: {line}");
 }
 
 #[test]
@@ -89,10 +64,7 @@ fn client_disconnect_cancels_its_request() {
 
     drop(exchange);
     let line = server.wait_for_log("Request canceled");
-    assert!(
-        line.contains("context canceled") && line.contains("client disconnected"),
-        "{line}"
-    );
+    assert!(line.contains("context canceled") && line.contains("client disconnected"), "{line}");
 }
 
 #[test]
@@ -136,16 +108,10 @@ fn term_cancels_stuck_requests_after_the_grace() {
     server.terminate();
     let line = server.wait_for_log("Slow request canceled");
     assert!(line.contains("context canceled"), "{line}");
-    assert!(
-        line.contains("SIGTERM") && line.contains("its grace of 100ms is over"),
-        "who and why: {line}"
-    );
+    assert!(line.contains("SIGTERM") && line.contains("its grace of 100ms is over"), "who and why: {line}");
 
     let answer = exchange.answer();
-    assert_eq!(
-        (answer.status, answer.body.as_str()),
-        (503, "Request canceled")
-    );
+    assert_eq!((answer.status, answer.body.as_str()), (503, "Request canceled"));
     assert_eq!(server.wait().0, Some(0));
 }
 
@@ -168,29 +134,14 @@ fn port_in_use_is_one_line_and_exit_2() {
     let address = taken.local_addr().expect("it is bound").to_string();
 
     let line = refused(&["serve", "--listen", &address]);
-    assert!(
-        line.starts_with(&format!("ripcord: cannot listen on {address}: ")),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("ripcord: cannot listen on {address}: ")), "{line}");
 }
 
 #[test]
 fn malformed_listen_is_one_line_and_exit_2() {
-    for listen in [
-        "nonsense",
-        "127.0.0.1",
-        "127.0.0.1:http",
-        "127.0.0.1:65536",
-        ":8080",
-        "",
-    ] {
+    for listen in ["nonsense", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", ":8080", ""] {
         let line = refused(&["serve", "--listen", listen]);
-        assert_eq!(
-            line,
-            format!(
-                "ripcord: cannot listen on {listen:?}: expected HOST:PORT, such as 127.0.0.1:8080"
-            )
-        );
+        assert_eq!(line, format!("ripcord: cannot listen on {listen:?}: expected HOST:PORT, such as 127.0.0.1:8080"));
     }
 }
 
@@ -198,10 +149,6 @@ fn malformed_listen_is_one_line_and_exit_2() {
 #[track_caller]
 fn refused(args: &[&str]) -> String {
     let (code, stdout, mut stderr) = run(args);
-    assert_eq!(
-        (code, stdout.len(), stderr.len()),
-        (Some(2), 0, 1),
-        "{stdout:?} {stderr:?}"
-    );
+    assert_eq!((code, stdout.len(), stderr.len()), (Some(2), 0, 1), "{stdout:?} {stderr:?}");
     stderr.remove(0)
 }

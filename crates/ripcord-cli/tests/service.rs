@@ -38,9 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server's Context on the paused clock of the test.
 fn server() -> Context {
-    Context::background()
-        .with_clock(Clock::tokio())
-        .with_name("serve")
+    Context::background().with_clock(Clock::tokio()).with_name("serve")
 }
 
 fn request(path: &str) -> Request {
@@ -48,19 +46,11 @@ fn request(path: &str) -> Request {
 }
 
 async fn send(app: &Router, request: Request) -> Response {
-    app.clone()
-        .oneshot(request)
-        .await
-        .unwrap_or_else(|never: Infallible| match never {})
+    app.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {})
 }
 
 async fn text(response: Response) -> String {
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .expect("a whole body")
-        .to_bytes();
+    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
     String::from_utf8(body.into()).expect("text")
 }
 
@@ -79,15 +69,9 @@ async fn root_takes_two_seconds() {
     let took = begun.elapsed();
     assert!(took >= 2 * SECOND && took < 3 * SECOND, "{took:?}");
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(
-        header(&response, "content-type"),
-        "text/plain; charset=utf-8"
-    );
+    assert_eq!(header(&response, "content-type"), "text/plain; charset=utf-8");
     let id = header(&response, "x-request-id").to_owned();
-    assert_eq!(
-        text(response).await,
-        format!("Request processed successfully. Request ID: {id}")
-    );
+    assert_eq!(text(response).await, format!("Request processed successfully. Request ID: {id}"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -104,10 +88,7 @@ async fn slow_is_504_for_each_of_a_thousand() {
     for answer in answers {
         let response = answer.await.expect("no task panics");
         assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
-        assert_eq!(
-            header(&response, "content-type"),
-            "text/plain; charset=utf-8"
-        );
+        assert_eq!(header(&response, "content-type"), "text/plain; charset=utf-8");
         assert!(header(&response, "x-request-id").starts_with("req-"));
         assert_eq!(text(response).await, "Request timed out");
     }
@@ -122,10 +103,7 @@ async fn unknown_path_is_404_at_once() {
     let response = send(&app, request("/nosuch")).await;
 
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
-    assert_eq!(
-        header(&response, "content-type"),
-        "text/plain; charset=utf-8"
-    );
+    assert_eq!(header(&response, "content-type"), "text/plain; charset=utf-8");
     assert!(header(&response, "x-request-id").starts_with("req-"));
     assert_eq!(text(response).await, "Not found");
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -139,23 +117,13 @@ async fn server_that_cancels_is_503() {
         let app = app.clone();
         async move { send(&app, request("/slow")).await }
     });
-    server
-        .without_cancel()
-        .sleep(SECOND)
-        .await
-        .expect("nothing ends it");
+    server.without_cancel().sleep(SECOND).await.expect("nothing ends it");
     cancel.cancel_with("maintenance");
 
-    for response in [
-        in_flight.await.expect("no task panics"),
-        send(&app, request("/")).await,
-    ] {
+    for response in [in_flight.await.expect("no task panics"), send(&app, request("/")).await] {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
         let body = text(response).await;
-        assert!(
-            !body.contains("maintenance"),
-            "causes are for the log: {body}"
-        );
+        assert!(!body.contains("maintenance"), "causes are for the log: {body}");
     }
 }
 
@@ -170,26 +138,15 @@ fn watched(router: Router) -> (Router, Seen) {
     let see = axum::middleware::map_request({
         let seen = seen.clone();
         move |request: Request| {
-            seen.lock()
-                .expect("no test panics here")
-                .push(ctx(&request));
+            seen.lock().expect("no test panics here").push(ctx(&request));
             std::future::ready(request)
         }
     });
-    (
-        router
-            .layer(see)
-            .layer(ContextLayer::new(&server(), 5 * SECOND)),
-        seen,
-    )
+    (router.layer(see).layer(ContextLayer::new(&server(), 5 * SECOND)), seen)
 }
 
 fn ctx(request: &Request) -> Context {
-    request
-        .extensions()
-        .get::<Context>()
-        .expect("the layer gave one")
-        .clone()
+    request.extensions().get::<Context>().expect("the layer gave one").clone()
 }
 
 fn only(seen: &Seen) -> Context {
@@ -205,14 +162,8 @@ async fn every_request_has_a_context() {
 
     let ctx = only(&seen);
     assert_eq!(ctx.name(), Some("/users/{id}"), "the route, not the path");
-    assert_eq!(
-        ctx.value::<RequestId>().expect("an id").as_str(),
-        header(&response, "x-request-id")
-    );
-    assert_eq!(
-        ctx.deadline(),
-        Some((Instant::now() + 5 * SECOND).into_std())
-    );
+    assert_eq!(ctx.value::<RequestId>().expect("an id").as_str(), header(&response, "x-request-id"));
+    assert_eq!(ctx.deadline(), Some((Instant::now() + 5 * SECOND).into_std()));
     assert!(!ctx.is_done(), "the response has not been sent");
 
     drop(text(response).await);
@@ -224,15 +175,10 @@ async fn every_request_has_a_context() {
 #[tokio::test(start_paused = true)]
 async fn server_with_less_time_left_decides() {
     let server = server().with_timeout(2 * SECOND);
-    let app = Router::new()
-        .route("/", get(pending::<String>))
-        .layer(ContextLayer::new(&server, 5 * SECOND));
+    let app = Router::new().route("/", get(pending::<String>)).layer(ContextLayer::new(&server, 5 * SECOND));
     let begun = Instant::now();
 
-    assert_eq!(
-        send(&app, request("/")).await.status(),
-        StatusCode::GATEWAY_TIMEOUT
-    );
+    assert_eq!(send(&app, request("/")).await.status(), StatusCode::GATEWAY_TIMEOUT);
     assert!(begun.elapsed() < 3 * SECOND);
 }
 
@@ -243,11 +189,7 @@ async fn handler_that_ignores_its_context_is_answered_for() {
 
     assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(text(response).await, "Request timed out");
-    assert!(
-        only(&seen)
-            .err()
-            .is_some_and(|error| error.is_deadline_exceeded())
-    );
+    assert!(only(&seen).err().is_some_and(|error| error.is_deadline_exceeded()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -260,10 +202,7 @@ async fn result_that_is_ready_at_the_deadline_wins() {
     let response = send(&app, request("/")).await;
 
     assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(
-        text(response).await,
-        "partial result (context deadline exceeded)"
-    );
+    assert_eq!(text(response).await, "partial result (context deadline exceeded)");
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,14 +210,9 @@ async fn nothing_begins_without_time() {
     async fn handler() -> String {
         unreachable!("there is no time for it")
     }
-    let app = Router::new()
-        .route("/", get(handler))
-        .layer(ContextLayer::new(&server(), Duration::ZERO));
+    let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server(), Duration::ZERO));
 
-    assert_eq!(
-        send(&app, request("/")).await.status(),
-        StatusCode::GATEWAY_TIMEOUT
-    );
+    assert_eq!(send(&app, request("/")).await.status(), StatusCode::GATEWAY_TIMEOUT);
 }
 
 #[tokio::test(start_paused = true)]
@@ -287,22 +221,14 @@ async fn panic_costs_one_request() {
         ctx.sleep(SECOND).await.expect("there is time");
         panic!("out of cheese")
     }
-    let (app, seen) = watched(
-        Router::new()
-            .route("/panic", get(panics))
-            .route("/", get(|| async { "fine" })),
-    );
+    let (app, seen) = watched(Router::new().route("/panic", get(panics)).route("/", get(|| async { "fine" })));
     let response = send(&app, request("/panic")).await;
 
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
     assert!(header(&response, "x-request-id").starts_with("req-"));
     assert_eq!(text(response).await, "Internal server error");
     let cause = only(&seen).cause().expect("it is done");
-    assert_eq!(
-        cause.to_string(),
-        "handler panicked: out of cheese",
-        "what it spawned is told"
-    );
+    assert_eq!(cause.to_string(), "handler panicked: out of cheese", "what it spawned is told");
 
     assert_eq!(text(send(&app, request("/")).await).await, "fine");
 }
@@ -320,15 +246,10 @@ async fn dropped_request_cancels_what_it_spawned() {
 
     {
         let mut response = pin!(send(&app, request("/")));
-        assert!(
-            poll_once(response.as_mut()).await.is_pending(),
-            "the handler hangs"
-        );
+        assert!(poll_once(response.as_mut()).await.is_pending(), "the handler hangs");
         assert!(!only(&seen).is_done());
     }
-    let error = reported
-        .recv_timeout(PATIENCE)
-        .expect("the thread was told");
+    let error = reported.recv_timeout(PATIENCE).expect("the thread was told");
     assert!(error.is_canceled());
     let cause = error.cause().expect("it says why");
     assert_eq!(cause.to_string(), "client disconnected");
@@ -340,18 +261,12 @@ async fn context_lives_as_long_as_the_body() {
     let endless = || async { Response::new(Body::new(Endless)) };
     let (app, seen) = watched(Router::new().route("/", get(endless)));
     let mut body = send(&app, request("/")).await.into_body();
-    body.frame()
-        .await
-        .expect("there is one")
-        .expect("it is good");
+    body.frame().await.expect("there is one").expect("it is good");
     let ctx = only(&seen);
     assert!(!ctx.is_done(), "there is more to come");
 
     drop(body);
-    assert!(
-        ctx.cause()
-            .is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some())
-    );
+    assert!(ctx.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -375,30 +290,16 @@ async fn client_that_goes_away_is_the_cause() {
         pending::<String>()
     };
     let (server, _keep) = Context::background().with_cancel();
-    let app = Router::new()
-        .route("/", get(handler))
-        .layer(ContextLayer::new(&server, PATIENCE));
+    let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server, PATIENCE));
     let (address, stop, accepting) = listen(app).await;
 
     let mut client = TcpStream::connect(address).await.expect("it accepts");
-    client
-        .write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
-        .await
-        .expect("it reads");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("it reads");
     let ctx = begins.recv().await.expect("the handler began");
     assert!(!ctx.is_done());
     drop(client);
-    let error = Context::background()
-        .with_timeout(PATIENCE)
-        .run(ctx.done())
-        .await
-        .expect("it ends");
-    assert!(
-        error
-            .cause()
-            .is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some()),
-        "{error:#}"
-    );
+    let error = Context::background().with_timeout(PATIENCE).run(ctx.done()).await.expect("it ends");
+    assert!(error.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some()), "{error:#}");
 
     stop.cancel();
     accepting.await.expect("no task panics").finished().await;
@@ -416,17 +317,12 @@ async fn panic_costs_neither_server_nor_connection() {
     let (address, stop, accepting) = listen(app).await;
 
     let mut client = TcpStream::connect(address).await.expect("it accepts");
-    let requests = b"GET /panic HTTP/1.1\r\nHost: test\r\n\r\nGET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    let requests =
+        b"GET /panic HTTP/1.1\r\nHost: test\r\n\r\nGET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
     client.write_all(requests).await.expect("it reads");
     let mut answers = String::new();
-    client
-        .read_to_string(&mut answers)
-        .await
-        .expect("it answers");
-    assert!(
-        answers.contains("500 Internal Server Error") && answers.ends_with("fine"),
-        "{answers}"
-    );
+    client.read_to_string(&mut answers).await.expect("it answers");
+    assert!(answers.contains("500 Internal Server Error") && answers.ends_with("fine"), "{answers}");
 
     stop.cancel();
     accepting.await.expect("no task panics").finished().await;

@@ -65,13 +65,6 @@ pub(crate) fn after(start: Moment, duration: Duration) -> Moment {
     start.saturating_add(nanos(duration))
 }
 
-/// Whether `clock` is the system's. The core does not say so but in its `Debug`; should that text ever change, no clock is
-/// taken for the system's and every reading is an exact one.
-#[cfg(target_os = "linux")]
-fn is_system(clock: &Clock) -> bool {
-    format!("{clock:?}") == format!("{:?}", Clock::system()) && format!("{clock:?}").contains("system")
-}
-
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(NEVER)
 }
@@ -99,7 +92,7 @@ mod tick {
     impl TickClock {
         /// None for any clock but the system's: a manual or a paused clock has nothing to do with the kernel's.
         pub(crate) fn new(clock: &Clock) -> Option<Self> {
-            if !super::is_system(clock) {
+            if !clock.is_system() {
                 return None;
             }
             let epoch = duration(clock_gettime(ClockId::Monotonic));

@@ -40,10 +40,7 @@ pub async fn accept(listener: TcpListener, app: Router, stop: &Context) -> Conne
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // The timer bounds the wait for a request's head (30 s) and for nothing else.
     // Go writes header names as `X-Request-Id`; HTTP does not care, people compare.
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .title_case_headers(true);
+    builder.http1().timer(TokioTimer::new()).title_case_headers(true);
     builder.http2().timer(TokioTimer::new());
 
     // A done `stop` is looked at first, so a flood of connections cannot keep the server from stopping.
@@ -61,9 +58,7 @@ pub async fn accept(listener: TcpListener, app: Router, stop: &Context) -> Conne
         };
         // Latency over packets; a socket that refuses has been closed, and says so when it is read.
         let _ = stream.set_nodelay(true);
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service.clone())
-            .into_owned();
+        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
         let connection = open.watch(connection);
         tokio::spawn(async move {
             // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's
@@ -76,8 +71,5 @@ pub async fn accept(listener: TcpListener, app: Router, stop: &Context) -> Conne
 
 fn is_clients_fault(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

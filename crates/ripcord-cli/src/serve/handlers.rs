@@ -22,9 +22,7 @@ pub(super) async fn index(Extension(ctx): Extension<Context>) -> Result<String, 
     let id = request_id(&ctx);
     log::info!("[{id}] Request started");
 
-    ctx.sleep(WORK)
-        .await
-        .inspect_err(|error| log::info!("[{id}] Request canceled: {error:#}"))?;
+    ctx.sleep(WORK).await.inspect_err(|error| log::info!("[{id}] Request canceled: {error:#}"))?;
 
     log::info!("[{id}] Work completed");
     Ok(format!("Request processed successfully. Request ID: {id}"))
@@ -35,9 +33,7 @@ pub(super) async fn slow(Extension(ctx): Extension<Context>) -> Result<String, E
     let id = request_id(&ctx);
     log::info!("[{id}] Slow request started");
 
-    ctx.sleep(SLOW_WORK)
-        .await
-        .inspect_err(|error| log::info!("[{id}] Slow request canceled: {error:#}"))?;
+    ctx.sleep(SLOW_WORK).await.inspect_err(|error| log::info!("[{id}] Slow request canceled: {error:#}"))?;
 
     log::info!("[{id}] Slow work completed");
     Ok(format!("Slow request processed. Request ID: {id}"))
@@ -49,6 +45,5 @@ pub(super) async fn not_found() -> (StatusCode, &'static str) {
 }
 
 fn request_id(ctx: &Context) -> &str {
-    ctx.value::<RequestId>()
-        .map_or("unknown", RequestId::as_str)
+    ctx.value::<RequestId>().map_or("unknown", RequestId::as_str)
 }

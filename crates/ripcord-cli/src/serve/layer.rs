@@ -60,10 +60,7 @@ impl ContextLayer {
     ///
     /// They end when `server` does, see its values, and go by its clock.
     pub fn new(server: &Context, timeout: Duration) -> Self {
-        ContextLayer {
-            server: server.clone(),
-            timeout,
-        }
+        ContextLayer { server: server.clone(), timeout }
     }
 }
 
@@ -71,10 +68,7 @@ impl<S> Layer<S> for ContextLayer {
     type Service = ContextService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ContextService {
-            inner,
-            layer: self.clone(),
-        }
+        ContextService { inner, layer: self.clone() }
     }
 }
 
@@ -102,24 +96,14 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = RequestId::generate();
         // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.
-        let (ctx, cancel) = self
-            .layer
-            .server
-            .with_name(route(&request))
-            .with_value(id.clone())
-            .with_cancel();
+        let (ctx, cancel) = self.layer.server.with_name(route(&request)).with_value(id.clone()).with_cancel();
         let ctx = ctx.with_timeout(self.layer.timeout);
         request.extensions_mut().insert(ctx.clone());
         ResponseFuture {
             done: ctx.done_owned(),
             bodyless: request.method() == Method::HEAD,
             started: false,
-            guard: Some(Guard {
-                ctx,
-                cancel,
-                id,
-                finished: false,
-            }),
+            guard: Some(Guard { ctx, cancel, id, finished: false }),
             handler: self.inner.call(request),
         }
     }
@@ -195,9 +179,7 @@ where
                 let guard = this.guard.as_ref().expect("polled after it was ready");
                 let message = panic_message(&*panic);
                 log::error!("[{}] Handler panicked: {message}", guard.id);
-                guard
-                    .cancel
-                    .cancel_with(format!("handler panicked: {message}"));
+                guard.cancel.cancel_with(format!("handler panicked: {message}"));
                 (StatusCode::INTERNAL_SERVER_ERROR, "Internal server error").into_response()
             }
         };
@@ -287,16 +269,8 @@ struct Guard {
 impl Guard {
     /// Passes the guard on to the body of `response`.
     fn send(self, mut response: Response, bodyless: bool) -> Response {
-        response
-            .headers_mut()
-            .insert(X_REQUEST_ID, self.id.to_header());
-        response.map(|body| {
-            Body::new(ContextBody {
-                guard: Some(self),
-                bodyless,
-                body,
-            })
-        })
+        response.headers_mut().insert(X_REQUEST_ID, self.id.to_header());
+        response.map(|body| Body::new(ContextBody { guard: Some(self), bodyless, body }))
     }
 
     /// The request is over, and the Context with it; no cause, as when a handler returns in Go.
@@ -367,14 +341,10 @@ impl RequestId {
     pub fn generate() -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
 
-        let now = SystemTime::UNIX_EPOCH
-            .elapsed()
-            .map_or(0, |now| now.as_nanos() as u64);
+        let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
         let next = |last: u64| now.max(last + 1);
         // Relaxed: the number is all there is to agree on.
-        let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
-            Some(next(last))
-        });
+        let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
         RequestId(format!("req-{}", last.map_or(now, next)).into())
     }
 
@@ -411,18 +381,9 @@ mod tests {
     fn no_two_ids_are_equal() {
         let ids: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    scope.spawn(|| {
-                        (0..10_000)
-                            .map(|_| RequestId::generate())
-                            .collect::<Vec<_>>()
-                    })
-                })
+                .map(|_| scope.spawn(|| (0..10_000).map(|_| RequestId::generate()).collect::<Vec<_>>()))
                 .collect();
-            threads
-                .into_iter()
-                .flat_map(|thread| thread.join().expect("no thread panics"))
-                .collect()
+            threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
         });
         let distinct: HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());

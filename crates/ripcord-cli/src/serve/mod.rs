@@ -32,10 +32,7 @@ use tokio::{net::TcpListener, runtime};
 
 pub use self::{
     connections::{Connections, accept},
-    layer::{
-        ClientDisconnected, ContextBody, ContextLayer, ContextService, Ended, RequestId,
-        ResponseFuture,
-    },
+    layer::{ClientDisconnected, ContextBody, ContextLayer, ContextService, Ended, RequestId, ResponseFuture},
     shutdown::{GraceOver, drain},
 };
 
@@ -66,9 +63,7 @@ pub struct Limits {
 impl Default for Limits {
     /// The chapter's: five seconds for a request.
     fn default() -> Self {
-        Limits {
-            request: Duration::from_secs(5),
-        }
+        Limits { request: Duration::from_secs(5) }
     }
 }
 
@@ -90,10 +85,7 @@ pub fn app(server: &Context, limits: Limits) -> Router {
 ///
 /// When the service could not start: its address is malformed or in use, or the process is out of something.
 pub fn run(args: &Args) -> Result<(), Error> {
-    let runtime = runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Error::Start)?;
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
     let outcome = runtime.block_on(serve(args));
     // Blocking work that does not look at its Context must not keep the process from exiting.
     runtime.shutdown_background();
@@ -116,21 +108,11 @@ async fn serve(args: &Args) -> Result<(), Error> {
 
 async fn bind(listen: &str) -> Result<TcpListener, Error> {
     // Checked before the resolver is: it would take a moment and blame a name.
-    let port = listen
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty())
-        .map(|(_, port)| port);
+    let port = listen.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
     if port.and_then(|port| port.parse::<u16>().ok()).is_none() {
-        return Err(Error::Address {
-            listen: listen.to_owned(),
-        });
+        return Err(Error::Address { listen: listen.to_owned() });
     }
-    TcpListener::bind(listen)
-        .await
-        .map_err(|source| Error::Listen {
-            listen: listen.to_owned(),
-            source,
-        })
+    TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen: listen.to_owned(), source })
 }
 
 /// On stdout, unlike the log: a script that asked for port 0 reads its port here.
@@ -170,10 +152,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Address { listen } => {
-                write!(
-                    f,
-                    "cannot listen on {listen:?}: expected HOST:PORT, such as 127.0.0.1:8080"
-                )
+                write!(f, "cannot listen on {listen:?}: expected HOST:PORT, such as 127.0.0.1:8080")
             }
             Error::Listen { listen, source } => write!(f, "cannot listen on {listen}: {source}"),
             Error::Start(source) => write!(f, "cannot start: {source}"),

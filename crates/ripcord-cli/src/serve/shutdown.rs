@@ -17,34 +17,18 @@ const LAST_ANSWERS: Duration = Duration::from_secs(1);
 ///
 /// Dropping the future cancels nothing.
 pub async fn drain(connections: Connections, stop: &Context, grace: Duration, requests: &Canceler) {
-    let over = GraceOver {
-        stop: stop.cause(),
-        grace,
-    };
-    log::info!(
-        "Shutting down ({}): requests in flight have {grace:?} to finish",
-        over.why()
-    );
+    let over = GraceOver { stop: stop.cause(), grace };
+    log::info!("Shutting down ({}): requests in flight have {grace:?} to finish", over.why());
 
     let mut finished = pin!(connections.finished());
-    if Context::background()
-        .with_timeout(grace)
-        .run(finished.as_mut())
-        .await
-        .is_ok()
-    {
+    if Context::background().with_timeout(grace).run(finished.as_mut()).await.is_ok() {
         log::info!("Every request has been answered");
         return;
     }
     log::warn!("Canceling requests: {over}");
     requests.cancel_with(over);
 
-    if Context::background()
-        .with_timeout(LAST_ANSWERS)
-        .run(finished)
-        .await
-        .is_err()
-    {
+    if Context::background().with_timeout(LAST_ANSWERS).run(finished).await.is_err() {
         log::warn!("Leaving behind connections that did not close");
     }
 }
@@ -67,19 +51,12 @@ impl GraceOver {
 
 impl fmt::Display for GraceOver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "server is shutting down ({}) and its grace of {:?} is over",
-            self.why(),
-            self.grace
-        )
+        write!(f, "server is shutting down ({}) and its grace of {:?} is over", self.why(), self.grace)
     }
 }
 
 impl Error for GraceOver {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.stop
-            .as_ref()
-            .map(|cause| &**cause as &(dyn Error + 'static))
+        self.stop.as_ref().map(|cause| &**cause as &(dyn Error + 'static))
     }
 }

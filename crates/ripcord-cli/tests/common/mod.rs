@@ -17,11 +17,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// A command that runs the binary.
 fn ripcord(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ripcord"));
-    command
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
@@ -37,23 +33,12 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `ripcord serve` on a free port, and waits until it says it listens.
     pub(crate) fn start(args: &[&str]) -> Server {
-        let mut child = ripcord(&[&["serve", "--listen", "127.0.0.1:0"], args].concat())
-            .spawn()
-            .expect("it starts");
+        let mut child = ripcord(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()).spawn().expect("it starts");
         let stdout = lines(child.stdout.take().expect("it is piped"));
         let stderr = lines(child.stderr.take().expect("it is piped"));
-        let first = stdout
-            .recv_timeout(PATIENCE)
-            .expect("the server says where it listens");
-        let address = first
-            .strip_prefix("Listening on http://")
-            .expect("a line with an address")
-            .to_owned();
-        Server {
-            child,
-            address,
-            stderr,
-        }
+        let first = stdout.recv_timeout(PATIENCE).expect("the server says where it listens");
+        let address = first.strip_prefix("Listening on http://").expect("a line with an address").to_owned();
+        Server { child, address, stderr }
     }
 
     /// The next line of the log that contains `part`. Lines before it are skipped for good.
@@ -62,10 +47,7 @@ impl Server {
         let until = Instant::now() + PATIENCE;
         let mut skipped = Vec::new();
         loop {
-            match self
-                .stderr
-                .recv_timeout(until.saturating_duration_since(Instant::now()))
-            {
+            match self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.contains(part) => return line,
                 Ok(line) => skipped.push(line),
                 Err(error) => {
@@ -80,15 +62,8 @@ impl Server {
         // Before the server can begin to count, so that what it takes is never seen as less.
         let begun = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
-        stream
-            .set_read_timeout(Some(PATIENCE))
-            .expect("a timeout above zero");
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            self.address
-        )
-        .expect("it reads");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).expect("it reads");
         Exchange { stream, begun }
     }
 
@@ -110,10 +85,7 @@ impl Server {
     pub(crate) fn wait(&mut self) -> (Option<i32>, Vec<String>) {
         // The end of its log is its own end, and can be waited for with a deadline.
         let rest = until_closed(&self.stderr);
-        (
-            self.child.wait().expect("it is a child of ours").code(),
-            rest,
-        )
+        (self.child.wait().expect("it is a child of ours").code(), rest)
     }
 }
 
@@ -131,11 +103,7 @@ pub(crate) fn run(args: &[&str]) -> (Option<i32>, Vec<String>, Vec<String>) {
     let stdout = lines(child.stdout.take().expect("it is piped"));
     let stderr = lines(child.stderr.take().expect("it is piped"));
     let output = (until_closed(&stdout), until_closed(&stderr));
-    (
-        child.wait().expect("it is a child of ours").code(),
-        output.0,
-        output.1,
-    )
+    (child.wait().expect("it is a child of ours").code(), output.0, output.1)
 }
 
 /// All lines until the writer is gone.
@@ -173,18 +141,11 @@ impl Exchange {
     /// Reads the answer to its end.
     pub(crate) fn answer(mut self) -> Answer {
         let mut text = String::new();
-        self.stream
-            .read_to_string(&mut text)
-            .expect("the server closes in order");
+        self.stream.read_to_string(&mut text).expect("the server closes in order");
         let took = self.begun.elapsed();
-        let (head, body) = text
-            .split_once("\r\n\r\n")
-            .unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut head = head.lines();
-        let status = head
-            .next()
-            .and_then(|line| line.split(' ').nth(1))
-            .and_then(|status| status.parse().ok());
+        let status = head.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());
         Answer {
             status: status.expect("a status line"),
             headers: head

@@ -68,6 +68,11 @@ impl Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
     }
 
+    /// Whether this is the system's clock, which others than this crate can read too.
+    pub fn is_system(&self) -> bool {
+        matches!(self.0, Repr::System)
+    }
+
     /// What time it is. Never goes backwards.
     pub fn now(&self) -> Instant {
         instant_of(self.ticks())

@@ -8,8 +8,9 @@ use super::{nanoseconds, ticks_of_system};
 use crate::raw::coarse;
 use crate::raw::timers::Timers;
 
-/// More than the coarse clock is ever behind: its tick is 1 to 10 ms, and one may come late.
-const BEHIND: i64 = 50_000_000;
+/// More than the coarse clock is ever behind: its tick is 1 to 10 ms, and when the processor that keeps it stalls another one
+/// takes over after five.
+const BEHIND: i64 = 120_000_000;
 
 /// The moment that ticks count from, on both clocks.
 struct Base {

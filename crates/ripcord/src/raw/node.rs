@@ -358,10 +358,11 @@ impl Node {
     }
 
     /// Whether no list points to this node.
+    #[inline]
     fn is_unregistered(&self) -> bool {
-        self.edge(false).load(Ordering::Acquire) == NONE
+        self.slot.load(Ordering::Acquire) == NONE
             && self.timer.load(Ordering::Acquire) == NONE
-            && self.edge(true).load(Ordering::Acquire) == NONE
+            && (!matches!(self.payload, Payload::Merge(_)) || self.edge(true).load(Ordering::Acquire) == NONE)
     }
 
     /// Whether no context was ever derived from this one, as far as this thread can know.
