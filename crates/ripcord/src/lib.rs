@@ -64,3 +64,8 @@ pub use group::{BoxFuture, Group, GroupError};
 #[cfg(feature = "signals")]
 pub use signals::Signal;
 pub use value::Value;
+
+/// The README's program is a test.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -4,7 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use super::{nanoseconds, ticks_of_system};
+use super::ticks_of_system;
 use crate::raw::coarse;
 use crate::raw::timers::Timers;
 
@@ -16,7 +16,7 @@ const BEHIND: i64 = 120_000_000;
 struct Base {
     exact: Instant,
     /// None where there is no coarse clock.
-    coarse: Option<Duration>,
+    coarse: Option<i64>,
 }
 
 #[inline]
@@ -37,8 +37,10 @@ pub(super) fn start() -> Instant {
 
 /// What time it is, possibly some milliseconds ago: for people.
 pub(super) fn coarse_ticks() -> i64 {
-    let since_start = || nanoseconds(coarse::since_boot()?.checked_sub(base().coarse?)?);
-    since_start().unwrap_or_else(ticks_of_system)
+    match (base().coarse, coarse::since_boot()) {
+        (Some(start), Some(now)) => now.saturating_sub(start),
+        _ => ticks_of_system(),
+    }
 }
 
 /// Whether `when` has come. Most are far away, which the coarse clock tells at a third of the cost.

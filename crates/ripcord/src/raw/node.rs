@@ -630,7 +630,9 @@ impl Drop for NodeRef {
         // Release: what this reference's holder did happens before the node is freed by the last one.
         if self.refs.fetch_sub(1, Ordering::Release) == 1 {
             fence(Ordering::Acquire);
-            // SAFETY: the count went to zero here, so no strong reference is left and `upgrade` makes no new one.
+            self.unregister();
+            // SAFETY: the count went to zero here, so no strong reference is left and `upgrade` makes no new one; and no list
+            // has the node any more.
             unsafe { free(self.pointer) }
         }
     }
@@ -640,17 +642,14 @@ impl Drop for NodeRef {
 ///
 /// # Safety
 ///
-/// The count of `pointer` is zero, or one that the caller gives up and nobody can raise.
+/// The count of `pointer` is zero, or one that the caller gives up; no list has it, and nobody can raise the count.
 unsafe fn free(mut pointer: NonNull<Node>) {
     // Second parents of merged contexts, rarely any.
     let mut pending: Vec<NodeRef> = Vec::new();
     loop {
-        // SAFETY: by the contract (and below, since a count went to zero) nobody else has a strong reference; `unregister`
-        // then makes sure that no list has a pointer either. It was made by `Box::leak` in `allocate`.
-        let mut node = unsafe {
-            pointer.as_ref().unregister();
-            Box::from_raw(pointer.as_ptr())
-        };
+        // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. It was made by `Box::leak`
+        // in `allocate`.
+        let mut node = unsafe { Box::from_raw(pointer.as_ptr()) };
         // Taken out of the node, so that its drop does not recurse. It may run users' `Drop`, and a panic there must not keep
         // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
         let mut next = node.parent.take();
@@ -664,9 +663,12 @@ unsafe fn free(mut pointer: NonNull<Node>) {
             let Some(above) = next.take().or_else(|| pending.pop()) else { return };
             pointer = above.pointer;
             std::mem::forget(above);
-            // SAFETY: `above` was a strong reference, which is given up here; the node is alive until the count is zero.
-            if unsafe { pointer.as_ref() }.refs.fetch_sub(1, Ordering::Release) == 1 {
+            // SAFETY: `above` was a strong reference, which is given up here; the node is alive until the count is zero, and
+            // then until this frees it.
+            let node = unsafe { pointer.as_ref() };
+            if node.refs.fetch_sub(1, Ordering::Release) == 1 {
                 fence(Ordering::Acquire);
+                node.unregister();
                 break;
             }
         }

@@ -232,6 +232,16 @@ pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
 
 /// Marks every ended node among `node` and those above it, from the top down.
 pub(super) fn settle(node: &Node) {
+    // Nearly always there is nothing to do above: it is settled already, or has not ended.
+    let is_settled = |parent: &NodeRef| parent.end().is_some() || !parent.ended();
+    if node.cancel_parent().is_none_or(is_settled) && node.second_parent().is_none_or(is_settled) {
+        settle_one(node);
+        return;
+    }
+    settle_path(node);
+}
+
+fn settle_path(node: &Node) {
     enum Step<'a> {
         Enter(&'a Node),
         Leave(&'a Node),
@@ -316,7 +326,9 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) {
     });
     drop(guard);
     let _counted = has_children.then(|| Counted);
-    background::shielded(|| drop(replaced));
+    if let Some(replaced) = replaced {
+        background::shielded(|| drop(replaced));
+    }
     waiter.into_iter().for_each(wake);
     if let Some(mut told) = told {
         told.tell();
@@ -566,7 +578,9 @@ pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: boo
         return Poll::Ready(());
     }
     if *key == NONE {
-        if !asked && node.ended() {
+        // Of the marks above, linking finds all that a propagation under way does not bring.
+        let quiet = propagations().load(Ordering::Acquire) == 0;
+        if !asked && (!quiet && node.marked_above() || node.expired()) {
             settle(node);
             return Poll::Ready(());
         }
