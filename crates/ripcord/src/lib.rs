@@ -48,6 +48,7 @@ mod raw;
 mod signals;
 mod slab;
 mod sync;
+mod trace;
 mod value;
 
 #[cfg(all(test, ripcord_loom))]
@@ -63,9 +64,10 @@ pub use future::{Done, DoneOwned, FutureExt, Run, Scope, Sleep, WithContext};
 pub use group::{BoxFuture, Group, GroupError};
 #[cfg(feature = "signals")]
 pub use signals::Signal;
+pub use trace::{Span, Trace, TraceGuard};
 pub use value::Value;
 
 /// The README's program is a test.
-#[cfg(all(doctest, feature = "tokio"))]
+#[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;

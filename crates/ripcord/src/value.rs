@@ -17,6 +17,12 @@ use std::fmt;
 /// let ctx = Context::background().with_value(UserId(7));
 /// assert_eq!(ctx.value::<UserId>().map(|user| user.0), Some(7));
 /// ```
+///
+/// The bare string of Go's bad example does not compile:
+///
+/// ```compile_fail
+/// let ctx = ripcord::Context::background().with_value("john");
+/// ```
 pub trait Value: Any + Send + Sync {
     /// Shows the value to people: in a context's `Display` and in an inspector. By default it is the type's short name and
     /// never the content, since tokens live there.

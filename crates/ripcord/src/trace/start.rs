@@ -1,0 +1,105 @@
+//! Beginning a trace, and finding the one that is under way.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::guard::TraceGuard;
+use super::handle::Trace;
+use super::name::Name;
+use super::span::Data;
+use super::tree::Tree;
+use crate::context::Context;
+
+impl Context {
+    /// Begins a trace of this name, under the one nearest in this context; without one it is the root of a new tree.
+    ///
+    /// The context returned carries the trace, so that what is begun with that lies under it: also in other tasks and threads,
+    /// at the same time. The guard ends the trace when it is dropped, by a return, a `?`, a panic, or the abort of the task that
+    /// holds it. A context that is done by then leaves its mark: take the timeout first and then begin the trace.
+    ///
+    /// Time is that of the context's clock. A tree records [`Trace::LIMIT`] traces below its root; see
+    /// [`start_root_trace`](Context::start_root_trace) for what lives longer than a request.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock);
+    ///
+    /// let (ctx, main) = ctx.start_trace("Main");
+    /// time.advance(Duration::from_millis(100));
+    /// {
+    ///     let (_ctx, _trace) = ctx.start_trace("FunctionA");
+    ///     time.advance(Duration::from_millis(50));
+    /// }
+    /// let tree = main.end();
+    /// assert_eq!(tree.to_string(), "- Main: 150.0ms\n  - FunctionA: 50.0ms");
+    /// ```
+    #[doc(alias = "StartTrace")]
+    #[doc(alias = "AddChild")]
+    #[must_use = "a trace ends when its guard is dropped"]
+    pub fn start_trace(&self, name: impl Into<Cow<'static, str>>) -> (Context, TraceGuard) {
+        let Some(parent) = self.value::<Trace>() else {
+            return self.start_root_trace(name, Trace::LIMIT);
+        };
+        let name = Name::from(name.into());
+        match parent.tree.add(parent.at, Data::new(name.clone(), self.clock())) {
+            Ok(at) => self.under(Trace { tree: Arc::clone(&parent.tree), at, name }),
+            // Nothing below it will be recorded either, so the context stays the one that it is.
+            Err(data) => (self.clone(), TraceGuard::new(Trace::root(name, data, 0), self.clone())),
+        }
+    }
+
+    /// Begins a tree of its own, also under another trace, which will not show it, with room for `limit` traces below the
+    /// root (at most 2^32 - 2).
+    ///
+    /// A tree keeps every trace that was begun in it until the last context and the last [`Trace`] of it are gone. For work
+    /// that never ends, a server or a queue's worker, begin a root for each request instead of one for the whole.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (server, _serving) = Context::background().start_trace("server");
+    /// let (request, trace) = server.start_root_trace("GET /slow", 2);
+    /// for query in ["users", "orders", "stock", "prices"] {
+    ///     let (_ctx, _trace) = request.start_trace(query);
+    /// }
+    /// let tree = trace.end();
+    /// assert_eq!(tree.children().len(), 2);
+    /// assert_eq!(tree.dropped(), 2);
+    /// assert!(tree.to_string().ends_with("\n(2 more not recorded)"));
+    /// ```
+    #[must_use = "a trace ends when its guard is dropped"]
+    pub fn start_root_trace(&self, name: impl Into<Cow<'static, str>>, limit: usize) -> (Context, TraceGuard) {
+        let name = Name::from(name.into());
+        let data = Data::new(name.clone(), self.clock());
+        self.under(Trace::root(name, data, limit))
+    }
+
+    /// The trace nearest at or above this context: the call that is under way.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// assert!(Context::background().trace().is_none());
+    /// let (ctx, _trace) = Context::background().start_trace("import");
+    /// assert_eq!(ctx.trace().unwrap().name(), "import");
+    /// ```
+    #[doc(alias = "GetTraceFromContext")]
+    pub fn trace(&self) -> Option<Trace> {
+        self.value::<Trace>().cloned()
+    }
+
+    fn under(&self, trace: Trace) -> (Context, TraceGuard) {
+        let ctx = self.with_value(trace.clone());
+        let guard = TraceGuard::new(trace, ctx.clone());
+        (ctx, guard)
+    }
+}
+
+impl Trace {
+    fn root(name: Name, data: Data, limit: usize) -> Trace {
+        Trace { tree: Arc::new(Tree::new(data, limit)), at: Tree::ROOT, name }
+    }
+}
