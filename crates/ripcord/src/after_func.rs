@@ -35,6 +35,16 @@ impl AfterFunc {
 
     /// Takes the function back. True: it will never run, and has been dropped. False: it has begun to run, or was stopped
     /// before. Does not wait for one that runs.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let after = ctx.after_func(|| unreachable!("it was stopped"));
+    /// assert!(after.stop());
+    /// cancel.cancel();
+    /// assert!(!after.stop());
+    /// ```
     pub fn stop(&self) -> bool {
         // Whoever takes the key is the one that may use it: after that the place may be another function's.
         match (self.state.swap(STOPPED, Ordering::AcqRel), &self.node) {

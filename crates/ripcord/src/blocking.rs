@@ -27,6 +27,16 @@ impl Context {
 
     /// As [`wait`](Context::wait), for at most `timeout` by this context's clock; `None` when it has not ended by then.
     /// When both come at the same time, the end counts.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// assert!(ctx.wait_timeout(Duration::from_millis(1)).is_none());
+    /// cancel.cancel();
+    /// assert!(ctx.wait_timeout(Duration::from_secs(60)).is_some());
+    /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Error> {
         self.with_timeout(timeout).wait();
         self.err()
@@ -37,6 +47,16 @@ impl Context {
     /// # Errors
     ///
     /// The context's error, when it ended first.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// assert!(ctx.sleep_blocking(Duration::from_millis(1)).is_ok());
+    /// cancel.cancel();
+    /// assert!(ctx.sleep_blocking(Duration::from_secs(60)).is_err());
+    /// ```
     pub fn sleep_blocking(&self, duration: Duration) -> Result<(), Error> {
         block_on(self.sleep(duration))
     }

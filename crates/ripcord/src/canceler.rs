@@ -37,17 +37,43 @@ impl Canceler {
     }
 
     /// As [`cancel`](Canceler::cancel), saying why.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel_with("superseded by a newer request");
+    /// cancel.cancel_with("too late"); // the first end wins
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "superseded by a newer request");
+    /// ```
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
     /// Another hand that can cancel, without effect when it is dropped.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let handle = cancel.handle();
+    /// std::thread::spawn(move || handle.cancel()).join().unwrap();
+    /// assert!(ctx.is_done());
+    /// ```
     pub fn handle(&self) -> CancelHandle {
         CancelHandle { ctx: Context(self.node.clone()) }
     }
 
     /// Gives the drop behaviour up: the context goes on until its parent ends, or a [`CancelHandle`] ends it.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.detach();
+    /// assert!(!ctx.is_done());
+    /// ```
     pub fn detach(mut self) {
         drop(self.node.take());
     }

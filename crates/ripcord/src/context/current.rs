@@ -22,6 +22,16 @@ impl Context {
     /// A future in which [`Context::current`] is this context, at each poll.
     ///
     /// It does not end the future: that is [`run`](Context::run). Dropping it drops the future, outside of the scope.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ctx = Context::background().with_name("import");
+    /// let name = ctx.scope(async { Context::current().name().map(str::to_owned) }).await;
+    /// assert_eq!(name.as_deref(), Some("import"));
+    /// # });
+    /// ```
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
         Scope::new(future, self.clone())
     }

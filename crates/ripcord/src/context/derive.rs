@@ -60,6 +60,14 @@ impl Context {
     }
 
     /// As [`with_timeout`](Context::with_timeout), with the cause to give when this timeout is what ends the context.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_timeout_cause(Duration::ZERO, "the budget of the search is spent");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the budget of the search is spent");
+    /// ```
     #[doc(alias = "context.WithTimeoutCause")]
     #[track_caller]
     #[must_use]
@@ -71,6 +79,16 @@ impl Context {
     ///
     /// One in the past is done at once. ([`Instant`]s are the system's; on a clock moved by hand, make them from
     /// [`Clock::now`].)
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ripcord::Context;
+    ///
+    /// let noon = Instant::now() + Duration::from_secs(60);
+    /// let ctx = Context::background().with_deadline(noon);
+    /// assert_eq!(ctx.deadline(), Some(noon));
+    /// assert!(ctx.with_deadline(Instant::now()).is_done());
+    /// ```
     #[doc(alias = "context.WithDeadline")]
     #[track_caller]
     #[must_use]
@@ -87,6 +105,18 @@ impl Context {
     }
 
     /// A context that carries a value, found by its type with [`value`](Context::value). One of the same type above is hidden.
+    ///
+    /// ```
+    /// use ripcord::{Context, Value};
+    ///
+    /// struct RequestId(&'static str);
+    /// impl Value for RequestId {}
+    ///
+    /// let ctx = Context::background().with_value(RequestId("req-1"));
+    /// let below = ctx.with_value(RequestId("req-2"));
+    /// assert_eq!(below.value::<RequestId>().unwrap().0, "req-2");
+    /// assert_eq!(ctx.value::<RequestId>().unwrap().0, "req-1");
+    /// ```
     #[doc(alias = "context.WithValue")]
     #[must_use]
     pub fn with_value<V: Value>(&self, value: V) -> Context {
@@ -95,6 +125,14 @@ impl Context {
     }
 
     /// A context with a name, for people: in `Display`, in errors, in an inspector.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_name("fetch-user");
+    /// assert_eq!(ctx.name(), Some("fetch-user"));
+    /// assert_eq!(ctx.to_string(), "Background.WithName(fetch-user)");
+    /// ```
     #[must_use]
     pub fn with_name(&self, name: impl Into<Cow<'static, str>>) -> Context {
         self.derive(flag::NAMED, Payload::Name(Arc::new(name.into())))
@@ -153,6 +191,16 @@ impl Context {
     ///
     /// Meant for a root. Deadlines set above stay on the clock they were set on. Setting a timeout below takes a walk up to
     /// here.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(60));
+    /// time.advance(Duration::from_secs(60));
+    /// assert!(ctx.is_done());
+    /// ```
     #[must_use]
     pub fn with_clock(&self, clock: Clock) -> Context {
         self.derive(flag::CLOCK, Payload::Clock(Box::new(clock)))

@@ -70,6 +70,16 @@ impl Context {
     /// How much time is left; zero when the deadline has passed, `None` when there is no deadline.
     ///
     /// A cancelled context still says what was left: ask [`is_done`](Context::is_done) for the end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(5));
+    /// time.advance(Duration::from_secs(2));
+    /// assert_eq!(ctx.remaining(), Some(Duration::from_secs(3)));
+    /// ```
     pub fn remaining(&self) -> Option<Duration> {
         let when = self.deadline_ticks();
         if when == NEVER {
@@ -132,6 +142,15 @@ impl Context {
 
     /// Why the context has ended, in the words of who ended it: `None` while it has not, never `None` afterwards. Without a
     /// cause of its own it is the [`Error`] itself, as in Go.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// assert!(ctx.cause().is_none());
+    /// cancel.cancel_with("the client has gone");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the client has gone");
+    /// ```
     #[doc(alias = "context.Cause")]
     pub fn cause(&self) -> Option<Cause> {
         let error = self.err()?;
@@ -139,6 +158,16 @@ impl Context {
     }
 
     /// The value of this type that was set nearest at or above this context, if any was: also after the end.
+    ///
+    /// ```
+    /// use ripcord::{Context, Value};
+    ///
+    /// struct UserId(u64);
+    /// impl Value for UserId {}
+    ///
+    /// let ctx = Context::background().with_value(UserId(7));
+    /// assert_eq!(ctx.value::<UserId>().map(|user| user.0), Some(7));
+    /// ```
     #[doc(alias = "Value")]
     pub fn value<V: Value>(&self) -> Option<&V> {
         values::find(self.0.as_deref()?)
@@ -174,7 +203,17 @@ impl Context {
         Done::new(self)
     }
 
-    /// As [`done`](Context::done), holding the context instead of borrowing it.
+    /// As [`done`](Context::done), holding the context instead of borrowing it: for a task of its own.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let done = ctx.done_owned();
+    /// let waiting = std::thread::spawn(|| futures::executor::block_on(done));
+    /// cancel.cancel();
+    /// assert!(waiting.join().unwrap().is_canceled());
+    /// ```
     pub fn done_owned(&self) -> DoneOwned {
         DoneOwned::new(self.clone())
     }
@@ -218,6 +257,17 @@ impl Context {
     /// # Cancel safety
     ///
     /// Dropping it ends the sleep; the duration counts from this call, not from the first poll.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let ctx = Context::background().with_timeout(Duration::from_millis(2));
+    /// assert!(ctx.sleep(Duration::from_millis(1)).await.is_ok());
+    /// assert!(ctx.sleep(Duration::from_secs(60)).await.unwrap_err().is_deadline_exceeded());
+    /// # });
+    /// ```
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(self, duration)
     }
