@@ -5,6 +5,7 @@ use std::thread;
 
 use super::handle::Trace;
 use super::span::End;
+use crate::clock::Clock;
 use crate::context::Context;
 
 /// Ends its trace when dropped: by a return, a `?`, a panic, or the abort of the task that holds it.
@@ -15,13 +16,15 @@ pub struct TraceGuard {
     trace: Trace,
     /// Whose end is the trace's mark.
     ctx: Context,
+    /// The context's, which is asked for it once: that is a walk up.
+    clock: Clock,
     /// Begun by a `Drop` during a panic, which is then not its own.
     was_panicking: bool,
 }
 
 impl TraceGuard {
-    pub(super) fn new(trace: Trace, ctx: Context) -> Self {
-        TraceGuard { trace, ctx, was_panicking: thread::panicking() }
+    pub(super) fn new(trace: Trace, ctx: Context, clock: Clock) -> Self {
+        TraceGuard { trace, ctx, clock, was_panicking: thread::panicking() }
     }
 
     /// Ends the trace now, and gives it to be read.
@@ -51,7 +54,7 @@ impl Drop for TraceGuard {
     fn drop(&mut self) {
         let error = self.ctx.err();
         let panicked = !self.was_panicking && thread::panicking();
-        let when = self.ctx.clock_ref().ticks();
+        let when = self.clock.ticks();
         self.trace.tree.end(self.trace.at, End { when, error, panicked });
     }
 }

@@ -8,6 +8,7 @@ use super::handle::Trace;
 use super::name::Name;
 use super::span::Data;
 use super::tree::Tree;
+use crate::clock::Clock;
 use crate::context::Context;
 
 impl Context {
@@ -43,11 +44,11 @@ impl Context {
         let Some(parent) = self.value::<Trace>() else {
             return self.start_root_trace(name, Trace::LIMIT);
         };
-        let name = Name::from(name.into());
-        match parent.tree.add(parent.at, Data::new(name.clone(), self.clock())) {
-            Ok(at) => self.under(Trace { tree: Arc::clone(&parent.tree), at, name }),
+        let (name, clock) = (Name::from(name.into()), self.clock());
+        match parent.tree.add(parent.at, Data::new(name.clone(), clock.clone())) {
+            Ok(at) => self.under(Trace { tree: Arc::clone(&parent.tree), at, name }, clock),
             // Nothing below it will be recorded either, so the context stays the one that it is.
-            Err(data) => (self.clone(), TraceGuard::new(Trace::root(name, data, 0), self.clone())),
+            Err(data) => (self.clone(), TraceGuard::new(Trace::root(name, data, 0), self.clone(), clock)),
         }
     }
 
@@ -72,9 +73,9 @@ impl Context {
     /// ```
     #[must_use = "a trace ends when its guard is dropped"]
     pub fn start_root_trace(&self, name: impl Into<Cow<'static, str>>, limit: usize) -> (Context, TraceGuard) {
-        let name = Name::from(name.into());
-        let data = Data::new(name.clone(), self.clock());
-        self.under(Trace::root(name, data, limit))
+        let (name, clock) = (Name::from(name.into()), self.clock());
+        let data = Data::new(name.clone(), clock.clone());
+        self.under(Trace::root(name, data, limit), clock)
     }
 
     /// The trace nearest at or above this context: the call that is under way.
@@ -91,9 +92,9 @@ impl Context {
         self.value::<Trace>().cloned()
     }
 
-    fn under(&self, trace: Trace) -> (Context, TraceGuard) {
+    fn under(&self, trace: Trace, clock: Clock) -> (Context, TraceGuard) {
         let ctx = self.with_value(trace.clone());
-        let guard = TraceGuard::new(trace, ctx.clone());
+        let guard = TraceGuard::new(trace, ctx.clone(), clock);
         (ctx, guard)
     }
 }
