@@ -4,10 +4,7 @@
 //! load of a flag that never changes. Sizes are those asked for, not what the system's allocator
 //! rounds them up to.
 
-#![expect(
-    unsafe_code,
-    reason = "a global allocator cannot be written without it"
-)]
+#![expect(unsafe_code, reason = "a global allocator cannot be written without it")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering::Relaxed};

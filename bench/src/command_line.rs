@@ -29,18 +29,9 @@ pub(crate) struct Order {
 }
 
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Request, String> {
-    let mut order = Order {
-        rows: rows::ALL.iter().collect(),
-        json: None,
-        gate: false,
-        test: false,
-    };
+    let mut order = Order { rows: rows::ALL.iter().collect(), json: None, gate: false, test: false };
     while let Some(argument) = arguments.next() {
-        let mut value = || {
-            arguments
-                .next()
-                .ok_or(format!("{argument} wants a value (see --help)"))
-        };
+        let mut value = || arguments.next().ok_or(format!("{argument} wants a value (see --help)"));
         match argument.as_str() {
             "--rows" => order.rows = chosen(&value()?)?,
             "--json" => order.json = Some(value()?.into()),

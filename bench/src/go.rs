@@ -26,10 +26,7 @@ impl Go {
 
     /// Go as a line names it, with the reason when it could not be built.
     pub(crate) fn rival(&self) -> Rival {
-        Rival {
-            name: "Go",
-            missing: self.program.as_ref().err().cloned(),
-        }
+        Rival { name: "Go", missing: self.program.as_ref().err().cloned() }
     }
 
     /// The one figure of a measurement.
@@ -39,23 +36,19 @@ impl Go {
 
     /// Runs the program for one measurement, once. It prints a `name value` line for each figure;
     /// `names` says which are wanted.
-    pub(crate) fn figures<const M: usize>(
-        &self,
-        measurement: &str,
-        names: [&str; M],
-    ) -> Option<[f64; M]> {
+    pub(crate) fn figures<const M: usize>(&self, measurement: &str, names: [&str; M]) -> Option<[f64; M]> {
         let program = self.program.as_ref().ok()?;
         let mut command = Command::new(program);
         if self.test {
             command.arg("-test");
         }
         let output = command.arg(measurement).output();
-        let printed = finished(output)
-            .unwrap_or_else(|reason| panic!("Go's side of {measurement} failed: {reason}"));
-        Some(names.map(|name| {
-            find(&printed, name)
-                .unwrap_or_else(|| panic!("Go's side of {measurement} printed no {name}"))
-        }))
+        let printed = finished(output).unwrap_or_else(|reason| panic!("Go's side of {measurement} failed: {reason}"));
+        Some(
+            names.map(|name| {
+                find(&printed, name).unwrap_or_else(|| panic!("Go's side of {measurement} printed no {name}"))
+            }),
+        )
     }
 }
 
@@ -72,10 +65,7 @@ fn build() -> Result<PathBuf, String> {
         // The Go that is here is the one to measure; without this an older one would fetch a newer.
         .env("GOTOOLCHAIN", "local")
         .output();
-    if output
-        .as_ref()
-        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    {
+    if output.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return Err("no go on the PATH".to_owned());
     }
     finished(output).map_err(|reason| format!("go build failed: {reason}"))?;
@@ -86,11 +76,7 @@ fn build() -> Result<PathBuf, String> {
 fn finished(output: io::Result<Output>) -> Result<String, String> {
     let output = output.map_err(|error| error.to_string())?;
     if !output.status.success() {
-        return Err(format!(
-            "{}, {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        ));
+        return Err(format!("{}, {}", output.status, String::from_utf8_lossy(&output.stderr).trim()));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

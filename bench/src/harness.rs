@@ -33,11 +33,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(test: bool) -> Self {
-        Bench {
-            test,
-            go: OnceCell::new(),
-            progress: Progress::default(),
-        }
+        Bench { test, go: OnceCell::new(), progress: Progress::default() }
     }
 
     pub(crate) fn progress(&self) -> &Progress {
@@ -85,23 +81,14 @@ impl Bench {
     }
 
     /// As [`Bench::interleave`], for the usual two sides with one figure each: ours, then the rival's.
-    pub(crate) fn pair(
-        &self,
-        rounds: usize,
-        ours: Side<'_, 1>,
-        rivals: Side<'_, 1>,
-    ) -> [Figure; 2] {
-        self.interleave(rounds, [ours, rivals])
-            .map(|[figure]| figure)
+    pub(crate) fn pair(&self, rounds: usize, ours: Side<'_, 1>, rivals: Side<'_, 1>) -> [Figure; 2] {
+        self.interleave(rounds, [ours, rivals]).map(|[figure]| figure)
     }
 
     /// A side whose figure is the cost of one call in nanoseconds. `sample` sets up fresh state and
     /// times as many calls as it is told to; how many make a good sample is found out in the first
     /// round, which also warms the side up.
-    pub(crate) fn per_call(
-        &self,
-        sample: impl Fn(u64) -> Timing,
-    ) -> impl FnMut() -> Option<[f64; 1]> {
+    pub(crate) fn per_call(&self, sample: impl Fn(u64) -> Timing) -> impl FnMut() -> Option<[f64; 1]> {
         let mut iterations = self.size(None, Some(16));
         move || {
             let iterations = *iterations.get_or_insert_with(|| calibrate(&sample));
@@ -110,16 +97,8 @@ impl Bench {
     }
 
     /// The commonest comparison: the cost of one call of ours and of one call of the rival's.
-    pub(crate) fn compare(
-        &self,
-        ours: impl Fn(u64) -> Timing,
-        rival: impl Fn(u64) -> Timing,
-    ) -> [Figure; 2] {
-        self.pair(
-            self.many_rounds(),
-            &mut self.per_call(ours),
-            &mut self.per_call(rival),
-        )
+    pub(crate) fn compare(&self, ours: impl Fn(u64) -> Timing, rival: impl Fn(u64) -> Timing) -> [Figure; 2] {
+        self.pair(self.many_rounds(), &mut self.per_call(ours), &mut self.per_call(rival))
     }
 }
 
@@ -142,12 +121,7 @@ impl Figure {
     /// What is left when `bare`, measured in the same rounds, is taken away; never less than nothing.
     pub(crate) fn over(&self, bare: &Figure) -> Figure {
         Figure {
-            samples: self
-                .samples
-                .iter()
-                .zip(&bare.samples)
-                .map(|(whole, bare)| (whole - bare).max(0.0))
-                .collect(),
+            samples: self.samples.iter().zip(&bare.samples).map(|(whole, bare)| (whole - bare).max(0.0)).collect(),
         }
     }
 }
@@ -207,11 +181,7 @@ pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Timing {
         black_box(call());
     }
     let taken = start.elapsed();
-    Timing {
-        taken,
-        start,
-        disturbed: preemptions.happened(),
-    }
+    Timing { taken, start, disturbed: preemptions.happened() }
 }
 
 /// As [`clock`], on two threads at once that both make `iterations` calls; gives the mean of what

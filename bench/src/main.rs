@@ -34,14 +34,7 @@ fn main() -> ExitCode {
         }
     };
     match run(&order) {
-        Ok(lines)
-            if order.gate
-                && lines
-                    .iter()
-                    .any(|line| line.verdict() == Verdict::FallsShort) =>
-        {
-            ExitCode::FAILURE
-        }
+        Ok(lines) if order.gate && lines.iter().any(|line| line.verdict() == Verdict::FallsShort) => ExitCode::FAILURE,
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ripcord-bench: {error}");
@@ -55,12 +48,7 @@ fn run(order: &Order) -> io::Result<Vec<Line>> {
     let json = order.json.as_ref().map(create).transpose()?;
     let lines = measure(order);
     let judged = !order.test;
-    report::write_table(
-        &mut io::stdout().lock(),
-        &lines,
-        judged,
-        io::stdout().is_terminal(),
-    )?;
+    report::write_table(&mut io::stdout().lock(), &lines, judged, io::stdout().is_terminal())?;
     if let Some(mut file) = json {
         report::write_json(&mut file, &lines, judged)?;
         file.flush()?;
@@ -69,8 +57,7 @@ fn run(order: &Order) -> io::Result<Vec<Line>> {
 }
 
 fn create(path: &PathBuf) -> io::Result<BufWriter<File>> {
-    let file = File::create(path)
-        .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
+    let file = File::create(path).map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
     Ok(BufWriter::new(file))
 }
 

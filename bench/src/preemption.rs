@@ -24,10 +24,5 @@ impl Preemptions {
 
 fn count() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
-    status.lines().find_map(|line| {
-        line.strip_prefix("nonvoluntary_ctxt_switches:")?
-            .trim()
-            .parse()
-            .ok()
-    })
+    status.lines().find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:")?.trim().parse().ok())
 }

@@ -22,10 +22,7 @@ impl Progress {
         if io::stderr().is_terminal() {
             let row = self.row.borrow();
             // Losing a line of progress is no reason to stop measuring.
-            let _ = write!(
-                io::stderr(),
-                "\r\x1b[2Kmeasuring {row}, round {round} of {rounds}"
-            );
+            let _ = write!(io::stderr(), "\r\x1b[2Kmeasuring {row}, round {round} of {rounds}");
         }
     }
 

@@ -16,14 +16,8 @@ pub(crate) struct Rival {
     pub(crate) missing: Option<String>,
 }
 
-pub(crate) const TOKIO_UTIL: Rival = Rival {
-    name: "tokio-util",
-    missing: None,
-};
-pub(crate) const TOKIO: Rival = Rival {
-    name: "tokio",
-    missing: None,
-};
+pub(crate) const TOKIO_UTIL: Rival = Rival { name: "tokio-util", missing: None };
+pub(crate) const TOKIO: Rival = Rival { name: "tokio", missing: None };
 
 /// One comparison. A row of performance.md with several targets has several lines.
 #[derive(Debug)]
@@ -81,15 +75,7 @@ impl Line {
         rival: Rival,
         target: Target,
     ) -> Self {
-        Line {
-            row,
-            what: what.into(),
-            unit: Unit::Time,
-            ours,
-            rivals,
-            rival,
-            target,
-        }
+        Line { row, what: what.into(), unit: Unit::Time, ours, rivals, rival, target }
     }
 
     /// A line whose figures are bytes; ours first, then the rival's.
@@ -100,15 +86,7 @@ impl Line {
         rival: Rival,
         target: Target,
     ) -> Self {
-        Line {
-            row,
-            what: what.into(),
-            unit: Unit::Bytes,
-            ours,
-            rivals,
-            rival,
-            target,
-        }
+        Line { row, what: what.into(), unit: Unit::Bytes, ours, rivals, rival, target }
     }
 
     /// How many times ours the rival's cost is: above one, ours is the cheaper.
@@ -130,12 +108,7 @@ impl Line {
         match holds {
             Some(true) => Verdict::Holds,
             Some(false) => Verdict::FallsShort,
-            None => Verdict::NotRun(
-                self.rival
-                    .missing
-                    .clone()
-                    .unwrap_or_else(|| "no figure".to_owned()),
-            ),
+            None => Verdict::NotRun(self.rival.missing.clone().unwrap_or_else(|| "no figure".to_owned())),
         }
     }
 }

@@ -26,63 +26,23 @@ const fn row(id: &'static str, title: &'static str, measure: fn(&Bench) -> Vec<L
 
 pub(crate) const ALL: &[Row] = &[
     row("C1", "child create + drop", create::create_and_drop),
-    row(
-        "C2",
-        "child create + cancel + drop",
-        create::create_cancel_and_drop,
-    ),
+    row("C2", "child create + cancel + drop", create::create_cancel_and_drop),
     row("C3", "clone + drop", create::clone_and_drop),
     row("C4", "is_done", check::one_thread),
-    row(
-        "C5",
-        "is_done, two threads, one context",
-        check::two_threads,
-    ),
-    row(
-        "C6",
-        "child create + drop, two threads, one parent",
-        create::two_threads,
-    ),
+    row("C5", "is_done, two threads, one context", check::two_threads),
+    row("C6", "child create + drop, two threads, one parent", create::two_threads),
     row("C7", "child + wait once + drop", wait::on_a_new_child),
     row("C8", "wait once + drop", wait::on_a_live_context),
-    row(
-        "C9",
-        "cancel 1M children that have a waiter",
-        wake::with_waiters,
-    ),
-    row(
-        "C10",
-        "cancel 1M children nobody waits on",
-        wake::without_waiters,
-    ),
-    row(
-        "C11",
-        "longest is_done on the root while C9 runs",
-        wake::longest_check,
-    ),
+    row("C9", "cancel 1M children that have a waiter", wake::with_waiters),
+    row("C10", "cancel 1M children nobody waits on", wake::without_waiters),
+    row("C11", "longest is_done on the root while C9 runs", wake::longest_check),
     row("C12", "bytes per live child", memory::per_child),
     row("C13", "with_timeout + run(ready)", timeout::run_ready),
-    row(
-        "C14",
-        "with_timeout + run(pending once)",
-        timeout::run_pending_once,
-    ),
-    row(
-        "C15",
-        "with_timeout create + drop",
-        create::timeout_and_drop,
-    ),
+    row("C14", "with_timeout + run(pending once)", timeout::run_pending_once),
+    row("C15", "with_timeout create + drop", create::timeout_and_drop),
     row("C16", "value", value::look_up),
-    row(
-        "C17",
-        "cancel to wake, across tokio tasks",
-        wake::across_tasks,
-    ),
-    row(
-        "C18",
-        "1M timeouts due at one instant",
-        timeout::a_million_at_once,
-    ),
+    row("C17", "cancel to wake, across tokio tasks", wake::across_tasks),
+    row("C18", "1M timeouts due at one instant", timeout::a_million_at_once),
     row("C19", "lateness of a 1 ms timeout", timeout::lateness),
     row("C20", "err on a done context", error::done),
 ];

@@ -45,10 +45,7 @@ fn fields(line: &Line, judged: bool) -> Vec<String> {
         format!("\"target_at_most\": {}", number(at_most)),
         format!("\"target_ratio\": {}", number(at_least_ratio)),
         format!("\"verdict\": {}", text(verdict)),
-        format!(
-            "\"reason\": {}",
-            reason.map_or("null".to_owned(), |reason| text(&reason))
-        ),
+        format!("\"reason\": {}", reason.map_or("null".to_owned(), |reason| text(&reason))),
         format!("\"samples\": {}", list(line.ours.samples())),
         format!("\"rival_samples\": {}", list(line.rivals.samples())),
     ]
@@ -61,9 +58,7 @@ fn list(values: &[f64]) -> String {
 
 /// JSON has no way to write what is not a finite number.
 fn number(value: Option<f64>) -> String {
-    value
-        .filter(|value| value.is_finite())
-        .map_or("null".to_owned(), |value| value.to_string())
+    value.filter(|value| value.is_finite()).map_or("null".to_owned(), |value| value.to_string())
 }
 
 fn text(text: &str) -> String {
@@ -71,9 +66,7 @@ fn text(text: &str) -> String {
     for character in text.chars() {
         match character {
             '"' | '\\' => quoted.extend(['\\', character]),
-            character if character.is_control() => {
-                quoted.push_str(&format!("\\u{:04x}", u32::from(character)))
-            }
+            character if character.is_control() => quoted.push_str(&format!("\\u{:04x}", u32::from(character))),
             character => quoted.push(character),
         }
     }

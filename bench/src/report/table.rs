@@ -12,25 +12,11 @@ const PLAIN: &str = "\x1b[0m";
 
 /// `judged` is false when the rows were only tried out: the figures mean nothing then, and nothing
 /// is said of them.
-pub(crate) fn write_table(
-    out: &mut dyn Write,
-    lines: &[Line],
-    judged: bool,
-    colours: bool,
-) -> io::Result<()> {
+pub(crate) fn write_table(out: &mut dyn Write, lines: &[Line], judged: bool, colours: bool) -> io::Result<()> {
     let paint = |colour: &'static str, text: String| {
-        if colours {
-            format!("{colour}{text}{PLAIN}")
-        } else {
-            text
-        }
+        if colours { format!("{colour}{text}{PLAIN}") } else { text }
     };
-    let widest = lines
-        .iter()
-        .map(|line| line.what.len())
-        .max()
-        .unwrap_or(0)
-        .max("what".len());
+    let widest = lines.iter().map(|line| line.what.len()).max().unwrap_or(0).max("what".len());
     let heading = format!(
         "{:<4} {:<widest$} {:>10} {:>10}  {:<10} {:>8}  {:<15} {}",
         "row", "what", "ours", "rival's", "rival", "ratio", "target", "verdict"
@@ -58,9 +44,7 @@ pub(crate) fn write_table(
         )?;
     }
     if judged {
-        let count = |wanted: &dyn Fn(&Verdict) -> bool| {
-            lines.iter().filter(|line| wanted(&line.verdict())).count()
-        };
+        let count = |wanted: &dyn Fn(&Verdict) -> bool| lines.iter().filter(|line| wanted(&line.verdict())).count();
         writeln!(
             out,
             "{} hold, {} fall short, {} not run",
@@ -74,9 +58,5 @@ pub(crate) fn write_table(
 
 fn ratio(ratio: f64) -> String {
     // Where ours does next to nothing the quotient is astronomic, and its digits are noise.
-    if ratio >= 10_000.0 {
-        ">9999x".to_owned()
-    } else {
-        format!("{}x", three_digits(ratio))
-    }
+    if ratio >= 10_000.0 { ">9999x".to_owned() } else { format!("{}x", three_digits(ratio)) }
 }

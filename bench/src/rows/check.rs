@@ -6,9 +6,7 @@ use std::time::Instant;
 use ripcord::{Canceler, Context};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{
-    Bench, Figure, HOUR, Timing, clock, clock_on_two_threads, nanoseconds, percentile,
-};
+use crate::harness::{Bench, Figure, HOUR, Timing, clock, clock_on_two_threads, nanoseconds, percentile};
 use crate::report::{Line, TOKIO_UTIL, Target};
 
 /// C4. Ours calls `is_done()` and the rival `is_cancelled()` in a loop, on a context that stays
@@ -50,34 +48,10 @@ pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
         one_token,
     );
     vec![
-        Line::time(
-            "C4",
-            "is_done, live",
-            live,
-            TOKIO_UTIL,
-            Target::Faster(15.0),
-        ),
-        Line::time(
-            "C4",
-            "is_done, through 10 ancestors",
-            through_ancestors,
-            TOKIO_UTIL,
-            Target::Faster(2.0),
-        ),
-        Line::time(
-            "C4",
-            "is_done, first look through 10 ancestors",
-            first_looks,
-            TOKIO_UTIL,
-            Target::Shown,
-        ),
-        Line::time(
-            "C4",
-            "is_done, under a deadline",
-            under_a_deadline,
-            TOKIO_UTIL,
-            Target::Faster(5.0),
-        ),
+        Line::time("C4", "is_done, live", live, TOKIO_UTIL, Target::Faster(15.0)),
+        Line::time("C4", "is_done, through 10 ancestors", through_ancestors, TOKIO_UTIL, Target::Faster(2.0)),
+        Line::time("C4", "is_done, first look through 10 ancestors", first_looks, TOKIO_UTIL, Target::Shown),
+        Line::time("C4", "is_done, under a deadline", under_a_deadline, TOKIO_UTIL, Target::Faster(5.0)),
     ]
 }
 
@@ -94,13 +68,7 @@ pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
             clock_on_two_threads(iterations, || token.is_cancelled())
         },
     );
-    vec![Line::time(
-        "C5",
-        "is_done, 2 threads, 1 context",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(30.0),
-    )]
+    vec![Line::time("C5", "is_done, 2 threads, 1 context", figures, TOKIO_UTIL, Target::Faster(30.0))]
 }
 
 const ANCESTORS: usize = 10;
@@ -110,9 +78,7 @@ fn first_looks(bench: &Bench) -> [Figure; 2] {
     let chains = 100;
     let batches = bench.size(20, 1);
     let mut ours = || {
-        each_looked_at_once(batches, chains, our_chain, |(contexts, _)| {
-            contexts.last().is_some_and(Context::is_done)
-        })
+        each_looked_at_once(batches, chains, our_chain, |(contexts, _)| contexts.last().is_some_and(Context::is_done))
     };
     let mut rivals = || {
         each_looked_at_once(batches, chains, rivals_chain, |tokens| {

@@ -19,13 +19,7 @@ pub(super) fn create_and_drop(bench: &Bench) -> Vec<Line> {
             clock(iterations, || parent.child_token())
         },
     );
-    vec![Line::time(
-        "C1",
-        "child create + drop",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(3.0),
-    )]
+    vec![Line::time("C1", "child create + drop", figures, TOKIO_UTIL, Target::Faster(3.0))]
 }
 
 /// C2. As C1, with `cancel()` called on the child before it is dropped.
@@ -48,13 +42,7 @@ pub(super) fn create_cancel_and_drop(bench: &Bench) -> Vec<Line> {
             })
         },
     );
-    vec![Line::time(
-        "C2",
-        "child create + cancel + drop",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(2.0),
-    )]
+    vec![Line::time("C2", "child create + cancel + drop", figures, TOKIO_UTIL, Target::Faster(2.0))]
 }
 
 /// C3. Both sides clone a live child of one living parent and drop the clone.
@@ -71,13 +59,7 @@ pub(super) fn clone_and_drop(bench: &Bench) -> Vec<Line> {
             clock(iterations, || child.clone())
         },
     );
-    vec![Line::time(
-        "C3",
-        "clone + drop",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(3.0),
-    )]
+    vec![Line::time("C3", "clone + drop", figures, TOKIO_UTIL, Target::Faster(3.0))]
 }
 
 /// C6. As C1, on two threads that share the parent. The cost is what one call takes on the thread
@@ -93,13 +75,7 @@ pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
             clock_on_two_threads(iterations, || parent.child_token())
         },
     );
-    vec![Line::time(
-        "C6",
-        "child create + drop, 2 threads, 1 parent",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(3.0),
-    )]
+    vec![Line::time("C6", "child create + drop, 2 threads, 1 parent", figures, TOKIO_UTIL, Target::Faster(3.0))]
 }
 
 /// C15. Under a living parent that can be canceled, ours makes a context with a timeout of an hour
@@ -111,11 +87,5 @@ pub(super) fn timeout_and_drop(bench: &Bench) -> Vec<Line> {
     });
     let go = bench.go();
     let [ours, rivals] = bench.pair(bench.many_rounds(), &mut ours, &mut || go.figure("C15"));
-    vec![Line::time(
-        "C15",
-        "with_timeout create + drop",
-        [ours, rivals],
-        go.rival(),
-        Target::Faster(6.0),
-    )]
+    vec![Line::time("C15", "with_timeout create + drop", [ours, rivals], go.rival(), Target::Faster(6.0))]
 }

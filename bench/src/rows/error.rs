@@ -22,20 +22,8 @@ pub(super) fn done(bench: &Bench) -> Vec<Line> {
     });
     let two = bench.pair(bench.many_rounds(), &mut two, &mut || go.figure("C20.2"));
     vec![
-        Line::time(
-            "C20",
-            "err on a done context",
-            one,
-            go.rival(),
-            Target::Faster(3.0),
-        ),
-        Line::time(
-            "C20",
-            "err on a done context, 2 threads",
-            two,
-            go.rival(),
-            Target::Faster(3.0),
-        ),
+        Line::time("C20", "err on a done context", one, go.rival(), Target::Faster(3.0)),
+        Line::time("C20", "err on a done context, 2 threads", two, go.rival(), Target::Faster(3.0)),
     ]
 }
 

@@ -21,9 +21,7 @@ pub(super) fn per_child(bench: &Bench) -> Vec<Line> {
 
     let mut without = || {
         let (parent, _canceler) = Context::background().with_cancel();
-        Some([bytes_each::<(Context, Canceler)>(count, || {
-            parent.with_cancel()
-        })])
+        Some([bytes_each::<(Context, Canceler)>(count, || parent.with_cancel())])
     };
     let mut tokens = || {
         let parent = CancellationToken::new();
@@ -36,25 +34,11 @@ pub(super) fn per_child(bench: &Bench) -> Vec<Line> {
         let (parent, _canceler) = Context::background().with_cancel();
         Some([bytes_each(count, || parent.with_timeout(HOUR))])
     };
-    let [with_timeout, go_with] = bench.pair(bench.few_rounds(), &mut with_timeout, &mut || {
-        go.figure("C12.with")
-    });
+    let [with_timeout, go_with] = bench.pair(bench.few_rounds(), &mut with_timeout, &mut || go.figure("C12.with"));
 
     vec![
-        Line::bytes(
-            "C12",
-            "bytes per child",
-            [without.clone(), tokens],
-            TOKIO_UTIL,
-            Target::AtMost(112.0),
-        ),
-        Line::bytes(
-            "C12",
-            "bytes per child",
-            [without, go_without],
-            go.rival(),
-            Target::Shown,
-        ),
+        Line::bytes("C12", "bytes per child", [without.clone(), tokens], TOKIO_UTIL, Target::AtMost(112.0)),
+        Line::bytes("C12", "bytes per child", [without, go_without], go.rival(), Target::Shown),
         Line::bytes(
             "C12",
             "bytes per child with a timeout",

@@ -13,9 +13,7 @@ use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::alloc::live_bytes;
-use crate::harness::{
-    Bench, Figure, HOUR, Side, Timing, clock, nanoseconds, percentile, poll, poll_to_end,
-};
+use crate::harness::{Bench, Figure, HOUR, Side, Timing, clock, nanoseconds, percentile, poll, poll_to_end};
 use crate::report::{Line, TOKIO, TOKIO_UTIL, Target};
 
 /// C13. Under a living parent, both sides run a future that is ready at once, with a timeout of an
@@ -23,17 +21,9 @@ use crate::report::{Line, TOKIO, TOKIO_UTIL, Target};
 /// `run_until_cancelled`, and `tokio::time::timeout` around that, which is the cheaper of the two
 /// orders. Both are polled by hand, inside a tokio runtime.
 pub(super) fn run_ready(bench: &Bench) -> Vec<Line> {
-    let figures = bench.compare(
-        |iterations| ours_over(iterations, || ready(1)),
-        |iterations| rivals_over(iterations, || ready(1)),
-    );
-    vec![Line::time(
-        "C13",
-        "with_timeout + run(ready)",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(2.5),
-    )]
+    let figures = bench
+        .compare(|iterations| ours_over(iterations, || ready(1)), |iterations| rivals_over(iterations, || ready(1)));
+    vec![Line::time("C13", "with_timeout + run(ready)", figures, TOKIO_UTIL, Target::Faster(2.5))]
 }
 
 /// C14. As C13 with a future that is pending the first time and ready the second. What the future
@@ -41,8 +31,7 @@ pub(super) fn run_ready(bench: &Bench) -> Vec<Line> {
 pub(super) fn run_pending_once(bench: &Bench) -> Vec<Line> {
     let mut ours = bench.per_call(|iterations| ours_over(iterations, PendingOnce::default));
     let mut rivals = bench.per_call(|iterations| rivals_over(iterations, PendingOnce::default));
-    let mut bare = bench
-        .per_call(|iterations| clock(iterations, || poll_to_end(pin!(PendingOnce::default()))));
+    let mut bare = bench.per_call(|iterations| clock(iterations, || poll_to_end(pin!(PendingOnce::default()))));
     let sides: [Side<'_, 1>; 3] = [&mut ours, &mut rivals, &mut bare];
     let [[ours], [rivals], [bare]] = bench.interleave(bench.many_rounds(), sides);
     let figures = [ours.over(&bare), rivals.over(&bare)];
@@ -83,20 +72,8 @@ pub(super) fn a_million_at_once(bench: &Bench) -> Vec<Line> {
     };
     let bytes = bench.pair(1, &mut timeouts, &mut sleeps);
     vec![
-        Line::time(
-            "C18",
-            "1M timeouts at one instant, last one late by",
-            late,
-            go.rival(),
-            Target::AtMost(0.5e9),
-        ),
-        Line::bytes(
-            "C18",
-            "bytes per waited-on timeout",
-            bytes,
-            TOKIO,
-            Target::NoMore,
-        ),
+        Line::time("C18", "1M timeouts at one instant, last one late by", late, go.rival(), Target::AtMost(0.5e9)),
+        Line::bytes("C18", "bytes per waited-on timeout", bytes, TOKIO, Target::NoMore),
     ]
 }
 
@@ -116,22 +93,11 @@ pub(super) fn lateness(bench: &Bench) -> Vec<Line> {
         })
     };
     let mut sleeps = || late(&runtime, timeouts, || tokio::time::sleep(MILLISECOND));
-    let sides: [Side<'_, 2>; 3] = [&mut ours, &mut sleeps, &mut || {
-        go.figures("C19", ["C19.p50", "C19.p99"])
-    }];
-    let [
-        [ours_median, ours_tail],
-        [tokio_median, tokio_tail],
-        [go_median, go_tail],
-    ] = bench.interleave(bench.few_rounds(), sides);
+    let sides: [Side<'_, 2>; 3] = [&mut ours, &mut sleeps, &mut || go.figures("C19", ["C19.p50", "C19.p99"])];
+    let [[ours_median, ours_tail], [tokio_median, tokio_tail], [go_median, go_tail]] =
+        bench.interleave(bench.few_rounds(), sides);
     let line = |percentile: &str, ours: &Figure, rivals: Figure, rival, target| {
-        Line::time(
-            "C19",
-            format!("1 ms timeout late by, {percentile}"),
-            [ours.clone(), rivals],
-            rival,
-            target,
-        )
+        Line::time("C19", format!("1 ms timeout late by, {percentile}"), [ours.clone(), rivals], rival, target)
     };
     vec![
         line("p50", &ours_median, tokio_median, TOKIO, Target::NoWorse),
@@ -144,10 +110,7 @@ pub(super) fn lateness(bench: &Bench) -> Vec<Line> {
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 fn current_thread() -> Runtime {
-    Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .expect("a runtime without threads can be built")
+    Builder::new_current_thread().enable_time().build().expect("a runtime without threads can be built")
 }
 
 fn ours_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
@@ -166,11 +129,7 @@ fn rivals_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
     let parent = CancellationToken::new();
     clock(iterations, || {
         let child = parent.child_token();
-        poll_to_end(pin!(tokio::time::timeout(
-            HOUR,
-            child.run_until_cancelled(future())
-        )))
-        .is_ok()
+        poll_to_end(pin!(tokio::time::timeout(HOUR, child.run_until_cancelled(future())))).is_ok()
     })
 }
 
@@ -221,34 +180,23 @@ fn last_one_late(count: usize, ahead: Duration) -> Duration {
 
 fn wait_on_all(parent: &Context, count: usize, deadline: Instant, waker: &Waker) -> Vec<DoneOwned> {
     let mut task = task::Context::from_waker(waker);
-    let mut waits: Vec<DoneOwned> = (0..count)
-        .map(|_| parent.with_deadline(deadline).done_owned())
-        .collect();
+    let mut waits: Vec<DoneOwned> = (0..count).map(|_| parent.with_deadline(deadline).done_owned()).collect();
     for wait in &mut waits {
-        assert!(
-            Pin::new(wait).poll(&mut task).is_pending(),
-            "the deadline came before all were waited on"
-        );
+        assert!(Pin::new(wait).poll(&mut task).is_pending(), "the deadline came before all were waited on");
     }
     waits
 }
 
 fn sleep_all(runtime: &Runtime, count: usize) -> Vec<Pin<Box<Sleep>>> {
     let _entered = runtime.enter();
-    let mut sleeps: Vec<Pin<Box<Sleep>>> = (0..count)
-        .map(|_| Box::pin(tokio::time::sleep(HOUR)))
-        .collect();
+    let mut sleeps: Vec<Pin<Box<Sleep>>> = (0..count).map(|_| Box::pin(tokio::time::sleep(HOUR))).collect();
     for sleep in &mut sleeps {
         assert!(poll(sleep.as_mut()).is_pending(), "an hour is not over yet");
     }
     sleeps
 }
 
-fn late<F: Future<Output = ()>>(
-    runtime: &Runtime,
-    timeouts: usize,
-    wait: impl Fn() -> F,
-) -> Option<[f64; 2]> {
+fn late<F: Future<Output = ()>>(runtime: &Runtime, timeouts: usize, wait: impl Fn() -> F) -> Option<[f64; 2]> {
     let mut lateness = Vec::with_capacity(timeouts);
     let mut pauses = Pauses::default();
     runtime.block_on(async {
@@ -274,10 +222,7 @@ struct Pauses {
 
 impl Pauses {
     fn next(&mut self) -> Duration {
-        self.state = self
-            .state
-            .wrapping_mul(1_664_525)
-            .wrapping_add(1_013_904_223);
+        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         Duration::from_nanos(u64::from(self.state >> 12) % 1_000_000)
     }
 }

@@ -22,34 +22,10 @@ pub(super) fn look_up(bench: &Bench) -> Vec<Line> {
     let hundredth = measure("C16.100", &|iterations| find::<100>(iterations, true));
     let absent = measure("C16.absent", &|iterations| find::<0>(iterations, false));
     vec![
-        Line::time(
-            "C16",
-            "value at depth 1",
-            first,
-            go.rival(),
-            Target::Faster(2.0),
-        ),
-        Line::time(
-            "C16",
-            "value at depth 10",
-            tenth,
-            go.rival(),
-            Target::Faster(5.0),
-        ),
-        Line::time(
-            "C16",
-            "value at depth 100",
-            hundredth,
-            go.rival(),
-            Target::Faster(20.0),
-        ),
-        Line::time(
-            "C16",
-            "value absent, through 100",
-            absent,
-            go.rival(),
-            Target::Faster(50.0),
-        ),
+        Line::time("C16", "value at depth 1", first, go.rival(), Target::Faster(2.0)),
+        Line::time("C16", "value at depth 10", tenth, go.rival(), Target::Faster(5.0)),
+        Line::time("C16", "value at depth 100", hundredth, go.rival(), Target::Faster(20.0)),
+        Line::time("C16", "value absent, through 100", absent, go.rival(), Target::Faster(50.0)),
     ]
 }
 
@@ -60,15 +36,8 @@ impl<const DEPTH: u64> Value for At<DEPTH> {}
 
 fn find<const DEPTH: u64>(iterations: u64, present: bool) -> Timing {
     let context = chain();
-    assert_eq!(
-        context.value::<At<DEPTH>>().map(|value| value.0),
-        present.then_some(DEPTH)
-    );
-    clock(iterations, || {
-        black_box(&context)
-            .value::<At<DEPTH>>()
-            .map(|value| value.0)
-    })
+    assert_eq!(context.value::<At<DEPTH>>().map(|value| value.0), present.then_some(DEPTH));
+    clock(iterations, || black_box(&context).value::<At<DEPTH>>().map(|value| value.0))
 }
 
 macro_rules! with_values {

@@ -27,13 +27,7 @@ pub(super) fn on_a_new_child(bench: &Bench) -> Vec<Line> {
             })
         },
     );
-    vec![Line::time(
-        "C7",
-        "child + wait once (pending) + drop",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(2.0),
-    )]
+    vec![Line::time("C7", "child + wait once (pending) + drop", figures, TOKIO_UTIL, Target::Faster(2.0))]
 }
 
 /// C8. The same without the child: one live child of a living parent is waited on again and again.
@@ -50,11 +44,5 @@ pub(super) fn on_a_live_context(bench: &Bench) -> Vec<Line> {
             clock(iterations, || poll(pin!(child.cancelled())).is_pending())
         },
     );
-    vec![Line::time(
-        "C8",
-        "wait once (pending) + drop",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(2.0),
-    )]
+    vec![Line::time("C8", "wait once (pending) + drop", figures, TOKIO_UTIL, Target::Faster(2.0))]
 }

@@ -38,13 +38,7 @@ pub(super) fn with_waiters(bench: &Bench) -> Vec<Line> {
         Some([nanoseconds(taken) / children as f64])
     };
     let figures = bench.pair(bench.few_rounds(), &mut ours, &mut rivals);
-    vec![Line::time(
-        "C9",
-        "cancel 1M waited-on children, per child",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(2.0),
-    )]
+    vec![Line::time("C9", "cancel 1M waited-on children, per child", figures, TOKIO_UTIL, Target::Faster(2.0))]
 }
 
 /// C10. As C9 with nobody waiting: the children only exist. All are found done afterwards.
@@ -65,13 +59,7 @@ pub(super) fn without_waiters(bench: &Bench) -> Vec<Line> {
         Some([nanoseconds(taken) / count as f64])
     };
     let figures = bench.pair(bench.few_rounds(), &mut ours, &mut rivals);
-    vec![Line::time(
-        "C10",
-        "cancel 1M unwatched children, per child",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(100.0),
-    )]
+    vec![Line::time("C10", "cancel 1M unwatched children, per child", figures, TOKIO_UTIL, Target::Faster(100.0))]
 }
 
 /// C11. While the cancel of C9 runs, another thread calls `is_done()` (the rival's:
@@ -111,20 +99,8 @@ pub(super) fn longest_check(bench: &Bench) -> Vec<Line> {
     let [[ours], [rivals], [nothing]] = bench.interleave(bench.few_rounds(), sides);
     let over_nothing = [ours.over(&nothing), rivals.over(&nothing)];
     vec![
-        Line::time(
-            "C11",
-            "longest is_done on the root during C9",
-            over_nothing,
-            TOKIO_UTIL,
-            Target::AtMost(50_000.0),
-        ),
-        Line::time(
-            "C11",
-            "the same with the machine's own pauses",
-            [ours, rivals],
-            TOKIO_UTIL,
-            Target::Shown,
-        ),
+        Line::time("C11", "longest is_done on the root during C9", over_nothing, TOKIO_UTIL, Target::AtMost(50_000.0)),
+        Line::time("C11", "the same with the machine's own pauses", [ours, rivals], TOKIO_UTIL, Target::Shown),
     ]
 }
 
@@ -141,9 +117,7 @@ pub(super) fn across_tasks(bench: &Bench) -> Vec<Line> {
         let (parent, _canceler) = Context::background().with_cancel();
         median_wake(&runtime, wakes, move || {
             let (child, canceler) = parent.with_cancel();
-            (async move { _ = child.done().await }, move || {
-                canceler.cancel()
-            })
+            (async move { _ = child.done().await }, move || canceler.cancel())
         })
     };
     let mut rivals = || {
@@ -151,19 +125,11 @@ pub(super) fn across_tasks(bench: &Bench) -> Vec<Line> {
         median_wake(&runtime, wakes, move || {
             let child = parent.child_token();
             let token = child.clone();
-            (async move { child.cancelled().await }, move || {
-                token.cancel()
-            })
+            (async move { child.cancelled().await }, move || token.cancel())
         })
     };
     let figures = bench.pair(bench.many_rounds(), &mut ours, &mut rivals);
-    vec![Line::time(
-        "C17",
-        "cancel to wake, across tokio tasks",
-        figures,
-        TOKIO_UTIL,
-        Target::NoWorse,
-    )]
+    vec![Line::time("C17", "cancel to wake, across tokio tasks", figures, TOKIO_UTIL, Target::NoWorse)]
 }
 
 const MILLION: usize = 1_000_000;
@@ -188,21 +154,13 @@ fn rivals_waiter(parent: &CancellationToken) -> impl Future<Output = ()> + use<>
 fn wait_on_all<F: Future>(count: usize, waiter: impl Fn() -> F) -> Vec<Pin<Box<F>>> {
     let mut waiters: Vec<Pin<Box<F>>> = (0..count).map(|_| Box::pin(waiter())).collect();
     for waiter in &mut waiters {
-        assert!(
-            poll(waiter.as_mut()).is_pending(),
-            "nothing has been canceled yet"
-        );
+        assert!(poll(waiter.as_mut()).is_pending(), "nothing has been canceled yet");
     }
     waiters
 }
 
 fn expect_ready<F: Future>(mut waiters: Vec<Pin<Box<F>>>) {
-    assert!(
-        waiters
-            .iter_mut()
-            .all(|waiter| poll(waiter.as_mut()).is_ready()),
-        "a child outlived its parent's end"
-    );
+    assert!(waiters.iter_mut().all(|waiter| poll(waiter.as_mut()).is_ready()), "a child outlived its parent's end");
 }
 
 fn time(call: impl FnOnce()) -> Duration {
@@ -250,11 +208,7 @@ fn longest_look_during(cancel: impl FnOnce(), look: impl Fn() -> bool + Sync) ->
 }
 
 /// `pair` gives a future that waits and what ends its waiting.
-fn median_wake<W, C>(
-    runtime: &Runtime,
-    wakes: usize,
-    pair: impl Fn() -> (W, C) + Send + 'static,
-) -> Option<[f64; 1]>
+fn median_wake<W, C>(runtime: &Runtime, wakes: usize, pair: impl Fn() -> (W, C) + Send + 'static) -> Option<[f64; 1]>
 where
     W: Future<Output = ()> + Send + 'static,
     C: FnOnce() + Send + 'static,
@@ -267,15 +221,11 @@ where
         }
         latencies
     };
-    let latencies =
-        runtime.block_on(async { tokio::spawn(canceling).await.expect("no task panics") });
+    let latencies = runtime.block_on(async { tokio::spawn(canceling).await.expect("no task panics") });
     percentile(&latencies, 50).map(|median| [median])
 }
 
-async fn wake(
-    waiting: impl Future<Output = ()> + Send + 'static,
-    cancel: impl FnOnce(),
-) -> Duration {
+async fn wake(waiting: impl Future<Output = ()> + Send + 'static, cancel: impl FnOnce()) -> Duration {
     let parked = Arc::new(AtomicBool::new(false));
     let waiter = tokio::spawn({
         let parked = Arc::clone(&parked);
