@@ -6,7 +6,7 @@ mod common;
 use std::error::Error as StdError;
 use std::fmt::{self, Write as _};
 use std::future::pending;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ use common::{Gate, HANG, MS, SEC, User, assert_error, manual, poll_pinned, withi
 use ripcord::{Context, Error, ErrorKind, Span, Trace, TraceGuard, Value};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
-assert_impl_all!(Trace: Send, Sync, Unpin, Clone, fmt::Debug, fmt::Display, Value);
+assert_impl_all!(Trace: Send, Sync, Unpin, Clone, fmt::Debug, fmt::Display, Value, UnwindSafe, RefUnwindSafe);
 assert_impl_all!(TraceGuard: Send, Sync, Unpin, fmt::Debug);
 assert_not_impl_any!(TraceGuard: Clone);
 assert_impl_all!(Span: Send, Sync, Unpin, Clone, fmt::Debug);
@@ -194,6 +194,24 @@ fn a_task_that_is_dropped_ends_it() {
     }
     assert!(main.trace().children()[0].is_ended());
     assert_eq!(main.end().to_string(), "- main: 1.0s\n  - task: 1.0s");
+}
+
+#[test]
+fn a_task_that_is_aborted_ends_it() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (root, _time) = manual();
+    let (ctx, main) = root.start_trace("main");
+    runtime.block_on(async {
+        let task = tokio::spawn(async move {
+            let (_ctx, _trace) = ctx.start_trace("task");
+            pending::<()>().await;
+        });
+        tokio::task::yield_now().await;
+        assert!(!main.trace().children()[0].is_ended());
+        task.abort();
+        assert!(task.await.is_err_and(|error| error.is_cancelled()));
+    });
+    assert!(main.end().children()[0].is_ended());
 }
 
 // ===== what was canceled, and why =====
