@@ -16,19 +16,23 @@
 //!    that lock is held.
 //! 5. **No user code under a lock.** Wakers, callbacks, causes and values are moved out first.
 
+mod guarded;
+mod reference;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::ops::Deref;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::values::ValueEntry;
 use crate::cause::Cause;
 use crate::clock::Clock;
-use crate::slab::{NONE, Slab};
-use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, back_off, fence};
+use crate::slab::NONE;
+use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, back_off};
+
+pub(crate) use guarded::{Guarded, More};
+pub(crate) use reference::NodeRef;
 
 /// Bits of `Node::state`.
 pub(crate) mod state {
@@ -113,104 +117,6 @@ pub(crate) struct End {
     pub(crate) detail: i64,
 }
 
-/// What the lock bit guards: in two words what most nodes have, which is nothing or one waiter.
-pub(crate) enum Guarded {
-    One(Waker),
-    Many(Option<Box<More>>),
-}
-
-/// What few nodes have.
-pub(crate) struct More {
-    /// The waiter whose key is 0; the keys of the others are those of `waiters`, plus one.
-    first: Option<Waker>,
-    pub(super) waiters: Slab<Waker>,
-    pub(super) children: Slab<Child>,
-    pub(super) callbacks: Slab<Callback>,
-    /// The parent of all tokens made of this context: a callback cancels it.
-    #[cfg(feature = "tokio-util")]
-    pub(super) token: Option<tokio_util::sync::CancellationToken>,
-}
-
-impl Guarded {
-    pub(super) const NOTHING: Guarded = Guarded::Many(None);
-
-    /// The rest, if there is any.
-    pub(super) fn rest(&mut self) -> Option<&mut More> {
-        match self {
-            Guarded::Many(more) => more.as_deref_mut(),
-            Guarded::One(_) => None,
-        }
-    }
-
-    /// The rest, made if there is none.
-    pub(super) fn more(&mut self) -> &mut More {
-        if !matches!(self, Guarded::Many(Some(_))) {
-            let first = self.take_first();
-            *self = Guarded::Many(Some(Box::new(More {
-                first,
-                waiters: Slab::new(),
-                children: Slab::new(),
-                callbacks: Slab::new(),
-                #[cfg(feature = "tokio-util")]
-                token: None,
-            })));
-        }
-        match self {
-            Guarded::Many(Some(more)) => more,
-            _ => unreachable!("it was made above"),
-        }
-    }
-
-    pub(super) fn has_children(&mut self) -> bool {
-        self.rest().is_some_and(|more| !more.children.is_empty())
-    }
-
-    /// Takes the waiter whose key is 0.
-    #[inline]
-    pub(super) fn take_first(&mut self) -> Option<Waker> {
-        match self {
-            Guarded::Many(None) => None,
-            Guarded::Many(Some(more)) => more.first.take(),
-            Guarded::One(_) => match std::mem::replace(self, Guarded::NOTHING) {
-                Guarded::One(waker) => Some(waker),
-                Guarded::Many(_) => None,
-            },
-        }
-    }
-
-    #[inline]
-    pub(super) fn waiter(&mut self, key: u32) -> Option<&mut Waker> {
-        match (self, key) {
-            (Guarded::One(waker), 0) => Some(waker),
-            (Guarded::Many(Some(more)), 0) => more.first.as_mut(),
-            (Guarded::Many(Some(more)), key) => more.waiters.get_mut(key - 1),
-            _ => None,
-        }
-    }
-
-    #[inline]
-    pub(super) fn add_waiter(&mut self, waker: Waker) -> u32 {
-        if matches!(self, Guarded::Many(None)) {
-            *self = Guarded::One(waker);
-            return 0;
-        }
-        let more = self.more();
-        if more.first.is_none() {
-            more.first = Some(waker);
-            return 0;
-        }
-        more.waiters.insert(waker) + 1
-    }
-
-    #[inline]
-    pub(super) fn remove_waiter(&mut self, key: u32) -> Option<Waker> {
-        match key {
-            0 => self.take_first(),
-            _ => self.rest()?.waiters.remove(key - 1),
-        }
-    }
-}
-
 /// A pointer in a parent's list of children (invariant 4).
 pub(crate) struct Child {
     pub(crate) node: NonNull<Node>,
@@ -231,12 +137,12 @@ pub(crate) struct Callback {
 #[repr(C)]
 pub(crate) struct Node {
     refs: AtomicU32,
-    pub(super) state: AtomicU8,
+    pub(in crate::raw) state: AtomicU8,
     pub(crate) flags: u8,
     /// Whether a context was ever derived from this one (0 or 1).
     derived: AtomicU8,
     /// The key in the queue of timers, or `NONE`.
-    pub(super) timer: AtomicU32,
+    pub(in crate::raw) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.
     slot: AtomicU32,
     guarded: UnsafeCell<Guarded>,
@@ -305,7 +211,7 @@ impl Node {
     }
 
     /// Puts `child` into this node's list, unless it is there already. False when this node has ended: nothing is pushed then.
-    pub(super) fn link(&self, child: &NodeRef, second: bool) -> bool {
+    pub(in crate::raw) fn link(&self, child: &NodeRef, second: bool) -> bool {
         let mut guard = self.lock();
         if guard.bits & state::DONE != 0 {
             return false;
@@ -313,7 +219,7 @@ impl Node {
         let edge = child.edge(second);
         // Only a holder of this lock changes it.
         if edge.load(Ordering::Relaxed) == NONE {
-            let slot = guard.fields().more().children.insert(Child { node: child.pointer, second });
+            let slot = guard.fields().more().children.insert(Child { node: child.pointer(), second });
             edge.store(slot, Ordering::Relaxed);
         }
         true
@@ -321,7 +227,7 @@ impl Node {
 
     /// Says that `child` is no longer in its parent's list. The caller took it out under that parent's lock, and must not
     /// touch it again without a reference of its own (invariant 4).
-    pub(super) fn unlinked(&self, second: bool) {
+    pub(in crate::raw) fn unlinked(&self, second: bool) {
         self.edge(second).store(NONE, Ordering::Release);
     }
 
@@ -454,223 +360,5 @@ impl Drop for NodeGuard<'_> {
     #[inline]
     fn drop(&mut self) {
         self.node.state.store(self.bits & !state::LOCKED, Ordering::Release);
-    }
-}
-
-/// A strong reference to a node (invariant 1).
-pub(crate) struct NodeRef {
-    pointer: NonNull<Node>,
-}
-
-// SAFETY: a `NodeRef` gives shared access to a `Node`, which is Sync, and may free it, and it is Send.
-unsafe impl Send for NodeRef {}
-// SAFETY: as above.
-unsafe impl Sync for NodeRef {}
-
-/// More references than this can only be leaked ones; the process ends before the count wraps, as with `Arc`.
-const MAX_REFS: u32 = u32::MAX / 2;
-
-/// The node of `Context::todo`. It holds a reference to itself that nobody gives up.
-#[cfg(not(ripcord_loom))]
-static TODO: Node = Node {
-    refs: AtomicU32::new(1),
-    state: AtomicU8::new(0),
-    flags: 0,
-    derived: AtomicU8::new(0),
-    timer: AtomicU32::new(NONE),
-    slot: AtomicU32::new(NONE),
-    guarded: UnsafeCell::new(Guarded::NOTHING),
-    end: UnsafeCell::new(End { location: Location::caller(), cause: None, detail: 0 }),
-    parent: None,
-    payload: Payload::Todo,
-};
-
-impl NodeRef {
-    /// The root that `Context::todo` is.
-    #[cfg(not(ripcord_loom))]
-    pub(crate) fn todo() -> Option<NodeRef> {
-        // The static's own reference, which is never given up.
-        let own = std::mem::ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
-        Some(NodeRef::clone(&own))
-    }
-
-    #[cfg(ripcord_loom)]
-    pub(crate) fn todo() -> Option<NodeRef> {
-        None
-    }
-
-    #[inline]
-    pub(crate) fn new(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> NodeRef {
-        Self::allocate(parent, flags, payload, end, 1)
-    }
-
-    /// As `new`, with two references: a context's and its canceler's.
-    #[inline]
-    pub(crate) fn new_pair(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> (NodeRef, NodeRef) {
-        let first = Self::allocate(parent, flags, payload, end, 2);
-        let second = NodeRef { pointer: first.pointer };
-        (first, second)
-    }
-
-    #[inline]
-    fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
-        let bits = match flags & (flag::DEADLINE | flag::CLOCK) {
-            0 | flag::CLOCK => 0,
-            flag::DEADLINE => state::TIMED,
-            _ => state::TIMED | state::CLOCKED,
-        };
-        let node = Box::new(Node {
-            refs: AtomicU32::new(refs),
-            state: AtomicU8::new(bits),
-            flags,
-            derived: AtomicU8::new(0),
-            timer: AtomicU32::new(NONE),
-            slot: AtomicU32::new(NONE),
-            guarded: UnsafeCell::new(Guarded::NOTHING),
-            end: UnsafeCell::new(end),
-            parent,
-            payload,
-        });
-        NodeRef { pointer: NonNull::from(Box::leak(node)) }
-    }
-
-    /// A strong reference from a pointer of invariant 4, unless the node is already being freed.
-    ///
-    /// # Safety
-    ///
-    /// The lock of the list that the pointer was found in is held.
-    pub(super) unsafe fn upgrade(pointer: NonNull<Node>) -> Option<NodeRef> {
-        // SAFETY: the list's lock is held, so the node is not freed (invariant 4).
-        let node = unsafe { pointer.as_ref() };
-        let mut refs = node.refs.load(Ordering::Relaxed);
-        while refs != 0 {
-            match node.refs.compare_exchange_weak(refs, refs + 1, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(NodeRef { pointer }),
-                Err(now) => refs = now,
-            }
-        }
-        None
-    }
-
-    /// A reference for a context that is derived from this one.
-    #[inline]
-    pub(crate) fn as_parent(&self) -> NodeRef {
-        // Looked at first, so that deriving again and again does not write; whoever knows of the child knows of this.
-        if self.derived.load(Ordering::Relaxed) == 0 {
-            self.derived.store(1, Ordering::Relaxed);
-        }
-        self.clone()
-    }
-
-    /// The nearest node at or above this one that can end: names, values and clocks end with it.
-    #[inline]
-    pub(crate) fn ender(&self) -> Option<&NodeRef> {
-        let mut node = self;
-        loop {
-            match node.payload {
-                Payload::Value(_) | Payload::Name(_) | Payload::Clock(_) | Payload::Todo => {
-                    node = node.parent.as_ref()?
-                }
-                #[cfg(any(feature = "tokio-util", feature = "signals"))]
-                Payload::Attached { .. } => node = node.parent.as_ref()?,
-                _ => return Some(node),
-            }
-        }
-    }
-
-    /// The plain pointer, for a list of invariant 4.
-    pub(super) fn pointer(&self) -> NonNull<Node> {
-        self.pointer
-    }
-
-    /// Whether this is the only reference. A list may still lead to the node: what comes from there marks it and lets go.
-    #[inline]
-    pub(crate) fn is_sole(&self) -> bool {
-        self.refs.load(Ordering::Acquire) == 1
-    }
-
-    /// Drops a reference that is likely the sole one: then without the read-modify-write.
-    #[inline]
-    pub(crate) fn drop_likely_sole(self) {
-        // In this order. Whoever takes the node out of a list makes its reference before it stores `NONE`, so when no list
-        // has it the count is all there is; the count alone may be about to rise.
-        if self.is_unregistered() && self.is_sole() {
-            let pointer = self.pointer;
-            std::mem::forget(self);
-            // SAFETY: this was the sole reference, and none can be made from a list.
-            unsafe { free(pointer) }
-        }
-    }
-}
-
-impl Clone for NodeRef {
-    #[inline]
-    fn clone(&self) -> Self {
-        // Relaxed: a reference is made from one that exists, which keeps the node alive meanwhile.
-        if self.refs.fetch_add(1, Ordering::Relaxed) > MAX_REFS {
-            std::process::abort();
-        }
-        NodeRef { pointer: self.pointer }
-    }
-}
-
-impl Deref for NodeRef {
-    type Target = Node;
-
-    #[inline]
-    fn deref(&self) -> &Node {
-        // SAFETY: a strong reference keeps the node alive (invariant 1), and nobody has it mutably before it is freed.
-        unsafe { self.pointer.as_ref() }
-    }
-}
-
-impl Drop for NodeRef {
-    #[inline]
-    fn drop(&mut self) {
-        // Release: what this reference's holder did happens before the node is freed by the last one.
-        if self.refs.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            self.unregister();
-            // SAFETY: the count went to zero here, so no strong reference is left and `upgrade` makes no new one; and no list
-            // has the node any more.
-            unsafe { free(self.pointer) }
-        }
-    }
-}
-
-/// Frees a node, and what is above it as long as each was the last reference: a loop, since chains are of the user's length.
-///
-/// # Safety
-///
-/// The count of `pointer` is zero, or one that the caller gives up; no list has it, and nobody can raise the count.
-unsafe fn free(mut pointer: NonNull<Node>) {
-    // Second parents of merged contexts, rarely any.
-    let mut pending: Vec<NodeRef> = Vec::new();
-    loop {
-        // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. It was made by `Box::leak`
-        // in `allocate`.
-        let mut node = unsafe { Box::from_raw(pointer.as_ptr()) };
-        // Taken out of the node, so that its drop does not recurse. It may run users' `Drop`, and a panic there must not keep
-        // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
-        let mut next = node.parent.take();
-        if matches!(node.payload, Payload::Merge(_))
-            && let Payload::Merge(merge) = std::mem::replace(&mut node.payload, Payload::WithoutCancel)
-        {
-            pending.push(merge.other);
-        }
-        drop(node);
-        loop {
-            let Some(above) = next.take().or_else(|| pending.pop()) else { return };
-            pointer = above.pointer;
-            std::mem::forget(above);
-            // SAFETY: `above` was a strong reference, which is given up here; the node is alive until the count is zero, and
-            // then until this frees it.
-            let node = unsafe { pointer.as_ref() };
-            if node.refs.fetch_sub(1, Ordering::Release) == 1 {
-                fence(Ordering::Acquire);
-                node.unregister();
-                break;
-            }
-        }
     }
 }

@@ -1,0 +1,104 @@
+//! Who waits on a node, and what hangs below it: what its lock guards.
+
+use std::task::Waker;
+
+use super::{Callback, Child};
+use crate::slab::Slab;
+
+/// What the lock bit guards: in two words what most nodes have, which is nothing or one waiter.
+pub(crate) enum Guarded {
+    One(Waker),
+    Many(Option<Box<More>>),
+}
+
+/// What few nodes have.
+pub(crate) struct More {
+    /// The waiter whose key is 0; the keys of the others are those of `waiters`, plus one.
+    first: Option<Waker>,
+    pub(in crate::raw) waiters: Slab<Waker>,
+    pub(in crate::raw) children: Slab<Child>,
+    pub(in crate::raw) callbacks: Slab<Callback>,
+    /// The parent of all tokens made of this context: a callback cancels it.
+    #[cfg(feature = "tokio-util")]
+    pub(in crate::raw) token: Option<tokio_util::sync::CancellationToken>,
+}
+
+impl Guarded {
+    pub(in crate::raw) const NOTHING: Guarded = Guarded::Many(None);
+
+    /// The rest, if there is any.
+    pub(in crate::raw) fn rest(&mut self) -> Option<&mut More> {
+        match self {
+            Guarded::Many(more) => more.as_deref_mut(),
+            Guarded::One(_) => None,
+        }
+    }
+
+    /// The rest, made if there is none.
+    pub(in crate::raw) fn more(&mut self) -> &mut More {
+        if !matches!(self, Guarded::Many(Some(_))) {
+            let first = self.take_first();
+            *self = Guarded::Many(Some(Box::new(More {
+                first,
+                waiters: Slab::new(),
+                children: Slab::new(),
+                callbacks: Slab::new(),
+                #[cfg(feature = "tokio-util")]
+                token: None,
+            })));
+        }
+        match self {
+            Guarded::Many(Some(more)) => more,
+            _ => unreachable!("it was made above"),
+        }
+    }
+
+    pub(in crate::raw) fn has_children(&mut self) -> bool {
+        self.rest().is_some_and(|more| !more.children.is_empty())
+    }
+
+    /// Takes the waiter whose key is 0.
+    #[inline]
+    pub(in crate::raw) fn take_first(&mut self) -> Option<Waker> {
+        match self {
+            Guarded::Many(None) => None,
+            Guarded::Many(Some(more)) => more.first.take(),
+            Guarded::One(_) => match std::mem::replace(self, Guarded::NOTHING) {
+                Guarded::One(waker) => Some(waker),
+                Guarded::Many(_) => None,
+            },
+        }
+    }
+
+    #[inline]
+    pub(in crate::raw) fn waiter(&mut self, key: u32) -> Option<&mut Waker> {
+        match (self, key) {
+            (Guarded::One(waker), 0) => Some(waker),
+            (Guarded::Many(Some(more)), 0) => more.first.as_mut(),
+            (Guarded::Many(Some(more)), key) => more.waiters.get_mut(key - 1),
+            _ => None,
+        }
+    }
+
+    #[inline]
+    pub(in crate::raw) fn add_waiter(&mut self, waker: Waker) -> u32 {
+        if matches!(self, Guarded::Many(None)) {
+            *self = Guarded::One(waker);
+            return 0;
+        }
+        let more = self.more();
+        if more.first.is_none() {
+            more.first = Some(waker);
+            return 0;
+        }
+        more.waiters.insert(waker) + 1
+    }
+
+    #[inline]
+    pub(in crate::raw) fn remove_waiter(&mut self, key: u32) -> Option<Waker> {
+        match key {
+            0 => self.take_first(),
+            _ => self.rest()?.waiters.remove(key - 1),
+        }
+    }
+}

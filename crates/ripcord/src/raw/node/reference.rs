@@ -1,0 +1,227 @@
+//! How long a node lives.
+
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::NonNull;
+
+use super::{End, Guarded, Node, Payload, flag, state};
+use crate::slab::NONE;
+use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, fence};
+
+/// A strong reference to a node (invariant 1).
+pub(crate) struct NodeRef {
+    pointer: NonNull<Node>,
+}
+
+// SAFETY: a `NodeRef` gives shared access to a `Node`, which is Sync, and may free it, and it is Send.
+unsafe impl Send for NodeRef {}
+// SAFETY: as above.
+unsafe impl Sync for NodeRef {}
+
+/// More references than this can only be leaked ones; the process ends before the count wraps, as with `Arc`.
+const MAX_REFS: u32 = u32::MAX / 2;
+
+/// The node of `Context::todo`. It holds a reference to itself that nobody gives up.
+#[cfg(not(ripcord_loom))]
+static TODO: Node = Node {
+    refs: AtomicU32::new(1),
+    state: AtomicU8::new(0),
+    flags: 0,
+    derived: AtomicU8::new(0),
+    timer: AtomicU32::new(NONE),
+    slot: AtomicU32::new(NONE),
+    guarded: UnsafeCell::new(Guarded::NOTHING),
+    end: UnsafeCell::new(End { location: Location::caller(), cause: None, detail: 0 }),
+    parent: None,
+    payload: Payload::Todo,
+};
+
+impl NodeRef {
+    /// The root that `Context::todo` is.
+    #[cfg(not(ripcord_loom))]
+    pub(crate) fn todo() -> Option<NodeRef> {
+        // The static's own reference, which is never given up.
+        let own = std::mem::ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
+        Some(NodeRef::clone(&own))
+    }
+
+    #[cfg(ripcord_loom)]
+    pub(crate) fn todo() -> Option<NodeRef> {
+        None
+    }
+
+    #[inline]
+    pub(crate) fn new(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> NodeRef {
+        Self::allocate(parent, flags, payload, end, 1)
+    }
+
+    /// As `new`, with two references: a context's and its canceler's.
+    #[inline]
+    pub(crate) fn new_pair(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> (NodeRef, NodeRef) {
+        let first = Self::allocate(parent, flags, payload, end, 2);
+        let second = NodeRef { pointer: first.pointer };
+        (first, second)
+    }
+
+    #[inline]
+    fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
+        let bits = match flags & (flag::DEADLINE | flag::CLOCK) {
+            0 | flag::CLOCK => 0,
+            flag::DEADLINE => state::TIMED,
+            _ => state::TIMED | state::CLOCKED,
+        };
+        let node = Box::new(Node {
+            refs: AtomicU32::new(refs),
+            state: AtomicU8::new(bits),
+            flags,
+            derived: AtomicU8::new(0),
+            timer: AtomicU32::new(NONE),
+            slot: AtomicU32::new(NONE),
+            guarded: UnsafeCell::new(Guarded::NOTHING),
+            end: UnsafeCell::new(end),
+            parent,
+            payload,
+        });
+        NodeRef { pointer: NonNull::from(Box::leak(node)) }
+    }
+
+    /// A strong reference from a pointer of invariant 4, unless the node is already being freed.
+    ///
+    /// # Safety
+    ///
+    /// The lock of the list that the pointer was found in is held.
+    pub(in crate::raw) unsafe fn upgrade(pointer: NonNull<Node>) -> Option<NodeRef> {
+        // SAFETY: the list's lock is held, so the node is not freed (invariant 4).
+        let node = unsafe { pointer.as_ref() };
+        let mut refs = node.refs.load(Ordering::Relaxed);
+        while refs != 0 {
+            match node.refs.compare_exchange_weak(refs, refs + 1, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(NodeRef { pointer }),
+                Err(now) => refs = now,
+            }
+        }
+        None
+    }
+
+    /// A reference for a context that is derived from this one.
+    #[inline]
+    pub(crate) fn as_parent(&self) -> NodeRef {
+        // Looked at first, so that deriving again and again does not write; whoever knows of the child knows of this.
+        if self.derived.load(Ordering::Relaxed) == 0 {
+            self.derived.store(1, Ordering::Relaxed);
+        }
+        self.clone()
+    }
+
+    /// The nearest node at or above this one that can end: names, values and clocks end with it.
+    #[inline]
+    pub(crate) fn ender(&self) -> Option<&NodeRef> {
+        let mut node = self;
+        loop {
+            match node.payload {
+                Payload::Value(_) | Payload::Name(_) | Payload::Clock(_) | Payload::Todo => {
+                    node = node.parent.as_ref()?
+                }
+                #[cfg(any(feature = "tokio-util", feature = "signals"))]
+                Payload::Attached { .. } => node = node.parent.as_ref()?,
+                _ => return Some(node),
+            }
+        }
+    }
+
+    /// The plain pointer, for a list of invariant 4.
+    pub(in crate::raw) fn pointer(&self) -> NonNull<Node> {
+        self.pointer
+    }
+
+    /// Whether this is the only reference. A list may still lead to the node: what comes from there marks it and lets go.
+    #[inline]
+    pub(crate) fn is_sole(&self) -> bool {
+        self.refs.load(Ordering::Acquire) == 1
+    }
+
+    /// Drops a reference that is likely the sole one: then without the read-modify-write.
+    #[inline]
+    pub(crate) fn drop_likely_sole(self) {
+        // In this order. Whoever takes the node out of a list makes its reference before it stores `NONE`, so when no list
+        // has it the count is all there is; the count alone may be about to rise.
+        if self.is_unregistered() && self.is_sole() {
+            let pointer = self.pointer;
+            std::mem::forget(self);
+            // SAFETY: this was the sole reference, and none can be made from a list.
+            unsafe { free(pointer) }
+        }
+    }
+}
+
+impl Clone for NodeRef {
+    #[inline]
+    fn clone(&self) -> Self {
+        // Relaxed: a reference is made from one that exists, which keeps the node alive meanwhile.
+        if self.refs.fetch_add(1, Ordering::Relaxed) > MAX_REFS {
+            std::process::abort();
+        }
+        NodeRef { pointer: self.pointer }
+    }
+}
+
+impl Deref for NodeRef {
+    type Target = Node;
+
+    #[inline]
+    fn deref(&self) -> &Node {
+        // SAFETY: a strong reference keeps the node alive (invariant 1), and nobody has it mutably before it is freed.
+        unsafe { self.pointer.as_ref() }
+    }
+}
+
+impl Drop for NodeRef {
+    #[inline]
+    fn drop(&mut self) {
+        // Release: what this reference's holder did happens before the node is freed by the last one.
+        if self.refs.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            self.unregister();
+            // SAFETY: the count went to zero here, so no strong reference is left and `upgrade` makes no new one; and no list
+            // has the node any more.
+            unsafe { free(self.pointer) }
+        }
+    }
+}
+
+/// Frees a node, and what is above it as long as each was the last reference: a loop, since chains are of the user's length.
+///
+/// # Safety
+///
+/// The count of `pointer` is zero, or one that the caller gives up; no list has it, and nobody can raise the count.
+unsafe fn free(mut pointer: NonNull<Node>) {
+    // Second parents of merged contexts, rarely any.
+    let mut pending: Vec<NodeRef> = Vec::new();
+    loop {
+        // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. It was made by `Box::leak`
+        // in `allocate`.
+        let mut node = unsafe { Box::from_raw(pointer.as_ptr()) };
+        // Taken out of the node, so that its drop does not recurse. It may run users' `Drop`, and a panic there must not keep
+        // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
+        let mut next = node.parent.take();
+        if matches!(node.payload, Payload::Merge(_))
+            && let Payload::Merge(merge) = std::mem::replace(&mut node.payload, Payload::WithoutCancel)
+        {
+            pending.push(merge.other);
+        }
+        drop(node);
+        loop {
+            let Some(above) = next.take().or_else(|| pending.pop()) else { return };
+            pointer = above.pointer;
+            std::mem::forget(above);
+            // SAFETY: `above` was a strong reference, which is given up here; the node is alive until the count is zero, and
+            // then until this frees it.
+            let node = unsafe { pointer.as_ref() };
+            if node.refs.fetch_sub(1, Ordering::Release) == 1 {
+                fence(Ordering::Acquire);
+                node.unregister();
+                break;
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Whether a node has ended: from what it remembers, from what is above it, and from the clock.
+
+use std::collections::HashSet;
+
+use super::wait::watch;
+use crate::clock::Clock;
+use crate::raw::node::{NEVER, Node, NodeRef, Payload, flag, state};
+use crate::sync::{Ordering, propagations};
+
+impl NodeRef {
+    /// Whether the node has ended, exactly: with a reading of the clock when a deadline could have passed.
+    pub(crate) fn ended(&self) -> bool {
+        let Some(node) = self.ender() else { return false };
+        node.marked_above() || node.expired()
+    }
+
+    /// As `ended`, for a hot loop.
+    ///
+    /// A watched node under a deadline is told by its timer, and asks the clock itself on a `frequent` call only: late by
+    /// the timer's lateness or by the calls between, whichever is less. (On a clock that is moved by hand it always asks.)
+    #[inline]
+    pub(crate) fn ended_in_a_loop(&self) -> bool {
+        const ASKED: u8 = state::DONE | state::WATCHED | state::TIMED | state::CLOCKED;
+        const TIMED: u8 = state::WATCHED | state::TIMED;
+        let quiet = propagations().load(Ordering::Acquire) == 0;
+        match self.state.load(Ordering::Acquire) & ASKED {
+            state::WATCHED if quiet => false,
+            TIMED if quiet && !frequent() => false,
+            _ => self.ended_in_a_loop_slow(quiet),
+        }
+    }
+
+    #[inline(never)]
+    fn ended_in_a_loop_slow(&self, quiet: bool) -> bool {
+        let Some(node) = self.ender() else { return false };
+        let bits = node.state.load(Ordering::Acquire);
+        if bits & state::DONE != 0 {
+            return true;
+        }
+        if bits & state::WATCHED != 0 && quiet {
+            return node.expired();
+        }
+        if frequent() {
+            // Asked again and again: from now on let an end be pushed here.
+            watch(node);
+        }
+        node.marked_above() || node.expired()
+    }
+}
+
+/// Whether this call is the one of many, on this thread, that may take a longer way.
+#[cfg(not(ripcord_loom))]
+#[inline]
+fn frequent() -> bool {
+    thread_local! {
+        static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    }
+    let calls = CALLS.get().wrapping_add(1);
+    CALLS.set(calls);
+    calls.is_multiple_of(64)
+}
+
+/// A model must take the same way each time.
+#[cfg(ripcord_loom)]
+fn frequent() -> bool {
+    false
+}
+
+impl Node {
+    /// Whether this node or one above is marked (invariants 6 and 8).
+    pub(super) fn marked_above(&self) -> bool {
+        let quiet = propagations().load(Ordering::Acquire) == 0;
+        let mut node = self;
+        loop {
+            let bits = node.state.load(Ordering::Acquire);
+            if bits & state::DONE != 0 {
+                return true;
+            }
+            if bits & state::WATCHED != 0 && quiet {
+                return false;
+            }
+            if matches!(node.payload, Payload::Merge(_)) {
+                return node.any_above(&mut |node| node.end().is_some());
+            }
+            match node.cancel_parent() {
+                Some(parent) => node = parent,
+                None => return false,
+            }
+        }
+    }
+
+    /// Whether a deadline at or above this node has passed on its own clock.
+    pub(super) fn expired(&self) -> bool {
+        if self.flags & flag::DEADLINE == 0 {
+            return false;
+        }
+        if self.flags & flag::CLOCK != 0 {
+            // Several clocks may be involved: each deadline is asked for itself.
+            return self.any_above(&mut |node| match node.payload {
+                Payload::Deadline { when } => node.clock().has_come(when),
+                _ => false,
+            });
+        }
+        Clock::SYSTEM.has_come(self.deadline())
+    }
+
+    /// Whether `found` holds of this node or of any that can end it: along both parents of merged ones, each merged one once.
+    fn any_above(&self, found: &mut dyn FnMut(&Node) -> bool) -> bool {
+        let mut seen = HashSet::new();
+        let mut pending = vec![self];
+        while let Some(mut node) = pending.pop() {
+            loop {
+                if found(node) {
+                    return true;
+                }
+                if let Some(second) = node.second_parent() {
+                    if !seen.insert(std::ptr::from_ref(node)) {
+                        break;
+                    }
+                    pending.push(second);
+                }
+                match node.cancel_parent() {
+                    Some(parent) => node = parent,
+                    None => break,
+                }
+            }
+        }
+        false
+    }
+
+    /// The effective deadline of a node that can end, or `NEVER`.
+    #[inline]
+    pub(crate) fn deadline(&self) -> i64 {
+        match &self.payload {
+            Payload::Cancel { when } | Payload::Deadline { when } => *when,
+            Payload::Merge(merge) => merge.when,
+            _ => NEVER,
+        }
+    }
+
+    /// When a done node ended.
+    pub(super) fn ended_at(&self) -> i64 {
+        match self.end() {
+            Some((bits, end)) if bits & state::DEADLINE == 0 => end.detail,
+            _ => self.deadline(),
+        }
+    }
+}

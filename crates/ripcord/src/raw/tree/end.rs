@@ -1,0 +1,278 @@
+//! Ending a node, and all below it.
+
+use std::collections::HashSet;
+use std::panic::Location;
+
+use super::told::{Told, wake};
+use crate::background;
+use crate::cause::Cause;
+use crate::raw::node::{Child, End, Node, NodeGuard, NodeRef, Payload, state};
+use crate::sync::{Ordering, propagations};
+
+/// How many children are marked under their parent's lock before their wakers are called without it.
+const CHUNK: usize = 64;
+/// How far ahead a child's memory is touched, so that it is near when its turn comes.
+const AHEAD: usize = 12;
+
+/// Ends the node by a cancel made at `location`, unless it has ended already. When this returns the node and all below have
+/// ended, whoever ended them.
+pub(crate) fn cancel(node: &Node, location: &'static Location<'static>, cause: Option<Cause>) {
+    if let Some(at) = may_cancel(node) {
+        mark(node, |guard| Some(guard.set_end(state::OWN, End { location, cause, detail: at })));
+    }
+}
+
+/// As `cancel`, for a `Canceler` that is dropped: the place is where it was made.
+pub(crate) fn cancel_dropped(node: &Node) {
+    if let Some(at) = may_cancel(node) {
+        mark(node, |guard| {
+            guard.set_end_at_place_foreseen(state::OWN | state::DROPPED, at);
+            None
+        });
+    }
+}
+
+/// The time, if the node has not ended by anything else up to now (invariant 9).
+fn may_cancel(node: &Node) -> Option<i64> {
+    if node.end().is_some() {
+        return None;
+    }
+    if node.marked_above() || node.expired() {
+        settle(node);
+        return None;
+    }
+    // With nothing below it nothing there can have ended before: then the time is only for people. (What is derived later is
+    // done from its first moment.)
+    Some(if node.is_childless() { node.clock().coarse_ticks() } else { node.clock().ticks() })
+}
+
+/// Ends a new node with its parent's end, if the parent has ended: also when the new one has a deadline that is in the past.
+pub(crate) fn end_at_birth(node: &NodeRef) {
+    let Some(parent) = node.cancel_parent() else { return };
+    if parent.ended() {
+        settle(parent);
+        inherit(node, parent);
+    }
+}
+
+/// The end of a node that is not marked, once it has ended: written down on the whole path above it first (invariant 6).
+pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
+    if !node.ended() {
+        return None;
+    }
+    settle(node);
+    node.end()
+}
+
+/// Marks every ended node among `node` and those above it, from the top down.
+pub(in crate::raw) fn settle(node: &Node) {
+    // Nearly always there is nothing to do above: it is settled already, or has not ended.
+    let is_settled = |parent: &NodeRef| parent.end().is_some() || !parent.ended();
+    if node.cancel_parent().is_none_or(is_settled) && node.second_parent().is_none_or(is_settled) {
+        settle_one(node);
+        return;
+    }
+    settle_path(node);
+}
+
+fn settle_path(node: &Node) {
+    enum Step<'a> {
+        Enter(&'a Node),
+        Leave(&'a Node),
+    }
+    let mut seen = HashSet::new();
+    let mut steps = vec![Step::Enter(node)];
+    while let Some(step) = steps.pop() {
+        match step {
+            Step::Enter(node) => {
+                if node.end().is_some() {
+                    continue;
+                }
+                let second = node.second_parent();
+                if matches!(node.payload, Payload::Merge(_)) && !seen.insert(std::ptr::from_ref(node)) {
+                    continue;
+                }
+                steps.push(Step::Leave(node));
+                steps.extend(second.map(|node| Step::Enter(node)));
+                steps.extend(node.cancel_parent().map(|node| Step::Enter(node)));
+            }
+            Step::Leave(node) => settle_one(node),
+        }
+    }
+}
+
+/// Marks a node whose parents are settled, if it has ended.
+fn settle_one(node: &Node) {
+    let inherited = earlier_of(node.cancel_parent(), node.second_parent());
+    let own = match node.payload {
+        Payload::Deadline { when } if node.clock().has_come(when) => Some(when),
+        _ => None,
+    };
+    match (own, inherited) {
+        (Some(when), Some(parent)) if when <= parent.ended_at() => mark(node, foreseen),
+        (_, Some(parent)) => inherit(node, parent),
+        (Some(_), None) => mark(node, foreseen),
+        (None, None) => {}
+    }
+}
+
+/// Marks a node with the end of a done parent.
+fn inherit(node: &Node, parent: &Node) {
+    if let Some((bits, end)) = parent.end() {
+        mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone())));
+    }
+}
+
+/// A deadline's own end.
+fn foreseen(guard: &mut NodeGuard<'_>) -> Option<End> {
+    guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
+    None
+}
+
+/// Of the parents that are done the one that ended first. (When is asked only if both are: it may take a walk.)
+fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
+    let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
+    match (done(first), done(second)) {
+        (Some(first), Some(second)) if second.ended_at() < first.ended_at() => Some(second),
+        (first, second) => first.or(second),
+    }
+}
+
+/// What a child takes over of its parent's end.
+const INHERITED: u8 = state::DEADLINE | state::DROPPED;
+
+/// Marks the node done with what `set_end` writes, unless it is done; then tells everybody who waits for it.
+fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) {
+    let mut guard = node.lock();
+    if guard.is_done() {
+        return;
+    }
+    let has_children = guard.fields().has_children();
+    if has_children {
+        propagations().fetch_add(1, Ordering::AcqRel);
+    }
+    let replaced = set_end(&mut guard);
+    let waiter = guard.fields().take_first();
+    let told = guard.fields().rest().map(|more| {
+        let mut told = Told::default();
+        told.take(more);
+        told
+    });
+    drop(guard);
+    let _counted = has_children.then(|| Counted);
+    if let Some(replaced) = replaced {
+        background::shielded(|| drop(replaced));
+    }
+    waiter.into_iter().for_each(wake);
+    if let Some(mut told) = told {
+        told.tell();
+        if has_children {
+            propagate(node, &mut told);
+        }
+    }
+}
+
+/// Leaves `propagations` (invariant 8), also when unwinding.
+struct Counted;
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        propagations().fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// Marks everything below a node that was just marked: from a list, since trees are of the user's size.
+fn propagate(top: &Node, told: &mut Told) {
+    let mut found = Found::default();
+    mark_children(top, top.ended_at(), &mut found, told);
+    while let Some((parent, at)) = found.parents.pop() {
+        mark_children(&parent, at, &mut found, told);
+        // It may be dropped here: no lock is held.
+    }
+    for node in found.late {
+        settle(&node);
+    }
+}
+
+/// What marking children left to do.
+#[derive(Default)]
+struct Found {
+    /// Nodes that were marked and have children, and when they ended.
+    parents: Vec<(NodeRef, i64)>,
+    /// Merged nodes that were not marked, since their other parent may have ended before: `settle` finds out.
+    late: Vec<NodeRef>,
+}
+
+/// Marks the children of a node that ended `at`.
+fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
+    let Some((bits, end)) = parent.end() else { return };
+    loop {
+        let mut guard = parent.lock();
+        let Some(more) = guard.fields().rest() else { return };
+        for _ in 0..CHUNK {
+            if let Some(ahead) = more.children.peek_back(AHEAD) {
+                // SAFETY: in the list of `parent`, whose lock is held (invariant 4).
+                let ahead = unsafe { ahead.node.as_ref() };
+                std::hint::black_box(ahead.flags);
+            }
+            let Some(Child { node, second }) = more.children.pop() else { break };
+            // SAFETY: it was in the list of `parent`, whose lock is held, and `unlinked` below is the last access
+            // (invariant 4).
+            let child = unsafe { node.as_ref() };
+            let marked = mark_child(child, at, bits, end, told);
+            // SAFETY: as above.
+            let upgrade = || unsafe { NodeRef::upgrade(node) };
+            match marked {
+                Marked::Leaf => {}
+                Marked::Parent { at } => found.parents.extend(upgrade().map(|child| (child, at))),
+                Marked::NotYet => found.late.extend(upgrade()),
+            }
+            child.unlinked(second);
+        }
+        let emptied = more.children.is_empty();
+        drop(guard);
+        told.tell();
+        if emptied {
+            return;
+        }
+    }
+}
+
+/// What became of a child.
+enum Marked {
+    /// Nothing is left to do: it has no children, or somebody else marked it and sees to them.
+    Leaf,
+    /// It has children, and ended `at`.
+    Parent {
+        at: i64,
+    },
+    NotYet,
+}
+
+/// Marks one child, under its parent's lock.
+fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Marked {
+    let mut guard = child.lock();
+    if guard.is_done() {
+        return Marked::Leaf;
+    }
+    let at = match &child.payload {
+        Payload::Deadline { when } if *when <= at => {
+            guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
+            *when
+        }
+        Payload::Merge(merge) if merge.when <= at => return Marked::NotYet,
+        _ => {
+            told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()).cause);
+            at
+        }
+    };
+    let fields = guard.fields();
+    told.wakers.extend(fields.take_first());
+    match fields.rest() {
+        None => Marked::Leaf,
+        Some(more) => {
+            told.take(more);
+            if more.children.is_empty() { Marked::Leaf } else { Marked::Parent { at } }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! How an end travels: pulled by whoever asks, pushed to whoever waits.
+//!
+//! A new node only holds its parent; nobody knows of it. Whether it has ended is found by walking up. The first time somebody
+//! waits on it (or asks often), the path to its root is linked, each parent to child, and the timers above are armed: from then
+//! on it is *watched*, and its own state says it all.
+//!
+//! # Invariants (1 to 5 are in `node`)
+//!
+//! 6. **What an end is.** A node has ended when it or any node it can be ended by is `DONE`, or a deadline among them has passed.
+//!    `DONE` of the node itself is the memory of that, written once. Whoever reports an error or a cause first writes it on every
+//!    node of the path, from the top down, so that it cannot change afterwards.
+//! 7. **Watched.** `WATCHED` is stored after each edge from the node to its root (or to a watched node) has been linked and the
+//!    timers of the deadlines on that path have been armed. Edges are linked from below; a parent that is `DONE` refuses, and
+//!    then the child has ended. So every end above a watched node reaches it.
+//! 8. **Propagations.** Whoever marks a node that has children `DONE` counts itself in `propagations` before the mark and
+//!    leaves after each of the children it took is marked, and theirs. So if a watched node is not marked although one above it
+//!    is, the count is not zero, and who knows of the mark above (happens-before) reads it so. Therefore `propagations` is read
+//!    before `state`, and `WATCHED` is believed only when it read zero. This is why a `cancel` that finds its node done may
+//!    return at once: the descendants are done for every asker, though another thread still writes the marks.
+//! 9. **One end.** Of two ends the earlier wins, a deadline against a cancel at the same moment. A cancel therefore notes its
+//!    time, and looks for ends above itself before it marks.
+
+mod ask;
+mod end;
+mod told;
+mod wait;
+
+pub(in crate::raw) use end::settle;
+pub(crate) use end::{cancel, cancel_dropped, end_at_birth, settled};
+#[cfg(feature = "tokio-util")]
+pub(crate) use wait::shared_token;
+pub(crate) use wait::{add_callback, forget_waiter, poll_done, remove_callback, watch_merged};
+
+#[cfg(all(test, not(ripcord_loom)))]
+mod tests {
+    use crate::Context;
+    use crate::sync::{Ordering, propagations};
+
+    #[test]
+    fn who_counts_itself_into_propagations_leaves() {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let (child, cancel_child) = ctx.with_cancel();
+        let waits: Vec<_> = (0..3).map(|_| child.after_func(|| {})).collect();
+        cancel_child.cancel();
+        let (_sibling, _cancel) = ctx.with_cancel();
+        cancel.cancel();
+        assert!(child.is_done() && waits.len() == 3);
+        // Other tests of this binary propagate too, each for a moment.
+        for _ in 0..1_000_000 {
+            if propagations().load(Ordering::Acquire) == 0 {
+                return;
+            }
+            std::thread::yield_now();
+        }
+        panic!("propagations stay at {}", propagations().load(Ordering::Acquire));
+    }
+}

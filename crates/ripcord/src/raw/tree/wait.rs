@@ -1,0 +1,207 @@
+//! Waiting for a node's end: watching it, its wakers and its functions.
+
+use std::task::{Poll, Waker};
+
+use super::end::settle;
+use crate::raw::node::{Callback, Node, NodeRef, Payload, state};
+use crate::slab::NONE;
+use crate::sync::{Ordering, propagations};
+
+/// Sees to it that every end above is pushed to the node from now on (invariant 7). It may have ended when this returns.
+///
+/// `node` can end, as `NodeRef::ender` gives it.
+pub(crate) fn watch(node: &NodeRef) {
+    if watch_above(node) {
+        node.lock().bits |= state::WATCHED;
+    }
+}
+
+/// Links the path from the node up, arms the timers on it, and marks all but the node itself watched. False when that is not
+/// needed any more: the node is watched or done. Ends found on the way are settled.
+fn watch_above(node: &NodeRef) -> bool {
+    if node.state.load(Ordering::Acquire) & (state::WATCHED | state::DONE) != 0 {
+        return false;
+    }
+    let mut child = node;
+    loop {
+        arm(child);
+        match link_to_parent(child) {
+            Linked::Refused => {
+                settle(node);
+                return false;
+            }
+            Linked::ToWatched => break,
+            Linked::To(parent) => child = parent,
+        }
+    }
+    let mut above = node.cancel_parent();
+    while let Some(node) = above
+        && node.state.load(Ordering::Acquire) & state::WATCHED == 0
+    {
+        node.lock().bits |= state::WATCHED;
+        above = node.cancel_parent();
+    }
+    true
+}
+
+/// What became of linking a child to its parent.
+enum Linked<'a> {
+    To(&'a NodeRef),
+    /// To a parent from which the way up is linked already, or to none at all.
+    ToWatched,
+    /// The parent has ended.
+    Refused,
+}
+
+fn link_to_parent(child: &NodeRef) -> Linked<'_> {
+    let Some(parent) = child.cancel_parent() else { return Linked::ToWatched };
+    if !parent.link(child, false) {
+        return Linked::Refused;
+    }
+    if parent.state.load(Ordering::Acquire) & state::WATCHED != 0 {
+        return Linked::ToWatched;
+    }
+    Linked::To(parent)
+}
+
+/// Watches a new merged context: always, so that no walk has to fork (but for those of `any_above`).
+pub(crate) fn watch_merged(node: &NodeRef) {
+    for (parent, second) in [(node.cancel_parent(), false), (node.second_parent(), true)] {
+        if let Some(parent) = parent {
+            watch(parent);
+            if !parent.link(node, second) {
+                settle(node);
+                return;
+            }
+        }
+    }
+    node.lock().bits |= state::WATCHED;
+}
+
+/// Arms the timer of a deadline's node.
+fn arm(node: &NodeRef) {
+    if let Payload::Deadline { when } = node.payload {
+        let clock = node.clock();
+        clock.timers().arm(node, when);
+        // A clock that is moved by hand may have passed `when` before the timer was in its queue.
+        if !clock.drives_itself() && clock.has_come(when) {
+            settle(node);
+        }
+    }
+}
+
+/// Waits for the node's end: ready when it has ended, else `waker` will be woken then. `key` is `NONE` at the first call, and
+/// goes to `forget_waiter` when the caller waits no more.
+///
+/// No wake-up is lost: the path is watched before the waker is put in under the node's lock, and whoever marks the node takes
+/// the wakers out under that lock. So either the mark is seen here, or the waker by the marker.
+///
+/// `asked` says that the caller has just asked whether the node has ended; else it is asked here, so that a deadline in the past
+/// is ready at the first call.
+pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: bool) -> Poll<()> {
+    if node.end().is_some() {
+        return Poll::Ready(());
+    }
+    if *key == NONE {
+        // Of the marks above, linking finds all that a propagation under way does not bring.
+        let quiet = propagations().load(Ordering::Acquire) == 0;
+        if !asked && (!quiet && node.marked_above() || node.expired()) {
+            settle(node);
+            return Poll::Ready(());
+        }
+        // Cloned before the lock is taken: it is user code (invariant 5).
+        let waker = waker.clone();
+        watch_above(node);
+        let mut guard = node.lock();
+        if guard.is_done() {
+            drop(guard);
+            return Poll::Ready(());
+        }
+        guard.bits |= state::WATCHED;
+        *key = guard.fields().add_waiter(waker);
+        return Poll::Pending;
+    }
+    let mut guard = node.lock();
+    if guard.is_done() {
+        return Poll::Ready(());
+    }
+    if guard.fields().waiter(*key).is_some_and(|known| known.will_wake(waker)) {
+        return Poll::Pending;
+    }
+    drop(guard);
+    let waker = waker.clone();
+    let mut guard = node.lock();
+    if guard.is_done() {
+        drop(guard);
+        return Poll::Ready(());
+    }
+    let replaced = guard.fields().waiter(*key).map(|known| std::mem::replace(known, waker));
+    drop(guard);
+    drop(replaced);
+    Poll::Pending
+}
+
+/// Takes back the waker of a caller that waits no more.
+pub(crate) fn forget_waiter(node: &Node, key: u32) {
+    if node.end().is_some() {
+        return;
+    }
+    let mut guard = node.lock();
+    // A done node's wakers are on their way already.
+    let waker = if guard.is_done() { None } else { guard.fields().remove_waiter(key) };
+    drop(guard);
+    drop(waker);
+}
+
+/// Registers a function to run at the end; gives it back when the node has ended.
+pub(crate) fn add_callback(
+    node: &NodeRef,
+    inline: bool,
+    run: Box<dyn FnOnce() + Send>,
+) -> Result<u32, Box<dyn FnOnce() + Send>> {
+    if node.ended() {
+        settle(node);
+        return Err(run);
+    }
+    let keep = node.clone();
+    watch_above(node);
+    let mut guard = node.lock();
+    if guard.is_done() {
+        drop(guard);
+        return Err(run);
+    }
+    guard.bits |= state::WATCHED;
+    Ok(guard.fields().more().callbacks.insert(Callback { run, inline, _keep: keep }))
+}
+
+/// Takes a function back that has not begun to run.
+pub(crate) fn remove_callback(node: &Node, key: u32) -> Option<Callback> {
+    let mut guard = node.lock();
+    if guard.is_done() {
+        return None;
+    }
+    guard.fields().rest()?.callbacks.remove(key)
+}
+
+/// The one token that is cancelled when the node ends; cancelled already when it has.
+#[cfg(feature = "tokio-util")]
+pub(crate) fn shared_token(node: &NodeRef) -> tokio_util::sync::CancellationToken {
+    let token = {
+        let mut guard = node.lock();
+        if let Some(token) = guard.fields().more().token.clone() {
+            drop(guard);
+            // Whoever put it in may not have come to register it.
+            if node.ended() {
+                token.cancel();
+            }
+            return token;
+        }
+        // Put in at once, so that a second caller finds it: one registration is enough.
+        guard.fields().more().token.insert(tokio_util::sync::CancellationToken::new()).clone()
+    };
+    let at_end = token.clone();
+    if add_callback(node, true, Box::new(move || at_end.cancel())).is_err() {
+        token.cancel();
+    }
+    token
+}
