@@ -12,7 +12,8 @@ use crate::error::Error;
 impl Context {
     /// Blocks the thread until the context ends. On one that never ends it blocks for ever.
     ///
-    /// Not for async code, where it holds a worker up: there it is [`done`](Context::done).
+    /// Not for async code, where it holds a worker up: there it is [`done`](Context::done). On a manual clock another thread has
+    /// to advance; on tokio's it must not be the runtime's only thread that blocks.
     ///
     /// ```
     /// use std::time::Duration;

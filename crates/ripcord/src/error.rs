@@ -303,7 +303,12 @@ impl fmt::Display for Origin<'_> {
             write!(f, " in {name}")?;
         }
         if let Some(elapsed) = self.elapsed() {
-            write!(f, ", {elapsed:.1?} ago")?;
+            // It is known to some milliseconds only.
+            match elapsed.as_millis() {
+                0..10 => f.write_str(", just now")?,
+                milliseconds @ 10..1000 => write!(f, ", {milliseconds}ms ago")?,
+                _ => write!(f, ", {elapsed:.1?} ago")?,
+            }
         }
         Ok(())
     }

@@ -46,7 +46,7 @@ impl Context {
     ///
     /// The first signal ends the context. One that no such context waits for does what it would do without them, which is to
     /// end the process: the second one, since a person who presses Ctrl-C twice means it, and any after the context has been
-    /// dropped.
+    /// dropped. When this context has ended before the signal, its end counts.
     ///
     /// # Errors
     ///

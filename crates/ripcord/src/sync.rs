@@ -37,7 +37,7 @@ mod std_types {
         }
     }
 
-    /// How many propagations are under way in this process (see `raw::tree`, invariant 4).
+    /// How many propagations are under way in this process (see `raw::tree`, invariant 8).
     #[inline]
     pub(crate) fn propagations() -> &'static AtomicUsize {
         static PROPAGATIONS: AtomicUsize = AtomicUsize::new(0);

@@ -23,6 +23,11 @@ use std::fmt;
 /// ```compile_fail
 /// let ctx = ripcord::Context::background().with_value("john");
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no key for a context's value",
+    label = "not a `Value`",
+    note = "make a type of your own, so that nobody's key collides with it, and write `impl Value for ThatType {{}}`"
+)]
 pub trait Value: Any + Send + Sync {
     /// Shows the value to people: in a context's `Display` and in an inspector. By default it is the type's short name and
     /// never the content, since tokens live there.

@@ -45,7 +45,7 @@ impl ManualTime {
     ///
     /// Deadlines on the way fire in their order, each at its own moment, in this thread: when this returns, contexts are
     /// done and those that wait have been woken. Deadlines that are set by what was woken, and fall on the way, fire too.
-    /// May be called from a waker. Calls from several threads add up.
+    /// May be called from a waker. Calls from several threads add up. What would lead beyond 292 years stays there.
     pub fn advance(&self, duration: Duration) {
         let by = nanoseconds(duration).unwrap_or(i64::MAX);
         let manual = &*self.0;

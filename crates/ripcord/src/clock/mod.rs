@@ -18,7 +18,7 @@ use crate::raw::timers::Timers;
 /// The clock that deadlines count on: the system's, one moved by hand, or tokio's.
 ///
 /// It travels with the root: [`Context::with_clock`](crate::Context::with_clock) gives it to a context and everything derived
-/// from that, so that deadlines, sleeps and policies below agree on what time it is. Without one it is the system's.
+/// from that, so that deadlines and sleeps below agree on what time it is. Without one it is the system's.
 ///
 /// Time is [`Instant`]'s: monotonic, so that a change of the wall clock neither extends nor shortens a deadline.
 #[derive(Clone, Default)]
@@ -68,7 +68,7 @@ impl Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
     }
 
-    /// Whether this is the system's clock, which others than this crate can read too.
+    /// Whether this is the system's clock, so that a caller may read the time by other means.
     pub fn is_system(&self) -> bool {
         matches!(self.0, Repr::System)
     }

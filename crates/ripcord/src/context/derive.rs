@@ -78,7 +78,7 @@ impl Context {
     /// A context that ends when this one does, or at `deadline`: the earlier of this one's deadline and that.
     ///
     /// One in the past is done at once. ([`Instant`]s are the system's; on a clock moved by hand, make them from
-    /// [`Clock::now`].)
+    /// [`Clock::now`].) One more than 292 years away is none.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -157,7 +157,7 @@ impl Context {
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
-    /// Its clock is this one's.
+    /// Its clock is this one's. When both have ended, the end that came first counts; at the same moment, this one's.
     ///
     /// ```
     /// use ripcord::Context;

@@ -145,6 +145,24 @@ impl Group {
     /// Starts a task; above the limit it is queued, and started when another has ended. Never blocks.
     ///
     /// Nothing starts once the context is done: the future is dropped without a poll, and its result is the context's error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use ripcord::{Context, Error, Group};
+    ///
+    /// let (group, ctx) = Group::new(&Context::background());
+    /// group.set_limit(2);
+    /// for _ in 0..10 {
+    ///     let ctx = ctx.clone();
+    ///     group.go(async move {
+    ///         ctx.check()?;
+    ///         Ok::<_, Error>(())
+    ///     });
+    /// }
+    /// assert!(group.wait().await.is_ok());
+    /// # });
+    /// ```
     #[track_caller]
     pub fn go<F, E>(&self, task: F)
     where
@@ -216,6 +234,10 @@ impl Group {
     /// As [`wait`](Group::wait), with every error, in the order in which the tasks ended.
     ///
     /// # Panics
+    ///
+    /// As `wait`.
+    ///
+    /// # Cancel safety
     ///
     /// As `wait`.
     pub async fn wait_all(self) -> Vec<GroupError> {
@@ -342,6 +364,7 @@ impl Shared {
                 state.first = Some((at, is_real));
             }
             drop(state);
+            // Only now: no task can report the cancellation before the error that caused it (invariant 3).
             if is_real {
                 self.cancel.end(Location::caller(), Some(cause));
             }
@@ -359,6 +382,7 @@ impl Shared {
         self.count_out();
     }
 
+    /// A task has ended, started or not (invariants 1 and 2).
     fn count_out(&self) {
         let mut state = self.state();
         state.unfinished -= 1;

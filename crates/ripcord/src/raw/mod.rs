@@ -6,7 +6,7 @@
 //! | `tree` | following a child's pointer while its parent is locked | row C9 |
 //! | `timers` | following a timer's pointer while its queue is locked | row C14 |
 //! | `coarse` | calling the C library's clock | rows C2, C7, C13 |
-//! | `lock` | one-byte lock | rows C7, C14 |
+//! | `lock` | one-byte lock | rows C7, C8, C14 |
 //! | `values` | following a pointer to a node above | row C16 |
 //! | `pin` | projecting a pin to a field | a future is stored once, not twice as in an `async fn` |
 #![expect(unsafe_code, reason = "the one module that may; see the table above and the SAFETY comments")]

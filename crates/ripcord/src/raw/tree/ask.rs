@@ -16,7 +16,7 @@ impl NodeRef {
 
     /// As `ended`, for a hot loop.
     ///
-    /// A watched node under a deadline is told by its timer, and asks the clock itself on a `frequent` call only: late by
+    /// A watched node under a deadline is told by its timer, and asks the clock itself on every 64th call only: late by
     /// the timer's lateness or by the calls between, whichever is less. (On a clock that is moved by hand it always asks.)
     #[inline]
     pub(crate) fn ended_in_a_loop(&self) -> bool {
@@ -25,7 +25,7 @@ impl NodeRef {
         let quiet = propagations().load(Ordering::Acquire) == 0;
         match self.state.load(Ordering::Acquire) & ASKED {
             state::WATCHED if quiet => false,
-            TIMED if quiet && !frequent() => false,
+            TIMED if quiet && !every_64th_call() => false,
             _ => self.ended_in_a_loop_slow(quiet),
         }
     }
@@ -40,7 +40,7 @@ impl NodeRef {
         if bits & state::WATCHED != 0 && quiet {
             return node.expired();
         }
-        if frequent() {
+        if every_64th_call() {
             // Asked again and again: from now on let an end be pushed here.
             watch(node);
         }
@@ -51,7 +51,7 @@ impl NodeRef {
 /// Whether this call is the one of many, on this thread, that may take a longer way.
 #[cfg(not(ripcord_loom))]
 #[inline]
-fn frequent() -> bool {
+fn every_64th_call() -> bool {
     thread_local! {
         static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
     }
@@ -62,7 +62,7 @@ fn frequent() -> bool {
 
 /// A model must take the same way each time.
 #[cfg(ripcord_loom)]
-fn frequent() -> bool {
+fn every_64th_call() -> bool {
     false
 }
 
