@@ -9,6 +9,8 @@ use std::task::{self, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::{Runtime, RuntimeFlavor};
+
 use crate::go::Go;
 use crate::preemption::Preemptions;
 use crate::progress::Progress;
@@ -187,10 +189,20 @@ pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Timing {
 /// As [`clock`], on two threads at once that both make `iterations` calls; gives the mean of what
 /// each took.
 pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sync) -> Timing {
+    clock_each_of_two_threads(iterations, |_| &call)
+}
+
+/// As [`clock_on_two_threads`], where each thread, the first or the second, makes its own call
+/// beforehand, with whatever it does not share.
+pub(crate) fn clock_each_of_two_threads<T, C: FnMut() -> T>(
+    iterations: u64,
+    make: impl Fn(usize) -> C + Sync,
+) -> Timing {
     const THREADS: usize = 2;
     let arrived = AtomicUsize::new(0);
     // Spinning, because a thread woken from sleep would come so late that the two hardly met.
-    let run = || {
+    let run = |thread| {
+        let call = make(thread);
         arrived.fetch_add(1, SeqCst);
         let mut spins = 0_u32;
         while arrived.load(SeqCst) < THREADS {
@@ -200,11 +212,12 @@ pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sy
             }
             hint::spin_loop();
         }
-        clock(iterations, &call)
+        clock(iterations, call)
     };
     thread::scope(|scope| {
-        let other = scope.spawn(run);
-        let here = run();
+        let run = &run;
+        let other = scope.spawn(move || run(1));
+        let here = run(0);
         let there = other.join().expect("the measured call does not panic");
         let apart = here.start.max(there.start) - here.start.min(there.start);
         Timing {
@@ -214,6 +227,23 @@ pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sy
             disturbed: here.disturbed || there.disturbed || apart > here.taken / 10,
         }
     })
+}
+
+/// Times `work` as a task of `runtime`: the main one of a current-thread runtime, a spawned one of a
+/// multi-thread runtime, so that it runs on a worker there.
+pub(crate) fn clock_task(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
+    // The work may move from one thread to another.
+    let mut preemptions = Preemptions::of_all_threads();
+    let timed = async {
+        let start = Instant::now();
+        work.await;
+        (start, start.elapsed())
+    };
+    let (start, taken) = match runtime.handle().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => runtime.block_on(timed),
+        _ => runtime.block_on(runtime.spawn(timed)).expect("the measured task does not panic"),
+    };
+    Timing { taken, start, disturbed: preemptions.happened() }
 }
 
 /// Polls once with a waker that does nothing.

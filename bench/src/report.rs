@@ -16,8 +16,16 @@ pub(crate) struct Rival {
     pub(crate) missing: Option<String>,
 }
 
-pub(crate) const TOKIO_UTIL: Rival = Rival { name: "tokio-util", missing: None };
-pub(crate) const TOKIO: Rival = Rival { name: "tokio", missing: None };
+impl Rival {
+    /// One that is compiled in, and so always runs.
+    pub(crate) const fn named(name: &'static str) -> Self {
+        Rival { name, missing: None }
+    }
+}
+
+pub(crate) const TOKIO_UTIL: Rival = Rival::named("tokio-util");
+pub(crate) const TOKIO: Rival = Rival::named("tokio");
+pub(crate) const TOWER_RESILIENCE: Rival = Rival::named("tower-resilience");
 
 /// One comparison. A row of performance.md with several targets has several lines.
 #[derive(Debug)]
@@ -43,6 +51,8 @@ pub(crate) enum Unit {
 pub(crate) enum Target {
     /// The rival's cost is at least so many times ours.
     Faster(f64),
+    /// Ours is at most so many times the rival's cost; for a rival that does less.
+    Within(f64),
     /// Ours costs no more than the rival's, but for [`NOISE`]: two equals would otherwise fail
     /// every other run.
     NoWorse,
@@ -102,6 +112,7 @@ impl Line {
             },
             Target::AtMost(limit) => self.ours.median().map(|ours| ours <= limit),
             Target::Faster(times) => self.ratio().map(|ratio| ratio >= times),
+            Target::Within(times) => self.ratio().map(|ratio| ratio * times >= 1.0),
             Target::NoWorse => self.ratio().map(|ratio| ratio * NOISE >= 1.0),
             Target::NoMore => self.ratio().map(|ratio| ratio >= 1.0),
         };
@@ -134,6 +145,7 @@ impl Target {
     pub(crate) fn show(self, unit: Unit) -> String {
         match self {
             Target::Faster(times) => format!("{times}x faster"),
+            Target::Within(times) => format!("within {times}x"),
             Target::NoWorse => "no worse (5%)".to_owned(),
             Target::NoMore => "no more".to_owned(),
             Target::AtMost(limit) => format!("at most {}", unit.show(limit)),

@@ -1,9 +1,15 @@
 //! The rows, in the order of the performance table.
 
+mod breaker;
+mod cache;
 mod check;
 mod create;
 mod error;
+mod limiter;
 mod memory;
+mod pool;
+mod retry;
+mod service;
 mod timeout;
 mod value;
 mod wait;
@@ -45,4 +51,9 @@ pub(crate) const ALL: &[Row] = &[
     row("C18", "1M timeouts due at one instant", timeout::a_million_at_once),
     row("C19", "lateness of a 1 ms timeout", timeout::lateness),
     row("C20", "err on a done context", error::done),
+    row("P1", "limiter allow", limiter::allow),
+    row("P2", "breaker, closed path", breaker::closed),
+    row("P3", "retry, first try succeeds", retry::first_try),
+    row("P4", "cache hit with TTL", cache::hit),
+    row("P5", "pool: submit + result, empty task", pool::empty_task),
 ];

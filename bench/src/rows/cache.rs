@@ -1,0 +1,166 @@
+//! P4: what a cache hit costs.
+
+use std::future::ready;
+use std::io;
+use std::pin::pin;
+
+use ripcord::{Canceler, Context};
+use ripcord_policy::Cache;
+use tokio::runtime::{Builder, Runtime};
+use tower::{Layer, Service, service_fn};
+use tower_resilience::cache::CacheLayer;
+
+use super::service;
+use crate::harness::{Bench, Figure, HOUR, Timing, clock, clock_each_of_two_threads, poll_to_end};
+use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
+
+const MOKA: Rival = Rival::named("moka");
+const MOKA_OUR_HASHER: Rival = Rival::named("moka, our hasher");
+const QUICK_CACHE: Rival = Rival::named("quick_cache");
+
+/// P4. A cache for 10,000 entries holds 1024, from `u64` to `u64`; both sides look them up one after
+/// the other, and find each. On one thread, then on two that share the cache and begin half-way apart,
+/// where the cost is what one call takes on the thread that makes it; last on two that look up one and
+/// the same key.
+///
+/// Ours is `Cache::get` with a TTL of an hour, under a context that can be canceled; the cache's own
+/// can be too. moka's is `get` of `moka::sync::Cache` with the same TTL; once more with the hasher that
+/// ours has from quick_cache, shown. quick_cache's is `get` of `quick_cache::sync::Cache`, which has no
+/// TTL. Each with the settings it comes with.
+///
+/// Shown beside them: tower-resilience's cache layer with the same size and TTL, around a service that
+/// would answer at once, against our `get_or_load` with a load that would; each thread has its own
+/// clone of the service, and all is polled by hand.
+pub(super) fn hit(bench: &Bench) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for pattern in [Pattern::OneThread, Pattern::TwoThreads, Pattern::TwoThreadsOneKey] {
+        let ours = |iterations| {
+            let side = Ours::new();
+            pattern.clock(iterations, |key| side.cache.get(&side.context, &key).is_ok_and(|value| value.is_some()))
+        };
+        let mut add = |what: &str, figures: [Figure; 2], rival: Rival, target: Target| {
+            lines.push(Line::time("P4", format!("{what}{}", pattern.name()), figures, rival, target));
+        };
+        let moka = bench.compare(ours, |iterations| {
+            let cache = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(HOUR).build();
+            (0..KEYS).for_each(|key| cache.insert(key, key));
+            cache.run_pending_tasks();
+            pattern.clock(iterations, |key| cache.get(&key).is_some())
+        });
+        add("hit with TTL", moka, MOKA, Target::Faster(5.0));
+        let quick_cache = bench.compare(ours, |iterations| {
+            let cache = quick_cache::sync::Cache::new(CAPACITY as usize);
+            (0..KEYS).for_each(|key| cache.insert(key, key));
+            pattern.clock(iterations, |key| cache.get(&key).is_some())
+        });
+        add("hit with TTL, theirs without", quick_cache, QUICK_CACHE, Target::Within(2.0));
+        let moka = bench.compare(ours, |iterations| {
+            let hasher = quick_cache::DefaultHashBuilder::default();
+            let cache =
+                moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(HOUR).build_with_hasher(hasher);
+            (0..KEYS).for_each(|key| cache.insert(key, key));
+            cache.run_pending_tasks();
+            pattern.clock(iterations, |key| cache.get(&key).is_some())
+        });
+        add("hit with TTL", moka, MOKA_OUR_HASHER, Target::Shown);
+        let tower = bench.compare(
+            |iterations| {
+                let side = Ours::new();
+                pattern.clock(iterations, |key| {
+                    let load =
+                        side.cache.get_or_load(&side.context, key, move |_context| ready(Ok::<_, io::Error>(key)));
+                    poll_to_end(pin!(load)).is_ok()
+                })
+            },
+            |iterations| {
+                let service = tower_service();
+                pattern.clock_each(iterations, || {
+                    let mut service = service.clone();
+                    move |key| service::call(&mut service, key).is_ok()
+                })
+            },
+        );
+        add("get_or_load, hit with TTL", tower, TOWER_RESILIENCE, Target::Shown);
+    }
+    lines
+}
+
+const CAPACITY: u64 = 10_000;
+const KEYS: u64 = 1024;
+
+#[derive(Clone, Copy)]
+enum Pattern {
+    OneThread,
+    TwoThreads,
+    TwoThreadsOneKey,
+}
+
+impl Pattern {
+    fn name(self) -> &'static str {
+        match self {
+            Pattern::OneThread => "",
+            Pattern::TwoThreads => ", 2 threads",
+            Pattern::TwoThreadsOneKey => ", 2 threads, 1 key",
+        }
+    }
+
+    fn clock(self, iterations: u64, look_up: impl Fn(u64) -> bool + Sync) -> Timing {
+        self.clock_each(iterations, || &look_up)
+    }
+
+    /// With a look-up of each thread's own.
+    fn clock_each<L: FnMut(u64) -> bool>(self, iterations: u64, make: impl Fn() -> L + Sync) -> Timing {
+        let step = if matches!(self, Pattern::TwoThreadsOneKey) { 0 } else { 1 };
+        let calls = |thread: usize| {
+            let mut look_up = make();
+            let mut next = thread as u64 * step * KEYS / 2;
+            move || {
+                let key = next % KEYS;
+                next += step;
+                assert!(look_up(key), "the key is there");
+            }
+        };
+        match self {
+            Pattern::OneThread => clock(iterations, calls(0)),
+            _ => clock_each_of_two_threads(iterations, calls),
+        }
+    }
+}
+
+struct Ours {
+    cache: Cache<u64, u64>,
+    context: Context,
+    _cancelers: [Canceler; 2],
+    /// For the cache's sweeper.
+    _runtime: Runtime,
+}
+
+impl Ours {
+    fn new() -> Self {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime can be built");
+        let _entered = runtime.enter();
+        let (owner, owner_canceler) = Context::background().with_cancel();
+        let (context, canceler) = Context::background().with_cancel();
+        let cache =
+            Cache::builder().capacity(CAPACITY).ttl(HOUR).build(&owner).expect("the settings are within bounds");
+        for key in 0..KEYS {
+            cache.insert(&context, key, key).expect("the contexts live");
+        }
+        drop(_entered);
+        Ours { cache, context, _cancelers: [owner_canceler, canceler], _runtime: runtime }
+    }
+}
+
+fn tower_service() -> impl Service<u64, Response = u64> + Clone + Send + Sync {
+    let layer = CacheLayer::builder()
+        .max_size(CAPACITY as usize)
+        .ttl(HOUR)
+        .key_extractor(|key: &u64| *key)
+        .build()
+        .expect("the settings are within bounds");
+    let mut service = layer.layer(service_fn(|key: u64| ready(Ok::<_, io::Error>(key))));
+    for key in 0..KEYS {
+        assert!(service::call(&mut service, key).is_ok(), "the service always answers");
+    }
+    service
+}

@@ -1,0 +1,12 @@
+//! What the rows against tower services share.
+
+use std::pin::pin;
+
+use tower::{Service, ServiceExt};
+
+use crate::harness::poll_to_end;
+
+/// Waits until the service is ready and calls it, polled by hand.
+pub(super) fn call<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
+    poll_to_end(pin!(async { service.ready().await?.call(request).await }))
+}
