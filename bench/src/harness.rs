@@ -9,7 +9,7 @@ use std::task::{self, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Runtime, RuntimeFlavor};
+use tokio::runtime::Runtime;
 
 use crate::go::Go;
 use crate::preemption::Preemptions;
@@ -189,60 +189,91 @@ pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Timing {
 /// As [`clock`], on two threads at once that both make `iterations` calls; gives the mean of what
 /// each took.
 pub(crate) fn clock_on_two_threads<T>(iterations: u64, call: impl Fn() -> T + Sync) -> Timing {
-    clock_each_of_two_threads(iterations, |_| &call)
+    Threads::Two.clock(iterations, call)
 }
 
-/// As [`clock_on_two_threads`], where each thread, the first or the second, makes its own call
-/// beforehand, with whatever it does not share.
-pub(crate) fn clock_each_of_two_threads<T, C: FnMut() -> T>(
-    iterations: u64,
-    make: impl Fn(usize) -> C + Sync,
-) -> Timing {
-    const THREADS: usize = 2;
-    let arrived = AtomicUsize::new(0);
-    // Spinning, because a thread woken from sleep would come so late that the two hardly met.
-    let run = |thread| {
-        let call = make(thread);
-        arrived.fetch_add(1, SeqCst);
-        let mut spins = 0_u32;
-        while arrived.load(SeqCst) < THREADS {
-            spins += 1;
-            if spins.is_multiple_of(1000) {
-                thread::yield_now();
+/// How many threads make the calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Threads {
+    One,
+    Two,
+}
+
+impl Threads {
+    pub(crate) const ALL: [Threads; 2] = [Threads::One, Threads::Two];
+
+    /// What a line's name ends in.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Threads::One => "",
+            Threads::Two => ", 2 threads",
+        }
+    }
+
+    /// As [`clock`] or [`clock_on_two_threads`].
+    pub(crate) fn clock<T>(self, iterations: u64, call: impl Fn() -> T + Sync) -> Timing {
+        self.clock_each(iterations, |_| &call)
+    }
+
+    /// As [`Threads::clock`], where each thread, 0 or 1, makes its own call beforehand, with whatever
+    /// it does not share.
+    pub(crate) fn clock_each<T, C: FnMut() -> T>(self, iterations: u64, make: impl Fn(usize) -> C + Sync) -> Timing {
+        let threads = match self {
+            Threads::One => 1,
+            Threads::Two => 2,
+        };
+        let arrived = AtomicUsize::new(0);
+        // Spinning, because a thread woken from sleep would come so late that the two hardly met. One
+        // thread takes the same way, so that the call is compiled into one loop for both.
+        let run = |thread| {
+            let call = make(thread);
+            arrived.fetch_add(1, SeqCst);
+            let mut spins = 0_u32;
+            while arrived.load(SeqCst) < threads {
+                spins += 1;
+                if spins.is_multiple_of(1000) {
+                    thread::yield_now();
+                }
+                hint::spin_loop();
             }
-            hint::spin_loop();
-        }
-        clock(iterations, call)
-    };
-    thread::scope(|scope| {
-        let run = &run;
-        let other = scope.spawn(move || run(1));
-        let here = run(0);
-        let there = other.join().expect("the measured call does not panic");
-        let apart = here.start.max(there.start) - here.start.min(there.start);
-        Timing {
-            taken: (here.taken + there.taken) / 2,
-            start: here.start.min(there.start),
-            // On a busy machine two threads may well run one after the other.
-            disturbed: here.disturbed || there.disturbed || apart > here.taken / 10,
-        }
-    })
+            clock(iterations, call)
+        };
+        thread::scope(|scope| {
+            let run = &run;
+            let other = (threads > 1).then(|| scope.spawn(move || run(1)));
+            let here = run(0);
+            let Some(other) = other else { return here };
+            let there = other.join().expect("the measured call does not panic");
+            let apart = here.start.max(there.start) - here.start.min(there.start);
+            Timing {
+                taken: (here.taken + there.taken) / 2,
+                start: here.start.min(there.start),
+                // On a busy machine two threads may well run one after the other.
+                disturbed: here.disturbed || there.disturbed || apart > here.taken / 10,
+            }
+        })
+    }
 }
 
-/// Times `work` as a task of `runtime`: the main one of a current-thread runtime, a spawned one of a
-/// multi-thread runtime, so that it runs on a worker there.
-pub(crate) fn clock_task(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
+/// Times `work` as the main task of `runtime`, polled on this thread.
+pub(crate) fn clock_main(runtime: &Runtime, work: impl Future<Output = ()>) -> Timing {
+    let mut preemptions = Preemptions::of_all_threads();
+    let start = Instant::now();
+    runtime.block_on(work);
+    let taken = start.elapsed();
+    Timing { taken, start, disturbed: preemptions.happened() }
+}
+
+/// Times `work` as a task that was spawned on `runtime`, polled by its workers.
+pub(crate) fn clock_spawned(runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
     // The work may move from one thread to another.
     let mut preemptions = Preemptions::of_all_threads();
-    let timed = async {
+    let timed = runtime.spawn(async {
         let start = Instant::now();
         work.await;
         (start, start.elapsed())
-    };
-    let (start, taken) = match runtime.handle().runtime_flavor() {
-        RuntimeFlavor::CurrentThread => runtime.block_on(timed),
-        _ => runtime.block_on(runtime.spawn(timed)).expect("the measured task does not panic"),
-    };
+    });
+    let (start, taken) = runtime.block_on(timed).expect("the measured task does not panic");
     Timing { taken, start, disturbed: preemptions.happened() }
 }
 

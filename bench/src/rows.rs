@@ -2,6 +2,7 @@
 
 mod breaker;
 mod cache;
+mod caller;
 mod check;
 mod create;
 mod error;

@@ -17,8 +17,9 @@ pub(crate) fn write_table(out: &mut dyn Write, lines: &[Line], judged: bool, col
         if colours { format!("{colour}{text}{PLAIN}") } else { text }
     };
     let widest = lines.iter().map(|line| line.what.len()).max().unwrap_or(0).max("what".len());
+    let widest_rival = lines.iter().map(|line| line.rival.name.len()).max().unwrap_or(0).max("rival".len());
     let heading = format!(
-        "{:<4} {:<widest$} {:>10} {:>10}  {:<10} {:>8}  {:<15} {}",
+        "{:<4} {:<widest$} {:>10} {:>10}  {:<widest_rival$} {:>8}  {:<15} {}",
         "row", "what", "ours", "rival's", "rival", "ratio", "target", "verdict"
     );
     writeln!(out, "{}", paint(BOLD, heading.trim_end().to_owned()))?;
@@ -33,7 +34,7 @@ pub(crate) fn write_table(out: &mut dyn Write, lines: &[Line], judged: bool, col
         };
         writeln!(
             out,
-            "{:<4} {:<widest$} {:>10} {:>10}  {:<10} {:>8}  {:<15} {verdict}",
+            "{:<4} {:<widest$} {:>10} {:>10}  {:<widest_rival$} {:>8}  {:<15} {verdict}",
             line.row,
             line.what,
             show(line.ours.median()),

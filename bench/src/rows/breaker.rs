@@ -6,16 +6,16 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::time::Duration;
 
-use failsafe::CircuitBreaker as _;
+use failsafe::{CircuitBreaker as _, Config, failure_policy};
 use recloser::{AsyncRecloser, Recloser};
-use ripcord::Context;
 use ripcord_policy::CircuitBreaker;
 use ripcord_policy::breaker::Window;
 use tower::{Layer, Service, service_fn};
 use tower_resilience::circuitbreaker::CircuitBreakerLayer;
 
+use super::caller::Caller;
 use super::service;
-use crate::harness::{Bench, Figure, Timing, clock, clock_each_of_two_threads, clock_on_two_threads, poll_to_end};
+use crate::harness::{Bench, Threads, Timing, poll_to_end};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
 
 const RECLOSER: Rival = Rival::named("recloser");
@@ -27,9 +27,9 @@ const FAILSAFE: Rival = Rival::named("failsafe");
 /// as many.
 ///
 /// * call: ours is `call_blocking` under a background context, recloser's `Recloser::call`;
-/// * call, cancelable: as before, under a context that can be canceled;
-/// * async call: ours is `call` under a context that can be canceled, of a future that is ready at
-///   once; recloser's is `AsyncRecloser::call` of such a future; both are polled by hand.
+/// * call, cancelable: as before, under a context that can be canceled, each thread's its own;
+/// * async call, cancelable: ours is `call` under such a context, of a future that is ready at once;
+///   recloser's is `AsyncRecloser::call` of such a future; both are polled by hand.
 ///
 /// Shown beside them:
 ///
@@ -41,109 +41,87 @@ const FAILSAFE: Rival = Rival::named("failsafe");
 ///   service.
 pub(super) fn closed(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut add = |what: &str, [one, two]: [[Figure; 2]; 2], rival: &Rival, target: Target| {
-        lines.push(Line::time("P2", what, one, rival.clone(), target));
-        lines.push(Line::time("P2", format!("{what}, 2 threads"), two, rival.clone(), target));
-    };
-    let background = Context::background();
-    let (cancelable, _canceler) = Context::background().with_cancel();
-
-    let recloser = |threads: Threads| {
-        move |iterations| {
-            let breaker = last_hundred_recloser();
-            threads.clock(iterations, || breaker.call(succeed))
+    let mut compare = |what: &str, ours: Measure<'_>, rivals: Measure<'_>, rival: Rival, target: Target| {
+        for threads in Threads::ALL {
+            let figures =
+                bench.compare(|iterations| ours(threads, iterations), |iterations| rivals(threads, iterations));
+            lines.push(Line::time("P2", format!("{what}{}", threads.suffix()), figures, rival.clone(), target));
         }
     };
-    for (what, context) in [("call", &background), ("call, cancelable", &cancelable)] {
-        let ours = |threads: Threads| move |iterations| blocking(threads, iterations, &last_hundred(), context);
-        add(what, THREADS.map(|threads| bench.compare(ours(threads), recloser(threads))), &RECLOSER, Target::NoWorse);
-    }
-
-    let context = &cancelable;
-    let ours = |threads: Threads| {
-        move |iterations| {
-            let breaker = last_hundred();
-            threads.clock(iterations, || poll_to_end(pin!(breaker.call(context, |_context| ready(succeed())))))
-        }
+    let recloser = |threads: Threads, iterations| {
+        let breaker = last_hundred_recloser();
+        threads.clock(iterations, || breaker.call(succeed).is_ok())
     };
-    let recloser = |threads: Threads| {
-        move |iterations| {
-            let breaker = AsyncRecloser::from(last_hundred_recloser());
-            threads.clock(iterations, || poll_to_end(pin!(breaker.call(ready(succeed())))))
-        }
+    let background = |threads, iterations| blocking(threads, iterations, &last_hundred(), Caller::Background);
+    compare("call", &background, &recloser, RECLOSER, Target::NoWorse);
+    compare("call, cancelable", &under_cancelable, &recloser, RECLOSER, Target::NoWorse);
+    let async_recloser = |threads: Threads, iterations| {
+        let breaker = AsyncRecloser::from(last_hundred_recloser());
+        threads.clock(iterations, || poll_to_end(pin!(breaker.call(ready(succeed())))).is_ok())
     };
-    let figures = THREADS.map(|threads| bench.compare(ours(threads), recloser(threads)));
-    add("async call, cancelable", figures, &RECLOSER, Target::NoWorse);
+    compare("async call, cancelable", &async_under_cancelable, &async_recloser, RECLOSER, Target::NoWorse);
 
-    let context = &background;
-    let figures = THREADS.map(|threads| {
-        bench.compare(
-            |iterations| blocking(threads, iterations, &last_ten_seconds(), context),
-            |iterations| {
-                let policy = failsafe::failure_policy::success_rate_over_time_window(0.5, 100, WINDOW, back_off());
-                let breaker = failsafe::Config::new().failure_policy(policy).build();
-                threads.clock(iterations, || breaker.call(succeed))
-            },
-        )
-    });
-    add("call, by rate over 10 s", figures, &FAILSAFE, Target::Shown);
-    let figures = THREADS.map(|threads| {
-        bench.compare(
-            |iterations| blocking(threads, iterations, &in_a_row(), context),
-            |iterations| {
-                let policy = failsafe::failure_policy::consecutive_failures(IN_A_ROW, back_off());
-                let breaker = failsafe::Config::new().failure_policy(policy).build();
-                threads.clock(iterations, || breaker.call(succeed))
-            },
-        )
-    });
-    add("call, by failures in a row", figures, &FAILSAFE, Target::Shown);
+    let by_rate = |threads: Threads, iterations| blocking(threads, iterations, &last_ten_seconds(), Caller::Background);
+    let failsafe_by_rate = |threads: Threads, iterations| {
+        let policy = failure_policy::success_rate_over_time_window(0.5, CALLS as u32, WINDOW, back_off());
+        let breaker = Config::new().failure_policy(policy).build();
+        threads.clock(iterations, || breaker.call(succeed).is_ok())
+    };
+    compare("call, by rate over 10 s", &by_rate, &failsafe_by_rate, FAILSAFE, Target::Shown);
+    let by_count = |threads: Threads, iterations| blocking(threads, iterations, &in_a_row(), Caller::Background);
+    let failsafe_by_count = |threads: Threads, iterations| {
+        let breaker = Config::new().failure_policy(failure_policy::consecutive_failures(IN_A_ROW, back_off())).build();
+        threads.clock(iterations, || breaker.call(succeed).is_ok())
+    };
+    compare("call, by failures in a row", &by_count, &failsafe_by_count, FAILSAFE, Target::Shown);
 
-    let figures = THREADS.map(|threads| {
-        bench.compare(ours(threads), move |iterations| {
-            let service = tower_service();
-            let make = |_| {
-                let mut service = service.clone();
-                move || service::call(&mut service, ())
-            };
-            match threads {
-                Threads::One => clock(iterations, make(0)),
-                Threads::Two => clock_each_of_two_threads(iterations, make),
-            }
+    let tower = |threads: Threads, iterations| {
+        let service = tower_service();
+        threads.clock_each(iterations, |_| {
+            let mut service = service.clone();
+            move || service::call(&mut service, ()).is_ok()
         })
-    });
-    add("async call, cancelable", figures, &TOWER_RESILIENCE, Target::Shown);
+    };
+    compare("async call, cancelable", &async_under_cancelable, &tower, TOWER_RESILIENCE, Target::Shown);
     lines
 }
+
+/// Times so many calls with a fresh breaker.
+type Measure<'a> = &'a dyn Fn(Threads, u64) -> Timing;
 
 const CALLS: usize = 100;
 const WINDOW: Duration = Duration::from_secs(10);
 const OPEN_FOR: Duration = Duration::from_secs(30);
 const IN_A_ROW: u32 = 5;
 
-#[derive(Clone, Copy)]
-enum Threads {
-    One,
-    Two,
-}
-
-const THREADS: [Threads; 2] = [Threads::One, Threads::Two];
-
-impl Threads {
-    fn clock<T>(self, iterations: u64, call: impl Fn() -> T + Sync) -> Timing {
-        match self {
-            Threads::One => clock(iterations, call),
-            Threads::Two => clock_on_two_threads(iterations, call),
-        }
-    }
-}
-
 fn succeed() -> Result<u64, Infallible> {
     Ok(black_box(1))
 }
 
-fn blocking(threads: Threads, iterations: u64, breaker: &CircuitBreaker, context: &Context) -> Timing {
-    threads.clock(iterations, || breaker.call_blocking(context, |_context| succeed()))
+/// On each thread under a context of its own.
+fn blocking(threads: Threads, iterations: u64, breaker: &CircuitBreaker, caller: Caller) -> Timing {
+    threads.clock_each(iterations, |_| {
+        let (context, canceler) = caller.context();
+        move || {
+            let _live = &canceler;
+            breaker.call_blocking(black_box(&context), |_context| succeed()).is_ok()
+        }
+    })
+}
+
+fn under_cancelable(threads: Threads, iterations: u64) -> Timing {
+    blocking(threads, iterations, &last_hundred(), Caller::Cancelable)
+}
+
+fn async_under_cancelable(threads: Threads, iterations: u64) -> Timing {
+    let breaker = &last_hundred();
+    threads.clock_each(iterations, |_| {
+        let (context, canceler) = Caller::Cancelable.context();
+        move || {
+            let _live = &canceler;
+            poll_to_end(pin!(breaker.call(black_box(&context), |_context| ready(succeed())))).is_ok()
+        }
+    })
 }
 
 fn last_hundred() -> CircuitBreaker {

@@ -10,8 +10,9 @@ use tokio::runtime::{Builder, Runtime};
 use tower::{Layer, Service, service_fn};
 use tower_resilience::cache::CacheLayer;
 
+use super::caller::Caller;
 use super::service;
-use crate::harness::{Bench, Figure, HOUR, Timing, clock, clock_each_of_two_threads, poll_to_end};
+use crate::harness::{Bench, Figure, HOUR, Threads, Timing, poll_to_end};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
 
 const MOKA: Rival = Rival::named("moka");
@@ -20,12 +21,13 @@ const QUICK_CACHE: Rival = Rival::named("quick_cache");
 
 /// P4. A cache for 10,000 entries holds 1024, from `u64` to `u64`; both sides look them up one after
 /// the other, and find each. On one thread, then on two that share the cache and begin half-way apart,
-/// where the cost is what one call takes on the thread that makes it; last on two that look up one and
-/// the same key.
+/// where the cost is what one call takes on the thread that makes it. Last, without a target, on two
+/// that look up one and the same key.
 ///
 /// Ours is `Cache::get` with a TTL of an hour, under a context that can be canceled; the cache's own
 /// can be too. moka's is `get` of `moka::sync::Cache` with the same TTL; once more with the hasher that
-/// ours has from quick_cache, shown. quick_cache's is `get` of `quick_cache::sync::Cache`, which has no
+/// ours has from quick_cache, shown. It reads the time by its `quanta` feature, which makes a hit 10 ns
+/// cheaper. quick_cache's is `get` of `quick_cache::sync::Cache`, which has no
 /// TTL. Each with the settings it comes with.
 ///
 /// Shown beside them: tower-resilience's cache layer with the same size and TTL, around a service that
@@ -33,13 +35,13 @@ const QUICK_CACHE: Rival = Rival::named("quick_cache");
 /// clone of the service, and all is polled by hand.
 pub(super) fn hit(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
-    for pattern in [Pattern::OneThread, Pattern::TwoThreads, Pattern::TwoThreadsOneKey] {
+    for pattern in Pattern::ALL {
         let ours = |iterations| {
             let side = Ours::new();
             pattern.clock(iterations, |key| side.cache.get(&side.context, &key).is_ok_and(|value| value.is_some()))
         };
         let mut add = |what: &str, figures: [Figure; 2], rival: Rival, target: Target| {
-            lines.push(Line::time("P4", format!("{what}{}", pattern.name()), figures, rival, target));
+            lines.push(Line::time("P4", format!("{what}{}", pattern.suffix()), figures, rival, target));
         };
         let moka = bench.compare(ours, |iterations| {
             let cache = moka::sync::Cache::builder().max_capacity(CAPACITY).time_to_live(HOUR).build();
@@ -47,13 +49,13 @@ pub(super) fn hit(bench: &Bench) -> Vec<Line> {
             cache.run_pending_tasks();
             pattern.clock(iterations, |key| cache.get(&key).is_some())
         });
-        add("hit with TTL", moka, MOKA, Target::Faster(5.0));
+        add("hit with TTL", moka, MOKA, pattern.target(Target::Faster(5.0)));
         let quick_cache = bench.compare(ours, |iterations| {
             let cache = quick_cache::sync::Cache::new(CAPACITY as usize);
             (0..KEYS).for_each(|key| cache.insert(key, key));
             pattern.clock(iterations, |key| cache.get(&key).is_some())
         });
-        add("hit with TTL, theirs without", quick_cache, QUICK_CACHE, Target::Within(2.0));
+        add("hit with TTL, theirs without", quick_cache, QUICK_CACHE, pattern.target(Target::Within(2.0)));
         let moka = bench.compare(ours, |iterations| {
             let hasher = quick_cache::DefaultHashBuilder::default();
             let cache =
@@ -88,20 +90,27 @@ pub(super) fn hit(bench: &Bench) -> Vec<Line> {
 const CAPACITY: u64 = 10_000;
 const KEYS: u64 = 1024;
 
+/// Who looks up what.
 #[derive(Clone, Copy)]
-enum Pattern {
-    OneThread,
-    TwoThreads,
-    TwoThreadsOneKey,
+struct Pattern {
+    threads: Threads,
+    one_key: bool,
 }
 
 impl Pattern {
-    fn name(self) -> &'static str {
-        match self {
-            Pattern::OneThread => "",
-            Pattern::TwoThreads => ", 2 threads",
-            Pattern::TwoThreadsOneKey => ", 2 threads, 1 key",
-        }
+    const ALL: [Pattern; 3] = [
+        Pattern { threads: Threads::One, one_key: false },
+        Pattern { threads: Threads::Two, one_key: false },
+        Pattern { threads: Threads::Two, one_key: true },
+    ];
+
+    fn suffix(self) -> String {
+        format!("{}{}", self.threads.suffix(), if self.one_key { ", 1 key" } else { "" })
+    }
+
+    /// The target for many keys; one key is shown.
+    fn target(self, target: Target) -> Target {
+        if self.one_key { Target::Shown } else { target }
     }
 
     fn clock(self, iterations: u64, look_up: impl Fn(u64) -> bool + Sync) -> Timing {
@@ -110,8 +119,8 @@ impl Pattern {
 
     /// With a look-up of each thread's own.
     fn clock_each<L: FnMut(u64) -> bool>(self, iterations: u64, make: impl Fn() -> L + Sync) -> Timing {
-        let step = if matches!(self, Pattern::TwoThreadsOneKey) { 0 } else { 1 };
-        let calls = |thread: usize| {
+        let step = if self.one_key { 0 } else { 1 };
+        self.threads.clock_each(iterations, |thread| {
             let mut look_up = make();
             let mut next = thread as u64 * step * KEYS / 2;
             move || {
@@ -119,18 +128,14 @@ impl Pattern {
                 next += step;
                 assert!(look_up(key), "the key is there");
             }
-        };
-        match self {
-            Pattern::OneThread => clock(iterations, calls(0)),
-            _ => clock_each_of_two_threads(iterations, calls),
-        }
+        })
     }
 }
 
 struct Ours {
     cache: Cache<u64, u64>,
     context: Context,
-    _cancelers: [Canceler; 2],
+    _cancelers: [Option<Canceler>; 2],
     /// For the cache's sweeper.
     _runtime: Runtime,
 }
@@ -138,15 +143,15 @@ struct Ours {
 impl Ours {
     fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime can be built");
-        let _entered = runtime.enter();
-        let (owner, owner_canceler) = Context::background().with_cancel();
-        let (context, canceler) = Context::background().with_cancel();
+        let entered = runtime.enter();
+        let (owner, owner_canceler) = Caller::Cancelable.context();
+        let (context, canceler) = Caller::Cancelable.context();
         let cache =
             Cache::builder().capacity(CAPACITY).ttl(HOUR).build(&owner).expect("the settings are within bounds");
         for key in 0..KEYS {
             cache.insert(&context, key, key).expect("the contexts live");
         }
-        drop(_entered);
+        drop(entered);
         Ours { cache, context, _cancelers: [owner_canceler, canceler], _runtime: runtime }
     }
 }

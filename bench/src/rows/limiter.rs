@@ -13,7 +13,7 @@ use tower::{Layer, Service, service_fn};
 use tower_resilience::ratelimiter::RateLimiterLayer;
 
 use super::service;
-use crate::harness::{Bench, HOUR, clock, clock_each_of_two_threads, clock_on_two_threads, poll_to_end};
+use crate::harness::{Bench, HOUR, Threads, poll_to_end};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
 
 const GOVERNOR: Rival = Rival::named("governor");
@@ -32,39 +32,33 @@ const GOVERNOR: Rival = Rival::named("governor");
 /// each thread has its own clone of the service.
 pub(super) fn allow(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
+    let mut add = |what: &str, demand: &Demand, threads: Threads, figures, rival, target| {
+        let what = format!("{what}, {}{}", demand.name, threads.suffix());
+        lines.push(Line::time("P1", what, figures, rival, target));
+    };
     for demand in [&GRANTED, &DENIED] {
-        let one = bench.compare(
-            |iterations| demand.ours(|limiter| clock(iterations, || limiter.allow())),
-            |iterations| demand.governor(|limiter| clock(iterations, || limiter.check())),
-        );
-        let two = bench.compare(
-            |iterations| demand.ours(|limiter| clock_on_two_threads(iterations, || limiter.allow())),
-            |iterations| demand.governor(|limiter| clock_on_two_threads(iterations, || limiter.check())),
-        );
-        lines.push(Line::time("P1", format!("allow, {}", demand.name), one, GOVERNOR, Target::NoWorse));
-        lines.push(Line::time("P1", format!("allow, {}, 2 threads", demand.name), two, GOVERNOR, Target::NoWorse));
+        for threads in Threads::ALL {
+            let figures = bench.compare(
+                |iterations| demand.ours(|limiter| threads.clock(iterations, || limiter.allow())),
+                |iterations| demand.governor(|limiter| threads.clock(iterations, || limiter.check().is_ok())),
+            );
+            add("allow", demand, threads, figures, GOVERNOR, Target::NoWorse);
+        }
     }
     for demand in [&GRANTED, &DENIED] {
-        let one = bench.compare(
-            |iterations| demand.ours(|limiter| clock(iterations, || allow_and_run(limiter))),
-            |iterations| {
-                let mut service = demand.tower();
-                clock(iterations, || service::call(&mut service, ()))
-            },
-        );
-        let two = bench.compare(
-            |iterations| demand.ours(|limiter| clock_on_two_threads(iterations, || allow_and_run(limiter))),
-            |iterations| {
-                let service = demand.tower();
-                clock_each_of_two_threads(iterations, |_| {
-                    let mut service = service.clone();
-                    move || service::call(&mut service, ())
-                })
-            },
-        );
-        lines.push(Line::time("P1", format!("allow + run, {}", demand.name), one, TOWER_RESILIENCE, Target::Shown));
-        let what = format!("allow + run, {}, 2 threads", demand.name);
-        lines.push(Line::time("P1", what, two, TOWER_RESILIENCE, Target::Shown));
+        for threads in Threads::ALL {
+            let figures = bench.compare(
+                |iterations| demand.ours(|limiter| threads.clock(iterations, || allow_and_run(limiter))),
+                |iterations| {
+                    let service = demand.tower();
+                    threads.clock_each(iterations, |_| {
+                        let mut service = service.clone();
+                        move || service::call(&mut service, ())
+                    })
+                },
+            );
+            add("allow + run", demand, threads, figures, TOWER_RESILIENCE, Target::Shown);
+        }
     }
     lines
 }

@@ -12,14 +12,15 @@ use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceExt, service_fn};
 use tower_resilience::executor::{CurrentRuntime, ExecutorService};
 
-use crate::harness::{Bench, Timing, clock_task};
+use super::caller::Caller;
+use crate::harness::{Bench, Timing, clock_main, clock_spawned};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
 
 const JOIN_SET: Rival = Rival::named("tokio JoinSet");
 const TASK_TRACKER: Rival = Rival::named("tokio-util TaskTracker");
 
-/// P5. A task of a tokio runtime has an empty task run by the pool and waits for its result; on a
-/// current-thread runtime, then on a multi-thread one with two workers. Ours is `submit` and the
+/// P5. A task of a tokio runtime has an empty task run by the pool and waits for its result: the main
+/// task of a current-thread runtime, then a spawned one of a multi-thread runtime with two workers. Ours is `submit` and the
 /// `Task` it gives, on a pool of two workers; tokio's is `JoinSet::spawn` and `join_next`.
 ///
 /// * one at a time: the result is waited for before the next task is submitted; under a background
@@ -29,7 +30,8 @@ const TASK_TRACKER: Rival = Rival::named("tokio-util TaskTracker");
 ///
 /// Shown beside them, one at a time: `TaskTracker::spawn` and its `JoinHandle`; tower-resilience's
 /// executor layer around an empty service, which is waited for until it is ready and called. Both
-/// against ours under a context that can be canceled.
+/// against ours under a context that can be canceled. And 100 at a time from the main task of the
+/// multi-thread runtime, which is polled on a thread that is none of its workers.
 pub(super) fn empty_task(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
     for flavor in [Flavor::CurrentThread, Flavor::MultiThread] {
@@ -37,9 +39,9 @@ pub(super) fn empty_task(bench: &Bench) -> Vec<Line> {
         let mut add = |what: &str, figures, rival, target| {
             lines.push(Line::time("P5", format!("submit + result, {name}{what}"), figures, rival, target));
         };
-        let background = |iterations| ours(flavor, iterations, 1, &Context::background());
-        let cancelable = |iterations| ours(flavor, iterations, 1, &Context::background().with_cancel().0);
-        let hundreds = |iterations| ours(flavor, iterations, HUNDRED, &Context::background().with_cancel().0);
+        let background = |iterations| ours(flavor, iterations, 1, Caller::Background);
+        let cancelable = |iterations| ours(flavor, iterations, 1, Caller::Cancelable);
+        let hundreds = |iterations| ours(flavor, iterations, HUNDRED, Caller::Cancelable);
         let figures = bench.compare(background, |iterations| join_set(flavor, iterations, 1));
         add("", figures, JOIN_SET, Target::NoWorse);
         let figures = bench.compare(cancelable, |iterations| join_set(flavor, iterations, 1));
@@ -51,6 +53,12 @@ pub(super) fn empty_task(bench: &Bench) -> Vec<Line> {
         let figures = bench.compare(cancelable, |iterations| executor(flavor, iterations));
         add(", cancelable", figures, TOWER_RESILIENCE, Target::Shown);
     }
+    let figures = bench.compare(
+        |iterations| ours(Flavor::Main, iterations, HUNDRED, Caller::Cancelable),
+        |iterations| join_set(Flavor::Main, iterations, HUNDRED),
+    );
+    let what = format!("submit + result, {}, cancelable, 100 at a time", Flavor::Main.name());
+    lines.push(Line::time("P5", what, figures, JOIN_SET, Target::Shown));
     lines
 }
 
@@ -61,6 +69,7 @@ const WORKERS: usize = 2;
 enum Flavor {
     CurrentThread,
     MultiThread,
+    Main,
 }
 
 impl Flavor {
@@ -68,25 +77,34 @@ impl Flavor {
         match self {
             Flavor::CurrentThread => "current-thread",
             Flavor::MultiThread => "multi-thread",
+            Flavor::Main => "multi-thread from main",
+        }
+    }
+
+    fn clock(self, runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
+        match self {
+            Flavor::MultiThread => clock_spawned(runtime, work),
+            _ => clock_main(runtime, work),
         }
     }
 
     fn runtime(self) -> Runtime {
         let mut builder = match self {
             Flavor::CurrentThread => Builder::new_current_thread(),
-            Flavor::MultiThread => Builder::new_multi_thread(),
+            _ => Builder::new_multi_thread(),
         };
         builder.worker_threads(WORKERS).enable_time().build().expect("a runtime can be built")
     }
 }
 
-fn ours(flavor: Flavor, iterations: u64, at_a_time: u64, context: &Context) -> Timing {
+fn ours(flavor: Flavor, iterations: u64, at_a_time: u64, caller: Caller) -> Timing {
     let runtime = flavor.runtime();
     let entered = runtime.enter();
     let pool = WorkerPool::builder().workers(WORKERS).build(&Context::background()).expect("within bounds");
     drop(entered);
-    let context = context.clone();
-    clock_task(&runtime, async move {
+    let (context, canceler) = caller.context();
+    flavor.clock(&runtime, async move {
+        let _live = canceler;
         let mut tasks = Vec::with_capacity(at_a_time as usize);
         let mut left = iterations;
         while left > 0 {
@@ -105,7 +123,7 @@ fn ours(flavor: Flavor, iterations: u64, at_a_time: u64, context: &Context) -> T
 
 fn join_set(flavor: Flavor, iterations: u64, at_a_time: u64) -> Timing {
     let runtime = flavor.runtime();
-    clock_task(&runtime, async move {
+    flavor.clock(&runtime, async move {
         let mut tasks = JoinSet::new();
         let mut left = iterations;
         while left > 0 {
@@ -123,7 +141,7 @@ fn join_set(flavor: Flavor, iterations: u64, at_a_time: u64) -> Timing {
 
 fn task_tracker(flavor: Flavor, iterations: u64) -> Timing {
     let runtime = flavor.runtime();
-    clock_task(&runtime, async move {
+    flavor.clock(&runtime, async move {
         let tasks = TaskTracker::new();
         for _ in 0..iterations {
             let joined = tasks.spawn(ready(Ok::<_, io::Error>(()))).await;
@@ -134,7 +152,7 @@ fn task_tracker(flavor: Flavor, iterations: u64) -> Timing {
 
 fn executor(flavor: Flavor, iterations: u64) -> Timing {
     let runtime = flavor.runtime();
-    clock_task(&runtime, async move {
+    flavor.clock(&runtime, async move {
         let empty = service_fn(|()| ready(Ok::<(), Infallible>(())));
         let mut service = ExecutorService::new(empty, CurrentRuntime::new());
         for _ in 0..iterations {

@@ -9,76 +9,87 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use ripcord::Context;
 use ripcord_policy::Retry;
-use tower::{Layer, service_fn};
-use tower_resilience::retry::RetryLayer;
+use tower::{Layer, Service, service_fn};
+use tower_resilience::retry::{ExponentialBackoff, RetryLayer};
 
+use super::caller::Caller;
 use super::service;
-use crate::harness::{Bench, clock, clock_on_two_threads, poll_to_end};
+use crate::harness::{Bench, Threads, Timing, clock, poll_to_end};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
 
 const BACKON: Rival = Rival::named("backon");
 
 /// P3. Both sides retry a function whose future is ready with a success at once, so that it is called
 /// once and nothing waits. Both have four attempts, 100 ms doubling up to 2 s, no jitter; ours by
-/// `Retry::run`, backon's by `retry(builder)` on the function; both are polled by hand. The lines are
-/// ours under a background context and under one that can be canceled; backon has no such notion, and
-/// its side is the same.
+/// `Retry::run`, backon's by `retry(builder)` on the function; both are polled by hand. Ours is under
+/// a background context, then under one that can be canceled; backon has no such notion, and its side
+/// is the same.
 ///
 /// * reused: our `Retry` has been built before, backon's side copies a builder that has been;
-/// * built per call: both sides set up the four settings for each call;
-/// * 2 threads: reused by both, where the cost is what one call takes on the thread that makes it.
+/// * reused, 2 threads: as before, where two threads share our `Retry`, each under a context of its
+///   own, and the cost is what one call takes on the thread that makes it;
+/// * built per call: both sides set up the four settings for each call.
 ///
 /// Shown beside them: tower-resilience's retry layer with the same settings around an equally quick
-/// service, made once, against ours reused under a context that can be canceled.
+/// service, made once, against ours reused under a context that can be canceled; each thread has its
+/// own clone of the service.
 pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
-    let background = Context::background();
-    let (cancelable, _canceler) = Context::background().with_cancel();
     let mut lines = Vec::new();
-    for (name, context) in [("background", &background), ("cancelable", &cancelable)] {
-        let reused = bench.compare(
+    for caller in [Caller::Background, Caller::Cancelable] {
+        let mut add = |what: &str, figures| {
+            lines.push(Line::time(
+                "P3",
+                format!("retry, {}, {what}", caller.name()),
+                figures,
+                BACKON,
+                Target::Faster(2.0),
+            ));
+        };
+        for threads in Threads::ALL {
+            let figures = bench.compare(
+                |iterations| reused(threads, iterations, caller),
+                |iterations| {
+                    let builder = backons();
+                    threads.clock(iterations, || run_backon(*black_box(&builder)))
+                },
+            );
+            add(&format!("reused{}", threads.suffix()), figures);
+        }
+        let figures = bench.compare(
             |iterations| {
-                let retry = ours();
-                clock(iterations, || run(black_box(&retry), context))
+                let (context, _canceler) = caller.context();
+                clock(iterations, || run(&ours(), black_box(&context)))
             },
-            |iterations| {
-                let builder = backons();
-                clock(iterations, || run_backon(*black_box(&builder)))
-            },
-        );
-        let built = bench.compare(
-            |iterations| clock(iterations, || run(&ours(), context)),
             |iterations| clock(iterations, || run_backon(backons())),
         );
-        let two_threads = bench.compare(
+        add("built per call", figures);
+    }
+    for threads in Threads::ALL {
+        let figures = bench.compare(
+            |iterations| reused(threads, iterations, Caller::Cancelable),
             |iterations| {
-                let retry = ours();
-                clock_on_two_threads(iterations, || run(black_box(&retry), context))
-            },
-            |iterations| {
-                let builder = backons();
-                clock_on_two_threads(iterations, || run_backon(*black_box(&builder)))
+                let service = tower_service();
+                threads.clock_each(iterations, |_| {
+                    let mut service = service.clone();
+                    move || service::call(&mut service, ()).is_ok()
+                })
             },
         );
-        for (what, figures) in [("reused", reused), ("built per call", built), ("reused, 2 threads", two_threads)] {
-            lines.push(Line::time("P3", format!("retry, {name}, {what}"), figures, BACKON, Target::Faster(2.0)));
-        }
+        let what = format!("retry, cancelable, reused{}", threads.suffix());
+        lines.push(Line::time("P3", what, figures, TOWER_RESILIENCE, Target::Shown));
     }
-    let figures = bench.compare(
-        |iterations| {
-            let retry = ours();
-            clock(iterations, || run(black_box(&retry), &cancelable))
-        },
-        |iterations| {
-            let layer = RetryLayer::<(), u64, io::Error>::builder()
-                .max_attempts(ATTEMPTS as usize)
-                .exponential_backoff(BASE)
-                .build();
-            let mut service = layer.layer(service_fn(|()| ready(succeed())));
-            clock(iterations, || service::call(&mut service, ()))
-        },
-    );
-    lines.push(Line::time("P3", "retry, cancelable, reused", figures, TOWER_RESILIENCE, Target::Shown));
     lines
+}
+
+fn reused(threads: Threads, iterations: u64, caller: Caller) -> Timing {
+    let retry = &ours();
+    threads.clock_each(iterations, |_| {
+        let (context, canceler) = caller.context();
+        move || {
+            let _live = &canceler;
+            run(black_box(retry), black_box(&context))
+        }
+    })
 }
 
 const ATTEMPTS: u32 = 4;
@@ -89,7 +100,8 @@ fn succeed() -> Result<u64, io::Error> {
     Ok(black_box(1))
 }
 
-/// The settings go through `black_box`, so that neither side has them folded in.
+/// The settings go through `black_box`, as contexts and builders do above, so that neither side has
+/// them folded in.
 fn ours() -> Retry<io::Error> {
     let retry = Retry::exponential().max_attempts(black_box(ATTEMPTS)).base(black_box(BASE));
     retry.max_delay(black_box(MAX_DELAY)).multiplier(black_box(2.0))
@@ -106,4 +118,11 @@ fn backons() -> ExponentialBuilder {
 
 fn run_backon(builder: ExponentialBuilder) -> bool {
     poll_to_end(pin!((|| ready(succeed())).retry(builder))).is_ok()
+}
+
+fn tower_service() -> impl Service<(), Response = u64> + Clone + Sync {
+    let builder = RetryLayer::<(), u64, io::Error>::builder().max_attempts(ATTEMPTS as usize);
+    let backoff =
+        ExponentialBackoff::new(BASE).max_interval(MAX_DELAY).multiplier(2.0).expect("the factor is within bounds");
+    builder.backoff(backoff).build().layer(service_fn(|()| ready(succeed())))
 }
