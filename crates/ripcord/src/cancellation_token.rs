@@ -47,10 +47,10 @@ impl Context {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancellation_token(&self) -> CancellationToken {
-        match self.ender() {
+        match (self.ender(), &self.0) {
             // One token is registered with a context; these are its children, which tokio-util forgets when dropped.
-            Some(node) => tree::shared_token(node).child_token(),
-            None => CancellationToken::new(),
+            (Some(node), Some(keep)) => tree::shared_token(node, keep.clone()).child_token(),
+            _ => CancellationToken::new(),
         }
     }
 }

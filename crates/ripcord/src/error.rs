@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::raw::node::{End, Node, flag, state};
+use crate::raw::tree;
 
 /// Why a context is done: it was canceled, or its deadline passed.
 ///
@@ -188,9 +189,7 @@ const SHIFT: u32 = 20;
 fn name_of_origin(node: &Node) -> Option<Arc<Cow<'static, str>>> {
     let mut origin = node;
     while origin.end().is_some_and(|(bits, _)| bits & state::OWN == 0) {
-        let done = |parent: Option<_>| parent.filter(|parent: &&crate::raw::node::NodeRef| parent.end().is_some());
-        // A merged context inherits from either; the first that is done is right but for two that end at the same time.
-        match done(origin.cancel_parent()).or_else(|| done(origin.second_parent())) {
+        match tree::earlier_of(origin.cancel_parent(), origin.second_parent()) {
             Some(parent) => origin = parent,
             None => break,
         }

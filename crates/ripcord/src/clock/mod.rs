@@ -62,7 +62,8 @@ impl Clock {
     }
 
     /// The clock of the tokio runtime this is called in: it follows `tokio::time::pause` and `advance`, and a task of that
-    /// runtime wakes those that wait. When the runtime is gone, or there is none, a thread takes over on the system's time.
+    /// runtime wakes those that wait. Ask contexts that count on it from that runtime's threads: elsewhere it shows the system's
+    /// time, which is another while tokio's is paused. When the runtime is gone, or there is none, a thread takes over on the system's time.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))

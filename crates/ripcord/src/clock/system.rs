@@ -23,9 +23,9 @@ struct Base {
 fn base() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
-        // In this order: the coarse clock then shows no more than the exact one, whatever happens in between.
+        // In this order, and both exact: then the coarse clock, which is behind, shows no more than the exact one.
         let exact = Instant::now();
-        Base { exact, coarse: coarse::since_boot() }
+        Base { exact, coarse: coarse::exact_since_boot() }
     })
 }
 
@@ -38,7 +38,7 @@ pub(super) fn start() -> Instant {
 /// What time it is, possibly some milliseconds ago: for people.
 pub(super) fn coarse_ticks() -> i64 {
     match (base().coarse, coarse::since_boot()) {
-        (Some(start), Some(now)) => now.saturating_sub(start),
+        (Some(start), Some(now)) => now.saturating_sub(start).max(0),
         _ => ticks_of_system(),
     }
 }
@@ -75,6 +75,10 @@ fn drive() {
     loop {
         let now = ticks_of_system();
         let Some(next) = timers().fire(now) else { continue };
+        // A waker that parked this thread may have taken the token of an alarm. No users' code runs from here on.
+        if timers().sleeps_until() < next {
+            continue;
+        }
         if next == i64::MAX {
             std::thread::park();
         } else {

@@ -101,6 +101,10 @@ impl Driver {
         while let Some(clock) = self.clock.upgrade() {
             let Some(next) = clock.timers.fire(clock.ticks()) else { continue };
             let left = next.saturating_sub(clock.ticks());
+            // A waker that parked this thread may have taken the token of an alarm. No users' code runs from here on.
+            if clock.timers.sleeps_until() < next {
+                continue;
+            }
             drop(clock);
             match u64::try_from(left) {
                 Ok(left) if next < i64::MAX => std::thread::park_timeout(Duration::from_nanos(left)),

@@ -189,7 +189,8 @@ impl Context {
 
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
     ///
-    /// Meant for a root. Deadlines set above stay on the clock they were set on. Setting a timeout below takes a walk up to
+    /// Meant for a root. Deadlines set above stay on the clock they were set on, and are compared with those set below as
+    /// instants, though the two clocks need not agree. Setting a timeout below takes a walk up to
     /// here.
     ///
     /// ```

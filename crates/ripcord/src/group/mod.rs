@@ -19,6 +19,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use crate::background;
 use crate::canceler::{CancelHandle, Canceler};
 use crate::cause::Cause;
 use crate::context::Context;
@@ -335,7 +336,8 @@ impl Shared {
             state.running += 1;
             state.starting = true;
             drop(state);
-            (self.execute)(task);
+            // An executor that panics has dropped the task, which reports itself.
+            background::shielded(|| (self.execute)(task));
             state = self.state();
             state.starting = false;
         }

@@ -8,6 +8,19 @@
 /// ahead.
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
 pub(crate) fn since_boot() -> Option<i64> {
+    const CLOCK_MONOTONIC_COARSE: i32 = 6;
+    read(CLOCK_MONOTONIC_COARSE)
+}
+
+/// The exact time on the same scale.
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
+pub(crate) fn exact_since_boot() -> Option<i64> {
+    const CLOCK_MONOTONIC: i32 = 1;
+    read(CLOCK_MONOTONIC)
+}
+
+#[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
+fn read(clock: i32) -> Option<i64> {
     use std::ffi::{c_int, c_long};
 
     #[repr(C)]
@@ -20,13 +33,17 @@ pub(crate) fn since_boot() -> Option<i64> {
         fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_int;
     }
 
-    const CLOCK_MONOTONIC_COARSE: c_int = 6;
     let mut time = Timespec { seconds: 0, nanoseconds: 0 };
     // SAFETY: the C library, which the standard library links, has this function with this signature (clock_gettime(2)), and
     // `Timespec` is its `struct timespec` where pointers have 64 bits. It writes to `time` alone.
-    let failed = unsafe { clock_gettime(CLOCK_MONOTONIC_COARSE, &raw mut time) } != 0;
+    let failed = unsafe { clock_gettime(clock, &raw mut time) } != 0;
     // Exact for the 292 years that a machine may run.
     (!failed).then(|| time.seconds.wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds))
+}
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(miri))))]
+pub(crate) fn exact_since_boot() -> Option<i64> {
+    None
 }
 
 /// Elsewhere there is none.

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 use super::lock::Lock;
 use super::node::{Node, NodeRef};
 use super::tree;
+use crate::background;
 use crate::clock::queue::{Due, Queue};
 use crate::slab::NONE;
 use crate::sync::Ordering;
@@ -109,8 +110,15 @@ impl Timers {
         drop(armed);
         for node in due {
             tree::settle(&node);
+            // It may be the last reference, and what is freed with it the user's.
+            background::shielded(|| drop(node));
         }
         next
+    }
+
+    /// What the driver is to sleep for, looked at after users' code ran: it may have taken the driver's wake-up.
+    pub(crate) fn sleeps_until(&self) -> i64 {
+        self.armed.lock().sleeps_until
     }
 
     /// The first deadline, when it is not after `limit`; else calls `otherwise` under the lock, so that a deadline armed

@@ -124,6 +124,7 @@ impl NodeRef {
                 }
                 #[cfg(any(feature = "tokio-util", feature = "signals"))]
                 Payload::Attached { .. } => node = node.parent.as_ref()?,
+                Payload::WithoutCancel => return None,
                 _ => return Some(node),
             }
         }
@@ -143,9 +144,10 @@ impl NodeRef {
     /// Drops a reference that is likely the sole one: then without the read-modify-write.
     #[inline]
     pub(crate) fn drop_likely_sole(self) {
-        // In this order. Whoever takes the node out of a list makes its reference before it stores `NONE`, so when no list
-        // has it the count is all there is; the count alone may be about to rise.
-        if self.is_unregistered() && self.is_sole() {
+        // In this order. With one reference nobody but a list can make another, nor put the node into a list. Whoever takes it
+        // out of a list makes its reference before it stores `NONE`; so when no list has it any more, and the count is still
+        // one, that is all there is.
+        if self.is_sole() && self.is_unregistered() && self.is_sole() {
             let pointer = self.pointer;
             std::mem::forget(self);
             // SAFETY: this was the sole reference, and none can be made from a list.

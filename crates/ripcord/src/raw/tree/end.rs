@@ -16,24 +16,28 @@ const AHEAD: usize = 12;
 
 /// Ends the node by a cancel made at `location`, unless it has ended already. When this returns the node and all below have
 /// ended, whoever ended them.
-pub(crate) fn cancel(node: &Node, location: &'static Location<'static>, cause: Option<Cause>) {
-    if let Some(at) = may_cancel(node) {
-        mark(node, |guard| Some(guard.set_end(state::OWN, End { location, cause, detail: at })));
+pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause: Option<Cause>) {
+    if let Some(at) = may_cancel(node)
+        && mark(node, |guard| Some(guard.set_end(state::OWN, End { location, cause, detail: at })))
+    {
+        propagate(vec![node.clone()]);
     }
 }
 
 /// As `cancel`, for a `Canceler` that is dropped: the place is where it was made.
-pub(crate) fn cancel_dropped(node: &Node) {
-    if let Some(at) = may_cancel(node) {
-        mark(node, |guard| {
-            guard.set_end_at_place_foreseen(state::OWN | state::DROPPED, at);
-            None
-        });
+pub(crate) fn cancel_dropped(node: &NodeRef) {
+    let Some(at) = may_cancel(node) else { return };
+    let has_children = mark(node, |guard| {
+        guard.set_end_at_place_foreseen(state::OWN | state::DROPPED, at);
+        None
+    });
+    if has_children {
+        propagate(vec![node.clone()]);
     }
 }
 
 /// The time, if the node has not ended by anything else up to now (invariant 9).
-fn may_cancel(node: &Node) -> Option<i64> {
+fn may_cancel(node: &NodeRef) -> Option<i64> {
     if node.end().is_some() {
         return None;
     }
@@ -51,7 +55,8 @@ pub(crate) fn end_at_birth(node: &NodeRef) {
     let Some(parent) = node.cancel_parent() else { return };
     if parent.ended() {
         settle(parent);
-        inherit(node, parent);
+        // A new node has no children.
+        let _none = inherit(node, parent);
     }
 }
 
@@ -65,20 +70,29 @@ pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
 }
 
 /// Marks every ended node among `node` and those above it, from the top down.
-pub(in crate::raw) fn settle(node: &Node) {
+pub(in crate::raw) fn settle(node: &NodeRef) {
+    let mut marked = Vec::new();
+    settle_into(node, &mut marked);
+    if !marked.is_empty() {
+        propagate(marked);
+    }
+}
+
+/// As `settle`, leaving to the caller what is below those that were marked and have children.
+fn settle_into(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     // Nearly always there is nothing to do above: it is settled already, or has not ended.
     let is_settled = |parent: &NodeRef| parent.end().is_some() || !parent.ended();
     if node.cancel_parent().is_none_or(is_settled) && node.second_parent().is_none_or(is_settled) {
-        settle_one(node);
-        return;
+        settle_one(node, marked);
+    } else {
+        settle_path(node, marked);
     }
-    settle_path(node);
 }
 
-fn settle_path(node: &Node) {
+fn settle_path(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     enum Step<'a> {
-        Enter(&'a Node),
-        Leave(&'a Node),
+        Enter(&'a NodeRef),
+        Leave(&'a NodeRef),
     }
     let mut seen = HashSet::new();
     let mut steps = vec![Step::Enter(node)];
@@ -89,38 +103,40 @@ fn settle_path(node: &Node) {
                     continue;
                 }
                 let second = node.second_parent();
-                if matches!(node.payload, Payload::Merge(_)) && !seen.insert(std::ptr::from_ref(node)) {
+                if second.is_some() && !seen.insert(std::ptr::from_ref::<Node>(node)) {
                     continue;
                 }
                 steps.push(Step::Leave(node));
-                steps.extend(second.map(|node| Step::Enter(node)));
-                steps.extend(node.cancel_parent().map(|node| Step::Enter(node)));
+                steps.extend(second.map(Step::Enter));
+                steps.extend(node.cancel_parent().map(Step::Enter));
             }
-            Step::Leave(node) => settle_one(node),
+            Step::Leave(node) => settle_one(node, marked),
         }
     }
 }
 
 /// Marks a node whose parents are settled, if it has ended.
-fn settle_one(node: &Node) {
+fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     let inherited = earlier_of(node.cancel_parent(), node.second_parent());
     let own = match node.payload {
         Payload::Deadline { when } if node.clock().has_come(when) => Some(when),
         _ => None,
     };
-    match (own, inherited) {
+    let has_children = match (own, inherited) {
         (Some(when), Some(parent)) if when <= parent.ended_at() => mark(node, foreseen),
         (_, Some(parent)) => inherit(node, parent),
         (Some(_), None) => mark(node, foreseen),
-        (None, None) => {}
+        (None, None) => false,
+    };
+    if has_children {
+        marked.push(node.clone());
     }
 }
 
-/// Marks a node with the end of a done parent.
-fn inherit(node: &Node, parent: &Node) {
-    if let Some((bits, end)) = parent.end() {
-        mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone())));
-    }
+/// Marks a node with the end of a done parent. Answers as `mark` does.
+#[must_use]
+fn inherit(node: &Node, parent: &Node) -> bool {
+    parent.end().is_some_and(|(bits, end)| mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone()))))
 }
 
 /// A deadline's own end.
@@ -130,7 +146,7 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<End> {
 }
 
 /// Of the parents that are done the one that ended first. (When is asked only if both are: it may take a walk.)
-fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
+pub(crate) fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
     match (done(first), done(second)) {
         (Some(first), Some(second)) if second.ended_at() < first.ended_at() => Some(second),
@@ -141,11 +157,14 @@ fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Op
 /// What a child takes over of its parent's end.
 const INHERITED: u8 = state::DEADLINE | state::DROPPED;
 
-/// Marks the node done with what `set_end` writes, unless it is done; then tells everybody who waits for it.
-fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) {
+/// Marks the node done with what `set_end` writes, unless it is done; then tells everybody who waits for it. True when it was
+/// marked and has children: it was counted into `propagations` then, and the caller has to `propagate` it. (That is not done
+/// here, so that nothing recurses.)
+#[must_use]
+fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) -> bool {
     let mut guard = node.lock();
     if guard.is_done() {
-        return;
+        return false;
     }
     let has_children = guard.fields().has_children();
     if has_children {
@@ -159,38 +178,44 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) {
         told
     });
     drop(guard);
-    let _counted = has_children.then(|| Counted);
     if let Some(replaced) = replaced {
         background::shielded(|| drop(replaced));
     }
     waiter.into_iter().for_each(wake);
     if let Some(mut told) = told {
         told.tell();
-        if has_children {
-            propagate(node, &mut told);
-        }
     }
+    has_children
 }
 
-/// Leaves `propagations` (invariant 8), also when unwinding.
-struct Counted;
+/// So many marks were counted into `propagations`: leaves them when dropped (invariant 8).
+struct Counted(usize);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        propagations().fetch_sub(1, Ordering::AcqRel);
+        propagations().fetch_sub(self.0, Ordering::AcqRel);
     }
 }
 
-/// Marks everything below a node that was just marked: from a list, since trees are of the user's size.
-fn propagate(top: &Node, told: &mut Told) {
+/// Marks everything below nodes that were just marked and counted: from a list, since trees are of the user's size.
+fn propagate(mut marked: Vec<NodeRef>) {
+    let mut counted = Counted(0);
+    let mut told = Told::default();
     let mut found = Found::default();
-    mark_children(top, top.ended_at(), &mut found, told);
-    while let Some((parent, at)) = found.parents.pop() {
-        mark_children(&parent, at, &mut found, told);
-        // It may be dropped here: no lock is held.
-    }
-    for node in found.late {
-        settle(&node);
+    loop {
+        counted.0 += marked.len();
+        found.parents.extend(marked.drain(..).map(|node| {
+            let at = node.ended_at();
+            (node, at)
+        }));
+        while let Some((parent, at)) = found.parents.pop() {
+            mark_children(&parent, at, &mut found, &mut told);
+            // It may be the last reference, and what is freed with it the user's.
+            background::shielded(|| drop(parent));
+        }
+        let Some(node) = found.late.pop() else { return };
+        settle_into(&node, &mut marked);
+        background::shielded(|| drop(node));
     }
 }
 
@@ -260,7 +285,10 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
             *when
         }
-        Payload::Merge(merge) if merge.when <= at => return Marked::NotYet,
+        // Its other parent may have ended before: by its deadline, or by a cancel whose propagation is under way.
+        Payload::Merge(merge) if merge.when <= at || propagations().load(Ordering::Acquire) > 1 => {
+            return Marked::NotYet;
+        }
         _ => {
             told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()).cause);
             at

@@ -26,7 +26,7 @@ mod told;
 mod wait;
 
 pub(in crate::raw) use end::settle;
-pub(crate) use end::{cancel, cancel_dropped, end_at_birth, settled};
+pub(crate) use end::{cancel, cancel_dropped, earlier_of, end_at_birth, settled};
 #[cfg(feature = "tokio-util")]
 pub(crate) use wait::shared_token;
 pub(crate) use wait::{add_callback, forget_waiter, poll_done, remove_callback, watch_merged};

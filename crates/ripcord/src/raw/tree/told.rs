@@ -28,11 +28,13 @@ impl Told {
     pub(super) fn tell(&mut self) {
         self.wakers.drain(..).for_each(wake);
         for callback in self.callbacks.drain(..) {
-            if callback.inline {
-                background::shielded(callback.run);
+            let Callback { run, inline, _keep: keep } = callback;
+            if inline {
+                background::shielded(run);
             } else {
-                background::spawn(callback.run);
+                background::spawn(run);
             }
+            background::shielded(|| drop(keep));
         }
         // A cause is the user's, and so is its drop.
         self.garbage.drain(..).for_each(|cause| background::shielded(|| drop(cause)));

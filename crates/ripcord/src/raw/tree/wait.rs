@@ -154,8 +154,11 @@ pub(crate) fn forget_waiter(node: &Node, key: u32) {
 }
 
 /// Registers a function to run at the end; gives it back when the node has ended.
+///
+/// `keep` is the context it was registered with, at or below the node: it lives until then.
 pub(crate) fn add_callback(
     node: &NodeRef,
+    keep: NodeRef,
     inline: bool,
     run: Box<dyn FnOnce() + Send>,
 ) -> Result<u32, Box<dyn FnOnce() + Send>> {
@@ -163,7 +166,6 @@ pub(crate) fn add_callback(
         settle(node);
         return Err(run);
     }
-    let keep = node.clone();
     watch_above(node);
     let mut guard = node.lock();
     if guard.is_done() {
@@ -185,7 +187,7 @@ pub(crate) fn remove_callback(node: &Node, key: u32) -> Option<Callback> {
 
 /// The one token that is cancelled when the node ends; cancelled already when it has.
 #[cfg(feature = "tokio-util")]
-pub(crate) fn shared_token(node: &NodeRef) -> tokio_util::sync::CancellationToken {
+pub(crate) fn shared_token(node: &NodeRef, keep: NodeRef) -> tokio_util::sync::CancellationToken {
     let token = {
         let mut guard = node.lock();
         if let Some(token) = guard.fields().more().token.clone() {
@@ -200,7 +202,7 @@ pub(crate) fn shared_token(node: &NodeRef) -> tokio_util::sync::CancellationToke
         guard.fields().more().token.insert(tokio_util::sync::CancellationToken::new()).clone()
     };
     let at_end = token.clone();
-    if add_callback(node, true, Box::new(move || at_end.cancel())).is_err() {
+    if add_callback(node, keep, true, Box::new(move || at_end.cancel())).is_err() {
         token.cancel();
     }
     token
