@@ -1,7 +1,6 @@
 //! How long a node lives.
 
 use std::ops::Deref;
-use std::panic::Location;
 use std::ptr::NonNull;
 
 use super::{End, Guarded, Node, Payload, flag, state};
@@ -31,7 +30,7 @@ static TODO: Node = Node {
     timer: AtomicU32::new(NONE),
     slot: AtomicU32::new(NONE),
     guarded: UnsafeCell::new(Guarded::NOTHING),
-    end: UnsafeCell::new(End { location: Location::caller(), cause: None, detail: 0 }),
+    end: UnsafeCell::new(End { location: std::panic::Location::caller(), cause: None, detail: 0 }),
     parent: None,
     payload: Payload::Todo,
 };
