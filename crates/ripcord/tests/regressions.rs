@@ -1,0 +1,213 @@
+//! Defects that were found once, each kept out by a test that opens with what went wrong.
+
+mod common;
+
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::task::{Wake, Waker};
+use std::thread;
+use std::time::Duration;
+
+use common::{HANG, SEC, Wakes, manual, poll};
+use ripcord::{Canceler, Context, DoneOwned, Group, Value};
+
+/// A value whose drop panics.
+struct Bomb;
+
+impl Value for Bomb {}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            panic!("a value's drop panics, on purpose");
+        }
+    }
+}
+
+/// A waker that gives up what it was handed: the last reference of a context, as an executor does that drops a finished task.
+struct GivesUp(std::sync::Mutex<Option<DoneOwned>>);
+
+impl Wake for GivesUp {
+    fn wake(self: Arc<Self>) {
+        let last = self.0.lock().expect("not poisoned").take();
+        drop(last);
+    }
+}
+
+/// Waits on the context by a future that only its waker holds, so that being woken drops the context.
+fn held_by_its_waker(ctx: &Context) {
+    let mut done = ctx.done_owned();
+    let holder = Arc::new(GivesUp(std::sync::Mutex::new(None)));
+    let waker = Waker::from(Arc::clone(&holder));
+    assert!(std::pin::Pin::new(&mut done).poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    *holder.0.lock().expect("not poisoned") = Some(done);
+}
+
+fn cancelable(ctx: &Context) -> Context {
+    let (ctx, cancel): (Context, Canceler) = ctx.with_cancel();
+    cancel.detach();
+    ctx
+}
+
+#[test]
+fn a_value_that_panics_when_a_timer_frees_it_keeps_no_other_deadline_from_firing() {
+    // The timers taken out of the queue together were dropped in a loop; a panic there lost those that came after.
+    let (root, time) = manual();
+    let exploding = root.with_value(Bomb).with_timeout(SEC);
+    held_by_its_waker(&exploding);
+    drop(exploding);
+    let (other, wakes) = (root.with_timeout(SEC), Wakes::new());
+    let mut done = other.done();
+    assert!(poll(&mut done, &wakes).is_pending());
+    time.advance(SEC);
+    assert_eq!(wakes.count(), 1);
+}
+
+#[test]
+fn a_value_that_panics_when_a_cancel_frees_it_keeps_no_descendant_from_being_marked() {
+    // The list of nodes still to be marked was dropped by the panic, and `propagations` went down all the same.
+    let (root, cancel) = Context::background().with_cancel();
+    {
+        let exploding = cancelable(&root.with_value(Bomb));
+        held_by_its_waker(&cancelable(&exploding));
+    }
+    let grandchild = cancelable(&cancelable(&root));
+    let wakes = Wakes::new();
+    let mut done = grandchild.done();
+    assert!(poll(&mut done, &wakes).is_pending());
+    cancel.cancel();
+    assert!(grandchild.is_done());
+    assert_eq!(wakes.count(), 1);
+}
+
+#[test]
+fn a_value_that_panics_when_a_callback_frees_it_keeps_no_other_callback_from_running() {
+    let (root, cancel) = Context::background().with_cancel();
+    let (sender, runs) = mpsc::channel();
+    for n in 0..4 {
+        let ctx = if n == 2 { cancelable(&root.with_value(Bomb)) } else { cancelable(&root) };
+        let sender = sender.clone();
+        drop(ctx.after_func(move || sender.send(n).expect("the test listens")));
+    }
+    cancel.cancel();
+    let mut ran: Vec<i32> = (0..4).map(|_| runs.recv_timeout(HANG).expect("each runs")).collect();
+    ran.sort_unstable();
+    assert_eq!(ran, [0, 1, 2, 3]);
+}
+
+#[test]
+fn merges_below_a_deadline_do_not_recurse_when_it_fires() {
+    // A merged context below a fired deadline is marked late, and was marked within the marking of the one above it.
+    const LEVELS: usize = 20_000;
+    let merging = move || {
+        let (root, time) = manual();
+        let (other, _other) = Context::background().with_cancel();
+        let top = root.with_timeout(SEC);
+        let chain = (0..LEVELS).fold(top.clone(), |ctx, _| ctx.merge(&other));
+        let neighbours: Vec<Context> = (0..LEVELS).map(|_| root.with_timeout(SEC)).collect();
+        let pairs: Vec<Context> = neighbours.windows(2).map(|pair| pair[0].merge(&pair[1])).collect();
+        time.advance(SEC);
+        assert!(chain.err().is_some_and(|error| error.is_deadline_exceeded()));
+        assert!(pairs.iter().all(Context::is_done));
+    };
+    let thread = thread::Builder::new().stack_size(2 << 20).spawn(merging).expect("a thread");
+    thread.join().expect("it fits the stack");
+}
+
+/// Cancels when woken.
+struct Cancels(Canceler);
+
+impl Wake for Cancels {
+    fn wake(self: Arc<Self>) {
+        self.0.cancel_with("second");
+    }
+}
+
+#[test]
+fn a_merged_context_has_the_earlier_end_also_when_a_waker_ends_its_other_parent() {
+    let (first, cancel_first) = Context::background().with_cancel();
+    let (second, cancel_second) = Context::background().with_cancel();
+    let merged = first.merge(&second);
+    let waker = Waker::from(Arc::new(Cancels(cancel_first)));
+    let mut done = second.done_owned();
+    assert!(std::pin::Pin::new(&mut done).poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    cancel_second.cancel_with("first");
+    assert_eq!(merged.cause().expect("done").to_string(), "first");
+}
+
+#[test]
+fn the_name_in_a_merged_contexts_error_stays() {
+    let (request, cancel) = Context::background().with_name("request").with_cancel();
+    let (shutdown, stop) = Context::background().with_name("shutdown").with_cancel();
+    let merged = request.merge(&shutdown);
+    stop.cancel();
+    let name = || merged.err().expect("done").origin().name().map(str::to_owned);
+    assert_eq!(name().as_deref(), Some("shutdown"));
+    cancel.cancel();
+    assert_eq!(name().as_deref(), Some("shutdown"));
+}
+
+/// Counts its drop.
+struct Counted(Arc<AtomicUsize>);
+
+impl Value for Counted {}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[test]
+fn an_after_func_on_a_context_that_cannot_end_does_not_keep_it() {
+    let drops = Arc::new(AtomicUsize::new(0));
+    let ctx = Context::background().with_value(Counted(Arc::clone(&drops))).without_cancel();
+    drop(ctx.after_func(|| {}));
+    drop(ctx);
+    assert_eq!(drops.load(SeqCst), 1);
+}
+
+#[cfg(feature = "tokio-util")]
+#[test]
+fn an_after_func_keeps_what_listens_to_a_token() {
+    // It kept the context that the token ends, and not the one below that held the listener.
+    let token = tokio_util::sync::CancellationToken::new();
+    let (sender, ran) = mpsc::channel();
+    let ctx = Context::background().with_cancellation_token(&token);
+    drop(ctx.after_func(move || sender.send(()).expect("the test listens")));
+    let onward = ctx.cancellation_token();
+    drop(ctx);
+    token.cancel();
+    assert!(onward.is_cancelled());
+    ran.recv_timeout(HANG).expect("it runs although every handle is gone");
+}
+
+#[test]
+fn an_executor_that_panics_hangs_no_group() {
+    let calls = AtomicUsize::new(0);
+    let (group, _ctx) = Group::with_executor(&Context::background(), move |task| {
+        assert!(calls.fetch_add(1, SeqCst) != 1, "an executor that refuses, on purpose");
+        thread::spawn(move || futures::executor::block_on(task));
+    });
+    group.set_limit(1);
+    let (go_on, gate) = mpsc::channel::<()>();
+    group.go(async move { gate.recv_timeout(HANG).map_err(|_| "the test went away") });
+    for _ in 0..3 {
+        group.go(async { Ok::<(), &str>(()) });
+    }
+    go_on.send(()).expect("the first task listens");
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(futures::executor::block_on(group.wait()).is_err()));
+    assert_eq!(ended.recv_timeout(HANG), Ok(true));
+}
+
+#[test]
+fn a_child_of_a_cancelled_parent_never_says_that_its_own_deadline_passed() {
+    // The coarse clock was ahead of the exact one, so that a cancel could lie in the future of a child made after it.
+    for _ in 0..200 {
+        let (parent, cancel) = Context::background().with_cancel();
+        cancel.cancel_with("stop");
+        let child = parent.with_timeout(Duration::from_micros(50));
+        assert_eq!(child.cause().expect("done").to_string(), "stop");
+    }
+}
