@@ -3,7 +3,7 @@
 use std::array;
 use std::cell::OnceCell;
 use std::hint::{self, black_box};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{self, Poll, Waker};
 use std::thread;
@@ -177,11 +177,17 @@ fn calibrate(sample: impl Fn(u64) -> Timing) -> u64 {
 /// Times `iterations` calls in a row. What a call gives is looked at, then dropped, within the
 /// time.
 pub(crate) fn clock<T>(iterations: u64, mut call: impl FnMut() -> T) -> Timing {
+    clock_once(|| {
+        for _ in 0..iterations {
+            black_box(call());
+        }
+    })
+}
+
+fn clock_once(work: impl FnOnce()) -> Timing {
     let mut preemptions = Preemptions::of_this_thread();
     let start = Instant::now();
-    for _ in 0..iterations {
-        black_box(call());
-    }
+    work();
     let taken = start.elapsed();
     Timing { taken, start, disturbed: preemptions.happened() }
 }
@@ -218,6 +224,34 @@ impl Threads {
     /// As [`Threads::clock`], where each thread, 0 or 1, makes its own call beforehand, with whatever
     /// it does not share.
     pub(crate) fn clock_each<T, C: FnMut() -> T>(self, iterations: u64, make: impl Fn(usize) -> C + Sync) -> Timing {
+        self.at_once(|thread| {
+            let call = make(thread);
+            move || clock(iterations, call)
+        })
+    }
+
+    /// As [`Threads::clock_each`], where each thread has one task in which it awaits its calls in a row.
+    /// They need no waking.
+    pub(crate) fn await_each<T, C: AsyncFnMut() -> T>(
+        self,
+        iterations: u64,
+        make: impl Fn(usize) -> C + Sync,
+    ) -> Timing {
+        self.at_once(|thread| {
+            let mut call = make(thread);
+            move || {
+                let mut task = pin!(async {
+                    for _ in 0..iterations {
+                        black_box(call().await);
+                    }
+                });
+                clock_once(|| poll_to_end(task.as_mut()))
+            }
+        })
+    }
+
+    /// Lets each thread prepare and then all of them measure at once.
+    fn at_once<S: FnOnce() -> Timing>(self, prepare: impl Fn(usize) -> S + Sync) -> Timing {
         let threads = match self {
             Threads::One => 1,
             Threads::Two => 2,
@@ -226,7 +260,7 @@ impl Threads {
         // Spinning, because a thread woken from sleep would come so late that the two hardly met. One
         // thread takes the same way, so that the call is compiled into one loop for both.
         let run = |thread| {
-            let call = make(thread);
+            let sample = prepare(thread);
             arrived.fetch_add(1, SeqCst);
             let mut spins = 0_u32;
             while arrived.load(SeqCst) < threads {
@@ -236,7 +270,7 @@ impl Threads {
                 }
                 hint::spin_loop();
             }
-            clock(iterations, call)
+            sample()
         };
         thread::scope(|scope| {
             let run = &run;

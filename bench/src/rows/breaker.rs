@@ -1,9 +1,7 @@
 //! P2: what a call through a closed circuit breaker costs.
 
 use std::convert::Infallible;
-use std::future::ready;
 use std::hint::black_box;
-use std::pin::pin;
 use std::time::Duration;
 
 use failsafe::{CircuitBreaker as _, Config, failure_policy};
@@ -15,7 +13,7 @@ use tower_resilience::circuitbreaker::CircuitBreakerLayer;
 
 use super::caller::Caller;
 use super::service;
-use crate::harness::{Bench, Threads, Timing, poll_to_end};
+use crate::harness::{Bench, Threads, Timing};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
 
 const RECLOSER: Rival = Rival::named("recloser");
@@ -29,7 +27,7 @@ const FAILSAFE: Rival = Rival::named("failsafe");
 /// * call: ours is `call_blocking` under a background context, recloser's `Recloser::call`;
 /// * call, cancelable: as before, under a context that can be canceled, each thread's its own;
 /// * async call, cancelable: ours is `call` under such a context, of a future that is ready at once;
-///   recloser's is `AsyncRecloser::call` of such a future; both are polled by hand.
+///   recloser's is `AsyncRecloser::call` of such a future; both are awaited in a row within one task.
 ///
 /// Shown beside them:
 ///
@@ -57,7 +55,7 @@ pub(super) fn closed(bench: &Bench) -> Vec<Line> {
     compare("call, cancelable", &under_cancelable, &recloser, RECLOSER, Target::NoWorse);
     let async_recloser = |threads: Threads, iterations| {
         let breaker = AsyncRecloser::from(last_hundred_recloser());
-        threads.clock(iterations, || poll_to_end(pin!(breaker.call(ready(succeed())))).is_ok())
+        threads.await_each(iterations, |_| async || breaker.call(async { succeed() }).await.is_ok())
     };
     compare("async call, cancelable", &async_under_cancelable, &async_recloser, RECLOSER, Target::NoWorse);
 
@@ -77,9 +75,9 @@ pub(super) fn closed(bench: &Bench) -> Vec<Line> {
 
     let tower = |threads: Threads, iterations| {
         let service = tower_service();
-        threads.clock_each(iterations, |_| {
+        threads.await_each(iterations, |_| {
             let mut service = service.clone();
-            move || service::call(&mut service, ()).is_ok()
+            async move || service::call_awaited(&mut service, ()).await.is_ok()
         })
     };
     compare("async call, cancelable", &async_under_cancelable, &tower, TOWER_RESILIENCE, Target::Shown);
@@ -115,11 +113,11 @@ fn under_cancelable(threads: Threads, iterations: u64) -> Timing {
 
 fn async_under_cancelable(threads: Threads, iterations: u64) -> Timing {
     let breaker = &last_hundred();
-    threads.clock_each(iterations, |_| {
+    threads.await_each(iterations, |_| {
         let (context, canceler) = Caller::Cancelable.context();
-        move || {
+        async move || {
             let _live = &canceler;
-            poll_to_end(pin!(breaker.call(black_box(&context), |_context| ready(succeed())))).is_ok()
+            breaker.call(black_box(&context), |_context| async { succeed() }).await.is_ok()
         }
     })
 }
@@ -154,5 +152,5 @@ fn tower_service() -> impl Service<(), Response = u64> + Clone + Send + Sync {
         .wait_duration_in_open(OPEN_FOR)
         .build()
         .expect("the settings are within bounds");
-    layer.layer(service_fn(|()| ready(succeed())))
+    layer.layer(service_fn(|()| async { succeed() }))
 }
