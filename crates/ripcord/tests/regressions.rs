@@ -114,6 +114,40 @@ fn merges_below_a_deadline_do_not_recurse_when_it_fires() {
     thread.join().expect("it fits the stack");
 }
 
+/// Moves the clock on when woken, and writes down that it was.
+struct Advances(ripcord::ManualTime, Arc<std::sync::Mutex<Vec<char>>>);
+
+impl Wake for Advances {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().expect("not poisoned").push('a');
+        self.0.advance(SEC);
+    }
+}
+
+#[test]
+fn a_waker_that_advances_the_clock_does_not_reorder_the_deadlines() {
+    // Those due at one moment were taken out together, so that what the waker made due overtook them.
+    let (root, time) = manual();
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let waits: Vec<(DoneOwned, Waker)> = [('a', SEC), ('b', SEC), ('c', 2 * SEC)]
+        .into_iter()
+        .map(|(name, timeout)| {
+            let order = Arc::clone(&order);
+            let waker = match name {
+                'a' => Waker::from(Arc::new(Advances(time.clone(), order))),
+                _ => common::waker_fn(move || order.lock().expect("not poisoned").push(name)),
+            };
+            (root.with_timeout(timeout).done_owned(), waker)
+        })
+        .collect();
+    let mut waits = waits;
+    for (done, waker) in &mut waits {
+        assert!(common::poll_with(done, waker).is_pending());
+    }
+    time.advance(SEC);
+    assert_eq!(*order.lock().expect("not poisoned"), ['a', 'b', 'c']);
+}
+
 /// Cancels when woken.
 struct Cancels(Canceler);
 

@@ -42,11 +42,10 @@ pub(crate) fn spawn(job: Job) {
     if std::thread::Builder::new().name("ripcord-after-func".to_owned()).spawn(work).is_err() {
         let mut queue = POOL.lock();
         queue.threads -= 1;
-        let stranded = if queue.threads == 0 { queue.jobs.pop_back() } else { None };
+        // With no thread at all nobody would come to them.
+        let stranded = if queue.threads == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
         drop(queue);
-        if let Some(job) = stranded {
-            shielded(job);
-        }
+        stranded.into_iter().for_each(|job| shielded(job));
     }
 }
 

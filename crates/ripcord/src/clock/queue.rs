@@ -29,6 +29,10 @@ impl<T> Queue<T> {
         Queue::Wheel(Box::new(Wheel::new()))
     }
 
+    pub(crate) fn is_exact(&self) -> bool {
+        matches!(self, Queue::Exact(_))
+    }
+
     pub(crate) fn insert(&mut self, when: i64, target: T) -> u32 {
         match self {
             Queue::Exact(queue) => queue.insert(when, target),

@@ -83,12 +83,14 @@ impl Timers {
     /// Ends nodes that are due at `now`, a bounded number of them, the earliest first. `None` when there may be more;
     /// else the deadline to sleep for, the greatest there is when none is armed.
     pub(crate) fn fire(&self, now: i64) -> Option<i64> {
-        const MOST: usize = 256;
         let mut due: Vec<NodeRef> = Vec::new();
         let mut armed = self.armed.lock();
+        // An exact queue is asked for each one anew: a waker may have moved the clock on, and what falls due then comes after
+        // what was due before.
+        let most = if armed.queue.is_exact() { 1 } else { 256 };
         armed.sleeps_until = i64::MIN;
         let mut next = None;
-        for _ in 0..MOST {
+        for _ in 0..most {
             match armed.queue.pop_due(now) {
                 Due::Entry(Target(node)) => {
                     // SAFETY: found in the queue, whose lock is held; the store of `NONE` is the last access unless a
