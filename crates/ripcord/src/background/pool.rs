@@ -45,7 +45,7 @@ pub(crate) fn spawn(job: Job) {
         // With no thread at all nobody would come to them.
         let stranded = if queue.threads == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
         drop(queue);
-        stranded.into_iter().for_each(|job| shielded(job));
+        stranded.into_iter().for_each(shielded);
     }
 }
 
