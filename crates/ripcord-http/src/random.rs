@@ -1,0 +1,31 @@
+//! Ids that nobody else has.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// 128 bits that no other call returns: a keyed hash of a count, with a key that the system made for this process.
+///
+/// The standard library promises no more of that hash than that it withstands collisions, so these are ids and no secrets.
+pub(crate) fn id() -> [u8; 16] {
+    static KEY: LazyLock<(RandomState, RandomState)> = LazyLock::new(|| (RandomState::new(), RandomState::new()));
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+
+    // Relaxed: the number is all there is to agree on.
+    let count = NEXT.fetch_add(1, Ordering::Relaxed);
+    let (high, low) = (KEY.0.hash_one(count), KEY.1.hash_one(count));
+    let id = u128::from(high) << 64 | u128::from(low);
+    // All zeros is no id.
+    id.max(1).to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_ids_are_equal() {
+        let ids: HashSet<_> = (0..10_000).map(|_| super::id()).collect();
+        assert_eq!(ids.len(), 10_000);
+    }
+}

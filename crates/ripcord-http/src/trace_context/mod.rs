@@ -1,0 +1,11 @@
+//! W3C Trace Context and Baggage: which trace a request belongs to, and what travels along.
+
+mod baggage;
+pub(crate) mod hex;
+mod list;
+mod traceparent;
+mod tracestate;
+
+pub use baggage::Baggage;
+pub use traceparent::Traceparent;
+pub use tracestate::Tracestate;

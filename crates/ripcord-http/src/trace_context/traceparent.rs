@@ -1,0 +1,145 @@
+//! `traceparent`: the trace, and the span of whoever asks.
+
+use std::fmt;
+use std::str::FromStr;
+
+use http::HeaderValue;
+
+use super::hex;
+use crate::{Malformed, random};
+
+const SAMPLED: u8 = 1;
+const RANDOM: u8 = 2;
+
+/// W3C's `traceparent`: the id of a trace, the id of the span that asks, and whether the trace is sampled.
+///
+/// Of a version higher than 00 the first four fields are read, and what is written is always version 00.
+///
+/// ```
+/// use ripcord_http::trace_context::Traceparent;
+///
+/// let theirs: Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".parse()?;
+/// assert!(theirs.is_sampled() && theirs.is_random());
+///
+/// let ours = theirs.child();
+/// assert_eq!(ours.trace_id(), theirs.trace_id());
+/// assert_ne!(ours.parent_id(), theirs.parent_id());
+/// assert!(ours.to_string().ends_with("-03"));
+/// # Ok::<(), ripcord_http::Malformed>(())
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Traceparent {
+    trace_id: [u8; 16],
+    parent_id: [u8; 8],
+    flags: u8,
+}
+
+impl Traceparent {
+    /// The header's name.
+    pub const HEADER: &str = "traceparent";
+    /// How long version 00 is.
+    const LENGTH: usize = 55;
+
+    /// A trace of its own, with a random id.
+    pub fn start(sampled: bool) -> Self {
+        let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
+        Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
+    }
+
+    /// A new span of the same trace.
+    #[must_use]
+    pub fn child(self) -> Self {
+        Traceparent { parent_id: span_id(), ..self }
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    ///
+    /// If it is of version ff, its length, dashes or digits are wrong, hex in upper case included, or an id is all zeros.
+    pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
+        let malformed = |reason| Malformed::new(Self::HEADER, reason);
+        let Some((fields, rest)) = value.split_at_checked(Self::LENGTH) else {
+            return Err(malformed("shorter than 55 characters"));
+        };
+        let [version] = hex::read(&fields[..2]).ok_or(malformed("a version that is not hex in lower case"))?;
+        match (version, rest) {
+            (0xff, _) => return Err(malformed("version ff")),
+            (0, [_, ..]) => return Err(malformed("longer than 55 characters")),
+            (_, [] | [b'-', ..]) => {}
+            _ => return Err(malformed("no dash after the fourth field")),
+        }
+        if [fields[2], fields[35], fields[52]] != *b"---" {
+            return Err(malformed("no dash between two fields"));
+        }
+        let not_hex = malformed("a field that is not hex in lower case");
+        let trace_id = hex::read(&fields[3..35]).ok_or(not_hex)?;
+        let parent_id = hex::read(&fields[36..52]).ok_or(not_hex)?;
+        let [flags] = hex::read(&fields[53..]).ok_or(not_hex)?;
+        if trace_id == [0; 16] || parent_id == [0; 8] {
+            return Err(malformed("an id of zeros"));
+        }
+        Ok(Traceparent { trace_id, parent_id, flags: flags & (SAMPLED | RANDOM) })
+    }
+
+    /// The value of the header, always of version 00.
+    pub fn encode(&self) -> [u8; 55] {
+        let mut text = *b"00-................................-................-..";
+        hex::write(&self.trace_id, &mut text[3..35]);
+        hex::write(&self.parent_id, &mut text[36..52]);
+        hex::write(&[self.flags], &mut text[53..]);
+        text
+    }
+
+    /// The id of the trace, never all zeros.
+    pub fn trace_id(&self) -> [u8; 16] {
+        self.trace_id
+    }
+
+    /// The id of the span, never all zeros.
+    pub fn parent_id(&self) -> [u8; 8] {
+        self.parent_id
+    }
+
+    /// Whether whoever asks may have recorded the trace.
+    pub fn is_sampled(&self) -> bool {
+        self.flags & SAMPLED != 0
+    }
+
+    /// Whether the trace's id is random in its last seven bytes.
+    pub fn is_random(&self) -> bool {
+        self.flags & RANDOM != 0
+    }
+}
+
+/// Half of an id, and not all zeros.
+fn span_id() -> [u8; 8] {
+    let [.., a, b, c, d, e, f, g, h] = random::id();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1).to_be_bytes()
+}
+
+impl FromStr for Traceparent {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        Traceparent::decode(text.as_bytes())
+    }
+}
+
+impl From<Traceparent> for HeaderValue {
+    fn from(traceparent: Traceparent) -> Self {
+        HeaderValue::from_bytes(&traceparent.encode()).expect("hex and dashes are a header's value")
+    }
+}
+
+impl fmt::Display for Traceparent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(&self.encode()).expect("hex and dashes are ASCII"))
+    }
+}
+
+impl fmt::Debug for Traceparent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Traceparent({self})")
+    }
+}
