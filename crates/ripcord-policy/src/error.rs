@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Outcome;
 use crate::retry::RetryError;
+use crate::{Outcome, SharedError};
 
 /// Why a call was refused on this side, without reaching what it was meant for.
 ///
@@ -139,7 +139,7 @@ impl std::error::Error for Panicked {}
 /// What went wrong with a call made through a policy; `E` is the call's own error.
 ///
 /// More kinds may be added. `Display` is each kind's own message and leaves what lies below to
-/// [`source`](std::error::Error::source), except that the call's own error shows as itself.
+/// [`source`](std::error::Error::source), except that the call's own error, or another's, shows as itself.
 ///
 /// ```
 /// use ripcord_policy::{Error, Rejected};
@@ -166,6 +166,9 @@ pub enum Error<E> {
     AttemptTimeout(Duration),
     /// A closure run on the caller's behalf panicked.
     Panicked(Panicked),
+    /// Work shared with other callers, begun by one of them, failed with an error that is not an `E`: a stack's cache is
+    /// loaded through elsewhere too, with errors of another type.
+    Foreign(SharedError),
     /// A retry gave up: after how many attempts, on which error, and why.
     Retry(Box<RetryError<Error<E>>>),
 }
@@ -217,7 +220,8 @@ impl<E> Error<E> {
     pub fn outcome(&self) -> Outcome {
         match self {
             Error::Context(_) | Error::Rejected(_) => Outcome::Neutral,
-            Error::Inner(_) | Error::AttemptTimeout(_) | Error::Panicked(_) => Outcome::Failure,
+            Error::Foreign(error) if error.is_neutral() => Outcome::Neutral,
+            Error::Inner(_) | Error::AttemptTimeout(_) | Error::Panicked(_) | Error::Foreign(_) => Outcome::Failure,
             Error::Retry(gave_up) => gave_up.outcome(),
         }
     }
@@ -256,6 +260,7 @@ impl<E> Error<E> {
             Error::Rejected(rejected) => Error::Rejected(rejected),
             Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
             Error::Panicked(panicked) => Error::Panicked(panicked),
+            Error::Foreign(error) => Error::Foreign(error),
             Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(|last| last.map_inner_with(change)))),
         }
     }
@@ -270,6 +275,7 @@ impl<E> Error<Error<E>> {
             Error::Rejected(rejected) => Error::Rejected(rejected),
             Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
             Error::Panicked(panicked) => Error::Panicked(panicked),
+            Error::Foreign(error) => Error::Foreign(error),
             Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(Error::flatten))),
         }
     }
@@ -283,6 +289,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             Error::Rejected(rejected) => rejected.fmt(f),
             Error::AttemptTimeout(after) => write!(f, "attempt timed out after {after:?}"),
             Error::Panicked(panicked) => panicked.fmt(f),
+            Error::Foreign(error) => error.fmt(f),
             Error::Retry(gave_up) => gave_up.fmt(f),
         }
     }
@@ -293,6 +300,7 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
         match self {
             // Shown as itself above, so what lies below it comes next.
             Error::Inner(error) => error.source(),
+            Error::Foreign(error) => error.source(),
             Error::Context(error) => Some(error),
             Error::Rejected(rejected) => Some(rejected),
             Error::Panicked(panicked) => Some(panicked),

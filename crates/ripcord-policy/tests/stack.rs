@@ -8,7 +8,8 @@ use futures::future::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
 use ripcord_policy::breaker::State;
 use ripcord_policy::{
-    Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Rate, RateLimiter, Rejected, Retry, RetryBudget, Stack,
+    Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, Rate, RateLimiter, Rejected, Retry, RetryBudget,
+    Stack,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -286,6 +287,25 @@ async fn a_real_failure_is_remembered_and_a_rejection_is_not() {
     assert!(refused.is_err());
     it.breaker.reset();
     assert_eq!(it.finish(it.stack.run_keyed(&it.ctx, "refused", |_| async { Ok(7) })).await.unwrap(), 7);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn a_load_by_hand_that_failed_is_told_as_what_it_is() {
+    let it = fixture();
+    let call = |key| it.stack.run_keyed(&it.ctx, key, |_| async { Ok(7) });
+    let by_hand = it.cache.get_or_load(&it.ctx, "foreign", |_| async { Err(std::io::Error::other("disk on fire")) });
+    assert!(by_hand.await.is_err());
+    let error = call("foreign").await.unwrap_err();
+    let Error::Foreign(shared) = &error else { panic!("{error:?}") };
+    assert!(shared.downcast_ref::<std::io::Error>().is_some());
+    assert_eq!((error.to_string().as_str(), error.outcome()), ("disk on fire", Outcome::Failure));
+    assert_eq!(error.inner(), None);
+
+    // The call's own error type is no stranger.
+    assert!(it.cache.get_or_load(&it.ctx, "own", |_| async { Err(Down) }).await.is_err());
+    assert!(matches!(call("own").await, Err(Error::Inner(Down))));
+    assert_eq!(it.saw()[0], 0, "both were remembered");
     it.at_rest();
 }
 

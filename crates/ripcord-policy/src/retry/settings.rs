@@ -162,7 +162,7 @@ impl<E> Retry<Error<E>> {
             Error::AttemptTimeout(_) => Inspection { timeout: true, ..Inspection::OPAQUE },
             // The retry further in has tried already, or the context of the attempt is over.
             Error::Retry(_) | Error::Context(_) => Inspection { hopeless: true, ..Inspection::OPAQUE },
-            Error::Inner(_) | Error::Panicked(_) => Inspection::OPAQUE,
+            Error::Inner(_) | Error::Panicked(_) | Error::Foreign(_) => Inspection::OPAQUE,
         };
         self
     }

@@ -1,4 +1,4 @@
-//! Policies around one kind of call, composed in the one order in which they make sense.
+//! Policies around one kind of call, composed in a fixed order, each place with its reason.
 //!
 //! From the outside in:
 //!
@@ -130,7 +130,11 @@ where
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); and [`Error::Panicked`] when the shared call panicked.
+    /// As [`run`](Self::run); and
+    ///
+    /// * [`Error::Panicked`]: the shared call panicked.
+    /// * [`Error::Foreign`]: the cache is loaded through elsewhere too, and the load of this key that was joined, or is
+    ///   remembered, failed with an error that is not an `E`.
     ///
     /// # Cancel safety
     ///
@@ -170,15 +174,17 @@ where
 /// The error that the shared call ended in, as the stack's own type.
 fn unshare<E: std::error::Error + Clone + 'static>(error: Error<SharedError>) -> Error<E> {
     match error {
-        Error::Inner(shared) => match shared.downcast_ref::<Error<E>>() {
-            Some(error) => error.clone(),
-            // The same cache is loaded through by hand too, with other errors.
-            None => Error::Panicked(crate::Panicked::new(&shared.to_string())),
+        Error::Inner(shared) => match (shared.downcast_ref::<Error<E>>(), shared.downcast_ref::<E>()) {
+            (Some(error), _) => error.clone(),
+            // The same cache is loaded through by hand too, with the call's own errors or with others.
+            (None, Some(error)) => Error::Inner(error.clone()),
+            (None, None) => Error::Foreign(shared),
         },
         Error::Context(error) => Error::Context(error),
         Error::Rejected(rejected) => Error::Rejected(rejected),
         Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
         Error::Panicked(panicked) => Error::Panicked(panicked),
+        Error::Foreign(error) => Error::Foreign(error),
         Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(unshare))),
     }
 }
