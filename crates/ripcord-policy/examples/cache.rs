@@ -1,4 +1,4 @@
-//! The chapter's first exercise: a cache that respects its callers' contexts, and one of its own.
+//! A Go tutorial's first exercise: a cache that respects its callers' contexts, and one of its own.
 //!
 //! `cargo run --example cache`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]

@@ -1,6 +1,6 @@
-//! The chapter's circuit breaker in five phases: healthy, failing, open, waiting, recovered.
+//! A Go tutorial's circuit breaker in five phases: healthy, failing, open, waiting, recovered.
 //!
-//! Run it with `cargo run --example circuit_breaker`. The lines are the chapter's; its faults are not: half-open, this
+//! Run it with `cargo run --example circuit_breaker`. The lines are the Go program's; its faults are not: half-open, this
 //! breaker admits one probe at a time, and a caller that gives up does not trip it.
 
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]

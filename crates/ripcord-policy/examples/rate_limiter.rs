@@ -1,4 +1,4 @@
-//! The chapter's exercise 3, a context-aware rate limiter: every feature it lists, and what it does not ask for.
+//! A Go tutorial's exercise 3, a context-aware rate limiter: every feature it lists, and what it does not ask for.
 //!
 //! Run it with `cargo run --example rate_limiter`.
 

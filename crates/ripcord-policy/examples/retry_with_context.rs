@@ -1,4 +1,4 @@
-//! The chapter's retry under a five-second timeout: an unreliable call, up to five retries, growing waits.
+//! A Go tutorial's retry under a five-second timeout: an unreliable call, up to five retries, growing waits.
 //!
 //! Run it with `cargo run --example retry_with_context`; add a seed to repeat a run.
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let ctx = Context::background().with_timeout(Duration::from_secs(5));
 
-    // The chapter's DefaultRetryOptions are the defaults: 100 ms, doubling up to 2 s. It sets five retries.
+    // The Go program's DefaultRetryOptions are the defaults: 100 ms, doubling up to 2 s. It sets five retries.
     let retry = Retry::exponential()
         .max_attempts(6)
         .on_retry(|event| println!("Retry attempt {} after {:?}", event.attempt, event.delay))

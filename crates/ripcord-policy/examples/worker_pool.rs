@@ -1,4 +1,4 @@
-//! The chapter's second exercise: a worker pool controlled and watched through contexts.
+//! A Go tutorial's second exercise: a worker pool controlled and watched through contexts.
 //!
 //! `cargo run --example worker_pool`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -23,7 +23,7 @@ async fn work(ctx: Context, number: u32) -> Result<u32, Box<dyn std::error::Erro
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("=== Context-Aware Worker Pool ===");
 
-    // Building it starts it: the chapter's NewWorkerPool and Start.
+    // Building it starts it: a Go program's NewWorkerPool and Start.
     let ctx = Context::background();
     let pool = WorkerPool::builder().workers(2).queue(8).overflow(Overflow::Reject).build(&ctx)?;
 

@@ -1,5 +1,7 @@
 //! Counters that cost about a nanosecond, for paths where an atomic addition would be a third of the whole.
 //!
+//! # Invariants
+//!
 //! 1. A thread owns at most one slot number, and no two live threads own the same one. Only its owner writes an owned
 //!    slot, so a plain load and store lose nothing.
 //! 2. A thread without a number writes the last slot, which is shared, by atomic addition.
@@ -57,6 +59,7 @@ impl<const N: usize> Counters<N> {
         }
         let counter = &self.slots[slot].0[index];
         if slot == SHARED {
+            // Invariant 2: others write here too.
             counter.fetch_add(by, Ordering::Relaxed);
         } else {
             // Invariant 1: nobody else writes here.
@@ -85,12 +88,14 @@ impl Drop for Ownership {
     fn drop(&mut self) {
         // Destructors of other thread-locals may still count; from here on they share.
         SLOT.set(SHARED);
+        // Invariant 3: after the last write by this owner.
         FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
     }
 }
 
 #[cold]
 fn ask_for_slot() -> usize {
+    // Invariant 3: before the first write by the new owner.
     let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
     let slot = free.pop().unwrap_or_else(|| {
         let mut issued = ISSUED.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,14 @@
 //! Retry, circuit breaker, rate limiter, cache, worker pool and their kin, which know how much time is left.
 //!
-//! Every policy here takes a [`ripcord::Context`] where it may block, obeys that context's deadline, cancellation
-//! and clock, and works alone or as a layer of a stack. They agree on a few things, so that they compose:
+//! Every policy here takes a [`ripcord::Context`] where it may block, obeys that context's deadline and cancellation,
+//! sleeps on its clock, and works alone or as a layer of a stack.
+//!
+//! What a policy keeps between calls goes by one clock of its own: a [`CircuitBreaker`], a [`RateLimiter`] and a
+//! [`KeyedLimiter`] read the one they were given when they were built, the system's unless another was set, and a
+//! [`Cache`] and a [`WorkerPool`] that of the context they were built under. A test gives these and its contexts the
+//! same manual clock.
+//!
+//! They agree on a few things, so that they compose:
 //!
 //! * one outcome type, [`Outcome`]: the caller's own cancellation and a local rejection are neutral everywhere;
 //! * one error shape, [`Error`] with [`Rejected`] inside, which says how long to wait and whether time ran out;

@@ -1,4 +1,4 @@
-//! One shape of numbers for every policy.
+//! One shape of numbers for the policies.
 //!
 //! Each policy has `stats()`, which returns a plain struct of public counters that only grow, and a few gauges. A
 //! counter that several policies have bears one name:
@@ -13,5 +13,10 @@
 //!
 //! So `started = succeeded + failed + canceled` whenever nothing is under way. Taken while calls are under way, the
 //! numbers are each right but not of one instant.
+//!
+//! A cache counts its loads so, and a pool its tasks, from when they are accepted. A limiter is the exception: it runs no
+//! calls and never learns how they end, so [`LimiterStats`](crate::LimiterStats) has neither `started` nor `succeeded`
+//! nor `failed`, but counts what was asked of it: `allowed`, `waited` and `reserved` were granted, `rejected` were
+//! refused, and `canceled` were given up. A reservation that is canceled is in both `reserved` and `canceled`.
 
 pub(crate) use crate::counters::Counters;

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_systems_clock_is_known_by_its_debug_and_no_other_is() {
+    fn the_systems_clock_is_told_from_all_others() {
         let ctx = Context::background();
         assert!(Timeline::new(&ctx).tick.is_some());
         assert!(Timeline::new(&ctx.with_clock(Clock::manual().0)).tick.is_none());

@@ -67,57 +67,59 @@ impl BreakerBuilder {
 }
 
 impl<C> BreakerBuilder<C> {
-    /// Which results the rates are taken of.
+    /// Which results the rates are taken of; the last 100 calls if not set.
     pub fn window(mut self, window: Window) -> Self {
         self.window = Some(window);
         self
     }
 
-    /// Opens when this share of the window's calls has failed: above 0, at most 1.
+    /// Opens when this share of the window's calls has failed: above 0, at most 1. Half of them if not set,
+    /// or no rate at all if only [`consecutive_failures`](BreakerBuilder::consecutive_failures) is.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.failure_rate = Some(rate);
         self
     }
 
     /// Calls there have to be in the window before a rate means anything; at least 1, at most as many as the window
-    /// holds.
+    /// holds. 20 if not set, or what a smaller window holds.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.minimum_calls = Some(calls);
         self
     }
 
-    /// Opens after this many failures in a row; at least 1.
+    /// Opens after this many failures in a row; at least 1. If not set, failures in a row mean nothing.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.consecutive_failures = Some(failures);
         self
     }
 
     /// A call that takes this long is slow, and the breaker opens when this share of the window's calls was: above 0, at
-    /// most 1. A call counts when it ends, however long ago it began.
+    /// most 1. A call counts when it ends, however long ago it began. If not set, none is slow.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.slow_call = Some((duration, rate));
         self
     }
 
-    /// How long it stays open; longer than zero.
+    /// How long it stays open; longer than zero. 30 seconds if not set.
     pub fn open_for(mut self, duration: Duration) -> Self {
         self.open_for = duration;
         self
     }
 
-    /// Probes at a time, when half-open; at least 1.
+    /// Probes at a time, when half-open; at least 1, which is the default.
     pub fn half_open_calls(mut self, calls: u32) -> Self {
         self.half_open_calls = calls;
         self
     }
 
-    /// Successful probes that close it; at least 1.
+    /// Successful probes that close it; at least 1, which is the default.
     pub fn half_open_successes(mut self, successes: u32) -> Self {
         self.half_open_successes = successes;
         self
     }
 
-    /// How long a probe may take before it counts as failed; longer than zero.
+    /// How long a probe may take before it counts as failed; longer than zero. As long as the breaker stays open, if
+    /// not set.
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
         self.half_open_timeout = Some(duration);
         self
@@ -130,7 +132,8 @@ impl<C> BreakerBuilder<C> {
         self
     }
 
-    /// The clock it goes by; the system's if not set.
+    /// The clock it goes by, for all its times; the system's if not set. It does not go by the clocks of the contexts that
+    /// its calls are given: a test sets both.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self

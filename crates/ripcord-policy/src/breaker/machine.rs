@@ -1,5 +1,7 @@
 //! The breaker as a plain state machine: no lock, no clock, no counters.
 //!
+//! # Invariants
+//!
 //! 1. `generation` goes up with every change of state, and a result that bears an older one changes nothing.
 //! 2. Half-open, `probes` holds one entry for each permit that is out, and never more than `half_open_calls`.
 //! 3. A probe that has not answered in time is a failure at the moment its time was up, whenever that is noticed.

@@ -81,12 +81,13 @@ impl CircuitBreaker {
         BreakerBuilder::new(name.into())
     }
 
-    /// The chapter's `NewCircuitBreaker`: opens after `threshold` failures in a row, for `reset`, and closes after two
+    /// A Go program's `NewCircuitBreaker`: opens after `threshold` failures in a row, for `reset`, and closes after two
     /// successful probes.
     ///
     /// # Errors
     ///
     /// Names `consecutive_failures` or `open_for` if it is zero.
+    #[doc(alias("NewCircuitBreaker"))]
     pub fn new(name: impl Into<Arc<str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
         let builder = CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset);
         builder.half_open_successes(2).build()
@@ -94,7 +95,7 @@ impl CircuitBreaker {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Calls `f` if calls are let through, and learns from its result. The chapter's `Execute`.
+    /// Calls `f` if calls are let through, and learns from its result. A Go program's `Execute`.
     ///
     /// `f` is given the context, and is not called if that is done.
     ///
@@ -105,6 +106,7 @@ impl<C> CircuitBreaker<C> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the call; that is neutral, and gives a probe's place back.
+    #[doc(alias("Execute"))]
     pub async fn call<T, E, F, Fut>(&self, ctx: &Context, f: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
@@ -138,12 +140,29 @@ impl<C> CircuitBreaker<C> {
     /// # Errors
     ///
     /// [`Open`] if calls are refused now.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord_policy::{CircuitBreaker, Outcome, breaker::State};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let breaker = CircuitBreaker::new("users", 1, Duration::from_secs(30))?;
+    /// let permit = breaker.try_acquire()?;
+    /// permit.record(Outcome::Failure);
+    /// assert_eq!(breaker.state(), State::Open);
+    /// assert!(breaker.try_acquire().is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Open> {
         Ok(Permit::new(&self.shared, self.shared.acquire()?))
     }
 
-    /// The state at this moment: open past its time reads half-open. The chapter's `GetState`.
+    /// The state at this moment: open past its time reads half-open. A Go program's `GetState`.
+    #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
     }

@@ -1,5 +1,7 @@
 //! The machine behind its lock, and the way around it for healthy calls.
 //!
+//! # Invariants
+//!
 //! 1. While the breaker is closed and remembers nothing but successes, `healthy` says so, with the generation and how
 //!    many successes there are. Then a call is let through for one load, and its success counted by one swap, or by
 //!    nothing once the window is full: more of the same change nothing.

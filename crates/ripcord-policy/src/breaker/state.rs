@@ -8,7 +8,7 @@ use crate::Rejected;
 
 /// Whether calls are let through. This enum is complete.
 ///
-/// Displays as the chapter prints it: `CLOSED`, `OPEN`, `HALF-OPEN`.
+/// Displays as a Go program would print it: `CLOSED`, `OPEN`, `HALF-OPEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// All calls are.

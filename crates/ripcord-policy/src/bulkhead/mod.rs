@@ -78,6 +78,21 @@ impl Bulkhead {
     /// # Errors
     ///
     /// [`Rejected::BulkheadFull`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ripcord_policy::Bulkhead;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bulkhead = Bulkhead::builder().limit(1).build()?;
+    /// let permit = bulkhead.try_acquire()?;
+    /// assert!(bulkhead.try_acquire().is_err());
+    /// drop(permit);   // the place is free again
+    /// assert!(bulkhead.try_acquire().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
         self.try_enter().inspect_err(|_| self.shared.tally(Count::Rejected))
     }

@@ -112,7 +112,8 @@ where
         self
     }
 
-    /// How often the expired are removed in the background: the chapter's `cleanupInterval`.
+    /// How often the expired are removed in the background: a Go program's `cleanupInterval`. Once a
+    /// second if not set.
     ///
     /// A sweep looks at every entry, one lock of one entry at a time. An expired entry that waits for its sweep takes
     /// up room and is never served.

@@ -1,6 +1,6 @@
 //! Loads under way: one a key, shared by everybody who waits for it.
 //!
-//! Invariants:
+//! # Invariants
 //!
 //! 1. A key has at most one *current* flight, the one in the table. Detaching a flight (a remove, an insert, a clear)
 //!    takes it out: its waiters still get its result, the store does not.
@@ -97,7 +97,9 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         }
         let flight = Arc::new(start());
         let seat = Seat { flight: flight.clone() };
+        // Invariant 1: it takes the place of one that has ended.
         let ended = shard.insert(key.clone(), flight);
+        // Invariant 4: dropping a flight or a key may run a user's code.
         drop(shard);
         drop(ended);
         Boarding::Started(seat)
@@ -107,10 +109,12 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     /// or start another. `store` must not run user code beyond the key's `Hash` and `Eq`.
     pub(super) fn land<R>(&self, hash: u64, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce() -> R) -> Option<R> {
         let mut shard = self.lock(hash);
+        // Invariant 1: what is not current is not stored.
         if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
             return None;
         }
         let removed = shard.remove_entry(key);
+        // Invariant 4: the store's lock comes after the shard's.
         let stored = store();
         drop(shard);
         drop(removed);
@@ -250,7 +254,9 @@ impl<V> Drop for Seat<V> {
         let mut waiters = self.flight.lock();
         waiters.count -= 1;
         let last = waiters.count == 0;
+        // Invariant 2.
         waiters.ended |= last;
+        // Invariant 4: a context's end runs callbacks.
         drop(waiters);
         if last && !self.flight.is_finished() {
             self.flight.cancel.cancel_with("every caller has left");

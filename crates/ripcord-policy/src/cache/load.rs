@@ -48,6 +48,26 @@ where
     /// # Cancel safety
     ///
     /// Dropping the future leaves the load; nothing is lost but this caller's interest.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_policy::Cache;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ctx = Context::background();
+    /// let users: Cache<u64, String> = Cache::builder().capacity(100).build(&ctx)?;
+    ///
+    /// let load = || users.get_or_load(&ctx, 7, |_ctx| async { Ok::<_, std::io::Error>("gopher".to_owned()) });
+    /// let (one, other) = tokio::join!(load(), load());
+    /// assert_eq!((one?, other?), ("gopher".to_owned(), "gopher".to_owned()));
+    /// assert_eq!(users.stats().started, 1);   // one load for both
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("singleflight"))]
     pub async fn get_or_load<F, Fut, E>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,

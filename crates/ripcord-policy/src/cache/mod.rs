@@ -92,6 +92,7 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Starts setting up a cache.
+    #[doc(alias("NewCache"))]
     pub fn builder() -> CacheBuilder<K, V> {
         CacheBuilder::new()
     }
@@ -139,17 +140,19 @@ where
     /// # Errors
     ///
     /// As [`get`](Self::get).
+    #[doc(alias("Set"))]
     pub fn insert(&self, ctx: &Context, key: K, value: V) -> Result<(), Error<SharedError>> {
         self.shared.admit(ctx)?;
         self.shared.insert(key, value, self.shared.jittered_ttl());
         Ok(())
     }
 
-    /// Puts a value in with a TTL of its own: the chapter's `Set`. A TTL of zero has expired at once.
+    /// Puts a value in with a TTL of its own: a Go program's `Set`. A TTL of zero has expired at once.
     ///
     /// # Errors
     ///
     /// As [`get`](Self::get).
+    #[doc(alias("Set"))]
     pub fn insert_with_ttl(&self, ctx: &Context, key: K, value: V, ttl: Duration) -> Result<(), Error<SharedError>> {
         self.shared.admit(ctx)?;
         self.shared.insert(key, value, Some(ttl));
@@ -162,6 +165,7 @@ where
     /// # Errors
     ///
     /// As [`get`](Self::get).
+    #[doc(alias("Delete"))]
     pub fn remove<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Error<SharedError>>
     where
         K: Borrow<Q>,

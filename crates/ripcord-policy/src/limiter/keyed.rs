@@ -1,5 +1,7 @@
 //! One bucket a key, for as long as the key is in use.
 //!
+//! # Invariants
+//!
 //! 1. A bucket that is full again cannot be told from a new one, so a key whose bucket is full is forgotten. Whenever a
 //!    shard has doubled since the last time, an insertion looks through it: each key pays for a constant share of that.
 //! 2. A key nobody waits on is a number: what it has spent of what the shard's schedule has earned. A wait or a
@@ -82,7 +84,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         Ok(KeyedLimiter::with_time(rate, burst, Time::system()))
     }
 
-    /// The same rate and burst by another clock; no keys.
+    /// The same rate and burst by another clock, the system's unless this is called; no keys. As
+    /// [`RateLimiter::with_clock`](super::RateLimiter::with_clock), it is not the contexts' clock.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         let (rate, burst) = {
@@ -135,6 +138,10 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// [`RateLimiter::wait_n`](super::RateLimiter::wait_n) for `key`.
     ///
     /// # Errors
+    ///
+    /// As `wait_n`.
+    ///
+    /// # Cancel safety
     ///
     /// As `wait_n`.
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, WaitError> {

@@ -1,5 +1,7 @@
 //! The limiter's state: what has been earned, and what has been spent of it.
 //!
+//! # Invariants
+//!
 //! 1. `spent` moves up when tokens are granted or promised, and down only by a refund. A grant at a time `t` moves it to
 //!    at most what is earned by `t`: no more is ever granted than was due.
 //! 2. Before a grant, `spent` is lifted to a burst below what is earned: that is the cap on what can be saved up. What

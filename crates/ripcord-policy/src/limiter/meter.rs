@@ -2,6 +2,8 @@
 //!
 //! Tokens are counted in units of 2^-26 of a token. What `dt` nanoseconds earn is the floor of an exact fraction:
 //!
+//! # Invariants
+//!
 //! 1. It is computed from the units of a nanosecond as a number of 128 bits, half of them behind the point, rounded up:
 //!    the result is exact or one too many.
 //! 2. It can be one too many only if what lies behind the point is less than `dt` in the last place: each nanosecond adds

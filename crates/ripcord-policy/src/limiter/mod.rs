@@ -71,6 +71,7 @@ use tokens::Tokens;
 ///
 /// See the [module](self) for an example.
 #[derive(Clone)]
+#[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
     tokens: Arc<Tokens>,
 }
@@ -79,17 +80,22 @@ pub struct RateLimiter {
 pub type WaitError = Error<Infallible>;
 
 impl RateLimiter {
-    /// A full bucket. The chapter's `NewRateLimiter`.
+    /// A full bucket, by the system's clock unless [`with_clock`](RateLimiter::with_clock) sets another. A Go program's
+    /// `NewRateLimiter`.
     ///
     /// # Errors
     ///
     /// Names the setting out of bounds: a `rate` that is negative, NaN, or of a period of zero, a `burst` of 0.
+    #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         let (rate, burst) = (rate.check()?, at_least_one("burst", burst)?);
         Ok(RateLimiter::of(Tokens::new(Ledger::new(rate, burst, Time::system()))))
     }
 
     /// The same rate and burst by another clock: a bucket of its own, full.
+    ///
+    /// Tokens are earned by this clock, whatever the contexts' own are; a wait sleeps on its context's. Give both the
+    /// same.
     #[must_use]
     pub fn with_clock(self, clock: Clock) -> Self {
         let (rate, burst) = (self.rate(), self.burst());
@@ -102,6 +108,7 @@ impl RateLimiter {
 
     /// Takes a token if there is one.
     #[inline]
+    #[doc(alias("Allow"))]
     pub fn allow(&self) -> bool {
         self.allow_n(1)
     }
@@ -123,6 +130,7 @@ impl RateLimiter {
     ///
     /// Dropping the future gives up the place and lets those behind move up. Tokens taken in its name come back, but
     /// for what has been promised to a later [`Reservation`].
+    #[doc(alias("Wait"))]
     pub async fn wait(&self, ctx: &Context) -> Result<Duration, WaitError> {
         self.wait_n(ctx, 1).await
     }
@@ -132,6 +140,10 @@ impl RateLimiter {
     /// # Errors
     ///
     /// Besides those of `wait`, [`Rejected::ExceedsBurst`](crate::Rejected::ExceedsBurst) if there are never as many.
+    ///
+    /// # Cancel safety
+    ///
+    /// As `wait`: dropping the future gives up the place, and all of the tokens.
     pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, WaitError> {
         wait::wait(&self.tokens, ctx, n).await
     }
@@ -159,6 +171,24 @@ impl RateLimiter {
     /// # Errors
     ///
     /// Never, as the burst is at least 1.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Clock;
+    /// use ripcord_policy::{Rate, RateLimiter};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (clock, _time) = Clock::manual();
+    /// let limiter = RateLimiter::new(Rate::per_second(1.0), 1)?.with_clock(clock);
+    ///
+    /// assert!(limiter.reserve()?.delay().is_zero());
+    /// let next = limiter.reserve()?;
+    /// assert_eq!(next.delay(), Duration::from_secs(1));   // sleep this long, then act
+    /// assert!(next.cancel(), "or give it back");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("Reserve"))]
     pub fn reserve(&self) -> Result<Reservation, ExceedsBurst> {
         self.reserve_n(1)
     }
@@ -179,6 +209,7 @@ impl RateLimiter {
     /// # Errors
     ///
     /// Names the bound `rate` is out of; nothing has changed then.
+    #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         self.tokens.set_rate(rate.check()?).into_iter().for_each(Waker::wake);
         Ok(())
@@ -189,6 +220,7 @@ impl RateLimiter {
     /// # Errors
     ///
     /// Names `burst` if it is 0; nothing has changed then.
+    #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         self.tokens.set_burst(at_least_one("burst", burst)?);
         Ok(())

@@ -1,5 +1,7 @@
 //! Who has been promised tokens that are yet to be earned, in order.
 //!
+//! # Invariants
+//!
 //! 1. Every promise takes the units right behind those of the promise before it. A waiter's place is not stored: it
 //!    follows from what lies before, so those behind move up when one leaves, at no cost.
 //! 2. A reservation has been told its time and does not move. It ends at a fixed place, and parts the queue.

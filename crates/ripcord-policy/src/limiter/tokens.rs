@@ -18,7 +18,7 @@ pub(super) const DEADLINE_REFUSED: usize = 5;
 pub(super) const EXCEEDED: usize = 6;
 pub(super) const REFUNDED: usize = 7;
 
-/// The numbers of a limiter; see [`stats`](crate::stats) for the shape.
+/// The numbers of a limiter, of another shape than those of policies that run calls: see [`stats`](crate::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterStats {

@@ -39,25 +39,25 @@ impl WorkerPoolBuilder {
         Self { workers: None, queue: QUEUE, overflow: Overflow::default() }
     }
 
-    /// How many tasks run at once. Required; [`WorkerPool::resize`] changes it.
+    /// How many tasks run at once. Required, as there is no default; [`WorkerPool::resize`] changes it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// How many tasks may wait for a worker, beside those that run.
+    /// How many tasks may wait for a worker, beside those that run; at least 1, and 1024 if not set.
     pub fn queue(mut self, capacity: usize) -> Self {
         self.queue = capacity;
         self
     }
 
-    /// What happens when the queue is full.
+    /// What happens when the queue is full; [`Overflow::Wait`] if not set.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.overflow = overflow;
         self
     }
 
-    /// Builds the pool and starts its workers: the chapter's `NewWorkerPool` and `Start`. The end of `ctx` cancels every
+    /// Builds the pool and starts its workers: a Go program's `NewWorkerPool` and `Start`. The end of `ctx` cancels every
     /// task and closes the pool.
     ///
     /// # Errors

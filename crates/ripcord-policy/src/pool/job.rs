@@ -1,6 +1,6 @@
 //! One task inside the pool: its work until somebody takes it, its output until somebody wants it.
 //!
-//! Invariants:
+//! # Invariants
 //!
 //! 1. The work is taken once: by a worker, by the [`Task`](super::Task) that runs it in place, or by the cancellation
 //!    that drops it. Whoever takes it sees to it that the job is resolved.

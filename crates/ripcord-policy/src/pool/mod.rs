@@ -77,6 +77,7 @@ struct Owner {
 
 impl WorkerPool {
     /// Starts setting up a pool.
+    #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
         WorkerPoolBuilder::new()
     }
@@ -107,6 +108,7 @@ impl WorkerPool {
     /// # Cancel safety
     ///
     /// Dropping the future before it is ready leaves nothing behind: the task is not submitted.
+    #[doc(alias("Submit"))]
     pub async fn submit<F, Fut, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
@@ -155,6 +157,32 @@ impl WorkerPool {
     }
 
     /// Opens the stream of finished tasks. What finished before is not in it.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_policy::pool::{TaskOutcome, WorkerPool};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ctx = Context::background();
+    /// let pool = WorkerPool::builder().workers(2).build(&ctx)?;
+    /// let mut results = pool.results();
+    /// for n in [1_u32, 2, 3] {
+    ///     // The `Task` is dropped, which leaves what it returns to whoever reads the results.
+    ///     drop(pool.submit(&ctx, move |_ctx| async move { Ok::<_, std::io::Error>(n * n) }).await?);
+    /// }
+    /// pool.shutdown(&ctx).await?;
+    ///
+    /// let mut sum = 0;
+    /// while let Some(done) = results.next(&ctx).await? {
+    ///     assert_eq!(done.outcome(), TaskOutcome::Succeeded);
+    ///     sum += done.take::<u32>().ok_or("another type")??;
+    /// }
+    /// assert_eq!(sum, 14);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("Results"))]
     pub fn results(&self) -> Results {
         Results::open(Arc::clone(&self.owner.shared))
     }
@@ -184,6 +212,30 @@ impl WorkerPool {
     /// # Cancel safety
     ///
     /// When the future is dropped the pool stays closed and goes on draining; call it again to wait again.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    /// use ripcord_policy::pool::WorkerPool;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ctx = Context::background();
+    /// let pool = WorkerPool::builder().workers(1).build(&ctx)?;
+    /// let endless = pool.submit(&ctx, |_ctx| std::future::pending::<Result<(), std::io::Error>>()).await?;
+    ///
+    /// // What is not done by then is cancelled.
+    /// let patience = ctx.with_timeout(Duration::from_millis(10));
+    /// let late = pool.shutdown(&patience).await;
+    /// assert!(late.is_err_and(|error| error.is_deadline_exceeded()));
+    /// assert!(endless.await.is_err());
+    /// assert!(pool.try_submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>(()) }).is_err());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[doc(alias("Shutdown"))]
     pub async fn shutdown(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
         let shared = &self.owner.shared;
         shared.close();

@@ -1,6 +1,6 @@
 //! Who waits for whom: jobs for a worker, or workers for a job.
 //!
-//! Invariants:
+//! # Invariants
 //!
 //! 1. A job in the queue whose work was taken by somebody else is *void*. Void jobs are skipped when popped, and
 //!    thrown out when they outnumber the others, so that memory is bounded by the jobs that are due.

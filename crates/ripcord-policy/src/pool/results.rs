@@ -29,7 +29,8 @@ pub enum TaskOutcome {
     Canceled,
 }
 
-/// Tasks as they finish, in that order: the chapter's `Results()`. From [`WorkerPool::results`](super::WorkerPool::results).
+/// Tasks as they finish, in that order: a Go program's `Results()`. From
+/// [`WorkerPool::results`](super::WorkerPool::results).
 ///
 /// Several of these share the finished tasks between them, each goes to one. What finishes while one is open is kept until
 /// it is read; with none open nothing is kept. It ends when the pool has been shut down and everything was read.

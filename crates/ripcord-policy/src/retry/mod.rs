@@ -59,6 +59,7 @@ use settings::{Inspect, OnRetry, RetryAfter, RetryIf};
 /// clients of one service should have [`Jitter::Full`] and share a [`RetryBudget`].
 ///
 /// See the [module](self) for an example.
+#[doc(alias("RetryOptions"))]
 pub struct Retry<E> {
     max_attempts: u32,
     backoff: Backoff,
@@ -110,6 +111,7 @@ impl<E> Retry<E> {
     ///
     /// Dropping the future drops the attempt under way, or the wait; a budget's tokens taken for an attempt not yet begun
     /// are given back.
+    #[doc(alias("RetryWithContext"))]
     pub async fn run<T, F, Fut>(&self, ctx: &Context, mut call: F) -> Result<T, RetryError<E>>
     where
         F: FnMut(Context, u32) -> Fut,

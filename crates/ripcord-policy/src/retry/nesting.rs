@@ -3,6 +3,8 @@
 //! Three layers of four attempts each would make 64 calls out of one. So the outermost retry retries, and those inside
 //! of its attempts have one attempt each.
 //!
+//! # Invariants
+//!
 //! 1. While an attempt is polled or called, its thread says so. That covers what runs in the attempt's own task, and
 //!    costs no allocation, which a first attempt, nearly always the only one, should not pay for.
 //! 2. The context of every attempt after the first carries a value that says so, for the tasks and services it reaches.

@@ -43,35 +43,37 @@ impl Inspection {
 }
 
 impl<E> Retry<E> {
-    /// Attempts in all, the first one included; at least 1. The chapter's `MaxRetries` is one less.
+    /// Attempts in all, the first one included; at least 1; 4 if not set. A Go program's `MaxRetries` is one
+    /// less.
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self.checked()
     }
 
-    /// The first wait, at most [`max_delay`](Retry::max_delay). The chapter's `InitialWait`.
+    /// The first wait, at most [`max_delay`](Retry::max_delay). 100 ms if not set. A Go program's
+    /// `InitialWait`.
     #[must_use]
     pub fn base(mut self, delay: Duration) -> Self {
         self.backoff.base = delay;
         self.checked()
     }
 
-    /// The longest wait, jitter included. The chapter's `MaxWait`.
+    /// The longest wait, jitter included. 2 s if not set. A Go program's `MaxWait`.
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.backoff.max_delay = delay;
         self.checked()
     }
 
-    /// The factor by which the wait grows, at least 1 and finite.
+    /// The factor by which the wait grows, at least 1 and finite; 2 if not set.
     #[must_use]
     pub fn multiplier(mut self, factor: f64) -> Self {
         self.backoff.multiplier = factor;
         self.checked()
     }
 
-    /// How the waits are spread.
+    /// How the waits are spread; not at all if not set.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.backoff.jitter = jitter;
