@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use http::HeaderValue;
+use ripcord::Value;
 
 use super::list::{self, trim};
 use crate::Malformed;
@@ -105,6 +106,8 @@ impl Baggage {
         self.list.clone()
     }
 }
+
+impl Value for Baggage {}
 
 fn value(bytes: &[u8]) -> HeaderValue {
     HeaderValue::from_bytes(bytes).expect("a part of a value is a value")

@@ -2,10 +2,12 @@
 
 mod baggage;
 pub(crate) mod hex;
+mod link;
 mod list;
 mod traceparent;
 mod tracestate;
 
 pub use baggage::Baggage;
+pub use link::Link;
 pub use traceparent::Traceparent;
 pub use tracestate::Tracestate;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderValue;
+use ripcord::Value;
 
 use super::hex;
 use crate::{Malformed, random};
@@ -141,5 +142,12 @@ impl fmt::Display for Traceparent {
 impl fmt::Debug for Traceparent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Traceparent({self})")
+    }
+}
+
+impl Value for Traceparent {
+    // Ids are made to be seen.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
     }
 }

@@ -1,6 +1,7 @@
 //! `tracestate`: what each tracing system wants to find again.
 
 use http::HeaderValue;
+use ripcord::Value;
 
 use super::list;
 use crate::Malformed;
@@ -74,6 +75,8 @@ impl Tracestate {
         self.0.clone()
     }
 }
+
+impl Value for Tracestate {}
 
 fn split(member: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = member.iter().position(|byte| *byte == b'=')?;
