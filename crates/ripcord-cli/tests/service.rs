@@ -1,28 +1,12 @@
 //! The service in-process, on tokio's paused clock or over a loopback socket. No test takes the time it speaks of.
 
-use std::{
-    convert::Infallible,
-    future::{pending, poll_fn},
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, mpsc},
-    task::{self, Poll},
-    thread,
-    time::Duration,
-};
+use std::{convert::Infallible, future::pending, net::SocketAddr, time::Duration};
 
-use axum::{
-    Extension, Router,
-    body::{Body, Bytes, HttpBody},
-    extract::Request,
-    http::{Method, StatusCode},
-    response::Response,
-    routing::get,
-};
-use http_body::Frame;
+use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response, routing::get};
 use http_body_util::BodyExt as _;
 use ripcord::{Canceler, Clock, Context};
-use ripcord_cli::serve::{self, ClientDisconnected, ContextLayer, Limits, RequestId};
+use ripcord_cli::serve::{self, Limits};
+use ripcord_http::server::{ClientDisconnected, ContextLayer, Ctx};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -127,170 +111,17 @@ async fn server_that_cancels_is_503() {
     }
 }
 
-// ===== The layer =====
-
-/// The Contexts of the requests that a router of [`watched`] has seen.
-type Seen = Arc<Mutex<Vec<Context>>>;
-
-/// `router` under a layer of five seconds, and the Contexts it gives.
-fn watched(router: Router) -> (Router, Seen) {
-    let seen = Seen::default();
-    let see = axum::middleware::map_request({
-        let seen = seen.clone();
-        move |request: Request| {
-            seen.lock().expect("no test panics here").push(ctx(&request));
-            std::future::ready(request)
-        }
-    });
-    (router.layer(see).layer(ContextLayer::new(&server(), 5 * SECOND)), seen)
-}
-
-fn ctx(request: &Request) -> Context {
-    request.extensions().get::<Context>().expect("the layer gave one").clone()
-}
-
-fn only(seen: &Seen) -> Context {
-    let seen = seen.lock().expect("no test panics here");
-    assert_eq!(seen.len(), 1);
-    seen[0].clone()
-}
-
-#[tokio::test(start_paused = true)]
-async fn every_request_has_a_context() {
-    let (app, seen) = watched(Router::new().route("/users/{id}", get(|| async { "here" })));
-    let response = send(&app, request("/users/7")).await;
-
-    let ctx = only(&seen);
-    assert_eq!(ctx.name(), Some("/users/{id}"), "the route, not the path");
-    assert_eq!(ctx.value::<RequestId>().expect("an id").as_str(), header(&response, "x-request-id"));
-    assert_eq!(ctx.deadline(), Some((Instant::now() + 5 * SECOND).into_std()));
-    assert!(!ctx.is_done(), "the response has not been sent");
-
-    drop(text(response).await);
-    let error = ctx.err().expect("the request is over");
-    assert!(error.is_canceled());
-    assert!(error.cause().is_none(), "and nobody's fault");
-}
-
-#[tokio::test(start_paused = true)]
-async fn server_with_less_time_left_decides() {
-    let server = server().with_timeout(2 * SECOND);
-    let app = Router::new().route("/", get(pending::<String>)).layer(ContextLayer::new(&server, 5 * SECOND));
-    let begun = Instant::now();
-
-    assert_eq!(send(&app, request("/")).await.status(), StatusCode::GATEWAY_TIMEOUT);
-    assert!(begun.elapsed() < 3 * SECOND);
-}
-
-#[tokio::test(start_paused = true)]
-async fn handler_that_ignores_its_context_is_answered_for() {
-    let (app, seen) = watched(Router::new().route("/", get(pending::<String>)));
-    let response = send(&app, request("/")).await;
-
-    assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
-    assert_eq!(text(response).await, "Request timed out");
-    assert!(only(&seen).err().is_some_and(|error| error.is_deadline_exceeded()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn result_that_is_ready_at_the_deadline_wins() {
-    let last_word = |Extension(ctx): Extension<Context>| async move {
-        let error = ctx.done().await;
-        format!("partial result ({error})")
-    };
-    let (app, _) = watched(Router::new().route("/", get(last_word)));
-    let response = send(&app, request("/")).await;
-
-    assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(text(response).await, "partial result (context deadline exceeded)");
-}
-
-#[tokio::test(start_paused = true)]
-async fn nothing_begins_without_time() {
-    async fn handler() -> String {
-        unreachable!("there is no time for it")
-    }
-    let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server(), Duration::ZERO));
-
-    assert_eq!(send(&app, request("/")).await.status(), StatusCode::GATEWAY_TIMEOUT);
-}
-
-#[tokio::test(start_paused = true)]
-async fn panic_costs_one_request() {
-    async fn panics(Extension(ctx): Extension<Context>) -> String {
-        ctx.sleep(SECOND).await.expect("there is time");
-        panic!("out of cheese")
-    }
-    let (app, seen) = watched(Router::new().route("/panic", get(panics)).route("/", get(|| async { "fine" })));
-    let response = send(&app, request("/panic")).await;
-
-    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(header(&response, "x-request-id").starts_with("req-"));
-    assert_eq!(text(response).await, "Internal server error");
-    let cause = only(&seen).cause().expect("it is done");
-    assert_eq!(cause.to_string(), "handler panicked: out of cheese", "what it spawned is told");
-
-    assert_eq!(text(send(&app, request("/")).await).await, "fine");
-}
-
-#[tokio::test(start_paused = true)]
-async fn dropped_request_cancels_what_it_spawned() {
-    let (report, reported) = mpsc::channel();
-    let spawns = move |Extension(ctx): Extension<Context>| {
-        let report = report.clone();
-        // On a thread of its own, as blocking work is: dropping the handler does not reach it.
-        thread::spawn(move || report.send(ctx.wait()));
-        pending::<String>()
-    };
-    let (app, seen) = watched(Router::new().route("/", get(spawns)));
-
-    {
-        let mut response = pin!(send(&app, request("/")));
-        assert!(poll_once(response.as_mut()).await.is_pending(), "the handler hangs");
-        assert!(!only(&seen).is_done());
-    }
-    let error = reported.recv_timeout(PATIENCE).expect("the thread was told");
-    assert!(error.is_canceled());
-    let cause = error.cause().expect("it says why");
-    assert_eq!(cause.to_string(), "client disconnected");
-    assert!(cause.downcast_ref::<ClientDisconnected>().is_some());
-}
-
-#[tokio::test(start_paused = true)]
-async fn context_lives_as_long_as_the_body() {
-    let endless = || async { Response::new(Body::new(Endless)) };
-    let (app, seen) = watched(Router::new().route("/", get(endless)));
-    let mut body = send(&app, request("/")).await.into_body();
-    body.frame().await.expect("there is one").expect("it is good");
-    let ctx = only(&seen);
-    assert!(!ctx.is_done(), "there is more to come");
-
-    drop(body);
-    assert!(ctx.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn answer_without_a_body_is_no_disconnect() {
-    let (app, seen) = watched(Router::new().route("/", get(|| async { "not sent" })));
-    let mut head = request("/");
-    *head.method_mut() = Method::HEAD;
-    drop(send(&app, head).await);
-
-    let error = only(&seen).err().expect("the request is over");
-    assert!(error.cause().is_none(), "{error:#}");
-}
-
 // ===== Over a socket =====
 
 #[tokio::test]
 async fn client_that_goes_away_is_the_cause() {
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
-    let handler = move |Extension(ctx): Extension<Context>| {
+    let handler = move |Ctx(ctx): Ctx| {
         begun.send(ctx).expect("the test listens");
         pending::<String>()
     };
     let (server, _keep) = Context::background().with_cancel();
-    let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server, PATIENCE));
+    let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server).timeout(PATIENCE));
     let (address, stop, accepting) = listen(app).await;
 
     let mut client = TcpStream::connect(address).await.expect("it accepts");
@@ -313,7 +144,7 @@ async fn panic_costs_neither_server_nor_connection() {
     let app = Router::new()
         .route("/panic", get(panics))
         .route("/", get(|| async { "fine" }))
-        .layer(ContextLayer::new(&Context::background(), PATIENCE));
+        .layer(ContextLayer::new(&Context::background()).timeout(PATIENCE));
     let (address, stop, accepting) = listen(app).await;
 
     let mut client = TcpStream::connect(address).await.expect("it accepts");
@@ -335,26 +166,4 @@ async fn listen(app: Router) -> (SocketAddr, Canceler, JoinHandle<serve::Connect
     let (stop, cancel) = Context::background().with_cancel();
     let accepting = tokio::spawn(async move { serve::accept(listener, app, &stop).await });
     (address, cancel, accepting)
-}
-
-// ===== Helpers =====
-
-/// Polls `future` once.
-async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
-    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
-}
-
-/// A body without an end.
-struct Endless;
-
-impl HttpBody for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
-    }
 }

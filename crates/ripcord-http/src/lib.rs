@@ -16,6 +16,7 @@ pub mod deadline;
 mod malformed;
 mod random;
 mod request_id;
+pub mod server;
 pub mod trace_context;
 mod trust;
 

@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
-use axum::{Extension, http::StatusCode};
+use axum::http::StatusCode;
 use ripcord::Context;
-
-use super::layer::{Ended, RequestId};
+use ripcord_http::{
+    RequestId,
+    server::{Ctx, Ended},
+};
 
 /// How long the work behind `/` takes.
 const WORK: Duration = Duration::from_secs(2);
@@ -18,7 +20,7 @@ const WORK: Duration = Duration::from_secs(2);
 const SLOW_WORK: Duration = Duration::from_secs(10);
 
 /// `/`
-pub(super) async fn index(Extension(ctx): Extension<Context>) -> Result<String, Ended> {
+pub(super) async fn index(Ctx(ctx): Ctx) -> Result<String, Ended> {
     let id = request_id(&ctx);
     log::info!("[{id}] Request started");
 
@@ -29,7 +31,7 @@ pub(super) async fn index(Extension(ctx): Extension<Context>) -> Result<String, 
 }
 
 /// `/slow`
-pub(super) async fn slow(Extension(ctx): Extension<Context>) -> Result<String, Ended> {
+pub(super) async fn slow(Ctx(ctx): Ctx) -> Result<String, Ended> {
     let id = request_id(&ctx);
     log::info!("[{id}] Slow request started");
 

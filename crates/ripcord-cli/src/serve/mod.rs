@@ -7,16 +7,18 @@
 //!    └─ …                cancelled when the client goes away, and when the response has been sent
 //! ```
 //!
+//! What gives each request its Context is [`ripcord_http::server`].
+//!
 //! | file | holds |
 //! |---|---|
 //! | `handlers.rs` | what the service answers, and all that an author of handlers has to know |
-//! | `layer.rs` | a Context for every request: id, deadline, disconnects, panics |
+//! | `request_id.rs` | ids in the chapter's form |
 //! | `connections.rs` | accepting connections until told to stop |
 //! | `shutdown.rs` | from the first signal to the exit: in flight, grace, cancelled |
 
 mod connections;
 mod handlers;
-mod layer;
+mod request_id;
 mod shutdown;
 
 use std::{
@@ -28,11 +30,14 @@ use std::{
 
 use axum::{Router, routing::any};
 use ripcord::Context;
+use ripcord_http::{
+    RequestId,
+    server::{ContextLayer, Ending, Outcome, matched_path},
+};
 use tokio::{net::TcpListener, runtime};
 
 pub use self::{
     connections::{Connections, accept},
-    layer::{ClientDisconnected, ContextBody, ContextLayer, ContextService, Ended, RequestId, ResponseFuture},
     shutdown::{GraceOver, drain},
 };
 
@@ -76,7 +81,22 @@ pub fn app(server: &Context, limits: Limits) -> Router {
         .route("/", any(handlers::index))
         .route("/slow", any(handlers::slow))
         .fallback(handlers::not_found)
-        .layer(ContextLayer::new(server, limits.request))
+        .layer(layer(server, limits))
+}
+
+fn layer(server: &Context, limits: Limits) -> ContextLayer {
+    ContextLayer::new(server).timeout(limits.request).name(matched_path).make_id(request_id::make_id).on_end(log_end)
+}
+
+/// What a handler cannot say, since it was dropped or never began.
+fn log_end(request: &Ending<'_>) {
+    let id = request.ctx.value::<RequestId>().map_or("unknown", RequestId::as_str);
+    match request.outcome {
+        Outcome::Answered => {}
+        Outcome::Panicked(message) => log::error!("[{id}] Handler panicked: {message}"),
+        Outcome::Failed => log::warn!("[{id}] Request failed"),
+        outcome => log::info!("[{id}] Request canceled: {outcome:#}"),
+    }
 }
 
 /// Runs the service until a signal ends it. Blocks the thread.

@@ -1,0 +1,40 @@
+//! The ids of requests, in the chapter's form.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::SystemTime,
+};
+
+use axum::http::HeaderValue;
+use ripcord_http::RequestId;
+
+/// `req-` and the Unix time in nanoseconds, or the next number if that one is taken: no two in a process are equal.
+pub(super) fn make_id() -> RequestId {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+
+    let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
+    let next = |last: u64| now.max(last + 1);
+    // Relaxed: the number is all there is to agree on.
+    let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+    let id = HeaderValue::try_from(format!("req-{}", last.map_or(now, next)));
+    RequestId::decode(&id.expect("letters, digits and a dash")).expect("letters, digits and a dash")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, thread};
+
+    use super::*;
+
+    #[test]
+    fn no_two_ids_are_equal() {
+        let ids: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..4).map(|_| scope.spawn(|| (0..10_000).map(|_| make_id()).collect::<Vec<_>>())).collect();
+            threads.into_iter().flat_map(|thread| thread.join().expect("no thread panics")).collect()
+        });
+        let distinct: HashSet<_> = ids.iter().collect();
+        assert_eq!(distinct.len(), ids.len());
+        assert!(ids.iter().all(|id| id.as_str().starts_with("req-")));
+    }
+}

@@ -1,0 +1,207 @@
+//! The body of a response.
+
+use std::{
+    panic::{self, AssertUnwindSafe},
+    pin::Pin,
+    task::{self, Poll},
+};
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use ripcord::DoneOwned;
+
+use super::{BoxError, Outcome, panic_message, request::InFlight};
+
+pin_project! {
+    /// The body of a response, with the Context of its request: that lives until the last byte has been handed over.
+    ///
+    /// A body that is not at its end when the Context ends is cut short by an error, which is the [`ripcord::Error`]: with the
+    /// head sent, an aborted stream is all that a client can be told. A frame that is ready then and the last is still sent.
+    /// A body that answers a Context which had ended before is cut only where it would have to be waited for.
+    ///
+    /// Dropping it before its end cancels the request's Context with [`ClientDisconnected`](super::ClientDisconnected).
+    #[derive(Debug)]
+    pub struct ContextBody<B>
+    where
+        B: Body,
+    {
+        // `None` once the request is over.
+        request: Option<InFlight>,
+        done: Option<DoneOwned>,
+        // The Context ended before this was answered.
+        is_last_word: bool,
+        // What is left to be handed over; zero if it is not to be sent. Dropping it then says nothing about the client.
+        left: Option<u64>,
+        #[pin]
+        content: Content<B>,
+    }
+
+    impl<B> PinnedDrop for ContextBody<B>
+    where
+        B: Body,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            let this = this.project();
+            // A body that is known to be at its end is dropped by hyper without being asked again.
+            if (*this.left == Some(0) || this.content.is_end_stream())
+                && let Some(request) = this.request.take()
+            {
+                request.finish(Outcome::Answered);
+            }
+        }
+    }
+}
+
+impl<B: Body> ContextBody<B> {
+    pub(super) fn new(
+        request: Option<InFlight>,
+        done: Option<DoneOwned>,
+        left: Option<u64>,
+        content: Content<B>,
+    ) -> Self {
+        let is_last_word = request.as_ref().is_some_and(|request| request.ctx().is_done());
+        let left = left.or_else(|| content.size_hint().exact());
+        ContextBody { request, done, is_last_word, left, content }
+    }
+}
+
+impl<B> Body for ContextBody<B>
+where
+    B: Body<Data: From<Bytes>, Error: Into<BoxError>>,
+{
+    type Data = B::Data;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let mut this = self.project();
+        // As with the handler, the end is looked at before the body and acted on after it.
+        let mut ended = this.request.as_ref().and_then(|request| request.ctx().err());
+        let cut = loop {
+            let polled = match this.content.as_mut().project() {
+                ContentProject::Ours { text } => Ok(Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into()))))),
+                // Unwind safe: after a panic the body is not polled again.
+                ContentProject::Theirs { body } => panic::catch_unwind(AssertUnwindSafe(|| body.poll_frame(task))),
+            };
+            match polled {
+                Ok(Poll::Ready(Some(Ok(frame)))) => {
+                    // Trailers come last, and hyper does not ask what comes after them.
+                    let is_last = frame.is_trailers() || this.content.is_end_stream();
+                    if let Some(error) = ended
+                        && !is_last
+                        && !*this.is_last_word
+                    {
+                        break Cut::Ended(error);
+                    }
+                    if let (Some(data), Some(left)) = (frame.data_ref(), &mut *this.left) {
+                        *left = left.saturating_sub(data.remaining() as u64);
+                    }
+                    if is_last && let Some(request) = this.request.take() {
+                        request.finish(Outcome::Answered);
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(Poll::Ready(None)) => {
+                    if let Some(request) = this.request.take() {
+                        request.finish(Outcome::Answered);
+                    }
+                    return Poll::Ready(None);
+                }
+                Ok(Poll::Ready(Some(Err(error)))) => break Cut::Failed(error.into()),
+                Err(panic) => break Cut::Panicked(panic_message(&*panic)),
+                Ok(Poll::Pending) => {}
+            }
+            if let Some(error) = ended {
+                break Cut::Ended(error);
+            }
+            let Some(request) = this.request.as_ref() else { return Poll::Pending };
+            let done = this.done.get_or_insert_with(|| request.ctx().done_owned());
+            match Pin::new(done).poll(task) {
+                // It ended since it was asked, so the body is still to have its last word.
+                Poll::Ready(error) => ended = Some(error),
+                Poll::Pending => return Poll::Pending,
+            }
+        };
+        this.content.set(Content::Ours { text: None });
+        Poll::Ready(Some(Err(cut.settle(this.request.take()))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.content.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.content.size_hint()
+    }
+}
+
+/// Why a body ends before its end.
+enum Cut {
+    Ended(ripcord::Error),
+    Failed(BoxError),
+    Panicked(String),
+}
+
+impl Cut {
+    /// Says what came of the request, and what its body ends with.
+    fn settle(self, request: Option<InFlight>) -> BoxError {
+        let Some(mut request) = request else {
+            return match self {
+                Cut::Ended(error) => error.into(),
+                Cut::Failed(error) => error,
+                Cut::Panicked(message) => message.into(),
+            };
+        };
+        match self {
+            Cut::Ended(error) => {
+                request.finish(Outcome::of(error.clone()));
+                error.into()
+            }
+            Cut::Failed(error) => {
+                // A body that watches its Context fails because that has ended.
+                let outcome = request.ctx().err().map_or(Outcome::Failed, Outcome::of);
+                request.finish(outcome);
+                error
+            }
+            Cut::Panicked(message) => {
+                request.panicked(message.clone());
+                message.into()
+            }
+        }
+    }
+}
+
+pin_project! {
+    /// The handler's body, or a text of our own, `None` when it has been sent.
+    #[project = ContentProject]
+    #[derive(Debug)]
+    pub(super) enum Content<B> {
+        Theirs { #[pin] body: B },
+        Ours { text: Option<Bytes> },
+    }
+}
+
+impl<B: Body> Content<B> {
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Content::Theirs { body } => body.is_end_stream(),
+            Content::Ours { text } => text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Content::Theirs { body } => body.size_hint(),
+            Content::Ours { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
+
+impl<B> From<&'static str> for Content<B> {
+    fn from(text: &'static str) -> Self {
+        Content::Ours { text: Some(Bytes::from_static(text.as_bytes())) }
+    }
+}

@@ -1,0 +1,122 @@
+//! axum's extractors.
+
+use std::{any::type_name, borrow::Cow, convert::Infallible, ops::Deref};
+
+use axum::{
+    extract::{FromRequestParts, MatchedPath, OptionalFromRequestParts},
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, request::Parts};
+use ripcord::{Context, Value};
+
+use super::ended::plain_text;
+
+/// Extracts the request's [`Context`].
+///
+/// Without a [`ContextLayer`](super::ContextLayer) around the handler there is none: that is a 500.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord_http::server::{Ctx, Ended};
+///
+/// async fn handler(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
+///     ctx.sleep(Duration::from_secs(2)).await?;
+///     Ok("done")
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(handler));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ctx(
+    /// The Context.
+    pub Context,
+);
+
+/// Extracts a value of the request's [`Context`], by its type.
+///
+/// A value that is not there is a 500, as for an [`Extension`](axum::Extension); `Option<CtxValue<V>>` is for one that need not be.
+///
+/// ```
+/// use ripcord_http::{RequestId, server::CtxValue};
+///
+/// async fn handler(CtxValue(id): CtxValue<RequestId>) -> String {
+///     format!("you are {id}")
+/// }
+/// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(handler));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct CtxValue<V>(
+    /// The value.
+    pub V,
+);
+
+impl Deref for Ctx {
+    type Target = Context;
+
+    fn deref(&self) -> &Context {
+        &self.0
+    }
+}
+
+impl<V> Deref for CtxValue<V> {
+    type Target = V;
+
+    fn deref(&self) -> &V {
+        &self.0
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Ctx {
+    type Rejection = NotThere;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotThere> {
+        parts.extensions.get::<Context>().cloned().map(Ctx).ok_or(NotThere { what: type_name::<Context>() })
+    }
+}
+
+impl<S: Sync, V: Value + Clone> FromRequestParts<S> for CtxValue<V> {
+    type Rejection = NotThere;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotThere> {
+        value(parts).map(CtxValue).ok_or(NotThere { what: type_name::<V>() })
+    }
+}
+
+impl<S: Sync, V: Value + Clone> OptionalFromRequestParts<S> for CtxValue<V> {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Infallible> {
+        Ok(value(parts).map(CtxValue))
+    }
+}
+
+fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
+    parts.extensions.get::<Context>()?.value::<V>().cloned()
+}
+
+/// The server's fault: a handler asks for what no layer has given.
+#[derive(Clone, Debug)]
+pub struct NotThere {
+    what: &'static str,
+}
+
+impl std::fmt::Display for NotThere {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no {} for this request: is there a ContextLayer around its handler?", self.what)
+    }
+}
+
+impl std::error::Error for NotThere {}
+
+impl IntoResponse for NotThere {
+    fn into_response(self) -> Response {
+        plain_text(StatusCode::INTERNAL_SERVER_ERROR, self.to_string().into())
+    }
+}
+
+/// The route as it was written, never the path as it came, for [`ContextLayer::name`](super::ContextLayer::name).
+pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
+    match parts.extensions.get::<MatchedPath>() {
+        Some(path) => Cow::Owned(path.as_str().to_owned()),
+        None => Cow::Borrowed("no route"),
+    }
+}

@@ -1,0 +1,100 @@
+//! A server's Context, requests, and routers whose Contexts can be seen.
+
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{self, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    response::Response,
+};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use ripcord::{Clock, Context};
+use ripcord_http::server::{ContextLayer, matched_path};
+use tower::ServiceExt as _;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+/// When to give up on what happens in real time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server's Context on the paused clock of the test.
+pub(crate) fn server() -> Context {
+    Context::background().with_clock(Clock::tokio()).with_name("serve")
+}
+
+pub(crate) fn request(path: &str) -> Request {
+    Request::get(path).body(Body::empty()).expect("a path")
+}
+
+pub(crate) async fn send(app: &Router, request: Request) -> Response {
+    app.clone().oneshot(request).await.unwrap_or_else(|never: Infallible| match never {})
+}
+
+pub(crate) async fn text(response: Response) -> String {
+    let body = response.into_body().collect().await.expect("a whole body").to_bytes();
+    String::from_utf8(body.into()).expect("text")
+}
+
+pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+    response.headers()[name].to_str().expect("text")
+}
+
+/// The Contexts of the requests that a router of [`watched`] has seen.
+pub(crate) type Seen = Arc<Mutex<Vec<Context>>>;
+
+/// `router` under a layer of five seconds, and the Contexts it gives.
+pub(crate) fn watched(router: Router) -> (Router, Seen) {
+    watched_by(router, ContextLayer::new(&server()).timeout(5 * SECOND))
+}
+
+/// `router` under `layer`, and the Contexts it gives.
+pub(crate) fn watched_by(router: Router, layer: ContextLayer) -> (Router, Seen) {
+    let seen = Seen::default();
+    let see = axum::middleware::map_request({
+        let seen = seen.clone();
+        move |request: Request| {
+            seen.lock().expect("no test panics here").push(ctx(&request));
+            std::future::ready(request)
+        }
+    });
+    (router.layer(see).layer(layer.name(matched_path)), seen)
+}
+
+pub(crate) fn ctx(request: &Request) -> Context {
+    request.extensions().get::<Context>().expect("the layer gave one").clone()
+}
+
+pub(crate) fn only(seen: &Seen) -> Context {
+    let seen = seen.lock().expect("no test panics here");
+    assert_eq!(seen.len(), 1);
+    seen[0].clone()
+}
+
+/// Polls `future` once.
+pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx))).await
+}
+
+/// A body without an end.
+pub(crate) struct Endless;
+
+impl HttpBody for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+    }
+}
