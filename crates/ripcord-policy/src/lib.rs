@@ -49,6 +49,7 @@ pub mod cache;
 pub mod fallback;
 pub mod hedge;
 mod panics;
+mod places;
 pub mod pool;
 mod shared_error;
 pub mod stack;

@@ -1,13 +1,16 @@
 //! What may go from thread to thread is part of the API: checked when this compiles.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use ripcord::Context;
 use ripcord_policy::breaker::Permit;
+use ripcord_policy::bulkhead::{AdaptiveLimit, BulkheadPermit};
+use ripcord_policy::pool::{Completion, Results, Task};
 use ripcord_policy::retry::Spent;
 use ripcord_policy::{
-    CircuitBreaker, ConfigError, Error, KeyedLimiter, Random, Rate, RateLimiter, Rejected, Reservation, Retry,
-    RetryBudget, RetryError,
+    Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, KeyedLimiter, Random, Rate, RateLimiter,
+    Rejected, Reservation, Retry, RetryBudget, RetryError, SharedError, Stack, WorkerPool,
 };
 
 fn send_sync<T: Send + Sync + 'static>() {}
@@ -18,7 +21,10 @@ fn handles_errors_and_permits_are_send_and_sync() {
     send_sync::<(RateLimiter, KeyedLimiter<String>, Reservation, Rate)>();
     send_sync::<(CircuitBreaker, Permit<'static>)>();
     send_sync::<(Retry<std::io::Error>, RetryBudget, Spent, RetryError<std::io::Error>)>();
-    send_sync::<(Error<Infallible>, Rejected, ConfigError, Random)>();
+    send_sync::<(Error<Infallible>, Rejected, ConfigError, Random, SharedError)>();
+    send_sync::<(Cache<String, u64>, WorkerPool, Task<u64>, Results, Completion)>();
+    send_sync::<(Bulkhead, BulkheadPermit, AdaptiveLimit, Hedge, Fallback<u64, String>)>();
+    send_sync::<Stack<u64, String, String>>();
 }
 
 #[test]
@@ -31,4 +37,27 @@ fn futures_are_send_when_what_they_wrap_is() {
     let breaker = CircuitBreaker::builder("send").build().unwrap();
     send(breaker.call(&ctx, |_| async { Ok::<_, String>(()) }));
     send(Retry::exponential().run(&ctx, |_, _| async { Ok::<_, String>(()) }));
+    let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+    send(bulkhead.acquire(&ctx));
+    send(bulkhead.run(&ctx, |_| async { Ok::<_, String>(()) }));
+    let hedge = Hedge::after(Duration::from_secs(1)).build().unwrap();
+    send(hedge.run(&ctx, |_, _| async { Ok::<_, String>(()) }));
+    let fallback: Fallback<(), String> = Fallback::value(());
+    send(fallback.run(&ctx, |_| async { Ok(()) }));
+}
+
+#[tokio::test]
+async fn so_are_those_of_what_runs_in_a_runtime() {
+    let ctx = Context::background();
+    let cache: Cache<&str, u64> = Cache::builder().capacity(1).build(&ctx).unwrap();
+    send(cache.get_or_load(&ctx, "key", |_| async { Ok::<_, Infallible>(1) }));
+    send(cache.refresh(&ctx, "key", |_| async { Ok::<_, Infallible>(1) }));
+    let pool = WorkerPool::builder().workers(1).build(&ctx).unwrap();
+    send(pool.submit(&ctx, |_| async { Ok::<_, Infallible>(1) }));
+    send(pool.submit_blocking(&ctx, |_| Ok::<_, Infallible>(1)));
+    send(pool.results().next(&ctx));
+    send(pool.shutdown(&ctx));
+    let stack: Stack<u64, std::fmt::Error, &str> = Stack::builder().cache(cache).build().unwrap();
+    send(stack.run(&ctx, |_| async { Ok(1) }));
+    send(stack.run_keyed(&ctx, "key", |_| async { Ok(1) }));
 }

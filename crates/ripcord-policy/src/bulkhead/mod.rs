@@ -2,9 +2,13 @@
 //!
 //! What it protects is not only the callee: a slow dependency behind a bulkhead can hold up as many callers as there are
 //! places, and no more.
+//!
+//! The limit is fixed, or it follows the latency measured under it: see [`AdaptiveLimit`].
 
+mod adaptive;
 mod permit;
 
+pub use adaptive::AdaptiveLimit;
 pub use permit::{BulkheadPermit, BulkheadStats};
 
 use std::convert::Infallible;
@@ -13,11 +17,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use ripcord::Context;
-use tokio::sync::{Semaphore, TryAcquireError};
 
 use crate::config::at_least_one_usize;
+use crate::places::Places;
 use crate::{ConfigError, Error, Outcome, Rejected};
-use permit::{Count, Shared, Waiting};
+use adaptive::Controller;
+use permit::{Count, Limit, Shared, Waiting};
 
 /// Admits a limited number of calls at once; some more may wait, in the order of asking. A clone is another handle.
 ///
@@ -51,12 +56,13 @@ pub struct Bulkhead {
 pub struct BulkheadBuilder {
     limit: Option<usize>,
     queue: usize,
+    adaptive: Option<AdaptiveLimit>,
 }
 
 impl Bulkhead {
     /// Starts setting up a bulkhead.
     pub fn builder() -> BulkheadBuilder {
-        BulkheadBuilder { limit: None, queue: 0 }
+        BulkheadBuilder { limit: None, queue: 0, adaptive: None }
     }
 
     /// Waits for a place, as long as `ctx` lives.
@@ -143,25 +149,23 @@ impl Bulkhead {
             return Err(Error::Rejected(full));
         };
         // Dropped here by an end of any kind, `waiting` counts the call as refused.
-        let place = ctx.run(Arc::clone(&self.shared.places).acquire_owned()).await?;
-        match place {
+        match ctx.run(self.shared.places.take()).await? {
             Ok(place) => Ok(waiting.admitted(place)),
             Err(_) => Err(Error::Rejected(full)),
         }
     }
 
     fn try_enter(&self) -> Result<BulkheadPermit, Rejected> {
-        match Arc::clone(&self.shared.places).try_acquire_owned() {
+        match self.shared.places.try_take() {
             Ok(place) => Ok(BulkheadPermit::new(&self.shared, place)),
-            Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
-                Err(Rejected::BulkheadFull { limit: self.shared.limit })
-            }
+            Err(_) => Err(Rejected::BulkheadFull { limit: self.shared.limit() }),
         }
     }
 }
 
 impl BulkheadBuilder {
-    /// How many calls may be under way at once. Required.
+    /// How many calls may be under way at once. Required. For an [adaptive](Self::adaptive) limit, how many at first, once
+    /// the unloaded latency has been measured.
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);
         self
@@ -173,23 +177,37 @@ impl BulkheadBuilder {
         self
     }
 
+    /// Has the limit follow what is measured.
+    pub fn adaptive(mut self, adaptive: AdaptiveLimit) -> Self {
+        self.adaptive = Some(adaptive);
+        self
+    }
+
     /// Builds the bulkhead.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a limit of 0, none, or more than can be counted.
+    /// [`ConfigError`] for a limit of 0, none, or more than can be counted; and for settings of an adaptive limit out of
+    /// bounds, `limit` outside of its `min_limit` and `max_limit` among them.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
         at_least_one_usize("limit", limit)?;
-        if limit > Semaphore::MAX_PERMITS {
-            return Err(ConfigError::new("limit", format!("at most {}", Semaphore::MAX_PERMITS), limit));
+        if limit > Places::MOST {
+            return Err(ConfigError::new("limit", format!("at most {}", Places::MOST), limit));
         }
+        let limit = match self.adaptive {
+            None => Limit::Fixed(limit),
+            Some(adaptive) => {
+                adaptive.check(limit)?;
+                Limit::Adaptive(Controller::new(adaptive, limit))
+            }
+        };
         Ok(Bulkhead { shared: Arc::new(Shared::new(limit, self.queue)) })
     }
 }
 
 impl fmt::Debug for Bulkhead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Bulkhead").field("limit", &self.shared.limit).field("stats", &self.stats()).finish()
+        f.debug_struct("Bulkhead").field("limit", &self.shared.limit()).field("stats", &self.stats()).finish()
     }
 }

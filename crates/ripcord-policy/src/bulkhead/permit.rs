@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-
+use super::adaptive::{Begun, Controller};
 use crate::Outcome;
+use crate::places::{Place, Places};
 use crate::stats::Counters;
 
 /// Numbers of a [`Bulkhead`](super::Bulkhead); see [`stats`](crate::stats) for the shape.
@@ -27,6 +28,10 @@ pub struct BulkheadStats {
     pub running: usize,
     /// Calls that wait: a gauge.
     pub waiting: usize,
+    /// The limit in force: a gauge.
+    pub limit: usize,
+    /// What a call takes when the callee is not loaded, once that was measured: a gauge, of an adaptive limit only.
+    pub unloaded_latency: Option<Duration>,
 }
 
 /// A place in a [`Bulkhead`](super::Bulkhead). Dropping it gives the place back.
@@ -34,7 +39,8 @@ pub struct BulkheadStats {
 pub struct BulkheadPermit {
     shared: Arc<Shared>,
     outcome: Outcome,
-    _place: OwnedSemaphorePermit,
+    /// For an adaptive limit.
+    begun: Option<Begun>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,22 +53,36 @@ pub(super) enum Count {
 }
 
 pub(super) struct Shared {
-    pub(super) places: Arc<Semaphore>,
-    pub(super) limit: usize,
+    pub(super) places: Places,
+    limit: Limit,
     queue: usize,
     waiting: AtomicUsize,
     counters: Counters<5>,
 }
 
-impl Shared {
-    pub(super) fn new(limit: usize, queue: usize) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(limit)),
-            limit,
-            queue,
-            waiting: AtomicUsize::new(0),
-            counters: Counters::new(),
+/// How many places there are.
+pub(super) enum Limit {
+    Fixed(usize),
+    Adaptive(Controller),
+}
+
+impl Limit {
+    fn now(&self) -> usize {
+        match self {
+            Limit::Fixed(limit) => *limit,
+            Limit::Adaptive(controller) => controller.limit(),
         }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(limit: Limit, queue: usize) -> Self {
+        Self { places: Places::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), counters: Counters::new() }
+    }
+
+    /// The limit in force.
+    pub(super) fn limit(&self) -> usize {
+        self.limit.now()
     }
 
     pub(super) fn tally(&self, count: Count) {
@@ -71,19 +91,30 @@ impl Shared {
 
     pub(super) fn stats(&self) -> BulkheadStats {
         let [started, succeeded, failed, canceled, rejected] = self.counters.read();
-        let running = self.limit.saturating_sub(self.places.available_permits());
+        let running = started.saturating_sub(succeeded + failed + canceled) as usize;
         let waiting = self.waiting.load(Ordering::Relaxed);
-        BulkheadStats { started, succeeded, failed, canceled, rejected, running, waiting }
+        let unloaded_latency = match &self.limit {
+            Limit::Fixed(_) => None,
+            Limit::Adaptive(controller) => controller.unloaded_latency(),
+        };
+        let limit = self.limit();
+        BulkheadStats { started, succeeded, failed, canceled, rejected, running, waiting, limit, unloaded_latency }
     }
 }
 
 impl BulkheadPermit {
-    pub(super) fn new(shared: &Arc<Shared>, place: OwnedSemaphorePermit) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, place: Place<'_>) -> Self {
         shared.tally(Count::Started);
-        Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, _place: place }
+        let begun = match &shared.limit {
+            Limit::Fixed(_) => None,
+            Limit::Adaptive(controller) => Some(controller.begin()),
+        };
+        place.keep();
+        Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, begun }
     }
 
-    /// Gives the place back and says how the call went, for the statistics. Dropped without it, a call counts as canceled.
+    /// Gives the place back and says how the call went, for the statistics and for an adaptive limit. Dropped without it, a
+    /// call counts as canceled.
     pub fn complete(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -91,11 +122,19 @@ impl BulkheadPermit {
 
 impl Drop for BulkheadPermit {
     fn drop(&mut self) {
-        self.shared.tally(match self.outcome {
+        let Self { shared, outcome, begun } = self;
+        shared.tally(match outcome {
             Outcome::Success => Count::Succeeded,
             Outcome::Failure => Count::Failed,
             Outcome::Neutral => Count::Canceled,
         });
+        if let (Limit::Adaptive(controller), Some(begun)) = (&shared.limit, *begun)
+            && let Some(change) = controller.end(begun, *outcome)
+        {
+            shared.places.resize(change.old, change.new);
+        }
+        // After the change, so that a place too many is not given out again.
+        shared.places.give_back();
     }
 }
 
@@ -122,7 +161,7 @@ impl<'a> Waiting<'a> {
             .map(|_| Self { shared, admitted: false })
     }
 
-    pub(super) fn admitted(mut self, place: OwnedSemaphorePermit) -> BulkheadPermit {
+    pub(super) fn admitted(mut self, place: Place<'_>) -> BulkheadPermit {
         self.admitted = true;
         BulkheadPermit::new(self.shared, place)
     }

@@ -35,10 +35,11 @@ pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 pub use task::Task;
 
+use crate::places::Place;
 use crate::{ConfigError, Error, Panicked, Rejected, SharedError};
 use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
-use shared::{Place, Shared};
+use shared::Shared;
 use stats::Count;
 use worker::{inside, is_inside};
 
@@ -310,7 +311,8 @@ impl WorkerPool {
         let shared = &self.owner.shared;
         let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
         let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::clone(shared)));
-        place.hand_over();
+        // The job gives it back when it is resolved.
+        place.keep();
         job.core().set_pending(Pending { work: work(&job), notice: None });
         shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
         Ok(Task::new(job))

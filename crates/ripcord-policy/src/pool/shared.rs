@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ripcord::{CancelHandle, Context};
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, SemaphorePermit, TryAcquireError};
+use tokio::sync::Notify;
 
 use super::TaskId;
 use super::builder::Overflow;
@@ -15,6 +15,7 @@ use super::results::{ResultsQueue, TaskOutcome};
 use super::stats::{Count, PoolStats, Tally, WorkerState};
 use super::worker::{self, Cell};
 use crate::panics::run_hook;
+use crate::places::{NoPlace, Place, Places};
 use crate::timeline::Timeline;
 use crate::{Error, Rejected, SharedError};
 
@@ -27,10 +28,8 @@ pub(super) struct Shared {
     pub(super) queue: Queue,
     pub(super) capacity: usize,
     pub(super) overflow: Overflow,
-    /// One permit for each place in the queue and each worker: a task holds one from its submission to its end.
-    gate: Semaphore,
-    /// Permits to take out of circulation when they come back: workers were taken away while all were in use.
-    owed: AtomicUsize,
+    /// One place for each in the queue and each worker: a task holds one from its submission to its end.
+    places: Places,
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
     /// Tasks that run in place, where they are awaited, and so on no worker.
@@ -60,8 +59,7 @@ impl Shared {
             queue: Queue::new(),
             capacity,
             overflow,
-            gate: Semaphore::new(capacity),
-            owed: AtomicUsize::new(0),
+            places: Places::new(capacity),
             results: ResultsQueue::new(),
             tally: Tally::new(),
             inline: AtomicUsize::new(0),
@@ -88,19 +86,19 @@ impl Shared {
 
     /// A place for a task, without waiting.
     pub(super) fn try_place(&self) -> Result<Place<'_>, Error<SharedError>> {
-        match self.gate.try_acquire() {
-            Ok(permit) => Ok(Place::new(self, permit)),
-            Err(TryAcquireError::NoPermits) => Err(Error::Rejected(Rejected::PoolFull { capacity: self.capacity })),
-            Err(TryAcquireError::Closed) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
-        }
+        self.places.try_take().map_err(|none| self.no_place(none))
     }
 
     /// A place for a task, in the order of asking.
     pub(super) async fn place(&self) -> Result<Place<'_>, Error<SharedError>> {
-        match self.gate.acquire().await {
-            Ok(permit) => Ok(Place::new(self, permit)),
-            Err(_) => Err(Error::Rejected(Rejected::Closed("worker pool"))),
-        }
+        self.places.take().await.map_err(|none| self.no_place(none))
+    }
+
+    fn no_place(&self, none: NoPlace) -> Error<SharedError> {
+        Error::Rejected(match none {
+            NoPlace::Full => Rejected::PoolFull { capacity: self.capacity },
+            NoPlace::Closed => Rejected::Closed("worker pool"),
+        })
     }
 
     /// Puts a job in the queue; one that is refused gives its place back.
@@ -142,15 +140,9 @@ impl Shared {
         }
     }
 
-    /// Gives a place back, or takes it out of circulation when one is owed.
+    /// Gives back a job's place.
     pub(super) fn give_back(&self) {
-        // Nearly always nothing is owed, and then it is only read.
-        let settle = |owed: usize| owed.checked_sub(1);
-        if self.owed.load(Ordering::Relaxed) == 0
-            || self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle).is_err()
-        {
-            self.gate.add_permits(1);
-        }
+        self.places.give_back();
     }
 
     /// Changes the number of workers, and of places with it.
@@ -163,28 +155,14 @@ impl Shared {
             self.cells().push(Arc::clone(&cell));
             worker::spawn(self, cell);
         }
-        if workers > old {
-            self.add_places(workers - old);
-        } else {
-            let missed = (old - workers) - self.gate.forget_permits(old - workers);
-            self.owed.fetch_add(missed, Ordering::Relaxed);
-        }
+        self.places.resize(old, workers);
         true
-    }
-
-    fn add_places(&self, count: usize) {
-        let mut settled = 0;
-        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
-            settled = owed.min(count);
-            Some(owed - settled)
-        });
-        self.gate.add_permits(count - settled);
     }
 
     /// Takes no more tasks; those accepted are still run.
     pub(super) fn close(&self) {
         self.queue.close();
-        self.gate.close();
+        self.places.close();
     }
 
     /// The pool's context has ended: nothing that waits is begun any more.
@@ -239,27 +217,6 @@ impl Shared {
 
     fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in the pool for a task yet to be queued. Dropping it gives it back.
-pub(super) struct Place<'a>(&'a Shared);
-
-impl<'a> Place<'a> {
-    fn new(shared: &'a Shared, permit: SemaphorePermit<'_>) -> Self {
-        permit.forget();
-        Self(shared)
-    }
-
-    /// Leaves the place to a job, which gives it back when it is resolved.
-    pub(super) fn hand_over(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.give_back();
     }
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
 use ripcord::Context;
@@ -30,15 +30,16 @@ use crate::{Error, SharedError};
 /// [`Results`](super::Results). To wait only as long as a context lives, use `ctx.run(task)`.
 pub struct Task<T> {
     job: Arc<Job<T>>,
-    /// The task itself, when it runs in place.
-    inline: Option<BoxFuture<()>>,
+    /// The task itself, when it runs in place. The mutex is never locked: it makes the handle `Sync`, which the future need
+    /// not be.
+    inline: Mutex<Option<BoxFuture<()>>>,
     /// Whether the result was given out.
     taken: bool,
 }
 
 impl<T: Send + 'static> Task<T> {
     pub(super) fn new(job: Arc<Job<T>>) -> Self {
-        Self { job, inline: None, taken: false }
+        Self { job, inline: Mutex::new(None), taken: false }
     }
 
     /// The task's number within its pool, as in results and statistics.
@@ -74,11 +75,17 @@ impl<T: Send + 'static> Task<T> {
         };
         let running = drive(Arc::clone(&self.job) as Arc<dyn AnyJob>, pending);
         let counted = Inline::begin(Arc::clone(shared));
-        self.inline = Some(Box::pin(async move {
+        *self.inline() = Some(Box::pin(async move {
             let _counted = counted;
             running.await;
         }));
         true
+    }
+}
+
+impl<T> Task<T> {
+    fn inline(&mut self) -> &mut Option<BoxFuture<()>> {
+        self.inline.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,16 +95,17 @@ impl<T: Send + 'static> Future for Task<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            if let Some(inline) = &mut this.inline
-                && inline.as_mut().poll(cx).is_ready()
+            let inline = this.inline();
+            if let Some(running) = inline
+                && running.as_mut().poll(cx).is_ready()
             {
-                this.inline = None;
+                *inline = None;
             }
             if let Poll::Ready(result) = this.job.poll_output(cx.waker()) {
                 this.taken = true;
                 return Poll::Ready(result);
             }
-            if this.inline.is_some() || !this.take_over() {
+            if this.inline().is_some() || !this.take_over() {
                 return Poll::Pending;
             }
         }
@@ -108,7 +116,7 @@ impl<T> Unpin for Task<T> {}
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        if let Some(inline) = self.inline.take() {
+        if let Some(inline) = self.inline().take() {
             // Begun here, so nobody else will end it.
             self.job.runtime().spawn(inline);
         }

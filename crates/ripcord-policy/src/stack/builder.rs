@@ -114,7 +114,8 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Limits the attempts under way at once.
+    /// Limits the attempts under way at once. Where there is a breaker, how an attempt went is what that says: for the
+    /// statistics, and for an [adaptive limit](crate::bulkhead::AdaptiveLimit).
     pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
         self.place(Layer::Bulkhead);
         self.layers.bulkhead = Some(bulkhead);

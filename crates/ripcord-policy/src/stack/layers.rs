@@ -82,12 +82,18 @@ impl<T, E, K> Layers<T, E, K> {
 
         let result = self.attempt(&ctx, call).await;
 
+        // One outcome for all who judge by it: the breaker's, whose classifier knows best what is a failure.
         let neutral = matches!(&result, Err(error) if ctx.is_done() || error.outcome() == Outcome::Neutral);
+        let outcome = match &permit {
+            _ if neutral => Outcome::Neutral,
+            Some((breaker, _)) => breaker.judge(&result),
+            None => Outcome::of(&result, Error::outcome),
+        };
         if let Some(place) = place {
-            place.complete(if neutral { Outcome::Neutral } else { Outcome::of(&result, Error::outcome) });
+            place.complete(outcome);
         }
-        if let Some((breaker, permit)) = permit {
-            permit.record(if neutral { Outcome::Neutral } else { breaker.judge(&result) });
+        if let Some((_, permit)) = permit {
+            permit.record(outcome);
         }
         result
     }

@@ -1,0 +1,381 @@
+//! The adaptive limit of a bulkhead, against simulated callees on a manual clock.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::{Duration, Instant};
+
+use futures::future::FutureExt;
+use proptest::prelude::*;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::bulkhead::{AdaptiveLimit, BulkheadPermit};
+use ripcord_policy::{Bulkhead, CircuitBreaker, Error, Outcome, Random, Rejected, Stack};
+
+const MILLI: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A callee with so many servers: a call that finds all of them busy waits for the first that is free.
+struct Callee {
+    /// When each server is free.
+    servers: BinaryHeap<Reverse<Instant>>,
+    latency: Duration,
+    /// By which part of itself a call's latency varies, up or down.
+    spread: f64,
+    random: Random,
+}
+
+/// One bulkhead and who calls through it: always as many as it admits, up to the demand.
+struct Simulation {
+    time: ManualTime,
+    clock: Clock,
+    bulkhead: Bulkhead,
+    callee: Callee,
+    /// Calls there would be at once without a limit.
+    demand: usize,
+    under_way: BinaryHeap<Reverse<Call>>,
+    calls: u64,
+}
+
+struct Call {
+    ends: Instant,
+    number: u64,
+    outcome: Outcome,
+    permit: BulkheadPermit,
+}
+
+impl PartialEq for Call {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Call {}
+
+impl PartialOrd for Call {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Call {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.ends, self.number).cmp(&(other.ends, other.number))
+    }
+}
+
+impl Simulation {
+    fn new(settings: AdaptiveLimit, initial: usize, capacity: usize, latency: Duration) -> Self {
+        let (clock, time) = Clock::manual();
+        let bulkhead = Bulkhead::builder().limit(initial).adaptive(settings.clock(clock.clone())).build().unwrap();
+        let callee = Callee { servers: BinaryHeap::new(), latency, spread: 0.0, random: Random::seeded(1) };
+        let demand = usize::MAX;
+        let mut simulation =
+            Simulation { time, clock, bulkhead, callee, demand, under_way: BinaryHeap::new(), calls: 0 };
+        simulation.set_capacity(capacity);
+        simulation
+    }
+
+    fn set_capacity(&mut self, capacity: usize) {
+        let now = self.clock.now();
+        let mut busy: Vec<_> = self.callee.servers.drain().collect();
+        busy.sort();
+        busy.truncate(capacity);
+        busy.resize(capacity, Reverse(now));
+        self.callee.servers = busy.into();
+    }
+
+    /// Sends what the bulkhead admits.
+    fn send(&mut self) {
+        while self.under_way.len() < self.demand {
+            let Ok(permit) = self.bulkhead.try_acquire() else { return };
+            let now = self.clock.now();
+            let Reverse(free) = self.callee.servers.pop().unwrap();
+            let varied = 1.0 + self.callee.spread * (2.0 * self.callee.random.fraction() - 1.0);
+            let ends = free.max(now) + self.callee.latency.mul_f64(varied);
+            self.callee.servers.push(Reverse(ends));
+            self.calls += 1;
+            self.under_way.push(Reverse(Call { ends, number: self.calls, outcome: Outcome::Success, permit }));
+        }
+    }
+
+    /// Runs for so long, and returns the average of the limits in force, at every sixteenth call.
+    fn run(&mut self, duration: Duration) -> f64 {
+        self.run_judged(duration, |_, outcome| outcome)
+    }
+
+    /// [`run`](Self::run), where `judge` has the last word on a call that is sent when so many are under way.
+    fn run_judged(&mut self, duration: Duration, judge: impl Fn(usize, Outcome) -> Outcome) -> f64 {
+        let until = self.clock.now() + duration;
+        let (mut sum, mut count) = (0.0, 0);
+        self.send();
+        while let Some(Reverse(next)) = self.under_way.pop() {
+            let now = self.clock.now();
+            self.time.advance(next.ends.saturating_duration_since(now).min(until - now));
+            if next.ends > until {
+                self.under_way.push(Reverse(next));
+                break;
+            }
+            let outcome = judge(self.under_way.len() + 1, next.outcome);
+            next.permit.complete(outcome);
+            self.send();
+            if self.calls.is_multiple_of(16) {
+                sum += self.bulkhead.stats().limit as f64;
+                count += 1;
+            }
+        }
+        sum / f64::from(count.max(1))
+    }
+}
+
+/// Where the limit for a capacity ought to be: all of the servers busy, and no more waiting than the tolerance and the
+/// square root allow.
+fn expected(capacity: usize, tolerance: f64) -> std::ops::RangeInclusive<f64> {
+    let most = capacity as f64 * tolerance;
+    // It swings a little around either end, and measurements are made under half of it.
+    capacity as f64 * 0.85..=(most + most.sqrt()) * 1.1 + 1.0
+}
+
+#[test]
+fn it_finds_the_capacity_from_below_and_from_above() {
+    for (initial, capacity) in [(5, 40), (500, 40), (1, 1), (100, 3), (20, 200)] {
+        let settings = AdaptiveLimit::new().min_limit(1).max_limit(1000);
+        let mut simulation = Simulation::new(settings, initial, capacity, 20 * MILLI);
+        simulation.run(SECOND * 10);
+        let limit = simulation.run(SECOND * 40);
+        assert!(expected(capacity, 1.25).contains(&limit), "from {initial} to {capacity}: {limit}");
+        assert_eq!(simulation.bulkhead.stats().unloaded_latency, Some(20 * MILLI));
+    }
+}
+
+#[test]
+fn it_follows_a_callee_that_loses_and_regains_servers_and_one_that_slows_down_for_good() {
+    let mut simulation = Simulation::new(AdaptiveLimit::new().min_limit(2), 10, 50, 20 * MILLI);
+    simulation.run(SECOND * 10);
+    simulation.set_capacity(10);
+    simulation.run(SECOND * 5);
+    let limit = simulation.run(SECOND * 20);
+    assert!(expected(10, 1.25).contains(&limit), "after the loss: {limit}");
+
+    simulation.set_capacity(50);
+    simulation.run(SECOND * 5);
+    let limit = simulation.run(SECOND * 20);
+    assert!(expected(50, 1.25).contains(&limit), "after the recovery: {limit}");
+
+    // Three times as slow looks like overload, until the next measurement, at a minute and a half.
+    simulation.run(SECOND * 5);
+    simulation.callee.latency = 60 * MILLI;
+    simulation.run(SECOND * 5);
+    let meanwhile = simulation.bulkhead.stats().limit;
+    assert!(meanwhile < 30, "{meanwhile}");
+    simulation.run(SECOND * 40);
+    let limit = simulation.run(SECOND * 60);
+    assert!(expected(50, 1.25).contains(&limit), "after the change of latency: {limit}");
+    assert_eq!(simulation.bulkhead.stats().unloaded_latency, Some(60 * MILLI));
+}
+
+#[test]
+fn a_callee_that_sheds_load_is_given_what_it_takes() {
+    let settings = AdaptiveLimit::new().min_limit(1).max_limit(1000);
+    let mut simulation = Simulation::new(settings, 200, 1000, 20 * MILLI);
+    let shed = |under_way: usize, outcome| if under_way > 30 { Outcome::Failure } else { outcome };
+    simulation.run_judged(SECOND * 10, shed);
+    let limit = simulation.run_judged(SECOND * 20, shed);
+    assert!((25.0..45.0).contains(&limit), "{limit}");
+}
+
+#[test]
+fn a_few_failures_leave_the_limit_alone_and_nothing_but_failures_bring_it_to_its_least() {
+    let settings = AdaptiveLimit::new().min_limit(3).max_limit(60);
+    let mut simulation = Simulation::new(settings, 10, 1000, 20 * MILLI);
+    let calls = std::cell::Cell::new(0_u32);
+    simulation.run_judged(SECOND * 10, |_, outcome| {
+        calls.set(calls.get() + 1);
+        if calls.get().is_multiple_of(100) { Outcome::Failure } else { outcome }
+    });
+    assert_eq!(simulation.bulkhead.stats().limit, 60, "one in a hundred");
+    simulation.run_judged(SECOND * 10, |_, _| Outcome::Failure);
+    assert_eq!(simulation.bulkhead.stats().limit, 3);
+    simulation.run(SECOND * 10);
+    assert_eq!(simulation.bulkhead.stats().limit, 60);
+}
+
+#[test]
+fn neutral_ends_say_nothing() {
+    let settings = AdaptiveLimit::new().min_limit(3).max_limit(60);
+    let mut simulation = Simulation::new(settings, 10, 1, 20 * MILLI);
+    simulation.run_judged(SECOND * 10, |_, _| Outcome::Neutral);
+    let stats = simulation.bulkhead.stats();
+    assert_eq!((stats.limit, stats.unloaded_latency), (3, None), "not even the first measurement is over");
+    assert!(stats.canceled > 400);
+}
+
+#[test]
+fn a_limit_that_is_not_used_does_not_grow_and_needs_no_lowering_to_be_measured() {
+    let mut simulation = Simulation::new(AdaptiveLimit::new().min_limit(4), 20, 100, 20 * MILLI);
+    simulation.demand = 4;
+    simulation.run(SECOND);
+    assert_eq!(simulation.bulkhead.stats().limit, 20);
+    let lowest = RefCell::new(usize::MAX);
+    let bulkhead = simulation.bulkhead.clone();
+    simulation.callee.latency = 30 * MILLI;
+    simulation.run_judged(SECOND * 100, |_, outcome| {
+        let mut lowest = lowest.borrow_mut();
+        *lowest = (*lowest).min(bulkhead.stats().limit);
+        outcome
+    });
+    let stats = simulation.bulkhead.stats();
+    assert_eq!((*lowest.borrow(), stats.limit, stats.unloaded_latency), (20, 20, Some(30 * MILLI)));
+}
+
+#[test]
+fn the_same_calls_give_the_same_limits() {
+    let limits = || {
+        let mut simulation = Simulation::new(AdaptiveLimit::new(), 20, 30, 20 * MILLI);
+        simulation.callee.spread = 0.5;
+        let mut limits = Vec::new();
+        for _ in 0..100 {
+            simulation.run(SECOND);
+            limits.push(simulation.bulkhead.stats().limit);
+        }
+        limits
+    };
+    assert_eq!(limits(), limits());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    /// Whatever the capacity, the latency, how much it varies, and where the limit begins.
+    #[test]
+    fn it_converges(
+        capacity in 2_usize..150,
+        initial in 1_usize..400,
+        latency in 5_u32..80,
+        spread in 0.0..0.6_f64,
+        seed: u64,
+    ) {
+        let settings = AdaptiveLimit::new().min_limit(1).max_limit(400).tolerance(1.5);
+        let mut simulation = Simulation::new(settings, initial, capacity, latency * MILLI);
+        simulation.callee.spread = spread;
+        simulation.callee.random = Random::seeded(seed);
+        simulation.run(SECOND * 20);
+        let limit = simulation.run(SECOND * 40);
+        prop_assert!(expected(capacity, 1.5 * (1.0 + spread / 3.0)).contains(&limit), "{limit} for {capacity}");
+        let stats = simulation.bulkhead.stats();
+        prop_assert_eq!(stats.running, simulation.under_way.len());
+        prop_assert!(stats.running <= stats.limit * 2, "{:?}", stats);
+        simulation.under_way.clear();
+        let stats = simulation.bulkhead.stats();
+        prop_assert_eq!(stats.running, 0);
+        prop_assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+        // As many places as the limit says, not one more or less.
+        let held: Vec<_> = std::iter::from_fn(|| simulation.bulkhead.try_acquire().ok()).collect();
+        prop_assert_eq!(held.len(), stats.limit);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_is_admitted_when_the_limit_grows() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    let settings = AdaptiveLimit::new().min_limit(1).window(MILLI).clock(clock);
+    let bulkhead = Bulkhead::builder().limit(3).adaptive(settings).queue(10).build().unwrap();
+    let mut waiting = Vec::new();
+    // Twenty calls under the least limit, one after the other: the first measurement.
+    for call in 0..20 {
+        let permit = bulkhead.try_acquire().unwrap();
+        assert_eq!(bulkhead.try_acquire().unwrap_err(), Rejected::BulkheadFull { limit: 1 });
+        time.advance(MILLI);
+        if call == 19 {
+            waiting = (0..5).map(|_| Box::pin(bulkhead.acquire(&ctx))).collect();
+            assert!(waiting.iter_mut().all(|waiting| waiting.as_mut().now_or_never().is_none()));
+        }
+        permit.complete(Outcome::Success);
+    }
+    assert_eq!(bulkhead.stats().limit, 3);
+    let admitted: Vec<_> = waiting.iter_mut().filter_map(|waiting| waiting.as_mut().now_or_never()).collect();
+    assert_eq!((admitted.len(), bulkhead.stats().running, bulkhead.stats().waiting), (3, 3, 2));
+}
+
+#[tokio::test]
+async fn dropping_at_every_await_point_gives_everything_back() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    for polls in 0..6 {
+        let settings = AdaptiveLimit::new().min_limit(1).clock(clock.clone());
+        let bulkhead = Bulkhead::builder().limit(4).adaptive(settings).queue(10).build().unwrap();
+        let held = bulkhead.try_acquire().unwrap();
+        let mut call = Box::pin(bulkhead.run(&ctx, |ctx| async move {
+            ctx.sleep(SECOND).await?;
+            ctx.sleep(SECOND).await
+        }));
+        let mut held = Some(held);
+        for poll in 0..polls {
+            let _ = call.as_mut().now_or_never();
+            match poll {
+                1 => drop(held.take()),
+                _ => time.advance(SECOND),
+            }
+        }
+        drop((call, held));
+        let stats = bulkhead.stats();
+        assert_eq!((stats.running, stats.waiting), (0, 0), "after {polls} polls");
+        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+        let free: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire().ok()).collect();
+        assert_eq!(free.len(), stats.limit, "after {polls} polls");
+    }
+}
+
+#[tokio::test]
+async fn in_a_stack_a_timeout_is_a_drop_and_the_breakers_verdict_counts() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    let settings = AdaptiveLimit::new().min_limit(2).window(MILLI).clock(clock.clone());
+    let bulkhead = Bulkhead::builder().limit(50).adaptive(settings).build().unwrap();
+    let breaker = CircuitBreaker::builder("callee")
+        .consecutive_failures(u32::MAX)
+        .clock(clock)
+        .classify(|result: &Result<(), Error<&'static str>>| match result {
+            Err(Error::Inner("no such user")) | Ok(()) => Outcome::Success,
+            Err(_) => Outcome::Failure,
+        })
+        .build()
+        .unwrap();
+    let stack: Stack<(), &'static str> =
+        Stack::builder().breaker(breaker).bulkhead(bulkhead.clone()).attempt_timeout(SECOND).build().unwrap();
+    for _ in 0..20 {
+        time.advance(MILLI);
+        let _ = stack.run(&ctx, |_| async { Err("no such user") }).await;
+    }
+    let stats = bulkhead.stats();
+    assert_eq!((stats.limit, stats.succeeded, stats.failed), (50, 20, 0));
+
+    for _ in 0..20 {
+        let mut hung = Box::pin(stack.run(&ctx, |_| std::future::pending()));
+        assert!(hung.as_mut().now_or_never().is_none());
+        time.advance(SECOND);
+        assert!(hung.await.unwrap_err().is_attempt_timeout());
+    }
+    let stats = bulkhead.stats();
+    assert_eq!((stats.failed, stats.limit), (20, 28), "half of the limit and its square root");
+}
+
+#[test]
+fn bad_settings_are_named() {
+    let error = |limit: usize, adaptive: AdaptiveLimit| {
+        Bulkhead::builder().limit(limit).adaptive(adaptive).build().unwrap_err().to_string()
+    };
+    let settings = AdaptiveLimit::new;
+    assert_eq!(error(20, settings().min_limit(0)), "min_limit must be at least 1, got 0");
+    assert_eq!(error(20, settings().max_limit(4)), "max_limit must be at least min_limit (5), got 4");
+    assert_eq!(error(4, settings()), "limit must be from min_limit (5) to max_limit (1000), got 4");
+    assert_eq!(error(0, settings()), "limit must be at least 1, got 0");
+    assert!(error(20, settings().max_limit(usize::MAX)).starts_with("max_limit must be at most "));
+    assert_eq!(error(20, settings().tolerance(0.5)), "tolerance must be between 1 and 10, got 0.5");
+    assert_eq!(error(20, settings().tolerance(f64::NAN)), "tolerance must be between 1 and 10, got NaN");
+    assert_eq!(error(20, settings().window(Duration::ZERO)), "window must be longer than zero, got 0ns");
+    assert_eq!(
+        error(20, settings().remeasure_every(Duration::ZERO)),
+        "remeasure_every must be longer than zero, got 0ns"
+    );
+}
