@@ -12,6 +12,7 @@
 //! # Ok::<(), ripcord_http::Malformed>(())
 //! ```
 
+pub mod client;
 pub mod deadline;
 mod malformed;
 mod random;

@@ -7,12 +7,14 @@
 //! What a peer says never extends a deadline of one's own; see [`TrustPolicy`](crate::TrustPolicy).
 
 pub mod connect;
+mod dialect;
 mod digits;
 mod encoded;
 pub mod envoy;
 pub mod grpc_timeout;
 pub mod plain;
 
+pub use dialect::Dialect;
 pub use encoded::Encoded;
 
 use std::time::Duration;

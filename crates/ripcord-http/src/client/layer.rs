@@ -1,0 +1,106 @@
+//! The layer for tower's clients.
+
+use std::task::{Context as Task, Poll};
+
+use http::{Request, Response};
+use ripcord::Context;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::error::{BoxError, Call, Error, Phase, Url};
+use super::outgoing::Outgoing;
+use super::{BaggageFilter, ResponseBody, ResponseFuture};
+use crate::deadline::Dialect;
+
+/// Puts each call of a tower HTTP client under the Context that its request [carries](super::RequestExt::with_context): see
+/// the [module](super) for what is sent and how a call ends.
+///
+/// A request without a Context passes as it is.
+///
+/// Put it below whatever sends a request more than once, retries or redirects, so that each sends what is left by then; and
+/// below what waits for a place.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{Request, Response};
+/// use ripcord::Context;
+/// use ripcord_http::client::{ClientLayer, RequestExt};
+/// use ripcord_http::deadline::Dialect;
+/// use tower::{Layer, Service, service_fn};
+///
+/// # futures::executor::block_on(async {
+/// let client = service_fn(|request: Request<String>| async move {
+///     assert!(request.headers().contains_key("grpc-timeout"));
+///     Ok::<_, std::io::Error>(Response::new(String::from("hello")))
+/// });
+/// let mut client = ClientLayer::new().dialect(Dialect::GrpcTimeout).layer(client);
+///
+/// let ctx = Context::background().with_timeout(Duration::from_secs(5));
+/// let request = Request::get("http://localhost/").body(String::new()).unwrap();
+/// assert!(client.call(request.with_context(&ctx)).await.is_ok());
+/// # });
+/// ```
+#[derive(Clone, Debug, Default)]
+#[must_use = "a layer does nothing until it is put on a client"]
+pub struct ClientLayer {
+    outgoing: Outgoing,
+}
+
+impl ClientLayer {
+    /// Sends the deadline in the [plain](crate::deadline::plain) dialect, and no baggage.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Which header says how much time is left.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.outgoing.dialect = dialect;
+        self
+    }
+
+    /// Which of the Context's baggage is sent.
+    pub fn baggage(mut self, filter: BaggageFilter) -> Self {
+        self.outgoing.baggage = filter;
+        self
+    }
+}
+
+impl<S> Layer<S> for ClientLayer {
+    type Service = Client<S>;
+
+    fn layer(&self, inner: S) -> Client<S> {
+        Client { inner, outgoing: self.outgoing.clone() }
+    }
+}
+
+/// A client whose calls are each under a Context: see [`ClientLayer`].
+#[derive(Clone, Debug)]
+pub struct Client<S> {
+    inner: S,
+    outgoing: Outgoing,
+}
+
+impl<S, B, R> Service<Request<B>> for Client<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    S::Error: Into<BoxError>,
+{
+    type Response = Response<ResponseBody<R>>;
+    type Error = Error;
+    type Future = ResponseFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), Error>> {
+        self.inner.poll_ready(task).map_err(|error| Error::client(error.into(), Phase::Send, None))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S::Future> {
+        let call = Call { method: request.method().clone(), url: Url::Uri(request.uri().clone()) };
+        let Some(ctx) = request.extensions().get::<Context>().cloned() else {
+            return ResponseFuture::without_context(self.inner.call(request), call);
+        };
+        match self.outgoing.write(&ctx, request.headers_mut()) {
+            Ok(()) => ResponseFuture::new(self.inner.call(request), ctx, call),
+            Err(error) => ResponseFuture::failed(error, call),
+        }
+    }
+}

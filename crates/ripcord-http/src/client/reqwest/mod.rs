@@ -1,0 +1,9 @@
+//! Calls of reqwest under a Context: `client.get(url).context(&ctx).send()`.
+
+mod request;
+mod response;
+mod stream;
+
+pub use request::{ContextRequest, RequestBuilderExt};
+pub use response::Response;
+pub use stream::BytesStream;

@@ -1,0 +1,97 @@
+//! A request that has its Context.
+
+use reqwest::RequestBuilder;
+use ripcord::Context;
+
+use super::Response;
+use crate::client::error::{Call, Error, Phase, Url};
+use crate::client::outgoing::Outgoing;
+use crate::client::{BaggageFilter, ResponseBody, under::Under};
+use crate::deadline::Dialect;
+
+/// Gives reqwest's requests a Context.
+pub trait RequestBuilderExt: Sized {
+    /// The request under a Context: see the [module](crate::client) for what is sent and how the call ends.
+    ///
+    /// Headers set by hand go before this. On a redirect reqwest sends the same headers again: where redirects are followed
+    /// that take long or leave for somebody else's hosts, use a client that follows none, or [`ClientLayer`](crate::client::ClientLayer)
+    /// below a layer that does.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    /// use ripcord_http::client::reqwest::RequestBuilderExt;
+    ///
+    /// # async fn example(client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
+    /// let ctx = Context::background().with_timeout(Duration::from_secs(5));
+    /// let response = client.get("http://localhost:8080/").context(&ctx).send().await?;
+    /// println!("{}", response.text().await?); // the body obeys the Context as well
+    /// # Ok(()) }
+    /// ```
+    fn context(self, ctx: &Context) -> ContextRequest;
+}
+
+impl RequestBuilderExt for RequestBuilder {
+    fn context(self, ctx: &Context) -> ContextRequest {
+        ContextRequest { builder: self, ctx: ctx.clone(), outgoing: Outgoing::default() }
+    }
+}
+
+/// A request of reqwest that has its Context, to be sent. Made by [`RequestBuilderExt::context`].
+#[derive(Debug)]
+#[must_use = "a request does nothing until it is sent"]
+pub struct ContextRequest {
+    builder: RequestBuilder,
+    ctx: Context,
+    outgoing: Outgoing,
+}
+
+impl ContextRequest {
+    /// Which header says how much time is left; the [plain](crate::deadline::plain) one otherwise.
+    pub fn dialect(mut self, dialect: Dialect) -> Self {
+        self.outgoing.dialect = dialect;
+        self
+    }
+
+    /// Which of the Context's baggage is sent; none otherwise.
+    pub fn baggage(mut self, filter: BaggageFilter) -> Self {
+        self.outgoing.baggage = filter;
+        self
+    }
+
+    /// Sends it, and waits for the response's head. What is sent is what is left when this is first polled.
+    ///
+    /// A response that is ready when the Context's end comes wins. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    ///
+    /// If the Context ends first, if the request could not be built, and whatever reqwest fails with.
+    pub async fn send(self) -> Result<Response, Error> {
+        let ContextRequest { builder, ctx, outgoing } = self;
+        let (client, request) = builder.build_split();
+        let mut request = request.map_err(|error| Error::client(error.into(), Phase::Send, None))?;
+        let call = Call { method: request.method().clone(), url: Url::Url(request.url().as_str().into()) };
+        let written = outgoing.write(&ctx, request.headers_mut());
+        written.map_err(|error| Error::context(error, Phase::Send, Some(call.clone())))?;
+
+        match ctx.run(client.execute(request)).await {
+            Ok(Ok(response)) => Ok(Response::new(response, call, ctx)),
+            // The call says the URL.
+            Ok(Err(error)) => Err(Error::client(error.without_url().into(), Phase::Send, Some(call))),
+            Err(error) => Err(Error::context(error, Phase::Send, Some(call))),
+        }
+    }
+}
+
+impl Response {
+    fn new(response: reqwest::Response, call: Call, ctx: Context) -> Self {
+        // A conversion of reqwest's own, which loses the URL.
+        let url = response.url().clone();
+        let (mut parts, body) = http::Response::from(response).into_parts();
+        let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
+        parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
+        let body = ResponseBody::new(body, Some(Under::new(ctx)), Some(call.clone()));
+        let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
+        Response { response: response.into(), call }
+    }
+}

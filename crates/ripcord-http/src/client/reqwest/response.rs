@@ -1,0 +1,130 @@
+//! A response whose body obeys the Context.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap, StatusCode, Version};
+use serde::de::DeserializeOwned;
+
+use super::BytesStream;
+use crate::client::Error;
+use crate::client::error::{Call, Phase, find};
+
+/// As reqwest's response, with a body that obeys the Context of the request: see the [module](crate::client).
+#[derive(Debug)]
+pub struct Response {
+    pub(super) response: reqwest::Response,
+    pub(super) call: Call,
+}
+
+impl Response {
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// The version of HTTP.
+    pub fn version(&self) -> Version {
+        self.response.version()
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The headers, to be changed.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.response.headers_mut()
+    }
+
+    /// The extensions.
+    pub fn extensions(&self) -> &Extensions {
+        self.response.extensions()
+    }
+
+    /// Where it came from in the end, after redirects.
+    pub fn url(&self) -> &reqwest::Url {
+        self.response.url()
+    }
+
+    /// The peer's address, if it is known.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.response.remote_addr()
+    }
+
+    /// How many bytes the body has, if it is known.
+    pub fn content_length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The response, if its status is neither a client's nor a server's error.
+    ///
+    /// # Errors
+    ///
+    /// If it is.
+    pub fn error_for_status(self) -> Result<Self, Error> {
+        let Response { response, call } = self;
+        match response.error_for_status() {
+            Ok(response) => Ok(Response { response, call }),
+            Err(error) => Err(Error::client(error.without_url().into(), Phase::Send, Some(call))),
+        }
+    }
+
+    /// The whole body as text, as reqwest decodes it.
+    ///
+    /// # Errors
+    ///
+    /// If the Context ends first, and whatever reqwest fails with; this goes for the other readers too.
+    pub async fn text(self) -> Result<String, Error> {
+        let Response { response, call } = self;
+        response.text().await.map_err(|error| read_error(error, call))
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Response::text).
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        let Response { response, call } = self;
+        response.bytes().await.map_err(|error| read_error(error, call))
+    }
+
+    /// The whole body, read as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Response::text), and if it is not JSON or not of that type.
+    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let Response { response, call } = self;
+        response.json().await.map_err(|error| read_error(error, call))
+    }
+
+    /// The next piece of the body; `None` at its end. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`text`](Response::text).
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.response.chunk().await.map_err(|error| read_error(error, self.call.clone()))
+    }
+
+    /// The body in pieces, as they come.
+    pub fn bytes_stream(self) -> BytesStream {
+        BytesStream::new(self)
+    }
+
+    /// Reqwest's own response. Its body obeys the Context as well, and fails with errors of reqwest's that have ours as a source.
+    pub fn into_inner(self) -> reqwest::Response {
+        self.response
+    }
+}
+
+/// Reqwest hands errors of a body on as sources of its own.
+pub(super) fn read_error(error: reqwest::Error, call: Call) -> Error {
+    match find::<Error>(&error) {
+        Some(ours) => ours.clone(),
+        None => Error::client(error.without_url().into(), Phase::Read, Some(call)),
+    }
+}

@@ -1,0 +1,59 @@
+//! A body in pieces.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::Body as _;
+
+use super::Response;
+use super::response::read_error;
+use crate::client::Error;
+use crate::client::error::Call;
+
+/// The pieces of a response's body as they come: see [`Response::bytes_stream`]. Ends after an error. Dropping it ends the
+/// transfer.
+#[must_use = "streams do nothing unless polled"]
+pub struct BytesStream {
+    // None after an error.
+    body: Option<reqwest::Body>,
+    call: Call,
+}
+
+impl BytesStream {
+    pub(super) fn new(response: Response) -> Self {
+        let Response { response, call } = response;
+        BytesStream { body: Some(http::Response::from(response).into_body()), call }
+    }
+}
+
+impl Stream for BytesStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        loop {
+            let Some(body) = &mut this.body else { return Poll::Ready(None) };
+            match ready!(Pin::new(body).poll_frame(task)) {
+                // Trailers are no data.
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => return Poll::Ready(Some(Ok(data))),
+                    Err(_) => continue,
+                },
+                Some(Err(error)) => {
+                    this.body = None;
+                    return Poll::Ready(Some(Err(read_error(error, this.call.clone()))));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl fmt::Debug for BytesStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BytesStream").field("call", &self.call).finish_non_exhaustive()
+    }
+}

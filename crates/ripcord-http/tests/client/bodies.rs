@@ -1,0 +1,94 @@
+//! Reading a body under a Context.
+
+use ripcord_http::client::ResponseBody;
+
+use super::Step::*;
+use super::*;
+
+/// The body of an answer that came at once.
+fn body(ctx: &Context, steps: &[Step]) -> (Player, Pin<Box<ResponseBody<Script>>>) {
+    let steps: Vec<_> = [Ready].iter().chain(steps).copied().collect();
+    let player = Player::new(&steps);
+    let response = futures::executor::block_on(player.client().call(get().with_context(ctx))).unwrap();
+    // The future that made the body has been dropped.
+    player.dropped.store(false, Ordering::Relaxed);
+    (player, Box::pin(response.into_body()))
+}
+
+/// What a poll gave, for a test to compare.
+fn next(body: &mut Pin<Box<ResponseBody<Script>>>) -> Poll<Option<Result<(), Error>>> {
+    let frame = body.as_mut().poll_frame(&mut Task::from_waker(Waker::noop()));
+    frame.map(|frame| frame.map(|frame| frame.map(|_| ())))
+}
+
+#[test]
+fn a_body_ends_at_the_deadline_with_an_error_and_lets_go_at_once() {
+    let (root, time) = manual();
+    let ctx = root.with_timeout(5 * MILLISECOND);
+    let (player, mut body) = body(&ctx, &[Ready, Pending, Pending]);
+    assert!(matches!(next(&mut body), Poll::Ready(Some(Ok(())))));
+    assert!(next(&mut body).is_pending());
+    time.advance(5 * MILLISECOND);
+    let Poll::Ready(Some(Err(error))) = next(&mut body) else { panic!("the context has ended") };
+    assert!(player.is_dropped(), "although the body is still held");
+    assert!(error.is_deadline_exceeded() && error.is_body());
+    assert_eq!(error.to_string(), "context deadline exceeded", "as Go's");
+    let story = format!("{error:#}");
+    assert!(story.starts_with(r#"Get "http://localhost/slow": reading the body: context deadline"#), "{story}");
+
+    assert!(body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(0));
+    assert!(matches!(next(&mut body), Poll::Ready(None)), "an error is the last");
+}
+
+#[test]
+fn a_cancel_wakes_whoever_reads() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (_player, mut body) = body(&ctx, &[Pending; 8]);
+    let error = futures::executor::block_on(async {
+        let read = std::future::poll_fn(|task| body.as_mut().poll_frame(task));
+        let canceled = async { cancel.cancel() };
+        futures::future::join(read, canceled).await.0.unwrap().unwrap_err()
+    });
+    assert!(error.is_canceled());
+}
+
+#[test]
+fn an_endless_body_ends() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (_player, mut body) = body(&ctx, &[Endless]);
+    for _ in 0..100 {
+        assert!(matches!(next(&mut body), Poll::Ready(Some(Ok(())))));
+    }
+    cancel.cancel();
+    assert!(matches!(next(&mut body), Poll::Ready(Some(Err(error))) if error.is_canceled()));
+}
+
+#[test]
+fn a_body_that_was_read_has_ended_whatever_the_context() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (_player, mut body) = body(&ctx, &[Ready]);
+    assert!(matches!(next(&mut body), Poll::Ready(Some(Ok(())))));
+    cancel.cancel();
+    assert!(matches!(next(&mut body), Poll::Ready(None)));
+}
+
+#[test]
+fn the_clients_error_is_handed_on() {
+    let (ctx, _cancel) = Context::background().with_cancel();
+    let (player, mut body) = body(&ctx, &[Fail, Ready]);
+    let Poll::Ready(Some(Err(error))) = next(&mut body) else { panic!("the step says so") };
+    assert_eq!(error.to_string(), "the line is cut");
+    assert!(error.context_error().is_none() && error.is_body());
+    assert!(player.is_dropped());
+    assert!(matches!(next(&mut body), Poll::Ready(None)));
+}
+
+#[test]
+fn dropping_a_body_drops_the_clients() {
+    let (ctx, _cancel) = Context::background().with_cancel();
+    let (player, mut body) = body(&ctx, &[Pending]);
+    assert!(next(&mut body).is_pending());
+    drop(body);
+    assert!(player.is_dropped());
+}

@@ -1,0 +1,137 @@
+//! What a call sends.
+
+use http::{HeaderMap, HeaderValue};
+use ripcord_http::RequestId;
+use ripcord_http::client::BaggageFilter;
+use ripcord_http::deadline::Dialect;
+use ripcord_http::trace_context::{Baggage, Traceparent, Tracestate};
+
+use super::*;
+
+fn only<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let values: Vec<_> = headers.get_all(name).iter().collect();
+    assert!(values.len() <= 1, "{name} came {} times", values.len());
+    values.first().map(|value| value.to_str().unwrap())
+}
+
+fn baggage(text: &'static str) -> Baggage {
+    Baggage::decode([&HeaderValue::from_static(text)]).unwrap().unwrap()
+}
+
+fn tracestate(text: &'static str) -> Tracestate {
+    Tracestate::decode([&HeaderValue::from_static(text)]).unwrap().unwrap()
+}
+
+#[test]
+fn what_is_left_is_sent_rounded_down_in_the_dialect_chosen() {
+    let (ctx, time) = manual();
+    let ctx = ctx.with_timeout(1500 * MILLISECOND);
+    time.advance(Duration::from_nanos(400_001));
+    for (dialect, header, value) in [
+        (Dialect::Plain, "x-request-timeout-ms", "1499"),
+        (Dialect::Connect, "connect-timeout-ms", "1499"),
+        (Dialect::Envoy, "x-envoy-expected-rq-timeout-ms", "1499"),
+        (Dialect::GrpcTimeout, "grpc-timeout", "1499599u"),
+    ] {
+        let sent = Recorder::sent(ClientLayer::new().dialect(dialect), &ctx, get()).unwrap();
+        assert_eq!(only(&sent, header), Some(value));
+        assert_eq!(sent.len(), 1, "{sent:?}");
+    }
+}
+
+#[test]
+fn without_a_deadline_the_requests_own_header_stays() {
+    let mut request = get();
+    request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("7S"));
+    let sent = Recorder::sent(ClientLayer::new(), &Context::background(), request).unwrap();
+    assert_eq!(only(&sent, "grpc-timeout"), Some("7S"));
+    assert_eq!(sent.len(), 1);
+}
+
+#[test]
+fn of_several_deadlines_the_shortest_is_sent_and_no_other() {
+    let (ctx, _time) = manual();
+    let ctx = ctx.with_timeout(1500 * MILLISECOND);
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        // Stale: copied from an incoming request.
+        (&[("x-request-timeout-ms", "5000")], "1500"),
+        (&[("x-request-timeout-ms", "5000"), ("x-request-timeout-ms", "9000")], "1500"),
+        (&[("grpc-timeout", "1H"), ("connect-timeout-ms", "77777")], "1500"),
+        // Set by hand for this call.
+        (&[("grpc-timeout", "1S")], "1000"),
+        (&[("x-request-timeout-ms", "900"), ("x-request-timeout-ms", "800")], "800"),
+        // Malformed is absent.
+        (&[("x-request-timeout-ms", "1s"), ("grpc-timeout", "+1m")], "1500"),
+    ];
+    for (headers, expected) in cases {
+        let mut request = get();
+        for (name, value) in headers {
+            request.headers_mut().append(*name, HeaderValue::from_static(value));
+        }
+        let sent = Recorder::sent(ClientLayer::new(), &ctx, request).unwrap();
+        assert_eq!(only(&sent, "x-request-timeout-ms"), Some(expected), "{headers:?}");
+        assert_eq!(sent.len(), 1, "{sent:?}");
+    }
+}
+
+#[test]
+fn only_what_the_context_has_is_sent() {
+    let sent = Recorder::sent(ClientLayer::new().baggage(BaggageFilter::all()), &Context::background(), get()).unwrap();
+    assert!(sent.is_empty(), "{sent:?}");
+}
+
+#[test]
+fn the_request_id_and_a_child_of_the_trace_are_sent() {
+    let id = RequestId::generate();
+    let parent = Traceparent::start(true);
+    let ctx = Context::background().with_value(id.clone()).with_value(parent).with_value(tracestate("congo=t61"));
+
+    let sent = Recorder::sent(ClientLayer::new(), &ctx, get()).unwrap();
+    assert_eq!(only(&sent, "x-request-id"), Some(id.as_str()));
+    assert_eq!(only(&sent, "tracestate"), Some("congo=t61"));
+    let child: Traceparent = only(&sent, "traceparent").unwrap().parse().unwrap();
+    assert_eq!(child.trace_id(), parent.trace_id());
+    assert_ne!(child.parent_id(), parent.parent_id());
+    assert!(child.is_sampled());
+
+    let again = Recorder::sent(ClientLayer::new(), &ctx, get()).unwrap();
+    assert_ne!(only(&again, "traceparent"), only(&sent, "traceparent"), "each call is a span of its own");
+}
+
+#[test]
+fn what_the_context_says_replaces_what_the_request_carried() {
+    let mut request = get();
+    for name in ["x-request-id", "traceparent", "tracestate", "baggage"] {
+        request.headers_mut().append(name, HeaderValue::from_static("stale=1"));
+        request.headers_mut().append(name, HeaderValue::from_static("stale=2"));
+    }
+    // A tracestate belongs to its traceparent, so the stale one goes although there is no other.
+    let ctx = Context::background()
+        .with_value(RequestId::generate())
+        .with_value(Traceparent::start(false))
+        .with_value(baggage("tenant=7"));
+    let sent = Recorder::sent(ClientLayer::new().baggage(BaggageFilter::all()), &ctx, request.clone()).unwrap();
+    assert_eq!(only(&sent, "tracestate"), None);
+    assert_eq!(only(&sent, "baggage"), Some("tenant=7"));
+    assert_ne!(only(&sent, "x-request-id"), Some("stale=1"));
+    assert!(only(&sent, "traceparent").unwrap().parse::<Traceparent>().is_ok());
+
+    // Nothing to say: the request's own stays, all of it.
+    let sent = Recorder::sent(ClientLayer::new(), &Context::background(), request.clone()).unwrap();
+    assert_eq!(sent, *request.headers());
+}
+
+#[test]
+fn baggage_leaves_only_where_it_is_allowed() {
+    let ctx = Context::background().with_value(baggage("tenant=7;p=1, user=am%C3%A9lie ,Tenant=8"));
+    for (filter, expected) in [
+        (BaggageFilter::default(), None),
+        (BaggageFilter::none(), None),
+        (BaggageFilter::only(["tenant", "plan"]), Some("tenant=7;p=1")),
+        (BaggageFilter::only(["plan"]), None),
+        (BaggageFilter::all(), Some("tenant=7;p=1, user=am%C3%A9lie ,Tenant=8")),
+    ] {
+        let sent = Recorder::sent(ClientLayer::new().baggage(filter.clone()), &ctx, get()).unwrap();
+        assert_eq!(only(&sent, "baggage"), expected, "{filter:?}");
+    }
+}

@@ -1,0 +1,243 @@
+//! `client.get(url).context(&ctx).send()` over real sockets, on a clock moved by hand.
+
+mod common;
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use common::{answer, serve};
+use futures::StreamExt as _;
+use http_body::Frame;
+use http_body_util::{BodyExt, StreamBody};
+use reqwest::Client;
+use ripcord::{Canceler, Clock, Context, ManualTime};
+use ripcord_http::RequestId;
+use ripcord_http::client::BaggageFilter;
+use ripcord_http::client::reqwest::{RequestBuilderExt as _, Response};
+use ripcord_http::deadline::Dialect;
+use ripcord_http::trace_context::{Baggage, Traceparent};
+use tokio::sync::mpsc;
+
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock).with_timeout(TIMEOUT), time)
+}
+
+/// One that answers with the headers it was sent, a line each.
+async fn echo() -> SocketAddr {
+    let line =
+        |(name, value): (&http::HeaderName, &http::HeaderValue)| format!("{name}: {}\n", value.to_str().unwrap());
+    serve(move |request| async move { answer(request.headers().iter().map(line).collect::<String>()) }).await
+}
+
+#[tokio::test]
+async fn the_peer_is_told_what_the_context_says() {
+    let server = echo().await;
+    let baggage = Baggage::decode([&http::HeaderValue::from_static("tenant=7,secret=8")]).unwrap().unwrap();
+    let (ctx, time) = manual();
+    let ctx = ctx.with_value(RequestId::generate()).with_value(Traceparent::start(true)).with_value(baggage);
+    time.advance(Duration::from_micros(1));
+
+    let send = |dialect| {
+        let request = Client::new().get(format!("http://{server}/")).header("x-request-timeout-ms", "999999");
+        request.context(&ctx).dialect(dialect).baggage(BaggageFilter::only(["tenant"])).send()
+    };
+    let headers = send(Dialect::Plain).await.unwrap().text().await.unwrap();
+    let id = ctx.value::<RequestId>().unwrap();
+    let trace = &ctx.value::<Traceparent>().unwrap().to_string()[..36];
+    for line in ["x-request-timeout-ms: 4999\n", "baggage: tenant=7\n", &format!("x-request-id: {id}\n"), trace] {
+        assert_eq!(headers.matches(line).count(), 1, "{line:?} in {headers}");
+    }
+    assert!(!headers.contains("999999"));
+
+    let headers = send(Dialect::GrpcTimeout).await.unwrap().text().await.unwrap();
+    assert!(headers.contains("grpc-timeout: 4999999u\n") && !headers.contains("x-request-timeout-ms"), "{headers}");
+}
+
+#[tokio::test]
+async fn nothing_is_sent_when_nothing_is_left() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&calls);
+    let server = serve(move |_| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        async { answer("") }
+    });
+    let url = format!("http://{}/", server.await);
+    let (ctx, time) = manual();
+    time.advance(TIMEOUT);
+    let error = Client::new().get(&url).context(&ctx).send().await.unwrap_err();
+    assert_eq!(error.to_string(), format!("Get {url:?}: context deadline exceeded"));
+    assert!(error.is_deadline_exceeded());
+
+    // One call that is made is seen, so the other would have been.
+    Client::new().get(&url).context(&Context::background()).send().await.unwrap();
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+/// A server that says when a request is there and when its client has gone, and never answers.
+async fn silent() -> (SocketAddr, mpsc::UnboundedReceiver<&'static str>) {
+    struct Gone(mpsc::UnboundedSender<&'static str>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            let _ = self.0.send("gone");
+        }
+    }
+    let (events, seen) = mpsc::unbounded_channel();
+    let server = serve(move |_| {
+        let gone = Gone(events.clone());
+        async move {
+            gone.0.send("there").expect("the test listens");
+            std::future::pending().await
+        }
+    });
+    (server.await, seen)
+}
+
+#[tokio::test]
+async fn a_call_ends_at_the_deadline_and_the_server_sees_it() {
+    let (server, mut seen) = silent().await;
+    let (ctx, time) = manual();
+    let url = format!("http://user:secret@{server}/delay/2");
+    let call = tokio::spawn(Client::new().post(&url).context(&ctx).send());
+    assert_eq!(seen.recv().await, Some("there"));
+    time.advance(TIMEOUT);
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), format!("Post \"http://{server}/delay/2\": context deadline exceeded"));
+    assert!(error.source().unwrap().is::<ripcord::Error>());
+    assert_eq!(seen.recv().await, Some("gone"));
+}
+
+#[tokio::test]
+async fn a_cancel_ends_the_call() {
+    let (server, mut seen) = silent().await;
+    let (ctx, cancel) = Context::background().with_cancel();
+    let call = tokio::spawn(Client::new().get(format!("http://{server}/delay/3")).context(&ctx).send());
+    assert_eq!(seen.recv().await, Some("there"));
+    cancel.cancel_with("the page was closed");
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), format!("Get \"http://{server}/delay/3\": context canceled"));
+    assert!(format!("{error:#}").contains("the page was closed"));
+    assert_eq!(seen.recv().await, Some("gone"));
+}
+
+#[tokio::test]
+async fn dropping_the_call_cancels_it() {
+    let (server, mut seen) = silent().await;
+    let call = tokio::spawn(Client::new().get(format!("http://{server}/")).context(&Context::background()).send());
+    assert_eq!(seen.recv().await, Some("there"));
+    call.abort();
+    assert_eq!(seen.recv().await, Some("gone"));
+}
+
+/// A response whose body goes on for as long as the sender is held.
+async fn streaming(ctx: &Context) -> (Response, mpsc::UnboundedSender<Bytes>) {
+    let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
+    let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));
+    let server = serve(move |_| {
+        let receiver = receiver.lock().unwrap().take().expect("there is one call");
+        let pieces = futures::stream::unfold(receiver, |mut receiver| async {
+            let piece = receiver.recv().await?;
+            Some((Ok(Frame::data(piece)), receiver))
+        });
+        async { http::Response::new(BodyExt::boxed(StreamBody::new(pieces))) }
+    });
+    let url = format!("http://{}/stream", server.await);
+    (Client::new().get(url).context(ctx).send().await.unwrap(), sender)
+}
+
+fn cancelable() -> (Context, Canceler) {
+    Context::background().with_cancel()
+}
+
+#[tokio::test]
+async fn each_reader_of_a_body_reads_it() {
+    let server = serve(|_| async { answer(r#"["a","b"]"#) }).await;
+    let (ctx, _cancel) = cancelable();
+    let get = || Client::new().get(format!("http://{server}/x")).context(&ctx).send();
+
+    let response = get().await.unwrap();
+    assert_eq!((response.status().as_u16(), response.url().path()), (200, "/x"));
+    assert_eq!(response.remote_addr(), Some(server));
+    assert_eq!(response.content_length(), Some(9));
+    assert_eq!(response.text().await.unwrap(), r#"["a","b"]"#);
+    assert_eq!(get().await.unwrap().bytes().await.unwrap(), &b"[\"a\",\"b\"]"[..]);
+    assert_eq!(get().await.unwrap().json::<Vec<String>>().await.unwrap(), ["a", "b"]);
+    assert_eq!(get().await.unwrap().into_inner().text().await.unwrap(), r#"["a","b"]"#);
+    let pieces: Vec<_> = get().await.unwrap().bytes_stream().map(Result::unwrap).collect().await;
+    assert_eq!(pieces.concat(), b"[\"a\",\"b\"]");
+
+    let error = get().await.unwrap().json::<u8>().await.unwrap_err();
+    assert!(error.is_body() && error.context_error().is_none());
+    assert!(format!("{error:#}").contains("invalid type: sequence"), "{error:#}");
+}
+
+#[tokio::test]
+async fn each_reader_of_a_body_ends_with_the_context() {
+    macro_rules! ends {
+        ($read:expr) => {
+            let (ctx, cancel) = cancelable();
+            let (response, _sender) = streaming(&ctx).await;
+            let read = tokio::spawn(async move {
+                let read: fn(Response) -> _ = $read;
+                read(response).await
+            });
+            tokio::task::yield_now().await;
+            cancel.cancel_with("enough");
+            let error = read.await.unwrap().unwrap_err();
+            assert!(error.is_canceled() && error.is_body(), "{error:#}");
+            assert_eq!(error.to_string(), "context canceled");
+            assert!(
+                format!("{error:#}").contains("/stream\": reading the body: context canceled: enough"),
+                "{error:#}"
+            );
+        };
+    }
+    ends!(|response| response.text());
+    ends!(|response| response.bytes());
+    ends!(|response| response.json::<u8>());
+    ends!(|mut response| async move { response.chunk().await });
+    ends!(|response| async move { response.bytes_stream().next().await.expect("it fails first") });
+}
+
+#[tokio::test]
+async fn pieces_come_until_the_end_and_none_after_it() {
+    let (ctx, cancel) = cancelable();
+    let (mut response, sender) = streaming(&ctx).await;
+    sender.send(Bytes::from_static(b"one")).unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "one");
+    let mut stream = response.bytes_stream();
+    sender.send(Bytes::from_static(b"two")).unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap(), "two");
+    cancel.cancel();
+    assert!(stream.next().await.unwrap().unwrap_err().is_canceled());
+    assert!(stream.next().await.is_none());
+    sender.closed().await; // the transfer was ended
+}
+
+#[tokio::test]
+async fn other_errors_say_what_reqwest_says() {
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (ctx, _cancel) = cancelable();
+    let error = Client::new().get(format!("http://{unused}/")).context(&ctx).send().await.unwrap_err();
+    assert_eq!(error.to_string(), format!("Get \"http://{unused}/\": error sending request"));
+    assert!(format!("{error:#}").contains("onnection refused"), "{error:#}");
+    assert!(error.context_error().is_none() && error.source().is_some());
+
+    let error = Client::new().get("no url").context(&ctx).send().await.unwrap_err();
+    assert!(error.to_string().contains("builder error"), "{error}");
+
+    let server = serve(|_| async {
+        let mut answer = answer("");
+        *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
+        answer
+    });
+    let response = Client::new().get(format!("http://{}/", server.await)).context(&ctx).send().await.unwrap();
+    let error = response.error_for_status().unwrap_err();
+    assert!(error.to_string().contains("502 Bad Gateway"), "{error}");
+}
