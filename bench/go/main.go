@@ -41,6 +41,9 @@ func main() {
 			test = true
 			continue
 		}
+		if argument == "-serve" {
+			serve()
+		}
 		measure, known := measurements[argument]
 		if !known {
 			fmt.Fprintf(os.Stderr, "unknown measurement %s\n", argument)

@@ -2,21 +2,26 @@
 
 use std::path::PathBuf;
 
+use crate::http::Side;
 use crate::rows::{self, Row};
 
 pub(crate) const HELP: &str = "\
 ripcord beside its rivals, row by row
 
 usage: ripcord-bench [--rows C1,C4] [--json FILE] [--gate] [--test]
+       ripcord-bench --serve NAME
 
   --rows C1,C4   measure these rows only
   --json FILE    also write the figures, with every sample, to FILE
   --gate         exit with 1 when a row falls short of its target
   --test         try each row out once, tiny, and judge nothing
+
+  --serve NAME   be one of the servers of H1 and H2 (ours, tower-http, chapter), until the input ends
 ";
 
 pub(crate) enum Request {
     Measure(Order),
+    Serve(Side),
     Help,
 }
 
@@ -37,6 +42,10 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Reque
             "--json" => order.json = Some(value()?.into()),
             "--gate" => order.gate = true,
             "--test" => order.test = true,
+            "--serve" => {
+                let name = value()?;
+                return Side::named(&name).map(Request::Serve).ok_or(format!("unknown server {name} (see --help)"));
+            }
             "--help" | "-h" => return Ok(Request::Help),
             _ => return Err(format!("unknown flag {argument} (see --help)")),
         }

@@ -50,6 +50,13 @@ impl Go {
             }),
         )
     }
+
+    /// Go's server for H2, which stops when its input ends.
+    pub(crate) fn server(&self) -> Option<Command> {
+        let mut command = Command::new(self.program.as_ref().ok()?);
+        command.arg("-serve");
+        Some(command)
+    }
 }
 
 fn build() -> Result<PathBuf, String> {

@@ -4,6 +4,7 @@ mod alloc;
 mod command_line;
 mod go;
 mod harness;
+mod http;
 mod preemption;
 mod progress;
 mod report;
@@ -24,6 +25,15 @@ static ALLOCATOR: alloc::Allocator = alloc::Allocator;
 fn main() -> ExitCode {
     let order = match command_line::parse(std::env::args().skip(1)) {
         Ok(Request::Measure(order)) => order,
+        Ok(Request::Serve(side)) => {
+            return match http::serve(side) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => {
+                    eprintln!("ripcord-bench: cannot serve: {error}");
+                    ExitCode::from(2)
+                }
+            };
+        }
         Ok(Request::Help) => {
             print!("{}", command_line::HELP);
             return ExitCode::SUCCESS;

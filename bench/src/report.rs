@@ -53,6 +53,8 @@ pub(crate) enum Target {
     Faster(f64),
     /// Ours is at most so many times the rival's cost; for a rival that does less.
     Within(f64),
+    /// Ours does at least this share of what the rival does in the same time; for ours that does more.
+    Share(f64),
     /// Ours costs no more than the rival's, but for [`NOISE`]: two equals would otherwise fail
     /// every other run.
     NoWorse,
@@ -113,6 +115,7 @@ impl Line {
             Target::AtMost(limit) => self.ours.median().map(|ours| ours <= limit),
             Target::Faster(times) => self.ratio().map(|ratio| ratio >= times),
             Target::Within(times) => self.ratio().map(|ratio| ratio * times >= 1.0),
+            Target::Share(share) => self.ratio().map(|ratio| ratio >= share),
             Target::NoWorse => self.ratio().map(|ratio| ratio * NOISE >= 1.0),
             Target::NoMore => self.ratio().map(|ratio| ratio >= 1.0),
         };
@@ -146,6 +149,7 @@ impl Target {
         match self {
             Target::Faster(times) => format!("{times}x faster"),
             Target::Within(times) => format!("within {times}x"),
+            Target::Share(share) => format!("{share} of it"),
             Target::NoWorse => "no worse (5%)".to_owned(),
             Target::NoMore => "no more".to_owned(),
             Target::AtMost(limit) => format!("at most {}", unit.show(limit)),

@@ -6,6 +6,7 @@ mod caller;
 mod check;
 mod create;
 mod error;
+mod http;
 mod limiter;
 mod memory;
 mod pool;
@@ -57,4 +58,6 @@ pub(crate) const ALL: &[Row] = &[
     row("P3", "retry, first try succeeds", retry::first_try),
     row("P4", "cache hit with TTL", cache::hit),
     row("P5", "pool: submit + result, empty task", pool::empty_task),
+    row("H1", "requests through the server layer", http::server_layer),
+    row("H2", "requests, the chapter's middleware", http::chapters_middleware),
 ];

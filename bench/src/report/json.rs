@@ -32,6 +32,7 @@ fn fields(line: &Line, judged: bool) -> Vec<String> {
     let at_least_ratio = match line.target {
         Target::Faster(times) => Some(times),
         Target::Within(times) => Some(1.0 / times),
+        Target::Share(share) => Some(share),
         _ => None,
     };
     vec![

@@ -1,0 +1,108 @@
+//! As many requests as a server answers, over connections that are kept.
+
+use std::io;
+use std::net::SocketAddr;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime;
+use tokio::task::JoinSet;
+
+use super::Core;
+
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
+
+/// Asks over `connections` at once, each for the next answer as soon as it has the last, for as long as `lasting`. Gives
+/// the time per request in nanoseconds.
+///
+/// # Panics
+///
+/// If an answer is not a whole 200: a server that fails quickly must not win.
+pub(super) fn time_per_request(address: SocketAddr, connections: usize, lasting: Duration) -> f64 {
+    let load = move || {
+        Core::Loads.confine();
+        let runtime = runtime::Builder::new_current_thread().enable_io().build().expect("a runtime for the load");
+        runtime.block_on(run(address, connections, lasting))
+    };
+    thread::scope(|scope| scope.spawn(load).join().expect("the load does not panic"))
+        .unwrap_or_else(|error| panic!("the load on {address} failed: {error}"))
+}
+
+async fn run(address: SocketAddr, connections: usize, lasting: Duration) -> io::Result<f64> {
+    let mut open = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        open.push(Connection::open(address).await?);
+    }
+    let start = Instant::now();
+    let end = start + lasting;
+    let mut tasks: JoinSet<io::Result<u64>> = JoinSet::new();
+    for mut connection in open {
+        tasks.spawn(async move {
+            let mut answers = 0;
+            while Instant::now() < end {
+                connection.ask().await?;
+                answers += 1;
+            }
+            Ok(answers)
+        });
+    }
+    let mut answers = 0;
+    while let Some(task) = tasks.join_next().await {
+        answers += task.expect("a connection's task does not panic")?;
+    }
+    Ok(start.elapsed().as_secs_f64() * 1e9 / answers as f64)
+}
+
+struct Connection {
+    stream: TcpStream,
+    /// An answer, whose length never changes: dates and ids are of one length.
+    answer: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, and learns from a first answer how long they are.
+    async fn open(address: SocketAddr) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        stream.write_all(REQUEST).await?;
+        let mut answer = Vec::new();
+        loop {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err(wrong("closed before the first answer", &answer));
+            }
+            if let Some(length) = length(&answer) {
+                answer.resize(length, 0);
+                let mut connection = Connection { stream, answer };
+                connection.ask().await?;
+                return Ok(connection);
+            }
+        }
+    }
+
+    async fn ask(&mut self) -> io::Result<()> {
+        self.stream.write_all(REQUEST).await?;
+        self.stream.read_exact(&mut self.answer).await?;
+        if self.answer.starts_with(b"HTTP/1.1 200 ") && length(&self.answer) == Some(self.answer.len()) {
+            Ok(())
+        } else {
+            Err(wrong("not the answer that was expected", &self.answer))
+        }
+    }
+}
+
+/// How long the answer is that begins here, once its head is complete and has a `Content-Length`.
+fn length(answer: &[u8]) -> Option<usize> {
+    let head = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")? + 4;
+    let text = str::from_utf8(&answer[..head]).ok()?;
+    let body = text.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+    })?;
+    Some(head + body)
+}
+
+fn wrong(what: &str, answer: &[u8]) -> io::Error {
+    io::Error::other(format!("{what}: {}", String::from_utf8_lossy(answer)))
+}
