@@ -16,11 +16,11 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
 
 use ripcord::{CancelHandle, Canceler, Context};
 use tokio::sync::Notify;
 
+use super::deadline::{LoadDeadline, Patience};
 use crate::{Panicked, SharedError};
 
 const SHARDS: usize = 16;
@@ -39,6 +39,8 @@ pub(super) struct Flight<V> {
     // Dropping a flight that never took off ends its context.
     _canceler: Canceler,
     waiters: Mutex<Waiters>,
+    /// When the most patient waiter gives up, which the load's context shows. Changed under the lock of `waiters`.
+    deadline: LoadDeadline,
     outcome: OnceLock<Outcome<V>>,
     landed: Notify,
 }
@@ -46,8 +48,6 @@ pub(super) struct Flight<V> {
 #[derive(Debug)]
 struct Waiters {
     count: usize,
-    /// When the most patient waiter gives up; None when one never does.
-    latest: Option<Instant>,
     ended: bool,
 }
 
@@ -88,11 +88,11 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         &self,
         hash: u64,
         key: &K,
-        deadline: Option<Instant>,
+        patience: Patience,
         start: impl FnOnce() -> Flight<V>,
     ) -> Boarding<V> {
         let mut shard = self.lock(hash);
-        if let Some(seat) = shard.get(key).and_then(|flight| Seat::take(flight, deadline)) {
+        if let Some(seat) = shard.get(key).and_then(|flight| Seat::take(flight, patience)) {
             return Boarding::Joined(seat);
         }
         let flight = Arc::new(start());
@@ -152,13 +152,15 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
 
 impl<V> Flight<V> {
     /// A flight with one waiter, under a context of its own.
-    pub(super) fn new(ctx: &Context, deadline: Option<Instant>) -> Self {
-        let (ctx, canceler) = ctx.with_cancel();
+    pub(super) fn new(ctx: &Context, patience: Patience) -> Self {
+        let deadline = LoadDeadline::new(patience);
+        let (ctx, canceler) = ctx.with_value(deadline.share()).with_cancel();
         Self {
             ctx,
             cancel: canceler.handle(),
             _canceler: canceler,
-            waiters: Mutex::new(Waiters { count: 1, latest: deadline, ended: false }),
+            waiters: Mutex::new(Waiters { count: 1, ended: false }),
+            deadline,
             outcome: OnceLock::new(),
             landed: Notify::new(),
         }
@@ -188,14 +190,14 @@ impl<V> Flight<V> {
     /// Ends the flight when its most patient waiter's deadline passes, also when nobody polls that waiter.
     pub(super) async fn end_at_latest_deadline(&self) {
         loop {
-            let Some(latest) = self.lock().latest else {
+            let Some(latest) = self.deadline.own() else {
                 return;
             };
             let left = latest.saturating_duration_since(self.ctx.clock().now());
             if left.is_zero() {
                 let mut waiters = self.lock();
                 // Somebody may have boarded since `latest` was read.
-                if waiters.latest == Some(latest) {
+                if self.deadline.own() == Some(latest) {
                     waiters.ended = true;
                     drop(waiters);
                     self.cancel.cancel_with("every caller's deadline has passed");
@@ -214,16 +216,13 @@ impl<V> Flight<V> {
 
 impl<V> Seat<V> {
     /// None when the flight has ended. (Invariant 2.)
-    fn take(flight: &Arc<Flight<V>>, deadline: Option<Instant>) -> Option<Self> {
+    fn take(flight: &Arc<Flight<V>>, patience: Patience) -> Option<Self> {
         let mut waiters = flight.lock();
         if waiters.ended || flight.ctx.is_done() {
             return None;
         }
         waiters.count += 1;
-        waiters.latest = match (waiters.latest, deadline) {
-            (Some(a), Some(b)) => Some(a.max(b)),
-            _ => None,
-        };
+        flight.deadline.add(patience);
         drop(waiters);
         Some(Self { flight: flight.clone() })
     }

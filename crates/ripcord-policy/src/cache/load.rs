@@ -6,11 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ripcord::{Cause, Context};
 
 use super::Cache;
+use super::deadline::Patience;
 use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Outcome, Seat};
 use super::shared::Shared;
@@ -31,8 +32,10 @@ where
     /// caller leaves when its own context ends or its future is dropped. When the last has left, or the most patient
     /// one's deadline passes, the load's context is cancelled and its future dropped; whoever comes later starts afresh.
     ///
-    /// The load's context bears no deadline of its own, for it would have to move whenever a more patient caller joins:
-    /// the load is told by the context's end when the last deadline has passed.
+    /// The load's context bears no deadline of its own, for a context is immutable and this one would have to move whenever a
+    /// more patient caller joins. It shows the latest as it is at any moment by [`load_deadline`](super::load_deadline), which
+    /// the policies of this crate go by when they look at what is left; [`with_load_deadline`](super::with_load_deadline) makes
+    /// a context with that deadline, for what has to be told one. When the last deadline has passed, the context ends.
     ///
     /// A stale value is returned at once, inside its window, and `load` runs in the background until the window ends.
     ///
@@ -135,7 +138,7 @@ where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
-        let seat = self.board(ctx, key, ctx.deadline(), load, need).0;
+        let seat = self.board(ctx, key, Patience::of(ctx), load, need).0;
         match ctx.run(seat.outcome()).await? {
             Outcome::Loaded(value) => Ok(value),
             Outcome::Failed(error) => Err(Error::Inner(error)),
@@ -156,7 +159,7 @@ where
     {
         let window = self.shared.settings.stale_for.unwrap_or(Duration::ZERO);
         let deadline = ctx.clock().now().checked_add(window);
-        let (seat, started) = self.board(ctx, key, deadline, load, Need::Always);
+        let (seat, started) = self.board(ctx, key, Patience::until(deadline), load, Need::Always);
         if started {
             // The cache itself is the waiter: it stays until the load has landed.
             self.shared.runtime.spawn(async move {
@@ -166,15 +169,15 @@ where
     }
 
     /// Takes a seat on the key's load, which it starts if there is none. The flag says whether it did.
-    fn board<F, Fut>(&self, ctx: &Context, key: K, deadline: Option<Instant>, load: F, need: Need) -> (Seat<V>, bool)
+    fn board<F, Fut>(&self, ctx: &Context, key: K, patience: Patience, load: F, need: Need) -> (Seat<V>, bool)
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
         let shared = &self.shared;
         let hash = shared.flights.hash(&key);
-        let start = || Flight::new(&ctx.without_cancel().merge(&shared.ctx).with_name("cache load"), deadline);
-        let seat = match shared.flights.board(hash, &key, deadline, start) {
+        let start = || Flight::new(&ctx.without_cancel().merge(&shared.ctx).with_name("cache load"), patience);
+        let seat = match shared.flights.board(hash, &key, patience, start) {
             Boarding::Joined(seat) => {
                 shared.tally.add(Count::Coalesced);
                 return (seat, false);

@@ -11,6 +11,7 @@
 //! not use the same cache from within them. Everything else of yours, loaders, weighers, hooks, drops, runs under none.
 
 mod builder;
+mod deadline;
 mod entry;
 mod flight;
 mod load;
@@ -29,6 +30,8 @@ use ripcord::Context;
 use tokio::runtime::Handle;
 
 pub use builder::CacheBuilder;
+pub(crate) use deadline::time_left;
+pub use deadline::{load_deadline, with_load_deadline};
 pub use stats::CacheStats;
 
 use crate::{Error, SharedError};

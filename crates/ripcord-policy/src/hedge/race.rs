@@ -8,6 +8,7 @@ use ripcord::{Canceler, Context, Done, Sleep};
 
 use super::{Count, Hedge, InsideHedge};
 use crate::Error;
+use crate::cache::time_left;
 use crate::retry::{RetryBudget, is_inside};
 
 /// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are cancelled.
@@ -83,7 +84,7 @@ where
     /// Sets the time of the next attempt, unless there is to be none or it would be sent at the deadline or past it.
     fn arm(&mut self) {
         let allowed = self.sent < self.hedge.max_attempts && self.ctx.value::<InsideHedge>().is_none();
-        let in_time = self.ctx.remaining().is_none_or(|remaining| self.hedge.delay < remaining);
+        let in_time = time_left(self.ctx).is_none_or(|remaining| self.hedge.delay < remaining);
         self.next = (allowed && in_time).then(|| Box::pin(self.ctx.sleep(self.hedge.delay)));
     }
 

@@ -16,6 +16,7 @@ use super::WaitError;
 use super::ledger::Take;
 use super::schedule::units;
 use super::tokens::{CANCELED, DEADLINE_REFUSED, EXCEEDED, Tokens, WAITED};
+use crate::cache::time_left;
 use crate::{Error, Rejected};
 
 /// Waits of more than a century are slept in pieces.
@@ -64,7 +65,7 @@ fn enqueue<'a>(limiter: &'a Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<O
     if ledger.take(tokens) {
         return Ok(None);
     }
-    let remaining = ctx.remaining();
+    let remaining = time_left(ctx);
     let mut book = ledger.book();
     match ledger.take_or_tell(&mut book, tokens) {
         Some(Take::Granted(_)) => return Ok(None),
@@ -151,7 +152,7 @@ impl Place<'_> {
 
     /// Fails if `due` is not before the deadline.
     fn check_deadline(&mut self, ctx: &Context, due: Option<u64>) -> Result<(), WaitError> {
-        let Some(remaining) = ctx.remaining() else { return Ok(()) };
+        let Some(remaining) = time_left(ctx) else { return Ok(()) };
         let needed = due.map_or(Duration::MAX, |due| self.until(due));
         // At the deadline itself the context tells its own story.
         if needed < remaining || remaining.is_zero() {

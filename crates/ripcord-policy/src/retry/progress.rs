@@ -6,6 +6,7 @@ use ripcord::Context;
 
 use super::nesting::{self, InsideRetry};
 use super::{Retry, RetryBudget, RetryError, RetryEvent, RetryStats, Spent, Stop};
+use crate::cache::time_left;
 use crate::stats::Counters;
 
 const STARTED: usize = 0;
@@ -95,7 +96,7 @@ impl<'a, E> Progress<'a, E> {
             return Err(self.stop(error, Stop::Exhausted));
         }
         let delay = self.next_delay(&error, known.retry_after);
-        if let Some(remaining) = self.ctx.remaining().filter(|remaining| delay >= *remaining) {
+        if let Some(remaining) = time_left(self.ctx).filter(|remaining| delay >= *remaining) {
             return Err(self.stop(error, Stop::Deadline { needed: delay, remaining }));
         }
         let spent = match &self.retry.budget {
