@@ -4,5 +4,8 @@
 //! library so that tests can drive it in-process, on a clock of their own.
 //!
 //! [`serve`] is the reference service: the place where a newcomer sees what a [`Context`](ripcord::Context) is for.
+//! [`search`] is the part of it that calls others, and [`backends`] are those others, for when none are given.
 
+pub mod backends;
+pub mod search;
 pub mod serve;

@@ -23,8 +23,8 @@ fn root_answers_after_two_seconds() {
     assert_eq!(answer.body, format!("Request processed successfully. Request ID: {id}"));
     assert!(answer.took >= Duration::from_secs(2), "{answer:?}");
 
-    assert!(server.wait_for_log("Request started").contains(&format!("[{id}]")));
-    assert!(server.wait_for_log("Work completed").contains(&format!("[{id}]")));
+    assert!(server.wait_for_log("Request started").contains(id));
+    assert!(server.wait_for_log("Work completed").contains(id));
 }
 
 #[test]
@@ -80,7 +80,10 @@ fn term_lets_requests_in_flight_finish() {
     server.terminate();
     let line = server.wait_for_log("Shutting down");
     assert!(line.contains("SIGTERM"), "{line}");
-    TcpStream::connect(&server.address).expect_err("nobody is accepted any more");
+    let health = server.request("/healthz").answer();
+    assert_eq!((health.status, health.body.as_str()), (503, "draining"));
+    let refused = server.request("/").answer();
+    assert_eq!((refused.status, refused.body.as_str()), (503, "Server is shutting down"), "no more work is begun");
 
     let answer = exchange.answer();
     assert_eq!(answer.status, 200);
@@ -141,11 +144,56 @@ fn port_in_use_is_one_line_and_exit_2() {
 }
 
 #[test]
-fn malformed_listen_is_one_line_and_exit_2() {
-    for listen in ["nonsense", "127.0.0.1", "127.0.0.1:http", "127.0.0.1:65536", ":8080", ""] {
-        let line = refused(&["serve", "--listen", listen]);
-        assert_eq!(line, format!("ripcord: cannot listen on {listen:?}: expected HOST:PORT, such as 127.0.0.1:8080"));
+fn flags_out_of_bounds_are_one_line_and_exit_2() {
+    let listen = "expected HOST:PORT, such as 127.0.0.1:8080";
+    let cases = [
+        ("--listen", "nonsense", listen),
+        ("--listen", "127.0.0.1", listen),
+        ("--listen", "127.0.0.1:http", listen),
+        ("--listen", "127.0.0.1:65536", listen),
+        ("--listen", ":8080", listen),
+        ("--listen", "", listen),
+        ("--grace", "25h", "expected a duration from 0ns to 24h, such as 500ms or 5s"),
+        ("--timeout", "0s", "expected a duration from 1ms to 24h, such as 500ms or 5s"),
+        ("--retry-attempts", "0", "expected a whole number from 1 to 10"),
+        ("--limiter-rate", "NaN", "expected a number above 0 and at most 1000000"),
+        ("--backend", "https://there", "expected an http:// URL without a query"),
+        ("--trusted-peer", "localhost", "expected an address or a network"),
+    ];
+    for (flag, value, expected) in cases {
+        let line = refused(&["serve", flag, value]);
+        assert!(
+            line.starts_with("ripcord: invalid value ") && line.contains(flag) && line.contains(expected),
+            "{line}"
+        );
     }
+    assert_eq!(refused(&["serve", "--prot", "80"]), "ripcord: unexpected argument '--prot' found");
+    let line = refused(&["serve", "--half-close", "maybe"]);
+    assert!(line.starts_with("ripcord: invalid value 'maybe' for '--half-close"), "{line}");
+}
+
+#[test]
+fn file_that_is_not_understood_is_one_line_and_exit_2() {
+    let file = |name: &str, text: &str| {
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        std::fs::write(&path, text).expect("a directory for this");
+        path.into_os_string().into_string().expect("text")
+    };
+    let missing = refused(&["serve", "--config", "/nonexistent/ripcord.toml"]);
+    assert!(missing.starts_with("ripcord: cannot read /nonexistent/ripcord.toml: "), "{missing}");
+
+    let unknown = file("unknown.toml", "grace = \"1s\"\ntimeuot = \"5s\"\n");
+    let line = refused(&["serve", "--config", &unknown]);
+    assert!(line.starts_with(&format!("ripcord: {unknown}:2:1: unknown field `timeuot`")), "{line}");
+
+    let bound = file("bound.toml", "retry_attempts = 11\n");
+    let line = refused(&["serve", "--config", &bound]);
+    let expected = format!("ripcord: {bound}:1:18: retry_attempts: expected a whole number from 1 to 10, got 11");
+    assert_eq!(line, expected);
+
+    let twice = file("twice.toml", "backends = [\"http://127.0.0.1:1/\", \"http://127.0.0.1:1/\"]\n");
+    let line = refused(&["serve", "--listen", "127.0.0.1:0", "--config", &twice]);
+    assert_eq!(line, "ripcord: backends must be given once each, got 127.0.0.1:1 twice");
 }
 
 /// Runs the binary, which has to refuse with one line and exit code 2.

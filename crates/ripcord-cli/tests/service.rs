@@ -5,7 +5,10 @@ use std::{convert::Infallible, future::pending, net::SocketAddr, time::Duration}
 use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response, routing::get};
 use http_body_util::BodyExt as _;
 use ripcord::{Canceler, Clock, Context};
-use ripcord_cli::serve::{self, Limits};
+use ripcord_cli::{
+    search::Search,
+    serve::{self, Service, Settings},
+};
 use ripcord_http::server::{ClientDisconnected, ContextLayer, Ctx};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -23,6 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A server's Context on the paused clock of the test.
 fn server() -> Context {
     Context::background().with_clock(Clock::tokio()).with_name("serve")
+}
+
+/// The service, without a backend to search.
+fn service(server: &Context) -> Router {
+    let search = Search::new([]).expect("no two of the same name");
+    Service::new(server, &Context::background(), &Settings::default(), search).app()
 }
 
 fn request(path: &str) -> Request {
@@ -46,7 +55,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 
 #[tokio::test(start_paused = true)]
 async fn root_takes_two_seconds() {
-    let app = serve::app(&server(), Limits::default());
+    let app = service(&server());
     let begun = Instant::now();
     let response = send(&app, request("/")).await;
 
@@ -60,7 +69,7 @@ async fn root_takes_two_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn slow_is_504_for_each_of_a_thousand() {
-    let app = serve::app(&server(), Limits::default());
+    let app = service(&server());
     let begun = Instant::now();
     let answers: Vec<_> = (0..1000)
         .map(|_| {
@@ -82,7 +91,7 @@ async fn slow_is_504_for_each_of_a_thousand() {
 
 #[tokio::test(start_paused = true)]
 async fn unknown_path_is_404_at_once() {
-    let app = serve::app(&server(), Limits::default());
+    let app = service(&server());
     let begun = Instant::now();
     let response = send(&app, request("/nosuch")).await;
 
@@ -96,7 +105,7 @@ async fn unknown_path_is_404_at_once() {
 #[tokio::test(start_paused = true)]
 async fn server_that_cancels_is_503() {
     let (server, cancel) = server().with_cancel();
-    let app = serve::app(&server, Limits::default());
+    let app = service(&server);
     let in_flight = tokio::spawn({
         let app = app.clone();
         async move { send(&app, request("/slow")).await }
@@ -164,6 +173,6 @@ async fn listen(app: Router) -> (SocketAddr, Canceler, JoinHandle<serve::Connect
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, cancel) = Context::background().with_cancel();
-    let accepting = tokio::spawn(async move { serve::accept(listener, app, &stop).await });
+    let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stop).await });
     (address, cancel, accepting)
 }

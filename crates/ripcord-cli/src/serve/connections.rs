@@ -30,13 +30,13 @@ impl Connections {
     }
 }
 
-/// Serves `app` on every connection to `listener`, until `stop` is done. The listener is closed when this returns.
+/// Serves `app` on every connection to `listener`, until `stop` is done.
 ///
 /// Call it inside a tokio runtime: connections are tasks on it. Dropping the future stops the accepting too, and leaves
 /// open connections as they are.
-pub async fn accept(listener: TcpListener, app: Router, stop: &Context) -> Connections {
+pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Connections {
     let open = GracefulShutdown::new();
-    let service = TowerToHyperService::new(app);
+    let service = TowerToHyperService::new(app.clone());
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // The timer bounds the wait for a request's head (30 s) and for nothing else.
     // Go writes header names as `X-Request-Id`; HTTP does not care, people compare.
@@ -50,7 +50,7 @@ pub async fn accept(listener: TcpListener, app: Router, stop: &Context) -> Conne
             // The client has given up in the queue.
             Err(error) if is_clients_fault(&error) => continue,
             Err(error) => {
-                log::warn!("cannot accept: {error}");
+                tracing::warn!("cannot accept: {error}");
                 // Done meanwhile? The loop's condition sees it.
                 let _ = stop.sleep(ACCEPT_PAUSE).await;
                 continue;

@@ -6,12 +6,18 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::{
+    extract::State,
+    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    response::{Html, IntoResponse, Response},
+};
 use ripcord::Context;
 use ripcord_http::{
     RequestId,
     server::{Ctx, Ended},
 };
+
+use super::{Service, page};
 
 /// How long the work behind `/` takes.
 const WORK: Duration = Duration::from_secs(2);
@@ -20,25 +26,43 @@ const WORK: Duration = Duration::from_secs(2);
 const SLOW_WORK: Duration = Duration::from_secs(10);
 
 /// `/`
-pub(super) async fn index(Ctx(ctx): Ctx) -> Result<String, Ended> {
+pub(super) async fn index(Ctx(ctx): Ctx, headers: HeaderMap) -> Result<Response, Ended> {
+    if page::wants_page(&headers) {
+        return Ok(Html(page::INDEX).into_response());
+    }
     let id = request_id(&ctx);
-    log::info!("[{id}] Request started");
+    tracing::info!(request_id = id, "Request started");
 
-    ctx.sleep(WORK).await.inspect_err(|error| log::info!("[{id}] Request canceled: {error:#}"))?;
+    ctx.sleep(WORK).await.inspect_err(|error| tracing::info!(request_id = id, "Request canceled: {error:#}"))?;
 
-    log::info!("[{id}] Work completed");
-    Ok(format!("Request processed successfully. Request ID: {id}"))
+    tracing::info!(request_id = id, "Work completed");
+    Ok(format!("Request processed successfully. Request ID: {id}").into_response())
 }
 
 /// `/slow`
 pub(super) async fn slow(Ctx(ctx): Ctx) -> Result<String, Ended> {
     let id = request_id(&ctx);
-    log::info!("[{id}] Slow request started");
+    tracing::info!(request_id = id, "Slow request started");
 
-    ctx.sleep(SLOW_WORK).await.inspect_err(|error| log::info!("[{id}] Slow request canceled: {error:#}"))?;
+    ctx.sleep(SLOW_WORK)
+        .await
+        .inspect_err(|error| tracing::info!(request_id = id, "Slow request canceled: {error:#}"))?;
 
-    log::info!("[{id}] Slow work completed");
+    tracing::info!(request_id = id, "Slow work completed");
     Ok(format!("Slow request processed. Request ID: {id}"))
+}
+
+/// `/healthz`
+pub(super) async fn health(State(service): State<Service>) -> (StatusCode, &'static str) {
+    match service.is_draining() {
+        false => (StatusCode::OK, "ready"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    }
+}
+
+/// `/metrics`
+pub(super) async fn metrics(State(service): State<Service>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], service.metrics().text())
 }
 
 /// Everything else. The chapter's mux gives all other paths to `/`, which hides every misspelt one.

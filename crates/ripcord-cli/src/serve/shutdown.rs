@@ -2,34 +2,56 @@
 
 use std::{error::Error, fmt, pin::pin, time::Duration};
 
+use axum::Router;
 use ripcord::{Canceler, Cause, Context};
+use tokio::net::TcpListener;
 
-use super::connections::Connections;
+use super::connections::{Connections, accept};
 
 /// How long cancelled requests get to send their last answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Waits for `connections` to finish; the requests on those that have not after `grace` are cancelled.
 ///
+/// Meanwhile `app` is still served on `listener`: to say that the service is draining, to whoever looks after it, and to
+/// send everybody else away. Those connections are not waited for.
+///
 /// `stop` is the Context whose end began the shutdown, and is only asked why. `requests` cancels every request, with
 /// [`GraceOver`] as the cause. When this returns, every request has been answered, or has been cancelled and had a
 /// second to answer.
 ///
 /// Dropping the future cancels nothing.
-pub async fn drain(connections: Connections, stop: &Context, grace: Duration, requests: &Canceler) {
+pub async fn drain(
+    connections: Connections,
+    listener: &TcpListener,
+    app: &Router,
+    stop: &Context,
+    grace: Duration,
+    requests: &Canceler,
+) {
     let over = GraceOver { stop: stop.cause(), grace };
-    log::info!("Shutting down ({}): requests in flight have {grace:?} to finish", over.why());
+    tracing::info!("Shutting down ({}): requests in flight have {grace:?} to finish", over.why());
 
+    let (drained, drop_when_drained) = Context::background().with_cancel();
+    let in_flight = async {
+        finish(connections, over, requests).await;
+        drop(drop_when_drained);
+    };
+    // Who came in the meantime has been answered; nobody waits for them to close.
+    let ((), _late) = tokio::join!(in_flight, accept(listener, app, &drained));
+}
+
+async fn finish(connections: Connections, over: GraceOver, requests: &Canceler) {
     let mut finished = pin!(connections.finished());
-    if Context::background().with_timeout(grace).run(finished.as_mut()).await.is_ok() {
-        log::info!("Every request has been answered");
+    if Context::background().with_timeout(over.grace).run(finished.as_mut()).await.is_ok() {
+        tracing::info!("Every request has been answered");
         return;
     }
-    log::warn!("Canceling requests: {over}");
+    tracing::warn!("Canceling requests: {over}");
     requests.cancel_with(over);
 
     if Context::background().with_timeout(LAST_ANSWERS).run(finished).await.is_err() {
-        log::warn!("Leaving behind connections that did not close");
+        tracing::warn!("Leaving behind connections that did not close");
     }
 }
 

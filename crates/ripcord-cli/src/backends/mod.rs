@@ -1,0 +1,92 @@
+//! Three backends to search, for when none are given: small HTTP servers on loopback ports, in this process.
+//!
+//! | name | holds | how it behaves |
+//! |---|---|---|
+//! | `fast` | Go's names, and what they are here | answers at once |
+//! | `slow` | what a Context is for | takes a second and a half |
+//! | `flaky` | the policies around a call | of every four requests, fails the first and stalls at the third |
+//!
+//! They know nothing of who asks: the time they have, the request's id and its trace come by header, and that the asker
+//! has gone comes from its connection. So they stand for services on other machines.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `documents.tsv` | what there is to be found |
+//! | `store.rs` | full-text search in SQLite, under a Context |
+//! | `service.rs` | a backend's server |
+
+mod service;
+mod store;
+
+use std::{io, net::Ipv4Addr};
+
+use reqwest::Url;
+use ripcord::{Canceler, Context};
+use tokio::{net::TcpListener, task::JoinSet};
+
+pub use self::store::Hit;
+use self::{
+    service::{Manner, app},
+    store::Store,
+};
+use crate::serve::{Policies, accept};
+
+/// The backends that were started. Dropping it stops them, in the middle of what they do.
+#[derive(Debug)]
+pub struct Backends {
+    started: Vec<Started>,
+    // Above the tasks: what they serve is told before they are dropped.
+    _cancel: Canceler,
+    _tasks: JoinSet<()>,
+}
+
+/// A backend that was started.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Started {
+    /// Its name.
+    pub name: &'static str,
+    /// Where to search.
+    pub url: Url,
+    manner: Manner,
+}
+
+impl Backends {
+    /// Starts all three on free ports.
+    ///
+    /// They go by the clock of `ctx` and end with it. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When there is no port to be had, or SQLite cannot be set up.
+    pub async fn start(ctx: &Context) -> io::Result<Backends> {
+        let (ctx, cancel) = ctx.with_name("backends").with_cancel();
+        let (mut started, mut tasks) = (Vec::new(), JoinSet::new());
+        for (name, manner) in [("fast", Manner::Fast), ("slow", Manner::Slow), ("flaky", Manner::Flaky)] {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
+            started.push(Started { name, url, manner });
+            let ctx = ctx.with_name(name);
+            let app = app(&ctx, manner, Store::open(&ctx, name)?);
+            tasks.spawn(async move {
+                accept(&listener, &app, &ctx).await.finished().await;
+            });
+        }
+        Ok(Backends { started, _cancel: cancel, _tasks: tasks })
+    }
+
+    /// All of them.
+    pub fn all(&self) -> &[Started] {
+        &self.started
+    }
+}
+
+impl Started {
+    /// The policies for this one: what is slow every time is not asked twice for that.
+    pub fn policies(&self, policies: &Policies) -> Policies {
+        match self.manner {
+            Manner::Slow => Policies { hedge_after: None, ..policies.clone() },
+            Manner::Fast | Manner::Flaky => policies.clone(),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! A backend, behind its policies.
+
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use reqwest::{Client, Url};
+use ripcord::Context;
+use ripcord_policy::{
+    Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
+    Stack, breaker,
+    cache::{load_deadline, with_load_deadline},
+};
+use serde::Serialize;
+
+use super::call::{Failure, call};
+use crate::{backends::Hit, serve::Policies};
+
+/// The wait before a backend is asked a second time, at the most; it doubles from there.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+
+/// Requests to one backend at once.
+const AT_ONCE: usize = 64;
+
+pub(super) type Hits = Arc<[Hit]>;
+type Verdict = fn(&Result<Hits, Error<Failure>>) -> Outcome;
+
+/// A backend of the search. A clone is the same one.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    name: Arc<str>,
+    url: Url,
+    client: Client,
+    cache: Cache<Arc<str>, Hits>,
+    stack: Stack<Hits, Failure, Arc<str>>,
+    // Handles to the stack's layers, for their figures.
+    pub(crate) retry: Retry<Error<Failure>>,
+    pub(crate) hedge: Option<Hedge>,
+    pub(crate) breaker: CircuitBreaker<Verdict>,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) bulkhead: Bulkhead,
+}
+
+/// What came of asking a backend.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) took: Duration,
+    pub(super) result: Result<(Hits, Source), Error<Failure>>,
+}
+
+/// Where a backend's hits came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// From the cache: nobody was asked.
+    Hit,
+    /// From a request that another search had begun.
+    Shared,
+    /// From a request of its own.
+    Miss,
+}
+
+impl Source {
+    /// As the JSON has it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Source::Hit => "hit",
+            Source::Shared => "shared",
+            Source::Miss => "miss",
+        }
+    }
+}
+
+impl Backend {
+    /// A backend that answers searches at `url`, a path without a query.
+    ///
+    /// What it keeps goes by the clock of `ctx`, and its cache ends with it. Call it inside a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// When a policy is out of bounds.
+    pub fn new(
+        ctx: &Context,
+        name: &str,
+        url: Url,
+        client: &Client,
+        policies: &Policies,
+    ) -> Result<Backend, ConfigError> {
+        // The order is the stack's. A hit costs none of what follows.
+        let cache = Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
+        let cache = cache.build(ctx)?;
+        // Failures pass: each attempt goes through all that follows. In an outage the budget ends that, for all searches.
+        let budget = Arc::new(RetryBudget::new());
+        let first = FIRST_WAIT.min(policies.attempt_timeout);
+        let retry = Retry::exponential().max_attempts(policies.retry_attempts).base(first).jitter(Jitter::Full);
+        let retry = retry.retry_if(|error: &Error<Failure>| error.inner().is_none_or(Failure::is_transient));
+        let retry = retry.retry_after(|error| error.inner().and_then(Failure::retry_after)).budget(Arc::clone(&budget));
+        // A lost packet costs a second; a second request does not. It pays from the retry's budget.
+        let hedge = policies.hedge_after.filter(|after| *after < policies.attempt_timeout);
+        let hedge = hedge.map(|after| Hedge::after(after).budget(budget).build()).transpose()?;
+        // What fails again and again is left alone, which spares it and its callers.
+        let breaker = CircuitBreaker::builder(name).consecutive_failures(policies.breaker_failures);
+        let breaker =
+            breaker.open_for(policies.breaker_open_for).clock(ctx.clock()).classify(verdict as Verdict).build()?;
+        // What the backend was promised not to get more of.
+        let limiter = RateLimiter::new(Rate::per_second(policies.limiter_rate), policies.limiter_burst)?;
+        let limiter = limiter.with_clock(ctx.clock());
+        // A backend that hangs holds up this many searches, and no more.
+        let bulkhead = Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE).build()?;
+
+        let stack = Stack::builder().cache(cache.clone()).retry(retry.clone().over_policies());
+        let stack = match &hedge {
+            Some(hedge) => stack.hedge(hedge.clone()),
+            None => stack,
+        };
+        let stack = stack.breaker(breaker.clone()).limiter(limiter.clone()).bulkhead(bulkhead.clone());
+        let stack = stack.attempt_timeout(policies.attempt_timeout).build()?;
+        Ok(Backend {
+            name: name.into(),
+            url,
+            client: client.clone(),
+            cache,
+            stack,
+            retry,
+            hedge,
+            breaker,
+            limiter,
+            bulkhead,
+        })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn cache(&self) -> &Cache<Arc<str>, Hits> {
+        &self.cache
+    }
+
+    pub(crate) fn stack(&self) -> &Stack<Hits, Failure, Arc<str>> {
+        &self.stack
+    }
+
+    /// Asks for `words`, by way of the cache. Each request that is sent for it is counted in `requests`, at once.
+    pub(super) fn ask(
+        &self,
+        ctx: &Context,
+        words: &Arc<str>,
+        requests: &Arc<AtomicU32>,
+    ) -> impl Future<Output = Found> + use<> {
+        let (backend, words, requests) = (self.clone(), Arc::clone(words), Arc::clone(requests));
+        let (ctx, trace) = ctx.start_trace(format!("backend {}", self.name));
+        async move {
+            let _trace = trace;
+            let begun = ctx.clock().now();
+            let result = backend.find(&ctx, &words, &requests).await;
+            Found { took: ctx.clock().now().saturating_duration_since(begun), result }
+        }
+    }
+
+    async fn find(
+        &self,
+        ctx: &Context,
+        words: &Arc<str>,
+        requests: &Arc<AtomicU32>,
+    ) -> Result<(Hits, Source), Error<Failure>> {
+        let request = {
+            // Owned, for it is shared by all who ask for these words while it is under way, and may outlive this search.
+            let (backend, words, requests) = (self.clone(), Arc::clone(words), Arc::clone(requests));
+            move |ctx| {
+                let (backend, words, requests) = (backend.clone(), Arc::clone(&words), Arc::clone(&requests));
+                async move { backend.request(ctx, &words, &requests).await }
+            }
+        };
+        // A hit is there at once; what others have begun has to be waited for.
+        let mut waited = false;
+        let mut finding = pin!(self.stack.run_keyed(ctx, Arc::clone(words), request));
+        let hits = poll_fn(|cx| {
+            let poll = finding.as_mut().poll(cx);
+            waited |= poll.is_pending();
+            poll
+        })
+        .await?;
+        let source = match requests.load(Ordering::Relaxed) {
+            0 if waited => Source::Shared,
+            0 => Source::Hit,
+            _ => Source::Miss,
+        };
+        Ok((hits, source))
+    }
+
+    /// One attempt: told the deadline of the search that waits longest for it.
+    async fn request(&self, ctx: Context, words: &str, requests: &AtomicU32) -> Result<Hits, Failure> {
+        loop {
+            let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
+            let (until, _trace) = with_load_deadline(&ctx).start_trace(format!("request {number} to {}", self.name));
+            match call(&self.client, &self.url, words, &until).await {
+                Err(failure) if failure.is_end_of_context() => {}
+                result => return result,
+            }
+            // Either a search with more time has joined meanwhile, and the backend was told less, or all who wait for this
+            // end now, and tell it themselves.
+            let more = load_deadline(&ctx).is_none_or(|latest| Some(latest) > until.deadline());
+            if ctx.is_done() || !more {
+                return pending().await;
+            }
+        }
+    }
+}
+
+/// What a result says of the backend: a request that it did not like says that it is well.
+fn verdict(result: &Result<Hits, Error<Failure>>) -> Outcome {
+    match result {
+        Err(error) if error.inner().is_some_and(Failure::is_ours) => Outcome::Success,
+        result => breaker::by_outcome(result),
+    }
+}

@@ -1,0 +1,89 @@
+//! The routes, and what they share.
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{FromRef, MatchedPath, Request, State},
+    http::{HeaderValue, StatusCode, header::CONNECTION, header::RETRY_AFTER, request::Parts},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::{any, get},
+};
+use ripcord::Context;
+use ripcord_http::server::ContextLayer;
+
+use super::{Settings, handlers, log, metrics::Metrics, request_id};
+use crate::search::{self, Search};
+
+/// The service: what its routes share.
+#[derive(Clone, Debug)]
+pub struct Service {
+    stop: Context,
+    layer: ContextLayer,
+    search: Search,
+    metrics: Arc<Metrics>,
+}
+
+impl Service {
+    /// A service whose requests have a Context each, below `server`. From the end of `stop` on it takes no new ones.
+    ///
+    /// Time is `server`'s: give it a clock of your own ([`Context::with_clock`]) and the whole service follows it.
+    pub fn new(server: &Context, stop: &Context, settings: &Settings, search: Search) -> Service {
+        let layer =
+            ContextLayer::new(server).timeout(settings.timeout).name(method_and_route).make_id(request_id::make_id);
+        let metrics = Arc::new(Metrics::new(layer.clone(), search.clone()));
+        let counted = Arc::clone(&metrics);
+        // Clones of a layer share what they count.
+        let layer = layer.on_end(move |ending| {
+            counted.count(ending);
+            log::tell(ending);
+        });
+        Service { stop: stop.clone(), layer, search, metrics }
+    }
+
+    /// Its routes.
+    pub fn app(&self) -> Router {
+        let work = Router::new()
+            // `any`, since the chapter's mux does not look at the method either.
+            .route("/", any(handlers::index))
+            .route("/slow", any(handlers::slow))
+            .route("/search", get(search::handler::<Service>))
+            .fallback(handlers::not_found)
+            .layer(middleware::from_fn_with_state(self.clone(), refuse_when_draining));
+        let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
+        work.merge(watching).layer(self.layer.clone()).with_state(self.clone())
+    }
+
+    /// Whether the service was told to stop.
+    pub(super) fn is_draining(&self) -> bool {
+        self.stop.is_done()
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}
+
+impl FromRef<Service> for Search {
+    fn from_ref(service: &Service) -> Search {
+        service.search.clone()
+    }
+}
+
+/// Requests that come after the signal are sent elsewhere. Those that are in flight by then do not come by here again.
+async fn refuse_when_draining(State(service): State<Service>, request: Request, next: Next) -> Response {
+    if !service.is_draining() {
+        return next.run(request).await;
+    }
+    let headers = [(CONNECTION, HeaderValue::from_static("close")), (RETRY_AFTER, HeaderValue::from_static("1"))];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, "Server is shutting down").into_response()
+}
+
+/// The method and the route as it was written, never the path as it came: names are few.
+fn method_and_route(parts: &Parts) -> Cow<'static, str> {
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    let method = known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER");
+    let route = parts.extensions.get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+    Cow::Owned(format!("{method} {route}"))
+}

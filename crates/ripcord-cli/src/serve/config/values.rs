@@ -1,0 +1,198 @@
+//! Values with bounds, which are the same on the command line and in the file.
+//!
+//! Each is refused with what was expected, so that no message has to be written where a setting is declared.
+
+use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr, time::Duration};
+
+use ipnet::IpNet;
+use reqwest::Url;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, Visitor},
+};
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+// ===== Span =====
+
+/// A length of time, from so many milliseconds to a day, as people write it: `500ms`, `1m 30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span<const LEAST: u64>(pub(crate) Duration);
+
+impl<const LEAST: u64> FromStr for Span<LEAST> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let least = Duration::from_millis(LEAST);
+        match humantime::parse_duration(text) {
+            Ok(span) if (least..=DAY).contains(&span) => Ok(Span(span)),
+            _ => Err(format!("expected a duration from {least:?} to 24h, such as 500ms or 5s, got {text:?}")),
+        }
+    }
+}
+
+impl<'de, const LEAST: u64> Deserialize<'de> for Span<LEAST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "a duration as text, such as \"500ms\"")
+    }
+}
+
+// ===== Whole =====
+
+/// A whole number between two bounds, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole<const LEAST: u32, const MOST: u32>(pub(crate) u32);
+
+impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
+    fn check(number: Option<i64>, given: impl fmt::Display) -> Result<Self, String> {
+        match number.and_then(|number| u32::try_from(number).ok()) {
+            Some(number) if (LEAST..=MOST).contains(&number) => Ok(Whole(number)),
+            _ => Err(format!("expected a whole number from {LEAST} to {MOST}, got {given}")),
+        }
+    }
+}
+
+impl<const LEAST: u32, const MOST: u32> FromStr for Whole<LEAST, MOST> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::check(text.parse().ok(), text)
+    }
+}
+
+impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        Self::check(Some(number), number).map_err(D::Error::custom)
+    }
+}
+
+// ===== PerSecond =====
+
+/// So many times a second: above zero, at most a million.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct PerSecond(pub(crate) f64);
+
+impl PerSecond {
+    fn check(rate: Option<f64>, given: impl fmt::Display) -> Result<Self, String> {
+        match rate {
+            Some(rate) if rate > 0.0 && rate <= 1e6 => Ok(PerSecond(rate)),
+            _ => Err(format!("expected a number above 0 and at most 1000000, got {given}")),
+        }
+    }
+}
+
+impl FromStr for PerSecond {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::check(text.parse().ok(), text)
+    }
+}
+
+impl<'de> Deserialize<'de> for PerSecond {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let rate = f64::deserialize(deserializer)?;
+        Self::check(Some(rate), rate).map_err(D::Error::custom)
+    }
+}
+
+// ===== Address =====
+
+/// Where to listen. Checked for its form alone: a resolver would take a moment, and blame a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address(pub(crate) String);
+
+impl FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
+        match port.and_then(|port| port.parse::<u16>().ok()) {
+            Some(_) => Ok(Address(text.to_owned())),
+            None => Err(format!("expected HOST:PORT, such as 127.0.0.1:8080, got {text:?}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "an address as text, such as \"127.0.0.1:8080\"")
+    }
+}
+
+// ===== Peers =====
+
+/// One address, or a network of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peers(pub(crate) IpNet);
+
+impl FromStr for Peers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
+            (Ok(network), _) => Ok(Peers(network)),
+            (_, Ok(address)) => Ok(Peers(address.into())),
+            _ => Err(format!("expected an address or a network, such as 10.0.0.7 or 10.0.0.0/8, got {text:?}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Peers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "an address or a network as text, such as \"10.0.0.0/8\"")
+    }
+}
+
+// ===== BackendUrl =====
+
+/// Where a backend is: plain HTTP, since backends are neighbours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BackendUrl(pub(crate) Url);
+
+impl FromStr for BackendUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse::<Url>() {
+            Ok(url) if url.scheme() == "http" && url.query().is_none() && url.fragment().is_none() => {
+                Ok(BackendUrl(url))
+            }
+            _ => Err(format!(
+                "expected an http:// URL without a query, such as http://10.0.0.7:9000/search, got {text:?}"
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for BackendUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "a URL as text")
+    }
+}
+
+// ===== Text =====
+
+/// Reads a value that the file writes as text.
+fn from_text<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
+where
+    T: FromStr<Err = String>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(&'static str, PhantomData<T>);
+
+    impl<T: FromStr<Err = String>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    deserializer.deserialize_str(Text(expected, PhantomData))
+}

@@ -1,0 +1,113 @@
+//! What the policies around each backend count.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+};
+use ripcord_policy::breaker::State;
+
+use crate::search::{Backend, Search};
+
+/// The figures of the backends.
+#[derive(Debug)]
+pub(super) struct BackendFigures(pub(super) Search);
+
+/// A figure that a backend has under several labels.
+type Counters<const N: usize> = fn(&Backend) -> [(&'static str, u64); N];
+
+impl Collector for BackendFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.counters(&mut encoder, "backend_searches", "What became of the searches at a backend", |backend| {
+            let stats = backend.stack().stats();
+            [
+                ("succeeded", stats.succeeded),
+                ("failed", stats.failed),
+                ("canceled", stats.canceled),
+                ("rejected", stats.rejected),
+            ]
+        })?;
+        self.counters(&mut encoder, "backend_requests", "Requests sent to a backend, and why", |backend| {
+            let (attempts, retries) = (backend.stack().stats().attempts, backend.retry.stats().retries);
+            let hedges = backend.hedge.as_ref().map_or(0, |hedge| hedge.stats().hedges);
+            [("first", attempts.saturating_sub(retries + hedges)), ("retry", retries), ("hedge", hedges)]
+        })?;
+        self.counters(
+            &mut encoder,
+            "backend_cache_reads",
+            "What the cache in front of a backend was asked",
+            |backend| {
+                let stats = backend.cache().stats();
+                [("hit", stats.hits), ("miss", stats.misses), ("shared", stats.coalesced)]
+            },
+        )?;
+        self.counters(&mut encoder, "backend_cache_loads", "What the cache asked for", |backend| {
+            let stats = backend.cache().stats();
+            [("succeeded", stats.succeeded), ("failed", stats.failed), ("canceled", stats.canceled)]
+        })?;
+        self.counters(
+            &mut encoder,
+            "backend_refusals",
+            "Requests that were not sent to a backend, and by what",
+            |backend| {
+                let (breaker, limiter) = (backend.breaker.stats(), backend.limiter.stats());
+                let limited = limiter.denied + limiter.deadline_refused + limiter.rejected;
+                [("breaker", breaker.rejected), ("limiter", limited), ("bulkhead", backend.bulkhead.stats().rejected)]
+            },
+        )?;
+        self.counters(&mut encoder, "backend_breaker_opened", "Times that a backend's breaker opened", |backend| {
+            [("failures", backend.breaker.stats().opened)]
+        })?;
+
+        let help = "0 when a backend's breaker is closed, 1 half-open, 2 open";
+        self.gauge(&mut encoder, "backend_breaker_state", help, |backend| match backend.breaker.state() {
+            State::Closed => 0,
+            State::HalfOpen => 1,
+            State::Open => 2,
+        })?;
+        let help = "Requests to a backend that are under way";
+        self.gauge(&mut encoder, "backend_requests_in_flight", help, |backend| {
+            backend.bulkhead.stats().running as i64
+        })?;
+        let help = "Requests to a backend that wait for a token";
+        self.gauge(&mut encoder, "backend_limiter_waiters", help, |backend| backend.limiter.stats().waiters as i64)?;
+        let help = "Answers of a backend that are kept";
+        self.gauge(&mut encoder, "backend_cache_entries", help, |backend| backend.cache().stats().entries as i64)
+    }
+}
+
+impl BackendFigures {
+    fn counters<const N: usize>(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        counters: Counters<N>,
+    ) -> fmt::Result {
+        let kind = ConstCounter::new(0_u64).metric_type();
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for backend in self.0.backends() {
+            for (label, count) in counters(backend) {
+                let labels = [("backend", backend.name()), ("kind", label)];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn gauge(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        gauge: fn(&Backend) -> i64,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, ConstGauge::new(0_i64).metric_type())?;
+        for backend in self.0.backends() {
+            ConstGauge::new(gauge(backend)).encode(family.encode_family(&[("backend", backend.name())])?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! What the layer around all routes counts.
+
+use std::fmt;
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+};
+use ripcord_http::server::ContextLayer;
+
+/// The figures of the layer.
+#[derive(Debug)]
+pub(super) struct ServerFigures(pub(super) ContextLayer);
+
+impl Collector for ServerFigures {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let stats = self.0.stats();
+        let in_flight = ConstGauge::new(stats.in_flight as i64);
+        let help = "Requests that are not over";
+        in_flight.encode(encoder.encode_descriptor(
+            "http_requests_in_flight",
+            help,
+            None,
+            in_flight.metric_type(),
+        )?)?;
+
+        let counters = [
+            ("http_requests_begun", "Requests that have arrived", stats.requests),
+            ("http_requests_timed_out", "Requests that ended at their deadline", stats.timed_out),
+            ("http_requests_canceled", "Requests that the server canceled", stats.canceled),
+            ("http_requests_disconnected", "Requests whose client went away", stats.disconnected),
+            ("http_requests_panicked", "Requests whose handler panicked", stats.panicked),
+        ];
+        for (name, help, count) in counters {
+            let counter = ConstCounter::new(count);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

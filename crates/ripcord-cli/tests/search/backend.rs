@@ -1,0 +1,106 @@
+//! A backend whose answers are the test's.
+
+use std::time::Duration;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use ripcord::{Canceler, Context};
+use ripcord_cli::serve;
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+
+/// When to give up on what happens in real time.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A backend on a loopback port. Each request waits until the test answers it.
+pub(crate) struct Backend {
+    pub(crate) url: String,
+    arrivals: mpsc::UnboundedReceiver<Arrival>,
+    stop: Canceler,
+    accepting: JoinHandle<serve::Connections>,
+}
+
+/// A request that has come to a backend.
+pub(crate) struct Arrival {
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: String,
+    answer: oneshot::Sender<Response>,
+}
+
+impl Backend {
+    pub(crate) async fn start() -> Backend {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
+        let (arrive, arrivals) = mpsc::unbounded_channel();
+        let app = Router::new().fallback(wait).with_state(arrive);
+        let (stop, cancel) = Context::background().with_cancel();
+        let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stop).await });
+        Backend { url, arrivals, stop: cancel, accepting }
+    }
+
+    /// The name that the service gives it.
+    pub(crate) fn name(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
+    /// The next request.
+    #[track_caller]
+    pub(crate) fn arrival(&mut self) -> impl Future<Output = Arrival> {
+        let place = std::panic::Location::caller();
+        async move {
+            let arrival = tokio::time::timeout(PATIENCE, self.arrivals.recv()).await;
+            arrival.unwrap_or_else(|_| panic!("no request arrives at {place}")).expect("the backend runs")
+        }
+    }
+
+    /// Stops it: from then on its port refuses connections.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        // The task owns the listener.
+        drop(self.accepting.await);
+    }
+
+    /// Whether a request has come that was not looked at.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        !self.arrivals.is_empty()
+    }
+}
+
+impl Arrival {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {:?}", self.headers)).to_str().expect("text")
+    }
+
+    /// Answers with one hit of this title.
+    pub(crate) fn find(self, title: &str) {
+        self.answer((StatusCode::OK, serde_json::json!({ "hits": [{ "title": title, "snippet": "…" }] }).to_string()));
+    }
+
+    pub(crate) fn answer(self, (status, body): (StatusCode, String)) {
+        self.respond((status, body).into_response());
+    }
+
+    pub(crate) fn respond(self, response: Response<Body>) {
+        self.answer.send(response).expect("somebody waits for the answer");
+    }
+
+    /// Waits until whoever asked has gone.
+    pub(crate) async fn gone(mut self) {
+        tokio::time::timeout(PATIENCE, self.answer.closed()).await.expect("whoever asked goes away");
+    }
+}
+
+async fn wait(State(arrive): State<mpsc::UnboundedSender<Arrival>>, request: Request) -> Response {
+    let (answer, answered) = oneshot::channel();
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let _ = arrive.send(Arrival { headers: request.headers().clone(), query, answer });
+    answered.await.unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, "the test has forgotten it").into_response())
+}

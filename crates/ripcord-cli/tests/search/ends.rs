@@ -1,0 +1,136 @@
+//! How a search ends before its backends do.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::{
+    backend::Backend,
+    service::{TestService, report, titles},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn late_backend_costs_its_own_results() {
+    let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
+    let service = TestService::new(&[&slow, &fast]);
+    let searching = service.get("/search?q=a&timeout=1s");
+    let hanging = slow.arrival().await;
+    fast.arrival().await.find("in time");
+    service.counted(&loaded(&fast)).await;
+
+    service.time.advance(SECOND);
+    let answer = searching.await.expect("no panic");
+    assert_eq!(answer.status, StatusCode::OK);
+    let json = answer.json();
+    assert_eq!((&json["complete"], &json["took_ms"]), (&false.into(), &1000.0.into()));
+    assert_eq!(titles(&json), ["in time"]);
+    assert_eq!(report(&json, &fast)["outcome"], "ok");
+    let late = report(&json, &slow);
+    assert_eq!((&late["outcome"], &late["requests"], &late["took_ms"]), (&"late".into(), &1.into(), &1000.0.into()));
+    assert_eq!(late["error"], "context deadline exceeded");
+    hanging.gone().await;
+}
+
+// The server's limit is the end of the request itself: the handler has its last word, and no time after it.
+#[tokio::test]
+async fn late_backend_at_the_servers_own_limit() {
+    let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
+    let service = TestService::new(&[&fast, &slow]);
+    let searching = service.get("/search?q=a");
+    let hanging = slow.arrival().await;
+    fast.arrival().await.find("in time");
+    service.counted(&loaded(&fast)).await;
+
+    service.time.advance(5 * SECOND);
+    let answer = searching.await.expect("no panic");
+    assert_eq!((answer.status, titles(&answer.json())), (StatusCode::OK, vec!["in time"]));
+    hanging.gone().await;
+}
+
+#[tokio::test]
+async fn nothing_in_time_is_504() {
+    let (mut one, mut other) = (Backend::start().await, Backend::start().await);
+    let service = TestService::new(&[&one, &other]);
+    let searching = service.get("/search?q=a&timeout=1s");
+    let hanging = [one.arrival().await, other.arrival().await];
+
+    service.time.advance(SECOND);
+    let answer = searching.await.expect("no panic");
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    let json = answer.json();
+    assert_eq!(
+        (report(&json, &one)["outcome"].as_str(), report(&json, &other)["outcome"].as_str()),
+        (Some("late"), Some("late"))
+    );
+    for request in hanging {
+        request.gone().await;
+    }
+}
+
+#[tokio::test]
+async fn client_that_goes_away_cancels_what_it_asked_for() {
+    let (mut one, mut other) = (Backend::start().await, Backend::start().await);
+    let service = TestService::new(&[&one, &other]);
+    let searching = service.get("/search?q=a");
+    let hanging = [one.arrival().await, other.arrival().await];
+
+    searching.abort();
+    for request in hanging {
+        request.gone().await;
+    }
+    service.counted("ripcord_http_requests_total{method=\"GET\",route=\"/search\",status=\"499\"} 1").await;
+}
+
+#[tokio::test]
+async fn shutdown_in_the_middle_answers_with_what_there_is() {
+    let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
+    let service = TestService::new(&[&fast, &slow]);
+    let (partial, nothing) = (service.get("/search?q=a"), service.get("/search?q=b"));
+    let mut hanging = Vec::new();
+    for _ in 0..2 {
+        hanging.push(slow.arrival().await);
+        let arrival = fast.arrival().await;
+        match arrival.query.as_str() {
+            "q=a" => arrival.find("in time"),
+            _ => hanging.push(arrival),
+        }
+    }
+    service.counted(&loaded(&fast)).await;
+
+    service.stop.cancel_with("SIGTERM");
+    service.cancel.cancel_with("its grace is over");
+    let (partial, nothing) = (partial.await.expect("no panic"), nothing.await.expect("no panic"));
+    assert_eq!((partial.status, titles(&partial.json())), (StatusCode::OK, vec!["in time"]));
+    assert_eq!(report(&partial.json(), &slow)["outcome"], "canceled");
+    assert_eq!(nothing.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!nothing.body.contains("grace"), "causes are for the log: {}", nothing.body);
+    for request in hanging {
+        request.gone().await;
+    }
+}
+
+#[tokio::test]
+async fn draining_service_sends_new_requests_away() {
+    let backend = Backend::start().await;
+    let service = TestService::new(&[&backend]);
+    let health = service.get("/healthz").await.expect("no panic");
+    assert_eq!((health.status, health.body.as_str()), (StatusCode::OK, "ready"));
+
+    service.stop.cancel_with("SIGTERM");
+    let health = service.get("/healthz").await.expect("no panic");
+    assert_eq!((health.status, health.body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "draining"));
+    for path in ["/", "/slow", "/search?q=a"] {
+        let answer = service.get(path).await.expect("no panic");
+        assert_eq!((answer.status, answer.body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "Server is shutting down"));
+        assert_eq!((answer.header("connection"), answer.header("retry-after")), ("close", "1"));
+    }
+    assert_eq!(service.get("/metrics").await.expect("no panic").status, StatusCode::OK);
+    assert!(!backend.has_arrivals());
+}
+
+/// The line of the metrics that says that the backend's answer has come in.
+fn loaded(backend: &Backend) -> String {
+    format!("ripcord_backend_cache_loads_total{{backend=\"{}\",kind=\"succeeded\"}} 1", backend.name())
+}

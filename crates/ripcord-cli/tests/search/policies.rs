@@ -1,0 +1,214 @@
+//! What the policies around a backend do for a search.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::{
+    backend::Backend,
+    service::{TestService, report, titles},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn unavailable() -> (StatusCode, String) {
+    (StatusCode::SERVICE_UNAVAILABLE, "out of luck".to_owned())
+}
+
+#[tokio::test]
+async fn failure_is_retried() {
+    let mut backend = Backend::start().await;
+    let service = TestService::in_real_time(&[&backend], |policies| policies.retry_attempts = 3);
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.answer(unavailable());
+    backend.arrival().await.find("at last");
+
+    let json = searching.await.expect("no panic").json();
+    assert_eq!(titles(&json), ["at last"]);
+    assert_eq!((&report(&json, &backend)["outcome"], &report(&json, &backend)["requests"]), (&"ok".into(), &2.into()));
+    service
+        .counted(&format!("ripcord_backend_requests_total{{backend=\"{}\",kind=\"retry\"}} 1", backend.name()))
+        .await;
+}
+
+#[tokio::test]
+async fn what_asking_again_does_not_help_is_not_retried() {
+    let mut backend = Backend::start().await;
+    let service = TestService::in_real_time(&[&backend], |policies| policies.retry_attempts = 3);
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.answer((StatusCode::NOT_FOUND, String::new()));
+
+    let json = searching.await.expect("no panic").json();
+    assert_eq!(
+        (&report(&json, &backend)["outcome"], &report(&json, &backend)["requests"]),
+        (&"failed".into(), &1.into())
+    );
+}
+
+#[tokio::test]
+async fn slow_request_is_sent_again_and_the_first_answer_taken() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| policies.hedge_after = Some(SECOND / 10));
+    let searching = service.get("/search?q=a");
+    let stalled = backend.arrival().await;
+    service.time.advance(SECOND / 10);
+    backend.arrival().await.find("the second");
+
+    let json = searching.await.expect("no panic").json();
+    assert_eq!((titles(&json), &report(&json, &backend)["requests"]), (vec!["the second"], &2.into()));
+    stalled.gone().await;
+    service
+        .counted(&format!("ripcord_backend_requests_total{{backend=\"{}\",kind=\"hedge\"}} 1", backend.name()))
+        .await;
+}
+
+#[tokio::test]
+async fn backend_that_keeps_failing_is_left_alone() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| {
+        policies.breaker_failures = 2;
+        policies.breaker_open_for = 8 * SECOND;
+    });
+    for query in ["a", "b"] {
+        let searching = service.get(&format!("/search?q={query}"));
+        backend.arrival().await.answer(unavailable());
+        assert_eq!(searching.await.expect("no panic").status, StatusCode::BAD_GATEWAY);
+    }
+    let name = backend.name().to_owned();
+    service.counted(&format!("ripcord_backend_breaker_state{{backend=\"{name}\"}} 2")).await;
+
+    service.time.advance(SECOND / 2);
+    let answer = service.get("/search?q=c").await.expect("no panic");
+    assert_eq!((answer.status, answer.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "8"));
+    let json = answer.json();
+    let rejected = report(&json, &backend);
+    assert_eq!((&rejected["outcome"], &rejected["requests"]), (&"rejected".into(), &0.into()));
+    assert_eq!(rejected["retry_after_ms"], 7500.0);
+    assert!(rejected["error"].as_str().expect("text").contains("is OPEN"), "{rejected}");
+    assert!(!backend.has_arrivals());
+
+    // Then one is let through, to see.
+    service.time.advance(8 * SECOND);
+    let searching = service.get("/search?q=d");
+    backend.arrival().await.find("well again");
+    assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
+    service.counted(&format!("ripcord_backend_breaker_state{{backend=\"{name}\"}} 0")).await;
+}
+
+// A rejection that the retry would have to wait out past the deadline is told as what it is.
+#[tokio::test]
+async fn open_breaker_is_a_rejection_under_a_retry_too() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| {
+        policies.breaker_failures = 1;
+        policies.breaker_open_for = 8 * SECOND;
+        policies.retry_attempts = 3;
+    });
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.answer(unavailable());
+    service.counted(&format!("ripcord_backend_breaker_state{{backend=\"{}\"}} 2", backend.name())).await;
+
+    let json = service.get("/search?q=b").await.expect("no panic").json();
+    let rejected = report(&json, &backend);
+    assert_eq!((&rejected["outcome"], &rejected["requests"]), (&"rejected".into(), &0.into()));
+    assert_eq!(rejected["retry_after_ms"], 8000.0);
+    searching.abort();
+}
+
+#[tokio::test]
+async fn canceled_searches_trip_nothing() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| policies.breaker_failures = 1);
+    for query in ["a", "b", "c"] {
+        let searching = service.get(&format!("/search?q={query}"));
+        let arrival = backend.arrival().await;
+        searching.abort();
+        arrival.gone().await;
+    }
+    let searching = service.get("/search?q=d");
+    backend.arrival().await.find("it");
+    assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_could_not_be_sent_in_time_is_not_begun() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| {
+        policies.limiter_rate = 0.1;
+        policies.limiter_burst = 1;
+    });
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.find("the burst");
+    assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
+
+    let answer = service.get("/search?q=b").await.expect("no panic");
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    let json = answer.json();
+    assert_eq!(
+        (&report(&json, &backend)["outcome"], &report(&json, &backend)["requests"]),
+        (&"rejected".into(), &0.into())
+    );
+    assert!(!backend.has_arrivals());
+}
+
+#[tokio::test]
+async fn answers_are_kept_for_a_while() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| policies.cache_ttl = 30 * SECOND);
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.find("first");
+    assert_eq!(report(&searching.await.expect("no panic").json(), &backend)["cache"], "miss");
+
+    let json = service.get("/search?q=a").await.expect("no panic").json();
+    assert_eq!((&report(&json, &backend)["cache"], &report(&json, &backend)["requests"]), (&"hit".into(), &0.into()));
+    assert_eq!(titles(&json), ["first"]);
+    assert!(!backend.has_arrivals());
+    let name = backend.name().to_owned();
+    service.counted(&format!("ripcord_backend_cache_reads_total{{backend=\"{name}\",kind=\"hit\"}} 1")).await;
+
+    service.time.advance(30 * SECOND);
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.find("second");
+    assert_eq!(titles(&searching.await.expect("no panic").json()), ["second"]);
+}
+
+#[tokio::test]
+async fn searches_for_the_same_share_a_request() {
+    let mut backend = Backend::start().await;
+    let service = TestService::new(&[&backend]);
+    let first = service.get("/search?q=a");
+    let arrival = backend.arrival().await;
+    let second = service.get("/search?q=a");
+    let name = backend.name().to_owned();
+    service.counted(&format!("ripcord_backend_cache_reads_total{{backend=\"{name}\",kind=\"shared\"}} 1")).await;
+
+    // Who began it may leave: there is somebody else who waits.
+    first.abort();
+    service.counted("ripcord_http_requests_total{method=\"GET\",route=\"/search\",status=\"499\"} 1").await;
+    arrival.find("for both");
+    let json = second.await.expect("no panic").json();
+    assert_eq!((titles(&json), &report(&json, &backend)["cache"]), (vec!["for both"], &"shared".into()));
+    assert_eq!(report(&json, &backend)["requests"], 0);
+}
+
+// What a backend was told it was told. When that is over and somebody with more time waits, it is asked again.
+#[tokio::test]
+async fn patient_search_outlives_the_request_it_joined() {
+    let mut backend = Backend::start().await;
+    let service = TestService::new(&[&backend]);
+    let hasty = service.get("/search?q=a&timeout=1s");
+    let stalled = backend.arrival().await;
+    assert_eq!(stalled.header("x-request-timeout-ms"), "1000");
+    let patient = service.get("/search?q=a&timeout=4s");
+    let name = backend.name().to_owned();
+    service.counted(&format!("ripcord_backend_cache_reads_total{{backend=\"{name}\",kind=\"shared\"}} 1")).await;
+
+    service.time.advance(SECOND);
+    assert_eq!(hasty.await.expect("no panic").status, StatusCode::GATEWAY_TIMEOUT);
+    stalled.gone().await;
+    let arrival = backend.arrival().await;
+    assert_eq!(arrival.header("x-request-timeout-ms"), "3000");
+    arrival.find("with patience");
+    let json = patient.await.expect("no panic").json();
+    assert_eq!((titles(&json), &report(&json, &backend)["cache"]), (vec!["with patience"], &"shared".into()));
+}

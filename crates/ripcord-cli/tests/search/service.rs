@@ -1,0 +1,135 @@
+//! The service in-process, on a clock that stands still until the test moves it.
+
+use std::{convert::Infallible, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    http::{HeaderMap, Request, StatusCode},
+};
+use http_body_util::BodyExt as _;
+use ripcord::{Canceler, Clock, Context, ManualTime};
+use ripcord_cli::{
+    search::{self, Search},
+    serve::{Policies, Service, Settings},
+};
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
+
+use super::backend::Backend;
+
+/// A service that asks the backends of a test.
+pub(crate) struct TestService {
+    pub(crate) app: Router,
+    pub(crate) time: ManualTime,
+    /// Ends all requests, as the end of the grace does.
+    pub(crate) cancel: Canceler,
+    /// Begins the shutdown, as a signal does.
+    pub(crate) stop: Canceler,
+}
+
+/// An answer of the service, read to its end.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
+}
+
+impl TestService {
+    /// Without a hedge and with one attempt, which is enough for most tests.
+    pub(crate) fn new(backends: &[&Backend]) -> TestService {
+        TestService::with(backends, |_| {})
+    }
+
+    pub(crate) fn with(backends: &[&Backend], change: impl FnOnce(&mut Policies)) -> TestService {
+        let (clock, time) = Clock::manual();
+        TestService::on(&Context::background().with_clock(clock), time, backends, change)
+    }
+
+    /// On the system's clock: for waits of the service's own that are short and that no test can see beginning.
+    pub(crate) fn in_real_time(backends: &[&Backend], change: impl FnOnce(&mut Policies)) -> TestService {
+        let (_, time) = Clock::manual();
+        TestService::on(&Context::background(), time, backends, change)
+    }
+
+    fn on(ctx: &Context, time: ManualTime, backends: &[&Backend], change: impl FnOnce(&mut Policies)) -> TestService {
+        let (server, cancel) = ctx.with_name("serve").with_cancel();
+        let (stop, stopping) = Context::background().with_cancel();
+        let mut settings = Settings::default();
+        settings.policies.hedge_after = None;
+        settings.policies.retry_attempts = 1;
+        settings.policies.attempt_timeout = Duration::from_secs(60);
+        change(&mut settings.policies);
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let asked = backends.iter().map(|backend| {
+            let url = backend.url.parse().expect("a URL");
+            search::Backend::new(&server, backend.name(), url, &client, &settings.policies).expect("within bounds")
+        });
+        let search = Search::new(asked).expect("each once");
+        let app = Service::new(&server, &stop, &settings, search).app();
+        TestService { app, time, cancel, stop: stopping }
+    }
+
+    /// Sends a request, in a task of its own; aborting that is its client going away.
+    pub(crate) fn get(&self, path: &str) -> JoinHandle<Answer> {
+        self.get_with(path, &[])
+    }
+
+    pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Answer> {
+        let mut request = Request::get(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::empty()).expect("a path");
+        let app = self.app.clone();
+        tokio::spawn(async move {
+            let response = app.oneshot(request).await.unwrap_or_else(|never: Infallible| match never {});
+            let (parts, body) = response.into_parts();
+            let body = body.collect().await.expect("a whole body").to_bytes();
+            let body = String::from_utf8(body.into()).expect("text");
+            Answer { status: parts.status, headers: parts.headers, body }
+        })
+    }
+
+    /// Waits until the metrics have this line.
+    #[track_caller]
+    pub(crate) fn counted(&self, line: &str) -> impl Future<Output = ()> {
+        let place = std::panic::Location::caller();
+        async move {
+            let begun = std::time::Instant::now();
+            loop {
+                let text = self.get("/metrics").await.expect("no panic").body;
+                if text.lines().any(|counted| counted == line) {
+                    return;
+                }
+                assert!(begun.elapsed() < super::backend::PATIENCE, "no {line:?} at {place}:\n{text}");
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+impl Answer {
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name}: {self:?}")).to_str().expect("text")
+    }
+}
+
+/// What the answer says of a backend.
+#[track_caller]
+pub(crate) fn report<'a>(answer: &'a Value, backend: &Backend) -> &'a Value {
+    let reports = answer["backends"].as_array().expect("a list");
+    let found = reports.iter().find(|report| report["name"] == backend.name());
+    found.unwrap_or_else(|| panic!("no {}: {answer:#}", backend.name()))
+}
+
+pub(crate) fn titles(answer: &Value) -> Vec<&str> {
+    answer["hits"].as_array().expect("a list").iter().map(|hit| hit["title"].as_str().expect("text")).collect()
+}
