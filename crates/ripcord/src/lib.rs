@@ -30,6 +30,7 @@
 //!   runtime. Leave it off on another executor; contexts work on any.
 //! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
 //! - `signals`: a context that Ctrl-C or TERM ends. For binaries.
+//! - `tracing`: each trace is also a span of the crate `tracing`, where a subscriber wants it. Leave it off if nobody does.
 
 mod after_func;
 mod background;

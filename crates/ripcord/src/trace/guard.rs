@@ -55,7 +55,9 @@ impl Drop for TraceGuard {
         let error = self.ctx.err();
         let panicked = !self.was_panicking && thread::panicking();
         let when = self.clock.ticks();
-        self.trace.tree.end(self.trace.at, End { when, error, panicked });
+        let end = End { when, error, panicked };
+        self.trace.tree.end(self.trace.at, end.clone());
+        self.trace.span.end(&end);
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::name::Name;
 use super::span::Span;
+use super::tracing_span::TracingSpan;
 use super::tree::Tree;
 use crate::error::Error;
 use crate::value::Value;
@@ -42,6 +43,7 @@ pub struct Trace {
     pub(super) tree: Arc<Tree>,
     pub(super) at: u32,
     pub(super) name: Name,
+    pub(super) span: TracingSpan,
 }
 
 impl Trace {
@@ -96,7 +98,8 @@ impl Trace {
     /// Those directly below it, in the order in which they were begun, as of now.
     pub fn children(&self) -> Vec<Trace> {
         let children = self.tree.children(self.at);
-        children.into_iter().map(|(at, name)| Trace { tree: Arc::clone(&self.tree), at, name }).collect()
+        let trace = |(at, name)| Trace { tree: Arc::clone(&self.tree), at, name, span: TracingSpan::none() };
+        children.into_iter().map(trace).collect()
     }
 
     /// This trace and all below it as they were at one moment, each before its children: for what walks the whole tree. A loop

@@ -7,6 +7,7 @@ use super::guard::TraceGuard;
 use super::handle::Trace;
 use super::name::Name;
 use super::span::Data;
+use super::tracing_span::TracingSpan;
 use super::tree::Tree;
 use crate::clock::Clock;
 use crate::context::Context;
@@ -42,13 +43,19 @@ impl Context {
     #[must_use = "a trace ends when its guard is dropped"]
     pub fn start_trace(&self, name: impl Into<Cow<'static, str>>) -> (Context, TraceGuard) {
         let Some(parent) = self.value::<Trace>() else {
-            return self.start_root_trace(name, Trace::LIMIT);
+            return self.root_trace(name.into(), Trace::LIMIT, TracingSpan::current);
         };
         let (name, clock) = (Name::from(name.into()), self.clock());
         match parent.tree.add(parent.at, Data::new(name.clone(), clock.clone())) {
-            Ok(at) => self.under(Trace { tree: Arc::clone(&parent.tree), at, name }, clock),
+            Ok(at) => {
+                let span = TracingSpan::under(parent, &name);
+                self.under(Trace { tree: Arc::clone(&parent.tree), at, name, span }, clock)
+            }
             // Nothing below it will be recorded either, so the context stays the one that it is.
-            Err(data) => (self.clone(), TraceGuard::new(Trace::root(name, data, 0), self.clone(), clock)),
+            Err(data) => {
+                let trace = Trace::root(name, data, 0, TracingSpan::none());
+                (self.clone(), TraceGuard::new(trace, self.clone(), clock))
+            }
         }
     }
 
@@ -73,9 +80,7 @@ impl Context {
     /// ```
     #[must_use = "a trace ends when its guard is dropped"]
     pub fn start_root_trace(&self, name: impl Into<Cow<'static, str>>, limit: usize) -> (Context, TraceGuard) {
-        let (name, clock) = (Name::from(name.into()), self.clock());
-        let data = Data::new(name.clone(), clock.clone());
-        self.under(Trace::root(name, data, limit), clock)
+        self.root_trace(name.into(), limit, TracingSpan::root)
     }
 
     /// The trace nearest at or above this context: the call that is under way.
@@ -92,15 +97,28 @@ impl Context {
         self.value::<Trace>().cloned()
     }
 
+    fn root_trace(
+        &self,
+        name: Cow<'static, str>,
+        limit: usize,
+        span: fn(&str) -> TracingSpan,
+    ) -> (Context, TraceGuard) {
+        let (name, clock) = (Name::from(name), self.clock());
+        let data = Data::new(name.clone(), clock.clone());
+        let span = span(&name);
+        self.under(Trace::root(name, data, limit, span), clock)
+    }
+
     fn under(&self, trace: Trace, clock: Clock) -> (Context, TraceGuard) {
-        let ctx = self.with_value(trace.clone());
+        // The one in the context and the guard's hold the span of `tracing` open; clones of them do not.
+        let ctx = self.with_value(Trace { span: trace.span.hold(), ..trace.clone() });
         let guard = TraceGuard::new(trace, ctx.clone(), clock);
         (ctx, guard)
     }
 }
 
 impl Trace {
-    fn root(name: Name, data: Data, limit: usize) -> Trace {
-        Trace { tree: Arc::new(Tree::new(data, limit)), at: Tree::ROOT, name }
+    fn root(name: Name, data: Data, limit: usize, span: TracingSpan) -> Trace {
+        Trace { tree: Arc::new(Tree::new(data, limit)), at: Tree::ROOT, name, span }
     }
 }

@@ -1,0 +1,212 @@
+//! Each trace as a span of the crate `tracing`, as a subscriber sees it.
+#![cfg(feature = "tracing")]
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ripcord::{Clock, Context};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::{Instrument, Subscriber, info_span};
+use tracing_subscriber::layer::{Context as Layers, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+/// What happened to spans, in order, each with its name: `open main`, `open query < main`, `close main`.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    /// Listens in this thread until the guard is dropped.
+    fn listen() -> (Log, DefaultGuard) {
+        let log = Log::default();
+        let guard = set_default(tracing_subscriber::registry().with(log.clone()));
+        (log, guard)
+    }
+
+    fn push(&self, line: String) {
+        self.0.lock().unwrap().push(line);
+    }
+
+    /// What happened since this was last asked.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+}
+
+/// A span's name: the field `otel.name`, or the one in the source.
+struct Name(String);
+
+#[derive(Default)]
+struct Fields(HashMap<&'static str, String>);
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, layers: Layers<'_, S>) {
+        let mut fields = Fields::default();
+        attributes.record(&mut fields);
+        let name = fields.0.remove("otel.name").unwrap_or_else(|| attributes.metadata().name().to_owned());
+        let span = layers.span(id).unwrap();
+        let parent = span.parent().map(|parent| format!(" < {}", parent.extensions().get::<Name>().unwrap().0));
+        self.push(format!("open {name}{}", parent.unwrap_or_default()));
+        span.extensions_mut().insert(Name(name));
+    }
+
+    fn on_record(&self, id: &Id, record: &Record<'_>, layers: Layers<'_, S>) {
+        let mut fields = Fields::default();
+        record.record(&mut fields);
+        let name = &layers.span(id).unwrap().extensions().get::<Name>().unwrap().0.clone();
+        for (field, value) in fields.0 {
+            self.push(format!("{name}: {field} = {value}"));
+        }
+    }
+
+    fn on_enter(&self, id: &Id, layers: Layers<'_, S>) {
+        self.push(format!("enter {}", layers.span(id).unwrap().extensions().get::<Name>().unwrap().0));
+    }
+
+    fn on_close(&self, id: Id, layers: Layers<'_, S>) {
+        self.push(format!("close {}", layers.span(&id).unwrap().extensions().get::<Name>().unwrap().0));
+    }
+}
+
+#[test]
+fn a_trace_is_a_span_under_that_of_its_parent() {
+    let (log, _listening) = Log::listen();
+    let (ctx, main) = Context::background().start_trace("main");
+    let (below, query) = ctx.start_trace(String::from("query"));
+    assert_eq!(log.take(), ["open main", "open query < main"]);
+
+    drop((below, query));
+    assert_eq!(log.take(), ["enter query", "close query"]);
+    drop(main);
+    assert_eq!(log.take(), ["enter main"], "a context holds it");
+    drop(ctx);
+    assert_eq!(log.take(), ["close main"]);
+}
+
+#[test]
+fn what_the_guard_saw_is_recorded() {
+    let (log, _listening) = Log::listen();
+    let (clock, time) = Clock::manual();
+    let root = Context::background().with_clock(clock);
+
+    let (ctx, cancel) = root.with_cancel();
+    let trace = ctx.start_trace("canceled");
+    cancel.cancel_with("out of disk");
+    drop(trace);
+    let lines = log.take();
+    assert!(lines.contains(&"canceled: error = context canceled".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"canceled: cause = out of disk".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"canceled: otel.status_code = error".to_owned()), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("canceled: origin = canceled at ")), "{lines:?}");
+
+    let trace = root.with_timeout(Duration::from_secs(1)).start_trace("late");
+    time.advance(Duration::from_secs(1));
+    drop(trace);
+    let lines = log.take();
+    assert!(lines.contains(&"late: error = context deadline exceeded".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("cause")), "{lines:?}");
+
+    let panicked = std::panic::catch_unwind(|| {
+        let _trace = root.start_trace("panicked");
+        panic!("on purpose");
+    });
+    assert!(panicked.is_err());
+    let lines = log.take();
+    assert!(lines.contains(&"panicked: panicked = true".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("error = context")), "{lines:?}");
+
+    drop(root.start_trace("well"));
+    assert_eq!(log.take(), ["open well", "enter well", "close well"]);
+}
+
+#[test]
+fn the_first_is_below_the_span_that_the_thread_is_in_and_a_root_below_none() {
+    let (log, _listening) = Log::listen();
+    let outer = info_span!("outer");
+    let _entered = outer.enter();
+    let (ctx, _trace) = Context::background().start_trace("first");
+    let (_ctx, _root) = ctx.start_root_trace("root", 7);
+    assert_eq!(log.take(), ["open outer", "enter outer", "open first < outer", "open root"]);
+}
+
+#[test]
+fn a_future_runs_in_the_span_of_its_context() {
+    let (log, _listening) = Log::listen();
+    let (ctx, _trace) = Context::background().start_trace("main");
+    let work = async { drop(info_span!("inner")) };
+    futures::executor::block_on(work.instrument(ctx.tracing_span()));
+    let lines = log.take();
+    assert!(lines.contains(&"open inner < main".to_owned()), "{lines:?}");
+    assert!(!ctx.tracing_span().is_disabled());
+}
+
+#[test]
+fn another_thread_and_another_subscriber_change_nothing() {
+    let (log, _listening) = Log::listen();
+    let (ctx, _trace) = Context::background().start_trace("main");
+    let other = Log::default();
+    std::thread::scope(|threads| {
+        threads.spawn(|| drop(ctx.start_trace("without")));
+        threads.spawn(|| {
+            let _listening = set_default(tracing_subscriber::registry().with(other.clone()));
+            drop(ctx.start_trace("with another"));
+            drop(info_span!("its own"));
+        });
+    });
+    let lines = log.take();
+    assert!(lines.contains(&"open without < main".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"open with another < main".to_owned()), "{lines:?}");
+    assert_eq!(other.take(), ["open its own", "close its own"]);
+}
+
+#[test]
+fn a_trace_that_is_kept_to_be_read_keeps_no_span_open() {
+    let (log, _listening) = Log::listen();
+    let (ctx, guard) = Context::background().start_trace("main");
+    let seen = ctx.trace().unwrap();
+    assert!(!seen.tracing_span().is_disabled());
+    // Put under another context it is still the parent.
+    let job = Context::background().with_value(seen.clone());
+    drop(job.start_trace("job"));
+    let ended = guard.end();
+    drop(ctx);
+    assert_eq!(log.take().last().unwrap(), "close main");
+    assert!(seen.tracing_span().is_disabled() && ended.tracing_span().is_disabled());
+    assert_eq!(ended.children()[0].name(), "job");
+    assert!(ended.children()[0].tracing_span().is_disabled());
+    // Nobody to be below, and nobody who panics for it.
+    drop(job.start_trace("late"));
+    assert_eq!(log.take()[0], "open late");
+}
+
+#[test]
+fn without_a_subscriber_there_is_no_span_and_the_tree_is_as_ever() {
+    let (ctx, guard) = Context::background().start_trace("main");
+    assert!(ctx.tracing_span().is_disabled());
+    drop(ctx.start_trace("query"));
+    assert_eq!(guard.end().children()[0].name(), "query");
+    assert!(Context::background().tracing_span().is_disabled());
+}
+
+#[test]
+fn what_the_tree_has_no_room_for_is_no_span() {
+    let (log, _listening) = Log::listen();
+    let (ctx, _trace) = Context::background().start_root_trace("main", 1);
+    drop(ctx.start_trace("kept"));
+    log.take();
+    drop(ctx.start_trace("dropped"));
+    assert_eq!(log.take(), [""; 0]);
+}
