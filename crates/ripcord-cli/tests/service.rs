@@ -168,6 +168,35 @@ async fn panic_costs_neither_server_nor_connection() {
     accepting.await.expect("no task panics").finished().await;
 }
 
+#[tokio::test]
+async fn what_is_no_request_is_told_why() {
+    let app = service(&Context::background());
+    let (address, stop, accepting) = listen(app).await;
+    let long_path = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(70_000));
+    let many_headers = format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", "X: y\r\n".repeat(200));
+    let cases = [
+        ("nonsense\r\n\r\n", "400 Bad Request", "invalid token in the request line"),
+        ("GET / HTTP/7.0\r\n\r\n", "400 Bad Request", "invalid HTTP version in the request line"),
+        ("GET /a b HTTP/1.1\r\nHost: test\r\n\r\n", "400 Bad Request", "invalid HTTP version in the request line"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "400 Bad Request", "invalid header name in the headers"),
+        (&long_path, "414 URI Too Long", "its path and query are too long"),
+        (&many_headers, "431 Request Header Fields Too Large", "its headers are too large, or too many"),
+        // Not the first one of its connection.
+        ("GET /nosuch HTTP/1.1\r\nHost: test\r\n\r\n\u{7f}", "400 Bad Request", "it does not parse as HTTP/1.1"),
+    ];
+    for (request, status, expected) in cases {
+        let mut client = TcpStream::connect(address).await.expect("it accepts");
+        client.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("it answers, and closes");
+        assert!(answer.contains(&format!("HTTP/1.1 {status}\r\n")), "{request:?}: {answer}");
+        assert!(answer.ends_with(&format!("\r\n\r\nMalformed request: {expected}")), "{request:?}: {answer}");
+    }
+
+    stop.cancel();
+    accepting.await.expect("no task panics").finished().await;
+}
+
 /// Serves `app` on a free port until the canceler is used.
 async fn listen(app: Router) -> (SocketAddr, Canceler, JoinHandle<serve::Connections>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

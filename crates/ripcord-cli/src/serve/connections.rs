@@ -11,6 +11,8 @@ use hyper_util::{
 use ripcord::Context;
 use tokio::net::TcpListener;
 
+use super::malformed::Explained;
+
 /// How long to leave `accept` alone when the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,7 +60,7 @@ pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Con
         };
         // Latency over packets; a socket that refuses has been closed, and says so when it is read.
         let _ = stream.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(stream), service.clone()).into_owned();
+        let connection = builder.serve_connection(TokioIo::new(Explained::new(stream)), service.clone()).into_owned();
         let connection = open.watch(connection);
         tokio::spawn(async move {
             // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's

@@ -28,6 +28,7 @@ mod connections;
 mod error;
 mod handlers;
 mod log;
+mod malformed;
 mod metrics;
 mod page;
 mod request_id;

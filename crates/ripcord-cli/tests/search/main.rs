@@ -5,5 +5,6 @@
 mod answers;
 mod backend;
 mod ends;
+mod metrics;
 mod policies;
 mod service;

@@ -26,9 +26,7 @@ async fn failure_is_retried() {
     let json = searching.await.expect("no panic").json();
     assert_eq!(titles(&json), ["at last"]);
     assert_eq!((&report(&json, &backend)["outcome"], &report(&json, &backend)["requests"]), (&"ok".into(), &2.into()));
-    service
-        .counted(&format!("ripcord_backend_requests_total{{backend=\"{}\",kind=\"retry\"}} 1", backend.name()))
-        .await;
+    service.counted(&format!("ripcord_backend_retries_total{{backend=\"{}\"}} 1", backend.name())).await;
 }
 
 #[tokio::test]
@@ -57,9 +55,7 @@ async fn slow_request_is_sent_again_and_the_first_answer_taken() {
     let json = searching.await.expect("no panic").json();
     assert_eq!((titles(&json), &report(&json, &backend)["requests"]), (vec!["the second"], &2.into()));
     stalled.gone().await;
-    service
-        .counted(&format!("ripcord_backend_requests_total{{backend=\"{}\",kind=\"hedge\"}} 1", backend.name()))
-        .await;
+    service.counted(&format!("ripcord_backend_hedges_total{{backend=\"{}\"}} 1", backend.name())).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ type Counters<const N: usize> = fn(&Backend) -> [(&'static str, u64); N];
 
 impl Collector for BackendFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.counters(&mut encoder, "backend_searches", "What became of the searches at a backend", |backend| {
+        self.counters(&mut encoder, "backend_searches", "What became of the searches at a backend.", |backend| {
             let stats = backend.stack().stats();
             [
                 ("succeeded", stats.succeeded),
@@ -29,51 +29,53 @@ impl Collector for BackendFigures {
                 ("rejected", stats.rejected),
             ]
         })?;
-        self.counters(&mut encoder, "backend_requests", "Requests sent to a backend, and why", |backend| {
-            let (attempts, retries) = (backend.stack().stats().attempts, backend.retry.stats().retries);
-            let hedges = backend.hedge.as_ref().map_or(0, |hedge| hedge.stats().hedges);
-            [("first", attempts.saturating_sub(retries + hedges)), ("retry", retries), ("hedge", hedges)]
-        })?;
         self.counters(
             &mut encoder,
             "backend_cache_reads",
-            "What the cache in front of a backend was asked",
+            "What the cache in front of a backend was asked.",
             |backend| {
                 let stats = backend.cache().stats();
                 [("hit", stats.hits), ("miss", stats.misses), ("shared", stats.coalesced)]
             },
         )?;
-        self.counters(&mut encoder, "backend_cache_loads", "What the cache asked for", |backend| {
+        self.counters(&mut encoder, "backend_cache_loads", "What the cache asked for.", |backend| {
             let stats = backend.cache().stats();
             [("succeeded", stats.succeeded), ("failed", stats.failed), ("canceled", stats.canceled)]
         })?;
         self.counters(
             &mut encoder,
             "backend_refusals",
-            "Requests that were not sent to a backend, and by what",
+            "Requests that were not sent to a backend, and by what.",
             |backend| {
                 let (breaker, limiter) = (backend.breaker.stats(), backend.limiter.stats());
                 let limited = limiter.denied + limiter.deadline_refused + limiter.rejected;
                 [("breaker", breaker.rejected), ("limiter", limited), ("bulkhead", backend.bulkhead.stats().rejected)]
             },
         )?;
-        self.counters(&mut encoder, "backend_breaker_opened", "Times that a backend's breaker opened", |backend| {
-            [("failures", backend.breaker.stats().opened)]
+        let help = "Requests sent to a backend.";
+        self.counter(&mut encoder, "backend_requests", help, |backend| backend.stack().stats().attempts)?;
+        let help = "Those of them that were sent again after a failure.";
+        self.counter(&mut encoder, "backend_retries", help, |backend| backend.retry.stats().retries)?;
+        let help = "Those of them that were sent beside a slow one.";
+        self.counter(&mut encoder, "backend_hedges", help, |backend| {
+            backend.hedge.as_ref().map_or(0, |hedge| hedge.stats().hedges)
         })?;
+        let help = "Times that a backend's breaker opened.";
+        self.counter(&mut encoder, "backend_breaker_opened", help, |backend| backend.breaker.stats().opened)?;
 
-        let help = "0 when a backend's breaker is closed, 1 half-open, 2 open";
+        let help = "0 when a backend's breaker is closed, 1 half-open, 2 open.";
         self.gauge(&mut encoder, "backend_breaker_state", help, |backend| match backend.breaker.state() {
             State::Closed => 0,
             State::HalfOpen => 1,
             State::Open => 2,
         })?;
-        let help = "Requests to a backend that are under way";
+        let help = "Requests to a backend that are under way.";
         self.gauge(&mut encoder, "backend_requests_in_flight", help, |backend| {
             backend.bulkhead.stats().running as i64
         })?;
-        let help = "Requests to a backend that wait for a token";
+        let help = "Requests to a backend that wait for a token.";
         self.gauge(&mut encoder, "backend_limiter_waiters", help, |backend| backend.limiter.stats().waiters as i64)?;
-        let help = "Answers of a backend that are kept";
+        let help = "Answers of a backend that are kept.";
         self.gauge(&mut encoder, "backend_cache_entries", help, |backend| backend.cache().stats().entries as i64)
     }
 }
@@ -93,6 +95,20 @@ impl BackendFigures {
                 let labels = [("backend", backend.name()), ("kind", label)];
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
+        }
+        Ok(())
+    }
+
+    fn counter(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        counter: fn(&Backend) -> u64,
+    ) -> fmt::Result {
+        let mut family = encoder.encode_descriptor(name, help, None, ConstCounter::new(0_u64).metric_type())?;
+        for backend in self.0.backends() {
+            ConstCounter::new(counter(backend)).encode(family.encode_family(&[("backend", backend.name())])?)?;
         }
         Ok(())
     }

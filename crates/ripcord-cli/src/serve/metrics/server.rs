@@ -17,7 +17,7 @@ impl Collector for ServerFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let stats = self.0.stats();
         let in_flight = ConstGauge::new(stats.in_flight as i64);
-        let help = "Requests that are not over";
+        let help = "Requests that are not over.";
         in_flight.encode(encoder.encode_descriptor(
             "http_requests_in_flight",
             help,
@@ -26,11 +26,11 @@ impl Collector for ServerFigures {
         )?)?;
 
         let counters = [
-            ("http_requests_begun", "Requests that have arrived", stats.requests),
-            ("http_requests_timed_out", "Requests that ended at their deadline", stats.timed_out),
-            ("http_requests_canceled", "Requests that the server canceled", stats.canceled),
-            ("http_requests_disconnected", "Requests whose client went away", stats.disconnected),
-            ("http_requests_panicked", "Requests whose handler panicked", stats.panicked),
+            ("http_requests_begun", "Requests that have arrived.", stats.requests),
+            ("http_requests_timed_out", "Requests that ended at their deadline.", stats.timed_out),
+            ("http_requests_canceled", "Requests that the server canceled.", stats.canceled),
+            ("http_requests_disconnected", "Requests whose client went away.", stats.disconnected),
+            ("http_requests_panicked", "Requests whose handler panicked.", stats.panicked),
         ];
         for (name, help, count) in counters {
             let counter = ConstCounter::new(count);

@@ -1,0 +1,185 @@
+//! An answer to what is no request.
+//!
+//! hyper refuses what it cannot parse before any service sees it, with a bare 400 that does not say what was wrong. This
+//! stream, which lies between hyper and the socket, gives that answer a body.
+//!
+//! # Invariants
+//!
+//! 1. What is read and written is passed on as it is, but for one thing: an answer with no body and one of the
+//!    [statuses](STATUSES) that nothing in the service answers with by itself and without a body.
+//! 2. Such a write is reported as done when all of what took its place has been written, and not before.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{self, Poll, ready},
+};
+
+use axum::http::Uri;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How much of a request is kept in order to say what was wrong with it.
+const KEPT: usize = 4096;
+
+/// As many headers as hyper reads.
+const HEADERS: usize = 100;
+
+/// What hyper answers by itself, and why where the request does not tell.
+const STATUSES: [(&str, &str); 3] = [
+    ("400 Bad Request", "it does not parse as HTTP/1.1"),
+    ("414 URI Too Long", "its path and query are too long"),
+    ("431 Request Header Fields Too Large", "its headers are too large, or too many"),
+];
+
+/// A stream whose bare refusals say what was wrong.
+#[derive(Debug)]
+pub(super) struct Explained<S> {
+    stream: S,
+    /// What was read since the last answer, from its beginning.
+    request: Vec<u8>,
+    /// What takes the place of a bare refusal, and how much of it has been written.
+    refusal: Option<(Vec<u8>, usize)>,
+}
+
+impl<S> Explained<S> {
+    pub(super) fn new(stream: S) -> Self {
+        Explained { stream, request: Vec::new(), refusal: None }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let read = &buffer.filled()[before..];
+        let room = KEPT - self.request.len();
+        self.request.extend_from_slice(&read[..read.len().min(room)]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.refusal.is_none() {
+            this.refusal = refusal(bytes, &this.request).map(|refusal| (refusal, 0));
+            this.request.clear();
+        }
+        let Some((refusal, written)) = &mut this.refusal else {
+            return Pin::new(&mut this.stream).poll_write(cx, bytes);
+        };
+        while *written < refusal.len() {
+            *written += match ready!(Pin::new(&mut this.stream).poll_write(cx, &refusal[*written..]))? {
+                0 => return Poll::Ready(Ok(0)),
+                more => more,
+            };
+        }
+        this.refusal = None;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        // A refusal is all there is to write.
+        match slices {
+            [head] => self.poll_write(cx, head),
+            _ => {
+                self.request.clear();
+                Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+            }
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// What takes the place of `answer`, if that is a bare refusal of `request`.
+fn refusal(answer: &[u8], request: &[u8]) -> Option<Vec<u8>> {
+    let line = answer.strip_prefix(b"HTTP/1.1 ")?;
+    let (status, otherwise) = STATUSES.iter().find(|(status, _)| line.starts_with(status.as_bytes()))?;
+    let head = str::from_utf8(answer).ok()?.strip_suffix("\r\n\r\n")?;
+    if !head.lines().any(|line| line.eq_ignore_ascii_case("content-length: 0")) {
+        return None;
+    }
+    let why = match *status {
+        "400 Bad Request" => what_is_wrong(request).unwrap_or_else(|| (*otherwise).to_owned()),
+        _ => (*otherwise).to_owned(),
+    };
+    tracing::info!(status, cause = why, "Request refused");
+    let body = format!("Malformed request: {why}");
+    let length = body.len();
+    let head = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
+    Some(format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes())
+}
+
+/// Why hyper would not read it, if it is not the next request of several that came at once.
+fn what_is_wrong(request: &[u8]) -> Option<String> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+    let mut parsed = httparse::Request::new(&mut headers);
+    // hyper forgives an empty line before a request, and so does this.
+    if let Err(error) = parsed.parse(request) {
+        let place = match parsed.version {
+            None => "in the request line",
+            Some(_) => "in the headers",
+        };
+        return Some(format!("{error} {place}"));
+    }
+    let error = parsed.path?.parse::<Uri>().err()?;
+    Some(format!("the URL in the request line does not parse: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    fn told(request: &str) -> String {
+        let refusal = refusal(BARE, request.as_bytes()).expect("it is a bare refusal");
+        let refusal = String::from_utf8(refusal).expect("text");
+        let (head, body) = refusal.split_once("\r\n\r\n").expect("a head");
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
+        body.to_owned()
+    }
+
+    #[test]
+    fn it_says_what_was_wrong() {
+        let cases = [
+            ("GET / HTTP/9.9\r\n\r\n", "invalid HTTP version in the request line"),
+            ("nonsense\r\n\r\n", "invalid token in the request line"),
+            ("GET /a b HTTP/1.1\r\n\r\n", "invalid HTTP version in the request line"),
+            ("G\u{1}T / HTTP/1.1\r\n\r\n", "invalid token in the request line"),
+            ("GET http:// HTTP/1.1\r\n\r\n", "the URL in the request line does not parse: empty string"),
+            ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "invalid header name in the headers"),
+            ("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "it does not parse as HTTP/1.1"),
+        ];
+        for (request, expected) in cases {
+            assert_eq!(told(request), format!("Malformed request: {expected}"), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn other_answers_are_passed_on() {
+        let ours = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 12\r\n\r\n";
+        assert_eq!(refusal(ours, b""), None);
+        assert_eq!(refusal(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", b""), None);
+        assert_eq!(refusal(b"", b""), None);
+    }
+}
