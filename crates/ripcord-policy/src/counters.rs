@@ -6,11 +6,13 @@
 //!    slot, so a plain load and store lose nothing.
 //! 2. A thread without a number writes the last slot, which is shared, by atomic addition.
 //! 3. A number changes hands under the lock of [`FREE`], so the new owner sees all that the old one wrote.
+//! 4. Of [`LateCounters`], the thread that owns the slot they were made under is the only one to write their own counts, and
+//!    only until there are shared ones.
 
 use std::cell::Cell;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Threads that own a slot; all others share one more.
 const OWNED: usize = 16;
@@ -81,6 +83,78 @@ impl<const N: usize> fmt::Debug for Counters<N> {
     }
 }
 
+/// `N` counters of what is often made for a single call, and dropped: making them allocates nothing.
+///
+/// The thread that made them counts the first [`OWN`] in place. Whatever else is counted, and by whomever, goes to
+/// [`Counters`], which are made then, and from then on all of it does.
+pub(crate) struct LateCounters<const N: usize> {
+    /// The slot of the thread that made them; [`SHARED`] for none.
+    maker: usize,
+    own: [AtomicU64; OWN],
+    shared: OnceLock<Arc<Counters<N>>>,
+}
+
+/// Counters that are counted in place: that a call began, and that it ended well.
+const OWN: usize = 2;
+
+impl<const N: usize> LateCounters<N> {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        let mut maker = SLOT.get();
+        if maker == UNASKED {
+            maker = ask_for_slot();
+        }
+        LateCounters { maker, own: [const { AtomicU64::new(0) }; OWN], shared: OnceLock::new() }
+    }
+
+    /// Adds one to counter `index`.
+    #[inline]
+    pub(crate) fn bump(&self, index: usize) {
+        match self.shared.get() {
+            Some(shared) => shared.bump(index),
+            None if index < OWN && self.is_mine() => {
+                // Invariant 4: nobody else writes here.
+                let own = &self.own[index];
+                own.store(own.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+            }
+            None => self.shared().bump(index),
+        }
+    }
+
+    /// Counters that go on together with these. Made by another thread than the one that made these, they lack what that
+    /// one has counted before.
+    pub(crate) fn share(&self) -> Self {
+        let shared = OnceLock::from(Arc::clone(self.shared()));
+        LateCounters { maker: SHARED, own: [const { AtomicU64::new(0) }; OWN], shared }
+    }
+
+    /// All counters as they are now.
+    pub(crate) fn read(&self) -> [u64; N] {
+        let mut counts = self.shared.get().map_or([0; N], |shared| shared.read());
+        for (count, own) in counts.iter_mut().zip(&self.own) {
+            *count = count.wrapping_add(own.load(Ordering::Relaxed));
+        }
+        counts
+    }
+
+    #[inline]
+    fn is_mine(&self) -> bool {
+        self.maker == SLOT.get() && self.maker != SHARED
+    }
+
+    #[cold]
+    fn shared(&self) -> &Arc<Counters<N>> {
+        let shared = self.shared.get_or_init(|| Arc::new(Counters::new()));
+        if self.is_mine() {
+            // Invariant 4: this thread is the one that would write them, and is busy here.
+            for (index, own) in self.own.iter().enumerate() {
+                shared.add(index, own.swap(0, Ordering::Relaxed));
+            }
+        }
+        shared
+    }
+}
+
 /// Gives its number back when the thread ends.
 struct Ownership(usize);
 
@@ -118,7 +192,38 @@ fn ask_for_slot() -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Counters;
+    use super::{Counters, LateCounters};
+
+    #[test]
+    fn late_counters_share_nothing_until_they_have_to() {
+        let counters = LateCounters::<3>::new();
+        counters.bump(0);
+        counters.bump(1);
+        assert!(counters.shared.get().is_none());
+        assert_eq!(counters.read(), [1, 1, 0]);
+        counters.bump(2);
+        assert!(counters.shared.get().is_some());
+        counters.bump(0);
+        assert_eq!(counters.read(), [2, 1, 1]);
+        let other = counters.share();
+        other.bump(1);
+        assert_eq!((counters.read(), other.read()), ([2, 2, 1], [2, 2, 1]));
+    }
+
+    #[test]
+    fn late_counters_lose_nothing_between_threads() {
+        let counters = LateCounters::<3>::new();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    (0..1000).for_each(|_| counters.bump(0));
+                    counters.share().bump(1);
+                });
+            }
+            (0..1000).for_each(|_| counters.bump(0));
+        });
+        assert_eq!(counters.read(), [5000, 4, 0]);
+    }
 
     #[test]
     fn nothing_is_lost_between_more_threads_than_slots() {

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +27,12 @@ impl Random {
     /// A source that starts anywhere, differently in each process.
     pub fn new() -> Self {
         Random::seeded(RandomState::new().build_hasher().finish())
+    }
+
+    /// The source of all who were not given one of their own.
+    pub(crate) fn of_process() -> &'static Self {
+        static SOURCE: LazyLock<Random> = LazyLock::new(Random::new);
+        &SOURCE
     }
 
     /// A source whose sequence `seed` decides.

@@ -19,4 +19,4 @@
 //! nor `failed`, but counts what was asked of it: `allowed`, `waited` and `reserved` were granted, `rejected` were
 //! refused, and `canceled` were given up. A reservation that is canceled is in both `reserved` and `canceled`.
 
-pub(crate) use crate::counters::Counters;
+pub(crate) use crate::counters::{Counters, LateCounters};

@@ -42,13 +42,21 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        within("multiplier", self.multiplier, 1.0, f64::MAX)?;
-        if self.base > self.max_delay {
-            let bound = format!("at most max_delay ({:?})", self.max_delay);
-            return Err(ConfigError::new("base", bound, format_args!("{:?}", self.base)));
+    #[inline]
+    pub(super) fn is_within_bounds(&self) -> bool {
+        // NaN is within nothing.
+        (1.0..=f64::MAX).contains(&self.multiplier) && self.base <= self.max_delay
+    }
+
+    /// What is, if something is.
+    pub(super) fn out_of_bounds(&self) -> ConfigError {
+        match within("multiplier", self.multiplier, 1.0, f64::MAX) {
+            Err(error) => error,
+            Ok(_) => {
+                let bound = format!("at most max_delay ({:?})", self.max_delay);
+                ConfigError::new("base", bound, format_args!("{:?}", self.base))
+            }
         }
-        Ok(())
     }
 
     /// The wait before retry number `retry`, from 1; `previous` is the wait before the one before it.

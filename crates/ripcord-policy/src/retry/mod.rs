@@ -39,16 +39,16 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use crate::{ConfigError, Random};
 use backoff::Backoff;
 use progress::Progress;
-use settings::{Inspect, OnRetry, RetryAfter, RetryIf};
+use settings::Extras;
 
 /// Runs a call again when it fails, with growing waits, for as long as that is of use.
 ///
 /// The settings' methods take and return the retry, in any order; [`build`](Retry::build) checks them, and `run` does so
 /// too: a retry with settings out of bounds attempts nothing and says so in a [`Stop::Config`]. Clones share their
-/// random source and their [`stats`](Retry::stats).
+/// random source and their [`stats`](Retry::stats). Making one allocates nothing unless it is given a hook or a budget, so it
+/// may as well be made for a single call.
 ///
 /// What it does not do is as important. It makes no attempt under a context that is done. It begins no wait that would
 /// end at or past the deadline, but fails at once with the last error. It does not retry inside of an attempt of another
@@ -63,34 +63,17 @@ use settings::{Inspect, OnRetry, RetryAfter, RetryIf};
 pub struct Retry<E> {
     max_attempts: u32,
     backoff: Backoff,
-    max_retry_after: Duration,
-    retry_if: Option<RetryIf<E>>,
-    retry_after: Option<RetryAfter<E>>,
-    on_retry: Option<OnRetry<E>>,
-    inspect: Inspect<E>,
-    budget: Option<Arc<RetryBudget>>,
-    random: Arc<Random>,
-    counters: Arc<progress::RetryCounters>,
-    /// The first setting out of bounds, looked at when a run begins.
-    invalid: Option<ConfigError>,
+    /// Apart, so that a retry that is made for a single call is small: what most have not.
+    extras: Option<Box<Extras<E>>>,
+    counters: progress::RetryCounters,
 }
 
 impl<E> Retry<E> {
     /// Waits that grow by a factor from retry to retry.
+    #[inline]
     pub fn exponential() -> Self {
-        Retry {
-            max_attempts: 4,
-            backoff: Backoff::default(),
-            max_retry_after: Duration::from_secs(30),
-            retry_if: None,
-            retry_after: None,
-            on_retry: None,
-            inspect: |_| settings::Inspection::OPAQUE,
-            budget: None,
-            random: Arc::new(Random::new()),
-            counters: Arc::new(progress::RetryCounters::new()),
-            invalid: None,
-        }
+        let counters = progress::RetryCounters::new();
+        Retry { max_attempts: 4, backoff: Backoff::default(), extras: None, counters }
     }
 
     /// The same wait before every retry.
@@ -112,28 +95,32 @@ impl<E> Retry<E> {
     /// Dropping the future drops the attempt under way, or the wait; a budget's tokens taken for an attempt not yet begun
     /// are given back.
     #[doc(alias("RetryWithContext"))]
-    pub async fn run<T, F, Fut>(&self, ctx: &Context, mut call: F) -> Result<T, RetryError<E>>
+    pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, RetryError<E>>>
     where
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Progress::check(self, ctx)?;
-        let mut progress = Progress::begin(self, ctx);
-        loop {
-            let result = {
-                let mut attempt = pin!(progress.attempt(&mut call));
-                poll_fn(|cx| nesting::inside(|| attempt.as_mut().poll(cx))).await
-            };
-            let error = match result {
-                Ok(value) => {
-                    progress.succeed();
-                    return Ok(value);
-                }
-                Err(error) => error,
-            };
-            let pause = progress.pause(error)?;
-            let slept = ctx.sleep(pause.delay).await;
-            progress.resume(pause, slept)?;
+        // Not an async function, which would keep its arguments beside what is made of them: nearly all of what a call
+        // that succeeds costs is the moving of its future.
+        let mut progress = Progress::new(self, ctx);
+        async move {
+            progress.begin()?;
+            loop {
+                let result = {
+                    let mut attempt = pin!(progress.attempt(&mut call));
+                    poll_fn(|cx| nesting::inside(|| attempt.as_mut().poll(cx))).await
+                };
+                let error = match result {
+                    Ok(value) => {
+                        progress.succeed();
+                        return Ok(value);
+                    }
+                    Err(error) => error,
+                };
+                let pause = progress.pause(error)?;
+                // Boxed, as nearly all need no retry.
+                Box::pin(progress.sleep(pause)).await?;
+            }
         }
     }
 
@@ -146,8 +133,8 @@ impl<E> Retry<E> {
     where
         F: FnMut(Context, u32) -> Result<T, E>,
     {
-        Progress::check(self, ctx)?;
-        let mut progress = Progress::begin(self, ctx);
+        let mut progress = Progress::new(self, ctx);
+        progress.begin()?;
         loop {
             let error = match progress.attempt(&mut call) {
                 Ok(value) => {
@@ -164,7 +151,7 @@ impl<E> Retry<E> {
 
     /// The budget retries are paid from, for a stack, which has its hedge share it.
     pub(crate) fn shared_budget(&self) -> Option<&Arc<RetryBudget>> {
-        self.budget.as_ref()
+        self.extras.as_ref()?.budget.as_ref()
     }
 
     /// The numbers so far, of this retry and its clones.
@@ -200,15 +187,8 @@ impl<E> Clone for Retry<E> {
         Retry {
             max_attempts: self.max_attempts,
             backoff: self.backoff.clone(),
-            max_retry_after: self.max_retry_after,
-            retry_if: self.retry_if.clone(),
-            retry_after: self.retry_after.clone(),
-            on_retry: self.on_retry.clone(),
-            inspect: self.inspect,
-            budget: self.budget.clone(),
-            random: Arc::clone(&self.random),
-            counters: Arc::clone(&self.counters),
-            invalid: self.invalid.clone(),
+            extras: self.extras.clone(),
+            counters: self.counters.share(),
         }
     }
 }
@@ -218,7 +198,7 @@ impl<E> fmt::Debug for Retry<E> {
         f.debug_struct("Retry")
             .field("max_attempts", &self.max_attempts)
             .field("backoff", &self.backoff)
-            .field("budget", &self.budget)
+            .field("budget", &self.shared_budget())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

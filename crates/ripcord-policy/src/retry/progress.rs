@@ -5,9 +5,11 @@ use std::time::Duration;
 use ripcord::Context;
 
 use super::nesting::{self, InsideRetry};
+use super::settings::Inspection;
 use super::{Retry, RetryBudget, RetryError, RetryEvent, RetryStats, Spent, Stop};
+use crate::Random;
 use crate::cache::time_left;
-use crate::stats::Counters;
+use crate::stats::LateCounters;
 
 const STARTED: usize = 0;
 const SUCCEEDED: usize = 1;
@@ -18,17 +20,17 @@ const RETRIES: usize = 5;
 const DEADLINE_REFUSED: usize = 6;
 const BUDGET_REFUSED: usize = 7;
 
-/// A run under way. Dropped before it has ended, it counts as canceled.
+/// A run. Dropped when it has begun and not ended, it counts as canceled.
 pub(super) struct Progress<'a, E> {
     retry: &'a Retry<E>,
     ctx: &'a Context,
     /// Attempts begun.
     attempts: u32,
-    /// The wait before the current attempt.
-    delay: Duration,
     /// What the current attempt took from the budget, given back if it succeeds.
     spent: u32,
-    ended: bool,
+    /// The wait before the current attempt, in nanoseconds.
+    delay: u64,
+    running: bool,
 }
 
 /// A failed attempt that another will follow after a wait.
@@ -39,23 +41,32 @@ pub(super) struct Pause<E> {
 }
 
 impl<'a, E> Progress<'a, E> {
-    /// Fails if no attempt is to be made at all.
     #[inline]
-    pub(super) fn check(retry: &Retry<E>, ctx: &Context) -> Result<(), RetryError<E>> {
-        let stop = match (&retry.invalid, ctx.err()) {
-            (None, None) => return Ok(()),
-            (Some(invalid), _) => Stop::Config(invalid.clone()),
-            (None, Some(error)) => Stop::Context(error),
-        };
-        retry.counters.0.bump(REJECTED);
-        Err(RetryError::new(None, 0, stop))
+    pub(super) fn new(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
+        Progress { retry, ctx, attempts: 0, spent: 0, delay: 0, running: false }
     }
 
-    /// After [`Progress::check`], apart from it: this is made where it stays, as moving it costs more than making it.
+    /// Begins, or fails if no attempt is to be made at all.
     #[inline]
-    pub(super) fn begin(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
-        retry.counters.0.bump(STARTED);
-        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, spent: 0, ended: false }
+    pub(super) fn begin(&mut self) -> Result<(), RetryError<E>> {
+        match (self.retry.is_within_bounds(), self.ctx.err()) {
+            (true, None) => {
+                self.retry.counters.0.bump(STARTED);
+                self.running = true;
+                Ok(())
+            }
+            (_, end) => Err(Self::refusal(self.retry, end)),
+        }
+    }
+
+    #[cold]
+    fn refusal(retry: &Retry<E>, end: Option<ripcord::Error>) -> RetryError<E> {
+        retry.counters.0.bump(REJECTED);
+        let stop = match end {
+            Some(end) if retry.is_within_bounds() => Stop::Context(end),
+            _ => Stop::Config(retry.out_of_bounds()),
+        };
+        RetryError::new(None, 0, stop)
     }
 
     /// Begins the next attempt.
@@ -69,7 +80,7 @@ impl<'a, E> Progress<'a, E> {
 
     #[inline]
     pub(super) fn succeed(&mut self) {
-        if let Some(budget) = &self.retry.budget {
+        if let Some(budget) = self.retry.shared_budget() {
             match self.attempts {
                 1 => budget.refund_success(),
                 _ => budget.refund(self.spent),
@@ -84,8 +95,10 @@ impl<'a, E> Progress<'a, E> {
         if let Some(end) = self.ctx.err() {
             return Err(self.stop(error, Stop::Context(end)));
         }
-        let known = (self.retry.inspect)(&error);
-        if known.hopeless || self.retry.retry_if.as_ref().is_some_and(|worth_it| !worth_it(&error)) {
+        let extras = self.retry.extras.as_deref();
+        let known = extras.map_or(Inspection::OPAQUE, |extras| (extras.inspect)(&error));
+        let retry_if = extras.and_then(|extras| extras.retry_if.as_ref());
+        if known.hopeless || retry_if.is_some_and(|worth_it| !worth_it(&error)) {
             return Err(self.stop(error, Stop::NotRetryable));
         }
         // This runs outside of the attempt: if still inside of one, then of another retry's.
@@ -99,24 +112,30 @@ impl<'a, E> Progress<'a, E> {
         if let Some(remaining) = time_left(self.ctx).filter(|remaining| delay >= *remaining) {
             return Err(self.stop(error, Stop::Deadline { needed: delay, remaining }));
         }
-        let spent = match &self.retry.budget {
+        let spent = match self.retry.shared_budget() {
             Some(budget) if known.sent => match RetryBudget::try_spend(budget, budget.cost(known.timeout)) {
                 Some(spent) => Some(spent),
                 None => return Err(self.stop(error, Stop::Budget)),
             },
             _ => None,
         };
-        if let Some(hook) = &self.retry.on_retry {
+        if let Some(hook) = extras.and_then(|extras| extras.on_retry.as_ref()) {
             hook(&RetryEvent { attempt: self.attempts, delay, error: &error });
         }
         Ok(Pause { delay, error, spent })
+    }
+
+    /// Waits before the next attempt.
+    pub(super) async fn sleep(&mut self, pause: Pause<E>) -> Result<(), RetryError<E>> {
+        let slept = self.ctx.sleep(pause.delay).await;
+        self.resume(pause, slept)
     }
 
     /// Goes on after the wait, or not.
     pub(super) fn resume(&mut self, pause: Pause<E>, slept: Result<(), ripcord::Error>) -> Result<(), RetryError<E>> {
         match slept {
             Ok(()) => {
-                self.delay = pause.delay;
+                self.delay = u64::try_from(pause.delay.as_nanos()).unwrap_or(u64::MAX);
                 self.spent = pause.spent.map_or(0, Spent::commit);
                 self.retry.counters.0.bump(RETRIES);
                 Ok(())
@@ -127,10 +146,13 @@ impl<'a, E> Progress<'a, E> {
     }
 
     fn next_delay(&self, error: &E, rejection: Option<Duration>) -> Duration {
-        let retry = self.retry;
-        let backoff = retry.backoff.delay(self.attempts, self.delay, &retry.random);
-        let asked = retry.retry_after.as_ref().and_then(|hint| hint(error));
-        let asked = asked.map(|asked| asked.min(retry.max_retry_after));
+        let extras = self.retry.extras.as_deref();
+        let random = match extras.and_then(|extras| extras.random.as_ref()) {
+            Some(random) => random,
+            None => Random::of_process(),
+        };
+        let backoff = self.retry.backoff.delay(self.attempts, Duration::from_nanos(self.delay), random);
+        let asked = extras.and_then(|extras| Some(extras.retry_after.as_ref()?(error)?.min(extras.max_retry_after)));
         backoff.max(asked.unwrap_or_default()).max(rejection.unwrap_or_default())
     }
 
@@ -145,25 +167,28 @@ impl<'a, E> Progress<'a, E> {
     }
 
     fn end(&mut self, how: usize) {
-        self.ended = true;
+        self.running = false;
         self.retry.counters.0.bump(how);
     }
 }
 
 impl<E> Drop for Progress<'_, E> {
     fn drop(&mut self) {
-        if !self.ended {
+        if self.running {
             self.retry.counters.0.bump(CANCELED);
         }
     }
 }
 
-#[derive(Debug)]
-pub(super) struct RetryCounters(Counters<8>);
+pub(super) struct RetryCounters(LateCounters<8>);
 
 impl RetryCounters {
     pub(super) fn new() -> Self {
-        RetryCounters(Counters::new())
+        RetryCounters(LateCounters::new())
+    }
+
+    pub(super) fn share(&self) -> Self {
+        RetryCounters(self.0.share())
     }
 
     pub(super) fn stats(&self) -> RetryStats {

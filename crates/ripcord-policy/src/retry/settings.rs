@@ -42,38 +42,87 @@ impl Inspection {
     pub(super) const OPAQUE: Inspection = Inspection { sent: true, timeout: false, hopeless: false, retry_after: None };
 }
 
+/// Settings that most retries are not given.
+pub(super) struct Extras<E> {
+    pub(super) max_retry_after: Duration,
+    pub(super) retry_if: Option<RetryIf<E>>,
+    pub(super) retry_after: Option<RetryAfter<E>>,
+    pub(super) on_retry: Option<OnRetry<E>>,
+    pub(super) inspect: Inspect<E>,
+    pub(super) budget: Option<Arc<RetryBudget>>,
+    /// The process's, unless this is set.
+    pub(super) random: Option<Arc<Random>>,
+}
+
+impl<E> Default for Extras<E> {
+    fn default() -> Self {
+        Extras {
+            max_retry_after: Duration::from_secs(30),
+            retry_if: None,
+            retry_after: None,
+            on_retry: None,
+            inspect: |_| Inspection::OPAQUE,
+            budget: None,
+            random: None,
+        }
+    }
+}
+
+impl<E> Clone for Extras<E> {
+    fn clone(&self) -> Self {
+        Extras {
+            max_retry_after: self.max_retry_after,
+            retry_if: self.retry_if.clone(),
+            retry_after: self.retry_after.clone(),
+            on_retry: self.on_retry.clone(),
+            inspect: self.inspect,
+            budget: self.budget.clone(),
+            random: self.random.clone(),
+        }
+    }
+}
+
 impl<E> Retry<E> {
+    fn extras(&mut self) -> &mut Extras<E> {
+        self.extras.get_or_insert_default()
+    }
+
     /// Attempts in all, the first one included; at least 1; 4 if not set. A Go program's `MaxRetries` is one
     /// less.
+    #[inline]
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
-        self.checked()
+        self
     }
 
     /// The first wait, at most [`max_delay`](Retry::max_delay). 100 ms if not set. A Go program's
     /// `InitialWait`.
+    #[inline]
     #[must_use]
     pub fn base(mut self, delay: Duration) -> Self {
         self.backoff.base = delay;
-        self.checked()
+        self
     }
 
     /// The longest wait, jitter included. 2 s if not set. A Go program's `MaxWait`.
+    #[inline]
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.backoff.max_delay = delay;
-        self.checked()
+        self
     }
 
     /// The factor by which the wait grows, at least 1 and finite; 2 if not set.
+    #[inline]
     #[must_use]
     pub fn multiplier(mut self, factor: f64) -> Self {
         self.backoff.multiplier = factor;
-        self.checked()
+        self
     }
 
     /// How the waits are spread; not at all if not set.
+    #[inline]
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.backoff.jitter = jitter;
@@ -83,14 +132,14 @@ impl<E> Retry<E> {
     /// The seed of the jitter, to make a test repeatable.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.random = Arc::new(Random::seeded(seed));
+        self.extras().random = Some(Arc::new(Random::seeded(seed)));
         self
     }
 
     /// Which errors are worth another attempt; without it, all are.
     #[must_use]
     pub fn retry_if(mut self, worth_it: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
-        self.retry_if = Some(Arc::new(worth_it));
+        self.extras().retry_if = Some(Arc::new(worth_it));
         self
     }
 
@@ -100,28 +149,28 @@ impl<E> Retry<E> {
     /// [`max_retry_after`](Retry::max_retry_after).
     #[must_use]
     pub fn retry_after(mut self, hint: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        self.retry_after = Some(Arc::new(hint));
+        self.extras().retry_after = Some(Arc::new(hint));
         self
     }
 
     /// The longest `retry_after` that is honoured in full; 30 seconds unless set.
     #[must_use]
     pub fn max_retry_after(mut self, limit: Duration) -> Self {
-        self.max_retry_after = limit;
+        self.extras().max_retry_after = limit;
         self
     }
 
     /// The budget retries are paid from, shared with others that call the same service.
     #[must_use]
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
-        self.budget = Some(budget);
+        self.extras().budget = Some(budget);
         self
     }
 
     /// Called before each wait. A panic in it ends the run it happens in, and no other.
     #[must_use]
     pub fn on_retry(mut self, hook: impl Fn(&RetryEvent<'_, E>) + Send + Sync + 'static) -> Self {
-        self.on_retry = Some(Arc::new(hook));
+        self.extras().on_retry = Some(Arc::new(hook));
         self
     }
 
@@ -132,17 +181,24 @@ impl<E> Retry<E> {
     /// Names the first setting out of bounds: `max_attempts` of 0, a `multiplier` below 1, infinite or NaN, a `base`
     /// above `max_delay`.
     pub fn build(self) -> Result<Self, ConfigError> {
-        match self.invalid {
-            Some(error) => Err(error),
-            None => Ok(self),
+        match self.is_within_bounds() {
+            true => Ok(self),
+            false => Err(self.out_of_bounds()),
         }
     }
 
-    /// Notes what is out of bounds now; a later setting may put it right.
-    fn checked(mut self) -> Self {
-        self.invalid =
-            at_least_one("max_attempts", self.max_attempts).and_then(|_| self.backoff.check().map(|()| 0)).err();
-        self
+    #[inline]
+    pub(super) fn is_within_bounds(&self) -> bool {
+        self.max_attempts > 0 && self.backoff.is_within_bounds()
+    }
+
+    /// What is, if something is.
+    #[cold]
+    pub(super) fn out_of_bounds(&self) -> ConfigError {
+        match at_least_one("max_attempts", self.max_attempts) {
+            Err(error) => error,
+            Ok(_) => self.backoff.out_of_bounds(),
+        }
     }
 }
 
@@ -154,7 +210,7 @@ impl<E> Retry<Error<E>> {
     /// budget more than another failure. A stack does this by itself.
     #[must_use]
     pub fn over_policies(mut self) -> Self {
-        self.inspect = |error| match error {
+        self.extras().inspect = |error| match error {
             Error::Rejected(rejected) => Inspection {
                 sent: false,
                 timeout: false,
