@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::cause::Cause;
 use crate::clock::Clock;
+use crate::raw::compact::{Compact, View};
 use crate::raw::node::{End, Node, flag, state};
 use crate::raw::tree;
 
@@ -31,19 +32,10 @@ use crate::raw::tree;
 /// assert!(story.ends_with(" in fetch-user)"));
 /// ```
 #[derive(Clone)]
-pub struct Error(Repr);
-
-/// Two words, so that it is returned in registers and makes no `Result` large (row C20).
-#[derive(Clone)]
-enum Repr {
-    /// No name, no cause, and a time that `Moment::units` can say: most of them.
-    Plain {
-        moment: Moment,
-        units: u32,
-        location: &'static Location<'static>,
-    },
-    Story(Arc<Story>),
-}
+pub struct Error(
+    /// A place and `Moment::pack`ed time when there is neither name nor cause, which is most of them; else a story.
+    Compact<Story>,
+);
 
 struct Story {
     moment: Moment,
@@ -81,7 +73,7 @@ pub enum ErrorKind {
 impl Error {
     /// Which of the two it is.
     pub fn kind(&self) -> ErrorKind {
-        match self.moment() {
+        match self.moment().0 {
             Moment::Deadline => ErrorKind::DeadlineExceeded,
             _ => ErrorKind::Canceled,
         }
@@ -99,10 +91,7 @@ impl Error {
 
     /// The cause that was given, if one was. It is the error's [`source`](StdError::source) as well.
     pub fn cause(&self) -> Option<&Cause> {
-        match &self.0 {
-            Repr::Plain { .. } => None,
-            Repr::Story(story) => story.cause.as_ref(),
-        }
+        self.story()?.cause.as_ref()
     }
 
     /// Where the end began.
@@ -110,17 +99,18 @@ impl Error {
         Origin { error: self }
     }
 
-    fn moment(&self) -> Moment {
-        match &self.0 {
-            Repr::Plain { moment, .. } => *moment,
-            Repr::Story(story) => story.moment,
+    /// What happened, and the nanoseconds that are kept with it.
+    fn moment(&self) -> (Moment, i64) {
+        match self.0.view() {
+            View::Place(_, packed) => Moment::unpack(packed),
+            View::Shared(story) => (story.moment, story.nanoseconds),
         }
     }
 
-    fn nanoseconds(&self) -> i64 {
-        match &self.0 {
-            Repr::Plain { moment, units, .. } => moment.nanoseconds(*units),
-            Repr::Story(story) => story.nanoseconds,
+    fn story(&self) -> Option<&Story> {
+        match self.0.view() {
+            View::Place(..) => None,
+            View::Shared(story) => Some(story),
         }
     }
 
@@ -133,15 +123,15 @@ impl Error {
                 state::DROPPED => Moment::Dropped,
                 _ => Moment::Deadline,
             };
-            if let Some(units) = moment.units(end.detail) {
-                return Error(Repr::Plain { moment, units, location: end.location });
+            if let Some(packed) = moment.pack(end.detail) {
+                return Error(Compact::place(end.location, packed));
             }
         }
-        Error::story(node, bits, end)
+        Error::with_story(node, bits, end)
     }
 
     #[cold]
-    fn story(node: &Node, bits: u8, end: &End) -> Error {
+    fn with_story(node: &Node, bits: u8, end: &End) -> Error {
         let dropped = bits & state::DROPPED != 0;
         let (moment, nanoseconds) = if bits & state::DEADLINE != 0 {
             (Moment::Deadline, end.detail)
@@ -152,38 +142,29 @@ impl Error {
             (if dropped { Moment::DroppedBefore } else { Moment::CanceledBefore }, before)
         };
         let name = if node.flags & flag::NAMED == 0 { None } else { name_of_origin(node) };
-        Error(Repr::Story(Arc::new(Story {
-            moment,
-            nanoseconds,
-            location: end.location,
-            name,
-            cause: end.cause.clone(),
-        })))
+        Error(Compact::shared(Story { moment, nanoseconds, location: end.location, name, cause: end.cause.clone() }))
     }
 }
 
 impl Moment {
-    /// The time in 32 bits: a timeout in whole milliseconds, a moment in some that are about as long and cheaper to count.
+    /// Each at the place of its number.
+    const ALL: [Moment; 5] =
+        [Moment::Deadline, Moment::Canceled, Moment::CanceledBefore, Moment::Dropped, Moment::DroppedBefore];
+
+    /// In 63 bits, if the time is less than 18 years.
     #[inline]
-    fn units(self, nanoseconds: i64) -> Option<u32> {
-        match self {
-            Moment::Deadline if nanoseconds % MILLISECOND != 0 => None,
-            Moment::Deadline => u32::try_from(nanoseconds / MILLISECOND).ok(),
-            _ => u32::try_from(nanoseconds >> SHIFT).ok(),
-        }
+    fn pack(self, nanoseconds: i64) -> Option<u64> {
+        let time = u64::try_from(nanoseconds).ok()?;
+        (time >> TIME_BITS == 0).then_some((self as u64) << TIME_BITS | time)
     }
 
-    fn nanoseconds(self, units: u32) -> i64 {
-        match self {
-            Moment::Deadline => i64::from(units) * MILLISECOND,
-            _ => i64::from(units) << SHIFT,
-        }
+    fn unpack(packed: u64) -> (Moment, i64) {
+        let moment = Moment::ALL[(packed >> TIME_BITS) as usize % Moment::ALL.len()];
+        (moment, (packed & ((1 << TIME_BITS) - 1)) as i64)
     }
 }
 
-const MILLISECOND: i64 = 1_000_000;
-/// 2^20 ns are 1.05 ms.
-const SHIFT: u32 = 20;
+const TIME_BITS: u32 = 59;
 
 /// The nearest name at or above the node where the end began.
 fn name_of_origin(node: &Node) -> Option<Arc<Cow<'static, str>>> {
@@ -251,29 +232,27 @@ impl<'a> Origin<'a> {
     /// The file and line that cancelled, or set the deadline; for a [`Canceler`](crate::Canceler) that was dropped, the one
     /// that made it.
     pub fn location(&self) -> &'static Location<'static> {
-        match &self.error.0 {
-            Repr::Plain { location, .. } => location,
-            Repr::Story(story) => story.location,
+        match self.error.0.view() {
+            View::Place(location, _) => location,
+            View::Shared(story) => story.location,
         }
     }
 
     /// The nearest name at or above the context where the end began.
     pub fn name(&self) -> Option<&'a str> {
-        match &self.error.0 {
-            Repr::Plain { .. } => None,
-            Repr::Story(story) => story.name.as_ref().map(|name| &***name),
-        }
+        self.error.story()?.name.as_ref().map(|name| &***name)
     }
 
     /// For a deadline the timeout it was set with; for one in the past, zero.
     pub fn timeout(&self) -> Option<Duration> {
-        (self.error.moment() == Moment::Deadline).then(|| duration(self.error.nanoseconds()))
+        let (moment, nanoseconds) = self.error.moment();
+        (moment == Moment::Deadline).then(|| duration(nanoseconds))
     }
 
     /// For a cancel how long ago it was, to some milliseconds.
     pub fn elapsed(&self) -> Option<Duration> {
-        let nanoseconds = self.error.nanoseconds();
-        match self.error.moment() {
+        let (moment, nanoseconds) = self.error.moment();
+        match moment {
             Moment::Deadline => None,
             Moment::Canceled | Moment::Dropped => Some(duration(Clock::SYSTEM.ticks().saturating_sub(nanoseconds))),
             Moment::CanceledBefore | Moment::DroppedBefore => Some(duration(nanoseconds)),
@@ -282,7 +261,7 @@ impl<'a> Origin<'a> {
 
     /// Whether it was not a call of `cancel` but the drop of a [`Canceler`](crate::Canceler).
     pub fn is_dropped_canceler(&self) -> bool {
-        matches!(self.error.moment(), Moment::Dropped | Moment::DroppedBefore)
+        matches!(self.error.moment().0, Moment::Dropped | Moment::DroppedBefore)
     }
 }
 

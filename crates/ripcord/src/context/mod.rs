@@ -110,7 +110,18 @@ impl Context {
     /// assert_eq!(ctx.err().map(|error| error.kind()), Some(ErrorKind::Canceled));
     /// ```
     #[doc(alias = "Err")]
+    #[inline]
     pub fn err(&self) -> Option<Error> {
+        let node = self.0.as_ref()?;
+        match node.end() {
+            Some((bits, end)) => Some(Error::of(node, bits, end)),
+            None => self.err_from_above(),
+        }
+    }
+
+    /// As `err`, when the context's own node is not marked: names, values and clocks never are.
+    #[inline(never)]
+    fn err_from_above(&self) -> Option<Error> {
         let node = self.ender()?;
         let (bits, end) = node.end().or_else(|| tree::settled(node))?;
         Some(Error::of(node, bits, end))

@@ -5,6 +5,7 @@
 //! | `node` | reference count, fields under a lock bit, pointers to children | rows C1, C3, C7, C9: `Arc` + `Mutex` + `Weak` cost twice the target |
 //! | `tree` | following a child's pointer while its parent is locked | row C9 |
 //! | `timers` | following a timer's pointer while its queue is locked | row C14 |
+//! | `compact` | an `Arc` or a reference in one pointer | row C20 |
 //! | `coarse` | calling the C library's clock | rows C2, C7, C13 |
 //! | `lock` | one-byte lock | rows C7, C8, C14 |
 //! | `values` | following a pointer to a node above | row C16 |
@@ -12,6 +13,7 @@
 #![expect(unsafe_code, reason = "the one module that may; see the table above and the SAFETY comments")]
 
 pub(crate) mod coarse;
+pub(crate) mod compact;
 pub(crate) mod lock;
 pub(crate) mod node;
 pub(crate) mod pin;
