@@ -1,16 +1,52 @@
 //! A vector with a free list: stable keys, constant-time insert and remove, memory given back when it empties.
 
-/// Entries of one kind, each under the key that `insert` returned.
-pub(crate) struct Slab<T> {
-    entries: Vec<Entry<T>>,
+use std::marker::PhantomData;
+
+/// Values of one kind, each under the key that `insert` returned.
+pub(crate) struct Slab<T, P = Entry<T>> {
+    entries: Vec<P>,
     free: u32,
     len: u32,
+    _values: PhantomData<T>,
 }
 
-enum Entry<T> {
+/// A place in a slab: a value, or the next free place (or `NONE`).
+pub(crate) trait Place<T> {
+    fn full(value: T) -> Self;
+    fn free(next: u32) -> Self;
+    /// The next free place, if this one is free.
+    fn next_free(&self) -> Option<u32>;
+    fn into_value(self) -> Option<T>;
+}
+
+/// A place for values of any kind.
+pub(crate) enum Entry<T> {
     Full(T),
-    /// The next free place, or `NONE`.
     Free(u32),
+}
+
+impl<T> Place<T> for Entry<T> {
+    fn full(value: T) -> Self {
+        Entry::Full(value)
+    }
+
+    fn free(next: u32) -> Self {
+        Entry::Free(next)
+    }
+
+    fn next_free(&self) -> Option<u32> {
+        match self {
+            Entry::Full(_) => None,
+            Entry::Free(next) => Some(*next),
+        }
+    }
+
+    fn into_value(self) -> Option<T> {
+        match self {
+            Entry::Full(value) => Some(value),
+            Entry::Free(_) => None,
+        }
+    }
 }
 
 /// No place in a slab.
@@ -19,8 +55,17 @@ pub(crate) const NONE: u32 = u32::MAX;
 const KEEP: usize = 16;
 
 impl<T> Slab<T> {
+    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
+        match self.entries.get_mut(key as usize) {
+            Some(Entry::Full(value)) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl<T, P: Place<T>> Slab<T, P> {
     pub(crate) const fn new() -> Self {
-        Slab { entries: Vec::new(), free: NONE, len: 0 }
+        Slab { entries: Vec::new(), free: NONE, len: 0, _values: PhantomData }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -31,45 +76,36 @@ impl<T> Slab<T> {
         self.len += 1;
         if self.free == NONE {
             let key = self.entries.len() as u32;
-            self.entries.push(Entry::Full(value));
+            self.entries.push(P::full(value));
             return key;
         }
         let key = self.free;
         let entry = &mut self.entries[key as usize];
-        if let Entry::Free(next) = *entry {
+        if let Some(next) = entry.next_free() {
             self.free = next;
         }
-        *entry = Entry::Full(value);
+        *entry = P::full(value);
         key
-    }
-
-    pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
-        match self.entries.get_mut(key as usize) {
-            Some(Entry::Full(value)) => Some(value),
-            _ => None,
-        }
     }
 
     pub(crate) fn remove(&mut self, key: u32) -> Option<T> {
         let entry = self.entries.get_mut(key as usize)?;
-        if matches!(entry, Entry::Free(_)) {
+        if entry.next_free().is_some() {
             return None;
         }
-        let Entry::Full(value) = std::mem::replace(entry, Entry::Free(self.free)) else {
-            return None;
-        };
+        let value = std::mem::replace(entry, P::free(self.free)).into_value();
         self.free = key;
         self.len -= 1;
         if self.len == 0 {
             self.reset();
         }
-        Some(value)
+        value
     }
 
     /// Takes the entry at the end; keys of the others stay valid. Repeated, it empties the slab.
     pub(crate) fn pop(&mut self) -> Option<T> {
         while let Some(entry) = self.entries.pop() {
-            if let Entry::Full(value) = entry {
+            if let Some(value) = entry.into_value() {
                 self.len -= 1;
                 // The free list may name places that are gone now; nothing is inserted into a slab that is being emptied.
                 self.free = NONE;
@@ -82,12 +118,9 @@ impl<T> Slab<T> {
         None
     }
 
-    /// The `back`-th entry from the end, when it is full: a look ahead at what `pop` gives next.
-    pub(crate) fn peek_back(&self, back: usize) -> Option<&T> {
-        match self.entries.len().checked_sub(back + 1).map(|at| &self.entries[at]) {
-            Some(Entry::Full(value)) => Some(value),
-            _ => None,
-        }
+    /// The `back`-th place from the end: a look ahead at what `pop` gives next.
+    pub(crate) fn peek_back(&self, back: usize) -> Option<&P> {
+        self.entries.len().checked_sub(back + 1).map(|at| &self.entries[at])
     }
 
     fn reset(&mut self) {
@@ -105,7 +138,7 @@ mod tests {
 
     #[test]
     fn keys_stay_valid_and_places_are_used_again() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<_> = Slab::new();
         let (a, b, c) = (slab.insert('a'), slab.insert('b'), slab.insert('c'));
         assert_eq!(slab.remove(b), Some('b'));
         assert_eq!(slab.remove(b), None);
@@ -117,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_slab_that_empties_gives_its_memory_back() {
-        let mut slab = Slab::new();
+        let mut slab: Slab<_> = Slab::new();
         let keys: Vec<u32> = (0..10_000).map(|n| slab.insert(n)).collect();
         for key in keys {
             slab.remove(key);

@@ -20,7 +20,7 @@ impl Manual {
     pub(super) fn new() -> Self {
         let now = ticks_of_system();
         // Nobody sleeps on this clock, so nobody is to be told of an earlier deadline.
-        Manual { now: AtomicI64::new(now), goal: AtomicI64::new(now), timers: Timers::exact(|| {}) }
+        Manual { now: AtomicI64::new(now), goal: AtomicI64::new(now), timers: Timers::exact(|| true) }
     }
 
     pub(super) fn ticks(&self) -> i64 {

@@ -5,7 +5,7 @@ pub(crate) mod queue;
 mod system;
 #[cfg(feature = "tokio")]
 mod tokio;
-mod wheel;
+pub(crate) mod wheel;
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::wheel::Wheel;
+use super::wheel::{Timed, Wheel};
 use crate::slab::Slab;
 
 /// A queue of deadlines, each under the key that `insert` returned.
@@ -20,7 +20,7 @@ pub(crate) enum Due<T> {
     Later(i64),
 }
 
-impl<T> Queue<T> {
+impl<T: Timed> Queue<T> {
     pub(crate) fn exact() -> Self {
         Queue::Exact(Exact { order: BTreeMap::new(), entries: Slab::new(), sequence: 0 })
     }
@@ -33,10 +33,10 @@ impl<T> Queue<T> {
         matches!(self, Queue::Exact(_))
     }
 
-    pub(crate) fn insert(&mut self, when: i64, target: T) -> u32 {
+    pub(crate) fn insert(&mut self, target: T) -> u32 {
         match self {
-            Queue::Exact(queue) => queue.insert(when, target),
-            Queue::Wheel(queue) => queue.insert(when, target),
+            Queue::Exact(queue) => queue.insert(target),
+            Queue::Wheel(queue) => queue.insert(target),
         }
     }
 
@@ -66,21 +66,22 @@ impl<T> Queue<T> {
 /// In order to the nanosecond, and first come first served within one.
 pub(crate) struct Exact<T> {
     order: BTreeMap<(i64, u64), u32>,
-    entries: Slab<(i64, u64, T)>,
+    entries: Slab<(u64, T)>,
     sequence: u64,
 }
 
-impl<T> Exact<T> {
-    fn insert(&mut self, when: i64, target: T) -> u32 {
+impl<T: Timed> Exact<T> {
+    fn insert(&mut self, target: T) -> u32 {
         self.sequence += 1;
-        let key = self.entries.insert((when, self.sequence, target));
+        let when = target.when();
+        let key = self.entries.insert((self.sequence, target));
         self.order.insert((when, self.sequence), key);
         key
     }
 
     fn remove(&mut self, key: u32) {
-        if let Some((when, sequence, _)) = self.entries.remove(key) {
-            self.order.remove(&(when, sequence));
+        if let Some((sequence, target)) = self.entries.remove(key) {
+            self.order.remove(&(target.when(), sequence));
         }
     }
 
@@ -91,7 +92,7 @@ impl<T> Exact<T> {
         }
         self.order.remove(&(when, sequence));
         match self.entries.remove(key) {
-            Some((_, _, target)) => Due::Entry(target),
+            Some((_, target)) => Due::Entry(target),
             None => Due::Busy,
         }
     }

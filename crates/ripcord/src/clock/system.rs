@@ -58,7 +58,7 @@ pub(super) fn timers() -> &'static Timers {
 ///
 /// Should the system refuse a thread, the next deadline that is armed tries again; until then `is_done` and `err` are right
 /// all the same, since they ask the clock.
-fn alarm() {
+fn alarm() -> bool {
     static THREAD: Mutex<Option<Thread>> = Mutex::new(None);
     let mut thread = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
     match &*thread {
@@ -69,6 +69,7 @@ fn alarm() {
             *thread = started.ok().map(|handle| handle.thread().clone());
         }
     }
+    thread.is_some()
 }
 
 fn drive() {

@@ -72,8 +72,8 @@ impl Driver {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is an earlier deadline: wakes whoever drives, or begins to drive.
-    fn alarm(driver: &Arc<Driver>) {
+    /// There is an earlier deadline: wakes whoever drives, or begins to drive. False when nobody does.
+    fn alarm(driver: &Arc<Driver>) -> bool {
         let mut runs = driver.runs();
         match (&*runs, &driver.runtime) {
             (Runs::InTask, _) => driver.changed.notify_one(),
@@ -84,9 +84,11 @@ impl Driver {
                 drop(runs);
                 let guard = HandOver(Arc::clone(driver));
                 drop(runtime.spawn(drive(guard)));
+                return !matches!(*driver.runs(), Runs::NotYet);
             }
             (Runs::NotYet, None) => Driver::start_thread(driver, &mut runs),
         }
+        !matches!(*runs, Runs::NotYet)
     }
 
     fn start_thread(driver: &Arc<Driver>, runs: &mut Runs) {

@@ -21,9 +21,15 @@ const DUE: usize = LEVELS * SLOTS;
 const MOVING: usize = DUE + 1;
 const LISTS: usize = MOVING + 1;
 /// How many entries one look moves down at most, so that nobody waits long for the lock.
-const MOVES: usize = 512;
+const MOVES: usize = 256;
 /// An emptied wheel keeps room for this many entries.
 const KEEP: usize = 4096;
+
+/// What has a deadline.
+pub(crate) trait Timed {
+    /// When it is due; the same each time. Asked only while it is in a queue, under the lock that guards the queue.
+    fn when(&self) -> i64;
+}
 
 /// Deadlines by the tick at which they are due.
 pub(crate) struct Wheel<T> {
@@ -38,23 +44,22 @@ pub(crate) struct Wheel<T> {
     len: usize,
 }
 
+/// Without its tick, which its target knows: memory for a million deadlines counts (row C18).
 struct Entry<T> {
-    /// Never before the deadline: rounded up.
-    tick: u64,
     target: Option<T>,
     /// The entry before it in its list; for the first one `FIRST` and the list's number.
     previous: u32,
     next: u32,
 }
 
-impl<T> Wheel<T> {
+impl<T: Timed> Wheel<T> {
     pub(crate) fn new() -> Self {
         Wheel { elapsed: 0, heads: [NONE; LISTS], occupied: [0; LEVELS], entries: Vec::new(), free: NONE, len: 0 }
     }
 
-    pub(crate) fn insert(&mut self, when: i64, target: T) -> u32 {
-        let tick = (when.max(0) as u64).saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS;
-        let entry = Entry { tick, target: Some(target), previous: NONE, next: NONE };
+    pub(crate) fn insert(&mut self, target: T) -> u32 {
+        let tick = tick_of(target.when());
+        let entry = Entry { target: Some(target), previous: NONE, next: NONE };
         let key = if self.free == NONE {
             self.entries.push(entry);
             (self.entries.len() - 1) as u32
@@ -136,7 +141,10 @@ impl<T> Wheel<T> {
                 return;
             }
             self.unlink(key);
-            self.place(key, self.entries[key as usize].tick);
+            if let Some(target) = &self.entries[key as usize].target {
+                let tick = tick_of(target.when());
+                self.place(key, tick);
+            }
         }
     }
 
@@ -188,6 +196,11 @@ impl<T> Wheel<T> {
     }
 }
 
+/// The tick at which a deadline is due: never before it, rounded up.
+fn tick_of(when: i64) -> u64 {
+    (when.max(0) as u64).saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS
+}
+
 /// The first moment of a tick.
 fn moment(tick: u64) -> i64 {
     i64::try_from(tick << TICK_BITS).unwrap_or(i64::MAX)
@@ -197,12 +210,21 @@ fn moment(tick: u64) -> i64 {
 mod tests {
     use super::*;
 
+    /// A deadline and a name.
+    struct Named(i64, u64);
+
+    impl Timed for Named {
+        fn when(&self) -> i64 {
+            self.0
+        }
+    }
+
     /// Everything due at `now`, by name.
-    fn pop_all(wheel: &mut Wheel<u64>, now: i64) -> Vec<u64> {
+    fn pop_all(wheel: &mut Wheel<Named>, now: i64) -> Vec<u64> {
         let mut due = Vec::new();
         loop {
             match wheel.pop_due(now) {
-                Due::Entry(name) => due.push(name),
+                Due::Entry(Named(_, name)) => due.push(name),
                 Due::Busy => {}
                 Due::Later(next) => {
                     assert!(next > now);
@@ -217,7 +239,7 @@ mod tests {
         const TICK: i64 = 1 << TICK_BITS;
         for when in [0, 1, TICK, TICK + 1, 64 * TICK, 5_000_000_000, 1 << 50, i64::MAX / 2] {
             let mut wheel = Wheel::new();
-            wheel.insert(when, 1);
+            wheel.insert(Named(when, 1));
             if when > 0 {
                 assert_eq!(pop_all(&mut wheel, when - 1), []);
             }
@@ -241,7 +263,7 @@ mod tests {
             match random() % 4 {
                 0 | 1 => {
                     let when = now + (random() % (1 << (random() % 40))) as i64;
-                    model.push((when, name, wheel.insert(when, name)));
+                    model.push((when, name, wheel.insert(Named(when, name))));
                 }
                 2 if !model.is_empty() => {
                     let (.., key) = model.swap_remove(random() as usize % model.len());

@@ -9,7 +9,7 @@ use super::Context;
 use crate::canceler::Canceler;
 use crate::cause::Cause;
 use crate::clock::{Clock, nanoseconds, ticks_of};
-use crate::raw::node::{End, Merge, NEVER, NodeRef, Payload, flag};
+use crate::raw::node::{End, Kind, Merge, NEVER, NodeRef, Payload, flag};
 use crate::raw::tree;
 use crate::raw::values::ValueEntry;
 use crate::value::Value;
@@ -171,9 +171,8 @@ impl Context {
     /// ```
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
-        let below_root = |ctx: &Context| {
-            ctx.0.as_ref().map(NodeRef::as_parent).filter(|node| !matches!(node.payload, Payload::Todo))
-        };
+        let below_root =
+            |ctx: &Context| ctx.0.as_ref().map(NodeRef::as_parent).filter(|node| !matches!(node.kind(), Kind::Todo));
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
             // A root adds nothing: no end, no deadline, no values.
             return if below_root(self).is_some() { self.clone() } else { other.clone() };
@@ -190,7 +189,7 @@ impl Context {
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
     ///
     /// Meant for a root. Deadlines set above stay on the clock they were set on, and are compared with those set below as
-    /// instants, though the two clocks need not agree. Setting a timeout below takes a walk up to
+    /// instants, though the two clocks need not agree. Setting a timeout below takes a walk up to the nearest deadline, or to
     /// here.
     ///
     /// ```
@@ -237,7 +236,8 @@ impl Context {
         }
         let (parent, flags) = self.as_parent();
         let end = End { location: Location::caller(), cause: cause(), detail: timeout };
-        let node = NodeRef::new(parent, flags | flag::DEADLINE, Payload::Deadline { when }, end);
+        let clock = (flags & flag::CLOCK != 0).then(|| self.clock());
+        let node = NodeRef::new(parent, flags | flag::DEADLINE, Payload::Deadline { when, clock }, end);
         if timeout <= 0 {
             tree::end_at_birth(&node);
         }
@@ -256,7 +256,7 @@ impl Context {
 
     #[cfg(any(feature = "tokio-util", feature = "signals"))]
     fn derive_attached(&self, listener: Box<dyn Send + Sync>) -> Context {
-        self.derive(0, Payload::Attached { _listener: listener })
+        self.derive(0, Payload::Attached(listener))
     }
 
     /// A node that cannot be where an end begins.

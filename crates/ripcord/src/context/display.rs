@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Context;
-use crate::raw::node::{Node, NodeRef, Payload};
+use crate::raw::node::{Kind, Node, NodeRef};
 
 /// So many merged contexts are printed with both of their parents; a chain that merges more repeats itself.
 const MOST_MERGES: usize = 16;
@@ -27,7 +27,7 @@ impl fmt::Display for Context {
                 Part::Chain(node) => {
                     let mut at = node;
                     loop {
-                        if let Payload::Merge(merge) = &at.payload {
+                        if let Kind::Merge(merge) = at.kind() {
                             merges += 1;
                             if merges > MOST_MERGES {
                                 parts.push(Part::Text("Merge(..)"));
@@ -44,7 +44,7 @@ impl fmt::Display for Context {
                         match &at.parent {
                             Some(parent) => at = parent,
                             None => {
-                                if !matches!(at.payload, Payload::Todo) {
+                                if !matches!(at.kind(), Kind::Todo) {
                                     parts.push(Part::Text("Background"));
                                 }
                                 break;
@@ -59,28 +59,28 @@ impl fmt::Display for Context {
 }
 
 fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    match &node.payload {
-        Payload::Todo => f.write_str("TODO"),
-        Payload::Cancel { .. } => f.write_str(".WithCancel"),
+    match node.kind() {
+        Kind::Todo => f.write_str("TODO"),
+        Kind::Cancel => f.write_str(".WithCancel"),
         #[cfg(any(feature = "tokio-util", feature = "signals"))]
-        Payload::Attached { .. } => Ok(()),
-        Payload::Deadline { when } => {
+        Kind::Attached => Ok(()),
+        Kind::Deadline { when } => {
             let left = when.saturating_sub(node.clock().ticks());
             if left <= 0 {
                 return f.write_str(".WithDeadline(passed)");
             }
             write!(f, ".WithDeadline({:.2?} left)", Duration::from_nanos(left.unsigned_abs()))
         }
-        Payload::WithoutCancel => f.write_str(".WithoutCancel"),
-        Payload::Value(entry) => {
+        Kind::WithoutCancel => f.write_str(".WithoutCancel"),
+        Kind::Value(entry) => {
             f.write_str(".WithValue(")?;
             entry.value().show(f)?;
             f.write_str(")")
         }
-        Payload::Name(name) => write!(f, ".WithName({name})"),
-        Payload::Clock(clock) => write!(f, ".WithClock({clock:?})"),
+        Kind::Name(name) => write!(f, ".WithName({name})"),
+        Kind::Clock(clock) => write!(f, ".WithClock({clock:?})"),
         // Printed with both of its parents by the caller.
-        Payload::Merge(_) => Ok(()),
+        Kind::Merge(_) => Ok(()),
     }
 }
 

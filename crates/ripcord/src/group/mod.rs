@@ -392,7 +392,8 @@ impl Shared {
         let waiter = if state.unfinished == 0 { state.waiter.take() } else { None };
         drop(state);
         if let Some(waiter) = waiter {
-            waiter.wake();
+            // It may panic, and this may be a drop.
+            background::shielded(|| waiter.wake());
         } else {
             self.start_queued();
         }

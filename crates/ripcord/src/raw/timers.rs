@@ -8,14 +8,15 @@ use super::node::{Node, NodeRef};
 use super::tree;
 use crate::background;
 use crate::clock::queue::{Due, Queue};
+use crate::clock::wheel::Timed;
 use crate::slab::NONE;
 use crate::sync::Ordering;
 
 /// The armed deadlines of one clock.
 pub(crate) struct Timers {
     armed: Lock<Armed>,
-    /// Called, without the lock, when a deadline comes before the one the clock's driver sleeps for.
-    alarm: Box<dyn Fn() + Send + Sync>,
+    /// Called, without the lock, when a deadline comes before the one the clock's driver sleeps for. False when nobody drives.
+    alarm: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 // No users' code runs under its lock, so a panic there leaves nothing of it half done.
@@ -34,18 +35,25 @@ struct Target(NonNull<Node>);
 // SAFETY: nodes are Send and Sync; the pointer is followed under the queue's lock alone (invariant 4).
 unsafe impl Send for Target {}
 
+impl Timed for Target {
+    fn when(&self) -> i64 {
+        // SAFETY: it is asked only in the queue, whose lock is held, so the node is not freed (invariant 4).
+        unsafe { self.0.as_ref() }.deadline()
+    }
+}
+
 impl Timers {
     /// An empty queue of the exact kind, in order to the nanosecond.
-    pub(crate) fn exact(alarm: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn exact(alarm: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self::new(Queue::exact(), alarm)
     }
 
     /// An empty queue of the fast kind.
-    pub(crate) fn wheel(alarm: impl Fn() + Send + Sync + 'static) -> Self {
+    pub(crate) fn wheel(alarm: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self::new(Queue::wheel(), alarm)
     }
 
-    fn new(queue: Queue<Target>, alarm: impl Fn() + Send + Sync + 'static) -> Self {
+    fn new(queue: Queue<Target>, alarm: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Timers { armed: Lock::new(Armed { queue, sleeps_until: i64::MAX }), alarm: Box::new(alarm) }
     }
 
@@ -59,15 +67,16 @@ impl Timers {
         if node.timer.load(Ordering::Relaxed) != NONE {
             return;
         }
-        let key = armed.queue.insert(when, Target(node.pointer()));
+        let key = armed.queue.insert(Target(node.pointer()));
         node.timer.store(key, Ordering::Relaxed);
         let is_first = when < armed.sleeps_until;
         if is_first {
             armed.sleeps_until = when;
         }
         drop(armed);
-        if is_first {
-            (self.alarm)();
+        if is_first && !(self.alarm)() {
+            // Nobody sleeps for it, so whoever arms the next one has to try again, however late that is due.
+            self.armed.lock().sleeps_until = i64::MAX;
         }
     }
 
@@ -132,5 +141,34 @@ impl Timers {
             otherwise();
         }
         next
+    }
+}
+
+#[cfg(all(test, not(ripcord_loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::Context;
+
+    /// A thread may be refused once and be had a moment later; the deadlines armed meanwhile must not stay without a driver.
+    #[test]
+    fn an_alarm_that_failed_is_tried_again_for_a_later_deadline() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&tries);
+        let timers = Timers::exact(move || counted.fetch_add(1, SeqCst) > 0);
+        let contexts = [1, 2, 3].map(|hours| Context::background().with_timeout(Duration::from_secs(hours * 3600)));
+        let nodes = contexts.each_ref().map(|ctx| ctx.ender().expect("a deadline ends it"));
+        for (node, tried) in nodes.iter().zip([1, 2, 2]) {
+            timers.arm(node, node.deadline());
+            assert_eq!(tries.load(SeqCst), tried);
+        }
+        // Taken out again, since nodes take themselves out of their own clock's queue.
+        for node in nodes {
+            timers.disarm(node);
+            node.timer.store(NONE, Ordering::Release);
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::ptr::NonNull;
 
-use super::node::{Merge, Node, Payload, flag};
+use super::node::{Kind, Merge, Node, flag};
 use crate::value::Value;
 
 /// A value, its type, and the table of everything visible from here (none while it would be short).
@@ -40,8 +40,8 @@ impl ValueEntry {
 /// The value of a type that is nearest at or above a node.
 #[inline]
 pub(crate) fn find<V: Value>(node: &Node) -> Option<&V> {
-    match &node.payload {
-        Payload::Value(entry) if entry.key == TypeId::of::<V>() => entry.get(),
+    match node.kind() {
+        Kind::Value(entry) if entry.key == TypeId::of::<V>() => entry.get(),
         _ => find_above(node, TypeId::of::<V>())?.get(),
     }
 }
@@ -66,14 +66,14 @@ enum Step<'a> {
 
 #[inline]
 fn step(node: &Node, key: TypeId) -> Step<'_> {
-    match &node.payload {
-        Payload::Value(entry) if entry.key == key => Step::Found(entry),
-        Payload::Value(entry) => Step::On(match &entry.table {
+    match node.kind() {
+        Kind::Value(entry) if entry.key == key => Step::Found(entry),
+        Kind::Value(entry) => Step::On(match &entry.table {
             None => node.parent.as_deref(),
             // SAFETY: the table lies in `node`.
             Some(table) => table.find(key).or(table.beyond).map(|above| unsafe { above.follow(node) }),
         }),
-        Payload::Merge(merge) => Step::Fork(merge),
+        Kind::Merge(merge) => Step::Fork(merge),
         _ => Step::On(node.parent.as_deref()),
     }
 }
@@ -144,8 +144,8 @@ impl Table {
         let mut at = parent.filter(|node| node.flags & flag::VALUES != 0);
         while let Some(node) = at {
             walked += 1;
-            match &node.payload {
-                Payload::Value(entry) => {
+            match node.kind() {
+                Kind::Value(entry) => {
                     if !found.iter().any(|(key, _)| *key == entry.key) {
                         found.push((entry.key, Above(NonNull::from(node))));
                     }
@@ -154,7 +154,7 @@ impl Table {
                         break;
                     }
                 }
-                Payload::Merge(_) => {
+                Kind::Merge(_) => {
                     beyond = Some(Above(NonNull::from(node)));
                     break;
                 }

@@ -2,6 +2,7 @@
 
 use std::task::Waker;
 
+use super::children::ChildPlace;
 use super::{Callback, Child};
 use crate::slab::Slab;
 
@@ -16,7 +17,7 @@ pub(crate) struct More {
     /// The waiter whose key is 0; the keys of the others are those of `waiters`, plus one.
     first: Option<Waker>,
     pub(in crate::raw) waiters: Slab<Waker>,
-    pub(in crate::raw) children: Slab<Child>,
+    pub(in crate::raw) children: Slab<Child, ChildPlace>,
     pub(in crate::raw) callbacks: Slab<Callback>,
     /// The parent of all tokens made of this context: a callback cancels it.
     #[cfg(feature = "tokio-util")]

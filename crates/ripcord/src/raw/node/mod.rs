@@ -16,22 +16,27 @@
 //!    that lock is held.
 //! 5. **No user code under a lock.** Wakers, callbacks, causes and values are moved out first.
 
+mod children;
 mod guarded;
+mod memory;
+mod payload;
 mod reference;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::mem::ManuallyDrop;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::ptr::NonNull;
 use std::sync::Arc;
 
-use super::values::ValueEntry;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::slab::NONE;
 use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, back_off};
 
+pub(crate) use children::{Child, ChildPlace};
 pub(crate) use guarded::{Guarded, More};
+pub(crate) use payload::{Kind, NEVER, Payload};
+use payload::{Tag, Word};
 pub(crate) use reference::NodeRef;
 
 /// Bits of `Node::state`.
@@ -66,34 +71,6 @@ pub(crate) mod flag {
     pub(crate) const VALUES: u8 = 8;
 }
 
-/// No deadline.
-pub(crate) const NEVER: i64 = i64::MAX;
-
-/// What kind of context a node is.
-pub(crate) enum Payload {
-    /// The root that `Context::todo` is: there is one, and it is static.
-    #[cfg_attr(ripcord_loom, expect(dead_code, reason = "loom's atomics cannot lie in a static"))]
-    Todo,
-    Cancel {
-        /// The deadline above it: here too, so that none is searched for. `NEVER` when there is none.
-        when: i64,
-    },
-    /// What listens to something outside that can end the context above; it is dropped with the node.
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
-    Attached {
-        _listener: Box<dyn Send + Sync>,
-    },
-    Deadline {
-        when: i64,
-    },
-    Merge(Box<Merge>),
-    WithoutCancel,
-    Value(Box<ValueEntry>),
-    /// Shared with the errors that tell it.
-    Name(Arc<Cow<'static, str>>),
-    Clock(Box<Clock>),
-}
-
 /// The second parent of a merged context, and the earlier deadline of the two.
 pub(crate) struct Merge {
     pub(crate) other: NodeRef,
@@ -117,13 +94,6 @@ pub(crate) struct End {
     pub(crate) detail: i64,
 }
 
-/// A pointer in a parent's list of children (invariant 4).
-pub(crate) struct Child {
-    pub(crate) node: NonNull<Node>,
-    /// It hangs by its second edge, a merged context's.
-    pub(crate) second: bool,
-}
-
 /// A function to run at the end, which keeps its context alive until then.
 pub(crate) struct Callback {
     pub(crate) run: Box<dyn FnOnce() + Send>,
@@ -133,7 +103,7 @@ pub(crate) struct Callback {
 }
 
 /// One context that is not a root.
-// In this order: what marking a child touches lies together (row C9).
+// In this order: what marking a child touches lies together (row C9), and what a walk upwards looks at lies first (row C4).
 #[repr(C)]
 pub(crate) struct Node {
     refs: AtomicU32,
@@ -141,14 +111,16 @@ pub(crate) struct Node {
     pub(crate) flags: u8,
     /// Whether a context was ever derived from this one (0 or 1).
     derived: AtomicU8,
+    /// What is in `word`.
+    tag: Tag,
     /// The key in the queue of timers, or `NONE`.
     pub(in crate::raw) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.
     slot: AtomicU32,
-    guarded: UnsafeCell<Guarded>,
-    end: UnsafeCell<End>,
-    pub(crate) payload: Payload,
     pub(crate) parent: Option<NodeRef>,
+    guarded: UnsafeCell<ManuallyDrop<Guarded>>,
+    end: UnsafeCell<End>,
+    word: Word,
 }
 
 // SAFETY: everything in a node is Send + Sync by itself, but for the two cells and the pointers to children. The cells are
@@ -162,6 +134,20 @@ impl UnwindSafe for Node {}
 impl RefUnwindSafe for Node {}
 
 impl Node {
+    /// What kind of context this is.
+    #[inline]
+    pub(crate) fn kind(&self) -> Kind<'_> {
+        // SAFETY: `allocate` made the two together, and `word` is dropped with the node.
+        unsafe { self.word.kind(self.tag) }
+    }
+
+    /// The effective deadline of a node that can end, or `NEVER`.
+    #[inline]
+    pub(crate) fn deadline(&self) -> i64 {
+        // SAFETY: as in `kind`.
+        unsafe { self.word.deadline(self.tag) }
+    }
+
     /// What the end is, once there is one.
     #[inline]
     pub(crate) fn end(&self) -> Option<(u8, &End)> {
@@ -188,24 +174,31 @@ impl Node {
     /// The node whose end is this one's too: the nearest one above that can end, unless the chain is cut here.
     #[inline]
     pub(crate) fn cancel_parent(&self) -> Option<&NodeRef> {
-        match self.payload {
-            Payload::WithoutCancel => None,
-            _ => self.parent.as_ref()?.ender(),
+        if self.tag == Tag::WithoutCancel {
+            return None;
         }
+        self.parent.as_ref()?.ender()
     }
 
     /// A merged context's other parent, as `cancel_parent` gives the first.
+    #[inline]
     pub(crate) fn second_parent(&self) -> Option<&NodeRef> {
-        match &self.payload {
-            Payload::Merge(merge) => merge.other.ender(),
+        match self.kind() {
+            Kind::Merge(merge) => merge.other.ender(),
             _ => None,
         }
     }
 
+    /// Whether this is a merged context, with two parents.
+    #[inline]
+    pub(crate) fn is_merged(&self) -> bool {
+        self.tag == Tag::Merge
+    }
+
     /// The place of this node in the list of that parent.
     fn edge(&self, second: bool) -> &AtomicU32 {
-        match &self.payload {
-            Payload::Merge(merge) if second => &merge.slot,
+        match self.kind() {
+            Kind::Merge(merge) if second => &merge.slot,
             _ => &self.slot,
         }
     }
@@ -255,7 +248,7 @@ impl Node {
         if self.slot.load(Ordering::Acquire) != NONE {
             self.unlink(self.cancel_parent(), false);
         }
-        if matches!(self.payload, Payload::Merge(_)) {
+        if self.is_merged() {
             self.unlink(self.second_parent(), true);
         }
         if self.timer.load(Ordering::Acquire) != NONE {
@@ -268,7 +261,7 @@ impl Node {
     fn is_unregistered(&self) -> bool {
         self.slot.load(Ordering::Acquire) == NONE
             && self.timer.load(Ordering::Acquire) == NONE
-            && (!matches!(self.payload, Payload::Merge(_)) || self.edge(true).load(Ordering::Acquire) == NONE)
+            && (!self.is_merged() || self.edge(true).load(Ordering::Acquire) == NONE)
     }
 
     /// Whether no context was ever derived from this one, as far as this thread can know.
@@ -287,10 +280,10 @@ impl Node {
             if node.flags & flag::NAMED == 0 {
                 continue;
             }
-            match &node.payload {
-                Payload::Name(name) => return Some(name),
-                Payload::Merge(merge) => {
-                    if !seen.insert(&raw const **merge) {
+            match node.kind() {
+                Kind::Name(name) => return Some(name),
+                Kind::Merge(merge) => {
+                    if !seen.insert(&raw const *merge) {
                         continue;
                     }
                     pending.push(&*merge.other);
@@ -307,12 +300,40 @@ impl Node {
         while let Some(at) = node
             && at.flags & flag::CLOCK != 0
         {
-            if let Payload::Clock(clock) = &at.payload {
+            // SAFETY: as in `kind`.
+            if let Some(clock) = unsafe { at.word.clock(at.tag) } {
                 return clock;
             }
             node = at.parent.as_deref();
         }
         Clock::SYSTEM
+    }
+}
+
+impl Node {
+    /// Takes a merged context's second parent out, before the node is dropped.
+    #[inline]
+    fn take_second_parent(&mut self) -> Option<NodeRef> {
+        if !self.is_merged() {
+            return None;
+        }
+        let tag = std::mem::replace(&mut self.tag, Tag::WithoutCancel);
+        // SAFETY: as in `kind`; the new tag says that nothing is left in it.
+        unsafe { self.word.drop(tag) }.map(|merge| merge.other)
+    }
+}
+
+impl Drop for Node {
+    #[inline]
+    fn drop(&mut self) {
+        let guarded = self.guarded.get_mut();
+        // Looked at here, so that for most nodes nothing is called.
+        if !matches!(**guarded, Guarded::Many(None)) {
+            // SAFETY: nothing uses it after this.
+            unsafe { ManuallyDrop::drop(guarded) }
+        }
+        // SAFETY: as in `kind`; nothing uses it after this.
+        drop(unsafe { self.word.drop(self.tag) });
     }
 }
 

@@ -1,9 +1,11 @@
 //! How long a node lives.
 
+use std::mem::ManuallyDrop;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
-use super::{End, Guarded, Node, Payload, flag, state};
+use super::memory::{self, Memory};
+use super::{End, Guarded, Node, Payload, Tag, Word, flag, state};
 use crate::slab::NONE;
 use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, fence};
 
@@ -29,10 +31,11 @@ static TODO: Node = Node {
     derived: AtomicU8::new(0),
     timer: AtomicU32::new(NONE),
     slot: AtomicU32::new(NONE),
-    guarded: UnsafeCell::new(Guarded::NOTHING),
+    guarded: UnsafeCell::new(ManuallyDrop::new(Guarded::NOTHING)),
     end: UnsafeCell::new(End { location: std::panic::Location::caller(), cause: None, detail: 0 }),
+    tag: Tag::Todo,
     parent: None,
-    payload: Payload::Todo,
+    word: Word::NOTHING,
 };
 
 impl NodeRef {
@@ -40,7 +43,7 @@ impl NodeRef {
     #[cfg(not(ripcord_loom))]
     pub(crate) fn todo() -> Option<NodeRef> {
         // The static's own reference, which is never given up.
-        let own = std::mem::ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
+        let own = ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
         Some(NodeRef::clone(&own))
     }
 
@@ -62,26 +65,29 @@ impl NodeRef {
         (first, second)
     }
 
-    #[inline]
+    // Always: only where the payload is known does it cost no branch.
+    #[inline(always)]
     fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
         let bits = match flags & (flag::DEADLINE | flag::CLOCK) {
             0 | flag::CLOCK => 0,
             flag::DEADLINE => state::TIMED,
             _ => state::TIMED | state::CLOCKED,
         };
-        let node = Box::new(Node {
+        let (tag, word) = Word::new(payload);
+        let node = Node {
             refs: AtomicU32::new(refs),
             state: AtomicU8::new(bits),
             flags,
             derived: AtomicU8::new(0),
             timer: AtomicU32::new(NONE),
             slot: AtomicU32::new(NONE),
-            guarded: UnsafeCell::new(Guarded::NOTHING),
+            guarded: UnsafeCell::new(ManuallyDrop::new(Guarded::NOTHING)),
             end: UnsafeCell::new(end),
+            tag,
             parent,
-            payload,
-        });
-        NodeRef { pointer: NonNull::from(Box::leak(node)) }
+            word,
+        };
+        NodeRef { pointer: NonNull::from(Box::leak(Box::write(memory::allocate(), node))) }
     }
 
     /// A strong reference from a pointer of invariant 4, unless the node is already being freed.
@@ -117,14 +123,12 @@ impl NodeRef {
     pub(crate) fn ender(&self) -> Option<&NodeRef> {
         let mut node = self;
         loop {
-            match node.payload {
-                Payload::Value(_) | Payload::Name(_) | Payload::Clock(_) | Payload::Todo => {
-                    node = node.parent.as_ref()?
-                }
+            match node.tag {
+                Tag::Cancel | Tag::Deadline | Tag::ClockedDeadline | Tag::Merge => return Some(node),
+                Tag::WithoutCancel => return None,
+                Tag::Value | Tag::Name | Tag::Clock | Tag::Todo => node = node.parent.as_ref()?,
                 #[cfg(any(feature = "tokio-util", feature = "signals"))]
-                Payload::Attached { .. } => node = node.parent.as_ref()?,
-                Payload::WithoutCancel => return None,
-                _ => return Some(node),
+                Tag::Attached => node = node.parent.as_ref()?,
             }
         }
     }
@@ -199,18 +203,16 @@ unsafe fn free(mut pointer: NonNull<Node>) {
     // Second parents of merged contexts, rarely any.
     let mut pending: Vec<NodeRef> = Vec::new();
     loop {
-        // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. It was made by `Box::leak`
-        // in `allocate`.
-        let mut node = unsafe { Box::from_raw(pointer.as_ptr()) };
+        // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. `NodeRef::allocate` has its
+        // memory from `memory::allocate`, and nothing uses it after `drop_in_place`.
+        let (memory, node) = unsafe { (Memory::of(pointer), pointer.as_mut()) };
         // Taken out of the node, so that its drop does not recurse. It may run users' `Drop`, and a panic there must not keep
         // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
         let mut next = node.parent.take();
-        if matches!(node.payload, Payload::Merge(_))
-            && let Payload::Merge(merge) = std::mem::replace(&mut node.payload, Payload::WithoutCancel)
-        {
-            pending.push(merge.other);
-        }
-        drop(node);
+        pending.extend(node.take_second_parent());
+        // SAFETY: as above.
+        unsafe { pointer.drop_in_place() };
+        drop(memory);
         loop {
             let Some(above) = next.take().or_else(|| pending.pop()) else { return };
             pointer = above.pointer;

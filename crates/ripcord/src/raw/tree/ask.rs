@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::wait::watch;
 use crate::clock::Clock;
-use crate::raw::node::{NEVER, Node, NodeRef, Payload, flag, state};
+use crate::raw::node::{Kind, Node, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
 impl NodeRef {
@@ -79,7 +79,7 @@ impl Node {
             if bits & state::WATCHED != 0 && quiet {
                 return false;
             }
-            if matches!(node.payload, Payload::Merge(_)) {
+            if node.is_merged() {
                 return node.any_above(&mut |node| node.end().is_some());
             }
             match node.cancel_parent() {
@@ -96,8 +96,8 @@ impl Node {
         }
         if self.flags & flag::CLOCK != 0 {
             // Several clocks may be involved: each deadline is asked for itself.
-            return self.any_above(&mut |node| match node.payload {
-                Payload::Deadline { when } => node.clock().has_come(when),
+            return self.any_above(&mut |node| match node.kind() {
+                Kind::Deadline { when } => node.clock().has_come(when),
                 _ => false,
             });
         }
@@ -126,16 +126,6 @@ impl Node {
             }
         }
         false
-    }
-
-    /// The effective deadline of a node that can end, or `NEVER`.
-    #[inline]
-    pub(crate) fn deadline(&self) -> i64 {
-        match &self.payload {
-            Payload::Cancel { when } | Payload::Deadline { when } => *when,
-            Payload::Merge(merge) => merge.when,
-            _ => NEVER,
-        }
     }
 
     /// When a done node ended.

@@ -6,7 +6,7 @@ use std::panic::Location;
 use super::told::{Told, wake};
 use crate::background;
 use crate::cause::Cause;
-use crate::raw::node::{Child, End, Node, NodeGuard, NodeRef, Payload, state};
+use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, state};
 use crate::sync::{Ordering, propagations};
 
 /// How many children are marked under their parent's lock before their wakers are called without it.
@@ -118,8 +118,8 @@ fn settle_path(node: &NodeRef, marked: &mut Vec<NodeRef>) {
 /// Marks a node whose parents are settled, if it has ended.
 fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     let inherited = earlier_of(node.cancel_parent(), node.second_parent());
-    let own = match node.payload {
-        Payload::Deadline { when } if node.clock().has_come(when) => Some(when),
+    let own = match node.kind() {
+        Kind::Deadline { when } if node.clock().has_come(when) => Some(when),
         _ => None,
     };
     let has_children = match (own, inherited) {
@@ -235,9 +235,9 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
         let mut guard = parent.lock();
         let Some(more) = guard.fields().rest() else { return };
         for _ in 0..CHUNK {
-            if let Some(ahead) = more.children.peek_back(AHEAD) {
+            if let Some(ahead) = more.children.peek_back(AHEAD).and_then(ChildPlace::node) {
                 // SAFETY: in the list of `parent`, whose lock is held (invariant 4).
-                let ahead = unsafe { ahead.node.as_ref() };
+                let ahead = unsafe { ahead.as_ref() };
                 std::hint::black_box(ahead.flags);
             }
             let Some(Child { node, second }) = more.children.pop() else { break };
@@ -280,13 +280,13 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
     if guard.is_done() {
         return Marked::Leaf;
     }
-    let at = match &child.payload {
-        Payload::Deadline { when } if *when <= at => {
+    let at = match child.kind() {
+        Kind::Deadline { when } if when <= at => {
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
-            *when
+            when
         }
         // Its other parent may have ended before: by its deadline, or by a cancel whose propagation is under way.
-        Payload::Merge(merge) if merge.when <= at || propagations().load(Ordering::Acquire) > 1 => {
+        Kind::Merge(merge) if merge.when <= at || propagations().load(Ordering::Acquire) > 1 => {
             return Marked::NotYet;
         }
         _ => {

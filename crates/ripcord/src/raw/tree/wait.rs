@@ -3,7 +3,7 @@
 use std::task::{Poll, Waker};
 
 use super::end::settle;
-use crate::raw::node::{Callback, Node, NodeRef, Payload, state};
+use crate::raw::node::{Callback, Kind, Node, NodeRef, state};
 use crate::slab::NONE;
 use crate::sync::{Ordering, propagations};
 
@@ -80,7 +80,7 @@ pub(crate) fn watch_merged(node: &NodeRef) {
 
 /// Arms the timer of a deadline's node.
 fn arm(node: &NodeRef) {
-    if let Payload::Deadline { when } = node.payload {
+    if let Kind::Deadline { when } = node.kind() {
         let clock = node.clock();
         clock.timers().arm(node, when);
         // A clock that is moved by hand may have passed `when` before the timer was in its queue.

@@ -1,0 +1,95 @@
+//! A parent's list of children: a word for each.
+
+use std::ptr::NonNull;
+
+use super::Node;
+use crate::slab::Place;
+
+/// A pointer in a parent's list of children (invariant 4).
+pub(crate) struct Child {
+    pub(crate) node: NonNull<Node>,
+    /// It hangs by its second edge, a merged context's.
+    pub(crate) second: bool,
+}
+
+/// A `Child`, or a free place: told apart by the lowest bits of the pointer, which alignment leaves zero. An `enum` of the two
+/// would take two words (row C18).
+pub(crate) struct ChildPlace(*mut Node);
+
+const SECOND: usize = 1;
+const FREE: usize = 2;
+const SHIFT: u32 = 2;
+
+const _: () = assert!(align_of::<Node>() > SECOND | FREE);
+
+impl Place<Child> for ChildPlace {
+    #[inline]
+    fn full(child: Child) -> Self {
+        ChildPlace(child.node.as_ptr().map_addr(|address| address | if child.second { SECOND } else { 0 }))
+    }
+
+    #[inline]
+    fn free(next: u32) -> Self {
+        // The last one's `NONE` becomes zero: plus one, no other next needs more bits than an address has left.
+        ChildPlace(std::ptr::without_provenance_mut((next.wrapping_add(1) as usize) << SHIFT | FREE))
+    }
+
+    #[inline]
+    fn next_free(&self) -> Option<u32> {
+        (self.0.addr() & FREE != 0).then(|| ((self.0.addr() >> SHIFT) as u32).wrapping_sub(1))
+    }
+
+    #[inline]
+    fn into_value(self) -> Option<Child> {
+        let second = self.0.addr() & SECOND != 0;
+        let node = NonNull::new(self.0.map_addr(|address| address & !SECOND))?;
+        self.next_free().is_none().then_some(Child { node, second })
+    }
+}
+
+impl ChildPlace {
+    /// The child, unless the place is free.
+    #[inline]
+    pub(in crate::raw) fn node(&self) -> Option<NonNull<Node>> {
+        ChildPlace(self.0).into_value().map(|child| child.node)
+    }
+}
+
+// SAFETY: nodes are Send and Sync; the pointer is followed under the parent's lock alone (invariant 4).
+unsafe impl Send for ChildPlace {}
+
+#[cfg(all(test, not(ripcord_loom)))]
+mod tests {
+    use super::*;
+    use crate::Context;
+    use crate::slab::{NONE, Slab};
+
+    #[test]
+    fn a_place_is_a_child_or_free() {
+        assert_eq!(size_of::<ChildPlace>(), size_of::<usize>());
+        let (ctx, _cancel) = Context::background().with_cancel();
+        let node = ctx.ender().map(|node| node.pointer()).expect("it can end");
+        for second in [false, true] {
+            let place = ChildPlace::full(Child { node, second });
+            assert!(place.next_free().is_none() && place.node() == Some(node));
+            let child = place.into_value().expect("it is full");
+            assert!(child.node == node && child.second == second);
+        }
+        for next in [0, 1, 1 << 20, NONE] {
+            let place = ChildPlace::free(next);
+            assert!(place.next_free() == Some(next) && place.node().is_none() && place.into_value().is_none());
+        }
+    }
+
+    #[test]
+    fn places_are_used_again() {
+        let (ctx, _cancel) = Context::background().with_cancel();
+        let node = ctx.ender().map(|node| node.pointer()).expect("it can end");
+        let mut slab: Slab<Child, ChildPlace> = Slab::new();
+        let keys = [(); 3].map(|()| slab.insert(Child { node, second: false }));
+        assert!(slab.remove(keys[0]).is_some() && slab.remove(keys[1]).is_some() && slab.remove(keys[1]).is_none());
+        assert_eq!(slab.insert(Child { node, second: true }), keys[1]);
+        assert_eq!(slab.insert(Child { node, second: true }), keys[0]);
+        assert!(slab.remove(keys[0]).is_some_and(|child| child.second));
+    }
+}
