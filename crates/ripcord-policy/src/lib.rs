@@ -13,6 +13,8 @@
 //! * one outcome type, [`Outcome`]: the caller's own cancellation and a local rejection are neutral everywhere;
 //! * one error shape, [`Error`] with [`Rejected`] inside, which says how long to wait and whether time ran out;
 //! * one stats shape, see [`stats`]; one builder error, [`ConfigError`]; one seedable random source, [`Random`];
+//! * a call is lent its caller's own context (`&Context`) by a policy that leaves it as it is, and is given one (`Context`) by
+//!   a policy that makes one for it: for an attempt, a load, a task;
 //! * a deadline is a budget: what cannot finish in time is not begun, and fails at once;
 //! * every permit is a drop guard: dropping a future gives back what it held.
 //!

@@ -97,7 +97,7 @@ impl CircuitBreaker {
 impl<C> CircuitBreaker<C> {
     /// Calls `f` if calls are let through, and learns from its result. A Go program's `Execute`.
     ///
-    /// `f` is given the context, and is not called if that is done.
+    /// `f` is lent the context, and is not called if that is done.
     ///
     /// # Errors
     ///
@@ -107,14 +107,14 @@ impl<C> CircuitBreaker<C> {
     ///
     /// Dropping the future drops the call; that is neutral, and gives a probe's place back.
     #[doc(alias("Execute"))]
-    pub async fn call<T, E, F, Fut>(&self, ctx: &Context, f: F) -> Result<T, Error<E>>
+    pub async fn call<'a, T, E, F, Fut>(&self, ctx: &'a Context, f: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
-        F: FnOnce(Context) -> Fut,
+        F: FnOnce(&'a Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
-        let result = f(ctx.clone()).await;
+        let result = f(ctx).await;
         permit.end(self.judge_under(ctx, &result));
         result.map_err(Error::Inner)
     }
@@ -127,10 +127,10 @@ impl<C> CircuitBreaker<C> {
     pub fn call_blocking<T, E, F>(&self, ctx: &Context, f: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
-        F: FnOnce(Context) -> Result<T, E>,
+        F: FnOnce(&Context) -> Result<T, E>,
     {
         let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
-        let result = f(ctx.clone());
+        let result = f(ctx);
         permit.end(self.judge_under(ctx, &result));
         result.map_err(Error::Inner)
     }

@@ -105,7 +105,7 @@ impl Bulkhead {
 
     /// Runs a call in a place of its own.
     ///
-    /// The call is not dropped when `ctx` ends: it is given the context and ends itself.
+    /// The call is not dropped when `ctx` ends: it is lent the context and ends itself.
     ///
     /// # Errors
     ///
@@ -114,13 +114,13 @@ impl Bulkhead {
     /// # Cancel safety
     ///
     /// Dropping the future drops the call and gives its place back.
-    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    pub async fn run<'a, T, E, F, Fut>(&self, ctx: &'a Context, call: F) -> Result<T, Error<E>>
     where
-        F: FnOnce(Context) -> Fut,
+        F: FnOnce(&'a Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         let permit = self.enter(ctx).await?;
-        let result = call(ctx.clone()).await;
+        let result = call(ctx).await;
         permit.complete(match &result {
             Ok(_) => Outcome::Success,
             Err(_) if ctx.is_done() => Outcome::Neutral,

@@ -91,7 +91,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         self
     }
 
-    /// Runs a call, and the fallback if that fails.
+    /// Runs a call, which is lent the context, and the fallback if that fails.
     ///
     /// # Errors
     ///
@@ -101,12 +101,12 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the call or the fallback, whichever is under way.
-    pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    pub async fn run<'a, F, Fut>(&self, ctx: &'a Context, call: F) -> Result<T, Error<E>>
     where
-        F: FnOnce(Context) -> Fut,
+        F: FnOnce(&'a Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.around(ctx, || async { call(ctx.clone()).await.map_err(Error::Inner) }).await
+        self.around(ctx, || async { call(ctx).await.map_err(Error::Inner) }).await
     }
 
     /// [`run`](Self::run) around a call whose errors are a policy's.

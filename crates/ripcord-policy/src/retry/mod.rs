@@ -32,7 +32,7 @@ pub use nesting::is_inside;
 pub use settings::RetryEvent;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -107,8 +107,8 @@ impl<E> Retry<E> {
             progress.begin()?;
             loop {
                 let result = {
-                    let mut attempt = pin!(progress.attempt(&mut call));
-                    poll_fn(|cx| nesting::inside(|| attempt.as_mut().poll(cx))).await
+                    let attempt = pin!(progress.attempt(&mut call));
+                    nesting::Inside(attempt).await
                 };
                 let error = match result {
                     Ok(value) => {

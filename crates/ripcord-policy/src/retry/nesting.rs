@@ -10,6 +10,9 @@
 //! 2. The context of every attempt after the first carries a value that says so, for the tasks and services it reaches.
 
 use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{self, Poll};
 
 use ripcord::{Context, Value};
 
@@ -27,6 +30,19 @@ impl Value for InsideRetry {}
 /// True in the task of the attempt itself, and everywhere the context of an attempt after the first is passed on to.
 pub fn is_inside(ctx: &Context) -> bool {
     INSIDE.get() || ctx.value::<InsideRetry>().is_some()
+}
+
+/// An attempt, which its thread knows of while it is polled.
+pub(super) struct Inside<'a, F>(pub(super) Pin<&'a mut F>);
+
+impl<F: Future> Future for Inside<'_, F> {
+    type Output = F::Output;
+
+    // Inlined, as an attempt's result is mostly small, and to pass it through memory costs more than to make it.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Self::Output> {
+        inside(|| self.0.as_mut().poll(cx))
+    }
 }
 
 /// Runs `poll` as part of an attempt.
