@@ -1,0 +1,68 @@
+//! Requests that end with their context, against a server that this program starts itself.
+//!
+//! `cargo run --example http_client`
+#![expect(clippy::print_stdout, reason = "printing is what an example does")]
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::{Router, routing::get};
+use ripcord::Context;
+use ripcord_http::client::reqwest::RequestBuilderExt;
+use ripcord_http::server::{ContextLayer, Ctx, Ended};
+use tokio::net::TcpListener;
+
+/// Returns what the server says, or why not: the context ended first, in the request or while the body was read.
+async fn fetch_url(ctx: &Context, url: &str) -> Result<String, Box<dyn Error>> {
+    let request = reqwest::Client::new().get(url).context(ctx);
+    let response = request.send().await.map_err(|error| format!("error executing request: {error}"))?;
+    let body = response.text().await.map_err(|error| format!("error reading response: {error}"))?;
+    Ok(body)
+}
+
+async fn demonstrate(base: &str) {
+    println!("=== HTTP Client with Context ===");
+
+    println!("\nCase 1: Request with sufficient timeout");
+    let ctx = Context::background().with_timeout(Duration::from_secs(10));
+    print_result(fetch_url(&ctx, &format!("{base}/delay/1")).await);
+
+    println!("\nCase 2: Request with insufficient timeout");
+    let ctx = Context::background().with_timeout(Duration::from_millis(500));
+    print_result(fetch_url(&ctx, &format!("{base}/delay/2")).await);
+
+    println!("\nCase 3: Request with manual cancellation");
+    let (ctx, cancel) = Context::background().with_cancel();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        println!("Manually canceling request...");
+        cancel.cancel();
+    });
+    print_result(fetch_url(&ctx, &format!("{base}/delay/3")).await);
+}
+
+fn print_result(result: Result<String, Box<dyn Error>>) {
+    match result {
+        Ok(body) => println!("Response length: {} bytes", body.len()),
+        Err(error) => println!("Error: {error}"),
+    }
+}
+
+/// The server's end of it: it is told how long the client waits, and learns when it has gone.
+async fn delay(Ctx(ctx): Ctx, Path(seconds): Path<u64>) -> Result<String, Ended> {
+    ctx.sleep(Duration::from_secs(seconds)).await?;
+    Ok(format!("answered after {seconds}s.\n"))
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (serving, _stop) = Context::background().with_cancel();
+    let router = Router::new().route("/delay/{seconds}", get(delay)).layer(ContextLayer::new(&serving));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async { axum::serve(listener, router).await });
+
+    demonstrate(&base).await;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use ripcord_fuzz::lists;
+
+fuzz_target!(|input: &[u8]| lists::baggage(input));
