@@ -1,6 +1,6 @@
 //! Accepting connections until told to stop.
 
-use std::{io, pin::pin, time::Duration};
+use std::{io, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -9,6 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use ripcord::Context;
+use ripcord_http::server::connection;
 use tokio::net::TcpListener;
 
 use super::malformed::Explained;
@@ -38,11 +39,11 @@ impl Connections {
 /// open connections as they are.
 pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Connections {
     let open = GracefulShutdown::new();
-    let service = TowerToHyperService::new(app.clone());
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // The timer bounds the wait for a request's head (30 s) and for nothing else.
     // Go writes header names as `X-Request-Id`; HTTP does not care, people compare.
-    builder.http1().timer(TokioTimer::new()).title_case_headers(true);
+    // A FIN is the layer's business, so hyper is to go on.
+    builder.http1().timer(TokioTimer::new()).title_case_headers(true).half_close(true);
     builder.http2().timer(TokioTimer::new());
 
     // A done `stop` is looked at first, so a flood of connections cannot keep the server from stopping.
@@ -60,13 +61,12 @@ pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Con
         };
         // Latency over packets; a socket that refuses has been closed, and says so when it is read.
         let _ = stream.set_nodelay(true);
-        let connection = builder.serve_connection(TokioIo::new(Explained::new(stream)), service.clone()).into_owned();
-        let connection = open.watch(connection);
-        tokio::spawn(async move {
-            // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's
-            // Context by the layer, the second to the client by hyper.
-            let _ = pin!(connection).await;
-        });
+        let (stream, watch) = connection::watch(stream);
+        let service = TowerToHyperService::new(watch.service(app.clone()));
+        let connection = builder.serve_connection(TokioIo::new(Explained::new(stream)), service).into_owned();
+        // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's Context by
+        // the layer, the second to the client by hyper.
+        tokio::spawn(watch.serve(open.watch(connection)));
     }
     Connections { open }
 }

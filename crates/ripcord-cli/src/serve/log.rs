@@ -40,11 +40,13 @@ pub(super) fn tell(request: &Ending<'_>) {
             tracing::$level!(method, route, status, duration_ms, request_id = id, trace_id, cause = $cause, $message)
         };
     }
-    match request.outcome {
+    let cause = request.error.as_ref().map(|error| format!("{error:#}"));
+    match &request.outcome {
         Outcome::Answered => line!(info, "Request answered", None::<&str>),
         Outcome::Panicked(message) => line!(error, "Handler panicked", message.as_str()),
         Outcome::Failed => line!(warn, "Request failed", None::<&str>),
-        outcome => line!(info, "Request canceled", format!("{outcome:#}")),
+        Outcome::Refused(malformed) => line!(info, "Request refused", display(malformed)),
+        _ => line!(info, "Request canceled", cause),
     }
 }
 

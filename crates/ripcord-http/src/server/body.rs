@@ -9,9 +9,8 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
-use ripcord::DoneOwned;
 
-use super::{BoxError, Outcome, panic_message, request::InFlight};
+use super::{BoxError, panic_message, request::InFlight};
 
 pin_project! {
     /// The body of a response, with the Context of its request: that lives until the last byte has been handed over.
@@ -28,7 +27,6 @@ pin_project! {
     {
         // `None` once the request is over.
         request: Option<InFlight>,
-        done: Option<DoneOwned>,
         // The Context ended before this was answered.
         is_last_word: bool,
         // What is left to be handed over; zero if it is not to be sent. Dropping it then says nothing about the client.
@@ -47,22 +45,17 @@ pin_project! {
             if (*this.left == Some(0) || this.content.is_end_stream())
                 && let Some(request) = this.request.take()
             {
-                request.finish(Outcome::Answered);
+                request.finish();
             }
         }
     }
 }
 
 impl<B: Body> ContextBody<B> {
-    pub(super) fn new(
-        request: Option<InFlight>,
-        done: Option<DoneOwned>,
-        left: Option<u64>,
-        content: Content<B>,
-    ) -> Self {
-        let is_last_word = request.as_ref().is_some_and(|request| request.ctx().is_done());
+    pub(super) fn new(mut request: InFlight, left: Option<u64>, content: Content<B>) -> Self {
+        let is_last_word = request.err().is_some();
         let left = left.or_else(|| content.size_hint().exact());
-        ContextBody { request, done, is_last_word, left, content }
+        ContextBody { request: Some(request), is_last_word, left, content }
     }
 }
 
@@ -79,7 +72,7 @@ where
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
         // As with the handler, the end is looked at before the body and acted on after it.
-        let mut ended = this.request.as_ref().and_then(|request| request.ctx().err());
+        let mut ended = this.request.as_mut().and_then(InFlight::err);
         let cut = loop {
             let polled = match this.content.as_mut().project() {
                 ContentProject::Ours { text } => Ok(Poll::Ready(text.take().map(|text| Ok(Frame::data(text.into()))))),
@@ -100,13 +93,13 @@ where
                         *left = left.saturating_sub(data.remaining() as u64);
                     }
                     if is_last && let Some(request) = this.request.take() {
-                        request.finish(Outcome::Answered);
+                        request.finish();
                     }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Ok(Poll::Ready(None)) => {
                     if let Some(request) = this.request.take() {
-                        request.finish(Outcome::Answered);
+                        request.finish();
                     }
                     return Poll::Ready(None);
                 }
@@ -117,9 +110,8 @@ where
             if let Some(error) = ended {
                 break Cut::Ended(error);
             }
-            let Some(request) = this.request.as_ref() else { return Poll::Pending };
-            let done = this.done.get_or_insert_with(|| request.ctx().done_owned());
-            match Pin::new(done).poll(task) {
+            let Some(request) = this.request.as_mut() else { return Poll::Pending };
+            match request.poll_err(task) {
                 // It ended since it was asked, so the body is still to have its last word.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
@@ -148,28 +140,17 @@ enum Cut {
 impl Cut {
     /// Says what came of the request, and what its body ends with.
     fn settle(self, request: Option<InFlight>) -> BoxError {
-        let Some(mut request) = request else {
-            return match self {
-                Cut::Ended(error) => error.into(),
-                Cut::Failed(error) => error,
-                Cut::Panicked(message) => message.into(),
-            };
-        };
+        if let Some(mut request) = request {
+            match &self {
+                Cut::Ended(error) => request.ended(error.clone()),
+                Cut::Failed(_) => request.failed(),
+                Cut::Panicked(message) => request.panicked(message.clone()),
+            }
+        }
         match self {
-            Cut::Ended(error) => {
-                request.finish(Outcome::of(error.clone()));
-                error.into()
-            }
-            Cut::Failed(error) => {
-                // A body that watches its Context fails because that has ended.
-                let outcome = request.ctx().err().map_or(Outcome::Failed, Outcome::of);
-                request.finish(outcome);
-                error
-            }
-            Cut::Panicked(message) => {
-                request.panicked(message.clone());
-                message.into()
-            }
+            Cut::Ended(error) => error.into(),
+            Cut::Failed(error) => error,
+            Cut::Panicked(message) => format!("body panicked: {message}").into(),
         }
     }
 }
@@ -203,5 +184,11 @@ impl<B: Body> Content<B> {
 impl<B> From<&'static str> for Content<B> {
     fn from(text: &'static str) -> Self {
         Content::Ours { text: Some(Bytes::from_static(text.as_bytes())) }
+    }
+}
+
+impl<B> From<String> for Content<B> {
+    fn from(text: String) -> Self {
+        Content::Ours { text: Some(text.into()) }
     }
 }

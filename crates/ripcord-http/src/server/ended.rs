@@ -73,6 +73,12 @@ impl From<ripcord::Error> for Ended {
     }
 }
 
+impl From<Ended> for ripcord::Error {
+    fn from(ended: Ended) -> Self {
+        ended.0
+    }
+}
+
 impl<B: From<&'static str>> From<Ended> for Response<B> {
     fn from(ended: Ended) -> Self {
         let mut response = plain_text(ended.status(), ended.text().into());

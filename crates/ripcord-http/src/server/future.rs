@@ -10,11 +10,9 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use ripcord::DoneOwned;
 
-use super::{
-    BoxError, ContextBody, Ended, Outcome, body::Content, ended::plain_text, panic_message, request::InFlight,
-};
+use super::{BoxError, ContextBody, Ended, body::Content, ended::plain_text, panic_message, request::InFlight};
+use crate::Malformed;
 
 pin_project! {
     /// The response to come of a [`ContextService`](super::ContextService).
@@ -27,8 +25,6 @@ pin_project! {
         // Above the handler, for fields are dropped from the top: when the handler's own are dropped, the Context
         // already says why. `None` once it is ready.
         request: Option<InFlight>,
-        // Made when the handler is first found waiting, so that one which never waits arms no timer.
-        done: Option<DoneOwned>,
         bodyless: bool,
         #[pin]
         handler: Handler<F>,
@@ -40,26 +36,37 @@ pin_project! {
     #[derive(Debug)]
     enum Handler<F> {
         Called { started: bool, #[pin] future: F },
-        Refused { ended: Ended },
-        Panicked,
+        NotCalled { refusal: Refusal },
     }
 }
 
 impl<F> ResponseFuture<F> {
     pub(super) fn new(request: InFlight, future: F, bodyless: bool) -> Self {
         let handler = Handler::Called { started: false, future };
-        ResponseFuture { request: Some(request), done: None, bodyless, handler }
+        ResponseFuture { request: Some(request), bodyless, handler }
     }
 
-    /// The answer to a request whose Context has ended before it began.
-    pub(super) fn refused(request: InFlight, error: ripcord::Error, bodyless: bool) -> Self {
-        let handler = Handler::Refused { ended: error.into() };
-        ResponseFuture { request: Some(request), done: None, bodyless, handler }
+    /// The answer of a handler that is not called, or panicked before it was a future.
+    pub(super) fn not_called(request: InFlight, refusal: Refusal, bodyless: bool) -> Self {
+        ResponseFuture { request: Some(request), bodyless, handler: Handler::NotCalled { refusal } }
     }
+}
 
-    /// The answer for a handler that panicked before it was a future.
-    pub(super) fn panicked(request: InFlight, bodyless: bool) -> Self {
-        ResponseFuture { request: Some(request), done: None, bodyless, handler: Handler::Panicked }
+/// What is answered for a handler that is not there.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    Ended(ripcord::Error),
+    Malformed(Malformed),
+    Panicked,
+}
+
+impl<B> From<Refusal> for Response<Content<B>> {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Ended(error) => Ended::from(error).into(),
+            Refusal::Malformed(malformed) => plain_text(StatusCode::BAD_REQUEST, malformed.to_string().into()),
+            Refusal::Panicked => plain_text(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error".into()),
+        }
     }
 }
 
@@ -78,11 +85,10 @@ where
         let request = this.request.as_mut().expect("polled after it was ready");
         // The end is looked at before the handler and acted on after it. So a handler that watches its Context sees every
         // end that is acted on, gets the last word, and wins the tie.
-        let mut ended = request.ctx().err();
+        let mut ended = request.err();
         let mut response = loop {
             let polled = match this.handler.as_mut().project() {
-                HandlerProject::Refused { ended } => break ended.clone().into(),
-                HandlerProject::Panicked => break internal_server_error(),
+                HandlerProject::NotCalled { refusal } => break refusal.clone().into(),
                 // Nothing begins on a Context that is done.
                 HandlerProject::Called { started: false, .. } if ended.is_some() => Ok(Poll::Pending),
                 HandlerProject::Called { started, future } => {
@@ -94,37 +100,30 @@ where
             match polled {
                 Ok(Poll::Ready(Ok(response))) => break response.map(|body| Content::Theirs { body }),
                 Ok(Poll::Ready(Err(error))) => {
-                    request.settle(Outcome::Failed);
+                    request.failed();
                     *this.request = None;
                     return Poll::Ready(Err(error));
                 }
                 Err(panic) => {
                     request.panicked(panic_message(&*panic));
-                    break internal_server_error();
+                    break Refusal::Panicked.into();
                 }
                 Ok(Poll::Pending) => {}
             }
             if let Some(error) = ended {
-                break Ended::from(error).into();
+                break Refusal::Ended(error).into();
             }
-            let done = this.done.get_or_insert_with(|| request.ctx().done_owned());
-            match Pin::new(done).poll(task) {
+            match request.poll_err(task) {
                 // It ended since it was asked, so the handler is still to have its last word.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
         };
+        let mut request = this.request.take().expect("it was there above");
         request.answer(&mut response);
-        let request = this.request.take();
-        // A waiting handler's place with its Context is the body's now.
-        let done = this.done.take();
         let length = if *this.bodyless || is_bodyless(response.status()) { Some(0) } else { content_length(&response) };
-        Poll::Ready(Ok(response.map(|content| ContextBody::new(request, done, length, content))))
+        Poll::Ready(Ok(response.map(|content| ContextBody::new(request, length, content))))
     }
-}
-
-fn internal_server_error<B>() -> Response<Content<B>> {
-    plain_text(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error".into())
 }
 
 /// Whether no body follows such a head, whatever the handler gave.

@@ -6,8 +6,8 @@ use http::{StatusCode, request::Parts};
 use ripcord::Context;
 use tower_layer::Layer;
 
-use super::{ContextService, Ending, ServerStats, stats::Counters};
-use crate::RequestId;
+use super::{ContextService, Ending, Outcome, ServerStats, stats::Counters};
+use crate::{RequestId, TrustPolicy};
 
 /// Gives every request a [`Context`], in the request's extensions, and ends it when the request ends.
 ///
@@ -47,6 +47,9 @@ pub struct ContextLayer {
 pub(super) struct Settings {
     pub(super) server: Context,
     pub(super) timeout: Option<Duration>,
+    pub(super) trust: TrustPolicy,
+    pub(super) strict: bool,
+    pub(super) half_close: HalfClose,
     pub(super) name: Name,
     pub(super) make_id: fn() -> RequestId,
     pub(super) statuses: Statuses,
@@ -56,6 +59,20 @@ pub(super) struct Settings {
 
 type Name = fn(&Parts) -> Cow<'static, str>;
 type OnEnd = Arc<dyn Fn(&Ending<'_>) + Send + Sync>;
+
+/// What it means that a client stops sending while its request is on its way. TCP tells it by a FIN, whether the client has
+/// closed the connection or only its own half and still waits for the answer.
+///
+/// Seen only on a connection that is watched, with the feature `connection`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// The client has gone, as in Go: the request's Context is canceled. A handler that answers all the same has its answer
+    /// sent, until its deadline.
+    #[default]
+    Cancel,
+    /// Nothing: only a reset, a failed write and the deadline end the request.
+    Allow,
+}
 
 #[derive(Clone, Copy)]
 pub(super) struct Statuses {
@@ -71,6 +88,9 @@ impl ContextLayer {
         let settings = Settings {
             server: server.clone(),
             timeout: None,
+            trust: TrustPolicy::untrusted(),
+            strict: false,
+            half_close: HalfClose::Cancel,
             name: method,
             make_id: RequestId::generate,
             statuses: Statuses::default(),
@@ -84,6 +104,28 @@ impl ContextLayer {
     #[must_use]
     pub fn timeout(self, timeout: Duration) -> Self {
         self.set(|settings| settings.timeout = Some(timeout))
+    }
+
+    /// How much of what clients say is believed: as of strangers by default. Its maximum and
+    /// [`timeout`](ContextLayer::timeout) both bound what a client asks for.
+    #[must_use]
+    pub fn trust(self, trust: TrustPolicy) -> Self {
+        self.set(|settings| settings.trust = trust)
+    }
+
+    /// Whether a malformed header is answered with 400 and what is wrong with it. By default, and in either case for the
+    /// [`stats`](ContextLayer::stats), it is counted and otherwise as if it were not there.
+    ///
+    /// Only what the trust policy wants read can be malformed.
+    #[must_use]
+    pub fn strict(self, strict: bool) -> Self {
+        self.set(|settings| settings.strict = strict)
+    }
+
+    /// What it means that a client stops sending while its request is on its way: that it has gone, by default.
+    #[must_use]
+    pub fn half_close(self, half_close: HalfClose) -> Self {
+        self.set(|settings| settings.half_close = half_close)
     }
 
     /// How a request's Context is named: after its method by default. With axum, `name(server::matched_path)` names it after
@@ -160,6 +202,20 @@ impl Default for Statuses {
             deadline_exceeded: StatusCode::GATEWAY_TIMEOUT,
             canceled: StatusCode::SERVICE_UNAVAILABLE,
             client_disconnected: StatusCode::from_u16(499).expect("within 100 to 999"),
+        }
+    }
+}
+
+impl Statuses {
+    /// What would have been answered.
+    pub(super) fn unanswered(&self, outcome: &Outcome) -> StatusCode {
+        match outcome {
+            Outcome::Answered => StatusCode::OK,
+            Outcome::DeadlineExceeded => self.deadline_exceeded,
+            Outcome::Canceled => self.canceled,
+            Outcome::ClientDisconnected => self.client_disconnected,
+            Outcome::Panicked(_) | Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Outcome::Refused(_) => StatusCode::BAD_REQUEST,
         }
     }
 }

@@ -15,13 +15,19 @@
 //! deadline, a result that is ready wins. What it spawned is not dropped with it, but holds the Context, and is told.
 
 mod body;
+#[cfg(feature = "connection")]
+pub mod connection;
+mod deadline_source;
+mod detach;
 mod disconnected;
 mod ended;
 mod ending;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+mod headers;
 mod layer;
+mod life;
 mod request;
 mod service;
 mod stats;
@@ -29,13 +35,15 @@ mod stats;
 use std::any::Any;
 
 pub use body::ContextBody;
+pub use deadline_source::DeadlineSource;
+pub use detach::{Detached, RunDetached, detach};
 pub use disconnected::ClientDisconnected;
 pub use ended::Ended;
 pub use ending::{Ending, Outcome};
 #[cfg(feature = "axum")]
 pub use extract::{Ctx, CtxValue, NotThere, matched_path};
 pub use future::ResponseFuture;
-pub use layer::ContextLayer;
+pub use layer::{ContextLayer, HalfClose};
 pub use service::ContextService;
 pub use stats::ServerStats;
 

@@ -2,62 +2,127 @@
 
 use std::{
     panic::{self, AssertUnwindSafe},
+    pin::Pin,
     sync::Arc,
+    task::{self, Poll},
     time::Instant,
 };
 
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use ripcord::{Canceler, Context};
+use ripcord::{Context, DoneOwned};
 
-use super::{ClientDisconnected, Ended, Ending, Outcome, layer::Settings};
+use super::{Ended, Ending, Outcome, ended::is_client_disconnected, layer::Settings, life::Life};
 use crate::RequestId;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
 /// A request on its way: held by its [`ResponseFuture`](super::ResponseFuture), then by its
-/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its Context has ended.
+/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its Context has ended, unless something is
+/// [detached](super::detach).
 #[derive(Debug)]
 pub(super) struct InFlight {
-    // Above its canceler, for fields are dropped from the top: with nobody left to see the end, that has nothing to do.
+    /// The wait for the end, once something has been found waiting: what never waits arms no timer.
+    done: Option<DoneOwned>,
+    /// What ends the handler and the body: `ctx`, and once its client has gone, the same limits without the client.
+    limit: Context,
+    has_client_gone: bool,
     ctx: Context,
+    #[cfg(feature = "connection")]
+    attendance: Option<super::connection::Attendance>,
+    // Below the Contexts, for fields are dropped from the top: with nobody left to see the end, there is nothing to do.
     /// `None` while this is being dropped.
-    cancel: Option<Canceler>,
+    life: Option<Arc<Life>>,
     settings: Arc<Settings>,
     id: HeaderValue,
     begun: Instant,
     answered: Option<StatusCode>,
     /// `None` until it is known: dropped like that, the client has gone.
     outcome: Option<Outcome>,
+    /// The end that it was answered with, or cut short by.
+    error: Option<ripcord::Error>,
 }
 
 impl InFlight {
-    pub(super) fn begin(settings: Arc<Settings>, ctx: Context, cancel: Canceler, id: HeaderValue) -> Self {
+    /// It has arrived.
+    pub(super) fn begin(settings: Arc<Settings>, ctx: Context, life: Arc<Life>, id: HeaderValue) -> Self {
         settings.counters.requests.up();
         settings.counters.in_flight.up();
-        let begun = ctx.clock().now();
-        InFlight { ctx, cancel: Some(cancel), settings, id, begun, answered: None, outcome: None }
+        InFlight {
+            done: None,
+            limit: ctx.clone(),
+            has_client_gone: false,
+            begun: ctx.clock().now(),
+            ctx,
+            #[cfg(feature = "connection")]
+            attendance: None,
+            life: Some(life),
+            settings,
+            id,
+            answered: None,
+            outcome: None,
+            error: None,
+        }
     }
 
-    pub(super) fn ctx(&self) -> &Context {
-        &self.ctx
+    /// From now on the client's going is seen, if its connection is watched.
+    #[cfg(feature = "connection")]
+    pub(super) fn attend(&mut self, extensions: &http::Extensions) {
+        if let Some(life) = &self.life {
+            self.attendance = super::connection::Attendance::begin(extensions, self.settings.half_close, life);
+        }
+    }
+
+    /// The end of the Context, if it is one that ends handler and body too. The client's going is none: half of the
+    /// connection may be there still, and whoever answers all the same has its answer sent.
+    pub(super) fn err(&mut self) -> Option<ripcord::Error> {
+        self.limit.err().and_then(|error| self.acted_on(error))
+    }
+
+    /// As [`err`](InFlight::err), for the task that waits for it.
+    pub(super) fn poll_err(&mut self, task: &mut task::Context<'_>) -> Poll<ripcord::Error> {
+        loop {
+            let done = self.done.get_or_insert_with(|| self.limit.done_owned());
+            let Poll::Ready(error) = Pin::new(done).poll(task) else { return Poll::Pending };
+            if let Some(error) = self.acted_on(error) {
+                return Poll::Ready(error);
+            }
+        }
+    }
+
+    fn acted_on(&mut self, error: ripcord::Error) -> Option<ripcord::Error> {
+        if self.has_client_gone || !is_client_disconnected(&error) {
+            return Some(error);
+        }
+        self.has_client_gone = true;
+        self.settle(Outcome::ClientDisconnected);
+        self.done = None;
+        let server = &self.settings.server;
+        self.limit = self.ctx.deadline().map_or_else(|| server.clone(), |deadline| server.with_deadline(deadline));
+        self.limit.err()
     }
 
     /// Makes the head of the answer what is to be sent.
     pub(super) fn answer<B>(&mut self, response: &mut Response<B>) {
         if let Some(ended) = response.extensions_mut().remove::<Ended>() {
             *response.status_mut() = ended.status_by(&self.settings.statuses);
-            self.settle(Outcome::of(ended.error().clone()));
+            self.ended(ended.into());
         }
         response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         self.answered = Some(response.status());
     }
 
+    /// Answered with the end of its Context, or cut short by it.
+    pub(super) fn ended(&mut self, error: ripcord::Error) {
+        self.settle(Outcome::of(&error));
+        self.error.get_or_insert(error);
+    }
+
     /// The handler or the body has panicked: what they spawned is told.
     pub(super) fn panicked(&mut self, message: String) {
-        if let Some(cancel) = &self.cancel {
-            cancel.cancel_with(format!("handler panicked: {message}"));
+        if let Some(life) = &self.life {
+            life.cancel_with(format!("handler panicked: {message}"));
         }
-        self.settle(Outcome::Panicked(message));
+        self.outcome = Some(Outcome::Panicked(message));
     }
 
     /// Says what came of the request, unless that is known already.
@@ -65,56 +130,50 @@ impl InFlight {
         self.outcome.get_or_insert(outcome);
     }
 
-    /// The request is over.
-    pub(super) fn finish(mut self, outcome: Outcome) {
-        self.settle(outcome);
+    /// The handler or its body failed; if it watches its Context, because that has ended.
+    pub(super) fn failed(&mut self) {
+        match self.ctx.err() {
+            Some(error) => self.ended(error),
+            None => self.settle(Outcome::Failed),
+        }
+    }
+
+    /// The request is over, and was answered.
+    pub(super) fn finish(mut self) {
+        self.settle(Outcome::Answered);
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let outcome = self.outcome.take().unwrap_or_else(|| {
-            if let Some(cancel) = &self.cancel {
-                // No effect on a Context that is done: a request given up after its deadline was not abandoned.
-                cancel.cancel_with(ClientDisconnected);
+        if self.outcome.is_none() {
+            if let Some(life) = &self.life {
+                life.client_gone();
             }
-            self.ctx.err().map_or(Outcome::Answered, Outcome::of)
-        });
-
+            // One that had ended before, at its deadline say, was given up for that.
+            let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::of(&error));
+            self.outcome = Some(outcome);
+        }
+        let Some(outcome) = self.outcome.take() else { return };
         let counters = &self.settings.counters;
         counters.in_flight.down();
-        let statuses = &self.settings.statuses;
-        let unanswered = match &outcome {
-            Outcome::Answered => StatusCode::OK,
-            Outcome::DeadlineExceeded(_) => {
-                counters.timed_out.up();
-                statuses.deadline_exceeded
-            }
-            Outcome::Canceled(_) => {
-                counters.canceled.up();
-                statuses.canceled
-            }
-            Outcome::ClientDisconnected(_) => {
-                counters.disconnected.up();
-                statuses.client_disconnected
-            }
-            Outcome::Panicked(_) => {
-                counters.panicked.up();
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-            Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-        };
-
+        if let Some(counter) = counters.outcome(&outcome) {
+            counter.up();
+        }
         if let Some(hook) = &self.settings.on_end {
-            drop(self.cancel.take());
+            let error = self.ctx.err().or_else(|| self.error.take());
+            #[cfg(feature = "connection")]
+            drop(self.attendance.take());
+            self.life = None;
             let ending = Ending {
                 ctx: &self.ctx,
-                outcome: &outcome,
+                error,
+                status: self.answered.unwrap_or_else(|| self.settings.statuses.unanswered(&outcome)),
                 answered: self.answered,
-                status: self.answered.unwrap_or(unanswered),
                 took: self.ctx.clock().now().saturating_duration_since(self.begun),
+                outcome,
             };
-            // Unwind safe: what the hook has left half done is its own. A panic while this unwinds would abort.
+            // Unwind safe: what the hook has left half done is its own. A second panic while a first unwinds would abort.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| hook(&ending)));
         }
     }

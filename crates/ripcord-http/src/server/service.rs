@@ -4,14 +4,24 @@ use std::{
     panic::{self, AssertUnwindSafe},
     sync::Arc,
     task::{self, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{BoxError, ContextBody, ResponseFuture, layer::Settings, panic_message, request::InFlight};
+use super::{
+    BoxError, ContextBody, DeadlineSource, Outcome, ResponseFuture,
+    future::Refusal,
+    headers,
+    layer::Settings,
+    life::{Handle, Life},
+    panic_message,
+    request::InFlight,
+};
+use crate::{Malformed, trace_context::Link};
 
 /// What [`ContextLayer`](super::ContextLayer) makes of a service.
 ///
@@ -37,29 +47,80 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let id = (self.settings.make_id)();
-        // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.
-        let named = self.settings.server.with_name((self.settings.name)(&parts));
-        let (mut ctx, cancel) = named.with_value(id.clone()).with_cancel();
-        if let Some(timeout) = self.settings.timeout {
-            ctx = ctx.with_timeout(timeout);
-        }
-        parts.extensions.insert(ctx.clone());
-
         let bodyless = parts.method == Method::HEAD || parts.method == Method::CONNECT;
-        let mut request = InFlight::begin(Arc::clone(&self.settings), ctx, cancel, id.to_header());
-        if let Some(error) = request.ctx().err() {
-            // Nothing begins on a Context that is done.
-            return ResponseFuture::refused(request, error, bodyless);
+        let (mut request, malformed) = self.settings.begin(&mut parts);
+        if let Some(malformed) = malformed.filter(|_| self.settings.strict) {
+            request.settle(Outcome::Refused(malformed));
+            return ResponseFuture::not_called(request, Refusal::Malformed(malformed), bodyless);
         }
+        if let Some(error) = request.err() {
+            // Nothing begins on a Context that is done.
+            if error.is_deadline_exceeded() {
+                self.settings.counters.expired.up();
+            }
+            return ResponseFuture::not_called(request, Refusal::Ended(error), bodyless);
+        }
+        #[cfg(feature = "connection")]
+        request.attend(&parts.extensions);
         // Unwind safe: a service that panics in `call` has what it left half done for itself.
         let call = || self.inner.call(Request::from_parts(parts, body));
         match panic::catch_unwind(AssertUnwindSafe(call)) {
             Ok(handler) => ResponseFuture::new(request, handler, bodyless),
             Err(panic) => {
                 request.panicked(panic_message(&*panic));
-                ResponseFuture::panicked(request, bodyless)
+                ResponseFuture::not_called(request, Refusal::Panicked, bodyless)
             }
+        }
+    }
+}
+
+impl Settings {
+    /// Derives the Context of a request that has arrived, and puts it into the extensions; with what is wrong with its headers.
+    fn begin(self: &Arc<Self>, parts: &mut Parts) -> (InFlight, Option<Malformed>) {
+        let said = headers::read(&parts.headers, &self.trust, self.make_id, &self.counters);
+        let (timeout, source) = self.timeout(said.deadline);
+
+        // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.
+        let mut ctx = self.server.with_name((self.name)(parts)).with_value(said.id.clone());
+        ctx = ctx.with_value(said.lineage.current());
+        if let Some(theirs) = said.lineage.link() {
+            ctx = ctx.with_value(Link(theirs));
+        }
+        if let Some(tracestate) = said.tracestate {
+            ctx = ctx.with_value(tracestate);
+        }
+        if let Some(baggage) = said.baggage {
+            ctx = ctx.with_value(baggage);
+        }
+        let (ctx, cancel) = ctx.with_cancel();
+        let life = Life::new(cancel);
+        let handle = Handle { life: Arc::downgrade(&life), source, counters: Arc::clone(&self.counters) };
+        let ctx = ctx.with_value(handle);
+        let ctx = match (timeout, source) {
+            (None, _) => ctx,
+            (Some(timeout), DeadlineSource::Header(_) | DeadlineSource::Clamped(_)) => {
+                ctx.with_timeout_cause(timeout, source)
+            }
+            (Some(timeout), _) => ctx.with_timeout(timeout),
+        };
+        parts.extensions.insert(ctx.clone());
+        (InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header()), said.malformed)
+    }
+
+    /// How long a request may take whose client asks for `asked`, and where that comes from.
+    fn timeout(&self, asked: Option<(&'static str, Duration)>) -> (Option<Duration>, DeadlineSource) {
+        let limit = self.trust.timeout(self.timeout);
+        let Some((header, asked)) = asked else {
+            let is_limited = limit.is_some() || self.server.deadline().is_some();
+            return (limit, if is_limited { DeadlineSource::Local } else { DeadlineSource::None });
+        };
+        self.counters.deadlines_received.up();
+        let server = self.server.remaining();
+        if limit.into_iter().chain(server).any(|most| most < asked) {
+            self.counters.deadlines_clamped.up();
+            (limit, DeadlineSource::Clamped(header))
+        } else {
+            (Some(asked), DeadlineSource::Header(header))
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the requests of a layer have come to, counted since it was made; `in_flight` alone also goes down.
+use super::{Outcome, headers::READ};
+
+/// What the requests of a layer have come to, counted since it was made; `in_flight` and `detached` alone
+/// also go down.
 ///
 /// Each figure is right by itself; taken while requests are coming and going, they need not add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,7 +15,14 @@ pub struct ServerStats {
     pub requests: u64,
     /// Requests that are not over: their body has not been sent.
     pub in_flight: u64,
-    /// Requests that ended at their deadline: answered with it, or their body cut short.
+    /// Requests whose client set a deadline, in a well-formed header.
+    pub deadlines_received: u64,
+    /// Of these, requests whose client asked for more than the server's own limit.
+    pub deadlines_clamped: u64,
+    /// Requests with no time left when they arrived: answered with 504, their handlers never called.
+    pub expired: u64,
+    /// Requests that ended at their deadline: answered with it, or their body cut short. Those that had
+    /// expired before are among them.
     pub timed_out: u64,
     /// Requests that the server canceled.
     pub canceled: u64,
@@ -20,6 +30,26 @@ pub struct ServerStats {
     pub disconnected: u64,
     /// Requests whose handler or body panicked.
     pub panicked: u64,
+    /// Requests whose service or body failed with an error of its own.
+    pub failed: u64,
+    /// Requests refused with 400 for a malformed header, by a layer that is [`strict`](super::ContextLayer::strict).
+    pub refused: u64,
+    /// What is [detached](super::detach) now.
+    pub detached: u64,
+    malformed: [u64; READ.len()],
+}
+
+impl ServerStats {
+    /// The headers that are read, in lower case, and how often each was malformed: was not what its grammar allows, or came
+    /// more than once though only one may.
+    ///
+    /// ```
+    /// let stats = ripcord_http::server::ServerStats::default();
+    /// assert!(stats.malformed().any(|(header, count)| header == "grpc-timeout" && count == 0));
+    /// ```
+    pub fn malformed(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        READ.into_iter().zip(self.malformed)
+    }
 }
 
 /// [`ServerStats`], being counted.
@@ -28,10 +58,17 @@ pub struct ServerStats {
 pub(super) struct Counters {
     pub(super) requests: Counter,
     pub(super) in_flight: Counter,
+    pub(super) deadlines_received: Counter,
+    pub(super) deadlines_clamped: Counter,
+    pub(super) expired: Counter,
     pub(super) timed_out: Counter,
     pub(super) canceled: Counter,
     pub(super) disconnected: Counter,
     pub(super) panicked: Counter,
+    pub(super) failed: Counter,
+    pub(super) refused: Counter,
+    pub(super) detached: Counter,
+    malformed: [Counter; READ.len()],
 }
 
 impl Counters {
@@ -39,11 +76,37 @@ impl Counters {
         ServerStats {
             requests: self.requests.get(),
             in_flight: self.in_flight.get(),
+            deadlines_received: self.deadlines_received.get(),
+            deadlines_clamped: self.deadlines_clamped.get(),
+            expired: self.expired.get(),
             timed_out: self.timed_out.get(),
             canceled: self.canceled.get(),
             disconnected: self.disconnected.get(),
             panicked: self.panicked.get(),
+            failed: self.failed.get(),
+            refused: self.refused.get(),
+            detached: self.detached.get(),
+            malformed: self.malformed.each_ref().map(Counter::get),
         }
+    }
+
+    /// What goes up for an outcome; an answer is nothing out of the ordinary.
+    pub(super) fn outcome(&self, outcome: &Outcome) -> Option<&Counter> {
+        match outcome {
+            Outcome::Answered => None,
+            Outcome::DeadlineExceeded => Some(&self.timed_out),
+            Outcome::Canceled => Some(&self.canceled),
+            Outcome::ClientDisconnected => Some(&self.disconnected),
+            Outcome::Panicked(_) => Some(&self.panicked),
+            Outcome::Refused(_) => Some(&self.refused),
+            Outcome::Failed => Some(&self.failed),
+        }
+    }
+
+    /// Of a header that is read.
+    pub(super) fn malformed(&self, header: &'static str) -> &Counter {
+        let index = READ.iter().position(|name| *name == header);
+        &self.malformed[index.expect("only headers that are read are malformed")]
     }
 }
 

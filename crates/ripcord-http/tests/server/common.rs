@@ -19,6 +19,7 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use ripcord::{Clock, Context};
 use ripcord_http::server::{ContextLayer, matched_path};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tower::ServiceExt as _;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
@@ -96,5 +97,20 @@ impl HttpBody for Endless {
         _: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"more")))))
+    }
+}
+
+/// A body whose frames come from a channel.
+pub(crate) struct Frames(pub(crate) UnboundedReceiver<Bytes>);
+
+impl HttpBody for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.0.poll_recv(cx).map(|data| data.map(|data| Ok(Frame::data(data))))
     }
 }
