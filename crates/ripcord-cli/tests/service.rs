@@ -1,6 +1,6 @@
 //! The service in-process, on tokio's paused clock or over a loopback socket. No test takes the time it speaks of.
 
-use std::{convert::Infallible, future::pending, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response, routing::get};
 use http_body_util::BodyExt as _;
@@ -126,8 +126,8 @@ async fn server_that_cancels_is_503() {
 async fn client_that_goes_away_is_the_cause() {
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
-        begun.send(ctx).expect("the test listens");
-        pending::<String>()
+        begun.send(ctx.clone()).expect("the test listens");
+        async move { ctx.done().await.to_string() }
     };
     let (server, _keep) = Context::background().with_cancel();
     let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server).timeout(PATIENCE));
