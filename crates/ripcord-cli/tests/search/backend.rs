@@ -11,6 +11,7 @@ use axum::{
 };
 use ripcord::{Canceler, Context};
 use ripcord_cli::serve;
+use ripcord_http::server::{ContextLayer, Ctx, Ended};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, oneshot},
@@ -40,7 +41,7 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
         let (arrive, arrivals) = mpsc::unbounded_channel();
-        let app = Router::new().fallback(wait).with_state(arrive);
+        let app = Router::new().fallback(wait).with_state(arrive).layer(ContextLayer::new(&Context::background()));
         let (stop, cancel) = Context::background().with_cancel();
         let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stop).await });
         Backend { url, arrivals, stop: cancel, accepting }
@@ -98,9 +99,14 @@ impl Arrival {
     }
 }
 
-async fn wait(State(arrive): State<mpsc::UnboundedSender<Arrival>>, request: Request) -> Response {
+async fn wait(
+    State(arrive): State<mpsc::UnboundedSender<Arrival>>,
+    Ctx(ctx): Ctx,
+    request: Request,
+) -> Result<Response, Ended> {
     let (answer, answered) = oneshot::channel();
     let query = request.uri().query().unwrap_or_default().to_owned();
     let _ = arrive.send(Arrival { headers: request.headers().clone(), query, answer });
-    answered.await.unwrap_or_else(|_| (StatusCode::INTERNAL_SERVER_ERROR, "the test has forgotten it").into_response())
+    let forgotten = |_| (StatusCode::INTERNAL_SERVER_ERROR, "the test has forgotten it").into_response();
+    Ok(ctx.run(answered).await?.unwrap_or_else(forgotten))
 }

@@ -10,6 +10,9 @@
 //! | closes, or closes its half | the Context is canceled; an answer is still sent | nothing |
 //! | resets, or takes nothing any more | the Context is canceled, the connection dropped | the same |
 //!
+//! Only a request that comes to a [`ContextLayer`](super::ContextLayer) is told: of one that does not, nobody ends the handler at
+//! a FIN.
+//!
 //! What the system cannot see the deadline ends: a client that closes while more than the socket's buffers hold is still on its
 //! way to a handler that does not read.
 //!
