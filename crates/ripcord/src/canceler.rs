@@ -31,6 +31,15 @@ impl Canceler {
     /// When this returns, every context below is done, also when another thread is ending one above at the same moment. A
     /// deadline that has passed unnoticed came first. Wakers are woken in this thread; functions of
     /// [`after_func`](Context::after_func) are started and not waited for.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let child = ctx.with_name("child");
+    /// cancel.cancel();
+    /// assert!(ctx.is_done() && child.is_done());
+    /// ```
     #[track_caller]
     pub fn cancel(&self) {
         self.end(Location::caller(), None);

@@ -51,6 +51,16 @@ impl Context {
     /// # Errors
     ///
     /// When the system refuses the handler or the thread that listens.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let ctx = Context::background().with_signals()?;
+    /// assert!(!ctx.is_done()); // until Ctrl-C
+    /// # Ok(())
+    /// # }
+    /// ```
     #[doc(alias = "signal.NotifyContext")]
     #[track_caller]
     pub fn with_signals(&self) -> io::Result<Context> {

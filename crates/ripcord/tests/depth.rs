@@ -139,7 +139,7 @@ fn a_deadline_ends_a_million_levels() {
         let (root, time) = manual();
         let top = root.with_timeout_cause(HOUR, "slow");
         let leaf =
-            // Now and then a later timeout: on a clock of its own the root's is looked up by a walk.
+            // Now and then a later timeout, which adds nothing.
             chain(&top, LEVELS / 4, |ctx, i| if i % 1000 == 0 { ctx.with_timeout(2 * HOUR) } else { cancelable(ctx) });
         let wakes = Wakes::new();
         let mut wait = leaf.done();
@@ -147,6 +147,23 @@ fn a_deadline_ends_a_million_levels() {
         time.advance(HOUR);
         assert_eq!(wakes.count(), 1);
         assert_eq!(leaf.cause().expect("done").to_string(), "slow");
+    });
+}
+
+#[test]
+fn each_level_has_a_deadline_on_a_clock_of_its_own() {
+    on_two_mebibytes(|| {
+        let (root, time) = manual();
+        // Each is earlier than the one above it, so each is armed and fires by itself, from below.
+        let nanoseconds = |i: usize| NS * u32::try_from(i).expect("they are few");
+        let leaf = chain(&root, LEVELS / 16, |ctx, i| ctx.with_timeout(HOUR - nanoseconds(i)));
+        let mut wait = leaf.done();
+        let wakes = Wakes::new();
+        assert!(!leaf.is_done() && poll(&mut wait, &wakes).is_pending());
+        time.advance(HOUR - nanoseconds(LEVELS / 16));
+        assert!(!leaf.is_done());
+        time.advance(nanoseconds(LEVELS / 16));
+        assert!(leaf.is_done() && wakes.count() == 1);
     });
 }
 

@@ -236,6 +236,23 @@ fn an_executor_that_panics_hangs_no_group() {
 }
 
 #[test]
+fn a_waker_of_a_group_that_panics_stays_out_of_the_task() {
+    // The panic came out of the last task's poll, or of its drop, where a second one aborts the process.
+    let tasks = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let handed = Arc::clone(&tasks);
+    let (group, _ctx) = Group::with_executor(&Context::background(), move |task| {
+        handed.lock().expect("not poisoned").push(task);
+    });
+    group.go(async { Ok::<(), &str>(()) });
+    let mut wait = Box::pin(group.wait());
+    let panics = common::waker_fn(|| panic!("a waker panics, on purpose"));
+    assert!(common::poll_with(&mut wait, &panics).is_pending());
+    let mut task = tasks.lock().expect("not poisoned").pop().expect("it was handed over");
+    assert!(common::poll_with(&mut task, Waker::noop()).is_ready());
+    assert!(common::poll_with(&mut wait, Waker::noop()).is_ready());
+}
+
+#[test]
 fn a_child_of_a_cancelled_parent_never_says_that_its_own_deadline_passed() {
     // The coarse clock was ahead of the exact one, so that a cancel could lie in the future of a child made after it.
     for _ in 0..200 {

@@ -15,6 +15,16 @@ impl Context {
     ///
     /// Passing a context as an argument is better: it shows in the signature and cannot be forgotten. This is for loggers,
     /// and for callbacks of libraries that know no contexts. Spawned tasks and threads do not inherit it.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// fn log(message: &str) -> String {
+    ///     format!("{}: {message}", Context::current().name().unwrap_or("nowhere"))
+    /// }
+    /// assert_eq!(log("started"), "nowhere: started");
+    /// Context::background().with_name("import").sync_scope(|| assert_eq!(log("started"), "import: started"));
+    /// ```
     pub fn current() -> Context {
         CURRENT.try_with(|current| current.borrow().clone()).unwrap_or_default()
     }

@@ -97,6 +97,14 @@ impl Context {
     }
 
     /// As [`with_deadline`](Context::with_deadline), with the cause to give when this deadline is what ends the context.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_deadline_cause(Instant::now(), "the market has closed");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the market has closed");
+    /// ```
     #[doc(alias = "context.WithDeadlineCause")]
     #[track_caller]
     #[must_use]
@@ -153,7 +161,7 @@ impl Context {
     #[must_use]
     pub fn without_cancel(&self) -> Context {
         let (parent, flags) = self.as_parent();
-        Context(Some(NodeRef::new(parent, flags & !flag::DEADLINE, Payload::WithoutCancel, nowhere())))
+        Context(Some(NodeRef::new(parent, flags & !(flag::DEADLINE | flag::CLOCKS), Payload::WithoutCancel, nowhere())))
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
@@ -179,7 +187,8 @@ impl Context {
         };
         let when = self.deadline_ticks().min(other.deadline_ticks());
         // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
-        let flags = first.flags | second.flags;
+        let both = first.flags | second.flags;
+        let flags = if both & flag::CLOCK == 0 { both } else { both | flag::CLOCKS };
         let merge = Payload::Merge(Box::new(Merge::new(second, when)));
         let node = NodeRef::new(Some(first), flags, merge, nowhere());
         tree::watch_merged(&node);
@@ -203,7 +212,8 @@ impl Context {
     /// ```
     #[must_use]
     pub fn with_clock(&self, clock: Clock) -> Context {
-        self.derive(flag::CLOCK, Payload::Clock(Box::new(clock)))
+        let is_timed = self.0.as_ref().is_some_and(|node| node.flags & flag::DEADLINE != 0);
+        self.derive(if is_timed { flag::CLOCK | flag::CLOCKS } else { flag::CLOCK }, Payload::Clock(Box::new(clock)))
     }
 
     // ===== helpers =====

@@ -46,6 +46,14 @@ impl Context {
     }
 
     /// As [`background`](Context::background), for a place where it is not yet clear which context belongs there.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::todo();
+    /// assert!(!ctx.is_done());
+    /// assert_eq!(ctx.to_string(), "TODO");
+    /// ```
     #[doc(alias = "context.TODO")]
     pub fn todo() -> Context {
         Context(NodeRef::todo())
@@ -94,6 +102,20 @@ impl Context {
     /// Right also when nobody waits: a deadline counts from the clock. Never early. Asked again and again the clock is read
     /// now and then only, and a timer tells the rest: then a deadline is seen late by as much as the timer is, or by 64 calls,
     /// whichever is less. [`err`](Context::err) and [`check`](Context::check) agree with what this said.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let mut rounds = 0;
+    /// while !ctx.is_done() {
+    ///     rounds += 1;
+    ///     if rounds == 1000 {
+    ///         cancel.cancel();
+    ///     }
+    /// }
+    /// assert_eq!(rounds, 1000);
+    /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
         self.0.as_ref().is_some_and(NodeRef::ended_in_a_loop)
@@ -185,11 +207,30 @@ impl Context {
     }
 
     /// The name nearest at or above this context; of a merged one the first's, else the other's.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_name("import").with_cancel();
+    /// assert_eq!(ctx.name(), Some("import"));
+    /// assert_eq!(Context::background().name(), None);
+    /// ```
     pub fn name(&self) -> Option<&str> {
         self.0.as_ref()?.name().map(|name| &***name)
     }
 
     /// The clock that deadlines and sleeps below this context count on.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock);
+    /// let begun = ctx.clock().now();
+    /// time.advance(Duration::from_secs(3));
+    /// assert_eq!(ctx.clock().now() - begun, Duration::from_secs(3));
+    /// ```
     pub fn clock(&self) -> Clock {
         self.clock_ref().clone()
     }

@@ -164,6 +164,7 @@ impl Group {
     /// assert!(group.wait().await.is_ok());
     /// # });
     /// ```
+    #[doc(alias = "errgroup.Group.Go")]
     #[track_caller]
     pub fn go<F, E>(&self, task: F)
     where
@@ -184,6 +185,7 @@ impl Group {
 
     /// Starts a task unless the limit is reached or the context is done. Says whether it did; else the task is dropped and
     /// has no result.
+    #[doc(alias = "errgroup.Group.TryGo")]
     pub fn try_go<F, E>(&self, task: F) -> bool
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -205,6 +207,7 @@ impl Group {
 
     /// How many tasks run at a time, from now on; those that run go on. Zero lets none start: what is still queued then when
     /// the group is waited for ends with an error.
+    #[doc(alias = "errgroup.Group.SetLimit")]
     pub fn set_limit(&self, limit: usize) {
         self.shared.state().limit = limit;
         self.shared.start_queued();
@@ -224,6 +227,7 @@ impl Group {
     /// # Cancel safety
     ///
     /// Dropping it drops the group: the context is cancelled and the tasks are dropped at their next poll.
+    #[doc(alias = "errgroup.Group.Wait")]
     pub async fn wait(self) -> Result<(), GroupError> {
         let (mut errors, first) = self.ended().await;
         match first {

@@ -127,6 +127,39 @@ fn s14_a_clock_set_in_mid_tree_leaves_the_parents_end_in_force() {
 }
 
 #[test]
+fn s14_a_merge_of_two_clocks_ends_at_either_deadline_by_its_own_clock() {
+    for first_passes in [false, true] {
+        let ((a, time_a), (b, time_b)) = (manual(), manual());
+        let merged = a.with_timeout_cause(SEC, "a").merge(&b.with_timeout_cause(SEC, "b"));
+        let (below, _cancel) = merged.with_cancel();
+        let (passing, other, cause) = if first_passes { (time_a, time_b, "a") } else { (time_b, time_a, "b") };
+        other.advance(SEC - MS);
+        passing.advance(SEC - MS);
+        assert_live(&below);
+        passing.advance(MS);
+        assert_exceeded(&below, Some(cause));
+        assert_exceeded(&merged, Some(cause));
+    }
+}
+
+#[test]
+fn s14_nobody_need_watch_for_a_deadline_above_a_second_clock_to_count() {
+    let (root, time) = manual();
+    let (clock, other) = Clock::manual();
+    let below = root.with_timeout_cause(SEC, "by the parent's clock").with_clock(clock);
+    let cut = below.without_cancel().with_timeout(SEC);
+    let (leaf, _cancel) = below.with_cancel();
+    other.advance(SEC - MS);
+    assert_live(&leaf);
+    assert_live(&cut);
+    time.advance(SEC);
+    assert_exceeded(&leaf, Some("by the parent's clock"));
+    assert_live(&cut);
+    other.advance(MS);
+    assert_exceeded(&cut, None);
+}
+
+#[test]
 fn s14_the_system_clock_is_the_default() {
     let before = Instant::now();
     let now = Clock::default().now();

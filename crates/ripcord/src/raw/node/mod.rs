@@ -69,6 +69,8 @@ pub(crate) mod flag {
     pub(crate) const CLOCK: u8 = 4;
     /// A value at or above this node.
     pub(crate) const VALUES: u8 = 8;
+    /// Deadlines that can end this node may count on different clocks.
+    pub(crate) const CLOCKS: u8 = 16;
 }
 
 /// The second parent of a merged context, and the earlier deadline of the two.

@@ -94,14 +94,15 @@ impl Node {
         if self.flags & flag::DEADLINE == 0 {
             return false;
         }
-        if self.flags & flag::CLOCK != 0 {
-            // Several clocks may be involved: each deadline is asked for itself.
+        if self.flags & flag::CLOCKS != 0 {
+            // Each deadline is asked for itself.
             return self.any_above(&mut |node| match node.kind() {
                 Kind::Deadline { when } => node.clock().has_come(when),
                 _ => false,
             });
         }
-        Clock::SYSTEM.has_come(self.deadline())
+        let clock = if self.flags & flag::CLOCK == 0 { Clock::SYSTEM } else { self.clock() };
+        clock.has_come(self.deadline())
     }
 
     /// Whether `found` holds of this node or of any that can end it: along both parents of merged ones, each merged one once.
