@@ -60,4 +60,5 @@ pub(crate) const ALL: &[Row] = &[
     row("P5", "pool: submit + result, empty task", pool::empty_task),
     row("H1", "requests through the server layer", http::server_layer),
     row("H2", "requests, the chapter's middleware", http::chapters_middleware),
+    row("H3", "requests that an inspector shows", http::inspected),
 ];

@@ -1,7 +1,7 @@
 //! A server's process: started on a core of its own, told by the end of its input to stop.
 
-use std::io::{self, BufRead, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -31,6 +31,22 @@ impl Server {
         BufReader::new(child.stdout.take().expect("its output is piped")).read_line(&mut line)?;
         let port: u16 = line.trim().parse().map_err(|_| io::Error::other(format!("no port but {line:?}")))?;
         Ok(Server { child, input, address: (Ipv4Addr::LOCALHOST, port).into() })
+    }
+
+    /// Reads what the server streams at `path` until it ends, on the core of the load.
+    pub(crate) fn watch(&self, path: &str) -> io::Result<()> {
+        let mut stream = TcpStream::connect(self.address)?;
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+        let mut first = [0; 12];
+        stream.read_exact(&mut first)?;
+        if first != *b"HTTP/1.1 200" {
+            return Err(io::Error::other(format!("{path} answers {}", String::from_utf8_lossy(&first))));
+        }
+        thread::spawn(move || {
+            Core::Loads.confine();
+            io::copy(&mut stream, &mut io::sink())
+        });
+        Ok(())
     }
 
     /// The time per request in nanoseconds, under the load of `connections` for as long as `lasting`.

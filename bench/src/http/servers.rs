@@ -1,7 +1,7 @@
 //! The servers in Rust. Go's is in `go/serve.go`.
 
 use std::io::{self, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use ripcord::Context;
 use ripcord_http::RequestId;
+use ripcord_http::inspector::Inspector;
 use ripcord_http::server::{ContextLayer, Ctx};
 use tokio::net::TcpListener;
 use tokio::runtime;
@@ -25,6 +26,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) enum Side {
     /// The handler of H1 behind ripcord's layer: a Context with deadline and id for each request.
     Ours,
+    /// The same with an inspector that shows each request. Its page is there too.
+    Inspected,
     /// The same handler behind tower-http's layers for a timeout and a request's id.
     TowerHttp,
     /// The chapter's middleware and a quick handler that prints the request's id, for H2.
@@ -32,12 +35,13 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    const ALL: [Side; 3] = [Side::Ours, Side::TowerHttp, Side::Chapter];
+    const ALL: [Side; 4] = [Side::Ours, Side::Inspected, Side::TowerHttp, Side::Chapter];
 
     /// Its name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Side::Ours => "ours",
+            Side::Inspected => "inspected",
             Side::TowerHttp => "tower-http",
             Side::Chapter => "chapter",
         }
@@ -50,6 +54,11 @@ impl Side {
     fn router(self) -> Router {
         match self {
             Side::Ours => quick().layer(context_layer()),
+            Side::Inspected => {
+                let inspector = Inspector::new();
+                let app = quick().layer(context_layer().inspector(&inspector));
+                app.nest("/debug/contexts", inspector.router())
+            }
             Side::TowerHttp => quick().layer(
                 ServiceBuilder::new()
                     .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
@@ -74,7 +83,8 @@ pub(crate) fn serve(side: Side) -> io::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
         io::stdout().flush()?;
-        axum::serve(listener, side.router()).await
+        // The inspector's page asks who looks; without it the address is told to nobody.
+        axum::serve(listener, side.router().into_make_service_with_connect_info::<SocketAddr>()).await
     })
 }
 

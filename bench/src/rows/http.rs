@@ -1,4 +1,4 @@
-//! H1 and H2: what a request costs a server, under a load of requests that are answered at once.
+//! H1 to H3: what a request costs a server, under a load of requests that are answered at once.
 
 use std::env;
 use std::process::Command;
@@ -9,6 +9,7 @@ use crate::http::{Server, Side};
 use crate::report::{Line, Rival, Target};
 
 const TOWER_HTTP: Rival = Rival::named("tower-http");
+const WITHOUT: Rival = Rival::named("without");
 
 /// Connections of the load. Each has one request under way.
 const CONNECTIONS: usize = 32;
@@ -32,8 +33,23 @@ pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {
     vec![Line::time("H2", "request", against(bench, Side::Chapter, rivals), bench.go().rival(), Target::Faster(2.0))]
 }
 
+/// H3. The `ContextLayer` of H1 with an inspector against the one without: nobody looks, and one page does, which is sent a
+/// snapshot twice a second.
+pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
+    let plain = || Some(start(rust(Side::Ours)));
+    let line = |what, figures, share| Line::time("H3", what, figures, WITHOUT, Target::Share(share));
+    let unseen = compare(bench, start(rust(Side::Inspected)), plain());
+    let inspected = start(rust(Side::Inspected));
+    inspected.watch("/debug/contexts/events").unwrap_or_else(|error| panic!("the page is not served: {error}"));
+    let seen = compare(bench, inspected, plain());
+    vec![line("request, nobody looks", unseen, 0.95), line("request, a page looks", seen, 0.95)]
+}
+
 fn against(bench: &Bench, ours: Side, rivals: Option<Server>) -> [Figure; 2] {
-    let ours = start(rust(ours));
+    compare(bench, start(rust(ours)), rivals)
+}
+
+fn compare(bench: &Bench, ours: Server, rivals: Option<Server>) -> [Figure; 2] {
     let lasting = bench.size(ROUND, Duration::from_millis(20));
     let time = |server: &Server| Some([server.time_per_request(CONNECTIONS, lasting)]);
     bench.pair(bench.size(15, 1), &mut || time(&ours), &mut || time(rivals.as_ref()?))

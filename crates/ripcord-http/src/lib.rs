@@ -14,6 +14,8 @@
 
 pub mod client;
 pub mod deadline;
+#[cfg(feature = "inspector")]
+pub mod inspector;
 mod malformed;
 mod random;
 mod request_id;

@@ -11,7 +11,7 @@ use axum::{
     routing::{any, get},
 };
 use ripcord::Context;
-use ripcord_http::server::ContextLayer;
+use ripcord_http::{inspector::Inspector, server::ContextLayer};
 
 use super::{Settings, handlers, log, metrics::Metrics, request_id};
 use crate::search::{self, Search};
@@ -23,6 +23,7 @@ pub struct Service {
     layer: ContextLayer,
     search: Search,
     metrics: Arc<Metrics>,
+    inspector: Inspector,
 }
 
 impl Service {
@@ -30,8 +31,16 @@ impl Service {
     ///
     /// Time is `server`'s: give it a clock of your own ([`Context::with_clock`]) and the whole service follows it.
     pub fn new(server: &Context, stop: &Context, settings: &Settings, search: Search) -> Service {
+        // Its streams end when the accepting does, so that the shutdown does not wait for whoever watches.
+        let inspector = Inspector::builder().context(stop);
+        let inspector = match &settings.inspector_token {
+            Some(token) => inspector.token(token.clone()),
+            None => inspector,
+        };
+        let inspector = inspector.build();
         let layer =
             ContextLayer::new(server).timeout(settings.timeout).name(method_and_route).make_id(request_id::make_id);
+        let layer = layer.inspector(&inspector);
         let metrics = Arc::new(Metrics::new(layer.clone(), search.clone()));
         let counted = Arc::clone(&metrics);
         // Clones of a layer share what they count.
@@ -39,7 +48,7 @@ impl Service {
             counted.count(ending);
             log::tell(ending);
         });
-        Service { stop: stop.clone(), layer, search, metrics }
+        Service { stop: stop.clone(), layer, search, metrics, inspector }
     }
 
     /// Its routes.
@@ -52,7 +61,9 @@ impl Service {
             .fallback(handlers::not_found)
             .layer(middleware::from_fn_with_state(self.clone(), refuse_when_draining));
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
-        work.merge(watching).layer(self.layer.clone()).with_state(self.clone())
+        let app = work.merge(watching).layer(self.layer.clone()).with_state(self.clone());
+        // Outside of the layer: it does not show itself, and whoever watches has no deadline.
+        app.nest("/debug/contexts", self.inspector.router())
     }
 
     /// Whether the service was told to stop.

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use axum::Router;
+use axum::{Router, extract::ConnectInfo, http::Request};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -11,6 +11,7 @@ use hyper_util::{
 use ripcord::Context;
 use ripcord_http::server::connection;
 use tokio::net::TcpListener;
+use tower::ServiceExt as _;
 
 use super::malformed::Explained;
 
@@ -48,8 +49,8 @@ pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Con
 
     // A done `stop` is looked at first, so a flood of connections cannot keep the server from stopping.
     while let Ok(accepted) = stop.run(listener.accept()).await {
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             // The client has given up in the queue.
             Err(error) if is_clients_fault(&error) => continue,
             Err(error) => {
@@ -62,7 +63,12 @@ pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Con
         // Latency over packets; a socket that refuses has been closed, and says so when it is read.
         let _ = stream.set_nodelay(true);
         let (stream, watch) = connection::watch(stream);
-        let service = TowerToHyperService::new(watch.service(app.clone()));
+        // The inspector asks who it is that looks.
+        let app = app.clone().map_request(move |mut request: Request<_>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let service = TowerToHyperService::new(watch.service(app));
         let connection = builder.serve_connection(TokioIo::new(Explained::new(stream)), service).into_owned();
         // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's Context by
         // the layer, the second to the client by hyper.

@@ -119,6 +119,7 @@ fn announce(address: SocketAddr) {
          \x20 - http://{address}/ (normal request)\n\
          \x20 - http://{address}/slow (will time out)\n\
          \x20 - http://{address}/search?q=context&timeout=500ms (what comes in before the deadline)\n\
+         \x20 - http://{address}/debug/contexts (what is under way, live)\n\
          \x20 - http://{address}/healthz, http://{address}/metrics\n"
     );
     let _ = io::stdout().flush();

@@ -44,6 +44,7 @@ pub(super) const INDEX: &str = concat!(
      <tr><td><a href=\"/slow\">/slow</a><td>would take ten seconds, and is a 504 after five: its deadline</tr>\
      <tr><td><code>curl</code> <a href=\"/\">/</a><td>takes two seconds; press Ctrl-C before, and the log says who has gone</tr>\
      <tr><td><a href=\"/search?q=deadline&amp;timeout=2s\">/search?q=deadline&amp;timeout=2s</a><td>enough time for all; once more, and it comes from the cache</tr>\
+     <tr><td><a href=\"/debug/contexts\">/debug/contexts</a><td>what is under way, live: how much time it has left, who cancelled it, and a button to do so</tr>\
      <tr><td><a href=\"/healthz\">/healthz</a><td>ready, or draining after Ctrl-C</tr>\
      <tr><td><a href=\"/metrics\">/metrics</a><td>what was counted, for Prometheus</tr>\
      </table></div>\

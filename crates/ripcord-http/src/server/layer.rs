@@ -55,6 +55,8 @@ pub(super) struct Settings {
     pub(super) statuses: Statuses,
     pub(super) on_end: Option<OnEnd>,
     pub(super) counters: Arc<Counters>,
+    #[cfg(feature = "inspector")]
+    pub(super) inspector: Option<crate::inspector::Inspector>,
 }
 
 type Name = fn(&Parts) -> Cow<'static, str>;
@@ -96,6 +98,8 @@ impl ContextLayer {
             statuses: Statuses::default(),
             on_end: None,
             counters: Arc::default(),
+            #[cfg(feature = "inspector")]
+            inspector: None,
         };
         ContextLayer { settings: Arc::new(settings) }
     }
@@ -169,6 +173,14 @@ impl ContextLayer {
     #[must_use]
     pub fn on_end(self, hook: impl Fn(&Ending<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
+    }
+
+    /// Shows the requests of this layer on the inspector's page, and what they have come to.
+    #[cfg(feature = "inspector")]
+    #[must_use]
+    pub fn inspector(self, inspector: &crate::inspector::Inspector) -> Self {
+        inspector.count(&self.settings.counters);
+        self.set(|settings| settings.inspector = Some(inspector.clone()))
     }
 
     /// What the requests of this layer and its clones have come to so far.

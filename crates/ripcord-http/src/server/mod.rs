@@ -45,6 +45,8 @@ pub use extract::{Ctx, CtxValue, NotThere, matched_path};
 pub use future::ResponseFuture;
 pub use layer::{ContextLayer, HalfClose};
 pub use service::ContextService;
+#[cfg(feature = "inspector")]
+pub(crate) use stats::Counters;
 pub use stats::ServerStats;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

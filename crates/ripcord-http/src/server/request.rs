@@ -40,6 +40,9 @@ pub(super) struct InFlight {
     outcome: Option<Outcome>,
     /// The end that it was answered with, or cut short by.
     error: Option<ripcord::Error>,
+    // The last, for it knows whether anybody holds the Context after the request.
+    #[cfg(feature = "inspector")]
+    tracked: Option<crate::inspector::Tracked>,
 }
 
 impl InFlight {
@@ -61,7 +64,16 @@ impl InFlight {
             answered: None,
             outcome: None,
             error: None,
+            #[cfg(feature = "inspector")]
+            tracked: None,
         }
+    }
+
+    /// The inspector shows it, if there is one, and is told what comes of it.
+    #[cfg(feature = "inspector")]
+    pub(super) fn tracked(mut self, tracked: Option<crate::inspector::Tracked>) -> Self {
+        self.tracked = tracked;
+        self
     }
 
     /// From now on the client's going is seen, if its connection is watched.
@@ -109,6 +121,10 @@ impl InFlight {
         }
         response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         self.answered = Some(response.status());
+        #[cfg(feature = "inspector")]
+        if let Some(tracked) = &self.tracked {
+            tracked.answered(response.status());
+        }
     }
 
     /// Answered with the end of its Context, or cut short by it.
@@ -153,6 +169,11 @@ impl Drop for InFlight {
             // One that had ended before, at its deadline say, was given up for that.
             let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::of(&error));
             self.outcome = Some(outcome);
+        }
+        // Before its Context is canceled for being over.
+        #[cfg(feature = "inspector")]
+        if let Some(tracked) = &mut self.tracked {
+            tracked.end();
         }
         let Some(outcome) = self.outcome.take() else { return };
         let counters = &self.settings.counters;

@@ -21,6 +21,8 @@ use super::{
     panic_message,
     request::InFlight,
 };
+#[cfg(feature = "inspector")]
+use crate::inspector::Facts;
 use crate::{Malformed, trace_context::Link};
 
 /// What [`ContextLayer`](super::ContextLayer) makes of a service.
@@ -81,7 +83,10 @@ impl Settings {
         let (timeout, source) = self.timeout(said.deadline);
 
         // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.
-        let mut ctx = self.server.with_name((self.name)(parts)).with_value(said.id.clone());
+        let name = (self.name)(parts);
+        #[cfg(feature = "inspector")]
+        let shown_name = self.inspector.as_ref().map(|_| name.clone());
+        let mut ctx = self.server.with_name(name).with_value(said.id.clone());
         ctx = ctx.with_value(said.lineage.current());
         if let Some(theirs) = said.lineage.link() {
             ctx = ctx.with_value(Link(theirs));
@@ -93,6 +98,8 @@ impl Settings {
             ctx = ctx.with_value(baggage);
         }
         let (ctx, cancel) = ctx.with_cancel();
+        #[cfg(feature = "inspector")]
+        let cancel_handle = cancel.handle();
         let life = Life::new(cancel);
         let handle = Handle { life: Arc::downgrade(&life), source, counters: Arc::clone(&self.counters) };
         let ctx = ctx.with_value(handle);
@@ -103,8 +110,21 @@ impl Settings {
             }
             (Some(timeout), _) => ctx.with_timeout(timeout),
         };
+        #[cfg(feature = "inspector")]
+        let (ctx, tracked) = match self.inspector.as_ref().zip(shown_name) {
+            None => (ctx, None),
+            Some((inspector, name)) => {
+                let traceparent = said.lineage.current();
+                let facts = Facts { name, request_id: said.id.clone(), deadline: source, traceparent };
+                let (ctx, tracked) = inspector.track(&ctx, cancel_handle, facts);
+                (ctx, Some(tracked))
+            }
+        };
         parts.extensions.insert(ctx.clone());
-        (InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header()), said.malformed)
+        let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header());
+        #[cfg(feature = "inspector")]
+        let request = request.tracked(tracked);
+        (request, said.malformed)
     }
 
     /// How long a request may take whose client asks for `asked`, and where that comes from.

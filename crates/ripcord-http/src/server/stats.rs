@@ -55,7 +55,7 @@ impl ServerStats {
 /// [`ServerStats`], being counted.
 // Relaxed throughout: each number is all there is to agree on.
 #[derive(Debug, Default)]
-pub(super) struct Counters {
+pub(crate) struct Counters {
     pub(super) requests: Counter,
     pub(super) in_flight: Counter,
     pub(super) deadlines_received: Counter,
@@ -72,7 +72,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    pub(super) fn snapshot(&self) -> ServerStats {
+    pub(crate) fn snapshot(&self) -> ServerStats {
         ServerStats {
             requests: self.requests.get(),
             in_flight: self.in_flight.get(),
@@ -111,7 +111,7 @@ impl Counters {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
     pub(super) fn up(&self) {

@@ -102,6 +102,20 @@ impl Trace {
         children.into_iter().map(trace).collect()
     }
 
+    /// This trace alone as it was at one moment: for who wants more than one thing of it, since each look takes the tree's lock.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (_ctx, trace) = Context::background().start_trace("request");
+    /// let span = trace.end().span();
+    /// assert!(span.is_ended() && span.err().is_none());
+    /// assert_eq!((span.depth(), span.name()), (0, "request"));
+    /// ```
+    pub fn span(&self) -> Span {
+        Span::new(0, self.tree.get(self.at))
+    }
+
     /// This trace and all below it as they were at one moment, each before its children: for what walks the whole tree. A loop
     /// does, where a walk by [`children`](Trace::children) would recurse.
     ///
@@ -121,10 +135,6 @@ impl Trace {
     /// recorded.
     pub fn dropped(&self) -> u64 {
         self.tree.dropped()
-    }
-
-    fn span(&self) -> Span {
-        Span::new(0, self.tree.get(self.at))
     }
 }
 

@@ -10,10 +10,11 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use reqwest::Url;
+use ripcord_http::inspector::Token;
 use serde::Deserialize;
 
 pub use self::file::FileError;
-use self::values::{Address, BackendUrl, Peers, PerSecond, Span, Whole};
+use self::values::{Address, BackendUrl, Peers, PerSecond, Secret, Span, Whole};
 
 /// The arguments of `ripcord serve`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -100,6 +101,10 @@ struct Flags {
     #[arg(long, value_name = "COUNT")]
     cache_capacity: Option<Whole<1, 1_000_000>>,
 
+    /// What opens /debug/contexts to other machines [default: it answers this machine only]
+    #[arg(long, value_name = "TOKEN")]
+    inspector_token: Option<Secret>,
+
     /// How the log is written [default: text]
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
@@ -147,6 +152,8 @@ pub struct Settings {
     pub backends: Vec<Url>,
     /// The policies around each backend.
     pub policies: Policies,
+    /// What opens the inspector to other machines. None: it answers this one only.
+    pub inspector_token: Option<Token>,
     /// How the log is written.
     pub log_format: LogFormat,
 }
@@ -217,6 +224,7 @@ impl Settings {
                 cache_ttl: flags.cache_ttl.or(file.cache_ttl).map_or(seconds(30), |span| span.0),
                 cache_capacity: flags.cache_capacity.or(file.cache_capacity).map_or(1000, |count| count.0),
             },
+            inspector_token: flags.inspector_token.or(file.inspector_token).map(|secret| secret.0),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         }
     }

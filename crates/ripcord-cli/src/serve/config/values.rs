@@ -6,6 +6,7 @@ use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr, time::Duration};
 
 use ipnet::IpNet;
 use reqwest::Url;
+use ripcord_http::inspector::Token;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, Visitor},
@@ -169,6 +170,29 @@ impl FromStr for BackendUrl {
 impl<'de> Deserialize<'de> for BackendUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "a URL as text")
+    }
+}
+
+// ===== Secret =====
+
+/// What opens the inspector to other machines.
+#[derive(Clone, Debug)]
+pub(crate) struct Secret(pub(crate) Token);
+
+impl FromStr for Secret {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse() {
+            Ok(token) => Ok(Secret(token)),
+            Err(error) => Err(format!("expected 16 to 256 visible ASCII characters: {error}")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "a token as text")
     }
 }
 

@@ -1,0 +1,164 @@
+//! A headless Chromium, driven by WebDriver as a person would: what is there is looked for on the page, and waited for.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use thirtyfour::{
+    By, ChromiumLikeCapabilities as _, DesiredCapabilities, Key, LoggingPrefsLogLevel, WebDriver, WebElement,
+    extensions::query::{ElementQuery, ElementQueryable as _},
+};
+
+use crate::common::PATIENCE;
+
+/// How often the page is looked at while something is waited for.
+const GLANCE: Duration = Duration::from_millis(50);
+
+/// No sandbox, for it cannot be had by root, whom containers run as; and none of what a browser does on its own.
+const FLAGS: [&str; 11] = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--hide-scrollbars",
+    "--force-prefers-reduced-motion",
+];
+
+/// A browser with a profile of its own. It is closed by [`close`](Browser::close), or killed when dropped.
+pub(crate) struct Browser {
+    driver: WebDriver,
+    // Below what talks to it, for fields are dropped from the top.
+    _process: Driver,
+}
+
+impl Browser {
+    /// Starts chromedriver on a free port, and a browser that it drives.
+    pub(crate) async fn start() -> Browser {
+        let process = Driver::start();
+        let mut capabilities = DesiredCapabilities::chrome();
+        for flag in FLAGS {
+            capabilities.add_arg(flag).expect("a flag");
+        }
+        let profile = format!("--user-data-dir={}", process.profile.display());
+        capabilities.add_arg(&profile).expect("a flag");
+        capabilities.set_browser_log_level(LoggingPrefsLogLevel::All).expect("a level");
+        let driver = WebDriver::new(format!("http://127.0.0.1:{}", process.port), capabilities).await;
+        Browser { driver: driver.expect("chromedriver starts a browser"), _process: process }
+    }
+
+    pub(crate) async fn open(&self, url: &str) {
+        self.driver.goto(url).await.expect("it navigates");
+    }
+
+    /// The first element that matches, when there is one that is displayed and contains `text`.
+    pub(crate) async fn see(&self, selector: &str, text: &str) -> WebElement {
+        let wanted = text.to_owned();
+        let query = self.query(selector).and_displayed();
+        let query = query.with_text(move |text: &str| text.contains(&wanted));
+        match query.first().await {
+            Ok(element) => element,
+            Err(error) => panic!("no {selector} with {text:?} ({error}), only: {}", self.text().await),
+        }
+    }
+
+    /// Waits until nothing matches any more.
+    pub(crate) async fn see_gone(&self, selector: &str) {
+        let gone = self.query(selector).not_exists().await.expect("it looks");
+        assert!(gone, "there is still {selector}: {}", self.text().await);
+    }
+
+    fn query(&self, selector: &str) -> ElementQuery {
+        self.driver.query(By::Css(selector.to_owned())).ignore_errors(true).wait(PATIENCE, GLANCE)
+    }
+
+    pub(crate) async fn text(&self) -> String {
+        self.script("return document.body.innerText").await.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// What a script returns.
+    pub(crate) async fn script(&self, script: &str) -> Value {
+        self.driver.execute(script, Vec::new()).await.expect("the script runs").json().clone()
+    }
+
+    pub(crate) async fn press(&self, key: Key) {
+        self.driver.action_chain().send_keys(key).perform().await.expect("a key is pressed");
+    }
+
+    pub(crate) async fn address(&self) -> String {
+        self.driver.current_url().await.expect("it has one").to_string()
+    }
+
+    /// As wide and high as given in CSS pixels, on a phone or not, in the dark or not.
+    pub(crate) async fn emulate(&self, width: u32, height: u32, is_phone: bool, is_dark: bool) {
+        let metrics = json!({
+            "width": width, "height": height, "mobile": is_phone, "deviceScaleFactor": if is_phone { 2 } else { 1 },
+        });
+        let scheme = if is_dark { "dark" } else { "light" };
+        let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
+        let cdp = self.driver.cdp();
+        cdp.send_raw("Emulation.setDeviceMetricsOverride", metrics).await.expect("Chromium knows it");
+        cdp.send_raw("Emulation.setEmulatedMedia", media).await.expect("Chromium knows it");
+    }
+
+    /// What the browser complained of: errors of the script, and what the page's policy kept from running.
+    pub(crate) async fn complaints(&self) -> Vec<String> {
+        let log = self.driver.browser_log().await.expect("chromedriver has one");
+        log.into_iter().map(|entry| format!("{} {}", entry.level, entry.message)).collect()
+    }
+
+    pub(crate) async fn close(self) {
+        self.driver.quit().await.expect("it closes");
+    }
+}
+
+/// A chromedriver process, killed when dropped, and the profile of its browser.
+struct Driver {
+    process: Child,
+    port: u16,
+    profile: PathBuf,
+}
+
+impl Driver {
+    fn start() -> Driver {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+
+        let program = env::var("CHROMEDRIVER").unwrap_or_else(|_| "chromedriver".to_owned());
+        let mut command = Command::new(&program);
+        command.arg("--port=0").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().unwrap_or_else(|error| {
+            panic!("cannot start {program} ({error}): scripts/browser-test installs it on Debian")
+        });
+        let mut output = BufReader::new(process.stdout.take().expect("it is piped")).lines();
+        let port = output.by_ref().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse().ok()
+        });
+        // The pipe is drained, so that the process never blocks on it.
+        thread::spawn(move || output.for_each(drop));
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("chromium-{}-{number}", std::process::id());
+        let profile = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        Driver { process, port: port.expect("chromedriver says on which port it listens"), profile }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Already ended: fine as well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.profile);
+    }
+}

@@ -1,0 +1,205 @@
+//! One piece of work: a request, or what a program puts under the inspector itself.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use ripcord::{CancelHandle, Clock, Context, Error, Trace, TraceGuard, Value};
+
+use super::registry::Shard;
+use crate::RequestId;
+use crate::server::DeadlineSource;
+use crate::trace_context::Traceparent;
+
+/// What is known of a request at its start.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    /// The method and the route as it was written, never the path as it came.
+    pub(crate) name: Cow<'static, str>,
+    pub(crate) request_id: RequestId,
+    pub(crate) deadline: DeadlineSource,
+    pub(crate) traceparent: Traceparent,
+}
+
+/// What kind of work it is.
+pub(super) enum Kind {
+    Request { request_id: RequestId, deadline: DeadlineSource, traceparent: Traceparent },
+    Watched,
+}
+
+/// What is known of it: in the registry while it lives, and for a while afterwards among what is over.
+pub(super) struct Entry {
+    pub(super) id: u64,
+    /// The nearest entry above.
+    pub(super) parent: Option<u64>,
+    pub(super) kind: Kind,
+    pub(super) trace: Trace,
+    /// 0 as long as it is not answered.
+    status: AtomicU16,
+    /// Whether the server's hold is what is being given up.
+    is_server_leaving: AtomicBool,
+    life: Mutex<Option<Life>>,
+    end: OnceLock<End>,
+}
+
+/// What it holds only while it lives, so that nothing outlives its request for being looked at.
+#[derive(Clone)]
+pub(super) struct Life {
+    /// The context above its [`Held`] (invariant 2 of the registry).
+    pub(super) ctx: Context,
+    pub(super) cancel: CancelHandle,
+}
+
+/// How it ended, when its last context has been dropped.
+pub(super) struct End {
+    /// Until it was answered or given up.
+    pub(super) latency: Duration,
+    /// Why its context was done by then.
+    pub(super) error: Option<Error>,
+    pub(super) is_panicked: bool,
+    /// The time that it had.
+    pub(super) timeout: Option<Duration>,
+    /// When the last context was dropped, on its clock.
+    pub(super) dropped: Instant,
+    pub(super) clock: Clock,
+}
+
+impl Entry {
+    pub(super) fn new(
+        id: u64,
+        parent: Option<u64>,
+        kind: Kind,
+        ctx: Context,
+        cancel: CancelHandle,
+        trace: Trace,
+    ) -> Self {
+        let life = Mutex::new(Some(Life { ctx, cancel }));
+        let (status, is_server_leaving) = (AtomicU16::new(0), AtomicBool::new(false));
+        Entry { id, parent, kind, trace, status, is_server_leaving, life, end: OnceLock::new() }
+    }
+
+    // Relaxed in what follows: each number is all there is to see.
+
+    pub(super) fn status(&self) -> Option<u16> {
+        Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
+    /// `None` when it is over.
+    pub(super) fn life(&self) -> Option<Life> {
+        self.lock().clone()
+    }
+
+    /// `None` while it lives.
+    pub(super) fn end(&self) -> Option<&End> {
+        self.end.get()
+    }
+
+    /// Its last context is being dropped: called once, by its [`Held`].
+    fn finish(&self) -> &End {
+        let life = self.lock().take();
+        self.end.get_or_init(|| {
+            let span = self.trace.span();
+            let ctx = life.map_or(Context::background(), |life| life.ctx);
+            let clock = ctx.clock();
+            // When the server's was the last hold, it was over with its trace.
+            let is_now = self.is_server_leaving.load(Ordering::Relaxed) && span.is_ended();
+            let dropped = if is_now { span.start() + span.duration() } else { clock.now() };
+            End {
+                latency: span.duration(),
+                error: span.err().cloned(),
+                is_panicked: span.is_panicked(),
+                timeout: ctx.deadline().map(|deadline| deadline.saturating_duration_since(span.start())),
+                dropped,
+                clock,
+            }
+        })
+    }
+
+    /// Whether it ended otherwise than with an answer of its own.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let is_failed = self.status().is_some_and(|status| status >= 500);
+        is_failed || self.end().is_some_and(|end| end.error.is_some() || end.is_panicked)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Life>> {
+        // Nothing under it panics.
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The server's hold on a request that the inspector shows.
+#[must_use = "the request's trace ends when this is dropped"]
+pub(crate) struct Tracked {
+    entry: Arc<Entry>,
+    trace: Option<TraceGuard>,
+    held: Option<Context>,
+}
+
+impl Tracked {
+    pub(super) fn new(entry: Arc<Entry>, trace: TraceGuard, held: Context) -> Self {
+        Tracked { entry, trace: Some(trace), held: Some(held) }
+    }
+
+    /// The request is over. To be called before its Context is cancelled for that: it would be taken for why it ended.
+    pub(crate) fn end(&mut self) {
+        self.trace = None;
+    }
+
+    /// Notes what it was answered with.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.entry.status.store(status.as_u16(), Ordering::Relaxed);
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        self.end();
+        self.entry.is_server_leaving.store(true, Ordering::Relaxed);
+        self.held = None;
+        self.entry.is_server_leaving.store(false, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Debug for Tracked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracked").field("id", &self.entry.id).finish_non_exhaustive()
+    }
+}
+
+/// Lies in the Context that is given out, and is dropped with the last one derived from it: so long does an entry live.
+pub(super) struct Held {
+    entry: Arc<Entry>,
+    key: usize,
+    shard: Arc<Shard>,
+    /// Of what nobody else ends.
+    trace: Option<TraceGuard>,
+}
+
+impl Held {
+    /// Puts an entry into the shard, for as long as this lives.
+    pub(super) fn new(entry: Arc<Entry>, shard: Arc<Shard>, trace: Option<TraceGuard>) -> Self {
+        let key = shard.insert(Arc::clone(&entry));
+        Held { entry, key, shard, trace }
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.entry.id
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        drop(self.trace.take());
+        let latency = self.entry.finish().latency;
+        self.shard.remove(self.key, latency);
+    }
+}
+
+impl Value for Held {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Inspected({})", self.entry.id)
+    }
+}

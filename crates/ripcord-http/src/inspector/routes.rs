@@ -1,0 +1,183 @@
+//! What is answered below `/debug/contexts`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{OriginalUri, Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Router};
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE};
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::Serialize;
+
+use super::access::{Denied, Pass, Visitor, check_same_origin};
+use super::entry::Life;
+use super::events::EventStream;
+use super::snapshot::one;
+use super::{Inspector, Shared, page};
+
+type Shown = State<Arc<Shared>>;
+
+/// On every answer.
+const HEADERS: [(HeaderName, &str); 5] = [
+    (CACHE_CONTROL, "no-store"),
+    (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (http::header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+];
+
+impl Inspector {
+    /// Its page and what that reads, to be nested under a path: `/debug/contexts` is where people look for it.
+    ///
+    /// | | |
+    /// |---|---|
+    /// | `GET` of the path itself | the page |
+    /// | `GET …/json` | all that it shows, as JSON |
+    /// | `GET …/json/{id}` | one entry with all its calls |
+    /// | `GET …/events` | a snapshot now and then, as server-sent events |
+    /// | `POST …/cancel/{id}` | cancels it |
+    ///
+    /// Nest it outside of [`ContextLayer`](crate::server::ContextLayer): else the page shows itself, and its stream ends at the
+    /// route's limit. Without a token it answers loopback only, and has to be told who asks: serve with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`, or put an `axum::extract::ConnectInfo<SocketAddr>` into the
+    /// requests' extensions.
+    ///
+    /// ```
+    /// use axum::Router;
+    /// use ripcord_http::inspector::Inspector;
+    ///
+    /// let inspector = Inspector::new();
+    /// let app: Router = Router::new().nest("/debug/contexts", inspector.router());
+    /// ```
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
+        Router::new()
+            .route("/", get(show_page))
+            .route("/json", get(show_json))
+            .route("/json/{id}", get(show_one))
+            .route("/events", get(show_events))
+            .route("/cancel/{id}", post(cancel))
+            .fallback(nothing)
+            .layer(middleware::from_fn_with_state(Arc::clone(&self.shared), guard))
+            .with_state(Arc::clone(&self.shared))
+    }
+}
+
+/// Lets in who may, and puts on every answer what browsers should know.
+async fn guard(State(shared): Shown, OriginalUri(uri): OriginalUri, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let is_page = parts.uri.path() == "/";
+    let same_origin = if is_page { Ok(()) } else { check_same_origin(&parts) };
+    let mut response = match same_origin.and_then(|()| shared.access.check(&parts)) {
+        Err(denied) => denied.into_response(),
+        Ok((visitor, pass)) => {
+            parts.extensions.insert(visitor);
+            let mut response = next.run(Request::from_parts(parts, body)).await;
+            if is_page
+                && pass == Pass::Token
+                && let Some(cookie) = shared.access.cookie(uri.path())
+                && let Ok(cookie) = HeaderValue::from_str(&cookie)
+            {
+                response.headers_mut().insert(SET_COOKIE, cookie);
+            }
+            response
+        }
+    };
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl IntoResponse for Denied {
+    fn into_response(self) -> Response {
+        (StatusCode::FORBIDDEN, format!("{self}\n")).into_response()
+    }
+}
+
+async fn show_page() -> Response {
+    let page = page::render();
+    let headers = [(CONTENT_TYPE, "text/html; charset=utf-8".to_owned()), (CONTENT_SECURITY_POLICY, page.policy)];
+    (headers, page.html).into_response()
+}
+
+async fn show_json(State(shared): Shown) -> Response {
+    json(StatusCode::OK, &shared.snapshot(true))
+}
+
+async fn show_one(State(shared): Shown, Path(id): Path<String>) -> Response {
+    match id.parse().ok().and_then(|id| one(&shared.registry, id)) {
+        Some(one) => json(StatusCode::OK, &one),
+        None => gone(),
+    }
+}
+
+async fn show_events(State(shared): Shown) -> Response {
+    let Some(stream) = EventStream::new(shared) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "Too many watch already.\n").into_response();
+    };
+    // A proxy that collects an answer before it passes it on would make it late.
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (HeaderName::from_static("x-accel-buffering"), "no")];
+    (headers, Body::new(stream)).into_response()
+}
+
+async fn cancel(State(shared): Shown, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Response {
+    let life = id.parse().ok().and_then(|id| shared.registry.find(id)?.life());
+    let Some(Life { ctx, cancel }) = life else { return gone() };
+    let was_running = ctx.err().is_none();
+    cancel.cancel_with(CanceledHere { by: visitor.0 });
+    if was_running {
+        shared.count_canceled();
+        json(StatusCode::OK, &Canceled { canceled: true, because: None })
+    } else {
+        json(StatusCode::CONFLICT, &Canceled { canceled: false, because: Some("it had ended already") })
+    }
+}
+
+async fn nothing() -> Response {
+    (StatusCode::NOT_FOUND, "The inspector has no such page.\n").into_response()
+}
+
+fn gone() -> Response {
+    json(StatusCode::NOT_FOUND, &Canceled { canceled: false, because: Some("there is no such entry any more") })
+}
+
+#[derive(Serialize)]
+struct Canceled {
+    canceled: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    because: Option<&'static str>,
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let text = serde_json::to_vec(value).expect("what the inspector says is JSON");
+    (status, [(CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// The cause of what was cancelled by somebody who looked at the inspector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CanceledHere {
+    by: Option<IpAddr>,
+}
+
+impl CanceledHere {
+    /// The address of who did it, when the server knows.
+    pub fn by(&self) -> Option<IpAddr> {
+        self.by
+    }
+}
+
+impl fmt::Display for CanceledHere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            Some(by) => write!(f, "canceled from the inspector by {by}"),
+            None => f.write_str("canceled from the inspector"),
+        }
+    }
+}
+
+impl std::error::Error for CanceledHere {}

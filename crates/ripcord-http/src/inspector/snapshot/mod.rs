@@ -1,0 +1,149 @@
+//! All that the inspector knows, at about one moment.
+
+mod describe;
+mod shape;
+
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::entry::Entry;
+use super::finished::{BOUNDS, BUCKETS};
+use super::registry::Registry;
+use crate::server::ServerStats;
+use shape::{Bucket, Summary};
+pub(super) use shape::{Live, Over, Snapshot};
+
+/// How much to say.
+#[derive(Clone, Copy)]
+pub(super) struct Scope {
+    /// So many live entries: those whose end has come first, then the oldest.
+    pub(super) most_live: usize,
+    /// With the calls of what is over.
+    pub(super) with_spans: bool,
+}
+
+impl Snapshot {
+    pub(super) fn take(registry: &Registry, scope: Scope, servers: &[ServerStats], canceled_here: u64) -> Self {
+        let totals = registry.totals();
+        let mut seen = Seen::new(scope.most_live);
+        registry.for_each(|entry| seen.add(entry));
+        let summary = Summary {
+            live: seen.live,
+            not_shown: seen.live - seen.chosen.len() as u64,
+            ended_but_held: seen.ended,
+            oldest_ms: seen.oldest.map(describe::milliseconds),
+            started: totals.started,
+            finished: totals.ended.iter().sum(),
+            canceled_here,
+        };
+        let over = |entry: &Arc<Entry>| describe::over(entry, scope.with_spans);
+        let bucket = |number: usize| Bucket {
+            from_ms: number.checked_sub(1).map_or(0, |before| BOUNDS[before].as_millis() as u64),
+            to_ms: BOUNDS.get(number).map(|bound| bound.as_millis() as u64),
+            count: totals.ended[number],
+            kept: registry.finished().bucket(number).iter().filter_map(over).collect(),
+        };
+        Snapshot {
+            version: 1,
+            summary,
+            counters: (!servers.is_empty()).then(|| describe::counters(servers)),
+            live: seen.oldest_first().iter().filter_map(|entry| describe::live(entry, None)).collect(),
+            finished: (0..BUCKETS).map(bucket).collect(),
+            cut_short: registry.finished().cut_short().iter().filter_map(over).collect(),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Two of the same, in between which nothing was under way, say the same.
+    pub(super) fn totals(&self) -> (u64, u64) {
+        (self.summary.started, self.summary.finished)
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.summary.live == 0
+    }
+}
+
+/// One entry with all its calls, live or over.
+pub(super) fn one(registry: &Registry, id: u64) -> Option<One> {
+    // Looked for among what is live first: what ends meanwhile is then among what is over.
+    let live = registry.find(id).and_then(|entry| describe::live(&entry, Some(usize::MAX)));
+    if let Some(live) = live {
+        return Some(One::Live(live));
+    }
+    describe::over(&*registry.finished().find(id)?, true).map(One::Over)
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+pub(super) enum One {
+    Live(Live),
+    Over(Over),
+}
+
+/// The entries that were seen: all counted, the most telling chosen.
+struct Seen {
+    most: usize,
+    /// The least telling on top.
+    chosen: BinaryHeap<Candidate>,
+    live: u64,
+    ended: u64,
+    oldest: Option<Duration>,
+}
+
+impl Seen {
+    fn new(most: usize) -> Self {
+        Seen { most, chosen: BinaryHeap::new(), live: 0, ended: 0, oldest: None }
+    }
+
+    fn add(&mut self, entry: Arc<Entry>) {
+        // Over by now: one of those that were missed.
+        let Some(life) = entry.life() else { return };
+        let root = entry.trace.span();
+        let start = root.start();
+        let is_running = !root.is_ended() && life.ctx.err().is_none();
+        let age = life.ctx.clock().now().saturating_duration_since(start);
+        self.live += 1;
+        self.ended += u64::from(!is_running);
+        self.oldest = self.oldest.max(Some(age));
+        self.chosen.push(Candidate { rank: (is_running, start, entry.id), entry });
+        if self.chosen.len() > self.most {
+            self.chosen.pop();
+        }
+    }
+
+    fn oldest_first(self) -> Vec<Arc<Entry>> {
+        let mut chosen: Vec<_> =
+            self.chosen.into_iter().map(|Candidate { rank: (_, start, id), entry }| (start, id, entry)).collect();
+        chosen.sort_by_key(|(start, id, _)| (*start, *id));
+        chosen.into_iter().map(|(_, _, entry)| entry).collect()
+    }
+}
+
+struct Candidate {
+    rank: (bool, Instant, u64),
+    entry: Arc<Entry>,
+}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.rank.cmp(&other.rank)
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Candidate {
+    fn eq(&self, other: &Self) -> bool {
+        self.rank == other.rank
+    }
+}
+
+impl Eq for Candidate {}

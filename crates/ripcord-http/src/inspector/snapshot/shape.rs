@@ -1,0 +1,142 @@
+//! What the inspector says, as JSON. The fields are documented in the crate's README, "The inspector".
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub(in crate::inspector) struct Snapshot {
+    /// Raised when a field is renamed or changes its meaning; not for one that is added.
+    pub(super) version: u32,
+    pub(super) summary: Summary,
+    pub(super) counters: Option<Counters>,
+    pub(super) live: Vec<Live>,
+    pub(super) finished: Vec<Bucket>,
+    pub(super) cut_short: Vec<Over>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Summary {
+    pub(super) live: u64,
+    pub(super) not_shown: u64,
+    /// Of the live ones: their end has come, and somebody still holds their context.
+    pub(super) ended_but_held: u64,
+    pub(super) oldest_ms: Option<f64>,
+    pub(super) started: u64,
+    pub(super) finished: u64,
+    pub(super) canceled_here: u64,
+}
+
+/// Of all the layers whose requests are shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Counters {
+    pub(super) requests: u64,
+    pub(super) in_flight: u64,
+    pub(super) deadlines_received: u64,
+    pub(super) deadlines_clamped: u64,
+    pub(super) headers_malformed: BTreeMap<&'static str, u64>,
+    pub(super) expired_before_start: u64,
+    pub(super) timed_out: u64,
+    pub(super) canceled: u64,
+    pub(super) disconnected: u64,
+    pub(super) panicked: u64,
+    pub(super) detached: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::inspector) struct Live {
+    #[serde(flatten)]
+    pub(super) about: About,
+    pub(super) parent: Option<u64>,
+    pub(super) state: State,
+    pub(super) age_ms: f64,
+    /// Since its end.
+    pub(super) held_ms: Option<f64>,
+    /// The context, as its `Display` prints it.
+    pub(super) chain: String,
+    pub(super) spans: Vec<Span>,
+    pub(super) spans_not_shown: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Bucket {
+    pub(super) from_ms: u64,
+    pub(super) to_ms: Option<u64>,
+    pub(super) count: u64,
+    pub(super) kept: Vec<Over>,
+}
+
+#[derive(Debug, Serialize)]
+pub(in crate::inspector) struct Over {
+    #[serde(flatten)]
+    pub(super) about: About,
+    pub(super) state: State,
+    pub(super) took_ms: f64,
+    /// Since its last context was dropped.
+    pub(super) ago_ms: f64,
+    /// How long that was after it had been answered or given up.
+    pub(super) held_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) spans: Option<Vec<Span>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) spans_not_shown: Option<u64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct About {
+    pub(super) id: u64,
+    pub(super) kind: &'static str,
+    pub(super) name: String,
+    pub(super) request_id: Option<String>,
+    pub(super) trace_id: Option<String>,
+    pub(super) status: Option<u16>,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) end: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    Running,
+    /// It came to an end of its own.
+    Ended,
+    Canceled,
+    DeadlineExceeded,
+    Panicked,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Deadline {
+    /// Of what is over, what was left when it was.
+    pub(super) left_ms: f64,
+    pub(super) of_ms: f64,
+    pub(super) source: &'static str,
+    pub(super) header: Option<&'static str>,
+}
+
+/// Who ended it, and why.
+#[derive(Debug, Serialize)]
+pub(super) struct End {
+    pub(super) kind: &'static str,
+    /// The cause, its source, and so on.
+    pub(super) causes: Vec<String>,
+    /// File, line and column of who canceled or set the deadline.
+    pub(super) location: String,
+    /// The nearest name at or above the place where the end began.
+    pub(super) origin: Option<String>,
+    /// A `Canceler` that was dropped, and no call.
+    pub(super) canceler_dropped: bool,
+    pub(super) timeout_ms: Option<f64>,
+    pub(super) ago_ms: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Span {
+    pub(super) depth: usize,
+    pub(super) name: String,
+    /// After the first one's.
+    pub(super) start_ms: f64,
+    pub(super) took_ms: f64,
+    pub(super) state: State,
+    pub(super) end: Option<End>,
+}

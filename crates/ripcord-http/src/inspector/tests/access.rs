@@ -1,0 +1,134 @@
+//! Who may look.
+
+use std::net::SocketAddr;
+
+use axum::extract::ConnectInfo;
+use http::request::{Builder, Parts};
+
+use super::super::access::{Access, Denied, Pass, Visitor, check_same_origin};
+use super::super::token::Token;
+
+const TOKEN: &str = "correct-horse-battery-staple";
+
+fn from(peer: &str, request: Builder) -> Parts {
+    let (mut parts, ()) = request.body(()).expect("it is well-formed").into_parts();
+    parts.extensions.insert(ConnectInfo(peer.parse::<SocketAddr>().expect("an address")));
+    parts
+}
+
+fn get(path: &str) -> Builder {
+    http::Request::get(path)
+}
+
+fn with_token() -> Access {
+    Access::new(Some(TOKEN.parse::<Token>().expect("long enough")))
+}
+
+#[test]
+fn without_a_token_this_machine_alone_may_look() {
+    let access = Access::new(None);
+    for peer in ["127.0.0.1:4000", "127.9.9.9:4000", "[::1]:4000", "[::ffff:127.0.0.1]:4000"] {
+        let passed = access.check(&from(peer, get("/").header("host", "localhost:8080")));
+        assert!(matches!(passed, Ok((Visitor(Some(ip)), Pass::Address)) if ip.is_loopback()), "{peer}: {passed:?}");
+    }
+    for peer in ["10.0.0.7:4000", "192.0.2.1:4000", "[2001:db8::1]:4000", "[::ffff:10.0.0.7]:4000", "0.0.0.0:1"] {
+        let denied = access.check(&from(peer, get("/").header("host", "localhost")));
+        assert_eq!(denied, Err(Denied::NotLoopback), "{peer}");
+    }
+    let (unknown, ()) = get("/").header("host", "localhost").body(()).unwrap().into_parts();
+    assert_eq!(access.check(&unknown), Err(Denied::UnknownPeer));
+}
+
+#[test]
+fn a_name_that_was_rebound_to_this_machine_is_not_its_name() {
+    let access = Access::new(None);
+    let check = |host: &str| access.check(&from("127.0.0.1:4000", get("/").header("host", host)));
+    for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
+        assert!(check(host).is_ok(), "{host}");
+    }
+    for host in
+        ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.7", "", "a b"]
+    {
+        assert_eq!(check(host), Err(Denied::Host), "{host}");
+    }
+    assert_eq!(access.check(&from("127.0.0.1:4000", get("/"))), Err(Denied::Host));
+    let twice = get("/").header("host", "localhost").header("host", "evil.example");
+    assert_eq!(access.check(&from("127.0.0.1:4000", twice)), Err(Denied::Host));
+    // HTTP/2 has it in the URI.
+    assert!(access.check(&from("127.0.0.1:4000", get("http://localhost:8080/"))).is_ok());
+    assert_eq!(access.check(&from("127.0.0.1:4000", get("http://evil.example/"))), Err(Denied::Host));
+}
+
+#[test]
+fn what_came_through_a_proxy_is_not_from_here() {
+    let access = Access::new(None);
+    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+        let request = get("/").header("host", "localhost").header(name, "203.0.113.9");
+        assert_eq!(access.check(&from("127.0.0.1:4000", request)), Err(Denied::Proxy), "{name}");
+    }
+}
+
+#[test]
+fn with_a_token_whoever_has_it_may_look_from_anywhere_and_nobody_else() {
+    let access = with_token();
+    for peer in ["203.0.113.9:4000", "127.0.0.1:4000"] {
+        let check = |request: Builder| access.check(&from(peer, request)).map(|(_, pass)| pass);
+        assert_eq!(check(get("/")), Err(Denied::NoToken));
+        assert_eq!(check(get("/?other=1")), Err(Denied::NoToken));
+        assert_eq!(check(get("/").header("authorization", format!("Bearer {TOKEN}"))), Ok(Pass::Token));
+        assert_eq!(check(get("/").header("authorization", format!("bearer {TOKEN}"))), Ok(Pass::Token));
+        assert_eq!(check(get(&format!("/?a=b&token={TOKEN}"))), Ok(Pass::Token));
+        for wrong in ["", "x", &TOKEN[1..], &format!("{TOKEN}x"), &TOKEN.to_uppercase()] {
+            let bearer = get("/").header("authorization", format!("Bearer {wrong}"));
+            assert_eq!(check(bearer), Err(Denied::WrongToken), "{wrong}");
+            assert_eq!(check(get(&format!("/?token={wrong}"))), Err(Denied::WrongToken), "{wrong}");
+        }
+        assert_eq!(check(get("/").header("authorization", format!("Basic {TOKEN}"))), Err(Denied::WrongToken));
+    }
+}
+
+#[test]
+fn the_cookie_is_no_copy_of_the_token_and_another_inspectors_does_not_fit() {
+    let access = with_token();
+    let cookie = access.cookie("/debug/contexts").unwrap();
+    assert!(cookie.ends_with("; Path=/debug/contexts; HttpOnly; SameSite=Strict"), "{cookie}");
+    assert!(!cookie.contains(TOKEN));
+    let pair = cookie.split(';').next().unwrap();
+    let check = |access: &Access, cookie: String| {
+        access.check(&from("203.0.113.9:1", get("/events").header("cookie", cookie))).map(|(_, pass)| pass)
+    };
+    assert_eq!(check(&access, format!("a=b; {pair}; c=d")), Ok(Pass::Cookie));
+    assert_eq!(check(&access, format!("ripcord-inspector=stale; {pair}")), Ok(Pass::Cookie));
+    assert_eq!(check(&access, format!("x{pair}")), Err(Denied::NoToken));
+    assert_eq!(check(&access, format!("ripcord-inspector={TOKEN}")), Err(Denied::NoToken));
+    assert_eq!(check(&with_token(), pair.to_owned()), Err(Denied::NoToken));
+    assert_eq!(Access::new(None).cookie("/"), None);
+}
+
+#[test]
+fn a_page_of_another_origin_is_refused() {
+    let check = |request: Builder| check_same_origin(&from("127.0.0.1:4000", request.header("host", "localhost:8080")));
+    // What sends neither header is no browser.
+    assert_eq!(check(get("/")), Ok(()));
+    for (site, allowed) in
+        [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
+    {
+        assert_eq!(check(get("/").header("sec-fetch-site", site)).is_ok(), allowed, "{site}");
+    }
+    let origins = [
+        ("http://localhost:8080", true),
+        ("https://localhost:8080", true),
+        ("http://localhost", false),
+        ("http://localhost:9090", false),
+        ("http://evil.example", false),
+        ("http://evil.example:8080", false),
+        ("null", false),
+        ("", false),
+    ];
+    for (origin, allowed) in origins {
+        assert_eq!(check(get("/").header("origin", origin)).is_ok(), allowed, "{origin}");
+    }
+    // The browser's own word counts before the origin.
+    let both = get("/").header("sec-fetch-site", "cross-site").header("origin", "http://localhost:8080");
+    assert_eq!(check(both), Err(Denied::CrossOrigin));
+}

@@ -1,0 +1,103 @@
+//! What is over.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::Inspector;
+use super::{Request, SECOND, json, manual, names};
+
+#[test]
+fn each_lies_in_the_bucket_of_its_latency() {
+    let (server, time) = manual();
+    let inspector = Inspector::new();
+    for (latency, name) in [(0, "0 ms"), (1, "1 ms"), (9, "9 ms"), (249, "249 ms"), (5000, "5 s"), (60_000, "60 s")] {
+        let request = Request::start_with(&inspector, &server, name, None, crate::server::DeadlineSource::None);
+        time.advance(Duration::from_millis(latency));
+        drop(request.answer(200));
+    }
+    let snapshot = json(&inspector);
+    let buckets = snapshot["finished"].as_array().unwrap();
+    let bounds: Vec<_> = buckets.iter().map(|bucket| (bucket["from_ms"].as_u64(), bucket["to_ms"].as_u64())).collect();
+    assert_eq!(bounds.first(), Some(&(Some(0), Some(1))));
+    assert_eq!(bounds.last(), Some(&(Some(5000), None)));
+    assert!(bounds.windows(2).all(|two| two[0].1 == two[1].0), "{bounds:?}");
+    let kept: Vec<_> = buckets.iter().map(|bucket| names(&bucket["kept"])).collect();
+    assert_eq!(kept[0], ["0 ms"]);
+    assert_eq!(kept[1], ["9 ms", "1 ms"]);
+    assert_eq!(kept[4], ["249 ms"]);
+    assert_eq!(kept[8], ["60 s", "5 s"]);
+    assert_eq!(names(&snapshot["cut_short"]), [""; 0]);
+}
+
+#[test]
+fn of_a_bucket_the_latest_few_are_kept_and_all_are_counted() {
+    let (server, time) = manual();
+    let inspector = Inspector::builder().max_kept(3).build();
+    for name in ["a", "b", "c", "d", "e"] {
+        let request = Request::start(&inspector, &server, name);
+        time.advance(Duration::from_millis(20));
+        drop(request.answer(200));
+    }
+    let bucket = json(&inspector)["finished"][2].clone();
+    assert_eq!(bucket["count"], 5);
+    assert_eq!(names(&bucket["kept"]), ["e", "d", "c"]);
+    assert_eq!((&bucket["kept"][2]["ago_ms"], &bucket["kept"][2]["took_ms"]), (&json!(40.0), &json!(20.0)));
+}
+
+#[test]
+fn none_are_kept_when_so_told() {
+    let (server, _time) = manual();
+    let inspector = Inspector::builder().max_kept(0).build();
+    drop(Request::start(&inspector, &server, "a").answer(500));
+    let snapshot = json(&inspector);
+    assert_eq!((&snapshot["finished"][0]["count"], &snapshot["finished"][0]["kept"]), (&json!(1), &json!([])));
+    assert_eq!(snapshot["cut_short"], json!([]));
+}
+
+#[test]
+fn what_did_not_end_well_is_kept_apart_as_well() {
+    let (server, time) = manual();
+    let inspector = Inspector::new();
+    drop(Request::start(&inspector, &server, "fine").answer(200));
+    drop(Request::start(&inspector, &server, "not found").answer(404));
+    drop(Request::start(&inspector, &server, "failed").answer(502));
+    let canceled = Request::start(&inspector, &server, "canceled");
+    canceled.cancel.cancel_with("client disconnected");
+    drop(canceled);
+    let late = Request::start(&inspector, &server, "late");
+    time.advance(5 * SECOND);
+    drop(late.answer(504));
+
+    let snapshot = json(&inspector);
+    assert_eq!(names(&snapshot["cut_short"]), ["late", "canceled", "failed"]);
+    let late = &snapshot["cut_short"][0];
+    assert_eq!((&late["state"], &late["status"]), (&json!("deadline_exceeded"), &json!(504)));
+    assert_eq!(late["deadline"]["left_ms"], 0.0);
+    assert_eq!(snapshot["cut_short"][1]["end"]["causes"], json!(["client disconnected"]));
+    // An end that came after the answer is none of the request's.
+    assert_eq!(snapshot["finished"][0]["kept"][3]["end"], json!(null));
+    assert_eq!(snapshot["finished"][0]["kept"][3]["state"], "ended");
+}
+
+#[test]
+fn its_calls_are_kept_up_to_the_limit() {
+    let (server, time) = manual();
+    let inspector = Inspector::builder().max_calls(100).build();
+    let request = Request::start(&inspector, &server, "GET /search");
+    let (_, call) = request.ctx.with_timeout(Duration::from_millis(20)).start_trace("backend");
+    time.advance(Duration::from_millis(30));
+    drop(call);
+    for _ in 0..200 {
+        drop(request.ctx.start_trace("more"));
+    }
+    drop(request.answer(200));
+
+    let over = json(&inspector)["finished"][2]["kept"][0].clone();
+    assert_eq!((over["spans"].as_array().unwrap().len(), &over["spans_not_shown"]), (101, &json!(101)));
+    let backend = &over["spans"][1];
+    assert_eq!((&backend["state"], &backend["end"]["timeout_ms"]), (&json!("deadline_exceeded"), &json!(20.0)));
+    // What is sent while somebody watches has none of them: those are asked for one by one.
+    let live = serde_json::to_value(inspector.shared.snapshot(false)).unwrap();
+    assert_eq!(live["finished"][2]["kept"][0].get("spans"), None);
+}

@@ -1,0 +1,74 @@
+//! Of what is inside: requests are put under the inspector by the server's layer alone, so these stand in for it.
+
+mod access;
+mod events;
+mod finished;
+mod live;
+mod routes;
+
+use std::time::Duration;
+
+use ripcord::{CancelHandle, Canceler, Clock, Context, ManualTime};
+use serde_json::Value;
+
+use super::{Facts, Inspector, Tracked};
+use crate::RequestId;
+use crate::server::DeadlineSource;
+use crate::trace_context::Traceparent;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A server's context on a clock moved by hand.
+fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock).with_name("serve"), time)
+}
+
+/// What the server's layer holds of a request.
+struct Request {
+    ctx: Context,
+    tracked: Option<Tracked>,
+    cancel: Canceler,
+}
+
+impl Request {
+    fn start(inspector: &Inspector, ctx: &Context, name: &'static str) -> Self {
+        Request::start_with(inspector, ctx, name, Some(5 * SECOND), DeadlineSource::Local)
+    }
+
+    fn start_with(
+        inspector: &Inspector,
+        ctx: &Context,
+        name: &'static str,
+        timeout: Option<Duration>,
+        deadline: DeadlineSource,
+    ) -> Self {
+        let (ctx, cancel) = ctx.with_name(name).with_cancel();
+        let ctx = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
+        let handle: CancelHandle = cancel.handle();
+        let traceparent: Traceparent =
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".parse().expect("it is well-formed");
+        let request_id = RequestId::decode(&http::HeaderValue::from_static("req-17")).expect("it is well-formed");
+        let facts = Facts { name: name.into(), request_id, deadline, traceparent };
+        let (ctx, tracked) = inspector.track(&ctx, handle, facts);
+        Request { ctx, tracked: Some(tracked), cancel }
+    }
+
+    /// As the layer does when the answer has been sent.
+    fn answer(mut self, status: u16) -> Context {
+        let mut tracked = self.tracked.take().expect("not answered yet");
+        tracked.answered(status.try_into().expect("a status"));
+        tracked.end();
+        self.cancel.cancel();
+        self.ctx
+    }
+}
+
+fn json(inspector: &Inspector) -> Value {
+    serde_json::to_value(inspector.shared.snapshot(true)).expect("a snapshot is JSON")
+}
+
+/// The names of a list of entries.
+fn names(list: &Value) -> Vec<&str> {
+    list.as_array().expect("a list").iter().map(|entry| entry["name"].as_str().expect("a name")).collect()
+}

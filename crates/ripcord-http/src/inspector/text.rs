@@ -1,0 +1,86 @@
+//! Text that others wrote, made safe to show: of bounded length, and with nothing in it that is not seen.
+
+use std::fmt::{self, Write as _};
+use std::panic::{self, AssertUnwindSafe};
+
+/// At most so many characters are shown of anything.
+const MOST: usize = 400;
+
+/// What `value` displays, cut after [`MOST`] characters, with what cannot be seen or turns the reading direction around escaped.
+///
+/// `Display` is users' code: what it panics with goes no further.
+pub(super) fn shown(value: impl fmt::Display) -> String {
+    let mut shown = Shown { text: String::new(), left: MOST };
+    let written = panic::catch_unwind(AssertUnwindSafe(|| write!(shown, "{value}")));
+    if written.is_err() {
+        shown.text.push_str("(its Display panicked)");
+    }
+    shown.text
+}
+
+struct Shown {
+    text: String,
+    left: usize,
+}
+
+impl fmt::Write for Shown {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        for character in part.chars() {
+            if self.left == 0 {
+                self.text.push('…');
+                // Whoever writes stops here, so that no more is formatted than is shown.
+                return Err(fmt::Error);
+            }
+            self.left -= 1;
+            if is_seen(character) {
+                self.text.push(character);
+            } else {
+                self.text.extend(character.escape_unicode());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// False for control characters, and for those of Unicode's format characters that could make a text look like another one.
+fn is_seen(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+
+    use super::{MOST, shown};
+
+    #[test]
+    fn what_cannot_be_seen_is_escaped() {
+        assert_eq!(shown("GET /räksmörgås <b>&\"'"), "GET /räksmörgås <b>&\"'");
+        assert_eq!(shown("a\r\ndata: b"), "a\\u{d}\\u{a}data: b");
+        assert_eq!(shown("user\u{202e}gnp.exe"), "user\\u{202e}gnp.exe");
+        assert_eq!(shown("a\u{200b}b\0"), "a\\u{200b}b\\u{0}");
+    }
+
+    #[test]
+    fn what_is_long_is_cut() {
+        let text = shown("ä".repeat(1_000_000));
+        assert_eq!(text.chars().count(), MOST + 1);
+        assert!(text.ends_with("ä…"));
+        assert_eq!(shown("a".repeat(MOST)), "a".repeat(MOST));
+    }
+
+    #[test]
+    fn a_display_that_panics_stops_here() {
+        struct Bad;
+        impl fmt::Display for Bad {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("half ")?;
+                panic!("in Display")
+            }
+        }
+        assert_eq!(shown(Bad), "half (its Display panicked)");
+    }
+}

@@ -1,0 +1,72 @@
+//! What opens the inspector to other machines.
+
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+
+use subtle::ConstantTimeEq;
+
+/// The secret that whoever wants to look has to give: 16 to 256 visible ASCII characters.
+///
+/// It is given as `Authorization: Bearer …`, or once as `?token=…`, which a browser then trades for a cookie. Make it of random
+/// characters; nothing here slows down somebody who guesses. `Debug` does not show it.
+///
+/// ```
+/// use ripcord_http::inspector::Token;
+///
+/// let token: Token = "correct-horse-battery-staple".parse()?;
+/// assert_eq!(format!("{token:?}"), "Token(..)");
+/// assert_eq!("hunter2".parse::<Token>().unwrap_err().to_string(), "invalid inspector token: 7 characters, not 16 to 256");
+/// # Ok::<(), ripcord_http::inspector::InvalidToken>(())
+/// ```
+#[derive(Clone)]
+pub struct Token(Box<str>);
+
+impl Token {
+    /// In a time that tells how long the token is, and nothing else about it.
+    pub(super) fn is(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
+    }
+}
+
+impl FromStr for Token {
+    type Err = InvalidToken;
+
+    fn from_str(text: &str) -> Result<Self, InvalidToken> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidToken::Character);
+        }
+        if !(16..=256).contains(&text.len()) {
+            return Err(InvalidToken::Length(text.len()));
+        }
+        Ok(Token(text.into()))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
+}
+
+/// Why a text is no [`Token`]. It never repeats the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidToken {
+    /// It has so many characters, and not 16 to 256.
+    Length(usize),
+    /// A character of it is a space, a control character, or not ASCII.
+    Character,
+}
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("invalid inspector token: ")?;
+        match self {
+            InvalidToken::Length(length) => write!(f, "{length} characters, not 16 to 256"),
+            InvalidToken::Character => f.write_str("a character that is not visible ASCII"),
+        }
+    }
+}
+
+impl Error for InvalidToken {}
