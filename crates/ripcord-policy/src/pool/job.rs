@@ -13,12 +13,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
-use ripcord::{AfterFunc, Canceler, Cause, Context};
+use ripcord::{Canceler, Cause, Context};
 use tokio::runtime::Handle;
 
 use super::TaskId;
 use super::results::TaskOutcome;
 use super::shared::Shared;
+use super::submitter::Submitter;
 use crate::panics::BoxFuture;
 use crate::{Error, SharedError};
 
@@ -36,14 +37,15 @@ pub(super) struct Core {
     canceler: Option<Canceler>,
     /// A queued job and its pool own each other; the pool's close takes the queue apart.
     pub(super) shared: Arc<Shared>,
+    pub(super) submitter: Arc<Submitter>,
     pending: Mutex<Option<Pending>>,
 }
 
 /// What a job holds while nobody has begun it.
 pub(super) struct Pending {
     pub(super) work: Work,
-    /// Set while the job waits in the queue: takes it out when its context ends.
-    pub(super) notice: Option<AfterFunc>,
+    /// Where its submitter has it listed, while it waits for a worker.
+    pub(super) listed: Option<usize>,
 }
 
 pub(super) struct Job<T> {
@@ -86,8 +88,9 @@ pub(super) trait AnyJob: Send + Sync {
 }
 
 impl Core {
-    pub(super) fn new(id: TaskId, ctx: Context, canceler: Canceler, shared: Arc<Shared>) -> Self {
-        Self { id, ctx, canceler: Some(canceler), shared, pending: Mutex::new(None) }
+    pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
+        let (ctx, canceler) = submitter.ctx.with_cancel();
+        Self { id, ctx, canceler: Some(canceler), shared, submitter, pending: Mutex::new(None) }
     }
 
     /// Ends the job's context.
@@ -101,20 +104,23 @@ impl Core {
         *self.lock() = Some(pending);
     }
 
-    /// Takes the work, if nobody did yet. (Invariant 1.) The caller holds the queue's lock.
+    /// Takes the work, if nobody did yet. (Invariant 1.) The caller holds the queue's lock, and without it takes the job off
+    /// its submitter's list.
     pub(super) fn take_pending(&self) -> Option<Pending> {
         self.lock().take()
     }
 
-    /// Keeps the notice with the work; gives it back when the work is gone already.
-    pub(super) fn keep_notice(&self, notice: AfterFunc) -> Result<(), AfterFunc> {
-        match &mut *self.lock() {
-            Some(pending) => {
-                pending.notice = Some(notice);
-                Ok(())
-            }
-            None => Err(notice),
+    /// Keeps the place on the submitter's list with the work. False when the work is gone already.
+    pub(super) fn keep_listed(&self, place: usize) -> bool {
+        self.lock().as_mut().map(|pending| pending.listed = Some(place)).is_some()
+    }
+
+    /// Takes the job off its submitter's list, and gives the work.
+    pub(super) fn unlist(&self, pending: Pending) -> Work {
+        if let Some(place) = pending.listed {
+            self.submitter.unlist(place);
         }
+        pending.work
     }
 
     pub(super) fn is_pending(&self) -> bool {

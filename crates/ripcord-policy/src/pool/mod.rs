@@ -19,6 +19,7 @@ mod queue;
 mod results;
 mod shared;
 mod stats;
+mod submitter;
 mod task;
 mod worker;
 
@@ -309,11 +310,11 @@ impl WorkerPool {
         work: impl FnOnce(&Arc<Job<T>>) -> Work,
     ) -> Result<Task<T>, Error<SharedError>> {
         let shared = &self.owner.shared;
-        let (ctx, canceler) = ctx.merge(&shared.ctx).with_cancel();
-        let job = Job::new(Core::new(shared.next_task_id(), ctx, canceler, Arc::clone(shared)));
+        let submitter = shared.last_submitter.of(ctx, &shared.ctx);
+        let job = Job::new(Core::new(shared.next_task_id(), Arc::clone(shared), submitter));
         // The job gives it back when it is resolved.
         place.keep();
-        job.core().set_pending(Pending { work: work(&job), notice: None });
+        job.core().set_pending(Pending { work: work(&job), listed: None });
         shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
         Ok(Task::new(job))
     }

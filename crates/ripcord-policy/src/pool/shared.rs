@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 
 use super::TaskId;
 use super::builder::Overflow;
-use super::job::{AnyJob, Pending};
+use super::job::{AnyJob, Core, Pending};
 use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
 use super::stats::{Count, PoolStats, Tally, WorkerState};
+use super::submitter::LastSubmitter;
 use super::worker::{self, Cell};
 use crate::panics::run_hook;
 use crate::places::{NoPlace, Place, Places};
@@ -34,6 +35,7 @@ pub(super) struct Shared {
     pub(super) tally: Tally,
     /// Tasks that run in place, where they are awaited, and so on no worker.
     pub(super) inline: AtomicUsize,
+    pub(super) last_submitter: LastSubmitter,
     cells: Mutex<Vec<Arc<Cell>>>,
     next_task: AtomicU64,
     next_worker: AtomicU64,
@@ -63,6 +65,7 @@ impl Shared {
             results: ResultsQueue::new(),
             tally: Tally::new(),
             inline: AtomicUsize::new(0),
+            last_submitter: LastSubmitter::default(),
             cells: Mutex::new(Vec::new()),
             next_task: AtomicU64::new(1),
             next_worker: AtomicU64::new(1),
@@ -108,7 +111,7 @@ impl Shared {
             Pushed::Waiting => self.watch(job),
             Pushed::Refused => {
                 if let Some(pending) = job.core().take_pending() {
-                    release(pending);
+                    release(job.core(), pending);
                 }
                 self.give_back();
                 return Err(Error::Rejected(Rejected::Closed("worker pool")));
@@ -119,24 +122,22 @@ impl Shared {
     }
 
     /// Has a job leave the queue when its context ends. Only for jobs that have to wait: the others pay nothing for it.
-    fn watch(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) {
-        let weak = Arc::downgrade(job);
-        let notice = job.core().ctx.after_func(move || {
-            if let Some(job) = weak.upgrade() {
-                let shared = Arc::clone(&job.core().shared);
-                shared.call_off(job);
-            }
-        });
-        if let Err(notice) = job.core().keep_notice(notice) {
-            notice.stop();
+    fn watch(&self, job: &Arc<impl AnyJob + 'static>) {
+        let core = job.core();
+        let job = Arc::clone(job) as Arc<dyn AnyJob>;
+        let place = core.submitter.list(Arc::clone(&job));
+        if !core.keep_listed(place) {
+            core.submitter.unlist(place);
+        } else if core.ctx.is_done() {
+            // It may have ended before the job was listed.
+            self.call_off(job);
         }
     }
 
     /// Resolves a job whose context has ended, if nobody has begun it.
     pub(super) fn call_off(&self, job: Arc<dyn AnyJob>) {
         if let Some(pending) = self.queue.steal(&*job) {
-            release(pending);
-            fail_ended(job);
+            drop_waiting((job, pending));
         }
     }
 
@@ -163,6 +164,7 @@ impl Shared {
     pub(super) fn close(&self) {
         self.queue.close();
         self.places.close();
+        self.last_submitter.forget();
     }
 
     /// The pool's context has ended: nothing that waits is begun any more.
@@ -222,16 +224,13 @@ impl Shared {
 
 /// Resolves a job that is not going to run.
 fn drop_waiting((job, pending): (Arc<dyn AnyJob>, Pending)) {
-    release(pending);
+    release(job.core(), pending);
     fail_ended(job);
 }
 
 /// Lets go of the work of a job that is not going to run.
-fn release(pending: Pending) {
-    let Pending { work, notice } = pending;
-    if let Some(notice) = notice {
-        notice.stop();
-    }
+fn release(core: &Core, pending: Pending) {
+    let work = core.unlist(pending);
     run_hook(|| drop(work));
 }
 

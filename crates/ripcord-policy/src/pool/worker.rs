@@ -56,11 +56,8 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
 /// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
 /// place is given back.
 pub(super) fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
-    let Pending { work, notice } = pending;
     let finish = Finish { job, resolved: false };
-    if let Some(notice) = notice {
-        notice.stop();
-    }
+    let work = finish.job.core().unlist(pending);
     async move {
         // Moved in whole: a closure would take a copy of the flag alone.
         let mut finish = finish;

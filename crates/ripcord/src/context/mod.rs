@@ -97,6 +97,25 @@ impl Context {
         Some(Duration::from_nanos(left.max(0).unsigned_abs()))
     }
 
+    /// Whether both are handles of one context, and not merely alike: one is a clone of the other.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, _cancel) = Context::background().with_cancel();
+    /// assert!(ctx.ptr_eq(&ctx.clone()));
+    /// assert!(!ctx.ptr_eq(&ctx.with_name("another")));
+    /// assert!(Context::background().ptr_eq(&Context::background()));
+    /// ```
+    #[must_use]
+    pub fn ptr_eq(&self, other: &Context) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => std::ptr::eq(&raw const **one, &raw const **other),
+            (None, None) => true,
+            _ => false,
+        }
+    }
+
     /// Whether the context has ended. Cheap enough for a hot loop.
     ///
     /// Right also when nobody waits: a deadline counts from the clock. Never early. Asked again and again the clock is read
