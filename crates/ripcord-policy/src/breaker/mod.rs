@@ -48,6 +48,7 @@ use std::time::Duration;
 
 use ripcord::Context;
 
+use crate::caller::end_of;
 use crate::{ConfigError, Error, Outcome};
 use machine::Pass;
 use shared::Shared;
@@ -202,7 +203,7 @@ impl<C> CircuitBreaker<C> {
 
     #[inline]
     fn admit<E>(&self, ctx: &Context) -> Result<Pass, Error<E>> {
-        if let Some(end) = ctx.err() {
+        if let Some(end) = end_of(ctx) {
             return Err(Error::Context(end));
         }
         self.shared.acquire().map_err(|open| Error::Rejected(open.into()))

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use ripcord::Context;
 
+use crate::caller::end_of;
 use crate::config::at_least_one_usize;
 use crate::places::Places;
 use crate::{ConfigError, Error, Outcome, Rejected};
@@ -136,7 +137,7 @@ impl Bulkhead {
 
     /// [`acquire`](Self::acquire), for any error type.
     pub(crate) async fn enter<E>(&self, ctx: &Context) -> Result<BulkheadPermit, Error<E>> {
-        if let Some(error) = ctx.err() {
+        if let Some(error) = end_of(ctx) {
             self.shared.tally(Count::Rejected);
             return Err(Error::Context(error));
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ripcord::Context;
 
+use crate::caller::end_of;
 use crate::panics::BoxFuture;
 use crate::stats::Counters;
 use crate::{Error, Outcome};
@@ -114,7 +115,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     where
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        if let Some(error) = ctx.err() {
+        if let Some(error) = end_of(ctx) {
             self.count(Count::Rejected);
             return Err(Error::Context(error));
         }

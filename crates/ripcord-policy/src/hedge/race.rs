@@ -9,6 +9,7 @@ use ripcord::{Canceler, Context, Done, Sleep};
 use super::{Count, Hedge, InsideHedge};
 use crate::Error;
 use crate::cache::time_left;
+use crate::caller::end_of;
 use crate::retry::{RetryBudget, is_inside};
 
 /// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are cancelled.
@@ -49,7 +50,7 @@ where
         call: F,
         is_real: fn(&E) -> bool,
     ) -> Result<Self, Error<E>> {
-        if let Some(error) = ctx.err() {
+        if let Some(error) = end_of(ctx) {
             hedge.count(Count::Rejected);
             return Err(Error::Context(error));
         }

@@ -26,6 +26,7 @@ use super::time::Time;
 use super::tokens::{ALLOWED, CANCELED, DENIED, LimiterStats, Tokens, WAITED, counted};
 use super::wait;
 use crate::block_on::block_on;
+use crate::caller::end_of;
 use crate::config::at_least_one;
 use crate::stats::Counters;
 use crate::{ConfigError, Error};
@@ -145,7 +146,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// As `wait_n`.
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, WaitError> {
-        if let Err(end) = ctx.check() {
+        if let Some(end) = end_of(ctx) {
             self.counters.bump(CANCELED);
             return Err(Error::Context(end));
         }

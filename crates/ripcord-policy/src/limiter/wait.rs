@@ -17,13 +17,14 @@ use super::ledger::Take;
 use super::schedule::units;
 use super::tokens::{CANCELED, DEADLINE_REFUSED, EXCEEDED, Tokens, WAITED};
 use crate::cache::time_left;
+use crate::caller::end_of;
 use crate::{Error, Rejected};
 
 /// Waits of more than a century are slept in pieces.
 const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 pub(super) async fn wait(limiter: &Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<Duration, WaitError> {
-    if let Err(end) = ctx.check() {
+    if let Some(end) = end_of(ctx) {
         limiter.counters.bump(CANCELED);
         return Err(Error::Context(end));
     }

@@ -15,6 +15,7 @@ use super::results::{ResultsQueue, TaskOutcome};
 use super::stats::{Count, PoolStats, Tally, WorkerState};
 use super::submitter::LastSubmitter;
 use super::worker::{self, Cell};
+use crate::caller::end_of;
 use crate::panics::run_hook;
 use crate::places::{NoPlace, Place, Places};
 use crate::timeline::Timeline;
@@ -80,7 +81,9 @@ impl Shared {
 
     /// Refuses when either context has ended; a pool that drains has no places to give. The caller's is looked at first.
     pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
-        ctx.check()?;
+        if let Some(end) = end_of(ctx) {
+            return Err(Error::Context(end));
+        }
         if self.ctx.is_done() {
             return Err(Error::Rejected(Rejected::Closed("worker pool")));
         }

@@ -9,6 +9,7 @@ use super::settings::Inspection;
 use super::{Retry, RetryBudget, RetryError, RetryEvent, RetryStats, Spent, Stop};
 use crate::Random;
 use crate::cache::time_left;
+use crate::caller::end_of;
 use crate::stats::LateCounters;
 
 const STARTED: usize = 0;
@@ -49,7 +50,7 @@ impl<'a, E> Progress<'a, E> {
     /// Begins, or fails if no attempt is to be made at all.
     #[inline]
     pub(super) fn begin(&mut self) -> Result<(), RetryError<E>> {
-        match (self.retry.is_within_bounds(), self.ctx.err()) {
+        match (self.retry.is_within_bounds(), end_of(self.ctx)) {
             (true, None) => {
                 self.retry.counters.0.bump(STARTED);
                 self.running = true;

@@ -7,6 +7,7 @@ use ripcord::Context;
 
 use super::stats::{Count, Tally};
 use crate::breaker::{Classify, Open, Permit};
+use crate::caller::end_of;
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Retry};
 
 pub(super) struct Layers<T, E, K> {
@@ -63,7 +64,9 @@ impl<T, E, K> Layers<T, E, K> {
         F: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        ctx.check()?;
+        if let Some(end) = end_of(&ctx) {
+            return Err(Error::Context(end));
+        }
         let permit = match &self.breaker {
             Some(breaker) => Some((breaker, breaker.acquire().map_err(|open| Error::Rejected(open.into()))?)),
             None => None,

@@ -2,6 +2,7 @@
 
 use ripcord::Context;
 
+use crate::caller::end_of;
 use crate::stats::Counters;
 use crate::{Error, Outcome};
 
@@ -59,7 +60,7 @@ pub(super) struct Running<'a> {
 
 impl<'a> Running<'a> {
     pub(super) fn begin<E>(tally: &'a Tally, ctx: &Context) -> Result<Self, Error<E>> {
-        if let Some(error) = ctx.err() {
+        if let Some(error) = end_of(ctx) {
             tally.add(Count::Rejected);
             return Err(Error::Context(error));
         }
