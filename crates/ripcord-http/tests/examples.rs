@@ -1,4 +1,4 @@
-//! Every example, run as built, prints what `expected/NAME.txt` says; the port it was given is masked.
+//! Every example, run as built, prints what `expected/NAME.txt` says; ports and ids are masked.
 //!
 //! `cargo test` builds the examples before this; `cargo test --test examples` alone does not, and then runs those of the last time.
 
@@ -30,7 +30,7 @@ fn output(name: &str) -> String {
     });
     let text = String::from_utf8(output.stdout).expect("it is text");
     assert!(output.status.success(), "{} after\n{text}", output.status);
-    mask_ports(&text)
+    mask_ids(&mask_ports(&text))
 }
 
 /// Puts `<port>` for the number of every port of the loopback.
@@ -38,6 +38,16 @@ fn mask_ports(text: &str) -> String {
     let mut parts = text.split("127.0.0.1:");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + "127.0.0.1:<port>" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+/// Puts `<id>` for every request's id, which is 32 digits of hex.
+fn mask_ids(text: &str) -> String {
+    let is_hex = |c: char| c.is_ascii_hexdigit();
+    let words = text.split_inclusive(|c| !is_hex(c)).map(|word| {
+        let rest = word.trim_start_matches(is_hex);
+        if word.len() - rest.len() == 32 { format!("<id>{rest}") } else { word.to_owned() }
+    });
+    words.collect()
 }
 
 /// The names of the files in `dir` with that extension, without it.

@@ -58,12 +58,26 @@ impl Life {
     }
 }
 
-/// The way from a request's Context to its life, and where its deadline came from. A value of that Context.
+/// The way from a request's Context to its life, and where its deadline came from. A value of that Context, so it is there as
+/// long as anybody holds that or one derived from it.
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) life: Weak<Life>,
     pub(super) source: DeadlineSource,
     pub(super) counters: Arc<Counters>,
+}
+
+impl Handle {
+    pub(super) fn new(life: &Arc<Life>, source: DeadlineSource, counters: &Arc<Counters>) -> Self {
+        counters.held.up();
+        Handle { life: Arc::downgrade(life), source, counters: Arc::clone(counters) }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.counters.held.down();
+    }
 }
 
 impl Value for Handle {

@@ -23,10 +23,9 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 pub(super) struct InFlight {
     /// The wait for the end, once something has been found waiting: what never waits arms no timer.
     done: Option<DoneOwned>,
-    /// What ends the handler and the body: `ctx`, and once its client has gone, the same limits without the client.
-    limit: Context,
-    has_client_gone: bool,
     ctx: Context,
+    /// What ends the handler and the body once the client has gone; before that it is `ctx`.
+    limit: Option<Context>,
     #[cfg(feature = "connection")]
     attendance: Option<super::connection::Attendance>,
     // Below the Contexts, for fields are dropped from the top: with nobody left to see the end, there is nothing to do.
@@ -52,8 +51,7 @@ impl InFlight {
         settings.counters.in_flight.up();
         InFlight {
             done: None,
-            limit: ctx.clone(),
-            has_client_gone: false,
+            limit: None,
             begun: ctx.clock().now(),
             ctx,
             #[cfg(feature = "connection")]
@@ -80,20 +78,21 @@ impl InFlight {
     #[cfg(feature = "connection")]
     pub(super) fn attend(&mut self, extensions: &http::Extensions) {
         if let Some(life) = &self.life {
-            self.attendance = super::connection::Attendance::begin(extensions, self.settings.half_close, life);
+            let limit = Limit::of(&self.settings.server, &self.ctx);
+            self.attendance = super::connection::Attendance::begin(extensions, self.settings.half_close, life, limit);
         }
     }
 
     /// The end of the Context, if it is one that ends handler and body too. The client's going is none: half of the
     /// connection may be there still, and whoever answers all the same has its answer sent.
     pub(super) fn err(&mut self) -> Option<ripcord::Error> {
-        self.limit.err().and_then(|error| self.acted_on(error))
+        self.limit.as_ref().unwrap_or(&self.ctx).err().and_then(|error| self.acted_on(error))
     }
 
     /// As [`err`](InFlight::err), for the task that waits for it.
     pub(super) fn poll_err(&mut self, task: &mut task::Context<'_>) -> Poll<ripcord::Error> {
         loop {
-            let done = self.done.get_or_insert_with(|| self.limit.done_owned());
+            let done = self.done.get_or_insert_with(|| self.limit.as_ref().unwrap_or(&self.ctx).done_owned());
             let Poll::Ready(error) = Pin::new(done).poll(task) else { return Poll::Pending };
             if let Some(error) = self.acted_on(error) {
                 return Poll::Ready(error);
@@ -102,15 +101,12 @@ impl InFlight {
     }
 
     fn acted_on(&mut self, error: ripcord::Error) -> Option<ripcord::Error> {
-        if self.has_client_gone || !is_client_disconnected(&error) {
+        if self.limit.is_some() || !is_client_disconnected(&error) {
             return Some(error);
         }
-        self.has_client_gone = true;
         self.settle(Outcome::ClientDisconnected);
         self.done = None;
-        let server = &self.settings.server;
-        self.limit = self.ctx.deadline().map_or_else(|| server.clone(), |deadline| server.with_deadline(deadline));
-        self.limit.err()
+        self.limit.insert(Limit::of(&self.settings.server, &self.ctx).context()).err()
     }
 
     /// Makes the head of the answer what is to be sent.
@@ -197,5 +193,23 @@ impl Drop for InFlight {
             // Unwind safe: what the hook has left half done is its own. A second panic while a first unwinds would abort.
             let _ = panic::catch_unwind(AssertUnwindSafe(|| hook(&ending)));
         }
+    }
+}
+
+/// What ends a request, whether or not its client is there.
+#[derive(Clone, Debug)]
+pub(super) struct Limit {
+    server: Context,
+    deadline: Option<Instant>,
+}
+
+impl Limit {
+    /// Of the request that `ctx` belongs to.
+    fn of(server: &Context, ctx: &Context) -> Self {
+        Limit { server: server.clone(), deadline: ctx.deadline() }
+    }
+
+    pub(super) fn context(&self) -> Context {
+        self.deadline.map_or_else(|| self.server.clone(), |deadline| self.server.with_deadline(deadline))
     }
 }

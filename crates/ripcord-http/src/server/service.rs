@@ -101,8 +101,7 @@ impl Settings {
         #[cfg(feature = "inspector")]
         let cancel_handle = cancel.handle();
         let life = Life::new(cancel);
-        let handle = Handle { life: Arc::downgrade(&life), source, counters: Arc::clone(&self.counters) };
-        let ctx = ctx.with_value(handle);
+        let ctx = ctx.with_value(Handle::new(&life, source, &self.counters));
         let ctx = match (timeout, source) {
             (None, _) => ctx,
             (Some(timeout), DeadlineSource::Header(_) | DeadlineSource::Clamped(_)) => {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Outcome, headers::READ};
 
-/// What the requests of a layer have come to, counted since it was made; `in_flight` and `detached` alone
-/// also go down.
+/// What the requests of a layer have come to, counted since it was made; `in_flight`, `held` and
+/// `detached` also go down.
 ///
 /// Each figure is right by itself; taken while requests are coming and going, they need not add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub struct ServerStats {
     pub requests: u64,
     /// Requests that are not over: their body has not been sent.
     pub in_flight: u64,
+    /// Requests whose Context somebody still holds, those in flight included: more than these is work that goes on although
+    /// its request is over, or a leak.
+    pub held: u64,
     /// Requests whose client set a deadline, in a well-formed header.
     pub deadlines_received: u64,
     /// Of these, requests whose client asked for more than the server's own limit.
@@ -58,6 +61,7 @@ impl ServerStats {
 pub(crate) struct Counters {
     pub(super) requests: Counter,
     pub(super) in_flight: Counter,
+    pub(super) held: Counter,
     pub(super) deadlines_received: Counter,
     pub(super) deadlines_clamped: Counter,
     pub(super) expired: Counter,
@@ -76,6 +80,7 @@ impl Counters {
         ServerStats {
             requests: self.requests.get(),
             in_flight: self.in_flight.get(),
+            held: self.held.get(),
             deadlines_received: self.deadlines_received.get(),
             deadlines_clamped: self.deadlines_clamped.get(),
             expired: self.expired.get(),

@@ -1,18 +1,28 @@
 //! Clients that go, in every way they can, over sockets on loopback.
 
-use std::future::pending;
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{self, Poll},
+};
 
 use axum::{
     Router,
-    body::{Body, Bytes},
+    body::{Body, Bytes, HttpBody},
     extract::Request,
     response::Response,
     routing::any,
 };
+use http_body::Frame;
 use ripcord::{Clock, Context};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, HalfClose};
 use tokio::{
-    io::AsyncWriteExt as _,
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     sync::mpsc::{UnboundedSender, unbounded_channel},
 };
@@ -399,7 +409,7 @@ async fn streaming_response_that_waits_and_close() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let (frames, body) = unbounded_channel::<Bytes>();
-    let body = std::sync::Arc::new(std::sync::Mutex::new(Some(body)));
+    let body = Arc::new(Mutex::new(Some(body)));
     let handler = move |Ctx(ctx): Ctx| {
         begin.send(ctx).expect("the test listens");
         let body = body.lock().expect("no panic").take().expect("one request");
@@ -412,6 +422,68 @@ async fn streaming_response_that_waits_and_close() {
 
     drop(client);
     assert_disconnected(&ctx).await;
+}
+
+#[tokio::test]
+async fn client_that_stays_and_reads_nothing_is_dropped_at_the_deadline() {
+    let (clock, time) = Clock::manual();
+    let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
+    let (frames, handed_over) = (Arc::new(AtomicU64::new(0)), |frames: &AtomicU64| frames.load(Ordering::Relaxed));
+    let handler = any({
+        let frames = Arc::clone(&frames);
+        move || std::future::ready(Response::new(Body::new(Counted(Arc::clone(&frames)))))
+    });
+    let address = serve(with_ping(Router::new().route("/", handler)).layer(layer.clone())).await;
+    let mut client = client(address, GET).await;
+
+    // Until every buffer on the way is full, and the body is asked for no more.
+    let mut before = 0;
+    while before == 0 || handed_over(&frames) > before {
+        before = handed_over(&frames);
+        round_trip(address).await;
+    }
+    assert_eq!(layer.stats().in_flight, 1);
+    time.advance(5 * SECOND);
+    settle(&layer).await;
+    assert_eq!((layer.stats().timed_out, layer.stats().disconnected), (1, 0));
+
+    let mut received = Vec::new();
+    let _ = in_time(client.read_to_end(&mut received)).await;
+    assert!(!received.ends_with(b"0\r\n\r\n"), "it is not to be taken for whole");
+}
+
+/// A body without an end, in large frames that are counted.
+struct Counted(Arc<AtomicU64>);
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 64 << 10])))))
+    }
+}
+
+#[tokio::test]
+async fn deadline_cuts_a_stream_short() {
+    let (clock, time) = Clock::manual();
+    let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
+    let (begin, mut begun) = Begun::channel();
+    let mut client = client(serve(streaming(&layer, &begin)).await, GET).await;
+    let ctx = begun.next().await;
+    answer_until(&mut client, "more\r\n").await;
+
+    time.advance(5 * SECOND);
+    assert!(end_of(&ctx).await.is_deadline_exceeded());
+    let mut received = Vec::new();
+    let _ = in_time(client.read_to_end(&mut received)).await;
+    assert!(!received.ends_with(b"0\r\n\r\n"), "it is not to be taken for whole");
+    settle(&layer).await;
+    assert_eq!(layer.stats().timed_out, 1);
 }
 
 // ===== HTTP/2 =====

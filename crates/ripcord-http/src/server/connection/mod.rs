@@ -8,7 +8,8 @@
 //! | the client | by default | with [`HalfClose::Allow`](super::HalfClose::Allow) |
 //! |---|---|---|
 //! | closes, or closes its half | the Context is canceled; an answer is still sent | nothing |
-//! | resets, or takes nothing any more | the Context is canceled, the connection dropped | the same |
+//! | resets | the Context is canceled, the connection dropped | the same |
+//! | stays, but takes no more of a body | the connection is dropped when all requests on it have ended | the same |
 //!
 //! Only a request that comes to a [`ContextLayer`](super::ContextLayer) is told: of one that does not, nobody ends the handler at
 //! a FIN.
@@ -50,13 +51,17 @@
 mod peer;
 mod service;
 mod stream;
+mod stuck;
 
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use tokio::net::TcpStream;
 
 pub(super) use self::peer::Attendance;
-use self::peer::{Going, Peer};
+use self::{
+    peer::{Going, Peer},
+    stuck::Stuck,
+};
 pub use self::{service::WatchedService, stream::WatchedStream};
 
 /// Splits a connection into the stream to serve, and the watch over its client: see the [module](self).
@@ -79,16 +84,21 @@ impl Watch {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is ready; `None` if it was dropped because the client has gone for good.
+    /// Serves the connection until it is ready; `None` if it was dropped because the client has gone for good, or took nothing
+    /// any more when the time of its requests was over.
     ///
     /// Dropping the future drops the connection, and with it what is on its way.
     pub async fn serve<C: Future>(self, connection: C) -> Option<C::Output> {
         let mut connection = pin!(connection);
         let mut gone = pin!(self.gone());
+        let mut stuck = Stuck::default();
         // The connection first: a handler that answers at once has answered when its client's FIN is seen.
         poll_fn(|task| match connection.as_mut().poll(task) {
             Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => gone.as_mut().poll(task).map(|()| None),
+            Poll::Pending => match gone.as_mut().poll(task) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => stuck.poll(&self.peer, task).map(|()| None),
+            },
         })
         .await
     }

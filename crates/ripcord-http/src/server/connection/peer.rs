@@ -2,24 +2,42 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use http::Extensions;
+use ripcord::Context;
 use slab::Slab;
 
-use crate::server::{HalfClose, life::Life};
+use crate::server::{HalfClose, life::Life, request::Limit};
 
 /// The client's end of a connection, in the extensions of every request that comes over it.
 ///
 /// It knows the requests on their way. Their lives are ended outside of its lock, since that wakes tasks.
 #[derive(Clone, Default)]
-pub(super) struct Peer(Arc<Mutex<State>>);
+pub(super) struct Peer(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// Whether the last write found no room. Relaxed: it is written and read in the task of the connection.
+    takes_nothing: AtomicBool,
+    state: Mutex<State>,
+}
 
 #[derive(Default)]
 struct State {
     going: Option<Going>,
-    requests: Slab<(HalfClose, Arc<Life>)>,
+    requests: Slab<Attending>,
+}
+
+/// A request on its way.
+struct Attending {
+    half_close: HalfClose,
+    life: Arc<Life>,
+    limit: Limit,
 }
 
 /// How far a client has gone.
@@ -49,17 +67,33 @@ impl Peer {
                 return;
             }
             state.going = Some(going);
-            let ended = state.requests.iter().filter(|(_, (half_close, _))| going.ends(*half_close));
-            ended.map(|(_, (_, life))| Arc::clone(life)).collect()
+            let ended = state.requests.iter().filter(|(_, request)| going.ends(request.half_close));
+            ended.map(|(_, request)| Arc::clone(&request.life)).collect()
         };
         for life in ended {
             life.client_gone();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    /// Says whether a write has found room.
+    pub(super) fn set_takes_nothing(&self, takes_nothing: bool) {
+        self.0.takes_nothing.store(takes_nothing, Ordering::Relaxed);
+    }
+
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.0.takes_nothing.load(Ordering::Relaxed)
+    }
+
+    /// What ends the requests on their way, whether or not their client is there.
+    pub(super) fn limits(&self) -> Vec<Context> {
+        let limits: Vec<_> = self.lock().requests.iter().map(|(_, request)| request.limit.clone()).collect();
+        // Outside of the lock, for whatever goes on where a Context is made.
+        limits.iter().map(Limit::context).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that panics runs under it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,11 +113,16 @@ pub(in crate::server) struct Attendance {
 
 impl Attendance {
     /// With the peer of the request that these extensions are of, if its connection has one.
-    pub(in crate::server) fn begin(extensions: &Extensions, half_close: HalfClose, life: &Arc<Life>) -> Option<Self> {
+    pub(in crate::server) fn begin(
+        extensions: &Extensions,
+        half_close: HalfClose,
+        life: &Arc<Life>,
+        limit: Limit,
+    ) -> Option<Self> {
         let peer = extensions.get::<Peer>()?;
         let (key, going) = {
             let mut state = peer.lock();
-            (state.requests.insert((half_close, Arc::clone(life))), state.going)
+            (state.requests.insert(Attending { half_close, life: Arc::clone(life), limit }), state.going)
         };
         if going.is_some_and(|going| going.ends(half_close)) {
             life.client_gone();

@@ -56,10 +56,17 @@ impl WatchedStream {
         mut write: impl FnMut(&TcpStream) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.stream.poll_write_ready(task))?;
+            let Poll::Ready(ready) = self.stream.poll_write_ready(task) else {
+                self.peer.set_takes_nothing(true);
+                return Poll::Pending;
+            };
+            ready?;
             match write(&self.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                written => return Poll::Ready(written.inspect_err(|_| self.peer.goes(Going::Gone))),
+                written => {
+                    self.peer.set_takes_nothing(false);
+                    return Poll::Ready(written.inspect_err(|_| self.peer.goes(Going::Gone)));
+                }
             }
         }
     }

@@ -1,0 +1,227 @@
+//! Requests by the million, some of them given up and some too slow, and what is left of them.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    ops::AddAssign,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    routing::get,
+};
+use ripcord::{Canceler, Context};
+use ripcord_cli::serve::{self, Connections};
+use ripcord_http::server::{ContextLayer, Ctx, Ended, ServerStats};
+use socket2::SockRef;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::JoinHandle,
+};
+
+/// When to give up on anything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many clients there are, each with one request at a time.
+const CLIENTS: usize = 64;
+
+/// What is left when all requests are over.
+#[derive(Debug)]
+pub(crate) struct Report {
+    /// As the clients saw it.
+    pub(crate) seen: Seen,
+    /// As the server counted it.
+    pub(crate) stats: ServerStats,
+    pub(crate) took: Duration,
+    /// The memory of the process after a tenth of the requests and after all of them, where the system tells.
+    pub(crate) memory: Option<(u64, u64)>,
+}
+
+/// What became of requests, as their clients saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) answered: u64,
+    pub(crate) timed_out: u64,
+    pub(crate) given_up: u64,
+}
+
+/// Sends this many requests, of which every tenth is given up by its client and every tenth gets a millisecond for work that
+/// takes an hour.
+pub(crate) async fn run(requests: u64) -> io::Result<Report> {
+    let server = Server::start().await?;
+    let begun = Instant::now();
+    let mut seen = server.clients(requests / 10).await?;
+    let warm = memory();
+    seen += server.clients(requests - requests / 10).await?;
+    let took = begun.elapsed();
+    server.settle().await?;
+    let memory = warm.zip(memory());
+    let stats = server.layer.stats();
+    server.stop().await;
+    Ok(Report { seen, stats, took, memory })
+}
+
+// ===== Server =====
+
+struct Server {
+    address: SocketAddr,
+    layer: ContextLayer,
+    stop: Canceler,
+    accepting: JoinHandle<Connections>,
+    begun: Arc<[Notify]>,
+}
+
+impl Server {
+    async fn start() -> io::Result<Server> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let begun: Arc<[Notify]> = (0..CLIENTS).map(|_| Notify::new()).collect();
+        let layer = ContextLayer::new(&Context::background().with_name("soak"));
+        let app = Router::new()
+            .route("/quick", get(|| async { "done" }))
+            .route("/slow/{client}", get(slow))
+            .with_state(Arc::clone(&begun))
+            .layer(layer.clone());
+        let (stopped, stop) = Context::background().with_cancel();
+        let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stopped).await });
+        Ok(Server { address, layer, stop, accepting, begun })
+    }
+
+    /// All clients at once, which share the requests.
+    async fn clients(&self, requests: u64) -> io::Result<Seen> {
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|index| {
+                let share = requests / CLIENTS as u64 + u64::from((index as u64) < requests % CLIENTS as u64);
+                let client = Client { address: self.address, index, begun: Arc::clone(&self.begun), stream: None };
+                tokio::spawn(client.run(share))
+            })
+            .collect();
+        let mut seen = Seen::default();
+        for client in clients {
+            seen += client.await.map_err(io::Error::other)??;
+        }
+        Ok(seen)
+    }
+
+    /// Waits until nothing is on its way and nobody holds a Context any more.
+    async fn settle(&self) -> io::Result<()> {
+        let ctx = Context::background().with_timeout(PATIENCE);
+        while self.layer.stats().in_flight > 0 || self.layer.stats().held > 0 {
+            ctx.sleep(Duration::from_millis(1)).await.map_err(|_| {
+                io::Error::other(format!("something of the requests is left: {:?}", self.layer.stats()))
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        if let Ok(connections) = self.accepting.await {
+            connections.finished().await;
+        }
+    }
+}
+
+async fn slow(
+    Ctx(ctx): Ctx,
+    Path(client): Path<usize>,
+    State(begun): State<Arc<[Notify]>>,
+) -> Result<&'static str, Ended> {
+    if let Some(begun) = begun.get(client) {
+        begun.notify_one();
+    }
+    ctx.sleep(Duration::from_secs(3600)).await?;
+    Ok("done")
+}
+
+// ===== Client =====
+
+struct Client {
+    address: SocketAddr,
+    /// Which of the clients it is; by it a handler says that it has begun.
+    index: usize,
+    begun: Arc<[Notify]>,
+    stream: Option<TcpStream>,
+}
+
+impl Client {
+    async fn run(mut self, requests: u64) -> io::Result<Seen> {
+        let mut seen = Seen::default();
+        let slow = format!("/slow/{}", self.index);
+        for number in 0..requests {
+            match number % 10 {
+                3 => {
+                    self.send(&slow, "").await?;
+                    self.begun[self.index].notified().await;
+                    let stream = self.stream.take();
+                    // By turns a FIN and a RST.
+                    if number % 20 == 3
+                        && let Some(stream) = &stream
+                    {
+                        SockRef::from(stream).set_linger(Some(Duration::ZERO))?;
+                    }
+                    seen.given_up += 1;
+                }
+                7 => {
+                    self.send(&slow, "X-Request-Timeout-Ms: 1\r\n").await?;
+                    self.receive("HTTP/1.1 504 ", "Request timed out").await?;
+                    // If it was called at all.
+                    let _ = tokio::time::timeout(Duration::ZERO, self.begun[self.index].notified()).await;
+                    seen.timed_out += 1;
+                }
+                _ => {
+                    self.send("/quick", "").await?;
+                    self.receive("HTTP/1.1 200 ", "done").await?;
+                    seen.answered += 1;
+                }
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn send(&mut self, path: &str, header: &str) -> io::Result<()> {
+        let stream = match &mut self.stream {
+            Some(stream) => stream,
+            none => none.insert(TcpStream::connect(self.address).await?),
+        };
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: soak\r\n{header}\r\n").as_bytes()).await
+    }
+
+    async fn receive(&mut self, start: &str, end: &str) -> io::Result<()> {
+        let stream = self.stream.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        let (mut answer, mut length) = ([0; 1024], 0);
+        while !answer[..length].ends_with(end.as_bytes()) {
+            let read = tokio::time::timeout(PATIENCE, stream.read(&mut answer[length..])).await??;
+            length += read;
+            if read == 0 {
+                let answer = String::from_utf8_lossy(&answer[..length]);
+                return Err(io::Error::other(format!("no {end:?} in {answer:?}")));
+            }
+        }
+        if !answer.starts_with(start.as_bytes()) {
+            let answer = String::from_utf8_lossy(&answer[..length]);
+            return Err(io::Error::other(format!("no {start:?} in {answer:?}")));
+        }
+        Ok(())
+    }
+}
+
+impl AddAssign for Seen {
+    fn add_assign(&mut self, other: Self) {
+        self.answered += other.answered;
+        self.timed_out += other.timed_out;
+        self.given_up += other.given_up;
+    }
+}
+
+/// The bytes of the process that are in memory; `None` where the system does not say.
+fn memory() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?;
+    Some(kilobytes.trim().parse::<u64>().ok()? * 1024)
+}

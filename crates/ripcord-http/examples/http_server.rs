@@ -1,0 +1,119 @@
+//! A server whose every request has an id and five seconds, and whose handlers notice when nobody waits any more.
+//!
+//! `cargo run --example http_server` asks itself for each of its answers; with an address, as in
+//! `cargo run --example http_server 127.0.0.1:8080`, it serves until Ctrl-C.
+#![expect(clippy::print_stdout, reason = "printing is what an example does")]
+
+use std::error::Error;
+use std::time::Duration;
+
+use axum::{Router, routing::any};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use ripcord::Context;
+use ripcord_http::RequestId;
+use ripcord_http::server::{ContextLayer, Ctx, Ended, connection, matched_path};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+// Handler that uses context values
+async fn handle_request(Ctx(ctx): Ctx) -> Result<String, Ended> {
+    let request_id = ctx.value::<RequestId>().map_or("unknown", RequestId::as_str);
+    println!("[{request_id}] Request started");
+
+    // Simulate work with context awareness
+    match ctx.sleep(Duration::from_secs(2)).await {
+        Ok(()) => {
+            println!("[{request_id}] Work completed");
+            Ok(format!("Request processed successfully. Request ID: {request_id}"))
+        }
+        // This will happen if the client disconnects or the timeout is reached
+        Err(error) => {
+            println!("[{request_id}] Request canceled: {error}");
+            Err(error.into())
+        }
+    }
+}
+
+// Slow handler that will trigger timeout
+async fn handle_slow_request(Ctx(ctx): Ctx) -> Result<String, Ended> {
+    let request_id = ctx.value::<RequestId>().map_or("unknown", RequestId::as_str);
+    println!("[{request_id}] Slow request started");
+
+    // This is longer than our timeout
+    match ctx.sleep(Duration::from_secs(10)).await {
+        Ok(()) => {
+            println!("[{request_id}] Slow work completed");
+            Ok(format!("Slow request processed. Request ID: {request_id}"))
+        }
+        Err(error) => {
+            println!("[{request_id}] Slow request canceled: {error}");
+            Err(error.into())
+        }
+    }
+}
+
+/// What the chapter needs two middlewares for: the id, and the timeout.
+fn app(server: &Context, over: UnboundedSender<()>) -> Router {
+    let layer = ContextLayer::new(server).timeout(Duration::from_secs(5)).name(matched_path).on_end(move |_| {
+        // Nobody may be listening.
+        let _ = over.send(());
+    });
+    Router::new().route("/", any(handle_request)).route("/slow", any(handle_slow_request)).layer(layer)
+}
+
+async fn serve(listener: TcpListener, app: Router) -> std::io::Result<()> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().half_close(true).title_case_headers(true);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        // Sees a client that goes away, and tells its request's Context.
+        let (stream, watch) = connection::watch(stream);
+        let service = TowerToHyperService::new(watch.service(app.clone()));
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::spawn(watch.serve(connection));
+    }
+}
+
+async fn demonstrate(base: &str, requests: &mut UnboundedReceiver<()>) -> Result<(), Box<dyn Error>> {
+    for path in ["/", "/slow"] {
+        println!("\n== GET {path}");
+        let response = reqwest::get(format!("{base}{path}")).await?;
+        println!("{:?} {}", response.version(), response.status());
+        println!("X-Request-Id: {}", response.headers()[RequestId::HEADER].to_str()?);
+        println!("\n{}", response.text().await?);
+        requests.recv().await;
+    }
+
+    println!("\n== GET / and a client that goes away after half a second");
+    let impatient = Context::background().with_timeout(Duration::from_millis(500));
+    let _ = impatient.run(reqwest::get(base)).await;
+    requests.recv().await;
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let (server, stop) = Context::background().with_name("serve").with_cancel();
+    let address = std::env::args().nth(1);
+    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:0")).await?;
+    let base = format!("http://{}", listener.local_addr()?);
+    println!("Starting server on {base}");
+    println!("Try these endpoints:");
+    println!("  - {base}/ (normal request)");
+    println!("  - {base}/slow (will timeout)");
+
+    let (over, mut requests) = unbounded_channel();
+    let serving = tokio::spawn(serve(listener, app(&server, over)));
+    if address.is_some() {
+        tokio::signal::ctrl_c().await?;
+    } else {
+        demonstrate(&base, &mut requests).await?;
+    }
+    stop.cancel_with("shutting down");
+    serving.abort();
+    Ok(())
+}

@@ -1,0 +1,219 @@
+//! What is told of a request when it is over, and with which status.
+
+use std::{future::pending, pin::pin, sync::mpsc};
+
+use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::get};
+use ripcord::{Canceler, Clock, Context};
+use ripcord_http::{
+    RequestId,
+    server::{ContextLayer, Ctx, CtxValue, Ended, Ending, Outcome, matched_path},
+};
+
+use crate::common::{SECOND, header, poll_once, request, send, server, text};
+
+/// What the hook was told.
+#[derive(Debug)]
+struct Told {
+    outcome: Outcome,
+    answered: Option<u16>,
+    status: u16,
+    error: Option<String>,
+    line: String,
+    id: String,
+    is_ended: bool,
+}
+
+fn telling(layer: ContextLayer) -> (ContextLayer, mpsc::Receiver<Told>) {
+    let (tell, told) = mpsc::channel();
+    let hook = move |request: &Ending<'_>| {
+        let told = Told {
+            outcome: request.outcome.clone(),
+            answered: request.answered.map(|status| status.as_u16()),
+            status: request.status.as_u16(),
+            error: request.error.as_ref().map(ToString::to_string),
+            line: request.to_string(),
+            id: request.ctx.value::<RequestId>().expect("an id").to_string(),
+            is_ended: request.ctx.is_done(),
+        };
+        tell.send(told).expect("the test listens");
+    };
+    (layer.on_end(hook), told)
+}
+
+fn app() -> (Router, mpsc::Receiver<Told>, Canceler) {
+    async fn panics() -> String {
+        panic!("out of cheese")
+    }
+    async fn gives_up(Ctx(ctx): Ctx) -> Result<String, Ended> {
+        ctx.sleep(60 * SECOND).await?;
+        Ok("done".to_owned())
+    }
+    let (server, cancel) = server().with_cancel();
+    let (layer, told) = telling(ContextLayer::new(&server).timeout(5 * SECOND).name(matched_path));
+    let router = Router::new()
+        .route("/", get(|| async { "fine" }))
+        .route("/panic", get(panics))
+        .route("/stuck", get(pending::<String>))
+        .route("/slow", get(gives_up));
+    (router.layer(layer), told, cancel)
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_is_told_when_its_body_has_been_sent() {
+    let (app, told, _server) = app();
+    let response = send(&app, request("/")).await;
+    let id = header(&response, "x-request-id").to_owned();
+    assert!(told.try_recv().is_err(), "the body has not been sent");
+    text(response).await;
+
+    let told = told.try_recv().expect("it is over");
+    assert_eq!((told.outcome, told.answered, told.status), (Outcome::Answered, Some(200), 200));
+    assert_eq!((told.id, told.error, told.is_ended), (id, None, true));
+    assert_eq!(told.line, "200 after 0ns: answered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_is_told_the_same_whoever_answers() {
+    for path in ["/stuck", "/slow"] {
+        let (app, told, _server) = app();
+        text(send(&app, request(path)).await).await;
+        let told = told.try_recv().expect("it is over");
+        assert_eq!((told.outcome, told.answered, told.status), (Outcome::DeadlineExceeded, Some(504), 504));
+        assert_eq!(told.error.as_deref(), Some("context deadline exceeded"));
+        assert_eq!(told.line, "504 after 5s: context deadline exceeded");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn servers_cancel_is_told() {
+    let (app, told, server) = app();
+    {
+        let mut response = pin!(send(&app, request("/slow")));
+        assert!(poll_once(response.as_mut()).await.is_pending());
+        server.cancel_with("shutting down");
+        assert_eq!(response.await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    let told = told.try_recv().expect("it is over");
+    assert_eq!((told.outcome, told.answered, told.status), (Outcome::Canceled, Some(503), 503));
+}
+
+#[tokio::test(start_paused = true)]
+async fn disconnect_is_told_with_a_status_that_nobody_saw() {
+    let (app, told, _server) = app();
+    {
+        let mut response = pin!(send(&app, request("/stuck")));
+        assert!(poll_once(response.as_mut()).await.is_pending());
+    }
+    let told = told.try_recv().expect("it is over");
+    assert_eq!((told.outcome, told.answered, told.status), (Outcome::ClientDisconnected, None, 499));
+    assert_eq!(told.error.as_deref(), Some("context canceled"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn panic_is_told_with_its_message() {
+    let (app, told, _server) = app();
+    text(send(&app, request("/panic")).await).await;
+    let told = told.try_recv().expect("it is over");
+    assert_eq!((told.outcome, told.status), (Outcome::Panicked("out of cheese".to_owned()), 500));
+    assert_eq!(told.line, "500 after 0ns: handler panicked: out of cheese");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusal_is_told_with_what_was_wrong() {
+    let (layer, told) = telling(ContextLayer::new(&server()).strict(true));
+    let app = Router::new().route("/", get(|| async { "fine" })).layer(layer);
+    let mut request = request("/");
+    request.headers_mut().insert("grpc-timeout", "soon".parse().expect("a value"));
+    text(send(&app, request).await).await;
+
+    let told = told.try_recv().expect("it is over");
+    assert!(matches!(told.outcome, Outcome::Refused(malformed) if malformed.header() == "grpc-timeout"));
+    assert_eq!((told.answered, told.status), (Some(400), 400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn hook_that_panics_costs_nothing() {
+    let layer = ContextLayer::new(&server()).on_end(|_| panic!("out of disk"));
+    let app = Router::new().route("/", get(|| async { "fine" })).layer(layer.clone());
+    for _ in 0..2 {
+        assert_eq!(text(send(&app, request("/")).await).await, "fine");
+    }
+    assert_eq!((layer.stats().requests, layer.stats().in_flight), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn statuses_are_as_told() {
+    let (server, cancel) = Context::background().with_clock(Clock::tokio()).with_cancel();
+    let layer = ContextLayer::new(&server)
+        .timeout(SECOND)
+        .deadline_status(StatusCode::REQUEST_TIMEOUT)
+        .canceled_status(StatusCode::BAD_GATEWAY)
+        .disconnected_status(StatusCode::IM_A_TEAPOT);
+    let (layer, told) = telling(layer);
+    let app = Router::new().route("/", get(pending::<String>)).layer(layer);
+
+    assert_eq!(send(&app, request("/")).await.status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(told.try_recv().expect("it is over").status, 408);
+    {
+        let mut response = pin!(send(&app, request("/")));
+        assert!(poll_once(response.as_mut()).await.is_pending());
+    }
+    assert_eq!(told.try_recv().expect("it is over").status, 418);
+    cancel.cancel();
+    assert_eq!(send(&app, request("/")).await.status(), StatusCode::BAD_GATEWAY);
+}
+
+#[tokio::test(start_paused = true)]
+async fn clones_share_their_figures_and_not_their_limits() {
+    let layer = ContextLayer::new(&server()).timeout(SECOND);
+    let remaining = || get(|Ctx(ctx): Ctx| async move { format!("{:?}", ctx.remaining()) });
+    let app = Router::new()
+        .route("/long", remaining().layer(layer.clone().timeout(9 * SECOND)))
+        .route("/short", remaining().layer(layer.clone()));
+    assert_eq!(text(send(&app, request("/long")).await).await, "Some(9s)");
+    assert_eq!(text(send(&app, request("/short")).await).await, "Some(1s)");
+    assert_eq!(layer.stats().requests, 2);
+}
+
+// ===== axum =====
+
+#[tokio::test(start_paused = true)]
+async fn values_are_extracted_by_their_type() {
+    async fn id(CtxValue(id): CtxValue<RequestId>) -> String {
+        id.to_string()
+    }
+    let app = Router::new().route("/", get(id)).layer(ContextLayer::new(&server()));
+    let response = send(&app, request("/")).await;
+    let id = header(&response, "x-request-id").to_owned();
+    assert_eq!(text(response).await, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_layer_gave_is_500_with_the_reason() {
+    async fn needs(Ctx(_): Ctx) -> &'static str {
+        "called"
+    }
+    async fn needs_value(CtxValue(_): CtxValue<RequestId>) -> &'static str {
+        "called"
+    }
+    async fn may_have(id: Option<CtxValue<RequestId>>) -> &'static str {
+        if id.is_some() { "with" } else { "without" }
+    }
+    let app = Router::new().route("/", get(needs)).route("/value", get(needs_value)).route("/may", get(may_have));
+    for (path, what) in [("/", "ripcord::context::Context"), ("/value", "RequestId")] {
+        let response = send(&app, request(path)).await;
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let said = text(response).await;
+        assert!(said.contains(what) && said.contains("ContextLayer"), "{said}");
+    }
+    assert_eq!(text(send(&app, request("/may")).await).await, "without");
+}
+
+#[test]
+fn ended_alone_answers_by_default() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    cancel.cancel();
+    let ended = Ended::from(ctx.err().expect("it is done"));
+    assert_eq!(ended.clone().into_response().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ended.to_string(), "context canceled");
+}
