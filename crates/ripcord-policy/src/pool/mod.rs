@@ -101,6 +101,9 @@ impl WorkerPool {
     /// Hands in an async task. It is called on a worker, with a context of its own. When the queue is full this waits or
     /// is refused, as [`Overflow`] says.
     ///
+    /// Tasks that follow each other under one context, or clones of it, are cheaper than those under one each: what ends
+    /// with it is made once. For that the pool keeps the last submitter's context until another submits or it is closed.
+    ///
     /// # Errors
     ///
     /// * [`Error::Context`]: the submitter's context ended before there was room; the task was not run. Room that is there

@@ -1,0 +1,161 @@
+//! Tasks that wait leave the queue with the context they were submitted under, however many share it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use ripcord::{Clock, Context, ManualTime, Value};
+use ripcord_policy::pool::{Task, WorkerPool};
+
+type Failed = std::io::Error;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock), time)
+}
+
+/// A pool with one worker, which is busy until the end of `ctx`.
+async fn busy_pool(ctx: &Context, queue: usize) -> (WorkerPool, Task<()>) {
+    let pool = WorkerPool::builder().workers(1).queue(queue).build(ctx).unwrap();
+    let busy = pool.submit(ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    while pool.stats().running == 0 {
+        tokio::task::yield_now().await;
+    }
+    (pool, busy)
+}
+
+async fn waiting(pool: &WorkerPool, ctx: &Context) -> Task<u32> {
+    pool.submit(ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap()
+}
+
+/// Waits until so many tasks wait, which the ends of contexts bring about in other threads.
+async fn until_queued(pool: &WorkerPool, count: usize) {
+    while pool.stats().queued != count {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn each_submitters_tasks_leave_with_it_and_the_others_stay() {
+    let (ctx, _time) = manual();
+    let (pool, busy) = busy_pool(&ctx, 100).await;
+    let submitters: Vec<_> = (0..3).map(|_| ctx.with_cancel()).collect();
+    let mut tasks = Vec::new();
+    // In turns, so that no submitter's tasks follow each other, and then in a row.
+    for round in 0..20 {
+        let of = if round < 12 { round % 3 } else { 2 };
+        tasks.push((of, waiting(&pool, &submitters[of].0).await));
+    }
+    assert_eq!(pool.stats().queued, 20);
+    submitters[1].1.cancel();
+    until_queued(&pool, 16).await;
+    assert!(tasks.iter().all(|(of, task)| task.is_finished() == (*of == 1)));
+    // One of its own accord: the others of the same context stay.
+    let (_, cancelled) = tasks.iter().find(|(of, _)| *of == 2).unwrap();
+    cancelled.cancel();
+    assert!(cancelled.is_finished());
+    assert_eq!(pool.stats().queued, 15);
+    submitters[2].1.cancel();
+    until_queued(&pool, 4).await;
+    busy.cancel();
+    for (of, task) in tasks {
+        assert_eq!(task.await.is_ok(), of == 0);
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.canceled), (21, 4, 17));
+}
+
+#[tokio::test]
+async fn twenty_thousand_deadlines_one_after_the_other_take_out_a_task_each() {
+    let (ctx, time) = manual();
+    let (pool, _busy) = busy_pool(&ctx, 20_000).await;
+    let mut tasks = Vec::new();
+    for number in 1..=20_000_u32 {
+        tasks.push(waiting(&pool, &ctx.with_timeout(SECOND * number)).await);
+    }
+    for quarter in 1..=4 {
+        time.advance(SECOND * 5_000);
+        until_queued(&pool, 20_000 - quarter * 5_000).await;
+    }
+    for task in tasks {
+        assert!(task.await.unwrap_err().is_deadline_exceeded());
+    }
+}
+
+#[tokio::test]
+async fn a_context_that_has_ended_is_not_waited_for_again_when_it_comes_back() {
+    let (ctx, _time) = manual();
+    let (pool, busy) = busy_pool(&ctx, 10).await;
+    let (gone, cancel) = ctx.with_cancel();
+    let first = waiting(&pool, &gone).await;
+    cancel.cancel();
+    assert!(first.await.unwrap_err().is_canceled());
+    assert!(pool.submit(&gone, |_| async { Ok::<_, Failed>(1) }).await.unwrap_err().is_canceled());
+    let after = waiting(&pool, &ctx).await;
+    busy.cancel();
+    assert_eq!(after.await.unwrap(), 1);
+}
+
+/// The end comes while the task is on its way into the queue: on the list or not, it is resolved.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_races_with_the_submission_resolves_the_task() {
+    let ctx = Context::background();
+    let (pool, _busy) = busy_pool(&ctx, 10_000).await;
+    for _ in 0..2_000 {
+        let (own, cancel) = ctx.with_cancel();
+        let canceling = tokio::spawn(async move { cancel.cancel() });
+        let submitted = [
+            pool.submit(&own, |_| async { Ok::<_, Failed>(1) }).await,
+            pool.submit(&own, |_| async { Ok::<_, Failed>(1) }).await,
+        ];
+        canceling.await.unwrap();
+        // Not polled by anybody who would notice: who waits for the result only.
+        for task in submitted.into_iter().flatten() {
+            assert!(task.await.unwrap_err().is_canceled());
+        }
+    }
+    assert_eq!(pool.stats().queued, 0);
+}
+
+struct Held(#[expect(dead_code, reason = "its count is what is looked at")] Arc<()>);
+impl Value for Held {}
+
+#[tokio::test]
+async fn a_submitters_values_are_let_go_with_the_next_submitter_or_the_pool() {
+    let (ctx, _time) = manual();
+    let pool = WorkerPool::builder().workers(1).build(&ctx).unwrap();
+    let held = Arc::new(());
+    let submit = async || {
+        let own = ctx.with_value(Held(Arc::clone(&held)));
+        assert_eq!(waiting(&pool, &own).await.await.unwrap(), 1);
+        tokio::task::yield_now().await;
+    };
+    submit().await;
+    assert_eq!(Arc::strong_count(&held), 2, "the last submitter's are kept");
+    assert_eq!(waiting(&pool, &ctx).await.await.unwrap(), 1);
+    assert_eq!(Arc::strong_count(&held), 1);
+    submit().await;
+    pool.shutdown(&ctx).await.unwrap();
+    assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[tokio::test]
+async fn dropping_a_submission_at_every_await_point_lists_nothing() {
+    let (ctx, _time) = manual();
+    let (pool, busy) = busy_pool(&ctx, 1).await;
+    let (own, cancel) = ctx.with_cancel();
+    let queued = waiting(&pool, &own).await;
+    for polls in 0..3 {
+        let mut submission = Box::pin(pool.submit(&own, |_| async { Ok::<_, Failed>(1) }));
+        (0..polls).for_each(|_| assert!(submission.as_mut().now_or_never().is_none()));
+    }
+    cancel.cancel();
+    assert!(queued.await.is_err());
+    busy.cancel();
+    assert!(busy.await.is_err());
+    assert_eq!(waiting(&pool, &ctx).await.await.unwrap(), 1);
+    let stats = pool.stats();
+    assert_eq!((stats.started, stats.queued, stats.running), (3, 0, 0), "{stats:?}");
+}
