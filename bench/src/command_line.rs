@@ -16,7 +16,7 @@ usage: ripcord-bench [--rows C1,C4] [--json FILE] [--gate] [--test]
   --gate         exit with 1 when a row falls short of its target
   --test         try each row out once, tiny, and judge nothing
 
-  --serve NAME   be one of the servers of H1 and H2 (ours, tower-http, chapter), until the input ends
+  --serve NAME   be one of the servers of H1 to H3 (ours, inspected, tower-http, chapter), until the input ends
 ";
 
 pub(crate) enum Request {
