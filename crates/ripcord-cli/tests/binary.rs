@@ -40,16 +40,16 @@ fn unknown_path_is_404() {
 #[test]
 fn slow_times_out_every_time() {
     let server = Server::start(&[]);
-    let exchanges: Vec<_> = (0..200).map(|_| server.request("/slow")).collect();
+    let exchanges: Vec<_> = (0..500).map(|_| server.request("/slow")).collect();
     let answers: Vec<_> = exchanges.into_iter().map(Exchange::answer).collect();
 
     for answer in &answers {
         assert_eq!((answer.status, answer.body.as_str()), (504, "Request timed out"));
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
-        assert!(answer.took >= Duration::from_secs(5), "{answer:?}");
+        assert!(answer.took >= Duration::from_secs(5) && answer.took < Duration::from_millis(5500), "{answer:?}");
     }
     let ids: HashSet<_> = answers.iter().map(|answer| answer.header("x-request-id")).collect();
-    assert_eq!(ids.len(), 200, "every request has an id of its own");
+    assert_eq!(ids.len(), 500, "every request has an id of its own");
 
     let line = server.wait_for_log("Slow request canceled");
     assert!(line.contains("context deadline exceeded"), "{line}");
