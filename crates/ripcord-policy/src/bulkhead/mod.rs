@@ -6,6 +6,7 @@
 //! The limit is fixed, or it follows the latency measured under it: see [`AdaptiveLimit`].
 
 mod adaptive;
+mod controller;
 mod permit;
 
 pub use adaptive::AdaptiveLimit;
@@ -22,7 +23,7 @@ use crate::caller::end_of;
 use crate::config::at_least_one_usize;
 use crate::places::Places;
 use crate::{ConfigError, Error, Outcome, Rejected};
-use adaptive::Controller;
+use controller::Controller;
 use permit::{Count, Limit, Shared, Waiting};
 
 /// Admits a limited number of calls at once; some more may wait, in the order of asking. A clone is another handle.

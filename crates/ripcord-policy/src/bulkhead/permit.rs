@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::adaptive::{Begun, Controller};
+use super::controller::{Begun, Controller};
 use crate::Outcome;
 use crate::places::{Place, Places};
 use crate::stats::Counters;
