@@ -1,4 +1,4 @@
-//! A live page of all that is under way: what runs, how much time it has left, who cancelled it, and what runs on all the same.
+//! A live page of all that is under way: what runs, how much time it has left, who canceled it, and what runs on all the same.
 //!
 //! An [`Inspector`] is given to the server's layer, which puts every request under it, and its [`router`](Inspector::router) is
 //! nested under a path. [`watch`](Inspector::watch) puts other work under it: the server itself, jobs, pools.
@@ -18,6 +18,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `builder.rs` | its settings |
 //! | `registry.rs`, `entry.rs` | what is under way, from its start until its last context is dropped |
 //! | `finished.rs` | the last few that are over, by latency |
 //! | `snapshot/` | both as JSON |
@@ -25,6 +26,7 @@
 //! | `routes.rs`, `events.rs`, `page.rs` | how it is served |
 
 mod access;
+mod builder;
 mod entry;
 mod events;
 mod finished;
@@ -46,6 +48,7 @@ use ripcord::{CancelHandle, Context};
 
 use crate::server::Counters;
 use access::Access;
+pub use builder::Builder;
 use entry::{Entry, Held, Kind};
 pub(crate) use entry::{Facts, Tracked};
 use events::Latest;
@@ -89,7 +92,7 @@ impl Inspector {
 
     /// Puts work under the inspector, for as long as the context returned, or one derived from it, is held.
     ///
-    /// It is shown under the context's name, below the nearest work above, and can be cancelled from the page. It begins a
+    /// It is shown under the context's name, below the nearest work above, and can be canceled from the page. It begins a
     /// trace of its own: [`start_trace`](Context::start_trace) below records calls of the work, up to
     /// [`max_calls`](Builder::max_calls).
     ///
@@ -151,89 +154,6 @@ impl fmt::Debug for Inspector {
     }
 }
 
-// ===== Builder =====
-
-/// Settings of an [`Inspector`]. The defaults are no promise.
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct Builder {
-    ctx: Context,
-    token: Option<Token>,
-    interval: Duration,
-    max_shown: usize,
-    max_kept: usize,
-    max_calls: usize,
-}
-
-impl Default for Builder {
-    fn default() -> Self {
-        Builder {
-            ctx: Context::background(),
-            token: None,
-            interval: Duration::from_millis(500),
-            max_shown: 100,
-            max_kept: 10,
-            max_calls: 256,
-        }
-    }
-}
-
-impl Builder {
-    /// Opens it to whoever has the token, from any machine, and to nobody without. By default this machine has it to itself.
-    pub fn token(self, token: Token) -> Self {
-        Builder { token: Some(token), ..self }
-    }
-
-    /// The context whose end ends the live streams, and whose clock times them. A server that closes its connections in order
-    /// waits for what they still send, so give it the one that ends when the server is to stop.
-    pub fn context(self, ctx: &Context) -> Self {
-        Builder { ctx: ctx.clone(), ..self }
-    }
-
-    /// How long it is from one live snapshot to the next: half a second by default, and no less than 50 ms.
-    pub fn interval(self, interval: Duration) -> Self {
-        Builder { interval: interval.max(Duration::from_millis(50)), ..self }
-    }
-
-    /// How much of what is under way is shown: 100 entries by default, those first whose end has come, then the oldest. The
-    /// others are counted.
-    pub fn max_shown(self, max_shown: usize) -> Self {
-        Builder { max_shown, ..self }
-    }
-
-    /// How many are kept of each bucket of latency: the last 10 by default, and as many that did not end well.
-    pub fn max_kept(self, max_kept: usize) -> Self {
-        Builder { max_kept, ..self }
-    }
-
-    /// How many calls below an entry are recorded: 256 by default. The others are counted.
-    pub fn max_calls(self, max_calls: usize) -> Self {
-        Builder { max_calls, ..self }
-    }
-
-    /// The inspector.
-    ///
-    /// # Panics
-    ///
-    /// With a token, when the system has no random numbers.
-    pub fn build(self) -> Inspector {
-        Inspector {
-            shared: Arc::new(Shared {
-                registry: Registry::new(self.max_kept),
-                access: Access::new(self.token),
-                ctx: self.ctx,
-                interval: self.interval,
-                max_shown: self.max_shown,
-                max_calls: self.max_calls,
-                canceled_here: AtomicU64::new(0),
-                watchers: Arc::default(),
-                latest: LatestLock::default(),
-                counters: Mutex::default(),
-            }),
-        }
-    }
-}
-
 // ===== Shared =====
 
 struct Shared {
@@ -251,6 +171,22 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(settings: Builder) -> Self {
+        let Builder { ctx, token, interval, max_shown, max_kept, max_calls } = settings;
+        Shared {
+            registry: Registry::new(max_kept),
+            access: Access::new(token),
+            ctx,
+            interval,
+            max_shown,
+            max_calls,
+            canceled_here: AtomicU64::new(0),
+            watchers: Arc::default(),
+            latest: LatestLock::default(),
+            counters: Mutex::default(),
+        }
+    }
+
     fn snapshot(&self, with_spans: bool) -> Snapshot {
         let scope = Scope { most_live: self.max_shown, with_spans };
         let servers: Vec<_> = self.counters().iter().map(|counters| counters.snapshot()).collect();
