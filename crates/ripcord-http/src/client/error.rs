@@ -106,21 +106,6 @@ impl Error {
     }
 }
 
-/// An error and what lies below it.
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
-}
-
-/// The first of this type among an error and what lies below it. What an [`io::Error`] wraps it shows as itself and leaves out
-/// of its sources, so that is looked at too.
-pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let below = |&error: &&'a (dyn StdError + 'static)| match error.downcast_ref::<io::Error>() {
-        Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
-        None => error.source(),
-    };
-    std::iter::successors(Some(error), below).find_map(|error| error.downcast_ref())
-}
-
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Repr { call, phase, kind } = &*self.0;
@@ -197,4 +182,19 @@ fn write_redacted(url: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Some(colon) => write!(f, "{}:***{}", &url[..authority + colon], &url[at..]),
         None => f.write_str(url),
     }
+}
+
+/// An error and what lies below it.
+fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
+}
+
+/// The first of this type among an error and what lies below it. What an [`io::Error`] wraps it shows as itself and leaves out
+/// of its sources, so that is looked at too.
+pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let below = |&error: &&'a (dyn StdError + 'static)| match error.downcast_ref::<io::Error>() {
+        Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
+        None => error.source(),
+    };
+    std::iter::successors(Some(error), below).find_map(|error| error.downcast_ref())
 }

@@ -4,9 +4,9 @@ use reqwest::RequestBuilder;
 use ripcord::Context;
 
 use super::Response;
+use crate::client::BaggageFilter;
 use crate::client::error::{Call, Error, Phase, Url};
 use crate::client::outgoing::Outgoing;
-use crate::client::{BaggageFilter, ResponseBody, under::Under};
 use crate::deadline::Dialect;
 
 /// Gives reqwest's requests a Context.
@@ -80,18 +80,5 @@ impl ContextRequest {
             Ok(Err(error)) => Err(Error::client(error.without_url().into(), Phase::Send, Some(call))),
             Err(error) => Err(Error::context(error, Phase::Send, Some(call))),
         }
-    }
-}
-
-impl Response {
-    fn new(response: reqwest::Response, call: Call, ctx: Context) -> Self {
-        // A conversion of reqwest's own, which loses the URL.
-        let url = response.url().clone();
-        let (mut parts, body) = http::Response::from(response).into_parts();
-        let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
-        parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
-        let body = ResponseBody::new(body, Some(Under::new(ctx)), Some(call.clone()));
-        let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
-        Response { response: response.into(), call }
     }
 }

@@ -4,11 +4,12 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, StatusCode, Version};
+use ripcord::Context;
 use serde::de::DeserializeOwned;
 
 use super::BytesStream;
-use crate::client::Error;
 use crate::client::error::{Call, Phase, find};
+use crate::client::{Error, ResponseBody, under::Under};
 
 /// As reqwest's response, with a body that obeys the Context of the request: see the [module](crate::client).
 #[derive(Debug)]
@@ -18,6 +19,17 @@ pub struct Response {
 }
 
 impl Response {
+    pub(super) fn new(response: reqwest::Response, call: Call, ctx: Context) -> Self {
+        // A conversion of reqwest's own, which loses the URL.
+        let url = response.url().clone();
+        let (mut parts, body) = http::Response::from(response).into_parts();
+        let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
+        parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
+        let body = ResponseBody::new(body, Some(Under::new(ctx)), Some(call.clone()));
+        let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
+        Response { response: response.into(), call }
+    }
+
     /// The status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
