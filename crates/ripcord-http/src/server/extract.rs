@@ -66,18 +66,18 @@ impl<V> Deref for CtxValue<V> {
 }
 
 impl<S: Sync> FromRequestParts<S> for Ctx {
-    type Rejection = NotThere;
+    type Rejection = CtxRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotThere> {
-        parts.extensions.get::<Context>().cloned().map(Ctx).ok_or(NotThere { what: type_name::<Context>() })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, CtxRejection> {
+        parts.extensions.get::<Context>().cloned().map(Ctx).ok_or(CtxRejection { what: type_name::<Context>() })
     }
 }
 
 impl<S: Sync, V: Value + Clone> FromRequestParts<S> for CtxValue<V> {
-    type Rejection = NotThere;
+    type Rejection = CtxRejection;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NotThere> {
-        value(parts).map(CtxValue).ok_or(NotThere { what: type_name::<V>() })
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, CtxRejection> {
+        value(parts).map(CtxValue).ok_or(CtxRejection { what: type_name::<V>() })
     }
 }
 
@@ -93,21 +93,21 @@ fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
     parts.extensions.get::<Context>()?.value::<V>().cloned()
 }
 
-/// The server's fault: a handler asks for what no layer has given.
+/// Why [`Ctx`] or [`CtxValue`] extracts nothing: a handler asks for what no layer has given. The server's fault, a 500.
 #[derive(Clone, Debug)]
-pub struct NotThere {
+pub struct CtxRejection {
     what: &'static str,
 }
 
-impl std::fmt::Display for NotThere {
+impl std::fmt::Display for CtxRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "no {} for this request: is there a ContextLayer around its handler?", self.what)
     }
 }
 
-impl std::error::Error for NotThere {}
+impl std::error::Error for CtxRejection {}
 
-impl IntoResponse for NotThere {
+impl IntoResponse for CtxRejection {
     fn into_response(self) -> Response {
         plain_text(StatusCode::INTERNAL_SERVER_ERROR, self.to_string().into())
     }
