@@ -52,9 +52,7 @@ fn check_encoded(dialect: Dialect, duration: Duration, encoded: Option<Encoded>)
 fn plainly(dialect: Dialect, value: &str) -> Option<Duration> {
     let (digits, nanoseconds, most) = match dialect {
         Dialect::GrpcTimeout => {
-            let units =
-                [("n", 1), ("u", 1000), ("m", 1_000_000), ("S", SECOND), ("M", 60 * SECOND), ("H", 3600 * SECOND)];
-            let (unit, nanoseconds) = units.into_iter().find(|(unit, _)| value.ends_with(unit))?;
+            let (unit, nanoseconds) = UNITS.into_iter().find(|(unit, _)| value.ends_with(unit))?;
             (value.strip_suffix(unit)?, nanoseconds, 8)
         }
         Dialect::Connect => (value, 1_000_000, 10),
