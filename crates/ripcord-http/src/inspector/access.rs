@@ -37,7 +37,7 @@ enum Gate {
     },
 }
 
-/// Who was let in, to be named as who cancelled.
+/// Who was let in, to be named as who canceled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Visitor(pub(super) Option<IpAddr>);
 

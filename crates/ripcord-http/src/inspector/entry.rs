@@ -143,7 +143,7 @@ impl Tracked {
         Tracked { entry, trace: Some(trace), held: Some(held) }
     }
 
-    /// The request is over. To be called before its Context is cancelled for that: it would be taken for why it ended.
+    /// The request is over. To be called before its Context is canceled for that: it would be taken for why it ended.
     pub(crate) fn end(&mut self) {
         self.trace = None;
     }

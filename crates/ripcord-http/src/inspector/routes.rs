@@ -158,7 +158,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The cause of what was cancelled by somebody who looked at the inspector.
+/// The cause of what was canceled by somebody who looked at the inspector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CanceledHere {
     by: Option<IpAddr>,

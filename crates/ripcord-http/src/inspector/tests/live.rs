@@ -85,7 +85,7 @@ fn it_is_live_until_the_last_context_derived_from_it_is_dropped() {
 }
 
 #[test]
-fn what_runs_on_after_its_cancel_says_who_cancelled_it() {
+fn what_runs_on_after_its_cancel_says_who_canceled_it() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /stuck");
@@ -107,7 +107,7 @@ fn what_runs_on_after_its_cancel_says_who_cancelled_it() {
     assert_eq!(end["canceler_dropped"], false);
     let location = end["location"].as_str().unwrap();
     assert!(location.contains("tests/live.rs") && location.contains(&format!(":{line}:")), "{location}");
-    // It was cancelled, so an answer that comes after is none of its own.
+    // It was canceled, so an answer that comes after is none of its own.
     let ctx = request.answer(503);
     assert_eq!(json(&inspector)["live"][0]["state"], "canceled");
     drop(ctx);
