@@ -1,7 +1,16 @@
-//! What a [`ripcord::Context`] says, in HTTP headers: the time that is left, the request's id, its trace and its baggage.
+//! A [`ripcord::Context`] over HTTP, both ways: one for each request of a server, one above each call of a client, and between
+//! them, in headers, the time that is left, the request's id, its trace and its baggage.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`server`] | [`ContextLayer`](server::ContextLayer): a Context for each request, which ends when the request does |
+//! | [`client`] | [`ClientLayer`](client::ClientLayer): a call ends with its Context, and tells the peer what that says |
+//! | `inspector`, behind that feature | a live page of what is under way |
+//! | [`deadline`], [`trace_context`] | the codecs, for whoever has headers and no layer |
 //!
 //! Every codec is strict, needs no allocation to read a header, and never panics, whatever a peer sends. A malformed value
-//! counts as absent: [`Malformed`] says what was wrong with it, for those who count or refuse.
+//! counts as absent: [`Malformed`] says what was wrong with it, for those who count or refuse. How much of what is well-formed
+//! is believed is for a [`TrustPolicy`] to say.
 //!
 //! ```
 //! use std::time::Duration;
@@ -11,6 +20,15 @@
 //! assert!(plain::decode(b" 1500").is_err());
 //! # Ok::<(), ripcord_http::Malformed>(())
 //! ```
+//!
+//! # Features
+//!
+//! None is on by default, and each one only adds.
+//!
+//! - `axum`: extractors for axum's handlers, and names after its routes. Leave it off with another server.
+//! - `connection`: seeing clients go that a server does not, on TCP connections that hyper serves with tokio.
+//! - `inspector`: the page of what is under way, as an axum router.
+//! - `reqwest`: `client.get(url).context(&ctx)`. TLS, HTTP/2 and proxies stay for whoever uses reqwest to turn on.
 
 pub mod client;
 pub mod deadline;
