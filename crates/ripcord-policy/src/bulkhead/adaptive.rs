@@ -14,7 +14,7 @@ use crate::places::Places;
 /// The limit grows while calls take no longer than they do unloaded, and shrinks as they take longer or fail: a gradient
 /// limiter, as Envoy's adaptive concurrency. A failure, which a timeout is too, counts as a call that the callee dropped, so a
 /// bulkhead inside of a [`Stack`](crate::Stack) should have an attempt timeout below it. Neutral ends say nothing: see
-/// [`Outcome`].
+/// [`Outcome`](crate::Outcome).
 ///
 /// The unloaded latency is measured with `min_limit` calls at a time at first, and from then on again with half of the limit
 /// every [`remeasure_every`](Self::remeasure_every), since a callee may become slower or faster for good. Nothing is random:
