@@ -84,8 +84,8 @@ impl TrustPolicy {
     /// A trace that begins here is not sampled: that is for a tracer to decide.
     pub fn trace(&self, theirs: Option<Traceparent>) -> Lineage {
         match theirs {
-            Some(theirs) if self.is_trusted() => Lineage { current: theirs.child(), link: None },
-            link => Lineage { current: Traceparent::start(false), link },
+            Some(theirs) if self.is_trusted() => Lineage { current: theirs.child(), parent: Some(theirs), link: None },
+            link => Lineage { current: Traceparent::start(false), parent: None, link },
         }
     }
 
@@ -108,6 +108,7 @@ impl TrustPolicy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lineage {
     current: Traceparent,
+    parent: Option<Traceparent>,
     link: Option<Traceparent>,
 }
 
@@ -115,6 +116,11 @@ impl Lineage {
     /// The request's own span, and what outgoing calls say.
     pub fn current(&self) -> Traceparent {
         self.current
+    }
+
+    /// A trusted client's span, which the request's own lies under.
+    pub fn parent(&self) -> Option<Traceparent> {
+        self.parent
     }
 
     /// An untrusted client's trace.

@@ -34,10 +34,10 @@ impl Outgoing {
         if let Some(id) = ctx.value::<RequestId>() {
             headers.insert(REQUEST_ID, id.to_header());
         }
-        if let Some(traceparent) = ctx.value::<Traceparent>() {
-            headers.insert(TRACEPARENT, traceparent.child().into());
+        if let Some((traceparent, tracestate)) = span(ctx) {
+            headers.insert(TRACEPARENT, traceparent.into());
             // One that is there belongs to another traceparent.
-            match ctx.value::<Tracestate>() {
+            match tracestate.as_ref().or_else(|| ctx.value::<Tracestate>()) {
                 Some(tracestate) => headers.insert(TRACESTATE, tracestate.to_header()),
                 None => headers.remove(TRACESTATE),
             };
@@ -62,6 +62,15 @@ impl Outgoing {
         headers.insert(self.dialect.header(), value.into());
         Ok(())
     }
+}
+
+/// The span that the peer's lies under, and a tracestate that goes with it if the context's does not.
+fn span(ctx: &Context) -> Option<(Traceparent, Option<Tracestate>)> {
+    #[cfg(feature = "tracing")]
+    if let Some(said) = crate::trace_context::with_tracing::outgoing(ctx) {
+        return Some(said);
+    }
+    ctx.value::<Traceparent>().map(|traceparent| (traceparent.child(), None))
 }
 
 /// The shortest deadline that the headers say.

@@ -54,6 +54,8 @@ pub(super) struct Settings {
     pub(super) make_id: fn() -> RequestId,
     pub(super) statuses: Statuses,
     pub(super) on_end: Option<OnEnd>,
+    #[cfg(feature = "tracing")]
+    pub(super) tracing: bool,
     pub(super) counters: Arc<Counters>,
     #[cfg(feature = "inspector")]
     pub(super) inspector: Option<crate::inspector::Inspector>,
@@ -97,6 +99,8 @@ impl ContextLayer {
             make_id: RequestId::generate,
             statuses: Statuses::default(),
             on_end: None,
+            #[cfg(feature = "tracing")]
+            tracing: false,
             counters: Arc::default(),
             #[cfg(feature = "inspector")]
             inspector: None,
@@ -181,6 +185,15 @@ impl ContextLayer {
     pub fn inspector(self, inspector: &crate::inspector::Inspector) -> Self {
         inspector.count(&self.settings.counters);
         self.set(|settings| settings.inspector = Some(inspector.clone()))
+    }
+
+    /// Makes each request a trace, and its span of the crate `tracing` a part of the trace that a trusted client names, in
+    /// what `tracing-opentelemetry` exports; a stranger's is linked to. Requests then say the ids of those spans to others: see
+    /// [`with_tracing`](crate::trace_context::with_tracing).
+    #[cfg(feature = "tracing")]
+    #[must_use]
+    pub fn tracing(self) -> Self {
+        self.set(|settings| settings.tracing = true)
     }
 
     /// What the requests of this layer and its clones have come to so far.

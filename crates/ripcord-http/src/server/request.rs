@@ -39,6 +39,9 @@ pub(super) struct InFlight {
     outcome: Option<Outcome>,
     /// The end that it was answered with, or cut short by.
     error: Option<ripcord::Error>,
+    /// Its own, if the layer makes each request one.
+    #[cfg(feature = "tracing")]
+    trace: Option<ripcord::TraceGuard>,
     // The last, for it knows whether anybody holds the Context after the request.
     #[cfg(feature = "inspector")]
     tracked: Option<crate::inspector::Tracked>,
@@ -64,6 +67,8 @@ impl InFlight {
             error: None,
             #[cfg(feature = "inspector")]
             tracked: None,
+            #[cfg(feature = "tracing")]
+            trace: None,
         }
     }
 
@@ -71,6 +76,13 @@ impl InFlight {
     #[cfg(feature = "inspector")]
     pub(super) fn tracked(mut self, tracked: Option<crate::inspector::Tracked>) -> Self {
         self.tracked = tracked;
+        self
+    }
+
+    /// The trace ends with the request.
+    #[cfg(feature = "tracing")]
+    pub(super) fn traced(mut self, trace: Option<ripcord::TraceGuard>) -> Self {
+        self.trace = trace;
         self
     }
 
@@ -167,6 +179,8 @@ impl Drop for InFlight {
             self.outcome = Some(outcome);
         }
         // Before its Context is canceled for being over.
+        #[cfg(feature = "tracing")]
+        drop(self.trace.take());
         #[cfg(feature = "inspector")]
         if let Some(tracked) = &mut self.tracked {
             tracked.end();

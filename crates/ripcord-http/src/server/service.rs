@@ -119,11 +119,37 @@ impl Settings {
                 (ctx, Some(tracked))
             }
         };
+        #[cfg(feature = "tracing")]
+        let (ctx, trace) = self.traced(ctx, said.lineage.parent());
         parts.extensions.insert(ctx.clone());
         let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header());
         #[cfg(feature = "inspector")]
         let request = request.tracked(tracked);
+        #[cfg(feature = "tracing")]
+        let request = request.traced(trace);
         (request, said.malformed)
+    }
+
+    /// Gives a request a trace, unless it has one of its own, and that trace its place in the client's.
+    #[cfg(feature = "tracing")]
+    fn traced(
+        &self,
+        ctx: ripcord::Context,
+        parent: Option<crate::trace_context::Traceparent>,
+    ) -> (ripcord::Context, Option<ripcord::TraceGuard>) {
+        use ripcord::Trace;
+        if !self.tracing {
+            return (ctx, None);
+        }
+        let (ours, servers) = (ctx.value::<Trace>(), self.server.value::<Trace>());
+        let (ctx, trace) = if ours.map(std::ptr::from_ref) == servers.map(std::ptr::from_ref) {
+            let name = ctx.name().unwrap_or("request").to_owned();
+            let (ctx, trace) = ctx.start_root_trace(name, Trace::LIMIT);
+            (ctx, Some(trace))
+        } else {
+            (ctx, None)
+        };
+        (crate::trace_context::with_tracing::begin(&ctx, parent), trace)
     }
 
     /// How long a request may take whose client asks for `asked`, and where that comes from.

@@ -6,8 +6,12 @@ mod link;
 mod list;
 mod traceparent;
 mod tracestate;
+#[cfg(feature = "tracing")]
+pub(crate) mod with_tracing;
 
 pub use baggage::Baggage;
 pub use link::Link;
 pub use traceparent::Traceparent;
 pub use tracestate::Tracestate;
+#[cfg(feature = "tracing")]
+pub use with_tracing::with_tracing;

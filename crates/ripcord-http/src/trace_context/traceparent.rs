@@ -47,6 +47,13 @@ impl Traceparent {
         Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
     }
 
+    /// `None` if one of the ids is all zeros.
+    #[cfg(feature = "tracing")]
+    pub(crate) fn of_ids(trace_id: [u8; 16], parent_id: [u8; 8], sampled: bool, random: bool) -> Option<Self> {
+        let flags = if sampled { SAMPLED } else { 0 } | if random { RANDOM } else { 0 };
+        (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Traceparent { trace_id, parent_id, flags })
+    }
+
     /// A new span of the same trace.
     #[must_use]
     pub fn child(self) -> Self {

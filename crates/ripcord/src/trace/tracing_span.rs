@@ -18,6 +18,7 @@ macro_rules! span {
             $(parent: $parent,)?
             "trace",
             otel.name = $name,
+            otel.kind = Empty,
             otel.status_code = Empty,
             error = Empty,
             cause = Empty,

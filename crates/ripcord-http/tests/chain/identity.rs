@@ -1,0 +1,68 @@
+//! Whose request it is, without OpenTelemetry.
+
+use http::HeaderValue;
+use ripcord_http::RequestId;
+use ripcord_http::trace_context::{Baggage, Link, Traceparent, Tracestate};
+
+use super::*;
+
+fn caller() -> Context {
+    let header = HeaderValue::from_static;
+    Context::background()
+        .with_value(RequestId::decode(&header("req-17")).unwrap())
+        .with_value(Traceparent::start(true))
+        .with_value(Tracestate::decode([&header("congo=t61")]).unwrap().unwrap())
+        .with_value(Baggage::decode([&header("tenant=7")]).unwrap().unwrap())
+}
+
+fn traceparent(ctx: &Context) -> Traceparent {
+    *ctx.value::<Traceparent>().expect("a request has one")
+}
+
+#[tokio::test]
+async fn trusted_all_of_it_arrives_and_the_trace_stays_one() {
+    let services = [Service::trusting(), Service::trusting(), Service::trusting()];
+    let [a, b, c] = &services;
+    let url = chain([a, b, c], Duration::ZERO).await;
+    let ctx = caller();
+    call(&ctx, &url).await.unwrap();
+
+    let mut spans = vec![traceparent(&ctx)];
+    for service in &services {
+        let seen = service.only();
+        assert_eq!(seen.ctx.value::<RequestId>().unwrap().as_str(), "req-17");
+        assert_eq!(seen.ctx.value::<Baggage>().unwrap().get("tenant").as_deref(), Some("7"));
+        assert_eq!(seen.ctx.value::<Tracestate>().unwrap().get("congo"), Some("t61"));
+        assert!(seen.ctx.value::<Link>().is_none());
+        spans.push(seen.header("traceparent").unwrap().parse().unwrap());
+        spans.push(traceparent(&seen.ctx));
+    }
+    assert!(spans.iter().all(|span| span.trace_id() == spans[0].trace_id() && span.is_sampled()), "{spans:?}");
+    let ids: std::collections::HashSet<_> = spans.iter().map(Traceparent::parent_id).collect();
+    assert_eq!(ids.len(), spans.len(), "each call and each request is a span of its own");
+}
+
+#[tokio::test]
+async fn untrusted_none_of_it_arrives_and_the_trace_is_linked_to() {
+    let edge = Service::new(TrustPolicy::untrusted(), Duration::ZERO);
+    let [b, c] = [Service::trusting(), Service::trusting()];
+    let url = chain([&edge, &b, &c], Duration::ZERO).await;
+    let ctx = caller();
+    call(&ctx, &url).await.unwrap();
+
+    let seen = edge.only();
+    assert_eq!(seen.header("baggage"), Some("tenant=7"), "it was sent");
+    assert!(seen.ctx.value::<Baggage>().is_none() && seen.ctx.value::<Tracestate>().is_none());
+    let id = seen.ctx.value::<RequestId>().unwrap();
+    assert_ne!(id.as_str(), "req-17");
+    assert_ne!(traceparent(&seen.ctx).trace_id(), traceparent(&ctx).trace_id());
+    assert_eq!(seen.ctx.value::<Link>().unwrap().0.trace_id(), traceparent(&ctx).trace_id());
+
+    // From the edge on it is one again: the edge's.
+    for service in [b, c] {
+        let ctx = service.only().ctx;
+        assert_eq!(ctx.value::<RequestId>(), Some(id));
+        assert_eq!(traceparent(&ctx).trace_id(), traceparent(&seen.ctx).trace_id());
+        assert!(ctx.value::<Baggage>().is_none());
+    }
+}

@@ -1,0 +1,167 @@
+//! What OpenTelemetry exports of a chain.
+//!
+//! The three services share a subscriber, since there is one to a thread, but nothing of a trace but what they are sent.
+
+use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
+use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use ripcord_http::trace_context::{Traceparent, with_tracing};
+use tracing::subscriber::{DefaultGuard, set_default};
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use super::*;
+
+/// Listens in this thread; the runtime of a test has no other.
+fn exporter() -> (InMemorySpanExporter, DefaultGuard) {
+    let exporter = InMemorySpanExporter::default();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
+    let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
+    (exporter, set_default(tracing_subscriber::registry().with(layer)))
+}
+
+fn traced(trust: TrustPolicy) -> Service {
+    let service = Service::new(trust, Duration::ZERO);
+    Service { layer: service.layer.clone().tracing(), ..service }
+}
+
+/// The finished spans once there are so many: connections close, and with them contexts, when the runtime gets to it.
+async fn finished(exporter: &InMemorySpanExporter, count: usize) -> Vec<SpanData> {
+    for _ in 0..100_000 {
+        let spans = exporter.get_finished_spans().unwrap();
+        if spans.len() >= count {
+            return spans;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("only {:#?}", exporter.get_finished_spans());
+}
+
+fn forget(services: &[Service]) {
+    for service in services {
+        service.seen.lock().unwrap().clear();
+    }
+}
+
+fn named<'a>(spans: &'a [SpanData], name: &str, parent: SpanId) -> &'a SpanData {
+    let found: Vec<_> = spans.iter().filter(|span| span.name == name && span.parent_span_id == parent).collect();
+    assert_eq!(found.len(), 1, "{name} under {parent} in {spans:#?}");
+    found[0]
+}
+
+#[tokio::test]
+async fn a_trusted_chain_is_one_trace_with_the_right_parents() {
+    let (exporter, _listening) = exporter();
+    let services = [(); 3].map(|()| traced(TrustPolicy::trusted()));
+    let [a, b, c] = &services;
+    let url = chain([a, b, c], Duration::ZERO).await;
+
+    let (ctx, main) = with_tracing(&Context::background()).start_trace("main");
+    call(&ctx, &url).await.unwrap();
+    // What the services were told is what is exported.
+    let told: Traceparent = c.only().header("traceparent").unwrap().parse().unwrap();
+    forget(&services);
+    drop((ctx, main));
+
+    let spans = finished(&exporter, 7).await;
+    assert_eq!(spans.len(), 7);
+    let mut above = named(&spans, "main", SpanId::INVALID);
+    for route in ["/a", "/b", "/c"] {
+        if route == "/c" {
+            assert_eq!(told.parent_id(), above.span_context.span_id().to_bytes());
+            assert!(told.is_sampled());
+        }
+        let request = named(&spans, route, above.span_context.span_id());
+        assert_eq!(request.span_kind, SpanKind::Server);
+        assert!(request.parent_span_is_remote);
+        above = named(&spans, "work", request.span_context.span_id());
+    }
+    let trace = above.span_context.trace_id();
+    assert!(spans.iter().all(|span| span.span_context.trace_id() == trace));
+    assert_eq!(told.trace_id(), trace.to_bytes());
+}
+
+#[tokio::test]
+async fn an_untrusted_client_is_linked_to() {
+    let (exporter, _listening) = exporter();
+    let edge = traced(TrustPolicy::untrusted());
+    let url = edge.serve("/edge", Duration::ZERO, None).await;
+    let (ctx, main) = with_tracing(&Context::background()).start_trace("main");
+    call(&ctx, &url).await.unwrap();
+    forget(&[edge]);
+    drop((ctx, main));
+
+    let spans = finished(&exporter, 3).await;
+    let main = named(&spans, "main", SpanId::INVALID);
+    let request = named(&spans, "/edge", SpanId::INVALID);
+    assert_ne!(request.span_context.trace_id(), main.span_context.trace_id());
+    let links: Vec<_> = request.links.iter().map(|link| link.span_context.clone()).collect();
+    assert_eq!(links.len(), 1);
+    assert_eq!(links[0].trace_id(), main.span_context.trace_id());
+    assert_eq!(links[0].span_id(), main.span_context.span_id());
+}
+
+#[tokio::test]
+async fn a_malformed_traceparent_is_no_parent() {
+    let (exporter, _listening) = exporter();
+    let service = traced(TrustPolicy::trusted());
+    let url = service.serve("/a", Duration::ZERO, None).await;
+    // The SDK's own propagator would pad this.
+    reqwest::Client::new().get(&url).header("traceparent", "00-42-b7-01").send().await.unwrap();
+    forget(&[service]);
+    let spans = finished(&exporter, 2).await;
+    assert!(named(&spans, "/a", SpanId::INVALID).links.is_empty());
+}
+
+#[tokio::test]
+async fn flags_and_tracestate_come_through() {
+    let (exporter, _listening) = exporter();
+    let services = [(); 2].map(|()| traced(TrustPolicy::trusted()));
+    let url = services[1].serve("/b", Duration::ZERO, None).await;
+    let url = services[0].serve("/a", Duration::ZERO, Some(url)).await;
+    let request = reqwest::Client::new()
+        .get(&url)
+        .header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03");
+    request.header("tracestate", "congo=t61,rojo=1").header("tracestate", "last=2").send().await.unwrap();
+
+    let seen = services[1].only();
+    let told: Traceparent = seen.header("traceparent").unwrap().parse().unwrap();
+    assert!(told.is_sampled() && told.is_random(), "{told}");
+    assert!(told.to_string().starts_with("00-0af7651916cd43dd8448eb211c80319c-"));
+    assert_eq!(seen.header("tracestate"), Some("congo=t61,rojo=1,last=2"));
+    drop(seen);
+    forget(&services);
+    let spans = finished(&exporter, 4).await;
+    let theirs = SpanId::from_hex("b7ad6b7169203331").unwrap();
+    assert_eq!(named(&spans, "/a", theirs).span_context.trace_state().header(), "congo=t61,rojo=1,last=2");
+}
+
+#[tokio::test]
+async fn what_ended_a_request_is_its_spans_status() {
+    let (exporter, _listening) = exporter();
+    let service = traced(TrustPolicy::trusted());
+    let url = service.serve("/late", Duration::from_secs(2), Some("http://127.0.0.1:9/".to_owned())).await;
+    let (clock, _time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(1));
+    assert!(call(&ctx, &url).await.is_err());
+    forget(&[service]);
+    let spans = finished(&exporter, 2).await;
+    for span in &spans {
+        assert!(matches!(span.status, Status::Error { .. }), "{span:#?}");
+        let said =
+            |key: &str| span.attributes.iter().find(|pair| pair.key.as_str() == key).map(|pair| pair.value.to_string());
+        assert_eq!(said("error").as_deref(), Some("context deadline exceeded"), "{span:#?}");
+    }
+}
+
+#[tokio::test]
+async fn where_nobody_listens_the_trace_stays_one_all_the_same() {
+    let services = [(); 3].map(|()| traced(TrustPolicy::trusted()));
+    let [a, b, c] = &services;
+    let url = chain([a, b, c], Duration::ZERO).await;
+    let parent = Traceparent::start(true);
+    let ctx = with_tracing(&Context::background()).with_value(parent);
+    call(&ctx, &url).await.unwrap();
+    for service in &services {
+        let told: Traceparent = service.only().header("traceparent").unwrap().parse().unwrap();
+        assert_eq!(told.trace_id(), parent.trace_id());
+    }
+}
