@@ -9,6 +9,7 @@ use std::{
 };
 
 use common::{Exchange, Server, run};
+use serde_json::Value;
 
 #[test]
 fn root_answers_after_two_seconds() {
@@ -69,6 +70,87 @@ fn client_disconnect_cancels_its_request() {
     drop(exchange);
     let line = server.wait_for_log("Request canceled");
     assert!(line.contains("context canceled") && line.contains("client disconnected"), "{line}");
+}
+
+// Fast, slow and flaky, over real HTTP and in real time; the flaky one has to be asked twice.
+#[test]
+fn search_asks_the_backends_in_the_process() {
+    let server = Server::start(&["--timeout", "60s", "--attempt-timeout", "30s"]);
+    let answer = server.request("/search?q=context").answer();
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
+    let json: Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((&json["complete"], &json["request_id"]), (&true.into(), &answer.header("x-request-id").into()));
+
+    let backends = json["backends"].as_array().expect("a list");
+    let fared: Vec<_> = backends.iter().map(|backend| (&backend["name"], &backend["outcome"])).collect();
+    let ok = &Value::from("ok");
+    assert_eq!(fared, [(&"fast".into(), ok), (&"slow".into(), ok), (&"flaky".into(), ok)], "{json:#}");
+    assert!(backends[1]["took_ms"].as_f64() >= Some(1500.0), "{json:#}");
+    assert!(backends[2]["requests"].as_u64() >= Some(2), "{json:#}");
+    assert!(backends.iter().all(|backend| backend["hits"].as_u64() >= Some(1)), "{json:#}");
+
+    // From the cache now, also what is slow. What was asked for by the id above says so in the log.
+    let line = server.wait_for_log("Request answered");
+    assert!(line.contains("route=\"/search\"") && line.contains(answer.header("x-request-id")), "{line}");
+    let json: Value = serde_json::from_str(&server.request("/search?q=context").answer().body).expect("JSON");
+    let sources: Vec<_> =
+        json["backends"].as_array().expect("a list").iter().map(|backend| &backend["cache"]).collect();
+    assert_eq!(sources, ["hit", "hit", "hit"], "{json:#}");
+}
+
+#[test]
+fn requests_have_a_line_each_in_the_log() {
+    let server = Server::start(&["--log-format", "json", "--timeout", "1ms"]);
+    let line = |part: &str| -> Value {
+        let line = server.wait_for_log(part);
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+    };
+
+    let answer = server.request("/no/such?token=secret").answer();
+    let told = line("Request answered");
+    assert_eq!((&told["level"], &told["method"], &told["status"]), (&"INFO".into(), &"GET".into(), &404.into()));
+    assert_eq!(told["route"], "unmatched", "paths are a stranger's to make up");
+    assert_eq!(told["request_id"], answer.header("x-request-id"));
+    assert!(told["duration_ms"].is_f64() && told["timestamp"].is_string(), "{told}");
+    assert!(!told.to_string().contains("secret"), "{told}");
+
+    let answer = server.request("/slow").answer();
+    let told = line("Request canceled");
+    assert_eq!((&told["route"], &told["status"]), (&"/slow".into(), &504.into()));
+    assert_eq!(told["request_id"], answer.header("x-request-id"));
+    assert!(told["cause"].as_str().expect("text").contains("deadline exceeded (timeout of 1ms set at"), "{told}");
+}
+
+#[test]
+#[cfg(unix)]
+fn flag_beats_file() {
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("flag_beats_file.toml");
+    std::fs::write(&path, "grace = \"7s\"\nlog_format = \"json\"\nlisten = \"nowhere:1\"\n")
+        .expect("a directory for this");
+    let path = path.to_str().expect("text");
+
+    let mut server = Server::start(&["--config", path, "--grace", "3s"]);
+    server.terminate();
+    let line = server.wait_for_log("Shutting down");
+    let json: Value = serde_json::from_str(&line).expect("the file asks for JSON");
+    assert_eq!(json["message"], "Shutting down (SIGTERM received): requests in flight have 3s to finish");
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[test]
+fn half_close_is_a_disconnect_unless_it_is_allowed() {
+    let server = Server::start(&[]);
+    let exchange = server.request("/slow");
+    server.wait_for_log("Slow request started");
+    exchange.half_close();
+    let line = server.wait_for_log("Request canceled");
+    assert!(line.contains("status=499") && line.contains("client disconnected"), "{line}");
+
+    let server = Server::start(&["--half-close", "allow"]);
+    let exchange = server.request("/");
+    server.wait_for_log("Request started");
+    exchange.half_close();
+    assert_eq!(exchange.answer().status, 200);
 }
 
 #[test]

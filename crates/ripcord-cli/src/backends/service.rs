@@ -16,7 +16,10 @@ use axum::{
     routing::get,
 };
 use ripcord::Context;
-use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
+use ripcord_http::{
+    TrustPolicy,
+    server::{ContextLayer, Ctx, Ended, matched_path},
+};
 use serde::Serialize;
 
 use super::store::{Error, Hit, Store};
@@ -54,7 +57,7 @@ struct Found {
 /// A backend's routes, every request with a Context below `ctx`.
 pub(super) fn app(ctx: &Context, manner: Manner, store: Store) -> Router {
     // Only this process knows its port, and its own service is what asks.
-    let layer = ContextLayer::new(ctx).name(matched_path).timeout(LONGEST);
+    let layer = ContextLayer::new(ctx).name(matched_path).trust(TrustPolicy::trusted().with_max_timeout(LONGEST));
     let backend = Backend { manner, store, requests: Arc::default() };
     Router::new().route("/search", get(search)).layer(layer).with_state(backend)
 }

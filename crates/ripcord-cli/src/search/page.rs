@@ -30,14 +30,12 @@ fn write(html: &mut String, answer: &Answer) -> fmt::Result {
     let part = if answer.complete { "Every backend is in it" } else { "In part" };
     write!(html, "<p>{part}, after {:.1} ms.</p>", answer.took_ms)?;
 
-    html.push_str(
-        "<div class=\"wide\"><table><tr><th>backend<th>outcome<th>from the cache<th>requests<th>took<th>why</tr>",
-    );
+    html.push_str("<div class=\"wide\"><table><tr><th>backend<th>outcome<th>cache<th>requests<th>took<th>why</tr>");
     for report in &answer.backends {
         let class = if report.outcome == Outcome::Ok { "good" } else { "bad" };
         write!(
             html,
-            "<tr><td>{}<td class=\"{class}\">{}<td>{}<td>{}<td>{:.1} ms<td>{}",
+            "<tr><td>{}<td class=\"{class}\">{}<td>{}<td>{}<td class=\"number\">{:.1} ms<td>{}",
             Escaped(&report.name),
             report.outcome.as_str(),
             report.source.map_or("", |source| source.as_str()),

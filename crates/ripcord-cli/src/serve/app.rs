@@ -1,6 +1,6 @@
 //! The routes, and what they share.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -10,10 +10,11 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
+use ipnet::IpNet;
 use ripcord::Context;
-use ripcord_http::{inspector::Inspector, server::ContextLayer};
+use ripcord_http::{TrustPolicy, inspector::Inspector, server::ContextLayer};
 
-use super::{Settings, handlers, log, metrics::Metrics, request_id};
+use super::{Settings, handlers, log, metrics::Metrics, peers::by_peer, request_id};
 use crate::search::{self, Search};
 
 /// The service: what its routes share.
@@ -21,6 +22,8 @@ use crate::search::{self, Search};
 pub struct Service {
     stop: Context,
     layer: ContextLayer,
+    max_timeout: Duration,
+    trusted_peers: Arc<[IpNet]>,
     search: Search,
     metrics: Arc<Metrics>,
     inspector: Inspector,
@@ -40,7 +43,7 @@ impl Service {
         let inspector = inspector.build();
         let layer =
             ContextLayer::new(server).timeout(settings.timeout).name(method_and_route).make_id(request_id::make_id);
-        let layer = layer.inspector(&inspector);
+        let layer = layer.half_close(settings.half_close.into()).inspector(&inspector);
         let metrics = Arc::new(Metrics::new(layer.clone(), search.clone()));
         let counted = Arc::clone(&metrics);
         // Clones of a layer share what they count.
@@ -48,11 +51,18 @@ impl Service {
             counted.count(ending);
             log::tell(ending);
         });
-        Service { stop: stop.clone(), layer, search, metrics, inspector }
+        let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
+        Service { stop: stop.clone(), layer, max_timeout, trusted_peers, search, metrics, inspector }
     }
 
-    /// Its routes.
+    /// Its routes. Which peers are trusted goes by the [`ConnectInfo`](axum::extract::ConnectInfo) of a request, if it has one.
     pub fn app(&self) -> Router {
+        let routes =
+            |trust: TrustPolicy| self.routes(self.layer.clone().trust(trust.with_max_timeout(self.max_timeout)));
+        by_peer(&self.trusted_peers, routes(TrustPolicy::trusted()), routes(TrustPolicy::untrusted()))
+    }
+
+    fn routes(&self, layer: ContextLayer) -> Router {
         let work = Router::new()
             // `any`, since the chapter's mux does not look at the method either.
             .route("/", any(handlers::index))
@@ -61,7 +71,7 @@ impl Service {
             .fallback(handlers::not_found)
             .layer(middleware::from_fn_with_state(self.clone(), refuse_when_draining));
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
-        let app = work.merge(watching).layer(self.layer.clone()).with_state(self.clone());
+        let app = work.merge(watching).layer(layer).with_state(self.clone());
         // Outside of the layer: it does not show itself, and whoever watches has no deadline.
         app.nest("/debug/contexts", self.inspector.router())
     }

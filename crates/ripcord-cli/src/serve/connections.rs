@@ -63,7 +63,7 @@ pub async fn accept(listener: &TcpListener, app: &Router, stop: &Context) -> Con
         // Latency over packets; a socket that refuses has been closed, and says so when it is read.
         let _ = stream.set_nodelay(true);
         let (stream, watch) = connection::watch(stream);
-        // The inspector asks who it is that looks.
+        // Who it is that asks decides what of a request is believed, and what the inspector shows.
         let app = app.clone().map_request(move |mut request: Request<_>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             request

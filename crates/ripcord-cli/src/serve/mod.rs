@@ -16,6 +16,7 @@
 //! | `page.rs` | the page for people in a browser |
 //! | `log.rs`, `metrics/` | what is told of each request, and what is counted |
 //! | `request_id.rs` | ids in the chapter's form |
+//! | `peers.rs` | whose word counts |
 //! | `connections.rs` | accepting connections until told to stop |
 //! | `malformed.rs` | an answer to what is no request |
 //! | `shutdown.rs` | from the first signal to the exit: in flight, grace, cancelled |
@@ -31,6 +32,7 @@ mod log;
 mod malformed;
 mod metrics;
 mod page;
+mod peers;
 mod request_id;
 mod shutdown;
 

@@ -19,7 +19,7 @@ macro_rules! head {
          pre, .wide { overflow-x: auto; }\
          table { border-collapse: collapse; width: 100%; }\
          th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }\
-         small { color: var(--dim); } .good { color: var(--good); } .bad { color: var(--bad); }\
+         small { color: var(--dim); } td:first-child, .number { white-space: nowrap; } .good { color: var(--good); } .bad { color: var(--bad); }\
          input, button { font: inherit; padding: .3rem .6rem; max-width: 100%; box-sizing: border-box; }\
          </style>\n"
     };

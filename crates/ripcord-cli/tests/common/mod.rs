@@ -4,7 +4,7 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read, Write as _},
-    net::TcpStream,
+    net::{Shutdown, TcpStream},
     process::{Child, Command, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -138,6 +138,11 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
+    /// Says that nothing more is sent, and waits for the answer all the same.
+    pub(crate) fn half_close(&self) {
+        self.stream.shutdown(Shutdown::Write).expect("it is open");
+    }
+
     /// Reads the answer to its end.
     pub(crate) fn answer(mut self) -> Answer {
         let mut text = String::new();

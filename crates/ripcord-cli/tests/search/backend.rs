@@ -38,13 +38,18 @@ pub(crate) struct Arrival {
 
 impl Backend {
     pub(crate) async fn start() -> Backend {
+        let (arrive, arrivals) = mpsc::unbounded_channel();
+        let layer = ContextLayer::new(&Context::background());
+        Backend { arrivals, ..Backend::serve(Router::new().fallback(wait).layer(layer).with_state(arrive)).await }
+    }
+
+    /// One that answers by itself.
+    pub(crate) async fn serve(app: Router) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
-        let (arrive, arrivals) = mpsc::unbounded_channel();
-        let app = Router::new().fallback(wait).with_state(arrive).layer(ContextLayer::new(&Context::background()));
         let (stop, cancel) = Context::background().with_cancel();
         let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stop).await });
-        Backend { url, arrivals, stop: cancel, accepting }
+        Backend { url, arrivals: mpsc::unbounded_channel().1, stop: cancel, accepting }
     }
 
     /// The name that the service gives it.

@@ -8,3 +8,4 @@ mod ends;
 mod metrics;
 mod policies;
 mod service;
+mod trust;

@@ -1,10 +1,11 @@
 //! The service in-process, on a clock that stands still until the test moves it.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use axum::{
     Router,
     body::Body,
+    extract::ConnectInfo,
     http::{HeaderMap, Request, StatusCode},
 };
 use http_body_util::BodyExt as _;
@@ -27,6 +28,10 @@ pub(crate) struct TestService {
     pub(crate) cancel: Canceler,
     /// Begins the shutdown, as a signal does.
     pub(crate) stop: Canceler,
+    server: Context,
+    stopped: Context,
+    settings: Settings,
+    search: Search,
 }
 
 /// An answer of the service, read to its end.
@@ -68,8 +73,15 @@ impl TestService {
             search::Backend::new(&server, backend.name(), url, &client, &settings.policies).expect("within bounds")
         });
         let search = Search::new(asked).expect("each once");
-        let app = Service::new(&server, &stop, &settings, search).app();
-        TestService { app, time, cancel, stop: stopping }
+        let app = Service::new(&server, &stop, &settings, search.clone()).app();
+        TestService { app, time, cancel, stop: stopping, server, stopped: stop, settings, search }
+    }
+
+    /// The same, with peers whose headers count.
+    pub(crate) fn trusting(mut self, network: &str) -> TestService {
+        self.settings.trusted_peers.push(network.parse().expect("a network"));
+        self.app = Service::new(&self.server, &self.stopped, &self.settings, self.search.clone()).app();
+        self
     }
 
     /// Sends a request, in a task of its own; aborting that is its client going away.
@@ -78,7 +90,15 @@ impl TestService {
     }
 
     pub(crate) fn get_with(&self, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Answer> {
+        self.get_from(None, path, headers)
+    }
+
+    /// As over a connection from `peer`.
+    pub(crate) fn get_from(&self, peer: Option<&str>, path: &str, headers: &[(&str, &str)]) -> JoinHandle<Answer> {
         let mut request = Request::get(path);
+        if let Some(peer) = peer {
+            request = request.extension(ConnectInfo::<SocketAddr>(peer.parse().expect("an address")));
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

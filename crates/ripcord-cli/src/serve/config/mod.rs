@@ -10,7 +10,7 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use reqwest::Url;
-use ripcord_http::inspector::Token;
+use ripcord_http::{inspector::Token, server};
 use serde::Deserialize;
 
 pub use self::file::FileError;
@@ -49,7 +49,7 @@ struct Flags {
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span<1>>,
 
-    /// The most that a client's deadline header may ask for [default: the timeout]
+    /// The most that any request gets, whatever its client's deadline header asks for [default: the timeout]
     #[arg(long, value_name = "DURATION")]
     max_timeout: Option<Span<1>>,
 
@@ -121,6 +121,15 @@ pub enum HalfClose {
     Allow,
 }
 
+impl From<HalfClose> for server::HalfClose {
+    fn from(half_close: HalfClose) -> Self {
+        match half_close {
+            HalfClose::Cancel => server::HalfClose::Cancel,
+            HalfClose::Allow => server::HalfClose::Allow,
+        }
+    }
+}
+
 /// How the log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -142,7 +151,7 @@ pub struct Settings {
     pub grace: Duration,
     /// From the arrival of a request to its answer.
     pub timeout: Duration,
-    /// The most that a client's deadline header may ask for.
+    /// The most that any request gets, whatever its client's deadline header asks for.
     pub max_timeout: Duration,
     /// Whose request ids, traces and baggage are believed.
     pub trusted_peers: Vec<IpNet>,

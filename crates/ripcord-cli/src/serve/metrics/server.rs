@@ -5,7 +5,7 @@ use std::fmt;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
 };
 use ripcord_http::server::ContextLayer;
 
@@ -35,6 +35,19 @@ impl Collector for ServerFigures {
         for (name, help, count) in counters {
             let counter = ConstCounter::new(count);
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+
+        let help = "Deadlines that clients set: well-formed, above the server's own limit, over when they arrived.";
+        let mut deadlines = encoder.encode_descriptor("http_deadlines", help, None, MetricType::Counter)?;
+        let kinds =
+            [("received", stats.deadlines_received), ("clamped", stats.deadlines_clamped), ("expired", stats.expired)];
+        for (kind, count) in kinds {
+            ConstCounter::new(count).encode(deadlines.encode_family(&[("kind", kind)])?)?;
+        }
+        let help = "Headers that were not what their grammar allows.";
+        let mut malformed = encoder.encode_descriptor("http_malformed_headers", help, None, MetricType::Counter)?;
+        for (header, count) in stats.malformed() {
+            ConstCounter::new(count).encode(malformed.encode_family(&[("header", header)])?)?;
         }
         Ok(())
     }

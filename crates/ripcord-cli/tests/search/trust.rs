@@ -1,0 +1,117 @@
+//! What of a request's headers counts, and what goes on to the backends.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+
+use super::{backend::Backend, service::TestService};
+
+const HEADERS: [(&str, &str); 3] = [
+    ("x-request-id", "theirs-17"),
+    ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    ("baggage", "user=7"),
+];
+
+#[tokio::test]
+async fn strangers_name_neither_request_nor_trace() {
+    let mut backend = Backend::start().await;
+    let service = TestService::new(&[&backend]).trusting("10.0.0.0/8");
+    for peer in [None, Some("192.0.2.1:1")] {
+        let searching = service.get_from(peer, &format!("/search?q={}", peer.map_or(0, str::len)), &HEADERS);
+        let arrival = backend.arrival().await;
+        assert!(arrival.header("x-request-id").starts_with("req-"));
+        assert!(!arrival.header("traceparent").contains("0af7651916cd43dd8448eb211c80319c"));
+        assert_eq!(arrival.headers.get("baggage"), None);
+        let id = arrival.header("x-request-id").to_owned();
+        arrival.find("it");
+        assert_eq!(searching.await.expect("no panic").header("x-request-id"), id);
+    }
+}
+
+#[tokio::test]
+async fn trusted_peers_do() {
+    let mut backend = Backend::start().await;
+    let service = TestService::new(&[&backend]).trusting("10.0.0.0/8");
+    for (number, peer) in ["10.1.2.3:1", "[::ffff:10.1.2.3]:1"].into_iter().enumerate() {
+        let searching = service.get_from(Some(peer), &format!("/search?q={number}"), &HEADERS);
+        let arrival = backend.arrival().await;
+        assert_eq!(arrival.header("x-request-id"), "theirs-17");
+        let traceparent = arrival.header("traceparent");
+        assert!(traceparent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{traceparent}");
+        assert!(
+            !traceparent.contains("b7ad6b7169203331") && traceparent.ends_with("-01"),
+            "a span of its own: {traceparent}"
+        );
+        assert_eq!(arrival.headers.get("baggage"), None, "backends are told what was allowed, and nothing was");
+        arrival.find("it");
+        assert_eq!(searching.await.expect("no panic").header("x-request-id"), "theirs-17");
+    }
+}
+
+#[tokio::test]
+async fn anybody_may_ask_for_less_time() {
+    let mut backend = Backend::start().await;
+    let service = TestService::new(&[&backend]);
+    for (number, (header, value, left)) in [
+        ("x-request-timeout-ms", "300", "300"),
+        ("grpc-timeout", "2S", "2000"),
+        ("connect-timeout-ms", "60000", "5000"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let searching = service.get_with(&format!("/search?q={number}"), &[(header, value)]);
+        let arrival = backend.arrival().await;
+        assert_eq!(arrival.header("x-request-timeout-ms"), left, "{header}");
+        arrival.find("it");
+        assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
+    }
+    // Of the three, the shortest counts.
+    let searching = service.get_with("/search?q=a&timeout=2s", &[("x-request-timeout-ms", "1500")]);
+    assert_eq!(backend.arrival().await.header("x-request-timeout-ms"), "1500");
+    searching.abort();
+    service.counted("ripcord_http_deadlines_total{kind=\"received\"} 4").await;
+    service.counted("ripcord_http_deadlines_total{kind=\"clamped\"} 1").await;
+}
+
+#[tokio::test]
+async fn nothing_is_begun_without_time() {
+    let backend = Backend::start().await;
+    let service = TestService::new(&[&backend]);
+    let answer = service.get_with("/search?q=a", &[("x-request-timeout-ms", "0")]).await.expect("no panic");
+    assert_eq!(answer.status, StatusCode::GATEWAY_TIMEOUT);
+    assert!(!backend.has_arrivals());
+    service.counted("ripcord_http_deadlines_total{kind=\"expired\"} 1").await;
+}
+
+#[tokio::test]
+async fn malformed_deadline_is_counted_and_as_if_it_were_not_there() {
+    let mut backend = Backend::start().await;
+    let service = TestService::new(&[&backend]);
+    for value in ["+5", "5s", "", "-1"] {
+        let searching = service.get_with(&format!("/search?q={}", value.len()), &[("x-request-timeout-ms", value)]);
+        let arrival = backend.arrival().await;
+        assert_eq!(arrival.header("x-request-timeout-ms"), "5000", "{value:?}");
+        arrival.find("it");
+        assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
+        service.time.advance(Duration::from_secs(60));
+    }
+    service.counted("ripcord_http_malformed_headers_total{header=\"x-request-timeout-ms\"} 4").await;
+}
+
+// In real time: what passes between two hops is never nothing, and is rounded up.
+#[tokio::test]
+async fn from_hop_to_hop_the_budget_shrinks() {
+    let mut last = Backend::start().await;
+    let second = TestService::in_real_time(&[&last], |_| {});
+    let second = Backend::serve(second.app.clone()).await;
+    let first = TestService::in_real_time(&[&second], |_| {});
+
+    let searching = first.get("/search?q=a&timeout=4s");
+    let arrival = last.arrival().await;
+    let left: u64 = arrival.header("x-request-timeout-ms").parse().expect("milliseconds");
+    assert!(left < 3999, "a millisecond less at each of two hops: {left}");
+    arrival.find("from afar");
+    let json = searching.await.expect("no panic").json();
+    assert_eq!(super::service::titles(&json), ["from afar"], "{json:#}");
+}
