@@ -17,6 +17,7 @@ use http::{HeaderMap, Uri};
 use subtle::ConstantTimeEq;
 
 use super::token::Token;
+use crate::trace_context::hex;
 
 /// The cookie's name.
 const COOKIE_NAME: &str = "ripcord-inspector";
@@ -59,9 +60,7 @@ impl Access {
             Some(token) => {
                 let mut secret = [0; 32];
                 getrandom::fill(&mut secret).expect("the system has random numbers");
-                let mut text = [0; 64];
-                crate::trace_context::hex::write(&secret, &mut text);
-                Gate::Token { token, session: text.iter().copied().map(char::from).collect() }
+                Gate::Token { token, session: hex::text(&secret) }
             }
         };
         Access { gate }

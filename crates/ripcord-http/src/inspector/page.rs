@@ -1,5 +1,7 @@
 //! The page: one answer, with its style and its script in it.
 
+use crate::trace_context::hex;
+
 /// A page with the policy that lets its own style and script run, and nothing else.
 pub(super) struct Page {
     pub(super) html: String,
@@ -16,11 +18,9 @@ pub(super) struct Page {
 pub(super) fn render() -> Page {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).expect("the system has random numbers");
-    let mut nonce = [0; 32];
-    crate::trace_context::hex::write(&secret, &mut nonce);
-    let nonce = str::from_utf8(&nonce).expect("hex is ASCII");
+    let nonce = hex::text(&secret);
     let html = include_str!("page/page.html")
-        .replace("{nonce}", nonce)
+        .replace("{nonce}", &nonce)
         .replace("{style}", include_str!("page/style.css"))
         .replace("{script}", include_str!("page/script.js"));
     let policy = format!(

@@ -9,6 +9,14 @@ pub(crate) fn write(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
+/// `bytes` as text.
+#[cfg(feature = "inspector")]
+pub(crate) fn text(bytes: &[u8]) -> String {
+    let mut text = vec![0; 2 * bytes.len()];
+    write(bytes, &mut text);
+    String::from_utf8(text).expect("hex is ASCII")
+}
+
 /// The bytes that `text` says, if it is `2 * N` digits in lower case.
 pub(super) fn read<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N {

@@ -72,9 +72,7 @@ pub(super) fn over(entry: &Entry, with_spans: bool) -> Option<Over> {
 fn about(entry: &Entry, deadline: Option<Deadline>, end: Option<End>) -> About {
     let (kind, request_id, trace_id) = match &entry.kind {
         Kind::Request { request_id, traceparent, .. } => {
-            let mut trace_id = [0; 32];
-            hex::write(&traceparent.trace_id(), &mut trace_id);
-            ("request", Some(shown(request_id)), Some(trace_id.iter().copied().map(char::from).collect()))
+            ("request", Some(shown(request_id)), Some(hex::text(&traceparent.trace_id())))
         }
         Kind::Watched => ("watched", None, None),
     };
