@@ -29,6 +29,8 @@
 //! - `connection`: seeing clients go that a server does not, on TCP connections that hyper serves with tokio.
 //! - `inspector`: the page of what is under way, as an axum router.
 //! - `reqwest`: `client.get(url).context(&ctx)`. TLS, HTTP/2 and proxies stay for whoever uses reqwest to turn on.
+//! - `tracing`: outgoing calls name the spans that `tracing-opentelemetry` exports, where a context or a layer is told to. Leave it
+//!   off unless traces are exported that way; a trace's id stays one along a chain of services without it.
 
 pub mod client;
 pub mod deadline;
