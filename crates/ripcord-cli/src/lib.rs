@@ -7,5 +7,6 @@
 //! [`search`] is the part of it that calls others, and [`backends`] are those others, for when none are given.
 
 pub mod backends;
+mod html;
 pub mod search;
 pub mod serve;

@@ -42,7 +42,7 @@ pub use self::{
     backend::{Backend, Source},
     query::{BadQuery, Query},
 };
-use crate::serve::wants_page;
+use crate::html::wants_page;
 
 /// The backends to ask. A clone asks the same ones.
 #[derive(Clone, Debug)]

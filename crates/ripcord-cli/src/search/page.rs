@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use axum::response::{Html, IntoResponse as _, Response};
 
 use super::{Answer, Outcome};
-use crate::serve::{Escaped, HEAD};
+use crate::html::{Escaped, HEAD};
 
 /// The answer as a page.
 pub(super) fn page(answer: &Answer) -> Response {

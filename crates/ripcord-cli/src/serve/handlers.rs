@@ -18,6 +18,7 @@ use ripcord_http::{
 };
 
 use super::{Service, page};
+use crate::html::wants_page;
 
 /// How long the work behind `/` takes.
 const WORK: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ const SLOW_WORK: Duration = Duration::from_secs(10);
 
 /// `/`
 pub(super) async fn index(Ctx(ctx): Ctx, headers: HeaderMap) -> Result<Response, Ended> {
-    if page::wants_page(&headers) {
+    if wants_page(&headers) {
         return Ok(Html(page::INDEX).into_response());
     }
     let id = request_id(&ctx);

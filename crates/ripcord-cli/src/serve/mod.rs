@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! stop (signals)         ends at Ctrl-C or TERM; nothing derives from it, it only begins the shutdown
-//! serve                  the server's own Context; cancelled when the grace after `stop` is over
+//! serve                  the server's own Context; canceled when the grace after `stop` is over
 //! └─ GET /slow           one for every request: named after its route, with its id and its deadline;
-//!    └─ …                cancelled when the client goes away, and when the response has been sent
+//!    └─ …                canceled when the client goes away, and when the response has been sent
 //! ```
 //!
 //! What gives each request its Context is [`ripcord_http::server`].
@@ -19,7 +19,7 @@
 //! | `peers.rs` | whose word counts |
 //! | `connections.rs` | accepting connections until told to stop |
 //! | `malformed.rs` | an answer to what is no request |
-//! | `shutdown.rs` | from the first signal to the exit: in flight, grace, cancelled |
+//! | `shutdown.rs` | from the first signal to the exit: in flight, grace, canceled |
 //! | `config/` | the settings: flags, file, defaults |
 //! | `error.rs` | why the service could not start |
 
@@ -44,7 +44,6 @@ use std::{
 use ripcord::Context;
 use tokio::{net::TcpListener, runtime};
 
-pub(crate) use self::page::{Escaped, HEAD, wants_page};
 pub use self::{
     app::Service,
     config::{Args, FileError, HalfClose, LogFormat, Policies, Settings},

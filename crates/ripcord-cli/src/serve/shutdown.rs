@@ -8,16 +8,16 @@ use tokio::net::TcpListener;
 
 use super::connections::{Connections, accept};
 
-/// How long cancelled requests get to send their last answer.
+/// How long canceled requests get to send their last answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Waits for `connections` to finish; the requests on those that have not after `grace` are cancelled.
+/// Waits for `connections` to finish; the requests on those that have not after `grace` are canceled.
 ///
 /// Meanwhile `app` is still served on `listener`: to say that the service is draining, to whoever looks after it, and to
 /// send everybody else away. Those connections are not waited for.
 ///
 /// `stop` is the Context whose end began the shutdown, and is only asked why. `requests` cancels every request, with
-/// [`GraceOver`] as the cause. When this returns, every request has been answered, or has been cancelled and had a
+/// [`GraceOver`] as the cause. When this returns, every request has been answered, or has been canceled and had a
 /// second to answer.
 ///
 /// Dropping the future cancels nothing.
@@ -55,7 +55,7 @@ async fn finish(connections: Connections, over: GraceOver, requests: &Canceler) 
     }
 }
 
-/// Why requests were cancelled: the server is shutting down, and they were still running when its grace was over.
+/// Why requests were canceled: the server is shutting down, and they were still running when its grace was over.
 #[derive(Debug)]
 pub struct GraceOver {
     stop: Option<Cause>,
