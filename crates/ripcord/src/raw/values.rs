@@ -109,9 +109,10 @@ pub(crate) struct Table {
     beyond: Option<Above>,
 }
 
-/// Fewer types than these are found by walking, over this many nodes at most.
-const SHORT: usize = 3;
-const FAR: usize = 8;
+/// So many types are found by walking, over this many nodes at most: what a request has, whose values are set and looked up a
+/// few times each.
+const SHORT: usize = 5;
+const FAR: usize = 12;
 
 /// A node above the one that the table lies in: a plain pointer, since whoever is above a live node is alive (invariant 1). A
 /// table of counted references would make each new value write to the counts of all the older ones, which requests share.
@@ -135,15 +136,16 @@ impl Above {
 }
 
 impl Table {
-    /// The table of a new value under `parent`, which says where the values above it are.
+    /// The table of a new value under `parent`, which says where the values above it are; none where a walk is short.
     pub(crate) fn below(parent: Option<&Node>) -> Option<Table> {
+        if is_short(parent) { None } else { Some(Table::new(parent)) }
+    }
+
+    fn new(parent: Option<&Node>) -> Table {
         let mut found: Vec<(TypeId, Above)> = Vec::new();
         let mut beyond = None;
         let mut known: Option<&Table> = None;
-        let mut walked = 0;
-        let mut at = parent.filter(|node| node.flags & flag::VALUES != 0);
-        while let Some(node) = at {
-            walked += 1;
+        for node in with_values(parent) {
             match node.kind() {
                 Kind::Value(entry) => {
                     if !found.iter().any(|(key, _)| *key == entry.key) {
@@ -160,19 +162,15 @@ impl Table {
                 }
                 _ => {}
             }
-            at = node.parent.as_deref().filter(|node| node.flags & flag::VALUES != 0);
         }
         let most = found.len() + known.map_or(0, |table| table.len);
-        if most < SHORT && walked <= FAR {
-            return None;
-        }
         let mut table = Table { places: vec![None; (most * 2).max(1).next_power_of_two()].into(), len: 0, beyond };
         if let Some(known) = known {
             table.beyond = known.beyond;
             known.places.iter().flatten().for_each(|(key, above)| table.put(*key, *above));
         }
         found.iter().rev().for_each(|(key, above)| table.put(*key, *above));
-        Some(table)
+        table
     }
 
     fn put(&mut self, key: TypeId, above: Above) {
@@ -211,6 +209,33 @@ impl Table {
         key.hash(&mut hasher);
         hasher.0 as usize & (self.places.len() - 1)
     }
+}
+
+/// Whether all that is visible from below `parent`, up to the first merged context, is found by a short walk.
+fn is_short(parent: Option<&Node>) -> bool {
+    let mut types = [None; SHORT];
+    let mut len = 0;
+    for (walked, node) in with_values(parent).enumerate() {
+        match node.kind() {
+            _ if walked == FAR => return false,
+            Kind::Value(entry) if entry.table.is_some() => return false,
+            Kind::Value(entry) if types[..len].contains(&Some(entry.key)) => {}
+            Kind::Value(_) if len == SHORT => return false,
+            Kind::Value(entry) => {
+                types[len] = Some(entry.key);
+                len += 1;
+            }
+            Kind::Merge(_) => return true,
+            _ => {}
+        }
+    }
+    true
+}
+
+/// The nodes from `parent` up that have values at or above them.
+fn with_values(parent: Option<&Node>) -> impl Iterator<Item = &Node> {
+    let has_values = |node: &&Node| node.flags & flag::VALUES != 0;
+    std::iter::successors(parent.filter(has_values), move |node| node.parent.as_deref().filter(has_values))
 }
 
 /// A `TypeId` is a hash already; this takes what it gives.
