@@ -22,4 +22,10 @@ fn what_must_not_compile() {
     }
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/compile_fail/*.rs");
+    // The same cases twice: the compiler also names the trait `Value` of tracing where that is there.
+    cases.compile_fail(if cfg!(feature = "tracing") {
+        "tests/compile_fail/with_tracing/*.rs"
+    } else {
+        "tests/compile_fail/without_tracing/*.rs"
+    });
 }
