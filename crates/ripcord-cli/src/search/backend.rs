@@ -14,8 +14,7 @@ use reqwest::{Client, Url};
 use ripcord::Context;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
-    Stack, breaker,
-    cache::{load_deadline, with_load_deadline},
+    Stack, breaker, cache::with_load_deadline,
 };
 use serde::Serialize;
 
@@ -207,7 +206,11 @@ impl Backend {
             }
             // Either a search with more time has joined meanwhile, and the backend was told less, or all who wait for this
             // end now, and tell it themselves.
-            let more = load_deadline(&ctx).is_none_or(|latest| Some(latest) > until.deadline());
+            // Only one that has more than this attempt had is a reason to ask again: the attempt's own limit stays.
+            let more = match (with_load_deadline(&ctx).deadline(), until.deadline()) {
+                (Some(latest), Some(told)) => latest > told,
+                (latest, told) => latest.is_none() && told.is_some(),
+            };
             if ctx.is_done() || !more {
                 return pending().await;
             }

@@ -32,7 +32,10 @@ use axum::{
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{
+    FutureExt as _,
+    stream::{FuturesUnordered, StreamExt as _},
+};
 use ripcord::Context;
 use ripcord_http::server::Ctx;
 use ripcord_policy::ConfigError;
@@ -87,6 +90,11 @@ impl Search {
             // At the end of the Context each of them ends by itself, but perhaps not all in this one poll; and there may
             // not be another, since this can also be the end of the request.
             while let Ok(Some((at, found))) = ctx.run(asked.next()).await {
+                reports[at].end(found);
+            }
+            // One that is there at the deadline counts, also when another came at the same moment: a Context that has ended
+            // asks for nothing more.
+            while let Some(Some((at, found))) = asked.next().now_or_never() {
                 reports[at].end(found);
             }
         }
