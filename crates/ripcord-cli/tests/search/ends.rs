@@ -1,8 +1,9 @@
 //! How a search ends before its backends do.
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 use axum::http::StatusCode;
+use ripcord_cli::search::Query;
 
 use super::{
     backend::Backend,
@@ -46,6 +47,33 @@ async fn late_backend_at_the_servers_own_limit() {
     service.time.advance(5 * SECOND);
     let answer = searching.await.expect("no panic");
     assert_eq!((answer.status, titles(&answer.json())), (StatusCode::OK, vec!["in time"]));
+    hanging.gone().await;
+}
+
+// A Context that has ended asks for nothing more, so after the first of them the others were taken for late.
+#[tokio::test]
+async fn all_that_is_there_at_the_deadline_counts() {
+    let mut backends = [Backend::start().await, Backend::start().await, Backend::start().await];
+    let [one, other, late] = &backends;
+    let service = TestService::new(&[one, other, late]);
+    let (ctx, query) = (service.server.with_timeout(SECOND), Query::parse("q=a").expect("well-formed"));
+    // Polled by hand, so that the answers and the deadline are there in one poll.
+    let mut searching = pin!(service.search.run(&ctx, &query));
+    assert!(poll_fn(|task| Poll::Ready(searching.as_mut().poll(task).is_pending())).await);
+    let [one, other, late] = &mut backends;
+    for backend in [one, other] {
+        backend.arrival().await.find("in time");
+        service.counted(&loaded(backend)).await;
+    }
+    let hanging = late.arrival().await;
+
+    service.time.advance(SECOND);
+    let Poll::Ready(answer) = poll_fn(|task| Poll::Ready(searching.as_mut().poll(task))).await else {
+        panic!("it answers at its deadline, and not later");
+    };
+    let json = serde_json::to_value(&answer).expect("JSON");
+    assert_eq!(titles(&json), ["in time", "in time"], "{json:#}");
+    assert_eq!(report(&json, late)["outcome"], "late");
     hanging.gone().await;
 }
 

@@ -208,3 +208,19 @@ async fn patient_search_outlives_the_request_it_joined() {
     let json = patient.await.expect("no panic").json();
     assert_eq!((titles(&json), &report(&json, &backend)["cache"]), (vec!["with patience"], &"shared".into()));
 }
+
+// What is left of an attempt may be too little to be told, which fails at once and not at its end. Other searches that have
+// more time are no reason to ask again then: nothing would be sent, as often as it is tried.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn attempt_with_too_little_time_is_made_once() {
+    let backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| policies.attempt_timeout = SECOND / 2000);
+    let searching = service.get("/search?q=a");
+    service.counted(&format!("ripcord_backend_requests_total{{backend=\"{}\"}} 1", backend.name())).await;
+
+    service.time.advance(SECOND / 2000);
+    let json = searching.await.expect("no panic").json();
+    let report = report(&json, &backend);
+    assert_eq!((&report["outcome"], &report["requests"]), (&"failed".into(), &1.into()), "{report}");
+    assert!(!backend.has_arrivals());
+}

@@ -28,10 +28,11 @@ pub(crate) struct TestService {
     pub(crate) cancel: Canceler,
     /// Begins the shutdown, as a signal does.
     pub(crate) stop: Canceler,
-    server: Context,
+    /// The Context of the service, which its requests' are below.
+    pub(crate) server: Context,
+    pub(crate) search: Search,
     stopped: Context,
     settings: Settings,
-    search: Search,
 }
 
 /// An answer of the service, read to its end.
