@@ -348,6 +348,110 @@ async fn a_task_taken_over_runs_on_when_its_handle_is_dropped() {
     at_rest(&pool.stats());
 }
 
+/// Hands a task in to a pool with one worker, begins it in place and drops its handle.
+async fn taken_over_and_dropped<Fut>(
+    pool: &WorkerPool,
+    ctx: &Context,
+    task: impl FnOnce(Context) -> Fut + Send + 'static,
+) where
+    Fut: Future<Output = Result<u32, Error<SharedError>>> + Send + 'static,
+{
+    let inner = pool.clone();
+    let outer = pool.submit(ctx, move |ctx| async move {
+        let mut below = inner.submit(&ctx, task).await?;
+        assert!((&mut below).now_or_never().is_none(), "it has begun in place");
+        Ok::<_, Error<SharedError>>(())
+    });
+    outer.await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_a_task_that_ran_in_place_and_its_result_is_read() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let mut results = pool.results();
+    taken_over_and_dropped(&pool, &ctx, |ctx| async move { Ok(sleeper(ctx).await?) }).await;
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().id().to_string(), "1");
+    let closing = {
+        let (pool, ctx) = (pool.clone(), ctx.clone());
+        tokio::spawn(async move { pool.shutdown(&ctx).await })
+    };
+    settle().await;
+    assert!(pool.stats().workers.is_empty(), "the worker has left");
+    assert_eq!(pool.stats().running, 1);
+    assert!(!closing.is_finished());
+
+    time.advance(SECOND);
+    closing.await.unwrap().unwrap();
+    let last = results.next(&ctx).await.unwrap().unwrap();
+    assert_eq!((last.outcome(), last.take::<u32>().unwrap().unwrap()), (TaskOutcome::Succeeded, 1));
+    assert!(results.next(&ctx).await.unwrap().is_none());
+    at_rest(&pool.stats());
+}
+
+#[tokio::test]
+async fn shutdown_cancels_a_task_that_ran_in_place_at_its_contexts_end() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let mut results = pool.results();
+    taken_over_and_dropped(&pool, &ctx, |_| std::future::pending()).await;
+    assert!(pool.shutdown(&ctx.with_timeout(Duration::ZERO)).await.is_err());
+    let stats = pool.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.canceled), (2, 1, 1), "all are resolved: {stats:?}");
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Succeeded);
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Canceled);
+    assert!(results.next(&ctx).await.unwrap().is_none());
+    at_rest(&pool.stats());
+}
+
+#[tokio::test]
+async fn a_task_that_ran_in_place_is_still_refused_by_its_own_full_pool() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 1);
+    let (inner, gate) = (pool.clone(), Arc::new(tokio::sync::Notify::new()));
+    let (sender, refused) = tokio::sync::oneshot::channel();
+    let opened = Arc::clone(&gate);
+    taken_over_and_dropped(&pool, &ctx, move |ctx| async move {
+        opened.notified().await;
+        let first = inner.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await;
+        let second = inner.submit(&ctx, |_| async { Ok::<_, Failed>(2) }).await;
+        sender.send(second.is_err_and(|error| error.is_rejected())).unwrap();
+        first?.await
+    })
+    .await;
+    let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    settle().await;
+    gate.notify_one();
+    settle().await;
+    assert_eq!(refused.now_or_never().expect("it waits for itself"), Ok(true));
+    busy.cancel();
+    settle().await;
+    at_rest(&pool.stats());
+}
+
+#[tokio::test]
+async fn readers_that_give_up_leave_no_wakers_behind() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let mut results = pool.results();
+    let wakers: Vec<_> = (0..100).map(|_| Arc::new(Unwoken)).collect();
+    for waker in &wakers {
+        let waker = std::task::Waker::from(Arc::clone(waker));
+        let mut next = Box::pin(results.next(&ctx));
+        assert!(next.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    }
+    let kept = wakers.iter().filter(|waker| Arc::strong_count(waker) > 1).count();
+    assert!(kept <= 1, "{kept}");
+    drop(results);
+    assert!(wakers.iter().all(|waker| Arc::strong_count(waker) == 1));
+}
+
+struct Unwoken;
+
+impl std::task::Wake for Unwoken {
+    fn wake(self: Arc<Self>) {}
+}
+
 #[tokio::test]
 async fn dropping_a_task_cancels_nothing_and_its_result_goes_to_the_stream() {
     let (ctx, _time) = manual();

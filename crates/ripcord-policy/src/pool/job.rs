@@ -14,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use ripcord::{Canceler, Cause, Context};
-use tokio::runtime::Handle;
 
 use super::TaskId;
 use super::results::TaskOutcome;
@@ -221,11 +220,6 @@ impl<T> Job<T> {
         let waker = output.waker.take();
         drop(output);
         drop(waker);
-    }
-
-    /// The runtime of the job's pool.
-    pub(super) fn runtime(&self) -> &Handle {
-        &self.core.shared.runtime
     }
 
     fn lock(&self) -> MutexGuard<'_, Output<T>> {

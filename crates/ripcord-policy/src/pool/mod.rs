@@ -14,6 +14,7 @@
 //! cancels everything.
 
 mod builder;
+mod inline;
 mod job;
 mod queue;
 mod results;
@@ -247,9 +248,9 @@ impl WorkerPool {
         let drained = ctx.run(async {
             loop {
                 let mut stopped = std::pin::pin!(shared.stopped.notified());
-                // Registered before looking, so that a worker that leaves after the look is noticed.
+                // Registered before looking, so that the last to leave after the look is noticed.
                 stopped.as_mut().enable();
-                if shared.queue.workers() == 0 {
+                if shared.is_stopped() {
                     return;
                 }
                 stopped.await;

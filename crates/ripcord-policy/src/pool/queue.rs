@@ -6,7 +6,9 @@
 //!    thrown out when they outnumber the others, so that memory is bounded by the jobs that are due.
 //! 2. A worker is listed as idle only while the queue is empty or it is the one woken for what is in it: a push wakes
 //!    one, a worker that leaves with jobs left wakes another.
-//! 3. Lock order: this lock, then a job's. Nothing foreign runs under it.
+//! 3. Lock order: this lock, then a job's or that of a worker's cell. Nothing foreign runs under it.
+//! 4. A job that a worker takes is in that worker's cell before this lock is released. So whoever drains the queue finds
+//!    what was taken before: with a worker or, by the invariants of `inline`, in place.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,8 +75,9 @@ impl Queue {
         }
     }
 
-    /// What worker `id` is to do next; its waker is kept when that is to wait.
-    pub(super) fn next(&self, id: u64, waker: &Waker) -> Next {
+    /// What worker `id` is to do next; its waker is kept when that is to wait. `begin` is told of a job that is to be run.
+    /// (Invariant 4.)
+    pub(super) fn next(&self, id: u64, waker: &Waker, begin: impl FnOnce(&Arc<dyn AnyJob>)) -> Next {
         // What is declared before the lock is dropped after it.
         let waker = waker.clone();
         let mut void = Vec::new();
@@ -90,7 +93,10 @@ impl Queue {
         }
         while let Some(job) = state.jobs.pop_front() {
             match job.core().take_pending() {
-                Some(pending) => return Next::Run(job, pending),
+                Some(pending) => {
+                    begin(&job);
+                    return Next::Run(job, pending);
+                }
                 None => {
                     state.void -= 1;
                     void.push(job);

@@ -1,7 +1,7 @@
 //! The stream of finished tasks.
 
 use std::any::TypeId;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +14,7 @@ use ripcord::Context;
 use super::TaskId;
 use super::job::AnyJob;
 use super::shared::Shared;
+use crate::panics::run_hook;
 use crate::{Error, SharedError};
 
 /// How a task ended. This enum is complete.
@@ -39,7 +40,11 @@ pub enum TaskOutcome {
 #[must_use = "an open stream keeps what finishes until it is read"]
 pub struct Results {
     shared: Arc<Shared>,
+    reader: ReaderId,
 }
+
+/// Tells the readers of a pool apart.
+type ReaderId = u64;
 
 /// One finished task.
 pub struct Completion {
@@ -50,11 +55,8 @@ pub struct Completion {
 
 impl Results {
     pub(super) fn open(shared: Arc<Shared>) -> Self {
-        let mut backlog = shared.results.lock();
-        backlog.readers += 1;
-        shared.results.open.store(true, Ordering::Release);
-        drop(backlog);
-        Self { shared }
+        let reader = shared.results.join();
+        Self { shared, reader }
     }
 
     /// The next finished task; `None` when the pool is shut down and there will be no more.
@@ -80,14 +82,8 @@ impl Results {
         if backlog.ended {
             return Poll::Ready(None);
         }
-        // The same task polls again and again: do not pile up its wakers.
-        let old = match backlog.wakers.iter_mut().find(|known| known.will_wake(&waker)) {
-            Some(known) => std::mem::replace(known, waker),
-            None => {
-                backlog.wakers.push(waker);
-                return Poll::Pending;
-            }
-        };
+        // One for each reader, whichever tasks it is awaited in: those that gave up do not pile up.
+        let old = backlog.wakers.insert(self.reader, waker);
         drop(backlog);
         drop(old);
         Poll::Pending
@@ -104,12 +100,7 @@ impl Stream for Results {
 
 impl Drop for Results {
     fn drop(&mut self) {
-        let mut backlog = self.shared.results.lock();
-        backlog.readers -= 1;
-        self.shared.results.open.store(backlog.readers > 0, Ordering::Release);
-        let unread = if backlog.readers == 0 { std::mem::take(&mut backlog.items) } else { VecDeque::new() };
-        drop(backlog);
-        drop(unread);
+        self.shared.results.leave(self.reader);
     }
 }
 
@@ -139,17 +130,37 @@ pub(super) struct ResultsQueue {
     backlog: Mutex<Backlog>,
 }
 
+#[derive(Default)]
 struct Backlog {
     items: VecDeque<Completion>,
-    wakers: Vec<Waker>,
+    wakers: HashMap<ReaderId, Waker>,
     readers: usize,
+    next_reader: ReaderId,
     ended: bool,
 }
 
 impl ResultsQueue {
     pub(super) fn new() -> Self {
-        let backlog = Backlog { items: VecDeque::new(), wakers: Vec::new(), readers: 0, ended: false };
+        let backlog = Backlog::default();
         Self { open: AtomicBool::new(false), backlog: Mutex::new(backlog) }
+    }
+
+    fn join(&self) -> ReaderId {
+        let mut backlog = self.lock();
+        backlog.readers += 1;
+        backlog.next_reader += 1;
+        self.open.store(true, Ordering::Release);
+        backlog.next_reader
+    }
+
+    fn leave(&self, reader: ReaderId) {
+        let mut backlog = self.lock();
+        backlog.readers -= 1;
+        self.open.store(backlog.readers > 0, Ordering::Release);
+        let waker = backlog.wakers.remove(&reader);
+        let unread = if backlog.readers == 0 { std::mem::take(&mut backlog.items) } else { VecDeque::new() };
+        drop(backlog);
+        drop((waker, unread));
     }
 
     pub(super) fn push(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
@@ -165,7 +176,7 @@ impl ResultsQueue {
         backlog.items.push_back(Completion { id: job.core().id, outcome, job });
         let wakers = std::mem::take(&mut backlog.wakers);
         drop(backlog);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     pub(super) fn end(&self) {
@@ -173,12 +184,17 @@ impl ResultsQueue {
         backlog.ended = true;
         let wakers = std::mem::take(&mut backlog.wakers);
         drop(backlog);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 
     fn lock(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A waker that panics keeps none of the others from being woken.
+fn wake_all(wakers: HashMap<ReaderId, Waker>) {
+    wakers.into_values().for_each(|waker| run_hook(|| waker.wake()));
 }
 
 impl fmt::Debug for Results {

@@ -1,6 +1,6 @@
 //! What the handles of a pool and its workers share.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ripcord::{CancelHandle, Context};
@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use super::TaskId;
 use super::builder::Overflow;
+use super::inline::InlineJobs;
 use super::job::{AnyJob, Core, Pending};
 use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
@@ -34,14 +35,13 @@ pub(super) struct Shared {
     places: Places,
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
-    /// Tasks that run in place, where they are awaited, and so on no worker.
-    pub(super) inline: AtomicUsize,
+    pub(super) inline: InlineJobs,
     pub(super) last_submitter: LastSubmitter,
     cells: Mutex<Vec<Arc<Cell>>>,
     next_task: AtomicU64,
     next_worker: AtomicU64,
     pub(super) runtime: Handle,
-    /// Told when the last worker has left.
+    /// Told when nothing runs any more.
     pub(super) stopped: Notify,
 }
 
@@ -65,7 +65,7 @@ impl Shared {
             places: Places::new(capacity),
             results: ResultsQueue::new(),
             tally: Tally::new(),
-            inline: AtomicUsize::new(0),
+            inline: InlineJobs::default(),
             last_submitter: LastSubmitter::default(),
             cells: Mutex::new(Vec::new()),
             next_task: AtomicU64::new(1),
@@ -117,6 +117,8 @@ impl Shared {
                     release(job.core(), pending);
                 }
                 self.give_back();
+                // The submitter may have been noted after the close that forgot the last one.
+                self.last_submitter.forget();
                 return Err(Error::Rejected(Rejected::Closed("worker pool")));
             }
         }
@@ -176,7 +178,8 @@ impl Shared {
         self.queue.drain().into_iter().for_each(drop_waiting);
     }
 
-    /// Ends the pool's context and resolves everything, also tasks that do not look at theirs.
+    /// Ends the pool's context and resolves everything, also tasks that do not look at theirs. When this returns each is
+    /// resolved, or just being so by the thread that ran it.
     pub(super) fn abort(&self, why: impl Into<ripcord::Cause>) {
         self.close();
         // Taken out before the context ends: what its end sets off in other threads finds nothing left to do, and when
@@ -184,8 +187,10 @@ impl Shared {
         let waiting = self.queue.drain();
         self.cancel.cancel_with(why);
         waiting.into_iter().for_each(drop_waiting);
+        // What was taken from the queue before is with a worker or in place. (Invariant 4 of the queue.)
         let cells = self.cells().clone();
         cells.iter().filter_map(|cell| cell.job()).for_each(fail_ended);
+        self.inline.jobs().into_iter().for_each(fail_ended);
     }
 
     /// Counts a job that was resolved.
@@ -201,14 +206,29 @@ impl Shared {
         }
     }
 
-    /// A worker is gone. With the last one goes everything that still waits for it.
+    /// A worker is gone.
     pub(super) fn worker_left(&self, id: u64) {
         self.cells().retain(|cell| cell.id() != id);
-        if self.queue.workers() == 0 {
+        self.one_left();
+    }
+
+    /// A worker is gone, or a task that ran in place. Without workers nothing that waits is ever begun; with the last of
+    /// either the pool has stopped. (Invariant 2 of the tasks in place.)
+    pub(super) fn one_left(&self) {
+        if self.queue.workers() > 0 {
+            return;
+        }
+        self.close_now();
+        if self.is_stopped() {
             self.abort(Rejected::Closed("worker pool"));
             self.results.end();
             self.stopped.notify_waiters();
         }
+    }
+
+    /// Whether nothing runs any more, nor ever will.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.queue.workers() == 0 && self.inline.len() == 0
     }
 
     pub(super) fn stats(&self) -> PoolStats {
@@ -216,7 +236,7 @@ impl Shared {
         let cells = self.cells().clone();
         let workers: Vec<_> = cells.iter().map(|cell| cell.status(now)).collect();
         let on_workers = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
-        let running = on_workers + self.inline.load(Ordering::Relaxed);
+        let running = on_workers + self.inline.len();
         self.tally.stats(self.queue.waiting(), running, workers)
     }
 

@@ -3,17 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
 use ripcord::Context;
 
 use super::TaskId;
+use super::inline::Inline;
 use super::job::{AnyJob, Job};
-use super::shared::Shared;
-use super::worker::{drive, is_inside};
-use crate::panics::BoxFuture;
+use super::worker::is_inside;
 use crate::{Error, SharedError};
 
 /// A submitted task. Awaiting it gives what the task returned.
@@ -32,7 +30,7 @@ pub struct Task<T> {
     job: Arc<Job<T>>,
     /// The task itself, when it runs in place. The mutex is never locked: it makes the handle `Sync`, which the future need
     /// not be.
-    inline: Mutex<Option<BoxFuture<()>>>,
+    inline: Mutex<Option<Inline>>,
     /// Whether the result was given out.
     taken: bool,
 }
@@ -66,25 +64,16 @@ impl<T: Send + 'static> Task<T> {
 
     /// Takes the work over, if this runs on a worker of its pool and no other has begun it.
     fn take_over(&mut self) -> bool {
-        let shared = &self.job.core().shared;
-        if !is_inside(shared.id) {
+        if !is_inside(self.job.core().shared.id) {
             return false;
         }
-        let Some(pending) = shared.queue.steal(&*self.job) else {
-            return false;
-        };
-        let running = drive(Arc::clone(&self.job) as Arc<dyn AnyJob>, pending);
-        let counted = Inline::begin(Arc::clone(shared));
-        *self.inline() = Some(Box::pin(async move {
-            let _counted = counted;
-            running.await;
-        }));
-        true
+        *self.inline() = Inline::begin(Arc::clone(&self.job) as Arc<dyn AnyJob>);
+        self.inline().is_some()
     }
 }
 
 impl<T> Task<T> {
-    fn inline(&mut self) -> &mut Option<BoxFuture<()>> {
+    fn inline(&mut self) -> &mut Option<Inline> {
         self.inline.get_mut().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,7 +86,7 @@ impl<T: Send + 'static> Future for Task<T> {
         loop {
             let inline = this.inline();
             if let Some(running) = inline
-                && running.as_mut().poll(cx).is_ready()
+                && Pin::new(running).poll(cx).is_ready()
             {
                 *inline = None;
             }
@@ -118,27 +107,11 @@ impl<T> Drop for Task<T> {
     fn drop(&mut self) {
         if let Some(inline) = self.inline().take() {
             // Begun here, so nobody else will end it.
-            self.job.runtime().spawn(inline);
+            inline.detach();
         }
         if !self.taken {
             self.job.detach();
         }
-    }
-}
-
-/// A task that runs where it is awaited.
-struct Inline(Arc<Shared>);
-
-impl Inline {
-    fn begin(shared: Arc<Shared>) -> Self {
-        shared.inline.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
-    }
-}
-
-impl Drop for Inline {
-    fn drop(&mut self) {
-        self.0.inline.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

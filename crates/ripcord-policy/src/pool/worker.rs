@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
+use super::inline::Inline;
 use super::job::{AnyJob, Pending, Work};
 use super::queue::Next;
 use super::shared::{Shared, fail_ended};
@@ -33,21 +34,28 @@ pub(super) fn spawn(shared: &Arc<Shared>, cell: Arc<Cell>) {
     shared.runtime.spawn(POOL.scope(shared.id, work(leaving, cell)));
 }
 
+/// Lets a task that ran in place run on. It still counts as running on a worker: it may not wait for room in its pool.
+pub(super) fn spawn_inline(shared: &Shared, inline: Inline) {
+    shared.runtime.spawn(POOL.scope(shared.id, inline));
+}
+
 async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
     let shared = Arc::clone(&leaving.shared);
     loop {
         // Tasks that are always ready must not keep the runtime's other tasks from running.
         tokio::task::coop::consume_budget().await;
-        let next = poll_fn(|cx| match shared.queue.next(cell.id, cx.waker()) {
-            Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
-            Next::Leave => Poll::Ready(None),
-            Next::Wait => Poll::Pending,
+        let next = poll_fn(|cx| {
+            let now = shared.time.recent();
+            match shared.queue.next(cell.id, cx.waker(), |job| cell.begin(job, now)) {
+                Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
+                Next::Leave => Poll::Ready(None),
+                Next::Wait => Poll::Pending,
+            }
         });
         let Some((job, pending)) = next.await else {
             leaving.told = true;
             return;
         };
-        cell.begin(&job, shared.time.recent());
         drive(job, pending).await;
         cell.end();
     }
