@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use ripcord::{Clock, Context, ManualTime, Value};
 use ripcord_policy::cache::{Cache, CacheBuilder, Eviction, load_deadline, with_load_deadline};
 use ripcord_policy::{Error, Random, Rejected};
@@ -618,6 +619,55 @@ async fn refresh_loads_although_there_is_a_value() {
     let failed = cache.refresh(&ctx, "a", |_| async { Err::<u32, _>(Failed::other("down")) }).await;
     assert_eq!(failed.unwrap_err().to_string(), "down");
     assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2), "the old value stays");
+}
+
+/// A key whose hash, asked for the `at`th time from when it is set, runs `then`.
+#[derive(Clone)]
+struct Hooked(Arc<Mutex<Option<(u32, Box<dyn FnOnce() + Send>)>>>);
+
+impl PartialEq for Hooked {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Hooked {}
+
+impl std::hash::Hash for Hooked {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+        let mut hook = self.0.lock().unwrap();
+        let due = hook.as_mut().is_some_and(|(left, _)| {
+            *left -= 1;
+            *left == 0
+        });
+        let due = if due { hook.take() } else { None };
+        drop(hook);
+        if let Some((_, then)) = due {
+            then();
+        }
+    }
+}
+
+#[tokio::test]
+async fn refresh_loads_although_it_joins_a_load_that_has_found_a_value() {
+    let (ctx, _time) = manual();
+    let cache = Cache::<Hooked, u32>::builder().capacity(100).build(&ctx).unwrap();
+    let key = Hooked(Arc::default());
+    // A value comes in between the look that finds none and the start of the load, which then does without one.
+    let insert = {
+        let (cache, ctx, key) = (cache.clone(), ctx.clone(), key.clone());
+        Box::new(move || cache.insert(&ctx, key, 1).unwrap())
+    };
+    *key.0.lock().unwrap() = Some((2, insert));
+    let first = cache.get_or_load(&ctx, key.clone(), |_| async { Ok::<_, Failed>(2) });
+    let mut first = Box::pin(first);
+    assert!((&mut first).now_or_never().is_none());
+    assert!(key.0.lock().unwrap().is_none(), "the value came in meanwhile");
+    let refreshed = cache.refresh(&ctx, key.clone(), |_| async { Ok::<_, Failed>(20) }).await.unwrap();
+    assert_eq!(refreshed, 2, "loaded, not found");
+    assert_eq!(cache.get(&ctx, &key).unwrap(), Some(refreshed));
+    assert_eq!(cache.stats().started, 1);
 }
 
 #[tokio::test]

@@ -7,8 +7,11 @@
 //! 2. A flight has as many waiters as there are [`Seat`]s. When the last seat is dropped the flight has ended, for
 //!    good: nobody boards it any more and its context is cancelled.
 //! 3. An outcome is set once, before anybody is told to look.
-//! 4. Lock order: a shard of the table, then a flight's waiters or the store. Wakers, contexts' ends and users' drops
-//!    run under neither.
+//! 4. Lock order: a shard of the table, then the store; a flight's waiters alone. Wakers, contexts and users' drops run
+//!    under none of them: a context that is made, or asked whether it has ended, may find that its deadline has passed, and
+//!    then wakes whoever waits for it.
+//! 5. A flight that somebody boarded who needs a load makes one. It is settled under the lock of its waiters whether it
+//!    does, and one that does not has ended by that.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
@@ -49,6 +52,15 @@ pub(super) struct Flight<V> {
 struct Waiters {
     count: usize,
     ended: bool,
+    /// The most demanding of all who boarded.
+    need: Need,
+}
+
+/// Whether a value that is there already will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    IfAbsent,
+    Always,
 }
 
 #[derive(Debug, Clone)]
@@ -89,20 +101,53 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         hash: u64,
         key: &K,
         patience: Patience,
+        need: Need,
         start: impl FnOnce() -> Flight<V>,
     ) -> Boarding<V> {
-        let mut shard = self.lock(hash);
-        if let Some(seat) = shard.get(key).and_then(|flight| Seat::take(flight, patience)) {
+        let mut ended = self.current(hash, key);
+        if let Some(seat) = ended.as_ref().and_then(|flight| Seat::take(flight, patience, need)) {
             return Boarding::Joined(seat);
         }
-        let flight = Arc::new(start());
-        let seat = Seat { flight: flight.clone() };
-        // Invariant 1: it takes the place of one that has ended.
-        let ended = shard.insert(key.clone(), flight);
+        // Invariant 4: made before the lock is taken.
+        let new = Arc::new(start());
+        loop {
+            match self.replace(hash, key, ended.as_ref(), &new) {
+                None => return Boarding::Started(Seat { flight: new }),
+                Some(other) => {
+                    if let Some(seat) = Seat::take(&other, patience, need) {
+                        return Boarding::Joined(seat);
+                    }
+                    ended = Some(other);
+                }
+            }
+        }
+    }
+
+    fn current(&self, hash: u64, key: &K) -> Option<Arc<Flight<V>>> {
+        self.lock(hash).get(key).cloned()
+    }
+
+    /// Makes `new` the key's flight, if there is none or the one that has `ended`. Returns any other. (Invariant 1.)
+    fn replace(
+        &self,
+        hash: u64,
+        key: &K,
+        ended: Option<&Arc<Flight<V>>>,
+        new: &Arc<Flight<V>>,
+    ) -> Option<Arc<Flight<V>>> {
+        let key = key.clone();
+        let mut shard = self.lock(hash);
+        if let Some(current) = shard.get(&key)
+            && !ended.is_some_and(|ended| Arc::ptr_eq(ended, current))
+        {
+            return Some(Arc::clone(current));
+        }
+        let replaced = shard.remove_entry(&key);
+        shard.insert(key, Arc::clone(new));
         // Invariant 4: dropping a flight or a key may run a user's code.
         drop(shard);
-        drop(ended);
-        Boarding::Started(seat)
+        drop(replaced);
+        None
     }
 
     /// Takes the flight out of the table and, if it was still current, does `store` before anybody else may detach it
@@ -152,14 +197,14 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
 
 impl<V> Flight<V> {
     /// A flight with one waiter, under a context of its own.
-    pub(super) fn new(ctx: &Context, patience: Patience) -> Self {
+    pub(super) fn new(ctx: &Context, patience: Patience, need: Need) -> Self {
         let deadline = LoadDeadline::new(patience);
         let (ctx, canceler) = ctx.with_value(deadline.share()).with_cancel();
         Self {
             ctx,
             cancel: canceler.handle(),
             _canceler: canceler,
-            waiters: Mutex::new(Waiters { count: 1, ended: false }),
+            waiters: Mutex::new(Waiters { count: 1, ended: false, need }),
             deadline,
             outcome: OnceLock::new(),
             landed: Notify::new(),
@@ -179,6 +224,13 @@ impl<V> Flight<V> {
 
     pub(super) fn is_finished(&self) -> bool {
         self.outcome.get().is_some()
+    }
+
+    /// Ends the flight because a value is there already, unless somebody on board needs a load. (Invariant 5.)
+    pub(super) fn settle_for_what_is_there(&self) -> bool {
+        let mut waiters = self.lock();
+        waiters.ended |= waiters.need == Need::IfAbsent;
+        waiters.ended
     }
 
     /// The error of the flight's context, which is ended if it was not.
@@ -216,12 +268,19 @@ impl<V> Flight<V> {
 
 impl<V> Seat<V> {
     /// None when the flight has ended. (Invariant 2.)
-    fn take(flight: &Arc<Flight<V>>, patience: Patience) -> Option<Self> {
+    fn take(flight: &Arc<Flight<V>>, patience: Patience, need: Need) -> Option<Self> {
+        // Invariant 4: asked before the lock is taken.
+        if flight.ctx.is_done() {
+            return None;
+        }
         let mut waiters = flight.lock();
-        if waiters.ended || flight.ctx.is_done() {
+        if waiters.ended {
             return None;
         }
         waiters.count += 1;
+        if need == Need::Always {
+            waiters.need = need;
+        }
         flight.deadline.add(patience);
         drop(waiters);
         Some(Self { flight: flight.clone() })

@@ -13,7 +13,7 @@ use ripcord::{Cause, Context};
 use super::Cache;
 use super::deadline::Patience;
 use super::entry::{Content, Entry, Found};
-use super::flight::{Boarding, Flight, Outcome, Seat};
+use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
 use crate::panics::{BoxFuture, CatchPanic};
@@ -114,7 +114,7 @@ where
     }
 
     /// Loads `key` also when a fresh value is there, which is served to others until the new one has come. Joins a load
-    /// of the key that is under way. When it fails, the old value stays.
+    /// of the key that is under way: what it returns was loaded, and not found in the cache. When it fails, the old value stays.
     ///
     /// # Errors
     ///
@@ -176,8 +176,8 @@ where
     {
         let shared = &self.shared;
         let hash = shared.flights.hash(&key);
-        let start = || Flight::new(&ctx.without_cancel().merge(&shared.ctx).with_name("cache load"), patience);
-        let seat = match shared.flights.board(hash, &key, patience, start) {
+        let start = || Flight::new(&ctx.without_cancel().merge(&shared.ctx).with_name("cache load"), patience, need);
+        let seat = match shared.flights.board(hash, &key, patience, need, start) {
             Boarding::Joined(seat) => {
                 shared.tally.add(Count::Coalesced);
                 return (seat, false);
@@ -186,7 +186,7 @@ where
         };
         let landing =
             Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
-        shared.runtime.spawn(landing.fly(need, move |ctx| -> BoxFuture<Result<V, SharedError>> {
+        shared.runtime.spawn(landing.fly(move |ctx| -> BoxFuture<Result<V, SharedError>> {
             // The loader itself is called inside, where its panic is caught too.
             Box::pin(async move { load(ctx).await })
         }));
@@ -202,13 +202,6 @@ where
     E: Into<Cause> + 'static,
 {
     |ctx| Box::pin(async move { load(ctx).await.map_err(SharedError::new) })
-}
-
-/// Whether a value that is there already will do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Need {
-    IfAbsent,
-    Always,
 }
 
 /// Brings a flight down on every path: its result, its panic, its cancellation, and a runtime that drops its task.
@@ -230,8 +223,8 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    async fn fly(mut self, need: Need, load: impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send) {
-        if need == Need::IfAbsent && self.found_meanwhile() {
+    async fn fly(mut self, load: impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send) {
+        if self.found_meanwhile() {
             return;
         }
         let Some(shared) = self.shared.upgrade() else {
@@ -281,6 +274,9 @@ where
             Found::Failure(error) => Outcome::Failed(error),
             Found::Stale(_) | Found::Absent => return false,
         };
+        if !self.flight.settle_for_what_is_there() {
+            return false;
+        }
         self.land(outcome);
         true
     }
