@@ -1,0 +1,171 @@
+//! One load a key: who waits for it, how long it lives, what becomes of its result.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ripcord::{Context, Value};
+use ripcord_policy::cache::Cache;
+
+use crate::common::{Failed, SECOND, manual, seconds, settle};
+
+#[tokio::test]
+async fn one_load_a_key_for_all_who_ask() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let loads = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = (0..20)
+        .map(|_| {
+            let (cache, ctx, loads) = (cache.clone(), ctx.clone(), Arc::clone(&loads));
+            tokio::spawn(async move {
+                cache
+                    .get_or_load(&ctx, "a", |ctx| async move {
+                        loads.fetch_add(1, Ordering::Relaxed);
+                        ctx.sleep(SECOND).await?;
+                        Ok::<_, ripcord::Error>(7)
+                    })
+                    .await
+            })
+        })
+        .collect();
+    settle().await;
+    time.advance(SECOND);
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().unwrap(), 7);
+    }
+    let stats = cache.stats();
+    assert_eq!(loads.load(Ordering::Relaxed), 1);
+    assert_eq!((stats.started, stats.succeeded, stats.coalesced, stats.loading), (1, 1, 19, 0));
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(7));
+}
+
+struct User(u32);
+
+impl Value for User {}
+
+#[tokio::test]
+async fn a_load_outlives_its_leader_with_its_values_and_the_latest_deadline() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let (leader, leave) = ctx.with_value(User(7)).with_timeout(Duration::from_secs(2)).with_cancel();
+    let loader = |ctx: Context| async move {
+        ctx.sleep(Duration::from_secs(5)).await?;
+        Ok::<_, ripcord::Error>(ctx.value::<User>().map_or(0, |user| user.0))
+    };
+    let (first, second) = (cache.clone(), cache.clone());
+    let leading = tokio::spawn(async move { first.get_or_load(&leader, "a", loader).await });
+    settle().await;
+    let patient = ctx.with_timeout(Duration::from_secs(10));
+    let joined = tokio::spawn(async move { second.get_or_load(&patient, "a", loader).await });
+    settle().await;
+    leave.cancel_with("the leader left");
+    assert!(leading.await.unwrap().unwrap_err().is_canceled());
+    time.advance(Duration::from_secs(5));
+    assert_eq!(joined.await.unwrap().unwrap(), 7, "the leader's end and deadline are not the load's");
+    assert_eq!(cache.stats().started, 1);
+}
+
+#[tokio::test]
+async fn a_load_ends_with_its_last_caller_and_a_newcomer_starts_afresh() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let causes = Arc::new(Mutex::new(Vec::new()));
+    for round in 1..=3 {
+        let log = Arc::clone(&causes);
+        let caller = {
+            let (cache, ctx) = (cache.clone(), ctx.with_timeout(SECOND));
+            tokio::spawn(async move {
+                let load = |ctx: Context| async move {
+                    let watch = ctx.clone();
+                    let _watch = ctx.after_func(move || log.lock().unwrap().push(watch.cause().unwrap().to_string()));
+                    std::future::pending::<Result<u32, Failed>>().await
+                };
+                cache.get_or_load(&ctx, "a", load).await
+            })
+        };
+        settle().await;
+        assert_eq!(cache.stats().loading, 1);
+        time.advance(SECOND);
+        assert!(caller.await.unwrap().unwrap_err().is_deadline_exceeded());
+        settle().await;
+        assert_eq!(cache.stats().canceled, round);
+        assert_eq!(cache.stats().loading, 0);
+    }
+    assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(9) }).await.unwrap(), 9);
+}
+
+#[tokio::test]
+async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    for polls in 0..6 {
+        let mut caller = Box::pin(cache.get_or_load(&ctx, "a", |ctx| async move {
+            for _ in 0..3 {
+                ctx.sleep(SECOND).await?;
+            }
+            Ok::<_, ripcord::Error>(1)
+        }));
+        for _ in 0..polls {
+            assert!(futures::future::FutureExt::now_or_never(caller.as_mut()).is_none() || polls > 3);
+            settle().await;
+            if polls < 4 {
+                time.advance(SECOND / 2);
+            }
+        }
+        drop(caller);
+        settle().await;
+        let stats = cache.stats();
+        assert_eq!(stats.loading, 0, "after {polls} polls");
+        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+    }
+    assert_eq!(cache.len(), 0);
+}
+
+#[tokio::test]
+async fn what_happens_to_a_key_during_its_load_discards_the_result() {
+    let (ctx, time) = manual();
+    type Change = fn(&Cache<&'static str, u32>, &Context);
+    let changes: [(&str, Change, Option<u32>); 3] = [
+        ("remove", |cache, ctx| drop(cache.remove(ctx, &"a")), None),
+        ("clear", |cache, ctx| cache.clear(ctx).unwrap(), None),
+        ("insert", |cache, ctx| cache.insert(ctx, "a", 5).unwrap(), Some(5)),
+    ];
+    for (name, change, left) in changes {
+        let cache = seconds(60).build(&ctx).unwrap();
+        let caller = {
+            let (cache, ctx) = (cache.clone(), ctx.clone());
+            tokio::spawn(async move {
+                let load = |ctx: Context| async move {
+                    ctx.sleep(SECOND).await?;
+                    Ok::<_, ripcord::Error>(1)
+                };
+                cache.get_or_load(&ctx, "a", load).await
+            })
+        };
+        settle().await;
+        change(&cache, &ctx);
+        time.advance(SECOND);
+        assert_eq!(caller.await.unwrap().unwrap(), 1, "{name}: who waited gets it");
+        assert_eq!(cache.get(&ctx, &"a").unwrap(), left, "{name}: the cache does not");
+    }
+}
+
+#[test]
+fn a_runtime_that_goes_away_strands_nobody() {
+    let (ctx, _time) = manual();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let guard = runtime.enter();
+    let cache = seconds(60).build(&ctx).unwrap();
+    drop(guard);
+    let (waiting, looked) = (cache.clone(), ctx.clone());
+    let waiter = std::thread::spawn(move || {
+        futures::executor::block_on(
+            waiting.get_or_load(&looked, "a", |_| std::future::pending::<Result<u32, Failed>>()),
+        )
+    });
+    while cache.stats().misses == 0 {
+        std::thread::yield_now();
+    }
+    drop(runtime);
+    assert!(waiter.join().unwrap().unwrap_err().is_canceled());
+}

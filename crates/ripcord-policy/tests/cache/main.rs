@@ -1,0 +1,9 @@
+//! The cache by its specification, on a manual clock.
+
+mod common;
+mod deadlines;
+mod failures;
+mod loads;
+mod refresh;
+mod settings;
+mod store;

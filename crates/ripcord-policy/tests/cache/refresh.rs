@@ -1,0 +1,126 @@
+//! Values that are loaded anew while the old one is served.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt;
+use ripcord_policy::cache::Cache;
+
+use crate::common::{Failed, SECOND, manual, seconds, settle};
+
+#[tokio::test]
+async fn a_stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(Duration::from_secs(10));
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(1));
+    let load = |value: u32| {
+        cache.get_or_load(&ctx, "a", move |ctx| async move {
+            ctx.sleep(SECOND).await?;
+            Ok::<_, ripcord::Error>(value)
+        })
+    };
+    assert_eq!(load(2).await.unwrap(), 1);
+    assert_eq!(load(3).await.unwrap(), 1, "one load at a time");
+    settle().await;
+    time.advance(SECOND);
+    settle().await;
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2));
+    assert_eq!((cache.stats().started, cache.stats().stale_hits), (1, 3));
+    time.advance(Duration::from_secs(15));
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), None, "past its window it is gone");
+}
+
+#[tokio::test]
+async fn a_failed_background_load_leaves_the_stale_value() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(Duration::from_secs(5)).negative_ttl(SECOND).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(Duration::from_secs(12));
+    let load = || cache.get_or_load(&ctx, "a", |_| async { Err::<u32, _>(Failed::other("down")) });
+    assert_eq!(load().await.unwrap(), 1);
+    settle().await;
+    assert_eq!(load().await.unwrap(), 1);
+    time.advance(Duration::from_secs(3));
+    assert_eq!(load().await.unwrap_err().to_string(), "down");
+}
+
+#[tokio::test]
+async fn a_background_load_is_called_off_at_the_end_of_the_window() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(Duration::from_secs(12));
+    let load = cache.get_or_load(&ctx, "a", |_| std::future::pending::<Result<u32, Failed>>());
+    assert_eq!(load.await.unwrap(), 1);
+    settle().await;
+    assert_eq!(cache.stats().loading, 1);
+    time.advance(Duration::from_secs(5));
+    settle().await;
+    assert_eq!((cache.stats().loading, cache.stats().canceled), (0, 1));
+}
+
+#[tokio::test]
+async fn refresh_loads_although_there_is_a_value() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    assert_eq!(cache.refresh(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await.unwrap(), 2);
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2));
+    let failed = cache.refresh(&ctx, "a", |_| async { Err::<u32, _>(Failed::other("down")) }).await;
+    assert_eq!(failed.unwrap_err().to_string(), "down");
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2), "the old value stays");
+}
+
+/// A key whose hash, asked for the `at`th time from when it is set, runs `then`.
+#[derive(Clone)]
+struct Hooked(Arc<Mutex<Option<Hook>>>);
+
+/// What is to run, and how often the hash is asked for until then.
+type Hook = (u32, Box<dyn FnOnce() + Send>);
+
+impl PartialEq for Hooked {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Hooked {}
+
+impl std::hash::Hash for Hooked {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+        let mut hook = self.0.lock().unwrap();
+        let due = hook.as_mut().is_some_and(|(left, _)| {
+            *left -= 1;
+            *left == 0
+        });
+        let due = if due { hook.take() } else { None };
+        drop(hook);
+        if let Some((_, then)) = due {
+            then();
+        }
+    }
+}
+
+#[tokio::test]
+async fn refresh_loads_although_it_joins_a_load_that_has_found_a_value() {
+    let (ctx, _time) = manual();
+    let cache = Cache::<Hooked, u32>::builder().capacity(100).build(&ctx).unwrap();
+    let key = Hooked(Arc::default());
+    // A value comes in between the look that finds none and the start of the load, which then does without one.
+    let insert = {
+        let (cache, ctx, key) = (cache.clone(), ctx.clone(), key.clone());
+        Box::new(move || cache.insert(&ctx, key, 1).unwrap())
+    };
+    *key.0.lock().unwrap() = Some((2, insert));
+    let first = cache.get_or_load(&ctx, key.clone(), |_| async { Ok::<_, Failed>(2) });
+    let mut first = Box::pin(first);
+    assert!((&mut first).now_or_never().is_none());
+    assert!(key.0.lock().unwrap().is_none(), "the value came in meanwhile");
+    let refreshed = cache.refresh(&ctx, key.clone(), |_| async { Ok::<_, Failed>(20) }).await.unwrap();
+    assert_eq!(refreshed, 2, "loaded, not found");
+    assert_eq!(cache.get(&ctx, &key).unwrap(), Some(refreshed));
+    assert_eq!(cache.stats().started, 1);
+}

@@ -1,0 +1,247 @@
+//! What is kept, for how long, and what is let go.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use ripcord::Context;
+use ripcord_policy::cache::{Cache, Eviction};
+use ripcord_policy::{Error, Rejected};
+
+use crate::common::{Failed, SECOND, manual, seconds, settle};
+
+#[tokio::test]
+async fn set_get_delete_clear_close() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    cache.insert(&ctx, "b", 2).unwrap();
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(1));
+    assert_eq!(cache.remove(&ctx, &"a").unwrap(), Some(1));
+    assert_eq!(cache.remove(&ctx, &"a").unwrap(), None);
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), None);
+    assert_eq!(cache.len(), 1);
+    cache.clear(&ctx).unwrap();
+    assert!(cache.is_empty());
+    cache.insert(&ctx, "c", 3).unwrap();
+    cache.close();
+    cache.close();
+    assert!(cache.is_closed() && cache.is_empty());
+    let refused = cache.get(&ctx, &"c").unwrap_err();
+    assert!(matches!(refused, Error::Rejected(Rejected::Closed("cache"))), "{refused}");
+    let stats = cache.stats();
+    assert_eq!((stats.inserted, stats.removed, stats.hits, stats.misses, stats.rejected), (3, 3, 1, 1, 1));
+}
+
+#[tokio::test]
+async fn every_operation_refuses_a_done_caller_and_a_done_cache() {
+    let (root, _time) = manual();
+    let (parent, cancel) = root.with_cancel();
+    let cache = seconds(60).build(&parent).unwrap();
+    cache.insert(&root, "a", 1).unwrap();
+    let (gone, gone_cancel) = root.with_cancel();
+    gone_cancel.cancel();
+
+    for (ctx, own) in [(&gone, true), (&root, false)] {
+        if !own {
+            cancel.cancel();
+        }
+        let load = || cache.get_or_load(ctx, "a", |_| async { Ok::<_, Failed>(1) });
+        let results = [
+            cache.get(ctx, &"a").map(drop).unwrap_err(),
+            cache.insert(ctx, "a", 1).unwrap_err(),
+            cache.insert_with_ttl(ctx, "a", 1, SECOND).unwrap_err(),
+            cache.remove(ctx, &"a").map(drop).unwrap_err(),
+            cache.clear(ctx).unwrap_err(),
+            cache.cleanup(ctx).map(drop).unwrap_err(),
+            load().await.map(drop).unwrap_err(),
+            cache.refresh(ctx, "a", |_| async { Ok::<_, Failed>(1) }).await.map(drop).unwrap_err(),
+        ];
+        for error in results {
+            assert_eq!(error.is_canceled(), own, "{error}");
+            assert_eq!(error.is_rejected(), !own, "{error}");
+        }
+    }
+    settle().await;
+    assert_eq!(cache.len(), 0, "the sweeper empties a cache whose context has ended");
+}
+
+#[tokio::test]
+async fn an_entry_expires_at_its_time_and_reads_do_not_extend_it() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    cache.insert_with_ttl(&ctx, "b", 2, Duration::from_secs(3)).unwrap();
+    cache.insert_with_ttl(&ctx, "zero", 0, Duration::ZERO).unwrap();
+    cache.insert_with_ttl(&ctx, "ever", 3, Duration::MAX).unwrap();
+    assert_eq!(cache.get(&ctx, &"zero").unwrap(), None);
+    for _ in 0..2 {
+        time.advance(Duration::from_secs(1));
+        assert_eq!(cache.get(&ctx, &"b").unwrap(), Some(2));
+    }
+    time.advance(SECOND - Duration::from_nanos(1));
+    assert_eq!(cache.get(&ctx, &"b").unwrap(), Some(2));
+    time.advance(Duration::from_nanos(1));
+    assert_eq!(cache.get(&ctx, &"b").unwrap(), None, "at its time it has expired");
+    assert_eq!(cache.remove(&ctx, &"b").unwrap(), None);
+    time.advance(Duration::from_secs(7));
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), None);
+    time.advance(Duration::from_secs(1_000_000));
+    assert_eq!(cache.get(&ctx, &"ever").unwrap(), Some(3));
+}
+
+#[tokio::test]
+async fn idle_mode_lets_go_of_what_is_not_read() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).idle(Duration::from_secs(3)).build(&ctx).unwrap();
+    cache.insert(&ctx, "read", 1).unwrap();
+    cache.insert(&ctx, "unread", 2).unwrap();
+    for _ in 0..4 {
+        time.advance(Duration::from_secs(2));
+        assert_eq!(cache.get(&ctx, &"read").unwrap(), Some(1));
+    }
+    assert_eq!(cache.get(&ctx, &"unread").unwrap(), None);
+    time.advance(Duration::from_secs(2));
+    assert_eq!(cache.get(&ctx, &"read").unwrap(), None, "reading extends idleness, never the TTL");
+}
+
+#[tokio::test]
+async fn the_sweeper_removes_the_expired_and_nothing_else() {
+    let (ctx, time) = manual();
+    let evicted = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&evicted);
+    let cache = seconds(5)
+        .sweep_every(Duration::from_secs(2))
+        .on_evict(move |key, value, why| log.lock().unwrap().push((*key, *value, why)))
+        .build(&ctx)
+        .unwrap();
+    cache.insert(&ctx, "old", 1).unwrap();
+    settle().await;
+    for _ in 0..2 {
+        time.advance(Duration::from_secs(2));
+        settle().await;
+    }
+    cache.insert(&ctx, "young", 2).unwrap();
+    assert_eq!(cache.len(), 2);
+    time.advance(Duration::from_secs(2));
+    settle().await;
+    assert_eq!(cache.len(), 1);
+    assert_eq!(*evicted.lock().unwrap(), [("old", 1, Eviction::Expired)]);
+    time.advance(Duration::from_millis(3_500));
+    assert_eq!(cache.cleanup(&ctx).unwrap(), 1);
+    assert_eq!(cache.stats().expired, 2);
+}
+
+#[tokio::test]
+async fn evictions_say_why() {
+    let (ctx, _time) = manual();
+    let evicted = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&evicted);
+    let cache = Cache::<u32, u32>::builder()
+        .capacity(10)
+        .weigher(|_, weight| *weight)
+        .on_evict(move |key, _, why| log.lock().unwrap().push((*key, why)))
+        .build(&ctx)
+        .unwrap();
+    let taken = || std::mem::take(&mut *evicted.lock().unwrap());
+    cache.insert(&ctx, 1, 10).unwrap();
+    assert_eq!(cache.get(&ctx, &1).unwrap(), Some(10), "as heavy as the capacity fits");
+    cache.insert(&ctx, 1, 4).unwrap();
+    assert_eq!(taken(), [(1, Eviction::Replaced)]);
+    cache.insert(&ctx, 2, 11).unwrap();
+    assert_eq!(taken(), [(2, Eviction::Capacity)], "heavier than the capacity is not kept");
+    cache.insert(&ctx, 3, 8).unwrap();
+    assert_eq!(taken(), [(1, Eviction::Capacity)]);
+    assert!(cache.stats().weight <= 10);
+    cache.remove(&ctx, &3).unwrap();
+    assert_eq!(taken(), [(3, Eviction::Removed)]);
+    cache.insert(&ctx, 4, 0).unwrap();
+    assert_eq!(cache.stats().weight, 1, "nothing is weightless");
+    cache.close();
+    assert_eq!(taken(), [(4, Eviction::Removed)]);
+    let stats = cache.stats();
+    assert_eq!(stats.inserted, stats.evicted + stats.expired + stats.replaced + stats.removed);
+}
+
+#[tokio::test]
+async fn capacity_is_never_exceeded() {
+    let (ctx, _time) = manual();
+    for capacity in [1, 2, 3, 31, 32, 33, 100, 1001, 5000] {
+        let cache = Cache::<u64, u64>::builder().capacity(capacity).build(&ctx).unwrap();
+        for key in 0..3 * capacity {
+            cache.insert(&ctx, key, key).unwrap();
+            assert_eq!(cache.get(&ctx, &key).unwrap(), Some(key), "what was just inserted is there");
+            assert!(cache.len() as u64 <= capacity);
+        }
+        assert!(cache.len() as u64 + 1 > capacity * 9 / 10, "capacity {capacity} holds {}", cache.len());
+    }
+}
+
+#[tokio::test]
+async fn a_hook_may_use_the_cache() {
+    let (ctx, _time) = manual();
+    let slot: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();
+    let (inside, hook_ctx) = (Arc::clone(&slot), ctx.clone());
+    let cache = Cache::<u32, u32>::builder()
+        .capacity(100)
+        .on_evict(move |key, value, why| {
+            let cache = inside.lock().unwrap().clone();
+            if let (Some(cache), Eviction::Removed) = (cache, why) {
+                cache.insert(&hook_ctx, *key, *value + 1).unwrap();
+            }
+        })
+        .build(&ctx)
+        .unwrap();
+    *slot.lock().unwrap() = Some(cache.clone());
+    for key in 0..50 {
+        cache.insert(&ctx, key, 0).unwrap();
+    }
+    cache.clear(&ctx).unwrap();
+    assert_eq!((cache.len(), cache.get(&ctx, &7).unwrap()), (50, Some(1)));
+    *slot.lock().unwrap() = None;
+}
+
+#[tokio::test]
+async fn closing_ends_loads_and_their_callers() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let caller = {
+        let (cache, ctx) = (cache.clone(), ctx.clone());
+        tokio::spawn(
+            async move { cache.get_or_load(&ctx, "a", |_| std::future::pending::<Result<u32, Failed>>()).await },
+        )
+    };
+    settle().await;
+    cache.close();
+    assert!(matches!(caller.await.unwrap().unwrap_err(), Error::Rejected(Rejected::Closed("cache"))));
+    assert_eq!((cache.stats().loading, cache.stats().canceled), (0, 1));
+}
+
+#[tokio::test]
+async fn the_last_handle_closes_the_cache() {
+    let (ctx, _time) = manual();
+    let value = Arc::new(());
+    let cache = Cache::<u32, Arc<()>>::builder().capacity(10).build(&ctx).unwrap();
+    cache.insert(&ctx, 1, Arc::clone(&value)).unwrap();
+    drop(cache);
+    settle().await;
+    assert_eq!(Arc::strong_count(&value), 1);
+}
+
+#[tokio::test]
+async fn nothing_expired_is_served_on_the_system_clock() {
+    let ctx = Context::background();
+    let cache = Cache::<u32, std::time::Instant>::builder().capacity(10).build(&ctx).unwrap();
+    let ttl = Duration::from_millis(150);
+    for round in 0..5 {
+        cache.insert_with_ttl(&ctx, round, std::time::Instant::now(), ttl).unwrap();
+        loop {
+            let before = std::time::Instant::now();
+            let Some(inserted) = cache.get(&ctx, &round).unwrap() else {
+                assert!(std::time::Instant::now() - before < Duration::from_secs(5));
+                break;
+            };
+            // The insert read its clock after `inserted`; a microsecond is far more than the two need between them.
+            assert!(before - inserted < ttl + Duration::from_millis(1), "served {:?} late", before - inserted - ttl);
+        }
+    }
+}
