@@ -223,6 +223,10 @@ impl Limit {
         Limit { server: server.clone(), deadline: ctx.deadline() }
     }
 
+    pub(super) fn server(&self) -> &Context {
+        &self.server
+    }
+
     pub(super) fn context(&self) -> Context {
         self.deadline.map_or_else(|| self.server.clone(), |deadline| self.server.with_deadline(deadline))
     }

@@ -11,3 +11,5 @@ mod headers;
 mod layer;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(target_os = "linux")]
+mod unread;

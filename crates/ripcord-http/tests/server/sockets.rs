@@ -9,12 +9,16 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use ripcord::{Context, Error};
-use ripcord_http::server::{ClientDisconnected, connection};
+use ripcord_http::server::{
+    ClientDisconnected,
+    connection::{self, Watch},
+};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::JoinHandle,
 };
 
 use crate::common::PATIENCE;
@@ -31,6 +35,27 @@ pub(crate) async fn serve_with_small_buffers(app: Router) -> SocketAddr {
     socket.set_recv_buffer_size(4096).expect("more than the least");
     socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
     serve_on(socket.listen(16).expect("it is bound"), app, true)
+}
+
+/// Serves one connection, by a socket that takes little of what is to be sent; what `Watch::serve` returns is whether it ended
+/// in order.
+pub(crate) async fn serve_one(app: Router, watched: fn(Watch) -> Watch) -> (SocketAddr, JoinHandle<bool>) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    // Set, it does not grow by itself either.
+    socket.set_send_buffer_size(4096).expect("more than the least");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    let listener = socket.listen(16).expect("it is bound");
+    let address = listener.local_addr().expect("it is bound");
+    let serving = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("a client comes");
+        let (stream, watch) = connection::watch(stream);
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().half_close(true);
+        let service = TowerToHyperService::new(watch.service(app));
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        watched(watch).serve(connection).await.is_some()
+    });
+    (address, serving)
 }
 
 /// As `serve`, but nobody watches: a client's going is what hyper makes of it.

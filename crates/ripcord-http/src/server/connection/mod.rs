@@ -10,12 +10,16 @@
 //! | closes, or closes its half | the Context is canceled; an answer is still sent | nothing |
 //! | resets | the Context is canceled, the connection dropped | the same |
 //! | stays, but takes no more of a body | the connection is dropped when all requests on it have ended | the same |
+//! | stays, but takes nothing of the end of an answer | the connection is dropped after the [send timeout](Watch::send_timeout) | the same |
 //!
 //! Only a request that comes to a [`ContextLayer`](super::ContextLayer) is told: of one that does not, nobody ends the handler at
 //! a FIN.
 //!
 //! What the system cannot see the deadline ends: a client that closes while more than the socket's buffers hold is still on its
-//! way to a handler that does not read.
+//! way to a handler that does not read. And what a client of HTTP/2 does not take, while it takes other things or the whole fits
+//! into the connection's buffers, is between it and hyper: [`auto::Builder::http2`] bounds how much that may be.
+//!
+//! [`auto::Builder::http2`]: https://docs.rs/hyper-util/0.1/hyper_util/server/conn/auto/struct.Builder.html#method.http2
 //!
 //! ```no_run
 //! use hyper_util::{
@@ -53,7 +57,7 @@ mod service;
 mod stream;
 mod stuck;
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use tokio::net::TcpStream;
 
@@ -64,10 +68,13 @@ use self::{
 };
 pub use self::{service::WatchedService, stream::WatchedStream};
 
+/// How long a client may take nothing of an answer whose request is over, unless a watch is told otherwise.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Splits a connection into the stream to serve, and the watch over its client: see the [module](self).
 pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     let (stream, peer) = (Arc::new(stream), Peer::default());
-    (WatchedStream::new(Arc::clone(&stream), peer.clone()), Watch { stream, peer })
+    (WatchedStream::new(Arc::clone(&stream), peer.clone()), Watch { stream, peer, send_timeout: SEND_TIMEOUT })
 }
 
 /// The watch over the client of one connection: see the [module](self).
@@ -76,22 +83,35 @@ pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
 pub struct Watch {
     stream: Arc<TcpStream>,
     peer: Peer,
+    send_timeout: Duration,
 }
 
 impl Watch {
+    /// How long the client may take nothing at all of what is to be sent, when no request of a layer is on its way any more: the
+    /// end of an answer that hyper has whole, or the answer to a request that came to no layer. 30 seconds by default.
+    ///
+    /// It begins anew whenever the client takes something, so a slow client gets the time that it needs. It goes by the clock
+    /// of the server's Context, whose end is its end as well: a server that is shutting down waits for no such client.
+    ///
+    /// What is left of an answer while its request is on its way is bounded by that one's deadline instead.
+    #[must_use]
+    pub fn send_timeout(self, send_timeout: Duration) -> Self {
+        Watch { send_timeout, ..self }
+    }
+
     /// A service whose requests know that they came over this connection.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
 
     /// Serves the connection until it is ready; `None` if it was dropped because the client has gone for good, or took nothing
-    /// any more when the time of its requests was over.
+    /// any more when the time of its requests or the [send timeout](Watch::send_timeout) was over.
     ///
     /// Dropping the future drops the connection, and with it what is on its way.
     pub async fn serve<C: Future>(self, connection: C) -> Option<C::Output> {
         let mut connection = pin!(connection);
         let mut gone = pin!(self.gone());
-        let mut stuck = Stuck::default();
+        let mut stuck = Stuck::new(self.send_timeout);
         // The connection first: a handler that answers at once has answered when its client's FIN is seen.
         poll_fn(|task| match connection.as_mut().poll(task) {
             Poll::Ready(output) => Poll::Ready(Some(output)),

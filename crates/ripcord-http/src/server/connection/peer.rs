@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -22,15 +22,24 @@ pub(super) struct Peer(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    /// Whether the last write found no room. Relaxed: it is written and read in the task of the connection.
+    // Relaxed: both are written and read in the task of the connection.
+    /// Whether the last write found no room.
     takes_nothing: AtomicBool,
+    /// The writes that did.
+    writes: AtomicU64,
     state: Mutex<State>,
 }
+
+/// How often a client has taken something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Writes(u64);
 
 #[derive(Default)]
 struct State {
     going: Option<Going>,
     requests: Slab<Attending>,
+    /// What the last of the requests was below.
+    server: Option<Context>,
 }
 
 /// A request on its way.
@@ -75,13 +84,21 @@ impl Peer {
         }
     }
 
-    /// Says whether a write has found room.
-    pub(super) fn set_takes_nothing(&self, takes_nothing: bool) {
-        self.0.takes_nothing.store(takes_nothing, Ordering::Relaxed);
+    /// A write has found room.
+    pub(super) fn takes(&self) {
+        self.0.takes_nothing.store(false, Ordering::Relaxed);
+        self.0.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn takes_nothing(&self) -> bool {
-        self.0.takes_nothing.load(Ordering::Relaxed)
+    /// A write has found no room.
+    pub(super) fn takes_nothing(&self) {
+        self.0.takes_nothing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the last write found no room, and how many had before it.
+    pub(super) fn stalled(&self) -> Option<Writes> {
+        let is_stalled = self.0.takes_nothing.load(Ordering::Relaxed);
+        is_stalled.then(|| Writes(self.0.writes.load(Ordering::Relaxed)))
     }
 
     /// What ends the requests on their way, whether or not their client is there.
@@ -89,6 +106,12 @@ impl Peer {
         let limits: Vec<_> = self.lock().requests.iter().map(|(_, request)| request.limit.clone()).collect();
         // Outside of the lock, for whatever goes on where a Context is made.
         limits.iter().map(Limit::context).collect()
+    }
+
+    /// What the requests are below, for its clock and its end. A connection that no layer has seen a request of goes by the
+    /// system's clock.
+    pub(super) fn server(&self) -> Context {
+        self.lock().server.clone().unwrap_or_else(Context::background)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -120,10 +143,14 @@ impl Attendance {
         limit: Limit,
     ) -> Option<Self> {
         let peer = extensions.get::<Peer>()?;
-        let (key, going) = {
+        let server = limit.server().clone();
+        let (key, going, before) = {
             let mut state = peer.lock();
-            (state.requests.insert(Attending { half_close, life: Arc::clone(life), limit }), state.going)
+            let before = state.server.replace(server);
+            (state.requests.insert(Attending { half_close, life: Arc::clone(life), limit }), state.going, before)
         };
+        // Outside of the lock it may be the last reference.
+        drop(before);
         if going.is_some_and(|going| going.ends(half_close)) {
             life.client_gone();
         }

@@ -57,14 +57,14 @@ impl WatchedStream {
     ) -> Poll<io::Result<usize>> {
         loop {
             let Poll::Ready(ready) = self.stream.poll_write_ready(task) else {
-                self.peer.set_takes_nothing(true);
+                self.peer.takes_nothing();
                 return Poll::Pending;
             };
             ready?;
             match write(&self.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 written => {
-                    self.peer.set_takes_nothing(false);
+                    self.peer.takes();
                     return Poll::Ready(written.inspect_err(|_| self.peer.goes(Going::Gone)));
                 }
             }
