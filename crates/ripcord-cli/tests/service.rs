@@ -2,12 +2,20 @@
 
 use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
-use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response, routing::get};
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::StatusCode,
+    response::Response,
+    routing::{MethodRouter, get},
+};
 use http_body_util::BodyExt as _;
-use ripcord::{Canceler, Clock, Context};
+use ripcord::{Canceler, Clock, Context, ManualTime};
 use ripcord_cli::{
+    connections::{Acceptor, Connections},
     search::Search,
-    serve::{self, Service, Settings},
+    serve::{Service, Settings, drain},
 };
 use ripcord_http::server::{ClientDisconnected, ContextLayer, Ctx};
 use tokio::{
@@ -170,8 +178,9 @@ async fn panic_costs_neither_server_nor_connection() {
 
 #[tokio::test]
 async fn what_is_no_request_is_told_why() {
-    let app = service(&Context::background());
-    let (address, stop, accepting) = listen(app).await;
+    let search = Search::new([]).expect("no two of the same name");
+    let service = Service::new(&Context::background(), &Context::background(), &Settings::default(), search);
+    let (address, stop, accepting) = listen_with(service.acceptor()).await;
     let long_path = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(70_000));
     let many_headers = format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", "X: y\r\n".repeat(200));
     let cases = [
@@ -192,16 +201,118 @@ async fn what_is_no_request_is_told_why() {
         assert!(answer.contains(&format!("HTTP/1.1 {status}\r\n")), "{request:?}: {answer}");
         assert!(answer.ends_with(&format!("\r\n\r\nMalformed request: {expected}")), "{request:?}: {answer}");
     }
+    let metrics = text(send(&service.app(), request("/metrics")).await).await;
+    for (status, count) in [("400", 5), ("414", 1), ("431", 1)] {
+        let line = format!("ripcord_http_refusals_total{{status=\"{status}\"}} {count}");
+        assert!(metrics.lines().any(|counted| counted == line), "no {line} in {metrics}");
+    }
 
     stop.cancel();
     accepting.await.expect("no task panics").finished().await;
 }
 
+// ===== The end of the grace =====
+
+/// A server on a clock that stands still, with ten seconds of grace.
+struct Draining {
+    address: SocketAddr,
+    layer: ContextLayer,
+    stop: Canceler,
+    time: ManualTime,
+    serving: JoinHandle<()>,
+}
+
+impl Draining {
+    async fn start(handler: MethodRouter) -> Draining {
+        let (clock, time) = Clock::manual();
+        let (server, cancel) = Context::background().with_cancel();
+        let (stopped, stop) = Context::background().with_clock(clock).with_cancel();
+        let layer = ContextLayer::new(&server).timeout(PATIENCE);
+        let app = Router::new().route("/", handler).layer(layer.clone()).route("/ping", get(|| async { "pong" }));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let serving = tokio::spawn(async move {
+            let acceptor = Acceptor::new(app);
+            let connections = acceptor.accept(&listener, &stopped).await;
+            drain(connections, &listener, &acceptor, &stopped, 10 * SECOND, &cancel).await;
+        });
+        Draining { address, layer, stop, time, serving }
+    }
+
+    /// A client that has sent this, and does not read.
+    async fn client(&self, bytes: &str) -> TcpStream {
+        let mut client = TcpStream::connect(self.address).await.expect("it accepts");
+        client.write_all(bytes.as_bytes()).await.expect("it reads");
+        client
+    }
+
+    /// An exchange over a connection of its own.
+    async fn ping(&self) {
+        let mut client = self.client("GET /ping HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.expect("it answers");
+        assert!(answer.ends_with("pong"), "{answer}");
+    }
+
+    /// Tells it to stop, and waits until its grace has begun.
+    async fn stop(&self) {
+        self.stop.cancel_with("SIGTERM");
+        // What is accepted now is accepted beside the grace.
+        self.ping().await;
+        assert!(!self.serving.is_finished(), "somebody is there still");
+    }
+}
+
+// The request is over, its answer is not: nobody reads it.
+#[tokio::test]
+async fn grace_ends_a_connection_whose_client_does_not_read() {
+    const LENGTH: usize = 64 << 20;
+    let server = Draining::start(get(|| async { vec![b'x'; LENGTH] })).await;
+    let mut client = server.client("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
+    while server.layer.stats().requests == 0 || server.layer.stats().in_flight > 0 {
+        tokio::task::yield_now().await;
+    }
+    server.stop().await;
+
+    server.time.advance(10 * SECOND);
+    // It does not take the second for last answers, which would not pass here.
+    tokio::time::timeout(PATIENCE, server.serving).await.expect("it ends").expect("no panic");
+    let mut received = Vec::new();
+    let _ = client.read_to_end(&mut received).await;
+    assert!(received.len() < LENGTH, "{}", received.len());
+}
+
+#[tokio::test]
+async fn connection_that_does_not_close_is_dropped_after_the_last_answers() {
+    let server = Draining::start(get(|| async { "here" })).await;
+    let mut client = server.client("GET / HTTP/1.1\r\nHost: te").await;
+    server.ping().await;
+    server.stop().await;
+
+    server.time.advance(10 * SECOND - Duration::from_nanos(1));
+    server.ping().await;
+    assert!(!server.serving.is_finished(), "its grace is not over");
+    let passing = async {
+        while !server.serving.is_finished() {
+            server.time.advance(SECOND);
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, passing).await.expect("it ends");
+    let mut received = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut received)).await.expect("it is closed");
+    assert_eq!((read.ok().unwrap_or_default(), received.len()), (0, 0));
+}
+
 /// Serves `app` on a free port until the canceler is used.
-async fn listen(app: Router) -> (SocketAddr, Canceler, JoinHandle<serve::Connections>) {
+async fn listen(app: Router) -> (SocketAddr, Canceler, JoinHandle<Connections>) {
+    listen_with(Acceptor::new(app)).await
+}
+
+async fn listen_with(acceptor: Acceptor) -> (SocketAddr, Canceler, JoinHandle<Connections>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let (stop, cancel) = Context::background().with_cancel();
-    let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stop).await });
+    let accepting = tokio::spawn(async move { acceptor.accept(&listener, &stop).await });
     (address, cancel, accepting)
 }

@@ -14,7 +14,7 @@ use axum::{
     routing::get,
 };
 use ripcord::{Canceler, Context};
-use ripcord_cli::serve::{self, Connections};
+use ripcord_cli::connections::{Acceptor, Connections};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, ServerStats};
 use socket2::SockRef;
 use tokio::{
@@ -88,7 +88,7 @@ impl Server {
             .with_state(Arc::clone(&begun))
             .layer(layer.clone());
         let (stopped, stop) = Context::background().with_cancel();
-        let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stopped).await });
+        let accepting = tokio::spawn(async move { Acceptor::new(app).accept(&listener, &stopped).await });
         Ok(Server { address, layer, stop, accepting, begun })
     }
 

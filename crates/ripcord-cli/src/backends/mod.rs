@@ -29,7 +29,7 @@ use self::{
     service::{Manner, app},
     store::Store,
 };
-use crate::serve::{Policies, accept};
+use crate::connections::Acceptor;
 
 /// The backends that were started. Dropping it stops them, in the middle of what they do.
 #[derive(Debug)]
@@ -67,9 +67,9 @@ impl Backends {
             let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
             started.push(Started { name, url, manner });
             let ctx = ctx.with_name(name);
-            let app = app(&ctx, manner, Store::open(&ctx, name)?);
+            let acceptor = Acceptor::new(app(&ctx, manner, Store::open(&ctx, name)?));
             tasks.spawn(async move {
-                accept(&listener, &app, &ctx).await.finished().await;
+                acceptor.accept(&listener, &ctx).await.finished().await;
             });
         }
         Ok(Backends { started, _cancel: cancel, _tasks: tasks })
@@ -82,11 +82,8 @@ impl Backends {
 }
 
 impl Started {
-    /// The policies for this one: what is slow every time is not asked twice for that.
-    pub fn policies(&self, policies: &Policies) -> Policies {
-        match self.manner {
-            Manner::Slow => Policies { hedge_after: None, ..policies.clone() },
-            Manner::Fast | Manner::Flaky => policies.clone(),
-        }
+    /// Whether it is slow every time, so that asking it again for that does not help.
+    pub fn is_always_slow(&self) -> bool {
+        self.manner == Manner::Slow
     }
 }

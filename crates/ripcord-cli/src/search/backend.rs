@@ -18,8 +18,11 @@ use ripcord_policy::{
 };
 use serde::Serialize;
 
-use super::call::{Failure, call};
-use crate::{backends::Hit, serve::Policies};
+use super::{
+    Policies,
+    call::{Failure, call},
+};
+use crate::backends::Hit;
 
 /// The wait before a backend is asked a second time, at the most; it doubles from there.
 const FIRST_WAIT: Duration = Duration::from_millis(50);

@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `query.rs` | what was asked for: `q` and `timeout` |
 //! | `backend.rs` | a backend, behind its policies |
+//! | `policies.rs` | what is set of those |
 //! | `call.rs` | one request to a backend |
 //! | `answer.rs` | what came in: the JSON's shape, and the status |
 //! | `page.rs` | the same for a browser |
@@ -23,6 +24,7 @@ mod answer;
 mod backend;
 mod call;
 mod page;
+mod policies;
 mod query;
 
 use std::{collections::HashSet, sync::Arc};
@@ -43,6 +45,7 @@ use ripcord_policy::ConfigError;
 pub use self::{
     answer::{Answer, Outcome, Report},
     backend::{Backend, Source},
+    policies::Policies,
     query::{BadQuery, Query},
 };
 use crate::html::wants_page;

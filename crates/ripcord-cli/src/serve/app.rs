@@ -1,21 +1,28 @@
 //! The routes, and what they share.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{FromRef, MatchedPath, Request, State},
-    http::{HeaderValue, StatusCode, header::CONNECTION, header::RETRY_AFTER, request::Parts},
+    extract::{FromRef, Request, State},
+    http::{HeaderValue, StatusCode, header::CONNECTION, header::RETRY_AFTER},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
     routing::{any, get},
 };
 use ipnet::IpNet;
 use ripcord::Context;
-use ripcord_http::{TrustPolicy, inspector::Inspector, server::ContextLayer};
+use ripcord_http::{
+    TrustPolicy,
+    inspector::Inspector,
+    server::{ContextLayer, method_and_path},
+};
 
 use super::{Settings, handlers, log, metrics::Metrics, peers::by_peer, request_id};
-use crate::search::{self, Search};
+use crate::{
+    connections::{Acceptor, Refusals},
+    search::{self, Search},
+};
 
 /// The service: what its routes share.
 #[derive(Clone, Debug)]
@@ -25,6 +32,7 @@ pub struct Service {
     max_timeout: Duration,
     trusted_peers: Arc<[IpNet]>,
     search: Search,
+    refusals: Refusals,
     metrics: Arc<Metrics>,
     inspector: Inspector,
 }
@@ -42,9 +50,10 @@ impl Service {
         };
         let inspector = inspector.build();
         let layer =
-            ContextLayer::new(server).timeout(settings.timeout).name(method_and_route).make_id(request_id::make_id);
+            ContextLayer::new(server).timeout(settings.timeout).name(method_and_path).make_id(request_id::make_id);
         let layer = layer.half_close(settings.half_close.into()).inspector(&inspector);
-        let metrics = Arc::new(Metrics::new(layer.clone(), search.clone()));
+        let refusals = Refusals::default();
+        let metrics = Arc::new(Metrics::new(layer.clone(), refusals.clone(), search.clone()));
         let counted = Arc::clone(&metrics);
         // Clones of a layer share what they count.
         let layer = layer.on_end(move |ending| {
@@ -52,7 +61,7 @@ impl Service {
             log::tell(ending);
         });
         let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
-        Service { stop: stop.clone(), layer, max_timeout, trusted_peers, search, metrics, inspector }
+        Service { stop: stop.clone(), layer, max_timeout, trusted_peers, search, refusals, metrics, inspector }
     }
 
     /// Its routes. Which peers are trusted goes by the [`ConnectInfo`](axum::extract::ConnectInfo) of a request, if it has one.
@@ -60,6 +69,11 @@ impl Service {
         let routes =
             |trust: TrustPolicy| self.routes(self.layer.clone().trust(trust.with_max_timeout(self.max_timeout)));
         by_peer(&self.trusted_peers, routes(TrustPolicy::trusted()), routes(TrustPolicy::untrusted()))
+    }
+
+    /// What serves them, and counts what is no request.
+    pub fn acceptor(&self) -> Acceptor {
+        Acceptor::new(self.app()).counting(self.refusals.clone())
     }
 
     fn routes(&self, layer: ContextLayer) -> Router {
@@ -99,12 +113,4 @@ async fn refuse_when_draining(State(service): State<Service>, request: Request, 
     }
     let headers = [(CONNECTION, HeaderValue::from_static("close")), (RETRY_AFTER, HeaderValue::from_static("1"))];
     (StatusCode::SERVICE_UNAVAILABLE, headers, "Server is shutting down").into_response()
-}
-
-/// The method and the route as it was written, never the path as it came: names are few.
-fn method_and_route(parts: &Parts) -> Cow<'static, str> {
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    let method = known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER");
-    let route = parts.extensions.get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
-    Cow::Owned(format!("{method} {route}"))
 }

@@ -10,7 +10,6 @@ use ripcord_http::{
     server::{Ending, Outcome},
     trace_context::Traceparent,
 };
-use tracing::field::display;
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use super::LogFormat;
@@ -33,7 +32,8 @@ pub(super) fn start(format: LogFormat) {
 pub(super) fn tell(request: &Ending<'_>) {
     let (method, route) = method_and_route(request);
     let id = request.ctx.value::<RequestId>().map(RequestId::as_str);
-    let trace_id = request.ctx.value::<Traceparent>().map(|traceparent| display(Hex(traceparent.trace_id())));
+    let trace_id = request.ctx.value::<Traceparent>().map(Traceparent::trace_id);
+    let trace_id = trace_id.map(|id| format!("{:032x}", u128::from_be_bytes(id)));
     let (status, duration_ms) = (request.status.as_u16(), milliseconds(request.took));
     macro_rules! line {
         ($level:ident, $message:literal, $cause:expr) => {
@@ -57,14 +57,6 @@ pub(super) fn method_and_route<'a>(request: &Ending<'a>) -> (&'a str, &'a str) {
 
 fn milliseconds(took: Duration) -> f64 {
     took.as_micros() as f64 / 1000.0
-}
-
-struct Hex([u8; 16]);
-
-impl std::fmt::Display for Hex {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
 }
 
 /// UTC to the millisecond.

@@ -17,19 +17,15 @@
 //! | `log.rs`, `metrics/` | what is told of each request, and what is counted |
 //! | `request_id.rs` | ids in the chapter's form |
 //! | `peers.rs` | whose word counts |
-//! | `connections.rs` | accepting connections until told to stop |
-//! | `malformed.rs` | an answer to what is no request |
 //! | `shutdown.rs` | from the first signal to the exit: in flight, grace, canceled |
 //! | `config/` | the settings: flags, file, defaults |
 //! | `error.rs` | why the service could not start |
 
 mod app;
 mod config;
-mod connections;
 mod error;
 mod handlers;
 mod log;
-mod malformed;
 mod metrics;
 mod page;
 mod peers;
@@ -46,14 +42,13 @@ use tokio::{net::TcpListener, runtime};
 
 pub use self::{
     app::Service,
-    config::{Args, FileError, HalfClose, LogFormat, Policies, Settings},
-    connections::{Connections, accept},
+    config::{Args, FileError, HalfClose, LogFormat, Settings},
     error::Error,
     shutdown::{GraceOver, drain},
 };
 use crate::{
     backends::Backends,
-    search::{Backend, Search},
+    search::{Backend, Policies, Search},
 };
 
 /// Runs the service until a signal ends it. Blocks the thread.
@@ -87,11 +82,11 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         false => None,
     };
     let search = search(&server, settings, backends.as_ref())?;
-    let app = Service::new(&server, &stop, settings, search).app();
+    let acceptor = Service::new(&server, &stop, settings, search).acceptor();
     announce(address);
 
-    let connections = accept(&listener, &app, &stop).await;
-    drain(connections, &listener, &app, &stop, settings.grace, &cancel).await;
+    let connections = acceptor.accept(&listener, &stop).await;
+    drain(connections, &listener, &acceptor, &stop, settings.grace, &cancel).await;
     Ok(())
 }
 
@@ -104,7 +99,8 @@ fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) ->
         Backend::new(server, name, url.clone(), &client, &settings.policies)
     });
     let started = backends.into_iter().flat_map(Backends::all).map(|backend| {
-        let policies = backend.policies(&settings.policies);
+        let hedge_after = settings.policies.hedge_after.filter(|_| !backend.is_always_slow());
+        let policies = Policies { hedge_after, ..settings.policies.clone() };
         Backend::new(server, backend.name, backend.url.clone(), &client, &policies)
     });
     Ok(Search::new(given.chain(started).collect::<Result<Vec<_>, _>>()?)?)

@@ -2,29 +2,28 @@
 
 use std::{error::Error, fmt, pin::pin, time::Duration};
 
-use axum::Router;
 use ripcord::{Canceler, Cause, Context};
 use tokio::net::TcpListener;
 
-use super::connections::{Connections, accept};
+use crate::connections::{Acceptor, Connections};
 
 /// How long canceled requests get to send their last answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
 /// Waits for `connections` to finish; the requests on those that have not after `grace` are canceled.
 ///
-/// Meanwhile `app` is still served on `listener`: to say that the service is draining, to whoever looks after it, and to
+/// Meanwhile `acceptor` still accepts on `listener`: to say that the service is draining, to whoever looks after it, and to
 /// send everybody else away. Those connections are not waited for.
 ///
 /// `stop` is the Context whose end began the shutdown, and is only asked why. `requests` cancels every request, with
 /// [`GraceOver`] as the cause. When this returns, every request has been answered, or has been canceled and had a
-/// second to answer.
+/// second to answer; connections that have not closed by then are dropped.
 ///
-/// Dropping the future cancels nothing.
+/// Time goes by the clock of `stop`. Dropping the future cancels nothing.
 pub async fn drain(
     connections: Connections,
     listener: &TcpListener,
-    app: &Router,
+    acceptor: &Acceptor,
     stop: &Context,
     grace: Duration,
     requests: &Canceler,
@@ -32,26 +31,28 @@ pub async fn drain(
     let over = GraceOver { stop: stop.cause(), grace };
     tracing::info!("Shutting down ({}): requests in flight have {grace:?} to finish", over.why());
 
-    let (drained, drop_when_drained) = Context::background().with_cancel();
+    let (drained, drop_when_drained) = stop.without_cancel().with_cancel();
     let in_flight = async {
-        finish(connections, over, requests).await;
+        finish(connections, &stop.without_cancel(), over, requests).await;
         drop(drop_when_drained);
     };
     // Who came in the meantime has been answered; nobody waits for them to close.
-    let ((), _late) = tokio::join!(in_flight, accept(listener, app, &drained));
+    let ((), _late) = tokio::join!(in_flight, acceptor.accept(listener, &drained));
 }
 
-async fn finish(connections: Connections, over: GraceOver, requests: &Canceler) {
+async fn finish(connections: Connections, ctx: &Context, over: GraceOver, requests: &Canceler) {
+    let close = connections.close();
     let mut finished = pin!(connections.finished());
-    if Context::background().with_timeout(over.grace).run(finished.as_mut()).await.is_ok() {
+    if ctx.with_timeout(over.grace).run(finished.as_mut()).await.is_ok() {
         tracing::info!("Every request has been answered");
         return;
     }
     tracing::warn!("Canceling requests: {over}");
     requests.cancel_with(over);
 
-    if Context::background().with_timeout(LAST_ANSWERS).run(finished).await.is_err() {
-        tracing::warn!("Leaving behind connections that did not close");
+    if ctx.with_timeout(LAST_ANSWERS).run(finished).await.is_err() {
+        tracing::warn!("Dropping connections that did not close");
+        close.cancel();
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use ripcord::{Canceler, Context};
-use ripcord_cli::serve;
+use ripcord_cli::connections::{Acceptor, Connections};
 use ripcord_http::server::{ContextLayer, Ctx, Ended};
 use tokio::{
     net::TcpListener,
@@ -26,7 +26,7 @@ pub(crate) struct Backend {
     pub(crate) url: String,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
     stop: Canceler,
-    accepting: JoinHandle<serve::Connections>,
+    accepting: JoinHandle<Connections>,
 }
 
 /// A request that has come to a backend.
@@ -48,7 +48,7 @@ impl Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
         let (stop, cancel) = Context::background().with_cancel();
-        let accepting = tokio::spawn(async move { serve::accept(&listener, &app, &stop).await });
+        let accepting = tokio::spawn(async move { Acceptor::new(app).accept(&listener, &stop).await });
         Backend { url, arrivals: mpsc::unbounded_channel().1, stop: cancel, accepting }
     }
 

@@ -11,8 +11,8 @@ use axum::{
 use http_body_util::BodyExt as _;
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use ripcord_cli::{
-    search::{self, Search},
-    serve::{Policies, Service, Settings},
+    search::{self, Policies, Search},
+    serve::{Service, Settings},
 };
 use serde_json::Value;
 use tokio::task::JoinHandle;

@@ -9,7 +9,7 @@ use axum::{
 use http::{StatusCode, request::Parts};
 use ripcord::{Context, Value};
 
-use super::ended::plain_text;
+use super::{ended::plain_text, layer::method};
 
 /// Extracts the request's [`Context`].
 ///
@@ -117,6 +117,11 @@ impl IntoResponse for CtxRejection {
 pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) => Cow::Owned(path.as_str().to_owned()),
-        None => Cow::Borrowed("no route"),
+        None => Cow::Borrowed("unmatched"),
     }
+}
+
+/// The method, `OTHER` if it is none of HTTP's own, and the [`matched_path`], with a space between them.
+pub fn method_and_path(parts: &Parts) -> Cow<'static, str> {
+    Cow::Owned(format!("{} {}", method(parts), matched_path(parts)))
 }

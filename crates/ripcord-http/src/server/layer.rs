@@ -95,7 +95,7 @@ impl ContextLayer {
             trust: TrustPolicy::untrusted(),
             strict: false,
             half_close: HalfClose::Cancel,
-            name: method,
+            name: |parts| Cow::Borrowed(method(parts)),
             make_id: RequestId::generate,
             statuses: Statuses::default(),
             on_end: None,
@@ -245,8 +245,9 @@ impl Statuses {
     }
 }
 
-fn method(parts: &Parts) -> Cow<'static, str> {
+/// The method, for a name.
+pub(super) fn method(parts: &Parts) -> &'static str {
     // Any other method is made up as easily as a path.
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    Cow::Borrowed(known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("other method"))
+    known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER")
 }

@@ -41,7 +41,7 @@ pub use disconnected::ClientDisconnected;
 pub use ended::Ended;
 pub use ending::{Ending, Outcome};
 #[cfg(feature = "axum")]
-pub use extract::{Ctx, CtxRejection, CtxValue, matched_path};
+pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
 pub use layer::{ContextLayer, HalfClose};
 pub use service::ContextService;

@@ -7,12 +7,12 @@ use axum::{
     body::Body,
     http::{Method, StatusCode},
     response::Response,
-    routing::get,
+    routing::{any, get},
 };
 use http_body_util::BodyExt as _;
 use ripcord_http::{
     RequestId,
-    server::{ClientDisconnected, ContextLayer, Ctx},
+    server::{ClientDisconnected, ContextLayer, Ctx, method_and_path},
 };
 use tokio::time::Instant;
 
@@ -33,6 +33,24 @@ async fn every_request_has_a_context() {
     let error = ctx.err().expect("the request is over");
     assert!(error.is_canceled());
     assert!(error.cause().is_none(), "and nobody's fault");
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_are_nothing_that_a_client_can_make_up() {
+    let name = |Ctx(ctx): Ctx| async move { ctx.name().expect("a name").to_owned() };
+    let router = Router::new().route("/users/{id}", any(name)).fallback(name);
+    let brew = |path| {
+        let mut request = request(path);
+        *request.method_mut() = Method::from_bytes(b"BREW").expect("a token");
+        request
+    };
+    let app = router.clone().layer(ContextLayer::new(&server()).name(method_and_path));
+    assert_eq!(text(send(&app, request("/users/7")).await).await, "GET /users/{id}");
+    assert_eq!(text(send(&app, request("/nosuch")).await).await, "GET unmatched");
+    assert_eq!(text(send(&app, brew("/users/7")).await).await, "OTHER /users/{id}");
+    let app = router.layer(ContextLayer::new(&server()));
+    assert_eq!(text(send(&app, request("/users/7")).await).await, "GET");
+    assert_eq!(text(send(&app, brew("/users/7")).await).await, "OTHER");
 }
 
 #[tokio::test(start_paused = true)]

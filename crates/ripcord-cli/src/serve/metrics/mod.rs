@@ -20,7 +20,7 @@ use ripcord_http::server::{ContextLayer, Ending};
 
 use self::{backends::BackendFigures, server::ServerFigures};
 use super::log::method_and_route;
-use crate::search::Search;
+use crate::{connections::Refusals, search::Search};
 
 /// The figures of the service.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ struct Route {
 }
 
 impl Metrics {
-    pub(super) fn new(layer: ContextLayer, search: Search) -> Metrics {
+    pub(super) fn new(layer: ContextLayer, refusals: Refusals, search: Search) -> Metrics {
         let requests = Family::default();
         let durations = Family::new_with_constructor(duration_buckets as fn() -> Histogram);
         let mut registry = Registry::with_prefix("ripcord");
@@ -56,7 +56,7 @@ impl Metrics {
             Unit::Seconds,
             Family::clone(&durations),
         );
-        registry.register_collector(Box::new(ServerFigures(layer)));
+        registry.register_collector(Box::new(ServerFigures { layer, refusals }));
         registry.register_collector(Box::new(BackendFigures(search)));
         Metrics { registry, requests, durations }
     }

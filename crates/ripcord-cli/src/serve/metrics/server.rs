@@ -1,4 +1,4 @@
-//! What the layer around all routes counts.
+//! What the layer around all routes counts, and what is refused before.
 
 use std::fmt;
 
@@ -9,13 +9,18 @@ use prometheus_client::{
 };
 use ripcord_http::server::ContextLayer;
 
-/// The figures of the layer.
+use crate::connections::Refusals;
+
+/// The figures of the server.
 #[derive(Debug)]
-pub(super) struct ServerFigures(pub(super) ContextLayer);
+pub(super) struct ServerFigures {
+    pub(super) layer: ContextLayer,
+    pub(super) refusals: Refusals,
+}
 
 impl Collector for ServerFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let stats = self.0.stats();
+        let stats = self.layer.stats();
         let in_flight = ConstGauge::new(stats.in_flight as i64);
         let help = "Requests that are not over.";
         in_flight.encode(encoder.encode_descriptor(
@@ -48,6 +53,11 @@ impl Collector for ServerFigures {
         let mut malformed = encoder.encode_descriptor("http_malformed_headers", help, None, MetricType::Counter)?;
         for (header, count) in stats.malformed() {
             ConstCounter::new(count).encode(malformed.encode_family(&[("header", header)])?)?;
+        }
+        let help = "What was refused with this status because it does not parse as HTTP, or is too large.";
+        let mut refusals = encoder.encode_descriptor("http_refusals", help, None, MetricType::Counter)?;
+        for (status, count) in self.refusals.by_status() {
+            ConstCounter::new(count).encode(refusals.encode_family(&[("status", status)])?)?;
         }
         Ok(())
     }

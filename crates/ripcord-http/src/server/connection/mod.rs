@@ -94,7 +94,6 @@ impl Watch {
     /// of the server's Context, whose end is its end as well: a server that is shutting down waits for no such client.
     ///
     /// What is left of an answer while its request is on its way is bounded by that one's deadline instead.
-    #[must_use]
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }

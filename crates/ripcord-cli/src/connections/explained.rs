@@ -18,6 +18,8 @@ use std::{
 use axum::http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Refusals;
+
 /// How much of a request is kept in order to say what was wrong with it.
 const KEPT: usize = 4096;
 
@@ -25,7 +27,7 @@ const KEPT: usize = 4096;
 const HEADERS: usize = 100;
 
 /// What hyper answers by itself, and why where the request does not tell.
-const STATUSES: [(&str, &str); 3] = [
+pub(super) const STATUSES: [(&str, &str); 3] = [
     ("400 Bad Request", "it does not parse as HTTP/1.1"),
     ("414 URI Too Long", "its path and query are too long"),
     ("431 Request Header Fields Too Large", "its headers are too large, or too many"),
@@ -39,11 +41,12 @@ pub(super) struct Explained<S> {
     request: Vec<u8>,
     /// What takes the place of a bare refusal, and how much of it has been written.
     refusal: Option<(Vec<u8>, usize)>,
+    refusals: Refusals,
 }
 
 impl<S> Explained<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Explained { stream, request: Vec::new(), refusal: None }
+    pub(super) fn new(stream: S, refusals: Refusals) -> Self {
+        Explained { stream, request: Vec::new(), refusal: None, refusals }
     }
 }
 
@@ -66,7 +69,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.refusal.is_none() {
-            this.refusal = refusal(bytes, &this.request).map(|refusal| (refusal, 0));
+            if let Some((status, refusal)) = refusal(bytes, &this.request) {
+                this.refusals.count(status);
+                this.refusal = Some((refusal, 0));
+            }
             this.request.clear();
         }
         let Some((refusal, written)) = &mut this.refusal else {
@@ -110,23 +116,25 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     }
 }
 
-/// What takes the place of `answer`, if that is a bare refusal of `request`.
-fn refusal(answer: &[u8], request: &[u8]) -> Option<Vec<u8>> {
+/// What takes the place of `answer`, if that is a bare refusal of `request`, with the place of its status among [`STATUSES`].
+fn refusal(answer: &[u8], request: &[u8]) -> Option<(usize, Vec<u8>)> {
     let line = answer.strip_prefix(b"HTTP/1.1 ")?;
-    let (status, otherwise) = STATUSES.iter().find(|(status, _)| line.starts_with(status.as_bytes()))?;
+    let at = STATUSES.iter().position(|(status, _)| line.starts_with(status.as_bytes()))?;
+    let (status, otherwise) = STATUSES[at];
     let head = str::from_utf8(answer).ok()?.strip_suffix("\r\n\r\n")?;
     if !head.lines().any(|line| line.eq_ignore_ascii_case("content-length: 0")) {
         return None;
     }
-    let why = match *status {
-        "400 Bad Request" => what_is_wrong(request).unwrap_or_else(|| (*otherwise).to_owned()),
-        _ => (*otherwise).to_owned(),
+    let why = match status {
+        "400 Bad Request" => what_is_wrong(request).unwrap_or_else(|| otherwise.to_owned()),
+        _ => otherwise.to_owned(),
     };
     tracing::info!(status, cause = why, "Request refused");
     let body = format!("Malformed request: {why}");
     let length = body.len();
     let head = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
-    Some(format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}").into_bytes())
+    let refusal = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
+    Some((at, refusal.into_bytes()))
 }
 
 /// Why hyper would not read it, if it is not the next request of several that came at once.
@@ -152,7 +160,7 @@ mod tests {
     const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
     fn told(request: &str) -> String {
-        let refusal = refusal(BARE, request.as_bytes()).expect("it is a bare refusal");
+        let (_, refusal) = refusal(BARE, request.as_bytes()).expect("it is a bare refusal");
         let refusal = String::from_utf8(refusal).expect("text");
         let (head, body) = refusal.split_once("\r\n\r\n").expect("a head");
         assert!(head.contains(&format!("Content-Length: {}", body.len())), "{head}");
