@@ -108,7 +108,7 @@ fn baggage_plainly(list: &str) -> Option<(Members, bool)> {
         }
         // Without the comma after it.
         if members.len() == 64 || bytes - 1 > 8192 {
-            return Some(if members.is_empty() { Default::default() } else { (members, true) });
+            return (!members.is_empty()).then_some((members, true));
         }
         let mut parts = member.split(';');
         let (key, value) = parts.next()?.split_once('=')?;

@@ -265,6 +265,15 @@ fn file_that_is_not_understood_is_one_line_and_exit_2() {
     let missing = refused(&["serve", "--config", "/nonexistent/ripcord.toml"]);
     assert!(missing.starts_with("ripcord: cannot read /nonexistent/ripcord.toml: "), "{missing}");
 
+    // A directory can be opened, and not be read.
+    let directory = refused(&["serve", "--config", env!("CARGO_TARGET_TMPDIR")]);
+    assert!(directory.starts_with(&format!("ripcord: cannot read {}: ", env!("CARGO_TARGET_TMPDIR"))), "{directory}");
+
+    let no_text = file("no_text.toml", "");
+    std::fs::write(&no_text, b"grace = \"\xff\"").expect("it is there");
+    let line = refused(&["serve", "--config", &no_text]);
+    assert!(line.starts_with(&format!("ripcord: cannot read {no_text}: ")), "{line}");
+
     let unknown = file("unknown.toml", "grace = \"1s\"\ntimeuot = \"5s\"\n");
     let line = refused(&["serve", "--config", &unknown]);
     assert!(line.starts_with(&format!("ripcord: {unknown}:2:1: unknown field `timeuot`")), "{line}");

@@ -115,3 +115,26 @@ async fn from_hop_to_hop_the_budget_shrinks() {
     let json = searching.await.expect("no panic").json();
     assert_eq!(super::service::titles(&json), ["from afar"], "{json:#}");
 }
+
+#[tokio::test]
+async fn whatever_is_malformed_is_in_the_metrics() {
+    let backend = Backend::start().await;
+    let service = TestService::new(&[&backend]).trusting("10.0.0.0/8");
+    let baggage = (0..65).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    let (parent, id) = (HEADERS[1].1, "x".repeat(129));
+    let cases: [(&str, &[(&str, &str)]); 8] = [
+        ("grpc-timeout", &[("grpc-timeout", "+5S")]),
+        ("connect-timeout-ms", &[("connect-timeout-ms", "12345678901")]),
+        ("x-envoy-expected-rq-timeout-ms", &[("x-envoy-expected-rq-timeout-ms", "-1")]),
+        ("x-request-timeout-ms", &[("x-request-timeout-ms", "10"), ("x-request-timeout-ms", "10")]),
+        ("x-request-id", &[("x-request-id", &id)]),
+        ("traceparent", &[("traceparent", parent), ("traceparent", parent)]),
+        ("tracestate", &[("traceparent", parent), ("tracestate", "a=1,a=2")]),
+        ("baggage", &[("baggage", &baggage)]),
+    ];
+    for (header, headers) in cases {
+        let answer = service.get_from(Some("10.1.2.3:1"), "/nosuch", headers).await.expect("no panic");
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "it is served as if that were not there");
+        service.counted(&format!("ripcord_http_malformed_headers_total{{header=\"{header}\"}} 1")).await;
+    }
+}

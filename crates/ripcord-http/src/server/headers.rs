@@ -36,7 +36,8 @@ pub(super) struct Said {
     pub(super) malformed: Option<Malformed>,
 }
 
-/// Reads the headers that `trust` wants read, and counts those that are malformed, which are as if they were not there.
+/// Reads the headers that `trust` wants read, and counts those that are malformed, which are as if they were not there, but for
+/// oversized baggage: that is carried as far as it may be.
 ///
 /// What is not believed is not read either, so a stranger's baggage cannot be malformed.
 pub(super) fn read(headers: &HeaderMap, trust: &TrustPolicy, make_id: fn() -> RequestId, counters: &Counters) -> Said {
@@ -73,6 +74,10 @@ pub(super) fn read(headers: &HeaderMap, trust: &TrustPolicy, make_id: fn() -> Re
         }
         if found.baggage {
             baggage = reader.many(Baggage::decode(headers.get_all(Baggage::HEADER)));
+            // As much as may be is carried all the same.
+            if let Some(oversized) = baggage.as_ref().and_then(Baggage::oversized) {
+                reader.count(oversized);
+            }
         }
     }
     Said { deadline, id: id.unwrap_or_else(make_id), lineage, tracestate, baggage, malformed: reader.malformed }
@@ -155,9 +160,13 @@ impl Reader<'_> {
 
     fn many<T>(&mut self, decoded: Result<Option<T>, Malformed>) -> Option<T> {
         decoded.unwrap_or_else(|malformed| {
-            self.counters.malformed(malformed.header()).up();
-            self.malformed.get_or_insert(malformed);
+            self.count(malformed);
             None
         })
+    }
+
+    fn count(&mut self, malformed: Malformed) {
+        self.counters.malformed(malformed.header()).up();
+        self.malformed.get_or_insert(malformed);
     }
 }

@@ -122,7 +122,8 @@ impl ContextLayer {
     }
 
     /// Whether a malformed header is answered with 400 and what is wrong with it. By default, and in either case for the
-    /// [`stats`](ContextLayer::stats), it is counted and otherwise as if it were not there.
+    /// [`stats`](ContextLayer::stats), it is counted and otherwise as if it were not there; baggage that is well-formed but larger
+    /// than is carried is counted and cut.
     ///
     /// Only what the trust policy wants read can be malformed.
     #[must_use]

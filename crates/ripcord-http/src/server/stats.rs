@@ -43,8 +43,8 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
-    /// The headers that are read, in lower case, and how often each was malformed: was not what its grammar allows, or came
-    /// more than once though only one may.
+    /// The headers that are read, in lower case, and how often each was malformed: was not what its grammar allows, came more
+    /// than once though only one may, or was larger than is carried.
     ///
     /// ```
     /// let stats = ripcord_http::server::ServerStats::default();

@@ -43,7 +43,8 @@ impl Baggage {
     ///
     /// # Errors
     ///
-    /// If one of the members to be carried is not what the grammar allows.
+    /// If one of the members to be carried is not what the grammar allows, or there are members but the first is too large to be
+    /// carried.
     pub fn decode<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Result<Option<Self>, Malformed> {
         let Some(joined) = list::join(headers) else {
             return Ok(None);
@@ -66,7 +67,8 @@ impl Baggage {
             start = end + 1;
         }
         if count == 0 {
-            return Ok(None);
+            let too_large = Malformed::new(Self::HEADER, "a first member beyond 8192 bytes");
+            return if cut { Err(too_large) } else { Ok(None) };
         }
         let list = if cut { value(&bytes[..kept]) } else { joined };
         Ok(Some(Baggage { list, cut }))
@@ -75,6 +77,11 @@ impl Baggage {
     /// Whether some of what was sent was beyond the limits and is not here.
     pub fn is_cut(&self) -> bool {
         self.cut
+    }
+
+    /// What is wrong with one that is cut.
+    pub(crate) fn oversized(&self) -> Option<Malformed> {
+        self.cut.then(|| Malformed::new(Self::HEADER, "more than 64 members or 8192 bytes"))
     }
 
     /// The keys and their values, percent-decoded where they have to be; bytes that are no UTF-8 are replaced.

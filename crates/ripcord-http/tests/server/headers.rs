@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use axum::{Router, extract::Request, http::StatusCode, response::Response, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, StatusCode},
+    response::Response,
+    routing::get,
+};
 use ripcord::Context;
 use ripcord_http::{
     RequestId, TrustPolicy,
@@ -147,6 +153,18 @@ async fn deadline_of_a_header_says_so() {
 
 // ===== Malformed =====
 
+/// The headers that are read of a trusted peer.
+const READ: [&str; 8] = [
+    "grpc-timeout",
+    "connect-timeout-ms",
+    "x-envoy-expected-rq-timeout-ms",
+    "x-request-timeout-ms",
+    "x-request-id",
+    "traceparent",
+    "tracestate",
+    "baggage",
+];
+
 /// Headers that are not what their grammar allows.
 const MALFORMED: [(&str, &str); 15] = [
     ("grpc-timeout", ""),
@@ -264,6 +282,79 @@ async fn oversized_headers_cost_no_more_than_they_may() {
     assert!(carried.is_cut() && carried.to_header().len() <= Baggage::BYTES);
     let stats = layer.stats();
     assert_eq!((malformed(&stats, "x-request-id"), malformed(&stats, "tracestate")), (1, 1));
+    assert_eq!(malformed(&stats, "baggage"), 1, "counted, though as much as may be is carried");
+}
+
+#[tokio::test(start_paused = true)]
+async fn baggage_beyond_its_limits_is_counted() {
+    let members = |count: usize| (0..count).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");
+    let bytes = |count: usize| format!("k={}", "v".repeat(count - 2));
+    for (value, is_carried, reason) in [
+        (members(64), true, None),
+        (members(65), true, Some("more than 64 members or 8192 bytes")),
+        (bytes(8192), true, None),
+        (format!("first=1,{}", bytes(8192)), true, Some("more than 64 members or 8192 bytes")),
+        (bytes(8193), false, Some("a first member beyond 8192 bytes")),
+    ] {
+        let layer = trusting();
+        let (response, ctx) = exchange(&layer, &[("baggage", &value)]).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(ctx.value::<Baggage>().is_some(), is_carried, "{} bytes", value.len());
+        assert_eq!(malformed(&layer.stats(), "baggage"), u64::from(reason.is_some()), "{} bytes", value.len());
+        if let Some(reason) = reason {
+            let response = refusal(&trusting().strict(true), &[("baggage", &value)]).await;
+            assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+            assert_eq!(text(response).await, format!("malformed baggage: {reason}"));
+        }
+    }
+    // Over all its headers.
+    let layer = trusting();
+    let (_, ctx) = exchange(&layer, &[("baggage", &members(64)), ("baggage", "one=more")]).await;
+    assert_eq!(ctx.value::<Baggage>().expect("it is carried").members().count(), 64);
+    assert_eq!(malformed(&layer.stats(), "baggage"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn malformed_tracestate_leaves_its_traceparent() {
+    let parent = ("traceparent", TRACEPARENT);
+    for states in [
+        &[("tracestate", "A=1")][..],
+        &[("tracestate", "a=1,a=2")],
+        &[("tracestate", "a=1"), ("tracestate", "a=2")],
+        &[("tracestate", "=")],
+    ] {
+        let headers: Vec<_> = [parent].into_iter().chain(states.iter().copied()).collect();
+        let layer = trusting();
+        let (_, ctx) = exchange(&layer, &headers).await;
+        let ours = ctx.value::<Traceparent>().expect("a span of its own");
+        assert_eq!(ours.trace_id(), TRACEPARENT.parse::<Traceparent>().expect("well-formed").trace_id());
+        assert!(ctx.value::<Tracestate>().is_none(), "{states:?}");
+        assert_eq!(malformed(&layer.stats(), "tracestate"), 1);
+
+        let response = refusal(&trusting().strict(true), &headers).await;
+        assert!(text(response).await.starts_with("malformed tracestate: "), "{states:?}");
+    }
+}
+
+// What HTTP lets through is more than text.
+#[tokio::test(start_paused = true)]
+async fn hostile_bytes_are_malformed() {
+    let hostile: [&[u8]; 5] = [b"\xff\xfe", b"5S\xff", b"\t\t", b"%00%0d%0a", "٥S".as_bytes()];
+    for name in READ {
+        for value in hostile {
+            let mut request = with(&[("traceparent", TRACEPARENT)]);
+            request.headers_mut().insert(name, HeaderValue::from_bytes(value).expect("HTTP lets it through"));
+            let layer = trusting();
+            let (app, seen) = watched_by(Router::new().route("/", get(|| async { "called" })), layer.clone());
+            let response = send(&app, request).await;
+            assert_eq!(response.status(), StatusCode::OK);
+            assert_eq!(header(&response, "x-request-id").len(), 32, "made anew");
+            assert!(only(&seen).value::<Baggage>().is_none() && only(&seen).value::<Tracestate>().is_none());
+            // A list of nothing but blanks is an empty one.
+            let is_empty_list = value == b"\t\t" && ["tracestate", "baggage"].contains(&name);
+            assert_eq!(malformed(&layer.stats(), name), u64::from(!is_empty_list), "{name}: {value:?}");
+        }
+    }
 }
 
 // ===== Identity, trace, values =====
