@@ -4,7 +4,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// What a panic carried.
 pub(crate) type Payload = Box<dyn Any + Send>;
@@ -51,6 +51,13 @@ impl<T> Drop for CatchPanic<T> {
             run_hook(|| drop(future));
         }
     }
+}
+
+/// Wakes somebody else's task, whose waker may be anybody's code: its panic is neither the caller's nor the next one's.
+///
+/// Not to be called under a lock.
+pub(crate) fn wake(waker: Waker) {
+    run_hook(|| waker.wake());
 }
 
 /// Runs a hook or a drop of the user's. Its panic is told to nobody but the process's panic hook, which has spoken already.

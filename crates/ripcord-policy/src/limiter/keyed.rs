@@ -12,7 +12,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
 use std::time::Duration;
 
 use ripcord::{Clock, Context};
@@ -28,6 +27,7 @@ use super::wait;
 use crate::block_on::block_on;
 use crate::caller::end_of;
 use crate::config::at_least_one;
+use crate::panics::wake;
 use crate::stats::Counters;
 use crate::{ConfigError, Error};
 
@@ -201,7 +201,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             }
         }
         drop(setting);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(wake);
         Ok(())
     }
 
@@ -333,7 +333,12 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             idle = shard.sweep_if_grown(now);
             let ledger = Ledger::resume(shard.schedule.clone(), shard.burst, spent, self.time.clone());
             let limiter = Arc::new(Tokens { ledger, counters: Arc::clone(&self.counters) });
-            shard.keys.insert(key.clone(), Bucket::Limiter(Arc::clone(&limiter)));
+            let bucket = Bucket::Limiter(Arc::clone(&limiter));
+            // In place, as an insertion would drop a second key under the lock.
+            match shard.keys.get_mut(key) {
+                Some(number) => *number = bucket,
+                None => drop(shard.keys.insert(key.clone(), bucket)),
+            }
             limiter
         };
         drop(idle);

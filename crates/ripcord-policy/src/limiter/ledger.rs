@@ -20,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::meter::Slope;
-use super::queue::Queue;
+use super::queue::{CalledOff, Queue};
 use super::rate::Rate;
 use super::schedule::{BASE, LIMIT, Line, Schedule, units};
 use super::time::Time;
@@ -200,14 +200,44 @@ impl Ledger {
         }
     }
 
-    /// Calls a promise off; returns the units given back.
-    pub(super) fn call_off(&self, book: &mut Book, id: u64) -> u64 {
+    /// Calls a promise off.
+    pub(super) fn call_off(&self, book: &mut Book, id: u64) -> CalledOff {
         let tail = book.queue.tail();
         let refund = self.spent.load(Ordering::Acquire) == tail;
-        let free = book.queue.call_off(id, refund);
-        if free == 0 {
+        let CalledOff { free, waker } = book.queue.call_off(id, refund);
+        CalledOff { free: self.move_back(tail, free), waker }
+    }
+
+    /// Takes back tokens that were granted and have not been used; returns the units that are there again. Those beyond a
+    /// burst are lost.
+    ///
+    /// The holder might have used them at this moment, and so may now whoever gets them next.
+    pub(super) fn give_back(&self, book: &mut Book, tokens: u32) -> u64 {
+        let now = self.settle(book);
+        if book.schedule.meter.is_infinite() {
             return 0;
         }
+        if !book.queue.is_empty() {
+            let tail = book.queue.tail();
+            if self.spent.load(Ordering::Acquire) == tail {
+                let free = book.queue.move_up(units(tokens));
+                return self.move_back(tail, free);
+            }
+        }
+        // What is promised stays so: if more has been spent since, all of the promises are due.
+        let mut lowest = book.schedule.earned(now) - book.schedule.burst;
+        if !book.queue.is_empty() {
+            lowest = lowest.max(book.queue.tail());
+        }
+        let lowered = |spent: u64| spent.saturating_sub(units(tokens)).max(lowest).min(spent);
+        let change = |spent| Some(lowered(spent));
+        match self.spent.fetch_update(Ordering::AcqRel, Ordering::Acquire, change) {
+            Ok(spent) | Err(spent) => spent - lowered(spent),
+        }
+    }
+
+    /// Moves what is spent from the tail back by `free`; returns by how much it did.
+    fn move_back(&self, tail: u64, free: u64) -> u64 {
         // Somebody may have spent beyond the tail this very moment, if the rate was raised: then it is as good as spent.
         match self.spent.compare_exchange(tail, tail - free, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => free,

@@ -40,17 +40,17 @@ pub use tokens::LimiterStats;
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
 use ripcord::{Clock, Context};
 
 use crate::block_on::block_on;
 use crate::config::at_least_one;
+use crate::panics::wake;
 use crate::{ConfigError, Error};
 use ledger::Ledger;
 use time::Time;
-use tokens::Tokens;
+use tokens::{Token, Tokens};
 
 /// A token bucket: it earns tokens at a [`Rate`], keeps at most a burst of them, and begins full.
 ///
@@ -148,6 +148,12 @@ impl RateLimiter {
         wait::wait(&self.tokens, ctx, n).await
     }
 
+    /// [`RateLimiter::wait`], for who may come to have no use for the token.
+    pub(crate) async fn token(&self, ctx: &Context) -> Result<Token<'_>, WaitError> {
+        self.wait(ctx).await?;
+        Ok(Token::new(&self.tokens))
+    }
+
     /// [`RateLimiter::wait`] for threads.
     ///
     /// # Errors
@@ -211,7 +217,7 @@ impl RateLimiter {
     /// Names the bound `rate` is out of; nothing has changed then.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
-        self.tokens.set_rate(rate.check()?).into_iter().for_each(Waker::wake);
+        self.tokens.set_rate(rate.check()?).into_iter().for_each(wake);
         Ok(())
     }
 

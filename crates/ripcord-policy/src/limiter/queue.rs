@@ -10,6 +10,7 @@
 //!    with more than a burst between them.
 //! 4. `tail` is the end of the last promise. If the ledger has been spent beyond it since, nothing can be given back:
 //!    that was granted from what came after.
+//! 5. Wakers are handed out, to be called or dropped without the lock: either may run anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
@@ -26,6 +27,15 @@ pub(super) struct Queue {
     /// Units between the last promise still here and the tail.
     gap: u64,
     next_id: u64,
+}
+
+/// What a promise leaves behind that was called off.
+#[must_use]
+pub(super) struct CalledOff {
+    /// Units given back, by which the tail has moved.
+    pub(super) free: u64,
+    /// To be dropped without the lock.
+    pub(super) waker: Option<Waker>,
 }
 
 #[derive(Debug)]
@@ -117,17 +127,31 @@ impl Queue {
         }
     }
 
-    /// Takes out a promise that has been kept; nobody moves.
-    pub(super) fn keep(&mut self, id: u64) {
-        self.take_out(id, 0);
+    /// Takes out a promise that has been kept; nobody moves. Returns its waker, to be dropped without the lock.
+    #[must_use]
+    pub(super) fn keep(&mut self, id: u64) -> Option<Waker> {
+        self.take_out(id, 0)
     }
 
     /// Takes out a promise that was called off, and gives back what the later ones leave over if `refund` says that
-    /// anything can be. Returns the units given back, by which the tail has moved.
-    pub(super) fn call_off(&mut self, id: u64, refund: bool) -> u64 {
-        let Some(promise) = self.promises.get(&id) else { return 0 };
-        let mut free = if refund { promise.units } else { 0 };
-        self.take_out(id, free);
+    /// anything can be.
+    pub(super) fn call_off(&mut self, id: u64, refund: bool) -> CalledOff {
+        let Some(promise) = self.promises.get(&id) else { return CalledOff { free: 0, waker: None } };
+        let units = if refund { promise.units } else { 0 };
+        let waker = self.take_out(id, units);
+        CalledOff { free: self.pass_on(id, units), waker }
+    }
+
+    /// Has all promises move up by `units` that lay before them and are free, as far as they can. Returns how many are left
+    /// over, by which the tail has moved.
+    pub(super) fn move_up(&mut self, units: u64) -> u64 {
+        self.base = self.base.saturating_sub(units);
+        self.pass_on(0, units)
+    }
+
+    /// Moves the reservations from `id` on by what they leave of `free` units before them, and the tail by what all of them
+    /// leave, which is returned.
+    fn pass_on(&mut self, id: u64, mut free: u64) -> u64 {
         for fixed in self.fixed.range(id..) {
             if free == 0 {
                 break;
@@ -147,7 +171,8 @@ impl Queue {
         while let Some(id) = self.fixed.first().copied() {
             match self.promises.first_key_value() {
                 Some((first, Promise { kind: Kind::Fixed { act_at, .. }, .. })) if *first == id && *act_at <= now => {
-                    self.take_out(id, 0);
+                    // A reservation has no waker.
+                    let _ = self.take_out(id, 0);
                 }
                 _ => break,
             }
@@ -204,13 +229,13 @@ impl Queue {
         id
     }
 
-    /// Takes a promise out and lets those directly behind it move up by `free`.
-    fn take_out(&mut self, id: u64, free: u64) {
+    /// Takes a promise out and lets those directly behind it move up by `free`. Returns its waker.
+    fn take_out(&mut self, id: u64, free: u64) -> Option<Waker> {
         let first = self.promises.keys().next() == Some(&id);
         // Only a reservation's end says where it lies without a walk; a waiter's width is its own.
         let needs_walk = self.fixed.contains(&id) && !first;
         let before = if needs_walk { self.end_before(id) } else { self.base };
-        let Some(promise) = self.promises.remove(&id) else { return };
+        let promise = self.promises.remove(&id)?;
         self.fixed.remove(&id);
         let width = promise.after(before).saturating_sub(before).saturating_sub(free);
         if first {
@@ -222,6 +247,10 @@ impl Queue {
                 Some((_, Promise { kind: Kind::Fixed { .. }, .. })) => {}
                 None => self.gap += width,
             }
+        }
+        match promise.kind {
+            Kind::Waiter { waker, .. } => waker,
+            Kind::Fixed { .. } => None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! What the handles of a limiter share: its ledger and its numbers.
 
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::ledger::Ledger;
+use super::ledger::{Book, Ledger};
 use super::meter::TOKEN_BITS;
+use super::queue::CalledOff;
 use super::rate::Rate;
+use crate::panics::{run_hook, wake};
 use crate::stats::Counters;
 
 pub(super) const ALLOWED: usize = 0;
@@ -80,14 +82,27 @@ impl Tokens {
     /// Calls a promise off and lets the next waiter look again.
     pub(super) fn call_off(&self, id: u64) -> u64 {
         let mut book = self.ledger.book();
-        let refunded = self.ledger.call_off(&mut book, id);
+        let CalledOff { free, waker } = self.ledger.call_off(&mut book, id);
+        self.refunded(book, free);
+        run_hook(|| drop(waker));
+        free
+    }
+
+    /// Takes back tokens that were granted and have not been used.
+    pub(super) fn give_back(&self, tokens: u32) {
+        let mut book = self.ledger.book();
+        let free = self.ledger.give_back(&mut book, tokens);
+        self.refunded(book, free);
+    }
+
+    /// Has the first of those who wait look at their place again: it may have moved up.
+    fn refunded(&self, mut book: MutexGuard<'_, Book>, units: u64) {
         let next = book.queue.first_waker();
         drop(book);
-        self.counters.add(REFUNDED, refunded >> TOKEN_BITS);
+        self.counters.add(REFUNDED, units >> TOKEN_BITS);
         if let Some(next) = next {
-            next.wake();
+            wake(next);
         }
-        refunded
     }
 
     /// Whether this bucket is no different from a new one.
@@ -112,6 +127,32 @@ impl Tokens {
         let (waiters, total_wait, longest_wait) = (book.queue.waiters(), book.total_wait, book.longest_wait);
         drop(book);
         LimiterStats { waiters, total_wait, longest_wait, ..counted(&self.counters) }
+    }
+}
+
+/// A token that has been granted. Dropped before it is spent, it is given back.
+#[must_use = "dropping it gives the token back"]
+pub(crate) struct Token<'a> {
+    /// None once it is spent.
+    limiter: Option<&'a Tokens>,
+}
+
+impl<'a> Token<'a> {
+    pub(super) fn new(limiter: &'a Tokens) -> Self {
+        Token { limiter: Some(limiter) }
+    }
+
+    /// What it was waited for is sent.
+    pub(crate) fn spend(mut self) {
+        self.limiter = None;
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        if let Some(limiter) = self.limiter {
+            limiter.give_back(1);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::schedule::units;
 use super::tokens::{CANCELED, DEADLINE_REFUSED, EXCEEDED, Tokens, WAITED};
 use crate::cache::time_left;
 use crate::caller::end_of;
+use crate::panics::{run_hook, wake};
 use crate::{Error, Rejected};
 
 /// Waits of more than a century are slept in pieces.
@@ -119,7 +120,7 @@ impl Place<'_> {
         if book.queue.end_of(self.id).is_some_and(|end| end > earned) {
             return None;
         }
-        book.queue.keep(self.id);
+        let waker = book.queue.keep(self.id);
         let next = book.queue.first_waker();
         let waited = Duration::from_nanos(now.saturating_sub(self.since));
         book.total_wait += waited;
@@ -127,8 +128,9 @@ impl Place<'_> {
         drop(book);
         self.waiting = false;
         self.limiter.counters.bump(WAITED);
+        run_hook(|| drop(waker));
         if let Some(next) = next {
-            next.wake();
+            wake(next);
         }
         Some(waited)
     }

@@ -71,13 +71,21 @@ impl<T, E, K> Layers<T, E, K> {
             Some(breaker) => Some((breaker, breaker.acquire().map_err(|open| Error::Rejected(open.into()))?)),
             None => None,
         };
-        if let Some(limiter) = &self.limiter {
-            limiter.wait(&ctx).await.map_err(|error| error.map_inner(|never| match never {}))?;
-        }
+        let token = match &self.limiter {
+            Some(limiter) => Some(limiter.token(&ctx).await.map_err(|error| error.map_inner(|never| match never {}))?),
+            None => None,
+        };
         let place = match &self.bulkhead {
             Some(bulkhead) => Some(bulkhead.enter(&ctx).await?),
             None => None,
         };
+        // The wait may have ended together with the caller's time.
+        if let Some(end) = end_of(&ctx) {
+            return Err(Error::Context(end));
+        }
+        if let Some(token) = token {
+            token.spend();
+        }
         let permit = permit.map(|(breaker, mut permit)| {
             permit.restart_clock();
             (breaker, permit)

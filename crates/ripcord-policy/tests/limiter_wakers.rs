@@ -1,0 +1,149 @@
+//! Wakers are anybody's code: one may panic, one may use the limiter, also when it is dropped, and none of that may reach
+//! anybody else.
+
+use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll, Wake, Waker};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::{Error, KeyedLimiter, Rate, RateLimiter};
+
+const MS: Duration = Duration::from_millis(1);
+
+type Waiting<'a> = BoxFuture<'a, Result<Duration, Error<Infallible>>>;
+
+/// Ten a second, none left.
+fn empty() -> (RateLimiter, Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    let limiter = RateLimiter::new(Rate::per_second(10.0), 1).unwrap().with_clock(clock.clone());
+    assert!(limiter.allow());
+    (limiter, Context::background().with_clock(clock), time)
+}
+
+fn poll(wait: &mut Waiting<'_>, waker: &Waker) -> Poll<Result<Duration, Error<Infallible>>> {
+    wait.as_mut().poll(&mut Task::from_waker(waker))
+}
+
+#[derive(Default)]
+struct Counts(AtomicUsize);
+
+impl Wake for Counts {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker's own affair");
+    }
+}
+
+/// Looks at the limiter when it is woken, and when it is dropped.
+struct Uses(RateLimiter, Mutex<Vec<f64>>, Arc<AtomicUsize>);
+
+impl Wake for Uses {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().unwrap().push(self.0.tokens());
+    }
+}
+
+impl Drop for Uses {
+    fn drop(&mut self) {
+        self.0.tokens();
+        self.2.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_waker_that_panics_keeps_nobody_else_from_hearing_of_a_new_rate() {
+    let (limiter, ctx, _time) = empty();
+    let counts = Arc::new(Counts::default());
+    let wakers = [Waker::from(Arc::new(Panics)), Waker::from(Arc::clone(&counts))];
+    let mut waits: Vec<Waiting<'_>> = wakers.iter().map(|_| Box::pin(limiter.wait(&ctx)) as _).collect();
+    assert!(waits.iter_mut().zip(&wakers).all(|(wait, waker)| poll(wait, waker).is_pending()));
+    limiter.set_rate(Rate::per_second(1000.0)).unwrap();
+    assert_eq!(counts.0.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_key_s_waker_that_panics_keeps_no_other_key_s_from_hearing_of_a_new_rate() {
+    let (clock, _time) = Clock::manual();
+    let limiter = KeyedLimiter::new(Rate::per_second(10.0), 1).unwrap().with_clock(clock.clone());
+    let ctx = Context::background().with_clock(clock);
+    let counts = Arc::new(Counts::default());
+    let wakers: Vec<_> = (0..20)
+        .map(|key| if key % 2 == 0 { Waker::from(Arc::new(Panics)) } else { Waker::from(Arc::clone(&counts)) })
+        .collect();
+    let keys: Vec<usize> = (0..20).collect();
+    let mut waits: Vec<Waiting<'_>> = Vec::new();
+    for (key, waker) in keys.iter().zip(&wakers) {
+        assert!(limiter.allow(key));
+        let mut wait: Waiting<'_> = Box::pin(limiter.wait(&ctx, key));
+        assert!(poll(&mut wait, waker).is_pending());
+        waits.push(wait);
+    }
+    limiter.set_rate(Rate::per_second(1000.0)).unwrap();
+    assert_eq!(counts.0.load(Ordering::Relaxed), 10);
+}
+
+#[test]
+fn who_is_served_or_leaves_does_not_see_the_panic_of_the_next_ones_waker() {
+    for leaves in [false, true] {
+        let (limiter, ctx, time) = empty();
+        let mut first: Waiting<'_> = Box::pin(limiter.wait(&ctx));
+        let mut next: Waiting<'_> = Box::pin(limiter.wait(&ctx));
+        assert!(poll(&mut first, Waker::noop()).is_pending());
+        assert!(poll(&mut next, &Waker::from(Arc::new(Panics))).is_pending());
+        if leaves {
+            drop(first);
+        } else {
+            time.advance(100 * MS);
+            assert!(poll(&mut first, Waker::noop()).is_ready());
+            time.advance(100 * MS);
+        }
+        time.advance(100 * MS);
+        assert!(poll(&mut next, Waker::noop()).is_ready());
+        let stats = limiter.stats();
+        assert_eq!((stats.waited, stats.waiters), (2 - u64::from(leaves), 0));
+    }
+}
+
+/// A waker may be the last owner of a task, and a task may own anything: here it uses the limiter when it is dropped. Under
+/// the limiter's lock that would wait for itself.
+#[test]
+fn a_waker_may_use_the_limiter_when_it_is_woken_and_when_it_is_dropped() {
+    enum End {
+        Served,
+        Left,
+        Retimed,
+        WokenByWhoLeft,
+        PolledByAnother,
+    }
+    for end in [End::Served, End::Left, End::Retimed, End::WokenByWhoLeft, End::PolledByAnother] {
+        let (limiter, ctx, time) = empty();
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let waker = || Waker::from(Arc::new(Uses(limiter.clone(), Mutex::default(), Arc::clone(&dropped))));
+        let mut before: Waiting<'_> = Box::pin(limiter.wait(&ctx));
+        assert!(poll(&mut before, Waker::noop()).is_pending());
+        let mut wait: Waiting<'_> = Box::pin(limiter.wait(&ctx));
+        assert!(poll(&mut wait, &waker()).is_pending());
+        match end {
+            End::Served => {
+                time.advance(200 * MS);
+                assert!(poll(&mut wait, Waker::noop()).is_ready());
+            }
+            End::Left => {}
+            End::Retimed => limiter.set_rate(Rate::per_second(1.0)).unwrap(),
+            End::WokenByWhoLeft => drop(before),
+            End::PolledByAnother => assert!(poll(&mut wait, Waker::noop()).is_pending()),
+        }
+        drop(wait);
+        assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+}
