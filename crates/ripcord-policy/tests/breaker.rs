@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::executor::block_on;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::breaker::{BreakerBuilder, State, Window, by_outcome};
+use ripcord_policy::breaker::{BreakerBuilder, State, Transition, Window, by_outcome};
 use ripcord_policy::{CircuitBreaker, Error, Outcome, Rejected};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -429,4 +429,84 @@ fn counts_hold_under_threads() {
     assert_eq!(stats.failed, failed.into_inner() as u64);
     assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
     assert_eq!((stats.state, stats.stale), (State::Closed, 0));
+}
+
+#[test]
+fn a_hook_that_panics_takes_no_probe_along_and_is_told_the_rest() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&told);
+    let (builder, time) = builder();
+    let hook = move |_: &Transition| {
+        counts.fetch_add(1, Ordering::Relaxed);
+        panic!("hook");
+    };
+    let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(2 * SECOND).on_state_change(hook);
+    let breaker = breaker.build().unwrap();
+    let panics = |f: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
+    panics(&|| fail(&breaker, 1));
+    time.advance(SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    assert_eq!((breaker.state(), told.load(Ordering::Relaxed)), (State::HalfOpen, 2));
+    let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
+    // It hangs, the breaker opens and is half-open again before anybody asks: two changes at once.
+    time.advance(3 * SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    assert_eq!(told.load(Ordering::Relaxed), 4);
+    drop(probe);
+    panics(&|| breaker.try_acquire().expect("its place is free as well").success());
+    assert_eq!(breaker.state(), State::Closed);
+    let stats = breaker.stats();
+    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+}
+
+#[test]
+fn a_probe_s_time_begins_with_its_call() {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(3 * SECOND).build().unwrap();
+    fail(&breaker, 1);
+    time.advance(SECOND);
+    let mut probe = breaker.try_acquire().unwrap();
+    time.advance(2 * SECOND);
+    probe.restart_clock();
+    time.advance(2 * SECOND);
+    assert_eq!(breaker.state(), State::HalfOpen, "two seconds of three");
+    time.advance(SECOND);
+    assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
+    // Too late to begin anew.
+    probe.restart_clock();
+    assert_eq!(breaker.remaining_delay(), Some(SECOND));
+    probe.success();
+    assert_eq!((breaker.state(), breaker.stats().stale), (State::Open, 1));
+}
+
+#[test]
+fn a_rate_is_reached_by_exactly_as_many_as_it_says() {
+    for hundredths in 1..=100 {
+        let (builder, _time) = builder();
+        let rate = hundredths as f64 / 100.0;
+        let breaker = builder.window(Window::Count(100)).failure_rate(rate).minimum_calls(100).build().unwrap();
+        succeed(&breaker, 100);
+        fail(&breaker, hundredths - 1);
+        assert_eq!(breaker.state(), State::Closed, "{hundredths}");
+        fail(&breaker, 1);
+        assert_eq!(breaker.state(), State::Open, "{hundredths}");
+    }
+}
+
+#[test]
+fn closed_calls_are_let_through_while_others_fail() {
+    let (builder, _time) = builder();
+    let breaker = builder.window(Window::Count(100)).failure_rate(1.0).minimum_calls(100).build().unwrap();
+    let before = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
+    fail(&breaker, 1);
+    succeed(&breaker, 10);
+    before.into_iter().for_each(|permit| permit.failure());
+    breaker.force_open();
+    assert!(breaker.try_acquire().is_err());
+    breaker.reset();
+    // Nothing is left of before: a hundred more would be one too few.
+    fail(&breaker, 99);
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 1);
+    assert_eq!((breaker.state(), breaker.stats().stale), (State::Open, 0));
 }

@@ -20,6 +20,8 @@ enum Step {
     /// The result of the permit of this number, counted round; slow or not is as the clock says.
     Record(usize, Outcome),
     Drop(usize),
+    /// The call of the permit of this number has queued until now.
+    Restart(usize),
     ForceOpen,
     Reset,
 }
@@ -35,14 +37,36 @@ fn step() -> impl Strategy<Value = Step> {
         12 => Just(Step::Acquire),
         12 => (any::<usize>(), outcome).prop_map(|(which, outcome)| Step::Record(which, outcome)),
         2 => any::<usize>().prop_map(Step::Drop),
+        2 => any::<usize>().prop_map(Step::Restart),
         1 => Just(Step::ForceOpen),
         2 => Just(Step::Reset),
     ]
 }
 
+/// Which results count.
+#[derive(Clone, Copy, Debug)]
+enum Span {
+    Calls(usize),
+    /// Seconds, counted in tenths of all of them.
+    Seconds(u64),
+}
+
+impl Span {
+    fn window(self) -> Window {
+        match self {
+            Span::Calls(calls) => Window::Count(calls),
+            Span::Seconds(seconds) => Window::Time(Duration::from_secs(seconds)),
+        }
+    }
+}
+
+fn span() -> impl Strategy<Value = Span> {
+    prop_oneof![(1usize..12).prop_map(Span::Calls), (1u64..80).prop_map(Span::Seconds)]
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Rules {
-    window: usize,
+    window: Span,
     failure_rate: f64,
     minimum: usize,
     in_a_row: usize,
@@ -52,9 +76,13 @@ struct Rules {
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
-    (1usize..12, 0.1f64..1.0, 1usize..12, 1usize..6, prop::option::of(0.2f64..1.0), 1usize..4, 1usize..4).prop_map(
+    let rate = prop_oneof![0.1f64..1.0, (1u32..=20).prop_map(|twentieths| f64::from(twentieths) / 20.0)];
+    (span(), rate, 1usize..12, 1usize..6, prop::option::of(0.2f64..1.0), 1usize..4, 1usize..4).prop_map(
         |(window, failure_rate, minimum, in_a_row, slow_rate, probes, successes)| {
-            let minimum = minimum.min(window);
+            let minimum = match window {
+                Span::Calls(calls) => minimum.min(calls),
+                Span::Seconds(_) => minimum,
+            };
             Rules { window, failure_rate, minimum, in_a_row, slow_rate, probes, successes }
         },
     )
@@ -65,11 +93,11 @@ struct Model {
     now: u64,
     state: State,
     generation: u64,
-    /// (failed, slow) of the current generation.
-    results: Vec<(bool, bool)>,
+    /// (when, failed, slow) of the current generation.
+    results: Vec<(u64, bool, bool)>,
     /// When it opened; none if it was forced to.
     opened: Option<u64>,
-    /// When the probes that are out began.
+    /// When the probes that are out were sent.
     probes: Vec<(usize, u64)>,
     successes: usize,
 }
@@ -104,6 +132,22 @@ impl Model {
         }
     }
 
+    fn restart(&mut self, permit: usize) {
+        self.probes.iter_mut().filter(|(probe, _)| *probe == permit).for_each(|(_, began)| *began = self.now);
+    }
+
+    /// The results that count.
+    fn recent(&self) -> Vec<(u64, bool, bool)> {
+        let results = &self.results;
+        match self.rules.window {
+            Span::Calls(calls) => results[results.len().saturating_sub(calls)..].to_vec(),
+            Span::Seconds(seconds) => {
+                let tenth = |time: u64| time * 10 / seconds;
+                results.iter().copied().filter(|(when, ..)| tenth(*when) + 10 > tenth(self.now)).collect()
+            }
+        }
+    }
+
     fn record(&mut self, permit: usize, generation: u64, outcome: Outcome, slow: bool) {
         if generation != self.generation {
             return;
@@ -115,15 +159,15 @@ impl Model {
         let (failed, slow) = (outcome == Outcome::Failure, slow && self.rules.slow_rate.is_some());
         match self.state {
             State::Closed => {
-                self.results.push((failed, slow));
-                let recent = &self.results[self.results.len().saturating_sub(self.rules.window)..];
-                let share = |of: fn(&(bool, bool)) -> bool| {
+                self.results.push((self.now, failed, slow));
+                let recent = self.recent();
+                let share = |of: fn(&(u64, bool, bool)) -> bool| {
                     recent.iter().filter(|result| of(result)).count() as f64 / recent.len() as f64
                 };
-                let row = self.results.iter().rev().take_while(|(failed, _)| *failed).count();
+                let row = self.results.iter().rev().take_while(|(_, failed, _)| *failed).count();
                 let enough = recent.len() >= self.rules.minimum;
-                let failing = share(|(failed, _)| *failed) >= self.rules.failure_rate;
-                let slowing = self.rules.slow_rate.is_some_and(|rate| share(|(_, slow)| *slow) >= rate);
+                let failing = share(|(_, failed, _)| *failed) >= self.rules.failure_rate;
+                let slowing = self.rules.slow_rate.is_some_and(|rate| share(|(.., slow)| *slow) >= rate);
                 if row >= self.rules.in_a_row || enough && (failing || slowing) {
                     self.enter(State::Open, Some(self.now));
                 }
@@ -147,7 +191,7 @@ proptest! {
     fn it_is_the_plain_state_machine(rules in rules(), steps in vec(step(), 1..200)) {
         let (clock, time) = Clock::manual();
         let mut builder = CircuitBreaker::builder("model")
-            .window(Window::Count(rules.window))
+            .window(rules.window.window())
             .failure_rate(rules.failure_rate)
             .minimum_calls(rules.minimum as u32)
             .consecutive_failures(rules.in_a_row as u32)
@@ -193,7 +237,14 @@ proptest! {
                     drop(permit);
                     model.record(number, generation, Outcome::Neutral, false);
                 }
-                Step::Record(..) | Step::Drop(_) => {}
+                Step::Restart(which) if !permits.is_empty() => {
+                    let which = which % permits.len();
+                    let (number, _, began, permit) = &mut permits[which];
+                    permit.restart_clock();
+                    *began = model.now;
+                    model.restart(*number);
+                }
+                Step::Record(..) | Step::Drop(_) | Step::Restart(_) => {}
                 Step::ForceOpen => {
                     breaker.force_open();
                     model.enter(State::Open, None);

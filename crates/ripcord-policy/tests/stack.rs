@@ -7,9 +7,10 @@ use std::time::Duration;
 use futures::future::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
 use ripcord_policy::breaker::State;
+use ripcord_policy::pool::Overflow;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, Rate, RateLimiter, Rejected, Retry, RetryBudget,
-    Stack,
+    Stack, WorkerPool,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -208,6 +209,36 @@ async fn a_breaker_is_waited_out_if_the_deadline_allows() {
 }
 
 #[tokio::test]
+async fn a_probe_that_queues_is_not_one_that_hangs() {
+    let it = fixture();
+    let breaker = CircuitBreaker::builder("queued")
+        .consecutive_failures(1)
+        .open_for(SECOND)
+        .half_open_timeout(SECOND * 2)
+        .clock(it.ctx.clock())
+        .build()
+        .unwrap();
+    let stack: Stack<u32, Down> =
+        Stack::builder().breaker(breaker.clone()).limiter(it.limiter.clone()).build().unwrap();
+    breaker.try_acquire().unwrap().failure();
+    it.time.advance(SECOND);
+    let ahead = it.limiter.reserve_n(10).unwrap();
+    let ahead = (ahead, it.limiter.reserve_n(5).unwrap());
+    let mut probe = Box::pin(stack.run(&it.ctx, |ctx: Context| async move {
+        ctx.sleep(SECOND).await.map_err(|_| Down)?;
+        Ok(7)
+    }));
+    assert!(probe.as_mut().now_or_never().is_none());
+    it.time.advance(SECOND * 5);
+    assert!(probe.as_mut().now_or_never().is_none());
+    assert_eq!(breaker.state(), State::HalfOpen, "it has waited for five seconds and has not been sent");
+    assert!(breaker.try_acquire().is_err(), "its place is taken all the same");
+    assert_eq!(it.finish(probe).await.unwrap(), 7);
+    assert_eq!((breaker.state(), breaker.stats().stale), (State::Closed, 0));
+    drop(ahead);
+}
+
+#[tokio::test]
 async fn the_limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
     let it = fixture();
     assert!(it.limiter.allow_n(10));
@@ -235,8 +266,71 @@ async fn a_full_bulkhead_refuses_and_is_nobodys_failure() {
     assert_eq!(it.saw()[0], 0);
     assert_eq!((it.breaker.stats().canceled, it.breaker.stats().failed), (2, 0));
     assert_eq!(it.budget.tokens(), 500);
+    assert_eq!(it.limiter.tokens(), 10.0, "nothing was sent, so no token is spent");
+    assert_eq!((it.limiter.stats().waited, it.limiter.stats().refunded), (2, 2));
     drop((held, queued));
     it.at_rest();
+}
+
+#[tokio::test]
+async fn a_full_pool_refuses_before_the_stack_begins() {
+    let it = fixture();
+    let pool = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&it.ctx).unwrap();
+    let submit = || {
+        let stack = it.stack.clone();
+        pool.submit(&it.ctx, move |ctx: Context| async move { stack.run(&ctx, |_| std::future::pending()).await })
+    };
+    let running = submit().await.unwrap();
+    settle().await;
+    let queued = submit().await.unwrap();
+    let refused = submit().await.unwrap_err();
+    assert!(matches!(refused, Error::Rejected(Rejected::PoolFull { capacity: 1 })), "{refused}");
+    assert_eq!((refused.outcome(), refused.is_deadline_exceeded()), (Outcome::Neutral, false));
+    assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1], "the one that runs");
+    assert_eq!((it.stack.stats().started, it.fallback.stats().fallbacks, it.budget.tokens()), (1, 0, 500));
+    drop((running, queued));
+    pool.shutdown(&it.ctx.with_timeout(Duration::ZERO)).await.unwrap_err();
+    settle().await;
+    let stats = pool.stats();
+    assert_eq!((stats.started, stats.rejected), (stats.succeeded + stats.failed + stats.canceled, 1));
+    assert_eq!(it.breaker.stats().failed, 0);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn a_token_is_passed_on_to_who_waits_when_it_is_not_used() {
+    let it = fixture();
+    let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
+    assert!(it.limiter.allow_n(9));
+    // It has the last token, and waits for a place.
+    let mut queued = Box::pin(it.stack.run(&it.ctx, |_| async { Ok(7) }));
+    assert!(queued.as_mut().now_or_never().is_none());
+    let mut waiting = Box::pin(it.limiter.wait(&it.ctx));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(queued);
+    assert!(waiting.as_mut().now_or_never().is_some_and(|waited| waited.is_ok()));
+    drop((held, waiting));
+    assert_eq!(it.limiter.tokens(), 0.0);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn a_caller_who_leaves_while_it_waits_for_a_place_has_sent_nothing() {
+    for keyed in [false, true] {
+        let it = fixture();
+        let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
+        assert!(it.limiter.allow_n(8));
+        let near = it.ctx.with_timeout(SECOND);
+        let error = match keyed {
+            false => it.finish(it.stack.run(&near, |_| async { Ok(7) })).await.unwrap_err(),
+            true => it.finish(it.stack.run_keyed(&near, "key", |_| async { Ok(7) })).await.unwrap_err(),
+        };
+        assert!(error.is_deadline_exceeded(), "{error}");
+        settle().await;
+        assert_eq!((it.saw()[0], it.limiter.tokens(), it.budget.tokens()), (0, 3.0, 500), "a second's token is there too");
+        drop(held);
+        it.at_rest();
+    }
 }
 
 #[tokio::test]
@@ -311,10 +405,13 @@ async fn a_load_by_hand_that_failed_is_told_as_what_it_is() {
 
 #[tokio::test]
 async fn dropping_at_every_await_point_gives_everything_back() {
-    for keyed in [false, true] {
+    for (keyed, full) in [(false, false), (false, true), (true, false), (true, true)] {
         for steps in 0..40 {
             let it = fixture();
+            let began = it.ctx.clock().now();
             assert!(it.limiter.allow_n(10));
+            // With all places taken for a time, it waits for one of them too.
+            let mut held: Vec<_> = (0..if full { 2 } else { 0 }).map(|_| it.bulkhead.try_acquire().unwrap()).collect();
             let calls = AtomicU32::new(0);
             let call: std::pin::Pin<Box<dyn Future<Output = Result<u32, Error<Down>>>>> = if keyed {
                 Box::pin(it.stack.run_keyed(&it.ctx, "key", |ctx: Context| async move {
@@ -331,19 +428,24 @@ async fn dropping_at_every_await_point_gives_everything_back() {
                 }))
             };
             let mut call = call;
-            for _ in 0..steps {
+            for step in 0..steps {
                 if call.as_mut().now_or_never().is_some() {
                     break;
                 }
                 settle().await;
                 it.time.advance(SECOND / 3);
+                if step == 12 {
+                    held.clear();
+                }
             }
             drop(call);
             settle().await;
+            held.clear();
             it.at_rest();
-            // Tokens taken for a call that was dropped while it waited come back.
-            it.time.advance(SECOND * 60);
-            assert!((it.limiter.tokens() - 10.0).abs() < 1e-6, "after {steps} steps: {}", it.limiter.tokens());
+            // A token a second, less one for each attempt that was sent: all others have come back.
+            let earned = (it.ctx.clock().now() - began).as_secs_f64();
+            let due = earned - it.saw()[0] as f64;
+            assert!((it.limiter.tokens() - due).abs() < 1e-6, "after {steps} steps: {} of {due}", it.limiter.tokens());
         }
     }
 }

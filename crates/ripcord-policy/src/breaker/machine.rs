@@ -4,7 +4,8 @@
 //!
 //! 1. `generation` goes up with every change of state, and a result that bears an older one changes nothing.
 //! 2. Half-open, `probes` holds one entry for each permit that is out, and never more than `half_open_calls`.
-//! 3. A probe that has not answered in time is a failure at the moment its time was up, whenever that is noticed.
+//! 3. A probe that has not answered in time is a failure at the moment its time was up, whenever that is noticed. Its time
+//!    begins with its call: one that queues first has none yet.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     id: u64,
-    /// By when it has to answer; none if that is beyond all time.
+    /// By when it has to answer; none if that is beyond all time, or if it is not sent yet.
     until: Option<Instant>,
 }
 
@@ -92,8 +93,13 @@ impl Machine {
         }
     }
 
-    /// Admits a call, or tells when to come back.
-    pub(super) fn acquire(&mut self, now: Instant, changes: &mut Vec<(State, State)>) -> Result<Pass, Duration> {
+    /// Admits a call, or tells when to come back. One that `queues` before it is sent says by [`Machine::sent`] when it is.
+    pub(super) fn acquire(
+        &mut self,
+        queues: bool,
+        now: Instant,
+        changes: &mut Vec<(State, State)>,
+    ) -> Result<Pass, Duration> {
         changes.extend(self.expire(now));
         if matches!(self.phase, Phase::Open(_)) {
             if let (State::Open, left) = self.state(now) {
@@ -102,7 +108,7 @@ impl Machine {
             changes.extend(self.enter(Phase::HalfOpen { probes: Vec::new(), successes: 0 }));
         }
         let generation = self.generation;
-        let until = now.checked_add(self.rules.half_open_timeout);
+        let until = if queues { None } else { now.checked_add(self.rules.half_open_timeout) };
         match &mut self.phase {
             Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls as usize => {
                 Err(Duration::ZERO)
@@ -114,6 +120,19 @@ impl Machine {
                 Ok(Pass { generation, probe: Some(id) })
             }
             Phase::Closed | Phase::Open(_) => Ok(Pass { generation, probe: None }),
+        }
+    }
+
+    /// The call of `pass` is sent only now: a probe has from here on to answer, unless its time was up already.
+    pub(super) fn sent(&mut self, pass: Pass, now: Instant, changes: &mut Vec<(State, State)>) {
+        changes.extend(self.expire(now));
+        if pass.generation != self.generation {
+            return;
+        }
+        if let Phase::HalfOpen { probes, .. } = &mut self.phase {
+            for probe in probes.iter_mut().filter(|probe| Some(probe.id) == pass.probe) {
+                probe.until = now.checked_add(self.rules.half_open_timeout);
+            }
         }
     }
 
@@ -159,9 +178,13 @@ impl Machine {
         self.enter(Phase::Closed)
     }
 
-    /// Closed, with nothing but successes in sight of a window of calls: how many of them, and the window's length.
-    pub(super) fn only_successes(&self, now: Instant) -> Option<u64> {
-        match (&self.phase, &self.recent, self.recent_tally(now)) {
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Closed, with nothing but successes in sight of a window of calls: how many of them.
+    pub(super) fn only_successes(&self) -> Option<u64> {
+        match (&self.phase, &self.recent, self.recent.tally()) {
             (Phase::Closed, Recent::Last(_), Tally { calls, failed: 0, slow: 0 }) if self.streak == 0 => Some(calls),
             _ => None,
         }
@@ -174,23 +197,20 @@ impl Machine {
         }
     }
 
-    fn recent_tally(&self, now: Instant) -> Tally {
-        self.recent.tally(now)
-    }
-
     fn record_closed(&mut self, sample: Sample, now: Instant) -> Change {
         self.recent.add(sample, now);
         self.streak = if sample.failed { self.streak.saturating_add(1) } else { 0 };
         let in_a_row = self.rules.consecutive_failures.is_some_and(|limit| self.streak >= limit);
-        if in_a_row || self.exceeds_rates(now) { self.open(now) } else { None }
+        if in_a_row || self.exceeds_rates() { self.open(now) } else { None }
     }
 
-    fn exceeds_rates(&self, now: Instant) -> bool {
-        let Tally { calls, failed, slow } = self.recent_tally(now);
-        if calls < self.rules.minimum_calls {
+    fn exceeds_rates(&self) -> bool {
+        let Tally { calls, failed, slow } = self.recent.tally();
+        if calls < self.rules.minimum_calls || failed + slow == 0 {
             return false;
         }
-        let exceeds = |count: u64, rate: f64| count as f64 >= rate * calls as f64 && count > 0;
+        // Divided, as 7 of 100 is then exactly what is written as 0.07; a hundred times that is more than 7.
+        let exceeds = |count: u64, rate: f64| count as f64 / calls as f64 >= rate;
         self.rules.failure_rate.is_some_and(|rate| exceeds(failed, rate))
             || self.rules.slow.is_some_and(|(_, rate)| exceeds(slow, rate))
     }

@@ -159,7 +159,13 @@ impl<C> CircuitBreaker<C> {
     /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, Open> {
-        Ok(Permit::new(&self.shared, self.shared.acquire()?))
+        Ok(Permit::new(&self.shared, self.shared.acquire(false)?))
+    }
+
+    /// [`CircuitBreaker::try_acquire`] for a call that queues before it is sent, and for which
+    /// [`restart_clock`](Permit::restart_clock) is called when it is. A probe's time does not run until then.
+    pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, Open> {
+        Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
     /// The state at this moment: open past its time reads half-open. A Go program's `GetState`.
@@ -206,7 +212,7 @@ impl<C> CircuitBreaker<C> {
         if let Some(end) = end_of(ctx) {
             return Err(Error::Context(end));
         }
-        self.shared.acquire().map_err(|open| Error::Rejected(open.into()))
+        self.shared.acquire(false).map_err(|open| Error::Rejected(open.into()))
     }
 
     #[inline]

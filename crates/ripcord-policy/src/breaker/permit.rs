@@ -26,8 +26,10 @@ impl<'a> Permit<'a> {
         Permit { shared, pass, began, open: true }
     }
 
-    /// Has the time a slow call is measured by begin now, for a call that had to queue after it was let through.
+    /// Has the call begin now, for one that had to queue after it was let through: both the time that a slow call is
+    /// measured by and the time that a probe has to answer in, if that is not up already.
     pub fn restart_clock(&mut self) {
+        self.shared.sent(self.pass);
         self.began = self.shared.slow_after.map(|_| self.shared.clock.now());
     }
 

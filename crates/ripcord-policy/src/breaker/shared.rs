@@ -2,13 +2,17 @@
 //!
 //! # Invariants
 //!
-//! 1. While the breaker is closed and remembers nothing but successes, `healthy` says so, with the generation and how
-//!    many successes there are. Then a call is let through for one load, and its success counted by one swap, or by
-//!    nothing once the window is full: more of the same change nothing.
-//! 2. Everything else locks the machine. Who has the lock first takes `healthy` away, with what was counted there, and
-//!    puts it back before unlocking if it is true again. So a success is counted in one of the two places, once.
-//! 3. Hooks run after unlocking.
+//! 1. While the breaker is closed, `closed` says so, with the generation. Then a call is let through for one load.
+//! 2. While the breaker is closed and remembers nothing but successes, in a window of calls, `closed` says that as well, with
+//!    how many there are. Then a success is counted by one swap, or by nothing once the window is full: more of the same
+//!    change nothing.
+//! 3. Everything else locks the machine. Who has the lock first takes what 2 says out of `closed`, with what was counted
+//!    there, and writes `closed` anew before unlocking. So a success is counted in one of the two places, once; and a call
+//!    that is let through meanwhile came before the change.
+//! 4. Hooks run after unlocking, and after what the call was given is in safe hands: one that panics takes nothing along.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,9 +33,11 @@ pub(super) const SLOW: usize = 5;
 const STALE: usize = 6;
 const OPENED: usize = 7;
 
-/// `healthy`: the count in the low bits, then this one, then the generation.
+/// `closed`: the count in the low bits, then these two, then the generation.
 const IS_HEALTHY: u64 = 1 << COUNT_BITS;
+const IS_CLOSED: u64 = IS_HEALTHY << 1;
 const COUNT_BITS: u32 = 21;
+const GENERATION: u32 = COUNT_BITS + 2;
 const COUNT: u64 = IS_HEALTHY - 1;
 
 /// The longest window of calls, so that its count fits.
@@ -41,8 +47,8 @@ pub(super) type OnStateChange = Box<dyn Fn(&Transition) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    healthy: AtomicU64,
-    /// Successes that fill the window; zero if it is one of time, which is never left to `healthy`.
+    closed: AtomicU64,
+    /// Successes that fill the window; zero if it is one of time, whose successes are never left to `closed`.
     window: u64,
     machine: Mutex<Machine>,
     pub(super) clock: Clock,
@@ -62,7 +68,7 @@ impl Shared {
     ) -> Self {
         let shared = Shared {
             name,
-            healthy: AtomicU64::new(0),
+            closed: AtomicU64::new(0),
             window,
             machine: Mutex::new(machine),
             clock,
@@ -74,24 +80,43 @@ impl Shared {
         shared
     }
 
+    /// Lets a call through. One that `queues` says by [`Shared::sent`] when it is sent.
     #[inline]
-    pub(super) fn acquire(&self) -> Result<Pass, Open> {
-        let healthy = self.healthy.load(Ordering::Acquire);
-        let pass = if healthy & IS_HEALTHY != 0 {
-            Pass { generation: healthy >> (COUNT_BITS + 1), probe: None }
+    pub(super) fn acquire(&self, queues: bool) -> Result<Pass, Open> {
+        let closed = self.closed.load(Ordering::Acquire);
+        let pass = if closed & IS_CLOSED != 0 {
+            Pass { generation: closed >> GENERATION, probe: None }
         } else {
-            self.acquire_locked()?
+            self.acquire_locked(queues)?
         };
         self.counters.bump(STARTED);
         Ok(pass)
     }
 
     #[cold]
-    fn acquire_locked(&self) -> Result<Pass, Open> {
-        self.locked(|machine, now, changes| machine.acquire(now, changes)).map_err(|retry_after| {
-            self.counters.bump(REJECTED);
-            Open { name: Arc::clone(&self.name), retry_after }
-        })
+    fn acquire_locked(&self, queues: bool) -> Result<Pass, Open> {
+        let (acquired, changes) = self.change(|machine, now, changes| machine.acquire(queues, now, changes));
+        // Invariant 4.
+        let told = self.tell(&changes);
+        match (acquired, told) {
+            (Ok(pass), Ok(())) => Ok(pass),
+            (Ok(pass), Err(panic)) => {
+                self.record_locked(pass, Outcome::Neutral, false);
+                resume_unwind(panic)
+            }
+            (Err(retry_after), told) => {
+                self.counters.bump(REJECTED);
+                told.unwrap_or_else(|panic| resume_unwind(panic));
+                Err(Open { name: Arc::clone(&self.name), retry_after })
+            }
+        }
+    }
+
+    /// The call of `pass` is sent only now.
+    pub(super) fn sent(&self, pass: Pass) {
+        if pass.probe.is_some() {
+            self.locked(|machine, now, changes| machine.sent(pass, now, changes));
+        }
     }
 
     #[inline]
@@ -105,17 +130,17 @@ impl Shared {
     /// Counts a success where nothing else has been seen. False if that is not so.
     #[inline]
     fn record_healthy(&self, pass: Pass) -> bool {
-        let mut healthy = self.healthy.load(Ordering::Acquire);
+        let mut closed = self.closed.load(Ordering::Acquire);
         loop {
-            if healthy & IS_HEALTHY == 0 || healthy >> (COUNT_BITS + 1) != pass.generation {
+            if closed & IS_HEALTHY == 0 || closed >> GENERATION != pass.generation {
                 return false;
             }
-            if healthy & COUNT >= self.window {
+            if closed & COUNT >= self.window {
                 return true;
             }
-            match self.healthy.compare_exchange_weak(healthy, healthy + 1, Ordering::AcqRel, Ordering::Acquire) {
+            match self.closed.compare_exchange_weak(closed, closed + 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
-                Err(current) => healthy = current,
+                Err(current) => closed = current,
             }
         }
     }
@@ -132,7 +157,7 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> State {
-        match self.healthy.load(Ordering::Acquire) & IS_HEALTHY {
+        match self.closed.load(Ordering::Acquire) & IS_CLOSED {
             0 => self.look(|machine, now| machine.state(now)).0,
             _ => State::Closed,
         }
@@ -163,34 +188,51 @@ impl Shared {
 
     /// Changes the machine, then tells of changes of its state.
     fn locked<R>(&self, change: impl FnOnce(&mut Machine, Instant, &mut Vec<(State, State)>) -> R) -> R {
-        let now = self.clock.now();
-        let mut changes = Vec::new();
-        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        // Invariant 2.
-        let healthy = self.healthy.swap(0, Ordering::AcqRel);
-        if healthy & IS_HEALTHY != 0 {
-            machine.set_successes(healthy & COUNT);
-        }
-        let result = change(&mut machine, now, &mut changes);
-        if let Some(successes) = machine.only_successes(now) {
-            let healthy = machine.generation << (COUNT_BITS + 1) | IS_HEALTHY | successes;
-            self.healthy.store(healthy, Ordering::Release);
-        }
-        drop(machine);
-        self.tell(&changes);
+        let (result, changes) = self.change(change);
+        self.tell(&changes).unwrap_or_else(|panic| resume_unwind(panic));
         result
     }
 
-    fn tell(&self, changes: &[(State, State)]) {
-        for (_, to) in changes {
+    /// Changes the machine; of the changes of its state that this returns is yet to be told.
+    fn change<R>(
+        &self,
+        change: impl FnOnce(&mut Machine, Instant, &mut Vec<(State, State)>) -> R,
+    ) -> (R, Vec<(State, State)>) {
+        let now = self.clock.now();
+        let mut changes = Vec::new();
+        let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
+        // Invariant 3. Only who has the lock sets the bit.
+        let mut closed = self.closed.load(Ordering::Acquire);
+        if closed & IS_HEALTHY != 0 {
+            closed = self.closed.fetch_and(!(IS_HEALTHY | COUNT), Ordering::AcqRel);
+            machine.set_successes(closed & COUNT);
+            closed &= !(IS_HEALTHY | COUNT);
+        }
+        let result = change(&mut machine, now, &mut changes);
+        let new = match (machine.is_closed(), machine.only_successes()) {
+            (false, _) => 0,
+            (true, None) => machine.generation << GENERATION | IS_CLOSED,
+            (true, Some(successes)) => machine.generation << GENERATION | IS_CLOSED | IS_HEALTHY | successes,
+        };
+        if new != closed {
+            self.closed.store(new, Ordering::Release);
+        }
+        drop(machine);
+        (result, changes)
+    }
+
+    /// Tells of changes, of all of them whatever the hook does. Returns its first panic.
+    fn tell(&self, changes: &[(State, State)]) -> Result<(), Box<dyn Any + Send>> {
+        let mut told = Ok(());
+        for (from, to) in changes {
             if *to == State::Open {
                 self.counters.bump(OPENED);
             }
-        }
-        if let Some(hook) = &self.on_state_change {
-            for (from, to) in changes {
-                hook(&Transition { name: Arc::clone(&self.name), from: *from, to: *to });
+            if let Some(hook) = &self.on_state_change {
+                let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };
+                told = told.and(catch_unwind(AssertUnwindSafe(|| hook(&transition))));
             }
         }
+        told
     }
 }

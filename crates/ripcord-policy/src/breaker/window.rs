@@ -31,17 +31,18 @@ impl Recent {
         }
     }
 
-    pub(super) fn tally(&self, now: Instant) -> Tally {
+    /// What there is since the time window moved on the last time, with the last [`Recent::add`].
+    pub(super) fn tally(&self) -> Tally {
         match self {
             Recent::Last(last) => last.tally,
-            Recent::Time(time) => time.tally(now),
+            Recent::Time(time) => time.tally,
         }
     }
 
     pub(super) fn clear(&mut self) {
         match self {
             Recent::Last(last) => *last = LastCalls::new(last.samples.len()),
-            Recent::Time(time) => *time.buckets = [Bucket::default(); BUCKETS],
+            Recent::Time(time) => time.clear(),
         }
     }
 }
@@ -77,53 +78,71 @@ impl LastCalls {
 }
 
 /// A window of time is counted in this many parts, and moves on by one of them at a time.
-const BUCKETS: usize = 10;
+const PARTS: usize = 10;
 
 /// The calls that ended within the last so long. A call counts when it ends, however long ago it began.
 #[derive(Debug)]
 pub(super) struct LastTime {
     origin: Instant,
-    part: Duration,
-    buckets: Box<[Bucket; BUCKETS]>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    /// Which part of time since the origin it counts.
-    number: u64,
+    /// The length of a part, in nanoseconds.
+    part: u64,
+    /// The part that is counted now, by its number since the origin, and the first moment behind it, if there is one.
+    current: u64,
+    ends: Option<Instant>,
+    /// What each part has seen, at its number modulo their count.
+    parts: Box<[Tally; PARTS]>,
+    /// The sum over all parts.
     tally: Tally,
 }
 
 impl LastTime {
     pub(super) fn new(length: Duration, origin: Instant) -> Self {
-        let part = (length / BUCKETS as u32).max(Duration::from_nanos(1));
-        LastTime { origin, part, buckets: Box::new([Bucket::default(); BUCKETS]) }
+        let part = nanos(length / PARTS as u32).max(1);
+        let parts = Box::new([Tally::default(); PARTS]);
+        let mut window = LastTime { origin, part, current: 0, ends: None, parts, tally: Tally::default() };
+        window.begin(0);
+        window
     }
 
     fn add(&mut self, sample: Sample, now: Instant) {
-        let number = self.number(now);
-        let bucket = &mut self.buckets[(number % BUCKETS as u64) as usize];
-        if bucket.number < number {
-            *bucket = Bucket { number, tally: Tally::default() };
+        if self.ends.is_some_and(|ends| now >= ends) {
+            self.move_on(now);
         }
-        // A reading older than the bucket counts as the bucket's: time only moves forward.
-        bucket.tally.calls += 1;
-        bucket.tally.failed += u64::from(sample.failed);
-        bucket.tally.slow += u64::from(sample.slow);
+        // A reading older than the current part counts as that part's: time only moves forward.
+        for tally in [&mut self.parts[(self.current % PARTS as u64) as usize], &mut self.tally] {
+            tally.calls += 1;
+            tally.failed += u64::from(sample.failed);
+            tally.slow += u64::from(sample.slow);
+        }
     }
 
-    fn tally(&self, now: Instant) -> Tally {
-        let oldest = (self.number(now) + 1).saturating_sub(BUCKETS as u64);
-        let current = self.buckets.iter().filter(|bucket| bucket.number >= oldest);
-        current.fold(Tally::default(), |sum, Bucket { tally, .. }| Tally {
-            calls: sum.calls + tally.calls,
-            failed: sum.failed + tally.failed,
-            slow: sum.slow + tally.slow,
-        })
+    /// Forgets the parts that are no longer within the window.
+    #[cold]
+    fn move_on(&mut self, now: Instant) {
+        let number = nanos(now.saturating_duration_since(self.origin)) / self.part;
+        for passed in 1..=(number - self.current).min(PARTS as u64) {
+            let part = &mut self.parts[((self.current + passed) % PARTS as u64) as usize];
+            let Tally { calls, failed, slow } = std::mem::take(part);
+            self.tally.calls -= calls;
+            self.tally.failed -= failed;
+            self.tally.slow -= slow;
+        }
+        self.begin(number);
     }
 
-    fn number(&self, now: Instant) -> u64 {
-        let since = now.saturating_duration_since(self.origin).as_nanos();
-        u64::try_from(since / self.part.as_nanos()).unwrap_or(u64::MAX)
+    fn begin(&mut self, number: u64) {
+        self.current = number;
+        let ends = (number + 1).checked_mul(self.part).map(Duration::from_nanos);
+        self.ends = ends.and_then(|ends| self.origin.checked_add(ends));
     }
+
+    fn clear(&mut self) {
+        *self.parts = [Tally::default(); PARTS];
+        self.tally = Tally::default();
+    }
+}
+
+/// As a number of 64 bits, which reaches for five hundred years.
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -141,7 +141,7 @@ pub(super) trait Breaker<T, E>: Send + Sync {
 
 impl<T, E, C: Classify<T, Error<E>> + Send + Sync> Breaker<T, E> for CircuitBreaker<C> {
     fn acquire(&self) -> Result<Permit<'_>, Open> {
-        self.try_acquire()
+        self.try_acquire_to_queue()
     }
 
     fn judge(&self, result: &Result<T, Error<E>>) -> Outcome {
