@@ -5,13 +5,16 @@
 //! 1. Places out and permits in the semaphore are together as many as the size, and those owed. A size that is lowered
 //!    while all are out leaves the difference owed, and that many are not given to anybody when they come back.
 //! 2. Who waits is served in the order of asking, and before anybody who comes later.
-//!
-//! A place that comes back at the very moment the size is lowered may be given out once more; what it leaves owed is
-//! settled by the next that comes back.
+//! 3. What is owed is written before permits are taken out for it, and is read after one has been put in. So of two who do
+//!    so at the same moment one sees the other: no permit stays there while a place is owed.
+//! 4. A waker that panics does so alone. The semaphore hands several permits out at once and wakes after that, and would
+//!    then leave those behind it with permits that they never hear of: so it is given one at a time while somebody waits.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+
+use crate::panics::run_hook;
 
 #[derive(Debug)]
 pub(crate) struct Places {
@@ -65,11 +68,14 @@ impl Places {
     /// Gives back a place that was [kept](Place::keep). Wakes who waits for it: not to be called under a lock.
     pub(crate) fn give_back(&self) {
         // Nearly always nothing is owed, and then it is only read.
-        let settle = |owed: usize| owed.checked_sub(1);
-        if self.owed.load(Ordering::Relaxed) == 0
-            || self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, settle).is_err()
-        {
-            self.semaphore.add_permits(1);
+        if self.owed.load(Ordering::Relaxed) > 0 && self.settle(1) == 1 {
+            return;
+        }
+        self.put_in(1);
+        // Invariant 3, which wants both sides in one order.
+        fence(Ordering::SeqCst);
+        if self.owed.load(Ordering::Relaxed) > 0 {
+            self.take_out();
         }
     }
 
@@ -78,18 +84,48 @@ impl Places {
         if new > old {
             self.grow(new - old);
         } else {
-            let missed = (old - new) - self.semaphore.forget_permits(old - new);
-            self.owed.fetch_add(missed, Ordering::Relaxed);
+            self.owed.fetch_add(old - new, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            self.take_out();
         }
     }
 
     fn grow(&self, count: usize) {
-        let mut settled = 0;
-        let _ = self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
-            settled = owed.min(count);
-            Some(owed - settled)
-        });
-        self.semaphore.add_permits(count - settled);
+        self.put_in(count - self.settle(count));
+        self.take_out();
+    }
+
+    /// Takes out what permits there are for places that are owed.
+    fn take_out(&self) {
+        let owed = self.owed.load(Ordering::Relaxed);
+        if owed > 0 {
+            let taken = self.semaphore.forget_permits(owed);
+            // Those that came back meanwhile have settled some of it.
+            self.put_in(taken - self.settle(taken));
+        }
+    }
+
+    /// Counts up to `count` places as not owed any more; returns how many.
+    fn settle(&self, count: usize) -> usize {
+        let settled = |owed: usize| owed.min(count);
+        let change = |owed| Some(owed - settled(owed));
+        match self.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, change) {
+            Ok(owed) | Err(owed) => settled(owed),
+        }
+    }
+
+    fn put_in(&self, mut count: usize) {
+        // Invariant 4. Once a permit stays there, nobody waits for the others.
+        while count > 0 {
+            run_hook(|| self.semaphore.add_permits(1));
+            count -= 1;
+            if self.semaphore.available_permits() > 0 {
+                break;
+            }
+        }
+        if count > 0 {
+            run_hook(|| self.semaphore.add_permits(count));
+        }
     }
 
     /// No more places are given out: who waits is told so.
@@ -113,7 +149,16 @@ impl Drop for Place<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::{Context, Wake, Waker};
+
     use super::{NoPlace, Places};
+
+    /// Takes all that there are, and returns how many.
+    fn take_all(places: &Places) -> usize {
+        std::iter::from_fn(|| places.try_take().ok()).map(super::Place::keep).count()
+    }
 
     #[test]
     fn a_size_lowered_while_all_are_out_is_settled_by_those_that_come_back() {
@@ -132,5 +177,51 @@ mod tests {
         places.resize(0, 2);
         places.try_take().expect("the second of two").keep();
         assert_eq!(places.try_take().err(), Some(NoPlace::Full));
+    }
+
+    #[test]
+    fn places_that_come_back_while_the_size_changes_are_neither_lost_nor_doubled() {
+        for round in 0..200 {
+            let places = Places::new(4);
+            assert_eq!(take_all(&places), 4);
+            std::thread::scope(|scope| {
+                for _ in 0..2 {
+                    scope.spawn(|| (0..2).for_each(|_| places.give_back()));
+                }
+                scope.spawn(|| {
+                    places.resize(4, 1);
+                    places.resize(1, 3);
+                    places.resize(3, 2);
+                });
+            });
+            assert_eq!(take_all(&places), 2, "round {round}");
+        }
+    }
+
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("a waker's own affair");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_is_the_only_one_not_to_hear_of_its_place() {
+        let places = Places::new(1);
+        places.try_take().expect("the one place").keep();
+        let mut waiting = [pin!(places.take()), pin!(places.take()), pin!(places.take())];
+        let panics = Waker::from(Arc::new(Panics));
+        for wait in &mut waiting {
+            assert!(wait.as_mut().poll(&mut Context::from_waker(&panics)).is_pending());
+        }
+        places.give_back();
+        places.resize(1, 5);
+        for wait in &mut waiting {
+            let polled = wait.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            let std::task::Poll::Ready(Ok(place)) = polled else { panic!("it has its place") };
+            place.keep();
+        }
+        assert_eq!(take_all(&places), 2);
     }
 }

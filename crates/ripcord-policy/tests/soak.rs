@@ -30,8 +30,12 @@ impl std::fmt::Display for Down {
 }
 impl std::error::Error for Down {}
 
+/// Calls that have reached the callee.
+static SENT: AtomicU64 = AtomicU64::new(0);
+
 /// What one call to the callee does: takes a while, then succeeds or fails; or never answers.
 async fn callee(ctx: Context, random: Arc<Random>, outage: bool) -> Result<u32, Down> {
+    SENT.fetch_add(1, Ordering::Relaxed);
     if random.chance(0.02) {
         std::future::pending::<()>().await;
     }
@@ -188,7 +192,9 @@ async fn soak(seed: u64) {
     assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
     assert_eq!((stats.running, stats.waiting), (0, 0));
     let attempts = stack.stats().attempts;
-    assert_eq!(attempts, stats.started, "what has a place makes the call");
+    assert_eq!(attempts, SENT.load(Ordering::Relaxed), "an attempt is what the callee sees");
+    // A place may be had at the very moment that the caller's time ends, and is then not used.
+    assert!((attempts..=attempts + stats.canceled).contains(&stats.started), "{attempts} attempts, {stats:?}");
     let stats = cache.stats();
     assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
     assert_eq!(stats.loading, 0);

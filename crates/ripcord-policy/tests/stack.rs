@@ -327,7 +327,11 @@ async fn a_caller_who_leaves_while_it_waits_for_a_place_has_sent_nothing() {
         };
         assert!(error.is_deadline_exceeded(), "{error}");
         settle().await;
-        assert_eq!((it.saw()[0], it.limiter.tokens(), it.budget.tokens()), (0, 3.0, 500), "a second's token is there too");
+        assert_eq!(
+            (it.saw()[0], it.limiter.tokens(), it.budget.tokens()),
+            (0, 3.0, 500),
+            "a second's token is there too"
+        );
         drop(held);
         it.at_rest();
     }
