@@ -1,5 +1,7 @@
 //! The inspector's settings.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ pub struct Builder {
     pub(super) max_kept: usize,
     pub(super) max_calls: usize,
 }
+
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Default for Builder {
     fn default() -> Self {
@@ -44,9 +48,24 @@ impl Builder {
         Builder { ctx: ctx.clone(), ..self }
     }
 
-    /// How long it is from one live snapshot to the next: half a second by default, and no less than 50 ms.
-    pub fn interval(self, interval: Duration) -> Self {
-        Builder { interval: interval.max(Duration::from_millis(50)), ..self }
+    /// How long it is from one live snapshot to the next: half a second by default.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInterval`] for less than 50 ms: each snapshot is work for the server.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord_http::inspector::Inspector;
+    ///
+    /// let error = Inspector::builder().interval(Duration::ZERO).unwrap_err();
+    /// assert_eq!(error.to_string(), "invalid inspector interval: 0ns, less than 50ms");
+    /// ```
+    pub fn interval(self, interval: Duration) -> Result<Self, InvalidInterval> {
+        if interval < SHORTEST_INTERVAL {
+            return Err(InvalidInterval(interval));
+        }
+        Ok(Builder { interval, ..self })
     }
 
     /// How much of what is under way is shown: 100 entries by default, those first whose end has come, then the oldest. The
@@ -74,3 +93,15 @@ impl Builder {
         Inspector { shared: Arc::new(Shared::new(self)) }
     }
 }
+
+/// The error of [`Builder::interval`]: shorter than 50 ms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidInterval(Duration);
+
+impl fmt::Display for InvalidInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid inspector interval: {:?}, less than {SHORTEST_INTERVAL:?}", self.0)
+    }
+}
+
+impl Error for InvalidInterval {}

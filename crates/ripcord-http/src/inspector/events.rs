@@ -1,11 +1,11 @@
 //! The live stream: a snapshot now and then, as server-sent events.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{self, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
@@ -15,6 +15,10 @@ use super::Shared;
 
 /// So many streams at a time; a page more than that is told to ask again later.
 const MOST_WATCHERS: usize = 32;
+/// Who has taken nothing for so long, or for so many intervals if that is longer, gives its place to whoever wants one: a
+/// peer that never reads is not polled, and so could not be told to go.
+const MOST_IDLE: Duration = Duration::from_secs(30);
+const MOST_IDLE_INTERVALS: u32 = 4;
 /// After so many intervals with nothing to say a comment is sent, so that a peer that has gone is noticed.
 const MOST_QUIET: u32 = 20;
 
@@ -40,7 +44,7 @@ impl Latest {
 /// The body of a stream that goes on until the peer leaves or the inspector's context ends.
 pub(super) struct EventStream {
     shared: Arc<Shared>,
-    _watcher: Watcher,
+    watcher: Watcher,
     sleep: Option<Pin<Box<Sleep>>>,
     last: Option<(u64, u64)>,
     quiet: u32,
@@ -49,8 +53,8 @@ pub(super) struct EventStream {
 impl EventStream {
     /// `None` when there are too many.
     pub(super) fn new(shared: Arc<Shared>) -> Option<Self> {
-        let _watcher = Watcher::new(&shared)?;
-        Some(EventStream { shared, _watcher, sleep: None, last: None, quiet: 0 })
+        let watcher = Watcher::new(&shared)?;
+        Some(EventStream { shared, watcher, sleep: None, last: None, quiet: 0 })
     }
 
     /// What to send now, if anything.
@@ -78,7 +82,7 @@ impl Body for EventStream {
                 Some(sleep) => task::ready!(sleep.as_mut().poll(cx)),
                 None => this.shared.ctx.check(),
             };
-            if slept.is_err() {
+            if slept.is_err() || !this.watcher.is_watching(&this.shared) {
                 return Poll::Ready(None);
             }
             // From when the last one was taken: whoever reads slowly gets fewer.
@@ -108,20 +112,57 @@ fn render(shared: &Shared) -> Rendered {
     rendered
 }
 
+/// All who watch, and when each has last taken something.
+#[derive(Default)]
+pub(super) struct Watchers(Mutex<Seats>);
+
+#[derive(Default)]
+struct Seats {
+    next: u64,
+    taken: HashMap<u64, Instant>,
+}
+
 /// One of those who watch.
-struct Watcher(Arc<AtomicUsize>);
+struct Watcher {
+    all: Arc<Watchers>,
+    number: u64,
+}
 
 impl Watcher {
     fn new(shared: &Shared) -> Option<Self> {
-        // Relaxed: the number is all there is to agree on.
-        let more = |watchers: usize| (watchers < MOST_WATCHERS).then_some(watchers + 1);
-        shared.watchers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Watcher(Arc::clone(&shared.watchers)))
+        let now = shared.ctx.clock().now();
+        let mut seats = shared.watchers.lock();
+        if seats.taken.len() >= MOST_WATCHERS {
+            let most_idle = MOST_IDLE.max(shared.interval.saturating_mul(MOST_IDLE_INTERVALS));
+            let (&number, &last) = seats.taken.iter().min_by_key(|(_, last)| **last)?;
+            if now.saturating_duration_since(last) < most_idle {
+                return None;
+            }
+            seats.taken.remove(&number);
+        }
+        let number = seats.next;
+        seats.next += 1;
+        seats.taken.insert(number, now);
+        drop(seats);
+        Some(Watcher { all: Arc::clone(&shared.watchers), number })
+    }
+
+    /// False when its place was given to another. It is asking for more.
+    fn is_watching(&self, shared: &Shared) -> bool {
+        let now = shared.ctx.clock().now();
+        let mut seats = self.all.lock();
+        seats.taken.get_mut(&self.number).map(|last| *last = now).is_some()
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.all.lock().taken.remove(&self.number);
+    }
+}
+
+impl Watchers {
+    fn lock(&self) -> MutexGuard<'_, Seats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

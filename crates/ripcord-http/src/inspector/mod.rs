@@ -40,7 +40,7 @@ mod text;
 mod token;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -48,10 +48,10 @@ use ripcord::{CancelHandle, Context};
 
 use crate::server::Counters;
 use access::Access;
-pub use builder::Builder;
+pub use builder::{Builder, InvalidInterval};
 use entry::{Entry, Held, Kind};
 pub(crate) use entry::{Facts, Tracked};
-use events::Latest;
+use events::{Latest, Watchers};
 use registry::Registry;
 pub use routes::CanceledHere;
 use snapshot::{Scope, Snapshot};
@@ -164,7 +164,7 @@ struct Shared {
     max_shown: usize,
     max_calls: usize,
     canceled_here: AtomicU64,
-    watchers: Arc<AtomicUsize>,
+    watchers: Arc<Watchers>,
     latest: LatestLock,
     /// Of the layers whose requests it shows.
     counters: Mutex<Vec<Arc<Counters>>>,

@@ -1,5 +1,6 @@
 //! What is answered below `/debug/contexts`.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, SET_COOKIE};
 use http::{HeaderName, HeaderValue, StatusCode};
+use ripcord::Cause;
 use serde::Serialize;
 
 use super::access::{Denied, Pass, Visitor, check_same_origin};
@@ -128,13 +130,16 @@ async fn show_events(State(shared): Shown) -> Response {
 async fn cancel(State(shared): Shown, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Response {
     let life = id.parse().ok().and_then(|id| shared.registry.find(id)?.life());
     let Some(Life { ctx, cancel }) = life else { return gone() };
-    let was_running = ctx.err().is_none();
-    cancel.cancel_with(CanceledHere { by: visitor.0 });
-    if was_running {
+    let ours = Cause::from(CanceledHere { by: visitor.0 });
+    cancel.cancel_with(ours.clone());
+    // Of two at the same moment one comes first, and the context knows which.
+    let cause = ctx.cause().unwrap_or_else(|| ours.clone());
+    if std::ptr::addr_eq(cause.as_error(), ours.as_error()) {
         shared.count_canceled();
         json(StatusCode::OK, &Canceled { canceled: true, because: None })
     } else {
-        json(StatusCode::CONFLICT, &Canceled { canceled: false, because: Some("it had ended already") })
+        let because = format!("it had ended already: {cause}");
+        json(StatusCode::CONFLICT, &Canceled { canceled: false, because: Some(because.into()) })
     }
 }
 
@@ -143,14 +148,14 @@ async fn nothing() -> Response {
 }
 
 fn gone() -> Response {
-    json(StatusCode::NOT_FOUND, &Canceled { canceled: false, because: Some("there is no such entry any more") })
+    json(StatusCode::NOT_FOUND, &Canceled { canceled: false, because: Some("there is no such entry any more".into()) })
 }
 
 #[derive(Serialize)]
 struct Canceled {
     canceled: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    because: Option<&'static str>,
+    because: Option<Cow<'static, str>>,
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {

@@ -114,6 +114,24 @@ fn so_many_may_watch_and_one_that_leaves_makes_room() {
 }
 
 #[test]
+fn who_never_reads_gives_its_place_to_whoever_wants_one() {
+    let (server, time) = manual();
+    let inspector = Inspector::builder().context(&server).build();
+    let mut watching: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
+    time.advance(Duration::from_secs(30));
+    // All but the first have been reading.
+    for reader in &mut watching[1..] {
+        assert!(next(reader).is_ready());
+    }
+    let mut newcomer = stream(&inspector);
+    assert!(next(&mut newcomer).is_ready());
+    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "the others keep theirs");
+    assert_eq!(next(&mut watching[0]), Poll::Ready(None), "and this one ends");
+    drop(watching.swap_remove(0));
+    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "its place has been given away");
+}
+
+#[test]
 fn it_does_nothing_while_nobody_reads() {
     // No task and no thread renders anything: with no stream polled, the last rendered snapshot stays what it was.
     let (server, time) = manual();

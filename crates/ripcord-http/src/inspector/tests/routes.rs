@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use futures::FutureExt as _;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use ripcord::Context;
@@ -111,7 +112,8 @@ async fn a_cancel_says_who_did_it() {
     let cause = request.ctx.cause().unwrap();
     assert_eq!(cause.to_string(), "canceled from the inspector by 127.0.0.1");
     assert!(cause.as_error().downcast_ref::<CanceledHere>().is_some_and(|cause| cause.by().unwrap().is_loopback()));
-    let late = (StatusCode::CONFLICT, json!({"canceled": false, "because": "it had ended already"}));
+    let because = "it had ended already: canceled from the inspector by 127.0.0.1";
+    let late = (StatusCode::CONFLICT, json!({"canceled": false, "because": because}));
     assert_eq!(ask_here(&inspector, "POST", &path).await, late);
 
     drop(request);
@@ -120,6 +122,29 @@ async fn a_cancel_says_who_did_it() {
     let (_, snapshot) = ask_here(&inspector, "GET", "/json").await;
     assert_eq!(snapshot["summary"]["canceled_here"], 1);
     assert_eq!(snapshot["cut_short"][0]["end"]["causes"], json!(["canceled from the inspector by 127.0.0.1"]));
+}
+
+#[test]
+fn of_two_cancels_at_the_same_moment_one_has_done_it() {
+    let inspector = Inspector::new();
+    for _ in 0..200 {
+        let request = Tracked::start(&inspector, &Context::background(), "GET /slow");
+        let id = super::json(&inspector)["live"][0]["id"].clone();
+        let both = std::sync::Barrier::new(2);
+        let cancel = || {
+            both.wait();
+            ask_here(&inspector, "POST", &format!("/cancel/{id}")).now_or_never().expect("it waits for nothing").0
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let one = scope.spawn(cancel);
+            (cancel(), one.join().unwrap())
+        });
+        assert!(
+            [(StatusCode::OK, StatusCode::CONFLICT), (StatusCode::CONFLICT, StatusCode::OK)].contains(&(one, other))
+        );
+        drop(request);
+    }
+    assert_eq!(super::json(&inspector)["summary"]["canceled_here"], 200);
 }
 
 #[tokio::test]
