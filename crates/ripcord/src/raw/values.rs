@@ -8,16 +8,33 @@ use std::ptr::NonNull;
 use super::node::{Kind, Merge, Node, flag};
 use crate::value::Value;
 
-/// A value, its type, and the table of everything visible from here (none while it would be short).
+/// A value, its type, and how what is visible from here is found.
 pub(crate) struct ValueEntry {
     key: TypeId,
     value: Box<dyn Value>,
-    table: Option<Table>,
+    way: Way,
+}
+
+/// How the values at and above one are found.
+enum Way {
+    /// By walking so far.
+    Walk(Walk),
+    /// By a table of everything above.
+    Table(Table),
+}
+
+/// How long a walk is to the end, or to the nearest merged context. It is the bound that counts: a type that is set again with
+/// others in between counts again.
+#[derive(Clone, Copy)]
+struct Walk {
+    types: u8,
+    nodes: u8,
 }
 
 impl ValueEntry {
     pub(crate) fn new<V: Value>(value: V, parent: Option<&Node>) -> Self {
-        ValueEntry { key: TypeId::of::<V>(), value: Box::new(value), table: Table::below(parent) }
+        let key = TypeId::of::<V>();
+        ValueEntry { key, value: Box::new(value), way: Way::below(parent, key) }
     }
 
     pub(crate) fn value(&self) -> &dyn Value {
@@ -68,10 +85,10 @@ enum Step<'a> {
 fn step(node: &Node, key: TypeId) -> Step<'_> {
     match node.kind() {
         Kind::Value(entry) if entry.key == key => Step::Found(entry),
-        Kind::Value(entry) => Step::On(match &entry.table {
-            None => node.parent.as_deref(),
+        Kind::Value(entry) => Step::On(match &entry.way {
+            Way::Walk(_) => node.parent.as_deref(),
             // SAFETY: the table lies in `node`.
-            Some(table) => table.find(key).or(table.beyond).map(|above| unsafe { above.follow(node) }),
+            Way::Table(table) => table.find(key).or(table.beyond).map(|above| unsafe { above.follow(node) }),
         }),
         Kind::Merge(merge) => Step::Fork(merge),
         _ => Step::On(node.parent.as_deref()),
@@ -101,18 +118,13 @@ fn find_in_both<'a>(node: &'a Node, merge: &'a Merge, key: TypeId) -> Option<&'a
 /// Every type visible from a node, up to the first merged context: where its nearest value lies.
 ///
 /// Open addressing over a power of two of places, at most half of them full. It is copied for each value that is added, but
-/// only where a walk would be longer than [`SHORT`], and it never holds more than there are types.
+/// only where a walk would be longer than [`SHORT`] or [`FAR`], and it never holds more than there are types.
 pub(crate) struct Table {
     places: Box<[Option<(TypeId, Above)>]>,
     len: usize,
     /// The merged context where this table ends.
     beyond: Option<Above>,
 }
-
-/// So many types are found by walking, over this many nodes at most: what a request has, whose values are set and looked up a
-/// few times each.
-const SHORT: usize = 5;
-const FAR: usize = 12;
 
 /// A node above the one that the table lies in: a plain pointer, since whoever is above a live node is alive (invariant 1). A
 /// table of counted references would make each new value write to the counts of all the older ones, which requests share.
@@ -129,18 +141,53 @@ impl Above {
     ///
     /// It comes from the table that lies in `_below`.
     unsafe fn follow(self, _below: &Node) -> &Node {
-        // SAFETY: `Table::below` makes pointers to nodes above the table's own alone; that one is alive while it is
+        // SAFETY: `Table::new` makes pointers to nodes above the table's own alone; that one is alive while it is
         // borrowed, so those above are too (invariant 1), and nodes do not move.
         unsafe { self.0.as_ref() }
     }
 }
 
-impl Table {
-    /// The table of a new value under `parent`, which says where the values above it are; none where a walk is short.
-    pub(crate) fn below(parent: Option<&Node>) -> Option<Table> {
-        if is_short(parent) { None } else { Some(Table::new(parent)) }
-    }
+/// So many types are found by walking, over this many nodes at most: what a request has, whose values are set and looked up a
+/// few times each.
+const SHORT: u8 = 5;
+const FAR: u8 = 12;
 
+impl Way {
+    /// That of a new value of the type `key` under `parent`.
+    fn below(parent: Option<&Node>, key: TypeId) -> Way {
+        match Walk::below(parent, key) {
+            Some(walk) => Way::Walk(walk),
+            None => Way::Table(Table::new(parent)),
+        }
+    }
+}
+
+impl Walk {
+    /// None where it would be long. It looks no further than the nearest value, which knows of the others.
+    fn below(parent: Option<&Node>, key: TypeId) -> Option<Walk> {
+        let mut walk = Walk { types: 0, nodes: 0 };
+        for node in with_values(parent) {
+            match node.kind() {
+                Kind::Value(ValueEntry { way: Way::Table(_), .. }) => return None,
+                Kind::Value(ValueEntry { key: above, way: Way::Walk(on), .. }) => {
+                    // Many of one type on top of each other, such as traces, are one step.
+                    walk.types = on.types - u8::from(*above == key);
+                    walk.nodes += on.nodes;
+                    break;
+                }
+                Kind::Merge(_) => break,
+                _ => walk.nodes += 1,
+            }
+            if walk.nodes > FAR {
+                return None;
+            }
+        }
+        let is_short = walk.types <= SHORT && walk.nodes <= FAR;
+        is_short.then_some(Walk { types: walk.types + 1, nodes: walk.nodes + 1 })
+    }
+}
+
+impl Table {
     fn new(parent: Option<&Node>) -> Table {
         let mut found: Vec<(TypeId, Above)> = Vec::new();
         let mut beyond = None;
@@ -151,7 +198,7 @@ impl Table {
                     if !found.iter().any(|(key, _)| *key == entry.key) {
                         found.push((entry.key, Above(NonNull::from(node))));
                     }
-                    if let Some(table) = &entry.table {
+                    if let Way::Table(table) = &entry.way {
                         known = Some(table);
                         break;
                     }
@@ -209,27 +256,6 @@ impl Table {
         key.hash(&mut hasher);
         hasher.0 as usize & (self.places.len() - 1)
     }
-}
-
-/// Whether all that is visible from below `parent`, up to the first merged context, is found by a short walk.
-fn is_short(parent: Option<&Node>) -> bool {
-    let mut types = [None; SHORT];
-    let mut len = 0;
-    for (walked, node) in with_values(parent).enumerate() {
-        match node.kind() {
-            _ if walked == FAR => return false,
-            Kind::Value(entry) if entry.table.is_some() => return false,
-            Kind::Value(entry) if types[..len].contains(&Some(entry.key)) => {}
-            Kind::Value(_) if len == SHORT => return false,
-            Kind::Value(entry) => {
-                types[len] = Some(entry.key);
-                len += 1;
-            }
-            Kind::Merge(_) => return true,
-            _ => {}
-        }
-    }
-    true
 }
 
 /// The nodes from `parent` up that have values at or above them.
