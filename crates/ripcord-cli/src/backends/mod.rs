@@ -22,14 +22,14 @@ use std::{io, net::Ipv4Addr};
 
 use reqwest::Url;
 use ripcord::{Canceler, Context};
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::task::JoinSet;
 
 pub use self::store::Hit;
 use self::{
     service::{Manner, app},
     store::Store,
 };
-use crate::connections::Acceptor;
+use crate::connections::{Acceptor, listen};
 
 /// The backends that were started. Dropping it stops them, in the middle of what they do.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl Backends {
         let (ctx, cancel) = ctx.with_name("backends").with_cancel();
         let (mut started, mut tasks) = (Vec::new(), JoinSet::new());
         for (name, manner) in [("fast", Manner::Fast), ("slow", Manner::Slow), ("flaky", Manner::Flaky)] {
-            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            let listener = listen((Ipv4Addr::LOCALHOST, 0)).await?;
             let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
             started.push(Started { name, url, manner });
             let ctx = ctx.with_name(name);

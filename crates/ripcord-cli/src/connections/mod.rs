@@ -2,10 +2,12 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `listen.rs` | where they come from |
 //! | `explained.rs` | an answer to what is no request |
 //! | `refusals.rs` | how often there was one |
 
 mod explained;
+mod listen;
 mod refusals;
 
 use std::{io, time::Duration};
@@ -22,7 +24,7 @@ use tokio::net::TcpListener;
 use tower::ServiceExt as _;
 
 use self::explained::Explained;
-pub use self::refusals::Refusals;
+pub use self::{listen::listen, refusals::Refusals};
 
 /// How long to leave `accept` alone when the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);

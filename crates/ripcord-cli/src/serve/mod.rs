@@ -38,7 +38,7 @@ use std::{
 };
 
 use ripcord::Context;
-use tokio::{net::TcpListener, runtime};
+use tokio::runtime;
 
 pub use self::{
     app::Service,
@@ -48,6 +48,7 @@ pub use self::{
 };
 use crate::{
     backends::Backends,
+    connections::listen,
     search::{Backend, Policies, Search},
 };
 
@@ -68,9 +69,8 @@ pub fn run(args: Args) -> Result<(), Error> {
 }
 
 async fn serve(settings: &Settings) -> Result<(), Error> {
-    let listen = &settings.listen;
-    let listener =
-        TcpListener::bind(listen).await.map_err(|source| Error::Listen { listen: listen.clone(), source })?;
+    let fail = |source| Error::Listen { listen: settings.listen.clone(), source };
+    let listener = listen(&settings.listen).await.map_err(fail)?;
     let address = listener.local_addr().map_err(Error::Start)?;
     // Before the first line is printed: whoever reads it may send a signal at once.
     let stop = Context::background().with_signals().map_err(Error::Start)?;

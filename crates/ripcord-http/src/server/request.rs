@@ -223,6 +223,7 @@ impl Limit {
         Limit { server: server.clone(), deadline: ctx.deadline() }
     }
 
+    #[cfg(feature = "connection")]
     pub(super) fn server(&self) -> &Context {
         &self.server
     }

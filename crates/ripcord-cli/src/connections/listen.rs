@@ -1,0 +1,62 @@
+//! A listener that many may come to at once.
+
+use std::{io, net::SocketAddr};
+
+use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
+
+/// How many may wait to be accepted, if the system allows as many: its own most, on Linux. With the 128 that the standard library
+/// and tokio ask for, whoever comes after those is not answered, and tries again after a second.
+const BACKLOG: u32 = 4096;
+
+/// Listens on the first of the addresses that is to be had.
+///
+/// Call it inside a tokio runtime.
+///
+/// # Errors
+///
+/// When there is none, with what was wrong with the last one.
+pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let mut last = None;
+    for address in lookup_host(addresses).await? {
+        match listen_on(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no address")))
+}
+
+fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // So that a service which was just stopped can be started again: connections of its own may still be closing. On Windows it
+    // would mean more than that.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::TcpStream, time::Duration};
+
+    use super::*;
+
+    // More than the 128 of the standard library, and not more than what Linux allows by default.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn many_come_before_anybody_is_accepted() {
+        let listener = listen("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(30));
+        let clients: Result<Vec<_>, _> = (0..500).map(connect).collect();
+        assert_eq!(clients.expect("nobody is left unanswered").len(), 500);
+    }
+
+    #[tokio::test]
+    async fn address_that_is_taken_is_an_error() {
+        let taken = listen("localhost:0").await.expect("a free port");
+        let address = taken.local_addr().expect("it is bound");
+        assert_eq!(listen(address).await.expect_err("it is taken").kind(), io::ErrorKind::AddrInUse);
+    }
+}
