@@ -1,6 +1,6 @@
 //! `/slow` of the real binary under 500 clients at once: 500 times 504, and how long the slowest took.
 //!
-//! `cargo build --release && cargo run --release --example slow`; with `-- --gate` it also fails when one took longer than 5.5 s,
+//! `cargo build --release && cargo run --release --package ripcord-cli --example slow`; with `-- --gate` it also fails when one took longer than 5.5 s,
 //! and with `-- ADDRESS` it asks a server that runs already, with its default timeout.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 

@@ -47,6 +47,11 @@ impl Life {
         self.cancel.cancel_with(cause);
     }
 
+    #[cfg(feature = "inspector")]
+    pub(super) fn cancel_handle(&self) -> ripcord::CancelHandle {
+        self.cancel.handle()
+    }
+
     pub(super) fn detach(&self) {
         self.state.fetch_add(DETACHED, Ordering::Relaxed);
     }

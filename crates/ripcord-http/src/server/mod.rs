@@ -26,8 +26,14 @@ mod ending;
 mod extract;
 mod future;
 mod headers;
+#[cfg_attr(not(feature = "inspector"), path = "no_inspection.rs")]
+mod inspection;
 mod layer;
 mod life;
+#[cfg(not(feature = "connection"))]
+mod no_attendance;
+#[cfg_attr(not(feature = "tracing"), path = "no_own_trace.rs")]
+mod own_trace;
 mod request;
 mod service;
 mod stats;
@@ -35,6 +41,8 @@ mod stats;
 use std::any::Any;
 
 pub use body::ContextBody;
+#[cfg(feature = "connection")]
+use connection::Attendance;
 pub use deadline_source::DeadlineSource;
 pub use detach::{Detached, RunDetached, detach};
 pub use disconnected::ClientDisconnected;
@@ -44,6 +52,8 @@ pub use ending::{Ending, Outcome};
 pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
 pub use layer::{ContextLayer, HalfClose};
+#[cfg(not(feature = "connection"))]
+use no_attendance::Attendance;
 pub use service::ContextService;
 #[cfg(feature = "inspector")]
 pub(crate) use stats::Counters;

@@ -8,10 +8,13 @@ use std::{
     time::Instant,
 };
 
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderName, HeaderValue, Response, StatusCode};
 use ripcord::{Context, DoneOwned};
 
-use super::{Ended, Ending, Outcome, ended::is_client_disconnected, layer::Settings, life::Life};
+use super::{
+    Attendance, Ended, Ending, Outcome, ended::is_client_disconnected, inspection::Inspection, layer::Settings,
+    life::Life, own_trace::OwnTrace,
+};
 use crate::RequestId;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
@@ -26,8 +29,7 @@ pub(super) struct InFlight {
     ctx: Context,
     /// What ends the handler and the body once the client has gone; before that it is `ctx`.
     limit: Option<Context>,
-    #[cfg(feature = "connection")]
-    attendance: Option<super::connection::Attendance>,
+    attendance: Option<Attendance>,
     // Below the Contexts, for fields are dropped from the top: with nobody left to see the end, there is nothing to do.
     /// `None` while this is being dropped.
     life: Option<Arc<Life>>,
@@ -39,17 +41,21 @@ pub(super) struct InFlight {
     outcome: Option<Outcome>,
     /// The end that it was answered with, or cut short by.
     error: Option<ripcord::Error>,
-    /// Its own, if the layer makes each request one.
-    #[cfg(feature = "tracing")]
-    trace: Option<ripcord::TraceGuard>,
+    trace: OwnTrace,
     // The last, for it knows whether anybody holds the Context after the request.
-    #[cfg(feature = "inspector")]
-    tracked: Option<crate::inspector::Tracked>,
+    inspection: Inspection,
 }
 
 impl InFlight {
     /// It has arrived.
-    pub(super) fn begin(settings: Arc<Settings>, ctx: Context, life: Arc<Life>, id: HeaderValue) -> Self {
+    pub(super) fn begin(
+        settings: Arc<Settings>,
+        ctx: Context,
+        life: Arc<Life>,
+        id: HeaderValue,
+        trace: OwnTrace,
+        inspection: Inspection,
+    ) -> Self {
         settings.counters.requests.up();
         settings.counters.in_flight.up();
         InFlight {
@@ -57,7 +63,6 @@ impl InFlight {
             limit: None,
             begun: ctx.clock().now(),
             ctx,
-            #[cfg(feature = "connection")]
             attendance: None,
             life: Some(life),
             settings,
@@ -65,33 +70,15 @@ impl InFlight {
             answered: None,
             outcome: None,
             error: None,
-            #[cfg(feature = "inspector")]
-            tracked: None,
-            #[cfg(feature = "tracing")]
-            trace: None,
+            trace,
+            inspection,
         }
     }
 
-    /// The inspector shows it, if there is one, and is told what comes of it.
-    #[cfg(feature = "inspector")]
-    pub(super) fn tracked(mut self, tracked: Option<crate::inspector::Tracked>) -> Self {
-        self.tracked = tracked;
-        self
-    }
-
-    /// The trace ends with the request.
-    #[cfg(feature = "tracing")]
-    pub(super) fn traced(mut self, trace: Option<ripcord::TraceGuard>) -> Self {
-        self.trace = trace;
-        self
-    }
-
     /// From now on the client's going is seen, if its connection is watched.
-    #[cfg(feature = "connection")]
-    pub(super) fn attend(&mut self, extensions: &http::Extensions) {
+    pub(super) fn attend(&mut self, extensions: &Extensions) {
         if let Some(life) = &self.life {
-            let limit = Limit::of(&self.settings.server, &self.ctx);
-            self.attendance = super::connection::Attendance::begin(extensions, self.settings.half_close, life, limit);
+            self.attendance = Attendance::begin(extensions, &self.settings, &self.ctx, life);
         }
     }
 
@@ -129,10 +116,7 @@ impl InFlight {
         }
         response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         self.answered = Some(response.status());
-        #[cfg(feature = "inspector")]
-        if let Some(tracked) = &self.tracked {
-            tracked.answered(response.status());
-        }
+        self.inspection.answered(response.status());
     }
 
     /// Answered with the end of its Context, or cut short by it.
@@ -178,13 +162,8 @@ impl Drop for InFlight {
             let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::of(&error));
             self.outcome = Some(outcome);
         }
-        // Before its Context is canceled for being over.
-        #[cfg(feature = "tracing")]
-        drop(self.trace.take());
-        #[cfg(feature = "inspector")]
-        if let Some(tracked) = &mut self.tracked {
-            tracked.end();
-        }
+        self.trace.end();
+        self.inspection.end();
         let Some(outcome) = self.outcome.take() else { return };
         let counters = &self.settings.counters;
         counters.in_flight.down();
@@ -193,8 +172,7 @@ impl Drop for InFlight {
         }
         if let Some(hook) = &self.settings.on_end {
             let error = self.ctx.err().or_else(|| self.error.take());
-            #[cfg(feature = "connection")]
-            drop(self.attendance.take());
+            self.attendance = None;
             self.life = None;
             let ending = Ending {
                 ctx: &self.ctx,
@@ -219,13 +197,8 @@ pub(super) struct Limit {
 
 impl Limit {
     /// Of the request that `ctx` belongs to.
-    fn of(server: &Context, ctx: &Context) -> Self {
+    pub(super) fn of(server: &Context, ctx: &Context) -> Self {
         Limit { server: server.clone(), deadline: ctx.deadline() }
-    }
-
-    #[cfg(feature = "connection")]
-    pub(super) fn server(&self) -> &Context {
-        &self.server
     }
 
     pub(super) fn context(&self) -> Context {

@@ -16,13 +16,13 @@ use super::{
     BoxError, ContextBody, DeadlineSource, Outcome, ResponseFuture,
     future::Refusal,
     headers,
+    inspection::Inspection,
     layer::Settings,
     life::{Handle, Life},
+    own_trace::OwnTrace,
     panic_message,
     request::InFlight,
 };
-#[cfg(feature = "inspector")]
-use crate::inspector::Facts;
 use crate::{Malformed, trace_context::Link};
 
 /// What [`ContextLayer`](super::ContextLayer) makes of a service.
@@ -62,7 +62,6 @@ where
             }
             return ResponseFuture::not_called(request, Refusal::Ended(error), bodyless);
         }
-        #[cfg(feature = "connection")]
         request.attend(&parts.extensions);
         // Unwind safe: a service that panics in `call` has what it left half done for itself.
         let call = || self.inner.call(Request::from_parts(parts, body));
@@ -83,10 +82,7 @@ impl Settings {
         let (timeout, source) = self.timeout(said.deadline);
 
         // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.
-        let name = (self.name)(parts);
-        #[cfg(feature = "inspector")]
-        let shown_name = self.inspector.as_ref().map(|_| name.clone());
-        let mut ctx = self.server.with_name(name).with_value(said.id.clone());
+        let mut ctx = self.server.with_name((self.name)(parts)).with_value(said.id.clone());
         ctx = ctx.with_value(said.lineage.current());
         if let Some(theirs) = said.lineage.link() {
             ctx = ctx.with_value(Link(theirs));
@@ -98,8 +94,6 @@ impl Settings {
             ctx = ctx.with_value(baggage);
         }
         let (ctx, cancel) = ctx.with_cancel();
-        #[cfg(feature = "inspector")]
-        let cancel_handle = cancel.handle();
         let life = Life::new(cancel);
         let ctx = ctx.with_value(Handle::new(&life, source, &self.counters));
         let ctx = match (timeout, source) {
@@ -109,47 +103,11 @@ impl Settings {
             }
             (Some(timeout), _) => ctx.with_timeout(timeout),
         };
-        #[cfg(feature = "inspector")]
-        let (ctx, tracked) = match self.inspector.as_ref().zip(shown_name) {
-            None => (ctx, None),
-            Some((inspector, name)) => {
-                let traceparent = said.lineage.current();
-                let facts = Facts { name, request_id: said.id.clone(), deadline: source, traceparent };
-                let (ctx, tracked) = inspector.track(&ctx, cancel_handle, facts);
-                (ctx, Some(tracked))
-            }
-        };
-        #[cfg(feature = "tracing")]
-        let (ctx, trace) = self.traced(ctx, said.lineage.parent());
+        let (ctx, inspection) = Inspection::begin(self, ctx, &life);
+        let (ctx, trace) = OwnTrace::begin(self, ctx, said.lineage.parent());
         parts.extensions.insert(ctx.clone());
-        let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header());
-        #[cfg(feature = "inspector")]
-        let request = request.tracked(tracked);
-        #[cfg(feature = "tracing")]
-        let request = request.traced(trace);
+        let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header(), trace, inspection);
         (request, said.malformed)
-    }
-
-    /// Gives a request a trace, unless it has one of its own, and that trace its place in the client's.
-    #[cfg(feature = "tracing")]
-    fn traced(
-        &self,
-        ctx: ripcord::Context,
-        parent: Option<crate::trace_context::Traceparent>,
-    ) -> (ripcord::Context, Option<ripcord::TraceGuard>) {
-        use ripcord::Trace;
-        if !self.tracing {
-            return (ctx, None);
-        }
-        let (ours, servers) = (ctx.value::<Trace>(), self.server.value::<Trace>());
-        let (ctx, trace) = if ours.map(std::ptr::from_ref) == servers.map(std::ptr::from_ref) {
-            let name = ctx.name().unwrap_or("request").to_owned();
-            let (ctx, trace) = ctx.start_root_trace(name, Trace::LIMIT);
-            (ctx, Some(trace))
-        } else {
-            (ctx, None)
-        };
-        (crate::trace_context::with_tracing::begin(&ctx, parent), trace)
     }
 
     /// How long a request may take whose client asks for `asked`, and where that comes from.

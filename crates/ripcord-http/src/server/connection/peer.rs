@@ -12,7 +12,7 @@ use http::Extensions;
 use ripcord::Context;
 use slab::Slab;
 
-use crate::server::{HalfClose, life::Life, request::Limit};
+use crate::server::{HalfClose, layer::Settings, life::Life, request::Limit};
 
 /// The client's end of a connection, in the extensions of every request that comes over it.
 ///
@@ -138,12 +138,13 @@ impl Attendance {
     /// With the peer of the request that these extensions are of, if its connection has one.
     pub(in crate::server) fn begin(
         extensions: &Extensions,
-        half_close: HalfClose,
+        settings: &Settings,
+        ctx: &Context,
         life: &Arc<Life>,
-        limit: Limit,
     ) -> Option<Self> {
         let peer = extensions.get::<Peer>()?;
-        let server = limit.server().clone();
+        let (limit, half_close) = (Limit::of(&settings.server, ctx), settings.half_close);
+        let server = settings.server.clone();
         let (key, going, before) = {
             let mut state = peer.lock();
             let before = state.server.replace(server);

@@ -1,0 +1,19 @@
+//! What stands for a place in the inspector without the feature `inspector`.
+
+use http::StatusCode;
+use ripcord::Context;
+
+use super::{layer::Settings, life::Life};
+
+#[derive(Debug)]
+pub(super) struct Inspection;
+
+impl Inspection {
+    pub(super) fn begin(_: &Settings, ctx: Context, _: &Life) -> (Context, Self) {
+        (ctx, Inspection)
+    }
+
+    pub(super) fn answered(&self, _: StatusCode) {}
+
+    pub(super) fn end(&mut self) {}
+}
