@@ -55,18 +55,24 @@ impl<const N: usize> Counters<N> {
     /// Adds `by` to counter `index`.
     #[inline]
     pub(crate) fn add(&self, index: usize, by: u64) {
-        let mut slot = SLOT.get();
-        if slot == UNASKED {
-            slot = ask_for_slot();
+        let slot = SLOT.get();
+        // One comparison for both of the rare cases.
+        if slot >= SHARED {
+            return self.add_rarely(slot, index, by);
         }
+        // Invariant 1: nobody else writes here.
         let counter = &self.slots[slot].0[index];
-        if slot == SHARED {
-            // Invariant 2: others write here too.
-            counter.fetch_add(by, Ordering::Relaxed);
-        } else {
-            // Invariant 1: nobody else writes here.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    }
+
+    /// By a thread that owns no slot, or has not asked for one yet.
+    #[cold]
+    fn add_rarely(&self, slot: usize, index: usize, by: u64) {
+        if slot == UNASKED && ask_for_slot() != SHARED {
+            return self.add(index, by);
         }
+        // Invariant 2: others write here too.
+        self.slots[SHARED].0[index].fetch_add(by, Ordering::Relaxed);
     }
 
     /// All counters as they are now.

@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod block_on;
+mod cache_line;
 mod caller;
 mod config;
 mod counters;

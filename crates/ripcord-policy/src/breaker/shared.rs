@@ -22,6 +22,7 @@ use ripcord::Clock;
 use super::machine::{Machine, Pass};
 use super::state::{BreakerStats, Open, State, Transition};
 use crate::Outcome;
+use crate::cache_line::CacheLine;
 use crate::stats::Counters;
 
 const STARTED: usize = 0;
@@ -47,10 +48,10 @@ pub(super) type OnStateChange = Box<dyn Fn(&Transition) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    closed: AtomicU64,
+    closed: CacheLine<AtomicU64>,
     /// Successes that fill the window; zero if it is one of time, whose successes are never left to `closed`.
     window: u64,
-    machine: Mutex<Machine>,
+    machine: CacheLine<Mutex<Machine>>,
     pub(super) clock: Clock,
     pub(super) slow_after: Option<Duration>,
     on_state_change: Option<OnStateChange>,
@@ -68,9 +69,9 @@ impl Shared {
     ) -> Self {
         let shared = Shared {
             name,
-            closed: AtomicU64::new(0),
+            closed: CacheLine::new(AtomicU64::new(0)),
             window,
-            machine: Mutex::new(machine),
+            machine: CacheLine::new(Mutex::new(machine)),
             clock,
             slow_after,
             on_state_change,

@@ -9,8 +9,9 @@
 //!    Both are rounded down to a unit, so `spent` is never a whole unit below what exact amounts would make it: what
 //!    is granted in all is never more than due, and what is granted after a cap is by less than a unit early.
 //! 3. The schedule's words are written under the lock of `book`, between two steps of `version`, which is odd meanwhile.
-//!    A writer reads the clock after the first step. So whoever finds the version unchanged after reading the clock
-//!    has read it before any change, and what was due by then is due in every schedule that follows.
+//!    A writer reads the clock after the first step. So whoever reads the clock first, and then finds the version unchanged
+//!    around the words, has read it before any change that these do not know of; and what was due by then is due in every
+//!    schedule that follows.
 //! 4. `spent` is moved by compare-and-swap from a value read while the version was unchanged. A rebase lowers it by
 //!    2^61 units or so and steps the version, so a value of before cannot be mistaken for one of after, short of a
 //!    thread asleep between its check and its swap until all of that has been spent again, to the unit.
@@ -24,13 +25,14 @@ use super::queue::{CalledOff, Queue};
 use super::rate::Rate;
 use super::schedule::{BASE, LIMIT, Line, Schedule, units};
 use super::time::Time;
+use crate::cache_line::CacheLine;
 
 /// The most that can be promised ahead of what is earned, in units: sixteen of the largest bursts.
 const MOST_AHEAD: u64 = 1 << 62;
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    spent: AtomicU64,
+    spent: CacheLine<AtomicU64>,
     version: AtomicU64,
     whole: AtomicU64,
     part: AtomicU64,
@@ -38,7 +40,7 @@ pub(super) struct Ledger {
     anchor_units: AtomicU64,
     burst: AtomicU64,
     pub(super) time: Time,
-    book: Mutex<Book>,
+    book: CacheLine<Mutex<Book>>,
 }
 
 /// What only slow paths look at.
@@ -78,7 +80,7 @@ impl Ledger {
         let Line { slope, anchor_time, anchor_units, burst: burst_units } = schedule.line();
         let (queue, no_wait) = (Queue::default(), Duration::ZERO);
         Ledger {
-            spent: AtomicU64::new(spent),
+            spent: CacheLine::new(AtomicU64::new(spent)),
             version: AtomicU64::new(0),
             whole: AtomicU64::new(slope.whole),
             part: AtomicU64::new(slope.part),
@@ -86,7 +88,13 @@ impl Ledger {
             anchor_units: AtomicU64::new(anchor_units),
             burst: AtomicU64::new(burst_units),
             time,
-            book: Mutex::new(Book { schedule, burst, queue, total_wait: no_wait, longest_wait: no_wait }),
+            book: CacheLine::new(Mutex::new(Book {
+                schedule,
+                burst,
+                queue,
+                total_wait: no_wait,
+                longest_wait: no_wait,
+            })),
         }
     }
 
@@ -106,12 +114,13 @@ impl Ledger {
     /// [`Ledger::take`] without the lock; none if it takes the lock to tell.
     #[inline]
     fn take_without_lock(&self, wanted: u64) -> Option<bool> {
+        // Invariant 3. First also as it is a call, and what is read before one has to be kept across it.
+        let now = self.time.now();
         let version = self.version.load(Ordering::Acquire);
         let slope = Slope { whole: self.whole.load(Ordering::Relaxed), part: self.part.load(Ordering::Relaxed) };
         let anchor_time = self.anchor_time.load(Ordering::Relaxed);
         let anchor_units = self.anchor_units.load(Ordering::Relaxed);
         let burst = self.burst.load(Ordering::Relaxed);
-        let now = self.time.now();
         let mut spent = self.spent.load(Ordering::Acquire);
         self.unchanged(version)?;
         if slope.is_infinite() {
