@@ -39,6 +39,7 @@ pub(super) struct Ledger {
     anchor_time: AtomicU64,
     anchor_units: AtomicU64,
     burst: AtomicU64,
+    horizon: AtomicU64,
     pub(super) time: Time,
     book: CacheLine<Mutex<Book>>,
 }
@@ -77,7 +78,7 @@ impl Ledger {
 
     /// A ledger in which `spent` units of what `schedule` has earned are gone.
     pub(super) fn resume(schedule: Schedule, burst: u32, spent: u64, time: Time) -> Self {
-        let Line { slope, anchor_time, anchor_units, burst: burst_units } = schedule.line();
+        let Line { slope, anchor_time, anchor_units, burst: burst_units, horizon } = schedule.line();
         let (queue, no_wait) = (Queue::default(), Duration::ZERO);
         Ledger {
             spent: CacheLine::new(AtomicU64::new(spent)),
@@ -87,6 +88,7 @@ impl Ledger {
             anchor_time: AtomicU64::new(anchor_time),
             anchor_units: AtomicU64::new(anchor_units),
             burst: AtomicU64::new(burst_units),
+            horizon: AtomicU64::new(horizon),
             time,
             book: CacheLine::new(Mutex::new(Book {
                 schedule,
@@ -121,18 +123,18 @@ impl Ledger {
         let anchor_time = self.anchor_time.load(Ordering::Relaxed);
         let anchor_units = self.anchor_units.load(Ordering::Relaxed);
         let burst = self.burst.load(Ordering::Relaxed);
+        let horizon = self.horizon.load(Ordering::Relaxed);
         let mut spent = self.spent.load(Ordering::Acquire);
         self.unchanged(version)?;
-        if slope.is_infinite() {
-            return Some(true);
+        let since = now.saturating_sub(anchor_time);
+        if since >= horizon {
+            return slope.is_infinite().then_some(true);
         }
         if wanted > burst {
             return Some(false);
         }
-        let earned = anchor_units.checked_add(slope.certain(now.saturating_sub(anchor_time))?)?;
-        if earned >= LIMIT {
-            return None;
-        }
+        // Before the horizon, so less than the limit.
+        let earned = anchor_units + slope.certain(since)?;
         loop {
             let next = spent.max(earned.saturating_sub(burst)) + wanted;
             if next > earned {
@@ -323,12 +325,13 @@ impl Ledger {
                 Some(spent.saturating_sub(lowered).max(BASE - burst))
             });
         }
-        let Line { slope, anchor_time, anchor_units, burst } = book.schedule.line();
+        let Line { slope, anchor_time, anchor_units, burst, horizon } = book.schedule.line();
         self.whole.store(slope.whole, Ordering::Relaxed);
         self.part.store(slope.part, Ordering::Relaxed);
         self.anchor_time.store(anchor_time, Ordering::Relaxed);
         self.anchor_units.store(anchor_units, Ordering::Relaxed);
         self.burst.store(burst, Ordering::Relaxed);
+        self.horizon.store(horizon, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
     }
 }

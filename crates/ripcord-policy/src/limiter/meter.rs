@@ -33,7 +33,7 @@ impl Slope {
         self.whole == u64::MAX
     }
 
-    /// Units earned in `dt`, where that is certain without the exact fraction.
+    /// Units earned in `dt`, where that is certain without the exact fraction; for a `dt` that earns fewer than 2^64.
     #[inline]
     pub(super) fn certain(self, dt: u64) -> Option<u64> {
         let behind = u128::from(self.part) * u128::from(dt);
@@ -41,7 +41,7 @@ impl Slope {
         if (behind as u64) < dt && self.part != 0 {
             return None;
         }
-        self.whole.checked_mul(dt)?.checked_add((behind >> 64) as u64)
+        Some(self.whole.wrapping_mul(dt).wrapping_add((behind >> 64) as u64))
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Line {
     pub(super) anchor_time: u64,
     pub(super) anchor_units: u64,
     pub(super) burst: u64,
+    /// How long after the anchor less than [`LIMIT`] is earned, at the least: zero at an infinite rate.
+    pub(super) horizon: u64,
 }
 
 impl Schedule {
@@ -44,8 +46,9 @@ impl Schedule {
     }
 
     pub(super) fn line(&self) -> Line {
-        let Schedule { meter, burst, anchor_time, anchor_units, .. } = self;
-        Line { slope: meter.slope, anchor_time: *anchor_time, anchor_units: *anchor_units, burst: *burst }
+        let Schedule { meter, burst, anchor_time, anchor_units, .. } = *self;
+        let horizon = meter.time_for(LIMIT.saturating_sub(anchor_units)).unwrap_or(u64::MAX);
+        Line { slope: meter.slope, anchor_time, anchor_units, burst, horizon }
     }
 
     /// Units earned by `now`; at most [`LIMIT`] or a little above, from where it should be begun again.

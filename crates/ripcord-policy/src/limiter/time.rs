@@ -45,7 +45,11 @@ impl Time {
     #[inline]
     pub(super) fn now(&self) -> u64 {
         match &self.source {
-            Source::Counter { clock, origin } => clock.delta_as_nanos(*origin, clock.raw()),
+            Source::Counter { clock, origin } => {
+                // The origin is read after the call, not kept across it.
+                let reading = clock.raw();
+                clock.delta_as_nanos(*origin, reading)
+            }
             Source::Clock(clock) => self.nanos(clock.now()),
             #[cfg(test)]
             Source::Given(reading) => reading.load(std::sync::atomic::Ordering::Relaxed),
