@@ -67,7 +67,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("  left: {}", left.unwrap_err());
     println!("  came later: {}", cache.get_or_load(&ctx, 8, |ctx| look_up(ctx, 8)).await?);
 
-    println!("\n6. Cancelling the cache's context ends everything");
+    println!("\n6. Canceling the cache's context ends everything");
     let waiting = tokio::spawn(ask_forever(cache.clone(), ctx.clone()));
     ctx.sleep(10 * MS).await?;
     shutdown.cancel_with("the app is shutting down");

@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    println!("\n5. Cancelling the submitter's context resolves what runs and what waits");
+    println!("\n5. Canceling the submitter's context resolves what runs and what waits");
     cancel.cancel_with("the batch is no longer wanted");
     let mut canceled = 0;
     for task in tasks {

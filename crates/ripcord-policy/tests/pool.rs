@@ -217,7 +217,7 @@ async fn a_queued_task_is_resolved_and_its_place_freed_when_its_context_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cancelling_100_000_queued_tasks_resolves_them_all() {
+async fn canceling_100_000_queued_tasks_resolves_them_all() {
     const TASKS: usize = 100_000;
     for by_pool in [false, true] {
         let (ctx, cancel) = Context::background().with_cancel();

@@ -53,9 +53,9 @@ async fn each_submitters_tasks_leave_with_it_and_the_others_stay() {
     until_queued(&pool, 16).await;
     assert!(tasks.iter().all(|(of, task)| task.is_finished() == (*of == 1)));
     // One of its own accord: the others of the same context stay.
-    let (_, cancelled) = tasks.iter().find(|(of, _)| *of == 2).unwrap();
-    cancelled.cancel();
-    assert!(cancelled.is_finished());
+    let (_, canceled) = tasks.iter().find(|(of, _)| *of == 2).unwrap();
+    canceled.cancel();
+    assert!(canceled.is_finished());
     assert_eq!(pool.stats().queued, 15);
     submitters[2].1.cancel();
     until_queued(&pool, 4).await;

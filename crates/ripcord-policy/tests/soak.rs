@@ -131,7 +131,7 @@ async fn soak(seed: u64) {
                 };
                 results[usize::from(answered)].fetch_add(1, Ordering::Relaxed);
             });
-            // Some are cancelled on the way, some dropped; the others keep their canceler to their end.
+            // Some are canceled on the way, some dropped; the others keep their canceler to their end.
             live.push((call, Some(canceler)));
         }
         for _ in 0..2 {

@@ -17,7 +17,7 @@ use crate::raw::tree;
 /// Why a context is done: it was canceled, or its deadline passed.
 ///
 /// `{}` prints Go's text, `context canceled` or `context deadline exceeded`; `{:#}` tells the story: the cause, the file and
-/// line that cancelled or set the deadline, the nearest name at or above the place where the end began, the original timeout,
+/// line that canceled or set the deadline, the nearest name at or above the place where the end began, the original timeout,
 /// or how long ago the cancel was.
 ///
 /// ```
@@ -229,7 +229,7 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// The file and line that cancelled, or set the deadline; for a [`Canceler`](crate::Canceler) that was dropped, the one
+    /// The file and line that canceled, or set the deadline; for a [`Canceler`](crate::Canceler) that was dropped, the one
     /// that made it.
     pub fn location(&self) -> &'static Location<'static> {
         match self.error.0.view() {

@@ -24,13 +24,16 @@
 //!
 //! # Features
 //!
-//! None is on by default, and none changes what another part does.
+//! None is on by default. Each adds things to call, and none changes what those that were there do and return. One makes them heard
+//! of elsewhere: with `tracing` the beginning and the end of a trace are told to a subscriber of that crate too, if the program has
+//! one that wants the target `ripcord` at level info. Without a subscriber, and for contexts, nothing is told.
 //!
 //! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`, and `Group::new`, which spawns on the running
 //!   runtime. Leave it off on another executor; contexts work on any.
 //! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
 //! - `signals`: a context that Ctrl-C or TERM ends. For binaries.
-//! - `tracing`: each trace is also a span of the crate `tracing`, where a subscriber wants it. Leave it off if nobody does.
+//! - `tracing`: each trace is also a span of the crate `tracing`, and `Context::tracing_span` gives it to run a future in. Leave it
+//!   off if no subscriber is to hear of traces.
 
 mod after_func;
 mod background;

@@ -124,7 +124,7 @@ fn drop_against_cancel() {
         let (child, keep) = root.with_cancel();
         let wakes = Arc::new(Wakes::default());
         assert!(poll(pin!(child.done()), &wakes).is_pending());
-        // It is in its parent's list now: dropping takes it out, cancelling takes it out.
+        // It is in its parent's list now: dropping takes it out, canceling takes it out.
         let dropping = thread::spawn(move || drop((child, keep)));
         cancel.cancel();
         dropping.join().unwrap();

@@ -43,7 +43,7 @@ fn cancelable(ctx: &Context) -> Context {
 }
 
 #[test]
-fn four_million_levels_cancelled_observed_and_dropped() {
+fn four_million_levels_canceled_observed_and_dropped() {
     on_two_mebibytes(|| {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
@@ -61,7 +61,7 @@ fn four_million_levels_cancelled_observed_and_dropped() {
 }
 
 #[test]
-fn four_million_levels_waited_on_cancelled_and_dropped() {
+fn four_million_levels_waited_on_canceled_and_dropped() {
     on_two_mebibytes(|| {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();

@@ -153,7 +153,7 @@ fn on_tokio_with_several_threads() {
             for task in tasks {
                 task.await.expect("no panic");
             }
-            // A tree over many tasks, cancelled from one of them.
+            // A tree over many tasks, canceled from one of them.
             let (root, cancel) = Context::background().with_cancel();
             let tasks: Vec<_> = (0..500)
                 .map(|i| {
@@ -348,7 +348,7 @@ mod tokens {
         assert_eq!(wakes.count(), 1);
         assert!(ctx.err().expect("done").is_canceled());
         common::assert_live(&parent);
-        // A token already cancelled; a parent that ends first.
+        // A token already canceled; a parent that ends first.
         assert!(parent.with_cancellation_token(&token).is_done());
         let other = parent.with_cancellation_token(&CancellationToken::new());
         cancel.cancel_with("stop");
@@ -356,7 +356,7 @@ mod tokens {
     }
 
     #[test]
-    fn a_child_token_cancelled_through_its_parent_ends_a_context_nobody_waits_on() {
+    fn a_child_token_canceled_through_its_parent_ends_a_context_nobody_waits_on() {
         let token = CancellationToken::new();
         let ctx = Context::background().with_cancellation_token(&token.child_token());
         let unwatched = ctx.with_timeout(HOUR);
@@ -379,10 +379,10 @@ mod tokens {
             assert!(child.is_cancelled());
             time.advance(SEC);
             futures::executor::block_on(timed.cancelled());
-            // A context that is done gives a token that is cancelled; one that never is, one that never will be.
+            // A context that is done gives a token that is canceled; one that never is, one that never will be.
             futures::executor::block_on(ctx.cancellation_token().cancelled());
             assert!(!Context::background().cancellation_token().is_cancelled());
-            // Cancelling the token does not end the context.
+            // Canceling the token does not end the context.
             let (ctx, _cancel) = root.with_cancel();
             ctx.cancellation_token().cancel();
             common::assert_live(&ctx);

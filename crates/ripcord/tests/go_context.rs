@@ -325,7 +325,7 @@ fn with_cancel_canceled_parent() {
 
 #[test]
 fn with_cancel_simultaneously_canceled_parent() {
-    within("a parent cancelled while its child is made", || {
+    within("a parent canceled while its child is made", || {
         for _ in 0..100 {
             let (parent, cancel) = Context::background().with_cancel();
             thread::scope(|scope| {
@@ -540,7 +540,7 @@ fn cause() {
             Some((Canceled, Itself)),
         ),
         (
-            "WithValue of a cancelled context",
+            "WithValue of a canceled context",
             |root| {
                 let (ctx, cancel) = root.with_cancel();
                 cancel.cancel_with("parentCause");
@@ -601,7 +601,7 @@ fn custom_context_propagation() {
     assert_canceled(&ctx3, Some("TestCustomContextPropagation"));
 }
 
-/// The rest of `TestCustomContextCause`: a child cancelled with a cause keeps it when its foreign parent ends later.
+/// The rest of `TestCustomContextCause`: a child canceled with a cause keeps it when its foreign parent ends later.
 #[test]
 fn custom_context_cause() {
     let (foreign, cancel_foreign) = Context::background().with_cancel();

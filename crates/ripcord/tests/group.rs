@@ -222,7 +222,7 @@ fn a_cancellation_alone_is_reported_as_such(world: impl World) {
         let (group, ctx) = world.group(&root);
         group.go(async move { Err::<(), Error>(ctx.done().await) });
         cancel.cancel_with("shutting down");
-        let error = group.wait().await.expect_err("it was cancelled");
+        let error = group.wait().await.expect_err("it was canceled");
         let error = error.cause().downcast_ref::<Error>().expect("the context's error");
         assert!(error.is_canceled());
         assert_eq!(error.cause().expect("given").to_string(), "shutting down");
@@ -501,7 +501,7 @@ fn the_groups_context_is_a_child_and_ends_with_wait(world: impl World) {
         let (group, ctx) = world.group(&root);
         group.go(async { ok() });
         group.wait().await.expect("none fails");
-        // As in Go: the derived context is cancelled the first time Wait returns.
+        // As in Go: the derived context is canceled the first time Wait returns.
         assert!(ctx.is_done());
         assert!(!root.is_done());
         let (group, ctx) = world.group(&root);

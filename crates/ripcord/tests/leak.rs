@@ -234,7 +234,7 @@ fn nothing_leaks_while_the_parent_lives() {
         let both = parent.merge(&sibling);
         assert!(poll_with(&mut both.done(), waker).is_pending());
     });
-    same_before_and_after("merge with a child that is cancelled", MILLION / 2, 0, |_| {
+    same_before_and_after("merge with a child that is canceled", MILLION / 2, 0, |_| {
         let (child, cancel) = system.with_cancel();
         let both = parent.merge(&child);
         let mut wait = both.done();

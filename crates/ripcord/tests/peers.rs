@@ -15,7 +15,7 @@ use common::{
 };
 use ripcord::{Context, DoneOwned};
 
-/// A peer reads its cancelled flag under the mutex of the tree, so that a reader stalls while a cancel wakes the waiters:
+/// A peer reads its canceled flag under the mutex of the tree, so that a reader stalls while a cancel wakes the waiters:
 /// 20 ms with a million of them, and for ever if one of them waits for the reader.
 #[test]
 fn reading_the_flag_never_waits_for_a_cancel_under_way() {
@@ -299,7 +299,7 @@ fn a_deadline_costs_no_thread() {
     assert!(added < 100, "{added} threads for 2000 deadlines");
 }
 
-/// In a peer the cause given to `with_timeout_cause` is reported when the context is cancelled by hand before that.
+/// In a peer the cause given to `with_timeout_cause` is reported when the context is canceled by hand before that.
 #[test]
 fn a_deadlines_cause_is_not_reported_for_a_cancel() {
     let (root, time) = manual();

@@ -520,7 +520,7 @@ proptest! {
 #[test]
 fn the_model_knows_the_tie_rules() {
     let mut world = World::new();
-    // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is cancelled.
+    // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is canceled.
     for op in [
         Op::WithCancel(0),
         Op::WithTimeout(1, 10, true),

@@ -253,7 +253,7 @@ fn a_waker_of_a_group_that_panics_stays_out_of_the_task() {
 }
 
 #[test]
-fn a_child_of_a_cancelled_parent_never_says_that_its_own_deadline_passed() {
+fn a_child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
     // The coarse clock was ahead of the exact one, so that a cancel could lie in the future of a child made after it.
     for _ in 0..200 {
         let (parent, cancel) = Context::background().with_cancel();

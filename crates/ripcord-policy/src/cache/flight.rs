@@ -5,7 +5,7 @@
 //! 1. A key has at most one *current* flight, the one in the table. Detaching a flight (a remove, an insert, a clear)
 //!    takes it out: its waiters still get its result, the store does not.
 //! 2. A flight has as many waiters as there are [`Seat`]s. When the last seat is dropped the flight has ended, for
-//!    good: nobody boards it any more and its context is cancelled.
+//!    good: nobody boards it any more and its context is canceled.
 //! 3. An outcome is set once, before anybody is told to look.
 //! 4. Lock order: a shard of the table, then the store; a flight's waiters alone. Wakers, contexts and users' drops run
 //!    under none of them: a context that is made, or asked whether it has ended, may find that its deadline has passed, and
@@ -236,7 +236,7 @@ impl<V> Flight<V> {
     /// The error of the flight's context, which is ended if it was not.
     pub(super) fn call_off(&self) -> ripcord::Error {
         self.cancel.cancel_with("the load was dropped by its runtime");
-        self.ctx.err().unwrap_or_else(|| unreachable!("the context was just cancelled"))
+        self.ctx.err().unwrap_or_else(|| unreachable!("the context was just canceled"))
     }
 
     /// Ends the flight when its most patient waiter's deadline passes, also when nobody polls that waiter.

@@ -30,7 +30,7 @@ where
     /// However many ask for a key at once, it is loaded once. The load runs in a task of its own under a context of its
     /// own: the values of the caller that began it, the end of the cache's context, and no caller's cancellation. Each
     /// caller leaves when its own context ends or its future is dropped. When the last has left, or the most patient
-    /// one's deadline passes, the load's context is cancelled and its future dropped; whoever comes later starts afresh.
+    /// one's deadline passes, the load's context is canceled and its future dropped; whoever comes later starts afresh.
     ///
     /// The load's context bears no deadline of its own, for a context is immutable and this one would have to move whenever a
     /// more patient caller joins. It shows the latest as it is at any moment by [`load_deadline`](super::load_deadline), which

@@ -19,12 +19,12 @@ use crate::{ConfigError, Error, Outcome};
 use race::Race;
 
 /// Starts another attempt of a call that has not answered after a delay; the first success wins, the others are
-/// cancelled. A clone is another handle with the same statistics.
+/// canceled. A clone is another handle with the same statistics.
 ///
 /// Hedging is against slowness, not failure: a call that fails before the delay has failed. Once attempts run side by
 /// side, one that fails leaves the others running, and the last failure is the result.
 ///
-/// Each attempt runs under a context of its own, below the caller's. A loser's context is cancelled and its future
+/// Each attempt runs under a context of its own, below the caller's. A loser's context is canceled and its future
 /// dropped. When the caller's context ends, so does the hedge, at once.
 ///
 /// ```

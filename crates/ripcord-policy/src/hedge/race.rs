@@ -12,7 +12,7 @@ use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::retry::{RetryBudget, is_inside};
 
-/// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are cancelled.
+/// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
 pub(super) struct Race<'a, F, Fut, E> {
     hedge: &'a Hedge,
     ctx: &'a Context,
@@ -148,7 +148,7 @@ where
 
     fn lose(&mut self) {
         for attempt in std::mem::take(&mut self.attempts) {
-            // Cancelled before it is dropped: what it started elsewhere is to hear of it too.
+            // Canceled before it is dropped: what it started elsewhere is to hear of it too.
             attempt.canceler.cancel_with("another attempt of the same call has ended it");
             drop(attempt);
         }

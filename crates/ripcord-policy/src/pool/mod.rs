@@ -2,7 +2,7 @@
 //!
 //! A fixed number of workers runs submitted tasks, async ones and blocking ones; a bounded queue holds those that wait.
 //! A task runs under a context that ends when its submitter's does, when the pool's does, or when its [`Task`] is
-//! cancelled. When it ends:
+//! canceled. When it ends:
 //!
 //! * a task that waits for a worker leaves the queue and is resolved at once, whether anybody polls it or not;
 //! * an async task that runs is dropped at its next suspension, as by [`Context::run`]; what has to be done all the same
@@ -232,7 +232,7 @@ impl WorkerPool {
     /// let pool = WorkerPool::builder().workers(1).build(&ctx)?;
     /// let endless = pool.submit(&ctx, |_ctx| std::future::pending::<Result<(), std::io::Error>>()).await?;
     ///
-    /// // What is not done by then is cancelled.
+    /// // What is not done by then is canceled.
     /// let patience = ctx.with_timeout(Duration::from_millis(10));
     /// let late = pool.shutdown(&patience).await;
     /// assert!(late.is_err_and(|error| error.is_deadline_exceeded()));

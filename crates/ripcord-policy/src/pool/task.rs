@@ -58,7 +58,7 @@ impl<T: Send + 'static> Task<T> {
     /// Cancels the task's context. One that waits for a worker is resolved at once; one that runs is dropped at its next
     /// suspension, and a blocking one learns of it from its context.
     pub fn cancel(&self) {
-        self.job.core().cancel("the task was cancelled by its handle");
+        self.job.core().cancel("the task was canceled by its handle");
         self.job.core().shared.call_off(Arc::clone(&self.job) as Arc<dyn AnyJob>);
     }
 

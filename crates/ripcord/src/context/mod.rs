@@ -77,7 +77,7 @@ impl Context {
 
     /// How much time is left; zero when the deadline has passed, `None` when there is no deadline.
     ///
-    /// A cancelled context still says what was left: ask [`is_done`](Context::is_done) for the end.
+    /// A canceled context still says what was left: ask [`is_done`](Context::is_done) for the end.
     ///
     /// ```
     /// use std::time::Duration;

@@ -5,7 +5,7 @@
 //! 1. `unfinished` counts the tasks given to `go` that have not ended, queued ones too. Each is a `Child`, which counts itself
 //!    out exactly once: when its future ends, panics, or is dropped.
 //! 2. `running` counts those handed to the executor, and is at most the limit at the time each was.
-//! 3. The first real error is written before the context is cancelled, so no task can report the cancellation before it.
+//! 3. The first real error is written before the context is canceled, so no task can report the cancellation before it.
 //! 4. No lock is held while a future is polled or dropped, the executor is called, or a waker is woken.
 
 mod child;
@@ -226,7 +226,7 @@ impl Group {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the group: the context is cancelled and the tasks are dropped at their next poll.
+    /// Dropping it drops the group: the context is canceled and the tasks are dropped at their next poll.
     #[doc(alias = "errgroup.Group.Wait")]
     pub async fn wait(self) -> Result<(), GroupError> {
         let (mut errors, first) = self.ended().await;

@@ -1,7 +1,7 @@
 //! A cheap look at the clock that is a little behind.
 //!
 //! Linux keeps the time of its last tick where a process reads it in 6 ns; the exact time costs 17 to 28 ns, measured. Two
-//! questions need no more: has a deadline that is far away passed (row C13), and when was something cancelled whose time is only
+//! questions need no more: has a deadline that is far away passed (row C13), and when was something canceled whose time is only
 //! for people (rows C2 and C7).
 
 /// The monotonic time of the kernel's last tick, in nanoseconds: the clock of `Instant`, behind by a few milliseconds and never

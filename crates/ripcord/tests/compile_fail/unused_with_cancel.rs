@@ -1,4 +1,4 @@
-//! A context and its canceler thrown away. Both go at once: the new context is cancelled as soon as it is made.
+//! A context and its canceler thrown away. Both go at once: the new context is canceled as soon as it is made.
 //!
 //! The compiler says so when the call stands alone. It has nothing to say about `let _ = ctx.with_cancel()`, which is how
 //! one tells it that a value is dropped on purpose; what can be had there is the lint `let_underscore_drop`, off by

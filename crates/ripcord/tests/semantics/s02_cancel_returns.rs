@@ -1,4 +1,4 @@
-//! 2. When `cancel()` returns, every descendant is done, also when another thread is cancelling an ancestor at that
+//! 2. When `cancel()` returns, every descendant is done, also when another thread is canceling an ancestor at that
 //!    moment.
 
 use ripcord::{Context, DoneOwned};

@@ -66,7 +66,7 @@ fn s05_expired_deadline_beats_a_later_cancel_however_late_it_is_asked() {
 
 #[test]
 fn s05_expired_deadline_beats_a_later_cancel_of_the_same_context() {
-    // with_timeout is above the canceler: the context that is cancelled has been done for a second.
+    // with_timeout is above the canceler: the context that is canceled has been done for a second.
     let (root, time) = manual();
     let (ctx, cancel) = root.with_timeout_cause(SEC, "slow").with_cancel();
     time.advance(2 * SEC);

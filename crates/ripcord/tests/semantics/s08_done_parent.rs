@@ -25,7 +25,7 @@ fn children(parent: &Context) -> Vec<Context> {
 }
 
 #[test]
-fn s08_a_child_of_a_cancelled_parent_has_its_cause() {
+fn s08_a_child_of_a_canceled_parent_has_its_cause() {
     let (root, time) = manual();
     let (parent, cancel) = root.with_cancel();
     cancel.cancel_with("stop");
@@ -63,7 +63,7 @@ fn s08_callbacks_and_futures_of_such_a_child_go_off_at_once() {
 }
 
 #[test]
-fn s08_deriving_races_with_cancelling_and_no_child_escapes() {
+fn s08_deriving_races_with_canceling_and_no_child_escapes() {
     for round in 0..500 {
         let (root, _time) = manual();
         let (parent, cancel) = root.with_cancel();

@@ -1,4 +1,4 @@
-//! 11. Nothing recurses: a chain 4 million deep is cancelled and dropped on a 2 MiB stack.
+//! 11. Nothing recurses: a chain 4 million deep is canceled and dropped on a 2 MiB stack.
 //!
 //! The four million are in `depth.rs`. Here every operation meets a chain too deep for the small stack it runs on.
 

@@ -99,7 +99,7 @@ pub(crate) struct End {
 /// A function to run at the end, which keeps its context alive until then.
 pub(crate) struct Callback {
     pub(crate) run: Box<dyn FnOnce() + Send>,
-    /// One of our own that is short and never blocks: it runs in the canceller's thread.
+    /// One of our own that is short and never blocks: it runs in the canceler's thread.
     pub(crate) inline: bool,
     pub(crate) _keep: NodeRef,
 }

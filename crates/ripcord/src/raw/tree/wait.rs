@@ -185,7 +185,7 @@ pub(crate) fn remove_callback(node: &Node, key: u32) -> Option<Callback> {
     guard.fields().rest()?.callbacks.remove(key)
 }
 
-/// The one token that is cancelled when the node ends; cancelled already when it has.
+/// The one token that is canceled when the node ends; canceled already when it has.
 #[cfg(feature = "tokio-util")]
 pub(crate) fn shared_token(node: &NodeRef, keep: NodeRef) -> tokio_util::sync::CancellationToken {
     let token = {
