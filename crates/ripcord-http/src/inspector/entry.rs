@@ -41,7 +41,7 @@ pub(super) struct Entry {
     status: AtomicU16,
     /// Whether the server's hold is what is being given up.
     is_server_leaving: AtomicBool,
-    life: Mutex<Option<Life>>,
+    alive: Mutex<Option<Alive>>,
     end: OnceLock<End>,
 }
 
@@ -51,6 +51,12 @@ pub(super) struct Life {
     /// The context above its [`Held`] (invariant 2 of the registry).
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
+}
+
+struct Alive {
+    life: Life,
+    /// `None` when it was answered. Its context is that of the life.
+    trace: Option<TraceGuard>,
 }
 
 /// How it ended, when its last context has been dropped.
@@ -74,11 +80,12 @@ impl Entry {
         kind: Kind,
         ctx: Context,
         cancel: CancelHandle,
-        trace: Trace,
+        trace: TraceGuard,
     ) -> Self {
-        let life = Mutex::new(Some(Life { ctx, cancel }));
+        let handle = trace.trace().clone();
+        let alive = Mutex::new(Some(Alive { life: Life { ctx, cancel }, trace: Some(trace) }));
         let (status, is_server_leaving) = (AtomicU16::new(0), AtomicBool::new(false));
-        Entry { id, parent, kind, trace, status, is_server_leaving, life, end: OnceLock::new() }
+        Entry { id, parent, kind, trace: handle, status, is_server_leaving, alive, end: OnceLock::new() }
     }
 
     // Relaxed in what follows: each number is all there is to see.
@@ -89,7 +96,7 @@ impl Entry {
 
     /// `None` when it is over.
     pub(super) fn life(&self) -> Option<Life> {
-        self.lock().clone()
+        self.lock().as_ref().map(|alive| alive.life.clone())
     }
 
     /// `None` while it lives.
@@ -97,12 +104,20 @@ impl Entry {
         self.end.get()
     }
 
+    /// It was answered, or given up. Before that its trace must not be over, and after it not go on.
+    fn end_trace(&self) {
+        let trace = self.lock().as_mut().and_then(|alive| alive.trace.take());
+        // Not under the lock: a subscriber may be told of the end.
+        drop(trace);
+    }
+
     /// Its last context is being dropped: called once, by its [`Held`].
     fn finish(&self) -> &End {
-        let life = self.lock().take();
+        self.end_trace();
+        let alive = self.lock().take();
         self.end.get_or_init(|| {
             let span = self.trace.span();
-            let ctx = life.map_or(Context::background(), |life| life.ctx);
+            let ctx = alive.map_or(Context::background(), |alive| alive.life.ctx);
             let clock = ctx.clock();
             // When the server's was the last hold, it was over with its trace.
             let is_now = self.is_server_leaving.load(Ordering::Relaxed) && span.is_ended();
@@ -124,9 +139,9 @@ impl Entry {
         is_failed || self.end().is_some_and(|end| end.error.is_some() || end.is_panicked)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Life>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Alive>> {
         // Nothing under it panics.
-        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -134,18 +149,17 @@ impl Entry {
 #[must_use = "the request's trace ends when this is dropped"]
 pub(crate) struct Tracked {
     entry: Arc<Entry>,
-    trace: Option<TraceGuard>,
     held: Option<Context>,
 }
 
 impl Tracked {
-    pub(super) fn new(entry: Arc<Entry>, trace: TraceGuard, held: Context) -> Self {
-        Tracked { entry, trace: Some(trace), held: Some(held) }
+    pub(super) fn new(entry: Arc<Entry>, held: Context) -> Self {
+        Tracked { entry, held: Some(held) }
     }
 
     /// The request is over. To be called before its Context is canceled for that: it would be taken for why it ended.
-    pub(crate) fn end(&mut self) {
-        self.trace = None;
+    pub(crate) fn end(&self) {
+        self.entry.end_trace();
     }
 
     /// Notes what it was answered with.
@@ -174,15 +188,13 @@ pub(super) struct Held {
     entry: Arc<Entry>,
     key: usize,
     shard: Arc<Shard>,
-    /// Of what nobody else ends.
-    trace: Option<TraceGuard>,
 }
 
 impl Held {
     /// Puts an entry into the shard, for as long as this lives.
-    pub(super) fn new(entry: Arc<Entry>, shard: Arc<Shard>, trace: Option<TraceGuard>) -> Self {
+    pub(super) fn new(entry: Arc<Entry>, shard: Arc<Shard>) -> Self {
         let key = shard.insert(Arc::clone(&entry));
-        Held { entry, key, shard, trace }
+        Held { entry, key, shard }
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -192,7 +204,6 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        drop(self.trace.take());
         let latency = self.entry.finish().latency;
         self.shard.remove(self.key, latency);
     }

@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ripcord::{CancelHandle, Context};
+use ripcord::{CancelHandle, Context, TraceGuard};
 
 use crate::server::Counters;
 use access::Access;
@@ -111,9 +111,9 @@ impl Inspector {
         let handle = cancel.handle();
         cancel.detach();
         let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
-        let entry = self.entry(&ctx, Kind::Watched, handle, trace.trace().clone());
+        let entry = self.entry(&ctx, Kind::Watched, handle, trace);
         let shard = Arc::clone(self.shared.registry.shard());
-        ctx.with_value(Held::new(entry, shard, Some(trace)))
+        ctx.with_value(Held::new(entry, shard))
     }
 
     /// Puts a request under the inspector: what is returned is what the handler is to be given. `cancel` cancels `ctx`.
@@ -121,10 +121,10 @@ impl Inspector {
         let Facts { name, request_id, deadline, traceparent } = facts;
         let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
         let kind = Kind::Request { request_id, deadline, traceparent };
-        let entry = self.entry(&ctx, kind, cancel, trace.trace().clone());
+        let entry = self.entry(&ctx, kind, cancel, trace);
         let shard = Arc::clone(self.shared.registry.shard());
-        let ctx = ctx.with_value(Held::new(Arc::clone(&entry), shard, None));
-        (ctx.clone(), Tracked::new(entry, trace, ctx))
+        let ctx = ctx.with_value(Held::new(Arc::clone(&entry), shard));
+        (ctx.clone(), Tracked::new(entry, ctx))
     }
 
     /// What it shows the sum of.
@@ -135,7 +135,7 @@ impl Inspector {
         }
     }
 
-    fn entry(&self, ctx: &Context, kind: Kind, cancel: CancelHandle, trace: ripcord::Trace) -> Arc<Entry> {
+    fn entry(&self, ctx: &Context, kind: Kind, cancel: CancelHandle, trace: TraceGuard) -> Arc<Entry> {
         let parent = ctx.value::<Held>().map(Held::id);
         let id = self.shared.registry.shard().next_id();
         Arc::new(Entry::new(id, parent, kind, ctx.clone(), cancel, trace))

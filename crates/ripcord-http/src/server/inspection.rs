@@ -36,8 +36,8 @@ impl Inspection {
     }
 
     /// The request is over. To be told before its Context is canceled for that.
-    pub(super) fn end(&mut self) {
-        if let Some(tracked) = &mut self.0 {
+    pub(super) fn end(&self) {
+        if let Some(tracked) = &self.0 {
             tracked.end();
         }
     }

@@ -15,5 +15,5 @@ impl Inspection {
 
     pub(super) fn answered(&self, _: StatusCode) {}
 
-    pub(super) fn end(&mut self) {}
+    pub(super) fn end(&self) {}
 }

@@ -35,7 +35,8 @@ pub(super) struct InFlight {
     life: Option<Arc<Life>>,
     settings: Arc<Settings>,
     id: HeaderValue,
-    begun: Instant,
+    /// Noted for the hook, if there is one.
+    begun: Option<Instant>,
     answered: Option<StatusCode>,
     /// `None` until it is known: dropped like that, the client has gone.
     outcome: Option<Outcome>,
@@ -61,7 +62,7 @@ impl InFlight {
         InFlight {
             done: None,
             limit: None,
-            begun: ctx.clock().now(),
+            begun: settings.on_end.as_ref().map(|_| ctx.clock().now()),
             ctx,
             attendance: None,
             life: Some(life),
@@ -179,7 +180,10 @@ impl Drop for InFlight {
                 error,
                 status: self.answered.unwrap_or_else(|| self.settings.statuses.unanswered(&outcome)),
                 answered: self.answered,
-                took: self.ctx.clock().now().saturating_duration_since(self.begun),
+                took: self
+                    .begun
+                    .map(|begun| self.ctx.clock().now().saturating_duration_since(begun))
+                    .unwrap_or_default(),
                 outcome,
             };
             // Unwind safe: what the hook has left half done is its own. A second panic while a first unwinds would abort.

@@ -11,8 +11,10 @@ pub(super) struct Tree {
 }
 
 struct Records {
-    /// Never empty; at most the limit and the root.
-    list: Vec<Record>,
+    /// In line: most of the trees that a server makes are never more than that.
+    root: Record,
+    /// At most the limit. The first is at place 1.
+    below: Vec<Record>,
     dropped: u64,
 }
 
@@ -33,41 +35,55 @@ impl Record {
     }
 }
 
+impl Records {
+    fn at(&self, place: u32) -> &Record {
+        match place {
+            Tree::ROOT => &self.root,
+            place => &self.below[place as usize - 1],
+        }
+    }
+
+    fn at_mut(&mut self, place: u32) -> &mut Record {
+        match place {
+            Tree::ROOT => &mut self.root,
+            place => &mut self.below[place as usize - 1],
+        }
+    }
+}
+
 impl Tree {
     /// Where the root lies.
     pub(super) const ROOT: u32 = 0;
 
     pub(super) fn new(root: Data, limit: usize) -> Self {
-        let list = vec![Record::new(root, NONE)];
-        Tree { limit: limit.min(NONE as usize - 1), records: Mutex::new(Records { list, dropped: 0 }) }
+        let records = Records { root: Record::new(root, NONE), below: Vec::new(), dropped: 0 };
+        Tree { limit: limit.min(NONE as usize - 1), records: Mutex::new(records) }
     }
 
     /// A new last child. When the tree is full it counts and gives back what it was given.
     pub(super) fn add(&self, parent: u32, data: Data) -> Result<u32, Data> {
         let mut records = self.lock();
-        let at = records.list.len();
-        if at > self.limit {
+        if records.below.len() >= self.limit {
             records.dropped += 1;
             return Err(data);
         }
-        let list = &mut records.list;
-        list.push(Record::new(data, parent));
-        let at = at as u32;
-        let before = std::mem::replace(&mut list[parent as usize].last_child, at);
+        records.below.push(Record::new(data, parent));
+        let at = records.below.len() as u32;
+        let before = std::mem::replace(&mut records.at_mut(parent).last_child, at);
         if before == NONE {
-            list[parent as usize].first_child = at;
+            records.at_mut(parent).first_child = at;
         } else {
-            list[before as usize].next = at;
+            records.at_mut(before).next = at;
         }
         Ok(at)
     }
 
     pub(super) fn end(&self, at: u32, end: End) {
-        self.lock().list[at as usize].data.end(end);
+        self.lock().at_mut(at).data.end(end);
     }
 
     pub(super) fn get(&self, at: u32) -> Data {
-        self.lock().list[at as usize].data.clone()
+        self.lock().at(at).data.clone()
     }
 
     pub(super) fn dropped(&self) -> u64 {
@@ -77,9 +93,9 @@ impl Tree {
     pub(super) fn children(&self, of: u32) -> Vec<(u32, Name)> {
         let records = self.lock();
         let mut children = Vec::new();
-        let mut at = records.list[of as usize].first_child;
+        let mut at = records.at(of).first_child;
         while at != NONE {
-            let record = &records.list[at as usize];
+            let record = records.at(at);
             children.push((at, record.data.name().clone()));
             at = record.next;
         }
@@ -92,7 +108,7 @@ impl Tree {
         let mut walk = Vec::new();
         let (mut at, mut depth) = (top, 0);
         loop {
-            let mut record = &records.list[at as usize];
+            let mut record = records.at(at);
             walk.push((depth, record.data.clone()));
             if record.first_child != NONE {
                 at = record.first_child;
@@ -102,7 +118,7 @@ impl Tree {
             // The next to the right, of this one or of the nearest above that has one.
             while at != top && record.next == NONE {
                 at = record.parent;
-                record = &records.list[at as usize];
+                record = records.at(at);
                 depth -= 1;
             }
             if at == top {

@@ -56,7 +56,7 @@ impl Request {
 
     /// As the layer does when the answer has been sent.
     fn answer(mut self, status: u16) -> Context {
-        let mut tracked = self.tracked.take().expect("not answered yet");
+        let tracked = self.tracked.take().expect("not answered yet");
         tracked.answered(status.try_into().expect("a status"));
         tracked.end();
         self.cancel.cancel();
