@@ -40,6 +40,7 @@ enum Step {
     /// Drops the waiter of this number, counted from the front and round.
     Drop(usize),
     Set(Rate, i128),
+    Burst(u32),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -49,6 +50,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => (1u32..12).prop_map(Step::Wait),
         1 => any::<usize>().prop_map(Step::Drop),
         1 => rate().prop_map(|(rate, earns)| Step::Set(rate, earns)),
+        1 => (1u32..12).prop_map(Step::Burst),
     ]
 }
 
@@ -63,13 +65,13 @@ proptest! {
     #[test]
     fn grants_and_waits_are_what_is_due(
         (rate, mut earns) in rate(),
-        burst in 1u32..10,
+        mut burst in 1u32..10,
         steps in vec(step(), 1..120),
     ) {
         let (clock, time) = Clock::manual();
         let limiter = RateLimiter::new(rate, burst).unwrap().with_clock(clock.clone());
         let ctx = Context::background().with_clock(clock);
-        let full = i128::from(burst) * SCALE;
+        let mut full = i128::from(burst) * SCALE;
         // What there is, less what is promised to all who wait.
         let mut left = full;
         // What there would be if none were lost to the burst: granted in all is never more, not by a fraction.
@@ -85,6 +87,13 @@ proptest! {
                 Step::Set(rate, now_earns) => {
                     limiter.set_rate(rate).unwrap();
                     earns = now_earns;
+                }
+                Step::Burst(now) => {
+                    limiter.set_burst(now).unwrap();
+                    // What the smaller of the two does not keep is lost.
+                    let before = full;
+                    (burst, full) = (now, i128::from(now) * SCALE);
+                    left = left.min(before.min(full));
                 }
                 Step::Allow(n) => {
                     let wanted = i128::from(n) * SCALE;

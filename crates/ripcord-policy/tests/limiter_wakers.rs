@@ -1,15 +1,17 @@
 //! Wakers are anybody's code: one may panic, one may use the limiter, also when it is dropped, and none of that may reach
-//! anybody else.
+//! anybody else. And who waits is polled when it is woken, and only then: no wake-up may be lost.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use proptest::collection::vec;
+use proptest::prelude::*;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{Error, KeyedLimiter, Rate, RateLimiter};
+use ripcord_policy::{Error, KeyedLimiter, Rate, RateLimiter, Reservation};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -145,5 +147,92 @@ fn a_waker_may_use_the_limiter_when_it_is_woken_and_when_it_is_dropped() {
         }
         drop(wait);
         assert_eq!(dropped.load(Ordering::Relaxed), 1);
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An executor that polls what has been woken, and nothing else.
+#[derive(Default)]
+struct Tasks<'a>(Vec<(Arc<Woken>, Waiting<'a>)>);
+
+impl<'a> Tasks<'a> {
+    fn spawn(&mut self, wait: Waiting<'a>) {
+        self.0.push((Arc::new(Woken(true.into())), wait));
+    }
+
+    fn run(&mut self) {
+        while self.0.iter().any(|(woken, _)| woken.0.load(Ordering::Relaxed)) {
+            self.0.retain_mut(|(woken, wait)| {
+                let was_woken = woken.0.swap(false, Ordering::Relaxed);
+                !was_woken || poll(wait, &Waker::from(Arc::clone(woken))).is_pending()
+            });
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Advance(u32),
+    Wait(u32),
+    /// Drops the waiter of this number, counted round.
+    Leave(usize),
+    Reserve(u32),
+    Cancel(usize),
+    Allow(u32),
+    /// Tokens a second.
+    Rate(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0u32..300).prop_map(Step::Advance),
+        6 => (1u32..4).prop_map(Step::Wait),
+        3 => any::<usize>().prop_map(Step::Leave),
+        2 => (1u32..4).prop_map(Step::Reserve),
+        2 => any::<usize>().prop_map(Step::Cancel),
+        1 => (1u32..4).prop_map(Step::Allow),
+        1 => (0u32..50).prop_map(Step::Rate),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whoever_is_due_has_been_woken(steps in vec(step(), 1..80)) {
+        let (clock, time) = Clock::manual();
+        let limiter = RateLimiter::new(Rate::per_second(10.0), 3).unwrap().with_clock(clock.clone());
+        let ctx = Context::background().with_clock(clock);
+        let mut tasks = Tasks::default();
+        let mut reserved: Vec<Reservation> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Advance(ms) => time.advance(ms * MS),
+                Step::Wait(n) => tasks.spawn(Box::pin(limiter.wait_n(&ctx, n))),
+                Step::Leave(which) if !tasks.0.is_empty() => {
+                    let which = which % tasks.0.len();
+                    drop(tasks.0.remove(which));
+                }
+                Step::Reserve(n) => reserved.push(limiter.reserve_n(n).unwrap()),
+                Step::Cancel(which) if !reserved.is_empty() => {
+                    let which = which % reserved.len();
+                    reserved.remove(which).cancel();
+                }
+                Step::Leave(_) | Step::Cancel(_) => {}
+                Step::Allow(n) => _ = limiter.allow_n(n),
+                Step::Rate(rate) => limiter.set_rate(Rate::per_second(rate.into())).unwrap(),
+            }
+            tasks.run();
+        }
+        // Had one of them missed its time, it would be due now.
+        for (_, wait) in &mut tasks.0 {
+            prop_assert!(poll(wait, Waker::noop()).is_pending());
+        }
     }
 }

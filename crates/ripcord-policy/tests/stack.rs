@@ -491,6 +491,23 @@ async fn bad_stacks_are_named() {
 }
 
 #[tokio::test]
+async fn a_hedge_that_is_refused_costs_the_budget_nothing() {
+    let it = fixture();
+    let budget = Arc::new(RetryBudget::new());
+    let hedge = Hedge::after(SECOND).max_attempts(3).budget(Arc::clone(&budget)).build().unwrap();
+    let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+    let stack: Stack<u32, Down> = Stack::builder().hedge(hedge.clone()).bulkhead(bulkhead.clone()).build().unwrap();
+    let call = stack.run(&it.ctx, |ctx| async move {
+        ctx.sleep(SECOND * 5).await.map_err(|_| Down)?;
+        Err(Down)
+    });
+    let error = it.finish(call).await.unwrap_err();
+    assert!(matches!(error, Error::Inner(Down)), "the real one: {error}");
+    assert_eq!((bulkhead.stats().rejected, stack.stats().attempts), (2, 1));
+    assert_eq!(budget.tokens(), budget.capacity());
+}
+
+#[tokio::test]
 async fn retry_and_hedge_share_one_budget() {
     let it = fixture();
     let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());

@@ -16,7 +16,7 @@ use crate::config::{above_zero, at_least_one};
 use crate::retry::RetryBudget;
 use crate::stats::Counters;
 use crate::{ConfigError, Error, Outcome};
-use race::Race;
+use race::{Race, Says};
 
 /// Starts another attempt of a call that has not answered after a delay; the first success wins, the others are
 /// canceled. A clone is another handle with the same statistics.
@@ -117,18 +117,22 @@ impl Hedge {
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Race::begin(self, ctx, call, |_| true)?.await
+        Race::begin(self, ctx, call, |_| Says::Failed)?.await
     }
 
-    /// [`run`](Self::run) around other policies. An attempt refused by one of them is sent all the same as far as this can
-    /// tell, but its error is not the call's when another attempt has a real one.
+    /// [`run`](Self::run) around other policies. An attempt refused by one of them has cost the budget nothing, and its error
+    /// is not the call's when another attempt has a real one.
     pub(crate) async fn run_over_policies<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        let is_real = |error: &Error<E>| error.outcome() != Outcome::Neutral;
-        Race::begin(self, ctx, call, is_real).map_err(Error::flatten)?.await.map_err(Error::flatten)
+        let judge = |error: &Error<E>| match error {
+            Error::Rejected(_) => Says::NotSent,
+            error if error.outcome() == Outcome::Neutral => Says::Nothing,
+            _ => Says::Failed,
+        };
+        Race::begin(self, ctx, call, judge).map_err(Error::flatten)?.await.map_err(Error::flatten)
     }
 
     /// The numbers so far.

@@ -24,11 +24,21 @@ pub(super) struct Race<'a, F, Fut, E> {
     /// When the next attempt is due; None when there will be none.
     next: Option<Pin<Box<Sleep>>>,
     last_error: Option<E>,
-    /// Whether an error came from the callee.
-    is_real: fn(&E) -> bool,
+    judge: fn(&E) -> Says,
     end: Count,
     /// Whether somebody further out accounts for what a first attempt's success brings back.
     inside_retry: bool,
+}
+
+/// What an attempt's error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Says {
+    /// That the callee failed.
+    Failed,
+    /// That the attempt was refused on this side: what it took from the budget was taken for nothing.
+    NotSent,
+    /// Nothing about the callee.
+    Nothing,
 }
 
 struct Attempt<Fut> {
@@ -44,12 +54,7 @@ where
     F: FnMut(Context, u32) -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
-    pub(super) fn begin(
-        hedge: &'a Hedge,
-        ctx: &'a Context,
-        call: F,
-        is_real: fn(&E) -> bool,
-    ) -> Result<Self, Error<E>> {
+    pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F, judge: fn(&E) -> Says) -> Result<Self, Error<E>> {
         if let Some(error) = end_of(ctx) {
             hedge.count(Count::Rejected);
             return Err(Error::Context(error));
@@ -64,7 +69,7 @@ where
             sent: 0,
             next: None,
             last_error: None,
-            is_real,
+            judge,
             end: Count::Canceled,
             inside_retry: is_inside(ctx),
         };
@@ -119,8 +124,12 @@ where
                     return Poll::Ready(Ok(value));
                 }
                 Poll::Ready(Err(error)) => {
-                    drop(self.attempts.remove(index));
-                    if self.last_error.is_none() || (self.is_real)(&error) {
+                    let Attempt { spent, .. } = self.attempts.remove(index);
+                    let says = (self.judge)(&error);
+                    if let (Some(budget), Says::NotSent) = (&self.hedge.budget, says) {
+                        budget.refund(spent);
+                    }
+                    if self.last_error.is_none() || says == Says::Failed {
                         self.last_error = Some(error);
                     }
                 }
