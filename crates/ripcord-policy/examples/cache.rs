@@ -16,7 +16,7 @@ impl Value for RequestId {}
 /// A slow lookup that notices when it is called off.
 async fn look_up(ctx: Context, user: u32) -> Result<String, ripcord::Error> {
     println!("  loading user {user} for {}", ctx.value::<RequestId>().map_or("nobody", |id| id.0));
-    ctx.sleep(50 * MS).await?;
+    ctx.sleep(100 * MS).await?;
     Ok(format!("user-{user}"))
 }
 
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (app, shutdown) = Context::background().with_name("app").with_cancel();
     let cache: Cache<u32, String> = Cache::builder()
         .capacity(1_000)
-        .ttl(150 * MS)
+        .ttl(2000 * MS)
         .sweep_every(40 * MS)
         .on_evict(|user, _, why| println!("  user {user} left the cache: {why:?}"))
         .build(&app)?;
@@ -36,14 +36,17 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("\n1. Set, Get, Delete, Clear");
     cache.insert(&ctx, 1, "alice".to_owned())?;
-    cache.insert_with_ttl(&ctx, 2, "bob".to_owned(), 60 * MS)?;
     println!("  user 1: {:?}", cache.get(&ctx, &1)?);
     println!("  user 3: {:?}", cache.get(&ctx, &3)?);
     println!("  deleted: {:?}", cache.remove(&ctx, &1)?);
+    cache.insert(&ctx, 3, "carol".to_owned())?;
+    cache.clear(&ctx)?;
+    println!("  cleared: {} entries", cache.len());
 
     println!("\n2. Expiration, and cleanup in the background");
+    cache.insert_with_ttl(&ctx, 2, "bob".to_owned(), 200 * MS)?;
     println!("  user 2: {:?}", cache.get(&ctx, &2)?);
-    ctx.sleep(120 * MS).await?;
+    ctx.sleep(400 * MS).await?;
     println!("  after its TTL: {:?}, {} entries", cache.get(&ctx, &2)?, cache.len());
 
     println!("\n3. A done context gets nothing");

@@ -13,17 +13,17 @@ use ripcord_policy::{KeyedLimiter, Rate, RateLimiter};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("=== Context-Aware Rate Limiter ===");
     let ctx = Context::background();
-    let limiter = RateLimiter::new(Rate::per_second(10.0), 3)?;
+    let limiter = RateLimiter::new(Rate::per_second(5.0), 3)?;
 
     println!("\nBursts: 3 at once, then the rate decides");
     for number in 1..=5 {
         println!("Request {number}: {}", if limiter.allow() { "allowed" } else { "denied" });
     }
 
-    println!("\nWaiting for permits at 10 a second");
+    println!("\nWaiting for permits at 5 a second");
     for number in 1..=3 {
         let waited = limiter.wait(&ctx).await?;
-        println!("Permit {number} after {} ms", waited.as_millis());
+        println!("Permit {number} after {waited:?}");
     }
 
     println!("\nA wait ends with its context");
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("\nReservations");
     let first = limiter.reserve()?;
     let second = limiter.reserve()?;
-    println!("First in {} ms, second in {} ms", first.delay().as_millis(), second.delay().as_millis());
+    println!("First in {:?}, second in {:?}", first.delay(), second.delay());
     println!("Second canceled, its token is back: {}", second.cancel());
     ctx.sleep(first.delay()).await?;
     println!("First acts now");
@@ -57,7 +57,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     limiter.set_rate(Rate::every(Duration::from_millis(1)))?;
     limiter.set_burst(100)?;
     let waited = limiter.wait_n(&ctx, 50).await?;
-    println!("50 permits after {} ms at {} and a burst of {}", waited.as_millis(), limiter.rate(), limiter.burst());
+    println!("50 permits after {waited:?} at {} and a burst of {}", limiter.rate(), limiter.burst());
     println!("A burst of 0: {}", limiter.set_burst(0).unwrap_err());
 
     println!("\nOne bucket a client");
@@ -76,6 +76,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         "canceled {}, refused for the deadline {}, tokens given back {}",
         stats.canceled, stats.deadline_refused, stats.refunded
     );
-    println!("longest wait {} ms, {} ms in all", stats.longest_wait.as_millis(), stats.total_wait.as_millis());
+    println!("longest wait {:?}, {:?} in all", stats.longest_wait, stats.total_wait);
     Ok(())
 }

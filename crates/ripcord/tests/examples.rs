@@ -1,6 +1,7 @@
 //! Every example, run as built, prints what `expected/NAME.txt` says.
 //!
-//! Clock readings are masked, and the lines of concurrent workers sorted. `cargo test` builds the examples before this;
+//! Clock readings are masked, and lines whose order is nobody's business sorted. What `expected/NAME.args` says, if there is
+//! one, is what the example is started with. `cargo test` builds the examples before this;
 //! `cargo test --test examples` alone does not, and then runs those of the last time, if there are any.
 
 use std::{
@@ -21,7 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn examples_print_what_is_expected() {
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/expected");
     // All are started before the first is waited for: they spend their time asleep.
-    let running: Vec<_> = names(&expected, "txt").into_iter().map(|name| (Running::start(&name), name)).collect();
+    let start = |name: String| {
+        let arguments = fs::read_to_string(expected.join(&name).with_extension("args")).unwrap_or_default();
+        (Running::start(&name, &arguments), name)
+    };
+    let running: Vec<_> = names(&expected, "txt").into_iter().map(start).collect();
 
     for (example, name) in running {
         let expected = fs::read_to_string(expected.join(&name).with_extension("txt")).expect("it is text");
@@ -55,9 +60,10 @@ struct Running {
 }
 
 impl Running {
-    fn start(name: &str) -> Running {
+    fn start(name: &str, arguments: &str) -> Running {
         let path = examples_dir().join(name).with_extension(env::consts::EXE_EXTENSION);
         let mut child = Command::new(&path)
+            .args(arguments.split_whitespace())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -107,13 +113,18 @@ fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The lines, masked, each run of lines that workers wrote in order of the workers.
+/// The lines, masked, each run of lines in no order sorted.
 fn comparable(output: &str) -> Vec<String> {
     let mut lines: Vec<_> = output.lines().map(|line| mask(line.trim_end())).collect();
-    for run in lines.chunk_by_mut(|a, b| a.starts_with("Worker ") && b.starts_with("Worker ")) {
+    for run in lines.chunk_by_mut(|a, b| is_unordered(a) && is_unordered(b)) {
         run.sort();
     }
     lines
+}
+
+/// What workers write at the same time, and the entries that leave a cache at once.
+fn is_unordered(line: &str) -> bool {
+    line.starts_with("Worker ") || line.contains(" left the cache: ")
 }
 
 /// Puts `<time>` for everything that looks as a `Duration` does: `4.99s`, `-1.2ms`, `1m30s`.

@@ -64,6 +64,7 @@ impl WorkerPoolBuilder {
     ///
     /// [`ConfigError`] for no workers or a queue of 0, more of either than 2^59, and when there is no tokio runtime to run
     /// workers in.
+    #[doc(alias("Start"))]
     pub fn build(self, ctx: &Context) -> Result<WorkerPool, ConfigError> {
         let workers = self.workers.ok_or_else(|| ConfigError::new("workers", "at least 1", "nothing"))?;
         check_workers(workers)?;

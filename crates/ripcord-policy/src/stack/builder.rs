@@ -75,6 +75,9 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     }
 
     /// The time all attempts have together, if the caller's context leaves as much.
+    ///
+    /// It is part of the caller's: an attempt that it cuts off says nothing about the callee. What the callee is to be judged
+    /// by is the [attempt's own timeout](Self::attempt_timeout).
     pub fn deadline(mut self, total: Duration) -> Self {
         self.place(Layer::Deadline);
         self.layers.deadline = Some(total);
@@ -89,7 +92,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Doubles a slow attempt. It shares the retry's budget.
+    /// Doubles a slow attempt. It shares the retry's budget, which a further attempt that a layer below refuses costs nothing.
     pub fn hedge(mut self, hedge: Hedge) -> Self {
         self.place(Layer::Hedge);
         self.layers.hedge = Some(hedge);
@@ -97,7 +100,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     }
 
     /// Stops attempts to what keeps failing. Whatever its classifier says, the caller's end and local rejections are
-    /// neutral.
+    /// neutral. Its clocks, that of a slow call and that of a probe that hangs, start when the attempt is sent.
     pub fn breaker<C>(mut self, breaker: CircuitBreaker<C>) -> Self
     where
         C: Classify<T, Error<E>> + Send + Sync + 'static,
@@ -107,7 +110,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Has attempts wait for a token each.
+    /// Has attempts wait for a token each. One that is refused or dropped before it is sent gives its token back.
     pub fn limiter(mut self, limiter: RateLimiter) -> Self {
         self.place(Layer::Limiter);
         self.layers.limiter = Some(limiter);

@@ -17,6 +17,34 @@
 //!
 //! Any of them may be left out. The builder's methods are called in this order, so that it can be read where a stack is
 //! built; any other order is a [`ConfigError`](crate::ConfigError).
+//!
+//! # What is not a layer
+//!
+//! * A [`WorkerPool`](crate::WorkerPool) decides where work runs, not whether: a task of it makes the call, through the stack,
+//!   so that what a full pool refuses has cost none of the layers anything, and what it runs has its place for all attempts.
+//! * A [`KeyedLimiter`](crate::KeyedLimiter) is about who calls, the limiter of a stack about what is called. It is asked before
+//!   the stack is, once for all attempts, and its [`Rejected`](crate::Rejected) given to the caller.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ripcord::Context;
+//! use ripcord_policy::{KeyedLimiter, Rate, Retry, Stack, WorkerPool};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let app = Context::background();
+//! let clients = KeyedLimiter::new(Rate::per_second(10.0), 10)?;
+//! let pool = WorkerPool::builder().workers(4).build(&app)?;
+//! let stack: Stack<u32, std::fmt::Error> =
+//!     Stack::builder().deadline(Duration::from_secs(2)).retry(Retry::exponential().max_attempts(3)).build()?;
+//!
+//! let ctx = app.with_timeout(Duration::from_secs(5));
+//! clients.wait(&ctx, &"10.0.0.1").await?;
+//! let task = pool.submit(&ctx, move |ctx| async move { stack.run(&ctx, |_ctx| async { Ok(7) }).await }).await?;
+//! assert_eq!(task.await?, 7);
+//! # Ok(())
+//! # }
+//! ```
 
 mod builder;
 mod layers;
