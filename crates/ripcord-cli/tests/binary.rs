@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     collections::HashSet,
+    io::{BufRead as _, BufReader, Write as _},
     net::{TcpListener, TcpStream},
     time::Duration,
 };
@@ -96,6 +97,34 @@ fn search_asks_the_backends_in_the_process() {
     let sources: Vec<_> =
         json["backends"].as_array().expect("a list").iter().map(|backend| &backend["cache"]).collect();
     assert_eq!(sources, ["hit", "hit", "hit"], "{json:#}");
+}
+
+#[test]
+fn search_asks_the_backends_that_are_given() {
+    let backend = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let name = format!("{}/find", backend.local_addr().expect("it is bound"));
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = backend.accept().expect("somebody asks");
+        let mut head = String::new();
+        let mut lines = BufReader::new(&stream);
+        while !head.ends_with("\r\n\r\n") {
+            assert!(lines.read_line(&mut head).expect("text") > 0, "no whole head: {head}");
+        }
+        let body = r#"{"hits":[{"title":"from elsewhere","snippet":"…"}]}"#;
+        let length = body.len();
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")
+            .expect("it reads");
+        head
+    });
+
+    let server = Server::start(&["--backend", &format!("http://{name}")]);
+    let answer = server.request("/search?q=a+b").answer();
+    let head = asked.join().expect("it is asked");
+    assert!(head.starts_with("GET /find?q=a+b HTTP/1.1\r\n"), "{head}");
+    let id = answer.header("x-request-id");
+    assert!(head.contains(&format!("x-request-id: {id}\r\n")) && head.contains("x-request-timeout-ms: "), "{head}");
+    let json: Value = serde_json::from_str(&answer.body).expect("JSON");
+    assert_eq!((&json["hits"][0]["title"], &json["backends"][0]["name"]), (&"from elsewhere".into(), &name.into()));
 }
 
 #[test]

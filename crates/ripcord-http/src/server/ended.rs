@@ -11,7 +11,7 @@ use super::{ClientDisconnected, layer::Statuses};
 /// | the Context's end | status |
 /// |---|---|
 /// | its deadline | 504 |
-/// | its client has gone | 499, nginx's own, which nobody is there to see |
+/// | its client has gone | 499, nginx's own, in logs and metrics; 503 to one that has closed its half only, and may still read |
 /// | any other cancel: the server is shutting down, somebody called it off | 503 |
 ///
 /// Below a [`ContextLayer`](super::ContextLayer) the statuses are those that it was told. None of the answers tells the cause: it
@@ -42,7 +42,7 @@ impl Ended {
         &self.0
     }
 
-    /// The status by itself, without a layer's settings.
+    /// The status for logs and metrics, without a layer's settings.
     pub fn status(&self) -> StatusCode {
         self.status_by(&Statuses::default())
     }
@@ -55,6 +55,11 @@ impl Ended {
         } else {
             statuses.canceled
         }
+    }
+
+    /// What is answered: 499 is none of HTTP's.
+    pub(super) fn answer_by(&self, statuses: &Statuses) -> StatusCode {
+        if is_client_disconnected(&self.0) { statuses.canceled } else { self.status_by(statuses) }
     }
 
     /// For a client to read.
@@ -81,7 +86,7 @@ impl From<Ended> for ripcord::Error {
 
 impl<B: From<&'static str>> From<Ended> for Response<B> {
     fn from(ended: Ended) -> Self {
-        let mut response = plain_text(ended.status(), ended.text().into());
+        let mut response = plain_text(ended.answer_by(&Statuses::default()), ended.text().into());
         // By this the layer knows whose answer it is.
         response.extensions_mut().insert(ended);
         response

@@ -22,7 +22,8 @@ pub struct Ending<'a> {
     pub error: Option<ripcord::Error>,
     /// What was answered, if anything was.
     pub answered: Option<StatusCode>,
-    /// For logs and metrics: what was answered, or would have been if the client had stayed.
+    /// For logs and metrics: what was answered, or would have been if the client had stayed. 499 where the answer was that it has
+    /// gone.
     pub status: StatusCode,
     /// From its arrival to its end, by the clock of the server's Context.
     pub took: Duration,

@@ -38,6 +38,8 @@ pub(super) struct InFlight {
     /// Noted for the hook, if there is one.
     begun: Option<Instant>,
     answered: Option<StatusCode>,
+    /// For logs and metrics, where that is not what was answered.
+    logged: Option<StatusCode>,
     /// `None` until it is known: dropped like that, the client has gone.
     outcome: Option<Outcome>,
     /// The end that it was answered with, or cut short by.
@@ -69,6 +71,7 @@ impl InFlight {
             settings,
             id,
             answered: None,
+            logged: None,
             outcome: None,
             error: None,
             trace,
@@ -112,12 +115,13 @@ impl InFlight {
     /// Makes the head of the answer what is to be sent.
     pub(super) fn answer<B>(&mut self, response: &mut Response<B>) {
         if let Some(ended) = response.extensions_mut().remove::<Ended>() {
-            *response.status_mut() = ended.status_by(&self.settings.statuses);
+            *response.status_mut() = ended.answer_by(&self.settings.statuses);
+            self.logged = Some(ended.status_by(&self.settings.statuses));
             self.ended(ended.into());
         }
         response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         self.answered = Some(response.status());
-        self.inspection.answered(response.status());
+        self.inspection.answered(self.logged.unwrap_or(response.status()));
     }
 
     /// Answered with the end of its Context, or cut short by it.
@@ -178,7 +182,7 @@ impl Drop for InFlight {
             let ending = Ending {
                 ctx: &self.ctx,
                 error,
-                status: self.answered.unwrap_or_else(|| self.settings.statuses.unanswered(&outcome)),
+                status: self.logged.or(self.answered).unwrap_or_else(|| self.settings.statuses.unanswered(&outcome)),
                 answered: self.answered,
                 took: self
                     .begun

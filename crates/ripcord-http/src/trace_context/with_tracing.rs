@@ -9,6 +9,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Link, Traceparent, Tracestate};
+use crate::RequestId;
 
 /// A context whose outgoing calls name the span that they are made in, so that what OpenTelemetry exports is one trace across
 /// processes: the span of the nearest [`trace`](Context::trace), else the one that the task is in.
@@ -47,6 +48,10 @@ pub(crate) fn begin(ctx: &Context, parent: Option<Traceparent>) -> Context {
     let ctx = ctx.with_value(Spans);
     let span = ctx.tracing_span();
     span.record("otel.kind", "server");
+    if let Some(id) = ctx.value::<RequestId>() {
+        // As logs have it, so that the one is found by the other.
+        span.set_attribute("request_id", id.to_string());
+    }
     if let Some(parent) = parent {
         let parent = remote(parent, ctx.value::<Tracestate>());
         // Fails where OpenTelemetry does not listen, and then there is no trace to be a part of.

@@ -2,8 +2,10 @@
 //!
 //! The three services share a subscriber, since there is one to a thread, but nothing of a trace but what they are sent.
 
+use http::HeaderValue;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
+use ripcord_http::RequestId;
 use ripcord_http::trace_context::{Traceparent, with_tracing};
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -132,6 +134,23 @@ async fn flags_and_tracestate_come_through() {
     let spans = finished(&exporter, 4).await;
     let theirs = SpanId::from_hex("b7ad6b7169203331").unwrap();
     assert_eq!(named(&spans, "/a", theirs).span_context.trace_state().header(), "congo=t61,rojo=1,last=2");
+}
+
+#[tokio::test]
+async fn the_request_id_is_in_the_traces_of_all_services() {
+    let (exporter, _listening) = exporter();
+    let services = [(); 3].map(|()| traced(TrustPolicy::trusted()));
+    let [a, b, c] = &services;
+    let url = chain([a, b, c], Duration::ZERO).await;
+    let ctx = Context::background().with_value(RequestId::decode(&HeaderValue::from_static("req-17")).unwrap());
+    call(&with_tracing(&ctx), &url).await.unwrap();
+    forget(&services);
+    let spans = finished(&exporter, 6).await;
+    for route in ["/a", "/b", "/c"] {
+        let request = spans.iter().find(|span| span.name == route).expect("it is exported");
+        let id = request.attributes.iter().find(|pair| pair.key.as_str() == "request_id").expect("it is there");
+        assert_eq!(id.value.to_string(), "req-17");
+    }
 }
 
 #[tokio::test]

@@ -265,10 +265,15 @@ async fn half_close_and_a_handler_that_gives_up() {
         ctx.sleep(100 * PATIENCE).await?;
         Ok("done")
     }
-    let mut client = client(serve(Router::new().route("/", any(handler)).layer(layer())).await, GET).await;
+    let (tell, mut told) = unbounded_channel();
+    let layer = layer().on_end(move |request| {
+        tell.send((request.status.as_u16(), request.answered.map(|status| status.as_u16()))).expect("the test listens");
+    });
+    let mut client = client(serve(Router::new().route("/", any(handler)).layer(layer)).await, GET).await;
     client.shutdown().await.expect("it is open");
     let answer = answers(client).await;
-    assert!(answer.starts_with("HTTP/1.1 499 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 503 "), "499 is none of a client's business: {answer}");
+    assert_eq!(in_time(told.recv()).await, Some((499, Some(503))));
 }
 
 #[tokio::test]
@@ -527,4 +532,35 @@ async fn http2_close_ends_all_streams() {
     }
     settle(&layer).await;
     assert_eq!(layer.stats().disconnected, 2);
+}
+
+// An end of the stream would make it whole.
+#[tokio::test]
+async fn http2_stream_that_the_deadline_cuts_is_reset() {
+    let (clock, time) = Clock::manual();
+    let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
+    let handler = any(|| std::future::ready(Response::new(Body::new(Counted(Arc::default())))));
+    let address = serve(Router::new().route("/", handler).layer(layer.clone())).await;
+    let stream = TcpStream::connect(address).await.expect("it accepts");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    let (response, _stream) = client.send_request(h2_request(), true).expect("it is open");
+    let response = in_time(response).await.expect("a head");
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    in_time(body.data()).await.expect("there is some").expect("it is whole so far");
+
+    time.advance(5 * SECOND);
+    let error = in_time(async {
+        loop {
+            match body.data().await.expect("it does not end in order") {
+                Ok(data) => body.flow_control().release_capacity(data.len()).expect("it was received"),
+                Err(error) => return error,
+            }
+        }
+    })
+    .await;
+    assert!(error.is_reset(), "{error}");
+    settle(&layer).await;
+    assert_eq!(layer.stats().timed_out, 1);
 }
