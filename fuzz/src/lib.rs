@@ -3,6 +3,7 @@
 //!
 //! One target a codec, in `targets/`. `scripts/fuzz` runs them.
 
+pub mod absolute;
 pub mod deadlines;
 pub mod identity;
 pub mod lists;

@@ -1,10 +1,10 @@
 //! Every dialect: what is read, what is refused, and that nothing written is longer than what was left.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use ripcord_http::Malformed;
-use ripcord_http::deadline::{Encoded, connect, envoy, grpc_timeout, plain};
+use ripcord_http::deadline::{Encoded, aws, connect, envoy, finagle, grpc_timeout, plain};
 
 type Decode = fn(&[u8]) -> Result<Duration, Malformed>;
 type Encode = fn(Duration) -> Option<Encoded>;
@@ -117,6 +117,79 @@ fn nothing_left_is_not_written() {
     }
 }
 
+// ===== Absolute =====
+
+const BILLION: u64 = 1_000_000_000;
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+#[test]
+fn finagles_deadline_is_what_is_left_of_it() {
+    let value = format!("{} {}", 100 * BILLION, 105 * BILLION + 1);
+    let left = |now| finagle::decode(value.as_bytes(), now).expect("well-formed");
+    assert_eq!(left(at(100)), Duration::new(5, 1));
+    assert_eq!(left(at(104)), Duration::new(1, 1));
+    assert_eq!(left(at(106)), Duration::ZERO, "it has passed");
+    assert_eq!(left(at(50)), Duration::new(5, 1), "a clock that is behind adds nothing");
+    assert_eq!(left(UNIX_EPOCH - Duration::from_secs(1)), Duration::new(5, 1), "a clock from before 1970 neither");
+    let most = format!("0 {}", i64::MAX);
+    assert_eq!(finagle::decode(most.as_bytes(), at(0)), Ok(Duration::from_nanos(i64::MAX as u64)));
+    for value in ["", " ", "1", "1 ", " 1", "1  2", "1 2 3", "-1 2", "1 -2", "+1 2", "1\t2", "1,2", "1 0x2", "1 ٥"] {
+        assert!(finagle::decode(value.as_bytes(), at(0)).is_err(), "{value:?}");
+    }
+    assert!(finagle::decode(b"1 12345678901234567890", at(0)).is_err(), "20 digits");
+}
+
+#[test]
+fn aws_ttl_is_what_is_left_until_then() {
+    for (ttl, seconds) in [
+        ("19700101T000000Z", 0),
+        ("19700101T000001Z", 1),
+        ("19991231T235959Z", 946_684_799),
+        ("20000229T000000Z", 951_782_400),
+        ("20200724T181920Z", 1_595_614_760),
+        ("20240301T000000Z", 1_709_251_200),
+        ("21000301T000000Z", 4_107_542_400),
+        ("99991231T235959Z", 253_402_300_799),
+    ] {
+        let value = format!("ttl={ttl}; attempt=1; max=3");
+        assert_eq!(aws::decode(value.as_bytes(), at(0)), Ok(Some(Duration::from_secs(seconds))), "{ttl}");
+        assert_eq!(aws::decode(value.as_bytes(), at(seconds + 1)), Ok(Some(Duration::ZERO)), "{ttl} has passed");
+    }
+    assert_eq!(aws::decode(b"attempt=1; max=3", at(0)), Ok(None));
+    assert_eq!(aws::decode(b"max=3;ttl=19700101T000010Z", at(4)), Ok(Some(Duration::from_secs(6))));
+    for value in [
+        "",
+        ";",
+        "ttl",
+        "ttl=",
+        "=20200724T181920Z",
+        "attempt=1;",
+        "ttl=2020-07-24T18:19:20Z",
+        "ttl=20200724T181920",
+        "ttl=20200724t181920z",
+        "ttl=20200724T181920+0100",
+        "ttl=20201324T181920Z",
+        "ttl=20200024T181920Z",
+        "ttl=20200230T181920Z",
+        "ttl=21000229T181920Z",
+        "ttl=20200700T181920Z",
+        "ttl=20200724T241920Z",
+        "ttl=20200724T186020Z",
+        "ttl=20200724T181960Z",
+        "ttl=19691231T235959Z",
+        "ttl=20200724T181920Z; ttl=20200724T181920Z",
+        "ttl=+0200724T181920Z",
+        "ttl=20200724T181920Z, attempt=1",
+        "attempt=\"1\"",
+        "ttl=٢٠٢٠",
+    ] {
+        assert!(aws::decode(value.as_bytes(), at(0)).is_err(), "{value:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_written_reads_as_no_more_than_was_left(seconds: u64, nanoseconds in 0..1_000_000_000_u32, shift in 0..64_u32) {
@@ -140,5 +213,6 @@ proptest! {
         for (decode, _) in DIALECTS {
             let _ = decode(&bytes);
         }
+        let _ = (finagle::decode(&bytes, at(0)), aws::decode(&bytes, at(0)));
     }
 }

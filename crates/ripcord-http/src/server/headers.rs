@@ -1,22 +1,24 @@
 //! What a request's headers say, as far as it is believed.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::stats::Counters;
+use super::{layer::Settings, stats::Counters};
 use crate::{
-    Lineage, Malformed, RequestId, TrustPolicy,
-    deadline::{connect, envoy, grpc_timeout, plain},
+    Lineage, Malformed, RequestId,
+    deadline::{aws, connect, envoy, finagle, grpc_timeout, plain},
     trace_context::{Baggage, Traceparent, Tracestate},
 };
 
 /// The headers that are read.
-pub(super) const READ: [&str; 8] = [
+pub(super) const READ: [&str; 10] = [
     grpc_timeout::HEADER,
     connect::HEADER,
     envoy::HEADER,
     plain::HEADER,
+    finagle::HEADER,
+    aws::HEADER,
     RequestId::HEADER,
     Traceparent::HEADER,
     Tracestate::HEADER,
@@ -36,13 +38,13 @@ pub(super) struct Said {
     pub(super) malformed: Option<Malformed>,
 }
 
-/// Reads the headers that `trust` wants read, and counts those that are malformed, which are as if they were not there, but for
+/// Reads the headers that the settings want read, and counts those that are malformed, which are as if they were not there, but for
 /// oversized baggage: that is carried as far as it may be.
 ///
 /// What is not believed is not read either, so a stranger's baggage cannot be malformed.
-pub(super) fn read(headers: &HeaderMap, trust: &TrustPolicy, make_id: fn() -> RequestId, counters: &Counters) -> Said {
-    let found = Found::among(headers);
-    let mut reader = Reader { counters, malformed: None };
+pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Said {
+    let (trust, found) = (&settings.trust, Found::among(headers));
+    let mut reader = Reader { counters: &settings.counters, malformed: None };
 
     let deadlines = [
         (&found.grpc_timeout, grpc_timeout::HEADER, grpc_timeout::decode as Decode<Duration>),
@@ -51,16 +53,26 @@ pub(super) fn read(headers: &HeaderMap, trust: &TrustPolicy, make_id: fn() -> Re
         (&found.envoy, envoy::HEADER, envoy::decode),
     ];
     let mut deadline: Option<(&'static str, Duration)> = None;
+    let mut shorten = |name, asked: Option<Duration>| {
+        if let Some(asked) = asked
+            && deadline.is_none_or(|(_, shortest)| asked < shortest)
+        {
+            deadline = Some((name, asked));
+        }
+    };
     for (header, name, decode) in deadlines {
         // A proxy of one's own overwrites Envoy's header; anybody else's is a client's invention.
         if name == envoy::HEADER && !trust.is_trusted() {
             continue;
         }
-        if let Some(asked) = reader.one(header, name, |value| decode(value.as_bytes()))
-            && deadline.is_none_or(|(_, shortest)| asked < shortest)
-        {
-            deadline = Some((name, asked));
-        }
+        shorten(name, reader.one(header, name, |value| decode(value.as_bytes())));
+    }
+    if settings.absolute_deadlines {
+        let asked =
+            reader.one(&found.finagle, finagle::HEADER, |value| finagle::decode(value.as_bytes(), SystemTime::now()));
+        shorten(finagle::HEADER, asked);
+        let asked = reader.one(&found.aws, aws::HEADER, |value| aws::decode(value.as_bytes(), SystemTime::now()));
+        shorten(aws::HEADER, asked.flatten());
     }
 
     let parent = reader.one(&found.traceparent, Traceparent::HEADER, |value| Traceparent::decode(value.as_bytes()));
@@ -80,7 +92,14 @@ pub(super) fn read(headers: &HeaderMap, trust: &TrustPolicy, make_id: fn() -> Re
             }
         }
     }
-    Said { deadline, id: id.unwrap_or_else(make_id), lineage, tracestate, baggage, malformed: reader.malformed }
+    Said {
+        deadline,
+        id: id.unwrap_or_else(settings.make_id),
+        lineage,
+        tracestate,
+        baggage,
+        malformed: reader.malformed,
+    }
 }
 
 type Decode<T> = fn(&[u8]) -> Result<T, Malformed>;
@@ -101,6 +120,8 @@ struct Found<'a> {
     connect: Header<'a>,
     envoy: Header<'a>,
     plain: Header<'a>,
+    finagle: Header<'a>,
+    aws: Header<'a>,
     request_id: Header<'a>,
     traceparent: Header<'a>,
     tracestate: bool,
@@ -116,6 +137,8 @@ impl<'a> Found<'a> {
                 connect::HEADER => &mut found.connect,
                 envoy::HEADER => &mut found.envoy,
                 plain::HEADER => &mut found.plain,
+                finagle::HEADER => &mut found.finagle,
+                aws::HEADER => &mut found.aws,
                 RequestId::HEADER => &mut found.request_id,
                 Traceparent::HEADER => &mut found.traceparent,
                 Tracestate::HEADER => {

@@ -49,6 +49,7 @@ pub(super) struct Settings {
     pub(super) timeout: Option<Duration>,
     pub(super) trust: TrustPolicy,
     pub(super) strict: bool,
+    pub(super) absolute_deadlines: bool,
     pub(super) half_close: HalfClose,
     pub(super) name: Name,
     pub(super) make_id: fn() -> RequestId,
@@ -94,6 +95,7 @@ impl ContextLayer {
             timeout: None,
             trust: TrustPolicy::untrusted(),
             strict: false,
+            absolute_deadlines: false,
             half_close: HalfClose::Cancel,
             name: |parts| Cow::Borrowed(method(parts)),
             make_id: RequestId::generate,
@@ -129,6 +131,14 @@ impl ContextLayer {
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)
+    }
+
+    /// Whether deadlines are read too that are moments by the client's clock: [`finagle`](crate::deadline::finagle)'s and
+    /// [`aws`](crate::deadline::aws)'s. By default they are not: as far as the two clocks differ, the request has less time than its
+    /// client meant, or more. As any other, such a deadline can only shorten what the server allows.
+    #[must_use]
+    pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
+        self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
     }
 
     /// What it means that a client stops sending while its request is on its way: that it has gone, by default.

@@ -78,7 +78,7 @@ where
 impl Settings {
     /// Derives the Context of a request that has arrived, and puts it into the extensions; with what is wrong with its headers.
     fn begin(self: &Arc<Self>, parts: &mut Parts) -> (InFlight, Option<Malformed>) {
-        let said = headers::read(&parts.headers, &self.trust, self.make_id, &self.counters);
+        let said = headers::read(&parts.headers, self);
         let (timeout, source) = self.timeout(said.deadline);
 
         // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.

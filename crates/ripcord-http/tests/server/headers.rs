@@ -1,6 +1,6 @@
 //! What the layer makes of a request's headers, under each policy of trust.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{
     Router,
@@ -84,6 +84,39 @@ async fn envoys_deadline_is_read_from_a_trusted_proxy_only() {
 
     let (_, ctx) = exchange(&layer(), &[header]).await;
     assert_eq!((ctx.remaining(), DeadlineSource::of(&ctx)), (None, DeadlineSource::None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn absolute_deadlines_are_read_when_asked_to() {
+    // By the system's clock, which the test's has nothing to do with.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    let (now, in_an_hour) = (now.as_nanos(), (now + 3600 * SECOND).as_nanos());
+    let finagle = ("finagle-ctx-com.twitter.finagle.deadline", &*format!("{now} {in_an_hour}"));
+    let (_, ctx) = exchange(&layer(), &[finagle]).await;
+    assert_eq!(ctx.remaining(), None, "unless asked to");
+
+    let asked = || layer().absolute_deadlines(true);
+    let (_, ctx) = exchange(&asked(), &[finagle]).await;
+    let left = ctx.remaining().expect("there is a deadline");
+    assert!(left <= 3600 * SECOND && left > 3000 * SECOND, "{left:?}");
+    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Header(finagle.0));
+    let (_, ctx) = exchange(&asked().timeout(5 * SECOND), &[finagle]).await;
+    assert_eq!((ctx.remaining(), DeadlineSource::of(&ctx)), (Some(5 * SECOND), DeadlineSource::Clamped(finagle.0)));
+
+    // The last year that there is, and one that has passed.
+    let (_, ctx) = exchange(&asked(), &[("amz-sdk-request", "ttl=99991231T235959Z; attempt=1; max=3")]).await;
+    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Header("amz-sdk-request"));
+    let (_, ctx) = exchange(&asked(), &[("amz-sdk-request", "attempt=1; max=3")]).await;
+    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::None);
+    let layer = asked();
+    let response = refusal(&layer, &[("amz-sdk-request", "ttl=20200724T181920Z; attempt=2; max=3")]).await;
+    assert_eq!((response.status(), layer.stats().expired), (StatusCode::GATEWAY_TIMEOUT, 1));
+
+    for (name, value) in [(finagle.0, "soon"), ("amz-sdk-request", "ttl=soon")] {
+        let layer = asked();
+        let (_, ctx) = exchange(&layer, &[(name, value)]).await;
+        assert_eq!((ctx.remaining(), malformed(&layer.stats(), name)), (None, 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
