@@ -236,3 +236,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_new_rate_is_found_out_about_by_many_at_once() {
+    // Each looks up its own place. By a walk of the queue this would take minutes, and hold up the limiter's lock for them.
+    let (limiter, ctx, time) = empty();
+    let mut waits: Vec<Waiting<'_>> = (0..30_000).map(|_| Box::pin(limiter.wait(&ctx)) as _).collect();
+    assert!(waits.iter_mut().all(|wait| poll(wait, Waker::noop()).is_pending()));
+    limiter.set_rate(Rate::per_second(1000.0)).unwrap();
+    assert!(waits.iter_mut().all(|wait| poll(wait, Waker::noop()).is_pending()));
+    time.advance(15_000 * MS);
+    let served = waits.iter_mut().filter_map(|wait| poll(wait, Waker::noop()).is_ready().then_some(())).count();
+    assert_eq!(served, 15_000);
+    drop(waits);
+    assert_eq!((limiter.stats().waiters, limiter.tokens()), (0, 0.0));
+}

@@ -6,7 +6,8 @@
 //!    shard has doubled since the last time, an insertion looks through it: each key pays for a constant share of that.
 //! 2. A key nobody waits on is a number: what it has spent of what the shard's schedule has earned. A wait or a
 //!    reservation turns it into a limiter of its own, which stays until it is full and nobody holds it.
-//! 3. Shards are locked one at a time, `setting` before them. Wakers and keys' destructors run without any of these.
+//! 3. Shards are locked one at a time, `setting` before them. Wakers and keys' destructors run without any of these; of what
+//!    is the user's, a map runs `Hash`, `Eq` and `Clone` of keys alone under the lock of their shard.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -38,7 +39,8 @@ const SMALL: usize = 64;
 /// A [`RateLimiter`](super::RateLimiter) for each key, all of one rate and burst: a client address, a tenant.
 ///
 /// Memory follows the keys whose buckets are not full: a key that has not been used for as long as it takes to fill its
-/// bucket is forgotten, and begins full when it comes back, which is what it would have been.
+/// bucket is forgotten, and begins full when it comes back, which is what it would have been. A key's `Hash`, `Eq` and `Clone`
+/// must not use the limiter.
 ///
 /// ```
 /// use ripcord_policy::{KeyedLimiter, Rate};
@@ -205,7 +207,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         Ok(())
     }
 
-    /// [`RateLimiter::set_burst`](super::RateLimiter::set_burst) for all keys.
+    /// [`RateLimiter::set_burst`](super::RateLimiter::set_burst) for all keys. One that is not remembered begins with all of
+    /// the new burst.
     ///
     /// # Errors
     ///

@@ -10,16 +10,26 @@
 //!    with more than a burst between them.
 //! 4. `tail` is the end of the last promise. If the ledger has been spent beyond it since, nothing can be given back:
 //!    that was granted from what came after.
-//! 5. Wakers are handed out, to be called or dropped without the lock: either may run anything.
+//! 5. `widths` holds at the slot of each waiter its lead and its units, and zero at all other slots. Slots are in the order of
+//!    the promises. So where a promise lies is found without a walk, also by all who wait when the rate is set.
+//! 6. Wakers are handed out, to be called or dropped without the lock: either may run anything.
+
+mod widths;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Waker;
+
+use widths::Widths;
+
+/// Fewer slots than this are not worth numbering anew.
+const FEW: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     promises: BTreeMap<u64, Promise>,
     /// The ids of reservations among them.
     fixed: BTreeSet<u64>,
+    widths: Widths,
     /// Where the first promise begins.
     base: u64,
     /// Where the last one ends, or ended if it has left.
@@ -41,6 +51,7 @@ pub(super) struct CalledOff {
 #[derive(Debug)]
 struct Promise {
     units: u64,
+    slot: usize,
     kind: Kind,
 }
 
@@ -77,41 +88,22 @@ impl Queue {
     /// A waiter for the units from `start` on.
     pub(super) fn push_waiter(&mut self, start: u64, units: u64) -> u64 {
         let lead = start.saturating_sub(self.begin(start)) + self.gap;
-        self.push(start + units, Promise { units, kind: Kind::Waiter { lead, waker: None } })
+        self.push(start + units, units, Kind::Waiter { lead, waker: None })
     }
 
     /// A reservation of the units from `start` on, to act at `act_at`.
     pub(super) fn push_fixed(&mut self, start: u64, units: u64, act_at: u64) -> u64 {
         self.begin(start);
         let end = start + units;
-        let id = self.push(end, Promise { units, kind: Kind::Fixed { end, passed: 0, act_at } });
+        let id = self.push(end, units, Kind::Fixed { end, passed: 0, act_at });
         self.fixed.insert(id);
         id
     }
 
     /// Where the promise ends: it is due when as much has been earned. None for an unknown id.
-    ///
-    /// Walks from both ends of the queue at once, so that newcomers and those about to be served find out soon.
     pub(super) fn end_of(&self, id: u64) -> Option<u64> {
-        self.promises.get(&id)?;
-        let mut from_front = self.base;
-        let mut from_tail = Some(self.tail.saturating_sub(self.gap));
-        let mut behind = self.promises.range(id + 1..).rev();
-        for (other, promise) in &self.promises {
-            from_front = promise.after(from_front);
-            if *other == id {
-                return Some(from_front);
-            }
-            from_tail = match (from_tail, behind.next()) {
-                (Some(end), None) => return Some(end),
-                (Some(end), Some((_, Promise { units, kind: Kind::Waiter { lead, .. } }))) => {
-                    Some(end.saturating_sub(lead + units))
-                }
-                // What lies before a reservation does not follow from where it ends.
-                _ => None,
-            };
-        }
-        None
+        let promise = self.promises.get(&id)?;
+        Some(promise.after(self.end_before(id, promise.slot)))
     }
 
     /// Whether nobody is due yet: the first promise's end has not been earned.
@@ -156,7 +148,7 @@ impl Queue {
             if free == 0 {
                 break;
             }
-            if let Some(Promise { units, kind: Kind::Fixed { passed, .. } }) = self.promises.get_mut(fixed) {
+            if let Some(Promise { units, kind: Kind::Fixed { passed, .. }, .. }) = self.promises.get_mut(fixed) {
                 // Invariant 3.
                 free = free.saturating_sub(*units + *passed);
                 *passed += free;
@@ -200,6 +192,7 @@ impl Queue {
     pub(super) fn clear(&mut self) {
         self.promises.clear();
         self.fixed.clear();
+        self.widths.clear();
     }
 
     /// Lowers every place by `by`; what would fall below zero is long past.
@@ -217,11 +210,15 @@ impl Queue {
     fn begin(&mut self, start: u64) -> u64 {
         if self.promises.is_empty() {
             (self.base, self.tail, self.gap) = (start, start, 0);
+            self.widths.clear();
         }
         self.tail
     }
 
-    fn push(&mut self, end: u64, promise: Promise) -> u64 {
+    fn push(&mut self, end: u64, units: u64, kind: Kind) -> u64 {
+        self.compact();
+        let mut promise = Promise { units, slot: 0, kind };
+        promise.slot = self.widths.push(promise.width());
         let id = self.next_id;
         self.next_id += 1;
         self.promises.insert(id, promise);
@@ -232,17 +229,19 @@ impl Queue {
     /// Takes a promise out and lets those directly behind it move up by `free`. Returns its waker.
     fn take_out(&mut self, id: u64, free: u64) -> Option<Waker> {
         let first = self.promises.keys().next() == Some(&id);
-        // Only a reservation's end says where it lies without a walk; a waiter's width is its own.
-        let needs_walk = self.fixed.contains(&id) && !first;
-        let before = if needs_walk { self.end_before(id) } else { self.base };
+        let before = self.end_before(id, self.promises.get(&id)?.slot);
         let promise = self.promises.remove(&id)?;
         self.fixed.remove(&id);
+        self.widths.take(promise.slot, promise.width());
         let width = promise.after(before).saturating_sub(before).saturating_sub(free);
         if first {
             self.base = before + width;
         } else {
             match self.promises.range_mut(id..).next() {
-                Some((_, Promise { kind: Kind::Waiter { lead, .. }, .. })) => *lead += width,
+                Some((_, Promise { kind: Kind::Waiter { lead, .. }, slot, .. })) => {
+                    *lead += width;
+                    self.widths.add(*slot, width);
+                }
                 // It says itself where it ends.
                 Some((_, Promise { kind: Kind::Fixed { .. }, .. })) => {}
                 None => self.gap += width,
@@ -254,13 +253,35 @@ impl Queue {
         }
     }
 
-    /// Where the promise before this one ends.
-    fn end_before(&self, id: u64) -> u64 {
-        self.promises.range(..id).fold(self.base, |place, (_, promise)| promise.after(place))
+    /// Where the promise before this one, which is at `slot`, ends.
+    fn end_before(&self, id: u64, slot: usize) -> u64 {
+        // Counted from the last reservation before it, which says itself where it ends.
+        let fixed = self.fixed.range(..id).next_back().and_then(|fixed| self.promises.get(fixed));
+        let (place, since) = fixed.map_or((self.base, 0), |fixed| (fixed.after(0), fixed.slot));
+        place + self.widths.before(slot).wrapping_sub(self.widths.before(since))
+    }
+
+    /// Numbers the slots anew if most of them are no longer in use, as those who are served leave theirs behind.
+    fn compact(&mut self) {
+        if self.widths.len() < FEW || self.widths.len() < 2 * self.promises.len() {
+            return;
+        }
+        self.widths.clear();
+        for promise in self.promises.values_mut() {
+            promise.slot = self.widths.push(promise.width());
+        }
     }
 }
 
 impl Promise {
+    /// What it has in [`Queue::widths`].
+    fn width(&self) -> u64 {
+        match self.kind {
+            Kind::Waiter { lead, .. } => lead + self.units,
+            Kind::Fixed { .. } => 0,
+        }
+    }
+
     /// Where those behind it begin, if it is counted from `place`.
     fn after(&self, place: u64) -> u64 {
         match &self.kind {
@@ -269,3 +290,6 @@ impl Promise {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
