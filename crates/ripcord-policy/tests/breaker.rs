@@ -510,3 +510,41 @@ fn closed_calls_are_let_through_while_others_fail() {
     fail(&breaker, 1);
     assert_eq!((breaker.state(), breaker.stats().stale), (State::Open, 0));
 }
+
+#[test]
+fn a_breaker_that_was_forced_open_lets_nothing_through_on_any_thread() {
+    let (builder, _time) = builder();
+    let breaker = builder.window(Window::Count(10)).failure_rate(0.9).build().unwrap();
+    // Odd between the return of `force_open` and the call of `reset`.
+    let turns = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (breaker, turns) = (&breaker, &turns);
+            scope.spawn(move || {
+                let mut number = thread;
+                while turns.load(Ordering::SeqCst) < 400 {
+                    let before = turns.load(Ordering::SeqCst);
+                    let permit = breaker.try_acquire();
+                    let forced = before % 2 == 1 && turns.load(Ordering::SeqCst) == before;
+                    assert!(!forced || permit.is_err(), "let through in turn {before}");
+                    number += 1;
+                    if let Ok(permit) = permit {
+                        permit.record(if number % 3 == 0 { Outcome::Failure } else { Outcome::Success });
+                    }
+                }
+            });
+        }
+        scope.spawn(|| {
+            for _ in 0..200 {
+                breaker.force_open();
+                turns.fetch_add(1, Ordering::SeqCst);
+                std::thread::yield_now();
+                turns.fetch_add(1, Ordering::SeqCst);
+                breaker.reset();
+            }
+        });
+    });
+    let stats = breaker.stats();
+    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.state, State::Closed);
+}

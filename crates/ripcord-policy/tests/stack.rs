@@ -314,6 +314,39 @@ async fn a_token_is_passed_on_to_who_waits_when_it_is_not_used() {
     it.at_rest();
 }
 
+#[test]
+fn threads_spend_a_token_for_each_attempt_that_is_sent_and_for_no_other() {
+    // Nothing is earned here, so what is not sent must be left.
+    let limiter = RateLimiter::new(Rate::ZERO, 2000).unwrap();
+    let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+    let stack: Stack<(), Down> = Stack::builder()
+        .limiter(limiter.clone())
+        .bulkhead(bulkhead.clone())
+        .attempt_timeout(SECOND * 60)
+        .build()
+        .unwrap();
+    let ctx = Context::background().with_timeout(SECOND * 60);
+    let sent = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..300 {
+                    let call = stack.run(&ctx, |_| async {
+                        sent.fetch_add(1, Ordering::Relaxed);
+                        std::thread::yield_now();
+                        Ok(())
+                    });
+                    let refused = futures::executor::block_on(call).is_err_and(|error| !error.is_rejected());
+                    assert!(!refused);
+                }
+            });
+        }
+    });
+    let sent = sent.into_inner();
+    assert_eq!(f64::from(sent) + limiter.tokens(), 2000.0, "{:?}", limiter.stats());
+    assert_eq!(stack.stats().attempts, u64::from(sent));
+}
+
 #[tokio::test]
 async fn a_caller_who_leaves_while_it_waits_for_a_place_has_sent_nothing() {
     for keyed in [false, true] {
