@@ -405,14 +405,23 @@ fn endless_times_do_not_overflow() {
 
 #[test]
 fn counts_hold_under_threads() {
-    let (builder, _time) = builder();
-    let breaker = builder.window(Window::Count(1000)).failure_rate(1.0).minimum_calls(1000).build().unwrap();
+    for window in [Window::Count(1000), Window::Time(10 * SECOND)] {
+        counts_hold_over(window);
+    }
+}
+
+fn counts_hold_over(window: Window) {
+    let (builder, time) = builder();
+    let breaker = builder.window(window).failure_rate(1.0).minimum_calls(1000).build().unwrap();
     let failed = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (breaker, failed) = (&breaker, &failed);
+            let (breaker, failed, time) = (&breaker, &failed, &time);
             scope.spawn(move || {
                 for i in 0..20_000 {
+                    if i % 1000 == 0 {
+                        time.advance(SECOND / 3);
+                    }
                     let permit = breaker.try_acquire().unwrap();
                     if (i + thread) % 97 == 0 {
                         failed.fetch_add(1, Ordering::Relaxed);
@@ -547,4 +556,29 @@ fn a_breaker_that_was_forced_open_lets_nothing_through_on_any_thread() {
     let stats = breaker.stats();
     assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
     assert_eq!(stats.state, State::Closed);
+}
+
+#[test]
+fn threads_lose_no_success_of_a_window_of_time() {
+    // A thousand successes, shared by threads, in each of nine parts; with a failure at the end it is as many as are needed.
+    let (builder, time) = builder();
+    let breaker = builder.window(Window::Time(10 * SECOND)).failure_rate(1.0 / 9001.0).minimum_calls(9001);
+    let breaker = breaker.build().unwrap();
+    for _ in 0..9 {
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| succeed(&breaker, 250));
+            }
+        });
+        time.advance(SECOND);
+    }
+    assert_eq!(breaker.state(), State::Closed);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Open);
+    // A part later the first thousand are gone.
+    breaker.reset();
+    succeed(&breaker, 9000);
+    time.advance(10 * SECOND);
+    fail(&breaker, 1);
+    assert_eq!(breaker.state(), State::Closed);
 }

@@ -9,7 +9,7 @@ use ripcord::Clock;
 use super::CircuitBreaker;
 use super::classify::AnyError;
 use super::machine::{Machine, Rules, last_calls};
-use super::shared::{LONGEST_WINDOW, OnStateChange, Shared};
+use super::shared::{LONGEST_WINDOW, OnStateChange, Shared, Span};
 use super::state::Transition;
 use super::window::{LastTime, Recent};
 use crate::ConfigError;
@@ -169,13 +169,16 @@ impl<C> BreakerBuilder<C> {
     /// Names the first setting out of bounds.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
         let rules = self.rules()?;
-        let (recent, window) = match self.checked_window()? {
-            Window::Count(length) => (last_calls(length), length as u64),
-            Window::Time(length) => (Recent::Time(LastTime::new(length, self.clock.now())), 0),
+        let (recent, span) = match self.checked_window()? {
+            Window::Count(length) => (last_calls(length), Span::Calls(length as u64)),
+            Window::Time(length) => {
+                let origin = self.clock.now();
+                (Recent::Time(LastTime::new(length, origin)), Span::Since(origin))
+            }
         };
         let slow_after = self.slow_call.map(|(duration, _)| duration);
         let machine = Machine::new(rules, recent);
-        let shared = Shared::new(self.name, machine, window, self.clock, slow_after, self.on_state_change);
+        let shared = Shared::new(self.name, machine, span, self.clock, slow_after, self.on_state_change);
         Ok(CircuitBreaker { shared: Arc::new(shared), classify: self.classify })
     }
 

@@ -182,18 +182,32 @@ impl Machine {
         matches!(self.phase, Phase::Closed)
     }
 
-    /// Closed, with nothing but successes in sight of a window of calls: how many of them.
+    /// Closed, with nothing but successes in sight: the number from which they may be counted on elsewhere. Of a window of
+    /// calls it is how many there are, of one of time zero.
     pub(super) fn only_successes(&self) -> Option<u64> {
-        match (&self.phase, &self.recent, self.recent.tally()) {
-            (Phase::Closed, Recent::Last(_), Tally { calls, failed: 0, slow: 0 }) if self.streak == 0 => Some(calls),
+        match (&self.phase, self.recent.tally()) {
+            (Phase::Closed, Tally { calls, failed: 0, slow: 0 }) if self.streak == 0 => match self.recent {
+                Recent::Last(_) => Some(calls),
+                Recent::Time(_) => Some(0),
+            },
             _ => None,
         }
     }
 
-    /// How many successes there are by now, counted elsewhere since [`Machine::only_successes`] said so.
-    pub(super) fn set_successes(&mut self, count: u64) {
-        if let Recent::Last(last) = &mut self.recent {
-            last.set_successes(count);
+    /// What was counted elsewhere since [`Machine::only_successes`], from that number on; in a window of time all before the
+    /// end of its current part.
+    pub(super) fn counted_on(&mut self, count: u64) {
+        match &mut self.recent {
+            Recent::Last(last) => last.set_successes(count),
+            Recent::Time(time) => time.add_successes(count),
+        }
+    }
+
+    /// For a window of time, when the part that is counted now ends, in nanoseconds since the origin.
+    pub(super) fn part_ends(&self) -> Option<u64> {
+        match &self.recent {
+            Recent::Last(_) => None,
+            Recent::Time(time) => Some(time.part_ends()),
         }
     }
 

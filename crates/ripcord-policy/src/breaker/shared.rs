@@ -3,9 +3,10 @@
 //! # Invariants
 //!
 //! 1. While the breaker is closed, `closed` says so, with the generation. Then a call is let through for one load.
-//! 2. While the breaker is closed and remembers nothing but successes, in a window of calls, `closed` says that as well, with
-//!    how many there are. Then a success is counted by one swap, or by nothing once the window is full: more of the same
-//!    change nothing.
+//! 2. While the breaker is closed and remembers nothing but successes, `closed` says that as well, with how many there are.
+//!    Then a success is counted by one swap, or by nothing once a window of calls is full: more of the same change nothing.
+//!    Of a window of time it counts those in its current part alone. Who comes after the end of the part, as `timed` says, is
+//!    left to the machine; where the part ends only ever becomes later, so none is counted in one that is over.
 //! 3. Everything else locks the machine. Who has the lock first takes what 2 says out of `closed`, with what was counted
 //!    there, and writes `closed` anew before unlocking. So a success is counted in one of the two places, once; and a call
 //!    that is let through meanwhile came before the change.
@@ -21,6 +22,7 @@ use ripcord::Clock;
 
 use super::machine::{Machine, Pass};
 use super::state::{BreakerStats, Open, State, Transition};
+use super::window::nanos;
 use crate::Outcome;
 use crate::cache_line::CacheLine;
 use crate::stats::Counters;
@@ -49,8 +51,10 @@ pub(super) type OnStateChange = Box<dyn Fn(&Transition) + Send + Sync>;
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
     closed: CacheLine<AtomicU64>,
-    /// Successes that fill the window; zero if it is one of time, whose successes are never left to `closed`.
-    window: u64,
+    /// As many successes as `closed` counts: those that fill a window of calls.
+    most: u64,
+    /// For a window of time.
+    timed: Option<Timed>,
     machine: CacheLine<Mutex<Machine>>,
     pub(super) clock: Clock,
     pub(super) slow_after: Option<Duration>,
@@ -58,19 +62,47 @@ pub(super) struct Shared {
     pub(super) counters: Counters<8>,
 }
 
+/// What a window spans.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Span {
+    /// So many calls.
+    Calls(u64),
+    /// A time, counted from here.
+    Since(Instant),
+}
+
+/// When the part of a window of time that is counted now ends.
+struct Timed {
+    origin: Instant,
+    /// In nanoseconds since the origin.
+    part_ends: AtomicU64,
+}
+
+impl Timed {
+    #[inline]
+    fn is_over(&self, now: Instant) -> bool {
+        nanos(now.saturating_duration_since(self.origin)) >= self.part_ends.load(Ordering::Relaxed)
+    }
+}
+
 impl Shared {
     pub(super) fn new(
         name: Arc<str>,
         machine: Machine,
-        window: u64,
+        span: Span,
         clock: Clock,
         slow_after: Option<Duration>,
         on_state_change: Option<OnStateChange>,
     ) -> Self {
+        let (most, timed) = match span {
+            Span::Calls(calls) => (calls, None),
+            Span::Since(origin) => (COUNT, Some(Timed { origin, part_ends: AtomicU64::new(0) })),
+        };
         let shared = Shared {
             name,
             closed: CacheLine::new(AtomicU64::new(0)),
-            window,
+            most,
+            timed,
             machine: CacheLine::new(Mutex::new(machine)),
             clock,
             slow_after,
@@ -132,12 +164,15 @@ impl Shared {
     #[inline]
     fn record_healthy(&self, pass: Pass) -> bool {
         let mut closed = self.closed.load(Ordering::Acquire);
+        if closed & IS_HEALTHY != 0 && self.timed.as_ref().is_some_and(|timed| timed.is_over(self.clock.now())) {
+            return false;
+        }
         loop {
             if closed & IS_HEALTHY == 0 || closed >> GENERATION != pass.generation {
                 return false;
             }
-            if closed & COUNT >= self.window {
-                return true;
+            if closed & COUNT >= self.most {
+                return self.timed.is_none();
             }
             match self.closed.compare_exchange_weak(closed, closed + 1, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return true,
@@ -206,7 +241,7 @@ impl Shared {
         let mut closed = self.closed.load(Ordering::Acquire);
         if closed & IS_HEALTHY != 0 {
             closed = self.closed.fetch_and(!(IS_HEALTHY | COUNT), Ordering::AcqRel);
-            machine.set_successes(closed & COUNT);
+            machine.counted_on(closed & COUNT);
             closed &= !(IS_HEALTHY | COUNT);
         }
         let result = change(&mut machine, now, &mut changes);
@@ -215,6 +250,9 @@ impl Shared {
             (true, None) => machine.generation << GENERATION | IS_CLOSED,
             (true, Some(successes)) => machine.generation << GENERATION | IS_CLOSED | IS_HEALTHY | successes,
         };
+        if let (Some(timed), Some(part_ends)) = (&self.timed, machine.part_ends()) {
+            timed.part_ends.store(part_ends, Ordering::Relaxed);
+        }
         if new != closed {
             self.closed.store(new, Ordering::Release);
         }

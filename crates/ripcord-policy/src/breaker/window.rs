@@ -136,6 +136,17 @@ impl LastTime {
         self.ends = ends.and_then(|ends| self.origin.checked_add(ends));
     }
 
+    /// Successes of the current part that were counted elsewhere.
+    pub(super) fn add_successes(&mut self, count: u64) {
+        self.parts[(self.current % PARTS as u64) as usize].calls += count;
+        self.tally.calls += count;
+    }
+
+    /// The end of the current part, in nanoseconds since the origin; the largest number if there is none.
+    pub(super) fn part_ends(&self) -> u64 {
+        (self.current + 1).saturating_mul(self.part)
+    }
+
     fn clear(&mut self) {
         *self.parts = [Tally::default(); PARTS];
         self.tally = Tally::default();
@@ -143,6 +154,6 @@ impl LastTime {
 }
 
 /// As a number of 64 bits, which reaches for five hundred years.
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
