@@ -44,14 +44,12 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
     loop {
         // Tasks that are always ready must not keep the runtime's other tasks from running.
         tokio::task::coop::consume_budget().await;
-        let next = poll_fn(|cx| {
-            let now = shared.time.recent();
-            match shared.queue.next(cell.id, cx.waker(), |job| cell.begin(job, now)) {
+        let next =
+            poll_fn(|cx| match shared.queue.next(cell.id, cx.waker(), |job| cell.begin(job, shared.time.recent())) {
                 Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
                 Next::Leave => Poll::Ready(None),
                 Next::Wait => Poll::Pending,
-            }
-        });
+            });
         let Some((job, pending)) = next.await else {
             leaving.told = true;
             return;
