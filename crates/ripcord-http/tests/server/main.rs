@@ -3,13 +3,22 @@
 mod body;
 mod common;
 mod detach;
-// What the system tells of a socket is told in time on Linux.
-#[cfg(target_os = "linux")]
-mod disconnects;
 mod ends;
 mod headers;
 mod layer;
+
+// What the system tells of a socket is told in time on Linux.
+#[cfg(target_os = "linux")]
+mod disconnects;
+#[cfg(target_os = "linux")]
+mod half_close;
+#[cfg(target_os = "linux")]
+mod handlers;
+#[cfg(target_os = "linux")]
+mod http2;
 #[cfg(target_os = "linux")]
 mod sockets;
+#[cfg(target_os = "linux")]
+mod streaming;
 #[cfg(target_os = "linux")]
 mod unread;

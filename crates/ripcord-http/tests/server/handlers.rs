@@ -1,0 +1,85 @@
+//! Handlers whose clients go, and bodies without an end.
+
+use std::{
+    convert::Infallible,
+    future::pending,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{self, Poll},
+};
+
+use axum::{
+    Router,
+    body::{Body, Bytes, HttpBody},
+    extract::Request,
+    response::Response,
+    routing::any,
+};
+use http_body::Frame;
+use ripcord::Context;
+use ripcord_http::server::{ContextLayer, Ctx};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::{
+    common::{Endless, PATIENCE},
+    sockets::{in_time, with_ping},
+};
+
+/// A layer whose deadlines are too far away to be what ends a request.
+pub(crate) fn layer() -> ContextLayer {
+    ContextLayer::new(&Context::background()).timeout(100 * PATIENCE)
+}
+
+/// A handler that never answers, under `layer`.
+pub(crate) fn stuck(layer: &ContextLayer, begun: &UnboundedSender<Context>) -> Router {
+    let begun = begun.clone();
+    let handler = move |Ctx(ctx): Ctx, request: Request| {
+        begun.send(ctx).expect("the test listens");
+        async move {
+            // Held, and never read.
+            let _request = request;
+            pending::<String>().await
+        }
+    };
+    with_ping(Router::new().route("/", any(handler))).layer(layer.clone())
+}
+
+/// Waits until nothing is on its way any more.
+pub(crate) async fn settle(layer: &ContextLayer) {
+    // What a client's going has set off ends by itself, but nobody tells when.
+    in_time(async {
+        while layer.stats().in_flight > 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+/// A body without an end, which is always ready.
+pub(crate) fn streaming(layer: &ContextLayer, begun: &UnboundedSender<Context>) -> Router {
+    let begun = begun.clone();
+    let handler = move |Ctx(ctx): Ctx| {
+        begun.send(ctx).expect("the test listens");
+        async { Response::new(Body::new(Endless)) }
+    };
+    with_ping(Router::new().route("/", any(handler))).layer(layer.clone())
+}
+
+/// A body without an end, in large frames that are counted.
+pub(crate) struct Counted(pub(crate) Arc<AtomicU64>);
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 64 << 10])))))
+    }
+}

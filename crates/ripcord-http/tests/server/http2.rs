@@ -1,0 +1,86 @@
+//! Streams of HTTP/2 that are reset, by either side.
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, response::Response, routing::any};
+use ripcord::{Clock, Context};
+use ripcord_http::server::ContextLayer;
+use tokio::net::TcpStream;
+
+use crate::{
+    common::SECOND,
+    handlers::{Counted, layer, settle, stuck},
+    sockets::{Begun, assert_disconnected, h2_request, in_time, serve, serve_unwatched},
+};
+
+#[tokio::test]
+async fn http2_reset_ends_one_stream() {
+    for is_watched in [true, false] {
+        let layer = layer();
+        let (begin, mut begun) = Begun::channel();
+        let app = stuck(&layer, &begin);
+        let address = if is_watched { serve(app).await } else { serve_unwatched(app).await };
+        let stream = TcpStream::connect(address).await.expect("it accepts");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+
+        let (_first, mut first_stream) = client.send_request(h2_request(), true).expect("it is open");
+        let first = begun.next().await;
+        let (_second, _second_stream) = client.send_request(h2_request(), true).expect("it is open");
+        let second = begun.next().await;
+
+        first_stream.send_reset(h2::Reason::CANCEL);
+        assert_disconnected(&first).await;
+        assert!(!second.is_done(), "it is on the same connection, and still wanted");
+    }
+}
+
+#[tokio::test]
+async fn http2_close_ends_all_streams() {
+    let layer = layer();
+    let (begin, mut begun) = Begun::channel();
+    let stream = TcpStream::connect(serve(stuck(&layer, &begin)).await).await.expect("it accepts");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+    let connection = tokio::spawn(connection);
+    let _first = client.send_request(h2_request(), true).expect("it is open");
+    let _second = client.send_request(h2_request(), true).expect("it is open");
+    let contexts = [begun.next().await, begun.next().await];
+
+    connection.abort();
+    for ctx in contexts {
+        assert_disconnected(&ctx).await;
+    }
+    settle(&layer).await;
+    assert_eq!(layer.stats().disconnected, 2);
+}
+
+// An end of the stream would make it whole.
+#[tokio::test]
+async fn http2_stream_that_the_deadline_cuts_is_reset() {
+    let (clock, time) = Clock::manual();
+    let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
+    let handler = any(|| std::future::ready(Response::new(Body::new(Counted(Arc::default())))));
+    let address = serve(Router::new().route("/", handler).layer(layer.clone())).await;
+    let stream = TcpStream::connect(address).await.expect("it accepts");
+    let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    let (response, _stream) = client.send_request(h2_request(), true).expect("it is open");
+    let response = in_time(response).await.expect("a head");
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    in_time(body.data()).await.expect("there is some").expect("it is whole so far");
+
+    time.advance(5 * SECOND);
+    let error = in_time(async {
+        loop {
+            match body.data().await.expect("it does not end in order") {
+                Ok(data) => body.flow_control().release_capacity(data.len()).expect("it was received"),
+                Err(error) => return error,
+            }
+        }
+    })
+    .await;
+    assert!(error.is_reset(), "{error}");
+    settle(&layer).await;
+    assert_eq!(layer.stats().timed_out, 1);
+}
