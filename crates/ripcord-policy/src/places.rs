@@ -116,7 +116,7 @@ impl Places {
 
     fn put_in(&self, mut count: usize) {
         // Invariant 4. Once a permit stays there, nobody waits for the others.
-        while count > 0 {
+        while count > 1 {
             run_hook(|| self.semaphore.add_permits(1));
             count -= 1;
             if self.semaphore.available_permits() > 0 {

@@ -56,7 +56,9 @@ use tokens::{Token, Tokens};
 ///
 /// Clones share the bucket. However calls, clock readings, changes of the rate and cancellations fall together, it grants
 /// in all never more than the first burst and what the rate has earned, exactly; and in any span of time never more than
-/// the burst and what the rate earns in that span, to within a fifty-millionth of a token, and no less.
+/// the burst and what the rate earns in that span, to within a fifty-millionth of a token, and no less. A token that a
+/// [`Stack`](crate::Stack) has for a call which it then does not send comes back, and might have been used until then: it counts
+/// as granted to whoever has it next.
 ///
 /// # Waiting
 ///
