@@ -110,6 +110,20 @@ async fn unknown_path_is_404_at_once() {
     assert_eq!(begun.elapsed(), Duration::ZERO);
 }
 
+#[tokio::test]
+async fn slash_behind_the_inspectors_path_is_one_too_many() {
+    let app = service(&server());
+    for (asked, location) in
+        [("/debug/contexts/", "/debug/contexts"), ("/debug/contexts/?token=t", "/debug/contexts?token=t")]
+    {
+        let response = send(&app, request(asked)).await;
+        assert_eq!(response.status(), StatusCode::PERMANENT_REDIRECT);
+        assert_eq!(header(&response, "location"), location);
+    }
+    let refused = send(&app, request("/debug/contexts")).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN, "it is not known who asks");
+}
+
 #[tokio::test(start_paused = true)]
 async fn server_that_cancels_is_503() {
     let (server, cancel) = server().with_cancel();

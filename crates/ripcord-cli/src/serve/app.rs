@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{FromRef, Request, State},
+    extract::{FromRef, RawQuery, Request, State},
     http::{HeaderValue, StatusCode, header::CONNECTION, header::RETRY_AFTER},
     middleware::{self, Next},
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse as _, Redirect, Response},
     routing::{any, get},
 };
 use ipnet::IpNet;
@@ -87,7 +87,7 @@ impl Service {
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
         let app = work.merge(watching).layer(layer).with_state(self.clone());
         // Outside of the layer: it does not show itself, and whoever watches has no deadline.
-        app.nest("/debug/contexts", self.inspector.router())
+        app.nest("/debug/contexts", self.inspector.router()).route("/debug/contexts/", get(without_slash))
     }
 
     /// Whether the service was told to stop.
@@ -104,6 +104,11 @@ impl FromRef<Service> for Search {
     fn from_ref(service: &Service) -> Search {
         service.search.clone()
     }
+}
+
+/// What is nested has no slash at its end; whoever writes one is shown the way.
+async fn without_slash(RawQuery(query): RawQuery) -> Redirect {
+    Redirect::permanent(&query.map_or("/debug/contexts".to_owned(), |query| format!("/debug/contexts?{query}")))
 }
 
 /// Requests that come after the signal are sent elsewhere. Those that are in flight by then do not come by here again.
