@@ -45,6 +45,14 @@ pub(super) struct Entry {
     end: OnceLock<End>,
 }
 
+/// The trace that its calls are recorded in.
+pub(super) enum OwnTrace {
+    /// Ended by the entry.
+    Held(TraceGuard),
+    /// Ended by somebody else.
+    Seen(Trace),
+}
+
 /// What it holds only while it lives, so that nothing outlives its request for being looked at.
 #[derive(Clone)]
 pub(super) struct Life {
@@ -55,7 +63,7 @@ pub(super) struct Life {
 
 struct Alive {
     life: Life,
-    /// `None` when it was answered. Its context is that of the life.
+    /// `None` when it was answered, and of one that somebody else ends. Its context is that of the life.
     trace: Option<TraceGuard>,
 }
 
@@ -80,12 +88,15 @@ impl Entry {
         kind: Kind,
         ctx: Context,
         cancel: CancelHandle,
-        trace: TraceGuard,
+        trace: OwnTrace,
     ) -> Self {
-        let handle = trace.trace().clone();
-        let alive = Mutex::new(Some(Alive { life: Life { ctx, cancel }, trace: Some(trace) }));
+        let (trace, guard) = match trace {
+            OwnTrace::Held(guard) => (guard.trace().clone(), Some(guard)),
+            OwnTrace::Seen(trace) => (trace, None),
+        };
+        let alive = Mutex::new(Some(Alive { life: Life { ctx, cancel }, trace: guard }));
         let (status, is_server_leaving) = (AtomicU16::new(0), AtomicBool::new(false));
-        Entry { id, parent, kind, trace: handle, status, is_server_leaving, alive, end: OnceLock::new() }
+        Entry { id, parent, kind, trace, status, is_server_leaving, alive, end: OnceLock::new() }
     }
 
     // Relaxed in what follows: each number is all there is to see.

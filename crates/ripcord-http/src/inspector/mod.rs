@@ -44,12 +44,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ripcord::{CancelHandle, Context, TraceGuard};
+use ripcord::{CancelHandle, Context, Trace};
 
 use crate::server::Counters;
 use access::Access;
 pub use builder::{Builder, InvalidInterval};
-use entry::{Entry, Held, Kind};
+use entry::{Entry, Held, Kind, OwnTrace};
 pub(crate) use entry::{Facts, Tracked};
 use events::{Latest, Watchers};
 use registry::Registry;
@@ -111,20 +111,39 @@ impl Inspector {
         let handle = cancel.handle();
         cancel.detach();
         let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
-        let entry = self.entry(&ctx, Kind::Watched, handle, trace);
+        let entry = self.entry(&ctx, Kind::Watched, handle, OwnTrace::Held(trace));
         let shard = Arc::clone(self.shared.registry.shard());
         ctx.with_value(Held::new(entry, shard))
     }
 
-    /// Puts a request under the inspector: what is returned is what the handler is to be given. `cancel` cancels `ctx`.
-    pub(crate) fn track(&self, ctx: &Context, cancel: CancelHandle, facts: Facts) -> (Context, Tracked) {
+    /// Puts a request under the inspector: what is returned is what the handler is to be given. `cancel` cancels `ctx`, and `trace`
+    /// is the request's own in `ctx`, which somebody else ends; without one it is given one.
+    pub(crate) fn track(
+        &self,
+        ctx: &Context,
+        cancel: CancelHandle,
+        facts: Facts,
+        trace: Option<Trace>,
+    ) -> (Context, Tracked) {
         let Facts { name, request_id, deadline, traceparent } = facts;
-        let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
+        let (ctx, trace) = match trace {
+            Some(trace) => (ctx.clone(), OwnTrace::Seen(trace)),
+            None => {
+                let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
+                (ctx, OwnTrace::Held(trace))
+            }
+        };
         let kind = Kind::Request { request_id, deadline, traceparent };
         let entry = self.entry(&ctx, kind, cancel, trace);
         let shard = Arc::clone(self.shared.registry.shard());
         let ctx = ctx.with_value(Held::new(Arc::clone(&entry), shard));
         (ctx.clone(), Tracked::new(entry, ctx))
+    }
+
+    /// See [`Builder::max_calls`].
+    #[cfg(feature = "tracing")]
+    pub(crate) fn max_calls(&self) -> usize {
+        self.shared.max_calls
     }
 
     /// What it shows the sum of.
@@ -135,7 +154,7 @@ impl Inspector {
         }
     }
 
-    fn entry(&self, ctx: &Context, kind: Kind, cancel: CancelHandle, trace: TraceGuard) -> Arc<Entry> {
+    fn entry(&self, ctx: &Context, kind: Kind, cancel: CancelHandle, trace: OwnTrace) -> Arc<Entry> {
         let parent = ctx.value::<Held>().map(Held::id);
         let id = self.shared.registry.shard().next_id();
         Arc::new(Entry::new(id, parent, kind, ctx.clone(), cancel, trace))

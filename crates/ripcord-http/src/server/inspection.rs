@@ -1,7 +1,7 @@
 //! A request's place in the inspector.
 
 use http::StatusCode;
-use ripcord::Context;
+use ripcord::{Context, Trace};
 
 use super::{DeadlineSource, layer::Settings, life::Life};
 use crate::{
@@ -15,8 +15,9 @@ use crate::{
 pub(super) struct Inspection(Option<Tracked>);
 
 impl Inspection {
-    /// Of the request of `ctx`, which has all its values by now; with the Context that the request is to have.
-    pub(super) fn begin(settings: &Settings, ctx: Context, life: &Life) -> (Context, Self) {
+    /// Of the request of `ctx`, which has all its values by now, and with `trace` its own trace, unless it is to be given one here;
+    /// with the Context that the request is to have.
+    pub(super) fn begin(settings: &Settings, ctx: Context, life: &Life, trace: Option<&Trace>) -> (Context, Self) {
         let Some(inspector) = &settings.inspector else { return (ctx, Inspection(None)) };
         let given = "the layer gave it one";
         let facts = Facts {
@@ -25,7 +26,7 @@ impl Inspection {
             deadline: DeadlineSource::of(&ctx),
             traceparent: *ctx.value::<Traceparent>().expect(given),
         };
-        let (ctx, tracked) = inspector.track(&ctx, life.cancel_handle(), facts);
+        let (ctx, tracked) = inspector.track(&ctx, life.cancel_handle(), facts, trace.cloned());
         (ctx, Inspection(Some(tracked)))
     }
 

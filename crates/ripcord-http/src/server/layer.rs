@@ -57,6 +57,9 @@ pub(super) struct Settings {
     pub(super) on_end: Option<OnEnd>,
     #[cfg(feature = "tracing")]
     pub(super) tracing: bool,
+    /// How many calls of a request's own trace are recorded.
+    #[cfg(feature = "tracing")]
+    pub(super) most_calls: usize,
     pub(super) counters: Arc<Counters>,
     #[cfg(feature = "inspector")]
     pub(super) inspector: Option<crate::inspector::Inspector>,
@@ -103,6 +106,8 @@ impl ContextLayer {
             on_end: None,
             #[cfg(feature = "tracing")]
             tracing: false,
+            #[cfg(feature = "tracing")]
+            most_calls: ripcord::Trace::LIMIT,
             counters: Arc::default(),
             #[cfg(feature = "inspector")]
             inspector: None,
@@ -195,7 +200,13 @@ impl ContextLayer {
     #[must_use]
     pub fn inspector(self, inspector: &crate::inspector::Inspector) -> Self {
         inspector.count(&self.settings.counters);
-        self.set(|settings| settings.inspector = Some(inspector.clone()))
+        self.set(|settings| {
+            settings.inspector = Some(inspector.clone());
+            #[cfg(feature = "tracing")]
+            {
+                settings.most_calls = inspector.max_calls();
+            }
+        })
     }
 
     /// Makes each request a trace, and its span of the crate `tracing` a part of the trace that a trusted client names, in

@@ -1,7 +1,7 @@
 //! What stands for a place in the inspector without the feature `inspector`.
 
 use http::StatusCode;
-use ripcord::Context;
+use ripcord::{Context, Trace};
 
 use super::{layer::Settings, life::Life};
 
@@ -9,7 +9,7 @@ use super::{layer::Settings, life::Life};
 pub(super) struct Inspection;
 
 impl Inspection {
-    pub(super) fn begin(_: &Settings, ctx: Context, _: &Life) -> (Context, Self) {
+    pub(super) fn begin(_: &Settings, ctx: Context, _: &Life, _: Option<&Trace>) -> (Context, Self) {
         (ctx, Inspection)
     }
 

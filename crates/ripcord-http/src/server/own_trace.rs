@@ -10,21 +10,19 @@ use crate::trace_context::{Traceparent, with_tracing};
 pub(super) struct OwnTrace(Option<TraceGuard>);
 
 impl OwnTrace {
-    /// Gives the request of `ctx` a trace, unless it has one of its own, and that trace its place in the client's; with the Context
-    /// that the request is to have.
+    /// Gives the request of `ctx` a trace, and that trace its place in the client's; with the Context that the request is to have.
     pub(super) fn begin(settings: &Settings, ctx: Context, parent: Option<Traceparent>) -> (Context, Self) {
         if !settings.tracing {
             return (ctx, OwnTrace(None));
         }
-        let (ours, servers) = (ctx.value::<Trace>(), settings.server.value::<Trace>());
-        let (ctx, trace) = if ours.map(std::ptr::from_ref) == servers.map(std::ptr::from_ref) {
-            let name = ctx.name().unwrap_or("request").to_owned();
-            let (ctx, trace) = ctx.start_root_trace(name, Trace::LIMIT);
-            (ctx, Some(trace))
-        } else {
-            (ctx, None)
-        };
-        (with_tracing::begin(&ctx, parent), OwnTrace(trace))
+        let name = ctx.name().unwrap_or("request").to_owned();
+        let (ctx, trace) = ctx.start_root_trace(name, settings.most_calls);
+        (with_tracing::begin(&ctx, parent), OwnTrace(Some(trace)))
+    }
+
+    /// To be read, if there is one.
+    pub(super) fn trace(&self) -> Option<&Trace> {
+        self.0.as_ref().map(TraceGuard::trace)
     }
 
     /// The request is over. To be told before its Context is canceled for that.

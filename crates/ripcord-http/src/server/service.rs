@@ -103,8 +103,9 @@ impl Settings {
             }
             (Some(timeout), _) => ctx.with_timeout(timeout),
         };
-        let (ctx, inspection) = Inspection::begin(self, ctx, &life);
+        // The inspector comes after it, to show the trace under the ids that it is exported with.
         let (ctx, trace) = OwnTrace::begin(self, ctx, said.lineage.parent());
+        let (ctx, inspection) = Inspection::begin(self, ctx, &life, trace.trace());
         parts.extensions.insert(ctx.clone());
         let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header(), trace, inspection);
         (request, said.malformed)

@@ -50,7 +50,7 @@ impl Request {
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".parse().expect("it is well-formed");
         let request_id = RequestId::decode(&http::HeaderValue::from_static("req-17")).expect("it is well-formed");
         let facts = Facts { name: name.into(), request_id, deadline, traceparent };
-        let (ctx, tracked) = inspector.track(&ctx, handle, facts);
+        let (ctx, tracked) = inspector.track(&ctx, handle, facts, None);
         Request { ctx, tracked: Some(tracked), cancel }
     }
 
