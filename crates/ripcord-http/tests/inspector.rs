@@ -53,3 +53,54 @@ async fn who_cancels_it_is_its_cause_and_is_shown() {
     assert_eq!((&end["state"], &end["status"]), (&json!("canceled"), &json!(503)));
     assert_eq!(end["end"]["causes"], json!(["canceled from the inspector by 127.0.0.1"]));
 }
+
+#[tokio::test]
+async fn what_was_counted_is_shown() {
+    let server = Server::new(|layer| layer);
+    let with_deadline = |milliseconds: &str| {
+        let request = Request::get("/report/today").header("connect-timeout-ms", milliseconds);
+        server.ask(request.body(Body::empty()).unwrap())
+    };
+    // As it was asked for, more than there is, and not understood: clients that leave.
+    for milliseconds in ["3000", "9000", "soon"] {
+        assert!(Box::pin(with_deadline(milliseconds)).now_or_never().is_none());
+    }
+    // None to begin with, and some that runs out.
+    assert_eq!(with_deadline("0").await.status(), StatusCode::GATEWAY_TIMEOUT);
+    let mut late = Box::pin(with_deadline("10"));
+    assert!((&mut late).now_or_never().is_none());
+    server.time.advance(SECOND / 100);
+    read(late.await).await;
+    let bug = server.ask(Request::get("/bug").body(Body::empty()).unwrap()).await;
+    assert_eq!(bug.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    read(bug).await;
+
+    let shown = server.shown().await;
+    let counters = json!({
+        "requests": 6, "in_flight": 0, "deadlines_received": 4, "deadlines_clamped": 1, "expired_before_start": 1,
+        "timed_out": 2, "canceled": 0, "disconnected": 3, "panicked": 1, "detached": 0,
+    });
+    for (name, count) in counters.as_object().unwrap() {
+        assert_eq!(&shown["counters"][name], count, "{name}: {:#}", shown["counters"]);
+    }
+    let malformed = shown["counters"]["headers_malformed"].as_object().unwrap();
+    assert!(malformed.iter().all(|(name, count)| *count == u64::from(name == "connect-timeout-ms")), "{malformed:?}");
+    assert_eq!(shown["version"], 1);
+    assert_eq!((&shown["cut_short"][0]["state"], &shown["cut_short"][0]["status"]), (&json!("panicked"), &json!(500)));
+}
+
+#[tokio::test]
+async fn its_fields_are_those_that_the_readme_names() {
+    let readme = include_str!("../README.md");
+    let server = Server::new(|layer| layer);
+    drop(Box::pin(server.ask(request())).now_or_never());
+    let mut under_way = Box::pin(server.ask(request()));
+    assert!((&mut under_way).now_or_never().is_none());
+    let shown = server.shown().await;
+    let names = |of: &serde_json::Value| of.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let objects = [&shown, &shown["summary"], &shown["counters"], &shown["live"][0], &shown["live"][0]["deadline"]];
+    let over = [&shown["cut_short"][0], &shown["cut_short"][0]["end"], &shown["finished"][0]];
+    for name in objects.into_iter().chain(over).flat_map(names) {
+        assert!(readme.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -6,6 +6,8 @@
 //! | what shows it | the peer's address | `Authorization: Bearer`, `?token=`, or the cookie that it was traded for |
 //! | a page elsewhere whose name was rebound to this machine | the host must be loopback's own | has no cookie |
 //! | a page elsewhere that asks behind the user's back | refused, by `Sec-Fetch-Site` or `Origin` | the same, and `SameSite=Strict` |
+//!
+//! A proxy on this machine that says nothing of itself cannot be told from a person at it: behind any, set a token.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -22,7 +24,7 @@ use crate::trace_context::hex;
 /// The cookie's name.
 const COOKIE_NAME: &str = "ripcord-inspector";
 /// What proxies add.
-const FORWARDED_BY: [&str; 3] = ["x-forwarded-for", "x-forwarded-host", "x-real-ip"];
+const FORWARDED_BY: [&str; 5] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
 /// Decides who may.
 pub(super) struct Access {

@@ -39,6 +39,8 @@ pub(super) struct Entry {
     pub(super) trace: Trace,
     /// 0 as long as it is not answered.
     status: AtomicU16,
+    /// Whether the server has caught a panic of the handler's, which the trace does not see.
+    has_panicked: AtomicBool,
     /// Whether the server's hold is what is being given up.
     is_server_leaving: AtomicBool,
     alive: Mutex<Option<Alive>>,
@@ -95,14 +97,27 @@ impl Entry {
             OwnTrace::Seen(trace) => (trace, None),
         };
         let alive = Mutex::new(Some(Alive { life: Life { ctx, cancel }, trace: guard }));
-        let (status, is_server_leaving) = (AtomicU16::new(0), AtomicBool::new(false));
-        Entry { id, parent, kind, trace, status, is_server_leaving, alive, end: OnceLock::new() }
+        Entry {
+            id,
+            parent,
+            kind,
+            trace,
+            status: AtomicU16::new(0),
+            has_panicked: AtomicBool::new(false),
+            is_server_leaving: AtomicBool::new(false),
+            alive,
+            end: OnceLock::new(),
+        }
     }
 
     // Relaxed in what follows: each number is all there is to see.
 
     pub(super) fn status(&self) -> Option<u16> {
         Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0)
+    }
+
+    pub(super) fn has_panicked(&self) -> bool {
+        self.has_panicked.load(Ordering::Relaxed)
     }
 
     /// `None` when it is over.
@@ -136,7 +151,7 @@ impl Entry {
             End {
                 latency: span.duration(),
                 error: span.err().cloned(),
-                is_panicked: span.is_panicked(),
+                is_panicked: span.is_panicked() || self.has_panicked(),
                 timeout: ctx.deadline().map(|deadline| deadline.saturating_duration_since(span.start())),
                 dropped,
                 clock,
@@ -171,6 +186,11 @@ impl Tracked {
     /// The request is over. To be called before its Context is canceled for that: it would be taken for why it ended.
     pub(crate) fn end(&self) {
         self.entry.end_trace();
+    }
+
+    /// The handler or the body has panicked.
+    pub(crate) fn panicked(&self) {
+        self.entry.has_panicked.store(true, Ordering::Relaxed);
     }
 
     /// Notes what it was answered with.

@@ -6,7 +6,8 @@
 //! # Who may look
 //!
 //! Without a token only this machine: the peer's address has to be loopback, and so has the host that was asked for, so that a
-//! web page elsewhere whose name was rebound sees nothing. With a [`Token`] whoever has it, from anywhere; put TLS in front.
+//! web page elsewhere whose name was rebound sees nothing. A proxy on this machine that adds no header of its own looks like a
+//! person at it: behind any, set a token. With a [`Token`] whoever has it, from anywhere; put TLS in front.
 //! Nobody else's page can cancel anything. Values are shown as [`Value::show`](ripcord::Value::show) has it: by default the type's
 //! name and never the content.
 //!

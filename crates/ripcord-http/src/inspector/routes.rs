@@ -44,6 +44,9 @@ impl Inspector {
     /// | `GET …/events` | a snapshot now and then, as server-sent events |
     /// | `POST …/cancel/{id}` | cancels it |
     ///
+    /// At most 32 may watch at a time; one that takes nothing for half a minute gives its place to whoever wants one. axum gives
+    /// what is nested no path with a slash at its end: `/debug/contexts/` is the application's own.
+    ///
     /// Nest it outside of [`ContextLayer`](crate::server::ContextLayer): else the page shows itself, and its stream ends at the
     /// route's limit. Without a token it answers loopback only, and has to be told who asks: serve with
     /// `into_make_service_with_connect_info::<SocketAddr>()`, or put an `axum::extract::ConnectInfo<SocketAddr>` into the

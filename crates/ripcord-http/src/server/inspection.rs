@@ -36,6 +36,12 @@ impl Inspection {
         }
     }
 
+    pub(super) fn panicked(&self) {
+        if let Some(tracked) = &self.0 {
+            tracked.panicked();
+        }
+    }
+
     /// The request is over. To be told before its Context is canceled for that.
     pub(super) fn end(&self) {
         if let Some(tracked) = &self.0 {

@@ -15,5 +15,7 @@ impl Inspection {
 
     pub(super) fn answered(&self, _: StatusCode) {}
 
+    pub(super) fn panicked(&self) {}
+
     pub(super) fn end(&self) {}
 }

@@ -135,6 +135,7 @@ impl InFlight {
         if let Some(life) = &self.life {
             life.cancel_with(format!("handler panicked: {message}"));
         }
+        self.inspection.panicked();
         self.outcome = Some(Outcome::Panicked(message));
     }
 

@@ -25,6 +25,10 @@ async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
     Ok("done")
 }
 
+async fn bug() -> &'static str {
+    panic!("a bug")
+}
+
 pub(crate) struct Server {
     app: Router,
     pub(crate) time: ManualTime,
@@ -36,7 +40,7 @@ impl Server {
         let server = Context::background().with_clock(clock).with_name("server");
         let inspector = Inspector::builder().context(&server).build();
         let layer = ContextLayer::new(&server).timeout(5 * SECOND).name(matched_path).inspector(&inspector);
-        let app = Router::new().route("/report/{day}", get(report)).layer(change(layer));
+        let app = Router::new().route("/report/{day}", get(report)).route("/bug", get(bug)).layer(change(layer));
         Server { app: app.nest("/debug/contexts", inspector.router()), time }
     }
 

@@ -43,7 +43,7 @@ pub(super) fn live(entry: &Entry, most_spans: Option<usize>) -> Option<Live> {
     Some(Live {
         about: about(entry, deadline, error.as_ref().map(end)),
         parent: entry.parent,
-        state: state(held.is_some(), error.as_ref(), root.is_panicked()),
+        state: state(held.is_some(), error.as_ref(), root.is_panicked() || entry.has_panicked()),
         age_ms: milliseconds(age),
         held_ms: held.map(milliseconds),
         chain: shown(&ctx),

@@ -62,7 +62,7 @@ fn a_name_that_was_rebound_to_this_machine_is_not_its_name() {
 #[test]
 fn what_came_through_a_proxy_is_not_from_here() {
     let access = Access::new(None);
-    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+    for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"] {
         let request = get("/").header("host", "localhost").header(name, "203.0.113.9");
         assert_eq!(access.check(&from("127.0.0.1:4000", request)), Err(Denied::Proxy), "{name}");
     }
