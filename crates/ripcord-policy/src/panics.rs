@@ -62,5 +62,15 @@ pub(crate) fn wake(waker: Waker) {
 
 /// Runs a hook or a drop of the user's. Its panic is told to nobody but the process's panic hook, which has spoken already.
 pub(crate) fn run_hook(hook: impl FnOnce()) {
-    drop(catch_unwind(AssertUnwindSafe(hook)));
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+        discard(payload);
+    }
+}
+
+/// Drops what a panic carried: a user's value, whose drop may panic in turn. What that one carried is leaked, or there would be no
+/// end of it.
+pub(crate) fn discard(payload: Payload) {
+    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
 }

@@ -430,6 +430,93 @@ async fn a_task_that_ran_in_place_is_still_refused_by_its_own_full_pool() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_woken_for_a_task_takes_it_before_it_leaves() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 2, 10);
+    let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    settle().await;
+    let (child, cancel) = ctx.with_cancel();
+    let task = pool.try_submit(&child, |_| std::future::pending::<Result<(), Failed>>()).unwrap();
+    pool.resize(1).unwrap();
+    settle().await;
+    cancel.cancel();
+    settle().await;
+    assert!(task.is_finished(), "it is neither run nor called off");
+    assert_eq!(pool.stats().workers.len(), 1);
+    assert!(!busy.is_finished());
+}
+
+#[tokio::test]
+async fn a_waker_that_panics_harms_no_other_task() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    drop(pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap());
+    settle().await;
+    let mut first = pool.submit(&ctx, sleeper).await.unwrap();
+    let second = pool.submit(&ctx, sleeper).await.unwrap();
+    let panics = std::task::Waker::from(Arc::new(Panics));
+    assert!(std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&panics)).is_pending());
+    drop(pool);
+    assert!(first.is_finished() && second.is_finished());
+}
+
+struct Panics;
+
+impl std::task::Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker's own affair");
+    }
+}
+
+#[tokio::test]
+async fn a_panic_whose_payload_panics_when_dropped_costs_no_worker() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(1);
+        }
+    }
+    fn explode() -> Result<(), Failed> {
+        std::panic::panic_any(Bomb)
+    }
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let bomb = pool.submit(&ctx, |_| async { explode() }).await.unwrap();
+    assert!(matches!(bomb.await.unwrap_err(), Error::Panicked(_)));
+    let blocking = pool.submit_blocking(&ctx, |_| explode()).await.unwrap();
+    assert!(matches!(blocking.await.unwrap_err(), Error::Panicked(_)));
+    let next = pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap();
+    settle().await;
+    assert_eq!(next.now_or_never().expect("the worker is there").unwrap(), 1);
+}
+
+#[test]
+fn a_blocking_task_that_was_canceled_while_it_waited_for_a_thread_does_not_begin() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
+    let begun = Arc::new(AtomicBool::new(false));
+    runtime.block_on(async {
+        let ctx = Context::background();
+        let pool = pool(&ctx, 1, 10);
+        let (release, held) = mpsc::channel::<()>();
+        let holds = tokio::task::spawn_blocking(move || held.recv().is_err());
+        let flag = Arc::clone(&begun);
+        let task = pool.submit_blocking(&ctx, move |_| {
+            flag.store(true, Ordering::Relaxed);
+            Ok::<_, Failed>(())
+        });
+        let task = task.await.unwrap();
+        until(|| pool.stats().running == 1).await;
+        task.cancel();
+        drop(release);
+        holds.await.unwrap();
+        assert!(matches!(task.await.unwrap_err(), Error::Context(_)));
+    });
+    drop(runtime);
+    assert!(!begun.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
 async fn readers_that_give_up_leave_no_wakers_behind() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);

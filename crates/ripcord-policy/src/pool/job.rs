@@ -19,7 +19,7 @@ use super::TaskId;
 use super::results::TaskOutcome;
 use super::shared::Shared;
 use super::submitter::Submitter;
-use crate::panics::BoxFuture;
+use crate::panics::{BoxFuture, wake};
 use crate::{Error, SharedError};
 
 /// What a job does. It resolves its job itself when it comes to its end.
@@ -185,7 +185,7 @@ impl<T: Send + 'static> Job<T> {
         drop(output);
         self.core.shared.results.push(outcome, || Arc::clone(&self) as Arc<dyn AnyJob>);
         if let Some(waker) = waker {
-            waker.wake();
+            wake(waker);
         }
     }
 

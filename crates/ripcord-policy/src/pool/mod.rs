@@ -37,6 +37,7 @@ pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 pub use task::Task;
 
+use crate::panics::{discard, run_hook};
 use crate::places::Place;
 use crate::{ConfigError, Error, Panicked, Rejected, SharedError};
 use builder::check_workers;
@@ -348,10 +349,18 @@ where
 {
     let job = Arc::clone(job);
     Work::Blocking(Box::new(move || {
+        // It may have waited for this thread, and its context may have ended meanwhile.
+        if let Some(end) = job.core().ctx.err() {
+            run_hook(|| drop(task));
+            return job.fail(Error::Context(end));
+        }
         let run = || inside(pool, || task(&job.core().ctx).map_err(Into::into));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(result) => job.complete(result),
-            Err(payload) => job.fail(Error::Panicked(Panicked::new(&*payload))),
+            Err(payload) => {
+                job.fail(Error::Panicked(Panicked::new(&*payload)));
+                discard(payload);
+            }
         }
     }))
 }

@@ -77,12 +77,14 @@ impl Queue {
 
     /// What worker `id` is to do next; its waker is kept when that is to wait. `begin` is told of a job that is to be run.
     /// (Invariant 4.)
-    pub(super) fn next(&self, id: u64, waker: &Waker, begin: impl FnOnce(&Arc<dyn AnyJob>)) -> Next {
+    ///
+    /// One that `has_waited` may have been woken for a job, which is not watched then: it takes one before it leaves.
+    pub(super) fn next(&self, id: u64, has_waited: bool, waker: &Waker, begin: impl FnOnce(&Arc<dyn AnyJob>)) -> Next {
         // What is declared before the lock is dropped after it.
         let waker = waker.clone();
         let mut void = Vec::new();
         let mut state = self.lock();
-        if state.workers > state.target {
+        if state.workers > state.target && !has_waited {
             let other = if state.jobs.is_empty() { None } else { state.idle.pop() };
             state.leave(id);
             drop(state);
@@ -103,7 +105,7 @@ impl Queue {
                 }
             }
         }
-        if state.closed {
+        if state.closed || state.workers > state.target {
             state.leave(id);
             return Next::Leave;
         }

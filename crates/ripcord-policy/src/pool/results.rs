@@ -14,7 +14,7 @@ use ripcord::Context;
 use super::TaskId;
 use super::job::AnyJob;
 use super::shared::Shared;
-use crate::panics::run_hook;
+use crate::panics::wake;
 use crate::{Error, SharedError};
 
 /// How a task ended. This enum is complete.
@@ -194,7 +194,7 @@ impl ResultsQueue {
 
 /// A waker that panics keeps none of the others from being woken.
 fn wake_all(wakers: HashMap<ReaderId, Waker>) {
-    wakers.into_values().for_each(|waker| run_hook(|| waker.wake()));
+    wakers.into_values().for_each(wake);
 }
 
 impl fmt::Debug for Results {

@@ -10,7 +10,7 @@ use super::job::{AnyJob, Pending, Work};
 use super::queue::Next;
 use super::shared::{Shared, fail_ended};
 use super::stats::{WorkerState, WorkerStatus};
-use crate::panics::CatchPanic;
+use crate::panics::{CatchPanic, discard};
 use crate::timeline::Moment;
 use crate::{Error, Panicked};
 
@@ -44,12 +44,16 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
     loop {
         // Tasks that are always ready must not keep the runtime's other tasks from running.
         tokio::task::coop::consume_budget().await;
-        let next =
-            poll_fn(|cx| match shared.queue.next(cell.id, cx.waker(), |job| cell.begin(job, shared.time.recent())) {
-                Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
-                Next::Leave => Poll::Ready(None),
-                Next::Wait => Poll::Pending,
-            });
+        let mut has_waited = false;
+        let begin = |job: &_| cell.begin(job, shared.time.recent());
+        let next = poll_fn(|cx| match shared.queue.next(cell.id, has_waited, cx.waker(), begin) {
+            Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
+            Next::Leave => Poll::Ready(None),
+            Next::Wait => {
+                has_waited = true;
+                Poll::Pending
+            }
+        });
         let Some((job, pending)) = next.await else {
             leaving.told = true;
             return;
@@ -71,7 +75,10 @@ pub(super) fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Outpu
         match work {
             Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
                 Ok(Ok(())) => finish.resolved = true,
-                Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(Panicked::new(&*payload))),
+                Ok(Err(payload)) => {
+                    Arc::clone(job).fail(Error::Panicked(Panicked::new(&*payload)));
+                    discard(payload);
+                }
                 Err(error) => Arc::clone(job).fail(Error::Context(error)),
             },
             Work::Blocking(work) => {
