@@ -16,7 +16,7 @@ use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
-use crate::panics::{BoxFuture, CatchPanic};
+use crate::panics::{BoxFuture, CatchPanic, run_hook};
 use crate::timeline::{NEVER, after};
 use crate::{Error, Panicked, Rejected, SharedError};
 
@@ -275,6 +275,7 @@ where
             Found::Stale(_) | Found::Absent => return false,
         };
         if !self.flight.settle_for_what_is_there() {
+            run_hook(|| drop(outcome));
             return false;
         }
         self.land(outcome);
@@ -316,10 +317,13 @@ where
             let entry = Entry { content, fresh_until: gone_at, gone_at, id, hash: self.hash, weight: 1, idle: None };
             let key = self.key.clone();
             let evicted = shared.flights.land(self.hash, &self.key, &self.flight, || {
-                let served = shared.store.has(&key, |entry| entry.is_servable(now));
-                (!served).then(|| shared.store.insert(key, entry))
+                // What is not put in is handed out, to be dropped without the locks.
+                match shared.store.has(&key, |entry| entry.is_servable(now)) {
+                    true => Err((key, entry)),
+                    false => Ok(shared.store.insert(key, entry)),
+                }
             });
-            if let Some(Some(evicted)) = evicted {
+            if let Some(Ok(evicted)) = evicted {
                 shared.let_go(evicted, self.hash, id);
             }
         }

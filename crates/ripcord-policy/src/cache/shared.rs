@@ -114,7 +114,7 @@ where
         // All of it first: a hook that puts something back must not have it taken out again, for ever.
         let drained: Vec<_> = self.store.drain().collect();
         for (key, entry) in drained {
-            self.report(&key, &entry, Eviction::Removed);
+            self.report_and_drop(key, entry, Eviction::Removed);
         }
     }
 
@@ -163,11 +163,19 @@ where
             } else {
                 Eviction::Capacity
             };
-            self.report(&key, &entry, reason);
+            self.report_and_drop(key, entry, reason);
         }
     }
 
-    pub(super) fn report(&self, key: &K, entry: &Entry<V>, reason: Eviction) {
+    /// Reports an entry that nobody is given, and drops it: the panic of a user's drop keeps none of the others from going.
+    pub(super) fn report_and_drop(&self, key: K, entry: Entry<V>, reason: Eviction) {
+        self.report(&key, &entry, reason);
+        // One by one: of two that panic the second would end the process.
+        run_hook(|| drop(key));
+        run_hook(|| drop(entry));
+    }
+
+    fn report(&self, key: &K, entry: &Entry<V>, reason: Eviction) {
         let Content::Value(value) = &entry.content else {
             return;
         };

@@ -6,7 +6,9 @@ use std::sync::{Arc, Weak};
 use ripcord::Context;
 
 use super::Eviction;
+use super::entry::Entry;
 use super::shared::Shared;
+use crate::panics::run_hook;
 
 /// Entries looked at between two looks at the context, or two yields to other tasks.
 const STRIDE: usize = 128;
@@ -42,6 +44,7 @@ where
             if entry.is_gone(self.time.now()) && self.remove_gone(&key) {
                 removed += 1;
             }
+            drop_copy(key, entry);
         }
         removed
     }
@@ -52,9 +55,15 @@ where
         let Some((key, entry)) = self.store.remove_if(key, |entry| entry.is_gone(now)) else {
             return false;
         };
-        self.report(&key, &entry, Eviction::Expired);
+        self.report_and_drop(key, entry, Eviction::Expired);
         true
     }
+}
+
+/// Lets go of what was looked at. The panic of a user's drop does not end the sweep.
+fn drop_copy<K, V>(key: K, entry: Entry<V>) {
+    run_hook(|| drop(key));
+    run_hook(|| drop(entry));
 }
 
 async fn sweep<K, V>(weak: &Weak<Shared<K, V>>)
@@ -70,7 +79,7 @@ where
         if entry.is_gone(now) {
             shared.remove_gone(&key);
         }
-        drop((key, entry));
+        drop_copy(key, entry);
         if seen % STRIDE == STRIDE - 1 {
             tokio::task::yield_now().await;
             if shared.ctx.is_done() {

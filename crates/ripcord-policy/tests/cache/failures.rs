@@ -1,5 +1,7 @@
 //! Loads that fail or panic, and users' code that does.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use ripcord::Context;
@@ -73,4 +75,44 @@ async fn panicking_weighers_and_hooks_harm_only_their_own_call() {
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.insert(&ctx, 1, 13))).is_err());
     cache.insert(&ctx, 1, 1).unwrap();
     assert_eq!(cache.get(&ctx, &1).unwrap(), Some(1));
+}
+
+/// A value whose drop panics when it is armed.
+#[derive(Clone)]
+struct Bomb(Arc<AtomicBool>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if self.0.load(Ordering::Relaxed) {
+            std::panic::panic_any("a value's own affair");
+        }
+    }
+}
+
+#[tokio::test]
+async fn values_whose_drops_panic_keep_no_others_from_going() {
+    let (ctx, time) = manual();
+    let armed = Arc::new(AtomicBool::new(false));
+    let told = Arc::new(AtomicUsize::new(0));
+    let hook = Arc::clone(&told);
+    let builder = Cache::builder().capacity(100).ttl(SECOND);
+    let builder = builder.on_evict(move |_, _, _| {
+        hook.fetch_add(1, Ordering::Relaxed);
+    });
+    let cache: Cache<u32, Bomb> = builder.build(&ctx).unwrap();
+    let fill = || (0..3).for_each(|key| cache.insert(&ctx, key, Bomb(Arc::clone(&armed))).unwrap());
+
+    fill();
+    armed.store(true, Ordering::Relaxed);
+    cache.clear(&ctx).unwrap();
+    assert_eq!((told.load(Ordering::Relaxed), cache.len()), (3, 0));
+
+    armed.store(false, Ordering::Relaxed);
+    fill();
+    let load = |_| async { Ok::<_, Failed>(Bomb(Arc::default())) };
+    armed.store(true, Ordering::Relaxed);
+    assert!(cache.refresh(&ctx, 0, load).await.is_ok(), "what it replaces is not its affair");
+    time.advance(SECOND);
+    assert_eq!(cache.cleanup(&ctx).unwrap(), 3);
+    assert_eq!((told.load(Ordering::Relaxed), cache.len()), (7, 0));
 }
