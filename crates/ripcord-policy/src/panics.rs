@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
+use crate::Panicked;
+
 /// What a panic carried.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
@@ -67,9 +69,16 @@ pub(crate) fn run_hook(hook: impl FnOnce()) {
     }
 }
 
+/// What to say of a panic, whose payload goes with it.
+pub(crate) fn panicked(payload: Payload) -> Panicked {
+    let panicked = Panicked::new(&*payload);
+    discard(payload);
+    panicked
+}
+
 /// Drops what a panic carried: a user's value, whose drop may panic in turn. What that one carried is leaked, or there would be no
 /// end of it.
-pub(crate) fn discard(payload: Payload) {
+fn discard(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
     }

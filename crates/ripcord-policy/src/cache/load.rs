@@ -16,9 +16,9 @@ use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
-use crate::panics::{BoxFuture, CatchPanic, run_hook};
+use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
 use crate::timeline::{NEVER, after};
-use crate::{Error, Panicked, Rejected, SharedError};
+use crate::{Error, Rejected, SharedError};
 
 impl<K, V> Cache<K, V>
 where
@@ -258,7 +258,7 @@ where
                 Some(end) => Outcome::Ended(end),
                 None => self.failed(error),
             },
-            Ok(Err(payload)) => Outcome::Panicked(Panicked::new(&*payload)),
+            Ok(Err(payload)) => Outcome::Panicked(panicked(payload)),
             Err(error) => Outcome::Ended(error),
         };
         self.land(outcome);
@@ -292,7 +292,7 @@ where
             catch_unwind(AssertUnwindSafe(|| shared.entry(self.hash, &self.key, value.clone(), shared.jittered_ttl())));
         let entry = match made {
             Ok(entry) => entry,
-            Err(payload) => return Outcome::Panicked(Panicked::new(&*payload)),
+            Err(payload) => return Outcome::Panicked(panicked(payload)),
         };
         let id = entry.id;
         let key = self.key.clone();

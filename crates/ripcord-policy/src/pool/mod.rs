@@ -37,9 +37,9 @@ pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 pub use task::Task;
 
-use crate::panics::{discard, run_hook};
+use crate::panics::{panicked, run_hook};
 use crate::places::Place;
-use crate::{ConfigError, Error, Panicked, Rejected, SharedError};
+use crate::{ConfigError, Error, Rejected, SharedError};
 use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
 use shared::Shared;
@@ -357,10 +357,7 @@ where
         let run = || inside(pool, || task(&job.core().ctx).map_err(Into::into));
         match catch_unwind(AssertUnwindSafe(run)) {
             Ok(result) => job.complete(result),
-            Err(payload) => {
-                job.fail(Error::Panicked(Panicked::new(&*payload)));
-                discard(payload);
-            }
+            Err(payload) => job.fail(Error::Panicked(panicked(payload))),
         }
     }))
 }

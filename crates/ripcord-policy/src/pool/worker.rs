@@ -10,9 +10,9 @@ use super::job::{AnyJob, Pending, Work};
 use super::queue::Next;
 use super::shared::{Shared, fail_ended};
 use super::stats::{WorkerState, WorkerStatus};
-use crate::panics::{CatchPanic, discard};
+use crate::Error;
+use crate::panics::{CatchPanic, panicked};
 use crate::timeline::Moment;
-use crate::{Error, Panicked};
 
 tokio::task_local! {
     /// The pool whose worker this code runs on.
@@ -75,10 +75,7 @@ pub(super) fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Outpu
         match work {
             Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
                 Ok(Ok(())) => finish.resolved = true,
-                Ok(Err(payload)) => {
-                    Arc::clone(job).fail(Error::Panicked(Panicked::new(&*payload)));
-                    discard(payload);
-                }
+                Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(panicked(payload))),
                 Err(error) => Arc::clone(job).fail(Error::Context(error)),
             },
             Work::Blocking(work) => {

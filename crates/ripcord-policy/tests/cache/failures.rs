@@ -90,6 +90,17 @@ impl Drop for Bomb {
 }
 
 #[tokio::test]
+async fn a_load_whose_panic_carries_what_panics_when_dropped_is_a_panic_like_others() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    fn explode() -> Result<u32, Failed> {
+        std::panic::panic_any(Bomb(Arc::new(AtomicBool::new(true))))
+    }
+    let error = cache.get_or_load(&ctx, "a", |_| async { explode() }).await.unwrap_err();
+    assert!(matches!(error, Error::Panicked(_)), "{error}");
+}
+
+#[tokio::test]
 async fn values_whose_drops_panic_keep_no_others_from_going() {
     let (ctx, time) = manual();
     let armed = Arc::new(AtomicBool::new(false));
