@@ -17,6 +17,7 @@ use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
 use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
+use crate::retry::carried;
 use crate::timeline::{NEVER, after};
 use crate::{Error, Rejected, SharedError};
 
@@ -176,7 +177,11 @@ where
     {
         let shared = &self.shared;
         let hash = shared.flights.hash(&key);
-        let start = || Flight::new(&ctx.without_cancel().merge(&shared.ctx).with_name("cache load"), patience, need);
+        let start = || {
+            // Its values are the caller's, and so is what it is inside of.
+            let ctx = carried(ctx.without_cancel()).merge(&shared.ctx).with_name("cache load");
+            Flight::new(&ctx, patience, need)
+        };
         let seat = match shared.flights.board(hash, &key, patience, need, start) {
             Boarding::Joined(seat) => {
                 shared.tally.add(Count::Coalesced);

@@ -28,6 +28,7 @@ mod settings;
 pub use backoff::Jitter;
 pub use budget::{BudgetBuilder, RetryBudget, Spent};
 pub use error::{RetryError, Stop};
+pub(crate) use nesting::carried;
 pub use nesting::is_inside;
 pub use settings::RetryEvent;
 

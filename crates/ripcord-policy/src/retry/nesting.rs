@@ -7,7 +7,8 @@
 //!
 //! 1. While an attempt is polled or called, its thread says so. That covers what runs in the attempt's own task, and
 //!    costs no allocation, which a first attempt, nearly always the only one, should not pay for.
-//! 2. The context of every attempt after the first carries a value that says so, for the tasks and services it reaches.
+//! 2. The context of every attempt after the first carries a value that says so, for the tasks and services it reaches. That
+//!    of a first attempt is given it where this crate takes it to another task: by [`carried`], for a load of the cache.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -27,9 +28,15 @@ impl Value for InsideRetry {}
 
 /// Whether code that runs here with `ctx` is inside of an attempt of a [`Retry`](super::Retry).
 ///
-/// True in the task of the attempt itself, and everywhere the context of an attempt after the first is passed on to.
+/// True in the task of the attempt itself, and everywhere the context of an attempt after the first is passed on to. A load of the
+/// cache that an attempt begins is inside of it too.
 pub fn is_inside(ctx: &Context) -> bool {
     INSIDE.get() || ctx.value::<InsideRetry>().is_some()
+}
+
+/// `ctx` for another task, which is to know as well if this code is inside of an attempt.
+pub(crate) fn carried(ctx: Context) -> Context {
+    if INSIDE.get() { ctx.with_value(InsideRetry) } else { ctx }
 }
 
 /// An attempt, which its thread knows of while it is polled.

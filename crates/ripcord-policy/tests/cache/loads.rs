@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use ripcord::{Context, Value};
+use ripcord_policy::Retry;
 use ripcord_policy::cache::Cache;
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
@@ -168,4 +170,32 @@ fn a_runtime_that_goes_away_strands_nobody() {
     }
     drop(runtime);
     assert!(waiter.join().unwrap().unwrap_err().is_canceled());
+}
+
+#[tokio::test]
+async fn a_retry_in_a_load_does_not_multiply_the_one_around_it() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let outer = Retry::exponential().max_attempts(1);
+    let result = outer.run(&ctx, |ctx, _| {
+        let (cache, calls) = (&cache, Arc::clone(&calls));
+        async move {
+            let load = move |ctx: Context| async move {
+                let inner = Retry::<Failed>::exponential();
+                let run = inner.run(&ctx, |_, _| async {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                    Err::<u32, _>(Failed::other("down"))
+                });
+                run.await.map_err(|error| Failed::other(error.to_string()))
+            };
+            cache.get_or_load(&ctx, "a", load).await
+        }
+    });
+    // The time does not move, so that a second attempt within would wait for ever.
+    let mut result = std::pin::pin!(result);
+    assert!((&mut result).now_or_never().is_none(), "the load runs in a task of its own");
+    settle().await;
+    assert!(result.now_or_never().expect("the load has given up").is_err());
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
