@@ -36,6 +36,11 @@ impl Timeline {
         nanos(self.clock.now().saturating_duration_since(self.epoch))
     }
 
+    /// `moment` as its clock tells it. None for one that never comes.
+    pub(crate) fn instant(&self, moment: Moment) -> Option<Instant> {
+        (moment != NEVER).then(|| self.epoch.checked_add(Duration::from_nanos(moment)))?
+    }
+
     /// A recent time, behind by a few milliseconds at the most: for people, not for decisions.
     #[inline]
     pub(crate) fn recent(&self) -> Moment {

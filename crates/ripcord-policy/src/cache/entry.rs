@@ -42,7 +42,11 @@ pub(super) struct Idle {
 pub(super) enum Found<V> {
     Fresh(V),
     /// Past its time, inside the stale window.
-    Stale(V),
+    Stale {
+        value: V,
+        /// The end of that window.
+        gone_at: Moment,
+    },
     Failure(SharedError),
     Absent,
 }
@@ -66,7 +70,7 @@ impl<V> Entry<V> {
         }
         match self.content {
             Content::Value(value) if self.gone_at > self.fresh_until && !time.has_come(self.gone_at) => {
-                Found::Stale(value)
+                Found::Stale { value, gone_at: self.gone_at }
             }
             _ => Found::Absent,
         }

@@ -63,7 +63,7 @@ pub(super) enum Need {
     Always,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Outcome<V> {
     Loaded(V),
     Failed(SharedError),
@@ -78,9 +78,9 @@ pub(super) struct Seat<V> {
 }
 
 /// What boarding came to.
-pub(super) enum Boarding<V> {
-    /// The flight was under way.
-    Joined(Seat<V>),
+pub(super) enum Boarding<J, V> {
+    /// There is a flight under way, and this came of it.
+    UnderWay(J),
     /// There was none: the caller has to start this one.
     Started(Seat<V>),
 }
@@ -95,18 +95,18 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.hasher.hash_one(key)
     }
 
-    /// Takes a seat on the key's flight, or on a new one made by `start`.
-    pub(super) fn board(
+    /// Does `join` with the key's flight or, if there is none or it has ended, of which `join` makes nothing, takes the first
+    /// seat on a new one made by `start`.
+    pub(super) fn board<J>(
         &self,
         hash: u64,
         key: &K,
-        patience: Patience,
-        need: Need,
+        join: impl Fn(&Arc<Flight<V>>) -> Option<J>,
         start: impl FnOnce() -> Flight<V>,
-    ) -> Boarding<V> {
+    ) -> Boarding<J, V> {
         let mut ended = self.current(hash, key);
-        if let Some(seat) = ended.as_ref().and_then(|flight| Seat::take(flight, patience, need)) {
-            return Boarding::Joined(seat);
+        if let Some(joined) = ended.as_ref().and_then(&join) {
+            return Boarding::UnderWay(joined);
         }
         // Invariant 4: made before the lock is taken.
         let new = Arc::new(start());
@@ -114,8 +114,8 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
             match self.replace(hash, key, ended.as_ref(), &new) {
                 None => return Boarding::Started(Seat { flight: new }),
                 Some(other) => {
-                    if let Some(seat) = Seat::take(&other, patience, need) {
-                        return Boarding::Joined(seat);
+                    if let Some(joined) = join(&other) {
+                        return Boarding::UnderWay(joined);
                     }
                     ended = Some(other);
                 }
@@ -215,6 +215,12 @@ impl<V> Flight<V> {
         &self.ctx
     }
 
+    /// Whether who boards now gets what it brings. (Invariant 2.)
+    pub(super) fn is_under_way(&self) -> bool {
+        // Invariant 4: asked before the lock is taken.
+        !self.ctx.is_done() && !self.lock().ended
+    }
+
     /// Sets the outcome and tells the waiters. The first wins.
     pub(super) fn finish(&self, outcome: Outcome<V>) {
         if self.outcome.set(outcome).is_ok() {
@@ -268,7 +274,7 @@ impl<V> Flight<V> {
 
 impl<V> Seat<V> {
     /// None when the flight has ended. (Invariant 2.)
-    fn take(flight: &Arc<Flight<V>>, patience: Patience, need: Need) -> Option<Self> {
+    pub(super) fn take(flight: &Arc<Flight<V>>, patience: Patience, need: Need) -> Option<Self> {
         // Invariant 4: asked before the lock is taken.
         if flight.ctx.is_done() {
             return None;
@@ -289,18 +295,16 @@ impl<V> Seat<V> {
     pub(super) fn flight(&self) -> &Arc<Flight<V>> {
         &self.flight
     }
-}
 
-impl<V: Clone> Seat<V> {
     /// Waits for the outcome. Dropping this future leaves nothing behind; dropping the seat leaves the flight.
-    pub(super) async fn outcome(&self) -> Outcome<V> {
+    pub(super) async fn outcome(&self) -> &Outcome<V> {
         loop {
             let landed = self.flight.landed.notified();
             let mut landed = std::pin::pin!(landed);
             // Registered before looking: a landing after the look is noticed. (Invariant 3.)
             landed.as_mut().enable();
             if let Some(outcome) = self.flight.outcome.get() {
-                return outcome.clone();
+                return outcome;
             }
             landed.await;
         }

@@ -18,7 +18,7 @@ use super::shared::Shared;
 use super::stats::Count;
 use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
 use crate::retry::carried;
-use crate::timeline::{NEVER, after};
+use crate::timeline::{Moment, NEVER, after};
 use crate::{Error, Rejected, SharedError};
 
 impl<K, V> Cache<K, V>
@@ -38,7 +38,8 @@ where
     /// the policies of this crate go by when they look at what is left; [`with_load_deadline`](super::with_load_deadline) makes
     /// a context with that deadline, for what has to be told one. When the last deadline has passed, the context ends.
     ///
-    /// A stale value is returned at once, inside its window, and `load` runs in the background until the window ends.
+    /// A stale value is returned at once, inside its window, and `load` runs in the background, unless a load of the key is under
+    /// way. Unless others have come to wait for it, it is called off when the window ends that it began in.
     ///
     /// # Errors
     ///
@@ -98,9 +99,9 @@ where
                 self.shared.tally.add(Count::Hit);
                 Ok(value)
             }
-            Found::Stale(value) => {
+            Found::Stale { value, gone_at } => {
                 self.shared.tally.add(Count::StaleHit);
-                self.refresh_in_background(ctx, key, load);
+                self.refresh_in_background(ctx, key, gone_at, load);
                 Ok(value)
             }
             Found::Failure(error) => {
@@ -139,38 +140,58 @@ where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
-        let seat = self.board(ctx, key, Patience::of(ctx), load, need).0;
+        let patience = Patience::of(ctx);
+        let join = |flight: &Arc<Flight<V>>| Seat::take(flight, patience, need);
+        let seat = match self.board(ctx, key, patience, need, load, join) {
+            Boarding::UnderWay(seat) => {
+                self.shared.tally.add(Count::Coalesced);
+                seat
+            }
+            Boarding::Started(seat) => seat,
+        };
         match ctx.run(seat.outcome()).await? {
-            Outcome::Loaded(value) => Ok(value),
-            Outcome::Failed(error) => Err(Error::Inner(error)),
-            Outcome::Panicked(panicked) => Err(Error::Panicked(panicked)),
+            Outcome::Loaded(value) => Ok(value.clone()),
+            Outcome::Failed(error) => Err(Error::Inner(error.clone())),
+            Outcome::Panicked(panicked) => Err(Error::Panicked(panicked.clone())),
             Outcome::Ended(error) => Err(match ctx.err() {
                 Some(own) => Error::Context(own),
                 None if self.is_closed() => Error::Rejected(Rejected::Closed("cache")),
-                None => Error::Context(error),
+                None => Error::Context(error.clone()),
             }),
         }
     }
 
-    /// A load that only the stale window limits: after that nobody can be served by it.
-    fn refresh_in_background<F, Fut>(&self, ctx: &Context, key: K, load: F)
+    /// Loads anew what is stale until `gone_at`, for nobody in particular, unless the key's load is under way.
+    fn refresh_in_background<F, Fut>(&self, ctx: &Context, key: K, gone_at: Moment, load: F)
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
-        let window = self.shared.settings.stale_for.unwrap_or(Duration::ZERO);
-        let deadline = ctx.clock().now().checked_add(window);
-        let (seat, started) = self.board(ctx, key, Patience::until(deadline), load, Need::Always);
-        if started {
-            // The cache itself is the waiter: it stays until the load has landed.
-            self.shared.runtime.spawn(async move {
-                seat.outcome().await;
-            });
+        let deadline = self.shared.time.instant(gone_at);
+        let is_under_way = |flight: &Arc<Flight<V>>| flight.is_under_way().then_some(());
+        // What has come in meanwhile, fresh, is as good as what this would load.
+        let boarding = self.board(ctx, key, Patience::until(deadline), Need::IfAbsent, load, is_under_way);
+        if let Boarding::Started(seat) = boarding {
+            let window = match deadline {
+                Some(deadline) => self.shared.ctx.with_deadline(deadline),
+                None => self.shared.ctx.clone(),
+            };
+            // The cache itself is the waiter. It leaves with the window, and by its own doing: a caller that joined and left
+            // may have been more patient.
+            self.shared.runtime.spawn(async move { window.run(seat.outcome()).await.is_ok() });
         }
     }
 
-    /// Takes a seat on the key's load, which it starts if there is none. The flag says whether it did.
-    fn board<F, Fut>(&self, ctx: &Context, key: K, patience: Patience, load: F, need: Need) -> (Seat<V>, bool)
+    /// Does `join` with the key's load, or starts it if there is none.
+    fn board<F, Fut, J>(
+        &self,
+        ctx: &Context,
+        key: K,
+        patience: Patience,
+        need: Need,
+        load: F,
+        join: impl Fn(&Arc<Flight<V>>) -> Option<J>,
+    ) -> Boarding<J, V>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
@@ -182,12 +203,9 @@ where
             let ctx = carried(ctx.without_cancel()).merge(&shared.ctx).with_name("cache load");
             Flight::new(&ctx, patience, need)
         };
-        let seat = match shared.flights.board(hash, &key, patience, need, start) {
-            Boarding::Joined(seat) => {
-                shared.tally.add(Count::Coalesced);
-                return (seat, false);
-            }
-            Boarding::Started(seat) => seat,
+        let boarding = shared.flights.board(hash, &key, join, start);
+        let Boarding::Started(seat) = &boarding else {
+            return boarding;
         };
         let landing =
             Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
@@ -195,7 +213,7 @@ where
             // The loader itself is called inside, where its panic is caught too.
             Box::pin(async move { load(ctx).await })
         }));
-        (seat, true)
+        boarding
     }
 }
 
@@ -277,7 +295,7 @@ where
         let outcome = match shared.look_up(&self.key) {
             Found::Fresh(value) => Outcome::Loaded(value),
             Found::Failure(error) => Outcome::Failed(error),
-            Found::Stale(_) | Found::Absent => return false,
+            Found::Stale { .. } | Found::Absent => return false,
         };
         if !self.flight.settle_for_what_is_there() {
             run_hook(|| drop(outcome));

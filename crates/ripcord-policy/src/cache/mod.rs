@@ -126,7 +126,7 @@ where
                 self.shared.tally.add(Count::Hit);
                 Some(value)
             }
-            Found::Stale(value) => {
+            Found::Stale { value, .. } => {
                 self.shared.tally.add(Count::StaleHit);
                 Some(value)
             }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
-use ripcord_policy::cache::Cache;
+use ripcord_policy::cache::{Cache, load_deadline};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
@@ -52,13 +52,61 @@ async fn a_background_load_is_called_off_at_the_end_of_the_window() {
     let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
     time.advance(Duration::from_secs(12));
-    let load = cache.get_or_load(&ctx, "a", |_| std::future::pending::<Result<u32, Failed>>());
-    assert_eq!(load.await.unwrap(), 1);
+    let begun = Arc::new(Mutex::new(None));
+    for asked in 0..3 {
+        let inside = Arc::clone(&begun);
+        let load = cache.get_or_load(&ctx, "a", move |ctx| {
+            *inside.lock().unwrap() = Some(ctx);
+            std::future::pending::<Result<u32, Failed>>()
+        });
+        assert_eq!(load.await.unwrap(), 1);
+        settle().await;
+        let loading = begun.lock().unwrap().clone().unwrap();
+        let window_left = load_deadline(&loading).unwrap() - ctx.clock().now();
+        assert_eq!((window_left, cache.stats().loading), (SECOND * (3 - asked), 1));
+        time.advance(SECOND);
+        settle().await;
+    }
+    // The window ended at 15, whenever within it the load was begun or asked for.
+    let stats = cache.stats();
+    assert_eq!((stats.started, stats.loading, stats.canceled), (1, 0, 1));
+    assert_eq!((stats.stale_hits, stats.coalesced), (3, 0), "nobody has waited");
+}
+
+#[tokio::test]
+async fn a_background_load_stays_for_those_who_joined_it_and_no_longer() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(SECOND * 12);
+    let pending = |_| std::future::pending::<Result<u32, Failed>>();
+    assert_eq!(cache.get_or_load(&ctx, "a", pending).await.unwrap(), 1);
     settle().await;
-    assert_eq!(cache.stats().loading, 1);
-    time.advance(Duration::from_secs(5));
+    let mut joined = Box::pin(cache.refresh(&ctx, "a", pending));
+    assert!((&mut joined).now_or_never().is_none());
+    time.advance(SECOND * 8);
     settle().await;
-    assert_eq!((cache.stats().loading, cache.stats().canceled), (0, 1));
+    assert_eq!((cache.stats().coalesced, cache.stats().loading), (1, 1), "somebody waits past the window");
+    drop(joined);
+    settle().await;
+    assert_eq!((cache.stats().started, cache.stats().loading, cache.stats().canceled), (1, 0, 1));
+}
+
+#[tokio::test]
+async fn a_stale_hit_asks_nothing_of_a_load_that_is_under_way() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(SECOND * 12);
+    let pending = |_| std::future::pending::<Result<u32, Failed>>();
+    let limited = ctx.with_timeout(SECOND);
+    let mut refreshing = Box::pin(cache.refresh(&limited, "a", pending));
+    assert!((&mut refreshing).now_or_never().is_none());
+    settle().await;
+    assert_eq!(cache.get_or_load(&ctx, "a", pending).await.unwrap(), 1);
+    time.advance(SECOND);
+    settle().await;
+    assert_eq!((cache.stats().loading, cache.stats().canceled, cache.stats().coalesced), (0, 1, 0));
 }
 
 #[tokio::test]
