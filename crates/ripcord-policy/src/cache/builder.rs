@@ -93,6 +93,10 @@ where
 
     /// How long past its TTL a value may still be served, while [`get_or_load`](Cache::get_or_load) loads the next one
     /// in the background.
+    ///
+    /// A load that failed meanwhile is not tried again in the background for as long as its error is remembered by
+    /// [`negative_ttl`](Self::negative_ttl) or, where it is not, for a second: the value is served and nothing else happens.
+    /// When the window is over, callers load as for any other key.
     pub fn stale_for(mut self, window: Duration) -> Self {
         self.settings.stale_for = Some(window);
         self

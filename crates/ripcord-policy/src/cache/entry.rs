@@ -20,6 +20,7 @@ pub(super) struct Entry<V> {
     /// The key's hash: what an insert pushed out is its predecessor if the hashes agree.
     pub(super) hash: u64,
     pub(super) weight: u32,
+    pub(super) reload_at: ReloadAt,
     /// When the entry was last read; only in idle mode.
     pub(super) idle: Option<Arc<Idle>>,
 }
@@ -30,6 +31,10 @@ pub(super) enum Content<V> {
     /// A load that failed, kept for `negative_ttl`.
     Failure(SharedError),
 }
+
+/// Before this moment a stale value is not loaded anew in the background. The store's own is moved in place.
+#[derive(Debug, Default)]
+pub(super) struct ReloadAt(AtomicU64);
 
 #[derive(Debug)]
 pub(super) struct Idle {
@@ -46,6 +51,8 @@ pub(super) enum Found<V> {
         value: V,
         /// The end of that window.
         gone_at: Moment,
+        /// Whether the next value may be loaded now.
+        may_reload: bool,
     },
     Failure(SharedError),
     Absent,
@@ -70,7 +77,8 @@ impl<V> Entry<V> {
         }
         match self.content {
             Content::Value(value) if self.gone_at > self.fresh_until && !time.has_come(self.gone_at) => {
-                Found::Stale { value, gone_at: self.gone_at }
+                let may_reload = time.has_come(self.reload_at.get());
+                Found::Stale { value, gone_at: self.gone_at, may_reload }
             }
             _ => Found::Absent,
         }
@@ -84,6 +92,23 @@ impl<V> Entry<V> {
     /// Whether the entry holds a value that may still be served at `now`, fresh or stale.
     pub(super) fn is_servable(&self, now: Moment) -> bool {
         matches!(self.content, Content::Value(_)) && !self.is_gone(now)
+    }
+}
+
+impl ReloadAt {
+    /// Not before `moment`.
+    pub(super) fn put_off(&self, moment: Moment) {
+        self.0.store(moment, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Moment {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Clone for ReloadAt {
+    fn clone(&self) -> Self {
+        Self(AtomicU64::new(self.get()))
     }
 }
 

@@ -151,18 +151,19 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     }
 
     /// Takes the flight out of the table and, if it was still current, does `store` before anybody else may detach it
-    /// or start another. `store` must not run user code beyond the key's `Hash` and `Eq`.
-    pub(super) fn land<R>(&self, hash: u64, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce() -> R) -> Option<R> {
+    /// or start another. `store` is given the table's key, and must not run user code beyond its `Hash` and `Eq`: what it does
+    /// not put in it hands out, to be dropped without the locks.
+    pub(super) fn land<R>(&self, hash: u64, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce(K) -> R) -> Option<R> {
         let mut shard = self.lock(hash);
         // Invariant 1: what is not current is not stored.
         if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
             return None;
         }
-        let removed = shard.remove_entry(key);
+        let (key, landed) = shard.remove_entry(key)?;
         // Invariant 4: the store's lock comes after the shard's.
-        let stored = store();
+        let stored = store(key);
         drop(shard);
-        drop(removed);
+        drop(landed);
         Some(stored)
     }
 

@@ -12,7 +12,7 @@ use ripcord::{Cause, Context};
 
 use super::Cache;
 use super::deadline::Patience;
-use super::entry::{Content, Entry, Found};
+use super::entry::{Content, Entry, Found, ReloadAt};
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
@@ -20,6 +20,9 @@ use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
 use crate::retry::carried;
 use crate::timeline::{Moment, NEVER, after};
 use crate::{Error, Rejected, SharedError};
+
+/// How long a stale value is not loaded anew in the background after a load whose failure is not remembered.
+const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 impl<K, V> Cache<K, V>
 where
@@ -39,7 +42,8 @@ where
     /// a context with that deadline, for what has to be told one. When the last deadline has passed, the context ends.
     ///
     /// A stale value is returned at once, inside its window, and `load` runs in the background, unless a load of the key is under
-    /// way. Unless others have come to wait for it, it is called off when the window ends that it began in.
+    /// way or [one that failed](super::CacheBuilder::stale_for) is not to be tried again yet. Unless others have come to wait for
+    /// it, it is called off when the window ends that it began in.
     ///
     /// # Errors
     ///
@@ -99,9 +103,11 @@ where
                 self.shared.tally.add(Count::Hit);
                 Ok(value)
             }
-            Found::Stale { value, gone_at } => {
+            Found::Stale { value, gone_at, may_reload } => {
                 self.shared.tally.add(Count::StaleHit);
-                self.refresh_in_background(ctx, key, gone_at, load);
+                if may_reload {
+                    self.refresh_in_background(ctx, key, gone_at, load);
+                }
                 Ok(value)
             }
             Found::Failure(error) => {
@@ -279,11 +285,16 @@ where
             // What a load returns once it was called off is no failure.
             Ok(Ok(Err(error))) => match self.flight.context().err() {
                 Some(end) => Outcome::Ended(end),
-                None => self.failed(error),
+                None => Outcome::Failed(error),
             },
             Ok(Err(payload)) => Outcome::Panicked(panicked(payload)),
             Err(error) => Outcome::Ended(error),
         };
+        match &outcome {
+            Outcome::Failed(error) => self.note_failure(Some(error)),
+            Outcome::Panicked(_) => self.note_failure(None),
+            Outcome::Loaded(_) | Outcome::Ended(_) => {}
+        }
         self.land(outcome);
     }
 
@@ -318,8 +329,7 @@ where
             Err(payload) => return Outcome::Panicked(panicked(payload)),
         };
         let id = entry.id;
-        let key = self.key.clone();
-        let stored = shared.flights.land(self.hash, &self.key, &self.flight, || shared.store.insert(key, entry));
+        let stored = shared.flights.land(self.hash, &self.key, &self.flight, |key| shared.store.insert(key, entry));
         if let Some(evicted) = stored {
             shared.tally.add(Count::Inserted);
             shared.let_go(evicted, self.hash, id);
@@ -328,40 +338,40 @@ where
         Outcome::Loaded(value)
     }
 
-    /// Remembers a failure if that is wanted, it is the load's own, and there is no value it would push out.
-    fn failed(&self, error: SharedError) -> Outcome<V> {
-        if let Some(shared) = self.shared.upgrade()
-            && let Some(ttl) = Self::memory_of(&error, &shared)
-        {
-            let now = shared.time.now();
-            let gone_at = after(now, ttl).min(NEVER - 1);
-            let id = shared.next_id();
-            let content = Content::Failure(error.clone());
-            let entry = Entry { content, fresh_until: gone_at, gone_at, id, hash: self.hash, weight: 1, idle: None };
-            let key = self.key.clone();
-            let evicted = shared.flights.land(self.hash, &self.key, &self.flight, || {
-                // What is not put in is handed out, to be dropped without the locks.
-                match shared.store.has(&key, |entry| entry.is_servable(now)) {
-                    true => Err((key, entry)),
-                    false => Ok(shared.store.insert(key, entry)),
-                }
+    /// After a load that failed, or panicked if there is no error. A value that is there to be served stays, and its next load
+    /// waits. Otherwise the error takes its place, if that is wanted and it says something about the key.
+    fn note_failure(&self, error: Option<&SharedError>) {
+        let Some(shared) = self.shared.upgrade() else {
+            return;
+        };
+        let now = shared.time.now();
+        let remembered = error.filter(|error| !error.is_neutral()).zip(shared.settings.negative_ttl);
+        let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
+        let failure = remembered.map(|(error, ttl)| {
+            let (gone_at, id, hash) = (after(now, ttl).min(NEVER - 1), shared.next_id(), self.hash);
+            let (content, reload_at) = (Content::Failure(error.clone()), ReloadAt::default());
+            Entry { content, fresh_until: gone_at, gone_at, id, hash, weight: 1, reload_at, idle: None }
+        });
+        let id = failure.as_ref().map(|failure| failure.id);
+        let put_in = shared.flights.land(self.hash, &self.key, &self.flight, |key| {
+            let is_served = shared.store.has(&key, |entry| {
+                entry.reload_at.put_off(after(now, pause));
+                entry.is_servable(now)
             });
-            if let Some(Ok(evicted)) = evicted {
-                shared.let_go(evicted, self.hash, id);
+            match failure {
+                Some(failure) if !is_served => Ok(shared.store.insert(key, failure)),
+                not_wanted => Err((key, not_wanted)),
             }
+        });
+        if let (Some(Ok(evicted)), Some(id)) = (put_in, id) {
+            shared.let_go(evicted, self.hash, id);
         }
-        Outcome::Failed(error)
-    }
-
-    /// How long a failure is remembered; none for one that says nothing about the key.
-    fn memory_of(error: &SharedError, shared: &Shared<K, V>) -> Option<Duration> {
-        shared.settings.negative_ttl.filter(|_| !error.is_neutral())
     }
 
     fn land(&mut self, outcome: Outcome<V>) {
         if let Some(shared) = self.shared.upgrade() {
             // Not stored by now means not to be stored.
-            let _ = shared.flights.land(self.hash, &self.key, &self.flight, || ());
+            let _ = shared.flights.land(self.hash, &self.key, &self.flight, |key| key);
             if std::mem::take(&mut self.begun) {
                 let count = match &outcome {
                     Outcome::Loaded(_) => Count::Succeeded,

@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 
 use super::Eviction;
 use super::builder::Settings;
-use super::entry::{Content, Entry, Found, Idle, lifetime};
+use super::entry::{Content, Entry, Found, Idle, ReloadAt, lifetime};
 use super::flight::Flights;
 use super::stats::{Count, Tally};
 use super::store::{Evicted, Store};
@@ -136,7 +136,8 @@ where
         let now = self.time.now();
         let (fresh_until, gone_at) = lifetime(now, ttl, self.settings.stale_for.unwrap_or(Duration::ZERO));
         let idle = self.settings.idle.map(|limit| Idle::new(now, limit));
-        Entry { content: Content::Value(value), fresh_until, gone_at, id: self.next_id(), hash, weight, idle }
+        let (content, id) = (Content::Value(value), self.next_id());
+        Entry { content, fresh_until, gone_at, id, hash, weight, reload_at: ReloadAt::default(), idle }
     }
 
     pub(super) fn next_id(&self) -> u64 {

@@ -1,9 +1,12 @@
 //! Values that are loaded anew while the old one is served.
 
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::FutureExt;
+use ripcord::Context;
+use ripcord_policy::SharedError;
 use ripcord_policy::cache::{Cache, load_deadline};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
@@ -44,6 +47,52 @@ async fn a_failed_background_load_leaves_the_stale_value() {
     assert_eq!(load().await.unwrap(), 1);
     time.advance(Duration::from_secs(3));
     assert_eq!(load().await.unwrap_err().to_string(), "down");
+}
+
+#[tokio::test]
+async fn a_background_load_that_failed_is_not_tried_again_at_once() {
+    let (ctx, time) = manual();
+    type Failing = fn(Context) -> Ready<Result<u32, SharedError>>;
+    let fails: Failing = |_| ready(Err(SharedError::new("down")));
+    let panics: Failing = |_| panic!("at the disco");
+    for (negative, load, pause) in [
+        (None, fails, SECOND),
+        (None, panics, SECOND),
+        (Some(SECOND * 3), fails, SECOND * 3),
+        (Some(SECOND * 3), panics, SECOND),
+    ] {
+        let builder = seconds(10).stale_for(SECOND * 5);
+        let builder = match negative {
+            Some(ttl) => builder.negative_ttl(ttl),
+            None => builder,
+        };
+        let cache = builder.build(&ctx).unwrap();
+        cache.insert(&ctx, "a", 1).unwrap();
+        time.advance(SECOND * 10);
+        let asked = async |started: u64| {
+            for _ in 0..3 {
+                assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap(), 1);
+                settle().await;
+            }
+            assert_eq!(cache.stats().started, started, "negative_ttl {negative:?}");
+        };
+        asked(1).await;
+        time.advance(pause - Duration::from_nanos(1));
+        asked(1).await;
+        time.advance(Duration::from_nanos(1));
+        asked(2).await;
+        // It holds up nobody who asks for a load, nor what is put in meanwhile.
+        assert!(cache.refresh(&ctx, "a", load).await.is_err());
+        assert_eq!(cache.stats().started, 3);
+        cache.insert_with_ttl(&ctx, "a", 1, Duration::ZERO).unwrap();
+        asked(4).await;
+        // Nor anybody once the window is over.
+        time.advance(SECOND * 5 - Duration::from_nanos(1));
+        asked(5).await;
+        time.advance(Duration::from_nanos(1));
+        assert!(cache.get_or_load(&ctx, "a", load).await.is_err());
+        assert_eq!(cache.stats().started, 6);
+    }
 }
 
 #[tokio::test]
