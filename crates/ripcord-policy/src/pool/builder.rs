@@ -39,7 +39,8 @@ impl WorkerPoolBuilder {
         Self { workers: None, queue: QUEUE, overflow: Overflow::default() }
     }
 
-    /// How many tasks run at once. Required, as there is no default; [`WorkerPool::resize`] changes it.
+    /// How many tasks run at once, not counting those that await others of this pool (see [`Task`](super::Task)). Required, as
+    /// there is no default; [`WorkerPool::resize`] changes it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self

@@ -2,8 +2,8 @@
 //!
 //! # Invariants
 //!
-//! 1. The work is taken once: by a worker, by the [`Task`](super::Task) that runs it in place, or by the cancellation
-//!    that drops it. Whoever takes it sees to it that the job is resolved.
+//! 1. The work is taken once: by a worker, or by the cancellation that drops it. Whoever takes it sees to it that the job
+//!    is resolved.
 //! 2. A job is resolved once; the first wins, and only the first is counted and reported.
 //! 3. The output belongs to the `Task`. Once that is dropped, it belongs to the results.
 //! 4. Work, outputs and wakers are dropped, polled and woken under none of the locks here.
@@ -20,6 +20,7 @@ use super::results::TaskOutcome;
 use super::shared::Shared;
 use super::submitter::Submitter;
 use crate::panics::{BoxFuture, wake};
+use crate::retry::carried;
 use crate::{Error, SharedError};
 
 /// What a job does. It resolves its job itself when it comes to its end.
@@ -89,6 +90,8 @@ pub(super) trait AnyJob: Send + Sync {
 impl Core {
     pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
         let (ctx, canceler) = submitter.ctx.with_cancel();
+        // A retry in the task is to know of the one whose attempt hands it in.
+        let ctx = carried(ctx);
         Self { id, ctx, canceler: Some(canceler), shared, submitter, pending: Mutex::new(None) }
     }
 

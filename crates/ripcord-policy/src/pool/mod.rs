@@ -13,8 +13,8 @@
 //! it cancels the rest and resolves them, also blocking ones that do not listen. Dropping the last handle of a pool
 //! cancels everything.
 
+mod blocked;
 mod builder;
-mod inline;
 mod job;
 mod queue;
 mod results;
@@ -44,7 +44,7 @@ use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
 use shared::Shared;
 use stats::Count;
-use worker::{inside, is_inside};
+use worker::is_inside;
 
 /// A pool of workers. A clone is another handle to it; dropping the last one cancels everything.
 ///
@@ -159,8 +159,7 @@ impl WorkerPool {
         E: Into<Cause> + 'static,
     {
         let place = self.admit(ctx).await?;
-        let pool = self.owner.shared.id;
-        self.enqueue(ctx, place, |job| blocking(pool, job, task))
+        self.enqueue(ctx, place, |job| blocking(job, task))
     }
 
     /// Opens the stream of finished tasks. What finished before is not in it.
@@ -251,7 +250,7 @@ impl WorkerPool {
                 let mut stopped = std::pin::pin!(shared.stopped.notified());
                 // Registered before looking, so that the last to leave after the look is noticed.
                 stopped.as_mut().enable();
-                if shared.is_stopped() {
+                if shared.queue.is_over() {
                     return;
                 }
                 stopped.await;
@@ -341,7 +340,7 @@ where
 }
 
 /// The work of a blocking task, as [`asynchronous`].
-fn blocking<F, T, E>(pool: u64, job: &Arc<Job<T>>, task: F) -> Work
+fn blocking<F, T, E>(job: &Arc<Job<T>>, task: F) -> Work
 where
     F: FnOnce(&Context) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
@@ -354,8 +353,7 @@ where
             run_hook(|| drop(task));
             return job.fail(Error::Context(end));
         }
-        let run = || inside(pool, || task(&job.core().ctx).map_err(Into::into));
-        match catch_unwind(AssertUnwindSafe(run)) {
+        match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {
             Ok(result) => job.complete(result),
             Err(payload) => job.fail(Error::Panicked(panicked(payload))),
         }

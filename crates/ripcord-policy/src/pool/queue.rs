@@ -8,13 +8,20 @@
 //!    one, a worker that leaves with jobs left wakes another.
 //! 3. Lock order: this lock, then a job's or that of a worker's cell. Nothing foreign runs under it.
 //! 4. A job that a worker takes is in that worker's cell before this lock is released. So whoever drains the queue finds
-//!    what was taken before: with a worker or, by the invariants of `inline`, in place.
+//!    what was taken before with a worker.
+//! 5. A worker whose job waits for another job of the pool is *blocked*; one that was woken or started and has not come yet
+//!    to ask what is to do is *coming*. There ought to be as many workers as were asked for, and one for each blocked. While
+//!    more jobs wait than workers are coming there are that many. So one of them is not blocked, and jobs that wait for each
+//!    other are never stuck for want of a worker.
+//! 6. What is taken out to be resolved without having run is counted until it is. The queue is over when it is closed and
+//!    empty, no worker lives and nothing is being resolved; it stays so.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use super::job::{AnyJob, Pending};
+use crate::panics::run_hook;
 
 /// Void jobs tolerated whatever the length of the queue.
 const VOID_ANYWAY: usize = 64;
@@ -27,17 +34,28 @@ struct State {
     jobs: VecDeque<Arc<dyn AnyJob>>,
     void: usize,
     idle: Vec<(u64, Waker)>,
-    /// Workers that live, and how many there ought to be.
+    /// Workers that live, and how many were asked for.
     workers: usize,
     target: usize,
+    /// Workers whose job waits for another. (Invariant 5.)
+    blocked: usize,
+    coming: usize,
+    /// Jobs taken out to be resolved. (Invariant 6.)
+    resolving: usize,
     closed: bool,
 }
+
+/// Void jobs, to be let go of without the lock.
+#[derive(Default)]
+struct Void(Vec<Arc<dyn AnyJob>>);
 
 /// What became of a job that was put in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
     /// An idle worker was woken for it.
     Begun,
+    /// A worker, which counts as living now, is to be started for it.
+    Start,
     /// All workers are busy.
     Waiting,
     /// The queue is closed.
@@ -53,7 +71,17 @@ pub(super) enum Next {
 
 impl Queue {
     pub(super) fn new() -> Self {
-        let state = State { jobs: VecDeque::new(), void: 0, idle: Vec::new(), workers: 0, target: 0, closed: false };
+        let state = State {
+            jobs: VecDeque::new(),
+            void: 0,
+            idle: Vec::new(),
+            workers: 0,
+            target: 0,
+            blocked: 0,
+            coming: 0,
+            resolving: 0,
+            closed: false,
+        };
         Self { state: Mutex::new(state) }
     }
 
@@ -64,31 +92,36 @@ impl Queue {
             return Pushed::Refused;
         }
         state.jobs.push_back(job);
-        let idle = state.idle.pop();
-        drop(state);
-        match idle {
-            Some((_, waker)) => {
-                waker.wake();
-                Pushed::Begun
-            }
-            None => Pushed::Waiting,
+        if let Some(waker) = state.wake_idle() {
+            drop(state);
+            waker.wake();
+            return Pushed::Begun;
+        }
+        match state.hire() {
+            true => Pushed::Start,
+            false => Pushed::Waiting,
         }
     }
 
     /// What worker `id` is to do next; its waker is kept when that is to wait. `begin` is told of a job that is to be run.
     /// (Invariant 4.)
     ///
-    /// One that `has_waited` may have been woken for a job, which is not watched then: it takes one before it leaves.
-    pub(super) fn next(&self, id: u64, has_waited: bool, waker: &Waker, begin: impl FnOnce(&Arc<dyn AnyJob>)) -> Next {
+    /// One that is `expected` may have been woken or started for a job, which is not watched then: it takes one before it
+    /// leaves.
+    pub(super) fn next(&self, id: u64, expected: bool, waker: &Waker, begin: impl FnOnce(&Arc<dyn AnyJob>)) -> Next {
         // What is declared before the lock is dropped after it.
         let waker = waker.clone();
-        let mut void = Vec::new();
+        let mut void = Void::default();
         let mut state = self.lock();
-        if state.workers > state.target && !has_waited {
-            let other = if state.jobs.is_empty() { None } else { state.idle.pop() };
+        let listed = if expected { state.idle.iter().position(|(idle, _)| *idle == id) } else { None };
+        if expected && listed.is_none() {
+            state.coming -= 1;
+        }
+        if state.workers > state.wanted() && !expected {
+            let other = if state.jobs.is_empty() { None } else { state.wake_idle() };
             state.leave(id);
             drop(state);
-            if let Some((_, waker)) = other {
+            if let Some(waker) = other {
                 waker.wake();
             }
             return Next::Leave;
@@ -101,15 +134,15 @@ impl Queue {
                 }
                 None => {
                     state.void -= 1;
-                    void.push(job);
+                    void.0.push(job);
                 }
             }
         }
-        if state.closed || state.workers > state.target {
+        if state.closed || state.workers > state.wanted() {
             state.leave(id);
             return Next::Leave;
         }
-        let old = match state.idle.iter_mut().find(|(idle, _)| *idle == id) {
+        let old = match listed.map(|place| &mut state.idle[place]) {
             Some((_, old)) => Some(std::mem::replace(old, waker)),
             None => {
                 state.idle.push((id, waker));
@@ -121,10 +154,11 @@ impl Queue {
         Next::Wait
     }
 
-    /// Takes a job's work away from the workers, leaving the job void.
-    pub(super) fn steal(&self, job: &dyn AnyJob) -> Option<Pending> {
+    /// Takes a job's work away from the workers, leaving the job void. To be [`resolved`](Self::resolved) by the caller.
+    pub(super) fn take_out(&self, job: &dyn AnyJob) -> Option<Pending> {
         let mut state = self.lock();
         let pending = job.core().take_pending()?;
+        state.resolving += 1;
         state.void += 1;
         let thrown_out = state.throw_out_void();
         drop(state);
@@ -132,15 +166,23 @@ impl Queue {
         Some(pending)
     }
 
-    /// Takes everything that waits.
+    /// Takes everything that waits. To be [`resolved`](Self::resolved) by the caller.
     pub(super) fn drain(&self) -> Vec<(Arc<dyn AnyJob>, Pending)> {
         let mut state = self.lock();
         state.void = 0;
         let jobs = std::mem::take(&mut state.jobs);
         // Under the lock: a worker must not pop what is being drained.
-        let taken: Vec<_> = jobs.into_iter().map(|job| (job.core().take_pending(), job)).collect();
+        let (taken, void): (Vec<_>, Vec<_>) =
+            jobs.into_iter().map(|job| (job.core().take_pending(), job)).partition(|(pending, _)| pending.is_some());
+        state.resolving += taken.len();
         drop(state);
+        drop(Void(void.into_iter().map(|(_, job)| job).collect()));
         taken.into_iter().filter_map(|(pending, job)| pending.map(|pending| (job, pending))).collect()
+    }
+
+    /// Says that jobs taken out are resolved.
+    pub(super) fn resolved(&self, jobs: usize) {
+        self.lock().resolving -= jobs;
     }
 
     /// No more jobs are to come: idle workers wake up and leave.
@@ -148,12 +190,38 @@ impl Queue {
         let mut state = self.lock();
         state.closed = true;
         let idle = std::mem::take(&mut state.idle);
+        state.coming += idle.len();
         drop(state);
         idle.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(super) fn is_closed(&self) -> bool {
         self.lock().closed
+    }
+
+    /// Whether nothing runs any more, nor ever will, and everything is resolved. (Invariant 6.)
+    pub(super) fn is_over(&self) -> bool {
+        let state = self.lock();
+        state.closed && state.workers == 0 && state.resolving == 0 && state.live() == 0
+    }
+
+    /// Says that a worker is blocked. True when one, which counts as living now, is to be started for what waits.
+    pub(super) fn block(&self) -> bool {
+        let mut state = self.lock();
+        state.blocked += 1;
+        state.hire()
+    }
+
+    /// Says that a worker is not blocked any more. If there are too many now, an idle one leaves, or else the next that has
+    /// finished its job.
+    pub(super) fn unblock(&self) {
+        let mut state = self.lock();
+        state.blocked -= 1;
+        let leaving = if state.workers > state.wanted() { state.wake_idle() } else { None };
+        drop(state);
+        if let Some(waker) = leaving {
+            waker.wake();
+        }
     }
 
     /// Sets how many workers there ought to be. Returns how many are to be started, which then count as living, and what
@@ -164,11 +232,13 @@ impl Queue {
             return None;
         }
         let old = std::mem::replace(&mut state.target, target);
-        let missing = target.saturating_sub(state.workers);
+        let missing = state.wanted().saturating_sub(state.workers);
         state.workers += missing;
-        let excess = state.workers.saturating_sub(target);
+        state.coming += missing;
+        let excess = state.workers.saturating_sub(state.wanted());
         let from = state.idle.len() - excess.min(state.idle.len());
         let leaving = state.idle.split_off(from);
+        state.coming += leaving.len();
         drop(state);
         leaving.into_iter().for_each(|(_, waker)| waker.wake());
         Some((missing, old))
@@ -186,8 +256,7 @@ impl Queue {
 
     /// Jobs that wait for a worker.
     pub(super) fn waiting(&self) -> usize {
-        let state = self.lock();
-        state.jobs.len() - state.void
+        self.lock().live()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -196,19 +265,53 @@ impl Queue {
 }
 
 impl State {
+    /// How many workers there ought to be. (Invariant 5.)
+    fn wanted(&self) -> usize {
+        self.target + self.blocked
+    }
+
+    /// Counts one more worker, if there are too few for what waits. True when it is to be started.
+    fn hire(&mut self) -> bool {
+        let missing = self.live() > self.coming && self.workers < self.wanted();
+        self.workers += usize::from(missing);
+        self.coming += usize::from(missing);
+        missing
+    }
+
+    /// An idle worker, which is to be woken.
+    fn wake_idle(&mut self) -> Option<Waker> {
+        let (_, waker) = self.idle.pop()?;
+        self.coming += 1;
+        Some(waker)
+    }
+
+    /// Jobs that are due.
+    fn live(&self) -> usize {
+        self.jobs.len() - self.void
+    }
+
     fn leave(&mut self, id: u64) {
         self.workers -= 1;
         self.idle.retain(|(idle, _)| *idle != id);
     }
 
-    fn throw_out_void(&mut self) -> Vec<Arc<dyn AnyJob>> {
+    fn throw_out_void(&mut self) -> Void {
         if self.void <= VOID_ANYWAY || self.void * 2 <= self.jobs.len() {
-            return Vec::new();
+            return Void::default();
         }
         self.void = 0;
         let (live, void) =
             std::mem::take(&mut self.jobs).into_iter().partition::<Vec<_>, _>(|job| job.core().is_pending());
         self.jobs = live.into();
-        void
+        Void(void)
+    }
+}
+
+impl Drop for Void {
+    fn drop(&mut self) {
+        for job in self.0.drain(..) {
+            // May be the last owner of the task's output, whose drop is foreign code.
+            run_hook(|| drop(job));
+        }
     }
 }

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 
 use super::TaskId;
 use super::builder::Overflow;
-use super::inline::InlineJobs;
 use super::job::{AnyJob, Core, Pending};
 use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
@@ -35,7 +34,6 @@ pub(super) struct Shared {
     places: Places,
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
-    pub(super) inline: InlineJobs,
     pub(super) last_submitter: LastSubmitter,
     cells: Mutex<Vec<Arc<Cell>>>,
     next_task: AtomicU64,
@@ -65,7 +63,6 @@ impl Shared {
             places: Places::new(capacity),
             results: ResultsQueue::new(),
             tally: Tally::new(),
-            inline: InlineJobs::default(),
             last_submitter: LastSubmitter::default(),
             cells: Mutex::new(Vec::new()),
             next_task: AtomicU64::new(1),
@@ -111,6 +108,7 @@ impl Shared {
     pub(super) fn enqueue(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) -> Result<(), Error<SharedError>> {
         match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>) {
             Pushed::Begun => {}
+            Pushed::Start => self.start_worker(),
             Pushed::Waiting => self.watch(job),
             Pushed::Refused => {
                 if let Some(pending) = job.core().take_pending() {
@@ -141,8 +139,8 @@ impl Shared {
 
     /// Resolves a job whose context has ended, if nobody has begun it.
     pub(super) fn call_off(&self, job: Arc<dyn AnyJob>) {
-        if let Some(pending) = self.queue.steal(&*job) {
-            drop_waiting((job, pending));
+        if let Some(pending) = self.queue.take_out(&*job) {
+            self.resolve(vec![(job, pending)]);
         }
     }
 
@@ -157,12 +155,24 @@ impl Shared {
             return false;
         };
         for _ in 0..missing {
-            let cell = Arc::new(Cell::new(self.next_worker.fetch_add(1, Ordering::Relaxed)));
-            self.cells().push(Arc::clone(&cell));
-            worker::spawn(self, cell);
+            self.start_worker();
         }
         self.places.resize(old, workers);
         true
+    }
+
+    /// Starts a worker that the queue counts already.
+    fn start_worker(self: &Arc<Self>) {
+        let cell = Arc::new(Cell::new(self.id, self.next_worker.fetch_add(1, Ordering::Relaxed)));
+        self.cells().push(Arc::clone(&cell));
+        worker::spawn(self, cell);
+    }
+
+    /// A worker's task waits for another of this pool: another worker may run meanwhile.
+    pub(super) fn block(self: &Arc<Self>) {
+        if self.queue.block() {
+            self.start_worker();
+        }
     }
 
     /// Takes no more tasks; those accepted are still run.
@@ -175,7 +185,7 @@ impl Shared {
     /// The pool's context has ended: nothing that waits is begun any more.
     pub(super) fn close_now(&self) {
         self.close();
-        self.queue.drain().into_iter().for_each(drop_waiting);
+        self.resolve(self.queue.drain());
     }
 
     /// Ends the pool's context and resolves everything, also tasks that do not look at theirs. When this returns each is
@@ -186,11 +196,10 @@ impl Shared {
         // this returns they are resolved.
         let waiting = self.queue.drain();
         self.cancel.cancel_with(why);
-        waiting.into_iter().for_each(drop_waiting);
-        // What was taken from the queue before is with a worker or in place. (Invariant 4 of the queue.)
+        self.resolve(waiting);
+        // What was taken from the queue before is with a worker. (Invariant 4 of the queue.)
         let cells = self.cells().clone();
         cells.iter().filter_map(|cell| cell.job()).for_each(fail_ended);
-        self.inline.jobs().into_iter().for_each(fail_ended);
     }
 
     /// Counts a job that was resolved.
@@ -206,49 +215,49 @@ impl Shared {
         }
     }
 
-    /// A worker is gone.
+    /// A worker is gone. Without any nothing that waits is ever begun.
     pub(super) fn worker_left(&self, id: u64) {
         self.cells().retain(|cell| cell.id() != id);
-        self.one_left();
+        if self.queue.workers() == 0 {
+            self.close_now();
+        }
+        self.end_when_over();
     }
 
-    /// A worker is gone, or a task that ran in place. Without workers nothing that waits is ever begun; with the last of
-    /// either the pool has stopped. (Invariant 2 of the tasks in place.)
-    pub(super) fn one_left(&self) {
-        if self.queue.workers() > 0 {
+    /// Resolves jobs that were taken out of the queue and are not going to run. (Invariant 6 of the queue.)
+    fn resolve(&self, jobs: Vec<(Arc<dyn AnyJob>, Pending)>) {
+        if jobs.is_empty() {
             return;
         }
-        self.close_now();
-        if self.is_stopped() {
-            self.abort(Rejected::Closed("worker pool"));
+        let count = jobs.len();
+        for (job, pending) in jobs {
+            release(job.core(), pending);
+            fail_ended(job);
+        }
+        self.queue.resolved(count);
+        self.end_when_over();
+    }
+
+    /// Tells whoever waits for the end of the pool, if this is it.
+    fn end_when_over(&self) {
+        if self.queue.is_over() {
+            self.cancel.cancel_with(Rejected::Closed("worker pool"));
             self.results.end();
             self.stopped.notify_waiters();
         }
-    }
-
-    /// Whether nothing runs any more, nor ever will.
-    pub(super) fn is_stopped(&self) -> bool {
-        self.queue.workers() == 0 && self.inline.len() == 0
     }
 
     pub(super) fn stats(&self) -> PoolStats {
         let now = self.time.now();
         let cells = self.cells().clone();
         let workers: Vec<_> = cells.iter().map(|cell| cell.status(now)).collect();
-        let on_workers = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
-        let running = on_workers + self.inline.len();
+        let running = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
         self.tally.stats(self.queue.waiting(), running, workers)
     }
 
     fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Resolves a job that is not going to run.
-fn drop_waiting((job, pending): (Arc<dyn AnyJob>, Pending)) {
-    release(job.core(), pending);
-    fail_ended(job);
 }
 
 /// Lets go of the work of a job that is not going to run.

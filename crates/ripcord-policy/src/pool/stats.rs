@@ -27,7 +27,8 @@ pub struct PoolStats {
     pub queued: usize,
     /// Tasks being run: a gauge.
     pub running: usize,
-    /// The workers, in the order they were started.
+    /// The workers, in the order they were started. More than were asked for while tasks wait for others of their pool, see
+    /// [`Task`](super::Task).
     pub workers: Vec<WorkerStatus>,
 }
 

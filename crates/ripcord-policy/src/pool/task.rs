@@ -3,15 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use ripcord::Context;
 
 use super::TaskId;
-use super::inline::Inline;
+use super::blocked::Wait;
 use super::job::{AnyJob, Job};
-use super::worker::is_inside;
 use crate::{Error, SharedError};
 
 /// A submitted task. Awaiting it gives what the task returned.
@@ -19,8 +18,9 @@ use crate::{Error, SharedError};
 /// The error is [`Error::Inner`] for the task's own, [`Error::Panicked`] for its panic, and [`Error::Context`] when its
 /// context ended: the submitter's, the pool's, or by [`Task::cancel`].
 ///
-/// A task awaited on a worker of its own pool, with no other worker to run it, is run right there: a task may wait for
-/// tasks it submitted to its own pool.
+/// A task may await tasks of its own pool, to any depth. While it does it counts as waiting, and not as one of the tasks that
+/// the pool's workers run at once: another worker is started in its stead if all are busy and a task is queued. When the wait is over, the
+/// next worker to have finished a task leaves, so that until then there may be one more.
 ///
 /// # Cancel safety
 ///
@@ -28,16 +28,15 @@ use crate::{Error, SharedError};
 /// [`Results`](super::Results). To wait only as long as a context lives, use `ctx.run(task)`.
 pub struct Task<T> {
     job: Arc<Job<T>>,
-    /// The task itself, when it runs in place. The mutex is never locked: it makes the handle `Sync`, which the future need
-    /// not be.
-    inline: Mutex<Option<Inline>>,
+    /// While it is awaited on a worker of its pool.
+    wait: Option<Wait>,
     /// Whether the result was given out.
     taken: bool,
 }
 
 impl<T: Send + 'static> Task<T> {
     pub(super) fn new(job: Arc<Job<T>>) -> Self {
-        Self { job, inline: Mutex::new(None), taken: false }
+        Self { job, wait: None, taken: false }
     }
 
     /// The task's number within its pool, as in results and statistics.
@@ -61,21 +60,6 @@ impl<T: Send + 'static> Task<T> {
         self.job.core().cancel("the task was canceled by its handle");
         self.job.core().shared.call_off(Arc::clone(&self.job) as Arc<dyn AnyJob>);
     }
-
-    /// Takes the work over, if this runs on a worker of its pool and no other has begun it.
-    fn take_over(&mut self) -> bool {
-        if !is_inside(self.job.core().shared.id) {
-            return false;
-        }
-        *self.inline() = Inline::begin(Arc::clone(&self.job) as Arc<dyn AnyJob>);
-        self.inline().is_some()
-    }
-}
-
-impl<T> Task<T> {
-    fn inline(&mut self) -> &mut Option<Inline> {
-        self.inline.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<T: Send + 'static> Future for Task<T> {
@@ -83,21 +67,14 @@ impl<T: Send + 'static> Future for Task<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
-        loop {
-            let inline = this.inline();
-            if let Some(running) = inline
-                && Pin::new(running).poll(cx).is_ready()
-            {
-                *inline = None;
-            }
-            if let Poll::Ready(result) = this.job.poll_output(cx.waker()) {
-                this.taken = true;
-                return Poll::Ready(result);
-            }
-            if this.inline().is_some() || !this.take_over() {
-                return Poll::Pending;
-            }
+        let polled = this.job.poll_output(cx.waker());
+        if polled.is_ready() {
+            this.taken = true;
+            this.wait = None;
+        } else {
+            Wait::renew(&mut this.wait, &this.job.core().shared);
         }
+        polled
     }
 }
 
@@ -105,10 +82,6 @@ impl<T> Unpin for Task<T> {}
 
 impl<T> Drop for Task<T> {
     fn drop(&mut self) {
-        if let Some(inline) = self.inline().take() {
-            // Begun here, so nobody else will end it.
-            inline.detach();
-        }
         if !self.taken {
             self.job.detach();
         }

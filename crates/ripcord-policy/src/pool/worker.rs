@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use super::inline::Inline;
 use super::job::{AnyJob, Pending, Work};
 use super::queue::Next;
 use super::shared::{Shared, fail_ended};
@@ -15,42 +14,38 @@ use crate::panics::{CatchPanic, panicked};
 use crate::timeline::Moment;
 
 tokio::task_local! {
-    /// The pool whose worker this code runs on.
-    static POOL: u64;
+    /// The worker that this code runs on.
+    static CURRENT: Arc<Cell>;
+}
+
+/// The worker of the pool `id` that the calling code runs on.
+pub(super) fn current(id: u64) -> Option<Arc<Cell>> {
+    CURRENT.try_with(|cell| (cell.pool == id).then(|| Arc::clone(cell))).ok().flatten()
 }
 
 /// Whether the calling code runs on a worker of the pool `id`.
 pub(super) fn is_inside(id: u64) -> bool {
-    POOL.try_with(|pool| *pool == id).unwrap_or(false)
-}
-
-/// Runs a blocking closure so that it counts as running on a worker of the pool.
-pub(super) fn inside<R>(id: u64, f: impl FnOnce() -> R) -> R {
-    POOL.sync_scope(id, f)
+    CURRENT.try_with(|cell| cell.pool == id).unwrap_or(false)
 }
 
 pub(super) fn spawn(shared: &Arc<Shared>, cell: Arc<Cell>) {
-    let leaving = Leaving { shared: Arc::clone(shared), id: cell.id, told: false };
-    shared.runtime.spawn(POOL.scope(shared.id, work(leaving, cell)));
+    let leaving = Leaving { shared: Arc::clone(shared), cell: Arc::clone(&cell), told: false };
+    shared.runtime.spawn(CURRENT.scope(cell, work(leaving)));
 }
 
-/// Lets a task that ran in place run on. It still counts as running on a worker: it may not wait for room in its pool.
-pub(super) fn spawn_inline(shared: &Shared, inline: Inline) {
-    shared.runtime.spawn(POOL.scope(shared.id, inline));
-}
-
-async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
-    let shared = Arc::clone(&leaving.shared);
+async fn work(mut leaving: Leaving) {
+    let (shared, cell) = (Arc::clone(&leaving.shared), Arc::clone(&leaving.cell));
+    // It may have been started for a job.
+    let mut expected = true;
     loop {
         // Tasks that are always ready must not keep the runtime's other tasks from running.
         tokio::task::coop::consume_budget().await;
-        let mut has_waited = false;
         let begin = |job: &_| cell.begin(job, shared.time.recent());
-        let next = poll_fn(|cx| match shared.queue.next(cell.id, has_waited, cx.waker(), begin) {
+        let next = poll_fn(|cx| match shared.queue.next(cell.id, expected, cx.waker(), begin) {
             Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
             Next::Leave => Poll::Ready(None),
             Next::Wait => {
-                has_waited = true;
+                expected = true;
                 Poll::Pending
             }
         });
@@ -58,14 +53,17 @@ async fn work(mut leaving: Leaving, cell: Arc<Cell>) {
             leaving.told = true;
             return;
         };
+        expected = false;
         drive(job, pending).await;
-        cell.end();
+        if cell.end() {
+            shared.queue.unblock();
+        }
     }
 }
 
 /// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
 /// place is given back.
-pub(super) fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
+fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
     let finish = Finish { job, resolved: false };
     let work = finish.job.core().unlist(pending);
     async move {
@@ -82,8 +80,9 @@ pub(super) fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Outpu
                 if job.core().ctx.is_done() {
                     crate::panics::run_hook(|| drop(work));
                 } else {
+                    let cell = CURRENT.get();
                     // It resolves the job itself, and catches its own panic.
-                    drop(tokio::task::spawn_blocking(work).await);
+                    drop(tokio::task::spawn_blocking(move || CURRENT.sync_scope(cell, work)).await);
                 }
             }
         }
@@ -108,7 +107,7 @@ impl Drop for Finish {
 /// Signs a worker off, also when its runtime drops it.
 struct Leaving {
     shared: Arc<Shared>,
-    id: u64,
+    cell: Arc<Cell>,
     /// Whether the queue told it to leave, and so knows.
     told: bool,
 }
@@ -116,14 +115,15 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         if !self.told {
-            self.shared.queue.lost(self.id);
+            self.shared.queue.lost(self.cell.id);
         }
-        self.shared.worker_left(self.id);
+        self.shared.worker_left(self.cell.id);
     }
 }
 
 /// What can be seen of one worker.
 pub(super) struct Cell {
+    pool: u64,
     id: u64,
     state: Mutex<CellState>,
 }
@@ -131,11 +131,13 @@ pub(super) struct Cell {
 struct CellState {
     job: Option<(Arc<dyn AnyJob>, Moment)>,
     finished: u64,
+    /// Of the present job.
+    waits: usize,
 }
 
 impl Cell {
-    pub(super) fn new(id: u64) -> Self {
-        Self { id, state: Mutex::new(CellState { job: None, finished: 0 }) }
+    pub(super) fn new(pool: u64, id: u64) -> Self {
+        Self { pool, id, state: Mutex::new(CellState { job: None, finished: 0, waits: 0 }) }
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -158,17 +160,42 @@ impl Cell {
         WorkerStatus { id: self.id, state: doing, finished: state.finished }
     }
 
+    /// The number of the present job's turn, the first being 0.
+    pub(super) fn turn(&self) -> u64 {
+        self.lock().finished
+    }
+
+    /// Counts a wait of the present job. Gives its turn, and whether it is the first.
+    pub(super) fn begin_wait(&self) -> (u64, bool) {
+        let mut state = self.lock();
+        state.waits += 1;
+        (state.finished, state.waits == 1)
+    }
+
+    /// Counts the end of a wait of the job whose turn it was. True when it was the last one's of the present job.
+    pub(super) fn end_wait(&self, turn: u64) -> bool {
+        let mut state = self.lock();
+        if state.finished != turn {
+            return false;
+        }
+        state.waits -= 1;
+        state.waits == 0
+    }
+
     fn begin(&self, job: &Arc<dyn AnyJob>, now: Moment) {
         self.lock().job = Some((Arc::clone(job), now));
     }
 
-    fn end(&self) {
+    /// The present job has ended. True when it still waited for others.
+    fn end(&self) -> bool {
         let mut state = self.lock();
         state.finished += 1;
+        let was_waiting = std::mem::take(&mut state.waits) > 0;
         let job = state.job.take();
         drop(state);
         // May be the last owner of the task's output, whose drop is foreign code.
         crate::panics::run_hook(|| drop(job));
+        was_waiting
     }
 
     fn lock(&self) -> MutexGuard<'_, CellState> {

@@ -8,7 +8,8 @@
 //! 1. While an attempt is polled or called, its thread says so. That covers what runs in the attempt's own task, and
 //!    costs no allocation, which a first attempt, nearly always the only one, should not pay for.
 //! 2. The context of every attempt after the first carries a value that says so, for the tasks and services it reaches. That
-//!    of a first attempt is given it where this crate takes it to another task: by [`carried`], for a load of the cache.
+//!    of a first attempt is given it where this crate takes it to another task: by [`carried`], for a load of the cache and
+//!    a task of the worker pool.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -29,7 +30,7 @@ impl Value for InsideRetry {}
 /// Whether code that runs here with `ctx` is inside of an attempt of a [`Retry`](super::Retry).
 ///
 /// True in the task of the attempt itself, and everywhere the context of an attempt after the first is passed on to. A load of the
-/// cache that an attempt begins is inside of it too.
+/// cache that an attempt begins, and a task that it hands in to a worker pool, are inside of it too.
 pub fn is_inside(ctx: &Context) -> bool {
     INSIDE.get() || ctx.value::<InsideRetry>().is_some()
 }

@@ -1,20 +1,12 @@
 //! Tasks that wait leave the queue with the context they were submitted under, however many share it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::FutureExt;
-use ripcord::{Clock, Context, ManualTime, Value};
+use ripcord::{Context, Value};
 use ripcord_policy::pool::{Task, WorkerPool};
 
-type Failed = std::io::Error;
-
-const SECOND: Duration = Duration::from_secs(1);
-
-fn manual() -> (Context, ManualTime) {
-    let (clock, time) = Clock::manual();
-    (Context::background().with_clock(clock), time)
-}
+use crate::common::{Failed, SECOND, manual};
 
 /// A pool with one worker, which is busy until the end of `ctx`.
 async fn busy_pool(ctx: &Context, queue: usize) -> (WorkerPool, Task<()>) {

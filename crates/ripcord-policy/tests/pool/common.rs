@@ -1,0 +1,42 @@
+//! What the tests share: time by hand, a pool, and looks at it.
+
+use std::time::Duration;
+
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::pool::{PoolStats, WorkerPool};
+
+pub(crate) type Failed = std::io::Error;
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock), time)
+}
+
+pub(crate) fn pool(ctx: &Context, workers: usize, queue: usize) -> WorkerPool {
+    WorkerPool::builder().workers(workers).queue(queue).build(ctx).unwrap()
+}
+
+pub(crate) async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Waits until `condition` holds, which another thread of this process sees to soon.
+pub(crate) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::task::yield_now().await;
+    }
+}
+
+pub(crate) async fn sleeper(ctx: Context) -> Result<u32, ripcord::Error> {
+    ctx.sleep(SECOND).await?;
+    Ok(1)
+}
+
+pub(crate) fn at_rest(stats: &PoolStats) {
+    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
+}

@@ -1,0 +1,10 @@
+//! The worker pool by its specification, on a manual clock.
+
+mod common;
+mod nested;
+mod queue;
+mod results;
+mod shutdown;
+mod submitters;
+mod tasks;
+mod workers;

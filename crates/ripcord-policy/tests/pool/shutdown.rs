@@ -1,0 +1,146 @@
+//! The end of a pool: drained, aborted, dropped.
+
+use std::sync::mpsc;
+
+use futures::future::FutureExt;
+use ripcord_policy::pool::TaskOutcome;
+use ripcord_policy::{Error, Rejected};
+
+use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper, until};
+
+#[tokio::test]
+async fn shutdown_drains() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let tasks = [pool.submit(&ctx, sleeper).await.unwrap(), pool.submit(&ctx, sleeper).await.unwrap()];
+    let closing = {
+        let (pool, ctx) = (pool.clone(), ctx.with_timeout(SECOND * 10));
+        tokio::spawn(async move { pool.shutdown(&ctx).await })
+    };
+    settle().await;
+    assert!(pool.is_closed());
+    assert!(matches!(pool.submit(&ctx, sleeper).await.unwrap_err(), Error::Rejected(Rejected::Closed("worker pool"))));
+    assert_eq!(pool.resize(3).unwrap_err().to_string(), "workers must be set while the pool is open, got 3");
+    for _ in 0..2 {
+        time.advance(SECOND);
+        settle().await;
+    }
+    closing.await.unwrap().unwrap();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 1);
+    }
+    assert!(pool.stats().workers.is_empty());
+    at_rest(&pool.stats());
+    pool.shutdown(&ctx).await.unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_aborts_at_its_contexts_end_also_what_does_not_listen() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 2, 10);
+    let (release, blocked) = mpsc::channel::<()>();
+    let deaf = pool.submit_blocking(&ctx, move |_| Ok::<_, Failed>(blocked.recv().is_err())).await.unwrap();
+    let running = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    let queued = pool.submit(&ctx, sleeper).await.unwrap();
+    settle().await;
+    let closing = {
+        let (pool, ctx) = (pool.clone(), ctx.with_timeout(SECOND));
+        tokio::spawn(async move { pool.shutdown(&ctx).await })
+    };
+    settle().await;
+    time.advance(SECOND);
+    assert!(closing.await.unwrap().unwrap_err().is_deadline_exceeded());
+    assert!(deaf.is_finished() && running.is_finished() && queued.is_finished());
+    assert!(deaf.await.unwrap_err().is_canceled());
+    assert!(running.await.unwrap_err().is_canceled());
+    assert!(queued.await.unwrap_err().is_canceled());
+    drop(release);
+    until(|| pool.stats().running == 0).await;
+    at_rest(&pool.stats());
+    assert_eq!(pool.stats().canceled, 3);
+}
+
+#[tokio::test]
+async fn dropping_shutdown_leaves_a_closed_pool_that_drains() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let task = pool.submit(&ctx, sleeper).await.unwrap();
+    let mut closing = Box::pin(pool.shutdown(&ctx));
+    assert!(closing.as_mut().now_or_never().is_none());
+    drop(closing);
+    assert!(pool.is_closed());
+    settle().await;
+    time.advance(SECOND);
+    assert_eq!(task.await.unwrap(), 1);
+    pool.shutdown(&ctx).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_last_handle_cancels_everything() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let running = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    let queued = pool.submit(&ctx, sleeper).await.unwrap();
+    settle().await;
+    drop(pool.clone());
+    assert!(!running.is_finished());
+    drop(pool);
+    assert!(running.await.unwrap_err().is_canceled());
+    assert!(queued.await.unwrap_err().is_canceled());
+}
+
+#[test]
+fn a_runtime_that_goes_away_strands_no_task() {
+    let (ctx, _time) = manual();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let (running, queued) = runtime.block_on(async {
+        let pool = pool(&ctx, 1, 10);
+        let running = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+        let queued = pool.submit(&ctx, sleeper).await.unwrap();
+        settle().await;
+        std::mem::forget(pool);
+        (running, queued)
+    });
+    drop(runtime);
+    assert!(futures::executor::block_on(running).is_err());
+    assert!(futures::executor::block_on(queued).is_err());
+}
+
+/// Blocks the thread that drops it until it may go on.
+struct SlowDrop(mpsc::Sender<()>, mpsc::Receiver<()>);
+
+impl Drop for SlowDrop {
+    fn drop(&mut self) {
+        self.0.send(()).ok();
+        self.1.recv().ok();
+    }
+}
+
+#[tokio::test]
+async fn neither_shutdown_nor_results_end_before_a_task_that_is_just_being_called_off() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let mut results = pool.results();
+    drop(pool.submit(&ctx, sleeper).await.unwrap());
+    let ((began, begun), (release, held)) = (mpsc::channel(), mpsc::channel());
+    let slow = SlowDrop(began, held);
+    let queued = pool.submit(&ctx, move |_| async move { Ok::<_, Failed>(drop(slow)) }).await.unwrap();
+    let calls_off = std::thread::spawn(move || queued.cancel());
+    begun.recv().unwrap();
+    settle().await;
+    time.advance(SECOND);
+    let mut closing = Box::pin(pool.shutdown(&ctx));
+    assert!(closing.as_mut().now_or_never().is_none());
+    settle().await;
+    assert!(pool.stats().workers.is_empty());
+    assert!(closing.as_mut().now_or_never().is_none());
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Succeeded);
+    assert!(results.next(&ctx).now_or_never().is_none());
+
+    drop(release);
+    calls_off.join().unwrap();
+    closing.await.unwrap();
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Canceled);
+    assert!(results.next(&ctx).await.unwrap().is_none());
+    at_rest(&pool.stats());
+}

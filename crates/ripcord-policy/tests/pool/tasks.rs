@@ -1,0 +1,212 @@
+//! What becomes of one task.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use ripcord::Context;
+use ripcord_policy::Error;
+
+use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper, until};
+
+#[tokio::test]
+async fn tasks_return_what_they_return() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 2, 10);
+    let good = pool.submit(&ctx, |_| async { Ok::<_, Failed>(42) }).await.unwrap();
+    let bad = pool.submit(&ctx, |_| async { Err::<(), _>(Failed::other("disk on fire")) }).await.unwrap();
+    let blocking = pool.submit_blocking(&ctx, |_| Ok::<_, Failed>("blocked")).await.unwrap();
+    assert_eq!(good.await.unwrap(), 42);
+    let error = bad.await.unwrap_err();
+    assert!(error.inner().unwrap().downcast_ref::<Failed>().is_some());
+    assert_eq!(error.to_string(), "disk on fire");
+    assert_eq!(blocking.await.unwrap(), "blocked");
+    pool.shutdown(&ctx).await.unwrap();
+    let stats = pool.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.failed, stats.completed), (3, 2, 1, 3));
+    at_rest(&stats);
+}
+
+#[tokio::test]
+async fn a_panic_is_its_tasks_error_and_the_worker_goes_on() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    let asynchronous =
+        pool.submit(&ctx, |_| async { if true { panic!("at the disco") } else { Ok::<(), Failed>(()) } });
+    let error = asynchronous.await.unwrap().await.unwrap_err();
+    assert!(matches!(&error, Error::Panicked(panicked) if panicked.message() == "at the disco"), "{error}");
+    let blocking = pool.submit_blocking(&ctx, |_| if true { panic!("too") } else { Ok::<(), Failed>(()) });
+    assert!(matches!(blocking.await.unwrap().await.unwrap_err(), Error::Panicked(_)));
+    let (canceled, cancel) = ctx.with_cancel();
+    let bomb = Bomb;
+    let dropped = pool
+        .submit(&canceled, |_| async move {
+            let _bomb = bomb;
+            std::future::pending::<Result<(), Failed>>().await
+        })
+        .await
+        .unwrap();
+    settle().await;
+    cancel.cancel();
+    assert!(dropped.await.unwrap_err().is_canceled());
+    assert_eq!(pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap().await.unwrap(), 1);
+    assert_eq!((pool.stats().panicked, pool.stats().workers.len()), (2, 1));
+}
+
+#[tokio::test]
+async fn a_panic_whose_payload_panics_when_dropped_costs_no_worker() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            std::panic::panic_any(1);
+        }
+    }
+    fn explode() -> Result<(), Failed> {
+        std::panic::panic_any(Bomb)
+    }
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let bomb = pool.submit(&ctx, |_| async { explode() }).await.unwrap();
+    assert!(matches!(bomb.await.unwrap_err(), Error::Panicked(_)));
+    let blocking = pool.submit_blocking(&ctx, |_| explode()).await.unwrap();
+    assert!(matches!(blocking.await.unwrap_err(), Error::Panicked(_)));
+    let next = pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap();
+    // With its last worker gone a pool closes, and this is an error.
+    assert_eq!(next.await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn no_more_than_the_workers_run_at_once() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 3, 100);
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let mut tasks = Vec::new();
+    for _ in 0..20 {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        let task = move |ctx: Context| async move {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            ctx.sleep(SECOND).await?;
+            running.fetch_sub(1, Ordering::SeqCst);
+            Ok::<_, ripcord::Error>(())
+        };
+        tasks.push(pool.submit(&ctx, task).await.unwrap());
+    }
+    settle().await;
+    let stats = pool.stats();
+    assert_eq!((stats.running, stats.queued), (3, 17));
+    for _ in 0..7 {
+        time.advance(SECOND);
+        settle().await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(most.load(Ordering::SeqCst), 3);
+    settle().await;
+    at_rest(&pool.stats());
+}
+
+#[tokio::test]
+async fn tasks_are_run_in_the_order_of_their_submission() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 100);
+    let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+    for number in 0..50 {
+        let order = Arc::clone(&order);
+        drop(
+            pool.submit(&ctx, move |_| async move {
+                order.lock().unwrap().push(number);
+                Ok::<_, Failed>(())
+            })
+            .await,
+        );
+    }
+    pool.shutdown(&ctx).await.unwrap();
+    assert_eq!(*order.lock().unwrap(), (0..50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_done_context_submits_nothing() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 1);
+    let done = ctx.with_timeout(Duration::ZERO);
+    let called = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&called);
+    let refused = pool.submit(&done, |_| async move { Ok::<_, Failed>(flag.swap(true, Ordering::Relaxed)) }).await;
+    assert!(refused.unwrap_err().is_deadline_exceeded());
+    settle().await;
+    assert!(!called.load(Ordering::Relaxed));
+    assert_eq!((pool.stats().started, pool.stats().rejected), (0, 1));
+}
+
+#[test]
+fn a_blocking_task_that_was_canceled_while_it_waited_for_a_thread_does_not_begin() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
+    let begun = Arc::new(AtomicBool::new(false));
+    runtime.block_on(async {
+        let ctx = Context::background();
+        let pool = pool(&ctx, 1, 10);
+        let (release, held) = mpsc::channel::<()>();
+        let holds = tokio::task::spawn_blocking(move || held.recv().is_err());
+        let flag = Arc::clone(&begun);
+        let task = pool.submit_blocking(&ctx, move |_| {
+            flag.store(true, Ordering::Relaxed);
+            Ok::<_, Failed>(())
+        });
+        let task = task.await.unwrap();
+        until(|| pool.stats().running == 1).await;
+        task.cancel();
+        drop(release);
+        holds.await.unwrap();
+        assert!(matches!(task.await.unwrap_err(), Error::Context(_)));
+    });
+    drop(runtime);
+    assert!(!begun.load(Ordering::Relaxed));
+}
+
+#[tokio::test]
+async fn a_waker_that_panics_harms_no_other_task() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    drop(pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap());
+    settle().await;
+    let mut first = pool.submit(&ctx, sleeper).await.unwrap();
+    let second = pool.submit(&ctx, sleeper).await.unwrap();
+    let panics = std::task::Waker::from(Arc::new(Panics));
+    assert!(std::pin::Pin::new(&mut first).poll(&mut std::task::Context::from_waker(&panics)).is_pending());
+    drop(pool);
+    assert!(first.is_finished() && second.is_finished());
+}
+
+struct Panics;
+
+impl std::task::Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker's own affair");
+    }
+}
+
+#[tokio::test]
+async fn a_blocking_tasks_own_error_beats_the_end_that_it_heeds() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let blocking = pool.submit_blocking(&ctx, move |ctx| {
+        began.send(()).ok();
+        let end = futures::executor::block_on(ctx.done());
+        Err::<(), _>(Failed::other(format!("half done: {end}")))
+    });
+    let task = blocking.await.unwrap();
+    begun.await.unwrap();
+    task.cancel();
+    let error = task.await.unwrap_err();
+    assert!(error.inner().is_some_and(|own| own.to_string().starts_with("half done: ")), "{error}");
+    assert_eq!((pool.stats().failed, pool.stats().canceled), (0, 1), "nobody's failure all the same");
+}

@@ -1,0 +1,90 @@
+//! How many workers there are and what they do.
+
+use std::time::Duration;
+
+use ripcord_policy::pool::{WorkerPool, WorkerState};
+
+use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper};
+
+#[tokio::test]
+async fn resizing_adds_and_takes_away_workers() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 1, 3);
+    assert_eq!(pool.resize(0).unwrap_err().to_string(), "workers must be at least 1, got 0");
+    assert_eq!(pool.resize(usize::MAX).unwrap_err().field(), "workers");
+    assert_eq!(pool.stats().workers.len(), 1, "which changes nothing");
+    for _ in 0..4 {
+        drop(pool.submit(&ctx, sleeper).await.unwrap());
+    }
+    assert!(pool.try_submit(&ctx, sleeper).is_err());
+    pool.resize(3).unwrap();
+    settle().await;
+    assert_eq!(pool.stats().running, 3);
+    assert!(matches!(pool.stats().workers[2].state, WorkerState::Running { elapsed: Duration::ZERO, .. }));
+    drop(pool.try_submit(&ctx, sleeper).unwrap());
+    drop(pool.try_submit(&ctx, sleeper).unwrap());
+    assert!(pool.try_submit(&ctx, sleeper).is_err(), "three run and three wait");
+    pool.resize(1).unwrap();
+    time.advance(SECOND);
+    settle().await;
+    assert_eq!((pool.stats().running, pool.stats().workers.len()), (1, 1));
+    for _ in 0..3 {
+        time.advance(SECOND);
+        settle().await;
+    }
+    at_rest(&pool.stats());
+    assert_eq!(pool.stats().succeeded, 6);
+    for _ in 0..4 {
+        drop(pool.try_submit(&ctx, sleeper).unwrap());
+    }
+    assert!(pool.try_submit(&ctx, sleeper).is_err(), "one runs and three wait, as at first");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_woken_for_a_task_takes_it_before_it_leaves() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 2, 10);
+    let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    settle().await;
+    let (child, cancel) = ctx.with_cancel();
+    let task = pool.try_submit(&child, |_| std::future::pending::<Result<(), Failed>>()).unwrap();
+    pool.resize(1).unwrap();
+    settle().await;
+    cancel.cancel();
+    settle().await;
+    assert!(task.is_finished(), "it is neither run nor called off");
+    assert_eq!(pool.stats().workers.len(), 1);
+    assert!(!busy.is_finished());
+}
+
+#[tokio::test]
+async fn workers_show_what_they_do() {
+    let (ctx, time) = manual();
+    let pool = pool(&ctx, 2, 10);
+    let task = pool.submit(&ctx, sleeper).await.unwrap();
+    settle().await;
+    time.advance(SECOND / 4);
+    let stats = pool.stats();
+    let running: Vec<_> = stats.workers.iter().filter(|worker| worker.state != WorkerState::Idle).collect();
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0].state, WorkerState::Running { task: task.id(), elapsed: SECOND / 4 });
+    time.advance(SECOND);
+    task.await.unwrap();
+    settle().await;
+    assert_eq!(pool.stats().workers.iter().map(|worker| worker.finished).sum::<u64>(), 1);
+}
+
+#[test]
+fn bad_settings_are_named() {
+    let (ctx, _time) = manual();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let guard = runtime.enter();
+    let build = |workers, queue| WorkerPool::builder().workers(workers).queue(queue).build(&ctx).unwrap_err();
+    assert_eq!(build(0, 1).to_string(), "workers must be at least 1, got 0");
+    assert_eq!(build(1, 0).to_string(), "queue must be at least 1, got 0");
+    assert_eq!(build(usize::MAX, 1).field(), "workers");
+    assert_eq!(build(1, usize::MAX).field(), "queue");
+    assert_eq!(WorkerPool::builder().build(&ctx).unwrap_err().field(), "workers");
+    drop(guard);
+    assert!(WorkerPool::builder().workers(1).build(&ctx).unwrap_err().to_string().contains("tokio runtime"));
+}
