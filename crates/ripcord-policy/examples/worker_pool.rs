@@ -90,9 +90,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("  the last task: {}", last.await?);
     println!("  one more: {}", pool.submit(&ctx, |ctx| work(ctx, 1)).await.unwrap_err());
 
+    println!("\n8. The end of its own context cancels a pool's tasks and closes it");
+    let (program, end) = ctx.with_name("program").with_cancel();
+    let other = WorkerPool::builder().workers(2).build(&program)?;
+    let running = other.submit(&ctx, |ctx| work(ctx, 1)).await?;
+    end.cancel_with("the program ends");
+    println!("  the task: {}", running.await.unwrap_err());
+    println!("  one more: {}", other.submit(&ctx, |ctx| work(ctx, 2)).await.unwrap_err());
+    other.shutdown(&ctx).await?;
+    println!("  {} workers", other.stats().workers.len());
+
     let stats = pool.stats();
     println!(
-        "\n{} started: {} succeeded, {} failed ({} panicked), {} canceled; {} rejected",
+        "\nthe first pool: {} started, {} succeeded, {} failed ({} panicked), {} canceled; {} rejected",
         stats.started, stats.succeeded, stats.failed, stats.panicked, stats.canceled, stats.rejected
     );
     Ok(())

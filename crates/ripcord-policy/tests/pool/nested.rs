@@ -194,8 +194,7 @@ async fn a_wait_that_is_given_up_leaves_the_task_running_beside_it() {
     let pool = pool(&ctx, 1, 100);
     let inner = pool.clone();
     let outer = pool.submit(&ctx, move |ctx| async move {
-        let task =
-            inner.submit(&ctx, |ctx| async move { Ok::<_, ripcord::Error>(ctx.sleep(SECOND * 3).await?) }).await?;
+        let task = inner.submit(&ctx, |ctx| async move { ctx.sleep(SECOND * 3).await }).await?;
         assert!(ctx.with_timeout(SECOND).run(task).await.is_err());
         Ok::<_, Error<SharedError>>(ctx.sleep(SECOND).await?)
     });

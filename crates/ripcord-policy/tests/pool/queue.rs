@@ -151,7 +151,7 @@ async fn dropping_a_waiting_blocking_submission_takes_no_place() {
     let called = Arc::new(());
     for _ in 0..10 {
         let held = Arc::clone(&called);
-        let mut waiting = Box::pin(pool.submit_blocking(&ctx, move |_| Ok::<_, Failed>(drop(held))));
+        let mut waiting = Box::pin(pool.submit_blocking(&ctx, move |_| Ok::<_, Failed>(held)));
         assert!(waiting.as_mut().now_or_never().is_none());
     }
     assert_eq!(Arc::strong_count(&called), 1);

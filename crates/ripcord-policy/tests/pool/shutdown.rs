@@ -124,7 +124,7 @@ async fn neither_shutdown_nor_results_end_before_a_task_that_is_just_being_calle
     drop(pool.submit(&ctx, sleeper).await.unwrap());
     let ((began, begun), (release, held)) = (mpsc::channel(), mpsc::channel());
     let slow = SlowDrop(began, held);
-    let queued = pool.submit(&ctx, move |_| async move { Ok::<_, Failed>(drop(slow)) }).await.unwrap();
+    let queued = pool.submit(&ctx, move |_| async move { Ok::<_, Failed>(slow) }).await.unwrap();
     let calls_off = std::thread::spawn(move || queued.cancel());
     begun.recv().unwrap();
     settle().await;
