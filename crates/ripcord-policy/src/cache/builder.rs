@@ -127,6 +127,9 @@ where
     }
 
     /// Called for every value that leaves the cache, after it left and outside of all locks. A panic in it is caught.
+    ///
+    /// It may use a cache, this one too. A hook never runs within a hook: those for what it lets go itself are called one after the
+    /// other once it has returned, by the same thread. One that lets something go each time it is called never ends.
     pub fn on_evict(mut self, hook: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
         self.settings.on_evict = Some(Arc::new(hook));
         self

@@ -13,6 +13,7 @@
 mod builder;
 mod deadline;
 mod entry;
+mod farewell;
 mod flight;
 mod load;
 mod shared;

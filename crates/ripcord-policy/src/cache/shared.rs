@@ -11,10 +11,10 @@ use tokio::runtime::Handle;
 use super::Eviction;
 use super::builder::Settings;
 use super::entry::{Content, Entry, Found, Idle, ReloadAt, lifetime};
+use super::farewell;
 use super::flight::Flights;
 use super::stats::{Count, Tally};
 use super::store::{Evicted, Store};
-use crate::panics::run_hook;
 use crate::timeline::{Moment, Timeline};
 use crate::{Error, Rejected};
 
@@ -99,13 +99,16 @@ where
     {
         let hash = self.flights.hash(key);
         let (key, entry) = self.flights.detach(hash, key, || self.store.remove(key))?;
-        let servable = entry.is_servable(self.time.now());
-        let reason = if servable { Eviction::Removed } else { Eviction::Expired };
-        self.report(&key, &entry, reason);
-        match entry.content {
-            Content::Value(value) if servable => Some(value),
-            _ => None,
+        if !entry.is_servable(self.time.now()) {
+            self.let_one_go(key, entry, Eviction::Expired);
+            return None;
         }
+        self.count(&entry, Eviction::Removed);
+        let Content::Value(value) = entry.content else {
+            unreachable!("only a value is served");
+        };
+        farewell::say_with_value_kept(self.settings.on_evict.as_ref(), key, &value, Eviction::Removed);
+        Some(value)
     }
 
     /// Loads first: what lands after the store was emptied must find itself detached.
@@ -114,7 +117,7 @@ where
         // All of it first: a hook that puts something back must not have it taken out again, for ever.
         let drained: Vec<_> = self.store.drain().collect();
         for (key, entry) in drained {
-            self.report_and_drop(key, entry, Eviction::Removed);
+            self.let_one_go(key, entry, Eviction::Removed);
         }
     }
 
@@ -164,30 +167,26 @@ where
             } else {
                 Eviction::Capacity
             };
-            self.report_and_drop(key, entry, reason);
+            self.let_one_go(key, entry, reason);
         }
     }
 
-    /// Reports an entry that nobody is given, and drops it: the panic of a user's drop keeps none of the others from going.
-    pub(super) fn report_and_drop(&self, key: K, entry: Entry<V>, reason: Eviction) {
-        self.report(&key, &entry, reason);
-        // One by one: of two that panic the second would end the process.
-        run_hook(|| drop(key));
-        run_hook(|| drop(entry));
+    /// Counts and reports an entry that nobody is given, and drops it: the panic of a user's drop keeps none of the others from
+    /// going.
+    pub(super) fn let_one_go(&self, key: K, entry: Entry<V>, reason: Eviction) {
+        self.count(&entry, reason);
+        farewell::say(self.settings.on_evict.as_ref(), key, entry, reason);
     }
 
-    fn report(&self, key: &K, entry: &Entry<V>, reason: Eviction) {
-        let Content::Value(value) = &entry.content else {
-            return;
-        };
-        self.tally.add(match reason {
-            Eviction::Capacity => Count::Evicted,
-            Eviction::Expired => Count::Expired,
-            Eviction::Replaced => Count::Replaced,
-            Eviction::Removed => Count::Removed,
-        });
-        if let Some(hook) = &self.settings.on_evict {
-            run_hook(|| hook(key, value, reason));
+    fn count(&self, entry: &Entry<V>, reason: Eviction) {
+        // A remembered error has never been put in.
+        if let Content::Value(_) = entry.content {
+            self.tally.add(match reason {
+                Eviction::Capacity => Count::Evicted,
+                Eviction::Expired => Count::Expired,
+                Eviction::Replaced => Count::Replaced,
+                Eviction::Removed => Count::Removed,
+            });
         }
     }
 }

@@ -55,7 +55,7 @@ where
         let Some((key, entry)) = self.store.remove_if(key, |entry| entry.is_gone(now)) else {
             return false;
         };
-        self.report_and_drop(key, entry, Eviction::Expired);
+        self.let_one_go(key, entry, Eviction::Expired);
         true
     }
 }

@@ -3,6 +3,7 @@
 mod common;
 mod deadlines;
 mod failures;
+mod hooks;
 mod loads;
 mod refresh;
 mod settings;
