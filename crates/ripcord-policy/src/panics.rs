@@ -78,7 +78,7 @@ pub(crate) fn panicked(payload: Payload) -> Panicked {
 
 /// Drops what a panic carried: a user's value, whose drop may panic in turn. What that one carried is leaked, or there would be no
 /// end of it.
-fn discard(payload: Payload) {
+pub(crate) fn discard(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);
     }

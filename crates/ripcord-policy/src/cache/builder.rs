@@ -92,7 +92,7 @@ where
     }
 
     /// How long past its TTL a value may still be served, while [`get_or_load`](Cache::get_or_load) loads the next one
-    /// in the background.
+    /// in the background. Needs a [`ttl`](Self::ttl), if only `Duration::MAX`.
     ///
     /// A load that failed meanwhile is not tried again in the background for as long as its error is remembered by
     /// [`negative_ttl`](Self::negative_ttl) or, where it is not, for a second: the value is served and nothing else happens.
@@ -110,7 +110,7 @@ where
     }
 
     /// Shortens each [`ttl`](Self::ttl) by a random part of up to this fraction (0 to 1), so that what was loaded
-    /// together does not expire together. It never lengthens one, and leaves `insert_with_ttl` alone.
+    /// together does not expire together. It never lengthens one, and leaves `insert_with_ttl` alone. Needs a `ttl`.
     pub fn ttl_jitter(mut self, fraction: f64) -> Self {
         self.settings.ttl_jitter = fraction;
         self
@@ -145,8 +145,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a capacity of 0, none, or above 2^62; a duration of zero; a jitter outside of 0 to 1; and
-    /// when there is no tokio runtime to run loads and the sweeper in.
+    /// [`ConfigError`] for a capacity of 0, none, or above 2^62 - 1; a duration of zero; a jitter outside of 0 to 1;
+    /// `stale_for` or a jitter without a `ttl`; and when there is no tokio runtime to run loads and the sweeper in.
     pub fn build(self, ctx: &Context) -> Result<Cache<K, V>, ConfigError> {
         let Self { capacity, settings } = self;
         let Some(capacity) = capacity else {
@@ -167,6 +167,15 @@ where
             duration.map(|duration| above_zero(field, duration)).transpose()?;
         }
         within("ttl_jitter", settings.ttl_jitter, 0.0, 1.0)?;
+        if settings.ttl.is_none() {
+            if let Some(window) = settings.stale_for {
+                return Err(ConfigError::new("stale_for", "set with a ttl", format_args!("{window:?} without")));
+            }
+            if settings.ttl_jitter > 0.0 {
+                let given = format_args!("{} without", settings.ttl_jitter);
+                return Err(ConfigError::new("ttl_jitter", "set with a ttl", given));
+            }
+        }
         let runtime =
             Handle::try_current().map_err(|_| ConfigError::new("build", "called within a tokio runtime", "none"))?;
         Ok(Cache::start(ctx, capacity, settings, runtime))

@@ -167,15 +167,16 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Some(stored)
     }
 
-    /// Detaches the key's flight, if there is one, and does `change` before a load can land.
-    pub(super) fn detach<Q, R>(&self, hash: u64, key: &Q, change: impl FnOnce() -> R) -> R
+    /// Detaches the key's flight, if there is one, and does `change` with the key before a load can land.
+    pub(super) fn detach<B, Q, R>(&self, hash: u64, key: B, change: impl FnOnce(B) -> R) -> R
     where
+        B: Borrow<Q>,
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let mut shard = self.lock(hash);
-        let detached = shard.remove_entry(key);
-        let changed = change();
+        let detached = shard.remove_entry(key.borrow());
+        let changed = change(key);
         drop(shard);
         drop(detached);
         changed

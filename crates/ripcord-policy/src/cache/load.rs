@@ -303,10 +303,12 @@ where
         let Some(shared) = self.shared.upgrade() else {
             return false;
         };
-        let outcome = match shared.look_up(&self.key) {
-            Found::Fresh(value) => Outcome::Loaded(value),
-            Found::Failure(error) => Outcome::Failed(error),
-            Found::Stale { .. } | Found::Absent => return false,
+        // The panic of a value's clone is this load's.
+        let outcome = match catch_unwind(AssertUnwindSafe(|| shared.look_up(&self.key))) {
+            Ok(Found::Fresh(value)) => Outcome::Loaded(value),
+            Ok(Found::Failure(error)) => Outcome::Failed(error),
+            Ok(Found::Stale { .. } | Found::Absent) => return false,
+            Err(payload) => Outcome::Panicked(panicked(payload)),
         };
         if !self.flight.settle_for_what_is_there() {
             run_hook(|| drop(outcome));

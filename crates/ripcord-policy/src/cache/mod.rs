@@ -7,8 +7,9 @@
 //! * An expired value is never returned, except within the [`stale_for`](CacheBuilder::stale_for) window.
 //!
 //! `get` is synchronous, costs little more than the map below it, and takes one shard's lock for reading. The key's
-//! `Hash` and `Eq` and the value's `Clone` run under that lock: keep them cheap (put what is large in an `Arc`), and do
-//! not use the same cache from within them. Everything else of yours, loaders, weighers, hooks, drops, runs under none.
+//! `Hash` and `Eq` and the value's `Clone` run under that lock, in a sweep the key's `Clone` too: keep them cheap (put what is
+//! large in an `Arc`), and do not use the same cache from within them. One that panics ends the call it runs in and leaves the
+//! cache whole; a sweep passes over the entry. Everything else of yours, loaders, weighers, hooks, drops, runs under none.
 
 mod builder;
 mod deadline;
@@ -151,7 +152,10 @@ where
         Ok(())
     }
 
-    /// Puts a value in with a TTL of its own: a Go program's `Set`. A TTL of zero has expired at once.
+    /// Puts a value in with a TTL of its own: a Go program's `Set`.
+    ///
+    /// A TTL of zero has expired at once: the value is served inside of the window of [`stale_for`](CacheBuilder::stale_for), while
+    /// the next one is loaded, and never without one.
     ///
     /// # Errors
     ///

@@ -85,8 +85,7 @@ where
         let hash = self.flights.hash(&key);
         let entry = self.entry(hash, &key, value, ttl);
         let id = entry.id;
-        // The copy in the table may be another `K` that equals this one: the store gets the caller's.
-        let evicted = self.flights.detach(hash, &key.clone(), || self.store.insert(key, entry));
+        let evicted = self.flights.detach::<K, K, _>(hash, key, |key| self.store.insert(key, entry));
         self.tally.add(Count::Inserted);
         self.let_go(evicted, hash, id);
         self.empty_if_closed();
@@ -98,7 +97,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.flights.hash(key);
-        let (key, entry) = self.flights.detach(hash, key, || self.store.remove(key))?;
+        let (key, entry) = self.flights.detach::<&Q, Q, _>(hash, key, |key| self.store.remove(key))?;
         if !entry.is_servable(self.time.now()) {
             self.let_one_go(key, entry, Eviction::Expired);
             return None;

@@ -3,11 +3,13 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::marker::PhantomData;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use quick_cache::sync::Cache as Map;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::entry::Entry;
+use crate::panics::discard;
 
 /// No more shards than this, and none that holds fewer than [`SMALLEST_SHARD`] entries.
 const MOST_SHARDS: u64 = 32;
@@ -82,9 +84,18 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
         holds
     }
 
-    /// Walks over the entries, holding one shard's lock for one entry at a time.
+    /// Walks over the entries, holding one shard's lock for one entry at a time. Passes over those whose clone panics.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, Entry<V>)> + '_ {
-        self.map.iter()
+        let mut entries = self.map.iter();
+        std::iter::from_fn(move || {
+            loop {
+                // The map's iterator moves on before it clones, and its locks know no poison.
+                match catch_unwind(AssertUnwindSafe(|| entries.next())) {
+                    Ok(next) => return next,
+                    Err(payload) => discard(payload),
+                }
+            }
+        })
     }
 
     /// Takes the entries out one by one, each shard locked for one entry at a time.

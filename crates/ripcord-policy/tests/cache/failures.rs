@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures::FutureExt;
 use ripcord::Context;
 use ripcord_policy::Error;
 use ripcord_policy::cache::Cache;
 
-use crate::common::{Failed, SECOND, manual, seconds};
+use crate::common::{Failed, SECOND, manual, seconds, settle};
 
 #[tokio::test]
 async fn failures_are_shared_and_kept_only_for_the_negative_ttl() {
@@ -126,4 +127,66 @@ async fn values_whose_drops_panic_keep_no_others_from_going() {
     time.advance(SECOND);
     assert_eq!(cache.cleanup(&ctx).unwrap(), 3);
     assert_eq!((told.load(Ordering::Relaxed), cache.len()), (7, 0));
+}
+
+/// A key, or a value, whose clone panics when it is armed.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Uncopyable(u32);
+
+static UNCOPYABLE: AtomicBool = AtomicBool::new(false);
+
+impl Clone for Uncopyable {
+    fn clone(&self) -> Self {
+        assert!(self.0 != 13 || !UNCOPYABLE.load(Ordering::Relaxed), "there is only one");
+        Self(self.0)
+    }
+}
+
+#[tokio::test]
+async fn a_clone_that_panics_harms_only_its_own_call() {
+    fn panics<T>(call: impl FnOnce() -> T) -> bool {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+    }
+    let (ctx, time) = manual();
+    let keys =
+        Cache::<Uncopyable, u32>::builder().capacity(20).ttl(SECOND).sweep_every(SECOND * 2).build(&ctx).unwrap();
+    let values = Cache::<u32, Uncopyable>::builder().capacity(20).ttl(SECOND * 60).build(&ctx).unwrap();
+    // The sweeper's sleep begins now.
+    settle().await;
+    let fill = || {
+        (0..20).for_each(|key| keys.insert(&ctx, Uncopyable(key), key).unwrap());
+        (0..20).for_each(|key| values.insert(&ctx, key, Uncopyable(key)).unwrap());
+    };
+    fill();
+    UNCOPYABLE.store(true, Ordering::Relaxed);
+
+    // Of all keys one cannot be swept. That one is let go by what does without a copy.
+    time.advance(SECOND * 2);
+    settle().await;
+    assert_eq!((keys.len(), keys.stats().expired), (1, 19));
+    assert_eq!(keys.cleanup(&ctx).unwrap(), 0);
+    assert_eq!(keys.get(&ctx, &Uncopyable(13)).unwrap(), None);
+    keys.insert(&ctx, Uncopyable(13), 1).unwrap();
+    assert_eq!(keys.get(&ctx, &Uncopyable(13)).unwrap(), Some(1));
+    assert_eq!(keys.remove(&ctx, &Uncopyable(13)).unwrap(), Some(1));
+    // The sweeper is still there.
+    fill();
+    time.advance(SECOND * 2);
+    settle().await;
+    assert_eq!(keys.len(), 1);
+    keys.clear(&ctx).unwrap();
+    assert!(keys.is_empty());
+    let load = |key| keys.get_or_load(&ctx, Uncopyable(key), |_| async { Ok::<_, Failed>(1) });
+    assert!(panics(|| load(13).now_or_never()));
+    assert_eq!(load(12).await.unwrap(), 1);
+    assert_eq!(keys.stats().loading, 0);
+
+    assert!(panics(|| values.get(&ctx, &13)));
+    assert_eq!(values.get(&ctx, &12).unwrap(), Some(Uncopyable(12)));
+    let load = |key| values.refresh(&ctx, key, move |_| async move { Ok::<_, Failed>(Uncopyable(key)) });
+    assert!(matches!(load(13).await.unwrap_err(), Error::Panicked(_)));
+    assert_eq!(load(12).await.unwrap(), Uncopyable(12));
+    assert_eq!(values.remove(&ctx, &13).unwrap(), Some(Uncopyable(13)));
+    assert_eq!((values.len(), values.cleanup(&ctx).unwrap()), (19, 0));
+    UNCOPYABLE.store(false, Ordering::Relaxed);
 }

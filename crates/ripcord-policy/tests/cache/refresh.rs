@@ -36,6 +36,21 @@ async fn a_stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
 }
 
 #[tokio::test]
+async fn a_ttl_of_zero_is_stale_at_once() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
+    cache.insert_with_ttl(&ctx, "a", 1, Duration::ZERO).unwrap();
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(1));
+    assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await.unwrap(), 1);
+    settle().await;
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2));
+    assert_eq!((cache.stats().hits, cache.stats().stale_hits), (1, 2));
+    cache.insert_with_ttl(&ctx, "a", 3, Duration::ZERO).unwrap();
+    time.advance(SECOND * 5);
+    assert_eq!(cache.get(&ctx, &"a").unwrap(), None, "at the end of its window it is gone");
+}
+
+#[tokio::test]
 async fn a_failed_background_load_leaves_the_stale_value() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(Duration::from_secs(5)).negative_ttl(SECOND).build(&ctx).unwrap();

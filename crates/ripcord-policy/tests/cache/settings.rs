@@ -6,7 +6,7 @@ use std::time::Duration;
 use ripcord_policy::Random;
 use ripcord_policy::cache::Cache;
 
-use crate::common::{manual, seconds};
+use crate::common::{SECOND, manual, seconds};
 
 #[tokio::test]
 async fn jitter_shortens_and_never_lengthens() {
@@ -46,11 +46,16 @@ fn bad_settings_are_named() {
         (seconds(1).ttl_jitter(1.5), "ttl_jitter must be between 0 and 1, got 1.5"),
         (seconds(1).ttl_jitter(-0.1), "ttl_jitter must be between 0 and 1, got -0.1"),
         (seconds(1).ttl_jitter(f64::NAN), "ttl_jitter must be between 0 and 1, got NaN"),
+        (seconds(1).capacity(1 << 62), "capacity must be at most 2^62 - 1, got 4611686018427387904"),
+        (Cache::builder().capacity(1).stale_for(SECOND), "stale_for must be set with a ttl, got 1s without"),
+        (Cache::builder().capacity(1).ttl_jitter(0.1), "ttl_jitter must be set with a ttl, got 0.1 without"),
     ];
     let guard = runtime.enter();
     for (builder, message) in cases {
         assert_eq!(builder.build(&ctx).unwrap_err().to_string(), message);
     }
+    let never = Cache::<&str, u32>::builder().capacity(1).ttl(Duration::MAX).stale_for(SECOND).ttl_jitter(0.1);
+    assert!(never.build(&ctx).is_ok());
     drop(guard);
     assert!(seconds(1).build(&ctx).unwrap_err().to_string().contains("tokio runtime"));
 }
