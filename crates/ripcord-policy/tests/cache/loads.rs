@@ -71,56 +71,115 @@ async fn a_load_outlives_its_leader_with_its_values_and_the_latest_deadline() {
 async fn a_load_ends_with_its_last_caller_and_a_newcomer_starts_afresh() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
-    let causes = Arc::new(Mutex::new(Vec::new()));
-    for round in 1..=3 {
-        let log = Arc::clone(&causes);
-        let caller = {
-            let (cache, ctx) = (cache.clone(), ctx.with_timeout(SECOND));
+    let loading = Arc::new(Mutex::new(Vec::<Context>::new()));
+    for (round, by) in ["deadline", "cancel", "drop", "two"].into_iter().enumerate() {
+        let start = |ctx: &Context| {
+            let (cache, ctx, inside) = (cache.clone(), ctx.clone(), Arc::clone(&loading));
             tokio::spawn(async move {
-                let load = |ctx: Context| async move {
-                    let watch = ctx.clone();
-                    let _watch = ctx.after_func(move || log.lock().unwrap().push(watch.cause().unwrap().to_string()));
-                    std::future::pending::<Result<u32, Failed>>().await
+                let load = move |ctx: Context| {
+                    inside.lock().unwrap().push(ctx);
+                    std::future::pending::<Result<u32, Failed>>()
                 };
                 cache.get_or_load(&ctx, "a", load).await
             })
         };
+        let (limited, cancel) = ctx.with_timeout(SECOND).with_cancel();
+        let caller = start(&limited);
+        settle().await;
+        let other = (by == "two").then(|| start(&ctx));
         settle().await;
         assert_eq!(cache.stats().loading, 1);
-        time.advance(SECOND);
-        assert!(caller.await.unwrap().unwrap_err().is_deadline_exceeded());
+        match by {
+            "deadline" | "two" => time.advance(SECOND),
+            "cancel" => cancel.cancel(),
+            _ => caller.abort(),
+        }
+        if let Ok(result) = caller.await {
+            assert!(result.is_err());
+        }
         settle().await;
-        assert_eq!(cache.stats().canceled, round);
-        assert_eq!(cache.stats().loading, 0);
+        if let Some(other) = other {
+            assert_eq!(cache.stats().loading, 1, "somebody is left");
+            other.abort();
+            settle().await;
+        }
+        assert_eq!((cache.stats().canceled, cache.stats().loading), (round as u64 + 1, 0), "{by}");
     }
+    let causes: Vec<_> = loading.lock().unwrap().iter().map(|ctx| ctx.cause().unwrap().to_string()).collect();
+    assert_eq!(causes, ["every caller has left"; 4]);
     assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(9) }).await.unwrap(), 9);
 }
 
 #[tokio::test]
 async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
     let (ctx, time) = manual();
-    let cache = seconds(60).build(&ctx).unwrap();
-    for polls in 0..6 {
+    // Never polled; polled before the load's task is; in each of its three waits; and when it is done.
+    for (point, (reached, started, succeeded)) in
+        [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 1, 0), (3, 1, 0), (4, 1, 1)].into_iter().enumerate()
+    {
+        let cache = seconds(60).build(&ctx).unwrap();
+        let step = Arc::new(AtomicUsize::new(0));
+        let inside = Arc::clone(&step);
         let mut caller = Box::pin(cache.get_or_load(&ctx, "a", |ctx| async move {
-            for _ in 0..3 {
+            for step in 1..=3 {
+                inside.store(step, Ordering::Relaxed);
                 ctx.sleep(SECOND).await?;
             }
+            inside.store(4, Ordering::Relaxed);
             Ok::<_, ripcord::Error>(1)
         }));
-        for _ in 0..polls {
-            assert!(futures::future::FutureExt::now_or_never(caller.as_mut()).is_none() || polls > 3);
-            settle().await;
-            if polls < 4 {
-                time.advance(SECOND / 2);
+        for passed in 1..=point {
+            if passed > 2 {
+                time.advance(SECOND);
             }
+            if passed > 1 {
+                settle().await;
+            }
+            // At the last point there would be a result, and it is not fetched.
+            assert!(passed == 5 || caller.as_mut().now_or_never().is_none());
         }
+        assert_eq!(step.load(Ordering::Relaxed), reached, "at point {point}");
         drop(caller);
         settle().await;
+        time.advance(SECOND * 5);
+        settle().await;
+        assert_eq!(step.load(Ordering::Relaxed), reached, "it went on after point {point}");
         let stats = cache.stats();
-        assert_eq!(stats.loading, 0, "after {polls} polls");
-        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+        assert_eq!((stats.started, stats.succeeded, stats.loading), (started, succeeded, 0), "at point {point}");
+        assert_eq!(stats.canceled, started - succeeded, "at point {point}");
+        assert_eq!(cache.len() as u64, succeeded, "at point {point}");
     }
-    assert_eq!(cache.len(), 0);
+}
+
+#[tokio::test]
+async fn who_comes_after_a_remove_has_a_load_of_its_own_which_alone_is_kept() {
+    let (ctx, time) = manual();
+    for (old_takes, new_takes) in [(1, 3), (3, 1)] {
+        let cache = seconds(60).build(&ctx).unwrap();
+        let start = |value: u32, takes: u32| {
+            let (cache, ctx) = (cache.clone(), ctx.clone());
+            tokio::spawn(async move {
+                let load = move |ctx: Context| async move {
+                    ctx.sleep(SECOND * takes).await?;
+                    Ok::<_, ripcord::Error>(value)
+                };
+                cache.get_or_load(&ctx, "a", load).await
+            })
+        };
+        let old = start(1, old_takes);
+        settle().await;
+        assert_eq!(cache.remove(&ctx, &"a").unwrap(), None);
+        let new = start(2, new_takes);
+        settle().await;
+        assert_eq!((cache.stats().loading, cache.stats().coalesced), (2, 0));
+        time.advance(SECOND);
+        settle().await;
+        assert_eq!(cache.get(&ctx, &"a").unwrap(), (new_takes == 1).then_some(2), "the removed one's is not kept");
+        time.advance(SECOND * 2);
+        assert_eq!((old.await.unwrap().unwrap(), new.await.unwrap().unwrap()), (1, 2));
+        assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2));
+        assert_eq!((cache.stats().inserted, cache.stats().loading), (1, 0));
+    }
 }
 
 #[tokio::test]

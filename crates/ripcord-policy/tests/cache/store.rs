@@ -245,3 +245,75 @@ async fn nothing_expired_is_served_on_the_system_clock() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_cache_whose_contexts_deadline_passes_is_closed() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx.with_timeout(SECOND * 10)).unwrap();
+    let loading = Arc::new(Mutex::new(None::<Context>));
+    let inside = Arc::clone(&loading);
+    let caller = {
+        let (cache, ctx) = (cache.clone(), ctx.clone());
+        tokio::spawn(async move {
+            let load = move |ctx: Context| {
+                *inside.lock().unwrap() = Some(ctx);
+                std::future::pending::<Result<u32, Failed>>()
+            };
+            cache.get_or_load(&ctx, "a", load).await
+        })
+    };
+    settle().await;
+    cache.insert(&ctx, "b", 2).unwrap();
+    time.advance(SECOND * 10);
+    // The caller's own context lives: what has ended is the cache.
+    assert!(cache.is_closed());
+    let closed = |error: Error<_>| matches!(error, Error::Rejected(Rejected::Closed("cache")));
+    assert!(closed(cache.get(&ctx, &"b").unwrap_err()));
+    assert!(closed(caller.await.unwrap().unwrap_err()));
+    settle().await;
+    assert!(loading.lock().unwrap().as_ref().unwrap().err().unwrap().is_deadline_exceeded());
+    assert_eq!((cache.len(), cache.stats().loading, cache.stats().canceled), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn what_is_stale_is_removed_with_its_value_and_what_is_gone_without() {
+    let (ctx, time) = manual();
+    let evicted = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&evicted);
+    let cache = seconds(10)
+        .stale_for(SECOND * 5)
+        .sweep_every(SECOND * 1000)
+        .on_evict(move |_, value, why| log.lock().unwrap().push((*value, why)))
+        .build(&ctx)
+        .unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(SECOND * 15 - Duration::from_nanos(1));
+    assert_eq!(cache.remove(&ctx, &"a").unwrap(), Some(1));
+    cache.insert(&ctx, "a", 2).unwrap();
+    time.advance(SECOND * 15);
+    assert_eq!(cache.remove(&ctx, &"a").unwrap(), None);
+    assert_eq!(*evicted.lock().unwrap(), [(1, Eviction::Removed), (2, Eviction::Expired)]);
+    assert_eq!((cache.stats().removed, cache.stats().expired, cache.len()), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn a_cleanup_stops_when_its_callers_context_ends() {
+    let (ctx, time) = manual();
+    let (caller, cancel) = ctx.with_cancel();
+    let cache = Cache::<u32, u32>::builder()
+        .capacity(2000)
+        .ttl(SECOND)
+        .sweep_every(SECOND * 1000)
+        .on_evict(move |_, _, _| cancel.cancel())
+        .build(&ctx)
+        .unwrap();
+    (0..1000).for_each(|key| cache.insert(&ctx, key, key).unwrap());
+    time.advance(SECOND);
+    // It is in the midst of it, and does not let its caller wait for all of the others.
+    let removed = cache.cleanup(&caller).unwrap();
+    assert!((1..500).contains(&removed), "{removed}");
+    assert_eq!(cache.len(), 1000 - removed);
+    assert!(cache.cleanup(&caller).unwrap_err().is_canceled());
+    assert_eq!(cache.cleanup(&ctx).unwrap(), 1000 - removed);
+    assert_eq!((cache.len(), cache.stats().expired), (0, 1000));
+}
