@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::within;
 use crate::{ConfigError, Random};
 
 /// How a wait is spread, so that clients that failed together do not come back together.
@@ -44,19 +43,22 @@ impl Default for Backoff {
 impl Backoff {
     #[inline]
     pub(super) fn is_within_bounds(&self) -> bool {
+        self.has_finite_growth() && self.base <= self.max_delay
+    }
+
+    #[inline]
+    fn has_finite_growth(&self) -> bool {
         // NaN is within nothing.
-        (1.0..=f64::MAX).contains(&self.multiplier) && self.base <= self.max_delay
+        (1.0..=f64::MAX).contains(&self.multiplier)
     }
 
     /// What is, if something is.
     pub(super) fn out_of_bounds(&self) -> ConfigError {
-        match within("multiplier", self.multiplier, 1.0, f64::MAX) {
-            Err(error) => error,
-            Ok(_) => {
-                let bound = format!("at most max_delay ({:?})", self.max_delay);
-                ConfigError::new("base", bound, format_args!("{:?}", self.base))
-            }
+        if !self.has_finite_growth() {
+            return ConfigError::new("multiplier", "at least 1 and finite", self.multiplier);
         }
+        let bound = format!("at most max_delay ({:?})", self.max_delay);
+        ConfigError::new("base", bound, format_args!("{:?}", self.base))
     }
 
     /// The wait before retry number `retry`, from 1; `previous` is the wait before the one before it.

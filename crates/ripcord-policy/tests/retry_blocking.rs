@@ -1,0 +1,126 @@
+//! The retry of threads: it does what its async twin does, on time moved by hand.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::retry::is_inside;
+use ripcord_policy::{Retry, RetryBudget, Stop};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock), time)
+}
+
+#[test]
+fn a_cancel_wakes_the_wait() {
+    let (root, _time) = manual();
+    let budget = Arc::new(RetryBudget::new());
+    let (waits, about_to_wait) = mpsc::channel();
+    let retry = Retry::exponential().budget(Arc::clone(&budget)).on_retry(move |_| waits.send(()).unwrap());
+    // The time stands still: a wait that the cancel does not end has no end. It is met before, in and at the edge of the wait.
+    for _ in 0..200 {
+        let (ctx, cancel) = root.with_cancel();
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| retry.run_blocking(&ctx, |_, _| Err::<(), _>("down")));
+            about_to_wait.recv().unwrap();
+            cancel.cancel_with("the user left");
+            let error = run.join().unwrap().unwrap_err();
+            assert!(error.is_canceled());
+            assert_eq!(error.to_string(), "context canceled after 1 attempt, last error: down");
+        });
+    }
+    assert_eq!(budget.tokens(), 500, "what was not sent is not paid for");
+    let stats = retry.stats();
+    assert_eq!((stats.started, stats.canceled, stats.failed, stats.retries), (200, 200, 0, 0));
+}
+
+#[test]
+fn a_wait_ends_when_its_time_has_come() {
+    let (ctx, time) = manual();
+    let (waits, about_to_wait) = mpsc::channel();
+    let retry = Retry::exponential().on_retry(move |event| waits.send(event.delay).unwrap());
+    let ended = std::thread::scope(|scope| {
+        let run =
+            scope.spawn(|| retry.run_blocking(&ctx, |_, attempt| if attempt < 3 { Err("down") } else { Ok(attempt) }));
+        while !run.is_finished() {
+            time.advance(MS);
+            std::thread::yield_now();
+        }
+        run.join().unwrap()
+    });
+    assert_eq!(ended.unwrap(), 3);
+    assert_eq!(about_to_wait.try_iter().collect::<Vec<_>>(), [100 * MS, 200 * MS, 400 * MS]);
+}
+
+#[test]
+fn a_done_context_and_settings_out_of_bounds_mean_zero_calls() {
+    let (ctx, _time) = manual();
+    let (done, cancel) = ctx.with_cancel();
+    cancel.cancel();
+    let retry = Retry::<&str>::exponential();
+    let error = retry.run_blocking(&done, |_, _| -> Result<(), _> { unreachable!() }).unwrap_err();
+    assert!(error.is_canceled() && error.attempts() == 0 && error.last().is_none());
+    assert_eq!((retry.stats().started, retry.stats().rejected), (0, 1));
+    let retry = Retry::<&str>::exponential().max_attempts(0);
+    let error = retry.run_blocking(&ctx, |_, _| -> Result<(), _> { unreachable!() }).unwrap_err();
+    assert!(matches!(error.stop(), Stop::Config(config) if config.field() == "max_attempts"));
+}
+
+#[test]
+fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
+    let (root, _time) = manual();
+    let told = Arc::new(AtomicU32::new(0));
+    let hook = Arc::clone(&told);
+    let retry = Retry::exponential().on_retry(move |_| {
+        hook.fetch_add(1, Ordering::Relaxed);
+    });
+    for result in [Ok(1), Err("down")] {
+        let (ctx, cancel) = root.with_cancel();
+        let ended = retry.run_blocking(&ctx, |ctx, _| {
+            assert!(is_inside(&ctx));
+            cancel.cancel();
+            result
+        });
+        match result {
+            Ok(value) => assert_eq!(ended.unwrap(), value),
+            Err(last) => assert!(matches!(ended, Err(error) if error.is_canceled() && error.last() == Some(&last))),
+        }
+    }
+    assert_eq!((told.load(Ordering::Relaxed), retry.stats().succeeded, retry.stats().canceled), (0, 1, 1));
+    assert!(!is_inside(&root));
+}
+
+#[test]
+fn it_pays_and_is_paid_back_as_its_twin() {
+    let ctx = Context::background();
+    let budget = Arc::new(RetryBudget::builder().capacity(12).build().unwrap());
+    let retry = Retry::constant(Duration::ZERO).max_attempts(2).budget(Arc::clone(&budget));
+    let run = |failures: u32| {
+        let ended = retry.run_blocking(&ctx, |_, attempt| if attempt < failures { Err("down") } else { Ok(()) });
+        (ended.map_err(|error| error.to_string()), budget.tokens())
+    };
+    let exhausted = Err("all 2 attempts failed, last error: down".to_owned());
+    assert_eq!(run(1), (Ok(()), 12), "a retry that succeeds brings back what it cost");
+    assert_eq!(run(9), (exhausted.clone(), 7));
+    assert_eq!(run(9), (exhausted, 2));
+    assert_eq!(run(9), (Err("retry budget is spent, gave up after 1 attempt, last error: down".to_owned()), 2));
+    assert_eq!(run(0), (Ok(()), 3), "a first attempt that succeeds brings one");
+    let stats = retry.stats();
+    assert_eq!((stats.started, stats.succeeded, stats.failed, stats.canceled), (5, 2, 3, 0));
+    assert_eq!((stats.retries, stats.budget_refused), (3, 1));
+}
+
+#[test]
+fn no_wait_is_begun_that_ends_past_the_deadline() {
+    let (ctx, _time) = manual();
+    let retry = Retry::exponential();
+    let error = retry.run_blocking(&ctx.with_timeout(100 * MS), |_, _| Err::<(), _>("down")).unwrap_err();
+    assert!(
+        matches!(error.stop(), Stop::Deadline { needed, remaining } if (*needed, *remaining) == (100 * MS, 100 * MS))
+    );
+    assert_eq!((error.last(), retry.stats().deadline_refused), (Some(&"down"), 1));
+}

@@ -1,0 +1,237 @@
+//! Why a retry stops: what it says, what it has paid, and what is not called any more.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context as Task, Poll, Waker};
+use std::time::Duration;
+
+use futures::FutureExt;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::{Error, Rejected, Retry, RetryBudget, RetryError, Stop};
+
+const MS: Duration = Duration::from_millis(1);
+
+fn manual() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock), time)
+}
+
+/// Advances by the millisecond until `run` is ready.
+fn drive<T>(time: &ManualTime, run: impl Future<Output = T>) -> T {
+    let mut run = Box::pin(run);
+    for _ in 0..100_000 {
+        if let Poll::Ready(result) = run.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
+            return result;
+        }
+        time.advance(MS);
+    }
+    panic!("it never ends");
+}
+
+/// What the Go program prints when all of its attempts have failed, word for word.
+const ALL_FAILED: &str = "\
+Attempt 0 failed: random failure
+Retry attempt 1 after 100ms
+Attempt 1 failed: random failure
+Retry attempt 2 after 200ms
+Attempt 2 failed: random failure
+Retry attempt 3 after 400ms
+Attempt 3 failed: random failure
+Retry attempt 4 after 800ms
+Attempt 4 failed: random failure
+Retry attempt 5 after 1.6s
+Attempt 5 failed: random failure
+Final error: all 6 attempts failed, last error: random failure
+";
+
+#[test]
+fn the_chapters_output_when_all_attempts_fail() {
+    let (ctx, time) = manual();
+    let ctx = ctx.with_timeout(Duration::from_secs(5));
+    let printed = Arc::new(Mutex::new(String::new()));
+    let print = |line: String| {
+        let mut printed = printed.lock().unwrap();
+        printed.push_str(&line);
+        printed.push('\n');
+    };
+    let hook = Arc::clone(&printed);
+    let retry = Retry::exponential().max_attempts(6).on_retry(move |event| {
+        let line = format!("Retry attempt {} after {:?}\n", event.attempt, event.delay);
+        hook.lock().unwrap().push_str(&line);
+    });
+    let run = retry.run(&ctx, |_, attempt| {
+        print(format!("Attempt {attempt} failed: random failure"));
+        async { Err::<(), _>("random failure") }
+    });
+    let error = drive(&time, run).unwrap_err();
+    print(format!("Final error: {error}"));
+    assert_eq!(*printed.lock().unwrap(), ALL_FAILED);
+}
+
+/// An error that shows in a chain of sources.
+#[derive(Clone, Debug)]
+struct Down;
+
+impl std::fmt::Display for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("down")
+    }
+}
+
+impl std::error::Error for Down {}
+
+/// The text of the error that `retry` ends in, whose calls all fail, and of its source.
+fn told(retry: &Retry<Down>, ctx: &Context, time: &ManualTime) -> (String, Option<String>) {
+    let error = drive(time, retry.run(ctx, |_, _| async { Err::<(), _>(Down) })).unwrap_err();
+    (error.to_string(), std::error::Error::source(&error).map(ToString::to_string))
+}
+
+#[test]
+fn every_reason_has_its_words() {
+    let (ctx, time) = manual();
+    let down = Some("down".to_owned());
+    let check = |retry: Retry<Down>, ctx: &Context, text: &str| {
+        assert_eq!(told(&retry, ctx, &time), (text.to_owned(), down.clone()));
+    };
+    let plain = Retry::exponential;
+    check(plain().max_attempts(3), &ctx, "all 3 attempts failed, last error: down");
+    check(plain().max_attempts(1), &ctx, "the only attempt failed, last error: down");
+    check(plain().retry_if(|_| false), &ctx, "not retryable, gave up after 1 attempt, last error: down");
+    let second = AtomicU32::new(0);
+    let once = plain().retry_if(move |_| second.fetch_add(1, Ordering::Relaxed) == 0);
+    check(once, &ctx, "not retryable, gave up after 2 attempts, last error: down");
+    check(
+        plain(),
+        &ctx.with_timeout(250 * MS),
+        "context deadline exceeded before the next attempt: due in 200ms, 150ms left, gave up after 2 attempts, \
+         last error: down",
+    );
+    let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
+    check(plain().budget(budget), &ctx, "retry budget is spent, gave up after 2 attempts, last error: down");
+
+    // Nested: the inner one's error is what the outer one ends in.
+    let outer = Retry::<RetryError<Down>>::exponential().max_attempts(1);
+    let (inner, ctx) = (&plain(), &ctx);
+    let run = outer.run(ctx, |ctx, _| async move { inner.run(&ctx, |_, _| async { Err::<(), _>(Down) }).await });
+    assert_eq!(
+        drive(&time, run).unwrap_err().to_string(),
+        "the only attempt failed, last error: the attempt failed, an outer retry decides on another, last error: down"
+    );
+
+    // Without an attempt there is no last error, and the reason itself is the source.
+    let source = |text: &str| Some(text.to_owned());
+    let done = ctx.with_timeout(Duration::ZERO);
+    assert_eq!(
+        told(&plain(), &done, &time),
+        ("context deadline exceeded after 0 attempts".to_owned(), source("context deadline exceeded"))
+    );
+    let (done, cancel) = ctx.with_cancel();
+    cancel.cancel();
+    assert_eq!(
+        told(&plain(), &done, &time),
+        ("context canceled after 0 attempts".to_owned(), source("context canceled"))
+    );
+    assert_eq!(
+        told(&plain().multiplier(0.5), ctx, &time),
+        (
+            "retry is misconfigured: multiplier must be at least 1 and finite, got 0.5".to_owned(),
+            source("multiplier must be at least 1 and finite, got 0.5")
+        )
+    );
+}
+
+#[test]
+fn a_wait_that_is_canceled_has_cost_nothing() {
+    let (ctx, _time) = manual();
+    let (ctx, cancel) = ctx.with_cancel();
+    let budget = Arc::new(RetryBudget::new());
+    let retry = Retry::exponential().budget(Arc::clone(&budget));
+    let mut run = Box::pin(retry.run(&ctx, |_, _| async { Err::<(), _>("down") }));
+    assert!((&mut run).now_or_never().is_none());
+    assert_eq!(budget.tokens(), 495, "taken as the wait begins: others may not count on them");
+    cancel.cancel();
+    let error = run.now_or_never().unwrap().unwrap_err();
+    assert!(error.is_canceled() && error.attempts() == 1);
+    assert_eq!(budget.tokens(), 500, "the attempt they were for has not been made");
+    assert_eq!((retry.stats().retries, retry.stats().budget_refused), (0, 0));
+}
+
+#[test]
+fn a_failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
+    let asked = Arc::new(AtomicU32::new(0));
+    let ask = |answer: bool| {
+        let asked = Arc::clone(&asked);
+        move || {
+            asked.fetch_add(1, Ordering::Relaxed);
+            answer
+        }
+    };
+    let (on_retry, retry_if, retry_after) = (ask(true), ask(true), ask(true));
+    let budget = Arc::new(RetryBudget::new());
+    let retry = Retry::exponential()
+        .budget(Arc::clone(&budget))
+        .retry_if(move |_| retry_if())
+        .retry_after(move |_| {
+            retry_after();
+            None
+        })
+        .on_retry(move |_| {
+            on_retry();
+        });
+    for by_deadline in [false, true] {
+        let (ctx, time) = manual();
+        let (ctx, cancel) = ctx.with_timeout(50 * MS).with_cancel();
+        let (cancel, time) = (&cancel, &time);
+        let run = retry.run(&ctx, |_, _| async move {
+            match by_deadline {
+                true => time.advance(50 * MS),
+                false => cancel.cancel_with("the user left"),
+            }
+            Err::<(), _>("broken pipe")
+        });
+        let error = run.now_or_never().expect("nothing to wait for").unwrap_err();
+        assert!(matches!(error.stop(), Stop::Context(_)));
+        assert_eq!((error.is_deadline_exceeded(), error.is_canceled()), (by_deadline, !by_deadline));
+        assert_eq!((error.attempts(), error.last()), (1, Some(&"broken pipe")));
+    }
+    assert_eq!((asked.load(Ordering::Relaxed), budget.tokens()), (0, 500));
+    assert_eq!((retry.stats().canceled, retry.stats().failed), (2, 0));
+}
+
+#[test]
+fn a_retry_after_past_the_deadline_gives_up_at_once() {
+    let stopped = |asked: Duration, left: Duration| {
+        let (ctx, _time) = manual();
+        let told = Arc::new(AtomicU32::new(0));
+        let hook = Arc::clone(&told);
+        let budget = Arc::new(RetryBudget::new());
+        let retry =
+            Retry::exponential().budget(Arc::clone(&budget)).retry_after(move |_| Some(asked)).on_retry(move |_| {
+                hook.fetch_add(1, Ordering::Relaxed);
+            });
+        let ctx = ctx.with_timeout(left);
+        let run = retry.run(&ctx, |_, _| async { Err::<(), _>("busy") });
+        let error = run.now_or_never().expect("no wait is begun").unwrap_err();
+        assert!(error.is_deadline_exceeded() && error.last() == Some(&"busy"));
+        assert_eq!((told.load(Ordering::Relaxed), budget.tokens(), retry.stats().deadline_refused), (0, 500, 1));
+        match error.stop() {
+            Stop::Deadline { needed, remaining } => (*needed, *remaining),
+            other => panic!("{other:?}"),
+        }
+    };
+    let second = 1000 * MS;
+    assert_eq!(stopped(7 * second, 5 * second), (7 * second, 5 * second));
+    assert_eq!(stopped(5 * second, 5 * second), (5 * second, 5 * second), "at the deadline it would be too late");
+    // No longer than the longest that is honoured.
+    assert_eq!(stopped(3600 * second, 20 * second), (30 * second, 20 * second));
+
+    // A local rejection's wait is told the same way.
+    let (ctx, _time) = manual();
+    let retry = Retry::exponential().over_policies();
+    let near = ctx.with_timeout(5 * second);
+    let open = || Error::<&str>::Rejected(Rejected::BreakerOpen { name: "b".into(), retry_after: 7 * second });
+    let error = retry.run(&near, |_, _| async { Err::<(), _>(open()) }).now_or_never().unwrap().unwrap_err();
+    assert!(
+        matches!(error.stop(), Stop::Deadline { needed, remaining } if (*needed, *remaining) == (7 * second, 5 * second))
+    );
+}
