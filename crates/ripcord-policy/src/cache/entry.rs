@@ -7,8 +7,9 @@ use std::time::Duration;
 use crate::SharedError;
 use crate::timeline::{Moment, NEVER, Timeline, after};
 
-/// One entry. It is cloned out of the store by every read, so what only some caches need sits behind a pointer.
-#[derive(Debug, Clone)]
+/// One entry. A read takes it out of the store by its pointer: under a lock no value is cloned, which is foreign code, and what is
+/// moved fits a register.
+#[derive(Debug)]
 pub(super) struct Entry<V> {
     pub(super) content: Content<V>,
     /// From this moment the value is stale.
@@ -20,9 +21,10 @@ pub(super) struct Entry<V> {
     /// The key's hash: what an insert pushed out is its predecessor if the hashes agree.
     pub(super) hash: u64,
     pub(super) weight: u32,
-    pub(super) reload_at: ReloadAt,
+    /// Before this moment a stale value is not loaded anew in the background.
+    pub(super) reload_at: AtomicU64,
     /// When the entry was last read; only in idle mode.
-    pub(super) idle: Option<Arc<Idle>>,
+    pub(super) idle: Option<Idle>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,10 +33,6 @@ pub(super) enum Content<V> {
     /// A load that failed, kept for `negative_ttl`.
     Failure(SharedError),
 }
-
-/// Before this moment a stale value is not loaded anew in the background. The store's own is moved in place.
-#[derive(Debug, Default)]
-pub(super) struct ReloadAt(AtomicU64);
 
 #[derive(Debug)]
 pub(super) struct Idle {
@@ -58,8 +56,8 @@ pub(super) enum Found<V> {
     Absent,
 }
 
-impl<V> Entry<V> {
-    pub(super) fn into_found(self, time: &Timeline) -> Found<V> {
+impl<V: Clone> Entry<V> {
+    pub(super) fn found(&self, time: &Timeline) -> Found<V> {
         if let Some(idle) = &self.idle {
             let now = time.now();
             if now >= idle.expires_at() {
@@ -70,23 +68,42 @@ impl<V> Entry<V> {
             }
         }
         if !time.has_come(self.fresh_until) {
-            return match self.content {
-                Content::Value(value) => Found::Fresh(value),
-                Content::Failure(error) => Found::Failure(error),
+            return match &self.content {
+                Content::Value(value) => Found::Fresh(value.clone()),
+                Content::Failure(error) => Found::Failure(error.clone()),
             };
         }
-        match self.content {
+        match &self.content {
             Content::Value(value) if self.gone_at > self.fresh_until && !time.has_come(self.gone_at) => {
-                let may_reload = time.has_come(self.reload_at.get());
-                Found::Stale { value, gone_at: self.gone_at, may_reload }
+                let may_reload = time.has_come(self.reload_at.load(Ordering::Relaxed));
+                Found::Stale { value: value.clone(), gone_at: self.gone_at, may_reload }
             }
             _ => Found::Absent,
         }
     }
 
+    /// The value, of what was taken out of the store. Cloned if somebody is just reading it.
+    pub(super) fn into_value(entry: Arc<Self>) -> Option<V> {
+        let content = match Arc::try_unwrap(entry) {
+            Ok(entry) => entry.content,
+            Err(shared) => shared.content.clone(),
+        };
+        match content {
+            Content::Value(value) => Some(value),
+            Content::Failure(_) => None,
+        }
+    }
+}
+
+impl<V> Entry<V> {
     /// Whether nobody may be given this entry any more at `now`.
     pub(super) fn is_gone(&self, now: Moment) -> bool {
         now >= self.gone_at || self.idle.as_ref().is_some_and(|idle| now >= idle.expires_at())
+    }
+
+    /// Has no stale value loaded anew in the background before `moment`.
+    pub(super) fn put_off_reload(&self, moment: Moment) {
+        self.reload_at.store(moment, Ordering::Relaxed);
     }
 
     /// Whether the entry holds a value that may still be served at `now`, fresh or stale.
@@ -95,26 +112,9 @@ impl<V> Entry<V> {
     }
 }
 
-impl ReloadAt {
-    /// Not before `moment`.
-    pub(super) fn put_off(&self, moment: Moment) {
-        self.0.store(moment, Ordering::Relaxed);
-    }
-
-    fn get(&self) -> Moment {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Clone for ReloadAt {
-    fn clone(&self) -> Self {
-        Self(AtomicU64::new(self.get()))
-    }
-}
-
 impl Idle {
-    pub(super) fn new(now: Moment, limit: Duration) -> Arc<Self> {
-        Arc::new(Self { read_at: AtomicU64::new(now), limit })
+    pub(super) fn new(now: Moment, limit: Duration) -> Self {
+        Self { read_at: AtomicU64::new(now), limit }
     }
 
     fn expires_at(&self) -> Moment {

@@ -9,6 +9,7 @@
 //! 2. Whoever says one that is not within another says those that have come up before it returns: none is left waiting.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use super::Eviction;
 use super::builder::EvictHook;
@@ -32,8 +33,13 @@ thread_local! {
     static WAITING: RefCell<Vec<Farewell>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Tells the hook of an entry and drops it.
-pub(super) fn say<K: 'static, V: 'static>(hook: Option<&EvictHook<K, V>>, key: K, entry: Entry<V>, reason: Eviction) {
+/// Tells the hook of an entry and lets go of it.
+pub(super) fn say<K: 'static, V: 'static>(
+    hook: Option<&EvictHook<K, V>>,
+    key: K,
+    entry: Arc<Entry<V>>,
+    reason: Eviction,
+) {
     match Turn::begin() {
         Some(_turn) => say_now(hook, key, entry, reason),
         None => {
@@ -43,33 +49,7 @@ pub(super) fn say<K: 'static, V: 'static>(hook: Option<&EvictHook<K, V>>, key: K
     }
 }
 
-/// Tells the hook of a value that is handed out.
-pub(super) fn say_with_value_kept<K: 'static, V: Clone + 'static>(
-    hook: Option<&EvictHook<K, V>>,
-    key: K,
-    value: &V,
-    reason: Eviction,
-) {
-    match (Turn::begin(), hook) {
-        (Some(_turn), hook) => {
-            if let Some(hook) = hook {
-                run_hook(|| hook(&key, value, reason));
-            }
-            run_hook(|| drop(key));
-        }
-        (None, None) => wait(Box::new(move || drop(key))),
-        (None, Some(hook)) => {
-            let (hook, copy) = (hook.clone(), value.clone());
-            wait(Box::new(move || {
-                run_hook(|| hook(&key, &copy, reason));
-                run_hook(|| drop(key));
-                drop(copy);
-            }));
-        }
-    }
-}
-
-fn say_now<K, V>(hook: Option<&EvictHook<K, V>>, key: K, entry: Entry<V>, reason: Eviction) {
+fn say_now<K, V>(hook: Option<&EvictHook<K, V>>, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
     if let (Some(hook), Content::Value(value)) = (hook, &entry.content) {
         run_hook(|| hook(&key, value, reason));
     }

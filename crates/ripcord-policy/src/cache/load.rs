@@ -12,7 +12,7 @@ use ripcord::{Cause, Context};
 
 use super::Cache;
 use super::deadline::Patience;
-use super::entry::{Content, Entry, Found, ReloadAt};
+use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
@@ -351,13 +351,13 @@ where
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
         let failure = remembered.map(|(error, ttl)| {
             let (gone_at, id, hash) = (after(now, ttl).min(NEVER - 1), shared.next_id(), self.hash);
-            let (content, reload_at) = (Content::Failure(error.clone()), ReloadAt::default());
+            let (content, reload_at) = (Content::Failure(error.clone()), Default::default());
             Entry { content, fresh_until: gone_at, gone_at, id, hash, weight: 1, reload_at, idle: None }
         });
         let id = failure.as_ref().map(|failure| failure.id);
         let put_in = shared.flights.land(self.hash, &self.key, &self.flight, |key| {
             let is_served = shared.store.has(&key, |entry| {
-                entry.reload_at.put_off(after(now, pause));
+                entry.put_off_reload(after(now, pause));
                 entry.is_servable(now)
             });
             match failure {

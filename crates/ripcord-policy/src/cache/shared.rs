@@ -2,6 +2,7 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::runtime::Handle;
 
 use super::Eviction;
 use super::builder::Settings;
-use super::entry::{Content, Entry, Found, Idle, ReloadAt, lifetime};
+use super::entry::{Content, Entry, Found, Idle, lifetime};
 use super::farewell;
 use super::flight::Flights;
 use super::stats::{Count, Tally};
@@ -76,7 +77,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         match self.store.get(key) {
-            Some(entry) => entry.into_found(&self.time),
+            Some(entry) => entry.found(&self.time),
             None => Found::Absent,
         }
     }
@@ -102,12 +103,8 @@ where
             self.let_one_go(key, entry, Eviction::Expired);
             return None;
         }
-        self.count(&entry, Eviction::Removed);
-        let Content::Value(value) = entry.content else {
-            unreachable!("only a value is served");
-        };
-        farewell::say_with_value_kept(self.settings.on_evict.as_ref(), key, &value, Eviction::Removed);
-        Some(value)
+        self.let_one_go(key, Arc::clone(&entry), Eviction::Removed);
+        Entry::into_value(entry)
     }
 
     /// Loads first: what lands after the store was emptied must find itself detached.
@@ -139,7 +136,7 @@ where
         let (fresh_until, gone_at) = lifetime(now, ttl, self.settings.stale_for.unwrap_or(Duration::ZERO));
         let idle = self.settings.idle.map(|limit| Idle::new(now, limit));
         let (content, id) = (Content::Value(value), self.next_id());
-        Entry { content, fresh_until, gone_at, id, hash, weight, reload_at: ReloadAt::default(), idle }
+        Entry { content, fresh_until, gone_at, id, hash, weight, reload_at: AtomicU64::new(0), idle }
     }
 
     pub(super) fn next_id(&self) -> u64 {
@@ -172,7 +169,7 @@ where
 
     /// Counts and reports an entry that nobody is given, and drops it: the panic of a user's drop keeps none of the others from
     /// going.
-    pub(super) fn let_one_go(&self, key: K, entry: Entry<V>, reason: Eviction) {
+    pub(super) fn let_one_go(&self, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
         self.count(&entry, reason);
         farewell::say(self.settings.on_evict.as_ref(), key, entry, reason);
     }

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::hash::Hash;
 use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use quick_cache::sync::Cache as Map;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
@@ -17,10 +18,10 @@ const SMALLEST_SHARD: u64 = 32;
 
 #[derive(Debug)]
 pub(super) struct Store<K, V> {
-    map: Map<K, Entry<V>, EntryWeight, DefaultHashBuilder, KeepEvicted<K, V>>,
+    map: Map<K, Arc<Entry<V>>, EntryWeight, DefaultHashBuilder, KeepEvicted<K, V>>,
 }
 
-impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
+impl<K: Eq + Hash + Clone, V> Store<K, V> {
     /// A store that never holds more than `capacity`. With weights there is one shard, for an entry as heavy as the
     /// whole capacity must fit.
     pub(super) fn new(capacity: u64, weighted: bool) -> Self {
@@ -43,7 +44,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
     }
 
     #[inline]
-    pub(super) fn get<Q>(&self, key: &Q) -> Option<Entry<V>>
+    pub(super) fn get<Q>(&self, key: &Q) -> Option<Arc<Entry<V>>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -56,11 +57,11 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
     #[must_use = "dropping what went runs user code"]
     pub(super) fn insert(&self, key: K, entry: Entry<V>) -> Evicted<K, V> {
         let mut evicted = Evicted::default();
-        self.map.insert_with_lifecycle(key, entry, &mut evicted);
+        self.map.insert_with_lifecycle(key, Arc::new(entry), &mut evicted);
         evicted
     }
 
-    pub(super) fn remove<Q>(&self, key: &Q) -> Option<(K, Entry<V>)>
+    pub(super) fn remove<Q>(&self, key: &Q) -> Option<(K, Arc<Entry<V>>)>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -69,8 +70,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
     }
 
     /// Removes the entry of `key` if `condition` holds for it, which runs under the shard's lock.
-    pub(super) fn remove_if(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> Option<(K, Entry<V>)> {
-        self.map.remove_if(key, condition)
+    pub(super) fn remove_if(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> Option<(K, Arc<Entry<V>>)> {
+        self.map.remove_if(key, |entry| condition(entry))
     }
 
     /// Whether `key` has an entry of which `condition` holds. Unlike a read it clones nothing.
@@ -85,7 +86,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
     }
 
     /// Walks over the entries, holding one shard's lock for one entry at a time. Passes over those whose clone panics.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (K, Entry<V>)> + '_ {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
         let mut entries = self.map.iter();
         std::iter::from_fn(move || {
             loop {
@@ -99,7 +100,7 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
     }
 
     /// Takes the entries out one by one, each shard locked for one entry at a time.
-    pub(super) fn drain(&self) -> impl Iterator<Item = (K, Entry<V>)> + '_ {
+    pub(super) fn drain(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
         self.map.drain()
     }
 
@@ -116,8 +117,8 @@ impl<K: Eq + Hash + Clone, V: Clone> Store<K, V> {
 /// differ.
 #[derive(Debug)]
 pub(super) struct Evicted<K, V> {
-    first: Option<(K, Entry<V>)>,
-    rest: Vec<(K, Entry<V>)>,
+    first: Option<(K, Arc<Entry<V>>)>,
+    rest: Vec<(K, Arc<Entry<V>>)>,
 }
 
 impl<K, V> Default for Evicted<K, V> {
@@ -127,7 +128,7 @@ impl<K, V> Default for Evicted<K, V> {
 }
 
 impl<K, V> Evicted<K, V> {
-    fn push(&mut self, key: K, entry: Entry<V>) {
+    fn push(&mut self, key: K, entry: Arc<Entry<V>>) {
         if self.first.is_none() {
             self.first = Some((key, entry));
         } else {
@@ -137,7 +138,7 @@ impl<K, V> Evicted<K, V> {
 }
 
 impl<K, V> IntoIterator for Evicted<K, V> {
-    type Item = (K, Entry<V>);
+    type Item = (K, Arc<Entry<V>>);
     type IntoIter = std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
 
     fn into_iter(self) -> Self::IntoIter {
@@ -149,9 +150,9 @@ impl<K, V> IntoIterator for Evicted<K, V> {
 #[derive(Debug, Clone, Copy)]
 struct EntryWeight;
 
-impl<K, V> Weighter<K, Entry<V>> for EntryWeight {
+impl<K, V> Weighter<K, Arc<Entry<V>>> for EntryWeight {
     #[inline]
-    fn weight(&self, _: &K, entry: &Entry<V>) -> u64 {
+    fn weight(&self, _: &K, entry: &Arc<Entry<V>>) -> u64 {
         u64::from(entry.weight)
     }
 }
@@ -166,10 +167,10 @@ impl<K, V> Clone for KeepEvicted<K, V> {
     }
 }
 
-impl<K, V> Lifecycle<K, Entry<V>> for KeepEvicted<K, V> {
+impl<K, V> Lifecycle<K, Arc<Entry<V>>> for KeepEvicted<K, V> {
     type RequestState = Evicted<K, V>;
 
-    fn on_evict(&self, evicted: &mut Evicted<K, V>, key: K, entry: Entry<V>) {
+    fn on_evict(&self, evicted: &mut Evicted<K, V>, key: K, entry: Arc<Entry<V>>) {
         evicted.push(key, entry);
     }
 }

@@ -61,7 +61,7 @@ where
 }
 
 /// Lets go of what was looked at. The panic of a user's drop does not end the sweep.
-fn drop_copy<K, V>(key: K, entry: Entry<V>) {
+fn drop_copy<K, V>(key: K, entry: Arc<Entry<V>>) {
     run_hook(|| drop(key));
     run_hook(|| drop(entry));
 }

@@ -317,3 +317,32 @@ async fn a_cleanup_stops_when_its_callers_context_ends() {
     assert_eq!(cache.cleanup(&ctx).unwrap(), 1000 - removed);
     assert_eq!((cache.len(), cache.stats().expired), (0, 1000));
 }
+
+/// A value whose clone takes its own key out of the cache, or panics.
+struct Meddles(Arc<Mutex<Option<Cache<u32, Meddles>>>>);
+
+impl Clone for Meddles {
+    fn clone(&self) -> Self {
+        let cache = self.0.lock().unwrap().clone();
+        cache.expect("no cache, so the clone panics").remove(&Context::background(), &1).unwrap();
+        Meddles(Arc::clone(&self.0))
+    }
+}
+
+#[tokio::test]
+async fn a_values_clone_runs_under_no_lock() {
+    let (ctx, _time) = manual();
+    let cache = Cache::builder().capacity(100).build(&ctx).unwrap();
+    let slot = Arc::new(Mutex::new(None));
+    let insert = || cache.insert(&ctx, 1, Meddles(Arc::clone(&slot))).unwrap();
+    insert();
+    let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.get(&ctx, &1).is_ok()));
+    assert!(panics.is_err(), "which is its own call's affair");
+    assert_eq!(cache.len(), 1);
+    *slot.lock().unwrap() = Some(cache.clone());
+    assert!(cache.get(&ctx, &1).unwrap().is_some());
+    assert_eq!(cache.len(), 0, "it was taken out meanwhile");
+    insert();
+    slot.lock().unwrap().take();
+    assert!(cache.remove(&ctx, &1).unwrap().is_some(), "which clones nothing");
+}
