@@ -1,6 +1,7 @@
 //! Two hours of virtual time of mixed load over everything, and ten million inserts, from a seed that is printed.
 //!
-//! `RIPCORD_SOAK_SEED` repeats a run. In debug builds the inserts are a tenth as many, to keep the test short.
+//! `RIPCORD_SOAK_SEED` repeats a run. In debug builds the inserts are a tenth as many, to keep the test short; `scripts/soak`, which
+//! is part of what is checked before a merge, does all of them.
 
 #![expect(clippy::print_stderr, reason = "the seed repeats a failure")]
 
