@@ -3,6 +3,8 @@
 //! A context is immutable, and a load's would have to show a later deadline whenever a more patient caller joins. So the
 //! context bears none: what it carries is a value that knows the callers' latest, and is asked anew each time.
 
+use std::error::Error;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -39,7 +41,8 @@ pub fn load_deadline(ctx: &Context) -> Option<Instant> {
 /// has to be told a deadline, such as a request to another service.
 ///
 /// The call is bound to it, also if a more patient caller joins the load meanwhile; what is not to be cut off so is given
-/// `ctx` itself. Outside of a load, and where somebody waits without end, this is `ctx`.
+/// `ctx` itself. A load that fails with that end, in its chain of sources, is not remembered as the key's failure. Outside of
+/// a load, and where somebody waits without end, this is `ctx`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,9 +67,26 @@ pub fn load_deadline(ctx: &Context) -> Option<Instant> {
 /// ```
 pub fn with_load_deadline(ctx: &Context) -> Context {
     match load_deadline(ctx) {
-        Some(deadline) => ctx.with_deadline(deadline),
+        Some(deadline) => ctx.with_deadline_cause(deadline, EarlierDeadline),
         None => ctx.clone(),
     }
+}
+
+/// The cause of an end that [`with_load_deadline`] brings about.
+#[derive(Debug)]
+struct EarlierDeadline;
+
+impl fmt::Display for EarlierDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the deadline has passed of all who waited for the load when this call began")
+    }
+}
+
+impl Error for EarlierDeadline {}
+
+/// Whether a load failed with that end, though there are callers by now who have more time.
+pub(super) fn is_of_earlier_deadline(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<EarlierDeadline>())
 }
 
 /// What is left of the context's deadline or, inside of a load, of the load's: whichever ends first.

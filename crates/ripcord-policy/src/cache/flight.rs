@@ -249,24 +249,27 @@ impl<V> Flight<V> {
 
     /// Ends the flight when its most patient waiter's deadline passes, also when nobody polls that waiter.
     pub(super) async fn end_at_latest_deadline(&self) {
-        loop {
-            let Some(latest) = self.deadline.own() else {
-                return;
-            };
+        while let Some(latest) = self.deadline.own() {
             let left = latest.saturating_duration_since(self.ctx.clock().now());
-            if left.is_zero() {
-                let mut waiters = self.lock();
-                // Somebody may have boarded since `latest` was read.
-                if self.deadline.own() == Some(latest) {
-                    waiters.ended = true;
-                    drop(waiters);
-                    self.cancel.cancel_with("every caller's deadline has passed");
-                    return;
-                }
-            } else if self.ctx.sleep(left).await.is_err() {
+            if self.end_if_too_late() || self.ctx.sleep(left).await.is_err() {
                 return;
             }
         }
+    }
+
+    /// Ends the flight if its most patient waiter's deadline has passed, and says whether it has.
+    pub(super) fn end_if_too_late(&self) -> bool {
+        let now = self.ctx.clock().now();
+        let mut waiters = self.lock();
+        // Asked under the lock, where nobody boards who has more time.
+        if self.deadline.own().is_none_or(|latest| now < latest) {
+            return false;
+        }
+        waiters.ended = true;
+        // Invariant 4: a context's end runs callbacks.
+        drop(waiters);
+        self.cancel.cancel_with("every caller's deadline has passed");
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use ripcord::{Cause, Context};
 
 use super::Cache;
-use super::deadline::Patience;
+use super::deadline::{Patience, is_of_earlier_deadline};
 use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
@@ -282,11 +282,14 @@ where
         };
         let outcome = match outcome {
             Ok(Ok(Ok(value))) => self.loaded(value),
-            // What a load returns once it was called off is no failure.
-            Ok(Ok(Err(error))) => match self.flight.context().err() {
-                Some(end) => Outcome::Ended(end),
-                None => Outcome::Failed(error),
-            },
+            Ok(Ok(Err(error))) => {
+                // What a load returns once it was called off is no failure. It may have noticed first that its time is over.
+                self.flight.end_if_too_late();
+                match self.flight.context().err() {
+                    Some(end) => Outcome::Ended(end),
+                    None => Outcome::Failed(error),
+                }
+            }
             Ok(Err(payload)) => Outcome::Panicked(panicked(payload)),
             Err(error) => Outcome::Ended(error),
         };
@@ -347,7 +350,8 @@ where
             return;
         };
         let now = shared.time.now();
-        let remembered = error.filter(|error| !error.is_neutral()).zip(shared.settings.negative_ttl);
+        let of_the_key = error.filter(|error| !error.is_neutral() && !is_of_earlier_deadline(error.as_error()));
+        let remembered = of_the_key.zip(shared.settings.negative_ttl);
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
         let failure = remembered.map(|(error, ttl)| {
             let (gone_at, id, hash) = (after(now, ttl).min(NEVER - 1), shared.next_id(), self.hash);

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures::FutureExt;
 use ripcord::Context;
 use ripcord_policy::cache::{load_deadline, with_load_deadline};
 
@@ -14,7 +15,7 @@ async fn the_latest_deadline_ends_a_load_whose_callers_are_not_polled() {
     let cache = seconds(60).build(&ctx).unwrap();
     let limited = ctx.with_timeout(SECOND);
     let mut caller = Box::pin(cache.get_or_load(&limited, "a", |_| std::future::pending::<Result<u32, Failed>>()));
-    assert!(futures::future::FutureExt::now_or_never(caller.as_mut()).is_none());
+    assert!(caller.as_mut().now_or_never().is_none());
     settle().await;
     time.advance(SECOND);
     settle().await;
@@ -135,4 +136,52 @@ async fn policies_in_a_load_begin_no_wait_that_its_callers_will_not_see_the_end_
     settle().await;
     time.advance(SECOND * 8);
     assert_eq!(waiting.await.unwrap().unwrap(), 1);
+}
+
+/// A load bound to the deadline that is known as it begins, whose error tells of its end in its chain of sources or not.
+async fn bound(ctx: Context, chained: bool) -> Result<u32, Failed> {
+    match with_load_deadline(&ctx).sleep(SECOND * 10).await {
+        Ok(()) => Ok(1),
+        Err(end) if chained => Err(Failed::from(end)),
+        Err(end) => Err(Failed::other(end.to_string())),
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_notices_first_that_its_callers_time_is_over_is_no_failure_of_the_key() {
+    let (ctx, time) = manual();
+    for chained in [false, true] {
+        let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+        let limited = ctx.with_timeout(SECOND);
+        // Not polled again, so that it does not leave before the load has ended.
+        let mut caller = Box::pin(cache.get_or_load(&limited, "a", move |ctx| bound(ctx, chained)));
+        assert!(caller.as_mut().now_or_never().is_none());
+        settle().await;
+        time.advance(SECOND);
+        settle().await;
+        let stats = cache.stats();
+        assert_eq!((stats.canceled, stats.failed, stats.loading, stats.entries), (1, 0, 0, 0));
+        assert!(caller.await.unwrap_err().is_deadline_exceeded());
+        assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_less_time_than_its_callers_have_ended_is_no_failure_of_the_key() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+    let start = |caller: Context| {
+        let cache = cache.clone();
+        tokio::spawn(async move { cache.get_or_load(&caller, "a", |ctx| bound(ctx, true)).await })
+    };
+    let limited = start(ctx.with_timeout(SECOND));
+    settle().await;
+    let patient = start(ctx.clone());
+    settle().await;
+    time.advance(SECOND);
+    assert!(limited.await.unwrap().unwrap_err().is_deadline_exceeded());
+    let error = patient.await.unwrap().unwrap_err();
+    assert_eq!(error.to_string(), "context deadline exceeded", "it had joined a call with less time");
+    assert_eq!((cache.stats().failed, cache.stats().entries), (1, 0));
+    assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await.unwrap(), 2);
 }
