@@ -16,12 +16,13 @@ usage: ripcord-bench [--rows C1,C4] [--json FILE] [--gate] [--test]
   --gate         exit with 1 when a row falls short of its target
   --test         try each row out once, tiny, and judge nothing
 
-  --serve NAME   be one of the servers of H1 to H3 (ours, inspected, tower-http, chapter), until the input ends
+  --serve NAME   be one of the servers of H1 to H3 (ours, inspected, tower-http, chapter), or several as in ours,inspected,
+                 until the input ends
 ";
 
 pub(crate) enum Request {
     Measure(Order),
-    Serve(Side),
+    Serve(Vec<Side>),
     Help,
 }
 
@@ -43,8 +44,8 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Reque
             "--gate" => order.gate = true,
             "--test" => order.test = true,
             "--serve" => {
-                let name = value()?;
-                return Side::named(&name).map(Request::Serve).ok_or(format!("unknown server {name} (see --help)"));
+                let side = |name: &str| Side::named(name).ok_or(format!("unknown server {name} (see --help)"));
+                return value()?.split(',').map(side).collect::<Result<_, _>>().map(Request::Serve);
             }
             "--help" | "-h" => return Ok(Request::Help),
             _ => return Err(format!("unknown flag {argument} (see --help)")),

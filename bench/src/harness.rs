@@ -62,19 +62,20 @@ impl Bench {
         self.size(7, 1)
     }
 
-    /// Lets the sides take turns, A B A B, so that whatever slows the machine for a while slows all
-    /// of them.
+    /// Lets the sides take turns, A B B A, so that whatever slows the machine for a while slows all
+    /// of them, and none always comes after the other.
     pub(crate) fn interleave<const N: usize, const M: usize>(
         &self,
         rounds: usize,
-        mut sides: [Side<'_, M>; N],
+        sides: [Side<'_, M>; N],
     ) -> [[Figure; M]; N] {
         let mut figures = array::from_fn(|_| array::from_fn(|_| Figure::default()));
         for round in 1..=rounds {
             self.progress.round(round, rounds);
-            for (side, figures) in sides.iter_mut().zip(&mut figures) {
-                let figures: &mut [Figure; M] = figures;
-                for (value, figure) in side().into_iter().flatten().zip(figures) {
+            let order: [usize; N] = array::from_fn(|turn| if round % 2 == 0 { N - 1 - turn } else { turn });
+            for number in order {
+                let figures: &mut [Figure; M] = &mut figures[number];
+                for (value, figure) in sides[number]().into_iter().flatten().zip(figures) {
                     figure.samples.push(value);
                 }
             }

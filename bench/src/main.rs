@@ -25,8 +25,8 @@ static ALLOCATOR: alloc::Allocator = alloc::Allocator;
 fn main() -> ExitCode {
     let order = match command_line::parse(std::env::args().skip(1)) {
         Ok(Request::Measure(order)) => order,
-        Ok(Request::Serve(side)) => {
-            return match http::serve(side) {
+        Ok(Request::Serve(sides)) => {
+            return match http::serve(&sides) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => {
                     eprintln!("ripcord-bench: cannot serve: {error}");

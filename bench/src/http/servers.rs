@@ -14,6 +14,7 @@ use ripcord_http::inspector::Inspector;
 use ripcord_http::server::{ContextLayer, Ctx};
 use tokio::net::TcpListener;
 use tokio::runtime;
+use tokio::task::JoinSet;
 use tower::ServiceBuilder;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
@@ -70,8 +71,8 @@ impl Side {
     }
 }
 
-/// Serves until the standard input ends, on a port that is the first line printed. Blocks the thread.
-pub(crate) fn serve(side: Side) -> io::Result<()> {
+/// Serves until the standard input ends, each side on a port of its own, which are the first line printed. Blocks the thread.
+pub(crate) fn serve(sides: &[Side]) -> io::Result<()> {
     // One core, one thread: more would only be scheduled on it in turns.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::spawn(|| {
@@ -80,11 +81,18 @@ pub(crate) fn serve(side: Side) -> io::Result<()> {
         std::process::exit(0);
     });
     runtime.block_on(async {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        writeln!(io::stdout(), "{}", listener.local_addr()?.port())?;
+        let mut servers = JoinSet::new();
+        let mut ports = Vec::new();
+        for side in sides {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+            ports.push(listener.local_addr()?.port().to_string());
+            // The inspector's page asks who looks; without it the address is told to nobody.
+            let service = side.router().into_make_service_with_connect_info::<SocketAddr>();
+            servers.spawn(async { axum::serve(listener, service).await });
+        }
+        writeln!(io::stdout(), "{}", ports.join(" "))?;
         io::stdout().flush()?;
-        // The inspector's page asks who looks; without it the address is told to nobody.
-        axum::serve(listener, side.router().into_make_service_with_connect_info::<SocketAddr>()).await
+        servers.join_all().await.into_iter().collect()
     })
 }
 

@@ -16,52 +16,60 @@ const CONNECTIONS: usize = 32;
 
 /// How long a round of a side takes.
 const ROUND: Duration = Duration::from_millis(500);
+/// When the rows are only tried out.
+const TINY: Duration = Duration::from_millis(20);
 
 /// H1. Both are axum's own server with one handler that answers at once, in a process of its own on one core; the load
 /// is on the other. The rival has tower-http's timeout and its request ids, random UUIDs that are sent back. Ours has the
 /// `ContextLayer`, which does these two, reads the headers of a deadline and a trace under its trust policy, derives a
 /// Context that the handler could take and that ends with the client, the server or the body, and counts.
 pub(super) fn server_layer(bench: &Bench) -> Vec<Line> {
-    let rivals = start(rust(Side::TowerHttp));
+    let [rivals] = start(rust(&[Side::TowerHttp]));
     vec![Line::time("H1", "request", against(bench, Side::Ours, Some(rivals)), TOWER_HTTP, Target::Share(0.97))]
 }
 
 /// H2. The chapter's middleware for a request's id and a timeout of 5 s, around a handler that prints the id. Go's is the
 /// chapter's code without its race on `responseWritten`, on one core too; ours is axum and the `ContextLayer`.
 pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {
-    let rivals = bench.go().server().map(start);
+    let rivals = bench.go().server().map(|command| {
+        let [server] = start(command);
+        server
+    });
     vec![Line::time("H2", "request", against(bench, Side::Chapter, rivals), bench.go().rival(), Target::Faster(2.0))]
 }
 
 /// H3. The `ContextLayer` of H1 with an inspector against the one without: nobody looks, and one page does, which is sent a
-/// snapshot twice a second.
+/// snapshot twice a second. Both are in one process and one thread, so that they run the same code and share one heap: two
+/// processes differ by several percent in where things happen to lie. The page is open in the inspector's rounds alone.
 pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
-    let plain = || Some(start(rust(Side::Ours)));
-    let line = |what, figures, share| Line::time("H3", what, figures, WITHOUT, Target::Share(share));
-    let unseen = compare(bench, start(rust(Side::Inspected)), plain());
-    let inspected = start(rust(Side::Inspected));
-    inspected.watch("/debug/contexts/events").unwrap_or_else(|error| panic!("the page is not served: {error}"));
-    let seen = compare(bench, inspected, plain());
-    vec![line("request, nobody looks", unseen, 0.95), line("request, a page looks", seen, 0.95)]
+    let [inspected, plain] = start(rust(&[Side::Inspected, Side::Ours]));
+    let round = |server: &Server| Some([server.time_per_request(CONNECTIONS, bench.size(ROUND, TINY))]);
+    let rounds = bench.size(31, 1);
+    let unseen = bench.pair(rounds, &mut || round(&inspected), &mut || round(&plain));
+    let watched_round = || {
+        let page = inspected.watch("/debug/contexts/events");
+        let _page = page.unwrap_or_else(|error| panic!("the page is not served: {error}"));
+        round(&inspected)
+    };
+    let seen = bench.pair(rounds, &mut { watched_round }, &mut || round(&plain));
+    let line = |what, figures| Line::time("H3", what, figures, WITHOUT, Target::Share(0.95));
+    vec![line("request, nobody looks", unseen), line("request, a page looks", seen)]
 }
 
 fn against(bench: &Bench, ours: Side, rivals: Option<Server>) -> [Figure; 2] {
-    compare(bench, start(rust(ours)), rivals)
+    let [ours] = start(rust(&[ours]));
+    let round = |server: &Server| Some([server.time_per_request(CONNECTIONS, bench.size(ROUND, TINY))]);
+    bench.pair(bench.size(15, 1), &mut || round(&ours), &mut || round(rivals.as_ref()?))
 }
 
-fn compare(bench: &Bench, ours: Server, rivals: Option<Server>) -> [Figure; 2] {
-    let lasting = bench.size(ROUND, Duration::from_millis(20));
-    let time = |server: &Server| Some([server.time_per_request(CONNECTIONS, lasting)]);
-    bench.pair(bench.size(15, 1), &mut || time(&ours), &mut || time(rivals.as_ref()?))
-}
-
-/// This program once more, as a server.
-fn rust(side: Side) -> Command {
+/// This program once more, as servers.
+fn rust(sides: &[Side]) -> Command {
     let mut command = Command::new(env::current_exe().expect("a running program has a path"));
-    command.args(["--serve", side.name()]);
+    let names: Vec<_> = sides.iter().map(|side| side.name()).collect();
+    command.args(["--serve", &names.join(",")]);
     command
 }
 
-fn start(command: Command) -> Server {
+fn start<const N: usize>(command: Command) -> [Server; N] {
     Server::start(command).unwrap_or_else(|error| panic!("a server did not start: {error}"))
 }
