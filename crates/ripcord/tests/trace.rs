@@ -9,7 +9,7 @@ use std::future::pending;
 use std::panic::{AssertUnwindSafe, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Waker;
 use std::thread;
 
@@ -331,6 +331,66 @@ fn the_limit_is_exact_on_all_threads() {
         }
     });
     assert_eq!((main.trace().children().len(), main.trace().dropped()), (100, 100));
+}
+
+// ===== roots on demand =====
+
+/// A request, whose root is begun when it is asked for.
+#[derive(Default)]
+struct Request(OnceLock<TraceGuard>);
+
+impl Value for Request {}
+
+fn with_requests(ctx: &Context) -> Context {
+    ctx.with_root_traces(|ctx| {
+        let request = ctx.value::<Request>()?;
+        Some(request.0.get_or_init(|| ctx.start_root_trace("request", 100).1).trace().clone())
+    })
+}
+
+fn names(trace: &Trace) -> Vec<String> {
+    trace.spans().iter().map(|span| format!("{}{}", "-".repeat(span.depth()), span.name())).collect()
+}
+
+#[test]
+fn a_root_on_demand_is_one_for_all_that_is_begun_below_it() {
+    let (root, _serving) = Context::background().start_trace("server");
+    let server = with_requests(&root);
+    let (one, other) = (server.with_value(Request::default()), server.with_value(Request::default()));
+    let below = one.with_name("below").without_cancel();
+    let (query, _query) = below.start_trace("query");
+    drop(query.start_trace("row"));
+    drop(one.start_trace("render"));
+    assert_eq!(names(&one.trace().expect("it has one now")), ["request", "-query", "--row", "-render"]);
+    assert_eq!(query.trace().expect("its own").name(), "query");
+    assert_eq!(names(&other.trace().expect("begun by this look")), ["request"]);
+    assert_eq!(names(&root.trace().expect("begun above")), ["server"], "it shows none of them");
+}
+
+#[test]
+fn what_no_root_is_given_for_is_one_and_a_trace_in_between_is_nearer() {
+    let server = with_requests(&Context::background());
+    assert!(server.trace().is_none());
+    let (ctx, guard) = server.start_trace("alone");
+    drop(ctx.start_trace("below"));
+    assert_eq!(names(guard.trace()), ["alone", "-below"]);
+
+    let (nearer, own) = server.with_value(Request::default()).start_root_trace("own", 10);
+    drop(nearer.start_trace("call"));
+    assert_eq!(names(own.trace()), ["own", "-call"]);
+    assert!(nearer.value::<Request>().expect("it is a value").0.get().is_none(), "nobody needed it");
+}
+
+#[test]
+fn a_root_since_then_took_the_time_from_then_on() {
+    let (root, time) = manual();
+    let arrived = root.clock().now();
+    time.advance(2 * SEC);
+    let (ctx, request) = root.start_root_trace_since("request", 10, arrived);
+    let (_ctx, query) = ctx.start_trace("query");
+    time.advance(SEC);
+    drop(query);
+    assert_eq!(request.end().to_string(), "- request: 3.0s\n  - query: 1.0s");
 }
 
 // ===== no user code under a lock =====

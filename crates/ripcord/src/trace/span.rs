@@ -90,6 +90,10 @@ pub(super) struct End {
 impl Data {
     pub(super) fn new(name: Name, clock: Clock) -> Self {
         let start = clock.ticks();
+        Data::since(start, name, clock)
+    }
+
+    pub(super) fn since(start: i64, name: Name, clock: Clock) -> Self {
         Data { name, clock, start, end: None }
     }
 

@@ -1,7 +1,9 @@
 //! Beginning a trace, and finding the one that is under way.
 
 use std::borrow::Cow;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::guard::TraceGuard;
 use super::handle::Trace;
@@ -9,7 +11,7 @@ use super::name::Name;
 use super::span::Data;
 use super::tracing_span::TracingSpan;
 use super::tree::Tree;
-use crate::clock::Clock;
+use crate::clock::{Clock, ticks_of};
 use crate::context::Context;
 
 impl Context {
@@ -42,13 +44,13 @@ impl Context {
     #[doc(alias = "AddChild")]
     #[must_use = "a trace ends when its guard is dropped"]
     pub fn start_trace(&self, name: impl Into<Cow<'static, str>>) -> (Context, TraceGuard) {
-        let Some(parent) = self.value::<Trace>() else {
-            return self.root_trace(name.into(), Trace::LIMIT, TracingSpan::current);
+        let Some(parent) = self.nearest_trace() else {
+            return self.root_trace(name.into(), Trace::LIMIT, None, TracingSpan::current);
         };
         let (name, clock) = (Name::from(name.into()), self.clock());
         match parent.tree.add(parent.at, Data::new(name.clone(), clock.clone())) {
             Ok(at) => {
-                let span = TracingSpan::under(parent, &name);
+                let span = TracingSpan::under(&parent, &name);
                 self.under(Trace { tree: Arc::clone(&parent.tree), at, name, span }, clock)
             }
             // Nothing below it will be recorded either, so the context stays the one that it is.
@@ -80,7 +82,62 @@ impl Context {
     /// ```
     #[must_use = "a trace ends when its guard is dropped"]
     pub fn start_root_trace(&self, name: impl Into<Cow<'static, str>>, limit: usize) -> (Context, TraceGuard) {
-        self.root_trace(name.into(), limit, TracingSpan::root)
+        self.root_trace(name.into(), limit, None, TracingSpan::root)
+    }
+
+    /// As [`start_root_trace`](Context::start_root_trace), of what has been under way since `start`, on this context's clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock.clone());
+    /// let arrived = clock.now();
+    /// time.advance(Duration::from_secs(2));
+    /// let (_ctx, trace) = ctx.start_root_trace_since("request", 100, arrived);
+    /// assert_eq!(trace.end().duration(), Duration::from_secs(2));
+    /// ```
+    #[must_use = "a trace ends when its guard is dropped"]
+    pub fn start_root_trace_since(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        limit: usize,
+        start: Instant,
+    ) -> (Context, TraceGuard) {
+        self.root_trace(name.into(), limit, ticks_of(start), TracingSpan::root)
+    }
+
+    /// A context in which roots are begun when they are needed: what is traced below, with no trace of its own in between, lies
+    /// under the one that `root` gives. It is given the context that the trace is begun in, each time; where it gives `None`, that
+    /// trace is a root itself.
+    ///
+    /// For servers: most requests trace no call, and so need no root.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use ripcord::{Context, TraceGuard, Value};
+    ///
+    /// #[derive(Default)]
+    /// struct Request(OnceLock<TraceGuard>);
+    /// impl Value for Request {}
+    ///
+    /// let server = Context::background().with_root_traces(|ctx| {
+    ///     let request = ctx.value::<Request>()?;
+    ///     Some(request.0.get_or_init(|| Context::background().start_root_trace("request", 100).1).trace().clone())
+    /// });
+    /// let request = server.with_value(Request::default());
+    /// drop(request.start_trace("query"));
+    /// drop(request.start_trace("render"));
+    /// let trace = request.trace().unwrap();
+    /// assert_eq!((trace.name(), trace.children().len()), ("request", 2));
+    /// assert!(server.trace().is_none());
+    /// ```
+    #[must_use]
+    pub fn with_root_traces(&self, root: impl Fn(&Context) -> Option<Trace> + Send + Sync + 'static) -> Context {
+        let name = Name::Static("roots");
+        let tree = Tree::with_roots(Data::new(name.clone(), self.clock()), AssertUnwindSafe(Box::new(root)));
+        self.with_value(Trace { tree: Arc::new(tree), at: Tree::ROOT, name, span: TracingSpan::none() })
     }
 
     /// The trace nearest at or above this context: the call that is under way.
@@ -94,17 +151,26 @@ impl Context {
     /// ```
     #[doc(alias = "GetTraceFromContext")]
     pub fn trace(&self) -> Option<Trace> {
-        self.value::<Trace>().cloned()
+        self.nearest_trace().map(Cow::into_owned)
+    }
+
+    fn nearest_trace(&self) -> Option<Cow<'_, Trace>> {
+        let nearest = self.value::<Trace>()?;
+        match nearest.tree.roots() {
+            None => Some(Cow::Borrowed(nearest)),
+            Some(roots) => roots(self).map(Cow::Owned),
+        }
     }
 
     fn root_trace(
         &self,
         name: Cow<'static, str>,
         limit: usize,
+        start: Option<i64>,
         span: fn(&str) -> TracingSpan,
     ) -> (Context, TraceGuard) {
         let (name, clock) = (Name::from(name), self.clock());
-        let data = Data::new(name.clone(), clock.clone());
+        let data = Data::since(start.unwrap_or_else(|| clock.ticks()), name.clone(), clock.clone());
         let span = span(&name);
         self.under(Trace::root(name, data, limit, span), clock)
     }

@@ -169,6 +169,6 @@ impl Context {
     /// # });
     /// ```
     pub fn tracing_span(&self) -> Span {
-        self.value::<Trace>().map_or_else(Span::none, Trace::tracing_span)
+        self.trace().as_ref().map_or_else(Span::none, Trace::tracing_span)
     }
 }

@@ -1,14 +1,24 @@
 //! All traces of one root, in one list (invariants 1 to 3).
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::handle::Trace;
 use super::name::Name;
 use super::span::{Data, End};
+use crate::context::Context;
 
 pub(super) struct Tree {
     limit: usize,
+    /// What gives the roots of traces begun under this tree's root, which has none below itself then.
+    roots: Option<Roots>,
     records: Mutex<Records>,
 }
+
+/// Gives the trace that one begun in a context lies under.
+///
+/// It takes no auto trait from a [`Trace`]: what a panic leaves of it is its user's to look after.
+pub(super) type Roots = AssertUnwindSafe<Box<dyn Fn(&Context) -> Option<Trace> + Send + Sync>>;
 
 struct Records {
     /// In line: most of the trees that a server makes are never more than that.
@@ -57,7 +67,15 @@ impl Tree {
 
     pub(super) fn new(root: Data, limit: usize) -> Self {
         let records = Records { root: Record::new(root, NONE), below: Vec::new(), dropped: 0 };
-        Tree { limit: limit.min(NONE as usize - 1), records: Mutex::new(records) }
+        Tree { limit: limit.min(NONE as usize - 1), roots: None, records: Mutex::new(records) }
+    }
+
+    pub(super) fn with_roots(root: Data, roots: Roots) -> Self {
+        Tree { roots: Some(roots), ..Tree::new(root, 0) }
+    }
+
+    pub(super) fn roots(&self) -> Option<&Roots> {
+        self.roots.as_ref()
     }
 
     /// A new last child. When the tree is full it counts and gives back what it was given.
