@@ -7,54 +7,108 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::runtime;
+use tokio::runtime::{self, Runtime};
 use tokio::task::JoinSet;
 
 use super::Core;
+use crate::harness::nanoseconds;
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\n\r\n";
 
-/// Asks over `connections` at once, each for the next answer as soon as it has the last, for as long as `lasting`. Gives
-/// the time per request in nanoseconds.
-///
-/// # Panics
-///
-/// If an answer is not a whole 200: a server that fails quickly must not win.
-pub(super) fn time_per_request(address: SocketAddr, connections: usize, lasting: Duration) -> f64 {
-    let load = move || {
-        Core::Loads.confine();
-        let runtime = runtime::Builder::new_current_thread().enable_io().build().expect("a runtime for the load");
-        runtime.block_on(run(address, connections, lasting))
-    };
-    thread::scope(|scope| scope.spawn(load).join().expect("the load does not panic"))
-        .unwrap_or_else(|error| panic!("the load on {address} failed: {error}"))
+/// Clients of a server, over connections that stay open: where they lie and how they are woken is then the same in each round.
+#[derive(Debug)]
+pub(crate) struct Load {
+    address: SocketAddr,
+    /// Runs on the core of the load, in whatever thread.
+    runtime: Runtime,
+    connections: Vec<Connection>,
 }
 
-async fn run(address: SocketAddr, connections: usize, lasting: Duration) -> io::Result<f64> {
-    let mut open = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        open.push(Connection::open(address).await?);
+impl Load {
+    /// Opens so many connections.
+    ///
+    /// # Panics
+    ///
+    /// As [`Load::ask_for`].
+    pub(super) fn open(address: SocketAddr, connections: usize) -> Self {
+        let runtime = runtime::Builder::new_current_thread().enable_io().build().expect("a runtime for the load");
+        let mut load = Load { address, runtime, connections: Vec::new() };
+        load.connections = load.run(async |_| {
+            let mut open = Vec::with_capacity(connections);
+            for _ in 0..connections {
+                open.push(Connection::open(address).await?);
+            }
+            Ok(open)
+        });
+        load
     }
+
+    /// Asks over all connections at once, each for the next answer as soon as it has the last, for as long as `lasting`.
+    ///
+    /// # Panics
+    ///
+    /// If an answer is not a whole 200: a server that fails quickly must not win.
+    pub(crate) fn ask_for(&mut self, lasting: Duration) -> Answers {
+        let (connections, answers) = self.run(async |connections| ask_for(connections, lasting).await);
+        self.connections = connections;
+        answers
+    }
+
+    fn run<T: Send>(&mut self, work: impl AsyncFnOnce(Vec<Connection>) -> io::Result<T> + Send) -> T {
+        let Load { address, runtime, connections } = self;
+        let connections = std::mem::take(connections);
+        let run = || {
+            Core::Loads.confine();
+            runtime.block_on(work(connections))
+        };
+        thread::scope(|scope| scope.spawn(run).join().expect("the load does not panic"))
+            .unwrap_or_else(|error| panic!("the load on {address} failed: {error}"))
+    }
+}
+
+/// What a load was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answers {
+    count: u64,
+    took: Duration,
+}
+
+impl Answers {
+    /// In nanoseconds.
+    pub(crate) fn time_per_request(self) -> f64 {
+        self.share_of(self.took)
+    }
+
+    /// What each has of that time, in nanoseconds.
+    pub(crate) fn share_of(self, time: Duration) -> f64 {
+        nanoseconds(time) / self.count as f64
+    }
+}
+
+async fn ask_for(connections: Vec<Connection>, lasting: Duration) -> io::Result<(Vec<Connection>, Answers)> {
     let start = Instant::now();
     let end = start + lasting;
-    let mut tasks: JoinSet<io::Result<u64>> = JoinSet::new();
-    for mut connection in open {
+    let mut tasks: JoinSet<io::Result<(Connection, u64)>> = JoinSet::new();
+    for mut connection in connections {
         tasks.spawn(async move {
             let mut answers = 0;
             while Instant::now() < end {
                 connection.ask().await?;
                 answers += 1;
             }
-            Ok(answers)
+            Ok((connection, answers))
         });
     }
-    let mut answers = 0;
+    let (mut connections, mut count) = (Vec::new(), 0);
     while let Some(task) = tasks.join_next().await {
-        answers += task.expect("a connection's task does not panic")?;
+        let (connection, answered) = task.expect("a connection's task does not panic")?;
+        connections.push(connection);
+        count += answered;
     }
-    Ok(start.elapsed().as_secs_f64() * 1e9 / answers as f64)
+    Ok((connections, Answers { count, took: start.elapsed() }))
 }
 
+#[derive(Debug)]
 struct Connection {
     stream: TcpStream,
     /// An answer, whose length never changes: dates and ids are of one length.

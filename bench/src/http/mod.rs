@@ -7,6 +7,7 @@ mod load;
 mod process;
 mod servers;
 
+pub(crate) use load::Load;
 pub(crate) use process::Server;
 pub(crate) use servers::{Side, serve};
 

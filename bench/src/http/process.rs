@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::{Core, load};
+use super::Core;
+use super::load::Load;
 
 /// A server that is running, in a process that may have others. With the last of them dropped, that is told to stop and waited
 /// for.
 #[derive(Debug)]
 pub(crate) struct Server {
-    _process: Arc<Process>,
+    process: Arc<Process>,
     address: SocketAddr,
 }
 
@@ -39,7 +40,7 @@ impl Server {
         let process = Arc::new(Process { child, input });
         let server = |port: &str| {
             let address = (Ipv4Addr::LOCALHOST, port.parse().ok()?).into();
-            Some(Server { _process: Arc::clone(&process), address })
+            Some(Server { process: Arc::clone(&process), address })
         };
         let servers: Option<Vec<_>> = line.split_whitespace().map(server).collect();
         let servers = servers.and_then(|servers| servers.try_into().ok());
@@ -63,9 +64,17 @@ impl Server {
         Ok(Watching { stream: watched, reader: Some(reader) })
     }
 
-    /// The time per request in nanoseconds, under the load of `connections` for as long as `lasting`.
-    pub(crate) fn time_per_request(&self, connections: usize, lasting: Duration) -> f64 {
-        load::time_per_request(self.address, connections, lasting)
+    /// How long its process has run on a core, as far as the system tells: of its main thread, which is all that a server in Rust
+    /// has.
+    pub(crate) fn time_on_core(&self) -> Option<Duration> {
+        let pid = self.process.child.id();
+        let times = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
+        times.split(' ').next()?.parse().ok().map(Duration::from_nanos)
+    }
+
+    /// Opens so many connections to it, to ask over.
+    pub(crate) fn load(&self, connections: usize) -> Load {
+        Load::open(self.address, connections)
     }
 }
 

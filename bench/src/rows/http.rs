@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{Bench, Figure};
-use crate::http::{Server, Side};
+use crate::http::{Load, Server, Side};
 use crate::report::{Line, Rival, Target};
 
 const TOWER_HTTP: Rival = Rival::named("tower-http");
@@ -39,27 +39,41 @@ pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {
 }
 
 /// H3. The `ContextLayer` of H1 with an inspector against the one without: nobody looks, and one page does, which is sent a
-/// snapshot twice a second. Both are in one process and one thread, so that they run the same code and share one heap: two
-/// processes differ by several percent in where things happen to lie. The page is open in the inspector's rounds alone.
+/// snapshot twice a second.
+///
+/// Both are in one process and one thread, so that they run the same code and share one heap: two processes differ by several
+/// percent in where things happen to lie. What is compared is how long the thread ran for a request, in the kernel too: it keeps
+/// its core busy, so the inverse is requests per second, without what other programs on the machine take.
 pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
     let [inspected, plain] = start(rust(&[Side::Inspected, Side::Ours]));
-    let round = |server: &Server| Some([server.time_per_request(CONNECTIONS, bench.size(ROUND, TINY))]);
-    let rounds = bench.size(31, 1);
-    let unseen = bench.pair(rounds, &mut || round(&inspected), &mut || round(&plain));
-    let watched_round = || {
+    let (mut ours, mut rivals) = (inspected.load(CONNECTIONS), plain.load(CONNECTIONS));
+    let round = |server: &Server, load: &mut Load| {
+        let before = server.time_on_core();
+        let answers = load.ask_for(bench.size(ROUND, TINY));
+        // Where the system does not tell, the time that it took.
+        let time = server.time_on_core().zip(before).map(|(after, before)| after - before);
+        Some([time.map_or(answers.time_per_request(), |time| answers.share_of(time))])
+    };
+    let rounds = bench.size(41, 1);
+    let unseen = bench.pair(rounds, &mut || round(&inspected, &mut ours), &mut || round(&plain, &mut rivals));
+    let mut watched_round = || {
         let page = inspected.watch("/debug/contexts/events");
         let _page = page.unwrap_or_else(|error| panic!("the page is not served: {error}"));
-        round(&inspected)
+        round(&inspected, &mut ours)
     };
-    let seen = bench.pair(rounds, &mut { watched_round }, &mut || round(&plain));
+    let seen = bench.pair(rounds, &mut watched_round, &mut || round(&plain, &mut rivals));
     let line = |what, figures| Line::time("H3", what, figures, WITHOUT, Target::Share(0.95));
     vec![line("request, nobody looks", unseen), line("request, a page looks", seen)]
 }
 
 fn against(bench: &Bench, ours: Side, rivals: Option<Server>) -> [Figure; 2] {
     let [ours] = start(rust(&[ours]));
-    let round = |server: &Server| Some([server.time_per_request(CONNECTIONS, bench.size(ROUND, TINY))]);
-    bench.pair(bench.size(15, 1), &mut || round(&ours), &mut || round(rivals.as_ref()?))
+    let mut ours_load = ours.load(CONNECTIONS);
+    let mut rivals_load = rivals.as_ref().map(|rivals| rivals.load(CONNECTIONS));
+    let lasting = bench.size(ROUND, TINY);
+    bench.pair(bench.size(15, 1), &mut || Some([ours_load.ask_for(lasting).time_per_request()]), &mut || {
+        Some([rivals_load.as_mut()?.ask_for(lasting).time_per_request()])
+    })
 }
 
 /// This program once more, as servers.
