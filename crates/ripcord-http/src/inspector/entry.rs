@@ -1,247 +1,124 @@
 //! One piece of work: a request, or what a program puts under the inspector itself.
 
-use std::borrow::Cow;
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use ripcord::{CancelHandle, Clock, Context, Error, Trace, TraceGuard, Value};
+use ripcord::{CancelHandle, Clock, Context, Error, Trace};
 
-use super::registry::Shard;
+use super::held::nearest;
 use crate::RequestId;
 use crate::server::DeadlineSource;
 use crate::trace_context::Traceparent;
 
-/// What is known of a request at its start.
-#[derive(Debug)]
-pub(crate) struct Facts {
-    /// The method and the route as it was written, never the path as it came.
-    pub(crate) name: Cow<'static, str>,
-    pub(crate) request_id: RequestId,
-    pub(crate) deadline: DeadlineSource,
-    pub(crate) traceparent: Traceparent,
-}
-
 /// What kind of work it is.
+#[derive(Clone, Copy)]
 pub(super) enum Kind {
-    Request { request_id: RequestId, deadline: DeadlineSource, traceparent: Traceparent },
+    Request { deadline: DeadlineSource },
     Watched,
 }
 
-/// What is known of it: in the registry while it lives, and for a while afterwards among what is over.
+/// Work that is under way, as it is at a moment. What else there is to know of it is found by its context.
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) id: u64,
-    /// The nearest entry above.
-    pub(super) parent: Option<u64>,
     pub(super) kind: Kind,
-    pub(super) trace: Trace,
-    /// 0 as long as it is not answered.
-    status: AtomicU16,
-    /// Whether the server has caught a panic of the handler's, which the trace does not see.
-    has_panicked: AtomicBool,
-    /// Whether the server's hold is what is being given up.
-    is_server_leaving: AtomicBool,
-    alive: Mutex<Option<Alive>>,
-    end: OnceLock<End>,
-}
-
-/// The trace that its calls are recorded in.
-pub(super) enum OwnTrace {
-    /// Ended by the entry.
-    Held(TraceGuard),
-    /// Ended by somebody else.
-    Seen(Trace),
-}
-
-/// What it holds only while it lives, so that nothing outlives its request for being looked at.
-#[derive(Clone)]
-pub(super) struct Life {
-    /// The context above its [`Held`] (invariant 2 of the registry).
+    /// On its context's clock.
+    pub(super) begun: Instant,
+    /// See invariant 2 of the registry.
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
+    /// `None` as long as it is not answered.
+    pub(super) status: Option<StatusCode>,
+    /// Of its calls, once there have been some.
+    pub(super) trace: Option<Trace>,
+    /// `None` as long as it is neither answered nor given up. Its context may be held for longer.
+    pub(super) ended: Option<Ended>,
 }
 
-struct Alive {
-    life: Life,
-    /// `None` when it was answered, and of one that somebody else ends. Its context is that of the life.
-    trace: Option<TraceGuard>,
-}
-
-/// How it ended, when its last context has been dropped.
-pub(super) struct End {
+/// How it ended.
+#[derive(Clone)]
+pub(super) struct Ended {
     /// Until it was answered or given up.
     pub(super) latency: Duration,
     /// Why its context was done by then.
     pub(super) error: Option<Error>,
     pub(super) is_panicked: bool,
+}
+
+impl Entry {
+    pub(super) fn name(&self) -> &str {
+        self.ctx.name().unwrap_or("unnamed")
+    }
+
+    /// The nearest entry above.
+    pub(super) fn parent(&self) -> Option<u64> {
+        nearest(&self.ctx).map(|place| place.id)
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        match self.kind {
+            Kind::Request { deadline } => Facts {
+                request_id: self.ctx.value::<RequestId>().cloned(),
+                traceparent: self.ctx.value::<Traceparent>().copied(),
+                deadline,
+            },
+            Kind::Watched => Facts { request_id: None, traceparent: None, deadline: DeadlineSource::Local },
+        }
+    }
+
+    pub(super) fn is_request(&self) -> bool {
+        matches!(self.kind, Kind::Request { .. })
+    }
+
+    /// Whether it ended otherwise than with an answer of its own.
+    pub(super) fn is_cut_short(&self) -> bool {
+        let is_failed = self.status.is_some_and(|status| status.as_u16() >= 500);
+        is_failed || self.ended.as_ref().is_some_and(|ended| ended.error.is_some() || ended.is_panicked)
+    }
+}
+
+/// What a request's context says of it.
+pub(super) struct Facts {
+    pub(super) request_id: Option<RequestId>,
+    pub(super) traceparent: Option<Traceparent>,
+    pub(super) deadline: DeadlineSource,
+}
+
+/// Work that is over: all that is told of it, and no context, so that nothing outlives its request for being looked at.
+pub(super) struct Over {
+    pub(super) id: u64,
+    pub(super) is_request: bool,
+    pub(super) facts: Facts,
+    pub(super) name: String,
+    pub(super) status: Option<StatusCode>,
+    pub(super) begun: Instant,
+    pub(super) ended: Ended,
+    pub(super) is_cut_short: bool,
     /// The time that it had.
     pub(super) timeout: Option<Duration>,
+    pub(super) trace: Option<Trace>,
     /// When the last context was dropped, on its clock.
     pub(super) dropped: Instant,
     pub(super) clock: Clock,
 }
 
-impl Entry {
-    pub(super) fn new(
-        id: u64,
-        parent: Option<u64>,
-        kind: Kind,
-        ctx: Context,
-        cancel: CancelHandle,
-        trace: OwnTrace,
-    ) -> Self {
-        let (trace, guard) = match trace {
-            OwnTrace::Held(guard) => (guard.trace().clone(), Some(guard)),
-            OwnTrace::Seen(trace) => (trace, None),
-        };
-        let alive = Mutex::new(Some(Alive { life: Life { ctx, cancel }, trace: guard }));
-        Entry {
-            id,
-            parent,
-            kind,
-            trace,
-            status: AtomicU16::new(0),
-            has_panicked: AtomicBool::new(false),
-            is_server_leaving: AtomicBool::new(false),
-            alive,
-            end: OnceLock::new(),
-        }
-    }
-
-    // Relaxed in what follows: each number is all there is to see.
-
-    pub(super) fn status(&self) -> Option<u16> {
-        Some(self.status.load(Ordering::Relaxed)).filter(|status| *status != 0)
-    }
-
-    pub(super) fn has_panicked(&self) -> bool {
-        self.has_panicked.load(Ordering::Relaxed)
-    }
-
-    /// `None` when it is over.
-    pub(super) fn life(&self) -> Option<Life> {
-        self.lock().as_ref().map(|alive| alive.life.clone())
-    }
-
-    /// `None` while it lives.
-    pub(super) fn end(&self) -> Option<&End> {
-        self.end.get()
-    }
-
-    /// It was answered, or given up. Before that its trace must not be over, and after it not go on.
-    fn end_trace(&self) {
-        let trace = self.lock().as_mut().and_then(|alive| alive.trace.take());
-        // Not under the lock: a subscriber may be told of the end.
-        drop(trace);
-    }
-
-    /// Its last context is being dropped: called once, by its [`Held`].
-    fn finish(&self) -> &End {
-        self.end_trace();
-        let alive = self.lock().take();
-        self.end.get_or_init(|| {
-            let span = self.trace.span();
-            let ctx = alive.map_or(Context::background(), |alive| alive.life.ctx);
-            let clock = ctx.clock();
-            // When the server's was the last hold, it was over with its trace.
-            let is_now = self.is_server_leaving.load(Ordering::Relaxed) && span.is_ended();
-            let dropped = if is_now { span.start() + span.duration() } else { clock.now() };
-            End {
-                latency: span.duration(),
-                error: span.err().cloned(),
-                is_panicked: span.is_panicked() || self.has_panicked(),
-                timeout: ctx.deadline().map(|deadline| deadline.saturating_duration_since(span.start())),
-                dropped,
-                clock,
-            }
+impl Over {
+    /// Of one whose last context is being dropped. `None` if it has not ended.
+    pub(super) fn of(entry: &Entry) -> Option<Self> {
+        let clock = entry.ctx.clock();
+        Some(Over {
+            id: entry.id,
+            is_request: entry.is_request(),
+            facts: entry.facts(),
+            name: entry.name().to_owned(),
+            status: entry.status,
+            begun: entry.begun,
+            ended: entry.ended.clone()?,
+            is_cut_short: entry.is_cut_short(),
+            timeout: entry.ctx.deadline().map(|deadline| deadline.saturating_duration_since(entry.begun)),
+            trace: entry.trace.clone(),
+            dropped: clock.now(),
+            clock,
         })
-    }
-
-    /// Whether it ended otherwise than with an answer of its own.
-    pub(super) fn is_cut_short(&self) -> bool {
-        let is_failed = self.status().is_some_and(|status| status >= 500);
-        is_failed || self.end().is_some_and(|end| end.error.is_some() || end.is_panicked)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Alive>> {
-        // Nothing under it panics.
-        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The server's hold on a request that the inspector shows.
-#[must_use = "the request's trace ends when this is dropped"]
-pub(crate) struct Tracked {
-    entry: Arc<Entry>,
-    held: Option<Context>,
-}
-
-impl Tracked {
-    pub(super) fn new(entry: Arc<Entry>, held: Context) -> Self {
-        Tracked { entry, held: Some(held) }
-    }
-
-    /// The request is over. To be called before its Context is canceled for that: it would be taken for why it ended.
-    pub(crate) fn end(&self) {
-        self.entry.end_trace();
-    }
-
-    /// The handler or the body has panicked.
-    pub(crate) fn panicked(&self) {
-        self.entry.has_panicked.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes what it was answered with.
-    pub(crate) fn answered(&self, status: StatusCode) {
-        self.entry.status.store(status.as_u16(), Ordering::Relaxed);
-    }
-}
-
-impl Drop for Tracked {
-    fn drop(&mut self) {
-        self.end();
-        self.entry.is_server_leaving.store(true, Ordering::Relaxed);
-        self.held = None;
-        self.entry.is_server_leaving.store(false, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Debug for Tracked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tracked").field("id", &self.entry.id).finish_non_exhaustive()
-    }
-}
-
-/// Lies in the Context that is given out, and is dropped with the last one derived from it: so long does an entry live.
-pub(super) struct Held {
-    entry: Arc<Entry>,
-    key: usize,
-    shard: Arc<Shard>,
-}
-
-impl Held {
-    /// Puts an entry into the shard, for as long as this lives.
-    pub(super) fn new(entry: Arc<Entry>, shard: Arc<Shard>) -> Self {
-        let key = shard.insert(Arc::clone(&entry));
-        Held { entry, key, shard }
-    }
-
-    pub(super) fn id(&self) -> u64 {
-        self.entry.id
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let latency = self.entry.finish().latency;
-        self.shard.remove(self.key, latency);
-    }
-}
-
-impl Value for Held {
-    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Inspected({})", self.entry.id)
     }
 }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::entry::Entry;
+use super::entry::Over;
 
 /// Where one bucket ends and the next begins.
 pub(super) const BOUNDS: [Duration; BUCKETS - 1] = [
@@ -25,6 +25,33 @@ pub(super) fn bucket_of(latency: Duration) -> usize {
     BOUNDS.partition_point(|bound| *bound <= latency)
 }
 
+/// What is quicker than this is so common under load that not all of it is kept.
+const QUICK: Duration = BOUNDS[0];
+/// For so long after the first.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Which of those that were quick and ended well are kept: in each tenth of a second the first ones, as many as a ring holds.
+/// Keeping one costs about as much as all else that the inspector does for a request.
+#[derive(Default)]
+pub(super) struct Quick {
+    since: Option<Instant>,
+    kept: usize,
+}
+
+impl Quick {
+    /// Whether one that was begun then and took so long is among them. Those that were not quick always are.
+    pub(super) fn keeps(&mut self, begun: Instant, latency: Duration, most: usize) -> bool {
+        if latency >= QUICK {
+            return true;
+        }
+        if self.since.is_none_or(|since| since > begun || begun - since >= WINDOW) {
+            *self = Quick { since: Some(begun), kept: 0 };
+        }
+        self.kept += 1;
+        self.kept <= most
+    }
+}
+
 /// Bounded: each ring keeps its last few.
 pub(super) struct Finished {
     most: usize,
@@ -33,58 +60,63 @@ pub(super) struct Finished {
 }
 
 #[derive(Default)]
-struct Ring(Mutex<VecDeque<Arc<Entry>>>);
+struct Ring(Mutex<VecDeque<Arc<Over>>>);
 
 impl Finished {
     pub(super) fn new(most: usize) -> Self {
         Finished { most, buckets: Default::default(), cut_short: Ring::default() }
     }
 
-    /// What has ended, with the bucket of its latency.
-    pub(super) fn push(&self, entry: Arc<Entry>, bucket: usize) {
-        if entry.is_cut_short() {
-            self.cut_short.push(Arc::clone(&entry), self.most);
+    /// How many a ring keeps.
+    pub(super) fn most(&self) -> usize {
+        self.most
+    }
+
+    pub(super) fn push(&self, over: Over) {
+        let over = Arc::new(over);
+        if over.is_cut_short {
+            self.cut_short.push(Arc::clone(&over), self.most);
         }
-        self.buckets[bucket].push(entry, self.most);
+        self.buckets[bucket_of(over.ended.latency)].push(over, self.most);
     }
 
     /// The last ones of a bucket, the latest first.
-    pub(super) fn bucket(&self, number: usize) -> Vec<Arc<Entry>> {
+    pub(super) fn bucket(&self, number: usize) -> Vec<Arc<Over>> {
         self.buckets[number].latest_first()
     }
 
     /// The last ones that did not end well, the latest first.
-    pub(super) fn cut_short(&self) -> Vec<Arc<Entry>> {
+    pub(super) fn cut_short(&self) -> Vec<Arc<Over>> {
         self.cut_short.latest_first()
     }
 
-    pub(super) fn find(&self, id: u64) -> Option<Arc<Entry>> {
+    pub(super) fn find(&self, id: u64) -> Option<Arc<Over>> {
         let rings = self.buckets.iter().chain([&self.cut_short]);
-        rings.flat_map(Ring::latest_first).find(|entry| entry.id == id)
+        rings.flat_map(Ring::latest_first).find(|over| over.id == id)
     }
 }
 
 impl Ring {
-    fn push(&self, entry: Arc<Entry>, most: usize) {
+    fn push(&self, over: Arc<Over>, most: usize) {
         let oldest = {
             let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            ring.push_back(entry);
+            ring.push_back(over);
             if ring.len() > most { ring.pop_front() } else { None }
         };
         // Outside of the lock, for it may be the last of a cause of the user's.
         drop(oldest);
     }
 
-    fn latest_first(&self) -> Vec<Arc<Entry>> {
+    fn latest_first(&self) -> Vec<Arc<Over>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().map(Arc::clone).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
-    use super::{BOUNDS, BUCKETS, bucket_of};
+    use super::{BOUNDS, BUCKETS, QUICK, Quick, WINDOW, bucket_of};
 
     #[test]
     fn a_bound_belongs_to_the_bucket_that_begins_with_it() {
@@ -94,5 +126,20 @@ mod tests {
             assert_eq!(bucket_of(bound), number + 1);
         }
         assert_eq!(bucket_of(Duration::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn of_the_quick_ones_the_first_few_of_a_window_are_kept_and_of_the_others_all() {
+        let (start, mut quick) = (Instant::now(), Quick::default());
+        let quicker = QUICK - Duration::from_nanos(1);
+        let mut keeps = |after, latency| quick.keeps(start + after, latency, 2);
+        let kept = [(); 4].map(|()| keeps(Duration::ZERO, quicker));
+        assert_eq!(kept, [true, true, false, false]);
+        assert!(!keeps(WINDOW - Duration::from_nanos(1), Duration::ZERO));
+        assert!([(); 4].map(|()| keeps(Duration::ZERO, QUICK)).into_iter().all(|kept| kept));
+        let kept = [(); 3].map(|()| keeps(WINDOW, quicker));
+        assert_eq!(kept, [true, true, false]);
+        // Of another clock, as far as this one knows.
+        assert!(keeps(Duration::ZERO, quicker));
     }
 }

@@ -13,14 +13,18 @@
 //!
 //! # What it costs
 //!
-//! Each request is put into a table and taken out again, and its trace is recorded, up to a limit. All else is done for whoever
-//! looks, at most once every [`interval`](Builder::interval), outside of all locks. What is kept is bounded: the last few of each
-//! bucket of latency, with so many calls each. They hold no context.
+//! Each request is put into a table and taken out again; a trace is begun with the first call below it, and recorded up to a limit.
+//! All else is done for whoever looks, at most once every [`interval`](Builder::interval), outside of all locks. What is kept is
+//! bounded: the last few of each bucket of latency, with so many calls each. They hold no context. Of those that took less than a
+//! millisecond and ended well, the first few of each tenth of a second are kept, and the others only counted.
+//!
+//! What is kept holds the causes of its errors, the user's values among them, until as many others have come after it.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `builder.rs` | its settings |
 //! | `registry.rs`, `entry.rs` | what is under way, from its start until its last context is dropped |
+//! | `held.rs` | what in a context tells of that |
 //! | `finished.rs` | the last few that are over, by latency |
 //! | `snapshot/` | both as JSON |
 //! | `access.rs`, `token.rs` | who may look, and who may cancel |
@@ -31,6 +35,7 @@ mod builder;
 mod entry;
 mod events;
 mod finished;
+mod held;
 mod page;
 mod registry;
 mod routes;
@@ -43,16 +48,18 @@ mod token;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ripcord::{CancelHandle, Context, Trace};
+use http::StatusCode;
+use ripcord::{CancelHandle, Context, Error, Trace};
 
-use crate::server::Counters;
+use crate::server::{Counters, DeadlineSource};
 use access::Access;
 pub use builder::{Builder, InvalidInterval};
-use entry::{Entry, Held, Kind, OwnTrace};
-pub(crate) use entry::{Facts, Tracked};
+use entry::{Ended, Kind};
 use events::{Latest, Watchers};
+use held::{Held, nearest};
+pub(crate) use registry::Place;
 use registry::Registry;
 pub use routes::CanceledHere;
 use snapshot::{Scope, Snapshot};
@@ -111,34 +118,74 @@ impl Inspector {
         let (ctx, cancel) = ctx.with_cancel();
         let handle = cancel.handle();
         cancel.detach();
-        let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
-        let entry = self.entry(&ctx, Kind::Watched, handle, OwnTrace::Held(trace));
-        let shard = Arc::clone(self.shared.registry.shard());
-        ctx.with_value(Held::new(entry, shard))
+        let (ctx, guard) = ctx.start_root_trace(name, self.shared.max_calls);
+        let trace = guard.trace().clone();
+        let place = self.shared.registry.insert(Kind::Watched, trace.start(), ctx.clone(), handle);
+        self.shared.registry.begin_trace(place, trace, Some(guard));
+        let held = Held::new(self.clone(), place, &ctx);
+        ctx.with_value(held)
     }
 
-    /// Puts a request under the inspector: what is returned is what the handler is to be given. `cancel` cancels `ctx`, and `trace`
-    /// is the request's own in `ctx`, which somebody else ends; without one it is given one.
-    pub(crate) fn track(
+    /// Puts a request under the inspector, to be taken out by [`leave`](Inspector::leave). `ctx` is the one above the value that
+    /// does so, `cancel` cancels it, and `trace` is its own, if it has one.
+    pub(crate) fn enter(
         &self,
         ctx: &Context,
         cancel: CancelHandle,
-        facts: Facts,
-        trace: Option<Trace>,
-    ) -> (Context, Tracked) {
-        let Facts { name, request_id, deadline, traceparent } = facts;
-        let (ctx, trace) = match trace {
-            Some(trace) => (ctx.clone(), OwnTrace::Seen(trace)),
-            None => {
-                let (ctx, trace) = ctx.start_root_trace(name, self.shared.max_calls);
-                (ctx, OwnTrace::Held(trace))
-            }
-        };
-        let kind = Kind::Request { request_id, deadline, traceparent };
-        let entry = self.entry(&ctx, kind, cancel, trace);
-        let shard = Arc::clone(self.shared.registry.shard());
-        let ctx = ctx.with_value(Held::new(Arc::clone(&entry), shard));
-        (ctx.clone(), Tracked::new(entry, ctx))
+        begun: Instant,
+        deadline: DeadlineSource,
+        trace: Option<&Trace>,
+    ) -> Place {
+        let place = self.shared.registry.insert(Kind::Request { deadline }, begun, ctx.clone(), cancel);
+        if let Some(trace) = trace {
+            self.shared.registry.begin_trace(place, trace.clone(), None);
+        }
+        place
+    }
+
+    /// Notes what a request was answered with.
+    pub(crate) fn answered(&self, place: Place, status: StatusCode) {
+        self.shared.registry.answered(place, status);
+    }
+
+    /// A request is over. To be called before its context is canceled for that: it would be taken for why it ended.
+    pub(crate) fn end(&self, place: Place, latency: Duration, error: Option<Error>, is_panicked: bool) {
+        let guard = self.shared.registry.end(place, Ended { latency, error, is_panicked });
+        // Not under the lock: a subscriber may be told of the end.
+        drop(guard);
+    }
+
+    fn end_watched(&self, place: Place) {
+        let registry = &self.shared.registry;
+        drop(registry.take_guard(place));
+        if let Some(trace) = registry.get(place).and_then(|entry| entry.trace) {
+            let span = trace.span();
+            self.end(place, span.duration(), span.err().cloned(), span.is_panicked());
+        }
+    }
+
+    /// The last context of a request that has ended is being dropped.
+    pub(crate) fn leave(&self, place: Place) {
+        self.shared.registry.remove(place);
+    }
+
+    /// The context that requests are to be derived from: what they trace lies under a root of each one's own, which is begun with
+    /// the first call.
+    pub(crate) fn with_root_traces(&self, server: &Context) -> Context {
+        let inspector = self.clone();
+        server.with_root_traces(move |ctx| inspector.root_trace(nearest(ctx)?))
+    }
+
+    fn root_trace(&self, place: Place) -> Option<Trace> {
+        let registry = &self.shared.registry;
+        let entry = registry.get(place)?;
+        if entry.trace.is_some() {
+            return entry.trace;
+        }
+        let name = entry.name().to_owned();
+        let (_, guard) = entry.ctx.start_root_trace_since(name, self.shared.max_calls, entry.begun);
+        let (trace, _dropped_here) = registry.begin_trace(place, guard.trace().clone(), Some(guard));
+        Some(trace)
     }
 
     /// See [`Builder::max_calls`].
@@ -153,12 +200,6 @@ impl Inspector {
         if !all.iter().any(|counted| Arc::ptr_eq(counted, counters)) {
             all.push(Arc::clone(counters));
         }
-    }
-
-    fn entry(&self, ctx: &Context, kind: Kind, cancel: CancelHandle, trace: OwnTrace) -> Arc<Entry> {
-        let parent = ctx.value::<Held>().map(Held::id);
-        let id = self.shared.registry.shard().next_id();
-        Arc::new(Entry::new(id, parent, kind, ctx.clone(), cancel, trace))
     }
 }
 

@@ -17,7 +17,7 @@ use ripcord::Cause;
 use serde::Serialize;
 
 use super::access::{Denied, Pass, Visitor, check_same_origin};
-use super::entry::Life;
+use super::entry::Entry;
 use super::events::EventStream;
 use super::snapshot::one;
 use super::{Inspector, Shared, page};
@@ -131,8 +131,8 @@ async fn show_events(State(shared): Shown) -> Response {
 }
 
 async fn cancel(State(shared): Shown, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Response {
-    let life = id.parse().ok().and_then(|id| shared.registry.find(id)?.life());
-    let Some(Life { ctx, cancel }) = life else { return gone() };
+    let entry = id.parse().ok().and_then(|id| shared.registry.find(id));
+    let Some(Entry { ctx, cancel, .. }) = entry else { return gone() };
     let ours = Cause::from(CanceledHere { by: visitor.0 });
     cancel.cancel_with(ours.clone());
     // Of two at the same moment one comes first, and the context knows which.

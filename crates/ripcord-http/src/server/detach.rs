@@ -46,7 +46,8 @@ use super::{
 /// A server that has stopped accepting and closed its connections may still have detached work;
 /// [`ServerStats::detached`](super::ServerStats::detached) says how much.
 pub fn detach(ctx: &Context) -> Detached {
-    let request = ctx.value::<Handle>().and_then(|handle| Some((handle.life.upgrade()?, Arc::clone(&handle.counters))));
+    let request =
+        ctx.value::<Handle>().and_then(|handle| Some((handle.life.upgrade()?, Arc::clone(&handle.settings.counters))));
     if let Some((life, counters)) = &request {
         life.detach();
         counters.detached.up();

@@ -202,6 +202,7 @@ impl ContextLayer {
         inspector.count(&self.settings.counters);
         self.set(|settings| {
             settings.inspector = Some(inspector.clone());
+            settings.server = inspector.with_root_traces(&settings.server);
             #[cfg(feature = "tracing")]
             {
                 settings.most_calls = inspector.max_calls();

@@ -16,7 +16,7 @@ use std::{
 
 use ripcord::{Canceler, Value};
 
-use super::{ClientDisconnected, DeadlineSource, stats::Counters};
+use super::{ClientDisconnected, DeadlineSource, inspection::Inspection, layer::Settings};
 
 /// Set in [`Life::state`] when the client has gone.
 const GONE: usize = 1;
@@ -69,19 +69,26 @@ impl Life {
 pub(super) struct Handle {
     pub(super) life: Weak<Life>,
     pub(super) source: DeadlineSource,
-    pub(super) counters: Arc<Counters>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) inspection: Inspection,
 }
 
 impl Handle {
-    pub(super) fn new(life: &Arc<Life>, source: DeadlineSource, counters: &Arc<Counters>) -> Self {
-        counters.held.up();
-        Handle { life: Arc::downgrade(life), source, counters: Arc::clone(counters) }
+    pub(super) fn new(
+        life: &Arc<Life>,
+        source: DeadlineSource,
+        settings: &Arc<Settings>,
+        inspection: Inspection,
+    ) -> Self {
+        settings.counters.held.up();
+        Handle { life: Arc::downgrade(life), source, settings: Arc::clone(settings), inspection }
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.counters.held.down();
+        self.settings.counters.held.down();
+        self.inspection.leave(&self.settings);
     }
 }
 

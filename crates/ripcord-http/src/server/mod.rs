@@ -51,6 +51,8 @@ pub use ending::{Ending, Outcome};
 #[cfg(feature = "axum")]
 pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
+#[cfg(feature = "inspector")]
+pub(crate) use inspection::place_of;
 pub use layer::{ContextLayer, HalfClose};
 #[cfg(not(feature = "connection"))]
 use no_attendance::Attendance;

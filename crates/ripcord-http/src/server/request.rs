@@ -5,6 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{self, Poll},
+    thread,
     time::Instant,
 };
 
@@ -35,7 +36,7 @@ pub(super) struct InFlight {
     life: Option<Arc<Life>>,
     settings: Arc<Settings>,
     id: HeaderValue,
-    /// Noted for the hook, if there is one.
+    /// Noted for the hook and the inspector, if there is one.
     begun: Option<Instant>,
     answered: Option<StatusCode>,
     /// For logs and metrics, where that is not what was answered.
@@ -45,7 +46,6 @@ pub(super) struct InFlight {
     /// The end that it was answered with, or cut short by.
     error: Option<ripcord::Error>,
     trace: OwnTrace,
-    // The last, for it knows whether anybody holds the Context after the request.
     inspection: Inspection,
 }
 
@@ -56,6 +56,7 @@ impl InFlight {
         ctx: Context,
         life: Arc<Life>,
         id: HeaderValue,
+        begun: Option<Instant>,
         trace: OwnTrace,
         inspection: Inspection,
     ) -> Self {
@@ -64,7 +65,7 @@ impl InFlight {
         InFlight {
             done: None,
             limit: None,
-            begun: settings.on_end.as_ref().map(|_| ctx.clock().now()),
+            begun,
             ctx,
             attendance: None,
             life: Some(life),
@@ -121,7 +122,7 @@ impl InFlight {
         }
         response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
         self.answered = Some(response.status());
-        self.inspection.answered(self.logged.unwrap_or(response.status()));
+        self.inspection.answered(&self.settings, self.logged.unwrap_or(response.status()));
     }
 
     /// Answered with the end of its Context, or cut short by it.
@@ -135,7 +136,6 @@ impl InFlight {
         if let Some(life) = &self.life {
             life.cancel_with(format!("handler panicked: {message}"));
         }
-        self.inspection.panicked();
         self.outcome = Some(Outcome::Panicked(message));
     }
 
@@ -169,8 +169,12 @@ impl Drop for InFlight {
             self.outcome = Some(outcome);
         }
         self.trace.end();
-        self.inspection.end();
         let Some(outcome) = self.outcome.take() else { return };
+        let took = self.begun.map(|begun| self.ctx.clock().now().saturating_duration_since(begun)).unwrap_or_default();
+        if Inspection::is_wanted(&self.settings) {
+            let is_panicked = matches!(outcome, Outcome::Panicked(_)) || thread::panicking();
+            self.inspection.end(&self.settings, took, self.ctx.err(), is_panicked);
+        }
         let counters = &self.settings.counters;
         counters.in_flight.down();
         if let Some(counter) = counters.outcome(&outcome) {
@@ -185,10 +189,7 @@ impl Drop for InFlight {
                 error,
                 status: self.logged.or(self.answered).unwrap_or_else(|| self.settings.statuses.unanswered(&outcome)),
                 answered: self.answered,
-                took: self
-                    .begun
-                    .map(|begun| self.ctx.clock().now().saturating_duration_since(begun))
-                    .unwrap_or_default(),
+                took,
                 outcome,
             };
             // Unwind safe: what the hook has left half done is its own. A second panic while a first unwinds would abort.

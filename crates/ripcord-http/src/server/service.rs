@@ -95,7 +95,6 @@ impl Settings {
         }
         let (ctx, cancel) = ctx.with_cancel();
         let life = Life::new(cancel);
-        let ctx = ctx.with_value(Handle::new(&life, source, &self.counters));
         let ctx = match (timeout, source) {
             (None, _) => ctx,
             (Some(timeout), DeadlineSource::Header(_) | DeadlineSource::Clamped(_)) => {
@@ -103,11 +102,15 @@ impl Settings {
             }
             (Some(timeout), _) => ctx.with_timeout(timeout),
         };
-        // The inspector comes after it, to show the trace under the ids that it is exported with.
+        // The inspector comes after it, to show the request under the ids that it is exported with, and the way to the life last, so
+        // that all that is shown is above it.
         let (ctx, trace) = OwnTrace::begin(self, ctx, said.lineage.parent());
-        let (ctx, inspection) = Inspection::begin(self, ctx, &life, trace.trace());
+        let is_timed = self.on_end.is_some() || Inspection::is_wanted(self);
+        let begun = is_timed.then(|| ctx.clock().now());
+        let inspection = Inspection::begin(self, &ctx, &life, source, begun, trace.trace());
+        let ctx = ctx.with_value(Handle::new(&life, source, self, inspection));
         parts.extensions.insert(ctx.clone());
-        let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header(), trace, inspection);
+        let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header(), begun, trace, inspection);
         (request, said.malformed)
     }
 

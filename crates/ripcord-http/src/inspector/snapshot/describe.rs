@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use ripcord::{Error, ErrorKind, Trace};
 
 use super::shape::{About, Counters, Deadline, End, Live, Over, Span, State};
-use crate::inspector::entry::{Entry, Kind};
+use crate::inspector::entry::{self, Ended, Entry, Facts};
 use crate::inspector::text::shown;
 use crate::server::{DeadlineSource, ServerStats};
 use crate::trace_context::hex;
@@ -17,72 +18,83 @@ const MOST_CAUSES: usize = 8;
 /// So many calls of a trace that is under way are shown. All that is recorded is shown of one alone.
 const MOST_LIVE_SPANS: usize = 40;
 
-/// Of one that is over by now, `None`.
-pub(super) fn live(entry: &Entry, most_spans: Option<usize>) -> Option<Live> {
-    let ctx = entry.life()?.ctx;
-    let root = entry.trace.span();
+pub(super) fn live(entry: &Entry, most_spans: Option<usize>) -> Live {
+    let ctx = &entry.ctx;
     let now = ctx.clock().now();
-    let age = now.saturating_duration_since(root.start());
+    let age = now.saturating_duration_since(entry.begun);
     // What ends its context after it was answered ends nothing any more.
-    let error = if root.is_ended() { root.err().cloned() } else { ctx.err() };
+    let error = entry.ended.as_ref().map_or_else(|| ctx.err(), |ended| ended.error.clone());
     let deadline = ctx.deadline();
-    let held = (root.is_ended() || error.is_some()).then(|| {
+    let held = (entry.ended.is_some() || error.is_some()).then(|| {
         // Of its two ends, the context's and the answer, the earlier.
-        let since_answer = root.is_ended().then(|| age.saturating_sub(root.duration()));
+        let since_answer = entry.ended.as_ref().map(|ended| age.saturating_sub(ended.latency));
         let since_end = error.as_ref().and_then(|error| match error.kind() {
             ErrorKind::Canceled => error.origin().elapsed(),
             ErrorKind::DeadlineExceeded => deadline.map(|deadline| now.saturating_duration_since(deadline)),
         });
         since_answer.max(since_end).unwrap_or_default()
     });
+    let facts = entry.facts();
     let deadline = deadline.map(|deadline| {
-        let of = deadline.saturating_duration_since(root.start());
-        deadline_of(&entry.kind, deadline.saturating_duration_since(now), of)
+        let of = deadline.saturating_duration_since(entry.begun);
+        deadline_of(facts.deadline, deadline.saturating_duration_since(now), of)
     });
-    let (spans, spans_not_shown) = spans(&entry.trace, most_spans.unwrap_or(MOST_LIVE_SPANS));
-    Some(Live {
-        about: about(entry, deadline, error.as_ref().map(end)),
-        parent: entry.parent,
-        state: state(held.is_some(), error.as_ref(), root.is_panicked() || entry.has_panicked()),
+    let is_panicked = entry.ended.as_ref().is_some_and(|ended| ended.is_panicked);
+    let end = error.as_ref().map(end);
+    let root = Root {
+        name: entry.name(),
+        begun: entry.begun,
+        took: entry.ended.as_ref().map_or(age, |ended| ended.latency),
+        ended: entry.ended.as_ref(),
+    };
+    let (spans, spans_not_shown) = spans(&root, entry.trace.as_ref(), most_spans.unwrap_or(MOST_LIVE_SPANS));
+    Live {
+        about: about(entry.id, entry.is_request(), &facts, entry.name(), entry.status, deadline, end),
+        parent: entry.parent(),
+        state: state(held.is_some(), error.as_ref(), is_panicked),
         age_ms: milliseconds(age),
         held_ms: held.map(milliseconds),
-        chain: shown(&ctx),
+        chain: shown(ctx),
         spans,
         spans_not_shown,
-    })
+    }
 }
 
-/// With its spans or without. Of one that is not over, `None`.
-pub(super) fn over(entry: &Entry, with_spans: bool) -> Option<Over> {
-    let ended = entry.end()?;
-    let lived = ended.dropped.saturating_duration_since(entry.trace.start());
-    let deadline = ended.timeout.map(|of| deadline_of(&entry.kind, of.saturating_sub(ended.latency), of));
-    let (spans, spans_not_shown) = with_spans.then(|| spans(&entry.trace, usize::MAX)).unzip();
-    Some(Over {
-        about: about(entry, deadline, ended.error.as_ref().map(end)),
+/// With its spans or without.
+pub(super) fn over(over: &entry::Over, with_spans: bool) -> Over {
+    let ended = &over.ended;
+    let lived = over.dropped.saturating_duration_since(over.begun);
+    let deadline = over.timeout.map(|of| deadline_of(over.facts.deadline, of.saturating_sub(ended.latency), of));
+    let root = Root { name: &over.name, begun: over.begun, took: ended.latency, ended: Some(ended) };
+    let (spans, spans_not_shown) = with_spans.then(|| spans(&root, over.trace.as_ref(), usize::MAX)).unzip();
+    let end = ended.error.as_ref().map(end);
+    Over {
+        about: about(over.id, over.is_request, &over.facts, &over.name, over.status, deadline, end),
         state: state(true, ended.error.as_ref(), ended.is_panicked),
         took_ms: milliseconds(ended.latency),
-        ago_ms: milliseconds(ended.clock.now().saturating_duration_since(ended.dropped)),
+        ago_ms: milliseconds(over.clock.now().saturating_duration_since(over.dropped)),
         held_ms: milliseconds(lived.saturating_sub(ended.latency)),
         spans,
         spans_not_shown,
-    })
+    }
 }
 
-fn about(entry: &Entry, deadline: Option<Deadline>, end: Option<End>) -> About {
-    let (kind, request_id, trace_id) = match &entry.kind {
-        Kind::Request { request_id, traceparent, .. } => {
-            ("request", Some(shown(request_id)), Some(hex::text(&traceparent.trace_id())))
-        }
-        Kind::Watched => ("watched", None, None),
-    };
+fn about(
+    id: u64,
+    is_request: bool,
+    facts: &Facts,
+    name: &str,
+    status: Option<StatusCode>,
+    deadline: Option<Deadline>,
+    end: Option<End>,
+) -> About {
     About {
-        id: entry.id,
-        kind,
-        name: shown(entry.trace.name()),
-        request_id,
-        trace_id,
-        status: entry.status(),
+        id,
+        kind: if is_request { "request" } else { "watched" },
+        name: shown(name),
+        request_id: facts.request_id.as_ref().map(shown),
+        trace_id: facts.traceparent.map(|traceparent| hex::text(&traceparent.trace_id())),
+        status: status.map(|status| status.as_u16()),
         deadline,
         end,
     }
@@ -120,11 +132,11 @@ fn state(ended: bool, error: Option<&Error>, panicked: bool) -> State {
     }
 }
 
-fn deadline_of(kind: &Kind, left: Duration, of: Duration) -> Deadline {
-    let (source, header) = match kind {
-        Kind::Request { deadline: DeadlineSource::Header(header), .. } => ("header", Some(*header)),
-        Kind::Request { deadline: DeadlineSource::Clamped(header), .. } => ("clamped", Some(*header)),
-        _ => ("local", None),
+fn deadline_of(source: DeadlineSource, left: Duration, of: Duration) -> Deadline {
+    let (source, header) = match source {
+        DeadlineSource::Header(header) => ("header", Some(header)),
+        DeadlineSource::Clamped(header) => ("clamped", Some(header)),
+        DeadlineSource::Local | DeadlineSource::None => ("local", None),
     };
     Deadline { left_ms: milliseconds(left), of_ms: milliseconds(of), source, header }
 }
@@ -151,20 +163,36 @@ fn end(error: &Error) -> End {
     }
 }
 
+/// The first of an entry's spans: itself. Its trace may have none, or know less of it.
+struct Root<'a> {
+    name: &'a str,
+    begun: Instant,
+    took: Duration,
+    ended: Option<&'a Ended>,
+}
+
 /// The first ones, and how many more there are.
-fn spans(trace: &Trace, most: usize) -> (Vec<Span>, u64) {
-    let all = trace.spans();
-    let hidden = all.len().saturating_sub(most) as u64 + trace.dropped();
-    let start = trace.start();
+fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64) {
+    let error = root.ended.and_then(|ended| ended.error.as_ref());
+    let first = Span {
+        depth: 0,
+        name: shown(root.name),
+        start_ms: 0.0,
+        took_ms: milliseconds(root.took),
+        state: state(root.ended.is_some(), error, root.ended.is_some_and(|ended| ended.is_panicked)),
+        end: error.map(end),
+    };
+    let all = trace.map(Trace::spans).unwrap_or_default();
+    let hidden = all.len().max(1).saturating_sub(most) as u64 + trace.map_or(0, Trace::dropped);
     let describe = |span: &ripcord::Span| Span {
         depth: span.depth(),
         name: shown(span.name()),
-        start_ms: milliseconds(span.start().saturating_duration_since(start)),
+        start_ms: milliseconds(span.start().saturating_duration_since(root.begun)),
         took_ms: milliseconds(span.duration()),
         state: state(span.is_ended(), span.err(), span.is_panicked()),
         end: span.err().map(end),
     };
-    (all.iter().take(most).map(describe).collect(), hidden)
+    ([first].into_iter().chain(all.iter().skip(1).map(describe)).take(most).collect(), hidden)
 }
 
 /// To the microsecond.

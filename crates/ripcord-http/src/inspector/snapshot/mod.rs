@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::entry::Entry;
+use super::entry::{self, Entry};
 use super::finished::{BOUNDS, BUCKETS};
 use super::registry::Registry;
 use crate::server::ServerStats;
@@ -37,20 +37,21 @@ impl Snapshot {
             finished: totals.ended.iter().sum(),
             canceled_here,
         };
-        let over = |entry: &Arc<Entry>| describe::over(entry, scope.with_spans);
+        let all =
+            |kept: Vec<Arc<entry::Over>>| kept.iter().map(|over| describe::over(over, scope.with_spans)).collect();
         let bucket = |number: usize| Bucket {
             from_ms: number.checked_sub(1).map_or(0, |before| BOUNDS[before].as_millis() as u64),
             to_ms: BOUNDS.get(number).map(|bound| bound.as_millis() as u64),
             count: totals.ended[number],
-            kept: registry.finished().bucket(number).iter().filter_map(over).collect(),
+            kept: all(registry.finished().bucket(number)),
         };
         Snapshot {
             version: 1,
             summary,
             counters: (!servers.is_empty()).then(|| describe::counters(servers)),
-            live: seen.oldest_first().iter().filter_map(|entry| describe::live(entry, None)).collect(),
+            live: seen.oldest_first().iter().map(|entry| describe::live(entry, None)).collect(),
             finished: (0..BUCKETS).map(bucket).collect(),
-            cut_short: registry.finished().cut_short().iter().filter_map(over).collect(),
+            cut_short: all(registry.finished().cut_short()),
         }
     }
 }
@@ -70,11 +71,10 @@ impl Snapshot {
 /// One entry with all its calls, live or over.
 pub(super) fn one(registry: &Registry, id: u64) -> Option<One> {
     // Looked for among what is live first: what ends meanwhile is then among what is over.
-    let live = registry.find(id).and_then(|entry| describe::live(&entry, Some(usize::MAX)));
-    if let Some(live) = live {
-        return Some(One::Live(live));
+    if let Some(entry) = registry.find(id) {
+        return Some(One::Live(describe::live(&entry, Some(usize::MAX))));
     }
-    describe::over(&*registry.finished().find(id)?, true).map(One::Over)
+    Some(One::Over(describe::over(&*registry.finished().find(id)?, true)))
 }
 
 #[derive(serde::Serialize)]
@@ -99,13 +99,10 @@ impl Seen {
         Seen { most, chosen: BinaryHeap::new(), live: 0, ended: 0, oldest: None }
     }
 
-    fn add(&mut self, entry: Arc<Entry>) {
-        // Over by now: one of those that were missed.
-        let Some(life) = entry.life() else { return };
-        let root = entry.trace.span();
-        let start = root.start();
-        let is_running = !root.is_ended() && life.ctx.err().is_none();
-        let age = life.ctx.clock().now().saturating_duration_since(start);
+    fn add(&mut self, entry: Entry) {
+        let start = entry.begun;
+        let is_running = entry.ended.is_none() && entry.ctx.err().is_none();
+        let age = entry.ctx.clock().now().saturating_duration_since(start);
         self.live += 1;
         self.ended += u64::from(!is_running);
         self.oldest = self.oldest.max(Some(age));
@@ -115,7 +112,7 @@ impl Seen {
         }
     }
 
-    fn oldest_first(self) -> Vec<Arc<Entry>> {
+    fn oldest_first(self) -> Vec<Entry> {
         let mut chosen: Vec<_> =
             self.chosen.into_iter().map(|Candidate { rank: (_, start, id), entry }| (start, id, entry)).collect();
         chosen.sort_by_key(|(start, id, _)| (*start, *id));
@@ -125,7 +122,7 @@ impl Seen {
 
 struct Candidate {
     rank: (bool, Instant, u64),
-    entry: Arc<Entry>,
+    entry: Entry,
 }
 
 impl Ord for Candidate {

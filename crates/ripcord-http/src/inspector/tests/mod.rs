@@ -8,10 +8,10 @@ mod routes;
 
 use std::time::Duration;
 
-use ripcord::{CancelHandle, Canceler, Clock, Context, ManualTime};
+use ripcord::{Canceler, Clock, Context, ManualTime};
 use serde_json::Value;
 
-use super::{Facts, Inspector, Tracked};
+use super::{Held, Inspector, Place};
 use crate::RequestId;
 use crate::server::DeadlineSource;
 use crate::trace_context::Traceparent;
@@ -27,8 +27,10 @@ fn manual() -> (Context, ManualTime) {
 /// What the server's layer holds of a request.
 struct Request {
     ctx: Context,
-    tracked: Option<Tracked>,
+    place: Place,
+    inspector: Inspector,
     cancel: Canceler,
+    has_ended: bool,
 }
 
 impl Request {
@@ -43,24 +45,37 @@ impl Request {
         timeout: Option<Duration>,
         deadline: DeadlineSource,
     ) -> Self {
-        let (ctx, cancel) = ctx.with_name(name).with_cancel();
-        let ctx = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
-        let handle: CancelHandle = cancel.handle();
         let traceparent: Traceparent =
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".parse().expect("it is well-formed");
         let request_id = RequestId::decode(&http::HeaderValue::from_static("req-17")).expect("it is well-formed");
-        let facts = Facts { name: name.into(), request_id, deadline, traceparent };
-        let (ctx, tracked) = inspector.track(&ctx, handle, facts, None);
-        Request { ctx, tracked: Some(tracked), cancel }
+        let ctx = inspector.with_root_traces(ctx).with_name(name).with_value(request_id).with_value(traceparent);
+        let (ctx, cancel) = ctx.with_cancel();
+        let ctx = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
+        let place = inspector.enter(&ctx, cancel.handle(), ctx.clock().now(), deadline, None);
+        let held = Held::new(inspector.clone(), place, &ctx);
+        Request { ctx: ctx.with_value(held), place, inspector: inspector.clone(), cancel, has_ended: false }
     }
 
     /// As the layer does when the answer has been sent.
     fn answer(mut self, status: u16) -> Context {
-        let tracked = self.tracked.take().expect("not answered yet");
-        tracked.answered(status.try_into().expect("a status"));
-        tracked.end();
+        self.inspector.answered(self.place, status.try_into().expect("a status"));
+        self.end();
         self.cancel.cancel();
-        self.ctx
+        self.ctx.clone()
+    }
+
+    fn end(&mut self) {
+        if !std::mem::replace(&mut self.has_ended, true) {
+            let begun = self.inspector.shared.registry.get(self.place).expect("its context is held").begun;
+            let latency = self.ctx.clock().now() - begun;
+            self.inspector.end(self.place, latency, self.ctx.err(), false);
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
