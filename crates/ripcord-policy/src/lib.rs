@@ -56,7 +56,10 @@ mod panics;
 mod places;
 pub mod pool;
 mod shared_error;
+#[cfg(all(test, ripcord_shuttle))]
+mod shuttle_models;
 pub mod stack;
+mod sync;
 mod timeline;
 
 pub use bulkhead::Bulkhead;

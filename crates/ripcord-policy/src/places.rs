@@ -10,11 +10,10 @@
 //! 4. A waker that panics does so alone. The semaphore hands several permits out at once and wakes after that, and would
 //!    then leave those behind it with permits that they never hear of: so it is given one at a time while somebody waits.
 
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
-
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
 use crate::panics::run_hook;
+use crate::sync::{AtomicUsize, Ordering, fence};
 
 #[derive(Debug)]
 pub(crate) struct Places {

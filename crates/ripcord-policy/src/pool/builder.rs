@@ -1,12 +1,12 @@
 //! How a pool is set up.
 
 use ripcord::Context;
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::WorkerPool;
 use crate::ConfigError;
 use crate::config::at_least_one_usize;
+use crate::sync::Runtime;
 
 const QUEUE: usize = 1024;
 /// More tasks at once than anybody has memory for, and less than what would overflow.
@@ -74,7 +74,7 @@ impl WorkerPoolBuilder {
             return Err(ConfigError::new("queue", format!("at most {MOST}"), self.queue));
         }
         let runtime =
-            Handle::try_current().map_err(|_| ConfigError::new("build", "called within a tokio runtime", "none"))?;
+            Runtime::try_current().ok_or_else(|| ConfigError::new("build", "called within a tokio runtime", "none"))?;
         Ok(WorkerPool::start(ctx, workers, self.queue, self.overflow, runtime))
     }
 }

@@ -9,8 +9,7 @@
 //! 4. Work, outputs and wakers are dropped, polled and woken under none of the locks here.
 
 use std::any::{Any, TypeId};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
 use ripcord::{Canceler, Cause, Context};
@@ -21,6 +20,7 @@ use super::shared::Shared;
 use super::submitter::Submitter;
 use crate::panics::{BoxFuture, wake};
 use crate::retry::carried;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, SharedError};
 
 /// What a job does. It resolves its job itself when it comes to its end.

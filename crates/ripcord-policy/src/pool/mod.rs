@@ -30,7 +30,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ripcord::{Canceler, Cause, Context};
-use tokio::runtime::Handle;
 
 pub use builder::{Overflow, WorkerPoolBuilder};
 pub use results::{Completion, Results, TaskOutcome};
@@ -39,6 +38,7 @@ pub use task::Task;
 
 use crate::panics::{panicked, run_hook};
 use crate::places::Place;
+use crate::sync::{Runtime, after_func};
 use crate::{ConfigError, Error, Rejected, SharedError};
 use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
@@ -86,13 +86,13 @@ impl WorkerPool {
         WorkerPoolBuilder::new()
     }
 
-    fn start(ctx: &Context, workers: usize, capacity: usize, overflow: Overflow, runtime: Handle) -> Self {
+    fn start(ctx: &Context, workers: usize, capacity: usize, overflow: Overflow, runtime: Runtime) -> Self {
         let (ctx, canceler) = ctx.with_name("worker pool").with_cancel();
         let shared = Arc::new(Shared::new(ctx, canceler.handle(), capacity, overflow, runtime));
         shared.resize(workers);
         let weak = Arc::downgrade(&shared);
         // It stays registered: the pool's context ends at the latest with the owner.
-        drop(shared.ctx.after_func(move || {
+        drop(after_func(&shared.ctx, move || {
             if let Some(shared) = weak.upgrade() {
                 shared.close_now();
             }

@@ -7,8 +7,8 @@
 //! 2. A worker is listed as idle only while the queue is empty or it is the one woken for what is in it: a push wakes
 //!    one, a worker that leaves with jobs left wakes another.
 //! 3. Lock order: this lock, then a job's or that of a worker's cell. Nothing foreign runs under it.
-//! 4. A job that a worker takes is in that worker's cell before this lock is released. So whoever drains the queue finds
-//!    what was taken before with a worker.
+//! 4. A job that a worker takes is in that worker's cell before this lock is released, and a worker is listed from before it is
+//!    started until it takes no more jobs. So whoever drains the queue finds what was taken before with a worker.
 //! 5. A worker whose job waits for another job of the pool is *blocked*; one that was woken or started and has not come yet
 //!    to ask what is to do is *coming*. There ought to be as many workers as were asked for, and one for each blocked. While
 //!    more jobs wait than workers are coming there are that many. So one of them is not blocked, and jobs that wait for each
@@ -17,16 +17,19 @@
 //!    empty, no worker lives and nothing is being resolved; it stays so.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::job::{AnyJob, Pending};
+use super::worker::Cell;
 use crate::panics::run_hook;
+use crate::sync::{Mutex, MutexGuard};
 
 /// Void jobs tolerated whatever the length of the queue.
 const VOID_ANYWAY: usize = 64;
 
 pub(super) struct Queue {
+    pool: u64,
     state: Mutex<State>,
 }
 
@@ -34,8 +37,9 @@ struct State {
     jobs: VecDeque<Arc<dyn AnyJob>>,
     void: usize,
     idle: Vec<(u64, Waker)>,
-    /// Workers that live, and how many were asked for.
-    workers: usize,
+    /// Workers that live, in the order they were started, and how many were asked for.
+    workers: Vec<Arc<Cell>>,
+    next_worker: u64,
     target: usize,
     /// Workers whose job waits for another. (Invariant 5.)
     blocked: usize,
@@ -50,12 +54,11 @@ struct State {
 struct Void(Vec<Arc<dyn AnyJob>>);
 
 /// What became of a job that was put in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pushed {
     /// An idle worker was woken for it.
     Begun,
-    /// A worker, which counts as living now, is to be started for it.
-    Start,
+    /// This worker is to be started for it.
+    Start(Arc<Cell>),
     /// All workers are busy.
     Waiting,
     /// The queue is closed.
@@ -70,36 +73,39 @@ pub(super) enum Next {
 }
 
 impl Queue {
-    pub(super) fn new() -> Self {
+    /// For the pool of that number.
+    pub(super) fn new(pool: u64) -> Self {
         let state = State {
             jobs: VecDeque::new(),
             void: 0,
             idle: Vec::new(),
-            workers: 0,
+            workers: Vec::new(),
+            next_worker: 1,
             target: 0,
             blocked: 0,
             coming: 0,
             resolving: 0,
             closed: false,
         };
-        Self { state: Mutex::new(state) }
+        Self { pool, state: Mutex::new(state) }
     }
 
-    /// Puts a job in, unless the queue is closed.
-    pub(super) fn push(&self, job: Arc<dyn AnyJob>) -> Pushed {
+    /// Puts a job in, unless the queue is closed. `count` is called before anybody can take it.
+    pub(super) fn push(&self, job: Arc<dyn AnyJob>, count: impl FnOnce()) -> Pushed {
         let mut state = self.lock();
         if state.closed {
             return Pushed::Refused;
         }
+        count();
         state.jobs.push_back(job);
         if let Some(waker) = state.wake_idle() {
             drop(state);
             waker.wake();
             return Pushed::Begun;
         }
-        match state.hire() {
-            true => Pushed::Start,
-            false => Pushed::Waiting,
+        match state.hire(self.pool) {
+            Some(worker) => Pushed::Start(worker),
+            None => Pushed::Waiting,
         }
     }
 
@@ -117,7 +123,7 @@ impl Queue {
         if expected && listed.is_none() {
             state.coming -= 1;
         }
-        if state.workers > state.wanted() && !expected {
+        if state.has_too_many() && !expected {
             let other = if state.jobs.is_empty() { None } else { state.wake_idle() };
             state.leave(id);
             drop(state);
@@ -138,7 +144,7 @@ impl Queue {
                 }
             }
         }
-        if state.closed || state.workers > state.wanted() {
+        if state.closed || state.has_too_many() {
             state.leave(id);
             return Next::Leave;
         }
@@ -202,14 +208,14 @@ impl Queue {
     /// Whether nothing runs any more, nor ever will, and everything is resolved. (Invariant 6.)
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
-        state.closed && state.workers == 0 && state.resolving == 0 && state.live() == 0
+        state.closed && state.workers.is_empty() && state.resolving == 0 && state.live() == 0
     }
 
-    /// Says that a worker is blocked. True when one, which counts as living now, is to be started for what waits.
-    pub(super) fn block(&self) -> bool {
+    /// Says that a worker is blocked. Gives one that is to be started for what waits.
+    pub(super) fn block(&self) -> Option<Arc<Cell>> {
         let mut state = self.lock();
         state.blocked += 1;
-        state.hire()
+        state.hire(self.pool)
     }
 
     /// Says that a worker is not blocked any more. If there are too many now, an idle one leaves, or else the next that has
@@ -217,31 +223,29 @@ impl Queue {
     pub(super) fn unblock(&self) {
         let mut state = self.lock();
         state.blocked -= 1;
-        let leaving = if state.workers > state.wanted() { state.wake_idle() } else { None };
+        let leaving = if state.has_too_many() { state.wake_idle() } else { None };
         drop(state);
         if let Some(waker) = leaving {
             waker.wake();
         }
     }
 
-    /// Sets how many workers there ought to be. Returns how many are to be started, which then count as living, and what
-    /// the target was.
-    pub(super) fn set_target(&self, target: usize) -> Option<(usize, usize)> {
+    /// Sets how many workers were asked for. Gives those that are to be started, and how many were asked for before.
+    pub(super) fn set_target(&self, target: usize) -> Option<(Vec<Arc<Cell>>, usize)> {
         let mut state = self.lock();
         if state.closed {
             return None;
         }
         let old = std::mem::replace(&mut state.target, target);
-        let missing = state.wanted().saturating_sub(state.workers);
-        state.workers += missing;
-        state.coming += missing;
-        let excess = state.workers.saturating_sub(state.wanted());
+        let missing = state.wanted().saturating_sub(state.workers.len());
+        let starting = (0..missing).map(|_| state.list_worker(self.pool)).collect();
+        let excess = state.workers.len().saturating_sub(state.wanted());
         let from = state.idle.len() - excess.min(state.idle.len());
         let leaving = state.idle.split_off(from);
         state.coming += leaving.len();
         drop(state);
         leaving.into_iter().for_each(|(_, waker)| waker.wake());
-        Some((missing, old))
+        Some((starting, old))
     }
 
     /// Says that a worker is gone without having been told to leave: its runtime dropped it.
@@ -249,9 +253,9 @@ impl Queue {
         self.lock().leave(id);
     }
 
-    /// Workers that live.
-    pub(super) fn workers(&self) -> usize {
-        self.lock().workers
+    /// Workers that live, in the order they were started.
+    pub(super) fn workers(&self) -> Vec<Arc<Cell>> {
+        self.lock().workers.clone()
     }
 
     /// Jobs that wait for a worker.
@@ -270,12 +274,21 @@ impl State {
         self.target + self.blocked
     }
 
-    /// Counts one more worker, if there are too few for what waits. True when it is to be started.
-    fn hire(&mut self) -> bool {
-        let missing = self.live() > self.coming && self.workers < self.wanted();
-        self.workers += usize::from(missing);
-        self.coming += usize::from(missing);
-        missing
+    fn has_too_many(&self) -> bool {
+        self.workers.len() > self.wanted()
+    }
+
+    /// One more worker, which is to be started, if there are too few for what waits.
+    fn hire(&mut self, pool: u64) -> Option<Arc<Cell>> {
+        (self.live() > self.coming && self.workers.len() < self.wanted()).then(|| self.list_worker(pool))
+    }
+
+    fn list_worker(&mut self, pool: u64) -> Arc<Cell> {
+        let worker = Arc::new(Cell::new(pool, self.next_worker));
+        self.next_worker += 1;
+        self.coming += 1;
+        self.workers.push(Arc::clone(&worker));
+        worker
     }
 
     /// An idle worker, which is to be woken.
@@ -291,7 +304,8 @@ impl State {
     }
 
     fn leave(&mut self, id: u64) {
-        self.workers -= 1;
+        // The worker itself still has its cell: what is in that is not dropped here.
+        self.workers.retain(|worker| worker.id() != id);
         self.idle.retain(|(idle, _)| *idle != id);
     }
 

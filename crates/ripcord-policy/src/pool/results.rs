@@ -4,8 +4,7 @@ use std::any::TypeId;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context as TaskContext, Poll, Waker};
 
 use futures_core::Stream;
@@ -15,6 +14,7 @@ use super::TaskId;
 use super::job::AnyJob;
 use super::shared::Shared;
 use crate::panics::wake;
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, SharedError};
 
 /// How a task ended. This enum is complete.

@@ -1,10 +1,8 @@
 //! What the handles of a pool and its workers share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use ripcord::{CancelHandle, Context};
-use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use super::TaskId;
@@ -14,10 +12,11 @@ use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
 use super::stats::{Count, PoolStats, Tally, WorkerState};
 use super::submitter::LastSubmitter;
-use super::worker::{self, Cell};
+use super::worker;
 use crate::caller::end_of;
 use crate::panics::run_hook;
 use crate::places::{NoPlace, Place, Places};
+use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::timeline::Timeline;
 use crate::{Error, Rejected, SharedError};
 
@@ -35,10 +34,8 @@ pub(super) struct Shared {
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
     pub(super) last_submitter: LastSubmitter,
-    cells: Mutex<Vec<Arc<Cell>>>,
     next_task: AtomicU64,
-    next_worker: AtomicU64,
-    pub(super) runtime: Handle,
+    pub(super) runtime: Runtime,
     /// Told when nothing runs any more.
     pub(super) stopped: Notify,
 }
@@ -49,24 +46,23 @@ impl Shared {
         cancel: CancelHandle,
         capacity: usize,
         overflow: Overflow,
-        runtime: Handle,
+        runtime: Runtime,
     ) -> Self {
-        static POOLS: AtomicU64 = AtomicU64::new(0);
+        static POOLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let id = POOLS.fetch_add(1, Ordering::Relaxed);
         Self {
-            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            id,
             time: Timeline::new(&ctx),
             ctx,
             cancel,
-            queue: Queue::new(),
+            queue: Queue::new(id),
             capacity,
             overflow,
             places: Places::new(capacity),
             results: ResultsQueue::new(),
             tally: Tally::new(),
             last_submitter: LastSubmitter::default(),
-            cells: Mutex::new(Vec::new()),
             next_task: AtomicU64::new(1),
-            next_worker: AtomicU64::new(1),
             runtime,
             stopped: Notify::new(),
         }
@@ -106,9 +102,9 @@ impl Shared {
 
     /// Puts a job in the queue; one that is refused gives its place back.
     pub(super) fn enqueue(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) -> Result<(), Error<SharedError>> {
-        match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>) {
+        match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>, || self.tally.add(Count::Started)) {
             Pushed::Begun => {}
-            Pushed::Start => self.start_worker(),
+            Pushed::Start(worker) => worker::spawn(self, worker),
             Pushed::Waiting => self.watch(job),
             Pushed::Refused => {
                 if let Some(pending) = job.core().take_pending() {
@@ -120,7 +116,6 @@ impl Shared {
                 return Err(Error::Rejected(Rejected::Closed("worker pool")));
             }
         }
-        self.tally.add(Count::Started);
         Ok(())
     }
 
@@ -151,27 +146,18 @@ impl Shared {
 
     /// Changes the number of workers, and of places with it.
     pub(super) fn resize(self: &Arc<Self>, workers: usize) -> bool {
-        let Some((missing, old)) = self.queue.set_target(workers) else {
+        let Some((starting, old)) = self.queue.set_target(workers) else {
             return false;
         };
-        for _ in 0..missing {
-            self.start_worker();
-        }
+        starting.into_iter().for_each(|worker| worker::spawn(self, worker));
         self.places.resize(old, workers);
         true
     }
 
-    /// Starts a worker that the queue counts already.
-    fn start_worker(self: &Arc<Self>) {
-        let cell = Arc::new(Cell::new(self.id, self.next_worker.fetch_add(1, Ordering::Relaxed)));
-        self.cells().push(Arc::clone(&cell));
-        worker::spawn(self, cell);
-    }
-
     /// A worker's task waits for another of this pool: another worker may run meanwhile.
     pub(super) fn block(self: &Arc<Self>) {
-        if self.queue.block() {
-            self.start_worker();
+        if let Some(worker) = self.queue.block() {
+            worker::spawn(self, worker);
         }
     }
 
@@ -198,8 +184,7 @@ impl Shared {
         self.cancel.cancel_with(why);
         self.resolve(waiting);
         // What was taken from the queue before is with a worker. (Invariant 4 of the queue.)
-        let cells = self.cells().clone();
-        cells.iter().filter_map(|cell| cell.job()).for_each(fail_ended);
+        self.queue.workers().iter().filter_map(|worker| worker.job()).for_each(fail_ended);
     }
 
     /// Counts a job that was resolved.
@@ -216,9 +201,8 @@ impl Shared {
     }
 
     /// A worker is gone. Without any nothing that waits is ever begun.
-    pub(super) fn worker_left(&self, id: u64) {
-        self.cells().retain(|cell| cell.id() != id);
-        if self.queue.workers() == 0 {
+    pub(super) fn worker_left(&self) {
+        if self.queue.workers().is_empty() {
             self.close_now();
         }
         self.end_when_over();
@@ -249,14 +233,9 @@ impl Shared {
 
     pub(super) fn stats(&self) -> PoolStats {
         let now = self.time.now();
-        let cells = self.cells().clone();
-        let workers: Vec<_> = cells.iter().map(|cell| cell.status(now)).collect();
+        let workers: Vec<_> = self.queue.workers().iter().map(|worker| worker.status(now)).collect();
         let running = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
         self.tally.stats(self.queue.waiting(), running, workers)
-    }
-
-    fn cells(&self) -> MutexGuard<'_, Vec<Arc<Cell>>> {
-        self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -12,18 +12,19 @@
 //!    looked at after the listing.
 //! 3. Lock order: the list is locked alone. Nothing foreign runs under it.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use ripcord::{AfterFunc, Context};
 
 use super::job::AnyJob;
+use crate::sync::{Mutex, MutexGuard, after_func};
 
 pub(super) struct Submitter {
     /// As it was given.
     own: Context,
     /// Ends with that and with the pool's.
     pub(super) ctx: Context,
-    notice: OnceLock<AfterFunc>,
+    notice: OnceLock<Option<AfterFunc>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -48,7 +49,7 @@ impl Submitter {
     pub(super) fn list(self: &Arc<Self>, job: Arc<dyn AnyJob>) -> usize {
         self.notice.get_or_init(|| {
             let weak = Arc::downgrade(self);
-            self.ctx.after_func(move || {
+            after_func(&self.ctx, move || {
                 if let Some(submitter) = weak.upgrade() {
                     submitter.call_all_off();
                 }
@@ -95,7 +96,7 @@ impl Submitter {
 
 impl Drop for Submitter {
     fn drop(&mut self) {
-        if let Some(notice) = self.notice.get() {
+        if let Some(Some(notice)) = self.notice.get() {
             notice.stop();
         }
     }

@@ -1,7 +1,9 @@
 //! The workers.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,26 +13,53 @@ use super::shared::{Shared, fail_ended};
 use super::stats::{WorkerState, WorkerStatus};
 use crate::Error;
 use crate::panics::{CatchPanic, panicked};
+use crate::sync::{Mutex, MutexGuard, give_way, run_blocking, thread_local};
 use crate::timeline::Moment;
 
-tokio::task_local! {
-    /// The worker that this code runs on.
-    static CURRENT: Arc<Cell>;
+thread_local! {
+    /// The worker that this thread is running.
+    static CURRENT: RefCell<Option<Arc<Cell>>> = const { RefCell::new(None) };
 }
 
 /// The worker of the pool `id` that the calling code runs on.
 pub(super) fn current(id: u64) -> Option<Arc<Cell>> {
-    CURRENT.try_with(|cell| (cell.pool == id).then(|| Arc::clone(cell))).ok().flatten()
+    CURRENT.try_with(|current| current.borrow().as_ref().filter(|cell| cell.pool == id).cloned()).ok().flatten()
 }
 
 /// Whether the calling code runs on a worker of the pool `id`.
 pub(super) fn is_inside(id: u64) -> bool {
-    CURRENT.try_with(|cell| cell.pool == id).unwrap_or(false)
+    CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|cell| cell.pool == id)).unwrap_or(false)
+}
+
+/// A worker, which its thread is told of while it runs.
+struct Running(Option<Arc<Cell>>);
+
+impl Running {
+    /// Runs `code` as part of what the worker runs.
+    fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
+        struct Swapped<'a>(&'a mut Option<Arc<Cell>>);
+        impl Drop for Swapped<'_> {
+            fn drop(&mut self) {
+                swap(self.0);
+            }
+        }
+        swap(&mut self.0);
+        let _back = Swapped(&mut self.0);
+        code()
+    }
+}
+
+fn swap(cell: &mut Option<Arc<Cell>>) {
+    // A thread past its thread-locals runs it untold.
+    let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), cell));
 }
 
 pub(super) fn spawn(shared: &Arc<Shared>, cell: Arc<Cell>) {
     let leaving = Leaving { shared: Arc::clone(shared), cell: Arc::clone(&cell), told: false };
-    shared.runtime.spawn(CURRENT.scope(cell, work(leaving)));
+    shared.runtime.spawn(async move {
+        let (mut work, mut running) = (pin!(work(leaving)), Running(Some(cell)));
+        poll_fn(|cx| running.run(|| work.as_mut().poll(cx))).await;
+    });
 }
 
 async fn work(mut leaving: Leaving) {
@@ -39,7 +68,7 @@ async fn work(mut leaving: Leaving) {
     let mut expected = true;
     loop {
         // Tasks that are always ready must not keep the runtime's other tasks from running.
-        tokio::task::coop::consume_budget().await;
+        give_way().await;
         let begin = |job: &_| cell.begin(job, shared.time.recent());
         let next = poll_fn(|cx| match shared.queue.next(cell.id, expected, cx.waker(), begin) {
             Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
@@ -54,7 +83,7 @@ async fn work(mut leaving: Leaving) {
             return;
         };
         expected = false;
-        drive(job, pending).await;
+        drive(job, pending, &cell).await;
         if cell.end() {
             shared.queue.unblock();
         }
@@ -63,7 +92,7 @@ async fn work(mut leaving: Leaving) {
 
 /// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
 /// place is given back.
-fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + Send + use<> {
+fn drive(job: Arc<dyn AnyJob>, pending: Pending, cell: &Arc<Cell>) -> impl Future<Output = ()> + Send + use<'_> {
     let finish = Finish { job, resolved: false };
     let work = finish.job.core().unlist(pending);
     async move {
@@ -80,9 +109,9 @@ fn drive(job: Arc<dyn AnyJob>, pending: Pending) -> impl Future<Output = ()> + S
                 if job.core().ctx.is_done() {
                     crate::panics::run_hook(|| drop(work));
                 } else {
-                    let cell = CURRENT.get();
+                    let cell = Arc::clone(cell);
                     // It resolves the job itself, and catches its own panic.
-                    drop(tokio::task::spawn_blocking(move || CURRENT.sync_scope(cell, work)).await);
+                    run_blocking(move || Running(Some(cell)).run(work)).await;
                 }
             }
         }
@@ -117,7 +146,7 @@ impl Drop for Leaving {
         if !self.told {
             self.shared.queue.lost(self.cell.id);
         }
-        self.shared.worker_left(self.cell.id);
+        self.shared.worker_left();
     }
 }
 

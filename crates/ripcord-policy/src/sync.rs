@@ -1,0 +1,87 @@
+//! The one switch between the standard library's and tokio's means and shuttle's.
+//!
+//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's ledger, the breaker and the places on shuttle's, so
+//! that the models in `src/shuttle_models` run the code that ships in as many orders as they are told to. Contexts, tokio's
+//! semaphore and the counters stay as they are: to shuttle what they do is one step.
+
+#[cfg(not(ripcord_shuttle))]
+pub(crate) use std_types::*;
+
+#[cfg(ripcord_shuttle)]
+pub(crate) use shuttle_types::*;
+
+#[cfg(not(ripcord_shuttle))]
+mod std_types {
+    use std::future::Future;
+
+    use ripcord::{AfterFunc, Context};
+
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::thread_local;
+
+    /// Where a pool's workers run.
+    #[derive(Clone)]
+    pub(crate) struct Runtime(tokio::runtime::Handle);
+
+    impl Runtime {
+        /// The tokio runtime that the caller is in.
+        pub(crate) fn try_current() -> Option<Self> {
+            tokio::runtime::Handle::try_current().ok().map(Self)
+        }
+
+        pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+            drop(self.0.spawn(task));
+        }
+    }
+
+    /// Has `callback` run when `ctx` ends.
+    pub(crate) fn after_func(ctx: &Context, callback: impl FnOnce() + Send + 'static) -> Option<AfterFunc> {
+        Some(ctx.after_func(callback))
+    }
+
+    /// Runs `work` on a thread that may block, and comes back when it has ended or there is no such thread any more.
+    pub(crate) async fn run_blocking(work: impl FnOnce() + Send + 'static) {
+        drop(tokio::task::spawn_blocking(work).await);
+    }
+
+    /// Lets other tasks of the runtime run, if this one has run for long.
+    pub(crate) async fn give_way() {
+        tokio::task::coop::consume_budget().await;
+    }
+}
+
+#[cfg(ripcord_shuttle)]
+mod shuttle_types {
+    use std::future::Future;
+
+    use ripcord::{AfterFunc, Context};
+
+    pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use shuttle::sync::{Mutex, MutexGuard};
+    pub(crate) use shuttle::thread_local;
+
+    #[derive(Clone)]
+    pub(crate) struct Runtime;
+
+    impl Runtime {
+        pub(crate) fn try_current() -> Option<Self> {
+            Some(Self)
+        }
+
+        pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+            drop(shuttle::future::spawn(task));
+        }
+    }
+
+    /// Its thread would be none that shuttle knows of. A model does itself what is to follow an end.
+    pub(crate) fn after_func(_: &Context, _: impl FnOnce() + Send + 'static) -> Option<AfterFunc> {
+        None
+    }
+
+    pub(crate) async fn run_blocking(work: impl FnOnce() + Send + 'static) {
+        shuttle::future::spawn(async move { work() }).await.ok();
+    }
+
+    pub(crate) async fn give_way() {}
+}
