@@ -152,6 +152,25 @@ fn requests_have_a_line_each_in_the_log() {
 
 #[test]
 #[cfg(unix)]
+fn the_inspectors_token_is_in_no_line_of_the_log() {
+    let token = "correct-horse-battery-staple";
+    for format in ["text", "json"] {
+        let mut server = Server::start(&["--log-format", format, "--inspector-token", token]);
+        // Once where it opens the page, and where it does not belong: all of these are a line each or none.
+        for path in ["/debug/contexts", "/debug/contexts/", "/slow/", "/no/such"] {
+            server.request(&format!("{path}?token={token}")).answer();
+        }
+        server.request("/no/such").answer();
+        server.terminate();
+        let (code, log) = server.wait();
+        assert_eq!(code, Some(0));
+        assert!(log.iter().any(|line| line.contains("Request answered")), "{log:#?}");
+        assert!(!log.iter().any(|line| line.contains(token)), "{log:#?}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
 fn flag_beats_file() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("flag_beats_file.toml");
     std::fs::write(&path, "grace = \"7s\"\nlog_format = \"json\"\nlisten = \"nowhere:1\"\n")

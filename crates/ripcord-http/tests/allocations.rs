@@ -1,13 +1,22 @@
-//! No codec allocates where a request is as most are: well-formed, and each header there once.
+//! No codec allocates where a request is as most are: well-formed, and each header there once. And no memory is kept of requests
+//! that are over, but for the few that the inspector shows.
 
+use std::convert::Infallible;
+use std::future::ready;
 use std::hint::black_box;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use futures::FutureExt as _;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use ripcord::{Clock, Context};
 use ripcord_http::RequestId;
 use ripcord_http::deadline::{connect, envoy, grpc_timeout, plain};
+use ripcord_http::inspector::Inspector;
+use ripcord_http::server::{ContextLayer, ContextService};
 use ripcord_http::trace_context::{Baggage, Traceparent, Tracestate};
+use tower::{Layer as _, Service, service_fn};
 
 /// A value as a server has it: a part of what was read, which is shared.
 fn received(text: &'static str) -> HeaderValue {
@@ -65,4 +74,64 @@ fn what_is_written_needs_no_heap() {
     }
     let parent = Traceparent::start(true);
     assert_allocates_nothing(|| parent.child().encode());
+}
+
+/// Answers a request under an inspector, with a call below it; one in five fails.
+async fn answer(
+    service: &mut ContextService<impl Service<Request<String>, Response = Response<Full<Bytes>>, Error = Infallible>>,
+) {
+    let response = service.call(Request::new(String::new())).await.unwrap();
+    response.into_body().collect().await.unwrap();
+}
+
+#[test]
+fn what_the_inspector_keeps_of_requests_that_are_over_does_not_grow() {
+    let (clock, time) = Clock::manual();
+    let inspector = Inspector::new();
+    let layer = ContextLayer::new(&Context::background().with_clock(clock)).inspector(&inspector);
+    let advance = time.clone();
+    let mut count = 0;
+    let mut service = layer.layer(service_fn(move |request: Request<String>| {
+        let ctx = request.extensions().get::<Context>().expect("the layer gave one").clone();
+        let (_, _call) = ctx.start_trace("query");
+        // Into each bucket of latency in turn.
+        advance.advance([0, 2, 20, 70, 200, 300, 700, 2000, 6000].map(Duration::from_millis)[count % 9]);
+        count += 1;
+        let mut response = Response::new(Full::from(Bytes::from_static(b"done")));
+        if count % 5 == 0 {
+            *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        ready(Ok::<_, Infallible>(response))
+    }));
+    let mut answer = |times: usize| {
+        for _ in 0..times {
+            answer(&mut service).now_or_never().expect("nothing waits");
+        }
+    };
+    // So many that all that is kept is full.
+    answer(1000);
+    let counted = allocation_counter::measure(|| answer(9000));
+    assert!(counted.count_total > 9000, "they were not measured: {counted:?}");
+    // A batch of 45 repeats what came before, so that what is kept is alike.
+    assert!(counted.bytes_current.abs() < 1024, "{counted:?}");
+}
+
+#[test]
+fn to_be_shown_allocates_nothing() {
+    let server = Context::background();
+    let allocations = |layer: ContextLayer| {
+        let ready_at_once = |_: Request<String>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));
+        let mut service = layer.layer(service_fn(ready_at_once));
+        // The first ones are kept to be shown once they are over.
+        for _ in 0..100 {
+            answer(&mut service).now_or_never().expect("nothing waits");
+        }
+        allocation_counter::measure(|| answer(&mut service).now_or_never().expect("nothing waits")).count_total
+    };
+    // A clock that stands still, so that all these are quick and none is kept any more.
+    let (clock, _time) = Clock::manual();
+    let layer = ContextLayer::new(&server.with_clock(clock)).timeout(Duration::from_secs(5));
+    let without = allocations(layer.clone());
+    assert!(without > 0);
+    assert_eq!(allocations(layer.inspector(&Inspector::new())), without);
 }

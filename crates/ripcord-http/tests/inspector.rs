@@ -4,10 +4,20 @@
 #[path = "common/inspected.rs"]
 mod inspected;
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
 use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::routing::get;
 use futures::FutureExt as _;
 use http::{Request, StatusCode};
+use ripcord::Context;
+use ripcord_http::inspector::Inspector;
+use ripcord_http::server::{ContextLayer, Ctx, matched_path};
 use serde_json::json;
+use tower::ServiceExt as _;
 
 use inspected::{SECOND, Server, read, request};
 
@@ -52,6 +62,133 @@ async fn who_cancels_it_is_its_cause_and_is_shown() {
     let end = &shown["cut_short"][0];
     assert_eq!((&end["state"], &end["status"]), (&json!("canceled"), &json!(503)));
     assert_eq!(end["end"]["causes"], json!(["canceled from the inspector by 127.0.0.1"]));
+}
+
+#[tokio::test]
+async fn a_deadline_that_was_clamped_names_the_header_that_asked_for_more() {
+    let server = Server::new(|layer| layer);
+    let request = Request::get("/report/today").header("grpc-timeout", "1M").body(Body::empty()).unwrap();
+    let mut answer = Box::pin(server.ask(request));
+    assert!((&mut answer).now_or_never().is_none());
+    server.time.advance(SECOND / 2);
+    let shown = server.shown().await;
+    let deadline = json!({"left_ms": 4500.0, "of_ms": 5000.0, "source": "clamped", "header": "grpc-timeout"});
+    assert_eq!(shown["live"][0]["deadline"], deadline);
+    assert_eq!(
+        (&shown["counters"]["deadlines_received"], &shown["counters"]["deadlines_clamped"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn what_is_detached_is_shown_until_it_is_done_although_its_client_has_gone() {
+    let server = Server::new(|layer| layer);
+    let request = Request::get("/pay").body(Body::empty()).unwrap();
+    // The handler runs in here as far as its wait, and the client leaves.
+    assert!(Box::pin(server.ask(request)).now_or_never().is_none());
+    let shown = server.shown().await;
+    assert_eq!((&shown["counters"]["detached"], &shown["counters"]["disconnected"]), (&json!(1), &json!(1)));
+    assert_eq!((&shown["summary"]["live"], &shown["summary"]["ended_but_held"]), (&json!(1), &json!(1)));
+    let live = &shown["live"][0];
+    assert_eq!((&live["name"], &live["state"], &live["status"]), (&json!("/pay"), &json!("ended"), &json!(null)));
+
+    // The task begins to wait, is due, and is done.
+    tokio::task::yield_now().await;
+    server.time.advance(SECOND);
+    tokio::task::yield_now().await;
+    let shown = server.shown().await;
+    assert_eq!((&shown["counters"]["detached"], &shown["summary"]["live"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (&shown["finished"][0]["kept"][0]["name"], &shown["finished"][0]["kept"][0]["held_ms"]),
+        (&json!("/pay"), &json!(1000.0))
+    );
+}
+
+#[tokio::test]
+async fn a_handler_that_blocks_its_thread_is_shown_meanwhile() {
+    let inspector = Inspector::new();
+    let layer = ContextLayer::new(&Context::background()).name(matched_path).inspector(&inspector);
+    let seen = Arc::new(Mutex::new(None));
+    // Looked at from within, in the only poll that the handler has.
+    let blocks = {
+        let (inspector, seen) = (inspector.clone(), Arc::clone(&seen));
+        move || {
+            *seen.lock().unwrap() = Some(shown_by(&inspector));
+            std::future::ready("done")
+        }
+    };
+    let app: Router = Router::new().route("/blocks", get(blocks)).layer(layer);
+    let answer = app.oneshot(Request::get("/blocks").body(Body::empty()).unwrap()).await.unwrap();
+    read(answer).await;
+    let seen = seen.lock().unwrap().take().expect("it was called");
+    assert_eq!((&seen["live"][0]["name"], &seen["live"][0]["state"]), (&json!("/blocks"), &json!("running")));
+    let shown = shown_by(&inspector);
+    assert_eq!((&shown["summary"]["live"], &shown["summary"]["finished"]), (&json!(0), &json!(1)));
+}
+
+/// Without a wait.
+fn shown_by(inspector: &Inspector) -> serde_json::Value {
+    let app: Router = inspector.router();
+    let answer = app.oneshot(of_this_machine("/json")).now_or_never().expect("nothing to wait for").unwrap();
+    let text = read(answer).now_or_never().expect("it is there");
+    serde_json::from_str(&text).unwrap()
+}
+
+fn of_this_machine(path: &str) -> Request<Body> {
+    let mut request = Request::get(path).header("host", "localhost").body(Body::empty()).unwrap();
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from(([127, 0, 0, 1], 4000))));
+    request
+}
+
+#[tokio::test]
+async fn each_is_below_the_nearest_be_that_a_request_or_watched() {
+    let inspector = Inspector::new();
+    let server = inspector.watch(&Context::background().with_name("server"));
+    let layer = ContextLayer::new(&server).name(matched_path).inspector(&inspector);
+    let jobs = Arc::new(Mutex::new(Vec::new()));
+    let import = {
+        let (inspector, jobs) = (inspector.clone(), Arc::clone(&jobs));
+        move |Ctx(ctx): Ctx| {
+            let job = inspector.watch(&ctx.without_cancel().with_name("job"));
+            let part = inspector.watch(&job.with_name("part"));
+            drop((ctx.start_trace("of the request"), job.start_trace("of the job")));
+            jobs.lock().unwrap().extend([job, part]);
+            std::future::ready("begun")
+        }
+    };
+    let app: Router = Router::new().route("/import", get(import)).layer(layer);
+    read(app.oneshot(Request::get("/import").body(Body::empty()).unwrap()).await.unwrap()).await;
+
+    let shown = shown_by(&inspector);
+    let find = |name: &str| shown["live"].as_array().unwrap().iter().find(|live| live["name"] == name).unwrap();
+    assert_eq!(find("server")["parent"], json!(null));
+    for (below, above) in [("/import", "server"), ("job", "/import"), ("part", "job")] {
+        assert_eq!(find(below)["parent"], find(above)["id"], "{below}");
+    }
+    for (name, call) in [("/import", "of the request"), ("job", "of the job")] {
+        let spans: Vec<_> = find(name)["spans"].as_array().unwrap().iter().map(|span| &span["name"]).collect();
+        assert_eq!(spans, [name, call]);
+    }
+    jobs.lock().unwrap().clear();
+    drop(server);
+    assert_eq!(shown_by(&inspector)["live"], json!([]));
+}
+
+#[tokio::test]
+async fn the_layers_of_an_inspector_are_summed_and_each_is_counted_once() {
+    let inspector = Inspector::new();
+    let server = Context::background();
+    let one = ContextLayer::new(&server).inspector(&inspector).inspector(&inspector);
+    let other = ContextLayer::new(&server).inspector(&inspector);
+    let app: Router = Router::new()
+        .route("/one", get(async || "").layer(one.clone()))
+        .route("/same", get(async || "").layer(one.timeout(SECOND)))
+        .route("/other", get(async || "").layer(other));
+    for path in ["/one", "/same", "/other"] {
+        read(app.clone().oneshot(of_this_machine(path)).await.unwrap()).await;
+    }
+    let shown = shown_by(&inspector);
+    assert_eq!((&shown["counters"]["requests"], &shown["summary"]["finished"]), (&json!(3), &json!(3)));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use ripcord::{Clock, Context, ManualTime};
 use ripcord_http::inspector::Inspector;
-use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
+use ripcord_http::server::{ContextLayer, Ctx, Ended, detach, matched_path};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -29,6 +29,13 @@ async fn bug() -> &'static str {
     panic!("a bug")
 }
 
+/// Takes a second, and is finished although the client has gone.
+async fn pay(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
+    let payment = detach(&ctx).run(async move { ctx.sleep(SECOND).await });
+    tokio::spawn(payment).await.expect("it does not panic")?;
+    Ok("paid")
+}
+
 pub(crate) struct Server {
     app: Router,
     pub(crate) time: ManualTime,
@@ -40,7 +47,8 @@ impl Server {
         let server = Context::background().with_clock(clock).with_name("server");
         let inspector = Inspector::builder().context(&server).build();
         let layer = ContextLayer::new(&server).timeout(5 * SECOND).name(matched_path).inspector(&inspector);
-        let app = Router::new().route("/report/{day}", get(report)).route("/bug", get(bug)).layer(change(layer));
+        let app = Router::new().route("/report/{day}", get(report)).route("/bug", get(bug)).route("/pay", get(pay));
+        let app = app.layer(change(layer));
         Server { app: app.nest("/debug/contexts", inspector.router()), time }
     }
 

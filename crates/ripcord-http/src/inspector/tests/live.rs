@@ -275,6 +275,47 @@ fn watched_work_is_below_what_it_was_derived_from() {
 }
 
 #[test]
+fn a_canceler_that_was_dropped_is_told_from_one_that_canceled() {
+    let (server, _time) = manual();
+    let inspector = Inspector::new();
+    let (forgotten, cancel) = server.with_name("forgotten").with_cancel();
+    let forgotten = inspector.watch(&forgotten);
+    drop(cancel);
+    let (canceled, cancel) = server.with_name("canceled").with_cancel();
+    let canceled = inspector.watch(&canceled);
+    cancel.cancel();
+    let snapshot = json(&inspector);
+    let dropped = |name: &str| {
+        let live = snapshot["live"].as_array().unwrap().iter().find(|live| live["name"] == name).unwrap();
+        assert_eq!(live["state"], "canceled");
+        live["end"]["canceler_dropped"].clone()
+    };
+    assert_eq!((dropped("forgotten"), dropped("canceled")), (json!(true), json!(false)));
+    drop((forgotten, canceled));
+}
+
+#[test]
+fn a_call_that_begins_after_the_end_is_shown_below_it() {
+    let (server, time) = manual();
+    let inspector = Inspector::new();
+    let request = Request::start(&inspector, &server, "GET /report");
+    time.advance(SECOND);
+    let ctx = request.answer(200);
+    time.advance(SECOND);
+    let (_, call) = ctx.start_trace("writes a file");
+    time.advance(SECOND);
+    let live = json(&inspector)["live"][0].clone();
+    let spans: Vec<_> = live["spans"].as_array().unwrap().iter().collect();
+    assert_eq!((&spans[0]["state"], &spans[0]["took_ms"]), (&json!("ended"), &json!(1000.0)));
+    assert_eq!(
+        (&spans[1]["start_ms"], &spans[1]["took_ms"], &spans[1]["state"]),
+        (&json!(2000.0), &json!(1000.0), &json!("running"))
+    );
+    drop((call, ctx));
+    assert_eq!(json(&inspector)["finished"][7]["kept"][0]["spans"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn work_that_is_watched_ends_with_its_context() {
     let (server, time) = manual();
     let inspector = Inspector::new();
