@@ -109,6 +109,12 @@ async fn a_phone_needs_no_sideways_scrolling_and_the_dark_is_dark() {
         let lightness = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).map(Number)[0]";
         let lightness = browser.script(lightness).await.as_u64().expect("a number");
         assert_eq!(lightness < 60, is_phone, "a background of {lightness} in the wrong scheme");
+        // WCAG 1.4.11: what shows where a control is stands out from what lies around it, three to one.
+        for control in ["#pause", "#json", "#filter", "#live .cancel:not(:disabled)", ".buckets [aria-pressed='true']"]
+        {
+            let contrast = browser.script(&contrast_of_border(control)).await.as_f64().expect("a number");
+            assert!(contrast >= 3.0, "the border of {control} has a contrast of {contrast:.2}");
+        }
         if is_phone {
             // Large enough for a finger.
             let height = "return document.querySelector('#live .cancel:not([hidden])').getBoundingClientRect().height";
@@ -117,6 +123,23 @@ async fn a_phone_needs_no_sideways_scrolling_and_the_dark_is_dark() {
     }
     drop(ctx);
     browser.close().await;
+}
+
+/// The lower one of a control's border, with its own background and with the page's, as WCAG computes it.
+fn contrast_of_border(selector: &str) -> String {
+    format!(
+        r#"const control = getComputedStyle(document.querySelector("{selector}"));
+        const luminance = (color) => {{
+          const [red, green, blue] = color.match(/\d+/g).map(Number).map((part) => part / 255)
+            .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4);
+          return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        }};
+        const border = luminance(control.borderTopColor);
+        return Math.min(...[control, getComputedStyle(document.body)].map((around) => {{
+          const two = [border, luminance(around.backgroundColor)];
+          return (Math.max(...two) + 0.05) / (Math.min(...two) + 0.05);
+        }}));"#
+    )
 }
 
 #[tokio::test]

@@ -140,7 +140,10 @@ impl Trace {
 
 impl Value for Trace {
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Trace({})", self.name().escape_debug())
+        match self.tree.roots() {
+            Some(_) => f.write_str("RootTraces"),
+            None => write!(f, "Trace({})", self.name().escape_debug()),
+        }
     }
 }
 

@@ -21,6 +21,7 @@
   const announce = (text) => { byId("announce").textContent = text; };
 
   const duration = (ms) => {
+    if (ms === 0) return "0 s";
     if (ms < 1) return `${Math.round(ms * 1000)} µs`;
     if (ms < 100) return `${ms.toFixed(1)} ms`;
     if (ms < 1000) return `${Math.round(ms)} ms`;
@@ -292,9 +293,9 @@
       button.setAttribute("aria-pressed", String(at === chosen));
       // Of those that were cut short only the last are known, not how many there were.
       setText(count, bucket.isCutShort ? `last ${bucket.count}` : number(bucket.count));
-      fill.style.transform = `scaleX(${bucket.isCutShort ? 0 : Math.log1p(bucket.count) / most})`;
+      fill.style.transform = `scaleX(${Math.log1p(bucket.count) / most})`;
     });
-    setText(byId("over-aside"), `${number(snapshot.summary.finished)} so far; the latest of each are kept`);
+    setText(byId("over-aside"), `${number(snapshot.summary.finished)} so far; the latest of each are kept, and of those under 1 ms some`);
     // Whoever points at the list, or is in it, keeps what is there.
     const list = byId("kept");
     const isBusy = list.contains(document.activeElement) || (matchMedia("(hover: hover)").matches && list.matches(":hover"));
