@@ -335,16 +335,22 @@ fn the_limit_is_exact_on_all_threads() {
 
 // ===== roots on demand =====
 
-/// A request, whose root is begun when it is asked for.
-#[derive(Default)]
-struct Request(OnceLock<TraceGuard>);
+/// A request, whose root is begun when it is asked for: in the context above, so that it does not hold itself.
+struct Request {
+    above: Context,
+    root: OnceLock<TraceGuard>,
+}
 
 impl Value for Request {}
 
+fn request(server: &Context) -> Context {
+    server.with_value(Request { above: server.clone(), root: OnceLock::new() })
+}
+
 fn with_requests(ctx: &Context) -> Context {
     ctx.with_root_traces(|ctx| {
-        let request = ctx.value::<Request>()?;
-        Some(request.0.get_or_init(|| ctx.start_root_trace("request", 100).1).trace().clone())
+        let Request { above, root } = ctx.value::<Request>()?;
+        Some(root.get_or_init(|| above.start_root_trace("request", 100).1).trace().clone())
     })
 }
 
@@ -356,7 +362,7 @@ fn names(trace: &Trace) -> Vec<String> {
 fn a_root_on_demand_is_one_for_all_that_is_begun_below_it() {
     let (root, _serving) = Context::background().start_trace("server");
     let server = with_requests(&root);
-    let (one, other) = (server.with_value(Request::default()), server.with_value(Request::default()));
+    let (one, other) = (request(&server), request(&server));
     let below = one.with_name("below").without_cancel();
     let (query, _query) = below.start_trace("query");
     drop(query.start_trace("row"));
@@ -375,10 +381,10 @@ fn what_no_root_is_given_for_is_one_and_a_trace_in_between_is_nearer() {
     drop(ctx.start_trace("below"));
     assert_eq!(names(guard.trace()), ["alone", "-below"]);
 
-    let (nearer, own) = server.with_value(Request::default()).start_root_trace("own", 10);
+    let (nearer, own) = request(&server).start_root_trace("own", 10);
     drop(nearer.start_trace("call"));
     assert_eq!(names(own.trace()), ["own", "-call"]);
-    assert!(nearer.value::<Request>().expect("it is a value").0.get().is_none(), "nobody needed it");
+    assert!(nearer.value::<Request>().expect("it is a value").root.get().is_none(), "nobody needed it");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::cause::Cause;
 use crate::clock::{Clock, nanoseconds, ticks_of};
 use crate::raw::node::{End, Kind, Merge, NEVER, NodeRef, Payload, flag};
 use crate::raw::tree;
-use crate::raw::values::ValueEntry;
+use crate::raw::values::OwnedValue;
 use crate::value::Value;
 
 impl Context {
@@ -128,8 +128,8 @@ impl Context {
     #[doc(alias = "context.WithValue")]
     #[must_use]
     pub fn with_value<V: Value>(&self, value: V) -> Context {
-        let entry = ValueEntry::new(value, self.0.as_deref());
-        self.derive(flag::VALUES, Payload::Value(Box::new(entry)))
+        let value = OwnedValue::new(value, self.0.as_deref());
+        self.derive(flag::VALUES, Payload::Value(value))
     }
 
     /// A context with a name, for people: in `Display`, in errors, in an inspector.

@@ -10,7 +10,7 @@
 //! | `compact` | an `Arc` or a reference in one pointer | row C20 |
 //! | `coarse` | calling the C library's clock | rows C2, C7, C13 |
 //! | `lock` | one-byte lock | rows C7, C8, C14 |
-//! | `values` | following a pointer to a node above | row C16 |
+//! | `values` | following a pointer to a node above; a value and its entry in one allocation | row C16; row H1: 15 ns for each value of a request, 4 % of what the layer takes |
 //! | `pin` | projecting a pin to a field | a future is stored once, not twice as in an `async fn` |
 #![expect(unsafe_code, reason = "the one module that may; see the table above and the SAFETY comments")]
 

@@ -3,16 +3,85 @@
 use std::any::TypeId;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
+use std::ops::Deref;
 use std::ptr::NonNull;
 
 use super::node::{Kind, Merge, Node, flag};
 use crate::value::Value;
 
-/// A value, its type, and how what is visible from here is found.
+/// A value, its type, and how what is visible from here is found. It lies in an [`OwnedValue`].
 pub(crate) struct ValueEntry {
     key: TypeId,
-    value: Box<dyn Value>,
+    /// Where the value lies: right behind this.
+    value: NonNull<dyn Value>,
+    /// Drops and frees both.
+    free: unsafe fn(NonNull<ValueEntry>),
     way: Way,
+}
+
+// SAFETY: the pointer is to a value, which is Send + Sync and owned with this; it is followed only to share it.
+unsafe impl Send for ValueEntry {}
+// SAFETY: as above.
+unsafe impl Sync for ValueEntry {}
+
+/// A value and its entry in one allocation, by one word: a request has some, and half of what one costs is the allocator's.
+pub(crate) struct OwnedValue(NonNull<ValueEntry>);
+
+// SAFETY: it owns what it points to, which is Send + Sync.
+unsafe impl Send for OwnedValue {}
+// SAFETY: as above.
+unsafe impl Sync for OwnedValue {}
+
+/// What is allocated.
+#[repr(C)]
+struct Whole<V> {
+    // The first, so that a pointer to it is one to the whole.
+    entry: ValueEntry,
+    value: V,
+}
+
+impl OwnedValue {
+    pub(crate) fn new<V: Value>(value: V, parent: Option<&Node>) -> Self {
+        let key = TypeId::of::<V>();
+        let entry =
+            ValueEntry { key, value: NonNull::<V>::dangling(), free: Whole::<V>::free, way: Way::below(parent, key) };
+        let whole = Box::into_raw(Box::new(Whole { entry, value }));
+        // SAFETY: `whole` points to what was just allocated, which nobody else knows. Both pointers are made of it and not of a
+        // reference to a part, so the one may be used for the whole, and neither is invalidated by references to the other's part.
+        unsafe {
+            (*whole).entry.value = NonNull::new_unchecked(&raw mut (*whole).value);
+            OwnedValue(NonNull::new_unchecked(whole.cast()))
+        }
+    }
+}
+
+impl Deref for OwnedValue {
+    type Target = ValueEntry;
+
+    #[inline]
+    fn deref(&self) -> &ValueEntry {
+        // SAFETY: it lives until this is dropped, and is not changed after `new`.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl Drop for OwnedValue {
+    #[inline]
+    fn drop(&mut self) {
+        let free = self.free;
+        // SAFETY: `new` stored what frees what it allocated, and this is called once.
+        unsafe { free(self.0) }
+    }
+}
+
+impl<V> Whole<V> {
+    /// # Safety
+    ///
+    /// `entry` is from `OwnedValue::new` of a value of this type, and this is its last use.
+    unsafe fn free(entry: NonNull<ValueEntry>) {
+        // SAFETY: by the contract it is a `Whole<V>` from a box, and the entry lies at its start.
+        drop(unsafe { Box::from_raw(entry.cast::<Whole<V>>().as_ptr()) });
+    }
 }
 
 /// How the values at and above one are found.
@@ -32,13 +101,9 @@ struct Walk {
 }
 
 impl ValueEntry {
-    pub(crate) fn new<V: Value>(value: V, parent: Option<&Node>) -> Self {
-        let key = TypeId::of::<V>();
-        ValueEntry { key, value: Box::new(value), way: Way::below(parent, key) }
-    }
-
     pub(crate) fn value(&self) -> &dyn Value {
-        &*self.value
+        // SAFETY: the value lives as long as this, and is only ever shared.
+        unsafe { self.value.as_ref() }
     }
 
     /// The value, if it is of this type.
@@ -47,10 +112,9 @@ impl ValueEntry {
         if self.key != TypeId::of::<V>() {
             return None;
         }
-        let value: *const dyn Value = &raw const *self.value;
-        // SAFETY: `new` stores a value of the type that `key` names, and neither is changed. (A checked downcast would ask the
-        // value for its type by two more dependent loads and a call: half of what finding one costs.)
-        Some(unsafe { &*value.cast::<V>() })
+        // SAFETY: `new` stores a value of the type that `key` names, and neither is changed; for its life see `value`. (A checked
+        // downcast would ask the value for its type by two more dependent loads and a call: half of what finding one costs.)
+        Some(unsafe { self.value.cast::<V>().as_ref() })
     }
 }
 

@@ -112,7 +112,8 @@ impl Context {
     /// under the one that `root` gives. It is given the context that the trace is begun in, each time; where it gives `None`, that
     /// trace is a root itself.
     ///
-    /// For servers: most requests trace no call, and so need no root.
+    /// For servers: most requests trace no call, and so need no root. A guard that lies in a value must be of a context above that
+    /// value; of one below it would keep itself alive.
     ///
     /// ```
     /// use std::sync::OnceLock;

@@ -117,6 +117,48 @@ fn s09_a_value_is_dropped_with_the_last_context_that_can_see_it() {
 }
 
 #[test]
+fn s09_a_value_may_be_of_any_size_and_alignment() {
+    #[derive(Debug, PartialEq)]
+    struct Nothing;
+    impl Value for Nothing {}
+    #[derive(Debug, PartialEq)]
+    struct Byte(u8);
+    impl Value for Byte {}
+    #[derive(Debug, PartialEq)]
+    #[repr(align(256))]
+    struct Wide([u8; 1000]);
+    impl Value for Wide {
+        fn show(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "ends with {}", self.0[999])
+        }
+    }
+    let ctx = Context::background().with_value(Wide([7; 1000])).with_value(Nothing).with_value(Byte(1));
+    assert_eq!(ctx.value::<Nothing>(), Some(&Nothing));
+    assert_eq!(ctx.value::<Byte>(), Some(&Byte(1)));
+    let wide = ctx.value::<Wide>().expect("it is there");
+    assert_eq!((wide, std::ptr::from_ref(wide).addr() % 256), (&Wide([7; 1000]), 0));
+    assert_eq!(ctx.to_string(), "Background.WithValue(ends with 7).WithValue(Nothing).WithValue(Byte)");
+}
+
+#[test]
+fn s09_a_value_whose_drop_panics_takes_nothing_with_it() {
+    use std::sync::Arc;
+    struct Held(#[expect(dead_code, reason = "held for its count")] Arc<()>);
+    impl Value for Held {}
+    struct Bomb(#[expect(dead_code, reason = "held for its count")] Arc<()>);
+    impl Value for Bomb {}
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("a bug of the user's");
+        }
+    }
+    let count = Arc::new(());
+    let ctx = Context::background().with_value(Held(Arc::clone(&count))).with_value(Bomb(Arc::clone(&count)));
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(ctx))).expect_err("it panics");
+    assert_eq!(Arc::strong_count(&count), 1);
+}
+
+#[test]
 fn s09_names_are_the_nearest() {
     let ctx = Context::background().with_name("outer");
     assert_eq!(ctx.name(), Some("outer"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::Merge;
 use crate::clock::Clock;
-use crate::raw::values::ValueEntry;
+use crate::raw::values::{OwnedValue, ValueEntry};
 
 /// No deadline.
 pub(crate) const NEVER: i64 = i64::MAX;
@@ -30,7 +30,7 @@ pub(crate) enum Payload {
     /// What listens to something outside that can end the context above; it is dropped with the node.
     #[cfg(any(feature = "tokio-util", feature = "signals"))]
     Attached(Box<dyn Send + Sync>),
-    Value(Box<ValueEntry>),
+    Value(OwnedValue),
     /// Shared with the errors that tell it.
     Name(Arc<Cow<'static, str>>),
     Clock(Box<Clock>),
@@ -85,7 +85,7 @@ pub(super) union Word {
     merge: ManuallyDrop<Box<Merge>>,
     #[cfg(any(feature = "tokio-util", feature = "signals"))]
     listener: ManuallyDrop<Box<Box<dyn Send + Sync>>>,
-    value: ManuallyDrop<Box<ValueEntry>>,
+    value: ManuallyDrop<OwnedValue>,
     name: ManuallyDrop<Arc<Cow<'static, str>>>,
     clock: ManuallyDrop<Box<Clock>>,
 }
