@@ -128,7 +128,28 @@ impl Trace {
     /// assert_eq!(lines, [(0, "request".to_owned()), (1, "query".to_owned())]);
     /// ```
     pub fn spans(&self) -> Vec<Span> {
-        self.tree.walk(self.at).into_iter().map(|(depth, data)| Span::new(depth, data)).collect()
+        self.first_spans(usize::MAX)
+    }
+
+    /// The first `most` of its [`spans`](Trace::spans): for who shows no more of a tree that may be large. The tree's lock is held
+    /// for no more than those.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, trace) = Context::background().start_trace("import");
+    /// for _ in 0..100 {
+    ///     drop(ctx.start_trace("line"));
+    /// }
+    /// assert_eq!((trace.trace().first_spans(10).len(), trace.trace().recorded()), (10, 101));
+    /// ```
+    pub fn first_spans(&self, most: usize) -> Vec<Span> {
+        self.tree.walk(self.at, most).into_iter().map(|(depth, data)| Span::new(depth, data)).collect()
+    }
+
+    /// How many traces are recorded in the whole tree, wherever in it this one is, its root among them.
+    pub fn recorded(&self) -> usize {
+        self.tree.recorded()
     }
 
     /// How many traces were begun in the whole tree, wherever in it this one is, after its limit was reached. Those are not

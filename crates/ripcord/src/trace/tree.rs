@@ -120,12 +120,20 @@ impl Tree {
         children
     }
 
-    /// A trace and all below it, each before its children, with how far below it lies.
-    pub(super) fn walk(&self, top: u32) -> Vec<(usize, Data)> {
+    /// So many are in the list, the root among them.
+    pub(super) fn recorded(&self) -> usize {
+        1 + self.lock().below.len()
+    }
+
+    /// A trace and all below it, each before its children, with how far below it lies; the first `most` of them.
+    pub(super) fn walk(&self, top: u32, most: usize) -> Vec<(usize, Data)> {
         let records = self.lock();
         let mut walk = Vec::new();
         let (mut at, mut depth) = (top, 0);
         loop {
+            if walk.len() == most {
+                return walk;
+            }
             let mut record = records.at(at);
             walk.push((depth, record.data.clone()));
             if record.first_child != NONE {

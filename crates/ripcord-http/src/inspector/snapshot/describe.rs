@@ -182,8 +182,10 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64
         state: state(root.ended.is_some(), error, root.ended.is_some_and(|ended| ended.is_panicked)),
         end: error.map(end),
     };
-    let all = trace.map(Trace::spans).unwrap_or_default();
-    let hidden = all.len().max(1).saturating_sub(most) as u64 + trace.map_or(0, Trace::dropped);
+    // Counted first: what comes meanwhile is then shown and not counted, and never the other way round.
+    let recorded = trace.map_or(1, Trace::recorded);
+    let shown_of = trace.map(|trace| trace.first_spans(most)).unwrap_or_default();
+    let hidden = recorded.saturating_sub(most) as u64 + trace.map_or(0, Trace::dropped);
     let describe = |span: &ripcord::Span| Span {
         depth: span.depth(),
         name: shown(span.name()),
@@ -192,7 +194,7 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64
         state: state(span.is_ended(), span.err(), span.is_panicked()),
         end: span.err().map(end),
     };
-    ([first].into_iter().chain(all.iter().skip(1).map(describe)).take(most).collect(), hidden)
+    ([first].into_iter().chain(shown_of.iter().skip(1).map(describe)).take(most).collect(), hidden)
 }
 
 /// To the microsecond.
