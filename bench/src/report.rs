@@ -6,7 +6,7 @@ mod table;
 pub(crate) use json::write_json;
 pub(crate) use table::write_table;
 
-use crate::harness::Figure;
+use crate::harness::{Figure, percentile};
 
 /// Whom we are compared with.
 #[derive(Clone, Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct Line {
     pub(crate) rivals: Figure,
     pub(crate) rival: Rival,
     pub(crate) target: Target,
+    /// Whether the ratio is the median of each round's, and not that of the medians.
+    pub(crate) by_round: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +89,7 @@ impl Line {
         rival: Rival,
         target: Target,
     ) -> Self {
-        Line { row, what: what.into(), unit: Unit::Time, ours, rivals, rival, target }
+        Line { row, what: what.into(), unit: Unit::Time, ours, rivals, rival, target, by_round: false }
     }
 
     /// A line whose figures are bytes; ours first, then the rival's.
@@ -98,11 +100,21 @@ impl Line {
         rival: Rival,
         target: Target,
     ) -> Self {
-        Line { row, what: what.into(), unit: Unit::Bytes, ours, rivals, rival, target }
+        Line { row, what: what.into(), unit: Unit::Bytes, ours, rivals, rival, target, by_round: false }
+    }
+
+    /// Compares the two sides of each round: for sides so close that the machine's ups and downs from one round to the next are
+    /// more than what is between them.
+    pub(crate) fn by_round(self) -> Self {
+        Line { by_round: true, ..self }
     }
 
     /// How many times ours the rival's cost is: above one, ours is the cheaper.
     pub(crate) fn ratio(&self) -> Option<f64> {
+        if self.by_round {
+            let rounds = self.ours.samples().iter().zip(self.rivals.samples());
+            return percentile(&rounds.map(|(ours, rivals)| rivals / ours).collect::<Vec<_>>(), 50);
+        }
         Some(self.rivals.median()? / self.ours.median()?)
     }
 

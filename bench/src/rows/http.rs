@@ -43,7 +43,8 @@ pub(super) fn chapters_middleware(bench: &Bench) -> Vec<Line> {
 ///
 /// Both are in one process and one thread, so that they run the same code and share one heap: two processes differ by several
 /// percent in where things happen to lie. What is compared is how long the thread ran for a request, in the kernel too: it keeps
-/// its core busy, so the inverse is requests per second, without what other programs on the machine take.
+/// its core busy, so the inverse is requests per second, without what other programs on the machine take. The ratio is the median
+/// of each round's.
 pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
     let [inspected, plain] = start(rust(&[Side::Inspected, Side::Ours]));
     let (mut ours, mut rivals) = (inspected.load(CONNECTIONS), plain.load(CONNECTIONS));
@@ -62,7 +63,7 @@ pub(super) fn inspected(bench: &Bench) -> Vec<Line> {
         round(&inspected, &mut ours)
     };
     let seen = bench.pair(rounds, &mut watched_round, &mut || round(&plain, &mut rivals));
-    let line = |what, figures| Line::time("H3", what, figures, WITHOUT, Target::Share(0.95));
+    let line = |what, figures| Line::time("H3", what, figures, WITHOUT, Target::Share(0.95)).by_round();
     vec![line("request, nobody looks", unseen), line("request, a page looks", seen)]
 }
 
