@@ -14,8 +14,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use ripcord::Clock;
@@ -26,6 +25,7 @@ use super::window::nanos;
 use crate::Outcome;
 use crate::cache_line::CacheLine;
 use crate::stats::Counters;
+use crate::sync::{AtomicU64, Mutex, Ordering};
 
 const STARTED: usize = 0;
 pub(super) const SUCCEEDED: usize = 1;

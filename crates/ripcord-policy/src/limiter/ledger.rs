@@ -16,8 +16,7 @@
 //!    2^61 units or so and steps the version, so a value of before cannot be mistaken for one of after, short of a
 //!    thread asleep between its check and its swap until all of that has been spent again, to the unit.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::meter::Slope;
@@ -26,6 +25,7 @@ use super::rate::Rate;
 use super::schedule::{BASE, LIMIT, Line, Schedule, units};
 use super::time::Time;
 use crate::cache_line::CacheLine;
+use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
 /// The most that can be promised ahead of what is earned, in units: sixteen of the largest bursts.
 const MOST_AHEAD: u64 = 1 << 62;

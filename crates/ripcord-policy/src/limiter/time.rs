@@ -23,7 +23,7 @@ enum Source {
     Clock(Clock),
     /// Readings made up by a test, stale ones among them.
     #[cfg(test)]
-    Given(std::sync::Arc<std::sync::atomic::AtomicU64>),
+    Given(std::sync::Arc<crate::sync::AtomicU64>),
 }
 
 impl Time {
@@ -38,7 +38,7 @@ impl Time {
     }
 
     #[cfg(test)]
-    pub(super) fn given(reading: std::sync::Arc<std::sync::atomic::AtomicU64>) -> Self {
+    pub(super) fn given(reading: std::sync::Arc<crate::sync::AtomicU64>) -> Self {
         Time { origin: Instant::now(), source: Source::Given(reading) }
     }
 
@@ -52,7 +52,7 @@ impl Time {
             }
             Source::Clock(clock) => self.nanos(clock.now()),
             #[cfg(test)]
-            Source::Given(reading) => reading.load(std::sync::atomic::Ordering::Relaxed),
+            Source::Given(reading) => reading.load(crate::sync::Ordering::Relaxed),
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the handles of a limiter share: its ledger and its numbers.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use super::queue::CalledOff;
 use super::rate::Rate;
 use crate::panics::{run_hook, wake};
 use crate::stats::Counters;
+use crate::sync::MutexGuard;
 
 pub(super) const ALLOWED: usize = 0;
 pub(super) const DENIED: usize = 1;
