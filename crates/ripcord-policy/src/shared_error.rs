@@ -5,6 +5,9 @@ use std::fmt;
 
 use ripcord::Cause;
 
+use crate::Rejected;
+use crate::cache::EarlierDeadline;
+
 /// Why a load or a task failed. Cheap to clone: everybody who waited for the same work gets the same error.
 ///
 /// It displays as the error inside, and its [`source`](StdError::source) is that error's.
@@ -25,8 +28,12 @@ pub struct SharedError {
 
 impl SharedError {
     /// Wraps the error of some work.
+    ///
+    /// One with a [`Rejected`] in its chain of sources says nothing about what was called: a cache does not remember it.
     pub fn new(error: impl Into<Cause>) -> Self {
-        Self { cause: error.into(), neutral: false }
+        let cause = error.into();
+        let neutral = is_neutral(cause.as_error());
+        Self { cause, neutral }
     }
 
     /// The same error, known to say nothing about what was called.
@@ -69,6 +76,12 @@ impl StdError for SharedError {
 
 impl From<Cause> for SharedError {
     fn from(cause: Cause) -> Self {
-        Self { cause, neutral: false }
+        Self::new(cause)
     }
+}
+
+/// Whether the work was refused locally, or its callers' time was over.
+fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
+    std::iter::successors(Some(error), |&error| error.source())
+        .any(|error| error.is::<Rejected>() || error.is::<EarlierDeadline>())
 }

@@ -72,9 +72,9 @@ pub fn with_load_deadline(ctx: &Context) -> Context {
     }
 }
 
-/// The cause of an end that [`with_load_deadline`] brings about.
+/// The cause of an end that [`with_load_deadline`] brings about, though there may be callers by then who have more time.
 #[derive(Debug)]
-struct EarlierDeadline;
+pub(crate) struct EarlierDeadline;
 
 impl fmt::Display for EarlierDeadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,11 +83,6 @@ impl fmt::Display for EarlierDeadline {
 }
 
 impl Error for EarlierDeadline {}
-
-/// Whether a load failed with that end, though there are callers by now who have more time.
-pub(super) fn is_of_earlier_deadline(error: &(dyn Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<EarlierDeadline>())
-}
 
 /// What is left of the context's deadline or, inside of a load, of the load's: whichever ends first.
 pub(crate) fn time_left(ctx: &Context) -> Option<Duration> {

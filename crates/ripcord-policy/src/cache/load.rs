@@ -11,7 +11,7 @@ use std::time::Duration;
 use ripcord::{Cause, Context};
 
 use super::Cache;
-use super::deadline::{Patience, is_of_earlier_deadline};
+use super::deadline::Patience;
 use super::entry::{Content, Entry, Found};
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
@@ -350,8 +350,7 @@ where
             return;
         };
         let now = shared.time.now();
-        let of_the_key = error.filter(|error| !error.is_neutral() && !is_of_earlier_deadline(error.as_error()));
-        let remembered = of_the_key.zip(shared.settings.negative_ttl);
+        let remembered = error.filter(|error| !error.is_neutral()).zip(shared.settings.negative_ttl);
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
         let failure = remembered.map(|(error, ttl)| {
             let (gone_at, id, hash) = (after(now, ttl).min(NEVER - 1), shared.next_id(), self.hash);

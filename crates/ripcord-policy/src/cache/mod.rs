@@ -32,7 +32,7 @@ use ripcord::Context;
 use tokio::runtime::Handle;
 
 pub use builder::CacheBuilder;
-pub(crate) use deadline::time_left;
+pub(crate) use deadline::{EarlierDeadline, time_left};
 pub use deadline::{load_deadline, with_load_deadline};
 pub use stats::CacheStats;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use ripcord::Context;
-use ripcord_policy::Error;
 use ripcord_policy::cache::Cache;
+use ripcord_policy::{Error, Rate, RateLimiter, Rejected, Retry};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
@@ -189,4 +189,33 @@ async fn a_clone_that_panics_harms_only_its_own_call() {
     assert_eq!(values.remove(&ctx, &13).unwrap(), Some(Uncopyable(13)));
     assert_eq!((values.len(), values.cleanup(&ctx).unwrap()), (19, 0));
     UNCOPYABLE.store(false, Ordering::Relaxed);
+}
+
+#[tokio::test]
+async fn local_rejections_within_a_load_are_no_failure_of_the_key() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+    let limiter = RateLimiter::new(Rate::every(SECOND), 1).unwrap().with_clock(ctx.clock());
+    assert!(limiter.allow());
+    let limited = ctx.with_timeout(SECOND / 2);
+
+    let wait = limiter.clone();
+    let load = |ctx: Context| async move { wait.wait(&ctx).await.map(|_| 1) };
+    let error = cache.get_or_load(&limited, "a", load).await.unwrap_err();
+    assert!(error.to_string().starts_with("deadline too near"), "{error}");
+    let wait = limiter.clone();
+    let load = |ctx: Context| async move { wait.wait(&ctx).await.map(|_| 1).map_err(Failed::other) };
+    assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "wrapped in another");
+    let load = |ctx: Context| async move {
+        let retry = Retry::exponential().max_attempts(1).over_policies();
+        retry.run(&ctx, |_, _| async { Err::<u32, _>(Error::<Failed>::Rejected(Rejected::BudgetSpent)) }).await
+    };
+    assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "the last of a retry");
+    assert_eq!((cache.stats().failed, cache.stats().entries), (3, 0));
+
+    // Those who have the time are served, and a real failure is remembered.
+    let load = |_| async { Err::<u32, _>(Error::Inner(Failed::other("down"))) };
+    assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap_err().to_string(), "down");
+    assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap_err().to_string(), "down");
+    assert_eq!((cache.stats().failed, cache.stats().negative_hits), (4, 1));
 }
