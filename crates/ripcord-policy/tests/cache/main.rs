@@ -8,3 +8,4 @@ mod loads;
 mod refresh;
 mod settings;
 mod store;
+mod threads;
