@@ -1,6 +1,9 @@
 //! Models of what several threads do at a time: small programs around the code that ships, which shuttle runs in many
 //! orders. `scripts/shuttle` runs them; a failure prints its schedule, and the seed is fixed.
 
+mod breaker;
+mod limiter;
+mod places;
 mod pool;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
