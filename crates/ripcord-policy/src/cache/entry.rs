@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::SharedError;
 use crate::timeline::{Moment, NEVER, Timeline, after};
 
-/// One entry. A read takes it out of the store by its pointer: under a lock no value is cloned, which is foreign code, and what is
-/// moved fits a register.
+/// One entry. A read takes it out of the store by its pointer: under a lock no value is cloned, which is foreign code, and
+/// what is moved fits a register.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
     pub(super) content: Content<V>,

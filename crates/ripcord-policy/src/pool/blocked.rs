@@ -6,8 +6,8 @@
 //!
 //! # Invariants
 //!
-//! 1. A worker is blocked exactly while there are waits for its present task: the first blocks it, the last to go or the
-//!    task's end frees it.
+//! 1. A worker is blocked exactly while its present task has waits: the first blocks it, the last to go or the task's end
+//!    frees it.
 //! 2. A wait belongs to the task that began it, by the number of its turn. One that outlives that task changes nothing.
 //! 3. The pool learns of it under none of the cell's locks. It hears of the block before of its end, since nobody but who
 //!    is the first, or comes after it, can be the last.

@@ -18,9 +18,9 @@ use crate::{Error, SharedError};
 /// The error is [`Error::Inner`] for the task's own, [`Error::Panicked`] for its panic, and [`Error::Context`] when its
 /// context ended: the submitter's, the pool's, or by [`Task::cancel`].
 ///
-/// A task may await tasks of its own pool, to any depth. While it does it counts as waiting, and not as one of the tasks that
-/// the pool's workers run at once: another worker is started in its stead if all are busy and a task is queued. When the wait is over, the
-/// next worker to have finished a task leaves, so that until then there may be one more.
+/// A task may await tasks of its own pool, to any depth. While it does it counts as waiting, and not as one of the tasks
+/// that the pool's workers run at once: another worker is started in its stead if all are busy and a task is queued. When
+/// the wait is over, the next worker to have finished a task leaves, so that until then there may be one more.
 ///
 /// # Cancel safety
 ///

@@ -144,6 +144,7 @@ struct Leaving {
 impl Drop for Leaving {
     fn drop(&mut self) {
         if !self.told {
+            // What its task waited for stays counted: with its runtime all workers go, and none is started any more.
             self.shared.queue.lost(self.cell.id);
         }
         self.shared.worker_left();
