@@ -1,7 +1,6 @@
 //! Retry by its specification, on a manual clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
@@ -9,8 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::retry::is_inside;
-use ripcord_policy::{Error, Jitter, Outcome, Rejected, Retry, RetryBudget, RetryError, Stop};
+use ripcord_policy::{Error, Jitter, Outcome, Rejected, Retry, RetryBudget, Stop};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -245,37 +243,6 @@ fn local_rejections_are_waited_out_and_cost_no_budget() {
 }
 
 #[test]
-fn nested_layers_do_not_multiply() {
-    let (ctx, time) = manual();
-    let calls = AtomicU32::new(0);
-    let (outer, inner) = (Retry::exponential(), Retry::exponential());
-    let run = outer.run(&ctx, |ctx, _| {
-        let (inner, calls) = (&inner, &calls);
-        async move {
-            let result = inner.run(&ctx, |ctx, _| async move {
-                assert!(is_inside(&ctx));
-                calls.fetch_add(1, Ordering::Relaxed);
-                Err::<(), _>("down")
-            });
-            let error: RetryError<&str> = result.await.unwrap_err();
-            assert!(matches!(error.stop(), Stop::Nested));
-            Err::<(), _>("down")
-        }
-    });
-    assert_eq!(drive(&time, run).0.unwrap_err().attempts(), 4);
-    assert_eq!(calls.into_inner(), 4);
-    assert!(!is_inside(&ctx));
-    // In another task a retried attempt's context says it.
-    let told = Mutex::new(Vec::new());
-    let run = outer.run(&ctx, |ctx, _| {
-        std::thread::scope(|scope| scope.spawn(|| told.lock().unwrap().push(is_inside(&ctx))).join().unwrap());
-        async { Err::<(), _>("down") }
-    });
-    drive(&time, run).0.unwrap_err();
-    assert_eq!(*told.lock().unwrap(), [false, true, true, true]);
-}
-
-#[test]
 fn a_panic_harms_only_its_own_run() {
     let (ctx, time) = manual();
     let retry = Retry::exponential()
@@ -293,7 +260,7 @@ fn a_panic_harms_only_its_own_run() {
     }
     let panics =
         catch_unwind(AssertUnwindSafe(|| retry.run_blocking(&ctx, |_, _| -> Result<(), _> { panic!("call") })));
-    assert!(panics.is_err() && !is_inside(&ctx));
+    assert!(panics.is_err());
     assert_eq!(drive(&time, retry.run(&ctx, flaky(1))).0.unwrap(), 1);
     let stats = retry.stats();
     assert_eq!((stats.started, stats.succeeded, stats.canceled), (4, 1, 3));

@@ -5,7 +5,6 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::retry::is_inside;
 use ripcord_policy::{Retry, RetryBudget, Stop};
 
 const MS: Duration = Duration::from_millis(1);
@@ -81,7 +80,7 @@ fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
     for result in [Ok(1), Err("down")] {
         let (ctx, cancel) = root.with_cancel();
         let ended = retry.run_blocking(&ctx, |ctx, _| {
-            assert!(is_inside(&ctx));
+            assert!(ctx.is_inside_retry());
             cancel.cancel();
             result
         });
@@ -91,7 +90,7 @@ fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
         }
     }
     assert_eq!((told.load(Ordering::Relaxed), retry.stats().succeeded, retry.stats().canceled), (0, 1, 1));
-    assert!(!is_inside(&root));
+    assert!(!root.is_inside_retry());
 }
 
 #[test]

@@ -23,10 +23,10 @@ const STOPPED: u32 = NONE - 2;
 
 impl AfterFunc {
     pub(crate) fn register(ctx: &Context, run: Box<dyn FnOnce() + Send>) -> Self {
-        let (Some(node), Some(keep)) = (ctx.ender(), &ctx.0) else {
+        let (Some(node), Some(keep)) = (ctx.ender(), ctx.node()) else {
             return AfterFunc { node: None, state: AtomicU32::new(NEVER) };
         };
-        let key = tree::add_callback(node, keep.clone(), false, run).unwrap_or_else(|run| {
+        let key = tree::add_callback(&node, keep.clone(), false, run).unwrap_or_else(|run| {
             background::spawn(run);
             STARTED
         });

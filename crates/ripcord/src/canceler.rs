@@ -71,7 +71,7 @@ impl Canceler {
     /// assert!(ctx.is_done());
     /// ```
     pub fn handle(&self) -> CancelHandle {
-        CancelHandle { ctx: Context(self.node.clone()) }
+        CancelHandle { ctx: Context::of(self.node.clone()) }
     }
 
     /// Gives the drop behaviour up: the context goes on until its parent ends, or a [`CancelHandle`] ends it.
@@ -135,8 +135,8 @@ impl CancelHandle {
     }
 
     pub(crate) fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
-        if let Some(node) = &self.ctx.0 {
-            tree::cancel(node, location, cause);
+        if let Some(node) = self.ctx.node() {
+            tree::cancel(&node, location, cause);
         }
     }
 }

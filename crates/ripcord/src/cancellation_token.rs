@@ -47,9 +47,9 @@ impl Context {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancellation_token(&self) -> CancellationToken {
-        match (self.ender(), &self.0) {
+        match (self.ender(), self.node()) {
             // One token is registered with a context; these are its children, which tokio-util forgets when dropped.
-            (Some(node), Some(keep)) => tree::shared_token(node, keep.clone()).child_token(),
+            (Some(node), Some(keep)) => tree::shared_token(&node, keep.clone()).child_token(),
             _ => CancellationToken::new(),
         }
     }

@@ -43,6 +43,7 @@ enum Op {
     WithTrace(usize),
     WithName(usize),
     WithoutCancel(usize),
+    InsideRetry(usize),
     Merge(usize, usize),
     Cancel(usize, bool),
     CancelByHandle(usize, bool),
@@ -70,6 +71,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => which.clone().prop_map(Op::WithTrace),
         2 => which.clone().prop_map(Op::WithName),
         1 => which.clone().prop_map(Op::WithoutCancel),
+        2 => which.clone().prop_map(Op::InsideRetry),
         3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
         3 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::Cancel(c, cause)),
         1 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::CancelByHandle(c, cause)),
@@ -106,6 +108,7 @@ struct Node {
     user: Option<User>,
     trace: Option<Trace>,
     name: Option<String>,
+    retry: Option<()>,
     /// Which of several possible ends it was, once somebody has seen it.
     settled: Option<Outcome>,
 }
@@ -294,6 +297,7 @@ impl World {
                 self.derive(p, |ctx| ctx.with_name(name), node);
             }
             Op::WithoutCancel(p) => self.derive(p, Context::without_cancel, Node { cut: true, ..Node::default() }),
+            Op::InsideRetry(p) => self.derive(p, Context::inside_retry, Node { retry: Some(()), ..Node::default() }),
             Op::Merge(a, b) => {
                 let (other, right) = self.living(b);
                 let right = right.clone();
@@ -433,6 +437,8 @@ impl World {
         assert_eq!(ctx.remaining(), remaining, "what remains of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.user.as_ref()), "user of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.trace.as_ref()), "trace of context {node}");
+        let inside_retry = self.model.find(node, &|n| n.retry.as_ref()).is_some();
+        assert_eq!(ctx.is_inside_retry(), inside_retry, "whether context {node} is inside of a retry");
         // Where no name is above but through the other half of a merge, nothing is promised.
         if let Some(name) = self.model.name(node) {
             assert_eq!(ctx.name(), Some(name), "name of context {node}");

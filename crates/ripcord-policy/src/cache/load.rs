@@ -17,7 +17,6 @@ use super::flight::{Boarding, Flight, Need, Outcome, Seat};
 use super::shared::Shared;
 use super::stats::Count;
 use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
-use crate::retry::carried;
 use crate::timeline::{Moment, NEVER, after};
 use crate::{Error, Rejected, SharedError};
 
@@ -206,7 +205,7 @@ where
         let hash = shared.flights.hash(&key);
         let start = || {
             // Its values are the caller's, and so is what it is inside of.
-            let ctx = carried(ctx.without_cancel()).merge(&shared.ctx).with_name("cache load");
+            let ctx = ctx.without_cancel().merge(&shared.ctx).with_name("cache load");
             Flight::new(&ctx, patience, need)
         };
         let boarding = shared.flights.board(hash, &key, join, start);

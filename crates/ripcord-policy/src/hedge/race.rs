@@ -10,7 +10,7 @@ use super::{Count, Hedge, InsideHedge};
 use crate::Error;
 use crate::cache::time_left;
 use crate::caller::end_of;
-use crate::retry::{RetryBudget, is_inside};
+use crate::retry::RetryBudget;
 
 /// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
 pub(super) struct Race<'a, F, Fut, E> {
@@ -71,7 +71,7 @@ where
             last_error: None,
             judge,
             end: Count::Canceled,
-            inside_retry: is_inside(ctx),
+            inside_retry: ctx.is_inside_retry(),
         };
         race.send(0);
         race.arm();

@@ -19,7 +19,6 @@ use super::results::TaskOutcome;
 use super::shared::Shared;
 use super::submitter::Submitter;
 use crate::panics::{BoxFuture, wake};
-use crate::retry::carried;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, SharedError};
 
@@ -90,8 +89,6 @@ pub(super) trait AnyJob: Send + Sync {
 impl Core {
     pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
         let (ctx, canceler) = submitter.ctx.with_cancel();
-        // A retry in the task is to know of the one whose attempt hands it in.
-        let ctx = carried(ctx);
         Self { id, ctx, canceler: Some(canceler), shared, submitter, pending: Mutex::new(None) }
     }
 

@@ -21,20 +21,16 @@
 mod backoff;
 mod budget;
 mod error;
-mod nesting;
 mod progress;
 mod settings;
 
 pub use backoff::Jitter;
 pub use budget::{BudgetBuilder, RetryBudget, Spent};
 pub use error::{RetryError, Stop};
-pub(crate) use nesting::carried;
-pub use nesting::is_inside;
 pub use settings::RetryEvent;
 
 use std::fmt;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +49,7 @@ use settings::Extras;
 ///
 /// What it does not do is as important. It makes no attempt under a context that is done. It begins no wait that would
 /// end at or past the deadline, but fails at once with the last error. It does not retry inside of an attempt of another
-/// retry (see [`is_inside`]), so that layers do not multiply. And it drops no attempt half-way: an attempt is given
+/// retry ([`Context::is_inside_retry`]), so that layers do not multiply. And it drops no attempt half-way: an attempt is given
 /// the context and ends itself, or is wrapped in [`Context::run`] to be dropped at the context's end.
 ///
 /// Attempts are numbered from 0. Defaults are not a promise: 4 attempts, 100 ms doubling up to 2 s, no jitter. Many
@@ -107,11 +103,7 @@ impl<E> Retry<E> {
         async move {
             progress.begin()?;
             loop {
-                let result = {
-                    let attempt = pin!(progress.attempt(&mut call));
-                    nesting::Inside(attempt).await
-                };
-                let error = match result {
+                let error = match progress.attempt(&mut call).await {
                     Ok(value) => {
                         progress.succeed();
                         return Ok(value);

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use super::nesting::{self, InsideRetry};
 use super::settings::Inspection;
 use super::{Retry, RetryBudget, RetryError, RetryEvent, RetryStats, Spent, Stop};
 use crate::Random;
@@ -75,8 +74,7 @@ impl<'a, E> Progress<'a, E> {
     pub(super) fn attempt<R>(&mut self, call: &mut impl FnMut(Context, u32) -> R) -> R {
         let number = self.attempts;
         self.attempts = number.saturating_add(1);
-        let ctx = if number == 0 { self.ctx.clone() } else { self.ctx.with_value(InsideRetry) };
-        nesting::inside(|| call(ctx, number))
+        call(self.ctx.inside_retry(), number)
     }
 
     #[inline]
@@ -102,8 +100,7 @@ impl<'a, E> Progress<'a, E> {
         if known.hopeless || retry_if.is_some_and(|worth_it| !worth_it(&error)) {
             return Err(self.stop(error, Stop::NotRetryable));
         }
-        // This runs outside of the attempt: if still inside of one, then of another retry's.
-        if nesting::is_inside(self.ctx) {
+        if self.ctx.is_inside_retry() {
             return Err(self.stop(error, Stop::Nested));
         }
         if self.attempts >= self.retry.max_attempts {

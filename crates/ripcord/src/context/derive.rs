@@ -35,7 +35,7 @@ impl Context {
         let (parent, flags) = self.as_parent();
         let end = End { location: Location::caller(), cause: None, detail: 0 };
         let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel { when: self.deadline_ticks() }, end);
-        (Context(Some(node)), Canceler::new(canceler))
+        (Context::of(Some(node)), Canceler::new(canceler))
     }
 
     /// A context that ends when this one does, or when `timeout` has passed on its clock: the earlier of the two deadlines.
@@ -128,7 +128,7 @@ impl Context {
     #[doc(alias = "context.WithValue")]
     #[must_use]
     pub fn with_value<V: Value>(&self, value: V) -> Context {
-        let value = OwnedValue::new(value, self.0.as_deref());
+        let value = OwnedValue::new(value, self.0.node().map(|node| node.get()));
         self.derive(flag::VALUES, Payload::Value(value))
     }
 
@@ -161,7 +161,12 @@ impl Context {
     #[must_use]
     pub fn without_cancel(&self) -> Context {
         let (parent, flags) = self.as_parent();
-        Context(Some(NodeRef::new(parent, flags & !(flag::DEADLINE | flag::CLOCKS), Payload::WithoutCancel, nowhere())))
+        Context::of(Some(NodeRef::new(
+            parent,
+            flags & !(flag::DEADLINE | flag::CLOCKS),
+            Payload::WithoutCancel,
+            nowhere(),
+        )))
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
@@ -180,19 +185,50 @@ impl Context {
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
         let below_root =
-            |ctx: &Context| ctx.0.as_ref().map(NodeRef::as_parent).filter(|node| !matches!(node.kind(), Kind::Todo));
+            |ctx: &Context| ctx.0.node().map(|node| node.as_parent()).filter(|node| !matches!(node.kind(), Kind::Todo));
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
-            // A root adds nothing: no end, no deadline, no values.
-            return if below_root(self).is_some() { self.clone() } else { other.clone() };
+            // A root adds nothing: no end, no deadline, no values; only that it is inside of a retry, if it is.
+            let merged = if below_root(self).is_some() { self } else { other };
+            let inside_retry = self.is_inside_retry() || other.is_inside_retry();
+            return if inside_retry { merged.inside_retry() } else { merged.clone() };
         };
         let when = self.deadline_ticks().min(other.deadline_ticks());
         // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
-        let both = first.flags | second.flags;
+        let both = self.0.flags() | other.0.flags();
         let flags = if both & flag::CLOCK == 0 { both } else { both | flag::CLOCKS };
         let merge = Payload::Merge(Box::new(Merge::new(second, when)));
         let node = NodeRef::new(Some(first), flags, merge, nowhere());
         tree::watch_merged(&node);
-        Context(Some(node))
+        Context::of(Some(node))
+    }
+
+    /// This context, for an attempt of a retry: it says [`is_inside_retry`](Context::is_inside_retry), as does all that is
+    /// derived from it. Whoever retries under it is to make one attempt only, so that layers of retries do not multiply.
+    ///
+    /// For those who write a retry of their own; `ripcord-policy`'s does it for each attempt. It allocates nothing, and is
+    /// [the same context](Context::ptr_eq) otherwise.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// fn fetch(ctx: &Context, mut call: impl FnMut(&Context) -> Result<u32, String>) -> Result<u32, String> {
+    ///     let attempts = if ctx.is_inside_retry() { 1 } else { 3 };
+    ///     let inside = ctx.inside_retry();
+    ///     (1..attempts).find_map(|_| call(&inside).ok()).map_or_else(|| call(&inside), Ok)
+    /// }
+    /// let mut calls = 0;
+    /// let mut down = |_: &Context| {
+    ///     calls += 1;
+    ///     Err("down".to_owned())
+    /// };
+    /// let ctx = Context::background();
+    /// assert!(fetch(&ctx, |ctx| fetch(ctx, &mut down)).is_err());
+    /// assert_eq!(calls, 3);
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn inside_retry(&self) -> Context {
+        Context(self.0.clone().into_inside_retry())
     }
 
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
@@ -212,7 +248,7 @@ impl Context {
     /// ```
     #[must_use]
     pub fn with_clock(&self, clock: Clock) -> Context {
-        let is_timed = self.0.as_ref().is_some_and(|node| node.flags & flag::DEADLINE != 0);
+        let is_timed = self.0.flags() & flag::DEADLINE != 0;
         self.derive(if is_timed { flag::CLOCK | flag::CLOCKS } else { flag::CLOCK }, Payload::Clock(Box::new(clock)))
     }
 
@@ -251,7 +287,7 @@ impl Context {
         if timeout <= 0 {
             tree::end_at_birth(&node);
         }
-        Context(Some(node))
+        Context::of(Some(node))
     }
 
     /// A context that ends when this one does, or when something outside ends it, which `listener` waits for.
@@ -272,15 +308,12 @@ impl Context {
     /// A node that cannot be where an end begins.
     fn derive(&self, more_flags: u8, payload: Payload) -> Context {
         let (parent, flags) = self.as_parent();
-        Context(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
+        Context::of(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
     }
 
     #[inline]
     fn as_parent(&self) -> (Option<NodeRef>, u8) {
-        match &self.0 {
-            None => (None, 0),
-            Some(node) => (Some(node.as_parent()), node.flags),
-        }
+        (self.0.node().map(|node| node.as_parent()), self.0.flags())
     }
 }
 

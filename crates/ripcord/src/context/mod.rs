@@ -12,6 +12,7 @@ use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
 use crate::error::Error;
 use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
+use crate::raw::handle::{Handle, Held};
 use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
@@ -25,10 +26,7 @@ use crate::value::Value;
 /// its parent lives on.
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
-pub struct Context(
-    /// None for the background.
-    pub(crate) Option<NodeRef>,
-);
+pub struct Context(Handle);
 
 impl Context {
     /// The root of all contexts: never done, no deadline, no values. Free, and `const`.
@@ -42,7 +40,7 @@ impl Context {
     /// ```
     #[doc(alias = "context.Background")]
     pub const fn background() -> Context {
-        Context(None)
+        Context(Handle::BACKGROUND)
     }
 
     /// As [`background`](Context::background), for a place where it is not yet clear which context belongs there.
@@ -56,7 +54,7 @@ impl Context {
     /// ```
     #[doc(alias = "context.TODO")]
     pub fn todo() -> Context {
-        Context(NodeRef::todo())
+        Context::of(NodeRef::todo())
     }
 
     /// When this context will end at the latest: the earliest deadline set here or above. It stays after the end.
@@ -109,8 +107,8 @@ impl Context {
     /// ```
     #[must_use]
     pub fn ptr_eq(&self, other: &Context) -> bool {
-        match (&self.0, &other.0) {
-            (Some(one), Some(other)) => std::ptr::eq(&raw const **one, &raw const **other),
+        match (self.0.node(), other.0.node()) {
+            (Some(one), Some(other)) => std::ptr::eq(one.get(), other.get()),
             (None, None) => true,
             _ => false,
         }
@@ -137,7 +135,13 @@ impl Context {
     /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
-        self.0.as_ref().is_some_and(NodeRef::ended_in_a_loop)
+        self.0.node().is_some_and(|node| !node.get().goes_on_at_a_glance() && self.is_done_slow())
+    }
+
+    /// Apart, and from the beginning: so the fast way needs nothing but the node's state.
+    #[inline(never)]
+    fn is_done_slow(&self) -> bool {
+        self.0.node().is_some_and(|node| node.ended_in_a_loop())
     }
 
     /// Why the context has ended; `None` while it has not. Once it is an error it stays that error.
@@ -153,9 +157,9 @@ impl Context {
     #[doc(alias = "Err")]
     #[inline]
     pub fn err(&self) -> Option<Error> {
-        let node = self.0.as_ref()?;
+        let node = self.0.node()?;
         match node.end() {
-            Some((bits, end)) => Some(Error::of(node, bits, end)),
+            Some((bits, end)) => Some(Error::of(&node, bits, end)),
             None => self.err_from_above(),
         }
     }
@@ -164,8 +168,8 @@ impl Context {
     #[inline(never)]
     fn err_from_above(&self) -> Option<Error> {
         let node = self.ender()?;
-        let (bits, end) = node.end().or_else(|| tree::settled(node))?;
-        Some(Error::of(node, bits, end))
+        let (bits, end) = node.end().or_else(|| tree::settled(&node))?;
+        Some(Error::of(&node, bits, end))
     }
 
     /// `Ok` while the context goes on: for a `?` in a loop.
@@ -222,7 +226,7 @@ impl Context {
     /// ```
     #[doc(alias = "Value")]
     pub fn value<V: Value>(&self) -> Option<&V> {
-        values::find(self.0.as_deref()?)
+        values::find(self.0.node()?.get())
     }
 
     /// The name nearest at or above this context; of a merged one the first's, else the other's.
@@ -235,7 +239,22 @@ impl Context {
     /// assert_eq!(Context::background().name(), None);
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.0.as_ref()?.name().map(|name| &***name)
+        self.0.node()?.get().name().map(|name| &***name)
+    }
+
+    /// Whether this is [`inside_retry`](Context::inside_retry), or derived from one that is; also by
+    /// [`without_cancel`](Context::without_cancel), and [merged](Context::merge) with one on either side.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background();
+    /// assert!(ctx.inside_retry().with_name("fetch").is_inside_retry());
+    /// assert!(!ctx.is_inside_retry());
+    /// ```
+    #[inline]
+    pub fn is_inside_retry(&self) -> bool {
+        self.0.is_inside_retry()
     }
 
     /// The clock that deadlines and sleeps below this context count on.
@@ -366,20 +385,32 @@ impl Context {
 
     // ===== for the rest of the crate =====
 
+    /// That of a node; the background for none.
+    #[inline]
+    pub(crate) fn of(node: Option<NodeRef>) -> Context {
+        Context(Handle::new(node))
+    }
+
+    /// The node, none for the background.
+    #[inline]
+    pub(crate) fn node(&self) -> Option<Held<'_>> {
+        self.0.node()
+    }
+
     /// The node whose end is this context's, if it can end at all.
     #[inline]
-    pub(crate) fn ender(&self) -> Option<&NodeRef> {
-        self.0.as_ref()?.ender()
+    pub(crate) fn ender(&self) -> Option<Held<'_>> {
+        self.0.node()?.ender()
     }
 
     pub(crate) fn clock_ref(&self) -> &Clock {
-        self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
+        self.0.node().map_or(Clock::SYSTEM, |node| node.get().clock())
     }
 
     /// The effective deadline, or `NEVER`.
     #[inline]
     pub(crate) fn deadline_ticks(&self) -> i64 {
-        match &self.0 {
+        match self.0.node() {
             Some(node) if node.flags & flag::DEADLINE != 0 => node.ender().map_or(NEVER, |node| node.deadline()),
             _ => NEVER,
         }

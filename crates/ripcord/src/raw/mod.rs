@@ -5,6 +5,7 @@
 //! | `node` | reference count, fields under a lock bit, pointers to children | rows C1, C3, C7, C9: `Arc` + `Mutex` + `Weak` cost twice the target |
 //! | `node/payload` | a union with its tag elsewhere | rows C12, C18: 72 bytes for 80, and one line for a walk |
 //! | `node/memory` | memory of freed nodes used again | row C1: half of it is the allocator's |
+//! | `handle` | a reference and a bit in one pointer | rows P3, C18: an attempt's context takes no node, and a context one word |
 //! | `tree` | following a child's pointer while its parent is locked | row C9 |
 //! | `timers` | following a timer's pointer while its queue is locked | row C14 |
 //! | `compact` | an `Arc` or a reference in one pointer | row C20 |
@@ -16,6 +17,7 @@
 
 pub(crate) mod coarse;
 pub(crate) mod compact;
+pub(crate) mod handle;
 pub(crate) mod lock;
 pub(crate) mod node;
 pub(crate) mod pin;

@@ -1,4 +1,5 @@
-//! The numbered semantics of the core, each with tests by its number: `s05_..` belongs to the fifth.
+//! The numbered semantics of the core, each with tests by its number: `s05_..` belongs to the fifth. What
+//! has no number there comes last.
 //!
 //! Time is manual, wakers are counted by hand, and races are run on real threads: nothing here sleeps.
 
@@ -20,3 +21,5 @@ mod s12_after_func;
 mod s13_futures;
 mod s14_clocks;
 mod s15_jumps;
+
+mod inside_retry;

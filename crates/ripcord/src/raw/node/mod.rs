@@ -71,6 +71,8 @@ pub(crate) mod flag {
     pub(crate) const VALUES: u8 = 8;
     /// Deadlines that can end this node may count on different clocks.
     pub(crate) const CLOCKS: u8 = 16;
+    /// Derived from a handle inside of an attempt of a retry.
+    pub(crate) const INSIDE_RETRY: u8 = 32;
 }
 
 /// The second parent of a merged context, and the earlier deadline of the two.

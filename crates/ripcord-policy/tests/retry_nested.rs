@@ -1,0 +1,188 @@
+//! Layers of retries do not multiply: the context of an attempt says what it is inside of, wherever it is passed on to.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use ripcord::{Context, Value};
+use ripcord_policy::cache::Cache;
+use ripcord_policy::pool::WorkerPool;
+use ripcord_policy::{Retry, RetryError, Stop};
+
+#[derive(Debug)]
+struct Down;
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("down")
+    }
+}
+
+impl std::error::Error for Down {}
+
+type Called = Result<(), Down>;
+
+/// Waits nothing between its four attempts.
+fn retry<E>() -> Retry<E> {
+    Retry::constant(Duration::ZERO)
+}
+
+/// What is called at the bottom: always down, and counts.
+#[derive(Clone, Default)]
+struct Callee(Arc<AtomicU32>);
+
+impl Callee {
+    /// The inner layer, owning all of it so that it may run anywhere.
+    fn with_retry(&self, ctx: Context) -> impl Future<Output = Called> + Send + 'static {
+        let calls = Arc::clone(&self.0);
+        async move {
+            let down = |ctx: Context, _| {
+                assert!(ctx.is_inside_retry());
+                calls.fetch_add(1, Ordering::Relaxed);
+                async { Err(Down) }
+            };
+            check_nested(retry().run(&ctx, down).await)
+        }
+    }
+
+    fn calls(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// An inner layer that knows what it is inside of makes one attempt.
+fn check_nested(result: Result<(), RetryError<Down>>) -> Called {
+    let error = result.unwrap_err();
+    assert!(matches!(error.stop(), Stop::Nested), "{error}");
+    assert_eq!(error.attempts(), 1);
+    Err(Down)
+}
+
+/// Runs the inner layer under a context in some place.
+type Place = Box<dyn Fn(Callee, Context) -> BoxFuture<'static, Called>>;
+
+async fn four_calls_only(what: &str, place: Place) {
+    let ctx = Context::background();
+    let callee = Callee::default();
+    let outer = retry();
+    let run = outer.run(&ctx, |ctx, _| place(callee.clone(), ctx));
+    assert_eq!(run.await.unwrap_err().attempts(), 4, "{what}");
+    assert_eq!(callee.calls(), 4, "{what}");
+    assert!(!ctx.is_inside_retry());
+}
+
+#[tokio::test]
+async fn wherever_an_attempts_context_goes() {
+    let here = |callee: Callee, ctx| callee.with_retry(ctx).boxed();
+    four_calls_only("in the attempt", Box::new(here)).await;
+    four_calls_only(
+        "in a task",
+        Box::new(|callee, ctx| tokio::spawn(callee.with_retry(ctx)).map(Result::unwrap).boxed()),
+    )
+    .await;
+    four_calls_only(
+        "in a thread",
+        Box::new(|callee, ctx| {
+            let inner = move || callee.with_retry(ctx).now_or_never().expect("nothing waits");
+            async { std::thread::spawn(inner).join().unwrap() }.boxed()
+        }),
+    )
+    .await;
+    four_calls_only(
+        "in the ambient scope",
+        Box::new(|callee, ctx| ctx.scope(async move { callee.with_retry(Context::current()).await }).boxed()),
+    )
+    .await;
+    struct Tag;
+    impl Value for Tag {}
+    type Derive = fn(&Context) -> Context;
+    let derived: [(&str, Derive); 9] = [
+        ("a clone", Context::clone),
+        ("a value", |ctx| ctx.with_value(Tag)),
+        ("a name", |ctx| ctx.with_name("inner")),
+        ("a timeout", |ctx| ctx.with_timeout(Duration::from_secs(60))),
+        ("detached", Context::without_cancel),
+        ("merged", |ctx| ctx.merge(&Context::background().with_name("other"))),
+        ("merged into another", |ctx| Context::background().with_name("other").merge(ctx)),
+        ("merged with a root", |ctx| ctx.merge(&Context::todo())),
+        ("merged into a root", |ctx| Context::background().merge(ctx)),
+    ];
+    for (what, derive) in derived {
+        four_calls_only(what, Box::new(move |callee, ctx| callee.with_retry(derive(&ctx)).boxed())).await;
+    }
+}
+
+#[tokio::test]
+async fn through_a_pool_and_a_load() {
+    let ctx = Context::background();
+    let pool = Arc::new(WorkerPool::builder().workers(1).queue(8).build(&ctx).unwrap());
+    let handed_in = Arc::clone(&pool);
+    let place: Place = Box::new(move |callee, ctx| {
+        let pool = Arc::clone(&handed_in);
+        async move {
+            let inner = move |ctx| async move { Ok::<_, Down>(callee.with_retry(ctx).await) };
+            let task = pool.submit(&ctx, inner).await.unwrap();
+            task.await.unwrap()
+        }
+        .boxed()
+    });
+    // The same context outside of a retry before it: the two are not confused.
+    let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(ctx.is_inside_retry()) }).await.unwrap();
+    assert!(!outside.await.unwrap());
+    four_calls_only("a task of a pool", place).await;
+    let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(ctx.is_inside_retry()) }).await.unwrap();
+    assert!(!outside.await.unwrap());
+    pool.shutdown(&ctx).await.unwrap();
+
+    let cache = Cache::<u32, u32>::builder().capacity(8).build(&ctx).unwrap();
+    let place: Place = Box::new(move |callee, ctx| {
+        let cache = cache.clone();
+        async move {
+            let load = |ctx| async move { callee.with_retry(ctx).await.map(|()| 1) };
+            let error = cache.get_or_load(&ctx, 1, load).await.unwrap_err();
+            assert!(error.inner().is_some_and(|error| error.downcast_ref::<Down>().is_some()), "{error}");
+            Err(Down)
+        }
+        .boxed()
+    });
+    four_calls_only("a load", place).await;
+}
+
+#[test]
+fn threads_tell_their_layers_too() {
+    let ctx = Context::background();
+    let mut calls = 0;
+    let result = retry().run_blocking(&ctx, |ctx, _| {
+        let inner = retry().run_blocking(&ctx, |_, _| {
+            calls += 1;
+            Err::<(), _>(Down)
+        });
+        check_nested(inner)
+    });
+    assert_eq!((result.unwrap_err().attempts(), calls), (4, 4));
+}
+
+#[test]
+fn a_retry_polled_by_an_attempt_but_not_of_it_goes_on() {
+    // Another's work that an attempt waits for, such as one that all callers share, is not the attempt's.
+    let ctx = Context::background();
+    let calls = AtomicU32::new(0);
+    let others = retry();
+    let calls = &calls;
+    let run = others.run(&ctx, |_, attempt| {
+        calls.fetch_add(1, Ordering::Relaxed);
+        async move { if attempt < 2 { Err(Down) } else { Ok(()) } }
+    });
+    let shared = run.map(|result| result.is_ok()).shared();
+    let outer = retry();
+    let waiting = outer.run(&ctx, |ctx, _| {
+        let shared = shared.clone();
+        async move { if ctx.is_inside_retry() && shared.await { Ok(()) } else { Err(Down) } }
+    });
+    assert!(waiting.now_or_never().expect("nothing waits").is_ok());
+    assert_eq!((calls.load(Ordering::Relaxed), outer.stats().retries), (3, 0));
+}
