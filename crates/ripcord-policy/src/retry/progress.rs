@@ -171,6 +171,7 @@ impl<'a, E> Progress<'a, E> {
 }
 
 impl<E> Drop for Progress<'_, E> {
+    #[inline]
     fn drop(&mut self) {
         if self.running {
             self.retry.counters.0.bump(CANCELED);
