@@ -104,7 +104,7 @@ pub(crate) struct LateCounters<const N: usize> {
 const OWN: usize = 2;
 
 impl<const N: usize> LateCounters<N> {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new() -> Self {
         let mut maker = SLOT.get();
         if maker == UNASKED {

@@ -21,15 +21,18 @@ const DEADLINE_REFUSED: usize = 6;
 const BUDGET_REFUSED: usize = 7;
 
 /// A run. Dropped when it has begun and not ended, it counts as canceled.
+// In this order: the two references are passed in one after the other, and a processor that reads both at once just after that
+// waits for the two writes (row P3).
+#[repr(C)]
 pub(super) struct Progress<'a, E> {
     retry: &'a Retry<E>,
+    /// The wait before the current attempt, in nanoseconds.
+    delay: u64,
     ctx: &'a Context,
     /// Attempts begun.
     attempts: u32,
     /// What the current attempt took from the budget, given back if it succeeds.
     spent: u32,
-    /// The wait before the current attempt, in nanoseconds.
-    delay: u64,
     running: bool,
 }
 

@@ -193,12 +193,24 @@ impl Drop for NodeRef {
     fn drop(&mut self) {
         // Release: what this reference's holder did happens before the node is freed by the last one.
         if self.refs.fetch_sub(1, Ordering::Release) == 1 {
-            fence(Ordering::Acquire);
-            self.unregister();
-            // SAFETY: the count went to zero here, so no strong reference is left and `upgrade` makes no new one; and no list
-            // has the node any more.
-            unsafe { free(self.pointer) }
+            // SAFETY: the count went to zero here.
+            unsafe { drop_last(self.pointer) }
         }
+    }
+}
+
+/// Apart, so that to drop one of several references is no call.
+///
+/// # Safety
+///
+/// The caller has taken the count of `pointer` to zero.
+#[inline(never)]
+unsafe fn drop_last(pointer: NonNull<Node>) {
+    fence(Ordering::Acquire);
+    // SAFETY: no strong reference is left and `upgrade` makes no new one; after `unregister` no list has the node any more.
+    unsafe {
+        pointer.as_ref().unregister();
+        free(pointer);
     }
 }
 
