@@ -128,7 +128,7 @@ fn nothing_leaks_while_the_parent_lives() {
         assert!(poll_with(&mut child.done(), waker).is_pending());
     });
     same_before_and_after("inside of a retry, derive, wait, drop in either order", MILLION, 0, |i| {
-        let attempt = parent.inside_retry().inside_retry();
+        let attempt = parent.inside_retry().outside_retry().inside_retry();
         let child = attempt.with_cancel();
         assert!(poll_with(&mut child.0.done(), waker).is_pending());
         if i % 2 == 0 { drop((attempt, child)) } else { drop((child, attempt)) }

@@ -94,7 +94,8 @@ impl ContextLayer {
     /// [`timeout`](ContextLayer::timeout) sets one.
     pub fn new(server: &Context) -> Self {
         let settings = Settings {
-            server: server.clone(),
+            // An attempt of a retry may have started the server, and its requests are others'.
+            server: server.outside_retry(),
             timeout: None,
             trust: TrustPolicy::untrusted(),
             strict: false,

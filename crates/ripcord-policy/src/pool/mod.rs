@@ -87,7 +87,8 @@ impl WorkerPool {
     }
 
     fn start(ctx: &Context, workers: usize, capacity: usize, overflow: Overflow, runtime: Runtime) -> Self {
-        let (ctx, canceler) = ctx.with_name("worker pool").with_cancel();
+        // An attempt may have built it, and its tasks are others'.
+        let (ctx, canceler) = ctx.outside_retry().with_name("worker pool").with_cancel();
         let shared = Arc::new(Shared::new(ctx, canceler.handle(), capacity, overflow, runtime));
         shared.resize(workers);
         let weak = Arc::downgrade(&shared);

@@ -228,7 +228,27 @@ impl Context {
     #[must_use]
     #[inline]
     pub fn inside_retry(&self) -> Context {
-        Context(self.0.clone().into_inside_retry())
+        Context(self.0.clone().into_inside_retry(true))
+    }
+
+    /// This context, for work that is not the attempt's although an attempt begins it: it is not
+    /// [`inside_retry`](Context::inside_retry), nor is what is derived from it, but for attempts of retries further in.
+    ///
+    /// For what outlives the attempt and works for others: a pool, a cache, a server. Those of the `ripcord` crates do it
+    /// themselves. It allocates nothing, and is [the same context](Context::ptr_eq) otherwise.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let attempt = Context::background().inside_retry().with_name("connect");
+    /// let connection = attempt.outside_retry();
+    /// assert!(!connection.with_name("reader").is_inside_retry());
+    /// assert!(attempt.is_inside_retry());
+    /// ```
+    #[must_use]
+    #[inline]
+    pub fn outside_retry(&self) -> Context {
+        Context(self.0.clone().into_inside_retry(false))
     }
 
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.

@@ -243,7 +243,8 @@ impl Context {
     }
 
     /// Whether this is [`inside_retry`](Context::inside_retry), or derived from one that is; also by
-    /// [`without_cancel`](Context::without_cancel), and [merged](Context::merge) with one on either side.
+    /// [`without_cancel`](Context::without_cancel), and [merged](Context::merge) with one on either side, but not by
+    /// [`outside_retry`](Context::outside_retry).
     ///
     /// ```
     /// use ripcord::Context;

@@ -1,14 +1,16 @@
-//! What a context is: a reference to its node, and whether it was given to an attempt of a retry, in one word.
+//! What a context is: a reference to its node, and whether it is inside of an attempt of a retry, in one word.
 //!
 //! That an attempt's context says so must not cost what a node does: it is as much as all else that a retry takes of a call
 //! that succeeds at once (row P3). So the handle says it, in the lowest bit of its pointer, which alignment leaves zero; a
-//! second word for it would be one more for each future that holds a context (row C18). Contexts derived from such a handle say
-//! it by a flag of their nodes.
+//! second word for it would be one more for each future that holds a context (row C18). Contexts derived from a handle say what
+//! it does by a flag of their nodes.
 //!
 //! # Invariants
 //!
 //! 1. A handle's pointer without the bit is null, for the background, or that of a strong reference to a node, which the handle
 //!    owns.
+//! 2. A handle with the bit says of the attempt the opposite of its node; one without it says what its node does. The
+//!    background is outside of all attempts.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, forget};
@@ -19,10 +21,10 @@ use super::node::{Node, NodeRef, flag};
 
 pub(crate) struct Handle(*mut Node);
 
-/// The bit of a handle that was given to an attempt of a retry.
-const INSIDE_RETRY: usize = 1;
+/// The bit of a handle whose node says the opposite of it. (Invariant 2.)
+const OPPOSITE: usize = 1;
 
-const _: () = assert!(align_of::<Node>() > INSIDE_RETRY);
+const _: () = assert!(align_of::<Node>() > OPPOSITE);
 
 // SAFETY: what it owns is a `NodeRef`, which is both.
 unsafe impl Send for Handle {}
@@ -43,29 +45,35 @@ impl Handle {
     /// The node, none for the background.
     #[inline]
     pub(crate) fn node(&self) -> Option<Held<'_>> {
-        let pointer = NonNull::new(self.0.map_addr(|address| address & !INSIDE_RETRY))?;
+        let pointer = NonNull::new(self.0.map_addr(|address| address & !OPPOSITE))?;
         // SAFETY: the handle owns a reference to it (invariant 1), and is borrowed for as long as the result lives.
         Some(unsafe { Held::new(pointer) })
     }
 
-    /// The same node, said to be an attempt's.
+    /// The same node, said to be inside of an attempt of a retry or not to be.
     #[inline]
-    pub(crate) fn into_inside_retry(self) -> Self {
+    pub(crate) fn into_inside_retry(self, inside: bool) -> Self {
+        let opposite = if self.node_flags() & flag::INSIDE_RETRY != 0 { !inside } else { inside };
         let this = ManuallyDrop::new(self);
-        Handle(this.0.map_addr(|address| address | INSIDE_RETRY))
+        Handle(this.0.map_addr(|address| address & !OPPOSITE | usize::from(opposite)))
     }
 
-    /// Whether this handle was given to an attempt, or its node is below one that was.
+    /// Whether it is inside of an attempt of a retry. (Invariant 2.)
     #[inline]
     pub(crate) fn is_inside_retry(&self) -> bool {
         self.flags() & flag::INSIDE_RETRY != 0
     }
 
-    /// Those of the node, and the attempt's.
+    /// Those of the node, but for what the handle itself says of the attempt.
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
-        let own = if self.0.addr() & INSIDE_RETRY != 0 { flag::INSIDE_RETRY } else { 0 };
-        self.node().map_or(0, |node| node.flags) | own
+        let opposite = if self.0.addr() & OPPOSITE != 0 { flag::INSIDE_RETRY } else { 0 };
+        self.node_flags() ^ opposite
+    }
+
+    #[inline]
+    fn node_flags(&self) -> u8 {
+        self.node().map_or(0, |node| node.flags)
     }
 }
 

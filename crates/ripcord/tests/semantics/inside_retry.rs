@@ -60,3 +60,27 @@ fn a_timeout_that_adds_nothing_keeps_it() {
     assert!(attempt.with_timeout(2 * SEC).is_inside_retry());
     assert!(attempt.with_timeout(SEC / 2).is_inside_retry());
 }
+
+#[test]
+fn work_that_is_not_the_attempts_is_outside_again() {
+    let (root, time) = manual();
+    let (ctx, cancel) = root.with_timeout(SEC).with_cancel();
+    for attempt in [ctx.inside_retry(), ctx.inside_retry().with_name("below")] {
+        let outside = attempt.outside_retry();
+        assert!(attempt.is_inside_retry() && !outside.is_inside_retry() && outside.ptr_eq(&attempt));
+        assert!(!outside.clone().is_inside_retry() && !outside.outside_retry().is_inside_retry());
+        assert!(!outside.with_value(User(1)).is_inside_retry() && !outside.without_cancel().is_inside_retry());
+        assert!(!outside.with_timeout(2 * SEC).is_inside_retry(), "one that adds nothing");
+        // An attempt of a retry of its own is one.
+        assert!(outside.inside_retry().is_inside_retry() && outside.with_name("x").inside_retry().is_inside_retry());
+        assert!(outside.merge(&attempt).is_inside_retry() && attempt.merge(&outside).is_inside_retry());
+        assert!(!outside.merge(&ctx).is_inside_retry() && !root.merge(&outside).is_inside_retry());
+        assert_eq!((outside.deadline(), outside.clock().now()), (attempt.deadline(), time.now()));
+    }
+    let outside = ctx.inside_retry().with_name("below").outside_retry();
+    assert!(!Context::background().merge(&outside).is_inside_retry(), "a root adds nothing");
+    assert!(!ctx.outside_retry().is_inside_retry() && !Context::todo().outside_retry().is_inside_retry());
+    assert!(!Context::background().inside_retry().outside_retry().is_inside_retry());
+    cancel.cancel();
+    assert!(outside.is_done());
+}
