@@ -131,6 +131,17 @@ async fn the_budget_bounds_what_hedging_costs() {
 }
 
 #[tokio::test]
+async fn a_success_brings_something_back_inside_of_somebody_elses_retry_too() {
+    let (ctx, _time) = manual();
+    let budget = Arc::new(RetryBudget::builder().capacity(10).build().unwrap());
+    let hedge = Hedge::after(SECOND).budget(Arc::clone(&budget)).build().unwrap();
+    RetryBudget::try_spend(&budget, 10).unwrap().commit();
+    let attempt = ctx.inside_retry();
+    hedge.run(&attempt, |_, _| async { Ok::<_, &str>(()) }).await.unwrap();
+    assert_eq!(budget.tokens(), 1, "else what is only called so would hedge no more, once it has spent its tokens");
+}
+
+#[tokio::test]
 async fn hedges_do_not_multiply() {
     let (ctx, time) = manual();
     let (outer, inner) = (hedge(), hedge());

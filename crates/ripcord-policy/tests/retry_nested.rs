@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use ripcord::{Context, Value};
 use ripcord_policy::cache::Cache;
 use ripcord_policy::pool::WorkerPool;
-use ripcord_policy::{Retry, RetryError, Stop};
+use ripcord_policy::{Error, Rejected, Retry, RetryBudget, RetryError, Stack, Stop};
 
 #[derive(Debug)]
 struct Down;
@@ -185,4 +185,72 @@ fn a_retry_polled_by_an_attempt_but_not_of_it_goes_on() {
     });
     assert!(waiting.now_or_never().expect("nothing waits").is_ok());
     assert_eq!((calls.load(Ordering::Relaxed), outer.stats().retries), (3, 0));
+}
+
+#[tokio::test]
+async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
+    let ctx = Context::background();
+    let outer = retry::<Down>();
+    for derive in [Context::clone, |ctx: &Context| ctx.with_name("connect")] {
+        let build = |ctx: Context, _| async move { Ok(WorkerPool::builder().workers(1).build(&derive(&ctx)).unwrap()) };
+        let pool = outer.run(&ctx, build).await.unwrap();
+        let inner = |ctx: Context| async move {
+            let retry = retry();
+            let result = retry.run(&ctx, |_, attempt| async move { if attempt < 2 { Err(Down) } else { Ok(attempt) } });
+            result.await.map_err(|error| error.into_last().unwrap())
+        };
+        assert_eq!(pool.submit(&ctx, inner).await.unwrap().await.unwrap(), 2);
+        let attempt = ctx.inside_retry();
+        assert!(pool.submit(&attempt, inner).await.unwrap().await.is_err(), "its own is another matter");
+    }
+}
+
+/// A retry around a stack with a retry of its own: that makes one attempt, and its error is looked through.
+#[tokio::test]
+async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
+    let ctx = Context::background();
+    let budget = Arc::new(RetryBudget::new());
+    let outer = retry::<Error<Down>>().budget(Arc::clone(&budget)).over_policies();
+    let middle: Stack<(), Down> = Stack::builder().retry(retry()).build().unwrap();
+    let middle = &middle;
+    let error = outer.run(&ctx, |ctx, _| async move { middle.run(&ctx, |_| async { Err(Down) }).await }).await;
+    assert_eq!((error.unwrap_err().attempts(), middle.stats().attempts), (4, 4));
+    assert_eq!(budget.tokens(), 500 - 3 * 5);
+
+    // However many there are between them, what the last error says counts: a rejection that will pass was not sent.
+    let nested = |last: Error<Down>| {
+        let (inner, middle) = (retry().over_policies(), retry().over_policies());
+        async move {
+            let attempt = Context::background().inside_retry();
+            let mut last = Some(last);
+            let (inner, last) = (&inner, &mut last);
+            let run = middle.run(&attempt, |ctx, _| {
+                let last = last.take().expect("each makes one attempt");
+                async move {
+                    let last = &mut Some(last);
+                    let run = inner.run(&ctx, |_, _| std::future::ready(Err::<(), _>(last.take().unwrap())));
+                    Err::<(), _>(Error::from(run.await.unwrap_err()))
+                }
+            });
+            Err::<(), _>(Error::from(run.await.unwrap_err()))
+        }
+    };
+    let limited = || Error::Rejected(Rejected::Limited { retry_after: None });
+    let error = outer.run(&ctx, |_, _| nested(limited())).await.unwrap_err();
+    assert_eq!((error.attempts(), budget.tokens()), (4, 485), "nothing was sent");
+    let closed = || Error::Rejected(Rejected::Closed("pool"));
+    let error = outer.run(&ctx, |_, _| nested(closed())).await.unwrap_err();
+    assert!(matches!(error.stop(), Stop::NotRetryable), "{error}");
+    let timeout = || Error::AttemptTimeout(Duration::from_secs(1));
+    outer.run(&ctx, |_, _| nested(timeout())).await.unwrap_err();
+    assert_eq!(budget.tokens(), 485 - 3 * 10);
+
+    // One that has decided for itself that there is no more to be done is not asked again.
+    let picky = retry().retry_if(|_| false);
+    let picky = &picky;
+    let error = outer.run(&ctx, |ctx, _| async move {
+        let run = picky.run(&ctx, |_, _| async { Err::<(), _>(Error::Inner(Down)) });
+        Err::<(), _>(Error::from(run.await.unwrap_err()))
+    });
+    assert!(matches!(error.await.unwrap_err().stop(), Stop::NotRetryable));
 }

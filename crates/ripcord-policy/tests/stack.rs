@@ -557,4 +557,16 @@ async fn retry_and_hedge_share_one_budget() {
     let error = it.finish(call).await.unwrap_err();
     assert!(matches!(&error, Error::Retry(gave_up) if gave_up.attempts() == 1), "{error}");
     assert_eq!((hedge.stats().hedges, budget.tokens()), (1, 0));
+    // And a success is one, of a first attempt as of a hedge.
+    stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap();
+    assert_eq!(budget.tokens(), 1);
+    budget.refund(4);
+    let attempts = AtomicU32::new(0);
+    let call = stack.run(&it.ctx, |_| {
+        let is_first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
+        async move { if is_first { std::future::pending().await } else { Ok(7) } }
+    });
+    it.finish(call).await.unwrap();
+    // The hedge's five are back, and the retry saw a first attempt that succeeded; there is room for no more.
+    assert_eq!((hedge.stats().hedge_wins, budget.tokens()), (1, 5));
 }

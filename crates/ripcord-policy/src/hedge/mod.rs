@@ -54,6 +54,8 @@ pub struct Hedge {
     delay: Duration,
     max_attempts: u32,
     budget: Option<Arc<RetryBudget>>,
+    /// Whether the retry of the same stack brings back what a first attempt's success does.
+    is_below_retry: bool,
     tally: Arc<Tally>,
 }
 
@@ -146,9 +148,9 @@ impl Hedge {
         self.delay
     }
 
-    /// The same hedge, statistics included, paid from `budget`.
-    pub(crate) fn with_budget(self, budget: Arc<RetryBudget>) -> Self {
-        Self { budget: Some(budget), ..self }
+    /// The same hedge, statistics included, below a retry with the same `budget`.
+    pub(crate) fn below_retry(self, budget: Arc<RetryBudget>) -> Self {
+        Self { budget: Some(budget), is_below_retry: true, ..self }
     }
 
     pub(crate) fn budget(&self) -> Option<&Arc<RetryBudget>> {
@@ -182,7 +184,7 @@ impl HedgeBuilder {
         above_zero("after", self.delay)?;
         at_least_one("max_attempts", self.max_attempts)?;
         let Self { delay, max_attempts, budget } = self;
-        Ok(Hedge { delay, max_attempts, budget, tally: Arc::new(Tally(Counters::new())) })
+        Ok(Hedge { delay, max_attempts, budget, is_below_retry: false, tally: Arc::new(Tally(Counters::new())) })
     }
 }
 

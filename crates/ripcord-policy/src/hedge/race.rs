@@ -26,8 +26,6 @@ pub(super) struct Race<'a, F, Fut, E> {
     last_error: Option<E>,
     judge: fn(&E) -> Says,
     end: Count,
-    /// Whether somebody further out accounts for what a first attempt's success brings back.
-    inside_retry: bool,
 }
 
 /// What an attempt's error says.
@@ -71,7 +69,6 @@ where
             last_error: None,
             judge,
             end: Count::Canceled,
-            inside_retry: ctx.is_inside_retry(),
         };
         race.send(0);
         race.arm();
@@ -150,7 +147,7 @@ where
         }
         match &self.hedge.budget {
             Some(budget) if winner.spent > 0 => budget.refund(winner.spent),
-            Some(budget) if !self.inside_retry => budget.refund_success(),
+            Some(budget) if !self.hedge.is_below_retry => budget.refund_success(),
             _ => {}
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Jitter, Retry, RetryBudget};
+use super::{Jitter, Retry, RetryBudget, Stop};
 use crate::config::at_least_one;
 use crate::{ConfigError, Error, Random};
 
@@ -207,20 +207,29 @@ impl<E> Retry<Error<E>> {
     ///
     /// A local rejection is waited out for as long as it says, if that fits the deadline, and takes nothing from the
     /// budget, for nothing was sent; a rejection that time does not cure is not retried; an attempt's timeout costs the
-    /// budget more than another failure. A stack does this by itself.
+    /// budget more than another failure. Of a retry further in, which made one attempt, the last error counts. A stack does this by
+    /// itself.
     #[must_use]
     pub fn over_policies(mut self) -> Self {
-        self.extras().inspect = |error| match error {
-            Error::Rejected(rejected) => Inspection {
-                sent: false,
-                timeout: false,
-                hopeless: !rejected.is_transient(),
-                retry_after: rejected.retry_after(),
-            },
-            Error::AttemptTimeout(_) => Inspection { timeout: true, ..Inspection::OPAQUE },
-            // The retry further in has tried already, or the context of the attempt is over.
-            Error::Retry(_) | Error::Context(_) => Inspection { hopeless: true, ..Inspection::OPAQUE },
-            Error::Inner(_) | Error::Panicked(_) | Error::Foreign(_) => Inspection::OPAQUE,
+        self.extras().inspect = |mut error| {
+            // A retry further in that left the retrying to this one is looked through.
+            while let Error::Retry(gave_up) = error
+                && let (Stop::Nested, Some(last)) = (gave_up.stop(), gave_up.last())
+            {
+                error = last;
+            }
+            match error {
+                Error::Rejected(rejected) => Inspection {
+                    sent: false,
+                    timeout: false,
+                    hopeless: !rejected.is_transient(),
+                    retry_after: rejected.retry_after(),
+                },
+                Error::AttemptTimeout(_) => Inspection { timeout: true, ..Inspection::OPAQUE },
+                // The retry further in has tried already, or the context of the attempt is over.
+                Error::Retry(_) | Error::Context(_) => Inspection { hopeless: true, ..Inspection::OPAQUE },
+                Error::Inner(_) | Error::Panicked(_) | Error::Foreign(_) => Inspection::OPAQUE,
+            }
         };
         self
     }

@@ -203,7 +203,7 @@ fn share_budget<E>(retry: &mut Option<Retry<E>>, hedge: &mut Option<Hedge>) -> R
         (a, b) => a.or(b).cloned(),
     };
     (*retry, *hedge) = match budget {
-        Some(budget) => (Some(repeat.budget(Arc::clone(&budget))), Some(double.with_budget(budget))),
+        Some(budget) => (Some(repeat.budget(Arc::clone(&budget))), Some(double.below_retry(budget))),
         None => (Some(repeat), Some(double)),
     };
     Ok(())
