@@ -43,15 +43,21 @@ struct Whole<V> {
 impl OwnedValue {
     pub(crate) fn new<V: Value>(value: V, parent: Option<&Node>) -> Self {
         let key = TypeId::of::<V>();
-        let entry =
-            ValueEntry { key, value: NonNull::<V>::dangling(), free: Whole::<V>::free, way: Way::below(parent, key) };
-        let whole = Box::into_raw(Box::new(Whole { entry, value }));
-        // SAFETY: `whole` points to what was just allocated, which nobody else knows. Both pointers are made of it and not of a
-        // reference to a part, so the one may be used for the whole, and neither is invalidated by references to the other's part.
+        let way = Way::below(parent, key);
+        let whole = NonNull::from(Box::leak(Box::<Whole<V>>::new_uninit())).cast::<Whole<V>>();
+        // SAFETY: `whole` points to memory for a `Whole` which nobody else knows, all of which is written here, each part in its
+        // place (see `NodeRef::allocate`). Both pointers are made of it and not of a reference to a part, so the one may be used
+        // for the whole, and neither is invalidated by references to the other's part.
         unsafe {
-            (*whole).entry.value = NonNull::new_unchecked(&raw mut (*whole).value);
-            OwnedValue(NonNull::new_unchecked(whole.cast()))
+            let place = NonNull::new_unchecked(&raw mut (*whole.as_ptr()).value);
+            place.write(value);
+            let entry = &raw mut (*whole.as_ptr()).entry;
+            (&raw mut (*entry).key).write(key);
+            (&raw mut (*entry).value).write(place);
+            (&raw mut (*entry).free).write(Whole::<V>::free);
+            (&raw mut (*entry).way).write(way);
         }
+        OwnedValue(whole.cast())
     }
 }
 

@@ -358,12 +358,13 @@ impl NodeGuard<'_> {
         unsafe { &mut *self.node.guarded.get() }
     }
 
-    /// Writes the end; it becomes visible at unlock. Gives back what it replaced, to be dropped without the lock.
-    pub(crate) fn set_end(&mut self, bits: u8, end: End) -> End {
+    /// Writes the end; it becomes visible at unlock. Gives back the cause that it replaced, to be dropped without the lock.
+    pub(crate) fn set_end(&mut self, bits: u8, end: End) -> Option<Cause> {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
         // SAFETY: not done and under the lock, so nobody reads or writes `end` (invariants 2 and 3).
-        unsafe { std::mem::replace(&mut *self.node.end.get(), end) }
+        let End { cause: replaced, .. } = unsafe { std::mem::replace(&mut *self.node.end.get(), end) };
+        replaced
     }
 
     /// As `set_end`, when the end is the one foreseen: a deadline's own.

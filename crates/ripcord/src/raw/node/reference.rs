@@ -74,20 +74,29 @@ impl NodeRef {
             _ => state::TIMED | state::CLOCKED,
         };
         let (tag, word) = Word::new(payload);
-        let node = Node {
-            refs: AtomicU32::new(refs),
-            state: AtomicU8::new(bits),
-            flags,
-            derived: AtomicU8::new(0),
-            timer: AtomicU32::new(NONE),
-            slot: AtomicU32::new(NONE),
-            guarded: UnsafeCell::new(ManuallyDrop::new(Guarded::NOTHING)),
-            end: UnsafeCell::new(end),
-            tag,
-            parent,
-            word,
-        };
-        NodeRef { pointer: NonNull::from(Box::leak(Box::write(memory::allocate(), node))) }
+        let End { location, cause, detail } = end;
+        let pointer = NonNull::from(Box::leak(memory::allocate())).cast::<Node>();
+        let node = pointer.as_ptr();
+        // Each field in its place: a node that is put together first is written in small pieces and at once read again in large
+        // ones, for which a processor waits (rows C1, C2, C7).
+        // SAFETY: `node` points to memory for a `Node` which nobody else knows of. All of its fields are written here.
+        unsafe {
+            (&raw mut (*node).refs).write(AtomicU32::new(refs));
+            (&raw mut (*node).state).write(AtomicU8::new(bits));
+            (&raw mut (*node).flags).write(flags);
+            (&raw mut (*node).derived).write(AtomicU8::new(0));
+            (&raw mut (*node).tag).write(tag);
+            (&raw mut (*node).timer).write(AtomicU32::new(NONE));
+            (&raw mut (*node).slot).write(AtomicU32::new(NONE));
+            (&raw mut (*node).parent).write(parent);
+            (&raw mut (*node).guarded).write(UnsafeCell::new(ManuallyDrop::new(Guarded::NOTHING)));
+            let end = UnsafeCell::raw_get(&raw const (*node).end);
+            (&raw mut (*end).location).write(location);
+            (&raw mut (*end).cause).write(cause);
+            (&raw mut (*end).detail).write(detail);
+            (&raw mut (*node).word).write(word);
+        }
+        NodeRef { pointer }
     }
 
     /// # Safety

@@ -18,7 +18,7 @@ const AHEAD: usize = 12;
 /// ended, whoever ended them.
 pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause: Option<Cause>) {
     if let Some(at) = may_cancel(node)
-        && mark(node, |guard| Some(guard.set_end(state::OWN, End { location, cause, detail: at })))
+        && mark(node, |guard| guard.set_end(state::OWN, End { location, cause, detail: at }))
     {
         propagate(vec![node.clone()]);
     }
@@ -136,11 +136,11 @@ fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
 /// Marks a node with the end of a done parent. Answers as `mark` does.
 #[must_use]
 fn inherit(node: &Node, parent: &Node) -> bool {
-    parent.end().is_some_and(|(bits, end)| mark(node, |guard| Some(guard.set_end(bits & INHERITED, end.clone()))))
+    parent.end().is_some_and(|(bits, end)| mark(node, |guard| guard.set_end(bits & INHERITED, end.clone())))
 }
 
 /// A deadline's own end.
-fn foreseen(guard: &mut NodeGuard<'_>) -> Option<End> {
+fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
     guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
     None
 }
@@ -161,7 +161,7 @@ const INHERITED: u8 = state::DEADLINE | state::DROPPED;
 /// marked and has children: it was counted into `propagations` then, and the caller has to `propagate` it. (That is not done
 /// here, so that nothing recurses.)
 #[must_use]
-fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<End>) -> bool {
+fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) -> bool {
     let mut guard = node.lock();
     if guard.is_done() {
         return false;
@@ -290,7 +290,7 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
             return Marked::NotYet;
         }
         _ => {
-            told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()).cause);
+            told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()));
             at
         }
     };
