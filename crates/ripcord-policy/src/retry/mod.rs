@@ -148,6 +148,9 @@ impl<E> Retry<E> {
     }
 
     /// The numbers so far, of this retry and its clones.
+    ///
+    /// To count costs next to nothing while one thread does it alone. So a clone that is made by another thread than the retry
+    /// itself does not know of what that one has counted before; from then on both count together.
     pub fn stats(&self) -> RetryStats {
         self.counters.stats()
     }
