@@ -228,7 +228,7 @@ impl Context {
     #[must_use]
     #[inline]
     pub fn inside_retry(&self) -> Context {
-        Context(self.0.clone().into_inside_retry(true))
+        Context(self.0.clone().into_inside_retry())
     }
 
     /// This context, for work that is not the attempt's although an attempt begins it: it is not
@@ -248,7 +248,7 @@ impl Context {
     #[must_use]
     #[inline]
     pub fn outside_retry(&self) -> Context {
-        Context(self.0.clone().into_inside_retry(false))
+        Context(self.0.clone().into_outside_retry())
     }
 
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.

@@ -1,16 +1,16 @@
-//! What a context is: a reference to its node, and whether it is inside of an attempt of a retry, in one word.
+//! What a context is: a reference to its node, and what is known of an attempt of a retry around it, in one word.
 //!
 //! That an attempt's context says so must not cost what a node does: it is as much as all else that a retry takes of a call
-//! that succeeds at once (row P3). So the handle says it, in the lowest bit of its pointer, which alignment leaves zero; a
+//! that succeeds at once (row P3). So the handle says it, in the lowest bits of its pointer, which alignment leaves zero; a
 //! second word for it would be one more for each future that holds a context (row C18). Contexts derived from a handle say what
 //! it does by a flag of their nodes.
 //!
 //! # Invariants
 //!
-//! 1. A handle's pointer without the bit is null, for the background, or that of a strong reference to a node, which the handle
-//!    owns.
-//! 2. A handle with the bit says of the attempt the opposite of its node; one without it says what its node does. The
-//!    background is outside of all attempts.
+//! 1. A handle's pointer without the bits is null, for the background, or that of a strong reference to a node, which the
+//!    handle owns.
+//! 2. One of the bits at most is set. Without either a handle says what its node does, and the background is outside of all
+//!    attempts.
 
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, forget};
@@ -21,10 +21,12 @@ use super::node::{Node, NodeRef, flag};
 
 pub(crate) struct Handle(*mut Node);
 
-/// The bit of a handle whose node says the opposite of it. (Invariant 2.)
-const OPPOSITE: usize = 1;
+/// The bit of a handle that was given to an attempt, and that of one which is for others' work. (Invariant 2.)
+const INSIDE_RETRY: usize = 1;
+const OUTSIDE_RETRY: usize = 2;
+const BITS: usize = INSIDE_RETRY | OUTSIDE_RETRY;
 
-const _: () = assert!(align_of::<Node>() > OPPOSITE);
+const _: () = assert!(align_of::<Node>() > BITS);
 
 // SAFETY: what it owns is a `NodeRef`, which is both.
 unsafe impl Send for Handle {}
@@ -45,17 +47,27 @@ impl Handle {
     /// The node, none for the background.
     #[inline]
     pub(crate) fn node(&self) -> Option<Held<'_>> {
-        let pointer = NonNull::new(self.0.map_addr(|address| address & !OPPOSITE))?;
+        let pointer = NonNull::new(self.0.map_addr(|address| address & !BITS))?;
         // SAFETY: the handle owns a reference to it (invariant 1), and is borrowed for as long as the result lives.
         Some(unsafe { Held::new(pointer) })
     }
 
-    /// The same node, said to be inside of an attempt of a retry or not to be.
+    /// The same node, said to be inside of an attempt of a retry.
     #[inline]
-    pub(crate) fn into_inside_retry(self, inside: bool) -> Self {
-        let opposite = if self.node_flags() & flag::INSIDE_RETRY != 0 { !inside } else { inside };
+    pub(crate) fn into_inside_retry(self) -> Self {
+        self.with_bit(INSIDE_RETRY)
+    }
+
+    /// The same node, said to be outside of all attempts.
+    #[inline]
+    pub(crate) fn into_outside_retry(self) -> Self {
+        self.with_bit(OUTSIDE_RETRY)
+    }
+
+    #[inline]
+    fn with_bit(self, bit: usize) -> Self {
         let this = ManuallyDrop::new(self);
-        Handle(this.0.map_addr(|address| address & !OPPOSITE | usize::from(opposite)))
+        Handle(this.0.map_addr(|address| address & !BITS | bit))
     }
 
     /// Whether it is inside of an attempt of a retry. (Invariant 2.)
@@ -67,13 +79,12 @@ impl Handle {
     /// Those of the node, but for what the handle itself says of the attempt.
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
-        let opposite = if self.0.addr() & OPPOSITE != 0 { flag::INSIDE_RETRY } else { 0 };
-        self.node_flags() ^ opposite
-    }
-
-    #[inline]
-    fn node_flags(&self) -> u8 {
-        self.node().map_or(0, |node| node.flags)
+        let flags = self.node().map_or(0, |node| node.flags);
+        match self.0.addr() & BITS {
+            INSIDE_RETRY => flags | flag::INSIDE_RETRY,
+            OUTSIDE_RETRY => flags & !flag::INSIDE_RETRY,
+            _ => flags,
+        }
     }
 }
 
