@@ -43,11 +43,19 @@ struct Story<E> {
     last: Option<E>,
     attempts: u32,
     stop: Stop,
+    /// Whether the last error says that the caller's time was up, or too little.
+    out_of_time: bool,
 }
 
 impl<E> RetryError<E> {
     pub(crate) fn new(last: Option<E>, attempts: u32, stop: Stop) -> Self {
-        RetryError(Box::new(Story { last, attempts, stop }))
+        RetryError(Box::new(Story { last, attempts, stop, out_of_time: false }))
+    }
+
+    /// Says that the last error tells of too little time.
+    pub(crate) fn out_of_time(mut self, out_of_time: bool) -> Self {
+        self.0.out_of_time = out_of_time;
+        self
     }
 
     /// The error of the last attempt; `None` when there was no attempt.
@@ -70,12 +78,13 @@ impl<E> RetryError<E> {
         &self.0.stop
     }
 
-    /// Whether the caller's time ran out, or would have before the next attempt.
+    /// Whether the caller's time ran out, or would have before the next attempt; or, [over policies](crate::Retry::over_policies),
+    /// within the last one, which one of those did not begin for that.
     pub fn is_deadline_exceeded(&self) -> bool {
         match &self.0.stop {
             Stop::Context(error) => error.is_deadline_exceeded(),
             Stop::Deadline { .. } => true,
-            _ => false,
+            _ => self.0.out_of_time,
         }
     }
 
@@ -86,8 +95,8 @@ impl<E> RetryError<E> {
 
     /// The same story with the last error changed by `change`.
     pub fn map_last<F>(self, change: impl FnOnce(E) -> F) -> RetryError<F> {
-        let Story { last, attempts, stop } = *self.0;
-        RetryError::new(last.map(change), attempts, stop)
+        let Story { last, attempts, stop, out_of_time } = *self.0;
+        RetryError::new(last.map(change), attempts, stop).out_of_time(out_of_time)
     }
 }
 

@@ -101,7 +101,7 @@ impl<'a, E> Progress<'a, E> {
         let known = extras.map_or(Inspection::OPAQUE, |extras| (extras.inspect)(&error));
         let retry_if = extras.and_then(|extras| extras.retry_if.as_ref());
         if known.hopeless || retry_if.is_some_and(|worth_it| !worth_it(&error)) {
-            return Err(self.stop(error, Stop::NotRetryable));
+            return Err(self.stop(error, Stop::NotRetryable).out_of_time(known.out_of_time));
         }
         if self.ctx.is_inside_retry() {
             return Err(self.stop(error, Stop::Nested));

@@ -33,13 +33,16 @@ pub(super) struct Inspection {
     pub(super) timeout: bool,
     /// Trying again is of no use.
     pub(super) hopeless: bool,
+    /// The caller's time was up, or too little.
+    pub(super) out_of_time: bool,
     /// A local rejection's wait.
     pub(super) retry_after: Option<Duration>,
 }
 
 impl Inspection {
     /// Nothing is known: a failure like any other.
-    pub(super) const OPAQUE: Inspection = Inspection { sent: true, timeout: false, hopeless: false, retry_after: None };
+    pub(super) const OPAQUE: Inspection =
+        Inspection { sent: true, timeout: false, hopeless: false, out_of_time: false, retry_after: None };
 }
 
 /// Settings that most retries are not given.
@@ -223,11 +226,14 @@ impl<E> Retry<Error<E>> {
                     sent: false,
                     timeout: false,
                     hopeless: !rejected.is_transient(),
+                    out_of_time: rejected.is_deadline_exceeded(),
                     retry_after: rejected.retry_after(),
                 },
                 Error::AttemptTimeout(_) => Inspection { timeout: true, ..Inspection::OPAQUE },
                 // The retry further in has tried already, or the context of the attempt is over.
-                Error::Retry(_) | Error::Context(_) => Inspection { hopeless: true, ..Inspection::OPAQUE },
+                Error::Retry(_) | Error::Context(_) => {
+                    Inspection { hopeless: true, out_of_time: error.is_deadline_exceeded(), ..Inspection::OPAQUE }
+                }
                 Error::Inner(_) | Error::Panicked(_) | Error::Foreign(_) => Inspection::OPAQUE,
             }
         };
