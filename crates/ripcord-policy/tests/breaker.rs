@@ -468,6 +468,45 @@ fn a_hook_that_panics_takes_no_probe_along_and_is_told_the_rest() {
     assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
 }
 
+/// What a hook's panic carries here.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(1);
+    }
+}
+
+#[test]
+fn a_hook_whose_panic_carries_what_panics_when_dropped_takes_no_probe_along_either() {
+    let (builder, time) = builder();
+    let breaker = builder
+        .consecutive_failures(1)
+        .open_for(SECOND)
+        .half_open_timeout(2 * SECOND)
+        .on_state_change(|_| std::panic::panic_any(Bomb));
+    let breaker = breaker.build().unwrap();
+    // The bombs that come out are not set off.
+    let panics = |f: &dyn Fn()| std::mem::forget(catch_unwind(AssertUnwindSafe(f)).unwrap_err());
+    panics(&|| fail(&breaker, 1));
+    time.advance(SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    let probe = breaker.try_acquire().unwrap();
+    // Two changes, of which one panic is told.
+    time.advance(3 * SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    drop(probe);
+    let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
+    // A second panic would end the process: this one is dropped while another unwinds, and finds that it has hung.
+    time.advance(2 * SECOND);
+    let unwinds = catch_unwind(AssertUnwindSafe(|| {
+        let _probe = probe;
+        panic!("the call");
+    }));
+    assert_eq!(unwinds.unwrap_err().downcast_ref(), Some(&"the call"));
+    assert_eq!(breaker.state(), State::Open);
+}
+
 #[test]
 fn a_probe_s_time_begins_with_its_call() {
     let (builder, time) = builder();

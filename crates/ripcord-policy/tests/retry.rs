@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::retry::BudgetBuilder;
 use ripcord_policy::{Error, Jitter, Outcome, Rejected, Retry, RetryBudget, Stop};
 
 const MS: Duration = Duration::from_millis(1);
@@ -129,6 +130,23 @@ fn cancellation_ends_the_wait_and_keeps_the_last_error() {
 }
 
 #[test]
+fn an_end_of_the_callers_is_neutral_whatever_failed_before_it() {
+    let (root, _time) = manual();
+    let failing = |_, _| async { Err::<(), _>(Error::Inner("down")) };
+    let retry = Retry::exponential().over_policies();
+    for by_deadline in [false, true] {
+        let (ctx, cancel) = root.with_timeout(if by_deadline { 50 * MS } else { 5000 * MS }).with_cancel();
+        let mut run = Box::pin(retry.run(&ctx, failing));
+        let early = run.as_mut().now_or_never();
+        cancel.cancel();
+        // The wait that does not fit the deadline is not begun: then the failure is what there is to be said.
+        let error = Error::from(early.unwrap_or_else(|| run.now_or_never().unwrap()).unwrap_err());
+        let said = if by_deadline { Outcome::Failure } else { Outcome::Neutral };
+        assert_eq!((error.outcome(), error.inner(), error.is_canceled()), (said, Some(&"down"), !by_deadline));
+    }
+}
+
+#[test]
 fn what_is_not_retryable_is_not_retried() {
     let (ctx, time) = manual();
     let retry = Retry::exponential().retry_if(|error: &&str| *error != "fatal");
@@ -155,6 +173,20 @@ fn the_first_wait_is_clamped_and_jitter_stays_below_the_maximum() {
         let retry = retry.on_retry(move |event| assert!(event.delay <= 20 * MS, "{jitter:?}: {:?}", event.delay));
         drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
     }
+}
+
+#[test]
+fn decorrelated_waits_go_by_the_wait_before() {
+    let (ctx, time) = manual();
+    let waits = Arc::new(Mutex::new(vec![10 * MS]));
+    let log = Arc::clone(&waits);
+    let retry = Retry::exponential().max_attempts(200).base(10 * MS).max_delay(1000 * MS);
+    let retry = retry.jitter(Jitter::Decorrelated).seed(1).on_retry(move |event| log.lock().unwrap().push(event.delay));
+    drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
+    let waits = waits.lock().unwrap();
+    assert!(waits.windows(2).all(|pair| pair[1] >= 10 * MS && pair[1] <= pair[0] * 3), "{waits:?}");
+    // From three times the base they could not get here.
+    assert!(waits.iter().any(|wait| *wait > 500 * MS) && waits.iter().all(|wait| *wait <= 1000 * MS));
 }
 
 #[test]
@@ -291,7 +323,9 @@ fn bad_settings_are_named_when_built_and_when_run() {
     let run = retry.run(&ctx, |_, _| async { unreachable!() as Result<(), &str> });
     let error = run.now_or_never().unwrap().unwrap_err();
     assert!(matches!(error.stop(), Stop::Config(config) if config.field() == "max_attempts"));
-    assert!(RetryBudget::builder().retry_cost(0).build().is_err());
-    assert!(RetryBudget::builder().capacity(4).build().is_err());
-    assert!(RetryBudget::builder().timeout_cost(4).build().is_err());
+    let budget = |builder: BudgetBuilder| builder.build().unwrap_err().to_string();
+    assert_eq!(budget(RetryBudget::builder().retry_cost(0)), "retry_cost must be at least 1, got 0");
+    assert_eq!(budget(RetryBudget::builder().capacity(4)), "capacity must be at least retry_cost (5), got 4");
+    assert_eq!(budget(RetryBudget::builder().timeout_cost(4)), "timeout_cost must be at least retry_cost (5), got 4");
+    assert!(RetryBudget::builder().capacity(5).timeout_cost(u32::MAX).success_refund(0).build().is_ok());
 }

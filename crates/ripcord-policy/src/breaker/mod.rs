@@ -90,8 +90,7 @@ impl CircuitBreaker {
     /// Names `consecutive_failures` or `open_for` if it is zero.
     #[doc(alias("NewCircuitBreaker"))]
     pub fn new(name: impl Into<Arc<str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
-        let builder = CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset);
-        builder.half_open_successes(2).build()
+        like_go(name.into(), threshold, reset).build()
     }
 }
 
@@ -231,5 +230,34 @@ impl<C> fmt::Debug for CircuitBreaker<C> {
             .field("state", &self.state())
             .field("stats", &self.stats())
             .finish_non_exhaustive()
+    }
+}
+
+/// The settings of [`CircuitBreaker::new`].
+fn like_go(name: Arc<str>, threshold: u32, reset: Duration) -> BreakerBuilder {
+    CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset).half_open_successes(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_constructor_of_go_opens_after_the_threshold_and_closes_after_two_probes() {
+        let (clock, time) = ripcord::Clock::manual();
+        let breaker = like_go("test".into(), 3, Duration::from_secs(2)).clock(clock).build().expect("within bounds");
+        let end = |outcome| breaker.try_acquire().expect("let through").record(outcome);
+        for outcome in [Outcome::Failure, Outcome::Failure, Outcome::Success, Outcome::Failure, Outcome::Failure] {
+            end(outcome);
+            assert_eq!(breaker.state(), State::Closed);
+        }
+        end(Outcome::Failure);
+        assert_eq!(breaker.remaining_delay(), Some(Duration::from_secs(2)));
+        time.advance(Duration::from_secs(2));
+        end(Outcome::Success);
+        assert_eq!(breaker.state(), State::HalfOpen);
+        end(Outcome::Success);
+        assert_eq!(breaker.state(), State::Closed);
+        assert_eq!(CircuitBreaker::new("test", 3, Duration::ZERO).map(drop).unwrap_err().field(), "open_for");
     }
 }

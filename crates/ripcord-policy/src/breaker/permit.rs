@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::machine::Pass;
 use super::shared::{CANCELED, FAILED, SLOW, SUCCEEDED, Shared};
 use crate::Outcome;
+use crate::panics::run_hook;
 
 /// Leave to make one call, to be told what became of it.
 ///
@@ -78,8 +79,7 @@ impl Drop for Permit<'_> {
         if self.open {
             // A hook may be run by this, if a probe has hung meanwhile, and this may run while a panic unwinds: a
             // second one would end the process.
-            let end = std::panic::AssertUnwindSafe(|| self.end(Outcome::Neutral));
-            let _ = std::panic::catch_unwind(end);
+            run_hook(|| self.end(Outcome::Neutral));
         }
     }
 }

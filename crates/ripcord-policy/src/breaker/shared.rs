@@ -24,6 +24,7 @@ use super::state::{BreakerStats, Open, State, Transition};
 use super::window::nanos;
 use crate::Outcome;
 use crate::cache_line::CacheLine;
+use crate::panics::discard;
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
@@ -269,7 +270,10 @@ impl Shared {
             }
             if let Some(hook) = &self.on_state_change {
                 let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };
-                told = told.and(catch_unwind(AssertUnwindSafe(|| hook(&transition))));
+                match (&told, catch_unwind(AssertUnwindSafe(|| hook(&transition)))) {
+                    (Ok(()), panicked) => told = panicked,
+                    (Err(_), panicked) => panicked.unwrap_or_else(discard),
+                }
             }
         }
         told
