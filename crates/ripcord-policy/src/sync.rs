@@ -1,8 +1,9 @@
 //! The one switch between the standard library's and tokio's means and shuttle's.
 //!
-//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's ledger, the breaker and the places on shuttle's, so
-//! that the models in `src/shuttle_models` run the code that ships in as many orders as they are told to. Contexts, tokio's
-//! semaphore and the counters stay as they are: to shuttle what they do is one step.
+//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's ledger, the breaker, the places and the flights of the cache
+//! on shuttle's, so that the models in `src/shuttle_models` run the code that ships in as many orders as they are told to.
+//! Contexts, tokio's semaphore and its `Notify`, the counters, and the cache's store with its entries stay as they are: to shuttle
+//! what they do is one step. (In the middle of one that holds a lock shuttle does not know of, others would wait for ever.)
 
 #[cfg(not(ripcord_shuttle))]
 pub(crate) use std_types::*;
@@ -17,10 +18,10 @@ mod std_types {
     use ripcord::{AfterFunc, Context};
 
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-    pub(crate) use std::sync::{Mutex, MutexGuard};
+    pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread_local;
 
-    /// Where a pool's workers run.
+    /// Where a pool's workers run, and a cache's loads.
     #[derive(Clone)]
     pub(crate) struct Runtime(tokio::runtime::Handle);
 
@@ -71,6 +72,32 @@ mod shuttle_types {
 
         pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
             drop(shuttle::future::spawn(task));
+        }
+    }
+
+    /// Shuttle has none of its own.
+    #[derive(Debug)]
+    pub(crate) struct OnceLock<T> {
+        is_set: AtomicBool,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        pub(crate) const fn new() -> Self {
+            Self { is_set: AtomicBool::new(false), value: std::sync::OnceLock::new() }
+        }
+
+        pub(crate) fn set(&self, value: T) -> Result<(), T> {
+            self.value.set(value)?;
+            self.is_set.store(true, Ordering::Release);
+            Ok(())
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            let seen = self.is_set.load(Ordering::Acquire);
+            // Others may come in after the look as well as before it, which the first load alone lets them.
+            let _ = self.is_set.load(Ordering::Acquire);
+            if seen { self.value.get() } else { None }
         }
     }
 

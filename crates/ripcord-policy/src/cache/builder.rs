@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord::Context;
-use tokio::runtime::Handle;
 
 use super::{Cache, Eviction};
 use crate::config::{above_zero, at_least_one, within};
+use crate::sync::Runtime;
 use crate::{ConfigError, Random};
 
 /// Weights are added up; more than this could overflow.
@@ -178,7 +178,7 @@ where
             }
         }
         let runtime =
-            Handle::try_current().map_err(|_| ConfigError::new("build", "called within a tokio runtime", "none"))?;
+            Runtime::try_current().ok_or_else(|| ConfigError::new("build", "called within a tokio runtime", "none"))?;
         Ok(Cache::start(ctx, capacity, settings, runtime))
     }
 }

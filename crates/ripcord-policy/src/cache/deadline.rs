@@ -5,10 +5,12 @@
 
 use std::error::Error;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use ripcord::{Context, Value};
+
+use crate::sync::{Mutex, MutexGuard};
 
 /// Until when somebody waits for the load that `ctx` belongs to: the latest of its callers' deadlines, as it is now.
 ///

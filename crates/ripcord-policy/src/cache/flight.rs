@@ -5,7 +5,7 @@
 //! 1. A key has at most one *current* flight, the one in the table. Detaching a flight (a remove, an insert, a clear)
 //!    takes it out: its waiters still get its result, the store does not.
 //! 2. A flight has as many waiters as there are [`Seat`]s. When the last seat is dropped the flight has ended, for
-//!    good: nobody boards it any more and its context is canceled.
+//!    good: nobody boards it any more and its context is canceled, at the latest before another flight takes its place.
 //! 3. An outcome is set once, before anybody is told to look.
 //! 4. Lock order: a shard of the table, then the store; a flight's waiters alone. Wakers, contexts and users' drops run
 //!    under none of them: a context that is made, or asked whether it has ended, may find that its deadline has passed, and
@@ -18,12 +18,13 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use ripcord::{CancelHandle, Canceler, Context};
 use tokio::sync::Notify;
 
 use super::deadline::{LoadDeadline, Patience};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
 use crate::{Panicked, SharedError};
 
 const SHARDS: usize = 16;
@@ -51,14 +52,18 @@ pub(super) struct Flight<V> {
 #[derive(Debug)]
 struct Waiters {
     count: usize,
-    ended: bool,
+    /// Why nobody boards any more.
+    ended: Option<&'static str>,
     /// The most demanding of all who boarded.
     need: Need,
 }
 
-/// Whether a value that is there already will do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// When a load is needed, though there may be a value already. The later are more demanding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Need {
+    /// If there is none, or a stale one whose next load is due.
+    IfDue,
+    /// If there is none, or a stale one.
     IfAbsent,
     Always,
 }
@@ -102,23 +107,23 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         hash: u64,
         key: &K,
         join: impl Fn(&Arc<Flight<V>>) -> Option<J>,
-        start: impl FnOnce() -> Flight<V>,
+        start: impl Fn() -> Flight<V>,
     ) -> Boarding<J, V> {
-        let mut ended = self.current(hash, key);
-        if let Some(joined) = ended.as_ref().and_then(&join) {
-            return Boarding::UnderWay(joined);
-        }
-        // Invariant 4: made before the lock is taken.
-        let new = Arc::new(start());
+        let mut current = self.current(hash, key);
+        let mut new = None;
         loop {
-            match self.replace(hash, key, ended.as_ref(), &new) {
-                None => return Boarding::Started(Seat { flight: new }),
-                Some(other) => {
-                    if let Some(joined) = join(&other) {
-                        return Boarding::UnderWay(joined);
-                    }
-                    ended = Some(other);
+            if let Some(flight) = &current {
+                if let Some(joined) = join(flight) {
+                    return Boarding::UnderWay(joined);
                 }
+                // Invariant 2: whoever ended it may not have come to that yet.
+                flight.cancel_if_ended();
+            }
+            // Invariant 4: made before the lock is taken.
+            let new = new.get_or_insert_with(|| Arc::new(start()));
+            match self.replace(hash, key, current.as_ref(), new) {
+                None => return Boarding::Started(Seat { flight: Arc::clone(new) }),
+                other => current = other,
             }
         }
     }
@@ -190,6 +195,11 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         }
     }
 
+    #[cfg(all(test, ripcord_shuttle))]
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
+    }
+
     fn lock(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
         let index = hash as usize % SHARDS;
         // A key whose Eq panics under this lock leaves the map whole: nothing was moved yet.
@@ -206,7 +216,7 @@ impl<V> Flight<V> {
             ctx,
             cancel: canceler.handle(),
             _canceler: canceler,
-            waiters: Mutex::new(Waiters { count: 1, ended: false, need }),
+            waiters: Mutex::new(Waiters { count: 1, ended: None, need }),
             deadline,
             outcome: OnceLock::new(),
             landed: Notify::new(),
@@ -220,7 +230,7 @@ impl<V> Flight<V> {
     /// Whether who boards now gets what it brings. (Invariant 2.)
     pub(super) fn is_under_way(&self) -> bool {
         // Invariant 4: asked before the lock is taken.
-        !self.ctx.is_done() && !self.lock().ended
+        !self.ctx.is_done() && self.lock().ended.is_none()
     }
 
     /// Sets the outcome and tells the waiters. The first wins.
@@ -234,11 +244,23 @@ impl<V> Flight<V> {
         self.outcome.get().is_some()
     }
 
-    /// Ends the flight because a value is there already, unless somebody on board needs a load. (Invariant 5.)
-    pub(super) fn settle_for_what_is_there(&self) -> bool {
+    /// Ends the flight because of what is there already, which will do for whoever needs no more than `most`, unless somebody
+    /// on board does. (Invariant 5.)
+    pub(super) fn settle_for_what_is_there(&self, most: Need) -> bool {
         let mut waiters = self.lock();
-        waiters.ended |= waiters.need == Need::IfAbsent;
-        waiters.ended
+        if waiters.need <= most {
+            waiters.ended.get_or_insert("there was a value already");
+        }
+        waiters.ended.is_some()
+    }
+
+    /// Sees to it that the context of a flight that nobody boards any more is canceled. (Invariant 2.)
+    fn cancel_if_ended(&self) {
+        let ended = self.lock().ended;
+        // Invariant 4: a context's end runs callbacks.
+        if let Some(why) = ended {
+            self.cancel.cancel_with(why);
+        }
     }
 
     /// The error of the flight's context, which is ended if it was not.
@@ -265,10 +287,9 @@ impl<V> Flight<V> {
         if self.deadline.own().is_none_or(|latest| now < latest) {
             return false;
         }
-        waiters.ended = true;
-        // Invariant 4: a context's end runs callbacks.
+        waiters.ended.get_or_insert("every caller's deadline has passed");
         drop(waiters);
-        self.cancel.cancel_with("every caller's deadline has passed");
+        self.cancel_if_ended();
         true
     }
 
@@ -285,13 +306,11 @@ impl<V> Seat<V> {
             return None;
         }
         let mut waiters = flight.lock();
-        if waiters.ended {
+        if waiters.ended.is_some() {
             return None;
         }
         waiters.count += 1;
-        if need == Need::Always {
-            waiters.need = need;
-        }
+        waiters.need = waiters.need.max(need);
         flight.deadline.add(patience);
         drop(waiters);
         Some(Self { flight: flight.clone() })
@@ -321,12 +340,13 @@ impl<V> Drop for Seat<V> {
         let mut waiters = self.flight.lock();
         waiters.count -= 1;
         let last = waiters.count == 0;
-        // Invariant 2.
-        waiters.ended |= last;
-        // Invariant 4: a context's end runs callbacks.
+        if last {
+            // Invariant 2.
+            waiters.ended.get_or_insert("every caller has left");
+        }
         drop(waiters);
         if last && !self.flight.is_finished() {
-            self.flight.cancel.cancel_with("every caller has left");
+            self.flight.cancel_if_ended();
         }
     }
 }

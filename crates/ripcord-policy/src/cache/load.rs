@@ -174,8 +174,8 @@ where
     {
         let deadline = self.shared.time.instant(gone_at);
         let is_under_way = |flight: &Arc<Flight<V>>| flight.is_under_way().then_some(());
-        // What has come in meanwhile, fresh, is as good as what this would load.
-        let boarding = self.board(ctx, key, Patience::until(deadline), Need::IfAbsent, load, is_under_way);
+        // What has come in meanwhile, fresh, is as good as what this would load; and one that failed meanwhile puts it off.
+        let boarding = self.board(ctx, key, Patience::until(deadline), Need::IfDue, load, is_under_way);
         if let Boarding::Started(seat) = boarding {
             let window = match deadline {
                 Some(deadline) => self.shared.ctx.with_deadline(deadline),
@@ -183,7 +183,7 @@ where
             };
             // The cache itself is the waiter. It leaves with the window, and by its own doing: a caller that joined and left
             // may have been more patient.
-            self.shared.runtime.spawn(async move { window.run(seat.outcome()).await.is_ok() });
+            self.shared.runtime.spawn(async move { drop(window.run(seat.outcome()).await) });
         }
     }
 
@@ -306,13 +306,14 @@ where
             return false;
         };
         // The panic of a value's clone is this load's.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| shared.look_up(&self.key))) {
-            Ok(Found::Fresh(value)) => Outcome::Loaded(value),
-            Ok(Found::Failure(error)) => Outcome::Failed(error),
+        let (outcome, will_do) = match catch_unwind(AssertUnwindSafe(|| shared.look_up(&self.key))) {
+            Ok(Found::Fresh(value)) => (Outcome::Loaded(value), Need::IfAbsent),
+            Ok(Found::Failure(error)) => (Outcome::Failed(error), Need::IfAbsent),
+            Ok(Found::Stale { value, may_reload: false, .. }) => (Outcome::Loaded(value), Need::IfDue),
             Ok(Found::Stale { .. } | Found::Absent) => return false,
-            Err(payload) => Outcome::Panicked(panicked(payload)),
+            Err(payload) => (Outcome::Panicked(panicked(payload)), Need::IfAbsent),
         };
-        if !self.flight.settle_for_what_is_there() {
+        if !self.flight.settle_for_what_is_there(will_do) {
             run_hook(|| drop(outcome));
             return false;
         }

@@ -29,13 +29,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord::Context;
-use tokio::runtime::Handle;
 
 pub use builder::CacheBuilder;
 pub(crate) use deadline::{EarlierDeadline, time_left};
 pub use deadline::{load_deadline, with_load_deadline};
 pub use stats::CacheStats;
 
+use crate::sync::Runtime;
 use crate::{Error, SharedError};
 use builder::Settings;
 use entry::Found;
@@ -102,7 +102,7 @@ where
         CacheBuilder::new()
     }
 
-    fn start(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Handle) -> Self {
+    fn start(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         let shared = Arc::new(Shared::new(ctx, capacity, settings, runtime));
         Shared::start_sweeper(&shared);
         let owner = Arc::new(Owner(Arc::clone(&shared)));
@@ -224,6 +224,12 @@ where
     /// Whether the store holds nothing.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How many loads callers may board: what no number tells that users see.
+    #[cfg(all(test, ripcord_shuttle))]
+    pub(crate) fn flights(&self) -> usize {
+        self.shared.flights.len()
     }
 
     /// What the cache has done so far.

@@ -3,11 +3,9 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ripcord::{Canceler, Context};
-use tokio::runtime::Handle;
 
 use super::Eviction;
 use super::builder::Settings;
@@ -16,6 +14,7 @@ use super::farewell;
 use super::flight::Flights;
 use super::stats::{Count, Tally};
 use super::store::{Evicted, Store};
+use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::timeline::{Moment, Timeline};
 use crate::{Error, Rejected};
 
@@ -27,7 +26,7 @@ pub(super) struct Shared<K, V> {
     pub(super) time: Timeline,
     pub(super) settings: Settings<K, V>,
     pub(super) tally: Tally,
-    pub(super) runtime: Handle,
+    pub(super) runtime: Runtime,
     next_id: AtomicU64,
 }
 
@@ -36,7 +35,7 @@ where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Handle) -> Self {
+    pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         let time = Timeline::new(ctx);
         let (ctx, canceler) = ctx.with_name("cache").with_cancel();
         Self {
@@ -136,7 +135,7 @@ where
         let (fresh_until, gone_at) = lifetime(now, ttl, self.settings.stale_for.unwrap_or(Duration::ZERO));
         let idle = self.settings.idle.map(|limit| Idle::new(now, limit));
         let (content, id) = (Content::Value(value), self.next_id());
-        Entry { content, fresh_until, gone_at, id, hash, weight, reload_at: AtomicU64::new(0), idle }
+        Entry { content, fresh_until, gone_at, id, hash, weight, reload_at: Default::default(), idle }
     }
 
     pub(super) fn next_id(&self) -> u64 {

@@ -2,6 +2,7 @@
 //! orders. `scripts/shuttle` runs them; a failure prints its schedule, and the seed is fixed.
 
 mod breaker;
+mod cache;
 mod limiter;
 mod places;
 mod pool;

@@ -1,0 +1,68 @@
+//! What is done to a key, or to all, while it is being loaded.
+
+use std::sync::atomic::Ordering;
+
+use shuttle::thread;
+
+use super::{KEY, Model, OLD, Way};
+use crate::Error;
+use crate::shuttle_models::explore;
+
+#[test]
+fn what_was_loaded_before_a_change_is_not_kept_nor_given_to_who_comes_after() {
+    for clears in [false, true] {
+        explore(move || {
+            let (model, _time) = Model::new(|cache| cache);
+            let before = model.get_or_load_version();
+            let after = {
+                let model = model.clone();
+                thread::spawn(move || {
+                    model.source.version.store(1, Ordering::Relaxed);
+                    match clears {
+                        true => model.cache.clear(&model.ctx).unwrap(),
+                        false => drop(model.cache.remove(&model.ctx, KEY).unwrap()),
+                    }
+                    model.get_or_load_version().join().unwrap()
+                })
+            };
+            assert!(before.join().unwrap().unwrap() <= 1);
+            assert_eq!(after.join().unwrap().unwrap(), 1);
+            model.at_rest();
+            assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(1));
+        });
+    }
+}
+
+#[test]
+fn what_is_put_in_during_a_load_is_kept() {
+    explore(|| {
+        let (model, _time) = Model::new(|cache| cache);
+        let loads = [model.get_or_load(Way::Succeeds), model.get_or_load(Way::Fails)];
+        model.cache.insert(&model.ctx, KEY, OLD).unwrap();
+        assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(OLD));
+        for load in loads {
+            let loaded = load.join().unwrap();
+            assert!(matches!(loaded, Ok(1 | OLD) | Err(Error::Inner(_))), "{loaded:?}");
+        }
+        model.at_rest();
+        assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(OLD));
+    });
+}
+
+#[test]
+fn a_close_calls_off_what_is_under_way_and_leaves_nothing() {
+    for way in [Way::Succeeds, Way::Stays] {
+        explore(move || {
+            let (model, _time) = Model::new(|cache| cache);
+            let loads = [model.get_or_load(way), model.refresh(way)];
+            model.cache.close();
+            for load in loads {
+                let loaded = load.join().unwrap();
+                assert!(loaded.as_ref().is_err_and(Error::is_rejected) || loaded.is_ok(), "{loaded:?}");
+                assert!(way == Way::Succeeds || loaded.is_err());
+            }
+            model.at_rest();
+            assert_eq!(model.cache.len(), 0);
+        });
+    }
+}

@@ -1,0 +1,54 @@
+//! Loads in the background, while a stale value is served.
+
+use ripcord::ManualTime;
+
+use super::{KEY, Model, OLD, SECOND, Way};
+use crate::shuttle_models::explore;
+
+/// A model with a value that has just become stale, and stays so for a second.
+fn stale() -> (Model, ManualTime) {
+    let (model, time) = Model::new(|cache| cache.ttl(SECOND).stale_for(SECOND));
+    model.cache.insert(&model.ctx, KEY, OLD).unwrap();
+    time.advance(SECOND);
+    (model, time)
+}
+
+#[test]
+fn a_stale_hit_and_a_refresh_load_one_after_the_other_or_together() {
+    explore(|| {
+        let (model, _time) = stale();
+        let (hits, refreshed) =
+            ([model.get_or_load(Way::Succeeds), model.get_or_load(Way::Succeeds)], model.refresh(Way::Succeeds));
+        for hit in hits {
+            assert!(matches!(hit.join().unwrap().unwrap(), OLD | 1 | 2));
+        }
+        assert!(matches!(refreshed.join().unwrap().unwrap(), 1 | 2), "loaded, not found");
+        let last = model.at_rest();
+        assert_eq!(model.cache.get(&model.ctx, KEY).unwrap().map(u64::from), Some(last));
+    });
+}
+
+#[test]
+fn who_waits_for_a_background_load_is_served_though_its_window_ends() {
+    explore(|| {
+        let (model, time) = stale();
+        let callers = [model.get_or_load(Way::Succeeds), model.get_or_load(Way::Succeeds)];
+        time.advance(SECOND);
+        for caller in callers {
+            assert!(matches!(caller.join().unwrap().unwrap(), OLD | 1 | 2));
+        }
+        assert!(model.at_rest() <= 2);
+    });
+}
+
+#[test]
+fn a_background_load_that_has_failed_is_not_tried_again_at_once() {
+    explore(|| {
+        let (model, _time) = stale();
+        let hits: Vec<_> = (0..3).map(|_| model.get_or_load(Way::Fails)).collect();
+        for hit in hits {
+            assert_eq!(hit.join().unwrap().unwrap(), OLD);
+        }
+        assert_eq!(model.at_rest(), 1);
+    });
+}
