@@ -76,7 +76,7 @@ fn nanos(duration: Duration) -> u64 {
 
 #[cfg(target_os = "linux")]
 mod tick {
-    use super::{Clock, Moment, nanos};
+    use super::{Clock, Moment};
     use rustix::time::{ClockId, Timespec, clock_gettime};
     use std::time::Duration;
 
@@ -90,8 +90,8 @@ mod tick {
     /// The kernel's clock as of its last tick.
     #[derive(Debug)]
     pub(crate) struct TickClock {
-        /// What to subtract from a reading to have the latest moment that it may be: the epoch less [`LAG`].
-        base: Duration,
+        /// What to subtract from a reading to have the latest moment that it may be: the epoch less [`LAG`], in nanoseconds.
+        base: u64,
     }
 
     impl TickClock {
@@ -100,20 +100,21 @@ mod tick {
             if !clock.is_system() {
                 return None;
             }
-            let epoch = duration(clock_gettime(ClockId::Monotonic));
-            epoch.checked_sub(LAG).map(|base| Self { base })
+            let epoch = nanos_of(clock_gettime(ClockId::Monotonic));
+            epoch.checked_sub(LAG_NANOS).map(|base| Self { base })
         }
 
         /// A moment that the exact time has not passed: now, or up to [`LAG`] later.
         #[inline]
         pub(crate) fn latest_possible_now(&self) -> Moment {
-            nanos(duration(clock_gettime(ClockId::MonotonicCoarse)).saturating_sub(self.base))
+            nanos_of(clock_gettime(ClockId::MonotonicCoarse)).saturating_sub(self.base)
         }
     }
 
+    /// In one word, since a hit waits for it. It is enough for 584 years since the machine's start.
     #[inline]
-    fn duration(time: Timespec) -> Duration {
-        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+    fn nanos_of(time: Timespec) -> u64 {
+        time.tv_sec.unsigned_abs().saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.unsigned_abs())
     }
 }
 
