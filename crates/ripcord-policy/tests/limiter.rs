@@ -440,6 +440,20 @@ fn keys_have_buckets_of_their_own() {
 }
 
 #[test]
+fn a_done_context_waits_for_no_key_and_takes_nothing() {
+    let (clock, _time) = Clock::manual();
+    let limiter = KeyedLimiter::new(Rate::per_second(10.0), 2).unwrap().with_clock(clock.clone());
+    let done = Context::background().with_clock(clock).with_timeout(Duration::ZERO);
+    for key in ["new", "known"] {
+        assert!(key == "new" || limiter.allow(&key));
+        let left = limiter.tokens(&key);
+        assert!(limiter.wait_blocking(&done, &key).unwrap_err().is_deadline_exceeded());
+        assert_eq!(limiter.tokens(&key), left);
+    }
+    assert_eq!((limiter.len(), limiter.stats().canceled, limiter.stats().waited), (1, 2, 0));
+}
+
+#[test]
 fn idle_keys_are_forgotten() {
     let (clock, time) = Clock::manual();
     let limiter = KeyedLimiter::new(Rate::per_second(1000.0), 1).unwrap().with_clock(clock);

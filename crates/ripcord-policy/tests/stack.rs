@@ -239,6 +239,87 @@ async fn a_probe_that_queues_is_not_one_that_hangs() {
 }
 
 #[tokio::test]
+async fn the_breakers_clocks_start_at_the_call() {
+    let it = fixture();
+    let breaker = CircuitBreaker::builder("queued")
+        .consecutive_failures(1)
+        .minimum_calls(1)
+        .slow_call(SECOND * 2, 1.0)
+        .open_for(SECOND)
+        .half_open_timeout(SECOND * 3)
+        .clock(it.ctx.clock())
+        .build()
+        .unwrap();
+    let stack: Stack<u32, Down> =
+        Stack::builder().breaker(breaker.clone()).limiter(it.limiter.clone()).build().unwrap();
+    // A quick call that has queued for five seconds is not slow.
+    assert!(it.limiter.allow_n(10));
+    let ahead = it.limiter.reserve_n(4).unwrap();
+    assert_eq!(it.finish(stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap(), 7);
+    assert_eq!((breaker.state(), breaker.stats().slow, breaker.stats().succeeded), (State::Closed, 0, 1));
+    drop(ahead);
+
+    // A probe that has queued has its three seconds from then on, and no more.
+    breaker.try_acquire().unwrap().failure();
+    it.time.advance(SECOND);
+    let ahead = it.limiter.reserve_n(4).unwrap();
+    let wait = ahead.delay() + SECOND;
+    let mut probe = Box::pin(stack.run(&it.ctx, |_| std::future::pending()));
+    assert!(probe.as_mut().now_or_never().is_none());
+    it.time.advance(wait);
+    assert!(probe.as_mut().now_or_never().is_none());
+    assert_eq!(stack.stats().attempts, 2, "it is sent");
+    it.time.advance(SECOND * 3 - Duration::from_nanos(1));
+    assert_eq!(breaker.state(), State::HalfOpen);
+    it.time.advance(Duration::from_nanos(1));
+    assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
+}
+
+#[tokio::test]
+async fn what_a_call_fails_with_once_its_caller_has_gone_is_nobodys_failure() {
+    let it = fixture();
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let cancel = &cancel;
+    let call = it.stack.run(&ctx, |_| async move {
+        cancel.cancel_with("the client has gone");
+        Err(Down)
+    });
+    assert!(call.await.unwrap_err().is_canceled());
+    let (breaker, bulkhead) = (it.breaker.stats(), it.bulkhead.stats());
+    assert_eq!((breaker.failed, breaker.canceled, bulkhead.failed, bulkhead.canceled), (0, 1, 0, 1));
+    assert_eq!((it.hedge.stats().failed, it.retry.stats().failed, it.stack.stats().failed), (0, 0, 0));
+    assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (0, 500));
+    it.at_rest();
+
+    // Also where there is no retry to say so.
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let cancel = &cancel;
+    let plain: Stack<u32, Down> = Stack::builder().build().unwrap();
+    let call = plain.run(&ctx, |_| async move {
+        cancel.cancel();
+        Err(Down)
+    });
+    assert!(matches!(call.await, Err(Error::Inner(Down))));
+    assert_eq!((plain.stats().failed, plain.stats().canceled), (0, 1));
+}
+
+#[tokio::test]
+async fn a_place_that_comes_together_with_the_callers_end_is_not_used() {
+    let it = fixture();
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
+    let mut call = Box::pin(it.stack.run(&ctx, |_| -> std::future::Ready<_> { unreachable!("nobody wants it") }));
+    assert!(call.as_mut().now_or_never().is_none());
+    drop(held);
+    cancel.cancel();
+    assert!(call.await.unwrap_err().is_canceled());
+    assert_eq!((it.stack.stats().attempts, it.limiter.tokens()), (0, 10.0));
+    let (breaker, bulkhead) = (it.breaker.stats(), it.bulkhead.stats());
+    assert_eq!((breaker.canceled, bulkhead.canceled), (1, 3));
+    it.at_rest();
+}
+
+#[tokio::test]
 async fn the_limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
     let it = fixture();
     assert!(it.limiter.allow_n(10));

@@ -6,7 +6,7 @@ use futures::future::FutureExt;
 use ripcord::{Context, Value};
 use ripcord_policy::pool::{Task, WorkerPool};
 
-use crate::common::{Failed, SECOND, manual};
+use crate::common::{Failed, SECOND, manual, until};
 
 /// A pool with one worker, which is busy until the end of `ctx`.
 async fn busy_pool(ctx: &Context, queue: usize) -> (WorkerPool, Task<()>) {
@@ -42,7 +42,9 @@ async fn each_submitters_tasks_leave_with_it_and_the_others_stay() {
     }
     assert_eq!(pool.stats().queued, 20);
     submitters[1].1.cancel();
-    until_queued(&pool, 16).await;
+    // Each leaves the queue first, and is resolved then.
+    until(|| tasks.iter().all(|(of, task)| *of != 1 || task.is_finished())).await;
+    assert_eq!(pool.stats().queued, 16);
     assert!(tasks.iter().all(|(of, task)| task.is_finished() == (*of == 1)));
     // One of its own accord: the others of the same context stay.
     let (_, canceled) = tasks.iter().find(|(of, _)| *of == 2).unwrap();
@@ -131,6 +133,21 @@ async fn a_submitters_values_are_let_go_with_the_next_submitter_or_the_pool() {
     submit().await;
     pool.shutdown(&ctx).await.unwrap();
     assert_eq!(Arc::strong_count(&held), 1);
+}
+
+#[tokio::test]
+async fn tasks_that_were_called_off_while_they_waited_do_not_pile_up() {
+    let (ctx, _time) = manual();
+    let (pool, _busy) = busy_pool(&ctx, 10).await;
+    let held = Arc::new(());
+    for _ in 0..10_000 {
+        let task = waiting(&pool, &ctx.with_value(Held(Arc::clone(&held)))).await;
+        task.cancel();
+        assert!(task.await.unwrap_err().is_canceled());
+    }
+    // No worker has come to skip them meanwhile.
+    let kept = Arc::strong_count(&held) - 1;
+    assert!(kept < 200, "{kept} of 10,000 are still in the queue");
 }
 
 #[tokio::test]

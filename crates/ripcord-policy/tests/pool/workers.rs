@@ -41,6 +41,22 @@ async fn resizing_adds_and_takes_away_workers() {
 }
 
 #[tokio::test]
+async fn idle_workers_too_many_leave_at_once() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 4, 3);
+    let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
+    settle().await;
+    pool.resize(2).unwrap();
+    settle().await;
+    let stats = pool.stats();
+    assert_eq!((stats.workers.len(), stats.running), (2, 1));
+    pool.resize(1).unwrap();
+    settle().await;
+    assert_eq!(pool.stats().workers.len(), 1, "the one that is busy");
+    busy.cancel();
+}
+
+#[tokio::test]
 async fn a_worker_that_is_woken_for_a_task_takes_it_before_it_leaves() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 10);
