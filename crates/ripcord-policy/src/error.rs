@@ -44,8 +44,6 @@ pub enum Rejected {
         /// Calls under way at once.
         limit: usize,
     },
-    /// The retry budget has no tokens left.
-    BudgetSpent,
     /// It could not have finished before the deadline, so it was not begun.
     Deadline {
         /// What it would have taken at the least.
@@ -92,7 +90,6 @@ impl fmt::Display for Rejected {
             }
             Rejected::PoolFull { capacity } => write!(f, "queue of {capacity} is full"),
             Rejected::BulkheadFull { limit } => write!(f, "all {limit} places are taken"),
-            Rejected::BudgetSpent => f.write_str("retry budget is spent"),
             Rejected::Deadline { needed, remaining } => {
                 write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")
             }

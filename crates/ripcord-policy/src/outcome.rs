@@ -11,7 +11,7 @@
 /// assert_eq!(Outcome::of(&failed, Error::outcome), Outcome::Failure);
 ///
 /// // Refused on this side: the callee never saw it.
-/// let refused: Result<(), Error<&str>> = Err(Error::Rejected(Rejected::BudgetSpent));
+/// let refused: Result<(), Error<&str>> = Err(Error::Rejected(Rejected::PoolFull { capacity: 100 }));
 /// assert_eq!(Outcome::of(&refused, Error::outcome), Outcome::Neutral);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

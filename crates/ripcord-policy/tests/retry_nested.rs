@@ -202,6 +202,11 @@ async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
         assert_eq!(pool.submit(&ctx, inner).await.unwrap().await.unwrap(), 2);
         let attempt = ctx.inside_retry();
         assert!(pool.submit(&attempt, inner).await.unwrap().await.is_err(), "its own is another matter");
+
+        let build = |ctx: Context, _| async move { Ok(Cache::builder().capacity(8).build(&derive(&ctx)).unwrap()) };
+        let cache = outer.run(&ctx, build).await.unwrap();
+        assert_eq!(cache.get_or_load(&ctx, 1, inner).await.unwrap(), 2);
+        assert!(cache.get_or_load(&attempt, 2, inner).await.is_err(), "its own is another matter");
     }
 }
 

@@ -32,7 +32,7 @@ use axum::{
 };
 use ripcord::{Context, Trace};
 use ripcord_http::RequestId;
-use ripcord_policy::{Error, Rejected, Stop};
+use ripcord_policy::{Error, Stop};
 use serde::Serialize;
 
 use super::{
@@ -223,7 +223,7 @@ impl Outcome {
             Error::Retry(gave_up) => match (gave_up.stop(), gave_up.last()) {
                 (Stop::Context(error), _) => Outcome::of(&Error::Context(error.clone())),
                 // Its last attempt was refused here: what counts is that, and not that the retry found it too long a wait.
-                (_, Some(Error::Rejected(rejected))) if !matches!(rejected, Rejected::BudgetSpent) => Outcome::Rejected,
+                (_, Some(Error::Rejected(_))) => Outcome::Rejected,
                 (_, Some(Error::Context(error))) if error.is_deadline_exceeded() => Outcome::Late,
                 _ => Outcome::Failed,
             },

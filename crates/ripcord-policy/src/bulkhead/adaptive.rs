@@ -76,8 +76,8 @@ impl AdaptiveLimit {
         self
     }
 
-    /// For how long the calls that begin are looked at for the next change of the limit; longer than zero. It lasts until
-    /// there are at least 20, and the limit is changed when nine tenths of them have ended.
+    /// How long a window is, whose calls decide on the next change of the limit; longer than zero. It goes on until at least 20
+    /// have begun, and the limit is changed when nine tenths of them have ended.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self

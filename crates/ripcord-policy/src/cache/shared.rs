@@ -37,7 +37,8 @@ where
 {
     pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         let time = Timeline::new(ctx);
-        let (ctx, canceler) = ctx.with_name("cache").with_cancel();
+        // An attempt of a retry may have built it, and its loads are others'.
+        let (ctx, canceler) = ctx.outside_retry().with_name("cache").with_cancel();
         Self {
             ctx,
             canceler,

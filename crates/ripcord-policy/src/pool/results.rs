@@ -33,7 +33,7 @@ pub enum TaskOutcome {
 /// Tasks as they finish, in that order: a Go program's `Results()`. From
 /// [`WorkerPool::results`](super::WorkerPool::results).
 ///
-/// Several of these share the finished tasks between them, each goes to one. What finishes while one is open is kept until
+/// If several are open, each finished task goes to one of them. What finishes while one is open is kept until
 /// it is read; with none open nothing is kept. It ends when the pool has been shut down and everything was read.
 ///
 /// It is a [`Stream`] too, which is not bound to any context.

@@ -78,8 +78,8 @@ impl<E> RetryError<E> {
         &self.0.stop
     }
 
-    /// Whether the caller's time ran out, or would have before the next attempt; or, [over policies](crate::Retry::over_policies),
-    /// within the last one, which one of those did not begin for that.
+    /// Whether the caller ran out of time: its deadline passed, the next wait would have reached it, or, [over
+    /// policies](crate::Retry::over_policies), one further in refused the last attempt for want of time.
     pub fn is_deadline_exceeded(&self) -> bool {
         match &self.0.stop {
             Stop::Context(error) => error.is_deadline_exceeded(),

@@ -49,7 +49,8 @@ use settings::Extras;
 ///
 /// What it does not do is as important. It makes no attempt under a context that is done. It begins no wait that would
 /// end at or past the deadline, but fails at once with the last error. It does not retry inside of an attempt of another
-/// retry ([`Context::is_inside_retry`]), so that layers do not multiply. And it drops no attempt half-way: an attempt is given
+/// retry ([`Context::is_inside_retry`]), so that layers do not multiply; work that an attempt
+/// begins for others is given [`Context::outside_retry`]. And it drops no attempt half-way: an attempt is given
 /// the context and ends itself, or is wrapped in [`Context::run`] to be dropped at the context's end.
 ///
 /// Attempts are numbered from 0. Defaults are not a promise: 4 attempts, 100 ms doubling up to 2 s, no jitter. Many
@@ -149,8 +150,8 @@ impl<E> Retry<E> {
 
     /// The numbers so far, of this retry and its clones.
     ///
-    /// To count costs next to nothing while one thread does it alone. So a clone that is made by another thread than the retry
-    /// itself does not know of what that one has counted before; from then on both count together.
+    /// Counting costs next to nothing while one thread does it alone. The price: a clone made by another thread than the retry
+    /// lacks what that had counted before. From then on they count together.
     pub fn stats(&self) -> RetryStats {
         self.counters.stats()
     }

@@ -210,8 +210,8 @@ impl<E> Retry<Error<E>> {
     ///
     /// A local rejection is waited out for as long as it says, if that fits the deadline, and takes nothing from the
     /// budget, for nothing was sent; a rejection that time does not cure is not retried; an attempt's timeout costs the
-    /// budget more than another failure. Of a retry further in, which made one attempt, the last error counts. A stack does this by
-    /// itself.
+    /// budget more than another failure. A retry further in that left the retrying to this one ([`Stop::Nested`]) is looked
+    /// through: its last error counts. Any other that gave up, and a context's end, are not retried. A stack does this by itself.
     #[must_use]
     pub fn over_policies(mut self) -> Self {
         self.extras().inspect = |mut error| {

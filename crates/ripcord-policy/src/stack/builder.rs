@@ -92,7 +92,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Doubles a slow attempt. It shares the retry's budget, which a further attempt that a layer below refuses costs nothing.
+    /// Doubles a slow attempt, paid from the retry's budget. A further attempt that a layer below refuses costs nothing.
     pub fn hedge(mut self, hedge: Hedge) -> Self {
         self.place(Layer::Hedge);
         self.layers.hedge = Some(hedge);

@@ -112,8 +112,9 @@ impl<T: 'static, E: 'static> Stack<T, E> {
 impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     /// Makes a call through all layers but the cache, for which it has no key.
     ///
-    /// `call` may be called several times, once an attempt, each time with a context that ends with the attempt. At that
-    /// moment its future is dropped; a result that is there already wins.
+    /// `call` may be called several times, once an attempt, each time with the attempt's context. That ends at the attempt's
+    /// timeout, with the caller's, or when another attempt of a hedge has won; then the call's future is dropped. A result that is
+    /// there already wins.
     ///
     /// # Errors
     ///

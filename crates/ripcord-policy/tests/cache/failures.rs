@@ -208,7 +208,9 @@ async fn local_rejections_within_a_load_are_no_failure_of_the_key() {
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "wrapped in another");
     let load = |ctx: Context| async move {
         let retry = Retry::exponential().max_attempts(1).over_policies();
-        retry.run(&ctx, |_, _| async { Err::<u32, _>(Error::<Failed>::Rejected(Rejected::BudgetSpent)) }).await
+        retry
+            .run(&ctx, |_, _| async { Err::<u32, _>(Error::<Failed>::Rejected(Rejected::PoolFull { capacity: 1 })) })
+            .await
     };
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "the last of a retry");
     assert_eq!((cache.stats().failed, cache.stats().entries), (3, 0));

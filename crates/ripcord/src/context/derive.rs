@@ -147,7 +147,7 @@ impl Context {
     }
 
     /// A context with this one's values and name, but without its deadline, its cancel and their cause: for work that has to be
-    /// finished all the same.
+    /// finished all the same. Whether it is [inside of a retry](Context::is_inside_retry) stays as it is.
     ///
     /// ```
     /// use ripcord::Context;
@@ -170,7 +170,8 @@ impl Context {
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
-    /// Its clock is this one's. When both have ended, the end that came first counts; at the same moment, this one's.
+    /// Its clock is this one's. When both have ended, the end that came first counts; at the same moment, this one's. It is
+    /// [inside of a retry](Context::is_inside_retry) if either is.
     ///
     /// ```
     /// use ripcord::Context;
@@ -212,9 +213,16 @@ impl Context {
     /// use ripcord::Context;
     ///
     /// fn fetch(ctx: &Context, mut call: impl FnMut(&Context) -> Result<u32, String>) -> Result<u32, String> {
-    ///     let attempts = if ctx.is_inside_retry() { 1 } else { 3 };
+    ///     let retries = if ctx.is_inside_retry() { 0 } else { 2 };
     ///     let inside = ctx.inside_retry();
-    ///     (1..attempts).find_map(|_| call(&inside).ok()).map_or_else(|| call(&inside), Ok)
+    ///     let mut result = call(&inside);
+    ///     for _ in 0..retries {
+    ///         if result.is_ok() {
+    ///             break;
+    ///         }
+    ///         result = call(&inside);
+    ///     }
+    ///     result
     /// }
     /// let mut calls = 0;
     /// let mut down = |_: &Context| {
@@ -231,11 +239,10 @@ impl Context {
         Context(self.0.clone().into_inside_retry())
     }
 
-    /// This context, for work that is not the attempt's although an attempt begins it: it is not
-    /// [`inside_retry`](Context::inside_retry), nor is what is derived from it, but for attempts of retries further in.
+    /// This context, for work that outlives the attempt that begins it: neither it nor what is derived from it is
+    /// [`inside_retry`](Context::inside_retry), but for attempts of retries further in.
     ///
-    /// For what outlives the attempt and works for others: a pool, a cache, a server. Those of the `ripcord` crates do it
-    /// themselves. It allocates nothing, and is [the same context](Context::ptr_eq) otherwise.
+    /// For what works for others: a pool, a cache, a server. Those of the `ripcord` crates do it themselves. It allocates nothing, and is [the same context](Context::ptr_eq) otherwise.
     ///
     /// ```
     /// use ripcord::Context;

@@ -95,7 +95,8 @@ impl Context {
         Some(Duration::from_nanos(left.max(0).unsigned_abs()))
     }
 
-    /// Whether both are handles of one context, and not merely alike: one is a clone of the other.
+    /// Whether both are handles of one context, and not merely alike: clones, or what [`inside_retry`](Context::inside_retry),
+    /// [`outside_retry`](Context::outside_retry) or a deadline that adds nothing has returned.
     ///
     /// ```
     /// use ripcord::Context;
@@ -242,9 +243,10 @@ impl Context {
         self.0.node()?.get().name().map(|name| &***name)
     }
 
-    /// Whether this is [`inside_retry`](Context::inside_retry), or derived from one that is; also by
-    /// [`without_cancel`](Context::without_cancel), and [merged](Context::merge) with one on either side, but not by
-    /// [`outside_retry`](Context::outside_retry).
+    /// Whether this context is an attempt's: [`inside_retry`](Context::inside_retry), or derived from one that is.
+    ///
+    /// [`without_cancel`](Context::without_cancel) keeps that, a [merged](Context::merge) context has it from either side, and
+    /// [`outside_retry`](Context::outside_retry) takes it away.
     ///
     /// ```
     /// use ripcord::Context;

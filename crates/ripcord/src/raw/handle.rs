@@ -19,6 +19,7 @@ use std::ptr::{NonNull, null_mut};
 
 use super::node::{Node, NodeRef, flag};
 
+/// A context's one word.
 pub(crate) struct Handle(*mut Node);
 
 /// The bit of a handle that was given to an attempt, and that of one which is for others' work. (Invariant 2.)
@@ -76,7 +77,7 @@ impl Handle {
         self.flags() & flag::INSIDE_RETRY != 0
     }
 
-    /// Those of the node, but for what the handle itself says of the attempt.
+    /// The node's flags, but with `INSIDE_RETRY` as this handle says it.
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
         let flags = self.node().map_or(0, |node| node.flags);

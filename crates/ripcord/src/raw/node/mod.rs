@@ -59,7 +59,8 @@ pub(crate) mod state {
     pub(crate) const CLOCKED: u8 = 128;
 }
 
-/// Bits of `Node::flags`: what a walk upwards could find, so that most walks are not begun.
+/// Bits of `Node::flags`: what a walk upwards could find, so that most walks are not begun; and what the handle that it was derived
+/// from said of a retry.
 pub(crate) mod flag {
     /// A name at or above this node.
     pub(crate) const NAMED: u8 = 1;
@@ -94,7 +95,7 @@ impl Merge {
 pub(crate) struct End {
     pub(crate) location: &'static Location<'static>,
     pub(crate) cause: Option<Cause>,
-    /// For a deadline the original timeout in nanoseconds; for a cancel the moment it came, as `clock::Ticks`.
+    /// For a deadline the original timeout in nanoseconds; for a cancel the moment it came, in ticks of the clock.
     pub(crate) detail: i64,
 }
 

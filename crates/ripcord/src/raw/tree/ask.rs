@@ -14,7 +14,7 @@ impl NodeRef {
         node.marked_above() || node.expired()
     }
 
-    /// As `ended`, for a hot loop, when the node does not go on `at_a_glance`.
+    /// As `ended`, for a hot loop, once `goes_on_at_a_glance` has said no.
     pub(crate) fn ended_in_a_loop(&self) -> bool {
         let Some(node) = self.ender() else { return false };
         let quiet = propagations().load(Ordering::Acquire) == 0;
