@@ -16,6 +16,8 @@
 //! * a call is lent its caller's own context (`&Context`) by a policy that leaves it as it is, and is given one (`Context`) by
 //!   a policy that makes one for it: for an attempt, a load, a task;
 //! * a deadline is a budget: what cannot finish in time is not begun, and fails at once;
+//! * layers of retries do not multiply: under an attempt's context ([`ripcord::Context::is_inside_retry`]) a retry makes one
+//!   attempt;
 //! * every permit is a drop guard: dropping a future gives back what it held.
 //!
 //! No function of this crate panics for an argument; what is out of bounds is a [`ConfigError`] when it is built.
@@ -30,43 +32,38 @@ mod config;
 mod counters;
 mod error;
 mod outcome;
+mod panics;
+mod places;
 mod random;
-pub mod stats;
+mod shared_error;
+#[cfg(all(test, ripcord_shuttle))]
+mod shuttle_models;
+mod sync;
+mod timeline;
 
-pub use config::ConfigError;
-pub use error::{Error, Panicked, Rejected};
-pub use outcome::Outcome;
-pub use random::Random;
-
-// Rate limiter, circuit breaker, retry.
 pub mod breaker;
-pub mod limiter;
-pub mod retry;
-
-pub use breaker::CircuitBreaker;
-pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
-pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
-
-// Cache, worker pool, bulkhead, hedge, fallback, stack.
 pub mod bulkhead;
 pub mod cache;
 pub mod fallback;
 pub mod hedge;
-mod panics;
-mod places;
+pub mod limiter;
 pub mod pool;
-mod shared_error;
-#[cfg(all(test, ripcord_shuttle))]
-mod shuttle_models;
+pub mod retry;
 pub mod stack;
-mod sync;
-mod timeline;
+pub mod stats;
 
+pub use breaker::CircuitBreaker;
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;
+pub use config::ConfigError;
+pub use error::{Error, Panicked, Rejected};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
+pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
+pub use outcome::Outcome;
 pub use pool::{Task, WorkerPool};
+pub use random::Random;
+pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
 pub use shared_error::SharedError;
 pub use stack::Stack;
 

@@ -116,7 +116,7 @@ impl Simulation {
                 break;
             }
             let outcome = judge(self.under_way.len() + 1, next.outcome);
-            next.permit.complete(outcome);
+            next.permit.record(outcome);
             self.send();
             if self.calls.is_multiple_of(16) {
                 sum += self.bulkhead.stats().limit as f64;
@@ -292,7 +292,7 @@ async fn who_waits_is_admitted_when_the_limit_grows() {
             waiting = (0..5).map(|_| Box::pin(bulkhead.acquire(&ctx))).collect();
             assert!(waiting.iter_mut().all(|waiting| waiting.as_mut().now_or_never().is_none()));
         }
-        permit.complete(Outcome::Success);
+        permit.record(Outcome::Success);
     }
     assert_eq!(bulkhead.stats().limit, 3);
     let admitted: Vec<_> = waiting.iter_mut().filter_map(|waiting| waiting.as_mut().now_or_never()).collect();

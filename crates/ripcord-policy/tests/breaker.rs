@@ -150,11 +150,11 @@ fn the_callers_end_trips_nothing_and_closes_nothing() {
     canceled_call().unwrap_err();
     assert_eq!(breaker.state(), State::HalfOpen);
     assert_eq!(breaker.stats().canceled, 11);
-    // Under a context that is done already nothing is called or counted.
+    // Under a context that is done already nothing is called.
     let done = Context::background().with_timeout(Duration::ZERO);
     let refused = block_on(breaker.call(&done, |_| async { unreachable!() as Result<(), &str> })).unwrap_err();
     assert!(refused.is_deadline_exceeded());
-    assert_eq!(breaker.stats().started, 14);
+    assert_eq!((breaker.stats().started, breaker.stats().rejected), (14, 1));
     // A result in spite of the end is one.
     let (ctx, cancel) = Context::background().with_cancel();
     block_on(breaker.call(&ctx, |_| async {

@@ -34,7 +34,7 @@ async fn it_admits_its_limit_queues_its_queue_and_refuses_the_rest() {
     assert!(bulkhead.try_acquire().is_err(), "those who wait come first");
     assert!(fourth.as_mut().now_or_never().is_none(), "in the order of asking");
     let third = third.await.unwrap();
-    second.complete(Outcome::Success);
+    second.record(Outcome::Success);
     let fourth = fourth.await.unwrap();
     drop((third, fourth));
     let stats = bulkhead.stats();

@@ -29,7 +29,7 @@ pub enum Window {
 /// A breaker given [`consecutive_failures`](BreakerBuilder::consecutive_failures) goes by these alone, unless a rate or
 /// a window is set as well. Defaults are not a promise: half of the last 100 calls failed, of at least 20; open for 30
 /// seconds; one probe at a time, closed by the first that succeeds; a probe hangs after as long as it stays open.
-#[must_use]
+#[must_use = "a builder does nothing until it is built"]
 pub struct BreakerBuilder<C = AnyError> {
     name: Arc<str>,
     window: Option<Window>,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use super::machine::Pass;
-use super::shared::{CANCELED, FAILED, SLOW, SUCCEEDED, Shared};
+use super::shared::{Count, Shared};
 use crate::Outcome;
 use crate::panics::run_hook;
 
@@ -56,11 +56,12 @@ impl<'a> Permit<'a> {
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.open = false;
         let counters = &self.shared.counters;
-        counters.bump(match outcome {
-            Outcome::Success => SUCCEEDED,
-            Outcome::Failure => FAILED,
-            Outcome::Neutral => CANCELED,
-        });
+        let count = match outcome {
+            Outcome::Success => Count::Succeeded,
+            Outcome::Failure => Count::Failed,
+            Outcome::Neutral => Count::Canceled,
+        };
+        counters.bump(count as usize);
         let slow = match (self.began, self.shared.slow_after) {
             (Some(began), Some(limit)) if outcome != Outcome::Neutral => {
                 self.shared.clock.now().saturating_duration_since(began) >= limit
@@ -68,7 +69,7 @@ impl<'a> Permit<'a> {
             _ => false,
         };
         if slow {
-            counters.bump(SLOW);
+            counters.bump(Count::Slow as usize);
         }
         self.shared.record(self.pass, outcome, slow);
     }

@@ -28,15 +28,6 @@ use crate::panics::discard;
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Mutex, Ordering};
 
-const STARTED: usize = 0;
-pub(super) const SUCCEEDED: usize = 1;
-pub(super) const FAILED: usize = 2;
-pub(super) const CANCELED: usize = 3;
-const REJECTED: usize = 4;
-pub(super) const SLOW: usize = 5;
-const STALE: usize = 6;
-const OPENED: usize = 7;
-
 /// `closed`: the count in the low bits, then these two, then the generation.
 const IS_HEALTHY: u64 = 1 << COUNT_BITS;
 const IS_CLOSED: u64 = IS_HEALTHY << 1;
@@ -61,6 +52,19 @@ pub(super) struct Shared {
     pub(super) slow_after: Option<Duration>,
     on_state_change: Option<OnStateChange>,
     pub(super) counters: Counters<8>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    Started,
+    Succeeded,
+    Failed,
+    Canceled,
+    Rejected,
+    Slow,
+    Stale,
+    Opened,
 }
 
 /// What a window spans.
@@ -114,6 +118,12 @@ impl Shared {
         shared
     }
 
+    /// Counts a call whose context had ended before it.
+    #[cold]
+    pub(super) fn refuse(&self) {
+        self.counters.bump(Count::Rejected as usize);
+    }
+
     /// Lets a call through. One that `queues` says by [`Shared::sent`] when it is sent.
     #[inline]
     pub(super) fn acquire(&self, queues: bool) -> Result<Pass, Open> {
@@ -123,7 +133,7 @@ impl Shared {
         } else {
             self.acquire_locked(queues)?
         };
-        self.counters.bump(STARTED);
+        self.counters.bump(Count::Started as usize);
         Ok(pass)
     }
 
@@ -139,7 +149,7 @@ impl Shared {
                 resume_unwind(panic)
             }
             (Err(retry_after), told) => {
-                self.counters.bump(REJECTED);
+                self.counters.bump(Count::Rejected as usize);
                 told.unwrap_or_else(|panic| resume_unwind(panic));
                 Err(Open { name: Arc::clone(&self.name), retry_after })
             }
@@ -189,7 +199,7 @@ impl Shared {
             return;
         }
         if !self.locked(|machine, now, changes| machine.record(pass, outcome, slow, now, changes)) {
-            self.counters.bump(STALE);
+            self.counters.bump(Count::Stale as usize);
         }
     }
 
@@ -266,7 +276,7 @@ impl Shared {
         let mut told = Ok(());
         for (from, to) in changes {
             if *to == State::Open {
-                self.counters.bump(OPENED);
+                self.counters.bump(Count::Opened as usize);
             }
             if let Some(hook) = &self.on_state_change {
                 let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };

@@ -78,7 +78,7 @@ pub struct BreakerStats {
     pub failed: u64,
     /// Of those, the neutral ones: given up by the caller, dropped, or refused further in.
     pub canceled: u64,
-    /// Calls refused.
+    /// Calls refused, those whose context had ended among them.
     pub rejected: u64,
     /// Calls that took as long as a slow call, whatever their result.
     pub slow: u64,

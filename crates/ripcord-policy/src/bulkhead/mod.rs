@@ -123,7 +123,7 @@ impl Bulkhead {
     {
         let permit = self.enter(ctx).await?;
         let result = call(ctx).await;
-        permit.complete(match &result {
+        permit.record(match &result {
             Ok(_) => Outcome::Success,
             Err(_) if ctx.is_done() => Outcome::Neutral,
             Err(_) => Outcome::Failure,

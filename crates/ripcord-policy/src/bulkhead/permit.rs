@@ -115,7 +115,7 @@ impl BulkheadPermit {
 
     /// Gives the place back and says how the call went, for the statistics and for an adaptive limit. Dropped without it, a
     /// call counts as canceled.
-    pub fn complete(mut self, outcome: Outcome) {
+    pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
 }

@@ -23,7 +23,7 @@ use super::rate::Rate;
 use super::reservation::{self, ExceedsBurst, Reservation};
 use super::schedule::{BASE, LIMIT, Schedule, units};
 use super::time::Time;
-use super::tokens::{ALLOWED, CANCELED, DENIED, LimiterStats, Tokens, WAITED, counted};
+use super::tokens::{Count, LimiterStats, Tokens, counted};
 use super::wait;
 use crate::block_on::block_on;
 use crate::caller::end_of;
@@ -121,7 +121,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// [`RateLimiter::allow_n`](super::RateLimiter::allow_n) for `key`.
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
         let granted = self.take(key, n);
-        self.counters.bump(if granted { ALLOWED } else { DENIED });
+        self.counters.bump(if granted { Count::Allowed } else { Count::Denied } as usize);
         granted
     }
 
@@ -149,11 +149,11 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// As `wait_n`.
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, WaitError> {
         if let Some(end) = end_of(ctx) {
-            self.counters.bump(CANCELED);
+            self.counters.bump(Count::Canceled as usize);
             return Err(Error::Context(end));
         }
         if self.take(key, n) {
-            self.counters.bump(WAITED);
+            self.counters.bump(Count::Waited as usize);
             return Ok(Duration::ZERO);
         }
         let limiter = self.limiter(key);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ledger::Take;
 use super::schedule::units;
-use super::tokens::{CANCELED, EXCEEDED, RESERVED, Tokens};
+use super::tokens::{Count, Tokens};
 use crate::Rejected;
 
 /// Tokens that are the holder's from [`act_at`](Reservation::act_at) on.
@@ -58,7 +58,7 @@ impl Reservation {
     ///
     /// Returns whether anything came back.
     pub fn cancel(self) -> bool {
-        self.limiter.counters.bump(CANCELED);
+        self.limiter.counters.bump(Count::Canceled as usize);
         match self.promise {
             Some(id) if !self.delay().is_zero() => self.limiter.call_off(id) > 0,
             _ => false,
@@ -83,7 +83,7 @@ impl From<ExceedsBurst> for Rejected {
 pub(super) fn reserve(limiter: &Arc<Tokens>, tokens: u32) -> Result<Reservation, ExceedsBurst> {
     let ledger = &limiter.ledger;
     let reservation = |act_at, promise| {
-        limiter.counters.bump(RESERVED);
+        limiter.counters.bump(Count::Reserved as usize);
         Reservation { limiter: Arc::clone(limiter), tokens, act_at, promise }
     };
     let mut book = ledger.book();
@@ -91,7 +91,7 @@ pub(super) fn reserve(limiter: &Arc<Tokens>, tokens: u32) -> Result<Reservation,
         Some(Take::Granted(now)) => return Ok(reservation(Some(now), None)),
         Some(Take::Later(_)) => {}
         None => {
-            limiter.counters.bump(EXCEEDED);
+            limiter.counters.bump(Count::Exceeded as usize);
             return Err(ExceedsBurst { requested: tokens, burst: book.burst });
         }
     }

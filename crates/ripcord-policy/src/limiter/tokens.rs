@@ -12,15 +12,6 @@ use crate::panics::{run_hook, wake};
 use crate::stats::Counters;
 use crate::sync::MutexGuard;
 
-pub(super) const ALLOWED: usize = 0;
-pub(super) const DENIED: usize = 1;
-pub(super) const RESERVED: usize = 2;
-pub(super) const WAITED: usize = 3;
-pub(super) const CANCELED: usize = 4;
-pub(super) const DEADLINE_REFUSED: usize = 5;
-pub(super) const EXCEEDED: usize = 6;
-pub(super) const REFUNDED: usize = 7;
-
 /// The numbers of a limiter, of another shape than those of policies that run calls: see [`stats`](crate::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -63,7 +54,7 @@ impl Tokens {
     #[inline]
     pub(super) fn allow(&self, n: u32) -> bool {
         let granted = self.ledger.take(n);
-        self.counters.bump(if granted { ALLOWED } else { DENIED });
+        self.counters.bump(if granted { Count::Allowed } else { Count::Denied } as usize);
         granted
     }
 
@@ -100,7 +91,7 @@ impl Tokens {
     fn refunded(&self, mut book: MutexGuard<'_, Book>, units: u64) {
         let next = book.queue.first_waker();
         drop(book);
-        self.counters.add(REFUNDED, units >> TOKEN_BITS);
+        self.counters.add(Count::Refunded as usize, units >> TOKEN_BITS);
         if let Some(next) = next {
             wake(next);
         }
@@ -155,6 +146,19 @@ impl Drop for Token<'_> {
             limiter.give_back(1);
         }
     }
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    Allowed,
+    Denied,
+    Reserved,
+    Waited,
+    Canceled,
+    DeadlineRefused,
+    Exceeded,
+    Refunded,
 }
 
 /// The part of the numbers that is counted.

@@ -15,7 +15,7 @@ use ripcord::Context;
 use super::WaitError;
 use super::ledger::Take;
 use super::schedule::units;
-use super::tokens::{CANCELED, DEADLINE_REFUSED, EXCEEDED, Tokens, WAITED};
+use super::tokens::{Count, Tokens};
 use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::panics::{run_hook, wake};
@@ -26,13 +26,13 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 pub(super) async fn wait(limiter: &Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<Duration, WaitError> {
     if let Some(end) = end_of(ctx) {
-        limiter.counters.bump(CANCELED);
+        limiter.counters.bump(Count::Canceled as usize);
         return Err(Error::Context(end));
     }
     let mut place = match enqueue(limiter, ctx, tokens)? {
         Some(place) => place,
         None => {
-            limiter.counters.bump(WAITED);
+            limiter.counters.bump(Count::Waited as usize);
             return Ok(Duration::ZERO);
         }
     };
@@ -74,12 +74,12 @@ fn enqueue<'a>(limiter: &'a Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<O
         Some(Take::Later(needed)) => {
             let needed = needed.unwrap_or(Duration::MAX);
             if let Some(remaining) = remaining.filter(|remaining| needed >= *remaining) {
-                limiter.counters.bump(DEADLINE_REFUSED);
+                limiter.counters.bump(Count::DeadlineRefused as usize);
                 return Err(Rejected::Deadline { needed, remaining }.into());
             }
         }
         None => {
-            limiter.counters.bump(EXCEEDED);
+            limiter.counters.bump(Count::Exceeded as usize);
             return Err(Rejected::ExceedsBurst { requested: tokens, burst: book.burst }.into());
         }
     }
@@ -92,7 +92,7 @@ fn enqueue<'a>(limiter: &'a Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<O
         }
         // Promised for longer than anybody can count.
         None => {
-            limiter.counters.bump(DEADLINE_REFUSED);
+            limiter.counters.bump(Count::DeadlineRefused as usize);
             Err(Rejected::Limited { retry_after: None }.into())
         }
     }
@@ -127,7 +127,7 @@ impl Place<'_> {
         book.longest_wait = book.longest_wait.max(waited);
         drop(book);
         self.waiting = false;
-        self.limiter.counters.bump(WAITED);
+        self.limiter.counters.bump(Count::Waited as usize);
         run_hook(|| drop(waker));
         if let Some(next) = next {
             wake(next);
@@ -162,7 +162,7 @@ impl Place<'_> {
             return Ok(());
         }
         self.waiting = false;
-        self.limiter.counters.bump(DEADLINE_REFUSED);
+        self.limiter.counters.bump(Count::DeadlineRefused as usize);
         self.limiter.call_off(self.id);
         Err(Rejected::Deadline { needed, remaining }.into())
     }
@@ -171,7 +171,7 @@ impl Place<'_> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         if self.waiting {
-            self.limiter.counters.bump(CANCELED);
+            self.limiter.counters.bump(Count::Canceled as usize);
             self.limiter.call_off(self.id);
         }
     }

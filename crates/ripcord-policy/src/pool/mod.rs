@@ -44,7 +44,7 @@ use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
 use shared::Shared;
 use stats::Count;
-use worker::is_inside;
+use worker::is_worker_of;
 
 /// A pool of workers. A clone is another handle to it; dropping the last one cancels everything.
 ///
@@ -287,7 +287,7 @@ impl WorkerPool {
         let shared = &self.owner.shared;
         let full = matches!(&refused, Error::Rejected(Rejected::PoolFull { .. }));
         // A task must not wait for room that only its own end can make.
-        if !full || shared.overflow == Overflow::Reject || is_inside(shared.id) {
+        if !full || shared.overflow == Overflow::Reject || is_worker_of(shared.id) {
             return Err(self.count_refusal(refused));
         }
         let waited = ctx.run(shared.place()).await.unwrap_or_else(|error| Err(Error::Context(error)));

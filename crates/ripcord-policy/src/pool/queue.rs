@@ -6,8 +6,8 @@
 //!    thrown out when they outnumber the others, so that memory is bounded by the jobs that are due.
 //! 2. A worker is listed as idle only while the queue is empty or it is the one woken for what is in it: a push wakes
 //!    one, a worker that leaves with jobs left wakes another.
-//! 3. Lock order: this lock, then a job's or that of a worker's cell. Nothing foreign runs under it.
-//! 4. A job that a worker takes is in that worker's cell before this lock is released, and a worker is listed from before it is
+//! 3. Lock order: this lock, then a job's or a worker's. Nothing foreign runs under it.
+//! 4. A job that a worker takes is its present job before this lock is released, and a worker is listed from before it is
 //!    started until it takes no more jobs. So whoever drains the queue finds what was taken before with a worker.
 //! 5. A worker whose job waits for another job of the pool is *blocked*; one that was woken or started and has not come yet
 //!    to ask what is to do is *coming*. There ought to be as many workers as were asked for, and one for each blocked. While
@@ -21,7 +21,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 
 use super::job::{AnyJob, Pending};
-use super::worker::Cell;
+use super::worker::Worker;
 use crate::panics::run_hook;
 use crate::sync::{Mutex, MutexGuard};
 
@@ -38,7 +38,7 @@ struct State {
     void: usize,
     idle: Vec<(u64, Waker)>,
     /// Workers that live, in the order they were started, and how many were asked for.
-    workers: Vec<Arc<Cell>>,
+    workers: Vec<Arc<Worker>>,
     next_worker: u64,
     target: usize,
     /// Workers whose job waits for another. (Invariant 5.)
@@ -58,7 +58,7 @@ pub(super) enum Pushed {
     /// An idle worker was woken for it.
     Begun,
     /// This worker is to be started for it.
-    Start(Arc<Cell>),
+    Start(Arc<Worker>),
     /// All workers are busy.
     Waiting,
     /// The queue is closed.
@@ -212,7 +212,7 @@ impl Queue {
     }
 
     /// Says that a worker is blocked. Gives one that is to be started for what waits.
-    pub(super) fn block(&self) -> Option<Arc<Cell>> {
+    pub(super) fn block(&self) -> Option<Arc<Worker>> {
         let mut state = self.lock();
         state.blocked += 1;
         state.hire(self.pool)
@@ -231,7 +231,7 @@ impl Queue {
     }
 
     /// Sets how many workers were asked for. Gives those that are to be started, and how many were asked for before.
-    pub(super) fn set_target(&self, target: usize) -> Option<(Vec<Arc<Cell>>, usize)> {
+    pub(super) fn set_target(&self, target: usize) -> Option<(Vec<Arc<Worker>>, usize)> {
         let mut state = self.lock();
         if state.closed {
             return None;
@@ -254,7 +254,7 @@ impl Queue {
     }
 
     /// Workers that live, in the order they were started.
-    pub(super) fn workers(&self) -> Vec<Arc<Cell>> {
+    pub(super) fn workers(&self) -> Vec<Arc<Worker>> {
         self.lock().workers.clone()
     }
 
@@ -279,12 +279,12 @@ impl State {
     }
 
     /// One more worker, which is to be started, if there are too few for what waits.
-    fn hire(&mut self, pool: u64) -> Option<Arc<Cell>> {
+    fn hire(&mut self, pool: u64) -> Option<Arc<Worker>> {
         (self.live() > self.coming && self.workers.len() < self.wanted()).then(|| self.list_worker(pool))
     }
 
-    fn list_worker(&mut self, pool: u64) -> Arc<Cell> {
-        let worker = Arc::new(Cell::new(pool, self.next_worker));
+    fn list_worker(&mut self, pool: u64) -> Arc<Worker> {
+        let worker = Arc::new(Worker::new(pool, self.next_worker));
         self.next_worker += 1;
         self.coming += 1;
         self.workers.push(Arc::clone(&worker));
@@ -304,7 +304,7 @@ impl State {
     }
 
     fn leave(&mut self, id: u64) {
-        // The worker itself still has its cell: what is in that is not dropped here.
+        // The worker's task has it still: its present job is not dropped here.
         self.workers.retain(|worker| worker.id() != id);
         self.idle.retain(|(idle, _)| *idle != id);
     }

@@ -16,158 +16,23 @@ use crate::panics::{CatchPanic, panicked};
 use crate::sync::{Mutex, MutexGuard, give_way, run_blocking, thread_local};
 use crate::timeline::Moment;
 
-thread_local! {
-    /// The worker that this thread is running.
-    static CURRENT: RefCell<Option<Arc<Cell>>> = const { RefCell::new(None) };
-}
-
-/// The worker of the pool `id` that the calling code runs on.
-pub(super) fn current(id: u64) -> Option<Arc<Cell>> {
-    CURRENT.try_with(|current| current.borrow().as_ref().filter(|cell| cell.pool == id).cloned()).ok().flatten()
-}
-
-/// Whether the calling code runs on a worker of the pool `id`.
-pub(super) fn is_inside(id: u64) -> bool {
-    CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|cell| cell.pool == id)).unwrap_or(false)
-}
-
-/// A worker, which its thread is told of while it runs.
-struct Running(Option<Arc<Cell>>);
-
-impl Running {
-    /// Runs `code` as part of what the worker runs.
-    fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
-        struct Swapped<'a>(&'a mut Option<Arc<Cell>>);
-        impl Drop for Swapped<'_> {
-            fn drop(&mut self) {
-                swap(self.0);
-            }
-        }
-        swap(&mut self.0);
-        let _back = Swapped(&mut self.0);
-        code()
-    }
-}
-
-fn swap(cell: &mut Option<Arc<Cell>>) {
-    // A thread past its thread-locals runs it untold.
-    let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), cell));
-}
-
-pub(super) fn spawn(shared: &Arc<Shared>, cell: Arc<Cell>) {
-    let leaving = Leaving { shared: Arc::clone(shared), cell: Arc::clone(&cell), told: false };
-    shared.runtime.spawn(async move {
-        let (mut work, mut running) = (pin!(work(leaving)), Running(Some(cell)));
-        poll_fn(|cx| running.run(|| work.as_mut().poll(cx))).await;
-    });
-}
-
-async fn work(mut leaving: Leaving) {
-    let (shared, cell) = (Arc::clone(&leaving.shared), Arc::clone(&leaving.cell));
-    // It may have been started for a job.
-    let mut expected = true;
-    loop {
-        // Tasks that are always ready must not keep the runtime's other tasks from running.
-        give_way().await;
-        let begin = |job: &_| cell.begin(job, shared.time.recent());
-        let next = poll_fn(|cx| match shared.queue.next(cell.id, expected, cx.waker(), begin) {
-            Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
-            Next::Leave => Poll::Ready(None),
-            Next::Wait => {
-                expected = true;
-                Poll::Pending
-            }
-        });
-        let Some((job, pending)) = next.await else {
-            leaving.told = true;
-            return;
-        };
-        expected = false;
-        drive(job, pending, &cell).await;
-        if cell.end() {
-            shared.queue.unblock();
-        }
-    }
-}
-
-/// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
-/// place is given back.
-fn drive(job: Arc<dyn AnyJob>, pending: Pending, cell: &Arc<Cell>) -> impl Future<Output = ()> + Send + use<'_> {
-    let finish = Finish { job, resolved: false };
-    let work = finish.job.core().unlist(pending);
-    async move {
-        // Moved in whole: a closure would take a copy of the flag alone.
-        let mut finish = finish;
-        let job = &finish.job;
-        match work {
-            Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
-                Ok(Ok(())) => finish.resolved = true,
-                Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(panicked(payload))),
-                Err(error) => Arc::clone(job).fail(Error::Context(error)),
-            },
-            Work::Blocking(work) => {
-                if job.core().ctx.is_done() {
-                    crate::panics::run_hook(|| drop(work));
-                } else {
-                    let cell = Arc::clone(cell);
-                    // It resolves the job itself, and catches its own panic.
-                    run_blocking(move || Running(Some(cell)).run(work)).await;
-                }
-            }
-        }
-    }
-}
-
-/// What is done at the end of each job.
-struct Finish {
-    job: Arc<dyn AnyJob>,
-    /// Known to be, because the work came to its own end.
-    resolved: bool,
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        if !self.resolved && !self.job.is_resolved() {
-            fail_ended(Arc::clone(&self.job));
-        }
-    }
-}
-
-/// Signs a worker off, also when its runtime drops it.
-struct Leaving {
-    shared: Arc<Shared>,
-    cell: Arc<Cell>,
-    /// Whether the queue told it to leave, and so knows.
-    told: bool,
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        if !self.told {
-            // What its task waited for stays counted: with its runtime all workers go, and none is started any more.
-            self.shared.queue.lost(self.cell.id);
-        }
-        self.shared.worker_left();
-    }
-}
-
 /// What can be seen of one worker.
-pub(super) struct Cell {
+pub(super) struct Worker {
     pool: u64,
     id: u64,
-    state: Mutex<CellState>,
+    state: Mutex<State>,
 }
 
-struct CellState {
+struct State {
     job: Option<(Arc<dyn AnyJob>, Moment)>,
     finished: u64,
     /// Of the present job.
     waits: usize,
 }
 
-impl Cell {
+impl Worker {
     pub(super) fn new(pool: u64, id: u64) -> Self {
-        Self { pool, id, state: Mutex::new(CellState { job: None, finished: 0, waits: 0 }) }
+        Self { pool, id, state: Mutex::new(State { job: None, finished: 0, waits: 0 }) }
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -228,7 +93,142 @@ impl Cell {
         was_waiting
     }
 
-    fn lock(&self) -> MutexGuard<'_, CellState> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+thread_local! {
+    /// The worker that this thread is running.
+    static CURRENT: RefCell<Option<Arc<Worker>>> = const { RefCell::new(None) };
+}
+
+/// The worker of the pool `id` that the calling code runs on.
+pub(super) fn current(id: u64) -> Option<Arc<Worker>> {
+    CURRENT.try_with(|current| current.borrow().as_ref().filter(|worker| worker.pool == id).cloned()).ok().flatten()
+}
+
+/// Whether the calling code runs on a worker of the pool `id`.
+pub(super) fn is_worker_of(id: u64) -> bool {
+    CURRENT.try_with(|current| current.borrow().as_ref().is_some_and(|worker| worker.pool == id)).unwrap_or(false)
+}
+
+/// A worker, which its thread is told of while it runs.
+struct Running(Option<Arc<Worker>>);
+
+impl Running {
+    /// Runs `code` as part of what the worker runs.
+    fn run<R>(&mut self, code: impl FnOnce() -> R) -> R {
+        struct Swapped<'a>(&'a mut Option<Arc<Worker>>);
+        impl Drop for Swapped<'_> {
+            fn drop(&mut self) {
+                swap(self.0);
+            }
+        }
+        swap(&mut self.0);
+        let _back = Swapped(&mut self.0);
+        code()
+    }
+}
+
+fn swap(worker: &mut Option<Arc<Worker>>) {
+    // A thread past its thread-locals runs it untold.
+    let _ = CURRENT.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), worker));
+}
+
+pub(super) fn spawn(shared: &Arc<Shared>, worker: Arc<Worker>) {
+    let leaving = Leaving { shared: Arc::clone(shared), worker: Arc::clone(&worker), told: false };
+    shared.runtime.spawn(async move {
+        let (mut work, mut running) = (pin!(work(leaving)), Running(Some(worker)));
+        poll_fn(|cx| running.run(|| work.as_mut().poll(cx))).await;
+    });
+}
+
+async fn work(mut leaving: Leaving) {
+    let (shared, worker) = (Arc::clone(&leaving.shared), Arc::clone(&leaving.worker));
+    // It may have been started for a job.
+    let mut expected = true;
+    loop {
+        // Tasks that are always ready must not keep the runtime's other tasks from running.
+        give_way().await;
+        let begin = |job: &_| worker.begin(job, shared.time.recent());
+        let next = poll_fn(|cx| match shared.queue.next(worker.id, expected, cx.waker(), begin) {
+            Next::Run(job, pending) => Poll::Ready(Some((job, pending))),
+            Next::Leave => Poll::Ready(None),
+            Next::Wait => {
+                expected = true;
+                Poll::Pending
+            }
+        });
+        let Some((job, pending)) = next.await else {
+            leaving.told = true;
+            return;
+        };
+        expected = false;
+        drive(job, pending, &worker).await;
+        if worker.end() {
+            shared.queue.unblock();
+        }
+    }
+}
+
+/// Runs a job to its end. Whatever happens on the way, also that this future is dropped, the job is resolved and its
+/// place is given back.
+fn drive(job: Arc<dyn AnyJob>, pending: Pending, worker: &Arc<Worker>) -> impl Future<Output = ()> + Send + use<'_> {
+    let finish = Finish { job, resolved: false };
+    let work = finish.job.core().unlist(pending);
+    async move {
+        // Moved in whole: a closure would take a copy of the flag alone.
+        let mut finish = finish;
+        let job = &finish.job;
+        match work {
+            Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
+                Ok(Ok(())) => finish.resolved = true,
+                Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(panicked(payload))),
+                Err(error) => Arc::clone(job).fail(Error::Context(error)),
+            },
+            Work::Blocking(work) => {
+                if job.core().ctx.is_done() {
+                    crate::panics::run_hook(|| drop(work));
+                } else {
+                    let worker = Arc::clone(worker);
+                    // It resolves the job itself, and catches its own panic.
+                    run_blocking(move || Running(Some(worker)).run(work)).await;
+                }
+            }
+        }
+    }
+}
+
+/// What is done at the end of each job.
+struct Finish {
+    job: Arc<dyn AnyJob>,
+    /// Known to be, because the work came to its own end.
+    resolved: bool,
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        if !self.resolved && !self.job.is_resolved() {
+            fail_ended(Arc::clone(&self.job));
+        }
+    }
+}
+
+/// Signs a worker off, also when its runtime drops it.
+struct Leaving {
+    shared: Arc<Shared>,
+    worker: Arc<Worker>,
+    /// Whether the queue told it to leave, and so knows.
+    told: bool,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        if !self.told {
+            // What its task waited for stays counted: with its runtime all workers go, and none is started any more.
+            self.shared.queue.lost(self.worker.id);
+        }
+        self.shared.worker_left();
     }
 }

@@ -118,7 +118,7 @@ impl Drop for Spent {
 
 /// Builds a [`RetryBudget`].
 #[derive(Clone, Debug)]
-#[must_use]
+#[must_use = "a builder does nothing until it is built"]
 pub struct BudgetBuilder {
     capacity: u32,
     retry_cost: u32,

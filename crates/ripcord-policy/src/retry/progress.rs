@@ -11,15 +11,6 @@ use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::stats::LateCounters;
 
-const STARTED: usize = 0;
-const SUCCEEDED: usize = 1;
-const FAILED: usize = 2;
-const CANCELED: usize = 3;
-const REJECTED: usize = 4;
-const RETRIES: usize = 5;
-const DEADLINE_REFUSED: usize = 6;
-const BUDGET_REFUSED: usize = 7;
-
 /// A run. Dropped when it has begun and not ended, it counts as canceled.
 // In this order: the two references are passed in one after the other, and a processor that reads both at once just after that
 // waits for the two writes (row P3).
@@ -54,7 +45,7 @@ impl<'a, E> Progress<'a, E> {
     pub(super) fn begin(&mut self) -> Result<(), RetryError<E>> {
         match (self.retry.is_within_bounds(), end_of(self.ctx)) {
             (true, None) => {
-                self.retry.counters.0.bump(STARTED);
+                self.retry.counters.0.bump(Count::Started as usize);
                 self.running = true;
                 Ok(())
             }
@@ -64,7 +55,7 @@ impl<'a, E> Progress<'a, E> {
 
     #[cold]
     fn refusal(retry: &Retry<E>, end: Option<ripcord::Error>) -> RetryError<E> {
-        retry.counters.0.bump(REJECTED);
+        retry.counters.0.bump(Count::Rejected as usize);
         let stop = match end {
             Some(end) if retry.is_within_bounds() => Stop::Context(end),
             _ => Stop::Config(retry.out_of_bounds()),
@@ -88,7 +79,7 @@ impl<'a, E> Progress<'a, E> {
                 _ => budget.refund(self.spent),
             }
         }
-        self.end(SUCCEEDED);
+        self.end(Count::Succeeded);
     }
 
     /// Decides on what follows a failed attempt.
@@ -138,7 +129,7 @@ impl<'a, E> Progress<'a, E> {
             Ok(()) => {
                 self.delay = u64::try_from(pause.delay.as_nanos()).unwrap_or(u64::MAX);
                 self.spent = pause.spent.map_or(0, Spent::commit);
-                self.retry.counters.0.bump(RETRIES);
+                self.retry.counters.0.bump(Count::Retries as usize);
                 Ok(())
             }
             // The tokens go back with `pause`: the attempt they were for has not been sent.
@@ -159,17 +150,17 @@ impl<'a, E> Progress<'a, E> {
 
     fn stop(&mut self, error: E, stop: Stop) -> RetryError<E> {
         match stop {
-            Stop::Deadline { .. } => self.retry.counters.0.bump(DEADLINE_REFUSED),
-            Stop::Budget => self.retry.counters.0.bump(BUDGET_REFUSED),
+            Stop::Deadline { .. } => self.retry.counters.0.bump(Count::DeadlineRefused as usize),
+            Stop::Budget => self.retry.counters.0.bump(Count::BudgetRefused as usize),
             _ => {}
         }
-        self.end(if matches!(stop, Stop::Context(_)) { CANCELED } else { FAILED });
+        self.end(if matches!(stop, Stop::Context(_)) { Count::Canceled } else { Count::Failed });
         RetryError::new(Some(error), self.attempts, stop)
     }
 
-    fn end(&mut self, how: usize) {
+    fn end(&mut self, how: Count) {
         self.running = false;
-        self.retry.counters.0.bump(how);
+        self.retry.counters.0.bump(how as usize);
     }
 }
 
@@ -177,9 +168,22 @@ impl<E> Drop for Progress<'_, E> {
     #[inline]
     fn drop(&mut self) {
         if self.running {
-            self.retry.counters.0.bump(CANCELED);
+            self.retry.counters.0.bump(Count::Canceled as usize);
         }
     }
+}
+
+/// What is counted. The first two are those that [`LateCounters`] counts in place.
+#[derive(Clone, Copy)]
+enum Count {
+    Started,
+    Succeeded,
+    Failed,
+    Canceled,
+    Rejected,
+    Retries,
+    DeadlineRefused,
+    BudgetRefused,
 }
 
 pub(super) struct RetryCounters(LateCounters<8>);

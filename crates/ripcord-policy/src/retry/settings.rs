@@ -92,6 +92,7 @@ impl<E> Retry<E> {
 
     /// Attempts in all, the first one included; at least 1; 4 if not set. A Go program's `MaxRetries` is one
     /// less.
+    #[doc(alias("MaxRetries"))]
     #[inline]
     #[must_use]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
@@ -101,6 +102,7 @@ impl<E> Retry<E> {
 
     /// The first wait, at most [`max_delay`](Retry::max_delay). 100 ms if not set. A Go program's
     /// `InitialWait`.
+    #[doc(alias("InitialWait"))]
     #[inline]
     #[must_use]
     pub fn base(mut self, delay: Duration) -> Self {
@@ -109,6 +111,7 @@ impl<E> Retry<E> {
     }
 
     /// The longest wait, jitter included. 2 s if not set. A Go program's `MaxWait`.
+    #[doc(alias("MaxWait"))]
     #[inline]
     #[must_use]
     pub fn max_delay(mut self, delay: Duration) -> Self {

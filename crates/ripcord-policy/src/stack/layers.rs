@@ -101,7 +101,7 @@ impl<T, E, K> Layers<T, E, K> {
             None => Outcome::of(&result, Error::outcome),
         };
         if let Some(place) = place {
-            place.complete(outcome);
+            place.record(outcome);
         }
         if let Some((_, permit)) = permit {
             permit.record(outcome);
