@@ -13,7 +13,7 @@ fn what_was_loaded_before_a_change_is_not_kept_nor_given_to_who_comes_after() {
     for clears in [false, true] {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
-            let before = model.get_or_load_version();
+            let before = model.get_or_load(Way::SeesVersion);
             let after = {
                 let model = model.clone();
                 thread::spawn(move || {
@@ -22,7 +22,7 @@ fn what_was_loaded_before_a_change_is_not_kept_nor_given_to_who_comes_after() {
                         true => model.cache.clear(&model.ctx).unwrap(),
                         false => drop(model.cache.remove(&model.ctx, KEY).unwrap()),
                     }
-                    model.get_or_load_version().join().unwrap()
+                    model.get_or_load(Way::SeesVersion).join().unwrap()
                 })
             };
             assert!(before.join().unwrap().unwrap() <= 1);
@@ -50,12 +50,29 @@ fn what_is_put_in_during_a_load_is_kept() {
 }
 
 #[test]
+fn what_is_put_in_meanwhile_is_not_what_a_refresh_returns() {
+    explore(|| {
+        let (model, _time) = Model::new(|cache| cache);
+        let (asked, refreshed) = (model.get_or_load(Way::SeesVersion), model.refresh(Way::SeesVersion));
+        model.cache.insert(&model.ctx, KEY, OLD).unwrap();
+        assert_eq!(refreshed.join().unwrap().unwrap(), 0, "loaded, not found");
+        assert!(matches!(asked.join().unwrap().unwrap(), OLD | 0));
+        model.at_rest();
+    });
+}
+
+#[test]
 fn a_close_calls_off_what_is_under_way_and_leaves_nothing() {
     for way in [Way::Succeeds, Way::Stays] {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
             let loads = [model.get_or_load(way), model.refresh(way)];
+            let puts_in = {
+                let model = model.clone();
+                thread::spawn(move || model.cache.insert(&model.ctx, "another", OLD))
+            };
             model.cache.close();
+            assert!(puts_in.join().unwrap().as_ref().map_or_else(Error::is_rejected, |()| true));
             for load in loads {
                 let loaded = load.join().unwrap();
                 assert!(loaded.as_ref().is_err_and(Error::is_rejected) || loaded.is_ok(), "{loaded:?}");

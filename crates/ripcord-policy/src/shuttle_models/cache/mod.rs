@@ -52,6 +52,8 @@ enum Way {
     Fails,
     /// It does not end by itself.
     Stays,
+    /// It brings the version there is when it begins. Of these there may be several at a time.
+    SeesVersion,
 }
 
 /// How a caller leaves.
@@ -62,23 +64,18 @@ enum Leaving {
 }
 
 impl Source {
-    /// A load in some steps, which brings its number: 1 and so on.
+    /// A load in some steps, which brings its number: 1 and so on. All but one way see that there is no other beside it.
     async fn load(self: Arc<Self>, ctx: Context, way: Way) -> Result<u32, Failed> {
+        let version = self.version.load(Ordering::Relaxed);
         let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let _under_way = UnderWay::begin(&self, number, ctx);
+        let _under_way = (way != Way::SeesVersion).then(|| UnderWay::begin(&self, number, ctx));
         yield_now().await;
         match way {
             Way::Succeeds => Ok(number),
+            Way::SeesVersion => Ok(version),
             Way::Fails => Err(Failed::other("down")),
             Way::Stays => std::future::pending().await,
         }
-    }
-
-    /// A load that brings the version there is when it begins. Of these there may be several at a time.
-    async fn load_version(self: Arc<Self>, _: Context) -> Result<u32, Failed> {
-        let version = self.version.load(Ordering::Relaxed);
-        yield_now().await;
-        Ok(version)
     }
 }
 
@@ -137,14 +134,6 @@ impl Model {
             })
         });
         (caller, canceler)
-    }
-
-    fn get_or_load_version(&self) -> JoinHandle<Loaded> {
-        let model = self.clone();
-        thread::spawn(move || {
-            let source = Arc::clone(&model.source);
-            block_on(model.cache.get_or_load(&model.ctx, KEY, move |ctx| source.load_version(ctx)))
-        })
     }
 
     fn get_or_load_under<'a>(&'a self, ctx: &'a Context, way: Way) -> impl Future<Output = Loaded> + 'a {

@@ -1,8 +1,9 @@
 //! Loads in the background, while a stale value is served.
 
 use ripcord::ManualTime;
+use shuttle::thread;
 
-use super::{KEY, Model, OLD, SECOND, Way};
+use super::{KEY, Leaving, Model, OLD, SECOND, Way};
 use crate::shuttle_models::explore;
 
 /// A model with a value that has just become stale, and stays so for a second.
@@ -50,5 +51,20 @@ fn a_background_load_that_has_failed_is_not_tried_again_at_once() {
             assert_eq!(hit.join().unwrap().unwrap(), OLD);
         }
         assert_eq!(model.at_rest(), 1);
+    });
+}
+
+#[test]
+fn a_background_load_ends_with_its_window_although_somebody_more_patient_has_come_and_gone() {
+    explore(|| {
+        let (model, time) = stale();
+        assert_eq!(model.get_or_load(Way::Stays).join().unwrap().unwrap(), OLD);
+        let (leaves, canceler) = model.leaves(Leaving::Dropped, Way::Stays);
+        let window_ends = thread::spawn(move || time.advance(SECOND));
+        canceler.cancel();
+        assert!(matches!(leaves.join().unwrap(), None | Some(Ok(OLD))));
+        window_ends.join().unwrap();
+        model.at_rest();
+        assert_eq!(model.cache.stats().canceled, model.cache.stats().started);
     });
 }
