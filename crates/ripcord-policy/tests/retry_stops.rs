@@ -199,6 +199,33 @@ fn a_failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
 }
 
 #[test]
+fn a_context_that_the_hook_ends_is_seen_although_there_is_nothing_to_wait_for() {
+    let (ctx, _time) = manual();
+    for blocking in [false, true] {
+        let (ctx, cancel) = ctx.with_cancel();
+        let budget = Arc::new(RetryBudget::new());
+        let retry = Retry::constant(Duration::ZERO).budget(Arc::clone(&budget)).on_retry(move |event| {
+            assert_eq!((event.attempt, event.delay), (1, Duration::ZERO));
+            cancel.cancel_with("enough");
+        });
+        let calls = AtomicU32::new(0);
+        let call = || {
+            calls.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>("down")
+        };
+        let ended = match blocking {
+            true => retry.run_blocking(&ctx, |_, _| call()),
+            false => retry.run(&ctx, |_, _| std::future::ready(call())).now_or_never().expect("nothing to wait for"),
+        };
+        let error = ended.unwrap_err();
+        assert!(matches!(error.stop(), Stop::Context(end) if end.is_canceled()));
+        assert_eq!((error.attempts(), error.last(), calls.load(Ordering::Relaxed)), (1, Some(&"down"), 1));
+        assert_eq!(budget.tokens(), 500, "the attempt they were for has not been made");
+        assert_eq!((retry.stats().canceled, retry.stats().failed, retry.stats().retries), (1, 0, 0));
+    }
+}
+
+#[test]
 fn a_retry_after_past_the_deadline_gives_up_at_once() {
     let stopped = |asked: Duration, left: Duration| {
         let (ctx, _time) = manual();

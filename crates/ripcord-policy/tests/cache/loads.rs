@@ -152,6 +152,40 @@ async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
 }
 
 #[tokio::test]
+async fn hundreds_of_loads_that_everybody_left_leave_nothing() {
+    let (ctx, _time) = manual();
+    let cache = Cache::<Arc<str>, Arc<()>>::builder().capacity(10).build(&ctx).unwrap();
+    // Whatever is kept of a load keeps its key, or what its code has hold of.
+    let (key, held) = (Arc::<str>::from("a"), Arc::new(()));
+    for round in 1..=500 {
+        let load = || {
+            let held = Arc::clone(&held);
+            cache.get_or_load(&ctx, Arc::clone(&key), |_| async move {
+                let _held = held;
+                std::future::pending::<Result<Arc<()>, Failed>>().await
+            })
+        };
+        let mut callers = [Box::pin(load()), Box::pin(load())];
+        for caller in &mut callers {
+            assert!(caller.as_mut().now_or_never().is_none());
+        }
+        // Every other is left before its task has begun.
+        if round % 2 == 0 {
+            settle().await;
+        }
+        drop(callers);
+        settle().await;
+        let stats = cache.stats();
+        assert_eq!((stats.started, stats.canceled, stats.loading), (round, round, 0));
+        assert_eq!((stats.entries, stats.weight, stats.coalesced), (0, 0, round));
+        assert_eq!((Arc::strong_count(&key), Arc::strong_count(&held)), (1, 1), "in round {round}");
+    }
+    let loaded = cache.get_or_load(&ctx, Arc::clone(&key), |_| async { Ok::<_, Failed>(Arc::default()) });
+    assert!(loaded.await.is_ok());
+    assert_eq!((cache.stats().started, cache.stats().succeeded), (501, 1));
+}
+
+#[tokio::test]
 async fn who_comes_after_a_remove_has_a_load_of_its_own_which_alone_is_kept() {
     let (ctx, time) = manual();
     for (old_takes, new_takes) in [(1, 3), (3, 1)] {
