@@ -18,8 +18,6 @@ pub(super) struct Entry<V> {
     pub(super) gone_at: Moment,
     /// Tells entries of one key apart, so that a sweep never removes the successor of what it looked at.
     pub(super) id: u64,
-    /// The key's hash: what an insert pushed out is its predecessor if the hashes agree.
-    pub(super) hash: u64,
     pub(super) weight: u32,
     /// Before this moment a stale value is not loaded anew in the background.
     pub(super) reload_at: AtomicU64,

@@ -1,27 +1,21 @@
 //! Loads: `get_or_load` and `refresh`.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::Hash;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
-use std::sync::{Arc, Weak};
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::Arc;
 
 use ripcord::{Cause, Context};
 
 use super::Cache;
 use super::deadline::Patience;
-use super::entry::{Content, Entry, Found};
+use super::entry::Found;
 use super::flight::{Boarding, Flight, Need, Outcome, Seat};
-use super::shared::Shared;
+use super::hashed::Hashed;
+use super::landing::Landing;
 use super::stats::Count;
-use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
-use crate::timeline::{Moment, NEVER, after};
+use crate::panics::BoxFuture;
+use crate::timeline::Moment;
 use crate::{Error, Rejected, SharedError};
-
-/// How long a stale value is not loaded anew in the background after a load whose failure is not remembered.
-const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 impl<K, V> Cache<K, V>
 where
@@ -97,7 +91,8 @@ where
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
         self.shared.admit(ctx)?;
-        match self.shared.look_up(&key) {
+        let key = self.shared.hashed(key);
+        match self.shared.look_up(key.sought()) {
             Found::Fresh(value) => {
                 self.shared.tally.add(Count::Hit);
                 Ok(value)
@@ -137,10 +132,10 @@ where
         E: Into<Cause> + 'static,
     {
         self.shared.admit(ctx)?;
-        self.load(ctx, key, sharing(load), Need::Always).await
+        self.load(ctx, self.shared.hashed(key), sharing(load), Need::Always).await
     }
 
-    async fn load<F, Fut>(&self, ctx: &Context, key: K, load: F, need: Need) -> Result<V, Error<SharedError>>
+    async fn load<F, Fut>(&self, ctx: &Context, key: Hashed<K>, load: F, need: Need) -> Result<V, Error<SharedError>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
@@ -167,7 +162,7 @@ where
     }
 
     /// Loads anew what is stale until `gone_at`, for nobody in particular, unless the key's load is under way.
-    fn refresh_in_background<F, Fut>(&self, ctx: &Context, key: K, gone_at: Moment, load: F)
+    fn refresh_in_background<F, Fut>(&self, ctx: &Context, key: Hashed<K>, gone_at: Moment, load: F)
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
@@ -191,7 +186,7 @@ where
     fn board<F, Fut, J>(
         &self,
         ctx: &Context,
-        key: K,
+        key: Hashed<K>,
         patience: Patience,
         need: Need,
         load: F,
@@ -202,18 +197,16 @@ where
         Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
     {
         let shared = &self.shared;
-        let hash = shared.flights.hash(&key);
         let start = || {
             // Its values are the caller's, and so is what it is inside of.
             let ctx = ctx.without_cancel().merge(&shared.ctx).with_name("cache load");
             Flight::new(&ctx, patience, need)
         };
-        let boarding = shared.flights.board(hash, &key, join, start);
+        let boarding = shared.flights.board(&key, join, start);
         let Boarding::Started(seat) = &boarding else {
             return boarding;
         };
-        let landing =
-            Landing { shared: Arc::downgrade(shared), flight: seat.flight().clone(), hash, key, begun: false };
+        let landing = Landing::new(shared, seat.flight(), key);
         shared.runtime.spawn(landing.fly(move |ctx| -> BoxFuture<Result<V, SharedError>> {
             // The loader itself is called inside, where its panic is caught too.
             Box::pin(async move { load(ctx).await })
@@ -230,178 +223,4 @@ where
     E: Into<Cause> + 'static,
 {
     |ctx| Box::pin(async move { load(ctx).await.map_err(SharedError::new) })
-}
-
-/// Brings a flight down on every path: its result, its panic, its cancellation, and a runtime that drops its task.
-struct Landing<K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    // Weak: a load keeps no cache open that everybody else has dropped.
-    shared: Weak<Shared<K, V>>,
-    flight: Arc<Flight<V>>,
-    hash: u64,
-    key: K,
-    begun: bool,
-}
-
-impl<K, V> Landing<K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    async fn fly(mut self, load: impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send) {
-        if self.found_meanwhile() {
-            return;
-        }
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
-        shared.tally.add(Count::Started);
-        drop(shared);
-        self.begun = true;
-
-        let outcome = {
-            let ctx = self.flight.context();
-            let mut work = pin!(ctx.run(CatchPanic::new(load(ctx.clone()))));
-            let mut limit = pin!(self.flight.end_at_latest_deadline());
-            let mut limited = true;
-            poll_fn(|cx| {
-                if let Poll::Ready(ended) = work.as_mut().poll(cx) {
-                    return Poll::Ready(ended);
-                }
-                // When the limit is reached it cancels the work's context, which wakes us.
-                if limited && limit.as_mut().poll(cx).is_ready() {
-                    limited = false;
-                }
-                Poll::Pending
-            })
-            .await
-        };
-        let outcome = match outcome {
-            Ok(Ok(Ok(value))) => self.loaded(value),
-            Ok(Ok(Err(error))) => {
-                // What a load returns once it was called off is no failure. It may have noticed first that its time is over.
-                self.flight.end_if_too_late();
-                match self.flight.context().err() {
-                    Some(end) => Outcome::Ended(end),
-                    None => Outcome::Failed(error),
-                }
-            }
-            Ok(Err(payload)) => Outcome::Panicked(panicked(payload)),
-            Err(error) => Outcome::Ended(error),
-        };
-        match &outcome {
-            Outcome::Failed(error) => self.note_failure(Some(error)),
-            Outcome::Panicked(_) => self.note_failure(None),
-            Outcome::Loaded(_) | Outcome::Ended(_) => {}
-        }
-        self.land(outcome);
-    }
-
-    /// Another load may have landed between this caller's look and its boarding.
-    fn found_meanwhile(&mut self) -> bool {
-        let Some(shared) = self.shared.upgrade() else {
-            return false;
-        };
-        // The panic of a value's clone is this load's.
-        let (outcome, will_do) = match catch_unwind(AssertUnwindSafe(|| shared.look_up(&self.key))) {
-            Ok(Found::Fresh(value)) => (Outcome::Loaded(value), Need::IfAbsent),
-            Ok(Found::Failure(error)) => (Outcome::Failed(error), Need::IfAbsent),
-            Ok(Found::Stale { value, may_reload: false, .. }) => (Outcome::Loaded(value), Need::IfDue),
-            Ok(Found::Stale { .. } | Found::Absent) => return false,
-            Err(payload) => (Outcome::Panicked(panicked(payload)), Need::IfAbsent),
-        };
-        if !self.flight.settle_for_what_is_there(will_do) {
-            run_hook(|| drop(outcome));
-            return false;
-        }
-        self.land(outcome);
-        true
-    }
-
-    /// Stores a value, unless the key was removed, inserted or cleared since. The weigher is user code: its panic is
-    /// this load's.
-    fn loaded(&self, value: V) -> Outcome<V> {
-        let Some(shared) = self.shared.upgrade() else {
-            return Outcome::Loaded(value);
-        };
-        let made =
-            catch_unwind(AssertUnwindSafe(|| shared.entry(self.hash, &self.key, value.clone(), shared.jittered_ttl())));
-        let entry = match made {
-            Ok(entry) => entry,
-            Err(payload) => return Outcome::Panicked(panicked(payload)),
-        };
-        let id = entry.id;
-        let stored = shared.flights.land(self.hash, &self.key, &self.flight, |key| shared.store.insert(key, entry));
-        if let Some(evicted) = stored {
-            shared.tally.add(Count::Inserted);
-            shared.let_go(evicted, self.hash, id);
-            shared.empty_if_closed();
-        }
-        Outcome::Loaded(value)
-    }
-
-    /// After a load that failed, or panicked if there is no error. A value that is there to be served stays, and its next load
-    /// waits. Otherwise the error takes its place, if that is wanted and it says something about the key.
-    fn note_failure(&self, error: Option<&SharedError>) {
-        let Some(shared) = self.shared.upgrade() else {
-            return;
-        };
-        let now = shared.time.now();
-        let remembered = error.filter(|error| !error.is_neutral()).zip(shared.settings.negative_ttl);
-        let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
-        let failure = remembered.map(|(error, ttl)| {
-            let (gone_at, id, hash) = (after(now, ttl).min(NEVER - 1), shared.next_id(), self.hash);
-            let (content, reload_at) = (Content::Failure(error.clone()), Default::default());
-            Entry { content, fresh_until: gone_at, gone_at, id, hash, weight: 1, reload_at, idle: None }
-        });
-        let id = failure.as_ref().map(|failure| failure.id);
-        let put_in = shared.flights.land(self.hash, &self.key, &self.flight, |key| {
-            let is_served = shared.store.has(&key, |entry| {
-                entry.put_off_reload(after(now, pause));
-                entry.is_servable(now)
-            });
-            match failure {
-                Some(failure) if !is_served => Ok(shared.store.insert(key, failure)),
-                not_wanted => Err((key, not_wanted)),
-            }
-        });
-        if let (Some(Ok(evicted)), Some(id)) = (put_in, id) {
-            shared.let_go(evicted, self.hash, id);
-        }
-    }
-
-    fn land(&mut self, outcome: Outcome<V>) {
-        if let Some(shared) = self.shared.upgrade() {
-            // Not stored by now means not to be stored.
-            let _ = shared.flights.land(self.hash, &self.key, &self.flight, |key| key);
-            if std::mem::take(&mut self.begun) {
-                let count = match &outcome {
-                    Outcome::Loaded(_) => Count::Succeeded,
-                    Outcome::Failed(_) | Outcome::Panicked(_) => Count::Failed,
-                    Outcome::Ended(_) => Count::Canceled,
-                };
-                shared.tally.add(count);
-                if matches!(outcome, Outcome::Panicked(_)) {
-                    shared.tally.add(Count::Panicked);
-                }
-            }
-        }
-        self.flight.finish(outcome);
-    }
-}
-
-impl<K, V> Drop for Landing<K, V>
-where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static,
-{
-    fn drop(&mut self) {
-        if !self.flight.is_finished() {
-            let outcome = Outcome::Ended(self.flight.call_off());
-            self.land(outcome);
-        }
-    }
 }

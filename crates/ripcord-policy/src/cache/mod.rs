@@ -6,16 +6,18 @@
 //!   caller waits as long as its own context lets it, and the load is called off when the last one has left.
 //! * An expired value is never returned, except within the [`stale_for`](CacheBuilder::stale_for) window.
 //!
-//! `get` is synchronous, costs little more than the map below it, and takes one shard's lock for reading. The key's
-//! `Hash` and `Eq` and the value's `Clone` run under that lock, in a sweep the key's `Clone` too: keep them cheap (put what is
-//! large in an `Arc`), and do not use the same cache from within them. One that panics ends the call it runs in and leaves the
-//! cache whole; a sweep passes over the entry. Everything else of yours, loaders, weighers, hooks, drops, runs under none.
+//! `get` is synchronous, costs little more than the map below it, and takes one shard's lock for reading. The key's `Eq` runs
+//! under that lock, in a sweep its `Clone` too: keep them cheap (put what is large in an `Arc`), and do not use the same cache from
+//! within them. One that panics ends the call it runs in and leaves the cache whole; a sweep passes over the entry. Everything else
+//! of yours, the key's `Hash` and the value's `Clone`, loaders, weighers, hooks, drops, runs under none.
 
 mod builder;
 mod deadline;
 mod entry;
 mod farewell;
 mod flight;
+mod hashed;
+mod landing;
 mod load;
 mod shared;
 mod stats;
@@ -123,7 +125,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         self.shared.admit(ctx)?;
-        Ok(match self.shared.look_up(key) {
+        Ok(match self.shared.look_up(self.shared.sought(key)) {
             Found::Fresh(value) => {
                 self.shared.tally.add(Count::Hit);
                 Some(value)

@@ -12,6 +12,7 @@ use super::builder::Settings;
 use super::entry::{Content, Entry, Found, Idle, lifetime};
 use super::farewell;
 use super::flight::Flights;
+use super::hashed::{Hashed, Sought};
 use super::stats::{Count, Tally};
 use super::store::{Evicted, Store};
 use crate::sync::{AtomicU64, Ordering, Runtime};
@@ -70,11 +71,22 @@ where
         }
     }
 
+    /// Runs the key's `Hash`, which is done once for whatever is done with the key.
     #[inline]
-    pub(super) fn look_up<Q>(&self, key: &Q) -> Found<V>
+    pub(super) fn hashed(&self, key: K) -> Hashed<K> {
+        Hashed { hash: self.store.hash(&key), key }
+    }
+
+    #[inline]
+    pub(super) fn sought<'a, Q: Hash + ?Sized>(&self, key: &'a Q) -> Sought<'a, Q> {
+        Sought { hash: self.store.hash(key), key }
+    }
+
+    #[inline]
+    pub(super) fn look_up<Q>(&self, key: Sought<'_, Q>) -> Found<V>
     where
         K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
+        Q: Eq + ?Sized,
     {
         match self.store.get(key) {
             Some(entry) => entry.found(&self.time),
@@ -83,10 +95,11 @@ where
     }
 
     pub(super) fn insert(&self, key: K, value: V, ttl: Option<Duration>) {
-        let hash = self.flights.hash(&key);
-        let entry = self.entry(hash, &key, value, ttl);
+        let hash = self.store.hash(&key);
+        let entry = self.entry(&key, value, ttl);
         let id = entry.id;
-        let evicted = self.flights.detach::<K, K, _>(hash, key, |key| self.store.insert(key, entry));
+        let insert = |key| self.store.insert(Hashed { hash, key }, entry);
+        let evicted = self.flights.detach::<K, K, _>(hash, key, insert);
         self.tally.add(Count::Inserted);
         self.let_go(evicted, hash, id);
         self.empty_if_closed();
@@ -97,8 +110,9 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.flights.hash(key);
-        let (key, entry) = self.flights.detach::<&Q, Q, _>(hash, key, |key| self.store.remove(key))?;
+        let hash = self.store.hash(key);
+        let remove = |key| self.store.remove(Sought { hash, key });
+        let (key, entry) = self.flights.detach::<&Q, Q, _>(hash, key, remove)?;
         if !entry.is_servable(self.time.now()) {
             self.let_one_go(key, entry, Eviction::Expired);
             return None;
@@ -130,13 +144,13 @@ where
     }
 
     /// Makes an entry of a value. Runs the weigher.
-    pub(super) fn entry(&self, hash: u64, key: &K, value: V, ttl: Option<Duration>) -> Entry<V> {
+    pub(super) fn entry(&self, key: &K, value: V, ttl: Option<Duration>) -> Entry<V> {
         let weight = self.settings.weigher.as_ref().map_or(1, |weigh| weigh(key, &value).max(1));
         let now = self.time.now();
         let (fresh_until, gone_at) = lifetime(now, ttl, self.settings.stale_for.unwrap_or(Duration::ZERO));
         let idle = self.settings.idle.map(|limit| Idle::new(now, limit));
         let (content, id) = (Content::Value(value), self.next_id());
-        Entry { content, fresh_until, gone_at, id, hash, weight, reload_at: Default::default(), idle }
+        Entry { content, fresh_until, gone_at, id, weight, reload_at: Default::default(), idle }
     }
 
     pub(super) fn next_id(&self) -> u64 {
@@ -156,14 +170,14 @@ where
     pub(super) fn let_go(&self, evicted: Evicted<K, V>, hash: u64, id: u64) {
         let mut now: Option<Moment> = None;
         for (key, entry) in evicted {
-            let reason = if entry.id != id && entry.hash == hash {
+            let reason = if entry.id != id && key.hash == hash {
                 Eviction::Replaced
             } else if entry.is_gone(*now.get_or_insert_with(|| self.time.now())) {
                 Eviction::Expired
             } else {
                 Eviction::Capacity
             };
-            self.let_one_go(key, entry, reason);
+            self.let_one_go(key.key, entry, reason);
         }
     }
 

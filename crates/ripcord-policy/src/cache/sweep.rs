@@ -7,6 +7,7 @@ use ripcord::Context;
 
 use super::Eviction;
 use super::entry::Entry;
+use super::hashed::Hashed;
 use super::shared::Shared;
 use crate::panics::run_hook;
 
@@ -50,7 +51,7 @@ where
     }
 
     /// Removes the entry of `key` if it is over. What is found now may be younger than what was seen, or was read since.
-    fn remove_gone(&self, key: &K) -> bool {
+    fn remove_gone(&self, key: &Hashed<K>) -> bool {
         let now = self.time.now();
         let Some((key, entry)) = self.store.remove_if(key, |entry| entry.is_gone(now)) else {
             return false;
@@ -61,7 +62,7 @@ where
 }
 
 /// Lets go of what was looked at. The panic of a user's drop does not end the sweep.
-fn drop_copy<K, V>(key: K, entry: Arc<Entry<V>>) {
+fn drop_copy<K, V>(key: Hashed<K>, entry: Arc<Entry<V>>) {
     run_hook(|| drop(key));
     run_hook(|| drop(entry));
 }

@@ -38,6 +38,35 @@ async fn failures_are_shared_and_kept_only_for_the_negative_ttl() {
 }
 
 #[tokio::test]
+async fn a_remembered_failure_that_is_pushed_out_for_room_is_forgotten_and_nobody_is_told() {
+    let (ctx, _time) = manual();
+    let told = Arc::new(AtomicUsize::new(0));
+    let hook = Arc::clone(&told);
+    let builder = Cache::<&str, u32>::builder().capacity(3).weigher(|_, weight| *weight).negative_ttl(SECOND * 60);
+    let builder = builder.on_evict(move |_, _, _| {
+        hook.fetch_add(1, Ordering::Relaxed);
+    });
+    let cache = builder.build(&ctx).unwrap();
+    let load = || cache.get_or_load(&ctx, "a", |_| async { Err::<u32, _>(Failed::other("no such user")) });
+    assert!(load().await.is_err());
+    assert!(load().await.is_err());
+    assert_eq!((cache.stats().started, cache.stats().negative_hits, cache.stats().weight), (1, 1, 1));
+    cache.insert(&ctx, "b", 3).unwrap();
+    let stats = cache.stats();
+    assert_eq!(
+        (stats.entries, stats.weight, stats.evicted, told.load(Ordering::Relaxed)),
+        (1, 3, 0, 0),
+        "no value went"
+    );
+    // Whoever asks again has it loaded, and the failure has to make room for itself.
+    assert!(load().await.is_err());
+    let stats = cache.stats();
+    assert_eq!((stats.started, stats.negative_hits), (2, 1));
+    assert_eq!((stats.entries, stats.weight, stats.evicted, told.load(Ordering::Relaxed)), (1, 1, 1, 1), "a value did");
+    assert_eq!(cache.get(&ctx, "b").unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_panicking_load_harms_only_those_who_waited_for_it() {
     let (ctx, _time) = manual();
     let cache = seconds(60).negative_ttl(SECOND).build(&ctx).unwrap();
@@ -189,6 +218,94 @@ async fn a_clone_that_panics_harms_only_its_own_call() {
     assert_eq!(values.remove(&ctx, &13).unwrap(), Some(Uncopyable(13)));
     assert_eq!((values.len(), values.cleanup(&ctx).unwrap()), (19, 0));
     UNCOPYABLE.store(false, Ordering::Relaxed);
+}
+
+/// A key that panics when it is hashed, or compared with another like it: 13 alone, when that is armed.
+#[derive(Clone, Debug)]
+struct Touchy(u32);
+
+static HASH: AtomicBool = AtomicBool::new(false);
+static EQ: AtomicBool = AtomicBool::new(false);
+
+impl std::hash::Hash for Touchy {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        assert!(self.0 != 13 || !HASH.load(Ordering::Relaxed), "not to be hashed");
+        self.0.hash(state);
+    }
+}
+
+impl PartialEq for Touchy {
+    fn eq(&self, other: &Self) -> bool {
+        assert!(self.0 != 13 || other.0 != 13 || !EQ.load(Ordering::Relaxed), "not to be compared");
+        self.0 == other.0
+    }
+}
+
+impl Eq for Touchy {}
+
+#[tokio::test]
+async fn a_hash_or_a_comparison_that_panics_harms_only_its_own_call() {
+    fn panics<T>(call: impl FnOnce() -> T) -> bool {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).is_err()
+    }
+    let (ctx, time) = manual();
+    for armed in [&HASH, &EQ] {
+        let cache = Cache::<Touchy, u32>::builder().capacity(20).ttl(SECOND).sweep_every(SECOND * 60);
+        let cache = cache.negative_ttl(SECOND).build(&ctx).unwrap();
+        let load = |key| cache.get_or_load(&ctx, Touchy(key), move |_| async move { Ok::<_, Failed>(key) });
+        let waits = |key| {
+            let load = cache.refresh(&ctx, Touchy(key), |ctx| async move {
+                ctx.sleep(SECOND / 2).await?;
+                Ok::<_, ripcord::Error>(1)
+            });
+            let mut load = Box::pin(load);
+            assert!((&mut load).now_or_never().is_none());
+            load
+        };
+        (0..20).for_each(|key| cache.insert(&ctx, Touchy(key), key).unwrap());
+        let loaded = waits(13);
+        settle().await;
+
+        // What is done with the key itself.
+        armed.store(true, Ordering::Relaxed);
+        assert!(panics(|| cache.get(&ctx, &Touchy(13))));
+        assert!(panics(|| cache.insert(&ctx, Touchy(13), 1)));
+        assert!(panics(|| cache.insert_with_ttl(&ctx, Touchy(13), 1, SECOND)));
+        assert!(panics(|| cache.remove(&ctx, &Touchy(13))));
+        assert!(panics(|| load(13).now_or_never()));
+        // Its load knows its flight by itself, and has the key compared only as it stores the value.
+        time.advance(SECOND / 2);
+        let loaded = loaded.await;
+        assert_eq!(loaded.is_ok(), std::ptr::eq(armed, &HASH), "{loaded:?}");
+        assert!(loaded.is_ok() || matches!(loaded, Err(Error::Panicked(_))));
+        assert_eq!((cache.stats().loading, cache.stats().started), (0, 1));
+
+        // With others: they come and go beside it, also in its place.
+        for key in 100..200 {
+            assert_eq!(load(key).await.unwrap(), key);
+            cache.insert(&ctx, Touchy(key), key + 1).unwrap();
+            assert_eq!(cache.get(&ctx, &Touchy(key)).unwrap(), Some(key + 1));
+            assert!(cache.len() <= 20);
+        }
+        let stats = cache.stats();
+        assert_eq!((stats.entries, stats.weight, stats.loading), (20, 20, 0));
+        assert_eq!(cache.remove(&ctx, &Touchy(199)).unwrap(), Some(200));
+        time.advance(SECOND);
+        assert_eq!(cache.cleanup(&ctx).unwrap(), 19);
+
+        // And with the key again, once it is as keys should be.
+        armed.store(false, Ordering::Relaxed);
+        assert_eq!(load(13).await.unwrap(), 13);
+        assert_eq!(cache.remove(&ctx, &Touchy(13)).unwrap(), Some(13));
+        // Emptied by what needs neither.
+        (0..20).for_each(|key| cache.insert(&ctx, Touchy(key), key).unwrap());
+        armed.store(true, Ordering::Relaxed);
+        cache.clear(&ctx).unwrap();
+        armed.store(false, Ordering::Relaxed);
+        let stats = cache.stats();
+        assert_eq!((stats.entries, stats.weight), (0, 0));
+        assert_eq!(stats.inserted, stats.evicted + stats.expired + stats.replaced + stats.removed);
+    }
 }
 
 #[tokio::test]

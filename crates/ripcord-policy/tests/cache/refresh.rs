@@ -185,12 +185,32 @@ async fn refresh_loads_although_there_is_a_value() {
     assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2), "the old value stays");
 }
 
-/// A key whose hash, asked for the `at`th time from when it is set, runs `then`.
-#[derive(Clone)]
+/// A key of which a copy is made for the table as a caller boards, and with which something else is done just before.
+#[derive(Default)]
 struct Hooked(Arc<Mutex<Option<Hook>>>);
 
-/// What is to run, and how often the hash is asked for until then.
-type Hook = (u32, Box<dyn FnOnce() + Send>);
+type Hook = Box<dyn FnOnce() + Send>;
+
+impl Hooked {
+    /// A copy by which nothing is done.
+    fn same(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
+    fn before_boarding(&self, hook: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some(Box::new(hook));
+    }
+}
+
+impl Clone for Hooked {
+    fn clone(&self) -> Self {
+        let hook = self.0.lock().unwrap().take();
+        if let Some(hook) = hook {
+            hook();
+        }
+        self.same()
+    }
+}
 
 impl PartialEq for Hooked {
     fn eq(&self, other: &Self) -> bool {
@@ -203,16 +223,6 @@ impl Eq for Hooked {}
 impl std::hash::Hash for Hooked {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         Arc::as_ptr(&self.0).hash(state);
-        let mut hook = self.0.lock().unwrap();
-        let due = hook.as_mut().is_some_and(|(left, _)| {
-            *left -= 1;
-            *left == 0
-        });
-        let due = if due { hook.take() } else { None };
-        drop(hook);
-        if let Some((_, then)) = due {
-            then();
-        }
     }
 }
 
@@ -220,19 +230,48 @@ impl std::hash::Hash for Hooked {
 async fn refresh_loads_although_it_joins_a_load_that_has_found_a_value() {
     let (ctx, _time) = manual();
     let cache = Cache::<Hooked, u32>::builder().capacity(100).build(&ctx).unwrap();
-    let key = Hooked(Arc::default());
+    let key = Hooked::default();
     // A value comes in between the look that finds none and the start of the load, which then does without one.
-    let insert = {
-        let (cache, ctx, key) = (cache.clone(), ctx.clone(), key.clone());
-        Box::new(move || cache.insert(&ctx, key, 1).unwrap())
-    };
-    *key.0.lock().unwrap() = Some((2, insert));
-    let first = cache.get_or_load(&ctx, key.clone(), |_| async { Ok::<_, Failed>(2) });
+    let (also, under, put_in) = (cache.clone(), ctx.clone(), key.same());
+    key.before_boarding(move || also.insert(&under, put_in, 1).unwrap());
+    let first = cache.get_or_load(&ctx, key.same(), |_| async { Ok::<_, Failed>(2) });
     let mut first = Box::pin(first);
     assert!((&mut first).now_or_never().is_none());
     assert!(key.0.lock().unwrap().is_none(), "the value came in meanwhile");
-    let refreshed = cache.refresh(&ctx, key.clone(), |_| async { Ok::<_, Failed>(20) }).await.unwrap();
+    let refreshed = cache.refresh(&ctx, key.same(), |_| async { Ok::<_, Failed>(20) }).await.unwrap();
     assert_eq!(refreshed, 2, "loaded, not found");
     assert_eq!(cache.get(&ctx, &key).unwrap(), Some(refreshed));
     assert_eq!(cache.stats().started, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_stale_hit_that_saw_the_value_before_a_background_load_failed_begins_none() {
+    let (ctx, time) = manual();
+    let cache = Cache::<Hooked, u32>::builder().capacity(100).ttl(SECOND).stale_for(SECOND).sweep_every(SECOND * 60);
+    let cache = cache.build(&ctx).unwrap();
+    let key = Hooked::default();
+    cache.insert(&ctx, key.same(), 1).unwrap();
+    time.advance(SECOND);
+    let loads = Arc::new(());
+    let load = {
+        let loads = Arc::clone(&loads);
+        move |_: Context| async move {
+            drop(loads);
+            Err::<u32, _>(Failed::other("down"))
+        }
+    };
+    // Another one begins a load in between, which fails, on the other thread.
+    let (also, under, asked, fails) = (cache.clone(), ctx.clone(), key.same(), load.clone());
+    key.before_boarding(move || {
+        assert_eq!(also.get_or_load(&under, asked, fails).now_or_never().unwrap().unwrap(), 1);
+        while also.stats().failed == 0 {
+            std::thread::yield_now();
+        }
+    });
+    assert_eq!(cache.get_or_load(&ctx, key.same(), load).await.unwrap(), 1);
+    assert_eq!(cache.stats().failed, 1, "between its look and its boarding");
+    while Arc::strong_count(&loads) > 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((cache.stats().started, cache.stats().stale_hits), (1, 2));
 }
