@@ -250,6 +250,12 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
     outer.run(&ctx, |_, _| nested(timeout())).await.unwrap_err();
     assert_eq!(budget.tokens(), 485 - 3 * 10);
 
+    let (needed, remaining) = (Duration::from_secs(2), Duration::from_secs(1));
+    let too_late = || Error::Rejected(Rejected::Deadline { needed, remaining });
+    let error = outer.run(&ctx, |_, _| nested(too_late())).await.unwrap_err();
+    assert!(matches!(error.stop(), Stop::NotRetryable) && error.is_deadline_exceeded(), "{error}");
+    assert!(Error::from(error).is_deadline_exceeded());
+
     // One that has decided for itself that there is no more to be done is not asked again.
     let picky = retry().retry_if(|_| false);
     let picky = &picky;

@@ -238,6 +238,24 @@ mod tokios_clock {
     }
 
     #[test]
+    fn a_deadline_is_seen_as_soon_as_the_time_has_been_moved() {
+        paused(async {
+            let ctx = Context::background().with_clock(Clock::tokio()).with_timeout(SEC);
+            let mut done = ctx.done();
+            let wakes = common::Wakes::new();
+            assert!(common::poll(&mut done, &wakes).is_pending());
+            // Asked often and waited for: on the system's clock a timer would be left to tell the rest.
+            for _ in 0..1000 {
+                assert!(!ctx.is_done());
+            }
+            // Polled once and no more, so that the task which fires what is due does not run in between.
+            let moved = tokio::time::advance(SEC);
+            assert!(common::poll(&mut Box::pin(moved), &wakes).is_pending());
+            assert!(ctx.is_done());
+        });
+    }
+
+    #[test]
     fn sleeps_with_tokios_own() {
         in_no_time(|| {
             paused(async {
