@@ -46,6 +46,10 @@ mod std_types {
         drop(tokio::task::spawn_blocking(work).await);
     }
 
+    /// Tells shuttle of a step that it cannot know of, where others may come in.
+    #[inline]
+    pub(crate) fn step() {}
+
     /// Lets other tasks of the runtime run, if this one has run for long.
     pub(crate) async fn give_way() {
         tokio::task::coop::consume_budget().await;
@@ -108,6 +112,10 @@ mod shuttle_types {
 
     pub(crate) async fn run_blocking(work: impl FnOnce() + Send + 'static) {
         shuttle::future::spawn(async move { work() }).await.ok();
+    }
+
+    pub(crate) fn step() {
+        let _ = AtomicBool::new(false).load(Ordering::Relaxed);
     }
 
     pub(crate) async fn give_way() {}

@@ -23,6 +23,7 @@ mod shared;
 mod stats;
 mod store;
 mod sweep;
+mod table;
 
 use std::borrow::Borrow;
 use std::fmt;

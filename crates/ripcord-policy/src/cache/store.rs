@@ -12,6 +12,7 @@ use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Wei
 use super::entry::Entry;
 use super::hashed::{Hashed, SameHash, Sought};
 use crate::panics::discard;
+use crate::sync::step;
 
 /// No more shards than this, and none that holds fewer than [`SMALLEST_SHARD`] entries.
 const MOST_SHARDS: u64 = 32;
@@ -59,6 +60,7 @@ impl<K: Eq + Clone, V> Store<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        step();
         self.map.get(&key)
     }
 
@@ -67,6 +69,7 @@ impl<K: Eq + Clone, V> Store<K, V> {
     #[must_use = "dropping what went runs user code"]
     pub(super) fn insert(&self, key: Hashed<K>, entry: Entry<V>) -> Evicted<K, V> {
         let mut evicted = Evicted::default();
+        step();
         self.map.insert_with_lifecycle(key, Arc::new(entry), &mut evicted);
         evicted
     }
@@ -76,6 +79,7 @@ impl<K: Eq + Clone, V> Store<K, V> {
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
+        step();
         self.map.remove(&key).map(without_hash)
     }
 
@@ -91,6 +95,7 @@ impl<K: Eq + Clone, V> Store<K, V> {
     /// Whether `key` has an entry of which `condition` holds. Unlike a read it clones nothing.
     pub(super) fn has(&self, key: &Hashed<K>, condition: impl FnOnce(&Entry<V>) -> bool) -> bool {
         let mut holds = false;
+        step();
         let removed = self.map.remove_if(key, |entry| {
             holds = condition(entry);
             false
@@ -115,6 +120,7 @@ impl<K: Eq + Clone, V> Store<K, V> {
 
     /// Takes the entries out one by one, each shard locked for one entry at a time.
     pub(super) fn drain(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
+        step();
         self.map.drain().map(without_hash)
     }
 
