@@ -121,7 +121,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// [`RateLimiter::allow_n`](super::RateLimiter::allow_n) for `key`.
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
         let granted = self.take(key, n);
-        self.counters.bump(if granted { Count::Allowed } else { Count::Denied } as usize);
+        let count = if granted { Count::Allowed } else { Count::Denied };
+        self.counters.bump(count as usize);
         granted
     }
 

@@ -54,7 +54,12 @@ impl Tokens {
     #[inline]
     pub(super) fn allow(&self, n: u32) -> bool {
         let granted = self.ledger.take(n);
-        self.counters.bump(if granted { Count::Allowed } else { Count::Denied } as usize);
+        // Two calls: to work out the index from the answer takes as long as half of the rest (row P1).
+        if granted {
+            self.counters.bump(Count::Allowed as usize);
+        } else {
+            self.counters.bump(Count::Denied as usize);
+        }
         granted
     }
 
