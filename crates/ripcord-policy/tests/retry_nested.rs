@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use ripcord::{Context, Value};
+use ripcord::{Clock, Context, Value};
 use ripcord_policy::cache::Cache;
 use ripcord_policy::pool::WorkerPool;
 use ripcord_policy::{Error, Rejected, Retry, RetryBudget, RetryError, Stack, Stop};
@@ -264,4 +264,21 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
         Err::<(), _>(Error::from(run.await.unwrap_err()))
     });
     assert!(matches!(error.await.unwrap_err().stop(), Stop::NotRetryable));
+}
+
+#[tokio::test]
+async fn a_load_in_the_background_is_inside_of_nobodys_retry() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock);
+    let second = Duration::from_secs(1);
+    let cache = Cache::builder().capacity(8).ttl(second).stale_for(60 * second).build(&ctx).unwrap();
+    cache.insert(&ctx, 1, 1).unwrap();
+    time.advance(second);
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let load = |ctx: Context| async move {
+        tell.send(ctx.is_inside_retry()).unwrap();
+        Ok::<_, Down>(2)
+    };
+    assert_eq!(cache.get_or_load(&ctx.inside_retry(), 1, load).await.unwrap(), 1, "a stale one, at once");
+    assert!(!told.await.unwrap());
 }

@@ -107,7 +107,9 @@ impl Bulkhead {
 
     /// Runs a call in a place of its own.
     ///
-    /// The call is not dropped when `ctx` ends: it is lent the context and ends itself.
+    /// The call is not dropped when `ctx` ends: it is lent the context and ends itself. Its error counts as the callee's failure,
+    /// unless `ctx` has ended. Around a call that goes through other policies, whose refusals are nobody's failure, take a
+    /// [`Stack`](crate::Stack), or a permit and [`record`](BulkheadPermit::record) what [`Error::outcome`] says.
     ///
     /// # Errors
     ///

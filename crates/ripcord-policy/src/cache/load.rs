@@ -30,6 +30,9 @@ where
     /// caller leaves when its own context ends or its future is dropped. When the last has left, or the most patient
     /// one's deadline passes, the load's context is canceled and its future dropped; whoever comes later starts afresh.
     ///
+    /// Begun by an attempt of a retry, the load is [inside of it](Context::is_inside_retry), also for those who join: a retry of its
+    /// own makes one attempt.
+    ///
     /// The load's context bears no deadline of its own, for a context is immutable and this one would have to move whenever a
     /// more patient caller joins. It shows the latest as it is at any moment by [`load_deadline`](super::load_deadline), which
     /// the policies of this crate go by when they look at what is left; [`with_load_deadline`](super::with_load_deadline) makes
@@ -37,7 +40,7 @@ where
     ///
     /// A stale value is returned at once, inside its window, and `load` runs in the background, unless a load of the key is under
     /// way or [one that failed](super::CacheBuilder::stale_for) is not to be tried again yet. Unless others have come to wait for
-    /// it, it is called off when the window ends that it began in.
+    /// it, it is called off when the window ends that it began in. Such a load is inside of nobody's retry.
     ///
     /// # Errors
     ///
@@ -171,6 +174,8 @@ where
         let deadline = self.shared.time.instant(gone_at);
         let is_under_way = |flight: &Arc<Flight<V>>| flight.is_under_way().then_some(());
         // What has come in meanwhile, fresh, is as good as what this would load; and one that failed meanwhile puts it off.
+        // The caller waits for none of it, so no attempt of the caller's does.
+        let ctx = &ctx.outside_retry();
         let boarding = self.board(ctx, key, Patience::until(deadline), Need::IfDue, load, is_under_way);
         if let Boarding::Started(seat) = boarding {
             let window = match deadline {

@@ -15,6 +15,9 @@ use crate::config::at_least_one;
 /// As in the AWS SDKs: 500 tokens, a retry costs 5, a retry after a timeout 10; a retry that succeeds brings back what
 /// it cost, a first attempt that succeeds brings 1. Defaults are not a promise.
 ///
+/// A retry around a hedge with the same budget each bring something back for a first success; in a [`Stack`](crate::Stack) only one
+/// of them does.
+///
 /// ```
 /// use ripcord_policy::RetryBudget;
 /// use std::sync::Arc;
