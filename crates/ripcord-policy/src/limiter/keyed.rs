@@ -9,7 +9,8 @@
 //! 3. Shards are locked one at a time, `setting` before them. Wakers and keys' destructors run without any of these; of what
 //!    is the user's, a map runs `Hash`, `Eq` and `Clone` of keys alone under the lock of their shard.
 
-use std::collections::HashMap;
+mod shard;
+
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,11 +18,12 @@ use std::time::Duration;
 
 use ripcord::{Clock, Context};
 
+use self::shard::{Bucket, Shard};
 use super::WaitError;
 use super::ledger::Ledger;
 use super::rate::Rate;
 use super::reservation::{self, ExceedsBurst, Reservation};
-use super::schedule::{BASE, LIMIT, Schedule, units};
+use super::schedule::{Schedule, units};
 use super::time::Time;
 use super::tokens::{Count, LimiterStats, Tokens, counted};
 use super::wait;
@@ -33,8 +35,6 @@ use crate::stats::Counters;
 use crate::{ConfigError, Error};
 
 const SHARDS: usize = 16;
-/// A shard smaller than this is not worth looking through.
-const SMALL: usize = 64;
 
 /// A [`RateLimiter`](super::RateLimiter) for each key, all of one rate and burst: a client address, a tenant.
 ///
@@ -62,20 +62,6 @@ pub struct KeyedLimiter<K> {
     setting: Mutex<()>,
 }
 
-struct Shard<K> {
-    keys: HashMap<K, Bucket>,
-    schedule: Schedule,
-    burst: u32,
-    /// How many keys there have to be before the next look through them.
-    sweep_at: usize,
-}
-
-enum Bucket {
-    /// What has been spent.
-    Number(u64),
-    Limiter(Arc<Tokens>),
-}
-
 impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// No keys yet; each will begin with a full burst.
     ///
@@ -100,10 +86,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     fn with_time(rate: Rate, burst: u32, time: Time) -> Self {
         let now = time.now();
-        let shard = |_| {
-            let schedule = Schedule::new(rate, burst, now);
-            Mutex::new(Shard { keys: HashMap::new(), schedule, burst, sweep_at: SMALL })
-        };
+        let shard = |_| Mutex::new(Shard::new(Schedule::new(rate, burst, now), burst));
         KeyedLimiter {
             shards: (0..SHARDS).map(shard).collect(),
             hasher: RandomState::new(),
@@ -347,47 +330,6 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         };
         drop(idle);
         limiter
-    }
-}
-
-impl<K: Hash + Eq> Shard<K> {
-    /// Reads the clock, and begins the schedule again if it has got far.
-    fn settle(&mut self, time: &Time) -> u64 {
-        let now = time.now();
-        if !self.schedule.meter.is_infinite() && self.schedule.earned(now) >= LIMIT {
-            let lowered = self.schedule.rebase(now);
-            let full = BASE - self.schedule.burst;
-            for bucket in self.keys.values_mut() {
-                if let Bucket::Number(spent) = bucket {
-                    *spent = spent.saturating_sub(lowered).max(full);
-                }
-            }
-        }
-        now
-    }
-
-    /// What has been spent by a key with a full bucket.
-    fn floor(&self, now: u64) -> u64 {
-        self.schedule.earned(now) - self.schedule.burst
-    }
-
-    /// Takes out the keys whose buckets are full, if there are twice as many keys as after the last time.
-    fn sweep_if_grown(&mut self, now: u64) -> Vec<(K, Bucket)> {
-        if self.keys.len() < self.sweep_at { Vec::new() } else { self.sweep(now) }
-    }
-
-    fn sweep(&mut self, now: u64) -> Vec<(K, Bucket)> {
-        let floor = self.floor(now);
-        let endless = self.schedule.meter.is_infinite();
-        let idle = |bucket: &Bucket| match bucket {
-            Bucket::Number(spent) => endless || *spent <= floor,
-            // New handles are only made under this lock, so one handle stays one.
-            Bucket::Limiter(limiter) => Arc::strong_count(limiter) == 1 && limiter.is_idle(),
-        };
-        let taken = self.keys.extract_if(|_, bucket| idle(bucket)).collect();
-        self.sweep_at = (self.keys.len() * 2).max(SMALL);
-        self.keys.shrink_to(self.sweep_at);
-        taken
     }
 }
 
