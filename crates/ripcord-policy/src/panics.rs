@@ -42,7 +42,7 @@ impl<T> Future for CatchPanic<T> {
             Err(payload) => Err(payload),
         };
         let future = this.future.take();
-        run_hook(|| drop(future));
+        shielded(|| drop(future));
         Poll::Ready(result)
     }
 }
@@ -50,7 +50,7 @@ impl<T> Future for CatchPanic<T> {
 impl<T> Drop for CatchPanic<T> {
     fn drop(&mut self) {
         if let Some(future) = self.future.take() {
-            run_hook(|| drop(future));
+            shielded(|| drop(future));
         }
     }
 }
@@ -59,12 +59,12 @@ impl<T> Drop for CatchPanic<T> {
 ///
 /// Not to be called under a lock.
 pub(crate) fn wake(waker: Waker) {
-    run_hook(|| waker.wake());
+    shielded(|| waker.wake());
 }
 
-/// Runs a hook or a drop of the user's. Its panic is told to nobody but the process's panic hook, which has spoken already.
-pub(crate) fn run_hook(hook: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(hook)) {
+/// Runs what is the user's: a hook, or a drop. Its panic is told to nobody but the process's panic hook, which has spoken already.
+pub(crate) fn shielded(run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         discard(payload);
     }
 }

@@ -12,7 +12,7 @@
 
 use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
 
-use crate::panics::run_hook;
+use crate::panics::shielded;
 use crate::sync::{AtomicUsize, Ordering, fence};
 
 #[derive(Debug)]
@@ -116,14 +116,14 @@ impl Places {
     fn put_in(&self, mut count: usize) {
         // Invariant 4. Once a permit stays there, nobody waits for the others.
         while count > 1 {
-            run_hook(|| self.semaphore.add_permits(1));
+            shielded(|| self.semaphore.add_permits(1));
             count -= 1;
             if self.semaphore.available_permits() > 0 {
                 break;
             }
         }
         if count > 0 {
-            run_hook(|| self.semaphore.add_permits(count));
+            shielded(|| self.semaphore.add_permits(count));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::machine::Pass;
 use super::shared::{Count, Shared};
 use crate::Outcome;
-use crate::panics::run_hook;
+use crate::panics::shielded;
 
 /// Leave to make one call, to be told what became of it.
 ///
@@ -80,7 +80,7 @@ impl Drop for Permit<'_> {
         if self.open {
             // A hook may be run by this, if a probe has hung meanwhile, and this may run while a panic unwinds: a
             // second one would end the process.
-            run_hook(|| self.end(Outcome::Neutral));
+            shielded(|| self.end(Outcome::Neutral));
         }
     }
 }

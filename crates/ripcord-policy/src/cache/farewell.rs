@@ -14,7 +14,7 @@ use std::sync::Arc;
 use super::Eviction;
 use super::builder::EvictHook;
 use super::entry::{Content, Entry};
-use crate::panics::run_hook;
+use crate::panics::shielded;
 
 type Farewell = Box<dyn FnOnce()>;
 
@@ -51,11 +51,11 @@ pub(super) fn say<K: 'static, V: 'static>(
 
 fn say_now<K, V>(hook: Option<&EvictHook<K, V>>, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
     if let (Some(hook), Content::Value(value)) = (hook, &entry.content) {
-        run_hook(|| hook(&key, value, reason));
+        shielded(|| hook(&key, value, reason));
     }
     // One by one: of two that panic the second would end the process.
-    run_hook(|| drop(key));
-    run_hook(|| drop(entry));
+    shielded(|| drop(key));
+    shielded(|| drop(entry));
 }
 
 /// Says one when the one that is being said has returned. (Invariant 1.)
@@ -65,7 +65,7 @@ fn wait(farewell: Farewell) {
     let _ = WAITING.try_with(|waiting| waiting.borrow_mut().extend(farewell.take()));
     // Left over where the thread is past its thread-locals, and has nowhere to keep it.
     if let Some(farewell) = farewell {
-        run_hook(farewell);
+        shielded(farewell);
     }
 }
 
@@ -103,7 +103,7 @@ fn say_others() {
         // Taken out first: they may add to it. They go in order, those that come up among them after them.
         let waiting = WAITING.try_with(|waiting| std::mem::take(&mut *waiting.borrow_mut()));
         for farewell in waiting.unwrap_or_default() {
-            run_hook(farewell);
+            shielded(farewell);
         }
     }
 }

@@ -16,7 +16,7 @@ use super::hashed::Hashed;
 use super::shared::Shared;
 use super::stats::Count;
 use crate::SharedError;
-use crate::panics::{BoxFuture, CatchPanic, panicked, run_hook};
+use crate::panics::{BoxFuture, CatchPanic, panicked, shielded};
 use crate::timeline::{NEVER, after};
 
 /// How long a stale value is not loaded anew in the background after a load whose failure is not remembered.
@@ -88,8 +88,8 @@ where
         };
         match &outcome {
             // A user's `Eq` that panics in there keeps nobody from hearing of the load.
-            Outcome::Failed(error) => run_hook(|| self.note_failure(Some(error))),
-            Outcome::Panicked(_) => run_hook(|| self.note_failure(None)),
+            Outcome::Failed(error) => shielded(|| self.note_failure(Some(error))),
+            Outcome::Panicked(_) => shielded(|| self.note_failure(None)),
             Outcome::Loaded(_) | Outcome::Ended(_) => {}
         }
         self.land(outcome);
@@ -109,7 +109,7 @@ where
             Err(payload) => (Outcome::Panicked(panicked(payload)), Need::IfAbsent),
         };
         if !self.flight.settle_for_what_is_there(will_do) {
-            run_hook(|| drop(outcome));
+            shielded(|| drop(outcome));
             return false;
         }
         self.land(outcome);
@@ -172,7 +172,7 @@ where
     fn land(&mut self, outcome: Outcome<V>) {
         if let Some(shared) = self.shared.upgrade() {
             // Not stored by now means not to be stored.
-            run_hook(|| drop(shared.flights.land(self.key.hash, &self.flight, |key| key)));
+            shielded(|| drop(shared.flights.land(self.key.hash, &self.flight, |key| key)));
             if std::mem::take(&mut self.begun) {
                 let count = match &outcome {
                     Outcome::Loaded(_) => Count::Succeeded,

@@ -9,7 +9,7 @@ use super::Eviction;
 use super::entry::Entry;
 use super::hashed::Hashed;
 use super::shared::Shared;
-use crate::panics::run_hook;
+use crate::panics::shielded;
 
 /// Entries looked at between two looks at the context, or two yields to other tasks.
 const STRIDE: usize = 128;
@@ -63,8 +63,8 @@ where
 
 /// Lets go of what was looked at. The panic of a user's drop does not end the sweep.
 fn drop_copy<K, V>(key: Hashed<K>, entry: Arc<Entry<V>>) {
-    run_hook(|| drop(key));
-    run_hook(|| drop(entry));
+    shielded(|| drop(key));
+    shielded(|| drop(entry));
 }
 
 async fn sweep<K, V>(weak: &Weak<Shared<K, V>>)

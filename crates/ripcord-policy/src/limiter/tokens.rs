@@ -8,7 +8,7 @@ use super::ledger::{Book, Ledger};
 use super::meter::TOKEN_BITS;
 use super::queue::CalledOff;
 use super::rate::Rate;
-use crate::panics::{run_hook, wake};
+use crate::panics::{shielded, wake};
 use crate::stats::Counters;
 use crate::sync::MutexGuard;
 
@@ -81,7 +81,7 @@ impl Tokens {
         let mut book = self.ledger.book();
         let CalledOff { free, waker } = self.ledger.call_off(&mut book, id);
         self.refunded(book, free);
-        run_hook(|| drop(waker));
+        shielded(|| drop(waker));
         free
     }
 

@@ -18,7 +18,7 @@ use super::schedule::units;
 use super::tokens::{Count, Tokens};
 use crate::cache::time_left;
 use crate::caller::end_of;
-use crate::panics::{run_hook, wake};
+use crate::panics::{shielded, wake};
 use crate::{Error, Rejected};
 
 /// Waits of more than a century are slept in pieces.
@@ -128,7 +128,7 @@ impl Place<'_> {
         drop(book);
         self.waiting = false;
         self.limiter.counters.bump(Count::Waited as usize);
-        run_hook(|| drop(waker));
+        shielded(|| drop(waker));
         if let Some(next) = next {
             wake(next);
         }

@@ -36,7 +36,7 @@ pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 pub use task::Task;
 
-use crate::panics::{panicked, run_hook};
+use crate::panics::{panicked, shielded};
 use crate::places::Place;
 use crate::sync::{Runtime, after_func};
 use crate::{ConfigError, Error, Rejected, SharedError};
@@ -351,7 +351,7 @@ where
     Work::Blocking(Box::new(move || {
         // It may have waited for this thread, and its context may have ended meanwhile.
         if let Some(end) = job.core().ctx.err() {
-            run_hook(|| drop(task));
+            shielded(|| drop(task));
             return job.fail(Error::Context(end));
         }
         match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {

@@ -22,7 +22,7 @@ use std::task::Waker;
 
 use super::job::{AnyJob, Pending};
 use super::worker::Worker;
-use crate::panics::run_hook;
+use crate::panics::shielded;
 use crate::sync::{Mutex, MutexGuard};
 
 /// Void jobs tolerated whatever the length of the queue.
@@ -325,7 +325,7 @@ impl Drop for Void {
     fn drop(&mut self) {
         for job in self.0.drain(..) {
             // May be the last owner of the task's output, whose drop is foreign code.
-            run_hook(|| drop(job));
+            shielded(|| drop(job));
         }
     }
 }

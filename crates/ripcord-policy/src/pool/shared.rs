@@ -14,7 +14,7 @@ use super::stats::{Count, PoolStats, Tally, WorkerState};
 use super::submitter::LastSubmitter;
 use super::worker;
 use crate::caller::end_of;
-use crate::panics::run_hook;
+use crate::panics::shielded;
 use crate::places::{NoPlace, Place, Places};
 use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::timeline::Timeline;
@@ -242,7 +242,7 @@ impl Shared {
 /// Lets go of the work of a job that is not going to run.
 fn release(core: &Core, pending: Pending) {
     let work = core.unlist(pending);
-    run_hook(|| drop(work));
+    shielded(|| drop(work));
 }
 
 /// Resolves a job with the error of its context. One that has not ended yet is about to: the pool is being closed.

@@ -12,7 +12,7 @@ use super::queue::Next;
 use super::shared::{Shared, fail_ended};
 use super::stats::{WorkerState, WorkerStatus};
 use crate::Error;
-use crate::panics::{CatchPanic, panicked};
+use crate::panics::{CatchPanic, panicked, shielded};
 use crate::sync::{Mutex, MutexGuard, give_way, run_blocking, thread_local};
 use crate::timeline::Moment;
 
@@ -89,7 +89,7 @@ impl Worker {
         let job = state.job.take();
         drop(state);
         // May be the last owner of the task's output, whose drop is foreign code.
-        crate::panics::run_hook(|| drop(job));
+        shielded(|| drop(job));
         was_waiting
     }
 
@@ -189,7 +189,7 @@ fn drive(job: Arc<dyn AnyJob>, pending: Pending, worker: &Arc<Worker>) -> impl F
             },
             Work::Blocking(work) => {
                 if job.core().ctx.is_done() {
-                    crate::panics::run_hook(|| drop(work));
+                    shielded(|| drop(work));
                 } else {
                     let worker = Arc::clone(worker);
                     // It resolves the job itself, and catches its own panic.
