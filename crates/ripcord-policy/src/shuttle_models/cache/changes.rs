@@ -38,8 +38,11 @@ fn what_is_put_in_during_a_load_is_kept() {
     explore(|| {
         let (model, _time) = Model::new(|cache| cache);
         let loads = [model.get_or_load(Way::Succeeds), model.get_or_load(Way::Fails)];
-        model.cache.insert(&model.ctx, KEY, OLD).unwrap();
-        assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(OLD));
+        let puts_in = model.meanwhile(|model| {
+            model.cache.insert(&model.ctx, KEY, OLD).unwrap();
+            assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(OLD));
+        });
+        puts_in.join().unwrap();
         for load in loads {
             let loaded = load.join().unwrap();
             assert!(matches!(loaded, Ok(1 | OLD) | Err(Error::Inner(_))), "{loaded:?}");
@@ -54,9 +57,10 @@ fn what_is_put_in_meanwhile_is_not_what_a_refresh_returns() {
     explore(|| {
         let (model, _time) = Model::new(|cache| cache);
         let (asked, refreshed) = (model.get_or_load(Way::SeesVersion), model.refresh(Way::SeesVersion));
-        model.cache.insert(&model.ctx, KEY, OLD).unwrap();
+        let puts_in = model.meanwhile(|model| model.cache.insert(&model.ctx, KEY, OLD).unwrap());
         assert_eq!(refreshed.join().unwrap().unwrap(), 0, "loaded, not found");
         assert!(matches!(asked.join().unwrap().unwrap(), OLD | 0));
+        puts_in.join().unwrap();
         model.at_rest();
     });
 }
@@ -67,19 +71,29 @@ fn a_close_calls_off_what_is_under_way_and_leaves_nothing() {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
             let loads = [model.get_or_load(way), model.refresh(way)];
-            let puts_in = {
-                let model = model.clone();
-                thread::spawn(move || model.cache.insert(&model.ctx, "another", OLD))
-            };
-            model.cache.close();
-            assert!(puts_in.join().unwrap().as_ref().map_or_else(Error::is_rejected, |()| true));
+            let closes = model.meanwhile(|model| model.cache.close());
             for load in loads {
                 let loaded = load.join().unwrap();
                 assert!(loaded.as_ref().is_err_and(Error::is_rejected) || loaded.is_ok(), "{loaded:?}");
                 assert!(way == Way::Succeeds || loaded.is_err());
             }
+            closes.join().unwrap();
             model.at_rest();
             assert_eq!(model.cache.len(), 0);
         });
     }
+}
+
+#[test]
+fn what_is_put_in_as_the_cache_closes_does_not_stay() {
+    explore(|| {
+        let (model, _time) = Model::new(|cache| cache);
+        let puts_in = {
+            let model = model.clone();
+            thread::spawn(move || model.cache.insert(&model.ctx, KEY, OLD))
+        };
+        model.meanwhile(|model| model.cache.close()).join().unwrap();
+        assert!(puts_in.join().unwrap().as_ref().map_or_else(Error::is_rejected, |()| true));
+        assert_eq!(model.cache.len(), 0);
+    });
 }

@@ -54,8 +54,9 @@ fn who_boards_as_the_last_caller_leaves_keeps_the_load_or_begins_another() {
             let (model, _time) = Model::new(|cache| cache);
             let (leaves, canceler) = model.leaves(leaving, Way::Succeeds);
             let stays = model.get_or_load(Way::Succeeds);
-            canceler.cancel();
+            let leave = thread::spawn(move || canceler.cancel());
             leaves.join().unwrap();
+            leave.join().unwrap();
             let got = stays.join().unwrap().unwrap();
             let started = model.at_rest();
             assert!(u64::from(got) <= started && started <= 2, "{got} of {started}");
@@ -70,13 +71,16 @@ fn whenever_callers_are_dropped_nothing_of_them_is_left() {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
             let (callers, cancelers): (Vec<_>, Vec<_>) = (0..2).map(|_| model.leaves(Leaving::Dropped, way)).unzip();
-            cancelers.iter().for_each(Canceler::cancel);
+            let leave = thread::spawn(move || cancelers.iter().for_each(Canceler::cancel));
             for caller in callers {
                 assert!(caller.join().unwrap().is_none_or(|loaded| loaded.is_ok() == (way == Way::Succeeds)));
             }
+            leave.join().unwrap();
             model.at_rest();
             let stats = model.cache.stats();
-            assert_eq!((stats.entries, stats.inserted), (stats.succeeded, stats.succeeded), "{stats:?}");
+            assert_eq!(stats.inserted, stats.entries + stats.replaced, "{stats:?}");
+            // What everybody has left may bring a value all the same. It is not kept if another load took its place by then.
+            assert!(stats.inserted <= stats.succeeded, "{stats:?}");
         });
     }
 }

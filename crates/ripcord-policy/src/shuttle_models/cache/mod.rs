@@ -141,6 +141,12 @@ impl Model {
         self.cache.get_or_load(ctx, KEY, move |ctx| source.load(ctx, way))
     }
 
+    /// Does `work` in a thread of its own: what spawns one goes on, without others coming in.
+    fn meanwhile(&self, work: impl FnOnce(&Model) + Send + 'static) -> JoinHandle<()> {
+        let model = self.clone();
+        thread::spawn(move || work(&model))
+    }
+
     /// Waits until nothing is left of any load, neither its code nor its flight, and returns how many there were.
     fn at_rest(&self) -> u64 {
         while Arc::strong_count(&self.source) > 1 || self.cache.flights() > 0 || self.cache.stats().loading > 0 {

@@ -34,10 +34,11 @@ fn who_waits_for_a_background_load_is_served_though_its_window_ends() {
     explore(|| {
         let (model, time) = stale();
         let callers = [model.get_or_load(Way::Succeeds), model.get_or_load(Way::Succeeds)];
-        time.advance(SECOND);
+        let window_ends = thread::spawn(move || time.advance(SECOND));
         for caller in callers {
             assert!(matches!(caller.join().unwrap().unwrap(), OLD | 1 | 2));
         }
+        window_ends.join().unwrap();
         assert!(model.at_rest() <= 2);
     });
 }
@@ -61,9 +62,10 @@ fn a_background_load_ends_with_its_window_although_somebody_more_patient_has_com
         assert_eq!(model.get_or_load(Way::Stays).join().unwrap().unwrap(), OLD);
         let (leaves, canceler) = model.leaves(Leaving::Dropped, Way::Stays);
         let window_ends = thread::spawn(move || time.advance(SECOND));
-        canceler.cancel();
+        let leave = thread::spawn(move || canceler.cancel());
         assert!(matches!(leaves.join().unwrap(), None | Some(Ok(OLD))));
         window_ends.join().unwrap();
+        leave.join().unwrap();
         model.at_rest();
         assert_eq!(model.cache.stats().canceled, model.cache.stats().started);
     });
