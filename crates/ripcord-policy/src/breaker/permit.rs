@@ -56,12 +56,12 @@ impl<'a> Permit<'a> {
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.open = false;
         let counters = &self.shared.counters;
-        let count = match outcome {
-            Outcome::Success => Count::Succeeded,
-            Outcome::Failure => Count::Failed,
-            Outcome::Neutral => Count::Canceled,
-        };
-        counters.bump(count as usize);
+        // A call each: an index worked out from the outcome has to be waited for (row P2).
+        match outcome {
+            Outcome::Success => counters.bump(Count::Succeeded as usize),
+            Outcome::Failure => counters.bump(Count::Failed as usize),
+            Outcome::Neutral => counters.bump(Count::Canceled as usize),
+        }
         let slow = match (self.began, self.shared.slow_after) {
             (Some(began), Some(limit)) if outcome != Outcome::Neutral => {
                 self.shared.clock.now().saturating_duration_since(began) >= limit
