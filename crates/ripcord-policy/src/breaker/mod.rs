@@ -209,8 +209,7 @@ impl<C> CircuitBreaker<C> {
     #[inline]
     fn admit<E>(&self, ctx: &Context) -> Result<Pass, Error<E>> {
         if let Some(end) = end_of(ctx) {
-            self.shared.refuse();
-            return Err(Error::Context(end));
+            return Err(Error::Context(self.shared.refused(end)));
         }
         self.shared.acquire(false).map_err(|open| Error::Rejected(open.into()))
     }

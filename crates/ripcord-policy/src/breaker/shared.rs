@@ -118,10 +118,12 @@ impl Shared {
         shared
     }
 
-    /// Counts a call whose context had ended before it.
+    /// Counts a call whose context had ended before it, by that end.
     #[cold]
-    pub(super) fn refuse(&self) {
+    #[inline(never)]
+    pub(super) fn refused(&self, end: ripcord::Error) -> ripcord::Error {
         self.counters.bump(Count::Rejected as usize);
+        end
     }
 
     /// Lets a call through. One that `queues` says by [`Shared::sent`] when it is sent.
