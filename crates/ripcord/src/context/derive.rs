@@ -242,7 +242,8 @@ impl Context {
     /// This context, for work that outlives the attempt that begins it: neither it nor what is derived from it is
     /// [`inside_retry`](Context::inside_retry), but for attempts of retries further in.
     ///
-    /// For what works for others: a pool, a cache, a server. Those of the `ripcord` crates do it themselves. It allocates nothing, and is [the same context](Context::ptr_eq) otherwise.
+    /// For what works for others: a pool, a cache, a server. Those of the `ripcord` crates do it themselves. It allocates nothing,
+    /// and is [the same context](Context::ptr_eq) otherwise.
     ///
     /// ```
     /// use ripcord::Context;

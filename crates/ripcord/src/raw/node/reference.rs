@@ -38,6 +38,23 @@ static TODO: Node = Node {
     word: Word::NOTHING,
 };
 
+/// A field that is added here has to be written in `NodeRef::allocate` too, where nothing else would miss it.
+const _: fn(&Node) = |node| {
+    let Node {
+        refs: _,
+        state: _,
+        flags: _,
+        derived: _,
+        tag: _,
+        timer: _,
+        slot: _,
+        parent: _,
+        guarded: _,
+        end: _,
+        word: _,
+    } = node;
+};
+
 impl NodeRef {
     /// The root that `Context::todo` is.
     #[cfg(not(ripcord_loom))]

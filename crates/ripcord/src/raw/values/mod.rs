@@ -60,6 +60,11 @@ struct Whole<V> {
     value: V,
 }
 
+/// A field that is added here has to be written in `OwnedValue::new` too, where nothing else would miss it.
+const _: fn(&Whole<()>) = |whole| {
+    let Whole { entry: ValueEntry { key: _, value: _, free: _, way: _ }, value: () } = whole;
+};
+
 impl OwnedValue {
     pub(crate) fn new<V: Value>(value: V, parent: Option<&Node>) -> Self {
         let key = TypeId::of::<V>();
