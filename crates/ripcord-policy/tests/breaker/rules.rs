@@ -1,46 +1,15 @@
-//! The circuit breaker by its specification, on a manual clock.
+//! When it opens, half opens and closes, and what counts.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::executor::block_on;
-use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::breaker::{BreakerBuilder, State, Transition, Window, by_outcome};
+use ripcord::Context;
+use ripcord_policy::breaker::{BreakerBuilder, State, Window, by_outcome};
 use ripcord_policy::{CircuitBreaker, Error, Outcome, Rejected};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn builder() -> (BreakerBuilder, ManualTime) {
-    let (clock, time) = Clock::manual();
-    (CircuitBreaker::builder("test").clock(clock), time)
-}
-
-/// The chapter's: three failures in a row, two seconds, two successes.
-fn chapter() -> (CircuitBreaker, ManualTime) {
-    let (builder, time) = builder();
-    let breaker = builder.consecutive_failures(3).open_for(2 * SECOND).half_open_successes(2).build();
-    (breaker.unwrap(), time)
-}
-
-fn call(breaker: &CircuitBreaker, ok: bool) -> Result<(), Error<&'static str>> {
-    let result = if ok { Ok(()) } else { Err("service error") };
-    block_on(breaker.call(&Context::background(), |_| async move { result }))
-}
-
-fn fail(breaker: &CircuitBreaker, times: usize) {
-    for _ in 0..times {
-        breaker.try_acquire().unwrap().failure();
-    }
-}
-
-fn succeed(breaker: &CircuitBreaker, times: usize) {
-    for _ in 0..times {
-        breaker.try_acquire().unwrap().success();
-    }
-}
+use crate::common::{SECOND, builder, call, chapter, fail, succeed};
 
 #[test]
 fn the_chapters_five_phases() {
@@ -327,52 +296,6 @@ fn rejections_further_in_are_nobodys_failure() {
 }
 
 #[test]
-fn a_panic_harms_only_its_own_call() {
-    let (builder, _time) = builder();
-    let breaker = builder
-        .consecutive_failures(2)
-        .on_state_change(|_| panic!("hook"))
-        .classify(
-            |result: &Result<(), &str>| if *result == Err("panic") { panic!("classifier") } else { Outcome::Failure },
-        )
-        .build()
-        .unwrap();
-    let ctx = Context::background();
-    let call = |error| catch_unwind(AssertUnwindSafe(|| breaker.call_blocking(&ctx, |_| Err::<(), _>(error))));
-    assert!(call("panic").is_err());
-    assert!(call("down").is_ok());
-    assert!(call("down").is_err(), "the hook of the change");
-    assert_eq!(breaker.state(), State::Open);
-    let stats = breaker.stats();
-    assert_eq!((stats.started, stats.failed, stats.canceled), (3, 2, 1));
-}
-
-#[test]
-fn hooks_are_told_of_every_change_and_may_use_the_breaker() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let breaker: Arc<Mutex<Option<CircuitBreaker>>> = Arc::default();
-    let (builder, time) = builder();
-    let (log, inner) = (Arc::clone(&seen), Arc::clone(&breaker));
-    let built = builder.consecutive_failures(1).open_for(SECOND).on_state_change(move |change| {
-        let state = inner.lock().unwrap().as_ref().unwrap().state();
-        log.lock().unwrap().push(format!("[{}] {} to {}, now {state}", change.name, change.from, change.to));
-    });
-    let built = built.build().unwrap();
-    *breaker.lock().unwrap() = Some(built.clone());
-    fail(&built, 1);
-    time.advance(SECOND);
-    succeed(&built, 1);
-    assert_eq!(
-        *seen.lock().unwrap(),
-        [
-            "[test] CLOSED to OPEN, now OPEN",
-            "[test] OPEN to HALF-OPEN, now HALF-OPEN",
-            "[test] HALF-OPEN to CLOSED, now CLOSED"
-        ]
-    );
-}
-
-#[test]
 fn bad_settings_are_named() {
     let field = |builder: BreakerBuilder| builder.build().unwrap_err().to_string();
     let b = || CircuitBreaker::builder("bad");
@@ -400,110 +323,6 @@ fn endless_times_do_not_overflow() {
     let breaker = builder.consecutive_failures(1).open_for(Duration::MAX).build().unwrap();
     fail(&breaker, 1);
     time.advance(SECOND);
-    assert_eq!(breaker.state(), State::Open);
-}
-
-#[test]
-fn counts_hold_under_threads() {
-    for window in [Window::Count(1000), Window::Time(10 * SECOND)] {
-        counts_hold_over(window);
-    }
-}
-
-fn counts_hold_over(window: Window) {
-    let (builder, time) = builder();
-    let breaker = builder.window(window).failure_rate(1.0).minimum_calls(1000).build().unwrap();
-    let failed = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for thread in 0..4 {
-            let (breaker, failed, time) = (&breaker, &failed, &time);
-            scope.spawn(move || {
-                for i in 0..20_000 {
-                    if i % 1000 == 0 {
-                        time.advance(SECOND / 3);
-                    }
-                    let permit = breaker.try_acquire().unwrap();
-                    if (i + thread) % 97 == 0 {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                        permit.failure();
-                    } else {
-                        permit.success();
-                    }
-                }
-            });
-        }
-    });
-    let stats = breaker.stats();
-    assert_eq!(stats.started, 80_000);
-    assert_eq!(stats.failed, failed.into_inner() as u64);
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
-    assert_eq!((stats.state, stats.stale), (State::Closed, 0));
-}
-
-#[test]
-fn a_hook_that_panics_takes_no_probe_along_and_is_told_the_rest() {
-    let told = Arc::new(AtomicUsize::new(0));
-    let counts = Arc::clone(&told);
-    let (builder, time) = builder();
-    let hook = move |_: &Transition| {
-        counts.fetch_add(1, Ordering::Relaxed);
-        panic!("hook");
-    };
-    let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(2 * SECOND).on_state_change(hook);
-    let breaker = breaker.build().unwrap();
-    let panics = |f: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
-    panics(&|| fail(&breaker, 1));
-    time.advance(SECOND);
-    panics(&|| drop(breaker.try_acquire()));
-    assert_eq!((breaker.state(), told.load(Ordering::Relaxed)), (State::HalfOpen, 2));
-    let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
-    // It hangs, the breaker opens and is half-open again before anybody asks: two changes at once.
-    time.advance(3 * SECOND);
-    panics(&|| drop(breaker.try_acquire()));
-    assert_eq!(told.load(Ordering::Relaxed), 4);
-    drop(probe);
-    panics(&|| breaker.try_acquire().expect("its place is free as well").success());
-    assert_eq!(breaker.state(), State::Closed);
-    let stats = breaker.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
-}
-
-/// What a hook's panic carries here.
-struct Bomb;
-
-impl Drop for Bomb {
-    fn drop(&mut self) {
-        std::panic::panic_any(1);
-    }
-}
-
-#[test]
-fn a_hook_whose_panic_carries_what_panics_when_dropped_takes_no_probe_along_either() {
-    let (builder, time) = builder();
-    let breaker = builder
-        .consecutive_failures(1)
-        .open_for(SECOND)
-        .half_open_timeout(2 * SECOND)
-        .on_state_change(|_| std::panic::panic_any(Bomb));
-    let breaker = breaker.build().unwrap();
-    // The bombs that come out are not set off.
-    let panics = |f: &dyn Fn()| std::mem::forget(catch_unwind(AssertUnwindSafe(f)).unwrap_err());
-    panics(&|| fail(&breaker, 1));
-    time.advance(SECOND);
-    panics(&|| drop(breaker.try_acquire()));
-    let probe = breaker.try_acquire().unwrap();
-    // Two changes, of which one panic is told.
-    time.advance(3 * SECOND);
-    panics(&|| drop(breaker.try_acquire()));
-    drop(probe);
-    let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
-    // A second panic would end the process: this one is dropped while another unwinds, and finds that it has hung.
-    time.advance(2 * SECOND);
-    let unwinds = catch_unwind(AssertUnwindSafe(|| {
-        let _probe = probe;
-        panic!("the call");
-    }));
-    assert_eq!(unwinds.unwrap_err().downcast_ref(), Some(&"the call"));
     assert_eq!(breaker.state(), State::Open);
 }
 
@@ -539,85 +358,4 @@ fn a_rate_is_reached_by_exactly_as_many_as_it_says() {
         fail(&breaker, 1);
         assert_eq!(breaker.state(), State::Open, "{hundredths}");
     }
-}
-
-#[test]
-fn closed_calls_are_let_through_while_others_fail() {
-    let (builder, _time) = builder();
-    let breaker = builder.window(Window::Count(100)).failure_rate(1.0).minimum_calls(100).build().unwrap();
-    let before = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
-    fail(&breaker, 1);
-    succeed(&breaker, 10);
-    before.into_iter().for_each(|permit| permit.failure());
-    breaker.force_open();
-    assert!(breaker.try_acquire().is_err());
-    breaker.reset();
-    // Nothing is left of before: a hundred more would be one too few.
-    fail(&breaker, 99);
-    assert_eq!(breaker.state(), State::Closed);
-    fail(&breaker, 1);
-    assert_eq!((breaker.state(), breaker.stats().stale), (State::Open, 0));
-}
-
-#[test]
-fn a_breaker_that_was_forced_open_lets_nothing_through_on_any_thread() {
-    let (builder, _time) = builder();
-    let breaker = builder.window(Window::Count(10)).failure_rate(0.9).build().unwrap();
-    // Odd between the return of `force_open` and the call of `reset`.
-    let turns = AtomicUsize::new(0);
-    std::thread::scope(|scope| {
-        for thread in 0..3 {
-            let (breaker, turns) = (&breaker, &turns);
-            scope.spawn(move || {
-                let mut number = thread;
-                while turns.load(Ordering::SeqCst) < 400 {
-                    let before = turns.load(Ordering::SeqCst);
-                    let permit = breaker.try_acquire();
-                    let forced = before % 2 == 1 && turns.load(Ordering::SeqCst) == before;
-                    assert!(!forced || permit.is_err(), "let through in turn {before}");
-                    number += 1;
-                    if let Ok(permit) = permit {
-                        permit.record(if number % 3 == 0 { Outcome::Failure } else { Outcome::Success });
-                    }
-                }
-            });
-        }
-        scope.spawn(|| {
-            for _ in 0..200 {
-                breaker.force_open();
-                turns.fetch_add(1, Ordering::SeqCst);
-                std::thread::yield_now();
-                turns.fetch_add(1, Ordering::SeqCst);
-                breaker.reset();
-            }
-        });
-    });
-    let stats = breaker.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
-    assert_eq!(stats.state, State::Closed);
-}
-
-#[test]
-fn threads_lose_no_success_of_a_window_of_time() {
-    // A thousand successes, shared by threads, in each of nine parts; with a failure at the end it is as many as are needed.
-    let (builder, time) = builder();
-    let breaker = builder.window(Window::Time(10 * SECOND)).failure_rate(1.0 / 9001.0).minimum_calls(9001);
-    let breaker = breaker.build().unwrap();
-    for _ in 0..9 {
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| succeed(&breaker, 250));
-            }
-        });
-        time.advance(SECOND);
-    }
-    assert_eq!(breaker.state(), State::Closed);
-    fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Open);
-    // A part later the first thousand are gone.
-    breaker.reset();
-    succeed(&breaker, 9000);
-    time.advance(10 * SECOND);
-    fail(&breaker, 1);
-    assert_eq!(breaker.state(), State::Closed);
 }

@@ -1,0 +1,39 @@
+//! Breakers on a manual clock, and what is done with them.
+
+use std::time::Duration;
+
+use futures::executor::block_on;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::breaker::BreakerBuilder;
+use ripcord_policy::{CircuitBreaker, Error};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+pub(crate) fn builder() -> (BreakerBuilder, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (CircuitBreaker::builder("test").clock(clock), time)
+}
+
+/// The chapter's: three failures in a row, two seconds, two successes.
+pub(crate) fn chapter() -> (CircuitBreaker, ManualTime) {
+    let (builder, time) = builder();
+    let breaker = builder.consecutive_failures(3).open_for(2 * SECOND).half_open_successes(2).build();
+    (breaker.unwrap(), time)
+}
+
+pub(crate) fn call(breaker: &CircuitBreaker, ok: bool) -> Result<(), Error<&'static str>> {
+    let result = if ok { Ok(()) } else { Err("service error") };
+    block_on(breaker.call(&Context::background(), |_| async move { result }))
+}
+
+pub(crate) fn fail(breaker: &CircuitBreaker, times: usize) {
+    for _ in 0..times {
+        breaker.try_acquire().unwrap().failure();
+    }
+}
+
+pub(crate) fn succeed(breaker: &CircuitBreaker, times: usize) {
+    for _ in 0..times {
+        breaker.try_acquire().unwrap().success();
+    }
+}

@@ -1,0 +1,124 @@
+//! Users' hooks and what panics.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use ripcord::Context;
+use ripcord_policy::breaker::{State, Transition};
+use ripcord_policy::{CircuitBreaker, Outcome};
+
+use crate::common::{SECOND, builder, fail, succeed};
+
+#[test]
+fn a_panic_harms_only_its_own_call() {
+    let (builder, _time) = builder();
+    let breaker = builder
+        .consecutive_failures(2)
+        .on_state_change(|_| panic!("hook"))
+        .classify(
+            |result: &Result<(), &str>| if *result == Err("panic") { panic!("classifier") } else { Outcome::Failure },
+        )
+        .build()
+        .unwrap();
+    let ctx = Context::background();
+    let call = |error| catch_unwind(AssertUnwindSafe(|| breaker.call_blocking(&ctx, |_| Err::<(), _>(error))));
+    assert!(call("panic").is_err());
+    assert!(call("down").is_ok());
+    assert!(call("down").is_err(), "the hook of the change");
+    assert_eq!(breaker.state(), State::Open);
+    let stats = breaker.stats();
+    assert_eq!((stats.started, stats.failed, stats.canceled), (3, 2, 1));
+}
+
+#[test]
+fn hooks_are_told_of_every_change_and_may_use_the_breaker() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let breaker: Arc<Mutex<Option<CircuitBreaker>>> = Arc::default();
+    let (builder, time) = builder();
+    let (log, inner) = (Arc::clone(&seen), Arc::clone(&breaker));
+    let built = builder.consecutive_failures(1).open_for(SECOND).on_state_change(move |change| {
+        let state = inner.lock().unwrap().as_ref().unwrap().state();
+        log.lock().unwrap().push(format!("[{}] {} to {}, now {state}", change.name, change.from, change.to));
+    });
+    let built = built.build().unwrap();
+    *breaker.lock().unwrap() = Some(built.clone());
+    fail(&built, 1);
+    time.advance(SECOND);
+    succeed(&built, 1);
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [
+            "[test] CLOSED to OPEN, now OPEN",
+            "[test] OPEN to HALF-OPEN, now HALF-OPEN",
+            "[test] HALF-OPEN to CLOSED, now CLOSED"
+        ]
+    );
+}
+
+#[test]
+fn a_hook_that_panics_takes_no_probe_along_and_is_told_the_rest() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let counts = Arc::clone(&told);
+    let (builder, time) = builder();
+    let hook = move |_: &Transition| {
+        counts.fetch_add(1, Ordering::Relaxed);
+        panic!("hook");
+    };
+    let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(2 * SECOND).on_state_change(hook);
+    let breaker = breaker.build().unwrap();
+    let panics = |f: &dyn Fn()| assert!(catch_unwind(AssertUnwindSafe(f)).is_err());
+    panics(&|| fail(&breaker, 1));
+    time.advance(SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    assert_eq!((breaker.state(), told.load(Ordering::Relaxed)), (State::HalfOpen, 2));
+    let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
+    // It hangs, the breaker opens and is half-open again before anybody asks: two changes at once.
+    time.advance(3 * SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    assert_eq!(told.load(Ordering::Relaxed), 4);
+    drop(probe);
+    panics(&|| breaker.try_acquire().expect("its place is free as well").success());
+    assert_eq!(breaker.state(), State::Closed);
+    let stats = breaker.stats();
+    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+}
+
+/// What a hook's panic carries here.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(1);
+    }
+}
+
+#[test]
+fn a_hook_whose_panic_carries_what_panics_when_dropped_takes_no_probe_along_either() {
+    let (builder, time) = builder();
+    let breaker = builder
+        .consecutive_failures(1)
+        .open_for(SECOND)
+        .half_open_timeout(2 * SECOND)
+        .on_state_change(|_| std::panic::panic_any(Bomb));
+    let breaker = breaker.build().unwrap();
+    // The bombs that come out are not set off.
+    let panics = |f: &dyn Fn()| std::mem::forget(catch_unwind(AssertUnwindSafe(f)).unwrap_err());
+    panics(&|| fail(&breaker, 1));
+    time.advance(SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    let probe = breaker.try_acquire().unwrap();
+    // Two changes, of which one panic is told.
+    time.advance(3 * SECOND);
+    panics(&|| drop(breaker.try_acquire()));
+    drop(probe);
+    let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
+    // A second panic would end the process: this one is dropped while another unwinds, and finds that it has hung.
+    time.advance(2 * SECOND);
+    let unwinds = catch_unwind(AssertUnwindSafe(|| {
+        let _probe = probe;
+        panic!("the call");
+    }));
+    assert_eq!(unwinds.unwrap_err().downcast_ref(), Some(&"the call"));
+    assert_eq!(breaker.state(), State::Open);
+}
