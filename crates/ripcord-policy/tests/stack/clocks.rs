@@ -1,0 +1,94 @@
+//! Whose time runs when.
+
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use ripcord::Context;
+use ripcord_policy::breaker::State;
+use ripcord_policy::{CircuitBreaker, Error, Retry, Stack};
+
+use crate::common::{Down, SECOND, fixture};
+
+#[tokio::test]
+async fn a_probe_that_queues_is_not_one_that_hangs() {
+    let it = fixture();
+    let breaker = CircuitBreaker::builder("queued")
+        .consecutive_failures(1)
+        .open_for(SECOND)
+        .half_open_timeout(SECOND * 2)
+        .clock(it.ctx.clock())
+        .build()
+        .unwrap();
+    let stack: Stack<u32, Down> =
+        Stack::builder().breaker(breaker.clone()).limiter(it.limiter.clone()).build().unwrap();
+    breaker.try_acquire().unwrap().failure();
+    it.time.advance(SECOND);
+    let ahead = it.limiter.reserve_n(10).unwrap();
+    let ahead = (ahead, it.limiter.reserve_n(5).unwrap());
+    let mut probe = Box::pin(stack.run(&it.ctx, |ctx: Context| async move {
+        ctx.sleep(SECOND).await.map_err(|_| Down)?;
+        Ok(7)
+    }));
+    assert!(probe.as_mut().now_or_never().is_none());
+    it.time.advance(SECOND * 5);
+    assert!(probe.as_mut().now_or_never().is_none());
+    assert_eq!(breaker.state(), State::HalfOpen, "it has waited for five seconds and has not been sent");
+    assert!(breaker.try_acquire().is_err(), "its place is taken all the same");
+    assert_eq!(it.finish(probe).await.unwrap(), 7);
+    assert_eq!((breaker.state(), breaker.stats().stale), (State::Closed, 0));
+    drop(ahead);
+}
+
+#[tokio::test]
+async fn the_breakers_clocks_start_at_the_call() {
+    let it = fixture();
+    let breaker = CircuitBreaker::builder("queued")
+        .consecutive_failures(1)
+        .minimum_calls(1)
+        .slow_call(SECOND * 2, 1.0)
+        .open_for(SECOND)
+        .half_open_timeout(SECOND * 3)
+        .clock(it.ctx.clock())
+        .build()
+        .unwrap();
+    let stack: Stack<u32, Down> =
+        Stack::builder().breaker(breaker.clone()).limiter(it.limiter.clone()).build().unwrap();
+    // A quick call that has queued for five seconds is not slow.
+    assert!(it.limiter.allow_n(10));
+    let ahead = it.limiter.reserve_n(4).unwrap();
+    assert_eq!(it.finish(stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap(), 7);
+    assert_eq!((breaker.state(), breaker.stats().slow, breaker.stats().succeeded), (State::Closed, 0, 1));
+    drop(ahead);
+
+    // A probe that has queued has its three seconds from then on, and no more.
+    breaker.try_acquire().unwrap().failure();
+    it.time.advance(SECOND);
+    let ahead = it.limiter.reserve_n(4).unwrap();
+    let wait = ahead.delay() + SECOND;
+    let mut probe = Box::pin(stack.run(&it.ctx, |_| std::future::pending()));
+    assert!(probe.as_mut().now_or_never().is_none());
+    it.time.advance(wait);
+    assert!(probe.as_mut().now_or_never().is_none());
+    assert_eq!(stack.stats().attempts, 2, "it is sent");
+    it.time.advance(SECOND * 3 - Duration::from_nanos(1));
+    assert_eq!(breaker.state(), State::HalfOpen);
+    it.time.advance(Duration::from_nanos(1));
+    assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
+}
+
+#[tokio::test]
+async fn the_total_deadline_bounds_all_attempts() {
+    let it = fixture();
+    let started = it.ctx.clock().now();
+    let stack: Stack<u32, Down> = Stack::builder()
+        .deadline(SECOND * 3)
+        .retry(Retry::constant(SECOND).max_attempts(100))
+        .attempt_timeout(SECOND * 2)
+        .build()
+        .unwrap();
+    let error = it.finish(stack.run(&it.ctx, |_| std::future::pending())).await.unwrap_err();
+    assert!(error.is_deadline_exceeded(), "{error}");
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(gave_up.last().unwrap().is_attempt_timeout(), "it carries the last real error");
+    assert!(it.ctx.clock().now() - started <= SECOND * 3, "and does not begin a wait that cannot end in time");
+}

@@ -1,0 +1,123 @@
+//! A stack with all of its layers in view.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::{
+    Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Rate, RateLimiter, Retry, RetryBudget, Stack,
+};
+
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Down;
+impl std::fmt::Display for Down {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("down")
+    }
+}
+impl std::error::Error for Down {}
+
+/// A stack with every layer, and a handle of each.
+pub(crate) struct Fixture {
+    pub(crate) ctx: Context,
+    pub(crate) time: ManualTime,
+    pub(crate) fallback: Fallback<u32, Down>,
+    pub(crate) cache: Cache<&'static str, u32>,
+    pub(crate) budget: Arc<RetryBudget>,
+    pub(crate) retry: Retry<Error<Down>>,
+    pub(crate) hedge: Hedge,
+    pub(crate) breaker: CircuitBreaker,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) bulkhead: Bulkhead,
+    pub(crate) stack: Stack<u32, Down, &'static str>,
+}
+
+/// A fallback that gives the error back: it counts and changes nothing.
+pub(crate) fn fixture() -> Fixture {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    let fallback = Fallback::new(|_, error| async move { Err(error) });
+    let cache = Cache::builder().capacity(100).ttl(SECOND * 60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+    let budget = Arc::new(RetryBudget::new());
+    let retry = Retry::constant(SECOND).max_attempts(2).budget(Arc::clone(&budget));
+    let hedge = Hedge::after(SECOND * 2).build().unwrap();
+    let breaker = CircuitBreaker::builder("callee")
+        .consecutive_failures(4)
+        .open_for(SECOND * 10)
+        .half_open_calls(1)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let limiter = RateLimiter::new(Rate::per_second(1.0), 10).unwrap().with_clock(clock);
+    let bulkhead = Bulkhead::builder().limit(2).queue(1).build().unwrap();
+    let stack = Stack::builder()
+        .fallback(fallback.clone())
+        .cache(cache.clone())
+        .deadline(SECOND * 20)
+        .retry(retry.clone())
+        .hedge(hedge.clone())
+        .breaker(breaker.clone())
+        .limiter(limiter.clone())
+        .bulkhead(bulkhead.clone())
+        .attempt_timeout(SECOND * 5)
+        .build()
+        .unwrap();
+    Fixture { ctx, time, fallback, cache, budget, retry, hedge, breaker, limiter, bulkhead, stack }
+}
+
+impl Fixture {
+    /// What each layer saw: [stack attempts, retry retries, hedges, breaker started, limiter allowed or waited,
+    /// bulkhead started].
+    pub(crate) fn saw(&self) -> [u64; 6] {
+        let limiter = self.limiter.stats();
+        [
+            self.stack.stats().attempts,
+            self.retry.stats().retries,
+            self.hedge.stats().hedges,
+            self.breaker.stats().started,
+            limiter.allowed + limiter.waited,
+            self.bulkhead.stats().started,
+        ]
+    }
+
+    /// Every counter adds up and everything that was held is back.
+    pub(crate) fn at_rest(&self) {
+        let stack = self.stack.stats();
+        assert_eq!(stack.started, stack.succeeded + stack.failed + stack.canceled, "{stack:?}");
+        let fallback = self.fallback.stats();
+        assert_eq!(fallback.started, fallback.succeeded + fallback.failed + fallback.canceled, "{fallback:?}");
+        let retry = self.retry.stats();
+        assert_eq!(retry.started, retry.succeeded + retry.failed + retry.canceled, "{retry:?}");
+        let hedge = self.hedge.stats();
+        assert_eq!(hedge.started, hedge.succeeded + hedge.failed + hedge.canceled, "{hedge:?}");
+        let breaker = self.breaker.stats();
+        assert_eq!(breaker.started, breaker.succeeded + breaker.failed + breaker.canceled, "{breaker:?}");
+        let bulkhead = self.bulkhead.stats();
+        assert_eq!(bulkhead.started, bulkhead.succeeded + bulkhead.failed + bulkhead.canceled, "{bulkhead:?}");
+        assert_eq!((bulkhead.running, bulkhead.waiting), (0, 0));
+        assert_eq!(self.limiter.stats().waiters, 0);
+        assert_eq!(self.cache.stats().loading, 0);
+    }
+
+    /// Polls to the end, moving time on by half a second whenever the call waits.
+    pub(crate) async fn finish<R>(&self, call: impl Future<Output = R>) -> R {
+        let mut call = std::pin::pin!(call);
+        for _ in 0..200 {
+            if let Some(result) = call.as_mut().now_or_never() {
+                return result;
+            }
+            settle().await;
+            self.time.advance(SECOND / 2);
+        }
+        panic!("it never ends");
+    }
+}
+
+pub(crate) async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}

@@ -1,0 +1,101 @@
+//! What each layer saw, for every way in which a call that is sent can end.
+
+use futures::future::FutureExt;
+use ripcord_policy::breaker::State;
+use ripcord_policy::{Error, Stack};
+
+use crate::common::{Down, fixture};
+
+#[tokio::test]
+async fn success() {
+    let it = fixture();
+    assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
+    assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1]);
+    assert_eq!((it.breaker.stats().succeeded, it.bulkhead.stats().succeeded, it.stack.stats().succeeded), (1, 1, 1));
+    assert_eq!(it.fallback.stats().fallbacks, 0);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn failure_is_retried_and_given_up() {
+    let it = fixture();
+    let error = it.finish(it.stack.run(&it.ctx, |_| async { Err(Down) })).await.unwrap_err();
+    assert_eq!(error.inner(), Some(&Down));
+    assert_eq!(it.saw(), [2, 1, 0, 2, 2, 2]);
+    assert_eq!((it.breaker.stats().failed, it.bulkhead.stats().failed, it.stack.stats().failed), (2, 2, 1));
+    assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (1, 495));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn the_callers_cancellation_is_neutral_everywhere() {
+    let it = fixture();
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let mut dropped = Box::pin(it.stack.run(&ctx, |_| std::future::pending()));
+    assert!(dropped.as_mut().now_or_never().is_none());
+    drop(dropped);
+    let mut canceled = Box::pin(it.stack.run(&ctx, |_| std::future::pending()));
+    assert!(canceled.as_mut().now_or_never().is_none());
+    cancel.cancel();
+    assert!(canceled.await.unwrap_err().is_canceled());
+    assert!(it.stack.run(&ctx, |_| async { Ok(7) }).await.unwrap_err().is_canceled());
+    assert_eq!(it.saw(), [2, 0, 0, 2, 2, 2], "the last one reached nobody");
+    assert_eq!((it.breaker.stats().failed, it.breaker.stats().canceled), (0, 2));
+    let stack = it.stack.stats();
+    assert_eq!((stack.canceled, stack.rejected, stack.failed), (2, 1, 0));
+    assert_eq!(it.fallback.stats().fallbacks, 0);
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn an_attempt_timeout_is_a_failure_and_a_hedge_comes_before_it() {
+    let it = fixture();
+    let error = it.finish(it.stack.run(&it.ctx, |_| std::future::pending())).await.unwrap_err();
+    let Error::Retry(gave_up) = &error else { panic!("{error}") };
+    assert!(gave_up.last().unwrap().is_attempt_timeout());
+    assert!(!error.is_deadline_exceeded(), "the caller's time is not over");
+    assert_eq!(it.saw(), [4, 1, 2, 4, 4, 4], "two attempts, each doubled");
+    assert_eq!((it.breaker.stats().failed, it.breaker.state()), (4, State::Open));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn what_a_call_fails_with_once_its_caller_has_gone_is_nobodys_failure() {
+    let it = fixture();
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let cancel = &cancel;
+    let call = it.stack.run(&ctx, |_| async move {
+        cancel.cancel_with("the client has gone");
+        Err(Down)
+    });
+    assert!(call.await.unwrap_err().is_canceled());
+    let (breaker, bulkhead) = (it.breaker.stats(), it.bulkhead.stats());
+    assert_eq!((breaker.failed, breaker.canceled, bulkhead.failed, bulkhead.canceled), (0, 1, 0, 1));
+    assert_eq!((it.hedge.stats().failed, it.retry.stats().failed, it.stack.stats().failed), (0, 0, 0));
+    assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (0, 500));
+    it.at_rest();
+
+    // Also where there is no retry to say so.
+    let (ctx, cancel) = it.ctx.with_cancel();
+    let cancel = &cancel;
+    let plain: Stack<u32, Down> = Stack::builder().build().unwrap();
+    let call = plain.run(&ctx, |_| async move {
+        cancel.cancel();
+        Err(Down)
+    });
+    assert!(matches!(call.await, Err(Error::Inner(Down))));
+    assert_eq!((plain.stats().failed, plain.stats().canceled), (0, 1));
+}
+
+#[tokio::test]
+async fn a_panicking_call_harms_only_itself() {
+    let it = fixture();
+    let call = std::panic::AssertUnwindSafe(
+        it.stack.run(&it.ctx, |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") }),
+    );
+    assert!(call.catch_unwind().await.is_err());
+    let keyed = it.stack.run_keyed(&it.ctx, "key", |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") });
+    assert!(matches!(it.finish(keyed).await, Err(Error::Panicked(_))));
+    assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
+    it.at_rest();
+}
