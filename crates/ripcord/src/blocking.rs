@@ -63,8 +63,24 @@ impl Context {
     }
 }
 
-/// Polls a future on this thread until it is ready.
-fn block_on<F: Future>(future: F) -> F::Output {
+/// Polls a future on this thread, which it blocks, until the future is ready.
+///
+/// It lets plain threads call everything that is async. Do not call it from async code: it blocks the executor's thread. A
+/// future that needs a runtime's timer or I/O, such as tokio's, needs that runtime entered or running elsewhere; the futures of
+/// this crate need none.
+///
+/// # Panics
+///
+/// If the future panics.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Context, block_on};
+///
+/// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+/// assert!(block_on(ctx.run(std::future::pending::<()>())).is_err());
+/// ```
+pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Parked(std::thread::current())));
     let mut task = std::task::Context::from_waker(&waker);

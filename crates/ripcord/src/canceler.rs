@@ -60,6 +60,23 @@ impl Canceler {
         self.end(Location::caller(), Some(cause.into()));
     }
 
+    /// Cancels as [`cancel_with`](Canceler::cancel_with) does, with `location` as the line that the error reports.
+    ///
+    /// For libraries that cancel on behalf of their caller: pass the caller's line, from a `#[track_caller]` function.
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let asked_at = Location::caller();
+    /// cancel.cancel_at("superseded by a newer request", asked_at);
+    /// assert_eq!(ctx.err().unwrap().origin().location(), asked_at);
+    /// ```
+    pub fn cancel_at(&self, cause: impl Into<Cause>, location: &'static Location<'static>) {
+        self.end(location, Some(cause.into()));
+    }
+
     /// Another hand that can cancel, without effect when it is dropped.
     ///
     /// ```
@@ -132,6 +149,11 @@ impl CancelHandle {
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
+    }
+
+    /// As [`Canceler::cancel_at`].
+    pub fn cancel_at(&self, cause: impl Into<Cause>, location: &'static Location<'static>) {
+        self.end(location, Some(cause.into()));
     }
 
     pub(crate) fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {

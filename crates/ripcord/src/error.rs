@@ -94,9 +94,9 @@ impl Error {
         self.story()?.cause.as_ref()
     }
 
-    /// Where the end began.
-    pub fn origin(&self) -> Origin<'_> {
-        Origin { error: self }
+    /// Returns where the end began: the line of code, the name and the time.
+    pub fn origin(&self) -> Origin {
+        Origin(self.clone())
     }
 
     /// What happened, and the nanoseconds that are kept with it.
@@ -222,36 +222,60 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Where an end began: the place in the source, the context's name, and the time.
-#[derive(Clone, Copy)]
-pub struct Origin<'a> {
-    error: &'a Error,
-}
+/// Where an end began, or where a deadline was set: the line of code, the context's name, and the time.
+///
+/// [`Error::origin`] returns the origin of an end, [`Context::deadline_origin`](crate::Context::deadline_origin) that of a
+/// deadline. An origin is owned: it outlives the error and the context.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+///
+/// let ctx = Context::background().with_name("fetch-user").with_timeout(Duration::ZERO);
+/// let origin = ctx.err().expect("a timeout of zero has passed").origin();
+/// assert_eq!(origin.name(), Some("fetch-user"));
+/// assert_eq!(origin.timeout(), Some(Duration::ZERO));
+/// assert!(origin.to_string().starts_with("timeout of 0ns set at "));
+/// ```
+#[derive(Clone)]
+pub struct Origin(Error);
 
-impl<'a> Origin<'a> {
-    /// The file and line that canceled, or set the deadline; for a [`Canceler`](crate::Canceler) that was dropped, the one
-    /// that made it.
+impl Origin {
+    /// The origin of a deadline that has not ended its context.
+    pub(crate) fn of_deadline(node: &Node, location: &'static Location<'static>, timeout: i64) -> Origin {
+        let name = node.name().cloned();
+        Origin(Error(Compact::shared(Story {
+            moment: Moment::Deadline,
+            nanoseconds: timeout,
+            location,
+            name,
+            cause: None,
+        })))
+    }
+
+    /// Returns the line of code that canceled the context or set the deadline. For a [`Canceler`](crate::Canceler) that was
+    /// dropped, it is the line that created the canceler.
     pub fn location(&self) -> &'static Location<'static> {
-        match self.error.0.view() {
+        match self.0.0.view() {
             View::Place(location, _) => location,
             View::Shared(story) => story.location,
         }
     }
 
-    /// The nearest name at or above the context where the end began.
-    pub fn name(&self) -> Option<&'a str> {
-        self.error.story()?.name.as_ref().map(|name| &***name)
+    /// Returns the nearest name at or above the context where the end began or the deadline was set.
+    pub fn name(&self) -> Option<&str> {
+        self.0.story()?.name.as_ref().map(|name| &***name)
     }
 
-    /// For a deadline the timeout it was set with; for one in the past, zero.
+    /// Returns the timeout that a deadline was set with; zero if the deadline was in the past. `None` for a cancel.
     pub fn timeout(&self) -> Option<Duration> {
-        let (moment, nanoseconds) = self.error.moment();
+        let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))
     }
 
-    /// For a cancel how long ago it was, to some milliseconds.
+    /// Returns how long ago a cancel was, by its context's clock. `None` for a deadline.
     pub fn elapsed(&self) -> Option<Duration> {
-        let (moment, nanoseconds) = self.error.moment();
+        let (moment, nanoseconds) = self.0.moment();
         match moment {
             Moment::Deadline => None,
             Moment::Canceled | Moment::Dropped => Some(duration(Clock::SYSTEM.ticks().saturating_sub(nanoseconds))),
@@ -259,9 +283,9 @@ impl<'a> Origin<'a> {
         }
     }
 
-    /// Whether it was not a call of `cancel` but the drop of a [`Canceler`](crate::Canceler).
+    /// Returns whether the end was the drop of a [`Canceler`](crate::Canceler), not a call of `cancel`.
     pub fn is_dropped_canceler(&self) -> bool {
-        matches!(self.error.moment().0, Moment::Dropped | Moment::DroppedBefore)
+        matches!(self.0.moment().0, Moment::Dropped | Moment::DroppedBefore)
     }
 }
 
@@ -269,7 +293,7 @@ fn duration(nanoseconds: i64) -> Duration {
     Duration::from_nanos(nanoseconds.max(0).unsigned_abs())
 }
 
-impl fmt::Display for Origin<'_> {
+impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let location = self.location();
         match (self.timeout(), self.is_dropped_canceler()) {
@@ -292,7 +316,7 @@ impl fmt::Display for Origin<'_> {
     }
 }
 
-impl fmt::Debug for Origin<'_> {
+impl fmt::Debug for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -59,9 +59,10 @@ mod value;
 mod loom_models;
 
 pub use after_func::AfterFunc;
+pub use blocking::block_on;
 pub use canceler::{CancelHandle, Canceler};
 pub use cause::Cause;
-pub use clock::{Clock, ManualTime};
+pub use clock::{Clock, ManualTime, WaitForTimers};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Origin};
 pub use future::{Done, DoneOwned, FutureExt, Run, Scope, Sleep, WithContext};

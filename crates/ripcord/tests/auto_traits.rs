@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use ripcord::{
     AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, Error, ErrorKind, Group,
-    GroupError, ManualTime, Origin, Run, Scope, Sleep, Value, WithContext,
+    GroupError, ManualTime, Origin, Run, Scope, Sleep, Value, WaitForTimers, WithContext,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -26,11 +26,12 @@ assert_impl_all!(Cause: std::ops::Deref<Target = dyn std::error::Error + Send + 
 assert_impl_all!(Cause: From<&'static str>, From<String>, From<std::io::Error>, From<Error>);
 assert_impl_all!(Error: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
 assert_impl_all!(ErrorKind: Send, Sync, Unpin, Clone, Copy, PartialEq, Eq, Debug);
-assert_impl_all!(Origin<'static>: Send, Sync, Unpin, Debug);
+assert_impl_all!(Origin: Send, Sync, Unpin, Clone, Debug, Display);
 assert_impl_all!(std::io::Error: From<Error>);
 
 assert_impl_all!(Clock: Send, Sync, Unpin, Clone, Debug, Default);
 assert_impl_all!(ManualTime: Send, Sync, Unpin, Clone, Debug);
+assert_impl_all!(WaitForTimers: Send, Sync, Unpin, Debug, Future<Output = ()>);
 
 assert_impl_all!(Group: Send, Sync, Unpin, Debug);
 assert_impl_all!(GroupError: Send, Sync, Unpin, Debug, Display, std::error::Error);
@@ -151,9 +152,10 @@ fn everything_is_unwind_safe() {
         Error,
         Cause,
         ErrorKind,
-        Origin<'static>,
+        Origin,
         Clock,
         ManualTime,
+        WaitForTimers,
         Done<'static>,
         DoneOwned,
         Sleep,

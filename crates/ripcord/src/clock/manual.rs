@@ -1,26 +1,36 @@
-//! A clock moved by hand.
+//! A clock that tests move by hand.
 
 use std::fmt;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{instant_of, nanoseconds, ticks_of_system};
+use crate::background;
 use crate::raw::timers::Timers;
 
-/// The clock's side.
+/// The clock itself.
 pub(super) struct Manual {
     now: AtomicI64,
     /// Where the calls of `advance` so far lead; `now` is on its way there.
     goal: AtomicI64,
     timers: Timers,
+    /// The wakers of `WaitForTimers`. Woken, without the lock, whenever a timer is armed.
+    watchers: Mutex<Vec<Waker>>,
 }
 
 impl Manual {
     pub(super) fn new() -> Self {
         let now = ticks_of_system();
-        // Nobody sleeps on this clock, so nobody is to be told of an earlier deadline.
-        Manual { now: AtomicI64::new(now), goal: AtomicI64::new(now), timers: Timers::exact(|| true) }
+        Manual {
+            now: AtomicI64::new(now),
+            goal: AtomicI64::new(now),
+            // No thread sleeps for this clock's deadlines, so there is none to wake.
+            timers: Timers::exact(|| true),
+            watchers: Mutex::new(Vec::new()),
+        }
     }
 
     pub(super) fn ticks(&self) -> i64 {
@@ -30,9 +40,42 @@ impl Manual {
     pub(super) fn timers(&self) -> &Timers {
         &self.timers
     }
+
+    /// A timer was armed. Called with no lock held, since wakers are users' code.
+    pub(super) fn armed(&self) {
+        let watchers = std::mem::take(&mut *self.watchers());
+        watchers.into_iter().for_each(|waker| background::shielded(|| waker.wake()));
+    }
+
+    fn watchers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Fires every deadline up to `goal`, each at its own moment, then shows `goal`.
+    fn run_to(&self, goal: i64) {
+        // The time is set under the queue's lock: whoever arms a deadline later sees the new time and fires it.
+        while let Some(next) = self.timers.next_until(goal, || {
+            self.now.fetch_max(goal, Ordering::SeqCst);
+        }) {
+            self.now.fetch_max(next, Ordering::SeqCst);
+            while self.timers.fire(next).is_none() {}
+        }
+    }
 }
 
-/// The hand that moves a manual [`Clock`](crate::Clock).
+/// Moves a manual [`Clock`](crate::Clock) and tells what waits on it. Clones move the same clock.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Clock, Context, block_on};
+///
+/// let (clock, time) = Clock::manual();
+/// let ctx = Context::background().with_clock(clock);
+/// let sleeping = std::thread::spawn(move || ctx.sleep_blocking(Duration::from_secs(60)));
+/// block_on(time.wait_for_timers(1)); // until the other thread sleeps
+/// assert!(time.advance_to_next());
+/// assert!(sleeping.join().unwrap().is_ok());
+/// ```
 #[derive(Clone)]
 pub struct ManualTime(Arc<Manual>);
 
@@ -43,25 +86,57 @@ impl ManualTime {
 
     /// Moves the clock on by `duration`.
     ///
-    /// Deadlines on the way fire in their order, each at its own moment, in this thread: when this returns, contexts are
-    /// done and those that wait have been woken. Deadlines that are set by what was woken, and fall on the way, fire too.
-    /// May be called from a waker. Calls from several threads add up. What would lead beyond 292 years stays there.
+    /// Deadlines on the way fire in order, each at its own moment, on this thread. When this returns, their contexts are done
+    /// and their waiters have been woken. Deadlines that a woken waiter sets fire too, if they are on the way. May be called
+    /// from a waker. Calls from several threads add up. The clock stops 292 years ahead.
     pub fn advance(&self, duration: Duration) {
         let by = nanoseconds(duration).unwrap_or(i64::MAX);
         let manual = &*self.0;
-        // The first to come goes all the way; a sum that is out of range stays at its end.
         let before = manual.goal.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |goal| Some(goal.saturating_add(by)));
-        let goal = before.unwrap_or_default().saturating_add(by);
-        // Under the queue's lock, so that who arms a deadline later sees the new time and fires it itself.
-        while let Some(next) = manual.timers.next_until(goal, || {
-            manual.now.fetch_max(goal, Ordering::SeqCst);
-        }) {
-            manual.now.fetch_max(next, Ordering::SeqCst);
-            while manual.timers.fire(next).is_none() {}
-        }
+        manual.run_to(before.unwrap_or_default().saturating_add(by));
     }
 
-    /// What time the clock shows.
+    /// Moves the clock on to the next deadline that a waiter waits for, and fires it as [`advance`](ManualTime::advance) does.
+    /// Returns `false`, and moves nothing, if there is no such deadline.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(5));
+    /// assert!(!time.advance_to_next()); // nothing waits for it
+    /// let _after = ctx.after_func(|| {});
+    /// assert!(time.advance_to_next());
+    /// assert!(ctx.is_done());
+    /// ```
+    pub fn advance_to_next(&self) -> bool {
+        let manual = &*self.0;
+        let Some(next) = manual.timers.next_until(i64::MAX, || {}) else { return false };
+        manual.goal.fetch_max(next, Ordering::SeqCst);
+        manual.run_to(next);
+        true
+    }
+
+    /// Returns the number of armed timers: sleeps in progress, and deadlines of contexts that something has waited for.
+    ///
+    /// A context's timer stays armed until its deadline, or until the context is dropped, also when the waiter has left.
+    pub fn timers(&self) -> usize {
+        self.0.timers.len()
+    }
+
+    /// Waits until at least `count` timers are armed: until the code under test sleeps or waits for its deadline.
+    ///
+    /// On a plain thread, use `block_on(time.wait_for_timers(1))` with [`block_on`](crate::block_on).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub fn wait_for_timers(&self, count: usize) -> WaitForTimers {
+        WaitForTimers { time: self.clone(), count }
+    }
+
+    /// Returns the time that the clock shows.
     pub fn now(&self) -> Instant {
         instant_of(self.0.ticks())
     }
@@ -70,5 +145,28 @@ impl ManualTime {
 impl fmt::Debug for ManualTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ManualTime").field(&self.now()).finish()
+    }
+}
+
+/// The future of [`ManualTime::wait_for_timers`].
+#[must_use = "futures do nothing unless polled"]
+#[derive(Debug)]
+pub struct WaitForTimers {
+    time: ManualTime,
+    count: usize,
+}
+
+impl Future for WaitForTimers {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
+        let mut waker = Some(task.waker().clone());
+        // Put in before the count is read: a timer armed after that finds the waker.
+        let mut watchers = self.time.0.watchers();
+        if !watchers.iter().any(|known| known.will_wake(task.waker())) {
+            watchers.extend(waker.take());
+        }
+        drop(watchers);
+        if self.time.timers() >= self.count { Poll::Ready(()) } else { Poll::Pending }
     }
 }

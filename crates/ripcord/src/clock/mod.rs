@@ -11,7 +11,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub use manual::ManualTime;
+pub use manual::{ManualTime, WaitForTimers};
 
 use crate::raw::timers::Timers;
 
@@ -79,6 +79,28 @@ impl Clock {
         instant_of(self.ticks())
     }
 
+    /// Returns whether `instant` has passed on this clock: `now() >= instant`, exactly, and never early.
+    ///
+    /// While the instant is more than about 120 ms away this costs less than [`now`](Clock::now) on the system's clock.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Clock;
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let expires = clock.now() + Duration::from_secs(60);
+    /// assert!(!clock.has_passed(expires));
+    /// time.advance(Duration::from_secs(60));
+    /// assert!(clock.has_passed(expires));
+    /// ```
+    pub fn has_passed(&self, instant: Instant) -> bool {
+        match ticks_of(instant) {
+            Some(when) => self.has_come(when),
+            // More than 292 years away, in one direction or the other.
+            None => instant <= self.now(),
+        }
+    }
+
     /// What time it is, in nanoseconds since the process began to count.
     #[inline]
     pub(crate) fn ticks(&self) -> i64 {
@@ -106,9 +128,12 @@ impl Clock {
         }
     }
 
-    /// Whether the clock's driver comes to deadlines that were armed late by itself. (The one moved by hand does not.)
-    pub(crate) fn drives_itself(&self) -> bool {
-        !matches!(self.0, Repr::Manual(_))
+    /// Called, with no lock held, after a timer was armed for `when`. True if nobody will fire it: a clock that is moved by hand
+    /// may have passed `when` before the timer was in its queue.
+    pub(crate) fn armed(&self, when: i64) -> bool {
+        let Repr::Manual(clock) = &self.0 else { return false };
+        clock.armed();
+        self.has_come(when)
     }
 
     pub(crate) fn timers(&self) -> &Timers {

@@ -33,6 +33,13 @@ impl<T: Timed> Queue<T> {
         matches!(self, Queue::Exact(_))
     }
 
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Queue::Exact(queue) => queue.order.len(),
+            Queue::Wheel(queue) => queue.len(),
+        }
+    }
+
     pub(crate) fn insert(&mut self, target: T) -> u32 {
         match self {
             Queue::Exact(queue) => queue.insert(target),

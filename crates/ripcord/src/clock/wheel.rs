@@ -57,6 +57,10 @@ impl<T: Timed> Wheel<T> {
         Wheel { elapsed: 0, heads: [NONE; LISTS], occupied: [0; LEVELS], entries: Vec::new(), free: NONE, len: 0 }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     pub(crate) fn insert(&mut self, target: T) -> u32 {
         let tick = tick_of(target.when());
         let entry = Entry { target: Some(target), previous: NONE, next: NONE };

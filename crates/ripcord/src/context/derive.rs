@@ -56,7 +56,39 @@ impl Context {
     #[must_use]
     #[inline]
     pub fn with_timeout(&self, timeout: Duration) -> Context {
-        self.timeout(timeout, || None)
+        self.timeout(timeout, Location::caller(), || None)
+    }
+
+    /// Creates a context as [`with_timeout`](Context::with_timeout) does, with `location` as the line that set the timeout.
+    ///
+    /// For libraries whose setting the timeout is: pass the line of the user's call, from a `#[track_caller]` function.
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// struct Client {
+    ///     timeout: (Duration, &'static Location<'static>),
+    /// }
+    /// impl Client {
+    ///     #[track_caller]
+    ///     fn timeout(timeout: Duration) -> Client {
+    ///         Client { timeout: (timeout, Location::caller()) }
+    ///     }
+    ///     fn call_context(&self, ctx: &Context) -> Context {
+    ///         ctx.with_timeout_at(self.timeout.0, self.timeout.1)
+    ///     }
+    /// }
+    ///
+    /// let client = Client::timeout(Duration::from_secs(5)); // the error will report this line
+    /// let line = line!() - 1;
+    /// let ctx = client.call_context(&Context::background());
+    /// assert_eq!(ctx.deadline_origin().unwrap().location().line(), line);
+    /// ```
+    #[must_use]
+    pub fn with_timeout_at(&self, timeout: Duration, location: &'static Location<'static>) -> Context {
+        self.timeout(timeout, location, || None)
     }
 
     /// As [`with_timeout`](Context::with_timeout), with the cause to give when this timeout is what ends the context.
@@ -72,7 +104,7 @@ impl Context {
     #[track_caller]
     #[must_use]
     pub fn with_timeout_cause(&self, timeout: Duration, cause: impl Into<Cause>) -> Context {
-        self.timeout(timeout, || Some(cause.into()))
+        self.timeout(timeout, Location::caller(), || Some(cause.into()))
     }
 
     /// A context that ends when this one does, or at `deadline`: the earlier of this one's deadline and that.
@@ -93,7 +125,25 @@ impl Context {
     #[track_caller]
     #[must_use]
     pub fn with_deadline(&self, deadline: Instant) -> Context {
-        self.deadline_at(deadline, || None)
+        self.deadline_at(deadline, Location::caller(), || None)
+    }
+
+    /// Creates a context as [`with_deadline`](Context::with_deadline) does, with `location` as the line that set the deadline.
+    ///
+    /// For libraries whose setting the deadline is: see [`with_timeout_at`](Context::with_timeout_at).
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use std::time::Instant;
+    /// use ripcord::Context;
+    ///
+    /// let here = Location::caller();
+    /// let ctx = Context::background().with_deadline_at(Instant::now(), here);
+    /// assert_eq!(ctx.err().unwrap().origin().location(), here);
+    /// ```
+    #[must_use]
+    pub fn with_deadline_at(&self, deadline: Instant, location: &'static Location<'static>) -> Context {
+        self.deadline_at(deadline, location, || None)
     }
 
     /// As [`with_deadline`](Context::with_deadline), with the cause to give when this deadline is what ends the context.
@@ -109,7 +159,7 @@ impl Context {
     #[track_caller]
     #[must_use]
     pub fn with_deadline_cause(&self, deadline: Instant, cause: impl Into<Cause>) -> Context {
-        self.deadline_at(deadline, || Some(cause.into()))
+        self.deadline_at(deadline, Location::caller(), || Some(cause.into()))
     }
 
     /// A context that carries a value, found by its type with [`value`](Context::value). One of the same type above is hidden.
@@ -282,34 +332,47 @@ impl Context {
 
     // ===== helpers =====
 
-    #[track_caller]
     #[inline]
-    fn timeout(&self, timeout: Duration, cause: impl FnOnce() -> Option<Cause>) -> Context {
+    fn timeout(
+        &self,
+        timeout: Duration,
+        location: &'static Location<'static>,
+        cause: impl FnOnce() -> Option<Cause>,
+    ) -> Context {
         let now = self.clock_ref().ticks();
         let timeout = nanoseconds(timeout).unwrap_or(NEVER);
-        self.deadline_in_ticks(now.saturating_add(timeout), timeout, cause)
+        self.deadline_in_ticks(now.saturating_add(timeout), timeout, location, cause)
     }
 
-    #[track_caller]
-    fn deadline_at(&self, deadline: Instant, cause: impl FnOnce() -> Option<Cause>) -> Context {
+    fn deadline_at(
+        &self,
+        deadline: Instant,
+        location: &'static Location<'static>,
+        cause: impl FnOnce() -> Option<Cause>,
+    ) -> Context {
         let Some(when) = ticks_of(deadline) else {
             // So far away that it is none, or so long ago that the earliest moment there is will do.
             let is_past = deadline < self.clock_ref().now();
-            return self.deadline_in_ticks(if is_past { i64::MIN } else { NEVER }, 0, cause);
+            return self.deadline_in_ticks(if is_past { i64::MIN } else { NEVER }, 0, location, cause);
         };
         let timeout = when.saturating_sub(self.clock_ref().ticks());
-        self.deadline_in_ticks(when, timeout.max(0), cause)
+        self.deadline_in_ticks(when, timeout.max(0), location, cause)
     }
 
-    #[track_caller]
     #[inline]
-    fn deadline_in_ticks(&self, when: i64, timeout: i64, cause: impl FnOnce() -> Option<Cause>) -> Context {
-        // One that cannot be what fires adds nothing.
+    fn deadline_in_ticks(
+        &self,
+        when: i64,
+        timeout: i64,
+        location: &'static Location<'static>,
+        cause: impl FnOnce() -> Option<Cause>,
+    ) -> Context {
+        // A deadline that is not the earliest adds nothing.
         if when == NEVER || self.deadline_ticks() <= when {
             return self.clone();
         }
         let (parent, flags) = self.as_parent();
-        let end = End { location: Location::caller(), cause: cause(), detail: timeout };
+        let end = End { location, cause: cause(), detail: timeout };
         let clock = (flags & flag::CLOCK != 0).then(|| self.clock());
         let node = NodeRef::new(parent, flags | flag::DEADLINE, Payload::Deadline { when, clock }, end);
         if timeout <= 0 {

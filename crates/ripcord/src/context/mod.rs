@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::after_func::AfterFunc;
 use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
-use crate::error::Error;
+use crate::error::{Error, Origin};
 use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
 use crate::raw::handle::{Handle, Held};
 use crate::raw::node::{NEVER, NodeRef, flag};
@@ -93,6 +93,27 @@ impl Context {
         }
         let left = when.saturating_sub(self.clock_ref().ticks());
         Some(Duration::from_nanos(left.max(0).unsigned_abs()))
+    }
+
+    /// Returns where the deadline in effect was set: the timeout, the line of code, and the nearest name at or above it.
+    ///
+    /// This works while the context is live, so that a refusal can name the deadline that leaves too little time. `None` if
+    /// there is no deadline, or if a cancel has ended the context whose deadline it was.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_name("GET /users").with_timeout(Duration::from_secs(5));
+    /// let origin = ctx.with_name("query").deadline_origin().unwrap();
+    /// assert_eq!(origin.timeout(), Some(Duration::from_secs(5)));
+    /// assert_eq!(origin.name(), Some("GET /users"));
+    /// ```
+    pub fn deadline_origin(&self) -> Option<Origin> {
+        if self.deadline_ticks() == NEVER {
+            return None;
+        }
+        tree::deadline_origin(self.ender()?.get())
     }
 
     /// Whether both are handles of one context, and not merely alike: clones, or what [`inside_retry`](Context::inside_retry),

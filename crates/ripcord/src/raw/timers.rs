@@ -127,6 +127,11 @@ impl Timers {
         next
     }
 
+    /// The number of armed deadlines.
+    pub(crate) fn len(&self) -> usize {
+        self.armed.lock().queue.len()
+    }
+
     /// What the driver is to sleep for, looked at after users' code ran: it may have taken the driver's wake-up.
     pub(crate) fn sleeps_until(&self) -> i64 {
         self.armed.lock().sleeps_until

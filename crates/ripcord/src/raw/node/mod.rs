@@ -368,6 +368,16 @@ impl NodeGuard<'_> {
         replaced
     }
 
+    /// Where the deadline of a node that has not ended was set, and its original timeout in nanoseconds.
+    pub(in crate::raw) fn foreseen(&self) -> Option<(&'static Location<'static>, i64)> {
+        if self.is_done() {
+            return None;
+        }
+        // SAFETY: not done and under the lock, so nobody writes `end` (invariants 2 and 3).
+        let end = unsafe { &*self.node.end.get() };
+        Some((end.location, end.detail))
+    }
+
     /// As `set_end`, when the end is the one foreseen: a deadline's own.
     pub(crate) fn set_end_as_foreseen(&mut self, bits: u8) {
         debug_assert!(!self.is_done());

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::wait::watch;
 use crate::clock::Clock;
+use crate::error::Origin;
 use crate::raw::node::{Kind, Node, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
@@ -31,6 +32,17 @@ impl NodeRef {
         }
         node.marked_above() || node.expired()
     }
+}
+
+/// Where the deadline of a node that can end was set; `None` if it has none, or if another end has replaced that.
+pub(crate) fn deadline_origin(node: &Node) -> Option<Origin> {
+    const OWN_DEADLINE: u8 = state::DEADLINE | state::OWN;
+    let owner = node.deadline_owner()?;
+    let (location, timeout) = match owner.end() {
+        Some((bits, end)) => (bits & OWN_DEADLINE == OWN_DEADLINE).then_some((end.location, end.detail))?,
+        None => owner.lock().foreseen()?,
+    };
+    Some(Origin::of_deadline(owner, location, timeout))
 }
 
 /// Whether this call is the one of many, on this thread, that may take a longer way.
@@ -128,6 +140,23 @@ impl Node {
             }
         }
         false
+    }
+
+    /// The node at or above this one whose own deadline is this one's: of a merged context's parents the one with the earlier
+    /// deadline, the first if they are equal.
+    fn deadline_owner(&self) -> Option<&Node> {
+        let when = self.deadline();
+        let mut node = self;
+        loop {
+            node = match node.kind() {
+                Kind::Deadline { when: own } if own == when => return Some(node),
+                Kind::Merge(_) => {
+                    let first = node.cancel_parent().filter(|parent| parent.deadline() == when);
+                    first.or_else(|| node.second_parent())?
+                }
+                _ => node.cancel_parent()?,
+            };
+        }
     }
 
     /// When a done node ended.

@@ -25,6 +25,7 @@ mod end;
 mod told;
 mod wait;
 
+pub(crate) use ask::deadline_origin;
 pub(in crate::raw) use end::settle;
 pub(crate) use end::{cancel, cancel_dropped, earlier_of, end_at_birth, settled};
 #[cfg(feature = "tokio-util")]

@@ -83,8 +83,7 @@ fn arm(node: &NodeRef) {
     if let Kind::Deadline { when } = node.kind() {
         let clock = node.clock();
         clock.timers().arm(node, when);
-        // A clock that is moved by hand may have passed `when` before the timer was in its queue.
-        if !clock.drives_itself() && clock.has_come(when) {
+        if clock.armed(when) {
             settle(node);
         }
     }
