@@ -1,14 +1,14 @@
-//! What each codec must hold for every input: it never panics, it says what a second parser says that is written as plainly as
-//! the grammar, and what it encodes it decodes again to the same.
+//! Checks of the wire codecs for any input: a codec never panics, agrees with a second parser that follows the grammar literally, and
+//! decodes its own output to the same value.
 //!
-//! One target a codec, in `targets/`. `scripts/fuzz` runs them.
+//! `targets/` has one target for all deadline dialects, and one for each other header. `scripts/fuzz` runs them.
 
 pub mod absolute;
 pub mod deadlines;
 pub mod identity;
 pub mod lists;
 
-/// Each byte as a character, so that the plain parsers can be written on text.
+/// Converts each byte to a character, because the second parsers work on text.
 fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| char::from(*byte)).collect()
 }

@@ -1,24 +1,55 @@
-//! Every dialect: what is read, what is refused, and that nothing written is longer than what was left.
+//! The deadline dialects: the values they accept and reject, and that an encoded value never exceeds the time left.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use proptest::prelude::*;
 use ripcord_http::Malformed;
-use ripcord_http::deadline::{Encoded, aws, connect, envoy, finagle, grpc_timeout, plain};
+use ripcord_http::deadline::{Dialect, aws, connect, envoy, finagle, grpc_timeout, plain};
 
 type Decode = fn(&[u8]) -> Result<Duration, Malformed>;
-type Encode = fn(Duration) -> Option<Encoded>;
 
 const MILLISECONDS: [Decode; 3] = [connect::decode, envoy::decode, plain::decode];
-const DIALECTS: [(Decode, Encode); 4] = [
-    (grpc_timeout::decode, grpc_timeout::encode),
-    (connect::decode, connect::encode),
-    (envoy::decode, envoy::encode),
-    (plain::decode, plain::encode),
-];
+
+fn relative() -> impl Iterator<Item = Dialect> {
+    Dialect::ALL.iter().copied().filter(|dialect| !dialect.is_absolute())
+}
+
+fn decode(dialect: Dialect, value: &[u8]) -> Option<Duration> {
+    dialect.decode(value, || unreachable!("a relative dialect reads no clock")).expect("it is well-formed")
+}
 
 #[test]
-fn grpc_timeout_is_read() {
+fn each_dialect_has_its_own_header_in_lower_case() {
+    let names: std::collections::BTreeSet<_> = Dialect::ALL.iter().map(|dialect| dialect.name()).collect();
+    assert_eq!(names.len(), Dialect::ALL.len());
+    for dialect in Dialect::ALL {
+        assert_eq!(dialect.header(), dialect.name());
+        assert_eq!(dialect.name(), dialect.name().to_ascii_lowercase());
+    }
+}
+
+#[test]
+fn absolute_dialects_are_read_and_not_encoded() {
+    let absolute: Vec<_> = Dialect::ALL.iter().copied().filter(|dialect| dialect.is_absolute()).collect();
+    assert_eq!(absolute, [Dialect::Finagle, Dialect::Aws]);
+    for dialect in absolute {
+        assert_eq!(dialect.encode(Duration::from_secs(5)), None, "{dialect:?}");
+    }
+    let five_seconds = Some(Duration::from_secs(5));
+    let finagle = format!("0 {}", 105 * BILLION);
+    assert_eq!(Dialect::Finagle.decode(finagle.as_bytes(), || at(100)), Ok(five_seconds));
+    assert_eq!(Dialect::Aws.decode(b"ttl=19700101T000010Z", || at(5)), Ok(five_seconds));
+    assert_eq!(Dialect::Aws.decode(b"attempt=1", || at(5)), Ok(None));
+}
+
+#[test]
+fn only_envoys_header_needs_trust() {
+    let needs_trust: Vec<_> = Dialect::ALL.iter().filter(|dialect| dialect.needs_trust()).collect();
+    assert_eq!(needs_trust, [&Dialect::Envoy]);
+}
+
+#[test]
+fn grpc_timeout_reads_every_unit() {
     let hours = |hours: u64| Duration::from_secs(3600 * hours);
     for (value, expected) in [
         ("1n", Duration::from_nanos(1)),
@@ -37,7 +68,7 @@ fn grpc_timeout_is_read() {
 }
 
 #[test]
-fn grpc_timeout_is_refused() {
+fn grpc_timeout_rejects_other_grammars() {
     for value in [
         "",
         "S",
@@ -70,7 +101,7 @@ fn grpc_timeout_is_refused() {
 }
 
 #[test]
-fn grpc_timeout_is_written_in_the_finest_unit_that_fits() {
+fn grpc_timeout_is_encoded_in_the_shortest_unit_that_fits() {
     for (left, expected) in [
         (Duration::from_nanos(1), "1n"),
         (Duration::from_nanos(99_999_999), "99999999n"),
@@ -86,7 +117,7 @@ fn grpc_timeout_is_written_in_the_finest_unit_that_fits() {
 }
 
 #[test]
-fn milliseconds_are_read_and_refused() {
+fn millisecond_dialects_accept_only_digits() {
     for decode in MILLISECONDS {
         assert_eq!(decode(b"0"), Ok(Duration::ZERO));
         assert_eq!(decode(b"700"), Ok(Duration::from_millis(700)));
@@ -108,12 +139,12 @@ fn huge_values_saturate() {
 }
 
 #[test]
-fn nothing_left_is_not_written() {
-    for (_, encode) in DIALECTS {
-        assert_eq!(encode(Duration::ZERO), None);
+fn less_than_one_unit_left_is_not_encoded() {
+    for dialect in relative() {
+        assert_eq!(dialect.encode(Duration::ZERO), None, "{dialect:?}");
     }
-    for (_, encode) in &DIALECTS[1..] {
-        assert_eq!(encode(Duration::from_nanos(999_999)), None);
+    for dialect in relative().filter(|dialect| *dialect != Dialect::GrpcTimeout) {
+        assert_eq!(dialect.encode(Duration::from_nanos(999_999)), None, "{dialect:?}");
     }
 }
 
@@ -126,14 +157,18 @@ fn at(seconds: u64) -> SystemTime {
 }
 
 #[test]
-fn finagles_deadline_is_what_is_left_of_it() {
+fn finagle_deadline_gives_the_time_left() {
     let value = format!("{} {}", 100 * BILLION, 105 * BILLION + 1);
     let left = |now| finagle::decode(value.as_bytes(), now).expect("well-formed");
     assert_eq!(left(at(100)), Duration::new(5, 1));
     assert_eq!(left(at(104)), Duration::new(1, 1));
-    assert_eq!(left(at(106)), Duration::ZERO, "it has passed");
-    assert_eq!(left(at(50)), Duration::new(5, 1), "a clock that is behind adds nothing");
-    assert_eq!(left(UNIX_EPOCH - Duration::from_secs(1)), Duration::new(5, 1), "a clock from before 1970 neither");
+    assert_eq!(left(at(106)), Duration::ZERO, "the deadline has passed");
+    assert_eq!(left(at(50)), Duration::new(5, 1), "a slow local clock adds no time");
+    assert_eq!(
+        left(UNIX_EPOCH - Duration::from_secs(1)),
+        Duration::new(5, 1),
+        "a local clock before 1970 adds no time"
+    );
     let most = format!("0 {}", i64::MAX);
     assert_eq!(finagle::decode(most.as_bytes(), at(0)), Ok(Duration::from_nanos(i64::MAX as u64)));
     for value in ["", " ", "1", "1 ", " 1", "1  2", "1 2 3", "-1 2", "1 -2", "+1 2", "1\t2", "1,2", "1 0x2", "1 ٥"] {
@@ -143,7 +178,7 @@ fn finagles_deadline_is_what_is_left_of_it() {
 }
 
 #[test]
-fn aws_ttl_is_what_is_left_until_then() {
+fn aws_ttl_gives_the_time_left() {
     for (ttl, seconds) in [
         ("19700101T000000Z", 0),
         ("19700101T000001Z", 1),
@@ -192,16 +227,16 @@ fn aws_ttl_is_what_is_left_until_then() {
 
 proptest! {
     #[test]
-    fn what_is_written_reads_as_no_more_than_was_left(seconds: u64, nanoseconds in 0..1_000_000_000_u32, shift in 0..64_u32) {
+    fn encoded_value_decodes_to_at_most_the_time_left(seconds: u64, nanoseconds in 0..1_000_000_000_u32, shift in 0..64_u32) {
         let left = Duration::new(seconds >> shift, nanoseconds);
-        for (decode, encode) in DIALECTS {
-            if let Some(value) = encode(left) {
-                let read = decode(value.as_bytes()).expect("what is written can be read");
-                prop_assert!(read <= left && read > Duration::ZERO);
-                // Less than a unit is lost, which is a millisecond or one of six digits, and all beyond the longest.
-                let longest = encode(Duration::MAX).and_then(|value| decode(value.as_bytes()).ok());
-                let told = left.min(longest.expect("there is a longest"));
-                prop_assert!(told - read <= (left / 100_000).max(Duration::from_millis(1)));
+        for dialect in relative() {
+            if let Some(value) = dialect.encode(left) {
+                let decoded = decode(dialect, value.as_bytes()).expect("it has a deadline");
+                prop_assert!(decoded <= left && decoded > Duration::ZERO);
+                // At most one unit is lost: a millisecond, or 1 of at least 10^5 units. A longer time is cut to the dialect's longest.
+                let longest = dialect.encode(Duration::MAX).and_then(|value| decode(dialect, value.as_bytes()));
+                let sent = left.min(longest.expect("there is a longest"));
+                prop_assert!(sent - decoded <= (left / 100_000).max(Duration::from_millis(1)));
             }
         }
         let value = grpc_timeout::encode(left);
@@ -209,10 +244,9 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic(bytes: Vec<u8>) {
-        for (decode, _) in DIALECTS {
-            let _ = decode(&bytes);
+    fn any_bytes_decode_without_a_panic(bytes: Vec<u8>) {
+        for dialect in Dialect::ALL {
+            let _ = dialect.decode(&bytes, || at(0));
         }
-        let _ = (finagle::decode(&bytes, at(0)), aws::decode(&bytes, at(0)));
     }
 }

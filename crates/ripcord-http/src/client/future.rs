@@ -29,7 +29,7 @@ pin_project! {
     #[project = Project]
     enum State<F> {
         Calling { #[pin] future: F, under: Option<Under> },
-        Ended { error: Option<ripcord::Error> },
+        Ended { error: Option<Error> },
     }
 }
 
@@ -43,9 +43,9 @@ impl<F> ResponseFuture<F> {
         ResponseFuture { state: State::Calling { future, under: None }, call: Some(call) }
     }
 
-    /// One that was never begun.
-    pub(super) fn failed(error: ripcord::Error, call: Call) -> Self {
-        ResponseFuture { state: State::Ended { error: Some(error) }, call: Some(call) }
+    /// Returns a call that fails at once: nothing is sent.
+    pub(super) fn not_sent(error: Error) -> Self {
+        ResponseFuture { state: State::Ended { error: Some(error) }, call: None }
     }
 }
 
@@ -71,11 +71,11 @@ where
                 let Some(under) = under else { return Poll::Pending };
                 let error = ready!(under.poll_end(task));
                 this.state.set(State::Ended { error: None });
-                error
+                Error::context(error, Phase::Send, this.call.take())
             }
             Project::Ended { error } => error.take().expect("polled after it was ready"),
         };
-        Poll::Ready(Err(Error::context(error, Phase::Send, this.call.take())))
+        Poll::Ready(Err(error))
     }
 }
 

@@ -52,7 +52,9 @@ impl ClientLayer {
         Self::default()
     }
 
-    /// Which header says how much time is left.
+    /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
+    ///
+    /// An [absolute](Dialect::is_absolute) dialect can only be read: with one, every call fails without being sent.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.outgoing.dialect = dialect;
         self
@@ -100,7 +102,7 @@ where
         };
         match self.outgoing.write(&ctx, request.headers_mut()) {
             Ok(()) => ResponseFuture::new(self.inner.call(request), ctx, call),
-            Err(error) => ResponseFuture::failed(error, call),
+            Err(reason) => ResponseFuture::not_sent(reason.into_error(call)),
         }
     }
 }

@@ -1,11 +1,12 @@
 //! What a call tells its peer.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use http::header::{HeaderMap, HeaderName};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ripcord::Context;
 
 use super::BaggageFilter;
+use super::error::{Call, Error, Phase};
 use crate::RequestId;
 use crate::deadline::Dialect;
 use crate::trace_context::{Baggage, Traceparent, Tracestate};
@@ -22,13 +23,39 @@ pub(super) struct Outgoing {
     pub(super) baggage: BaggageFilter,
 }
 
+/// Why a call was not sent.
+#[derive(Debug)]
+pub(super) enum NotSent {
+    Ended(ripcord::Error),
+    ReadOnlyDialect(Dialect),
+}
+
+impl NotSent {
+    pub(super) fn into_error(self, call: Call) -> Error {
+        match self {
+            NotSent::Ended(error) => Error::context(error, Phase::Send, Some(call)),
+            NotSent::ReadOnlyDialect(dialect) => {
+                let reason = format!("the dialect of {} can only be read, choose a relative one", dialect.name());
+                Error::client(reason.into(), Phase::Send, Some(call))
+            }
+        }
+    }
+}
+
+impl From<ripcord::Error> for NotSent {
+    fn from(error: ripcord::Error) -> Self {
+        NotSent::Ended(error)
+    }
+}
+
 impl Outgoing {
-    /// Puts what the Context says into the headers, as the module's documentation has it.
+    /// Writes what the context says into the headers, as the module's documentation describes.
     ///
     /// # Errors
     ///
-    /// If the Context has ended, or too little is left to be said. The headers are as they were then.
-    pub(super) fn write(&self, ctx: &Context, headers: &mut HeaderMap) -> Result<(), ripcord::Error> {
+    /// Returns an error if the context has ended, if the dialect cannot express the time left, or if the dialect is only read. The
+    /// headers are then unchanged.
+    pub(super) fn write(&self, ctx: &Context, headers: &mut HeaderMap) -> Result<(), NotSent> {
         ctx.check()?;
         self.write_deadline(ctx, headers)?;
         if let Some(id) = ctx.value::<RequestId>() {
@@ -48,15 +75,18 @@ impl Outgoing {
         Ok(())
     }
 
-    fn write_deadline(&self, ctx: &Context, headers: &mut HeaderMap) -> Result<(), ripcord::Error> {
+    fn write_deadline(&self, ctx: &Context, headers: &mut HeaderMap) -> Result<(), NotSent> {
+        if self.dialect.is_absolute() {
+            return Err(NotSent::ReadOnlyDialect(self.dialect));
+        }
         let Some(left) = ctx.remaining() else { return Ok(()) };
         let left = asked_before(headers).map_or(left, |asked| asked.min(left));
         let Some(value) = self.dialect.encode(left) else {
             // Fails now what could not be answered in time, with a deadline's error.
             let late = ctx.with_timeout_cause(Duration::ZERO, "too little time left to say so, nothing was sent");
-            return Err(late.err().expect("a timeout of zero has passed"));
+            return Err(NotSent::Ended(late.err().expect("a timeout of zero has passed")));
         };
-        for dialect in Dialect::ALL {
+        for dialect in Dialect::ALL.iter().filter(|dialect| !dialect.is_absolute()) {
             headers.remove(dialect.header());
         }
         headers.insert(self.dialect.header(), value.into());
@@ -75,7 +105,10 @@ fn span(ctx: &Context) -> Option<(Traceparent, Option<Tracestate>)> {
 
 /// The shortest deadline that the headers say.
 fn asked_before(headers: &HeaderMap) -> Option<Duration> {
-    let values = |dialect: Dialect| headers.get_all(dialect.header()).into_iter().map(move |value| (dialect, value));
-    let deadlines = Dialect::ALL.into_iter().flat_map(values);
-    deadlines.filter_map(|(dialect, value)| dialect.decode(value.as_bytes()).ok()).min()
+    let relative = Dialect::ALL.iter().filter(|dialect| !dialect.is_absolute());
+    let values =
+        |dialect: &'static Dialect| headers.get_all(dialect.header()).into_iter().map(move |value| (dialect, value));
+    let decode =
+        |(dialect, value): (&Dialect, &HeaderValue)| dialect.decode(value.as_bytes(), SystemTime::now).ok().flatten();
+    relative.flat_map(values).filter_map(decode).min()
 }

@@ -1,7 +1,7 @@
-//! The `ttl` in the `amz-sdk-request` of AWS's clients, which is absolute: a moment in UTC by the peer's clock, to the second.
+//! The absolute `ttl` in the `amz-sdk-request` header of AWS's clients: a UTC time on the peer's clock, to the second.
 //!
-//! Read only, and by a server only [when asked to](crate::server::ContextLayer::absolute_deadlines): what is left depends on two
-//! clocks that agree.
+//! This dialect is only read, and a server reads it only [on request](crate::server::ContextLayer::absolute_deadlines): the time left
+//! is wrong by the difference between the two clocks.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
@@ -15,32 +15,35 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::dialect::{Codec, Form};
 use super::digits;
 use crate::Malformed;
 
 /// The header's name.
 pub const HEADER: &str = "amz-sdk-request";
 
-/// Reads a value: what is left `now`, zero when it has passed; `None` if it has no `ttl`.
+pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Absolute { decode } };
+
+/// Reads a value and returns the time left at `now`: zero if the `ttl` has passed, `None` if there is no `ttl`.
 ///
 /// # Errors
 ///
-/// If it is not a list of `key=value` with semicolons between them, has a `ttl` twice, or one that is no moment written as
-/// `20200724T181920Z`.
+/// Returns an error if the value is not a list of `key=value` separated by semicolons, has two `ttl`s, or has a `ttl` that is not a
+/// time in the form `20200724T181920Z`.
 pub fn decode(value: &[u8], now: SystemTime) -> Result<Option<Duration>, Malformed> {
     let malformed = |reason| Malformed::new(HEADER, reason);
     let mut ttl = None;
     for pair in value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii) {
-        let at =
-            pair.iter().position(|byte| *byte == b'=').ok_or(malformed("not key=value, with ; between two of them"))?;
+        let at = pair.iter().position(|byte| *byte == b'=').ok_or(malformed("expected key=value, separated by ;"))?;
         let (key, value) = (&pair[..at], &pair[at + 1..]);
         if !is_word(key) || !is_word(value) {
-            return Err(malformed("not key=value, with ; between two of them"));
+            return Err(malformed("expected key=value, separated by ;"));
         }
         if key == b"ttl" {
-            let moment = moment(value).ok_or(malformed("a ttl that is no moment written as 20200724T181920Z"))?;
-            if ttl.replace(moment).is_some() {
-                return Err(malformed("a ttl twice"));
+            let ttl_time =
+                seconds_since_1970(value).ok_or(malformed("the ttl is not a time in the form 20200724T181920Z"))?;
+            if ttl.replace(ttl_time).is_some() {
+                return Err(malformed("more than one ttl"));
             }
         }
     }
@@ -52,8 +55,8 @@ fn is_word(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte))
 }
 
-/// The time since 1970 that `20200724T181920Z` says.
-fn moment(text: &[u8]) -> Option<Duration> {
+/// Parses a time in the form `20200724T181920Z`. Returns the time since 1970.
+fn seconds_since_1970(text: &[u8]) -> Option<Duration> {
     let text: &[u8; 16] = text.try_into().ok()?;
     if text[8] != b'T' || text[15] != b'Z' {
         return None;
@@ -73,7 +76,6 @@ fn moment(text: &[u8]) -> Option<Duration> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    // Up to four digits of years are few enough to be counted one by one.
     let years: u64 = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum();
     let days = years + (1..month).map(length).sum::<u64>() + day - 1;
     Some(Duration::from_secs(((days * 24 + hour) * 60 + minute) * 60 + second))

@@ -11,22 +11,25 @@
 
 use std::time::Duration;
 
+use super::dialect::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
 /// The header's name.
 pub const HEADER: &str = "connect-timeout-ms";
 
-/// Reads a value.
+pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
+
+/// Reads a value and returns the time left.
 ///
 /// # Errors
 ///
-/// If it is not 1 to 10 digits.
+/// Returns an error if the value is not 1 to 10 digits.
 pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
-    digits::parse(value, 10).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "not 1 to 10 digits"))
+    digits::parse(value, 10).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected 1 to 10 digits"))
 }
 
-/// Writes the time that is left, rounded down; `None` when less than a millisecond is. What is longer than 9,999,999,999 ms is that.
+/// Returns the value for the time left, rounded down, at most 9,999,999,999 ms. Returns `None` if less than a millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, 9_999_999_999)
 }

@@ -1,73 +1,123 @@
-//! Which header says it.
+//! The one list of deadline headers. Adding a dialect: see CONTRIBUTING.md.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderName;
 
-use super::{Encoded, connect, envoy, grpc_timeout, plain};
+use super::{Encoded, aws, connect, envoy, finagle, grpc_timeout, plain};
 use crate::Malformed;
 
-/// One of the headers that say how long the work may still take. More may be added.
-///
-/// ```
-/// use std::time::Duration;
-/// use ripcord_http::deadline::Dialect;
-///
-/// let (header, value) = (Dialect::GrpcTimeout.header(), Dialect::GrpcTimeout.encode(Duration::from_millis(250)));
-/// assert_eq!(header, "grpc-timeout");
-/// assert_eq!(value.unwrap().as_str(), "250000u");
-/// assert_eq!(Dialect::Connect.decode(b"250")?, Duration::from_millis(250));
-/// # Ok::<(), ripcord_http::Malformed>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Dialect {
-    /// [`plain`]: ripcord's own.
+/// How one dialect is read and written. Each dialect's module has one as `CODEC`.
+pub(super) struct Codec {
+    /// The header's name, in lower case.
+    pub(super) header: &'static str,
+    /// Whether only a trusted peer's value counts.
+    pub(super) needs_trust: bool,
+    pub(super) form: Form,
+}
+
+/// What a dialect's value means.
+pub(super) enum Form {
+    /// The time left. It depends on no clock.
+    Relative { decode: fn(&[u8]) -> Result<Duration, Malformed>, encode: fn(Duration) -> Option<Encoded> },
+    /// An instant on the peer's clock. Such a dialect is only read.
+    Absolute { decode: fn(&[u8], SystemTime) -> Result<Option<Duration>, Malformed> },
+}
+
+macro_rules! dialects {
+    ($($(#[$attribute:meta])* $dialect:ident => $module:ident,)*) => {
+        /// A header that carries a deadline. More dialects may be added.
+        ///
+        /// This is the only list of dialects: the server reads every dialect in it, and the client can send every dialect in it that
+        /// is not [absolute](Dialect::is_absolute).
+        ///
+        /// ```
+        /// use std::time::{Duration, SystemTime};
+        /// use ripcord_http::deadline::Dialect;
+        ///
+        /// let (header, value) = (Dialect::GrpcTimeout.header(), Dialect::GrpcTimeout.encode(Duration::from_millis(250)));
+        /// assert_eq!(header, "grpc-timeout");
+        /// assert_eq!(value.unwrap().as_str(), "250000u");
+        /// assert_eq!(Dialect::Connect.decode(b"250", SystemTime::now)?, Some(Duration::from_millis(250)));
+        /// # Ok::<(), ripcord_http::Malformed>(())
+        /// ```
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Dialect {
+            $($(#[$attribute])* $dialect,)*
+        }
+
+        impl Dialect {
+            /// Every dialect.
+            pub const ALL: &[Dialect] = &[$(Dialect::$dialect),*];
+
+            const fn codec(self) -> &'static Codec {
+                match self {
+                    $(Dialect::$dialect => &$module::CODEC,)*
+                }
+            }
+        }
+    };
+}
+
+dialects! {
+    /// [`plain`]: ripcord's own header.
     #[default]
-    Plain,
-    /// [`grpc_timeout`]: gRPC's.
-    GrpcTimeout,
-    /// [`connect`]: Connect's.
-    Connect,
-    /// [`envoy`]: what the proxy tells the service behind it.
-    Envoy,
+    Plain => plain,
+    /// [`grpc_timeout`]: gRPC's header.
+    GrpcTimeout => grpc_timeout,
+    /// [`connect`]: Connect's header.
+    Connect => connect,
+    /// [`envoy`]: the header that Envoy adds for the service behind it.
+    Envoy => envoy,
+    /// [`finagle`]: Finagle's absolute deadline.
+    Finagle => finagle,
+    /// [`aws`]: the absolute `ttl` of AWS's clients.
+    Aws => aws,
 }
 
 impl Dialect {
-    /// All that are known.
-    pub const ALL: [Dialect; 4] = [Dialect::Plain, Dialect::GrpcTimeout, Dialect::Connect, Dialect::Envoy];
-
-    /// The header's name.
+    /// Returns the header's name.
     pub const fn header(self) -> HeaderName {
-        HeaderName::from_static(match self {
-            Dialect::Plain => plain::HEADER,
-            Dialect::GrpcTimeout => grpc_timeout::HEADER,
-            Dialect::Connect => connect::HEADER,
-            Dialect::Envoy => envoy::HEADER,
-        })
+        HeaderName::from_static(self.codec().header)
     }
 
-    /// Reads a value.
+    /// Returns the header's name as text, in lower case.
+    pub const fn name(self) -> &'static str {
+        self.codec().header
+    }
+
+    /// Returns whether the value is an instant on the peer's clock. An absolute dialect is only read, and only
+    /// [on request](crate::server::ContextLayer::absolute_deadlines).
+    pub const fn is_absolute(self) -> bool {
+        matches!(self.codec().form, Form::Absolute { .. })
+    }
+
+    /// Returns whether the server reads the header only from a [trusted](crate::TrustPolicy::trusted) peer.
+    pub const fn needs_trust(self) -> bool {
+        self.codec().needs_trust
+    }
+
+    /// Reads a value and returns the time left: zero if the deadline has passed, `None` if the value has no deadline.
+    ///
+    /// Calls `now` only for an [absolute](Dialect::is_absolute) dialect: pass [`SystemTime::now`].
     ///
     /// # Errors
     ///
-    /// If it is not what the dialect's grammar allows.
-    pub fn decode(self, value: &[u8]) -> Result<Duration, Malformed> {
-        match self {
-            Dialect::Plain => plain::decode(value),
-            Dialect::GrpcTimeout => grpc_timeout::decode(value),
-            Dialect::Connect => connect::decode(value),
-            Dialect::Envoy => envoy::decode(value),
+    /// Returns an error if the value does not match the dialect's grammar.
+    pub fn decode(self, value: &[u8], now: impl FnOnce() -> SystemTime) -> Result<Option<Duration>, Malformed> {
+        match self.codec().form {
+            Form::Relative { decode, .. } => decode(value).map(Some),
+            Form::Absolute { decode } => decode(value, now()),
         }
     }
 
-    /// Writes the time that is left, rounded down; `None` when that leaves nothing.
+    /// Returns the header's value for the time left, rounded down. Returns `None` if that is zero, or if the dialect is
+    /// [absolute](Dialect::is_absolute).
     pub fn encode(self, left: Duration) -> Option<Encoded> {
-        match self {
-            Dialect::Plain => plain::encode(left),
-            Dialect::GrpcTimeout => grpc_timeout::encode(left),
-            Dialect::Connect => connect::encode(left),
-            Dialect::Envoy => envoy::encode(left),
+        match self.codec().form {
+            Form::Relative { encode, .. } => encode(left),
+            Form::Absolute { .. } => None,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Digits and nothing else: no sign, no space, no underscore.
+//! Parses digits and nothing else: no sign, no space, no underscore.
 
-/// The number that the digits say, at most `u64::MAX`; `None` if there are none, more than `most`, or something else.
-pub(super) fn parse(digits: &[u8], most: usize) -> Option<u64> {
-    if digits.is_empty() || digits.len() > most {
+/// Returns the number, at most `u64::MAX`. Returns `None` if there are no digits, more than `max` digits, or any other byte.
+pub(super) fn parse(digits: &[u8], max: usize) -> Option<u64> {
+    if digits.is_empty() || digits.len() > max {
         return None;
     }
     digits.iter().try_fold(0_u64, |number, digit| {

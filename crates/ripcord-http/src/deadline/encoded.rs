@@ -1,14 +1,14 @@
-//! The value of a header, on the stack.
+//! A header value that needs no allocation.
 
 use std::fmt;
 use std::ops::Deref;
 
 use http::HeaderValue;
 
-/// The most digits of a `u64`.
+/// Maximum number of digits of a `u64`.
 const DIGITS: usize = 20;
 
-/// An encoded deadline: a header's value that lives on the stack.
+/// An encoded deadline. It needs no allocation until it becomes a [`HeaderValue`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -21,20 +21,20 @@ const DIGITS: usize = 20;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
-    // From `start` on it is ASCII.
+    // The value is the ASCII text from `start` on.
     bytes: [u8; DIGITS + 1],
     start: u8,
 }
 
 impl Encoded {
-    /// The number's digits.
+    /// Returns the number's digits.
     pub(crate) fn number(number: u64) -> Self {
         let mut encoded = Encoded { bytes: [0; DIGITS + 1], start: (DIGITS + 1) as u8 };
         encoded.prepend(number);
         encoded
     }
 
-    /// The number's digits and a letter.
+    /// Returns the number's digits followed by a unit letter.
     pub(crate) fn with_unit(number: u64, unit: u8) -> Self {
         let mut encoded = Encoded { bytes: [0; DIGITS + 1], start: DIGITS as u8 };
         encoded.bytes[DIGITS] = unit;
@@ -53,7 +53,7 @@ impl Encoded {
         }
     }
 
-    /// The value as text.
+    /// Returns the value as text.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.bytes[usize::from(self.start)..]).expect("digits and letters are ASCII")
     }

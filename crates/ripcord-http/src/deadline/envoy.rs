@@ -1,6 +1,7 @@
-//! Envoy's `x-envoy-expected-rq-timeout-ms`: the time that the proxy will wait, in milliseconds.
+//! Envoy's `x-envoy-expected-rq-timeout-ms`: how long the proxy will wait, in milliseconds.
 //!
-//! Read it only behind a proxy of one's own, which overwrites what a client sends: see [`TrustPolicy`](crate::TrustPolicy).
+//! The server reads it only from a trusted peer, because your own proxy overwrites a client's value and a client may invent one: see
+//! [`TrustPolicy`](crate::TrustPolicy).
 //!
 //! ```
 //! use std::time::Duration;
@@ -13,22 +14,25 @@
 
 use std::time::Duration;
 
+use super::dialect::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
 /// The header's name.
 pub const HEADER: &str = "x-envoy-expected-rq-timeout-ms";
 
-/// Reads a value.
+pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: true, form: Form::Relative { decode, encode } };
+
+/// Reads a value and returns the time left. A number above `u64::MAX` saturates.
 ///
 /// # Errors
 ///
-/// If it is not digits alone.
+/// Returns an error if the value contains anything but digits, or nothing.
 pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
-    digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "not digits alone"))
+    digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Writes the time that is left, rounded down; `None` when less than a millisecond is.
+/// Returns the value for the time left, rounded down. Returns `None` if less than a millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

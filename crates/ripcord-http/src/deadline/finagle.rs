@@ -1,7 +1,7 @@
-//! Finagle's deadline, which is absolute: when it was set and when it is, in nanoseconds since 1970 by the peer's clock.
+//! Finagle's absolute deadline: when it was set and when it ends, in nanoseconds since 1970 on the peer's clock.
 //!
-//! Read only, and by a server only [when asked to](crate::server::ContextLayer::absolute_deadlines): what is left depends on two
-//! clocks that agree.
+//! This dialect is only read, and a server reads it only [on request](crate::server::ContextLayer::absolute_deadlines): the time left
+//! is wrong by the difference between the two clocks.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
@@ -14,20 +14,27 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::dialect::{Codec, Form};
 use super::digits;
 use crate::Malformed;
 
 /// The header's name.
 pub const HEADER: &str = "finagle-ctx-com.twitter.finagle.deadline";
 
-/// Reads a value: what is left `now`, and never more than there was when the peer set it, however far behind one's own clock is.
-/// Zero when it has passed.
+pub(super) const CODEC: Codec = Codec {
+    header: HEADER,
+    needs_trust: false,
+    form: Form::Absolute { decode: |value, now| decode(value, now).map(Some) },
+};
+
+/// Reads a value and returns the time left at `now`, zero if the deadline has passed. Never returns more than was left when the peer
+/// set the deadline, however far the local clock is behind.
 ///
 /// # Errors
 ///
-/// If it is not two numbers of at most 19 digits, with a space between them.
+/// Returns an error if the value is not two numbers of at most 19 digits, separated by a space.
 pub fn decode(value: &[u8], now: SystemTime) -> Result<Duration, Malformed> {
-    let malformed = Malformed::new(HEADER, "not two numbers of at most 19 digits with a space between them");
+    let malformed = Malformed::new(HEADER, "expected two numbers of at most 19 digits, separated by a space");
     let number = |digits| digits::parse(digits, 19).map(Duration::from_nanos).ok_or(malformed);
     let at = value.iter().position(|byte| *byte == b' ').ok_or(malformed)?;
     let (set, deadline) = (number(&value[..at])?, number(&value[at + 1..])?);

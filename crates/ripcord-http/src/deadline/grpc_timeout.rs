@@ -11,17 +11,20 @@
 
 use std::time::Duration;
 
+use super::dialect::{Codec, Form};
 use super::{Encoded, digits};
 use crate::Malformed;
 
 /// The header's name.
 pub const HEADER: &str = "grpc-timeout";
 
-/// The most digits that the grammar allows.
-const DIGITS: usize = 8;
-const MOST: u128 = 99_999_999;
+pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// The units and how many nanoseconds each is, the finest first.
+/// Maximum number of digits.
+const DIGITS: usize = 8;
+const MAX: u128 = 99_999_999;
+
+/// The units and their lengths in nanoseconds, the shortest first.
 const UNITS: [(u8, u128); 6] = [
     (b'n', 1),
     (b'u', 1_000),
@@ -31,14 +34,14 @@ const UNITS: [(u8, u128); 6] = [
     (b'H', 3_600_000_000_000),
 ];
 
-/// Reads a value.
+/// Reads a value and returns the time left.
 ///
 /// # Errors
 ///
-/// If it is not 1 to 8 digits and one of `H M S m u n`.
+/// Returns an error if the value is not 1 to 8 digits followed by one of `H M S m u n`.
 pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     let Some((unit, digits)) = value.split_last() else {
-        return Err(Malformed::new(HEADER, "empty"));
+        return Err(Malformed::new(HEADER, "expected 1 to 8 digits and a unit"));
     };
     let duration: fn(u64) -> Duration = match unit {
         b'n' => Duration::from_nanos,
@@ -47,15 +50,14 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
         b'S' => Duration::from_secs,
         b'M' => |minutes| Duration::from_secs(minutes * 60),
         b'H' => |hours| Duration::from_secs(hours * 3600),
-        _ => return Err(Malformed::new(HEADER, "no unit, which is one of H M S m u n")),
+        _ => return Err(Malformed::new(HEADER, "expected a unit, one of H M S m u n")),
     };
-    // Eight digits of hours are far from what a `u64` of seconds holds.
-    digits::parse(digits, DIGITS).map(duration).ok_or(Malformed::new(HEADER, "not 1 to 8 digits before the unit"))
+    // Eight digits of hours fit into a `u64` of seconds.
+    digits::parse(digits, DIGITS).map(duration).ok_or(Malformed::new(HEADER, "expected 1 to 8 digits before the unit"))
 }
 
-/// Writes the time that is left, rounded down in the finest unit that needs no more than 8 digits; `None` when nothing is left.
-///
-/// What is longer than 99,999,999 hours is that.
+/// Returns the value for the time left, rounded down in the shortest unit that needs at most 8 digits, at most 99,999,999 hours.
+/// Returns `None` if no time is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     if left.is_zero() {
         return None;
@@ -64,7 +66,7 @@ pub fn encode(left: Duration) -> Option<Encoded> {
     let (number, unit) = UNITS
         .iter()
         .map(|(unit, length)| (nanoseconds / length, *unit))
-        .find(|(number, _)| *number <= MOST)
-        .unwrap_or((MOST, b'H'));
+        .find(|(number, _)| *number <= MAX)
+        .unwrap_or((MAX, b'H'));
     Some(Encoded::with_unit(number as u64, unit))
 }

@@ -1,12 +1,22 @@
-//! How long the work may still take, in the dialects that are spoken.
+//! Deadlines in HTTP headers, in several dialects.
 //!
-//! All that are written are relative, so that no clock but one's own counts. [`decode`](plain::decode) turns a value into the time that is left:
-//! zero is expired, and what no [`Duration`] can hold saturates. [`encode`](plain::encode) rounds down, and returns `None` when
-//! nothing is left then: the work fails here, and nothing is sent.
+//! [`Dialect`] lists the dialects; each has a module. `decode` turns a header's value into the time left: zero means that the
+//! deadline has passed, and a huge value saturates. `encode` rounds down and returns `None` if no time is left: then the call must
+//! fail without being sent.
 //!
-//! [`finagle`] and [`aws`] are absolute, and only read: there a clock that is ahead of the peer's takes time away.
+//! | dialect | header | value | sent | read |
+//! |---|---|---|---|---|
+//! | [`plain`] | `x-request-timeout-ms` | milliseconds | yes | yes |
+//! | [`grpc_timeout`] | `grpc-timeout` | 1 to 8 digits and a unit | yes | yes |
+//! | [`connect`] | `connect-timeout-ms` | milliseconds | yes | yes |
+//! | [`envoy`] | `x-envoy-expected-rq-timeout-ms` | milliseconds | yes | from trusted peers |
+//! | [`finagle`] | `finagle-ctx-com.twitter.finagle.deadline` | instants on the peer's clock | no | on request |
+//! | [`aws`] | `amz-sdk-request` | an instant on the peer's clock | no | on request |
 //!
-//! What a peer says never extends a deadline of one's own; see [`TrustPolicy`](crate::TrustPolicy).
+//! Every dialect that is sent is relative, so no clock but the receiver's matters. An absolute deadline is wrong by the difference
+//! between the two clocks.
+//!
+//! A received deadline never extends the local one: see [`TrustPolicy`](crate::TrustPolicy).
 
 pub mod aws;
 pub mod connect;
@@ -23,8 +33,8 @@ pub use encoded::Encoded;
 
 use std::time::Duration;
 
-/// Whole milliseconds, or `None` when there is not one left.
-fn encode_milliseconds(left: Duration, most: u64) -> Option<Encoded> {
-    let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(most);
+/// Encodes whole milliseconds, at most `max`. Returns `None` if less than one is left.
+fn encode_milliseconds(left: Duration, max: u64) -> Option<Encoded> {
+    let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(max);
     (milliseconds > 0).then(|| Encoded::number(milliseconds))
 }

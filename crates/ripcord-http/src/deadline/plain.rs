@@ -1,6 +1,6 @@
-//! Plain HTTP's `x-request-timeout-ms`: the time that is left, in milliseconds.
+//! `x-request-timeout-ms` for plain HTTP: the time left, in milliseconds.
 //!
-//! No standard says how a deadline travels in plain HTTP; this header is the one that ripcord sends and reads.
+//! No standard defines a deadline header for plain HTTP. ripcord sends and reads this one.
 //!
 //! ```
 //! use std::time::Duration;
@@ -13,22 +13,25 @@
 
 use std::time::Duration;
 
+use super::dialect::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
 /// The header's name.
 pub const HEADER: &str = "x-request-timeout-ms";
 
-/// Reads a value.
+pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
+
+/// Reads a value and returns the time left. A number above `u64::MAX` saturates.
 ///
 /// # Errors
 ///
-/// If it is not digits alone.
+/// Returns an error if the value contains anything but digits, or nothing.
 pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
-    digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "not digits alone"))
+    digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Writes the time that is left, rounded down; `None` when less than a millisecond is.
+/// Returns the value for the time left, rounded down. Returns `None` if less than a millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

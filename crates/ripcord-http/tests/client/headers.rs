@@ -40,6 +40,28 @@ fn what_is_left_is_sent_rounded_down_in_the_dialect_chosen() {
 }
 
 #[test]
+fn each_dialect_in_the_list_is_sent_unless_it_is_only_read() {
+    let (ctx, _time) = manual();
+    let ctx = ctx.with_timeout(1500 * MILLISECOND);
+    for dialect in Dialect::ALL.iter().copied() {
+        let sent = Recorder::sent(ClientLayer::new().dialect(dialect), &ctx, get());
+        if dialect.is_absolute() {
+            let error = sent.unwrap_err();
+            let text = format!(
+                r#"Get "http://localhost/slow": the dialect of {} can only be read, choose a relative one"#,
+                dialect.name()
+            );
+            assert_eq!(error.to_string(), text);
+            assert!(!error.is_deadline_exceeded() && !error.is_canceled());
+        } else {
+            let sent = sent.unwrap();
+            let value = sent.get(dialect.header()).expect("it is sent").as_bytes();
+            assert_eq!(dialect.decode(value, || unreachable!()), Ok(Some(1500 * MILLISECOND)), "{dialect:?}");
+        }
+    }
+}
+
+#[test]
 fn without_a_deadline_the_requests_own_header_stays() {
     let mut request = get();
     request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("7S"));

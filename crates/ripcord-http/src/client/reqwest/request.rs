@@ -47,7 +47,9 @@ pub struct ContextRequest {
 }
 
 impl ContextRequest {
-    /// Which header says how much time is left; the [plain](crate::deadline::plain) one otherwise.
+    /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
+    ///
+    /// An [absolute](Dialect::is_absolute) dialect can only be read: with one, every call fails without being sent.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.outgoing.dialect = dialect;
         self
@@ -71,8 +73,7 @@ impl ContextRequest {
         let (client, request) = builder.build_split();
         let mut request = request.map_err(|error| Error::client(error.into(), Phase::Send, None))?;
         let call = Call { method: request.method().clone(), url: Url::Url(request.url().as_str().into()) };
-        let written = outgoing.write(&ctx, request.headers_mut());
-        written.map_err(|error| Error::context(error, Phase::Send, Some(call.clone())))?;
+        outgoing.write(&ctx, request.headers_mut()).map_err(|reason| reason.into_error(call.clone()))?;
 
         match ctx.run(client.execute(request)).await {
             Ok(Ok(response)) => Ok(Response::new(response, call, ctx)),

@@ -1,6 +1,0 @@
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
-use ripcord_fuzz::absolute;
-
-fuzz_target!(|input: &[u8]| absolute::finagle(input));
