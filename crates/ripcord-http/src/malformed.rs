@@ -1,16 +1,16 @@
-//! What was wrong with a header.
+//! The error of a malformed header.
 
 use std::error::Error;
 use std::fmt;
 
-/// A header's value that is not what the header's grammar allows.
+/// A header value that does not match the header's grammar.
 ///
-/// It names the header and the rule, and never repeats the value, which came from a stranger.
+/// The error names the header and the rule. It never repeats the value, because that comes from the peer.
 ///
 /// ```
 /// let error = ripcord_http::deadline::grpc_timeout::decode(b"+5S").unwrap_err();
 /// assert_eq!(error.header(), "grpc-timeout");
-/// assert_eq!(error.to_string(), "malformed grpc-timeout: not 1 to 8 digits before the unit");
+/// assert_eq!(error.to_string(), "malformed grpc-timeout: expected 1 to 8 digits before the unit");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed {
@@ -23,7 +23,7 @@ impl Malformed {
         Malformed { header, reason }
     }
 
-    /// The header, in lower case.
+    /// Returns the header's name in lower case.
     pub fn header(&self) -> &'static str {
         self.header
     }

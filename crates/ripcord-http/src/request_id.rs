@@ -1,4 +1,4 @@
-//! The id of a request.
+//! The `x-request-id` header.
 
 use std::fmt;
 
@@ -7,10 +7,9 @@ use ripcord::Value;
 
 use crate::{Malformed, random};
 
-/// The id of a request: in its Context, its log lines, its response and the calls it makes.
+/// The id of a request. The request's context, log lines, response and outgoing calls carry it.
 ///
-/// Well-formed is 1 to 128 of the letters and digits of ASCII and `- _ . : / + =`: what can be written to a log, a URL's query or
-/// a shell without a second thought.
+/// A well-formed id has 1 to 128 characters: ASCII letters, digits and `- _ . : / + =`. These are safe in a log, a URL and a shell.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -22,7 +21,7 @@ use crate::{Malformed, random};
 /// assert_ne!(RequestId::generate(), RequestId::generate());
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
-// Kept as it came, so that neither reading nor writing copies it.
+// The header's own value, so that neither reading nor writing copies it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 
@@ -30,36 +29,36 @@ impl RequestId {
     /// The header's name.
     pub const HEADER: &str = "x-request-id";
 
-    /// A new id, 32 digits of hex, that no other request has.
+    /// Returns a new, unique id of 32 hex digits.
     pub fn generate() -> Self {
         let mut text = [0; 32];
         crate::trace_context::hex::write(&random::id(), &mut text);
-        RequestId(HeaderValue::from_bytes(&text).expect("hex is a header's value"))
+        RequestId(HeaderValue::from_bytes(&text).expect("hex is a valid header value"))
     }
 
-    /// Reads a value, and shares its bytes.
+    /// Reads a value and shares its bytes.
     ///
     /// # Errors
     ///
-    /// If it is not well-formed, as said above.
+    /// Returns an error if the value is not well-formed.
     pub fn decode(value: &HeaderValue) -> Result<Self, Malformed> {
         let well_formed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
         let bytes = value.as_bytes();
         if !(1..=128).contains(&bytes.len()) {
-            return Err(Malformed::new(Self::HEADER, "not 1 to 128 characters"));
+            return Err(Malformed::new(Self::HEADER, "expected 1 to 128 characters"));
         }
         if !bytes.iter().all(well_formed) {
-            return Err(Malformed::new(Self::HEADER, "a character other than letters, digits and -_.:/+="));
+            return Err(Malformed::new(Self::HEADER, "expected only letters, digits and -_.:/+="));
         }
         Ok(RequestId(value.clone()))
     }
 
-    /// The id as text.
+    /// Returns the id as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().expect("an id is ASCII")
     }
 
-    /// The id as a header's value, without a copy.
+    /// Returns the id as a header value without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }
@@ -78,7 +77,7 @@ impl fmt::Debug for RequestId {
 }
 
 impl Value for RequestId {
-    // Made to be seen.
+    // A request id is not secret.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -1,18 +1,18 @@
-//! How much of what a peer says is believed.
+//! Which headers of a peer are trusted.
 
 use std::time::Duration;
 
 use crate::RequestId;
 use crate::trace_context::{Baggage, Traceparent};
 
-/// How much of what a peer says is believed.
+/// Which headers of a peer are trusted.
 ///
 /// | | untrusted, the default | trusted |
 /// |---|---|---|
-/// | deadline | may only shorten, no longer than the server's maximum | the same |
-/// | Envoy's deadline | not read | read |
-/// | request id | made anew | kept |
-/// | trace | begins anew, and links to theirs | goes on |
+/// | deadline | can only shorten the server's | the same |
+/// | deadline in a header that [needs trust](crate::deadline::Dialect::needs_trust) (Envoy's) | ignored | read |
+/// | request id | replaced by a new one | kept |
+/// | trace | a new trace that links to the peer's | continued |
 /// | baggage | dropped | kept |
 ///
 /// ```
@@ -38,50 +38,50 @@ enum Peer {
 }
 
 impl TrustPolicy {
-    /// For whoever may connect: the world.
+    /// Returns the policy for any client. This is the default.
     pub const fn untrusted() -> Self {
         TrustPolicy { peer: Peer::Untrusted, max_timeout: None }
     }
 
-    /// For a peer of one's own that nobody else can pass for.
+    /// Returns the policy for your own peers. Use it only where nobody else can connect.
     pub const fn trusted() -> Self {
         TrustPolicy { peer: Peer::Trusted, max_timeout: None }
     }
 
-    /// The longest that a request may take, whatever the peer says.
+    /// Sets the longest time a request may take, whatever the peer asks for. Default: no limit.
     #[must_use]
     pub const fn with_max_timeout(self, max_timeout: Duration) -> Self {
         TrustPolicy { max_timeout: Some(max_timeout), ..self }
     }
 
-    /// Whether the peer is trusted.
+    /// Returns whether the peer is trusted.
     pub const fn is_trusted(&self) -> bool {
         matches!(self.peer, Peer::Trusted)
     }
 
-    /// The timeout of a request whose peer asked for `asked`; `None` if there is none.
+    /// Returns the timeout of a request whose peer asked for `asked`, or `None` if it has none.
     ///
-    /// Given to [`Context::with_timeout`](ripcord::Context::with_timeout) it can only shorten what the server's Context allows.
+    /// [`Context::with_timeout`](ripcord::Context::with_timeout) can only shorten the server's own deadline with it.
     pub fn timeout(&self, asked: Option<Duration>) -> Option<Duration> {
         match (asked, self.max_timeout) {
-            (Some(asked), Some(most)) => Some(asked.min(most)),
+            (Some(asked), Some(max)) => Some(asked.min(max)),
             (one, other) => one.or(other),
         }
     }
 
-    /// Whether [`timeout`](TrustPolicy::timeout) makes less of what was asked for.
+    /// Returns whether [`timeout`](TrustPolicy::timeout) shortens `asked`.
     pub fn is_clamped(&self, asked: Duration) -> bool {
-        self.max_timeout.is_some_and(|most| asked > most)
+        self.max_timeout.is_some_and(|max| asked > max)
     }
 
-    /// The id of a request that came with `theirs`.
+    /// Returns the id of a request that arrived with the id `theirs`.
     pub fn request_id(&self, theirs: Option<RequestId>) -> RequestId {
         theirs.filter(|_| self.is_trusted()).unwrap_or_else(RequestId::generate)
     }
 
-    /// Where a request that came with `theirs` belongs.
+    /// Returns the trace of a request that arrived with the traceparent `theirs`.
     ///
-    /// A trace that begins here is not sampled: that is for a tracer to decide.
+    /// A new trace is not sampled: that is the tracer's decision.
     pub fn trace(&self, theirs: Option<Traceparent>) -> Lineage {
         match theirs {
             Some(theirs) if self.is_trusted() => Lineage { current: theirs.child(), parent: Some(theirs), link: None },
@@ -89,13 +89,13 @@ impl TrustPolicy {
         }
     }
 
-    /// The baggage of a request that came with `theirs`.
+    /// Returns the baggage of a request that arrived with the baggage `theirs`.
     pub fn baggage(&self, theirs: Option<Baggage>) -> Option<Baggage> {
         theirs.filter(|_| self.is_trusted())
     }
 }
 
-/// Where a request belongs: the trace it is part of, and the stranger's that it is only linked to.
+/// A request's trace: its own span, and its parent or a link to an untrusted client's trace.
 ///
 /// ```
 /// use ripcord_http::{TrustPolicy, trace_context::Traceparent};
@@ -113,17 +113,17 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// The request's own span, and what outgoing calls say.
+    /// Returns the request's own span. Outgoing calls are its children.
     pub fn current(&self) -> Traceparent {
         self.current
     }
 
-    /// A trusted client's span, which the request's own lies under.
+    /// Returns the trusted client's span: the parent of the request's own.
     pub fn parent(&self) -> Option<Traceparent> {
         self.parent
     }
 
-    /// An untrusted client's trace.
+    /// Returns the untrusted client's span, to link to.
     pub fn link(&self) -> Option<Traceparent> {
         self.link
     }

@@ -1,4 +1,4 @@
-//! `baggage`: values that travel along with a request.
+//! The `baggage` header.
 
 use std::borrow::Cow;
 
@@ -8,10 +8,10 @@ use ripcord::Value;
 use super::list::{self, trim};
 use crate::Malformed;
 
-/// W3C's `baggage`: keys and values that travel along with a request, through all that it calls.
+/// W3C's `baggage`: keys and values that travel with a request to every service it calls.
 ///
-/// 64 members and 8192 bytes over all headers are carried. What goes beyond is cut off between two members, and
-/// [`is_cut`](Baggage::is_cut) says so.
+/// At most 64 members and 8192 bytes across all headers are kept. Members beyond that are dropped, and
+/// [`is_cut`](Baggage::is_cut) then returns `true`.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -34,17 +34,16 @@ pub struct Baggage {
 impl Baggage {
     /// The header's name.
     pub const HEADER: &str = "baggage";
-    /// How many members are carried.
+    /// Maximum number of members that are kept.
     pub const MEMBERS: usize = 64;
-    /// How many bytes are carried.
+    /// Maximum number of bytes that are kept, across all headers.
     pub const BYTES: usize = 8192;
 
-    /// Reads all headers of that name, in their order, as one list; `None` without any member.
+    /// Reads all headers of that name, in their order, as one list. Returns `None` if the list has no member.
     ///
     /// # Errors
     ///
-    /// If one of the members to be carried is not what the grammar allows, or there are members but the first is too large to be
-    /// carried.
+    /// Returns an error if a kept member does not match the grammar, or if the first member alone is larger than 8192 bytes.
     pub fn decode<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Result<Option<Self>, Malformed> {
         let Some(joined) = list::join(headers) else {
             return Ok(None);
@@ -67,34 +66,34 @@ impl Baggage {
             start = end + 1;
         }
         if count == 0 {
-            let too_large = Malformed::new(Self::HEADER, "a first member beyond 8192 bytes");
+            let too_large = Malformed::new(Self::HEADER, "the first member is larger than 8192 bytes");
             return if cut { Err(too_large) } else { Ok(None) };
         }
         let list = if cut { value(&bytes[..kept]) } else { joined };
         Ok(Some(Baggage { list, cut }))
     }
 
-    /// Whether some of what was sent was beyond the limits and is not here.
+    /// Returns whether members beyond the limits were dropped.
     pub fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// What is wrong with one that is cut.
+    /// Returns the error to count for baggage that was cut.
     pub(crate) fn oversized(&self) -> Option<Malformed> {
         self.cut.then(|| Malformed::new(Self::HEADER, "more than 64 members or 8192 bytes"))
     }
 
-    /// The keys and their values, percent-decoded where they have to be; bytes that are no UTF-8 are replaced.
+    /// Returns the keys and their percent-decoded values. Bytes that are not UTF-8 are replaced.
     pub fn members(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         list::members(self.list.as_bytes()).filter_map(split).map(|(key, value)| (text(key), percent_decode(value)))
     }
 
-    /// The value of a key; of the first, if it is there twice.
+    /// Returns the value of a key. If the key occurs more than once, returns the first value.
     pub fn get(&self, key: &str) -> Option<Cow<'_, str>> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// The members whose key may travel on, their properties with them; `None` if there are none.
+    /// Returns the members whose key `allowed` accepts, with their properties. Returns `None` if there are none.
     pub fn retain(&self, mut allowed: impl FnMut(&str) -> bool) -> Option<Baggage> {
         let mut list = Vec::new();
         for member in list::members(self.list.as_bytes()) {
@@ -108,7 +107,7 @@ impl Baggage {
         (!list.is_empty()).then(|| Baggage { list: value(&list), cut: self.cut })
     }
 
-    /// The value of the header, without a copy.
+    /// Returns the header's value without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.list.clone()
     }
@@ -117,14 +116,14 @@ impl Baggage {
 impl Value for Baggage {}
 
 fn value(bytes: &[u8]) -> HeaderValue {
-    HeaderValue::from_bytes(bytes).expect("a part of a value is a value")
+    HeaderValue::from_bytes(bytes).expect("a part of a header value is a header value")
 }
 
 fn text(bytes: &[u8]) -> &str {
-    str::from_utf8(bytes).expect("what was read is ASCII")
+    str::from_utf8(bytes).expect("the grammar allows only ASCII")
 }
 
-/// The key and the value, without properties.
+/// Returns the key and the value, without properties.
 fn split(member: &[u8]) -> Option<(&[u8], &[u8])> {
     pair(member.split(|byte| *byte == b';').next()?)
 }
@@ -134,21 +133,21 @@ fn pair(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((trim(&text[..at]), trim(&text[at + 1..])))
 }
 
-/// `key=value`, then any number of `;key` or `;key=value`.
+/// Checks a member: `key=value`, then any number of `;key` or `;key=value`.
 fn check(member: &[u8]) -> Result<(), &'static str> {
     let mut parts = member.split(|byte| *byte == b';');
     let (key, value) = parts.next().and_then(pair).ok_or("a member without =")?;
     if !is_token(key) {
-        return Err("a key that the grammar does not allow");
+        return Err("a key does not match the grammar");
     }
     if !is_value(value) {
-        return Err("a value that the grammar does not allow");
+        return Err("a value does not match the grammar");
     }
     let is_property = |part| match pair(part) {
         Some((key, value)) => is_token(key) && is_value(value),
         None => is_token(trim(part)),
     };
-    if parts.all(is_property) { Ok(()) } else { Err("a property that the grammar does not allow") }
+    if parts.all(is_property) { Ok(()) } else { Err("a property does not match the grammar") }
 }
 
 /// RFC 9110's `token`.
@@ -156,12 +155,12 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Printable, and none of space, quote, comma, semicolon and backslash.
+/// Printable ASCII except space, quote, comma, semicolon and backslash.
 fn is_value(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(byte))
 }
 
-/// `%` with two digits of hex is a byte; any other `%` is itself.
+/// Decodes `%` and two hex digits to a byte. Any other `%` stays as it is.
 fn percent_decode(value: &[u8]) -> Cow<'_, str> {
     if !value.contains(&b'%') {
         return Cow::Borrowed(text(value));

@@ -1,6 +1,6 @@
-//! Lower-case hex, two digits a byte.
+//! Lowercase hex, two digits for each byte.
 
-/// Writes `bytes` into `text`, which is twice as long.
+/// Writes `bytes` into `text`, which must be twice as long.
 pub(crate) fn write(bytes: &[u8], text: &mut [u8]) {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
@@ -9,7 +9,7 @@ pub(crate) fn write(bytes: &[u8], text: &mut [u8]) {
     }
 }
 
-/// `bytes` as text.
+/// Returns `bytes` as text.
 #[cfg(feature = "inspector")]
 pub(crate) fn text(bytes: &[u8]) -> String {
     let mut text = vec![0; 2 * bytes.len()];
@@ -17,7 +17,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(text).expect("hex is ASCII")
 }
 
-/// The bytes that `text` says, if it is `2 * N` digits in lower case.
+/// Parses `2 * N` lowercase digits.
 pub(super) fn read<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     if text.len() != 2 * N {
         return None;

@@ -1,4 +1,4 @@
-//! Another trace that has to do with this one.
+//! A link to another trace.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use ripcord::Value;
 
 use super::Traceparent;
 
-/// The trace of a client that is not trusted: a request's own trace only links to it. A value in the request's Context.
+/// The trace of an untrusted client, as a value in the request's context. The request's own trace only links to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link(pub Traceparent);
 
 impl Value for Link {
-    // Ids are made to be seen.
+    // Trace ids are not secret.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }

@@ -1,9 +1,9 @@
-//! Lists that may be spread over several headers of one name.
+//! Lists that may be split over several headers of one name.
 
 use bytes::BytesMut;
 use http::HeaderValue;
 
-/// The headers as one; a single one is shared and not copied. `None` if there are none.
+/// Joins the headers into one. A single header is shared, not copied. Returns `None` if there is none.
 pub(super) fn join<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
     let mut headers = headers.into_iter();
     let first = headers.next()?;
@@ -18,12 +18,12 @@ pub(super) fn join<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Op
     Some(HeaderValue::from_maybe_shared(joined.freeze()).expect("values joined by a comma are a value"))
 }
 
-/// The members, without the spaces and tabs around them and without empty ones.
+/// Returns the trimmed members and skips empty ones.
 pub(super) fn members(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(trim).filter(|member| !member.is_empty())
 }
 
-/// Without spaces and tabs at both ends.
+/// Removes spaces and tabs at both ends.
 pub(super) fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;

@@ -1,4 +1,4 @@
-//! W3C Trace Context and Baggage: which trace a request belongs to, and what travels along.
+//! W3C Trace Context (level 2) and Baggage: a request's trace, and the values that travel with it.
 
 mod baggage;
 pub(crate) mod hex;

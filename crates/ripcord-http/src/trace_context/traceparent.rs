@@ -1,4 +1,4 @@
-//! `traceparent`: the trace, and the span of whoever asks.
+//! The `traceparent` header.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +12,10 @@ use crate::{Malformed, random};
 const SAMPLED: u8 = 1;
 const RANDOM: u8 = 2;
 
-/// W3C's `traceparent`: the id of a trace, the id of the span that asks, and whether the trace is sampled.
+/// W3C's `traceparent`: the trace's id, the id of the caller's span, and flags.
 ///
-/// Of a version higher than 00 the first four fields are read, and what is written is always version 00.
+/// For a version above 00, only the first four fields are read. The encoded value is always version 00. The flags `sampled` and
+/// `random` are kept.
 ///
 /// ```
 /// use ripcord_http::trace_context::Traceparent;
@@ -38,23 +39,23 @@ pub struct Traceparent {
 impl Traceparent {
     /// The header's name.
     pub const HEADER: &str = "traceparent";
-    /// How long version 00 is.
+    /// Length of version 00 in characters.
     const LENGTH: usize = 55;
 
-    /// A trace of its own, with a random id.
+    /// Starts a new trace with a random id.
     pub fn start(sampled: bool) -> Self {
         let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
         Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
     }
 
-    /// `None` if one of the ids is all zeros.
+    /// Returns `None` if either id is all zeros.
     #[cfg(feature = "tracing")]
     pub(crate) fn of_ids(trace_id: [u8; 16], parent_id: [u8; 8], sampled: bool, random: bool) -> Option<Self> {
         let flags = if sampled { SAMPLED } else { 0 } | if random { RANDOM } else { 0 };
         (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Traceparent { trace_id, parent_id, flags })
     }
 
-    /// A new span of the same trace.
+    /// Returns a new span of the same trace: a new span id, the same trace id and flags.
     #[must_use]
     pub fn child(self) -> Self {
         Traceparent { parent_id: span_id(), ..self }
@@ -64,33 +65,33 @@ impl Traceparent {
     ///
     /// # Errors
     ///
-    /// If it is of version ff, its length, dashes or digits are wrong, hex in upper case included, or an id is all zeros.
+    /// Returns an error if the version is ff, if a length, dash or digit is wrong (uppercase hex included), or if an id is all zeros.
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let Some((fields, rest)) = value.split_at_checked(Self::LENGTH) else {
             return Err(malformed("shorter than 55 characters"));
         };
-        let [version] = hex::read(&fields[..2]).ok_or(malformed("a version that is not hex in lower case"))?;
+        let [version] = hex::read(&fields[..2]).ok_or(malformed("the version is not lowercase hex"))?;
         match (version, rest) {
             (0xff, _) => return Err(malformed("version ff")),
             (0, [_, ..]) => return Err(malformed("longer than 55 characters")),
             (_, [] | [b'-', ..]) => {}
-            _ => return Err(malformed("no dash after the fourth field")),
+            _ => return Err(malformed("expected a dash after the fourth field")),
         }
         if [fields[2], fields[35], fields[52]] != *b"---" {
-            return Err(malformed("no dash between two fields"));
+            return Err(malformed("expected dashes between the fields"));
         }
-        let not_hex = malformed("a field that is not hex in lower case");
+        let not_hex = malformed("a field is not lowercase hex");
         let trace_id = hex::read(&fields[3..35]).ok_or(not_hex)?;
         let parent_id = hex::read(&fields[36..52]).ok_or(not_hex)?;
         let [flags] = hex::read(&fields[53..]).ok_or(not_hex)?;
         if trace_id == [0; 16] || parent_id == [0; 8] {
-            return Err(malformed("an id of zeros"));
+            return Err(malformed("an id is all zeros"));
         }
         Ok(Traceparent { trace_id, parent_id, flags: flags & (SAMPLED | RANDOM) })
     }
 
-    /// The value of the header, always of version 00.
+    /// Returns the header's value in version 00.
     pub fn encode(&self) -> [u8; 55] {
         let mut text = *b"00-................................-................-..";
         hex::write(&self.trace_id, &mut text[3..35]);
@@ -99,28 +100,28 @@ impl Traceparent {
         text
     }
 
-    /// The id of the trace, never all zeros.
+    /// Returns the trace's id. It is never all zeros.
     pub fn trace_id(&self) -> [u8; 16] {
         self.trace_id
     }
 
-    /// The id of the span, never all zeros.
+    /// Returns the span's id. It is never all zeros.
     pub fn parent_id(&self) -> [u8; 8] {
         self.parent_id
     }
 
-    /// Whether whoever asks may have recorded the trace.
+    /// Returns whether the caller may have recorded the trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// Whether the trace's id is random in its last seven bytes.
+    /// Returns whether the last seven bytes of the trace's id are random.
     pub fn is_random(&self) -> bool {
         self.flags & RANDOM != 0
     }
 }
 
-/// Half of an id, and not all zeros.
+/// Returns a random id that is not all zeros.
 fn span_id() -> [u8; 8] {
     let [.., a, b, c, d, e, f, g, h] = random::id();
     u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1).to_be_bytes()

@@ -1,4 +1,4 @@
-//! `tracestate`: what each tracing system wants to find again.
+//! The `tracestate` header.
 
 use http::HeaderValue;
 use ripcord::Value;
@@ -6,7 +6,7 @@ use ripcord::Value;
 use super::list;
 use crate::Malformed;
 
-/// W3C's `tracestate`: at most 32 members, each a key and a value of some tracing system.
+/// W3C's `tracestate` by level 2 of Trace Context: at most 32 members, each a tracing vendor's key and value.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -23,54 +23,51 @@ pub struct Tracestate(HeaderValue);
 impl Tracestate {
     /// The header's name.
     pub const HEADER: &str = "tracestate";
-    /// The most members that the specification allows.
+    /// Maximum number of members.
     pub const MEMBERS: usize = 32;
 
-    /// Reads all headers of that name, in their order, as one list; `None` without any member.
+    /// Reads all headers of that name, in their order, as one list. Returns `None` if the list has no member.
+    ///
+    /// A key that occurs more than once is kept as received: dropping the list would cost the other vendors their members.
     ///
     /// # Errors
     ///
-    /// If a key or a value is not what the grammar allows, a key comes twice, or there are more than 32 members: none of them
-    /// is to be used then.
+    /// Returns an error if a key or a value does not match the grammar, or if there are more than 32 members. The specification says
+    /// to discard the whole list then.
     pub fn decode<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Result<Option<Self>, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let Some(joined) = list::join(headers) else {
             return Ok(None);
         };
-        let mut keys: [&[u8]; Self::MEMBERS] = [&[]; Self::MEMBERS];
         let mut count = 0;
         for member in list::members(joined.as_bytes()) {
             let (key, value) = split(member).ok_or(malformed("a member without ="))?;
             if !is_key(key) {
-                return Err(malformed("a key that the grammar does not allow"));
+                return Err(malformed("a key does not match the grammar"));
             }
             if !is_value(value) {
-                return Err(malformed("a value that the grammar does not allow"));
+                return Err(malformed("a value does not match the grammar"));
             }
-            if count == Self::MEMBERS {
+            count += 1;
+            if count > Self::MEMBERS {
                 return Err(malformed("more than 32 members"));
             }
-            if keys[..count].contains(&key) {
-                return Err(malformed("a key that comes twice"));
-            }
-            keys[count] = key;
-            count += 1;
         }
         Ok((count > 0).then_some(Tracestate(joined)))
     }
 
-    /// The members, the most recent first.
+    /// Returns the members, the most recent first. A key may occur more than once.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
-        let text = |bytes| str::from_utf8(bytes).expect("what was read is ASCII");
+        let text = |bytes| str::from_utf8(bytes).expect("the grammar allows only ASCII");
         list::members(self.0.as_bytes()).filter_map(split).map(move |(key, value)| (text(key), text(value)))
     }
 
-    /// The value of a key.
+    /// Returns the value of a key. If the key occurs more than once, the first value is the most recent one.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// The value of the header, without a copy.
+    /// Returns the header's value without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }
@@ -83,25 +80,14 @@ fn split(member: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&member[..at], &member[at + 1..]))
 }
 
-/// `simple`, or `tenant@system`.
+/// Level 2 of the specification: a lowercase letter or a digit, then up to 255 of `a-z 0-9 _ - * / @`.
 fn is_key(key: &[u8]) -> bool {
-    let rest =
-        |bytes: &[u8]| bytes.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'*' | b'/'));
-    match key.iter().position(|byte| *byte == b'@') {
-        None => key.len() <= 256 && key.first().is_some_and(u8::is_ascii_lowercase) && rest(key),
-        Some(at) => {
-            let (tenant, system) = (&key[..at], &key[at + 1..]);
-            (1..=241).contains(&tenant.len())
-                && tenant.first().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
-                && rest(tenant)
-                && system.len() <= 14
-                && system.first().is_some_and(u8::is_ascii_lowercase)
-                && rest(system)
-        }
-    }
+    let Some((first, rest)) = key.split_first() else { return false };
+    let is_first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    is_first(first) && rest.len() <= 255 && rest.iter().all(|byte| is_first(byte) || b"_-*/@".contains(byte))
 }
 
-/// 1 to 256 printable characters but `,` and `=`, the last no space. A member is trimmed, so that one never is.
+/// 1 to 256 printable characters except `,` and `=`, not ending in a space. A member is trimmed, so no value ends in one.
 fn is_value(value: &[u8]) -> bool {
     (1..=256).contains(&value.len()) && value.iter().all(|byte| matches!(byte, b' '..=b'~') && !b",=".contains(byte))
 }

@@ -327,7 +327,7 @@ async fn baggage_beyond_its_limits_is_counted() {
         (members(65), true, Some("more than 64 members or 8192 bytes")),
         (bytes(8192), true, None),
         (format!("first=1,{}", bytes(8192)), true, Some("more than 64 members or 8192 bytes")),
-        (bytes(8193), false, Some("a first member beyond 8192 bytes")),
+        (bytes(8193), false, Some("the first member is larger than 8192 bytes")),
     ] {
         let layer = trusting();
         let (response, ctx) = exchange(&layer, &[("baggage", &value)]).await;
@@ -352,8 +352,8 @@ async fn malformed_tracestate_leaves_its_traceparent() {
     let parent = ("traceparent", TRACEPARENT);
     for states in [
         &[("tracestate", "A=1")][..],
-        &[("tracestate", "a=1,a=2")],
-        &[("tracestate", "a=1"), ("tracestate", "a=2")],
+        &[("tracestate", "a=1,A=2")],
+        &[("tracestate", "a=1"), ("tracestate", "@a=2")],
         &[("tracestate", "=")],
     ] {
         let headers: Vec<_> = [parent].into_iter().chain(states.iter().copied()).collect();
