@@ -12,3 +12,8 @@ pub mod connections;
 mod html;
 pub mod search;
 pub mod serve;
+
+/// Runs the program in the repository's README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -72,7 +72,7 @@ pub use signals::Signal;
 pub use trace::{Span, Trace, TraceGuard};
 pub use value::Value;
 
-/// The README's program is a test.
+/// Runs the README's program as a test.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
