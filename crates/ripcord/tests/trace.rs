@@ -392,7 +392,7 @@ fn a_root_since_then_took_the_time_from_then_on() {
     let (root, time) = manual();
     let arrived = root.clock().now();
     time.advance(2 * SEC);
-    let (ctx, request) = root.start_root_trace_since("request", 10, arrived);
+    let (ctx, request) = root.start_root_trace_at("request", 10, arrived, std::panic::Location::caller());
     let (_ctx, query) = ctx.start_trace("query");
     time.advance(SEC);
     drop(query);

@@ -96,40 +96,96 @@ fn a_trace_is_a_span_under_that_of_its_parent() {
     assert_eq!(log.take(), ["close main"]);
 }
 
-#[test]
-fn what_the_guard_saw_is_recorded() {
-    let (log, _listening) = Log::listen();
-    let (clock, time) = Clock::manual();
-    let root = Context::background().with_clock(clock);
+/// The fields recorded on the span of this name, as `field = value`.
+fn recorded(lines: &[String], name: &str) -> Vec<String> {
+    let prefix = format!("{name}: ");
+    let mut fields: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect();
+    fields.sort();
+    fields
+}
 
-    let (ctx, cancel) = root.with_cancel();
+#[test]
+fn cancel_is_no_error_of_the_span() {
+    let (log, _listening) = Log::listen();
+    let (ctx, cancel) = Context::background().with_name("import").with_cancel();
     let trace = ctx.start_trace("canceled");
+    let line = line!() + 1;
     cancel.cancel_with("out of disk");
     drop(trace);
-    let lines = log.take();
-    assert!(lines.contains(&"canceled: error = context canceled".to_owned()), "{lines:?}");
-    assert!(lines.contains(&"canceled: cause = out of disk".to_owned()), "{lines:?}");
-    assert!(lines.contains(&"canceled: otel.status_code = error".to_owned()), "{lines:?}");
-    assert!(lines.iter().any(|line| line.starts_with("canceled: origin = canceled at ")), "{lines:?}");
+    let location = format!("ripcord.end.location = {}:{line}:12", file!());
+    assert_eq!(
+        recorded(&log.take(), "canceled"),
+        ["ripcord.end = canceled", "ripcord.end.cause = out of disk", &location, "ripcord.end.name = import"]
+    );
+}
 
-    let trace = root.with_timeout(Duration::from_secs(1)).start_trace("late");
+#[test]
+fn deadline_is_an_error_of_type_timeout() {
+    let (log, _listening) = Log::listen();
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock);
+    let line = line!() + 1;
+    let trace = ctx.with_timeout(Duration::from_secs(1)).start_trace("late");
     time.advance(Duration::from_secs(1));
     drop(trace);
-    let lines = log.take();
-    assert!(lines.contains(&"late: error = context deadline exceeded".to_owned()), "{lines:?}");
-    assert!(!lines.iter().any(|line| line.contains("cause")), "{lines:?}");
+    let location = format!("ripcord.end.location = {}:{line}:21", file!());
+    assert_eq!(
+        recorded(&log.take(), "late"),
+        [
+            "error.type = timeout",
+            "otel.status_code = error",
+            "ripcord.end = deadline exceeded",
+            &location,
+            "ripcord.end.timeout_ms = 1000"
+        ]
+    );
+}
 
+#[test]
+fn panic_is_an_error_of_type_panic() {
+    let (log, _listening) = Log::listen();
     let panicked = std::panic::catch_unwind(|| {
-        let _trace = root.start_trace("panicked");
+        let _trace = Context::background().start_trace("panicked");
         panic!("on purpose");
     });
     assert!(panicked.is_err());
-    let lines = log.take();
-    assert!(lines.contains(&"panicked: panicked = true".to_owned()), "{lines:?}");
-    assert!(!lines.iter().any(|line| line.contains("error = context")), "{lines:?}");
+    let fields = ["error.type = panic", "otel.status_code = error", "ripcord.end = panicked"];
+    assert_eq!(recorded(&log.take(), "panicked"), fields);
+}
 
-    drop(root.start_trace("well"));
+#[test]
+fn trace_without_an_end_records_nothing() {
+    let (log, _listening) = Log::listen();
+    drop(Context::background().start_trace("well"));
     assert_eq!(log.take(), ["open well", "enter well", "close well"]);
+}
+
+#[test]
+fn span_has_the_callers_line_and_the_time_left_and_no_line_of_ours() {
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<HashMap<&'static str, String>>>>);
+    impl<S: Subscriber> Layer<S> for Seen {
+        fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Layers<'_, S>) {
+            assert_eq!((attributes.metadata().file(), attributes.metadata().module_path()), (None, None));
+            let mut fields = Fields::default();
+            attributes.record(&mut fields);
+            self.0.lock().unwrap().push(fields.0);
+        }
+    }
+    let seen = Seen::default();
+    let _listening = set_default(tracing_subscriber::registry().with(seen.clone()));
+    let (clock, _time) = Clock::manual();
+    let root = Context::background().with_clock(clock);
+    let line = line!() + 1;
+    let (ctx, _main) = root.with_timeout(Duration::from_millis(1500)).start_trace("main");
+    let (_ctx, _query) = ctx.start_trace("query");
+    let (_ctx, _root) = root.start_root_trace("root", 1);
+    let seen = seen.0.lock().unwrap();
+    for (fields, line) in seen.iter().zip(line..) {
+        assert_eq!((&*fields["code.file.path"], &*fields["code.line.number"]), (file!(), &*line.to_string()));
+    }
+    let left: Vec<_> = seen.iter().map(|fields| fields.get("ripcord.time_left_ms").map(String::as_str)).collect();
+    assert_eq!(left, [Some("1500"), Some("1500"), None]);
 }
 
 #[test]

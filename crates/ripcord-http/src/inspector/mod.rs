@@ -46,6 +46,7 @@ mod text;
 mod token;
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -113,6 +114,7 @@ impl Inspector {
     /// let (_ctx, _trace) = job.start_trace("read the file"); // shown below it
     /// ```
     #[must_use = "work is shown as long as the context returned is held"]
+    #[track_caller]
     pub fn watch(&self, ctx: &Context) -> Context {
         let name = ctx.name().unwrap_or("unnamed").to_owned();
         let (ctx, cancel) = ctx.with_cancel();
@@ -171,19 +173,20 @@ impl Inspector {
 
     /// The context that requests are to be derived from: what they trace lies under a root of each one's own, which is begun with
     /// the first call.
+    #[track_caller]
     pub(crate) fn with_root_traces(&self, server: &Context) -> Context {
-        let inspector = self.clone();
-        server.with_root_traces(move |ctx| inspector.root_trace(nearest(ctx)?))
+        let (inspector, location) = (self.clone(), Location::caller());
+        server.with_root_traces(move |ctx| inspector.root_trace(nearest(ctx)?, location))
     }
 
-    fn root_trace(&self, place: Place) -> Option<Trace> {
+    fn root_trace(&self, place: Place, location: &'static Location<'static>) -> Option<Trace> {
         let registry = &self.shared.registry;
         let entry = registry.get(place)?;
         if entry.trace.is_some() {
             return entry.trace;
         }
         let name = entry.name().to_owned();
-        let (_, guard) = entry.ctx.start_root_trace_since(name, self.shared.max_calls, entry.begun);
+        let (_, guard) = entry.ctx.start_root_trace_at(name, self.shared.max_calls, entry.begun, location);
         let (trace, _dropped_here) = registry.begin_trace(place, guard.trace().clone(), Some(guard));
         Some(trace)
     }

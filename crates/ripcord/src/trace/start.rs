@@ -1,7 +1,7 @@
 //! Beginning a trace, and finding the one that is under way.
 
 use std::borrow::Cow;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, Location};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use super::guard::TraceGuard;
 use super::handle::Trace;
 use super::name::Name;
 use super::span::Data;
-use super::tracing_span::TracingSpan;
+use super::tracing_span::{Start, TracingSpan};
 use super::tree::Tree;
 use crate::clock::{Clock, ticks_of};
 use crate::context::Context;
@@ -43,14 +43,37 @@ impl Context {
     #[doc(alias = "StartTrace")]
     #[doc(alias = "AddChild")]
     #[must_use = "a trace ends when its guard is dropped"]
+    #[track_caller]
     pub fn start_trace(&self, name: impl Into<Cow<'static, str>>) -> (Context, TraceGuard) {
+        self.start_trace_at(name, Location::caller())
+    }
+
+    /// Begins a trace like [`start_trace`](Context::start_trace), with a caller's line. For libraries that trace on behalf of their
+    /// users: the line is in the trace's [`tracing_span`](Context::tracing_span).
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use ripcord::{Context, TraceGuard};
+    ///
+    /// #[track_caller]
+    /// fn query(ctx: &Context) -> (Context, TraceGuard) {
+    ///     ctx.start_trace_at("query", Location::caller())
+    /// }
+    /// # let _ = query(&Context::background());
+    /// ```
+    #[must_use = "a trace ends when its guard is dropped"]
+    pub fn start_trace_at(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        location: &'static Location<'static>,
+    ) -> (Context, TraceGuard) {
         let Some(parent) = self.nearest_trace() else {
-            return self.root_trace(name.into(), Trace::LIMIT, None, TracingSpan::current);
+            return self.root_trace(name.into(), Trace::LIMIT, None, location, TracingSpan::current);
         };
         let (name, clock) = (Name::from(name.into()), self.clock());
         match parent.tree.add(parent.at, Data::new(name.clone(), clock.clone())) {
             Ok(at) => {
-                let span = TracingSpan::under(&parent, &name);
+                let span = TracingSpan::under(&parent, &Start { name: &name, location, ctx: self });
                 self.under(Trace { tree: Arc::clone(&parent.tree), at, name, span }, clock)
             }
             // Nothing below it will be recorded either, so the context stays the one that it is.
@@ -81,13 +104,16 @@ impl Context {
     /// assert!(tree.to_string().ends_with("\n(2 more not recorded)"));
     /// ```
     #[must_use = "a trace ends when its guard is dropped"]
+    #[track_caller]
     pub fn start_root_trace(&self, name: impl Into<Cow<'static, str>>, limit: usize) -> (Context, TraceGuard) {
-        self.root_trace(name.into(), limit, None, TracingSpan::root)
+        self.root_trace(name.into(), limit, None, Location::caller(), TracingSpan::root)
     }
 
-    /// As [`start_root_trace`](Context::start_root_trace), of what has been under way since `start`, on this context's clock.
+    /// Begins a trace like [`start_root_trace`](Context::start_root_trace), for work that began at `start` on this context's clock,
+    /// with a caller's line. For servers that trace on behalf of their users.
     ///
     /// ```
+    /// use std::panic::Location;
     /// use std::time::Duration;
     /// use ripcord::{Clock, Context};
     ///
@@ -95,17 +121,18 @@ impl Context {
     /// let ctx = Context::background().with_clock(clock.clone());
     /// let arrived = clock.now();
     /// time.advance(Duration::from_secs(2));
-    /// let (_ctx, trace) = ctx.start_root_trace_since("request", 100, arrived);
+    /// let (_ctx, trace) = ctx.start_root_trace_at("request", 100, arrived, Location::caller());
     /// assert_eq!(trace.end().duration(), Duration::from_secs(2));
     /// ```
     #[must_use = "a trace ends when its guard is dropped"]
-    pub fn start_root_trace_since(
+    pub fn start_root_trace_at(
         &self,
         name: impl Into<Cow<'static, str>>,
         limit: usize,
         start: Instant,
+        location: &'static Location<'static>,
     ) -> (Context, TraceGuard) {
-        self.root_trace(name.into(), limit, ticks_of(start), TracingSpan::root)
+        self.root_trace(name.into(), limit, ticks_of(start), location, TracingSpan::root)
     }
 
     /// A context in which roots are begun when they are needed: what is traced below, with no trace of its own in between, lies
@@ -168,11 +195,12 @@ impl Context {
         name: Cow<'static, str>,
         limit: usize,
         start: Option<i64>,
-        span: fn(&str) -> TracingSpan,
+        location: &'static Location<'static>,
+        span: fn(&Start<'_>) -> TracingSpan,
     ) -> (Context, TraceGuard) {
         let (name, clock) = (Name::from(name), self.clock());
         let data = Data::since(start.unwrap_or_else(|| clock.ticks()), name.clone(), clock.clone());
-        let span = span(&name);
+        let span = span(&Start { name: &name, location, ctx: self });
         self.under(Trace::root(name, data, limit, span), clock)
     }
 

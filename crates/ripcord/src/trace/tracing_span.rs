@@ -1,49 +1,80 @@
 //! Each trace as a span of the crate `tracing` too.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, Location};
 use std::sync::{Arc, Weak};
 
-use tracing::field::{Empty, display};
+use tracing::callsite::{DefaultCallsite, Identifier};
+use tracing::field::{FieldSet, Value, display};
+use tracing::level_filters::LevelFilter;
+use tracing::metadata::Kind;
 use tracing::subscriber::NoSubscriber;
-use tracing::{Span, dispatcher, info_span};
+use tracing::{Id, Level, Metadata, Span, dispatcher};
 
 use super::handle::Trace;
 use super::span::End;
 use crate::context::Context;
 
-macro_rules! span {
-    ($name:expr $(, parent: $parent:expr)?) => {
-        info_span!(
-            target: "ripcord",
-            $(parent: $parent,)?
-            "trace",
-            otel.name = $name,
-            otel.kind = Empty,
-            otel.status_code = Empty,
-            error = Empty,
-            cause = Empty,
-            origin = Empty,
-            panicked = Empty,
-        )
-    };
+/// The fields of each span, as the docs of [`Context::tracing_span`] list them. The first four are set when it begins.
+const FIELDS: [&str; 12] = [
+    "otel.name",
+    "code.file.path",
+    "code.line.number",
+    "ripcord.time_left_ms",
+    "otel.kind",
+    "otel.status_code",
+    "error.type",
+    "ripcord.end",
+    "ripcord.end.cause",
+    "ripcord.end.name",
+    "ripcord.end.location",
+    "ripcord.end.timeout_ms",
+];
+
+// Written out, because the macros of `tracing` store the file and line of their call, which is in this crate.
+// `tracing-opentelemetry` would export those as the span's `code.*` beside the caller's.
+static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
+static METADATA: Metadata<'static> = Metadata::new(
+    "trace",
+    "ripcord",
+    Level::INFO,
+    None,
+    None,
+    None,
+    FieldSet::new(&FIELDS, Identifier(&CALLSITE)),
+    Kind::SPAN,
+);
+
+/// What a span begins with.
+pub(super) struct Start<'a> {
+    pub(super) name: &'a str,
+    /// The caller's line.
+    pub(super) location: &'static Location<'static>,
+    pub(super) ctx: &'a Context,
+}
+
+enum Parent<'a> {
+    /// The span that the thread is in.
+    Current,
+    Root,
+    Span(&'a Option<Id>),
 }
 
 /// A trace's span, if a subscriber wants one.
 ///
-/// It is open for as long as the guard or a context of the trace is held, and its subscriber is told when it closes: so a clone
-/// sees it and does not hold it, or whoever kept a [`Trace`] to be read later would keep it from being exported.
+/// It is open as long as the guard or a context of the trace is held, and the subscriber learns when it closes. A clone refers to it
+/// without holding it open: a [`Trace`] that is kept to be read later must not delay the export.
 pub(super) struct TracingSpan(Hold);
 
 enum Hold {
-    /// Nobody wants one.
+    /// No subscriber wants one.
     None,
     Open(Arc<Open>),
-    Seen(Weak<Open>),
+    Reference(Weak<Open>),
 }
 
-/// A span that is told to the subscriber it was begun with, in whichever thread that happens: another would not know it.
+/// A span reports to the subscriber it began with, whatever the thread's own is: another subscriber does not know its id.
 ///
-/// A feature takes no auto trait from a [`Trace`]. What a panic leaves of a span is its subscriber's to look after.
+/// A feature must not remove an auto trait of [`Trace`], and the subscriber handles what a panic leaves of a span.
 struct Open(AssertUnwindSafe<Span>);
 
 impl Open {
@@ -55,7 +86,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // The span closes here, and a registry then closes those above it in the thread's subscriber.
+        // The span closes here, and a registry then closes its ancestors in the thread's subscriber.
         let subscriber = self.0.with_subscriber(|(_, subscriber)| subscriber.clone());
         let span = std::mem::replace(&mut *self.0, Span::none());
         if let Some(subscriber) = subscriber {
@@ -68,44 +99,63 @@ impl Clone for TracingSpan {
     fn clone(&self) -> Self {
         TracingSpan(match &self.0 {
             Hold::None => Hold::None,
-            Hold::Open(span) => Hold::Seen(Arc::downgrade(span)),
-            Hold::Seen(span) => Hold::Seen(Weak::clone(span)),
+            Hold::Open(span) => Hold::Reference(Arc::downgrade(span)),
+            Hold::Reference(span) => Hold::Reference(Weak::clone(span)),
         })
     }
 }
 
 impl TracingSpan {
-    /// Under that of `parent`.
-    pub(super) fn under(parent: &Trace, name: &str) -> Self {
+    /// Begins a span below that of `parent`, or below the thread's if `parent` has none.
+    pub(super) fn under(parent: &Trace, start: &Start<'_>) -> Self {
         let parent = parent.span.get();
-        let child = parent.and_then(|open| open.within(|parent| Self::open(span!(name, parent: parent.id()))));
-        child.unwrap_or_else(|| Self::current(name))
+        let child = parent.and_then(|open| open.within(|parent| Self::begin(Parent::Span(&parent.id()), start)));
+        child.unwrap_or_else(|| Self::current(start))
     }
 
-    /// Under the one that this thread is in, if there is one.
-    pub(super) fn current(name: &str) -> Self {
-        Self::open(span!(name))
+    /// Begins a span below the one that this thread is in, if there is one.
+    pub(super) fn current(start: &Start<'_>) -> Self {
+        Self::begin(Parent::Current, start)
     }
 
-    /// Under none.
-    pub(super) fn root(name: &str) -> Self {
-        Self::open(span!(name, parent: None))
+    /// Begins a span with no parent.
+    pub(super) fn root(start: &Start<'_>) -> Self {
+        Self::begin(Parent::Root, start)
     }
 
     pub(super) fn none() -> Self {
         TracingSpan(Hold::None)
     }
 
-    fn open(span: Span) -> Self {
-        // Where one thread has a subscriber, a thread without gets spans that nobody hears of.
-        let heard = span.with_subscriber(|(_, subscriber)| !subscriber.is::<NoSubscriber>());
-        TracingSpan(match heard {
+    fn begin(parent: Parent<'_>, start: &Start<'_>) -> Self {
+        if !is_wanted() {
+            return Self::none();
+        }
+        let mut fields = METADATA.fields().iter();
+        let [name, file, line, left] = std::array::from_fn(|_| fields.next().expect("there are at least four fields"));
+        let (location, remaining) = (start.location, start.ctx.remaining());
+        let remaining = remaining.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        let values = [
+            (&name, Some(&start.name as &dyn Value)),
+            (&file, Some(&location.file() as &dyn Value)),
+            (&line, Some(&location.line() as &dyn Value)),
+            (&left, remaining.as_ref().map(|left| left as &dyn Value)),
+        ];
+        let values = METADATA.fields().value_set(&values);
+        let span = match parent {
+            Parent::Current => Span::new(&METADATA, &values),
+            Parent::Root => Span::new_root(&METADATA, &values),
+            Parent::Span(id) => Span::child_of(id.clone(), &METADATA, &values),
+        };
+        // Where one thread has a subscriber, a thread without one gets spans that nobody receives.
+        let is_received = span.with_subscriber(|(_, subscriber)| !subscriber.is::<NoSubscriber>());
+        TracingSpan(match is_received {
             Some(true) => Hold::Open(Arc::new(Open(AssertUnwindSafe(span)))),
             _ => Hold::None,
         })
     }
 
-    /// As `clone`, and holds it open.
+    /// Returns a clone that holds the span open.
     pub(super) fn hold(&self) -> Self {
         TracingSpan(self.get().map_or(Hold::None, Hold::Open))
     }
@@ -114,49 +164,92 @@ impl TracingSpan {
         match &self.0 {
             Hold::None => None,
             Hold::Open(span) => Some(Arc::clone(span)),
-            Hold::Seen(span) => span.upgrade(),
+            Hold::Reference(span) => span.upgrade(),
         }
     }
 
-    /// What the guard saw. Called with no lock held: a subscriber is foreign code.
+    /// Records how the trace ended. The caller holds no lock, because a subscriber is foreign code.
     pub(super) fn end(&self, end: &End) {
         let record = |span: &Span| {
-            if let Some(error) = &end.error {
-                span.record("error", display(error));
-                span.record("origin", display(error.origin()));
-                if let Some(cause) = error.cause() {
-                    span.record("cause", display(cause));
-                }
-            }
-            if end.panicked {
-                span.record("panicked", true);
-            }
-            if end.panicked || end.error.is_some() {
-                span.record("otel.status_code", "error");
-            }
-            // It closes with the last context that carries it; until it was last left is how long it took.
+            record_end(span, end);
+            // The span closes with the last context that carries it, but its duration lasts until it was last exited.
             span.in_scope(|| ());
         };
         self.get().and_then(|open| open.within(record));
     }
 }
 
+/// Returns whether the thread's subscriber wants these spans, as the macros of `tracing` do.
+fn is_wanted() -> bool {
+    if *METADATA.level() > LevelFilter::current() {
+        return false;
+    }
+    let interest = CALLSITE.interest();
+    !interest.is_never()
+        && (interest.is_always() || dispatcher::get_default(|subscriber| subscriber.enabled(&METADATA)))
+}
+
+/// A cancel is no error of the span. A deadline and a panic are.
+fn record_end(span: &Span, end: &End) {
+    let failed = |kind: &str| {
+        span.record("error.type", kind).record("otel.status_code", "error");
+    };
+    if let Some(error) = &end.error {
+        let (origin, is_deadline) = (error.origin(), error.is_deadline_exceeded());
+        if !end.panicked {
+            span.record("ripcord.end", if is_deadline { "deadline exceeded" } else { "canceled" });
+        }
+        span.record("ripcord.end.location", display(origin.location()));
+        if let Some(name) = origin.name() {
+            span.record("ripcord.end.name", name);
+        }
+        if let Some(timeout) = origin.timeout() {
+            span.record("ripcord.end.timeout_ms", u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        }
+        if let Some(cause) = error.cause() {
+            span.record("ripcord.end.cause", display(format_args!("{cause:#}")));
+        }
+        if is_deadline && !end.panicked {
+            failed("timeout");
+        }
+    }
+    if end.panicked {
+        span.record("ripcord.end", "panicked");
+        failed("panic");
+    }
+}
+
 impl Trace {
-    /// Its span of the crate `tracing`, to run a future in: `future.instrument(ctx.tracing_span())`. Disabled when no subscriber wants
-    /// it, when the trace has ended and every context that carries it is gone, and for a trace that was got from another's
-    /// [`children`](Trace::children).
+    /// Returns its span of the crate `tracing`, for example to run a future in: `future.instrument(ctx.tracing_span())`.
+    ///
+    /// The span is disabled if no subscriber wants it, if the trace has ended and every context that carries it is gone, and for a
+    /// trace from another's [`children`](Trace::children).
     pub fn tracing_span(&self) -> Span {
         self.span.get().map_or_else(Span::none, |span| Span::clone(&span.0))
     }
 }
 
 impl Context {
-    /// The span of the trace nearest at or above this context, in the crate `tracing`; disabled if there is none.
+    /// Returns the span, in the crate `tracing`, of the nearest trace at or above this context. It is disabled if there is none.
     ///
-    /// Each trace is a span, below that of the trace it was begun under; the first of a tree is below the span that the
-    /// thread was in, unless it is one of [`start_root_trace`](Context::start_root_trace). The trace's name is in the field
-    /// `otel.name`. When its guard is dropped, `error`, `origin` and `cause` say how its context was done by then, and `panicked`
-    /// whether a panic dropped it. It closes with the last context that carries it, or span below it.
+    /// Each trace is a span with target `ripcord` and level info, below the span of its parent trace. The first of a tree is below the
+    /// span that the thread was in; a [root](Context::start_root_trace) is below none. A span closes with the last context that
+    /// carries it and the last span below it.
+    ///
+    /// A span has OpenTelemetry's `otel.name`, `code.file.path` and `code.line.number`: the caller's line. A cancel is no error of
+    /// the span. A deadline sets `error.type` to `timeout` and `otel.status_code` to `error`, a panic sets `error.type` to `panic`.
+    ///
+    /// These are all attributes under `ripcord.`:
+    ///
+    /// | attribute | value | set |
+    /// |---|---|---|
+    /// | `ripcord.time_left_ms` | time left until the context's deadline when the span began | if there is a deadline |
+    /// | `ripcord.end` | `canceled`, `deadline exceeded` or `panicked` | if the context was done, or a panic dropped the guard |
+    /// | `ripcord.end.cause` | the cause, with its sources | if there is one |
+    /// | `ripcord.end.name` | the nearest name at or above the context whose end it was | if there is one |
+    /// | `ripcord.end.location` | file, line and column that canceled the context or set its deadline | if the context was done |
+    /// | `ripcord.end.timeout_ms` | the timeout that the deadline was set with | at a deadline |
+    /// | `ripcord.request_id` | the request's id | by `ripcord-http`, on the spans of requests and calls |
     ///
     /// ```
     /// use ripcord::Context;
