@@ -221,23 +221,63 @@ async fn pieces_come_until_the_end_and_none_after_it() {
 }
 
 #[tokio::test]
-async fn other_errors_say_what_reqwest_says() {
+async fn refused_connection_is_connect_and_not_sent() {
     let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (ctx, _cancel) = cancelable();
     let error = Client::new().get(format!("http://{unused}/")).context(&ctx).send().await.unwrap_err();
     assert_eq!(error.to_string(), format!("Get \"http://{unused}/\": error sending request"));
     assert!(format!("{error:#}").contains("onnection refused"), "{error:#}");
     assert!(error.context_error().is_none() && error.source().is_some());
+    assert!(error.is_connect() && error.is_not_sent() && !error.is_timeout());
+}
 
+#[tokio::test]
+async fn invalid_url_is_not_sent() {
+    let (ctx, _cancel) = cancelable();
     let error = Client::new().get("no url").context(&ctx).send().await.unwrap_err();
     assert!(error.to_string().contains("builder error"), "{error}");
+    assert!(error.is_not_sent() && !error.is_connect());
+}
 
+#[tokio::test]
+async fn connection_closed_without_an_answer_may_have_carried_the_request() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    tokio::spawn(async move { drop(listener.accept().await) });
+    let (ctx, _cancel) = cancelable();
+    let error = Client::new().get(format!("http://{server}/")).context(&ctx).send().await.unwrap_err();
+    assert!(!error.is_connect() && !error.is_not_sent() && !error.is_timeout(), "{error:#}");
+}
+
+#[tokio::test]
+async fn reqwests_own_timeout_is_a_timeout_and_may_have_been_sent() {
+    let (server, mut seen) = silent().await;
+    let client = Client::builder().timeout(Duration::from_millis(20)).build().unwrap();
+    let error = client.get(format!("http://{server}/")).context(&Context::background()).send().await.unwrap_err();
+    assert!(error.is_timeout() && !error.is_deadline_exceeded() && !error.is_not_sent(), "{error:#}");
+    assert_eq!(seen.recv().await, Some("there"));
+}
+
+#[tokio::test]
+async fn rejected_response_keeps_its_status_and_headers() {
     let server = serve(|_| async {
         let mut answer = answer("");
-        *answer.status_mut() = http::StatusCode::BAD_GATEWAY;
+        *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        answer.headers_mut().insert("retry-after", http::HeaderValue::from_static("3"));
         answer
     });
-    let response = Client::new().get(format!("http://{}/", server.await)).context(&ctx).send().await.unwrap();
+    let url = format!("http://{}/", server.await);
+    let response = Client::new().get(&url).context(&Context::background()).send().await.unwrap();
     let error = response.error_for_status().unwrap_err();
-    assert!(error.to_string().contains("502 Bad Gateway"), "{error}");
+    assert_eq!(error.to_string(), format!("Get {url:?}: status 503 Service Unavailable"));
+    assert_eq!(error.status(), Some(http::StatusCode::SERVICE_UNAVAILABLE));
+    assert_eq!(error.headers().unwrap()["retry-after"], "3");
+    assert!(!error.is_not_sent() && !error.is_connect() && !error.is_timeout() && !error.is_body());
+}
+
+#[tokio::test]
+async fn successful_response_passes_error_for_status() {
+    let server = serve(|_| async { answer("fine") }).await;
+    let response = Client::new().get(format!("http://{server}/")).context(&Context::background()).send().await.unwrap();
+    assert_eq!(response.error_for_status().unwrap().text().await.unwrap(), "fine");
 }

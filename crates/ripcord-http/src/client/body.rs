@@ -8,25 +8,27 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::error::{BoxError, Call, Error, Phase};
+use super::span::CallSpan;
 use super::under::Under;
 
 pin_project! {
-    /// A response's body, which obeys the call's Context: after its end there is an error instead of data.
+    /// A response's body that observes the call's context: after the context ends, it returns an error instead of data.
     ///
-    /// Also when data is always ready, so that an endless body ends. A body that was read to its end has ended, whatever the
-    /// Context. At the first error the body below is dropped, and with it the transfer; dropping this one does the same.
+    /// This holds even if data is always ready, so an endless body ends too. A body that was read to its end has ended, whatever the
+    /// context does. The first error, or dropping this body, drops the body below and ends the transfer.
     pub struct ResponseBody<B> {
         // None after an error.
         #[pin]
         body: Option<B>,
         under: Option<Under>,
         call: Option<Call>,
+        span: CallSpan,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(body: B, under: Option<Under>, call: Option<Call>) -> Self {
-        ResponseBody { body: Some(body), under, call }
+    pub(super) fn new(body: B, under: Option<Under>, call: Option<Call>, span: CallSpan) -> Self {
+        ResponseBody { body: Some(body), under, call, span }
     }
 }
 
@@ -40,17 +42,26 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
         let mut this = self.project();
-        let Some(body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
+        let Some(mut body) = this.body.as_mut().as_pin_mut() else { return Poll::Ready(None) };
         if body.is_end_stream() {
+            this.span.end();
             return Poll::Ready(None);
         }
-        // Asked before each frame, so that one that is ready does not win for ever.
+        // Checked before each frame, so that an endless body ends.
         let error = match this.under.as_ref().and_then(Under::err) {
             Some(error) => Error::context(error, Phase::Read, this.call.take()),
-            None => match body.poll_frame(task) {
+            None => match body.as_mut().poll_frame(task) {
                 Poll::Ready(Some(Err(error))) => Error::client(error.into(), Phase::Read, this.call.take()),
-                Poll::Ready(Some(Ok(frame))) => return Poll::Ready(Some(Ok(frame))),
-                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Ok(frame))) => {
+                    if body.is_end_stream() {
+                        this.span.end();
+                    }
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Poll::Ready(None) => {
+                    this.span.end();
+                    return Poll::Ready(None);
+                }
                 Poll::Pending => {
                     let Some(under) = this.under.as_mut() else { return Poll::Pending };
                     let error = ready!(under.poll_end(task));
@@ -59,6 +70,7 @@ where
             },
         };
         this.body.set(None);
+        this.span.failed(&error);
         Poll::Ready(Some(Err(error)))
     }
 

@@ -1,22 +1,46 @@
-//! What can go wrong with a call.
+//! Why a call failed.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method, StatusCode};
+use ripcord::Origin;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why a call failed: its Context ended, or what the client below it says.
+/// Why a call failed: its context ended, the client below failed, or the response's status is an error.
 ///
-/// `{}` prints as Go does, `Get "http://localhost/": context deadline exceeded`; of a body that was being read, only what follows the
-/// colon. `{:#}` tells the story in both cases, as [`ripcord::Error`] does, or with the sources of the client's error. A password in
-/// the URL shows as `***`.
+/// `{}` prints one level, as Go does: `Get "http://localhost/": context deadline exceeded`. While the response's body is read, it
+/// prints only the part after the colon. `{:#}` prints the whole story on one line: the call, the cause, the name and the line, or the
+/// sources of the client's error. A password in the URL is printed as `***`.
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`], or what lies below the client's error; beyond that, which types are
-/// found there is no promise.
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the source of the client's error. Other types
+/// of sources are not part of the API.
+///
+/// # Retries
+///
+/// | question | method |
+/// |---|---|
+/// | Is it safe to send the request again, whatever its method? | [`is_not_sent`](Error::is_not_sent) |
+/// | Was no connection made? | [`is_connect`](Error::is_connect) |
+/// | Did time run out? | [`is_timeout`](Error::is_timeout) |
+/// | What did the server answer? | [`status`](Error::status) and [`headers`](Error::headers) |
+///
+/// ```
+/// use http::{Method, StatusCode};
+/// use ripcord_http::client::Error;
+///
+/// /// What a retry policy asks: whether another attempt is safe and may help.
+/// fn is_transient(error: &Error, method: &Method) -> bool {
+///     let may_help = error.is_connect() || error.is_timeout() || error.status() == Some(StatusCode::SERVICE_UNAVAILABLE);
+///     may_help && (error.is_not_sent() || method.is_idempotent())
+/// }
+/// ```
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,7 +55,7 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// let request = http::Request::get("http://localhost/").body(String::new()).unwrap().with_context(&ctx);
 /// let error: Error = client.call(request).await.unwrap_err();
 /// assert_eq!(error.to_string(), r#"Get "http://localhost/": context deadline exceeded"#);
-/// assert!(error.is_deadline_exceeded());
+/// assert!(error.is_deadline_exceeded() && error.is_not_sent());
 /// # });
 /// ```
 #[derive(Clone)]
@@ -43,14 +67,14 @@ struct Repr {
     kind: Kind,
 }
 
-/// Which call it was.
+/// A call's method and URL.
 #[derive(Clone)]
 pub(super) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,
 }
 
-/// Kept as it came, and printed when somebody looks.
+/// A URL as the client has it. It is formatted only when an error or a span needs it.
 #[derive(Clone)]
 pub(super) enum Url {
     Uri(http::Uri),
@@ -58,15 +82,30 @@ pub(super) enum Url {
     Url(Arc<str>),
 }
 
-#[derive(Clone, Copy)]
+/// How far the call got.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// Nothing was sent.
+    Prepare,
     Send,
     Read,
 }
 
 enum Kind {
     Context(ripcord::Error),
+    TooLate(TooLate),
     Client(BoxError),
+    /// Boxed, because it is larger than the others.
+    #[cfg(feature = "reqwest")]
+    Status(StatusCode, Box<HeaderMap>),
+}
+
+/// The deadline is too near to be sent.
+#[derive(Debug)]
+pub(super) struct TooLate {
+    pub(super) left: Duration,
+    /// The deadline's origin. `None` if the request's own header is the nearer deadline.
+    pub(super) origin: Option<Origin>,
 }
 
 impl Error {
@@ -74,42 +113,135 @@ impl Error {
         Error(Arc::new(Repr { call, phase, kind: Kind::Context(error) }))
     }
 
+    pub(super) fn too_late(reason: TooLate, call: Call) -> Self {
+        Error(Arc::new(Repr { call: Some(call), phase: Phase::Prepare, kind: Kind::TooLate(reason) }))
+    }
+
     pub(super) fn client(error: BoxError, phase: Phase, call: Option<Call>) -> Self {
-        // A layer below that knows the Context too has said it all.
+        // A client layer below has named the call already.
         match error.downcast::<Error>() {
             Ok(error) => *error,
             Err(error) => Error(Arc::new(Repr { call, phase, kind: Kind::Client(error) })),
         }
     }
 
-    /// Whether a Context's cancel ended it: the call's own, or one that the client below knew.
+    #[cfg(feature = "reqwest")]
+    pub(super) fn of_status(status: StatusCode, headers: HeaderMap, call: Call) -> Self {
+        Error(Arc::new(Repr { call: Some(call), phase: Phase::Send, kind: Kind::Status(status, Box::new(headers)) }))
+    }
+
+    /// Returns whether a context's cancel ended the call: the call's own context, or one that the client below knew.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Whether a Context's deadline ended it, or left no time to begin. A timeout of the client's own is not meant.
+    /// Returns whether a context's deadline ended the call, or was too near to send it. A timeout of the client's own does not count:
+    /// see [`is_timeout`](Error::is_timeout).
     pub fn is_deadline_exceeded(&self) -> bool {
-        self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
+        matches!(self.0.kind, Kind::TooLate(_))
+            || self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// How the Context ended, if that is why: the first that is found among the sources.
+    /// Returns the end of the context, if that ended the call. It may be found among the sources of the client's error.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
             Kind::Client(error) => find(&**error),
+            _ => None,
         }
     }
 
-    /// Whether it happened while the response's body was read, after its head had come.
+    /// Returns whether the error occurred while the response's body was read, after its head had arrived.
     pub fn is_body(&self) -> bool {
-        matches!(self.0.phase, Phase::Read)
+        self.0.phase == Phase::Read
     }
+
+    /// Returns the status of the response that [`error_for_status`](super::reqwest::Response::error_for_status) rejected. `None` for
+    /// any other error.
+    pub fn status(&self) -> Option<StatusCode> {
+        match &self.0.kind {
+            #[cfg(feature = "reqwest")]
+            Kind::Status(status, _) => Some(*status),
+            _ => None,
+        }
+    }
+
+    /// Returns the headers of the rejected response, such as `Retry-After`. `None` where [`status`](Error::status) is.
+    pub fn headers(&self) -> Option<&HeaderMap> {
+        match &self.0.kind {
+            #[cfg(feature = "reqwest")]
+            Kind::Status(_, headers) => Some(headers),
+            _ => None,
+        }
+    }
+
+    /// Returns whether no connection to the server was made.
+    ///
+    /// With reqwest, this covers every failure to connect. With another client, it covers an [`io::Error`] among the sources that says
+    /// that the server refused the connection or cannot be reached.
+    pub fn is_connect(&self) -> bool {
+        match &self.0.kind {
+            Kind::Client(error) => {
+                self.0.phase != Phase::Read
+                    && (is_connect_of_reqwest(&**error) || io_kind(&**error).is_some_and(is_unreachable))
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns whether time ran out: at the context's deadline, or by a timeout of the client's own.
+    pub fn is_timeout(&self) -> bool {
+        match &self.0.kind {
+            Kind::Client(error) if !self.is_deadline_exceeded() => {
+                is_timeout_of_reqwest(&**error) || io_kind(&**error) == Some(io::ErrorKind::TimedOut)
+            }
+            _ => self.is_deadline_exceeded(),
+        }
+    }
+
+    /// Returns whether nothing of the request was sent, so that sending it again is safe whatever its method: the call failed before
+    /// it was made, or [no connection was made](Error::is_connect).
+    ///
+    /// `false` means that the server may have seen the request.
+    pub fn is_not_sent(&self) -> bool {
+        self.0.phase == Phase::Prepare || self.is_connect()
+    }
+}
+
+#[cfg(feature = "reqwest")]
+fn is_connect_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
+    find::<::reqwest::Error>(error).is_some_and(::reqwest::Error::is_connect)
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn is_connect_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
+#[cfg(feature = "reqwest")]
+fn is_timeout_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
+    find::<::reqwest::Error>(error).is_some_and(::reqwest::Error::is_timeout)
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn is_timeout_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
+    false
+}
+
+/// Returns the kind of the innermost [`io::Error`] among an error and its sources: an outer one may only wrap it.
+fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
+    std::iter::successors(Some(error), below).filter_map(|error| error.downcast_ref()).map(io::Error::kind).last()
+}
+
+fn is_unreachable(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
+    matches!(kind, ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable)
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Repr { call, phase, kind } = &*self.0;
-        if let Some(call) = call.as_ref().filter(|_| f.alternate() || matches!(phase, Phase::Send)) {
+        if let Some(call) = call.as_ref().filter(|_| f.alternate() || *phase != Phase::Read) {
             write!(f, "{call}: ")?;
         }
         if f.alternate() && self.is_body() {
@@ -117,11 +249,12 @@ impl fmt::Display for Error {
         }
         match kind {
             Kind::Context(error) => fmt::Display::fmt(error, f),
-            Kind::Client(error) if f.alternate() => {
-                write!(f, "{error:#}")?;
-                sources(&**error).skip(1).try_for_each(|error| write!(f, ": {error:#}"))
-            }
+            Kind::TooLate(_) if !f.alternate() => f.write_str("context deadline exceeded"),
+            Kind::TooLate(reason) => write!(f, "context deadline exceeded: {reason}"),
+            Kind::Client(error) if f.alternate() => write_story(&**error, f),
             Kind::Client(error) => fmt::Display::fmt(error, f),
+            #[cfg(feature = "reqwest")]
+            Kind::Status(status, _) => write!(f, "status {status}"),
         }
     }
 }
@@ -135,7 +268,10 @@ impl fmt::Debug for Error {
         debug.field("is_body", &self.is_body());
         match &self.0.kind {
             Kind::Context(error) => debug.field("context", error),
+            Kind::TooLate(reason) => debug.field("too_late", reason),
             Kind::Client(error) => debug.field("client", error),
+            #[cfg(feature = "reqwest")]
+            Kind::Status(status, _) => debug.field("status", status),
         };
         debug.finish()
     }
@@ -145,8 +281,19 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
-            // Shown as itself, so what lies below it comes next.
+            // `Display` prints the client's error itself, so its own source is next.
             Kind::Client(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TooLate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} left is too little to send", self.left)?;
+        match &self.origin {
+            Some(origin) => write!(f, " ({origin})"),
+            None => f.write_str(" (set by the request's own header)"),
         }
     }
 }
@@ -158,20 +305,25 @@ impl fmt::Debug for Call {
 }
 
 impl fmt::Display for Call {
-    /// As Go has it: `Get "http://localhost/"`.
+    /// Prints the call as Go does: `Get "http://localhost/"`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, rest) = self.method.as_str().split_at(1);
         write!(f, "{first}{} \"", rest.to_ascii_lowercase())?;
-        match &self.url {
-            Url::Uri(uri) => write_redacted(&uri.to_string(), f)?,
-            #[cfg(feature = "reqwest")]
-            Url::Url(url) => write_redacted(url, f)?,
-        }
-        f.write_str("\"")
+        write!(f, "{}\"", self.url)
     }
 }
 
-/// Without the password, if there is one: `http://user:***@host/`.
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Url::Uri(uri) => write_redacted(&uri.to_string(), f),
+            #[cfg(feature = "reqwest")]
+            Url::Url(url) => write_redacted(url, f),
+        }
+    }
+}
+
+/// Writes the URL without its password: `http://user:***@host/`.
 fn write_redacted(url: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let authority = url.find("://").map_or(0, |at| at + 3);
     let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
@@ -184,17 +336,31 @@ fn write_redacted(url: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     }
 }
 
-/// An error and what lies below it.
-fn sources<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| error.source())
+/// Writes an error and its sources. Leaves out a source whose text the level above it repeats.
+fn write_story(error: &(dyn StdError + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut written = format!("{error:#}");
+    f.write_str(&written)?;
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    for source in sources {
+        let text = format!("{source:#}");
+        if !written.contains(&text) {
+            write!(f, ": {text}")?;
+            written = text;
+        }
+    }
+    Ok(())
 }
 
-/// The first of this type among an error and what lies below it. What an [`io::Error`] wraps it shows as itself and leaves out
-/// of its sources, so that is looked at too.
+/// Returns the first error of this type among an error and its sources.
 pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    let below = |&error: &&'a (dyn StdError + 'static)| match error.downcast_ref::<io::Error>() {
+    std::iter::successors(Some(error), below).find_map(|error| error.downcast_ref())
+}
+
+/// Returns the next error below. An [`io::Error`] does not return the error it wraps as its source.
+fn below<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let error: &'a (dyn StdError + 'static) = *error;
+    match error.downcast_ref::<io::Error>() {
         Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
         None => error.source(),
-    };
-    std::iter::successors(Some(error), below).find_map(|error| error.downcast_ref())
+    }
 }

@@ -1,4 +1,4 @@
-//! A call under way.
+//! A call in flight.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,17 +10,18 @@ use ripcord::Context;
 
 use super::ResponseBody;
 use super::error::{BoxError, Call, Error, Phase};
+use super::span::CallSpan;
 use super::under::Under;
 
 pin_project! {
-    /// A call of a [`Client`](super::Client). A result that is ready when the Context's end comes wins.
+    /// A call of a [`Client`](super::Client). A result that is ready when the context ends wins.
     ///
-    /// When the end wins, the client's future is dropped at once. Dropping this one cancels the call.
+    /// If the context ends first, the client's future is dropped at once. Dropping this future cancels the call.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]
         state: State<F>,
-        // Gone when the result has been given.
+        // `None` once the result has been returned.
         call: Option<Call>,
     }
 }
@@ -28,19 +29,19 @@ pin_project! {
 pin_project! {
     #[project = Project]
     enum State<F> {
-        Calling { #[pin] future: F, under: Option<Under> },
+        Calling { #[pin] future: F, under: Option<Under>, span: CallSpan },
         Ended { error: Option<Error> },
     }
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(future: F, ctx: Context, call: Call) -> Self {
+    pub(super) fn new(future: F, ctx: Context, call: Call, span: CallSpan) -> Self {
         let under = Some(Under::new(ctx));
-        ResponseFuture { state: State::Calling { future, under }, call: Some(call) }
+        ResponseFuture { state: State::Calling { future, under, span }, call: Some(call) }
     }
 
     pub(super) fn without_context(future: F, call: Call) -> Self {
-        ResponseFuture { state: State::Calling { future, under: None }, call: Some(call) }
+        ResponseFuture { state: State::Calling { future, under: None, span: CallSpan::default() }, call: Some(call) }
     }
 
     /// Returns a call that fails at once: nothing is sent.
@@ -59,19 +60,27 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let error = match this.state.as_mut().project() {
-            Project::Calling { future, under } => {
+            Project::Calling { future, under, span } => {
                 if let Poll::Ready(result) = future.poll(task) {
-                    let (under, call) = (under.take(), this.call.take());
+                    let (under, mut span, call) = (under.take(), std::mem::take(span), this.call.take());
                     this.state.set(State::Ended { error: None });
                     return Poll::Ready(match result {
-                        Ok(response) => Ok(response.map(|body| ResponseBody::new(body, under, call))),
-                        Err(error) => Err(Error::client(error.into(), Phase::Send, call)),
+                        Ok(response) => {
+                            span.answered(response.status(), response.version());
+                            Ok(response.map(|body| ResponseBody::new(body, under, call, span)))
+                        }
+                        Err(error) => {
+                            let error = Error::client(error.into(), Phase::Send, call);
+                            span.failed(&error);
+                            Err(error)
+                        }
                     });
                 }
                 let Some(under) = under else { return Poll::Pending };
-                let error = ready!(under.poll_end(task));
+                let error = Error::context(ready!(under.poll_end(task)), Phase::Send, this.call.take());
+                std::mem::take(span).failed(&error);
                 this.state.set(State::Ended { error: None });
-                Error::context(error, Phase::Send, this.call.take())
+                error
             }
             Project::Ended { error } => error.take().expect("polled after it was ready"),
         };

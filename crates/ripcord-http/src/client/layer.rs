@@ -2,13 +2,16 @@
 
 use std::task::{Context as Task, Poll};
 
-use http::{Request, Response};
+use http::{Extensions, Request, Response};
 use ripcord::Context;
 use tower_layer::Layer;
 use tower_service::Service;
 
 use super::error::{BoxError, Call, Error, Phase, Url};
 use super::outgoing::Outgoing;
+#[cfg(feature = "tracing")]
+use super::request_ext::CallSite;
+use super::span::CallSpan;
 use super::{BaggageFilter, ResponseBody, ResponseFuture};
 use crate::deadline::Dialect;
 
@@ -22,7 +25,7 @@ use crate::deadline::Dialect;
 ///
 /// ```
 /// use std::time::Duration;
-/// use http::{Request, Response};
+/// use http::{Extensions, Request, Response};
 /// use ripcord::Context;
 /// use ripcord_http::client::{ClientLayer, RequestExt};
 /// use ripcord_http::deadline::Dialect;
@@ -40,7 +43,7 @@ use crate::deadline::Dialect;
 /// assert!(client.call(request.with_context(&ctx)).await.is_ok());
 /// # });
 /// ```
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct ClientLayer {
     outgoing: Outgoing,
@@ -48,8 +51,9 @@ pub struct ClientLayer {
 
 impl ClientLayer {
     /// Sends the deadline in the [plain](crate::deadline::plain) dialect, and no baggage.
+    #[track_caller]
     pub fn new() -> Self {
-        Self::default()
+        ClientLayer { outgoing: Outgoing::default() }
     }
 
     /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
@@ -64,6 +68,13 @@ impl ClientLayer {
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.outgoing.baggage = filter;
         self
+    }
+}
+
+impl Default for ClientLayer {
+    #[track_caller]
+    fn default() -> Self {
+        ClientLayer::new()
     }
 }
 
@@ -82,6 +93,20 @@ pub struct Client<S> {
     outgoing: Outgoing,
 }
 
+impl<S> Client<S> {
+    #[cfg(feature = "tracing")]
+    fn span(&self, ctx: &Context, call: &Call, extensions: &Extensions) -> CallSpan {
+        // A request that is forwarded with the context it arrived with has no line of its own.
+        let location = extensions.get::<CallSite>().map_or(self.outgoing.location, |site| site.0);
+        CallSpan::begin(ctx, call, location)
+    }
+
+    #[cfg(not(feature = "tracing"))]
+    fn span(&self, _: &Context, _: &Call, _: &Extensions) -> CallSpan {
+        CallSpan::default()
+    }
+}
+
 impl<S, B, R> Service<Request<B>> for Client<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
@@ -92,7 +117,7 @@ where
     type Future = ResponseFuture<S::Future>;
 
     fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), Error>> {
-        self.inner.poll_ready(task).map_err(|error| Error::client(error.into(), Phase::Send, None))
+        self.inner.poll_ready(task).map_err(|error| Error::client(error.into(), Phase::Prepare, None))
     }
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S::Future> {
@@ -100,9 +125,14 @@ where
         let Some(ctx) = request.extensions().get::<Context>().cloned() else {
             return ResponseFuture::without_context(self.inner.call(request), call);
         };
-        match self.outgoing.write(&ctx, request.headers_mut()) {
-            Ok(()) => ResponseFuture::new(self.inner.call(request), ctx, call),
-            Err(reason) => ResponseFuture::not_sent(reason.into_error(call)),
+        let mut span = self.span(&ctx, &call, request.extensions());
+        match self.outgoing.write(&ctx, &span, request.headers_mut()) {
+            Ok(()) => ResponseFuture::new(self.inner.call(request), ctx, call, span),
+            Err(reason) => {
+                let error = reason.into_error(call);
+                span.failed(&error);
+                ResponseFuture::not_sent(error)
+            }
         }
     }
 }

@@ -37,6 +37,7 @@ mod outgoing;
 mod request_ext;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod span;
 mod under;
 
 pub use baggage_filter::BaggageFilter;

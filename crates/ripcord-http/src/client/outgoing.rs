@@ -1,12 +1,14 @@
-//! What a call tells its peer.
+//! Writes the headers that a call sends.
 
+use std::panic::Location;
 use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ripcord::Context;
 
 use super::BaggageFilter;
-use super::error::{Call, Error, Phase};
+use super::error::{Call, Error, Phase, TooLate};
+use super::span::CallSpan;
 use crate::RequestId;
 use crate::deadline::Dialect;
 use crate::trace_context::{Baggage, Traceparent, Tracestate};
@@ -16,27 +18,39 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(Traceparent::HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static(Tracestate::HEADER);
 const BAGGAGE: HeaderName = HeaderName::from_static(Baggage::HEADER);
 
-/// What was set of what is sent.
-#[derive(Clone, Debug, Default)]
+/// The settings of what a call sends.
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) dialect: Dialect,
     pub(super) baggage: BaggageFilter,
+    /// The line that made the settings.
+    #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only the feature `tracing` has spans"))]
+    pub(super) location: &'static Location<'static>,
+}
+
+impl Default for Outgoing {
+    #[track_caller]
+    fn default() -> Self {
+        Outgoing { dialect: Dialect::default(), baggage: BaggageFilter::default(), location: Location::caller() }
+    }
 }
 
 /// Why a call was not sent.
 #[derive(Debug)]
 pub(super) enum NotSent {
     Ended(ripcord::Error),
+    TooLate(TooLate),
     ReadOnlyDialect(Dialect),
 }
 
 impl NotSent {
     pub(super) fn into_error(self, call: Call) -> Error {
         match self {
-            NotSent::Ended(error) => Error::context(error, Phase::Send, Some(call)),
+            NotSent::Ended(error) => Error::context(error, Phase::Prepare, Some(call)),
+            NotSent::TooLate(reason) => Error::too_late(reason, call),
             NotSent::ReadOnlyDialect(dialect) => {
                 let reason = format!("the dialect of {} can only be read, choose a relative one", dialect.name());
-                Error::client(reason.into(), Phase::Send, Some(call))
+                Error::client(reason.into(), Phase::Prepare, Some(call))
             }
         }
     }
@@ -55,15 +69,15 @@ impl Outgoing {
     ///
     /// Returns an error if the context has ended, if the dialect cannot express the time left, or if the dialect is only read. The
     /// headers are then unchanged.
-    pub(super) fn write(&self, ctx: &Context, headers: &mut HeaderMap) -> Result<(), NotSent> {
+    pub(super) fn write(&self, ctx: &Context, span: &CallSpan, headers: &mut HeaderMap) -> Result<(), NotSent> {
         ctx.check()?;
         self.write_deadline(ctx, headers)?;
         if let Some(id) = ctx.value::<RequestId>() {
             headers.insert(REQUEST_ID, id.to_header());
         }
-        if let Some((traceparent, tracestate)) = span(ctx) {
+        if let Some((traceparent, tracestate)) = ids(ctx, span) {
             headers.insert(TRACEPARENT, traceparent.into());
-            // One that is there belongs to another traceparent.
+            // A tracestate that is there belongs to another traceparent.
             match tracestate.as_ref().or_else(|| ctx.value::<Tracestate>()) {
                 Some(tracestate) => headers.insert(TRACESTATE, tracestate.to_header()),
                 None => headers.remove(TRACESTATE),
@@ -80,11 +94,11 @@ impl Outgoing {
             return Err(NotSent::ReadOnlyDialect(self.dialect));
         }
         let Some(left) = ctx.remaining() else { return Ok(()) };
-        let left = asked_before(headers).map_or(left, |asked| asked.min(left));
+        let in_header = shortest_in(headers).filter(|in_header| *in_header < left);
+        let left = in_header.unwrap_or(left);
         let Some(value) = self.dialect.encode(left) else {
-            // Fails now what could not be answered in time, with a deadline's error.
-            let late = ctx.with_timeout_cause(Duration::ZERO, "too little time left to say so, nothing was sent");
-            return Err(NotSent::Ended(late.err().expect("a timeout of zero has passed")));
+            let origin = ctx.deadline_origin().filter(|_| in_header.is_none());
+            return Err(NotSent::TooLate(TooLate { left, origin }));
         };
         for dialect in Dialect::ALL.iter().filter(|dialect| !dialect.is_absolute()) {
             headers.remove(dialect.header());
@@ -94,17 +108,18 @@ impl Outgoing {
     }
 }
 
-/// The span that the peer's lies under, and a tracestate that goes with it if the context's does not.
-fn span(ctx: &Context) -> Option<(Traceparent, Option<Tracestate>)> {
+/// Returns the parent of the peer's span, and the tracestate that belongs to it if that is not the context's.
+#[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "only the feature `tracing` has spans"))]
+fn ids(ctx: &Context, span: &CallSpan) -> Option<(Traceparent, Option<Tracestate>)> {
     #[cfg(feature = "tracing")]
-    if let Some(said) = crate::trace_context::with_tracing::outgoing(ctx) {
-        return Some(said);
+    if let Some(ids) = span.ids() {
+        return Some(ids);
     }
     ctx.value::<Traceparent>().map(|traceparent| (traceparent.child(), None))
 }
 
-/// The shortest deadline that the headers say.
-fn asked_before(headers: &HeaderMap) -> Option<Duration> {
+/// Returns the shortest deadline in the request's own headers.
+fn shortest_in(headers: &HeaderMap) -> Option<Duration> {
     let relative = Dialect::ALL.iter().filter(|dialect| !dialect.is_absolute());
     let values =
         |dialect: &'static Dialect| headers.get_all(dialect.header()).into_iter().map(move |value| (dialect, value));

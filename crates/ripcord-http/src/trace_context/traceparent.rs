@@ -50,7 +50,7 @@ impl Traceparent {
 
     /// Returns `None` if either id is all zeros.
     #[cfg(feature = "tracing")]
-    pub(crate) fn of_ids(trace_id: [u8; 16], parent_id: [u8; 8], sampled: bool, random: bool) -> Option<Self> {
+    pub(crate) fn from_ids(trace_id: [u8; 16], parent_id: [u8; 8], sampled: bool, random: bool) -> Option<Self> {
         let flags = if sampled { SAMPLED } else { 0 } | if random { RANDOM } else { 0 };
         (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Traceparent { trace_id, parent_id, flags })
     }

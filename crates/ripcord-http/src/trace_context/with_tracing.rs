@@ -1,8 +1,8 @@
-//! Spans of the crate `tracing`, which OpenTelemetry exports, as what a traceparent names.
+//! Connects traceparents with the spans of the crate `tracing` that OpenTelemetry exports.
 //!
-//! `opentelemetry_sdk`'s own propagators read what they should not and rewrite flags; only its types are used here.
+//! The propagators of `opentelemetry_sdk` accept malformed headers and rewrite flags, so only its types are used here.
 
-use http::HeaderValue;
+use http::{HeaderValue, Method, Version};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use ripcord::{Context, Value};
 use tracing::Span;
@@ -11,35 +11,55 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::{Link, Traceparent, Tracestate};
 use crate::RequestId;
 
-/// A context whose outgoing calls name the span that they are made in, so that what OpenTelemetry exports is one trace across
-/// processes: the span of the nearest [`trace`](Context::trace), else the one that the task is in.
+/// Returns a context whose outgoing HTTP calls each have a CLIENT span, so that OpenTelemetry exports one trace across processes.
 ///
-/// It needs a subscriber with the layer of `tracing-opentelemetry`. Without one, or without a span, calls say what they
-/// would say anyhow. A request's Context from [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) is one already;
-/// this is for where a program's work begins.
+/// A call's span is below the span of the nearest [`trace`](Context::trace), or else below the span that the task is in. The call's
+/// traceparent carries the id of its own span: each call, each retry and each hedge sends another one.
+///
+/// Install a subscriber with the layer of `tracing-opentelemetry`. Without it, calls send a new span id below the context's
+/// [`Traceparent`]. A request's context from [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) has this setting already.
+/// Use this function where a program's work begins.
+///
+/// The spans carry OpenTelemetry's attributes of HTTP clients: `http.request.method`, `url.full`, `server.address`, `server.port`,
+/// `http.response.status_code`, `network.protocol.version` and `error.type`, and the line that gave the request its context as `code.*`.
+/// See [`Context::tracing_span`] for the other attributes.
 ///
 /// ```
 /// use ripcord::Context;
 /// use ripcord_http::trace_context::with_tracing;
 ///
 /// let ctx = with_tracing(&Context::background());
-/// let (ctx, _trace) = ctx.start_trace("nightly report"); // what is called under this ctx is part of that trace
+/// let (ctx, _trace) = ctx.start_trace("nightly report"); // calls under this ctx are part of that trace
 /// ```
 pub fn with_tracing(ctx: &Context) -> Context {
     ctx.with_value(Spans)
 }
 
-/// That calls under a context name spans.
+/// Marks a context whose calls have spans.
 struct Spans;
 
 impl Value for Spans {}
 
-/// What an outgoing call of such a context says.
-pub(crate) fn outgoing(ctx: &Context) -> Option<(Traceparent, Option<Tracestate>)> {
-    ctx.value::<Spans>()?;
-    let span = ctx.tracing_span();
-    let span = if span.is_disabled() { Span::current() } else { span };
-    said_of(&span, ctx.value::<Traceparent>())
+/// Returns whether the calls of a context have spans.
+pub(crate) fn is_on(ctx: &Context) -> bool {
+    ctx.value::<Spans>().is_some()
+}
+
+/// Returns the method if OpenTelemetry lists it. Any other method may be a client's invention and would make too many names.
+pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    known.into_iter().find(|name| *name == method.as_str())
+}
+
+/// Returns the value of OpenTelemetry's `network.protocol.version`.
+pub(crate) fn protocol_version(version: Version) -> Option<&'static str> {
+    match version {
+        Version::HTTP_10 => Some("1.0"),
+        Version::HTTP_11 => Some("1.1"),
+        Version::HTTP_2 => Some("2"),
+        Version::HTTP_3 => Some("3"),
+        _ => None,
+    }
 }
 
 /// Makes the span of a request's own trace, which is in `ctx`, a part of `parent`'s, or only linked to a stranger's; and gives the
@@ -60,7 +80,7 @@ pub(crate) fn begin(ctx: &Context, parent: Option<Traceparent>) -> Context {
     if let Some(Link(theirs)) = ctx.value::<Link>() {
         span.add_link(remote(*theirs, None));
     }
-    match said_of(&span, ctx.value::<Traceparent>()) {
+    match ids_of(&span, ctx.value::<Traceparent>()) {
         Some((ours, tracestate)) => {
             let ctx = ctx.with_value(ours);
             tracestate.map_or(ctx.clone(), |tracestate| ctx.with_value(tracestate))
@@ -78,15 +98,15 @@ fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> SpanContext {
     SpanContext::new(trace, span, flags, true, state)
 }
 
-/// What names a span, if OpenTelemetry listens to it. `known` is the traceparent that the context has.
-fn said_of(span: &Span, known: Option<&Traceparent>) -> Option<(Traceparent, Option<Tracestate>)> {
+/// Returns the ids of a span, if OpenTelemetry receives it. `known` is the context's own traceparent.
+pub(crate) fn ids_of(span: &Span, known: Option<&Traceparent>) -> Option<(Traceparent, Option<Tracestate>)> {
     let otel = span.context();
-    let said = otel.span().span_context().clone();
-    // The SDK forgets whether the id is random; for one of its own it makes no promise.
-    let is_random = known.is_some_and(|known| known.trace_id() == said.trace_id().to_bytes() && known.is_random());
-    let ids = (said.trace_id().to_bytes(), said.span_id().to_bytes());
-    let traceparent = Traceparent::of_ids(ids.0, ids.1, said.is_sampled(), is_random)?;
-    let state = HeaderValue::try_from(said.trace_state().header()).ok();
+    let context = otel.span().span_context().clone();
+    let (trace_id, span_id) = (context.trace_id().to_bytes(), context.span_id().to_bytes());
+    // The SDK drops the random flag, so it is known only for the context's own trace.
+    let is_random = known.is_some_and(|known| known.trace_id() == trace_id && known.is_random());
+    let traceparent = Traceparent::from_ids(trace_id, span_id, context.is_sampled(), is_random)?;
+    let state = HeaderValue::try_from(context.trace_state().header()).ok();
     let state = state.and_then(|state| Tracestate::decode([&state]).ok().flatten());
     Some((traceparent, state))
 }

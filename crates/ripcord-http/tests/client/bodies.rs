@@ -22,7 +22,7 @@ fn next(body: &mut Pin<Box<ResponseBody<Script>>>) -> Poll<Option<Result<(), Err
 }
 
 #[test]
-fn a_body_ends_at_the_deadline_with_an_error_and_lets_go_at_once() {
+fn deadline_ends_the_body_with_an_error_and_drops_the_clients() {
     let (root, time) = manual();
     let ctx = root.with_timeout(5 * MILLISECOND);
     let (player, mut body) = body(&ctx, &[Ready, Pending, Pending]);
@@ -42,7 +42,7 @@ fn a_body_ends_at_the_deadline_with_an_error_and_lets_go_at_once() {
 }
 
 #[test]
-fn a_cancel_wakes_whoever_reads() {
+fn cancel_wakes_the_reader() {
     let (ctx, cancel) = Context::background().with_cancel();
     let (_player, mut body) = body(&ctx, &[Pending; 8]);
     let error = futures::executor::block_on(async {
@@ -54,7 +54,7 @@ fn a_cancel_wakes_whoever_reads() {
 }
 
 #[test]
-fn an_endless_body_ends() {
+fn endless_body_ends_with_the_context() {
     let (ctx, cancel) = Context::background().with_cancel();
     let (_player, mut body) = body(&ctx, &[Endless]);
     for _ in 0..100 {
@@ -65,7 +65,7 @@ fn an_endless_body_ends() {
 }
 
 #[test]
-fn a_body_that_was_read_has_ended_whatever_the_context() {
+fn body_that_was_read_has_no_error_after_the_context_ends() {
     let (ctx, cancel) = Context::background().with_cancel();
     let (_player, mut body) = body(&ctx, &[Ready]);
     assert!(matches!(next(&mut body), Poll::Ready(Some(Ok(())))));
@@ -74,7 +74,7 @@ fn a_body_that_was_read_has_ended_whatever_the_context() {
 }
 
 #[test]
-fn the_clients_error_is_handed_on() {
+fn clients_error_ends_the_body() {
     let (ctx, _cancel) = Context::background().with_cancel();
     let (player, mut body) = body(&ctx, &[Fail, Ready]);
     let Poll::Ready(Some(Err(error))) = next(&mut body) else { panic!("the step says so") };
@@ -85,7 +85,7 @@ fn the_clients_error_is_handed_on() {
 }
 
 #[test]
-fn dropping_a_body_drops_the_clients() {
+fn dropping_the_body_drops_the_clients_body() {
     let (ctx, _cancel) = Context::background().with_cancel();
     let (player, mut body) = body(&ctx, &[Pending]);
     assert!(next(&mut body).is_pending());

@@ -8,7 +8,7 @@ use super::Step::*;
 use super::*;
 
 #[test]
-fn a_call_under_an_ended_context_is_not_made() {
+fn call_under_an_ended_context_is_not_sent() {
     let (root, time) = manual();
     let (canceled, cancel) = root.with_cancel();
     cancel.cancel_with("no longer needed");
@@ -19,20 +19,29 @@ fn a_call_under_an_ended_context_is_not_made() {
         let player = Player::new(&[Ready]);
         let error = futures::executor::block_on(player.client().call(get().with_context(ctx))).unwrap_err();
         assert_eq!(error.to_string(), format!(r#"Get "http://localhost/slow": {text}"#));
+        assert!(error.is_not_sent());
         assert_eq!(player.calls.load(Ordering::Relaxed), 0);
     }
 }
 
 #[test]
-fn less_than_the_dialect_can_say_is_nothing() {
+fn less_time_than_the_dialect_expresses_is_not_sent() {
     let (root, _time) = manual();
-    let ctx = root.with_timeout(MILLISECOND - Duration::from_nanos(1));
+    let line = line!() + 1;
+    let ctx = root.with_name("import").with_timeout(MILLISECOND - Duration::from_nanos(1));
     for dialect in [Dialect::Plain, Dialect::Connect, Dialect::Envoy] {
         let player = Player::new(&[Ready]);
         let mut client = ClientLayer::new().dialect(dialect).layer(player.clone());
         let error = futures::executor::block_on(client.call(get().with_context(&ctx))).unwrap_err();
         assert!(error.is_deadline_exceeded() && !error.is_canceled());
-        assert!(format!("{error:#}").contains("too little time left"), "{error:#}");
+        assert!(error.is_not_sent() && error.is_timeout());
+        assert_eq!(error.to_string(), r#"Get "http://localhost/slow": context deadline exceeded"#);
+        let story = format!(
+            "Get \"http://localhost/slow\": context deadline exceeded: 999.999µs left is too little to send \
+             (timeout of 999.999µs set at {}:{line}:40 in import)",
+            file!()
+        );
+        assert_eq!(format!("{error:#}"), story);
         assert_eq!(player.calls.load(Ordering::Relaxed), 0);
     }
     let player = Player::new(&[Ready]);
@@ -42,18 +51,22 @@ fn less_than_the_dialect_can_say_is_nothing() {
 }
 
 #[test]
-fn a_header_of_zero_is_a_deadline_that_has_passed() {
+fn request_header_of_zero_is_an_expired_deadline() {
     let (root, _time) = manual();
     let player = Player::new(&[Ready]);
     let mut request = get().with_context(&root.with_timeout(5 * MILLISECOND));
     request.headers_mut().insert("grpc-timeout", http::HeaderValue::from_static("0S"));
     let error = futures::executor::block_on(player.client().call(request)).unwrap_err();
-    assert!(error.is_deadline_exceeded());
+    assert!(error.is_deadline_exceeded() && error.is_not_sent());
+    assert!(
+        format!("{error:#}").ends_with("0ns left is too little to send (set by the request's own header)"),
+        "{error:#}"
+    );
     assert_eq!(player.calls.load(Ordering::Relaxed), 0);
 }
 
 #[test]
-fn a_call_ends_at_the_deadline_and_lets_go_at_once() {
+fn deadline_ends_the_call_and_drops_the_clients_future() {
     let (root, time) = manual();
     let ctx = root.with_timeout_cause(5 * MILLISECOND, "the page waits no longer");
     let player = Player::new(&[Pending; 8]);
@@ -63,14 +76,15 @@ fn a_call_ends_at_the_deadline_and_lets_go_at_once() {
     time.advance(MILLISECOND);
     assert!(!player.is_dropped());
     let Poll::Ready(Err(error)) = poll(call.as_mut()) else { panic!("it has ended") };
-    assert!(player.is_dropped(), "although the future is still held");
-    assert!(error.is_deadline_exceeded() && !error.is_body());
+    assert!(player.is_dropped(), "the client's future is still held");
+    assert!(error.is_deadline_exceeded() && error.is_timeout() && !error.is_body());
+    assert!(!error.is_not_sent(), "the server may have seen it");
     let story = format!("{error:#}");
     assert!(story.starts_with(r#"Get "http://localhost/slow": context deadline exceeded: the page waits"#), "{story}");
 }
 
 #[test]
-fn a_cancel_wakes_the_call() {
+fn cancel_wakes_and_ends_the_call() {
     let (ctx, cancel) = Context::background().with_cancel();
     let player = Player::new(&[Pending; 8]);
     let mut client = player.client();
@@ -79,12 +93,12 @@ fn a_cancel_wakes_the_call() {
         let canceled = async { cancel.cancel_with("the user left") };
         futures::future::join(call, canceled).await.0.unwrap_err()
     });
-    assert!(error.is_canceled());
+    assert!(error.is_canceled() && !error.is_timeout() && !error.is_not_sent());
     assert_eq!(error.context_error().unwrap().cause().unwrap().to_string(), "the user left");
 }
 
 #[test]
-fn a_result_that_is_ready_at_the_end_wins() {
+fn result_that_is_ready_when_the_context_ends_wins() {
     let (ctx, cancel) = Context::background().with_cancel();
     let player = Player::new(&[Pending, Ready]);
     let mut call = pin!(player.client().call(get().with_context(&ctx)));
@@ -94,7 +108,7 @@ fn a_result_that_is_ready_at_the_end_wins() {
 }
 
 #[test]
-fn dropping_the_call_drops_the_clients() {
+fn dropping_the_call_drops_the_clients_future() {
     let (ctx, _cancel) = Context::background().with_cancel();
     let player = Player::new(&[Pending]);
     let mut call = Box::pin(player.client().call(get().with_context(&ctx)));
@@ -104,7 +118,7 @@ fn dropping_the_call_drops_the_clients() {
 }
 
 #[test]
-fn a_request_without_a_context_passes_as_it_is() {
+fn request_without_a_context_is_sent_unchanged() {
     let player = Player::new(&[Ready, Ready]);
     let response = futures::executor::block_on(player.client().call(get())).unwrap();
     let mut body = pin!(response.into_body());

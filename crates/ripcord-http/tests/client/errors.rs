@@ -1,4 +1,4 @@
-//! How a failed call reads.
+//! What the error of a failed call says.
 
 use std::error::Error as _;
 
@@ -10,15 +10,15 @@ fn failed(request: Request<()>, ctx: &Context) -> Error {
 }
 
 #[test]
-fn an_error_of_the_client_names_the_call() {
+fn clients_error_is_prefixed_with_the_call() {
     let error = failed(get(), &Context::background());
     assert_eq!(error.to_string(), r#"Get "http://localhost/slow": the line is cut"#);
     assert!(!error.is_canceled() && !error.is_deadline_exceeded() && !error.is_body());
-    assert!(error.source().is_none(), "it was shown as itself");
+    assert!(error.source().is_none(), "its own text is printed already");
 }
 
 #[test]
-fn a_password_is_not_shown() {
+fn password_in_the_url_is_masked() {
     let done = Context::background().with_timeout(Duration::ZERO);
     for (url, shown) in [
         ("http://user:secret@localhost/a:b@c", "http://user:***@localhost/a:b@c"),
@@ -35,7 +35,7 @@ fn a_password_is_not_shown() {
 }
 
 #[test]
-fn the_contexts_error_is_the_source() {
+fn contexts_error_is_the_source() {
     let (ctx, cancel) = Context::background().with_cancel();
     cancel.cancel_with("the client has gone");
     let error = failed(get(), &ctx);
@@ -44,9 +44,9 @@ fn the_contexts_error_is_the_source() {
     assert!(error.clone().is_canceled());
 }
 
-/// As when one layer is put above another, or a client's own stack knows contexts.
+/// One layer may be above another, and a client may know contexts itself.
 #[test]
-fn a_contexts_error_below_is_found() {
+fn contexts_error_below_the_client_is_found() {
     let done = Context::background().with_timeout(Duration::ZERO);
     let inner = tower::service_fn(move |_: Request<()>| {
         let error = std::io::Error::other(done.err().unwrap());
@@ -58,5 +58,87 @@ fn a_contexts_error_below_is_found() {
 
     let mut twice = ClientLayer::new().layer(Player::new(&[Fail]).client());
     let error = futures::executor::block_on(twice.call(get())).unwrap_err();
-    assert_eq!(error.to_string(), r#"Get "http://localhost/slow": the line is cut"#, "said once");
+    assert_eq!(error.to_string(), r#"Get "http://localhost/slow": the line is cut"#, "the call is named once");
+}
+
+/// The error of a call whose client fails with `error`.
+fn failed_with(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    let mut error = Some(error.into());
+    let client = tower::service_fn(move |_: Request<()>| {
+        let error = error.take().expect("there is one call");
+        async { Err::<Response<Script>, _>(error) }
+    });
+    futures::executor::block_on(ClientLayer::new().layer(client).call(get())).unwrap_err()
+}
+
+/// An error that wraps another, as clients have them.
+#[derive(Debug)]
+struct Wrapped(std::io::Error);
+
+impl std::fmt::Display for Wrapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("error sending request")
+    }
+}
+
+impl std::error::Error for Wrapped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn connection_that_was_never_made_means_never_sent() {
+    use std::io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkUnreachable};
+    for kind in [ConnectionRefused, HostUnreachable, NetworkUnreachable] {
+        for error in [failed_with(std::io::Error::from(kind)), failed_with(Wrapped(std::io::Error::from(kind)))] {
+            assert!(error.is_connect() && error.is_not_sent() && !error.is_timeout(), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn connection_that_broke_may_have_carried_the_request() {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    for kind in [BrokenPipe, ConnectionReset, UnexpectedEof] {
+        let error = failed_with(Wrapped(std::io::Error::from(kind)));
+        assert!(!error.is_connect() && !error.is_not_sent() && !error.is_timeout(), "{error:?}");
+    }
+}
+
+#[test]
+fn clients_own_timeout_is_a_timeout_and_no_deadline_of_a_context() {
+    let error = failed_with(Wrapped(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+    assert!(error.is_timeout() && !error.is_deadline_exceeded() && !error.is_not_sent());
+    assert!(error.status().is_none() && error.headers().is_none());
+}
+
+#[test]
+fn story_names_each_source_once() {
+    let error = failed_with(Wrapped(std::io::Error::other("connection closed")));
+    assert_eq!(format!("{error:#}"), r#"Get "http://localhost/slow": error sending request: connection closed"#);
+    let error = failed_with(std::io::Error::other(Wrapped(std::io::Error::other("connection closed"))));
+    assert_eq!(format!("{error:#}"), r#"Get "http://localhost/slow": error sending request: connection closed"#);
+}
+
+#[test]
+fn client_that_is_not_ready_means_never_sent() {
+    #[derive(Clone)]
+    struct Closed;
+    impl Service<Request<()>> for Closed {
+        type Response = Response<Script>;
+        type Error = std::io::Error;
+        type Future = std::future::Pending<Result<Response<Script>, std::io::Error>>;
+
+        fn poll_ready(&mut self, _: &mut Task<'_>) -> Poll<Result<(), std::io::Error>> {
+            Poll::Ready(Err(std::io::Error::other("the pool is closed")))
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            unreachable!("it is never ready")
+        }
+    }
+    let mut client = ClientLayer::new().layer(Closed);
+    let Poll::Ready(Err(error)) = client.poll_ready(&mut Task::from_waker(Waker::noop())) else { panic!("it fails") };
+    assert!(error.is_not_sent() && !error.is_connect());
 }

@@ -23,7 +23,7 @@ fn tracestate(text: &'static str) -> Tracestate {
 }
 
 #[test]
-fn what_is_left_is_sent_rounded_down_in_the_dialect_chosen() {
+fn time_left_is_sent_rounded_down_in_the_chosen_dialect() {
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(1500 * MILLISECOND);
     time.advance(Duration::from_nanos(400_001));
@@ -62,7 +62,7 @@ fn each_dialect_in_the_list_is_sent_unless_it_is_only_read() {
 }
 
 #[test]
-fn without_a_deadline_the_requests_own_header_stays() {
+fn context_without_a_deadline_keeps_the_requests_header() {
     let mut request = get();
     request.headers_mut().insert("grpc-timeout", HeaderValue::from_static("7S"));
     let sent = Recorder::sent(ClientLayer::new(), &Context::background(), request).unwrap();
@@ -71,7 +71,7 @@ fn without_a_deadline_the_requests_own_header_stays() {
 }
 
 #[test]
-fn of_several_deadlines_the_shortest_is_sent_and_no_other() {
+fn shortest_of_several_deadlines_is_the_only_one_sent() {
     let (ctx, _time) = manual();
     let ctx = ctx.with_timeout(1500 * MILLISECOND);
     let cases: [(&[(&str, &str)], &str); 6] = [
@@ -97,13 +97,13 @@ fn of_several_deadlines_the_shortest_is_sent_and_no_other() {
 }
 
 #[test]
-fn only_what_the_context_has_is_sent() {
+fn context_without_values_sends_no_header() {
     let sent = Recorder::sent(ClientLayer::new().baggage(BaggageFilter::all()), &Context::background(), get()).unwrap();
     assert!(sent.is_empty(), "{sent:?}");
 }
 
 #[test]
-fn the_request_id_and_a_child_of_the_trace_are_sent() {
+fn request_id_and_a_child_span_are_sent() {
     let id = RequestId::generate();
     let parent = Traceparent::start(true);
     let ctx = Context::background().with_value(id.clone()).with_value(parent).with_value(tracestate("congo=t61"));
@@ -121,7 +121,7 @@ fn the_request_id_and_a_child_of_the_trace_are_sent() {
 }
 
 #[test]
-fn what_the_context_says_replaces_what_the_request_carried() {
+fn contexts_values_replace_the_requests_headers() {
     let mut request = get();
     for name in ["x-request-id", "traceparent", "tracestate", "baggage"] {
         request.headers_mut().append(name, HeaderValue::from_static("stale=1"));
@@ -144,7 +144,7 @@ fn what_the_context_says_replaces_what_the_request_carried() {
 }
 
 #[test]
-fn baggage_leaves_only_where_it_is_allowed() {
+fn baggage_is_sent_only_if_the_filter_allows_it() {
     let ctx = Context::background().with_value(baggage("tenant=7;p=1, user=am%C3%A9lie ,Tenant=8"));
     for (filter, expected) in [
         (BaggageFilter::default(), None),

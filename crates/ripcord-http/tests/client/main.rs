@@ -1,4 +1,4 @@
-//! The client's layer over a client that the test plays, on a clock moved by hand.
+//! The client layer over a scripted client, on a manual clock.
 
 mod bodies;
 mod calls;
@@ -23,7 +23,7 @@ use tower::{Layer, Service};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 
-/// A root on a clock of its own.
+/// Returns a root context on a manual clock.
 fn manual() -> (Context, ManualTime) {
     let (clock, time) = Clock::manual();
     (Context::background().with_clock(clock), time)
@@ -33,7 +33,7 @@ fn get() -> Request<()> {
     Request::get("http://localhost/slow").body(()).unwrap()
 }
 
-/// A client that keeps the headers it was to send, and answers at once.
+/// A client that records the headers of each call and answers at once.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<HeaderMap>>>);
 
@@ -53,7 +53,7 @@ impl Service<Request<()>> for Recorder {
 }
 
 impl Recorder {
-    /// What is sent of such a request under such a Context.
+    /// Returns the headers that a call of this request under this context sends.
     fn sent(layer: ClientLayer, ctx: &Context, request: Request<()>) -> Result<HeaderMap, Error> {
         let recorder = Recorder::default();
         let mut client = layer.layer(recorder.clone());
@@ -63,7 +63,7 @@ impl Recorder {
     }
 }
 
-/// A client whose call, and then whose body, does what the steps say.
+/// A client whose call, and then whose body, follows a list of steps.
 #[derive(Clone, Default)]
 struct Player {
     calls: Arc<AtomicUsize>,
@@ -71,13 +71,13 @@ struct Player {
     steps: Vec<Step>,
 }
 
-/// What a future or body does when it is polled. After the last step it is at its end.
+/// What a poll of the future or the body returns. After the last step, it has ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
     Pending,
     Ready,
     Fail,
-    /// From now on always.
+    /// Every later poll is ready.
     Endless,
 }
 

@@ -7,6 +7,7 @@ use super::Response;
 use crate::client::BaggageFilter;
 use crate::client::error::{Call, Error, Phase, Url};
 use crate::client::outgoing::Outgoing;
+use crate::client::span::CallSpan;
 use crate::deadline::Dialect;
 
 /// Gives reqwest's requests a Context.
@@ -28,10 +29,12 @@ pub trait RequestBuilderExt: Sized {
     /// println!("{}", response.text().await?); // the body obeys the Context as well
     /// # Ok(()) }
     /// ```
+    #[track_caller]
     fn context(self, ctx: &Context) -> ContextRequest;
 }
 
 impl RequestBuilderExt for RequestBuilder {
+    #[track_caller]
     fn context(self, ctx: &Context) -> ContextRequest {
         ContextRequest { builder: self, ctx: ctx.clone(), outgoing: Outgoing::default() }
     }
@@ -71,15 +74,28 @@ impl ContextRequest {
     pub async fn send(self) -> Result<Response, Error> {
         let ContextRequest { builder, ctx, outgoing } = self;
         let (client, request) = builder.build_split();
-        let mut request = request.map_err(|error| Error::client(error.into(), Phase::Send, None))?;
+        let mut request = request.map_err(|error| Error::client(error.into(), Phase::Prepare, None))?;
         let call = Call { method: request.method().clone(), url: Url::Url(request.url().as_str().into()) };
-        outgoing.write(&ctx, request.headers_mut()).map_err(|reason| reason.into_error(call.clone()))?;
-
-        match ctx.run(client.execute(request)).await {
-            Ok(Ok(response)) => Ok(Response::new(response, call, ctx)),
-            // The call says the URL.
-            Ok(Err(error)) => Err(Error::client(error.without_url().into(), Phase::Send, Some(call))),
-            Err(error) => Err(Error::context(error, Phase::Send, Some(call))),
+        #[cfg(feature = "tracing")]
+        let mut span = CallSpan::begin(&ctx, &call, outgoing.location);
+        #[cfg(not(feature = "tracing"))]
+        let mut span = CallSpan::default();
+        if let Err(reason) = outgoing.write(&ctx, &span, request.headers_mut()) {
+            let error = reason.into_error(call);
+            span.failed(&error);
+            return Err(error);
         }
+
+        let error = match ctx.run(client.execute(request)).await {
+            Ok(Ok(response)) => {
+                span.answered(response.status(), response.version());
+                return Ok(Response::new(response, call, ctx, span));
+            }
+            // The call names the URL.
+            Ok(Err(error)) => Error::client(error.without_url().into(), Phase::Send, Some(call)),
+            Err(error) => Error::context(error, Phase::Send, Some(call)),
+        };
+        span.failed(&error);
+        Err(error)
     }
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::BytesStream;
 use crate::client::error::{Call, Phase, find};
+use crate::client::span::CallSpan;
 use crate::client::{Error, ResponseBody, under::Under};
 
 /// As reqwest's response, with a body that obeys the Context of the request: see the [module](crate::client).
@@ -19,13 +20,13 @@ pub struct Response {
 }
 
 impl Response {
-    pub(super) fn new(response: reqwest::Response, call: Call, ctx: Context) -> Self {
+    pub(super) fn new(response: reqwest::Response, call: Call, ctx: Context, span: CallSpan) -> Self {
         // A conversion of reqwest's own, which loses the URL.
         let url = response.url().clone();
         let (mut parts, body) = http::Response::from(response).into_parts();
         let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
         parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
-        let body = ResponseBody::new(body, Some(Under::new(ctx)), Some(call.clone()));
+        let body = ResponseBody::new(body, Some(Under::new(ctx)), Some(call.clone()), span);
         let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
         Response { response: response.into(), call }
     }
@@ -70,17 +71,18 @@ impl Response {
         self.response.content_length()
     }
 
-    /// The response, if its status is neither a client's nor a server's error.
+    /// Returns the response unless its status is a client error (4xx) or a server error (5xx).
     ///
     /// # Errors
     ///
-    /// If it is.
+    /// Returns an error with the response's [`status`](Error::status) and [`headers`](Error::headers). The body is dropped.
     pub fn error_for_status(self) -> Result<Self, Error> {
-        let Response { response, call } = self;
-        match response.error_for_status() {
-            Ok(response) => Ok(Response { response, call }),
-            Err(error) => Err(Error::client(error.without_url().into(), Phase::Send, Some(call))),
+        let status = self.status();
+        if status.is_client_error() || status.is_server_error() {
+            let headers = self.response.headers().clone();
+            return Err(Error::of_status(status, headers, self.call));
         }
+        Ok(self)
     }
 
     /// The whole body as text, as reqwest decodes it.
