@@ -1,6 +1,5 @@
-// Go's side of the rows that are measured against it. Each argument names a measurement; for each, its figures are
-// printed as "name value" lines: times in nanoseconds, sizes in bytes. What a row does is said beside our side of it,
-// in ../src/rows.
+// Go's side of the rows against it. Each argument names a measurement, whose figures are printed as "name value" lines:
+// times in nanoseconds, sizes in bytes. ../src/rows describes the rows.
 package main
 
 import (
@@ -16,10 +15,10 @@ import (
 	"time"
 )
 
-// A sample lasts this long, in which the garbage collector takes its usual share.
+// The duration of a sample, in which the garbage collector takes its usual share.
 const sampleTime = 5 * time.Millisecond
 
-// Set by -test: everything once and tiny.
+// Set by -test: every measurement once, with tiny sizes.
 var test bool
 
 func main() {
@@ -36,13 +35,13 @@ func main() {
 		"C20.1":       func(name string) { printFigure(name, perCall(errOnDone)) },
 		"C20.2":       func(name string) { printFigure(name, perCall(errOnDoneTwice)) },
 	}
+	if len(os.Args) == 3 && os.Args[1] == "-serve" {
+		serve(os.Args[2])
+	}
 	for _, argument := range os.Args[1:] {
 		if argument == "-test" {
 			test = true
 			continue
-		}
-		if argument == "-serve" {
-			serve()
 		}
 		measure, known := measurements[argument]
 		if !known {
@@ -57,7 +56,7 @@ func printFigure(name string, value float64) {
 	fmt.Printf("%s %g\n", name, value)
 }
 
-// size is full, or tiny when the measurements are only tried out.
+// size returns full, or tiny under -test.
 func size[T any](full, tiny T) T {
 	if test {
 		return tiny
@@ -65,9 +64,9 @@ func size[T any](full, tiny T) T {
 	return full
 }
 
-// perCall finds how many calls make a good sample, which also warms them up, and gives the cost of one: the median of
-// several samples, since the garbage collector does not come in each. sample makes as many calls as it is told to and
-// says how long they took.
+// perCall returns the cost of one call: the median of several samples, because the garbage collector does not run in each.
+// It first finds a suitable number of calls, which also warms them up. sample makes the given number of calls and returns
+// their duration.
 func perCall(sample func(iterations int) time.Duration) float64 {
 	iterations := 64
 	for !test {
@@ -86,8 +85,8 @@ func perCall(sample func(iterations int) time.Duration) float64 {
 	return samples[len(samples)/2]
 }
 
-// undisturbed takes a sample that shared its core with another program again, unless the machine is so busy that this
-// does not help. Our side does the same.
+// undisturbed takes a sample, and takes it again while it shared its core with another program, up to a limit for machines
+// that are always busy. Our side does the same.
 func undisturbed(sample func(iterations int) time.Duration, iterations int) time.Duration {
 	const attempts = 32
 	runtime.LockOSThread()
@@ -103,7 +102,7 @@ func undisturbed(sample func(iterations int) time.Duration, iterations int) time
 	return taken
 }
 
-// preemptions says how often this thread has lost its core without asking; on Linux only, elsewhere never.
+// preemptions returns the number of involuntary context switches of this thread. It is constant on systems other than Linux.
 func preemptions() string {
 	status, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
@@ -121,7 +120,7 @@ func withTimeout(parent context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(parent, time.Hour)
 }
 
-// C12. The slices that keep the children are made beforehand and not counted.
+// C12. The slices of the children are not counted.
 func bytesPerChild(derive func(context.Context) (context.Context, context.CancelFunc)) float64 {
 	count := size(100_000, 1000)
 	parent, cancelParent := context.WithCancel(context.Background())
@@ -157,12 +156,12 @@ func timeoutAndCancel(iterations int) time.Duration {
 	return time.Since(start)
 }
 
-// key gives a key of a type of its own for every number: an empty array of that length.
+// key returns a key of a distinct type for every number: an empty array of that length.
 func key(number int) any {
 	return reflect.Zero(reflect.ArrayOf(number, reflect.TypeFor[struct{}]())).Interface()
 }
 
-// C16. The value at depth 1 is the one the last context carries itself.
+// C16. The value at depth 1 is that of the last context.
 func findValue(depth int) func(iterations int) time.Duration {
 	ctx := context.Background()
 	for number := 100; number >= 1; number-- {
@@ -247,13 +246,13 @@ func errOnDone(iterations int) time.Duration {
 	return time.Since(start)
 }
 
-// C20, two threads: the mean of what each took for its own calls.
+// C20, two threads: the mean of the time of each for its own calls.
 func errOnDoneTwice(iterations int) time.Duration {
 	const attempts = 32
 	var mean, apart time.Duration
 	for range attempts {
 		mean, apart = errOnDoneOnTwoThreads(iterations)
-		// On a busy machine two threads may well run one after the other.
+		// On a busy machine the two threads may run one after the other.
 		if apart <= mean/10 {
 			break
 		}

@@ -1,4 +1,4 @@
-// Go's server for row H2: the chapter's middleware, around a handler that has nothing to wait for.
+// Go's servers, and the one for row H2: the chapter's middleware around a handler that answers at once.
 package main
 
 import (
@@ -11,8 +11,14 @@ import (
 	"time"
 )
 
-// serve prints the port it listens on and serves until the standard input ends.
-func serve() {
+// serve prints the port of the named server and serves until the standard input ends.
+func serve(name string) {
+	servers := map[string]func() http.Handler{"chapter": chapter, "waiting": waitingServer}
+	handler, known := servers[name]
+	if !known {
+		fmt.Fprintf(os.Stderr, "unknown server %s\n", name)
+		os.Exit(2)
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -23,14 +29,18 @@ func serve() {
 		io.Copy(io.Discard, os.Stdin)
 		os.Exit(0)
 	}()
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", processed)
-	err = http.Serve(listener, withRequestID(withTimeoutOf(5*time.Second, mux)))
+	err = http.Serve(listener, handler())
 	fmt.Fprintln(os.Stderr, err)
 	os.Exit(2)
 }
 
-// A type of its own, as the chapter advises.
+func chapter() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", processed)
+	return withRequestID(withTimeoutOf(5*time.Second, mux))
+}
+
+// A distinct type, as the chapter advises.
 type requestIDKey struct{}
 
 func withRequestID(next http.Handler) http.Handler {

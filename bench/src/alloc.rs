@@ -1,8 +1,7 @@
-//! The allocator both sides use: the system's, with a count of live bytes that can be switched on.
+//! The allocator of all sides: the system's, with an optional count of live bytes.
 //!
-//! While the count is off, which it is in every row that measures time, the cost is one relaxed
-//! load of a flag that never changes. Sizes are those asked for, not what the system's allocator
-//! rounds them up to.
+//! Rows that measure time leave the count off. It then costs one relaxed load per call. Sizes are the requested sizes, without
+//! the rounding of the system's allocator.
 
 #![expect(unsafe_code, reason = "a global allocator cannot be written without it")]
 
@@ -14,14 +13,13 @@ static LIVE: AtomicIsize = AtomicIsize::new(0);
 
 pub(crate) struct Allocator;
 
-/// Runs `build` and gives what it built with the bytes that are live because of it, on whatever
-/// thread they were allocated.
-pub(crate) fn live_bytes<T>(build: impl FnOnce() -> T) -> (T, f64) {
+/// Runs `build` and returns its result and the number of bytes that it left allocated, on all threads.
+pub(crate) fn live_bytes<T>(build: impl FnOnce() -> T) -> (T, usize) {
     LIVE.store(0, Relaxed);
     COUNTING.store(true, Relaxed);
     let built = build();
     COUNTING.store(false, Relaxed);
-    (built, LIVE.load(Relaxed) as f64)
+    (built, usize::try_from(LIVE.load(Relaxed)).unwrap_or(0))
 }
 
 fn note(bytes: isize) {
@@ -30,8 +28,7 @@ fn note(bytes: isize) {
     }
 }
 
-// SAFETY: every call is passed on to `System` as it came; noting a size allocates nothing and
-// cannot unwind.
+// SAFETY: every call is passed on to `System` unchanged. `note` does not allocate and cannot unwind.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size().cast_signed());

@@ -6,18 +6,19 @@ use crate::http::Side;
 use crate::rows::{self, Row};
 
 pub(crate) const HELP: &str = "\
-ripcord beside its rivals, row by row
+Measures ripcord beside its rivals and a floor, row by row
 
 usage: ripcord-bench [--rows C1,C4] [--json FILE] [--gate] [--test]
        ripcord-bench --serve NAME
 
-  --rows C1,C4   measure these rows only
+  --rows C1,C4   measure only these rows
   --json FILE    also write the figures, with every sample, to FILE
-  --gate         exit with 1 when a row falls short of its target
-  --test         try each row out once, tiny, and judge nothing
+  --gate         exit with status 1 if a row falls short of a target
+  --test         run each row once with tiny sizes, without a verdict
 
-  --serve NAME   be one of the servers of H1 to H3 (ours, inspected, tower-http, chapter), or several as in ours,inspected,
-                 until the input ends
+  --serve NAME   run a server of H1 to H5 until the input ends: ours, inspected,
+                 tower-http, bare, chapter, waiting-ours, waiting-tower-http,
+                 waiting-bare, or several, as in ours,inspected
 ";
 
 pub(crate) enum Request {
@@ -26,7 +27,7 @@ pub(crate) enum Request {
     Help,
 }
 
-/// What to measure and what to do with it.
+/// The rows to measure, and what to do with the figures.
 pub(crate) struct Order {
     pub(crate) rows: Vec<&'static Row>,
     pub(crate) json: Option<PathBuf>,
@@ -37,7 +38,7 @@ pub(crate) struct Order {
 pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Request, String> {
     let mut order = Order { rows: rows::ALL.iter().collect(), json: None, gate: false, test: false };
     while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} wants a value (see --help)"));
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value (see --help)"));
         match argument.as_str() {
             "--rows" => order.rows = chosen(&value()?)?,
             "--json" => order.json = Some(value()?.into()),
@@ -52,7 +53,7 @@ pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Reque
         }
     }
     if order.gate && order.test {
-        return Err("--gate judges the figures and --test takes none; give one of them".to_owned());
+        return Err("--gate and --test exclude each other: --test has no verdicts".to_owned());
     }
     Ok(Request::Measure(order))
 }

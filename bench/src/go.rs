@@ -1,5 +1,4 @@
-//! Go's side: one program, built once, run anew for every round so that its turns fall between
-//! ours.
+//! Go's side: one program, built once and run for every round, so that its turns alternate with ours.
 
 use std::env;
 use std::io;
@@ -9,7 +8,7 @@ use std::process::{Command, Output};
 use crate::progress::Progress;
 use crate::report::Rival;
 
-/// The Go program, or why there is none.
+/// The Go program, or the reason why there is none.
 pub(crate) struct Go {
     program: Result<PathBuf, String>,
     test: bool,
@@ -24,18 +23,17 @@ impl Go {
         Go { program, test }
     }
 
-    /// Go as a line names it, with the reason when it could not be built.
+    /// Returns the rival for a line, with the reason if it could not be built.
     pub(crate) fn rival(&self) -> Rival {
         Rival { name: "Go", missing: self.program.as_ref().err().cloned() }
     }
 
-    /// The one figure of a measurement.
+    /// Runs a measurement that has one figure.
     pub(crate) fn figure(&self, measurement: &str) -> Option<[f64; 1]> {
         self.figures(measurement, [measurement])
     }
 
-    /// Runs the program for one measurement, once. It prints a `name value` line for each figure;
-    /// `names` says which are wanted.
+    /// Runs one measurement once. The program prints a `name value` line for each figure; `names` selects them.
     pub(crate) fn figures<const M: usize>(&self, measurement: &str, names: [&str; M]) -> Option<[f64; M]> {
         let program = self.program.as_ref().ok()?;
         let mut command = Command::new(program);
@@ -51,10 +49,10 @@ impl Go {
         )
     }
 
-    /// Go's server for H2, which stops when its input ends.
-    pub(crate) fn server(&self) -> Option<Command> {
+    /// Returns the command of one of Go's servers, which stops when its input ends.
+    pub(crate) fn server(&self, name: &str) -> Option<Command> {
         let mut command = Command::new(self.program.as_ref().ok()?);
-        command.arg("-serve");
+        command.args(["-serve", name]);
         Some(command)
     }
 }
@@ -69,7 +67,7 @@ fn build() -> Result<PathBuf, String> {
         .arg(&program)
         .arg(".")
         .current_dir(source)
-        // The Go that is here is the one to measure; without this an older one would fetch a newer.
+        // Measures the installed Go. Without this setting, an older one would download a newer one.
         .env("GOTOOLCHAIN", "local")
         .output();
     if output.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
@@ -79,7 +77,7 @@ fn build() -> Result<PathBuf, String> {
     Ok(program)
 }
 
-/// What a process printed, if it could be run and ended well.
+/// Returns the output of a process that ran and succeeded.
 fn finished(output: io::Result<Output>) -> Result<String, String> {
     let output = output.map_err(|error| error.to_string())?;
     if !output.status.success() {

@@ -1,7 +1,8 @@
-//! ripcord beside its rivals: the rows of the performance table, measured in one run.
+//! Measures ripcord beside its rivals: the rows of the performance table, in one run.
 
 mod alloc;
 mod command_line;
+mod floor;
 mod go;
 mod harness;
 mod http;
@@ -9,6 +10,7 @@ mod preemption;
 mod progress;
 mod report;
 mod rows;
+mod timing;
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -44,7 +46,9 @@ fn main() -> ExitCode {
         }
     };
     match run(&order) {
-        Ok(lines) if order.gate && lines.iter().any(|line| line.verdict() == Verdict::FallsShort) => ExitCode::FAILURE,
+        Ok(lines) if order.gate && lines.iter().any(|line| matches!(line.verdict(), Verdict::FallsShort { .. })) => {
+            ExitCode::FAILURE
+        }
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("ripcord-bench: {error}");
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run(order: &Order) -> io::Result<Vec<Line>> {
-    // Opened before anything is measured: minutes of work should not be lost to a misspelt path.
+    // Opened first, so that a wrong path does not lose minutes of measurements.
     let json = order.json.as_ref().map(create).transpose()?;
     let lines = measure(order);
     let judged = !order.test;
@@ -76,7 +80,11 @@ fn measure(order: &Order) -> Vec<Line> {
     let mut lines = Vec::new();
     for row in &order.rows {
         bench.progress().row(row.id, row.title);
-        lines.extend((row.measure)(&bench));
+        let measured = (row.measure)(&bench);
+        if !order.test {
+            measured.iter().for_each(|line| bench.progress().say(&line.summary()));
+        }
+        lines.extend(measured);
     }
     bench.progress().clear();
     lines

@@ -1,11 +1,10 @@
-//! Telling a slow call from a call during which the scheduler gave the core to somebody else.
+//! Detects calls during which the scheduler gave the core to another program.
 
 use std::fs;
 use std::path::Path;
 
-/// How often a thread, or all of them, have lost their core without asking. A thread that blocks
-/// gives it up of its own accord, which is not counted. Known on Linux only; elsewhere nothing ever
-/// happens.
+/// Counts involuntary context switches of one thread, or of all threads. A thread that blocks gives up its core voluntarily and
+/// is not counted. On systems other than Linux the count stays at zero.
 #[derive(Debug)]
 pub(crate) struct Preemptions {
     count: fn() -> Option<u64>,
@@ -17,7 +16,7 @@ impl Preemptions {
         Preemptions::counted_by(|| of_thread(Path::new("/proc/thread-self")))
     }
 
-    /// Of all threads of this program, which should stay the same ones.
+    /// Counts those of all threads of this process. Threads that start or end in between distort the count.
     pub(crate) fn of_all_threads() -> Self {
         Preemptions::counted_by(|| {
             let threads = fs::read_dir("/proc/self/task").ok()?;
@@ -29,7 +28,7 @@ impl Preemptions {
         Preemptions { count, seen: count() }
     }
 
-    /// Whether there was one since the last time this was asked.
+    /// Returns whether there was one since the last call, or since the creation.
     pub(crate) fn happened(&mut self) -> bool {
         let before = self.seen;
         self.seen = (self.count)();

@@ -1,4 +1,4 @@
-//! The lines of the table: two figures, the target, and whether it holds.
+//! The lines of the table: the figures, both targets, and the verdict.
 
 mod json;
 mod table;
@@ -6,18 +6,18 @@ mod table;
 pub(crate) use json::write_json;
 pub(crate) use table::write_table;
 
-use crate::harness::{Figure, percentile};
+use crate::harness::{Measured, percentile};
 
-/// Whom we are compared with.
+/// The other side of a comparison.
 #[derive(Clone, Debug)]
 pub(crate) struct Rival {
     pub(crate) name: &'static str,
-    /// Why it did not run, when it did not.
+    /// The reason why it did not run, if it did not.
     pub(crate) missing: Option<String>,
 }
 
 impl Rival {
-    /// One that is compiled in, and so always runs.
+    /// A rival that is compiled into this program and therefore always runs.
     pub(crate) const fn named(name: &'static str) -> Self {
         Rival { name, missing: None }
     }
@@ -26,115 +26,153 @@ impl Rival {
 pub(crate) const TOKIO_UTIL: Rival = Rival::named("tokio-util");
 pub(crate) const TOKIO: Rival = Rival::named("tokio");
 pub(crate) const TOWER_RESILIENCE: Rival = Rival::named("tower-resilience");
+pub(crate) const TOWER_HTTP: Rival = Rival::named("tower-http");
 
-/// One comparison. A row of performance.md with several targets has several lines.
+/// One comparison. A row with several targets has several lines.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) row: &'static str,
     pub(crate) what: String,
     pub(crate) unit: Unit,
-    pub(crate) ours: Figure,
-    pub(crate) rivals: Figure,
+    pub(crate) measured: Measured,
     pub(crate) rival: Rival,
+    /// The target against the rival.
     pub(crate) target: Target,
-    /// Whether the ratio is the median of each round's, and not that of the medians.
+    /// The target against the floor: the largest allowed multiple of it, if there is one.
+    pub(crate) floor_target: Option<f64>,
+    /// Whether the rival's ratio is the median of the ratios of all rounds, instead of the ratio of the medians.
     pub(crate) by_round: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Unit {
-    /// In nanoseconds; printed in whatever unit reads best.
+    /// Nanoseconds, printed in a readable unit.
     Time,
     Bytes,
 }
 
-/// What has to be true of the medians.
+/// The condition on the medians of ours and the rival's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Target {
-    /// The rival's cost is at least so many times ours.
-    Faster(f64),
-    /// Ours is at most so many times the rival's cost; for a rival that does less.
+    /// The rival's cost is at least this multiple of ours.
+    Ratio(f64),
+    /// Our cost is at most this multiple of the rival's.
     Within(f64),
-    /// Ours does at least this share of what the rival does in the same time; for ours that does more.
-    Share(f64),
-    /// Ours costs no more than the rival's, but for [`NOISE`]: two equals would otherwise fail
-    /// every other run.
-    NoWorse,
-    /// Ours is no more than the rival's, exactly; for what does not vary.
-    NoMore,
-    /// Ours is at most this, whatever the rival's is.
+    /// Our cost is at most the rival's, plus this share of it. Two equal sides differ by that much from run to run.
+    NoWorse(f64),
+    /// Our cost is at most this, whatever the rival's is.
     AtMost(f64),
-    /// Printed for comparison only.
+    /// None. The line is printed for comparison.
     Shown,
 }
 
-/// How much worse still counts as [`Target::NoWorse`].
-const NOISE: f64 = 1.05;
+/// How far above its floor a line may be and still count as being at its floor.
+const AT_FLOOR: f64 = 1.05;
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Holds,
-    FallsShort,
+    /// Holds because ours costs no more than the floor, although the rival's target is not reached.
+    AtFloor,
+    FallsShort {
+        rival: bool,
+        floor: bool,
+    },
     NotRun(String),
-    /// There is no target.
+    /// The line has no target.
     Open,
 }
 
 impl Line {
-    /// A line whose figures are times; ours first, then the rival's.
+    /// Creates a line whose figures are times.
     pub(crate) fn time(
         row: &'static str,
         what: impl Into<String>,
-        [ours, rivals]: [Figure; 2],
+        measured: Measured,
         rival: Rival,
         target: Target,
     ) -> Self {
-        Line { row, what: what.into(), unit: Unit::Time, ours, rivals, rival, target, by_round: false }
+        Line { row, what: what.into(), unit: Unit::Time, measured, rival, target, floor_target: None, by_round: false }
     }
 
-    /// A line whose figures are bytes; ours first, then the rival's.
+    /// Creates a line whose figures are bytes.
     pub(crate) fn bytes(
         row: &'static str,
         what: impl Into<String>,
-        [ours, rivals]: [Figure; 2],
+        measured: Measured,
         rival: Rival,
         target: Target,
     ) -> Self {
-        Line { row, what: what.into(), unit: Unit::Bytes, ours, rivals, rival, target, by_round: false }
+        Line { unit: Unit::Bytes, ..Line::time(row, what, measured, rival, target) }
     }
 
-    /// Compares the two sides of each round: for sides so close that the machine's ups and downs from one round to the next are
-    /// more than what is between them.
+    /// Sets the target against the floor: ours may cost at most `times` the floor.
+    pub(crate) fn within_floor(self, times: f64) -> Self {
+        Line { floor_target: Some(times), ..self }
+    }
+
+    /// Compares ours and the rival's round by round. For two sides that differ by less than the machine does from one round to
+    /// the next.
     pub(crate) fn by_round(self) -> Self {
         Line { by_round: true, ..self }
     }
 
-    /// How many times ours the rival's cost is: above one, ours is the cheaper.
+    /// Returns the rival's cost divided by ours. It is above 1 if ours is cheaper.
     pub(crate) fn ratio(&self) -> Option<f64> {
+        let Measured { ours, rivals, .. } = &self.measured;
         if self.by_round {
-            let rounds = self.ours.samples().iter().zip(self.rivals.samples());
+            let rounds = ours.samples().iter().zip(rivals.samples());
             return percentile(&rounds.map(|(ours, rivals)| rivals / ours).collect::<Vec<_>>(), 50);
         }
-        Some(self.rivals.median()? / self.ours.median()?)
+        Some(rivals.median()? / ours.median()?)
+    }
+
+    /// Returns our cost divided by the floor.
+    pub(crate) fn floor_ratio(&self) -> Option<f64> {
+        let (_, floor) = self.measured.floor.as_ref()?;
+        Some(self.measured.ours.median()? / floor.median()?)
+    }
+
+    /// Returns the ratios and the verdict on one line, for progress.
+    pub(crate) fn summary(&self) -> String {
+        let rival = self.ratio().map(|ratio| format!("{}x {}, ", three_digits(ratio), self.rival.name));
+        let floor = self.floor_ratio().map(|ratio| format!("{}x of the floor, ", three_digits(ratio)));
+        let (rival, floor) = (rival.unwrap_or_default(), floor.unwrap_or_default());
+        format!("        {} {}: {rival}{floor}{}", self.row, self.what, self.verdict().show())
     }
 
     pub(crate) fn verdict(&self) -> Verdict {
-        let holds = match self.target {
-            Target::Shown => match &self.rival.missing {
-                Some(reason) => return Verdict::NotRun(reason.clone()),
-                None => return Verdict::Open,
-            },
-            Target::AtMost(limit) => self.ours.median().map(|ours| ours <= limit),
-            Target::Faster(times) => self.ratio().map(|ratio| ratio >= times),
-            Target::Within(times) => self.ratio().map(|ratio| ratio * times >= 1.0),
-            Target::Share(share) => self.ratio().map(|ratio| ratio >= share),
-            Target::NoWorse => self.ratio().map(|ratio| ratio * NOISE >= 1.0),
-            Target::NoMore => self.ratio().map(|ratio| ratio >= 1.0),
+        if matches!(self.target, Target::Shown) {
+            return match &self.rival.missing {
+                Some(reason) => Verdict::NotRun(reason.clone()),
+                None => Verdict::Open,
+            };
+        }
+        let floor = self.floor_target.zip(self.floor_ratio()).is_none_or(|(times, ratio)| ratio <= times);
+        let rival = match (self.target, self.target.least_ratio()) {
+            (Target::AtMost(limit), _) => self.measured.ours.median().map(|ours| ours <= limit),
+            (_, Some(least)) => self.ratio().map(|ratio| ratio >= least),
+            (_, None) => None,
         };
-        match holds {
-            Some(true) => Verdict::Holds,
-            Some(false) => Verdict::FallsShort,
+        match rival {
             None => Verdict::NotRun(self.rival.missing.clone().unwrap_or_else(|| "no figure".to_owned())),
+            Some(true) if floor => Verdict::Holds,
+            Some(_) if self.floor_ratio().is_some_and(|ratio| ratio <= AT_FLOOR) => Verdict::AtFloor,
+            Some(rival) => Verdict::FallsShort { rival: !rival, floor: !floor },
+        }
+    }
+}
+
+impl Verdict {
+    pub(crate) fn show(&self) -> String {
+        match self {
+            Verdict::Holds => "holds".to_owned(),
+            Verdict::AtFloor => "holds (at its floor)".to_owned(),
+            Verdict::FallsShort { rival: true, floor: false } => "falls short (rival)".to_owned(),
+            Verdict::FallsShort { rival: false, .. } => "falls short (floor)".to_owned(),
+            Verdict::FallsShort { rival: true, floor: true } => "falls short (both)".to_owned(),
+            Verdict::NotRun(reason) => format!("not run ({reason})"),
+            Verdict::Open => "for comparison".to_owned(),
         }
     }
 }
@@ -157,20 +195,28 @@ impl Unit {
 }
 
 impl Target {
+    /// Returns the smallest ratio, as [`Line::ratio`] computes it, that reaches the target.
+    pub(crate) fn least_ratio(self) -> Option<f64> {
+        match self {
+            Target::Ratio(ratio) => Some(ratio),
+            Target::Within(times) => Some(1.0 / times),
+            Target::NoWorse(share) => Some(1.0 / (1.0 + share)),
+            Target::AtMost(_) | Target::Shown => None,
+        }
+    }
+
     pub(crate) fn show(self, unit: Unit) -> String {
         match self {
-            Target::Faster(times) => format!("{times}x faster"),
-            Target::Within(times) => format!("within {times}x"),
-            Target::Share(share) => format!("{share} of it"),
-            Target::NoWorse => "no worse (5%)".to_owned(),
-            Target::NoMore => "no more".to_owned(),
+            Target::Ratio(ratio) => format!("{ratio}x"),
+            Target::Within(times) => format!("{times} of it"),
+            Target::NoWorse(share) => format!("no worse ({}%)", (share * 100.0).round()),
             Target::AtMost(limit) => format!("at most {}", unit.show(limit)),
             Target::Shown => "-".to_owned(),
         }
     }
 }
 
-/// Three digits that matter, without an exponent.
+/// Formats with three significant digits and no exponent.
 pub(crate) fn three_digits(value: f64) -> String {
     let digits = match value.abs() {
         0.0 => 0,
@@ -182,3 +228,6 @@ pub(crate) fn three_digits(value: f64) -> String {
     };
     format!("{value:.digits$}")
 }
+
+#[cfg(test)]
+mod tests;

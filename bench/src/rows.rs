@@ -4,6 +4,7 @@ mod breaker;
 mod cache;
 mod caller;
 mod check;
+mod connections;
 mod create;
 mod error;
 mod http;
@@ -20,8 +21,7 @@ mod wake;
 use crate::harness::Bench;
 use crate::report::Line;
 
-/// A row of the table: a function that measures both sides and gives a line for every target the
-/// row has.
+/// A row of the table: a function that measures all sides and returns one line per target.
 pub(crate) struct Row {
     pub(crate) id: &'static str,
     pub(crate) title: &'static str,
@@ -60,5 +60,7 @@ pub(crate) const ALL: &[Row] = &[
     row("P5", "pool: submit + result, empty task", pool::empty_task),
     row("H1", "requests through the server layer", http::server_layer),
     row("H2", "requests, the chapter's middleware", http::chapters_middleware),
-    row("H3", "requests that an inspector shows", http::inspected),
+    row("H3", "requests under an inspector", http::inspected),
+    row("H4", "10,000 connections", connections::waiting),
+    row("H5", "10,000 clients disconnect", connections::disconnecting),
 ];

@@ -1,12 +1,22 @@
-//! Servers in processes of their own and the load on them, for the rows that are about requests.
+//! Servers in separate processes and the load on them, for the rows about requests and connections.
 //!
-//! Each server has one core and the load another, so that what is compared is what a request costs the server, and never
-//! what the load takes from it. Where there are no two cores to be had they share.
+//! A server has one core and the load another, so that the figures show the cost of the server and not that of the load. On a
+//! machine with one core they share it.
 
+mod clients;
+mod connection;
 mod load;
 mod process;
 mod servers;
+mod waiting;
 
+use std::io;
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+use tokio::runtime;
+
+pub(crate) use clients::{disconnect_at_once, finish_at_once};
 pub(crate) use load::Load;
 pub(crate) use process::Server;
 pub(crate) use servers::{Side, serve};
@@ -19,7 +29,8 @@ enum Core {
 }
 
 impl Core {
-    /// Confines this thread to the core, and with it whatever process it starts. Without two cores it does nothing.
+    /// Confines this thread, and the processes that it starts, to the core. Does nothing without two cores, and on systems other
+    /// than Linux.
     #[cfg(target_os = "linux")]
     fn confine(self) {
         use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -32,12 +43,50 @@ impl Core {
                 Core::Servers => first,
                 Core::Loads => second,
             });
-            // Refused, as some sandboxes do, it is the same for both sides.
+            // Some sandboxes refuse this. It is then refused for all sides.
             let _ = sched_setaffinity(None, &one);
         }
     }
 
-    /// Other systems leave a thread where they like, for both sides.
     #[cfg(not(target_os = "linux"))]
     fn confine(self) {}
+}
+
+/// Runs `work` on the core of the load, in a thread of its own.
+fn on_load_core<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let run = || {
+        Core::Loads.confine();
+        work()
+    };
+    thread::scope(|scope| scope.spawn(run).join().expect("the load does not panic"))
+}
+
+fn load_runtime() -> runtime::Runtime {
+    runtime::Builder::new_current_thread().enable_all().build().expect("a runtime without threads can be built")
+}
+
+/// Raises this process's limit of open files as far as the system allows. Returns the limit.
+#[cfg(unix)]
+pub(crate) fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    // If this fails, the limit read below is the old one.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn raise_open_files() -> u64 {
+    u64::MAX
+}
+
+/// Returns the nanoseconds since the Unix epoch: the clock that the load and the servers share.
+fn unix_nanos() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn error(message: impl Into<String>) -> io::Error {
+    io::Error::other(message.into())
 }

@@ -1,4 +1,4 @@
-//! A server's process: started on a core of its own, told by the end of its input to stop.
+//! A server's process. It has its own core and stops when its input ends.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
@@ -7,11 +7,10 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::Core;
 use super::load::Load;
+use super::{Core, error};
 
-/// A server that is running, in a process that may have others. With the last of them dropped, that is told to stop and waited
-/// for.
+/// A running server. Its process may run several. The drop of the last one stops the process and waits for it.
 #[derive(Debug)]
 pub(crate) struct Server {
     process: Arc<Process>,
@@ -21,13 +20,27 @@ pub(crate) struct Server {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// Closing it tells the process to stop, also when this one dies.
+    /// Closing it stops the process, also when this process dies.
     input: Option<ChildStdin>,
 }
 
 impl Server {
-    /// Starts `command`, whose first line are the ports of its servers, on loopback, with a space between them.
-    pub(crate) fn start<const N: usize>(mut command: Command) -> io::Result<[Self; N]> {
+    /// Starts `command`, which first prints the loopback ports of its servers on one line, separated by spaces.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the servers do not start.
+    pub(crate) fn start<const N: usize>(command: Command) -> [Self; N] {
+        Server::try_start(command).unwrap_or_else(|error| panic!("a server did not start: {error}"))
+    }
+
+    /// Starts the one server of `command`, like [`Server::start`].
+    pub(crate) fn start_one(command: Command) -> Self {
+        let [server] = Server::start(command);
+        server
+    }
+
+    fn try_start<const N: usize>(mut command: Command) -> io::Result<[Self; N]> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let start = || {
             Core::Servers.confine();
@@ -44,17 +57,25 @@ impl Server {
         };
         let servers: Option<Vec<_>> = line.split_whitespace().map(server).collect();
         let servers = servers.and_then(|servers| servers.try_into().ok());
-        servers.ok_or_else(|| io::Error::other(format!("not {N} ports but {line:?}")))
+        servers.ok_or_else(|| error(format!("not {N} ports but {line:?}")))
     }
 
-    /// Reads what the server streams at `path`, on the core of the load, until the stream ends or what this gives is dropped.
-    pub(crate) fn watch(&self, path: &str) -> io::Result<Watching> {
+    /// Reads the stream at `path`, on the core of the load, until it ends or the returned value is dropped.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the server does not answer with 200.
+    pub(crate) fn watch(&self, path: &str) -> Watching {
+        self.try_watch(path).unwrap_or_else(|error| panic!("{path} is not served: {error}"))
+    }
+
+    fn try_watch(&self, path: &str) -> io::Result<Watching> {
         let mut stream = TcpStream::connect(self.address)?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let mut first = [0; 12];
         stream.read_exact(&mut first)?;
         if first != *b"HTTP/1.1 200" {
-            return Err(io::Error::other(format!("{path} answers {}", String::from_utf8_lossy(&first))));
+            return Err(error(String::from_utf8_lossy(&first)));
         }
         let watched = stream.try_clone()?;
         let reader = thread::spawn(move || {
@@ -64,21 +85,35 @@ impl Server {
         Ok(Watching { stream: watched, reader: Some(reader) })
     }
 
-    /// How long its process has run on a core, as far as the system tells: of its main thread, which is all that a server in Rust
-    /// has.
+    /// Returns the time that the main thread of its process has run on a core, if the system tells. A server in Rust has no
+    /// other busy thread.
     pub(crate) fn time_on_core(&self) -> Option<Duration> {
         let pid = self.process.child.id();
         let times = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).ok()?;
         times.split(' ').next()?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// Opens so many connections to it, to ask over.
+    /// Returns the memory of its process that is in RAM.
+    pub(super) fn resident_bytes(&self) -> io::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id()))?;
+        let kilobytes = status.lines().find_map(|line| {
+            let (value, unit) = line.strip_prefix("VmRSS:")?.trim().split_once(' ')?;
+            (unit == "kB").then(|| value.parse::<f64>().ok())?
+        });
+        kilobytes.map(|kilobytes| kilobytes * 1024.0).ok_or_else(|| error("no VmRSS in the server's status"))
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Opens the given number of connections for a load.
     pub(crate) fn load(&self, connections: usize) -> Load {
         Load::open(self.address, connections)
     }
 }
 
-/// Somebody who reads a stream. Dropped, it goes.
+/// A reader of a stream. Its drop closes the connection.
 #[derive(Debug)]
 pub(crate) struct Watching {
     stream: TcpStream,
@@ -87,7 +122,7 @@ pub(crate) struct Watching {
 
 impl Drop for Watching {
     fn drop(&mut self) {
-        // Fails when the server has closed it, and then the reader is at its end as well.
+        // Fails if the server has closed it. The reader has then ended as well.
         let _ = self.stream.shutdown(Shutdown::Both);
         let read = self.reader.take().map(JoinHandle::join);
         debug_assert!(matches!(read, Some(Ok(Ok(_)))), "the page's stream broke: {read:?}");
@@ -97,7 +132,7 @@ impl Drop for Watching {
 impl Drop for Process {
     fn drop(&mut self) {
         drop(self.input.take());
-        // Nobody is left to tell of a server that failed after its figures were taken.
+        // A server that fails after its figures were taken does not matter.
         let _ = self.child.wait();
     }
 }

@@ -1,17 +1,22 @@
-//! The servers in Rust. Go's is in `go/serve.go`.
+//! The servers in Rust. Go's are in `go/serve.go`.
 
+use std::env;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use ripcord::Context;
 use ripcord_http::RequestId;
 use ripcord_http::inspector::Inspector;
-use ripcord_http::server::{ContextLayer, Ctx};
+use ripcord_http::server::{ContextLayer, Ctx, connection};
 use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::task::JoinSet;
@@ -19,32 +24,58 @@ use tower::ServiceBuilder;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 
-/// What a request may take, in all of them.
+use super::{raise_open_files, waiting};
+
+/// The timeout of a request in H1 to H3.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The timeout of a request in H4 and H5, which must not expire.
+const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A server that this program can be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
-    /// The handler of H1 behind ripcord's layer: a Context with deadline and id for each request.
+    /// The quick handler of H1 under ripcord's layer, which gives each request a Context with a deadline and an id.
     Ours,
-    /// The same with an inspector that shows each request. Its page is there too.
+    /// The same with an inspector and its page.
     Inspected,
-    /// The same handler behind tower-http's layers for a timeout and a request's id.
+    /// The quick handler under tower-http's layers for a timeout and a request id.
     TowerHttp,
+    /// The quick handler without layers: the floor.
+    Bare,
     /// The chapter's middleware and a quick handler that prints the request's id, for H2.
     Chapter,
+    /// The handlers of H4 and H5 under ripcord's layer, on watched connections.
+    WaitingOurs,
+    /// The handlers of H4 and H5 under tower-http's layers.
+    WaitingTowerHttp,
+    /// The handlers of H4 and H5 without layers: the floor.
+    WaitingBare,
 }
 
 impl Side {
-    const ALL: [Side; 4] = [Side::Ours, Side::Inspected, Side::TowerHttp, Side::Chapter];
+    const ALL: [Side; 8] = [
+        Side::Ours,
+        Side::Inspected,
+        Side::TowerHttp,
+        Side::Bare,
+        Side::Chapter,
+        Side::WaitingOurs,
+        Side::WaitingTowerHttp,
+        Side::WaitingBare,
+    ];
 
-    /// Its name on the command line.
+    /// Returns the name on the command line.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Side::Ours => "ours",
             Side::Inspected => "inspected",
             Side::TowerHttp => "tower-http",
+            Side::Bare => "bare",
             Side::Chapter => "chapter",
+            Side::WaitingOurs => "waiting-ours",
+            Side::WaitingTowerHttp => "waiting-tower-http",
+            Side::WaitingBare => "waiting-bare",
         }
     }
 
@@ -52,43 +83,59 @@ impl Side {
         Side::ALL.into_iter().find(|side| side.name() == name)
     }
 
-    fn router(self) -> Router {
-        match self {
-            Side::Ours => quick().layer(context_layer()),
+    /// Returns the command that runs this program as this server.
+    pub(crate) fn command(self) -> Command {
+        Side::command_of(&[self])
+    }
+
+    /// Returns the command that runs this program as these servers.
+    pub(crate) fn command_of(sides: &[Side]) -> Command {
+        let mut command = Command::new(env::current_exe().expect("a running program has a path"));
+        let names: Vec<_> = sides.iter().map(|side| side.name()).collect();
+        command.args(["--serve", &names.join(",")]);
+        command
+    }
+
+    async fn serve(self, listener: TcpListener) -> io::Result<()> {
+        let app = match self {
+            Side::Ours => quick().layer(context_layer(TIMEOUT)),
             Side::Inspected => {
                 let inspector = Inspector::new();
-                let app = quick().layer(context_layer().inspector(&inspector));
+                let app = quick().layer(context_layer(TIMEOUT).inspector(&inspector));
                 app.nest("/debug/contexts", inspector.router())
             }
-            Side::TowerHttp => quick().layer(
-                ServiceBuilder::new()
-                    .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-                    .layer(PropagateRequestIdLayer::x_request_id())
-                    .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, TIMEOUT)),
-            ),
-            Side::Chapter => Router::new().route("/", get(processed)).layer(context_layer()),
-        }
+            Side::TowerHttp => with_tower_http(quick(), TIMEOUT),
+            Side::Bare => quick(),
+            Side::Chapter => Router::new().route("/", get(processed)).layer(context_layer(TIMEOUT)),
+            Side::WaitingOurs => {
+                let app = waiting::under_a_context().layer(context_layer(LONG_TIMEOUT));
+                return serve_watched(listener, app).await;
+            }
+            Side::WaitingTowerHttp => with_tower_http(waiting::without_contexts(), LONG_TIMEOUT),
+            Side::WaitingBare => waiting::without_contexts(),
+        };
+        // The inspector's page needs the client's address.
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
     }
 }
 
-/// Serves until the standard input ends, each side on a port of its own, which are the first line printed. Blocks the thread.
+/// Serves until the standard input ends. Prints the port of each side on one line first. Blocks the thread.
 pub(crate) fn serve(sides: &[Side]) -> io::Result<()> {
-    // One core, one thread: more would only be scheduled on it in turns.
+    raise_open_files();
+    // A server has one core. More threads would only take turns on it.
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     thread::spawn(|| {
-        // Nothing is ever written to it; its end, also by an error, is the end of this process.
+        // Nothing is ever written to the input. Its end, or an error, ends this process.
         let _ = io::stdin().read(&mut [0]);
         std::process::exit(0);
     });
     runtime.block_on(async {
         let mut servers = JoinSet::new();
         let mut ports = Vec::new();
-        for side in sides {
+        for &side in sides {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
             ports.push(listener.local_addr()?.port().to_string());
-            // The inspector's page asks who looks; without it the address is told to nobody.
-            let service = side.router().into_make_service_with_connect_info::<SocketAddr>();
-            servers.spawn(async { axum::serve(listener, service).await });
+            servers.spawn(side.serve(listener));
         }
         writeln!(io::stdout(), "{}", ports.join(" "))?;
         io::stdout().flush()?;
@@ -96,11 +143,34 @@ pub(crate) fn serve(sides: &[Side]) -> io::Result<()> {
     })
 }
 
-fn context_layer() -> ContextLayer {
-    // One that could end, as a server's own does at its shutdown.
+/// Serves connections that notice when their client disconnects.
+async fn serve_watched(listener: TcpListener, app: Router) -> io::Result<()> {
+    let app = app.with_state(());
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().half_close(true);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let (stream, watch) = connection::watch(stream);
+        let service = TowerToHyperService::new(watch.service(app.clone()));
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        tokio::spawn(watch.serve(connection));
+    }
+}
+
+fn context_layer(timeout: Duration) -> ContextLayer {
+    // The server's context can end, as that of a server with a shutdown can.
     let (server, cancel) = Context::background().with_cancel();
     cancel.detach();
-    ContextLayer::new(&server).timeout(TIMEOUT)
+    ContextLayer::new(&server).timeout(timeout)
+}
+
+fn with_tower_http(app: Router, timeout: Duration) -> Router {
+    app.layer(
+        ServiceBuilder::new()
+            .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
+            .layer(PropagateRequestIdLayer::x_request_id())
+            .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout)),
+    )
 }
 
 // ===== handlers =====

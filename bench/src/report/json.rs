@@ -1,9 +1,10 @@
-//! The same lines for programs: medians, every sample, the verdict.
+//! The lines for programs: medians, all samples, targets and verdicts.
 
 use std::io::{self, Write};
 
-use super::{Line, Target, Unit, Verdict};
+use super::{Line, Target, Unit};
 
+/// Writes an array with one object per line. Times are in nanoseconds.
 pub(crate) fn write_json(out: &mut dyn Write, lines: &[Line], judged: bool) -> io::Result<()> {
     writeln!(out, "[")?;
     for (index, line) in lines.iter().enumerate() {
@@ -14,13 +15,6 @@ pub(crate) fn write_json(out: &mut dyn Write, lines: &[Line], judged: bool) -> i
 }
 
 fn fields(line: &Line, judged: bool) -> Vec<String> {
-    let (verdict, reason) = match line.verdict() {
-        _ if !judged => ("tried out", None),
-        Verdict::Holds => ("holds", None),
-        Verdict::FallsShort => ("falls short", None),
-        Verdict::NotRun(reason) => ("not run", Some(reason)),
-        Verdict::Open => ("for comparison", None),
-    };
     let unit = match line.unit {
         Unit::Time => "ns",
         Unit::Bytes => "bytes",
@@ -29,27 +23,29 @@ fn fields(line: &Line, judged: bool) -> Vec<String> {
         Target::AtMost(limit) => Some(limit),
         _ => None,
     };
-    let at_least_ratio = match line.target {
-        Target::Faster(times) => Some(times),
-        Target::Within(times) => Some(1.0 / times),
-        Target::Share(share) => Some(share),
-        _ => None,
-    };
+    let verdict = if judged { line.verdict().show() } else { "tried out".to_owned() };
+    let measured = &line.measured;
+    let floor = measured.floor.as_ref();
+    let field = |name: &str, value: String| format!("\"{name}\": {value}");
     vec![
-        format!("\"row\": {}", text(line.row)),
-        format!("\"what\": {}", text(&line.what)),
-        format!("\"unit\": {}", text(unit)),
-        format!("\"ours\": {}", number(line.ours.median())),
-        format!("\"rival\": {}", text(line.rival.name)),
-        format!("\"rivals\": {}", number(line.rivals.median())),
-        format!("\"ratio\": {}", number(line.ratio())),
-        format!("\"target\": {}", text(&line.target.show(line.unit))),
-        format!("\"target_at_most\": {}", number(at_most)),
-        format!("\"target_ratio\": {}", number(at_least_ratio)),
-        format!("\"verdict\": {}", text(verdict)),
-        format!("\"reason\": {}", reason.map_or("null".to_owned(), |reason| text(&reason))),
-        format!("\"samples\": {}", list(line.ours.samples())),
-        format!("\"rival_samples\": {}", list(line.rivals.samples())),
+        field("row", text(line.row)),
+        field("what", text(&line.what)),
+        field("unit", text(unit)),
+        field("ours", number(measured.ours.median())),
+        field("rival", text(line.rival.name)),
+        field("rivals", number(measured.rivals.median())),
+        field("ratio", number(line.ratio())),
+        field("target", text(&line.target.show(line.unit))),
+        field("target_at_most", number(at_most)),
+        field("target_ratio", number(line.target.least_ratio())),
+        field("floor", floor.map_or("null".to_owned(), |(name, _)| text(name))),
+        field("floors", number(floor.and_then(|(_, figure)| figure.median()))),
+        field("floor_ratio", number(line.floor_ratio())),
+        field("floor_target", number(line.floor_target)),
+        field("verdict", text(&verdict)),
+        field("samples", list(measured.ours.samples())),
+        field("rival_samples", list(measured.rivals.samples())),
+        field("floor_samples", list(floor.map_or(&[][..], |(_, figure)| figure.samples()))),
     ]
 }
 
@@ -58,7 +54,7 @@ fn list(values: &[f64]) -> String {
     format!("[{}]", values.join(", "))
 }
 
-/// JSON has no way to write what is not a finite number.
+/// Formats a number. JSON has no infinities and no NaN, so these become null.
 fn number(value: Option<f64>) -> String {
     value.filter(|value| value.is_finite()).map_or("null".to_owned(), |value| value.to_string())
 }

@@ -1,4 +1,4 @@
-//! P2: what a call through a closed circuit breaker costs.
+//! P2: the cost of a call through a closed circuit breaker.
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -13,37 +13,41 @@ use tower_resilience::circuitbreaker::CircuitBreakerLayer;
 
 use super::caller::Caller;
 use super::service;
-use crate::harness::{Bench, Threads, Timing};
+use crate::floor::Floor;
+use crate::harness::Bench;
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
+use crate::timing::{Threads, Timing};
 
 const RECLOSER: Rival = Rival::named("recloser");
 const FAILSAFE: Rival = Rival::named("failsafe");
 
-/// P2. Both sides call, through a closed breaker, a function that succeeds at once; on one thread,
-/// then on two that share the breaker, where the cost is what one call takes on the thread that makes
-/// it. Ours and recloser's open when half of the last 100 calls have failed, and not before there were
-/// as many.
+/// P2. Both sides call a function that succeeds at once, through a closed breaker. On one thread, then on two that share the
+/// breaker, where the cost is that of one call on its thread. Each thread has its own context.
+///
+/// Against recloser, both sides open when half of the last 100 calls have failed, and not before 100 calls:
 ///
 /// * call: ours is `call_blocking` under a background context, recloser's `Recloser::call`;
-/// * call, cancelable: as before, under a context that can be canceled, each thread's its own;
-/// * async call, cancelable: ours is `call` under such a context, of a future that is ready at once;
-///   recloser's is `AsyncRecloser::call` of such a future; both are awaited in a row within one task.
+/// * call, cancelable: the same under a context that can be canceled;
+/// * async call, cancelable: ours is `call` under such a context, recloser's `AsyncRecloser::call`, both with a future that is
+///   ready at once. One task awaits the calls one after another.
 ///
-/// Shown beside them:
+/// Against failsafe's `call`, ours is `call_blocking` under a background context:
 ///
-/// * failsafe's `call` against our `call_blocking` under a background context, both going by the
-///   failures of the last ten seconds (by rate: half, of at least 100 calls), then by the failures in a
-///   row (5); failsafe's back-off, used when it opens, is constant;
-/// * tower-resilience's breaker layer, by half of the last 100 calls as above, around a service that is
-///   ready with its answer at once, against our async call; each thread has its own clone of the
-///   service.
+/// * by rate: both open when half of at least 100 calls in the last ten seconds have failed;
+/// * by failures in a row: both open after five. failsafe's back-off, which only an open breaker uses, is constant.
+///
+/// For comparison: tower-resilience's breaker layer, also by half of the last 100 calls, around a service that is ready with its
+/// answer at once, against our async call. Each thread has its own clone of the service.
 pub(super) fn closed(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut compare = |what: &str, ours: Measure<'_>, rivals: Measure<'_>, rival: Rival, target: Target| {
         for threads in Threads::ALL {
-            let figures =
-                bench.compare(|iterations| ours(threads, iterations), |iterations| rivals(threads, iterations));
-            lines.push(Line::time("P2", format!("{what}{}", threads.suffix()), figures, rival.clone(), target));
+            let measured = bench.compare(
+                |iterations| ours(threads, iterations),
+                |iterations| rivals(threads, iterations),
+                Floor::locked_add(threads),
+            );
+            lines.push(Line::time("P2", format!("{what}{}", threads.suffix()), measured, rival.clone(), target));
         }
     };
     let recloser = |threads: Threads, iterations| {
@@ -51,13 +55,13 @@ pub(super) fn closed(bench: &Bench) -> Vec<Line> {
         threads.clock(iterations, || breaker.call(succeed).is_ok())
     };
     let background = |threads, iterations| blocking(threads, iterations, &last_hundred(), Caller::Background);
-    compare("call", &background, &recloser, RECLOSER, Target::NoWorse);
-    compare("call, cancelable", &under_cancelable, &recloser, RECLOSER, Target::NoWorse);
+    compare("call", &background, &recloser, RECLOSER, NO_WORSE);
+    compare("call, cancelable", &under_cancelable, &recloser, RECLOSER, NO_WORSE);
     let async_recloser = |threads: Threads, iterations| {
         let breaker = AsyncRecloser::from(last_hundred_recloser());
         threads.await_each(iterations, |_| async || breaker.call(async { succeed() }).await.is_ok())
     };
-    compare("async call, cancelable", &async_under_cancelable, &async_recloser, RECLOSER, Target::NoWorse);
+    compare("async call, cancelable", &async_under_cancelable, &async_recloser, RECLOSER, NO_WORSE);
 
     let by_rate = |threads: Threads, iterations| blocking(threads, iterations, &last_ten_seconds(), Caller::Background);
     let failsafe_by_rate = |threads: Threads, iterations| {
@@ -65,13 +69,13 @@ pub(super) fn closed(bench: &Bench) -> Vec<Line> {
         let breaker = Config::new().failure_policy(policy).build();
         threads.clock(iterations, || breaker.call(succeed).is_ok())
     };
-    compare("call, by rate over 10 s", &by_rate, &failsafe_by_rate, FAILSAFE, Target::Shown);
+    compare("call, by rate over 10 s", &by_rate, &failsafe_by_rate, FAILSAFE, NO_WORSE);
     let by_count = |threads: Threads, iterations| blocking(threads, iterations, &in_a_row(), Caller::Background);
     let failsafe_by_count = |threads: Threads, iterations| {
         let breaker = Config::new().failure_policy(failure_policy::consecutive_failures(IN_A_ROW, back_off())).build();
         threads.clock(iterations, || breaker.call(succeed).is_ok())
     };
-    compare("call, by failures in a row", &by_count, &failsafe_by_count, FAILSAFE, Target::Shown);
+    compare("call, by failures in a row", &by_count, &failsafe_by_count, FAILSAFE, NO_WORSE);
 
     let tower = |threads: Threads, iterations| {
         let service = tower_service();
@@ -84,8 +88,10 @@ pub(super) fn closed(bench: &Bench) -> Vec<Line> {
     lines
 }
 
-/// Times so many calls with a fresh breaker.
+/// Times the given number of calls with a fresh breaker.
 type Measure<'a> = &'a dyn Fn(Threads, u64) -> Timing;
+
+const NO_WORSE: Target = Target::NoWorse(0.05);
 
 const CALLS: usize = 100;
 const WINDOW: Duration = Duration::from_secs(10);
@@ -96,7 +102,6 @@ fn succeed() -> Result<u64, Infallible> {
     Ok(black_box(1))
 }
 
-/// On each thread under a context of its own.
 fn blocking(threads: Threads, iterations: u64, breaker: &CircuitBreaker, caller: Caller) -> Timing {
     threads.clock_each(iterations, |_| {
         let (context, canceler) = caller.context();

@@ -1,13 +1,13 @@
-//! The context a policy is called under.
+//! The context under which a policy is called.
 
 use ripcord::{Canceler, Context};
 
-/// What can end the caller.
+/// The kind of context that the caller has.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Caller {
-    /// Nothing.
+    /// A background context, which cannot end.
     Background,
-    /// A canceler, which is kept.
+    /// A context that can be canceled.
     Cancelable,
 }
 
@@ -19,7 +19,7 @@ impl Caller {
         }
     }
 
-    /// A new context, which lives as long as what comes with it.
+    /// Creates a context. It is live until the returned canceler is dropped.
     pub(super) fn context(self) -> (Context, Option<Canceler>) {
         match self {
             Caller::Background => (Context::background(), None),

@@ -1,105 +1,108 @@
-//! C4 and C5: what looking costs.
+//! C4 and C5: the cost of asking whether a context has ended.
 
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ripcord::{Canceler, Context};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Bench, Figure, HOUR, Timing, clock, clock_on_two_threads, nanoseconds, percentile};
+use crate::floor::Floor;
+use crate::harness::{Bench, HOUR, Measured, percentile};
 use crate::report::{Line, TOKIO_UTIL, Target};
+use crate::timing::{Threads, Timing, clock, nanoseconds};
 
-/// C4. Ours calls `is_done()` and the rival `is_cancelled()` in a loop, on a context that stays
-/// live:
+/// C4. Ours calls `is_done()` and the rival `is_cancelled()` in a loop, on a context that stays live:
 ///
-/// * live: one that has no ancestors that could end;
-/// * through 10 ancestors: the last of a chain of which each could be canceled, and nobody has
-///   waited on any;
-/// * first look through 10 ancestors: as before, but every chain is new and looked at once, so that
-///   nothing can have been learnt from an earlier look; shown beside the others, without a target;
-/// * under a deadline: ours has a timeout of an hour, which the rival has no notion of; its side is
-///   that of "live".
+/// * live: the context has no ancestor that can end;
+/// * under a deadline: the context has a timeout of an hour. The rival has no deadlines; its side is that of "live". Before each
+///   sample, the same loop runs under a timeout of a millisecond and must see it expire within another one;
+/// * first look through 10 ancestors: the context is the last of a chain, each of which can be canceled. Each chain is new and
+///   is asked once, so that nothing can be cached from an earlier call. Shown, without a target.
 pub(super) fn one_thread(bench: &Bench) -> Vec<Line> {
     let live = bench.compare(
         |iterations| {
             let (context, _canceler) = Context::background().with_cancel();
             clock(iterations, || context.is_done())
         },
-        one_token,
+        |iterations| rival_is_cancelled(Threads::One, iterations),
+        Floor::load(Threads::One),
     );
-    let through_ancestors = bench.compare(
-        |iterations| {
-            let (contexts, _cancelers) = our_chain();
-            let context = &contexts[contexts.len() - 1];
-            clock(iterations, || context.is_done())
-        },
-        |iterations| {
-            let tokens = rivals_chain();
-            let token = &tokens[tokens.len() - 1];
-            clock(iterations, || token.is_cancelled())
-        },
-    );
-    let first_looks = first_looks(bench);
     let under_a_deadline = bench.compare(
         |iterations| {
+            expect_deadline_in_time();
             let context = Context::background().with_timeout(HOUR);
             clock(iterations, || context.is_done())
         },
-        one_token,
+        |iterations| rival_is_cancelled(Threads::One, iterations),
+        Floor::load(Threads::One),
     );
+    let first_looks = first_looks(bench);
     vec![
-        Line::time("C4", "is_done, live", live, TOKIO_UTIL, Target::Faster(15.0)),
-        Line::time("C4", "is_done, through 10 ancestors", through_ancestors, TOKIO_UTIL, Target::Faster(2.0)),
+        Line::time("C4", "is_done, live", live, TOKIO_UTIL, Target::Ratio(3.0)).within_floor(2.5),
+        Line::time("C4", "is_done, under a deadline", under_a_deadline, TOKIO_UTIL, Target::Ratio(3.0))
+            .within_floor(2.5),
         Line::time("C4", "is_done, first look through 10 ancestors", first_looks, TOKIO_UTIL, Target::Shown),
-        Line::time("C4", "is_done, under a deadline", under_a_deadline, TOKIO_UTIL, Target::Faster(5.0)),
     ]
 }
 
-/// C5. As "live" in C4, on two threads that look at the same context. The cost is what one call
-/// takes on the thread that makes it.
+/// C5. As "live" in C4, on two threads that ask the same context. The cost is that of one call on its thread.
 pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
-    let figures = bench.compare(
+    let measured = bench.compare(
         |iterations| {
             let (context, _canceler) = Context::background().with_cancel();
-            clock_on_two_threads(iterations, || context.is_done())
+            Threads::Two.clock(iterations, || context.is_done())
         },
-        |iterations| {
-            let token = CancellationToken::new();
-            clock_on_two_threads(iterations, || token.is_cancelled())
-        },
+        |iterations| rival_is_cancelled(Threads::Two, iterations),
+        Floor::load(Threads::Two),
     );
-    vec![Line::time("C5", "is_done, 2 threads, 1 context", figures, TOKIO_UTIL, Target::Faster(30.0))]
+    vec![Line::time("C5", "is_done, 2 threads, 1 context", measured, TOKIO_UTIL, Target::Ratio(15.0)).within_floor(2.5)]
 }
 
 const ANCESTORS: usize = 10;
+const MILLISECOND: Duration = Duration::from_millis(1);
 
-fn first_looks(bench: &Bench) -> [Figure; 2] {
-    // Few enough chains to lie in the cache they were built in.
+fn rival_is_cancelled(threads: Threads, iterations: u64) -> Timing {
+    let token = CancellationToken::new();
+    threads.clock(iterations, || token.is_cancelled())
+}
+
+/// Checks that the measured loop is correct: a fast `is_done` that misses its deadline must not win.
+fn expect_deadline_in_time() {
+    let deadline = Instant::now() + MILLISECOND;
+    let context = Context::background().with_deadline(deadline);
+    // Calls, not time, bound the loop, because the scheduler may pause this thread.
+    let mut calls_after_the_bound = 0;
+    while !context.is_done() {
+        if Instant::now() > deadline + MILLISECOND {
+            calls_after_the_bound += 1;
+            assert!(calls_after_the_bound < 100, "is_done missed its deadline by more than a millisecond");
+        }
+    }
+    assert!(Instant::now() >= deadline, "is_done reported a deadline early");
+}
+
+fn first_looks(bench: &Bench) -> Measured {
+    // Few enough chains to stay in the cache in which they were built.
     let chains = 100;
     let batches = bench.size(20, 1);
-    let mut ours = || {
-        each_looked_at_once(batches, chains, our_chain, |(contexts, _)| contexts.last().is_some_and(Context::is_done))
-    };
+    let mut ours =
+        || each_asked_once(batches, chains, our_chain, |(contexts, _)| contexts.last().is_some_and(Context::is_done));
     let mut rivals = || {
-        each_looked_at_once(batches, chains, rivals_chain, |tokens| {
+        each_asked_once(batches, chains, rivals_chain, |tokens| {
             tokens.last().is_some_and(CancellationToken::is_cancelled)
         })
     };
-    bench.pair(bench.many_rounds(), &mut ours, &mut rivals)
+    let [[ours], [rivals]] = bench.interleave(bench.many_rounds(), [&mut ours, &mut rivals]);
+    Measured::new(ours, rivals)
 }
 
-fn each_looked_at_once<C>(
-    batches: usize,
-    chains: usize,
-    chain: fn() -> C,
-    look: impl Fn(&C) -> bool,
-) -> Option<[f64; 1]> {
+fn each_asked_once<C>(batches: usize, chains: usize, chain: fn() -> C, ask: impl Fn(&C) -> bool) -> Option<[f64; 1]> {
     let costs: Vec<f64> = (0..batches)
         .map(|_| {
             let chains: Vec<C> = (0..chains).map(|_| chain()).collect();
             let start = Instant::now();
             for chain in &chains {
-                black_box(look(chain));
+                black_box(ask(chain));
             }
             nanoseconds(start.elapsed()) / chains.len() as f64
         })
@@ -124,9 +127,4 @@ fn rivals_chain() -> Vec<CancellationToken> {
         tokens.push(tokens[ancestor].child_token());
     }
     tokens
-}
-
-fn one_token(iterations: u64) -> Timing {
-    let token = CancellationToken::new();
-    clock(iterations, || token.is_cancelled())
 }

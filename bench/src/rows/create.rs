@@ -1,30 +1,27 @@
-//! C1, C2, C3, C6 and C15: what making and dropping a context costs.
+//! C1, C2, C3, C6 and C15: the cost of creating and dropping a context.
 
 use ripcord::Context;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Bench, HOUR, clock, clock_on_two_threads};
+use crate::floor::Floor;
+use crate::harness::{Bench, HOUR};
 use crate::report::{Line, TOKIO_UTIL, Target};
+use crate::timing::{Threads, Timing, clock};
 
-/// C1. Both sides derive a child from one living parent and drop it at once: ours `with_cancel()`,
-/// with its `Canceler`; the rival's `child_token()`.
+/// C1. Both sides derive a child from one live parent and drop it at once. Ours is `with_cancel()` with its `Canceler`; the
+/// rival's is `child_token()`.
 pub(super) fn create_and_drop(bench: &Bench) -> Vec<Line> {
-    let figures = bench.compare(
-        |iterations| {
-            let (parent, _canceler) = Context::background().with_cancel();
-            clock(iterations, || parent.with_cancel())
-        },
-        |iterations| {
-            let parent = CancellationToken::new();
-            clock(iterations, || parent.child_token())
-        },
+    let measured = bench.compare(
+        |iterations| our_children(Threads::One, iterations),
+        |iterations| rivals_children(Threads::One, iterations),
+        allocation_of_child(Threads::One),
     );
-    vec![Line::time("C1", "child create + drop", figures, TOKIO_UTIL, Target::Faster(3.0))]
+    vec![Line::time("C1", "child create + drop", measured, TOKIO_UTIL, Target::Ratio(3.0)).within_floor(2.0)]
 }
 
-/// C2. As C1, with `cancel()` called on the child before it is dropped.
+/// C2. As C1, with `cancel()` called on the child before it is dropped. Ours records the time of the cancel.
 pub(super) fn create_cancel_and_drop(bench: &Bench) -> Vec<Line> {
-    let figures = bench.compare(
+    let measured = bench.compare(
         |iterations| {
             let (parent, _canceler) = Context::background().with_cancel();
             clock(iterations, || {
@@ -41,13 +38,14 @@ pub(super) fn create_cancel_and_drop(bench: &Bench) -> Vec<Line> {
                 child
             })
         },
+        allocation_of_child(Threads::One),
     );
-    vec![Line::time("C2", "child create + cancel + drop", figures, TOKIO_UTIL, Target::Faster(2.0))]
+    vec![Line::time("C2", "child create + cancel + drop", measured, TOKIO_UTIL, Target::Ratio(2.0))]
 }
 
-/// C3. Both sides clone a live child of one living parent and drop the clone.
+/// C3. Both sides clone a live child of one live parent and drop the clone.
 pub(super) fn clone_and_drop(bench: &Bench) -> Vec<Line> {
-    let figures = bench.compare(
+    let measured = bench.compare(
         |iterations| {
             let (parent, _canceler) = Context::background().with_cancel();
             let (child, _canceler) = parent.with_cancel();
@@ -58,34 +56,46 @@ pub(super) fn clone_and_drop(bench: &Bench) -> Vec<Line> {
             let child = parent.child_token();
             clock(iterations, || child.clone())
         },
+        Floor::clone_of_arc(),
     );
-    vec![Line::time("C3", "clone + drop", figures, TOKIO_UTIL, Target::Faster(3.0))]
+    vec![Line::time("C3", "clone + drop", measured, TOKIO_UTIL, Target::Ratio(3.0)).within_floor(1.2)]
 }
 
-/// C6. As C1, on two threads that share the parent. The cost is what one call takes on the thread
-/// that makes it.
+/// C6. As C1, on two threads that share the parent. The cost is that of one call on its thread.
 pub(super) fn two_threads(bench: &Bench) -> Vec<Line> {
-    let figures = bench.compare(
+    let measured = bench.compare(
+        |iterations| our_children(Threads::Two, iterations),
+        |iterations| rivals_children(Threads::Two, iterations),
+        allocation_of_child(Threads::Two),
+    );
+    vec![Line::time("C6", "child create + drop, 2 threads, 1 parent", measured, TOKIO_UTIL, Target::Ratio(3.0))]
+}
+
+/// C15. Under a live parent that can be canceled, ours creates a context with a timeout of an hour and drops it. Go creates one
+/// with `WithTimeout` and calls its cancel function, which Go requires.
+pub(super) fn timeout_and_drop(bench: &Bench) -> Vec<Line> {
+    let measured = bench.compare_with_go(
         |iterations| {
             let (parent, _canceler) = Context::background().with_cancel();
-            clock_on_two_threads(iterations, || parent.with_cancel())
+            clock(iterations, || parent.with_timeout(HOUR))
         },
-        |iterations| {
-            let parent = CancellationToken::new();
-            clock_on_two_threads(iterations, || parent.child_token())
-        },
+        "C15",
+        Floor::clock_read(),
     );
-    vec![Line::time("C6", "child create + drop, 2 threads, 1 parent", figures, TOKIO_UTIL, Target::Faster(3.0))]
+    vec![Line::time("C15", "with_timeout create + drop", measured, bench.go().rival(), Target::Ratio(6.0))]
 }
 
-/// C15. Under a living parent that can be canceled, ours makes a context with a timeout of an hour
-/// and drops it; Go makes one `WithTimeout` and calls its cancel function, as it must.
-pub(super) fn timeout_and_drop(bench: &Bench) -> Vec<Line> {
-    let mut ours = bench.per_call(|iterations| {
-        let (parent, _canceler) = Context::background().with_cancel();
-        clock(iterations, || parent.with_timeout(HOUR))
-    });
-    let go = bench.go();
-    let [ours, rivals] = bench.pair(bench.many_rounds(), &mut ours, &mut || go.figure("C15"));
-    vec![Line::time("C15", "with_timeout create + drop", [ours, rivals], go.rival(), Target::Faster(6.0))]
+fn our_children(threads: Threads, iterations: u64) -> Timing {
+    let (parent, _canceler) = Context::background().with_cancel();
+    threads.clock(iterations, || parent.with_cancel())
+}
+
+fn rivals_children(threads: Threads, iterations: u64) -> Timing {
+    let parent = CancellationToken::new();
+    threads.clock(iterations, || parent.child_token())
+}
+
+fn allocation_of_child(threads: Threads) -> Floor {
+    let (parent, _canceler) = Context::background().with_cancel();
+    Floor::allocation_of(threads, || parent.with_cancel())
 }

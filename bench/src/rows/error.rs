@@ -1,30 +1,28 @@
-//! C20: what asking a done context why costs.
+//! C20: the cost of asking an ended context for its error.
 
 use ripcord::Context;
 
-use crate::harness::{Bench, clock, clock_on_two_threads};
+use crate::floor::Floor;
+use crate::harness::Bench;
 use crate::report::{Line, Target};
+use crate::timing::Threads;
 
-/// C20. A child of a living parent has been canceled. Ours calls `err()` and drops what it gives,
-/// Go calls `Err()`; on one thread, then on two that share the context, where the cost is what one
-/// call takes on the thread that makes it.
+/// C20. A child of a live parent has been canceled. Ours calls `err()` and drops the result, Go calls `Err()`: on one thread,
+/// then on two that share the context, where the cost is that of one call on its thread.
 pub(super) fn done(bench: &Bench) -> Vec<Line> {
-    let go = bench.go();
-    let mut one = bench.per_call(|iterations| {
-        let context = canceled();
-        clock(iterations, || context.err())
-    });
-    let one = bench.pair(bench.many_rounds(), &mut one, &mut || go.figure("C20.1"));
-
-    let mut two = bench.per_call(|iterations| {
-        let context = canceled();
-        clock_on_two_threads(iterations, || context.err())
-    });
-    let two = bench.pair(bench.many_rounds(), &mut two, &mut || go.figure("C20.2"));
-    vec![
-        Line::time("C20", "err on a done context", one, go.rival(), Target::Faster(3.0)),
-        Line::time("C20", "err on a done context, 2 threads", two, go.rival(), Target::Faster(3.0)),
-    ]
+    let measure = |threads: Threads, measurement| {
+        let measured = bench.compare_with_go(
+            |iterations| {
+                let context = canceled();
+                threads.clock(iterations, || context.err())
+            },
+            measurement,
+            Floor::load(threads),
+        );
+        let what = format!("err on a done context{}", threads.suffix());
+        Line::time("C20", what, measured, bench.go().rival(), Target::Ratio(3.0))
+    };
+    vec![measure(Threads::One, "C20.1"), measure(Threads::Two, "C20.2")]
 }
 
 fn canceled() -> Context {

@@ -1,4 +1,4 @@
-//! P1: what asking a rate limiter costs.
+//! P1: the cost of asking a rate limiter.
 
 use std::future::ready;
 use std::hint::black_box;
@@ -13,41 +13,42 @@ use tower::{Layer, Service, service_fn};
 use tower_resilience::ratelimiter::RateLimiterLayer;
 
 use super::service;
-use crate::harness::{Bench, HOUR, Threads, poll_to_end};
+use crate::floor::Floor;
+use crate::harness::{Bench, HOUR, Measured};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
+use crate::timing::{Threads, poll_to_end};
 
 const GOVERNOR: Rival = Rival::named("governor");
 
-/// P1. Both sides ask one limiter for a token, ours by `allow()`, governor by `check()` on its direct
-/// limiter with its default clock and state; on one thread, then on two that share the limiter, where
-/// the cost is what one call takes on the thread that makes it. The rate of ours has been set anew
-/// before, which governor's cannot be.
+/// P1. Both sides ask one limiter for a token: ours with `allow()`, governor with `check()` on its direct limiter with its default
+/// clock and state. On one thread, then on two that share the limiter, where the cost is that of one call on its thread. Ours had
+/// its rate changed by `set_rate` beforehand, which governor cannot do.
 ///
-/// * granted: a million tokens a second and a bucket of a billion, full, so that each call takes one;
-/// * denied: a token an hour and a bucket of one, which has been taken, so that no call gets any.
+/// * granted: a million tokens per second and a full bucket of a billion, so that each call takes a token;
+/// * denied: one token per hour and an empty bucket of one, so that no call gets a token.
 ///
-/// Shown beside them: tower-resilience's rate limit layer, as a token bucket with the same figures that
-/// refuses at once, around an empty service. Its side waits until the service is ready and calls it;
-/// ours asks `allow()` and, when it may, polls an equally empty future; both are polled by hand, and
-/// each thread has its own clone of the service.
+/// For comparison: tower-resilience's rate limit layer, a token bucket with the same settings that rejects at once, around an
+/// empty service. Its side waits until the service is ready and calls it. Ours asks `allow()` and then polls an equally empty
+/// future. Both are polled by hand, and each thread has its own clone of the service.
 pub(super) fn allow(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
-    let mut add = |what: &str, demand: &Demand, threads: Threads, figures, rival, target| {
+    let mut add = |what: &str, demand: &Demand, threads: Threads, measured: Measured, rival, target| {
         let what = format!("{what}, {}{}", demand.name, threads.suffix());
-        lines.push(Line::time("P1", what, figures, rival, target));
+        lines.push(Line::time("P1", what, measured, rival, target));
     };
     for demand in [&GRANTED, &DENIED] {
         for threads in Threads::ALL {
-            let figures = bench.compare(
+            let measured = bench.compare(
                 |iterations| demand.ours(|limiter| threads.clock(iterations, || limiter.allow())),
                 |iterations| demand.governor(|limiter| threads.clock(iterations, || limiter.check().is_ok())),
+                Floor::locked_add(threads),
             );
-            add("allow", demand, threads, figures, GOVERNOR, Target::NoWorse);
+            add("allow", demand, threads, measured, GOVERNOR, Target::NoWorse(0.05));
         }
     }
     for demand in [&GRANTED, &DENIED] {
         for threads in Threads::ALL {
-            let figures = bench.compare(
+            let measured = bench.compare(
                 |iterations| demand.ours(|limiter| threads.clock(iterations, || allow_and_run(limiter))),
                 |iterations| {
                     let service = demand.tower();
@@ -56,8 +57,9 @@ pub(super) fn allow(bench: &Bench) -> Vec<Line> {
                         move || service::call(&mut service, ())
                     })
                 },
+                Floor::locked_add(threads),
             );
-            add("allow + run", demand, threads, figures, TOWER_RESILIENCE, Target::Shown);
+            add("allow + run", demand, threads, measured, TOWER_RESILIENCE, Target::Shown);
         }
     }
     lines
@@ -82,32 +84,32 @@ impl Demand {
         Rate::per(self.tokens, self.period)
     }
 
-    /// Measures with a fresh limiter, and sees that it grants, or not, before and after.
+    /// Measures with a fresh limiter. Checks before and after that it grants, or denies.
     fn ours<T>(&self, measure: impl FnOnce(&RateLimiter) -> T) -> T {
         let limiter = RateLimiter::new(Rate::per_second(1.0), self.burst).expect("the rate is within bounds");
         limiter.set_rate(self.rate()).expect("the rate is within bounds");
-        assert!(limiter.allow(), "the bucket begins full");
+        assert!(limiter.allow(), "the bucket starts full");
         assert_eq!(limiter.allow(), self.granted);
         let measured = measure(&limiter);
         assert_eq!(limiter.allow(), self.granted);
         measured
     }
 
-    /// As [`Demand::ours`].
+    /// Like [`Demand::ours`].
     fn governor<T>(&self, measure: impl FnOnce(&DefaultDirectRateLimiter) -> T) -> T {
         let burst = NonZeroU32::new(self.burst).expect("the burst is not zero");
         let quota = Quota::with_period(self.period / self.tokens).expect("the period is longer than zero");
         let limiter = DefaultDirectRateLimiter::direct(quota.allow_burst(burst));
-        assert!(limiter.check().is_ok(), "the bucket begins full");
+        assert!(limiter.check().is_ok(), "the bucket starts full");
         assert_eq!(limiter.check().is_ok(), self.granted);
         let measured = measure(&limiter);
         assert_eq!(limiter.check().is_ok(), self.granted);
         measured
     }
 
-    /// A service that grants, or not.
+    /// Creates a service that grants, or denies.
     fn tower(&self) -> impl Service<(), Response = u64> + Clone + Send + Sync + use<> {
-        // Its bucket holds what it earns in a period, and this on top.
+        // Its bucket holds the tokens of one period, plus this number.
         let extra = self.burst - self.tokens;
         let layer = RateLimiterLayer::builder()
             .limit_for_period(self.tokens as usize)
@@ -117,7 +119,7 @@ impl Demand {
             .build()
             .expect("the rate is within bounds");
         let mut service = layer.layer(service_fn(|()| ready(Ok::<_, io::Error>(black_box(1_u64)))));
-        assert!(service::call(&mut service, ()).is_ok(), "the bucket begins full");
+        assert!(service::call(&mut service, ()).is_ok(), "the bucket starts full");
         assert_eq!(service::call(&mut service, ()).is_ok(), self.granted);
         service
     }

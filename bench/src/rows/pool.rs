@@ -1,75 +1,76 @@
-//! P5: what a task costs a pool.
+//! P5: the cost of a task in a pool.
 
 use std::convert::Infallible;
 use std::future::ready;
 use std::io;
+use std::sync::Arc;
 
 use ripcord::Context;
 use ripcord_policy::WorkerPool;
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_util::task::TaskTracker;
+use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt, service_fn};
 use tower_resilience::executor::{CurrentRuntime, ExecutorService};
 
 use super::caller::Caller;
-use crate::harness::{Bench, Timing, clock_main, clock_spawned};
+use crate::floor::Floor;
+use crate::harness::{Bench, Measured};
 use crate::report::{Line, Rival, TOWER_RESILIENCE, Target};
+use crate::timing::{Timing, clock_main, clock_spawned};
 
-const JOIN_SET: Rival = Rival::named("tokio JoinSet");
-const TASK_TRACKER: Rival = Rival::named("tokio-util TaskTracker");
+const COMPOSITION: Rival = Rival::named("Semaphore + JoinSet + token");
+const JOIN_SET: Rival = Rival::named("JoinSet alone");
 
-/// P5. A task of a tokio runtime has an empty task run by the pool and waits for its result: the main
-/// task of a current-thread runtime, then a spawned one of a multi-thread runtime with two workers. Ours is `submit` and the
-/// `Task` it gives, on a pool of two workers; tokio's is `JoinSet::spawn` and `join_next`.
+/// P5. A task of a tokio runtime submits an empty task and waits for its result: the main task of a current-thread runtime, then a
+/// spawned task of a multi-thread runtime with two workers. Ours is `submit` and the returned `Task`, on a pool of two workers.
+/// The rival is the usual composition with the same bound: a permit of a `Semaphore` of two, a child of a `CancellationToken` per
+/// task, `run_until_cancelled` of it around the task, and `JoinSet::spawn` and `join_next`.
 ///
-/// * one at a time: the result is waited for before the next task is submitted; under a background
-///   context, and under one that can be canceled, which tokio's side has no notion of;
-/// * 100 at a time: a hundred are submitted, then their results are waited for; the cost is that of
-///   one. Under a context that can be canceled.
+/// * one at a time: the result is awaited before the next submit, under a background context, then under one that can be canceled;
+/// * 100 at a time: a hundred are submitted, then their results are awaited, under a context that can be canceled. The cost is
+///   that of one task.
 ///
-/// Shown beside them, one at a time: `TaskTracker::spawn` and its `JoinHandle`; tower-resilience's
-/// executor layer around an empty service, which is waited for until it is ready and called. Both
-/// against ours under a context that can be canceled. And 100 at a time from the main task of the
-/// multi-thread runtime, which is polled on a thread that is none of its workers.
+/// For comparison, under a context that can be canceled: `JoinSet` alone, which has no bound and no contexts; and, one at a time,
+/// tower-resilience's executor layer around an empty service, which spawns each call without a bound.
+///
+/// The floor is `tokio::spawn` of an empty task and its `JoinHandle`, one at a time.
 pub(super) fn empty_task(bench: &Bench) -> Vec<Line> {
     let mut lines = Vec::new();
     for flavor in [Flavor::CurrentThread, Flavor::MultiThread] {
-        let name = flavor.name();
-        let mut add = |what: &str, figures, rival, target| {
-            lines.push(Line::time("P5", format!("submit + result, {name}{what}"), figures, rival, target));
+        let compare = |at_a_time, caller, rival: fn(Flavor, u64, u64) -> Timing| {
+            bench.compare(
+                |iterations| ours(flavor, iterations, at_a_time, caller),
+                |iterations| rival(flavor, iterations, at_a_time),
+                Floor::new("tokio::spawn", move |iterations| spawn(flavor, iterations)),
+            )
         };
-        let background = |iterations| ours(flavor, iterations, 1, Caller::Background);
-        let cancelable = |iterations| ours(flavor, iterations, 1, Caller::Cancelable);
-        let hundreds = |iterations| ours(flavor, iterations, HUNDRED, Caller::Cancelable);
-        let figures = bench.compare(background, |iterations| join_set(flavor, iterations, 1));
-        add("", figures, JOIN_SET, Target::NoWorse);
-        let figures = bench.compare(cancelable, |iterations| join_set(flavor, iterations, 1));
-        add(", cancelable", figures, JOIN_SET, Target::NoWorse);
-        let figures = bench.compare(hundreds, |iterations| join_set(flavor, iterations, HUNDRED));
-        add(", cancelable, 100 at a time", figures, JOIN_SET, Target::NoWorse);
-        let figures = bench.compare(cancelable, |iterations| task_tracker(flavor, iterations));
-        add(", cancelable", figures, TASK_TRACKER, Target::Shown);
-        let figures = bench.compare(cancelable, |iterations| executor(flavor, iterations));
-        add(", cancelable", figures, TOWER_RESILIENCE, Target::Shown);
+        let mut add = |what: &str, measured: Measured, rival, target| {
+            let what = format!("submit + result, {}, {what}", flavor.name());
+            lines.push(Line::time("P5", what, measured, rival, target));
+        };
+        let no_worse = Target::NoWorse(0.05);
+        add("background", compare(1, Caller::Background, composition), COMPOSITION, no_worse);
+        add("cancelable", compare(1, Caller::Cancelable, composition), COMPOSITION, no_worse);
+        add("cancelable, 100 at a time", compare(HUNDRED, Caller::Cancelable, composition), COMPOSITION, no_worse);
+        add("cancelable", compare(1, Caller::Cancelable, join_set), JOIN_SET, Target::Shown);
+        add("cancelable, 100 at a time", compare(HUNDRED, Caller::Cancelable, join_set), JOIN_SET, Target::Shown);
+        add("cancelable", compare(1, Caller::Cancelable, executor), TOWER_RESILIENCE, Target::Shown);
     }
-    let figures = bench.compare(
-        |iterations| ours(Flavor::Main, iterations, HUNDRED, Caller::Cancelable),
-        |iterations| join_set(Flavor::Main, iterations, HUNDRED),
-    );
-    let what = format!("submit + result, {}, cancelable, 100 at a time", Flavor::Main.name());
-    lines.push(Line::time("P5", what, figures, JOIN_SET, Target::Shown));
     lines
 }
 
 const HUNDRED: u64 = 100;
 const WORKERS: usize = 2;
 
+/// The runtime, and which of its tasks submits.
 #[derive(Clone, Copy)]
 enum Flavor {
+    /// The main task of a current-thread runtime.
     CurrentThread,
+    /// A spawned task of a multi-thread runtime.
     MultiThread,
-    Main,
 }
 
 impl Flavor {
@@ -77,21 +78,20 @@ impl Flavor {
         match self {
             Flavor::CurrentThread => "current-thread",
             Flavor::MultiThread => "multi-thread",
-            Flavor::Main => "multi-thread from main",
         }
     }
 
     fn clock(self, runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
         match self {
             Flavor::MultiThread => clock_spawned(runtime, work),
-            _ => clock_main(runtime, work),
+            Flavor::CurrentThread => clock_main(runtime, work),
         }
     }
 
     fn runtime(self) -> Runtime {
         let mut builder = match self {
             Flavor::CurrentThread => Builder::new_current_thread(),
-            _ => Builder::new_multi_thread(),
+            Flavor::MultiThread => Builder::new_multi_thread(),
         };
         builder.worker_threads(WORKERS).enable_time().build().expect("a runtime can be built")
     }
@@ -139,18 +139,34 @@ fn join_set(flavor: Flavor, iterations: u64, at_a_time: u64) -> Timing {
     })
 }
 
-fn task_tracker(flavor: Flavor, iterations: u64) -> Timing {
+/// With `Semaphore::acquire_owned`, since a permit must move into its task.
+fn composition(flavor: Flavor, iterations: u64, at_a_time: u64) -> Timing {
     let runtime = flavor.runtime();
     flavor.clock(&runtime, async move {
-        let tasks = TaskTracker::new();
-        for _ in 0..iterations {
-            let joined = tasks.spawn(ready(Ok::<_, io::Error>(()))).await;
-            joined.expect("the task does not panic").expect("the task succeeds");
+        let permits = Arc::new(Semaphore::new(WORKERS));
+        let token = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        let mut left = iterations;
+        while left > 0 {
+            let now = left.min(at_a_time);
+            for _ in 0..now {
+                let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is open");
+                let child = token.child_token();
+                tasks.spawn(async move {
+                    let _permit = permit;
+                    child.run_until_cancelled(ready(Ok::<_, io::Error>(()))).await
+                });
+            }
+            while let Some(joined) = tasks.join_next().await {
+                let result = joined.expect("the task does not panic").expect("the token is not canceled");
+                result.expect("the task succeeds");
+            }
+            left -= now;
         }
     })
 }
 
-fn executor(flavor: Flavor, iterations: u64) -> Timing {
+fn executor(flavor: Flavor, iterations: u64, _one_at_a_time: u64) -> Timing {
     let runtime = flavor.runtime();
     flavor.clock(&runtime, async move {
         let empty = service_fn(|()| ready(Ok::<(), Infallible>(())));
@@ -158,6 +174,16 @@ fn executor(flavor: Flavor, iterations: u64) -> Timing {
         for _ in 0..iterations {
             let ready = service.ready().await.expect("the service is always ready");
             ready.call(()).await.expect("the task succeeds");
+        }
+    })
+}
+
+fn spawn(flavor: Flavor, iterations: u64) -> Timing {
+    let runtime = flavor.runtime();
+    flavor.clock(&runtime, async move {
+        for _ in 0..iterations {
+            let joined = tokio::spawn(ready(Ok::<_, io::Error>(()))).await;
+            joined.expect("the task does not panic").expect("the task succeeds");
         }
     })
 }

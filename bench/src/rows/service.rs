@@ -1,10 +1,10 @@
-//! What the rows against tower services share.
+//! Calls of tower services.
 
 use std::pin::pin;
 
 use tower::{Service, ServiceExt};
 
-use crate::harness::poll_to_end;
+use crate::timing::poll_to_end;
 
 /// Waits until the service is ready and calls it, polled by hand.
 pub(super) fn call<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {

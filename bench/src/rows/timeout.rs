@@ -1,4 +1,4 @@
-//! C13, C14, C18 and C19: futures under a timeout, and how late timeouts are.
+//! C13, C14, C18 and C19: futures under a timeout, and the lateness of timeouts.
 
 use std::future::ready;
 use std::pin::{Pin, pin};
@@ -12,76 +12,81 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::wake::WakerCells;
 use crate::alloc::live_bytes;
-use crate::harness::{Bench, Figure, HOUR, Side, Timing, clock, nanoseconds, percentile, poll, poll_to_end};
+use crate::floor::Floor;
+use crate::harness::{Bench, Figure, HOUR, Measured, percentile};
 use crate::report::{Line, TOKIO, TOKIO_UTIL, Target};
+use crate::timing::{Timing, clock, nanoseconds, poll, poll_to_end};
 
-/// C13. Under a living parent, both sides run a future that is ready at once, with a timeout of an
-/// hour, and drop everything. Ours: `with_timeout` and `run`. The rival's: a child token, its
-/// `run_until_cancelled`, and `tokio::time::timeout` around that, which is the cheaper of the two
-/// orders. Both are polled by hand, inside a tokio runtime.
+/// C13. Under a live parent, both sides run a future that is ready at once, with a timeout of an hour, and drop everything. Ours
+/// is `with_timeout` and `run`. The rival's is a child token, its `run_until_cancelled`, and `tokio::time::timeout` around that,
+/// which is the cheaper of the two orders. Both are polled by hand, inside a tokio runtime.
 pub(super) fn run_ready(bench: &Bench) -> Vec<Line> {
-    let figures = bench
-        .compare(|iterations| ours_over(iterations, || ready(1)), |iterations| rivals_over(iterations, || ready(1)));
-    vec![Line::time("C13", "with_timeout + run(ready)", figures, TOKIO_UTIL, Target::Faster(2.5))]
+    let measured = bench.compare(
+        |iterations| ours_around(iterations, || ready(1)),
+        |iterations| rivals_around(iterations, || ready(1)),
+        Floor::clock_read(),
+    );
+    vec![Line::time("C13", "with_timeout + run(ready)", measured, TOKIO_UTIL, Target::Ratio(1.8)).within_floor(3.0)]
 }
 
-/// C14. As C13 with a future that is pending the first time and ready the second. What the future
-/// costs when it is polled by itself, measured in the same round, is taken away from both sides.
+/// C14. As C13, with a future that is pending once and then ready. The cost of polling the bare future, measured in the same
+/// rounds, is subtracted from both sides.
 pub(super) fn run_pending_once(bench: &Bench) -> Vec<Line> {
-    let mut ours = bench.per_call(|iterations| ours_over(iterations, PendingOnce::default));
-    let mut rivals = bench.per_call(|iterations| rivals_over(iterations, PendingOnce::default));
+    let mut ours = bench.per_call(|iterations| ours_around(iterations, PendingOnce::default));
+    let mut rivals = bench.per_call(|iterations| rivals_around(iterations, PendingOnce::default));
     let mut bare = bench.per_call(|iterations| clock(iterations, || poll_to_end(pin!(PendingOnce::default()))));
-    let sides: [Side<'_, 1>; 3] = [&mut ours, &mut rivals, &mut bare];
-    let [[ours], [rivals], [bare]] = bench.interleave(bench.many_rounds(), sides);
-    let figures = [ours.over(&bare), rivals.over(&bare)];
-    vec![Line::time(
-        "C14",
-        "with_timeout + run(pending once), over the future",
-        figures,
-        TOKIO_UTIL,
-        Target::Faster(2.0),
-    )]
+    let floor = Floor::clock_read();
+    let mut lowest = bench.per_call(|iterations| floor.sample(iterations));
+    let [[ours], [rivals], [bare], [lowest]] =
+        bench.interleave(bench.many_rounds(), [&mut ours, &mut rivals, &mut bare, &mut lowest]);
+    let measured = Measured::new(ours.over(&bare), rivals.over(&bare)).with_floor(floor.name, lowest);
+    let what = "with_timeout + run(pending once), over the future";
+    vec![Line::time("C14", what, measured, TOKIO_UTIL, Target::Ratio(1.6))]
 }
 
-/// C18. A million contexts under one living parent have the same deadline, two seconds ahead, and a
-/// waker waits on each. One thread then waits for them one after the other until it has seen all of
-/// them done; the figure is how long after the deadline that is. Go does the same with a million
-/// `WithDeadline` contexts, whose `Done()` channels one goroutine receives from in turn: a
-/// goroutine for each, as a Go program would have, makes it several times later.
+/// C18. A million contexts under one live parent have the same deadline, two seconds ahead, and a waker waits on each. One thread
+/// waits for them one after another until all are done. The figure is the time from the deadline until then. Go does the same
+/// with a million `WithDeadline` contexts, from whose `Done()` channels one goroutine receives in turn. (A goroutine per context,
+/// as in most Go programs, makes it several times later.) The floor is to wake a million wakers.
 ///
-/// Memory: a million of these, an hour ahead, against as many boxed `tokio::time::sleep`s that were
-/// polled once. Everything is counted, the `Vec` they lie in included.
+/// Memory: a million such contexts with a timeout of an hour, against a million boxed `tokio::time::sleep`s that were polled once.
+/// All bytes count, including the `Vec`.
 pub(super) fn a_million_at_once(bench: &Bench) -> Vec<Line> {
     let count = bench.size(1_000_000, 1000);
     let ahead = bench.size(Duration::from_secs(2), Duration::from_millis(50));
     let go = bench.go();
-    let mut ours = || Some([nanoseconds(last_one_late(count, ahead))]);
-    let late = bench.pair(bench.few_rounds(), &mut ours, &mut || go.figure("C18"));
+    let mut ours = || Some([nanoseconds(lateness_of_last(count, ahead))]);
+    let mut wakes = || Some([nanoseconds(WakerCells::new(count).wake_all())]);
+    let [[ours], [gos], [wakes]] =
+        bench.interleave(bench.few_rounds(), [&mut ours, &mut || go.figure("C18"), &mut wakes]);
+    let late = Measured::new(ours, gos).with_floor("1M wakes", wakes);
 
     let runtime = current_thread();
     let mut timeouts = || {
         let (parent, _canceler) = Context::background().with_cancel();
         let deadline = Instant::now() + HOUR;
         let (_waits, bytes) = live_bytes(|| wait_on_all(&parent, count, deadline, Waker::noop()));
-        Some([bytes / count as f64])
+        Some([bytes as f64 / count as f64])
     };
     let mut sleeps = || {
         let (_sleeps, bytes) = live_bytes(|| sleep_all(&runtime, count));
-        Some([bytes / count as f64])
+        Some([bytes as f64 / count as f64])
     };
-    let bytes = bench.pair(1, &mut timeouts, &mut sleeps);
+    let [[timeouts], [sleeps]] = bench.interleave(1, [&mut timeouts, &mut sleeps]);
+    let bytes = Measured::new(timeouts, sleeps);
     vec![
         Line::time("C18", "1M timeouts at one instant, last one late by", late, go.rival(), Target::AtMost(0.5e9)),
-        Line::bytes("C18", "bytes per waited-on timeout", bytes, TOKIO, Target::NoMore),
+        Line::bytes("C18", "bytes per waited-on timeout", bytes, TOKIO, Target::Within(1.0)),
     ]
 }
 
-/// C19. One after the other, timeouts of 1 ms are waited for, and how late each comes is noted; a
-/// round gives the median and the 99th of a hundred. Ours: `with_timeout(1 ms)` and its `done()`;
-/// tokio's: `sleep(1 ms)`; both in a current-thread runtime. Go's: `WithTimeout` and its `Done()`.
-/// Between two of them every side keeps busy for the same uneven times, up to a millisecond, since
-/// a timer that counts whole milliseconds would otherwise always be asked just after one began.
+/// C19. Timeouts of 1 ms are awaited one after another, and the lateness of each is noted. A round gives the median and the 99th
+/// percentile of 200. Ours is `with_timeout(1 ms)` and its `done()`; tokio's is `sleep(1 ms)`; both in a current-thread runtime.
+/// Go's is `WithTimeout` and its `Done()`. Between two timeouts every side is busy for the same uneven times of up to a
+/// millisecond, because a timer that counts whole milliseconds would otherwise always start just after a tick. The floor is
+/// `std::thread::sleep`.
 pub(super) fn lateness(bench: &Bench) -> Vec<Line> {
     let timeouts = bench.size(200, 3);
     let go = bench.go();
@@ -93,17 +98,22 @@ pub(super) fn lateness(bench: &Bench) -> Vec<Line> {
         })
     };
     let mut sleeps = || late(&runtime, timeouts, || tokio::time::sleep(MILLISECOND));
-    let sides: [Side<'_, 2>; 3] = [&mut ours, &mut sleeps, &mut || go.figures("C19", ["C19.p50", "C19.p99"])];
-    let [[ours_median, ours_tail], [tokio_median, tokio_tail], [go_median, go_tail]] =
-        bench.interleave(bench.few_rounds(), sides);
-    let line = |percentile: &str, ours: &Figure, rivals: Figure, rival, target| {
-        Line::time("C19", format!("1 ms timeout late by, {percentile}"), [ours.clone(), rivals], rival, target)
+    let mut thread_sleeps = || late(&runtime, timeouts, || async { thread::sleep(MILLISECOND) });
+    let figures = bench.interleave(
+        bench.few_rounds(),
+        [&mut ours, &mut sleeps, &mut || go.figures("C19", ["C19.p50", "C19.p99"]), &mut thread_sleeps],
+    );
+    let [ours, tokio, gos, floor] = figures;
+    let line = |what: &str, index: usize, rivals: &[Figure; 2], rival| {
+        let measured = Measured::new(ours[index].clone(), rivals[index].clone());
+        let measured = measured.with_floor("thread::sleep", floor[index].clone());
+        Line::time("C19", format!("1 ms timeout late by, {what}"), measured, rival, Target::NoWorse(0.05))
     };
     vec![
-        line("p50", &ours_median, tokio_median, TOKIO, Target::NoWorse),
-        line("p99", &ours_tail, tokio_tail, TOKIO, Target::NoWorse),
-        line("p50", &ours_median, go_median, go.rival(), Target::Shown),
-        line("p99", &ours_tail, go_tail, go.rival(), Target::Shown),
+        line("p50", 0, &tokio, TOKIO),
+        line("p99", 1, &tokio, TOKIO),
+        line("p50", 0, &gos, go.rival()),
+        line("p99", 1, &gos, go.rival()),
     ]
 }
 
@@ -113,7 +123,7 @@ fn current_thread() -> Runtime {
     Builder::new_current_thread().enable_time().build().expect("a runtime without threads can be built")
 }
 
-fn ours_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
+fn ours_around<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
     let runtime = current_thread();
     let _entered = runtime.enter();
     let (parent, _canceler) = Context::background().with_cancel();
@@ -123,7 +133,7 @@ fn ours_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
     })
 }
 
-fn rivals_over<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
+fn rivals_around<F: Future>(iterations: u64, future: impl Fn() -> F) -> Timing {
     let runtime = current_thread();
     let _entered = runtime.enter();
     let parent = CancellationToken::new();
@@ -151,7 +161,7 @@ impl Future for PendingOnce {
     }
 }
 
-/// Wakes the thread that waits.
+/// Unparks the waiting thread.
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -164,7 +174,7 @@ impl Wake for Unpark {
     }
 }
 
-fn last_one_late(count: usize, ahead: Duration) -> Duration {
+fn lateness_of_last(count: usize, ahead: Duration) -> Duration {
     let (parent, _canceler) = Context::background().with_cancel();
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let mut task = task::Context::from_waker(&waker);
@@ -182,7 +192,7 @@ fn wait_on_all(parent: &Context, count: usize, deadline: Instant, waker: &Waker)
     let mut task = task::Context::from_waker(waker);
     let mut waits: Vec<DoneOwned> = (0..count).map(|_| parent.with_deadline(deadline).done_owned()).collect();
     for wait in &mut waits {
-        assert!(Pin::new(wait).poll(&mut task).is_pending(), "the deadline came before all were waited on");
+        assert!(Pin::new(wait).poll(&mut task).is_pending(), "the deadline passed before all contexts had a waiter");
     }
     waits
 }
@@ -191,7 +201,7 @@ fn sleep_all(runtime: &Runtime, count: usize) -> Vec<Pin<Box<Sleep>>> {
     let _entered = runtime.enter();
     let mut sleeps: Vec<Pin<Box<Sleep>>> = (0..count).map(|_| Box::pin(tokio::time::sleep(HOUR))).collect();
     for sleep in &mut sleeps {
-        assert!(poll(sleep.as_mut()).is_pending(), "an hour is not over yet");
+        assert!(poll(sleep.as_mut()).is_pending(), "the hour has not passed");
     }
     sleeps
 }
@@ -214,7 +224,7 @@ fn late<F: Future<Output = ()>>(runtime: &Runtime, timeouts: usize, wait: impl F
     Some([percentile(&lateness, 50)?, percentile(&lateness, 99)?])
 }
 
-/// The same uneven pauses for everybody, below a millisecond; go/main.go has them too.
+/// The same uneven pauses below a millisecond for all sides. go/main.go has a copy.
 #[derive(Default)]
 struct Pauses {
     state: u32,

@@ -1,35 +1,31 @@
-//! C16: what finding a value costs.
+//! C16: the cost of finding a value.
 
 use std::hint::black_box;
 
 use ripcord::{Context, Value};
 
-use crate::harness::{Bench, Timing, clock};
+use crate::floor::Floor;
+use crate::harness::Bench;
 use crate::report::{Line, Target};
+use crate::timing::{Threads, Timing, clock};
 
-/// C16. A chain of contexts carries one value each, every one under a key of its own type. The last
-/// of the chain is asked for the value it carries itself (depth 1), for those that lie 10 and 100
-/// contexts up, and for one that is nowhere, through 100. Go's chain is the same, its keys being of
-/// distinct types too.
+/// C16. Each context of a chain of 100 has one value, each with a key of its own type. The last context of the chain is asked
+/// for its own value (depth 1), for the values 10 and 100 contexts up, and for an absent value. Go's chain is the same, and its
+/// keys are of distinct types too.
 pub(super) fn look_up(bench: &Bench) -> Vec<Line> {
-    let go = bench.go();
-    let measure = |name, sample: &dyn Fn(u64) -> Timing| {
-        let mut ours = bench.per_call(sample);
-        bench.pair(bench.many_rounds(), &mut ours, &mut || go.figure(name))
+    let line = |what, sample: fn(u64) -> Timing, measurement, target| {
+        let measured = bench.compare_with_go(sample, measurement, Floor::load(Threads::One));
+        Line::time("C16", what, measured, bench.go().rival(), Target::Ratio(target))
     };
-    let first = measure("C16.1", &|iterations| find::<1>(iterations, true));
-    let tenth = measure("C16.10", &|iterations| find::<10>(iterations, true));
-    let hundredth = measure("C16.100", &|iterations| find::<100>(iterations, true));
-    let absent = measure("C16.absent", &|iterations| find::<0>(iterations, false));
     vec![
-        Line::time("C16", "value at depth 1", first, go.rival(), Target::Faster(2.0)),
-        Line::time("C16", "value at depth 10", tenth, go.rival(), Target::Faster(5.0)),
-        Line::time("C16", "value at depth 100", hundredth, go.rival(), Target::Faster(20.0)),
-        Line::time("C16", "value absent, through 100", absent, go.rival(), Target::Faster(50.0)),
+        line("value at depth 1", |iterations| find::<1>(iterations, true), "C16.1", 2.0),
+        line("value at depth 10", |iterations| find::<10>(iterations, true), "C16.10", 3.0),
+        line("value at depth 100", |iterations| find::<100>(iterations, true), "C16.100", 20.0),
+        line("value absent, through 100", |iterations| find::<0>(iterations, false), "C16.absent", 20.0),
     ]
 }
 
-/// The value that lies `DEPTH` contexts up.
+/// The value `DEPTH` contexts up.
 struct At<const DEPTH: u64>(u64);
 
 impl<const DEPTH: u64> Value for At<DEPTH> {}

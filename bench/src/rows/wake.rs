@@ -1,10 +1,11 @@
-//! C9, C10, C11 and C17: what a cancel costs, whom it holds up, and how soon it is felt.
+//! C9, C10, C11 and C17: the cost of a cancel, the delay of other threads, and the time until it is noticed.
 
 use std::cell::Cell;
 use std::hint;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,77 +13,81 @@ use ripcord::{Canceler, Context};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Bench, Side, nanoseconds, percentile, poll};
+use crate::harness::{Bench, Measured, percentile};
 use crate::preemption::Preemptions;
 use crate::report::{Line, TOKIO_UTIL, Target};
+use crate::timing::{nanoseconds, poll};
 
-/// C9. A parent has a million children, and a boxed future waits on each, as a spawned task would
-/// be: ours on `done()`, the rival's on `cancelled()`, each polled once with a waker that does
-/// nothing. The time is that of the parent's `cancel()`, shared out among the children. Every
-/// future is found ready afterwards. (Side by side in a `Vec`, without boxes, the futures are
-/// quicker to wake on both sides, and ours gain more.)
+/// C9. A parent has a million children, and a boxed future waits on each, like that of a spawned task: ours on `done()`, the
+/// rival's on `cancelled()`, each polled once with a waker that does nothing. The figure is the time of the parent's `cancel()`
+/// per child. Afterwards every future is ready. (Futures in a `Vec` without boxes wake faster on both sides, and ours gain more.)
+/// The floor is to wake a million wakers that are kept in separate allocations.
 pub(super) fn with_waiters(bench: &Bench) -> Vec<Line> {
-    let children = bench.size(MILLION, 1000);
+    let count = bench.size(MILLION, 1000);
+    let per_child = |taken: Duration| Some([nanoseconds(taken) / count as f64]);
     let mut ours = || {
         let (parent, canceler) = Context::background().with_cancel();
-        let waiters = wait_on_all(children, || our_waiter(&parent));
+        let waiters = wait_on_all(count, || our_waiter(&parent));
         let taken = time(|| canceler.cancel());
         expect_ready(waiters);
-        Some([nanoseconds(taken) / children as f64])
+        per_child(taken)
     };
     let mut rivals = || {
         let parent = CancellationToken::new();
-        let waiters = wait_on_all(children, || rivals_waiter(&parent));
+        let waiters = wait_on_all(count, || rivals_waiter(&parent));
         let taken = time(|| parent.cancel());
         expect_ready(waiters);
-        Some([nanoseconds(taken) / children as f64])
+        per_child(taken)
     };
-    let figures = bench.pair(bench.few_rounds(), &mut ours, &mut rivals);
-    vec![Line::time("C9", "cancel 1M waited-on children, per child", figures, TOKIO_UTIL, Target::Faster(2.0))]
+    let mut wakes = || per_child(WakerCells::new(count).wake_all());
+    let [[ours], [rivals], [wakes]] = bench.interleave(bench.few_rounds(), [&mut ours, &mut rivals, &mut wakes]);
+    let measured = Measured::new(ours, rivals).with_floor("wake", wakes);
+    vec![Line::time("C9", "cancel 1M waited-on children, per child", measured, TOKIO_UTIL, Target::Ratio(2.0))]
 }
 
-/// C10. As C9 with nobody waiting: the children only exist. All are found done afterwards.
+/// C10. As C9 without waiters. Afterwards every child is done.
 pub(super) fn without_waiters(bench: &Bench) -> Vec<Line> {
     let count = bench.size(MILLION, 1000);
+    let per_child = |taken: Duration| Some([nanoseconds(taken) / count as f64]);
     let mut ours = || {
         let (parent, canceler) = Context::background().with_cancel();
         let children: Vec<(Context, Canceler)> = (0..count).map(|_| parent.with_cancel()).collect();
         let taken = time(|| canceler.cancel());
         assert!(children.iter().all(|(child, _)| child.is_done()));
-        Some([nanoseconds(taken) / count as f64])
+        per_child(taken)
     };
     let mut rivals = || {
         let parent = CancellationToken::new();
         let children: Vec<CancellationToken> = (0..count).map(|_| parent.child_token()).collect();
         let taken = time(|| parent.cancel());
         assert!(children.iter().all(CancellationToken::is_cancelled));
-        Some([nanoseconds(taken) / count as f64])
+        per_child(taken)
     };
-    let figures = bench.pair(bench.few_rounds(), &mut ours, &mut rivals);
-    vec![Line::time("C10", "cancel 1M unwatched children, per child", figures, TOKIO_UTIL, Target::Faster(100.0))]
+    let [[ours], [rivals]] = bench.interleave(bench.few_rounds(), [&mut ours, &mut rivals]);
+    let measured = Measured::new(ours, rivals);
+    vec![Line::time("C10", "cancel 1M unwatched children, per child", measured, TOKIO_UTIL, Target::Ratio(100.0))]
 }
 
-/// C11. While the cancel of C9 runs, another thread calls `is_done()` (the rival's:
-/// `is_cancelled()`) on the parent without a pause, and the longest of these calls is noted.
+/// C11. While the cancel of C9 runs, another thread calls `is_done()` on the parent without a pause (the rival's:
+/// `is_cancelled()`), and the longest call is noted.
 ///
-/// Every machine takes a core away for tens of microseconds now and then, whatever runs on it. How
-/// long is measured in each round by the same loop with nothing called in it, for as long as our
-/// cancel took, and is taken away from both sides. The second line shows what was measured.
+/// Every machine takes a core away for tens of microseconds now and then. The floor measures this in each round: the same loop
+/// without a call, for as long as our cancel took. It is subtracted from both sides.
 pub(super) fn longest_check(bench: &Bench) -> Vec<Line> {
-    let children = bench.size(MILLION, 1000);
+    let count = bench.size(MILLION, 1000);
     let canceling = Cell::new(Duration::ZERO);
     let mut ours = || {
         let (parent, canceler) = Context::background().with_cancel();
-        let waiters = wait_on_all(children, || our_waiter(&parent));
+        let waiters = wait_on_all(count, || our_waiter(&parent));
         let cancel = || canceling.set(time(|| canceler.cancel()));
-        let longest = longest_look_during(cancel, || parent.is_done());
+        let longest = longest_call_during(cancel, || parent.is_done());
         expect_ready(waiters);
         Some([nanoseconds(longest)])
     };
     let mut rivals = || {
         let parent = CancellationToken::new();
-        let waiters = wait_on_all(children, || rivals_waiter(&parent));
-        let longest = longest_look_during(|| parent.cancel(), || parent.is_cancelled());
+        let waiters = wait_on_all(count, || rivals_waiter(&parent));
+        let longest = longest_call_during(|| parent.cancel(), || parent.is_cancelled());
         expect_ready(waiters);
         Some([nanoseconds(longest)])
     };
@@ -93,20 +98,17 @@ pub(super) fn longest_check(bench: &Bench) -> Vec<Line> {
                 hint::spin_loop();
             }
         };
-        Some([nanoseconds(longest_look_during(spin, || false))])
+        Some([nanoseconds(longest_call_during(spin, || false))])
     };
-    let sides: [Side<'_, 1>; 3] = [&mut ours, &mut rivals, &mut nothing];
-    let [[ours], [rivals], [nothing]] = bench.interleave(bench.few_rounds(), sides);
-    let over_nothing = [ours.over(&nothing), rivals.over(&nothing)];
-    vec![
-        Line::time("C11", "longest is_done on the root during C9", over_nothing, TOKIO_UTIL, Target::AtMost(50_000.0)),
-        Line::time("C11", "the same with the machine's own pauses", [ours, rivals], TOKIO_UTIL, Target::Shown),
-    ]
+    let [[ours], [rivals], [nothing]] = bench.interleave(bench.few_rounds(), [&mut ours, &mut rivals, &mut nothing]);
+    let measured = Measured::new(ours.over(&nothing), rivals.over(&nothing)).with_floor("no call", nothing);
+    let what = "longest is_done on the root during C9, over the floor";
+    vec![Line::time("C11", what, measured, TOKIO_UTIL, Target::AtMost(50_000.0))]
 }
 
-/// C17. On a runtime of two workers, one task waits on a child of a living parent and another
-/// cancels it. The time is from just before `cancel()` to the first thing the woken task does; the
-/// figure of a round is the median of its wakes.
+/// C17. On a runtime with two workers, one task waits on a child of a live parent and another cancels it. The time is from just
+/// before `cancel()` until the woken task runs. The figure of a round is the median of its wakes. The floor is the same with a
+/// flag and a waker behind a mutex.
 pub(super) fn across_tasks(bench: &Bench) -> Vec<Line> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -128,14 +130,71 @@ pub(super) fn across_tasks(bench: &Bench) -> Vec<Line> {
             (async move { child.cancelled().await }, move || token.cancel())
         })
     };
-    let figures = bench.pair(bench.many_rounds(), &mut ours, &mut rivals);
-    vec![Line::time("C17", "cancel to wake, across tokio tasks", figures, TOKIO_UTIL, Target::NoWorse)]
+    let mut bare = || {
+        median_wake(&runtime, wakes, || {
+            let signal = Arc::new(Signal::default());
+            let waiter = Arc::clone(&signal);
+            (async move { waiter.wait().await }, move || signal.set())
+        })
+    };
+    let [[ours], [rivals], [bare]] = bench.interleave(bench.many_rounds(), [&mut ours, &mut rivals, &mut bare]);
+    let measured = Measured::new(ours, rivals).with_floor("wake of a task", bare);
+    vec![Line::time("C17", "cancel to wake, across tokio tasks", measured, TOKIO_UTIL, Target::NoWorse(0.05))]
+}
+
+/// Wakers in separate allocations: the floor of a cancel that wakes.
+pub(super) struct WakerCells(Vec<Arc<Mutex<Option<Waker>>>>);
+
+impl WakerCells {
+    pub(super) fn new(count: usize) -> Self {
+        WakerCells((0..count).map(|_| Arc::new(Mutex::new(Some(Waker::noop().clone())))).collect())
+    }
+
+    /// Takes and wakes each waker. Returns the time.
+    pub(super) fn wake_all(self) -> Duration {
+        time(|| {
+            for cell in &self.0 {
+                if let Some(waker) = cell.lock().expect("no waker panics").take() {
+                    waker.wake();
+                }
+            }
+        })
+    }
+}
+
+/// The minimum of a wait for one event: a flag and a waker.
+#[derive(Default)]
+struct Signal(Mutex<(bool, Option<Waker>)>);
+
+impl Signal {
+    async fn wait(&self) {
+        std::future::poll_fn(|task| {
+            let mut state = self.0.lock().expect("nothing panics under the lock");
+            if state.0 {
+                return Poll::Ready(());
+            }
+            state.1 = Some(task.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn set(&self) {
+        let waker = {
+            let mut state = self.0.lock().expect("nothing panics under the lock");
+            state.0 = true;
+            state.1.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
 }
 
 const MILLION: usize = 1_000_000;
 
-/// A look that takes longer than this is looked into.
-const GLANCE: Duration = Duration::from_micros(5);
+/// Calls that take longer than this are checked for a preemption.
+const LONG_CALL: Duration = Duration::from_micros(5);
 
 async fn wait_on(child: Context, _canceler: Canceler) {
     child.done().await;
@@ -154,7 +213,7 @@ fn rivals_waiter(parent: &CancellationToken) -> impl Future<Output = ()> + use<>
 fn wait_on_all<F: Future>(count: usize, waiter: impl Fn() -> F) -> Vec<Pin<Box<F>>> {
     let mut waiters: Vec<Pin<Box<F>>> = (0..count).map(|_| Box::pin(waiter())).collect();
     for waiter in &mut waiters {
-        assert!(poll(waiter.as_mut()).is_pending(), "nothing has been canceled yet");
+        assert!(poll(waiter.as_mut()).is_pending(), "nothing was canceled yet");
     }
     waiters
 }
@@ -169,26 +228,25 @@ fn time(call: impl FnOnce()) -> Duration {
     start.elapsed()
 }
 
-/// Looks from another thread for as long as `cancel` runs, and gives the longest time one look
-/// took.
-fn longest_look_during(cancel: impl FnOnce(), look: impl Fn() -> bool + Sync) -> Duration {
-    let looking = AtomicBool::new(false);
+/// Makes calls on another thread while `cancel` runs. Returns the time of the longest call.
+fn longest_call_during(cancel: impl FnOnce(), call: impl Fn() -> bool + Sync) -> Duration {
+    let calling = AtomicBool::new(false);
     let canceled = AtomicBool::new(false);
     thread::scope(|scope| {
         let observer = scope.spawn(|| {
             let mut preemptions = Preemptions::of_this_thread();
             let mut longest = Duration::ZERO;
-            looking.store(true, SeqCst);
+            calling.store(true, SeqCst);
             let mut start = Instant::now();
             while !canceled.load(SeqCst) {
-                hint::black_box(look());
+                hint::black_box(call());
                 let end = Instant::now();
                 let taken = end - start;
                 start = end;
                 let mut preempted = false;
-                if taken > GLANCE {
-                    // A core taken away by the scheduler says nothing of either side. Asking takes a
-                    // while itself, hence only here and with the time begun anew.
+                if taken > LONG_CALL {
+                    // A preemption is the fault of neither side. The check is slow, so it is made only here, and the
+                    // clock restarts after it.
                     preempted = preemptions.happened();
                     start = Instant::now();
                 }
@@ -198,16 +256,16 @@ fn longest_look_during(cancel: impl FnOnce(), look: impl Fn() -> bool + Sync) ->
             }
             longest
         });
-        while !looking.load(SeqCst) {
+        while !calling.load(SeqCst) {
             thread::yield_now();
         }
         cancel();
         canceled.store(true, SeqCst);
-        observer.join().expect("a look does not panic")
+        observer.join().expect("a call does not panic")
     })
 }
 
-/// `pair` gives a future that waits and what ends its waiting.
+/// `pair` creates a future that waits and the function that wakes it.
 fn median_wake<W, C>(runtime: &Runtime, wakes: usize, pair: impl Fn() -> (W, C) + Send + 'static) -> Option<[f64; 1]>
 where
     W: Future<Output = ()> + Send + 'static,
