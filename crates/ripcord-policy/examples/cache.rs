@@ -80,7 +80,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let stats = cache.stats();
     println!("\n{} hits, {} misses, {} joined a load", stats.hits, stats.misses, stats.coalesced);
-    println!("loads: {} started, {} succeeded, {} canceled", stats.started, stats.succeeded, stats.canceled);
+    println!(
+        "loads: {} started, {} succeeded, {} canceled",
+        stats.calls.started, stats.calls.succeeded, stats.calls.canceled
+    );
     Ok(())
 }
 

@@ -103,7 +103,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let stats = pool.stats();
     println!(
         "\nthe first pool: {} started, {} succeeded, {} failed ({} panicked), {} canceled; {} rejected",
-        stats.started, stats.succeeded, stats.failed, stats.panicked, stats.canceled, stats.rejected
+        stats.calls.started,
+        stats.calls.succeeded,
+        stats.calls.failed,
+        stats.panicked,
+        stats.calls.canceled,
+        stats.calls.rejected
     );
     Ok(())
 }

@@ -4,8 +4,8 @@ use ripcord::{Context, Error};
 
 /// Why the caller's context has ended, if it has.
 ///
-/// [`Context::is_done`] first, which is made for being asked again and again: on the way in that is every call's question, and
-/// nearly always the answer is no.
+/// Asks [`Context::is_done`] first, which is cheap when asked again and again: on the way in that is every call's question, and
+/// the answer is nearly always no.
 #[inline]
 pub(crate) fn end_of(ctx: &Context) -> Option<Error> {
     if ctx.is_done() { ctx.err() } else { None }

@@ -11,12 +11,12 @@
 //! They agree on a few things, so that they compose:
 //!
 //! * one outcome type, [`Outcome`]: the caller's own cancellation and a local rejection are neutral everywhere;
-//! * one error shape, [`Error`] with [`Rejected`] inside, which says how long to wait and whether time ran out;
+//! * one error shape, [`Error`] for a call through a policy and [`Refused`] for what runs no call;
 //! * one stats shape, see [`stats`]; one builder error, [`ConfigError`]; one seedable random source, [`Random`];
 //! * a call is lent its caller's own context (`&Context`) by a policy that leaves it as it is, and is given one (`Context`) by
 //!   a policy that makes one for it: for an attempt, a load, a task;
 //! * a deadline is a budget: what cannot finish in time is not begun, and fails at once;
-//! * layers of retries do not multiply: under an attempt's context ([`ripcord::Context::is_inside_retry`]) a retry makes one
+//! * layers of retries do not multiply: under an attempt's context ([`Attempt`]) a retry makes one
 //!   attempt;
 //! * every permit is a drop guard: dropping a future gives back what it held.
 //!
@@ -25,11 +25,11 @@
 
 #![forbid(unsafe_code)]
 
+mod attempt;
 mod block_on;
 mod cache_line;
 mod caller;
 mod config;
-mod counters;
 mod error;
 mod outcome;
 mod panics;
@@ -39,6 +39,7 @@ mod shared_error;
 #[cfg(all(test, ripcord_shuttle))]
 mod shuttle_models;
 mod sync;
+mod tally;
 mod timeline;
 
 pub mod breaker;
@@ -52,20 +53,22 @@ pub mod retry;
 pub mod stack;
 pub mod stats;
 
+pub use attempt::Attempt;
 pub use breaker::CircuitBreaker;
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;
 pub use config::ConfigError;
-pub use error::{Error, Panicked, Rejected};
+pub use error::{Error, Panicked, Refused, Stop};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
 pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
 pub use outcome::Outcome;
 pub use pool::{Task, WorkerPool};
 pub use random::Random;
-pub use retry::{Jitter, Retry, RetryBudget, RetryError, RetryEvent, Stop};
+pub use retry::{Jitter, Retry, RetryBudget, RetryEvent};
 pub use shared_error::SharedError;
 pub use stack::Stack;
+pub use stats::CallStats;
 
 /// The README's program is compiled and run.
 #[cfg(doctest)]

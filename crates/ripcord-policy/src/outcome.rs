@@ -5,14 +5,19 @@
 /// Policies that judge a callee (the circuit breaker, the retry budget) look at nothing else. This enum is complete.
 ///
 /// ```
-/// use ripcord_policy::{Error, Outcome, Rejected};
+/// use ripcord_policy::{Bulkhead, Error, Outcome};
 ///
-/// let failed: Result<(), Error<&str>> = Err(Error::Inner("disk on fire"));
+/// # fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let failed: Result<(), _> = Err(Error::new("disk on fire"));
 /// assert_eq!(Outcome::of(&failed, Error::outcome), Outcome::Failure);
 ///
 /// // Refused on this side: the callee never saw it.
-/// let refused: Result<(), Error<&str>> = Err(Error::Rejected(Rejected::PoolFull { capacity: 100 }));
+/// let bulkhead = Bulkhead::builder().limit(1).build()?;
+/// let _permit = bulkhead.try_acquire();
+/// let refused: Result<(), Error<&str>> = bulkhead.try_acquire().map(drop).map_err(Error::from);
 /// assert_eq!(Outcome::of(&refused, Error::outcome), Outcome::Neutral);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {

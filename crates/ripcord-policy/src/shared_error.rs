@@ -5,8 +5,8 @@ use std::fmt;
 
 use ripcord::Cause;
 
-use crate::Rejected;
 use crate::cache::EarlierDeadline;
+use crate::error::NEUTRAL;
 
 /// Why a load or a task failed. Cheap to clone: everybody who waited for the same work gets the same error.
 ///
@@ -29,16 +29,12 @@ pub struct SharedError {
 impl SharedError {
     /// Wraps the error of some work.
     ///
-    /// One with a [`Rejected`] in its chain of sources says nothing about what was called: a cache does not remember it.
+    /// An error with a local rejection or a caller's end of this crate in its chain of sources says nothing about the callee: a
+    /// cache does not remember it.
     pub fn new(error: impl Into<Cause>) -> Self {
         let cause = error.into();
         let neutral = is_neutral(cause.as_error());
         Self { cause, neutral }
-    }
-
-    /// The same error, known to say nothing about what was called.
-    pub(crate) fn neutral(self, neutral: bool) -> Self {
-        Self { neutral, ..self }
     }
 
     pub(crate) fn is_neutral(&self) -> bool {
@@ -82,6 +78,15 @@ impl From<Cause> for SharedError {
 
 /// Whether the work was refused locally, or its callers' time was over.
 fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
-    std::iter::successors(Some(error), |&error| error.source())
-        .any(|error| error.is::<Rejected>() || error.is::<EarlierDeadline>())
+    #[expect(deprecated, reason = "an `Error<E>` cannot be asked anything else while `E` is unknown, see `NEUTRAL`")]
+    std::iter::successors(Some(error), |&error| below(error))
+        .any(|error| error.description() == NEUTRAL || error.is::<EarlierDeadline>())
+}
+
+/// The next error in the chain. An `io::Error` returns as its source what lies below the error that it wraps.
+fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }

@@ -1,26 +1,55 @@
-//! One shape of numbers for the policies.
+//! One shape of statistics for all policies.
 //!
-//! Each policy has `stats()`, which returns a plain struct of public counters that only grow, and a few gauges. A
-//! counter that several policies have bears one name:
+//! Each policy has a method `stats()`, which returns a plain struct: `calls`, a [`CallStats`], and the policy's own figures.
+//! Counters only grow. Gauges are marked as such. All clones of a policy share its statistics.
 //!
-//! | counter | counts |
-//! |---|---|
-//! | `started` | calls that were admitted and begun |
-//! | `succeeded` | of those, the ones that ended well |
-//! | `failed` | of those, the ones for which the callee is to blame |
-//! | `canceled` | of those, the ones the caller gave up, by its context or by dropping the future, and other neutral ends |
-//! | `rejected` | calls refused here and never begun |
+//! A limiter runs no calls and never learns how they end: its [`LimiterStats`](crate::LimiterStats) count requests for tokens.
 //!
-//! A call whose context had ended before it is `rejected`. A retry cannot judge an error whose type it does not know: its `failed` are
-//! all runs that gave up.
-//!
-//! So `started = succeeded + failed + canceled` whenever nothing is under way. Taken while calls are under way, the
-//! numbers are each right but not of one instant.
-//!
-//! A cache counts its loads so, and a pool its tasks, from when they are accepted. A limiter is the exception: it runs no
-//! calls and never learns how they end, so [`LimiterStats`](crate::LimiterStats) has neither `started` nor `succeeded`
-//! nor `failed`, but counts what was asked of it: `allowed`, `waited` and `reserved` were granted, `rejected` were
-//! refused, and `canceled` were given up, or came under a
-//! context that had ended. A reservation that is canceled is in both `reserved` and `canceled`.
+//! Each number is right by itself. Numbers read while calls are in flight need not be of one instant.
 
-pub(crate) use crate::counters::{Counters, LateCounters};
+use crate::Outcome;
+
+/// How the calls through a policy ended. A cache counts its loads here, a pool its tasks.
+///
+/// `started = succeeded + failed + canceled` whenever no call is in flight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CallStats {
+    /// Calls admitted and begun.
+    pub started: u64,
+    /// Of those, calls that succeeded.
+    pub succeeded: u64,
+    /// Of those, calls that failed, with the callee to blame.
+    pub failed: u64,
+    /// Of those, calls that the caller canceled or dropped, and calls with another neutral outcome.
+    pub canceled: u64,
+    /// Calls refused and never begun, including calls whose context had ended before.
+    pub rejected: u64,
+}
+
+impl CallStats {
+    /// Returns the number of calls in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.started.saturating_sub(self.succeeded + self.failed + self.canceled)
+    }
+}
+
+/// What is counted of every call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Call {
+    Started,
+    Succeeded,
+    Failed,
+    Canceled,
+    Rejected,
+}
+
+impl From<Outcome> for Call {
+    fn from(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Success => Call::Succeeded,
+            Outcome::Failure => Call::Failed,
+            Outcome::Neutral => Call::Canceled,
+        }
+    }
+}

@@ -9,7 +9,7 @@ use futures::future::FutureExt;
 use proptest::prelude::*;
 use ripcord::{Clock, Context, ManualTime};
 use ripcord_policy::bulkhead::{AdaptiveLimit, BulkheadPermit};
-use ripcord_policy::{Bulkhead, CircuitBreaker, Error, Outcome, Random, Rejected, Stack};
+use ripcord_policy::{Bulkhead, CircuitBreaker, Error, Outcome, Random, Stack};
 
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -206,7 +206,7 @@ fn neutral_ends_say_nothing() {
     simulation.run_judged(SECOND * 10, |_, _| Outcome::Neutral);
     let stats = simulation.bulkhead.stats();
     assert_eq!((stats.limit, stats.unloaded_latency), (3, None), "not even the first measurement is over");
-    assert!(stats.canceled > 400);
+    assert!(stats.calls.canceled > 400);
 }
 
 #[test]
@@ -264,12 +264,12 @@ proptest! {
         let limit = simulation.run(SECOND * 40);
         prop_assert!(expected(capacity, 1.5 * (1.0 + spread / 3.0)).contains(&limit), "{limit} for {capacity}");
         let stats = simulation.bulkhead.stats();
-        prop_assert_eq!(stats.running, simulation.under_way.len());
-        prop_assert!(stats.running <= stats.limit * 2, "{:?}", stats);
+        prop_assert_eq!(stats.calls.in_flight() as usize, simulation.under_way.len());
+        prop_assert!(stats.calls.in_flight() as usize <= stats.limit * 2, "{:?}", stats);
         simulation.under_way.clear();
         let stats = simulation.bulkhead.stats();
-        prop_assert_eq!(stats.running, 0);
-        prop_assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+        prop_assert_eq!(stats.calls.in_flight(), 0);
+        prop_assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
         // As many places as the limit says, not one more or less.
         let held: Vec<_> = std::iter::from_fn(|| simulation.bulkhead.try_acquire().ok()).collect();
         prop_assert_eq!(held.len(), stats.limit);
@@ -286,7 +286,7 @@ async fn who_waits_is_admitted_when_the_limit_grows() {
     // Twenty calls under the least limit, one after the other: the first measurement.
     for call in 0..20 {
         let permit = bulkhead.try_acquire().unwrap();
-        assert_eq!(bulkhead.try_acquire().unwrap_err(), Rejected::BulkheadFull { limit: 1 });
+        assert!(bulkhead.try_acquire().unwrap_err().is_full());
         time.advance(MILLI);
         if call == 19 {
             waiting = (0..5).map(|_| Box::pin(bulkhead.acquire(&ctx))).collect();
@@ -296,7 +296,7 @@ async fn who_waits_is_admitted_when_the_limit_grows() {
     }
     assert_eq!(bulkhead.stats().limit, 3);
     let admitted: Vec<_> = waiting.iter_mut().filter_map(|waiting| waiting.as_mut().now_or_never()).collect();
-    assert_eq!((admitted.len(), bulkhead.stats().running, bulkhead.stats().waiting), (3, 3, 2));
+    assert_eq!((admitted.len(), bulkhead.stats().calls.in_flight(), bulkhead.stats().waiting), (3, 3, 2));
 }
 
 #[tokio::test]
@@ -321,8 +321,8 @@ async fn dropping_at_every_await_point_gives_everything_back() {
         }
         drop((call, held));
         let stats = bulkhead.stats();
-        assert_eq!((stats.running, stats.waiting), (0, 0), "after {polls} polls");
-        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+        assert_eq!((stats.calls.in_flight(), stats.waiting), (0, 0), "after {polls} polls");
+        assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
         let free: Vec<_> = std::iter::from_fn(|| bulkhead.try_acquire().ok()).collect();
         assert_eq!(free.len(), stats.limit, "after {polls} polls");
     }
@@ -338,7 +338,8 @@ async fn in_a_stack_a_timeout_is_a_drop_and_the_breakers_verdict_counts() {
         .consecutive_failures(u32::MAX)
         .clock(clock)
         .classify(|result: &Result<(), Error<&'static str>>| match result {
-            Err(Error::Inner("no such user")) | Ok(()) => Outcome::Success,
+            Ok(()) => Outcome::Success,
+            Err(error) if error.last() == Some(&"no such user") => Outcome::Success,
             Err(_) => Outcome::Failure,
         })
         .build()
@@ -350,7 +351,7 @@ async fn in_a_stack_a_timeout_is_a_drop_and_the_breakers_verdict_counts() {
         let _ = stack.run(&ctx, |_| async { Err("no such user") }).await;
     }
     let stats = bulkhead.stats();
-    assert_eq!((stats.limit, stats.succeeded, stats.failed), (50, 20, 0));
+    assert_eq!((stats.limit, stats.calls.succeeded, stats.calls.failed), (50, 20, 0));
 
     for _ in 0..20 {
         let mut hung = Box::pin(stack.run(&ctx, |_| std::future::pending()));
@@ -359,7 +360,7 @@ async fn in_a_stack_a_timeout_is_a_drop_and_the_breakers_verdict_counts() {
         assert!(hung.await.unwrap_err().is_attempt_timeout());
     }
     let stats = bulkhead.stats();
-    assert_eq!((stats.failed, stats.limit), (20, 28), "half of the limit and its square root");
+    assert_eq!((stats.calls.failed, stats.limit), (20, 28), "half of the limit and its square root");
 }
 
 #[test]

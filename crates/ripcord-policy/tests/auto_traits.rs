@@ -10,7 +10,7 @@ use ripcord_policy::pool::{Completion, Results, Task};
 use ripcord_policy::retry::Spent;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, KeyedLimiter, Random, Rate, RateLimiter,
-    Rejected, Reservation, Retry, RetryBudget, RetryError, SharedError, Stack, WorkerPool,
+    Refused, Reservation, Retry, RetryBudget, SharedError, Stack, WorkerPool,
 };
 
 fn send_sync<T: Send + Sync + 'static>() {}
@@ -20,8 +20,8 @@ fn send<T: Send>(_: T) {}
 fn handles_errors_and_permits_are_send_and_sync() {
     send_sync::<(RateLimiter, KeyedLimiter<String>, Reservation, Rate)>();
     send_sync::<(CircuitBreaker, Permit<'static>)>();
-    send_sync::<(Retry<std::io::Error>, RetryBudget, Spent, RetryError<std::io::Error>)>();
-    send_sync::<(Error<Infallible>, Rejected, ConfigError, Random, SharedError)>();
+    send_sync::<(Retry<std::io::Error>, RetryBudget, Spent, Refused)>();
+    send_sync::<(Error<Infallible>, Refused, ConfigError, Random, SharedError)>();
     send_sync::<(Cache<String, u64>, WorkerPool, Task<u64>, Results, Completion)>();
     send_sync::<(Bulkhead, BulkheadPermit, AdaptiveLimit, Hedge, Fallback<u64, String>)>();
     send_sync::<Stack<u64, String, String>>();

@@ -259,6 +259,6 @@ proptest! {
         }
         drop(permits);
         let stats = breaker.stats();
-        prop_assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+        prop_assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{Error, KeyedLimiter, Rate, RateLimiter, Rejected};
+use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, WaitError};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -31,10 +31,10 @@ impl Wake for Wakes {
     }
 }
 
-type Waiting<'a> = futures::future::BoxFuture<'a, Result<Duration, Error<std::convert::Infallible>>>;
+type Waiting<'a> = futures::future::BoxFuture<'a, Result<Duration, WaitError>>;
 
 /// Polls once.
-fn poll(wait: &mut Waiting<'_>) -> Poll<Result<Duration, Error<std::convert::Infallible>>> {
+fn poll(wait: &mut Waiting<'_>) -> Poll<Result<Duration, WaitError>> {
     wait.as_mut().poll(&mut Task::from_waker(Waker::noop()))
 }
 
@@ -70,7 +70,7 @@ fn above_the_burst_fails_and_changes_nothing() {
     let error = limiter.reserve_n(4).unwrap_err();
     assert_eq!((error.requested, error.burst), (4, 3));
     let wait = limiter.wait_n_blocking(&ctx, 4).unwrap_err();
-    assert!(matches!(wait, Error::Rejected(Rejected::ExceedsBurst { requested: 4, burst: 3 })));
+    assert_eq!(wait.to_string(), "4 tokens exceed the burst of 3");
     assert_eq!(limiter.tokens(), 3.0);
     assert!(limiter.allow_n(3));
 }
@@ -273,10 +273,7 @@ fn a_wait_that_cannot_end_in_time_fails_at_once_and_takes_nothing() {
     let near = ctx.with_timeout(100 * MS);
     let error = limiter.wait(&near).now_or_never().expect("at once").unwrap_err();
     assert!(error.is_deadline_exceeded());
-    assert!(matches!(
-        error,
-        Error::Rejected(Rejected::Deadline { needed, remaining }) if needed == 100 * MS && remaining == 100 * MS
-    ));
+    assert!(error.to_string().contains("needs 100ms, 100ms left"), "{error}");
     assert_eq!((limiter.tokens(), limiter.stats().deadline_refused), (0.0, 1));
     let far = ctx.with_timeout(101 * MS);
     assert!(limiter.wait(&far).now_or_never().is_none());

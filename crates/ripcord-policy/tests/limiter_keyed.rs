@@ -1,6 +1,5 @@
 //! A key of a keyed limiter against a limiter of its own: they cannot be told apart, whatever is forgotten in between.
 
-use std::convert::Infallible;
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
@@ -8,11 +7,11 @@ use futures::future::BoxFuture;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ripcord::{Clock, Context};
-use ripcord_policy::{Error, KeyedLimiter, Rate, RateLimiter};
+use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, WaitError};
 
 const KEYS: usize = 3;
 
-type Waiting<'a> = BoxFuture<'a, Result<Duration, Error<Infallible>>>;
+type Waiting<'a> = BoxFuture<'a, Result<Duration, WaitError>>;
 
 fn poll(wait: &mut Waiting<'_>) -> Poll<Option<Duration>> {
     wait.as_mut().poll(&mut Task::from_waker(Waker::noop())).map(Result::ok)

@@ -1,7 +1,6 @@
 //! Wakers are anybody's code: one may panic, one may use the limiter, also when it is dropped, and none of that may reach
 //! anybody else. And who waits is polled when it is woken, and only then: no wake-up may be lost.
 
-use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context as Task, Poll, Wake, Waker};
@@ -11,11 +10,11 @@ use futures::future::BoxFuture;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{Error, KeyedLimiter, Rate, RateLimiter, Reservation};
+use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Reservation, WaitError};
 
 const MS: Duration = Duration::from_millis(1);
 
-type Waiting<'a> = BoxFuture<'a, Result<Duration, Error<Infallible>>>;
+type Waiting<'a> = BoxFuture<'a, Result<Duration, WaitError>>;
 
 /// Ten a second, none left.
 fn empty() -> (RateLimiter, Context, ManualTime) {
@@ -25,7 +24,7 @@ fn empty() -> (RateLimiter, Context, ManualTime) {
     (limiter, Context::background().with_clock(clock), time)
 }
 
-fn poll(wait: &mut Waiting<'_>, waker: &Waker) -> Poll<Result<Duration, Error<Infallible>>> {
+fn poll(wait: &mut Waiting<'_>, waker: &Waker) -> Poll<Result<Duration, WaitError>> {
     wait.as_mut().poll(&mut Task::from_waker(waker))
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{Retry, RetryBudget, Stop};
+use ripcord_policy::{Attempt, Retry, RetryBudget, Stop};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -29,12 +29,14 @@ fn a_cancel_wakes_the_wait() {
             cancel.cancel_with("the user left");
             let error = run.join().unwrap().unwrap_err();
             assert!(error.is_canceled());
-            assert_eq!(error.to_string(), "context canceled after 1 attempt, last error: down");
+            let story = format!("{error:#}");
+            assert!(story.starts_with("context canceled: the user left (canceled at "), "{story}");
+            assert!(story.ends_with("just now), after 1 attempt, last error: down"), "{story}");
         });
     }
     assert_eq!(budget.tokens(), 500, "what was not sent is not paid for");
     let stats = retry.stats();
-    assert_eq!((stats.started, stats.canceled, stats.failed, stats.retries), (200, 200, 0, 0));
+    assert_eq!((stats.calls.started, stats.calls.canceled, stats.calls.failed, stats.retries), (200, 200, 0, 0));
 }
 
 #[test]
@@ -63,10 +65,10 @@ fn a_done_context_and_settings_out_of_bounds_mean_zero_calls() {
     let retry = Retry::<&str>::exponential();
     let error = retry.run_blocking(&done, |_, _| -> Result<(), _> { unreachable!() }).unwrap_err();
     assert!(error.is_canceled() && error.attempts() == 0 && error.last().is_none());
-    assert_eq!((retry.stats().started, retry.stats().rejected), (0, 1));
+    assert_eq!((retry.stats().calls.started, retry.stats().calls.rejected), (0, 1));
     let retry = Retry::<&str>::exponential().max_attempts(0);
     let error = retry.run_blocking(&ctx, |_, _| -> Result<(), _> { unreachable!() }).unwrap_err();
-    assert!(matches!(error.stop(), Stop::Config(config) if config.field() == "max_attempts"));
+    assert!(error.to_string().starts_with("retry is misconfigured: max_attempts"));
 }
 
 #[test]
@@ -80,7 +82,7 @@ fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
     for result in [Ok(1), Err("down")] {
         let (ctx, cancel) = root.with_cancel();
         let ended = retry.run_blocking(&ctx, |ctx, _| {
-            assert!(ctx.is_inside_retry());
+            assert!(Attempt::is_inside_retry(&ctx));
             cancel.cancel();
             result
         });
@@ -89,8 +91,8 @@ fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
             Err(last) => assert!(matches!(ended, Err(error) if error.is_canceled() && error.last() == Some(&last))),
         }
     }
-    assert_eq!((told.load(Ordering::Relaxed), retry.stats().succeeded, retry.stats().canceled), (0, 1, 1));
-    assert!(!root.is_inside_retry());
+    assert_eq!((told.load(Ordering::Relaxed), retry.stats().calls.succeeded, retry.stats().calls.canceled), (0, 1, 1));
+    assert!(!Attempt::is_inside_retry(&root));
 }
 
 #[test]
@@ -100,16 +102,16 @@ fn it_pays_and_is_paid_back_as_its_twin() {
     let retry = Retry::constant(Duration::ZERO).max_attempts(2).budget(Arc::clone(&budget));
     let run = |failures: u32| {
         let ended = retry.run_blocking(&ctx, |_, attempt| if attempt < failures { Err("down") } else { Ok(()) });
-        (ended.map_err(|error| error.to_string()), budget.tokens())
+        (ended.map_err(|error| format!("{error:#}")), budget.tokens())
     };
     let exhausted = Err("all 2 attempts failed, last error: down".to_owned());
     assert_eq!(run(1), (Ok(()), 12), "a retry that succeeds brings back what it cost");
     assert_eq!(run(9), (exhausted.clone(), 7));
     assert_eq!(run(9), (exhausted, 2));
-    assert_eq!(run(9), (Err("retry budget is spent, gave up after 1 attempt, last error: down".to_owned()), 2));
+    assert_eq!(run(9), (Err("retry budget is spent, after 1 attempt, last error: down".to_owned()), 2));
     assert_eq!(run(0), (Ok(()), 3), "a first attempt that succeeds brings one");
     let stats = retry.stats();
-    assert_eq!((stats.started, stats.succeeded, stats.failed, stats.canceled), (5, 2, 3, 0));
+    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.failed, stats.calls.canceled), (5, 2, 3, 0));
     assert_eq!((stats.retries, stats.budget_refused), (3, 1));
 }
 
@@ -118,8 +120,7 @@ fn no_wait_is_begun_that_ends_past_the_deadline() {
     let (ctx, _time) = manual();
     let retry = Retry::exponential();
     let error = retry.run_blocking(&ctx.with_timeout(100 * MS), |_, _| Err::<(), _>("down")).unwrap_err();
-    assert!(
-        matches!(error.stop(), Stop::Deadline { needed, remaining } if (*needed, *remaining) == (100 * MS, 100 * MS))
-    );
+    assert_eq!(error.stop(), Some(Stop::Deadline));
+    assert!(error.to_string().contains("needs 100ms, 100ms left"), "{error}");
     assert_eq!((error.last(), retry.stats().deadline_refused), (Some(&"down"), 1));
 }

@@ -11,9 +11,9 @@ use futures::future::BoxFuture;
 use ripcord::{Clock, Context, Value};
 use ripcord_policy::cache::Cache;
 use ripcord_policy::pool::WorkerPool;
-use ripcord_policy::{Error, Rejected, Retry, RetryBudget, RetryError, Stack, Stop};
+use ripcord_policy::{Attempt, Bulkhead, Error, Rate, RateLimiter, Retry, RetryBudget, Stack, Stop};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Down;
 
 impl fmt::Display for Down {
@@ -31,6 +31,11 @@ fn retry<E>() -> Retry<E> {
     Retry::constant(Duration::ZERO)
 }
 
+/// The context of an attempt under `ctx`.
+async fn attempt_of(ctx: &Context) -> Context {
+    retry::<Down>().run(ctx, |ctx, _| async { Ok(ctx) }).await.unwrap()
+}
+
 /// What is called at the bottom: always down, and counts.
 #[derive(Clone, Default)]
 struct Callee(Arc<AtomicU32>);
@@ -41,7 +46,7 @@ impl Callee {
         let calls = Arc::clone(&self.0);
         async move {
             let down = |ctx: Context, _| {
-                assert!(ctx.is_inside_retry());
+                assert!(Attempt::is_inside_retry(&ctx));
                 calls.fetch_add(1, Ordering::Relaxed);
                 async { Err(Down) }
             };
@@ -55,9 +60,9 @@ impl Callee {
 }
 
 /// An inner layer that knows what it is inside of makes one attempt.
-fn check_nested(result: Result<(), RetryError<Down>>) -> Called {
+fn check_nested(result: Result<(), Error<Down>>) -> Called {
     let error = result.unwrap_err();
-    assert!(matches!(error.stop(), Stop::Nested), "{error}");
+    assert_eq!(error.stop(), Some(Stop::Nested), "{error}");
     assert_eq!(error.attempts(), 1);
     Err(Down)
 }
@@ -72,7 +77,7 @@ async fn four_calls_only(what: &str, place: Place) {
     let run = outer.run(&ctx, |ctx, _| place(callee.clone(), ctx));
     assert_eq!(run.await.unwrap_err().attempts(), 4, "{what}");
     assert_eq!(callee.calls(), 4, "{what}");
-    assert!(!ctx.is_inside_retry());
+    assert!(!Attempt::is_inside_retry(&ctx));
 }
 
 #[tokio::test]
@@ -131,10 +136,10 @@ async fn through_a_pool_and_a_load() {
         .boxed()
     });
     // The same context outside of a retry before it: the two are not confused.
-    let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(ctx.is_inside_retry()) }).await.unwrap();
+    let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(Attempt::is_inside_retry(&ctx)) }).await.unwrap();
     assert!(!outside.await.unwrap());
     four_calls_only("a task of a pool", place).await;
-    let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(ctx.is_inside_retry()) }).await.unwrap();
+    let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(Attempt::is_inside_retry(&ctx)) }).await.unwrap();
     assert!(!outside.await.unwrap());
     pool.shutdown(&ctx).await.unwrap();
 
@@ -144,7 +149,7 @@ async fn through_a_pool_and_a_load() {
         async move {
             let load = |ctx| async move { callee.with_retry(ctx).await.map(|()| 1) };
             let error = cache.get_or_load(&ctx, 1, load).await.unwrap_err();
-            assert!(error.inner().is_some_and(|error| error.downcast_ref::<Down>().is_some()), "{error}");
+            assert!(error.last().is_some_and(|error| error.downcast_ref::<Down>().is_some()), "{error}");
             Err(Down)
         }
         .boxed()
@@ -181,7 +186,7 @@ fn a_retry_polled_by_an_attempt_but_not_of_it_goes_on() {
     let outer = retry();
     let waiting = outer.run(&ctx, |ctx, _| {
         let shared = shared.clone();
-        async move { if ctx.is_inside_retry() && shared.await { Ok(()) } else { Err(Down) } }
+        async move { if Attempt::is_inside_retry(&ctx) && shared.await { Ok(()) } else { Err(Down) } }
     });
     assert!(waiting.now_or_never().expect("nothing waits").is_ok());
     assert_eq!((calls.load(Ordering::Relaxed), outer.stats().retries), (3, 0));
@@ -200,7 +205,7 @@ async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
             result.await.map_err(|error| error.into_last().unwrap())
         };
         assert_eq!(pool.submit(&ctx, inner).await.unwrap().await.unwrap(), 2);
-        let attempt = ctx.inside_retry();
+        let attempt = attempt_of(&ctx).await;
         assert!(pool.submit(&attempt, inner).await.unwrap().await.is_err(), "its own is another matter");
 
         let build = |ctx: Context, _| async move { Ok(Cache::builder().capacity(8).build(&derive(&ctx)).unwrap()) };
@@ -226,7 +231,7 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
     let nested = |last: Error<Down>| {
         let (inner, middle) = (retry().over_policies(), retry().over_policies());
         async move {
-            let attempt = Context::background().inside_retry();
+            let attempt = attempt_of(&Context::background()).await;
             let mut last = Some(last);
             let (inner, last) = (&inner, &mut last);
             let run = middle.run(&attempt, |ctx, _| {
@@ -234,36 +239,41 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
                 async move {
                     let last = &mut Some(last);
                     let run = inner.run(&ctx, |_, _| std::future::ready(Err::<(), _>(last.take().unwrap())));
-                    Err::<(), _>(Error::from(run.await.unwrap_err()))
+                    Err::<(), Error<Down>>(Error::from(run.await.unwrap_err()))
                 }
             });
-            Err::<(), _>(Error::from(run.await.unwrap_err()))
+            Err::<(), Error<Down>>(Error::from(run.await.unwrap_err()))
         }
     };
-    let limited = || Error::Rejected(Rejected::Limited { retry_after: None });
-    let error = outer.run(&ctx, |_, _| nested(limited())).await.unwrap_err();
+    let full = || {
+        let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+        let _permit = bulkhead.try_acquire();
+        Error::from(bulkhead.try_acquire().unwrap_err())
+    };
+    let error = outer.run(&ctx, |_, _| nested(full())).await.unwrap_err();
     assert_eq!((error.attempts(), budget.tokens()), (4, 485), "nothing was sent");
-    let closed = || Error::Rejected(Rejected::Closed("pool"));
-    let error = outer.run(&ctx, |_, _| nested(closed())).await.unwrap_err();
-    assert!(matches!(error.stop(), Stop::NotRetryable), "{error}");
-    let timeout = || Error::AttemptTimeout(Duration::from_secs(1));
-    outer.run(&ctx, |_, _| nested(timeout())).await.unwrap_err();
+    let cache = Cache::<u8, u8>::builder().capacity(1).build(&ctx).unwrap();
+    cache.close();
+    let closed = cache.insert(&ctx, 1, 1).unwrap_err();
+    let error = outer.run(&ctx, |_, _| nested(closed.clone().map(|_| Down))).await.unwrap_err();
+    assert!(error.stop() == Some(Stop::NotRetryable), "{error}");
+    let hanging: Stack<(), Down> = Stack::builder().attempt_timeout(Duration::from_millis(1)).build().unwrap();
+    let timeout = hanging.run(&ctx, |_| std::future::pending()).await.unwrap_err();
+    outer.run(&ctx, |_, _| nested(timeout.clone())).await.unwrap_err();
     assert_eq!(budget.tokens(), 485 - 3 * 10);
 
-    let (needed, remaining) = (Duration::from_secs(2), Duration::from_secs(1));
-    let too_late = || Error::Rejected(Rejected::Deadline { needed, remaining });
-    let error = outer.run(&ctx, |_, _| nested(too_late())).await.unwrap_err();
-    assert!(matches!(error.stop(), Stop::NotRetryable) && error.is_deadline_exceeded(), "{error}");
-    assert!(Error::from(error).is_deadline_exceeded());
+    let limiter = RateLimiter::new(Rate::ZERO, 1).unwrap();
+    assert!(limiter.allow());
+    let too_near = limiter.wait(&ctx.with_timeout(Duration::from_secs(60))).await.unwrap_err();
+    let error = outer.run(&ctx, |_, _| nested(too_near.clone().into())).await.unwrap_err();
+    assert_eq!(error.stop(), Some(Stop::NotRetryable), "{error}");
+    assert!(Error::<Down>::from(error).is_deadline_exceeded());
 
     // One that has decided for itself that there is no more to be done is not asked again.
     let picky = retry().retry_if(|_| false);
     let picky = &picky;
-    let error = outer.run(&ctx, |ctx, _| async move {
-        let run = picky.run(&ctx, |_, _| async { Err::<(), _>(Error::Inner(Down)) });
-        Err::<(), _>(Error::from(run.await.unwrap_err()))
-    });
-    assert!(matches!(error.await.unwrap_err().stop(), Stop::NotRetryable));
+    let error = outer.run(&ctx, |ctx, _| async move { picky.run(&ctx, |_, _| async { Err::<(), _>(Down) }).await });
+    assert!(error.await.unwrap_err().stop() == Some(Stop::NotRetryable));
 }
 
 #[tokio::test]
@@ -276,9 +286,9 @@ async fn a_load_in_the_background_is_inside_of_nobodys_retry() {
     time.advance(second);
     let (tell, told) = tokio::sync::oneshot::channel();
     let load = |ctx: Context| async move {
-        tell.send(ctx.is_inside_retry()).unwrap();
+        tell.send(Attempt::is_inside_retry(&ctx)).unwrap();
         Ok::<_, Down>(2)
     };
-    assert_eq!(cache.get_or_load(&ctx.inside_retry(), 1, load).await.unwrap(), 1, "a stale one, at once");
+    assert_eq!(cache.get_or_load(&attempt_of(&ctx).await, 1, load).await.unwrap(), 1, "a stale one, at once");
     assert!(!told.await.unwrap());
 }

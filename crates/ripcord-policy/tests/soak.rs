@@ -177,31 +177,34 @@ async fn soak(seed: u64) {
     assert_eq!(begun, failed + answered + dropped);
     let stats = stack.stats();
     eprintln!("{begun} begun, {answered} answered, {failed} not, {dropped} dropped; {stats:?}");
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
-    assert!(stats.succeeded > 10_000 && stats.failed > 100 && stats.canceled > 100, "a dull run");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
+    assert!(stats.calls.succeeded > 10_000 && stats.calls.failed > 100 && stats.calls.canceled > 100, "a dull run");
     let stats = fallback.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     let stats = retry.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert!(stats.retries > 1000);
     let stats = hedge.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert!(stats.hedges > 100);
     let stats = breaker.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     let stats = bulkhead.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
-    assert_eq!((stats.running, stats.waiting), (0, 0));
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
+    assert_eq!((stats.calls.in_flight(), stats.waiting), (0, 0));
     let attempts = stack.stats().attempts;
     assert_eq!(attempts, SENT.load(Ordering::Relaxed), "an attempt is what the callee sees");
     // A place may be had at the very moment that the caller's time ends, and is then not used.
-    assert!((attempts..=attempts + stats.canceled).contains(&stats.started), "{attempts} attempts, {stats:?}");
+    assert!(
+        (attempts..=attempts + stats.calls.canceled).contains(&stats.calls.started),
+        "{attempts} attempts, {stats:?}"
+    );
     let stats = cache.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert_eq!(stats.loading, 0);
     assert!(stats.hits > 100 && stats.coalesced > 10, "{stats:?}");
     let stats = pool.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert_eq!((stats.queued, stats.running, stats.workers.len()), (0, 0, 0));
     assert_eq!(limiter.stats().waiters, 0);
     time.advance(Duration::from_secs(60));

@@ -32,7 +32,7 @@ use axum::{
 };
 use ripcord::{Context, Trace};
 use ripcord_http::RequestId;
-use ripcord_policy::{Error, Stop};
+use ripcord_policy::Error;
 use serde::Serialize;
 
 use super::{
@@ -201,7 +201,7 @@ impl Report {
             Err(error) => {
                 self.outcome = Outcome::of(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
-                self.error = Some(error.to_string());
+                self.error = Some(format!("{error:#}"));
             }
         }
     }
@@ -209,24 +209,18 @@ impl Report {
     /// The search has ended. Of a backend that has not, this is the outcome.
     pub(super) fn cut_short(&mut self, error: &ripcord::Error, took: Duration) {
         if self.outcome == Outcome::Canceled && self.error.is_none() {
-            self.end(Found { took, result: Err(Error::Context(error.clone())) });
+            self.end(Found { took, result: Err(error.clone().into()) });
         }
     }
 }
 
 impl Outcome {
     fn of(error: &Error<Failure>) -> Outcome {
-        match error {
-            Error::Context(error) if error.is_deadline_exceeded() => Outcome::Late,
-            Error::Context(_) => Outcome::Canceled,
-            Error::Rejected(_) => Outcome::Rejected,
-            Error::Retry(gave_up) => match (gave_up.stop(), gave_up.last()) {
-                (Stop::Context(error), _) => Outcome::of(&Error::Context(error.clone())),
-                // Its last attempt was refused here: what counts is that, and not that the retry found it too long a wait.
-                (_, Some(Error::Rejected(_))) => Outcome::Rejected,
-                (_, Some(Error::Context(error))) if error.is_deadline_exceeded() => Outcome::Late,
-                _ => Outcome::Failed,
-            },
+        match error.end() {
+            Some(end) if end.is_canceled() => Outcome::Canceled,
+            Some(_) if !error.is_attempt_timeout() => Outcome::Late,
+            // The last attempt was refused here: that counts, and not that the retry found the wait too long.
+            _ if error.is_rejected() => Outcome::Rejected,
             _ => Outcome::Failed,
         }
     }

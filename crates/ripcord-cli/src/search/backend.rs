@@ -42,7 +42,7 @@ pub struct Backend {
     cache: Cache<Arc<str>, Hits>,
     stack: Stack<Hits, Failure, Arc<str>>,
     // Handles to the stack's layers, for their figures.
-    pub(crate) retry: Retry<Error<Failure>>,
+    pub(crate) retry: Retry<Failure>,
     pub(crate) hedge: Option<Hedge>,
     pub(crate) breaker: CircuitBreaker<Verdict>,
     pub(crate) limiter: RateLimiter,
@@ -101,8 +101,7 @@ impl Backend {
         let budget = Arc::new(RetryBudget::new());
         let first = FIRST_WAIT.min(policies.attempt_timeout);
         let retry = Retry::exponential().max_attempts(policies.retry_attempts).base(first).jitter(Jitter::Full);
-        let retry = retry.retry_if(|error: &Error<Failure>| error.inner().is_none_or(Failure::is_transient));
-        let retry = retry.retry_after(|error| error.inner().and_then(Failure::retry_after)).budget(Arc::clone(&budget));
+        let retry = retry.retry_if(Failure::is_transient).retry_after(Failure::retry_after).budget(Arc::clone(&budget));
         // A lost packet costs a second; a second request does not. It pays from the retry's budget.
         let hedge = policies.hedge_after.filter(|after| *after < policies.attempt_timeout);
         let hedge = hedge.map(|after| Hedge::after(after).budget(budget).build()).transpose()?;
@@ -116,7 +115,7 @@ impl Backend {
         // A backend that hangs holds up this many searches, and no more.
         let bulkhead = Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE).build()?;
 
-        let stack = Stack::builder().cache(cache.clone()).retry(retry.clone().over_policies());
+        let stack = Stack::builder().cache(cache.clone()).retry(retry.clone());
         let stack = match &hedge {
             Some(hedge) => stack.hedge(hedge.clone()),
             None => stack,
@@ -224,7 +223,7 @@ impl Backend {
 /// What a result says of the backend: a request that it did not like says that it is well.
 fn verdict(result: &Result<Hits, Error<Failure>>) -> Outcome {
     match result {
-        Err(error) if error.inner().is_some_and(Failure::is_ours) => Outcome::Success,
+        Err(error) if error.last().is_some_and(Failure::is_ours) => Outcome::Success,
         result => breaker::by_outcome(result),
     }
 }

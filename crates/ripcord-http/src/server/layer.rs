@@ -94,8 +94,7 @@ impl ContextLayer {
     /// [`timeout`](ContextLayer::timeout) sets one.
     pub fn new(server: &Context) -> Self {
         let settings = Settings {
-            // An attempt of a retry may have started the server, and its requests are others'.
-            server: server.outside_retry(),
+            server: server.clone(),
             timeout: None,
             trust: TrustPolicy::untrusted(),
             strict: false,

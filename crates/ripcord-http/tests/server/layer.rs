@@ -16,9 +16,7 @@ use ripcord_http::{
 };
 use tokio::time::Instant;
 
-use crate::common::{
-    Endless, PATIENCE, SECOND, header, only, poll_once, request, send, server, text, watched, watched_by,
-};
+use crate::common::{Endless, PATIENCE, SECOND, header, only, poll_once, request, send, server, text, watched};
 
 #[tokio::test(start_paused = true)]
 async fn every_request_has_a_context() {
@@ -63,15 +61,6 @@ async fn server_with_less_time_left_decides() {
 
     assert_eq!(send(&app, request("/")).await.status(), StatusCode::GATEWAY_TIMEOUT);
     assert!(begun.elapsed() < 3 * SECOND);
-}
-
-#[tokio::test(start_paused = true)]
-async fn requests_to_a_server_that_an_attempt_started_are_not_inside_of_it() {
-    for attempt in [server().inside_retry(), server().inside_retry().with_name("start")] {
-        let (app, seen) = watched_by(Router::new().route("/", get(|| async { "here" })), ContextLayer::new(&attempt));
-        drop(send(&app, request("/")).await);
-        assert!(!only(&seen).is_inside_retry());
-    }
 }
 
 #[tokio::test(start_paused = true)]

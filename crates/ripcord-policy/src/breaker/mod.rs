@@ -49,7 +49,7 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::caller::end_of;
-use crate::{ConfigError, Error, Outcome};
+use crate::{ConfigError, Error, Outcome, Refused};
 use machine::Pass;
 use shared::Shared;
 
@@ -101,7 +101,7 @@ impl<C> CircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// `Inner` with the call's own error, `Rejected` if the breaker is open, `Context` if the context was done before.
+    /// The call's own error; a rejection if the breaker is open; the end of `ctx` if that has ended before or meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -116,7 +116,7 @@ impl<C> CircuitBreaker<C> {
         let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
         let result = f(ctx).await;
         permit.end(self.judge_under(ctx, &result));
-        result.map_err(Error::Inner)
+        result.map_err(|error| Error::new(error).under(ctx))
     }
 
     /// [`CircuitBreaker::call`] for threads.
@@ -132,7 +132,7 @@ impl<C> CircuitBreaker<C> {
         let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
         let result = f(ctx);
         permit.end(self.judge_under(ctx, &result));
-        result.map_err(Error::Inner)
+        result.map_err(|error| Error::new(error).under(ctx))
     }
 
     /// Asks to make a call; what became of it is told to the permit. A permit that is dropped is neutral.
@@ -207,11 +207,11 @@ impl<C> CircuitBreaker<C> {
     }
 
     #[inline]
-    fn admit<E>(&self, ctx: &Context) -> Result<Pass, Error<E>> {
+    fn admit(&self, ctx: &Context) -> Result<Pass, Refused> {
         if let Some(end) = end_of(ctx) {
-            return Err(Error::Context(self.shared.refused(end)));
+            return Err(self.shared.refused(end).into());
         }
-        self.shared.acquire(false).map_err(|open| Error::Rejected(open.into()))
+        self.shared.acquire(false).map_err(Refused::from)
     }
 
     #[inline]

@@ -55,13 +55,7 @@ impl<'a> Permit<'a> {
     #[inline]
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.open = false;
-        let counters = &self.shared.counters;
-        // A call each: an index worked out from the outcome has to be waited for (row P2).
-        match outcome {
-            Outcome::Success => counters.bump(Count::Succeeded as usize),
-            Outcome::Failure => counters.bump(Count::Failed as usize),
-            Outcome::Neutral => counters.bump(Count::Canceled as usize),
-        }
+        self.shared.tally.count(outcome.into());
         let slow = match (self.began, self.shared.slow_after) {
             (Some(began), Some(limit)) if outcome != Outcome::Neutral => {
                 self.shared.clock.now().saturating_duration_since(began) >= limit
@@ -69,7 +63,7 @@ impl<'a> Permit<'a> {
             _ => false,
         };
         if slow {
-            counters.bump(Count::Slow as usize);
+            self.shared.tally.bump(Count::Slow as usize);
         }
         self.shared.record(self.pass, outcome, slow);
     }

@@ -25,8 +25,9 @@ use super::window::nanos;
 use crate::Outcome;
 use crate::cache_line::CacheLine;
 use crate::panics::discard;
-use crate::stats::Counters;
+use crate::stats::Call;
 use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::tally::Tally;
 
 /// `closed`: the count in the low bits, then these two, then the generation.
 const IS_HEALTHY: u64 = 1 << COUNT_BITS;
@@ -51,17 +52,12 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) slow_after: Option<Duration>,
     on_state_change: Option<OnStateChange>,
-    pub(super) counters: Counters<8>,
+    pub(super) tally: Tally<3>,
 }
 
-/// What is counted.
+/// What a breaker counts beside its calls.
 #[derive(Clone, Copy)]
 pub(super) enum Count {
-    Started,
-    Succeeded,
-    Failed,
-    Canceled,
-    Rejected,
     Slow,
     Stale,
     Opened,
@@ -112,7 +108,7 @@ impl Shared {
             clock,
             slow_after,
             on_state_change,
-            counters: Counters::new(),
+            tally: Tally::new(),
         };
         shared.locked(|_, _, _| ());
         shared
@@ -122,7 +118,7 @@ impl Shared {
     #[cold]
     #[inline(never)]
     pub(super) fn refused(&self, end: ripcord::Error) -> ripcord::Error {
-        self.counters.bump(Count::Rejected as usize);
+        self.tally.count(Call::Rejected);
         end
     }
 
@@ -135,7 +131,7 @@ impl Shared {
         } else {
             self.acquire_locked(queues)?
         };
-        self.counters.bump(Count::Started as usize);
+        self.tally.count(Call::Started);
         Ok(pass)
     }
 
@@ -151,7 +147,7 @@ impl Shared {
                 resume_unwind(panic)
             }
             (Err(retry_after), told) => {
-                self.counters.bump(Count::Rejected as usize);
+                self.tally.count(Call::Rejected);
                 told.unwrap_or_else(|panic| resume_unwind(panic));
                 Err(Open { name: Arc::clone(&self.name), retry_after })
             }
@@ -201,7 +197,7 @@ impl Shared {
             return;
         }
         if !self.locked(|machine, now, changes| machine.record(pass, outcome, slow, now, changes)) {
-            self.counters.bump(Count::Stale as usize);
+            self.tally.bump(Count::Stale as usize);
         }
     }
 
@@ -225,8 +221,8 @@ impl Shared {
     }
 
     pub(super) fn stats(&self) -> BreakerStats {
-        let [started, succeeded, failed, canceled, rejected, slow, stale, opened] = self.counters.read();
-        BreakerStats { started, succeeded, failed, canceled, rejected, slow, stale, opened, state: self.state() }
+        let [slow, stale, opened] = self.tally.read();
+        BreakerStats { calls: self.tally.calls(), slow, stale, opened, state: self.state() }
     }
 
     /// Looks at the machine without changing anything.
@@ -278,7 +274,7 @@ impl Shared {
         let mut told = Ok(());
         for (from, to) in changes {
             if *to == State::Open {
-                self.counters.bump(Count::Opened as usize);
+                self.tally.bump(Count::Opened as usize);
             }
             if let Some(hook) = &self.on_state_change {
                 let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };

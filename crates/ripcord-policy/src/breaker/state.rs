@@ -4,7 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Rejected;
+use crate::Refused;
+use crate::stats::CallStats;
 
 /// Whether calls are let through. This enum is complete.
 ///
@@ -54,15 +55,15 @@ pub struct Open {
 
 impl fmt::Display for Open {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Rejected::from(self.clone()).fmt(f)
+        Refused::from(self.clone()).fmt(f)
     }
 }
 
 impl std::error::Error for Open {}
 
-impl From<Open> for Rejected {
+impl From<Open> for Refused {
     fn from(Open { name, retry_after }: Open) -> Self {
-        Rejected::BreakerOpen { name, retry_after }
+        Refused::breaker_open(name, retry_after)
     }
 }
 
@@ -70,16 +71,8 @@ impl From<Open> for Rejected {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerStats {
-    /// Calls let through.
-    pub started: u64,
-    /// Of those, the ones that succeeded.
-    pub succeeded: u64,
-    /// Of those, the ones that failed.
-    pub failed: u64,
-    /// Of those, the neutral ones: given up by the caller, dropped, or refused further in.
-    pub canceled: u64,
-    /// Calls refused, those whose context had ended among them.
-    pub rejected: u64,
+    /// Calls let through, and how they ended; calls refused.
+    pub calls: CallStats,
     /// Calls that took as long as a slow call, whatever their result.
     pub slow: u64,
     /// Results that came after the state had changed, and were not gone by.

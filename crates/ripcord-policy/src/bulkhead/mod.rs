@@ -12,7 +12,6 @@ mod permit;
 pub use adaptive::AdaptiveLimit;
 pub use permit::{BulkheadPermit, BulkheadStats};
 
-use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -22,9 +21,10 @@ use ripcord::Context;
 use crate::caller::end_of;
 use crate::config::at_least_one_usize;
 use crate::places::Places;
-use crate::{ConfigError, Error, Outcome, Rejected};
+use crate::stats::Call;
+use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
-use permit::{Count, Limit, Shared, Waiting};
+use permit::{Limit, Shared, Waiting};
 
 /// Admits a limited number of calls at once; some more may wait, in the order of asking. A clone is another handle.
 ///
@@ -41,9 +41,9 @@ use permit::{Count, Limit, Shared, Waiting};
 /// assert_eq!(answer, 42);
 ///
 /// let permit = bulkhead.try_acquire()?;   // or by hand
-/// assert_eq!(bulkhead.stats().running, 1);
+/// assert_eq!(bulkhead.stats().calls.in_flight(), 1);
 /// drop(permit);
-/// assert_eq!(bulkhead.stats().running, 0);
+/// assert_eq!(bulkhead.stats().calls.in_flight(), 0);
 /// # Ok(())
 /// # }
 /// ```
@@ -71,13 +71,13 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// [`Rejected::BulkheadFull`] when the queue is full too, at once; [`Error::Context`] when `ctx` ends first. A place
+    /// At once when the queue is full too, see [`Refused::is_full`]; the end of `ctx` when that comes first. A place
     /// that becomes free at the same moment wins, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future gives up its place in the queue.
-    pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Error<Infallible>> {
+    pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
         self.enter(ctx).await
     }
 
@@ -85,7 +85,7 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// [`Rejected::BulkheadFull`].
+    /// [`Refused::is_full`] if no permit is free.
     ///
     /// # Examples
     ///
@@ -101,8 +101,8 @@ impl Bulkhead {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn try_acquire(&self) -> Result<BulkheadPermit, Rejected> {
-        self.try_enter().inspect_err(|_| self.shared.tally(Count::Rejected))
+    pub fn try_acquire(&self) -> Result<BulkheadPermit, Refused> {
+        self.try_enter().inspect_err(|_| self.shared.tally.count(Call::Rejected))
     }
 
     /// Runs a call in a place of its own.
@@ -113,7 +113,7 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire); and [`Error::Inner`] for the call's own error.
+    /// As [`acquire`](Self::acquire); and the call's own error, or the end of `ctx` if that has ended meanwhile.
     ///
     /// # Cancel safety
     ///
@@ -125,12 +125,9 @@ impl Bulkhead {
     {
         let permit = self.enter(ctx).await?;
         let result = call(ctx).await;
-        permit.record(match &result {
-            Ok(_) => Outcome::Success,
-            Err(_) if ctx.is_done() => Outcome::Neutral,
-            Err(_) => Outcome::Failure,
-        });
-        result.map_err(Error::Inner)
+        let result = result.map_err(|error| Error::new(error).under(ctx));
+        permit.record(Outcome::of(&result, Error::outcome));
+        result
     }
 
     /// What the bulkhead has done and is doing.
@@ -138,31 +135,31 @@ impl Bulkhead {
         self.shared.stats()
     }
 
-    /// [`acquire`](Self::acquire), for any error type.
-    pub(crate) async fn enter<E>(&self, ctx: &Context) -> Result<BulkheadPermit, Error<E>> {
+    /// [`acquire`](Self::acquire), for a stack.
+    pub(crate) async fn enter(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
         if let Some(error) = end_of(ctx) {
-            self.shared.tally(Count::Rejected);
-            return Err(Error::Context(error));
+            self.shared.tally.count(Call::Rejected);
+            return Err(error.into());
         }
         let full = match self.try_enter() {
             Ok(permit) => return Ok(permit),
             Err(full) => full,
         };
         let Some(waiting) = Waiting::begin(&self.shared) else {
-            self.shared.tally(Count::Rejected);
-            return Err(Error::Rejected(full));
+            self.shared.tally.count(Call::Rejected);
+            return Err(full);
         };
         // Dropped here by an end of any kind, `waiting` counts the call as refused.
         match ctx.run(self.shared.places.take()).await? {
             Ok(place) => Ok(waiting.admitted(place)),
-            Err(_) => Err(Error::Rejected(full)),
+            Err(_) => Err(full),
         }
     }
 
-    fn try_enter(&self) -> Result<BulkheadPermit, Rejected> {
+    fn try_enter(&self) -> Result<BulkheadPermit, Refused> {
         match self.shared.places.try_take() {
             Ok(place) => Ok(BulkheadPermit::new(&self.shared, place)),
-            Err(_) => Err(Rejected::BulkheadFull { limit: self.shared.limit() }),
+            Err(_) => Err(Refused::bulkhead_full(self.shared.limit())),
         }
     }
 }

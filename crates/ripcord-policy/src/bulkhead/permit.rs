@@ -8,24 +8,16 @@ use std::time::Duration;
 use super::controller::{Begun, Controller};
 use crate::Outcome;
 use crate::places::{Place, Places};
-use crate::stats::Counters;
+use crate::stats::{Call, CallStats};
+use crate::tally::Tally;
 
 /// Numbers of a [`Bulkhead`](super::Bulkhead); see [`stats`](crate::stats) for the shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadStats {
-    /// Calls admitted.
-    pub started: u64,
-    /// Calls that ended well.
-    pub succeeded: u64,
-    /// Calls that failed.
-    pub failed: u64,
-    /// Calls given up, and permits dropped without a word.
-    pub canceled: u64,
-    /// Calls not admitted: refused, or given up while they waited.
-    pub rejected: u64,
-    /// Calls under way: a gauge.
-    pub running: usize,
+    /// Calls admitted, and how they ended; a permit dropped without a result counts as canceled. Calls refused, or canceled
+    /// while they waited.
+    pub calls: CallStats,
     /// Calls that wait: a gauge.
     pub waiting: usize,
     /// The limit in force: a gauge.
@@ -43,21 +35,12 @@ pub struct BulkheadPermit {
     begun: Option<Begun>,
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Count {
-    Started,
-    Succeeded,
-    Failed,
-    Canceled,
-    Rejected,
-}
-
 pub(super) struct Shared {
     pub(super) places: Places,
     limit: Limit,
     queue: usize,
     waiting: AtomicUsize,
-    counters: Counters<5>,
+    pub(super) tally: Tally<0>,
 }
 
 /// How many places there are.
@@ -77,7 +60,7 @@ impl Limit {
 
 impl Shared {
     pub(super) fn new(limit: Limit, queue: usize) -> Self {
-        Self { places: Places::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), counters: Counters::new() }
+        Self { places: Places::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
     }
 
     /// The limit in force.
@@ -85,26 +68,20 @@ impl Shared {
         self.limit.now()
     }
 
-    pub(super) fn tally(&self, count: Count) {
-        self.counters.bump(count as usize);
-    }
-
     pub(super) fn stats(&self) -> BulkheadStats {
-        let [started, succeeded, failed, canceled, rejected] = self.counters.read();
-        let running = started.saturating_sub(succeeded + failed + canceled) as usize;
         let waiting = self.waiting.load(Ordering::Relaxed);
         let unloaded_latency = match &self.limit {
             Limit::Fixed(_) => None,
             Limit::Adaptive(controller) => controller.unloaded_latency(),
         };
         let limit = self.limit();
-        BulkheadStats { started, succeeded, failed, canceled, rejected, running, waiting, limit, unloaded_latency }
+        BulkheadStats { calls: self.tally.calls(), waiting, limit, unloaded_latency }
     }
 }
 
 impl BulkheadPermit {
     pub(super) fn new(shared: &Arc<Shared>, place: Place<'_>) -> Self {
-        shared.tally(Count::Started);
+        shared.tally.count(Call::Started);
         let begun = match &shared.limit {
             Limit::Fixed(_) => None,
             Limit::Adaptive(controller) => Some(controller.begin()),
@@ -123,11 +100,7 @@ impl BulkheadPermit {
 impl Drop for BulkheadPermit {
     fn drop(&mut self) {
         let Self { shared, outcome, begun } = self;
-        shared.tally(match outcome {
-            Outcome::Success => Count::Succeeded,
-            Outcome::Failure => Count::Failed,
-            Outcome::Neutral => Count::Canceled,
-        });
+        shared.tally.count((*outcome).into());
         if let (Limit::Adaptive(controller), Some(begun)) = (&shared.limit, *begun)
             && let Some(change) = controller.end(begun, *outcome)
         {
@@ -171,7 +144,7 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.admitted {
-            self.shared.tally(Count::Rejected);
+            self.shared.tally.count(Call::Rejected);
         }
     }
 }

@@ -104,7 +104,7 @@ where
 
     /// How long the error of a failed load is remembered and given to those who ask next. Without it every caller
     /// after a failed load tries again. What says nothing about the key is never remembered: panics, cancellations, and errors
-    /// with a [`Rejected`](crate::Rejected) in their chain of sources.
+    /// with a local rejection in their chain of sources.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.settings.negative_ttl = Some(ttl);
         self

@@ -17,6 +17,7 @@ use super::shared::Shared;
 use super::stats::Count;
 use crate::SharedError;
 use crate::panics::{BoxFuture, CatchPanic, panicked, shielded};
+use crate::stats::Call;
 use crate::timeline::{NEVER, after};
 
 /// How long a stale value is not loaded anew in the background after a load whose failure is not remembered.
@@ -52,7 +53,7 @@ where
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        shared.tally.add(Count::Started);
+        shared.tally.count(Call::Started);
         drop(shared);
         self.begun = true;
 
@@ -175,11 +176,11 @@ where
             shielded(|| drop(shared.flights.land(self.key.hash, &self.flight, |key| key)));
             if std::mem::take(&mut self.begun) {
                 let count = match &outcome {
-                    Outcome::Loaded(_) => Count::Succeeded,
-                    Outcome::Failed(_) | Outcome::Panicked(_) => Count::Failed,
-                    Outcome::Ended(_) => Count::Canceled,
+                    Outcome::Loaded(_) => Call::Succeeded,
+                    Outcome::Failed(_) | Outcome::Panicked(_) => Call::Failed,
+                    Outcome::Ended(_) => Call::Canceled,
                 };
-                shared.tally.add(count);
+                shared.tally.count(count);
                 if matches!(outcome, Outcome::Panicked(_)) {
                     shared.tally.add(Count::Panicked);
                 }

@@ -16,7 +16,7 @@ use super::stats::Count;
 use super::table::Boarding;
 use crate::panics::BoxFuture;
 use crate::timeline::Moment;
-use crate::{Error, Rejected, SharedError};
+use crate::{Attempt, Error, Refused, SharedError};
 
 impl<K, V> Cache<K, V>
 where
@@ -30,7 +30,7 @@ where
     /// caller leaves when its own context ends or its future is dropped. When the last has left, or the most patient
     /// one's deadline passes, the load's context is canceled and its future dropped; whoever comes later starts afresh.
     ///
-    /// Begun by an attempt of a retry, the load is [inside of it](Context::is_inside_retry), also for those who join: a retry of its
+    /// Begun by an attempt of a retry, the load is [inside of it](crate::Attempt::is_inside_retry), also for those who join: a retry of its
     /// own makes one attempt.
     ///
     /// The load's context bears no deadline of its own, for a context is immutable and this one would have to move whenever a
@@ -49,7 +49,7 @@ where
     /// * [`Error::Inner`]: the load failed; all who waited get the same error, and with
     ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) so do those who ask for that long.
     /// * [`Error::Panicked`]: the load panicked. The next caller loads again.
-    /// * [`Error::Rejected`]: the cache is closed.
+    /// * [`Error::is_closed`]: the cache is closed.
     ///
     /// # Cancel safety
     ///
@@ -69,7 +69,7 @@ where
     /// let load = || users.get_or_load(&ctx, 7, |_ctx| async { Ok::<_, std::io::Error>("gopher".to_owned()) });
     /// let (one, other) = tokio::join!(load(), load());
     /// assert_eq!((one?, other?), ("gopher".to_owned(), "gopher".to_owned()));
-    /// assert_eq!(users.stats().started, 1);   // one load for both
+    /// assert_eq!(users.stats().calls.started, 1);   // one load for both
     /// # Ok(())
     /// # }
     /// ```
@@ -110,7 +110,7 @@ where
             }
             Found::Failure(error) => {
                 self.shared.tally.add(Count::NegativeHit);
-                Err(Error::Inner(error))
+                Err(Error::new(error))
             }
             Found::Absent => {
                 self.shared.tally.add(Count::Miss);
@@ -155,12 +155,12 @@ where
         };
         match ctx.run(seat.outcome()).await? {
             Outcome::Loaded(value) => Ok(value.clone()),
-            Outcome::Failed(error) => Err(Error::Inner(error.clone())),
-            Outcome::Panicked(panicked) => Err(Error::Panicked(panicked.clone())),
+            Outcome::Failed(error) => Err(Error::new(error.clone())),
+            Outcome::Panicked(panicked) => Err(Error::from(panicked.clone())),
             Outcome::Ended(error) => Err(match ctx.err() {
-                Some(own) => Error::Context(own),
-                None if self.is_closed() => Error::Rejected(Rejected::Closed("cache")),
-                None => Error::Context(error.clone()),
+                Some(own) => own.into(),
+                None if self.is_closed() => Refused::closed("cache").into(),
+                None => error.clone().into(),
             }),
         }
     }
@@ -175,7 +175,7 @@ where
         let is_under_way = |flight: &Arc<Flight<V>>| flight.is_under_way().then_some(());
         // What has come in meanwhile, fresh, is as good as what this would load; and one that failed meanwhile puts it off.
         // The caller waits for none of it, so no attempt of the caller's does.
-        let ctx = &ctx.outside_retry();
+        let ctx = &Attempt::clear(ctx);
         let boarding = self.board(ctx, key, Patience::until(deadline), Need::IfDue, load, is_under_way);
         if let Boarding::Started(seat) = boarding {
             let window = match deadline {

@@ -15,9 +15,10 @@ use super::hashed::{Hashed, Sought};
 use super::stats::{Count, Tally};
 use super::store::{Evicted, Store};
 use super::table::Flights;
+use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::timeline::{Moment, Timeline};
-use crate::{Error, Rejected};
+use crate::{Attempt, Refused};
 
 pub(super) struct Shared<K, V> {
     pub(super) ctx: Context,
@@ -39,7 +40,7 @@ where
     pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         let time = Timeline::new(ctx);
         // An attempt of a retry may have built it, and its loads are others'.
-        let (ctx, canceler) = ctx.outside_retry().with_name("cache").with_cancel();
+        let (ctx, canceler) = Attempt::clear(ctx).with_name("cache").with_cancel();
         Self {
             ctx,
             canceler,
@@ -55,7 +56,7 @@ where
 
     /// Lets an operation in if both contexts live.
     #[inline]
-    pub(super) fn admit<E>(&self, ctx: &Context) -> Result<(), Error<E>> {
+    pub(super) fn admit(&self, ctx: &Context) -> Result<(), Refused> {
         if ctx.is_done() || self.ctx.is_done() {
             return Err(self.refusal(ctx));
         }
@@ -63,11 +64,11 @@ where
     }
 
     #[cold]
-    fn refusal<E>(&self, ctx: &Context) -> Error<E> {
-        self.tally.add(Count::Rejected);
+    fn refusal(&self, ctx: &Context) -> Refused {
+        self.tally.count(Call::Rejected);
         match ctx.err() {
-            Some(error) => Error::Context(error),
-            None => Error::Rejected(Rejected::Closed("cache")),
+            Some(error) => error.into(),
+            None => Refused::closed("cache"),
         }
     }
 
@@ -132,7 +133,7 @@ where
     }
 
     pub(super) fn close(&self) {
-        self.canceler.cancel_with(Rejected::Closed("cache"));
+        self.canceler.cancel_with(Refused::closed("cache"));
         self.clear();
     }
 

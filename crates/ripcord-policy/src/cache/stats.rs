@@ -1,8 +1,9 @@
 //! What a cache has done so far.
 
-use crate::stats::Counters;
+use crate::stats::{Call, CallStats};
+use crate::tally;
 
-/// Numbers of a [`Cache`](super::Cache). `started`, `succeeded`, `failed` and `canceled` are about loads.
+/// Numbers of a [`Cache`](super::Cache).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
@@ -16,18 +17,11 @@ pub struct CacheStats {
     pub misses: u64,
     /// Callers that waited for a load somebody else had started.
     pub coalesced: u64,
-    /// Loads begun.
-    pub started: u64,
-    /// Loads that returned a value.
-    pub succeeded: u64,
-    /// Loads that returned an error or panicked.
-    pub failed: u64,
-    /// Loads that were called off: everybody had left, or the cache was closed.
-    pub canceled: u64,
+    /// Loads, and how they ended. A load is canceled when all its callers have left, or the cache is closed. `rejected` counts
+    /// operations refused because a context had ended.
+    pub calls: CallStats,
     /// Of those that failed, loads that panicked.
     pub panicked: u64,
-    /// Operations refused because a context had ended.
-    pub rejected: u64,
     /// Values put in, by loads too.
     pub inserted: u64,
     /// Values that made room for others, or were too heavy to be kept.
@@ -53,12 +47,7 @@ pub(super) enum Count {
     NegativeHit,
     Miss,
     Coalesced,
-    Started,
-    Succeeded,
-    Failed,
-    Canceled,
     Panicked,
-    Rejected,
     Inserted,
     Evicted,
     Expired,
@@ -69,11 +58,11 @@ pub(super) enum Count {
 const COUNTS: usize = Count::Removed as usize + 1;
 
 #[derive(Debug)]
-pub(super) struct Tally(Counters<COUNTS>);
+pub(super) struct Tally(tally::Tally<COUNTS>);
 
 impl Tally {
     pub(super) fn new() -> Self {
-        Self(Counters::new())
+        Self(tally::Tally::new())
     }
 
     #[inline]
@@ -81,28 +70,28 @@ impl Tally {
         self.0.bump(count as usize);
     }
 
+    pub(super) fn count(&self, call: Call) {
+        self.0.count(call);
+    }
+
     pub(super) fn stats(&self, entries: usize, weight: u64) -> CacheStats {
         let counts = self.0.read();
         let of = |count: Count| counts[count as usize];
-        let ended = of(Count::Succeeded) + of(Count::Failed) + of(Count::Canceled);
+        let calls = self.0.calls();
         CacheStats {
             hits: of(Count::Hit),
             stale_hits: of(Count::StaleHit),
             negative_hits: of(Count::NegativeHit),
             misses: of(Count::Miss),
             coalesced: of(Count::Coalesced),
-            started: of(Count::Started),
-            succeeded: of(Count::Succeeded),
-            failed: of(Count::Failed),
-            canceled: of(Count::Canceled),
+            calls,
             panicked: of(Count::Panicked),
-            rejected: of(Count::Rejected),
             inserted: of(Count::Inserted),
             evicted: of(Count::Evicted),
             expired: of(Count::Expired),
             replaced: of(Count::Replaced),
             removed: of(Count::Removed),
-            loading: of(Count::Started).saturating_sub(ended),
+            loading: calls.in_flight(),
             entries: entries as u64,
             weight,
         }

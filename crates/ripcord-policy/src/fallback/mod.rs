@@ -8,7 +8,8 @@ use ripcord::Context;
 
 use crate::caller::end_of;
 use crate::panics::BoxFuture;
-use crate::stats::Counters;
+use crate::stats::{Call, CallStats};
+use crate::tally::Tally;
 use crate::{Error, Outcome};
 
 type Handler<T, E> = Arc<dyn Fn(Context, Error<E>) -> BoxFuture<Result<T, Error<E>>> + Send + Sync>;
@@ -24,7 +25,7 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let fallback = Fallback::value(Vec::<u32>::new()).when(|error| error.inner() == Some(&"down"));
+/// let fallback = Fallback::value(Vec::<u32>::new()).when(|error| error.last() == Some(&"down"));
 /// let ctx = Context::background();
 ///
 /// let answer = fallback.run(&ctx, |_ctx| async { Err("down") }).await;
@@ -34,35 +35,17 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 pub struct Fallback<T, E> {
     handler: Handler<T, E>,
     condition: Option<Condition<E>>,
-    counters: Arc<Counters<6>>,
+    tally: Arc<Tally<1>>,
 }
 
 /// Numbers of a [`Fallback`]; see [`stats`](crate::stats) for the shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackStats {
-    /// Calls begun.
-    pub started: u64,
-    /// Calls that ended well, by themselves or by the fallback.
-    pub succeeded: u64,
-    /// Calls that failed, the fallback too if it was asked.
-    pub failed: u64,
-    /// Calls given up by the caller, and ends that say nothing about the callee.
-    pub canceled: u64,
-    /// Calls refused because the caller's context had ended.
-    pub rejected: u64,
+    /// Calls, and how they ended, the fallback's answer included.
+    pub calls: CallStats,
     /// Times the fallback was asked.
     pub fallbacks: u64,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Count {
-    Started,
-    Succeeded,
-    Failed,
-    Canceled,
-    Rejected,
-    Fallbacks,
 }
 
 impl<T: 'static, E: 'static> Fallback<T, E> {
@@ -73,7 +56,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Fut: Future<Output = Result<T, Error<E>>> + Send + 'static,
     {
         let handler: Handler<T, E> = Arc::new(move |ctx, error| Box::pin(handler(ctx, error)));
-        Self { handler, condition: None, counters: Arc::new(Counters::new()) }
+        Self { handler, condition: None, tally: Arc::new(Tally::new()) }
     }
 
     /// A fallback that always gives the same answer.
@@ -96,7 +79,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     ///
     /// # Errors
     ///
-    /// [`Error::Context`] when `ctx` has ended, without calling; the call's error when the fallback is not for it or
+    /// The end of `ctx` when that has ended, without calling; the call's error when the fallback is not for it or
     /// `ctx` has ended since; the fallback's own error.
     ///
     /// # Cancel safety
@@ -107,7 +90,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         F: FnOnce(&'a Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.around(ctx, || async { call(ctx).await.map_err(Error::Inner) }).await
+        self.around(ctx, || async { call(ctx).await.map_err(Error::new) }).await
     }
 
     /// [`run`](Self::run) around a call whose errors are a policy's.
@@ -116,63 +99,38 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Fut: Future<Output = Result<T, Error<E>>>,
     {
         if let Some(error) = end_of(ctx) {
-            self.count(Count::Rejected);
-            return Err(Error::Context(error));
+            self.tally.count(Call::Rejected);
+            return Err(error.into());
         }
-        self.count(Count::Started);
-        let mut end = End { counters: &self.counters, count: Count::Canceled };
-        let mut result = call().await;
+        let run = self.tally.begin();
+        let mut result = call().await.map_err(|error| error.under(ctx));
         if let Err(error) = result {
             result = if !ctx.is_done() && self.condition.as_ref().is_none_or(|applies| applies(&error)) {
-                self.count(Count::Fallbacks);
-                (self.handler)(ctx.clone(), error).await
+                self.tally.bump(0);
+                (self.handler)(ctx.clone(), error).await.map_err(|error| error.under(ctx))
             } else {
                 Err(error)
             };
         }
-        end.count = match Outcome::of(&result, Error::outcome) {
-            Outcome::Success => Count::Succeeded,
-            Outcome::Failure if !ctx.is_done() => Count::Failed,
-            Outcome::Failure | Outcome::Neutral => Count::Canceled,
-        };
+        run.end(Outcome::of(&result, Error::outcome));
         result
     }
 
     /// The numbers so far.
     pub fn stats(&self) -> FallbackStats {
-        let [started, succeeded, failed, canceled, rejected, fallbacks] = self.counters.read();
-        FallbackStats { started, succeeded, failed, canceled, rejected, fallbacks }
-    }
-
-    fn count(&self, count: Count) {
-        self.counters.bump(count as usize);
-    }
-}
-
-/// Counts a call's end, also one by dropping.
-struct End<'a> {
-    counters: &'a Counters<6>,
-    count: Count,
-}
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.counters.bump(self.count as usize);
+        let [fallbacks] = self.tally.read();
+        FallbackStats { calls: self.tally.calls(), fallbacks }
     }
 }
 
 impl<T, E> Clone for Fallback<T, E> {
     fn clone(&self) -> Self {
-        Self {
-            handler: Arc::clone(&self.handler),
-            condition: self.condition.clone(),
-            counters: Arc::clone(&self.counters),
-        }
+        Self { handler: Arc::clone(&self.handler), condition: self.condition.clone(), tally: Arc::clone(&self.tally) }
     }
 }
 
 impl<T, E> fmt::Debug for Fallback<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fallback").field("counters", &self.counters).finish_non_exhaustive()
+        f.debug_struct("Fallback").field("stats", &self.tally).finish_non_exhaustive()
     }
 }

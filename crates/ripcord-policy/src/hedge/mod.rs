@@ -10,13 +10,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ripcord::{Context, Value};
+use ripcord::Context;
 
 use crate::config::{above_zero, at_least_one};
 use crate::retry::RetryBudget;
-use crate::stats::Counters;
-use crate::{ConfigError, Error, Outcome};
-use race::{Race, Says};
+use crate::stats::CallStats;
+use crate::tally::Tally;
+use crate::{ConfigError, Error};
+use race::Race;
 
 /// Starts another attempt of a call that has not answered after a delay; the first success wins, the others are
 /// canceled. A clone is another handle with the same statistics.
@@ -56,7 +57,7 @@ pub struct Hedge {
     budget: Option<Arc<RetryBudget>>,
     /// Whether the retry of the same stack brings back what a first attempt's success does.
     is_below_retry: bool,
-    tally: Arc<Tally>,
+    tally: Arc<Tally<3>>,
 }
 
 /// Sets up a [`Hedge`]; from [`Hedge::after`].
@@ -72,16 +73,8 @@ pub struct HedgeBuilder {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HedgeStats {
-    /// Calls begun.
-    pub started: u64,
-    /// Calls that ended well.
-    pub succeeded: u64,
-    /// Calls that failed.
-    pub failed: u64,
-    /// Calls given up by the caller.
-    pub canceled: u64,
-    /// Calls refused because the caller's context had ended.
-    pub rejected: u64,
+    /// Calls, whatever the number of their attempts, and how they ended.
+    pub calls: CallStats,
     /// Further attempts sent.
     pub hedges: u64,
     /// Calls won by one of those.
@@ -89,11 +82,6 @@ pub struct HedgeStats {
     /// Further attempts not sent, because the budget was spent.
     pub budget_refused: u64,
 }
-
-/// In the context of every attempt after the first: hedges further in do not hedge again.
-struct InsideHedge;
-
-impl Value for InsideHedge {}
 
 impl Hedge {
     /// A hedge that sends a second attempt after `delay`, and the next one, if more are allowed, after the same time again.
@@ -114,33 +102,32 @@ impl Hedge {
     /// # Cancel safety
     ///
     /// Dropping the future cancels and drops all attempts.
-    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        Race::begin(self, ctx, call, |_| Says::Failed)?.await
+        self.run_over(ctx, |ctx, number| {
+            let attempt = call(ctx, number);
+            async { attempt.await.map_err(Error::new) }
+        })
+        .await
     }
 
     /// [`run`](Self::run) around other policies. An attempt refused by one of them has cost the budget nothing, and its error
     /// is not the call's when another attempt has a real one.
-    pub(crate) async fn run_over_policies<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    pub(crate) async fn run_over<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        let judge = |error: &Error<E>| match error {
-            Error::Rejected(_) => Says::NotSent,
-            error if error.outcome() == Outcome::Neutral => Says::Nothing,
-            _ => Says::Failed,
-        };
-        Race::begin(self, ctx, call, judge).map_err(Error::flatten)?.await.map_err(Error::flatten)
+        Race::begin(self, ctx, call)?.await
     }
 
     /// The numbers so far.
     pub fn stats(&self) -> HedgeStats {
-        let [started, succeeded, failed, canceled, rejected, hedges, hedge_wins, budget_refused] = self.tally.0.read();
-        HedgeStats { started, succeeded, failed, canceled, rejected, hedges, hedge_wins, budget_refused }
+        let [hedges, hedge_wins, budget_refused] = self.tally.read();
+        HedgeStats { calls: self.tally.calls(), hedges, hedge_wins, budget_refused }
     }
 
     /// The delay before a further attempt.
@@ -158,7 +145,7 @@ impl Hedge {
     }
 
     fn count(&self, count: Count) {
-        self.tally.0.bump(count as usize);
+        self.tally.bump(count as usize);
     }
 }
 
@@ -184,20 +171,12 @@ impl HedgeBuilder {
         above_zero("after", self.delay)?;
         at_least_one("max_attempts", self.max_attempts)?;
         let Self { delay, max_attempts, budget } = self;
-        Ok(Hedge { delay, max_attempts, budget, is_below_retry: false, tally: Arc::new(Tally(Counters::new())) })
+        Ok(Hedge { delay, max_attempts, budget, is_below_retry: false, tally: Arc::new(Tally::new()) })
     }
 }
 
-#[derive(Debug)]
-struct Tally(Counters<8>);
-
 #[derive(Debug, Clone, Copy)]
 enum Count {
-    Started,
-    Succeeded,
-    Failed,
-    Canceled,
-    Rejected,
     Hedges,
     HedgeWins,
     BudgetRefused,

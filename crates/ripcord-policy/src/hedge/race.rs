@@ -6,11 +6,13 @@ use std::task::{Context as TaskContext, Poll};
 
 use ripcord::{Canceler, Context, Done, Sleep};
 
-use super::{Count, Hedge, InsideHedge};
-use crate::Error;
+use super::{Count, Hedge};
 use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::retry::RetryBudget;
+use crate::stats::Call;
+use crate::tally::CallGuard;
+use crate::{Attempt, Error, Outcome};
 
 /// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
 pub(super) struct Race<'a, F, Fut, E> {
@@ -18,28 +20,17 @@ pub(super) struct Race<'a, F, Fut, E> {
     ctx: &'a Context,
     done: Done<'a>,
     call: F,
-    attempts: Vec<Attempt<Fut>>,
+    attempts: Vec<Racer<Fut>>,
     /// Attempts sent so far.
     sent: u32,
     /// When the next attempt is due; None when there will be none.
     next: Option<Pin<Box<Sleep>>>,
-    last_error: Option<E>,
-    judge: fn(&E) -> Says,
-    end: Count,
+    last_error: Option<Error<E>>,
+    /// Counts the call's end. `None` after it.
+    run: Option<CallGuard<'a, 3>>,
 }
 
-/// What an attempt's error says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Says {
-    /// That the callee failed.
-    Failed,
-    /// That the attempt was refused on this side: what it took from the budget was taken for nothing.
-    NotSent,
-    /// Nothing about the callee.
-    Nothing,
-}
-
-struct Attempt<Fut> {
+struct Racer<Fut> {
     number: u32,
     future: Pin<Box<Fut>>,
     canceler: Canceler,
@@ -50,14 +41,13 @@ struct Attempt<Fut> {
 impl<'a, F, Fut, T, E> Race<'a, F, Fut, E>
 where
     F: FnMut(Context, u32) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future<Output = Result<T, Error<E>>>,
 {
-    pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F, judge: fn(&E) -> Says) -> Result<Self, Error<E>> {
+    pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
         if let Some(error) = end_of(ctx) {
-            hedge.count(Count::Rejected);
-            return Err(Error::Context(error));
+            hedge.tally.count(Call::Rejected);
+            return Err(error.into());
         }
-        hedge.count(Count::Started);
         let mut race = Self {
             hedge,
             ctx,
@@ -67,8 +57,7 @@ where
             sent: 0,
             next: None,
             last_error: None,
-            judge,
-            end: Count::Canceled,
+            run: Some(hedge.tally.begin()),
         };
         race.send(0);
         race.arm();
@@ -78,15 +67,15 @@ where
     fn send(&mut self, spent: u32) {
         let (ctx, canceler) = self.ctx.with_cancel();
         let number = self.sent;
-        let ctx = if number == 0 { ctx } else { ctx.with_value(InsideHedge) };
+        let ctx = Attempt::hedge(&ctx, number);
         self.sent += 1;
         let future = Box::pin((self.call)(ctx, number));
-        self.attempts.push(Attempt { number, future, canceler, spent });
+        self.attempts.push(Racer { number, future, canceler, spent });
     }
 
     /// Sets the time of the next attempt, unless there is to be none or it would be sent at the deadline or past it.
     fn arm(&mut self) {
-        let allowed = self.sent < self.hedge.max_attempts && self.ctx.value::<InsideHedge>().is_none();
+        let allowed = self.sent < self.hedge.max_attempts && Attempt::hedge_number(self.ctx) == 0;
         let in_time = time_left(self.ctx).is_none_or(|remaining| self.hedge.delay < remaining);
         self.next = (allowed && in_time).then(|| Box::pin(self.ctx.sleep(self.hedge.delay)));
     }
@@ -110,7 +99,7 @@ where
     }
 
     /// Polls the attempts in the order of their sending. Ready when one has succeeded or all have failed.
-    fn poll_attempts(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<T, E>> {
+    fn poll_attempts(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<T, Error<E>>> {
         let mut index = 0;
         while index < self.attempts.len() {
             match self.attempts[index].future.as_mut().poll(cx) {
@@ -121,12 +110,12 @@ where
                     return Poll::Ready(Ok(value));
                 }
                 Poll::Ready(Err(error)) => {
-                    let Attempt { spent, .. } = self.attempts.remove(index);
-                    let says = (self.judge)(&error);
-                    if let (Some(budget), Says::NotSent) = (&self.hedge.budget, says) {
+                    let Racer { spent, .. } = self.attempts.remove(index);
+                    // It was not sent, so what it took from the budget was taken for nothing.
+                    if let (Some(budget), true) = (&self.hedge.budget, error.is_rejected()) {
                         budget.refund(spent);
                     }
-                    if self.last_error.is_none() || says == Says::Failed {
+                    if self.last_error.is_none() || error.outcome() == Outcome::Failure {
                         self.last_error = Some(error);
                     }
                 }
@@ -141,7 +130,7 @@ where
         }
     }
 
-    fn win(&self, winner: &Attempt<Fut>) {
+    fn win(&self, winner: &Racer<Fut>) {
         if winner.number > 0 {
             self.hedge.count(Count::HedgeWins);
         }
@@ -165,7 +154,7 @@ where
 impl<F, Fut, T, E> Future for Race<'_, F, Fut, E>
 where
     F: FnMut(Context, u32) -> Fut,
-    Fut: Future<Output = Result<T, E>>,
+    Fut: Future<Output = Result<T, Error<E>>>,
 {
     type Output = Result<T, Error<E>>;
 
@@ -174,17 +163,15 @@ where
         loop {
             if let Poll::Ready(result) = this.poll_attempts(cx) {
                 this.lose();
-                let neutral = result.is_err() && this.ctx.is_done();
-                this.end = match result {
-                    Ok(_) => Count::Succeeded,
-                    Err(_) if neutral => Count::Canceled,
-                    Err(_) => Count::Failed,
-                };
-                return Poll::Ready(result.map_err(Error::Inner));
+                let result = result.map_err(|error| error.under(this.ctx).with_attempts(this.sent));
+                if let Some(run) = this.run.take() {
+                    run.end(Outcome::of(&result, Error::outcome));
+                }
+                return Poll::Ready(result);
             }
             if let Poll::Ready(error) = Pin::new(&mut this.done).poll(cx) {
                 this.lose();
-                return Poll::Ready(Err(Error::Context(error)));
+                return Poll::Ready(Err(Error::ended(error, None).with_attempts(this.sent)));
             }
             match this.next.as_mut().map(|next| next.as_mut().poll(cx)) {
                 // The new attempt is polled in the next round.
@@ -198,9 +185,3 @@ where
 
 // Nothing here is pinned in place: attempts and sleeps are boxed.
 impl<F, Fut, E> Unpin for Race<'_, F, Fut, E> {}
-
-impl<F, Fut, E> Drop for Race<'_, F, Fut, E> {
-    fn drop(&mut self) {
-        self.hedge.count(self.end);
-    }
-}

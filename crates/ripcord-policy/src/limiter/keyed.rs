@@ -27,12 +27,12 @@ use super::schedule::{Schedule, units};
 use super::time::Time;
 use super::tokens::{Count, LimiterStats, Tokens, counted};
 use super::wait;
+use crate::ConfigError;
 use crate::block_on::block_on;
 use crate::caller::end_of;
 use crate::config::at_least_one;
 use crate::panics::wake;
-use crate::stats::Counters;
-use crate::{ConfigError, Error};
+use crate::tally::Tally;
 
 const SHARDS: usize = 16;
 
@@ -57,7 +57,7 @@ pub struct KeyedLimiter<K> {
     shards: Box<[Mutex<Shard<K>>]>,
     hasher: RandomState,
     time: Time,
-    counters: Arc<Counters<8>>,
+    counters: Arc<Tally<8>>,
     /// Held while the rate or burst is set in one shard after the other.
     setting: Mutex<()>,
 }
@@ -91,7 +91,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             shards: (0..SHARDS).map(shard).collect(),
             hasher: RandomState::new(),
             time,
-            counters: Arc::new(Counters::new()),
+            counters: Arc::new(Tally::new()),
             setting: Mutex::new(()),
         }
     }
@@ -134,7 +134,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, WaitError> {
         if let Some(end) = end_of(ctx) {
             self.counters.bump(Count::Canceled as usize);
-            return Err(Error::Context(end));
+            return Err(end.into());
         }
         if self.take(key, n) {
             self.counters.bump(Count::Waited as usize);

@@ -37,7 +37,6 @@ pub use rate::Rate;
 pub use reservation::{ExceedsBurst, Reservation};
 pub use tokens::LimiterStats;
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +46,7 @@ use ripcord::{Clock, Context};
 use crate::block_on::block_on;
 use crate::config::at_least_one;
 use crate::panics::wake;
-use crate::{ConfigError, Error};
+use crate::{ConfigError, Refused};
 use ledger::Ledger;
 use time::Time;
 use tokens::{Token, Tokens};
@@ -79,7 +78,7 @@ pub struct RateLimiter {
 }
 
 /// What [`RateLimiter::wait`] fails with; there is no error of a call's own in it.
-pub type WaitError = Error<Infallible>;
+pub type WaitError = Refused;
 
 impl RateLimiter {
     /// A full bucket, by the system's clock unless [`with_clock`](RateLimiter::with_clock) sets another. A Go program's
@@ -141,7 +140,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// Besides those of `wait`, [`Rejected::ExceedsBurst`](crate::Rejected::ExceedsBurst) if there are never as many.
+    /// Besides those of `wait`, [`Refused::is_limited`](crate::Refused::is_limited) if there are never as many.
     ///
     /// # Cancel safety
     ///

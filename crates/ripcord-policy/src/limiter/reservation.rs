@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::ledger::Take;
 use super::schedule::units;
 use super::tokens::{Count, Tokens};
-use crate::Rejected;
+use crate::Refused;
 
 /// Tokens that are the holder's from [`act_at`](Reservation::act_at) on.
 ///
@@ -68,15 +68,15 @@ impl Reservation {
 
 impl fmt::Display for ExceedsBurst {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Rejected::from(*self).fmt(f)
+        Refused::from(*self).fmt(f)
     }
 }
 
 impl std::error::Error for ExceedsBurst {}
 
-impl From<ExceedsBurst> for Rejected {
+impl From<ExceedsBurst> for Refused {
     fn from(ExceedsBurst { requested, burst }: ExceedsBurst) -> Self {
-        Rejected::ExceedsBurst { requested, burst }
+        Refused::exceeds_burst(requested, burst)
     }
 }
 

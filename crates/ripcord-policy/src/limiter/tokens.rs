@@ -9,8 +9,8 @@ use super::meter::TOKEN_BITS;
 use super::queue::CalledOff;
 use super::rate::Rate;
 use crate::panics::{shielded, wake};
-use crate::stats::Counters;
 use crate::sync::MutexGuard;
+use crate::tally::Tally;
 
 /// The numbers of a limiter, of another shape than those of policies that run calls: see [`stats`](crate::stats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,12 +43,12 @@ pub struct LimiterStats {
 #[derive(Debug)]
 pub(super) struct Tokens {
     pub(super) ledger: Ledger,
-    pub(super) counters: Arc<Counters<8>>,
+    pub(super) counters: Arc<Tally<8>>,
 }
 
 impl Tokens {
     pub(super) fn new(ledger: Ledger) -> Self {
-        Tokens { ledger, counters: Arc::new(Counters::new()) }
+        Tokens { ledger, counters: Arc::new(Tally::new()) }
     }
 
     #[inline]
@@ -167,7 +167,7 @@ pub(super) enum Count {
 }
 
 /// The part of the numbers that is counted.
-pub(super) fn counted(counters: &Counters<8>) -> LimiterStats {
+pub(super) fn counted(counters: &Tally<8>) -> LimiterStats {
     let [allowed, denied, reserved, waited, canceled, deadline_refused, exceeded, refunded] = counters.read();
     let rejected = denied + deadline_refused + exceeded;
     LimiterStats {

@@ -16,10 +16,10 @@ use super::WaitError;
 use super::ledger::Take;
 use super::schedule::units;
 use super::tokens::{Count, Tokens};
+use crate::Refused;
 use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::panics::{shielded, wake};
-use crate::{Error, Rejected};
 
 /// Waits of more than a century are slept in pieces.
 const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -27,7 +27,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 pub(super) async fn wait(limiter: &Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<Duration, WaitError> {
     if let Some(end) = end_of(ctx) {
         limiter.counters.bump(Count::Canceled as usize);
-        return Err(Error::Context(end));
+        return Err(end.into());
     }
     let mut place = match enqueue(limiter, ctx, tokens)? {
         Some(place) => place,
@@ -49,7 +49,7 @@ pub(super) async fn wait(limiter: &Arc<Tokens>, ctx: &Context, tokens: u32) -> R
                 return Poll::Ready(Err(Ok(waited)));
             }
             match sleep.as_mut().poll(cx) {
-                Poll::Ready(slept) => Poll::Ready(slept.map_err(|end| Err(Error::Context(end)))),
+                Poll::Ready(slept) => Poll::Ready(slept.map_err(|end| Err(end.into()))),
                 // Somebody may have left, or set the rate, since the sleep began.
                 Poll::Pending if place.due(Some(cx.waker().clone())) != due => Poll::Ready(Ok(())),
                 Poll::Pending => Poll::Pending,
@@ -75,12 +75,12 @@ fn enqueue<'a>(limiter: &'a Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<O
             let needed = needed.unwrap_or(Duration::MAX);
             if let Some(remaining) = remaining.filter(|remaining| needed >= *remaining) {
                 limiter.counters.bump(Count::DeadlineRefused as usize);
-                return Err(Rejected::Deadline { needed, remaining }.into());
+                return Err(Refused::too_near(ctx, needed, remaining));
             }
         }
         None => {
             limiter.counters.bump(Count::Exceeded as usize);
-            return Err(Rejected::ExceedsBurst { requested: tokens, burst: book.burst }.into());
+            return Err(Refused::exceeds_burst(tokens, book.burst));
         }
     }
     let now = ledger.settle(&mut book);
@@ -93,7 +93,7 @@ fn enqueue<'a>(limiter: &'a Arc<Tokens>, ctx: &Context, tokens: u32) -> Result<O
         // Promised for longer than anybody can count.
         None => {
             limiter.counters.bump(Count::DeadlineRefused as usize);
-            Err(Rejected::Limited { retry_after: None }.into())
+            Err(Refused::limited(None))
         }
     }
 }
@@ -164,7 +164,7 @@ impl Place<'_> {
         self.waiting = false;
         self.limiter.counters.bump(Count::DeadlineRefused as usize);
         self.limiter.call_off(self.id);
-        Err(Rejected::Deadline { needed, remaining }.into())
+        Err(Refused::too_near(ctx, needed, remaining))
     }
 }
 

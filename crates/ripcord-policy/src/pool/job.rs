@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::submitter::Submitter;
 use crate::panics::{BoxFuture, wake};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use crate::{Error, SharedError};
+use crate::{Error, Outcome, SharedError};
 
 /// What a job does. It resolves its job itself when it comes to its end.
 pub(super) enum Work {
@@ -153,9 +153,9 @@ impl<T: Send + 'static> Job<T> {
                 // What a task returns once it was called off is nobody's failure.
                 let end = self.core.ctx.err();
                 let outcome = if end.is_some() { TaskOutcome::Canceled } else { TaskOutcome::Failed };
-                let error = match end.filter(|_| cause.downcast_ref::<ripcord::Error>().is_some()) {
-                    Some(end) => Error::Context(end),
-                    None => Error::Inner(SharedError::from(cause)),
+                let error = match end {
+                    Some(end) => Error::ended(end, Some(SharedError::from(cause))),
+                    None => Error::new(SharedError::from(cause)),
                 };
                 self.resolve(Err(error), outcome);
             }
@@ -233,10 +233,10 @@ impl<T: Send + 'static> AnyJob for Job<T> {
     }
 
     fn fail(self: Arc<Self>, error: Error<SharedError>) {
-        let outcome = match &error {
-            Error::Inner(_) => TaskOutcome::Failed,
-            Error::Panicked(_) => TaskOutcome::Panicked,
-            _ => TaskOutcome::Canceled,
+        let outcome = match error.outcome() {
+            _ if error.is_panicked() => TaskOutcome::Panicked,
+            Outcome::Failure => TaskOutcome::Failed,
+            Outcome::Success | Outcome::Neutral => TaskOutcome::Canceled,
         };
         self.resolve(Err(error), outcome);
     }

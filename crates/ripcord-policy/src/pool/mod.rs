@@ -36,14 +36,15 @@ pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 pub use task::Task;
 
+use crate::Attempt;
 use crate::panics::{panicked, shielded};
 use crate::places::Place;
+use crate::stats::Call;
 use crate::sync::{Runtime, after_func};
-use crate::{ConfigError, Error, Rejected, SharedError};
+use crate::{ConfigError, Error, Refused, SharedError};
 use builder::check_workers;
 use job::{AnyJob, Core, Job, Pending, Work};
 use shared::Shared;
-use stats::Count;
 use worker::is_worker_of;
 
 /// A pool of workers. A clone is another handle to it; dropping the last one cancels everything.
@@ -88,7 +89,7 @@ impl WorkerPool {
 
     fn start(ctx: &Context, workers: usize, capacity: usize, overflow: Overflow, runtime: Runtime) -> Self {
         // An attempt may have built it, and its tasks are others'.
-        let (ctx, canceler) = ctx.outside_retry().with_name("worker pool").with_cancel();
+        let (ctx, canceler) = Attempt::clear(ctx).with_name("worker pool").with_cancel();
         let shared = Arc::new(Shared::new(ctx, canceler.handle(), capacity, overflow, runtime));
         shared.resize(workers);
         let weak = Arc::downgrade(&shared);
@@ -111,7 +112,7 @@ impl WorkerPool {
     ///
     /// * [`Error::Context`]: the submitter's context ended before there was room; the task was not run. Room that is there
     ///   at the same moment wins, unless the context had ended before the call.
-    /// * [`Error::Rejected`]: the queue is full, or the pool is closed.
+    /// * [`Error::is_rejected`]: the queue is full, or the pool is closed.
     ///
     /// # Cancel safety
     ///
@@ -259,12 +260,12 @@ impl WorkerPool {
         });
         match drained.await {
             Ok(()) => {
-                self.owner.canceler.cancel_with(Rejected::Closed("worker pool"));
+                self.owner.canceler.cancel_with(Refused::closed("worker pool"));
                 Ok(())
             }
             Err(error) => {
                 shared.abort("the pool was shut down before its tasks had finished");
-                Err(Error::Context(error))
+                Err(error.into())
             }
         }
     }
@@ -285,12 +286,12 @@ impl WorkerPool {
             Err(error) => error,
         };
         let shared = &self.owner.shared;
-        let full = matches!(&refused, Error::Rejected(Rejected::PoolFull { .. }));
+        let full = refused.is_full();
         // A task must not wait for room that only its own end can make.
         if !full || shared.overflow == Overflow::Reject || is_worker_of(shared.id) {
             return Err(self.count_refusal(refused));
         }
-        let waited = ctx.run(shared.place()).await.unwrap_or_else(|error| Err(Error::Context(error)));
+        let waited = ctx.run(shared.place()).await.unwrap_or_else(|error| Err(error.into()));
         waited.map_err(|error| self.count_refusal(error))
     }
 
@@ -304,7 +305,7 @@ impl WorkerPool {
     }
 
     fn count_refusal(&self, error: Error<SharedError>) -> Error<SharedError> {
-        self.owner.shared.tally.add(Count::Rejected);
+        self.owner.shared.tally.count(Call::Rejected);
         error
     }
 
@@ -352,11 +353,11 @@ where
         // It may have waited for this thread, and its context may have ended meanwhile.
         if let Some(end) = job.core().ctx.err() {
             shielded(|| drop(task));
-            return job.fail(Error::Context(end));
+            return job.fail(end.into());
         }
         match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {
             Ok(result) => job.complete(result),
-            Err(payload) => job.fail(Error::Panicked(panicked(payload))),
+            Err(payload) => job.fail(Error::from(panicked(payload))),
         }
     }))
 }

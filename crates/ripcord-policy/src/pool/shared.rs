@@ -10,15 +10,16 @@ use super::builder::Overflow;
 use super::job::{AnyJob, Core, Pending};
 use super::queue::{Pushed, Queue};
 use super::results::{ResultsQueue, TaskOutcome};
-use super::stats::{Count, PoolStats, Tally, WorkerState};
+use super::stats::{PoolStats, Tally, WorkerState};
 use super::submitter::LastSubmitter;
 use super::worker;
 use crate::caller::end_of;
 use crate::panics::shielded;
 use crate::places::{NoPlace, Place, Places};
+use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::timeline::Timeline;
-use crate::{Error, Rejected, SharedError};
+use crate::{Error, Refused, SharedError};
 
 pub(super) struct Shared {
     /// Tells pools apart within the process.
@@ -75,10 +76,10 @@ impl Shared {
     /// Refuses when either context has ended; a pool that drains has no places to give. The caller's is looked at first.
     pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
         if let Some(end) = end_of(ctx) {
-            return Err(Error::Context(end));
+            return Err(end.into());
         }
         if self.ctx.is_done() {
-            return Err(Error::Rejected(Rejected::Closed("worker pool")));
+            return Err(Refused::closed("worker pool").into());
         }
         Ok(())
     }
@@ -94,15 +95,16 @@ impl Shared {
     }
 
     fn no_place(&self, none: NoPlace) -> Error<SharedError> {
-        Error::Rejected(match none {
-            NoPlace::Full => Rejected::PoolFull { capacity: self.capacity },
-            NoPlace::Closed => Rejected::Closed("worker pool"),
-        })
+        match none {
+            NoPlace::Full => Refused::pool_full(self.capacity),
+            NoPlace::Closed => Refused::closed("worker pool"),
+        }
+        .into()
     }
 
     /// Puts a job in the queue; one that is refused gives its place back.
     pub(super) fn enqueue(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) -> Result<(), Error<SharedError>> {
-        match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>, || self.tally.add(Count::Started)) {
+        match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>, || self.tally.count(Call::Started)) {
             Pushed::Begun => {}
             Pushed::Start(worker) => worker::spawn(self, worker),
             Pushed::Waiting => self.watch(job),
@@ -113,7 +115,7 @@ impl Shared {
                 self.give_back();
                 // The submitter may have been noted after the close that forgot the last one.
                 self.last_submitter.forget();
-                return Err(Error::Rejected(Rejected::Closed("worker pool")));
+                return Err(Refused::closed("worker pool").into());
             }
         }
         Ok(())
@@ -190,13 +192,13 @@ impl Shared {
     /// Counts a job that was resolved.
     pub(super) fn count(&self, outcome: TaskOutcome) {
         match outcome {
-            TaskOutcome::Succeeded => self.tally.add(Count::Succeeded),
-            TaskOutcome::Failed => self.tally.add(Count::Failed),
+            TaskOutcome::Succeeded => self.tally.count(Call::Succeeded),
+            TaskOutcome::Failed => self.tally.count(Call::Failed),
             TaskOutcome::Panicked => {
-                self.tally.add(Count::Failed);
-                self.tally.add(Count::Panicked);
+                self.tally.count(Call::Failed);
+                self.tally.count_panic();
             }
-            TaskOutcome::Canceled => self.tally.add(Count::Canceled),
+            TaskOutcome::Canceled => self.tally.count(Call::Canceled),
         }
     }
 
@@ -225,7 +227,7 @@ impl Shared {
     /// Tells whoever waits for the end of the pool, if this is it.
     fn end_when_over(&self) {
         if self.queue.is_over() {
-            self.cancel.cancel_with(Rejected::Closed("worker pool"));
+            self.cancel.cancel_with(Refused::closed("worker pool"));
             self.results.end();
             self.stopped.notify_waiters();
         }
@@ -248,8 +250,8 @@ fn release(core: &Core, pending: Pending) {
 /// Resolves a job with the error of its context. One that has not ended yet is about to: the pool is being closed.
 pub(super) fn fail_ended(job: Arc<dyn AnyJob>) {
     let error = match job.core().ctx.err() {
-        Some(error) => Error::Context(error),
-        None => Error::Rejected(Rejected::Closed("worker pool")),
+        Some(error) => error.into(),
+        None => Refused::closed("worker pool").into(),
     };
     job.fail(error);
 }

@@ -3,26 +3,20 @@
 use std::time::Duration;
 
 use super::TaskId;
-use crate::stats::Counters;
+use crate::stats::{Call, CallStats};
+use crate::tally;
 
-/// Numbers of a [`WorkerPool`](super::WorkerPool). `started` counts tasks when they are accepted.
+/// Numbers of a [`WorkerPool`](super::WorkerPool).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Tasks accepted.
-    pub started: u64,
-    /// Tasks that returned `Ok`.
-    pub succeeded: u64,
-    /// Tasks that returned an error or panicked.
-    pub failed: u64,
-    /// Tasks that were called off, before a worker began them or while they ran.
-    pub canceled: u64,
+    /// Tasks accepted, and how they ended. `rejected` counts tasks refused: the queue was full, the pool closed, or the
+    /// submitter's context ended first.
+    pub calls: CallStats,
     /// Of those that failed, tasks that panicked.
     pub panicked: u64,
     /// Tasks that ran to an end of their own: those that succeeded and those that failed.
     pub completed: u64,
-    /// Tasks refused: the queue was full, the pool closed, or the submitter's context ended first.
-    pub rejected: u64,
     /// Tasks that wait for a worker: a gauge.
     pub queued: usize,
     /// Tasks being run: a gauge.
@@ -58,44 +52,25 @@ pub enum WorkerState {
     },
 }
 
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Count {
-    Started,
-    Succeeded,
-    Failed,
-    Canceled,
-    Panicked,
-    Rejected,
-}
-
-const COUNTS: usize = Count::Rejected as usize + 1;
-
 #[derive(Debug)]
-pub(super) struct Tally(Counters<COUNTS>);
+pub(super) struct Tally(tally::Tally<1>);
 
 impl Tally {
     pub(super) fn new() -> Self {
-        Self(Counters::new())
+        Self(tally::Tally::new())
     }
 
-    pub(super) fn add(&self, count: Count) {
-        self.0.bump(count as usize);
+    pub(super) fn count(&self, call: Call) {
+        self.0.count(call);
+    }
+
+    pub(super) fn count_panic(&self) {
+        self.0.bump(0);
     }
 
     pub(super) fn stats(&self, queued: usize, running: usize, workers: Vec<WorkerStatus>) -> PoolStats {
-        let counts = self.0.read();
-        let of = |count: Count| counts[count as usize];
-        PoolStats {
-            started: of(Count::Started),
-            succeeded: of(Count::Succeeded),
-            failed: of(Count::Failed),
-            canceled: of(Count::Canceled),
-            panicked: of(Count::Panicked),
-            completed: of(Count::Succeeded) + of(Count::Failed),
-            rejected: of(Count::Rejected),
-            queued,
-            running,
-            workers,
-        }
+        let [panicked] = self.0.read();
+        let calls = self.0.calls();
+        PoolStats { calls, panicked, completed: calls.succeeded + calls.failed, queued, running, workers }
     }
 }

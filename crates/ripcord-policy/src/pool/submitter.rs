@@ -107,8 +107,6 @@ impl LastSubmitter {
     pub(super) fn of(&self, own: &Context, pool: &Context) -> Arc<Submitter> {
         if let Some(last) = &*self.lock()
             && last.own.ptr_eq(own)
-            // One context for both, but what the task may do differs.
-            && last.own.is_inside_retry() == own.is_inside_retry()
         {
             return Arc::clone(last);
         }

@@ -184,8 +184,8 @@ fn drive(job: Arc<dyn AnyJob>, pending: Pending, worker: &Arc<Worker>) -> impl F
         match work {
             Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
                 Ok(Ok(())) => finish.resolved = true,
-                Ok(Err(payload)) => Arc::clone(job).fail(Error::Panicked(panicked(payload))),
-                Err(error) => Arc::clone(job).fail(Error::Context(error)),
+                Ok(Err(payload)) => Arc::clone(job).fail(Error::from(panicked(payload))),
+                Err(error) => Arc::clone(job).fail(error.into()),
             },
             Work::Blocking(work) => {
                 if job.core().ctx.is_done() {

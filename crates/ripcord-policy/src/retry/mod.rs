@@ -20,13 +20,13 @@
 
 mod backoff;
 mod budget;
-mod error;
+mod inspection;
 mod progress;
 mod settings;
 
+pub use crate::error::Stop;
 pub use backoff::Jitter;
 pub use budget::{BudgetBuilder, RetryBudget, Spent};
-pub use error::{RetryError, Stop};
 pub use settings::RetryEvent;
 
 use std::fmt;
@@ -40,6 +40,12 @@ use backoff::Backoff;
 use progress::Progress;
 use settings::Extras;
 
+#[cfg(doc)]
+use crate::Attempt;
+use crate::Error;
+use crate::stats::CallStats;
+use crate::tally::Tally;
+
 /// Runs a call again when it fails, with growing waits, for as long as that is of use.
 ///
 /// The settings' methods take and return the retry, in any order; [`build`](Retry::build) checks them, and `run` does so
@@ -49,8 +55,8 @@ use settings::Extras;
 ///
 /// What it does not do is as important. It makes no attempt under a context that is done. It begins no wait that would
 /// end at or past the deadline, but fails at once with the last error. It does not retry inside of an attempt of another
-/// retry ([`Context::is_inside_retry`]), so that layers do not multiply; work that an attempt
-/// begins for others is given [`Context::outside_retry`]. And it drops no attempt half-way: an attempt is given
+/// retry ([`Attempt`]), so that layers do not multiply; work that an attempt
+/// begins for others is given [`Attempt::clear`]. And it drops no attempt half-way: an attempt is given
 /// the context and ends itself, or is wrapped in [`Context::run`] to be dropped at the context's end.
 ///
 /// Attempts are numbered from 0. Defaults are not a promise: 4 attempts, 100 ms doubling up to 2 s, no jitter. Many
@@ -63,15 +69,14 @@ pub struct Retry<E> {
     backoff: Backoff,
     /// Apart, so that a retry that is made for a single call is small: what most have not.
     extras: Option<Box<Extras<E>>>,
-    counters: progress::RetryCounters,
+    tally: Arc<Tally<3>>,
 }
 
 impl<E> Retry<E> {
     /// Waits that grow by a factor from retry to retry.
     #[inline]
     pub fn exponential() -> Self {
-        let counters = progress::RetryCounters::new();
-        Retry { max_attempts: 4, backoff: Backoff::default(), extras: None, counters }
+        Retry { max_attempts: 4, backoff: Backoff::default(), extras: None, tally: Arc::new(Tally::new()) }
     }
 
     /// The same wait before every retry.
@@ -86,17 +91,33 @@ impl<E> Retry<E> {
     ///
     /// # Errors
     ///
-    /// A [`RetryError`] with the last error, the attempts made and the reason it stopped.
+    /// An [`Error`] with the last error, the attempts made and the reason it stopped.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future drops the attempt under way, or the wait; a budget's tokens taken for an attempt not yet begun
     /// are given back.
     #[doc(alias("RetryWithContext"))]
-    pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, RetryError<E>>>
+    pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
         F: FnMut(Context, u32) -> Fut,
         Fut: Future<Output = Result<T, E>>,
+    {
+        self.run_over(ctx, move |ctx, number| {
+            let attempt = call(ctx, number);
+            async { attempt.await.map_err(Error::new) }
+        })
+    }
+
+    /// [`run`](Retry::run) around a call whose errors are a policy's.
+    pub(crate) fn run_over<'a, T, F, Fut>(
+        &'a self,
+        ctx: &'a Context,
+        mut call: F,
+    ) -> impl Future<Output = Result<T, Error<E>>>
+    where
+        F: FnMut(Context, u32) -> Fut,
+        Fut: Future<Output = Result<T, Error<E>>>,
     {
         // Not an async function, which would keep its arguments beside what is made of them: nearly all of what a call
         // that succeeds costs is the moving of its future.
@@ -123,7 +144,7 @@ impl<E> Retry<E> {
     /// # Errors
     ///
     /// As [`Retry::run`].
-    pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, RetryError<E>>
+    pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context, u32) -> Result<T, E>,
     {
@@ -135,7 +156,7 @@ impl<E> Retry<E> {
                     progress.succeed();
                     return Ok(value);
                 }
-                Err(error) => error,
+                Err(error) => Error::new(error),
             };
             let pause = progress.pause(error)?;
             let slept = ctx.sleep_blocking(pause.delay);
@@ -149,11 +170,9 @@ impl<E> Retry<E> {
     }
 
     /// The numbers so far, of this retry and its clones.
-    ///
-    /// Counting costs next to nothing while one thread does it alone. The price: a clone made by another thread than the retry
-    /// lacks what that had counted before. From then on they count together.
     pub fn stats(&self) -> RetryStats {
-        self.counters.stats()
+        let [retries, deadline_refused, budget_refused] = self.tally.read();
+        RetryStats { calls: self.tally.calls(), retries, deadline_refused, budget_refused }
     }
 }
 
@@ -161,16 +180,9 @@ impl<E> Retry<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// Runs that made an attempt.
-    pub started: u64,
-    /// Runs that ended in a result.
-    pub succeeded: u64,
-    /// Runs that gave up.
-    pub failed: u64,
-    /// Runs ended by the context or by being dropped.
-    pub canceled: u64,
-    /// Runs that made no attempt: their context was done, or the retry is misconfigured.
-    pub rejected: u64,
+    /// Runs, and how they ended. A retry cannot judge an error whose type it does not know: `failed` counts all runs that
+    /// gave up while their context lived.
+    pub calls: CallStats,
     /// Attempts begun after the first of their run.
     pub retries: u64,
     /// Runs that gave up because the next wait would not have ended before the deadline.
@@ -185,7 +197,7 @@ impl<E> Clone for Retry<E> {
             max_attempts: self.max_attempts,
             backoff: self.backoff.clone(),
             extras: self.extras.clone(),
-            counters: self.counters.share(),
+            tally: Arc::clone(&self.tally),
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Jitter, Retry, RetryBudget, Stop};
+use super::inspection::{InspectBelow, Inspection};
+use super::{Jitter, Retry, RetryBudget};
 use crate::config::at_least_one;
 use crate::{ConfigError, Error, Random};
 
 pub(super) type RetryIf<E> = Arc<dyn Fn(&E) -> bool + Send + Sync>;
 pub(super) type RetryAfter<E> = Arc<dyn Fn(&E) -> Option<Duration> + Send + Sync>;
 pub(super) type OnRetry<E> = Arc<dyn Fn(&RetryEvent<'_, E>) + Send + Sync>;
-pub(super) type Inspect<E> = fn(&E) -> Inspection;
 
 /// What `on_retry` is told: an attempt failed, and another will follow.
 #[derive(Debug)]
@@ -21,28 +21,7 @@ pub struct RetryEvent<'a, E> {
     /// The wait before it.
     pub delay: Duration,
     /// What the attempt before it ended in.
-    pub error: &'a E,
-}
-
-/// What an error is known to say without a closure of the user's.
-#[derive(Clone, Copy)]
-pub(super) struct Inspection {
-    /// The call reached what it was meant for.
-    pub(super) sent: bool,
-    /// The attempt ran into a timeout.
-    pub(super) timeout: bool,
-    /// Trying again is of no use.
-    pub(super) hopeless: bool,
-    /// The caller's time was up, or too little.
-    pub(super) out_of_time: bool,
-    /// A local rejection's wait.
-    pub(super) retry_after: Option<Duration>,
-}
-
-impl Inspection {
-    /// Nothing is known: a failure like any other.
-    pub(super) const OPAQUE: Inspection =
-        Inspection { sent: true, timeout: false, hopeless: false, out_of_time: false, retry_after: None };
+    pub error: &'a Error<E>,
 }
 
 /// Settings that most retries are not given.
@@ -51,7 +30,8 @@ pub(super) struct Extras<E> {
     pub(super) retry_if: Option<RetryIf<E>>,
     pub(super) retry_after: Option<RetryAfter<E>>,
     pub(super) on_retry: Option<OnRetry<E>>,
-    pub(super) inspect: Inspect<E>,
+    /// For calls whose error is a policy's.
+    pub(super) inspect: Option<InspectBelow<E>>,
     pub(super) budget: Option<Arc<RetryBudget>>,
     /// The process's, unless this is set.
     pub(super) random: Option<Arc<Random>>,
@@ -64,7 +44,7 @@ impl<E> Default for Extras<E> {
             retry_if: None,
             retry_after: None,
             on_retry: None,
-            inspect: |_| Inspection::OPAQUE,
+            inspect: None,
             budget: None,
             random: None,
         }
@@ -217,29 +197,7 @@ impl<E> Retry<Error<E>> {
     /// through: its last error counts. Any other that gave up, and a context's end, are not retried. A stack does this by itself.
     #[must_use]
     pub fn over_policies(mut self) -> Self {
-        self.extras().inspect = |mut error| {
-            // A retry further in that left the retrying to this one is looked through.
-            while let Error::Retry(gave_up) = error
-                && let (Stop::Nested, Some(last)) = (gave_up.stop(), gave_up.last())
-            {
-                error = last;
-            }
-            match error {
-                Error::Rejected(rejected) => Inspection {
-                    sent: false,
-                    timeout: false,
-                    hopeless: !rejected.is_transient(),
-                    out_of_time: rejected.is_deadline_exceeded(),
-                    retry_after: rejected.retry_after(),
-                },
-                Error::AttemptTimeout(_) => Inspection { timeout: true, ..Inspection::OPAQUE },
-                // The retry further in has tried already, or the context of the attempt is over.
-                Error::Retry(_) | Error::Context(_) => {
-                    Inspection { hopeless: true, out_of_time: error.is_deadline_exceeded(), ..Inspection::OPAQUE }
-                }
-                Error::Inner(_) | Error::Panicked(_) | Error::Foreign(_) => Inspection::OPAQUE,
-            }
-        };
+        self.extras().inspect = Some(|error| Inspection::new(error, None));
         self
     }
 }

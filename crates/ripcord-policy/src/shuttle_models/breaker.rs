@@ -46,7 +46,7 @@ fn one_probe_at_a_time_and_none_is_lost() {
         breaker.try_acquire().unwrap().success();
         assert_eq!(breaker.state(), State::Closed);
         let stats = breaker.stats();
-        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+        assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     });
 }
 

@@ -26,7 +26,7 @@ async fn one(_: Context) -> Result<u32, Failed> {
 fn drain(pool: &WorkerPool) {
     block_on(pool.shutdown(&Context::background())).unwrap();
     let stats = pool.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert_eq!((stats.queued, stats.running, stats.workers.len()), (0, 0, 0), "{stats:?}");
 }
 
@@ -46,7 +46,7 @@ fn a_task_is_begun_or_called_off() {
             Err(error) => assert!(error.is_canceled(), "{error}"),
         }
         drain(&pool);
-        assert_eq!(pool.stats().started, 2);
+        assert_eq!(pool.stats().calls.started, 2);
     });
 }
 
@@ -231,6 +231,6 @@ fn an_abort_resolves_what_waits_and_what_runs() {
         }
         assert!(aborts.join().unwrap().is_err());
         drain(&pool);
-        assert_eq!(pool.stats().canceled, 2);
+        assert_eq!(pool.stats().calls.canceled, 2);
     });
 }

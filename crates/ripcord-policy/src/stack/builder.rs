@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::Stack;
 use super::layers::{Breaker, Layers};
-use super::stats::Tally;
 use crate::breaker::Classify;
 use crate::config::above_zero;
 use crate::retry::RetryBudget;
+use crate::tally::Tally;
 use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, RateLimiter, Retry};
 
 /// Puts a [`Stack`] together, from the outside in; from [`Stack::builder`].
@@ -84,11 +84,11 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Attempts again what failed. It understands the errors of the layers below: see
-    /// [`Retry::over_policies`](crate::Retry::over_policies).
-    pub fn retry(mut self, retry: Retry<Error<E>>) -> Self {
+    /// Attempts again what failed. It understands the errors of the layers below; `retry_if` and
+    /// `retry_after` judge the call's own error.
+    pub fn retry(mut self, retry: Retry<E>) -> Self {
         self.place(Layer::Retry);
-        self.layers.retry = Some(retry.over_policies());
+        self.layers.retry = Some(retry);
         self
     }
 

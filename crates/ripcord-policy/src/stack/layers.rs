@@ -5,22 +5,22 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use super::stats::{Count, Tally};
 use crate::breaker::{Classify, Open, Permit};
 use crate::caller::end_of;
-use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Retry};
+use crate::tally::Tally;
+use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
 
 pub(super) struct Layers<T, E, K> {
     pub(super) fallback: Option<Fallback<T, E>>,
     pub(super) cache: Option<Cache<K, T>>,
     pub(super) deadline: Option<Duration>,
-    pub(super) retry: Option<Retry<Error<E>>>,
+    pub(super) retry: Option<Retry<E>>,
     pub(super) hedge: Option<Hedge>,
     pub(super) breaker: Option<Box<dyn Breaker<T, E>>>,
     pub(super) limiter: Option<RateLimiter>,
     pub(super) bulkhead: Option<Bulkhead>,
     pub(super) attempt_timeout: Option<Duration>,
-    pub(super) tally: Tally,
+    pub(super) tally: Tally<1>,
 }
 
 impl<T, E, K> Layers<T, E, K> {
@@ -42,7 +42,7 @@ impl<T, E, K> Layers<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         match &self.retry {
-            Some(retry) => retry.run(ctx, |ctx, _| self.hedged(ctx, call)).await.map_err(Error::from),
+            Some(retry) => retry.run_over(ctx, |ctx, _| self.hedged(ctx, call)).await,
             None => self.hedged(ctx.clone(), call).await,
         }
     }
@@ -53,7 +53,7 @@ impl<T, E, K> Layers<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         match &self.hedge {
-            Some(hedge) => hedge.run_over_policies(&ctx, |ctx, _| self.admitted(ctx, call)).await,
+            Some(hedge) => hedge.run_over(&ctx, |ctx, _| self.admitted(ctx, call)).await,
             None => self.admitted(ctx, call).await,
         }
     }
@@ -65,14 +65,14 @@ impl<T, E, K> Layers<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         if let Some(end) = end_of(&ctx) {
-            return Err(Error::Context(end));
+            return Err(end.into());
         }
         let permit = match &self.breaker {
-            Some(breaker) => Some((breaker, breaker.acquire().map_err(|open| Error::Rejected(open.into()))?)),
+            Some(breaker) => Some((breaker, breaker.acquire().map_err(Refused::from)?)),
             None => None,
         };
         let token = match &self.limiter {
-            Some(limiter) => Some(limiter.token(&ctx).await.map_err(|error| error.map_inner(|never| match never {}))?),
+            Some(limiter) => Some(limiter.token(&ctx).await?),
             None => None,
         };
         let place = match &self.bulkhead {
@@ -81,7 +81,7 @@ impl<T, E, K> Layers<T, E, K> {
         };
         // The wait may have ended together with the caller's time.
         if let Some(end) = end_of(&ctx) {
-            return Err(Error::Context(end));
+            return Err(end.into());
         }
         if let Some(token) = token {
             token.spend();
@@ -91,10 +91,10 @@ impl<T, E, K> Layers<T, E, K> {
             (breaker, permit)
         });
 
-        let result = self.attempt(&ctx, call).await;
+        let result = self.attempt(&ctx, call).await.map_err(|error| error.under(&ctx));
 
         // One outcome for all who judge by it: the breaker's, whose classifier knows best what is a failure.
-        let neutral = matches!(&result, Err(error) if ctx.is_done() || error.outcome() == Outcome::Neutral);
+        let neutral = result.as_ref().is_err_and(|error| error.outcome() == Outcome::Neutral);
         let outcome = match &permit {
             _ if neutral => Outcome::Neutral,
             Some((breaker, _)) => breaker.judge(&result),
@@ -115,18 +115,24 @@ impl<T, E, K> Layers<T, E, K> {
         F: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.tally.add(Count::Attempts);
+        self.tally.bump(0);
         let Some(timeout) = self.attempt_timeout else {
-            return ctx.run(call(ctx.clone())).await?.map_err(Error::Inner);
+            return match ctx.run(call(ctx.clone())).await {
+                Ok(result) => result.map_err(Error::new),
+                Err(end) => Err(Error::ended(end, None)),
+            };
         };
         let attempt = ctx.with_timeout(timeout);
         match attempt.run(call(attempt.clone())).await {
-            Ok(result) => result.map_err(Error::Inner),
+            Ok(Ok(value)) => Ok(value),
+            // The caller's end, which says nothing about the callee, comes before the attempt's.
+            Ok(Err(error)) => Err(match attempt.err().filter(|_| ctx.err().is_none()) {
+                Some(end) => Error::timed_out(timeout, end, Some(error)),
+                None => Error::new(error),
+            }),
             Err(end) => Err(match ctx.err() {
-                // The caller's end, which says nothing about the callee, comes before the attempt's.
-                Some(callers) => Error::Context(callers),
-                None if end.is_deadline_exceeded() => Error::AttemptTimeout(timeout),
-                None => Error::Context(end),
+                Some(callers) => Error::ended(callers, None),
+                None => Error::timed_out(timeout, end, None),
             }),
         }
     }

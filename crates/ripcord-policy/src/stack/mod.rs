@@ -60,9 +60,12 @@ use std::sync::Arc;
 
 use ripcord::Context;
 
-use crate::{Error, SharedError};
+use crate::{Error, Outcome, SharedError};
 use layers::Layers;
-use stats::Running;
+
+use crate::caller::end_of;
+use crate::stats::Call;
+use crate::tally::CallGuard;
 
 /// A stack of policies around calls that return a `T` or fail with an `E`. `K` is the key of its cache, if it has one.
 ///
@@ -131,17 +134,27 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         F: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let running = Running::begin(&self.layers.tally, ctx)?;
+        let running = self.begin(ctx)?;
         let result = match &self.layers.fallback {
             Some(fallback) => fallback.around(ctx, || self.layers.timed(ctx, &call)).await,
             None => self.layers.timed(ctx, &call).await,
         };
-        running.end(ctx, result)
+        running.end(Outcome::of(&result, Error::outcome));
+        result
     }
 
     /// What the stack has done so far. Each layer has statistics of its own: keep a clone of it.
     pub fn stats(&self) -> StackStats {
-        self.layers.tally.stats()
+        let [attempts] = self.layers.tally.read();
+        StackStats { calls: self.layers.tally.calls(), attempts }
+    }
+
+    fn begin(&self, ctx: &Context) -> Result<CallGuard<'_, 1>, Error<E>> {
+        if let Some(end) = end_of(ctx) {
+            self.layers.tally.count(Call::Rejected);
+            return Err(end.into());
+        }
+        Ok(self.layers.tally.begin())
     }
 }
 
@@ -173,12 +186,13 @@ where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let running = Running::begin(&self.layers.tally, ctx)?;
+        let running = self.begin(ctx)?;
         let result = match &self.layers.fallback {
             Some(fallback) => fallback.around(ctx, || self.cached(ctx, key, call)).await,
             None => self.cached(ctx, key, call).await,
         };
-        running.end(ctx, result)
+        running.end(Outcome::of(&result, Error::outcome));
+        result
     }
 
     async fn cached<F, Fut>(&self, ctx: &Context, key: K, call: F) -> Result<T, Error<E>>
@@ -190,32 +204,20 @@ where
             return self.layers.timed(ctx, &call).await;
         };
         let layers = Arc::clone(&self.layers);
-        let load = move |ctx: Context| async move {
-            layers.timed(&ctx, &call).await.map_err(|error| {
-                let neutral = error.outcome() == crate::Outcome::Neutral;
-                SharedError::new(error).neutral(neutral)
-            })
-        };
+        let load =
+            move |ctx: Context| async move { layers.timed(&ctx, &call).await.map_err(|error| SharedError::new(error)) };
         cache.get_or_load_shared(ctx, key, load).await.map_err(unshare)
     }
 }
 
 /// The error that the shared call ended in, as the stack's own type.
 fn unshare<E: std::error::Error + Clone + 'static>(error: Error<SharedError>) -> Error<E> {
-    match error {
-        Error::Inner(shared) => match (shared.downcast_ref::<Error<E>>(), shared.downcast_ref::<E>()) {
-            (Some(error), _) => error.clone(),
-            // The same cache is loaded through by hand too, with the call's own errors or with others.
-            (None, Some(error)) => Error::Inner(error.clone()),
-            (None, None) => Error::Foreign(shared),
-        },
-        Error::Context(error) => Error::Context(error),
-        Error::Rejected(rejected) => Error::Rejected(rejected),
-        Error::AttemptTimeout(after) => Error::AttemptTimeout(after),
-        Error::Panicked(panicked) => Error::Panicked(panicked),
-        Error::Foreign(error) => Error::Foreign(error),
-        Error::Retry(gave_up) => Error::Retry(Box::new(gave_up.map_last(unshare))),
-    }
+    error.and_then(|shared| match (shared.downcast_ref::<Error<E>>(), shared.downcast_ref::<E>()) {
+        (Some(error), _) => error.clone(),
+        // The same cache is loaded through by hand too, with the call's own errors or with others.
+        (None, Some(error)) => Error::new(error.clone()),
+        (None, None) => Error::load(shared),
+    })
 }
 
 impl<T, E, K> Clone for Stack<T, E, K> {
@@ -226,6 +228,6 @@ impl<T, E, K> Clone for Stack<T, E, K> {
 
 impl<T, E, K> fmt::Debug for Stack<T, E, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stack").field("stats", &self.layers.tally.stats()).finish_non_exhaustive()
+        f.debug_struct("Stack").field("stats", &self.layers.tally).finish_non_exhaustive()
     }
 }

@@ -28,7 +28,7 @@ fn a_panic_harms_only_its_own_call() {
     assert!(call("down").is_err(), "the hook of the change");
     assert_eq!(breaker.state(), State::Open);
     let stats = breaker.stats();
-    assert_eq!((stats.started, stats.failed, stats.canceled), (3, 2, 1));
+    assert_eq!((stats.calls.started, stats.calls.failed, stats.calls.canceled), (3, 2, 1));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn a_hook_that_panics_takes_no_probe_along_and_is_told_the_rest() {
     panics(&|| breaker.try_acquire().expect("its place is free as well").success());
     assert_eq!(breaker.state(), State::Closed);
     let stats = breaker.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
 }
 
 /// What a hook's panic carries here.

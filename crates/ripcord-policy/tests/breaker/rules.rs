@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::executor::block_on;
-use ripcord::Context;
+use ripcord::{Clock, Context};
 use ripcord_policy::breaker::{BreakerBuilder, State, Window, by_outcome};
-use ripcord_policy::{CircuitBreaker, Error, Outcome, Rejected};
+use ripcord_policy::{Bulkhead, CircuitBreaker, Error, Outcome, Stack};
 
 use crate::common::{SECOND, builder, call, chapter, fail, succeed};
 
@@ -29,7 +29,10 @@ fn the_chapters_five_phases() {
     call(&breaker, true).unwrap();
     assert_eq!(breaker.state(), State::Closed);
     let stats = breaker.stats();
-    assert_eq!((stats.started, stats.succeeded, stats.failed, stats.rejected, stats.opened), (6, 3, 3, 1, 1));
+    assert_eq!(
+        (stats.calls.started, stats.calls.succeeded, stats.calls.failed, stats.calls.rejected, stats.opened),
+        (6, 3, 3, 1, 1)
+    );
 }
 
 #[test]
@@ -118,12 +121,12 @@ fn the_callers_end_trips_nothing_and_closes_nothing() {
     time.advance(2 * SECOND);
     canceled_call().unwrap_err();
     assert_eq!(breaker.state(), State::HalfOpen);
-    assert_eq!(breaker.stats().canceled, 11);
+    assert_eq!(breaker.stats().calls.canceled, 11);
     // Under a context that is done already nothing is called.
     let done = Context::background().with_timeout(Duration::ZERO);
     let refused = block_on(breaker.call(&done, |_| async { unreachable!() as Result<(), &str> })).unwrap_err();
     assert!(refused.is_deadline_exceeded());
-    assert_eq!((breaker.stats().started, breaker.stats().rejected), (14, 1));
+    assert_eq!((breaker.stats().calls.started, breaker.stats().calls.rejected), (14, 1));
     // A result in spite of the end is one.
     let (ctx, cancel) = Context::background().with_cancel();
     block_on(breaker.call(&ctx, |_| async {
@@ -131,7 +134,7 @@ fn the_callers_end_trips_nothing_and_closes_nothing() {
         Ok::<_, &str>(())
     }))
     .unwrap();
-    assert_eq!(breaker.stats().succeeded, 1);
+    assert_eq!(breaker.stats().calls.succeeded, 1);
 }
 
 #[test]
@@ -256,7 +259,7 @@ fn forced_open_stays_until_reset() {
     breaker.force_open();
     time.advance(1000 * SECOND);
     assert_eq!(breaker.state(), State::Open);
-    assert!(matches!(call(&breaker, true), Err(Error::Rejected(Rejected::BreakerOpen { .. }))));
+    assert!(call(&breaker, true).unwrap_err().is_breaker_open());
     breaker.reset();
     call(&breaker, true).unwrap();
 }
@@ -288,10 +291,19 @@ fn rejections_further_in_are_nobodys_failure() {
     let (builder, _time) = builder();
     let breaker = builder.consecutive_failures(1).classify(by_outcome::<(), &str>).build().unwrap();
     let ctx = Context::background();
-    let limited = breaker.call_blocking(&ctx, |_| Err(Error::Rejected(Rejected::Limited { retry_after: None })));
-    assert!(limited.unwrap_err().flatten().is_rejected());
+    let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+    let _permit = bulkhead.try_acquire();
+    let full = breaker.call_blocking(&ctx, |_| bulkhead.try_acquire().map(drop).map_err(Error::<&str>::from));
+    assert!(Error::<&str>::from(full.unwrap_err()).is_full());
     assert_eq!(breaker.state(), State::Closed);
-    let _ = breaker.call_blocking(&ctx, |_| Err(Error::AttemptTimeout(SECOND)));
+    let hanging: Stack<(), &str> = Stack::builder().attempt_timeout(SECOND).build().unwrap();
+    let (manual, time) = Clock::manual();
+    let ctx = ctx.with_clock(manual);
+    let mut hung = Box::pin(hanging.run(&ctx, |_| std::future::pending()));
+    assert!((&mut hung).now_or_never().is_none());
+    time.advance(SECOND);
+    let timed_out = hung.now_or_never().expect("the attempt's time is up");
+    let _ = breaker.call_blocking(&ctx, |_| timed_out);
     assert_eq!(breaker.state(), State::Open);
 }
 

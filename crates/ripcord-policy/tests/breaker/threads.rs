@@ -38,9 +38,9 @@ fn counts_hold_over(window: Window) {
         }
     });
     let stats = breaker.stats();
-    assert_eq!(stats.started, 80_000);
-    assert_eq!(stats.failed, failed.into_inner() as u64);
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled);
+    assert_eq!(stats.calls.started, 80_000);
+    assert_eq!(stats.calls.failed, failed.into_inner() as u64);
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
     assert_eq!((stats.state, stats.stale), (State::Closed, 0));
 }
 
@@ -96,7 +96,7 @@ fn a_breaker_that_was_forced_open_lets_nothing_through_on_any_thread() {
         });
     });
     let stats = breaker.stats();
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert_eq!(stats.state, State::Closed);
 }
 

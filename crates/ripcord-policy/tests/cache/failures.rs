@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use ripcord::Context;
 use ripcord_policy::cache::Cache;
-use ripcord_policy::{Error, Rate, RateLimiter, Rejected, Retry};
+use ripcord_policy::{Bulkhead, Error, Rate, RateLimiter, Retry};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
@@ -25,15 +25,15 @@ async fn failures_are_shared_and_kept_only_for_the_negative_ttl() {
         let (first, second) = tokio::join!(load(), load());
         for error in [first.unwrap_err(), second.unwrap_err()] {
             assert_eq!(error.to_string(), "no such user");
-            assert!(error.inner().unwrap().downcast_ref::<Failed>().is_some());
+            assert!(error.last().unwrap().downcast_ref::<Failed>().is_some());
         }
-        assert_eq!(cache.stats().started, 1);
+        assert_eq!(cache.stats().calls.started, 1);
         assert_eq!(cache.get(&ctx, &"a").unwrap(), None, "a failure is no value");
         assert!(load().await.is_err());
-        assert_eq!(cache.stats().started, if negative.is_some() { 1 } else { 2 });
+        assert_eq!(cache.stats().calls.started, if negative.is_some() { 1 } else { 2 });
         time.advance(Duration::from_secs(2));
         assert!(load().await.is_err());
-        assert_eq!(cache.stats().started, if negative.is_some() { 2 } else { 3 });
+        assert_eq!(cache.stats().calls.started, if negative.is_some() { 2 } else { 3 });
     }
 }
 
@@ -50,7 +50,7 @@ async fn a_remembered_failure_that_is_pushed_out_for_room_is_forgotten_and_nobod
     let load = || cache.get_or_load(&ctx, "a", |_| async { Err::<u32, _>(Failed::other("no such user")) });
     assert!(load().await.is_err());
     assert!(load().await.is_err());
-    assert_eq!((cache.stats().started, cache.stats().negative_hits, cache.stats().weight), (1, 1, 1));
+    assert_eq!((cache.stats().calls.started, cache.stats().negative_hits, cache.stats().weight), (1, 1, 1));
     cache.insert(&ctx, "b", 3).unwrap();
     let stats = cache.stats();
     assert_eq!(
@@ -61,7 +61,7 @@ async fn a_remembered_failure_that_is_pushed_out_for_room_is_forgotten_and_nobod
     // Whoever asks again has it loaded, and the failure has to make room for itself.
     assert!(load().await.is_err());
     let stats = cache.stats();
-    assert_eq!((stats.started, stats.negative_hits), (2, 1));
+    assert_eq!((stats.calls.started, stats.negative_hits), (2, 1));
     assert_eq!((stats.entries, stats.weight, stats.evicted, told.load(Ordering::Relaxed)), (1, 1, 1, 1), "a value did");
     assert_eq!(cache.get(&ctx, "b").unwrap(), None);
 }
@@ -74,15 +74,15 @@ async fn a_panicking_load_harms_only_those_who_waited_for_it() {
         panic!("at the disco")
     }
     let error = cache.get_or_load(&ctx, "a", boom).await.unwrap_err();
-    assert!(matches!(&error, Error::Panicked(panicked) if panicked.message() == "at the disco"), "{error}");
+    assert!(error.is_panicked() && error.to_string() == "panicked: at the disco", "{error}");
     let later = cache.get_or_load(&ctx, "a", |_| async {
         panic!("later");
         #[allow(unreachable_code, reason = "types it")]
         Ok::<_, Failed>(1)
     });
-    assert!(matches!(later.await.unwrap_err(), Error::Panicked(_)));
+    assert!(later.await.unwrap_err().is_panicked());
     assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(1) }).await.unwrap(), 1);
-    assert_eq!((cache.stats().panicked, cache.stats().failed), (2, 2));
+    assert_eq!((cache.stats().panicked, cache.stats().calls.failed), (2, 2));
 }
 
 #[tokio::test]
@@ -95,7 +95,7 @@ async fn panicking_weighers_and_hooks_harm_only_their_own_call() {
         .build(&ctx)
         .unwrap();
     let load = |value: u32| cache.get_or_load(&ctx, 13, move |_| async move { Ok::<_, Failed>(value) });
-    assert!(matches!(load(13).await.unwrap_err(), Error::Panicked(_)));
+    assert!(load(13).await.unwrap_err().is_panicked());
     assert_eq!(load(14).await.unwrap(), 14);
     for key in 0..10 {
         cache.insert(&ctx, key, key).unwrap();
@@ -127,7 +127,7 @@ async fn a_load_whose_panic_carries_what_panics_when_dropped_is_a_panic_like_oth
         std::panic::panic_any(Bomb(Arc::new(AtomicBool::new(true))))
     }
     let error = cache.get_or_load(&ctx, "a", |_| async { explode() }).await.unwrap_err();
-    assert!(matches!(error, Error::Panicked(_)), "{error}");
+    assert!(error.is_panicked(), "{error}");
 }
 
 #[tokio::test]
@@ -213,7 +213,7 @@ async fn a_clone_that_panics_harms_only_its_own_call() {
     assert!(panics(|| values.get(&ctx, &13)));
     assert_eq!(values.get(&ctx, &12).unwrap(), Some(Uncopyable(12)));
     let load = |key| values.refresh(&ctx, key, move |_| async move { Ok::<_, Failed>(Uncopyable(key)) });
-    assert!(matches!(load(13).await.unwrap_err(), Error::Panicked(_)));
+    assert!(load(13).await.unwrap_err().is_panicked());
     assert_eq!(load(12).await.unwrap(), Uncopyable(12));
     assert_eq!(values.remove(&ctx, &13).unwrap(), Some(Uncopyable(13)));
     assert_eq!((values.len(), values.cleanup(&ctx).unwrap()), (19, 0));
@@ -277,8 +277,8 @@ async fn a_hash_or_a_comparison_that_panics_harms_only_its_own_call() {
         time.advance(SECOND / 2);
         let loaded = loaded.await;
         assert_eq!(loaded.is_ok(), std::ptr::eq(armed, &HASH), "{loaded:?}");
-        assert!(loaded.is_ok() || matches!(loaded, Err(Error::Panicked(_))));
-        assert_eq!((cache.stats().loading, cache.stats().started), (0, 1));
+        assert!(loaded.is_ok() || loaded.is_err_and(|error| error.is_panicked()));
+        assert_eq!((cache.stats().loading, cache.stats().calls.started), (0, 1));
 
         // With others: they come and go beside it, also in its place.
         for key in 100..200 {
@@ -325,16 +325,19 @@ async fn local_rejections_within_a_load_are_no_failure_of_the_key() {
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "wrapped in another");
     let load = |ctx: Context| async move {
         let retry = Retry::exponential().max_attempts(1).over_policies();
-        retry
-            .run(&ctx, |_, _| async { Err::<u32, _>(Error::<Failed>::Rejected(Rejected::PoolFull { capacity: 1 })) })
-            .await
+        let full = || {
+            let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+            let _permit = bulkhead.try_acquire();
+            bulkhead.try_acquire().map(|_| 1).map_err(Error::<Failed>::from)
+        };
+        retry.run(&ctx, |_, _| async { full() }).await
     };
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "the last of a retry");
-    assert_eq!((cache.stats().failed, cache.stats().entries), (3, 0));
+    assert_eq!((cache.stats().calls.failed, cache.stats().entries), (3, 0));
 
     // Those who have the time are served, and a real failure is remembered.
-    let load = |_| async { Err::<u32, _>(Error::Inner(Failed::other("down"))) };
+    let load = |_| async { Err::<u32, _>(Error::new(Failed::other("down"))) };
     assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap_err().to_string(), "down");
     assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap_err().to_string(), "down");
-    assert_eq!((cache.stats().failed, cache.stats().negative_hits), (4, 1));
+    assert_eq!((cache.stats().calls.failed, cache.stats().negative_hits), (4, 1));
 }

@@ -164,5 +164,5 @@ async fn a_hook_may_close_the_cache() {
     assert_eq!(cache.remove(&ctx, &0).unwrap(), Some(0));
     assert!(cache.is_closed());
     let stats = cache.stats();
-    assert_eq!((stats.entries, stats.removed, stats.rejected), (0, 5, 5));
+    assert_eq!((stats.entries, stats.removed, stats.calls.rejected), (0, 5, 5));
 }

@@ -37,7 +37,7 @@ async fn one_load_a_key_for_all_who_ask() {
     }
     let stats = cache.stats();
     assert_eq!(loads.load(Ordering::Relaxed), 1);
-    assert_eq!((stats.started, stats.succeeded, stats.coalesced, stats.loading), (1, 1, 19, 0));
+    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.coalesced, stats.loading), (1, 1, 19, 0));
     assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(7));
 }
 
@@ -64,7 +64,7 @@ async fn a_load_outlives_its_leader_with_its_values_and_the_latest_deadline() {
     assert!(leading.await.unwrap().unwrap_err().is_canceled());
     time.advance(Duration::from_secs(5));
     assert_eq!(joined.await.unwrap().unwrap(), 7, "the leader's end and deadline are not the load's");
-    assert_eq!(cache.stats().started, 1);
+    assert_eq!(cache.stats().calls.started, 1);
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn a_load_ends_with_its_last_caller_and_a_newcomer_starts_afresh() {
             other.abort();
             settle().await;
         }
-        assert_eq!((cache.stats().canceled, cache.stats().loading), (round as u64 + 1, 0), "{by}");
+        assert_eq!((cache.stats().calls.canceled, cache.stats().loading), (round as u64 + 1, 0), "{by}");
     }
     let causes: Vec<_> = loading.lock().unwrap().iter().map(|ctx| ctx.cause().unwrap().to_string()).collect();
     assert_eq!(causes, ["every caller has left"; 4]);
@@ -145,8 +145,12 @@ async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
         settle().await;
         assert_eq!(step.load(Ordering::Relaxed), reached, "it went on after point {point}");
         let stats = cache.stats();
-        assert_eq!((stats.started, stats.succeeded, stats.loading), (started, succeeded, 0), "at point {point}");
-        assert_eq!(stats.canceled, started - succeeded, "at point {point}");
+        assert_eq!(
+            (stats.calls.started, stats.calls.succeeded, stats.loading),
+            (started, succeeded, 0),
+            "at point {point}"
+        );
+        assert_eq!(stats.calls.canceled, started - succeeded, "at point {point}");
         assert_eq!(cache.len() as u64, succeeded, "at point {point}");
     }
 }
@@ -176,13 +180,13 @@ async fn hundreds_of_loads_that_everybody_left_leave_nothing() {
         drop(callers);
         settle().await;
         let stats = cache.stats();
-        assert_eq!((stats.started, stats.canceled, stats.loading), (round, round, 0));
+        assert_eq!((stats.calls.started, stats.calls.canceled, stats.loading), (round, round, 0));
         assert_eq!((stats.entries, stats.weight, stats.coalesced), (0, 0, round));
         assert_eq!((Arc::strong_count(&key), Arc::strong_count(&held)), (1, 1), "in round {round}");
     }
     let loaded = cache.get_or_load(&ctx, Arc::clone(&key), |_| async { Ok::<_, Failed>(Arc::default()) });
     assert!(loaded.await.is_ok());
-    assert_eq!((cache.stats().started, cache.stats().succeeded), (501, 1));
+    assert_eq!((cache.stats().calls.started, cache.stats().calls.succeeded), (501, 1));
 }
 
 #[tokio::test]

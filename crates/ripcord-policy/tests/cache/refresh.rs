@@ -30,7 +30,7 @@ async fn a_stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
     time.advance(SECOND);
     settle().await;
     assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2));
-    assert_eq!((cache.stats().started, cache.stats().stale_hits), (1, 3));
+    assert_eq!((cache.stats().calls.started, cache.stats().stale_hits), (1, 3));
     time.advance(Duration::from_secs(15));
     assert_eq!(cache.get(&ctx, &"a").unwrap(), None, "past its window it is gone");
 }
@@ -89,7 +89,7 @@ async fn a_background_load_that_failed_is_not_tried_again_at_once() {
                 assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap(), 1);
                 settle().await;
             }
-            assert_eq!(cache.stats().started, started, "negative_ttl {negative:?}");
+            assert_eq!(cache.stats().calls.started, started, "negative_ttl {negative:?}");
         };
         asked(1).await;
         time.advance(pause - Duration::from_nanos(1));
@@ -98,7 +98,7 @@ async fn a_background_load_that_failed_is_not_tried_again_at_once() {
         asked(2).await;
         // It holds up nobody who asks for a load, nor what is put in meanwhile.
         assert!(cache.refresh(&ctx, "a", load).await.is_err());
-        assert_eq!(cache.stats().started, 3);
+        assert_eq!(cache.stats().calls.started, 3);
         cache.insert_with_ttl(&ctx, "a", 1, Duration::ZERO).unwrap();
         asked(4).await;
         // Nor anybody once the window is over.
@@ -106,7 +106,7 @@ async fn a_background_load_that_failed_is_not_tried_again_at_once() {
         asked(5).await;
         time.advance(Duration::from_nanos(1));
         assert!(cache.get_or_load(&ctx, "a", load).await.is_err());
-        assert_eq!(cache.stats().started, 6);
+        assert_eq!(cache.stats().calls.started, 6);
     }
 }
 
@@ -133,7 +133,7 @@ async fn a_background_load_is_called_off_at_the_end_of_the_window() {
     }
     // The window ended at 15, whenever within it the load was begun or asked for.
     let stats = cache.stats();
-    assert_eq!((stats.started, stats.loading, stats.canceled), (1, 0, 1));
+    assert_eq!((stats.calls.started, stats.loading, stats.calls.canceled), (1, 0, 1));
     assert_eq!((stats.stale_hits, stats.coalesced), (3, 0), "nobody has waited");
 }
 
@@ -153,7 +153,7 @@ async fn a_background_load_stays_for_those_who_joined_it_and_no_longer() {
     assert_eq!((cache.stats().coalesced, cache.stats().loading), (1, 1), "somebody waits past the window");
     drop(joined);
     settle().await;
-    assert_eq!((cache.stats().started, cache.stats().loading, cache.stats().canceled), (1, 0, 1));
+    assert_eq!((cache.stats().calls.started, cache.stats().loading, cache.stats().calls.canceled), (1, 0, 1));
 }
 
 #[tokio::test]
@@ -170,7 +170,7 @@ async fn a_stale_hit_asks_nothing_of_a_load_that_is_under_way() {
     assert_eq!(cache.get_or_load(&ctx, "a", pending).await.unwrap(), 1);
     time.advance(SECOND);
     settle().await;
-    assert_eq!((cache.stats().loading, cache.stats().canceled, cache.stats().coalesced), (0, 1, 0));
+    assert_eq!((cache.stats().loading, cache.stats().calls.canceled, cache.stats().coalesced), (0, 1, 0));
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn refresh_loads_although_it_joins_a_load_that_has_found_a_value() {
     let refreshed = cache.refresh(&ctx, key.same(), |_| async { Ok::<_, Failed>(20) }).await.unwrap();
     assert_eq!(refreshed, 2, "loaded, not found");
     assert_eq!(cache.get(&ctx, &key).unwrap(), Some(refreshed));
-    assert_eq!(cache.stats().started, 1);
+    assert_eq!(cache.stats().calls.started, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -264,14 +264,14 @@ async fn a_stale_hit_that_saw_the_value_before_a_background_load_failed_begins_n
     let (also, under, asked, fails) = (cache.clone(), ctx.clone(), key.same(), load.clone());
     key.before_boarding(move || {
         assert_eq!(also.get_or_load(&under, asked, fails).now_or_never().unwrap().unwrap(), 1);
-        while also.stats().failed == 0 {
+        while also.stats().calls.failed == 0 {
             std::thread::yield_now();
         }
     });
     assert_eq!(cache.get_or_load(&ctx, key.same(), load).await.unwrap(), 1);
-    assert_eq!(cache.stats().failed, 1, "between its look and its boarding");
+    assert_eq!(cache.stats().calls.failed, 1, "between its look and its boarding");
     while Arc::strong_count(&loads) > 1 {
         tokio::task::yield_now().await;
     }
-    assert_eq!((cache.stats().started, cache.stats().stale_hits), (1, 2));
+    assert_eq!((cache.stats().calls.started, cache.stats().stale_hits), (1, 2));
 }

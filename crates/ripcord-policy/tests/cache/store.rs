@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ripcord::Context;
+use ripcord_policy::Error;
 use ripcord_policy::cache::{Cache, Eviction};
-use ripcord_policy::{Error, Rejected};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
@@ -27,9 +27,9 @@ async fn set_get_delete_clear_close() {
     cache.close();
     assert!(cache.is_closed() && cache.is_empty());
     let refused = cache.get(&ctx, &"c").unwrap_err();
-    assert!(matches!(refused, Error::Rejected(Rejected::Closed("cache"))), "{refused}");
+    assert!(refused.is_closed(), "{refused}");
     let stats = cache.stats();
-    assert_eq!((stats.inserted, stats.removed, stats.hits, stats.misses, stats.rejected), (3, 3, 1, 1, 1));
+    assert_eq!((stats.inserted, stats.removed, stats.hits, stats.misses, stats.calls.rejected), (3, 3, 1, 1, 1));
 }
 
 #[tokio::test]
@@ -212,8 +212,8 @@ async fn closing_ends_loads_and_their_callers() {
     };
     settle().await;
     cache.close();
-    assert!(matches!(caller.await.unwrap().unwrap_err(), Error::Rejected(Rejected::Closed("cache"))));
-    assert_eq!((cache.stats().loading, cache.stats().canceled), (0, 1));
+    assert!(caller.await.unwrap().unwrap_err().is_closed());
+    assert_eq!((cache.stats().loading, cache.stats().calls.canceled), (0, 1));
 }
 
 #[tokio::test]
@@ -267,12 +267,12 @@ async fn a_cache_whose_contexts_deadline_passes_is_closed() {
     time.advance(SECOND * 10);
     // The caller's own context lives: what has ended is the cache.
     assert!(cache.is_closed());
-    let closed = |error: Error<_>| matches!(error, Error::Rejected(Rejected::Closed("cache")));
+    let closed = |error: Error<_>| error.is_closed();
     assert!(closed(cache.get(&ctx, &"b").unwrap_err()));
     assert!(closed(caller.await.unwrap().unwrap_err()));
     settle().await;
     assert!(loading.lock().unwrap().as_ref().unwrap().err().unwrap().is_deadline_exceeded());
-    assert_eq!((cache.len(), cache.stats().loading, cache.stats().canceled), (0, 0, 1));
+    assert_eq!((cache.len(), cache.stats().loading, cache.stats().calls.canceled), (0, 0, 1));
 }
 
 #[tokio::test]

@@ -37,6 +37,6 @@ pub(crate) async fn sleeper(ctx: Context) -> Result<u32, ripcord::Error> {
 }
 
 pub(crate) fn at_rest(stats: &PoolStats) {
-    assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+    assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
 }

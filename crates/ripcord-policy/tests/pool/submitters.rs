@@ -58,7 +58,7 @@ async fn each_submitters_tasks_leave_with_it_and_the_others_stay() {
         assert_eq!(task.await.is_ok(), of == 0);
     }
     let stats = pool.stats();
-    assert_eq!((stats.started, stats.succeeded, stats.canceled), (21, 4, 17));
+    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.canceled), (21, 4, 17));
 }
 
 #[tokio::test]
@@ -166,5 +166,5 @@ async fn dropping_a_submission_at_every_await_point_lists_nothing() {
     assert!(busy.await.is_err());
     assert_eq!(waiting(&pool, &ctx).await.await.unwrap(), 1);
     let stats = pool.stats();
-    assert_eq!((stats.started, stats.queued, stats.running), (3, 0, 0), "{stats:?}");
+    assert_eq!((stats.calls.started, stats.queued, stats.running), (3, 0, 0), "{stats:?}");
 }

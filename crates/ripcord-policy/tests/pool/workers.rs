@@ -33,7 +33,7 @@ async fn resizing_adds_and_takes_away_workers() {
         settle().await;
     }
     at_rest(&pool.stats());
-    assert_eq!(pool.stats().succeeded, 6);
+    assert_eq!(pool.stats().calls.succeeded, 6);
     for _ in 0..4 {
         drop(pool.try_submit(&ctx, sleeper).unwrap());
     }

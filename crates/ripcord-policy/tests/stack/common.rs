@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use futures::future::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{
-    Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Rate, RateLimiter, Retry, RetryBudget, Stack,
-};
+use ripcord_policy::{Bulkhead, Cache, CircuitBreaker, Fallback, Hedge, Rate, RateLimiter, Retry, RetryBudget, Stack};
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
@@ -27,7 +25,7 @@ pub(crate) struct Fixture {
     pub(crate) fallback: Fallback<u32, Down>,
     pub(crate) cache: Cache<&'static str, u32>,
     pub(crate) budget: Arc<RetryBudget>,
-    pub(crate) retry: Retry<Error<Down>>,
+    pub(crate) retry: Retry<Down>,
     pub(crate) hedge: Hedge,
     pub(crate) breaker: CircuitBreaker,
     pub(crate) limiter: RateLimiter,
@@ -77,27 +75,39 @@ impl Fixture {
             self.stack.stats().attempts,
             self.retry.stats().retries,
             self.hedge.stats().hedges,
-            self.breaker.stats().started,
+            self.breaker.stats().calls.started,
             limiter.allowed + limiter.waited,
-            self.bulkhead.stats().started,
+            self.bulkhead.stats().calls.started,
         ]
     }
 
     /// Every counter adds up and everything that was held is back.
     pub(crate) fn at_rest(&self) {
         let stack = self.stack.stats();
-        assert_eq!(stack.started, stack.succeeded + stack.failed + stack.canceled, "{stack:?}");
+        assert_eq!(stack.calls.started, stack.calls.succeeded + stack.calls.failed + stack.calls.canceled, "{stack:?}");
         let fallback = self.fallback.stats();
-        assert_eq!(fallback.started, fallback.succeeded + fallback.failed + fallback.canceled, "{fallback:?}");
+        assert_eq!(
+            fallback.calls.started,
+            fallback.calls.succeeded + fallback.calls.failed + fallback.calls.canceled,
+            "{fallback:?}"
+        );
         let retry = self.retry.stats();
-        assert_eq!(retry.started, retry.succeeded + retry.failed + retry.canceled, "{retry:?}");
+        assert_eq!(retry.calls.started, retry.calls.succeeded + retry.calls.failed + retry.calls.canceled, "{retry:?}");
         let hedge = self.hedge.stats();
-        assert_eq!(hedge.started, hedge.succeeded + hedge.failed + hedge.canceled, "{hedge:?}");
+        assert_eq!(hedge.calls.started, hedge.calls.succeeded + hedge.calls.failed + hedge.calls.canceled, "{hedge:?}");
         let breaker = self.breaker.stats();
-        assert_eq!(breaker.started, breaker.succeeded + breaker.failed + breaker.canceled, "{breaker:?}");
+        assert_eq!(
+            breaker.calls.started,
+            breaker.calls.succeeded + breaker.calls.failed + breaker.calls.canceled,
+            "{breaker:?}"
+        );
         let bulkhead = self.bulkhead.stats();
-        assert_eq!(bulkhead.started, bulkhead.succeeded + bulkhead.failed + bulkhead.canceled, "{bulkhead:?}");
-        assert_eq!((bulkhead.running, bulkhead.waiting), (0, 0));
+        assert_eq!(
+            bulkhead.calls.started,
+            bulkhead.calls.succeeded + bulkhead.calls.failed + bulkhead.calls.canceled,
+            "{bulkhead:?}"
+        );
+        assert_eq!((bulkhead.calls.in_flight(), bulkhead.waiting), (0, 0));
         assert_eq!(self.limiter.stats().waiters, 0);
         assert_eq!(self.cache.stats().loading, 0);
     }

@@ -1,8 +1,8 @@
 //! What each layer saw, for every way in which a call that is sent can end.
 
 use futures::future::FutureExt;
+use ripcord_policy::Stack;
 use ripcord_policy::breaker::State;
-use ripcord_policy::{Error, Stack};
 
 use crate::common::{Down, fixture};
 
@@ -11,7 +11,10 @@ async fn success() {
     let it = fixture();
     assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
     assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1]);
-    assert_eq!((it.breaker.stats().succeeded, it.bulkhead.stats().succeeded, it.stack.stats().succeeded), (1, 1, 1));
+    assert_eq!(
+        (it.breaker.stats().calls.succeeded, it.bulkhead.stats().calls.succeeded, it.stack.stats().calls.succeeded),
+        (1, 1, 1)
+    );
     assert_eq!(it.fallback.stats().fallbacks, 0);
     it.at_rest();
 }
@@ -20,9 +23,12 @@ async fn success() {
 async fn failure_is_retried_and_given_up() {
     let it = fixture();
     let error = it.finish(it.stack.run(&it.ctx, |_| async { Err(Down) })).await.unwrap_err();
-    assert_eq!(error.inner(), Some(&Down));
+    assert_eq!(error.last(), Some(&Down));
     assert_eq!(it.saw(), [2, 1, 0, 2, 2, 2]);
-    assert_eq!((it.breaker.stats().failed, it.bulkhead.stats().failed, it.stack.stats().failed), (2, 2, 1));
+    assert_eq!(
+        (it.breaker.stats().calls.failed, it.bulkhead.stats().calls.failed, it.stack.stats().calls.failed),
+        (2, 2, 1)
+    );
     assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (1, 495));
     it.at_rest();
 }
@@ -40,9 +46,9 @@ async fn the_callers_cancellation_is_neutral_everywhere() {
     assert!(canceled.await.unwrap_err().is_canceled());
     assert!(it.stack.run(&ctx, |_| async { Ok(7) }).await.unwrap_err().is_canceled());
     assert_eq!(it.saw(), [2, 0, 0, 2, 2, 2], "the last one reached nobody");
-    assert_eq!((it.breaker.stats().failed, it.breaker.stats().canceled), (0, 2));
+    assert_eq!((it.breaker.stats().calls.failed, it.breaker.stats().calls.canceled), (0, 2));
     let stack = it.stack.stats();
-    assert_eq!((stack.canceled, stack.rejected, stack.failed), (2, 1, 0));
+    assert_eq!((stack.calls.canceled, stack.calls.rejected, stack.calls.failed), (2, 1, 0));
     assert_eq!(it.fallback.stats().fallbacks, 0);
     it.at_rest();
 }
@@ -51,11 +57,10 @@ async fn the_callers_cancellation_is_neutral_everywhere() {
 async fn an_attempt_timeout_is_a_failure_and_a_hedge_comes_before_it() {
     let it = fixture();
     let error = it.finish(it.stack.run(&it.ctx, |_| std::future::pending())).await.unwrap_err();
-    let Error::Retry(gave_up) = &error else { panic!("{error}") };
-    assert!(gave_up.last().unwrap().is_attempt_timeout());
+    assert!(error.is_attempt_timeout());
     assert!(!error.is_deadline_exceeded(), "the caller's time is not over");
     assert_eq!(it.saw(), [4, 1, 2, 4, 4, 4], "two attempts, each doubled");
-    assert_eq!((it.breaker.stats().failed, it.breaker.state()), (4, State::Open));
+    assert_eq!((it.breaker.stats().calls.failed, it.breaker.state()), (4, State::Open));
     it.at_rest();
 }
 
@@ -70,8 +75,14 @@ async fn what_a_call_fails_with_once_its_caller_has_gone_is_nobodys_failure() {
     });
     assert!(call.await.unwrap_err().is_canceled());
     let (breaker, bulkhead) = (it.breaker.stats(), it.bulkhead.stats());
-    assert_eq!((breaker.failed, breaker.canceled, bulkhead.failed, bulkhead.canceled), (0, 1, 0, 1));
-    assert_eq!((it.hedge.stats().failed, it.retry.stats().failed, it.stack.stats().failed), (0, 0, 0));
+    assert_eq!(
+        (breaker.calls.failed, breaker.calls.canceled, bulkhead.calls.failed, bulkhead.calls.canceled),
+        (0, 1, 0, 1)
+    );
+    assert_eq!(
+        (it.hedge.stats().calls.failed, it.retry.stats().calls.failed, it.stack.stats().calls.failed),
+        (0, 0, 0)
+    );
     assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (0, 500));
     it.at_rest();
 
@@ -83,8 +94,9 @@ async fn what_a_call_fails_with_once_its_caller_has_gone_is_nobodys_failure() {
         cancel.cancel();
         Err(Down)
     });
-    assert!(matches!(call.await, Err(Error::Inner(Down))));
-    assert_eq!((plain.stats().failed, plain.stats().canceled), (0, 1));
+    let error = call.await.unwrap_err();
+    assert_eq!((error.is_canceled(), error.last()), (true, Some(&Down)));
+    assert_eq!((plain.stats().calls.failed, plain.stats().calls.canceled), (0, 1));
 }
 
 #[tokio::test]
@@ -95,7 +107,7 @@ async fn a_panicking_call_harms_only_itself() {
     );
     assert!(call.catch_unwind().await.is_err());
     let keyed = it.stack.run_keyed(&it.ctx, "key", |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") });
-    assert!(matches!(it.finish(keyed).await, Err(Error::Panicked(_))));
+    assert!(it.finish(keyed).await.unwrap_err().is_panicked());
     assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
     it.at_rest();
 }

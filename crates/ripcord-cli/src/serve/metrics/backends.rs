@@ -23,10 +23,10 @@ impl Collector for BackendFigures {
         self.counters(&mut encoder, "backend_searches", "What became of the searches at a backend.", |backend| {
             let stats = backend.stack().stats();
             [
-                ("succeeded", stats.succeeded),
-                ("failed", stats.failed),
-                ("canceled", stats.canceled),
-                ("rejected", stats.rejected),
+                ("succeeded", stats.calls.succeeded),
+                ("failed", stats.calls.failed),
+                ("canceled", stats.calls.canceled),
+                ("rejected", stats.calls.rejected),
             ]
         })?;
         self.counters(
@@ -40,7 +40,7 @@ impl Collector for BackendFigures {
         )?;
         self.counters(&mut encoder, "backend_cache_loads", "What the cache asked for.", |backend| {
             let stats = backend.cache().stats();
-            [("succeeded", stats.succeeded), ("failed", stats.failed), ("canceled", stats.canceled)]
+            [("succeeded", stats.calls.succeeded), ("failed", stats.calls.failed), ("canceled", stats.calls.canceled)]
         })?;
         self.counters(
             &mut encoder,
@@ -49,7 +49,11 @@ impl Collector for BackendFigures {
             |backend| {
                 let (breaker, limiter) = (backend.breaker.stats(), backend.limiter.stats());
                 let limited = limiter.denied + limiter.deadline_refused + limiter.rejected;
-                [("breaker", breaker.rejected), ("limiter", limited), ("bulkhead", backend.bulkhead.stats().rejected)]
+                [
+                    ("breaker", breaker.calls.rejected),
+                    ("limiter", limited),
+                    ("bulkhead", backend.bulkhead.stats().calls.rejected),
+                ]
             },
         )?;
         let help = "Requests sent to a backend.";
@@ -71,7 +75,7 @@ impl Collector for BackendFigures {
         })?;
         let help = "Requests to a backend that are under way.";
         self.gauge(&mut encoder, "backend_requests_in_flight", help, |backend| {
-            backend.bulkhead.stats().running as i64
+            backend.bulkhead.stats().calls.in_flight() as i64
         })?;
         let help = "Requests to a backend that wait for a token.";
         self.gauge(&mut encoder, "backend_limiter_waiters", help, |backend| backend.limiter.stats().waiters as i64)?;

@@ -76,18 +76,18 @@ mod tests {
 
     use super::{Bucket, Shard};
     use crate::Rate;
-    use crate::counters::Counters;
     use crate::limiter::ledger::Ledger;
     use crate::limiter::schedule::Schedule;
     use crate::limiter::time::Time;
     use crate::limiter::tokens::Tokens;
+    use crate::tally::Tally;
 
     #[test]
     fn a_full_bucket_that_somebody_is_about_to_use_is_not_forgotten() {
         let time = Time::system();
         let schedule = Schedule::new(Rate::per_second(1.0), 1, time.now());
         let ledger = Ledger::resume(schedule.clone(), 1, schedule.full(), time.clone());
-        let handle = Arc::new(Tokens { ledger, counters: Arc::new(Counters::new()) });
+        let handle = Arc::new(Tokens { ledger, counters: Arc::new(Tally::new()) });
         let mut shard = Shard::new(schedule, 1);
         shard.keys.insert("key", Bucket::Limiter(Arc::clone(&handle)));
         assert!(shard.sweep(time.now()).is_empty(), "a second one would grant the burst a second time");

@@ -45,7 +45,7 @@ fn what_is_put_in_during_a_load_is_kept() {
         puts_in.join().unwrap();
         for load in loads {
             let loaded = load.join().unwrap();
-            assert!(matches!(loaded, Ok(1 | OLD) | Err(Error::Inner(_))), "{loaded:?}");
+            assert!(matches!(loaded, Ok(1 | OLD) | Err(Error::new(_))), "{loaded:?}");
         }
         model.at_rest();
         assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(OLD));

@@ -42,7 +42,7 @@ fn the_last_callers_leaving_ends_the_load() {
             }
             leave.join().unwrap();
             model.at_rest();
-            assert_eq!(model.cache.stats().canceled, model.cache.stats().started);
+            assert_eq!(model.cache.stats().calls.canceled, model.cache.stats().calls.started);
         });
     }
 }
@@ -80,7 +80,7 @@ fn whenever_callers_are_dropped_nothing_of_them_is_left() {
             let stats = model.cache.stats();
             assert_eq!(stats.inserted, stats.entries + stats.replaced, "{stats:?}");
             // What everybody has left may bring a value all the same. It is not kept if another load took its place by then.
-            assert!(stats.inserted <= stats.succeeded, "{stats:?}");
+            assert!(stats.inserted <= stats.calls.succeeded, "{stats:?}");
         });
     }
 }
@@ -91,17 +91,17 @@ fn who_arrives_as_a_load_fails_gets_its_error_or_another() {
         let (model, _time) = Model::new(|cache| cache);
         let callers: Vec<_> = (0..2).map(|_| model.get_or_load(Way::Fails)).collect();
         for caller in callers {
-            assert!(matches!(caller.join().unwrap(), Err(Error::Inner(_))));
+            assert!(matches!(caller.join().unwrap(), Err(Error::new(_))));
         }
         let started = model.at_rest();
-        assert_eq!((model.cache.stats().failed, model.cache.len()), (started, 0));
+        assert_eq!((model.cache.stats().calls.failed, model.cache.len()), (started, 0));
     });
     // Where it is remembered there is no other.
     explore(|| {
         let (model, _time) = Model::new(|cache| cache.negative_ttl(SECOND));
         let callers: Vec<_> = (0..3).map(|_| model.get_or_load(Way::Fails)).collect();
         for caller in callers {
-            assert!(matches!(caller.join().unwrap(), Err(Error::Inner(_))));
+            assert!(matches!(caller.join().unwrap(), Err(Error::new(_))));
         }
         assert_eq!((model.at_rest(), model.cache.len()), (1, 1));
     });

@@ -153,8 +153,8 @@ impl Model {
             thread::yield_now();
         }
         let stats = self.cache.stats();
-        assert_eq!(stats.started, stats.succeeded + stats.failed + stats.canceled, "{stats:?}");
+        assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
         assert_eq!((stats.panicked, stats.loading), (0, 0), "{stats:?}");
-        stats.started
+        stats.calls.started
     }
 }

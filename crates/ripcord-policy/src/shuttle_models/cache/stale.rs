@@ -67,6 +67,6 @@ fn a_background_load_ends_with_its_window_although_somebody_more_patient_has_com
         window_ends.join().unwrap();
         leave.join().unwrap();
         model.at_rest();
-        assert_eq!(model.cache.stats().canceled, model.cache.stats().started);
+        assert_eq!(model.cache.stats().calls.canceled, model.cache.stats().calls.started);
     });
 }

@@ -1,0 +1,80 @@
+//! Which attempt of a retry or hedge a context belongs to.
+
+use std::fmt;
+
+use ripcord::{Context, Value};
+
+/// Which attempt of a [`Retry`](crate::Retry) or [`Hedge`](crate::Hedge) a context belongs to.
+///
+/// Both put it into the context of each attempt, as a value. A retry that finds itself inside another retry's attempt makes
+/// one attempt only, and a hedge inside a further attempt of another hedge sends one only: nested layers do not multiply.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_policy::{Attempt, Retry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let retry = Retry::constant(Duration::ZERO).max_attempts(3);
+/// let ctx = Context::background();
+/// let answer = retry
+///     .run(&ctx, |ctx, _| async move { if Attempt::number(&ctx) < 2 { Err("not yet") } else { Ok(42) } })
+///     .await;
+/// assert_eq!(answer.unwrap(), 42);
+/// assert!(!Attempt::is_inside_retry(&ctx));
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    retry: Option<u32>,
+    hedge: Option<u32>,
+}
+
+impl Attempt {
+    /// Returns the number of the retry attempt that `ctx` belongs to, from 0; 0 outside of any retry.
+    pub fn number(ctx: &Context) -> u32 {
+        Self::current(ctx).retry.unwrap_or(0)
+    }
+
+    /// Returns the number of the hedge attempt that `ctx` belongs to, from 0; 0 outside of any hedge.
+    pub fn hedge_number(ctx: &Context) -> u32 {
+        Self::current(ctx).hedge.unwrap_or(0)
+    }
+
+    /// Returns whether `ctx` belongs to an attempt of a retry, so that a retry below it makes one attempt only.
+    pub fn is_inside_retry(ctx: &Context) -> bool {
+        Self::current(ctx).retry.is_some()
+    }
+
+    /// Returns `ctx` for work that outlives the attempt and serves other callers, such as a pool, a server or a cache: a
+    /// retry below the returned context may retry again.
+    pub fn clear(ctx: &Context) -> Context {
+        if Self::current(ctx) == Self::default() { ctx.clone() } else { ctx.with_value(Self::default()) }
+    }
+
+    pub(crate) fn current(ctx: &Context) -> Self {
+        ctx.value::<Self>().copied().unwrap_or_default()
+    }
+
+    /// The context of attempt `number` of a retry under `ctx`.
+    pub(crate) fn retry(ctx: &Context, number: u32) -> Context {
+        ctx.with_value(Self { retry: Some(number), ..Self::current(ctx) })
+    }
+
+    /// The context of attempt `number` of a hedge under `ctx`.
+    pub(crate) fn hedge(ctx: &Context, number: u32) -> Context {
+        ctx.with_value(Self { hedge: Some(number), ..Self::current(ctx) })
+    }
+}
+
+impl Value for Attempt {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.retry, self.hedge) {
+            (None, None) => f.write_str("Attempt"),
+            (Some(retry), None) => write!(f, "Attempt({retry})"),
+            (None, Some(hedge)) => write!(f, "Attempt(hedge {hedge})"),
+            (Some(retry), Some(hedge)) => write!(f, "Attempt({retry}, hedge {hedge})"),
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! One error shape for every policy.
+
+mod attempt;
+mod panicked;
+mod refused;
+mod stop;
+
+pub use panicked::Panicked;
+pub use refused::Refused;
+pub use stop::Stop;
+
+pub(crate) use attempt::{AttemptError, Failure};
+pub(crate) use stop::Reason as StopReason;
+
+use std::fmt;
+use std::time::Duration;
+
+use ripcord::Context;
+
+use crate::{Outcome, SharedError};
+
+/// Marks an error that says nothing about the callee in a chain of errors whose types are unknown, as a load's are: what
+/// `std::error::Error::description` returns for it. A chain can be asked nothing else without naming `E`.
+pub(crate) const NEUTRAL: &str = "ripcord-policy: says nothing about the callee";
+
+/// Why a call through a policy failed; `E` is the call's own error.
+///
+/// Every policy that runs a call fails with this type, so one set of predicates answers for all of them:
+///
+/// | question | method |
+/// |---|---|
+/// | what did the call itself return? | [`last`](Error::last) |
+/// | did the caller's context end? | [`is_canceled`](Error::is_canceled), [`is_deadline_exceeded`](Error::is_deadline_exceeded), [`end`](Error::end) |
+/// | did an attempt run into its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
+/// | was the call refused locally? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
+/// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop`](Error::stop) |
+/// | is the callee to blame? | [`outcome`](Error::outcome) |
+///
+/// When a context that the policy created or received has ended and the call then returns an error, the policy reports the
+/// end, with the call's error as [`source`](std::error::Error::source) and as [`last`](Error::last).
+///
+/// `{}` prints this level only, such as `all 3 attempts failed`; `source` is the next one. `{:#}` prints the whole story on one
+/// line.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_policy::{Outcome, Retry};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let retry = Retry::constant(Duration::ZERO).max_attempts(3);
+/// let failed = retry.run(&Context::background(), |_, _| async { Err::<(), _>("connection refused") }).await;
+///
+/// let error = failed.unwrap_err();
+/// assert_eq!(error.to_string(), "all 3 attempts failed");
+/// assert_eq!(format!("{error:#}"), "all 3 attempts failed, last error: connection refused");
+/// assert_eq!((error.last(), error.attempts()), (Some(&"connection refused"), 3));
+/// assert_eq!(error.outcome(), Outcome::Failure);
+/// assert!(!error.is_deadline_exceeded());
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Error<E>(Box<Story<E>>);
+
+/// Boxed, so that the result of a call that succeeds is no larger than it has to be.
+#[derive(Clone, Debug)]
+struct Story<E> {
+    attempts: u32,
+    /// Why a retry stopped, if there was one.
+    stop: Option<StopReason>,
+    /// What the last attempt failed with. `None` only for a retry that made no attempt, or whose last attempt had no more to say
+    /// than why the retry stopped.
+    last: Option<AttemptError<E>>,
+}
+
+impl<E> Error<E> {
+    /// Creates the error of a call that failed with `error`.
+    pub fn new(error: E) -> Self {
+        Self::single(1, Failure::Call, Some(error))
+    }
+
+    /// `end` ended the call, which returned `error` if it returned anything.
+    pub(crate) fn ended(end: ripcord::Error, error: Option<E>) -> Self {
+        Self::single(1, Failure::Refused(Refused::ended(end)), error)
+    }
+
+    /// The attempt's own timeout passed, and the call returned `error` if it returned anything.
+    pub(crate) fn timed_out(timeout: Duration, end: ripcord::Error, error: Option<E>) -> Self {
+        Self::single(1, Failure::TimedOut(timeout, end), error)
+    }
+
+    /// A load that others started failed with an error that is not an `E`.
+    pub(crate) fn load(error: SharedError) -> Self {
+        Self::single(1, Failure::Load(error), None)
+    }
+
+    /// A retry stopped after `attempts`, the last of which failed with `last`.
+    pub(crate) fn stopped(attempts: u32, stop: StopReason, last: Option<Error<E>>) -> Self {
+        let mut last = last.and_then(|last| last.0.last);
+        if let (StopReason::Ended(_), Some(attempt)) = (&stop, &mut last)
+            && attempt.refused().is_some_and(|refused| refused.end().is_some())
+        {
+            // The retry says it, with the same end: what remains is the call's own error.
+            attempt.failure = Failure::Call;
+            last = last.filter(|attempt| attempt.error.is_some());
+        }
+        Error(Box::new(Story { attempts, stop: Some(stop), last }))
+    }
+
+    fn single(attempts: u32, failure: Failure, error: Option<E>) -> Self {
+        Error(Box::new(Story { attempts, stop: None, last: Some(AttemptError { failure, error }) }))
+    }
+
+    /// The error of a call under `ctx`: the end of that, if it has ended, with the call's own error as its source.
+    pub(crate) fn under(mut self, ctx: &Context) -> Self {
+        if self.is_end() {
+            return self;
+        }
+        let Some(end) = ctx.err() else { return self };
+        match (&mut self.0.stop, &mut self.0.last) {
+            (Some(stop), _) => *stop = StopReason::Ended(end),
+            (None, Some(last)) => last.failure = Failure::Refused(Refused::ended(end)),
+            (None, None) => {}
+        }
+        self
+    }
+
+    /// Whether it is the end of the caller's context.
+    fn is_end(&self) -> bool {
+        let refused = self.refused().is_some_and(|refused| refused.end().is_some());
+        refused || matches!(self.0.stop, Some(StopReason::Ended(_)))
+    }
+
+    /// The same error after `attempts`, for a hedge.
+    pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
+        self.0.attempts = attempts;
+        self
+    }
+
+    /// Returns the call's own last error, wherever in the story it lies; `None` if the call returned none.
+    pub fn last(&self) -> Option<&E> {
+        self.0.last.as_ref()?.error.as_ref()
+    }
+
+    /// Returns [`last`](Error::last) by value.
+    pub fn into_last(self) -> Option<E> {
+        self.0.last?.error
+    }
+
+    /// Returns the number of attempts begun: 0 for a call that was never sent.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// Returns why a retry made no further attempt; `None` if there was no retry.
+    pub fn stop(&self) -> Option<Stop> {
+        self.0.stop.as_ref().map(StopReason::stop)
+    }
+
+    /// Returns how the context ended that ended the call: the caller's, or the attempt's after an attempt timeout.
+    pub fn end(&self) -> Option<&ripcord::Error> {
+        match &self.0.stop {
+            Some(StopReason::Ended(end)) => Some(end),
+            _ => self.0.last.as_ref()?.end(),
+        }
+    }
+
+    /// Returns whether the caller's context was canceled.
+    pub fn is_canceled(&self) -> bool {
+        self.end().is_some_and(ripcord::Error::is_canceled)
+    }
+
+    /// Returns whether the caller's time ran out: its deadline passed, or was too near for the next step.
+    ///
+    /// An attempt's own timeout is not the caller's: see [`is_attempt_timeout`](Error::is_attempt_timeout).
+    pub fn is_deadline_exceeded(&self) -> bool {
+        match &self.0.stop {
+            Some(StopReason::Ended(end)) => end.is_deadline_exceeded(),
+            Some(StopReason::TooNear(_)) => true,
+            _ => self.refused().is_some_and(Refused::is_deadline_exceeded),
+        }
+    }
+
+    /// Returns whether the last attempt ran into its own timeout.
+    pub fn is_attempt_timeout(&self) -> bool {
+        matches!(self.failure(), Some(Failure::TimedOut(..)))
+    }
+
+    /// Returns whether a policy refused the last attempt locally, so that it was never sent.
+    pub fn is_rejected(&self) -> bool {
+        self.refused().is_some_and(Refused::is_rejected)
+    }
+
+    /// Returns whether a circuit breaker refused the last attempt.
+    pub fn is_breaker_open(&self) -> bool {
+        self.refused().is_some_and(Refused::is_breaker_open)
+    }
+
+    /// Returns whether a rate limiter refused the last attempt.
+    pub fn is_limited(&self) -> bool {
+        self.refused().is_some_and(Refused::is_limited)
+    }
+
+    /// Returns whether the queue of a pool or bulkhead was full at the last attempt.
+    pub fn is_full(&self) -> bool {
+        self.refused().is_some_and(Refused::is_full)
+    }
+
+    /// Returns whether the pool or cache has been closed.
+    pub fn is_closed(&self) -> bool {
+        self.refused().is_some_and(Refused::is_closed)
+    }
+
+    /// Returns whether the call panicked on a task of the policy's own, as a load or a pool's task does.
+    pub fn is_panicked(&self) -> bool {
+        matches!(self.failure(), Some(Failure::Panicked(_)))
+    }
+
+    /// Returns how long to wait before trying again can help, if a policy refused the last attempt and knows it.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.refused()?.retry_after()
+    }
+
+    /// Returns what this error says about the callee.
+    ///
+    /// The end of the caller's context and a local rejection are [`Outcome::Neutral`]; the call's own error, an attempt timeout
+    /// and a panic are [`Outcome::Failure`].
+    pub fn outcome(&self) -> Outcome {
+        match (&self.0.stop, &self.0.last) {
+            (Some(StopReason::Ended(_)), _) | (_, None) => Outcome::Neutral,
+            (_, Some(last)) => last.outcome(),
+        }
+    }
+
+    /// Returns the same error with the call's own error changed by `change`.
+    pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Error<F> {
+        let Story { attempts, stop, last } = *self.0;
+        Error(Box::new(Story { attempts, stop, last: last.map(|last| last.map(change)) }))
+    }
+
+    /// Returns the same error with the call's own error, if it has one, replaced by the story that `change` makes of it.
+    pub(crate) fn and_then<F>(self, change: impl FnOnce(E) -> Error<F>) -> Error<F> {
+        let Story { attempts, stop, last } = *self.0;
+        let Some(AttemptError { failure, error }) = last else {
+            return Error(Box::new(Story { attempts, stop, last: None }));
+        };
+        let below = error.map(change);
+        let last = match (failure, below) {
+            (Failure::Call, Some(below)) if stop.is_none() => return below,
+            (Failure::Call, below) => return Error::stopped_or(attempts, stop, below),
+            (failure, below) => AttemptError { failure, error: below.and_then(Error::into_last) },
+        };
+        Error(Box::new(Story { attempts, stop, last: Some(last) }))
+    }
+
+    fn stopped_or(attempts: u32, stop: Option<StopReason>, last: Option<Error<E>>) -> Self {
+        match stop {
+            Some(stop) => Error::stopped(attempts, stop, last),
+            None => Error(Box::new(Story { attempts, stop: None, last: None })),
+        }
+    }
+
+    /// The call's own error, if the last attempt failed with that and nothing else.
+    pub(crate) fn own(&self) -> Option<&E> {
+        match self.failure() {
+            Some(Failure::Call) => self.last(),
+            _ => None,
+        }
+    }
+
+    /// How the last attempt failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        self.0.last.as_ref().map(|last| &last.failure)
+    }
+
+    pub(crate) fn refused(&self) -> Option<&Refused> {
+        self.0.last.as_ref()?.refused()
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Error<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Story { attempts, stop, last } = &*self.0;
+        match (stop, last) {
+            (None, None) => Ok(()),
+            (None, Some(last)) => last.print(", last error: ", f),
+            (Some(stop), last) => {
+                stop.print(*attempts, f)?;
+                match last.as_ref().filter(|last| f.alternate() && !self.is_repeated(last)) {
+                    Some(last) => write!(f, ", last error: {last:#}"),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+}
+
+impl<E: fmt::Display> Error<E> {
+    /// Whether the last attempt says no more than why the retry stopped.
+    fn is_repeated(&self, last: &AttemptError<E>) -> bool {
+        match &self.0.stop {
+            Some(StopReason::Ended(end)) => attempt::repeats(end, last),
+            _ => false,
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        let Story { stop, last, .. } = &*self.0;
+        match (stop, last.as_ref().filter(|last| !self.is_repeated(last))) {
+            (None, last) => last?.source(),
+            (Some(_), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => Some(error),
+            (Some(_), Some(last)) => Some(last),
+            (Some(StopReason::Ended(end)), None) => end.source(),
+            (Some(_), None) => None,
+        }
+    }
+
+    fn description(&self) -> &str {
+        if self.outcome() == Outcome::Neutral { NEUTRAL } else { "" }
+    }
+}
+
+impl<E> From<Refused> for Error<E> {
+    fn from(refused: Refused) -> Self {
+        Self::single(0, Failure::Refused(refused), None)
+    }
+}
+
+impl<E> From<ripcord::Error> for Error<E> {
+    fn from(end: ripcord::Error) -> Self {
+        Self::from(Refused::ended(end))
+    }
+}
+
+impl<E> From<Panicked> for Error<E> {
+    fn from(panicked: Panicked) -> Self {
+        Self::single(1, Failure::Panicked(panicked), None)
+    }
+}
+
+/// One level instead of two, for a policy that was run inside another by hand.
+impl<E> From<Error<Error<E>>> for Error<E> {
+    fn from(error: Error<Error<E>>) -> Self {
+        error.and_then(|below| below)
+    }
+}

@@ -1,0 +1,197 @@
+//! The error of an operation that runs no call of its own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ripcord::Context;
+
+use crate::Outcome;
+
+/// Why a policy refused an operation: it rejected the operation locally, or a context had ended.
+///
+/// Operations that run no call of their own fail with this error: waiting for a token of a
+/// [`RateLimiter`](crate::RateLimiter), submitting a task, reading a cache, acquiring a permit. With `?` it becomes the
+/// [`Error`](crate::Error) of a call that it was part of.
+///
+/// `{}` prints one line without details, `{:#}` adds where and why the context ended.
+///
+/// ```
+/// use ripcord_policy::Bulkhead;
+///
+/// # fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let bulkhead = Bulkhead::builder().limit(1).build()?;
+/// let _permit = bulkhead.try_acquire();
+/// let refused = bulkhead.try_acquire().unwrap_err();
+/// assert!(refused.is_rejected() && refused.is_full());
+/// assert_eq!(refused.to_string(), "all 1 permits are in use");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Refused(Box<Reason>);
+
+/// Boxed, so that a result that holds one stays small.
+#[derive(Clone, Debug)]
+enum Reason {
+    Ended(ripcord::Error),
+    BreakerOpen { name: Arc<str>, retry_after: Duration },
+    Limited { retry_after: Option<Duration> },
+    ExceedsBurst { requested: u32, burst: u32 },
+    PoolFull { capacity: usize },
+    BulkheadFull { limit: usize },
+    TooNear { needed: Duration, remaining: Duration },
+    Closed(&'static str),
+}
+
+impl Refused {
+    /// `end` ended the operation, or had come before it.
+    pub(crate) fn ended(end: ripcord::Error) -> Self {
+        Self(Box::new(Reason::Ended(end)))
+    }
+
+    /// The breaker `name` is open for `retry_after`; zero when it is half-open and all its probes are in flight.
+    pub(crate) fn breaker_open(name: Arc<str>, retry_after: Duration) -> Self {
+        Self(Box::new(Reason::BreakerOpen { name, retry_after }))
+    }
+
+    /// There is no token, and the next one comes in `retry_after`, if ever.
+    pub(crate) fn limited(retry_after: Option<Duration>) -> Self {
+        Self(Box::new(Reason::Limited { retry_after }))
+    }
+
+    /// The limiter never holds as many tokens at once.
+    pub(crate) fn exceeds_burst(requested: u32, burst: u32) -> Self {
+        Self(Box::new(Reason::ExceedsBurst { requested, burst }))
+    }
+
+    /// The pool's queue of `capacity` tasks is full.
+    pub(crate) fn pool_full(capacity: usize) -> Self {
+        Self(Box::new(Reason::PoolFull { capacity }))
+    }
+
+    /// All `limit` permits of a bulkhead are in use, and its queue is full.
+    pub(crate) fn bulkhead_full(limit: usize) -> Self {
+        Self(Box::new(Reason::BulkheadFull { limit }))
+    }
+
+    /// The operation takes at least `needed`, and the deadline of `_ctx` comes in `remaining`.
+    pub(crate) fn too_near(_ctx: &Context, needed: Duration, remaining: Duration) -> Self {
+        Self(Box::new(Reason::TooNear { needed, remaining }))
+    }
+
+    /// `what`, a pool or cache, has been closed.
+    pub(crate) fn closed(what: &'static str) -> Self {
+        Self(Box::new(Reason::Closed(what)))
+    }
+
+    /// Returns how the context ended, if that is why the operation failed.
+    pub fn end(&self) -> Option<&ripcord::Error> {
+        match &*self.0 {
+            Reason::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the caller's context was canceled.
+    pub fn is_canceled(&self) -> bool {
+        self.end().is_some_and(ripcord::Error::is_canceled)
+    }
+
+    /// Returns whether the caller's time ran out: its deadline passed, or is too near for the operation.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        match &*self.0 {
+            Reason::Ended(end) => end.is_deadline_exceeded(),
+            Reason::TooNear { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Returns whether the policy refused the operation, rather than a context having ended.
+    pub fn is_rejected(&self) -> bool {
+        self.end().is_none()
+    }
+
+    /// Returns whether a circuit breaker is open, or half-open with all its probes in flight.
+    pub fn is_breaker_open(&self) -> bool {
+        matches!(&*self.0, Reason::BreakerOpen { .. })
+    }
+
+    /// Returns whether a rate limiter has no token, or never holds as many as were requested.
+    pub fn is_limited(&self) -> bool {
+        matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
+    }
+
+    /// Returns whether the queue of a pool or of a bulkhead is full.
+    pub fn is_full(&self) -> bool {
+        matches!(&*self.0, Reason::PoolFull { .. } | Reason::BulkheadFull { .. })
+    }
+
+    /// Returns whether the pool or cache has been closed.
+    pub fn is_closed(&self) -> bool {
+        matches!(&*self.0, Reason::Closed(_))
+    }
+
+    /// Returns whether trying again later can help: not after a context's end, a deadline, a close, or a request above the
+    /// burst.
+    pub fn is_transient(&self) -> bool {
+        match &*self.0 {
+            Reason::BreakerOpen { .. }
+            | Reason::Limited { .. }
+            | Reason::PoolFull { .. }
+            | Reason::BulkheadFull { .. } => true,
+            Reason::Ended(_) | Reason::ExceedsBurst { .. } | Reason::TooNear { .. } | Reason::Closed(_) => false,
+        }
+    }
+
+    /// Returns how long to wait before trying again can help, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &*self.0 {
+            Reason::BreakerOpen { retry_after, .. } => Some(*retry_after),
+            Reason::Limited { retry_after } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Returns what this error says about the callee: nothing, so [`Outcome::Neutral`].
+    pub fn outcome(&self) -> Outcome {
+        Outcome::Neutral
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            Reason::Ended(end) => end.fmt(f),
+            Reason::BreakerOpen { name, retry_after } if retry_after.is_zero() => {
+                write!(f, "circuit breaker '{name}' is HALF-OPEN and probing")
+            }
+            Reason::BreakerOpen { name, .. } => write!(f, "circuit breaker '{name}' is OPEN"),
+            Reason::Limited { retry_after: Some(after) } => write!(f, "rate limited for another {after:?}"),
+            Reason::Limited { retry_after: None } => f.write_str("rate limited"),
+            Reason::ExceedsBurst { requested, burst } => write!(f, "{requested} tokens exceed the burst of {burst}"),
+            Reason::PoolFull { capacity } => write!(f, "queue of {capacity} is full"),
+            Reason::BulkheadFull { limit } => write!(f, "all {limit} permits are in use"),
+            Reason::TooNear { needed, remaining } => {
+                write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")
+            }
+            Reason::Closed(what) => write!(f, "{what} is closed"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.end()?.source()
+    }
+
+    fn description(&self) -> &str {
+        super::NEUTRAL
+    }
+}
+
+impl From<ripcord::Error> for Refused {
+    fn from(end: ripcord::Error) -> Self {
+        Self::ended(end)
+    }
+}
