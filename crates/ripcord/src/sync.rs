@@ -11,8 +11,26 @@ pub(crate) use loom_types::*;
 
 #[cfg(not(ripcord_loom))]
 mod std_types {
-    pub(crate) use std::cell::UnsafeCell;
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+    /// Where loom checks accesses to memory that is not atomic. Here it is nothing.
+    pub(crate) struct Access;
+
+    impl Access {
+        #[inline]
+        pub(crate) const fn new() -> Self {
+            Access
+        }
+
+        #[inline]
+        pub(crate) fn read(&self) {}
+
+        #[inline]
+        pub(crate) fn write(&self) {}
+
+        #[inline]
+        pub(crate) fn end(&self) {}
+    }
 
     /// How many times a lock is tried before its thread gives way.
     const SPINS: u32 = 64;
@@ -47,9 +65,54 @@ mod std_types {
 
 #[cfg(ripcord_loom)]
 mod loom_types {
-    pub(crate) use loom::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
-    // The cells are guarded by the atomics above, whose orderings loom checks; a plain cell keeps the code the same.
-    pub(crate) use std::cell::UnsafeCell;
+    use loom::cell::UnsafeCell;
+    pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+
+    /// The accesses to some memory that is not atomic, which loom checks.
+    pub(crate) struct Access {
+        cell: UnsafeCell<()>,
+        /// Models run on one thread of the system, so this is exact and adds no order that loom does not know of.
+        ended: std::sync::atomic::AtomicBool,
+    }
+
+    impl Access {
+        pub(crate) fn new() -> Self {
+            Access { cell: UnsafeCell::new(()), ended: std::sync::atomic::AtomicBool::new(false) }
+        }
+
+        /// Fails the model unless every write happened before.
+        #[track_caller]
+        pub(crate) fn read(&self) {
+            if self.is_checked() {
+                self.cell.with(|_| ());
+            }
+        }
+
+        /// Fails the model unless every read and every write happened before.
+        #[track_caller]
+        pub(crate) fn write(&self) {
+            if self.is_checked() {
+                self.cell.with_mut(|_| ());
+            }
+        }
+
+        /// A write that is the last access of all.
+        #[track_caller]
+        pub(crate) fn end(&self) {
+            self.write();
+            self.ended.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+
+        #[track_caller]
+        fn is_checked(&self) -> bool {
+            // A second panic would hide the first one.
+            if std::thread::panicking() {
+                return false;
+            }
+            assert!(!self.ended.load(std::sync::atomic::Ordering::Relaxed), "used after it was freed");
+            true
+        }
+    }
 
     pub(crate) fn back_off(_step: &mut u32) {
         loom::thread::yield_now();

@@ -12,6 +12,10 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// Runs a user's function so that its panic, which the panic hook has reported, stops nothing else.
 pub(crate) fn shielded(run: impl FnOnce()) {
+    // A model's failure is a panic, which must reach loom.
+    if cfg!(ripcord_loom) {
+        return run();
+    }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         // A payload may panic when it is dropped; what that panic carries is leaked rather than given a third chance.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::{instant_of, nanoseconds, ticks_of_system};
 use crate::background;
 use crate::raw::timers::Timers;
+use crate::sync::{AtomicI64, Ordering};
 
 /// The clock itself.
 pub(super) struct Manual {

@@ -6,12 +6,13 @@
 
 use std::ops::{Deref, DerefMut};
 
-use crate::sync::{AtomicU8, Ordering, UnsafeCell, back_off};
+use super::cell::Cell;
+use crate::sync::{Access, AtomicU8, Ordering, back_off};
 
 /// A value behind a one-byte lock.
 pub(crate) struct Lock<T> {
     held: AtomicU8,
-    value: UnsafeCell<T>,
+    value: Cell<T>,
 }
 
 // SAFETY: the value is reached only through a `LockGuard`, of which there is one at a time, so sharing a `Lock` gives
@@ -20,7 +21,7 @@ unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
     pub(crate) fn new(value: T) -> Self {
-        Lock { held: AtomicU8::new(0), value: UnsafeCell::new(value) }
+        Lock { held: AtomicU8::new(0), value: Cell::new(Access::new(), value) }
     }
 
     pub(crate) fn lock(&self) -> LockGuard<'_, T> {
@@ -42,14 +43,14 @@ impl<T> Deref for LockGuard<'_, T> {
 
     fn deref(&self) -> &T {
         // SAFETY: this guard is the only one (the compare-exchange in `lock`), so nobody else reaches the value.
-        unsafe { &*self.lock.value.get() }
+        unsafe { &*self.lock.value.read() }
     }
 }
 
 impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` makes the borrow exclusive within the guard.
-        unsafe { &mut *self.lock.value.get() }
+        unsafe { &mut *self.lock.value.write() }
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `node/reference` | a node written field by field, in its place | rows C1, C2, C7 |
 //! | `tree` | following a child's pointer while its parent is locked | row C9 |
 //! | `timers` | following a timer's pointer while its queue is locked | row C14 |
+//! | `cell` | the place of a value in a cell that is being initialized | row C1: a node is written in its place |
 //! | `compact` | an `Arc` or a reference in one pointer | row C20 |
 //! | `coarse` | calling the C library's clock | rows C2, C7, C13 |
 //! | `lock` | one-byte lock | rows C7, C8, C14 |
@@ -16,6 +17,7 @@
 //! | `pin` | projecting a pin to a field | a future is stored once, not twice as in an `async fn` |
 #![expect(unsafe_code, reason = "the one module that may; see the table above and the SAFETY comments")]
 
+mod cell;
 pub(crate) mod coarse;
 pub(crate) mod compact;
 pub(crate) mod handle;

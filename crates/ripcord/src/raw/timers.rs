@@ -38,7 +38,7 @@ unsafe impl Send for Target {}
 impl Timed for Target {
     fn when(&self) -> i64 {
         // SAFETY: it is asked only in the queue, whose lock is held, so the node is not freed (invariant 4).
-        unsafe { self.0.as_ref() }.deadline()
+        unsafe { Node::follow(self.0) }.deadline()
     }
 }
 
@@ -106,7 +106,7 @@ impl Timers {
                     // reference was had (invariant 4).
                     unsafe {
                         let upgraded = NodeRef::upgrade(node);
-                        node.as_ref().timer.store(NONE, Ordering::Release);
+                        Node::follow(node).timer.store(NONE, Ordering::Release);
                         due.extend(upgraded);
                     }
                 }

@@ -1,41 +1,25 @@
-//! Memory of freed nodes, kept for the next ones of the thread.
+//! The memory of nodes, reused after they are freed.
 //!
-//! Most contexts are short-lived and freed where they were made. Half of what making one and dropping it costs is the
-//! allocator's (row C1), and all nodes are of one size. So each thread keeps the memory of a few that it freed, as a stack, which
-//! also hands out first what is still in the cache.
+//! Most contexts live for a short time and are freed by the thread that made them. The allocator takes half of the time that
+//! creating and dropping a context costs (row C1). All nodes have one size, so each thread keeps the memory of a few freed nodes
+//! on a stack, which also returns first the memory that is still in the cache.
 
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use super::Node;
+#[cfg(ripcord_loom)]
+pub(crate) use modeled as kept;
 
-/// How many a thread keeps: some more than a request is deep.
-const MOST: usize = if cfg!(any(miri, ripcord_loom)) { 0 } else { 32 };
+type Place = Box<MaybeUninit<Node>>;
 
-struct Kept {
-    places: [Cell<Option<Box<MaybeUninit<Node>>>>; MOST],
-    /// So many of the places are full: the first ones.
-    len: Cell<usize>,
-}
-
-thread_local! {
-    // Dropped with the thread; a node that is made or freed even later goes to the allocator.
-    static KEPT: Kept = const { Kept { places: [const { Cell::new(None) }; MOST], len: Cell::new(0) } };
-}
-
-/// Memory for a node.
+/// Returns memory for a node.
 #[inline]
-pub(super) fn allocate() -> Box<MaybeUninit<Node>> {
-    let kept = KEPT.try_with(|kept| {
-        let last = kept.len.get().checked_sub(1)?;
-        kept.len.set(last);
-        kept.places.get(last)?.take()
-    });
-    kept.ok().flatten().unwrap_or_else(Box::new_uninit)
+pub(super) fn allocate() -> Place {
+    kept::take().unwrap_or_else(Box::new_uninit)
 }
 
-/// The memory of a node that is being freed, also when a panic of a user's `Drop` cuts that short: released when dropped.
+/// The memory of a node that is being freed. Releases it when dropped, also if a user's `Drop` panics before.
 pub(super) struct Memory(NonNull<Node>);
 
 impl Memory {
@@ -51,7 +35,44 @@ impl Drop for Memory {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: by the contract of `of` it is a box's, and this is its last use.
-        let mut memory = Some(unsafe { Box::from_raw(self.0.cast::<MaybeUninit<Node>>().as_ptr()) });
+        kept::keep(unsafe { Box::from_raw(self.0.cast::<MaybeUninit<Node>>().as_ptr()) });
+    }
+}
+
+#[cfg(not(ripcord_loom))]
+mod kept {
+    use std::cell::Cell;
+
+    use super::Place;
+
+    /// The most that a thread keeps: somewhat more than the depth of a request's contexts. None where a tool looks for uses of
+    /// freed memory.
+    const MOST: usize = if cfg!(any(miri, ripcord_sanitize)) { 0 } else { 32 };
+
+    struct Kept {
+        places: [Cell<Option<Place>>; MOST],
+        /// The number of full places, which are the first ones.
+        len: Cell<usize>,
+    }
+
+    thread_local! {
+        // Dropped with the thread. The memory of nodes that are created or freed later than that is the allocator's.
+        static KEPT: Kept = const { Kept { places: [const { Cell::new(None) }; MOST], len: Cell::new(0) } };
+    }
+
+    #[inline]
+    pub(super) fn take() -> Option<Place> {
+        let kept = KEPT.try_with(|kept| {
+            let last = kept.len.get().checked_sub(1)?;
+            kept.len.set(last);
+            kept.places.get(last)?.take()
+        });
+        kept.ok().flatten()
+    }
+
+    #[inline]
+    pub(super) fn keep(memory: Place) {
+        let mut memory = Some(memory);
         let _thread_ends = KEPT.try_with(|kept| {
             let len = kept.len.get();
             if let Some(place) = kept.places.get(len) {
@@ -59,5 +80,42 @@ impl Drop for Memory {
                 kept.len.set(len + 1);
             }
         });
+    }
+}
+
+/// Keeps all freed memory until the next execution of the model, so that loom sees a use of it before the machine does.
+#[cfg(ripcord_loom)]
+pub(crate) mod modeled {
+    use std::cell::{Cell, RefCell};
+
+    use super::Place;
+
+    // loom runs all threads of a model on one thread of the system.
+    thread_local! {
+        static FREED: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+        static ALIVE: Cell<usize> = const { Cell::new(0) };
+    }
+
+    pub(super) fn take() -> Option<Place> {
+        ALIVE.set(ALIVE.get() + 1);
+        None
+    }
+
+    pub(super) fn keep(memory: Place) {
+        ALIVE.set(ALIVE.get() - 1);
+        FREED.with_borrow_mut(|freed| freed.push(memory));
+    }
+
+    /// Forgets the nodes of the execution before.
+    #[cfg(test)]
+    pub(crate) fn start() {
+        ALIVE.set(0);
+        FREED.take();
+    }
+
+    /// Returns the number of nodes that are not freed.
+    #[cfg(test)]
+    pub(crate) fn alive() -> usize {
+        ALIVE.get()
     }
 }

@@ -18,7 +18,7 @@
 
 mod children;
 mod guarded;
-mod memory;
+pub(crate) mod memory;
 mod payload;
 mod reference;
 
@@ -26,12 +26,14 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::mem::ManuallyDrop;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use crate::cause::Cause;
 use crate::clock::Clock;
+use crate::raw::cell::Cell;
 use crate::slab::NONE;
-use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, back_off};
+use crate::sync::{Access, AtomicU8, AtomicU32, Ordering, back_off};
 
 pub(crate) use children::{Child, ChildPlace};
 pub(crate) use guarded::{Guarded, More};
@@ -123,9 +125,11 @@ pub(crate) struct Node {
     /// The key in the parent's list of children, or `NONE`.
     slot: AtomicU32,
     pub(crate) parent: Option<NodeRef>,
-    guarded: UnsafeCell<ManuallyDrop<Guarded>>,
-    end: UnsafeCell<End>,
+    guarded: Cell<ManuallyDrop<Guarded>>,
+    end: Cell<End>,
     word: Word,
+    /// Every use reads it and freeing ends it, so that loom sees whether all uses happen before.
+    alive: Access,
 }
 
 // SAFETY: everything in a node is Send + Sync by itself, but for the two cells and the pointers to children. The cells are
@@ -139,6 +143,19 @@ impl UnwindSafe for Node {}
 impl RefUnwindSafe for Node {}
 
 impl Node {
+    /// Follows a pointer of invariant 4.
+    ///
+    /// # Safety
+    ///
+    /// The lock of the list that the pointer was found in is held for as long as the reference is used.
+    #[inline]
+    pub(in crate::raw) unsafe fn follow<'a>(pointer: NonNull<Node>) -> &'a Node {
+        // SAFETY: the list's lock is held, so the node is not freed (invariant 4).
+        let node = unsafe { pointer.as_ref() };
+        node.alive.read();
+        node
+    }
+
     /// What kind of context this is.
     #[inline]
     pub(crate) fn kind(&self) -> Kind<'_> {
@@ -158,7 +175,7 @@ impl Node {
     pub(crate) fn end(&self) -> Option<(u8, &End)> {
         let bits = self.state.load(Ordering::Acquire);
         // SAFETY: `DONE` was read with acquire, so `end` was written before and never is again (invariant 3).
-        (bits & state::DONE != 0).then(|| (bits, unsafe { &*self.end.get() }))
+        (bits & state::DONE != 0).then(|| (bits, unsafe { &*self.end.read() }))
     }
 
     pub(crate) fn lock(&self) -> NodeGuard<'_> {
@@ -331,6 +348,8 @@ impl Node {
 impl Drop for Node {
     #[inline]
     fn drop(&mut self) {
+        self.alive.end();
+        self.end.get_mut();
         let guarded = self.guarded.get_mut();
         // Looked at here, so that for most nodes nothing is called.
         if !matches!(**guarded, Guarded::Many(None)) {
@@ -356,7 +375,7 @@ impl NodeGuard<'_> {
 
     pub(crate) fn fields(&mut self) -> &mut Guarded {
         // SAFETY: this guard holds the lock bit, which guards the cell (invariant 2).
-        unsafe { &mut *self.node.guarded.get() }
+        unsafe { &mut *self.node.guarded.write() }
     }
 
     /// Writes the end; it becomes visible at unlock. Gives back the cause that it replaced, to be dropped without the lock.
@@ -364,7 +383,7 @@ impl NodeGuard<'_> {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
         // SAFETY: not done and under the lock, so nobody reads or writes `end` (invariants 2 and 3).
-        let End { cause: replaced, .. } = unsafe { std::mem::replace(&mut *self.node.end.get(), end) };
+        let End { cause: replaced, .. } = unsafe { std::mem::replace(&mut *self.node.end.write(), end) };
         replaced
     }
 
@@ -374,7 +393,7 @@ impl NodeGuard<'_> {
             return None;
         }
         // SAFETY: not done and under the lock, so nobody writes `end` (invariants 2 and 3).
-        let end = unsafe { &*self.node.end.get() };
+        let end = unsafe { &*self.node.end.read() };
         Some((end.location, end.detail))
     }
 
@@ -389,7 +408,7 @@ impl NodeGuard<'_> {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
         // SAFETY: as in `set_end`.
-        unsafe { (*self.node.end.get()).detail = detail }
+        unsafe { (*self.node.end.write()).detail = detail }
     }
 }
 

@@ -6,8 +6,9 @@ use std::ptr::NonNull;
 
 use super::memory::{self, Memory};
 use super::{End, Guarded, Node, Payload, Tag, Word, flag, state};
+use crate::raw::cell::Cell;
 use crate::slab::NONE;
-use crate::sync::{AtomicU8, AtomicU32, Ordering, UnsafeCell, fence};
+use crate::sync::{Access, AtomicU8, AtomicU32, Ordering, fence};
 
 /// A strong reference to a node (invariant 1).
 pub(crate) struct NodeRef {
@@ -31,11 +32,12 @@ static TODO: Node = Node {
     derived: AtomicU8::new(0),
     timer: AtomicU32::new(NONE),
     slot: AtomicU32::new(NONE),
-    guarded: UnsafeCell::new(ManuallyDrop::new(Guarded::NOTHING)),
-    end: UnsafeCell::new(End { location: std::panic::Location::caller(), cause: None, detail: 0 }),
+    guarded: Cell::new(Access::new(), ManuallyDrop::new(Guarded::NOTHING)),
+    end: Cell::new(Access::new(), End { location: std::panic::Location::caller(), cause: None, detail: 0 }),
     tag: Tag::Todo,
     parent: None,
     word: Word::NOTHING,
+    alive: Access::new(),
 };
 
 /// A field that is added here has to be written in `NodeRef::allocate` too, where nothing else would miss it.
@@ -52,6 +54,7 @@ const _: fn(&Node) = |node| {
         guarded: _,
         end: _,
         word: _,
+        alive: _,
     } = node;
 };
 
@@ -106,12 +109,13 @@ impl NodeRef {
             (&raw mut (*node).timer).write(AtomicU32::new(NONE));
             (&raw mut (*node).slot).write(AtomicU32::new(NONE));
             (&raw mut (*node).parent).write(parent);
-            (&raw mut (*node).guarded).write(UnsafeCell::new(ManuallyDrop::new(Guarded::NOTHING)));
-            let end = UnsafeCell::raw_get(&raw const (*node).end);
+            (&raw mut (*node).guarded).write(Cell::new(Access::new(), ManuallyDrop::new(Guarded::NOTHING)));
+            let end = Cell::initialize(&raw mut (*node).end);
             (&raw mut (*end).location).write(location);
             (&raw mut (*end).cause).write(cause);
             (&raw mut (*end).detail).write(detail);
             (&raw mut (*node).word).write(word);
+            (&raw mut (*node).alive).write(Access::new());
         }
         NodeRef { pointer }
     }
@@ -130,8 +134,8 @@ impl NodeRef {
     ///
     /// The lock of the list that the pointer was found in is held.
     pub(in crate::raw) unsafe fn upgrade(pointer: NonNull<Node>) -> Option<NodeRef> {
-        // SAFETY: the list's lock is held, so the node is not freed (invariant 4).
-        let node = unsafe { pointer.as_ref() };
+        // SAFETY: by the contract.
+        let node = unsafe { Node::follow(pointer) };
         let mut refs = node.refs.load(Ordering::Relaxed);
         while refs != 0 {
             match node.refs.compare_exchange_weak(refs, refs + 1, Ordering::Relaxed, Ordering::Relaxed) {
@@ -210,7 +214,9 @@ impl Deref for NodeRef {
     #[inline]
     fn deref(&self) -> &Node {
         // SAFETY: a strong reference keeps the node alive (invariant 1), and nobody has it mutably before it is freed.
-        unsafe { self.pointer.as_ref() }
+        let node = unsafe { self.pointer.as_ref() };
+        node.alive.read();
+        node
     }
 }
 

@@ -243,7 +243,7 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
             let Some(Child { node, second }) = more.children.pop() else { break };
             // SAFETY: it was in the list of `parent`, whose lock is held, and `unlinked` below is the last access
             // (invariant 4).
-            let child = unsafe { node.as_ref() };
+            let child = unsafe { Node::follow(node) };
             let marked = mark_child(child, at, bits, end, told);
             // SAFETY: as above.
             let upgrade = || unsafe { NodeRef::upgrade(node) };

@@ -1,0 +1,70 @@
+//! One small model for each race. loom runs a model in every order in which its threads can be interleaved.
+//!
+//! `scripts/loom` runs them. They use the public API on the code that ships. Only the atomics are loom's, and loom checks the
+//! accesses to what is not atomic (`sync::Access`): to the cells, and to each node when it is used and when it is freed.
+
+mod after_func;
+mod ending;
+mod freeing;
+mod merging;
+mod timers;
+#[cfg(feature = "tokio-util")]
+mod tokens;
+mod waiting;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{self, Poll, Wake, Waker};
+
+use crate::raw::node::memory::kept;
+use crate::sync::propagations;
+use crate::{Canceler, Context, Error};
+
+/// Checks a model in every order, and that every node is freed at its end.
+fn model(run: impl Fn() + Send + Sync + 'static) {
+    loom::model(move || {
+        kept::start();
+        // Initialized before there is a second thread, since loom takes the initialization for a synchronization.
+        propagations();
+        run();
+        assert_eq!(kept::alive(), 0, "nodes were not freed");
+    });
+}
+
+/// Counts how often it is woken. A model reads the count after it has joined its threads, so a plain atomic is enough.
+#[derive(Default)]
+struct Wakes(AtomicUsize);
+
+impl Wakes {
+    fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn count(&self) -> usize {
+        self.0.load(SeqCst)
+    }
+}
+
+impl Wake for Wakes {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+fn poll(future: Pin<&mut impl Future<Output = Error>>, wakes: &Arc<Wakes>) -> Poll<Error> {
+    future.poll(&mut task::Context::from_waker(&Waker::from(Arc::clone(wakes))))
+}
+
+/// Returns a root, a child and a grandchild, each with its canceler.
+fn three_levels() -> [(Context, Canceler); 3] {
+    let root = Context::background().with_cancel();
+    let child = root.0.with_cancel();
+    let grandchild = child.0.with_cancel();
+    [root, child, grandchild]
+}
+
+/// Returns the cause of a context that has ended.
+fn cause(ctx: &Context) -> String {
+    ctx.cause().expect("it has ended").to_string()
+}

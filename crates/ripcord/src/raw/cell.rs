@@ -1,0 +1,55 @@
+//! A cell whose accesses loom checks.
+//!
+//! `read` and `write` return plain pointers, as `std::cell::UnsafeCell::get` does, and cost the same. In a model each call also
+//! reports the access: loom fails if an access neither happens before nor after a conflicting one.
+
+use std::cell::UnsafeCell;
+
+use crate::sync::Access;
+
+/// An `UnsafeCell` with separate methods for reading and writing.
+pub(in crate::raw) struct Cell<T> {
+    access: Access,
+    value: UnsafeCell<T>,
+}
+
+impl<T> Cell<T> {
+    #[inline]
+    pub(in crate::raw) const fn new(access: Access, value: T) -> Self {
+        Cell { access, value: UnsafeCell::new(value) }
+    }
+
+    /// Returns a pointer for reading.
+    #[inline]
+    pub(in crate::raw) fn read(&self) -> *const T {
+        self.access.read();
+        self.value.get()
+    }
+
+    /// Returns a pointer for reading and writing.
+    #[inline]
+    pub(in crate::raw) fn write(&self) -> *mut T {
+        self.access.write();
+        self.value.get()
+    }
+
+    /// Returns the value, which nobody else can reach.
+    #[inline]
+    pub(in crate::raw) fn get_mut(&mut self) -> &mut T {
+        self.access.write();
+        self.value.get_mut()
+    }
+
+    /// Returns a pointer to the value of a cell that is being initialized. The caller has to write the value.
+    ///
+    /// # Safety
+    ///
+    /// `this` points to memory for a cell that no other thread can reach.
+    #[inline]
+    pub(in crate::raw) unsafe fn initialize(this: *mut Self) -> *mut T {
+        // SAFETY: by the contract the memory is this caller's alone.
+        unsafe { (&raw mut (*this).access).write(Access::new()) };
+        // SAFETY: as above; no reference to the value is made.
+        UnsafeCell::raw_get(unsafe { &raw const (*this).value })
+    }
+}
