@@ -85,21 +85,21 @@ func perCall(sample func(iterations int) time.Duration) float64 {
 	return samples[len(samples)/2]
 }
 
-// undisturbed takes a sample, and takes it again while it shared its core with another program, up to a limit for machines
-// that are always busy. Our side does the same.
+// The longest time for which a disturbed sample is repeated.
+const patience = 50 * time.Millisecond
+
+// undisturbed takes a sample, and repeats it while it shared its core with another program. Our side does the same.
 func undisturbed(sample func(iterations int) time.Duration, iterations int) time.Duration {
-	const attempts = 32
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	var taken time.Duration
-	for range attempts {
+	start := time.Now()
+	for {
 		before := preemptions()
-		taken = sample(iterations)
-		if preemptions() == before {
-			break
+		taken := sample(iterations)
+		if preemptions() == before || time.Since(start) > patience {
+			return taken
 		}
 	}
-	return taken
 }
 
 // preemptions returns the number of involuntary context switches of this thread. It is constant on systems other than Linux.

@@ -3,6 +3,7 @@
 mod breaker;
 mod cache;
 mod caller;
+mod cancel;
 mod check;
 mod connections;
 mod create;
@@ -41,9 +42,9 @@ pub(crate) const ALL: &[Row] = &[
     row("C6", "child create + drop, two threads, one parent", create::two_threads),
     row("C7", "child + wait once + drop", wait::on_a_new_child),
     row("C8", "wait once + drop", wait::on_a_live_context),
-    row("C9", "cancel 1M children that have a waiter", wake::with_waiters),
-    row("C10", "cancel 1M children nobody waits on", wake::without_waiters),
-    row("C11", "longest is_done on the root while C9 runs", wake::longest_check),
+    row("C9", "cancel 1M children that have a waiter", cancel::with_waiters),
+    row("C10", "cancel 1M children nobody waits on", cancel::without_waiters),
+    row("C11", "longest is_done on the root while C9 runs", cancel::longest_check),
     row("C12", "bytes per live child", memory::per_child),
     row("C13", "with_timeout + run(ready)", timeout::run_ready),
     row("C14", "with_timeout + run(pending once)", timeout::run_pending_once),

@@ -23,17 +23,18 @@ pub(crate) struct Timing {
     disturbed: bool,
 }
 
-/// Takes a sample, and takes it again while it was disturbed, up to a limit for machines that are always busy.
+/// The longest time for which a disturbed sample is repeated. It bounds the run on a machine that is always busy.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// Takes a sample, and repeats it while it is disturbed.
 pub(crate) fn undisturbed(sample: impl Fn(u64) -> Timing, iterations: u64) -> Duration {
-    const ATTEMPTS: usize = 32;
-    let mut timing = sample(iterations);
-    for _ in 1..ATTEMPTS {
-        if !timing.disturbed {
-            break;
+    let start = Instant::now();
+    loop {
+        let timing = sample(iterations);
+        if !timing.disturbed || start.elapsed() > PATIENCE {
+            return timing.taken;
         }
-        timing = sample(iterations);
     }
-    timing.taken
 }
 
 /// Returns the number of iterations that take about as long as a sample should.

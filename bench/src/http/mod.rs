@@ -52,7 +52,7 @@ impl Core {
     fn confine(self) {}
 }
 
-/// Runs `work` on the core of the load, in a thread of its own.
+/// Runs `work` in a new thread on the core of the load.
 fn on_load_core<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     let run = || {
         Core::Loads.confine();

@@ -12,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::wake::WakerCells;
+use super::cancel::WakerCells;
 use crate::alloc::live_bytes;
 use crate::floor::Floor;
 use crate::harness::{Bench, Figure, HOUR, Measured, percentile};
