@@ -10,10 +10,11 @@ use crate::context::Context;
 use crate::error::Error;
 
 impl Context {
-    /// Blocks the thread until the context ends. On one that never ends it blocks for ever.
+    /// Blocks the thread until the context ends, and returns its error. Blocks forever if nothing can end the context.
     ///
-    /// Not for async code, where it holds a worker up: there it is [`done`](Context::done). On a manual clock another thread has
-    /// to advance; on tokio's it must not be the runtime's only thread that blocks.
+    /// For threads. In async code it would block the executor: use [`done`](Context::done) there. On a manual clock, another
+    /// thread has to advance the time; on tokio's clock, another thread of the runtime has to run. On the system's clock the
+    /// thread sees its deadline itself, so it needs no other thread.
     ///
     /// ```
     /// use std::time::Duration;
@@ -23,11 +24,25 @@ impl Context {
     /// assert!(ctx.wait().is_deadline_exceeded());
     /// ```
     pub fn wait(&self) -> Error {
-        block_on(self.done())
+        let mut done = pin!(self.done());
+        let waker = Parked::waker();
+        loop {
+            if let Poll::Ready(error) = done.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
+                return error;
+            }
+            match self.remaining_of_system() {
+                Some(left) => std::thread::park_timeout(left),
+                None => std::thread::park(),
+            }
+            // The clock is asked here too: the timer's thread may be late, or there may be none.
+            if let Some(error) = self.err() {
+                return error;
+            }
+        }
     }
 
-    /// As [`wait`](Context::wait), for at most `timeout` by this context's clock; `None` when it has not ended by then.
-    /// When both come at the same time, the end counts.
+    /// Blocks as [`wait`](Context::wait) does, for at most `timeout` by this context's clock. Returns `None` if the context has
+    /// not ended by then. If both happen at the same time, the end wins.
     ///
     /// ```
     /// use std::time::Duration;
@@ -43,11 +58,11 @@ impl Context {
         self.err()
     }
 
-    /// As [`sleep`](Context::sleep), blocking the thread.
+    /// Blocks the thread for `duration` by this context's clock, or until the context ends. [`sleep`](Context::sleep) for threads.
     ///
     /// # Errors
     ///
-    /// The context's error, when it ended first.
+    /// The context's error, if the context ended first.
     ///
     /// ```
     /// use std::time::Duration;
@@ -59,7 +74,9 @@ impl Context {
     /// assert!(ctx.sleep_blocking(Duration::from_secs(60)).is_err());
     /// ```
     pub fn sleep_blocking(&self, duration: Duration) -> Result<(), Error> {
-        block_on(self.sleep(duration))
+        let sleep = self.sleep(duration);
+        sleep.context().wait();
+        block_on(sleep)
     }
 }
 
@@ -82,7 +99,7 @@ impl Context {
 /// ```
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = Waker::from(Arc::new(Parked(std::thread::current())));
+    let waker = Parked::waker();
     let mut task = std::task::Context::from_waker(&waker);
     loop {
         match future.as_mut().poll(&mut task) {
@@ -93,7 +110,14 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Wakes a thread that parks.
 struct Parked(Thread);
+
+impl Parked {
+    fn waker() -> Waker {
+        Waker::from(Arc::new(Parked(std::thread::current())))
+    }
+}
 
 impl Wake for Parked {
     fn wake(self: Arc<Self>) {

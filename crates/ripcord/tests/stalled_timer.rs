@@ -1,5 +1,5 @@
-//! Deadlines while the thread that tells of them is held up by somebody's waker: who asks again and again sees them all the
-//! same, since every so often the clock itself is asked. A binary of its own, as the whole process shares that thread.
+//! Deadlines while a waker blocks the timer's thread: a loop sees them all the same, since it reads the clock itself. A binary of
+//! its own, as the whole process shares that thread.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -8,10 +8,18 @@ use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use common::{HANG, MS, Wakes, poll, poll_with, waker_fn};
-use ripcord::Context;
+use ripcord::{Context, DoneOwned};
+
+/// A context with a waiter, and a deadline that has not passed yet.
+fn waited_for(timeout: Duration) -> (Context, DoneOwned) {
+    let ctx = Context::background().with_timeout(timeout);
+    let mut waiting = ctx.done_owned();
+    let _ = poll(&mut waiting, &Wakes::new());
+    (ctx, waiting)
+}
 
 #[test]
-fn a_hot_loop_sees_its_deadline() {
+fn loop_over_contexts_sees_deadlines_while_a_waker_blocks_the_timer_thread() {
     let (enters, entered) = mpsc::channel();
     let (release, held) = mpsc::channel::<()>();
     let held = Mutex::new(held);
@@ -20,27 +28,34 @@ fn a_hot_loop_sees_its_deadline() {
         // An error when the test has ended, well or not.
         let _ = held.lock().map(|held| held.recv());
     });
-    // Both are waited for, so that the second is not asked for the time at each question. On a busy machine a deadline may have
-    // passed before that.
-    let (mut first, ctx, mut waiting) = loop {
-        let first = Context::background().with_timeout(10 * MS).done_owned();
-        let ctx = Context::background().with_timeout(20 * MS);
-        let waiting = ctx.done_owned();
-        let (mut first, mut waiting) = (first, waiting);
-        if poll(&mut waiting, &Wakes::new()).is_pending() && poll_with(&mut first, &blocks).is_pending() {
-            break (first, ctx, waiting);
+    let mut first = loop {
+        // On a busy machine the deadline may have passed before it is polled.
+        let mut first = Context::background().with_timeout(5 * MS).done_owned();
+        if poll_with(&mut first, &blocks).is_pending() {
+            break first;
         }
     };
-    entered.recv_timeout(HANG).expect("the first deadline is told");
-    let began = Instant::now();
-    while !ctx.is_done() {
-        assert!(began.elapsed() < HANG, "the deadline is never seen");
-        std::hint::spin_loop();
+    entered.recv_timeout(HANG).expect("the first deadline wakes");
+
+    let (far, _far) = waited_for(HANG);
+    for others in [0, 1, 7] {
+        // A busy machine may take the processor away, so the most punctual attempt counts.
+        let mut best = Duration::MAX;
+        for _ in 0..20 {
+            let (ctx, mut waiting) = waited_for(3 * MS);
+            let deadline = ctx.deadline().expect("it has one");
+            while !ctx.is_done() && (0..others).all(|_| !far.is_done()) {
+                assert!(deadline.elapsed() < HANG, "the deadline is never seen");
+            }
+            let seen = Instant::now();
+            assert!(ctx.is_done() && ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
+            assert!(seen >= deadline && poll(&mut waiting, &Wakes::new()).is_ready());
+            best = best.min(seen - deadline);
+        }
+        assert!(best <= MS, "{others} other contexts: the most punctual attempt was {best:?} late");
     }
-    let deadline = ctx.deadline().expect("it has one");
-    assert!(Instant::now() >= deadline);
-    assert!(deadline.elapsed() < Duration::from_secs(5), "that the thread was held up is not why");
-    assert!(ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
+    // Blocked threads need the timer's thread as little.
+    assert!(Context::background().with_timeout(MS).wait().is_deadline_exceeded());
     drop(release);
-    assert!(poll(&mut first, &Wakes::new()).is_ready() && poll(&mut waiting, &Wakes::new()).is_ready());
+    assert!(poll(&mut first, &Wakes::new()).is_ready());
 }

@@ -112,14 +112,6 @@ impl Clock {
         }
     }
 
-    /// As `ticks`, possibly some milliseconds ago: for people.
-    pub(crate) fn coarse_ticks(&self) -> i64 {
-        match &self.0 {
-            Repr::System => system::coarse_ticks(),
-            _ => self.ticks(),
-        }
-    }
-
     /// Whether that moment has come.
     pub(crate) fn has_come(&self, when: i64) -> bool {
         match &self.0 {

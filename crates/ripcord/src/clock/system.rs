@@ -35,8 +35,8 @@ pub(super) fn start() -> Instant {
     base().exact
 }
 
-/// What time it is, possibly some milliseconds ago: for people.
-pub(super) fn coarse_ticks() -> i64 {
+/// What time it is, possibly some milliseconds ago.
+fn coarse_ticks() -> i64 {
     match (base().coarse, coarse::since_boot()) {
         (Some(start), Some(now)) => now.saturating_sub(start).max(0),
         _ => ticks_of_system(),

@@ -236,7 +236,7 @@ impl Context {
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
         let below_root =
-            |ctx: &Context| ctx.0.node().map(|node| node.as_parent()).filter(|node| !matches!(node.kind(), Kind::Todo));
+            |ctx: &Context| ctx.0.node().map(|node| node.clone()).filter(|node| !matches!(node.kind(), Kind::Todo));
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
             // A root adds nothing: no end, no deadline, no values; only that it is inside of a retry, if it is.
             let merged = if below_root(self).is_some() { self } else { other };
@@ -404,7 +404,7 @@ impl Context {
 
     #[inline]
     fn as_parent(&self) -> (Option<NodeRef>, u8) {
-        (self.0.node().map(|node| node.as_parent()), self.0.flags())
+        (self.0.node().map(|node| node.clone()), self.0.flags())
     }
 }
 

@@ -92,6 +92,10 @@ impl Context {
             return None;
         }
         let left = when.saturating_sub(self.clock_ref().ticks());
+        if left <= 0 {
+            // No later observer may report that the context goes on.
+            let _seen = self.err();
+        }
         Some(Duration::from_nanos(left.max(0).unsigned_abs()))
     }
 
@@ -136,11 +140,11 @@ impl Context {
         }
     }
 
-    /// Whether the context has ended. Cheap enough for a hot loop.
+    /// Returns whether the context has ended. Cheap enough for a hot loop.
     ///
-    /// Right also when nobody waits: a deadline counts from the clock. Never early. Asked again and again the clock is read
-    /// now and then only, and a timer tells the rest: then a deadline is seen late by as much as the timer is, or by 64 calls,
-    /// whichever is less. [`err`](Context::err) and [`check`](Context::check) agree with what this said.
+    /// It is accurate even if nothing waits for the context, and it never reports a deadline early. A loop that asks often reads
+    /// the clock only now and then, and reports a deadline at most 1 ms late. Once this or any other method has reported the
+    /// end, no method reports otherwise.
     ///
     /// ```
     /// use ripcord::Context;
@@ -429,6 +433,13 @@ impl Context {
 
     pub(crate) fn clock_ref(&self) -> &Clock {
         self.0.node().map_or(Clock::SYSTEM, |node| node.get().clock())
+    }
+
+    /// The time left, if there is a deadline and it counts on the system's clock.
+    pub(crate) fn remaining_of_system(&self) -> Option<Duration> {
+        let when = self.deadline_ticks();
+        let counts = when != NEVER && self.0.flags() & flag::CLOCK == 0;
+        counts.then(|| Duration::from_nanos(when.saturating_sub(Clock::SYSTEM.ticks()).max(0).unsigned_abs()))
     }
 
     /// The effective deadline, or `NEVER`.

@@ -92,6 +92,10 @@ impl DoneOwned {
         DoneOwned { ctx, wait: Wait::new() }
     }
 
+    pub(super) fn context(&self) -> &Context {
+        &self.ctx
+    }
+
     /// Whether the end that was seen began at the deadline of this future's own context, and not at `parent` or above.
     pub(super) fn is_own_deadline(&self, parent: &Context) -> bool {
         let (Some(node), parent) = (self.ctx.ender(), parent.ender()) else { return false };

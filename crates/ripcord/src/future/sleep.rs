@@ -22,6 +22,11 @@ impl Sleep {
     pub(crate) fn new(ctx: &Context, duration: Duration) -> Self {
         Sleep { ctx: ctx.clone(), elapsed: DoneOwned::new(ctx.with_timeout(duration)) }
     }
+
+    /// The context whose end ends the sleep.
+    pub(crate) fn context(&self) -> &Context {
+        self.elapsed.context()
+    }
 }
 
 impl Future for Sleep {

@@ -97,7 +97,7 @@ impl Merge {
 pub(crate) struct End {
     pub(crate) location: &'static Location<'static>,
     pub(crate) cause: Option<Cause>,
-    /// For a deadline the original timeout in nanoseconds; for a cancel the moment it came, in ticks of the clock.
+    /// For a deadline the original timeout in nanoseconds; for a cancel its exact moment, in ticks of the clock.
     pub(crate) detail: i64,
 }
 
@@ -116,8 +116,6 @@ pub(crate) struct Node {
     refs: AtomicU32,
     pub(in crate::raw) state: AtomicU8,
     pub(crate) flags: u8,
-    /// Whether a context was ever derived from this one (0 or 1).
-    derived: AtomicU8,
     /// What is in `word`.
     tag: Tag,
     /// The key in the queue of timers, or `NONE`.
@@ -284,11 +282,6 @@ impl Node {
         self.slot.load(Ordering::Acquire) == NONE
             && self.timer.load(Ordering::Acquire) == NONE
             && (!self.is_merged() || self.edge(true).load(Ordering::Acquire) == NONE)
-    }
-
-    /// Whether no context was ever derived from this one, as far as this thread can know.
-    pub(crate) fn is_childless(&self) -> bool {
-        self.derived.load(Ordering::Relaxed) == 0
     }
 
     /// The name nearest at or above this node; above a merged context, of the first parent, else of the other.

@@ -29,7 +29,6 @@ static TODO: Node = Node {
     refs: AtomicU32::new(1),
     state: AtomicU8::new(0),
     flags: 0,
-    derived: AtomicU8::new(0),
     timer: AtomicU32::new(NONE),
     slot: AtomicU32::new(NONE),
     guarded: Cell::new(Access::new(), ManuallyDrop::new(Guarded::NOTHING)),
@@ -46,7 +45,6 @@ const _: fn(&Node) = |node| {
         refs: _,
         state: _,
         flags: _,
-        derived: _,
         tag: _,
         timer: _,
         slot: _,
@@ -104,7 +102,6 @@ impl NodeRef {
             (&raw mut (*node).refs).write(AtomicU32::new(refs));
             (&raw mut (*node).state).write(AtomicU8::new(bits));
             (&raw mut (*node).flags).write(flags);
-            (&raw mut (*node).derived).write(AtomicU8::new(0));
             (&raw mut (*node).tag).write(tag);
             (&raw mut (*node).timer).write(AtomicU32::new(NONE));
             (&raw mut (*node).slot).write(AtomicU32::new(NONE));
@@ -144,16 +141,6 @@ impl NodeRef {
             }
         }
         None
-    }
-
-    /// A reference for a context that is derived from this one.
-    #[inline]
-    pub(crate) fn as_parent(&self) -> NodeRef {
-        // Looked at first, so that deriving again and again does not write; whoever knows of the child knows of this.
-        if self.derived.load(Ordering::Relaxed) == 0 {
-            self.derived.store(1, Ordering::Relaxed);
-        }
-        self.clone()
     }
 
     /// The nearest node at or above this one that can end: names, values and clocks end with it.

@@ -1,7 +1,9 @@
 //! Whether a node has ended: from what it remembers, from what is above it, and from the clock.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
+use super::end::settle;
 use super::wait::watch;
 use crate::clock::Clock;
 use crate::error::Origin;
@@ -9,28 +11,39 @@ use crate::raw::node::{Kind, Node, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
 impl NodeRef {
-    /// Whether the node has ended, exactly: with a reading of the clock when a deadline could have passed.
-    pub(crate) fn ended(&self) -> bool {
+    /// Whether the node has ended, exactly: with a reading of the clock when a deadline could have passed. Marks nothing, so a
+    /// caller that reports an end settles it first (invariant 6).
+    pub(super) fn ended(&self) -> bool {
         let Some(node) = self.ender() else { return false };
         node.marked_above() || node.expired()
     }
 
-    /// As `ended`, for a hot loop, once `goes_on_at_a_glance` has said no.
+    /// Whether the node has ended, for `is_done`, once `goes_on_at_a_glance` has said no. An end by the clock is marked before
+    /// it is reported, so that no later observer reports otherwise (invariant 6).
     pub(crate) fn ended_in_a_loop(&self) -> bool {
         let Some(node) = self.ender() else { return false };
+        if node.goes_on_at_a_glance() {
+            return false;
+        }
         let quiet = propagations().load(Ordering::Acquire) == 0;
         let bits = node.state.load(Ordering::Acquire);
         if bits & state::DONE != 0 {
             return true;
         }
-        if bits & state::WATCHED != 0 && quiet {
-            return node.expired();
+        if bits & state::WATCHED == 0 || !quiet {
+            if every_64th_call() {
+                // Asked again and again: from now on let an end be pushed here.
+                watch(node);
+            }
+            if node.marked_above() {
+                return true;
+            }
         }
-        if every_64th_call() {
-            // Asked again and again: from now on let an end be pushed here.
-            watch(node);
+        let expired = node.expired();
+        if expired {
+            settle(node);
         }
-        node.marked_above() || node.expired()
+        expired
     }
 }
 
@@ -47,10 +60,9 @@ pub(crate) fn deadline_origin(node: &Node) -> Option<Origin> {
 
 /// Whether this call is the one of many, on this thread, that may take a longer way.
 #[cfg(not(ripcord_loom))]
-#[inline]
 fn every_64th_call() -> bool {
     thread_local! {
-        static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+        static CALLS: Cell<u32> = const { Cell::new(0) };
     }
     let calls = CALLS.get().wrapping_add(1);
     CALLS.set(calls);
@@ -63,11 +75,65 @@ fn every_64th_call() -> bool {
     false
 }
 
+/// A thread's last reading of the system's clock, which a hot loop compares deadlines with (invariant 10).
+struct Reading {
+    now: Cell<i64>,
+    /// Calls until the clock is read again.
+    left: Cell<u32>,
+    /// Calls from one reading to the next.
+    stride: Cell<u32>,
+}
+
+const MAX_STRIDE: u32 = 64;
+/// The longest time, in nanoseconds, that a loop may take from one reading to the next. Half of it is left for a loop that
+/// slows down.
+const MAX_AGE: i64 = 250_000;
+
+impl Reading {
+    const NONE: Reading = Reading { now: Cell::new(i64::MIN), left: Cell::new(0), stride: Cell::new(1) };
+
+    /// Whether `when` has passed by this reading, which is renewed first when its calls are used up.
+    #[inline]
+    fn has_come(&self, when: i64) -> bool {
+        match self.left.get().checked_sub(1) {
+            Some(left) => self.left.set(left),
+            None => self.renew(Clock::SYSTEM.ticks()),
+        }
+        when <= self.now.get()
+    }
+
+    #[cold]
+    fn renew(&self, now: i64) {
+        let age = now.saturating_sub(self.now.replace(now));
+        let stride = match self.stride.get() {
+            _ if age > MAX_AGE => 1,
+            stride if age > MAX_AGE / 2 => stride,
+            stride => (stride * 2).min(MAX_STRIDE),
+        };
+        self.stride.set(stride);
+        self.left.set(stride - 1);
+    }
+}
+
+/// Whether `when` has passed on the system's clock, as of this thread's last reading of it.
+#[cfg(not(ripcord_loom))]
+#[inline]
+fn has_come_at_a_glance(when: i64) -> bool {
+    thread_local! {
+        static READING: Reading = const { Reading::NONE };
+    }
+    READING.with(|reading| reading.has_come(when))
+}
+
+/// A model must take the same way each time.
+#[cfg(ripcord_loom)]
+fn has_come_at_a_glance(when: i64) -> bool {
+    Reading::NONE.has_come(when)
+}
+
 impl Node {
-    /// Whether the node is seen not to have ended by its own state alone (invariant 8): the fast way of a hot loop.
-    ///
-    /// A watched node under a deadline is told by its timer, and asks the clock itself on every 64th call only: late by
-    /// the timer's lateness or by the calls between, whichever is less. (On a clock that is moved by hand it always asks.)
+    /// Whether the node is seen not to have ended by its own state alone (invariant 8): the fast way of a hot loop. A deadline
+    /// on the system's clock is compared with the thread's last reading of that clock (invariant 10); any other clock is asked.
     #[inline]
     pub(crate) fn goes_on_at_a_glance(&self) -> bool {
         const ASKED: u8 = state::DONE | state::WATCHED | state::TIMED | state::CLOCKED;
@@ -75,7 +141,7 @@ impl Node {
         let quiet = propagations().load(Ordering::Acquire) == 0;
         match self.state.load(Ordering::Acquire) & ASKED {
             state::WATCHED => quiet,
-            TIMED => quiet && !every_64th_call(),
+            TIMED => quiet && !has_come_at_a_glance(self.deadline()),
             _ => false,
         }
     }
@@ -104,6 +170,15 @@ impl Node {
 
     /// Whether a deadline at or above this node has passed on its own clock.
     pub(super) fn expired(&self) -> bool {
+        match self.flags & (flag::DEADLINE | flag::CLOCK | flag::CLOCKS) {
+            flag::DEADLINE => Clock::SYSTEM.has_come(self.deadline()),
+            flags if flags & flag::DEADLINE != 0 => self.expired_at(self.clock().ticks()),
+            _ => false,
+        }
+    }
+
+    /// As `expired`, when this node's clock shows `now`.
+    pub(super) fn expired_at(&self, now: i64) -> bool {
         if self.flags & flag::DEADLINE == 0 {
             return false;
         }
@@ -114,8 +189,7 @@ impl Node {
                 _ => false,
             });
         }
-        let clock = if self.flags & flag::CLOCK == 0 { Clock::SYSTEM } else { self.clock() };
-        clock.has_come(self.deadline())
+        self.deadline() <= now
     }
 
     /// Whether `found` holds of this node or of any that can end it: along both parents of merged ones, each merged one once.
@@ -159,7 +233,7 @@ impl Node {
         }
     }
 
-    /// When a done node ended.
+    /// When a done node ended, exactly (invariant 9).
     pub(super) fn ended_at(&self) -> i64 {
         match self.end() {
             Some((bits, end)) if bits & state::DEADLINE == 0 => end.detail,

@@ -6,7 +6,7 @@ use std::panic::Location;
 use super::told::{Told, wake};
 use crate::background;
 use crate::cause::Cause;
-use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, state};
+use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
 /// How many children are marked under their parent's lock before their wakers are called without it.
@@ -36,18 +36,18 @@ pub(crate) fn cancel_dropped(node: &NodeRef) {
     }
 }
 
-/// The time, if the node has not ended by anything else up to now (invariant 9).
+/// The time of a cancel, unless the node has ended before it (invariant 9).
 fn may_cancel(node: &NodeRef) -> Option<i64> {
     if node.end().is_some() {
         return None;
     }
-    if node.marked_above() || node.expired() {
+    // One reading, so that a cancel which wins is never later than a deadline that it wins over.
+    let now = node.clock().ticks();
+    if node.marked_above() || node.expired_at(now) {
         settle(node);
         return None;
     }
-    // With nothing below it nothing there can have ended before: then the time is only for people. (What is derived later is
-    // done from its first moment.)
-    Some(if node.is_childless() { node.clock().coarse_ticks() } else { node.clock().ticks() })
+    Some(now)
 }
 
 /// Ends a new node with its parent's end, if the parent has ended: also when the new one has a deadline that is in the past.
@@ -119,7 +119,7 @@ fn settle_path(node: &NodeRef, marked: &mut Vec<NodeRef>) {
 fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     let inherited = earlier_of(node.cancel_parent(), node.second_parent());
     let own = match node.kind() {
-        Kind::Deadline { when } if node.clock().has_come(when) => Some(when),
+        Kind::Deadline { when } if when <= node.clock().ticks() => Some(when),
         _ => None,
     };
     let has_children = match (own, inherited) {
@@ -224,7 +224,7 @@ fn propagate(mut marked: Vec<NodeRef>) {
 struct Found {
     /// Nodes that were marked and have children, and when they ended.
     parents: Vec<(NodeRef, i64)>,
-    /// Merged nodes that were not marked, since their other parent may have ended before: `settle` finds out.
+    /// Nodes that may have ended before their parent, by another parent or on another clock: `settle` finds out.
     late: Vec<NodeRef>,
 }
 
@@ -281,13 +281,13 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
         return Marked::Leaf;
     }
     let at = match child.kind() {
+        // Its other parent may have ended before.
+        Kind::Merge(_) => return Marked::NotYet,
+        // It may count on another clock than its parent: then the two times say nothing.
+        Kind::Deadline { .. } if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
         Kind::Deadline { when } if when <= at => {
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
             when
-        }
-        // Its other parent may have ended before: by its deadline, or by a cancel whose propagation is under way.
-        Kind::Merge(merge) if merge.when <= at || propagations().load(Ordering::Acquire) > 1 => {
-            return Marked::NotYet;
         }
         _ => {
             told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()));

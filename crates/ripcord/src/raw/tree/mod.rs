@@ -7,8 +7,9 @@
 //! # Invariants (1 to 5 are in `node`)
 //!
 //! 6. **What an end is.** A node has ended when it or any node it can be ended by is `DONE`, or a deadline among them has passed.
-//!    `DONE` of the node itself is the memory of that, written once. Whoever reports an error or a cause first writes it on every
-//!    node of the path, from the top down, so that it cannot change afterwards.
+//!    `DONE` of the node itself is the memory of that, written once. Whoever finds an end by the clock first writes it on every
+//!    node of the path, from the top down, and only then reports it: so no later observer of the node, or of one below, reports
+//!    otherwise.
 //! 7. **Watched.** `WATCHED` is stored after each edge from the node to its root (or to a watched node) has been linked and the
 //!    timers of the deadlines on that path have been armed. Edges are linked from below; a parent that is `DONE` refuses, and
 //!    then the child has ended. So every end above a watched node reaches it.
@@ -18,7 +19,11 @@
 //!    before `state`, and `WATCHED` is believed only when it read zero. This is why a `cancel` that finds its node done may
 //!    return at once: the descendants are done for every asker, though another thread still writes the marks.
 //! 9. **One end.** Of two ends the earlier wins, a deadline against a cancel at the same moment. A cancel therefore notes its
-//!    time, and looks for ends above itself before it marks.
+//!    exact time, read from the clock that deadlines count on, and looks for ends above itself before it marks.
+//! 10. **A hot loop.** `is_done` of a watched node compares the deadline with the thread's last reading of the system's clock,
+//!    which is renewed after at most 64 calls, or at each call if those take longer than 250 us. So the end of each context that
+//!    a loop asks in turn is seen in time, whatever the timer's thread does. A reading is in the past, so no end is seen early;
+//!    and an end that is seen is marked before it is reported (invariant 6), so no later look at an older reading denies it.
 
 mod ask;
 mod end;

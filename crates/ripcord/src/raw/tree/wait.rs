@@ -65,6 +65,9 @@ fn link_to_parent(child: &NodeRef) -> Linked<'_> {
 }
 
 /// Watches a new merged context: always, so that no walk has to fork (but for those of `any_above`).
+///
+/// A parent that has ended refuses the link. Whoever marks a merged node asks both parents first, so an end of the second
+/// parent that came before this call is not missed while the first parent ends.
 pub(crate) fn watch_merged(node: &NodeRef) {
     for (parent, second) in [(node.cancel_parent(), false), (node.second_parent(), true)] {
         if let Some(parent) = parent {

@@ -1,0 +1,62 @@
+//! Deadlines in a process that can start no thread: no timer's thread, and none for `after_func`.
+//!
+//! The test runs itself again with a stack size that no thread can have.
+
+#[path = "common/mod.rs"]
+mod common;
+
+use std::process::Command;
+use std::time::Duration;
+
+use common::{HANG, MS, Wakes, poll};
+use ripcord::Context;
+
+#[test]
+fn deadlines_are_seen_in_time_without_a_timer_thread() {
+    const WITHOUT_THREADS: &str = "RIPCORD_TEST_WITHOUT_THREADS";
+    if std::env::var_os(WITHOUT_THREADS).is_some() {
+        return without_threads();
+    }
+    let output = Command::new(std::env::current_exe().expect("the test's own path"))
+        .args(["--exact", "deadlines_are_seen_in_time_without_a_timer_thread", "--test-threads=1", "--nocapture"])
+        .env(WITHOUT_THREADS, "1")
+        .env("RUST_MIN_STACK", (1_u64 << 47).to_string())
+        .output()
+        .expect("the test runs again");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn without_threads() {
+    assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "a thread could be started");
+    two_contexts_in_turn();
+    let ctx = Context::background().with_timeout(MS);
+    assert!(ctx.wait().is_deadline_exceeded());
+    assert!(Context::background().wait_timeout(MS).is_none());
+    assert!(Context::background().sleep_blocking(MS).is_ok());
+    let (ctx, cancel) = Context::background().with_timeout(HANG).with_cancel();
+    let ran = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let runs = std::sync::Arc::clone(&ran);
+    let _after = ctx.after_func(move || runs.store(true, std::sync::atomic::Ordering::SeqCst));
+    cancel.cancel();
+    assert!(ran.load(std::sync::atomic::Ordering::SeqCst), "the canceler runs it");
+}
+
+/// The most punctual of several attempts: a busy machine may take the processor away.
+fn two_contexts_in_turn() {
+    let mut best = Duration::MAX;
+    for _ in 0..20 {
+        let (a, b) = (Context::background().with_timeout(3 * MS), Context::background().with_timeout(HANG));
+        let (mut wait_a, mut wait_b) = (a.done_owned(), b.done_owned());
+        assert!(poll(&mut wait_b, &Wakes::new()).is_pending());
+        let _ = poll(&mut wait_a, &Wakes::new());
+        while !a.is_done() && !b.is_done() {
+            assert!(a.deadline().expect("it has one").elapsed() < HANG, "the end is never seen");
+        }
+        let late = a.deadline().expect("it has one").elapsed();
+        assert!(a.is_done() && a.err().is_some_and(|error| error.is_deadline_exceeded()) && !b.is_done());
+        assert!(poll(&mut wait_a, &Wakes::new()).is_ready());
+        best = best.min(late);
+    }
+    assert!(best <= MS, "the most punctual attempt was {best:?} late");
+}
