@@ -56,10 +56,7 @@ fn slow_times_out_every_time() {
 
     let line = server.wait_for_log("Slow request canceled");
     assert!(line.contains("context deadline exceeded"), "{line}");
-    assert!(
-        line.contains("/slow") && line.contains("service.rs") && line.contains("5s"),
-        "who, where, how long: {line}"
-    );
+    assert!(line.contains("/slow") && line.contains("app.rs") && line.contains("5s"), "who, where, how long: {line}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use axum::{
 use http_body_util::BodyExt as _;
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use ripcord_cli::{
-    connections::{Acceptor, Connections},
+    connections::{Acceptor, Connections, Limits},
     search::Search,
     serve::{Service, Settings, drain},
 };
@@ -243,6 +243,7 @@ impl Draining {
         let (stopped, stop) = Context::background().with_clock(clock).with_cancel();
         let layer = ContextLayer::new(&server).timeout(PATIENCE);
         let app = Router::new().route("/", handler).layer(layer.clone()).route("/ping", get(|| async { "pong" }));
+        let app = app.route("/stuck", get(std::future::pending::<()>));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let serving = tokio::spawn(async move {
@@ -297,9 +298,23 @@ async fn grace_ends_a_connection_whose_client_does_not_read() {
 }
 
 #[tokio::test]
-async fn connection_that_does_not_close_is_dropped_after_the_last_answers() {
+async fn half_a_head_does_not_delay_the_shutdown() {
     let server = Draining::start(get(|| async { "here" })).await;
     let mut client = server.client("GET / HTTP/1.1\r\nHost: te").await;
+    server.ping().await;
+    server.stop.cancel_with("SIGTERM");
+    // The clock stands still: it takes neither the grace nor the second for last answers.
+    tokio::time::timeout(PATIENCE, server.serving).await.expect("it ends").expect("no panic");
+    let mut received = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut received)).await.expect("it is closed");
+    assert_eq!((read.ok().unwrap_or_default(), received.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn connection_that_does_not_close_is_dropped_after_the_last_answers() {
+    let server = Draining::start(get(|| async { "here" })).await;
+    // No layer cancels its request.
+    let mut client = server.client("GET /stuck HTTP/1.1\r\nHost: test\r\n\r\n").await;
     server.ping().await;
     server.stop().await;
 
@@ -316,6 +331,30 @@ async fn connection_that_does_not_close_is_dropped_after_the_last_answers() {
     let mut received = Vec::new();
     let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut received)).await.expect("it is closed");
     assert_eq!((read.ok().unwrap_or_default(), received.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn clients_above_the_connection_limit_wait_until_one_leaves() {
+    let limits = Limits { max_connections: 2, ..Limits::default() };
+    let app = Router::new().route("/", get(|| async { "here" }));
+    let (address, _stop, _accepting) = listen_with(Acceptor::new(app).limits(limits)).await;
+    let connect = async || TcpStream::connect(address).await.expect("the listener's queue has room");
+    let (first, _second, mut third) = (connect().await, connect().await, connect().await);
+    third.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.expect("it is queued");
+    let mut fourth = connect().await;
+    let mut byte = [0];
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        assert!(third.try_read(&mut byte).is_err(), "nobody serves it yet");
+    }
+    drop(first);
+    let mut answer = String::new();
+    tokio::time::timeout(PATIENCE, third.read_to_string(&mut answer)).await.expect("served").expect("answered");
+    assert!(answer.ends_with("here"), "{answer}");
+    fourth.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.expect("it is open");
+    answer.clear();
+    tokio::time::timeout(PATIENCE, fourth.read_to_string(&mut answer)).await.expect("served").expect("answered");
+    assert!(answer.ends_with("here"), "{answer}");
 }
 
 /// Serves `app` on a free port until the canceler is used.

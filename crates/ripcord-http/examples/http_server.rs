@@ -1,6 +1,6 @@
-//! A server whose every request has an id and five seconds, and whose handlers notice when nobody waits any more.
+//! A server whose requests each have an id and five seconds, and whose handlers notice when the client disconnects.
 //!
-//! `cargo run --example http_server` asks itself for each of its answers; with an address, as in
+//! `cargo run --example http_server` sends itself requests and prints the responses. With an address, as in
 //! `cargo run --example http_server 127.0.0.1:8080`, it serves until Ctrl-C.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
@@ -8,16 +8,14 @@ use std::error::Error;
 use std::time::Duration;
 
 use axum::{Router, routing::any};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
 use ripcord::Context;
 use ripcord_http::RequestId;
-use ripcord_http::server::{ContextLayer, Ctx, Ended, connection, matched_path};
+use ripcord_http::server::connection::{self, StreamExecutor};
+use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinSet;
 
 // Handler that uses context values
 async fn handle_request(Ctx(ctx): Ctx) -> Result<String, Ended> {
@@ -56,26 +54,37 @@ async fn handle_slow_request(Ctx(ctx): Ctx) -> Result<String, Ended> {
     }
 }
 
-/// What the chapter needs two middlewares for: the id, and the timeout.
+/// The layer replaces the chapter's two middlewares: the id and the timeout.
 fn app(server: &Context, over: UnboundedSender<()>) -> Router {
     let layer = ContextLayer::new(server).timeout(Duration::from_secs(5)).name(matched_path).on_end(move |_| {
-        // Nobody may be listening.
+        // There may be no receiver.
         let _ = over.send(());
     });
-    Router::new().route("/", any(handle_request)).route("/slow", any(handle_slow_request)).layer(layer)
+    // `with_state` prepares the router for being called: without it, every request pays for that.
+    Router::new().route("/", any(handle_request)).route("/slow", any(handle_slow_request)).layer(layer).with_state(())
 }
 
-async fn serve(listener: TcpListener, app: Router) -> std::io::Result<()> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+/// Serves until `server` ends, then until the last response has been sent.
+async fn serve(listener: TcpListener, app: Router, server: Context) {
+    let mut builder = auto::Builder::new(StreamExecutor::new());
+    // The watch handles a FIN, so hyper must not.
     builder.http1().half_close(true).title_case_headers(true);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        // Sees a client that goes away, and tells its request's Context.
+    let mut connections = JoinSet::new();
+    while let Ok(accepted) = server.run(listener.accept()).await {
+        let Ok((stream, _)) = accepted else {
+            // Out of file descriptors. The watch closes silent connections, so there will be some.
+            let _ = server.sleep(Duration::from_secs(1)).await;
+            continue;
+        };
+        // Tells the request's Context when the client disconnects, and closes a connection that is silent for too long.
         let (stream, watch) = connection::watch(stream);
         let service = TowerToHyperService::new(watch.service(app.clone()));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        tokio::spawn(watch.serve(connection));
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+        connections.spawn(watch.until(&server).serve(connection));
+        // Forgets those that are closed.
+        while connections.try_join_next().is_some() {}
     }
+    connections.join_all().await;
 }
 
 async fn demonstrate(base: &str, requests: &mut UnboundedReceiver<()>) -> Result<(), Box<dyn Error>> {
@@ -107,13 +116,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("  - {base}/slow (will timeout)");
 
     let (over, mut requests) = unbounded_channel();
-    let serving = tokio::spawn(serve(listener, app(&server, over)));
+    let serving = tokio::spawn(serve(listener, app(&server, over), server.clone()));
     if address.is_some() {
         tokio::signal::ctrl_c().await?;
     } else {
         demonstrate(&base, &mut requests).await?;
     }
     stop.cancel_with("shutting down");
-    serving.abort();
+    serving.await?;
     Ok(())
 }

@@ -2,29 +2,30 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `listen.rs` | where they come from |
-//! | `explained.rs` | an answer to what is no request |
-//! | `refusals.rs` | how often there was one |
+//! | `listen.rs` | the listener |
+//! | `limits.rs` | limits on connections |
+//! | `explained.rs` | the answer to bytes that are no request |
+//! | `refusals.rs` | the count of those answers |
 
 mod explained;
+mod limits;
 mod listen;
 mod refusals;
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo, http::Request};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
+use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
 use ripcord::{CancelHandle, Context};
-use ripcord_http::server::connection;
-use tokio::net::TcpListener;
+use ripcord_http::server::connection::{self, StreamExecutor};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 use tower::ServiceExt as _;
 
 use self::explained::Explained;
-pub use self::{listen::listen, refusals::Refusals};
+pub use self::{limits::Limits, listen::listen, refusals::Refusals};
 
 /// How long to leave `accept` alone when the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -34,88 +35,134 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 pub struct Acceptor {
     app: Router,
     refusals: Refusals,
+    limits: Limits,
 }
 
 /// The connections that were open when the accepting stopped.
 #[must_use = "they are closed in order by `finished`"]
 #[derive(Debug)]
 pub struct Connections {
-    open: GracefulShutdown,
+    /// Every open connection has a permit.
+    permits: Arc<Semaphore>,
+    max_connections: u32,
+    /// Closes them in order.
+    finish: CancelHandle,
+    /// Drops them.
     close: CancelHandle,
 }
 
 impl Acceptor {
-    /// Requests of every connection go to `app`.
+    /// Creates an acceptor that passes the requests of every connection to `app`.
     pub fn new(app: Router) -> Acceptor {
-        Acceptor { app, refusals: Refusals::default() }
+        // Prepares the router for being called; without this every request pays for it.
+        Acceptor { app: app.with_state(()), refusals: Refusals::default(), limits: Limits::default() }
     }
 
-    /// Counts here what is refused without `app`.
+    /// Sets where to count what is refused without `app`.
     #[must_use]
     pub fn counting(self, refusals: Refusals) -> Acceptor {
         Acceptor { refusals, ..self }
     }
 
-    /// Serves on every connection to `listener`, until `stop` is done.
+    /// Sets the limits on connections.
+    #[must_use]
+    pub fn limits(self, limits: Limits) -> Acceptor {
+        Acceptor { limits, ..self }
+    }
+
+    /// Serves on every connection to `listener` until `stop` is done. The connections' timeouts use the clock of `stop`.
     ///
     /// Call it inside a tokio runtime: connections are tasks on it. Dropping the future stops the accepting too, and leaves
     /// open connections as they are.
     pub async fn accept(&self, listener: &TcpListener, stop: &Context) -> Connections {
-        let open = GracefulShutdown::new();
-        let (closed, close) = Context::background().with_name("connections").with_cancel();
-        let connections = Connections { open, close: close.handle() };
-        // Dropping this future is not to close what is open.
+        let clock = stop.without_cancel();
+        let (finishing, finish) = clock.with_cancel();
+        let (closed, close) = clock.with_name("connections").with_cancel();
+        let permits = Arc::new(Semaphore::new(self.limits.max_connections as usize));
+        let max_connections = self.limits.max_connections;
+        let connections = Connections { permits, max_connections, finish: finish.handle(), close: close.handle() };
+        // Dropping this future must not close what is open.
+        finish.detach();
         close.detach();
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        // The timer bounds the wait for a request's head (30 s) and for nothing else.
-        // Go writes header names as `X-Request-Id`; HTTP does not care, people compare.
-        // A FIN is the layer's business, so hyper is to go on.
-        builder.http1().timer(TokioTimer::new()).title_case_headers(true).half_close(true);
-        builder.http2().timer(TokioTimer::new());
+        let builder = self.builder();
 
-        // A done `stop` is looked at first, so a flood of connections cannot keep the server from stopping.
-        while let Ok(accepted) = stop.run(listener.accept()).await {
-            let (stream, peer) = match accepted {
+        // A done `stop` is checked first, so a flood of connections cannot keep the server from stopping.
+        while let Ok(accepted) = stop.run(next(listener, &connections.permits)).await {
+            let (stream, permit) = match accepted {
                 Ok(accepted) => accepted,
-                // The client has given up in the queue.
+                // The client has disconnected in the queue.
                 Err(error) if is_clients_fault(&error) => continue,
                 Err(error) => {
                     tracing::warn!("cannot accept: {error}");
-                    // Done meanwhile? The loop's condition sees it.
+                    // The loop's condition sees whether `stop` is done.
                     let _ = stop.sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            // Latency over packets; a socket that refuses has been closed, and says so when it is read.
-            let _ = stream.set_nodelay(true);
-            let (stream, watch) = connection::watch(stream);
-            // Who it is that asks decides what of a request is believed, and what the inspector shows.
-            let app = self.app.clone().map_request(move |mut request: Request<_>| {
-                request.extensions_mut().insert(ConnectInfo(peer));
-                request
-            });
-            let service = TowerToHyperService::new(watch.service(app));
-            let connection =
-                builder.serve_connection(TokioIo::new(Explained::new(stream, self.refusals.clone())), service);
-            // A connection fails when its client goes away or does not speak HTTP. The first is told to the request's Context by
-            // the layer, the second to the client by hyper.
-            let serving = watch.serve(connections.open.watch(connection.into_owned()));
+            let serving = self.serve(stream, &builder, &finishing);
             let closed = closed.clone();
-            tokio::spawn(async move { closed.run(serving).await });
+            tokio::spawn(async move {
+                let _permit = permit;
+                // A connection fails when its client disconnects, which the layer tells the request's Context, or does not speak
+                // HTTP, which hyper tells the client.
+                let _ = closed.run(serving).await;
+            });
         }
         connections
     }
+
+    fn builder(&self) -> auto::Builder<StreamExecutor> {
+        let mut builder = auto::Builder::new(StreamExecutor::new());
+        let max_head = self.limits.max_head.max(8 << 10);
+        // Go writes header names as `X-Request-Id`; HTTP ignores case, people do not.
+        // The watch handles a FIN, so hyper must not.
+        builder.http1().title_case_headers(true).half_close(true).max_buf_size(max_head as usize);
+        builder.http2().max_header_list_size(max_head);
+        builder
+    }
+
+    fn serve(
+        &self,
+        (stream, peer): (TcpStream, std::net::SocketAddr),
+        builder: &auto::Builder<StreamExecutor>,
+        finishing: &Context,
+    ) -> impl Future<Output: Send> + Send + use<> {
+        // Prefers latency to fewer packets. A socket that refuses is closed, and reading it says so.
+        let _ = stream.set_nodelay(true);
+        let (stream, watch) = connection::watch(stream);
+        let watch =
+            watch.until(finishing).head_timeout(self.limits.head_timeout).idle_timeout(self.limits.idle_timeout);
+        // The peer decides which headers are trusted, and what the inspector shows.
+        let app = self.app.clone().map_request(move |mut request: Request<_>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            request
+        });
+        let service = TowerToHyperService::new(watch.service(app));
+        let stream = TokioIo::new(Explained::new(stream, self.refusals.clone()));
+        watch.serve(builder.serve_connection_with_upgrades(stream, service).into_owned())
+    }
+}
+
+/// Accepts a connection once there is a permit for one.
+async fn next(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> io::Result<((TcpStream, std::net::SocketAddr), OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.expect("never closed");
+    Ok((listener.accept().await?, permit))
 }
 
 impl Connections {
-    /// Closes each connection when the request on it, if there is one, has been answered; resolves when all are closed.
+    /// Closes each connection when the request on it, if there is one, has been answered. Resolves when all are closed.
     ///
-    /// Dropping the future closes nothing: connections stay open as long as the runtime.
+    /// Dropping the future leaves connections open that a request is on.
     pub async fn finished(self) {
-        self.open.shutdown().await;
+        self.finish.cancel();
+        // Every connection has given its permit back.
+        let _ = self.permits.acquire_many(self.max_connections).await;
     }
 
-    /// Drops the connections as they are, whatever is on its way on them; also those that are being
+    /// Returns a handle that drops the connections as they are, with the requests in flight. It also drops those that are being
     /// [`finished`](Connections::finished).
     pub fn close(&self) -> CancelHandle {
         self.close.clone()

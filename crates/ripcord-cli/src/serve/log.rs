@@ -7,7 +7,7 @@ use std::{
 
 use ripcord_http::{
     RequestId,
-    server::{Ending, Outcome},
+    server::{Finished, Outcome},
     trace_context::Traceparent,
 };
 use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
@@ -29,7 +29,7 @@ pub(super) fn start(format: LogFormat) {
 }
 
 /// The line of a request that is over.
-pub(super) fn tell(request: &Ending<'_>) {
+pub(super) fn tell(request: &Finished<'_>) {
     let (method, route) = method_and_route(request);
     let id = request.ctx.value::<RequestId>().map(RequestId::as_str);
     let trace_id = request.ctx.value::<Traceparent>().map(Traceparent::trace_id);
@@ -51,7 +51,7 @@ pub(super) fn tell(request: &Ending<'_>) {
 }
 
 /// What [`Service`](super::Service) has named the request's Context after.
-pub(super) fn method_and_route<'a>(request: &Ending<'a>) -> (&'a str, &'a str) {
+pub(super) fn method_and_route<'a>(request: &Finished<'a>) -> (&'a str, &'a str) {
     request.ctx.name().and_then(|name| name.split_once(' ')).unwrap_or(("OTHER", "unmatched"))
 }
 

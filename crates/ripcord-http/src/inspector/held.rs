@@ -5,8 +5,7 @@ use std::fmt;
 use ripcord::{Context, Value};
 
 use super::Inspector;
-use super::registry::Place;
-use crate::server::place_of;
+use crate::server::{Observer as _, Place, place_of};
 
 /// Lies in the context of watched work that is given out, and is dropped with the last one derived from it: so long does an
 /// entry live. A request's is a part of what the layer puts into its context.

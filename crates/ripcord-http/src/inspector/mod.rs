@@ -19,16 +19,6 @@
 //! millisecond and ended well, the first few of each tenth of a second are kept, and the others only counted.
 //!
 //! What is kept holds the causes of its errors, the user's values among them, until as many others have come after it.
-//!
-//! | file | holds |
-//! |---|---|
-//! | `builder.rs` | its settings |
-//! | `registry.rs`, `entry.rs` | what is under way, from its start until its last context is dropped |
-//! | `held.rs` | what in a context tells of that |
-//! | `finished.rs` | the last few that are over, by latency |
-//! | `snapshot/` | both as JSON |
-//! | `access.rs`, `token.rs` | who may look, and who may cancel |
-//! | `routes.rs`, `events.rs`, `page.rs` | how it is served |
 
 mod access;
 mod builder;
@@ -36,6 +26,7 @@ mod entry;
 mod events;
 mod finished;
 mod held;
+mod observer;
 mod page;
 mod registry;
 mod routes;
@@ -49,18 +40,16 @@ use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::StatusCode;
-use ripcord::{CancelHandle, Context, Error, Trace};
+use ripcord::{Context, Trace};
 
-use crate::server::{Counters, DeadlineSource};
+use crate::server::{Counters, Observer as _, Place};
 use access::Access;
 pub use builder::{Builder, InvalidInterval};
-use entry::{Ended, Kind};
+use entry::Kind;
 use events::{Latest, Watchers};
-use held::{Held, nearest};
-pub(crate) use registry::Place;
+use held::Held;
 use registry::Registry;
 pub use routes::CanceledHere;
 use snapshot::{Scope, Snapshot};
@@ -128,35 +117,6 @@ impl Inspector {
         ctx.with_value(held)
     }
 
-    /// Puts a request under the inspector, to be taken out by [`leave`](Inspector::leave). `ctx` is the one above the value that
-    /// does so, `cancel` cancels it, and `trace` is its own, if it has one.
-    pub(crate) fn enter(
-        &self,
-        ctx: &Context,
-        cancel: CancelHandle,
-        begun: Instant,
-        deadline: DeadlineSource,
-        trace: Option<&Trace>,
-    ) -> Place {
-        let place = self.shared.registry.insert(Kind::Request { deadline }, begun, ctx.clone(), cancel);
-        if let Some(trace) = trace {
-            self.shared.registry.begin_trace(place, trace.clone(), None);
-        }
-        place
-    }
-
-    /// Notes what a request was answered with.
-    pub(crate) fn answered(&self, place: Place, status: StatusCode) {
-        self.shared.registry.answered(place, status);
-    }
-
-    /// A request is over. To be called before its context is canceled for that: it would be taken for why it ended.
-    pub(crate) fn end(&self, place: Place, latency: Duration, error: Option<Error>, is_panicked: bool) {
-        let guard = self.shared.registry.end(place, Ended { latency, error, is_panicked });
-        // Not under the lock: a subscriber may be told of the end.
-        drop(guard);
-    }
-
     fn end_watched(&self, place: Place) {
         let registry = &self.shared.registry;
         drop(registry.take_guard(place));
@@ -164,19 +124,6 @@ impl Inspector {
             let span = trace.span();
             self.end(place, span.duration(), span.err().cloned(), span.is_panicked());
         }
-    }
-
-    /// The last context of a request that has ended is being dropped.
-    pub(crate) fn leave(&self, place: Place) {
-        self.shared.registry.remove(place);
-    }
-
-    /// The context that requests are to be derived from: what they trace lies under a root of each one's own, which is begun with
-    /// the first call.
-    #[track_caller]
-    pub(crate) fn with_root_traces(&self, server: &Context) -> Context {
-        let (inspector, location) = (self.clone(), Location::caller());
-        server.with_root_traces(move |ctx| inspector.root_trace(nearest(ctx)?, location))
     }
 
     fn root_trace(&self, place: Place, location: &'static Location<'static>) -> Option<Trace> {
@@ -189,20 +136,6 @@ impl Inspector {
         let (_, guard) = entry.ctx.start_root_trace_at(name, self.shared.max_calls, entry.begun, location);
         let (trace, _dropped_here) = registry.begin_trace(place, guard.trace().clone(), Some(guard));
         Some(trace)
-    }
-
-    /// See [`Builder::max_calls`].
-    #[cfg(feature = "tracing")]
-    pub(crate) fn max_calls(&self) -> usize {
-        self.shared.max_calls
-    }
-
-    /// What it shows the sum of.
-    pub(crate) fn count(&self, counters: &Arc<Counters>) {
-        let mut all = self.shared.counters();
-        if !all.iter().any(|counted| Arc::ptr_eq(counted, counters)) {
-            all.push(Arc::clone(counters));
-        }
     }
 }
 

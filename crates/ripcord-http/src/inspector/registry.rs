@@ -21,6 +21,7 @@ use slab::Slab;
 
 use super::entry::{Ended, Entry, Kind, Over};
 use super::finished::{BUCKETS, Finished, Quick, bucket_of};
+use crate::server::Place;
 
 /// More than one, so that threads rarely meet.
 const SHARDS: usize = 16;
@@ -28,14 +29,6 @@ const SHARDS: usize = 16;
 const CHUNK: usize = 32;
 /// A slab that has become empty gives its memory back if it had room for more than this.
 const ROOMY: usize = 1024;
-
-/// Where an entry lies, until it is taken out.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// No other entry of the registry has had it. The number of its shard is in it.
-    pub(super) id: u64,
-    key: usize,
-}
 
 pub(super) struct Registry {
     shards: [Shard; SHARDS],

@@ -10,16 +10,16 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, panic_message, request::InFlight};
+use super::{BoxError, Ended, grpc, panic_message, request::InFlight};
 
 pin_project! {
-    /// The body of a response, with the Context of its request: that lives until the last byte has been handed over.
+    /// The body of a response. It keeps the request's Context alive until the last byte has been handed over.
     ///
-    /// A body that is not at its end when the Context ends is cut short by an error, which is the [`ripcord::Error`]: with the
-    /// head sent, an aborted stream is all that a client can be told. A frame that is ready then and the last is still sent.
-    /// A body that answers a Context which had ended before is cut only where it would have to be waited for.
+    /// If the Context ends before the body does, the body ends with the [`ripcord::Error`] as its error, and the client sees an
+    /// aborted stream. A gRPC client gets trailers with the status code instead. If the last frame is ready at that moment, it is
+    /// still sent. If the Context had ended before the head was sent, the body is cut only where it would have to wait.
     ///
-    /// Dropping it before its end cancels the request's Context with [`ClientDisconnected`](super::ClientDisconnected).
+    /// Dropping the body before its end cancels the request's Context with [`ClientDisconnected`](super::ClientDisconnected).
     #[derive(Debug)]
     pub struct ContextBody<B>
     where
@@ -27,9 +27,9 @@ pin_project! {
     {
         // `None` once the request is over.
         request: Option<InFlight>,
-        // The Context ended before this was answered.
+        // The Context ended before the head was sent.
         is_last_word: bool,
-        // What is left to be handed over; zero if it is not to be sent. Dropping it then says nothing about the client.
+        // The bytes left to hand over; zero if the body is not to be sent. Dropping it then says nothing about the client.
         left: Option<u64>,
         #[pin]
         content: Content<B>,
@@ -41,7 +41,7 @@ pin_project! {
     {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            // A body that is known to be at its end is dropped by hyper without being asked again.
+            // hyper drops a body that is known to be at its end without polling it again.
             if (*this.left == Some(0) || this.content.is_end_stream())
                 && let Some(request) = this.request.take()
             {
@@ -57,6 +57,11 @@ impl<B: Body> ContextBody<B> {
         let left = left.or_else(|| content.size_hint().exact());
         ContextBody { request: Some(request), is_last_word, left, content }
     }
+
+    /// Creates the body of a response whose request somebody else keeps.
+    pub(super) fn without_request(content: Content<B>) -> Self {
+        ContextBody { request: None, is_last_word: false, left: Some(0), content }
+    }
 }
 
 impl<B> Body for ContextBody<B>
@@ -71,7 +76,7 @@ where
         task: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        // As with the handler, the end is looked at before the body and acted on after it.
+        // As with the handler, the end is read before the body is polled and acted on after it.
         let mut ended = this.request.as_mut().and_then(InFlight::err);
         let cut = loop {
             let polled = match this.content.as_mut().project() {
@@ -81,7 +86,7 @@ where
             };
             match polled {
                 Ok(Poll::Ready(Some(Ok(frame)))) => {
-                    // Trailers come last, and hyper does not ask what comes after them.
+                    // Trailers are the last frame, and hyper does not poll after them.
                     let is_last = frame.is_trailers() || this.content.is_end_stream();
                     if let Some(error) = ended
                         && !is_last
@@ -91,6 +96,10 @@ where
                     }
                     if let (Some(data), Some(left)) = (frame.data_ref(), &mut *this.left) {
                         *left = left.saturating_sub(data.remaining() as u64);
+                    }
+                    #[cfg(feature = "connection")]
+                    if let Some(request) = &this.request {
+                        super::connection::sending(request.lifetime());
                     }
                     if is_last && let Some(request) = this.request.take() {
                         request.finish();
@@ -112,13 +121,20 @@ where
             }
             let Some(request) = this.request.as_mut() else { return Poll::Pending };
             match request.poll_err(task) {
-                // It ended since it was asked, so the body is still to have its last word.
+                // The Context ended since it was asked, so the body is polled once more.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
         };
         this.content.set(Content::Ours { text: None });
-        Poll::Ready(Some(Err(cut.settle(this.request.take()))))
+        let request = this.request.take();
+        let is_grpc = request.as_ref().is_some_and(InFlight::is_grpc);
+        let frame = match &cut {
+            Cut::Ended(error) if is_grpc => Ok(Frame::trailers(error_trailers(error))),
+            _ => Err(()),
+        };
+        let error = cut.settle(request);
+        Poll::Ready(Some(frame.map_err(|()| error)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -130,7 +146,11 @@ where
     }
 }
 
-/// Why a body ends before its end.
+fn error_trailers(error: &ripcord::Error) -> http::HeaderMap {
+    grpc::trailers(grpc::Code::from_error(error), Ended::from(error.clone()).text())
+}
+
+/// Why a body is cut short.
 enum Cut {
     Ended(ripcord::Error),
     Failed(BoxError),
@@ -138,7 +158,7 @@ enum Cut {
 }
 
 impl Cut {
-    /// Says what came of the request, and what its body ends with.
+    /// Notes the outcome of the request, and returns the error that its body ends with.
     fn settle(self, request: Option<InFlight>) -> BoxError {
         if let Some(mut request) = request {
             match &self {
@@ -156,7 +176,7 @@ impl Cut {
 }
 
 pin_project! {
-    /// The handler's body, or a text of our own, `None` when it has been sent.
+    /// The handler's body, or a text of this crate, which is `None` once it has been sent.
     #[project = ContentProject]
     #[derive(Debug)]
     pub(super) enum Content<B> {

@@ -9,7 +9,7 @@ use axum::{
 use http::{StatusCode, request::Parts};
 use ripcord::{Context, Value};
 
-use super::{ended::plain_text, layer::method};
+use super::{layer::method, outcome::plain_text};
 
 /// Extracts the request's [`Context`].
 ///

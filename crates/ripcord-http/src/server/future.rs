@@ -1,4 +1,4 @@
-//! The response to come.
+//! The future of a response.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -7,25 +7,25 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header::CONTENT_LENGTH};
+use http::{Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{BoxError, ContextBody, Ended, body::Content, ended::plain_text, panic_message, request::InFlight};
+use super::{BoxError, ContextBody, Ended, body::Content, grpc, outcome::plain_text, panic_message, request::InFlight};
 use crate::Malformed;
 
 pin_project! {
-    /// The response to come of a [`ContextService`](super::ContextService).
+    /// The future of a response of a [`ContextService`](super::ContextService).
     ///
-    /// Dropping it before it is ready is what a server does when the client has gone: it cancels the request's Context
-    /// with [`ClientDisconnected`](super::ClientDisconnected). At the deadline a response that is ready wins.
+    /// Dropping it before it is ready cancels the request's Context with [`ClientDisconnected`](super::ClientDisconnected): a server
+    /// drops it when the client has disconnected. A response that is ready at the deadline wins.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
-        // Above the handler, for fields are dropped from the top: when the handler's own are dropped, the Context
-        // already says why. `None` once it is ready.
+        // Before the handler, because fields are dropped in order: when the handler is dropped, the Context already says why.
+        // `None` once the response is ready.
         request: Option<InFlight>,
-        bodyless: bool,
+        bodyless: Bodyless,
         #[pin]
         handler: Handler<F>,
     }
@@ -41,18 +41,18 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(request: InFlight, future: F, bodyless: bool) -> Self {
+    pub(super) fn new(request: InFlight, future: F, bodyless: Bodyless) -> Self {
         let handler = Handler::Called { started: false, future };
         ResponseFuture { request: Some(request), bodyless, handler }
     }
 
-    /// The answer of a handler that is not called, or panicked before it was a future.
-    pub(super) fn not_called(request: InFlight, refusal: Refusal, bodyless: bool) -> Self {
+    /// Creates the answer for a handler that is not called, or panicked before it returned a future.
+    pub(super) fn not_called(request: InFlight, refusal: Refusal, bodyless: Bodyless) -> Self {
         ResponseFuture { request: Some(request), bodyless, handler: Handler::NotCalled { refusal } }
     }
 }
 
-/// What is answered for a handler that is not there.
+/// The answer in place of a handler's.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
     Ended(ripcord::Error),
@@ -60,13 +60,24 @@ pub(super) enum Refusal {
     Panicked,
 }
 
-impl<B> From<Refusal> for Response<Content<B>> {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Ended(error) => Ended::from(error).into(),
-            Refusal::Malformed(malformed) => plain_text(StatusCode::BAD_REQUEST, malformed.to_string().into()),
-            Refusal::Panicked => plain_text(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error".into()),
+impl Refusal {
+    fn respond<B>(self, is_grpc: bool) -> Response<Content<B>> {
+        let (mut response, code, message) = match self {
+            // The outermost layer makes this gRPC's.
+            Refusal::Ended(error) => return Ended::from(error).into(),
+            Refusal::Malformed(malformed) => {
+                let response = plain_text(StatusCode::BAD_REQUEST, malformed.to_string().into());
+                (response, grpc::Code::InvalidArgument, "Malformed header")
+            }
+            Refusal::Panicked => {
+                let text = "Internal server error";
+                (plain_text(StatusCode::INTERNAL_SERVER_ERROR, text.into()), grpc::Code::Internal, text)
+            }
+        };
+        if is_grpc {
+            grpc::answer(&mut response, code, message);
         }
+        response
     }
 }
 
@@ -79,16 +90,16 @@ where
 
     /// # Panics
     ///
-    /// When it is polled after it was ready.
+    /// Panics if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let request = this.request.as_mut().expect("polled after it was ready");
-        // The end is looked at before the handler and acted on after it. So a handler that watches its Context sees every
-        // end that is acted on, gets the last word, and wins the tie.
+        let request = this.request.as_mut().expect("not polled after it was ready");
+        // The end is read before the handler is polled and acted on after it. So a handler that watches its Context sees every end
+        // that is acted on, is polled once more, and wins a tie.
         let mut ended = request.err();
         let mut response = loop {
             let polled = match this.handler.as_mut().project() {
-                HandlerProject::NotCalled { refusal } => break refusal.clone().into(),
+                HandlerProject::NotCalled { refusal } => break refusal.clone().respond(request.is_grpc()),
                 // Nothing begins on a Context that is done.
                 HandlerProject::Called { started: false, .. } if ended.is_some() => Ok(Poll::Pending),
                 HandlerProject::Called { started, future } => {
@@ -106,29 +117,59 @@ where
                 }
                 Err(panic) => {
                     request.panicked(panic_message(&*panic));
-                    break Refusal::Panicked.into();
+                    break Refusal::Panicked.respond(request.is_grpc());
                 }
                 Ok(Poll::Pending) => {}
             }
             if let Some(error) = ended {
-                break Refusal::Ended(error).into();
+                break Refusal::Ended(error).respond(request.is_grpc());
             }
             match request.poll_err(task) {
-                // It ended since it was asked, so the handler is still to have its last word.
+                // The Context ended since it was asked, so the handler is polled once more.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
         };
-        let mut request = this.request.take().expect("it was there above");
+        let mut request = this.request.take().expect("checked above");
         request.answer(&mut response);
-        let length = if *this.bodyless || is_bodyless(response.status()) { Some(0) } else { content_length(&response) };
+        let status = response.status();
+        if this.bodyless.is_upgrade(status) {
+            request.upgraded();
+            return Poll::Ready(Ok(response.map(ContextBody::without_request)));
+        }
+        let length = if this.bodyless.is_bodyless(status) { Some(0) } else { content_length(&response) };
         Poll::Ready(Ok(response.map(|content| ContextBody::new(request, length, content))))
     }
 }
 
-/// Whether no body follows such a head, whatever the handler gave.
-fn is_bodyless(status: StatusCode) -> bool {
-    status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
+/// Which responses have no body, by the method of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bodyless {
+    ByStatus,
+    Head,
+    Connect,
+}
+
+impl Bodyless {
+    pub(super) fn from_method(method: &Method) -> Self {
+        match *method {
+            Method::HEAD => Bodyless::Head,
+            Method::CONNECT => Bodyless::Connect,
+            _ => Bodyless::ByStatus,
+        }
+    }
+
+    /// Returns whether no body follows such a head, whatever body the handler returned.
+    fn is_bodyless(self, status: StatusCode) -> bool {
+        let by_status =
+            status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        by_status || self != Bodyless::ByStatus
+    }
+
+    /// Returns whether the connection, or the stream of HTTP/2, becomes another protocol's.
+    fn is_upgrade(self, status: StatusCode) -> bool {
+        status == StatusCode::SWITCHING_PROTOCOLS || (self == Bodyless::Connect && status.is_success())
+    }
 }
 
 fn content_length<B>(response: &Response<B>) -> Option<u64> {

@@ -1,4 +1,6 @@
-//! What a request's headers say, as far as it is believed.
+//! The headers of a request, as far as the settings trust them.
+//!
+//! [`Dialect::ALL`] is the list of deadline headers: a dialect that is added there is read here.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,72 +9,58 @@ use http::{HeaderMap, HeaderValue};
 use super::{layer::Settings, stats::Counters};
 use crate::{
     Lineage, Malformed, RequestId,
-    deadline::{aws, connect, envoy, finagle, grpc_timeout, plain},
+    deadline::Dialect,
     trace_context::{Baggage, Traceparent, Tracestate},
 };
 
-/// The headers that are read.
-pub(super) const READ: [&str; 10] = [
-    grpc_timeout::HEADER,
-    connect::HEADER,
-    envoy::HEADER,
-    plain::HEADER,
-    finagle::HEADER,
-    aws::HEADER,
-    RequestId::HEADER,
-    Traceparent::HEADER,
-    Tracestate::HEADER,
-    Baggage::HEADER,
-];
+const DIALECTS: usize = Dialect::ALL.len();
 
-/// What a request's headers say.
+/// The headers that are read: those of the dialects, and four others.
+pub(super) const READ: [&str; DIALECTS + 4] = {
+    let mut read = [""; DIALECTS + 4];
+    let mut index = 0;
+    while index < DIALECTS {
+        read[index] = Dialect::ALL[index].name();
+        index += 1;
+    }
+    read[DIALECTS] = RequestId::HEADER;
+    read[DIALECTS + 1] = Traceparent::HEADER;
+    read[DIALECTS + 2] = Tracestate::HEADER;
+    read[DIALECTS + 3] = Baggage::HEADER;
+    read
+};
+
+/// What was read from a request's headers.
 #[derive(Debug)]
-pub(super) struct Said {
-    /// The shortest of the deadlines, and the header that it came in.
+pub(super) struct Received {
+    /// The shortest deadline, and the header that it came in.
     pub(super) deadline: Option<(&'static str, Duration)>,
     pub(super) id: RequestId,
     pub(super) lineage: Lineage,
     pub(super) tracestate: Option<Tracestate>,
     pub(super) baggage: Option<Baggage>,
-    /// The first header that is not what its grammar allows.
+    /// The first malformed header.
     pub(super) malformed: Option<Malformed>,
 }
 
-/// Reads the headers that the settings want read, and counts those that are malformed, which are as if they were not there, but for
-/// oversized baggage: that is carried as far as it may be.
+/// Reads the headers, and counts the malformed ones, which are otherwise ignored. Oversized baggage is counted and cut.
 ///
-/// What is not believed is not read either, so a stranger's baggage cannot be malformed.
-pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Said {
-    let (trust, found) = (&settings.trust, Found::among(headers));
+/// A header that is not trusted is not read, so it cannot be malformed either.
+pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Received {
+    let (trust, found) = (&settings.trust.0, Found::new(headers));
     let mut reader = Reader { counters: &settings.counters, malformed: None };
 
-    let deadlines = [
-        (&found.grpc_timeout, grpc_timeout::HEADER, grpc_timeout::decode as Decode<Duration>),
-        (&found.connect, connect::HEADER, connect::decode),
-        (&found.plain, plain::HEADER, plain::decode),
-        (&found.envoy, envoy::HEADER, envoy::decode),
-    ];
     let mut deadline: Option<(&'static str, Duration)> = None;
-    let mut shorten = |name, asked: Option<Duration>| {
-        if let Some(asked) = asked
-            && deadline.is_none_or(|(_, shortest)| asked < shortest)
-        {
-            deadline = Some((name, asked));
-        }
-    };
-    for (header, name, decode) in deadlines {
-        // A proxy of one's own overwrites Envoy's header; anybody else's is a client's invention.
-        if name == envoy::HEADER && !trust.is_trusted() {
+    for (dialect, header) in Dialect::ALL.iter().zip(&found.deadlines) {
+        if (dialect.needs_trust() && !trust.is_trusted()) || (dialect.is_absolute() && !settings.absolute_deadlines) {
             continue;
         }
-        shorten(name, reader.one(header, name, |value| decode(value.as_bytes())));
-    }
-    if settings.absolute_deadlines {
-        let asked =
-            reader.one(&found.finagle, finagle::HEADER, |value| finagle::decode(value.as_bytes(), SystemTime::now()));
-        shorten(finagle::HEADER, asked);
-        let asked = reader.one(&found.aws, aws::HEADER, |value| aws::decode(value.as_bytes(), SystemTime::now()));
-        shorten(aws::HEADER, asked.flatten());
+        let decode = |value: &HeaderValue| dialect.decode(value.as_bytes(), SystemTime::now);
+        if let Some(asked) = reader.one(header, dialect.name(), decode).flatten()
+            && deadline.is_none_or(|(_, shortest)| asked < shortest)
+        {
+            deadline = Some((dialect.name(), asked));
+        }
     }
 
     let parent = reader.one(&found.traceparent, Traceparent::HEADER, |value| Traceparent::decode(value.as_bytes()));
@@ -80,19 +68,19 @@ pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Said {
     let (mut id, mut tracestate, mut baggage) = (None, None, None);
     if trust.is_trusted() {
         id = reader.one(&found.request_id, RequestId::HEADER, RequestId::decode);
-        // Without its traceparent it belongs to no trace.
+        // Without a traceparent it belongs to no trace.
         if parent.is_some() && found.tracestate {
             tracestate = reader.many(Tracestate::decode(headers.get_all(Tracestate::HEADER)));
         }
         if found.baggage {
             baggage = reader.many(Baggage::decode(headers.get_all(Baggage::HEADER)));
-            // As much as may be is carried all the same.
+            // What fits is carried.
             if let Some(oversized) = baggage.as_ref().and_then(Baggage::oversized) {
                 reader.count(oversized);
             }
         }
     }
-    Said {
+    Received {
         deadline,
         id: id.unwrap_or_else(settings.make_id),
         lineage,
@@ -101,8 +89,6 @@ pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Said {
         malformed: reader.malformed,
     }
 }
-
-type Decode<T> = fn(&[u8]) -> Result<T, Malformed>;
 
 /// A header that may come once.
 #[derive(Default)]
@@ -113,15 +99,19 @@ enum Header<'a> {
     Several,
 }
 
-/// The headers to be read, found in one pass.
+impl<'a> Header<'a> {
+    fn add(&mut self, value: &'a HeaderValue) {
+        *self = match self {
+            Header::None => Header::One(value),
+            _ => Header::Several,
+        };
+    }
+}
+
+/// The headers to read, found in one pass.
 #[derive(Default)]
 struct Found<'a> {
-    grpc_timeout: Header<'a>,
-    connect: Header<'a>,
-    envoy: Header<'a>,
-    plain: Header<'a>,
-    finagle: Header<'a>,
-    aws: Header<'a>,
+    deadlines: [Header<'a>; DIALECTS],
     request_id: Header<'a>,
     traceparent: Header<'a>,
     tracestate: bool,
@@ -129,38 +119,26 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    fn among(headers: &'a HeaderMap) -> Self {
+    fn new(headers: &'a HeaderMap) -> Self {
         let mut found = Found::default();
         for (name, value) in headers {
-            let header = match name.as_str() {
-                grpc_timeout::HEADER => &mut found.grpc_timeout,
-                connect::HEADER => &mut found.connect,
-                envoy::HEADER => &mut found.envoy,
-                plain::HEADER => &mut found.plain,
-                finagle::HEADER => &mut found.finagle,
-                aws::HEADER => &mut found.aws,
-                RequestId::HEADER => &mut found.request_id,
-                Traceparent::HEADER => &mut found.traceparent,
-                Tracestate::HEADER => {
-                    found.tracestate = true;
-                    continue;
+            match name.as_str() {
+                RequestId::HEADER => found.request_id.add(value),
+                Traceparent::HEADER => found.traceparent.add(value),
+                Tracestate::HEADER => found.tracestate = true,
+                Baggage::HEADER => found.baggage = true,
+                name => {
+                    if let Some(dialect) = Dialect::ALL.iter().position(|dialect| dialect.name() == name) {
+                        found.deadlines[dialect].add(value);
+                    }
                 }
-                Baggage::HEADER => {
-                    found.baggage = true;
-                    continue;
-                }
-                _ => continue,
-            };
-            *header = match header {
-                Header::None => Header::One(value),
-                _ => Header::Several,
-            };
+            }
         }
         found
     }
 }
 
-/// Reads headers one after the other, and keeps what was wrong with the first.
+/// Reads headers one after the other, and keeps the first error.
 struct Reader<'a> {
     counters: &'a Counters,
     malformed: Option<Malformed>,
@@ -176,7 +154,6 @@ impl Reader<'_> {
         match header {
             Header::None => None,
             Header::One(value) => self.many(decode(value).map(Some)),
-            // Which of them is meant nobody can tell.
             Header::Several => self.many(Err(Malformed::new(name, "comes more than once"))),
         }
     }

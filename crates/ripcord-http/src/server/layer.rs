@@ -1,18 +1,34 @@
-//! The settings, and the layer that has them.
+//! The layer and its settings.
 
-use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, panic::Location, sync::Arc, time::Duration};
 
 use http::{StatusCode, request::Parts};
-use ripcord::Context;
+use ripcord::{Cause, Context};
 use tower_layer::Layer;
 
-use super::{ContextService, Ending, Outcome, ServerStats, stats::Counters};
+use super::{
+    ContextService, Finished, Outcome, ServerStats, lifetime::answered_cause, observer::Observer, stats::Counters,
+};
 use crate::{RequestId, TrustPolicy};
 
 /// Gives every request a [`Context`], in the request's extensions, and ends it when the request ends.
 ///
-/// Works for whatever serves a `tower` service: axum, hyper, tonic. Clones share their [`stats`](ContextLayer::stats), so a
-/// route with a limit of its own gets `layer.clone().timeout(..)`. One layer to a request: a second one would begin anew.
+/// It works with everything that serves a `tower` service: axum, hyper, tonic.
+///
+/// # One route with its own limit
+///
+/// Clones of a layer share their [`stats`](ContextLayer::stats). A route with a limit of its own gets `layer.clone().timeout(..)`,
+/// alone or below a layer for all routes. An inner layer derives from the Context that the outer layer made: the earlier
+/// deadline counts, and the outermost layer decides everything else (id, trust, statuses, hooks, counts).
+///
+/// # Upgrades
+///
+/// A request for a WebSocket, or a CONNECT, has its [`timeout`](ContextLayer::timeout) for the answer. After that its Context has
+/// no deadline of the layer, and lives until the upgraded connection is closed. The cause of its end says whether the client
+/// disconnected or the server ended. This needs a watched connection (feature `connection`); without one, the Context lives as
+/// long as the server's.
+///
+/// # Example
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,7 +41,7 @@ use crate::{RequestId, TrustPolicy};
 /// let (server, _stop) = Context::background().with_name("serve").with_cancel();
 /// let layer = ContextLayer::new(&server).timeout(Duration::from_millis(20));
 /// let service = ServiceBuilder::new().layer(layer.clone()).service(service_fn(|request: Request<String>| async move {
-///     let ctx = request.extensions().get::<Context>().expect("the layer gave one");
+///     let ctx = request.extensions().get::<Context>().expect("the layer inserted one");
 ///     let _ = ctx.sleep(Duration::from_secs(60)).await;
 ///     std::future::pending::<Result<Response<String>, std::convert::Infallible>>().await
 /// }));
@@ -42,12 +58,15 @@ pub struct ContextLayer {
     pub(super) settings: Arc<Settings>,
 }
 
-/// What a layer was told. One for all its requests.
+/// The settings of a layer, shared by all its requests.
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) server: Context,
-    pub(super) timeout: Option<Duration>,
-    pub(super) trust: TrustPolicy,
+    /// The line that made the layer. Ends that the layer causes report it.
+    pub(super) location: &'static Location<'static>,
+    /// The timeout and the line that set it.
+    pub(super) timeout: Option<(Duration, &'static Location<'static>)>,
+    pub(super) trust: (TrustPolicy, &'static Location<'static>),
     pub(super) strict: bool,
     pub(super) absolute_deadlines: bool,
     pub(super) half_close: HalfClose,
@@ -61,24 +80,25 @@ pub(super) struct Settings {
     #[cfg(feature = "tracing")]
     pub(super) most_calls: usize,
     pub(super) counters: Arc<Counters>,
-    #[cfg(feature = "inspector")]
-    pub(super) inspector: Option<crate::inspector::Inspector>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Made once, because every request ends with it.
+    pub(super) answered: Cause,
 }
 
 type Name = fn(&Parts) -> Cow<'static, str>;
-type OnEnd = Arc<dyn Fn(&Ending<'_>) + Send + Sync>;
+type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
-/// What it means that a client stops sending while its request is on its way. TCP tells it by a FIN, whether the client has
-/// closed the connection or only its own half and still waits for the answer.
+/// What it means that a client closes its sending half while its request is in flight. TCP sends the same FIN for a client that has
+/// closed the connection and for a client that still waits for the answer.
 ///
-/// Seen only on a connection that is watched, with the feature `connection`.
+/// It is seen only on a watched connection: see the feature `connection`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HalfClose {
-    /// The client has gone, as in Go: the request's Context is canceled. A handler that answers all the same has its answer
-    /// sent, until its deadline.
+    /// The client has disconnected, as in Go: the request's Context is canceled. If the handler answers all the same before the
+    /// deadline, the answer is sent.
     #[default]
     Cancel,
-    /// Nothing: only a reset, a failed write and the deadline end the request.
+    /// Nothing. Only a reset, a failed write and the deadline end the request.
     Allow,
 }
 
@@ -90,13 +110,18 @@ pub(super) struct Statuses {
 }
 
 impl ContextLayer {
-    /// Requests end when `server` does, see its values, go by its clock, and have no deadline but its own until
-    /// [`timeout`](ContextLayer::timeout) sets one.
+    /// Creates a layer whose requests are below `server`: they end with it, have its values and use its clock. They have no other
+    /// deadline until [`timeout`](ContextLayer::timeout) sets one.
+    ///
+    /// A disconnect and a deadline from a header report the line of this call.
+    #[track_caller]
     pub fn new(server: &Context) -> Self {
+        let location = Location::caller();
         let settings = Settings {
             server: server.clone(),
+            location,
             timeout: None,
-            trust: TrustPolicy::untrusted(),
+            trust: (TrustPolicy::untrusted(), location),
             strict: false,
             absolute_deadlines: false,
             half_close: HalfClose::Cancel,
@@ -109,105 +134,96 @@ impl ContextLayer {
             #[cfg(feature = "tracing")]
             most_calls: ripcord::Trace::LIMIT,
             counters: Arc::default(),
-            #[cfg(feature = "inspector")]
-            inspector: None,
+            observer: None,
+            answered: answered_cause(),
         };
         ContextLayer { settings: Arc::new(settings) }
     }
 
-    /// Requests get this long from their arrival, or less: what the server's Context has left. None by default.
-    #[must_use]
-    pub fn timeout(self, timeout: Duration) -> Self {
-        self.set(|settings| settings.timeout = Some(timeout))
-    }
-
-    /// How much of what clients say is believed: as of strangers by default. Its maximum and
-    /// [`timeout`](ContextLayer::timeout) both bound what a client asks for.
-    #[must_use]
-    pub fn trust(self, trust: TrustPolicy) -> Self {
-        self.set(|settings| settings.trust = trust)
-    }
-
-    /// Whether a malformed header is answered with 400 and what is wrong with it. By default, and in either case for the
-    /// [`stats`](ContextLayer::stats), it is counted and otherwise as if it were not there; baggage that is well-formed but larger
-    /// than is carried is counted and cut.
+    /// Sets how long a request may take from its arrival. The server's Context may leave less. Default: no limit.
     ///
-    /// Only what the trust policy wants read can be malformed.
+    /// The error of a request that exceeds it reports the line of this call.
+    #[must_use]
+    #[track_caller]
+    pub fn timeout(self, timeout: Duration) -> Self {
+        let location = Location::caller();
+        self.set(|settings| settings.timeout = Some((timeout, location)))
+    }
+
+    /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`]. The policy's maximum and
+    /// [`timeout`](ContextLayer::timeout) both limit the deadline that a client asks for.
+    #[must_use]
+    #[track_caller]
+    pub fn trust(self, trust: TrustPolicy) -> Self {
+        let location = Location::caller();
+        self.set(|settings| settings.trust = (trust, location))
+    }
+
+    /// Sets whether a malformed header is answered with 400 and a description. Default: `false`, the header is ignored.
+    ///
+    /// The [`stats`](ContextLayer::stats) count malformed headers in both cases. Well-formed baggage above the size limit is counted
+    /// and cut. A header that the trust policy ignores is never malformed.
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)
     }
 
-    /// Whether deadlines are read too that are moments by the client's clock: [`finagle`](crate::deadline::finagle)'s and
-    /// [`aws`](crate::deadline::aws)'s. By default they are not: as far as the two clocks differ, the request has less time than its
-    /// client meant, or more. As any other, such a deadline can only shorten what the server allows.
+    /// Sets whether to read deadlines that are instants by the client's clock: [`finagle`](crate::deadline::finagle) and
+    /// [`aws`](crate::deadline::aws). Default: `false`.
+    ///
+    /// Such a deadline is wrong by the difference between the two clocks. Like any other, it can only shorten the server's limit.
     #[must_use]
     pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
         self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
     }
 
-    /// What it means that a client stops sending while its request is on its way: that it has gone, by default.
+    /// Sets what a client's half-close means. Default: [`HalfClose::Cancel`].
     #[must_use]
     pub fn half_close(self, half_close: HalfClose) -> Self {
         self.set(|settings| settings.half_close = half_close)
     }
 
-    /// How a request's Context is named: after its method by default. With axum, `name(server::matched_path)` names it after
-    /// the route, if the layer is one of [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer),
-    /// which runs after the routing.
+    /// Sets how a request's Context is named. Default: by the method. With axum, `name(server::matched_path)` uses the route, if the
+    /// layer was added with [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), which runs after
+    /// routing.
     ///
-    /// Names go to logs and metrics, so let them be few, and nothing that a client can make up.
+    /// Names appear in logs and metrics. Use a small set of names that no client can choose.
     #[must_use]
     pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
         self.set(|settings| settings.name = name)
     }
 
-    /// How an id is made for a request that brings none: [`RequestId::generate`] by default.
+    /// Sets how to make an id for a request without a trusted one. Default: [`RequestId::generate`].
     #[must_use]
     pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
         self.set(|settings| settings.make_id = make_id)
     }
 
-    /// What is answered when the deadline has passed: 504 by default.
+    /// Sets the status for a request whose deadline has passed. Default: 504.
     #[must_use]
     pub fn deadline_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.deadline_exceeded = status)
     }
 
-    /// What is answered when the server has canceled the request: 503 by default.
+    /// Sets the status for a request that the server has canceled. Default: 503.
     #[must_use]
     pub fn canceled_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.canceled = status)
     }
 
-    /// What goes to logs and metrics when the client has gone: nginx's 499 by default.
+    /// Sets the status in logs and metrics for a request whose client has disconnected. Default: 499, as in nginx.
     #[must_use]
     pub fn disconnected_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.client_disconnected = status)
     }
 
-    /// Calls `hook` once for each request, when it is over: for logs and metrics.
+    /// Sets a hook that is called once for each request, when it is over. Use it for logs and metrics.
     ///
-    /// It runs in the task of the connection, after the request's Context has ended, and holds up what else that does. A
-    /// panic in it is caught and dropped.
+    /// The hook runs in the task of the connection, after the request's Context has ended, and delays that task. A panic in it is
+    /// caught and dropped.
     #[must_use]
-    pub fn on_end(self, hook: impl Fn(&Ending<'_>) + Send + Sync + 'static) -> Self {
+    pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
-    }
-
-    /// Shows the requests of this layer on the inspector's page, and what they have come to.
-    #[cfg(feature = "inspector")]
-    #[must_use]
-    pub fn inspector(self, inspector: &crate::inspector::Inspector) -> Self {
-        inspector.count(&self.settings.counters);
-        self.set(|settings| {
-            settings.inspector = Some(inspector.clone());
-            settings.server = inspector.with_root_traces(&settings.server);
-            #[cfg(feature = "tracing")]
-            {
-                settings.most_calls = inspector.max_calls();
-            }
-        })
     }
 
     /// Makes each request a trace, and its span of the crate `tracing` a part of the trace that a trusted client names, in
@@ -219,9 +235,23 @@ impl ContextLayer {
         self.set(|settings| settings.tracing = true)
     }
 
-    /// What the requests of this layer and its clones have come to so far.
+    /// Returns the counts of this layer and its clones.
     pub fn stats(&self) -> ServerStats {
         self.settings.counters.snapshot()
+    }
+
+    /// Shows the requests of this layer to `observer`.
+    #[cfg(feature = "inspector")]
+    pub(crate) fn observer(self, observer: Arc<dyn Observer>, location: &'static Location<'static>) -> Self {
+        observer.count(&self.settings.counters);
+        self.set(|settings| {
+            settings.server = observer.server(&settings.server, location);
+            #[cfg(feature = "tracing")]
+            {
+                settings.most_calls = observer.max_calls();
+            }
+            settings.observer = Some(observer);
+        })
     }
 
     fn set(mut self, change: impl FnOnce(&mut Settings)) -> Self {
@@ -255,7 +285,7 @@ impl Default for Statuses {
 }
 
 impl Statuses {
-    /// What would have been answered.
+    /// Returns the status that a request with this outcome would have been answered with.
     pub(super) fn unanswered(&self, outcome: &Outcome) -> StatusCode {
         match outcome {
             Outcome::Answered => StatusCode::OK,
@@ -268,9 +298,9 @@ impl Statuses {
     }
 }
 
-/// The method, for a name.
+/// Returns the method for use in a name.
 pub(super) fn method(parts: &Parts) -> &'static str {
-    // Any other method is made up as easily as a path.
+    // A client can make up any other method, as it can a path.
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER")
 }

@@ -1,37 +1,38 @@
 //! A Context for every request of an HTTP server.
 //!
-//! [`ContextLayer`] gives a request its [`Context`](ripcord::Context), in the request's extensions, and ends it when the request
+//! [`ContextLayer`] inserts a [`Context`](ripcord::Context) into the extensions of each request, and ends it when the request
 //! ends:
 //!
-//! | what happens | the handler | its Context | the client |
+//! | event | handler | its Context | response |
 //! |---|---|---|---|
-//! | it answers | | canceled once the body has been sent | its answer |
-//! | the deadline passes | dropped | deadline exceeded | 504, or a body cut short |
-//! | the server cancels | dropped | canceled, the server's cause | 503, or a body cut short |
-//! | it panics | gone | canceled, the panic as the cause | 500, or a body cut short |
-//! | the client goes away | dropped | canceled, [`ClientDisconnected`] | |
+//! | the handler answers | done | canceled when the body has been sent, [`RequestAnswered`] | the handler's |
+//! | the deadline passes | dropped | deadline exceeded | 504, or an aborted body |
+//! | the server cancels | dropped | canceled, with the server's cause | 503, or an aborted body |
+//! | the handler panics | gone | canceled, with the panic as its cause | 500, or an aborted body |
+//! | the client disconnects | dropped | canceled, [`ClientDisconnected`] | none |
+//! | a connection is upgraded (WebSocket) | done | lives until the connection is closed | 101 |
 //!
-//! A handler that watches its Context is polled once more before it is dropped, so it can log, and even answer: at the
-//! deadline, a result that is ready wins. What it spawned is not dropped with it, but holds the Context, and is told.
+//! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
+//!
+//! A handler that watches its Context is polled once more before it is dropped, so it can log, and even answer: a result that is
+//! ready at the deadline wins. Tasks that the handler spawned are not dropped with it; those that hold the Context see its end.
+//!
+//! A request passes these files, in this order: `layer.rs` (settings), `service.rs` (derives the Context), `headers.rs`,
+//! `lifetime.rs` (what ends the Context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
 
+mod attendance;
 mod body;
 #[cfg(feature = "connection")]
 pub mod connection;
-mod deadline_source;
-mod detach;
-mod disconnected;
-mod ended;
-mod ending;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
+mod grpc;
 mod headers;
-#[cfg_attr(not(feature = "inspector"), path = "no_inspection.rs")]
-mod inspection;
 mod layer;
-mod life;
-#[cfg(not(feature = "connection"))]
-mod no_attendance;
+mod lifetime;
+mod observer;
+mod outcome;
 #[cfg_attr(not(feature = "tracing"), path = "no_own_trace.rs")]
 mod own_trace;
 mod request;
@@ -41,21 +42,16 @@ mod stats;
 use std::any::Any;
 
 pub use body::ContextBody;
-#[cfg(feature = "connection")]
-use connection::Attendance;
-pub use deadline_source::DeadlineSource;
-pub use detach::{Detached, RunDetached, detach};
-pub use disconnected::ClientDisconnected;
-pub use ended::Ended;
-pub use ending::{Ending, Outcome};
 #[cfg(feature = "axum")]
 pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
-#[cfg(feature = "inspector")]
-pub(crate) use inspection::place_of;
 pub use layer::{ContextLayer, HalfClose};
-#[cfg(not(feature = "connection"))]
-use no_attendance::Attendance;
+#[cfg(feature = "inspector")]
+pub(crate) use lifetime::place_of;
+pub use lifetime::{Detached, RunDetached, detach};
+#[cfg(feature = "inspector")]
+pub(crate) use observer::{Begun, Observer, Place};
+pub use outcome::{ClientDisconnected, DeadlineSource, Ended, Finished, Outcome, RequestAnswered};
 pub use service::ContextService;
 #[cfg(feature = "inspector")]
 pub(crate) use stats::Counters;
@@ -63,7 +59,7 @@ pub use stats::ServerStats;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What `panic!` was given, for nearly every panic.
+/// Returns the message of a panic.
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     if let Some(message) = panic.downcast_ref::<&'static str>() {
         (*message).to_owned()

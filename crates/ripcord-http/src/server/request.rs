@@ -1,4 +1,4 @@
-//! A request that is on its way.
+//! A request in flight.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -13,90 +13,92 @@ use http::{Extensions, HeaderName, HeaderValue, Response, StatusCode};
 use ripcord::{Context, DoneOwned};
 
 use super::{
-    Attendance, Ended, Ending, Outcome, ended::is_client_disconnected, inspection::Inspection, layer::Settings,
-    life::Life, own_trace::OwnTrace,
+    Ended, Finished, Outcome, attendance::Attendance, body::Content, grpc, layer::Settings, lifetime::Lifetime,
+    observer::Place, outcome::is_client_disconnected, own_trace::OwnTrace,
 };
 use crate::RequestId;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 
-/// A request on its way: held by its [`ResponseFuture`](super::ResponseFuture), then by its
-/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its Context has ended, unless something is
+/// A request in flight, as one layer sees it. The [`ResponseFuture`](super::ResponseFuture) holds it, then the
+/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its Context ends, unless something is
 /// [detached](super::detach).
 #[derive(Debug)]
 pub(super) struct InFlight {
-    /// The wait for the end, once something has been found waiting: what never waits arms no timer.
+    /// The wait for the end, once something has been found waiting: a request that never waits arms no timer.
     done: Option<DoneOwned>,
     ctx: Context,
-    /// What ends the handler and the body once the client has gone; before that it is `ctx`.
+    /// What ends the handler and the body where that is not `ctx`.
     limit: Option<Context>,
+    is_client_gone: bool,
     attendance: Option<Attendance>,
-    // Below the Contexts, for fields are dropped from the top: with nobody left to see the end, there is nothing to do.
-    /// `None` while this is being dropped.
-    life: Option<Arc<Life>>,
+    lifetime: Arc<Lifetime>,
     settings: Arc<Settings>,
-    id: HeaderValue,
-    /// Noted for the hook and the inspector, if there is one.
-    begun: Option<Instant>,
-    answered: Option<StatusCode>,
-    /// For logs and metrics, where that is not what was answered.
-    logged: Option<StatusCode>,
-    /// `None` until it is known: dropped like that, the client has gone.
-    outcome: Option<Outcome>,
-    /// The end that it was answered with, or cut short by.
-    error: Option<ripcord::Error>,
-    trace: OwnTrace,
-    inspection: Inspection,
+    /// `None` in an inner layer: the outermost layer answers for the request.
+    record: Option<Record>,
+}
+
+/// What the outermost layer keeps of a request, to tell when it is over.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) id: HeaderValue,
+    /// When the request arrived, if anybody is told.
+    pub(super) begun: Option<Instant>,
+    pub(super) trace: OwnTrace,
+    pub(super) place: Option<Place>,
+    pub(super) answered: Option<StatusCode>,
+    /// The status for logs and metrics, where that is not what was answered.
+    pub(super) logged: Option<StatusCode>,
 }
 
 impl InFlight {
-    /// It has arrived.
+    /// Begins a request. Its handler and body end with `limit` if there is one, else with `ctx`.
     pub(super) fn begin(
         settings: Arc<Settings>,
         ctx: Context,
-        life: Arc<Life>,
-        id: HeaderValue,
-        begun: Option<Instant>,
-        trace: OwnTrace,
-        inspection: Inspection,
+        limit: Option<Context>,
+        lifetime: Arc<Lifetime>,
+        record: Option<Record>,
     ) -> Self {
-        settings.counters.requests.up();
-        settings.counters.in_flight.up();
-        InFlight {
-            done: None,
-            limit: None,
-            begun,
-            ctx,
-            attendance: None,
-            life: Some(life),
-            settings,
-            id,
-            answered: None,
-            logged: None,
-            outcome: None,
-            error: None,
-            trace,
-            inspection,
+        if record.is_some() {
+            settings.counters.requests.up();
+            settings.counters.in_flight.up();
         }
+        InFlight { done: None, ctx, limit, is_client_gone: false, attendance: None, lifetime, settings, record }
     }
 
-    /// From now on the client's going is seen, if its connection is watched.
+    /// Joins the request's connection, if that is watched: from now on a disconnect ends the Context.
     pub(super) fn attend(&mut self, extensions: &Extensions) {
-        if let Some(life) = &self.life {
-            self.attendance = Attendance::begin(extensions, &self.settings, &self.ctx, life);
+        if self.is_outermost() {
+            self.attendance = Attendance::begin(extensions, &self.settings, &self.lifetime);
         }
     }
 
-    /// The end of the Context, if it is one that ends handler and body too. The client's going is none: half of the
-    /// connection may be there still, and whoever answers all the same has its answer sent.
-    pub(super) fn err(&mut self) -> Option<ripcord::Error> {
-        self.limit.as_ref().unwrap_or(&self.ctx).err().and_then(|error| self.acted_on(error))
+    /// Returns whether no other layer has begun the request.
+    pub(super) fn is_outermost(&self) -> bool {
+        self.record.is_some()
     }
 
-    /// As [`err`](InFlight::err), for the task that waits for it.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.lifetime.is_grpc
+    }
+
+    #[cfg(feature = "connection")]
+    pub(super) fn lifetime(&self) -> &Arc<Lifetime> {
+        &self.lifetime
+    }
+
+    /// Returns the end of the Context if it ends handler and body too. A disconnect does not: the client may have closed its
+    /// sending half only, and a handler that answers has its answer sent.
+    pub(super) fn err(&mut self) -> Option<ripcord::Error> {
+        self.watched().err().and_then(|error| self.acted_on(error))
+    }
+
+    /// Waits for the end that [`err`](InFlight::err) returns.
     pub(super) fn poll_err(&mut self, task: &mut task::Context<'_>) -> Poll<ripcord::Error> {
         loop {
-            let done = self.done.get_or_insert_with(|| self.limit.as_ref().unwrap_or(&self.ctx).done_owned());
+            let watched = self.limit.as_ref().unwrap_or(&self.ctx);
+            let done = self.done.get_or_insert_with(|| watched.done_owned());
             let Poll::Ready(error) = Pin::new(done).poll(task) else { return Poll::Pending };
             if let Some(error) = self.acted_on(error) {
                 return Poll::Ready(error);
@@ -104,47 +106,81 @@ impl InFlight {
         }
     }
 
+    fn watched(&self) -> &Context {
+        self.limit.as_ref().unwrap_or(&self.ctx)
+    }
+
     fn acted_on(&mut self, error: ripcord::Error) -> Option<ripcord::Error> {
-        if self.limit.is_some() || !is_client_disconnected(&error) {
+        if self.is_client_gone || !is_client_disconnected(&error) {
             return Some(error);
         }
         self.settle(Outcome::ClientDisconnected);
+        self.is_client_gone = true;
         self.done = None;
-        self.limit.insert(Limit::of(&self.settings.server, &self.ctx).context()).err()
+        self.limit.insert(self.lifetime.limit()).err()
     }
 
-    /// Makes the head of the answer what is to be sent.
-    pub(super) fn answer<B>(&mut self, response: &mut Response<B>) {
+    /// Completes the head of the response.
+    pub(super) fn answer<B>(&mut self, response: &mut Response<Content<B>>) {
+        let Some(record) = &mut self.record else { return };
         if let Some(ended) = response.extensions_mut().remove::<Ended>() {
-            *response.status_mut() = ended.answer_by(&self.settings.statuses);
-            self.logged = Some(ended.status_by(&self.settings.statuses));
-            self.ended(ended.into());
+            record.logged = Some(ended.status_by(&self.settings.statuses));
+            if self.lifetime.is_grpc {
+                grpc::answer(response, grpc::Code::from_error(ended.error()), ended.text());
+            } else {
+                *response.status_mut() = ended.answer_by(&self.settings.statuses);
+            }
+            self.lifetime.ended(ended.into());
         }
-        response.headers_mut().insert(X_REQUEST_ID, self.id.clone());
-        self.answered = Some(response.status());
-        self.inspection.answered(&self.settings, self.logged.unwrap_or(response.status()));
+        response.headers_mut().insert(X_REQUEST_ID, record.id.clone());
+        record.answered = Some(response.status());
+        if let (Some(observer), Some(place)) = (&self.settings.observer, record.place) {
+            observer.answered(place, record.logged.unwrap_or(response.status()));
+        }
     }
 
-    /// Answered with the end of its Context, or cut short by it.
+    /// Hands the request to its connection, which becomes another protocol's: the Context lives until that is closed. If the
+    /// connection is not watched, the Context ends with the server's.
+    pub(super) fn upgraded(mut self) {
+        self.lifetime.remove_deadline();
+        self.limit = None;
+        self.done = None;
+        match self.attendance.as_ref().map(Attendance::connection) {
+            Some(connection) => connection.upgrade(self),
+            None => {
+                self.lifetime.outlives_the_answer();
+                self.finish();
+            }
+        }
+    }
+
+    /// The connection that the request upgraded is closed.
+    #[cfg(feature = "connection")]
+    pub(super) fn closed(self) {
+        match self.ctx.err() {
+            Some(error) => self.lifetime.ended(error),
+            None => self.lifetime.cancel_with("the upgraded connection was closed"),
+        }
+        self.finish();
+    }
+
+    /// The request was answered with the end of its Context, or cut short by it.
     pub(super) fn ended(&mut self, error: ripcord::Error) {
-        self.settle(Outcome::of(&error));
-        self.error.get_or_insert(error);
+        self.lifetime.ended(error);
     }
 
-    /// The handler or the body has panicked: what they spawned is told.
+    /// The handler or the body has panicked: ends the Context of what they spawned.
     pub(super) fn panicked(&mut self, message: String) {
-        if let Some(life) = &self.life {
-            life.cancel_with(format!("handler panicked: {message}"));
-        }
-        self.outcome = Some(Outcome::Panicked(message));
+        self.lifetime.cancel_with(format!("handler panicked: {message}"));
+        self.settle(Outcome::Panicked(message));
     }
 
-    /// Says what came of the request, unless that is known already.
-    pub(super) fn settle(&mut self, outcome: Outcome) {
-        self.outcome.get_or_insert(outcome);
+    /// Notes what came of the request, unless that is known.
+    pub(super) fn settle(&self, outcome: Outcome) {
+        self.lifetime.settle(outcome);
     }
 
-    /// The handler or its body failed; if it watches its Context, because that has ended.
+    /// The handler or its body failed. If the Context has ended, that is taken for the reason.
     pub(super) fn failed(&mut self) {
         match self.ctx.err() {
             Some(error) => self.ended(error),
@@ -152,66 +188,59 @@ impl InFlight {
         }
     }
 
-    /// The request is over, and was answered.
-    pub(super) fn finish(mut self) {
-        self.settle(Outcome::Answered);
+    /// The response has been sent.
+    pub(super) fn finish(self) {
+        // The outer layer still sends what the inner layer has handed over.
+        if self.is_outermost() {
+            self.settle(Outcome::Answered);
+        }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        if self.outcome.is_none() {
-            if let Some(life) = &self.life {
-                life.client_gone();
-            }
-            // One that had ended before, at its deadline say, was given up for that.
-            let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::of(&error));
-            self.outcome = Some(outcome);
+        let Some(mut record) = self.record.take() else { return };
+        if self.lifetime.outcome().is_none() {
+            self.lifetime.client_gone();
+            // A request given up after its deadline was given up for that.
+            let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::from_error(&error));
+            self.settle(outcome);
         }
-        self.trace.end();
-        let Some(outcome) = self.outcome.take() else { return };
-        let took = self.begun.map(|begun| self.ctx.clock().now().saturating_duration_since(begun)).unwrap_or_default();
-        if Inspection::is_wanted(&self.settings) {
+        record.trace.end();
+        let Some(outcome) = self.lifetime.outcome() else { return };
+        let took =
+            record.begun.map(|begun| self.ctx.clock().now().saturating_duration_since(begun)).unwrap_or_default();
+        if let (Some(observer), Some(place)) = (&self.settings.observer, record.place) {
             let is_panicked = matches!(outcome, Outcome::Panicked(_)) || thread::panicking();
-            self.inspection.end(&self.settings, took, self.ctx.err(), is_panicked);
+            observer.end(place, took, self.ctx.err(), is_panicked);
         }
         let counters = &self.settings.counters;
         counters.in_flight.down();
-        if let Some(counter) = counters.outcome(&outcome) {
+        if let Some(counter) = counters.outcome(outcome) {
             counter.up();
         }
-        if let Some(hook) = &self.settings.on_end {
-            let error = self.ctx.err().or_else(|| self.error.take());
-            self.attendance = None;
-            self.life = None;
-            let ending = Ending {
-                ctx: &self.ctx,
-                error,
-                status: self.logged.or(self.answered).unwrap_or_else(|| self.settings.statuses.unanswered(&outcome)),
-                answered: self.answered,
-                took,
-                outcome,
-            };
-            // Unwind safe: what the hook has left half done is its own. A second panic while a first unwinds would abort.
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| hook(&ending)));
-        }
-    }
-}
-
-/// What ends a request, whether or not its client is there.
-#[derive(Clone, Debug)]
-pub(super) struct Limit {
-    server: Context,
-    deadline: Option<Instant>,
-}
-
-impl Limit {
-    /// Of the request that `ctx` belongs to.
-    pub(super) fn of(server: &Context, ctx: &Context) -> Self {
-        Limit { server: server.clone(), deadline: ctx.deadline() }
-    }
-
-    pub(super) fn context(&self) -> Context {
-        self.deadline.map_or_else(|| self.server.clone(), |deadline| self.server.with_deadline(deadline))
+        self.attendance = None;
+        let Some(hook) = &self.settings.on_end else {
+            self.done = None;
+            self.limit = None;
+            self.ctx = Context::background();
+            // The handle lies in the Context: without it nobody is left to see the end.
+            if Arc::weak_count(&self.lifetime) > 0 {
+                self.lifetime.answered();
+            }
+            return;
+        };
+        let error = self.ctx.err().or_else(|| self.lifetime.error());
+        self.lifetime.answered();
+        let finished = Finished {
+            ctx: &self.ctx,
+            error,
+            status: record.logged.or(record.answered).unwrap_or_else(|| self.settings.statuses.unanswered(outcome)),
+            answered: record.answered,
+            took,
+            outcome: outcome.clone(),
+        };
+        // Unwind safe: a state that the hook leaves broken is the hook's own. A second panic during an unwind would abort.
+        let _ = panic::catch_unwind(AssertUnwindSafe(|| hook(&finished)));
     }
 }

@@ -1,33 +1,34 @@
 //! The service that the layer makes.
 
 use std::{
-    panic::{self, AssertUnwindSafe},
+    panic::{self, AssertUnwindSafe, Location},
     sync::Arc,
     task::{self, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request::Parts};
+use http::{Method, Request, Response, header::UPGRADE, request::Parts};
 use http_body::Body;
+use ripcord::Context;
 use tower_service::Service;
 
 use super::{
     BoxError, ContextBody, DeadlineSource, Outcome, ResponseFuture,
-    future::Refusal,
-    headers,
-    inspection::Inspection,
+    future::{Bodyless, Refusal},
+    grpc, headers,
     layer::Settings,
-    life::{Handle, Life},
+    lifetime::{Handle, Lifetime, with_inner_source},
+    observer::Begun,
     own_trace::OwnTrace,
     panic_message,
-    request::InFlight,
+    request::{InFlight, Record},
 };
 use crate::{Malformed, trace_context::Link};
 
-/// What [`ContextLayer`](super::ContextLayer) makes of a service.
+/// The service made by [`ContextLayer`](super::ContextLayer).
 ///
-/// Its responses have a [`ContextBody`], whose error is a boxed one: the body's own, or the [`ripcord::Error`] that cut it short.
+/// The error of its responses' [`ContextBody`] is boxed: the body's own error, or the [`ripcord::Error`] that cut the body short.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {
     pub(super) inner: S,
@@ -49,21 +50,25 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
-        let bodyless = parts.method == Method::HEAD || parts.method == Method::CONNECT;
-        let (mut request, malformed) = self.settings.begin(&mut parts);
+        let bodyless = Bodyless::from_method(&parts.method);
+        let outer = parts.extensions.get::<Context>().and_then(|ctx| Some((ctx.clone(), Handle::in_flight(ctx)?)));
+        let (mut request, malformed) = match outer {
+            Some((ctx, lifetime)) => (self.settings.join(ctx, lifetime, &mut parts), None),
+            None => self.settings.begin(&mut parts),
+        };
         if let Some(malformed) = malformed.filter(|_| self.settings.strict) {
             request.settle(Outcome::Refused(malformed));
             return ResponseFuture::not_called(request, Refusal::Malformed(malformed), bodyless);
         }
         if let Some(error) = request.err() {
             // Nothing begins on a Context that is done.
-            if error.is_deadline_exceeded() {
+            if error.is_deadline_exceeded() && request.is_outermost() {
                 self.settings.counters.expired.up();
             }
             return ResponseFuture::not_called(request, Refusal::Ended(error), bodyless);
         }
         request.attend(&parts.extensions);
-        // Unwind safe: a service that panics in `call` has what it left half done for itself.
+        // Unwind safe: a state that the service leaves broken by a panic in `call` is the service's own.
         let call = || self.inner.call(Request::from_parts(parts, body));
         match panic::catch_unwind(AssertUnwindSafe(call)) {
             Ok(handler) => ResponseFuture::new(request, handler, bodyless),
@@ -76,58 +81,118 @@ where
 }
 
 impl Settings {
-    /// Derives the Context of a request that has arrived, and puts it into the extensions; with what is wrong with its headers.
+    /// Derives the Context of a request that has arrived, and inserts it into the extensions. Returns it with the first malformed
+    /// header.
     fn begin(self: &Arc<Self>, parts: &mut Parts) -> (InFlight, Option<Malformed>) {
-        let said = headers::read(&parts.headers, self);
-        let (timeout, source) = self.timeout(said.deadline);
+        let received = headers::read(&parts.headers, self);
+        let deadline = self.deadline(received.deadline);
 
-        // The name comes before the deadline, since an end is told under the nearest name at or above its beginning.
-        let mut ctx = self.server.with_name((self.name)(parts)).with_value(said.id.clone());
-        ctx = ctx.with_value(said.lineage.current());
-        if let Some(theirs) = said.lineage.link() {
+        // The name comes before the deadline, since an end is reported under the nearest name at or above its beginning.
+        let mut ctx = self.server.with_name((self.name)(parts)).with_value(received.id.clone());
+        ctx = ctx.with_value(received.lineage.current());
+        if let Some(theirs) = received.lineage.link() {
             ctx = ctx.with_value(Link(theirs));
         }
-        if let Some(tracestate) = said.tracestate {
+        if let Some(tracestate) = received.tracestate {
             ctx = ctx.with_value(tracestate);
         }
-        if let Some(baggage) = said.baggage {
+        if let Some(baggage) = received.baggage {
             ctx = ctx.with_value(baggage);
         }
-        let (ctx, cancel) = ctx.with_cancel();
-        let life = Life::new(cancel);
-        let ctx = match (timeout, source) {
-            (None, _) => ctx,
-            (Some(timeout), DeadlineSource::Header(_) | DeadlineSource::Clamped(_)) => {
-                ctx.with_timeout_cause(timeout, source)
-            }
-            (Some(timeout), _) => ctx.with_timeout(timeout),
-        };
-        // The inspector comes after it, to show the request under the ids that it is exported with, and the way to the life last, so
-        // that all that is shown is above it.
-        let (ctx, trace) = OwnTrace::begin(self, ctx, said.lineage.parent());
-        let is_timed = self.on_end.is_some() || Inspection::is_wanted(self);
+        let (ctx, canceler) = ctx.with_cancel();
+        let cancel = canceler.handle();
+        // The lifetime cancels, and says why.
+        canceler.detach();
+
+        let timed = deadline.derive(&ctx);
+        let end = timed.deadline();
+        let lifetime = Lifetime::new(cancel, self, end, grpc::is_grpc(&parts.headers));
+        let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
+        // The observer comes after the trace, to show the request under the ids that it is exported with; and the handle last, so
+        // that everything shown is above it.
+        let (ctx, trace) = OwnTrace::begin(self, ctx, received.lineage.parent());
+        let is_timed = self.on_end.is_some() || self.observer.is_some();
         let begun = is_timed.then(|| ctx.clock().now());
-        let inspection = Inspection::begin(self, &ctx, &life, source, begun, trace.trace());
-        let ctx = ctx.with_value(Handle::new(&life, source, self, inspection));
+        let place = self.observer.as_ref().zip(begun).map(|(observer, at)| {
+            let cancel = lifetime.cancel_handle();
+            observer.begin(Begun { ctx: &ctx, cancel, at, deadline: deadline.source, trace: trace.trace() })
+        });
+        let ctx = ctx.with_value(Handle::new(&lifetime, deadline.source, self, place));
         parts.extensions.insert(ctx.clone());
-        let request = InFlight::begin(Arc::clone(self), ctx, life, said.id.to_header(), begun, trace, inspection);
-        (request, said.malformed)
+        let id = received.id.to_header();
+        let record = Record { id, begun, trace, place, answered: None, logged: None };
+        (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 
-    /// How long a request may take whose client asks for `asked`, and where that comes from.
-    fn timeout(&self, asked: Option<(&'static str, Duration)>) -> (Option<Duration>, DeadlineSource) {
-        let limit = self.trust.timeout(self.timeout);
+    /// Derives the Context of a request that an outer layer has begun. This layer only shortens its deadline.
+    fn join(self: &Arc<Self>, ctx: Context, lifetime: Arc<Lifetime>, parts: &mut Parts) -> InFlight {
+        let limit = self.limit().filter(|(limit, _)| ctx.remaining().is_none_or(|left| *limit < left));
+        let Some((timeout, location)) = limit else {
+            return InFlight::begin(Arc::clone(self), ctx, None, lifetime, None);
+        };
+        let timed = ctx.with_timeout_at(timeout, location);
+        if let Some(deadline) = timed.deadline() {
+            lifetime.shorten(deadline);
+        }
+        if asks_for_upgrade(parts) {
+            return InFlight::begin(Arc::clone(self), ctx, Some(timed), lifetime, None);
+        }
+        let ctx = with_inner_source(&timed);
+        parts.extensions.insert(ctx.clone());
+        InFlight::begin(Arc::clone(self), ctx, None, lifetime, None)
+    }
+
+    /// Returns how long any request may take, and the line that says so.
+    fn limit(&self) -> Option<(Duration, &'static Location<'static>)> {
+        let trust = self.trust.0.timeout(None).map(|most| (most, self.trust.1));
+        match (self.timeout, trust) {
+            (Some(ours), Some(trust)) => Some(if trust.0 < ours.0 { trust } else { ours }),
+            (ours, trust) => ours.or(trust),
+        }
+    }
+
+    /// Returns how long a request may take whose client asks for `asked`.
+    fn deadline(&self, asked: Option<(&'static str, Duration)>) -> Deadline {
+        let limit = self.limit();
         let Some((header, asked)) = asked else {
             let is_limited = limit.is_some() || self.server.deadline().is_some();
-            return (limit, if is_limited { DeadlineSource::Local } else { DeadlineSource::None });
+            return Deadline {
+                timeout: limit,
+                source: if is_limited { DeadlineSource::Local } else { DeadlineSource::None },
+            };
         };
         self.counters.deadlines_received.up();
         let server = self.server.remaining();
-        if limit.into_iter().chain(server).any(|most| most < asked) {
+        if limit.map(|(limit, _)| limit).into_iter().chain(server).any(|most| most < asked) {
             self.counters.deadlines_clamped.up();
-            (limit, DeadlineSource::Clamped(header))
+            Deadline { timeout: limit, source: DeadlineSource::Clamped(header) }
         } else {
-            (Some(asked), DeadlineSource::Header(header))
+            Deadline { timeout: Some((asked, self.location)), source: DeadlineSource::Header(header) }
         }
     }
+}
+
+/// How long a request may take.
+struct Deadline {
+    timeout: Option<(Duration, &'static Location<'static>)>,
+    source: DeadlineSource,
+}
+
+impl Deadline {
+    fn derive(&self, ctx: &Context) -> Context {
+        match (self.timeout, self.source) {
+            (None, _) => ctx.clone(),
+            (Some((timeout, at)), DeadlineSource::Header(_) | DeadlineSource::Clamped(_)) => {
+                ctx.with_timeout_cause_at(timeout, self.source, at)
+            }
+            (Some((timeout, at)), _) => ctx.with_timeout_at(timeout, at),
+        }
+    }
+}
+
+/// Returns whether the connection is to become another protocol's, if the handler agrees. Then the deadline is for the answer alone:
+/// a WebSocket is open for as long as it is used.
+fn asks_for_upgrade(parts: &Parts) -> bool {
+    let upgrade = parts.headers.get(UPGRADE);
+    parts.method == Method::CONNECT || upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
 }

@@ -4,32 +4,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Outcome, headers::READ};
 
-/// What the requests of a layer have come to, counted since it was made; `in_flight`, `held` and
-/// `detached` also go down.
+/// Counts of a layer's requests since the layer was made. `in_flight`, `held` and `detached` are gauges.
 ///
-/// Each figure is right by itself; taken while requests are coming and going, they need not add up.
+/// Each figure is exact. Figures that are read while requests come and go need not add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
     /// Requests that have arrived.
     pub requests: u64,
-    /// Requests that are not over: their body has not been sent.
+    /// Requests whose response has not been sent to its end (gauge).
     pub in_flight: u64,
-    /// Requests whose Context somebody still holds, those in flight included: more than these is work that goes on although
-    /// its request is over, or a leak.
+    /// Requests whose Context somebody still holds (gauge). `held - in_flight` is background work that outlived its request, or a
+    /// leak.
     pub held: u64,
-    /// Requests whose client set a deadline, in a well-formed header.
+    /// Requests with a deadline in a well-formed header.
     pub deadlines_received: u64,
-    /// Of these, requests whose client asked for more than the server's own limit.
+    /// Of these, requests whose client asked for more time than the server's own limit.
     pub deadlines_clamped: u64,
-    /// Requests with no time left when they arrived: answered with 504, their handlers never called.
+    /// Requests with no time left on arrival: answered with 504, without calling the handler.
     pub expired: u64,
-    /// Requests that ended at their deadline: answered with it, or their body cut short. Those that had
-    /// expired before are among them.
+    /// Requests that ended at their deadline, including the expired ones.
     pub timed_out: u64,
     /// Requests that the server canceled.
     pub canceled: u64,
-    /// Requests whose client went away before they were over.
+    /// Requests whose client disconnected before they were over.
     pub disconnected: u64,
     /// Requests whose handler or body panicked.
     pub panicked: u64,
@@ -37,14 +35,14 @@ pub struct ServerStats {
     pub failed: u64,
     /// Requests refused with 400 for a malformed header, by a layer that is [`strict`](super::ContextLayer::strict).
     pub refused: u64,
-    /// What is [detached](super::detach) now.
+    /// Pieces of work that are [detached](super::detach) (gauge).
     pub detached: u64,
     malformed: [u64; READ.len()],
 }
 
 impl ServerStats {
-    /// The headers that are read, in lower case, and how often each was malformed: was not what its grammar allows, came more
-    /// than once though only one may, or was larger than is carried.
+    /// Returns each header that is read, in lower case, and how often it was malformed: it did not match its grammar, came more
+    /// than once where only one may, or exceeded the limit that is carried.
     ///
     /// ```
     /// let stats = ripcord_http::server::ServerStats::default();
@@ -55,8 +53,8 @@ impl ServerStats {
     }
 }
 
-/// [`ServerStats`], being counted.
-// Relaxed throughout: each number is all there is to agree on.
+/// The counters behind [`ServerStats`].
+// Relaxed throughout: no number depends on another.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(super) requests: Counter,
@@ -95,7 +93,7 @@ impl Counters {
         }
     }
 
-    /// What goes up for an outcome; an answer is nothing out of the ordinary.
+    /// Returns the counter of an outcome. An answered request has none.
     pub(super) fn outcome(&self, outcome: &Outcome) -> Option<&Counter> {
         match outcome {
             Outcome::Answered => None,
@@ -108,7 +106,7 @@ impl Counters {
         }
     }
 
-    /// Of a header that is read.
+    /// Returns the counter of a header that is read.
     pub(super) fn malformed(&self, header: &'static str) -> &Counter {
         let index = READ.iter().position(|name| *name == header);
         &self.malformed[index.expect("only headers that are read are malformed")]

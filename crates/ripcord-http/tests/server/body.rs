@@ -16,7 +16,7 @@ use ripcord::{Canceler, Clock, Context, ManualTime};
 use ripcord_http::server::{ClientDisconnected, ContextBody, ContextLayer, Ended, ServerStats};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-use crate::common::{SECOND, poll_once};
+use crate::common::{SECOND, assert_answered, poll_once};
 
 // ===== A body that does as it is told =====
 
@@ -137,10 +137,10 @@ where
         self.layer.stats()
     }
 
-    /// That the request is over, and nobody's fault.
+    /// Asserts that the request is over because it was answered.
     fn assert_answered(&self) {
         let error = self.ctx.err().expect("the request is over");
-        assert!(error.is_canceled() && error.cause().is_none(), "{error:#}");
+        assert_answered(&error);
         let stats = self.stats();
         assert_eq!((stats.requests, stats.in_flight), (1, 0));
         assert_eq!(
@@ -222,16 +222,26 @@ async fn body_that_is_dropped_at_its_end_was_answered() {
 #[tokio::test]
 async fn body_that_is_not_to_be_sent_was_answered() {
     let body = || Steps::new([Data("never sent")]);
-    for method in [Method::HEAD, Method::CONNECT] {
-        let mut exchange = exchange(method, |_| Response::new(body())).await;
-        exchange.drop_body();
-        exchange.assert_answered();
-    }
-    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED, StatusCode::SWITCHING_PROTOCOLS] {
+    let mut head = exchange(Method::HEAD, |_| Response::new(body())).await;
+    head.drop_body();
+    head.assert_answered();
+    for status in [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED] {
         let mut exchange =
             exchange(Method::GET, |_| Response::builder().status(status).body(body()).expect("well-formed")).await;
         exchange.drop_body();
         exchange.assert_answered();
+    }
+}
+
+#[tokio::test]
+async fn upgrade_on_an_unwatched_connection_is_answered_and_its_context_goes_on() {
+    for (method, status) in [(Method::GET, StatusCode::SWITCHING_PROTOCOLS), (Method::CONNECT, StatusCode::OK)] {
+        let body = Steps::new([Data("never sent")]);
+        let mut exchange = exchange(method, |_| Response::builder().status(status).body(body).expect("valid")).await;
+        exchange.drop_body();
+        assert!(!exchange.ctx.is_done());
+        let stats = exchange.stats();
+        assert_eq!((stats.requests, stats.in_flight, stats.disconnected, stats.held), (1, 0, 0, 1));
     }
 }
 

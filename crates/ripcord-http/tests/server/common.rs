@@ -17,8 +17,8 @@ use axum::{
 };
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use ripcord::{Clock, Context};
-use ripcord_http::server::{ContextLayer, matched_path};
+use ripcord::{Clock, Context, Error};
+use ripcord_http::server::{ContextLayer, RequestAnswered, matched_path};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tower::ServiceExt as _;
 
@@ -78,6 +78,13 @@ pub(crate) fn only(seen: &Seen) -> Context {
     let seen = seen.lock().expect("no test panics here");
     assert_eq!(seen.len(), 1);
     seen[0].clone()
+}
+
+/// Asserts that a request's Context has ended because the request was answered.
+#[track_caller]
+pub(crate) fn assert_answered(error: &Error) {
+    let is_answered = error.cause().is_some_and(|cause| cause.downcast_ref::<RequestAnswered>().is_some());
+    assert!(error.is_canceled() && is_answered, "{error:#}");
 }
 
 /// Polls `future` once.

@@ -6,7 +6,7 @@ use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::get};
 use ripcord::{Canceler, Clock, Context};
 use ripcord_http::{
     RequestId,
-    server::{ContextLayer, Ctx, CtxValue, Ended, Ending, Outcome, matched_path},
+    server::{ContextLayer, Ctx, CtxValue, Ended, Finished, Outcome, matched_path},
 };
 
 use crate::common::{SECOND, header, poll_once, request, send, server, text};
@@ -25,7 +25,7 @@ struct Told {
 
 fn telling(layer: ContextLayer) -> (ContextLayer, mpsc::Receiver<Told>) {
     let (tell, told) = mpsc::channel();
-    let hook = move |request: &Ending<'_>| {
+    let hook = move |request: &Finished<'_>| {
         let told = Told {
             outcome: request.outcome.clone(),
             answered: request.answered.map(|status| status.as_u16()),

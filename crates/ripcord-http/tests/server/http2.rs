@@ -84,3 +84,42 @@ async fn http2_stream_that_the_deadline_cuts_is_reset() {
     settle(&layer).await;
     assert_eq!(layer.stats().timed_out, 1);
 }
+
+// hyper polls the body only while the client has room.
+#[tokio::test]
+async fn http2_response_that_nobody_reads_is_reset_at_the_deadline() {
+    let endless = || Response::new(Body::new(Counted(Arc::default())));
+    let whole = || Response::new(Body::from(vec![b'x'; 200_000]));
+    for body in [endless as fn() -> Response, whole] {
+        let (clock, time) = Clock::manual();
+        let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
+        let handler = any(move || std::future::ready(body()));
+        let address = serve(Router::new().route("/", handler).layer(layer.clone())).await;
+        let stream = TcpStream::connect(address).await.expect("it accepts");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        let (response, _stream) = client.send_request(h2_request(), true).expect("it is open");
+        let mut body = in_time(response).await.expect("a head").into_body();
+        // Takes what fits into the window, and gives no room for more.
+        let mut received = 0;
+        while received < 65_535 {
+            received += in_time(body.data()).await.expect("there is more").expect("no error").len();
+        }
+        settle_streams(&mut client).await;
+        time.advance(5 * SECOND);
+        let error = in_time(body.data()).await.expect("it does not end in order").expect_err("it is reset");
+        assert!(error.is_reset(), "{error}");
+        settle(&layer).await;
+
+        // The connection is still there.
+        let (response, _) = client.send_request(h2_request(), true).expect("it is open");
+        assert_eq!(in_time(response).await.expect("a head").status(), 200);
+    }
+}
+
+/// Waits until the server has seen what was sent before.
+async fn settle_streams(client: &mut h2::client::SendRequest<axum::body::Bytes>) {
+    let request = http::Request::get("http://test/missing").body(()).expect("well-formed");
+    let (response, _) = client.send_request(request, true).expect("it is open");
+    assert_eq!(in_time(response).await.expect("a head").status(), 404);
+}

@@ -1,13 +1,17 @@
-//! The server layer: in-process on tokio's paused clock or a manual one, and over loopback sockets. Nothing sleeps to wait.
+//! The server layer: in-process on tokio's paused clock or a manual one, and over loopback sockets. No test sleeps to wait.
 
 mod body;
 mod common;
 mod detach;
+mod dialects;
 mod ends;
+mod grpc;
 mod headers;
 mod layer;
+mod lines;
+mod nested;
 
-// What the system tells of a socket is told in time on Linux.
+// Only Linux and Android report a FIN at once.
 #[cfg(target_os = "linux")]
 mod disconnects;
 #[cfg(target_os = "linux")]
@@ -17,8 +21,14 @@ mod handlers;
 #[cfg(target_os = "linux")]
 mod http2;
 #[cfg(target_os = "linux")]
+mod silent;
+#[cfg(target_os = "linux")]
 mod sockets;
 #[cfg(target_os = "linux")]
 mod streaming;
 #[cfg(target_os = "linux")]
 mod unread;
+#[cfg(target_os = "linux")]
+mod uploads;
+#[cfg(target_os = "linux")]
+mod websocket;

@@ -11,7 +11,7 @@ use hyper_util::{
 use ripcord::{Context, Error};
 use ripcord_http::server::{
     ClientDisconnected,
-    connection::{self, Watch},
+    connection::{self, StreamExecutor, Watch},
 };
 use socket2::SockRef;
 use tokio::{
@@ -49,10 +49,10 @@ pub(crate) async fn serve_one(app: Router, watched: fn(Watch) -> Watch) -> (Sock
     let serving = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.expect("a client comes");
         let (stream, watch) = connection::watch(stream);
-        let mut builder = auto::Builder::new(TokioExecutor::new());
+        let mut builder = auto::Builder::new(StreamExecutor::new());
         builder.http1().half_close(true);
         let service = TowerToHyperService::new(watch.service(app));
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         watched(watch).serve(connection).await.is_some()
     });
     (address, serving)
@@ -67,17 +67,19 @@ pub(crate) async fn serve_unwatched(app: Router) -> SocketAddr {
 fn serve_on(listener: TcpListener, app: Router, is_watched: bool) -> SocketAddr {
     let address = listener.local_addr().expect("it is bound");
     tokio::spawn(async move {
-        let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().half_close(is_watched);
+        let mut watched_builder = auto::Builder::new(StreamExecutor::new());
+        watched_builder.http1().half_close(true);
+        let builder = auto::Builder::new(TokioExecutor::new());
         while let Ok((stream, _)) = listener.accept().await {
             if is_watched {
                 let (stream, watch) = connection::watch(stream);
                 let service = TowerToHyperService::new(watch.service(app.clone()));
-                let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+                let io = TokioIo::new(stream);
+                let connection = watched_builder.serve_connection_with_upgrades(io, service).into_owned();
                 tokio::spawn(watch.serve(connection));
             } else {
                 let service = TowerToHyperService::new(app.clone());
-                tokio::spawn(builder.serve_connection(TokioIo::new(stream), service).into_owned());
+                tokio::spawn(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
             }
         }
     });

@@ -107,6 +107,30 @@ impl Context {
         self.timeout(timeout, Location::caller(), || Some(cause.into()))
     }
 
+    /// Creates a context as [`with_timeout_cause`](Context::with_timeout_cause) does, with `location` as the line that set the
+    /// timeout.
+    ///
+    /// For libraries whose setting the timeout is: see [`with_timeout_at`](Context::with_timeout_at).
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let here = Location::caller();
+    /// let ctx = Context::background().with_timeout_cause_at(Duration::ZERO, "the client's limit", here);
+    /// assert_eq!(ctx.err().unwrap().origin().location(), here);
+    /// ```
+    #[must_use]
+    pub fn with_timeout_cause_at(
+        &self,
+        timeout: Duration,
+        cause: impl Into<Cause>,
+        location: &'static Location<'static>,
+    ) -> Context {
+        self.timeout(timeout, location, || Some(cause.into()))
+    }
+
     /// A context that ends when this one does, or at `deadline`: the earlier of this one's deadline and that.
     ///
     /// One in the past is done at once. ([`Instant`]s are the system's; on a clock moved by hand, make them from

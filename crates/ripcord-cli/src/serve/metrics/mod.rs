@@ -16,7 +16,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use ripcord_http::server::{ContextLayer, Ending};
+use ripcord_http::server::{ContextLayer, Finished};
 
 use self::{backends::BackendFigures, server::ServerFigures};
 use super::log::method_and_route;
@@ -62,7 +62,7 @@ impl Metrics {
     }
 
     /// Counts a request that is over.
-    pub(super) fn count(&self, request: &Ending<'_>) {
+    pub(super) fn count(&self, request: &Finished<'_>) {
         let (method, route) = method_and_route(request);
         let labels = Request { method: method.to_owned(), route: route.to_owned(), status: request.status.as_u16() };
         self.requests.get_or_create(&labels).inc();

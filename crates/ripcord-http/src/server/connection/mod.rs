@@ -1,149 +1,185 @@
-//! Seeing a client go, on a TCP connection that is served by hyper.
+//! Serving a TCP connection with hyper: disconnects, timeouts, graceful close.
 //!
-//! By itself a server learns of a client's going only where it happens to read: hyper while there is nothing left to read of
-//! the request, and never while it waits for a handler that has not taken the request's body. And it drops the handler at a
-//! FIN, though a client that has only closed its own half still waits for the answer. [`watch`] listens to what the system says
-//! of the socket, beside the connection and in the same task, and tells the requests on it:
+//! hyper notices a disconnect only while it reads: not while a handler leaves the request's body unread. It drops the handler at a
+//! FIN, though a client that has closed only its sending half still waits for the answer. And it waits without limit for a client
+//! that connects and sends nothing. [`watch`] adds what is missing, in the same task as the connection:
 //!
-//! | the client | by default | with [`HalfClose::Allow`](super::HalfClose::Allow) |
-//! |---|---|---|
-//! | closes, or closes its half | the Context is canceled; an answer is still sent | nothing |
-//! | resets | the Context is canceled, the connection dropped | the same |
-//! | stays, but takes no more of a body | the connection is dropped when all requests on it have ended | the same |
-//! | stays, but takes nothing of the end of an answer | the connection is dropped after the [send timeout](Watch::send_timeout) | the same |
+//! | the client | result |
+//! |---|---|
+//! | closes, or closes its sending half | the Context is canceled; an answer is still sent. With [`HalfClose::Allow`](super::HalfClose::Allow): nothing |
+//! | resets | the Context is canceled, the connection dropped |
+//! | takes no more of a response | the connection is dropped, or the stream of HTTP/2 reset, when its requests have ended |
+//! | takes nothing of the end of an answer | the connection is dropped after the [send timeout](Watch::send_timeout), 30 s |
+//! | does not finish the head of a request | the connection is closed after the [head timeout](Watch::head_timeout), 30 s |
+//! | sends no further request | the connection is closed after the [idle timeout](Watch::idle_timeout), 75 s |
+//! | is still sending when it is answered | the answer has `Connection: close`; what the client sends is dropped for a moment before the connection is closed, so the answer is not lost |
+//! | upgrades the connection | the connection is watched until it is closed |
 //!
-//! Only a request that comes to a [`ContextLayer`](super::ContextLayer) is told: of one that does not, nobody ends the handler at
-//! a FIN.
+//! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers keep running after a FIN.
 //!
-//! What the system cannot see the deadline ends: a client that closes while more than the socket's buffers hold is still on its
-//! way to a handler that does not read. And what a client of HTTP/2 does not take, while it takes other things or the whole fits
-//! into the connection's buffers, is between it and hyper: [`auto::Builder::http2`] bounds how much that may be.
-//!
-//! [`auto::Builder::http2`]: https://docs.rs/hyper-util/0.1/hyper_util/server/conn/auto/struct.Builder.html#method.http2
+//! Some disconnects are invisible: if the client closes while more unread data is on its way than the socket's buffers hold, only
+//! the deadline ends the request.
 //!
 //! ```no_run
-//! use hyper_util::{
-//!     rt::{TokioExecutor, TokioIo},
-//!     server::conn::auto,
-//!     service::TowerToHyperService,
-//! };
+//! use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
 //! use ripcord::Context;
 //! use ripcord_http::server::{ContextLayer, connection};
 //!
 //! # async fn serve() -> std::io::Result<()> {
 //! let (server, _stop) = Context::background().with_name("serve").with_cancel();
-//! let app: axum::Router = axum::Router::new().layer(ContextLayer::new(&server));
+//! // `with_state` prepares the router for being called: without it, every request pays for that.
+//! let app: axum::Router = axum::Router::new().layer(ContextLayer::new(&server)).with_state(());
 //!
-//! let mut builder = auto::Builder::new(TokioExecutor::new());
-//! // A FIN is the layer's business now, so hyper is to go on.
+//! let mut builder = auto::Builder::new(connection::StreamExecutor::new());
+//! // The watch handles a FIN, so hyper must not.
 //! builder.http1().half_close(true);
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! loop {
-//!     let (stream, _) = listener.accept().await?;
+//!     let Ok((stream, _)) = listener.accept().await else {
+//!         // Out of file descriptors: the timeouts above will free some.
+//!         let _ = server.sleep(std::time::Duration::from_secs(1)).await;
+//!         continue;
+//!     };
 //!     let (stream, watch) = connection::watch(stream);
 //!     let service = TowerToHyperService::new(watch.service(app.clone()));
-//!     let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-//!     tokio::spawn(watch.serve(connection));
+//!     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+//!     tokio::spawn(watch.until(&server).serve(connection));
 //! }
 //! # }
 //! ```
 //!
-//! A FIN is seen at once on Linux and Android. Elsewhere it is seen where the connection reads: when it is idle, and while a
-//! handler takes a request's body.
+//! On Linux and Android a FIN is seen at once. Elsewhere it is seen when the connection reads: when it is idle, and while a handler
+//! takes a request's body.
 
+mod executor;
+mod linger;
+mod messages;
 mod peer;
+mod serve;
 mod service;
 mod stream;
 mod stuck;
+mod timers;
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{sync::Arc, time::Duration};
 
+use hyper_util::server::graceful::GracefulConnection;
+use ripcord::Context;
 use tokio::net::TcpStream;
 
-pub(super) use self::peer::Attendance;
+pub(super) use self::executor::sending;
+pub use self::{
+    executor::StreamExecutor,
+    messages::{RequestBody, ResponseBody},
+    service::{WatchedFuture, WatchedService},
+    stream::WatchedStream,
+};
 use self::{
     peer::{Going, Peer},
-    stuck::Stuck,
+    serve::Serve,
+    timers::Timeouts,
 };
-pub use self::{service::WatchedService, stream::WatchedStream};
 
-/// How long a client may take nothing of an answer whose request is over, unless a watch is told otherwise.
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longer than the 60 s for which nginx keeps a connection: the side that sends the requests should close first.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Splits a connection into the stream to serve, and the watch over its client: see the [module](self).
+/// Splits a connection into the stream to serve and the watch over its client: see the [module](self).
 pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     let (stream, peer) = (Arc::new(stream), Peer::default());
-    (WatchedStream::new(Arc::clone(&stream), peer.clone()), Watch { stream, peer, send_timeout: SEND_TIMEOUT })
+    let timeouts = Timeouts { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT };
+    let watch =
+        Watch { stream: Arc::clone(&stream), peer: peer.clone(), send_timeout: SEND_TIMEOUT, timeouts, until: None };
+    (WatchedStream::new(stream, peer), watch)
 }
 
 /// The watch over the client of one connection: see the [module](self).
-#[must_use = "a connection that is not served with it is not watched"]
+#[must_use = "a connection is watched only if it is served with `Watch::serve`"]
 #[derive(Debug)]
 pub struct Watch {
     stream: Arc<TcpStream>,
     peer: Peer,
     send_timeout: Duration,
+    timeouts: Timeouts,
+    until: Option<Context>,
 }
 
 impl Watch {
-    /// How long the client may take nothing at all of what is to be sent, when no request of a layer is on its way any more: the
-    /// end of an answer that hyper has whole, or the answer to a request that came to no layer. 30 seconds by default.
+    /// Sets how long a client may take nothing of an answer when no request is in flight: of the end of an answer that hyper has
+    /// whole, or of an answer to a request that passed through no layer. Default: 30 seconds.
     ///
-    /// It begins anew whenever the client takes something, so a slow client gets the time that it needs. It goes by the clock
-    /// of the server's Context, whose end is its end as well: a server that is shutting down waits for no such client.
-    ///
-    /// What is left of an answer while its request is on its way is bounded by that one's deadline instead.
+    /// The time starts again whenever the client takes something. The end of the server's Context ends it. While a request is in
+    /// flight, its deadline is the limit instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }
 
-    /// A service whose requests know that they came over this connection.
+    /// Sets how long a client may take to send the head of a request: from the beginning of the connection, or from the first byte
+    /// of a later request. Default: 30 seconds.
+    ///
+    /// It also limits a client that sends nothing, or only the preface of HTTP/2. hyper's own `header_read_timeout` is not needed
+    /// beside it, and would limit idle connections too.
+    pub fn head_timeout(self, head: Duration) -> Self {
+        Watch { timeouts: Timeouts { head, ..self.timeouts }, ..self }
+    }
+
+    /// Sets how long a connection may stay open between two requests. Default: 75 seconds, which is longer than nginx keeps a
+    /// connection.
+    pub fn idle_timeout(self, idle: Duration) -> Self {
+        Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
+    }
+
+    /// Closes the connection in order when `ctx` has ended: at once if no request is in flight, else after the response. A request
+    /// of which only a part of the head has arrived does not delay it.
+    ///
+    /// The connection's own timeouts use the clock of `ctx`.
+    pub fn until(self, ctx: &Context) -> Self {
+        self.peer.set_until(ctx);
+        Watch { until: Some(ctx.clone()), ..self }
+    }
+
+    /// Returns a service whose requests know that they came over this connection.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is ready; `None` if it was dropped because the client has gone for good, or took nothing
-    /// any more when the time of its requests or the [send timeout](Watch::send_timeout) was over.
+    /// Serves the connection until it is over. If the connection is upgraded, the future watches it until it is closed.
     ///
-    /// Dropping the future drops the connection, and with it what is on its way.
-    pub async fn serve<C: Future>(self, connection: C) -> Option<C::Output> {
-        let mut connection = pin!(connection);
-        let mut gone = pin!(self.gone());
-        let mut stuck = Stuck::new(self.send_timeout);
-        // The connection first: a handler that answers at once has answered when its client's FIN is seen.
-        poll_fn(|task| match connection.as_mut().poll(task) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => match gone.as_mut().poll(task) {
-                Poll::Ready(()) => Poll::Ready(None),
-                Poll::Pending => stuck.poll(&self.peer, task).map(|()| None),
-            },
-        })
-        .await
+    /// Returns `None` if the connection was dropped: because the client is gone, took nothing more when its requests had ended,
+    /// or was without a request for too long.
+    ///
+    /// Dropping the future drops the connection, with the requests in flight.
+    pub fn serve<C>(self, connection: C) -> impl Future<Output = Option<C::Output>> + use<C>
+    where
+        C: GracefulConnection,
+    {
+        let gone = gone(self.stream, self.peer.clone());
+        Serve::new(connection, gone, self.peer, self.send_timeout, self.timeouts, self.until.as_ref())
     }
+}
 
-    /// Tells the requests how far their client has gone; ready when it has gone for good.
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    async fn gone(&self) {
-        use tokio::io::{Interest, Ready};
+/// Tells the requests how far their client has gone. Ready when it is gone for good.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+async fn gone(stream: Arc<TcpStream>, peer: Peer) {
+    use tokio::io::{Interest, Ready};
 
-        let is_gone = |ready: Ready| ready.is_error() || ready.is_write_closed();
-        // What ends the wait for urgent data, of which none is ever told since the socket is not registered for it, is that
-        // the client has closed: also while there is something left to read, which a wait for that would be ready with.
-        // An error is the reactor's own, which is being shut down.
-        let Ok(ready) = self.stream.ready(Interest::PRIORITY).await else { return };
-        if !is_gone(ready) {
-            self.peer.goes(Going::Closed);
-            if self.stream.ready(Interest::ERROR).await.is_err() {
-                return;
-            }
+    let is_gone = |ready: Ready| ready.is_error() || ready.is_write_closed();
+    // Urgent data is never reported, since the socket is not registered for it. So this wait ends when the client has closed, also
+    // while there is something left to read. An error means that the reactor is being shut down.
+    let Ok(ready) = stream.ready(Interest::PRIORITY).await else { return };
+    if !is_gone(ready) {
+        peer.goes(Going::Closed);
+        if stream.ready(Interest::ERROR).await.is_err() {
+            return;
         }
-        self.peer.goes(Going::Gone);
     }
+    peer.goes(Going::Gone);
+}
 
-    /// What reads and writes see is all there is.
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    async fn gone(&self) {
-        std::future::pending().await
-    }
+/// Reads and writes are all there is to see.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+async fn gone(_: Arc<TcpStream>, _: Peer) {
+    std::future::pending().await
 }

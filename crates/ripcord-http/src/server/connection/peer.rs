@@ -1,58 +1,95 @@
-//! The client's end of a connection, as its requests see it.
+//! What is known of a connection: its client, and the requests on it.
+//!
+//! The stream, the service and the watch of a connection share one [`Peer`].
+//!
+//! 1. Lifetimes are ended outside of the lock, since that wakes tasks.
+//! 2. An upgraded request is kept here until the stream is dropped, and the request keeps this alive: so the stream's drop takes
+//!    it out.
 
 use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use http::Extensions;
-use ripcord::Context;
+use ripcord::{Canceler, Context};
 use slab::Slab;
 
-use crate::server::{HalfClose, layer::Settings, life::Life, request::Limit};
+use crate::server::{
+    HalfClose,
+    attendance::{Attending, Connection, OnConnection},
+    request::InFlight,
+};
 
-/// The client's end of a connection, in the extensions of every request that comes over it.
-///
-/// It knows the requests on their way. Their lives are ended outside of its lock, since that wakes tasks.
 #[derive(Clone, Default)]
 pub(super) struct Peer(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    // Relaxed: both are written and read in the task of the connection.
+    // Relaxed: each is all there is to agree on. The stream and the watch are in one task; a stream of HTTP/2 is in its own.
     /// Whether the last write found no room.
     takes_nothing: AtomicBool,
     /// The writes that did.
     writes: AtomicU64,
+    /// Requests whose response is not sent.
+    in_flight: AtomicUsize,
+    /// Requests that have begun.
+    begun: AtomicU64,
+    /// Whether something was read since the last request ended.
+    has_read: AtomicBool,
+    is_http2: AtomicBool,
+    /// Whether the last answer has been sent, and what the client still sends is being dropped.
+    is_lingering: AtomicBool,
+    /// Whether a request's body was dropped before its end.
+    has_unread_body: AtomicBool,
     state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    going: Option<Going>,
+    requests: Slab<Attending>,
+    /// The server's Context of the last request.
+    server: Option<Context>,
+    /// What the watch was told to close with.
+    until: Option<Context>,
+    upgraded: Option<Upgraded>,
+}
+
+struct Upgraded {
+    requests: Vec<InFlight>,
+    open: Context,
+    _close: Canceler,
 }
 
 /// How often a client has taken something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Writes(u64);
 
-#[derive(Default)]
-struct State {
-    going: Option<Going>,
-    requests: Slab<Attending>,
-    /// What the last of the requests was below.
-    server: Option<Context>,
+/// What is going on on a connection. It changes with whatever begins a phase anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Activity {
+    pub(super) phase: Phase,
+    begun: u64,
+    writes: u64,
 }
 
-/// A request on its way.
-struct Attending {
-    half_close: HalfClose,
-    life: Arc<Life>,
-    limit: Limit,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// Waiting for the head of a request: the first one, or one that has begun to arrive.
+    Head,
+    /// A request is in flight, or something is left to send.
+    Busy,
+    /// Waiting for the next request to begin.
+    Idle,
 }
 
 /// How far a client has gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
-    /// It sends nothing more, which may be all of it: a FIN.
+    /// It sends nothing more, and may have closed altogether: a FIN.
     Closed,
     /// It takes nothing more either: a reset, or a failed write.
     Gone,
@@ -67,8 +104,10 @@ impl Going {
     }
 }
 
+// ===== The client =====
+
 impl Peer {
-    /// Ends the requests that end by this, those to come included.
+    /// Ends the requests that this ends, including later ones.
     pub(super) fn goes(&self, going: Going) {
         let ended: Vec<_> = {
             let mut state = self.lock();
@@ -77,11 +116,15 @@ impl Peer {
             }
             state.going = Some(going);
             let ended = state.requests.iter().filter(|(_, request)| going.ends(request.half_close));
-            ended.map(|(_, request)| Arc::clone(&request.life)).collect()
+            ended.map(|(_, request)| Arc::clone(&request.lifetime)).collect()
         };
-        for life in ended {
-            life.client_gone();
+        for lifetime in ended {
+            lifetime.client_gone();
         }
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.lock().going == Some(Going::Gone)
     }
 
     /// A write has found room.
@@ -95,28 +138,173 @@ impl Peer {
         self.0.takes_nothing.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the last write found no room, and how many had before it.
+    /// Returns how many writes have found room, if the last one did not.
     pub(super) fn stalled(&self) -> Option<Writes> {
         let is_stalled = self.0.takes_nothing.load(Ordering::Relaxed);
         is_stalled.then(|| Writes(self.0.writes.load(Ordering::Relaxed)))
     }
 
-    /// What ends the requests on their way, whether or not their client is there.
-    pub(super) fn limits(&self) -> Vec<Context> {
-        let limits: Vec<_> = self.lock().requests.iter().map(|(_, request)| request.limit.clone()).collect();
-        // Outside of the lock, for whatever goes on where a Context is made.
-        limits.iter().map(Limit::context).collect()
+    /// The client has sent something.
+    pub(super) fn has_read(&self) {
+        if self.0.in_flight.load(Ordering::Relaxed) == 0 {
+            self.0.has_read.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+// ===== The requests =====
+
+/// A request in flight, until this is dropped.
+#[derive(Debug)]
+pub(super) struct OnPeer(Peer);
+
+impl OnPeer {
+    pub(super) fn peer(&self) -> &Peer {
+        &self.0
+    }
+}
+
+impl Drop for OnPeer {
+    fn drop(&mut self) {
+        self.0.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Peer {
+    pub(super) fn begin_request(&self, is_http2: bool) -> OnPeer {
+        self.0.is_http2.store(is_http2, Ordering::Relaxed);
+        self.0.has_read.store(false, Ordering::Relaxed);
+        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_add(1, Ordering::Relaxed);
+        OnPeer(self.clone())
     }
 
-    /// What the requests are below, for its clock and its end. A connection that no layer has seen a request of goes by the
-    /// system's clock.
+    pub(super) fn handle(&self) -> OnConnection {
+        OnConnection(Arc::clone(&self.0) as Arc<dyn Connection>)
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.0.is_http2.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn activity(&self) -> Activity {
+        let shared = &*self.0;
+        let is_busy = shared.in_flight.load(Ordering::Relaxed) > 0
+            || shared.takes_nothing.load(Ordering::Relaxed)
+            || shared.is_lingering.load(Ordering::Relaxed);
+        let begun = shared.begun.load(Ordering::Relaxed);
+        // A client of HTTP/2 sends other things than requests.
+        let is_head = begun == 0 || (shared.has_read.load(Ordering::Relaxed) && !self.is_http2());
+        let phase = match (is_busy, is_head) {
+            (true, _) => Phase::Busy,
+            (false, true) => Phase::Head,
+            (false, false) => Phase::Idle,
+        };
+        // What is written in answer to other things than requests counts for nothing.
+        let writes = if phase == Phase::Idle && !self.is_http2() { shared.writes.load(Ordering::Relaxed) } else { 0 };
+        Activity { phase, begun, writes }
+    }
+
+    pub(super) fn has_unread_body(&self) -> bool {
+        self.0.has_unread_body.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unread_body(&self, is_unread: bool) {
+        self.0.has_unread_body.store(is_unread, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_lingering(&self, is_lingering: bool) {
+        self.0.is_lingering.store(is_lingering, Ordering::Relaxed);
+    }
+
+    /// Returns what ends the requests in flight, whether or not their client is there.
+    pub(super) fn limits(&self) -> Vec<Context> {
+        let lifetimes: Vec<_> = self.lock().requests.iter().map(|(_, request)| Arc::clone(&request.lifetime)).collect();
+        lifetimes.iter().map(|lifetime| lifetime.limit()).collect()
+    }
+
+    /// Returns the server's Context of the last request, for its clock and its end. A connection without one uses the system's
+    /// clock.
     pub(super) fn server(&self) -> Context {
-        self.lock().server.clone().unwrap_or_else(Context::background)
+        let state = self.lock();
+        state.server.as_ref().or(state.until.as_ref()).cloned().unwrap_or_else(Context::background)
+    }
+
+    /// Returns a context that is never canceled, to count the connection's own time.
+    pub(super) fn clock(&self) -> Context {
+        let state = self.lock();
+        let ctx = state.until.as_ref().or(state.server.as_ref()).cloned();
+        drop(state);
+        ctx.map_or_else(Context::background, |ctx| ctx.without_cancel())
+    }
+
+    pub(super) fn set_until(&self, until: &Context) {
+        self.lock().until = Some(until.clone());
+    }
+
+    /// Returns a context that ends when the upgraded connection is closed. `None` if the connection was not upgraded.
+    pub(super) fn upgraded(&self) -> Option<Context> {
+        self.lock().upgraded.as_ref().map(|upgraded| upgraded.open.clone())
+    }
+
+    /// The stream has been dropped.
+    pub(super) fn closed(&self) {
+        let upgraded = self.lock().upgraded.take();
+        if let Some(upgraded) = upgraded {
+            for request in upgraded.requests {
+                request.closed();
+            }
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
         // Nothing that panics runs under it.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection for Shared {
+    fn join(&self, request: Attending) -> usize {
+        let (lifetime, half_close) = (Arc::clone(&request.lifetime), request.half_close);
+        let server = request.settings.server.clone();
+        let (key, going, before) = {
+            let mut state = self.lock();
+            let before = state.server.replace(server);
+            (state.requests.insert(request), state.going, before)
+        };
+        // Outside of the lock, because it may be the last reference.
+        drop(before);
+        if going.is_some_and(|going| going.ends(half_close)) {
+            lifetime.client_gone();
+        }
+        key
+    }
+
+    fn leave(&self, key: usize) {
+        // Outside of the lock, because it may be the last reference.
+        let removed = self.lock().requests.try_remove(key);
+        drop(removed);
+    }
+
+    fn upgrade(&self, request: InFlight) {
+        let (open, close) = Context::background().with_cancel();
+        let unused = {
+            let mut state = self.lock();
+            let fresh = Upgraded { requests: Vec::new(), open, _close: close };
+            let (upgraded, unused) = match &mut state.upgraded {
+                Some(upgraded) => (upgraded, Some(fresh)),
+                none => (none.insert(fresh), None),
+            };
+            upgraded.requests.push(request);
+            unused
+        };
+        drop(unused);
     }
 }
 
@@ -124,45 +312,5 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.lock();
         f.debug_struct("Peer").field("going", &state.going).field("requests", &state.requests.len()).finish()
-    }
-}
-
-/// A request's place with its peer, until it is dropped.
-#[derive(Debug)]
-pub(in crate::server) struct Attendance {
-    peer: Peer,
-    key: usize,
-}
-
-impl Attendance {
-    /// With the peer of the request that these extensions are of, if its connection has one.
-    pub(in crate::server) fn begin(
-        extensions: &Extensions,
-        settings: &Settings,
-        ctx: &Context,
-        life: &Arc<Life>,
-    ) -> Option<Self> {
-        let peer = extensions.get::<Peer>()?;
-        let (limit, half_close) = (Limit::of(&settings.server, ctx), settings.half_close);
-        let server = settings.server.clone();
-        let (key, going, before) = {
-            let mut state = peer.lock();
-            let before = state.server.replace(server);
-            (state.requests.insert(Attending { half_close, life: Arc::clone(life), limit }), state.going, before)
-        };
-        // Outside of the lock it may be the last reference.
-        drop(before);
-        if going.is_some_and(|going| going.ends(half_close)) {
-            life.client_gone();
-        }
-        Some(Attendance { peer: peer.clone(), key })
-    }
-}
-
-impl Drop for Attendance {
-    fn drop(&mut self) {
-        // Outside of the lock it may be the last reference to the life, which ends a Context then.
-        let removed = self.peer.lock().requests.try_remove(self.key);
-        drop(removed);
     }
 }

@@ -1,13 +1,21 @@
-//! Telling a request which connection it came over.
+//! The service of one connection: its requests know the connection, and the connection knows its requests.
 
-use std::task::{self, Poll};
+use std::{
+    pin::Pin,
+    task::{self, Poll, ready},
+};
 
-use http::Request;
+use http::{HeaderValue, Request, Response, Version, header::CONNECTION};
+use http_body::Body;
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::peer::Peer;
+use super::{
+    messages::{RequestBody, ResponseBody},
+    peer::{OnPeer, Peer},
+};
 
-/// A service whose requests know the connection that they came over: see [`Watch::service`](super::Watch::service).
+/// The service of a watched connection, made by [`Watch::service`](super::Watch::service).
 #[derive(Clone, Debug)]
 pub struct WatchedService<S> {
     inner: S,
@@ -20,17 +28,64 @@ impl<S> WatchedService<S> {
     }
 }
 
-impl<S: Service<Request<B>>, B> Service<Request<B>> for WatchedService<S> {
-    type Response = S::Response;
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WatchedService<S>
+where
+    S: Service<Request<RequestBody<ReqBody>>, Response = Response<ResBody>>,
+    ReqBody: Body,
+    ResBody: Body,
+{
+    type Response = Response<ResponseBody<ResBody>>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = WatchedFuture<S::Future>;
 
     fn poll_ready(&mut self, task: &mut task::Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(task)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        request.extensions_mut().insert(self.peer.clone());
-        self.inner.call(request)
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let is_http2 = request.version() == Version::HTTP_2;
+        let request_on_peer = self.peer.begin_request(is_http2);
+        request.extensions_mut().insert(self.peer.handle());
+        // With HTTP/2 a body that is not read does not concern the connection.
+        let peer = (!is_http2).then(|| self.peer.clone());
+        let request = request.map(|body| RequestBody::new(body, peer));
+        WatchedFuture { inner: Some(self.inner.call(request)), request: Some(request_on_peer), is_http2 }
+    }
+}
+
+pin_project! {
+    /// The future of a response of a [`WatchedService`].
+    #[must_use = "futures do nothing unless polled"]
+    #[derive(Debug)]
+    pub struct WatchedFuture<F> {
+        // `None` once it is ready.
+        #[pin]
+        inner: Option<F>,
+        request: Option<OnPeer>,
+        is_http2: bool,
+    }
+}
+
+impl<F, B, E> Future for WatchedFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    B: Body,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let inner = this.inner.as_mut().as_pin_mut().expect("not polled after it was ready");
+        let response = ready!(inner.poll(task));
+        // The handler may hold the request's body, and reads no more of it.
+        this.inner.set(None);
+        let request = this.request.take().expect("taken once");
+        let is_http2 = *this.is_http2;
+        Poll::Ready(response.map(|mut response| {
+            if !is_http2 && request.peer().has_unread_body() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            response.map(|body| ResponseBody::new(body, request, is_http2))
+        }))
     }
 }

@@ -1,7 +1,7 @@
 //! A TCP stream that is served and watched at the same time.
 
 use std::{
-    io::{self, ErrorKind, IoSlice, Read as _},
+    io::{self, ErrorKind, IoSlice},
     net::Shutdown,
     pin::Pin,
     sync::Arc,
@@ -14,33 +14,44 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::peer::{Going, Peer};
+use super::{
+    linger::{Linger, has_unread},
+    peer::{Going, Peer},
+};
 
-/// A [`TcpStream`] that is [watched](super::watch): it reads and writes as that does. Meant for one task, as a connection is.
+/// Whether the system says when more has come after a read that did not fill its buffer.
+const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+/// A [`TcpStream`] that is [watched](super::watch). It is meant for one task, as a connection is.
+///
+/// Shutting it down also drops what the client still sends, for a moment, so that a client that is still sending does not lose
+/// the answer.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
     peer: Peer,
+    linger: Option<Box<Linger>>,
+    is_shut_down: bool,
 }
 
 impl WatchedStream {
     pub(super) fn new(stream: Arc<TcpStream>, peer: Peer) -> Self {
-        WatchedStream { stream, peer }
+        WatchedStream { stream, peer, linger: None, is_shut_down: false }
     }
 
-    /// The stream itself, for its addresses and options.
+    /// Returns the stream itself, for its addresses and options.
     pub fn get_ref(&self) -> &TcpStream {
         &self.stream
     }
 
-    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    fn try_read(&self, buffer: &mut ReadBuf<'_>) -> io::Result<usize> {
         let mut drained = None;
         let read = self.stream.try_io(Interest::READABLE, || {
-            let length = buffer.len();
-            let read = (&*SockRef::from(&*self.stream)).read(buffer)?;
-            if 0 < read && read < length && cfg!(any(target_os = "linux", target_os = "android")) {
-                // The system has no more, and says so when it has. Known now, that saves asking again before each wait, as
-                // it does in tokio's own reads.
+            let length = buffer.remaining();
+            // Unlike a read into a slice, this needs no zeros in the buffer, which would make its memory resident.
+            let read = self.stream.try_read_buf(buffer)?;
+            if 0 < read && read < length && TELLS_OF_MORE {
+                // Forgets the readiness now, which saves a read that finds nothing. tokio's own reads do the same.
                 drained = Some(read);
                 return Err(ErrorKind::WouldBlock.into());
             }
@@ -70,25 +81,44 @@ impl WatchedStream {
             }
         }
     }
+
+    /// Closes the sending half. Returns whether the client may still be sending.
+    fn shut_down(&self) -> io::Result<bool> {
+        // The system has closed the socket of a client that is gone.
+        if self.peer.is_gone() {
+            return Ok(false);
+        }
+        match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
+            Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+            Ok(()) => Ok(self.peer.has_unread_body() || has_unread(&self.stream).unwrap_or(false)),
+        }
+    }
+}
+
+impl Drop for WatchedStream {
+    fn drop(&mut self) {
+        self.peer.closed();
+    }
 }
 
 impl AsyncRead for WatchedStream {
     fn poll_read(self: Pin<&mut Self>, task: &mut task::Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let is_wanted = buffer.remaining() > 0;
         loop {
             ready!(self.stream.poll_read_ready(task))?;
-            let unfilled = buffer.initialize_unfilled();
-            let wanted = unfilled.len();
-            match self.try_read(unfilled) {
+            match self.try_read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.peer.goes(Going::Gone);
                     return Poll::Ready(Err(error));
                 }
-                Ok(read) => {
-                    if read == 0 && wanted > 0 {
-                        self.peer.goes(Going::Closed);
-                    }
-                    buffer.advance(read);
+                Ok(0) if is_wanted => {
+                    self.peer.goes(Going::Closed);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(_) => {
+                    self.peer.has_read();
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -114,15 +144,24 @@ impl AsyncWrite for WatchedStream {
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        // A socket has no buffer of its own that could be flushed.
+        // A socket has no buffer of its own to flush.
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut task::Context<'_>) -> Poll<io::Result<()>> {
-        match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
-            // The client was faster.
-            Err(error) if error.kind() == ErrorKind::NotConnected => Poll::Ready(Ok(())),
-            shut => Poll::Ready(shut),
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if !this.is_shut_down {
+            this.is_shut_down = true;
+            if this.shut_down()? {
+                this.peer.set_lingering(true);
+                this.linger = Some(Box::new(Linger::new(this.peer.clock())));
+            }
         }
+        if let Some(linger) = &mut this.linger {
+            ready!(linger.poll(&this.stream, task));
+            this.linger = None;
+            this.peer.set_lingering(false);
+        }
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,4 +1,4 @@
-//! A client that takes nothing any more.
+//! Clients that stay and take nothing more.
 
 use std::{
     pin::Pin,
@@ -10,25 +10,24 @@ use ripcord::{Context, DoneOwned};
 
 use super::peer::{Peer, Writes};
 
-/// The wait for a connection to be of no use: its client takes nothing, and either every request on it has ended, or there is
-/// none and it has taken nothing for the send timeout.
+/// The wait for a connection to be useless: its client takes nothing, and either every request on it has ended, or there is none
+/// and the client has taken nothing for the send timeout.
 ///
-/// A body that has ended is cut short when it is asked for more. But while the socket takes nothing hyper asks for nothing,
-/// and a client that stays without reading would keep the body, its request and its connection for as long as it likes. The
-/// end of an answer that hyper has whole is of no request any more, and would be kept just so.
+/// hyper polls a body only while the socket takes something. So a body that is cut at its deadline would be kept, with its request
+/// and its connection, for as long as the client stays. The end of an answer that hyper has whole belongs to no request.
 #[derive(Debug)]
 pub(super) struct Stuck {
     send_timeout: Duration,
-    /// Since when it has taken nothing, and what is waited for since.
+    /// The writes before the stall, and what it is waiting for.
     stall: Option<(Writes, Wait)>,
 }
 
 #[derive(Debug)]
 enum Wait {
     Begin,
-    /// The ends of the requests on their way.
+    /// The ends of the requests in flight.
     Requests(Vec<DoneOwned>),
-    /// The end of the send timeout of what no request is left of, or that of the server.
+    /// The send timeout, or the end of the server, for the end of an answer.
     Tail(DoneOwned),
 }
 
@@ -37,13 +36,14 @@ impl Stuck {
         Stuck { send_timeout, stall: None }
     }
 
-    /// To be polled after the connection, which finds out whether the socket takes something.
+    /// Ready when the connection is useless. To be polled after the connection, which finds out whether the socket takes
+    /// something.
     pub(super) fn poll(&mut self, peer: &Peer, task: &mut task::Context<'_>) -> Poll<()> {
         let Some(writes) = peer.stalled() else {
             self.stall = None;
             return Poll::Pending;
         };
-        // One that has taken a little since is waited for anew.
+        // After some progress the wait starts again.
         let (_, wait) = match &mut self.stall {
             Some(stall) if stall.0 == writes => stall,
             stall => stall.insert((writes, Wait::Begin)),
@@ -65,12 +65,12 @@ impl Stuck {
                     if !waits.is_empty() {
                         return Poll::Pending;
                     }
-                    // There may be others by now.
+                    // There may be other requests by now.
                     *wait = Wait::Begin;
                 }
                 Wait::Tail(end) => {
                     ready!(Pin::new(end).poll(task));
-                    // The next request may have come, before the end of the last answer was taken.
+                    // The next request may have come before the end of the last answer was taken.
                     if peer.limits().is_empty() {
                         return Poll::Ready(());
                     }

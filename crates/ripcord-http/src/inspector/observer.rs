@@ -1,0 +1,67 @@
+//! The requests of a [`ContextLayer`], under the inspector.
+
+use std::{sync::Arc, time::Duration};
+
+use http::StatusCode;
+use ripcord::{Context, Error};
+
+use super::{
+    Inspector,
+    entry::{Ended, Kind},
+    held::nearest,
+};
+use crate::server::{Begun, ContextLayer, Counters, Observer, Place};
+
+impl ContextLayer {
+    /// Shows the requests of this layer, and their counts, on the inspector's page.
+    ///
+    /// The root spans of requests report the line of this call.
+    #[must_use]
+    #[track_caller]
+    pub fn inspector(self, inspector: &Inspector) -> Self {
+        self.observer(Arc::new(inspector.clone()), Location::caller())
+    }
+}
+
+impl Observer for Inspector {
+    fn server(&self, server: &Context, location: &'static Location<'static>) -> Context {
+        // The calls of each request lie under a root of its own, which is created with the first call.
+        let inspector = self.clone();
+        server.with_root_traces(move |ctx| inspector.root_trace(nearest(ctx)?, location))
+    }
+
+    fn count(&self, counters: &Arc<Counters>) {
+        let mut all = self.shared.counters();
+        if !all.iter().any(|counted| Arc::ptr_eq(counted, counters)) {
+            all.push(Arc::clone(counters));
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn max_calls(&self) -> usize {
+        self.shared.max_calls
+    }
+
+    fn begin(&self, request: Begun<'_>) -> Place {
+        let Begun { ctx, cancel, at, deadline, trace } = request;
+        let place = self.shared.registry.insert(Kind::Request { deadline }, at, ctx.clone(), cancel);
+        if let Some(trace) = trace {
+            self.shared.registry.begin_trace(place, trace.clone(), None);
+        }
+        place
+    }
+
+    fn answered(&self, place: Place, status: StatusCode) {
+        self.shared.registry.answered(place, status);
+    }
+
+    fn end(&self, place: Place, latency: Duration, error: Option<Error>, is_panicked: bool) {
+        let guard = self.shared.registry.end(place, Ended { latency, error, is_panicked });
+        // Outside of the lock, because a subscriber may be told of the end.
+        drop(guard);
+    }
+
+    fn leave(&self, place: Place) {
+        self.shared.registry.remove(place);
+    }
+}

@@ -1,0 +1,145 @@
+//! The bodies of a connection's requests and responses.
+
+use std::{
+    pin::Pin,
+    task::{self, Poll, ready},
+};
+
+use bytes::{Buf as _, Bytes};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+
+use super::peer::{OnPeer, Peer};
+
+/// hyper reads the rest of an unread body before it answers if that is small, and keeps the connection. It closes the connection
+/// if more than this is left.
+const SMALL: u64 = 8 << 10;
+
+/// The most of a response on HTTP/2 that is handed over at once. hyper takes a part when its client has room for one byte, and
+/// with it the control over when the stream is reset.
+const PART: usize = 16 << 10;
+
+pin_project! {
+    /// The body of a request over a watched connection. It notes whether it was read to its end: if not, the connection is
+    /// closed after the response.
+    #[derive(Debug)]
+    pub struct RequestBody<B>
+    where
+        B: Body,
+    {
+        #[pin]
+        body: B,
+        // `None` once it is at its end.
+        peer: Option<Peer>,
+    }
+
+    impl<B> PinnedDrop for RequestBody<B>
+    where
+        B: Body,
+    {
+        fn drop(this: Pin<&mut Self>) {
+            if let Some(peer) = &this.peer {
+                let left = this.body.size_hint();
+                let is_small = left.upper().is_some_and(|left| left <= SMALL);
+                if !is_small && !this.body.is_end_stream() {
+                    peer.set_unread_body(true);
+                }
+            }
+        }
+    }
+}
+
+impl<B: Body> RequestBody<B> {
+    pub(super) fn new(body: B, peer: Option<Peer>) -> Self {
+        let peer = peer.filter(|_| !body.is_end_stream());
+        RequestBody { body, peer }
+    }
+}
+
+impl<B: Body> Body for RequestBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        task: &mut task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let this = self.project();
+        let frame = ready!(this.body.poll_frame(task));
+        if frame.is_none() {
+            *this.peer = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
+    /// The body of a response over a watched connection. The connection is busy until it is dropped.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        body: B,
+        request: OnPeer,
+        // What is left of the last frame: on HTTP/2 only.
+        rest: Bytes,
+        is_http2: bool,
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn new(body: B, request: OnPeer, is_http2: bool) -> Self {
+        ResponseBody { body, request, rest: Bytes::new(), is_http2 }
+    }
+}
+
+impl<B: Body> Body for ResponseBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.project();
+        if !this.rest.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(part(this.rest)))));
+        }
+        let frame = ready!(this.body.poll_frame(task));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|mut data| {
+                    let data = data.copy_to_bytes(data.remaining());
+                    if !*this.is_http2 {
+                        return data;
+                    }
+                    *this.rest = data;
+                    part(this.rest)
+                })
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let hint = self.body.size_hint();
+        let rest = self.rest.len() as u64;
+        let mut whole = SizeHint::new();
+        whole.set_lower(hint.lower().saturating_add(rest));
+        if let Some(upper) = hint.upper().and_then(|upper| upper.checked_add(rest)) {
+            whole.set_upper(upper);
+        }
+        whole
+    }
+}
+
+fn part(rest: &mut Bytes) -> Bytes {
+    rest.split_to(rest.len().min(PART))
+}

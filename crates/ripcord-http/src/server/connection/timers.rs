@@ -1,0 +1,69 @@
+//! When to close a connection that no request is on.
+//!
+//! One context with a timeout serves all waits of a connection. It is armed for the earliest time that is known, and armed again
+//! if it was too early when it fires. So a busy connection touches no timer.
+
+use std::{
+    pin::Pin,
+    task::{self, Poll},
+    time::{Duration, Instant},
+};
+
+use ripcord::{Context, DoneOwned};
+
+use super::peer::{Activity, Peer, Phase};
+
+/// How long a connection without a request stays open.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    /// From the first byte of a request, or the beginning of the connection, to the end of the request's head.
+    pub(super) head: Duration,
+    /// From the end of a response to the next request.
+    pub(super) idle: Duration,
+}
+
+/// The wait for a connection to have been without a request for too long.
+#[derive(Debug)]
+pub(super) struct Idle {
+    timeouts: Timeouts,
+    /// Counts time, and is not canceled.
+    clock: Context,
+    seen: Option<Activity>,
+    /// `None` while a request is on the connection.
+    due: Option<Instant>,
+    armed: Option<(Instant, DoneOwned)>,
+}
+
+impl Idle {
+    pub(super) fn new(timeouts: Timeouts, clock: Context) -> Self {
+        Idle { timeouts, clock, seen: None, due: None, armed: None }
+    }
+
+    /// Ready when it is time to close. To be polled after the connection.
+    pub(super) fn poll(&mut self, peer: &Peer, task: &mut task::Context<'_>) -> Poll<()> {
+        let activity = peer.activity();
+        if self.seen != Some(activity) {
+            self.seen = Some(activity);
+            let timeout = match activity.phase {
+                Phase::Busy => None,
+                Phase::Head => Some(self.timeouts.head),
+                Phase::Idle => Some(self.timeouts.idle),
+            };
+            self.due = timeout.and_then(|timeout| self.clock.clock().now().checked_add(timeout));
+        }
+        loop {
+            let Some(due) = self.due else { return Poll::Pending };
+            let (_, done) = match &mut self.armed {
+                Some(armed) if armed.0 <= due => armed,
+                armed => armed.insert((due, self.clock.with_deadline(due).done_owned())),
+            };
+            if Pin::new(done).poll(task).is_pending() {
+                return Poll::Pending;
+            }
+            self.armed = None;
+            if self.clock.clock().now() >= due {
+                return Poll::Ready(());
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Answers in gRPC's terms.
+//!
+//! A gRPC client takes a 504 for "unavailable" and sends the request again. So it is answered with status 200 and a code in
+//! trailers: with no body, as the headers of a response that ends there.
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{CONTENT_LENGTH, CONTENT_TYPE},
+};
+
+use super::body::Content;
+
+const GRPC: &[u8] = b"application/grpc";
+const GRPC_WEB: &[u8] = b"application/grpc-web";
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// A status code of gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Cancelled,
+    InvalidArgument,
+    DeadlineExceeded,
+    Internal,
+}
+
+impl Code {
+    /// Returns the code for a Context's end.
+    pub(super) fn from_error(error: &ripcord::Error) -> Self {
+        if error.is_deadline_exceeded() { Code::DeadlineExceeded } else { Code::Cancelled }
+    }
+
+    fn value(self) -> HeaderValue {
+        HeaderValue::from_static(match self {
+            Code::Cancelled => "1",
+            Code::InvalidArgument => "3",
+            Code::DeadlineExceeded => "4",
+            Code::Internal => "13",
+        })
+    }
+}
+
+/// Returns whether a request with these headers is gRPC's. gRPC-Web has its trailers in the body, and is not.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
+    content_type.starts_with(GRPC) && !content_type.starts_with(GRPC_WEB)
+}
+
+/// Returns the trailers that end a response.
+pub(super) fn trailers(code: Code, message: &'static str) -> HeaderMap {
+    HeaderMap::from_iter([(GRPC_STATUS, code.value()), (GRPC_MESSAGE, HeaderValue::from_static(message))])
+}
+
+/// Makes `response` one with trailers only.
+pub(super) fn answer<B>(response: &mut Response<Content<B>>, code: Code, message: &'static str) {
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.remove(CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.extend(trailers(code, message));
+    *response.body_mut() = Content::Ours { text: None };
+}

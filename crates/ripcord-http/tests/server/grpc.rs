@@ -1,0 +1,121 @@
+//! gRPC requests are answered in gRPC's terms: status 200, a code in trailers, no body.
+
+use std::sync::{Arc, Mutex};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody as _},
+    extract::Request,
+    response::Response,
+    routing::any,
+};
+use http_body_util::BodyExt as _;
+use ripcord::Context;
+use ripcord_http::server::{ContextLayer, Ctx, Ended, Outcome};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::common::{Frames, SECOND, header, request, send, server};
+
+fn grpc(content_type: &str) -> Request {
+    let mut request = request("/");
+    request.headers_mut().insert("content-type", content_type.parse().expect("a header's value"));
+    request
+}
+
+#[track_caller]
+fn assert_trailers_only(response: &Response, code: &str) {
+    assert_eq!(response.status(), 200);
+    assert_eq!(header(response, "content-type"), "application/grpc");
+    assert_eq!(header(response, "grpc-status"), code);
+    assert!(response.headers().contains_key("grpc-message"));
+    assert!(response.body().is_end_stream(), "there is no body");
+}
+
+async fn ended(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
+    ctx.sleep(100 * SECOND).await?;
+    Ok("done")
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_is_code_4_whether_the_handler_or_the_layer_answers() {
+    let stuck = || async { std::future::pending::<()>().await };
+    for handler in [any(ended), any(stuck)] {
+        let (tell, mut told) = unbounded_channel();
+        let layer = ContextLayer::new(&server()).timeout(SECOND).on_end(move |request| {
+            tell.send((request.status.as_u16(), request.outcome.clone())).expect("the test listens");
+        });
+        let app = Router::new().route("/", handler).layer(layer);
+        for content_type in ["application/grpc", "application/grpc+proto"] {
+            let response = send(&app, grpc(content_type)).await;
+            assert_trailers_only(&response, "4");
+            drop(response);
+            let expected = (504, Outcome::DeadlineExceeded);
+            assert_eq!(told.recv().await, Some(expected), "logs and metrics have HTTP's status");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_time_left_on_arrival_is_code_4() {
+    let app = Router::new().route("/", any(ended)).layer(ContextLayer::new(&server()));
+    let mut request = grpc("application/grpc");
+    request.headers_mut().insert("grpc-timeout", "0n".parse().expect("a header's value"));
+    assert_trailers_only(&send(&app, request).await, "4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn cancel_is_code_1() {
+    let (server, cancel) = server().with_cancel();
+    let app = Router::new().route("/", any(ended)).layer(ContextLayer::new(&server));
+    let (response, ()) = tokio::join!(send(&app, grpc("application/grpc")), async { cancel.cancel() });
+    assert_trailers_only(&response, "1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn panic_is_code_13_and_a_malformed_header_code_3() {
+    let panics = || async {
+        if true {
+            panic!("out of cheese")
+        }
+    };
+    let app = Router::new().route("/", any(panics)).layer(ContextLayer::new(&server()).strict(true));
+    assert_trailers_only(&send(&app, grpc("application/grpc")).await, "13");
+    let mut request = grpc("application/grpc");
+    request.headers_mut().insert("grpc-timeout", "+5S".parse().expect("a header's value"));
+    assert_trailers_only(&send(&app, request).await, "3");
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_cut_at_the_deadline_ends_with_trailers() {
+    let (frames, receiver) = unbounded_channel();
+    let body = Arc::new(Mutex::new(Some(Body::new(Frames(receiver)))));
+    let handler = move || {
+        let body = body.lock().expect("no panic").take().expect("one request");
+        async { Response::new(body) }
+    };
+    let app = Router::new().route("/", any(handler));
+    let app = app.layer(ContextLayer::new(&server()).timeout(SECOND));
+    let mut response = send(&app, grpc("application/grpc")).await;
+    frames.send("a message".into()).expect("it is polled");
+    let data = response.body_mut().frame().await.expect("a frame").expect("no error");
+    assert_eq!(data.into_data().expect("data"), "a message");
+    let trailers = response.body_mut().frame().await.expect("a frame").expect("no error");
+    assert_eq!(trailers.into_trailers().expect("trailers")["grpc-status"], "4");
+    assert!(response.body_mut().frame().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_content_types_get_a_504() {
+    let app = Router::new().route("/", any(ended)).layer(ContextLayer::new(&server()).timeout(SECOND));
+    for content_type in ["application/json", "application/grpc-web+proto", "application/connect+proto"] {
+        assert_eq!(send(&app, grpc(content_type)).await.status(), 504, "{content_type}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_of_the_handler_is_left_alone() {
+    let answer = || async { ([("grpc-status", "0"), ("content-type", "application/grpc")], "a message") };
+    let app = Router::new().route("/", any(answer)).layer(ContextLayer::new(&Context::background()));
+    let response = send(&app, grpc("application/grpc")).await;
+    assert_eq!((response.status().as_u16(), header(&response, "grpc-status")), (200, "0"));
+}
