@@ -1,6 +1,6 @@
 //! The requests of a [`ContextLayer`], under the inspector.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::Location, sync::Arc, time::Duration};
 
 use http::StatusCode;
 use ripcord::{Context, Error};

@@ -1,4 +1,4 @@
-//! Of what is inside: requests are put under the inspector by the server's layer alone, so these stand in for it.
+//! Tests of the inspector's inside. They stand in for the server's layer, which alone puts requests under the inspector.
 
 mod access;
 mod events;
@@ -6,14 +6,14 @@ mod finished;
 mod live;
 mod routes;
 
-use std::time::Duration;
+use std::{panic::Location, time::Duration};
 
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use serde_json::Value;
 
-use super::{Held, Inspector, Place};
+use super::{Held, Inspector};
 use crate::RequestId;
-use crate::server::DeadlineSource;
+use crate::server::{Begun, DeadlineSource, Observer as _, Place};
 use crate::trace_context::Traceparent;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -48,10 +48,12 @@ impl Request {
         let traceparent: Traceparent =
             "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-03".parse().expect("it is well-formed");
         let request_id = RequestId::decode(&http::HeaderValue::from_static("req-17")).expect("it is well-formed");
-        let ctx = inspector.with_root_traces(ctx).with_name(name).with_value(request_id).with_value(traceparent);
+        let ctx =
+            inspector.server(ctx, Location::caller()).with_name(name).with_value(request_id).with_value(traceparent);
         let (ctx, cancel) = ctx.with_cancel();
         let ctx = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
-        let place = inspector.enter(&ctx, cancel.handle(), ctx.clock().now(), deadline, None);
+        let (at, handle) = (ctx.clock().now(), cancel.handle());
+        let place = inspector.begin(Begun { ctx: &ctx, cancel: handle, at, deadline, trace: None });
         let held = Held::new(inspector.clone(), place, &ctx);
         Request { ctx: ctx.with_value(held), place, inspector: inspector.clone(), cancel, has_ended: false }
     }
