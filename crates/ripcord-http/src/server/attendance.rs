@@ -18,7 +18,6 @@ pub(super) trait Connection: Send + Sync {
 
 /// The connection, in the extensions of each request that comes over it.
 #[derive(Clone)]
-#[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "nothing makes one without that feature"))]
 pub(super) struct OnConnection(pub(super) Arc<dyn Connection>);
 
 /// What a connection knows of a request.

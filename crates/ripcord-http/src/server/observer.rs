@@ -3,6 +3,8 @@
 //! The server knows this trait, and the inspector implements it: so the inspector depends on the server, and not the other way
 //! round.
 
+#![cfg_attr(not(feature = "inspector"), expect(dead_code, reason = "the inspector is the only observer"))]
+
 use std::{
     panic::Location,
     sync::Arc,
