@@ -111,7 +111,7 @@ async fn unknown_path_is_404_at_once() {
 }
 
 #[tokio::test]
-async fn slash_behind_the_inspectors_path_is_one_too_many() {
+async fn inspectors_path_with_a_slash_redirects() {
     let app = service(&server());
     for (asked, location) in
         [("/debug/contexts/", "/debug/contexts"), ("/debug/contexts/?token=t", "/debug/contexts?token=t")]
@@ -145,7 +145,7 @@ async fn server_that_cancels_is_503() {
 // ===== Over a socket =====
 
 #[tokio::test]
-async fn client_that_goes_away_is_the_cause() {
+async fn disconnect_is_the_cause() {
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
         begun.send(ctx.clone()).expect("the test listens");
@@ -168,7 +168,7 @@ async fn client_that_goes_away_is_the_cause() {
 }
 
 #[tokio::test]
-async fn panic_costs_neither_server_nor_connection() {
+async fn panic_keeps_server_and_connection_alive() {
     async fn panics() -> String {
         panic!("out of cheese")
     }
@@ -191,7 +191,7 @@ async fn panic_costs_neither_server_nor_connection() {
 }
 
 #[tokio::test]
-async fn what_is_no_request_is_told_why() {
+async fn malformed_request_gets_an_explanation() {
     let search = Search::new([]).expect("no two of the same name");
     let service = Service::new(&Context::background(), &Context::background(), &Settings::default(), search);
     let (address, stop, accepting) = listen_with(service.acceptor()).await;

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_what_was_wrong() {
+    fn bare_400_gets_a_body_with_the_reason() {
         let cases = [
             ("GET / HTTP/9.9\r\n\r\n", "invalid HTTP version in the request line"),
             ("nonsense\r\n\r\n", "invalid token in the request line"),
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn other_answers_are_passed_on() {
+    fn other_answers_are_passed_on_unchanged() {
         let ours = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 12\r\n\r\n";
         assert_eq!(refusal(ours, b""), None);
         assert_eq!(refusal(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", b""), None);

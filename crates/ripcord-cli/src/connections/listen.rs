@@ -45,7 +45,7 @@ mod tests {
     // More than the 128 of the standard library, and not more than what Linux allows by default.
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn many_come_before_anybody_is_accepted() {
+    async fn backlog_holds_five_hundred_clients() {
         let listener = listen("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(30));
@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn address_that_is_taken_is_an_error() {
+    async fn taken_address_is_an_error() {
         let taken = listen("localhost:0").await.expect("a free port");
         let address = taken.local_addr().expect("it is bound");
         assert_eq!(listen(address).await.expect_err("it is taken").kind(), io::ErrorKind::AddrInUse);

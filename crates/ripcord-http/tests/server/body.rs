@@ -185,7 +185,7 @@ async fn last_frame_of_a_body_that_knows_its_end_is_the_end() {
 }
 
 #[tokio::test]
-async fn trailers_are_passed_on_and_the_end() {
+async fn trailers_are_passed_on_and_end_the_body() {
     let mut exchange = get(Steps::new([Data("one"), Trailers])).await;
     assert_eq!(exchange.frame().await, data("one"));
     assert!(!exchange.ctx.is_done());
@@ -194,7 +194,7 @@ async fn trailers_are_passed_on_and_the_end() {
 }
 
 #[tokio::test]
-async fn size_and_end_are_the_handlers() {
+async fn size_hint_and_end_are_those_of_the_handlers_body() {
     let mut exchange = get(Full::new(Bytes::from_static(b"seven!!"))).await;
     assert_eq!(exchange.body().size_hint().exact(), Some(7));
     assert!(!exchange.body().is_end_stream());
@@ -208,7 +208,7 @@ async fn size_and_end_are_the_handlers() {
 
 /// hyper does not ask a body for more that has nothing to send, or has sent what its head promised.
 #[tokio::test]
-async fn body_that_is_dropped_at_its_end_was_answered() {
+async fn body_dropped_at_its_end_counts_as_answered() {
     let mut exchange = get(Empty::<Bytes>::new()).await;
     exchange.drop_body();
     exchange.assert_answered();
@@ -220,7 +220,7 @@ async fn body_that_is_dropped_at_its_end_was_answered() {
 }
 
 #[tokio::test]
-async fn body_that_is_not_to_be_sent_was_answered() {
+async fn unsent_body_counts_as_answered() {
     let body = || Steps::new([Data("never sent")]);
     let mut head = exchange(Method::HEAD, |_| Response::new(body())).await;
     head.drop_body();
@@ -246,7 +246,7 @@ async fn upgrade_on_an_unwatched_connection_is_answered_and_its_context_goes_on(
 }
 
 #[tokio::test]
-async fn promised_length_is_the_end() {
+async fn content_length_ends_the_body() {
     for (length, is_whole) in [("6", true), ("7", false)] {
         let body = Steps::new([Data("one"), Data("two"), Wait]);
         let mut exchange = exchange(Method::GET, |_| {
@@ -267,7 +267,7 @@ async fn promised_length_is_the_end() {
 }
 
 #[tokio::test]
-async fn body_that_is_dropped_before_its_end_lost_its_client() {
+async fn body_dropped_before_its_end_is_a_disconnect() {
     let mut exchange = get(Steps::new([Data("one"), Data("two")])).await;
     exchange.frame().await;
     exchange.drop_body();
@@ -318,7 +318,7 @@ async fn last_frame_that_is_ready_at_the_deadline_wins() {
 }
 
 #[tokio::test]
-async fn last_word_may_take_more_than_one_frame_but_no_time() {
+async fn answer_to_an_ended_context_may_have_several_ready_frames() {
     let late = |steps: Steps| {
         exchange(Method::GET, |time: &ManualTime| {
             time.advance(5 * SECOND);
@@ -361,7 +361,7 @@ async fn error_of_a_body_is_passed_on() {
 }
 
 #[tokio::test]
-async fn panic_of_a_body_costs_its_request() {
+async fn panic_in_a_body_fails_its_request_only() {
     let mut exchange = get(Steps::new([Data("one"), Panic, Data("two")])).await;
     exchange.frame().await;
     assert_eq!(exchange.frame().await, Some(Err("body panicked: out of cheese".to_owned())));
@@ -373,7 +373,7 @@ async fn panic_of_a_body_costs_its_request() {
 // ===== Any tower service =====
 
 #[tokio::test]
-async fn ended_is_an_answer_of_any_body() {
+async fn ended_converts_to_a_response_of_any_body() {
     let (clock, time) = Clock::manual();
     let server = Context::background().with_clock(clock);
     let layer = ContextLayer::new(&server).timeout(SECOND).deadline_status(StatusCode::REQUEST_TIMEOUT);
@@ -393,7 +393,7 @@ async fn ended_is_an_answer_of_any_body() {
 }
 
 #[tokio::test]
-async fn panic_in_call_costs_its_request() {
+async fn panic_in_call_fails_its_request_only() {
     let layer = ContextLayer::new(&Context::background());
     let service = layer.layer(service_fn(|request: Request<bool>| {
         assert!(request.into_body(), "out of cheese");

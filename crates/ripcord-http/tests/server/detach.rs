@@ -41,7 +41,7 @@ fn is_disconnected(ctx: &Context) -> bool {
 }
 
 #[tokio::test]
-async fn clients_going_counts_when_nothing_is_detached_any_more() {
+async fn disconnect_ends_the_context_when_the_last_detached_is_dropped() {
     let (layer, _time, _server) = layer();
     let (ctx, mut detached) = given_up(&layer, 2).await;
     let stats = layer.stats();
@@ -93,7 +93,7 @@ async fn answered_request_stays_open_for_what_is_detached() {
 }
 
 #[tokio::test]
-async fn task_is_finished_although_its_handler_is_dropped() {
+async fn detached_task_finishes_after_its_handler_is_dropped() {
     let (layer, _time, _server) = layer();
     let (go, going) = tokio::sync::oneshot::channel::<()>();
     let (report, mut reported) = unbounded_channel();
@@ -123,7 +123,7 @@ async fn task_is_finished_although_its_handler_is_dropped() {
 }
 
 #[tokio::test]
-async fn detaching_late_is_no_way_back() {
+async fn detaching_after_the_end_leaves_the_context_ended() {
     let (layer, _time, _server) = layer();
     let (ctx, _) = given_up(&layer, 0).await;
     assert!(is_disconnected(&ctx));

@@ -15,7 +15,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn get_and_close() {
+async fn close_cancels_a_get() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let client = client(serve(stuck(&layer, &begin)).await, GET).await;
@@ -27,7 +27,7 @@ async fn get_and_close() {
 }
 
 #[tokio::test]
-async fn get_and_close_where_nobody_watches() {
+async fn close_on_an_unwatched_connection_cancels_a_get() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let client = client(serve_unwatched(stuck(&layer, &begin)).await, GET).await;
@@ -40,7 +40,7 @@ async fn get_and_close_where_nobody_watches() {
 }
 
 #[tokio::test]
-async fn get_and_reset() {
+async fn reset_cancels_a_get() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let client = client(serve(stuck(&layer, &begin)).await, GET).await;
@@ -54,7 +54,7 @@ async fn get_and_reset() {
 }
 
 #[tokio::test]
-async fn post_with_a_small_body_unread_and_close() {
+async fn close_cancels_a_post_with_a_small_body_unread() {
     let (begin, mut begun) = Begun::channel();
     let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello";
     let client = client(serve(stuck(&layer(), &begin)).await, request).await;
@@ -65,7 +65,7 @@ async fn post_with_a_small_body_unread_and_close() {
 }
 
 #[tokio::test]
-async fn post_with_a_body_partly_sent_and_close() {
+async fn close_cancels_a_post_with_a_body_partly_sent() {
     let (begin, mut begun) = Begun::channel();
     let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhe";
     let client = client(serve(stuck(&layer(), &begin)).await, request).await;
@@ -76,7 +76,7 @@ async fn post_with_a_body_partly_sent_and_close() {
 }
 
 #[tokio::test]
-async fn post_with_a_body_partly_sent_to_a_handler_that_reads() {
+async fn close_cancels_a_post_that_the_handler_reads() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let handler = move |Ctx(ctx): Ctx, request: Request| {
@@ -112,7 +112,7 @@ async fn two_megabytes_unread(begun: &mut Begun, app: Router) -> (TcpStream, Con
 }
 
 #[tokio::test]
-async fn post_with_2_mb_unread_and_close_ends_at_the_deadline() {
+async fn close_with_2_mb_unread_is_invisible_until_the_deadline() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
     let (begin, mut begun) = Begun::channel();
@@ -128,7 +128,7 @@ async fn post_with_2_mb_unread_and_close_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn post_with_2_mb_unread_and_reset() {
+async fn reset_cancels_a_post_with_2_mb_unread() {
     let (begin, mut begun) = Begun::channel();
     let (client, ctx) = two_megabytes_unread(&mut begun, stuck(&layer(), &begin)).await;
 
@@ -137,7 +137,7 @@ async fn post_with_2_mb_unread_and_reset() {
 }
 
 #[tokio::test]
-async fn pipelined_request_and_close() {
+async fn close_cancels_a_request_with_another_pipelined() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let client = client(serve(stuck(&layer, &begin)).await, GET.repeat(2)).await;
@@ -149,7 +149,7 @@ async fn pipelined_request_and_close() {
 }
 
 #[tokio::test]
-async fn close_while_idle_disconnects_nobody() {
+async fn close_of_an_idle_connection_is_not_a_disconnect() {
     let layer = layer();
     let (begin, _begun) = Begun::channel();
     let address = serve(stuck(&layer, &begin)).await;

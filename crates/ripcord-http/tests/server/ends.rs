@@ -59,7 +59,7 @@ fn app() -> (Router, mpsc::Receiver<Told>, Canceler) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answer_is_told_when_its_body_has_been_sent() {
+async fn hook_sees_an_answer_when_the_body_has_been_sent() {
     let (app, told, _server) = app();
     let response = send(&app, request("/")).await;
     let id = header(&response, "x-request-id").to_owned();
@@ -73,7 +73,7 @@ async fn answer_is_told_when_its_body_has_been_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deadline_is_told_the_same_whoever_answers() {
+async fn hook_sees_the_same_deadline_whether_handler_or_layer_answers() {
     for path in ["/stuck", "/slow"] {
         let (app, told, _server) = app();
         text(send(&app, request(path)).await).await;
@@ -85,7 +85,7 @@ async fn deadline_is_told_the_same_whoever_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn servers_cancel_is_told() {
+async fn hook_sees_the_servers_cancel() {
     let (app, told, server) = app();
     {
         let mut response = pin!(send(&app, request("/slow")));
@@ -98,7 +98,7 @@ async fn servers_cancel_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn disconnect_is_told_with_a_status_that_nobody_saw() {
+async fn hook_sees_a_disconnect_as_499() {
     let (app, told, _server) = app();
     {
         let mut response = pin!(send(&app, request("/stuck")));
@@ -110,7 +110,7 @@ async fn disconnect_is_told_with_a_status_that_nobody_saw() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panic_is_told_with_its_message() {
+async fn hook_sees_a_panic_with_its_message() {
     let (app, told, _server) = app();
     text(send(&app, request("/panic")).await).await;
     let told = told.try_recv().expect("it is over");
@@ -119,7 +119,7 @@ async fn panic_is_told_with_its_message() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusal_is_told_with_what_was_wrong() {
+async fn hook_sees_a_refusal_with_its_reason() {
     let (layer, told) = telling(ContextLayer::new(&server()).strict(true));
     let app = Router::new().route("/", get(|| async { "fine" })).layer(layer);
     let mut request = request("/");
@@ -132,7 +132,7 @@ async fn refusal_is_told_with_what_was_wrong() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hook_that_panics_costs_nothing() {
+async fn panic_in_the_hook_is_dropped() {
     let layer = ContextLayer::new(&server()).on_end(|_| panic!("out of disk"));
     let app = Router::new().route("/", get(|| async { "fine" })).layer(layer.clone());
     for _ in 0..2 {
@@ -142,7 +142,7 @@ async fn hook_that_panics_costs_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn statuses_are_as_told() {
+async fn statuses_can_be_set() {
     let (server, cancel) = Context::background().with_clock(Clock::tokio()).with_cancel();
     let layer = ContextLayer::new(&server)
         .timeout(SECOND)
@@ -164,7 +164,7 @@ async fn statuses_are_as_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clones_share_their_figures_and_not_their_limits() {
+async fn clones_share_stats_but_not_timeouts() {
     let layer = ContextLayer::new(&server()).timeout(SECOND);
     let remaining = || get(|Ctx(ctx): Ctx| async move { format!("{:?}", ctx.remaining()) });
     let app = Router::new()
@@ -189,7 +189,7 @@ async fn values_are_extracted_by_their_type() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_layer_gave_is_500_with_the_reason() {
+async fn extractor_without_a_layer_is_500_with_the_reason() {
     async fn needs(Ctx(_): Ctx) -> &'static str {
         "called"
     }

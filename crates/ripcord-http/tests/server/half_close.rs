@@ -35,7 +35,7 @@ async fn half_close_cancels_and_an_answer_is_still_sent() {
 }
 
 #[tokio::test]
-async fn half_close_and_a_handler_that_does_not_look() {
+async fn half_close_of_a_handler_that_ignores_its_context_is_answered() {
     let (go, going) = tokio::sync::watch::channel(false);
     let (begin, mut begun) = Begun::channel();
     let handler = move |Ctx(ctx): Ctx| {
@@ -57,7 +57,7 @@ async fn half_close_and_a_handler_that_does_not_look() {
 }
 
 #[tokio::test]
-async fn half_close_and_a_handler_that_gives_up() {
+async fn half_close_of_a_handler_that_gives_up_is_503_and_499_in_logs() {
     async fn handler(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
         ctx.sleep(100 * PATIENCE).await?;
         Ok("done")
@@ -90,7 +90,7 @@ async fn half_close_leaves_a_handler_its_deadline() {
 }
 
 #[tokio::test]
-async fn half_close_in_the_packet_of_the_request() {
+async fn half_close_in_the_packet_of_the_request_cancels() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let address = serve(stuck(&layer, &begin)).await;
@@ -101,7 +101,7 @@ async fn half_close_in_the_packet_of_the_request() {
 }
 
 #[tokio::test]
-async fn half_close_where_it_is_allowed() {
+async fn allowed_half_close_changes_nothing() {
     let layer = layer().half_close(HalfClose::Allow);
     let (go, going) = tokio::sync::watch::channel(false);
     let (begin, mut begun) = Begun::channel();
@@ -128,7 +128,7 @@ async fn half_close_where_it_is_allowed() {
 }
 
 #[tokio::test]
-async fn half_close_that_is_allowed_and_then_a_reset() {
+async fn reset_after_an_allowed_half_close_cancels() {
     let layer = layer().half_close(HalfClose::Allow);
     let (begin, mut begun) = Begun::channel();
     let address = serve(stuck(&layer, &begin)).await;
@@ -144,7 +144,7 @@ async fn half_close_that_is_allowed_and_then_a_reset() {
 }
 
 #[tokio::test]
-async fn close_where_half_close_is_allowed_is_seen_by_a_failed_write() {
+async fn failed_write_cancels_after_an_allowed_half_close() {
     let layer = layer().half_close(HalfClose::Allow);
     let (begin, mut begun) = Begun::channel();
     let address = serve(streaming(&layer, &begin)).await;

@@ -87,7 +87,7 @@ async fn envoys_deadline_is_read_from_a_trusted_proxy_only() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn absolute_deadlines_are_read_when_asked_to() {
+async fn absolute_deadlines_are_read_only_on_request() {
     // By the system's clock, which the test's has nothing to do with.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
     let (now, in_an_hour) = (now.as_nanos(), (now + 3600 * SECOND).as_nanos());
@@ -128,7 +128,7 @@ async fn earliest_of_several_deadlines_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn client_gets_no_more_than_the_server_has() {
+async fn deadline_of_a_client_never_exceeds_the_servers() {
     let max = TrustPolicy::untrusted().with_max_timeout(3 * SECOND);
     let short = ContextLayer::new(&server().with_timeout(3 * SECOND));
     for layer in [layer().trust(max), layer().timeout(3 * SECOND), layer().trust(max).timeout(9 * SECOND), short] {
@@ -174,7 +174,7 @@ async fn expired_deadline_is_504_without_a_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn deadline_of_a_header_says_so() {
+async fn deadline_of_a_header_names_the_header() {
     let (_, ctx) = exchange(&layer(), &[("grpc-timeout", "1S")]).await;
     let handler = get(|Ctx(ctx): Ctx| async move { format!("{:#}", ctx.done().await) });
     let (app, _) = watched_by(Router::new().route("/", handler), layer());
@@ -243,7 +243,7 @@ async fn malformed_header_is_absent_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn malformed_header_is_400_where_strict() {
+async fn strict_layer_answers_a_malformed_header_with_400() {
     for (name, value) in MALFORMED.into_iter().chain(MALFORMED_IF_TRUSTED) {
         let layer = trusting().strict(true);
         let response = refusal(&layer, &[(name, value)]).await;
@@ -258,7 +258,7 @@ async fn malformed_header_is_400_where_strict() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_stranger_is_not_believed_cannot_be_malformed() {
+async fn untrusted_header_is_never_malformed() {
     for (name, value) in MALFORMED_IF_TRUSTED {
         let layer = layer().strict(true);
         let (response, _) = exchange(&layer, &[(name, value)]).await;
@@ -268,7 +268,7 @@ async fn what_a_stranger_is_not_believed_cannot_be_malformed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn header_that_may_come_once_is_malformed_twice() {
+async fn repeated_header_is_malformed() {
     for (name, value) in [
         ("grpc-timeout", "1S"),
         ("connect-timeout-ms", "1000"),
@@ -296,7 +296,7 @@ async fn one_malformed_deadline_does_not_hide_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn oversized_headers_cost_no_more_than_they_may() {
+async fn oversized_headers_are_bounded() {
     let id = "a".repeat(129);
     let state: Vec<_> = (0..33).map(|n| format!("k{n}=v")).collect();
     let baggage: Vec<_> = (0..100).map(|n| format!("k{n}={}", "v".repeat(200))).collect();
@@ -400,7 +400,7 @@ async fn trusted_request_id_is_kept_and_echoed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strangers_request_id_is_made_anew() {
+async fn untrusted_request_id_is_replaced() {
     let (response, ctx) = exchange(&layer(), &[("x-request-id", "req-17")]).await;
     let id = header(&response, "x-request-id");
     assert_eq!(ctx.value::<RequestId>().expect("an id").as_str(), id);
@@ -408,7 +408,7 @@ async fn strangers_request_id_is_made_anew() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trusted_trace_goes_on() {
+async fn trusted_trace_continues() {
     let theirs: Traceparent = TRACEPARENT.parse().expect("well-formed");
     let headers = [
         ("traceparent", TRACEPARENT),
@@ -429,7 +429,7 @@ async fn trusted_trace_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn strangers_trace_is_linked_to() {
+async fn untrusted_trace_is_linked() {
     let theirs: Traceparent = TRACEPARENT.parse().expect("well-formed");
     let headers = [("traceparent", TRACEPARENT), ("tracestate", "congo=t61rcWkgMzE"), ("baggage", "tenant=acme")];
     let (_, ctx) = exchange(&layer(), &headers).await;

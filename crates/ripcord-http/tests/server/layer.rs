@@ -37,7 +37,7 @@ async fn every_request_has_a_context() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn names_are_nothing_that_a_client_can_make_up() {
+async fn names_contain_no_text_of_the_client() {
     let name = |Ctx(ctx): Ctx| async move { ctx.name().expect("a name").to_owned() };
     let router = Router::new().route("/users/{id}", any(name)).fallback(name);
     let brew = |path| {
@@ -55,7 +55,7 @@ async fn names_are_nothing_that_a_client_can_make_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn server_with_less_time_left_decides() {
+async fn servers_deadline_wins_if_it_is_earlier() {
     let server = server().with_timeout(2 * SECOND);
     let app = Router::new().route("/", get(pending::<String>)).layer(ContextLayer::new(&server).timeout(5 * SECOND));
     let begun = Instant::now();
@@ -65,7 +65,7 @@ async fn server_with_less_time_left_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handler_that_ignores_its_context_is_answered_for() {
+async fn handler_that_ignores_its_context_gets_a_504() {
     let (app, seen) = watched(Router::new().route("/", get(pending::<String>)));
     let response = send(&app, request("/")).await;
 
@@ -88,7 +88,7 @@ async fn result_that_is_ready_at_the_deadline_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_begins_without_time() {
+async fn expired_request_does_not_reach_the_handler() {
     async fn handler() -> String {
         unreachable!("there is no time for it")
     }
@@ -98,7 +98,7 @@ async fn nothing_begins_without_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panic_costs_one_request() {
+async fn panic_in_a_handler_fails_one_request() {
     async fn panics(Ctx(ctx): Ctx) -> String {
         ctx.sleep(SECOND).await.expect("there is time");
         panic!("out of cheese")
@@ -152,7 +152,7 @@ async fn context_lives_as_long_as_the_body() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answer_without_a_body_is_no_disconnect() {
+async fn response_without_a_body_is_not_a_disconnect() {
     let (app, seen) = watched(Router::new().route("/", get(|| async { "not sent" })));
     let mut head = request("/");
     *head.method_mut() = Method::HEAD;

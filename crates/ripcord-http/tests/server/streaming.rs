@@ -25,7 +25,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn streaming_response_and_close() {
+async fn close_ends_a_streaming_response() {
     for is_watched in [true, false] {
         let layer = layer();
         let (begin, mut begun) = Begun::channel();
@@ -45,7 +45,7 @@ async fn streaming_response_and_close() {
 }
 
 #[tokio::test]
-async fn streaming_response_that_waits_and_close() {
+async fn close_ends_a_streaming_response_that_waits() {
     let layer = layer();
     let (begin, mut begun) = Begun::channel();
     let (frames, body) = unbounded_channel::<Bytes>();

@@ -78,7 +78,7 @@ impl Unread {
 }
 
 #[tokio::test]
-async fn end_that_nobody_takes_is_given_up_after_the_send_timeout() {
+async fn unread_end_of_an_answer_is_dropped_after_the_send_timeout() {
     let unread = Unread::begin(|watch| watch).await;
     // The request's deadline is not that of what it left behind.
     unread.time.advance(30 * SECOND - Duration::from_nanos(1));
@@ -88,7 +88,7 @@ async fn end_that_nobody_takes_is_given_up_after_the_send_timeout() {
 }
 
 #[tokio::test]
-async fn send_timeout_is_as_told() {
+async fn send_timeout_can_be_set() {
     let unread = Unread::begin(|watch| watch.send_timeout(2 * SECOND)).await;
     unread.time.advance(SECOND);
     unread.assert_served().await;
@@ -97,7 +97,7 @@ async fn send_timeout_is_as_told() {
 }
 
 #[tokio::test]
-async fn slow_client_gets_it_whole() {
+async fn slow_client_gets_the_whole_answer() {
     let mut unread = Unread::begin(|watch| watch).await;
     let mut received = vec![0; LENGTH / 4];
     for _ in 0..3 {
@@ -117,7 +117,7 @@ async fn slow_client_gets_it_whole() {
 }
 
 #[tokio::test]
-async fn server_that_ends_waits_for_no_such_client() {
+async fn ended_server_drops_a_client_that_reads_nothing() {
     let unread = Unread::begin(|watch| watch).await;
     unread.assert_served().await;
     unread.server.cancel();

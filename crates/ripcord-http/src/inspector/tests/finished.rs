@@ -8,7 +8,7 @@ use super::super::Inspector;
 use super::{Request, SECOND, json, manual, names};
 
 #[test]
-fn each_lies_in_the_bucket_of_its_latency() {
+fn finished_request_is_in_the_bucket_of_its_latency() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     for (latency, name) in [(0, "0 ms"), (1, "1 ms"), (9, "9 ms"), (249, "249 ms"), (5000, "5 s"), (60_000, "60 s")] {
@@ -31,7 +31,7 @@ fn each_lies_in_the_bucket_of_its_latency() {
 }
 
 #[test]
-fn of_a_bucket_the_latest_few_are_kept_and_all_are_counted() {
+fn full_bucket_keeps_the_latest_and_counts_all() {
     let (server, time) = manual();
     let inspector = Inspector::builder().max_kept(3).build();
     for name in ["a", "b", "c", "d", "e"] {
@@ -46,7 +46,7 @@ fn of_a_bucket_the_latest_few_are_kept_and_all_are_counted() {
 }
 
 #[test]
-fn none_are_kept_when_so_told() {
+fn max_kept_of_zero_keeps_none() {
     let (server, _time) = manual();
     let inspector = Inspector::builder().max_kept(0).build();
     drop(Request::start(&inspector, &server, "a").answer(500));
@@ -56,7 +56,7 @@ fn none_are_kept_when_so_told() {
 }
 
 #[test]
-fn what_did_not_end_well_is_kept_apart_as_well() {
+fn failed_requests_are_kept_apart() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     drop(Request::start(&inspector, &server, "fine").answer(200));
@@ -81,7 +81,7 @@ fn what_did_not_end_well_is_kept_apart_as_well() {
 }
 
 #[test]
-fn its_calls_are_kept_up_to_the_limit() {
+fn finished_request_keeps_its_calls_up_to_the_limit() {
     let (server, time) = manual();
     let inspector = Inspector::builder().max_calls(100).build();
     let request = Request::start(&inspector, &server, "GET /search");

@@ -13,7 +13,7 @@ use super::{Request, SECOND, json, manual, names};
 use crate::server::DeadlineSource;
 
 #[test]
-fn a_request_is_shown_with_the_time_it_has_left_and_who_set_it() {
+fn request_is_shown_with_its_time_left_and_the_source_of_its_deadline() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let clamped = DeadlineSource::Clamped("grpc-timeout");
@@ -36,7 +36,7 @@ fn a_request_is_shown_with_the_time_it_has_left_and_who_set_it() {
 }
 
 #[test]
-fn each_source_of_a_deadline_has_its_word() {
+fn every_deadline_source_has_a_word() {
     let (server, _time) = manual();
     let inspector = Inspector::new();
     let none = Request::start_with(&inspector, &server, "none", None, DeadlineSource::None);
@@ -59,7 +59,7 @@ fn each_source_of_a_deadline_has_its_word() {
 }
 
 #[test]
-fn it_is_live_until_the_last_context_derived_from_it_is_dropped() {
+fn entry_is_live_until_its_last_context_is_dropped() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /report");
@@ -85,7 +85,7 @@ fn it_is_live_until_the_last_context_derived_from_it_is_dropped() {
 }
 
 #[test]
-fn what_runs_on_after_its_cancel_says_who_canceled_it() {
+fn canceled_work_that_runs_on_names_its_canceler() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /stuck");
@@ -126,7 +126,7 @@ impl std::fmt::Display for DiskFull {
 impl std::error::Error for DiskFull {}
 
 #[test]
-fn a_chain_of_causes_is_shown_and_bounded() {
+fn chain_of_causes_is_shown_and_bounded() {
     #[derive(Debug)]
     struct Link(u32, Option<Box<Link>>);
     impl std::fmt::Display for Link {
@@ -150,7 +150,7 @@ fn a_chain_of_causes_is_shown_and_bounded() {
 }
 
 #[test]
-fn what_runs_on_after_its_deadline_says_for_how_long() {
+fn expired_work_that_runs_on_shows_for_how_long() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /stuck");
@@ -164,7 +164,7 @@ fn what_runs_on_after_its_deadline_says_for_how_long() {
 }
 
 #[test]
-fn the_calls_below_are_a_tree_and_bounded() {
+fn calls_are_shown_as_a_bounded_tree() {
     let (server, time) = manual();
     let inspector = Inspector::builder().max_calls(50).build();
     let request = Request::start(&inspector, &server, "GET /search");
@@ -200,7 +200,7 @@ fn the_calls_below_are_a_tree_and_bounded() {
 }
 
 #[test]
-fn of_many_those_are_shown_whose_end_has_come_then_the_oldest_and_the_others_are_counted() {
+fn snapshot_prefers_ended_then_oldest_entries_and_counts_the_rest() {
     let (server, time) = manual();
     let inspector = Inspector::builder().max_shown(3).build();
     let mut requests = Vec::new();
@@ -221,7 +221,7 @@ fn of_many_those_are_shown_whose_end_has_come_then_the_oldest_and_the_others_are
 }
 
 #[test]
-fn values_are_shown_as_they_want_it_and_their_content_is_not() {
+fn values_are_shown_by_show_and_never_by_content() {
     struct ApiKey(#[expect(dead_code, reason = "it must not be shown")] &'static str);
     impl Value for ApiKey {}
     struct Tenant(&'static str);
@@ -240,7 +240,7 @@ fn values_are_shown_as_they_want_it_and_their_content_is_not() {
 }
 
 #[test]
-fn hostile_names_and_causes_are_text_of_bounded_length() {
+fn hostile_names_and_causes_are_escaped_and_cut() {
     let (server, _time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "</script><img src=x onerror=alert(1)>\r\ndata: {}\u{202e}");
@@ -253,7 +253,7 @@ fn hostile_names_and_causes_are_text_of_bounded_length() {
 }
 
 #[test]
-fn watched_work_is_below_what_it_was_derived_from() {
+fn watched_work_is_shown_below_its_parent() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let server = inspector.watch(&server);
@@ -275,7 +275,7 @@ fn watched_work_is_below_what_it_was_derived_from() {
 }
 
 #[test]
-fn a_canceler_that_was_dropped_is_told_from_one_that_canceled() {
+fn dropped_canceler_is_distinguished_from_a_cancel() {
     let (server, _time) = manual();
     let inspector = Inspector::new();
     let (forgotten, cancel) = server.with_name("forgotten").with_cancel();
@@ -295,7 +295,7 @@ fn a_canceler_that_was_dropped_is_told_from_one_that_canceled() {
 }
 
 #[test]
-fn a_call_that_begins_after_the_end_is_shown_below_it() {
+fn call_that_begins_after_the_end_is_shown_below_it() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /report");
@@ -316,7 +316,7 @@ fn a_call_that_begins_after_the_end_is_shown_below_it() {
 }
 
 #[test]
-fn work_that_is_watched_ends_with_its_context() {
+fn watched_work_ends_with_its_context() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let job = inspector.watch(&server.with_name("import").with_timeout(SECOND));
@@ -343,7 +343,7 @@ fn deep_nesting_is_dropped_without_recursion() {
 }
 
 #[test]
-fn what_is_over_holds_no_context() {
+fn finished_request_holds_no_context() {
     struct Resource(Arc<AtomicBool>);
     impl Value for Resource {}
     impl Drop for Resource {
@@ -363,7 +363,7 @@ fn what_is_over_holds_no_context() {
 }
 
 #[test]
-fn the_inspector_may_go_before_what_it_shows() {
+fn inspector_can_be_dropped_before_its_entries() {
     let inspector = Inspector::new();
     let job = inspector.watch(&Context::background());
     drop(inspector);
@@ -371,7 +371,7 @@ fn the_inspector_may_go_before_what_it_shows() {
 }
 
 #[test]
-fn many_threads_lose_nothing() {
+fn entries_of_many_threads_are_all_counted() {
     let inspector = Inspector::new();
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -398,7 +398,7 @@ fn many_threads_lose_nothing() {
 }
 
 #[test]
-fn a_clock_that_stands_still_shows_no_time() {
+fn manual_clock_that_stands_still_shows_zero_time() {
     let (server, _time) = manual();
     let inspector = Inspector::new();
     let _request = Request::start_with(&inspector, &server, "GET /", Some(Duration::ZERO), DeadlineSource::Local);
