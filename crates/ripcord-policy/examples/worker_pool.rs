@@ -1,6 +1,6 @@
-//! A Go tutorial's second exercise: a worker pool controlled and watched through contexts.
+//! A worker pool controlled and observed through contexts.
 //!
-//! `cargo run --example worker_pool`
+//! It does what exercise 2 of a Go context tutorial asks for, and more. Run it with `cargo run --example worker_pool`.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::time::Duration;
@@ -10,11 +10,11 @@ use ripcord_policy::pool::{Overflow, WorkerPool, WorkerState};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// A piece of work that takes a while and notices when it is called off.
+/// Takes 30 ms, and ends early when it is canceled.
 async fn work(ctx: Context, number: u32) -> Result<u32, Box<dyn std::error::Error + Send + Sync>> {
     ctx.sleep(30 * MS).await?;
     if number == 3 {
-        return Err("task 3 does not work out".into());
+        return Err("task 3 failed".into());
     }
     Ok(number * number)
 }
@@ -23,11 +23,11 @@ async fn work(ctx: Context, number: u32) -> Result<u32, Box<dyn std::error::Erro
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("=== Context-Aware Worker Pool ===");
 
-    // Building it starts it: a Go program's NewWorkerPool and Start.
+    // `build` starts the workers.
     let ctx = Context::background();
-    let pool = WorkerPool::builder().workers(2).queue(8).overflow(Overflow::Reject).build(&ctx)?;
+    let pool = WorkerPool::builder().name("squares").workers(2).queue(8).overflow(Overflow::Reject).build(&ctx)?;
 
-    println!("\n1. Submit, and wait for a task");
+    println!("\n1. Submit a task and await it");
     let task = pool.submit(&ctx, |ctx| work(ctx, 6)).await?;
     println!("  task {}: {}", task.id(), task.await?);
 
@@ -41,18 +41,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         match finished.take::<u32>() {
             Some(Ok(square)) => println!("  task {}: {square}", finished.id()),
             Some(Err(error)) => println!("  task {}: {error}", finished.id()),
-            None => println!("  task {}: somebody else has its result", finished.id()),
+            None => println!("  task {}: its handle owns the result", finished.id()),
         }
     }
     drop(results);
 
-    println!("\n3. A task that panics, and one that blocks");
+    println!("\n3. A task that panics, and a task that blocks");
     let panics = pool.submit(&ctx, |_ctx| async { Err::<(), std::io::Error>(panic_quietly()) }).await?;
     println!("  {}", panics.await.unwrap_err());
-    let blocks = pool.submit_blocking(&ctx, |_ctx| Ok::<_, std::io::Error>("a thread of its own")).await?;
+    let blocks = pool.submit_blocking(&ctx, |_ctx| Ok::<_, std::io::Error>("ran on a thread of its own")).await?;
     println!("  {}", blocks.await?);
 
-    println!("\n4. Who watches sees every worker");
+    println!("\n4. Statistics show every worker");
     let (batch, cancel) = ctx.with_name("batch").with_cancel();
     let mut tasks = Vec::new();
     for number in 1..=10 {
@@ -61,7 +61,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             Err(refused) => println!("  task refused: {refused}"),
         }
     }
-    println!("  one too many: {}", pool.submit(&batch, |ctx| work(ctx, 11)).await.unwrap_err());
+    println!("  one task too many: {}", pool.submit(&batch, |ctx| work(ctx, 11)).await.unwrap_err());
     ctx.sleep(5 * MS).await?;
     let stats = pool.stats();
     println!("  {} running, {} queued", stats.running, stats.queued);
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    println!("\n5. Canceling the submitter's context resolves what runs and what waits");
+    println!("\n5. The end of the submitter's context cancels running and waiting tasks");
     cancel.cancel_with("the batch is no longer wanted");
     let mut canceled = 0;
     for task in tasks {
@@ -84,19 +84,19 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     pool.resize(4)?;
     println!("  {} workers", pool.stats().workers.len());
 
-    println!("\n7. Shutdown: what was accepted is finished, within ten seconds");
+    println!("\n7. Shutdown runs the accepted tasks, for at most ten seconds");
     let last = pool.submit(&ctx, |ctx| work(ctx, 9)).await?;
     pool.shutdown(&ctx.with_timeout(Duration::from_secs(10))).await?;
     println!("  the last task: {}", last.await?);
-    println!("  one more: {}", pool.submit(&ctx, |ctx| work(ctx, 1)).await.unwrap_err());
+    println!("  a task after it: {}", pool.submit(&ctx, |ctx| work(ctx, 1)).await.unwrap_err());
 
-    println!("\n8. The end of its own context cancels a pool's tasks and closes it");
+    println!("\n8. The end of the pool's context cancels its tasks and closes it");
     let (program, end) = ctx.with_name("program").with_cancel();
     let other = WorkerPool::builder().workers(2).build(&program)?;
     let running = other.submit(&ctx, |ctx| work(ctx, 1)).await?;
     end.cancel_with("the program ends");
-    println!("  the task: {}", running.await.unwrap_err());
-    println!("  one more: {}", other.submit(&ctx, |ctx| work(ctx, 2)).await.unwrap_err());
+    println!("  the task: {:#}", running.await.unwrap_err());
+    println!("  a task after it: {}", other.submit(&ctx, |ctx| work(ctx, 2)).await.unwrap_err());
     other.shutdown(&ctx).await?;
     println!("  {} workers", other.stats().workers.len());
 

@@ -63,7 +63,7 @@ pub use fallback::Fallback;
 pub use hedge::Hedge;
 pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
 pub use outcome::Outcome;
-pub use pool::{Task, WorkerPool};
+pub use pool::{JobHandle, WorkerPool};
 pub use random::Random;
 pub use retry::{Jitter, Retry, RetryBudget, RetryEvent};
 pub use shared_error::SharedError;

@@ -41,15 +41,6 @@ impl Timeline {
         (moment != NEVER).then(|| self.epoch.checked_add(Duration::from_nanos(moment)))?
     }
 
-    /// A recent time, behind by a few milliseconds at the most: for people, not for decisions.
-    #[inline]
-    pub(crate) fn recent(&self) -> Moment {
-        match &self.tick {
-            Some(tick) => tick.latest_possible_now().saturating_sub(tick::LAG_NANOS),
-            None => self.now(),
-        }
-    }
-
     /// Whether `moment` has come. At the moment itself it has.
     #[inline]
     pub(crate) fn has_come(&self, moment: Moment) -> bool {
@@ -157,7 +148,6 @@ mod tests {
         let begun = std::time::Instant::now();
         while begun.elapsed() < Duration::from_millis(100) {
             let now = time.now();
-            assert!(time.recent() <= time.now());
             // What has not come by the tick's reckoning has not come by the exact one.
             assert!(time.has_come(now));
             #[cfg(target_os = "linux")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ripcord::Context;
 use ripcord_policy::breaker::Permit;
 use ripcord_policy::bulkhead::{AdaptiveLimit, BulkheadPermit};
-use ripcord_policy::pool::{Completion, Results, Task};
+use ripcord_policy::pool::{Completion, JobHandle, Results};
 use ripcord_policy::retry::Spent;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, KeyedLimiter, Random, Rate, RateLimiter,
@@ -22,7 +22,7 @@ fn handles_errors_and_permits_are_send_and_sync() {
     send_sync::<(CircuitBreaker, Permit<'static>)>();
     send_sync::<(Retry<std::io::Error>, RetryBudget, Spent, Refused)>();
     send_sync::<(Error<Infallible>, Refused, ConfigError, Random, SharedError)>();
-    send_sync::<(Cache<String, u64>, WorkerPool, Task<u64>, Results, Completion)>();
+    send_sync::<(Cache<String, u64>, WorkerPool, JobHandle<u64>, Results, Completion)>();
     send_sync::<(Bulkhead, BulkheadPermit, AdaptiveLimit, Hedge, Fallback<u64, String>)>();
     send_sync::<Stack<u64, String, String>>();
 }

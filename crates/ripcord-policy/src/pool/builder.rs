@@ -1,6 +1,9 @@
-//! How a pool is set up.
+//! Building a pool.
 
-use ripcord::Context;
+use std::borrow::Cow;
+use std::panic::Location;
+
+use ripcord::{Clock, Context};
 use tokio::sync::Semaphore;
 
 use super::WorkerPool;
@@ -8,81 +11,119 @@ use crate::ConfigError;
 use crate::config::at_least_one_usize;
 use crate::sync::Runtime;
 
-const QUEUE: usize = 1024;
-/// More tasks at once than anybody has memory for, and less than what would overflow.
-const MOST: usize = Semaphore::MAX_PERMITS / 2;
+const DEFAULT_QUEUE: usize = 1024;
 
-/// What happens to a task that finds the queue full. This enum is complete.
+/// The most workers, and the longest queue: more than anybody has memory for, and too few to overflow the semaphore.
+const MAX: usize = Semaphore::MAX_PERMITS / 2;
+
+/// What happens to a submission that finds the queue full. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
     /// `submit` waits for room, in the order of asking, for as long as the submitter's context lives. A task of this pool
-    /// that submits to it is refused instead: what it would wait for may be itself.
+    /// that submits to it is refused instead, because it could wait for itself.
     #[default]
     Wait,
     /// `submit` is refused at once.
     Reject,
 }
 
-/// Sets up a [`WorkerPool`]; from [`WorkerPool::builder`].
+/// Builds a [`WorkerPool`]. From [`WorkerPool::builder`].
 ///
-/// Only `workers` is required. Defaults are not a promise and may change: a queue of 1024, and waiting when it is full.
+/// ```
+/// use ripcord::Context;
+/// use ripcord_policy::WorkerPool;
+/// use ripcord_policy::pool::Overflow;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let ctx = Context::background();
+/// let pool = WorkerPool::builder().name("images").workers(4).queue(100).overflow(Overflow::Reject).build(&ctx)?;
+/// assert_eq!(pool.stats().workers.len(), 4);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `workers` is required. The other defaults may change: a queue of 1024, and [`Overflow::Wait`].
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct WorkerPoolBuilder {
     workers: Option<usize>,
-    queue: usize,
-    overflow: Overflow,
+    name: Cow<'static, str>,
+    clock: Option<Clock>,
+    settings: Settings,
+}
+
+/// The settings that a pool keeps.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) capacity: usize,
+    pub(super) overflow: Overflow,
+    /// Where the pool's builder was created.
+    pub(super) location: &'static Location<'static>,
 }
 
 impl WorkerPoolBuilder {
+    #[track_caller]
     pub(super) fn new() -> Self {
-        Self { workers: None, queue: QUEUE, overflow: Overflow::default() }
+        let settings =
+            Settings { capacity: DEFAULT_QUEUE, overflow: Overflow::default(), location: Location::caller() };
+        Self { workers: None, name: "worker pool".into(), clock: None, settings }
     }
 
-    /// How many tasks run at once, not counting those that await others of this pool (see [`Task`](super::Task)). Required, as
-    /// there is no default; [`WorkerPool::resize`] changes it.
+    /// Sets the number of tasks that run at once, at least 1. Required. [`WorkerPool::resize`] changes it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// How many tasks may wait for a worker, beside those that run; at least 1, and 1024 if not set.
+    /// Sets the number of tasks that may wait for a worker, besides those that run. At least 1. Default: 1024.
     pub fn queue(mut self, capacity: usize) -> Self {
-        self.queue = capacity;
+        self.settings.capacity = capacity;
         self
     }
 
-    /// What happens when the queue is full; [`Overflow::Wait`] if not set.
+    /// Sets what happens when the queue is full. Default: [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
-        self.overflow = overflow;
+        self.settings.overflow = overflow;
         self
     }
 
-    /// Builds the pool and starts its workers: a Go program's `NewWorkerPool` and `Start`. The end of `ctx` cancels every
-    /// task and closes the pool.
+    /// Sets the name of the pool's context, which errors show when the pool ends a task. Default: `worker pool`.
+    pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Sets the clock by which [`stats`](WorkerPool::stats) measure how long tasks run. Default: that of the context that
+    /// the pool is built under. Tasks keep the clocks of their submitters' contexts.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Builds the pool under `ctx` and starts its workers. The end of `ctx` cancels every task and closes the pool.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for no workers or a queue of 0, more of either than 2^59, and when there is no tokio runtime to run
-    /// workers in.
+    /// * `workers` or `queue` is missing, 0, or more than 2^59.
+    /// * There is no tokio runtime to run the workers in.
     #[doc(alias("Start"))]
     pub fn build(self, ctx: &Context) -> Result<WorkerPool, ConfigError> {
         let workers = self.workers.ok_or_else(|| ConfigError::new("workers", "at least 1", "nothing"))?;
-        check_workers(workers)?;
-        at_least_one_usize("queue", self.queue)?;
-        if self.queue > MOST {
-            return Err(ConfigError::new("queue", format!("at most {MOST}"), self.queue));
-        }
+        check("workers", workers)?;
+        check("queue", self.settings.capacity)?;
         let runtime =
             Runtime::try_current().ok_or_else(|| ConfigError::new("build", "called within a tokio runtime", "none"))?;
-        Ok(WorkerPool::start(ctx, workers, self.queue, self.overflow, runtime))
+        let clock = self.clock.unwrap_or_else(|| ctx.clock());
+        Ok(WorkerPool::start(ctx, self.name, clock, workers, self.settings, runtime))
     }
 }
 
-pub(super) fn check_workers(workers: usize) -> Result<(), ConfigError> {
-    at_least_one_usize("workers", workers)?;
-    match workers > MOST {
-        true => Err(ConfigError::new("workers", format!("at most {MOST}"), workers)),
+/// Checks that `count` is at least 1 and at most [`MAX`].
+pub(super) fn check(field: &'static str, count: usize) -> Result<(), ConfigError> {
+    at_least_one_usize(field, count)?;
+    match count > MAX {
+        true => Err(ConfigError::new(field, format!("at most {MAX}"), count)),
         false => Ok(()),
     }
 }

@@ -1,12 +1,10 @@
-//! One task inside the pool: its work until somebody takes it, its output until somebody wants it.
+//! A task inside the pool: its context, and its output until somebody takes it.
 //!
 //! # Invariants
 //!
-//! 1. The work is taken once: by a worker, or by the cancellation that drops it. Whoever takes it sees to it that the job
-//!    is resolved.
-//! 2. A job is resolved once; the first wins, and only the first is counted and reported.
-//! 3. The output belongs to the `Task`. Once that is dropped, it belongs to the results.
-//! 4. Work, outputs and wakers are dropped, polled and woken under none of the locks here.
+//! 1. A job is resolved once. The first resolver counts it and gives its permit back, before the output can be seen.
+//! 2. The output belongs to the [`JobHandle`](super::JobHandle). Once that is dropped, it belongs to the results.
+//! 3. Outputs and wakers are dropped and woken under no lock.
 
 use std::any::{Any, TypeId};
 use std::sync::{Arc, PoisonError};
@@ -22,7 +20,7 @@ use crate::panics::{BoxFuture, wake};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Outcome, SharedError};
 
-/// What a job does. It resolves its job itself when it comes to its end.
+/// What a job does. It resolves its job when it comes to its own end.
 pub(super) enum Work {
     Async(BoxFuture<()>),
     Blocking(Box<dyn FnOnce() + Send>),
@@ -32,107 +30,65 @@ pub(super) enum Work {
 pub(super) struct Core {
     pub(super) id: TaskId,
     pub(super) ctx: Context,
-    /// Given up when the job is dropped: the end of a task ends nothing that it began under its context.
+    /// `None` only while it is dropped.
     canceler: Option<Canceler>,
-    /// A queued job and its pool own each other; the pool's close takes the queue apart.
     pub(super) shared: Arc<Shared>,
     pub(super) submitter: Arc<Submitter>,
-    pending: Mutex<Option<Pending>>,
-}
-
-/// What a job holds while nobody has begun it.
-pub(super) struct Pending {
-    pub(super) work: Work,
-    /// Where its submitter has it listed, while it waits for a worker.
-    pub(super) listed: Option<usize>,
+    is_resolved: AtomicBool,
 }
 
 pub(super) struct Job<T> {
     core: Core,
-    /// Set once there is a result, to spare those who look the clone of a waker.
-    ready: AtomicBool,
     output: Mutex<Output<T>>,
 }
 
 struct Output<T> {
     state: State<T>,
     waker: Option<Waker>,
-    /// Whether the `Task` was dropped. (Invariant 3.)
-    detached: bool,
-    /// Whether the job has a place in the pool, given back when it is resolved: before anybody can see the result.
-    has_place: bool,
+    /// Whether the handle was dropped. (Invariant 2.)
+    is_detached: bool,
 }
 
 enum State<T> {
     Unresolved,
-    /// Somebody is the first. (Invariant 2.)
-    Resolving,
     Ready(Result<T, Error<SharedError>>),
     Taken,
 }
 
-/// A job whose output type is forgotten.
+/// A job whose output type is not known.
 pub(super) trait AnyJob: Send + Sync {
     fn core(&self) -> &Core;
 
-    /// Resolves the job with an error, unless it was resolved.
+    /// Resolves the job with an error, unless it is resolved.
     fn fail(self: Arc<Self>, error: Error<SharedError>);
 
-    /// Whether the job is resolved or just being so.
-    fn is_resolved(&self) -> bool;
-
-    /// The output, a boxed `Result<T, Error<SharedError>>`, if that is the `wanted` type, it is there, and it belongs to
-    /// nobody else.
+    /// Returns the output, a boxed `Result<T, Error<SharedError>>`, if that is the `wanted` type, it is there, and it
+    /// belongs to nobody else.
     fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>>;
 }
 
 impl Core {
     pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
         let (ctx, canceler) = submitter.ctx.with_cancel();
-        Self { id, ctx, canceler: Some(canceler), shared, submitter, pending: Mutex::new(None) }
+        Self { id, ctx, canceler: Some(canceler), shared, submitter, is_resolved: AtomicBool::new(false) }
     }
 
     /// Ends the job's context.
-    pub(super) fn cancel(&self, why: &'static str) {
+    #[track_caller]
+    pub(super) fn cancel(&self) {
         if let Some(canceler) = &self.canceler {
-            canceler.cancel_with(why);
+            canceler.cancel_with("the task was canceled through its handle");
         }
     }
 
-    pub(super) fn set_pending(&self, pending: Pending) {
-        *self.lock() = Some(pending);
-    }
-
-    /// Takes the work, if nobody did yet. (Invariant 1.) The caller holds the queue's lock, and without it takes the job off
-    /// its submitter's list.
-    pub(super) fn take_pending(&self) -> Option<Pending> {
-        self.lock().take()
-    }
-
-    /// Keeps the place on the submitter's list with the work. False when the work is gone already.
-    pub(super) fn keep_listed(&self, place: usize) -> bool {
-        self.lock().as_mut().map(|pending| pending.listed = Some(place)).is_some()
-    }
-
-    /// Takes the job off its submitter's list, and gives the work.
-    pub(super) fn unlist(&self, pending: Pending) -> Work {
-        if let Some(place) = pending.listed {
-            self.submitter.unlist(place);
-        }
-        pending.work
-    }
-
-    pub(super) fn is_pending(&self) -> bool {
-        self.lock().is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn is_resolved(&self) -> bool {
+        self.is_resolved.load(Ordering::Acquire)
     }
 }
 
 impl Drop for Core {
     fn drop(&mut self) {
+        // The end of a task does not end what it started under its context.
         if let Some(canceler) = self.canceler.take() {
             canceler.detach();
         }
@@ -141,46 +97,32 @@ impl Drop for Core {
 
 impl<T: Send + 'static> Job<T> {
     pub(super) fn new(core: Core) -> Arc<Self> {
-        let output = Output { state: State::Unresolved, waker: None, detached: false, has_place: true };
-        Arc::new(Self { core, ready: AtomicBool::new(false), output: Mutex::new(output) })
+        let output = Output { state: State::Unresolved, waker: None, is_detached: false };
+        Arc::new(Self { core, output: Mutex::new(output) })
     }
 
     /// Resolves the job with what its task returned.
     pub(super) fn complete(self: Arc<Self>, result: Result<T, Cause>) {
         match result {
             Ok(value) => self.resolve(Ok(value), TaskOutcome::Succeeded),
-            Err(cause) => {
-                // What a task returns once it was called off is nobody's failure.
-                let end = self.core.ctx.err();
-                let outcome = if end.is_some() { TaskOutcome::Canceled } else { TaskOutcome::Failed };
-                let error = match end {
-                    Some(end) => Error::ended(end, Some(SharedError::from(cause))),
-                    None => Error::new(SharedError::from(cause)),
-                };
-                self.resolve(Err(error), outcome);
-            }
+            // An error under a context that has ended is nobody's failure.
+            Err(cause) => match self.core.ctx.err() {
+                Some(end) => self.fail(Error::ended(end, Some(SharedError::from(cause)))),
+                None => self.fail(Error::new(SharedError::from(cause))),
+            },
         }
     }
 
     fn resolve(self: Arc<Self>, result: Result<T, Error<SharedError>>, outcome: TaskOutcome) {
-        let mut output = self.lock();
-        if !matches!(output.state, State::Unresolved) {
-            drop(output);
+        // Invariant 1.
+        if self.core.is_resolved.swap(true, Ordering::AcqRel) {
             return;
         }
-        output.state = State::Resolving;
-        let had_place = std::mem::take(&mut output.has_place);
-        drop(output);
-        // Before the result can be seen: who sees it finds it in the stats and the place free. Not under the lock, for
-        // this wakes whoever waits for the place.
-        if had_place {
-            self.core.shared.give_back();
-        }
-        self.core.shared.count(outcome);
+        self.core.shared.give_back_permit();
+        self.core.shared.tally.count_end(outcome);
 
         let mut output = self.lock();
         output.state = State::Ready(result);
-        self.ready.store(true, Ordering::Release);
         let waker = output.waker.take();
         drop(output);
         self.core.shared.results.push(outcome, || Arc::clone(&self) as Arc<dyn AnyJob>);
@@ -189,18 +131,21 @@ impl<T: Send + 'static> Job<T> {
         }
     }
 
-    /// The output for the `Task`, whose waker is kept until there is one.
+    /// Returns the output to the handle. Keeps its waker until there is one.
     pub(super) fn poll_output(&self, waker: &Waker) -> Poll<Result<T, Error<SharedError>>> {
-        // Cloned before the lock and dropped after it: a waker's clone and drop are foreign code.
-        let waker = if self.ready.load(Ordering::Acquire) { None } else { Some(waker.clone()) };
+        // Cloned before the lock and dropped after it: both run foreign code.
+        let waker = waker.clone();
         let mut output = self.lock();
         match std::mem::replace(&mut output.state, State::Taken) {
-            State::Ready(result) => Poll::Ready(result),
-            unfinished @ (State::Unresolved | State::Resolving) => {
-                output.state = unfinished;
-                let old = std::mem::replace(&mut output.waker, waker);
+            State::Ready(result) => {
                 drop(output);
-                drop(old);
+                Poll::Ready(result)
+            }
+            State::Unresolved => {
+                output.state = State::Unresolved;
+                let replaced = output.waker.replace(waker);
+                drop(output);
+                drop(replaced);
                 Poll::Pending
             }
             // Polled again after it was ready.
@@ -210,13 +155,17 @@ impl<T: Send + 'static> Job<T> {
 }
 
 impl<T> Job<T> {
+    pub(super) fn core(&self) -> &Core {
+        &self.core
+    }
+
     pub(super) fn is_finished(&self) -> bool {
         matches!(self.lock().state, State::Ready(_) | State::Taken)
     }
 
     pub(super) fn detach(&self) {
         let mut output = self.lock();
-        output.detached = true;
+        output.is_detached = true;
         let waker = output.waker.take();
         drop(output);
         drop(waker);
@@ -241,24 +190,19 @@ impl<T: Send + 'static> AnyJob for Job<T> {
         self.resolve(Err(error), outcome);
     }
 
-    fn is_resolved(&self) -> bool {
-        !matches!(self.lock().state, State::Unresolved)
-    }
-
     fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>> {
-        let mut output = self.lock();
-        if wanted != TypeId::of::<Result<T, Error<SharedError>>>()
-            || !output.detached
-            || !matches!(output.state, State::Ready(_))
-        {
+        if wanted != TypeId::of::<Result<T, Error<SharedError>>>() {
             return None;
         }
-        match std::mem::replace(&mut output.state, State::Taken) {
-            State::Ready(result) => {
-                drop(output);
-                Some(Box::new(result))
-            }
-            _ => None,
+        let mut output = self.lock();
+        if !output.is_detached || !matches!(output.state, State::Ready(_)) {
+            return None;
+        }
+        let state = std::mem::replace(&mut output.state, State::Taken);
+        drop(output);
+        match state {
+            State::Ready(result) => Some(Box::new(result)),
+            State::Unresolved | State::Taken => None,
         }
     }
 }

@@ -1,174 +1,201 @@
-//! A worker pool controlled and watched through contexts.
+//! A pool of workers for tasks that are submitted under a context.
 //!
-//! A fixed number of workers runs submitted tasks, async ones and blocking ones; a bounded queue holds those that wait.
-//! A task runs under a context that ends when its submitter's does, when the pool's does, or when its [`Task`] is
-//! canceled. When it ends:
+//! A fixed number of workers runs async and blocking tasks. A bounded queue holds the tasks that wait for a worker. A task
+//! runs under a context that ends with its submitter's, with the pool's, or by [`JobHandle::cancel`]. At that end:
 //!
-//! * a task that waits for a worker leaves the queue and is resolved at once, whether anybody polls it or not;
-//! * an async task that runs is dropped at its next suspension, as by [`Context::run`]; what has to be done all the same
-//!   is done under [`Context::without_cancel`] in a task of its own;
-//! * a blocking task cannot be interrupted: it looks at its context, and is resolved when it returns.
+//! * A task that waits for a worker leaves the queue and is resolved at once, whether or not anybody polls it.
+//! * An async task that runs is dropped at its next suspension, as by [`Context::run`]. Work that must be done in any case
+//!   belongs into a task under [`Context::without_cancel`].
+//! * A blocking task cannot be interrupted. It has to look at its context, and is resolved when it returns.
 //!
-//! [`WorkerPool::shutdown`] takes no more tasks and lets the accepted ones finish, for as long as its context lives; then
-//! it cancels the rest and resolves them, also blocking ones that do not listen. Dropping the last handle of a pool
+//! [`WorkerPool::shutdown`] accepts no more tasks and lets the accepted ones finish, for as long as its context lives.
+//! Then it cancels and resolves the rest, including blocking tasks that do not look. Dropping the last handle of a pool
 //! cancels everything.
 
-mod blocked;
 mod builder;
+mod handle;
 mod job;
 mod queue;
 mod results;
 mod shared;
 mod stats;
 mod submitter;
-mod task;
 mod worker;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use ripcord::{Canceler, Cause, Context};
+use ripcord::{Canceler, Cause, Clock, Context};
 
 pub use builder::{Overflow, WorkerPoolBuilder};
+pub use handle::JobHandle;
 pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
-pub use task::Task;
 
-use crate::Attempt;
 use crate::panics::{panicked, shielded};
 use crate::places::Place;
 use crate::stats::Call;
 use crate::sync::{Runtime, after_func};
-use crate::{ConfigError, Error, Refused, SharedError};
-use builder::check_workers;
-use job::{AnyJob, Core, Job, Pending, Work};
+use crate::{Attempt, ConfigError, Error, Refused};
+use builder::Settings;
+use job::{AnyJob, Core, Job, Work};
+use queue::Queued;
 use shared::Shared;
 use worker::is_worker_of;
 
-/// A pool of workers. A clone is another handle to it; dropping the last one cancels everything.
+/// A pool of workers. Clones are handles of the same pool. Dropping the last one cancels everything.
 ///
 /// ```
 /// use ripcord::Context;
-/// use ripcord_policy::pool::WorkerPool;
+/// use ripcord_policy::WorkerPool;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ctx = Context::background();
 /// let pool = WorkerPool::builder().workers(4).queue(100).build(&ctx)?;
 ///
-/// let task = pool.submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>(6 * 7) }).await?;
-/// assert_eq!(task.await?, 42);
+/// let answer = pool.submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>(6 * 7) }).await?;
+/// assert_eq!(answer.await?, 42);
 ///
 /// pool.shutdown(&ctx).await?;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The [module](self) describes how tasks end. [`JobHandle`] describes what happens to tasks that await tasks of their own
+/// pool.
 #[derive(Clone)]
 pub struct WorkerPool {
     owner: Arc<Owner>,
 }
 
-/// A task's number within its pool. Numbers start at 1 and are not used again.
+/// A task's number in its pool. Numbers start at 1 and are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(u64);
 
-/// Lives as long as a handle does. Workers, tasks and results hold the shared part alone.
+impl TaskId {
+    const FIRST: Self = Self(1);
+}
+
+/// Lives as long as a handle of the pool. Workers, tasks and results hold the shared part alone.
 struct Owner {
     shared: Arc<Shared>,
-    canceler: Canceler,
+    /// Ends the pool's context with the owner.
+    _canceler: Canceler,
 }
 
 impl WorkerPool {
-    /// Starts setting up a pool.
+    /// Returns a builder. The line that calls this is what errors name when the pool cancels its tasks.
+    #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
         WorkerPoolBuilder::new()
     }
 
-    fn start(ctx: &Context, workers: usize, capacity: usize, overflow: Overflow, runtime: Runtime) -> Self {
-        // An attempt may have built it, and its tasks are others'.
-        let (ctx, canceler) = Attempt::clear(ctx).with_name("worker pool").with_cancel();
-        let shared = Arc::new(Shared::new(ctx, canceler.handle(), capacity, overflow, runtime));
+    fn start(
+        ctx: &Context,
+        name: Cow<'static, str>,
+        clock: Clock,
+        workers: usize,
+        settings: Settings,
+        runtime: Runtime,
+    ) -> Self {
+        // An attempt of a retry may build the pool, whose tasks are other callers'.
+        let (ctx, canceler) = Attempt::clear(ctx).with_name(name).with_cancel();
+        let shared = Arc::new(Shared::new(ctx, canceler.handle(), clock, settings, runtime));
         shared.resize(workers);
         let weak = Arc::downgrade(&shared);
-        // It stays registered: the pool's context ends at the latest with the owner.
+        // Never stopped: the pool's context ends with the owner at the latest.
         drop(after_func(&shared.ctx, move || {
             if let Some(shared) = weak.upgrade() {
                 shared.close_now();
             }
         }));
-        Self { owner: Arc::new(Owner { shared, canceler }) }
+        Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Hands in an async task. It is called on a worker, with a context of its own. When the queue is full this waits or
-    /// is refused, as [`Overflow`] says.
+    /// Submits an async task. A worker calls `task` with the task's own context.
     ///
-    /// Tasks that follow each other under one context, or clones of it, are cheaper than those under one each: what ends
-    /// with it is made once. For that the pool keeps the last submitter's context until another submits or it is closed.
+    /// When the queue is full, this waits for room or is refused: see [`Overflow`]. A plain thread uses
+    /// [`ripcord::block_on`]`(pool.submit(..))`.
+    ///
+    /// Consecutive tasks under the same context are cheaper: their merged context is created once. For that the pool keeps
+    /// the last submitter's context until another one submits or the pool is closed.
     ///
     /// # Errors
     ///
-    /// * [`Error::Context`]: the submitter's context ended before there was room; the task was not run. Room that is there
-    ///   at the same moment wins, unless the context had ended before the call.
-    /// * [`Error::is_rejected`]: the queue is full, or the pool is closed.
+    /// * The submitter's context ended before there was room. The task does not run. Room that is there at the same moment
+    ///   wins, unless the context had ended before the call.
+    /// * The queue is full ([`Refused::is_full`]) or the pool closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future before it is ready leaves nothing behind: the task is not submitted.
+    /// If the future is dropped before it is ready, the task is not submitted.
     #[doc(alias("Submit"))]
-    pub async fn submit<F, Fut, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
+    pub async fn submit<Fut, T, E>(
+        &self,
+        ctx: &Context,
+        task: impl FnOnce(Context) -> Fut + Send + 'static,
+    ) -> Result<JobHandle<T>, Refused>
     where
-        F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        let place = self.admit(ctx).await?;
-        self.enqueue(ctx, place, |job| asynchronous(job, task))
+        let permit = self.permit(ctx).await?;
+        self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// [`submit`](Self::submit) that never waits: with a full queue it is refused, whatever [`Overflow`] says.
+    /// Submits an async task like [`submit`](Self::submit), but never waits: with a full queue it is refused.
     ///
     /// # Errors
     ///
-    /// As `submit`.
-    pub fn try_submit<F, Fut, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
+    /// Those of [`submit`](Self::submit).
+    pub fn try_submit<Fut, T, E>(
+        &self,
+        ctx: &Context,
+        task: impl FnOnce(Context) -> Fut + Send + 'static,
+    ) -> Result<JobHandle<T>, Refused>
     where
-        F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        let place = self.try_admit(ctx)?;
-        self.enqueue(ctx, place, |job| asynchronous(job, task))
+        let permit = self.counting_refusals(self.try_permit(ctx))?;
+        self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Hands in a task that blocks. It runs on a thread of the runtime's blocking pool and keeps a worker busy meanwhile.
+    /// Submits a task that blocks. It runs on a thread of the runtime's blocking pool, and occupies a worker meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`submit`](Self::submit).
+    /// Those of [`submit`](Self::submit).
     ///
     /// # Cancel safety
     ///
-    /// As [`submit`](Self::submit).
-    pub async fn submit_blocking<F, T, E>(&self, ctx: &Context, task: F) -> Result<Task<T>, Error<SharedError>>
+    /// If the future is dropped before it is ready, the task is not submitted.
+    pub async fn submit_blocking<T, E>(
+        &self,
+        ctx: &Context,
+        task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
+    ) -> Result<JobHandle<T>, Refused>
     where
-        F: FnOnce(&Context) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        let place = self.admit(ctx).await?;
-        self.enqueue(ctx, place, |job| blocking(job, task))
+        let permit = self.permit(ctx).await?;
+        self.push(ctx, permit, |job| blocking_work(job, task))
     }
 
-    /// Opens the stream of finished tasks. What finished before is not in it.
+    /// Opens the stream of finished tasks. Tasks that finished before are not in it.
     ///
     /// ```
     /// use ripcord::Context;
-    /// use ripcord_policy::pool::{TaskOutcome, WorkerPool};
+    /// use ripcord_policy::WorkerPool;
+    /// use ripcord_policy::pool::TaskOutcome;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -176,7 +203,7 @@ impl WorkerPool {
     /// let pool = WorkerPool::builder().workers(2).build(&ctx)?;
     /// let mut results = pool.results();
     /// for n in [1_u32, 2, 3] {
-    ///     // The `Task` is dropped, which leaves what it returns to whoever reads the results.
+    ///     // Dropping the handle leaves the task's result to the reader of the stream.
     ///     drop(pool.submit(&ctx, move |_ctx| async move { Ok::<_, std::io::Error>(n * n) }).await?);
     /// }
     /// pool.shutdown(&ctx).await?;
@@ -195,38 +222,38 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New ones start at once; those too many leave when they have finished what they run.
+    /// Changes the number of workers. New workers start at once. Surplus ones leave when they have finished their tasks.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for 0 or more than 2^59 workers, and when the pool is closed.
+    /// `workers` is 0 or more than 2^59, or the pool is closed.
     pub fn resize(&self, workers: usize) -> Result<(), ConfigError> {
-        check_workers(workers)?;
+        builder::check("workers", workers)?;
         match self.owner.shared.resize(workers) {
             true => Ok(()),
             false => Err(ConfigError::new("workers", "set while the pool is open", workers)),
         }
     }
 
-    /// Takes no more tasks, waits until all accepted ones have finished and the workers have left, then ends. When `ctx`
-    /// ends first, it cancels what is left and resolves every task.
+    /// Closes the pool to new tasks, and waits until all accepted tasks have finished and the workers have left. When `ctx`
+    /// ends first, cancels the remaining tasks and resolves every one of them.
     ///
-    /// Do not await this in a task of the same pool: it would wait for itself until `ctx` ends.
+    /// Do not await this in a task of the same pool: the task would wait for itself until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// [`Error::Context`]: `ctx` ended before the tasks had finished. Called with an ended `ctx`, it cancels them at once.
+    /// `ctx` ended before the tasks had finished. If `ctx` has ended before the call, the tasks are canceled at once.
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the pool stays closed and goes on draining; call it again to wait again.
+    /// If the future is dropped, the pool stays closed and goes on draining. Call this again to wait again.
     ///
     /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
     /// use ripcord::Context;
-    /// use ripcord_policy::pool::WorkerPool;
+    /// use ripcord_policy::WorkerPool;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -234,102 +261,97 @@ impl WorkerPool {
     /// let pool = WorkerPool::builder().workers(1).build(&ctx)?;
     /// let endless = pool.submit(&ctx, |_ctx| std::future::pending::<Result<(), std::io::Error>>()).await?;
     ///
-    /// // What is not done by then is canceled.
-    /// let patience = ctx.with_timeout(Duration::from_millis(10));
-    /// let late = pool.shutdown(&patience).await;
-    /// assert!(late.is_err_and(|error| error.is_deadline_exceeded()));
-    /// assert!(endless.await.is_err());
+    /// // Tasks that have not finished in 10 ms are canceled.
+    /// let grace = ctx.with_timeout(Duration::from_millis(10));
+    /// assert!(pool.shutdown(&grace).await.is_err_and(|error| error.is_deadline_exceeded()));
+    /// assert!(endless.await.is_err_and(|error| error.is_canceled()));
     /// assert!(pool.try_submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>(()) }).is_err());
     /// # Ok(())
     /// # }
     /// ```
     #[doc(alias("Shutdown"))]
-    pub async fn shutdown(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
+    pub async fn shutdown(&self, ctx: &Context) -> Result<(), Refused> {
         let shared = &self.owner.shared;
         shared.close();
         let drained = ctx.run(async {
             loop {
-                let mut stopped = std::pin::pin!(shared.stopped.notified());
-                // Registered before looking, so that the last to leave after the look is noticed.
-                stopped.as_mut().enable();
+                let mut over = std::pin::pin!(shared.over.notified());
+                // Registered before the look, so that no end after the look is missed.
+                over.as_mut().enable();
                 if shared.queue.is_over() {
                     return;
                 }
-                stopped.await;
+                over.await;
             }
         });
         match drained.await {
             Ok(()) => {
-                self.owner.canceler.cancel_with(Refused::closed("worker pool"));
+                shared.end_context(shared::SHUT_DOWN);
                 Ok(())
             }
-            Err(error) => {
-                shared.abort("the pool was shut down before its tasks had finished");
-                Err(error.into())
+            Err(end) => {
+                shared.abort("the worker pool was shut down before its tasks had finished");
+                Err(Refused::ended(end))
             }
         }
     }
 
-    /// Whether the pool takes no more tasks.
+    /// Returns whether the pool accepts no more tasks.
     pub fn is_closed(&self) -> bool {
         self.owner.shared.ctx.is_done() || self.owner.shared.queue.is_closed()
     }
 
-    /// What the pool has done and what it is doing, worker by worker.
+    /// Returns what the pool has done, and what each worker does at present.
     pub fn stats(&self) -> PoolStats {
         self.owner.shared.stats()
     }
 
-    async fn admit(&self, ctx: &Context) -> Result<Place<'_>, Error<SharedError>> {
-        let refused = match self.try_place(ctx) {
-            Ok(place) => return Ok(place),
-            Err(error) => error,
-        };
+    async fn permit(&self, ctx: &Context) -> Result<Place<'_>, Refused> {
         let shared = &self.owner.shared;
-        let full = refused.is_full();
-        // A task must not wait for room that only its own end can make.
-        if !full || shared.overflow == Overflow::Reject || is_worker_of(shared.id) {
-            return Err(self.count_refusal(refused));
-        }
-        let waited = ctx.run(shared.place()).await.unwrap_or_else(|error| Err(error.into()));
-        waited.map_err(|error| self.count_refusal(error))
+        let permit = match self.try_permit(ctx) {
+            // A task of this pool must not wait for room that may need its own end.
+            Err(refused)
+                if refused.is_full() && shared.settings.overflow == Overflow::Wait && !is_worker_of(shared.id) =>
+            {
+                ctx.run(shared.permit()).await.unwrap_or_else(|end| Err(Refused::ended(end)))
+            }
+            permit => permit,
+        };
+        self.counting_refusals(permit)
     }
 
-    fn try_admit(&self, ctx: &Context) -> Result<Place<'_>, Error<SharedError>> {
-        self.try_place(ctx).map_err(|error| self.count_refusal(error))
-    }
-
-    fn try_place(&self, ctx: &Context) -> Result<Place<'_>, Error<SharedError>> {
+    fn try_permit(&self, ctx: &Context) -> Result<Place<'_>, Refused> {
         self.owner.shared.check_open(ctx)?;
-        self.owner.shared.try_place()
+        self.owner.shared.try_permit()
     }
 
-    fn count_refusal(&self, error: Error<SharedError>) -> Error<SharedError> {
-        self.owner.shared.tally.count(Call::Rejected);
-        error
+    fn counting_refusals<T>(&self, result: Result<T, Refused>) -> Result<T, Refused> {
+        if result.is_err() {
+            self.owner.shared.tally.count(Call::Rejected);
+        }
+        result
     }
 
-    fn enqueue<T: Send + 'static>(
+    fn push<T: Send + 'static>(
         &self,
         ctx: &Context,
-        place: Place<'_>,
+        permit: Place<'_>,
         work: impl FnOnce(&Arc<Job<T>>) -> Work,
-    ) -> Result<Task<T>, Error<SharedError>> {
+    ) -> Result<JobHandle<T>, Refused> {
         let shared = &self.owner.shared;
-        let submitter = shared.last_submitter.of(ctx, &shared.ctx);
+        let submitter = shared.last_submitter.get(ctx, &shared.ctx);
         let job = Job::new(Core::new(shared.next_task_id(), Arc::clone(shared), submitter));
         // The job gives it back when it is resolved.
-        place.keep();
-        job.core().set_pending(Pending { work: work(&job), listed: None });
-        shared.enqueue(&job).map_err(|error| self.count_refusal(error))?;
-        Ok(Task::new(job))
+        permit.keep();
+        let queued = Queued { job: Arc::clone(&job) as Arc<dyn AnyJob>, work: work(&job) };
+        self.counting_refusals(shared.push(queued))?;
+        Ok(JobHandle::new(job))
     }
 }
 
-/// The work of an async task. It owns its job; the loop ends when somebody takes the work, and somebody always does.
-fn asynchronous<F, Fut, T, E>(job: &Arc<Job<T>>, task: F) -> Work
+/// Returns the work of an async task, which resolves its job.
+fn async_work<Fut, T, E>(job: &Arc<Job<T>>, task: impl FnOnce(Context) -> Fut + Send + 'static) -> Work
 where
-    F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
     E: Into<Cause> + 'static,
@@ -341,19 +363,18 @@ where
     }))
 }
 
-/// The work of a blocking task, as [`asynchronous`].
-fn blocking<F, T, E>(job: &Arc<Job<T>>, task: F) -> Work
+/// Returns the work of a blocking task, which resolves its job.
+fn blocking_work<T, E>(job: &Arc<Job<T>>, task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static) -> Work
 where
-    F: FnOnce(&Context) -> Result<T, E> + Send + 'static,
     T: Send + 'static,
     E: Into<Cause> + 'static,
 {
     let job = Arc::clone(job);
     Work::Blocking(Box::new(move || {
-        // It may have waited for this thread, and its context may have ended meanwhile.
+        // The context may have ended while the task waited for a thread.
         if let Some(end) = job.core().ctx.err() {
             shielded(|| drop(task));
-            return job.fail(end.into());
+            return job.fail(Error::ended(end, None));
         }
         match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {
             Ok(result) => job.complete(result),
@@ -364,7 +385,7 @@ where
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.abort("every handle of the pool was dropped");
+        self.shared.abort("every handle of the worker pool was dropped");
     }
 }
 

@@ -1,331 +1,311 @@
-//! Who waits for whom: jobs for a worker, or workers for a job.
+//! The jobs that wait for a worker, and the workers that wait for a job.
 //!
 //! # Invariants
 //!
-//! 1. A job in the queue whose work was taken by somebody else is *void*. Void jobs are skipped when popped, and
-//!    thrown out when they outnumber the others, so that memory is bounded by the jobs that are due.
-//! 2. A worker is listed as idle only while the queue is empty or it is the one woken for what is in it: a push wakes
-//!    one, a worker that leaves with jobs left wakes another.
-//! 3. Lock order: this lock, then a job's or a worker's. Nothing foreign runs under it.
-//! 4. A job that a worker takes is its present job before this lock is released, and a worker is listed from before it is
-//!    started until it takes no more jobs. So whoever drains the queue finds what was taken before with a worker.
-//! 5. A worker whose job waits for another job of the pool is *blocked*; one that was woken or started and has not come yet
-//!    to ask what is to do is *coming*. There ought to be as many workers as were asked for, and one for each blocked. While
-//!    more jobs wait than workers are coming there are that many. So one of them is not blocked, and jobs that wait for each
-//!    other are never stuck for want of a worker.
-//! 6. What is taken out to be resolved without having run is counted until it is. The queue is over when it is closed and
-//!    empty, no worker lives and nothing is being resolved; it stays so.
+//! 1. The queue owns the work of every job that waits. Whoever takes it out runs it or resolves its job.
+//! 2. A job waits only while no worker is idle: a push gives its job to an idle worker if there is one, and a worker
+//!    becomes idle only when nothing waits. A worker that was given a job runs it, also if there are too many workers.
+//! 3. Jobs taken out to be resolved without having run are counted until they are. The queue is over when it is closed
+//!    and empty, no worker lives, and nothing is being resolved. It stays over.
+//! 4. One lock guards all of it. Nothing foreign runs under it: work, outputs and wakers are dropped and woken outside.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError};
 use std::task::Waker;
+use std::time::Instant;
 
-use super::job::{AnyJob, Pending};
-use super::worker::Worker;
-use crate::panics::shielded;
+use super::TaskId;
+use super::job::{AnyJob, Work};
+use super::stats::{WorkerState, WorkerStatus};
+use super::submitter::SubmitterId;
 use crate::sync::{Mutex, MutexGuard};
 
-/// Void jobs tolerated whatever the length of the queue.
-const VOID_ANYWAY: usize = 64;
-
-pub(super) struct Queue {
-    pool: u64,
-    state: Mutex<State>,
-}
-
-struct State {
-    jobs: VecDeque<Arc<dyn AnyJob>>,
-    void: usize,
-    idle: Vec<(u64, Waker)>,
-    /// Workers that live, in the order they were started, and how many were asked for.
-    workers: Vec<Arc<Worker>>,
-    next_worker: u64,
-    target: usize,
-    /// Workers whose job waits for another. (Invariant 5.)
-    blocked: usize,
-    coming: usize,
-    /// Jobs taken out to be resolved. (Invariant 6.)
-    resolving: usize,
-    closed: bool,
-}
-
-/// Void jobs, to be let go of without the lock.
 #[derive(Default)]
-struct Void(Vec<Arc<dyn AnyJob>>);
+pub(super) struct Queue(Mutex<State>);
 
-/// What became of a job that was put in.
-pub(super) enum Pushed {
-    /// An idle worker was woken for it.
-    Begun,
-    /// This worker is to be started for it.
-    Start(Arc<Worker>),
-    /// All workers are busy.
-    Waiting,
-    /// The queue is closed.
-    Refused,
+/// A job and its work.
+pub(super) struct Queued {
+    pub(super) job: Arc<dyn AnyJob>,
+    pub(super) work: Work,
 }
 
-/// What a worker is to do next.
+/// Workers are numbered in the order in which they start.
+pub(super) type WorkerId = u64;
+
+#[derive(Default)]
+struct State {
+    waiting: BTreeMap<TaskId, Queued>,
+    /// The waiting jobs by their submitter.
+    by_submitter: BTreeSet<(SubmitterId, TaskId)>,
+    /// The workers that live.
+    workers: BTreeMap<WorkerId, Worker>,
+    idle: Vec<(WorkerId, Waker)>,
+    next_worker: WorkerId,
+    /// The number of workers wanted.
+    target: usize,
+    /// Jobs taken out to be resolved. (Invariant 3.)
+    resolving: usize,
+    is_closed: bool,
+}
+
+#[derive(Default)]
+struct Worker {
+    activity: Activity,
+    finished: u64,
+}
+
+#[derive(Default)]
+enum Activity {
+    /// It is idle, or about to ask for a job.
+    #[default]
+    None,
+    /// It was idle and has been given a job, which it has not begun.
+    Given(Queued),
+    Runs {
+        job: Arc<dyn AnyJob>,
+        since: Instant,
+    },
+}
+
+/// The fate of a job that was pushed.
+pub(super) enum Pushed {
+    GivenToWorker,
+    Waiting,
+    /// The queue is closed. The job comes back.
+    Refused(Queued),
+}
+
+/// What a worker does next.
 pub(super) enum Next {
-    Run(Arc<dyn AnyJob>, Pending),
+    Run(Queued),
     Wait,
     Leave,
 }
 
 impl Queue {
-    /// For the pool of that number.
-    pub(super) fn new(pool: u64) -> Self {
-        let state = State {
-            jobs: VecDeque::new(),
-            void: 0,
-            idle: Vec::new(),
-            workers: Vec::new(),
-            next_worker: 1,
-            target: 0,
-            blocked: 0,
-            coming: 0,
-            resolving: 0,
-            closed: false,
-        };
-        Self { pool, state: Mutex::new(state) }
-    }
-
-    /// Puts a job in, unless the queue is closed. `count` is called before anybody can take it.
-    pub(super) fn push(&self, job: Arc<dyn AnyJob>, count: impl FnOnce()) -> Pushed {
+    /// Pushes a job. `count` is called before anybody can take it.
+    pub(super) fn push(&self, queued: Queued, count: impl FnOnce()) -> Pushed {
         let mut state = self.lock();
-        if state.closed {
-            return Pushed::Refused;
+        if state.is_closed {
+            return Pushed::Refused(queued);
         }
         count();
-        state.jobs.push_back(job);
-        if let Some(waker) = state.wake_idle() {
-            drop(state);
-            waker.wake();
-            return Pushed::Begun;
-        }
-        match state.hire(self.pool) {
-            Some(worker) => Pushed::Start(worker),
-            None => Pushed::Waiting,
-        }
+        // Invariant 2.
+        let Some((id, waker)) = state.idle.pop() else {
+            let core = queued.job.core();
+            let (id, submitter) = (core.id, core.submitter.id);
+            state.by_submitter.insert((submitter, id));
+            state.waiting.insert(id, queued);
+            return Pushed::Waiting;
+        };
+        state.worker(id).activity = Activity::Given(queued);
+        drop(state);
+        waker.wake();
+        Pushed::GivenToWorker
     }
 
-    /// What worker `id` is to do next; its waker is kept when that is to wait. `begin` is told of a job that is to be run.
-    /// (Invariant 4.)
-    ///
-    /// One that is `expected` may have been woken or started for a job, which is not watched then: it takes one before it
-    /// leaves.
-    pub(super) fn next(&self, id: u64, expected: bool, waker: &Waker, begin: impl FnOnce(&Arc<dyn AnyJob>)) -> Next {
-        // What is declared before the lock is dropped after it.
+    /// Returns what a worker does next, and notes it. Keeps the worker's waker if it has to wait.
+    pub(super) fn next(&self, id: WorkerId, waker: &Waker, now: impl FnOnce() -> Instant) -> Next {
+        // Created before the lock is taken, so dropped after it is released.
         let waker = waker.clone();
-        let mut void = Void::default();
         let mut state = self.lock();
-        let listed = if expected { state.idle.iter().position(|(idle, _)| *idle == id) } else { None };
-        if expected && listed.is_none() {
-            state.coming -= 1;
-        }
-        if state.has_too_many() && !expected {
-            let other = if state.jobs.is_empty() { None } else { state.wake_idle() };
-            state.leave(id);
-            drop(state);
-            if let Some(waker) = other {
-                waker.wake();
+        let given = match std::mem::take(&mut state.worker(id).activity) {
+            Activity::Given(queued) => Some(queued),
+            _ if state.workers.len() > state.target => {
+                state.workers.remove(&id);
+                return Next::Leave;
             }
-            return Next::Leave;
-        }
-        while let Some(job) = state.jobs.pop_front() {
-            match job.core().take_pending() {
-                Some(pending) => {
-                    begin(&job);
-                    return Next::Run(job, pending);
-                }
-                None => {
-                    state.void -= 1;
-                    void.0.push(job);
-                }
-            }
-        }
-        if state.closed || state.has_too_many() {
-            state.leave(id);
-            return Next::Leave;
-        }
-        let old = match listed.map(|place| &mut state.idle[place]) {
-            Some((_, old)) => Some(std::mem::replace(old, waker)),
-            None => {
-                state.idle.push((id, waker));
-                None
-            }
+            _ => state.take_first(),
         };
+        if let Some(queued) = given {
+            state.worker(id).activity = Activity::Runs { job: Arc::clone(&queued.job), since: now() };
+            return Next::Run(queued);
+        }
+        if state.is_closed {
+            state.workers.remove(&id);
+            return Next::Leave;
+        }
+        let replaced = state.remove_idle(id);
+        state.idle.push((id, waker));
         drop(state);
-        drop(old);
+        drop(replaced);
         Next::Wait
     }
 
-    /// Takes a job's work away from the workers, leaving the job void. To be [`resolved`](Self::resolved) by the caller.
-    pub(super) fn take_out(&self, job: &dyn AnyJob) -> Option<Pending> {
+    /// Notes that a worker has finished its job. Returns the job, to be dropped without the lock.
+    #[must_use]
+    pub(super) fn finished(&self, id: WorkerId) -> Option<Arc<dyn AnyJob>> {
         let mut state = self.lock();
-        let pending = job.core().take_pending()?;
+        let worker = state.worker(id);
+        worker.finished += 1;
+        match std::mem::take(&mut worker.activity) {
+            Activity::Runs { job, .. } => Some(job),
+            Activity::None | Activity::Given(_) => None,
+        }
+    }
+
+    /// Takes out a job that nobody has begun. The caller resolves it: see [`resolved`](Self::resolved).
+    pub(super) fn take(&self, id: TaskId) -> Option<Queued> {
+        let mut state = self.lock();
+        let queued = state.remove(id).or_else(|| state.take_given(|job| job.core().id == id))?;
         state.resolving += 1;
-        state.void += 1;
-        let thrown_out = state.throw_out_void();
-        drop(state);
-        drop(thrown_out);
-        Some(pending)
+        Some(queued)
     }
 
-    /// Takes everything that waits. To be [`resolved`](Self::resolved) by the caller.
-    pub(super) fn drain(&self) -> Vec<(Arc<dyn AnyJob>, Pending)> {
+    /// Takes out all waiting jobs of a submitter. The caller resolves them: see [`resolved`](Self::resolved).
+    pub(super) fn take_all_of(&self, submitter: SubmitterId) -> Vec<Queued> {
         let mut state = self.lock();
-        state.void = 0;
-        let jobs = std::mem::take(&mut state.jobs);
-        // Under the lock: a worker must not pop what is being drained.
-        let (taken, void): (Vec<_>, Vec<_>) =
-            jobs.into_iter().map(|job| (job.core().take_pending(), job)).partition(|(pending, _)| pending.is_some());
+        let first = Bound::Included((submitter, TaskId::FIRST));
+        let ids: Vec<_> = state
+            .by_submitter
+            .range((first, Bound::Unbounded))
+            .map_while(|(of, id)| (*of == submitter).then_some(*id))
+            .collect();
+        let taken: Vec<_> = ids.into_iter().filter_map(|id| state.remove(id)).collect();
         state.resolving += taken.len();
-        drop(state);
-        drop(Void(void.into_iter().map(|(_, job)| job).collect()));
-        taken.into_iter().filter_map(|(pending, job)| pending.map(|pending| (job, pending))).collect()
+        taken
     }
 
-    /// Says that jobs taken out are resolved.
+    /// Takes out all jobs that nobody has begun. The caller resolves them: see [`resolved`](Self::resolved).
+    pub(super) fn take_all(&self) -> Vec<Queued> {
+        let mut state = self.lock();
+        state.by_submitter.clear();
+        let mut taken: Vec<_> = std::mem::take(&mut state.waiting).into_values().collect();
+        while let Some(given) = state.take_given(|_| true) {
+            taken.push(given);
+        }
+        state.resolving += taken.len();
+        taken
+    }
+
+    /// Notes that jobs taken out are resolved.
     pub(super) fn resolved(&self, jobs: usize) {
         self.lock().resolving -= jobs;
     }
 
-    /// No more jobs are to come: idle workers wake up and leave.
+    /// Accepts no more jobs. Idle workers wake up and leave.
     pub(super) fn close(&self) {
         let mut state = self.lock();
-        state.closed = true;
+        state.is_closed = true;
         let idle = std::mem::take(&mut state.idle);
-        state.coming += idle.len();
         drop(state);
         idle.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.lock().closed
+        self.lock().is_closed
     }
 
-    /// Whether nothing runs any more, nor ever will, and everything is resolved. (Invariant 6.)
+    /// Returns whether nothing runs or ever will, and every job is resolved. (Invariant 3.)
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
-        state.closed && state.workers.is_empty() && state.resolving == 0 && state.live() == 0
+        state.is_closed && state.workers.is_empty() && state.resolving == 0 && state.waiting.is_empty()
     }
 
-    /// Says that a worker is blocked. Gives one that is to be started for what waits.
-    pub(super) fn block(&self) -> Option<Arc<Worker>> {
+    /// Sets the number of workers wanted. Returns those to be started, and the number wanted before; `None` if the queue
+    /// is closed.
+    pub(super) fn set_target(&self, target: usize) -> Option<(Vec<WorkerId>, usize)> {
         let mut state = self.lock();
-        state.blocked += 1;
-        state.hire(self.pool)
-    }
-
-    /// Says that a worker is not blocked any more. If there are too many now, an idle one leaves, or else the next that has
-    /// finished its job.
-    pub(super) fn unblock(&self) {
-        let mut state = self.lock();
-        state.blocked -= 1;
-        let leaving = if state.has_too_many() { state.wake_idle() } else { None };
-        drop(state);
-        if let Some(waker) = leaving {
-            waker.wake();
-        }
-    }
-
-    /// Sets how many workers were asked for. Gives those that are to be started, and how many were asked for before.
-    pub(super) fn set_target(&self, target: usize) -> Option<(Vec<Arc<Worker>>, usize)> {
-        let mut state = self.lock();
-        if state.closed {
+        if state.is_closed {
             return None;
         }
         let old = std::mem::replace(&mut state.target, target);
-        let missing = state.wanted().saturating_sub(state.workers.len());
-        let starting = (0..missing).map(|_| state.list_worker(self.pool)).collect();
-        let excess = state.workers.len().saturating_sub(state.wanted());
-        let from = state.idle.len() - excess.min(state.idle.len());
-        let leaving = state.idle.split_off(from);
-        state.coming += leaving.len();
+        let missing = target.saturating_sub(state.workers.len());
+        let starting = (0..missing).map(|_| state.add_worker()).collect();
+        let excess = state.workers.len().saturating_sub(target).min(state.idle.len());
+        let stay = state.idle.len() - excess;
+        let leaving = state.idle.split_off(stay);
         drop(state);
         leaving.into_iter().for_each(|(_, waker)| waker.wake());
         Some((starting, old))
     }
 
-    /// Says that a worker is gone without having been told to leave: its runtime dropped it.
-    pub(super) fn lost(&self, id: u64) {
-        self.lock().leave(id);
+    /// Removes a worker whose runtime dropped it. Returns its waker, and the job that it was given and has not begun, which
+    /// the caller resolves: see [`resolved`](Self::resolved).
+    pub(super) fn remove_worker(&self, id: WorkerId) -> (Option<Waker>, Option<Queued>) {
+        let mut state = self.lock();
+        let given = match state.workers.remove(&id).map(|worker| worker.activity) {
+            Some(Activity::Given(queued)) => Some(queued),
+            _ => None,
+        };
+        state.resolving += usize::from(given.is_some());
+        (state.remove_idle(id), given)
     }
 
-    /// Workers that live, in the order they were started.
-    pub(super) fn workers(&self) -> Vec<Arc<Worker>> {
-        self.lock().workers.clone()
+    pub(super) fn has_workers(&self) -> bool {
+        !self.lock().workers.is_empty()
     }
 
-    /// Jobs that wait for a worker.
-    pub(super) fn waiting(&self) -> usize {
-        self.lock().live()
+    /// Returns the jobs that workers run.
+    pub(super) fn running(&self) -> Vec<Arc<dyn AnyJob>> {
+        let running = |worker: &Worker| match &worker.activity {
+            Activity::Runs { job, .. } => Some(Arc::clone(job)),
+            Activity::None | Activity::Given(_) => None,
+        };
+        self.lock().workers.values().filter_map(running).collect()
+    }
+
+    /// Returns the number of waiting jobs and what each worker does.
+    pub(super) fn status(&self, now: Instant) -> (usize, Vec<WorkerStatus>) {
+        let state = self.lock();
+        let status = |(id, worker): (&WorkerId, &Worker)| {
+            let (job, since) = match &worker.activity {
+                Activity::None => return WorkerStatus::idle(*id, worker.finished),
+                Activity::Given(queued) => (&queued.job, now),
+                Activity::Runs { job, since } => (job, *since),
+            };
+            let elapsed = now.saturating_duration_since(since);
+            let state = WorkerState::Running { task: job.core().id, elapsed };
+            WorkerStatus { id: *id, state, finished: worker.finished }
+        };
+        (state.waiting.len(), state.workers.iter().map(status).collect())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    /// How many workers there ought to be. (Invariant 5.)
-    fn wanted(&self) -> usize {
-        self.target + self.blocked
-    }
-
-    fn has_too_many(&self) -> bool {
-        self.workers.len() > self.wanted()
-    }
-
-    /// One more worker, which is to be started, if there are too few for what waits.
-    fn hire(&mut self, pool: u64) -> Option<Arc<Worker>> {
-        (self.live() > self.coming && self.workers.len() < self.wanted()).then(|| self.list_worker(pool))
-    }
-
-    fn list_worker(&mut self, pool: u64) -> Arc<Worker> {
-        let worker = Arc::new(Worker::new(pool, self.next_worker));
+    fn add_worker(&mut self) -> WorkerId {
         self.next_worker += 1;
-        self.coming += 1;
-        self.workers.push(Arc::clone(&worker));
-        worker
+        self.workers.insert(self.next_worker, Worker::default());
+        self.next_worker
     }
 
-    /// An idle worker, which is to be woken.
-    fn wake_idle(&mut self) -> Option<Waker> {
-        let (_, waker) = self.idle.pop()?;
-        self.coming += 1;
-        Some(waker)
+    /// The worker `id`, which lives as long as it asks.
+    fn worker(&mut self, id: WorkerId) -> &mut Worker {
+        self.workers.entry(id).or_default()
     }
 
-    /// Jobs that are due.
-    fn live(&self) -> usize {
-        self.jobs.len() - self.void
+    fn remove_idle(&mut self, id: WorkerId) -> Option<Waker> {
+        let position = self.idle.iter().position(|(idle, _)| *idle == id)?;
+        Some(self.idle.swap_remove(position).1)
     }
 
-    fn leave(&mut self, id: u64) {
-        // The worker's task has it still: its present job is not dropped here.
-        self.workers.retain(|worker| worker.id() != id);
-        self.idle.retain(|(idle, _)| *idle != id);
+    fn take_first(&mut self) -> Option<Queued> {
+        let (id, queued) = self.waiting.pop_first()?;
+        self.by_submitter.remove(&(queued.job.core().submitter.id, id));
+        Some(queued)
     }
 
-    fn throw_out_void(&mut self) -> Void {
-        if self.void <= VOID_ANYWAY || self.void * 2 <= self.jobs.len() {
-            return Void::default();
-        }
-        self.void = 0;
-        let (live, void) =
-            std::mem::take(&mut self.jobs).into_iter().partition::<Vec<_>, _>(|job| job.core().is_pending());
-        self.jobs = live.into();
-        Void(void)
+    fn remove(&mut self, id: TaskId) -> Option<Queued> {
+        let queued = self.waiting.remove(&id)?;
+        self.by_submitter.remove(&(queued.job.core().submitter.id, id));
+        Some(queued)
     }
-}
 
-impl Drop for Void {
-    fn drop(&mut self) {
-        for job in self.0.drain(..) {
-            // May be the last owner of the task's output, whose drop is foreign code.
-            shielded(|| drop(job));
+    /// Takes back a job that a worker was given and has not begun. The worker then asks for another one.
+    fn take_given(&mut self, wanted: impl Fn(&Arc<dyn AnyJob>) -> bool) -> Option<Queued> {
+        let is_wanted = |worker: &&mut Worker| match &worker.activity {
+            Activity::Given(queued) => wanted(&queued.job),
+            Activity::None | Activity::Runs { .. } => false,
+        };
+        let worker = self.workers.values_mut().find(is_wanted)?;
+        match std::mem::take(&mut worker.activity) {
+            Activity::Given(queued) => Some(queued),
+            Activity::None | Activity::Runs { .. } => None,
         }
     }
 }

@@ -15,29 +15,46 @@ use super::job::AnyJob;
 use super::shared::Shared;
 use crate::panics::wake;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
-use crate::{Error, SharedError};
+use crate::{Error, Refused, SharedError};
 
 /// How a task ended. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskOutcome {
-    /// It returned `Ok`.
+    /// The task returned `Ok`.
     Succeeded,
-    /// It returned `Err`.
+    /// The task returned `Err`.
     Failed,
-    /// It panicked.
+    /// The task panicked.
     Panicked,
-    /// Its context ended, before a worker began it or while it ran; or the pool was shut down.
+    /// The task's context ended before the task returned a value.
     Canceled,
 }
 
-/// Tasks as they finish, in that order: a Go program's `Results()`. From
-/// [`WorkerPool::results`](super::WorkerPool::results).
+/// A stream of tasks in the order in which they finish. From [`WorkerPool::results`](super::WorkerPool::results).
 ///
-/// If several are open, each finished task goes to one of them. What finishes while one is open is kept until
-/// it is read; with none open nothing is kept. It ends when the pool has been shut down and everything was read.
+/// ```
+/// use ripcord::Context;
+/// use ripcord_policy::WorkerPool;
 ///
-/// It is a [`Stream`] too, which is not bound to any context.
-#[must_use = "an open stream keeps what finishes until it is read"]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::background();
+/// let pool = WorkerPool::builder().workers(1).build(&ctx)?;
+/// let mut results = pool.results();
+/// drop(pool.submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>("done") }).await?);
+///
+/// let first = results.next(&ctx).await?.ok_or("the pool was shut down")?;
+/// assert_eq!(first.take::<&str>().ok_or("another type")??, "done");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// If several streams are open, each finished task goes to one of them. Tasks that finish while a stream is open are kept
+/// until they are read. With no stream open nothing is kept. The stream ends when the pool has been shut down and
+/// everything has been read.
+///
+/// It is a [`Stream`] too, which does not end with any context.
+#[must_use = "an open stream keeps finished tasks until they are read"]
 pub struct Results {
     shared: Arc<Shared>,
     reader: ReaderId,
@@ -46,7 +63,7 @@ pub struct Results {
 /// Tells the readers of a pool apart.
 type ReaderId = u64;
 
-/// One finished task.
+/// A finished task. From [`Results::next`].
 pub struct Completion {
     id: TaskId,
     outcome: TaskOutcome,
@@ -59,17 +76,17 @@ impl Results {
         Self { shared, reader }
     }
 
-    /// The next finished task; `None` when the pool is shut down and there will be no more.
+    /// Waits for the next finished task. Returns `None` when the pool has been shut down and there are no more.
     ///
     /// # Errors
     ///
-    /// The caller's context has ended; a finished task that is there at the same moment wins, unless the context had ended
+    /// The caller's context ended. A finished task that is there at the same moment wins, unless the context had ended
     /// before the call.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses no finished task.
-    pub async fn next(&mut self, ctx: &Context) -> Result<Option<Completion>, Error<SharedError>> {
+    pub async fn next(&mut self, ctx: &Context) -> Result<Option<Completion>, Refused> {
         Ok(ctx.run(std::future::poll_fn(|cx| self.poll(cx.waker()))).await?)
     }
 
@@ -82,7 +99,7 @@ impl Results {
         if backlog.ended {
             return Poll::Ready(None);
         }
-        // One for each reader, whichever tasks it is awaited in: those that gave up do not pile up.
+        // One waker per reader, whichever tasks await it.
         let old = backlog.wakers.insert(self.reader, waker);
         drop(backlog);
         drop(old);
@@ -105,27 +122,27 @@ impl Drop for Results {
 }
 
 impl Completion {
-    /// Which task it was.
+    /// Returns the task's number.
     pub fn id(&self) -> TaskId {
         self.id
     }
 
-    /// How it ended.
+    /// Returns how the task ended.
     pub fn outcome(&self) -> TaskOutcome {
         self.outcome
     }
 
-    /// What the task returned, if its output is a `T` and nobody else is entitled to it: it belongs to the
-    /// [`Task`](super::Task) as long as that exists, so drop that to read results here.
+    /// Takes the task's result, if its type is `T` and nobody else owns it. The task's [`JobHandle`](super::JobHandle) owns
+    /// it as long as the handle exists, so drop the handle to read the result here.
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
         let output = self.job.take_detached(TypeId::of::<Result<T, Error<SharedError>>>())?;
         output.downcast::<Result<T, Error<SharedError>>>().ok().map(|output| *output)
     }
 }
 
-/// Finished tasks that nobody has read yet.
+/// The finished tasks that nobody has read yet.
 pub(super) struct ResultsQueue {
-    /// Whether there are readers: a hint that spares the lock.
+    /// Whether there are readers. A hint that saves the lock.
     open: AtomicBool,
     backlog: Mutex<Backlog>,
 }
@@ -164,7 +181,7 @@ impl ResultsQueue {
     }
 
     pub(super) fn push(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
-        // Nearly always nobody reads. Who opens the stream meanwhile may miss this one, as if it had come a moment later.
+        // Usually nobody reads. A stream that is opened meanwhile may miss this task, as if it had been opened later.
         if !self.open.load(Ordering::Acquire) {
             return;
         }
@@ -192,7 +209,7 @@ impl ResultsQueue {
     }
 }
 
-/// A waker that panics keeps none of the others from being woken.
+/// A waker that panics does not keep the others asleep.
 fn wake_all(wakers: HashMap<ReaderId, Waker>) {
     wakers.into_values().for_each(wake);
 }

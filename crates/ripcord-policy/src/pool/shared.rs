@@ -2,70 +2,63 @@
 
 use std::sync::Arc;
 
-use ripcord::{CancelHandle, Context};
+use ripcord::{CancelHandle, Clock, Context};
 use tokio::sync::Notify;
 
 use super::TaskId;
-use super::builder::Overflow;
-use super::job::{AnyJob, Core, Pending};
-use super::queue::{Pushed, Queue};
-use super::results::{ResultsQueue, TaskOutcome};
-use super::stats::{PoolStats, Tally, WorkerState};
-use super::submitter::LastSubmitter;
+use super::builder::Settings;
+use super::job::AnyJob;
+use super::queue::{Pushed, Queue, Queued, WorkerId};
+use super::results::ResultsQueue;
+use super::stats::{PoolStats, Tally};
+use super::submitter::{LastSubmitter, SubmitterId};
 use super::worker;
 use crate::caller::end_of;
 use crate::panics::shielded;
 use crate::places::{NoPlace, Place, Places};
 use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
-use crate::timeline::Timeline;
-use crate::{Error, Refused, SharedError};
+use crate::{Error, Refused};
+
+/// Why the context of a pool ends that has been drained.
+pub(super) const SHUT_DOWN: &str = "the worker pool was shut down";
 
 pub(super) struct Shared {
-    /// Tells pools apart within the process.
+    /// Tells pools apart within the process. Not zero.
     pub(super) id: u64,
+    pub(super) settings: Settings,
     pub(super) ctx: Context,
-    pub(super) cancel: CancelHandle,
-    pub(super) time: Timeline,
+    cancel: CancelHandle,
+    pub(super) clock: Clock,
     pub(super) queue: Queue,
-    pub(super) capacity: usize,
-    pub(super) overflow: Overflow,
-    /// One place for each in the queue and each worker: a task holds one from its submission to its end.
-    places: Places,
+    /// One permit for each place in the queue and each worker. A task holds one from its submission to its end.
+    permits: Places,
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
     pub(super) last_submitter: LastSubmitter,
     next_task: AtomicU64,
     pub(super) runtime: Runtime,
-    /// Told when nothing runs any more.
-    pub(super) stopped: Notify,
+    /// Notified when the queue is over.
+    pub(super) over: Notify,
 }
 
 impl Shared {
-    pub(super) fn new(
-        ctx: Context,
-        cancel: CancelHandle,
-        capacity: usize,
-        overflow: Overflow,
-        runtime: Runtime,
-    ) -> Self {
-        static POOLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
-        let id = POOLS.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn new(ctx: Context, cancel: CancelHandle, clock: Clock, settings: Settings, runtime: Runtime) -> Self {
+        static POOLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         Self {
-            id,
-            time: Timeline::new(&ctx),
+            id: POOLS.fetch_add(1, Ordering::Relaxed),
+            permits: Places::new(settings.capacity),
+            settings,
+            clock,
             ctx,
             cancel,
-            queue: Queue::new(id),
-            capacity,
-            overflow,
-            places: Places::new(capacity),
+            queue: Queue::default(),
             results: ResultsQueue::new(),
             tally: Tally::new(),
-            last_submitter: LastSubmitter::default(),
-            next_task: AtomicU64::new(1),
+            last_submitter: LastSubmitter::new(),
+            next_task: AtomicU64::new(TaskId::FIRST.0),
             runtime,
-            stopped: Notify::new(),
+            over: Notify::new(),
         }
     }
 
@@ -73,185 +66,163 @@ impl Shared {
         TaskId(self.next_task.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Refuses when either context has ended; a pool that drains has no places to give. The caller's is looked at first.
-    pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
+    /// Fails if the caller's context or the pool's has ended. The caller's is looked at first.
+    pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Refused> {
         if let Some(end) = end_of(ctx) {
-            return Err(end.into());
+            return Err(Refused::ended(end));
         }
-        if self.ctx.is_done() {
-            return Err(Refused::closed("worker pool").into());
-        }
-        Ok(())
+        if self.ctx.is_done() { Err(self.closed()) } else { Ok(()) }
     }
 
-    /// A place for a task, without waiting.
-    pub(super) fn try_place(&self) -> Result<Place<'_>, Error<SharedError>> {
-        self.places.try_take().map_err(|none| self.no_place(none))
+    pub(super) fn closed(&self) -> Refused {
+        Refused::closed("worker pool")
     }
 
-    /// A place for a task, in the order of asking.
-    pub(super) async fn place(&self) -> Result<Place<'_>, Error<SharedError>> {
-        self.places.take().await.map_err(|none| self.no_place(none))
+    /// Takes a permit for a task, without waiting.
+    pub(super) fn try_permit(&self) -> Result<Place<'_>, Refused> {
+        self.permits.try_take().map_err(|none| self.no_permit(none))
     }
 
-    fn no_place(&self, none: NoPlace) -> Error<SharedError> {
+    /// Takes a permit for a task, in the order of asking.
+    pub(super) async fn permit(&self) -> Result<Place<'_>, Refused> {
+        self.permits.take().await.map_err(|none| self.no_permit(none))
+    }
+
+    fn no_permit(&self, none: NoPlace) -> Refused {
         match none {
-            NoPlace::Full => Refused::pool_full(self.capacity),
-            NoPlace::Closed => Refused::closed("worker pool"),
+            NoPlace::Full => Refused::pool_full(self.settings.capacity),
+            NoPlace::Closed => self.closed(),
         }
-        .into()
     }
 
-    /// Puts a job in the queue; one that is refused gives its place back.
-    pub(super) fn enqueue(self: &Arc<Self>, job: &Arc<impl AnyJob + 'static>) -> Result<(), Error<SharedError>> {
-        match self.queue.push(Arc::clone(job) as Arc<dyn AnyJob>, || self.tally.count(Call::Started)) {
-            Pushed::Begun => {}
-            Pushed::Start(worker) => worker::spawn(self, worker),
-            Pushed::Waiting => self.watch(job),
-            Pushed::Refused => {
-                if let Some(pending) = job.core().take_pending() {
-                    release(job.core(), pending);
+    pub(super) fn give_back_permit(&self) {
+        self.permits.give_back();
+    }
+
+    /// Pushes a job that has a permit.
+    pub(super) fn push(self: &Arc<Self>, queued: Queued) -> Result<(), Refused> {
+        let job = Arc::clone(&queued.job);
+        match self.queue.push(queued, || self.tally.count(Call::Started)) {
+            Pushed::GivenToWorker => {}
+            Pushed::Waiting => {
+                let core = job.core();
+                core.submitter.watch(self);
+                // The context may have ended before the job was in the queue.
+                if core.ctx.is_done() {
+                    self.take_and_resolve(core.id);
                 }
-                self.give_back();
-                // The submitter may have been noted after the close that forgot the last one.
+            }
+            Pushed::Refused(queued) => {
+                shielded(|| drop(queued));
+                self.give_back_permit();
+                // The close may have forgotten the last submitter before this one was noted.
                 self.last_submitter.forget();
-                return Err(Refused::closed("worker pool").into());
+                return Err(self.closed());
             }
         }
         Ok(())
     }
 
-    /// Has a job leave the queue when its context ends. Only for jobs that have to wait: the others pay nothing for it.
-    fn watch(&self, job: &Arc<impl AnyJob + 'static>) {
-        let core = job.core();
-        let job = Arc::clone(job) as Arc<dyn AnyJob>;
-        let place = core.submitter.list(Arc::clone(&job));
-        if !core.keep_listed(place) {
-            core.submitter.unlist(place);
-        } else if core.ctx.is_done() {
-            // It may have ended before the job was listed.
-            self.call_off(job);
-        }
-    }
-
     /// Resolves a job whose context has ended, if nobody has begun it.
-    pub(super) fn call_off(&self, job: Arc<dyn AnyJob>) {
-        if let Some(pending) = self.queue.take_out(&*job) {
-            self.resolve(vec![(job, pending)]);
+    pub(super) fn take_and_resolve(&self, id: TaskId) {
+        if let Some(queued) = self.queue.take(id) {
+            self.resolve(vec![queued]);
         }
     }
 
-    /// Gives back a job's place.
-    pub(super) fn give_back(&self) {
-        self.places.give_back();
+    /// Resolves the waiting jobs of a submitter whose context has ended.
+    pub(super) fn end_submitter(&self, id: SubmitterId) {
+        self.resolve(self.queue.take_all_of(id));
     }
 
-    /// Changes the number of workers, and of places with it.
+    /// Changes the number of workers, and of permits with it. Returns `false` if the pool is closed.
     pub(super) fn resize(self: &Arc<Self>, workers: usize) -> bool {
         let Some((starting, old)) = self.queue.set_target(workers) else {
             return false;
         };
         starting.into_iter().for_each(|worker| worker::spawn(self, worker));
-        self.places.resize(old, workers);
+        self.permits.resize(old, workers);
         true
     }
 
-    /// A worker's task waits for another of this pool: another worker may run meanwhile.
-    pub(super) fn block(self: &Arc<Self>) {
-        if let Some(worker) = self.queue.block() {
-            worker::spawn(self, worker);
-        }
-    }
-
-    /// Takes no more tasks; those accepted are still run.
+    /// Accepts no more tasks. Accepted ones still run.
     pub(super) fn close(&self) {
         self.queue.close();
-        self.places.close();
+        self.permits.close();
         self.last_submitter.forget();
     }
 
-    /// The pool's context has ended: nothing that waits is begun any more.
+    /// Closes the pool and resolves the tasks that nobody has begun: the pool's context has ended.
     pub(super) fn close_now(&self) {
         self.close();
-        self.resolve(self.queue.drain());
+        self.resolve(self.queue.take_all());
     }
 
-    /// Ends the pool's context and resolves everything, also tasks that do not look at theirs. When this returns each is
-    /// resolved, or just being so by the thread that ran it.
-    pub(super) fn abort(&self, why: impl Into<ripcord::Cause>) {
+    /// Ends the pool's context and resolves every task, also those that do not look at their contexts.
+    pub(super) fn abort(&self, why: &'static str) {
         self.close();
-        // Taken out before the context ends: what its end sets off in other threads finds nothing left to do, and when
-        // this returns they are resolved.
-        let waiting = self.queue.drain();
-        self.cancel.cancel_with(why);
+        // Taken out first: what the end of the context sets off in other threads finds nothing to do, so all of them are
+        // resolved when this returns.
+        let waiting = self.queue.take_all();
+        self.end_context(why);
         self.resolve(waiting);
-        // What was taken from the queue before is with a worker. (Invariant 4 of the queue.)
-        self.queue.workers().iter().filter_map(|worker| worker.job()).for_each(fail_ended);
+        self.queue.running().into_iter().for_each(resolve_ended);
     }
 
-    /// Counts a job that was resolved.
-    pub(super) fn count(&self, outcome: TaskOutcome) {
-        match outcome {
-            TaskOutcome::Succeeded => self.tally.count(Call::Succeeded),
-            TaskOutcome::Failed => self.tally.count(Call::Failed),
-            TaskOutcome::Panicked => {
-                self.tally.count(Call::Failed);
-                self.tally.count_panic();
-            }
-            TaskOutcome::Canceled => self.tally.count(Call::Canceled),
-        }
+    /// Ends the pool's context, with the user's line that builds the pool as the origin.
+    pub(super) fn end_context(&self, why: &'static str) {
+        self.cancel.cancel_at(why, self.settings.location);
     }
 
-    /// A worker is gone. Without any nothing that waits is ever begun.
+    /// A worker's runtime dropped it.
+    pub(super) fn worker_is_lost(&self, id: WorkerId) {
+        let (waker, given) = self.queue.remove_worker(id);
+        drop(waker);
+        self.resolve(given.into_iter().collect());
+    }
+
+    /// A worker is gone. Without workers no waiting task would ever be begun.
     pub(super) fn worker_left(&self) {
-        if self.queue.workers().is_empty() {
+        if !self.queue.has_workers() {
             self.close_now();
         }
         self.end_when_over();
     }
 
-    /// Resolves jobs that were taken out of the queue and are not going to run. (Invariant 6 of the queue.)
-    fn resolve(&self, jobs: Vec<(Arc<dyn AnyJob>, Pending)>) {
+    /// Resolves jobs that were taken out of the queue and will not run.
+    fn resolve(&self, jobs: Vec<Queued>) {
         if jobs.is_empty() {
             return;
         }
         let count = jobs.len();
-        for (job, pending) in jobs {
-            release(job.core(), pending);
-            fail_ended(job);
+        for Queued { job, work } in jobs {
+            shielded(|| drop(work));
+            resolve_ended(job);
         }
         self.queue.resolved(count);
         self.end_when_over();
     }
 
-    /// Tells whoever waits for the end of the pool, if this is it.
     fn end_when_over(&self) {
         if self.queue.is_over() {
-            self.cancel.cancel_with(Refused::closed("worker pool"));
+            self.end_context(SHUT_DOWN);
             self.results.end();
-            self.stopped.notify_waiters();
+            self.over.notify_waiters();
         }
     }
 
     pub(super) fn stats(&self) -> PoolStats {
-        let now = self.time.now();
-        let workers: Vec<_> = self.queue.workers().iter().map(|worker| worker.status(now)).collect();
-        let running = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
-        self.tally.stats(self.queue.waiting(), running, workers)
+        let (queued, workers) = self.queue.status(self.clock.now());
+        self.tally.stats(queued, workers)
     }
 }
 
-/// Lets go of the work of a job that is not going to run.
-fn release(core: &Core, pending: Pending) {
-    let work = core.unlist(pending);
-    shielded(|| drop(work));
-}
-
-/// Resolves a job with the error of its context. One that has not ended yet is about to: the pool is being closed.
-pub(super) fn fail_ended(job: Arc<dyn AnyJob>) {
-    let error = match job.core().ctx.err() {
-        Some(error) => error.into(),
-        None => Refused::closed("worker pool").into(),
+/// Resolves a job with the end of its context. If that has not ended, the pool is closed and its context about to end.
+pub(super) fn resolve_ended(job: Arc<dyn AnyJob>) {
+    let core = job.core();
+    let error = match core.ctx.err() {
+        Some(end) => Error::ended(end, None),
+        None => core.shared.closed().into(),
     };
     job.fail(error);
 }

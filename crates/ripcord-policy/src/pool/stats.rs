@@ -1,76 +1,99 @@
-//! What a pool has done and what it is doing.
+//! What a pool has done and what it does.
 
 use std::time::Duration;
 
 use super::TaskId;
+use super::queue::WorkerId;
+use super::results::TaskOutcome;
 use crate::stats::{Call, CallStats};
-use crate::tally;
 
-/// Numbers of a [`WorkerPool`](super::WorkerPool).
+/// The numbers of a [`WorkerPool`](super::WorkerPool).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Tasks accepted, and how they ended. `rejected` counts tasks refused: the queue was full, the pool closed, or the
-    /// submitter's context ended first.
+    /// Tasks: `started` counts those accepted, `failed` includes panics, `canceled` are those whose context ended before
+    /// or while they ran, and `rejected` are submissions refused: the queue was full, the pool closed, or the submitter's
+    /// context ended first.
     pub calls: CallStats,
-    /// Of those that failed, tasks that panicked.
-    pub panicked: u64,
     /// Tasks that ran to an end of their own: those that succeeded and those that failed.
     pub completed: u64,
-    /// Tasks that wait for a worker: a gauge.
+    /// Of the tasks that failed, those that panicked.
+    pub panicked: u64,
+    /// Tasks that wait for a worker at present.
     pub queued: usize,
-    /// Tasks being run: a gauge.
+    /// Tasks that run at present.
     pub running: usize,
-    /// The workers, in the order they were started. More than were asked for while tasks wait for others of their pool, see
-    /// [`Task`](super::Task).
+    /// The workers, in the order in which they were started.
     pub workers: Vec<WorkerStatus>,
 }
 
-/// One worker at one moment.
+/// A worker at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
-    /// The worker's number; numbers are not used again.
+    /// The worker's number. Numbers are not reused.
     pub id: u64,
-    /// What it is doing.
+    /// What the worker does.
     pub state: WorkerState,
-    /// Tasks it has finished.
+    /// Tasks that the worker has finished.
     pub finished: u64,
 }
 
-/// What a worker is doing. This enum is complete.
+impl WorkerStatus {
+    pub(super) fn idle(id: WorkerId, finished: u64) -> Self {
+        Self { id, state: WorkerState::Idle, finished }
+    }
+}
+
+/// What a worker does. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
-    /// Waiting for a task.
+    /// It waits for a task.
     Idle,
-    /// Running a task.
+    /// It runs a task.
     Running {
-        /// Which.
+        /// The task.
         task: TaskId,
-        /// For how long by now, give or take a few milliseconds.
+        /// How long it has run.
         elapsed: Duration,
     },
 }
 
 #[derive(Debug)]
-pub(super) struct Tally(tally::Tally<1>);
+pub(super) struct Tally(crate::tally::Tally<1>);
+
+const PANICKED: usize = 0;
 
 impl Tally {
     pub(super) fn new() -> Self {
-        Self(tally::Tally::new())
+        Self(crate::tally::Tally::new())
     }
 
     pub(super) fn count(&self, call: Call) {
         self.0.count(call);
     }
 
-    pub(super) fn count_panic(&self) {
-        self.0.bump(0);
+    /// Counts the end of a task.
+    pub(super) fn count_end(&self, outcome: TaskOutcome) {
+        self.0.count(match outcome {
+            TaskOutcome::Succeeded => Call::Succeeded,
+            TaskOutcome::Failed | TaskOutcome::Panicked => Call::Failed,
+            TaskOutcome::Canceled => Call::Canceled,
+        });
+        if outcome == TaskOutcome::Panicked {
+            self.0.bump(PANICKED);
+        }
     }
 
-    pub(super) fn stats(&self, queued: usize, running: usize, workers: Vec<WorkerStatus>) -> PoolStats {
-        let [panicked] = self.0.read();
+    pub(super) fn stats(&self, queued: usize, workers: Vec<WorkerStatus>) -> PoolStats {
         let calls = self.0.calls();
-        PoolStats { calls, panicked, completed: calls.succeeded + calls.failed, queued, running, workers }
+        PoolStats {
+            calls,
+            completed: calls.succeeded + calls.failed,
+            panicked: self.0.read()[PANICKED],
+            queued,
+            running: workers.iter().filter(|worker| worker.state != WorkerState::Idle).count(),
+            workers,
+        }
     }
 }

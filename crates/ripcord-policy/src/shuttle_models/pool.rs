@@ -1,15 +1,11 @@
-//! The worker pool: who begins, calls off and waits for what.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+//! The worker pool: who runs, cancels and waits for which task.
 
 use ripcord::Context;
 use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::explore;
-use crate::pool::{Overflow, Task, TaskOutcome, WorkerPool};
-use crate::{Error, SharedError};
+use crate::pool::{Overflow, TaskOutcome, WorkerPool};
 
 type Failed = std::io::Error;
 
@@ -22,7 +18,7 @@ async fn one(_: Context) -> Result<u32, Failed> {
     Ok(1)
 }
 
-/// Drains the pool, and sees that nothing is left of what it was given.
+/// Drains the pool, and checks that nothing is left of its tasks.
 fn drain(pool: &WorkerPool) {
     block_on(pool.shutdown(&Context::background())).unwrap();
     let stats = pool.stats();
@@ -31,17 +27,17 @@ fn drain(pool: &WorkerPool) {
 }
 
 #[test]
-fn a_task_is_begun_or_called_off() {
+fn task_runs_or_is_canceled() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(1, 2);
         let (first, second) = (pool.try_submit(&ctx, one).unwrap(), pool.try_submit(&ctx, one).unwrap());
-        let calls_off = thread::spawn(move || {
+        let cancels = thread::spawn(move || {
             second.cancel();
             block_on(second)
         });
         assert_eq!(block_on(first).unwrap(), 1);
-        match calls_off.join().unwrap() {
+        match cancels.join().unwrap() {
             Ok(value) => assert_eq!(value, 1),
             Err(error) => assert!(error.is_canceled(), "{error}"),
         }
@@ -51,7 +47,7 @@ fn a_task_is_begun_or_called_off() {
 }
 
 #[test]
-fn a_submission_that_races_with_the_end_is_run_or_refused() {
+fn submission_that_races_with_shutdown_runs_or_is_refused() {
     explore(|| {
         let pool = pool(1, 1);
         let mut results = pool.results();
@@ -77,7 +73,7 @@ fn a_submission_that_races_with_the_end_is_run_or_refused() {
 }
 
 #[test]
-fn whoever_waits_for_room_gets_it() {
+fn submission_that_waits_for_room_gets_it() {
     explore(|| {
         let pool = pool(1, 1);
         let threads: Vec<_> = (0..3)
@@ -97,7 +93,7 @@ fn whoever_waits_for_room_gets_it() {
 }
 
 #[test]
-fn a_resize_leaves_the_workers_that_it_asks_for_and_no_task_behind() {
+fn resize_leaves_the_wanted_workers_and_no_task_behind() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(2, 3);
@@ -119,100 +115,38 @@ fn a_resize_leaves_the_workers_that_it_asks_for_and_no_task_behind() {
     });
 }
 
-/// Waits until so many workers live, which those that are too many see to.
+/// Waits until surplus workers have left, so that `count` live.
 fn until_workers(pool: &WorkerPool, count: usize) {
     while pool.stats().workers.len() != count {
         thread::yield_now();
     }
 }
 
-/// A task that waits for `below` tasks of its own pool, how many of which run at a time is counted.
-async fn nested(pool: WorkerPool, ctx: Context, below: usize, most: Arc<Most>) -> Result<u32, Error<SharedError>> {
-    let mut tasks = Vec::new();
-    for _ in 0..below {
-        let most = Arc::clone(&most);
-        tasks.push(pool.try_submit(&ctx, move |_| most.run())?);
-    }
-    let mut sum = 0;
-    for task in tasks {
-        sum += task.await?;
-    }
-    Ok(sum)
-}
-
-#[derive(Default)]
-struct Most {
-    now: AtomicUsize,
-    most: AtomicUsize,
-}
-
-impl Most {
-    async fn run(self: Arc<Self>) -> Result<u32, Failed> {
-        self.most.fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
-        shuttle::future::yield_now().await;
-        self.now.fetch_sub(1, Ordering::Relaxed);
-        Ok(1)
-    }
-}
-
-fn submit_nested(pool: &WorkerPool, below: usize, most: &Arc<Most>) -> Task<u32> {
-    let (inner, most) = (pool.clone(), Arc::clone(most));
-    pool.try_submit(&Context::background(), move |ctx| nested(inner, ctx, below, most)).unwrap()
-}
-
 #[test]
-fn tasks_that_wait_for_each_other_are_never_stuck() {
+fn task_given_to_a_surplus_worker_runs_or_is_resolved() {
     explore(|| {
-        let pool = pool(1, 8);
-        let most = Arc::new(Most::default());
-        let (first, second) = (submit_nested(&pool, 2, &most), submit_nested(&pool, 1, &most));
-        assert_eq!(block_on(first).unwrap(), 2);
-        assert_eq!(block_on(second).unwrap(), 1);
-        until_workers(&pool, 1);
-        drain(&pool);
-        // One in the stead of each that waits, and the worker that was asked for.
-        assert!(most.most.load(Ordering::Relaxed) <= 2);
-    });
-}
-
-#[test]
-fn a_wait_may_end_by_cancellation_while_a_resize_goes_on() {
-    explore(|| {
-        let pool = pool(2, 8);
-        let most = Arc::new(Most::default());
-        let (first, second) = (submit_nested(&pool, 2, &most), submit_nested(&pool, 1, &most));
-        let calls_off = thread::spawn(move || {
-            first.cancel();
-            drop(block_on(first));
-        });
-        let resizes = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.resize(1).unwrap())
-        };
-        assert_eq!(block_on(second).unwrap(), 1);
-        calls_off.join().unwrap();
-        resizes.join().unwrap();
-        until_workers(&pool, 1);
-        drain(&pool);
-    });
-}
-
-#[test]
-fn a_blocking_task_that_waits_leaves_its_place_too() {
-    explore(|| {
-        let pool = pool(1, 4);
-        let inner = pool.clone();
         let ctx = Context::background();
-        let blocking = pool.submit_blocking(&ctx, move |ctx| block_on(inner.try_submit(ctx, one)?));
-        let blocking = block_on(blocking);
-        assert_eq!(block_on(blocking.unwrap()).unwrap(), 1);
+        let pool = pool(2, 3);
+        let task = pool.try_submit(&ctx, one).unwrap();
+        let cancels = {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                pool.resize(1).unwrap();
+                task.cancel();
+                block_on(task)
+            })
+        };
+        match cancels.join().unwrap() {
+            Ok(value) => assert_eq!(value, 1),
+            Err(error) => assert!(error.is_canceled(), "{error}"),
+        }
         until_workers(&pool, 1);
         drain(&pool);
     });
 }
 
 #[test]
-fn an_abort_resolves_what_waits_and_what_runs() {
+fn abort_resolves_waiting_and_running_tasks() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(1, 4);

@@ -1,4 +1,4 @@
-//! What the tests share: time by hand, a pool, and looks at it.
+//! What the tests share: a manual clock, a pool, and checks.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) async fn settle() {
     }
 }
 
-/// Waits until `condition` holds, which another thread of this process sees to soon.
+/// Waits until another thread of this process makes `condition` true.
 pub(crate) async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper, until};
 
 #[tokio::test]
-async fn a_full_queue_rejects_or_waits_as_the_submitters_context_lets_it() {
+async fn submission_to_a_full_queue_waits_until_its_context_ends_or_is_rejected() {
     let (ctx, time) = manual();
     let waits = pool(&ctx, 1, 1);
     let rejects = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&ctx).unwrap();
@@ -16,7 +16,8 @@ async fn a_full_queue_rejects_or_waits_as_the_submitters_context_lets_it() {
         drop(pool.submit(&ctx, sleeper).await.unwrap());
         drop(pool.submit(&ctx, sleeper).await.unwrap());
         let full = pool.try_submit(&ctx, sleeper).unwrap_err();
-        assert!(full.is_full(), "{full}");
+        assert!(full.is_full() && full.is_transient());
+        assert_eq!(full.to_string(), "queue of 1 is full");
     }
     assert!(rejects.submit(&ctx, sleeper).await.unwrap_err().is_rejected());
 
@@ -30,7 +31,7 @@ async fn a_full_queue_rejects_or_waits_as_the_submitters_context_lets_it() {
     assert!(patient.as_mut().now_or_never().is_none());
     time.advance(SECOND);
     settle().await;
-    let task = patient.as_mut().now_or_never().expect("a place is free").unwrap();
+    let task = patient.as_mut().now_or_never().expect("there is room").unwrap();
     for _ in 0..3 {
         time.advance(SECOND);
         settle().await;
@@ -41,7 +42,7 @@ async fn a_full_queue_rejects_or_waits_as_the_submitters_context_lets_it() {
 }
 
 #[tokio::test]
-async fn dropping_a_waiting_submission_takes_no_place() {
+async fn waiting_submission_that_is_dropped_takes_no_permit() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 1);
     drop(pool.submit(&ctx, sleeper).await.unwrap());
@@ -59,7 +60,7 @@ async fn dropping_a_waiting_submission_takes_no_place() {
 }
 
 #[tokio::test]
-async fn a_queued_task_is_resolved_and_its_place_freed_when_its_context_ends() {
+async fn queued_task_whose_context_ends_is_resolved_and_frees_its_permit() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 2);
     let stuck = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -84,7 +85,7 @@ async fn a_queued_task_is_resolved_and_its_place_freed_when_its_context_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn canceling_100_000_queued_tasks_resolves_them_all() {
+async fn hundred_thousand_queued_tasks_are_all_resolved_by_a_cancel() {
     const TASKS: usize = 100_000;
     for by_pool in [false, true] {
         let (ctx, cancel) = Context::background().with_cancel();
@@ -122,7 +123,7 @@ async fn canceling_100_000_queued_tasks_resolves_them_all() {
 }
 
 #[tokio::test]
-async fn room_wins_against_an_end_at_the_same_moment() {
+async fn room_wins_over_an_end_at_the_same_moment() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 1);
     for _ in 0..2 {
@@ -134,14 +135,14 @@ async fn room_wins_against_an_end_at_the_same_moment() {
     assert!(waiting.as_mut().now_or_never().is_none());
     time.advance(SECOND);
     settle().await;
-    // Both the first task and the submitter's context have ended. The task is accepted, and called off by its context.
+    // Both the first task and the submitter's context have ended. The task is accepted, and then canceled by its context.
     let task = waiting.as_mut().now_or_never().expect("there is room").unwrap();
     assert!(task.await.unwrap_err().is_deadline_exceeded());
     assert!(pool.submit(&hurried, sleeper).await.unwrap_err().is_deadline_exceeded());
 }
 
 #[tokio::test]
-async fn dropping_a_waiting_blocking_submission_takes_no_place() {
+async fn waiting_blocking_submission_that_is_dropped_takes_no_permit() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 1);
     for _ in 0..2 {

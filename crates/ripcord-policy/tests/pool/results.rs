@@ -1,4 +1,4 @@
-//! The stream of what finished.
+//! The stream of finished tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use ripcord_policy::pool::TaskOutcome;
 use crate::common::{Failed, manual, pool, settle};
 
 #[tokio::test]
-async fn dropping_a_task_cancels_nothing_and_its_result_goes_to_the_stream() {
+async fn result_of_a_task_whose_handle_is_dropped_goes_to_the_stream() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -23,10 +23,10 @@ async fn dropping_a_task_cancels_nothing_and_its_result_goes_to_the_stream() {
 
     let first = results.next(&ctx).await.unwrap().unwrap();
     assert_eq!((first.id(), first.outcome()), (kept.id(), TaskOutcome::Succeeded));
-    assert!(first.take::<u32>().is_none(), "it belongs to the task");
+    assert!(first.take::<u32>().is_none(), "it belongs to the handle");
     assert_eq!(kept.await.unwrap(), 1);
     let second = results.next(&ctx).await.unwrap().unwrap();
-    assert!(second.take::<u32>().is_none(), "of another type, and still there");
+    assert!(second.take::<u32>().is_none(), "another type leaves the result there");
     assert_eq!(second.take::<&str>().unwrap().unwrap(), "text");
     let third = results.next(&ctx).await.unwrap().unwrap();
     assert_eq!(third.outcome(), TaskOutcome::Failed);
@@ -62,7 +62,7 @@ impl std::task::Wake for Unwoken {
 }
 
 #[tokio::test]
-async fn dropping_a_read_at_every_await_point_loses_no_finished_task() {
+async fn read_dropped_at_any_await_point_loses_no_finished_task() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -78,7 +78,7 @@ async fn dropping_a_read_at_every_await_point_loses_no_finished_task() {
 }
 
 #[tokio::test]
-async fn a_finished_task_wins_against_an_end_at_the_same_moment() {
+async fn finished_task_wins_over_an_end_at_the_same_moment() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -91,12 +91,12 @@ async fn a_finished_task_wins_against_an_end_at_the_same_moment() {
     assert!(next.await.unwrap().is_some());
     drop(pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap());
     settle().await;
-    assert!(results.next(&own).await.unwrap_err().is_canceled(), "it had ended before the call");
-    assert!(results.next(&ctx).await.unwrap().is_some(), "which takes nothing");
+    assert!(results.next(&own).await.unwrap_err().is_canceled(), "it ended before the call");
+    assert!(results.next(&ctx).await.unwrap().is_some(), "nothing was taken");
 }
 
 #[tokio::test]
-async fn several_readers_share_what_finishes_and_all_see_the_end() {
+async fn several_readers_share_the_finished_tasks_and_all_see_the_end() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let readers = [pool.results(), pool.results()];

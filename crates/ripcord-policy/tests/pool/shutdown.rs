@@ -8,7 +8,7 @@ use ripcord_policy::pool::TaskOutcome;
 use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper, until};
 
 #[tokio::test]
-async fn shutdown_drains() {
+async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
     let tasks = [pool.submit(&ctx, sleeper).await.unwrap(), pool.submit(&ctx, sleeper).await.unwrap()];
@@ -18,7 +18,9 @@ async fn shutdown_drains() {
     };
     settle().await;
     assert!(pool.is_closed());
-    assert!(pool.submit(&ctx, sleeper).await.unwrap_err().is_closed());
+    let refused = pool.submit(&ctx, sleeper).await.unwrap_err();
+    assert!(refused.is_closed() && refused.is_rejected());
+    assert_eq!(refused.to_string(), "worker pool is closed");
     assert_eq!(pool.resize(3).unwrap_err().to_string(), "workers must be set while the pool is open, got 3");
     for _ in 0..2 {
         time.advance(SECOND);
@@ -34,7 +36,7 @@ async fn shutdown_drains() {
 }
 
 #[tokio::test]
-async fn shutdown_aborts_at_its_contexts_end_also_what_does_not_listen() {
+async fn shutdown_whose_context_ends_resolves_all_tasks_even_deaf_ones() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 2, 10);
     let (release, blocked) = mpsc::channel::<()>();
@@ -60,7 +62,7 @@ async fn shutdown_aborts_at_its_contexts_end_also_what_does_not_listen() {
 }
 
 #[tokio::test]
-async fn dropping_shutdown_leaves_a_closed_pool_that_drains() {
+async fn shutdown_that_is_dropped_leaves_a_closed_pool_that_drains() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
     let task = pool.submit(&ctx, sleeper).await.unwrap();
@@ -75,7 +77,7 @@ async fn dropping_shutdown_leaves_a_closed_pool_that_drains() {
 }
 
 #[tokio::test]
-async fn the_last_handle_cancels_everything() {
+async fn drop_of_the_last_handle_cancels_all_tasks() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let running = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -89,7 +91,7 @@ async fn the_last_handle_cancels_everything() {
 }
 
 #[test]
-fn a_runtime_that_goes_away_strands_no_task() {
+fn shutdown_of_the_runtime_resolves_all_tasks() {
     let (ctx, _time) = manual();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (running, queued) = runtime.block_on(async {
@@ -116,7 +118,7 @@ impl Drop for SlowDrop {
 }
 
 #[tokio::test]
-async fn neither_shutdown_nor_results_end_before_a_task_that_is_just_being_called_off() {
+async fn shutdown_and_results_wait_for_a_task_that_is_being_resolved() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -124,7 +126,7 @@ async fn neither_shutdown_nor_results_end_before_a_task_that_is_just_being_calle
     let ((began, begun), (release, held)) = (mpsc::channel(), mpsc::channel());
     let slow = SlowDrop(began, held);
     let queued = pool.submit(&ctx, move |_| async move { Ok::<_, Failed>(slow) }).await.unwrap();
-    let calls_off = std::thread::spawn(move || queued.cancel());
+    let cancels = std::thread::spawn(move || queued.cancel());
     begun.recv().unwrap();
     settle().await;
     time.advance(SECOND);
@@ -137,7 +139,7 @@ async fn neither_shutdown_nor_results_end_before_a_task_that_is_just_being_calle
     assert!(results.next(&ctx).now_or_never().is_none());
 
     drop(release);
-    calls_off.join().unwrap();
+    cancels.join().unwrap();
     closing.await.unwrap();
     assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Canceled);
     assert!(results.next(&ctx).await.unwrap().is_none());

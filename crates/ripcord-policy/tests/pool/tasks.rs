@@ -1,15 +1,15 @@
-//! What becomes of one task.
+//! The life of one task.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use ripcord::Context;
-
 use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper, until};
+use ripcord::Context;
+use ripcord_policy::WorkerPool;
 
 #[tokio::test]
-async fn tasks_return_what_they_return() {
+async fn task_returns_its_value_or_its_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 10);
     let good = pool.submit(&ctx, |_| async { Ok::<_, Failed>(42) }).await.unwrap();
@@ -27,7 +27,7 @@ async fn tasks_return_what_they_return() {
 }
 
 #[tokio::test]
-async fn a_panic_is_its_tasks_error_and_the_worker_goes_on() {
+async fn task_that_panics_fails_and_its_worker_goes_on() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     struct Bomb;
@@ -39,7 +39,7 @@ async fn a_panic_is_its_tasks_error_and_the_worker_goes_on() {
     let asynchronous =
         pool.submit(&ctx, |_| async { if true { panic!("at the disco") } else { Ok::<(), Failed>(()) } });
     let error = asynchronous.await.unwrap().await.unwrap_err();
-    assert!(error.is_panicked() && error.to_string() == "panicked: at the disco", "{error}");
+    assert!(error.is_panicked() && error.to_string().contains("at the disco"), "{error}");
     let blocking = pool.submit_blocking(&ctx, |_| if true { panic!("too") } else { Ok::<(), Failed>(()) });
     assert!(blocking.await.unwrap().await.unwrap_err().is_panicked());
     let (canceled, cancel) = ctx.with_cancel();
@@ -59,7 +59,7 @@ async fn a_panic_is_its_tasks_error_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
-async fn a_panic_whose_payload_panics_when_dropped_costs_no_worker() {
+async fn panic_whose_payload_panics_in_drop_costs_no_worker() {
     struct Bomb;
     impl Drop for Bomb {
         fn drop(&mut self) {
@@ -76,20 +76,20 @@ async fn a_panic_whose_payload_panics_when_dropped_costs_no_worker() {
     let blocking = pool.submit_blocking(&ctx, |_| explode()).await.unwrap();
     assert!(blocking.await.unwrap_err().is_panicked());
     let next = pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap();
-    // With its last worker gone a pool closes, and this is an error.
+    // A pool without workers closes, which would be an error here.
     assert_eq!(next.await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn no_more_than_the_workers_run_at_once() {
+async fn no_more_tasks_than_workers_run_at_once() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 3, 100);
-    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (running, max) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let mut tasks = Vec::new();
     for _ in 0..20 {
-        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        let (running, max) = (Arc::clone(&running), Arc::clone(&max));
         let task = move |ctx: Context| async move {
-            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            max.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             ctx.sleep(SECOND).await?;
             running.fetch_sub(1, Ordering::SeqCst);
             Ok::<_, ripcord::Error>(())
@@ -106,13 +106,13 @@ async fn no_more_than_the_workers_run_at_once() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(most.load(Ordering::SeqCst), 3);
+    assert_eq!(max.load(Ordering::SeqCst), 3);
     settle().await;
     at_rest(&pool.stats());
 }
 
 #[tokio::test]
-async fn tasks_are_run_in_the_order_of_their_submission() {
+async fn tasks_run_in_the_order_of_submission() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 100);
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -131,7 +131,7 @@ async fn tasks_are_run_in_the_order_of_their_submission() {
 }
 
 #[tokio::test]
-async fn a_done_context_submits_nothing() {
+async fn submission_under_an_ended_context_is_refused() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 1);
     let done = ctx.with_timeout(Duration::ZERO);
@@ -145,7 +145,7 @@ async fn a_done_context_submits_nothing() {
 }
 
 #[test]
-fn a_blocking_task_that_was_canceled_while_it_waited_for_a_thread_does_not_begin() {
+fn blocking_task_canceled_while_it_waits_for_a_thread_does_not_start() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
     let begun = Arc::new(AtomicBool::new(false));
@@ -171,7 +171,7 @@ fn a_blocking_task_that_was_canceled_while_it_waited_for_a_thread_does_not_begin
 }
 
 #[tokio::test]
-async fn a_waker_that_panics_harms_no_other_task() {
+async fn handle_whose_waker_panics_harms_no_other_task() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     drop(pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap());
@@ -188,12 +188,12 @@ struct Panics;
 
 impl std::task::Wake for Panics {
     fn wake(self: Arc<Self>) {
-        panic!("a waker's own affair");
+        panic!("a fault of the waker");
     }
 }
 
 #[tokio::test]
-async fn a_blocking_tasks_own_error_beats_the_end_that_it_heeds() {
+async fn blocking_task_that_fails_after_its_end_reports_the_end_and_its_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let (began, begun) = tokio::sync::oneshot::channel();
@@ -206,6 +206,58 @@ async fn a_blocking_tasks_own_error_beats_the_end_that_it_heeds() {
     begun.await.unwrap();
     task.cancel();
     let error = task.await.unwrap_err();
-    assert!(error.last().is_some_and(|own| own.to_string().starts_with("half done: ")), "{error}");
-    assert_eq!((pool.stats().calls.failed, pool.stats().calls.canceled), (0, 1), "nobody's failure all the same");
+    assert!(error.is_canceled(), "{error}");
+    assert!(error.last().is_some_and(|own| own.to_string().starts_with("half done: ")), "{error:#}");
+    assert_eq!((pool.stats().calls.failed, pool.stats().calls.canceled), (0, 1), "nobody is to blame");
+}
+
+/// The origin used to be a line of this crate, and the name and cause were lost.
+#[tokio::test]
+async fn task_ended_by_its_pool_names_the_pool_and_the_line_that_builds_it() {
+    let (ctx, _time) = manual();
+    let build = |name: &'static str| (WorkerPool::builder().name(name).workers(1).build(&ctx).unwrap(), line!());
+    let (pool, line) = build("images");
+    let pending = |_| std::future::pending::<Result<(), Failed>>();
+    let (running, queued) = (pool.submit(&ctx, pending).await.unwrap(), pool.submit(&ctx, pending).await.unwrap());
+    settle().await;
+    drop(pool);
+    for task in [running, queued] {
+        let error = task.await.unwrap_err();
+        let end = error.end().expect("its context ended");
+        assert_eq!(end.origin().name(), Some("images"));
+        assert_eq!((end.origin().location().file(), end.origin().location().line()), (file!(), line));
+        assert_eq!(end.cause().unwrap().to_string(), "every handle of the worker pool was dropped");
+    }
+}
+
+#[tokio::test]
+async fn task_canceled_through_its_handle_names_the_line_of_the_cancel() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let task = pool.submit(&ctx, sleeper).await.unwrap();
+    let line = line!() + 1;
+    task.cancel();
+    let error = task.await.unwrap_err();
+    let origin = error.end().unwrap().origin();
+    assert_eq!((origin.location().file(), origin.location().line()), (file!(), line));
+}
+
+#[tokio::test]
+async fn task_that_observes_its_end_reports_the_end_and_its_own_error() {
+    let (ctx, _time) = manual();
+    let pool = pool(&ctx, 1, 10);
+    let (own, cancel) = ctx.with_cancel();
+    let (began, begun) = tokio::sync::oneshot::channel();
+    let waits = move |ctx: &Context| {
+        began.send(()).ok();
+        Err::<(), _>(ctx.wait())
+    };
+    let task = pool.submit_blocking(&own, waits).await.unwrap();
+    begun.await.unwrap();
+    cancel.cancel_with("the user left");
+    let error = task.await.unwrap_err();
+    assert!(error.is_canceled());
+    assert_eq!(error.end().unwrap().cause().unwrap().to_string(), "the user left");
+    assert!(error.last().unwrap().downcast_ref::<ripcord::Error>().is_some());
+    assert_eq!(format!("{error:#}").matches("the user left").count(), 1, "{error:#}");
 }

@@ -7,12 +7,12 @@ use ripcord_policy::pool::{WorkerPool, WorkerState};
 use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper};
 
 #[tokio::test]
-async fn resizing_adds_and_takes_away_workers() {
+async fn resize_starts_and_stops_workers() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 3);
     assert_eq!(pool.resize(0).unwrap_err().to_string(), "workers must be at least 1, got 0");
     assert_eq!(pool.resize(usize::MAX).unwrap_err().field(), "workers");
-    assert_eq!(pool.stats().workers.len(), 1, "which changes nothing");
+    assert_eq!(pool.stats().workers.len(), 1, "nothing has changed");
     for _ in 0..4 {
         drop(pool.submit(&ctx, sleeper).await.unwrap());
     }
@@ -41,7 +41,7 @@ async fn resizing_adds_and_takes_away_workers() {
 }
 
 #[tokio::test]
-async fn idle_workers_too_many_leave_at_once() {
+async fn surplus_idle_workers_leave_at_once() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 4, 3);
     let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -52,12 +52,12 @@ async fn idle_workers_too_many_leave_at_once() {
     assert_eq!((stats.workers.len(), stats.running), (2, 1));
     pool.resize(1).unwrap();
     settle().await;
-    assert_eq!(pool.stats().workers.len(), 1, "the one that is busy");
+    assert_eq!(pool.stats().workers.len(), 1, "the busy worker");
     busy.cancel();
 }
 
 #[tokio::test]
-async fn a_worker_that_is_woken_for_a_task_takes_it_before_it_leaves() {
+async fn worker_given_a_task_runs_it_before_it_leaves() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 10);
     let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -68,13 +68,13 @@ async fn a_worker_that_is_woken_for_a_task_takes_it_before_it_leaves() {
     settle().await;
     cancel.cancel();
     settle().await;
-    assert!(task.is_finished(), "it is neither run nor called off");
+    assert!(task.is_finished(), "the task is neither run nor resolved");
     assert_eq!(pool.stats().workers.len(), 1);
     assert!(!busy.is_finished());
 }
 
 #[tokio::test]
-async fn workers_show_what_they_do() {
+async fn stats_show_what_each_worker_does() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 2, 10);
     let task = pool.submit(&ctx, sleeper).await.unwrap();
@@ -91,7 +91,7 @@ async fn workers_show_what_they_do() {
 }
 
 #[test]
-fn bad_settings_are_named() {
+fn setting_out_of_bounds_is_named() {
     let (ctx, _time) = manual();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let guard = runtime.enter();

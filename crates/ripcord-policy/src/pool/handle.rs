@@ -1,0 +1,116 @@
+//! The handle of one submitted task.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use ripcord::Context;
+
+use super::TaskId;
+use super::job::Job;
+use crate::{Error, SharedError};
+
+/// A submitted task. Await it for the task's result.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_policy::WorkerPool;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::background();
+/// let pool = WorkerPool::builder().workers(4).build(&ctx)?;
+///
+/// let sum = pool.submit(&ctx, |_ctx| async { Ok::<_, std::io::Error>(1 + 2) }).await?;
+/// assert_eq!(sum.await?, 3);
+///
+/// let endless = pool.submit(&ctx, |_ctx| std::future::pending::<Result<(), std::io::Error>>()).await?;
+/// endless.cancel();
+/// assert!(endless.await.unwrap_err().is_canceled());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// * The task's own error: [`Error::last`].
+/// * The task panicked: [`Error::is_panicked`].
+/// * The task's context ended, with its submitter's, with the pool's, or by [`cancel`](JobHandle::cancel):
+///   [`Error::end`]. If the task then returned an error, that is the [`last`](Error::last) error.
+///
+/// # Tasks that await tasks of their own pool
+///
+/// A task that awaits another task of the same pool keeps its worker meanwhile. When every worker of the pool runs such a
+/// task, no worker is left for the tasks that they wait for: each of them waits until its context ends. So give such tasks
+/// a deadline, or another pool for the inner tasks.
+///
+/// # Cancel safety
+///
+/// Dropping the handle cancels nothing: the task goes on, and its result can be read from [`Results`](super::Results). To
+/// wait only as long as a context lives, use `ctx.run(handle)`.
+pub struct JobHandle<T> {
+    job: Arc<Job<T>>,
+    /// Whether the result has been returned.
+    is_taken: bool,
+}
+
+impl<T: Send + 'static> JobHandle<T> {
+    pub(super) fn new(job: Arc<Job<T>>) -> Self {
+        Self { job, is_taken: false }
+    }
+
+    /// Returns the task's number in its pool, as in results and statistics.
+    pub fn id(&self) -> TaskId {
+        self.job.core().id
+    }
+
+    /// Returns the context that the task runs under.
+    pub fn context(&self) -> &Context {
+        &self.job.core().ctx
+    }
+
+    /// Returns whether there is a result.
+    pub fn is_finished(&self) -> bool {
+        self.job.is_finished()
+    }
+
+    /// Cancels the task's context, with this line of code as its origin.
+    ///
+    /// A task that waits for a worker is resolved at once. An async task that runs is dropped at its next suspension. A
+    /// blocking task has to look at its context.
+    #[track_caller]
+    pub fn cancel(&self) {
+        let core = self.job.core();
+        core.cancel();
+        core.shared.take_and_resolve(core.id);
+    }
+}
+
+impl<T: Send + 'static> Future for JobHandle<T> {
+    type Output = Result<T, Error<SharedError>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let polled = this.job.poll_output(cx.waker());
+        this.is_taken |= polled.is_ready();
+        polled
+    }
+}
+
+impl<T> Unpin for JobHandle<T> {}
+
+impl<T> Drop for JobHandle<T> {
+    fn drop(&mut self) {
+        if !self.is_taken {
+            self.job.detach();
+        }
+    }
+}
+
+impl<T: Send + 'static> fmt::Debug for JobHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JobHandle").field("id", &self.id()).field("finished", &self.is_finished()).finish()
+    }
+}
