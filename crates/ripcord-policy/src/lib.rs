@@ -26,7 +26,6 @@
 #![forbid(unsafe_code)]
 
 mod attempt;
-mod block_on;
 mod cache_line;
 mod caller;
 mod config;
@@ -61,7 +60,7 @@ pub use config::ConfigError;
 pub use error::{Error, Panicked, Refused, Stop};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
-pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Rate, RateLimiter, Reservation, WaitError};
+pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Quota, Rate, RateLimiter, Reservation};
 pub use outcome::Outcome;
 pub use pool::{JobHandle, WorkerPool};
 pub use random::Random;

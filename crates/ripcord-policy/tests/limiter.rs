@@ -1,4 +1,4 @@
-//! The rate limiter by its specification, on a manual clock.
+//! The rate limiter against its specification, on a manual clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,14 +6,15 @@ use std::task::{Context as Task, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::FutureExt;
-use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, WaitError};
+use ripcord::{Clock, Context, ManualTime, block_on};
+use ripcord_policy::limiter::Quota;
+use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Refused};
 
 const MS: Duration = Duration::from_millis(1);
 
 fn limiter(rate: Rate, burst: u32) -> (RateLimiter, Context, ManualTime) {
     let (clock, time) = Clock::manual();
-    let limiter = RateLimiter::new(rate, burst).unwrap().with_clock(clock.clone());
+    let limiter = RateLimiter::builder().rate(rate).burst(burst).clock(clock.clone()).build().unwrap();
     (limiter, Context::background().with_clock(clock), time)
 }
 
@@ -31,10 +32,10 @@ impl Wake for Wakes {
     }
 }
 
-type Waiting<'a> = futures::future::BoxFuture<'a, Result<Duration, WaitError>>;
+type Waiting<'a> = futures::future::BoxFuture<'a, Result<Duration, Refused>>;
 
 /// Polls once.
-fn poll(wait: &mut Waiting<'_>) -> Poll<Result<Duration, WaitError>> {
+fn poll(wait: &mut Waiting<'_>) -> Poll<Result<Duration, Refused>> {
     wait.as_mut().poll(&mut Task::from_waker(Waker::noop()))
 }
 
@@ -50,7 +51,7 @@ fn served_after(wait: &mut Waiting<'_>, time: &ManualTime) -> u32 {
 }
 
 #[test]
-fn a_burst_then_the_rate() {
+fn full_bucket_grants_its_burst_and_then_the_rate() {
     let (limiter, _, time) = ten(3);
     assert_eq!((0..10).filter(|_| limiter.allow()).count(), 3);
     time.advance(99 * MS);
@@ -60,54 +61,56 @@ fn a_burst_then_the_rate() {
     time.advance(3600 * 1000 * MS);
     assert_eq!((0..10).filter(|_| limiter.allow()).count(), 3);
     let stats = limiter.stats();
-    assert_eq!((stats.allowed, stats.denied, stats.rejected), (7, 16, 16));
+    assert_eq!((stats.allowed, stats.denied), (7, 16));
+    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.rejected), (7, 7, 16));
 }
 
 #[test]
-fn above_the_burst_fails_and_changes_nothing() {
+fn request_above_the_burst_fails_and_takes_nothing() {
     let (limiter, ctx, _time) = ten(3);
     assert!(!limiter.allow_n(4));
     let error = limiter.reserve_n(4).unwrap_err();
     assert_eq!((error.requested, error.burst), (4, 3));
-    let wait = limiter.wait_n_blocking(&ctx, 4).unwrap_err();
-    assert_eq!(wait.to_string(), "4 tokens exceed the burst of 3");
+    let wait = block_on(limiter.wait_n(&ctx, 4)).unwrap_err();
+    assert!(wait.is_limited() && !wait.is_transient());
+    assert_eq!((wait.to_string().as_str(), error.to_string()), ("4 tokens exceed the burst of 3", wait.to_string()));
     assert_eq!(limiter.tokens(), 3.0);
     assert!(limiter.allow_n(3));
 }
 
 #[test]
-fn nothing_can_be_had_of_nothing() {
+fn request_for_no_tokens_is_granted_by_an_empty_bucket() {
     let (limiter, ctx, _time) = ten(1);
     assert!(limiter.allow() && limiter.allow_n(0));
-    assert_eq!(limiter.wait_n_blocking(&ctx, 0).unwrap(), Duration::ZERO);
+    assert_eq!(block_on(limiter.wait_n(&ctx, 0)).unwrap(), Duration::ZERO);
 }
 
 #[test]
-fn an_infinite_rate_ignores_the_burst() {
+fn infinite_rate_ignores_the_burst() {
     let (limiter, ctx, _time) = limiter(Rate::INFINITE, 1);
     assert!(limiter.allow_n(1_000_000) && limiter.reserve_n(u32::MAX).unwrap().delay().is_zero());
-    assert_eq!(limiter.wait_n_blocking(&ctx, u32::MAX).unwrap(), Duration::ZERO);
+    assert_eq!(block_on(limiter.wait_n(&ctx, u32::MAX)).unwrap(), Duration::ZERO);
     limiter.set_rate(Rate::per_second(1.0)).unwrap();
     assert_eq!(limiter.tokens(), 1.0);
     assert!(limiter.allow() && !limiter.allow());
 }
 
 #[test]
-fn a_zero_rate_spends_the_first_burst() {
+fn zero_rate_grants_the_first_burst_only() {
     let (limiter, ctx, time) = limiter(Rate::ZERO, 2);
     assert!(limiter.allow() && limiter.allow());
     time.advance(Duration::from_secs(1 << 30));
     assert!(!limiter.allow());
-    assert_eq!(limiter.reserve().unwrap().delay(), Duration::MAX);
+    assert_eq!(limiter.reserve().delay(), Duration::MAX);
     let ctx = ctx.with_timeout(Duration::from_secs(1));
-    assert!(limiter.wait_blocking(&ctx).unwrap_err().is_deadline_exceeded());
+    assert!(block_on(limiter.wait(&ctx)).unwrap_err().is_deadline_exceeded());
 }
 
 #[test]
 fn extreme_rates_do_not_overflow() {
     let (slow, _, time) = limiter(Rate::per_second(1e-10), 1);
     assert!(slow.allow() && !slow.allow());
-    let delay = slow.reserve().unwrap().delay();
+    let delay = slow.reserve().delay();
     let years = delay.as_secs_f64() / 31_557_600.0;
     assert!((316.0..318.0).contains(&years), "{years}");
     time.advance(Duration::from_secs(3600));
@@ -129,56 +132,76 @@ fn extreme_rates_do_not_overflow() {
 }
 
 #[test]
-fn reservations_tell_their_times() {
+fn reservations_act_one_after_the_other() {
     let (limiter, _, time) = ten(2);
-    let delays: Vec<_> = (0..5).map(|_| limiter.reserve().unwrap().delay().as_millis()).collect();
+    let delays: Vec<_> = (0..5).map(|_| limiter.reserve().delay().as_millis()).collect();
     assert_eq!(delays, [0, 0, 100, 200, 300]);
     assert_eq!(limiter.tokens(), -3.0);
     time.advance(250 * MS);
-    let reservation = limiter.reserve().unwrap();
+    let reservation = limiter.reserve();
     assert_eq!(reservation.delay(), 150 * MS);
     time.advance(150 * MS);
     assert!(reservation.delay().is_zero() && !reservation.cancel());
 }
 
-/// The cases of `golang.org/x/time/rate`'s own tests of `Cancel`.
 #[test]
-fn cancel_gives_back_what_was_not_promised_to_later_ones() {
-    let (limiter, _, time) = ten(2);
-    let _first = limiter.reserve_n(2).unwrap();
-    let reservation = limiter.reserve().unwrap();
-    let _later = limiter.reserve().unwrap();
-    assert!(!reservation.cancel(), "the later one has it");
-    assert_eq!(limiter.reserve().unwrap().delay(), 300 * MS);
-
+fn cancel_gives_back_tokens_unless_later_ones_are_promised() {
     let (limiter, _, _time) = ten(2);
     let _first = limiter.reserve_n(2).unwrap();
     let reservation = limiter.reserve_n(2).unwrap();
-    let _later = limiter.reserve().unwrap();
-    assert!(reservation.cancel(), "one of two");
-    assert_eq!(limiter.reserve_n(2).unwrap().delay(), 400 * MS);
+    assert!(reservation.cancel(), "the last reservation");
+    assert_eq!(limiter.reserve_n(2).unwrap().delay(), 200 * MS);
 
-    let (limiter, _, _time) = ten(4);
-    let _first = limiter.reserve_n(4).unwrap();
-    let (a, b, c) = (limiter.reserve_n(3).unwrap(), limiter.reserve().unwrap(), limiter.reserve().unwrap());
-    assert!(c.cancel() && b.cancel() && a.cancel());
-    assert_eq!(limiter.tokens(), 0.0);
-    assert_eq!((limiter.stats().refunded, limiter.stats().canceled), (5, 3));
-    drop(time);
+    let (limiter, _, _time) = ten(2);
+    let _first = limiter.reserve_n(2).unwrap();
+    let reservation = limiter.reserve().cancel();
+    assert!(reservation);
+    let reservation = limiter.reserve();
+    let later = limiter.reserve();
+    assert!(!reservation.cancel(), "a later reservation keeps its time");
+    assert_eq!(later.delay(), 200 * MS);
+    let next = limiter.reserve();
+    assert_eq!(next.delay(), 300 * MS);
+    // The tokens of all three are free when the last of them is.
+    assert!(!later.cancel() && next.cancel());
+    assert_eq!((limiter.tokens(), limiter.stats().refunded), (0.0, 4));
 }
 
 #[test]
-fn cancel_after_its_time_gives_back_nothing() {
+fn reservations_canceled_from_the_last_to_the_first_refund_all_tokens() {
+    let (limiter, _, _time) = ten(4);
+    let _first = limiter.reserve_n(4).unwrap();
+    let (a, b, c) = (limiter.reserve_n(3).unwrap(), limiter.reserve(), limiter.reserve());
+    assert!(c.cancel() && b.cancel() && a.cancel());
+    assert_eq!(limiter.tokens(), 0.0);
+    let stats = limiter.stats();
+    assert_eq!((stats.refunded, stats.reserved, stats.reservations_canceled), (5, 4, 3));
+}
+
+#[test]
+fn span_of_a_canceled_reservation_is_lost_when_the_next_one_acts() {
+    let (limiter, _, time) = ten(2);
+    let _first = limiter.reserve_n(2).unwrap();
+    let canceled = limiter.reserve();
+    let _next = limiter.reserve();
+    assert!(!canceled.cancel());
+    time.advance(200 * MS);
+    assert_eq!(limiter.tokens(), 0.0);
+    assert!(!limiter.allow());
+}
+
+#[test]
+fn cancel_after_the_reservations_time_gives_back_nothing() {
     let (limiter, _, time) = ten(1);
-    let _ = limiter.reserve().unwrap();
-    let reservation = limiter.reserve().unwrap();
+    let _ = limiter.reserve();
+    let reservation = limiter.reserve();
     time.advance(100 * MS);
     assert!(!reservation.cancel());
     assert!(!limiter.allow());
 }
 
 #[test]
-fn waits_are_served_in_order() {
+fn waiters_are_served_in_order() {
     let (limiter, ctx, time) = ten(3);
     assert!(limiter.allow_n(3));
     let mut large: Waiting<'_> = Box::pin(limiter.wait_n(&ctx, 3));
@@ -199,7 +222,7 @@ fn waits_are_served_in_order() {
 }
 
 #[test]
-fn a_waiter_that_is_not_polled_holds_up_nobody() {
+fn waiter_that_is_not_polled_holds_up_nobody() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let mut stuck: Waiting<'_> = Box::pin(limiter.wait(&ctx));
@@ -214,7 +237,7 @@ fn a_waiter_that_is_not_polled_holds_up_nobody() {
 }
 
 #[test]
-fn a_waiter_is_woken_at_its_time_and_not_before() {
+fn waiter_is_woken_at_its_time_and_not_before() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let wakes = Arc::new(Wakes::default());
@@ -229,7 +252,7 @@ fn a_waiter_is_woken_at_its_time_and_not_before() {
 }
 
 #[test]
-fn a_dropped_wait_lets_those_behind_move_up() {
+fn waiter_dropped_at_the_front_leaves_the_times_of_those_behind() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let mut first: Waiting<'_> = Box::pin(limiter.wait(&ctx));
@@ -237,15 +260,30 @@ fn a_dropped_wait_lets_those_behind_move_up() {
     let mut third: Waiting<'_> = Box::pin(limiter.wait(&ctx));
     assert!([&mut first, &mut second, &mut third].into_iter().all(|wait| poll(wait).is_pending()));
     drop(first);
-    assert_eq!(served_after(&mut second, &time), 100);
+    assert_eq!(served_after(&mut second, &time), 200);
     assert_eq!(served_after(&mut third, &time), 100);
-    assert!((limiter.tokens()).abs() < 1e-5);
+    assert_eq!(limiter.tokens(), 0.0);
     let stats = limiter.stats();
-    assert_eq!((stats.waited, stats.canceled, stats.refunded), (2, 1, 1));
+    assert_eq!((stats.waited, stats.calls.canceled, stats.refunded), (2, 1, 0));
 }
 
 #[test]
-fn a_wait_dropped_at_any_point_leaves_the_baseline() {
+fn waiter_dropped_mid_queue_refunds_its_token_when_those_behind_leave() {
+    let (limiter, ctx, time) = ten(1);
+    assert!(limiter.allow());
+    let mut waits: Vec<Waiting<'_>> = (0..4).map(|_| Box::pin(limiter.wait(&ctx)) as _).collect();
+    assert!(waits.iter_mut().all(|wait| poll(wait).is_pending()));
+    drop(waits.remove(1));
+    assert_eq!(limiter.tokens(), -4.0, "two wait behind it");
+    drop(waits.remove(1));
+    assert_eq!(limiter.tokens(), -4.0, "one waits behind it");
+    drop(waits.remove(1));
+    assert_eq!((limiter.tokens(), limiter.stats().refunded), (-1.0, 3));
+    assert_eq!(served_after(&mut waits[0], &time), 100);
+}
+
+#[test]
+fn last_waiter_dropped_at_any_time_refunds_its_token() {
     for advance in [0, 50, 100, 150] {
         let (limiter, ctx, time) = ten(1);
         assert!(limiter.allow());
@@ -259,7 +297,7 @@ fn a_wait_dropped_at_any_point_leaves_the_baseline() {
         // Due or not, it has not been served.
         drop(wait);
         let stats = limiter.stats();
-        assert_eq!((stats.waiters, stats.canceled, stats.refunded), (0, 4, 4));
+        assert_eq!((stats.waiters, stats.calls.canceled, stats.refunded), (0, 4, 4));
         assert_eq!(limiter.tokens(), f64::from(advance).min(100.0) / 100.0, "after {advance} ms");
         // Not even polled.
         drop(limiter.wait(&ctx));
@@ -267,20 +305,20 @@ fn a_wait_dropped_at_any_point_leaves_the_baseline() {
 }
 
 #[test]
-fn a_wait_that_cannot_end_in_time_fails_at_once_and_takes_nothing() {
+fn wait_past_the_deadline_fails_at_once_and_takes_nothing() {
     let (limiter, ctx, _time) = ten(1);
     assert!(limiter.allow());
     let near = ctx.with_timeout(100 * MS);
     let error = limiter.wait(&near).now_or_never().expect("at once").unwrap_err();
-    assert!(error.is_deadline_exceeded());
-    assert!(error.to_string().contains("needs 100ms, 100ms left"), "{error}");
+    assert!(error.is_deadline_exceeded() && error.is_rejected());
+    assert_eq!(error.to_string(), "deadline too near: needs 100ms, 100ms left");
     assert_eq!((limiter.tokens(), limiter.stats().deadline_refused), (0.0, 1));
     let far = ctx.with_timeout(101 * MS);
     assert!(limiter.wait(&far).now_or_never().is_none());
 }
 
 #[test]
-fn a_wait_ends_with_its_context() {
+fn wait_ends_with_its_context_and_refunds_its_token() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let (ctx, cancel) = ctx.with_cancel();
@@ -292,12 +330,12 @@ fn a_wait_ends_with_its_context() {
     assert_eq!((limiter.stats().waiters, limiter.stats().refunded), (0, 1));
     // Done before: nothing is taken though there is something.
     time.advance(100 * MS);
-    assert!(limiter.wait_blocking(&ctx).unwrap_err().is_canceled());
+    assert!(block_on(limiter.wait(&ctx)).unwrap_err().is_canceled());
     assert_eq!(limiter.tokens(), 1.0);
 }
 
 #[test]
-fn a_token_that_is_due_wins_over_an_end() {
+fn token_that_is_due_wins_over_the_contexts_end() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let (ctx, cancel) = ctx.with_cancel();
@@ -309,13 +347,13 @@ fn a_token_that_is_due_wins_over_an_end() {
 }
 
 #[test]
-fn waiters_are_retimed_and_reservations_are_not() {
+fn new_rate_retimes_waiters_and_no_reservations() {
     let (limiter, ctx, time) = ten(1);
     assert!(limiter.allow());
     let mut first: Waiting<'_> = Box::pin(limiter.wait(&ctx));
     let mut second: Waiting<'_> = Box::pin(limiter.wait(&ctx));
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
-    let reservation = limiter.reserve().unwrap();
+    let reservation = limiter.reserve();
     time.advance(50 * MS);
     limiter.set_rate(Rate::per_second(100.0)).unwrap();
     assert_eq!(served_after(&mut first, &time), 5, "half a token was missing");
@@ -324,7 +362,7 @@ fn waiters_are_retimed_and_reservations_are_not() {
 }
 
 #[test]
-fn a_waiter_retimed_past_its_deadline_fails_at_once() {
+fn waiter_retimed_past_its_deadline_fails_at_once() {
     let (limiter, ctx, _time) = ten(1);
     assert!(limiter.allow());
     let ctx = ctx.with_timeout(500 * MS);
@@ -336,23 +374,25 @@ fn a_waiter_retimed_past_its_deadline_fails_at_once() {
 }
 
 #[test]
-fn an_infinite_rate_serves_all_who_wait() {
+fn infinite_rate_serves_all_waiters() {
     let (limiter, ctx, _time) = limiter(Rate::ZERO, 1);
     assert!(limiter.allow());
     let mut waits: Vec<Waiting<'_>> = (0..3).map(|_| Box::pin(limiter.wait(&ctx)) as _).collect();
     assert!(waits.iter_mut().all(|wait| poll(wait).is_pending()));
     limiter.set_rate(Rate::INFINITE).unwrap();
+    assert!(poll(&mut waits[1]).is_ready(), "at the same instant");
+    drop(waits.remove(1));
     limiter.set_rate(Rate::ZERO).unwrap();
     assert!(waits.iter_mut().all(|wait| poll(wait).is_ready()));
-    assert_eq!(limiter.tokens(), 1.0);
+    assert_eq!((limiter.tokens(), limiter.stats().waiters), (1.0, 0));
 }
 
 #[test]
-fn the_burst_can_be_set() {
+fn new_burst_keeps_the_tokens_that_fit_both_bursts() {
     let (limiter, _, time) = ten(2);
     time.advance(1000 * MS);
     limiter.set_burst(5).unwrap();
-    assert_eq!(limiter.tokens(), 2.0, "what the old burst did not keep is gone");
+    assert_eq!(limiter.tokens(), 2.0, "tokens above the old burst are gone");
     time.advance(200 * MS);
     assert_eq!(limiter.tokens(), 4.0);
     limiter.set_burst(1).unwrap();
@@ -362,7 +402,7 @@ fn the_burst_can_be_set() {
 }
 
 #[test]
-fn a_rate_set_again_and_again_loses_nothing() {
+fn rate_set_a_million_times_to_the_same_value_loses_no_tokens() {
     let (limiter, _, time) = limiter(Rate::per(1, Duration::from_secs(1000)), 10);
     assert!(limiter.allow_n(10));
     for _ in 0..1_000_000 {
@@ -373,13 +413,13 @@ fn a_rate_set_again_and_again_loses_nothing() {
 }
 
 #[test]
-fn threads_wait_too() {
+fn blocked_threads_share_the_rate() {
     let limiter = RateLimiter::new(Rate::per_second(10_000.0), 1).unwrap();
     let ctx = Context::background().with_timeout(Duration::from_secs(60));
     let start = std::time::Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..4 {
-            scope.spawn(|| (0..100).for_each(|_| assert!(limiter.wait_blocking(&ctx).is_ok())));
+            scope.spawn(|| (0..100).for_each(|_| assert!(block_on(limiter.wait(&ctx)).is_ok())));
         }
     });
     assert!(start.elapsed() >= Duration::from_micros(39_900) - MS, "{:?}", start.elapsed());
@@ -387,7 +427,7 @@ fn threads_wait_too() {
 }
 
 #[test]
-fn many_waiters_canceled_at_once_all_resolve() {
+fn hundred_thousand_waiters_canceled_at_once_refund_all_tokens() {
     let (limiter, ctx, _time) = ten(1);
     assert!(limiter.allow());
     let (ctx, cancel) = ctx.with_cancel();
@@ -396,12 +436,13 @@ fn many_waiters_canceled_at_once_all_resolve() {
     cancel.cancel();
     assert!(waits.iter_mut().all(|wait| poll(wait).is_ready()));
     drop(waits);
-    assert_eq!((limiter.tokens(), limiter.stats().waiters, limiter.stats().canceled), (0.0, 0, 100_000));
+    assert_eq!((limiter.tokens(), limiter.stats().waiters, limiter.stats().calls.canceled), (0.0, 0, 100_000));
 }
 
 #[test]
-fn bad_settings_are_named() {
+fn setting_out_of_bounds_is_named() {
     let error = |rate| RateLimiter::new(rate, 1).unwrap_err().to_string();
+    assert_eq!(RateLimiter::builder().build().unwrap_err().to_string(), "rate must be set, got nothing");
     assert_eq!(error(Rate::per_second(-1.0)), "rate must be at least 0 tokens per second, got -1");
     assert_eq!(error(Rate::per_second(f64::NAN)), "rate must be at least 0 tokens per second, got NaN");
     assert!(error(Rate::per_second(f64::NEG_INFINITY)).starts_with("rate must be"));
@@ -414,9 +455,9 @@ fn bad_settings_are_named() {
 }
 
 #[test]
-fn keys_have_buckets_of_their_own() {
+fn each_key_has_a_bucket_of_its_own() {
     let (clock, time) = Clock::manual();
-    let limiter = KeyedLimiter::new(Rate::per_second(10.0), 2).unwrap().with_clock(clock.clone());
+    let limiter = KeyedLimiter::builder().rate(Rate::per_second(10.0)).burst(2).clock(clock.clone()).build().unwrap();
     let ctx = Context::background().with_clock(clock);
     assert!(limiter.allow(&"a") && limiter.allow(&"a") && !limiter.allow(&"a"));
     assert!(limiter.allow_n(&"b", 2) && !limiter.allow_n(&"c", 3));
@@ -437,39 +478,39 @@ fn keys_have_buckets_of_their_own() {
 }
 
 #[test]
-fn a_done_context_waits_for_no_key_and_takes_nothing() {
+fn wait_for_a_key_under_an_ended_context_takes_nothing() {
     let (clock, _time) = Clock::manual();
-    let limiter = KeyedLimiter::new(Rate::per_second(10.0), 2).unwrap().with_clock(clock.clone());
+    let limiter = KeyedLimiter::builder().rate(Rate::per_second(10.0)).burst(2).clock(clock.clone()).build().unwrap();
     let done = Context::background().with_clock(clock).with_timeout(Duration::ZERO);
     for key in ["new", "known"] {
         assert!(key == "new" || limiter.allow(&key));
         let left = limiter.tokens(&key);
-        assert!(limiter.wait_blocking(&done, &key).unwrap_err().is_deadline_exceeded());
+        assert!(block_on(limiter.wait(&done, &key)).unwrap_err().is_deadline_exceeded());
         assert_eq!(limiter.tokens(&key), left);
     }
-    assert_eq!((limiter.len(), limiter.stats().canceled, limiter.stats().waited), (1, 2, 0));
+    assert_eq!((limiter.len(), limiter.stats().calls.rejected, limiter.stats().waited), (1, 2, 0));
 }
 
 #[test]
-fn idle_keys_are_forgotten() {
+fn million_one_off_keys_leave_few_remembered() {
     let (clock, time) = Clock::manual();
-    let limiter = KeyedLimiter::new(Rate::per_second(1000.0), 1).unwrap().with_clock(clock);
-    let mut most = 0;
+    let limiter = KeyedLimiter::builder().rate(Rate::per_second(1000.0)).burst(1).clock(clock).build().unwrap();
+    let mut max = 0;
     for key in 0..1_000_000u32 {
         assert!(limiter.allow(&key));
         if key % 100 == 0 {
             time.advance(MS);
-            most = most.max(limiter.len());
+            max = max.max(limiter.len());
         }
     }
-    // A hundred keys are in use at a time; a shard is looked through from 64 on.
-    assert!(most < 3000, "{most}");
+    // A hundred keys are in use at a time; each of 16 shards is searched from 64 keys on.
+    assert!(max < 3000, "{max}");
 }
 
 #[test]
-fn a_forgotten_key_has_not_been_granted_anything() {
+fn only_keys_with_a_full_bucket_are_forgotten() {
     let (clock, time) = Clock::manual();
-    let limiter = KeyedLimiter::new(Rate::per_second(1.0), 1).unwrap().with_clock(clock);
+    let limiter = KeyedLimiter::builder().rate(Rate::per_second(1.0)).burst(1).clock(clock).build().unwrap();
     for key in 0..1000u32 {
         assert!(limiter.allow(&key));
     }
@@ -480,4 +521,54 @@ fn a_forgotten_key_has_not_been_granted_anything() {
     limiter.forget_idle();
     assert_eq!(limiter.len(), 0);
     assert!((0..1000).all(|key| limiter.allow(&key) && !limiter.allow(&key)));
+}
+
+/// The clock used to be set on a finished limiter, which then was a new one: full, with statistics of zero.
+#[test]
+fn limiter_has_no_setter_that_refills_it() {
+    let (limiter, _, _time) = ten(5);
+    assert!(limiter.allow_n(5));
+    let clone = limiter.clone();
+    assert_eq!((clone.tokens(), clone.stats().allowed), (0.0, 1));
+    assert!(!clone.allow());
+    assert_eq!(limiter.stats(), clone.stats());
+}
+
+#[test]
+fn key_with_a_quota_of_its_own_is_limited_by_it() {
+    let (clock, time) = Clock::manual();
+    let (ten, hundred) = (Rate::per_second(10.0), Rate::per_second(100.0));
+    let vip = Quota::new(hundred, 3).unwrap();
+    let builder = KeyedLimiter::builder().rate(ten).burst(1).clock(clock);
+    let limiter = builder.quota(move |key: &&str| key.starts_with("vip").then_some(vip)).build().unwrap();
+    assert_eq!((limiter.rate(&"vip-1"), limiter.burst(&"vip-1")), (hundred, 3));
+    assert_eq!((limiter.rate(&"guest"), limiter.burst(&"guest")), (ten, 1));
+    assert_eq!((limiter.tokens(&"vip-1"), limiter.tokens(&"guest"), limiter.len()), (3.0, 1.0, 0));
+    assert!(limiter.allow_n(&"vip-1", 3) && !limiter.allow(&"vip-1") && limiter.allow(&"guest"));
+    assert_eq!(limiter.reserve(&"vip-1").delay(), 10 * MS);
+    assert_eq!(limiter.reserve(&"guest").delay(), 100 * MS);
+    // A new default leaves the quotas of single keys as they are.
+    limiter.set_rate(Rate::ZERO).unwrap();
+    limiter.set_burst(7).unwrap();
+    assert_eq!((limiter.rate(&"vip-1"), limiter.burst(&"vip-1")), (hundred, 3));
+    time.advance(40 * MS);
+    assert_eq!(limiter.tokens(&"vip-1"), 3.0);
+    limiter.forget_idle();
+    assert_eq!(limiter.len(), 1, "the guest owes a token");
+}
+
+#[test]
+fn quota_that_changes_takes_effect_on_a_remembered_key() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    let per_second = Arc::new(AtomicUsize::new(10));
+    let current = Arc::clone(&per_second);
+    let quota = move |_: &u8| Quota::new(Rate::per_second(current.load(Ordering::Relaxed) as f64), 1).ok();
+    let limiter = KeyedLimiter::builder().rate(Rate::ZERO).clock(clock).quota(quota).build().unwrap();
+    assert!(limiter.allow(&1));
+    let mut wait: Waiting<'_> = Box::pin(limiter.wait(&ctx, &1));
+    assert!(poll(&mut wait).is_pending());
+    per_second.store(100, Ordering::Relaxed);
+    assert!(!limiter.allow(&1));
+    assert_eq!(served_after(&mut wait, &time), 10);
 }

@@ -1,7 +1,10 @@
-//! The limiter against exact arithmetic: never a token more than due, whatever falls together, and none less.
+//! The limiter against exact arithmetic: under any sequence of calls it grants what is due, to within a rounding error.
 //!
-//! All amounts are integers in units of 1/SCALE of a token, in which every rate used here earns a whole number a
-//! nanosecond, so the model rounds nothing.
+//! All amounts are integers in 1/SCALE of a token, in which every rate used here earns a whole number per nanosecond. So
+//! the model rounds nothing.
+//!
+//! The limiter counts in units of 2^-26 of a token. It may grant one unit too many ("to within 2^-26 of a token"). It may
+//! be late by the unit that it rounds down, and by one more unit for each change of the rate so far.
 
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -9,15 +12,14 @@ use std::time::{Duration, Instant};
 use futures::future::BoxFuture;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use ripcord::{Clock, Context};
-use ripcord_policy::{Rate, RateLimiter, WaitError};
+use ripcord::{Clock, Context, block_on};
+use ripcord_policy::{Rate, RateLimiter, Refused};
 
 const SCALE: i128 = 21 * 1024 * 1_000_000_000;
-/// The limiter counts in 2^-26 of a token, rounded down, at each change of the rate again, and carries what that drops.
+/// 2^-26 of a token, rounded up.
 const UNIT: i128 = SCALE / (1 << 26) + 1;
-const ROUNDING: i128 = 3 * UNIT;
 
-/// A rate, and what it earns in a nanosecond.
+/// A rate, and what it earns per nanosecond.
 fn rate() -> impl Strategy<Value = (Rate, i128)> {
     let periods = prop::sample::select(vec![1_000u64, 3_000, 7_000, 1_000_000, 3_000_000, 7_000_000, 1_000_000_000]);
     let per = (0u32..1000, periods).prop_map(|(n, period)| {
@@ -27,7 +29,7 @@ fn rate() -> impl Strategy<Value = (Rate, i128)> {
     prop_oneof![per, per_second]
 }
 
-/// Times of all sizes, round ones among them.
+/// Times of all sizes, some of them round.
 fn nanos() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..50, 0u64..5_000_000, 0u64..3_000_000_000, (0u64..100).prop_map(|ms| ms * 1_000_000)]
 }
@@ -37,7 +39,7 @@ enum Step {
     Advance(u64),
     Allow(u32),
     Wait(u32),
-    /// Drops the waiter of this number, counted from the front and round.
+    /// Drops the waiter with this number modulo their count.
     Drop(usize),
     Set(Rate, i128),
     Burst(u32),
@@ -55,8 +57,27 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Waiter<'a> {
+    /// Where the waiter's span starts and ends: see `Model`.
+    start: i128,
+    end: i128,
     tokens: i128,
-    wait: BoxFuture<'a, Result<Duration, WaitError>>,
+    wait: BoxFuture<'a, Result<Duration, Refused>>,
+}
+
+/// A bucket in exact arithmetic. All amounts count from the start.
+struct Model {
+    full: i128,
+    earned: i128,
+    /// Granted, promised, or lost to the burst.
+    spent: i128,
+}
+
+impl Model {
+    /// Returns the span of the next tokens.
+    fn next(&self, tokens: u32) -> (i128, i128) {
+        let start = self.spent.max(self.earned - self.full);
+        (start, start + i128::from(tokens) * SCALE)
+    }
 }
 
 proptest! {
@@ -69,73 +90,77 @@ proptest! {
         steps in vec(step(), 1..120),
     ) {
         let (clock, time) = Clock::manual();
-        let limiter = RateLimiter::new(rate, burst).unwrap().with_clock(clock.clone());
+        let limiter = RateLimiter::builder().rate(rate).burst(burst).clock(clock.clone()).build().unwrap();
         let ctx = Context::background().with_clock(clock);
-        let mut full = i128::from(burst) * SCALE;
-        // What there is, less what is promised to all who wait.
-        let mut left = full;
-        // What there would be if none were lost to the burst: granted in all is never more, not by a fraction.
-        let mut due = full;
+        let first_burst = i128::from(burst) * SCALE;
+        let mut model = Model { full: first_burst, earned: 0, spent: -first_burst };
+        let mut granted = 0;
+        // How late the limiter may be.
+        let mut late = 2 * UNIT;
         let mut waiters: Vec<Waiter<'_>> = Vec::new();
         for step in steps {
             match step {
                 Step::Advance(nanos) => {
                     time.advance(Duration::from_nanos(nanos));
-                    left = (left + earns * i128::from(nanos)).min(full);
-                    due += earns * i128::from(nanos);
+                    model.earned += earns * i128::from(nanos);
                 }
                 Step::Set(rate, now_earns) => {
                     limiter.set_rate(rate).unwrap();
                     earns = now_earns;
+                    late += UNIT;
                 }
                 Step::Burst(now) => {
                     limiter.set_burst(now).unwrap();
-                    // What the smaller of the two does not keep is lost.
-                    let before = full;
-                    (burst, full) = (now, i128::from(now) * SCALE);
-                    left = left.min(before.min(full));
+                    // Tokens that the smaller of the two bursts does not keep are lost.
+                    let full = i128::from(now) * SCALE;
+                    model.spent = model.spent.max(model.earned - full.min(model.full));
+                    (burst, model.full) = (now, full);
                 }
                 Step::Allow(n) => {
-                    let wanted = i128::from(n) * SCALE;
+                    let (_, end) = model.next(n);
                     if limiter.allow_n(n) {
-                        prop_assert!(wanted == 0 || wanted < left + UNIT, "{n} granted of {left}");
-                        left -= wanted;
-                        due -= wanted;
+                        prop_assert!(n == 0 || end - model.earned < UNIT, "{n} granted, {end} of {}", model.earned);
+                        model.spent = end;
+                        granted += i128::from(n) * SCALE;
                     } else {
-                        prop_assert!(n > burst || wanted > left - ROUNDING, "{n} refused of {left}");
+                        prop_assert!(n > burst || model.earned - end < late, "{n} refused, {end} of {}", model.earned);
                     }
                 }
                 Step::Wait(n) if n > burst => {}
                 Step::Wait(n) => {
-                    let tokens = i128::from(n) * SCALE;
-                    waiters.push(Waiter { tokens, wait: Box::pin(limiter.wait_n(&ctx, n)) });
-                    left -= tokens;
+                    let (start, end) = model.next(n);
+                    model.spent = end;
+                    let tokens = end - start;
+                    waiters.push(Waiter { start, end, tokens, wait: Box::pin(limiter.wait_n(&ctx, n)) });
                 }
                 Step::Drop(which) if !waiters.is_empty() => {
-                    let waiter = waiters.remove(which % waiters.len());
-                    left = (left + waiter.tokens).min(full);
+                    let which = which % waiters.len();
+                    let dropped = waiters.remove(which);
+                    match waiters.get_mut(which) {
+                        Some(behind) => behind.start = dropped.start,
+                        None => model.spent = dropped.start,
+                    }
                 }
                 Step::Drop(_) => {}
             }
-            // Due is who comes before enough of the others for what is left to be no debt.
-            let mut behind: i128 = waiters.iter().map(|waiter| waiter.tokens).sum();
             let mut still = Vec::new();
             for mut waiter in waiters {
-                behind -= waiter.tokens;
+                let early = waiter.end - model.earned;
                 match waiter.wait.as_mut().poll(&mut Task::from_waker(Waker::noop())) {
                     Poll::Ready(served) => {
                         prop_assert!(served.is_ok());
-                        prop_assert!(left + behind > -UNIT, "served {} early", -(left + behind));
-                        due -= waiter.tokens;
+                        prop_assert!(early < UNIT, "served {early} early");
+                        granted += waiter.tokens;
                     }
                     Poll::Pending => {
-                        prop_assert!(left + behind < ROUNDING, "{} late", left + behind);
+                        prop_assert!(-early < late, "{} late", -early);
                         still.push(waiter);
                     }
                 }
             }
             waiters = still;
-            prop_assert!(due >= 0, "{} more than due in all", -due);
+            let due = first_burst + model.earned;
+            prop_assert!(granted < due + UNIT, "{granted} of {due} granted in all");
         }
         drop(waiters);
     }
@@ -148,7 +173,7 @@ proptest! {
     ) {
         let (clock, time) = Clock::manual();
         let start = clock.now();
-        let limiter = RateLimiter::new(rate, burst).unwrap().with_clock(clock.clone());
+        let limiter = RateLimiter::builder().rate(rate).burst(burst).clock(clock.clone()).build().unwrap();
         let since = |at: Instant| at.duration_since(start).as_nanos();
         let mut grants: Vec<(u128, u32)> = Vec::new();
         let mut reserved = Vec::new();
@@ -162,7 +187,7 @@ proptest! {
                 _ => {
                     let (n, reservation) = reserved.swap_remove(which % reserved.len());
                     match reservation.act_at() {
-                        // Too late to cancel: it has acted.
+                        // Too late to cancel: the tokens may have been used.
                         Some(at) if at <= clock.now() => grants.push((since(at), n)),
                         _ => drop(reservation.cancel()),
                     }
@@ -172,7 +197,7 @@ proptest! {
         let acts = reserved.iter().filter_map(|(n, reservation)| Some((since(reservation.act_at()?), *n)));
         grants.extend(acts);
         grants.sort_unstable();
-        // A reservation's time is rounded up to a nanosecond, so what it waits for may lie in the bucket as long as that.
+        // A reservation's time is rounded up to a nanosecond, so its tokens may lie in the bucket for that long.
         let full = i128::from(burst) * SCALE + earns;
         let (mut left, mut now) = (full, 0);
         for (at, n) in grants {
@@ -184,8 +209,8 @@ proptest! {
 }
 
 #[test]
-fn threads_are_granted_what_is_due() {
-    // On the real clock, with the rate and waiters changing meanwhile.
+fn threads_are_granted_no_more_than_is_due() {
+    // On the real clock, while the rate changes and others wait.
     let limiter = RateLimiter::new(Rate::per_second(1e6), 100).unwrap();
     let start = Instant::now();
     let granted: u64 = std::thread::scope(|scope| {
@@ -197,7 +222,7 @@ fn threads_are_granted_what_is_due() {
                     for i in 0..60_000 {
                         granted += u64::from(limiter.allow());
                         match i % 1000 {
-                            0 => granted += u64::from(limiter.wait_blocking(&ctx).is_ok()),
+                            0 => granted += u64::from(block_on(limiter.wait(&ctx)).is_ok()),
                             500 => limiter.set_rate(Rate::per_second(if i % 2000 < 1000 { 5e5 } else { 1e6 })).unwrap(),
                             _ => {}
                         }

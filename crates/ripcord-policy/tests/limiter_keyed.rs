@@ -1,4 +1,4 @@
-//! A key of a keyed limiter against a limiter of its own: they cannot be told apart, whatever is forgotten in between.
+//! A key of a keyed limiter against a limiter of its own: they cannot be told apart, whichever keys are forgotten.
 
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
@@ -7,11 +7,11 @@ use futures::future::BoxFuture;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ripcord::{Clock, Context};
-use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, WaitError};
+use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Refused};
 
 const KEYS: usize = 3;
 
-type Waiting<'a> = BoxFuture<'a, Result<Duration, WaitError>>;
+type Waiting<'a> = BoxFuture<'a, Result<Duration, Refused>>;
 
 fn poll(wait: &mut Waiting<'_>) -> Poll<Option<Duration>> {
     wait.as_mut().poll(&mut Task::from_waker(Waker::noop())).map(Result::ok)
@@ -22,7 +22,7 @@ enum Step {
     Advance(u64),
     Allow(usize, u32),
     Wait(usize, u32),
-    /// Polls the waiter of this number, counted round, as all are not polled at each step.
+    /// Polls the waiter with this number modulo their count. Not all are polled at each step.
     Poll(usize),
     Leave(usize),
     Reserve(usize, u32),
@@ -50,13 +50,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn a_key_is_a_limiter_of_its_own(steps in vec(step(), 1..120)) {
+    fn key_behaves_like_a_limiter_of_its_own(steps in vec(step(), 1..120)) {
         let (clock, time) = Clock::manual();
         let ctx = Context::background().with_clock(clock.clone());
         let rate = Rate::per_second(2.0);
-        let keyed = KeyedLimiter::new(rate, 3).unwrap().with_clock(clock.clone());
-        let alone: Vec<_> =
-            (0..KEYS).map(|_| RateLimiter::new(rate, 3).unwrap().with_clock(clock.clone())).collect();
+        let keyed = KeyedLimiter::builder().rate(rate).burst(3).clock(clock.clone()).build().unwrap();
+        let builder = RateLimiter::builder().rate(rate).burst(3).clock(clock);
+        let alone: Vec<_> = (0..KEYS).map(|_| builder.clone().build().unwrap()).collect();
         let keys: Vec<usize> = (0..KEYS).collect();
         let mut waits: Vec<[Waiting<'_>; 2]> = Vec::new();
         let mut burst = 3;
@@ -96,7 +96,7 @@ proptest! {
                     alone.iter().for_each(|limiter| limiter.set_rate(rate).unwrap());
                 }
                 Step::Burst(lower) => {
-                    // A key that is not remembered begins with all of a higher one, which a limiter has yet to earn.
+                    // Under a higher burst a new key starts full, and a limiter has yet to earn the rest.
                     burst = burst.min(lower);
                     keyed.set_burst(burst).unwrap();
                     alone.iter().for_each(|limiter| limiter.set_burst(burst).unwrap());
@@ -109,7 +109,7 @@ proptest! {
         }
         let waiters: usize = alone.iter().map(|limiter| limiter.stats().waiters).sum();
         prop_assert_eq!(keyed.stats().waiters, waiters);
-        // When all have left and their buckets are full, nothing is remembered.
+        // When all waiters have left and all buckets are full, no key is remembered.
         drop(waits);
         keyed.set_rate(Rate::per_second(1e6)).unwrap();
         time.advance(Duration::from_secs(3600));

@@ -1,5 +1,5 @@
-//! Wakers are anybody's code: one may panic, one may use the limiter, also when it is dropped, and none of that may reach
-//! anybody else. And who waits is polled when it is woken, and only then: no wake-up may be lost.
+//! Wakers of the limiter's waiters. A waker runs foreign code: it may panic or use the limiter, also in its `Drop`, and
+//! must harm nobody else. And no wake-up may be lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,21 +10,21 @@ use futures::future::BoxFuture;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Reservation, WaitError};
+use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Refused, Reservation};
 
 const MS: Duration = Duration::from_millis(1);
 
-type Waiting<'a> = BoxFuture<'a, Result<Duration, WaitError>>;
+type Waiting<'a> = BoxFuture<'a, Result<Duration, Refused>>;
 
-/// Ten a second, none left.
+/// A limiter with an empty bucket that earns ten tokens per second.
 fn empty() -> (RateLimiter, Context, ManualTime) {
     let (clock, time) = Clock::manual();
-    let limiter = RateLimiter::new(Rate::per_second(10.0), 1).unwrap().with_clock(clock.clone());
+    let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(1).clock(clock.clone()).build().unwrap();
     assert!(limiter.allow());
     (limiter, Context::background().with_clock(clock), time)
 }
 
-fn poll(wait: &mut Waiting<'_>, waker: &Waker) -> Poll<Result<Duration, WaitError>> {
+fn poll(wait: &mut Waiting<'_>, waker: &Waker) -> Poll<Result<Duration, Refused>> {
     wait.as_mut().poll(&mut Task::from_waker(waker))
 }
 
@@ -41,11 +41,11 @@ struct Panics;
 
 impl Wake for Panics {
     fn wake(self: Arc<Self>) {
-        panic!("a waker's own affair");
+        panic!("a fault of the waker");
     }
 }
 
-/// Looks at the limiter when it is woken, and when it is dropped.
+/// Uses the limiter when it is woken and when it is dropped.
 struct Uses(RateLimiter, Mutex<Vec<f64>>, Arc<AtomicUsize>);
 
 impl Wake for Uses {
@@ -62,7 +62,7 @@ impl Drop for Uses {
 }
 
 #[test]
-fn a_waker_that_panics_keeps_nobody_else_from_hearing_of_a_new_rate() {
+fn waker_that_panics_at_a_new_rate_keeps_no_other_waiter_asleep() {
     let (limiter, ctx, _time) = empty();
     let counts = Arc::new(Counts::default());
     let wakers = [Waker::from(Arc::new(Panics)), Waker::from(Arc::clone(&counts))];
@@ -73,9 +73,9 @@ fn a_waker_that_panics_keeps_nobody_else_from_hearing_of_a_new_rate() {
 }
 
 #[test]
-fn a_key_s_waker_that_panics_keeps_no_other_key_s_from_hearing_of_a_new_rate() {
+fn waker_that_panics_at_a_new_rate_keeps_no_waiter_of_another_key_asleep() {
     let (clock, _time) = Clock::manual();
-    let limiter = KeyedLimiter::new(Rate::per_second(10.0), 1).unwrap().with_clock(clock.clone());
+    let limiter = KeyedLimiter::builder().rate(Rate::per_second(10.0)).burst(1).clock(clock.clone()).build().unwrap();
     let ctx = Context::background().with_clock(clock);
     let counts = Arc::new(Counts::default());
     let wakers: Vec<_> = (0..20)
@@ -93,40 +93,18 @@ fn a_key_s_waker_that_panics_keeps_no_other_key_s_from_hearing_of_a_new_rate() {
     assert_eq!(counts.0.load(Ordering::Relaxed), 10);
 }
 
+/// A waker may own a task, which may own anything. Here it uses the limiter when it is dropped, which would deadlock under
+/// the limiter's lock.
 #[test]
-fn who_is_served_or_leaves_does_not_see_the_panic_of_the_next_ones_waker() {
-    for leaves in [false, true] {
-        let (limiter, ctx, time) = empty();
-        let mut first: Waiting<'_> = Box::pin(limiter.wait(&ctx));
-        let mut next: Waiting<'_> = Box::pin(limiter.wait(&ctx));
-        assert!(poll(&mut first, Waker::noop()).is_pending());
-        assert!(poll(&mut next, &Waker::from(Arc::new(Panics))).is_pending());
-        if leaves {
-            drop(first);
-        } else {
-            time.advance(100 * MS);
-            assert!(poll(&mut first, Waker::noop()).is_ready());
-            time.advance(100 * MS);
-        }
-        time.advance(100 * MS);
-        assert!(poll(&mut next, Waker::noop()).is_ready());
-        let stats = limiter.stats();
-        assert_eq!((stats.waited, stats.waiters), (2 - u64::from(leaves), 0));
-    }
-}
-
-/// A waker may be the last owner of a task, and a task may own anything: here it uses the limiter when it is dropped. Under
-/// the limiter's lock that would wait for itself.
-#[test]
-fn a_waker_may_use_the_limiter_when_it_is_woken_and_when_it_is_dropped() {
+fn waker_that_uses_the_limiter_does_not_deadlock() {
     enum End {
         Served,
-        Left,
+        Dropped,
         Retimed,
-        WokenByWhoLeft,
+        ServedByInfiniteRate,
         PolledByAnother,
     }
-    for end in [End::Served, End::Left, End::Retimed, End::WokenByWhoLeft, End::PolledByAnother] {
+    for end in [End::Served, End::Dropped, End::Retimed, End::ServedByInfiniteRate, End::PolledByAnother] {
         let (limiter, ctx, time) = empty();
         let dropped = Arc::new(AtomicUsize::new(0));
         let waker = || Waker::from(Arc::new(Uses(limiter.clone(), Mutex::default(), Arc::clone(&dropped))));
@@ -139,9 +117,12 @@ fn a_waker_may_use_the_limiter_when_it_is_woken_and_when_it_is_dropped() {
                 time.advance(200 * MS);
                 assert!(poll(&mut wait, Waker::noop()).is_ready());
             }
-            End::Left => {}
+            End::Dropped => {}
             End::Retimed => limiter.set_rate(Rate::per_second(1.0)).unwrap(),
-            End::WokenByWhoLeft => drop(before),
+            End::ServedByInfiniteRate => {
+                limiter.set_rate(Rate::INFINITE).unwrap();
+                limiter.set_rate(Rate::ZERO).unwrap();
+            }
             End::PolledByAnother => assert!(poll(&mut wait, Waker::noop()).is_pending()),
         }
         drop(wait);
@@ -158,7 +139,7 @@ impl Wake for Woken {
     }
 }
 
-/// An executor that polls what has been woken, and nothing else.
+/// An executor that polls only the tasks that have been woken.
 #[derive(Default)]
 struct Tasks<'a>(Vec<(Arc<Woken>, Waiting<'a>)>);
 
@@ -181,12 +162,12 @@ impl<'a> Tasks<'a> {
 enum Step {
     Advance(u32),
     Wait(u32),
-    /// Drops the waiter of this number, counted round.
+    /// Drops the waiter with this number modulo their count.
     Leave(usize),
     Reserve(u32),
     Cancel(usize),
     Allow(u32),
-    /// Tokens a second.
+    /// In tokens per second.
     Rate(u32),
 }
 
@@ -204,9 +185,9 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn whoever_is_due_has_been_woken(steps in vec(step(), 1..80)) {
+    fn waiter_that_is_due_has_been_woken(steps in vec(step(), 1..80)) {
         let (clock, time) = Clock::manual();
-        let limiter = RateLimiter::new(Rate::per_second(10.0), 3).unwrap().with_clock(clock.clone());
+        let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(3).clock(clock.clone()).build().unwrap();
         let ctx = Context::background().with_clock(clock);
         let mut tasks = Tasks::default();
         let mut reserved: Vec<Reservation> = Vec::new();
@@ -229,7 +210,7 @@ proptest! {
             }
             tasks.run();
         }
-        // Had one of them missed its time, it would be due now.
+        // A waiter that missed its time would be due now.
         for (_, wait) in &mut tasks.0 {
             prop_assert!(poll(wait, Waker::noop()).is_pending());
         }
@@ -237,8 +218,8 @@ proptest! {
 }
 
 #[test]
-fn a_new_rate_is_found_out_about_by_many_at_once() {
-    // Each looks up its own place. By a walk of the queue this would take minutes, and hold up the limiter's lock for them.
+fn new_rate_retimes_thirty_thousand_waiters_quickly() {
+    // Each waiter looks up its own promise. If each walked the queue, this would take minutes.
     let (limiter, ctx, time) = empty();
     let mut waits: Vec<Waiting<'_>> = (0..30_000).map(|_| Box::pin(limiter.wait(&ctx)) as _).collect();
     assert!(waits.iter_mut().all(|wait| poll(wait, Waker::noop()).is_pending()));

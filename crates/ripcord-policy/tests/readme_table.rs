@@ -92,7 +92,7 @@ async fn it_runs() -> Result<(), Box<dyn std::error::Error>> {
     let limiter = RateLimiter::new(Rate::per_second(rate), burst)?;
     assert!(limiter.allow());
     limiter.wait(&ctx).await?;
-    let reservation = limiter.reserve()?;
+    let reservation = limiter.reserve();
     assert_eq!(reservation.tokens(), 1);
     limiter.set_rate(Rate::per_second(rate))?;
     limiter.set_burst(burst)?;

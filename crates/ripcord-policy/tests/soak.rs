@@ -81,7 +81,7 @@ async fn soak(seed: u64) {
         .clock(clock.clone())
         .build()
         .unwrap();
-    let limiter = RateLimiter::new(Rate::per_second(8.0), 16).unwrap().with_clock(clock);
+    let limiter = RateLimiter::builder().rate(Rate::per_second(8.0)).burst(16).clock(clock).build().unwrap();
     let bulkhead = Bulkhead::builder().limit(6).queue(6).build().unwrap();
     let stack: Stack<u32, Down, u64> = Stack::builder()
         .fallback(fallback.clone())

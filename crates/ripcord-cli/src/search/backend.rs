@@ -110,8 +110,11 @@ impl Backend {
         let breaker =
             breaker.open_for(policies.breaker_open_for).clock(ctx.clock()).classify(verdict as Verdict).build()?;
         // What the backend was promised not to get more of.
-        let limiter = RateLimiter::new(Rate::per_second(policies.limiter_rate), policies.limiter_burst)?;
-        let limiter = limiter.with_clock(ctx.clock());
+        let limiter = RateLimiter::builder()
+            .rate(Rate::per_second(policies.limiter_rate))
+            .burst(policies.limiter_burst)
+            .clock(ctx.clock())
+            .build()?;
         // A backend that hangs holds up this many searches, and no more.
         let bulkhead = Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE).build()?;
 

@@ -1,15 +1,13 @@
-//! One bucket a key, for as long as the key is in use.
+//! One bucket per key, for as long as the key is in use.
 //!
 //! # Invariants
 //!
-//! 1. A bucket that is full again cannot be told from a new one, so a key whose bucket is full is forgotten. Whenever a
-//!    shard has doubled since the last time, an insertion looks through it: each key pays for a constant share of that.
-//! 2. A key nobody waits on is a number: what it has spent of what the shard's schedule has earned. A wait or a
-//!    reservation turns it into a limiter of its own, which stays until it is full and nobody holds it.
-//! 3. Shards are locked one at a time, `setting` before them. Wakers and keys' destructors run without any of these; of what
-//!    is the user's, a map runs `Hash`, `Eq` and `Clone` of keys alone under the lock of their shard.
-
-mod shard;
+//! 1. A full bucket cannot be told from a new one, so a key whose bucket is full is forgotten.
+//! 2. A key with the default quota that nobody waits on is one number: what it has spent of what its shard's schedule
+//!    has earned. A wait, a reservation or a quota of its own gives it a [`Bucket`], which stays until it is full and
+//!    nobody holds it.
+//! 3. Shards are locked one at a time, `setting` before them. The quota function, wakers, and destructors of keys run
+//!    under no lock. `Hash`, `Eq` and `Clone` of keys run under the lock of their shard.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -18,155 +16,163 @@ use std::time::Duration;
 
 use ripcord::{Clock, Context};
 
-use self::shard::{Bucket, Shard};
-use super::WaitError;
-use super::ledger::Ledger;
-use super::rate::Rate;
-use super::reservation::{self, ExceedsBurst, Reservation};
-use super::schedule::{Schedule, units};
+use super::bucket::Bucket;
+use super::builder::KeyedLimiterBuilder;
+use super::rate::{Quota, Rate};
+use super::reservation::{ExceedsBurst, Reservation};
+use super::schedule::units;
+use super::shard::{Entry, Shard};
+use super::stats::{Count, LimiterStats, Numbers};
 use super::time::Time;
-use super::tokens::{Count, LimiterStats, Tokens, counted};
 use super::wait;
-use crate::ConfigError;
-use crate::block_on::block_on;
 use crate::caller::end_of;
 use crate::config::at_least_one;
 use crate::panics::wake;
-use crate::tally::Tally;
+use crate::{ConfigError, Refused};
 
 const SHARDS: usize = 16;
 
-/// A [`RateLimiter`](super::RateLimiter) for each key, all of one rate and burst: a client address, a tenant.
-///
-/// Memory follows the keys whose buckets are not full: a key that has not been used for as long as it takes to fill its
-/// bucket is forgotten, and begins full when it comes back, which is what it would have been. A key's `Hash`, `Eq` and `Clone`
-/// must not use the limiter.
+/// A [`RateLimiter`](super::RateLimiter) for each key: a client address, a tenant, an API token.
 ///
 /// ```
 /// use ripcord_policy::{KeyedLimiter, Rate};
+/// use ripcord_policy::limiter::Quota;
 ///
 /// # fn main() -> Result<(), ripcord_policy::ConfigError> {
-/// let limiter = KeyedLimiter::new(Rate::per_second(1.0), 1)?;
-/// assert!(limiter.allow(&"alice"));
-/// assert!(!limiter.allow(&"alice"));
+/// let vip = Quota::new(Rate::per_second(100.0), 2)?;
+/// let limiter = KeyedLimiter::builder()
+///     .rate(Rate::per_second(1.0))
+///     .burst(1)
+///     .quota(move |client: &&str| (*client == "alice").then_some(vip))
+///     .build()?;
+///
 /// assert!(limiter.allow(&"bob"));
+/// assert!(!limiter.allow(&"bob"));                          // his bucket is empty
+/// assert!(limiter.allow(&"alice") && limiter.allow(&"alice")); // she has another quota
 /// # Ok(())
 /// # }
 /// ```
+///
+/// All keys have the rate and burst of the builder, except those for which its
+/// [`quota`](KeyedLimiterBuilder::quota) function returns a quota of their own.
+///
+/// Keys with a full bucket are forgotten, and nothing is lost by it: they start full when they come back. So memory
+/// follows the keys that have been used lately. Searches for such keys happen on insertion, and in
+/// [`forget_idle`](KeyedLimiter::forget_idle).
+///
+/// `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
     shards: Box<[Mutex<Shard<K>>]>,
     hasher: RandomState,
     time: Time,
-    counters: Arc<Tally<8>>,
-    /// Held while the rate or burst is set in one shard after the other.
+    quota_of: Option<Box<QuotaOf<K>>>,
+    numbers: Arc<Numbers>,
+    /// Held while a setting is changed in one shard after the other.
     setting: Mutex<()>,
 }
 
+/// Returns the quota of a key that has its own.
+pub(super) type QuotaOf<K> = dyn Fn(&K) -> Option<Quota> + Send + Sync;
+
 impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
-    /// No keys yet; each will begin with a full burst.
+    /// Returns a builder.
+    pub fn builder() -> KeyedLimiterBuilder<K> {
+        KeyedLimiterBuilder::new()
+    }
+
+    /// Creates a limiter in which all keys have `rate` and `burst`: short for [`builder`](KeyedLimiter::builder) with
+    /// both.
     ///
     /// # Errors
     ///
-    /// As [`RateLimiter::new`](super::RateLimiter::new).
+    /// Names the setting that is out of bounds.
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
-        let (rate, burst) = (rate.check()?, at_least_one("burst", burst)?);
-        Ok(KeyedLimiter::with_time(rate, burst, Time::system()))
+        KeyedLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    /// The same rate and burst by another clock, the system's unless this is called; no keys. As
-    /// [`RateLimiter::with_clock`](super::RateLimiter::with_clock), it is not the contexts' clock.
-    #[must_use]
-    pub fn with_clock(self, clock: Clock) -> Self {
-        let (rate, burst) = {
-            let shard = lock(&self.shards[0]);
-            (shard.schedule.meter.rate, shard.burst)
-        };
-        KeyedLimiter::with_time(rate, burst, Time::of(clock))
-    }
-
-    fn with_time(rate: Rate, burst: u32, time: Time) -> Self {
+    pub(super) fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, clock: Option<Clock>) -> Self {
+        let time = Time::new(clock);
         let now = time.now();
-        let shard = |_| Mutex::new(Shard::new(Schedule::new(rate, burst, now), burst));
         KeyedLimiter {
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(quota, now))).collect(),
             hasher: RandomState::new(),
             time,
-            counters: Arc::new(Tally::new()),
+            quota_of,
+            numbers: Arc::new(Numbers::new()),
             setting: Mutex::new(()),
         }
     }
 
-    /// [`RateLimiter::allow`](super::RateLimiter::allow) for `key`.
+    /// Takes a token of `key` if there is one.
     pub fn allow(&self, key: &K) -> bool {
         self.allow_n(key, 1)
     }
 
-    /// [`RateLimiter::allow_n`](super::RateLimiter::allow_n) for `key`.
+    /// Takes `n` tokens of `key` if there are that many, and otherwise none.
+    ///
+    /// Returns `false` if `n` is above the key's burst.
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
         let granted = self.take(key, n);
-        let count = if granted { Count::Allowed } else { Count::Denied };
-        self.counters.bump(count as usize);
+        self.numbers.bump(if granted { Count::Allowed } else { Count::Denied });
         granted
     }
 
-    /// [`RateLimiter::wait`](super::RateLimiter::wait) for `key`.
+    /// Waits for a token of `key`. Returns how long that took.
     ///
     /// # Errors
     ///
-    /// As `wait`.
+    /// Those of [`RateLimiter::wait`](super::RateLimiter::wait): the context ended, or its deadline is too near.
     ///
     /// # Cancel safety
     ///
-    /// As `wait`.
-    pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, WaitError> {
+    /// Dropping the future gives up its token, as for [`RateLimiter::wait`](super::RateLimiter::wait).
+    pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, Refused> {
         self.wait_n(ctx, key, 1).await
     }
 
-    /// [`RateLimiter::wait_n`](super::RateLimiter::wait_n) for `key`.
+    /// Waits for `n` tokens of `key`. Returns how long that took.
     ///
     /// # Errors
     ///
-    /// As `wait_n`.
+    /// Those of [`wait`](KeyedLimiter::wait), and one for which [`Refused::is_limited`] is true if `n` is above the
+    /// key's burst.
     ///
     /// # Cancel safety
     ///
-    /// As `wait_n`.
-    pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, WaitError> {
+    /// Dropping the future gives up its tokens.
+    pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, Refused> {
         if let Some(end) = end_of(ctx) {
-            self.counters.bump(Count::Canceled as usize);
-            return Err(end.into());
+            self.numbers.bump(Count::OtherRefused);
+            return Err(Refused::ended(end));
         }
         if self.take(key, n) {
-            self.counters.bump(Count::Waited as usize);
+            self.numbers.bump(Count::Waited);
             return Ok(Duration::ZERO);
         }
-        let limiter = self.limiter(key);
-        wait::wait(&limiter, ctx, n).await
+        let bucket = self.bucket(key);
+        wait::wait(&bucket, ctx, n).await
     }
 
-    /// [`KeyedLimiter::wait`] for threads.
+    /// Takes a token of `key` that may be yet to come, and says when it will.
+    pub fn reserve(&self, key: &K) -> Reservation {
+        Reservation::new(self.bucket(key), 1).expect("a burst is at least 1")
+    }
+
+    /// Takes `n` tokens of `key` that may be yet to come, and says when they will.
     ///
     /// # Errors
     ///
-    /// As `wait`.
-    pub fn wait_blocking(&self, ctx: &Context, key: &K) -> Result<Duration, WaitError> {
-        block_on(self.wait(ctx, key))
-    }
-
-    /// [`RateLimiter::reserve_n`](super::RateLimiter::reserve_n) for `key`.
-    ///
-    /// # Errors
-    ///
-    /// As `reserve_n`.
+    /// [`ExceedsBurst`] if `n` is above the key's burst; nothing is taken.
     pub fn reserve_n(&self, key: &K, n: u32) -> Result<Reservation, ExceedsBurst> {
-        reservation::reserve(&self.limiter(key), n)
+        Reservation::new(self.bucket(key), n)
     }
 
-    /// [`RateLimiter::set_rate`](super::RateLimiter::set_rate) for all keys.
+    /// Sets the rate of all keys that have no quota of their own, from now on. Waiters get new times, reservations keep
+    /// theirs.
     ///
     /// # Errors
     ///
-    /// As `set_rate`.
+    /// Names the bound that `rate` breaks; nothing has changed then.
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
         let mut wakers = Vec::new();
@@ -175,15 +181,9 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             let mut shard = lock(shard);
             // Read under the lock: what was granted by the old rate was granted before this time.
             let now = shard.settle(&self.time);
-            let endless = shard.schedule.meter.is_infinite();
-            shard.schedule.change_rate(rate, now);
-            let full = shard.schedule.full();
-            for bucket in shard.keys.values_mut() {
-                match bucket {
-                    Bucket::Number(spent) if endless => *spent = full,
-                    Bucket::Number(_) => {}
-                    Bucket::Limiter(limiter) => wakers.extend(limiter.set_rate(rate)),
-                }
+            shard.change_rate(rate, now);
+            for bucket in default_buckets(&shard) {
+                wakers.extend(bucket.set_rate(rate));
             }
         }
         drop(setting);
@@ -191,56 +191,63 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         Ok(())
     }
 
-    /// [`RateLimiter::set_burst`](super::RateLimiter::set_burst) for all keys. One that is not remembered begins with all of
-    /// the new burst.
+    /// Sets the burst of all keys that have no quota of their own, from now on. A key that is not remembered starts with
+    /// a full bucket of the new size.
     ///
     /// # Errors
     ///
-    /// As `set_burst`.
+    /// Names `burst` if it is 0; nothing has changed then.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
         let _setting = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
         for shard in &self.shards {
             let mut shard = lock(shard);
             let now = shard.settle(&self.time);
-            let floor = shard.floor(now);
-            for bucket in shard.keys.values_mut() {
-                match bucket {
-                    Bucket::Number(spent) => *spent = (*spent).max(floor),
-                    Bucket::Limiter(limiter) => limiter.set_burst(burst),
-                }
-            }
-            shard.burst = burst;
-            shard.schedule.burst = units(burst);
+            shard.change_burst(burst, now);
+            default_buckets(&shard).for_each(|bucket| bucket.set_burst(burst));
         }
         Ok(())
     }
 
-    /// Tokens `key` has now; see [`RateLimiter::tokens`](super::RateLimiter::tokens).
+    /// Returns the rate of `key` at present.
+    pub fn rate(&self, key: &K) -> Rate {
+        self.quota(key).unwrap_or_else(|| lock(self.shard(key)).quota()).rate()
+    }
+
+    /// Returns the burst of `key` at present.
+    pub fn burst(&self, key: &K) -> u32 {
+        self.quota(key).unwrap_or_else(|| lock(self.shard(key)).quota()).burst()
+    }
+
+    /// Returns the tokens that `key` has: below zero when more are promised than are earned.
     pub fn tokens(&self, key: &K) -> f64 {
+        if let Some(quota) = self.quota(key) {
+            let is_new = !lock(self.shard(key)).keys.contains_key(key);
+            return if is_new { f64::from(quota.burst()) } else { self.bucket(key).tokens() };
+        }
         let mut shard = lock(self.shard(key));
         let now = shard.settle(&self.time);
         let left = match shard.keys.get(key) {
-            Some(Bucket::Limiter(limiter)) => return limiter.left(),
-            Some(Bucket::Number(spent)) if !shard.schedule.meter.is_infinite() => {
-                shard.schedule.earned(now) - (*spent).max(shard.floor(now))
+            Some(Entry::Bucket { bucket, .. }) => return bucket.tokens(),
+            Some(Entry::Spent(spent)) if !shard.schedule.is_infinite() => {
+                shard.schedule.earned(now) - (*spent).max(shard.spent_when_full(now))
             }
             _ => shard.schedule.burst,
         };
         left as f64 / units(1) as f64
     }
 
-    /// Keys remembered.
+    /// Returns the number of keys that are remembered.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| lock(shard).keys.len()).sum()
     }
 
-    /// Whether no key is remembered.
+    /// Returns whether no key is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets all keys whose buckets are full. Insertions do so by themselves from time to time.
+    /// Forgets all keys whose buckets are full. Insertions do so from time to time.
     pub fn forget_idle(&self) {
         for shard in &self.shards {
             let idle = {
@@ -252,84 +259,92 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         }
     }
 
-    /// The numbers of all keys so far; those on waits are of the keys remembered.
+    /// Returns the numbers of all keys so far.
     pub fn stats(&self) -> LimiterStats {
-        let mut stats = counted(&self.counters);
-        for shard in &self.shards {
-            for bucket in lock(shard).keys.values() {
-                if let Bucket::Limiter(limiter) = bucket {
-                    let one = limiter.stats();
-                    stats.waiters += one.waiters;
-                    stats.total_wait += one.total_wait;
-                    stats.longest_wait = stats.longest_wait.max(one.longest_wait);
-                }
-            }
-        }
-        stats
+        self.numbers.stats()
     }
 
     fn shard(&self, key: &K) -> &Mutex<Shard<K>> {
-        // The high bits: the map inside of a shard uses the low ones, of a hash of its own.
+        // The high bits of the hash: the map in a shard uses a hash of its own.
         &self.shards[(self.hasher.hash_one(key) >> 60) as usize % SHARDS]
     }
 
-    /// Takes `n` tokens of `key` if there are as many.
-    fn take(&self, key: &K, n: u32) -> bool {
-        let idle;
-        let granted = {
-            let mut shard = lock(self.shard(key));
-            let now = shard.settle(&self.time);
-            if shard.schedule.meter.is_infinite() {
-                return true;
-            }
-            if n > shard.burst {
-                return false;
-            }
-            let (earned, floor) = (shard.schedule.earned(now), shard.floor(now));
-            match shard.keys.get_mut(key) {
-                Some(Bucket::Limiter(limiter)) => return limiter.ledger.take(n),
-                Some(Bucket::Number(spent)) => {
-                    let next = (*spent).max(floor) + units(n);
-                    if next <= earned {
-                        *spent = next;
-                    }
-                    return next <= earned;
-                }
-                None => {
-                    idle = shard.sweep_if_grown(now);
-                    shard.keys.insert(key.clone(), Bucket::Number(floor + units(n)));
-                    true
-                }
-            }
-        };
-        drop(idle);
-        granted
+    /// Returns the quota of `key` if it has its own. Not to be called under a lock.
+    fn quota(&self, key: &K) -> Option<Quota> {
+        self.quota_of.as_ref()?(key)
     }
 
-    /// The limiter of `key`, made from its number if it has none.
-    fn limiter(&self, key: &K) -> Arc<Tokens> {
-        let idle;
-        let limiter = {
-            let mut shard = lock(self.shard(key));
-            let now = shard.settle(&self.time);
-            let spent = match shard.keys.get(key) {
-                Some(Bucket::Limiter(limiter)) => return Arc::clone(limiter),
-                Some(Bucket::Number(spent)) => *spent,
-                None => shard.schedule.full(),
-            };
-            idle = shard.sweep_if_grown(now);
-            let ledger = Ledger::resume(shard.schedule.clone(), shard.burst, spent, self.time.clone());
-            let limiter = Arc::new(Tokens { ledger, counters: Arc::clone(&self.counters) });
-            let bucket = Bucket::Limiter(Arc::clone(&limiter));
-            // In place, as an insertion would drop a second key under the lock.
-            match shard.keys.get_mut(key) {
-                Some(number) => *number = bucket,
-                None => drop(shard.keys.insert(key.clone(), bucket)),
+    /// Takes `n` tokens of `key` if there are that many.
+    fn take(&self, key: &K, n: u32) -> bool {
+        if self.quota(key).is_some() {
+            return self.bucket(key).take(n);
+        }
+        let mut shard = lock(self.shard(key));
+        let now = shard.settle(&self.time);
+        if let Some(Entry::Bucket { .. }) = shard.keys.get(key) {
+            drop(shard);
+            return self.bucket(key).take(n);
+        }
+        if shard.schedule.is_infinite() {
+            return true;
+        }
+        if n > shard.burst {
+            return false;
+        }
+        let (earned, spent_when_full) = (shard.schedule.earned(now), shard.spent_when_full(now));
+        if let Some(Entry::Spent(spent)) = shard.keys.get_mut(key) {
+            let next = (*spent).max(spent_when_full) + units(n);
+            let granted = next <= earned;
+            if granted {
+                *spent = next;
             }
-            limiter
-        };
+            return granted;
+        }
+        let idle = shard.sweep_if_grown(now);
+        shard.keys.insert(key.clone(), Entry::Spent(spent_when_full + units(n)));
+        drop(shard);
         drop(idle);
-        limiter
+        true
+    }
+
+    /// Returns the bucket of `key`, which is created if it has none.
+    fn bucket(&self, key: &K) -> Arc<Bucket> {
+        let quota = self.quota(key);
+        let mut shard = lock(self.shard(key));
+        let now = shard.settle(&self.time);
+        let default = shard.quota();
+        let spent = match shard.keys.get_mut(key) {
+            Some(Entry::Bucket { bucket, own_quota }) => {
+                let bucket = Arc::clone(bucket);
+                let mut wakers = Vec::new();
+                if *own_quota != quota {
+                    *own_quota = quota;
+                    let new = quota.unwrap_or(default);
+                    bucket.set_burst(new.burst());
+                    wakers = bucket.set_rate(new.rate());
+                }
+                drop(shard);
+                wakers.into_iter().for_each(wake);
+                return bucket;
+            }
+            Some(Entry::Spent(spent)) => *spent,
+            None => shard.schedule.spent_when_full(),
+        };
+        let idle = shard.sweep_if_grown(now);
+        let (time, numbers) = (self.time.clone(), Arc::clone(&self.numbers));
+        let bucket = Arc::new(match quota {
+            Some(quota) => Bucket::new(quota, time, numbers),
+            None => Bucket::resume(shard.schedule.clone(), default.burst(), spent, time, numbers),
+        });
+        let entry = Entry::Bucket { bucket: Arc::clone(&bucket), own_quota: quota };
+        // An insertion would drop a second key under the lock.
+        match shard.keys.get_mut(key) {
+            Some(old) => *old = entry,
+            None => drop(shard.keys.insert(key.clone(), entry)),
+        }
+        drop(shard);
+        drop(idle);
+        bucket
     }
 }
 
@@ -337,7 +352,7 @@ impl<K> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rate, burst) = {
             let shard = lock(&self.shards[0]);
-            (shard.schedule.meter.rate, shard.burst)
+            (shard.schedule.rate, shard.burst)
         };
         f.debug_struct("KeyedLimiter").field("rate", &rate).field("burst", &burst).finish_non_exhaustive()
     }
@@ -345,4 +360,12 @@ impl<K> fmt::Debug for KeyedLimiter<K> {
 
 fn lock<K>(shard: &Mutex<Shard<K>>) -> MutexGuard<'_, Shard<K>> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Returns the buckets of the keys that have no quota of their own.
+fn default_buckets<K>(shard: &Shard<K>) -> impl Iterator<Item = &Arc<Bucket>> {
+    shard.keys.values().filter_map(|entry| match entry {
+        Entry::Bucket { bucket, own_quota: None } => Some(bucket),
+        _ => None,
+    })
 }

@@ -1,110 +1,105 @@
-//! Rate limiting by a token bucket that can be waited on, reserved from, and set anew while in use.
+//! Rate limiting by a token bucket.
 //!
-//! ```
-//! use ripcord::{Clock, Context};
-//! use ripcord_policy::{Rate, RateLimiter};
-//! use std::time::Duration;
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (clock, time) = Clock::manual();
-//! let limiter = RateLimiter::new(Rate::per_second(10.0), 2)?.with_clock(clock);
-//!
-//! assert!(limiter.allow() && limiter.allow());   // the burst
-//! assert!(!limiter.allow());
-//! time.advance(Duration::from_millis(100));      // a token's worth of time
-//! assert!(limiter.allow());
-//!
-//! let reservation = limiter.reserve()?;          // the next one, ahead of time
-//! assert_eq!(reservation.delay(), Duration::from_millis(100));
-//! reservation.cancel();
-//! # Ok(())
-//! # }
-//! ```
+//! [`RateLimiter`] limits one thing, such as calls to a service. [`KeyedLimiter`] limits each of many keys, such as
+//! clients. A [`Rate`] says how many tokens are earned in which time.
 
+mod bucket;
+mod builder;
 mod keyed;
-mod ledger;
-mod meter;
 mod queue;
 mod rate;
 mod reservation;
 mod schedule;
+mod shard;
+mod stats;
 mod time;
-mod tokens;
 mod wait;
 
+pub use builder::{KeyedLimiterBuilder, RateLimiterBuilder};
 pub use keyed::KeyedLimiter;
-pub use rate::Rate;
+pub use rate::{Quota, Rate};
 pub use reservation::{ExceedsBurst, Reservation};
-pub use tokens::LimiterStats;
+pub use stats::LimiterStats;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ripcord::{Clock, Context};
+use ripcord::Context;
 
-use crate::block_on::block_on;
 use crate::config::at_least_one;
 use crate::panics::wake;
 use crate::{ConfigError, Refused};
-use ledger::Ledger;
-use time::Time;
-use tokens::{Token, Tokens};
+use bucket::Bucket;
+use stats::Count;
 
-/// A token bucket: it earns tokens at a [`Rate`], keeps at most a burst of them, and begins full.
+/// A token bucket: it earns tokens at a [`Rate`], holds at most a burst of them, and starts full.
 ///
-/// Clones share the bucket. However calls, clock readings, changes of the rate and cancellations fall together, it grants
-/// in all never more than the first burst and what the rate has earned, exactly; and in any span of time never more than
-/// the burst and what the rate earns in that span, to within a fifty-millionth of a token, and no less. A token that a
-/// [`Stack`](crate::Stack) has for a call which it then does not send comes back, and might have been used until then: it counts
-/// as granted to whoever has it next.
+/// ```
+/// use ripcord::{Clock, Context};
+/// use ripcord_policy::{Rate, RateLimiter};
+/// use std::time::Duration;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (clock, time) = Clock::manual();
+/// let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(2).clock(clock.clone()).build()?;
+///
+/// assert!(limiter.allow() && limiter.allow());   // the burst
+/// assert!(!limiter.allow());
+/// time.advance(Duration::from_millis(100));      // the time of one token
+/// assert!(limiter.allow());
+///
+/// // A wait that cannot end before the deadline fails at once.
+/// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_millis(50));
+/// assert!(limiter.wait(&ctx).await.unwrap_err().is_deadline_exceeded());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Clones share the bucket and its statistics.
+///
+/// # What is granted
+///
+/// Never more than the burst plus rate × time, to within 2^-26 of a token, under any interleaving of calls. Time only
+/// moves forward: an old reading of the clock changes nothing. Each change of the rate may lose up to 2^-26 of a token.
 ///
 /// # Waiting
 ///
-/// Who waits is served in order, and takes part in every change of the rate. A wait that cannot end before its context's
-/// deadline fails at once. An explicit [`Reservation`] keeps the time it was told.
+/// Waiters are served in order, and every change of the rate gives them new times. An explicit [`Reservation`] keeps its
+/// time. If a waiter gives up its tokens, the waiters behind it keep their times. The tokens come back when all of those
+/// have left, and are lost when the next of them is served.
 ///
-/// # Time
+/// # Clocks
 ///
-/// The limiter reads one clock, the system's unless [`with_clock`](RateLimiter::with_clock) gives it another, and sleeps
-/// on that of the context it is given. A test gives both the same manual clock. Time only moves forward here: a reading
-/// older than another changes nothing.
-///
-/// See the [module](self) for an example.
+/// Tokens are earned by the limiter's clock, which is the system's unless
+/// [`clock`](RateLimiterBuilder::clock) sets another one. A wait sleeps on the clock of its context. A test gives both
+/// the same manual clock.
 #[derive(Clone)]
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
-    tokens: Arc<Tokens>,
+    bucket: Arc<Bucket>,
 }
 
-/// What [`RateLimiter::wait`] fails with; there is no error of a call's own in it.
-pub type WaitError = Refused;
-
 impl RateLimiter {
-    /// A full bucket, by the system's clock unless [`with_clock`](RateLimiter::with_clock) sets another. A Go program's
-    /// `NewRateLimiter`.
+    /// Returns a builder.
+    pub fn builder() -> RateLimiterBuilder {
+        RateLimiterBuilder::new()
+    }
+
+    /// Creates a limiter by the system's clock: short for [`builder`](RateLimiter::builder) with `rate` and `burst`.
     ///
     /// # Errors
     ///
-    /// Names the setting out of bounds: a `rate` that is negative, NaN, or of a period of zero, a `burst` of 0.
+    /// Names the setting that is out of bounds: a `rate` that is negative, NaN, or of a period of zero, or a `burst` of
+    /// 0.
     #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
-        let (rate, burst) = (rate.check()?, at_least_one("burst", burst)?);
-        Ok(RateLimiter::of(Tokens::new(Ledger::new(rate, burst, Time::system()))))
+        RateLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    /// The same rate and burst by another clock: a bucket of its own, full.
-    ///
-    /// Tokens are earned by this clock, whatever the contexts' own are; a wait sleeps on its context's. Give both the
-    /// same.
-    #[must_use]
-    pub fn with_clock(self, clock: Clock) -> Self {
-        let (rate, burst) = (self.rate(), self.burst());
-        RateLimiter::of(Tokens::new(Ledger::new(rate, burst, Time::of(clock))))
-    }
-
-    fn of(tokens: Tokens) -> Self {
-        RateLimiter { tokens: Arc::new(tokens) }
+    fn with(bucket: Bucket) -> Self {
+        RateLimiter { bucket: Arc::new(bucket) }
     }
 
     /// Takes a token if there is one.
@@ -114,143 +109,114 @@ impl RateLimiter {
         self.allow_n(1)
     }
 
-    /// Takes `n` tokens if there are as many, and none otherwise. False for more than the burst.
+    /// Takes `n` tokens if there are that many, and otherwise none.
+    ///
+    /// Returns `false` if `n` is above the burst.
     #[inline]
     pub fn allow_n(&self, n: u32) -> bool {
-        self.tokens.allow(n)
+        let granted = self.bucket.take(n);
+        self.bucket.numbers.bump(if granted { Count::Allowed } else { Count::Denied });
+        granted
     }
 
-    /// Waits for a token and returns how long that took.
+    /// Waits for a token. Returns how long that took.
+    ///
+    /// A token that is due wins over an end of the context at the same time.
     ///
     /// # Errors
     ///
-    /// `Context` if the context is or gets done first, [`Rejected::Deadline`](crate::Rejected::Deadline) at once if the
-    /// token would not come before its deadline. At one instant, a token that is due wins over an end.
+    /// * The context ended first, or had ended before.
+    /// * The token would not come before the context's deadline. The wait fails at once and takes nothing;
+    ///   [`Refused::is_deadline_exceeded`] is true.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up the place and lets those behind move up. Tokens taken in its name come back, but
-    /// for what has been promised to a later [`Reservation`].
+    /// Dropping the future gives up its token. Its token is returned unless somebody behind it waits or has a later
+    /// [`Reservation`]: see [Waiting](RateLimiter#waiting).
     #[doc(alias("Wait"))]
-    pub async fn wait(&self, ctx: &Context) -> Result<Duration, WaitError> {
+    pub async fn wait(&self, ctx: &Context) -> Result<Duration, Refused> {
         self.wait_n(ctx, 1).await
     }
 
-    /// [`RateLimiter::wait`] for `n` tokens.
+    /// Waits for `n` tokens. Returns how long that took.
     ///
     /// # Errors
     ///
-    /// Besides those of `wait`, [`Refused::is_limited`](crate::Refused::is_limited) if there are never as many.
+    /// Those of [`wait`](RateLimiter::wait), and one for which [`Refused::is_limited`] is true if `n` is above the burst;
+    /// nothing is taken then.
     ///
     /// # Cancel safety
     ///
-    /// As `wait`: dropping the future gives up the place, and all of the tokens.
-    pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, WaitError> {
-        wait::wait(&self.tokens, ctx, n).await
+    /// Dropping the future gives up its tokens, as for [`wait`](RateLimiter::wait).
+    pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, Refused> {
+        wait::wait(&self.bucket, ctx, n).await
     }
 
-    /// [`RateLimiter::wait`], for who may come to have no use for the token.
-    pub(crate) async fn token(&self, ctx: &Context) -> Result<Token<'_>, WaitError> {
+    /// Waits for a token that the caller may come to have no use for.
+    pub(crate) async fn token(&self, ctx: &Context) -> Result<Token<'_>, Refused> {
         self.wait(ctx).await?;
-        Ok(Token::new(&self.tokens))
+        Ok(Token { bucket: Some(&self.bucket) })
     }
 
-    /// [`RateLimiter::wait`] for threads.
+    /// Takes a token that may be yet to come, and says when it will.
     ///
-    /// # Errors
-    ///
-    /// As `wait`.
-    pub fn wait_blocking(&self, ctx: &Context) -> Result<Duration, WaitError> {
-        block_on(self.wait(ctx))
-    }
-
-    /// [`RateLimiter::wait_n`] for threads.
-    ///
-    /// # Errors
-    ///
-    /// As `wait_n`.
-    pub fn wait_n_blocking(&self, ctx: &Context, n: u32) -> Result<Duration, WaitError> {
-        block_on(self.wait_n(ctx, n))
-    }
-
-    /// Takes a token that may be yet to come, and tells when that will be.
-    ///
-    /// # Errors
-    ///
-    /// Never, as the burst is at least 1.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use ripcord::Clock;
-    /// use ripcord_policy::{Rate, RateLimiter};
-    ///
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// let (clock, _time) = Clock::manual();
-    /// let limiter = RateLimiter::new(Rate::per_second(1.0), 1)?.with_clock(clock);
-    ///
-    /// assert!(limiter.reserve()?.delay().is_zero());
-    /// let next = limiter.reserve()?;
-    /// assert_eq!(next.delay(), Duration::from_secs(1));   // sleep this long, then act
-    /// assert!(next.cancel(), "or give it back");
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// The caller sleeps for [`Reservation::delay`] and then acts, or calls [`Reservation::cancel`].
     #[doc(alias("Reserve"))]
-    pub fn reserve(&self) -> Result<Reservation, ExceedsBurst> {
-        self.reserve_n(1)
+    pub fn reserve(&self) -> Reservation {
+        self.reserve_n(1).expect("a burst is at least 1")
     }
 
-    /// [`RateLimiter::reserve`] for `n` tokens.
+    /// Takes `n` tokens that may be yet to come, and says when they will.
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if there are never as many at once; nothing is taken.
+    /// [`ExceedsBurst`] if `n` is above the burst; nothing is taken.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
-        reservation::reserve(&self.tokens, n)
+        Reservation::new(Arc::clone(&self.bucket), n)
     }
 
-    /// Earns at `rate` from now on. Those who wait are re-timed; reservations keep their times.
+    /// Earns at `rate` from now on. Waiters get new times, reservations keep theirs.
     ///
-    /// Coming back from [`Rate::INFINITE`], the bucket is full.
+    /// After [`Rate::INFINITE`], the bucket is full.
     ///
     /// # Errors
     ///
-    /// Names the bound `rate` is out of; nothing has changed then.
+    /// Names the bound that `rate` breaks; nothing has changed then.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
-        self.tokens.set_rate(rate.check()?).into_iter().for_each(wake);
+        self.bucket.set_rate(rate.check()?).into_iter().for_each(wake);
         Ok(())
     }
 
-    /// Keeps at most `burst` tokens from now on. A larger one begins to fill from what there is.
+    /// Holds at most `burst` tokens from now on. If the burst is raised, the bucket fills up from the tokens there are.
     ///
     /// # Errors
     ///
     /// Names `burst` if it is 0; nothing has changed then.
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
-        self.tokens.set_burst(at_least_one("burst", burst)?);
+        self.bucket.set_burst(at_least_one("burst", burst)?);
         Ok(())
     }
 
-    /// The rate now.
+    /// Returns the rate at present.
     pub fn rate(&self) -> Rate {
-        self.tokens.ledger.book().schedule.meter.rate
+        self.bucket.state().schedule.rate
     }
 
-    /// The burst now.
+    /// Returns the burst at present, in tokens.
     pub fn burst(&self) -> u32 {
-        self.tokens.ledger.book().burst
+        self.bucket.state().burst
     }
 
-    /// Tokens there are now; below zero when more are promised than earned.
+    /// Returns the tokens in the bucket: below zero when more are promised than are earned.
     pub fn tokens(&self) -> f64 {
-        self.tokens.left()
+        self.bucket.tokens()
     }
 
-    /// The numbers so far.
+    /// Returns the numbers so far.
     pub fn stats(&self) -> LimiterStats {
-        self.tokens.stats()
+        self.bucket.numbers.stats()
     }
 }
 
@@ -261,5 +227,27 @@ impl fmt::Debug for RateLimiter {
             .field("burst", &self.burst())
             .field("tokens", &self.tokens())
             .finish_non_exhaustive()
+    }
+}
+
+/// A granted token that is given back if it is dropped before it is spent.
+#[must_use = "dropping it gives the token back"]
+pub(crate) struct Token<'a> {
+    /// `None` once it is spent.
+    bucket: Option<&'a Bucket>,
+}
+
+impl Token<'_> {
+    /// Keeps the token: what it was taken for is sent.
+    pub(crate) fn spend(mut self) {
+        self.bucket = None;
+    }
+}
+
+impl Drop for Token<'_> {
+    fn drop(&mut self) {
+        if let Some(bucket) = self.bucket {
+            bucket.give_back();
+        }
     }
 }

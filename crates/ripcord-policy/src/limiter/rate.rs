@@ -1,11 +1,16 @@
-//! How many tokens a limiter earns in a given time.
+//! The rate at which a limiter earns tokens, and the quota of a key.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::schedule::{Slope, TOKEN_BITS};
 use crate::ConfigError;
+use crate::config::at_least_one;
 
-/// Tokens per time. Made without checks, so that it can be a constant; whoever takes one checks it.
+/// Tokens per time.
+///
+/// The constructors are `const` and check nothing. Whoever takes a rate checks it: it must not be negative, NaN, or of
+/// a period of zero.
 ///
 /// ```
 /// use ripcord_policy::Rate;
@@ -24,36 +29,39 @@ enum Kind {
     Per { tokens: u32, period: Duration },
 }
 
+/// The highest rate, in tokens per second: at this rate a bucket of any burst fills within 32 ms.
+const MAX_PER_SECOND: u64 = 1 << 37;
+
 impl Rate {
-    /// No limit at all: whatever is asked for is granted, and the burst does not matter.
+    /// No limit: every request is granted, and the burst does not matter.
     pub const INFINITE: Rate = Rate(Kind::PerSecond(f64::INFINITY));
 
-    /// Nothing is ever earned: what the limiter begins with is all there is.
+    /// No tokens are ever earned. The limiter grants its first burst and nothing more.
     pub const ZERO: Rate = Rate(Kind::PerSecond(0.0));
 
-    /// This many tokens a second, exactly the value of the `f64`. Must not be negative or NaN.
+    /// Returns a rate of `tokens` per second, which must not be negative or NaN.
     ///
-    /// Rates above 2^63 a second count as that many.
+    /// Finite rates above 2^37 (1.4e11) tokens per second count as 2^37. A rate is kept to 2^-64 of a token per second.
     pub const fn per_second(tokens: f64) -> Rate {
         Rate(Kind::PerSecond(tokens))
     }
 
-    /// One token every `period`, which must be longer than zero.
+    /// Returns a rate of one token every `period`, which must be longer than zero.
     pub const fn every(period: Duration) -> Rate {
         Rate::per(1, period)
     }
 
-    /// `tokens` in every `period`, exactly; the period must be longer than zero.
+    /// Returns a rate of `tokens` every `period`, which must be longer than zero.
     pub const fn per(tokens: u32, period: Duration) -> Rate {
         Rate(Kind::Per { tokens, period })
     }
 
-    /// Whether there is no limit.
+    /// Returns whether there is no limit.
     pub fn is_infinite(self) -> bool {
         self.0 == Kind::PerSecond(f64::INFINITY)
     }
 
-    /// The rate as a number, rounded.
+    /// Returns the rate as a rounded number of tokens per second.
     pub fn tokens_per_second(self) -> f64 {
         match self.0 {
             Kind::PerSecond(tokens) => tokens,
@@ -73,26 +81,23 @@ impl Rate {
         }
     }
 
-    /// The rate of tokens per nanosecond as `numerator * 2^exponent / denominator`, exactly.
-    pub(super) fn exact(self) -> Fraction {
-        match self.0 {
-            Kind::PerSecond(tokens) => {
-                let bits = tokens.min(9_223_372_036_854_775_808.0).to_bits();
-                let (mantissa, exponent) = (bits & ((1 << 52) - 1), (bits >> 52) & 0x7ff);
-                let (numerator, exponent) = match exponent {
-                    0 => (mantissa, -1074),
-                    _ => (mantissa | (1 << 52), exponent as i32 - 1075),
-                };
-                // Even factors go to the exponent, so that sums of products stay small.
-                let even = numerator.trailing_zeros().min(63);
-                Fraction { numerator: numerator >> even, exponent: exponent + even as i32, denominator: 1_000_000_000 }
-            }
-            Kind::Per { tokens, period } => match u64::try_from(period.as_nanos()) {
-                Ok(nanos) => Fraction { numerator: u64::from(tokens), exponent: 0, denominator: nanos },
-                // A token in 585 years or more.
-                Err(_) => Fraction { numerator: 0, exponent: 0, denominator: 1 },
-            },
+    /// Returns the units per nanosecond of a rate that has been checked.
+    pub(super) fn slope(self) -> Slope {
+        const BINARY_PLACES: u32 = 64;
+        if self.is_infinite() {
+            return Slope::INFINITE;
         }
+        let (tokens, nanos) = match self.0 {
+            Kind::PerSecond(tokens) => {
+                let capped = tokens.min(MAX_PER_SECOND as f64);
+                // Both conversions are exact up to the last binary place, below which they round down.
+                let part = (capped.fract() * 2f64.powi(BINARY_PLACES as i32)) as u128;
+                ((u128::from(capped as u64) << BINARY_PLACES) + part, 1_000_000_000)
+            }
+            Kind::Per { tokens, period } => (u128::from(tokens) << BINARY_PLACES, period.as_nanos()),
+        };
+        let highest = (u128::from(MAX_PER_SECOND) << (BINARY_PLACES + TOKEN_BITS)).div_ceil(1_000_000_000);
+        Slope::new((tokens << TOKEN_BITS).div_ceil(nanos).min(highest))
     }
 }
 
@@ -106,10 +111,81 @@ impl fmt::Display for Rate {
     }
 }
 
-/// See [`Rate::exact`].
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Fraction {
-    pub(super) numerator: u64,
-    pub(super) exponent: i32,
-    pub(super) denominator: u64,
+/// A rate and a burst that have been checked: the quota of one key of a [`KeyedLimiter`](super::KeyedLimiter).
+///
+/// ```
+/// use ripcord_policy::Rate;
+/// use ripcord_policy::limiter::Quota;
+///
+/// # fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let paying = Quota::new(Rate::per_second(100.0), 20)?;
+/// assert_eq!(paying.burst(), 20);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Quota {
+    rate: Rate,
+    burst: u32,
+}
+
+impl Quota {
+    /// Creates a quota.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that is out of bounds: a `rate` that is negative, NaN, or of a period of zero, or a `burst` of
+    /// 0.
+    pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
+        Ok(Quota { rate: rate.check()?, burst: at_least_one("burst", burst)? })
+    }
+
+    /// Creates a quota from settings that have been checked.
+    pub(super) fn checked(rate: Rate, burst: u32) -> Self {
+        Quota { rate, burst }
+    }
+
+    /// Returns the rate.
+    pub fn rate(self) -> Rate {
+        self.rate
+    }
+
+    /// Returns the burst, in tokens.
+    pub fn burst(self) -> u32 {
+        self.burst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::Rate;
+
+    #[test]
+    fn whole_tokens_per_nanosecond_give_an_exact_slope() {
+        let slope = Rate::per(3, Duration::from_nanos(1)).slope();
+        assert_eq!(slope.earned(5), 15 << 26);
+        assert_eq!(Rate::per_second(1.5e9).slope().earned(2), 3 << 26);
+    }
+
+    #[test]
+    fn amount_at_the_end_of_each_period_is_a_whole_token() {
+        for per_second in [1.0, 3.0, 7.0, 10.0, 1000.0, 1e6, 123.0] {
+            assert_eq!(Rate::per_second(per_second).slope().earned(1_000_000_000), (per_second as u64) << 26);
+        }
+        for nanos in [3, 7, 1_001, 999_999_937, u64::MAX / 2] {
+            assert_eq!(Rate::every(Duration::from_nanos(nanos)).slope().earned(nanos), 1 << 26);
+        }
+    }
+
+    #[test]
+    fn extreme_rates_have_a_slope() {
+        for rate in [Rate::per_second(f64::MAX), Rate::per(u32::MAX, Duration::from_nanos(1))] {
+            assert_eq!(rate.slope(), Rate::per_second(2f64.powi(37)).slope());
+        }
+        for rate in [Rate::per_second(5e-324), Rate::ZERO, Rate::per(0, Duration::MAX)] {
+            assert_eq!(rate.slope().earned(u64::MAX), 0);
+        }
+    }
 }

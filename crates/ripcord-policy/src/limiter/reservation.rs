@@ -4,63 +4,97 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::ledger::Take;
-use super::schedule::units;
-use super::tokens::{Count, Tokens};
+use super::bucket::{Bucket, Claim, Claimed};
+use super::queue::PromiseId;
+use super::stats::Count;
 use crate::Refused;
 
-/// Tokens that are the holder's from [`act_at`](Reservation::act_at) on.
+/// Tokens that the holder may use from [`act_at`](Reservation::act_at) on.
 ///
-/// Dropping it changes nothing: the tokens are taken, and whoever holds one is expected to wait and then act.
+/// The tokens are taken when the reservation is made, so dropping it changes nothing.
 /// [`cancel`](Reservation::cancel) gives them back.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Clock;
+/// use ripcord_policy::{Rate, RateLimiter};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (clock, _time) = Clock::manual();
+/// let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).burst(1).clock(clock).build()?;
+///
+/// assert!(limiter.reserve().delay().is_zero());
+/// let next = limiter.reserve();
+/// assert_eq!(next.delay(), Duration::from_secs(1)); // sleep this long, then act
+/// assert!(next.cancel());                           // or give the token back
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 #[must_use = "the tokens are taken; wait until `act_at`, or `cancel`"]
 pub struct Reservation {
-    limiter: Arc<Tokens>,
+    bucket: Arc<Bucket>,
     tokens: u32,
-    /// None if never.
+    /// `None` if never.
     act_at: Option<u64>,
-    /// None if there is nothing to give back.
-    promise: Option<u64>,
+    /// `None` if there is nothing to give back.
+    promise: Option<PromiseId>,
 }
 
-/// More tokens were asked for than the limiter ever holds.
+/// The error of a reservation of more tokens than the limiter ever holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExceedsBurst {
-    /// Tokens asked for.
+    /// Tokens requested.
     pub requested: u32,
-    /// The most there can be.
+    /// The most tokens that the limiter holds.
     pub burst: u32,
 }
 
 impl Reservation {
-    /// How long until the tokens may be used: zero if they may be now, `Duration::MAX` if they never will be, as the
-    /// rate is zero or nearly so; nothing has been taken then.
+    /// Reserves as many of `tokens` as a bucket can hold.
+    pub(super) fn new(bucket: Arc<Bucket>, tokens: u32) -> Result<Self, ExceedsBurst> {
+        let (act_at, promise) = match bucket.claim(tokens, Claim::Reserve) {
+            Claimed::Now(now) => (Some(now), None),
+            Claimed::Later { id, act_at, .. } => (act_at, Some(id)),
+            Claimed::ExceedsBurst { burst } => {
+                bucket.numbers.bump(Count::OtherRefused);
+                return Err(ExceedsBurst { requested: tokens, burst });
+            }
+            Claimed::TooLate { .. } | Claimed::Never => (None, None),
+        };
+        bucket.numbers.bump(Count::Reserved);
+        Ok(Reservation { bucket, tokens, act_at, promise })
+    }
+
+    /// Returns the time until the tokens may be used: zero if they may be used now.
+    ///
+    /// `Duration::MAX` means never, because the rate is zero or almost zero. Nothing has been taken then.
     pub fn delay(&self) -> Duration {
         match self.act_at {
-            Some(at) => Duration::from_nanos(at.saturating_sub(self.limiter.ledger.time.now())),
+            Some(at) => Duration::from_nanos(at.saturating_sub(self.bucket.time.now())),
             None => Duration::MAX,
         }
     }
 
-    /// When the tokens may be used, by the limiter's clock. None if never.
+    /// Returns when the tokens may be used, by the limiter's clock. `None` means never.
     pub fn act_at(&self) -> Option<Instant> {
-        self.limiter.ledger.time.instant(self.act_at?)
+        self.bucket.time.instant(self.act_at?)
     }
 
-    /// Tokens reserved.
+    /// Returns the number of tokens reserved.
     pub fn tokens(&self) -> u32 {
         self.tokens
     }
 
-    /// Gives the tokens back, if their time is yet to come, but for what has been promised to later reservations.
+    /// Gives the tokens back if they may not be used yet. Returns whether any tokens came back at once.
     ///
-    /// Returns whether anything came back.
+    /// If others have been promised later tokens, these tokens come back when those others give theirs up too, and are
+    /// lost when the next of them takes its own.
     pub fn cancel(self) -> bool {
-        self.limiter.counters.bump(Count::Canceled as usize);
+        self.bucket.numbers.bump(Count::ReservationsCanceled);
         match self.promise {
-            Some(id) if !self.delay().is_zero() => self.limiter.call_off(id) > 0,
+            Some(id) if !self.delay().is_zero() => self.bucket.give_up(id) > 0,
             _ => false,
         }
     }
@@ -77,32 +111,5 @@ impl std::error::Error for ExceedsBurst {}
 impl From<ExceedsBurst> for Refused {
     fn from(ExceedsBurst { requested, burst }: ExceedsBurst) -> Self {
         Refused::exceeds_burst(requested, burst)
-    }
-}
-
-pub(super) fn reserve(limiter: &Arc<Tokens>, tokens: u32) -> Result<Reservation, ExceedsBurst> {
-    let ledger = &limiter.ledger;
-    let reservation = |act_at, promise| {
-        limiter.counters.bump(Count::Reserved as usize);
-        Reservation { limiter: Arc::clone(limiter), tokens, act_at, promise }
-    };
-    let mut book = ledger.book();
-    match ledger.take_or_tell(&mut book, tokens) {
-        Some(Take::Granted(now)) => return Ok(reservation(Some(now), None)),
-        Some(Take::Later(_)) => {}
-        None => {
-            limiter.counters.bump(Count::Exceeded as usize);
-            return Err(ExceedsBurst { requested: tokens, burst: book.burst });
-        }
-    }
-    let now = ledger.settle(&mut book);
-    book.queue.prune(now);
-    match ledger.take_ahead(&book, tokens, now, |ahead| ahead.act_at.is_some()) {
-        Some(ahead) => {
-            let act_at = ahead.act_at.unwrap_or(u64::MAX);
-            let id = book.queue.push_fixed(ahead.start, units(tokens), act_at);
-            Ok(reservation(Some(act_at), Some(id)))
-        }
-        None => Ok(reservation(None, None)),
     }
 }

@@ -1,96 +1,181 @@
-//! Tokens earned since the beginning, as a function of time.
+//! Tokens earned since a limiter was built, as a function of time.
+//!
+//! Tokens are counted in units of 2^-26 of a token, time in nanoseconds since the limiter was built.
+//!
+//! # Invariants
+//!
+//! 1. A slope is too high by less than 2^-64 of a unit per nanosecond, and every amount is rounded down to a unit. So an
+//!    amount, summed over any number of rates, is at most one unit more than the exact one. Where the exact amount is a
+//!    whole number of units, it is exact.
+//! 2. [`Slope::time_for`] is the inverse of [`Slope::earned`]: the first time at which an amount is earned.
 
-use super::meter::{ENDLESS, Meter, Slope, TOKEN_BITS};
 use super::rate::Rate;
 
-/// Where a schedule begins. Above every burst, so that a burst can be subtracted.
+/// Binary places of a token.
+pub(super) const TOKEN_BITS: u32 = 26;
+
+/// The start of a schedule, in units. It is above every burst, so that a burst can be subtracted.
 pub(super) const BASE: u64 = 1 << 59;
 
-/// How far a schedule may get before it is begun again from [`BASE`].
-pub(super) const LIMIT: u64 = ENDLESS - BASE;
+/// The most that a slope earns, in units.
+const MAX_EARNED: u64 = 1 << 62;
 
-/// Units earned up to any time: `anchor_units` at `anchor_time`, and on from there at one rate.
-///
-/// Never more than the exact sum over all rates so far, and less by two units at most.
-#[derive(Clone, Debug)]
-pub(super) struct Schedule {
-    pub(super) meter: Meter,
-    /// The most that can be kept, in units.
-    pub(super) burst: u64,
-    pub(super) anchor_time: u64,
-    pub(super) anchor_units: u64,
-    /// Earned at the anchor besides, in 2^-64 of a unit; paid out at the next anchor, so that a rate that is set a
-    /// thousand times a second loses nothing by it.
-    carry: u64,
+/// The amount at which a schedule is started again from [`BASE`].
+pub(super) const LIMIT: u64 = MAX_EARNED - BASE;
+
+/// Units per nanosecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slope {
+    pub(super) whole: u64,
+    /// In 2^-64 of a unit.
+    pub(super) part: u64,
 }
 
-/// The part of a schedule that the fast path reads, word by word.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Line {
+impl Slope {
+    /// No finite rate has this slope: rates are capped far below.
+    pub(super) const INFINITE: Slope = Slope { whole: u64::MAX, part: u64::MAX };
+
+    /// `slope` has 64 binary places.
+    pub(super) fn new(slope: u128) -> Self {
+        Slope { whole: (slope >> 64) as u64, part: slope as u64 }
+    }
+
+    pub(super) fn is_infinite(self) -> bool {
+        self == Slope::INFINITE
+    }
+
+    /// Returns the units earned in `nanos`, at most [`MAX_EARNED`], which an infinite rate earns at once.
+    pub(super) fn earned(self, nanos: u64) -> u64 {
+        if self.is_infinite() {
+            return MAX_EARNED;
+        }
+        let part = (u128::from(self.part) * u128::from(nanos)) >> 64;
+        let units = self.whole.checked_mul(nanos).and_then(|whole| whole.checked_add(part as u64));
+        units.unwrap_or(MAX_EARNED).min(MAX_EARNED)
+    }
+
+    /// Returns the units earned in `nanos`, if they are known to be fewer than [`MAX_EARNED`].
+    #[inline]
+    pub(super) fn earned_before_horizon(self, nanos: u64) -> u64 {
+        let part = (u128::from(self.part) * u128::from(nanos)) >> 64;
+        self.whole.wrapping_mul(nanos).wrapping_add(part as u64)
+    }
+
+    /// Returns the shortest time that earns `units`, or `None` if that is more than 584 years.
+    fn time_for(self, units: u64) -> Option<u64> {
+        if self.is_infinite() {
+            return Some(0);
+        }
+        let slope = u128::from(self.whole) << 64 | u128::from(self.part);
+        let time = (u128::from(units) << 64).checked_add(slope.checked_sub(1)?)? / slope;
+        u64::try_from(time).ok()
+    }
+}
+
+/// Units earned up to any time: `anchor_units` at `anchor_time`, and `slope` from there.
+#[derive(Clone, Debug)]
+pub(super) struct Schedule {
+    pub(super) rate: Rate,
     pub(super) slope: Slope,
+    /// The most that a bucket keeps, in units.
+    pub(super) burst: u64,
     pub(super) anchor_time: u64,
     pub(super) anchor_units: u64,
-    pub(super) burst: u64,
-    /// How long after the anchor less than [`LIMIT`] is earned, at the least: zero at an infinite rate.
-    pub(super) horizon: u64,
 }
 
 impl Schedule {
     pub(super) fn new(rate: Rate, burst: u32, now: u64) -> Self {
-        Schedule { meter: Meter::new(rate), burst: units(burst), anchor_time: now, anchor_units: BASE, carry: 0 }
+        Schedule { rate, slope: rate.slope(), burst: units(burst), anchor_time: now, anchor_units: BASE }
     }
 
-    /// What has been spent by somebody who has all of the burst to spend.
-    pub(super) fn full(&self) -> u64 {
+    pub(super) fn is_infinite(&self) -> bool {
+        self.slope.is_infinite()
+    }
+
+    /// Returns what a full bucket has spent at the anchor.
+    pub(super) fn spent_when_full(&self) -> u64 {
         self.anchor_units - self.burst
     }
 
-    pub(super) fn line(&self) -> Line {
-        let Schedule { meter, burst, anchor_time, anchor_units, .. } = *self;
-        let horizon = meter.time_for(LIMIT.saturating_sub(anchor_units)).unwrap_or(u64::MAX);
-        Line { slope: meter.slope, anchor_time, anchor_units, burst, horizon }
+    /// Returns a time after the anchor before which less than [`LIMIT`] is earned: zero for an infinite rate.
+    pub(super) fn horizon(&self) -> u64 {
+        self.slope.time_for(LIMIT.saturating_sub(self.anchor_units)).unwrap_or(u64::MAX)
     }
 
-    /// Units earned by `now`; at most [`LIMIT`] or a little above, from where it should be begun again.
+    /// Returns the units earned by `now`.
     pub(super) fn earned(&self, now: u64) -> u64 {
-        // A reading from before the anchor is as good as one at the anchor: time only moves forward.
-        let since = now.saturating_sub(self.anchor_time);
-        self.anchor_units.saturating_add(self.meter.earned(since))
+        // Time only moves forward: a reading from before the anchor counts as one at the anchor.
+        self.anchor_units.saturating_add(self.slope.earned(now.saturating_sub(self.anchor_time)))
     }
 
-    /// The first time by which `target` units are earned.
+    /// Returns the first time by which `target` units are earned.
     pub(super) fn time_of(&self, target: u64) -> Option<u64> {
-        let missing = target.saturating_sub(self.anchor_units);
-        self.anchor_time.checked_add(self.meter.time_for(missing)?)
+        match target.saturating_sub(self.anchor_units) {
+            0 => Some(self.anchor_time),
+            missing => self.anchor_time.checked_add(self.slope.time_for(missing)?),
+        }
     }
 
-    /// The same amounts up to `now`, and `rate` from there.
+    /// Earns at `rate` from `now` on.
     pub(super) fn change_rate(&mut self, rate: Rate, now: u64) {
         let now = now.max(self.anchor_time);
-        let since = now - self.anchor_time;
-        if self.meter.is_infinite() {
-            // There is no telling how much: whoever comes back from it begins with a full burst.
-            self.anchor_units = BASE;
-        } else {
-            let earned = self.earned(now);
-            let (carry, over) = self.carry.overflowing_add(self.meter.fraction(since));
-            self.carry = carry;
-            self.anchor_units = earned + u64::from(over);
-        }
+        // Nothing is counted at an infinite rate.
+        self.anchor_units = if self.is_infinite() { BASE } else { self.earned(now) };
         self.anchor_time = now;
-        self.meter = Meter::new(rate);
+        (self.rate, self.slope) = (rate, rate.slope());
     }
 
-    /// Begins again from [`BASE`] at `now`; returns what all amounts of before have to be lowered by.
-    pub(super) fn rebase(&mut self, now: u64) -> u64 {
-        self.change_rate(self.meter.rate, now);
+    /// Starts again from [`BASE`] if the schedule has reached [`LIMIT`]. Returns what all earlier amounts must be
+    /// lowered by.
+    pub(super) fn rebase_at_limit(&mut self, now: u64) -> u64 {
+        if self.is_infinite() || self.earned(now) < LIMIT {
+            return 0;
+        }
+        self.change_rate(self.rate, now);
         let lowered = self.anchor_units - BASE;
         self.anchor_units = BASE;
         lowered
     }
 }
 
-/// Tokens as units.
+/// Returns `tokens` in units.
 pub(super) fn units(tokens: u32) -> u64 {
     u64::from(tokens) << TOKEN_BITS
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn time_for_an_amount_is_the_first_that_earns_it(
+            tokens in 0u32..,
+            period in 1u64..,
+            units in 0u64..LIMIT,
+        ) {
+            let slope = Rate::per(tokens, Duration::from_nanos(period)).slope();
+            match slope.time_for(units) {
+                Some(time) => {
+                    prop_assert!(slope.earned(time) >= units);
+                    prop_assert!(time == 0 || slope.earned(time - 1) < units);
+                }
+                None => prop_assert!(slope.earned(u64::MAX) < units || slope.whole == 0 && slope.part == 0),
+            }
+        }
+
+        #[test]
+        fn amount_exceeds_the_exact_one_by_less_than_a_unit(tokens in 0u32..1 << 30, period in 1u64 << 20.., time: u64) {
+            let slope = Rate::per(tokens, Duration::from_nanos(period)).slope();
+            let (earned, exact) = (u128::from(slope.earned(time)), u128::from(tokens) << TOKEN_BITS);
+            // earned * period <= exact * time + period, with `exact * time` split so that it does not overflow.
+            let (whole, rest) = (exact / u128::from(period), exact % u128::from(period));
+            let due = whole * u128::from(time) + rest * u128::from(time) / u128::from(period);
+            prop_assert!(earned <= due + 1 && (earned + 1 >= due || earned == u128::from(MAX_EARNED)), "{earned} of {due}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
-//! The limiter: what is granted, and who waits for it.
+//! The limiter: who is granted tokens, and who waits for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use ripcord::{Clock, Context};
+use ripcord::{Clock, Context, ManualTime};
 use shuttle::future::block_on;
 use shuttle::thread;
 
@@ -13,11 +13,36 @@ use crate::{Rate, RateLimiter};
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// Returns a limiter that earns a token per second.
+fn limiter(burst: u32) -> (Arc<RateLimiter>, Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock.clone());
+    let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).burst(burst).clock(clock).build().unwrap();
+    (Arc::new(limiter), ctx, time)
+}
+
+/// Starts a thread that waits for a token, and counts in `ended` that it has ended.
+fn wait(limiter: &Arc<RateLimiter>, ctx: Context, ended: &Arc<AtomicUsize>) -> thread::JoinHandle<bool> {
+    let (limiter, ended) = (Arc::clone(limiter), Arc::clone(ended));
+    thread::spawn(move || {
+        let waited = block_on(limiter.wait(&ctx));
+        ended.fetch_add(1, Ordering::Relaxed);
+        waited.is_ok()
+    })
+}
+
+/// Advances the clock until `count` waits have ended.
+fn advance_until_ended(time: &ManualTime, ended: &AtomicUsize, count: usize) {
+    while ended.load(Ordering::Relaxed) < count {
+        thread::yield_now();
+        time.advance(SECOND);
+    }
+}
+
 #[test]
-fn no_more_is_granted_than_was_due_whatever_becomes_of_the_rate() {
+fn rate_that_changes_grants_no_more_than_is_due() {
     explore(|| {
-        let (clock, time) = Clock::manual();
-        let limiter = Arc::new(RateLimiter::new(Rate::per_second(1.0), 2).unwrap().with_clock(clock));
+        let (limiter, _, time) = limiter(2);
         let takers: Vec<_> = (0..2)
             .map(|_| {
                 let limiter = Arc::clone(&limiter);
@@ -34,7 +59,7 @@ fn no_more_is_granted_than_was_due_whatever_becomes_of_the_rate() {
         time.advance(SECOND);
         let granted: usize = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
         sets.join().unwrap();
-        // Two were saved up, and one was earned at the most.
+        // Two were saved up, and one was earned at most.
         assert!((2..=3).contains(&granted), "{granted}");
         let left = limiter.tokens();
         assert!(granted as f64 + left <= 3.0 + 1e-6, "{granted} and {left}");
@@ -42,30 +67,55 @@ fn no_more_is_granted_than_was_due_whatever_becomes_of_the_rate() {
 }
 
 #[test]
-fn who_waits_is_served_though_one_before_it_gives_up() {
+fn waiter_is_served_though_one_before_it_gives_up() {
     explore(|| {
-        let (clock, time) = Clock::manual();
-        let ctx = Context::background().with_clock(clock.clone());
-        let limiter = Arc::new(RateLimiter::new(Rate::per_second(1.0), 1).unwrap().with_clock(clock));
+        let (limiter, ctx, time) = limiter(1);
         assert!(limiter.allow());
         let (own, cancel) = ctx.with_cancel();
-        let ended = Arc::new(AtomicUsize::new(0));
-        let wait = |ctx: Context| {
-            let (limiter, ended) = (Arc::clone(&limiter), Arc::clone(&ended));
-            thread::spawn(move || {
-                let waited = block_on(limiter.wait(&ctx));
-                ended.fetch_add(1, Ordering::Relaxed);
-                waited.is_ok()
-            })
-        };
-        let (gives_up, stays) = (wait(own), wait(ctx));
+        let ended = Arc::default();
+        let (gives_up, stays) = (wait(&limiter, own, &ended), wait(&limiter, ctx, &ended));
         cancel.cancel();
-        while ended.load(Ordering::Relaxed) < 2 {
-            thread::yield_now();
-            time.advance(SECOND);
-        }
+        advance_until_ended(&time, &ended, 2);
         gives_up.join().unwrap();
         assert!(stays.join().unwrap());
         assert_eq!(limiter.stats().waiters, 0);
+    });
+}
+
+#[test]
+fn tokens_of_waiters_that_all_give_up_come_back() {
+    explore(|| {
+        let (limiter, ctx, time) = limiter(1);
+        assert!(limiter.allow());
+        let ended = Arc::default();
+        let waits: Vec<_> = (0..2)
+            .map(|_| {
+                let (own, cancel) = ctx.with_cancel();
+                (wait(&limiter, own, &ended), thread::spawn(move || cancel.cancel()))
+            })
+            .collect();
+        let mut served = 0;
+        for (wait, cancels) in waits {
+            cancels.join().unwrap();
+            served += u32::from(wait.join().unwrap());
+        }
+        assert_eq!(served, 0, "no time has passed");
+        assert_eq!((limiter.tokens(), limiter.stats().waiters), (0.0, 0));
+        time.advance(SECOND);
+        assert!(limiter.allow() && !limiter.allow());
+    });
+}
+
+#[test]
+fn waiter_hears_of_a_new_rate_that_comes_while_it_joins() {
+    explore(|| {
+        let (limiter, ctx, time) = limiter(1);
+        assert!(limiter.allow());
+        limiter.set_rate(Rate::ZERO).unwrap();
+        let ended = Arc::default();
+        let waits = wait(&limiter, ctx, &ended);
+        limiter.set_rate(Rate::per_second(1.0)).unwrap();
+        advance_until_ended(&time, &ended, 1);
+        assert!(waits.join().unwrap());
     });
 }

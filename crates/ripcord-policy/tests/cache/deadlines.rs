@@ -110,8 +110,8 @@ async fn policies_in_a_load_begin_no_wait_that_its_callers_will_not_see_the_end_
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let retry = ripcord_policy::Retry::<Failed>::constant(SECOND * 8);
-    let limiter = ripcord_policy::RateLimiter::new(ripcord_policy::Rate::every(SECOND * 8), 1).unwrap();
-    let limiter = limiter.with_clock(ctx.clock());
+    let limiter = ripcord_policy::RateLimiter::builder().rate(ripcord_policy::Rate::every(SECOND * 8));
+    let limiter = limiter.clock(ctx.clock()).build().unwrap();
     assert!(limiter.allow());
 
     // The wait of eight seconds does not fit the only caller's five: it fails at once, with the last real error.

@@ -312,7 +312,7 @@ async fn a_hash_or_a_comparison_that_panics_harms_only_its_own_call() {
 async fn local_rejections_within_a_load_are_no_failure_of_the_key() {
     let (ctx, _time) = manual();
     let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
-    let limiter = RateLimiter::new(Rate::every(SECOND), 1).unwrap().with_clock(ctx.clock());
+    let limiter = RateLimiter::builder().rate(Rate::every(SECOND)).burst(1).clock(ctx.clock()).build().unwrap();
     assert!(limiter.allow());
     let limited = ctx.with_timeout(SECOND / 2);
 

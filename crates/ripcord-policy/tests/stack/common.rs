@@ -49,7 +49,7 @@ pub(crate) fn fixture() -> Fixture {
         .clock(clock.clone())
         .build()
         .unwrap();
-    let limiter = RateLimiter::new(Rate::per_second(1.0), 10).unwrap().with_clock(clock);
+    let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).burst(10).clock(clock).build().unwrap();
     let bulkhead = Bulkhead::builder().limit(2).queue(1).build().unwrap();
     let stack = Stack::builder()
         .fallback(fallback.clone())

@@ -48,10 +48,9 @@ impl Collector for BackendFigures {
             "Requests that were not sent to a backend, and by what.",
             |backend| {
                 let (breaker, limiter) = (backend.breaker.stats(), backend.limiter.stats());
-                let limited = limiter.denied + limiter.deadline_refused + limiter.rejected;
                 [
                     ("breaker", breaker.calls.rejected),
-                    ("limiter", limited),
+                    ("limiter", limiter.calls.rejected),
                     ("bulkhead", backend.bulkhead.stats().calls.rejected),
                 ]
             },

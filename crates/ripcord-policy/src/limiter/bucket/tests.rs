@@ -1,0 +1,169 @@
+//! The bucket under clock readings that a test makes up, stale ones among them.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn bucket(rate: Rate, burst: u32) -> (Bucket, Arc<AtomicU64>) {
+    let reading = Arc::new(AtomicU64::new(0));
+    let time = Time::given(Arc::clone(&reading));
+    (Bucket::new(Quota::new(rate, burst).unwrap(), time, Arc::new(Numbers::new())), reading)
+}
+
+/// The fault of `golang.org/x/time/rate`: a caller with an older reading of the clock than another's sets the clock back,
+/// and the time since then earns tokens a second time. It grants 400,000 here.
+#[test]
+fn stale_reading_mints_no_tokens() {
+    let (bucket, reading) = bucket(Rate::per_second(1e6), 10);
+    let mut granted = 0;
+    for micros in 0..100_000u64 {
+        for stale in [0, 5, 0, 5] {
+            reading.store(micros.saturating_sub(stale) * 1000, Ordering::Relaxed);
+            granted += u64::from(bucket.take(1)) + u64::from(bucket.take(1));
+        }
+    }
+    assert!((99_990..=100_010).contains(&granted), "{granted}");
+}
+
+#[test]
+fn stale_reading_sets_no_rate_for_the_past() {
+    let (bucket, reading) = bucket(Rate::per_second(1e9), 1000);
+    assert!(bucket.take(1000));
+    reading.store(500, Ordering::Relaxed);
+    assert!(bucket.set_rate(Rate::ZERO).is_empty());
+    // Counts as 500, not as 100.
+    reading.store(100, Ordering::Relaxed);
+    assert!(bucket.set_rate(Rate::per_second(1e9)).is_empty());
+    reading.store(600, Ordering::Relaxed);
+    assert!(bucket.take(600) && !bucket.take(1));
+}
+
+#[test]
+fn schedule_that_starts_again_keeps_what_is_left() {
+    for rate in [1e9, 1e10, 1e11] {
+        let (bucket, reading) = bucket(Rate::per_second(rate), 1000);
+        assert!(bucket.take(400));
+        // Far enough for several starts; the bucket is full each time.
+        for step in 1..100u64 {
+            reading.store(step << 40, Ordering::Relaxed);
+            assert!(bucket.take(600) && bucket.take(400) && !bucket.take(1));
+        }
+    }
+}
+
+#[test]
+fn schedule_that_starts_again_keeps_what_is_promised() {
+    let (bucket, reading) = bucket(Rate::per_second(1e9), 10);
+    // Just short of the limit: 2^61 units less 2^59 are 2.6e10 tokens.
+    reading.store(25_000_000_000, Ordering::Relaxed);
+    assert!(bucket.take(10));
+    let wait = || bucket.claim(10, Claim::Wait { remaining: None });
+    let promises: Vec<_> = (0..1_000_000).map(|_| wait()).collect();
+    let Some(Claimed::Later { id, since, act_at: Some(due) }) = promises.last() else { panic!("promised") };
+    reading.store(due - 1, Ordering::Relaxed);
+    assert_eq!(bucket.progress(*id, *since, None), Progress::Due(Some(*due)));
+    bucket.write(&mut bucket.state(), |state, now| {
+        state.schedule.change_rate(Rate::per_second(1e9), now);
+        let lowered = state.schedule.anchor_units - BASE;
+        state.schedule.anchor_units = BASE;
+        state.queue.lower(lowered);
+        lowered
+    });
+    assert_eq!(bucket.progress(*id, *since, None), Progress::Due(Some(*due)));
+    reading.store(*due, Ordering::Relaxed);
+    assert!(matches!(bucket.progress(*id, *since, None), Progress::Served(_)));
+}
+
+#[test]
+fn token_given_back_is_there_again_up_to_a_burst() {
+    let (bucket, reading) = bucket(Rate::per_second(1e9), 10);
+    assert!(bucket.take(10));
+    reading.store(9, Ordering::Relaxed);
+    for _ in 0..5 {
+        bucket.give_back();
+    }
+    // Nine have been earned, and there is room for one more.
+    assert!(bucket.take(10) && !bucket.take(1));
+}
+
+#[test]
+fn token_given_back_while_somebody_waits_is_lost() {
+    let (bucket, reading) = bucket(Rate::per_second(1e9), 10);
+    assert!(bucket.take(10));
+    let Claimed::Later { id, since, .. } = bucket.claim(1, Claim::Wait { remaining: None }) else {
+        panic!("the bucket is empty")
+    };
+    bucket.give_back();
+    assert_eq!(bucket.progress(id, since, None), Progress::Due(Some(1)), "the waiter keeps its time");
+    reading.store(1, Ordering::Relaxed);
+    assert!(matches!(bucket.progress(id, since, None), Progress::Served(_)));
+    assert!(!bucket.take(1));
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// With a reading this many nanoseconds older than the newest.
+    Take(u32, u64),
+    Advance(u64),
+    /// In tokens per millisecond.
+    SetRate(u32),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let stale = || prop_oneof![Just(0), 0u64..2_000, 0u64..3_000_000];
+    prop_oneof![
+        6 => (1u32..8, stale()).prop_map(|(tokens, stale)| Step::Take(tokens, stale)),
+        3 => (0u64..2_000_000).prop_map(Step::Advance),
+        1 => (0u32..4_000).prop_map(Step::SetRate),
+    ]
+}
+
+proptest! {
+    /// In millionths of a token, of which every rate here earns a whole number per nanosecond.
+    #[test]
+    fn stale_reading_is_granted_what_was_due_at_its_time(steps in vec(step(), 1..150), burst in 1u32..8) {
+        const TOKEN: i128 = 1_000_000;
+        /// The guarantee is to within 2^-26 of a token.
+        const UNIT: i128 = 1;
+        let (bucket, reading) = bucket(Rate::per_second(1e6), burst);
+        let full = i128::from(burst) * TOKEN;
+        let mut now = 10_000_000u64;
+        reading.store(now, Ordering::Relaxed);
+        // For each rate, the time from which it holds, what it earns per nanosecond, and what was earned before.
+        let mut rates = vec![(0, 1_000i128, 0i128)];
+        let earned = |rates: &[(u64, i128, i128)], at: u64| {
+            let (since, earns, before) = rates.iter().rev().find(|(since, ..)| *since <= at).unwrap();
+            before + earns * i128::from(at - since)
+        };
+        let mut grants: Vec<(u64, u32)> = Vec::new();
+        for step in steps {
+            match step {
+                Step::Advance(nanos) => now += nanos,
+                Step::Take(tokens, stale) => {
+                    let at = now.saturating_sub(stale);
+                    reading.store(at, Ordering::Relaxed);
+                    if bucket.take(tokens) {
+                        // A reading from before the last change of the rate counts as one at the change.
+                        grants.push((at.max(rates.last().unwrap().0), tokens));
+                    }
+                }
+                Step::SetRate(per_milli) => {
+                    // Read under the lock, so never older than what has been granted.
+                    reading.store(now, Ordering::Relaxed);
+                    prop_assert!(bucket.set_rate(Rate::per(per_milli, Duration::from_millis(1))).is_empty());
+                    rates.push((now, i128::from(per_milli), earned(&rates, now)));
+                }
+            }
+            let granted: i128 = grants.iter().map(|(_, tokens)| i128::from(*tokens) * TOKEN).sum();
+            prop_assert!(granted <= full + earned(&rates, now) + UNIT, "{granted} in all");
+        }
+        grants.sort_unstable();
+        let (mut left, mut before) = (full, 0);
+        for (at, tokens) in grants {
+            left = (left + earned(&rates, at) - earned(&rates, before)).min(full) - i128::from(tokens) * TOKEN;
+            before = at;
+            prop_assert!(left >= -UNIT, "{} more than due at {at} ns", -left);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Builders of limiters.
+
+use std::fmt;
+use std::hash::Hash;
+
+use ripcord::Clock;
+
+use super::keyed::{KeyedLimiter, QuotaOf};
+use super::rate::{Quota, Rate};
+use super::{RateLimiter, bucket::Bucket};
+use crate::ConfigError;
+
+/// Builds a [`RateLimiter`]. From [`RateLimiter::builder`].
+///
+/// `rate` is required. Without a `burst` the bucket holds one token.
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct RateLimiterBuilder {
+    rate: Option<Rate>,
+    burst: u32,
+    clock: Option<Clock>,
+}
+
+impl RateLimiterBuilder {
+    pub(super) fn new() -> Self {
+        RateLimiterBuilder { rate: None, burst: 1, clock: None }
+    }
+
+    /// Sets the rate at which tokens are earned. Required.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// Sets the number of tokens that the bucket holds, at least 1. Default: 1.
+    pub fn burst(mut self, burst: u32) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// Sets the clock by which tokens are earned. Default: the system's.
+    ///
+    /// A wait sleeps on the clock of its context. Give both the same.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Builds a limiter with a full bucket.
+    ///
+    /// # Errors
+    ///
+    /// Names the setting that is out of bounds: a `rate` that is missing, negative, NaN, or of a period of zero, or a
+    /// `burst` of 0.
+    pub fn build(self) -> Result<RateLimiter, ConfigError> {
+        let quota = quota(self.rate, self.burst)?;
+        Ok(RateLimiter::with(Bucket::full(quota, self.clock)))
+    }
+}
+
+/// Builds a [`KeyedLimiter`]. From [`KeyedLimiter::builder`].
+///
+/// `rate` is required. Without a `burst` each bucket holds one token.
+#[must_use = "a builder does nothing until it is built"]
+pub struct KeyedLimiterBuilder<K> {
+    rate: Option<Rate>,
+    burst: u32,
+    quota_of: Option<Box<QuotaOf<K>>>,
+    clock: Option<Clock>,
+}
+
+impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
+    pub(super) fn new() -> Self {
+        KeyedLimiterBuilder { rate: None, burst: 1, quota_of: None, clock: None }
+    }
+
+    /// Sets the rate at which keys without a quota of their own earn tokens. Required.
+    pub fn rate(mut self, rate: Rate) -> Self {
+        self.rate = Some(rate);
+        self
+    }
+
+    /// Sets the number of tokens that the bucket of such a key holds, at least 1. Default: 1.
+    pub fn burst(mut self, burst: u32) -> Self {
+        self.burst = burst;
+        self
+    }
+
+    /// Sets a function that returns the quota of a key, or `None` for the rate and burst of this builder.
+    ///
+    /// It is called in each operation on a key, outside of all locks, so it should be quick. When it returns another
+    /// quota than before, the key has the new one from then on: its tokens are kept up to the new burst, its waiters get
+    /// new times, and its reservations keep theirs.
+    pub fn quota(mut self, quota: impl Fn(&K) -> Option<Quota> + Send + Sync + 'static) -> Self {
+        self.quota_of = Some(Box::new(quota));
+        self
+    }
+
+    /// Sets the clock by which tokens are earned. Default: the system's.
+    ///
+    /// A wait sleeps on the clock of its context. Give both the same.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Builds a limiter that remembers no keys: each starts with a full bucket.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`RateLimiterBuilder::build`].
+    pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
+        let quota = quota(self.rate, self.burst)?;
+        Ok(KeyedLimiter::with(quota, self.quota_of, self.clock))
+    }
+}
+
+impl<K> fmt::Debug for KeyedLimiterBuilder<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("KeyedLimiterBuilder");
+        debug.field("rate", &self.rate).field("burst", &self.burst).finish_non_exhaustive()
+    }
+}
+
+fn quota(rate: Option<Rate>, burst: u32) -> Result<Quota, ConfigError> {
+    Quota::new(rate.ok_or_else(|| ConfigError::new("rate", "set", "nothing"))?, burst)
+}

@@ -1,0 +1,124 @@
+//! The numbers of a limiter.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::stats::CallStats;
+use crate::tally::Tally;
+
+/// The numbers of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter).
+///
+/// A limiter runs no calls, so `calls` counts requests for tokens: `succeeded` were granted (`allowed`, `waited` and
+/// `reserved`), `canceled` were given up while they waited, `rejected` were refused, and `failed` is always 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LimiterStats {
+    /// Requests for tokens, in the figures that all policies have.
+    pub calls: CallStats,
+    /// Calls of `allow` that took their tokens.
+    pub allowed: u64,
+    /// Calls of `allow` that found too few tokens.
+    pub denied: u64,
+    /// Reservations made.
+    pub reserved: u64,
+    /// Reservations canceled.
+    pub reservations_canceled: u64,
+    /// Waits that took their tokens, at once or later.
+    pub waited: u64,
+    /// Waits refused because their tokens would have come after the deadline.
+    pub deadline_refused: u64,
+    /// Tokens given back.
+    pub refunded: u64,
+    /// Waiters at present.
+    pub waiters: usize,
+    /// The sum of all waits that took their tokens.
+    pub total_wait: Duration,
+    /// The longest of them.
+    pub longest_wait: Duration,
+}
+
+/// Counts for one limiter, or for all keys of a keyed one.
+#[derive(Debug)]
+pub(super) struct Numbers {
+    tally: Tally<COUNTS>,
+    waiters: AtomicUsize,
+    longest_wait: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Count {
+    Allowed,
+    Denied,
+    Reserved,
+    ReservationsCanceled,
+    Waited,
+    Canceled,
+    DeadlineRefused,
+    /// Waits and reservations refused for another reason.
+    OtherRefused,
+    Refunded,
+    WaitNanos,
+}
+
+const COUNTS: usize = Count::WaitNanos as usize + 1;
+
+impl Numbers {
+    pub(super) fn new() -> Self {
+        Numbers { tally: Tally::new(), waiters: AtomicUsize::new(0), longest_wait: AtomicU64::new(0) }
+    }
+
+    #[inline]
+    pub(super) fn bump(&self, count: Count) {
+        self.tally.bump(count as usize);
+    }
+
+    pub(super) fn add(&self, count: Count, by: u64) {
+        self.tally.add(count as usize, by);
+    }
+
+    pub(super) fn waiter_joins(&self) {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A waiter leaves without its tokens.
+    pub(super) fn waiter_leaves(&self, why: Count) {
+        self.bump(why);
+        self.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn waiter_is_served(&self, waited: Duration) {
+        let nanos = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.add(Count::WaitNanos, nanos);
+        self.longest_wait.fetch_max(nanos, Ordering::Relaxed);
+        self.waiter_leaves(Count::Waited);
+    }
+
+    pub(super) fn stats(&self) -> LimiterStats {
+        let counts = self.tally.read();
+        let count = |count: Count| counts[count as usize];
+        let (allowed, denied) = (count(Count::Allowed), count(Count::Denied));
+        let (reserved, waited) = (count(Count::Reserved), count(Count::Waited));
+        let (canceled, deadline_refused) = (count(Count::Canceled), count(Count::DeadlineRefused));
+        let waiters = self.waiters.load(Ordering::Relaxed);
+        let succeeded = allowed + reserved + waited;
+        LimiterStats {
+            calls: CallStats {
+                started: succeeded + canceled + waiters as u64,
+                succeeded,
+                failed: 0,
+                canceled,
+                rejected: denied + deadline_refused + count(Count::OtherRefused),
+            },
+            allowed,
+            denied,
+            reserved,
+            reservations_canceled: count(Count::ReservationsCanceled),
+            waited,
+            deadline_refused,
+            refunded: count(Count::Refunded),
+            waiters,
+            total_wait: Duration::from_nanos(count(Count::WaitNanos)),
+            longest_wait: Duration::from_nanos(self.longest_wait.load(Ordering::Relaxed)),
+        }
+    }
+}
