@@ -1,5 +1,6 @@
 //! To and from `tokio_util::sync::CancellationToken`, for code bases that have both: without a task for either.
 
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll, Wake, Waker};
@@ -27,8 +28,9 @@ impl Context {
     #[must_use]
     pub fn with_cancellation_token(&self, token: &CancellationToken) -> Context {
         let cancelled = token.clone().cancelled_owned();
+        let location = Location::caller();
         self.attached(|handle| {
-            let listening = Arc::new(Listening { cancelled: Mutex::new(Some(Box::pin(cancelled))), handle });
+            let listening = Arc::new(Listening { cancelled: Mutex::new(Some(Box::pin(cancelled))), handle, location });
             Arc::clone(&listening).listen();
             Box::new(Listener(listening))
         })
@@ -60,6 +62,8 @@ struct Listening {
     /// None once it is no longer of interest.
     cancelled: Mutex<Option<Pin<Box<WaitForCancellationFutureOwned>>>>,
     handle: CancelHandle,
+    /// Of the call that made the context.
+    location: &'static Location<'static>,
 }
 
 impl Listening {
@@ -71,7 +75,7 @@ impl Listening {
             let finished = cancelled.take();
             drop(cancelled);
             drop(finished);
-            self.handle.cancel_with("cancellation token canceled");
+            self.handle.cancel_at("cancellation token canceled", self.location);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::ffi::c_int;
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -68,9 +69,10 @@ impl Context {
         let signals = Signals::new(SIGNALS)?;
         let listener = Listener { signals: signals.handle(), listening: Arc::clone(&listening) };
         let mut started = Ok(());
+        let location = Location::caller();
         let ctx = self.attached(|handle| {
             let thread = std::thread::Builder::new().name("ripcord-signals".to_owned());
-            started = thread.spawn(move || listen(signals, &handle, &listening)).map(drop);
+            started = thread.spawn(move || listen(signals, &handle, location, &listening)).map(drop);
             Box::new(listener)
         });
         started.map(|()| ctx)
@@ -79,10 +81,10 @@ impl Context {
 
 const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
 
-fn listen(mut signals: Signals, handle: &CancelHandle, listening: &Listening) {
+fn listen(mut signals: Signals, handle: &CancelHandle, location: &'static Location<'static>, listening: &Listening) {
     if let Some(number) = signals.forever().next() {
         listening.end();
-        handle.cancel_with(Signal::of(number));
+        handle.cancel_at(Signal::of(number), location);
     }
 }
 

@@ -54,6 +54,15 @@ pub(crate) const NONE: u32 = u32::MAX;
 /// An emptied slab keeps a buffer of this many entries, so that a parent with one child at a time does not allocate.
 const KEEP: usize = 16;
 
+/// The key of the next entry: less than `limit`. A process with four billion entries in one list cannot go on: it aborts, as
+/// with too many references.
+pub(crate) fn key_of(len: usize, limit: u32) -> u32 {
+    match u32::try_from(len) {
+        Ok(key) if key < limit => key,
+        _ => std::process::abort(),
+    }
+}
+
 impl<T> Slab<T> {
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
         match self.entries.get_mut(key as usize) {
@@ -75,7 +84,7 @@ impl<T, P: Place<T>> Slab<T, P> {
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         self.len += 1;
         if self.free == NONE {
-            let key = self.entries.len() as u32;
+            let key = key_of(self.entries.len(), NONE);
             self.entries.push(P::full(value));
             return key;
         }

@@ -36,8 +36,13 @@ enum Repr {
 impl Clock {
     pub(crate) const SYSTEM: &'static Clock = &Clock(Repr::System);
 
-    /// The system's monotonic clock. One thread of the process wakes those that wait for a deadline; it is started when
+    /// Returns the system's monotonic clock. One thread of the process wakes the waiters of deadlines; it is started when it is
     /// first needed.
+    ///
+    /// A `fork` does not copy that thread. In the child process, queries such as [`is_done`](crate::Context::is_done) and blocking
+    /// waits such as [`wait`](crate::Context::wait) see deadlines as usual, but futures and callbacks are not woken at them: use
+    /// contexts for async work only after an `exec`. If the system refuses to start the thread, the same holds until a later
+    /// waiter can start it.
     pub const fn system() -> Clock {
         Clock(Repr::System)
     }

@@ -8,6 +8,7 @@
 //! After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
 
 use super::queue::Due;
+use crate::slab::key_of;
 
 const TICK_BITS: u32 = 16;
 const LEVEL_BITS: u32 = 6;
@@ -65,8 +66,10 @@ impl<T: Timed> Wheel<T> {
         let tick = tick_of(target.when());
         let entry = Entry { target: Some(target), previous: NONE, next: NONE };
         let key = if self.free == NONE {
+            // From `FIRST` on, a number names a list.
+            let key = key_of(self.entries.len(), FIRST);
             self.entries.push(entry);
-            (self.entries.len() - 1) as u32
+            key
         } else {
             let key = self.free;
             self.free = self.entries[key as usize].next;

@@ -406,18 +406,13 @@ impl Context {
     }
 
     /// A context that ends when this one does, or when something outside ends it, which `listener` waits for.
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
+    #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     #[track_caller]
     pub(crate) fn attached(&self, make_listener: impl FnOnce(crate::CancelHandle) -> Box<dyn Send + Sync>) -> Context {
         let (inner, canceler) = self.with_cancel();
         let handle = canceler.handle();
         canceler.detach();
-        inner.derive_attached(make_listener(handle))
-    }
-
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
-    fn derive_attached(&self, listener: Box<dyn Send + Sync>) -> Context {
-        self.derive(0, Payload::Attached(listener))
+        inner.derive(0, Payload::Attached(make_listener(handle)))
     }
 
     /// A node that cannot be where an end begins.

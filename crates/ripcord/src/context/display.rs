@@ -62,7 +62,6 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match node.kind() {
         Kind::Todo => f.write_str("TODO"),
         Kind::Cancel => f.write_str(".WithCancel"),
-        #[cfg(any(feature = "tokio-util", feature = "signals"))]
         Kind::Attached => Ok(()),
         Kind::Deadline { when } => {
             let left = when.saturating_sub(node.clock().ticks());

@@ -390,11 +390,14 @@ impl Context {
         Sleep::new(self, duration)
     }
 
-    /// Registers a function to run, on a thread of its own, when the context ends; at once when it has ended.
+    /// Registers a function that runs, on a thread of its own, when the context ends; immediately if it has ended.
     ///
-    /// It runs exactly once, or never after a [`stop`](AfterFunc::stop) that returned true. `cancel` does not wait for it.
-    /// Until then it keeps the context alive. Dropping the handle leaves it registered. What it panics with is reported by the
-    /// panic hook and goes no further.
+    /// The function runs exactly once, or never if [`stop`](AfterFunc::stop) returned true. `cancel` does not wait for it. The
+    /// context is kept alive until the function has run or was stopped, or until nothing can end the context anymore. Dropping
+    /// the handle leaves the function registered. The panic hook reports a panic of the function, which affects nothing else.
+    ///
+    /// At most 256 functions run at a time in one process; later ones wait in a queue, so functions that block delay them. If no
+    /// thread can be started, the function runs on the thread that ends the context.
     ///
     /// ```
     /// use std::sync::mpsc;

@@ -1,11 +1,12 @@
 //! One task of a group, from its first poll to its end.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
 use super::Shared;
+use crate::background;
 use crate::cause::Cause;
 
 /// What a child runs.
@@ -14,21 +15,27 @@ type Task = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
 /// A task that counts itself out of its group once, however it ends.
 pub(super) struct Child {
     shared: Arc<Shared>,
+    /// Where the task was given to the group.
+    location: &'static Location<'static>,
     /// None once it has ended.
     task: Option<Task>,
     begun: bool,
 }
 
 impl Child {
-    pub(super) fn new(shared: Arc<Shared>, task: impl Future<Output = Result<(), Cause>> + Send + 'static) -> Self {
-        Child { shared, task: Some(Box::pin(task)), begun: false }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        location: &'static Location<'static>,
+        task: impl Future<Output = Result<(), Cause>> + Send + 'static,
+    ) -> Self {
+        Child { shared, location, task: Some(Box::pin(task)), begun: false }
     }
 
     /// Drops the future, which may panic, and then counts it out.
     fn end(&mut self, result: Result<(), Cause>) {
         match catch_unwind(AssertUnwindSafe(|| drop(self.task.take()))) {
-            Ok(()) => self.shared.finish(result),
-            Err(panic) => self.shared.finish_panicked(panic),
+            Ok(()) => self.shared.finish(result, self.location),
+            Err(panic) => self.shared.finish_panicked(panic, self.location),
         }
     }
 }
@@ -51,8 +58,8 @@ impl Future for Child {
             Ok(Poll::Ready(result)) => this.end(result),
             Err(panic) => {
                 // It is broken, and so may be its drop: what that panics with is the same failure.
-                let _second = catch_unwind(AssertUnwindSafe(|| drop(this.task.take())));
-                this.shared.finish_panicked(panic);
+                background::shielded(|| drop(this.task.take()));
+                this.shared.finish_panicked(panic, this.location);
             }
         }
         Poll::Ready(())

@@ -14,7 +14,7 @@ mod error;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::{AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -61,8 +61,10 @@ pub struct Group {
     shared: Arc<Shared>,
     /// Ends the tasks themselves, not only the context they were given: when the group is dropped.
     abort: (Context, Canceler),
-    /// Cancels the tasks' context when dropped.
-    _cancel: Canceler,
+    /// Cancels the tasks' context when dropped, with the line that created the group. None only while it is being dropped.
+    cancel: Option<Canceler>,
+    /// Where the group was created.
+    location: &'static Location<'static>,
 }
 
 /// What the tasks share with their group.
@@ -140,12 +142,17 @@ impl Group {
         let shared =
             Shared { ctx: ctx.clone(), cancel: cancel.handle(), execute: Box::new(execute), state: Mutex::new(state) };
         let abort = Context::background().with_cancel();
-        (Group { shared: Arc::new(shared), abort, _cancel: cancel }, ctx)
+        let location = Location::caller();
+        (Group { shared: Arc::new(shared), abort, cancel: Some(cancel), location }, ctx)
     }
 
-    /// Starts a task; above the limit it is queued, and started when another has ended. Never blocks.
+    /// Starts a task. Above the limit the task is queued, and starts when another task has ended. Never blocks.
     ///
-    /// Nothing starts once the context is done: the future is dropped without a poll, and its result is the context's error.
+    /// Once the group's context is done, nothing starts: the future is dropped without a poll, and its result is the context's
+    /// error. The first error or panic of a task ends that context, permanently: every later `go` drops its task, and
+    /// [`wait`](Group::wait) reports why. For background jobs that must not affect each other, create one group per job.
+    ///
+    /// The line of this call is the line that the context's error reports if this task's error or panic ends the group.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -171,7 +178,7 @@ impl Group {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Cause>,
     {
-        let task = self.child(task);
+        let task = self.child(task, Location::caller());
         let mut state = self.shared.state();
         state.unfinished += 1;
         if state.running < state.limit {
@@ -186,6 +193,7 @@ impl Group {
     /// Starts a task unless the limit is reached or the context is done. Says whether it did; else the task is dropped and
     /// has no result.
     #[doc(alias = "errgroup.Group.TryGo")]
+    #[track_caller]
     pub fn try_go<F, E>(&self, task: F) -> bool
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -201,7 +209,7 @@ impl Group {
         state.unfinished += 1;
         state.running += 1;
         drop(state);
-        (self.shared.execute)(self.child(task));
+        (self.shared.execute)(self.child(task, Location::caller()));
         true
     }
 
@@ -278,20 +286,20 @@ impl Group {
         let (errors, first) = (std::mem::take(&mut state.errors), state.first);
         drop(state);
         // As in Go, the context ends with the group.
-        shared.cancel.cancel();
+        shared.cancel.cancel_at("the group's tasks have ended", self.location);
         if let Some(panic) = panic {
             std::panic::resume_unwind(panic);
         }
         (errors, first)
     }
 
-    fn child<F, E>(&self, task: F) -> BoxFuture
+    fn child<F, E>(&self, task: F, location: &'static Location<'static>) -> BoxFuture
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Into<Cause>,
     {
         let task = task.with_context(&self.abort.0);
-        Box::pin(Child::new(Arc::clone(&self.shared), async move {
+        Box::pin(Child::new(Arc::clone(&self.shared), location, async move {
             match task.await {
                 Ok(Ok(())) => Ok(()),
                 Ok(Err(error)) => Err(error.into()),
@@ -304,8 +312,8 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         // Before the tasks are dropped, so that they see their context done.
-        self.shared.cancel.cancel();
-        self.abort.1.cancel();
+        drop(self.cancel.take());
+        self.abort.1.cancel_at("the group was dropped", self.location);
         let queued = std::mem::take(&mut self.shared.state().queued);
         drop(queued);
     }
@@ -318,6 +326,14 @@ impl fmt::Debug for Group {
             .field("ctx", &self.shared.ctx)
             .field("unfinished", &state.unfinished)
             .finish_non_exhaustive()
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        // Of a group that nobody waited for. Dropping what a task panicked with may panic too.
+        let panic = self.panic.take();
+        background::shielded(|| drop(panic));
     }
 }
 
@@ -358,33 +374,41 @@ impl Shared {
         }
     }
 
-    /// A task has ended (invariant 1).
-    fn finish(&self, result: Result<(), Cause>) {
-        if let Err(cause) = result {
-            // A cancellation from above, or the one that the first error caused, is no error of the task's own.
-            let is_real = !(self.ctx.is_done() && is_context_error(&cause));
-            let mut state = self.state();
-            let at = state.errors.len();
-            state.errors.push(GroupError::new(cause.clone()));
-            if state.first.is_none_or(|(_, known)| !known && is_real) {
-                state.first = Some((at, is_real));
-            }
-            drop(state);
-            // Only now: no task can report the cancellation before the error that caused it (invariant 3).
-            if is_real {
-                self.cancel.end(Location::caller(), Some(cause));
-            }
+    /// A task that was started at `location` has ended (invariant 1).
+    fn finish(&self, result: Result<(), Cause>, location: &'static Location<'static>) {
+        // An error is the user's: what it panics with when it is asked or dropped is the task's panic.
+        let recorded = catch_unwind(AssertUnwindSafe(|| self.record(&result, location)));
+        background::shielded(|| drop(result));
+        match recorded {
+            Ok(()) => self.count_out(),
+            Err(panic) => self.finish_panicked(panic, location),
         }
-        self.count_out();
     }
 
-    /// A task has panicked: it is carried to `wait`, the first one.
-    fn finish_panicked(&self, panic: Box<dyn Any + Send>) {
+    fn record(&self, result: &Result<(), Cause>, location: &'static Location<'static>) {
+        let Err(cause) = result else { return };
+        // A cancellation from above, or the one that the first error caused, is no error of the task's own.
+        let is_real = !(self.ctx.is_done() && is_context_error(cause));
+        let mut state = self.state();
+        let at = state.errors.len();
+        state.errors.push(GroupError::new(cause.clone()));
+        if state.first.is_none_or(|(_, known)| !known && is_real) {
+            state.first = Some((at, is_real));
+        }
+        drop(state);
+        // Only now: no task can report the cancellation before the error that caused it (invariant 3).
+        if is_real {
+            self.cancel.end(location, Some(cause.clone()));
+        }
+    }
+
+    /// A task has panicked. The first panic is carried to `wait`.
+    fn finish_panicked(&self, panic: Box<dyn Any + Send>, location: &'static Location<'static>) {
         let mut state = self.state();
         let surplus = if state.panic.is_none() { state.panic.replace(panic) } else { Some(panic) };
         drop(state);
-        drop(surplus);
-        self.cancel.cancel_with("a task of the group panicked");
+        background::shielded(|| drop(surplus));
+        self.cancel.cancel_at("a task of the group panicked", location);
         self.count_out();
     }
 

@@ -238,10 +238,16 @@ impl Node {
         true
     }
 
-    /// Says that `child` is no longer in its parent's list. The caller took it out under that parent's lock, and must not
-    /// touch it again without a reference of its own (invariant 4).
-    pub(in crate::raw) fn unlinked(&self, second: bool) {
-        self.edge(second).store(NONE, Ordering::Release);
+    /// Says that `child` is no longer in its parent's list: the last access to it without a reference of the caller's own
+    /// (invariant 4). A pointer, not a reference: the node may be freed before this returns.
+    ///
+    /// # Safety
+    ///
+    /// The caller took `child` out of the list, and holds the lock of that parent.
+    pub(in crate::raw) unsafe fn unlinked(child: NonNull<Node>, second: bool) {
+        // SAFETY: the node is not freed before `NONE` is stored (invariant 4).
+        let edge = unsafe { child.as_ref() }.edge(second);
+        edge.store(NONE, Ordering::Release);
     }
 
     /// Takes this node out of `parent`'s list, if it is in it.
@@ -326,6 +332,11 @@ impl Node {
 }
 
 impl Node {
+    /// Whether dropping the node drops something of the user's: a value, a cause, what listens for one.
+    fn holds_users_code(&mut self) -> bool {
+        matches!(self.tag, Tag::Value | Tag::Attached) || self.end.get_mut().cause.is_some()
+    }
+
     /// Takes a merged context's second parent out, before the node is dropped.
     #[inline]
     fn take_second_parent(&mut self) -> Option<NodeRef> {

@@ -28,7 +28,7 @@ pub(crate) enum Payload {
     Merge(Box<Merge>),
     WithoutCancel,
     /// What listens to something outside that can end the context above; it is dropped with the node.
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
+    #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     Attached(Box<dyn Send + Sync>),
     Value(OwnedValue),
     /// Shared with the errors that tell it.
@@ -46,7 +46,6 @@ pub(crate) enum Kind<'a> {
     },
     Merge(&'a Merge),
     WithoutCancel,
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
     Attached,
     Value(&'a ValueEntry),
     Name(&'a Arc<Cow<'static, str>>),
@@ -63,7 +62,6 @@ pub(super) enum Tag {
     ClockedDeadline,
     Merge,
     WithoutCancel,
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
     Attached,
     Value,
     Name,
@@ -83,7 +81,6 @@ pub(super) union Word {
     when: i64,
     clocked: ManuallyDrop<Box<Clocked>>,
     merge: ManuallyDrop<Box<Merge>>,
-    #[cfg(any(feature = "tokio-util", feature = "signals"))]
     listener: ManuallyDrop<Box<Box<dyn Send + Sync>>>,
     value: ManuallyDrop<OwnedValue>,
     name: ManuallyDrop<Arc<Cow<'static, str>>>,
@@ -105,7 +102,6 @@ impl Word {
             }
             Payload::Merge(merge) => (Tag::Merge, Word { merge: ManuallyDrop::new(merge) }),
             Payload::WithoutCancel => (Tag::WithoutCancel, Word::NOTHING),
-            #[cfg(any(feature = "tokio-util", feature = "signals"))]
             Payload::Attached(listener) => (Tag::Attached, Word { listener: ManuallyDrop::new(Box::new(listener)) }),
             Payload::Value(value) => (Tag::Value, Word { value: ManuallyDrop::new(value) }),
             Payload::Name(name) => (Tag::Name, Word { name: ManuallyDrop::new(name) }),
@@ -127,7 +123,6 @@ impl Word {
                 Tag::ClockedDeadline => Kind::Deadline { when: self.clocked.when },
                 Tag::Merge => Kind::Merge(&self.merge),
                 Tag::WithoutCancel => Kind::WithoutCancel,
-                #[cfg(any(feature = "tokio-util", feature = "signals"))]
                 Tag::Attached => Kind::Attached,
                 Tag::Value => Kind::Value(&self.value),
                 Tag::Name => Kind::Name(&self.name),
@@ -183,7 +178,6 @@ impl Word {
                 Tag::Cancel | Tag::Deadline | Tag::WithoutCancel | Tag::Todo => {}
                 Tag::ClockedDeadline => ManuallyDrop::drop(&mut self.clocked),
                 Tag::Merge => return Some(ManuallyDrop::take(&mut self.merge)),
-                #[cfg(any(feature = "tokio-util", feature = "signals"))]
                 Tag::Attached => ManuallyDrop::drop(&mut self.listener),
                 Tag::Value => ManuallyDrop::drop(&mut self.value),
                 Tag::Name => ManuallyDrop::drop(&mut self.name),

@@ -6,6 +6,7 @@ use std::ptr::NonNull;
 
 use super::memory::{self, Memory};
 use super::{End, Guarded, Node, Payload, Tag, Word, flag, state};
+use crate::background;
 use crate::raw::cell::Cell;
 use crate::slab::NONE;
 use crate::sync::{Access, AtomicU8, AtomicU32, Ordering, fence};
@@ -152,7 +153,6 @@ impl NodeRef {
                 Tag::Cancel | Tag::Deadline | Tag::ClockedDeadline | Tag::Merge => return Some(node),
                 Tag::WithoutCancel => return None,
                 Tag::Value | Tag::Name | Tag::Clock | Tag::Todo => node = node.parent.as_ref()?,
-                #[cfg(any(feature = "tokio-util", feature = "signals"))]
                 Tag::Attached => node = node.parent.as_ref()?,
             }
         }
@@ -245,12 +245,17 @@ unsafe fn free(mut pointer: NonNull<Node>) {
         // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. `NodeRef::allocate` has its
         // memory from `memory::allocate`, and nothing uses it after `drop_in_place`.
         let (memory, node) = unsafe { (Memory::of(pointer), pointer.as_mut()) };
-        // Taken out of the node, so that its drop does not recurse. It may run users' `Drop`, and a panic there must not keep
-        // the rest of the chain from being released: these are locals of this frame, so an unwind drops them.
+        // Taken out of the node, so that its drop does not recurse.
         let mut next = node.parent.take();
         pending.extend(node.take_second_parent());
-        // SAFETY: as above.
-        unsafe { pointer.drop_in_place() };
+        // A panic of a user's `Drop` must not keep the rest of the chain from being released, and a second one must not abort.
+        if node.holds_users_code() {
+            // SAFETY: as above.
+            background::shielded(|| unsafe { pointer.drop_in_place() });
+        } else {
+            // SAFETY: as above.
+            unsafe { pointer.drop_in_place() };
+        }
         drop(memory);
         loop {
             let Some(above) = next.take().or_else(|| pending.pop()) else { return };

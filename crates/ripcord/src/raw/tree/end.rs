@@ -252,7 +252,8 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
                 Marked::Parent { at } => found.parents.extend(upgrade().map(|child| (child, at))),
                 Marked::NotYet => found.late.extend(upgrade()),
             }
-            child.unlinked(second);
+            // SAFETY: as above, and `child` is not used after this.
+            unsafe { Node::unlinked(node, second) };
         }
         let emptied = more.children.is_empty();
         drop(guard);
