@@ -24,7 +24,7 @@ const COMPOSITION: Rival = Rival::named("Semaphore + JoinSet + token");
 const JOIN_SET: Rival = Rival::named("JoinSet alone");
 
 /// P5. A task of a tokio runtime submits an empty task and waits for its result: the main task of a current-thread runtime, then a
-/// spawned task of a multi-thread runtime with two workers. Ours is `submit` and the returned `Task`, on a pool of two workers.
+/// spawned task of a multi-thread runtime with two workers. Ours is `submit` and the returned `JobHandle`, on a pool of two workers.
 /// The rival is the usual composition with the same bound: a permit of a `Semaphore` of two, a child of a `CancellationToken` per
 /// task, `run_until_cancelled` of it around the task, and `JoinSet::spawn` and `join_next`.
 ///
