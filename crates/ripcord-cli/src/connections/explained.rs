@@ -1,13 +1,13 @@
-//! An answer to what is no request.
+//! The answer to bytes that are not a request.
 //!
-//! hyper refuses what it cannot parse before any service sees it, with a bare 400 that does not say what was wrong. This
-//! stream, which lies between hyper and the socket, gives that answer a body.
+//! hyper answers a request that it cannot parse with a bare 400, before any service sees it. This stream, between hyper and the
+//! socket, adds a body that says what is wrong.
 //!
 //! # Invariants
 //!
-//! 1. What is read and written is passed on as it is, but for one thing: an answer with no body and one of the
-//!    [statuses](STATUSES) that nothing in the service answers with by itself and without a body.
-//! 2. Such a write is reported as done when all of what took its place has been written, and not before.
+//! 1. Reads and writes are passed on unchanged, except for an answer with no body and one of the [statuses](STATUSES): the
+//!    service itself never sends those without a body.
+//! 2. Such a write is reported as done when the whole replacement has been written, and not before.
 
 use std::{
     io,
@@ -20,26 +20,26 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Refusals;
 
-/// How much of a request is kept in order to say what was wrong with it.
+/// Maximum number of bytes kept of a request, to say what is wrong with it.
 const KEPT: usize = 4096;
 
-/// As many headers as hyper reads.
+/// Maximum number of headers, as in hyper.
 const HEADERS: usize = 100;
 
-/// What hyper answers by itself, and why where the request does not tell.
+/// The statuses that hyper answers with, and the reason if the request itself does not show it.
 pub(super) const STATUSES: [(&str, &str); 3] = [
     ("400 Bad Request", "it does not parse as HTTP/1.1"),
     ("414 URI Too Long", "its path and query are too long"),
     ("431 Request Header Fields Too Large", "its headers are too large, or too many"),
 ];
 
-/// A stream whose bare refusals say what was wrong.
+/// A stream that explains bare refusals.
 #[derive(Debug)]
 pub(super) struct Explained<S> {
     stream: S,
-    /// What was read since the last answer, from its beginning.
+    /// The first bytes read since the last answer.
     request: Vec<u8>,
-    /// What takes the place of a bare refusal, and how much of it has been written.
+    /// The replacement of a bare refusal, and how many of its bytes have been written.
     refusal: Option<(Vec<u8>, usize)>,
     refusals: Refusals,
 }
@@ -93,7 +93,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
         cx: &mut task::Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // A refusal is all there is to write.
+        // A refusal is a single write.
         match slices {
             [head] => self.poll_write(cx, head),
             _ => {
@@ -116,7 +116,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     }
 }
 
-/// What takes the place of `answer`, if that is a bare refusal of `request`, with the place of its status among [`STATUSES`].
+/// Returns the replacement of `answer` and the index of its status in [`STATUSES`], if `answer` is a bare refusal of `request`.
 fn refusal(answer: &[u8], request: &[u8]) -> Option<(usize, Vec<u8>)> {
     let line = answer.strip_prefix(b"HTTP/1.1 ")?;
     let at = STATUSES.iter().position(|(status, _)| line.starts_with(status.as_bytes()))?;
@@ -137,11 +137,11 @@ fn refusal(answer: &[u8], request: &[u8]) -> Option<(usize, Vec<u8>)> {
     Some((at, refusal.into_bytes()))
 }
 
-/// Why hyper would not read it, if it is not the next request of several that came at once.
+/// Returns why hyper rejected the request. `None` if the request itself parses: it may be one of several pipelined ones.
 fn what_is_wrong(request: &[u8]) -> Option<String> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
-    // hyper forgives an empty line before a request, and so does this.
+    // hyper accepts an empty line before a request, and so does this parser.
     if let Err(error) = parsed.parse(request) {
         let place = match parsed.version {
             None => "in the request line",

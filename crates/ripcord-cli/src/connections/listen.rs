@@ -1,20 +1,20 @@
-//! A listener that many may come to at once.
+//! A listener with a long queue.
 
 use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
-/// How many may wait to be accepted, if the system allows as many: its own most, on Linux. With the 128 that the standard library
-/// and tokio ask for, whoever comes after those is not answered, and tries again after a second.
+/// Maximum number of clients that wait to be accepted: Linux's own limit. With the 128 of the standard library and tokio, later
+/// clients get no answer and try again after a second.
 const BACKLOG: u32 = 4096;
 
-/// Listens on the first of the addresses that is to be had.
+/// Listens on the first address that is available.
 ///
 /// Call it inside a tokio runtime.
 ///
 /// # Errors
 ///
-/// When there is none, with what was wrong with the last one.
+/// Returns the error of the last address if none is available.
 pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut last = None;
     for address in lookup_host(addresses).await? {
@@ -28,8 +28,7 @@ pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // So that a service which was just stopped can be started again: connections of its own may still be closing. On Windows it
-    // would mean more than that.
+    // Allows a restart while old connections are still closing. On Windows the option means more than that.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -42,7 +41,7 @@ mod tests {
 
     use super::*;
 
-    // More than the 128 of the standard library, and not more than what Linux allows by default.
+    // More than the 128 of the standard library, and no more than Linux allows by default.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn backlog_holds_five_hundred_clients() {

@@ -1,4 +1,4 @@
-//! From the first signal to the exit.
+//! The shutdown: from the first signal to the exit.
 
 use std::{error::Error, fmt, pin::pin, time::Duration};
 
@@ -7,19 +7,19 @@ use tokio::net::TcpListener;
 
 use crate::connections::{Acceptor, Connections};
 
-/// How long canceled requests get to send their last answer.
+/// How long canceled requests may take to send their last answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 
-/// Waits for `connections` to finish; the requests on those that have not after `grace` are canceled.
+/// Waits for `connections` to finish. Requests that are still in flight after `grace` are canceled.
 ///
-/// Meanwhile `acceptor` still accepts on `listener`: to say that the service is draining, to whoever looks after it, and to
-/// send everybody else away. Those connections are not waited for.
+/// Meanwhile `acceptor` still accepts on `listener`: health checks are told that the service is draining, and other requests are
+/// refused. Those connections are not waited for.
 ///
-/// `stop` is the Context whose end began the shutdown, and is only asked why. `requests` cancels every request, with
-/// [`GraceOver`] as the cause. When this returns, every request has been answered, or has been canceled and had a
-/// second to answer; connections that have not closed by then are dropped.
+/// `stop` is the Context whose end began the shutdown. `requests` cancels every request, with [`GraceOver`] as the cause. When
+/// this returns, every request has been answered, or has been canceled and had a second to answer. Connections that have not
+/// closed by then are dropped.
 ///
-/// Time goes by the clock of `stop`. Dropping the future cancels nothing.
+/// The grace uses the clock of `stop`. Dropping the future cancels nothing.
 pub async fn drain(
     connections: Connections,
     listener: &TcpListener,
@@ -36,7 +36,7 @@ pub async fn drain(
         finish(connections, &stop.without_cancel(), over, requests).await;
         drop(drop_when_drained);
     };
-    // Who came in the meantime has been answered; nobody waits for them to close.
+    // Clients that came in the meantime have been answered. Nobody waits for them to close.
     let ((), _late) = tokio::join!(in_flight, acceptor.accept(listener, &drained));
 }
 
@@ -56,7 +56,7 @@ async fn finish(connections: Connections, ctx: &Context, over: GraceOver, reques
     }
 }
 
-/// Why requests were canceled: the server is shutting down, and they were still running when its grace was over.
+/// The cause for requests that were still in flight when the shutdown's grace was over.
 #[derive(Debug)]
 pub struct GraceOver {
     stop: Option<Cause>,

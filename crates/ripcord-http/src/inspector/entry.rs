@@ -1,4 +1,4 @@
-//! One piece of work: a request, or what a program puts under the inspector itself.
+//! Entries: a request, or other work that the program put under the inspector.
 
 use std::time::{Duration, Instant};
 
@@ -10,37 +10,37 @@ use crate::RequestId;
 use crate::server::DeadlineSource;
 use crate::trace_context::Traceparent;
 
-/// What kind of work it is.
+/// The kind of an entry.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     Request { deadline: DeadlineSource },
     Watched,
 }
 
-/// Work that is under way, as it is at a moment. What else there is to know of it is found by its context.
+/// The state of a live entry. Everything else is found through its context.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) kind: Kind,
-    /// On its context's clock.
+    /// When it began, on its context's clock.
     pub(super) begun: Instant,
     /// See invariant 2 of the registry.
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
-    /// `None` as long as it is not answered.
+    /// `None` until it is answered.
     pub(super) status: Option<StatusCode>,
-    /// Of its calls, once there have been some.
+    /// The trace of its calls, once there is one.
     pub(super) trace: Option<Trace>,
-    /// `None` as long as it is neither answered nor given up. Its context may be held for longer.
+    /// `None` until it is answered or dropped. Its context may be held longer.
     pub(super) ended: Option<Ended>,
 }
 
-/// How it ended.
+/// The end of an entry.
 #[derive(Clone)]
 pub(super) struct Ended {
-    /// Until it was answered or given up.
+    /// Time until it was answered or dropped.
     pub(super) latency: Duration,
-    /// Why its context was done by then.
+    /// The end of its context, if that had ended by then.
     pub(super) error: Option<Error>,
     pub(super) is_panicked: bool,
 }
@@ -50,7 +50,7 @@ impl Entry {
         self.ctx.name().unwrap_or("unnamed")
     }
 
-    /// The nearest entry above.
+    /// Returns the id of the nearest entry above.
     pub(super) fn parent(&self) -> Option<u64> {
         nearest(&self.ctx).map(|place| place.id)
     }
@@ -70,21 +70,21 @@ impl Entry {
         matches!(self.kind, Kind::Request { .. })
     }
 
-    /// Whether it ended otherwise than with an answer of its own.
+    /// Returns whether it failed: status 500 or above, an ended context, or a panic.
     pub(super) fn is_cut_short(&self) -> bool {
         let is_failed = self.status.is_some_and(|status| status.as_u16() >= 500);
         is_failed || self.ended.as_ref().is_some_and(|ended| ended.error.is_some() || ended.is_panicked)
     }
 }
 
-/// What a request's context says of it.
+/// Facts from a request's context.
 pub(super) struct Facts {
     pub(super) request_id: Option<RequestId>,
     pub(super) traceparent: Option<Traceparent>,
     pub(super) deadline: DeadlineSource,
 }
 
-/// Work that is over: all that is told of it, and no context, so that nothing outlives its request for being looked at.
+/// A finished entry. It holds no context, so the inspector does not keep a request's values alive.
 pub(super) struct Over {
     pub(super) id: u64,
     pub(super) is_request: bool,
@@ -94,16 +94,16 @@ pub(super) struct Over {
     pub(super) begun: Instant,
     pub(super) ended: Ended,
     pub(super) is_cut_short: bool,
-    /// The time that it had.
+    /// The time between its start and its deadline.
     pub(super) timeout: Option<Duration>,
     pub(super) trace: Option<Trace>,
-    /// When the last context was dropped, on its clock.
+    /// When its last context was dropped, on its clock.
     pub(super) dropped: Instant,
     pub(super) clock: Clock,
 }
 
 impl Over {
-    /// Of one whose last context is being dropped. `None` if it has not ended.
+    /// Creates the record of an entry whose last context is being dropped. Returns `None` if it has not ended.
     pub(super) fn of(entry: &Entry) -> Option<Self> {
         let clock = entry.ctx.clock();
         Some(Over {

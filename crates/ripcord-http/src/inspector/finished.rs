@@ -1,4 +1,4 @@
-//! What is over, by how long it took: the last few of each bucket, and of those that did not end well.
+//! Finished entries by latency: the last few of each bucket, and of the failed ones.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::entry::Over;
 
-/// Where one bucket ends and the next begins.
+/// The bounds between buckets.
 pub(super) const BOUNDS: [Duration; BUCKETS - 1] = [
     Duration::from_millis(1),
     Duration::from_millis(10),
@@ -20,18 +20,18 @@ pub(super) const BOUNDS: [Duration; BUCKETS - 1] = [
 
 pub(super) const BUCKETS: usize = 9;
 
-/// The bucket for a latency: a bound belongs to the one that begins with it.
+/// Returns the bucket of a latency. A bound belongs to the bucket that begins with it.
 pub(super) fn bucket_of(latency: Duration) -> usize {
     BOUNDS.partition_point(|bound| *bound <= latency)
 }
 
-/// What is quicker than this is so common under load that not all of it is kept.
+/// Entries that were quicker are so common under load that only some are kept.
 const QUICK: Duration = BOUNDS[0];
-/// For so long after the first.
+/// The length of an interval in which the first few quick entries are kept.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// Which of those that were quick and ended well are kept: in each tenth of a second the first ones, as many as a ring holds.
-/// Keeping one costs about as much as all else that the inspector does for a request.
+/// Decides which quick, successful entries are kept: the first of each tenth of a second, as many as a ring holds.
+/// Keeping an entry costs about as much as everything else that the inspector does for a request.
 #[derive(Default)]
 pub(super) struct Quick {
     since: Option<Instant>,
@@ -39,7 +39,7 @@ pub(super) struct Quick {
 }
 
 impl Quick {
-    /// Whether one that was begun then and took so long is among them. Those that were not quick always are.
+    /// Returns whether to keep an entry that began at this instant and took this long. Slower entries are always kept.
     pub(super) fn keeps(&mut self, begun: Instant, latency: Duration, most: usize) -> bool {
         if latency >= QUICK {
             return true;
@@ -52,7 +52,7 @@ impl Quick {
     }
 }
 
-/// Bounded: each ring keeps its last few.
+/// The finished entries. Each ring keeps its last few.
 pub(super) struct Finished {
     most: usize,
     buckets: [Ring; BUCKETS],
@@ -67,7 +67,7 @@ impl Finished {
         Finished { most, buckets: Default::default(), cut_short: Ring::default() }
     }
 
-    /// How many a ring keeps.
+    /// Returns how many entries a ring keeps.
     pub(super) fn most(&self) -> usize {
         self.most
     }
@@ -80,12 +80,12 @@ impl Finished {
         self.buckets[bucket_of(over.ended.latency)].push(over, self.most);
     }
 
-    /// The last ones of a bucket, the latest first.
+    /// Returns the kept entries of a bucket, the latest first.
     pub(super) fn bucket(&self, number: usize) -> Vec<Arc<Over>> {
         self.buckets[number].latest_first()
     }
 
-    /// The last ones that did not end well, the latest first.
+    /// Returns the kept failed entries, the latest first.
     pub(super) fn cut_short(&self) -> Vec<Arc<Over>> {
         self.cut_short.latest_first()
     }
@@ -103,7 +103,7 @@ impl Ring {
             ring.push_back(over);
             if ring.len() > most { ring.pop_front() } else { None }
         };
-        // Outside of the lock, for it may be the last of a cause of the user's.
+        // Outside of the lock, because it may be the last reference to a cause of the user's.
         drop(oldest);
     }
 
@@ -139,7 +139,7 @@ mod tests {
         assert!([(); 4].map(|()| keeps(Duration::ZERO, QUICK)).into_iter().all(|kept| kept));
         let kept = [(); 3].map(|()| keeps(WINDOW, quicker));
         assert_eq!(kept, [true, true, false]);
-        // Of another clock, as far as this one knows.
+        // By another clock.
         assert!(keeps(Duration::ZERO, quicker));
     }
 }

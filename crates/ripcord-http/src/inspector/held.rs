@@ -1,4 +1,4 @@
-//! What ties an entry to the contexts of its work.
+//! Ties an entry to the contexts of its work.
 
 use std::fmt;
 
@@ -7,17 +7,17 @@ use ripcord::{Context, Value};
 use super::Inspector;
 use crate::server::{Observer as _, Place, place_of};
 
-/// Lies in the context of watched work that is given out, and is dropped with the last one derived from it: so long does an
-/// entry live. A request's is a part of what the layer puts into its context.
+/// A value of the context that [`Inspector::watch`] returns. It is dropped with the last context derived from that, and ends
+/// the entry. For a request, the layer's own value does this.
 pub(super) struct Held {
     inspector: Inspector,
     place: Place,
-    /// The request above.
+    /// The nearest request above.
     request: Option<u64>,
 }
 
 impl Held {
-    /// Of the entry at `place`, below `ctx`.
+    /// Creates the value for the entry at `place`, whose context is `ctx`.
     pub(super) fn new(inspector: Inspector, place: Place, ctx: &Context) -> Self {
         Held { inspector, place, request: place_of(ctx).map(|place| place.id) }
     }
@@ -36,11 +36,11 @@ impl Value for Held {
     }
 }
 
-/// The entry nearest at or above a context.
+/// Returns the nearest entry at or above a context.
 pub(super) fn nearest(ctx: &Context) -> Option<Place> {
     let request = place_of(ctx);
     match (request, ctx.value::<Held>()) {
-        // Of the two the nearer one: watched work knows which request is above it.
+        // The nearer of the two: watched work knows which request is above it.
         (Some(request), Some(held)) if held.request != Some(request.id) => Some(request),
         (request, held) => held.map(|held| held.place).or(request),
     }

@@ -185,7 +185,7 @@ impl Shared {
     }
 
     fn snapshot(&self, with_spans: bool) -> Snapshot {
-        let scope = Scope { most_live: self.max_shown, with_spans };
+        let scope = Scope { max_live: self.max_shown, with_spans };
         let servers: Vec<_> = self.counters().iter().map(|counters| counters.snapshot()).collect();
         Snapshot::take(&self.registry, scope, &servers, self.canceled_here.load(Ordering::Relaxed))
     }

@@ -1,20 +1,20 @@
-//! The page: one answer, with its style and its script in it.
+//! The page: one response that contains its style and script.
 
 use crate::trace_context::hex;
 
-/// A page with the policy that lets its own style and script run, and nothing else.
+/// The page, with a content security policy that allows its own style and script only.
 pub(super) struct Page {
     pub(super) html: String,
     pub(super) policy: String,
 }
 
-/// A page for one answer: the nonce is used once.
+/// Creates a page for one response: its nonce is used once.
 ///
-/// Nothing that users wrote is in it. Its script reads the rest as JSON, and puts it into the page as text.
+/// It contains no data. Its script reads the data as JSON and inserts it as text.
 ///
 /// # Panics
 ///
-/// When the system has no random numbers.
+/// Panics if the system provides no random numbers.
 pub(super) fn render() -> Page {
     let mut secret = [0; 16];
     getrandom::fill(&mut secret).expect("the system has random numbers");

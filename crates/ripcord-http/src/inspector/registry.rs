@@ -1,14 +1,14 @@
-//! All that is under way.
+//! The live entries.
 //!
 //! # Invariants
 //!
-//! 1. An entry is in its shard from `insert` until the last context of its work is dropped, and is taken out once.
-//! 2. An entry holds the context above the value that takes it out, and nothing below: so it does not keep itself alive.
-//! 3. Under a shard's lock entries are put in, changed, taken out, cloned by reference and counted, and nothing else: no clock is
-//!    read, nothing is formatted or dropped, no subscriber is told.
-//! 4. Whoever reads takes a shard's entries in chunks, so that no request waits for longer than one of them.
+//! 1. An entry is in its shard from `insert` until the last context of its work is dropped, and is removed once.
+//! 2. An entry holds the context above the value that removes it, and nothing below, so it does not keep itself alive.
+//! 3. Under a shard's lock, entries are only inserted, changed, removed, cloned and counted: no clock is read, nothing is formatted
+//!    or dropped, and no subscriber is called.
+//! 4. A reader takes a shard's entries in chunks, so that no request waits longer than one chunk.
 //!
-//! An entry lies in its shard itself, since what is allocated for each request is what it would cost most.
+//! An entry is stored in the shard's slab, because an allocation for each request would be the largest cost.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,11 +23,11 @@ use super::entry::{Ended, Entry, Kind, Over};
 use super::finished::{BUCKETS, Finished, Quick, bucket_of};
 use crate::server::Place;
 
-/// More than one, so that threads rarely meet.
+/// Number of shards, so that threads rarely contend.
 const SHARDS: usize = 16;
-/// How many entries a reader takes under one lock.
+/// Number of entries that a reader takes under one lock.
 const CHUNK: usize = 32;
-/// A slab that has become empty gives its memory back if it had room for more than this.
+/// An empty slab with a capacity above this frees its memory.
 const ROOMY: usize = 1024;
 
 pub(super) struct Registry {
@@ -40,7 +40,7 @@ impl Registry {
         Registry { shards: std::array::from_fn(|_| Shard::default()), finished: Finished::new(kept) }
     }
 
-    /// Puts in work that is under way since `begun`. `ctx` is the one above the value that is to take it out.
+    /// Inserts an entry that began at `begun`. `ctx` is the context above the value that will remove the entry.
     pub(super) fn insert(&self, kind: Kind, begun: Instant, ctx: Context, cancel: CancelHandle) -> Place {
         let number = number_of_thread() % SHARDS;
         let mut live = self.shards[number].lock();
@@ -50,12 +50,12 @@ impl Registry {
         Place { id, key: live.slots.insert(Slot { entry, guard: None }) }
     }
 
-    /// Notes what it was answered with.
+    /// Records the status of the response.
     pub(super) fn answered(&self, place: Place, status: StatusCode) {
         self.change(place, |slot| slot.entry.status = Some(status));
     }
 
-    /// Gives it the trace that its calls lie under, unless it has one: which that is, and what is to be dropped.
+    /// Sets the trace of the entry's calls, unless it has one. Returns its trace, and a guard that the caller must drop.
     pub(super) fn begin_trace(
         &self,
         place: Place,
@@ -68,7 +68,7 @@ impl Registry {
             None => {
                 if let Some((trace, guard)) = offered.take() {
                     slot.entry.trace = Some(trace);
-                    // What is over is no longer under way.
+                    // The entry has ended.
                     if slot.entry.ended.is_none() {
                         slot.guard = guard.map(Box::new);
                     } else {
@@ -81,7 +81,7 @@ impl Registry {
         (known.unwrap_or(trace), offered.and_then(|(_, guard)| guard))
     }
 
-    /// It was answered, or given up. Gives what ends its trace when it is dropped.
+    /// Records the end of the entry. Returns the guard that ends its trace when dropped.
     pub(super) fn end(&self, place: Place, ended: Ended) -> Option<Box<TraceGuard>> {
         let mut ended = Some(ended);
         self.change(place, |slot| {
@@ -92,12 +92,12 @@ impl Registry {
         })?
     }
 
-    /// As `end`, of one whose trace tells how it ended.
+    /// Returns the guard of an entry whose trace tells how it ended.
     pub(super) fn take_guard(&self, place: Place) -> Option<Box<TraceGuard>> {
         self.change(place, |slot| slot.guard.take())?
     }
 
-    /// Takes it out (invariant 1): it has ended, and its last context is being dropped.
+    /// Removes an entry (invariant 1) that has ended and whose last context is being dropped.
     pub(super) fn remove(&self, place: Place) {
         let (slot, emptied, is_kept) = {
             let mut live = self.shard(place).lock();
@@ -119,12 +119,12 @@ impl Registry {
         &self.finished
     }
 
-    /// As it is now; `None` when it is over.
+    /// Returns the entry. `None` if it was removed.
     pub(super) fn get(&self, place: Place) -> Option<Entry> {
         self.shard(place).lock().slots.get(place.key).map(|slot| slot.entry.clone())
     }
 
-    /// Gives every entry to `visit`, outside of the locks. What comes or goes meanwhile may be missed.
+    /// Calls `visit` with every entry, outside of the locks. Entries that come or go meanwhile may be missed.
     pub(super) fn for_each(&self, mut visit: impl FnMut(Entry)) {
         for shard in &self.shards {
             shard.for_each(|_| true, &mut visit);
@@ -158,7 +158,7 @@ impl Registry {
     }
 }
 
-/// Threads have numbers, so that each has a shard.
+/// Returns the number of this thread, which selects its shard.
 fn number_of_thread() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
@@ -173,15 +173,15 @@ fn number_of_thread() -> usize {
     })
 }
 
-/// How many there have ever been.
+/// Counts since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) started: u64,
-    /// By bucket of latency.
+    /// Ended entries by bucket of latency.
     pub(super) ended: [u64; BUCKETS],
 }
 
-/// A part of the registry with a lock of its own.
+/// A part of the registry with its own lock.
 #[derive(Default)]
 struct Shard(Mutex<Live>);
 
@@ -195,7 +195,7 @@ struct Live {
 
 struct Slot {
     entry: Entry,
-    /// Of the trace, when it is this that ends it.
+    /// The guard of the entry's trace, if the entry ends it.
     guard: Option<Box<TraceGuard>>,
 }
 
@@ -221,7 +221,7 @@ impl Shard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
-        // What could panic under the lock is an allocation, and then the entries are as they were.
+        // Only an allocation can panic under the lock, and it leaves the entries unchanged.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

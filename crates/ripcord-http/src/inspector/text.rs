@@ -1,16 +1,17 @@
-//! Text that others wrote, made safe to show: of bounded length, and with nothing in it that is not seen.
+//! Makes foreign text safe to show: bounded in length, with invisible characters escaped.
 
 use std::fmt::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 
-/// At most so many characters are shown of anything.
-const MOST: usize = 400;
+/// Maximum number of characters shown of any text.
+const MAX: usize = 400;
 
-/// What `value` displays, cut after [`MOST`] characters, with what cannot be seen or turns the reading direction around escaped.
+/// Returns the `Display` of `value`, cut after [`MAX`] characters. Invisible characters, and those that change the reading
+/// direction, are escaped.
 ///
-/// `Display` is users' code: what it panics with goes no further.
+/// A panic of `Display`, which is the user's code, is caught.
 pub(super) fn shown(value: impl fmt::Display) -> String {
-    let mut shown = Shown { text: String::new(), left: MOST };
+    let mut shown = Shown { text: String::new(), left: MAX };
     let written = panic::catch_unwind(AssertUnwindSafe(|| write!(shown, "{value}")));
     if written.is_err() {
         shown.text.push_str("(its Display panicked)");
@@ -28,7 +29,7 @@ impl fmt::Write for Shown {
         for character in part.chars() {
             if self.left == 0 {
                 self.text.push('…');
-                // Whoever writes stops here, so that no more is formatted than is shown.
+                // The error makes the writer stop, so that no more is formatted than is shown.
                 return Err(fmt::Error);
             }
             self.left -= 1;
@@ -42,7 +43,7 @@ impl fmt::Write for Shown {
     }
 }
 
-/// False for control characters, and for those of Unicode's format characters that could make a text look like another one.
+/// Returns false for control characters, and for format characters of Unicode that could make a text look like another.
 fn is_seen(character: char) -> bool {
     !character.is_control()
         && !matches!(character,
@@ -54,7 +55,7 @@ fn is_seen(character: char) -> bool {
 mod tests {
     use std::fmt;
 
-    use super::{MOST, shown};
+    use super::{MAX, shown};
 
     #[test]
     fn what_cannot_be_seen_is_escaped() {
@@ -67,9 +68,9 @@ mod tests {
     #[test]
     fn what_is_long_is_cut() {
         let text = shown("ä".repeat(1_000_000));
-        assert_eq!(text.chars().count(), MOST + 1);
+        assert_eq!(text.chars().count(), MAX + 1);
         assert!(text.ends_with("ä…"));
-        assert_eq!(shown("a".repeat(MOST)), "a".repeat(MOST));
+        assert_eq!(shown("a".repeat(MAX)), "a".repeat(MAX));
     }
 
     #[test]

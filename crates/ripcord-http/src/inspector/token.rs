@@ -1,4 +1,4 @@
-//! What opens the inspector to other machines.
+//! The token that opens the inspector to other machines.
 
 use std::error::Error;
 use std::fmt;
@@ -6,10 +6,10 @@ use std::str::FromStr;
 
 use subtle::ConstantTimeEq;
 
-/// The secret that whoever wants to look has to give: 16 to 256 visible ASCII characters.
+/// The secret that opens the inspector: 16 to 256 visible ASCII characters.
 ///
-/// It is given as `Authorization: Bearer …`, or once as `?token=…`, which a browser then trades for a cookie. Make it of random
-/// characters; nothing here slows down somebody who guesses. `Debug` does not show it.
+/// A client sends it as `Authorization: Bearer …`, or once as `?token=…`, which the inspector exchanges for a cookie. Use random
+/// characters, because nothing limits the rate of guesses. `Debug` does not show it.
 ///
 /// ```
 /// use ripcord_http::inspector::Token;
@@ -23,7 +23,7 @@ use subtle::ConstantTimeEq;
 pub struct Token(Box<str>);
 
 impl Token {
-    /// In a time that tells how long the token is, and nothing else about it.
+    /// Compares in a time that depends on the token's length only.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
@@ -49,13 +49,13 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Why a text is no [`Token`]. It never repeats the text.
+/// The error for a text that is not a valid [`Token`]. It never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidToken {
-    /// It has so many characters, and not 16 to 256.
+    /// Its number of characters, which is not within 16 to 256.
     Length(usize),
-    /// A character of it is a space, a control character, or not ASCII.
+    /// It contains a space, a control character, or a character that is not ASCII.
     Character,
 }
 

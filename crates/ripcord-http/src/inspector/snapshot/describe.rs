@@ -1,4 +1,4 @@
-//! One entry, one record, one span, one error, in the words of [`shape`](super::shape).
+//! Converts entries, records, spans and errors into the types of [`shape`](super::shape).
 
 use std::collections::BTreeMap;
 use std::error::Error as _;
@@ -13,20 +13,20 @@ use crate::inspector::text::shown;
 use crate::server::{DeadlineSource, ServerStats};
 use crate::trace_context::hex;
 
-/// So many links of a cause's chain are shown.
-const MOST_CAUSES: usize = 8;
-/// So many calls of a trace that is under way are shown. All that is recorded is shown of one alone.
-const MOST_LIVE_SPANS: usize = 40;
+/// Maximum number of causes shown of one chain.
+const MAX_CAUSES: usize = 8;
+/// Maximum number of calls shown of a live entry in a list. The view of one entry shows all recorded calls.
+const MAX_LIVE_SPANS: usize = 40;
 
-pub(super) fn live(entry: &Entry, most_spans: Option<usize>) -> Live {
+pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
     let ctx = &entry.ctx;
     let now = ctx.clock().now();
     let age = now.saturating_duration_since(entry.begun);
-    // What ends its context after it was answered ends nothing any more.
+    // An end of the context after the answer does not count.
     let error = entry.ended.as_ref().map_or_else(|| ctx.err(), |ended| ended.error.clone());
     let deadline = ctx.deadline();
     let held = (entry.ended.is_some() || error.is_some()).then(|| {
-        // Of its two ends, the context's and the answer, the earlier.
+        // The earlier of the two ends: the context's and the answer.
         let since_answer = entry.ended.as_ref().map(|ended| age.saturating_sub(ended.latency));
         let since_end = error.as_ref().and_then(|error| match error.kind() {
             ErrorKind::Canceled => error.origin().elapsed(),
@@ -47,7 +47,7 @@ pub(super) fn live(entry: &Entry, most_spans: Option<usize>) -> Live {
         took: entry.ended.as_ref().map_or(age, |ended| ended.latency),
         ended: entry.ended.as_ref(),
     };
-    let (spans, spans_not_shown) = spans(&root, entry.trace.as_ref(), most_spans.unwrap_or(MOST_LIVE_SPANS));
+    let (spans, spans_not_shown) = spans(&root, entry.trace.as_ref(), max_spans.unwrap_or(MAX_LIVE_SPANS));
     Live {
         about: about(entry.id, entry.is_request(), &facts, entry.name(), entry.status, deadline, end),
         parent: entry.parent(),
@@ -60,7 +60,7 @@ pub(super) fn live(entry: &Entry, most_spans: Option<usize>) -> Live {
     }
 }
 
-/// With its spans or without.
+/// Describes a finished entry, with or without its spans.
 pub(super) fn over(over: &entry::Over, with_spans: bool) -> Over {
     let ended = &over.ended;
     let lived = over.dropped.saturating_duration_since(over.begun);
@@ -100,7 +100,7 @@ fn about(
     }
 }
 
-/// The sum of them.
+/// Returns the sum of the layers' counts.
 pub(super) fn counters(servers: &[ServerStats]) -> Counters {
     let sum = |count: fn(&ServerStats) -> u64| servers.iter().map(count).sum();
     let mut headers_malformed = BTreeMap::new();
@@ -145,7 +145,7 @@ fn end(error: &Error) -> End {
     let origin = error.origin();
     let mut causes = Vec::new();
     let mut next = error.source();
-    while let Some(cause) = next.filter(|_| causes.len() < MOST_CAUSES) {
+    while let Some(cause) = next.filter(|_| causes.len() < MAX_CAUSES) {
         causes.push(shown(cause));
         next = cause.source();
     }
@@ -163,7 +163,7 @@ fn end(error: &Error) -> End {
     }
 }
 
-/// The first of an entry's spans: itself. Its trace may have none, or know less of it.
+/// Returns an entry's first span: the entry itself. Its trace may have none, or know less about it.
 struct Root<'a> {
     name: &'a str,
     begun: Instant,
@@ -171,7 +171,7 @@ struct Root<'a> {
     ended: Option<&'a Ended>,
 }
 
-/// The first ones, and how many more there are.
+/// Returns the first spans, and how many more there are.
 fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64) {
     let error = root.ended.and_then(|ended| ended.error.as_ref());
     let first = Span {
@@ -182,7 +182,7 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64
         state: state(root.ended.is_some(), error, root.ended.is_some_and(|ended| ended.is_panicked)),
         end: error.map(end),
     };
-    // Counted first: what comes meanwhile is then shown and not counted, and never the other way round.
+    // Counts first, so that a new call may be shown and not counted, but never counted and not shown.
     let recorded = trace.map_or(1, Trace::recorded);
     let shown_of = trace.map(|trace| trace.first_spans(most)).unwrap_or_default();
     let hidden = recorded.saturating_sub(most) as u64 + trace.map_or(0, Trace::dropped);
@@ -197,8 +197,8 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64
     ([first].into_iter().chain(shown_of.iter().skip(1).map(describe)).take(most).collect(), hidden)
 }
 
-/// To the microsecond.
+/// Converts to milliseconds, with microsecond precision.
 pub(super) fn milliseconds(duration: Duration) -> f64 {
-    // Exact: as many microseconds as an f64 counts are 285 years.
+    // Exact: an f64 counts microseconds exactly for 285 years.
     duration.as_micros() as f64 / 1000.0
 }

@@ -1,4 +1,4 @@
-//! All that the inspector knows, at about one moment.
+//! A snapshot of everything that the inspector knows.
 
 mod describe;
 mod shape;
@@ -14,19 +14,19 @@ use crate::server::ServerStats;
 use shape::{Bucket, Summary};
 pub(super) use shape::{Live, Over, Snapshot};
 
-/// How much to say.
+/// How much a snapshot contains.
 #[derive(Clone, Copy)]
 pub(super) struct Scope {
-    /// So many live entries: those whose end has come first, then the oldest.
-    pub(super) most_live: usize,
-    /// With the calls of what is over.
+    /// Maximum number of live entries. Ended ones come first, then the oldest.
+    pub(super) max_live: usize,
+    /// Whether to include the calls of finished entries.
     pub(super) with_spans: bool,
 }
 
 impl Snapshot {
     pub(super) fn take(registry: &Registry, scope: Scope, servers: &[ServerStats], canceled_here: u64) -> Self {
         let totals = registry.totals();
-        let mut seen = Seen::new(scope.most_live);
+        let mut seen = Seen::new(scope.max_live);
         registry.for_each(|entry| seen.add(entry));
         let summary = Summary {
             live: seen.live,
@@ -57,20 +57,20 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// Two of the same, in between which nothing was under way, say the same.
+    /// A fingerprint. Two snapshots between which nothing was in flight have the same one.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.summary.started, self.summary.finished)
     }
 
-    /// Whether nothing is under way.
+    /// Returns whether nothing is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.summary.live == 0
     }
 }
 
-/// One entry with all its calls, live or over.
+/// Returns one entry with all its calls, live or finished.
 pub(super) fn one(registry: &Registry, id: u64) -> Option<One> {
-    // Looked for among what is live first: what ends meanwhile is then among what is over.
+    // Live entries first: an entry that ends meanwhile is then found among the finished ones.
     if let Some(entry) = registry.find(id) {
         return Some(One::Live(describe::live(&entry, Some(usize::MAX))));
     }
@@ -84,10 +84,10 @@ pub(super) enum One {
     Over(Over),
 }
 
-/// The entries that were seen: all counted, the most telling chosen.
+/// The entries that were visited: all are counted, the most useful ones are chosen.
 struct Seen {
     most: usize,
-    /// The least telling on top.
+    /// The least useful one is on top.
     chosen: BinaryHeap<Candidate>,
     live: u64,
     ended: u64,

@@ -1,4 +1,4 @@
-//! What the inspector says, as JSON. The fields are documented in the crate's README, "The inspector".
+//! The inspector's JSON. The crate's README documents the fields under "The inspector".
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 pub(in crate::inspector) struct Snapshot {
-    /// Raised when a field is renamed or changes its meaning; not for one that is added.
+    /// Raised when a field is renamed or changes its meaning, but not when one is added.
     pub(super) version: u32,
     pub(super) summary: Summary,
     pub(super) counters: Option<Counters>,
@@ -19,7 +19,7 @@ pub(in crate::inspector) struct Snapshot {
 pub(super) struct Summary {
     pub(super) live: u64,
     pub(super) not_shown: u64,
-    /// Of the live ones: their end has come, and somebody still holds their context.
+    /// Live entries that have ended, but whose context somebody still holds.
     pub(super) ended_but_held: u64,
     pub(super) oldest_ms: Option<f64>,
     pub(super) started: u64,
@@ -27,7 +27,7 @@ pub(super) struct Summary {
     pub(super) canceled_here: u64,
 }
 
-/// Of all the layers whose requests are shown.
+/// The sum over all layers whose requests are shown.
 #[derive(Debug, Serialize)]
 pub(super) struct Counters {
     pub(super) requests: u64,
@@ -50,9 +50,9 @@ pub(in crate::inspector) struct Live {
     pub(super) parent: Option<u64>,
     pub(super) state: State,
     pub(super) age_ms: f64,
-    /// Since its end.
+    /// Time since its end.
     pub(super) held_ms: Option<f64>,
-    /// The context, as its `Display` prints it.
+    /// The `Display` of the context.
     pub(super) chain: String,
     pub(super) spans: Vec<Span>,
     pub(super) spans_not_shown: u64,
@@ -72,9 +72,9 @@ pub(in crate::inspector) struct Over {
     pub(super) about: About,
     pub(super) state: State,
     pub(super) took_ms: f64,
-    /// Since its last context was dropped.
+    /// Time since its last context was dropped.
     pub(super) ago_ms: f64,
-    /// How long that was after it had been answered or given up.
+    /// Time from the end of the entry to the drop of its last context.
     pub(super) held_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spans: Option<Vec<Span>>,
@@ -98,7 +98,7 @@ pub(super) struct About {
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
     Running,
-    /// It came to an end of its own.
+    /// It finished normally.
     Ended,
     Canceled,
     DeadlineExceeded,
@@ -107,24 +107,24 @@ pub(super) enum State {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Deadline {
-    /// Of what is over, what was left when it was.
+    /// For a finished entry: the time left at its end.
     pub(super) left_ms: f64,
     pub(super) of_ms: f64,
     pub(super) source: &'static str,
     pub(super) header: Option<&'static str>,
 }
 
-/// Who ended it, and why.
+/// The end of a context, with its origin and cause.
 #[derive(Debug, Serialize)]
 pub(super) struct End {
     pub(super) kind: &'static str,
-    /// The cause, its source, and so on.
+    /// The cause and its sources.
     pub(super) causes: Vec<String>,
-    /// File, line and column of who canceled or set the deadline.
+    /// File, line and column of the cancel, or of the line that set the deadline.
     pub(super) location: String,
-    /// The nearest name at or above the place where the end began.
+    /// The nearest name at or above the context that ended first.
     pub(super) origin: Option<String>,
-    /// A `Canceler` that was dropped, and no call.
+    /// Whether a dropped `Canceler` ended it.
     pub(super) canceler_dropped: bool,
     pub(super) timeout_ms: Option<f64>,
     pub(super) ago_ms: Option<f64>,
@@ -134,7 +134,7 @@ pub(super) struct End {
 pub(super) struct Span {
     pub(super) depth: usize,
     pub(super) name: String,
-    /// After the first one's.
+    /// Time since the first span's start.
     pub(super) start_ms: f64,
     pub(super) took_ms: f64,
     pub(super) state: State,
