@@ -31,7 +31,7 @@ async fn it_has_one_trace_with_the_feature_tracing_too_which_is_exported_whole()
     let mut spans = exporter.get_finished_spans().unwrap();
     spans.sort_by_key(|span| span.start_time);
     let names: Vec<_> = spans.iter().map(|span| span.name.as_ref()).collect();
-    assert_eq!(names, ["/report/{day}", "query"]);
+    assert_eq!(names, ["GET /report/{day}", "query"]);
     assert_eq!(spans[1].parent_span_id, spans[0].span_context.span_id());
     assert_eq!(spans[0].span_context.trace_id().to_string(), live["trace_id"].as_str().unwrap());
 }

@@ -1,13 +1,16 @@
-//! Who may look, and who may cancel.
+//! Access rules: who may look, and who may cancel.
 //!
-//! | | without a token | with one |
+//! | | without a token | with a token |
 //! |---|---|---|
-//! | from where | loopback, and not through a proxy that says so | anywhere |
-//! | what shows it | the peer's address | `Authorization: Bearer`, `?token=`, or the cookie that it was traded for |
-//! | a page elsewhere whose name was rebound to this machine | the host must be loopback's own | has no cookie |
-//! | a page elsewhere that asks behind the user's back | refused, by `Sec-Fetch-Site` or `Origin` | the same, and `SameSite=Strict` |
+//! | allowed peers | loopback, unless a header shows that a proxy forwarded the request | all |
+//! | proof | the peer's address | `Authorization: Bearer`, `?token=`, or the cookie that the page exchanges the token for |
+//! | a foreign page whose name was rebound to this machine | refused: Host must be a loopback name | has no cookie |
+//! | a foreign page that sends requests from the user's browser | refused, by `Origin` and `Sec-Fetch-Site` | the same, and `SameSite=Strict` |
 //!
-//! A proxy on this machine that says nothing of itself cannot be told from a person at it: behind any, set a token.
+//! An `Origin` header must match `Host`, even if `Sec-Fetch-Site` allows the request: a proxy that rewrites `Host` forwards both.
+//!
+//! A proxy on this machine that adds no header is indistinguishable from a person at this machine. nginx with a bare
+//! `proxy_pass http://127.0.0.1:8080;` is one: it exposes the inspector to everybody. Behind a proxy, set a token or serve no inspector.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,28 +26,28 @@ use crate::trace_context::hex;
 
 /// The cookie's name.
 const COOKIE_NAME: &str = "ripcord-inspector";
-/// What proxies add.
+/// Headers that proxies add.
 const FORWARDED_BY: [&str; 5] = ["x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"];
 
-/// Decides who may.
+/// The access rules of one inspector.
 pub(super) struct Access {
     gate: Gate,
 }
 
 enum Gate {
     Loopback,
-    /// The session is what the cookie holds, so that the token does not lie about in browsers.
+    /// The cookie holds the session, so that no browser stores the token.
     Token {
         token: Token,
         session: String,
     },
 }
 
-/// Who was let in, to be named as who canceled.
+/// The peer, for the cause of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Visitor(pub(super) Option<IpAddr>);
 
-/// How it was let in: `Token` gets a cookie.
+/// What allowed the request. A request with the token gets a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
     Address,
@@ -55,7 +58,7 @@ pub(super) enum Pass {
 impl Access {
     /// # Panics
     ///
-    /// With a token, when the system has no random numbers.
+    /// Panics with a token if the system has no random numbers.
     pub(super) fn new(token: Option<Token>) -> Self {
         let gate = match token {
             None => Gate::Loopback,
@@ -68,7 +71,7 @@ impl Access {
         Access { gate }
     }
 
-    /// Whether this request may look.
+    /// Checks whether this request may look.
     pub(super) fn check(&self, request: &Parts) -> Result<(Visitor, Pass), Denied> {
         let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         let pass = match &self.gate {
@@ -81,7 +84,7 @@ impl Access {
         Ok((Visitor(peer), pass))
     }
 
-    /// The cookie to give to who came with the token, for pages below `path`.
+    /// Returns the cookie for a request with the token, for pages below `path`.
     pub(super) fn cookie(&self, path: &str) -> Option<String> {
         match &self.gate {
             Gate::Loopback => None,
@@ -100,7 +103,7 @@ fn check_loopback(peer: Option<IpAddr>, request: &Parts) -> Result<(), Denied> {
     if request.headers.contains_key(FORWARDED) || FORWARDED_BY.iter().any(|name| request.headers.contains_key(*name)) {
         return Err(Denied::Proxy);
     }
-    // A name that was rebound to 127.0.0.1 makes a foreign page same-origin, but it stays the name.
+    // A page whose own name was rebound to 127.0.0.1 is same-origin, but Host has that name.
     if !authority(request).is_some_and(|authority| is_loopback_host(&authority)) {
         return Err(Denied::Host);
     }
@@ -108,11 +111,12 @@ fn check_loopback(peer: Option<IpAddr>, request: &Parts) -> Result<(), Denied> {
 }
 
 fn check_token(token: &Token, session: &str, request: &Parts) -> Result<Pass, Denied> {
-    let bearer = request.headers.get(AUTHORIZATION).map(|value| value.as_bytes());
-    if let Some((scheme, given)) = bearer.and_then(|value| value.split_at_checked(7)) {
-        if !scheme.eq_ignore_ascii_case(b"bearer ") {
-            return Err(Denied::WrongToken);
-        }
+    let values = request.headers.get_all(AUTHORIZATION).into_iter().map(|value| value.as_bytes());
+    // Other schemes are a proxy's: a browser sends its `Basic` along with the cookie.
+    let bearer = values
+        .filter_map(|value| value.split_at_checked(7))
+        .find(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
+    if let Some((_, given)) = bearer {
         return if token.is(given) { Ok(Pass::Token) } else { Err(Denied::WrongToken) };
     }
     if let Some(given) = query_token(&request.uri) {
@@ -129,18 +133,23 @@ fn query_token(uri: &Uri) -> Option<String> {
     pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
 }
 
-/// All that have our name: a browser sends those of longer paths too.
+/// Returns all cookies of our name. A browser sends those of longer paths too.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let pairs =
         headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
 }
 
-/// What Go's `http.CrossOriginProtection` does: a browser says where a request comes from, and what says nothing is no browser.
+/// Checks that a request which a page sent comes from our own page. A client that is no browser sends neither header.
 pub(super) fn check_same_origin(request: &Parts) -> Result<(), Denied> {
-    if let Some(site) = request.headers.get("sec-fetch-site") {
-        return if matches!(site.as_bytes(), b"same-origin" | b"none") { Ok(()) } else { Err(Denied::CrossOrigin) };
+    match request.headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
+        None | Some(b"same-origin" | b"none") => check_origin(request),
+        Some(_) => Err(Denied::CrossOrigin),
     }
+}
+
+/// Checks that `Origin`, if there is one, has the authority that was asked for.
+pub(super) fn check_origin(request: &Parts) -> Result<(), Denied> {
     let Some(origin) = request.headers.get(ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
     match (origin.as_ref().and_then(Uri::authority), authority(request)) {
@@ -149,7 +158,7 @@ pub(super) fn check_same_origin(request: &Parts) -> Result<(), Denied> {
     }
 }
 
-/// Host and port that were asked for. HTTP/2 has them in the URI.
+/// Returns the host and port that were asked for. HTTP/2 has them in the URI.
 fn authority(request: &Parts) -> Option<String> {
     let mut hosts = request.headers.get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -166,7 +175,7 @@ fn is_loopback_host(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Why it may not. Each is a line for whoever set the inspector up.
+/// Why a request was refused. Each text is for the person who set up the inspector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     UnknownPeer,
@@ -182,14 +191,14 @@ impl fmt::Display for Denied {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Denied::UnknownPeer => {
-                "The inspector answers loopback only, and the server does not tell it who asks: serve with connect info, or set a token."
+                "The inspector answers loopback only, and the server does not give it the peer's address: serve with connect info, or set a token."
             }
-            Denied::NotLoopback => "The inspector answers loopback only: set a token to open it to other machines.",
-            Denied::Proxy => "The inspector answers loopback only, and this came through a proxy: set a token to open it to other machines.",
+            Denied::NotLoopback => "The inspector answers loopback only. Set a token to allow other machines.",
+            Denied::Proxy => "The inspector answers loopback only, and a proxy forwarded this request. Set a token to allow other machines.",
             Denied::Host => "The inspector answers loopback only, under the host names localhost, 127.0.0.1 and [::1].",
-            Denied::NoToken => "The inspector needs its token: as ?token=..., or as the header Authorization: Bearer ...",
+            Denied::NoToken => "The inspector needs its token: add ?token=... or the header Authorization: Bearer ...",
             Denied::WrongToken => "This is not the inspector's token.",
-            Denied::CrossOrigin => "The inspector does not answer pages of another origin.",
+            Denied::CrossOrigin => "The inspector does not answer pages of another origin. Behind a proxy, forward the Host header.",
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use ripcord::Context;
 
 use super::{Inspector, Shared, Token};
 
-/// Sets up an [`Inspector`]; from [`Inspector::builder`]. The defaults are no promise.
+/// Builds an [`Inspector`]. Returned by [`Inspector::builder`]. The default values are not a stability promise.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
@@ -37,22 +38,22 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Opens it to whoever has the token, from any machine, and to nobody without. By default this machine has it to itself.
+    /// Allows every peer that has the token, and no other. By default, only this machine may look.
     pub fn token(self, token: Token) -> Self {
         Builder { token: Some(token), ..self }
     }
 
-    /// The context whose end ends the live streams, and whose clock times them. A server that closes its connections in order
-    /// waits for what they still send, so give it the one that ends when the server is to stop.
+    /// Sets the context that ends the live streams and whose clock times them. A graceful shutdown waits for open streams, so pass the
+    /// context that ends when the server begins to stop.
     pub fn context(self, ctx: &Context) -> Self {
         Builder { ctx: ctx.clone(), ..self }
     }
 
-    /// How long it is from one live snapshot to the next: half a second by default.
+    /// Sets the time from one live snapshot to the next. Default: 500 ms.
     ///
     /// # Errors
     ///
-    /// [`InvalidInterval`] for less than 50 ms: each snapshot is work for the server.
+    /// Returns [`InvalidInterval`] for less than 50 ms, because each snapshot costs the server work.
     ///
     /// ```
     /// use std::time::Duration;
@@ -68,29 +69,30 @@ impl Builder {
         Ok(Builder { interval, ..self })
     }
 
-    /// How much of what is under way is shown: 100 entries by default, those first whose end has come, then the oldest. The
-    /// others are counted.
+    /// Sets the maximum number of live entries shown: those whose context has ended first, then the oldest. The others are counted.
+    /// Default: 100.
     pub fn max_shown(self, max_shown: usize) -> Self {
         Builder { max_shown, ..self }
     }
 
-    /// How many are kept of each bucket of latency: the last 10 by default, and as many that did not end well.
+    /// Sets how many finished entries each latency bucket keeps, and how many that did not end well. Default: 10.
     pub fn max_kept(self, max_kept: usize) -> Self {
         Builder { max_kept, ..self }
     }
 
-    /// How many calls below an entry are recorded: 256 by default. The others are counted.
+    /// Sets the maximum number of calls recorded below an entry. The others are counted. Default: 256.
     pub fn max_calls(self, max_calls: usize) -> Self {
         Builder { max_calls, ..self }
     }
 
-    /// The inspector.
+    /// Returns the inspector. A cancel from its page reports the line of this call.
     ///
     /// # Panics
     ///
-    /// With a token, when the system has no random numbers.
+    /// Panics with a token if the system has no random numbers.
+    #[track_caller]
     pub fn build(self) -> Inspector {
-        Inspector { shared: Arc::new(Shared::new(self)) }
+        Inspector { shared: Arc::new(Shared::new(self, Location::caller())) }
     }
 }
 

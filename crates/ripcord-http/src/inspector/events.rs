@@ -1,4 +1,4 @@
-//! The live stream: a snapshot now and then, as server-sent events.
+//! The live stream: a snapshot at each interval, as server-sent events.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -13,23 +13,25 @@ use ripcord::Sleep;
 
 use super::Shared;
 
-/// So many streams at a time; a page more than that is told to ask again later.
-const MOST_WATCHERS: usize = 32;
-/// Who has taken nothing for so long, or for so many intervals if that is longer, gives its place to whoever wants one: a
-/// peer that never reads is not polled, and so could not be told to go.
-const MOST_IDLE: Duration = Duration::from_secs(30);
-const MOST_IDLE_INTERVALS: u32 = 4;
-/// After so many intervals with nothing to say a comment is sent, so that a peer that has gone is noticed.
-const MOST_QUIET: u32 = 20;
+/// Maximum number of streams at a time. Further requests get 503.
+const MAX_STREAMS: usize = 32;
+/// A stream ends after this time, or after this many intervals if that is longer, and the browser reconnects at once. A peer that
+/// reads nothing cannot be recognized, because the system buffers what it is sent; so its place is limited in time instead.
+const MAX_AGE: Duration = Duration::from_secs(60);
+const MAX_AGE_INTERVALS: u32 = 4;
+/// Tells the browser to reconnect after this many milliseconds.
+const RETRY: &[u8] = b"retry: 250\n";
+/// After this many intervals without a change, a comment is sent, so that a disconnect is noticed.
+const MAX_QUIET_INTERVALS: u32 = 20;
 
-/// The snapshot that was rendered last: all who watch at the same time get the same one.
+/// The last rendered snapshot. All streams that are due at the same time get the same one.
 #[derive(Default)]
 pub(super) struct Latest(Option<(Instant, Rendered)>);
 
 #[derive(Clone)]
 struct Rendered {
     event: Bytes,
-    /// Two that are equal and idle say the same.
+    /// If two are equal and idle, nothing has changed.
     totals: (u64, u64),
     is_idle: bool,
 }
@@ -41,32 +43,35 @@ impl Latest {
     }
 }
 
-/// The body of a stream that goes on until the peer leaves or the inspector's context ends.
+/// The body of a stream. It ends with the inspector's context, after [`MAX_AGE`], or when the peer leaves.
 pub(super) struct EventStream {
     shared: Arc<Shared>,
-    watcher: Watcher,
+    place: Place,
     sleep: Option<Pin<Box<Sleep>>>,
     last: Option<(u64, u64)>,
     quiet: u32,
 }
 
 impl EventStream {
-    /// `None` when there are too many.
+    /// Returns `None` if there are too many streams.
     pub(super) fn new(shared: Arc<Shared>) -> Option<Self> {
-        let watcher = Watcher::new(&shared)?;
-        Some(EventStream { shared, watcher, sleep: None, last: None, quiet: 0 })
+        let place = Place::new(&shared)?;
+        Some(EventStream { shared, place, sleep: None, last: None, quiet: 0 })
     }
 
-    /// What to send now, if anything.
+    /// Returns what to send now, if anything.
     fn event(&mut self) -> Option<Bytes> {
         let rendered = render(&self.shared);
         if rendered.is_idle && self.last == Some(rendered.totals) {
             self.quiet += 1;
-            return self.quiet.is_multiple_of(MOST_QUIET).then(|| Bytes::from_static(b": nothing new\n\n"));
+            let is_due = self.quiet.is_multiple_of(MAX_QUIET_INTERVALS);
+            return is_due.then(|| Bytes::from_static(b": nothing new\n\n"));
         }
-        self.last = Some(rendered.totals);
         self.quiet = 0;
-        Some(rendered.event)
+        match self.last.replace(rendered.totals) {
+            None => Some([RETRY, &rendered.event[..]].concat().into()),
+            Some(_) => Some(rendered.event),
+        }
     }
 }
 
@@ -77,15 +82,15 @@ impl Body for EventStream {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         loop {
-            // Before the first event there is nothing to wait for.
+            // The first event is due at once.
             let slept = match &mut this.sleep {
                 Some(sleep) => task::ready!(sleep.as_mut().poll(cx)),
                 None => this.shared.ctx.check(),
             };
-            if slept.is_err() || !this.watcher.is_watching(&this.shared) {
+            if slept.is_err() || !this.place.is_held(&this.shared) {
                 return Poll::Ready(None);
             }
-            // From when the last one was taken: whoever reads slowly gets fewer.
+            // The interval begins when the last event was taken, so a slow reader gets fewer events.
             this.sleep = Some(Box::pin(this.shared.ctx.sleep(this.shared.interval)));
             if let Some(event) = this.event() {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
@@ -102,7 +107,7 @@ fn render(shared: &Shared) -> Rendered {
     {
         return rendered.clone();
     }
-    // Outside of the lock, for it formats what users wrote. Two at the same time both render.
+    // Outside the lock, because this runs users' formatting code. Two streams may render at the same time.
     let snapshot = shared.snapshot(false);
     let mut event = b"data: ".to_vec();
     serde_json::to_writer(&mut event, &snapshot).expect("a snapshot is JSON");
@@ -112,57 +117,61 @@ fn render(shared: &Shared) -> Rendered {
     rendered
 }
 
-/// All who watch, and when each has last taken something.
+/// The streams, and when each began.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<Seats>);
+pub(super) struct Watchers(Mutex<Places>);
 
 #[derive(Default)]
-struct Seats {
+struct Places {
     next: u64,
-    taken: HashMap<u64, Instant>,
+    begun: HashMap<u64, Instant>,
 }
 
-/// One of those who watch.
-struct Watcher {
+/// One stream's place among the [`MAX_STREAMS`].
+struct Place {
     all: Arc<Watchers>,
     number: u64,
 }
 
-impl Watcher {
+impl Place {
+    /// Takes a free place, or else the place of a stream that should have ended: its peer reads nothing, so it is not polled.
     fn new(shared: &Shared) -> Option<Self> {
         let now = shared.ctx.clock().now();
-        let mut seats = shared.watchers.lock();
-        if seats.taken.len() >= MOST_WATCHERS {
-            let most_idle = MOST_IDLE.max(shared.interval.saturating_mul(MOST_IDLE_INTERVALS));
-            let (&number, &last) = seats.taken.iter().min_by_key(|(_, last)| **last)?;
-            if now.saturating_duration_since(last) < most_idle {
+        let mut places = shared.watchers.lock();
+        if places.begun.len() >= MAX_STREAMS {
+            let (&number, &begun) = places.begun.iter().min_by_key(|(_, begun)| **begun)?;
+            if now.saturating_duration_since(begun) < max_age(shared) {
                 return None;
             }
-            seats.taken.remove(&number);
+            places.begun.remove(&number);
         }
-        let number = seats.next;
-        seats.next += 1;
-        seats.taken.insert(number, now);
-        drop(seats);
-        Some(Watcher { all: Arc::clone(&shared.watchers), number })
+        let number = places.next;
+        places.next += 1;
+        places.begun.insert(number, now);
+        drop(places);
+        Some(Place { all: Arc::clone(&shared.watchers), number })
     }
 
-    /// False when its place was given to another. It is asking for more.
-    fn is_watching(&self, shared: &Shared) -> bool {
+    /// Returns whether the stream may go on: it is not too old, and no other stream has taken its place.
+    fn is_held(&self, shared: &Shared) -> bool {
         let now = shared.ctx.clock().now();
-        let mut seats = self.all.lock();
-        seats.taken.get_mut(&self.number).map(|last| *last = now).is_some()
+        let begun = self.all.lock().begun.get(&self.number).copied();
+        begun.is_some_and(|begun| now.saturating_duration_since(begun) < max_age(shared))
     }
 }
 
-impl Drop for Watcher {
+fn max_age(shared: &Shared) -> Duration {
+    MAX_AGE.max(shared.interval.saturating_mul(MAX_AGE_INTERVALS))
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.all.lock().taken.remove(&self.number);
+        self.all.lock().begun.remove(&self.number);
     }
 }
 
 impl Watchers {
-    fn lock(&self) -> MutexGuard<'_, Seats> {
+    fn lock(&self) -> MutexGuard<'_, Places> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -79,6 +79,7 @@ pub struct Inspector {
 
 impl Inspector {
     /// One with the defaults of [`builder`](Inspector::builder): it answers this machine only.
+    #[track_caller]
     pub fn new() -> Self {
         Inspector::builder().build()
     }
@@ -140,6 +141,7 @@ impl Inspector {
 }
 
 impl Default for Inspector {
+    #[track_caller]
     fn default() -> Self {
         Inspector::new()
     }
@@ -157,6 +159,8 @@ struct Shared {
     registry: Registry,
     access: Access,
     ctx: Context,
+    /// The line that built the inspector: a cancel from the page reports it.
+    location: &'static Location<'static>,
     interval: Duration,
     max_shown: usize,
     max_calls: usize,
@@ -168,12 +172,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(settings: Builder) -> Self {
+    fn new(settings: Builder, location: &'static Location<'static>) -> Self {
         let Builder { ctx, token, interval, max_shown, max_kept, max_calls } = settings;
         Shared {
             registry: Registry::new(max_kept),
             access: Access::new(token),
             ctx,
+            location,
             interval,
             max_shown,
             max_calls,

@@ -16,7 +16,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use ripcord::Cause;
 use serde::Serialize;
 
-use super::access::{Denied, Pass, Visitor, check_same_origin};
+use super::access::{Denied, Pass, Visitor, check_origin, check_same_origin};
 use super::entry::Entry;
 use super::events::EventStream;
 use super::snapshot::one;
@@ -72,11 +72,12 @@ impl Inspector {
     }
 }
 
-/// Lets in who may, and puts on every answer what browsers should know.
+/// Applies the access rules, and adds the security headers to every answer.
 async fn guard(State(shared): Shown, OriginalUri(uri): OriginalUri, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let is_page = parts.uri.path() == "/";
-    let same_origin = if is_page { Ok(()) } else { check_same_origin(&parts) };
+    // A link on another site may lead to the page.
+    let same_origin = if is_page { check_origin(&parts) } else { check_same_origin(&parts) };
     let mut response = match same_origin.and_then(|()| shared.access.check(&parts)) {
         Err(denied) => denied.into_response(),
         Ok((visitor, pass)) => {
@@ -134,7 +135,7 @@ async fn cancel(State(shared): Shown, Extension(visitor): Extension<Visitor>, Pa
     let entry = id.parse().ok().and_then(|id| shared.registry.find(id));
     let Some(Entry { ctx, cancel, .. }) = entry else { return gone() };
     let ours = Cause::from(CanceledHere { by: visitor.0 });
-    cancel.cancel_with(ours.clone());
+    cancel.cancel_at(ours.clone(), shared.location);
     // Of two at the same moment one comes first, and the context knows which.
     let cause = ctx.cause().unwrap_or_else(|| ours.clone());
     if std::ptr::addr_eq(cause.as_error(), ours.as_error()) {

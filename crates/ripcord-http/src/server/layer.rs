@@ -226,9 +226,14 @@ impl ContextLayer {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Makes each request a trace, and its span of the crate `tracing` a part of the trace that a trusted client names, in
-    /// what `tracing-opentelemetry` exports; a stranger's is linked to. Requests then say the ids of those spans to others: see
+    /// Begins a trace for each request. Its span, which `tracing-opentelemetry` exports, is below the span of a trusted client, and links
+    /// to the span of an untrusted one. The request's calls send the ids of their own spans: see
     /// [`with_tracing`](crate::trace_context::with_tracing).
+    ///
+    /// The span carries OpenTelemetry's attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
+    /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*` is the line
+    /// that created the layer. A cancel and a disconnect are no errors of the span: see
+    /// [`tracing_span`](Context::tracing_span).
     #[cfg(feature = "tracing")]
     #[must_use]
     pub fn tracing(self) -> Self {

@@ -1,15 +1,16 @@
-//! What stands for a request's own trace without the feature `tracing`.
+//! Replaces `own_trace.rs` without the feature `tracing`.
 
+use http::{StatusCode, request::Parts};
 use ripcord::{Context, Trace};
 
-use super::layer::Settings;
+use super::{Outcome, layer::Settings};
 use crate::trace_context::Traceparent;
 
 #[derive(Debug)]
 pub(super) struct OwnTrace;
 
 impl OwnTrace {
-    pub(super) fn begin(_: &Settings, ctx: Context, _: Option<Traceparent>) -> (Context, Self) {
+    pub(super) fn begin(_: &Settings, ctx: Context, _: &Parts, _: Option<Traceparent>) -> (Context, Self) {
         (ctx, OwnTrace)
     }
 
@@ -17,5 +18,5 @@ impl OwnTrace {
         None
     }
 
-    pub(super) fn end(&mut self) {}
+    pub(super) fn end(&mut self, _: &Context, _: Option<&Outcome>, _: Option<StatusCode>) {}
 }

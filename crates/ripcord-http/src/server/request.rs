@@ -206,7 +206,7 @@ impl Drop for InFlight {
             let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::from_error(&error));
             self.settle(outcome);
         }
-        record.trace.end();
+        record.trace.end(&self.ctx, self.lifetime.outcome(), record.answered);
         let Some(outcome) = self.lifetime.outcome() else { return };
         let took =
             record.begun.map(|begun| self.ctx.clock().now().saturating_duration_since(begun)).unwrap_or_default();

@@ -110,7 +110,7 @@ impl Settings {
         let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
         // The observer comes after the trace, to show the request under the ids that it is exported with; and the handle last, so
         // that everything shown is above it.
-        let (ctx, trace) = OwnTrace::begin(self, ctx, received.lineage.parent());
+        let (ctx, trace) = OwnTrace::begin(self, ctx, parts, received.lineage.parent());
         let is_timed = self.on_end.is_some() || self.observer.is_some();
         let begun = is_timed.then(|| ctx.clock().now());
         let place = self.observer.as_ref().zip(begun).map(|(observer, at)| {

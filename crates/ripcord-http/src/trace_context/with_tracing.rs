@@ -8,8 +8,7 @@ use ripcord::{Context, Value};
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{Link, Traceparent, Tracestate};
-use crate::RequestId;
+use super::{Traceparent, Tracestate};
 
 /// Returns a context whose outgoing HTTP calls each have a CLIENT span, so that OpenTelemetry exports one trace across processes.
 ///
@@ -36,7 +35,7 @@ pub fn with_tracing(ctx: &Context) -> Context {
 }
 
 /// Marks a context whose calls have spans.
-struct Spans;
+pub(super) struct Spans;
 
 impl Value for Spans {}
 
@@ -62,37 +61,10 @@ pub(crate) fn protocol_version(version: Version) -> Option<&'static str> {
     }
 }
 
-/// Makes the span of a request's own trace, which is in `ctx`, a part of `parent`'s, or only linked to a stranger's; and gives the
-/// request that span's ids, which is what it tells others.
-pub(crate) fn begin(ctx: &Context, parent: Option<Traceparent>) -> Context {
-    let ctx = ctx.with_value(Spans);
-    let span = ctx.tracing_span();
-    span.record("otel.kind", "server");
-    if let Some(id) = ctx.value::<RequestId>() {
-        // As logs have it, so that the one is found by the other.
-        span.set_attribute("request_id", id.to_string());
-    }
-    if let Some(parent) = parent {
-        let parent = remote(parent, ctx.value::<Tracestate>());
-        // Fails where OpenTelemetry does not listen, and then there is no trace to be a part of.
-        let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
-    }
-    if let Some(Link(theirs)) = ctx.value::<Link>() {
-        span.add_link(remote(*theirs, None));
-    }
-    match ids_of(&span, ctx.value::<Traceparent>()) {
-        Some((ours, tracestate)) => {
-            let ctx = ctx.with_value(ours);
-            tracestate.map_or(ctx.clone(), |tracestate| ctx.with_value(tracestate))
-        }
-        None => ctx,
-    }
-}
-
-/// What was strictly read, in OpenTelemetry's types.
-fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> SpanContext {
+/// Converts a parsed traceparent to OpenTelemetry's type.
+pub(super) fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> SpanContext {
     let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
-    // What its grammar has no room for is handed on by us all the same.
+    // Our own headers carry what OpenTelemetry's grammar does not allow.
     let state = tracestate.and_then(|state| TraceState::from_key_value(state.members()).ok()).unwrap_or_default();
     let (trace, span) = (TraceId::from_bytes(parent.trace_id()), SpanId::from_bytes(parent.parent_id()));
     SpanContext::new(trace, span, flags, true, state)

@@ -72,7 +72,7 @@ async fn trusted_chain_is_one_trace_with_a_client_span_for_each_call() {
             assert_eq!(sent.parent_id(), call.span_context.span_id().to_bytes());
             assert!(sent.is_sampled());
         }
-        let request = named(&spans, route, call.span_context.span_id());
+        let request = named(&spans, &format!("GET {route}"), call.span_context.span_id());
         assert_eq!(request.span_kind, SpanKind::Server);
         assert!(request.parent_span_is_remote);
         above = named(&spans, "work", request.span_context.span_id());
@@ -95,7 +95,7 @@ async fn untrusted_client_is_linked() {
     let spans = finished(&exporter, 4).await;
     let main = named(&spans, "main", SpanId::INVALID);
     let call = named(&spans, "GET", main.span_context.span_id());
-    let request = named(&spans, "/edge", SpanId::INVALID);
+    let request = named(&spans, "GET /edge", SpanId::INVALID);
     assert_ne!(request.span_context.trace_id(), main.span_context.trace_id());
     let links: Vec<_> = request.links.iter().map(|link| link.span_context.clone()).collect();
     assert_eq!(links.len(), 1);
@@ -112,7 +112,7 @@ async fn malformed_traceparent_is_no_parent() {
     reqwest::Client::new().get(&url).header("traceparent", "00-42-b7-01").send().await.unwrap();
     forget(&[service]);
     let spans = finished(&exporter, 2).await;
-    assert!(named(&spans, "/a", SpanId::INVALID).links.is_empty());
+    assert!(named(&spans, "GET /a", SpanId::INVALID).links.is_empty());
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn flags_and_tracestate_are_forwarded() {
     forget(&services);
     let spans = finished(&exporter, 4).await;
     let theirs = SpanId::from_hex("b7ad6b7169203331").unwrap();
-    assert_eq!(named(&spans, "/a", theirs).span_context.trace_state().header(), "congo=t61,rojo=1,last=2");
+    assert_eq!(named(&spans, "GET /a", theirs).span_context.trace_state().header(), "congo=t61,rojo=1,last=2");
 }
 
 #[tokio::test]
@@ -147,10 +147,10 @@ async fn the_request_id_is_in_the_traces_of_all_services() {
     let ctx = Context::background().with_value(RequestId::decode(&HeaderValue::from_static("req-17")).unwrap());
     call(&with_tracing(&ctx), &url).await.unwrap();
     forget(&services);
-    let spans = finished(&exporter, 6).await;
+    let spans = finished(&exporter, 9).await;
     for route in ["/a", "/b", "/c"] {
-        let request = spans.iter().find(|span| span.name == route).expect("it is exported");
-        let id = request.attributes.iter().find(|pair| pair.key.as_str() == "request_id").expect("it is there");
+        let request = spans.iter().find(|span| span.name == format!("GET {route}")).expect("it is exported");
+        let id = request.attributes.iter().find(|pair| pair.key.as_str() == "ripcord.request_id").expect("it is there");
         assert_eq!(id.value.to_string(), "req-17");
     }
 }

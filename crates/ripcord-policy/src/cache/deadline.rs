@@ -67,6 +67,7 @@ pub fn load_deadline(ctx: &Context) -> Option<Instant> {
 /// # Ok(())
 /// # }
 /// ```
+#[track_caller]
 pub fn with_load_deadline(ctx: &Context) -> Context {
     match load_deadline(ctx) {
         Some(deadline) => ctx.with_deadline_cause(deadline, EarlierDeadline),

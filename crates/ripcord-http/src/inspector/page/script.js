@@ -411,12 +411,14 @@
   const connect = () => {
     if (stream || isPaused || document.hidden) return;
     stream = new EventSource(`${base}/events`);
-    stream.onopen = () => status("Live", "on");
+    let failures = 0;
+    stream.onopen = () => { failures = 0; status("Live", "on"); };
     stream.onmessage = (event) => show(JSON.parse(event.data));
     stream.onerror = () => {
       const isOver = stream?.readyState === EventSource.CLOSED;
-      status("Not connected: the server has stopped, or does not let this page look", "off");
-      // The browser tries again by itself, unless it was turned away.
+      // A stream ends after a minute, and the browser reconnects at once, unless it was refused.
+      failures += 1;
+      if (isOver || failures > 1) status("Not connected: the server has stopped, or refuses this page", "off");
       if (isOver) { stream = null; setTimeout(connect, 3000); }
     };
   };

@@ -1,11 +1,11 @@
-//! Who may look.
+//! The access rules.
 
 use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
 use http::request::{Builder, Parts};
 
-use super::super::access::{Access, Denied, Pass, Visitor, check_same_origin};
+use super::super::access::{Access, Denied, Pass, Visitor, check_origin, check_same_origin};
 use super::super::token::Token;
 
 const TOKEN: &str = "correct-horse-battery-staple";
@@ -25,7 +25,7 @@ fn with_token() -> Access {
 }
 
 #[test]
-fn without_a_token_this_machine_alone_may_look() {
+fn without_a_token_only_loopback_may_look() {
     let access = Access::new(None);
     for peer in ["127.0.0.1:4000", "127.9.9.9:4000", "[::1]:4000", "[::ffff:127.0.0.1]:4000"] {
         let passed = access.check(&from(peer, get("/").header("host", "localhost:8080")));
@@ -40,7 +40,7 @@ fn without_a_token_this_machine_alone_may_look() {
 }
 
 #[test]
-fn a_name_that_was_rebound_to_this_machine_is_not_its_name() {
+fn host_that_is_no_loopback_name_is_refused() {
     let access = Access::new(None);
     let check = |host: &str| access.check(&from("127.0.0.1:4000", get("/").header("host", host)));
     for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
@@ -60,7 +60,7 @@ fn a_name_that_was_rebound_to_this_machine_is_not_its_name() {
 }
 
 #[test]
-fn what_came_through_a_proxy_is_not_from_here() {
+fn request_with_a_proxys_header_is_refused() {
     let access = Access::new(None);
     for name in ["forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via"] {
         let request = get("/").header("host", "localhost").header(name, "203.0.113.9");
@@ -69,7 +69,7 @@ fn what_came_through_a_proxy_is_not_from_here() {
 }
 
 #[test]
-fn with_a_token_whoever_has_it_may_look_from_anywhere_and_nobody_else() {
+fn with_a_token_only_its_holders_may_look_from_anywhere() {
     let access = with_token();
     for peer in ["203.0.113.9:4000", "127.0.0.1:4000"] {
         let check = |request: Builder| access.check(&from(peer, request)).map(|(_, pass)| pass);
@@ -83,12 +83,12 @@ fn with_a_token_whoever_has_it_may_look_from_anywhere_and_nobody_else() {
             assert_eq!(check(bearer), Err(Denied::WrongToken), "{wrong}");
             assert_eq!(check(get(&format!("/?token={wrong}"))), Err(Denied::WrongToken), "{wrong}");
         }
-        assert_eq!(check(get("/").header("authorization", format!("Basic {TOKEN}"))), Err(Denied::WrongToken));
+        assert_eq!(check(get("/").header("authorization", format!("Basic {TOKEN}"))), Err(Denied::NoToken));
     }
 }
 
 #[test]
-fn the_cookie_is_no_copy_of_the_token_and_another_inspectors_does_not_fit() {
+fn cookie_holds_a_session_of_this_inspector_and_not_the_token() {
     let access = with_token();
     let cookie = access.cookie("/debug/contexts").unwrap();
     assert!(cookie.ends_with("; Path=/debug/contexts; HttpOnly; SameSite=Strict"), "{cookie}");
@@ -106,7 +106,7 @@ fn the_cookie_is_no_copy_of_the_token_and_another_inspectors_does_not_fit() {
 }
 
 #[test]
-fn a_page_of_another_origin_is_refused() {
+fn page_of_another_origin_is_refused() {
     let check = |request: Builder| check_same_origin(&from("127.0.0.1:4000", request.header("host", "localhost:8080")));
     // What sends neither header is no browser.
     assert_eq!(check(get("/")), Ok(()));
@@ -128,7 +128,34 @@ fn a_page_of_another_origin_is_refused() {
     for (origin, allowed) in origins {
         assert_eq!(check(get("/").header("origin", origin)).is_ok(), allowed, "{origin}");
     }
-    // The browser's own word counts before the origin.
     let both = get("/").header("sec-fetch-site", "cross-site").header("origin", "http://localhost:8080");
     assert_eq!(check(both), Err(Denied::CrossOrigin));
+}
+
+/// nginx's bare `proxy_pass http://127.0.0.1:8080;` rewrites Host and forwards the browser's other headers.
+#[test]
+fn origin_that_differs_from_host_is_refused_even_if_the_browser_calls_it_same_origin() {
+    let request = |origin: &str| {
+        let request = get("/cancel/7").header("host", "127.0.0.1:8080").header("sec-fetch-site", "same-origin");
+        from("127.0.0.1:4000", request.header("origin", origin))
+    };
+    assert_eq!(check_same_origin(&request("https://shop.example")), Err(Denied::CrossOrigin));
+    assert_eq!(check_origin(&request("https://shop.example")), Err(Denied::CrossOrigin));
+    assert_eq!(check_same_origin(&request("http://127.0.0.1:8080")), Ok(()));
+}
+
+#[test]
+fn proxys_basic_authorization_does_not_hide_the_cookie_or_the_query() {
+    let access = with_token();
+    let cookie = access.cookie("/").unwrap();
+    let pair = cookie.split(';').next().unwrap();
+    let check = |request: Builder| access.check(&from("127.0.0.1:4000", request)).map(|(_, pass)| pass);
+    let basic = |path: &str| get(path).header("authorization", "Basic dXNlcjpwYXNz");
+    assert_eq!(check(basic("/").header("cookie", pair)), Ok(Pass::Cookie));
+    assert_eq!(check(basic(&format!("/?token={TOKEN}"))), Ok(Pass::Token));
+    assert_eq!(check(basic("/").header("authorization", format!("Bearer {TOKEN}"))), Ok(Pass::Token));
+    assert_eq!(check(basic("/")), Err(Denied::NoToken));
+    assert_eq!(check(basic("/").header("cookie", "ripcord-inspector=stale")), Err(Denied::NoToken));
+    // A wrong bearer token is refused, whatever else the request has.
+    assert_eq!(check(get("/").header("authorization", "Bearer x").header("cookie", pair)), Err(Denied::WrongToken));
 }

@@ -34,13 +34,14 @@ fn next(stream: &mut EventStream) -> Poll<Option<String>> {
 
 fn snapshot(event: Poll<Option<String>>) -> Value {
     let Poll::Ready(Some(event)) = event else { panic!("no event: {event:?}") };
+    let event = event.strip_prefix("retry: 250\n").unwrap_or(&event);
     let data = event.strip_prefix("data: ").and_then(|event| event.strip_suffix("\n\n")).expect("one event");
     assert!(!data.contains(['\r', '\n']));
     serde_json::from_str(data).expect("JSON")
 }
 
 #[test]
-fn a_snapshot_comes_at_once_and_then_after_each_interval() {
+fn snapshot_is_sent_at_once_and_then_after_each_interval() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
     let _request = Request::start(&inspector, &server, "GET /\r\n\r\ndata: {}");
@@ -52,14 +53,14 @@ fn a_snapshot_comes_at_once_and_then_after_each_interval() {
     time.advance(Duration::from_nanos(1));
     assert_eq!(snapshot(next(&mut stream))["live"][0]["age_ms"], 500.0);
     assert_eq!(next(&mut stream), Poll::Pending);
-    // Whoever reads slowly gets what is so now, once.
+    // A slow reader gets the current snapshot once.
     time.advance(10 * HALF);
     assert_eq!(snapshot(next(&mut stream))["live"][0]["age_ms"], 5500.0);
     assert_eq!(next(&mut stream), Poll::Pending);
 }
 
 #[test]
-fn with_nothing_to_say_it_only_looks_now_and_then_whether_the_peer_is_there() {
+fn stream_without_changes_sends_only_comments() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
     let mut stream = stream(&inspector);
@@ -79,7 +80,7 @@ fn with_nothing_to_say_it_only_looks_now_and_then_whether_the_peer_is_there() {
 }
 
 #[test]
-fn all_who_watch_at_the_same_time_get_the_same_snapshot() {
+fn streams_due_at_the_same_time_get_the_same_snapshot() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
     let _first = Request::start(&inspector, &server, "first");
@@ -92,7 +93,7 @@ fn all_who_watch_at_the_same_time_get_the_same_snapshot() {
 }
 
 #[test]
-fn it_ends_with_its_context() {
+fn stream_ends_with_its_context() {
     let (server, _time) = manual();
     let (stop, cancel) = server.with_cancel();
     let inspector = Inspector::builder().context(&stop).build();
@@ -105,7 +106,7 @@ fn it_ends_with_its_context() {
 }
 
 #[test]
-fn so_many_may_watch_and_one_that_leaves_makes_room() {
+fn thirty_third_stream_is_refused_until_one_ends() {
     let inspector = Inspector::new();
     let watching: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
     assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none());
@@ -113,26 +114,46 @@ fn so_many_may_watch_and_one_that_leaves_makes_room() {
     drop(stream(&inspector));
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 #[test]
-fn who_never_reads_gives_its_place_to_whoever_wants_one() {
+fn stream_ends_after_a_minute_and_tells_the_browser_to_reconnect() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
-    let mut watching: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
-    time.advance(Duration::from_secs(30));
-    // All but the first have been reading.
-    for reader in &mut watching[1..] {
-        assert!(next(reader).is_ready());
-    }
-    let mut newcomer = stream(&inspector);
-    assert!(next(&mut newcomer).is_ready());
-    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "the others keep theirs");
-    assert_eq!(next(&mut watching[0]), Poll::Ready(None), "and this one ends");
-    drop(watching.swap_remove(0));
-    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "its place has been given away");
+    let mut stream = stream(&inspector);
+    let Poll::Ready(Some(first)) = next(&mut stream) else { panic!("the first event is due at once") };
+    assert!(first.starts_with("retry: 250\ndata: {"), "{first}");
+    time.advance(MINUTE - Duration::from_nanos(1));
+    assert_ne!(next(&mut stream), Poll::Ready(None));
+    time.advance(HALF);
+    assert_eq!(next(&mut stream), Poll::Ready(None));
 }
 
 #[test]
-fn it_does_nothing_while_nobody_reads() {
+fn streams_that_nobody_reads_hold_their_places_for_a_minute_at_most() {
+    let (server, time) = manual();
+    let inspector = Inspector::builder().context(&server).build();
+    // The system buffers what these are sent, so they are polled for a while although nobody reads.
+    let mut unread: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
+    for _ in 0..59 {
+        for stream in &mut unread {
+            let _ = next(stream);
+        }
+        time.advance(Duration::from_secs(1));
+    }
+    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "a minute has not passed");
+    time.advance(Duration::from_secs(1));
+    // Not polled any more.
+    let newcomers: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
+    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "the newcomers have their places");
+    assert_eq!(next(&mut unread[0]), Poll::Ready(None));
+    drop(unread);
+    assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "the old streams give back nothing of others");
+    drop(newcomers);
+}
+
+#[test]
+fn nothing_is_rendered_while_no_stream_is_polled() {
     // No task and no thread renders anything: with no stream polled, the last rendered snapshot stays what it was.
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();

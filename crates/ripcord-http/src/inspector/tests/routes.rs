@@ -78,7 +78,7 @@ async fn whoever_may_not_look_gets_a_clear_line() {
         let response = ask(&inspector, "10.0.0.7:4000", Request::get(format!("/debug/contexts{path}"))).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path}");
         assert_eq!(response.headers()["cache-control"], "no-store");
-        let line = "The inspector answers loopback only: set a token to open it to other machines.\n";
+        let line = "The inspector answers loopback only. Set a token to allow other machines.\n";
         assert_eq!(text(response).await, line, "{path}");
     }
 }
@@ -159,7 +159,10 @@ async fn nothing_is_canceled_by_a_link_a_strangers_page_or_a_bad_id() {
         let post = Request::post(format!("/debug/contexts{path}")).header(name, value);
         let response = ask(&inspector, "127.0.0.1:4000", post).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}: {value}");
-        assert_eq!(text(response).await, "The inspector does not answer pages of another origin.\n");
+        assert_eq!(
+            text(response).await,
+            "The inspector does not answer pages of another origin. Behind a proxy, forward the Host header.\n"
+        );
     }
     for id in ["", "x", "-1", "18446744073709551616", "99999999"] {
         assert_eq!(ask_here(&inspector, "POST", &format!("/cancel/{id}")).await.0, StatusCode::NOT_FOUND, "{id}");
