@@ -1,11 +1,10 @@
-//! What the `ripcord` binary is made of.
+//! The parts of the `ripcord` binary.
 //!
-//! The binary itself parses its arguments, runs one of these, and turns the outcome into an exit code. The rest is a
-//! library so that tests can drive it in-process, on a clock of their own.
+//! The binary parses its arguments, runs a command, and returns an exit code. The rest is a library, so that tests can run it
+//! in-process on a manual clock. It is not an API to build on.
 //!
-//! [`serve`] is the reference service: the place where a newcomer sees what a [`Context`](ripcord::Context) is for.
-//! [`search`] is the part of it that calls others, and [`backends`] are those others, for when none are given. They know nothing of
-//! the service; all of them stand on [`connections`].
+//! [`serve`] is the reference service: it shows what a [`Context`](ripcord::Context) does in a server. [`search`] is the part that
+//! calls backends, [`backends`] are the built-in ones, and [`connections`] accepts connections.
 
 pub mod backends;
 pub mod connections;

@@ -1,4 +1,4 @@
-//! The `ripcord` binary: parse, run, exit code.
+//! The `ripcord` binary: parses its arguments, runs a command, and returns an exit code.
 
 use std::{
     fmt,
@@ -12,7 +12,7 @@ use clap::{
 };
 use ripcord_cli::serve;
 
-/// Programs that run under a ripcord Context.
+/// Commands that run under a ripcord context
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the reference service: an HTTP server whose every request has a Context
+    /// Run the reference service: an HTTP server that gives each request a context
     Serve(Box<serve::Args>),
 }
 
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What was wrong in one line: clap's others repeat the usage.
+/// Returns the first line of the error. The other lines repeat the usage.
 fn first_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let line = text.lines().next().unwrap_or_default();
@@ -51,7 +51,7 @@ fn first_line(error: &clap::Error) -> String {
 }
 
 fn refuse(error: impl fmt::Display) -> ExitCode {
-    // With nobody left to read the line, the exit code still tells.
+    // If stderr is closed, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "ripcord: {error}");
     ExitCode::from(2)
 }

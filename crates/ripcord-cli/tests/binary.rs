@@ -340,3 +340,140 @@ fn refused(args: &[&str]) -> String {
     assert_eq!((code, stdout.len(), stderr.len()), (Some(2), 0, 1), "{stdout:?} {stderr:?}");
     stderr.remove(0)
 }
+
+// ===== Settings of the shutdown, the connections and the inspector =====
+
+#[test]
+#[cfg(unix)]
+fn drain_delay_reports_draining_while_requests_are_still_served() {
+    let mut server = Server::start(&["--drain-delay", "2s"]);
+    assert_eq!(server.request("/healthz").answer().status, 200);
+    server.terminate();
+    server.wait_for_log("Draining: requests are accepted for another 2s");
+    let health = server.request("/healthz").answer();
+    assert_eq!((health.status, health.body.as_str()), (503, "draining"));
+    // New work, on the listener that is still open.
+    let answer = server.request("/search?q=context&timeout=100ms").answer();
+    assert_ne!(answer.body, "Server is shutting down", "{answer:?}");
+    server.wait_for_log("Shutting down (SIGTERM received)");
+    assert_eq!(server.wait().0, Some(0));
+}
+
+#[test]
+fn no_inspector_means_that_its_paths_do_not_exist() {
+    let server = Server::start(&["--no-inspector"]);
+    for path in ["/debug/contexts", "/debug/contexts/", "/debug/contexts/json", "/debug/contexts/events"] {
+        assert_eq!(server.request(path).answer().status, 404, "{path}");
+    }
+    let line = refused(&["serve", "--no-inspector", "--inspector-token", "correct-horse-battery-staple"]);
+    assert!(line.contains("cannot be used with"), "{line}");
+}
+
+#[test]
+fn idle_connection_is_closed_after_the_keep_alive_time() {
+    let server = Server::start(&["--keep-alive", "50ms"]);
+    let mut stream = TcpStream::connect(&server.address).expect("it accepts");
+    stream.set_read_timeout(Some(common::PATIENCE)).expect("a timeout above zero");
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
+    let mut received = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut received).expect("the server closes in order");
+    assert!(received.ends_with("ready"), "{received}");
+}
+
+#[test]
+fn clients_beyond_the_connection_limit_wait_for_a_place() {
+    let server = Server::start(&["--max-connections", "1", "--keep-alive", "50ms"]);
+    let first = TcpStream::connect(&server.address).expect("it accepts");
+    write!(&first, "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
+    // Answered once the first connection is idle for too long.
+    assert_eq!(server.request("/healthz").answer().status, 200);
+    drop(first);
+}
+
+#[test]
+fn head_beyond_the_limit_is_answered_with_431() {
+    let server = Server::start(&["--max-head", "8192"]);
+    let mut stream = TcpStream::connect(&server.address).expect("it accepts");
+    let head = format!("GET / HTTP/1.1\r\nHost: test\r\nX-Long: {}\r\n\r\n", "x".repeat(9000));
+    stream.write_all(head.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).expect("the server closes in order");
+    assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+}
+
+#[test]
+fn help_documents_each_setting_and_the_proxy_that_exposes_the_inspector() {
+    let (code, stdout, _) = run(&["serve", "--help"]);
+    let help = stdout.join("\n");
+    assert_eq!(code, Some(0));
+    for setting in [
+        "--drain-delay",
+        "--keep-alive",
+        "--max-connections",
+        "--max-head",
+        "--no-inspector",
+        "--inspector-token",
+        "[default: 75s]",
+        "[default: 16384]",
+        "[default: 131072]",
+        "[default: 0s]",
+        "proxy_pass http://127.0.0.1:8080;",
+    ] {
+        assert!(help.contains(setting), "no {setting} in {help}");
+    }
+}
+
+/// Every line that the service writes about an end names the setting or the caller, never a line of the libraries.
+#[test]
+#[cfg(unix)]
+fn no_output_of_the_service_names_a_source_file_of_the_libraries() {
+    let mut server = Server::start(&["--timeout", "400ms", "--grace", "100ms", "--log-format", "json"]);
+    let mut outputs = Vec::new();
+    // A deadline, answers, pages and metrics.
+    for path in [
+        "/",
+        "/slow",
+        "/search?q=context",
+        "/nosuch",
+        "/healthz",
+        "/metrics",
+        "/debug/contexts",
+        "/debug/contexts/json",
+    ] {
+        outputs.push(format!("{:?}", server.request(path).answer()));
+    }
+    // A disconnect.
+    drop(server.request("/slow"));
+    outputs.push(server.wait_for_log("client disconnected"));
+    // A cancel from the inspector.
+    let exchange = server.request("/slow");
+    server.wait_for_log("Slow request started");
+    let json: Value = serde_json::from_str(&server.request("/debug/contexts/json").answer().body).expect("JSON");
+    let id = json["live"].as_array().expect("a list").iter().find(|entry| entry["name"] == "GET /slow");
+    if let Some(id) = id.and_then(|entry| entry["id"].as_u64()) {
+        let stream = TcpStream::connect(&server.address).expect("it accepts");
+        write!(
+            &stream,
+            "POST /debug/contexts/cancel/{id} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            server.address
+        )
+        .expect("it reads");
+        let mut answer = String::new();
+        std::io::Read::read_to_string(&mut &stream, &mut answer).expect("it answers");
+        assert!(answer.contains("\"canceled\":true"), "{answer}");
+        outputs.push(answer);
+    }
+    outputs.push(format!("{:?}", exchange.answer()));
+    outputs.push(server.request("/debug/contexts/json").answer().body);
+    // The drain.
+    let exchange = server.request("/slow");
+    server.wait_for_log("Slow request started");
+    server.terminate();
+    outputs.push(format!("{:?}", exchange.answer()));
+    outputs.extend(server.wait().1);
+    for output in outputs {
+        for library in ["ripcord/src/", "ripcord-http/src/", "ripcord-policy/src/"] {
+            assert!(!output.contains(library), "{library} in {output}");
+        }
+    }
+}

@@ -1,4 +1,4 @@
-//! The routes, and what they share.
+//! The routes and their state.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,65 +20,93 @@ use ripcord_http::{
 
 use super::{Settings, handlers, log, metrics::Metrics, peers::by_peer, request_id};
 use crate::{
-    connections::{Acceptor, Refusals},
+    connections::{Acceptor, Limits, Refusals},
     search::{self, Search},
 };
 
-/// The service: what its routes share.
+/// The service: the state of its routes.
 #[derive(Clone, Debug)]
 pub struct Service {
+    /// From its end on, `/healthz` reports draining.
+    draining: Context,
+    /// From its end on, new requests are refused.
     stop: Context,
     layer: ContextLayer,
     max_timeout: Duration,
+    limits: Limits,
     trusted_peers: Arc<[IpNet]>,
     search: Search,
     refusals: Refusals,
     metrics: Arc<Metrics>,
-    inspector: Inspector,
+    /// `None` if it is not served.
+    inspector: Option<Inspector>,
 }
 
 impl Service {
-    /// A service whose requests have a Context each, below `server`. From the end of `stop` on it takes no new ones.
+    /// Creates a service. Each request has a context below `server`. From the end of `stop` on, new requests are refused.
     ///
-    /// Time is `server`'s: give it a clock of your own ([`Context::with_clock`]) and the whole service follows it.
+    /// The service uses the clock of `server`: see [`Context::with_clock`].
     pub fn new(server: &Context, stop: &Context, settings: &Settings, search: Search) -> Service {
-        // Its streams end when the accepting does, so that the shutdown does not wait for whoever watches.
-        let inspector = Inspector::builder().context(stop);
-        let inspector = match &settings.inspector_token {
-            Some(token) => inspector.token(token.clone()),
-            None => inspector,
-        };
-        let inspector = inspector.build();
+        let inspector = settings.inspector.then(|| {
+            // Its streams end with the accepting, so that the shutdown does not wait for them.
+            let inspector = Inspector::builder().context(stop);
+            match &settings.inspector_token {
+                Some(token) => inspector.token(token.clone()),
+                None => inspector,
+            }
+            .build()
+        });
         let layer =
             ContextLayer::new(server).timeout(settings.timeout).name(method_and_path).make_id(request_id::make_id);
-        let layer = layer.half_close(settings.half_close.into()).inspector(&inspector);
+        let layer = layer.half_close(settings.half_close.into());
+        let layer = match &inspector {
+            Some(inspector) => layer.inspector(inspector),
+            None => layer,
+        };
         let refusals = Refusals::default();
         let metrics = Arc::new(Metrics::new(layer.clone(), refusals.clone(), search.clone()));
         let counted = Arc::clone(&metrics);
-        // Clones of a layer share what they count.
+        // Clones of a layer share their counters.
         let layer = layer.on_end(move |ending| {
             counted.count(ending);
             log::tell(ending);
         });
         let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
-        Service { stop: stop.clone(), layer, max_timeout, trusted_peers, search, refusals, metrics, inspector }
+        Service {
+            draining: stop.clone(),
+            stop: stop.clone(),
+            layer,
+            max_timeout,
+            limits: settings.limits,
+            trusted_peers,
+            search,
+            refusals,
+            metrics,
+            inspector,
+        }
     }
 
-    /// Its routes. Which peers are trusted goes by the [`ConnectInfo`](axum::extract::ConnectInfo) of a request, if it has one.
+    /// Sets the context from whose end on `/healthz` reports draining. Default: `stop`.
+    #[must_use]
+    pub fn draining_from(self, draining: &Context) -> Service {
+        Service { draining: draining.clone(), ..self }
+    }
+
+    /// Returns the routes. A request's [`ConnectInfo`](axum::extract::ConnectInfo) decides whether its peer is trusted.
     pub fn app(&self) -> Router {
         let routes =
             |trust: TrustPolicy| self.routes(self.layer.clone().trust(trust.with_max_timeout(self.max_timeout)));
         by_peer(&self.trusted_peers, routes(TrustPolicy::trusted()), routes(TrustPolicy::untrusted()))
     }
 
-    /// What serves them, and counts what is no request.
+    /// Returns an acceptor that serves the routes and counts malformed requests.
     pub fn acceptor(&self) -> Acceptor {
-        Acceptor::new(self.app()).counting(self.refusals.clone())
+        Acceptor::new(self.app()).counting(self.refusals.clone()).limits(self.limits)
     }
 
     fn routes(&self, layer: ContextLayer) -> Router {
         let work = Router::new()
-            // `any`, since the chapter's mux does not look at the method either.
+            // `any`, because the chapter's mux ignores the method too.
             .route("/", any(handlers::index))
             .route("/slow", any(handlers::slow))
             .route("/search", get(search::handler::<Service>))
@@ -86,13 +114,18 @@ impl Service {
             .layer(middleware::from_fn_with_state(self.clone(), refuse_when_draining));
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
         let app = work.merge(watching).layer(layer).with_state(self.clone());
-        // Outside of the layer: it does not show itself, and whoever watches has no deadline.
-        app.nest("/debug/contexts", self.inspector.router()).route("/debug/contexts/", get(without_slash))
+        match &self.inspector {
+            // Outside the layer: it does not show itself, and its streams have no deadline.
+            Some(inspector) => {
+                app.nest("/debug/contexts", inspector.router()).route("/debug/contexts/", get(without_slash))
+            }
+            None => app,
+        }
     }
 
-    /// Whether the service was told to stop.
+    /// Returns whether a load balancer should send requests elsewhere.
     pub(super) fn is_draining(&self) -> bool {
-        self.stop.is_done()
+        self.draining.is_done()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -106,14 +139,14 @@ impl FromRef<Service> for Search {
     }
 }
 
-/// What is nested has no slash at its end; whoever writes one is shown the way.
+/// Redirects to the inspector's path, which has no slash at its end.
 async fn without_slash(RawQuery(query): RawQuery) -> Redirect {
     Redirect::permanent(&query.map_or("/debug/contexts".to_owned(), |query| format!("/debug/contexts?{query}")))
 }
 
-/// Requests that come after the signal are sent elsewhere. Those that are in flight by then do not come by here again.
+/// Refuses requests that arrive after the end of accepting. Requests in flight have passed this already.
 async fn refuse_when_draining(State(service): State<Service>, request: Request, next: Next) -> Response {
-    if !service.is_draining() {
+    if !service.stop.is_done() {
         return next.run(request).await;
     }
     let headers = [(CONNECTION, HeaderValue::from_static("close")), (RETRY_AFTER, HeaderValue::from_static("1"))];

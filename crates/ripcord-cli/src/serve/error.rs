@@ -1,4 +1,4 @@
-//! Why the service could not start.
+//! Why the service did not start.
 
 use std::{fmt, io};
 
@@ -6,19 +6,19 @@ use ripcord_policy::ConfigError;
 
 use super::FileError;
 
-/// Why the service could not start. One line each.
+/// Why the service did not start. Each error prints one line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file of settings cannot be read, or is not understood.
+    /// The file of settings cannot be read or is invalid.
     File(FileError),
-    /// A setting is out of bounds beside the others.
+    /// A setting contradicts the others.
     Setting(ConfigError),
-    /// The address is not to be had: in use, not ours, or not resolved.
+    /// The address cannot be bound: it is in use, not local, or not resolved.
     Listen {
-        /// What was given.
+        /// The address in the settings.
         listen: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The runtime, a socket, the signal handlers or a backend could not be set up.
@@ -50,7 +50,7 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        // Part of the line already, so not a source of its own.
+        // The line contains the source already.
         None
     }
 }

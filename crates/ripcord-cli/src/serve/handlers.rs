@@ -1,8 +1,7 @@
-//! What the service answers.
+//! The handlers.
 //!
-//! A handler takes its request's [`Context`] and passes it to whatever takes time. When that says the Context has
-//! ended, `?` is all there is to do: [`Ended`] knows the status. No handler has a timeout of its own, watches for its
-//! client, or knows that the server may be shutting down.
+//! A handler takes its request's [`Context`] and passes it to everything that takes time. When the context has ended, `?` returns
+//! [`Ended`], which knows the status. No handler has a timeout of its own, watches its client, or handles the shutdown.
 
 use std::time::Duration;
 
@@ -17,13 +16,13 @@ use ripcord_http::{
     server::{Ctx, Ended},
 };
 
-use super::{Service, page};
+use super::{Service, metrics::Format, page};
 use crate::html::wants_page;
 
-/// How long the work behind `/` takes.
+/// Duration of the work of `/`.
 const WORK: Duration = Duration::from_secs(2);
 
-/// How long the work behind `/slow` would take: more than any request has.
+/// Duration of the work of `/slow`: longer than the timeout of a request.
 const SLOW_WORK: Duration = Duration::from_secs(10);
 
 /// `/`
@@ -62,11 +61,12 @@ pub(super) async fn health(State(service): State<Service>) -> (StatusCode, &'sta
 }
 
 /// `/metrics`
-pub(super) async fn metrics(State(service): State<Service>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], service.metrics().text())
+pub(super) async fn metrics(State(service): State<Service>, headers: HeaderMap) -> impl IntoResponse {
+    let format = Format::negotiate(&headers);
+    ([(CONTENT_TYPE, format.content_type())], service.metrics().text(format))
 }
 
-/// Everything else. The chapter's mux gives all other paths to `/`, which hides every misspelt one.
+/// All other paths. The chapter's mux sends them to `/`, which hides misspelled paths.
 pub(super) async fn not_found() -> (StatusCode, &'static str) {
     (StatusCode::NOT_FOUND, "Not found")
 }

@@ -1,28 +1,30 @@
 //! The reference service: the chapter's HTTP server, on ripcord.
 //!
 //! ```text
-//! stop (signals)         ends at Ctrl-C or TERM; nothing derives from it, it only begins the shutdown
-//! serve                  the server's own Context; canceled when the grace after `stop` is over
-//! └─ GET /slow           one for every request: named after its route, with its id and its deadline;
-//!    └─ …                canceled when the client goes away, and when the response has been sent
+//! signal                 ends at Ctrl-C or TERM: from then on /healthz reports draining
+//! stop                   ends a drain delay after `signal`, and begins the shutdown
+//! serve                  the server's context: canceled when the grace after `stop` is over
+//! └─ GET /slow           one for each request: named after its route, with its id and its deadline;
+//!    └─ …                canceled when the client disconnects, and when the response has been sent
 //! ```
 //!
-//! What gives each request its Context is [`ripcord_http::server`].
+//! [`ripcord_http::server`] gives each request its context.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `handlers.rs` | what the service answers, and all that an author of handlers has to know |
-//! | `app.rs` | the routes, and what they share |
-//! | `page.rs` | the page for people in a browser |
-//! | `log.rs`, `metrics/` | what is told of each request, and what is counted |
-//! | `request_id.rs` | ids in the chapter's form |
-//! | `peers.rs` | whose word counts |
-//! | `shutdown.rs` | from the first signal to the exit: in flight, grace, canceled |
-//! | `config/` | the settings: flags, file, defaults |
-//! | `error.rs` | why the service could not start |
+//! | `handlers.rs` | the handlers |
+//! | `app.rs` | the routes and their state |
+//! | `page.rs` | the page for browsers |
+//! | `log.rs`, `metrics/` | the log and the metrics |
+//! | `request_id.rs` | request ids in the chapter's form |
+//! | `peers.rs` | trusted peers |
+//! | `drain_delay.rs`, `shutdown.rs` | from the first signal to the exit |
+//! | `config/` | the settings |
+//! | `error.rs` | why the service did not start |
 
 mod app;
 mod config;
+mod drain_delay;
 mod error;
 mod handlers;
 mod log;
@@ -56,14 +58,14 @@ use crate::{
 ///
 /// # Errors
 ///
-/// When the service could not start: its settings are unknown or out of bounds, its address is in use, or the process is
-/// out of something.
+/// Returns an error if the service cannot start: a setting is unknown or out of bounds, the address is in use, or the process lacks
+/// a resource.
 pub fn run(args: Args) -> Result<(), Error> {
     let settings = args.settings()?;
     log::start(settings.log_format);
     let runtime = runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
     let outcome = runtime.block_on(serve(&settings));
-    // Blocking work that does not look at its Context must not keep the process from exiting.
+    // Blocking work that ignores its context must not keep the process from exiting.
     runtime.shutdown_background();
     outcome
 }
@@ -72,25 +74,26 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let fail = |source| Error::Listen { listen: settings.listen.clone(), source };
     let listener = listen(&settings.listen).await.map_err(fail)?;
     let address = listener.local_addr().map_err(Error::Start)?;
-    // Before the first line is printed: whoever reads it may send a signal at once.
-    let stop = Context::background().with_signals().map_err(Error::Start)?;
+    // Before the address is printed, because a reader may send a signal at once.
+    let signal = Context::background().with_signals().map_err(Error::Start)?;
+    let stop = drain_delay::delayed(&signal, settings.drain_delay);
     let (server, cancel) = Context::background().with_name("serve").with_cancel();
 
-    // Not below `server`: they answer requests that are in flight until the last of those is over.
+    // Not below `server`: they answer until the last request in flight has ended.
     let backends = match settings.backends.is_empty() {
         true => Some(Backends::start(&Context::background()).await.map_err(Error::Start)?),
         false => None,
     };
     let search = search(&server, settings, backends.as_ref())?;
-    let acceptor = Service::new(&server, &stop, settings, search).acceptor();
-    announce(address);
+    let acceptor = Service::new(&server, &stop, settings, search).draining_from(&signal).acceptor();
+    announce(address, settings.inspector);
 
     let connections = acceptor.accept(&listener, &stop).await;
     drain(connections, &listener, &acceptor, &stop, settings.grace, &cancel).await;
     Ok(())
 }
 
-/// The search that the settings ask for.
+/// Creates the search with the backends in the settings.
 fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) -> Result<Search, Error> {
     let client =
         reqwest::Client::builder().no_proxy().build().map_err(|error| Error::Start(io::Error::other(error)))?;
@@ -106,17 +109,21 @@ fn search(server: &Context, settings: &Settings, backends: Option<&Backends>) ->
     Ok(Search::new(given.chain(started).collect::<Result<Vec<_>, _>>()?)?)
 }
 
-/// On stdout, unlike the log: a script that asked for port 0 reads its port here.
-fn announce(address: SocketAddr) {
-    // A closed stdout is no reason not to serve.
+/// Prints the address to stdout, unlike the log: a script that asked for port 0 reads the port here.
+fn announce(address: SocketAddr, inspector: bool) {
+    let inspector = match inspector {
+        true => format!("\x20 - http://{address}/debug/contexts (requests in flight, live)\n"),
+        false => String::new(),
+    };
+    // The service runs even if stdout is closed.
     let _ = write!(
         io::stdout(),
         "Listening on http://{address}\n\
          Try these endpoints:\n\
          \x20 - http://{address}/ (normal request)\n\
          \x20 - http://{address}/slow (will time out)\n\
-         \x20 - http://{address}/search?q=context&timeout=500ms (what comes in before the deadline)\n\
-         \x20 - http://{address}/debug/contexts (what is under way, live)\n\
+         \x20 - http://{address}/search?q=context&timeout=500ms (the answers that arrive before the deadline)\n\
+         {inspector}\
          \x20 - http://{address}/healthz, http://{address}/metrics\n"
     );
     let _ = io::stdout().flush();

@@ -1,4 +1,4 @@
-//! Whose word counts.
+//! Trusted peers.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -9,19 +9,19 @@ use axum::{
 use ipnet::IpNet;
 use tower::{ServiceExt as _, service_fn};
 
-/// Routes for everybody: requests that come from one of `networks` go to `trusted`, all others to `strangers`.
+/// Returns routes that send a request from one of `networks` to `trusted`, and any other to `untrusted`.
 ///
-/// What counts is the address that the connection has. A header that names another is anybody's to write.
-pub(super) fn by_peer(networks: &[IpNet], trusted: Router, strangers: Router) -> Router {
+/// The connection's own address decides. Any client can write a header that names another.
+pub(super) fn by_peer(networks: &[IpNet], trusted: Router, untrusted: Router) -> Router {
     if networks.is_empty() {
-        return strangers;
+        return untrusted;
     }
     let networks: Arc<[IpNet]> = networks.into();
     Router::new().fallback_service(service_fn(move |request: Request| {
-        // One that listens on IPv6 as well sees an IPv4 address wrapped in one of IPv6.
+        // A listener on IPv6 sees an IPv4 address as an IPv6 one.
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical());
         let is_trusted = peer.is_some_and(|peer| networks.iter().any(|network| network.contains(&peer)));
-        let app = if is_trusted { &trusted } else { &strangers };
+        let app = if is_trusted { &trusted } else { &untrusted };
         app.clone().oneshot(request)
     }))
 }

@@ -1,4 +1,4 @@
-//! `/metrics`: OpenMetrics' text, and what is counted in it.
+//! `/metrics`: its two formats and what it counts.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -47,10 +47,11 @@ fn parse(text: &str) -> BTreeMap<&str, f64> {
 }
 
 #[tokio::test]
-async fn every_line_is_as_the_format_has_it() {
+async fn open_metrics_text_is_well_formed_and_counts_each_request() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
-    let before = service.get("/metrics").await.expect("no panic");
+    let open_metrics = [("accept", "application/openmetrics-text; version=1.0.0")];
+    let before = service.get_with("/metrics", &open_metrics).await.expect("no panic");
     assert_eq!(before.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
     parse(&before.body);
 
@@ -67,7 +68,7 @@ async fn every_line_is_as_the_format_has_it() {
         service.get(path).await.expect("no panic");
     }
 
-    let after = service.get("/metrics").await.expect("no panic").body;
+    let after = service.get_with("/metrics", &open_metrics).await.expect("no panic").body;
     let samples = parse(&after);
     let requests = |route: &str, status: u16| {
         let sample = format!("ripcord_http_requests_total{{method=\"GET\",route=\"{route}\",status=\"{status}\"}}");
@@ -89,4 +90,42 @@ async fn every_line_is_as_the_format_has_it() {
     assert_eq!(samples["ripcord_http_request_duration_seconds_sum{route=\"/slow\"}"], 5.0, "by the service's clock");
     assert_eq!(samples["ripcord_http_request_duration_seconds_bucket{le=\"4.096\",route=\"/slow\"}"], 0.0);
     assert_eq!(samples["ripcord_http_request_duration_seconds_bucket{le=\"8.192\",route=\"/slow\"}"], 1.0);
+}
+
+#[tokio::test]
+async fn scraper_that_does_not_ask_for_open_metrics_gets_prometheus_text() {
+    let service = TestService::new(&[]);
+    service.get("/nosuch").await.expect("no panic");
+    let metrics = service.get("/metrics").await.expect("no panic");
+    assert_eq!(metrics.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    for line in [
+        "# TYPE ripcord_http_requests_total counter",
+        "ripcord_http_requests_total{method=\"GET\",route=\"unmatched\",status=\"404\"} 1",
+        "# TYPE ripcord_http_request_duration_seconds histogram",
+    ] {
+        assert!(metrics.body.lines().any(|other| other == line), "no {line} in {}", metrics.body);
+    }
+    assert!(!metrics.body.contains("# EOF") && !metrics.body.contains("# UNIT"), "{}", metrics.body);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn standard_process_metrics_are_there() {
+    let service = TestService::new(&[]);
+    let metrics = service.get("/metrics").await.expect("no panic").body;
+    for (name, kind) in [
+        ("process_cpu_seconds_total", "counter"),
+        ("process_open_fds", "gauge"),
+        ("process_max_fds", "gauge"),
+        ("process_virtual_memory_bytes", "gauge"),
+        ("process_resident_memory_bytes", "gauge"),
+        ("process_threads", "gauge"),
+        ("process_start_time_seconds", "gauge"),
+    ] {
+        let kind = format!("# TYPE {name} {kind}");
+        assert!(metrics.lines().any(|line| line == kind), "no {kind} in {metrics}");
+        let sample = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let value: f64 = sample.unwrap_or_else(|| panic!("no {name}")).parse().expect("a number");
+        assert!(value >= 0.0, "{name} {value}");
+    }
 }

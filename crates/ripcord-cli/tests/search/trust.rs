@@ -129,7 +129,7 @@ async fn whatever_is_malformed_is_in_the_metrics() {
         ("x-request-timeout-ms", &[("x-request-timeout-ms", "10"), ("x-request-timeout-ms", "10")]),
         ("x-request-id", &[("x-request-id", &id)]),
         ("traceparent", &[("traceparent", parent), ("traceparent", parent)]),
-        ("tracestate", &[("traceparent", parent), ("tracestate", "a=1,a=2")]),
+        ("tracestate", &[("traceparent", parent), ("tracestate", "a=1,A=2")]),
         ("baggage", &[("baggage", &baggage)]),
     ];
     for (header, headers) in cases {

@@ -1,7 +1,7 @@
-//! The settings: each from its flag, else from the file, else its default.
+//! The settings: each comes from its flag, else from the file, else from its default.
 //!
-//! A setting is declared once, in [`Flags`]: its name is the flag's and the file's key, its type knows its bounds, and
-//! its default is in [`Settings`].
+//! [`Flags`] declares each setting once: the field's name is the flag and the key in the file, its type checks the bounds, and
+//! [`Settings::new`] has the default.
 
 mod file;
 mod values;
@@ -15,18 +15,22 @@ use serde::Deserialize;
 
 pub use self::file::FileError;
 use self::values::{Address, BackendUrl, Peers, PerSecond, Secret, Span, Whole};
-use crate::search::Policies;
+use crate::{connections::Limits, search::Policies};
 
 /// The arguments of `ripcord serve`.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(after_help = "\
-A flag beats the file, and the file a default. In the file each setting has the name of its flag, in snake case, and the \
-two that may be repeated are lists: backends, trusted_peers.
+A flag overrides the file, and the file overrides the default. In the file, each setting has the name of its flag in snake \
+case. The settings that may be repeated are lists: backends, trusted_peers.
 
-Ctrl-C and TERM stop the accepting, let requests in flight finish within the grace, cancel those that have not, \
-and exit 0; a second signal ends the process at once.")]
+Ctrl-C or TERM begins the shutdown. For the drain delay, /healthz reports draining and everything else is served as before. \
+Then requests in flight have the grace to finish, the others are canceled, and the process exits with status 0. A second signal \
+ends the process at once.
+
+Behind a proxy, set --inspector-token or --no-inspector. A proxy on this machine that adds no X-Forwarded-For, Forwarded or Via \
+header, such as nginx with a bare proxy_pass http://127.0.0.1:8080;, exposes /debug/contexts and its cancel button to everybody.")]
 pub struct Args {
-    /// A TOML file with settings
+    /// TOML file with settings
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
@@ -34,88 +38,108 @@ pub struct Args {
     flags: Flags,
 }
 
-/// What was said, on the command line or in the file.
+/// The settings given on the command line or in the file.
 #[derive(Clone, Debug, Default, Deserialize, clap::Args)]
 #[serde(deny_unknown_fields)]
 struct Flags {
-    /// Where to listen, as HOST:PORT; port 0 picks a free one [default: 127.0.0.1:8080]
+    /// Address to listen on, as HOST:PORT; port 0 picks a free one [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR")]
     listen: Option<Address>,
 
-    /// How long requests in flight may still run after Ctrl-C or TERM [default: 10s]
+    /// Time that requests in flight have to finish after the drain delay [default: 10s]
     #[arg(long, value_name = "DURATION")]
     grace: Option<Span<0>>,
 
-    /// How long a request may take [default: 5s]
+    /// Time for which /healthz reports draining while requests are still accepted, for load balancers [default: 0s]
+    #[arg(long, value_name = "DURATION")]
+    drain_delay: Option<Span<0>>,
+
+    /// Time limit of a request [default: 5s]
     #[arg(long, value_name = "DURATION")]
     timeout: Option<Span<1>>,
 
-    /// The most that any request gets, whatever its client's deadline header asks for [default: the timeout]
+    /// Maximum time limit of a request, whatever its deadline header asks for [default: the timeout]
     #[arg(long, value_name = "DURATION")]
     max_timeout: Option<Span<1>>,
 
-    /// Whose request ids, traces and baggage are believed, as an address or a network; may be repeated [default: nobody's]
+    /// Time for which a connection without a request stays open; longer than a proxy's own (nginx: 60s) [default: 75s]
+    #[arg(long, value_name = "DURATION")]
+    keep_alive: Option<Span<1>>,
+
+    /// Maximum number of open connections; further clients wait [default: 16384]
+    #[arg(long, value_name = "COUNT")]
+    max_connections: Option<Whole<1, 1_000_000>>,
+
+    /// Maximum size of a request's head in bytes; a larger head is answered with 431 [default: 131072]
+    #[arg(long, value_name = "BYTES")]
+    max_head: Option<Whole<8192, 16_777_216>>,
+
+    /// Address or network whose request ids, traces and baggage are trusted; may be repeated [default: none]
     #[arg(long = "trusted-peer", value_name = "PEERS")]
     trusted_peers: Option<Vec<Peers>>,
 
-    /// Whether a client that closes its half of the connection has gone, or waits for its answer [default: cancel]
+    /// Whether a client that closes its half of the connection has disconnected, or waits for its answer [default: cancel]
     #[arg(long, value_enum)]
     half_close: Option<HalfClose>,
 
-    /// Where /search asks; may be repeated [default: three that are started in the process]
+    /// URL of a backend of /search; may be repeated [default: three that run in the process]
     #[arg(long = "backend", value_name = "URL")]
     backends: Option<Vec<BackendUrl>>,
 
-    /// How long one request to a backend may take [default: 2s]
+    /// Time limit of one request to a backend [default: 2s]
     #[arg(long, value_name = "DURATION")]
     attempt_timeout: Option<Span<1>>,
 
-    /// How often a backend is asked at the most for one search [default: 3]
+    /// Maximum number of requests to a backend for one search [default: 3]
     #[arg(long, value_name = "COUNT")]
     retry_attempts: Option<Whole<1, 10>>,
 
-    /// After how long a backend is asked a second time, and the first answer taken [default: 300ms]
+    /// Time after which a second request is sent to a slow backend [default: 300ms]
     #[arg(long, value_name = "DURATION")]
     hedge_after: Option<Span<1>>,
 
-    /// After how many failures in a row a backend is left alone [default: 5]
+    /// Number of consecutive failures that open a backend's circuit breaker [default: 5]
     #[arg(long, value_name = "COUNT")]
     breaker_failures: Option<Whole<1, 1_000_000>>,
 
-    /// For how long it is left alone then [default: 10s]
+    /// Time for which an open circuit breaker rejects requests [default: 10s]
     #[arg(long, value_name = "DURATION")]
     breaker_open_for: Option<Span<1>>,
 
-    /// How many requests a second a backend gets at the most [default: 100]
+    /// Maximum number of requests per second to a backend [default: 100]
     #[arg(long, value_name = "RATE")]
     limiter_rate: Option<PerSecond>,
 
-    /// How many of those at once, after a quiet time [default: 50]
+    /// Maximum number of requests to a backend at once after a quiet time [default: 50]
     #[arg(long, value_name = "COUNT")]
     limiter_burst: Option<Whole<1, 1_000_000>>,
 
-    /// How long a backend's answer is kept [default: 30s]
+    /// Time for which a backend's answer is cached [default: 30s]
     #[arg(long, value_name = "DURATION")]
     cache_ttl: Option<Span<1>>,
 
-    /// How many answers of a backend are kept [default: 1000]
+    /// Maximum number of cached answers of a backend [default: 1000]
     #[arg(long, value_name = "COUNT")]
     cache_capacity: Option<Whole<1, 1_000_000>>,
 
-    /// What opens /debug/contexts to other machines [default: it answers this machine only]
-    #[arg(long, value_name = "TOKEN")]
+    /// Token that allows other machines to open /debug/contexts [default: only this machine may]
+    #[arg(long, value_name = "TOKEN", conflicts_with = "no_inspector")]
     inspector_token: Option<Secret>,
 
-    /// How the log is written [default: text]
+    /// Do not serve /debug/contexts
+    #[arg(long, num_args = 0, default_missing_value = "true")]
+    no_inspector: Option<bool>,
+
+    /// Format of the log [default: text]
     #[arg(long, value_enum)]
     log_format: Option<LogFormat>,
 }
 
-/// What a client that has closed its half of the connection is taken for.
+/// How a client that has closed its half of the connection is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HalfClose {
-    /// It has gone: its request is canceled.
+    /// It has disconnected: its request is canceled.
     #[default]
     Cancel,
     /// It waits for its answer.
@@ -131,49 +155,55 @@ impl From<HalfClose> for server::HalfClose {
     }
 }
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
-    /// A line for people, in colours on a terminal.
+    /// One line of text for each event, in color on a terminal.
     #[default]
     Text,
-    /// An object a line, for programs.
+    /// One JSON object for each event.
     Json,
 }
 
-/// What the service goes by.
+/// The settings of the service.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Settings {
-    /// Where to listen, as HOST:PORT.
+    /// Address to listen on, as HOST:PORT.
     pub listen: String,
-    /// How long requests in flight may still run once the service was told to stop.
+    /// Time that requests in flight have to finish once the drain delay is over.
     pub grace: Duration,
-    /// From the arrival of a request to its answer.
+    /// Time between the signal and the end of accepting, during which only `/healthz` changes.
+    pub drain_delay: Duration,
+    /// Time limit of a request, from its arrival to the end of its answer.
     pub timeout: Duration,
-    /// The most that any request gets, whatever its client's deadline header asks for.
+    /// Maximum time limit of a request, whatever its deadline header asks for.
     pub max_timeout: Duration,
-    /// Whose request ids, traces and baggage are believed.
+    /// Limits on connections.
+    pub limits: Limits,
+    /// Networks whose request ids, traces and baggage are trusted.
     pub trusted_peers: Vec<IpNet>,
-    /// What a client that has closed its half of the connection is taken for.
+    /// How a client that has closed its half of the connection is treated.
     pub half_close: HalfClose,
-    /// Where `/search` asks. Empty: three backends are started in the process.
+    /// Backends of `/search`. If empty, three backends are started in the process.
     pub backends: Vec<Url>,
     /// The policies around each backend.
     pub policies: Policies,
-    /// What opens the inspector to other machines. None: it answers this one only.
+    /// Whether `/debug/contexts` is served.
+    pub inspector: bool,
+    /// Token that allows other machines to open the inspector. `None` allows only this machine.
     pub inspector_token: Option<Token>,
-    /// How the log is written.
+    /// The format of the log.
     pub log_format: LogFormat,
 }
 
 impl Args {
-    /// Reads the file, if there is one, and lets each flag beat it.
+    /// Reads the file, if there is one. Each flag overrides the file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or says what is unknown or out of bounds.
+    /// Returns an error if the file cannot be read, or has an unknown setting or a value out of bounds.
     pub fn settings(self) -> Result<Settings, FileError> {
         let file = match &self.config {
             Some(path) => file::read(path)?,
@@ -189,11 +219,22 @@ impl Settings {
         let timeout = flags.timeout.or(file.timeout).map_or(seconds(5), |span| span.0);
         let trusted_peers = flags.trusted_peers.or(file.trusted_peers).unwrap_or_default();
         let backends = flags.backends.or(file.backends).unwrap_or_default();
+        let limits = Limits::default();
         Settings {
             listen: flags.listen.or(file.listen).map_or("127.0.0.1:8080".to_owned(), |address| address.0),
             grace: flags.grace.or(file.grace).map_or(seconds(10), |span| span.0),
+            drain_delay: flags.drain_delay.or(file.drain_delay).map_or(Duration::ZERO, |span| span.0),
             timeout,
             max_timeout: flags.max_timeout.or(file.max_timeout).map_or(timeout, |span| span.0),
+            limits: Limits {
+                max_connections: flags
+                    .max_connections
+                    .or(file.max_connections)
+                    .map_or(limits.max_connections, |count| count.0),
+                max_head: flags.max_head.or(file.max_head).map_or(limits.max_head, |bytes| bytes.0),
+                idle_timeout: flags.keep_alive.or(file.keep_alive).map_or(limits.idle_timeout, |span| span.0),
+                ..limits
+            },
             trusted_peers: trusted_peers.into_iter().map(|peers| peers.0).collect(),
             half_close: flags.half_close.or(file.half_close).unwrap_or_default(),
             backends: backends.into_iter().map(|url| url.0).collect(),
@@ -210,6 +251,7 @@ impl Settings {
                 cache_ttl: flags.cache_ttl.or(file.cache_ttl).map_or(seconds(30), |span| span.0),
                 cache_capacity: flags.cache_capacity.or(file.cache_capacity).map_or(1000, |count| count.0),
             },
+            inspector: !flags.no_inspector.or(file.no_inspector).unwrap_or_default(),
             inspector_token: flags.inspector_token.or(file.inspector_token).map(|secret| secret.0),
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
         }
@@ -217,7 +259,7 @@ impl Settings {
 }
 
 impl Default for Settings {
-    /// What `ripcord serve` without a flag goes by.
+    /// Returns the settings of `ripcord serve` without a flag.
     fn default() -> Self {
         Settings::new(Flags::default(), Flags::default())
     }

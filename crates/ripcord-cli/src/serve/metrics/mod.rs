@@ -1,14 +1,17 @@
-//! What is counted, for Prometheus, in OpenMetrics' text.
+//! The metrics, for Prometheus.
 //!
-//! Requests are counted when they are over. What the layer and the policies count by themselves is read when somebody asks.
+//! Requests are counted when they end. The counters of the layer, the policies and the process are read at each scrape.
 
 mod backends;
+mod format;
+mod process;
 mod server;
 
-use std::fmt::Write as _;
-
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{
         counter::Counter,
         family::Family,
@@ -18,24 +21,27 @@ use prometheus_client::{
 };
 use ripcord_http::server::{ContextLayer, Finished};
 
-use self::{backends::BackendFigures, server::ServerFigures};
+pub(super) use self::format::Format;
+use self::{backends::BackendFigures, format::to_prometheus, process::ProcessFigures, server::ServerFigures};
 use super::log::method_and_route;
 use crate::{connections::Refusals, search::Search};
 
-/// The figures of the service.
+/// The metrics of the service.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
+    /// The metrics with standard names.
+    standard: Registry,
     requests: Family<Request, Counter>,
     durations: Family<Route, Histogram, fn() -> Histogram>,
 }
 
-/// The labels of a request: few values each, none of them a client's to make up.
+/// The labels of a request. Each has few values, and no client can invent one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     method: String,
     route: String,
-    /// 504 and 499 also where nobody was there to be told.
+    /// The status for logs and metrics: 504 and 499 are counted even if no answer could be sent.
     status: u16,
 }
 
@@ -49,7 +55,7 @@ impl Metrics {
         let requests = Family::default();
         let durations = Family::new_with_constructor(duration_buckets as fn() -> Histogram);
         let mut registry = Registry::with_prefix("ripcord");
-        registry.register("http_requests", "Requests that are over", Family::clone(&requests));
+        registry.register("http_requests", "Requests that have ended", Family::clone(&requests));
         registry.register_with_unit(
             "http_request_duration",
             "From a request's arrival to its end",
@@ -58,10 +64,13 @@ impl Metrics {
         );
         registry.register_collector(Box::new(ServerFigures { layer, refusals }));
         registry.register_collector(Box::new(BackendFigures(search)));
-        Metrics { registry, requests, durations }
+        // The standard names have no prefix.
+        let mut standard = Registry::default();
+        standard.register_collector(Box::new(ProcessFigures));
+        Metrics { registry, standard, requests, durations }
     }
 
-    /// Counts a request that is over.
+    /// Counts a request that has ended.
     pub(super) fn count(&self, request: &Finished<'_>) {
         let (method, route) = method_and_route(request);
         let labels = Request { method: method.to_owned(), route: route.to_owned(), status: request.status.as_u16() };
@@ -69,18 +78,24 @@ impl Metrics {
         self.durations.get_or_create(&Route { route: route.to_owned() }).observe(request.took.as_secs_f64());
     }
 
-    /// All figures as of now.
-    pub(super) fn text(&self) -> String {
+    /// Returns all metrics in this format.
+    pub(super) fn text(&self, format: Format) -> String {
         let mut text = String::new();
-        if encode(&mut text, &self.registry).is_err() {
-            // A string takes what it is given; what cannot be encoded is a name or a figure, and a scraper sees the text end.
-            let _ = writeln!(text, "# the rest could not be encoded");
+        let encoded =
+            encode_registry(&mut text, &self.registry).and_then(|()| encode_registry(&mut text, &self.standard));
+        match encoded.and_then(|()| encode_eof(&mut text)) {
+            Ok(()) => {}
+            // Without the end, a scraper rejects the text.
+            Err(_) => text.push_str("# the rest could not be encoded\n"),
         }
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Prometheus => to_prometheus(&text),
+        }
     }
 }
 
-/// From a millisecond to eight seconds, which is past the default timeout.
+/// Returns buckets from a millisecond to eight seconds, which is above the default timeout.
 fn duration_buckets() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 14))
 }
