@@ -26,12 +26,12 @@ const FAILSAFE: Rival = Rival::named("failsafe");
 ///
 /// Against recloser, both sides open when half of the last 100 calls have failed, and not before 100 calls:
 ///
-/// * call: ours is `call_blocking` under a background context, recloser's `Recloser::call`;
+/// * call: ours is `block_on(run)` under a background context, recloser's `Recloser::call`;
 /// * call, cancelable: the same under a context that can be canceled;
-/// * async call, cancelable: ours is `call` under such a context, recloser's `AsyncRecloser::call`, both with a future that is
+/// * async call, cancelable: ours is `run` under such a context, recloser's `AsyncRecloser::call`, both with a future that is
 ///   ready at once. One task awaits the calls one after another.
 ///
-/// Against failsafe's `call`, ours is `call_blocking` under a background context:
+/// Against failsafe's `call`, ours is `block_on(run)` under a background context:
 ///
 /// * by rate: both open when half of at least 100 calls in the last ten seconds have failed;
 /// * by failures in a row: both open after five. failsafe's back-off, which only an open breaker uses, is constant.
@@ -107,7 +107,7 @@ fn blocking(threads: Threads, iterations: u64, breaker: &CircuitBreaker, caller:
         let (context, canceler) = caller.context();
         move || {
             let _live = &canceler;
-            breaker.call_blocking(black_box(&context), |_context| succeed()).is_ok()
+            ripcord::block_on(breaker.run(black_box(&context), |_context| std::future::ready(succeed()))).is_ok()
         }
     })
 }
@@ -122,7 +122,7 @@ fn async_under_cancelable(threads: Threads, iterations: u64) -> Timing {
         let (context, canceler) = Caller::Cancelable.context();
         async move || {
             let _live = &canceler;
-            breaker.call(black_box(&context), |_context| async { succeed() }).await.is_ok()
+            breaker.run(black_box(&context), |_context| async { succeed() }).await.is_ok()
         }
     })
 }

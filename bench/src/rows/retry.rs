@@ -108,11 +108,11 @@ fn succeed() -> Result<u64, io::Error> {
 /// Settings, contexts and builders go through `black_box` on both sides, because a program does not know them at compile time.
 fn ours() -> Retry<io::Error> {
     let retry = Retry::exponential().max_attempts(black_box(ATTEMPTS)).base(black_box(BASE));
-    retry.max_delay(black_box(MAX_DELAY)).multiplier(black_box(2.0))
+    retry.max_delay(black_box(MAX_DELAY)).multiplier(black_box(2.0)).build().expect("within bounds")
 }
 
 async fn run(retry: &Retry<io::Error>, context: &Context) -> bool {
-    retry.run(context, |_context, _attempt| async { succeed() }).await.is_ok()
+    retry.run(context, |_context| async { succeed() }).await.is_ok()
 }
 
 fn backons() -> ExponentialBuilder {

@@ -19,7 +19,7 @@ async fn service(ctx: &Context, fails: bool) -> Result<&'static str, String> {
 
 async fn request(breaker: &CircuitBreaker, base: &Context, fails: bool) -> Result<&'static str, Error<String>> {
     let ctx = base.with_timeout(Duration::from_secs(1));
-    breaker.call(&ctx, |ctx| async move { service(ctx, fails).await }).await
+    breaker.run(&ctx, |ctx| async move { service(&ctx, fails).await }).await
 }
 
 /// Makes `count` requests and tells how each went.

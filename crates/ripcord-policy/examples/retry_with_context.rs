@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord::Context;
-use ripcord_policy::{Random, Retry};
+use ripcord_policy::{Attempt, Random, Retry};
 
 /// Fails seven times out of ten, and takes a while otherwise.
 async fn unreliable(ctx: &Context, random: &Random) -> Result<&'static str, String> {
@@ -35,12 +35,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build()?;
 
     let result = retry
-        .run(&ctx, |ctx, attempt| {
+        .run(&ctx, |ctx| {
             let random = Arc::clone(&random);
             async move {
                 let result = unreliable(&ctx, &random).await;
                 if let Err(error) = &result {
-                    println!("Attempt {attempt} failed: {error}");
+                    println!("Attempt {} failed: {error}", Attempt::number(&ctx));
                 }
                 result
             }
@@ -48,7 +48,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await;
     match result {
         Ok(value) => println!("Success: {value}"),
-        Err(error) => println!("Final error: {error}"),
+        Err(error) => println!("Final error: {error:#}"),
     }
     Ok(())
 }

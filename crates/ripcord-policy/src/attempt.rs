@@ -15,14 +15,15 @@ use ripcord::{Context, Value};
 /// use ripcord_policy::{Attempt, Retry};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let retry = Retry::constant(Duration::ZERO).max_attempts(3);
+/// # async fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let retry = Retry::constant(Duration::ZERO).max_attempts(3).build()?;
 /// let ctx = Context::background();
 /// let answer = retry
-///     .run(&ctx, |ctx, _| async move { if Attempt::number(&ctx) < 2 { Err("not yet") } else { Ok(42) } })
+///     .run(&ctx, |ctx| async move { if Attempt::number(&ctx) < 2 { Err("not yet") } else { Ok(42) } })
 ///     .await;
 /// assert_eq!(answer.unwrap(), 42);
 /// assert!(!Attempt::is_inside_retry(&ctx));
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,12 +1,12 @@
-//! The one error of every builder, and the checks behind it.
+//! The error of every builder, and the checks behind it.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-/// A setting that is out of bounds, found when a policy is built.
+/// A setting that is out of bounds: the error of every builder.
 ///
-/// It names the field as the builder's method does, and the bound that was broken.
+/// It names the setting as the builder's method does, and the bound.
 ///
 /// ```
 /// use ripcord_policy::ConfigError;
@@ -27,17 +27,17 @@ struct Broken {
 }
 
 impl ConfigError {
-    /// An error saying that `field` must be `bound`, and is `given`.
+    /// Creates an error saying that `field` must be `bound`, and is `given`.
     pub fn new(field: &'static str, bound: impl Into<Cow<'static, str>>, given: impl fmt::Display) -> Self {
         ConfigError(Box::new(Broken { field, bound: bound.into(), given: given.to_string() }))
     }
 
-    /// The setting's name, spelled as the builder's method.
+    /// Returns the setting's name, spelled as the builder's method.
     pub fn field(&self) -> &'static str {
         self.0.field
     }
 
-    /// What the setting must be, such as `at least 1`.
+    /// Returns what the setting must be, such as `at least 1`.
     pub fn bound(&self) -> &str {
         &self.0.bound
     }

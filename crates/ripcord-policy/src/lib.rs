@@ -1,28 +1,80 @@
 //! Retry, circuit breaker, rate limiter, cache, worker pool and their kin, which know how much time is left.
 //!
-//! Every policy here takes a [`ripcord::Context`] where it may block, obeys that context's deadline and cancellation,
-//! sleeps on its clock, and works alone or as a layer of a stack.
+//! Every policy here takes a [`ripcord::Context`] where it may block. It obeys that context's deadline and cancellation and sleeps
+//! on its clock. It works alone or as a layer of a [`Stack`].
 //!
-//! What a policy keeps between calls goes by one clock of its own: a [`CircuitBreaker`], a [`RateLimiter`] and a
-//! [`KeyedLimiter`] read the one they were given when they were built, the system's unless another was set, and a
-//! [`Cache`] and a [`WorkerPool`] that of the context they were built under. A test gives these and its contexts the
-//! same manual clock.
+//! # Usage
 //!
-//! They agree on a few things, so that they compose:
+//! ```toml
+//! [dependencies]
+//! ripcord = "0.1"
+//! ripcord-policy = "0.1"
+//! ```
 //!
-//! * one outcome type, [`Outcome`]: the caller's own cancellation and a local rejection are neutral everywhere;
-//! * one error shape, [`Error`] for a call through a policy and [`Refused`] for what runs no call;
-//! * one stats shape, see [`stats`]; one builder error, [`ConfigError`]; one seedable random source, [`Random`];
-//! * a call is lent its caller's own context (`&Context`) by a policy that leaves it as it is, and is given one (`Context`) by
-//!   a policy that makes one for it: for an attempt, a load, a task;
-//! * a deadline is a budget: what cannot finish in time is not begun, and fails at once;
-//! * layers of retries do not multiply: under an attempt's context ([`Attempt`]) a retry makes one
-//!   attempt;
-//! * every permit is a drop guard: dropping a future gives back what it held.
+//! ```
+//! use std::time::Duration;
+//! use ripcord::Context;
+//! use ripcord_policy::{CircuitBreaker, Retry, Stack};
 //!
-//! No function of this crate panics for an argument; what is out of bounds is a [`ConfigError`] when it is built.
-//! Hooks and classifiers run outside of all locks, and one that panics harms only the call that ran it.
-
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let stack: Stack<String, std::io::Error> = Stack::builder()
+//!     .deadline(Duration::from_secs(2))
+//!     .retry(Retry::builder().max_attempts(3))
+//!     .breaker(CircuitBreaker::builder("users").consecutive_failures(5))
+//!     .attempt_timeout(Duration::from_millis(500))
+//!     .build()?;
+//!
+//! let ctx = Context::background().with_timeout(Duration::from_secs(5));
+//! let answer = stack.run(&ctx, |_ctx| async { Ok("an answer".to_owned()) }).await?;
+//! assert_eq!(answer, "an answer");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Which policy
+//!
+//! | you want to | use |
+//! |---|---|
+//! | call again after a failure that passes | [`Retry`], with a [`RetryBudget`] |
+//! | stop calling a service that keeps failing | [`CircuitBreaker`], [`KeyedCircuitBreaker`] |
+//! | call at most so often | [`RateLimiter`], [`KeyedLimiter`] |
+//! | have at most so many calls in flight | [`Bulkhead`] |
+//! | make a second attempt when the first is slow | [`Hedge`] |
+//! | give another answer when a call fails | [`Fallback`] |
+//! | keep answers, and load each key once | [`Cache`] |
+//! | run work on so many workers | [`WorkerPool`] |
+//! | use several of these around one call | [`Stack`] |
+//!
+//! # One shape
+//!
+//! * Built by `X::builder()`, settings, `build()?`, which fails with a [`ConfigError`] that names the setting. A cache and a pool are
+//!   built under a context.
+//! * Run by `run(&ctx, |ctx| ..)`. The call gets a context by value: the caller's, or one of its own below that.
+//! * Fails with one [`Error`], or with [`Refused`] where there is no call.
+//! * Judges a call by one [`Outcome`]: the caller's own end and local rejections are neutral everywhere, an attempt timeout and a
+//!   panic are failures.
+//! * Reports `stats()`: one [`CallStats`] and figures of its own. Clones share all state.
+//! * Has a `.clock(..)` where it keeps time between calls. [`StackBuilder::clock`](stack::StackBuilder::clock) sets that of all
+//!   layers.
+//!
+//! # Rules
+//!
+//! * A deadline is a budget: what cannot finish in time does not start, and fails at once.
+//! * Retries within retries do not multiply: see [`Attempt`].
+//! * Every permit is a drop guard: dropping a future at any await point returns what it held.
+//! * Winning and returning end no context.
+//! * No function panics because of an argument. Hooks and classifiers run outside all locks, and one that panics harms only the
+//!   call that ran it.
+//!
+//! # What an end looks like
+//!
+//! When the context has ended and the call then returns an error, the policy reports the end, with the call's error as its source.
+//! A success counts, however late it is. In each case below, the call observes its context and returns its own error, "connection
+//! closed", when that ends, unless the row says otherwise. `app.rs` stands for the line in your program that canceled the context
+//! or set the limit. A panic goes on to the caller, except from a task of the policy's own.
+//!
+#![doc = include_str!("../docs/ends.md")]
 #![forbid(unsafe_code)]
 
 mod attempt;
@@ -53,7 +105,7 @@ pub mod stack;
 pub mod stats;
 
 pub use attempt::Attempt;
-pub use breaker::CircuitBreaker;
+pub use breaker::{CircuitBreaker, KeyedCircuitBreaker};
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;
 pub use config::ConfigError;
@@ -73,3 +125,49 @@ pub use stats::CallStats;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// Every line of the README's table for Go programmers.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_policy::{Attempt, Cache, CircuitBreaker, Rate, RateLimiter, Retry, WorkerPool};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (ctx, n, d, x, rate, burst) = (Context::background(), 2, Duration::from_millis(1), 2.0, 100.0, 10);
+/// let (key, value, ttl, interval) = ("key", 1_u32, Duration::from_secs(1), Duration::from_secs(1));
+///
+/// let cache = Cache::builder().capacity(n).sweep_every(interval).build(&ctx)?;
+/// assert_eq!(cache.get(&ctx, &key)?, None);
+/// cache.insert_with_ttl(&ctx, key, value, ttl)?;
+/// assert_eq!(cache.remove(&ctx, &key)?, Some(1));
+/// cache.clear(&ctx)?;
+/// cache.close();
+///
+/// let pool = WorkerPool::builder().workers(2).build(&ctx)?;
+/// let mut results = pool.results();
+/// drop(pool.submit(&ctx, |_ctx| async move { Ok::<_, std::io::Error>(1) }).await?);
+/// assert!(results.next(&ctx).await?.is_some());
+/// pool.shutdown(&ctx).await?;
+///
+/// let limiter = RateLimiter::new(Rate::per_second(rate), burst)?;
+/// assert!(limiter.allow());
+/// limiter.wait(&ctx).await?;
+/// let _reservation = limiter.reserve();
+/// limiter.set_rate(Rate::per_second(rate))?;
+/// limiter.set_burst(burst)?;
+///
+/// let retries = 3;
+/// let retry = Retry::builder().max_attempts(retries + 1).base(d).max_delay(d).multiplier(x).build()?;
+/// let first = retry.run(&ctx, |ctx| async move { Ok::<_, std::io::Error>(Attempt::number(&ctx)) }).await?;
+/// assert_eq!(first, 0);
+///
+/// let breaker = CircuitBreaker::new("name", 3, d)?;
+/// breaker.run(&ctx, |_ctx| async { Ok::<_, std::io::Error>(()) }).await?;
+/// assert_eq!(breaker.state().to_string(), "CLOSED");
+/// # Ok(())
+/// # }
+/// ```
+#[cfg(doctest)]
+struct GoTable;

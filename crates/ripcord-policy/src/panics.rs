@@ -1,9 +1,9 @@
-//! Users' code that panics harms only its own call.
+//! A panic in user code harms only its own call.
 
 use std::any::Any;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use crate::Panicked;
@@ -55,29 +55,40 @@ impl<T> Drop for CatchPanic<T> {
     }
 }
 
-/// Wakes somebody else's task, whose waker may be anybody's code: its panic is neither the caller's nor the next one's.
+/// Makes a call and waits for it; its panic becomes an error.
+pub(crate) async fn catching<Fut: Future>(call: impl FnOnce() -> Fut) -> Result<Fut::Output, Payload> {
+    // After a panic nothing looks at the call again.
+    let mut future = pin!(catch_unwind(AssertUnwindSafe(call))?);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// Wakes a task, whose waker is user code: its panic harms neither the caller nor the next task.
 ///
 /// Not to be called under a lock.
 pub(crate) fn wake(waker: Waker) {
     shielded(|| waker.wake());
 }
 
-/// Runs what is the user's: a hook, or a drop. Its panic is told to nobody but the process's panic hook, which has spoken already.
+/// Runs user code, such as a hook or a drop, and discards its panic, which the process's panic hook has reported.
 pub(crate) fn shielded(run: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         discard(payload);
     }
 }
 
-/// What to say of a panic, whose payload goes with it.
+/// The error of a panic, whose payload is dropped.
 pub(crate) fn panicked(payload: Payload) -> Panicked {
     let panicked = Panicked::new(&*payload);
     discard(payload);
     panicked
 }
 
-/// Drops what a panic carried: a user's value, whose drop may panic in turn. What that one carried is leaked, or there would be no
-/// end of it.
+/// Drops a panic's payload, a user value whose drop may panic in turn. The payload of that panic is leaked, since dropping it could
+/// panic again without end.
 pub(crate) fn discard(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);

@@ -1,4 +1,4 @@
-//! The one random source: seedable, shared between threads without a lock.
+//! A seedable source of randomness, shared between threads without a lock.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// A seedable source of randomness for jitter and sampling. Not for secrets.
 ///
-/// Two sources of one seed give the same sequence, which makes a test of a jittered policy repeatable. It is a counter
-/// stepped by an odd constant whose value is then mixed (SplitMix64), so threads share it with one atomic addition.
+/// Two sources with the same seed give the same sequence, which makes a test of a jittered policy repeatable. The generator is
+/// SplitMix64, so threads share it with one atomic addition.
 ///
 /// ```
 /// use ripcord_policy::Random;
@@ -24,23 +24,23 @@ pub struct Random {
 }
 
 impl Random {
-    /// A source that starts anywhere, differently in each process.
+    /// Creates a source with a random seed.
     pub fn new() -> Self {
         Random::seeded(RandomState::new().build_hasher().finish())
     }
 
-    /// The source of all who were not given one of their own.
+    /// The source of all policies that were given none.
     pub(crate) fn of_process() -> &'static Self {
         static SOURCE: LazyLock<Random> = LazyLock::new(Random::new);
         &SOURCE
     }
 
-    /// A source whose sequence `seed` decides.
+    /// Creates a source with this seed.
     pub fn seeded(seed: u64) -> Self {
         Random { counter: AtomicU64::new(seed) }
     }
 
-    /// The next number, all 64 bits of it.
+    /// Returns the next number, of 64 random bits.
     pub fn next_u64(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut mixed = self.counter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
@@ -49,17 +49,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number from 0 to just below 1.
+    /// Returns a number from 0 to just below 1.
     pub fn fraction(&self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// True with the probability `p`.
+    /// Returns true with the probability `p`.
     pub fn chance(&self, p: f64) -> bool {
         self.fraction() < p
     }
 
-    /// A duration within `low..=high`; `low` when they are the wrong way round.
+    /// Returns a duration within `low..=high`, or `low` if `high` is less.
     pub fn duration_between(&self, low: Duration, high: Duration) -> Duration {
         let nanos = u64::try_from(high.saturating_sub(low).as_nanos()).unwrap_or(u64::MAX);
         // The high half of the product is uniform on 0..=nanos, without a division.

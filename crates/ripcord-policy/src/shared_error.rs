@@ -8,7 +8,7 @@ use ripcord::Cause;
 use crate::cache::EarlierDeadline;
 use crate::error::NEUTRAL;
 
-/// Why a load or a task failed. Cheap to clone: everybody who waited for the same work gets the same error.
+/// The error of a load or a task, cheap to clone: all callers that waited for the same work get the same error.
 ///
 /// It displays as the error inside, and its [`source`](StdError::source) is that error's.
 ///
@@ -41,12 +41,12 @@ impl SharedError {
         self.neutral
     }
 
-    /// The error inside, if it is a `T`.
+    /// Returns the error inside, if it is a `T`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         self.cause.downcast_ref::<T>()
     }
 
-    /// The error inside.
+    /// Returns the error inside.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self.cause.as_error()
     }

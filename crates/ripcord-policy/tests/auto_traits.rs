@@ -7,7 +7,7 @@ use ripcord::Context;
 use ripcord_policy::breaker::Permit;
 use ripcord_policy::bulkhead::{AdaptiveLimit, BulkheadPermit};
 use ripcord_policy::pool::{Completion, JobHandle, Results};
-use ripcord_policy::retry::Spent;
+use ripcord_policy::retry::BudgetReservation;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, KeyedLimiter, Random, Rate, RateLimiter,
     Refused, Reservation, Retry, RetryBudget, SharedError, Stack, WorkerPool,
@@ -20,7 +20,7 @@ fn send<T: Send>(_: T) {}
 fn handles_errors_and_permits_are_send_and_sync() {
     send_sync::<(RateLimiter, KeyedLimiter<String>, Reservation, Rate)>();
     send_sync::<(CircuitBreaker, Permit<'static>)>();
-    send_sync::<(Retry<std::io::Error>, RetryBudget, Spent, Refused)>();
+    send_sync::<(Retry<std::io::Error>, RetryBudget, BudgetReservation, Refused)>();
     send_sync::<(Error<Infallible>, Refused, ConfigError, Random, SharedError)>();
     send_sync::<(Cache<String, u64>, WorkerPool, JobHandle<u64>, Results, Completion)>();
     send_sync::<(Bulkhead, BulkheadPermit, AdaptiveLimit, Hedge, Fallback<u64, String>)>();
@@ -36,12 +36,12 @@ fn futures_are_send_when_what_they_wrap_is() {
     send(keyed.wait(&ctx, &"key"));
     let breaker = CircuitBreaker::builder("send").build().unwrap();
     send(breaker.call(&ctx, |_| async { Ok::<_, String>(()) }));
-    send(Retry::exponential().run(&ctx, |_, _| async { Ok::<_, String>(()) }));
+    send(Retry::exponential().build().unwrap().run(&ctx, |_| async { Ok::<_, String>(()) }));
     let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
     send(bulkhead.acquire(&ctx));
     send(bulkhead.run(&ctx, |_| async { Ok::<_, String>(()) }));
     let hedge = Hedge::after(Duration::from_secs(1)).build().unwrap();
-    send(hedge.run(&ctx, |_, _| async { Ok::<_, String>(()) }));
+    send(hedge.run(&ctx, |_| async { Ok::<_, String>(()) }));
     let fallback: Fallback<(), String> = Fallback::value(());
     send(fallback.run(&ctx, |_| async { Ok(()) }));
 }

@@ -7,7 +7,7 @@ use ripcord_policy::{Error, Fallback};
 #[tokio::test]
 async fn it_answers_for_failures_and_only_for_those_it_is_for() {
     let ctx = Context::background();
-    let fallback = Fallback::value(7).when(|error| error.last() == Some(&"down"));
+    let fallback = Fallback::builder().value(7).when(|error| error.last() == Some(&"down")).build().unwrap();
     assert_eq!(fallback.run(&ctx, |_| async { Ok(1) }).await.unwrap(), 1);
     assert_eq!(fallback.run(&ctx, |_| async { Err("down") }).await.unwrap(), 7);
     assert!(

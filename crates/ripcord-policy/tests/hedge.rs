@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{Error, Hedge, Retry, RetryBudget};
+use ripcord_policy::{Attempt, Error, Hedge, Retry, RetryBudget};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,8 +23,17 @@ fn hedge() -> Hedge {
 async fn a_quick_answer_or_failure_is_not_hedged() {
     let (ctx, _time) = manual();
     let hedge = hedge();
-    assert_eq!(hedge.run(&ctx, |_, attempt| async move { Ok::<_, &str>(attempt) }).await.unwrap(), 0);
-    let failed = hedge.run(&ctx, |_, _| async { Err::<(), _>("down") }).await.unwrap_err();
+    assert_eq!(
+        hedge
+            .run(&ctx, |ctx| async move {
+                let attempt = Attempt::hedge_number(&ctx);
+                Ok::<_, &str>(attempt)
+            })
+            .await
+            .unwrap(),
+        0
+    );
+    let failed = hedge.run(&ctx, |_| async { Err::<(), _>("down") }).await.unwrap_err();
     assert_eq!(failed.last(), Some(&"down"));
     let stats = hedge.stats();
     assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.failed, stats.hedges), (2, 1, 1, 0));
@@ -37,7 +46,8 @@ async fn the_second_attempt_wins_and_the_first_is_cancelled_and_dropped() {
     let first = Arc::new(Mutex::new(None));
     let guard = Arc::new(());
     let (seen, held) = (Arc::clone(&first), Arc::clone(&guard));
-    let mut call = Box::pin(hedge.run(&ctx, |ctx, attempt| {
+    let mut call = Box::pin(hedge.run(&ctx, |ctx| {
+        let attempt = Attempt::hedge_number(&ctx);
         let (seen, held) = (Arc::clone(&seen), Arc::clone(&held));
         async move {
             let _held = held;
@@ -59,7 +69,7 @@ async fn the_second_attempt_wins_and_the_first_is_cancelled_and_dropped() {
     assert_eq!(call.as_mut().now_or_never().unwrap().unwrap(), 1);
     drop(call);
     let loser = first.lock().unwrap().take().unwrap();
-    assert_eq!(loser.cause().unwrap().to_string(), "another attempt of the same call has ended it");
+    assert_eq!(loser.cause().unwrap().to_string(), "another attempt of the same call won");
     drop(held);
     assert_eq!(Arc::strong_count(&guard), 1);
     assert_eq!((hedge.stats().hedge_wins, hedge.stats().calls.succeeded), (1, 1));
@@ -70,7 +80,8 @@ async fn a_failure_among_several_leaves_the_others_running_and_the_last_counts()
     let (ctx, time) = manual();
     for first_succeeds in [true, false] {
         let hedge = hedge();
-        let mut call = Box::pin(hedge.run(&ctx, |ctx, attempt| async move {
+        let mut call = Box::pin(hedge.run(&ctx, |ctx| async move {
+            let attempt = Attempt::hedge_number(&ctx);
             ctx.sleep(SECOND * 3).await.map_err(|_| "canceled")?;
             match attempt {
                 0 if first_succeeds => Ok(0),
@@ -98,7 +109,7 @@ async fn it_ends_with_its_caller_and_sends_nothing_past_the_deadline() {
     let hedge = hedge();
     let attempts = AtomicU32::new(0);
     let near = ctx.with_timeout(SECOND);
-    let stuck = |_: Context, _: u32| {
+    let stuck = |_: Context| {
         attempts.fetch_add(1, Ordering::Relaxed);
         std::future::pending::<Result<(), &str>>()
     };
@@ -117,7 +128,7 @@ async fn the_budget_bounds_what_hedging_costs() {
     let (ctx, time) = manual();
     let budget = Arc::new(RetryBudget::builder().capacity(10).build().unwrap());
     let hedge = Hedge::after(SECOND).max_attempts(5).budget(Arc::clone(&budget)).build().unwrap();
-    let mut stuck = Box::pin(hedge.run(&ctx, |_, _| std::future::pending::<Result<(), &str>>()));
+    let mut stuck = Box::pin(hedge.run(&ctx, |_| std::future::pending::<Result<(), &str>>()));
     for _ in 0..5 {
         assert!(stuck.as_mut().now_or_never().is_none());
         time.advance(SECOND);
@@ -126,7 +137,7 @@ async fn the_budget_bounds_what_hedging_costs() {
     drop(stuck);
     let stats = hedge.stats();
     assert_eq!((stats.hedges, stats.budget_refused, stats.calls.canceled, budget.tokens()), (2, 1, 1, 0));
-    hedge.run(&ctx, |_, _| async { Ok::<_, &str>(()) }).await.unwrap();
+    hedge.run(&ctx, |_| async { Ok::<_, &str>(()) }).await.unwrap();
     assert_eq!(budget.tokens(), 1, "a success brings something back");
 }
 
@@ -136,9 +147,9 @@ async fn a_success_brings_something_back_inside_of_somebody_elses_retry_too() {
     let budget = Arc::new(RetryBudget::builder().capacity(10).build().unwrap());
     let hedge = Hedge::after(SECOND).budget(Arc::clone(&budget)).build().unwrap();
     RetryBudget::try_spend(&budget, 10).unwrap().commit();
-    let retry = Retry::<Error<&str>>::constant(SECOND);
+    let retry = Retry::<Error<&str>>::constant(SECOND).build().unwrap();
     let hedge = &hedge;
-    let nested = |ctx, _| async move { hedge.run(&ctx, |_, _| async { Ok::<_, &str>(()) }).await };
+    let nested = |ctx: Context| async move { hedge.run(&ctx, |_| async { Ok::<_, &str>(()) }).await };
     retry.run(&ctx, nested).await.unwrap();
     assert_eq!(budget.tokens(), 1, "else what is only called so would hedge no more, once it has spent its tokens");
 }
@@ -148,11 +159,11 @@ async fn hedges_do_not_multiply() {
     let (ctx, time) = manual();
     let (outer, inner) = (hedge(), hedge());
     let calls = AtomicU32::new(0);
-    let mut call = Box::pin(outer.run(&ctx, |ctx, _| {
+    let mut call = Box::pin(outer.run(&ctx, |ctx| {
         let (inner, calls) = (&inner, &calls);
         async move {
             inner
-                .run(&ctx, |_, _| {
+                .run(&ctx, |_| {
                     calls.fetch_add(1, Ordering::Relaxed);
                     std::future::pending::<Result<(), &str>>()
                 })
@@ -173,7 +184,7 @@ async fn dropping_at_every_await_point_cancels_all_attempts() {
         let hedge = hedge();
         let contexts = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&contexts);
-        let mut call = Box::pin(hedge.run(&ctx, |ctx, _| {
+        let mut call = Box::pin(hedge.run(&ctx, |ctx| {
             seen.lock().unwrap().push(ctx);
             std::future::pending::<Result<(), &str>>()
         }));
@@ -190,6 +201,6 @@ async fn dropping_at_every_await_point_cancels_all_attempts() {
 
 #[test]
 fn bad_settings_are_named() {
-    assert_eq!(Hedge::after(Duration::ZERO).build().unwrap_err().field(), "after");
+    assert_eq!(Hedge::after(Duration::ZERO).build().unwrap_err().field(), "delay");
     assert_eq!(Hedge::after(SECOND).max_attempts(0).build().unwrap_err().field(), "max_attempts");
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::retry::BudgetBuilder;
+use ripcord_policy::retry::{RetryBudgetBuilder, RetryBuilder};
 use ripcord_policy::{
-    CircuitBreaker, Error, Jitter, Outcome, Rate, RateLimiter, Refused, Retry, RetryBudget, Stack, Stop,
+    Attempt, CircuitBreaker, Error, Jitter, Outcome, Random, Rate, RateLimiter, Refused, Retry, RetryBudget, Stack,
+    Stop,
 };
 
 const MS: Duration = Duration::from_millis(1);
@@ -33,8 +34,13 @@ fn drive<T>(time: &ManualTime, run: impl Future<Output = T> + Send) -> (T, u32) 
 }
 
 /// Fails in the first `failures` attempts.
-fn flaky(failures: u32) -> impl FnMut(Context, u32) -> BoxFuture<'static, Result<u32, &'static str>> {
-    move |_, attempt| Box::pin(async move { if attempt < failures { Err("down") } else { Ok(attempt) } })
+fn flaky(failures: u32) -> impl FnMut(Context) -> BoxFuture<'static, Result<u32, &'static str>> {
+    move |ctx| {
+        Box::pin(async move {
+            let attempt = Attempt::number(&ctx);
+            if attempt < failures { Err("down") } else { Ok(attempt) }
+        })
+    }
 }
 
 #[test]
@@ -42,9 +48,13 @@ fn the_chapters_defaults() {
     let (ctx, time) = manual();
     let waits = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&waits);
-    let retry = Retry::exponential().max_attempts(6).on_retry(move |event| {
-        log.lock().unwrap().push(format!("Retry attempt {} after {:?}", event.attempt, event.delay))
-    });
+    let retry = Retry::exponential()
+        .max_attempts(6)
+        .on_retry(move |event| {
+            log.lock().unwrap().push(format!("Retry attempt {} after {:?}", event.attempt, event.delay))
+        })
+        .build()
+        .unwrap();
     let (result, took) = drive(&time, retry.run(&ctx, flaky(9)));
     let error = result.unwrap_err();
     assert_eq!(format!("{error:#}"), "all 6 attempts failed, last error: down");
@@ -60,14 +70,14 @@ fn the_chapters_defaults() {
             "Retry attempt 5 after 1.6s"
         ]
     );
-    let (result, took) = drive(&time, Retry::exponential().run(&ctx, flaky(9)));
+    let (result, took) = drive(&time, Retry::exponential().build().unwrap().run(&ctx, flaky(9)));
     assert_eq!((result.unwrap_err().attempts(), took), (4, 700));
 }
 
 #[test]
 fn the_first_success_is_returned() {
     let (ctx, time) = manual();
-    let retry = Retry::exponential();
+    let retry = Retry::exponential().build().unwrap();
     assert_eq!(drive(&time, retry.run(&ctx, flaky(0))).0.unwrap(), 0);
     assert_eq!(drive(&time, retry.run(&ctx, flaky(3))).0.unwrap(), 3);
     let stats = retry.stats();
@@ -78,8 +88,8 @@ fn the_first_success_is_returned() {
 fn a_done_context_means_zero_calls() {
     let (ctx, cancel) = Context::background().with_cancel();
     cancel.cancel_with("shutting down");
-    let retry = Retry::exponential();
-    let run = retry.run(&ctx, |_, _| async { unreachable!() as Result<(), &str> });
+    let retry = Retry::exponential().build().unwrap();
+    let run = retry.run(&ctx, |_| async { unreachable!() as Result<(), &str> });
     let error = run.now_or_never().unwrap().unwrap_err();
     assert!(error.is_canceled() && error.attempts() == 0 && error.last().is_none());
     assert_eq!((retry.stats().calls.started, retry.stats().calls.rejected), (0, 1));
@@ -88,8 +98,8 @@ fn a_done_context_means_zero_calls() {
 #[test]
 fn a_result_in_spite_of_cancellation_is_returned() {
     let (ctx, cancel) = Context::background().with_cancel();
-    let retry = Retry::<&str>::exponential();
-    let run = retry.run(&ctx, |_, _| async {
+    let retry = Retry::<&str>::exponential().build().unwrap();
+    let run = retry.run(&ctx, |_| async {
         cancel.cancel();
         Ok(1)
     });
@@ -100,7 +110,7 @@ fn a_result_in_spite_of_cancellation_is_returned() {
 fn a_wait_past_the_deadline_is_not_begun() {
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(Duration::from_secs(1));
-    let (result, took) = drive(&time, Retry::exponential().max_attempts(9).run(&ctx, flaky(9)));
+    let (result, took) = drive(&time, Retry::exponential().max_attempts(9).build().unwrap().run(&ctx, flaky(9)));
     let error = result.unwrap_err();
     // 100 + 200 + 400, and the next 800 do not fit.
     assert_eq!((error.attempts(), took), (4, 700));
@@ -111,7 +121,7 @@ fn a_wait_past_the_deadline_is_not_begun() {
     // A wait that ends exactly at the deadline leaves no time for an attempt.
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(100 * MS);
-    let retry = Retry::exponential();
+    let retry = Retry::exponential().build().unwrap();
     let (result, took) = drive(&time, retry.run(&ctx, flaky(9)));
     assert_eq!((result.unwrap_err().attempts(), took, retry.stats().deadline_refused), (1, 0, 1));
 }
@@ -120,7 +130,7 @@ fn a_wait_past_the_deadline_is_not_begun() {
 fn cancellation_ends_the_wait_and_keeps_the_last_error() {
     let (ctx, _time) = manual();
     let (ctx, cancel) = ctx.with_cancel();
-    let retry = Retry::exponential();
+    let retry = Retry::exponential().build().unwrap();
     let mut run = Box::pin(retry.run(&ctx, flaky(9)));
     assert!(run.as_mut().now_or_never().is_none());
     cancel.cancel();
@@ -134,8 +144,8 @@ fn cancellation_ends_the_wait_and_keeps_the_last_error() {
 #[test]
 fn an_end_of_the_callers_is_neutral_whatever_failed_before_it() {
     let (root, _time) = manual();
-    let failing = |_, _| async { Err::<(), _>(Error::new("down")) };
-    let retry = Retry::exponential().over_policies();
+    let failing = |_| async { Err::<(), _>(Error::new("down")) };
+    let retry = Retry::exponential().over_policies().build().unwrap();
     for by_deadline in [false, true] {
         let (ctx, cancel) = root.with_timeout(if by_deadline { 50 * MS } else { 5000 * MS }).with_cancel();
         let mut run = Box::pin(retry.run(&ctx, failing));
@@ -151,8 +161,11 @@ fn an_end_of_the_callers_is_neutral_whatever_failed_before_it() {
 #[test]
 fn what_is_not_retryable_is_not_retried() {
     let (ctx, time) = manual();
-    let retry = Retry::exponential().retry_if(|error: &&str| *error != "fatal");
-    let run = retry.run(&ctx, |_, attempt| async move { Err::<(), _>(if attempt == 1 { "fatal" } else { "down" }) });
+    let retry = Retry::exponential().retry_if(|error: &&str| *error != "fatal").build().unwrap();
+    let run = retry.run(&ctx, |ctx| async move {
+        let attempt = Attempt::number(&ctx);
+        Err::<(), _>(if attempt == 1 { "fatal" } else { "down" })
+    });
     let error = drive(&time, run).0.unwrap_err();
     assert_eq!((error.attempts(), error.into_last()), (2, Some("fatal")));
 }
@@ -161,7 +174,12 @@ fn what_is_not_retryable_is_not_retried() {
 fn a_servers_retry_after_is_honoured_within_limits() {
     let wait = |asked: Duration| {
         let (ctx, time) = manual();
-        let retry = Retry::exponential().max_attempts(2).retry_after(move |_| Some(asked)).max_retry_after(5000 * MS);
+        let retry = Retry::exponential()
+            .max_attempts(2)
+            .retry_after(move |_| Some(asked))
+            .max_retry_after(5000 * MS)
+            .build()
+            .unwrap();
         drive(&time, retry.run(&ctx, flaky(9))).1
     };
     assert_eq!((wait(10 * MS), wait(3000 * MS), wait(3600 * 1000 * MS)), (100, 3000, 5000));
@@ -171,8 +189,15 @@ fn a_servers_retry_after_is_honoured_within_limits() {
 fn the_first_wait_is_clamped_and_jitter_stays_below_the_maximum() {
     let (ctx, time) = manual();
     for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
-        let retry = Retry::exponential().max_attempts(500).base(10 * MS).max_delay(20 * MS).jitter(jitter).seed(1);
-        let retry = retry.on_retry(move |event| assert!(event.delay <= 20 * MS, "{jitter:?}: {:?}", event.delay));
+        let retry = Retry::exponential()
+            .max_attempts(500)
+            .base(10 * MS)
+            .max_delay(20 * MS)
+            .jitter(jitter)
+            .random(Random::seeded(1))
+            .on_retry(move |event| assert!(event.delay <= 20 * MS, "{jitter:?}: {:?}", event.delay))
+            .build()
+            .unwrap();
         drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
     }
 }
@@ -183,7 +208,12 @@ fn decorrelated_waits_go_by_the_wait_before() {
     let waits = Arc::new(Mutex::new(vec![10 * MS]));
     let log = Arc::clone(&waits);
     let retry = Retry::exponential().max_attempts(200).base(10 * MS).max_delay(1000 * MS);
-    let retry = retry.jitter(Jitter::Decorrelated).seed(1).on_retry(move |event| log.lock().unwrap().push(event.delay));
+    let retry = retry
+        .jitter(Jitter::Decorrelated)
+        .random(Random::seeded(1))
+        .on_retry(move |event| log.lock().unwrap().push(event.delay))
+        .build()
+        .unwrap();
     drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
     let waits = waits.lock().unwrap();
     assert!(waits.windows(2).all(|pair| pair[1] >= 10 * MS && pair[1] <= pair[0] * 3), "{waits:?}");
@@ -195,7 +225,8 @@ fn decorrelated_waits_go_by_the_wait_before() {
 fn a_seed_repeats_the_waits() {
     let waits = |seed| {
         let (ctx, time) = manual();
-        let retry = Retry::exponential().max_attempts(8).jitter(Jitter::Full).seed(seed);
+        let retry =
+            Retry::exponential().max_attempts(8).jitter(Jitter::Full).random(Random::seeded(seed)).build().unwrap();
         drive(&time, retry.run(&ctx, flaky(9))).1
     };
     assert_eq!(waits(7), waits(7));
@@ -206,7 +237,8 @@ fn a_seed_repeats_the_waits() {
 fn a_budget_bounds_the_retries_of_all() {
     let (ctx, time) = manual();
     let budget = Arc::new(RetryBudget::new());
-    let retry = Retry::exponential().base(MS).max_delay(MS).max_attempts(50).budget(Arc::clone(&budget));
+    let retry =
+        Retry::exponential().base(MS).max_delay(MS).max_attempts(50).budget(Arc::clone(&budget)).build().unwrap();
     let mut retries = 0;
     for _ in 0..20 {
         let error = drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
@@ -230,8 +262,8 @@ fn budget_comes_back_from_every_await_point() {
     for polls in 0..4 {
         let (ctx, time) = manual();
         let budget = Arc::new(RetryBudget::new());
-        let retry = Retry::exponential().budget(Arc::clone(&budget));
-        let mut run = Box::pin(retry.run(&ctx, |_, _| async {
+        let retry = Retry::exponential().budget(Arc::clone(&budget)).build().unwrap();
+        let mut run = Box::pin(retry.run(&ctx, |_| async {
             tokio::task::yield_now().await;
             Err::<(), _>("down")
         }));
@@ -255,29 +287,32 @@ fn budget_comes_back_from_every_await_point() {
 fn local_rejections_are_waited_out_and_cost_no_budget() {
     let (ctx, time) = manual();
     let budget = Arc::new(RetryBudget::new());
-    let retry = Retry::exponential().budget(Arc::clone(&budget)).over_policies();
+    let retry = Retry::exponential().budget(Arc::clone(&budget)).over_policies().build().unwrap();
     let breaker = CircuitBreaker::new("b", 1, 7000 * MS).unwrap();
     breaker.force_open();
     let open = || Error::<&str>::from(Refused::from(breaker.try_acquire().unwrap_err()));
-    let run = retry.run(&ctx, |_, attempt| async move { if attempt == 0 { Err(open()) } else { Ok(attempt) } });
+    let run = retry.run(&ctx, |ctx| async move {
+        let attempt = Attempt::number(&ctx);
+        if attempt == 0 { Err(open()) } else { Ok(attempt) }
+    });
     let (result, took) = drive(&time, run);
     assert_eq!((result.unwrap(), took), (1, 7000));
     assert_eq!(budget.tokens(), 500);
     // Not if that does not fit.
     let near = ctx.with_timeout(5000 * MS);
-    let (result, took) = drive(&time, retry.run(&near, |_, _| async { Err::<(), _>(open()) }));
+    let (result, took) = drive(&time, retry.run(&near, |_| async { Err::<(), _>(open()) }));
     let error = Error::<&str>::from(result.unwrap_err());
     assert_eq!((took, error.retry_after(), error.outcome()), (0, Some(7000 * MS), Outcome::Neutral));
     assert!(error.is_deadline_exceeded());
     // Nor if time does not help.
     let limiter = RateLimiter::new(Rate::per_second(1.0), 1).unwrap();
     let above = Refused::from(limiter.reserve_n(2).unwrap_err());
-    let hopeless = retry.run(&ctx, |_, _| async { Err::<(), _>(Error::<&str>::from(above.clone())) });
+    let hopeless = retry.run(&ctx, |_| async { Err::<(), _>(Error::<&str>::from(above.clone())) });
     assert_eq!(drive(&time, hopeless).0.unwrap_err().stop(), Some(Stop::NotRetryable));
     // A timeout costs more than another failure, and the success of its retry brings that back.
     let hanging: Stack<(), &str> = Stack::builder().attempt_timeout(MS).build().unwrap();
     let timed_out = drive(&time, hanging.run(&ctx, |_| std::future::pending())).0.unwrap_err();
-    let timeout = retry.run(&ctx, |_, _| async { Err::<(), _>(timed_out.clone()) });
+    let timeout = retry.run(&ctx, |_| async { Err::<(), _>(timed_out.clone()) });
     drive(&time, timeout).0.unwrap_err();
     assert_eq!(budget.tokens(), 500 - 3 * 10);
 }
@@ -292,33 +327,40 @@ fn a_panic_harms_only_its_own_run() {
                 panic!("hook")
             }
         })
-        .budget(Arc::new(RetryBudget::new()));
+        .budget(Arc::new(RetryBudget::new()))
+        .build()
+        .unwrap();
     for bad in ["predicate", "hook"] {
         let run =
-            catch_unwind(AssertUnwindSafe(|| drive(&time, retry.run(&ctx, |_, _| async move { Err::<(), _>(bad) }))));
+            catch_unwind(AssertUnwindSafe(|| drive(&time, retry.run(&ctx, |_| async move { Err::<(), _>(bad) }))));
         assert!(run.is_err());
     }
-    let panics =
-        catch_unwind(AssertUnwindSafe(|| retry.run_blocking(&ctx, |_, _| -> Result<(), _> { panic!("call") })));
+    let panics = catch_unwind(AssertUnwindSafe(|| retry.run_blocking(&ctx, |_| -> Result<(), _> { panic!("call") })));
     assert!(panics.is_err());
     assert_eq!(drive(&time, retry.run(&ctx, flaky(1))).0.unwrap(), 1);
     let stats = retry.stats();
-    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.canceled), (4, 1, 3));
+    // The panic of a hook or predicate is not the callee's; that of the call is.
+    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.canceled, stats.calls.failed), (4, 1, 2, 1));
 }
 
 #[test]
 fn threads_retry_too() {
     let ctx = Context::background().with_timeout(Duration::from_secs(60));
-    let retry = Retry::constant(MS).max_attempts(3);
-    assert_eq!(retry.run_blocking(&ctx, |_, attempt| if attempt < 2 { Err("down") } else { Ok(attempt) }).unwrap(), 2);
+    let retry = Retry::constant(MS).max_attempts(3).build().unwrap();
+    assert_eq!(
+        retry
+            .run_blocking(&ctx, |ctx| if Attempt::number(&ctx) < 2 { Err("down") } else { Ok(Attempt::number(&ctx)) })
+            .unwrap(),
+        2
+    );
     let near = ctx.with_timeout(MS / 2);
-    let error = retry.run_blocking(&near, |_, _| Err::<(), _>("down")).unwrap_err();
+    let error = retry.run_blocking(&near, |_| Err::<(), _>("down")).unwrap_err();
     assert!(error.is_deadline_exceeded() && error.attempts() == 1);
 }
 
 #[test]
-fn bad_settings_are_named_when_built_and_when_run() {
-    let field = |retry: Retry<&str>| retry.build().unwrap_err().to_string();
+fn bad_settings_are_named_when_built() {
+    let field = |retry: RetryBuilder<&str>| retry.build().unwrap_err().to_string();
     assert_eq!(field(Retry::exponential().max_attempts(0)), "max_attempts must be at least 1, got 0");
     assert_eq!(field(Retry::exponential().base(3000 * MS)), "base must be at most max_delay (2s), got 3s");
     for multiplier in [0.0, 0.99, -1.0, f64::NAN, f64::INFINITY] {
@@ -326,12 +368,7 @@ fn bad_settings_are_named_when_built_and_when_run() {
     }
     // In any order, as long as it is right in the end.
     assert!(Retry::<&str>::exponential().base(3000 * MS).max_delay(9000 * MS).build().is_ok());
-    let retry = Retry::exponential().max_attempts(0);
-    let ctx = Context::background();
-    let run = retry.run(&ctx, |_, _| async { unreachable!() as Result<(), &str> });
-    let error = run.now_or_never().unwrap().unwrap_err();
-    assert!(error.to_string().starts_with("retry is misconfigured: max_attempts"));
-    let budget = |builder: BudgetBuilder| builder.build().unwrap_err().to_string();
+    let budget = |builder: RetryBudgetBuilder| builder.build().unwrap_err().to_string();
     assert_eq!(budget(RetryBudget::builder().retry_cost(0)), "retry_cost must be at least 1, got 0");
     assert_eq!(budget(RetryBudget::builder().capacity(4)), "capacity must be at least retry_cost (5), got 4");
     assert_eq!(budget(RetryBudget::builder().timeout_cost(4)), "timeout_cost must be at least retry_cost (5), got 4");

@@ -11,6 +11,7 @@ use futures::future::BoxFuture;
 use ripcord::{Clock, Context, Value};
 use ripcord_policy::cache::Cache;
 use ripcord_policy::pool::WorkerPool;
+use ripcord_policy::retry::RetryBuilder;
 use ripcord_policy::{Attempt, Bulkhead, Error, Rate, RateLimiter, Retry, RetryBudget, Stack, Stop};
 
 #[derive(Clone, Debug)]
@@ -27,13 +28,17 @@ impl std::error::Error for Down {}
 type Called = Result<(), Down>;
 
 /// Waits nothing between its four attempts.
-fn retry<E>() -> Retry<E> {
+fn settings<E>() -> RetryBuilder<E> {
     Retry::constant(Duration::ZERO)
+}
+
+fn retry<E>() -> Retry<E> {
+    settings().build().unwrap()
 }
 
 /// The context of an attempt under `ctx`.
 async fn attempt_of(ctx: &Context) -> Context {
-    retry::<Down>().run(ctx, |ctx, _| async { Ok(ctx) }).await.unwrap()
+    retry::<Down>().run(ctx, |ctx| async { Ok(ctx) }).await.unwrap()
 }
 
 /// What is called at the bottom: always down, and counts.
@@ -45,7 +50,7 @@ impl Callee {
     fn with_retry(&self, ctx: Context) -> impl Future<Output = Called> + Send + 'static {
         let calls = Arc::clone(&self.0);
         async move {
-            let down = |ctx: Context, _| {
+            let down = |ctx: Context| {
                 assert!(Attempt::is_inside_retry(&ctx));
                 calls.fetch_add(1, Ordering::Relaxed);
                 async { Err(Down) }
@@ -74,7 +79,7 @@ async fn four_calls_only(what: &str, place: Place) {
     let ctx = Context::background();
     let callee = Callee::default();
     let outer = retry();
-    let run = outer.run(&ctx, |ctx, _| place(callee.clone(), ctx));
+    let run = outer.run(&ctx, |ctx| place(callee.clone(), ctx));
     assert_eq!(run.await.unwrap_err().attempts(), 4, "{what}");
     assert_eq!(callee.calls(), 4, "{what}");
     assert!(!Attempt::is_inside_retry(&ctx));
@@ -161,8 +166,8 @@ async fn through_a_pool_and_a_load() {
 fn threads_tell_their_layers_too() {
     let ctx = Context::background();
     let mut calls = 0;
-    let result = retry().run_blocking(&ctx, |ctx, _| {
-        let inner = retry().run_blocking(&ctx, |_, _| {
+    let result = retry().run_blocking(&ctx, |ctx| {
+        let inner = retry().run_blocking(&ctx, |_| {
             calls += 1;
             Err::<(), _>(Down)
         });
@@ -178,13 +183,14 @@ fn a_retry_polled_by_an_attempt_but_not_of_it_goes_on() {
     let calls = AtomicU32::new(0);
     let others = retry();
     let calls = &calls;
-    let run = others.run(&ctx, |_, attempt| {
+    let run = others.run(&ctx, |ctx| {
+        let attempt = Attempt::number(&ctx);
         calls.fetch_add(1, Ordering::Relaxed);
         async move { if attempt < 2 { Err(Down) } else { Ok(()) } }
     });
     let shared = run.map(|result| result.is_ok()).shared();
     let outer = retry();
-    let waiting = outer.run(&ctx, |ctx, _| {
+    let waiting = outer.run(&ctx, |ctx| {
         let shared = shared.clone();
         async move { if Attempt::is_inside_retry(&ctx) && shared.await { Ok(()) } else { Err(Down) } }
     });
@@ -197,18 +203,21 @@ async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
     let ctx = Context::background();
     let outer = retry::<Down>();
     for derive in [Context::clone, |ctx: &Context| ctx.with_name("connect")] {
-        let build = |ctx: Context, _| async move { Ok(WorkerPool::builder().workers(1).build(&derive(&ctx)).unwrap()) };
+        let build = |ctx: Context| async move { Ok(WorkerPool::builder().workers(1).build(&derive(&ctx)).unwrap()) };
         let pool = outer.run(&ctx, build).await.unwrap();
         let inner = |ctx: Context| async move {
             let retry = retry();
-            let result = retry.run(&ctx, |_, attempt| async move { if attempt < 2 { Err(Down) } else { Ok(attempt) } });
+            let result = retry.run(&ctx, |ctx| async move {
+                let attempt = Attempt::number(&ctx);
+                if attempt < 2 { Err(Down) } else { Ok(attempt) }
+            });
             result.await.map_err(|error| error.into_last().unwrap())
         };
         assert_eq!(pool.submit(&ctx, inner).await.unwrap().await.unwrap(), 2);
         let attempt = attempt_of(&ctx).await;
         assert!(pool.submit(&attempt, inner).await.unwrap().await.is_err(), "its own is another matter");
 
-        let build = |ctx: Context, _| async move { Ok(Cache::builder().capacity(8).build(&derive(&ctx)).unwrap()) };
+        let build = |ctx: Context| async move { Ok(Cache::builder().capacity(8).build(&derive(&ctx)).unwrap()) };
         let cache = outer.run(&ctx, build).await.unwrap();
         assert_eq!(cache.get_or_load(&ctx, 1, inner).await.unwrap(), 2);
         assert!(cache.get_or_load(&attempt, 2, inner).await.is_err(), "its own is another matter");
@@ -220,25 +229,26 @@ async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
 async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
     let ctx = Context::background();
     let budget = Arc::new(RetryBudget::new());
-    let outer = retry::<Error<Down>>().budget(Arc::clone(&budget)).over_policies();
+    let outer = settings::<Error<Down>>().budget(Arc::clone(&budget)).over_policies().build().unwrap();
     let middle: Stack<(), Down> = Stack::builder().retry(retry()).build().unwrap();
     let middle = &middle;
-    let error = outer.run(&ctx, |ctx, _| async move { middle.run(&ctx, |_| async { Err(Down) }).await }).await;
+    let error = outer.run(&ctx, |ctx| async move { middle.run(&ctx, |_| async { Err(Down) }).await }).await;
     assert_eq!((error.unwrap_err().attempts(), middle.stats().attempts), (4, 4));
     assert_eq!(budget.tokens(), 500 - 3 * 5);
 
     // However many there are between them, what the last error says counts: a rejection that will pass was not sent.
     let nested = |last: Error<Down>| {
-        let (inner, middle) = (retry().over_policies(), retry().over_policies());
+        let (inner, middle) =
+            (settings().over_policies().build().unwrap(), settings().over_policies().build().unwrap());
         async move {
             let attempt = attempt_of(&Context::background()).await;
             let mut last = Some(last);
             let (inner, last) = (&inner, &mut last);
-            let run = middle.run(&attempt, |ctx, _| {
+            let run = middle.run(&attempt, |ctx| {
                 let last = last.take().expect("each makes one attempt");
                 async move {
                     let last = &mut Some(last);
-                    let run = inner.run(&ctx, |_, _| std::future::ready(Err::<(), _>(last.take().unwrap())));
+                    let run = inner.run(&ctx, |_| std::future::ready(Err::<(), _>(last.take().unwrap())));
                     Err::<(), Error<Down>>(Error::from(run.await.unwrap_err()))
                 }
             });
@@ -250,29 +260,29 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
         let _permit = bulkhead.try_acquire();
         Error::from(bulkhead.try_acquire().unwrap_err())
     };
-    let error = outer.run(&ctx, |_, _| nested(full())).await.unwrap_err();
+    let error = outer.run(&ctx, |_| nested(full())).await.unwrap_err();
     assert_eq!((error.attempts(), budget.tokens()), (4, 485), "nothing was sent");
     let cache = Cache::<u8, u8>::builder().capacity(1).build(&ctx).unwrap();
     cache.close();
     let closed = cache.insert(&ctx, 1, 1).unwrap_err();
-    let error = outer.run(&ctx, |_, _| nested(closed.clone().map(|_| Down))).await.unwrap_err();
+    let error = outer.run(&ctx, |_| nested(closed.clone().map(|_| Down))).await.unwrap_err();
     assert!(error.stop() == Some(Stop::NotRetryable), "{error}");
     let hanging: Stack<(), Down> = Stack::builder().attempt_timeout(Duration::from_millis(1)).build().unwrap();
     let timeout = hanging.run(&ctx, |_| std::future::pending()).await.unwrap_err();
-    outer.run(&ctx, |_, _| nested(timeout.clone())).await.unwrap_err();
+    outer.run(&ctx, |_| nested(timeout.clone())).await.unwrap_err();
     assert_eq!(budget.tokens(), 485 - 3 * 10);
 
     let limiter = RateLimiter::new(Rate::ZERO, 1).unwrap();
     assert!(limiter.allow());
     let too_near = limiter.wait(&ctx.with_timeout(Duration::from_secs(60))).await.unwrap_err();
-    let error = outer.run(&ctx, |_, _| nested(too_near.clone().into())).await.unwrap_err();
+    let error = outer.run(&ctx, |_| nested(too_near.clone().into())).await.unwrap_err();
     assert_eq!(error.stop(), Some(Stop::NotRetryable), "{error}");
     assert!(Error::<Down>::from(error).is_deadline_exceeded());
 
     // One that has decided for itself that there is no more to be done is not asked again.
-    let picky = retry().retry_if(|_| false);
+    let picky = settings().retry_if(|_| false).build().unwrap();
     let picky = &picky;
-    let error = outer.run(&ctx, |ctx, _| async move { picky.run(&ctx, |_, _| async { Err::<(), _>(Down) }).await });
+    let error = outer.run(&ctx, |ctx| async move { picky.run(&ctx, |_| async { Err::<(), _>(Down) }).await });
     assert!(error.await.unwrap_err().stop() == Some(Stop::NotRetryable));
 }
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{CircuitBreaker, Error, Refused, Retry, RetryBudget, Stop};
+use ripcord_policy::retry::RetryBuilder;
+use ripcord_policy::{Attempt, CircuitBreaker, Error, Refused, Retry, RetryBudget, Stop};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -55,11 +56,16 @@ fn the_chapters_output_when_all_attempts_fail() {
         printed.push('\n');
     };
     let hook = Arc::clone(&printed);
-    let retry = Retry::exponential().max_attempts(6).on_retry(move |event| {
-        let line = format!("Retry attempt {} after {:?}\n", event.attempt, event.delay);
-        hook.lock().unwrap().push_str(&line);
-    });
-    let run = retry.run(&ctx, |_, attempt| {
+    let retry = Retry::exponential()
+        .max_attempts(6)
+        .on_retry(move |event| {
+            let line = format!("Retry attempt {} after {:?}\n", event.attempt, event.delay);
+            hook.lock().unwrap().push_str(&line);
+        })
+        .build()
+        .unwrap();
+    let run = retry.run(&ctx, |ctx| {
+        let attempt = Attempt::number(&ctx);
         print(format!("Attempt {attempt} failed: random failure"));
         async { Err::<(), _>("random failure") }
     });
@@ -82,7 +88,7 @@ impl std::error::Error for Down {}
 
 /// The text of the error that `retry` ends in, whose calls all fail, and of its source.
 fn told(retry: &Retry<Down>, ctx: &Context, time: &ManualTime) -> (String, Option<String>) {
-    let error = drive(time, retry.run(ctx, |_, _| async { Err::<(), _>(Down) })).unwrap_err();
+    let error = drive(time, retry.run(ctx, |_| async { Err::<(), _>(Down) })).unwrap_err();
     (format!("{error:#}"), std::error::Error::source(&error).map(ToString::to_string))
 }
 
@@ -90,41 +96,46 @@ fn told(retry: &Retry<Down>, ctx: &Context, time: &ManualTime) -> (String, Optio
 fn every_reason_has_its_words() {
     let (ctx, time) = manual();
     let down = Some("down".to_owned());
-    let check = |retry: Retry<Down>, ctx: &Context, text: &str| {
-        assert_eq!(told(&retry, ctx, &time), (text.to_owned(), down.clone()));
+    let check = |retry: RetryBuilder<Down>, ctx: &Context, text: &str| {
+        assert_eq!(told(&retry.build().unwrap(), ctx, &time), (text.to_owned(), down.clone()));
     };
-    let plain = Retry::exponential;
+    let plain = Retry::builder;
     check(plain().max_attempts(3), &ctx, "all 3 attempts failed, last error: down");
     check(plain().max_attempts(1), &ctx, "the only attempt failed, last error: down");
     check(plain().retry_if(|_| false), &ctx, "not retryable, after 1 attempt, last error: down");
     let second = AtomicU32::new(0);
     let once = plain().retry_if(move |_| second.fetch_add(1, Ordering::Relaxed) == 0);
     check(once, &ctx, "not retryable, after 2 attempts, last error: down");
-    check(
-        plain(),
-        &ctx.with_timeout(250 * MS),
-        "deadline too near: needs 200ms, 150ms left, after 2 attempts, last error: down",
+    let near = ctx.with_timeout(250 * MS);
+    let line = line!() - 1;
+    let (text, _) = told(&plain().build().unwrap(), &near, &time);
+    assert_eq!(
+        text,
+        format!(
+            "deadline too near: needs 200ms, 150ms left (timeout of 250ms set at {}:{line}:20), after 2 attempts, last error: down",
+            file!()
+        )
     );
     let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
     check(plain().budget(budget), &ctx, "retry budget is spent, after 2 attempts, last error: down");
 
     // Nested: the inner one's error is what the outer one ends in.
-    let outer = Retry::<Error<Down>>::exponential().max_attempts(1);
-    let (inner, ctx) = (&plain(), &ctx);
-    let run = outer.run(ctx, |ctx, _| async move { inner.run(&ctx, |_, _| async { Err::<(), _>(Down) }).await });
+    let outer = Retry::<Error<Down>>::exponential().max_attempts(1).build().unwrap();
+    let (inner, ctx) = (&plain().build().unwrap(), &ctx);
+    let run = outer.run(ctx, |ctx| async move { inner.run(&ctx, |_| async { Err::<(), _>(Down) }).await });
     assert_eq!(
         format!("{:#}", drive(&time, run).unwrap_err()),
         "the only attempt failed, last error: the attempt failed, and an outer retry decides on another, last error: down"
     );
 
     // Without an attempt there is no last error, and the source is the cause of the context's end.
-    let (text, source) = told(&plain(), &ctx.with_timeout(Duration::ZERO), &time);
+    let (text, source) = told(&plain().build().unwrap(), &ctx.with_timeout(Duration::ZERO), &time);
     assert!(text.starts_with("context deadline exceeded (timeout of 0ns set at "), "{text}");
     assert!(text.ends_with("), before the first attempt"), "{text}");
     assert_eq!(source, None);
     let (done, cancel) = ctx.with_cancel();
     cancel.cancel_with("enough");
-    let (text, source) = told(&plain(), &done, &time);
+    let (text, source) = told(&plain().build().unwrap(), &done, &time);
     assert!(text.starts_with("context canceled: enough (canceled at ") && text.contains(file!()), "{text}");
     assert_eq!(source.as_deref(), Some("enough"));
 }
@@ -134,8 +145,8 @@ fn a_wait_that_is_canceled_has_cost_nothing() {
     let (ctx, _time) = manual();
     let (ctx, cancel) = ctx.with_cancel();
     let budget = Arc::new(RetryBudget::new());
-    let retry = Retry::exponential().budget(Arc::clone(&budget));
-    let mut run = Box::pin(retry.run(&ctx, |_, _| async { Err::<(), _>("down") }));
+    let retry = Retry::exponential().budget(Arc::clone(&budget)).build().unwrap();
+    let mut run = Box::pin(retry.run(&ctx, |_| async { Err::<(), _>("down") }));
     assert!((&mut run).now_or_never().is_none());
     assert_eq!(budget.tokens(), 495, "taken as the wait begins: others may not count on them");
     cancel.cancel();
@@ -166,12 +177,14 @@ fn a_failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
         })
         .on_retry(move |_| {
             on_retry();
-        });
+        })
+        .build()
+        .unwrap();
     for by_deadline in [false, true] {
         let (ctx, time) = manual();
         let (ctx, cancel) = ctx.with_timeout(50 * MS).with_cancel();
         let (cancel, time) = (&cancel, &time);
-        let run = retry.run(&ctx, |_, _| async move {
+        let run = retry.run(&ctx, |_| async move {
             match by_deadline {
                 true => time.advance(50 * MS),
                 false => cancel.cancel_with("the user left"),
@@ -193,18 +206,22 @@ fn a_context_that_the_hook_ends_is_seen_although_there_is_nothing_to_wait_for() 
     for blocking in [false, true] {
         let (ctx, cancel) = ctx.with_cancel();
         let budget = Arc::new(RetryBudget::new());
-        let retry = Retry::constant(Duration::ZERO).budget(Arc::clone(&budget)).on_retry(move |event| {
-            assert_eq!((event.attempt, event.delay), (1, Duration::ZERO));
-            cancel.cancel_with("enough");
-        });
+        let retry = Retry::constant(Duration::ZERO)
+            .budget(Arc::clone(&budget))
+            .on_retry(move |event| {
+                assert_eq!((event.attempt, event.delay), (1, Duration::ZERO));
+                cancel.cancel_with("enough");
+            })
+            .build()
+            .unwrap();
         let calls = AtomicU32::new(0);
         let call = || {
             calls.fetch_add(1, Ordering::Relaxed);
             Err::<(), _>("down")
         };
         let ended = match blocking {
-            true => retry.run_blocking(&ctx, |_, _| call()),
-            false => retry.run(&ctx, |_, _| std::future::ready(call())).now_or_never().expect("nothing to wait for"),
+            true => retry.run_blocking(&ctx, |_| call()),
+            false => retry.run(&ctx, |_| std::future::ready(call())).now_or_never().expect("nothing to wait for"),
         };
         let error = ended.unwrap_err();
         assert!(error.stop() == Some(Stop::Canceled) && error.is_canceled());
@@ -221,12 +238,16 @@ fn a_retry_after_past_the_deadline_gives_up_at_once() {
         let told = Arc::new(AtomicU32::new(0));
         let hook = Arc::clone(&told);
         let budget = Arc::new(RetryBudget::new());
-        let retry =
-            Retry::exponential().budget(Arc::clone(&budget)).retry_after(move |_| Some(asked)).on_retry(move |_| {
+        let retry = Retry::exponential()
+            .budget(Arc::clone(&budget))
+            .retry_after(move |_| Some(asked))
+            .on_retry(move |_| {
                 hook.fetch_add(1, Ordering::Relaxed);
-            });
+            })
+            .build()
+            .unwrap();
         let ctx = ctx.with_timeout(left);
-        let run = retry.run(&ctx, |_, _| async { Err::<(), _>("busy") });
+        let run = retry.run(&ctx, |_| async { Err::<(), _>("busy") });
         let error = run.now_or_never().expect("no wait is begun").unwrap_err();
         assert!(error.is_deadline_exceeded() && error.last() == Some(&"busy"));
         assert_eq!((told.load(Ordering::Relaxed), budget.tokens(), retry.stats().deadline_refused), (0, 500, 1));
@@ -246,11 +267,11 @@ fn a_retry_after_past_the_deadline_gives_up_at_once() {
 
     // A local rejection's wait is told the same way.
     let (ctx, _time) = manual();
-    let retry = Retry::exponential().over_policies();
+    let retry = Retry::exponential().over_policies().build().unwrap();
     let near = ctx.with_timeout(5 * second);
     let breaker = CircuitBreaker::new("b", 1, 7 * second).unwrap();
     breaker.force_open();
     let open = || Error::<&str>::from(Refused::from(breaker.try_acquire().unwrap_err()));
-    let error = retry.run(&near, |_, _| async { Err::<(), _>(open()) }).now_or_never().unwrap().unwrap_err();
+    let error = retry.run(&near, |_| async { Err::<(), _>(open()) }).now_or_never().unwrap().unwrap_err();
     assert_eq!((error.stop(), error.to_string()), (Some(Stop::Deadline), too_near(7 * second, 5 * second)));
 }

@@ -61,7 +61,7 @@ async fn soak(seed: u64) {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone());
     let budget = Arc::new(RetryBudget::new());
-    let fallback = Fallback::value(0).when(|error: &Error<Down>| error.is_rejected());
+    let fallback = Fallback::builder().value(0).when(|error: &Error<Down>| error.is_rejected()).build().unwrap();
     let cache = Cache::builder()
         .capacity(50)
         .ttl(Duration::from_secs(20))
@@ -71,7 +71,13 @@ async fn soak(seed: u64) {
         .random(Arc::new(Random::seeded(seed ^ 1)))
         .build(&ctx)
         .unwrap();
-    let retry = Retry::exponential().max_attempts(4).jitter(Jitter::Full).seed(seed).budget(Arc::clone(&budget));
+    let retry = Retry::exponential()
+        .max_attempts(4)
+        .jitter(Jitter::Full)
+        .random(Random::seeded(seed))
+        .budget(Arc::clone(&budget))
+        .build()
+        .unwrap();
     let hedge = Hedge::after(Duration::from_secs(1)).build().unwrap();
     let breaker = CircuitBreaker::builder("callee")
         .failure_rate(0.6)

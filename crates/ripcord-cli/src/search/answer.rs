@@ -199,9 +199,12 @@ impl Report {
                 (self.hits, self.source) = (Some(hits), Some(source));
             }
             Err(error) => {
-                self.outcome = Outcome::of(&error);
+                self.outcome = Outcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
-                self.error = Some(format!("{error:#}"));
+                self.error = Some(match error.last().filter(|_| error.end().is_none() && error.stop().is_some()) {
+                    Some(last) => format!("{error}, last error: {last}"),
+                    None => error.to_string(),
+                });
             }
         }
     }
@@ -215,7 +218,7 @@ impl Report {
 }
 
 impl Outcome {
-    fn of(error: &Error<Failure>) -> Outcome {
+    fn new(error: &Error<Failure>) -> Outcome {
         match error.end() {
             Some(end) if end.is_canceled() => Outcome::Canceled,
             Some(_) if !error.is_attempt_timeout() => Outcome::Late,

@@ -14,7 +14,7 @@ use reqwest::{Client, Url};
 use ripcord::Context;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
-    Stack, breaker, cache::with_load_deadline,
+    Stack, cache::with_load_deadline,
 };
 use serde::Serialize;
 
@@ -31,7 +31,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(50);
 const AT_ONCE: usize = 64;
 
 pub(super) type Hits = Arc<[Hit]>;
-type Verdict = fn(&Result<Hits, Error<Failure>>) -> Outcome;
 
 /// A backend of the search. A clone is the same one.
 #[derive(Clone, Debug)]
@@ -39,14 +38,7 @@ pub struct Backend {
     name: Arc<str>,
     url: Url,
     client: Client,
-    cache: Cache<Arc<str>, Hits>,
     stack: Stack<Hits, Failure, Arc<str>>,
-    // Handles to the stack's layers, for their figures.
-    pub(crate) retry: Retry<Failure>,
-    pub(crate) hedge: Option<Hedge>,
-    pub(crate) breaker: CircuitBreaker<Verdict>,
-    pub(crate) limiter: RateLimiter,
-    pub(crate) bulkhead: Bulkhead,
 }
 
 /// What came of asking a backend.
@@ -94,49 +86,35 @@ impl Backend {
         client: &Client,
         policies: &Policies,
     ) -> Result<Backend, ConfigError> {
-        // The order is the stack's. A hit costs none of what follows.
-        let cache = Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
-        let cache = cache.build(ctx)?;
-        // Failures pass: each attempt goes through all that follows. In an outage the budget ends that, for all searches.
+        // In an outage the budget ends the retries and hedges of all searches.
         let budget = Arc::new(RetryBudget::new());
-        let first = FIRST_WAIT.min(policies.attempt_timeout);
-        let retry = Retry::exponential().max_attempts(policies.retry_attempts).base(first).jitter(Jitter::Full);
-        let retry = retry.retry_if(Failure::is_transient).retry_after(Failure::retry_after).budget(Arc::clone(&budget));
-        // A lost packet costs a second; a second request does not. It pays from the retry's budget.
         let hedge = policies.hedge_after.filter(|after| *after < policies.attempt_timeout);
-        let hedge = hedge.map(|after| Hedge::after(after).budget(budget).build()).transpose()?;
-        // What fails again and again is left alone, which spares it and its callers.
-        let breaker = CircuitBreaker::builder(name).consecutive_failures(policies.breaker_failures);
-        let breaker =
-            breaker.open_for(policies.breaker_open_for).clock(ctx.clock()).classify(verdict as Verdict).build()?;
-        // What the backend was promised not to get more of.
-        let limiter = RateLimiter::builder()
-            .rate(Rate::per_second(policies.limiter_rate))
-            .burst(policies.limiter_burst)
+        let cache = Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
+        let stack = Stack::builder()
             .clock(ctx.clock())
+            .cache(cache.build(ctx)?)
+            .retry(
+                Retry::builder()
+                    .max_attempts(policies.retry_attempts)
+                    .base(FIRST_WAIT.min(policies.attempt_timeout))
+                    .jitter(Jitter::Full)
+                    .retry_if(Failure::is_transient)
+                    .retry_after(Failure::retry_after)
+                    .budget(Arc::clone(&budget)),
+            )
+            // A lost packet costs a second; a second request does not.
+            .hedge(hedge.map(|after| Hedge::after(after).budget(budget)))
+            .breaker(
+                CircuitBreaker::builder(name)
+                    .consecutive_failures(policies.breaker_failures)
+                    .open_for(policies.breaker_open_for)
+                    .classify(verdict),
+            )
+            .limiter(RateLimiter::builder().rate(Rate::per_second(policies.limiter_rate)).burst(policies.limiter_burst))
+            .bulkhead(Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE))
+            .attempt_timeout(policies.attempt_timeout)
             .build()?;
-        // A backend that hangs holds up this many searches, and no more.
-        let bulkhead = Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE).build()?;
-
-        let stack = Stack::builder().cache(cache.clone()).retry(retry.clone());
-        let stack = match &hedge {
-            Some(hedge) => stack.hedge(hedge.clone()),
-            None => stack,
-        };
-        let stack = stack.breaker(breaker.clone()).limiter(limiter.clone()).bulkhead(bulkhead.clone());
-        let stack = stack.attempt_timeout(policies.attempt_timeout).build()?;
-        Ok(Backend {
-            name: name.into(),
-            url,
-            client: client.clone(),
-            cache,
-            stack,
-            retry,
-            hedge,
-            breaker,
-            limiter,
-            bulkhead,
-        })
+        Ok(Backend { name: name.into(), url, client: client.clone(), stack })
     }
 
     /// Its name.
@@ -145,7 +123,19 @@ impl Backend {
     }
 
     pub(crate) fn cache(&self) -> &Cache<Arc<str>, Hits> {
-        &self.cache
+        self.stack.cache().expect("the stack has a cache")
+    }
+
+    pub(crate) fn breaker(&self) -> &CircuitBreaker {
+        self.stack.breaker().expect("the stack has a breaker")
+    }
+
+    pub(crate) fn limiter(&self) -> &RateLimiter {
+        self.stack.limiter().expect("the stack has a limiter")
+    }
+
+    pub(crate) fn bulkhead(&self) -> &Bulkhead {
+        self.stack.bulkhead().expect("the stack has a bulkhead")
     }
 
     pub(crate) fn stack(&self) -> &Stack<Hits, Failure, Arc<str>> {
@@ -223,10 +213,7 @@ impl Backend {
     }
 }
 
-/// What a result says of the backend: a request that it did not like says that it is well.
-fn verdict(result: &Result<Hits, Error<Failure>>) -> Outcome {
-    match result {
-        Err(error) if error.last().is_some_and(Failure::is_ours) => Outcome::Success,
-        result => breaker::by_outcome(result),
-    }
+/// What a result says about the backend: one that rejects the request is healthy.
+fn verdict(result: &Result<Hits, Failure>) -> Outcome {
+    Outcome::new(result, |failure| if failure.is_ours() { Outcome::Success } else { Outcome::Failure })
 }

@@ -15,22 +15,26 @@ use super::window::{LastTime, Recent};
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 
-/// Which results the rates are taken of. This enum is complete.
+/// The results over which rates are computed. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The last so many calls, from 1 to 1,048,576.
+    /// The last calls, this many: from 1 to 1,048,576.
     Count(usize),
-    /// The calls that ended within the last so long, counted in tenths of it. Longer than zero.
+    /// The calls that ended within this time, counted in tenths of it; longer than zero.
     Time(Duration),
 }
 
 /// Builds a [`CircuitBreaker`].
 ///
-/// A breaker given [`consecutive_failures`](BreakerBuilder::consecutive_failures) goes by these alone, unless a rate or
-/// a window is set as well. Defaults are not a promise: half of the last 100 calls failed, of at least 20; open for 30
-/// seconds; one probe at a time, closed by the first that succeeds; a probe hangs after as long as it stays open.
+/// By default the breaker opens when half of the last 100 calls have failed, of at least 20. It stays open for 30 seconds, then
+/// lets one probe through at a time, and closes after the first that succeeds. A probe may take as long as the breaker stays
+/// open. The defaults are not a promise.
+///
+/// With [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) set, no rate opens the breaker, unless a rate or a
+/// window is set as well.
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct BreakerBuilder<C = AnyError> {
+pub struct CircuitBreakerBuilder<C = AnyError> {
     name: Arc<str>,
     window: Option<Window>,
     failure_rate: Option<f64>,
@@ -42,13 +46,14 @@ pub struct BreakerBuilder<C = AnyError> {
     half_open_successes: u32,
     half_open_timeout: Option<Duration>,
     on_state_change: Option<OnStateChange>,
-    clock: Clock,
+    /// The system's, unless this is set.
+    clock: Option<Clock>,
     classify: C,
 }
 
-impl BreakerBuilder {
+impl CircuitBreakerBuilder {
     pub(super) fn new(name: Arc<str>) -> Self {
-        BreakerBuilder {
+        CircuitBreakerBuilder {
             name,
             window: None,
             failure_rate: None,
@@ -60,92 +65,92 @@ impl BreakerBuilder {
             half_open_successes: 1,
             half_open_timeout: None,
             on_state_change: None,
-            clock: Clock::system(),
+            clock: None,
             classify: AnyError,
         }
     }
 }
 
-impl<C> BreakerBuilder<C> {
-    /// Which results the rates are taken of; the last 100 calls if not set.
+impl<C> CircuitBreakerBuilder<C> {
+    /// Sets the results over which rates are computed; the last 100 calls if not set.
     pub fn window(mut self, window: Window) -> Self {
         self.window = Some(window);
         self
     }
 
-    /// Opens when this share of the window's calls has failed: above 0, at most 1. Half of them if not set,
-    /// or no rate at all if only [`consecutive_failures`](BreakerBuilder::consecutive_failures) is.
+    /// Sets the share of the window's calls that opens the breaker when they have failed: above 0, at most 1.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.failure_rate = Some(rate);
         self
     }
 
-    /// Calls there have to be in the window before a rate means anything; at least 1, at most as many as the window
-    /// holds. 20 if not set, or what a smaller window holds.
+    /// Sets the number of calls in the window below which no rate opens the breaker: at least 1, at most the size of the window.
+    /// 20 if not set, or the size of a smaller window.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.minimum_calls = Some(calls);
         self
     }
 
-    /// Opens after this many failures in a row; at least 1. If not set, failures in a row mean nothing.
+    /// Opens the breaker after this many failures in a row; at least 1.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.consecutive_failures = Some(failures);
         self
     }
 
-    /// A call that takes this long is slow, and the breaker opens when this share of the window's calls was: above 0, at
-    /// most 1. A call counts when it ends, however long ago it began. If not set, none is slow.
+    /// Sets how long a slow call takes, and the share of slow calls in the window that opens the breaker: above 0, at most 1. A
+    /// call counts when it ends, however long ago it began.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.slow_call = Some((duration, rate));
         self
     }
 
-    /// How long it stays open; longer than zero. 30 seconds if not set.
+    /// Sets how long the breaker stays open; longer than zero.
     pub fn open_for(mut self, duration: Duration) -> Self {
         self.open_for = duration;
         self
     }
 
-    /// Probes at a time, when half-open; at least 1, which is the default.
+    /// Sets the number of probes in flight at once when half-open; at least 1.
     pub fn half_open_calls(mut self, calls: u32) -> Self {
         self.half_open_calls = calls;
         self
     }
 
-    /// Successful probes that close it; at least 1, which is the default.
+    /// Sets the number of successful probes that close the breaker; at least 1.
     pub fn half_open_successes(mut self, successes: u32) -> Self {
         self.half_open_successes = successes;
         self
     }
 
-    /// How long a probe may take before it counts as failed; longer than zero. As long as the breaker stays open, if
-    /// not set.
+    /// Sets how long a probe may take before it counts as failed; longer than zero.
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
         self.half_open_timeout = Some(duration);
         self
     }
 
-    /// Called after each change of state, without any lock held. Changes that follow each other closely may be told by
-    /// different threads, and so out of order. A panic in it harms the call that ran it.
+    /// Sets a hook that runs after each change of state, outside all locks. Changes that follow each other closely may be reported
+    /// by different threads, and so out of order. A panic of the hook harms the call that ran it.
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
-        self.on_state_change = Some(Box::new(hook));
+        self.on_state_change = Some(Arc::new(hook));
         self
     }
 
-    /// The clock it goes by, for all its times; the system's if not set. It does not go by the clocks of the contexts that
-    /// its calls are given: a test sets both.
+    /// Sets the clock for all the breaker's times; the system's if not set. The contexts of its calls have clocks of their own:
+    /// a test sets both.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
         self
     }
 
-    /// How results are judged: a `Fn(&Result<T, E>) -> Outcome`. An error under a context that is done is neutral
-    /// whatever it says.
-    pub fn classify<F>(self, classify: F) -> BreakerBuilder<F> {
-        let BreakerBuilder { name, window, failure_rate, minimum_calls, consecutive_failures, slow_call, .. } = self;
-        let BreakerBuilder { open_for, half_open_calls, half_open_successes, half_open_timeout, .. } = self;
-        let BreakerBuilder { on_state_change, clock, .. } = self;
-        BreakerBuilder {
+    /// Sets what judges results: a `Fn(&Result<T, E>) -> Outcome`. An error under a context that has ended is neutral, whatever
+    /// the classifier says.
+    pub fn classify<F>(self, classify: F) -> CircuitBreakerBuilder<F> {
+        let CircuitBreakerBuilder {
+            name, window, failure_rate, minimum_calls, consecutive_failures, slow_call, ..
+        } = self;
+        let CircuitBreakerBuilder { open_for, half_open_calls, half_open_successes, half_open_timeout, .. } = self;
+        let CircuitBreakerBuilder { on_state_change, clock, .. } = self;
+        CircuitBreakerBuilder {
             name,
             window,
             failure_rate,
@@ -162,24 +167,40 @@ impl<C> BreakerBuilder<C> {
         }
     }
 
-    /// The breaker, closed.
+    /// Builds the breaker, closed.
     ///
     /// # Errors
     ///
     /// Names the first setting out of bounds.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
         let rules = self.rules()?;
+        let clock = self.clock.clone().unwrap_or_else(Clock::system);
         let (recent, span) = match self.checked_window()? {
             Window::Count(length) => (last_calls(length), Span::Calls(length as u64)),
             Window::Time(length) => {
-                let origin = self.clock.now();
+                let origin = clock.now();
                 (Recent::Time(LastTime::new(length, origin)), Span::Since(origin))
             }
         };
         let slow_after = self.slow_call.map(|(duration, _)| duration);
         let machine = Machine::new(rules, recent);
-        let shared = Shared::new(self.name, machine, span, self.clock, slow_after, self.on_state_change);
+        let shared = Shared::new(self.name, machine, span, clock, slow_after, self.on_state_change);
         Ok(CircuitBreaker { shared: Arc::new(shared), classify: self.classify })
+    }
+
+    /// The builder with `clock`, unless it has one.
+    pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
+        self.clock.get_or_insert_with(|| clock.clone());
+        self
+    }
+
+    pub(super) fn named(mut self, name: Arc<str>) -> Self {
+        self.name = name;
+        self
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     fn checked_window(&self) -> Result<Window, ConfigError> {
@@ -231,9 +252,9 @@ impl<C> BreakerBuilder<C> {
     }
 }
 
-impl<C> fmt::Debug for BreakerBuilder<C> {
+impl<C> fmt::Debug for CircuitBreakerBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BreakerBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerBuilder").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

@@ -1,14 +1,14 @@
-//! What results say about the callee.
+//! Classifiers: what results say about the callee.
 
 use crate::{Error, Outcome};
 
 /// Judges results. Implemented by every `Fn(&Result<T, E>) -> Outcome`.
 pub trait Classify<T, E> {
-    /// What `result` says about the callee.
+    /// Returns what `result` says about the callee.
     fn classify(&self, result: &Result<T, E>) -> Outcome;
 }
 
-/// Every error is a failure: what a breaker goes by if it is told nothing else.
+/// The default classifier: every error is a failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AnyError;
 
@@ -26,8 +26,8 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
     }
 }
 
-/// For calls that go through other policies of this crate: goes by [`Error::outcome`], so that a limiter's refusal
-/// further in is nobody's failure.
+/// A classifier for calls that go through other policies, composed by hand: it returns [`Error::outcome`], so that a rejection by an
+/// inner policy is neutral. A [`Stack`](crate::Stack) needs none.
 ///
 /// ```
 /// use ripcord_policy::{CircuitBreaker, breaker::by_outcome};
@@ -36,5 +36,5 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
 /// # assert!(breaker.is_ok());
 /// ```
 pub fn by_outcome<T, E>(result: &Result<T, Error<E>>) -> Outcome {
-    Outcome::of(result, Error::outcome)
+    Outcome::new(result, Error::outcome)
 }

@@ -1,75 +1,81 @@
-//! A circuit breaker: stops calling what keeps failing, and finds out when it is well again.
-//!
-//! ```
-//! use ripcord::{Clock, Context};
-//! use ripcord_policy::{CircuitBreaker, breaker::State};
-//! use std::time::Duration;
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let (clock, time) = Clock::manual();
-//! let breaker = CircuitBreaker::builder("users")
-//!     .consecutive_failures(2)
-//!     .open_for(Duration::from_secs(5))
-//!     .clock(clock)
-//!     .build()?;
-//!
-//! let ctx = Context::background();
-//! for _ in 0..2 {
-//!     let _ = breaker.call(&ctx, |_ctx| async { Err::<(), _>("down") }).await;
-//! }
-//! let refused = breaker.call(&ctx, |_ctx| async { Ok::<_, &str>("never called") }).await.unwrap_err();
-//! assert_eq!(refused.to_string(), "circuit breaker 'users' is OPEN");
-//! assert_eq!(refused.retry_after(), Some(Duration::from_secs(5)));
-//!
-//! time.advance(Duration::from_secs(5));
-//! assert_eq!(breaker.state(), State::HalfOpen);
-//! # Ok(())
-//! # }
-//! ```
+//! A circuit breaker: stops calling what keeps failing, and finds out when it works again. See [`CircuitBreaker`].
 
 mod builder;
 mod classify;
+mod keyed;
 mod machine;
 mod permit;
 mod shared;
 mod state;
 mod window;
 
-pub use builder::{BreakerBuilder, Window};
+pub use builder::{CircuitBreakerBuilder, Window};
 pub use classify::{AnyError, Classify, by_outcome};
+pub use keyed::KeyedCircuitBreaker;
 pub use permit::Permit;
 pub use state::{BreakerStats, Open, State, Transition};
 
 use std::fmt;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord::Context;
 
 use crate::caller::end_of;
+use crate::panics::catching;
 use crate::{ConfigError, Error, Outcome, Refused};
 use machine::Pass;
 use shared::Shared;
 
 /// Lets calls through while the callee is healthy, and refuses them for a time when it is not.
 ///
-/// *Closed*, it counts. When enough calls have failed it *opens*: calls are refused at once for `open_for`. Then it is
-/// *half-open*: it admits at most `half_open_calls` probes at a time, closes after `half_open_successes` of them, and
-/// opens again on the first failure or on a probe that does not answer within `half_open_timeout`.
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Clock, Context};
+/// use ripcord_policy::{CircuitBreaker, breaker::State};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (clock, time) = Clock::manual();
+/// let breaker = CircuitBreaker::builder("users")
+///     .consecutive_failures(2)
+///     .open_for(Duration::from_secs(5))
+///     .clock(clock)
+///     .build()?;
+///
+/// let ctx = Context::background();
+/// for _ in 0..2 {
+///     let _ = breaker.run(&ctx, |_ctx| async { Err::<(), _>("down") }).await;
+/// }
+/// let refused = breaker.run(&ctx, |_ctx| async { Ok::<_, &str>("never called") }).await.unwrap_err();
+/// assert_eq!(refused.to_string(), "circuit breaker 'users' is OPEN");
+/// assert_eq!(refused.retry_after(), Some(Duration::from_secs(5)));
+///
+/// time.advance(Duration::from_secs(5));
+/// assert_eq!(breaker.state(), State::HalfOpen);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// *Closed*, the breaker lets all calls through and counts. When enough calls have failed it *opens*: it refuses calls for
+/// `open_for`. Then it is *half-open*: it admits at most `half_open_calls` probes at a time, closes after `half_open_successes`
+/// of them, and opens again on the first failure, or on a probe that does not answer within `half_open_timeout`.
 ///
 /// # What counts
 ///
-/// `C` judges results; without one, an error is a failure. An error under a context that is done is neutral whatever `C`
-/// says: the caller's end is not the callee's fault, and does not make a probe a success either. So is a dropped call.
-/// A result from before the last change of state is counted in [`stats`](CircuitBreaker::stats) and ignored otherwise.
+/// `C` judges results; without one, an error is a failure. A panic of the callee is a failure. An error under a context that
+/// has ended is neutral whatever `C` says: the caller's end is not the callee's fault, and does not make a probe a success. A
+/// dropped call is neutral too. A result from before the last change of state changes only the
+/// [`stats`](CircuitBreaker::stats).
+///
+/// Five errors that say "no such user" open a breaker as five timeouts do: use [`classify`](CircuitBreakerBuilder::classify) if
+/// the call returns errors of a healthy callee.
 ///
 /// # Time
 ///
-/// It reads the clock it was built with, the system's by default. Clones share all state.
-///
-/// See the [module](self) for an example.
+/// The breaker reads the clock it was built with, the system's by default. Clones share all state.
 #[derive(Clone)]
 pub struct CircuitBreaker<C = AnyError> {
     shared: Arc<Shared>,
@@ -77,13 +83,13 @@ pub struct CircuitBreaker<C = AnyError> {
 }
 
 impl CircuitBreaker {
-    /// Settings for a breaker; the name shows in its errors.
-    pub fn builder(name: impl Into<Arc<str>>) -> BreakerBuilder {
-        BreakerBuilder::new(name.into())
+    /// Creates a builder. The name appears in errors.
+    pub fn builder(name: impl Into<Arc<str>>) -> CircuitBreakerBuilder {
+        CircuitBreakerBuilder::new(name.into())
     }
 
-    /// A Go program's `NewCircuitBreaker`: opens after `threshold` failures in a row, for `reset`, and closes after two
-    /// successful probes.
+    /// Creates a breaker like a Go program's `NewCircuitBreaker`: it opens after `threshold` failures in a row, for `reset`, and
+    /// closes after two successful probes. ([`builder`](Self::builder) closes after one by default.)
     ///
     /// # Errors
     ///
@@ -95,51 +101,63 @@ impl CircuitBreaker {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Calls `f` if calls are let through, and learns from its result. A Go program's `Execute`.
-    ///
-    /// `f` is lent the context, and is not called if that is done.
+    /// Makes a call if calls are let through, and learns from its result.
     ///
     /// # Errors
     ///
-    /// The call's own error; a rejection if the breaker is open; the end of `ctx` if that has ended before or meanwhile.
+    /// The call's own error; a rejection if the breaker is open ([`Error::is_breaker_open`]); the end of `ctx`, if that has
+    /// ended, with the call's own error as its source.
+    ///
+    /// # Panics
+    ///
+    /// Passes on the panic of the call, which counts as its failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call; that is neutral, and gives a probe's place back.
-    #[doc(alias("Execute"))]
-    pub async fn call<'a, T, E, F, Fut>(&self, ctx: &'a Context, f: F) -> Result<T, Error<E>>
+    /// Dropping the future drops the call. That is neutral, and frees a probe's slot.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
-        F: FnOnce(&'a Context) -> Fut,
+        F: FnOnce(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
-        let result = f(ctx).await;
-        permit.end(self.judge_under(ctx, &result));
-        result.map_err(|error| Error::new(error).under(ctx))
+        match catching(|| call(ctx.clone())).await {
+            Ok(result) => {
+                permit.end(self.judge_under(ctx, &result));
+                result.map_err(|error| Error::new(error).under(ctx))
+            }
+            Err(panic) => {
+                permit.end(Outcome::Failure);
+                resume_unwind(panic)
+            }
+        }
     }
 
-    /// [`CircuitBreaker::call`] for threads.
+    /// Makes a call if calls are let through: another name of [`run`](Self::run), for a Go program's `Execute`.
     ///
     /// # Errors
     ///
-    /// As `call`.
-    pub fn call_blocking<T, E, F>(&self, ctx: &Context, f: F) -> Result<T, Error<E>>
+    /// As [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`run`](Self::run).
+    #[doc(alias("Execute"))]
+    pub async fn call<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
-        F: FnOnce(&Context) -> Result<T, E>,
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
     {
-        let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
-        let result = f(ctx);
-        permit.end(self.judge_under(ctx, &result));
-        result.map_err(|error| Error::new(error).under(ctx))
+        self.run(ctx, call).await
     }
 
-    /// Asks to make a call; what became of it is told to the permit. A permit that is dropped is neutral.
+    /// Acquires permission to make one call, whose result the permit records. A dropped permit is neutral.
     ///
     /// # Errors
     ///
-    /// [`Open`] if calls are refused now.
+    /// [`Open`] if the breaker refuses calls now.
     ///
     /// # Examples
     ///
@@ -167,43 +185,45 @@ impl<C> CircuitBreaker<C> {
         Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
-    /// The state at this moment: open past its time reads half-open. A Go program's `GetState`.
+    /// Returns the state at this moment: an open breaker whose time is over is half-open. A Go program's `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
     }
 
-    /// How long it stays open; none if it is not.
+    /// Returns how long the breaker stays open; `None` if it is not open.
     pub fn remaining_delay(&self) -> Option<Duration> {
         self.shared.remaining_delay()
     }
 
-    /// Refuses all calls until [`reset`](CircuitBreaker::reset), whatever the time.
+    /// Refuses all calls until [`reset`](CircuitBreaker::reset).
     pub fn force_open(&self) {
         self.shared.force_open();
     }
 
-    /// Closes it, with nothing counted yet. Results of calls under way are ignored.
+    /// Closes the breaker and forgets what it has counted. Results of calls in flight are ignored.
     pub fn reset(&self) {
         self.shared.reset();
     }
 
-    /// The name it was built with.
+    /// Returns the breaker's name.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
 
-    /// The numbers so far.
+    /// Returns the statistics of this breaker and its clones.
     pub fn stats(&self) -> BreakerStats {
         self.shared.stats()
     }
 
-    /// What `result` says about the callee, for a stack, which keeps the permit itself.
-    pub(crate) fn verdict<T, E>(&self, result: &Result<T, E>) -> Outcome
-    where
-        C: Classify<T, E>,
-    {
-        self.classify.classify(result)
+    /// The same breaker, with any classifier.
+    pub(crate) fn handle(&self) -> CircuitBreaker {
+        CircuitBreaker { shared: Arc::clone(&self.shared), classify: AnyError }
+    }
+
+    /// What judges results, for a stack.
+    pub(crate) fn into_classifier(self) -> C {
+        self.classify
     }
 
     #[inline]
@@ -219,7 +239,7 @@ impl<C> CircuitBreaker<C> {
     where
         C: Classify<T, E>,
     {
-        if result.is_err() && ctx.is_done() { Outcome::Neutral } else { self.verdict(result) }
+        if result.is_err() && ctx.err().is_some() { Outcome::Neutral } else { self.classify.classify(result) }
     }
 }
 
@@ -234,7 +254,7 @@ impl<C> fmt::Debug for CircuitBreaker<C> {
 }
 
 /// The settings of [`CircuitBreaker::new`].
-fn like_go(name: Arc<str>, threshold: u32, reset: Duration) -> BreakerBuilder {
+fn like_go(name: Arc<str>, threshold: u32, reset: Duration) -> CircuitBreakerBuilder {
     CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset).half_open_successes(2)
 }
 

@@ -1,4 +1,4 @@
-//! Leave to make one call.
+//! Permission to make one call.
 
 use std::fmt;
 use std::time::Instant;
@@ -8,9 +8,10 @@ use super::shared::{Count, Shared};
 use crate::Outcome;
 use crate::panics::shielded;
 
-/// Leave to make one call, to be told what became of it.
+/// Permission to make one call. Report the result with [`success`](Permit::success), [`failure`](Permit::failure) or
+/// [`record`](Permit::record).
 ///
-/// Dropped without a word it is neutral: a probe's place is given back, and nothing is learned.
+/// A dropped permit is neutral: it frees a probe's slot, and the breaker learns nothing.
 #[must_use = "dropping it says nothing about the call"]
 pub struct Permit<'a> {
     shared: &'a Shared,
@@ -27,31 +28,30 @@ impl<'a> Permit<'a> {
         Permit { shared, pass, began, open: true }
     }
 
-    /// Has the call begin now, for one that had to queue after it was let through: both the time that a slow call is
-    /// measured by and the time that a probe has to answer in, if that is not up already.
+    /// Restarts the clock for a call that was queued after its admission: the time of a slow call and, unless it has expired, the
+    /// timeout of a probe.
     pub fn restart_clock(&mut self) {
         self.shared.sent(self.pass);
         self.began = self.shared.slow_after.map(|_| self.shared.clock.now());
     }
 
-    /// The call did well.
+    /// Records that the call succeeded.
     #[inline]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
-    /// The callee is to blame.
+    /// Records that the callee failed.
     pub fn failure(self) {
         self.record(Outcome::Failure);
     }
 
-    /// The call was of this outcome.
+    /// Records the call's outcome.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
         self.end(outcome);
     }
 
-    /// In place: moving a permit costs more than all that it does.
     #[inline]
     pub(super) fn end(&mut self, outcome: Outcome) {
         self.open = false;
@@ -72,8 +72,8 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if self.open {
-            // A hook may be run by this, if a probe has hung meanwhile, and this may run while a panic unwinds: a
-            // second one would end the process.
+            // This may run a hook, if a probe has timed out meanwhile, and may run while a panic unwinds: a second panic would
+            // abort the process.
             shielded(|| self.end(Outcome::Neutral));
         }
     }

@@ -39,7 +39,7 @@ const COUNT: u64 = IS_HEALTHY - 1;
 /// The longest window of calls, so that its count fits.
 pub(super) const LONGEST_WINDOW: usize = 1 << 20;
 
-pub(super) type OnStateChange = Box<dyn Fn(&Transition) + Send + Sync>;
+pub(super) type OnStateChange = Arc<dyn Fn(&Transition) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
@@ -206,6 +206,11 @@ impl Shared {
             0 => self.look(|machine, now| machine.state(now)).0,
             _ => State::Closed,
         }
+    }
+
+    /// Whether the breaker is closed and has counted nothing but successes.
+    pub(super) fn remembers_no_failure(&self) -> bool {
+        self.closed.load(Ordering::Acquire) & IS_HEALTHY != 0
     }
 
     pub(super) fn remaining_delay(&self) -> Option<Duration> {

@@ -1,4 +1,4 @@
-//! What a breaker says of itself.
+//! The states of a breaker, and its statistics.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::time::Duration;
 use crate::Refused;
 use crate::stats::CallStats;
 
-/// Whether calls are let through. This enum is complete.
+/// Which calls a breaker lets through. This enum is complete.
 ///
 /// Displays as a Go program would print it: `CLOSED`, `OPEN`, `HALF-OPEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// All calls are.
+    /// All calls.
     Closed,
-    /// None are.
+    /// No call.
     Open,
-    /// A few are, to see how they fare.
+    /// A few probes, to see whether they succeed.
     HalfOpen,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for State {
     }
 }
 
-/// A change of state, as `on_state_change` is told of it.
+/// A change of state, as passed to `on_state_change`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
@@ -42,14 +42,15 @@ pub struct Transition {
     pub to: State,
 }
 
-/// The breaker is open, or half-open with all of its probes under way.
+/// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or half-open with all of its probes in
+/// flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Open {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// Until the next probe is allowed; zero while probes are under way, which may end any time. A breaker forced open
-    /// tells the time it would be open for.
+    /// The time until the next probe is allowed; zero while probes are in flight, which may end at any time. For a breaker that was
+    /// forced open, the time it would be open for.
     pub retry_after: Duration,
 }
 
@@ -67,18 +68,18 @@ impl From<Open> for Refused {
     }
 }
 
-/// The numbers of a breaker; see [`stats`](crate::stats) for the shape.
+/// Statistics of a breaker; see [`stats`](crate::stats) for the shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerStats {
-    /// Calls let through, and how they ended; calls refused.
+    /// Calls let through, and how they ended; and calls refused.
     pub calls: CallStats,
-    /// Calls that took as long as a slow call, whatever their result.
+    /// Slow calls, whatever their result.
     pub slow: u64,
-    /// Results that came after the state had changed, and were not gone by.
+    /// Results ignored because the breaker had changed state while the call was in flight.
     pub stale: u64,
-    /// Times it opened.
+    /// The number of times the breaker opened.
     pub opened: u64,
-    /// The state now.
+    /// The current state.
     pub state: State,
 }

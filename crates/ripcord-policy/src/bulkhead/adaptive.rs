@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use ripcord::Clock;
-
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one_usize, within};
 use crate::places::Places;
@@ -11,16 +9,16 @@ use crate::places::Places;
 /// How a [`Bulkhead`](super::Bulkhead)'s limit follows what is measured; for
 /// [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
 ///
-/// The limit grows while calls take no longer than they do unloaded, and shrinks as they take longer or fail: a gradient
-/// limiter, as Envoy's adaptive concurrency. A failure, which a timeout is too, counts as a call that the callee dropped, so a
-/// bulkhead inside of a [`Stack`](crate::Stack) should have an attempt timeout below it. Neutral ends say nothing: see
-/// [`Outcome`](crate::Outcome).
+/// The limit grows while calls take no longer than without load, and shrinks as they take longer or fail: a gradient limiter,
+/// like Envoy's adaptive concurrency. A failure, including a timeout, counts as a call that the callee dropped, so a
+/// [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Neutral outcomes do not count.
 ///
-/// The unloaded latency is measured with `min_limit` calls at a time at first, and from then on again with half of the limit
-/// every [`remeasure_every`](Self::remeasure_every), since a callee may become slower or faster for good. Nothing is random:
-/// the same calls at the same times give the same limits.
+/// The latency without load is measured first with `min_limit` calls at a time, then again with half of the limit every
+/// [`remeasure_every`](Self::remeasure_every), since a callee may become slower or faster for good. Nothing is random: the same
+/// calls at the same times give the same limits.
 ///
-/// Defaults are not a promise: from 5 to 1000 calls, a tolerance of 1.25, windows of 100 ms, a measurement every 30 s.
+/// By default the limit is from 5 to 1000 calls, the tolerance 1.25, the window 100 ms, and the latency without load is measured
+/// every 30 s. The defaults are not a promise.
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -41,7 +39,6 @@ pub struct AdaptiveLimit {
     pub(super) tolerance: f64,
     pub(super) window: Duration,
     pub(super) remeasure_every: Duration,
-    pub(super) clock: Clock,
 }
 
 impl AdaptiveLimit {
@@ -53,7 +50,6 @@ impl AdaptiveLimit {
             tolerance: 1.25,
             window: Duration::from_millis(100),
             remeasure_every: Duration::from_secs(30),
-            clock: Clock::system(),
         }
     }
 
@@ -86,13 +82,6 @@ impl AdaptiveLimit {
     /// How often the unloaded latency is measured again under half of the limit; longer than zero.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
-        self
-    }
-
-    /// The clock it measures by; the system's if not set. It does not go by the clocks of the contexts that calls are given: a
-    /// test sets both.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
         self
     }
 

@@ -25,6 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ripcord::Clock;
+
 use super::AdaptiveLimit;
 use crate::Outcome;
 
@@ -37,6 +39,7 @@ const STEEPEST: f64 = 0.5;
 /// The limit, and what is measured under it.
 pub(super) struct Controller {
     settings: AdaptiveLimit,
+    clock: Clock,
     /// The limit in force, to be read without the lock that it is written under.
     in_force: AtomicUsize,
     state: Mutex<State>,
@@ -86,8 +89,8 @@ pub(super) struct Change {
 
 impl Controller {
     /// Begins by measuring, under the least limit.
-    pub(super) fn new(settings: AdaptiveLimit, initial: usize) -> Self {
-        let now = settings.clock.now();
+    pub(super) fn new(settings: AdaptiveLimit, initial: usize, clock: Clock) -> Self {
+        let now = clock.now();
         let state = State {
             limit: initial as f64,
             measuring: true,
@@ -96,7 +99,7 @@ impl Controller {
             under_way: 0,
             window: Window::new(0, Some(now), 0),
         };
-        Self { in_force: AtomicUsize::new(settings.min_limit), settings, state: Mutex::new(state) }
+        Self { in_force: AtomicUsize::new(settings.min_limit), settings, clock, state: Mutex::new(state) }
     }
 
     /// The limit in force.
@@ -110,7 +113,7 @@ impl Controller {
 
     /// A call begins.
     pub(super) fn begin(&self) -> Begun {
-        let at = self.settings.clock.now();
+        let at = self.clock.now();
         let mut state = self.lock();
         state.under_way += 1;
         let under_way = state.under_way;
@@ -125,7 +128,7 @@ impl Controller {
 
     /// A call has ended. The change is to be applied by the caller. (Invariant 3.)
     pub(super) fn end(&self, begun: Begun, outcome: Outcome) -> Option<Change> {
-        let now = self.settings.clock.now();
+        let now = self.clock.now();
         let mut state = self.lock();
         state.under_way -= 1;
         let old = self.limit();

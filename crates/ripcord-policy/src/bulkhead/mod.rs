@@ -1,9 +1,4 @@
-//! A bulkhead: a limit on calls under way at once, with a queue in front.
-//!
-//! What it protects is not only the callee: a slow dependency behind a bulkhead can hold up as many callers as there are
-//! places, and no more.
-//!
-//! The limit is fixed, or it follows the latency measured under it: see [`AdaptiveLimit`].
+//! A bulkhead: a limit on the calls in flight, with a queue in front. See [`Bulkhead`].
 
 mod adaptive;
 mod controller;
@@ -14,19 +9,24 @@ pub use permit::{BulkheadPermit, BulkheadStats};
 
 use std::fmt;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use ripcord::Context;
+use ripcord::{Clock, Context};
 
 use crate::caller::end_of;
 use crate::config::at_least_one_usize;
+use crate::panics::catching;
 use crate::places::Places;
 use crate::stats::Call;
 use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
-use permit::{Limit, Shared, Waiting};
+use permit::{Limit, Shared, Waiter};
 
-/// Admits a limited number of calls at once; some more may wait, in the order of asking. A clone is another handle.
+/// Limits the calls in flight. More calls may wait in a queue, in the order of their arrival.
+///
+/// A bulkhead protects the callee from too many calls, and its callers from a slow callee: no more of them wait for it than the
+/// limit and the queue allow. The limit is fixed, or follows the measured latency: see [`AdaptiveLimit`]. Clones share all state.
 ///
 /// ```
 /// use ripcord::Context;
@@ -52,36 +52,54 @@ pub struct Bulkhead {
     shared: Arc<Shared>,
 }
 
-/// Sets up a [`Bulkhead`]; from [`Bulkhead::builder`].
+/// Builds a [`Bulkhead`]. The [`limit`](Self::limit) is required; by default there is no queue.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct BulkheadBuilder {
     limit: Option<usize>,
     queue: usize,
     adaptive: Option<AdaptiveLimit>,
+    /// The system's, unless this is set.
+    clock: Option<Clock>,
 }
 
 impl Bulkhead {
-    /// Starts setting up a bulkhead.
+    /// Creates a builder. The [`limit`](BulkheadBuilder::limit) is required.
     pub fn builder() -> BulkheadBuilder {
-        BulkheadBuilder { limit: None, queue: 0, adaptive: None }
+        BulkheadBuilder { limit: None, queue: 0, adaptive: None, clock: None }
     }
 
-    /// Waits for a place, as long as `ctx` lives.
+    /// Waits for a permit, until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// At once when the queue is full too, see [`Refused::is_full`]; the end of `ctx` when that comes first. A place
-    /// that becomes free at the same moment wins, unless `ctx` had ended before the call.
+    /// At once when the queue is full too, see [`Refused::is_full`]; the end of `ctx` when that comes first. A
+    /// permit that becomes free at the same poll wins, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its place in the queue.
+    /// Dropping the future leaves the queue.
     pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
-        self.enter(ctx).await
+        if let Some(error) = end_of(ctx) {
+            self.shared.tally.count(Call::Rejected);
+            return Err(error.into());
+        }
+        let full = match self.try_enter() {
+            Ok(permit) => return Ok(permit),
+            Err(full) => full,
+        };
+        let Some(waiter) = Waiter::begin(&self.shared) else {
+            self.shared.tally.count(Call::Rejected);
+            return Err(full);
+        };
+        // Dropped here by an end of any kind, the waiter counts the call as rejected.
+        match ctx.run(self.shared.permits.take()).await? {
+            Ok(permit) => Ok(waiter.admitted(permit)),
+            Err(_) => Err(full),
+        }
     }
 
-    /// Takes a place if one is free and nobody waits for it.
+    /// Takes a permit if one is free and nobody waits for it.
     ///
     /// # Errors
     ///
@@ -96,7 +114,7 @@ impl Bulkhead {
     /// let bulkhead = Bulkhead::builder().limit(1).build()?;
     /// let permit = bulkhead.try_acquire()?;
     /// assert!(bulkhead.try_acquire().is_err());
-    /// drop(permit);   // the place is free again
+    /// drop(permit);   // free again
     /// assert!(bulkhead.try_acquire().is_ok());
     /// # Ok(())
     /// # }
@@ -105,11 +123,11 @@ impl Bulkhead {
         self.try_enter().inspect_err(|_| self.shared.tally.count(Call::Rejected))
     }
 
-    /// Runs a call in a place of its own.
+    /// Runs a call with a permit.
     ///
-    /// The call is not dropped when `ctx` ends: it is lent the context and ends itself. Its error counts as the callee's failure,
-    /// unless `ctx` has ended. Around a call that goes through other policies, whose refusals are nobody's failure, take a
-    /// [`Stack`](crate::Stack), or a permit and [`record`](BulkheadPermit::record) what [`Error::outcome`] says.
+    /// The call is not dropped when `ctx` ends: it gets the context and ends itself. Its error counts as the callee's failure,
+    /// unless `ctx` has ended. Around a call that goes through other policies, use a [`Stack`](crate::Stack), or a permit, and
+    /// [`record`](BulkheadPermit::record) what [`Error::outcome`] returns.
     ///
     /// # Errors
     ///
@@ -117,70 +135,69 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call and gives its place back.
-    pub async fn run<'a, T, E, F, Fut>(&self, ctx: &'a Context, call: F) -> Result<T, Error<E>>
+    /// Dropping the future drops the call and returns its permit.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
-        F: FnOnce(&'a Context) -> Fut,
+        F: FnOnce(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let permit = self.enter(ctx).await?;
-        let result = call(ctx).await;
-        let result = result.map_err(|error| Error::new(error).under(ctx));
-        permit.record(Outcome::of(&result, Error::outcome));
-        result
+        let permit = self.acquire(ctx).await?;
+        match catching(|| call(ctx.clone())).await {
+            Ok(result) => {
+                let result = result.map_err(|error| Error::new(error).under(ctx));
+                permit.record(Outcome::new(&result, Error::outcome));
+                result
+            }
+            Err(panic) => {
+                permit.record(Outcome::Failure);
+                resume_unwind(panic)
+            }
+        }
     }
 
-    /// What the bulkhead has done and is doing.
+    /// Returns the statistics of this bulkhead and its clones.
     pub fn stats(&self) -> BulkheadStats {
         self.shared.stats()
     }
 
-    /// [`acquire`](Self::acquire), for a stack.
-    pub(crate) async fn enter(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
-        if let Some(error) = end_of(ctx) {
-            self.shared.tally.count(Call::Rejected);
-            return Err(error.into());
-        }
-        let full = match self.try_enter() {
-            Ok(permit) => return Ok(permit),
-            Err(full) => full,
-        };
-        let Some(waiting) = Waiting::begin(&self.shared) else {
-            self.shared.tally.count(Call::Rejected);
-            return Err(full);
-        };
-        // Dropped here by an end of any kind, `waiting` counts the call as refused.
-        match ctx.run(self.shared.places.take()).await? {
-            Ok(place) => Ok(waiting.admitted(place)),
-            Err(_) => Err(full),
-        }
-    }
-
     fn try_enter(&self) -> Result<BulkheadPermit, Refused> {
-        match self.shared.places.try_take() {
-            Ok(place) => Ok(BulkheadPermit::new(&self.shared, place)),
+        match self.shared.permits.try_take() {
+            Ok(permit) => Ok(BulkheadPermit::new(&self.shared, permit)),
             Err(_) => Err(Refused::bulkhead_full(self.shared.limit())),
         }
     }
 }
 
 impl BulkheadBuilder {
-    /// How many calls may be under way at once. Required. For an [adaptive](Self::adaptive) limit, how many at first, once
-    /// the unloaded latency has been measured.
+    /// Sets how many calls may be in flight at once; at least 1. Required. With an [adaptive](Self::adaptive) limit, this is the
+    /// limit after the first measurement.
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);
         self
     }
 
-    /// How many calls may wait for a place. The default, 0, refuses at once what finds no free place.
+    /// Sets how many calls may wait for a permit. With 0, the default, a call that finds no free permit is refused at once.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
         self
     }
 
-    /// Has the limit follow what is measured.
+    /// Lets the limit follow the measured latency.
     pub fn adaptive(mut self, adaptive: AdaptiveLimit) -> Self {
         self.adaptive = Some(adaptive);
+        self
+    }
+
+    /// Sets the clock that an adaptive limit measures by; the system's if not set. The contexts of calls have clocks of their own:
+    /// a test sets both.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// The builder with `clock`, unless it has one.
+    pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
+        self.clock.get_or_insert_with(|| clock.clone());
         self
     }
 
@@ -200,7 +217,7 @@ impl BulkheadBuilder {
             None => Limit::Fixed(limit),
             Some(adaptive) => {
                 adaptive.check(limit)?;
-                Limit::Adaptive(Controller::new(adaptive, limit))
+                Limit::Adaptive(Controller::new(adaptive, limit, self.clock.unwrap_or_else(Clock::system)))
             }
         };
         Ok(Bulkhead { shared: Arc::new(Shared::new(limit, self.queue)) })

@@ -1,4 +1,4 @@
-//! Places and those who wait for them, each a drop guard.
+//! Permits and waiters, each a drop guard.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ pub struct BulkheadStats {
     /// Calls admitted, and how they ended; a permit dropped without a result counts as canceled. Calls refused, or canceled
     /// while they waited.
     pub calls: CallStats,
-    /// Calls that wait: a gauge.
+    /// Calls in the queue: a gauge.
     pub waiting: usize,
     /// The limit in force: a gauge.
     pub limit: usize,
-    /// What a call takes when the callee is not loaded, once that was measured: a gauge, of an adaptive limit only.
+    /// The measured latency without load: a gauge, of an adaptive limit only.
     pub unloaded_latency: Option<Duration>,
 }
 
-/// A place in a [`Bulkhead`](super::Bulkhead). Dropping it gives the place back.
-#[must_use = "dropping it gives the place back"]
+/// A permit of a [`Bulkhead`](super::Bulkhead). Dropping it returns it.
+#[must_use = "dropping it returns it"]
 pub struct BulkheadPermit {
     shared: Arc<Shared>,
     outcome: Outcome,
@@ -36,14 +36,14 @@ pub struct BulkheadPermit {
 }
 
 pub(super) struct Shared {
-    pub(super) places: Places,
+    pub(super) permits: Places,
     limit: Limit,
     queue: usize,
     waiting: AtomicUsize,
     pub(super) tally: Tally<0>,
 }
 
-/// How many places there are.
+/// How many permits there are.
 pub(super) enum Limit {
     Fixed(usize),
     Adaptive(Controller),
@@ -60,7 +60,7 @@ impl Limit {
 
 impl Shared {
     pub(super) fn new(limit: Limit, queue: usize) -> Self {
-        Self { places: Places::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
+        Self { permits: Places::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
     }
 
     /// The limit in force.
@@ -80,18 +80,18 @@ impl Shared {
 }
 
 impl BulkheadPermit {
-    pub(super) fn new(shared: &Arc<Shared>, place: Place<'_>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, permit: Place<'_>) -> Self {
         shared.tally.count(Call::Started);
         let begun = match &shared.limit {
             Limit::Fixed(_) => None,
             Limit::Adaptive(controller) => Some(controller.begin()),
         };
-        place.keep();
+        permit.keep();
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, begun }
     }
 
-    /// Gives the place back and says how the call went, for the statistics and for an adaptive limit. Dropped without it, a
-    /// call counts as canceled.
+    /// Returns the permit and records how the call went, for the statistics and for an adaptive limit. A call whose permit is
+    /// dropped counts as canceled.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -104,10 +104,10 @@ impl Drop for BulkheadPermit {
         if let (Limit::Adaptive(controller), Some(begun)) = (&shared.limit, *begun)
             && let Some(change) = controller.end(begun, *outcome)
         {
-            shared.places.resize(change.old, change.new);
+            shared.permits.resize(change.old, change.new);
         }
-        // After the change, so that a place too many is not given out again.
-        shared.places.give_back();
+        // After the change, so that no permit above the new limit is given out again.
+        shared.permits.give_back();
     }
 }
 
@@ -117,13 +117,13 @@ impl fmt::Debug for BulkheadPermit {
     }
 }
 
-/// A place in the queue.
-pub(super) struct Waiting<'a> {
+/// A call in the queue.
+pub(super) struct Waiter<'a> {
     shared: &'a Arc<Shared>,
     admitted: bool,
 }
 
-impl<'a> Waiting<'a> {
+impl<'a> Waiter<'a> {
     /// None when the queue is full.
     pub(super) fn begin(shared: &'a Arc<Shared>) -> Option<Self> {
         let queue = shared.queue;
@@ -134,13 +134,13 @@ impl<'a> Waiting<'a> {
             .map(|_| Self { shared, admitted: false })
     }
 
-    pub(super) fn admitted(mut self, place: Place<'_>) -> BulkheadPermit {
+    pub(super) fn admitted(mut self, permit: Place<'_>) -> BulkheadPermit {
         self.admitted = true;
-        BulkheadPermit::new(self.shared, place)
+        BulkheadPermit::new(self.shared, permit)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         if !self.admitted {

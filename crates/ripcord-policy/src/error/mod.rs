@@ -48,9 +48,9 @@ pub(crate) const NEUTRAL: &str = "ripcord-policy: says nothing about the callee"
 /// use ripcord_policy::{Outcome, Retry};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() {
-/// let retry = Retry::constant(Duration::ZERO).max_attempts(3);
-/// let failed = retry.run(&Context::background(), |_, _| async { Err::<(), _>("connection refused") }).await;
+/// # async fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let retry = Retry::constant(Duration::ZERO).max_attempts(3).build()?;
+/// let failed = retry.run(&Context::background(), |_| async { Err::<(), _>("connection refused") }).await;
 ///
 /// let error = failed.unwrap_err();
 /// assert_eq!(error.to_string(), "all 3 attempts failed");
@@ -58,6 +58,7 @@ pub(crate) const NEUTRAL: &str = "ripcord-policy: says nothing about the callee"
 /// assert_eq!((error.last(), error.attempts()), (Some(&"connection refused"), 3));
 /// assert_eq!(error.outcome(), Outcome::Failure);
 /// assert!(!error.is_deadline_exceeded());
+/// # Ok(())
 /// # }
 /// ```
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ripcord::Context;
+use ripcord::{Context, Origin};
 
 use crate::Outcome;
 
@@ -40,7 +40,7 @@ enum Reason {
     ExceedsBurst { requested: u32, burst: u32 },
     PoolFull { capacity: usize },
     BulkheadFull { limit: usize },
-    TooNear { needed: Duration, remaining: Duration },
+    TooNear { needed: Duration, remaining: Duration, origin: Option<Origin> },
     Closed(&'static str),
 }
 
@@ -75,9 +75,9 @@ impl Refused {
         Self(Box::new(Reason::BulkheadFull { limit }))
     }
 
-    /// The operation takes at least `needed`, and the deadline of `_ctx` comes in `remaining`.
-    pub(crate) fn too_near(_ctx: &Context, needed: Duration, remaining: Duration) -> Self {
-        Self(Box::new(Reason::TooNear { needed, remaining }))
+    /// The operation takes at least `needed`, and the deadline of `ctx` comes in `remaining`.
+    pub(crate) fn too_near(ctx: &Context, needed: Duration, remaining: Duration) -> Self {
+        Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin() }))
     }
 
     /// `what`, a pool or cache, has been closed.
@@ -89,6 +89,14 @@ impl Refused {
     pub fn end(&self) -> Option<&ripcord::Error> {
         match &*self.0 {
             Reason::Ended(end) => Some(end),
+            _ => None,
+        }
+    }
+
+    /// Returns where the deadline was set that is too near for the operation: its line, name and timeout.
+    pub fn deadline_origin(&self) -> Option<&Origin> {
+        match &*self.0 {
+            Reason::TooNear { origin, .. } => origin.as_ref(),
             _ => None,
         }
     }
@@ -172,8 +180,12 @@ impl fmt::Display for Refused {
             Reason::ExceedsBurst { requested, burst } => write!(f, "{requested} tokens exceed the burst of {burst}"),
             Reason::PoolFull { capacity } => write!(f, "queue of {capacity} is full"),
             Reason::BulkheadFull { limit } => write!(f, "all {limit} permits are in use"),
-            Reason::TooNear { needed, remaining } => {
-                write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")
+            Reason::TooNear { needed, remaining, origin } => {
+                write!(f, "deadline too near: needs {needed:?}, {remaining:?} left")?;
+                match origin.as_ref().filter(|_| f.alternate()) {
+                    Some(origin) => write!(f, " ({origin})"),
+                    None => Ok(()),
+                }
             }
             Reason::Closed(what) => write!(f, "{what} is closed"),
         }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use super::Refused;
-use crate::ConfigError;
 
 /// Why a retry made no further attempt. More reasons may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,7 +32,6 @@ pub(crate) enum Reason {
     Ended(ripcord::Error),
     Budget,
     Nested,
-    Config(ConfigError),
 }
 
 impl Reason {
@@ -46,7 +44,6 @@ impl Reason {
             Reason::Ended(_) => Stop::Canceled,
             Reason::Budget => Stop::Budget,
             Reason::Nested => Stop::Nested,
-            Reason::Config(_) => Stop::NotRetryable,
         }
     }
 
@@ -56,7 +53,6 @@ impl Reason {
             Reason::Exhausted if attempts == 1 => return f.write_str("the only attempt failed"),
             Reason::Exhausted => return write!(f, "all {attempts} attempts failed"),
             Reason::Nested => return f.write_str("the attempt failed, and an outer retry decides on another"),
-            Reason::Config(error) => return write!(f, "retry is misconfigured: {error}"),
             Reason::NotRetryable => f.write_str("not retryable")?,
             Reason::TooNear(refused) => fmt::Display::fmt(refused, f)?,
             Reason::Ended(end) => fmt::Display::fmt(end, f)?,

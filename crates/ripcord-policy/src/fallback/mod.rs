@@ -1,44 +1,54 @@
-//! A fallback: another answer when the first cannot be had.
+//! A fallback: another answer when a call fails. See [`Fallback`].
 
 use std::fmt;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use ripcord::Context;
 
 use crate::caller::end_of;
-use crate::panics::BoxFuture;
+use crate::panics::{BoxFuture, catching};
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
-use crate::{Error, Outcome};
+use crate::{ConfigError, Error, Outcome};
 
 type Handler<T, E> = Arc<dyn Fn(Context, Error<E>) -> BoxFuture<Result<T, Error<E>>> + Send + Sync>;
 type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 
-/// Answers in place of a call that failed or was refused. A clone is another handle with the same statistics.
-///
-/// A caller whose context has ended gets its own end and no fallback: nobody is there to take it.
+/// Answers in place of a call that failed or was refused.
 ///
 /// ```
 /// use ripcord::Context;
-/// use ripcord_policy::fallback::Fallback;
+/// use ripcord_policy::Fallback;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let fallback = Fallback::value(Vec::<u32>::new()).when(|error| error.last() == Some(&"down"));
+/// let fallback = Fallback::value(Vec::<u32>::new());
 /// let ctx = Context::background();
 ///
 /// let answer = fallback.run(&ctx, |_ctx| async { Err("down") }).await;
 /// assert_eq!(answer.unwrap(), []);
 /// # }
 /// ```
+///
+/// A caller whose context has ended gets that end and no fallback, since it no longer waits for an answer.
+///
+/// Clones share their statistics.
 pub struct Fallback<T, E> {
     handler: Handler<T, E>,
     condition: Option<Condition<E>>,
     tally: Arc<Tally<1>>,
 }
 
-/// Numbers of a [`Fallback`]; see [`stats`](crate::stats) for the shape.
+/// Builds a [`Fallback`]. One of [`handler`](Self::handler) and [`value`](Self::value) is required.
+#[must_use = "a builder does nothing until it is built"]
+pub struct FallbackBuilder<T, E> {
+    handler: Option<Handler<T, E>>,
+    condition: Option<Condition<E>>,
+}
+
+/// Statistics of a [`Fallback`]; see [`stats`](crate::stats) for the shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackStats {
@@ -49,17 +59,22 @@ pub struct FallbackStats {
 }
 
 impl<T: 'static, E: 'static> Fallback<T, E> {
-    /// A fallback that works the answer out. It is given the caller's context and the error, which it may return again.
+    /// Creates a builder.
+    pub fn builder() -> FallbackBuilder<T, E> {
+        FallbackBuilder { handler: None, condition: None }
+    }
+
+    /// Creates a fallback for every error, which calls `handler` for the answer. `handler` gets the caller's context and the
+    /// error, which it may return.
     pub fn new<F, Fut>(handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, Error<E>>> + Send + 'static,
     {
-        let handler: Handler<T, E> = Arc::new(move |ctx, error| Box::pin(handler(ctx, error)));
-        Self { handler, condition: None, tally: Arc::new(Tally::new()) }
+        Self { handler: boxed(handler), condition: None, tally: Arc::new(Tally::new()) }
     }
 
-    /// A fallback that always gives the same answer.
+    /// Creates a fallback for every error that always gives the same answer.
     pub fn value(value: T) -> Self
     where
         T: Clone + Send + Sync,
@@ -68,33 +83,33 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self::new(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Which errors the fallback is for; without it, all are. A panic in it is the panic of the call it judges.
-    #[must_use]
-    pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {
-        self.condition = Some(Arc::new(condition));
-        self
-    }
-
-    /// Runs a call, which is lent the context, and the fallback if that fails.
+    /// Runs a call, and the fallback if the call fails.
     ///
     /// # Errors
     ///
-    /// The end of `ctx` when that has ended, without calling; the call's error when the fallback is not for it or
-    /// `ctx` has ended since; the fallback's own error.
+    /// The end of `ctx`, if that has ended; the call's error when the fallback is not for it; the fallback's own error.
+    ///
+    /// # Panics
+    ///
+    /// Passes on the panic of the call, which counts as its failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call or the fallback, whichever is under way.
-    pub async fn run<'a, F, Fut>(&self, ctx: &'a Context, call: F) -> Result<T, Error<E>>
+    /// Dropping the future drops the call or the fallback, whichever is running.
+    pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
-        F: FnOnce(&'a Context) -> Fut,
+        F: FnOnce(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.around(ctx, || async { call(ctx).await.map_err(Error::new) }).await
+        self.run_over(ctx, || {
+            let call = call(ctx.clone());
+            async { call.await.map_err(Error::new) }
+        })
+        .await
     }
 
     /// [`run`](Self::run) around a call whose errors are a policy's.
-    pub(crate) async fn around<Fut>(&self, ctx: &Context, call: impl FnOnce() -> Fut) -> Result<T, Error<E>>
+    pub(crate) async fn run_over<Fut>(&self, ctx: &Context, call: impl FnOnce() -> Fut) -> Result<T, Error<E>>
     where
         Fut: Future<Output = Result<T, Error<E>>>,
     {
@@ -103,24 +118,75 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
             return Err(error.into());
         }
         let run = self.tally.begin();
-        let mut result = call().await.map_err(|error| error.under(ctx));
+        let mut result = match catching(call).await {
+            Ok(result) => result.map_err(|error| error.under(ctx)),
+            Err(panic) => {
+                run.end(Outcome::Failure);
+                resume_unwind(panic)
+            }
+        };
         if let Err(error) = result {
-            result = if !ctx.is_done() && self.condition.as_ref().is_none_or(|applies| applies(&error)) {
+            result = if ctx.err().is_none() && self.condition.as_ref().is_none_or(|applies| applies(&error)) {
                 self.tally.bump(0);
                 (self.handler)(ctx.clone(), error).await.map_err(|error| error.under(ctx))
             } else {
                 Err(error)
             };
         }
-        run.end(Outcome::of(&result, Error::outcome));
+        run.end(Outcome::new(&result, Error::outcome));
         result
     }
 
-    /// The numbers so far.
+    /// Returns the statistics of this fallback and its clones.
     pub fn stats(&self) -> FallbackStats {
         let [fallbacks] = self.tally.read();
         FallbackStats { calls: self.tally.calls(), fallbacks }
     }
+}
+
+impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
+    /// Sets what works out the answer. It gets the caller's context and the error, which it may return.
+    pub fn handler<F, Fut>(mut self, handler: F) -> Self
+    where
+        F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, Error<E>>> + Send + 'static,
+    {
+        self.handler = Some(boxed(handler));
+        self
+    }
+
+    /// Always gives this answer.
+    pub fn value(self, value: T) -> Self
+    where
+        T: Clone + Send + Sync,
+        E: Send,
+    {
+        self.handler(move |_, _| std::future::ready(Ok(value.clone())))
+    }
+
+    /// Sets which errors the fallback is for. Without it, it is for all. Its panic is the panic of the call it judges.
+    pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {
+        self.condition = Some(Arc::new(condition));
+        self
+    }
+
+    /// Builds the fallback.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] if neither a handler nor a value is set.
+    pub fn build(self) -> Result<Fallback<T, E>, ConfigError> {
+        let handler = self.handler.ok_or_else(|| ConfigError::new("handler", "set", "nothing"))?;
+        Ok(Fallback { handler, condition: self.condition, tally: Arc::new(Tally::new()) })
+    }
+}
+
+fn boxed<T, E, F, Fut>(handler: F) -> Handler<T, E>
+where
+    F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<T, Error<E>>> + Send + 'static,
+{
+    Arc::new(move |ctx, error| Box::pin(handler(ctx, error)))
 }
 
 impl<T, E> Clone for Fallback<T, E> {
@@ -132,5 +198,11 @@ impl<T, E> Clone for Fallback<T, E> {
 impl<T, E> fmt::Debug for Fallback<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Fallback").field("stats", &self.tally).finish_non_exhaustive()
+    }
+}
+
+impl<T, E> fmt::Debug for FallbackBuilder<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FallbackBuilder").finish_non_exhaustive()
     }
 }

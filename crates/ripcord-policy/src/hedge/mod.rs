@@ -1,16 +1,14 @@
-//! Hedging: a second attempt when the first takes long, and the first answer wins.
-//!
-//! It trades load for the tail of the latency, so the delay should be one that few calls exceed (a 95th percentile), and
-//! a [`RetryBudget`], shared with the retry, should bound what it costs when all of them do.
+//! Hedging: another attempt when the first is slow, and the first answer wins. See [`Hedge`].
 
 mod race;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ripcord::Context;
+use ripcord::{Clock, Context};
 
 use crate::config::{above_zero, at_least_one};
 use crate::retry::RetryBudget;
@@ -19,96 +17,120 @@ use crate::tally::Tally;
 use crate::{ConfigError, Error};
 use race::Race;
 
-/// Starts another attempt of a call that has not answered after a delay; the first success wins, the others are
-/// canceled. A clone is another handle with the same statistics.
-///
-/// Hedging is against slowness, not failure: a call that fails before the delay has failed. Once attempts run side by
-/// side, one that fails leaves the others running, and the last failure is the result.
-///
-/// Each attempt runs under a context of its own, below the caller's. A loser's context is canceled and its future
-/// dropped. When the caller's context ends, so does the hedge, at once.
+/// Starts another attempt of a call that has not answered after a delay. The first success wins; the other attempts are
+/// canceled.
 ///
 /// ```
 /// use std::time::Duration;
 /// use ripcord::Context;
-/// use ripcord_policy::hedge::Hedge;
+/// use ripcord_policy::{Attempt, Hedge};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let hedge = Hedge::after(Duration::from_millis(5)).build()?;
 /// let ctx = Context::background();
 ///
-/// let answer = hedge
-///     .run(&ctx, |ctx, attempt| async move {
-///         if attempt == 0 {
-///             ctx.sleep(Duration::from_secs(60)).await?;    // stuck
+/// let winner = hedge
+///     .run(&ctx, |ctx| async move {
+///         if Attempt::hedge_number(&ctx) == 0 {
+///             ctx.sleep(Duration::from_secs(60)).await?; // stuck
 ///         }
-///         Ok::<_, ripcord::Error>(attempt)
+///         Ok::<_, ripcord::Error>(Attempt::hedge_number(&ctx))
 ///     })
 ///     .await?;
-/// assert_eq!(answer, 1);
+/// assert_eq!(winner, 1);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Hedging trades load for tail latency. Set the delay to one that few calls exceed, such as their 95th percentile, and share a
+/// [`RetryBudget`] with the retry, which bounds the extra load when all calls are slow.
+///
+/// Hedging is against slowness, not failure: a call that fails before the delay has failed. Once several attempts are in flight,
+/// one that fails leaves the others running, and the last failure is the result.
+///
+/// Each attempt has a context of its own below the caller's. A loser's is canceled, with a cause that says so, and its future
+/// dropped. The winner's stays alive, so that a response can be read after the call has returned. When the caller's context
+/// ends, so does the hedge.
+///
+/// Clones share their statistics.
 #[derive(Clone)]
 pub struct Hedge {
     delay: Duration,
     max_attempts: u32,
     budget: Option<Arc<RetryBudget>>,
-    /// Whether the retry of the same stack brings back what a first attempt's success does.
+    /// That of the call's context, unless this is set.
+    clock: Option<Clock>,
+    /// Whether the retry of the same stack refunds the success of a first attempt.
     is_below_retry: bool,
+    /// Where the delay was set: what cancels the losers.
+    location: &'static Location<'static>,
     tally: Arc<Tally<3>>,
 }
 
-/// Sets up a [`Hedge`]; from [`Hedge::after`].
+/// Builds a [`Hedge`]. By default it sends at most 2 attempts, and has no budget.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct HedgeBuilder {
-    delay: Duration,
+    delay: Option<Duration>,
     max_attempts: u32,
     budget: Option<Arc<RetryBudget>>,
+    clock: Option<Clock>,
+    location: &'static Location<'static>,
 }
 
-/// Numbers of a [`Hedge`]; see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Hedge`]; see [`stats`](crate::stats) for the shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HedgeStats {
     /// Calls, whatever the number of their attempts, and how they ended.
     pub calls: CallStats,
-    /// Further attempts sent.
+    /// Attempts sent after the first of their call.
     pub hedges: u64,
     /// Calls won by one of those.
     pub hedge_wins: u64,
-    /// Further attempts not sent, because the budget was spent.
+    /// Attempts not sent because the budget was spent.
     pub budget_refused: u64,
 }
 
 impl Hedge {
-    /// A hedge that sends a second attempt after `delay`, and the next one, if more are allowed, after the same time again.
-    pub fn after(delay: Duration) -> HedgeBuilder {
-        HedgeBuilder { delay, max_attempts: 2, budget: None }
+    /// Creates a builder. The [`delay`](HedgeBuilder::delay) is required.
+    #[track_caller]
+    pub fn builder() -> HedgeBuilder {
+        HedgeBuilder { delay: None, max_attempts: 2, budget: None, clock: None, location: Location::caller() }
     }
 
-    /// Makes the call, and further attempts of it if it is slow. Attempts are numbered from 0.
+    /// Creates a builder with the delay set: another attempt is sent after `delay`, and the next one, if more are allowed, after
+    /// the same time again.
+    #[track_caller]
+    pub fn after(delay: Duration) -> HedgeBuilder {
+        Hedge::builder().delay(delay)
+    }
+
+    /// Makes the call, and further attempts of it while it is slow.
     ///
-    /// No further attempt is sent past the deadline, when the budget is spent, or inside of a further attempt of another
-    /// hedge.
+    /// Each attempt's context carries its number: see [`Attempt::hedge_number`](crate::Attempt::hedge_number). No further
+    /// attempt is sent at or after the deadline, when the budget is spent, or inside a further attempt of another hedge.
     ///
     /// # Errors
     ///
-    /// [`Error::Context`] when the caller's context ended first; an answer that is there at the same moment wins, unless
-    /// the context had ended before the call. [`Error::Inner`]: every attempt sent has failed, this is the last one's error.
+    /// The last attempt's error, once all attempts sent have failed; or the end of `ctx`. An answer that is ready at the same
+    /// poll as that end wins, unless the context had ended before the call.
+    ///
+    /// # Panics
+    ///
+    /// Passes on the panic of an attempt, which counts as the call's failure.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future cancels and drops all attempts.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
-        F: FnMut(Context, u32) -> Fut,
+        F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run_over(ctx, |ctx, number| {
-            let attempt = call(ctx, number);
+        self.run_over(ctx, |ctx| {
+            let attempt = call(ctx);
             async { attempt.await.map_err(Error::new) }
         })
         .await
@@ -118,19 +140,18 @@ impl Hedge {
     /// is not the call's when another attempt has a real one.
     pub(crate) async fn run_over<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
-        F: FnMut(Context, u32) -> Fut,
+        F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
         Race::begin(self, ctx, call)?.await
     }
 
-    /// The numbers so far.
+    /// Returns the statistics of this hedge and its clones.
     pub fn stats(&self) -> HedgeStats {
         let [hedges, hedge_wins, budget_refused] = self.tally.read();
         HedgeStats { calls: self.tally.calls(), hedges, hedge_wins, budget_refused }
     }
 
-    /// The delay before a further attempt.
     pub(crate) fn delay(&self) -> Duration {
         self.delay
     }
@@ -150,15 +171,29 @@ impl Hedge {
 }
 
 impl HedgeBuilder {
-    /// Attempts in all, the first included. 2 unless set; 1 never hedges.
+    /// Sets how long an attempt may take before another is sent; longer than zero. Required.
+    #[track_caller]
+    pub fn delay(mut self, delay: Duration) -> Self {
+        self.delay = Some(delay);
+        self.location = Location::caller();
+        self
+    }
+
+    /// Sets the maximum number of attempts, including the first; 1 never hedges.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// The budget further attempts are paid from, shared with retries of the same callee.
+    /// Sets the budget that further attempts are paid from, shared with retries of the same callee.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
+        self
+    }
+
+    /// Sets the clock that the delay is measured by. By default it is that of the call's context.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -166,15 +201,17 @@ impl HedgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a delay of zero or no attempts.
+    /// [`ConfigError`] for a delay that is zero or not set, or no attempts.
     pub fn build(self) -> Result<Hedge, ConfigError> {
-        above_zero("after", self.delay)?;
+        let delay = self.delay.ok_or_else(|| ConfigError::new("delay", "set", "nothing"))?;
+        above_zero("delay", delay)?;
         at_least_one("max_attempts", self.max_attempts)?;
-        let Self { delay, max_attempts, budget } = self;
-        Ok(Hedge { delay, max_attempts, budget, is_below_retry: false, tally: Arc::new(Tally::new()) })
+        let Self { max_attempts, budget, clock, location, .. } = self;
+        Ok(Hedge { delay, max_attempts, budget, clock, is_below_retry: false, location, tally: Arc::new(Tally::new()) })
     }
 }
 
+/// What a hedge counts beside its calls.
 #[derive(Debug, Clone, Copy)]
 enum Count {
     Hedges,

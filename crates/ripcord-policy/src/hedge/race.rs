@@ -1,6 +1,7 @@
-//! Attempts of one call, side by side.
+//! Attempts of one call, in flight at the same time.
 
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
@@ -14,7 +15,7 @@ use crate::stats::Call;
 use crate::tally::CallGuard;
 use crate::{Attempt, Error, Outcome};
 
-/// One call under way. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
+/// One call in flight. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
 pub(super) struct Race<'a, F, Fut, E> {
     hedge: &'a Hedge,
     ctx: &'a Context,
@@ -40,7 +41,7 @@ struct Racer<Fut> {
 
 impl<'a, F, Fut, T, E> Race<'a, F, Fut, E>
 where
-    F: FnMut(Context, u32) -> Fut,
+    F: FnMut(Context) -> Fut,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
     pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
@@ -69,7 +70,8 @@ where
         let number = self.sent;
         let ctx = Attempt::hedge(&ctx, number);
         self.sent += 1;
-        let future = Box::pin((self.call)(ctx, number));
+        let call = &mut self.call;
+        let future = Box::pin(guarded(&mut self.run, || call(ctx)));
         self.attempts.push(Racer { number, future, canceler, spent });
     }
 
@@ -77,7 +79,12 @@ where
     fn arm(&mut self) {
         let allowed = self.sent < self.hedge.max_attempts && Attempt::hedge_number(self.ctx) == 0;
         let in_time = time_left(self.ctx).is_none_or(|remaining| self.hedge.delay < remaining);
-        self.next = (allowed && in_time).then(|| Box::pin(self.ctx.sleep(self.hedge.delay)));
+        self.next = (allowed && in_time).then(|| {
+            Box::pin(match &self.hedge.clock {
+                Some(clock) => self.ctx.with_clock(clock.clone()).sleep(self.hedge.delay),
+                None => self.ctx.sleep(self.hedge.delay),
+            })
+        });
     }
 
     /// Sends another attempt if the budget has the tokens.
@@ -102,15 +109,18 @@ where
     fn poll_attempts(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<T, Error<E>>> {
         let mut index = 0;
         while index < self.attempts.len() {
-            match self.attempts[index].future.as_mut().poll(cx) {
+            let future = &mut self.attempts[index].future;
+            match guarded(&mut self.run, || future.as_mut().poll(cx)) {
                 Poll::Pending => index += 1,
                 Poll::Ready(Ok(value)) => {
                     let winner = self.attempts.remove(index);
                     self.win(&winner);
+                    winner.canceler.detach();
                     return Poll::Ready(Ok(value));
                 }
                 Poll::Ready(Err(error)) => {
-                    let Racer { spent, .. } = self.attempts.remove(index);
+                    let Racer { spent, canceler, .. } = self.attempts.remove(index);
+                    canceler.detach();
                     // It was not sent, so what it took from the budget was taken for nothing.
                     if let (Some(budget), true) = (&self.hedge.budget, error.is_rejected()) {
                         budget.refund(spent);
@@ -140,11 +150,14 @@ where
             _ => {}
         }
     }
+}
 
-    fn lose(&mut self) {
+impl<F, Fut, E> Race<'_, F, Fut, E> {
+    /// Cancels and drops the attempts that are left.
+    fn cancel_attempts(&mut self, why: &'static str) {
         for attempt in std::mem::take(&mut self.attempts) {
-            // Canceled before it is dropped: what it started elsewhere is to hear of it too.
-            attempt.canceler.cancel_with("another attempt of the same call has ended it");
+            // Canceled before it is dropped, since it may have started work elsewhere.
+            attempt.canceler.cancel_at(why, self.hedge.location);
             drop(attempt);
         }
         self.next = None;
@@ -153,7 +166,7 @@ where
 
 impl<F, Fut, T, E> Future for Race<'_, F, Fut, E>
 where
-    F: FnMut(Context, u32) -> Fut,
+    F: FnMut(Context) -> Fut,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
     type Output = Result<T, Error<E>>;
@@ -162,15 +175,15 @@ where
         let this = self.get_mut();
         loop {
             if let Poll::Ready(result) = this.poll_attempts(cx) {
-                this.lose();
+                this.cancel_attempts("another attempt of the same call won");
                 let result = result.map_err(|error| error.under(this.ctx).with_attempts(this.sent));
                 if let Some(run) = this.run.take() {
-                    run.end(Outcome::of(&result, Error::outcome));
+                    run.end(Outcome::new(&result, Error::outcome));
                 }
                 return Poll::Ready(result);
             }
             if let Poll::Ready(error) = Pin::new(&mut this.done).poll(cx) {
-                this.lose();
+                this.cancel_attempts("the caller's context has ended");
                 return Poll::Ready(Err(Error::ended(error, None).with_attempts(this.sent)));
             }
             match this.next.as_mut().map(|next| next.as_mut().poll(cx)) {
@@ -180,6 +193,22 @@ where
                 Some(Poll::Pending) | None => return Poll::Pending,
             }
         }
+    }
+}
+
+/// Runs part of the call. Its panic is the callee's failure, and goes on to the caller.
+fn guarded<R>(run: &mut Option<CallGuard<'_, 3>>, part: impl FnOnce() -> R) -> R {
+    catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
+        if let Some(run) = run.take() {
+            run.end(Outcome::Failure);
+        }
+        resume_unwind(panic)
+    })
+}
+
+impl<F, Fut, E> Drop for Race<'_, F, Fut, E> {
+    fn drop(&mut self) {
+        self.cancel_attempts("the call was dropped");
     }
 }
 

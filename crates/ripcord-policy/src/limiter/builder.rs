@@ -46,6 +46,12 @@ impl RateLimiterBuilder {
         self
     }
 
+    /// The builder with `clock`, unless it has one.
+    pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
+        self.clock.get_or_insert_with(|| clock.clone());
+        self
+    }
+
     /// Builds a limiter with a full bucket.
     ///
     /// # Errors

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 use crate::{ConfigError, Random};
 
-/// How a wait is spread, so that clients that failed together do not come back together.
+/// How waits are spread, so that clients that failed together do not retry together.
 ///
-/// None of these exceeds `max_delay`. More kinds may be added.
+/// No jitter exceeds `max_delay`. More kinds may be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// The backoff as it is.
+    /// The computed wait, unchanged.
     #[default]
     None,
-    /// Anything from zero to the backoff: the best spread.
+    /// From zero to the computed wait: the best spread.
     Full,
-    /// Anything from half of the backoff to all of it: never very short.
+    /// From half of the computed wait to all of it: never very short.
     Equal,
-    /// Anything from `base` to three times the wait before, whatever the multiplier.
+    /// From `base` to three times the previous wait, whatever the multiplier.
     Decorrelated,
 }
 
@@ -41,25 +41,16 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    #[inline]
-    pub(super) fn is_within_bounds(&self) -> bool {
-        self.has_finite_growth() && self.base <= self.max_delay
-    }
-
-    #[inline]
-    fn has_finite_growth(&self) -> bool {
-        // As bits, in which positive numbers are in their order, negative ones above them, and NaN above all numbers of its
-        // sign: one comparison of integers on the way into each run.
-        (1.0_f64.to_bits()..=f64::MAX.to_bits()).contains(&self.multiplier.to_bits())
-    }
-
-    /// What is, if something is.
-    pub(super) fn out_of_bounds(&self) -> ConfigError {
-        if !self.has_finite_growth() {
-            return ConfigError::new("multiplier", "at least 1 and finite", self.multiplier);
+    /// Checks that the settings are within bounds.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        if !(1.0..=f64::MAX).contains(&self.multiplier) {
+            return Err(ConfigError::new("multiplier", "at least 1 and finite", self.multiplier));
         }
-        let bound = format!("at most max_delay ({:?})", self.max_delay);
-        ConfigError::new("base", bound, format_args!("{:?}", self.base))
+        if self.base > self.max_delay {
+            let bound = format!("at most max_delay ({:?})", self.max_delay);
+            return Err(ConfigError::new("base", bound, format_args!("{:?}", self.base)));
+        }
+        Ok(())
     }
 
     /// The wait before retry number `retry`, from 1; `previous` is the wait before the one before it.

@@ -1,8 +1,4 @@
-//! A budget of retries, shared by all who call one service.
-//!
-//! Limits on attempts bound what one call may cost; they do not bound what a service gets when it fails for everybody:
-//! with four attempts, four times its load, at the worst moment. A budget does. Every retry takes tokens, every success
-//! brings some back: in good times retries are free, in an outage they stop after a few hundred.
+//! A budget of retries, shared by all callers of one service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,13 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ConfigError;
 use crate::config::at_least_one;
 
-/// Tokens that retries and hedges take, and successes bring back. Share one per service called, in an `Arc`.
+/// Tokens that retries and hedges spend and successes refund. Share one per called service, in an `Arc`.
 ///
-/// As in the AWS SDKs: 500 tokens, a retry costs 5, a retry after a timeout 10; a retry that succeeds brings back what
-/// it cost, a first attempt that succeeds brings 1. Defaults are not a promise.
+/// `max_attempts` bounds what one call costs. It does not bound the load on a service that fails for every caller: with four
+/// attempts, four times the usual load, at the worst moment. A budget does: while calls succeed, retries are free; in an outage
+/// they stop after about a hundred.
 ///
-/// A retry around a hedge with the same budget each bring something back for a first success; in a [`Stack`](crate::Stack) only one
-/// of them does.
+/// The defaults are those of the AWS SDKs: 500 tokens; a retry costs 5, a retry after a timeout 10; a retry that succeeds refunds
+/// its cost, a first attempt that succeeds refunds 1. They are not a promise.
 ///
 /// ```
 /// use ripcord_policy::RetryBudget;
@@ -41,27 +38,27 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// A budget with the defaults.
+    /// Creates a budget with the defaults.
     pub fn new() -> Self {
-        let BudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = BudgetBuilder::DEFAULT;
+        let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = RetryBudgetBuilder::DEFAULT;
         RetryBudget { tokens: AtomicU32::new(capacity), capacity, retry_cost, timeout_cost, success_refund }
     }
 
-    /// A budget with settings of your own.
-    pub fn builder() -> BudgetBuilder {
-        BudgetBuilder::DEFAULT
+    /// Creates a builder with the defaults.
+    pub fn builder() -> RetryBudgetBuilder {
+        RetryBudgetBuilder::DEFAULT
     }
 
-    /// Takes `cost` tokens if there are as many. Dropping what is returned gives them back.
-    pub fn try_spend(budget: &Arc<Self>, cost: u32) -> Option<Spent> {
+    /// Takes `cost` tokens, or returns `None` if there are fewer. Dropping the reservation gives them back.
+    pub fn try_spend(budget: &Arc<Self>, cost: u32) -> Option<BudgetReservation> {
         budget
             .tokens
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tokens| tokens.checked_sub(cost))
             .ok()
-            .map(|_| Spent { budget: Arc::clone(budget), cost })
+            .map(|_| BudgetReservation { budget: Arc::clone(budget), cost })
     }
 
-    /// Brings back `tokens`, up to the capacity.
+    /// Gives back `tokens`, up to the capacity.
     pub fn refund(&self, tokens: u32) {
         // A full budget, the usual state, is only read.
         if tokens > 0 && self.tokens() < self.capacity {
@@ -71,22 +68,22 @@ impl RetryBudget {
         }
     }
 
-    /// What a first attempt's success brings back.
+    /// Gives back what the success of a first attempt refunds.
     pub fn refund_success(&self) {
         self.refund(self.success_refund);
     }
 
-    /// Tokens there are now.
+    /// Returns the number of tokens left.
     pub fn tokens(&self) -> u32 {
         self.tokens.load(Ordering::Relaxed)
     }
 
-    /// Tokens when full.
+    /// Returns the number of tokens of a full budget.
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// What a retry costs, after a timeout or after another failure.
+    /// Returns the cost of a retry, after a timeout or after another failure.
     pub fn cost(&self, after_timeout: bool) -> u32 {
         if after_timeout { self.timeout_cost } else { self.retry_cost }
     }
@@ -101,19 +98,19 @@ impl Default for RetryBudget {
 /// Tokens taken from a [`RetryBudget`] for a retry not yet sent; dropping it gives them back.
 #[derive(Debug)]
 #[must_use = "dropping it gives the tokens back"]
-pub struct Spent {
+pub struct BudgetReservation {
     budget: Arc<RetryBudget>,
     cost: u32,
 }
 
-impl Spent {
-    /// The retry has been sent: the tokens are gone. Returns how many, to be refunded should it succeed.
+impl BudgetReservation {
+    /// Spends the tokens, since the retry has been sent. Returns their number, to be refunded if the retry succeeds.
     pub fn commit(mut self) -> u32 {
         std::mem::take(&mut self.cost)
     }
 }
 
-impl Drop for Spent {
+impl Drop for BudgetReservation {
     fn drop(&mut self) {
         self.budget.refund(self.cost);
     }
@@ -122,47 +119,48 @@ impl Drop for Spent {
 /// Builds a [`RetryBudget`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct BudgetBuilder {
+pub struct RetryBudgetBuilder {
     capacity: u32,
     retry_cost: u32,
     timeout_cost: u32,
     success_refund: u32,
 }
 
-impl BudgetBuilder {
-    const DEFAULT: BudgetBuilder = BudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1 };
+impl RetryBudgetBuilder {
+    const DEFAULT: RetryBudgetBuilder =
+        RetryBudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1 };
 
-    /// Tokens at the beginning and at the most, at least as many as a retry costs.
+    /// Sets the number of tokens at the start, which is also the maximum; at least the cost of a retry.
     pub fn capacity(mut self, tokens: u32) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// What a retry costs, at least 1.
+    /// Sets the cost of a retry, at least 1.
     pub fn retry_cost(mut self, tokens: u32) -> Self {
         self.retry_cost = tokens;
         self
     }
 
-    /// What a retry after a timeout costs, at least as much as another.
+    /// Sets the cost of a retry after a timeout, at least that of another retry.
     pub fn timeout_cost(mut self, tokens: u32) -> Self {
         self.timeout_cost = tokens;
         self
     }
 
-    /// What a first attempt's success brings back.
+    /// Sets what the success of a first attempt refunds.
     pub fn success_refund(mut self, tokens: u32) -> Self {
         self.success_refund = tokens;
         self
     }
 
-    /// The budget, full.
+    /// Builds the budget, full.
     ///
     /// # Errors
     ///
     /// Names the first setting out of bounds.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
-        let BudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = self;
+        let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = self;
         at_least_one("retry_cost", retry_cost)?;
         if timeout_cost < retry_cost {
             return Err(ConfigError::new("timeout_cost", format!("at least retry_cost ({retry_cost})"), timeout_cost));

@@ -1,33 +1,16 @@
-//! Retry with backoff, jitter, a shared budget, and an eye on the deadline.
-//!
-//! ```
-//! use ripcord::Context;
-//! use ripcord_policy::Retry;
-//! use std::time::Duration;
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
-//! let retry = Retry::exponential().max_attempts(5).base(Duration::from_millis(1));
-//! let ctx = Context::background().with_timeout(Duration::from_secs(5));
-//!
-//! let answer = retry
-//!     .run(&ctx, |_ctx, attempt| async move { if attempt < 2 { Err("not yet") } else { Ok(42) } })
-//!     .await;
-//! assert_eq!(answer.unwrap(), 42);
-//! assert_eq!(retry.stats().retries, 2);
-//! # }
-//! ```
+//! Retry with backoff, jitter, a shared budget, and an eye on the deadline. See [`Retry`].
 
 mod backoff;
 mod budget;
+mod builder;
 mod inspection;
 mod progress;
-mod settings;
+mod retry_after;
 
-pub use crate::error::Stop;
 pub use backoff::Jitter;
-pub use budget::{BudgetBuilder, RetryBudget, Spent};
-pub use settings::RetryEvent;
+pub use budget::{BudgetReservation, RetryBudget, RetryBudgetBuilder};
+pub use builder::{RetryBuilder, RetryEvent};
+pub use retry_after::parse_retry_after;
 
 use std::fmt;
 use std::future::Future;
@@ -36,75 +19,108 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use backoff::Backoff;
-use progress::Progress;
-use settings::Extras;
-
-#[cfg(doc)]
-use crate::Attempt;
 use crate::Error;
 use crate::stats::CallStats;
 use crate::tally::Tally;
+use builder::Settings;
+use progress::Progress;
 
-/// Runs a call again when it fails, with growing waits, for as long as that is of use.
+/// Runs a call again when it fails, with growing waits, for as long as that can help.
 ///
-/// The settings' methods take and return the retry, in any order; [`build`](Retry::build) checks them, and `run` does so
-/// too: a retry with settings out of bounds attempts nothing and says so in a [`Stop::Config`]. Clones share their
-/// random source and their [`stats`](Retry::stats). Making one allocates nothing unless it is given a hook or a budget, so it
-/// may as well be made for a single call.
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_policy::{Attempt, Retry};
 ///
-/// What it does not do is as important. It makes no attempt under a context that is done. It begins no wait that would
-/// end at or past the deadline, but fails at once with the last error. It does not retry inside of an attempt of another
-/// retry ([`Attempt`]), so that layers do not multiply; work that an attempt
-/// begins for others is given [`Attempt::clear`]. And it drops no attempt half-way: an attempt is given
-/// the context and ends itself, or is wrapped in [`Context::run`] to be dropped at the context's end.
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let retry = Retry::builder().max_attempts(5).base(Duration::from_millis(1)).build()?;
+/// let ctx = Context::background().with_timeout(Duration::from_secs(5));
 ///
-/// Attempts are numbered from 0. Defaults are not a promise: 4 attempts, 100 ms doubling up to 2 s, no jitter. Many
-/// clients of one service should have [`Jitter::Full`] and share a [`RetryBudget`].
+/// let answer = retry
+///     .run(&ctx, |ctx| async move { if Attempt::number(&ctx) < 2 { Err("not yet") } else { Ok(42) } })
+///     .await;
+/// assert_eq!(answer.unwrap(), 42);
+/// assert_eq!(retry.stats().retries, 2);
+/// # Ok(())
+/// # }
+/// ```
 ///
-/// See the [module](self) for an example.
+/// # What it does not do
+///
+/// * It makes no attempt under a context that has ended.
+/// * It starts no wait that would end at or after the deadline, but fails at once with the last error.
+/// * It does not retry inside an attempt of another retry, so that layers do not multiply: see [`Attempt`](crate::Attempt).
+/// * It drops no attempt half-way: an attempt gets the context and ends itself, or is wrapped in [`Context::run`].
+///
+/// # Defaults
+///
+/// 4 attempts; waits of 100 ms, doubled each time up to 2 s; no jitter; no budget. The defaults are not a promise. If many
+/// clients call one service, use [`Jitter::Full`] and share a [`RetryBudget`].
+///
+/// Clones share their settings and [`stats`](Retry::stats).
 #[doc(alias("RetryOptions"))]
 pub struct Retry<E> {
-    max_attempts: u32,
-    backoff: Backoff,
-    /// Apart, so that a retry that is made for a single call is small: what most have not.
-    extras: Option<Box<Extras<E>>>,
-    tally: Arc<Tally<3>>,
+    shared: Arc<Shared<E>>,
+    budget: Option<Arc<RetryBudget>>,
+}
+
+struct Shared<E> {
+    settings: Settings<E>,
+    tally: Tally<3>,
 }
 
 impl<E> Retry<E> {
-    /// Waits that grow by a factor from retry to retry.
-    #[inline]
-    pub fn exponential() -> Self {
-        Retry { max_attempts: 4, backoff: Backoff::default(), extras: None, tally: Arc::new(Tally::new()) }
+    /// Creates a builder with the defaults.
+    pub fn builder() -> RetryBuilder<E> {
+        RetryBuilder::new()
     }
 
-    /// The same wait before every retry.
-    pub fn constant(delay: Duration) -> Self {
-        Retry::exponential().base(delay).max_delay(delay).multiplier(1.0)
+    /// Creates a builder with the defaults, whose waits grow by a factor from retry to retry: another name of
+    /// [`builder`](Retry::builder).
+    pub fn exponential() -> RetryBuilder<E> {
+        RetryBuilder::new()
     }
 
-    /// Attempts `call` until it succeeds or trying again is of no use.
+    /// Creates a builder with the same wait before every retry.
+    pub fn constant(delay: Duration) -> RetryBuilder<E> {
+        RetryBuilder::new().base(delay).max_delay(delay).multiplier(1.0)
+    }
+
+    fn new(settings: Settings<E>, budget: Option<Arc<RetryBudget>>) -> Self {
+        Retry { shared: Arc::new(Shared { settings, tally: Tally::new() }), budget }
+    }
+
+    /// The same retry, statistics included, paid from `budget`.
+    pub(crate) fn with_budget(&self, budget: Arc<RetryBudget>) -> Self {
+        Retry { shared: Arc::clone(&self.shared), budget: Some(budget) }
+    }
+
+    /// Makes attempts of `call` until one succeeds or trying again cannot help.
     ///
-    /// `call` is given the context and the attempt's number, from 0. A result is returned also when the context ended
-    /// while it was produced.
+    /// Each attempt gets a context of its own, which carries the attempt's number: see [`Attempt`](crate::Attempt). A success
+    /// is returned even if the context ended while it was produced.
     ///
     /// # Errors
     ///
-    /// An [`Error`] with the last error, the attempts made and the reason it stopped.
+    /// The last error, the number of attempts, and why there was no other: see [`Error::stop`]. If `ctx` has ended, the error
+    /// is that end.
+    ///
+    /// # Panics
+    ///
+    /// Passes on the panic of a call, which counts as its failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the attempt under way, or the wait; a budget's tokens taken for an attempt not yet begun
-    /// are given back.
+    /// Dropping the future drops the current attempt or wait, and returns the budget's tokens for an attempt not yet begun.
     #[doc(alias("RetryWithContext"))]
     pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
-        F: FnMut(Context, u32) -> Fut,
+        F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.run_over(ctx, move |ctx, number| {
-            let attempt = call(ctx, number);
+        self.run_over(ctx, move |ctx| {
+            let attempt = call(ctx);
             async { attempt.await.map_err(Error::new) }
         })
     }
@@ -116,11 +132,10 @@ impl<E> Retry<E> {
         mut call: F,
     ) -> impl Future<Output = Result<T, Error<E>>>
     where
-        F: FnMut(Context, u32) -> Fut,
+        F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        // Not an async function, which would keep its arguments beside what is made of them: nearly all of what a call
-        // that succeeds costs is the moving of its future.
+        // Not an async function, which would keep its arguments beside what is made of them.
         let mut progress = Progress::new(self, ctx);
         async move {
             progress.begin()?;
@@ -133,81 +148,60 @@ impl<E> Retry<E> {
                     Err(error) => error,
                 };
                 let pause = progress.pause(error)?;
-                // Boxed, as nearly all need no retry.
+                // Boxed, as most calls need no retry.
                 Box::pin(progress.sleep(pause)).await?;
             }
         }
     }
 
-    /// [`Retry::run`] for threads: `call` returns its result, and waits block.
+    /// [`run`](Retry::run) for threads: `call` returns its result, and waits block the thread.
     ///
     /// # Errors
     ///
-    /// As [`Retry::run`].
+    /// As [`run`](Retry::run).
     pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
-        F: FnMut(Context, u32) -> Result<T, E>,
+        F: FnMut(Context) -> Result<T, E>,
     {
-        let mut progress = Progress::new(self, ctx);
-        progress.begin()?;
-        loop {
-            let error = match progress.attempt(&mut call) {
-                Ok(value) => {
-                    progress.succeed();
-                    return Ok(value);
-                }
-                Err(error) => Error::new(error),
-            };
-            let pause = progress.pause(error)?;
-            let slept = ctx.sleep_blocking(pause.delay);
-            progress.resume(pause, slept)?;
-        }
+        ripcord::block_on(self.run(ctx, |ctx| std::future::ready(call(ctx))))
     }
 
-    /// The budget retries are paid from, for a stack, which has its hedge share it.
-    pub(crate) fn shared_budget(&self) -> Option<&Arc<RetryBudget>> {
-        self.extras.as_ref()?.budget.as_ref()
-    }
-
-    /// The numbers so far, of this retry and its clones.
+    /// Returns the statistics of this retry and its clones.
     pub fn stats(&self) -> RetryStats {
-        let [retries, deadline_refused, budget_refused] = self.tally.read();
-        RetryStats { calls: self.tally.calls(), retries, deadline_refused, budget_refused }
+        let [retries, deadline_refused, budget_refused] = self.shared.tally.read();
+        RetryStats { calls: self.shared.tally.calls(), retries, deadline_refused, budget_refused }
+    }
+
+    pub(crate) fn budget(&self) -> Option<&Arc<RetryBudget>> {
+        self.budget.as_ref()
     }
 }
 
-/// The numbers of a [`Retry`]; see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Retry`]; see [`stats`](crate::stats) for the shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// Runs, and how they ended. A retry cannot judge an error whose type it does not know: `failed` counts all runs that
-    /// gave up while their context lived.
+    /// Runs, whatever the number of their attempts, and how they ended.
     pub calls: CallStats,
     /// Attempts begun after the first of their run.
     pub retries: u64,
-    /// Runs that gave up because the next wait would not have ended before the deadline.
+    /// Runs that stopped because the next wait would not have ended before the deadline.
     pub deadline_refused: u64,
-    /// Runs that gave up because the budget was spent.
+    /// Runs that stopped because the budget was spent.
     pub budget_refused: u64,
 }
 
 impl<E> Clone for Retry<E> {
     fn clone(&self) -> Self {
-        Retry {
-            max_attempts: self.max_attempts,
-            backoff: self.backoff.clone(),
-            extras: self.extras.clone(),
-            tally: Arc::clone(&self.tally),
-        }
+        Retry { shared: Arc::clone(&self.shared), budget: self.budget.clone() }
     }
 }
 
 impl<E> fmt::Debug for Retry<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Retry")
-            .field("max_attempts", &self.max_attempts)
-            .field("backoff", &self.backoff)
-            .field("budget", &self.shared_budget())
+            .field("settings", &self.shared.settings)
+            .field("budget", &self.budget)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
     }

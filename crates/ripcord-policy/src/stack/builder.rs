@@ -1,47 +1,44 @@
 //! How a stack is put together, and what is checked.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Stack;
-use super::layers::{Breaker, Layers};
-use crate::breaker::Classify;
-use crate::config::above_zero;
-use crate::retry::RetryBudget;
-use crate::tally::Tally;
-use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, RateLimiter, Retry};
+use ripcord::Clock;
 
-/// Puts a [`Stack`] together, from the outside in; from [`Stack::builder`].
+use super::Stack;
+use super::layers::{Breaker, Layers, Timeout};
+use super::order::Layer;
+use crate::breaker::{CircuitBreakerBuilder, Classify};
+use crate::bulkhead::BulkheadBuilder;
+use crate::config::above_zero;
+use crate::fallback::FallbackBuilder;
+use crate::hedge::HedgeBuilder;
+use crate::limiter::RateLimiterBuilder;
+use crate::retry::RetryBuilder;
+use crate::tally::Tally;
+use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateLimiter, Retry};
+
+/// Builds a [`Stack`], from the outside in.
+///
+/// Each layer is given as a policy, as its builder, or as an `Option` of either, of which `None` leaves the layer out. A builder
+/// is built with the stack's [`clock`](Self::clock); a policy that is built already keeps its own, and can be shared with others.
 #[must_use = "a builder does nothing until it is built"]
 pub struct StackBuilder<T, E, K = ()> {
-    layers: Layers<T, E, K>,
+    layers: Layers<T, E>,
+    cache: Option<Cache<K, T>>,
     /// The layer added last.
     innermost: Option<Layer>,
+    /// What is wrong with the first setting that is.
     invalid: Option<ConfigError>,
 }
-
-/// The layers in their order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Layer {
-    Fallback,
-    Cache,
-    Deadline,
-    Retry,
-    Hedge,
-    Breaker,
-    Limiter,
-    Bulkhead,
-    AttemptTimeout,
-}
-
-const ORDER: &str = "fallback, cache, deadline, retry, hedge, breaker, limiter, bulkhead, attempt_timeout";
 
 impl<T: 'static, E: 'static> StackBuilder<T, E> {
     pub(super) fn new() -> Self {
         let layers = Layers {
+            clock: None,
             fallback: None,
-            cache: None,
             deadline: None,
             retry: None,
             hedge: None,
@@ -51,84 +48,85 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
             attempt_timeout: None,
             tally: Tally::new(),
         };
-        Self { layers, innermost: None, invalid: None }
+        Self { layers, cache: None, innermost: None, invalid: None }
     }
 
     /// Answers from a cache, for calls made with [`Stack::run_keyed`].
-    pub fn cache<K>(mut self, cache: Cache<K, T>) -> StackBuilder<T, E, K> {
-        self.place(Layer::Cache);
-        let Layers { fallback, cache: _, deadline, retry, hedge, breaker, limiter, bulkhead, attempt_timeout, tally } =
-            self.layers;
-        let cache = Some(cache);
-        let layers =
-            Layers { fallback, cache, deadline, retry, hedge, breaker, limiter, bulkhead, attempt_timeout, tally };
-        StackBuilder { layers, innermost: self.innermost, invalid: self.invalid }
+    pub fn cache<K>(mut self, cache: impl IntoLayer<Cache<K, T>>) -> StackBuilder<T, E, K> {
+        let cache = self.layer(Layer::Cache, cache);
+        StackBuilder { layers: self.layers, cache, innermost: self.innermost, invalid: self.invalid }
     }
 }
 
 impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
-    /// Answers for what fails below.
-    pub fn fallback(mut self, fallback: Fallback<T, E>) -> Self {
-        self.place(Layer::Fallback);
-        self.layers.fallback = Some(fallback);
+    /// Sets the clock of the stack: of its timeouts and waits, and of all layers that are given as builders without a clock of
+    /// their own. Call it first.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        if self.innermost.is_some() {
+            self.invalid.get_or_insert(ConfigError::new("clock", "set before all layers", "after a layer"));
+        }
+        self.layers.clock = Some(clock);
         self
     }
 
-    /// The time all attempts have together, if the caller's context leaves as much.
+    /// Answers for calls that fail below.
+    pub fn fallback(mut self, fallback: impl IntoLayer<Fallback<T, E>>) -> Self {
+        self.layers.fallback = self.layer(Layer::Fallback, fallback);
+        self
+    }
+
+    /// Limits the time of all attempts together, if the caller's context has more.
     ///
-    /// It is part of the caller's: an attempt that it cuts off says nothing about the callee. What the callee is to be judged
-    /// by is the [attempt's own timeout](Self::attempt_timeout).
-    pub fn deadline(mut self, total: Duration) -> Self {
-        self.place(Layer::Deadline);
-        self.layers.deadline = Some(total);
+    /// It counts as the caller's deadline, so running into it does not trip the breaker; only
+    /// [`attempt_timeout`](Self::attempt_timeout) does. Errors name the line of this call.
+    #[track_caller]
+    pub fn deadline(mut self, total: impl Into<Option<Duration>>) -> Self {
+        self.layers.deadline = self.timeout(Layer::Deadline, total.into(), Location::caller());
         self
     }
 
-    /// Attempts again what failed. It understands the errors of the layers below; `retry_if` and
-    /// `retry_after` judge the call's own error.
-    pub fn retry(mut self, retry: Retry<E>) -> Self {
-        self.place(Layer::Retry);
-        self.layers.retry = Some(retry);
+    /// Retries attempts that fail. The retry understands the errors of the layers below; its `retry_if` and `retry_after` judge the
+    /// call's own error.
+    pub fn retry(mut self, retry: impl IntoLayer<Retry<E>>) -> Self {
+        self.layers.retry = self.layer(Layer::Retry, retry);
         self
     }
 
     /// Doubles a slow attempt, paid from the retry's budget. A further attempt that a layer below refuses costs nothing.
-    pub fn hedge(mut self, hedge: Hedge) -> Self {
-        self.place(Layer::Hedge);
-        self.layers.hedge = Some(hedge);
+    pub fn hedge(mut self, hedge: impl IntoLayer<Hedge>) -> Self {
+        self.layers.hedge = self.layer(Layer::Hedge, hedge);
         self
     }
 
-    /// Stops attempts to what keeps failing. Whatever its classifier says, the caller's end and local rejections are
-    /// neutral. Its clocks, that of a slow call and that of a probe that hangs, start when the attempt is sent.
-    pub fn breaker<C>(mut self, breaker: CircuitBreaker<C>) -> Self
+    /// Stops attempts while the callee keeps failing. The classifier judges what the call itself returned. The time of a slow call
+    /// and of a probe starts when the attempt is sent.
+    pub fn breaker<C>(mut self, breaker: impl IntoLayer<CircuitBreaker<C>>) -> Self
     where
-        C: Classify<T, Error<E>> + Send + Sync + 'static,
+        C: Classify<T, E> + Send + Sync + 'static,
     {
-        self.place(Layer::Breaker);
-        self.layers.breaker = Some(Box::new(breaker) as Box<dyn Breaker<T, E>>);
+        self.layers.breaker = self
+            .layer(Layer::Breaker, breaker)
+            .map(|breaker| Breaker { handle: breaker.handle(), classify: Box::new(breaker.into_classifier()) });
         self
     }
 
-    /// Has attempts wait for a token each. One that is refused or dropped before it is sent gives its token back.
-    pub fn limiter(mut self, limiter: RateLimiter) -> Self {
-        self.place(Layer::Limiter);
-        self.layers.limiter = Some(limiter);
+    /// Lets each attempt wait for a token. The token is returned if the attempt is refused or dropped before it is sent.
+    pub fn limiter(mut self, limiter: impl IntoLayer<RateLimiter>) -> Self {
+        self.layers.limiter = self.layer(Layer::Limiter, limiter);
         self
     }
 
-    /// Limits the attempts under way at once. Where there is a breaker, how an attempt went is what that says: for the
-    /// statistics, and for an [adaptive limit](crate::bulkhead::AdaptiveLimit).
-    pub fn bulkhead(mut self, bulkhead: Bulkhead) -> Self {
-        self.place(Layer::Bulkhead);
-        self.layers.bulkhead = Some(bulkhead);
+    /// Limits the attempts in flight. If the stack has a breaker, its classifier also feeds the bulkhead's statistics and
+    /// [adaptive limit](crate::bulkhead::AdaptiveLimit).
+    pub fn bulkhead(mut self, bulkhead: impl IntoLayer<Bulkhead>) -> Self {
+        self.layers.bulkhead = self.layer(Layer::Bulkhead, bulkhead);
         self
     }
 
-    /// The time one attempt has, if as much is left.
-    pub fn attempt_timeout(mut self, timeout: Duration) -> Self {
-        self.place(Layer::AttemptTimeout);
-        self.layers.attempt_timeout = Some(timeout);
+    /// Limits the time of one attempt, if the caller's context has more. Errors name the line of this call.
+    #[track_caller]
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.layers.attempt_timeout = self.timeout(Layer::AttemptTimeout, timeout.into(), Location::caller());
         self
     }
 
@@ -136,22 +134,17 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for layers out of order or given twice, a deadline or timeout of zero, an attempt's timeout above
-    /// the total deadline, a hedge that would never be sent for it, a retry that is misconfigured, and a retry and a hedge
-    /// with two different budgets.
+    /// [`ConfigError`] for a layer that does not build, layers out of order or given twice, a deadline or timeout of zero, an
+    /// attempt timeout above the deadline, a hedge that would never be sent for it, and a retry and a hedge with two different
+    /// budgets.
     pub fn build(self) -> Result<Stack<T, E, K>, ConfigError> {
-        let Self { mut layers, invalid, .. } = self;
+        let Self { mut layers, cache, invalid, .. } = self;
         if let Some(error) = invalid {
             return Err(error);
         }
-        if let Some(deadline) = layers.deadline {
-            above_zero("deadline", deadline)?;
-        }
-        if let Some(timeout) = layers.attempt_timeout {
-            above_zero("attempt_timeout", timeout)?;
-        }
         let limits = [(layers.attempt_timeout, "attempt_timeout"), (layers.deadline, "deadline")];
-        if let (Some(timeout), Some(deadline)) = (layers.attempt_timeout, layers.deadline)
+        let limits = limits.map(|(limit, name)| (limit.map(|limit| limit.after), name));
+        if let [(Some(timeout), _), (Some(deadline), _)] = limits
             && timeout > deadline
         {
             let bound = format!("at most the deadline ({deadline:?})");
@@ -165,22 +158,40 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
                 }
             }
         }
-        layers.retry = layers.retry.map(Retry::build).transpose()?;
-        share_budget(&mut layers.retry, &mut layers.hedge)?;
-        Ok(Stack { layers: Arc::new(layers) })
+        share_budget(&mut layers)?;
+        Ok(Stack { layers: Arc::new(layers), cache })
+    }
+
+    fn layer<P>(&mut self, layer: Layer, given: impl IntoLayer<P>) -> Option<P> {
+        match given.into_layer(self.layers.clock.as_ref()) {
+            Ok(Some(policy)) => {
+                self.place(layer);
+                Some(policy)
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.invalid.get_or_insert(error);
+                None
+            }
+        }
+    }
+
+    fn timeout(
+        &mut self,
+        layer: Layer,
+        after: Option<Duration>,
+        location: &'static Location<'static>,
+    ) -> Option<Timeout> {
+        let after = after?;
+        self.place(layer);
+        if let Err(error) = above_zero(layer.name(), after) {
+            self.invalid.get_or_insert(error);
+        }
+        Some(Timeout { after, location })
     }
 
     fn place(&mut self, layer: Layer) {
-        if let Some(innermost) = self.innermost.filter(|innermost| *innermost >= layer) {
-            let error = if innermost == layer {
-                ConfigError::new(layer.name(), "given once", "a second one")
-            } else {
-                ConfigError::new(
-                    layer.name(),
-                    format!("in its place in: {ORDER}"),
-                    format!("after {}", innermost.name()),
-                )
-            };
+        if let Err(error) = layer.check_after(self.innermost) {
             self.invalid.get_or_insert(error);
         }
         self.innermost = self.innermost.max(Some(layer));
@@ -188,39 +199,106 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
 }
 
 /// Retry and hedge multiply the same calls, so what they may cost is one sum.
-fn share_budget<E>(retry: &mut Option<Retry<E>>, hedge: &mut Option<Hedge>) -> Result<(), ConfigError> {
-    let (repeat, double) = match (retry.take(), hedge.take()) {
-        (Some(repeat), Some(double)) => (repeat, double),
-        alone => {
-            (*retry, *hedge) = alone;
-            return Ok(());
-        }
+fn share_budget<T, E>(layers: &mut Layers<T, E>) -> Result<(), ConfigError> {
+    let (Some(retry), Some(hedge)) = (&layers.retry, &layers.hedge) else {
+        return Ok(());
     };
-    let budget: Option<Arc<RetryBudget>> = match (repeat.shared_budget(), double.budget()) {
-        (Some(a), Some(b)) if !Arc::ptr_eq(a, b) => {
+    let budget = match (retry.budget(), hedge.budget()) {
+        (Some(retries), Some(hedges)) if !Arc::ptr_eq(retries, hedges) => {
             return Err(ConfigError::new("hedge", "paid from the retry's budget", "another budget"));
         }
-        (a, b) => a.or(b).cloned(),
+        (Some(budget), _) => Arc::clone(budget),
+        (None, Some(budget)) => {
+            let budget = Arc::clone(budget);
+            layers.retry = Some(retry.with_budget(Arc::clone(&budget)));
+            budget
+        }
+        (None, None) => return Ok(()),
     };
-    (*retry, *hedge) = match budget {
-        Some(budget) => (Some(repeat.budget(Arc::clone(&budget))), Some(double.below_retry(budget))),
-        None => (Some(repeat), Some(double)),
-    };
+    layers.hedge = layers.hedge.take().map(|hedge| hedge.below_retry(budget));
     Ok(())
 }
 
-impl Layer {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Fallback => "fallback",
-            Self::Cache => "cache",
-            Self::Deadline => "deadline",
-            Self::Retry => "retry",
-            Self::Hedge => "hedge",
-            Self::Breaker => "breaker",
-            Self::Limiter => "limiter",
-            Self::Bulkhead => "bulkhead",
-            Self::AttemptTimeout => "attempt_timeout",
+/// What a [`StackBuilder`] accepts as the layer `P`: the policy, its builder, or an `Option` of either.
+pub trait IntoLayer<P> {
+    /// Returns the policy, built with `clock` if it is given as a builder without one, or `None` if the layer is left out.
+    ///
+    /// # Errors
+    ///
+    /// The first setting out of bounds.
+    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<P>, ConfigError>;
+}
+
+impl<P, L: IntoLayer<P>> IntoLayer<P> for Option<L> {
+    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<P>, ConfigError> {
+        self.map_or(Ok(None), |layer| layer.into_layer(clock))
+    }
+}
+
+/// A policy as its own layer.
+macro_rules! policy {
+    ($([$($parameter:ident),*] $policy:ty;)*) => {$(
+        impl<$($parameter),*> IntoLayer<$policy> for $policy {
+            fn into_layer(self, _: Option<&Clock>) -> Result<Option<$policy>, ConfigError> {
+                Ok(Some(self))
+            }
+        }
+    )*};
+}
+
+policy! {
+    [T, E] Fallback<T, E>;
+    [K, V] Cache<K, V>;
+    [E] Retry<E>;
+    [] Hedge;
+    [C] CircuitBreaker<C>;
+    [] RateLimiter;
+    [] Bulkhead;
+}
+
+impl<T: 'static, E: 'static> IntoLayer<Fallback<T, E>> for FallbackBuilder<T, E> {
+    fn into_layer(self, _: Option<&Clock>) -> Result<Option<Fallback<T, E>>, ConfigError> {
+        self.build().map(Some)
+    }
+}
+
+impl<E> IntoLayer<Retry<E>> for RetryBuilder<E> {
+    // Its waits are on the context's clock, which a stack sets.
+    fn into_layer(self, _: Option<&Clock>) -> Result<Option<Retry<E>>, ConfigError> {
+        self.build().map(Some)
+    }
+}
+
+impl IntoLayer<Hedge> for HedgeBuilder {
+    // As the retry's.
+    fn into_layer(self, _: Option<&Clock>) -> Result<Option<Hedge>, ConfigError> {
+        self.build().map(Some)
+    }
+}
+
+impl<C> IntoLayer<CircuitBreaker<C>> for CircuitBreakerBuilder<C> {
+    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<CircuitBreaker<C>>, ConfigError> {
+        match clock {
+            Some(clock) => self.default_clock(clock).build().map(Some),
+            None => self.build().map(Some),
+        }
+    }
+}
+
+impl IntoLayer<RateLimiter> for RateLimiterBuilder {
+    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<RateLimiter>, ConfigError> {
+        match clock {
+            Some(clock) => self.default_clock(clock).build().map(Some),
+            None => self.build().map(Some),
+        }
+    }
+}
+
+impl IntoLayer<Bulkhead> for BulkheadBuilder {
+    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<Bulkhead>, ConfigError> {
+        match clock {
+            Some(clock) => self.default_clock(clock).build().map(Some),
+            None => self.build().map(Some),
         }
     }
 }

@@ -1,29 +1,59 @@
 //! What a call passes through, layer by layer.
 
 use std::future::Future;
+use std::panic::{Location, resume_unwind};
 use std::time::Duration;
 
-use ripcord::Context;
+use ripcord::{Clock, Context};
 
-use crate::breaker::{Classify, Open, Permit};
+use crate::breaker::Classify;
 use crate::caller::end_of;
+use crate::panics::catching;
 use crate::tally::Tally;
-use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
+use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
 
-pub(super) struct Layers<T, E, K> {
+/// All layers but the cache.
+pub(super) struct Layers<T, E> {
+    pub(super) clock: Option<Clock>,
     pub(super) fallback: Option<Fallback<T, E>>,
-    pub(super) cache: Option<Cache<K, T>>,
-    pub(super) deadline: Option<Duration>,
+    pub(super) deadline: Option<Timeout>,
     pub(super) retry: Option<Retry<E>>,
     pub(super) hedge: Option<Hedge>,
-    pub(super) breaker: Option<Box<dyn Breaker<T, E>>>,
+    pub(super) breaker: Option<Breaker<T, E>>,
     pub(super) limiter: Option<RateLimiter>,
     pub(super) bulkhead: Option<Bulkhead>,
-    pub(super) attempt_timeout: Option<Duration>,
+    pub(super) attempt_timeout: Option<Timeout>,
     pub(super) tally: Tally<1>,
 }
 
-impl<T, E, K> Layers<T, E, K> {
+/// A breaker, with its classifier apart, whose type is forgotten.
+pub(super) struct Breaker<T, E> {
+    pub(super) handle: CircuitBreaker,
+    pub(super) classify: Box<dyn Classify<T, E> + Send + Sync>,
+}
+
+/// A limit on time, and where the user set it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeout {
+    pub(super) after: Duration,
+    pub(super) location: &'static Location<'static>,
+}
+
+impl Timeout {
+    fn begin(self, ctx: &Context) -> Context {
+        ctx.with_timeout_at(self.after, self.location)
+    }
+}
+
+impl<T, E> Layers<T, E> {
+    /// The caller's context, on the stack's clock if it has one.
+    pub(super) fn on_own_clock(&self, ctx: &Context) -> Context {
+        match &self.clock {
+            Some(clock) => ctx.with_clock(clock.clone()),
+            None => ctx.clone(),
+        }
+    }
+
     /// From the total deadline inwards.
     pub(super) async fn timed<F, Fut>(&self, ctx: &Context, call: &F) -> Result<T, Error<E>>
     where
@@ -31,7 +61,7 @@ impl<T, E, K> Layers<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         match self.deadline {
-            Some(deadline) => self.retried(&ctx.with_timeout(deadline), call).await,
+            Some(deadline) => self.retried(&deadline.begin(ctx), call).await,
             None => self.retried(ctx, call).await,
         }
     }
@@ -42,7 +72,7 @@ impl<T, E, K> Layers<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         match &self.retry {
-            Some(retry) => retry.run_over(ctx, |ctx, _| self.hedged(ctx, call)).await,
+            Some(retry) => retry.run_over(ctx, |ctx| self.hedged(ctx, call)).await,
             None => self.hedged(ctx.clone(), call).await,
         }
     }
@@ -53,7 +83,7 @@ impl<T, E, K> Layers<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         match &self.hedge {
-            Some(hedge) => hedge.run_over(&ctx, |ctx, _| self.admitted(ctx, call)).await,
+            Some(hedge) => hedge.run_over(&ctx, |ctx| self.admitted(ctx, call)).await,
             None => self.admitted(ctx, call).await,
         }
     }
@@ -67,16 +97,16 @@ impl<T, E, K> Layers<T, E, K> {
         if let Some(end) = end_of(&ctx) {
             return Err(end.into());
         }
-        let permit = match &self.breaker {
-            Some(breaker) => Some((breaker, breaker.acquire().map_err(Refused::from)?)),
+        let mut probe = match &self.breaker {
+            Some(breaker) => Some(breaker.handle.try_acquire_to_queue().map_err(Refused::from)?),
             None => None,
         };
         let token = match &self.limiter {
             Some(limiter) => Some(limiter.token(&ctx).await?),
             None => None,
         };
-        let place = match &self.bulkhead {
-            Some(bulkhead) => Some(bulkhead.enter(&ctx).await?),
+        let permit = match &self.bulkhead {
+            Some(bulkhead) => Some(bulkhead.acquire(&ctx).await?),
             None => None,
         };
         // The wait may have ended together with the caller's time.
@@ -86,71 +116,62 @@ impl<T, E, K> Layers<T, E, K> {
         if let Some(token) = token {
             token.spend();
         }
-        let permit = permit.map(|(breaker, mut permit)| {
-            permit.restart_clock();
-            (breaker, permit)
-        });
-
-        let result = self.attempt(&ctx, call).await.map_err(|error| error.under(&ctx));
-
-        // One outcome for all who judge by it: the breaker's, whose classifier knows best what is a failure.
-        let neutral = result.as_ref().is_err_and(|error| error.outcome() == Outcome::Neutral);
-        let outcome = match &permit {
-            _ if neutral => Outcome::Neutral,
-            Some((breaker, _)) => breaker.judge(&result),
-            None => Outcome::of(&result, Error::outcome),
-        };
-        if let Some(place) = place {
-            place.record(outcome);
+        if let Some(probe) = &mut probe {
+            probe.restart_clock();
         }
-        if let Some((_, permit)) = permit {
+
+        let attempt = catching(|| self.attempt(&ctx, call)).await;
+
+        // One outcome for all layers that judge by it.
+        let outcome = attempt.as_ref().map_or(Outcome::Failure, |(_, outcome)| *outcome);
+        if let Some(permit) = permit {
             permit.record(outcome);
         }
-        result
+        if let Some(probe) = probe {
+            probe.record(outcome);
+        }
+        match attempt {
+            Ok((result, _)) => result,
+            Err(panic) => resume_unwind(panic),
+        }
     }
 
-    /// The call itself, within its own timeout.
-    async fn attempt<F, Fut>(&self, ctx: &Context, call: &F) -> Result<T, Error<E>>
+    /// The call itself, within its own timeout, and its outcome.
+    async fn attempt<F, Fut>(&self, ctx: &Context, call: &F) -> (Result<T, Error<E>>, Outcome)
     where
         F: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
         self.tally.bump(0);
-        let Some(timeout) = self.attempt_timeout else {
-            return match ctx.run(call(ctx.clone())).await {
-                Ok(result) => result.map_err(Error::new),
-                Err(end) => Err(Error::ended(end, None)),
-            };
+        let attempt = match self.attempt_timeout {
+            Some(timeout) => timeout.begin(ctx),
+            None => ctx.clone(),
         };
-        let attempt = ctx.with_timeout(timeout);
-        match attempt.run(call(attempt.clone())).await {
-            Ok(Ok(value)) => Ok(value),
-            // The caller's end, which says nothing about the callee, comes before the attempt's.
-            Ok(Err(error)) => Err(match attempt.err().filter(|_| ctx.err().is_none()) {
-                Some(end) => Error::timed_out(timeout, end, Some(error)),
-                None => Error::new(error),
-            }),
-            Err(end) => Err(match ctx.err() {
-                Some(callers) => Error::ended(callers, None),
-                None => Error::timed_out(timeout, end, None),
-            }),
-        }
-    }
-}
-
-/// A circuit breaker whose way of judging is forgotten.
-pub(super) trait Breaker<T, E>: Send + Sync {
-    fn acquire(&self) -> Result<Permit<'_>, Open>;
-
-    fn judge(&self, result: &Result<T, Error<E>>) -> Outcome;
-}
-
-impl<T, E, C: Classify<T, Error<E>> + Send + Sync> Breaker<T, E> for CircuitBreaker<C> {
-    fn acquire(&self) -> Result<Permit<'_>, Open> {
-        self.try_acquire_to_queue()
-    }
-
-    fn judge(&self, result: &Result<T, Error<E>>) -> Outcome {
-        self.verdict(result)
+        let returned = match attempt.run(call(attempt.clone())).await {
+            // A success counts, however late it is.
+            Ok(Ok(value)) => Ok(Ok(value)),
+            Ok(Err(error)) => match attempt.err() {
+                Some(end) => Err((end, Some(error))),
+                None => Ok(Err(error)),
+            },
+            Err(end) => Err((end, None)),
+        };
+        let (end, error) = match returned {
+            Ok(result) => {
+                let outcome = match &self.breaker {
+                    Some(breaker) => breaker.classify.classify(&result),
+                    None => Outcome::new(&result, |_| Outcome::Failure),
+                };
+                return (result.map_err(Error::new), outcome);
+            }
+            Err(ended) => ended,
+        };
+        // The caller's end, which says nothing about the callee, comes before the attempt's.
+        let error = match (ctx.err(), self.attempt_timeout) {
+            (None, Some(timeout)) => Error::timed_out(timeout.after, end, error),
+            (callers, _) => Error::ended(callers.unwrap_or(end), error),
+        };
+        let outcome = error.outcome();
+        (Err(error), outcome)
     }
 }

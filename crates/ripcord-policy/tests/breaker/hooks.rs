@@ -8,7 +8,7 @@ use ripcord::Context;
 use ripcord_policy::breaker::{State, Transition};
 use ripcord_policy::{CircuitBreaker, Outcome};
 
-use crate::common::{SECOND, builder, fail, succeed};
+use crate::common::{SECOND, builder, call_blocking, fail, succeed};
 
 #[test]
 fn a_panic_harms_only_its_own_call() {
@@ -22,7 +22,7 @@ fn a_panic_harms_only_its_own_call() {
         .build()
         .unwrap();
     let ctx = Context::background();
-    let call = |error| catch_unwind(AssertUnwindSafe(|| breaker.call_blocking(&ctx, |_| Err::<(), _>(error))));
+    let call = |error| catch_unwind(AssertUnwindSafe(|| call_blocking(&breaker, &ctx, |_| Err::<(), _>(error))));
     assert!(call("panic").is_err());
     assert!(call("down").is_ok());
     assert!(call("down").is_err(), "the hook of the change");

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::executor::block_on;
 use ripcord::{Clock, Context};
-use ripcord_policy::breaker::{BreakerBuilder, State, Window, by_outcome};
+use ripcord_policy::breaker::{CircuitBreakerBuilder, State, Window, by_outcome};
 use ripcord_policy::{Bulkhead, CircuitBreaker, Error, Outcome, Stack};
 
-use crate::common::{SECOND, builder, call, chapter, fail, succeed};
+use crate::common::{SECOND, builder, call, call_blocking, chapter, fail, succeed};
 
 #[test]
 fn the_chapters_five_phases() {
@@ -273,16 +273,16 @@ fn classifiers_judge_results_and_errors() {
             Ok(500..) => Outcome::Failure,
             Err("not found") => Outcome::Success,
             Err("skip") => Outcome::Neutral,
-            result => Outcome::of(result, |_| Outcome::Failure),
+            result => Outcome::new(result, |_| Outcome::Failure),
         })
         .build()
         .unwrap();
     let ctx = Context::background();
     for result in [Ok(200), Err("not found"), Err("skip")] {
-        let _ = breaker.call_blocking(&ctx, |_| result);
+        let _ = call_blocking(&breaker, &ctx, |_| result);
         assert_eq!(breaker.state(), State::Closed);
     }
-    assert_eq!(breaker.call_blocking(&ctx, |_| Ok(503)).unwrap(), 503);
+    assert_eq!(call_blocking(&breaker, &ctx, |_| Ok(503)).unwrap(), 503);
     assert_eq!(breaker.state(), State::Open);
 }
 
@@ -293,7 +293,7 @@ fn rejections_further_in_are_nobodys_failure() {
     let ctx = Context::background();
     let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
     let _permit = bulkhead.try_acquire();
-    let full = breaker.call_blocking(&ctx, |_| bulkhead.try_acquire().map(drop).map_err(Error::<&str>::from));
+    let full = call_blocking(&breaker, &ctx, |_| bulkhead.try_acquire().map(drop).map_err(Error::<&str>::from));
     assert!(Error::<&str>::from(full.unwrap_err()).is_full());
     assert_eq!(breaker.state(), State::Closed);
     let hanging: Stack<(), &str> = Stack::builder().attempt_timeout(SECOND).build().unwrap();
@@ -303,13 +303,13 @@ fn rejections_further_in_are_nobodys_failure() {
     assert!((&mut hung).now_or_never().is_none());
     time.advance(SECOND);
     let timed_out = hung.now_or_never().expect("the attempt's time is up");
-    let _ = breaker.call_blocking(&ctx, |_| timed_out);
+    let _ = call_blocking(&breaker, &ctx, |_| timed_out);
     assert_eq!(breaker.state(), State::Open);
 }
 
 #[test]
 fn bad_settings_are_named() {
-    let field = |builder: BreakerBuilder| builder.build().unwrap_err().to_string();
+    let field = |builder: CircuitBreakerBuilder| builder.build().unwrap_err().to_string();
     let b = || CircuitBreaker::builder("bad");
     assert_eq!(field(b().window(Window::Count(0))), "window must be from 1 to 1048576 calls, got 0");
     assert!(field(b().window(Window::Count(usize::MAX))).starts_with("window must be"));

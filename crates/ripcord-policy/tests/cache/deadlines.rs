@@ -109,15 +109,14 @@ async fn a_load_within_a_load_shows_the_outer_ones_deadline_and_goes_on_as_long_
 async fn policies_in_a_load_begin_no_wait_that_its_callers_will_not_see_the_end_of() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
-    let retry = ripcord_policy::Retry::<Failed>::constant(SECOND * 8);
+    let retry = ripcord_policy::Retry::<Failed>::constant(SECOND * 8).build().unwrap();
     let limiter = ripcord_policy::RateLimiter::builder().rate(ripcord_policy::Rate::every(SECOND * 8));
     let limiter = limiter.clock(ctx.clock()).build().unwrap();
     assert!(limiter.allow());
 
     // The wait of eight seconds does not fit the only caller's five: it fails at once, with the last real error.
     let again = retry.clone();
-    let load =
-        |ctx: Context| async move { again.run(&ctx, |_, _| async { Err::<u32, _>(Failed::other("down")) }).await };
+    let load = |ctx: Context| async move { again.run(&ctx, |_| async { Err::<u32, _>(Failed::other("down")) }).await };
     let limited = ctx.with_timeout(SECOND * 5);
     let error = cache.get_or_load(&limited, "a", load).await.unwrap_err();
     assert!(format!("{error:#}").ends_with("last error: down"), "{error:#}");

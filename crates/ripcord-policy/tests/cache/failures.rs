@@ -324,13 +324,13 @@ async fn local_rejections_within_a_load_are_no_failure_of_the_key() {
     let load = |ctx: Context| async move { wait.wait(&ctx).await.map(|_| 1).map_err(Failed::other) };
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "wrapped in another");
     let load = |ctx: Context| async move {
-        let retry = Retry::exponential().max_attempts(1).over_policies();
+        let retry = Retry::exponential().max_attempts(1).over_policies().build().unwrap();
         let full = || {
             let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
             let _permit = bulkhead.try_acquire();
             bulkhead.try_acquire().map(|_| 1).map_err(Error::<Failed>::from)
         };
-        retry.run(&ctx, |_, _| async { full() }).await
+        retry.run(&ctx, |_| async { full() }).await
     };
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "the last of a retry");
     assert_eq!((cache.stats().calls.failed, cache.stats().entries), (3, 0));

@@ -274,13 +274,13 @@ async fn a_retry_in_a_load_does_not_multiply_the_one_around_it() {
     let (ctx, _time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
-    let outer = Retry::exponential().max_attempts(1);
-    let result = outer.run(&ctx, |ctx, _| {
+    let outer = Retry::exponential().max_attempts(1).build().unwrap();
+    let result = outer.run(&ctx, |ctx| {
         let (cache, calls) = (&cache, Arc::clone(&calls));
         async move {
             let load = move |ctx: Context| async move {
-                let inner = Retry::<Failed>::exponential();
-                let run = inner.run(&ctx, |_, _| async {
+                let inner = Retry::<Failed>::exponential().build().unwrap();
+                let run = inner.run(&ctx, |_| async {
                     calls.fetch_add(1, Ordering::Relaxed);
                     Err::<u32, _>(Failed::other("down"))
                 });

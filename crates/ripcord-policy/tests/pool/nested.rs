@@ -93,15 +93,15 @@ async fn retry_in_a_task_does_not_multiply_the_retry_around_it() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let calls = Arc::new(AtomicUsize::new(0));
-    let outer = Retry::exponential().max_attempts(1);
-    let result = outer.run(&ctx, |ctx, _| {
+    let outer = Retry::exponential().max_attempts(1).build().unwrap();
+    let result = outer.run(&ctx, |ctx| {
         let (pool, calls) = (&pool, Arc::clone(&calls));
         async move {
             let task = move |ctx: Context| async move {
                 // In a task of its own, which knows by the context alone.
                 let inner = tokio::spawn(async move {
-                    let inner = Retry::<Failed>::exponential();
-                    let run = inner.run(&ctx, |_, _| async {
+                    let inner = Retry::<Failed>::exponential().build().unwrap();
+                    let run = inner.run(&ctx, |_| async {
                         calls.fetch_add(1, Ordering::Relaxed);
                         Err::<u32, _>(Failed::other("down"))
                     });

@@ -82,7 +82,7 @@ async fn the_total_deadline_bounds_all_attempts() {
     let started = it.ctx.clock().now();
     let stack: Stack<u32, Down> = Stack::builder()
         .deadline(SECOND * 3)
-        .retry(Retry::constant(SECOND).max_attempts(100))
+        .retry(Retry::constant(SECOND).max_attempts(100).build().unwrap())
         .attempt_timeout(SECOND * 2)
         .build()
         .unwrap();

@@ -40,7 +40,7 @@ pub(crate) fn fixture() -> Fixture {
     let fallback = Fallback::new(|_, error| async move { Err(error) });
     let cache = Cache::builder().capacity(100).ttl(SECOND * 60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
     let budget = Arc::new(RetryBudget::new());
-    let retry = Retry::constant(SECOND).max_attempts(2).budget(Arc::clone(&budget));
+    let retry = Retry::constant(SECOND).max_attempts(2).budget(Arc::clone(&budget)).build().unwrap();
     let hedge = Hedge::after(SECOND * 2).build().unwrap();
     let breaker = CircuitBreaker::builder("callee")
         .consecutive_failures(4)

@@ -62,7 +62,7 @@ async fn bad_stacks_are_named() {
     fn stack() -> ripcord_policy::stack::StackBuilder<u32, Down> {
         Stack::builder()
     }
-    let retry = || Retry::<Down>::exponential();
+    let retry = Retry::<Down>::exponential;
     let field = |result: Result<Stack<u32, Down>, ripcord_policy::ConfigError>| result.unwrap_err().field();
     assert_eq!(field(stack().retry(retry()).deadline(SECOND).build()), "deadline");
     assert_eq!(field(stack().retry(retry()).retry(retry()).build()), "retry");
@@ -86,7 +86,7 @@ async fn retry_and_hedge_share_one_budget() {
     let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
     let hedge = Hedge::after(SECOND).build().unwrap();
     let stack: Stack<u32, Down> = Stack::builder()
-        .retry(Retry::constant(SECOND).max_attempts(5).budget(Arc::clone(&budget)))
+        .retry(Retry::constant(SECOND).max_attempts(5).budget(Arc::clone(&budget)).build().unwrap())
         .hedge(hedge.clone())
         .build()
         .unwrap();

@@ -47,37 +47,39 @@ impl Collector for BackendFigures {
             "backend_refusals",
             "Requests that were not sent to a backend, and by what.",
             |backend| {
-                let (breaker, limiter) = (backend.breaker.stats(), backend.limiter.stats());
+                let (breaker, limiter) = (backend.breaker().stats(), backend.limiter().stats());
                 [
                     ("breaker", breaker.calls.rejected),
                     ("limiter", limiter.calls.rejected),
-                    ("bulkhead", backend.bulkhead.stats().calls.rejected),
+                    ("bulkhead", backend.bulkhead().stats().calls.rejected),
                 ]
             },
         )?;
         let help = "Requests sent to a backend.";
         self.counter(&mut encoder, "backend_requests", help, |backend| backend.stack().stats().attempts)?;
         let help = "Those of them that were sent again after a failure.";
-        self.counter(&mut encoder, "backend_retries", help, |backend| backend.retry.stats().retries)?;
+        self.counter(&mut encoder, "backend_retries", help, |backend| {
+            backend.stack().retry().map_or(0, |retry| retry.stats().retries)
+        })?;
         let help = "Those of them that were sent beside a slow one.";
         self.counter(&mut encoder, "backend_hedges", help, |backend| {
-            backend.hedge.as_ref().map_or(0, |hedge| hedge.stats().hedges)
+            backend.stack().hedge().map_or(0, |hedge| hedge.stats().hedges)
         })?;
         let help = "Times that a backend's breaker opened.";
-        self.counter(&mut encoder, "backend_breaker_opened", help, |backend| backend.breaker.stats().opened)?;
+        self.counter(&mut encoder, "backend_breaker_opened", help, |backend| backend.breaker().stats().opened)?;
 
         let help = "0 when a backend's breaker is closed, 1 half-open, 2 open.";
-        self.gauge(&mut encoder, "backend_breaker_state", help, |backend| match backend.breaker.state() {
+        self.gauge(&mut encoder, "backend_breaker_state", help, |backend| match backend.breaker().state() {
             State::Closed => 0,
             State::HalfOpen => 1,
             State::Open => 2,
         })?;
         let help = "Requests to a backend that are under way.";
         self.gauge(&mut encoder, "backend_requests_in_flight", help, |backend| {
-            backend.bulkhead.stats().calls.in_flight() as i64
+            backend.bulkhead().stats().calls.in_flight() as i64
         })?;
         let help = "Requests to a backend that wait for a token.";
-        self.gauge(&mut encoder, "backend_limiter_waiters", help, |backend| backend.limiter.stats().waiters as i64)?;
+        self.gauge(&mut encoder, "backend_limiter_waiters", help, |backend| backend.limiter().stats().waiters as i64)?;
         let help = "Answers of a backend that are kept.";
         self.gauge(&mut encoder, "backend_cache_entries", help, |backend| backend.cache().stats().entries as i64)
     }

@@ -1,0 +1,342 @@
+//! What an end looks like, for each policy and origin. The table in `docs/ends.md`, which is part of the crate's docs, is what
+//! this test finds. To write it anew: `UPDATE_ENDS=1 cargo test -p ripcord-policy --test ends`.
+
+use std::error::Error as StdError;
+use std::fmt::{self, Write};
+use std::panic::AssertUnwindSafe;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::future::FutureExt;
+use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::{
+    Attempt, Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, Rate, RateLimiter, Refused, Retry,
+    SharedError, Stack, WorkerPool,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The call's own error.
+#[derive(Clone, Debug)]
+struct Down;
+
+impl fmt::Display for Down {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection closed")
+    }
+}
+
+impl StdError for Down {}
+
+/// A call that observes its context, and has an error of its own to report when that ends.
+async fn heeds(ctx: Context) -> Result<u32, Down> {
+    ctx.done().await;
+    Err(Down)
+}
+
+/// What ends the caller's context.
+#[derive(Clone, Copy)]
+enum Caller {
+    Cancels,
+    RunsOut,
+    Stays,
+}
+
+impl Caller {
+    const ENDS: [Caller; 2] = [Caller::Cancels, Caller::RunsOut];
+
+    fn name(self) -> &'static str {
+        match self {
+            Caller::Cancels => "the caller cancels",
+            Caller::RunsOut => "the caller's deadline",
+            Caller::Stays => unreachable!("it ends nothing"),
+        }
+    }
+}
+
+struct Ends {
+    table: String,
+    root: Context,
+    time: ManualTime,
+}
+
+impl Ends {
+    fn new() -> Self {
+        let (clock, time) = Clock::manual();
+        let table = "| policy | what ends or refuses the call | `{}` | `{:#}` | its sources | outcome |\n|---|---|---|---|---|---|\n";
+        Ends { table: table.to_owned(), root: Context::background().with_clock(clock), time }
+    }
+
+    /// Makes a call under a context that `caller` ends after it has begun. Then a minute passes.
+    async fn call<T, E>(&self, caller: Caller, call: impl AsyncFn(Context) -> Result<T, E>) -> E {
+        let (ctx, canceler) = self.root.with_name("request").with_cancel();
+        let ctx = match caller {
+            Caller::RunsOut => ctx.with_timeout(SECOND * 30),
+            Caller::Cancels | Caller::Stays => ctx,
+        };
+        let mut call = pin!(call(ctx));
+        for step in 0..240 {
+            if let Some(result) = call.as_mut().now_or_never() {
+                return result.err().expect("every call here fails");
+            }
+            if let (10, Caller::Cancels) = (step, caller) {
+                canceler.cancel_with("the client left");
+            }
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            self.time.advance(SECOND / 4);
+        }
+        panic!("the call never ends")
+    }
+
+    fn row(&mut self, policy: &str, origin: &str, error: &(dyn StdError + 'static), outcome: Outcome) {
+        let sources: Vec<_> =
+            std::iter::successors(error.source(), |&error| error.source()).map(|e| e.to_string()).collect();
+        let mut chain = sources.clone();
+        chain.push(error.to_string());
+        let mut unique = chain.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), chain.len(), "a text appears twice in {chain:?}");
+        let story = format!("{error:#}");
+        assert!(!story.contains("/src/"), "{story} names a source file of the library");
+        let sources = if sources.is_empty() { "none".to_owned() } else { sources.join(" < ") };
+        writeln!(self.table, "| {policy} | {origin} | {error} | {} | {sources} | {outcome:?} |", without_lines(&story))
+            .expect("a string takes all");
+    }
+
+    fn failed<E: StdError + 'static>(&mut self, policy: &str, origin: &str, error: &Error<E>) {
+        self.row(policy, origin, error, error.outcome());
+    }
+
+    fn refused(&mut self, policy: &str, origin: &str, refused: &Refused) {
+        self.row(policy, origin, refused, refused.outcome());
+    }
+}
+
+/// The story without the numbers of lines in this file, which stand for lines of users, and without how long ago it was.
+fn without_lines(story: &str) -> String {
+    let mut story = story.to_owned();
+    for ago in [", just now", ", 250ms ago"] {
+        story = story.replace(ago, "");
+    }
+    let mut parts = story.split(file!());
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += "app.rs";
+        text += part.trim_start_matches(|character: char| character == ':' || character.is_ascii_digit());
+    }
+    text
+}
+
+#[tokio::test]
+async fn every_end_and_refusal_is_told_as_in_the_table() {
+    let mut ends = Ends::new();
+    let root = ends.root.clone();
+    let clock = root.clock();
+
+    let retry = Retry::<Down>::constant(SECOND).max_attempts(2).build().unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| retry.run(&ctx, heeds).await).await;
+        ends.failed("`Retry`", caller.name(), &error);
+    }
+    let error = ends.call(Caller::Stays, async |ctx| retry.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`Retry`", "the callee fails", &error);
+    let slow = Retry::<Down>::constant(SECOND * 60).build().unwrap();
+    let error = ends.call(Caller::RunsOut, async |ctx| slow.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`Retry`", "the policy: the next wait would pass the caller's deadline", &error);
+
+    let hedge = Hedge::after(SECOND).build().unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| hedge.run(&ctx, heeds).await).await;
+        ends.failed("`Hedge`", caller.name(), &error);
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    let race = async |ctx: Context| {
+        let won = hedge.run(&ctx, async |ctx: Context| match Attempt::hedge_number(&ctx) {
+            0 => {
+                tell.send(ctx.clone()).unwrap();
+                heeds(ctx).await
+            }
+            _ => Ok(1),
+        });
+        won.await.unwrap();
+        Err::<u32, _>(told.recv().unwrap().err().unwrap())
+    };
+    let loser = ends.call(Caller::Stays, race).await;
+    ends.row("`Hedge`", "another attempt wins: the loser's context", &loser, Outcome::Neutral);
+    let error = ends.call(Caller::Stays, async |ctx| hedge.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`Hedge`", "the callee fails", &error);
+
+    let breaker = CircuitBreaker::builder("users").clock(clock.clone()).build().unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| breaker.run(&ctx, heeds).await).await;
+        ends.failed("`CircuitBreaker`", caller.name(), &error);
+    }
+    let error = ends.call(Caller::Stays, async |ctx| breaker.run(&ctx, async |_| Err::<(), _>(Down)).await).await;
+    ends.failed("`CircuitBreaker`", "the callee fails", &error);
+    breaker.force_open();
+    let error = ends.call(Caller::Stays, async |ctx| breaker.run(&ctx, heeds).await).await;
+    ends.failed("`CircuitBreaker`", "the policy: the breaker is open", &error);
+    breaker.reset();
+
+    let bulkhead = Bulkhead::builder().limit(1).queue(1).build().unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| bulkhead.run(&ctx, heeds).await).await;
+        ends.failed("`Bulkhead`", caller.name(), &error);
+    }
+    let permit = bulkhead.try_acquire().unwrap();
+    for caller in Caller::ENDS {
+        let refused = ends.call(caller, async |ctx| bulkhead.acquire(&ctx).await).await;
+        ends.refused("`Bulkhead::acquire`", caller.name(), &refused);
+    }
+    let full = bulkhead.try_acquire().unwrap_err();
+    ends.refused("`Bulkhead::acquire`", "the policy: no permit is free", &full);
+    drop(permit);
+
+    let fallback = Fallback::<u32, Down>::new(async |_, error| Err(error));
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| fallback.run(&ctx, heeds).await).await;
+        ends.failed("`Fallback`", caller.name(), &error);
+    }
+
+    let limiter = RateLimiter::builder().rate(Rate::every(SECOND * 60)).burst(1).clock(clock.clone()).build().unwrap();
+    assert!(limiter.allow());
+    let refused = ends.call(Caller::Cancels, async |ctx| limiter.wait(&ctx).await).await;
+    ends.refused("`RateLimiter::wait`", Caller::Cancels.name(), &refused);
+    let refused = ends.call(Caller::RunsOut, async |ctx| limiter.wait(&ctx).await).await;
+    ends.refused("`RateLimiter::wait`", "the policy: the wait would pass the caller's deadline", &refused);
+
+    let stack: Stack<u32, Down> = Stack::builder()
+        .deadline(SECOND * 40)
+        .breaker(CircuitBreaker::builder("stack").consecutive_failures(100))
+        .attempt_timeout(SECOND * 35)
+        .build()
+        .unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| stack.run(&ctx, heeds).await).await;
+        ends.failed("`Stack`", caller.name(), &error);
+    }
+    let short: Stack<u32, Down> = Stack::builder().deadline(SECOND * 5).build().unwrap();
+    let error = ends.call(Caller::Stays, async |ctx| short.run(&ctx, heeds).await).await;
+    ends.failed("`Stack`", "its own deadline", &error);
+    let error = ends.call(Caller::Stays, async |ctx| stack.run(&ctx, heeds).await).await;
+    ends.failed("`Stack`", "its attempt timeout", &error);
+    let error =
+        ends.call(Caller::Stays, async |ctx| stack.run(&ctx, async |_| std::future::pending().await).await).await;
+    ends.failed("`Stack`", "its attempt timeout, and the call ignores its context", &error);
+    let patient: Stack<u32, Down> =
+        Stack::builder().retry(Retry::constant(SECOND).max_attempts(2)).attempt_timeout(SECOND * 5).build().unwrap();
+    let error = ends.call(Caller::Stays, async |ctx| patient.run(&ctx, heeds).await).await;
+    assert!(error.is_attempt_timeout() && !error.is_deadline_exceeded());
+    ends.failed("`Stack` with a retry", "its attempt timeout", &error);
+    for caller in Caller::ENDS {
+        let eager: Stack<u32, Down> = Stack::builder().retry(Retry::builder()).build().unwrap();
+        let error = ends.call(caller, async |ctx| eager.run(&ctx, heeds).await).await;
+        ends.failed("`Stack` with a retry", caller.name(), &error);
+    }
+
+    let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&root).unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| cache.get_or_load(&ctx, 1, heeds).await).await;
+        ends.failed("`Cache::get_or_load`", caller.name(), &error);
+    }
+    let failing = |_| async { Err::<u32, _>(Down) };
+    let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 2, failing).await).await;
+    ends.failed("`Cache::get_or_load`", "the callee fails", &error);
+    let panics = |_| async { panic!("out of range") as Result<u32, Down> };
+    let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 3, panics).await).await;
+    ends.failed("`Cache::get_or_load`", "the callee panics", &error);
+    cache.close();
+    let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 4, heeds).await).await;
+    ends.failed("`Cache::get_or_load`", "the policy: the cache is closed", &error);
+
+    let pool = WorkerPool::builder().workers(1).build(&root).unwrap();
+    for caller in Caller::ENDS {
+        let error = ends.call(caller, async |ctx| pool.submit(&ctx, heeds).await.unwrap().await).await;
+        ends.failed("`WorkerPool`", caller.name(), &error);
+    }
+    let error: Error<SharedError> =
+        ends.call(Caller::Stays, async |ctx| pool.submit(&ctx, failing).await.unwrap().await).await;
+    ends.failed("`WorkerPool`", "the callee fails", &error);
+    let error = ends.call(Caller::Stays, async |ctx| pool.submit(&ctx, panics).await.unwrap().await).await;
+    ends.failed("`WorkerPool`", "the callee panics", &error);
+
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ends.md");
+    if std::env::var_os("UPDATE_ENDS").is_some() {
+        std::fs::write(path, &ends.table).expect("the table can be written");
+    }
+    let expected = std::fs::read_to_string(path).expect("the table is there");
+    assert_eq!(ends.table, expected, "see the head of this file for how to write the table anew");
+}
+
+/// A panic has no error: it goes on to the caller, and counts as the callee's failure.
+#[tokio::test]
+async fn panic_of_the_callee_is_a_failure_for_every_policy() {
+    let ctx = Context::background();
+    let panics = |_: Context| -> std::future::Ready<Result<u32, Down>> { panic!("out of range") };
+    let panics_later = |_: Context| async { panic!("out of range") as Result<u32, Down> };
+    let breaker = CircuitBreaker::builder("users").consecutive_failures(2).build().unwrap();
+    let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+    let fallback = Fallback::<u32, Down>::value(7);
+    let hedge = Hedge::after(SECOND).build().unwrap();
+    let retry = Retry::builder().build().unwrap();
+    let stack: Stack<u32, Down> = Stack::builder()
+        .breaker(CircuitBreaker::builder("stack").consecutive_failures(2))
+        .bulkhead(Bulkhead::builder().limit(1))
+        .build()
+        .unwrap();
+    macro_rules! assert_panics {
+        ($($policy:ident),*) => {$(
+            assert!(AssertUnwindSafe($policy.run(&ctx, panics)).catch_unwind().await.is_err());
+            assert!(AssertUnwindSafe($policy.run(&ctx, panics_later)).catch_unwind().await.is_err());
+        )*};
+    }
+    assert_panics!(breaker, bulkhead, fallback, hedge, retry, stack);
+    let in_stack = [stack.breaker().unwrap().stats().calls, stack.bulkhead().unwrap().stats().calls];
+    let alone = [breaker.stats().calls, bulkhead.stats().calls, fallback.stats().calls, hedge.stats().calls];
+    for calls in alone.into_iter().chain(in_stack).chain([retry.stats().calls]) {
+        assert_eq!((calls.started, calls.failed), (2, 2), "{calls:?}");
+    }
+    assert_eq!(breaker.state(), ripcord_policy::breaker::State::Open);
+    assert_eq!(stack.breaker().unwrap().state(), ripcord_policy::breaker::State::Open);
+}
+
+#[tokio::test]
+async fn winner_and_loser_of_a_hedge_have_contexts_that_say_so() {
+    let hedge = Hedge::after(Duration::from_nanos(1)).build().unwrap();
+    let ctx = Context::background();
+    let winner = hedge.run(&ctx, async |ctx| Ok::<_, Down>(ctx)).await.unwrap();
+    assert!(winner.err().is_none(), "a response can still be read");
+    let failed = std::sync::Mutex::new(None);
+    let call = |ctx: Context| {
+        *failed.lock().unwrap() = Some(ctx);
+        async { Err::<(), _>(Down) }
+    };
+    hedge.run(&ctx, call).await.unwrap_err();
+    assert!(failed.lock().unwrap().take().unwrap().err().is_none(), "returning ends no context");
+}
+
+#[tokio::test]
+async fn refusal_for_a_near_deadline_names_whose_it_is() {
+    let (clock, _time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock).with_name("GET /users").with_timeout(SECOND);
+    let retry = Retry::<Down>::constant(SECOND * 5).build().unwrap();
+    let error = retry.run(&ctx, async |_| Err::<(), _>(Down)).await.unwrap_err();
+    let story = without_lines(&format!("{error:#}"));
+    assert_eq!(
+        story,
+        "deadline too near: needs 5s, 1s left (timeout of 1s set at app.rs in GET /users), after 1 attempt, last error: connection closed"
+    );
+}
+
+#[test]
+fn clone_of_a_retry_made_by_another_thread_shares_its_statistics() {
+    let retry = Retry::<Down>::builder().build().unwrap();
+    for _ in 0..3 {
+        retry.run_blocking(&Context::background(), |_| Ok(())).unwrap();
+    }
+    let clone = std::thread::scope(|scope| scope.spawn(|| retry.clone()).join().unwrap());
+    assert_eq!(clone.stats().calls.started, 3);
+}
