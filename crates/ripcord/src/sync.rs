@@ -1,6 +1,6 @@
 //! The one switch between the standard library's atomics and loom's.
 //!
-//! `RUSTFLAGS="--cfg ripcord_loom"` builds the crate on loom's types, so that the models in `src/loom_models.rs` explore
+//! `RUSTFLAGS="--cfg ripcord_loom"` builds the crate on loom's types, so that the models in `src/loom_models` explore
 //! every interleaving of the code that ships, not of a copy of it.
 
 #[cfg(not(ripcord_loom))]

@@ -537,12 +537,17 @@ fn a_drop_of_a_value_that_drops_a_long_chain_of_such_values() {
     // them, and these are no deeper than the list.
     within("values that hold contexts", || {
         let (root, _time) = manual();
+        let dropped = Arc::new(AtomicUsize::new(0));
         let mut ctx = root.with_name("last");
         for _ in 0..200 {
-            let held = ctx;
-            ctx = root.with_value(Last(Some(Box::new(move || drop(held)))));
+            let (held, counted) = (ctx, Arc::clone(&dropped));
+            ctx = root.with_value(Last(Some(Box::new(move || {
+                drop(held);
+                counted.fetch_add(1, Ordering::SeqCst);
+            }))));
         }
         drop(ctx);
+        assert_eq!(dropped.load(Ordering::SeqCst), 200, "a value was not dropped");
     });
 }
 
@@ -606,7 +611,7 @@ fn a_value_whose_show_asks_the_context() {
     }
     within("a value that asks in show", || {
         let ctx = Context::background().with_value(Shows);
-        let _shown = ctx.sync_scope(|| format!("{ctx} {ctx:?}"));
+        assert_eq!(ctx.sync_scope(|| ctx.to_string()), "Background.WithValue(live)");
     });
 }
 

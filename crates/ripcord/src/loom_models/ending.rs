@@ -34,12 +34,33 @@ fn a_watched_descendant_of_a_context_seen_done_is_done() {
         let waiting = child.clone();
         let mut done = pin!(waiting.done());
         assert!(poll(done.as_mut(), &Wakes::new()).is_pending());
-        let canceling = thread::spawn(move || cancel.cancel());
-        if root.is_done() {
-            assert!(child.is_done(), "an end was taken back");
-            assert!(child.err().is_some(), "an end was taken back");
-        }
-        canceling.join().unwrap();
+        let observed = child.clone();
+        let observing = thread::spawn(move || {
+            if root.is_done() {
+                assert!(observed.is_done(), "an end was taken back");
+                assert!(observed.err().is_some(), "an end was taken back");
+            }
+        });
+        cancel.cancel();
+        observing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_second_poll_takes_no_end_back() {
+    model(|| {
+        let (root, cancel) = Context::background().with_cancel();
+        let (child, _keep) = root.with_cancel();
+        let mut done = Box::pin(child.done_owned());
+        let wakes = Wakes::new();
+        assert!(poll(done.as_mut(), &wakes).is_pending());
+        let observing = thread::spawn(move || {
+            if root.is_done() {
+                assert!(poll(done.as_mut(), &wakes).is_ready(), "an end was taken back");
+            }
+        });
+        cancel.cancel();
+        observing.join().unwrap();
     });
 }
 

@@ -342,15 +342,19 @@ fn deep_nesting_is_dropped_without_recursion() {
     thread::Builder::new().stack_size(256 * 1024).spawn(work).unwrap().join().unwrap();
 }
 
+/// A value that tells when its context is freed.
+struct Resource(Arc<AtomicBool>);
+
+impl Value for Resource {}
+
+impl Drop for Resource {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 #[test]
 fn finished_request_holds_no_context() {
-    struct Resource(Arc<AtomicBool>);
-    impl Value for Resource {}
-    impl Drop for Resource {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
     let dropped = Arc::new(AtomicBool::new(false));
     let inspector = Inspector::new();
     let server = Context::background().with_value(Resource(Arc::clone(&dropped)));
@@ -364,10 +368,14 @@ fn finished_request_holds_no_context() {
 
 #[test]
 fn inspector_can_be_dropped_before_its_entries() {
+    let dropped = Arc::new(AtomicBool::new(false));
     let inspector = Inspector::new();
-    let job = inspector.watch(&Context::background());
+    let job = inspector.watch(&Context::background().with_value(Resource(Arc::clone(&dropped))));
     drop(inspector);
+    assert!(!job.is_done(), "the work ended with the inspector");
+    assert!(!dropped.load(Ordering::Relaxed));
     drop(job);
+    assert!(dropped.load(Ordering::Relaxed), "the inspector was dropped, and what it showed is kept");
 }
 
 #[test]

@@ -225,11 +225,25 @@ impl Drop for NodeRef {
 /// The caller has taken the count of `pointer` to zero.
 #[inline(never)]
 unsafe fn drop_last(pointer: NonNull<Node>) {
-    fence(Ordering::Acquire);
     // SAFETY: no strong reference is left and `upgrade` makes no new one; after `unregister` no list has the node any more.
     unsafe {
-        pointer.as_ref().unregister();
+        let node = pointer.as_ref();
+        node.acquire_all_uses();
+        node.unregister();
         free(pointer);
+    }
+}
+
+impl Node {
+    /// What the holders of references did happens before what follows. The count is zero.
+    #[inline]
+    fn acquire_all_uses(&self) {
+        if cfg!(ripcord_sanitize) {
+            // ThreadSanitizer knows no fences.
+            self.refs.load(Ordering::Acquire);
+        } else {
+            fence(Ordering::Acquire);
+        }
     }
 }
 
@@ -265,7 +279,7 @@ unsafe fn free(mut pointer: NonNull<Node>) {
             // then until this frees it.
             let node = unsafe { pointer.as_ref() };
             if node.refs.fetch_sub(1, Ordering::Release) == 1 {
-                fence(Ordering::Acquire);
+                node.acquire_all_uses();
                 node.unregister();
                 break;
             }

@@ -98,19 +98,23 @@ fn arm(node: &NodeRef) {
 /// No wake-up is lost: the path is watched before the waker is put in under the node's lock, and whoever marks the node takes
 /// the wakers out under that lock. So either the mark is seen here, or the waker by the marker.
 ///
-/// `asked` says that the caller has just asked whether the node has ended; else it is asked here, so that a deadline in the past
-/// is ready at the first call.
+/// `asked` says that the caller has just asked whether the node has ended. Otherwise it is asked here, so that a deadline in the
+/// past is ready at the first call, and so that no call takes back an end that another observer has reported.
 pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: bool) -> Poll<()> {
     if node.end().is_some() {
         return Poll::Ready(());
     }
-    if *key == NONE {
-        // Of the marks above, linking finds all that a propagation under way does not bring.
+    let is_first = *key == NONE;
+    if !asked {
+        // While marks are on their way down, somebody may know of one above. Other marks above are found by linking at the first
+        // call, and reach a watched node later.
         let quiet = propagations().load(Ordering::Acquire) == 0;
-        if !asked && (!quiet && node.marked_above() || node.expired()) {
+        if !quiet && node.marked_above() || is_first && node.expired() {
             settle(node);
             return Poll::Ready(());
         }
+    }
+    if is_first {
         // Cloned before the lock is taken: it is user code (invariant 5).
         let waker = waker.clone();
         watch_above(node);
