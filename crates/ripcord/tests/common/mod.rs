@@ -208,6 +208,11 @@ pub(crate) fn within<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send
     }
 }
 
+/// The number of rounds of a race: `most`, or few under Miri, where each takes a second.
+pub(crate) fn rounds<T: From<u8>>(most: T) -> T {
+    if cfg!(miri) { T::from(3) } else { most }
+}
+
 /// Two closures let go at the same moment on two threads. The gate spins, so that the moment is the same.
 pub(crate) fn race<A: Send, B: Send>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B + Send) -> (A, B) {
     let gate = Gate::new(2);

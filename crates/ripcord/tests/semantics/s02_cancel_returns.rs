@@ -3,7 +3,7 @@
 
 use ripcord::{Context, DoneOwned};
 
-use crate::common::{HOUR, Wakes, assert_canceled, jitter, manual, poll, race};
+use crate::common::{HOUR, Wakes, assert_canceled, jitter, manual, poll, race, rounds};
 
 /// A tree below `root`, `depth` levels of `width` children; some contexts have a waiter and so are linked to their
 /// parents, some have none. Level order: parents come before their children.
@@ -64,7 +64,7 @@ fn s02_dropping_the_canceler_counts_as_cancel() {
 
 #[test]
 fn s02_also_while_another_thread_cancels_an_ancestor() {
-    for round in 0..300 {
+    for round in 0..rounds(300) {
         let (root, _time) = manual();
         let (top, cancel_top) = root.with_cancel();
         let (mid, cancel_mid) = top.with_name("between").with_cancel();
@@ -95,7 +95,7 @@ fn s02_also_while_another_thread_cancels_an_ancestor() {
 
 #[test]
 fn s02_also_for_the_thread_that_came_second_to_the_same_context() {
-    for round in 0..300 {
+    for round in 0..rounds(300) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
         let handle = cancel.handle();

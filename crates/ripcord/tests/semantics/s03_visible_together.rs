@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use ripcord::{Context, ErrorKind};
 
-use crate::common::{HANG, SEC, Wakes, jitter, manual, poll, poll_with, race, waker_fn};
+use crate::common::{HANG, SEC, Wakes, jitter, manual, poll, poll_with, race, rounds, waker_fn};
 
 /// Whether `ctx` is done, having checked that all its answers agree, in whatever order they are asked.
 fn agrees(ctx: &Context, order: usize, cause: &str) -> bool {
@@ -34,7 +34,7 @@ fn agrees(ctx: &Context, order: usize, cause: &str) -> bool {
 
 #[test]
 fn s03_no_observer_sees_half_an_end() {
-    for round in 0..400 {
+    for round in 0..rounds(400) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
         let leaf = top.with_name("a").with_value(crate::common::User(1)).with_timeout(SEC).with_name("b");
@@ -95,7 +95,7 @@ fn s03_a_callback_finds_the_whole_end() {
 
 #[test]
 fn s03_a_deadline_is_seen_whole_too() {
-    for round in 0..200 {
+    for round in 0..rounds(200) {
         let (root, time) = manual();
         let ctx = root.with_timeout_cause(SEC, "slow").with_name("leaf");
         let wakes = Wakes::new();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ripcord::Context;
 
-use crate::common::{MS, SEC, Wakes, assert_canceled, assert_exceeded, assert_live, manual, poll};
+use crate::common::{MS, SEC, Wakes, assert_canceled, assert_exceeded, assert_live, manual, poll, rounds};
 
 #[test]
 fn s05_a_cancel_beats_a_later_deadline() {
@@ -217,7 +217,7 @@ fn cancelable(ctx: &Context) -> Context {
 /// Sets a deadline some microseconds ahead, cancels the parent a little before or after it, and expects what came first
 /// to have ended `of(parent, child)`, however late the timer or the question is. Times are spun through, not slept.
 fn the_order_holds(of: impl Fn(&Context, Context) -> Context, watched: bool, parent_is_kept: bool) {
-    for round in 0..150_u32 {
+    for round in 0..rounds(150_u32) {
         let (parent, cancel) = Context::background().with_cancel();
         let slow = parent.with_timeout_cause(Duration::from_micros(u64::from(20 + round % 80)), "slow");
         let deadline = slow.deadline().expect("it has one");
@@ -295,7 +295,7 @@ fn s05_a_merge_of_two_that_have_ended_takes_the_earlier_end() {
 
 #[test]
 fn s05_a_race_of_cancel_and_deadline_has_one_winner() {
-    for round in 0..300 {
+    for round in 0..rounds(300) {
         let (root, time) = manual();
         let (parent, cancel) = root.with_cancel();
         let ctx = parent.with_timeout_cause(SEC, "slow");

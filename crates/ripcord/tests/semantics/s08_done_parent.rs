@@ -6,7 +6,7 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::common::{
-    HANG, HOUR, SEC, User, Wakes, assert_canceled, assert_exceeded, jitter, manual, other, poll, race, within,
+    HANG, HOUR, SEC, User, Wakes, assert_canceled, assert_exceeded, jitter, manual, other, poll, race, rounds, within,
 };
 
 fn children(parent: &Context) -> Vec<Context> {
@@ -64,7 +64,7 @@ fn s08_callbacks_and_futures_of_such_a_child_go_off_at_once() {
 
 #[test]
 fn s08_deriving_races_with_canceling_and_no_child_escapes() {
-    for round in 0..500 {
+    for round in 0..rounds(500) {
         let (root, _time) = manual();
         let (parent, cancel) = root.with_cancel();
         let wakes = Wakes::new();
@@ -104,7 +104,7 @@ fn s08_deriving_races_with_canceling_and_no_child_escapes() {
 #[test]
 fn s08_a_thread_that_waits_on_a_child_born_during_the_cancel_comes_back() {
     within("waiting on a child born during the cancel", || {
-        for round in 0..300 {
+        for round in 0..rounds(300) {
             let (root, _time) = manual();
             let (parent, cancel) = root.with_cancel();
             let ((), error) = race(

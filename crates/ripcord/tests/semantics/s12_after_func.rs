@@ -6,7 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use ripcord::{AfterFunc, Context};
 
-use crate::common::{HANG, HOUR, MS, SEC, bump, eventually, jitter, manual, race, within};
+use crate::common::{HANG, HOUR, MS, SEC, bump, eventually, jitter, manual, race, rounds, within};
 
 /// Registers a callback that counts and reports.
 fn counted(ctx: &Context) -> (AfterFunc, Arc<AtomicUsize>, mpsc::Receiver<()>) {
@@ -215,7 +215,7 @@ fn s12_running_lets_the_callback_go() {
 
 #[test]
 fn s12_stop_races_with_cancel_and_one_of_them_has_it() {
-    for round in 0..400 {
+    for round in 0..rounds(400) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
         let ctx = top.with_name("leaf");
@@ -239,7 +239,7 @@ fn s12_stop_races_with_cancel_and_one_of_them_has_it() {
 
 #[test]
 fn s12_two_stops_race_and_one_returns_true() {
-    for round in 0..300 {
+    for round in 0..rounds(300) {
         let (root, _time) = manual();
         let (ctx, _cancel) = root.with_cancel();
         let (registered, _count, _ran) = counted(&ctx);
@@ -256,7 +256,7 @@ fn s12_two_stops_race_and_one_returns_true() {
 
 #[test]
 fn s12_registering_races_with_cancel_and_it_runs_once() {
-    for round in 0..300 {
+    for round in 0..rounds(300) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
         let ctx = top.with_name("leaf");
@@ -277,7 +277,7 @@ fn s12_many_on_one_context_all_run() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let count = Arc::new(AtomicUsize::new(0));
-    for _ in 0..500 {
+    for _ in 0..rounds(500) {
         let count = Arc::clone(&count);
         drop(ctx.after_func(move || bump(&count)));
     }

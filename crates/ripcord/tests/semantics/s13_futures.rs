@@ -11,7 +11,7 @@ use std::time::Duration;
 use ripcord::FutureExt;
 
 use crate::common::{
-    HANG, HOUR, MS, SEC, Wakes, Yields, assert_error, bump, manual, poll, poll_pinned, race, waker_fn, within,
+    HANG, HOUR, MS, SEC, Wakes, Yields, assert_error, bump, manual, poll, poll_pinned, race, rounds, waker_fn, within,
 };
 use ripcord::{Context, ErrorKind};
 
@@ -298,7 +298,7 @@ fn s13_a_future_may_wait_on_one_context_inside_another() {
 
 #[test]
 fn s13_polling_races_with_cancel_and_no_wake_up_is_lost() {
-    for round in 0..500 {
+    for round in 0..rounds(500) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
         let ctx = top.with_name("leaf");
@@ -318,7 +318,7 @@ fn s13_polling_races_with_cancel_and_no_wake_up_is_lost() {
 
 #[test]
 fn s13_dropping_a_future_races_with_cancel() {
-    for round in 0..500 {
+    for round in 0..rounds(500) {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
         let ctx = top.with_name("leaf");
