@@ -1,32 +1,31 @@
-//! The client's half: a call that ends with its Context and tells the peer what that says.
+//! The client side: a call ends with its context, and tells the peer the time left, the request id and the trace.
 //!
-//! [`ClientLayer`] is for any tower HTTP client; feature `reqwest` has the same for reqwest.
+//! [`ClientLayer`] is for any tower HTTP client. Feature `reqwest` offers the same for reqwest.
 //!
 //! # What a call sends
 //!
-//! | header | from | unless |
+//! | header | value | not sent if |
 //! |---|---|---|
-//! | the deadline's, in one [`Dialect`](crate::deadline::Dialect) | what is left, rounded down | the Context has no deadline |
+//! | the deadline's, in one [`Dialect`](crate::deadline::Dialect) | the time left, rounded down | the context has no deadline |
 //! | `x-request-id` | [`RequestId`](crate::RequestId) | |
-//! | `traceparent` | a child of [`Traceparent`](crate::trace_context::Traceparent) | |
-//! | `tracestate` | [`Tracestate`](crate::trace_context::Tracestate) | there is no traceparent of ours for it |
-//! | `baggage` | [`Baggage`](crate::trace_context::Baggage) | its key is not allowed: none is, by default |
+//! | `traceparent` | the call's own span, below the context's [`Traceparent`](crate::trace_context::Traceparent) | |
+//! | `tracestate` | [`Tracestate`](crate::trace_context::Tracestate) | no traceparent is sent |
+//! | `baggage` | [`Baggage`](crate::trace_context::Baggage) | the [`BaggageFilter`] does not allow the key; it allows none by default |
 //!
-//! The last four are values of the Context, and only what it has is sent. That is then the only header of its name: one that
-//! the request carried already is replaced. Where the Context has nothing to say, the request's own stays.
+//! The last four are values of the context. A value that the context has replaces the request's own headers of that name. Where the
+//! context has no value, the request's own header stays.
 //!
-//! A deadline can only shorten: when the Context has one and the request carries headers of the known dialects, set by hand or
-//! copied from an incoming request, the shortest of all is sent, in the dialect chosen, and no other. A malformed one counts
-//! as absent.
+//! A deadline can only shorten. If the context has a deadline and the request carries relative deadline headers, the shortest of all is
+//! sent, in the chosen dialect. A malformed header counts as absent.
 //!
-//! When nothing is left, the call fails and nothing is sent. That is so too when what is left is less than the dialect can say.
+//! If no time is left, or less than the dialect can express, the call fails and nothing is sent. The error names the deadline.
 //!
 //! # How a call ends
 //!
-//! With its result, or at the Context's end, whichever is first; a result that is ready when the end comes wins. Dropping
-//! the call, or the response's body, cancels it as the client below does: HTTP/1 closes the connection, HTTP/2 resets the stream.
-//! The response's body obeys the Context as well: after the end it gives an error, not data, but a body that was read
-//! to its end has ended.
+//! A call ends with its result or at the end of its context, whichever comes first. A result that is ready when the context ends wins.
+//! Dropping the call, or the response's body, cancels it as the client below does: HTTP/1 closes the connection, HTTP/2 resets the
+//! stream. The response's body observes the context too: after the end it returns an error instead of data. A body that was read to its
+//! end has ended.
 
 mod baggage_filter;
 mod body;
