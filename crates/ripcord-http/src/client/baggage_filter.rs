@@ -1,11 +1,11 @@
-//! Which baggage may leave.
+//! Selects the baggage that a call sends.
 
 use std::sync::Arc;
 
 use crate::trace_context::Baggage;
 
-/// Which members of the Context's baggage a call sends. None, unless they are named: baggage is for services of one's own,
-/// and says things about users that are nobody else's business.
+/// Selects the members of the context's baggage that a call sends. Default: none, because baggage is for your own services and may
+/// describe users.
 ///
 /// ```
 /// use ripcord_http::client::{BaggageFilter, ClientLayer};
@@ -25,17 +25,17 @@ enum Allowed {
 }
 
 impl BaggageFilter {
-    /// No member: the default.
+    /// Sends no member. This is the default.
     pub const fn none() -> Self {
         BaggageFilter(Allowed::None)
     }
 
-    /// Every member.
+    /// Sends every member.
     pub const fn all() -> Self {
         BaggageFilter(Allowed::All)
     }
 
-    /// The members with these keys, which count by case.
+    /// Sends the members with these keys. Keys are case-sensitive.
     pub fn only<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Self {
         BaggageFilter(Allowed::Only(keys.into_iter().map(Into::into).collect()))
     }

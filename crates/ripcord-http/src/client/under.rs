@@ -1,11 +1,11 @@
-//! The Context that a call and then its body are under.
+//! The context of a call and then of its body.
 
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 
 use ripcord::{Context, DoneOwned, Error};
 
-/// A Context and the wait for its end. Takes its waker back when dropped.
+/// A context and the wait for its end. Removes its waker when dropped.
 #[derive(Debug)]
 pub(super) struct Under {
     ctx: Context,
@@ -17,7 +17,7 @@ impl Under {
         Under { done: ctx.done_owned(), ctx }
     }
 
-    /// How it ended, if it has.
+    /// Returns the context's end, if it has ended.
     pub(super) fn err(&self) -> Option<Error> {
         self.ctx.err()
     }

@@ -1,4 +1,4 @@
-//! Calls of reqwest under a Context: `client.get(url).context(&ctx).send()`.
+//! Calls of reqwest under a context: `client.get(url).context(&ctx).send()`.
 
 mod request;
 mod response;

@@ -1,4 +1,4 @@
-//! A request that has its Context.
+//! A request with its context.
 
 use reqwest::RequestBuilder;
 use ripcord::Context;
@@ -10,13 +10,12 @@ use crate::client::outgoing::Outgoing;
 use crate::client::span::CallSpan;
 use crate::deadline::Dialect;
 
-/// Gives reqwest's requests a Context.
+/// Gives reqwest's requests a context.
 pub trait RequestBuilderExt: Sized {
-    /// The request under a Context: see the [module](crate::client) for what is sent and how the call ends.
+    /// Returns the request under a context: see the [module](crate::client) for what is sent and how the call ends.
     ///
-    /// Headers set by hand go before this. On a redirect reqwest sends the same headers again: where redirects are followed
-    /// that take long or leave for somebody else's hosts, use a client that follows none, or [`ClientLayer`](crate::client::ClientLayer)
-    /// below a layer that does.
+    /// Set your own headers before this call. On a redirect, reqwest sends the same headers again. If redirects are slow or lead to
+    /// other hosts, use a client that follows none, or [`ClientLayer`](crate::client::ClientLayer) below a layer that follows them.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -26,7 +25,7 @@ pub trait RequestBuilderExt: Sized {
     /// # async fn example(client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
     /// let ctx = Context::background().with_timeout(Duration::from_secs(5));
     /// let response = client.get("http://localhost:8080/").context(&ctx).send().await?;
-    /// println!("{}", response.text().await?); // the body obeys the Context as well
+    /// println!("{}", response.text().await?); // the body observes the context too
     /// # Ok(()) }
     /// ```
     #[track_caller]
@@ -40,7 +39,7 @@ impl RequestBuilderExt for RequestBuilder {
     }
 }
 
-/// A request of reqwest that has its Context, to be sent. Made by [`RequestBuilderExt::context`].
+/// A request of reqwest with its context. Returned by [`RequestBuilderExt::context`].
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ContextRequest {
@@ -58,19 +57,19 @@ impl ContextRequest {
         self
     }
 
-    /// Which of the Context's baggage is sent; none otherwise.
+    /// Selects the context's baggage that is sent. Default: none.
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.outgoing.baggage = filter;
         self
     }
 
-    /// Sends it, and waits for the response's head. What is sent is what is left when this is first polled.
+    /// Sends the request and waits for the response's head. The time left is taken when the future is first polled.
     ///
-    /// A response that is ready when the Context's end comes wins. Dropping the future cancels the call.
+    /// A response that is ready when the context ends wins. Dropping the future cancels the call.
     ///
     /// # Errors
     ///
-    /// If the Context ends first, if the request could not be built, and whatever reqwest fails with.
+    /// Returns an error if the context ends first, if the request cannot be built, or if reqwest fails.
     pub async fn send(self) -> Result<Response, Error> {
         let ContextRequest { builder, ctx, outgoing } = self;
         let (client, request) = builder.build_split();

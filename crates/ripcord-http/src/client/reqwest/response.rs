@@ -1,4 +1,4 @@
-//! A response whose body obeys the Context.
+//! A response whose body observes the context.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ use crate::client::error::{Call, Phase, find};
 use crate::client::span::CallSpan;
 use crate::client::{Error, ResponseBody, under::Under};
 
-/// As reqwest's response, with a body that obeys the Context of the request: see the [module](crate::client).
+/// A response of reqwest whose body observes the request's context: see the [module](crate::client).
 #[derive(Debug)]
 pub struct Response {
     pub(super) response: reqwest::Response,
@@ -31,42 +31,42 @@ impl Response {
         Response { response: response.into(), call }
     }
 
-    /// The status.
+    /// Returns the status.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// The version of HTTP.
+    /// Returns the version of HTTP.
     pub fn version(&self) -> Version {
         self.response.version()
     }
 
-    /// The headers.
+    /// Returns the headers.
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
     }
 
-    /// The headers, to be changed.
+    /// Returns the headers for changes.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.response.headers_mut()
     }
 
-    /// The extensions.
+    /// Returns the extensions.
     pub fn extensions(&self) -> &Extensions {
         self.response.extensions()
     }
 
-    /// Where it came from in the end, after redirects.
+    /// Returns the final URL, after redirects.
     pub fn url(&self) -> &reqwest::Url {
         self.response.url()
     }
 
-    /// The peer's address, if it is known.
+    /// Returns the peer's address, if it is known.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.response.remote_addr()
     }
 
-    /// How many bytes the body has, if it is known.
+    /// Returns the length of the body in bytes, if it is known.
     pub fn content_length(&self) -> Option<u64> {
         self.response.content_length()
     }
@@ -85,57 +85,57 @@ impl Response {
         Ok(self)
     }
 
-    /// The whole body as text, as reqwest decodes it.
+    /// Reads the whole body as text, as reqwest decodes it.
     ///
     /// # Errors
     ///
-    /// If the Context ends first, and whatever reqwest fails with; this goes for the other readers too.
+    /// Returns an error if the context ends first, or if reqwest fails.
     pub async fn text(self) -> Result<String, Error> {
         let Response { response, call } = self;
         response.text().await.map_err(|error| read_error(error, call))
     }
 
-    /// The whole body.
+    /// Reads the whole body.
     ///
     /// # Errors
     ///
-    /// As [`text`](Response::text).
+    /// Returns an error as [`text`](Response::text) does.
     pub async fn bytes(self) -> Result<Bytes, Error> {
         let Response { response, call } = self;
         response.bytes().await.map_err(|error| read_error(error, call))
     }
 
-    /// The whole body, read as JSON.
+    /// Reads the whole body as JSON.
     ///
     /// # Errors
     ///
-    /// As [`text`](Response::text), and if it is not JSON or not of that type.
+    /// Returns an error as [`text`](Response::text) does, and if the body is not JSON of that type.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let Response { response, call } = self;
         response.json().await.map_err(|error| read_error(error, call))
     }
 
-    /// The next piece of the body; `None` at its end. Dropping the future loses nothing.
+    /// Reads the next piece of the body. Returns `None` at its end. Dropping the future loses nothing.
     ///
     /// # Errors
     ///
-    /// As [`text`](Response::text).
+    /// Returns an error as [`text`](Response::text) does.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.response.chunk().await.map_err(|error| read_error(error, self.call.clone()))
     }
 
-    /// The body in pieces, as they come.
+    /// Returns the body as a stream of pieces.
     pub fn bytes_stream(self) -> BytesStream {
         BytesStream::new(self)
     }
 
-    /// Reqwest's own response. Its body obeys the Context as well, and fails with errors of reqwest's that have ours as a source.
+    /// Returns reqwest's own response. Its body observes the context too, and fails with reqwest's errors, whose sources have ours.
     pub fn into_inner(self) -> reqwest::Response {
         self.response
     }
 }
 
-/// Reqwest hands errors of a body on as sources of its own.
+/// Finds our own error among the sources of reqwest's.
 pub(super) fn read_error(error: reqwest::Error, call: Call) -> Error {
     match find::<Error>(&error) {
         Some(ours) => ours.clone(),

@@ -13,7 +13,7 @@ use super::response::read_error;
 use crate::client::Error;
 use crate::client::error::Call;
 
-/// The pieces of a response's body as they come: see [`Response::bytes_stream`]. Ends after an error. Dropping it ends the
+/// The pieces of a response's body. Returned by [`Response::bytes_stream`]. The stream ends after an error. Dropping it ends the
 /// transfer.
 #[must_use = "streams do nothing unless polled"]
 pub struct BytesStream {
