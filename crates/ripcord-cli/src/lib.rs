@@ -1,7 +1,7 @@
 //! The parts of the `ripcord` binary.
 //!
 //! The binary parses its arguments, runs a command, and returns an exit code. The rest is a library, so that tests can run it
-//! in-process on a manual clock. It is not an API to build on.
+//! in-process on a manual clock. It is not an API to build on. The README of this crate describes the service and its settings.
 //!
 //! [`serve`] is the reference service: it shows what a [`Context`](ripcord::Context) does in a server. [`search`] is the part that
 //! calls backends, [`backends`] are the built-in ones, and [`connections`] accepts connections.

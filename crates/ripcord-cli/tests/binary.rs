@@ -56,7 +56,7 @@ fn slow_times_out_every_time() {
 
     let line = server.wait_for_log("Slow request canceled");
     assert!(line.contains("context deadline exceeded"), "{line}");
-    assert!(line.contains("/slow") && line.contains("app.rs") && line.contains("5s"), "who, where, how long: {line}");
+    assert!(line.contains("/slow") && line.contains("the service's --timeout (timeout of 5s"), "{line}");
 }
 
 #[test]
@@ -144,7 +144,13 @@ fn requests_have_a_line_each_in_the_log() {
     let told = line("Request canceled");
     assert_eq!((&told["route"], &told["status"]), (&"/slow".into(), &504.into()));
     assert_eq!(told["request_id"], answer.header("x-request-id"));
-    assert!(told["cause"].as_str().expect("text").contains("deadline exceeded (timeout of 1ms set at"), "{told}");
+    assert!(
+        told["cause"]
+            .as_str()
+            .expect("text")
+            .contains("deadline exceeded: the service's --timeout (timeout of 1ms set at"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -381,7 +387,17 @@ fn idle_connection_is_closed_after_the_keep_alive_time() {
 }
 
 #[test]
-fn clients_beyond_the_connection_limit_wait_for_a_place() {
+fn silent_connection_is_closed_after_the_head_timeout() {
+    let server = Server::start(&["--head-timeout", "50ms"]);
+    let mut stream = TcpStream::connect(&server.address).expect("it accepts");
+    stream.set_read_timeout(Some(common::PATIENCE)).expect("a timeout above zero");
+    let mut received = Vec::new();
+    std::io::Read::read_to_end(&mut stream, &mut received).expect("the server closes in order");
+    assert!(received.is_empty(), "{received:?}");
+}
+
+#[test]
+fn clients_beyond_the_connection_limit_wait_for_a_permit() {
     let server = Server::start(&["--max-connections", "1", "--keep-alive", "50ms"]);
     let first = TcpStream::connect(&server.address).expect("it accepts");
     write!(&first, "GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").expect("it reads");
@@ -409,11 +425,13 @@ fn help_documents_each_setting_and_the_proxy_that_exposes_the_inspector() {
     for setting in [
         "--drain-delay",
         "--keep-alive",
+        "--head-timeout",
         "--max-connections",
         "--max-head",
         "--no-inspector",
         "--inspector-token",
         "[default: 75s]",
+        "[default: 30s]",
         "[default: 16384]",
         "[default: 131072]",
         "[default: 0s]",

@@ -1,16 +1,86 @@
-//! A [`ripcord::Context`] over HTTP, both ways: one for each request of a server, one above each call of a client, and between
-//! them, in headers, the time that is left, the request's id, its trace and its baggage.
+//! [`ripcord::Context`] over HTTP.
 //!
-//! | module | holds |
+//! A server gives each request a context that ends when the request ends. A client's calls end with their context. The time left, the
+//! request ID, the trace and the baggage travel in headers between them.
+//!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! ripcord = { version = "0.1", features = ["tokio"] }
+//! ripcord-http = { version = "0.1", features = ["axum", "connection", "reqwest"] }
+//! axum = "0.8"
+//! hyper-util = { version = "0.1", features = ["http1", "http2", "server-auto", "service", "tokio"] }
+//! tokio = { version = "1", features = ["full"] }
+//! ```
+//!
+#![cfg_attr(all(feature = "axum", feature = "connection"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "axum", feature = "connection")), doc = "```ignore")]
+//! use std::time::Duration;
+//!
+//! use axum::{Router, routing::get};
+//! use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
+//! use ripcord::Context;
+//! use ripcord_http::server::connection::{self, StreamExecutor};
+//! use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
+//! use tokio::{net::TcpListener, task::JoinSet};
+//!
+//! async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
+//!     ctx.sleep(Duration::from_secs(2)).await?; // pass the context to everything that waits; `?` answers its end
+//!     Ok("done")
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> std::io::Result<()> {
+//!     let (server, shutdown) = Context::background().with_name("server").with_cancel();
+//!     tokio::spawn(async move {
+//!         let _ = tokio::signal::ctrl_c().await;
+//!         shutdown.cancel_with("Ctrl-C");
+//!     });
+//!     let layer = ContextLayer::new(&server).timeout(Duration::from_secs(5)).name(matched_path);
+//!     let app: Router = Router::new().route("/report", get(report)).layer(layer).with_state(());
+//!
+//!     let mut builder = auto::Builder::new(StreamExecutor::new());
+//!     builder.http1().half_close(true); // the watch handles it
+//!     let listener = TcpListener::bind("127.0.0.1:8080").await?;
+//!     let mut connections = JoinSet::new();
+//!     while let Ok(accepted) = server.run(listener.accept()).await {
+//!         let Ok((stream, _)) = accepted else {
+//!             let _ = server.sleep(Duration::from_secs(1)).await; // out of file descriptors
+//!             continue;
+//!         };
+//!         let (stream, watch) = connection::watch(stream);
+//!         let service = TowerToHyperService::new(watch.service(app.clone()));
+//!         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+//!         connections.spawn(watch.until(&server).serve(connection));
+//!         while connections.try_join_next().is_some() {}
+//!     }
+//!     connections.join_all().await; // every request in flight has been answered
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Which type
+//!
+//! | you want to | use |
 //! |---|---|
-//! | [`server`] | [`ContextLayer`](server::ContextLayer): a Context for each request, which ends when the request does |
-//! | [`client`] | [`ClientLayer`](client::ClientLayer): a call ends with its Context, and tells the peer what that says |
-//! | `inspector`, behind that feature | a live page of what is under way |
-//! | [`deadline`], [`trace_context`] | the codecs, for whoever has headers and no layer |
+//! | give each request a context | [`ContextLayer`](server::ContextLayer) |
+//! | take the context in an axum handler | `Ctx` and `CtxValue` in [`server`], feature `axum` |
+//! | answer a context's end from a handler | [`Ended`](server::Ended) and `?` |
+//! | log or count each request | [`ContextLayer::on_end`](server::ContextLayer::on_end), [`ContextLayer::stats`](server::ContextLayer::stats) |
+//! | notice that a client has disconnected | `server::connection::watch`, feature `connection` |
+//! | finish work after the response | [`server::detach`] |
+//! | end a reqwest call with a context | `client::reqwest::RequestBuilderExt`, feature `reqwest` |
+//! | end the calls of any tower client with a context | [`ClientLayer`](client::ClientLayer) |
+//! | decide whether to retry a call | [`client::Error`] |
+//! | trust or distrust a peer's headers | [`TrustPolicy`] |
+//! | read or write a header yourself | [`deadline`], [`trace_context`] |
+//! | see what is running | `inspector::Inspector`, feature `inspector` |
 //!
-//! Every codec is strict, needs no allocation to read a header, and never panics, whatever a peer sends. A malformed value
-//! counts as absent: [`Malformed`] says what was wrong with it, for those who count or refuse. How much of what is well-formed
-//! is believed is for a [`TrustPolicy`] to say.
+//! # Headers
+//!
+//! Every codec is strict, reads a header without allocating, and never panics. A malformed value counts as absent, and [`Malformed`]
+//! describes it. The [`TrustPolicy`] decides what to do with well-formed values.
 //!
 //! ```
 //! use std::time::Duration;
@@ -23,14 +93,14 @@
 //!
 //! # Features
 //!
-//! None is on by default, and each one only adds.
+//! No feature is on by default. A feature only adds items.
 //!
 //! - `axum`: extractors for axum's handlers, and names after its routes. Leave it off with another server.
-//! - `connection`: seeing clients go that a server does not, on TCP connections that hyper serves with tokio.
-//! - `inspector`: the page of what is under way, as an axum router.
-//! - `reqwest`: `client.get(url).context(&ctx)`. TLS, HTTP/2 and proxies stay for whoever uses reqwest to turn on.
-//! - `tracing`: outgoing calls name the spans that `tracing-opentelemetry` exports, where a context or a layer is told to. Leave it
-//!   off unless traces are exported that way; a trace's id stays one along a chain of services without it.
+//! - `connection`: serving a TCP connection with hyper and tokio: disconnects that a server misses, timeouts, graceful close.
+//! - `inspector`: a live page of all requests, as an axum router.
+//! - `reqwest`: `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
+//! - `tracing`: SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans that way. Trace IDs are passed
+//!   on without it.
 
 pub mod client;
 pub mod deadline;
@@ -47,7 +117,7 @@ pub use malformed::Malformed;
 pub use request_id::RequestId;
 pub use trust::{Lineage, TrustPolicy};
 
-/// The README's program is a test.
+/// Runs the README's programs as tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -48,7 +48,7 @@ impl Service {
     /// The service uses the clock of `server`: see [`Context::with_clock`].
     pub fn new(server: &Context, stop: &Context, settings: &Settings, search: Search) -> Service {
         let inspector = settings.inspector.then(|| {
-            // Its streams end with the accepting, so that the shutdown does not wait for them.
+            // Its streams end when accepting ends, so that the shutdown does not wait for them.
             let inspector = Inspector::builder().context(stop);
             match &settings.inspector_token {
                 Some(token) => inspector.token(token.clone()),
@@ -56,8 +56,13 @@ impl Service {
             }
             .build()
         });
-        let layer =
-            ContextLayer::new(server).timeout(settings.timeout).name(method_and_path).make_id(request_id::make_id);
+        // The cause names the flag, because a user of the binary cannot look up a line of this file.
+        let (timeout, cause) = match settings.max_timeout < settings.timeout {
+            true => (settings.max_timeout, "the service's --max-timeout"),
+            false => (settings.timeout, "the service's --timeout"),
+        };
+        let layer = ContextLayer::new(server).timeout_cause(timeout, cause).name(method_and_path);
+        let layer = layer.make_id(request_id::make_id);
         let layer = layer.half_close(settings.half_close.into());
         let layer = match &inspector {
             Some(inspector) => layer.inspector(inspector),

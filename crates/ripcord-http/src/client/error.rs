@@ -14,7 +14,7 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// Why a call failed: its context ended, the client below failed, or the response's status is an error.
 ///
 /// `{}` prints one level, as Go does: `Get "http://localhost/": context deadline exceeded`. While the response's body is read, it
-/// prints only the part after the colon. `{:#}` prints the whole story on one line: the call, the cause, the name and the line, or the
+/// prints only the part after the colon. `{:#}` prints everything on one line: the call, the cause, the name and the line, or the
 /// sources of the client's error. A password in the URL is printed as `***`.
 ///
 /// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the source of the client's error. Other types
@@ -29,15 +29,48 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// | Did time run out? | [`is_timeout`](Error::is_timeout) |
 /// | What did the server answer? | [`status`](Error::status) and [`headers`](Error::headers) |
 ///
-/// ```
-/// use http::{Method, StatusCode};
-/// use ripcord_http::client::Error;
+/// With `Retry` of `ripcord-policy`:
 ///
-/// /// What a retry policy asks: whether another attempt is safe and may help.
-/// fn is_transient(error: &Error, method: &Method) -> bool {
-///     let may_help = error.is_connect() || error.is_timeout() || error.status() == Some(StatusCode::SERVICE_UNAVAILABLE);
-///     may_help && (error.is_not_sent() || method.is_idempotent())
+/// ```
+/// use std::time::{Duration, SystemTime};
+/// use http::{StatusCode, header::RETRY_AFTER};
+/// use ripcord::Context;
+/// use ripcord_http::client::{ClientLayer, Error, RequestExt};
+/// use ripcord_policy::{Retry, retry::parse_retry_after};
+/// use tower::{Layer, ServiceExt};
+///
+/// /// Returns whether another attempt at a POST is safe and may help.
+/// fn is_transient(error: &Error) -> bool {
+///     // 503: the server has refused the request without acting on it.
+///     error.is_not_sent() || error.status() == Some(StatusCode::SERVICE_UNAVAILABLE)
 /// }
+///
+/// fn retry_after(error: &Error) -> Option<Duration> {
+///     parse_retry_after(error.headers()?.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let http_client = tower::service_fn(|_: http::Request<String>| async {
+/// #     Err::<http::Response<String>, _>(std::io::Error::from(std::io::ErrorKind::ConnectionRefused))
+/// # });
+/// let client = ClientLayer::new().layer(http_client);
+/// let retry = Retry::builder()
+///     .max_attempts(2)
+///     .base(Duration::from_millis(1))
+///     .retry_if(is_transient)
+///     .retry_after(retry_after)
+///     .build()?;
+///
+/// let ctx = Context::background().with_timeout(Duration::from_secs(5));
+/// let call = |ctx: Context| {
+///     let request = http::Request::post("http://localhost/orders").body(String::new()).expect("a valid URL");
+///     client.clone().oneshot(request.with_context(&ctx))
+/// };
+/// let error = retry.run(&ctx, call).await.unwrap_err();
+/// assert_eq!(error.attempts(), 2); // nothing listens, so nothing was sent
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// # Examples
@@ -126,7 +159,7 @@ impl Error {
     }
 
     #[cfg(feature = "reqwest")]
-    pub(super) fn of_status(status: StatusCode, headers: HeaderMap, call: Call) -> Self {
+    pub(super) fn from_status(status: StatusCode, headers: HeaderMap, call: Call) -> Self {
         Error(Arc::new(Repr { call: Some(call), phase: Phase::Send, kind: Kind::Status(status, Box::new(headers)) }))
     }
 

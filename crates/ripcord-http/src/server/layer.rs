@@ -64,8 +64,7 @@ pub(super) struct Settings {
     pub(super) server: Context,
     /// The line that made the layer. Ends that the layer causes report it.
     pub(super) location: &'static Location<'static>,
-    /// The timeout and the line that set it.
-    pub(super) timeout: Option<(Duration, &'static Location<'static>)>,
+    pub(super) timeout: Option<Limit>,
     pub(super) trust: (TrustPolicy, &'static Location<'static>),
     pub(super) strict: bool,
     pub(super) absolute_deadlines: bool,
@@ -76,13 +75,32 @@ pub(super) struct Settings {
     pub(super) on_end: Option<OnEnd>,
     #[cfg(feature = "tracing")]
     pub(super) tracing: bool,
-    /// How many calls of a request's own trace are recorded.
+    /// Maximum number of calls recorded in a request's own trace.
     #[cfg(feature = "tracing")]
-    pub(super) most_calls: usize,
+    pub(super) max_calls: usize,
     pub(super) counters: Arc<Counters>,
     pub(super) observer: Option<Arc<dyn Observer>>,
     /// Made once, because every request ends with it.
     pub(super) answered: Cause,
+}
+
+/// A time limit for requests.
+#[derive(Clone, Debug)]
+pub(super) struct Limit {
+    pub(super) timeout: Duration,
+    /// The line that set it.
+    pub(super) location: &'static Location<'static>,
+    pub(super) cause: Option<Cause>,
+}
+
+impl Limit {
+    /// Derives a context that ends after the timeout.
+    pub(super) fn derive(self, ctx: &Context) -> Context {
+        match self.cause {
+            Some(cause) => ctx.with_timeout_cause_at(self.timeout, cause, self.location),
+            None => ctx.with_timeout_at(self.timeout, self.location),
+        }
+    }
 }
 
 type Name = fn(&Parts) -> Cow<'static, str>;
@@ -132,7 +150,7 @@ impl ContextLayer {
             #[cfg(feature = "tracing")]
             tracing: false,
             #[cfg(feature = "tracing")]
-            most_calls: ripcord::Trace::LIMIT,
+            max_calls: ripcord::Trace::LIMIT,
             counters: Arc::default(),
             observer: None,
             answered: answered_cause(),
@@ -146,8 +164,27 @@ impl ContextLayer {
     #[must_use]
     #[track_caller]
     pub fn timeout(self, timeout: Duration) -> Self {
-        let location = Location::caller();
-        self.set(|settings| settings.timeout = Some((timeout, location)))
+        let limit = Limit { timeout, location: Location::caller(), cause: None };
+        self.set(|settings| settings.timeout = Some(limit))
+    }
+
+    /// Sets how long a request may take, like [`timeout`](ContextLayer::timeout), and the cause of the end of a request that exceeds
+    /// it. Use it if the timeout is a setting of your program: the cause can name the setting.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    /// use ripcord_http::server::ContextLayer;
+    ///
+    /// let seconds = 5; // from the command line
+    /// let layer = ContextLayer::new(&Context::background()).timeout_cause(Duration::from_secs(seconds), "the flag --timeout");
+    /// // The log of a slow request: context deadline exceeded: the flag --timeout (timeout of 5s set at ...)
+    /// ```
+    #[must_use]
+    #[track_caller]
+    pub fn timeout_cause(self, timeout: Duration, cause: impl Into<Cause>) -> Self {
+        let limit = Limit { timeout, location: Location::caller(), cause: Some(cause.into()) };
+        self.set(|settings| settings.timeout = Some(limit))
     }
 
     /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`]. The policy's maximum and
@@ -226,13 +263,13 @@ impl ContextLayer {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Begins a trace for each request. Its span, which `tracing-opentelemetry` exports, is below the span of a trusted client, and links
-    /// to the span of an untrusted one. The request's calls send the ids of their own spans: see
+    /// Starts a trace for each request. `tracing-opentelemetry` exports its span. The span is a child of a trusted client's span, and
+    /// is linked to an untrusted client's span. The request's calls send the ids of their own spans: see
     /// [`with_tracing`](crate::trace_context::with_tracing).
     ///
     /// The span carries OpenTelemetry's attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
     /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*` is the line
-    /// that created the layer. A cancel and a disconnect are no errors of the span: see
+    /// that created the layer. A cancel and a disconnect do not mark the span as failed: see
     /// [`tracing_span`](Context::tracing_span).
     #[cfg(feature = "tracing")]
     #[must_use]
@@ -253,7 +290,7 @@ impl ContextLayer {
             settings.server = observer.server(&settings.server, location);
             #[cfg(feature = "tracing")]
             {
-                settings.most_calls = observer.max_calls();
+                settings.max_calls = observer.max_calls();
             }
             settings.observer = Some(observer);
         })

@@ -15,10 +15,10 @@
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
 //!
 //! A handler that watches its Context is polled once more before it is dropped, so it can log, and even answer: a result that is
-//! ready at the deadline wins. Tasks that the handler spawned are not dropped with it; those that hold the Context see its end.
-//!
-//! A request passes these files, in this order: `layer.rs` (settings), `service.rs` (derives the Context), `headers.rs`,
-//! `lifetime.rs` (what ends the Context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
+//! ready at the deadline wins. Tasks that the handler spawned are not dropped with it. A task that holds the Context sees its end.
+
+// A request passes these files, in this order: `layer.rs` (settings), `service.rs` (derives the Context), `headers.rs`,
+// `lifetime.rs` (what ends the Context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
 
 mod attendance;
 mod body;

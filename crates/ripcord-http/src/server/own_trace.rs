@@ -22,7 +22,7 @@ impl OwnTrace {
             return (ctx, OwnTrace(None));
         }
         let name = server_span::name(parts, &ctx);
-        let (ctx, trace) = ctx.start_root_trace_at(name, settings.most_calls, ctx.clock().now(), settings.location);
+        let (ctx, trace) = ctx.start_root_trace_at(name, settings.max_calls, ctx.clock().now(), settings.location);
         (server_span::begin(&ctx, parts, parent), OwnTrace(Some(trace)))
     }
 

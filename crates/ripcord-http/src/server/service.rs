@@ -1,7 +1,7 @@
 //! The service that the layer makes.
 
 use std::{
-    panic::{self, AssertUnwindSafe, Location},
+    panic::{self, AssertUnwindSafe},
     sync::Arc,
     task::{self, Poll},
     time::Duration,
@@ -17,7 +17,7 @@ use super::{
     BoxError, ContextBody, DeadlineSource, Outcome, ResponseFuture,
     future::{Bodyless, Refusal},
     grpc, headers,
-    layer::Settings,
+    layer::{Limit, Settings},
     lifetime::{Handle, Lifetime, with_inner_source},
     observer::Begun,
     own_trace::OwnTrace,
@@ -104,7 +104,7 @@ impl Settings {
         // The lifetime cancels, and says why.
         canceler.detach();
 
-        let timed = deadline.derive(&ctx);
+        let timed = deadline.limit.map_or_else(|| ctx.clone(), |limit| limit.derive(&ctx));
         let end = timed.deadline();
         let lifetime = Lifetime::new(cancel, self, end, grpc::is_grpc(&parts.headers));
         let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
@@ -126,11 +126,11 @@ impl Settings {
 
     /// Derives the Context of a request that an outer layer has begun. This layer only shortens its deadline.
     fn join(self: &Arc<Self>, ctx: Context, lifetime: Arc<Lifetime>, parts: &mut Parts) -> InFlight {
-        let limit = self.limit().filter(|(limit, _)| ctx.remaining().is_none_or(|left| *limit < left));
-        let Some((timeout, location)) = limit else {
+        let limit = self.limit().filter(|limit| ctx.remaining().is_none_or(|left| limit.timeout < left));
+        let Some(limit) = limit else {
             return InFlight::begin(Arc::clone(self), ctx, None, lifetime, None);
         };
-        let timed = ctx.with_timeout_at(timeout, location);
+        let timed = limit.derive(&ctx);
         if let Some(deadline) = timed.deadline() {
             lifetime.shorten(deadline);
         }
@@ -142,52 +142,45 @@ impl Settings {
         InFlight::begin(Arc::clone(self), ctx, None, lifetime, None)
     }
 
-    /// Returns how long any request may take, and the line that says so.
-    fn limit(&self) -> Option<(Duration, &'static Location<'static>)> {
-        let trust = self.trust.0.timeout(None).map(|most| (most, self.trust.1));
-        match (self.timeout, trust) {
-            (Some(ours), Some(trust)) => Some(if trust.0 < ours.0 { trust } else { ours }),
-            (ours, trust) => ours.or(trust),
-        }
+    /// Returns the time limit of every request.
+    fn limit(&self) -> Option<Limit> {
+        let (policy, location) = self.trust;
+        let trust = policy.timeout(None).map(|timeout| Limit { timeout, location, cause: None });
+        let ours = self.timeout.clone();
+        // The layer's own timeout wins a tie.
+        [ours, trust].into_iter().flatten().min_by_key(|limit| limit.timeout)
     }
 
-    /// Returns how long a request may take whose client asks for `asked`.
+    /// Returns the time limit of a request whose client asks for `asked`.
     fn deadline(&self, asked: Option<(&'static str, Duration)>) -> Deadline {
         let limit = self.limit();
         let Some((header, asked)) = asked else {
             let is_limited = limit.is_some() || self.server.deadline().is_some();
-            return Deadline {
-                timeout: limit,
-                source: if is_limited { DeadlineSource::Local } else { DeadlineSource::None },
-            };
+            return Deadline { limit, source: if is_limited { DeadlineSource::Local } else { DeadlineSource::None } };
         };
         self.counters.deadlines_received.up();
         let server = self.server.remaining();
-        if limit.map(|(limit, _)| limit).into_iter().chain(server).any(|most| most < asked) {
-            self.counters.deadlines_clamped.up();
-            Deadline { timeout: limit, source: DeadlineSource::Clamped(header) }
-        } else {
-            Deadline { timeout: Some((asked, self.location)), source: DeadlineSource::Header(header) }
-        }
-    }
-}
-
-/// How long a request may take.
-struct Deadline {
-    timeout: Option<(Duration, &'static Location<'static>)>,
-    source: DeadlineSource,
-}
-
-impl Deadline {
-    fn derive(&self, ctx: &Context) -> Context {
-        match (self.timeout, self.source) {
-            (None, _) => ctx.clone(),
-            (Some((timeout, at)), DeadlineSource::Header(_) | DeadlineSource::Clamped(_)) => {
-                ctx.with_timeout_cause_at(timeout, self.source, at)
+        let (limit, source) = match limit {
+            Some(limit) if limit.timeout < asked => (Some(limit), DeadlineSource::Clamped(header)),
+            limit if server.is_some_and(|left| left < asked) => (limit, DeadlineSource::Clamped(header)),
+            _ => {
+                let asked = Limit { timeout: asked, location: self.location, cause: None };
+                (Some(asked), DeadlineSource::Header(header))
             }
-            (Some((timeout, at)), _) => ctx.with_timeout_at(timeout, at),
+        };
+        if let DeadlineSource::Clamped(_) = source {
+            self.counters.deadlines_clamped.up();
         }
+        // The header is what the client can change, so it is the cause.
+        let limit = limit.map(|limit| Limit { cause: Some(source.into()), ..limit });
+        Deadline { limit, source }
     }
+}
+
+/// The time limit of a request, and where it comes from.
+struct Deadline {
+    limit: Option<Limit>,
+    source: DeadlineSource,
 }
 
 /// Returns whether the connection is to become another protocol's, if the handler agrees. Then the deadline is for the answer alone:

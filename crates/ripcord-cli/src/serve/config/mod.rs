@@ -66,6 +66,10 @@ struct Flags {
     #[arg(long, value_name = "DURATION")]
     keep_alive: Option<Span<1>>,
 
+    /// Time that a client has to send a request's head, or its first byte after connecting [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    head_timeout: Option<Span<1>>,
+
     /// Maximum number of open connections; further clients wait [default: 16384]
     #[arg(long, value_name = "COUNT")]
     max_connections: Option<Whole<1, 1_000_000>>,
@@ -233,7 +237,7 @@ impl Settings {
                     .map_or(limits.max_connections, |count| count.0),
                 max_head: flags.max_head.or(file.max_head).map_or(limits.max_head, |bytes| bytes.0),
                 idle_timeout: flags.keep_alive.or(file.keep_alive).map_or(limits.idle_timeout, |span| span.0),
-                ..limits
+                head_timeout: flags.head_timeout.or(file.head_timeout).map_or(limits.head_timeout, |span| span.0),
             },
             trusted_peers: trusted_peers.into_iter().map(|peers| peers.0).collect(),
             half_close: flags.half_close.or(file.half_close).unwrap_or_default(),

@@ -80,7 +80,7 @@ impl Response {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             let headers = self.response.headers().clone();
-            return Err(Error::of_status(status, headers, self.call));
+            return Err(Error::from_status(status, headers, self.call));
         }
         Ok(self)
     }
