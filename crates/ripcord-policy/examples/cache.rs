@@ -1,4 +1,4 @@
-//! A Go tutorial's first exercise: a cache that respects its callers' contexts, and one of its own.
+//! A Go tutorial's first exercise: a cache that respects its callers' contexts and has one of its own.
 //!
 //! `cargo run --example cache`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -13,7 +13,7 @@ const MS: Duration = Duration::from_millis(1);
 struct RequestId(&'static str);
 impl Value for RequestId {}
 
-/// A slow lookup that notices when it is called off.
+/// A slow lookup that ends with its context.
 async fn look_up(ctx: Context, user: u32) -> Result<String, ripcord::Error> {
     println!("  loading user {user} for {}", ctx.value::<RequestId>().map_or("nobody", |id| id.0));
     ctx.sleep(100 * MS).await?;
@@ -24,7 +24,7 @@ async fn look_up(ctx: Context, user: u32) -> Result<String, ripcord::Error> {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("=== Context-Aware Cache ===");
 
-    // The cache lives under a context of its own, and cleans up by itself until that ends.
+    // The cache has a context of its own, and removes expired entries until that context ends.
     let (app, shutdown) = Context::background().with_name("app").with_cancel();
     let cache: Cache<u32, String> = Cache::builder()
         .capacity(1_000)
@@ -55,28 +55,28 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("  get: {}", cache.get(&gone, &1).unwrap_err());
     println!("  set: {}", cache.insert(&gone, 1, "eve".to_owned()).unwrap_err());
 
-    println!("\n4. One load for all who ask");
+    println!("\n4. One load for all callers");
     let ask = |ctx: Context| {
         let cache = cache.clone();
-        async move { cache.get_or_load(&ctx, 7, |ctx| look_up(ctx, 7)).await }
+        async move { cache.run(&ctx, 7, |ctx| look_up(ctx, 7)).await }
     };
     let hurried = ctx.with_timeout(20 * MS);
-    let (first, second, third) = tokio::join!(ask(hurried), ask(ctx.clone()), ask(ctx.clone()));
-    println!("  the one that began it, in a hurry: {}", first.unwrap_err());
-    println!("  the others: {}, {}", second?, third?);
+    let (first, second, third) = tokio::join!(ask(ctx.clone()), ask(hurried), ask(ctx.clone()));
+    println!("  the first caller: {:?}", first?);
+    println!("  a caller with less time: {}", second.unwrap_err());
+    println!("  another caller: {:?}", third?);
 
-    println!("\n5. When everybody leaves, the load is called off; who comes later starts afresh");
+    println!("\n5. The load is canceled when its last caller leaves; a later caller starts a new one");
     let left = cache.get_or_load(&ctx.with_timeout(10 * MS), 8, |ctx| look_up(ctx, 8)).await;
     println!("  left: {}", left.unwrap_err());
-    println!("  came later: {}", cache.get_or_load(&ctx, 8, |ctx| look_up(ctx, 8)).await?);
+    println!("  later: {}", cache.get_or_load(&ctx, 8, |ctx| look_up(ctx, 8)).await?);
 
     println!("\n6. Canceling the cache's context ends everything");
     let waiting = tokio::spawn(ask_forever(cache.clone(), ctx.clone()));
     ctx.sleep(10 * MS).await?;
     shutdown.cancel_with("the app is shutting down");
-    println!("  a load under way: {}", waiting.await?.unwrap_err());
+    println!("  a load in flight: {}", waiting.await?.unwrap_err());
     println!("  get: {}", cache.get(&ctx, &7).unwrap_err());
-    cache.close(); // Does nothing more.
 
     let stats = cache.stats();
     println!("\n{} hits, {} misses, {} joined a load", stats.hits, stats.misses, stats.coalesced);

@@ -2,8 +2,6 @@
 
 use ripcord::{Context, Error};
 
-pub(crate) use crate::cache::time_left;
-
 /// Why the caller's context has ended, if it has.
 ///
 /// Asks [`Context::is_done`] first, which is cheap when asked again and again: on the way in that is every call's question, and

@@ -91,7 +91,6 @@ mod shared_error;
 mod shuttle_models;
 mod sync;
 mod tally;
-mod timeline;
 
 pub mod breaker;
 pub mod bulkhead;

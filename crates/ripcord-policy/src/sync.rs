@@ -36,6 +36,11 @@ mod std_types {
         }
     }
 
+    /// The context whose scope this code runs in.
+    pub(crate) fn current_context() -> Option<Context> {
+        Some(Context::current())
+    }
+
     /// Has `callback` run when `ctx` ends.
     pub(crate) fn after_func(ctx: &Context, callback: impl FnOnce() + Send + 'static) -> Option<AfterFunc> {
         Some(ctx.after_func(callback))
@@ -103,6 +108,11 @@ mod shuttle_types {
             let _ = self.is_set.load(Ordering::Acquire);
             if seen { self.value.get() } else { None }
         }
+    }
+
+    /// Shuttle's threads share one real thread, and with it the current context.
+    pub(crate) fn current_context() -> Option<Context> {
+        None
     }
 
     /// Its thread would be none that shuttle knows of. A model does itself what is to follow an end.

@@ -265,7 +265,7 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
     let cache = Cache::<u8, u8>::builder().capacity(1).build(&ctx).unwrap();
     cache.close();
     let closed = cache.insert(&ctx, 1, 1).unwrap_err();
-    let error = outer.run(&ctx, |_| nested(closed.clone().map(|_| Down))).await.unwrap_err();
+    let error = outer.run(&ctx, |_| nested(closed.clone().into())).await.unwrap_err();
     assert!(error.stop() == Some(Stop::NotRetryable), "{error}");
     let hanging: Stack<(), Down> = Stack::builder().attempt_timeout(Duration::from_millis(1)).build().unwrap();
     let timeout = hanging.run(&ctx, |_| std::future::pending()).await.unwrap_err();

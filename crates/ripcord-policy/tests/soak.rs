@@ -68,7 +68,7 @@ async fn soak(seed: u64) {
         .stale_for(Duration::from_secs(5))
         .negative_ttl(Duration::from_secs(1))
         .ttl_jitter(0.2)
-        .random(Arc::new(Random::seeded(seed ^ 1)))
+        .random(Random::seeded(seed ^ 1))
         .build(&ctx)
         .unwrap();
     let retry = Retry::exponential()
@@ -207,7 +207,7 @@ async fn soak(seed: u64) {
     );
     let stats = cache.stats();
     assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
-    assert_eq!(stats.loading, 0);
+    assert_eq!(stats.calls.in_flight(), 0);
     assert!(stats.hits > 100 && stats.coalesced > 10, "{stats:?}");
     let stats = pool.stats();
     assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");

@@ -1,7 +1,7 @@
 //! A backend, behind its policies.
 
 use std::{
-    future::{pending, poll_fn},
+    future::poll_fn,
     pin::pin,
     sync::{
         Arc,
@@ -14,7 +14,7 @@ use reqwest::{Client, Url};
 use ripcord::Context;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
-    Stack, cache::with_load_deadline,
+    Stack,
 };
 use serde::Serialize;
 
@@ -190,25 +190,17 @@ impl Backend {
         Ok((hits, source))
     }
 
-    /// One attempt: told the deadline of the search that waits longest for it.
+    /// Sends one request. The backend learns how much time the most patient search has left.
     async fn request(&self, ctx: Context, words: &str, requests: &AtomicU32) -> Result<Hits, Failure> {
-        loop {
-            let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
-            let (until, _trace) = with_load_deadline(&ctx).start_trace(format!("request {number} to {}", self.name));
-            match call(&self.client, &self.url, words, &until).await {
-                Err(failure) if failure.is_end_of_context() => {}
-                result => return result,
+        let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
+        let (ctx, _trace) = ctx.start_trace(format!("request {number} to {}", self.name));
+        match call(&self.client, &self.url, words, &ctx).await {
+            Err(failure) if failure.is_end_of_context() => {
+                // The client may have refused because almost no time was left: the end then says whose it was.
+                ctx.done().await;
+                Err(failure)
             }
-            // Either a search with more time has joined meanwhile, and the backend was told less, or all who wait for this
-            // end now, and tell it themselves.
-            // Only one that has more than this attempt had is a reason to ask again: the attempt's own limit stays.
-            let more = match (with_load_deadline(&ctx).deadline(), until.deadline()) {
-                (Some(latest), Some(told)) => latest > told,
-                (latest, told) => latest.is_none() && told.is_some(),
-            };
-            if ctx.is_done() || !more {
-                return pending().await;
-            }
+            result => result,
         }
     }
 }

@@ -1,52 +1,57 @@
-//! How a cache is set up.
+//! The settings of a cache.
 
 use std::fmt;
-use std::hash::Hash;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ripcord::Context;
+use ripcord::{Clock, Context};
 
-use super::{Cache, Eviction};
+use super::{Cache, Eviction, Key};
 use crate::config::{above_zero, at_least_one, within};
 use crate::sync::Runtime;
 use crate::{ConfigError, Random};
 
 /// Weights are added up; more than this could overflow.
-const MOST: u64 = u64::MAX / 4;
+const MAX_CAPACITY: u64 = u64::MAX / 4;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
-pub(super) type EvictHook<K, V> = Arc<dyn Fn(&K, &V, Eviction) + Send + Sync>;
+pub(super) type EvictionListener<K, V> = Arc<dyn Fn(&K, &V, Eviction) + Send + Sync>;
 
-/// Sets up a [`Cache`]; from [`Cache::builder`].
+/// Sets up a [`Cache`]. Created by [`Cache::builder`].
 ///
-/// Only `capacity` is required. Defaults are not a promise and may change: entries do not expire, nothing is served
-/// stale, failures are not kept, and a sweep runs once a second.
+/// Only [`capacity`](Self::capacity) is required. By default entries do not expire, no stale value is served, the errors of
+/// failed loads are not remembered, and a sweep runs once a second. The defaults may change.
 #[must_use = "a builder does nothing until it is built"]
 pub struct CacheBuilder<K, V> {
     capacity: Option<u64>,
+    clock: Option<Clock>,
     settings: Settings<K, V>,
 }
 
-/// What a built cache goes by.
+/// The settings that a cache keeps.
 pub(super) struct Settings<K, V> {
     pub(super) ttl: Option<Duration>,
     pub(super) idle: Option<Duration>,
-    pub(super) stale_for: Option<Duration>,
+    /// The stale window, and the line that set it.
+    pub(super) stale_for: Option<(Duration, &'static Location<'static>)>,
     pub(super) negative_ttl: Option<Duration>,
     pub(super) ttl_jitter: f64,
     pub(super) sweep_every: Duration,
     pub(super) weigher: Option<Weigher<K, V>>,
-    pub(super) on_evict: Option<EvictHook<K, V>>,
-    pub(super) random: Arc<Random>,
+    pub(super) on_evict: Option<EvictionListener<K, V>>,
+    pub(super) random: Random,
+    /// The line that built the cache.
+    pub(super) location: &'static Location<'static>,
 }
 
 impl<K, V> CacheBuilder<K, V>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Key,
     V: Clone + Send + Sync + 'static,
 {
+    #[track_caller]
     pub(super) fn new() -> Self {
         let settings = Settings {
             ttl: None,
@@ -57,110 +62,124 @@ where
             sweep_every: SWEEP_EVERY,
             weigher: None,
             on_evict: None,
-            random: Arc::new(Random::new()),
+            random: Random::new(),
+            location: Location::caller(),
         };
-        Self { capacity: None, settings }
+        Self { capacity: None, clock: None, settings }
     }
 
-    /// How many entries the cache holds at most or, with a [`weigher`](Self::weigher), how much weight. Required.
+    /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum total weight. Required.
     ///
-    /// It is never exceeded. A capacity above 64 is divided between shards, so that a few entries less may fit.
+    /// The capacity is never exceeded. A capacity above 64 is divided between shards, so that slightly fewer entries may fit.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self
     }
 
-    /// What an entry weighs against the capacity; a weight of 0 counts as 1.
+    /// Sets the function that returns an entry's weight. A weight of 0 counts as 1.
     ///
-    /// An entry heavier than the whole capacity is not kept. The weigher runs once per insert, in the call that
-    /// inserts and outside of all locks: its panic is that call's own. A weighed cache has one shard.
+    /// An entry heavier than the whole capacity is not kept. The weigher runs once per insert, in the call that inserts and
+    /// outside all locks; that call also gets its panic. A weighed cache has one shard.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self
     }
 
-    /// How long an entry is fresh, counted from its insert; reads do not extend it.
+    /// Sets how long an entry is fresh, counted from its insert. Reads do not extend it.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Lets an entry go that was not read for this long. With [`ttl`](Self::ttl) whichever comes first ends it.
+    /// Removes entries that have not been read for this long. Together with [`ttl`](Self::ttl), the earlier end counts.
     pub fn idle(mut self, limit: Duration) -> Self {
         self.settings.idle = Some(limit);
         self
     }
 
-    /// How long past its TTL a value may still be served, while [`get_or_load`](Cache::get_or_load) loads the next one
-    /// in the background. Needs a [`ttl`](Self::ttl), if only `Duration::MAX`.
+    /// Sets for how long after its TTL a value is still served, while [`get_or_load`](Cache::get_or_load) loads the next one
+    /// in the background. Requires a [`ttl`](Self::ttl), which may be `Duration::MAX`.
     ///
-    /// A load that failed meanwhile is not tried again in the background for as long as its error is remembered by
-    /// [`negative_ttl`](Self::negative_ttl) or, where it is not, for a second: the value is served and nothing else happens.
-    /// When the window is over, callers load as for any other key.
+    /// After a failed load there is no background load of the key for the [`negative_ttl`](Self::negative_ttl) or, if the
+    /// error is not remembered, for a second; the stale value is served meanwhile. After the window, callers wait for a load
+    /// as for any other key.
+    #[track_caller]
     pub fn stale_for(mut self, window: Duration) -> Self {
-        self.settings.stale_for = Some(window);
+        self.settings.stale_for = Some((window, Location::caller()));
         self
     }
 
-    /// How long the error of a failed load is remembered and given to those who ask next. Without it every caller
-    /// after a failed load tries again. What says nothing about the key is never remembered: panics, cancellations, and errors
-    /// with a local rejection in their chain of sources.
+    /// Sets for how long the error of a failed load is remembered and returned to later callers. By default it is not: each
+    /// caller after a failed load loads again.
+    ///
+    /// Errors that say nothing about the key are never remembered: panics, cancellations, and errors that come from a local
+    /// rejection, such as an open breaker.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.settings.negative_ttl = Some(ttl);
         self
     }
 
-    /// Shortens each [`ttl`](Self::ttl) by a random part of up to this fraction (0 to 1), so that what was loaded
-    /// together does not expire together. It never lengthens one, and leaves `insert_with_ttl` alone. Needs a `ttl`.
+    /// Shortens each [`ttl`](Self::ttl) by a random part of up to this fraction (0 to 1), so that values that were loaded
+    /// together do not expire together. Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and
+    /// [`set_load_ttl`](super::set_load_ttl) are not changed.
     pub fn ttl_jitter(mut self, fraction: f64) -> Self {
         self.settings.ttl_jitter = fraction;
         self
     }
 
-    /// How often the expired are removed in the background: a Go program's `cleanupInterval`. Once a
-    /// second if not set.
+    /// Sets how often expired entries are removed in the background: a Go program's `cleanupInterval`. Default: one second.
     ///
-    /// A sweep looks at every entry, one lock of one entry at a time. An expired entry that waits for its sweep takes
-    /// up room and is never served.
+    /// A sweep visits every entry and locks one shard for one entry at a time. Until its sweep, an expired entry takes up
+    /// room, and is never served.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.settings.sweep_every = interval;
         self
     }
 
-    /// Called for every value that leaves the cache, after it left and outside of all locks. A panic in it is caught.
+    /// Sets the eviction listener, which is called with every value that has left the cache. A panic in it is caught.
     ///
-    /// It may use a cache, this one too. A hook never runs within a hook: those for what it lets go itself are called one after the
-    /// other once it has returned, by the same thread. One that lets something go each time it is called never ends.
-    pub fn on_evict(mut self, hook: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
-        self.settings.on_evict = Some(Arc::new(hook));
+    /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
+    /// returns. It may use caches, also this one. If the listener removes a value in turn, it is called again for that value,
+    /// inside the first call: a listener that removes a value each time recurses until the stack overflows.
+    pub fn on_evict(mut self, listener: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
+        self.settings.on_evict = Some(Arc::new(listener));
         self
     }
 
-    /// The source of the jitter.
-    pub fn random(mut self, random: Arc<Random>) -> Self {
+    /// Sets the source of randomness for the [`ttl_jitter`](Self::ttl_jitter).
+    pub fn random(mut self, random: Random) -> Self {
         self.settings.random = random;
         self
     }
 
-    /// Builds the cache under a context: its clock is the cache's, and its end closes the cache.
+    /// Sets the clock of the cache. Default: the clock of the context that [`build`](Self::build) is given.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Builds the cache and starts its sweeper. The end of `ctx` closes the cache.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a capacity of 0, none, or above 2^62 - 1; a duration of zero; a jitter outside of 0 to 1;
-    /// `stale_for` or a jitter without a `ttl`; and when there is no tokio runtime to run loads and the sweeper in.
+    /// [`ConfigError`] for a capacity of 0, none, or above 2^62 - 1; a duration of zero; a jitter outside 0 to 1; `stale_for`
+    /// or a jitter without a `ttl`; and if there is no tokio runtime to run loads and the sweeper in.
+    #[track_caller]
     pub fn build(self, ctx: &Context) -> Result<Cache<K, V>, ConfigError> {
-        let Self { capacity, settings } = self;
+        let Self { capacity, clock, settings } = self;
+        let settings = Settings { location: Location::caller(), ..settings };
         let Some(capacity) = capacity else {
             return Err(ConfigError::new("capacity", "at least 1", "nothing"));
         };
         at_least_one("capacity", capacity)?;
-        if capacity > MOST {
+        if capacity > MAX_CAPACITY {
             return Err(ConfigError::new("capacity", "at most 2^62 - 1", capacity));
         }
+        let stale_for = settings.stale_for.map(|(window, _)| window);
         let durations = [
             ("ttl", settings.ttl),
             ("idle", settings.idle),
-            ("stale_for", settings.stale_for),
+            ("stale_for", stale_for),
             ("negative_ttl", settings.negative_ttl),
             ("sweep_every", Some(settings.sweep_every)),
         ];
@@ -169,7 +188,7 @@ where
         }
         within("ttl_jitter", settings.ttl_jitter, 0.0, 1.0)?;
         if settings.ttl.is_none() {
-            if let Some(window) = settings.stale_for {
+            if let Some(window) = stale_for {
                 return Err(ConfigError::new("stale_for", "set with a ttl", format_args!("{window:?} without")));
             }
             if settings.ttl_jitter > 0.0 {
@@ -179,7 +198,8 @@ where
         }
         let runtime =
             Runtime::try_current().ok_or_else(|| ConfigError::new("build", "called within a tokio runtime", "none"))?;
-        Ok(Cache::start(ctx, capacity, settings, runtime))
+        let ctx = clock.map_or_else(|| ctx.clone(), |clock| ctx.with_clock(clock));
+        Ok(Cache::start(&ctx, capacity, settings, runtime))
     }
 }
 

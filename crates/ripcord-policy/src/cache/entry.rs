@@ -1,52 +1,63 @@
 //! What the cache keeps under a key.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use ripcord::Clock;
 
 use crate::SharedError;
-use crate::timeline::{Moment, NEVER, Timeline, after};
 
-/// One entry. A read takes it out of the store by its pointer: under a lock no value is cloned, which is foreign code, and
-/// what is moved fits a register.
+/// One entry. Reads copy its pointer out of the store: no value is cloned under a lock, since cloning is user code.
+///
+/// Of its instants, `None` means never.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
     pub(super) content: Content<V>,
-    /// From this moment the value is stale.
-    pub(super) fresh_until: Moment,
-    /// From this moment the entry does not exist any more: `fresh_until` and the stale window.
-    pub(super) gone_at: Moment,
-    /// Tells entries of one key apart, so that a sweep never removes the successor of what it looked at.
+    /// From this instant on the value is stale.
+    pub(super) fresh_until: Option<Instant>,
+    /// From this instant on the entry does not exist any more: `fresh_until` and the stale window.
+    pub(super) gone_at: Option<Instant>,
+    /// Distinguishes entries of one key, so that an insert knows its own entry among those that it pushed out.
     pub(super) id: u64,
     pub(super) weight: u32,
-    /// Before this moment a stale value is not loaded anew in the background.
-    pub(super) reload_at: AtomicU64,
-    /// When the entry was last read; only in idle mode.
+    /// Until this instant a stale value is not reloaded in the background.
+    pub(super) no_reload_until: Mutex<Option<Instant>>,
+    /// Only in idle mode.
     pub(super) idle: Option<Idle>,
 }
 
 #[derive(Debug, Clone)]
 pub(super) enum Content<V> {
     Value(V),
-    /// A load that failed, kept for `negative_ttl`.
+    /// The error of a failed load, kept for `negative_ttl`.
     Failure(SharedError),
 }
 
 #[derive(Debug)]
 pub(super) struct Idle {
-    read_at: AtomicU64,
+    last_read: Mutex<Instant>,
     limit: Duration,
 }
 
-/// What an entry is worth at the moment of asking.
+/// Whether an entry may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Fresh,
+    /// Past its TTL, inside the stale window.
+    Stale {
+        may_reload: bool,
+    },
+    Gone,
+}
+
+/// What a look-up found.
 #[derive(Debug)]
 pub(super) enum Found<V> {
     Fresh(V),
-    /// Past its time, inside the stale window.
     Stale {
         value: V,
-        /// The end of that window.
-        gone_at: Moment,
+        /// The end of the stale window.
+        gone_at: Option<Instant>,
         /// Whether the next value may be loaded now.
         may_reload: bool,
     },
@@ -54,33 +65,59 @@ pub(super) enum Found<V> {
     Absent,
 }
 
-impl<V: Clone> Entry<V> {
-    pub(super) fn found(&self, time: &Timeline) -> Found<V> {
-        if let Some(idle) = &self.idle {
-            let now = time.now();
-            if now >= idle.expires_at() {
-                return Found::Absent;
-            }
-            if now < self.gone_at {
-                idle.read_at.fetch_max(now, Ordering::Relaxed);
-            }
+impl<V> Entry<V> {
+    #[inline]
+    pub(super) fn status(&self, clock: &Clock) -> Status {
+        if self.idle.as_ref().is_some_and(|idle| idle.has_passed(clock)) {
+            return Status::Gone;
         }
-        if !time.has_come(self.fresh_until) {
-            return match &self.content {
-                Content::Value(value) => Found::Fresh(value.clone()),
-                Content::Failure(error) => Found::Failure(error.clone()),
-            };
+        if !has_passed(self.fresh_until, clock) {
+            return Status::Fresh;
         }
         match &self.content {
-            Content::Value(value) if self.gone_at > self.fresh_until && !time.has_come(self.gone_at) => {
-                let may_reload = time.has_come(self.reload_at.load(Ordering::Relaxed));
-                Found::Stale { value: value.clone(), gone_at: self.gone_at, may_reload }
+            Content::Value(_) if !has_passed(self.gone_at, clock) => {
+                let pause = *lock(&self.no_reload_until);
+                Status::Stale { may_reload: pause.is_none_or(|until| clock.has_passed(until)) }
             }
-            _ => Found::Absent,
+            _ => Status::Gone,
         }
     }
 
-    /// The value, of what was taken out of the store. Cloned if somebody is just reading it.
+    pub(super) fn is_gone(&self, clock: &Clock) -> bool {
+        self.status(clock) == Status::Gone
+    }
+
+    /// Whether the entry holds a value that may still be served, fresh or stale.
+    pub(super) fn is_servable(&self, clock: &Clock) -> bool {
+        matches!(self.content, Content::Value(_)) && !self.is_gone(clock)
+    }
+
+    /// Keeps a stale value from being reloaded in the background until `instant`.
+    pub(super) fn pause_reload(&self, instant: Option<Instant>) {
+        *lock(&self.no_reload_until) = instant;
+    }
+}
+
+impl<V: Clone> Entry<V> {
+    #[inline]
+    pub(super) fn found(&self, clock: &Clock) -> Found<V> {
+        let status = self.status(clock);
+        if let Some(idle) = &self.idle
+            && status != Status::Gone
+        {
+            idle.read(clock);
+        }
+        match (status, &self.content) {
+            (Status::Fresh, Content::Value(value)) => Found::Fresh(value.clone()),
+            (Status::Fresh, Content::Failure(error)) => Found::Failure(error.clone()),
+            (Status::Stale { may_reload }, Content::Value(value)) => {
+                Found::Stale { value: value.clone(), gone_at: self.gone_at, may_reload }
+            }
+            (Status::Stale { .. }, Content::Failure(_)) | (Status::Gone, _) => Found::Absent,
+        }
+    }
+
+    /// The value of an entry that was removed from the store. Cloned if another thread is reading it.
     pub(super) fn into_value(entry: Arc<Self>) -> Option<V> {
         let content = match Arc::try_unwrap(entry) {
             Ok(entry) => entry.content,
@@ -93,35 +130,27 @@ impl<V: Clone> Entry<V> {
     }
 }
 
-impl<V> Entry<V> {
-    /// Whether nobody may be given this entry any more at `now`.
-    pub(super) fn is_gone(&self, now: Moment) -> bool {
-        now >= self.gone_at || self.idle.as_ref().is_some_and(|idle| now >= idle.expires_at())
-    }
-
-    /// Has no stale value loaded anew in the background before `moment`.
-    pub(super) fn put_off_reload(&self, moment: Moment) {
-        self.reload_at.store(moment, Ordering::Relaxed);
-    }
-
-    /// Whether the entry holds a value that may still be served at `now`, fresh or stale.
-    pub(super) fn is_servable(&self, now: Moment) -> bool {
-        matches!(self.content, Content::Value(_)) && !self.is_gone(now)
-    }
-}
-
 impl Idle {
-    pub(super) fn new(now: Moment, limit: Duration) -> Self {
-        Self { read_at: AtomicU64::new(now), limit }
+    pub(super) fn new(now: Instant, limit: Duration) -> Self {
+        Self { last_read: Mutex::new(now), limit }
     }
 
-    fn expires_at(&self) -> Moment {
-        after(self.read_at.load(Ordering::Relaxed), self.limit)
+    fn has_passed(&self, clock: &Clock) -> bool {
+        has_passed(lock(&self.last_read).checked_add(self.limit), clock)
+    }
+
+    fn read(&self, clock: &Clock) {
+        let now = clock.now();
+        let mut last_read = lock(&self.last_read);
+        *last_read = now.max(*last_read);
     }
 }
 
-/// The two ends of an entry's life that starts at `now`.
-pub(super) fn lifetime(now: Moment, ttl: Option<Duration>, stale_for: Duration) -> (Moment, Moment) {
-    let fresh_until = ttl.map_or(NEVER, |ttl| after(now, ttl));
-    (fresh_until, after(fresh_until, stale_for))
+#[inline]
+fn has_passed(instant: Option<Instant>, clock: &Clock) -> bool {
+    instant.is_some_and(|instant| clock.has_passed(instant))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,61 +1,114 @@
-//! Loads: `get_or_load` and `refresh`.
+//! Loads: what the callers of a load do. What the load itself does is in [`running`](super::running).
 
 use std::future::Future;
-use std::hash::Hash;
+use std::panic::Location;
 use std::sync::Arc;
+use std::time::Instant;
 
 use ripcord::{Cause, Context};
 
-use super::Cache;
-use super::deadline::Patience;
-use super::entry::Found;
-use super::flight::{Flight, Need, Outcome, Seat};
-use super::hashed::Hashed;
-use super::landing::Landing;
+use super::entry::{Entry, Found as Entered, Status};
+use super::flight::{Flight, Limit, Loader, Outcome, Waiter};
+use super::running::Running;
+use super::shared::Shared;
 use super::stats::Count;
-use super::table::Boarding;
+use super::table::Start;
+use super::waits::{Load, Wait};
+use super::{Cache, Found, Key, Source};
 use crate::panics::BoxFuture;
-use crate::timeline::Moment;
-use crate::{Attempt, Error, Refused, SharedError};
+use crate::{Attempt, Error, SharedError};
 
 impl<K, V> Cache<K, V>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// The value of `key`, loaded if there is none.
+    /// Returns the value of `key` and where it came from; loads it if there is none.
     ///
-    /// However many ask for a key at once, it is loaded once. The load runs in a task of its own under a context of its
-    /// own: the values of the caller that began it, the end of the cache's context, and no caller's cancellation. Each
-    /// caller leaves when its own context ends or its future is dropped. When the last has left, or the most patient
-    /// one's deadline passes, the load's context is canceled and its future dropped; whoever comes later starts afresh.
+    /// A key is loaded once at a time, however many callers ask for it. The load runs in a task of its own, under a context
+    /// of its own: it has the values of the caller that started it, and ends with the cache's context. Each caller leaves
+    /// when its own context ends or its future is dropped. When the last caller leaves, the load's context is canceled and
+    /// its future is dropped; a later caller starts a new load.
     ///
-    /// Begun by an attempt of a retry, the load is [inside of it](crate::Attempt::is_inside_retry), also for those who join: a retry of its
-    /// own makes one attempt.
+    /// # The load's deadline
     ///
-    /// The load's context bears no deadline of its own, for a context is immutable and this one would have to move whenever a
-    /// more patient caller joins. It shows the latest as it is at any moment by [`load_deadline`](super::load_deadline), which
-    /// the policies of this crate go by when they look at what is left; [`with_load_deadline`](super::with_load_deadline) makes
-    /// a context with that deadline, for what has to be told one. When the last deadline has passed, the context ends.
+    /// The load's context has the deadline of its most patient caller at the time when the load starts: the latest deadline,
+    /// or none if one of the callers has none. So policies inside the load, and requests that the load sends to other
+    /// services, see the time that the callers have left. A caller with a later deadline may join afterwards. If the load then
+    /// runs out of its time, the key is loaded again with the loader and the deadline of the most patient caller that is left.
     ///
-    /// A stale value is returned at once, inside its window, and `load` runs in the background, unless a load of the key is under
-    /// way or [one that failed](super::CacheBuilder::stale_for) is not to be tried again yet. Unless others have come to wait for
-    /// it, it is called off when the window ends that it began in. Such a load is inside of nobody's retry.
+    /// # Stale values
+    ///
+    /// Inside the [stale window](super::CacheBuilder::stale_for) a stale value is returned at once, and `load` runs in the
+    /// background, unless a load of the key is in flight or one has just failed. The deadline of a background
+    /// load is the end of the window.
+    ///
+    /// # Loads inside loads
+    ///
+    /// A loader may request other keys, of this cache and of others, but not its own key: not directly, and not through the
+    /// loads that it waits for. Such a request is refused, since none of the loads could ever end. A request belongs to a load
+    /// if it uses the load's context or one derived from it, or if the loader's own future makes it.
+    ///
+    /// # Retries
+    ///
+    /// A load that an attempt of a retry starts belongs to that attempt, also for callers that join it: a retry inside the
+    /// load makes one attempt. A background load belongs to no attempt.
     ///
     /// # Errors
     ///
-    /// * [`Error::Context`]: the caller's context ended. It wins over a closed cache, and loses to a result that is
-    ///   there at the same moment.
-    /// * [`Error::Inner`]: the load failed; all who waited get the same error, and with
-    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) so do those who ask for that long.
-    /// * [`Error::Panicked`]: the load panicked. The next caller loads again.
-    /// * [`Error::is_closed`]: the cache is closed.
+    /// * The caller's context ended. This takes precedence over a closed cache. A result that is ready at the same moment
+    ///   takes precedence over this.
+    /// * The load failed. All its callers get the same error, and later callers too for the time of
+    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl).
+    /// * The load panicked. The next caller loads again.
+    /// * The request was refused: the cache is closed, or the load would wait for itself.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the load; nothing is lost but this caller's interest.
+    /// Dropping the future leaves the load, which is canceled if no other caller waits for it.
     ///
-    /// # Examples
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_policy::cache::{Cache, Source};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ctx = Context::background();
+    /// let users: Cache<u64, String> = Cache::builder().capacity(100).build(&ctx)?;
+    ///
+    /// let load = || users.run(&ctx, 7, |_ctx| async { Ok::<_, std::io::Error>("gopher".to_owned()) });
+    /// let (one, other) = tokio::join!(load(), load());
+    /// assert_eq!((one?.source, other?.source), (Source::Loaded, Source::Joined));
+    /// assert_eq!(load().await?.source, Source::Hit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn run<F, Fut, E>(
+        &self,
+        ctx: &Context,
+        key: K,
+        load: F,
+    ) -> impl Future<Output = Result<Found<V>, Error<SharedError>>>
+    where
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        self.find_or_load(ctx, key, sharing(load), Location::caller())
+    }
+
+    /// Returns the value of `key`; loads it if there is none.
+    ///
+    /// This is [`run`](Self::run) without the report of where the value came from.
+    ///
+    /// # Errors
+    ///
+    /// See [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`run`](Self::run).
     ///
     /// ```
     /// use ripcord::Context;
@@ -69,159 +122,217 @@ where
     /// let load = || users.get_or_load(&ctx, 7, |_ctx| async { Ok::<_, std::io::Error>("gopher".to_owned()) });
     /// let (one, other) = tokio::join!(load(), load());
     /// assert_eq!((one?, other?), ("gopher".to_owned(), "gopher".to_owned()));
-    /// assert_eq!(users.stats().calls.started, 1);   // one load for both
+    /// assert_eq!(users.stats().calls.started, 1); // one load for both callers
     /// # Ok(())
     /// # }
     /// ```
     #[doc(alias("singleflight"))]
-    pub async fn get_or_load<F, Fut, E>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
-    where
-        F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, E>> + Send + 'static,
-        E: Into<Cause> + 'static,
-    {
-        self.get_or_load_shared(ctx, key, sharing(load)).await
-    }
-
-    /// [`get_or_load`](Self::get_or_load) with an error that says whether it may be remembered.
-    pub(crate) async fn get_or_load_shared<F, Fut>(
+    #[track_caller]
+    pub fn get_or_load<F, Fut, E>(
         &self,
         ctx: &Context,
         key: K,
         load: F,
-    ) -> Result<V, Error<SharedError>>
-    where
-        F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
-    {
-        self.shared.admit(ctx)?;
-        let key = self.shared.hashed(key);
-        match self.shared.look_up(key.sought()) {
-            Found::Fresh(value) => {
-                self.shared.tally.add(Count::Hit);
-                Ok(value)
-            }
-            Found::Stale { value, gone_at, may_reload } => {
-                self.shared.tally.add(Count::StaleHit);
-                if may_reload {
-                    self.refresh_in_background(ctx, key, gone_at, load);
-                }
-                Ok(value)
-            }
-            Found::Failure(error) => {
-                self.shared.tally.add(Count::NegativeHit);
-                Err(Error::new(error))
-            }
-            Found::Absent => {
-                self.shared.tally.add(Count::Miss);
-                self.load(ctx, key, load, Need::IfAbsent).await
-            }
-        }
-    }
-
-    /// Loads `key` also when a fresh value is there, which is served to others until the new one has come. Joins a load
-    /// of the key that is under way: what it returns was loaded, and not found in the cache. When it fails, the old value stays.
-    ///
-    /// # Errors
-    ///
-    /// As [`get_or_load`](Self::get_or_load).
-    ///
-    /// # Cancel safety
-    ///
-    /// As [`get_or_load`](Self::get_or_load).
-    pub async fn refresh<F, Fut, E>(&self, ctx: &Context, key: K, load: F) -> Result<V, Error<SharedError>>
+    ) -> impl Future<Output = Result<V, Error<SharedError>>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<Cause> + 'static,
     {
-        self.shared.admit(ctx)?;
-        self.load(ctx, self.shared.hashed(key), sharing(load), Need::Always).await
+        let found = self.run(ctx, key, load);
+        async move { Ok(found.await?.value) }
     }
 
-    async fn load<F, Fut>(&self, ctx: &Context, key: Hashed<K>, load: F, need: Need) -> Result<V, Error<SharedError>>
-    where
-        F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
-    {
-        let patience = Patience::of(ctx);
-        let join = |flight: &Arc<Flight<V>>| Seat::take(flight, patience, need);
-        let seat = match self.board(ctx, key, patience, need, load, join) {
-            Boarding::UnderWay(seat) => {
-                self.shared.tally.add(Count::Coalesced);
-                seat
-            }
-            Boarding::Started(seat) => seat,
-        };
-        match ctx.run(seat.outcome()).await? {
-            Outcome::Loaded(value) => Ok(value.clone()),
-            Outcome::Failed(error) => Err(Error::new(error.clone())),
-            Outcome::Panicked(panicked) => Err(Error::from(panicked.clone())),
-            Outcome::Ended(error) => Err(match ctx.err() {
-                Some(own) => own.into(),
-                None if self.is_closed() => Refused::closed("cache").into(),
-                None => error.clone().into(),
-            }),
-        }
-    }
-
-    /// Loads anew what is stale until `gone_at`, for nobody in particular, unless the key's load is under way.
-    fn refresh_in_background<F, Fut>(&self, ctx: &Context, key: Hashed<K>, gone_at: Moment, load: F)
-    where
-        F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
-    {
-        let deadline = self.shared.time.instant(gone_at);
-        let is_under_way = |flight: &Arc<Flight<V>>| flight.is_under_way().then_some(());
-        // What has come in meanwhile, fresh, is as good as what this would load; and one that failed meanwhile puts it off.
-        // The caller waits for none of it, so no attempt of the caller's does.
-        let ctx = &Attempt::clear(ctx);
-        let boarding = self.board(ctx, key, Patience::until(deadline), Need::IfDue, load, is_under_way);
-        if let Boarding::Started(seat) = boarding {
-            let window = match deadline {
-                Some(deadline) => self.shared.ctx.with_deadline(deadline),
-                None => self.shared.ctx.clone(),
-            };
-            // The cache itself is the waiter. It leaves with the window, and by its own doing: a caller that joined and left
-            // may have been more patient.
-            self.shared.runtime.spawn(async move { drop(window.run(seat.outcome()).await) });
-        }
-    }
-
-    /// Does `join` with the key's load, or starts it if there is none.
-    fn board<F, Fut, J>(
+    /// Loads `key` even if there is a fresh value, and returns the loaded value.
+    ///
+    /// Until the load has ended, other callers get the old value. If the load fails, the old value stays. A load of the key
+    /// that is in flight is joined.
+    ///
+    /// # Errors
+    ///
+    /// See [`run`](Self::run).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`run`](Self::run).
+    #[track_caller]
+    pub fn refresh<F, Fut, E>(
         &self,
         ctx: &Context,
-        key: Hashed<K>,
-        patience: Patience,
-        need: Need,
+        key: K,
         load: F,
-        join: impl Fn(&Arc<Flight<V>>) -> Option<J>,
-    ) -> Boarding<J, V>
+    ) -> impl Future<Output = Result<V, Error<SharedError>>>
     where
         F: FnOnce(Context) -> Fut + Send + 'static,
-        Fut: Future<Output = Result<V, SharedError>> + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<Cause> + 'static,
     {
-        let shared = &self.shared;
-        let start = || {
-            // Its values are the caller's, and so is what it is inside of.
-            let ctx = ctx.without_cancel().merge(&shared.ctx).with_name("cache load");
-            Flight::new(&ctx, patience, need)
+        let location = Location::caller();
+        async move {
+            self.shared.admit(ctx)?;
+            let mut request = Request { ctx, key: &key, loader: Some(Box::new(sharing(load))), location };
+            loop {
+                // A load is needed whatever the cache holds.
+                if let Some((waiter, source)) = self.board(&mut request, || false)? {
+                    return Ok(self.wait(ctx, &waiter, source).await?.value);
+                }
+            }
+        }
+    }
+
+    /// [`run`](Self::run) with a loader whose error says whether it may be remembered.
+    pub(crate) async fn find_or_load<F>(
+        &self,
+        ctx: &Context,
+        key: K,
+        load: F,
+        location: &'static Location<'static>,
+    ) -> Result<Found<V>, Error<SharedError>>
+    where
+        F: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static,
+    {
+        self.shared.admit(ctx)?;
+        let found = self.shared.look_up(&key);
+        if let Entered::Fresh(value) = found {
+            self.shared.count(Count::Hit);
+            return Ok(Found { value, source: Source::Hit });
+        }
+        let request = Request { ctx, key: &key, loader: Some(Box::new(load)), location };
+        self.load(request, found).await
+    }
+
+    /// [`find_or_load`](Self::find_or_load) after the first look-up.
+    async fn load(&self, mut request: Request<'_, K, V>, first: Entered<V>) -> Result<Found<V>, Error<SharedError>> {
+        let Shared { store, clock, .. } = &*self.shared;
+        let (ctx, key) = (request.ctx, request.key);
+        let mut found = first;
+        loop {
+            match found {
+                Entered::Fresh(value) => {
+                    self.shared.count(Count::Hit);
+                    return Ok(Found { value, source: Source::Hit });
+                }
+                Entered::Stale { value, gone_at, may_reload } => {
+                    self.shared.count(Count::StaleHit);
+                    if may_reload {
+                        self.reload_in_background(request, gone_at);
+                    }
+                    return Ok(Found { value, source: Source::Stale });
+                }
+                Entered::Failure(error) => {
+                    self.shared.count(Count::NegativeHit);
+                    return Err(Error::new(error));
+                }
+                Entered::Absent => {}
+            }
+            let boarded = self.board(&mut request, || store.has(key, |entry| !entry.is_gone(clock)))?;
+            if let Some((waiter, source)) = boarded {
+                self.shared.count(Count::Miss);
+                return self.wait(ctx, &waiter, source).await;
+            }
+            // A value or a remembered error has come in since the look-up.
+            found = self.shared.look_up(key);
+        }
+    }
+
+    /// Joins the key's load or starts one. `None` if `is_spared` says, when there is no load to join, that none is needed.
+    fn board(
+        &self,
+        request: &mut Request<'_, K, V>,
+        is_spared: impl Fn() -> bool,
+    ) -> Result<Option<(Waiter<V>, Source)>, Error<SharedError>> {
+        let Request { ctx, key, location, .. } = *request;
+        let limit = Limit::new(ctx);
+        loop {
+            let current = self.shared.flights.get(key);
+            if let Some(flight) = &current {
+                let waits = Wait::begin(ctx, flight.load(), location)?;
+                if let Some(waiter) = Waiter::join(flight, limit, waits, &mut request.loader) {
+                    self.shared.count(Count::Coalesced);
+                    return Ok(Some((waiter, Source::Joined)));
+                }
+            }
+            let (flight, load) = self.new_flight(ctx, key, location);
+            let waits = Wait::begin(ctx, flight.load(), location)?;
+            let Some(waiter) = Waiter::join(&flight, limit, waits, &mut None) else {
+                return Err(self.shared.end(ctx).into());
+            };
+            match self.shared.flights.start(key, current.as_ref(), &flight, &is_spared) {
+                Start::Started => {
+                    self.spawn(Running::new(&self.shared, flight, load), request.loader.take());
+                    return Ok(Some((waiter, Source::Loaded)));
+                }
+                Start::Spared => return Ok(None),
+                Start::Occupied => {}
+            }
+        }
+    }
+
+    /// Waits for a load until `ctx` ends.
+    async fn wait(&self, ctx: &Context, waiter: &Waiter<V>, source: Source) -> Result<Found<V>, Error<SharedError>> {
+        match ctx.run(waiter.outcome()).await? {
+            Outcome::Loaded(value) => Ok(Found { value: value.clone(), source }),
+            Outcome::Failed(error) => Err(Error::new(error.clone())),
+            Outcome::Panicked(panicked) => Err(panicked.clone().into()),
+            Outcome::Ended(_) if ctx.is_done() || self.is_closed() => Err(self.shared.end(ctx).into()),
+            Outcome::Ended(end) => Err(end.clone().into()),
+        }
+    }
+
+    /// Starts a load of a value that is stale until `gone_at`, for no caller, unless a load of the key is in flight.
+    fn reload_in_background(&self, request: Request<'_, K, V>, gone_at: Option<Instant>) {
+        let Request { ctx, key, loader, location } = request;
+        let Shared { flights, store, clock, settings, .. } = &*self.shared;
+        let current = flights.get(key);
+        if current.as_ref().is_some_and(|flight| flight.is_open()) {
+            return;
+        }
+        // The caller does not wait for the load, and so no attempt of the caller's does.
+        let (flight, load) = self.new_flight(&Attempt::clear(ctx), key, location);
+        let limit = gone_at.zip(settings.stale_for).map(|(instant, (_, location))| Limit { instant, location });
+        let Some(waiter) = Waiter::join(&flight, limit, Vec::new(), &mut None) else {
+            return;
         };
-        let boarding = shared.flights.board(&key, join, start);
-        let Boarding::Started(seat) = &boarding else {
-            return boarding;
-        };
-        let landing = Landing::new(shared, seat.flight(), key);
-        shared.runtime.spawn(landing.fly(move |ctx| -> BoxFuture<Result<V, SharedError>> {
-            // The loader itself is called inside, where its panic is caught too.
-            Box::pin(async move { load(ctx).await })
-        }));
-        boarding
+        // Another load may have ended since the look-up.
+        let is_due = |entry: &Entry<V>| entry.status(clock) == Status::Stale { may_reload: true };
+        if flights.start(key, current.as_ref(), &flight, || !store.has(key, is_due)) == Start::Started {
+            self.spawn(Running::new(&self.shared, flight, load), loader);
+            let window = match limit {
+                Some(Limit { instant, location }) => self.shared.ctx.with_deadline_at(instant, location),
+                None => self.shared.ctx.clone(),
+            };
+            // The cache itself is the waiter, until the window ends. A caller that joins may stay longer, or leave.
+            self.shared.runtime.spawn(async move { drop(window.run(waiter.outcome()).await) });
+        }
+    }
+
+    fn new_flight(
+        &self,
+        ctx: &Context,
+        key: &K,
+        location: &'static Location<'static>,
+    ) -> (Arc<Flight<V>>, Arc<Load<K>>) {
+        let load = Arc::new(Load::new(key.clone()));
+        let ctx = ctx.without_cancel().merge(&self.shared.ctx);
+        (Flight::new(&ctx, Arc::clone(&load) as Arc<Load>, location), load)
+    }
+
+    fn spawn(&self, running: Running<K, V>, loader: Option<Loader<V>>) {
+        let loader = loader.unwrap_or_else(|| unreachable!("a request that starts a load has a loader"));
+        self.shared.runtime.spawn(running.run(loader));
     }
 }
 
-/// A loader whose error can be given to many.
+/// A call that may need a load.
+struct Request<'a, K, V> {
+    ctx: &'a Context,
+    key: &'a K,
+    /// `None` once a load has it.
+    loader: Option<Loader<V>>,
+    location: &'static Location<'static>,
+}
+
+/// A loader whose error can be shared.
 fn sharing<V, F, Fut, E>(load: F) -> impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static
 where
     F: FnOnce(Context) -> Fut + Send + 'static,

@@ -1,53 +1,59 @@
-//! A cache that respects its callers' contexts and one of its own.
+//! A cache that respects its callers' contexts and has one of its own.
 //!
-//! * Every operation takes the caller's [`Context`] and refuses when that has ended. The cache lives under a second one,
-//!   given when it is built: its end closes the cache, calls off its loads and ends its sweeper.
-//! * [`Cache::get_or_load`] loads a key once however many ask for it. The load belongs to nobody in particular: each
-//!   caller waits as long as its own context lets it, and the load is called off when the last one has left.
-//! * An expired value is never returned, except within the [`stale_for`](CacheBuilder::stale_for) window.
+//! * Every operation takes the caller's [`Context`] and refuses if it has ended. The cache lives under a second context, given
+//!   when it is built: the end of that context closes the cache, cancels its loads and ends its sweeper.
+//! * [`Cache::get_or_load`] loads a key once, however many callers ask for it at the same time. Each caller waits as long as
+//!   its own context allows. The load is canceled when the last caller has left.
+//! * An expired value is never returned, except inside the window of [`stale_for`](CacheBuilder::stale_for).
 //!
-//! `get` is synchronous, costs little more than the map below it, and takes one shard's lock for reading. The key's `Eq` runs
-//! under that lock, in a sweep its `Clone` too: keep them cheap (put what is large in an `Arc`), and do not use the same cache from
-//! within them. One that panics ends the call it runs in and leaves the cache whole; a sweep passes over the entry. Everything else
-//! of yours, the key's `Hash` and the value's `Clone`, loaders, weighers, hooks, drops, runs under none.
+//! | to | use |
+//! |---|---|
+//! | read, write, remove | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
+//! | read, and load what is missing | [`get_or_load`](Cache::get_or_load) |
+//! | the same, and know where the value came from | [`run`](Cache::run) |
+//! | replace a value that is still fresh | [`refresh`](Cache::refresh) |
+//! | set the TTL of a loaded value | [`set_load_ttl`] |
+//! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
+//!
+//! [`get`](Cache::get) does not block for long: it takes one shard's lock for reading. A key's `Hash` and `Eq` run under locks,
+//! and in a sweep its `Clone` too: keep them cheap (put large keys into an `Arc`), let them not panic, and do not use the same
+//! cache from them. All other user code runs outside all locks: the value's `Clone`, loaders, weighers, listeners and drops.
 
 mod builder;
-mod deadline;
 mod entry;
-mod farewell;
 mod flight;
-mod hashed;
-mod landing;
 mod load;
+mod running;
 mod shared;
 mod stats;
 mod store;
 mod sweep;
 mod table;
+mod waits;
 
 use std::borrow::Borrow;
-use std::fmt;
+use std::fmt::{self, Debug};
 use std::hash::Hash;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord::Context;
 
 pub use builder::CacheBuilder;
-pub(crate) use deadline::{EarlierDeadline, time_left};
-pub use deadline::{load_deadline, with_load_deadline};
 pub use stats::CacheStats;
+pub use waits::set_load_ttl;
 
+use crate::Refused;
 use crate::sync::Runtime;
-use crate::{Error, SharedError};
 use builder::Settings;
-use entry::Found;
+use entry::Found as Entered;
 use shared::Shared;
 use stats::Count;
 
-/// A concurrent, bounded cache with expiry, shared loads and background cleanup. A clone is another handle to it.
+/// A concurrent, bounded cache with expiry, shared loads and background cleanup. A clone is another handle to the same cache.
 ///
-/// When the last handle is dropped the cache is closed.
+/// Dropping the last handle closes the cache.
 ///
 /// ```
 /// use std::time::Duration;
@@ -74,21 +80,53 @@ pub struct Cache<K, V> {
     owner: Arc<dyn Send + Sync>,
 }
 
-/// Lives as long as a handle does. Loads and the sweeper hold the shared part alone, while they work on it.
+/// A key of a cache. Every type with the traits that a key needs is one: do not implement this trait.
+///
+/// `Debug` is needed because the error of a load that would wait for itself shows the keys.
+pub trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {}
+
+impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Key for K {}
+
+/// Lives as long as a handle does, and closes the cache then. Loads and the sweeper hold the shared part only while they work
+/// on it.
 struct Owner<K, V>(Arc<Shared<K, V>>)
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Hash + Eq + Clone + Debug + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static;
+
+/// A value and where it came from. See [`Cache::run`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Found<V> {
+    /// The value.
+    pub value: V,
+    /// Where the value came from.
+    pub source: Source,
+}
+
+/// Where a value came from. More sources may be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Source {
+    /// The cache had a fresh value.
+    Hit,
+    /// The cache had a stale value inside its window.
+    Stale,
+    /// A load that another caller had started.
+    Joined,
+    /// A load that this caller started.
+    Loaded,
+}
 
 /// Why a value left the cache. More reasons may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// It made room for others, or was too heavy to be kept at all.
+    /// The value made room for others, or was too heavy to be kept.
     Capacity,
-    /// Its time was over.
+    /// The value had expired.
     Expired,
-    /// Another value took its place.
+    /// Another value of the same key replaced it.
     Replaced,
     /// `remove`, `clear`, or the end of the cache.
     Removed,
@@ -96,11 +134,12 @@ pub enum Eviction {
 
 impl<K, V> Cache<K, V>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Starts setting up a cache.
+    /// Returns a builder.
     #[doc(alias("NewCache"))]
+    #[track_caller]
     pub fn builder() -> CacheBuilder<K, V> {
         CacheBuilder::new()
     }
@@ -112,72 +151,73 @@ where
         Self { shared, owner }
     }
 
-    /// The value of `key`, if there is one to serve: a fresh one, or a stale one inside its window.
+    /// Returns the value of `key`: a fresh value, or a stale one inside its window. `None` if there is neither.
     ///
-    /// At the very moment its TTL is over a value has expired. Never blocks for long and is not affected by loads.
+    /// A value has expired at the very moment at which its TTL ends. Loads have no effect on this method, nor it on them.
     ///
     /// # Errors
     ///
-    /// The caller's context has ended, which is looked at first; or the cache is closed.
+    /// The caller's context has ended, which is checked first, or the cache is closed
+    /// ([`is_closed`](crate::Refused::is_closed)).
     #[inline]
-    pub fn get<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Error<SharedError>>
+    pub fn get<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         self.shared.admit(ctx)?;
-        Ok(match self.shared.look_up(self.shared.sought(key)) {
-            Found::Fresh(value) => {
-                self.shared.tally.add(Count::Hit);
+        Ok(match self.shared.look_up(key) {
+            Entered::Fresh(value) => {
+                self.shared.count(Count::Hit);
                 Some(value)
             }
-            Found::Stale { value, .. } => {
-                self.shared.tally.add(Count::StaleHit);
+            Entered::Stale { value, .. } => {
+                self.shared.count(Count::StaleHit);
                 Some(value)
             }
-            Found::Failure(_) | Found::Absent => {
-                self.shared.tally.add(Count::Miss);
+            Entered::Failure(_) | Entered::Absent => {
+                self.shared.count(Count::Miss);
                 None
             }
         })
     }
 
-    /// Puts a value in, with the TTL of the cache. The result of a load of the same key that is under way is not
-    /// stored any more; those who wait for it still get it.
+    /// Inserts a value with the cache's TTL. If a load of the key is in flight, its callers still get its result, but the
+    /// cache does not store it.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// See [`get`](Self::get).
     #[doc(alias("Set"))]
-    pub fn insert(&self, ctx: &Context, key: K, value: V) -> Result<(), Error<SharedError>> {
+    pub fn insert(&self, ctx: &Context, key: K, value: V) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
-        self.shared.insert(key, value, self.shared.jittered_ttl());
+        self.shared.insert(key, value, self.shared.default_ttl());
         Ok(())
     }
 
-    /// Puts a value in with a TTL of its own: a Go program's `Set`.
+    /// Inserts a value with a TTL of its own: a Go program's `Set`. See [`insert`](Self::insert).
     ///
-    /// A TTL of zero has expired at once: the value is served inside of the window of [`stale_for`](CacheBuilder::stale_for), while
-    /// the next one is loaded, and never without one.
+    /// A TTL of zero inserts a value that has expired. It is served only inside the window of
+    /// [`stale_for`](CacheBuilder::stale_for), while the next value is loaded.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// See [`get`](Self::get).
     #[doc(alias("Set"))]
-    pub fn insert_with_ttl(&self, ctx: &Context, key: K, value: V, ttl: Duration) -> Result<(), Error<SharedError>> {
+    pub fn insert_with_ttl(&self, ctx: &Context, key: K, value: V, ttl: Duration) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
         self.shared.insert(key, value, Some(ttl));
         Ok(())
     }
 
-    /// Takes a key out and returns its value, if there was one to serve. The result of a load that is under way is
-    /// not stored any more, and whoever asks next starts a load afresh.
+    /// Removes a key and returns its value, if there was one to serve. If a load of the key is in flight, its callers still get
+    /// its result, but the cache does not store it, and a later caller starts a new load.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
+    /// See [`get`](Self::get).
     #[doc(alias("Delete"))]
-    pub fn remove<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Error<SharedError>>
+    pub fn remove<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
@@ -186,68 +226,69 @@ where
         Ok(self.shared.remove(key))
     }
 
-    /// Takes everything out, and discards the results of the loads that are under way, as [`remove`](Self::remove).
+    /// Removes all keys, with the effect of [`remove`](Self::remove) for each.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
-    pub fn clear(&self, ctx: &Context) -> Result<(), Error<SharedError>> {
+    /// See [`get`](Self::get).
+    pub fn clear(&self, ctx: &Context) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
         self.shared.clear();
         Ok(())
     }
 
-    /// Removes what has expired now rather than at the next sweep, and says how many entries that were. When the
-    /// caller's context ends on the way it stops; the sweeper does the rest.
+    /// Removes expired entries now, rather than at the next sweep, and returns how many. Stops early if the caller's context
+    /// ends; the sweeper removes the rest.
     ///
     /// # Errors
     ///
-    /// As [`get`](Self::get).
-    pub fn cleanup(&self, ctx: &Context) -> Result<usize, Error<SharedError>> {
+    /// See [`get`](Self::get).
+    pub fn cleanup(&self, ctx: &Context) -> Result<usize, Refused> {
         self.shared.admit(ctx)?;
         Ok(self.shared.clean_up(ctx))
     }
 
-    /// Closes the cache: every operation fails from now on, loads are called off, everything is dropped. Done again it
-    /// does nothing. The end of the cache's context does the same.
+    /// Closes the cache: every later operation fails, loads are canceled, and all entries are dropped. The end of the cache's
+    /// context has the same effect. Closing a closed cache has none.
+    #[track_caller]
     pub fn close(&self) {
-        self.shared.close();
+        self.shared.close("Cache::close was called", Location::caller());
     }
 
-    /// Whether the cache was closed or its context has ended.
+    /// Returns whether the cache was closed or its context has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.ctx.is_done()
     }
 
-    /// How many entries the store holds. The expired that await their sweep are among them, and remembered errors too.
+    /// Returns the number of entries, including remembered errors and expired entries that await their sweep.
     pub fn len(&self) -> usize {
         self.shared.store.len()
     }
 
-    /// Whether the store holds nothing.
+    /// Returns whether the cache has no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many loads callers may board: what no number tells that users see.
+    /// The number of loads in the table.
     #[cfg(all(test, ripcord_shuttle))]
     pub(crate) fn flights(&self) -> usize {
         self.shared.flights.len()
     }
 
-    /// What the cache has done so far.
+    /// Returns the figures of the cache.
     pub fn stats(&self) -> CacheStats {
-        self.shared.tally.stats(self.shared.store.len(), self.shared.store.weight())
+        self.shared.stats()
     }
 }
 
 impl<K, V> Drop for Owner<K, V>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Key,
     V: Clone + Send + Sync + 'static,
 {
     fn drop(&mut self) {
-        self.0.close();
+        self.0.close("the last handle of the cache was dropped", self.0.settings.location);
     }
 }
 

@@ -2,51 +2,50 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::panic::Location;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ripcord::{Canceler, Context};
+use ripcord::{Canceler, Clock, Context};
 
-use super::Eviction;
 use super::builder::Settings;
-use super::entry::{Content, Entry, Found, Idle, lifetime};
-use super::farewell;
-use super::hashed::{Hashed, Sought};
-use super::stats::{Count, Tally};
+use super::entry::{Content, Entry, Found, Idle};
+use super::stats::{COUNTS, CacheStats, Count, read};
 use super::store::{Evicted, Store};
 use super::table::Flights;
+use super::{Eviction, Key};
+use crate::panics::shielded;
 use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
-use crate::timeline::{Moment, Timeline};
-use crate::{Attempt, Refused};
+use crate::tally::Tally;
+use crate::{Attempt, Refused, SharedError};
 
 pub(super) struct Shared<K, V> {
     pub(super) ctx: Context,
     canceler: Canceler,
+    pub(super) clock: Clock,
     pub(super) store: Store<K, V>,
     pub(super) flights: Flights<K, V>,
-    pub(super) time: Timeline,
     pub(super) settings: Settings<K, V>,
-    pub(super) tally: Tally,
+    tally: Tally<COUNTS>,
     pub(super) runtime: Runtime,
     next_id: AtomicU64,
 }
 
 impl<K, V> Shared<K, V>
 where
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Key,
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
-        let time = Timeline::new(ctx);
-        // An attempt of a retry may have built it, and its loads are others'.
+        // An attempt of a retry may build the cache, but its loads serve other callers too.
         let (ctx, canceler) = Attempt::clear(ctx).with_name("cache").with_cancel();
         Self {
+            clock: ctx.clock(),
             ctx,
             canceler,
             store: Store::new(capacity, settings.weigher.is_some()),
             flights: Flights::new(),
-            time,
             settings,
             tally: Tally::new(),
             runtime,
@@ -54,56 +53,63 @@ where
         }
     }
 
-    /// Lets an operation in if both contexts live.
+    /// Admits an operation if neither the caller's context nor the cache's has ended.
     #[inline]
     pub(super) fn admit(&self, ctx: &Context) -> Result<(), Refused> {
         if ctx.is_done() || self.ctx.is_done() {
-            return Err(self.refusal(ctx));
+            return Err(self.refuse(ctx));
         }
         Ok(())
     }
 
     #[cold]
-    fn refusal(&self, ctx: &Context) -> Refused {
-        self.tally.count(Call::Rejected);
-        match ctx.err() {
-            Some(error) => error.into(),
-            None => Refused::closed("cache"),
+    fn refuse(&self, ctx: &Context) -> Refused {
+        self.count_call(Call::Rejected);
+        self.end(ctx)
+    }
+
+    /// The end of the caller's context, or else the cache's.
+    pub(super) fn end(&self, ctx: &Context) -> Refused {
+        match (ctx.err(), self.ctx.err()) {
+            (Some(end), _) => Refused::ended(end),
+            (None, end) => Refused::closed_by("cache", end),
         }
     }
 
-    /// Runs the key's `Hash`, which is done once for whatever is done with the key.
     #[inline]
-    pub(super) fn hashed(&self, key: K) -> Hashed<K> {
-        Hashed { hash: self.store.hash(&key), key }
+    pub(super) fn count(&self, count: Count) {
+        self.tally.bump(count as usize);
     }
 
     #[inline]
-    pub(super) fn sought<'a, Q: Hash + ?Sized>(&self, key: &'a Q) -> Sought<'a, Q> {
-        Sought { hash: self.store.hash(key), key }
+    pub(super) fn count_call(&self, call: Call) {
+        self.tally.count(call);
+    }
+
+    pub(super) fn stats(&self) -> CacheStats {
+        read(&self.tally, self.store.len(), self.store.weight())
     }
 
     #[inline]
-    pub(super) fn look_up<Q>(&self, key: Sought<'_, Q>) -> Found<V>
+    pub(super) fn look_up<Q>(&self, key: &Q) -> Found<V>
     where
         K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Hash + Eq + ?Sized,
     {
         match self.store.get(key) {
-            Some(entry) => entry.found(&self.time),
+            Some(entry) => entry.found(&self.clock),
             None => Found::Absent,
         }
     }
 
     pub(super) fn insert(&self, key: K, value: V, ttl: Option<Duration>) {
-        let hash = self.store.hash(&key);
+        let hash = self.flights.hash(&key);
         let entry = self.entry(&key, value, ttl);
         let id = entry.id;
-        let insert = |key| self.store.insert(Hashed { hash, key }, entry);
-        let evicted = self.flights.detach::<K, K, _>(hash, key, insert);
-        self.tally.add(Count::Inserted);
-        self.let_go(evicted, hash, id);
-        self.empty_if_closed();
+        let evicted = self.flights.detach::<K, K, _>(key, |key| self.store.insert(key, entry));
+        self.count(Count::Inserted);
+        self.release_evicted(evicted, hash, id);
+        self.clear_if_closed();
     }
 
     pub(super) fn remove<Q>(&self, key: &Q) -> Option<V>
@@ -111,94 +117,111 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.store.hash(key);
-        let remove = |key| self.store.remove(Sought { hash, key });
-        let (key, entry) = self.flights.detach::<&Q, Q, _>(hash, key, remove)?;
-        if !entry.is_servable(self.time.now()) {
-            self.let_one_go(key, entry, Eviction::Expired);
+        let (key, entry) = self.flights.detach::<&Q, Q, _>(key, |key| self.store.remove(key))?;
+        if !entry.is_servable(&self.clock) {
+            self.release(key, entry, Eviction::Expired);
             return None;
         }
-        self.let_one_go(key, Arc::clone(&entry), Eviction::Removed);
+        self.release(key, Arc::clone(&entry), Eviction::Removed);
         Entry::into_value(entry)
     }
 
-    /// Loads first: what lands after the store was emptied must find itself detached.
+    /// Detaches the loads first: a load that ends after the store was emptied must not fill it again.
     pub(super) fn clear(&self) {
         self.flights.detach_all();
-        // All of it first: a hook that puts something back must not have it taken out again, for ever.
+        // Drained completely before the eviction listener runs: it may insert again.
         let drained: Vec<_> = self.store.drain().collect();
         for (key, entry) in drained {
-            self.let_one_go(key, entry, Eviction::Removed);
+            self.release(key, entry, Eviction::Removed);
         }
     }
 
-    pub(super) fn close(&self) {
-        self.canceler.cancel_with(Refused::closed("cache"));
+    pub(super) fn close(&self, why: &'static str, location: &'static Location<'static>) {
+        self.canceler.cancel_at(why, location);
         self.clear();
     }
 
-    /// An operation that was let in just before the cache closed must not leave anything behind.
-    pub(super) fn empty_if_closed(&self) {
+    /// Keeps an operation that was admitted just before the cache closed from leaving anything behind.
+    pub(super) fn clear_if_closed(&self) {
         if self.ctx.is_done() {
             self.clear();
         }
     }
 
-    /// Makes an entry of a value. Runs the weigher.
+    /// Creates the entry of a value. Runs the weigher.
     pub(super) fn entry(&self, key: &K, value: V, ttl: Option<Duration>) -> Entry<V> {
         let weight = self.settings.weigher.as_ref().map_or(1, |weigh| weigh(key, &value).max(1));
-        let now = self.time.now();
-        let (fresh_until, gone_at) = lifetime(now, ttl, self.settings.stale_for.unwrap_or(Duration::ZERO));
-        let idle = self.settings.idle.map(|limit| Idle::new(now, limit));
-        let (content, id) = (Content::Value(value), self.next_id());
-        Entry { content, fresh_until, gone_at, id, weight, reload_at: Default::default(), idle }
+        let now = self.clock.now();
+        let fresh_until = ttl.and_then(|ttl| now.checked_add(ttl));
+        let stale_for = self.settings.stale_for.map_or(Duration::ZERO, |(window, _)| window);
+        Entry {
+            content: Content::Value(value),
+            fresh_until,
+            gone_at: fresh_until.and_then(|instant| instant.checked_add(stale_for)),
+            id: self.next_id(),
+            weight,
+            no_reload_until: Default::default(),
+            idle: self.settings.idle.map(|limit| Idle::new(now, limit)),
+        }
     }
 
-    pub(super) fn next_id(&self) -> u64 {
+    /// Creates the entry of a failed load, until `gone_at`.
+    pub(super) fn failure(&self, error: SharedError, gone_at: Option<Instant>) -> Entry<V> {
+        Entry {
+            content: Content::Failure(error),
+            fresh_until: gone_at,
+            gone_at,
+            id: self.next_id(),
+            weight: 1,
+            no_reload_until: Default::default(),
+            idle: None,
+        }
+    }
+
+    fn next_id(&self) -> u64 {
         self.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(super) fn jittered_ttl(&self) -> Option<Duration> {
+    /// Returns the TTL of a value that has none of its own.
+    pub(super) fn default_ttl(&self) -> Option<Duration> {
         let ttl = self.settings.ttl?;
-        let most = ttl.mul_f64(self.settings.ttl_jitter);
-        if most.is_zero() {
+        let max_cut = ttl.mul_f64(self.settings.ttl_jitter);
+        if max_cut.is_zero() {
             return Some(ttl);
         }
-        Some(ttl.saturating_sub(self.settings.random.duration_between(Duration::ZERO, most)))
+        Some(ttl.saturating_sub(self.settings.random.duration_between(Duration::ZERO, max_cut)))
     }
 
-    /// Counts and reports what the insert of entry `id` pushed out, and drops it. No lock is held here.
-    pub(super) fn let_go(&self, evicted: Evicted<K, V>, hash: u64, id: u64) {
-        let mut now: Option<Moment> = None;
+    /// Releases the entries that the insert of entry `id`, whose key has the hash `hash`, pushed out. No lock is held here.
+    pub(super) fn release_evicted(&self, evicted: Evicted<K, V>, hash: u64, id: u64) {
         for (key, entry) in evicted {
-            let reason = if entry.id != id && key.hash == hash {
+            let reason = if entry.id != id && self.flights.hash(&key) == hash {
                 Eviction::Replaced
-            } else if entry.is_gone(*now.get_or_insert_with(|| self.time.now())) {
+            } else if entry.is_gone(&self.clock) {
                 Eviction::Expired
             } else {
                 Eviction::Capacity
             };
-            self.let_one_go(key.key, entry, reason);
+            self.release(key, entry, reason);
         }
     }
 
-    /// Counts and reports an entry that nobody is given, and drops it: the panic of a user's drop keeps none of the others from
-    /// going.
-    pub(super) fn let_one_go(&self, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
-        self.count(&entry, reason);
-        farewell::say(self.settings.on_evict.as_ref(), key, entry, reason);
-    }
-
-    fn count(&self, entry: &Entry<V>, reason: Eviction) {
-        // A remembered error has never been put in.
-        if let Content::Value(_) = entry.content {
-            self.tally.add(match reason {
+    /// Counts an entry that has left the store, reports it to the eviction listener and drops it. A panic of the listener or
+    /// of a value's drop must not keep other entries from being released.
+    pub(super) fn release(&self, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
+        // A remembered error was never inserted.
+        if let Content::Value(value) = &entry.content {
+            self.count(match reason {
                 Eviction::Capacity => Count::Evicted,
                 Eviction::Expired => Count::Expired,
                 Eviction::Replaced => Count::Replaced,
                 Eviction::Removed => Count::Removed,
             });
+            if let Some(listener) = &self.settings.on_evict {
+                shielded(|| listener(&key, value, reason));
+            }
         }
+        shielded(|| drop((key, entry)));
     }
 }
 

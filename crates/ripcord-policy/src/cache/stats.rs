@@ -1,45 +1,43 @@
-//! What a cache has done so far.
+//! The figures of a cache.
 
-use crate::stats::{Call, CallStats};
-use crate::tally;
+use crate::stats::CallStats;
+use crate::tally::Tally;
 
-/// Numbers of a [`Cache`](super::Cache).
+/// The figures of a [`Cache`](super::Cache).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
+    /// The loads. `rejected` counts operations that were refused because a context had ended.
+    pub calls: CallStats,
     /// Reads that found a fresh value.
     pub hits: u64,
-    /// Reads that were served a stale value inside its window.
+    /// Reads that found a stale value inside its window.
     pub stale_hits: u64,
-    /// Calls to `get_or_load` that were given the remembered error of an earlier load.
+    /// Reads that found the remembered error of an earlier load.
     pub negative_hits: u64,
     /// Reads that found nothing to serve.
     pub misses: u64,
-    /// Callers that waited for a load somebody else had started.
+    /// Callers that joined a load that another caller had started.
     pub coalesced: u64,
-    /// Loads, and how they ended. A load is canceled when all its callers have left, or the cache is closed. `rejected` counts
-    /// operations refused because a context had ended.
-    pub calls: CallStats,
-    /// Of those that failed, loads that panicked.
+    /// Loads that panicked; `calls.failed` includes them.
     pub panicked: u64,
-    /// Values put in, by loads too.
+    /// Values inserted, including those of loads.
     pub inserted: u64,
     /// Values that made room for others, or were too heavy to be kept.
     pub evicted: u64,
-    /// Values that were removed because their time was over.
+    /// Values removed because they had expired.
     pub expired: u64,
-    /// Values that another took the place of.
+    /// Values replaced by another value of the same key.
     pub replaced: u64,
-    /// Values taken out by `remove`, `clear` or the cache's end.
+    /// Values removed by `remove`, `clear` or the end of the cache.
     pub removed: u64,
-    /// Loads under way: a gauge.
-    pub loading: u64,
-    /// Entries held: a gauge. The expired that await their sweep are among them, and remembered errors too.
+    /// Gauge: entries held, including remembered errors and expired entries that await their sweep.
     pub entries: u64,
-    /// The weight of those entries: a gauge.
+    /// Gauge: total weight of those entries.
     pub weight: u64,
 }
 
+/// The counters of [`CacheStats`] beside the calls.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Count {
     Hit,
@@ -55,45 +53,26 @@ pub(super) enum Count {
     Removed,
 }
 
-const COUNTS: usize = Count::Removed as usize + 1;
+pub(super) const COUNTS: usize = Count::Removed as usize + 1;
 
-#[derive(Debug)]
-pub(super) struct Tally(tally::Tally<COUNTS>);
-
-impl Tally {
-    pub(super) fn new() -> Self {
-        Self(tally::Tally::new())
-    }
-
-    #[inline]
-    pub(super) fn add(&self, count: Count) {
-        self.0.bump(count as usize);
-    }
-
-    pub(super) fn count(&self, call: Call) {
-        self.0.count(call);
-    }
-
-    pub(super) fn stats(&self, entries: usize, weight: u64) -> CacheStats {
-        let counts = self.0.read();
-        let of = |count: Count| counts[count as usize];
-        let calls = self.0.calls();
-        CacheStats {
-            hits: of(Count::Hit),
-            stale_hits: of(Count::StaleHit),
-            negative_hits: of(Count::NegativeHit),
-            misses: of(Count::Miss),
-            coalesced: of(Count::Coalesced),
-            calls,
-            panicked: of(Count::Panicked),
-            inserted: of(Count::Inserted),
-            evicted: of(Count::Evicted),
-            expired: of(Count::Expired),
-            replaced: of(Count::Replaced),
-            removed: of(Count::Removed),
-            loading: calls.in_flight(),
-            entries: entries as u64,
-            weight,
-        }
+/// What the counters and the store say now.
+pub(super) fn read(tally: &Tally<COUNTS>, entries: usize, weight: u64) -> CacheStats {
+    let counts = tally.read();
+    let of = |count: Count| counts[count as usize];
+    CacheStats {
+        calls: tally.calls(),
+        hits: of(Count::Hit),
+        stale_hits: of(Count::StaleHit),
+        negative_hits: of(Count::NegativeHit),
+        misses: of(Count::Miss),
+        coalesced: of(Count::Coalesced),
+        panicked: of(Count::Panicked),
+        inserted: of(Count::Inserted),
+        evicted: of(Count::Evicted),
+        expired: of(Count::Expired),
+        replaced: of(Count::Replaced),
+        removed: of(Count::Removed),
+        entries: entries as u64,
+        weight,
     }
 }

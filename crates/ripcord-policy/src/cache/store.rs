@@ -1,99 +1,85 @@
 //! The map below the cache. Nothing above this file names the crate that provides it.
 
 use std::borrow::Borrow;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use quick_cache::sync::Cache as Map;
-use quick_cache::{DefaultHashBuilder, Equivalent, Lifecycle, OptionsBuilder, Weighter};
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::entry::Entry;
-use super::hashed::{Hashed, SameHash, Sought};
-use crate::panics::discard;
 use crate::sync::step;
 
-/// No more shards than this, and none that holds fewer than [`SMALLEST_SHARD`] entries.
-const MOST_SHARDS: u64 = 32;
-const SMALLEST_SHARD: u64 = 32;
+/// Maximum number of shards. No shard holds fewer than [`MIN_SHARD_CAPACITY`] entries.
+const MAX_SHARDS: u64 = 32;
+const MIN_SHARD_CAPACITY: u64 = 32;
 
-type Kept<K, V> = Map<Hashed<K>, Arc<Entry<V>>, EntryWeight, SameHash, KeepEvicted<K, V>>;
+/// How the cache hashes keys, for the store and for its loads.
+pub(super) type KeyHasher = DefaultHashBuilder;
 
 #[derive(Debug)]
 pub(super) struct Store<K, V> {
-    map: Kept<K, V>,
-    hasher: DefaultHashBuilder,
+    map: Map<K, Arc<Entry<V>>, EntryWeight, KeyHasher, KeepEvicted<K, V>>,
 }
 
-impl<K: Eq + Clone, V> Store<K, V> {
-    /// A store that never holds more than `capacity`. With weights there is one shard, for an entry as heavy as the
-    /// whole capacity must fit.
+impl<K: Hash + Eq + Clone, V> Store<K, V> {
+    /// Creates a store that never holds more than `capacity`. With weights it has one shard, so that an entry as heavy as the
+    /// whole capacity fits.
     pub(super) fn new(capacity: u64, weighted: bool) -> Self {
-        let mut shards = if weighted { 1 } else { MOST_SHARDS };
-        while shards > 1 && capacity / shards < SMALLEST_SHARD {
+        let mut shards = if weighted { 1 } else { MAX_SHARDS };
+        while shards > 1 && capacity / shards < MIN_SHARD_CAPACITY {
             shards /= 2;
         }
-        // Shards divide the capacity between them and round up: give them what divides evenly.
+        // Shards divide the capacity between them and round up, so it has to divide evenly.
         let capacity = capacity - capacity % shards;
         let options = OptionsBuilder::new()
             .shards(usize::try_from(shards).unwrap_or(1))
             .estimated_items_capacity(usize::try_from(capacity).unwrap_or(usize::MAX))
             .weight_capacity(capacity)
-            // All of it may hold what is read often, so that an entry of the full weight is admitted.
+            // With weights, entries that are read often may fill the store, so that an entry of the full weight is admitted.
             .hot_allocation(if weighted { 1.0 } else { 0.97 })
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are set"));
-        let map = Map::with_options(options, EntryWeight, SameHash::default(), KeepEvicted(PhantomData));
-        Self { map, hasher: DefaultHashBuilder::default() }
-    }
-
-    /// The hash that the methods below go by, and the flights.
-    #[inline]
-    pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        self.hasher.hash_one(key)
+        Self { map: Map::with_options(options, EntryWeight, KeyHasher::default(), KeepEvicted(PhantomData)) }
     }
 
     #[inline]
-    pub(super) fn get<Q>(&self, key: Sought<'_, Q>) -> Option<Arc<Entry<V>>>
+    pub(super) fn get<Q>(&self, key: &Q) -> Option<Arc<Entry<V>>>
     where
         K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Hash + Eq + ?Sized,
     {
         step();
-        self.map.get(&key)
+        self.map.get(key)
     }
 
-    /// Puts an entry in, and returns what had to go: its predecessor, others for room, or the entry itself when it
-    /// is heavier than the whole store.
-    #[must_use = "dropping what went runs user code"]
-    pub(super) fn insert(&self, key: Hashed<K>, entry: Entry<V>) -> Evicted<K, V> {
+    /// Inserts an entry and returns the entries that it pushed out: its predecessor, others for room, or the entry itself if
+    /// it is heavier than the whole store.
+    #[must_use = "dropping evicted entries runs user code"]
+    pub(super) fn insert(&self, key: K, entry: Entry<V>) -> Evicted<K, V> {
         let mut evicted = Evicted::default();
         step();
         self.map.insert_with_lifecycle(key, Arc::new(entry), &mut evicted);
         evicted
     }
 
-    pub(super) fn remove<Q>(&self, key: Sought<'_, Q>) -> Option<(K, Arc<Entry<V>>)>
+    pub(super) fn remove<Q>(&self, key: &Q) -> Option<(K, Arc<Entry<V>>)>
     where
         K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Hash + Eq + ?Sized,
     {
         step();
-        self.map.remove(&key).map(without_hash)
+        self.map.remove(key)
     }
 
-    /// Removes the entry of `key` if `condition` holds for it, which runs under the shard's lock.
-    pub(super) fn remove_if(
-        &self,
-        key: &Hashed<K>,
-        condition: impl FnOnce(&Entry<V>) -> bool,
-    ) -> Option<(K, Arc<Entry<V>>)> {
-        self.map.remove_if(key, |entry| condition(entry)).map(without_hash)
+    /// Removes the entry of `key` if `condition` holds for it. The condition runs under the shard's lock.
+    pub(super) fn remove_if(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> Option<(K, Arc<Entry<V>>)> {
+        self.map.remove_if(key, |entry| condition(entry))
     }
 
-    /// Whether `key` has an entry of which `condition` holds. Unlike a read it clones nothing.
-    pub(super) fn has(&self, key: &Hashed<K>, condition: impl FnOnce(&Entry<V>) -> bool) -> bool {
+    /// Returns whether `key` has an entry for which `condition` holds. The condition runs under the shard's lock.
+    pub(super) fn has(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> bool {
         let mut holds = false;
         step();
         let removed = self.map.remove_if(key, |entry| {
@@ -104,24 +90,15 @@ impl<K: Eq + Clone, V> Store<K, V> {
         holds
     }
 
-    /// Walks over the entries, holding one shard's lock for one entry at a time. Passes over those whose clone panics.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Hashed<K>, Arc<Entry<V>>)> + '_ {
-        let mut entries = self.map.iter();
-        std::iter::from_fn(move || {
-            loop {
-                // The map's iterator moves on before it clones, and its locks know no poison.
-                match catch_unwind(AssertUnwindSafe(|| entries.next())) {
-                    Ok(next) => return next,
-                    Err(payload) => discard(payload),
-                }
-            }
-        })
+    /// Iterates over the entries and locks one shard for one entry at a time.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
+        self.map.iter()
     }
 
-    /// Takes the entries out one by one, each shard locked for one entry at a time.
+    /// Removes all entries, one at a time, and locks one shard for one entry at a time.
     pub(super) fn drain(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
         step();
-        self.map.drain().map(without_hash)
+        self.map.drain()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,23 +110,11 @@ impl<K: Eq + Clone, V> Store<K, V> {
     }
 }
 
-fn without_hash<K, E>((key, entry): (Hashed<K>, E)) -> (K, E) {
-    (key.key, entry)
-}
-
-impl<K: Borrow<Q>, Q: Eq + ?Sized> Equivalent<Hashed<K>> for Sought<'_, Q> {
-    #[inline]
-    fn equivalent(&self, kept: &Hashed<K>) -> bool {
-        self.is(kept)
-    }
-}
-
-/// Entries that left the store during one insert. Kept in line up to two: more than that go at once only when weights
-/// differ.
+/// Entries that one insert pushed out. Most inserts push out at most one, which needs no allocation.
 #[derive(Debug)]
 pub(super) struct Evicted<K, V> {
-    first: Option<(Hashed<K>, Arc<Entry<V>>)>,
-    rest: Vec<(Hashed<K>, Arc<Entry<V>>)>,
+    first: Option<(K, Arc<Entry<V>>)>,
+    rest: Vec<(K, Arc<Entry<V>>)>,
 }
 
 impl<K, V> Default for Evicted<K, V> {
@@ -159,7 +124,7 @@ impl<K, V> Default for Evicted<K, V> {
 }
 
 impl<K, V> Evicted<K, V> {
-    fn push(&mut self, key: Hashed<K>, entry: Arc<Entry<V>>) {
+    fn push(&mut self, key: K, entry: Arc<Entry<V>>) {
         if self.first.is_none() {
             self.first = Some((key, entry));
         } else {
@@ -169,7 +134,7 @@ impl<K, V> Evicted<K, V> {
 }
 
 impl<K, V> IntoIterator for Evicted<K, V> {
-    type Item = (Hashed<K>, Arc<Entry<V>>);
+    type Item = (K, Arc<Entry<V>>);
     type IntoIter = std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
 
     fn into_iter(self) -> Self::IntoIter {
@@ -177,18 +142,18 @@ impl<K, V> IntoIterator for Evicted<K, V> {
     }
 }
 
-/// The weight was worked out before the store was asked: a user's weigher never runs under its locks.
+/// Reads the weight from the entry: the user's weigher never runs under the store's locks.
 #[derive(Debug, Clone, Copy)]
 struct EntryWeight;
 
-impl<K, V> Weighter<Hashed<K>, Arc<Entry<V>>> for EntryWeight {
+impl<K, V> Weighter<K, Arc<Entry<V>>> for EntryWeight {
     #[inline]
-    fn weight(&self, _: &Hashed<K>, entry: &Arc<Entry<V>>) -> u64 {
+    fn weight(&self, _: &K, entry: &Arc<Entry<V>>) -> u64 {
         u64::from(entry.weight)
     }
 }
 
-/// Hands evicted entries to the caller of the insert, who drops them when no lock is held.
+/// Hands evicted entries to the caller of the insert, which drops them after the lock.
 #[derive(Debug)]
 struct KeepEvicted<K, V>(PhantomData<fn(K, V)>);
 
@@ -198,10 +163,10 @@ impl<K, V> Clone for KeepEvicted<K, V> {
     }
 }
 
-impl<K, V> Lifecycle<Hashed<K>, Arc<Entry<V>>> for KeepEvicted<K, V> {
+impl<K, V> Lifecycle<K, Arc<Entry<V>>> for KeepEvicted<K, V> {
     type RequestState = Evicted<K, V>;
 
-    fn on_evict(&self, evicted: &mut Evicted<K, V>, key: Hashed<K>, entry: Arc<Entry<V>>) {
+    fn on_evict(&self, evicted: &mut Evicted<K, V>, key: K, entry: Arc<Entry<V>>) {
         evicted.push(key, entry);
     }
 }

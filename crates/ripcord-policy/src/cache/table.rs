@@ -1,168 +1,134 @@
-//! Which key is being loaded, and by which flight. The invariants are those of [`flight`](super::flight).
+//! The flights of a cache, by key. The invariants are those of [`flight`](super::flight).
 
 use std::borrow::Borrow;
+use std::collections::HashMap;
 use std::fmt;
+use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, PoisonError};
 
-use hashbrown::HashTable;
-
-use super::flight::{Flight, Seat};
-use super::hashed::{Hashed, Sought};
+use super::flight::Flight;
+use super::store::KeyHasher;
 use crate::sync::{Mutex, MutexGuard};
 
 const SHARDS: usize = 16;
 
-/// The flights that are current.
+/// What came of an attempt to start a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    Started,
+    /// Another flight of the key is in the table.
+    Occupied,
+    /// The store holds what would be loaded.
+    Spared,
+}
+
+/// The flights of a cache, by key.
 pub(super) struct Flights<K, V> {
-    shards: [Mutex<Shard<K, V>>; SHARDS],
+    hasher: KeyHasher,
+    shards: [Mutex<HashMap<K, Arc<Flight<V>>, KeyHasher>>; SHARDS],
 }
 
-/// Users' `Hash` runs outside of it, and their `Eq` only to find what is there, before anything is changed.
-struct Shard<K, V>(HashTable<(Hashed<K>, Arc<Flight<V>>)>);
+type Shard<'a, K, V> = MutexGuard<'a, HashMap<K, Arc<Flight<V>>, KeyHasher>>;
 
-/// What boarding came to.
-pub(super) enum Boarding<J, V> {
-    /// There is a flight under way, and this came of it.
-    UnderWay(J),
-    /// There was none: the caller has to start this one.
-    Started(Seat<V>),
-}
-
-impl<K: Eq + Clone, V> Flights<K, V> {
+impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     pub(super) fn new() -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::new(Shard(HashTable::new()))) }
+        let hasher = KeyHasher::default();
+        let shards = std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(hasher.clone())));
+        Self { hasher, shards }
     }
 
-    /// Does `join` with the key's flight or, if there is none or it has ended, of which `join` makes nothing, takes the first
-    /// seat on a new one made by `start`.
-    pub(super) fn board<J>(
+    pub(super) fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// Returns the key's flight.
+    pub(super) fn get(&self, key: &K) -> Option<Arc<Flight<V>>> {
+        self.lock(key).get(key).cloned()
+    }
+
+    /// Puts `new` into the table in place of `closed`, unless another flight is there or `is_spared` says that no load is
+    /// needed. `is_spared` runs under the lock of the shard. (Invariants 1 and 5.)
+    pub(super) fn start(
         &self,
-        key: &Hashed<K>,
-        join: impl Fn(&Arc<Flight<V>>) -> Option<J>,
-        start: impl Fn() -> Flight<V>,
-    ) -> Boarding<J, V> {
-        let mut current = self.current(key);
-        let mut new = None;
-        loop {
-            if let Some(flight) = &current {
-                if let Some(joined) = join(flight) {
-                    return Boarding::UnderWay(joined);
-                }
-                // Invariant 2: whoever ended it may not have come to that yet.
-                flight.cancel_if_ended();
-            }
-            // Invariant 4: made before the lock is taken.
-            let new = new.get_or_insert_with(|| Arc::new(start()));
-            match self.replace(key, current.as_ref(), new) {
-                None => return Boarding::Started(Seat::first(Arc::clone(new))),
-                other => current = other,
-            }
+        key: &K,
+        closed: Option<&Arc<Flight<V>>>,
+        new: &Arc<Flight<V>>,
+        is_spared: impl FnOnce() -> bool,
+    ) -> Start {
+        if let Some(closed) = closed {
+            // Invariant 2: the waiter that closed it may not have come to that yet.
+            closed.cancel_if_closed();
         }
-    }
-
-    fn current(&self, key: &Hashed<K>) -> Option<Arc<Flight<V>>> {
-        self.lock(key.hash).get(key.sought()).cloned()
-    }
-
-    /// Makes `new` the key's flight, if there is none or the one that has `ended`. Returns any other. (Invariant 1.)
-    fn replace(&self, key: &Hashed<K>, ended: Option<&Arc<Flight<V>>>, new: &Arc<Flight<V>>) -> Option<Arc<Flight<V>>> {
+        // Invariant 4: cloned before the lock is taken, and dropped after it.
         let key = key.clone();
-        let mut shard = self.lock(key.hash);
-        if let Some(current) = shard.get(key.sought())
-            && !ended.is_some_and(|ended| Arc::ptr_eq(ended, current))
-        {
-            return Some(Arc::clone(current));
+        let mut shard = self.lock(&key);
+        let current = shard.get_mut(&key);
+        if !same(current.as_deref(), closed) && current.is_some() {
+            return Start::Occupied;
         }
-        let replaced = ended.and_then(|ended| shard.take(key.hash, ended));
-        shard.insert(key, Arc::clone(new));
-        // Invariant 4: dropping a flight or a key may run a user's code.
+        if is_spared() {
+            return Start::Spared;
+        }
+        let replaced = match current {
+            Some(current) => Some(std::mem::replace(current, Arc::clone(new))),
+            None => shard.insert(key, Arc::clone(new)),
+        };
         drop(shard);
         drop(replaced);
-        None
+        Start::Started
     }
 
-    /// Takes the flight out of the table and, if it was still current, does `store` before anybody else may detach it
-    /// or start another. `store` is given the table's key, and must not run user code beyond its `Eq`: what it does not put in it
-    /// hands out, to be dropped without the locks.
-    pub(super) fn land<R>(&self, hash: u64, flight: &Arc<Flight<V>>, store: impl FnOnce(Hashed<K>) -> R) -> Option<R> {
-        let landed;
-        let mut shard = self.lock(hash);
-        // Invariant 1: what is not current is not stored.
-        let (key, current) = shard.take(hash, flight)?;
-        // Invariant 4: dropped after the lock, should the `Eq` panic.
-        landed = current;
-        // Invariant 4: the store's lock comes after the shard's.
+    /// Takes `flight` out of the table and, if it was still there, runs `store` before anybody else can take it out or start
+    /// another. `store` is given the table's key and runs under the lock of the shard. (Invariants 1, 4 and 5.)
+    pub(super) fn land<R>(&self, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce(K) -> R) -> Option<R> {
+        let mut shard = self.lock(key);
+        if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+            return None;
+        }
+        let (key, current) = shard.remove_entry(key)?;
         let stored = store(key);
         drop(shard);
-        drop(landed);
+        drop(current);
         Some(stored)
     }
 
-    /// Detaches the key's flight, if there is one, and does `change` with the key before a load can land.
-    pub(super) fn detach<B, Q, R>(&self, hash: u64, key: B, change: impl FnOnce(B) -> R) -> R
+    /// Takes the key's flight out of the table, if there is one, and runs `change` before a load of the key can end or start.
+    pub(super) fn detach<B, Q, R>(&self, key: B, change: impl FnOnce(B) -> R) -> R
     where
         B: Borrow<Q>,
         K: Borrow<Q>,
-        Q: Eq + ?Sized,
+        Q: Hash + Eq + ?Sized,
     {
-        let detached;
-        let mut shard = self.lock(hash);
-        // Invariant 4: dropped after the lock, should the `Eq` panic.
-        detached = shard.remove(Sought { hash, key: key.borrow() });
+        let mut shard = self.lock(key.borrow());
+        let detached = shard.remove_entry(key.borrow());
         let changed = change(key);
         drop(shard);
         drop(detached);
         changed
     }
 
-    /// Detaches every flight.
+    /// Takes all flights out of the table.
     pub(super) fn detach_all(&self) {
         for shard in &self.shards {
-            let detached = std::mem::take(&mut shard.lock().unwrap_or_else(PoisonError::into_inner).0);
+            let detached = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
             drop(detached);
         }
     }
 
     #[cfg(all(test, ripcord_shuttle))]
     pub(super) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).0.len()).sum()
+        self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
-    fn lock(&self, hash: u64) -> MutexGuard<'_, Shard<K, V>> {
-        // The table goes by the lowest bits and the highest.
-        let index = (hash >> 32) as usize % SHARDS;
-        // A key whose Eq panics under this lock leaves the table whole: nothing was moved yet.
+    fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> Shard<'_, K, V> {
+        // The maps go by the lowest bits of the hash and the highest.
+        let index = (self.hash(key) >> 32) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Eq, V> Shard<K, V> {
-    fn get<Q>(&self, key: Sought<'_, Q>) -> Option<&Arc<Flight<V>>>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        self.0.find(key.hash, |(kept, _)| key.is(kept)).map(|(_, flight)| flight)
-    }
-
-    fn insert(&mut self, key: Hashed<K>, flight: Arc<Flight<V>>) {
-        self.0.insert_unique(key.hash, (key, flight), |(key, _)| key.hash);
-    }
-
-    fn remove<Q>(&mut self, key: Sought<'_, Q>) -> Option<(Hashed<K>, Arc<Flight<V>>)>
-    where
-        K: Borrow<Q>,
-        Q: Eq + ?Sized,
-    {
-        let found = self.0.find_entry(key.hash, |(kept, _)| key.is(kept));
-        found.ok().map(|found| found.remove().0)
-    }
-
-    /// Takes this one out, if it is there.
-    fn take(&mut self, hash: u64, flight: &Arc<Flight<V>>) -> Option<(Hashed<K>, Arc<Flight<V>>)> {
-        let found = self.0.find_entry(hash, |(_, current)| Arc::ptr_eq(current, flight));
-        found.ok().map(|found| found.remove().0)
-    }
+fn same<V>(a: Option<&Arc<Flight<V>>>, b: Option<&Arc<Flight<V>>>) -> bool {
+    a.zip(b).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 impl<K, V> fmt::Debug for Flights<K, V> {

@@ -19,9 +19,21 @@ use ripcord::Context;
 
 use crate::{Outcome, SharedError};
 
-/// Marks an error that says nothing about the callee in a chain of errors whose types are unknown, as a load's are: what
-/// `std::error::Error::description` returns for it. A chain can be asked nothing else without naming `E`.
-pub(crate) const NEUTRAL: &str = "ripcord-policy: says nothing about the callee";
+/// What `std::error::Error::description` returns for the errors of this crate, so that a chain of errors whose types are
+/// unknown, as a load's are, can be asked about them: see [`mark`].
+pub(crate) const NEUTRAL: &str = "ripcord-policy: neutral";
+pub(crate) const OUT_OF_TIME: &str = "ripcord-policy: out of time";
+pub(crate) const NEUTRAL_OUT_OF_TIME: &str = "ripcord-policy: neutral, out of time";
+
+/// The mark of an error that says nothing about the callee if `neutral`, and that more time may avoid if `out_of_time`.
+pub(crate) fn mark(neutral: bool, out_of_time: bool) -> &'static str {
+    match (neutral, out_of_time) {
+        (true, true) => NEUTRAL_OUT_OF_TIME,
+        (true, false) => NEUTRAL,
+        (false, true) => OUT_OF_TIME,
+        (false, false) => "",
+    }
+}
 
 /// Why a call through a policy failed; `E` is the call's own error.
 ///
@@ -213,6 +225,11 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_closed)
     }
 
+    /// Returns whether a load of a cache would have waited for itself, directly or through other loads.
+    pub fn is_load_cycle(&self) -> bool {
+        self.refused().is_some_and(Refused::is_load_cycle)
+    }
+
     /// Returns whether the call panicked on a task of the policy's own, as a load or a pool's task does.
     pub fn is_panicked(&self) -> bool {
         matches!(self.failure(), Some(Failure::Panicked(_)))
@@ -320,7 +337,7 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     }
 
     fn description(&self) -> &str {
-        if self.outcome() == Outcome::Neutral { NEUTRAL } else { "" }
+        mark(self.outcome() == Outcome::Neutral, self.is_deadline_exceeded())
     }
 }
 

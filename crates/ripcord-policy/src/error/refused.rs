@@ -1,6 +1,7 @@
 //! The error of an operation that runs no call of its own.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,13 +36,35 @@ pub struct Refused(Box<Reason>);
 #[derive(Clone, Debug)]
 enum Reason {
     Ended(ripcord::Error),
-    BreakerOpen { name: Arc<str>, retry_after: Duration },
-    Limited { retry_after: Option<Duration> },
-    ExceedsBurst { requested: u32, burst: u32 },
-    PoolFull { capacity: usize },
-    BulkheadFull { limit: usize },
-    TooNear { needed: Duration, remaining: Duration, origin: Option<Origin> },
-    Closed(&'static str),
+    BreakerOpen {
+        name: Arc<str>,
+        retry_after: Duration,
+    },
+    Limited {
+        retry_after: Option<Duration>,
+    },
+    ExceedsBurst {
+        requested: u32,
+        burst: u32,
+    },
+    PoolFull {
+        capacity: usize,
+    },
+    BulkheadFull {
+        limit: usize,
+    },
+    TooNear {
+        needed: Duration,
+        remaining: Duration,
+        origin: Option<Origin>,
+    },
+    /// The pool or cache is closed; the end of its context says by whom.
+    Closed(&'static str, Option<ripcord::Error>),
+    /// A load of a cache would wait for itself, through loads of these keys.
+    LoadCycle {
+        keys: String,
+        location: &'static Location<'static>,
+    },
 }
 
 impl Refused {
@@ -82,7 +105,17 @@ impl Refused {
 
     /// `what`, a pool or cache, has been closed.
     pub(crate) fn closed(what: &'static str) -> Self {
-        Self(Box::new(Reason::Closed(what)))
+        Self::closed_by(what, None)
+    }
+
+    /// `what`, a pool or cache, has been closed by the `end` of its context.
+    pub(crate) fn closed_by(what: &'static str, end: Option<ripcord::Error>) -> Self {
+        Self(Box::new(Reason::Closed(what, end)))
+    }
+
+    /// The load requested at `location` would wait for itself. `keys` shows the cycle.
+    pub(crate) fn load_cycle(keys: String, location: &'static Location<'static>) -> Self {
+        Self(Box::new(Reason::LoadCycle { keys, location }))
     }
 
     /// Returns how the context ended, if that is why the operation failed.
@@ -137,7 +170,12 @@ impl Refused {
 
     /// Returns whether the pool or cache has been closed.
     pub fn is_closed(&self) -> bool {
-        matches!(&*self.0, Reason::Closed(_))
+        matches!(&*self.0, Reason::Closed(..))
+    }
+
+    /// Returns whether a load of a cache would have waited for itself, directly or through other loads.
+    pub fn is_load_cycle(&self) -> bool {
+        matches!(&*self.0, Reason::LoadCycle { .. })
     }
 
     /// Returns whether trying again later can help: not after a context's end, a deadline, a close, or a request above the
@@ -148,7 +186,11 @@ impl Refused {
             | Reason::Limited { .. }
             | Reason::PoolFull { .. }
             | Reason::BulkheadFull { .. } => true,
-            Reason::Ended(_) | Reason::ExceedsBurst { .. } | Reason::TooNear { .. } | Reason::Closed(_) => false,
+            Reason::Ended(_)
+            | Reason::ExceedsBurst { .. }
+            | Reason::TooNear { .. }
+            | Reason::Closed(..)
+            | Reason::LoadCycle { .. } => false,
         }
     }
 
@@ -187,18 +229,26 @@ impl fmt::Display for Refused {
                     None => Ok(()),
                 }
             }
-            Reason::Closed(what) => write!(f, "{what} is closed"),
+            Reason::Closed(what, Some(end)) if f.alternate() => write!(f, "{what} is closed: {end:#}"),
+            Reason::Closed(what, _) => write!(f, "{what} is closed"),
+            Reason::LoadCycle { keys, location } => {
+                write!(f, "cache load waits for itself: {keys}")?;
+                if f.alternate() { write!(f, " (requested at {location})") } else { Ok(()) }
+            }
         }
     }
 }
 
 impl std::error::Error for Refused {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.end()?.source()
+        match &*self.0 {
+            Reason::Closed(_, end) => end.as_ref().map(|end| end as _),
+            _ => self.end()?.source(),
+        }
     }
 
     fn description(&self) -> &str {
-        super::NEUTRAL
+        super::mark(true, self.is_deadline_exceeded())
     }
 }
 

@@ -8,7 +8,6 @@ use std::task::{Context as TaskContext, Poll};
 use ripcord::{Canceler, Context, Done, Sleep};
 
 use super::{Count, Hedge};
-use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::retry::RetryBudget;
 use crate::stats::Call;
@@ -78,7 +77,7 @@ where
     /// Sets the time of the next attempt, unless there is to be none or it would be sent at the deadline or past it.
     fn arm(&mut self) {
         let allowed = self.sent < self.hedge.max_attempts && Attempt::hedge_number(self.ctx) == 0;
-        let in_time = time_left(self.ctx).is_none_or(|remaining| self.hedge.delay < remaining);
+        let in_time = self.ctx.remaining().is_none_or(|remaining| self.hedge.delay < remaining);
         self.next = (allowed && in_time).then(|| {
             Box::pin(match &self.hedge.clock {
                 Some(clock) => self.ctx.with_clock(clock.clone()).sleep(self.hedge.delay),

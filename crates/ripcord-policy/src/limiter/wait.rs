@@ -15,7 +15,7 @@ use super::bucket::{Bucket, Claim, Claimed, Progress};
 use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
-use crate::caller::{end_of, time_left};
+use crate::caller::end_of;
 
 pub(super) async fn wait(bucket: &Bucket, ctx: &Context, tokens: u32) -> Result<Duration, Refused> {
     if let Some(end) = end_of(ctx) {
@@ -63,7 +63,7 @@ impl<'a> Waiter<'a> {
         if bucket.take(tokens) {
             return Ok(None);
         }
-        let remaining = time_left(ctx);
+        let remaining = ctx.remaining();
         let refused = match bucket.claim(tokens, Claim::Wait { remaining }) {
             Claimed::Now(_) => return Ok(None),
             Claimed::Later { id, since, .. } => {
@@ -94,7 +94,7 @@ impl<'a> Waiter<'a> {
 
     /// Fails if `due` is not before the deadline.
     fn check_deadline(&mut self, ctx: &Context, due: Option<u64>) -> Result<(), Refused> {
-        let Some(remaining) = time_left(ctx) else { return Ok(()) };
+        let Some(remaining) = ctx.remaining() else { return Ok(()) };
         let needed = self.until(due);
         // At the deadline itself the context says how it ended.
         if needed < remaining || remaining.is_zero() {

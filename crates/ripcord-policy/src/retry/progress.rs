@@ -8,7 +8,6 @@ use ripcord::Context;
 
 use super::inspection::Inspection;
 use super::{BudgetReservation, Retry, RetryBudget, RetryEvent};
-use crate::cache::time_left;
 use crate::caller::end_of;
 use crate::error::StopReason;
 use crate::panics::catching;
@@ -97,7 +96,7 @@ impl<'a, E> Progress<'a, E> {
             return Err(self.stop(error, StopReason::Exhausted));
         }
         let delay = self.next_delay(&error, known.retry_after);
-        if let Some(remaining) = time_left(self.ctx).filter(|remaining| delay >= *remaining) {
+        if let Some(remaining) = self.ctx.remaining().filter(|remaining| delay >= *remaining) {
             return Err(self.stop(error, StopReason::TooNear(Refused::too_near(self.ctx, delay, remaining))));
         }
         let reservation = match &self.retry.budget {

@@ -10,11 +10,11 @@ pub use stats::StackStats;
 
 use std::fmt;
 use std::future::Future;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use ripcord::Context;
 
+use crate::cache::Key;
 use crate::caller::end_of;
 use crate::stats::Call;
 use crate::tally::CallGuard;
@@ -178,7 +178,7 @@ impl<T, E, K> Stack<T, E, K>
 where
     T: Clone + Send + Sync + 'static,
     E: std::error::Error + Clone + Send + Sync + 'static,
-    K: Hash + Eq + Clone + Send + Sync + 'static,
+    K: Key,
 {
     /// Makes a call through all layers. A cache hit makes no call, and all callers that miss the same key at once share one.
     ///
@@ -217,8 +217,8 @@ where
             return self.layers.timed(ctx, &call).await;
         };
         let layers = Arc::clone(&self.layers);
-        let load = move |ctx: Context| async move { layers.timed(&ctx, &call).await.map_err(SharedError::new) };
-        cache.get_or_load_shared(ctx, key, load).await.map_err(unshare)
+        let load = move |ctx: Context| async move { layers.timed(&ctx, &call).await };
+        cache.get_or_load(ctx, key, load).await.map_err(unshare)
     }
 }
 

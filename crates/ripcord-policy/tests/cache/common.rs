@@ -1,4 +1,4 @@
-//! What the tests share: time by hand, and a cache of a hundred.
+//! What the tests share: a manual clock, and a cache of a hundred entries.
 
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ pub(crate) fn manual() -> (Context, ManualTime) {
     (Context::background().with_clock(clock), time)
 }
 
+/// A cache with a TTL of so many seconds.
 pub(crate) fn seconds(ttl: u64) -> CacheBuilder<&'static str, u32> {
     Cache::builder().capacity(100).ttl(Duration::from_secs(ttl))
 }
 
-/// Lets spawned tasks of this single-threaded runtime run until they wait.
+/// Lets the spawned tasks of this single-threaded runtime run until they wait.
 pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

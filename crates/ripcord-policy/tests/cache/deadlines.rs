@@ -1,16 +1,62 @@
-//! A load's deadline: the latest of its callers', moving as they join.
+//! A load's deadline: that of its most patient caller.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use ripcord::Context;
-use ripcord_policy::cache::{load_deadline, with_load_deadline};
+use ripcord_policy::{Rate, RateLimiter, Retry, Stack};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
+/// Notes the deadline of each load's context, then takes `takes`.
+#[derive(Clone, Default)]
+struct Source(Arc<Mutex<Vec<Option<Instant>>>>);
+
+impl Source {
+    fn loader(
+        &self,
+        takes: Duration,
+    ) -> impl FnOnce(Context) -> futures::future::BoxFuture<'static, Result<u32, Failed>> + use<> {
+        let source = self.clone();
+        move |ctx| {
+            source.0.lock().unwrap().push(ctx.deadline());
+            Box::pin(async move { Ok(ctx.sleep(takes).await.map(|()| 1)?) })
+        }
+    }
+
+    fn deadlines(&self) -> Vec<Option<Instant>> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
 #[tokio::test]
-async fn the_latest_deadline_ends_a_load_whose_callers_are_not_polled() {
+async fn load_has_the_latest_deadline_of_the_callers_at_its_start() {
+    let (ctx, time) = manual();
+    let cases =
+        [(&[Some(5)][..], Some(5)), (&[Some(5), Some(20), Some(2)], Some(20)), (&[Some(5), None, Some(2)], None)];
+    for (callers, latest) in cases {
+        let cache = seconds(60).build(&ctx).unwrap();
+        let source = Source::default();
+        let callers: Vec<_> = callers
+            .iter()
+            .map(|seconds| seconds.map_or(ctx.clone(), |seconds| ctx.with_timeout(SECOND * seconds)))
+            .map(|ctx| {
+                let (cache, load) = (cache.clone(), source.loader(SECOND));
+                tokio::spawn(async move { cache.get_or_load(&ctx, "a", load).await })
+            })
+            .collect();
+        settle().await;
+        assert_eq!(source.deadlines(), [latest.map(|seconds| ctx.clock().now() + SECOND * seconds)]);
+        time.advance(SECOND);
+        for caller in callers {
+            assert_eq!(caller.await.unwrap().unwrap(), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn load_ends_at_its_deadline_even_if_nobody_polls_its_callers() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let limited = ctx.with_timeout(SECOND);
@@ -19,107 +65,133 @@ async fn the_latest_deadline_ends_a_load_whose_callers_are_not_polled() {
     settle().await;
     time.advance(SECOND);
     settle().await;
-    assert_eq!((cache.stats().calls.canceled, cache.stats().loading), (1, 0));
-    let fresh = cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await;
-    assert_eq!(fresh.unwrap(), 2, "nobody joins a load that is over");
+    assert_eq!((cache.stats().calls.canceled, cache.stats().calls.in_flight()), (1, 0));
+    let later = cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await;
+    assert_eq!(later.unwrap(), 2, "a later caller starts a new load");
     assert!(caller.await.unwrap_err().is_deadline_exceeded());
 }
 
 #[tokio::test]
-async fn a_loads_context_shows_the_latest_callers_deadline_as_it_is_now() {
+async fn more_patient_caller_gets_a_second_load_when_the_first_runs_out_of_time() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
-    let inside = Arc::new(Mutex::new(None));
-    let load = || {
-        let inside = Arc::clone(&inside);
-        move |ctx: Context| async move {
-            *inside.lock().unwrap() = Some(ctx.clone());
-            ctx.sleep(SECOND * 30).await.map(|()| 1)
-        }
-    };
-    let join = async |timeout: Option<Duration>| {
+    let source = Source::default();
+    let start = |timeout: Option<Duration>| {
         let caller = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
-        let (cache, load) = (cache.clone(), load());
-        let deadline = caller.deadline();
-        let waiting = tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await });
-        settle().await;
-        (deadline, waiting)
+        let (cache, load) = (cache.clone(), source.loader(SECOND * 10));
+        tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await })
     };
-    assert_eq!(load_deadline(&ctx), None, "outside of a load");
-    assert_eq!(with_load_deadline(&ctx).deadline(), None);
-
-    let (first_deadline, first) = join(Some(SECOND * 5)).await;
-    let loading = inside.lock().unwrap().clone().unwrap();
-    assert_eq!(loading.deadline(), None, "a context cannot change its mind");
-    assert_eq!(load_deadline(&loading), first_deadline);
-    assert_eq!(with_load_deadline(&loading).deadline(), first_deadline);
-    assert_eq!(load_deadline(&loading.with_timeout(SECOND)), first_deadline, "below the load's own context too");
-
-    let (later_deadline, later) = join(Some(SECOND * 20)).await;
-    let (_, sooner) = join(Some(SECOND * 2)).await;
-    assert_eq!(load_deadline(&loading), later_deadline);
-    time.advance(SECOND * 6);
+    let begun = ctx.clock().now();
+    let hurried = start(Some(SECOND * 5));
     settle().await;
-    assert!(first.await.unwrap().unwrap_err().is_deadline_exceeded());
-    assert!(sooner.await.unwrap().unwrap_err().is_deadline_exceeded());
-    assert!(!loading.is_done());
-
-    let (_, endless) = join(None).await;
-    assert_eq!(load_deadline(&loading), None, "somebody waits without end");
-    time.advance(SECOND * 30);
-    assert!(later.await.unwrap().unwrap_err().is_deadline_exceeded());
-    assert_eq!(endless.await.unwrap().unwrap(), 1);
-    assert_eq!(cache.stats().calls.started, 1);
+    let (patient, most_patient) = (start(Some(SECOND * 8)), start(Some(SECOND * 40)));
+    settle().await;
+    time.advance(SECOND * 5);
+    settle().await;
+    assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
+    // The second load has the time of the most patient caller, and is for the others too.
+    assert_eq!(source.deadlines(), [Some(begun + SECOND * 5), Some(begun + SECOND * 40)]);
+    let joined = start(Some(SECOND * 30));
+    settle().await;
+    time.advance(SECOND * 3);
+    assert!(patient.await.unwrap().unwrap_err().is_deadline_exceeded());
+    time.advance(SECOND * 7);
+    assert_eq!((most_patient.await.unwrap().unwrap(), joined.await.unwrap().unwrap()), (1, 1));
+    let calls = cache.stats().calls;
+    assert_eq!((calls.started, calls.canceled, calls.succeeded, cache.stats().coalesced), (2, 1, 1, 3));
 }
 
 #[tokio::test]
-async fn a_load_within_a_load_shows_the_outer_ones_deadline_and_goes_on_as_long_as_that_does() {
+async fn callers_with_little_time_do_not_starve_a_patient_one() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let source = Source::default();
+    let start = |caller: Context| {
+        let (cache, load) = (cache.clone(), source.loader(SECOND * 10));
+        tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await })
+    };
+    let mut hurried = vec![start(ctx.with_timeout(SECOND))];
+    settle().await;
+    let patient = start(ctx.clone());
+    for _ in 0..11 {
+        settle().await;
+        time.advance(SECOND / 2);
+        hurried.push(start(ctx.with_timeout(SECOND)));
+        settle().await;
+        time.advance(SECOND / 2);
+    }
+    settle().await;
+    assert_eq!(patient.await.unwrap().unwrap(), 1);
+    assert_eq!(cache.stats().calls.started, 2);
+}
+
+#[tokio::test]
+async fn patient_caller_that_leaves_takes_its_second_load_along() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let source = Source::default();
+    let limited = ctx.with_timeout(SECOND);
+    let mut hurried = Box::pin(cache.get_or_load(&limited, "a", source.loader(SECOND * 10)));
+    assert!((&mut hurried).now_or_never().is_none());
+    settle().await;
+    let held = Arc::new(());
+    let load = {
+        let held = Arc::clone(&held);
+        move |_| async move {
+            drop(held);
+            Ok::<_, Failed>(2)
+        }
+    };
+    let mut patient = Box::pin(cache.get_or_load(&ctx, "a", load));
+    assert!((&mut patient).now_or_never().is_none());
+    drop(patient);
+    assert_eq!(Arc::strong_count(&held), 1, "nothing keeps its loader");
+    time.advance(SECOND);
+    settle().await;
+    assert!(hurried.await.unwrap_err().is_deadline_exceeded());
+    assert_eq!((cache.stats().calls.started, cache.stats().calls.in_flight()), (1, 0));
+}
+
+#[tokio::test]
+async fn nested_load_has_the_time_of_the_outer_loads_callers() {
     let (ctx, time) = manual();
     let (outer, inner) = (seconds(60).build(&ctx).unwrap(), seconds(60).build(&ctx).unwrap());
-    let shown = Arc::new(Mutex::new(None));
+    let source = Source::default();
     let load = || {
-        let (inner, shown) = (inner.clone(), Arc::clone(&shown));
-        |ctx: Context| async move {
-            let load = |ctx: Context| async move {
-                *shown.lock().unwrap() = load_deadline(&ctx);
-                ctx.sleep(SECOND * 10).await.map(|()| 1)
-            };
-            inner.get_or_load(&ctx, "inner", load).await.map_err(|error| Failed::other(error.to_string()))
-        }
+        let (inner, load) = (inner.clone(), source.loader(SECOND * 10));
+        move |ctx: Context| async move { inner.get_or_load(&ctx, "inner", load).await }
     };
+    let begun = ctx.clock().now();
     let limited = ctx.with_timeout(SECOND * 5);
-    let deadline = limited.deadline();
     let (first, second) = (outer.clone(), outer.clone());
     let (first_load, second_load) = (load(), load());
-    let leading = tokio::spawn(async move { first.get_or_load(&limited, "outer", first_load).await });
+    let hurried = tokio::spawn(async move { first.get_or_load(&limited, "outer", first_load).await });
     settle().await;
-    assert_eq!(*shown.lock().unwrap(), deadline);
-    let patient = ctx.with_timeout(SECOND * 20);
-    let joined = tokio::spawn(async move { second.get_or_load(&patient, "outer", second_load).await });
+    let caller = ctx.with_timeout(SECOND * 20);
+    let patient = tokio::spawn(async move { second.get_or_load(&caller, "outer", second_load).await });
     settle().await;
-    time.advance(SECOND * 6);
+    time.advance(SECOND * 5);
     settle().await;
-    assert!(leading.await.unwrap().is_err());
-    time.advance(SECOND * 4);
-    assert_eq!(joined.await.unwrap().unwrap(), 1);
-    assert_eq!((outer.stats().calls.started, inner.stats().calls.started), (1, 1));
+    assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
+    time.advance(SECOND * 10);
+    assert_eq!(patient.await.unwrap().unwrap(), 1);
+    assert_eq!(source.deadlines(), [Some(begun + SECOND * 5), Some(begun + SECOND * 20)]);
 }
 
 #[tokio::test]
-async fn policies_in_a_load_begin_no_wait_that_its_callers_will_not_see_the_end_of() {
+async fn policies_in_a_load_refuse_a_wait_that_does_not_fit_the_callers_time() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
-    let retry = ripcord_policy::Retry::<Failed>::constant(SECOND * 8).build().unwrap();
-    let limiter = ripcord_policy::RateLimiter::builder().rate(ripcord_policy::Rate::every(SECOND * 8));
-    let limiter = limiter.clock(ctx.clock()).build().unwrap();
+    let retry = Retry::<Failed>::constant(SECOND * 8).build().unwrap();
+    let limiter = RateLimiter::builder().rate(Rate::every(SECOND * 8)).clock(ctx.clock()).build().unwrap();
     assert!(limiter.allow());
 
-    // The wait of eight seconds does not fit the only caller's five: it fails at once, with the last real error.
+    // A wait of eight seconds does not fit the only caller's five: it fails at once, with the last error.
     let again = retry.clone();
     let load = |ctx: Context| async move { again.run(&ctx, |_| async { Err::<u32, _>(Failed::other("down")) }).await };
     let limited = ctx.with_timeout(SECOND * 5);
     let error = cache.get_or_load(&limited, "a", load).await.unwrap_err();
-    assert!(format!("{error:#}").ends_with("last error: down"), "{error:#}");
+    assert!(format!("{:#}", error.last().unwrap()).contains("down"), "{error:#}");
     assert_eq!(retry.stats().deadline_refused, 1);
 
     let again = limiter.clone();
@@ -127,7 +199,7 @@ async fn policies_in_a_load_begin_no_wait_that_its_callers_will_not_see_the_end_
     let error = cache.get_or_load(&limited, "b", load).await.unwrap_err();
     assert!(error.to_string().starts_with("deadline too near: needs 8s, 5s left"), "{error}");
 
-    // With a caller who has the time it is waited out.
+    // For a caller that has the time, the limiter waits.
     let again = limiter.clone();
     let load = |ctx: Context| async move { again.wait(&ctx).await.map(|_| 1) };
     let patient = ctx.with_timeout(SECOND * 10);
@@ -137,9 +209,38 @@ async fn policies_in_a_load_begin_no_wait_that_its_callers_will_not_see_the_end_
     assert_eq!(waiting.await.unwrap().unwrap(), 1);
 }
 
-/// A load bound to the deadline that is known as it begins, whose error tells of its end in its chain of sources or not.
-async fn bound(ctx: Context, chained: bool) -> Result<u32, Failed> {
-    match with_load_deadline(&ctx).sleep(SECOND * 10).await {
+#[tokio::test]
+async fn refusal_for_a_hurried_callers_deadline_is_not_given_to_a_patient_caller() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+    let limiter = RateLimiter::builder().rate(Rate::every(SECOND * 8)).clock(ctx.clock()).build().unwrap();
+    assert!(limiter.allow());
+    let start = |caller: Context| {
+        let (cache, limiter) = (cache.clone(), limiter.clone());
+        let load = |ctx: Context| async move {
+            ctx.sleep(SECOND).await?;
+            limiter.wait(&ctx).await.map_err(Failed::other)?;
+            Ok::<_, Failed>(1)
+        };
+        tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await })
+    };
+    let hurried = start(ctx.with_timeout(SECOND * 5));
+    settle().await;
+    let patient = start(ctx.with_timeout(SECOND * 30));
+    settle().await;
+    time.advance(SECOND);
+    settle().await;
+    assert!(!hurried.is_finished() && !patient.is_finished(), "a load with more time is in flight");
+    time.advance(SECOND * 4);
+    assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
+    time.advance(SECOND * 4);
+    assert_eq!(patient.await.unwrap().unwrap(), 1);
+    assert_eq!(cache.stats().calls.started, 2);
+}
+
+/// A loader that notices first that its time is over. Its error has that end among its sources, or not.
+async fn limited(ctx: Context, chained: bool) -> Result<u32, Failed> {
+    match ctx.sleep(SECOND * 10).await {
         Ok(()) => Ok(1),
         Err(end) if chained => Err(Failed::from(end)),
         Err(end) => Err(Failed::other(end.to_string())),
@@ -147,40 +248,43 @@ async fn bound(ctx: Context, chained: bool) -> Result<u32, Failed> {
 }
 
 #[tokio::test]
-async fn a_load_that_notices_first_that_its_callers_time_is_over_is_no_failure_of_the_key() {
+async fn error_of_a_load_whose_time_is_over_is_not_remembered() {
     let (ctx, time) = manual();
     for chained in [false, true] {
         let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
-        let limited = ctx.with_timeout(SECOND);
+        let caller = ctx.with_timeout(SECOND);
         // Not polled again, so that it does not leave before the load has ended.
-        let mut caller = Box::pin(cache.get_or_load(&limited, "a", move |ctx| bound(ctx, chained)));
-        assert!(caller.as_mut().now_or_never().is_none());
+        let mut waiting = Box::pin(cache.get_or_load(&caller, "a", move |ctx| limited(ctx, chained)));
+        assert!(waiting.as_mut().now_or_never().is_none());
         settle().await;
         time.advance(SECOND);
         settle().await;
         let stats = cache.stats();
-        assert_eq!((stats.calls.canceled, stats.calls.failed, stats.loading, stats.entries), (1, 0, 0, 0));
-        assert!(caller.await.unwrap_err().is_deadline_exceeded());
+        assert_eq!((stats.calls.canceled, stats.calls.failed, stats.calls.in_flight(), stats.entries), (1, 0, 0, 0));
+        assert!(waiting.await.unwrap_err().is_deadline_exceeded());
         assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await.unwrap(), 2);
     }
 }
 
 #[tokio::test]
-async fn a_load_that_less_time_than_its_callers_have_ended_is_no_failure_of_the_key() {
-    let (ctx, time) = manual();
-    let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
-    let start = |caller: Context| {
-        let cache = cache.clone();
-        tokio::spawn(async move { cache.get_or_load(&caller, "a", |ctx| bound(ctx, true)).await })
-    };
-    let limited = start(ctx.with_timeout(SECOND));
-    settle().await;
-    let patient = start(ctx.clone());
-    settle().await;
-    time.advance(SECOND);
-    assert!(limited.await.unwrap().unwrap_err().is_deadline_exceeded());
-    let error = patient.await.unwrap().unwrap_err();
-    assert_eq!(error.to_string(), "context deadline exceeded", "it had joined a call with less time");
-    assert_eq!((cache.stats().calls.failed, cache.stats().entries), (1, 0));
-    assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(2) }).await.unwrap(), 2);
+async fn call_through_a_cached_stack_has_at_most_the_callers_time() {
+    let (ctx, _time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let stack: Stack<u32, std::fmt::Error, &str> = Stack::builder()
+        .cache(cache)
+        .deadline(SECOND * 30)
+        .retry(Retry::exponential())
+        .attempt_timeout(SECOND / 2)
+        .build()
+        .unwrap();
+    for (key, timeout, remaining) in [("a", SECOND * 3 / 10, SECOND * 3 / 10), ("b", SECOND * 5, SECOND / 2)] {
+        let seen = Arc::new(Mutex::new(None));
+        let inside = Arc::clone(&seen);
+        let call = move |ctx: Context| {
+            *inside.lock().unwrap() = ctx.remaining();
+            async { Ok(1) }
+        };
+        assert_eq!(stack.run_keyed(&ctx.with_timeout(timeout), key, call).await.unwrap(), 1);
+        assert_eq!(*seen.lock().unwrap(), Some(remaining));
+    }
 }

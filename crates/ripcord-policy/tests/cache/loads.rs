@@ -1,4 +1,4 @@
-//! One load a key: who waits for it, how long it lives, what becomes of its result.
+//! Shared loads: who waits for them, how long they live, and what happens to their results.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use ripcord::{Context, Value};
-use ripcord_policy::Retry;
-use ripcord_policy::cache::Cache;
+use ripcord_policy::cache::{Cache, Source, set_load_ttl};
+use ripcord_policy::{Retry, Stack};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
 #[tokio::test]
-async fn one_load_a_key_for_all_who_ask() {
+async fn concurrent_callers_share_one_load() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let loads = Arc::new(AtomicUsize::new(0));
@@ -37,7 +37,7 @@ async fn one_load_a_key_for_all_who_ask() {
     }
     let stats = cache.stats();
     assert_eq!(loads.load(Ordering::Relaxed), 1);
-    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.coalesced, stats.loading), (1, 1, 19, 0));
+    assert_eq!((stats.calls.started, stats.calls.succeeded, stats.coalesced, stats.calls.in_flight()), (1, 1, 19, 0));
     assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(7));
 }
 
@@ -46,10 +46,87 @@ struct User(u32);
 impl Value for User {}
 
 #[tokio::test]
-async fn a_load_outlives_its_leader_with_its_values_and_the_latest_deadline() {
+async fn run_reports_where_the_value_came_from() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
+    let ask = |value: u32| cache.run(&ctx, "a", move |_| async move { Ok::<_, Failed>(value) });
+    let (first, second) = tokio::join!(ask(1), ask(2));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    assert_eq!((first.value, first.source), (1, Source::Loaded));
+    assert_eq!((second.value, second.source), (1, Source::Joined));
+    let hit = ask(3).await.unwrap();
+    assert_eq!((hit.value, hit.source), (1, Source::Hit));
+    time.advance(SECOND * 12);
+    let stale = ask(4).await.unwrap();
+    assert_eq!((stale.value, stale.source), (1, Source::Stale));
+    settle().await;
+    let reloaded = ask(5).await.unwrap();
+    assert_eq!((reloaded.value, reloaded.source), (4, Source::Hit));
+}
+
+#[tokio::test]
+async fn loader_sets_the_ttl_of_its_value() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).ttl_jitter(1.0).build(&ctx).unwrap();
+    assert!(!set_load_ttl(&ctx, SECOND), "outside a load");
+    const LONG: &[Duration] = &[Duration::from_secs(90)];
+    const TWICE: &[Duration] = &[SECOND, Duration::from_secs(2)];
+    let load = |ttls: &'static [Duration]| {
+        cache.refresh(&ctx, "a", move |ctx| async move {
+            assert!(ttls.iter().all(|ttl| set_load_ttl(&ctx.with_timeout(SECOND), *ttl)));
+            Ok::<_, Failed>(1)
+        })
+    };
+    for ttls in [LONG, TWICE] {
+        assert_eq!(load(ttls).await.unwrap(), 1);
+        // The last one counts, without jitter.
+        time.advance(*ttls.last().unwrap() - Duration::from_nanos(1));
+        assert_eq!(cache.get(&ctx, "a").unwrap(), Some(1));
+        time.advance(Duration::from_nanos(1));
+        assert_eq!(cache.get(&ctx, "a").unwrap(), None);
+    }
+    assert_eq!(load(&[Duration::ZERO]).await.unwrap(), 1, "the caller gets it, the cache does not serve it");
+    assert_eq!(cache.get(&ctx, "a").unwrap(), None);
+}
+
+#[tokio::test]
+async fn loader_sets_the_ttl_through_a_stack() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
-    let (leader, leave) = ctx.with_value(User(7)).with_timeout(Duration::from_secs(2)).with_cancel();
+    let stack: Stack<u32, std::fmt::Error, &str> =
+        Stack::builder().cache(cache.clone()).retry(Retry::exponential()).attempt_timeout(SECOND).build().unwrap();
+    let call = |ctx: Context| async move {
+        set_load_ttl(&ctx, SECOND * 5);
+        Ok(1)
+    };
+    assert_eq!(stack.run_keyed(&ctx, "a", call).await.unwrap(), 1);
+    time.advance(SECOND * 5 - Duration::from_nanos(1));
+    assert_eq!(cache.get(&ctx, "a").unwrap(), Some(1));
+    time.advance(Duration::from_nanos(1));
+    assert_eq!(cache.get(&ctx, "a").unwrap(), None);
+}
+
+#[tokio::test]
+async fn context_of_a_load_that_returned_stays_live() {
+    let (ctx, _time) = manual();
+    let cache = Cache::<&str, Arc<Context>>::builder().capacity(10).build(&ctx).unwrap();
+    let load = |ctx: Context| async move { Ok::<_, Failed>(Arc::new(ctx)) };
+    let (one, other) = tokio::join!(cache.get_or_load(&ctx, "a", load), cache.get_or_load(&ctx, "a", load));
+    drop(other);
+    settle().await;
+    assert_eq!(one.unwrap().err().map(|end| end.to_string()), None);
+    // What a value goes on with ends with the cache.
+    let kept = cache.get(&ctx, "a").unwrap().unwrap();
+    assert!(!kept.is_done());
+    cache.close();
+    assert!(kept.is_done());
+}
+
+#[tokio::test]
+async fn load_outlives_the_caller_that_started_it_and_keeps_its_values() {
+    let (ctx, time) = manual();
+    let cache = seconds(60).build(&ctx).unwrap();
+    let (leader, leave) = ctx.with_value(User(7)).with_cancel();
     let loader = |ctx: Context| async move {
         ctx.sleep(Duration::from_secs(5)).await?;
         Ok::<_, ripcord::Error>(ctx.value::<User>().map_or(0, |user| user.0))
@@ -63,12 +140,12 @@ async fn a_load_outlives_its_leader_with_its_values_and_the_latest_deadline() {
     leave.cancel_with("the leader left");
     assert!(leading.await.unwrap().unwrap_err().is_canceled());
     time.advance(Duration::from_secs(5));
-    assert_eq!(joined.await.unwrap().unwrap(), 7, "the leader's end and deadline are not the load's");
+    assert_eq!(joined.await.unwrap().unwrap(), 7);
     assert_eq!(cache.stats().calls.started, 1);
 }
 
 #[tokio::test]
-async fn a_load_ends_with_its_last_caller_and_a_newcomer_starts_afresh() {
+async fn load_is_canceled_when_its_last_caller_leaves() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let loading = Arc::new(Mutex::new(Vec::<Context>::new()));
@@ -88,10 +165,10 @@ async fn a_load_ends_with_its_last_caller_and_a_newcomer_starts_afresh() {
         settle().await;
         let other = (by == "two").then(|| start(&ctx));
         settle().await;
-        assert_eq!(cache.stats().loading, 1);
+        assert_eq!(cache.stats().calls.in_flight(), 1);
         match by {
-            "deadline" | "two" => time.advance(SECOND),
-            "cancel" => cancel.cancel(),
+            "deadline" => time.advance(SECOND),
+            "cancel" | "two" => cancel.cancel(),
             _ => caller.abort(),
         }
         if let Ok(result) = caller.await {
@@ -99,21 +176,22 @@ async fn a_load_ends_with_its_last_caller_and_a_newcomer_starts_afresh() {
         }
         settle().await;
         if let Some(other) = other {
-            assert_eq!(cache.stats().loading, 1, "somebody is left");
+            assert_eq!(cache.stats().calls.in_flight(), 1, "a caller is left");
             other.abort();
             settle().await;
         }
-        assert_eq!((cache.stats().calls.canceled, cache.stats().loading), (round as u64 + 1, 0), "{by}");
+        assert_eq!((cache.stats().calls.canceled, cache.stats().calls.in_flight()), (round as u64 + 1, 0), "{by}");
     }
     let causes: Vec<_> = loading.lock().unwrap().iter().map(|ctx| ctx.cause().unwrap().to_string()).collect();
-    assert_eq!(causes, ["every caller has left"; 4]);
+    let left = "every caller has left";
+    assert_eq!(causes, ["context deadline exceeded", left, left, left]);
     assert_eq!(cache.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(9) }).await.unwrap(), 9);
 }
 
 #[tokio::test]
-async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
+async fn caller_dropped_at_any_await_point_leaves_no_load() {
     let (ctx, time) = manual();
-    // Never polled; polled before the load's task is; in each of its three waits; and when it is done.
+    // Never polled; polled before the load's task is; in each of the load's three waits; and when the load has ended.
     for (point, (reached, started, succeeded)) in
         [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 1, 0), (3, 1, 0), (4, 1, 1)].into_iter().enumerate()
     {
@@ -135,7 +213,7 @@ async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
             if passed > 1 {
                 settle().await;
             }
-            // At the last point there would be a result, and it is not fetched.
+            // At the last point there is a result, which is not taken.
             assert!(passed == 5 || caller.as_mut().now_or_never().is_none());
         }
         assert_eq!(step.load(Ordering::Relaxed), reached, "at point {point}");
@@ -146,7 +224,7 @@ async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
         assert_eq!(step.load(Ordering::Relaxed), reached, "it went on after point {point}");
         let stats = cache.stats();
         assert_eq!(
-            (stats.calls.started, stats.calls.succeeded, stats.loading),
+            (stats.calls.started, stats.calls.succeeded, stats.calls.in_flight()),
             (started, succeeded, 0),
             "at point {point}"
         );
@@ -156,10 +234,10 @@ async fn dropping_a_caller_at_every_await_point_leaves_no_load() {
 }
 
 #[tokio::test]
-async fn hundreds_of_loads_that_everybody_left_leave_nothing() {
+async fn hundreds_of_canceled_loads_leave_nothing_behind() {
     let (ctx, _time) = manual();
     let cache = Cache::<Arc<str>, Arc<()>>::builder().capacity(10).build(&ctx).unwrap();
-    // Whatever is kept of a load keeps its key, or what its code has hold of.
+    // Anything kept of a load keeps its key, or what its loader holds.
     let (key, held) = (Arc::<str>::from("a"), Arc::new(()));
     for round in 1..=500 {
         let load = || {
@@ -173,14 +251,14 @@ async fn hundreds_of_loads_that_everybody_left_leave_nothing() {
         for caller in &mut callers {
             assert!(caller.as_mut().now_or_never().is_none());
         }
-        // Every other is left before its task has begun.
+        // Every other load is canceled before its task has started.
         if round % 2 == 0 {
             settle().await;
         }
         drop(callers);
         settle().await;
         let stats = cache.stats();
-        assert_eq!((stats.calls.started, stats.calls.canceled, stats.loading), (round, round, 0));
+        assert_eq!((stats.calls.started, stats.calls.canceled, stats.calls.in_flight()), (round, round, 0));
         assert_eq!((stats.entries, stats.weight, stats.coalesced), (0, 0, round));
         assert_eq!((Arc::strong_count(&key), Arc::strong_count(&held)), (1, 1), "in round {round}");
     }
@@ -190,7 +268,7 @@ async fn hundreds_of_loads_that_everybody_left_leave_nothing() {
 }
 
 #[tokio::test]
-async fn who_comes_after_a_remove_has_a_load_of_its_own_which_alone_is_kept() {
+async fn caller_after_a_remove_starts_a_new_load_and_only_that_one_is_stored() {
     let (ctx, time) = manual();
     for (old_takes, new_takes) in [(1, 3), (3, 1)] {
         let cache = seconds(60).build(&ctx).unwrap();
@@ -209,19 +287,23 @@ async fn who_comes_after_a_remove_has_a_load_of_its_own_which_alone_is_kept() {
         assert_eq!(cache.remove(&ctx, &"a").unwrap(), None);
         let new = start(2, new_takes);
         settle().await;
-        assert_eq!((cache.stats().loading, cache.stats().coalesced), (2, 0));
+        assert_eq!((cache.stats().calls.in_flight(), cache.stats().coalesced), (2, 0));
         time.advance(SECOND);
         settle().await;
-        assert_eq!(cache.get(&ctx, &"a").unwrap(), (new_takes == 1).then_some(2), "the removed one's is not kept");
+        assert_eq!(
+            cache.get(&ctx, &"a").unwrap(),
+            (new_takes == 1).then_some(2),
+            "the result of the removed load is not stored"
+        );
         time.advance(SECOND * 2);
         assert_eq!((old.await.unwrap().unwrap(), new.await.unwrap().unwrap()), (1, 2));
         assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2));
-        assert_eq!((cache.stats().inserted, cache.stats().loading), (1, 0));
+        assert_eq!((cache.stats().inserted, cache.stats().calls.in_flight()), (1, 0));
     }
 }
 
 #[tokio::test]
-async fn what_happens_to_a_key_during_its_load_discards_the_result() {
+async fn remove_clear_or_insert_during_a_load_discards_its_result() {
     let (ctx, time) = manual();
     type Change = fn(&Cache<&'static str, u32>, &Context);
     let changes: [(&str, Change, Option<u32>); 3] = [
@@ -244,13 +326,13 @@ async fn what_happens_to_a_key_during_its_load_discards_the_result() {
         settle().await;
         change(&cache, &ctx);
         time.advance(SECOND);
-        assert_eq!(caller.await.unwrap().unwrap(), 1, "{name}: who waited gets it");
+        assert_eq!(caller.await.unwrap().unwrap(), 1, "{name}: the caller gets it");
         assert_eq!(cache.get(&ctx, &"a").unwrap(), left, "{name}: the cache does not");
     }
 }
 
 #[test]
-fn a_runtime_that_goes_away_strands_nobody() {
+fn caller_whose_runtime_is_dropped_gets_an_error() {
     let (ctx, _time) = manual();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let guard = runtime.enter();
@@ -270,7 +352,7 @@ fn a_runtime_that_goes_away_strands_nobody() {
 }
 
 #[tokio::test]
-async fn a_retry_in_a_load_does_not_multiply_the_one_around_it() {
+async fn retry_inside_a_load_makes_one_attempt_inside_an_outer_retry() {
     let (ctx, _time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let calls = Arc::new(AtomicUsize::new(0));
@@ -289,7 +371,7 @@ async fn a_retry_in_a_load_does_not_multiply_the_one_around_it() {
             cache.get_or_load(&ctx, "a", load).await
         }
     });
-    // The time does not move, so that a second attempt within would wait for ever.
+    // Time does not move, so a second attempt inside would wait forever.
     let mut result = std::pin::pin!(result);
     assert!((&mut result).now_or_never().is_none(), "the load runs in a task of its own");
     settle().await;

@@ -1,9 +1,11 @@
-//! The cache by its specification, on a manual clock.
+//! The cache, tested against its specification on a manual clock.
 
 mod common;
+mod cycles;
 mod deadlines;
+mod errors;
 mod failures;
-mod hooks;
+mod listeners;
 mod loads;
 mod refresh;
 mod settings;

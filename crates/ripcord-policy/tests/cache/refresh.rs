@@ -1,4 +1,4 @@
-//! Values that are loaded anew while the old one is served.
+//! Reloads while the old value is served: background loads of stale values, and `refresh`.
 
 use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
@@ -7,12 +7,12 @@ use std::time::Duration;
 use futures::FutureExt;
 use ripcord::Context;
 use ripcord_policy::SharedError;
-use ripcord_policy::cache::{Cache, load_deadline};
+use ripcord_policy::cache::{Cache, Source};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
 #[tokio::test]
-async fn a_stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
+async fn stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -36,7 +36,7 @@ async fn a_stale_value_is_served_inside_its_window_while_the_next_is_loaded() {
 }
 
 #[tokio::test]
-async fn a_ttl_of_zero_is_stale_at_once() {
+async fn value_with_a_ttl_of_zero_is_stale_at_once() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
     cache.insert_with_ttl(&ctx, "a", 1, Duration::ZERO).unwrap();
@@ -51,7 +51,7 @@ async fn a_ttl_of_zero_is_stale_at_once() {
 }
 
 #[tokio::test]
-async fn a_failed_background_load_leaves_the_stale_value() {
+async fn failed_background_load_leaves_the_stale_value() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(Duration::from_secs(5)).negative_ttl(SECOND).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -65,7 +65,7 @@ async fn a_failed_background_load_leaves_the_stale_value() {
 }
 
 #[tokio::test]
-async fn a_background_load_that_failed_is_not_tried_again_at_once() {
+async fn background_load_is_not_repeated_right_after_a_failed_one() {
     let (ctx, time) = manual();
     type Failing = fn(Context) -> Ready<Result<u32, SharedError>>;
     let fails: Failing = |_| ready(Err(SharedError::new("down")));
@@ -96,12 +96,12 @@ async fn a_background_load_that_failed_is_not_tried_again_at_once() {
         asked(1).await;
         time.advance(Duration::from_nanos(1));
         asked(2).await;
-        // It holds up nobody who asks for a load, nor what is put in meanwhile.
+        // A refresh and a newly inserted value are not affected.
         assert!(cache.refresh(&ctx, "a", load).await.is_err());
         assert_eq!(cache.stats().calls.started, 3);
         cache.insert_with_ttl(&ctx, "a", 1, Duration::ZERO).unwrap();
         asked(4).await;
-        // Nor anybody once the window is over.
+        // Nor is a load after the window.
         time.advance(SECOND * 5 - Duration::from_nanos(1));
         asked(5).await;
         time.advance(Duration::from_nanos(1));
@@ -111,7 +111,7 @@ async fn a_background_load_that_failed_is_not_tried_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_background_load_is_called_off_at_the_end_of_the_window() {
+async fn background_load_is_canceled_at_the_end_of_the_window() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -126,19 +126,19 @@ async fn a_background_load_is_called_off_at_the_end_of_the_window() {
         assert_eq!(load.await.unwrap(), 1);
         settle().await;
         let loading = begun.lock().unwrap().clone().unwrap();
-        let window_left = load_deadline(&loading).unwrap() - ctx.clock().now();
-        assert_eq!((window_left, cache.stats().loading), (SECOND * (3 - asked), 1));
+        let window_left = loading.remaining().unwrap();
+        assert_eq!((window_left, cache.stats().calls.in_flight()), (SECOND * (3 - asked), 1));
         time.advance(SECOND);
         settle().await;
     }
-    // The window ended at 15, whenever within it the load was begun or asked for.
+    // The window ended at 15 s, whenever in it the load was started.
     let stats = cache.stats();
-    assert_eq!((stats.calls.started, stats.loading, stats.calls.canceled), (1, 0, 1));
-    assert_eq!((stats.stale_hits, stats.coalesced), (3, 0), "nobody has waited");
+    assert_eq!((stats.calls.started, stats.calls.in_flight(), stats.calls.canceled), (1, 0, 1));
+    assert_eq!((stats.stale_hits, stats.coalesced), (3, 0), "no caller waited");
 }
 
 #[tokio::test]
-async fn a_background_load_stays_for_those_who_joined_it_and_no_longer() {
+async fn background_load_runs_again_past_its_window_for_a_caller_that_joined_it() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -150,14 +150,36 @@ async fn a_background_load_stays_for_those_who_joined_it_and_no_longer() {
     assert!((&mut joined).now_or_never().is_none());
     time.advance(SECOND * 8);
     settle().await;
-    assert_eq!((cache.stats().coalesced, cache.stats().loading), (1, 1), "somebody waits past the window");
+    let calls = cache.stats().calls;
+    assert_eq!((cache.stats().coalesced, calls.started, calls.in_flight()), (1, 2, 1));
     drop(joined);
     settle().await;
-    assert_eq!((cache.stats().calls.started, cache.stats().loading, cache.stats().calls.canceled), (1, 0, 1));
+    let calls = cache.stats().calls;
+    assert_eq!((calls.started, calls.in_flight(), calls.canceled), (2, 0, 2));
 }
 
 #[tokio::test]
-async fn a_stale_hit_asks_nothing_of_a_load_that_is_under_way() {
+async fn background_load_joined_before_its_start_ends_with_the_window_when_that_caller_has_left() {
+    let (ctx, time) = manual();
+    let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    time.advance(SECOND * 12);
+    let pending = |_| std::future::pending::<Result<u32, Failed>>();
+    assert_eq!(cache.get_or_load(&ctx, "a", pending).now_or_never().unwrap().unwrap(), 1);
+    // The task of the load has not run yet: the load gets the unlimited time of this caller.
+    let mut joined = Box::pin(cache.refresh(&ctx, "a", pending));
+    assert!((&mut joined).now_or_never().is_none());
+    settle().await;
+    drop(joined);
+    settle().await;
+    assert_eq!(cache.stats().calls.in_flight(), 1);
+    time.advance(SECOND * 3);
+    settle().await;
+    assert_eq!((cache.stats().calls.in_flight(), cache.stats().calls.canceled), (0, 1));
+}
+
+#[tokio::test]
+async fn stale_hit_does_not_join_a_load_in_flight() {
     let (ctx, time) = manual();
     let cache = seconds(10).stale_for(SECOND * 5).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -170,11 +192,11 @@ async fn a_stale_hit_asks_nothing_of_a_load_that_is_under_way() {
     assert_eq!(cache.get_or_load(&ctx, "a", pending).await.unwrap(), 1);
     time.advance(SECOND);
     settle().await;
-    assert_eq!((cache.stats().loading, cache.stats().calls.canceled, cache.stats().coalesced), (0, 1, 0));
+    assert_eq!((cache.stats().calls.in_flight(), cache.stats().calls.canceled, cache.stats().coalesced), (0, 1, 0));
 }
 
 #[tokio::test]
-async fn refresh_loads_although_there_is_a_value() {
+async fn refresh_loads_even_if_there_is_a_fresh_value() {
     let (ctx, _time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -185,20 +207,26 @@ async fn refresh_loads_although_there_is_a_value() {
     assert_eq!(cache.get(&ctx, &"a").unwrap(), Some(2), "the old value stays");
 }
 
-/// A key of which a copy is made for the table as a caller boards, and with which something else is done just before.
+/// A key that runs a hook when it is cloned, which a request does between its look-up and its load.
 #[derive(Default)]
 struct Hooked(Arc<Mutex<Option<Hook>>>);
 
 type Hook = Box<dyn FnOnce() + Send>;
 
 impl Hooked {
-    /// A copy by which nothing is done.
+    /// The same key, cloned without the hook.
     fn same(&self) -> Self {
         Self(Arc::clone(&self.0))
     }
 
-    fn before_boarding(&self, hook: impl FnOnce() + Send + 'static) {
+    fn before_load(&self, hook: impl FnOnce() + Send + 'static) {
         *self.0.lock().unwrap() = Some(Box::new(hook));
+    }
+}
+
+impl std::fmt::Debug for Hooked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hooked")
     }
 }
 
@@ -227,25 +255,27 @@ impl std::hash::Hash for Hooked {
 }
 
 #[tokio::test]
-async fn refresh_loads_although_it_joins_a_load_that_has_found_a_value() {
+async fn insert_between_look_up_and_load_spares_the_load() {
     let (ctx, _time) = manual();
     let cache = Cache::<Hooked, u32>::builder().capacity(100).build(&ctx).unwrap();
     let key = Hooked::default();
-    // A value comes in between the look that finds none and the start of the load, which then does without one.
-    let (also, under, put_in) = (cache.clone(), ctx.clone(), key.same());
-    key.before_boarding(move || also.insert(&under, put_in, 1).unwrap());
-    let first = cache.get_or_load(&ctx, key.same(), |_| async { Ok::<_, Failed>(2) });
-    let mut first = Box::pin(first);
-    assert!((&mut first).now_or_never().is_none());
-    assert!(key.0.lock().unwrap().is_none(), "the value came in meanwhile");
-    let refreshed = cache.refresh(&ctx, key.same(), |_| async { Ok::<_, Failed>(20) }).await.unwrap();
-    assert_eq!(refreshed, 2, "loaded, not found");
-    assert_eq!(cache.get(&ctx, &key).unwrap(), Some(refreshed));
+    let (also, under, inserted) = (cache.clone(), ctx.clone(), key.same());
+    key.before_load(move || also.insert(&under, inserted, 1).unwrap());
+    let found = cache.run(&ctx, key.same(), |_| async { Ok::<_, Failed>(2) }).await.unwrap();
+    assert!(key.0.lock().unwrap().is_none(), "the insert came in between");
+    assert_eq!((found.value, found.source), (1, Source::Hit));
+    assert_eq!((cache.stats().calls.started, cache.stats().hits, cache.stats().misses), (0, 1, 0));
+
+    // A refresh loads nevertheless.
+    let (also, under, inserted) = (cache.clone(), ctx.clone(), key.same());
+    key.before_load(move || also.insert(&under, inserted, 10).unwrap());
+    assert_eq!(cache.refresh(&ctx, key.same(), |_| async { Ok::<_, Failed>(20) }).await.unwrap(), 20);
+    assert_eq!(cache.get(&ctx, &key).unwrap(), Some(20));
     assert_eq!(cache.stats().calls.started, 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
-async fn a_stale_hit_that_saw_the_value_before_a_background_load_failed_begins_none() {
+async fn stale_hit_that_began_before_a_background_load_failed_starts_no_other() {
     let (ctx, time) = manual();
     let cache = Cache::<Hooked, u32>::builder().capacity(100).ttl(SECOND).stale_for(SECOND).sweep_every(SECOND * 60);
     let cache = cache.build(&ctx).unwrap();
@@ -260,16 +290,16 @@ async fn a_stale_hit_that_saw_the_value_before_a_background_load_failed_begins_n
             Err::<u32, _>(Failed::other("down"))
         }
     };
-    // Another one begins a load in between, which fails, on the other thread.
+    // In between, another caller starts a load, which fails on the other thread.
     let (also, under, asked, fails) = (cache.clone(), ctx.clone(), key.same(), load.clone());
-    key.before_boarding(move || {
+    key.before_load(move || {
         assert_eq!(also.get_or_load(&under, asked, fails).now_or_never().unwrap().unwrap(), 1);
         while also.stats().calls.failed == 0 {
             std::thread::yield_now();
         }
     });
     assert_eq!(cache.get_or_load(&ctx, key.same(), load).await.unwrap(), 1);
-    assert_eq!(cache.stats().calls.failed, 1, "between its look and its boarding");
+    assert_eq!(cache.stats().calls.failed, 1, "between its look-up and its load");
     while Arc::strong_count(&loads) > 1 {
         tokio::task::yield_now().await;
     }

@@ -1,6 +1,5 @@
-//! What can be set, and what is refused.
+//! The builder's settings, and those it refuses.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ripcord_policy::Random;
@@ -9,13 +8,13 @@ use ripcord_policy::cache::Cache;
 use crate::common::{SECOND, manual, seconds};
 
 #[tokio::test]
-async fn jitter_shortens_and_never_lengthens() {
+async fn ttl_jitter_shortens_ttls_and_never_lengthens_them() {
     let (ctx, time) = manual();
     let cache = Cache::<u32, u32>::builder()
         .capacity(1000)
         .ttl(Duration::from_secs(100))
         .ttl_jitter(0.1)
-        .random(Arc::new(Random::seeded(7)))
+        .random(Random::seeded(7))
         .build(&ctx)
         .unwrap();
     for key in 0..500 {
@@ -31,7 +30,7 @@ async fn jitter_shortens_and_never_lengthens() {
 }
 
 #[test]
-fn bad_settings_are_named() {
+fn invalid_setting_is_named_in_the_error() {
     let (ctx, _time) = manual();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let cases = [
@@ -58,4 +57,16 @@ fn bad_settings_are_named() {
     assert!(never.build(&ctx).is_ok());
     drop(guard);
     assert!(seconds(1).build(&ctx).unwrap_err().to_string().contains("tokio runtime"));
+}
+
+#[tokio::test]
+async fn cache_goes_by_the_builders_clock() {
+    let (ctx, context_time) = manual();
+    let (clock, time) = ripcord::Clock::manual();
+    let cache = seconds(10).clock(clock).build(&ctx).unwrap();
+    cache.insert(&ctx, "a", 1).unwrap();
+    context_time.advance(SECOND * 10);
+    assert_eq!(cache.get(&ctx, "a").unwrap(), Some(1));
+    time.advance(SECOND * 10);
+    assert_eq!(cache.get(&ctx, "a").unwrap(), None);
 }

@@ -1,16 +1,15 @@
-//! What is kept, for how long, and what is let go.
+//! What the cache holds, for how long, and what it evicts.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ripcord::Context;
-use ripcord_policy::Error;
 use ripcord_policy::cache::{Cache, Eviction};
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
 #[tokio::test]
-async fn set_get_delete_clear_close() {
+async fn basic_operations_return_what_was_inserted() {
     let (ctx, _time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -33,7 +32,7 @@ async fn set_get_delete_clear_close() {
 }
 
 #[tokio::test]
-async fn every_operation_refuses_a_done_caller_and_a_done_cache() {
+async fn every_operation_refuses_an_ended_caller_and_an_ended_cache() {
     let (root, _time) = manual();
     let (parent, cancel) = root.with_cancel();
     let cache = seconds(60).build(&parent).unwrap();
@@ -47,12 +46,12 @@ async fn every_operation_refuses_a_done_caller_and_a_done_cache() {
         }
         let load = || cache.get_or_load(ctx, "a", |_| async { Ok::<_, Failed>(1) });
         let results = [
-            cache.get(ctx, &"a").map(drop).unwrap_err(),
-            cache.insert(ctx, "a", 1).unwrap_err(),
-            cache.insert_with_ttl(ctx, "a", 1, SECOND).unwrap_err(),
-            cache.remove(ctx, &"a").map(drop).unwrap_err(),
-            cache.clear(ctx).unwrap_err(),
-            cache.cleanup(ctx).map(drop).unwrap_err(),
+            cache.get(ctx, &"a").map(drop).unwrap_err().into(),
+            cache.insert(ctx, "a", 1).unwrap_err().into(),
+            cache.insert_with_ttl(ctx, "a", 1, SECOND).unwrap_err().into(),
+            cache.remove(ctx, &"a").map(drop).unwrap_err().into(),
+            cache.clear(ctx).unwrap_err().into(),
+            cache.cleanup(ctx).map(drop).unwrap_err().into(),
             load().await.map(drop).unwrap_err(),
             cache.refresh(ctx, "a", |_| async { Ok::<_, Failed>(1) }).await.map(drop).unwrap_err(),
         ];
@@ -62,11 +61,11 @@ async fn every_operation_refuses_a_done_caller_and_a_done_cache() {
         }
     }
     settle().await;
-    assert_eq!(cache.len(), 0, "the sweeper empties a cache whose context has ended");
+    assert_eq!(cache.len(), 0, "the sweeper empties the cache when its context has ended");
 }
 
 #[tokio::test]
-async fn an_entry_expires_at_its_time_and_reads_do_not_extend_it() {
+async fn entry_expires_exactly_at_its_ttl_and_reads_do_not_extend_it() {
     let (ctx, time) = manual();
     let cache = seconds(10).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
@@ -81,7 +80,7 @@ async fn an_entry_expires_at_its_time_and_reads_do_not_extend_it() {
     time.advance(SECOND - Duration::from_nanos(1));
     assert_eq!(cache.get(&ctx, &"b").unwrap(), Some(2));
     time.advance(Duration::from_nanos(1));
-    assert_eq!(cache.get(&ctx, &"b").unwrap(), None, "at its time it has expired");
+    assert_eq!(cache.get(&ctx, &"b").unwrap(), None, "at its TTL it has expired");
     assert_eq!(cache.remove(&ctx, &"b").unwrap(), None);
     time.advance(Duration::from_secs(7));
     assert_eq!(cache.get(&ctx, &"a").unwrap(), None);
@@ -90,7 +89,7 @@ async fn an_entry_expires_at_its_time_and_reads_do_not_extend_it() {
 }
 
 #[tokio::test]
-async fn idle_mode_lets_go_of_what_is_not_read() {
+async fn entry_that_is_not_read_expires_in_idle_mode() {
     let (ctx, time) = manual();
     let cache = seconds(10).idle(Duration::from_secs(3)).build(&ctx).unwrap();
     cache.insert(&ctx, "read", 1).unwrap();
@@ -101,11 +100,11 @@ async fn idle_mode_lets_go_of_what_is_not_read() {
     }
     assert_eq!(cache.get(&ctx, &"unread").unwrap(), None);
     time.advance(Duration::from_secs(2));
-    assert_eq!(cache.get(&ctx, &"read").unwrap(), None, "reading extends idleness, never the TTL");
+    assert_eq!(cache.get(&ctx, &"read").unwrap(), None, "reads extend the idle time, never the TTL");
 }
 
 #[tokio::test]
-async fn the_sweeper_removes_the_expired_and_nothing_else() {
+async fn sweeper_removes_expired_entries_and_no_others() {
     let (ctx, time) = manual();
     let evicted = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&evicted);
@@ -132,7 +131,7 @@ async fn the_sweeper_removes_the_expired_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn evictions_say_why() {
+async fn listener_gets_the_reason_of_each_eviction() {
     let (ctx, _time) = manual();
     let evicted = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&evicted);
@@ -177,31 +176,7 @@ async fn capacity_is_never_exceeded() {
 }
 
 #[tokio::test]
-async fn a_hook_may_use_the_cache() {
-    let (ctx, _time) = manual();
-    let slot: Arc<Mutex<Option<Cache<u32, u32>>>> = Arc::default();
-    let (inside, hook_ctx) = (Arc::clone(&slot), ctx.clone());
-    let cache = Cache::<u32, u32>::builder()
-        .capacity(100)
-        .on_evict(move |key, value, why| {
-            let cache = inside.lock().unwrap().clone();
-            if let (Some(cache), Eviction::Removed) = (cache, why) {
-                cache.insert(&hook_ctx, *key, *value + 1).unwrap();
-            }
-        })
-        .build(&ctx)
-        .unwrap();
-    *slot.lock().unwrap() = Some(cache.clone());
-    for key in 0..50 {
-        cache.insert(&ctx, key, 0).unwrap();
-    }
-    cache.clear(&ctx).unwrap();
-    assert_eq!((cache.len(), cache.get(&ctx, &7).unwrap()), (50, Some(1)));
-    *slot.lock().unwrap() = None;
-}
-
-#[tokio::test]
-async fn closing_ends_loads_and_their_callers() {
+async fn close_cancels_loads_and_refuses_their_callers() {
     let (ctx, _time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let caller = {
@@ -213,11 +188,11 @@ async fn closing_ends_loads_and_their_callers() {
     settle().await;
     cache.close();
     assert!(caller.await.unwrap().unwrap_err().is_closed());
-    assert_eq!((cache.stats().loading, cache.stats().calls.canceled), (0, 1));
+    assert_eq!((cache.stats().calls.in_flight(), cache.stats().calls.canceled), (0, 1));
 }
 
 #[tokio::test]
-async fn the_last_handle_closes_the_cache() {
+async fn dropping_the_last_handle_closes_the_cache() {
     let (ctx, _time) = manual();
     let value = Arc::new(());
     let cache = Cache::<u32, Arc<()>>::builder().capacity(10).build(&ctx).unwrap();
@@ -228,7 +203,7 @@ async fn the_last_handle_closes_the_cache() {
 }
 
 #[tokio::test]
-async fn nothing_expired_is_served_on_the_system_clock() {
+async fn expired_value_is_not_served_on_the_system_clock() {
     let ctx = Context::background();
     let cache = Cache::<u32, std::time::Instant>::builder().capacity(10).build(&ctx).unwrap();
     let ttl = Duration::from_millis(150);
@@ -247,7 +222,7 @@ async fn nothing_expired_is_served_on_the_system_clock() {
 }
 
 #[tokio::test]
-async fn a_cache_whose_contexts_deadline_passes_is_closed() {
+async fn cache_is_closed_when_its_contexts_deadline_passes() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx.with_timeout(SECOND * 10)).unwrap();
     let loading = Arc::new(Mutex::new(None::<Context>));
@@ -265,18 +240,17 @@ async fn a_cache_whose_contexts_deadline_passes_is_closed() {
     settle().await;
     cache.insert(&ctx, "b", 2).unwrap();
     time.advance(SECOND * 10);
-    // The caller's own context lives: what has ended is the cache.
+    // The caller's own context is live; the cache's has ended.
     assert!(cache.is_closed());
-    let closed = |error: Error<_>| error.is_closed();
-    assert!(closed(cache.get(&ctx, &"b").unwrap_err()));
-    assert!(closed(caller.await.unwrap().unwrap_err()));
+    assert!(cache.get(&ctx, &"b").unwrap_err().is_closed());
+    assert!(caller.await.unwrap().unwrap_err().is_closed());
     settle().await;
     assert!(loading.lock().unwrap().as_ref().unwrap().err().unwrap().is_deadline_exceeded());
-    assert_eq!((cache.len(), cache.stats().loading, cache.stats().calls.canceled), (0, 0, 1));
+    assert_eq!((cache.len(), cache.stats().calls.in_flight(), cache.stats().calls.canceled), (0, 0, 1));
 }
 
 #[tokio::test]
-async fn what_is_stale_is_removed_with_its_value_and_what_is_gone_without() {
+async fn remove_returns_a_stale_value_but_not_an_expired_one() {
     let (ctx, time) = manual();
     let evicted = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&evicted);
@@ -297,7 +271,7 @@ async fn what_is_stale_is_removed_with_its_value_and_what_is_gone_without() {
 }
 
 #[tokio::test]
-async fn a_cleanup_stops_when_its_callers_context_ends() {
+async fn cleanup_stops_when_its_callers_context_ends() {
     let (ctx, time) = manual();
     let (caller, cancel) = ctx.with_cancel();
     let cache = Cache::<u32, u32>::builder()
@@ -309,7 +283,7 @@ async fn a_cleanup_stops_when_its_callers_context_ends() {
         .unwrap();
     (0..1000).for_each(|key| cache.insert(&ctx, key, key).unwrap());
     time.advance(SECOND);
-    // It is in the midst of it, and does not let its caller wait for all of the others.
+    // It stops on the way.
     let removed = cache.cleanup(&caller).unwrap();
     assert!((1..500).contains(&removed), "{removed}");
     assert_eq!(cache.len(), 1000 - removed);
@@ -318,7 +292,7 @@ async fn a_cleanup_stops_when_its_callers_context_ends() {
     assert_eq!((cache.len(), cache.stats().expired), (0, 1000));
 }
 
-/// A value whose clone takes its own key out of the cache, or panics.
+/// A value whose clone removes its own key from the cache, or panics.
 struct Meddles(Arc<Mutex<Option<Cache<u32, Meddles>>>>);
 
 impl Clone for Meddles {
@@ -330,18 +304,18 @@ impl Clone for Meddles {
 }
 
 #[tokio::test]
-async fn a_values_clone_runs_under_no_lock() {
+async fn clone_of_a_value_runs_outside_all_locks() {
     let (ctx, _time) = manual();
     let cache = Cache::builder().capacity(100).build(&ctx).unwrap();
     let slot = Arc::new(Mutex::new(None));
     let insert = || cache.insert(&ctx, 1, Meddles(Arc::clone(&slot))).unwrap();
     insert();
     let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.get(&ctx, &1).is_ok()));
-    assert!(panics.is_err(), "which is its own call's affair");
+    assert!(panics.is_err(), "the panic is that of its own call");
     assert_eq!(cache.len(), 1);
     *slot.lock().unwrap() = Some(cache.clone());
     assert!(cache.get(&ctx, &1).unwrap().is_some());
-    assert_eq!(cache.len(), 0, "it was taken out meanwhile");
+    assert_eq!(cache.len(), 0, "it was removed meanwhile");
     insert();
     slot.lock().unwrap().take();
     assert!(cache.remove(&ctx, &1).unwrap().is_some(), "which clones nothing");

@@ -1,12 +1,12 @@
-//! Many threads at one cache. `RIPCORD_CACHE_SEED` repeats the choices of a run, though not how its threads meet.
+//! Many threads that use one cache. `RIPCORD_CACHE_SEED` repeats the random choices of a run, but not its interleaving.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ripcord::Context;
-use ripcord_policy::Random;
 use ripcord_policy::cache::Cache;
+use ripcord_policy::{Error, Random};
 
 use crate::common::Failed;
 
@@ -21,30 +21,30 @@ fn seed() -> u64 {
     seed
 }
 
-/// Yields some times, so that others come in between.
+/// Yields a random number of times, so that other tasks run in between.
 async fn dawdle(random: &Random, most: u64) {
     for _ in 0..random.next_u64() % (most + 1) {
         tokio::task::yield_now().await;
     }
 }
 
-/// A value that says which key it is of.
+/// A random value that identifies its key.
 fn value(key: u64, random: &Random) -> u64 {
     random.next_u64() / KEYS / 2 * KEYS + key
 }
 
-/// Until the tasks of the cache, which nobody waits for, are through.
+/// Waits until no load is in flight: nobody awaits the tasks of the loads.
 async fn at_rest(cache: &Cache<u64, u64>) {
-    while cache.stats().loading > 0 {
+    while cache.stats().calls.in_flight() > 0 {
         tokio::task::yield_now().await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn whatever_they_do_nothing_is_lost_and_nothing_is_mixed_up() {
+async fn concurrent_operations_lose_nothing_and_mix_up_nothing() {
     let ctx = Context::background();
     let random = Arc::new(Random::seeded(seed()));
-    // Everything expires at once, is stale for a moment, and has to make room.
+    // Entries expire at once, are stale for a moment, and have to make room.
     let cache = Cache::builder()
         .capacity(KEYS - 2)
         .ttl(Duration::from_micros(50))
@@ -66,7 +66,7 @@ async fn whatever_they_do_nothing_is_lost_and_nothing_is_mixed_up() {
                 let got = match random.next_u64() % 20 {
                     0..9 => cache.get_or_load(&ctx, key, load).await.ok(),
                     9..11 => cache.refresh(&ctx, key, load).await.ok(),
-                    // Some leave on the way.
+                    // Some callers leave early.
                     11..14 => tokio::select! {
                         biased;
                         got = cache.get_or_load(&ctx, key, load) => got.ok(),
@@ -100,11 +100,11 @@ async fn whatever_they_do_nothing_is_lost_and_nothing_is_mixed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_key_is_never_loaded_twice_at_a_time() {
+async fn key_is_never_loaded_twice_at_the_same_time() {
     let ctx = Context::background();
     let random = Arc::new(Random::seeded(seed()));
     let builder = || Cache::builder().capacity(KEYS).ttl(Duration::from_micros(20));
-    // By callers who wait, and in the background too. Nobody leaves and no window ends, so that no load is called off.
+    // By callers that wait and in the background. No caller leaves and no window ends, so that no load is canceled.
     for builder in [builder(), builder().stale_for(Duration::from_secs(3600))] {
         let cache = builder.build(&ctx).unwrap();
         let loading: Arc<Vec<AtomicBool>> = Arc::new((0..KEYS).map(|_| AtomicBool::new(false)).collect());
@@ -141,7 +141,7 @@ async fn a_key_is_never_loaded_twice_at_a_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_close_leaves_nothing_and_nobody_behind() {
+async fn close_leaves_no_entry_no_load_and_no_waiting_caller() {
     let ctx = Context::background();
     let random = Arc::new(Random::seeded(seed()));
     let refused = Arc::new(AtomicU64::new(0));
@@ -160,8 +160,8 @@ async fn a_close_leaves_nothing_and_nobody_behind() {
                             if source.chance(0.5) { Err(Failed::other("down")) } else { Ok(value(key, &source)) }
                         };
                         let result = match random.next_u64() % 3 {
-                            0 => cache.insert(&ctx, key, value(key, &random)),
-                            1 => cache.remove(&ctx, &key).map(drop),
+                            0 => cache.insert(&ctx, key, value(key, &random)).map_err(Error::from),
+                            1 => cache.remove(&ctx, &key).map(drop).map_err(Error::from),
                             _ => cache.refresh(&ctx, key, load).await.map(drop),
                         };
                         match result {

@@ -109,7 +109,7 @@ impl Fixture {
         );
         assert_eq!((bulkhead.calls.in_flight(), bulkhead.waiting), (0, 0));
         assert_eq!(self.limiter.stats().waiters, 0);
-        assert_eq!(self.cache.stats().loading, 0);
+        assert_eq!(self.cache.stats().calls.in_flight(), 0);
     }
 
     /// Polls to the end, moving time on by half a second whenever the call waits.

@@ -1,13 +1,13 @@
-//! Who shares a load, and what becomes of it when they leave.
+//! Callers that share a load, and callers that leave.
 
 use ripcord::Canceler;
 use shuttle::thread;
 
-use super::{KEY, Leaving, Model, SECOND, Way};
+use super::{KEY, Leaving, Model, SECOND, Way, failed};
 use crate::shuttle_models::explore;
 
 #[test]
-fn a_key_is_loaded_once_whoever_boards_first() {
+fn concurrent_callers_share_one_load() {
     explore(|| {
         let (model, _time) = Model::new(|cache| cache);
         let callers: Vec<_> = (0..3).map(|_| model.get_or_load(Way::Succeeds)).collect();
@@ -19,7 +19,7 @@ fn a_key_is_loaded_once_whoever_boards_first() {
 }
 
 #[test]
-fn a_key_is_not_loaded_twice_at_a_time_though_some_want_it_anew() {
+fn refreshes_and_loads_of_a_key_do_not_run_at_the_same_time() {
     explore(|| {
         let (model, _time) = Model::new(|cache| cache);
         let callers = [model.get_or_load(Way::Succeeds), model.refresh(Way::Succeeds), model.refresh(Way::Succeeds)];
@@ -30,7 +30,7 @@ fn a_key_is_not_loaded_twice_at_a_time_though_some_want_it_anew() {
 }
 
 #[test]
-fn the_last_callers_leaving_ends_the_load() {
+fn load_is_canceled_when_its_last_caller_leaves() {
     for leaving in [Leaving::Dropped, Leaving::ItsContextEnds] {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
@@ -47,7 +47,7 @@ fn the_last_callers_leaving_ends_the_load() {
 }
 
 #[test]
-fn who_boards_as_the_last_caller_leaves_keeps_the_load_or_begins_another() {
+fn caller_that_joins_while_the_last_one_leaves_gets_a_value() {
     for leaving in [Leaving::Dropped, Leaving::ItsContextEnds] {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
@@ -65,7 +65,7 @@ fn who_boards_as_the_last_caller_leaves_keeps_the_load_or_begins_another() {
 }
 
 #[test]
-fn whenever_callers_are_dropped_nothing_of_them_is_left() {
+fn callers_dropped_at_any_time_leave_nothing_behind() {
     for way in [Way::Succeeds, Way::Fails] {
         explore(move || {
             let (model, _time) = Model::new(|cache| cache);
@@ -78,30 +78,47 @@ fn whenever_callers_are_dropped_nothing_of_them_is_left() {
             model.at_rest();
             let stats = model.cache.stats();
             assert_eq!(stats.inserted, stats.entries + stats.replaced, "{stats:?}");
-            // What everybody has left may bring a value all the same. It is not kept if another load took its place by then.
+            // A load that every caller has left may still return a value. It is not stored if another load has taken its place.
             assert!(stats.inserted <= stats.calls.succeeded, "{stats:?}");
         });
     }
 }
 
 #[test]
-fn who_arrives_as_a_load_fails_gets_its_error_or_another() {
+fn caller_that_arrives_while_a_load_fails_gets_its_error_or_loads_again() {
     explore(|| {
         let (model, _time) = Model::new(|cache| cache);
         let callers: Vec<_> = (0..2).map(|_| model.get_or_load(Way::Fails)).collect();
         for caller in callers {
-            assert!(caller.join().unwrap().is_err_and(|error| error.last().is_some()));
+            assert!(failed(&caller.join().unwrap()));
         }
         let started = model.at_rest();
         assert_eq!((model.cache.stats().calls.failed, model.cache.len()), (started, 0));
     });
-    // Where it is remembered there is no other.
+    // If the error is remembered, there is no other load.
     explore(|| {
         let (model, _time) = Model::new(|cache| cache.negative_ttl(SECOND));
         let callers: Vec<_> = (0..3).map(|_| model.get_or_load(Way::Fails)).collect();
         for caller in callers {
-            assert!(caller.join().unwrap().is_err_and(|error| error.last().is_some()));
+            assert!(failed(&caller.join().unwrap()));
         }
         assert_eq!((model.at_rest(), model.cache.len()), (1, 1));
+    });
+}
+
+#[test]
+fn caller_with_more_time_gets_a_value_when_it_joins_a_load_that_runs_out_of_time() {
+    explore(|| {
+        let (model, time) = Model::new(|cache| cache);
+        let hurried = model.get_or_load_with(&model.ctx.with_timeout(SECOND), Way::Succeeds);
+        let patient = [model.get_or_load(Way::Succeeds), model.get_or_load(Way::Succeeds)];
+        let time_passes = thread::spawn(move || time.advance(SECOND));
+        let hurried = hurried.join().unwrap();
+        assert!(hurried.as_ref().map_or_else(|error| error.is_deadline_exceeded(), |value| *value == 1), "{hurried:?}");
+        for caller in patient {
+            assert!(matches!(caller.join().unwrap().unwrap(), 1 | 2));
+        }
+        time_passes.join().unwrap();
+        assert!(model.at_rest() <= 2);
     });
 }

@@ -1,6 +1,7 @@
-//! The flights of the cache: who boards which load, who leaves it, and what becomes of its result.
+//! The loads of the cache: who joins which load, who leaves it, and what happens to its result.
 
 mod changes;
+mod cycles;
 mod loads;
 mod stale;
 
@@ -22,13 +23,13 @@ type Loaded = Result<u32, Error<SharedError>>;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The key that all ask for.
+/// The key that all callers request.
 const KEY: &str = "gopher";
 
-/// What was put in, and not loaded.
+/// A value that was inserted, not loaded.
 const OLD: u32 = 100;
 
-/// A cache, whoever asks it, and where its loads come from.
+/// A cache, the context of its callers, and the source of its loads.
 #[derive(Clone)]
 struct Model {
     ctx: Context,
@@ -36,12 +37,12 @@ struct Model {
     source: Arc<Source>,
 }
 
-/// Where the loads of [`KEY`] come from.
+/// What the loads of [`KEY`] read.
 #[derive(Default)]
 struct Source {
-    begun: AtomicU32,
-    /// The loads that are going on, by their numbers.
-    under_way: Mutex<Vec<(u32, Context)>>,
+    started: AtomicU32,
+    /// The loads in flight, by their numbers.
+    in_flight: Mutex<Vec<(u32, Context)>>,
     version: AtomicU32,
 }
 
@@ -50,9 +51,9 @@ struct Source {
 enum Way {
     Succeeds,
     Fails,
-    /// It does not end by itself.
+    /// The load does not return.
     Stays,
-    /// It brings the version there is when it begins. Of these there may be several at a time.
+    /// The load returns the version at its start. Several of these loads may run at the same time.
     SeesVersion,
 }
 
@@ -64,11 +65,12 @@ enum Leaving {
 }
 
 impl Source {
-    /// A load in some steps, which brings its number: 1 and so on. All but one way see that there is no other beside it.
+    /// A load in several steps, which returns its number: 1 and so on. Asserts that no other load is in flight, except for
+    /// loads that see the version.
     async fn load(self: Arc<Self>, ctx: Context, way: Way) -> Result<u32, Failed> {
         let version = self.version.load(Ordering::Relaxed);
-        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
-        let _under_way = (way != Way::SeesVersion).then(|| UnderWay::begin(&self, number, ctx));
+        let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
+        let _in_flight = (way != Way::SeesVersion).then(|| InFlight::new(&self, number, ctx));
         yield_now().await;
         match way {
             Way::Succeeds => Ok(number),
@@ -79,22 +81,27 @@ impl Source {
     }
 }
 
-struct UnderWay<'a>(&'a Source, u32);
+/// Whether the load failed with the source's own error.
+fn failed(loaded: &Loaded) -> bool {
+    loaded.as_ref().is_err_and(|error| error.last().is_some())
+}
 
-impl<'a> UnderWay<'a> {
-    /// Sees that there is no other load but such as were called off.
-    fn begin(source: &'a Source, number: u32, ctx: Context) -> Self {
-        let mut under_way = source.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(under_way.iter().all(|(_, ctx)| ctx.is_done()), "a second load beside the first");
-        under_way.push((number, ctx));
+struct InFlight<'a>(&'a Source, u32);
+
+impl<'a> InFlight<'a> {
+    /// Asserts that every other load has been canceled.
+    fn new(source: &'a Source, number: u32, ctx: Context) -> Self {
+        let mut in_flight = source.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(in_flight.iter().all(|(_, ctx)| ctx.is_done()), "a second load beside the first");
+        in_flight.push((number, ctx));
         Self(source, number)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-        under_way.retain(|(number, _)| *number != self.1);
+        let mut in_flight = self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.retain(|(number, _)| *number != self.1);
     }
 }
 
@@ -109,8 +116,12 @@ impl Model {
     }
 
     fn get_or_load(&self, way: Way) -> JoinHandle<Loaded> {
-        let model = self.clone();
-        thread::spawn(move || block_on(model.get_or_load_under(&model.ctx, way)))
+        self.get_or_load_with(&self.ctx, way)
+    }
+
+    fn get_or_load_with(&self, ctx: &Context, way: Way) -> JoinHandle<Loaded> {
+        let (model, ctx) = (self.clone(), ctx.clone());
+        thread::spawn(move || block_on(model.get_or_load_under(&ctx, way)))
     }
 
     fn refresh(&self, way: Way) -> JoinHandle<Loaded> {
@@ -121,7 +132,7 @@ impl Model {
         })
     }
 
-    /// A caller that leaves when the canceler says so. None if it was dropped.
+    /// A caller that leaves when the canceler is called. It returns `None` if it was dropped.
     fn leaves(&self, leaving: Leaving, way: Way) -> (JoinHandle<Option<Loaded>>, Canceler) {
         let model = self.clone();
         let (leaves, canceler) = model.ctx.with_cancel();
@@ -141,20 +152,20 @@ impl Model {
         self.cache.get_or_load(ctx, KEY, move |ctx| source.load(ctx, way))
     }
 
-    /// Does `work` in a thread of its own: what spawns one goes on, without others coming in.
+    /// Runs `work` on a thread of its own: shuttle does not switch away from a thread that spawns others.
     fn meanwhile(&self, work: impl FnOnce(&Model) + Send + 'static) -> JoinHandle<()> {
         let model = self.clone();
         thread::spawn(move || work(&model))
     }
 
-    /// Waits until nothing is left of any load, neither its code nor its flight, and returns how many there were.
+    /// Waits until nothing is left of any load, and returns the number of loads started.
     fn at_rest(&self) -> u64 {
-        while Arc::strong_count(&self.source) > 1 || self.cache.flights() > 0 || self.cache.stats().loading > 0 {
+        let in_flight = || self.cache.stats().calls.in_flight();
+        while Arc::strong_count(&self.source) > 1 || self.cache.flights() > 0 || in_flight() > 0 {
             thread::yield_now();
         }
         let stats = self.cache.stats();
-        assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
-        assert_eq!((stats.panicked, stats.loading), (0, 0), "{stats:?}");
+        assert_eq!((stats.panicked, stats.calls.in_flight()), (0, 0), "{stats:?}");
         stats.calls.started
     }
 }

@@ -1,4 +1,4 @@
-//! Loads in the background, while a stale value is served.
+//! Background loads while a stale value is served.
 
 use ripcord::ManualTime;
 use shuttle::thread;
@@ -6,7 +6,7 @@ use shuttle::thread;
 use super::{KEY, Leaving, Model, OLD, SECOND, Way};
 use crate::shuttle_models::explore;
 
-/// A model with a value that has just become stale, and stays so for a second.
+/// A model with a value that has just become stale and stays stale for a second.
 fn stale() -> (Model, ManualTime) {
     let (model, time) = Model::new(|cache| cache.ttl(SECOND).stale_for(SECOND));
     model.cache.insert(&model.ctx, KEY, OLD).unwrap();
@@ -15,7 +15,7 @@ fn stale() -> (Model, ManualTime) {
 }
 
 #[test]
-fn a_stale_hit_and_a_refresh_load_one_after_the_other_or_together() {
+fn stale_hit_and_refresh_never_load_at_the_same_time() {
     explore(|| {
         let (model, _time) = stale();
         let (hits, refreshed) =
@@ -30,7 +30,7 @@ fn a_stale_hit_and_a_refresh_load_one_after_the_other_or_together() {
 }
 
 #[test]
-fn who_waits_for_a_background_load_is_served_though_its_window_ends() {
+fn caller_that_joins_a_background_load_gets_a_value_although_the_window_ends() {
     explore(|| {
         let (model, time) = stale();
         let callers = [model.get_or_load(Way::Succeeds), model.get_or_load(Way::Succeeds)];
@@ -44,7 +44,7 @@ fn who_waits_for_a_background_load_is_served_though_its_window_ends() {
 }
 
 #[test]
-fn a_background_load_that_has_failed_is_not_tried_again_at_once() {
+fn background_load_is_not_repeated_right_after_a_failed_one() {
     explore(|| {
         let (model, _time) = stale();
         let hits: Vec<_> = (0..3).map(|_| model.get_or_load(Way::Fails)).collect();
@@ -56,7 +56,7 @@ fn a_background_load_that_has_failed_is_not_tried_again_at_once() {
 }
 
 #[test]
-fn a_background_load_ends_with_its_window_although_somebody_more_patient_has_come_and_gone() {
+fn background_load_ends_with_its_window_although_a_more_patient_caller_came_and_left() {
     explore(|| {
         let (model, time) = stale();
         assert_eq!(model.get_or_load(Way::Stays).join().unwrap().unwrap(), OLD);
