@@ -43,8 +43,6 @@ enum Op {
     WithTrace(usize),
     WithName(usize),
     WithoutCancel(usize),
-    /// Whether it is inside from here on.
-    InsideRetry(usize, bool),
     Merge(usize, usize),
     Cancel(usize, bool),
     CancelByHandle(usize, bool),
@@ -72,7 +70,6 @@ fn op() -> impl Strategy<Value = Op> {
         2 => which.clone().prop_map(Op::WithTrace),
         2 => which.clone().prop_map(Op::WithName),
         1 => which.clone().prop_map(Op::WithoutCancel),
-        2 => (which.clone(), any::<bool>()).prop_map(|(c, inside)| Op::InsideRetry(c, inside)),
         3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
         3 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::Cancel(c, cause)),
         1 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::CancelByHandle(c, cause)),
@@ -109,8 +106,6 @@ struct Node {
     user: Option<User>,
     trace: Option<Trace>,
     name: Option<String>,
-    /// Whether it is inside of a retry from here on, if that is said here.
-    inside_retry: Option<bool>,
     /// Which of several possible ends it was, once somebody has seen it.
     settled: Option<Outcome>,
 }
@@ -180,12 +175,6 @@ impl Model {
         own(node)
             .or_else(|| node.parent.and_then(|parent| self.find(parent, own)))
             .or_else(|| node.other.and_then(|other| self.find(other, own)))
-    }
-
-    fn is_inside_retry(&self, id: usize) -> bool {
-        let node = &self.nodes[id];
-        let mut parents = [node.parent, node.other].into_iter().flatten();
-        node.inside_retry.unwrap_or_else(|| parents.any(|parent| self.is_inside_retry(parent)))
     }
 
     fn name(&self, id: usize) -> Option<&str> {
@@ -305,10 +294,6 @@ impl World {
                 self.derive(p, |ctx| ctx.with_name(name), node);
             }
             Op::WithoutCancel(p) => self.derive(p, Context::without_cancel, Node { cut: true, ..Node::default() }),
-            Op::InsideRetry(p, inside) => {
-                let node = Node { inside_retry: Some(inside), ..Node::default() };
-                self.derive(p, if inside { Context::inside_retry } else { Context::outside_retry }, node);
-            }
             Op::Merge(a, b) => {
                 let (other, right) = self.living(b);
                 let right = right.clone();
@@ -448,7 +433,6 @@ impl World {
         assert_eq!(ctx.remaining(), remaining, "what remains of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.user.as_ref()), "user of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.trace.as_ref()), "trace of context {node}");
-        assert_eq!(ctx.is_inside_retry(), self.model.is_inside_retry(node), "retry around context {node}");
         // Where no name is above but through the other half of a merge, nothing is promised.
         if let Some(name) = self.model.name(node) {
             assert_eq!(ctx.name(), Some(name), "name of context {node}");

@@ -202,7 +202,7 @@ impl Context {
     #[doc(alias = "context.WithValue")]
     #[must_use]
     pub fn with_value<V: Value>(&self, value: V) -> Context {
-        let value = OwnedValue::new(value, self.0.node().map(|node| node.get()));
+        let value = OwnedValue::new(value, self.0.as_deref());
         self.derive(flag::VALUES, Payload::Value(value))
     }
 
@@ -221,7 +221,7 @@ impl Context {
     }
 
     /// A context with this one's values and name, but without its deadline, its cancel and their cause: for work that has to be
-    /// finished all the same. Whether it is [inside of a retry](Context::is_inside_retry) stays as it is.
+    /// finished all the same.
     ///
     /// ```
     /// use ripcord::Context;
@@ -244,8 +244,7 @@ impl Context {
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
-    /// Its clock is this one's. When both have ended, the end that came first counts; at the same moment, this one's. It is
-    /// [inside of a retry](Context::is_inside_retry) if either is.
+    /// Its clock is this one's. When both have ended, the end that came first counts; at the same moment, this one's.
     ///
     /// ```
     /// use ripcord::Context;
@@ -259,78 +258,19 @@ impl Context {
     /// ```
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
-        let below_root =
-            |ctx: &Context| ctx.0.node().map(|node| node.clone()).filter(|node| !matches!(node.kind(), Kind::Todo));
+        let below_root = |ctx: &Context| ctx.0.clone().filter(|node| !matches!(node.kind(), Kind::Todo));
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
-            // A root adds nothing: no end, no deadline, no values; only that it is inside of a retry, if it is.
-            let merged = if below_root(self).is_some() { self } else { other };
-            let inside_retry = self.is_inside_retry() || other.is_inside_retry();
-            return if inside_retry { merged.inside_retry() } else { merged.clone() };
+            // A root adds nothing: no end, no deadline, no values.
+            return if below_root(self).is_some() { self.clone() } else { other.clone() };
         };
         let when = self.deadline_ticks().min(other.deadline_ticks());
         // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
-        let both = self.0.flags() | other.0.flags();
+        let both = self.flags() | other.flags();
         let flags = if both & flag::CLOCK == 0 { both } else { both | flag::CLOCKS };
         let merge = Payload::Merge(Box::new(Merge::new(second, when)));
         let node = NodeRef::new(Some(first), flags, merge, nowhere());
         tree::watch_merged(&node);
         Context::of(Some(node))
-    }
-
-    /// This context, for an attempt of a retry: it says [`is_inside_retry`](Context::is_inside_retry), as does all that is
-    /// derived from it. Whoever retries under it is to make one attempt only, so that layers of retries do not multiply.
-    ///
-    /// For those who write a retry of their own; `ripcord-policy`'s does it for each attempt. It allocates nothing, and is
-    /// [the same context](Context::ptr_eq) otherwise.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// fn fetch(ctx: &Context, mut call: impl FnMut(&Context) -> Result<u32, String>) -> Result<u32, String> {
-    ///     let retries = if ctx.is_inside_retry() { 0 } else { 2 };
-    ///     let inside = ctx.inside_retry();
-    ///     let mut result = call(&inside);
-    ///     for _ in 0..retries {
-    ///         if result.is_ok() {
-    ///             break;
-    ///         }
-    ///         result = call(&inside);
-    ///     }
-    ///     result
-    /// }
-    /// let mut calls = 0;
-    /// let mut down = |_: &Context| {
-    ///     calls += 1;
-    ///     Err("down".to_owned())
-    /// };
-    /// let ctx = Context::background();
-    /// assert!(fetch(&ctx, |ctx| fetch(ctx, &mut down)).is_err());
-    /// assert_eq!(calls, 3);
-    /// ```
-    #[must_use]
-    #[inline]
-    pub fn inside_retry(&self) -> Context {
-        Context(self.0.clone().into_inside_retry())
-    }
-
-    /// This context, for work that outlives the attempt that begins it: neither it nor what is derived from it is
-    /// [`inside_retry`](Context::inside_retry), but for attempts of retries further in.
-    ///
-    /// For what works for others: a pool, a cache, a server. Those of the `ripcord` crates do it themselves. It allocates nothing,
-    /// and is [the same context](Context::ptr_eq) otherwise.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// let attempt = Context::background().inside_retry().with_name("connect");
-    /// let connection = attempt.outside_retry();
-    /// assert!(!connection.with_name("reader").is_inside_retry());
-    /// assert!(attempt.is_inside_retry());
-    /// ```
-    #[must_use]
-    #[inline]
-    pub fn outside_retry(&self) -> Context {
-        Context(self.0.clone().into_outside_retry())
     }
 
     /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
@@ -350,7 +290,7 @@ impl Context {
     /// ```
     #[must_use]
     pub fn with_clock(&self, clock: Clock) -> Context {
-        let is_timed = self.0.flags() & flag::DEADLINE != 0;
+        let is_timed = self.flags() & flag::DEADLINE != 0;
         self.derive(if is_timed { flag::CLOCK | flag::CLOCKS } else { flag::CLOCK }, Payload::Clock(Box::new(clock)))
     }
 
@@ -423,7 +363,7 @@ impl Context {
 
     #[inline]
     fn as_parent(&self) -> (Option<NodeRef>, u8) {
-        (self.0.node().map(|node| node.clone()), self.0.flags())
+        (self.0.clone(), self.flags())
     }
 }
 

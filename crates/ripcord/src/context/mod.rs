@@ -12,7 +12,6 @@ use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
 use crate::error::{Error, Origin};
 use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
-use crate::raw::handle::{Handle, Held};
 use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
@@ -26,7 +25,8 @@ use crate::value::Value;
 /// its parent lives on.
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
-pub struct Context(Handle);
+// `None` is the background.
+pub struct Context(Option<NodeRef>);
 
 impl Context {
     /// The root of all contexts: never done, no deadline, no values. Free, and `const`.
@@ -40,7 +40,7 @@ impl Context {
     /// ```
     #[doc(alias = "context.Background")]
     pub const fn background() -> Context {
-        Context(Handle::BACKGROUND)
+        Context(None)
     }
 
     /// As [`background`](Context::background), for a place where it is not yet clear which context belongs there.
@@ -117,11 +117,10 @@ impl Context {
         if self.deadline_ticks() == NEVER {
             return None;
         }
-        tree::deadline_origin(self.ender()?.get())
+        tree::deadline_origin(self.ender()?)
     }
 
-    /// Whether both are handles of one context, and not merely alike: clones, or what [`inside_retry`](Context::inside_retry),
-    /// [`outside_retry`](Context::outside_retry) or a deadline that adds nothing has returned.
+    /// Returns whether both refer to the same context, like `Arc::ptr_eq`: clones, or the result of a deadline that adds nothing.
     ///
     /// ```
     /// use ripcord::Context;
@@ -133,8 +132,8 @@ impl Context {
     /// ```
     #[must_use]
     pub fn ptr_eq(&self, other: &Context) -> bool {
-        match (self.0.node(), other.0.node()) {
-            (Some(one), Some(other)) => std::ptr::eq(one.get(), other.get()),
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => std::ptr::eq(&raw const **one, &raw const **other),
             (None, None) => true,
             _ => false,
         }
@@ -161,13 +160,13 @@ impl Context {
     /// ```
     #[inline]
     pub fn is_done(&self) -> bool {
-        self.0.node().is_some_and(|node| !node.get().goes_on_at_a_glance() && self.is_done_slow())
+        self.0.as_ref().is_some_and(|node| !node.goes_on_at_a_glance() && self.is_done_slow())
     }
 
     /// Apart, and from the beginning: so the fast way needs nothing but the node's state.
     #[inline(never)]
     fn is_done_slow(&self) -> bool {
-        self.0.node().is_some_and(|node| node.ended_in_a_loop())
+        self.0.as_ref().is_some_and(|node| node.ended_in_a_loop())
     }
 
     /// Why the context has ended; `None` while it has not. Once it is an error it stays that error.
@@ -183,7 +182,7 @@ impl Context {
     #[doc(alias = "Err")]
     #[inline]
     pub fn err(&self) -> Option<Error> {
-        let node = self.0.node()?;
+        let node = self.0.as_ref()?;
         match node.end() {
             Some((bits, end)) => Some(Error::of(&node, bits, end)),
             None => self.err_from_above(),
@@ -252,7 +251,7 @@ impl Context {
     /// ```
     #[doc(alias = "Value")]
     pub fn value<V: Value>(&self) -> Option<&V> {
-        values::find(self.0.node()?.get())
+        values::find(self.0.as_ref()?)
     }
 
     /// The name nearest at or above this context; of a merged one the first's, else the other's.
@@ -265,24 +264,7 @@ impl Context {
     /// assert_eq!(Context::background().name(), None);
     /// ```
     pub fn name(&self) -> Option<&str> {
-        self.0.node()?.get().name().map(|name| &***name)
-    }
-
-    /// Whether this context is an attempt's: [`inside_retry`](Context::inside_retry), or derived from one that is.
-    ///
-    /// [`without_cancel`](Context::without_cancel) keeps that, a [merged](Context::merge) context has it from either side, and
-    /// [`outside_retry`](Context::outside_retry) takes it away.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// let ctx = Context::background();
-    /// assert!(ctx.inside_retry().with_name("fetch").is_inside_retry());
-    /// assert!(!ctx.is_inside_retry());
-    /// ```
-    #[inline]
-    pub fn is_inside_retry(&self) -> bool {
-        self.0.is_inside_retry()
+        self.0.as_ref()?.name().map(|name| &***name)
     }
 
     /// The clock that deadlines and sleeps below this context count on.
@@ -419,36 +401,42 @@ impl Context {
     /// That of a node; the background for none.
     #[inline]
     pub(crate) fn of(node: Option<NodeRef>) -> Context {
-        Context(Handle::new(node))
+        Context(node)
     }
 
     /// The node, none for the background.
     #[inline]
-    pub(crate) fn node(&self) -> Option<Held<'_>> {
-        self.0.node()
+    pub(crate) fn node(&self) -> Option<&NodeRef> {
+        self.0.as_ref()
     }
 
     /// The node whose end is this context's, if it can end at all.
     #[inline]
-    pub(crate) fn ender(&self) -> Option<Held<'_>> {
-        self.0.node()?.ender()
+    pub(crate) fn ender(&self) -> Option<&NodeRef> {
+        self.0.as_ref()?.ender()
+    }
+
+    /// The node's flags.
+    #[inline]
+    pub(crate) fn flags(&self) -> u8 {
+        self.0.as_ref().map_or(0, |node| node.flags)
     }
 
     pub(crate) fn clock_ref(&self) -> &Clock {
-        self.0.node().map_or(Clock::SYSTEM, |node| node.get().clock())
+        self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
     }
 
     /// The time left, if there is a deadline and it counts on the system's clock.
     pub(crate) fn remaining_of_system(&self) -> Option<Duration> {
         let when = self.deadline_ticks();
-        let counts = when != NEVER && self.0.flags() & flag::CLOCK == 0;
+        let counts = when != NEVER && self.flags() & flag::CLOCK == 0;
         counts.then(|| Duration::from_nanos(when.saturating_sub(Clock::SYSTEM.ticks()).max(0).unsigned_abs()))
     }
 
     /// The effective deadline, or `NEVER`.
     #[inline]
     pub(crate) fn deadline_ticks(&self) -> i64 {
-        match self.0.node() {
+        match self.0.as_ref() {
             Some(node) if node.flags & flag::DEADLINE != 0 => node.ender().map_or(NEVER, |node| node.deadline()),
             _ => NEVER,
         }

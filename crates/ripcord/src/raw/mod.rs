@@ -5,7 +5,6 @@
 //! | `node` | reference count, fields under a lock bit, pointers to children | rows C1, C3, C7, C9: `Arc` + `Mutex` + `Weak` cost twice the target |
 //! | `node/payload` | a union with its tag elsewhere | rows C12, C18: 72 bytes for 80, and one line for a walk |
 //! | `node/memory` | memory of freed nodes used again | row C1: half of it is the allocator's |
-//! | `handle` | a reference and two bits in one pointer | rows P3, C18: an attempt's context takes no node, and a context one word |
 //! | `node/reference` | a node written field by field, in its place | rows C1, C2, C7 |
 //! | `tree` | following a child's pointer while its parent is locked | row C9 |
 //! | `timers` | following a timer's pointer while its queue is locked | row C14 |
@@ -20,7 +19,6 @@
 mod cell;
 pub(crate) mod coarse;
 pub(crate) mod compact;
-pub(crate) mod handle;
 pub(crate) mod lock;
 pub(crate) mod node;
 pub(crate) mod pin;

@@ -21,5 +21,3 @@ mod s12_after_func;
 mod s13_futures;
 mod s14_clocks;
 mod s15_jumps;
-
-mod inside_retry;

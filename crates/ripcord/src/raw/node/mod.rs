@@ -61,8 +61,7 @@ pub(crate) mod state {
     pub(crate) const CLOCKED: u8 = 128;
 }
 
-/// Bits of `Node::flags`: what a walk upwards could find, so that most walks are not begun; and what the handle that it was derived
-/// from said of a retry.
+/// Bits of `Node::flags`: what a walk upwards could find, so that most walks are not started.
 pub(crate) mod flag {
     /// A name at or above this node.
     pub(crate) const NAMED: u8 = 1;
@@ -74,8 +73,6 @@ pub(crate) mod flag {
     pub(crate) const VALUES: u8 = 8;
     /// Deadlines that can end this node may count on different clocks.
     pub(crate) const CLOCKS: u8 = 16;
-    /// Derived from a handle inside of an attempt of a retry.
-    pub(crate) const INSIDE_RETRY: u8 = 32;
 }
 
 /// The second parent of a merged context, and the earlier deadline of the two.

@@ -118,14 +118,6 @@ impl NodeRef {
         NodeRef { pointer }
     }
 
-    /// # Safety
-    ///
-    /// The pointer is that of a strong reference, which this one takes the place of.
-    #[inline]
-    pub(in crate::raw) unsafe fn from_pointer(pointer: NonNull<Node>) -> NodeRef {
-        NodeRef { pointer }
-    }
-
     /// A strong reference from a pointer of invariant 4, unless the node is already being freed.
     ///
     /// # Safety
