@@ -206,7 +206,8 @@ async fn patient_search_outlives_the_request_it_joined() {
     assert_eq!(arrival.header("x-request-timeout-ms"), "3000");
     arrival.find("with patience");
     let json = patient.await.expect("no panic").json();
-    assert_eq!((titles(&json), &report(&json, &backend)["cache"]), (vec!["with patience"], &"shared".into()));
+    // The second request is this search's own.
+    assert_eq!((titles(&json), &report(&json, &backend)["cache"]), (vec!["with patience"], &"miss".into()));
 }
 
 // What is left of an attempt may be too little to be told, which fails at once and not at its end. Other searches that have
