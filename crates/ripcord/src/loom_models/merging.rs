@@ -4,12 +4,12 @@ use std::pin::pin;
 
 use loom::thread;
 
-use super::{Wakes, cause, model, poll};
+use super::{Wakes, cause, large_model, model, poll};
 use crate::Context;
 
 #[test]
 fn merged_against_both() {
-    model(|| {
+    large_model(|| {
         let (first, cancel_first) = Context::background().with_cancel();
         let (second, cancel_second) = Context::background().with_cancel();
         let merged = first.merge(&second);
@@ -29,7 +29,7 @@ fn merged_against_both() {
 
 #[test]
 fn merging_while_a_parent_ends() {
-    model(|| {
+    large_model(|| {
         let (first, cancel_first) = Context::background().with_cancel();
         let (second, _cancel_second) = Context::background().with_cancel();
         let canceling = thread::spawn(move || cancel_first.cancel_with("first"));
@@ -80,5 +80,20 @@ fn a_context_merged_with_its_own_parent_ends_once() {
         canceling.join().unwrap();
         assert_eq!(cause(&merged), "why");
         assert_eq!(wakes.count(), 1);
+    });
+}
+
+#[test]
+fn merging_an_ended_context_with_one_that_ends() {
+    large_model(|| {
+        let (first, cancel_first) = Context::background().with_cancel();
+        let (second, cancel_second) = Context::background().with_cancel();
+        cancel_second.cancel_with("second");
+        let canceling = thread::spawn(move || cancel_first.cancel_with("first"));
+        // The second parent ended before the thread was spawned, so its end is the earlier one in every order.
+        let merged = first.merge(&second);
+        assert_eq!(cause(&merged), "second");
+        canceling.join().unwrap();
+        assert_eq!(cause(&merged), "second", "an end changed");
     });
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use loom::thread;
 
-use super::{Wakes, cause, model, poll};
+use super::{Wakes, cause, large_model, model, poll};
 use crate::{Clock, Context, ManualTime};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -85,7 +85,7 @@ fn disarm_of_one_timer_against_fire_of_another() {
 
 #[test]
 fn fire_against_cancel() {
-    model(|| {
+    large_model(|| {
         let (root, time) = on_a_manual_clock();
         let (parent, cancel) = root.with_cancel();
         let ctx = parent.with_timeout(SECOND);
