@@ -18,6 +18,7 @@
 //! left alone or the server is shutting down, and 502 if they failed.
 
 use std::{
+    error::Error as _,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -201,7 +202,7 @@ impl Report {
             Err(error) => {
                 self.outcome = Outcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
-                self.error = Some(match error.last().filter(|_| error.end().is_none() && error.stop().is_some()) {
+                self.error = Some(match error.source().filter(|_| error.end().is_none() && error.stop().is_some()) {
                     Some(last) => format!("{error}, last error: {last}"),
                     None => error.to_string(),
                 });

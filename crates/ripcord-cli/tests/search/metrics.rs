@@ -29,7 +29,7 @@ fn parse(text: &str) -> BTreeMap<&str, f64> {
         let (sample, value) = line.rsplit_once(' ').expect("a value");
         let value: f64 = value.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
         let (name, labels) = sample.split_once('{').map_or((sample, None), |(name, labels)| (name, Some(labels)));
-        assert!(name.starts_with("ripcord_"), "{line}");
+        assert!(name.starts_with("ripcord_") || name.starts_with("process_"), "{line}");
         if let Some(labels) = labels {
             let labels = labels.strip_suffix("\"}").unwrap_or_else(|| panic!("labels without an end: {line}"));
             for label in labels.split("\",") {
