@@ -110,27 +110,31 @@ impl Queue {
         // Created before the lock is taken, so dropped after it is released.
         let waker = waker.clone();
         let mut state = self.lock();
+        // It may be polled without having been woken. It is idle again only if it has to wait again.
+        let replaced = state.remove_idle(id);
         let given = match std::mem::take(&mut state.worker(id).activity) {
             Activity::Given(queued) => Some(queued),
             _ if state.workers.len() > state.target => {
                 state.workers.remove(&id);
+                drop(state);
+                drop(replaced);
                 return Next::Leave;
             }
             _ => state.take_first(),
         };
-        if let Some(queued) = given {
+        let next = if let Some(queued) = given {
             state.worker(id).activity = Activity::Runs { job: Arc::clone(&queued.job), since: now() };
-            return Next::Run(queued);
-        }
-        if state.is_closed {
+            Next::Run(queued)
+        } else if state.is_closed {
             state.workers.remove(&id);
-            return Next::Leave;
-        }
-        let replaced = state.remove_idle(id);
-        state.idle.push((id, waker));
+            Next::Leave
+        } else {
+            state.idle.push((id, waker));
+            Next::Wait
+        };
         drop(state);
         drop(replaced);
-        Next::Wait
+        next
     }
 
     /// Notes that a worker has finished its job. Returns the job, to be dropped without the lock.
@@ -274,9 +278,9 @@ impl State {
         self.next_worker
     }
 
-    /// The worker `id`, which lives as long as it asks.
+    /// The worker `id`, which lives while it is idle, has a job, or asks for one.
     fn worker(&mut self, id: WorkerId) -> &mut Worker {
-        self.workers.entry(id).or_default()
+        self.workers.get_mut(&id).expect("a worker that leaves is not idle and asks for nothing")
     }
 
     fn remove_idle(&mut self, id: WorkerId) -> Option<Waker> {
@@ -307,5 +311,24 @@ impl State {
             Activity::Given(queued) => Some(queued),
             Activity::None | Activity::Runs { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task may be polled without having been woken. The worker then left and was still listed as idle, so that the next
+    /// job was given to it and never run.
+    #[test]
+    fn surplus_worker_polled_without_a_wake_up_leaves_the_idle_ones() {
+        let queue = Queue::default();
+        let (ids, _) = queue.set_target(2).unwrap();
+        let next = |id| queue.next(id, Waker::noop(), Instant::now);
+        assert!(ids.iter().all(|id| matches!(next(*id), Next::Wait)));
+        assert!(queue.set_target(1).is_some());
+        assert!(matches!(next(ids[0]), Next::Leave));
+        assert!(queue.lock().idle.is_empty());
+        assert!(matches!(next(ids[1]), Next::Wait), "the other one stays");
     }
 }
