@@ -63,6 +63,11 @@ pub(super) fn repeats(end: &ripcord::Error, error: &impl fmt::Display) -> bool {
     error.to_string() == end.to_string()
 }
 
+/// Returns what the details of `error` add to those of `end`, which it repeats: a nested policy's error has a last error of its own.
+pub(super) fn addition(end: &ripcord::Error, error: &impl fmt::Display) -> Option<String> {
+    format!("{error:#}").strip_prefix(&format!("{end:#}")).map(str::to_owned)
+}
+
 impl<E: fmt::Display> AttemptError<E> {
     /// The call's error, unless it repeats the end that is printed already.
     fn news(&self) -> Option<&E> {
@@ -90,9 +95,27 @@ impl<E: fmt::Display> AttemptError<E> {
             Failure::Panicked(panicked) => fmt::Display::fmt(panicked, f)?,
             Failure::Load(error) => fmt::Display::fmt(error, f)?,
         }
-        match self.news().filter(|_| f.alternate()) {
-            Some(error) => write!(f, "{separator}{error:#}"),
-            None => Ok(()),
+        if !f.alternate() {
+            return Ok(());
+        }
+        match (&self.error, self.end()) {
+            (Some(error), Some(end)) if repeats(end, error) => f.write_str(&addition(end, error).unwrap_or_default()),
+            (Some(error), _) => write!(f, "{separator}{error:#}"),
+            (None, _) => Ok(()),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> AttemptError<E> {
+    /// The call's error; what lies below it, if it repeats the end; else `below`, which lies below the end.
+    fn source_or<'a>(
+        &'a self,
+        below: Option<&'a (dyn std::error::Error + 'static)>,
+    ) -> Option<&'a (dyn std::error::Error + 'static)> {
+        match (self.news(), &self.error) {
+            (Some(error), _) => Some(error),
+            (None, Some(repeated)) => repeated.source().or(below),
+            (None, None) => below,
         }
     }
 }
@@ -110,14 +133,8 @@ impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
             // Printed as itself, so what lies below it comes next.
             Failure::Call => self.error.as_ref()?.source(),
             Failure::Load(error) => error.source(),
-            Failure::Refused(refused) => match self.news() {
-                Some(error) => Some(error),
-                None => refused.source(),
-            },
-            Failure::TimedOut(_, end) => match self.news() {
-                Some(error) => Some(error),
-                None => end.source(),
-            },
+            Failure::Refused(refused) => self.source_or(refused.source()),
+            Failure::TimedOut(_, end) => self.source_or(end.source()),
             Failure::Panicked(_) => None,
         }
     }

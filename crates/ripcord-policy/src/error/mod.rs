@@ -145,6 +145,14 @@ impl<E> Error<E> {
         refused || matches!(self.0.stop, Some(StopReason::Ended(_)))
     }
 
+    /// The same error with `earlier`, what an attempt before returned, if a policy refused the last one and so it has none.
+    pub(crate) fn after(mut self, earlier: Option<E>) -> Self {
+        if let Some(AttemptError { failure: Failure::Refused(_), error: error @ None }) = &mut self.0.last {
+            *error = earlier;
+        }
+        self
+    }
+
     /// The same error after `attempts`, for a hedge.
     pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
@@ -305,9 +313,12 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
             (None, Some(last)) => last.print(", last error: ", f),
             (Some(stop), last) => {
                 stop.print(*attempts, f)?;
-                match last.as_ref().filter(|last| f.alternate() && !self.is_repeated(last)) {
-                    Some(last) => write!(f, ", last error: {last:#}"),
-                    None => Ok(()),
+                match (last, stop) {
+                    (Some(last), StopReason::Ended(end)) if f.alternate() && self.is_repeated(last) => {
+                        f.write_str(&attempt::addition(end, last).unwrap_or_default())
+                    }
+                    (Some(last), _) if f.alternate() => write!(f, ", last error: {last:#}"),
+                    _ => Ok(()),
                 }
             }
         }
@@ -327,8 +338,11 @@ impl<E: fmt::Display> Error<E> {
 impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         let Story { stop, last, .. } = &*self.0;
-        match (stop, last.as_ref().filter(|last| !self.is_repeated(last))) {
-            (None, last) => last?.source(),
+        match (stop, last) {
+            (None, last) => last.as_ref()?.source(),
+            (Some(StopReason::Ended(end)), Some(last)) if self.is_repeated(last) => {
+                last.source().or_else(|| end.source())
+            }
             (Some(_), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => Some(error),
             (Some(_), Some(last)) => Some(last),
             (Some(StopReason::Ended(end)), None) => end.source(),

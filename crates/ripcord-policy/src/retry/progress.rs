@@ -22,6 +22,8 @@ pub(super) struct Progress<'a, E> {
     attempts: u32,
     /// The wait before the current attempt.
     delay: Duration,
+    /// What the call last returned, in an attempt before the current one.
+    earlier: Option<E>,
     /// What the current attempt took from the budget, given back if it succeeds.
     spent: u32,
     /// Counts the run's end. `None` before it has begun and after it has ended.
@@ -38,7 +40,7 @@ pub(super) struct Pause<E> {
 
 impl<'a, E> Progress<'a, E> {
     pub(super) fn new(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
-        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, spent: 0, run: None }
+        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0, run: None }
     }
 
     /// Begins the run, or fails if the context has ended.
@@ -122,6 +124,7 @@ impl<'a, E> Progress<'a, E> {
             return Err(self.stop(pause.error, StopReason::Ended(end)));
         }
         self.delay = pause.delay;
+        self.earlier = pause.error.into_last().or_else(|| self.earlier.take());
         self.spent = pause.reservation.map_or(0, BudgetReservation::commit);
         self.retry.shared.tally.bump(Count::Retries as usize);
         Ok(())
@@ -147,7 +150,7 @@ impl<'a, E> Progress<'a, E> {
             StopReason::Budget => self.retry.shared.tally.bump(Count::BudgetRefused as usize),
             _ => {}
         }
-        let error = Error::stopped(self.attempts, stop, Some(error));
+        let error = Error::stopped(self.attempts, stop, Some(error.after(self.earlier.take())));
         self.end(error.outcome());
         error
     }

@@ -10,12 +10,14 @@ pub use stats::StackStats;
 
 use std::fmt;
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use ripcord::Context;
 
 use crate::cache::Key;
 use crate::caller::end_of;
+use crate::panics::catching;
 use crate::stats::Call;
 use crate::tally::CallGuard;
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Retry, SharedError};
@@ -116,12 +118,22 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     {
         let ctx = &self.layers.on_own_clock(ctx);
         let run = self.begin(ctx)?;
-        let result = match &self.layers.fallback {
-            Some(fallback) => fallback.run_over(ctx, || self.layers.timed(ctx, &call)).await,
-            None => self.layers.timed(ctx, &call).await,
-        };
-        run.end(Outcome::new(&result, Error::outcome));
-        result
+        let result = catching(|| async {
+            match &self.layers.fallback {
+                Some(fallback) => fallback.run_over(ctx, || self.layers.timed(ctx, &call)).await,
+                None => self.layers.timed(ctx, &call).await,
+            }
+        });
+        match result.await {
+            Ok(result) => {
+                run.end(Outcome::new(&result, Error::outcome));
+                result
+            }
+            Err(panic) => {
+                run.end(Outcome::Failure);
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Returns the statistics of this stack and its clones.
