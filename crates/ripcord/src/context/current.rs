@@ -43,7 +43,7 @@ impl Context {
     /// # });
     /// ```
     pub fn scope<F: Future>(&self, future: F) -> Scope<F> {
-        Scope::new(future, self.clone())
+        Scope::new(self.clone(), future)
     }
 
     /// Calls a function in which [`Context::current`] is this context.

@@ -11,7 +11,7 @@ use crate::after_func::AfterFunc;
 use crate::cause::Cause;
 use crate::clock::{Clock, instant_of};
 use crate::error::{Error, Origin};
-use crate::future::{Done, DoneOwned, Ending, Run, Sleep};
+use crate::future::{Done, DoneOwned, Run, Sleep};
 use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
@@ -343,7 +343,7 @@ impl Context {
     /// # });
     /// ```
     pub fn run<F: Future>(&self, future: F) -> Run<'_, F> {
-        Run::new(future, Ending::new(self))
+        Run::new(self, future)
     }
 
     /// Sleeps for `duration` by this context's clock, or until the context ends: at its deadline at the latest.

@@ -6,8 +6,6 @@ mod scope;
 mod sleep;
 
 pub use done::{Done, DoneOwned};
-pub(crate) use run::Ending;
-pub use run::FutureExt;
+pub use run::{FutureExt, Run, WithContext};
+pub use scope::Scope;
 pub use sleep::Sleep;
-
-pub use crate::raw::pin::{Run, Scope, WithContext};

@@ -5,10 +5,37 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 
+use pin_project_lite::pin_project;
+
 use super::done::Wait;
-use super::{Run, WithContext};
 use crate::context::Context;
 use crate::error::Error;
+
+pin_project! {
+    /// A future that ends with its context: see [`Context::run`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Run<'a, F> {
+        #[pin]
+        future: F,
+        ending: Ending<&'a Context>,
+    }
+}
+
+impl<'a, F> Run<'a, F> {
+    pub(crate) fn new(ctx: &'a Context, future: F) -> Self {
+        Run { future, ending: Ending::new(ctx) }
+    }
+}
+
+pin_project! {
+    /// As [`Run`], holding its context, so that it can be spawned: see [`FutureExt::with_context`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct WithContext<F> {
+        #[pin]
+        future: F,
+        ending: Ending<Context>,
+    }
+}
 
 /// [`Context::run`] at the end of a chain.
 pub trait FutureExt: Future + Sized {
@@ -23,7 +50,7 @@ pub trait FutureExt: Future + Sized {
     /// # });
     /// ```
     fn with_context(self, ctx: &Context) -> WithContext<Self> {
-        WithContext::new(self, Ending::new(ctx.clone()))
+        WithContext { future: self, ending: Ending::new(ctx.clone()) }
     }
 }
 
@@ -34,8 +61,8 @@ impl<F: Future> Future for Run<'_, F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
-        let (future, ending) = self.project();
-        ending.poll(future, task)
+        let this = self.project();
+        this.ending.poll(this.future, task)
     }
 }
 
@@ -44,8 +71,8 @@ impl<F: Future> Future for WithContext<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
-        let (future, ending) = self.project();
-        ending.poll(future, task)
+        let this = self.project();
+        this.ending.poll(this.future, task)
     }
 }
 
@@ -88,12 +115,12 @@ impl<C: Borrow<Context>> Drop for Ending<C> {
 
 impl<F> fmt::Debug for Run<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Run").field(self.state().ctx).finish()
+        f.debug_tuple("Run").field(self.ending.ctx).finish()
     }
 }
 
 impl<F> fmt::Debug for WithContext<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("WithContext").field(&self.state().ctx).finish()
+        f.debug_tuple("WithContext").field(&self.ending.ctx).finish()
     }
 }

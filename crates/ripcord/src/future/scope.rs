@@ -4,19 +4,37 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 
-use super::Scope;
+use pin_project_lite::pin_project;
+
+use crate::context::Context;
+
+pin_project! {
+    /// A future in which [`Context::current`] is set: see [`Context::scope`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct Scope<F> {
+        #[pin]
+        future: F,
+        ctx: Context,
+    }
+}
+
+impl<F> Scope<F> {
+    pub(crate) fn new(ctx: Context, future: F) -> Self {
+        Scope { future, ctx }
+    }
+}
 
 impl<F: Future> Future for Scope<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<F::Output> {
-        let (future, ctx) = self.project();
-        ctx.sync_scope(|| future.poll(task))
+        let this = self.project();
+        this.ctx.sync_scope(|| this.future.poll(task))
     }
 }
 
 impl<F> fmt::Debug for Scope<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Scope").field(self.state()).finish()
+        f.debug_tuple("Scope").field(&self.ctx).finish()
     }
 }

@@ -13,7 +13,6 @@
 //! | `coarse` | calling the C library's clock | rows C2, C7, C13 |
 //! | `lock` | one-byte lock | rows C7, C8, C14 |
 //! | `values` | following a pointer to a node above; a value and its entry in one allocation | row C16; row H1: 15 ns for each value of a request, 4 % of what the layer takes |
-//! | `pin` | projecting a pin to a field | a future is stored once, not twice as in an `async fn` |
 #![expect(unsafe_code, reason = "the one module that may; see the table above and the SAFETY comments")]
 
 mod cell;
@@ -21,7 +20,6 @@ pub(crate) mod coarse;
 pub(crate) mod compact;
 pub(crate) mod lock;
 pub(crate) mod node;
-pub(crate) mod pin;
 pub(crate) mod timers;
 pub(crate) mod tree;
 pub(crate) mod values;
