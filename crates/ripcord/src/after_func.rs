@@ -6,30 +6,34 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::background;
 use crate::context::Context;
 use crate::raw::node::NodeRef;
-use crate::raw::tree;
+use crate::raw::tree::{self, Registered};
 use crate::slab::NONE;
 
 /// A function that was registered with [`Context::after_func`]. Dropping this leaves it registered.
 pub struct AfterFunc {
-    /// Where it waits; none below a root, which never ends.
+    /// The node whose end it waits for. `None` if nothing can end the context.
     node: Option<NodeRef>,
     state: AtomicU32,
 }
 
-/// `AfterFunc::state` besides a key: it has begun to run; it is a root's, where it never would.
+/// Values of `AfterFunc::state` besides a key: the function has begun to run, never runs, or was stopped.
 const STARTED: u32 = NONE;
 const NEVER: u32 = NONE - 1;
 const STOPPED: u32 = NONE - 2;
 
 impl AfterFunc {
     pub(crate) fn register(ctx: &Context, run: Box<dyn FnOnce() + Send>) -> Self {
-        let (Some(node), Some(keep)) = (ctx.ender(), ctx.node()) else {
+        let (Some(node), Some(context)) = (ctx.ender(), ctx.node()) else {
             return AfterFunc { node: None, state: AtomicU32::new(NEVER) };
         };
-        let key = tree::add_callback(&node, keep.clone(), false, run).unwrap_or_else(|run| {
-            background::spawn(run);
-            STARTED
-        });
+        let key = match tree::add_callback(&node, context.clone(), run) {
+            Registered::Waiting(key) => key,
+            Registered::Ended(run) => {
+                background::spawn(run);
+                STARTED
+            }
+            Registered::Never => NEVER,
+        };
         AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
     }
 
@@ -50,7 +54,7 @@ impl AfterFunc {
         match (self.state.swap(STOPPED, Ordering::AcqRel), &self.node) {
             (STARTED | STOPPED, _) => false,
             (NEVER, _) | (_, None) => true,
-            (key, Some(node)) => tree::remove_callback(node, key).is_some(),
+            (key, Some(node)) => tree::remove_callback(node, key),
         }
     }
 }

@@ -88,10 +88,12 @@ impl Canceler {
     /// assert!(ctx.is_done());
     /// ```
     pub fn handle(&self) -> CancelHandle {
-        CancelHandle { ctx: Context::of(self.node.clone()) }
+        CancelHandle::new(self.node.clone())
     }
 
-    /// Gives the drop behaviour up: the context goes on until its parent ends, or a [`CancelHandle`] ends it.
+    /// Disables cancel-on-drop: the context goes on until its parent ends, its deadline passes, or a [`CancelHandle`] ends it.
+    ///
+    /// If none of these can happen anymore, functions registered with [`after_func`](Context::after_func) are dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -101,7 +103,9 @@ impl Canceler {
     /// assert!(!ctx.is_done());
     /// ```
     pub fn detach(mut self) {
-        drop(self.node.take());
+        if let Some(node) = self.node.take() {
+            tree::detach(&node);
+        }
     }
 
     #[inline]
@@ -128,17 +132,23 @@ impl Drop for Canceler {
 
 impl fmt::Debug for Canceler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Canceler").field(&self.handle().ctx).finish()
+        f.debug_tuple("Canceler").field(&Context::of(self.node.clone())).finish()
     }
 }
 
 /// Cancels a context when told to, and only then: the clone of a [`Canceler`] that can be handed on.
-#[derive(Clone)]
 pub struct CancelHandle {
-    ctx: Context,
+    node: Option<NodeRef>,
 }
 
 impl CancelHandle {
+    fn new(node: Option<NodeRef>) -> Self {
+        if let Some(node) = &node {
+            tree::add_handle(node);
+        }
+        CancelHandle { node }
+    }
+
     /// As [`Canceler::cancel`].
     #[track_caller]
     pub fn cancel(&self) {
@@ -157,14 +167,28 @@ impl CancelHandle {
     }
 
     pub(crate) fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
-        if let Some(node) = self.ctx.node() {
-            tree::cancel(&node, location, cause);
+        if let Some(node) = &self.node {
+            tree::cancel(node, location, cause);
+        }
+    }
+}
+
+impl Clone for CancelHandle {
+    fn clone(&self) -> Self {
+        CancelHandle::new(self.node.clone())
+    }
+}
+
+impl Drop for CancelHandle {
+    fn drop(&mut self) {
+        if let Some(node) = &self.node {
+            tree::drop_handle(node);
         }
     }
 }
 
 impl fmt::Debug for CancelHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("CancelHandle").field(&self.ctx).finish()
+        f.debug_tuple("CancelHandle").field(&Context::of(self.node.clone())).finish()
     }
 }

@@ -29,16 +29,31 @@ impl Context {
     pub fn with_cancellation_token(&self, token: &CancellationToken) -> Context {
         let cancelled = token.clone().cancelled_owned();
         let location = Location::caller();
-        self.attached(|handle| {
+        let ctx = self.attached(|handle| {
             let listening = Arc::new(Listening { cancelled: Mutex::new(Some(Box::pin(cancelled))), handle, location });
             Arc::clone(&listening).listen();
             Box::new(Listener(listening))
-        })
+        });
+        if self.ender().is_none()
+            && let Some(node) = ctx.ender()
+        {
+            tree::token::put(&node, token.child_token());
+        }
+        ctx
     }
 
     /// A token that is cancelled when this context ends. The cause does not travel: tokens have none.
     ///
-    /// Each call gives a token of its own; cancelling it does nothing to the context.
+    /// Each call returns a token of its own. Canceling it has no effect on the context.
+    ///
+    /// The token does not keep the context alive. It is also canceled when the context would have ended after all of its
+    /// handles were dropped: at a deadline, with a context above, or with the token that the context was made of. There are two
+    /// exceptions. After the handles of a [merged](Context::merge) context are dropped, the token follows the first of the two
+    /// contexts only. After those of a context that
+    /// [`with_cancellation_token`](Context::with_cancellation_token) derived from one that can end are dropped, the token
+    /// follows that one only.
+    ///
+    /// A token made of a context that is itself made of a token may be canceled a moment before the context is.
     ///
     /// ```
     /// use ripcord::Context;
@@ -49,10 +64,10 @@ impl Context {
     /// assert!(token.is_cancelled());
     /// ```
     pub fn cancellation_token(&self) -> CancellationToken {
-        match (self.ender(), self.node()) {
-            // One token is registered with a context; these are its children, which tokio-util forgets when dropped.
-            (Some(node), Some(keep)) => tree::shared_token(&node, keep.clone()).child_token(),
-            _ => CancellationToken::new(),
+        match self.ender() {
+            // Each context has one token. These are its children, which tokio-util forgets when they are dropped.
+            Some(node) => tree::token::shared_token(&node).child_token(),
+            None => CancellationToken::new(),
         }
     }
 }

@@ -132,6 +132,11 @@ impl<T, P: Place<T>> Slab<T, P> {
         self.entries.len().checked_sub(back + 1).map(|at| &self.entries[at])
     }
 
+    /// Returns all places, free ones among them.
+    pub(crate) fn places(&self) -> &[P] {
+        &self.entries
+    }
+
     fn reset(&mut self) {
         self.entries.clear();
         self.free = NONE;

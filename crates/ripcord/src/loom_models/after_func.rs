@@ -53,3 +53,30 @@ fn registration_against_cancel() {
         wait_for_one(&runs);
     });
 }
+
+#[test]
+fn registration_against_detach() {
+    model(|| {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let below = ctx.with_cancel();
+        let detaching = thread::spawn(move || cancel.detach());
+        let (below, cancel_below) = below;
+        cancel_below.detach();
+        drop(below.after_func(|| ()));
+        drop((ctx, below));
+        detaching.join().unwrap();
+    });
+}
+
+#[test]
+fn two_detaches_release_a_function() {
+    model(|| {
+        let (above, cancel_above) = Context::background().with_cancel();
+        let (ctx, cancel) = above.with_cancel();
+        drop(ctx.after_func(|| ()));
+        drop((above, ctx));
+        let detaching = thread::spawn(move || cancel_above.detach());
+        cancel.detach();
+        detaching.join().unwrap();
+    });
+}

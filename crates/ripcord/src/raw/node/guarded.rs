@@ -2,6 +2,8 @@
 
 use std::task::Waker;
 
+#[cfg(feature = "tokio-util")]
+use super::SharedToken;
 use super::children::ChildPlace;
 use super::{Callback, Child};
 use crate::slab::Slab;
@@ -19,9 +21,13 @@ pub(crate) struct More {
     pub(in crate::raw) waiters: Slab<Waker>,
     pub(in crate::raw) children: Slab<Child, ChildPlace>,
     pub(in crate::raw) callbacks: Slab<Callback>,
-    /// The parent of all tokens made of this context: a callback cancels it.
+    /// The token that ends with this node.
     #[cfg(feature = "tokio-util")]
-    pub(in crate::raw) token: Option<tokio_util::sync::CancellationToken>,
+    pub(in crate::raw) token: Option<SharedToken>,
+    /// The number of cancel handles.
+    pub(in crate::raw) handles: usize,
+    /// Nothing can end the node anymore (invariant 11).
+    pub(in crate::raw) is_endless: bool,
 }
 
 impl Guarded {
@@ -46,6 +52,8 @@ impl Guarded {
                 callbacks: Slab::new(),
                 #[cfg(feature = "tokio-util")]
                 token: None,
+                handles: 0,
+                is_endless: false,
             })));
         }
         match self {

@@ -98,12 +98,18 @@ pub(crate) struct End {
     pub(crate) detail: i64,
 }
 
-/// A function to run at the end, which keeps its context alive until then.
+/// A function to run at the end. It keeps its context alive until it runs or is removed.
 pub(crate) struct Callback {
     pub(crate) run: Box<dyn FnOnce() + Send>,
-    /// One of our own that is short and never blocks: it runs in the canceler's thread.
-    pub(crate) inline: bool,
-    pub(crate) _keep: NodeRef,
+    pub(crate) context: NodeRef,
+}
+
+/// The parent of all tokens that were made of a node's contexts. Canceled when the node is marked.
+#[cfg(feature = "tokio-util")]
+pub(crate) struct SharedToken {
+    pub(in crate::raw) token: tokio_util::sync::CancellationToken,
+    /// The node that cancels the token at the deadline, also when this node is freed before. See `tree::token`.
+    pub(in crate::raw) timer: Option<NodeRef>,
 }
 
 /// One context that is not a root.
@@ -115,6 +121,8 @@ pub(crate) struct Node {
     pub(crate) flags: u8,
     /// What is in `word`.
     tag: Tag,
+    /// 1 once the canceler was detached, so that only handles are left. Guarded by the lock.
+    pub(in crate::raw) detached: AtomicU8,
     /// The key in the queue of timers, or `NONE`.
     pub(in crate::raw) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.

@@ -24,18 +24,24 @@
 //!    which is renewed after at most 64 calls, or at each call if those take longer than 250 us. So the end of each context that
 //!    a loop asks in turn is seen in time, whatever the timer's thread does. A reading is in the past, so no end is seen early;
 //!    and an end that is seen is marked before it is reported (invariant 6), so no later look at an older reading denies it.
+//! 11. **Endless.** No function is registered on a node that no canceler and no deadline, at the node or above it, can end. A
+//!    function is put in under the node's lock, on a path that is linked, and only then is the path asked. A lost canceler is
+//!    recorded under its node's lock, and only then are the nodes above and below it visited, each under its lock. So of a
+//!    registration and a loss, or of two losses, at least one sees the other.
 
 mod ask;
 mod end;
+mod endless;
+#[cfg(feature = "tokio-util")]
+pub(crate) mod token;
 mod told;
 mod wait;
 
 pub(crate) use ask::deadline_origin;
 pub(in crate::raw) use end::settle;
 pub(crate) use end::{cancel, cancel_dropped, earlier_of, end_at_birth, settled};
-#[cfg(feature = "tokio-util")]
-pub(crate) use wait::shared_token;
-pub(crate) use wait::{add_callback, forget_waiter, poll_done, remove_callback, watch_merged};
+pub(crate) use endless::{add_handle, detach, drop_handle};
+pub(crate) use wait::{Registered, add_callback, forget_waiter, poll_done, remove_callback, watch_merged};
 
 #[cfg(all(test, not(ripcord_loom)))]
 mod tests {

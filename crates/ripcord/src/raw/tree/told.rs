@@ -4,6 +4,8 @@ use std::task::Waker;
 
 use crate::background;
 use crate::cause::Cause;
+#[cfg(feature = "tokio-util")]
+use crate::raw::node::SharedToken;
 use crate::raw::node::{Callback, More};
 
 /// What to tell once no lock is held: users' code, all of it (invariant 5).
@@ -11,6 +13,8 @@ use crate::raw::node::{Callback, More};
 pub(super) struct Told {
     pub(super) wakers: Vec<Waker>,
     callbacks: Vec<Callback>,
+    #[cfg(feature = "tokio-util")]
+    tokens: Vec<SharedToken>,
     /// Causes that were replaced.
     pub(super) garbage: Vec<Cause>,
 }
@@ -23,19 +27,19 @@ impl Told {
         while let Some(callback) = more.callbacks.pop() {
             self.callbacks.push(callback);
         }
+        #[cfg(feature = "tokio-util")]
+        self.tokens.extend(more.token.take());
     }
 
     pub(super) fn tell(&mut self) {
         self.wakers.drain(..).for_each(wake);
         for callback in self.callbacks.drain(..) {
-            let Callback { run, inline, _keep: keep } = callback;
-            if inline {
-                background::shielded(run);
-            } else {
-                background::spawn(run);
-            }
-            background::shielded(|| drop(keep));
+            let Callback { run, context } = callback;
+            background::spawn(run);
+            background::shielded(|| drop(context));
         }
+        #[cfg(feature = "tokio-util")]
+        self.tokens.drain(..).for_each(super::token::cancel);
         // A cause is the user's, and so is its drop.
         self.garbage.drain(..).for_each(|cause| background::shielded(|| drop(cause)));
     }

@@ -3,6 +3,7 @@
 use std::task::{Poll, Waker};
 
 use super::end::settle;
+use super::endless::release_if_endless;
 use crate::raw::node::{Callback, Kind, Node, NodeRef, state};
 use crate::slab::NONE;
 use crate::sync::{Ordering, propagations};
@@ -159,57 +160,47 @@ pub(crate) fn forget_waiter(node: &Node, key: u32) {
     drop(waker);
 }
 
-/// Registers a function to run at the end; gives it back when the node has ended.
+/// What became of registering a function.
+pub(crate) enum Registered {
+    /// It runs at the end of the node. The key removes it.
+    Waiting(u32),
+    /// The node has ended: the function is given back.
+    Ended(Box<dyn FnOnce() + Send>),
+    /// Nothing can end the node anymore: the function has been dropped.
+    Never,
+}
+
+/// Registers a function to run at the end.
 ///
-/// `keep` is the context it was registered with, at or below the node: it lives until then.
-pub(crate) fn add_callback(
-    node: &NodeRef,
-    keep: NodeRef,
-    inline: bool,
-    run: Box<dyn FnOnce() + Send>,
-) -> Result<u32, Box<dyn FnOnce() + Send>> {
+/// `context` is the one it was registered with, at or below the node: it lives until then.
+pub(crate) fn add_callback(node: &NodeRef, context: NodeRef, run: Box<dyn FnOnce() + Send>) -> Registered {
     if node.ended() {
         settle(node);
-        return Err(run);
+        return Registered::Ended(run);
     }
     watch_above(node);
     let mut guard = node.lock();
     if guard.is_done() {
         drop(guard);
-        return Err(run);
+        return Registered::Ended(run);
     }
     guard.bits |= state::WATCHED;
-    Ok(guard.fields().more().callbacks.insert(Callback { run, inline, _keep: keep }))
+    let key = guard.fields().more().callbacks.insert(Callback { run, context });
+    drop(guard);
+    // Asked after the function was put in: whoever gives up the last canceler at the same time either finds the function, or
+    // is seen here (invariant 11).
+    if release_if_endless(node) { Registered::Never } else { Registered::Waiting(key) }
 }
 
-/// Takes a function back that has not begun to run.
-pub(crate) fn remove_callback(node: &Node, key: u32) -> Option<Callback> {
+/// Removes and drops a function that has not begun to run. False if it has begun.
+pub(crate) fn remove_callback(node: &Node, key: u32) -> bool {
     let mut guard = node.lock();
     if guard.is_done() {
-        return None;
+        return false;
     }
-    guard.fields().rest()?.callbacks.remove(key)
-}
-
-/// The one token that is canceled when the node ends; canceled already when it has.
-#[cfg(feature = "tokio-util")]
-pub(crate) fn shared_token(node: &NodeRef, keep: NodeRef) -> tokio_util::sync::CancellationToken {
-    let token = {
-        let mut guard = node.lock();
-        if let Some(token) = guard.fields().more().token.clone() {
-            drop(guard);
-            // Whoever put it in may not have come to register it.
-            if node.ended() {
-                token.cancel();
-            }
-            return token;
-        }
-        // Put in at once, so that a second caller finds it: one registration is enough.
-        guard.fields().more().token.insert(tokio_util::sync::CancellationToken::new()).clone()
-    };
-    let at_end = token.clone();
-    if add_callback(node, keep, true, Box::new(move || at_end.cancel())).is_err() {
-        token.cancel();
-    }
-    token
+    // None if it has been released: then it never runs.
+    let callback = guard.fields().rest().and_then(|more| more.callbacks.remove(key));
+    drop(guard);
+    drop(callback);
+    true
 }

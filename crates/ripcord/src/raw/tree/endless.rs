@@ -1,0 +1,120 @@
+//! Releasing functions that wait for an end that cannot come (invariant 11).
+//!
+//! A function of `after_func` holds its context, so the reference count alone never frees the two. What can end a node is its
+//! canceler, its deadline, or a node above it. Of these only the canceler can be lost, by `Canceler::detach` or with the last
+//! `CancelHandle`. Whoever gives up the last one looks for nodes that have become endless, here and below.
+
+use std::collections::HashSet;
+
+use crate::background;
+use crate::raw::node::{Callback, Kind, Node, NodeGuard, NodeRef};
+use crate::sync::Ordering;
+
+/// Counts a new handle of a live node.
+pub(crate) fn add_handle(node: &NodeRef) {
+    let mut guard = node.lock();
+    if !guard.is_done() {
+        guard.fields().more().handles += 1;
+    }
+}
+
+/// Discounts a handle of a live node, which may have been the last that could cancel it.
+pub(crate) fn drop_handle(node: &NodeRef) {
+    give_up(node, |guard| {
+        if let Some(more) = guard.fields().rest() {
+            more.handles -= 1;
+        }
+    });
+}
+
+/// Records that the canceler is gone, which may have been the last that could cancel the node.
+pub(crate) fn detach(node: &NodeRef) {
+    give_up(node, |_locked| node.detached.store(1, Ordering::Relaxed));
+}
+
+fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
+    // Without another reference there is no function and no child, and nobody will look at the record.
+    if node.is_sole() {
+        return;
+    }
+    let mut guard = node.lock();
+    if guard.is_done() {
+        return;
+    }
+    record(&mut guard);
+    // Without functions and children there is nothing to release: later ones find the record.
+    let is_waited_on =
+        guard.fields().rest().is_some_and(|more| !more.callbacks.is_empty() || !more.children.is_empty());
+    drop(guard);
+    if is_waited_on {
+        release_if_endless(node);
+    }
+}
+
+/// Releases the functions of the node, and of the endless nodes below it, if nothing can end the node anymore. Returns whether
+/// that is so.
+pub(super) fn release_if_endless(node: &NodeRef) -> bool {
+    if can_end(node) {
+        return false;
+    }
+    let mut endless = vec![node.clone()];
+    while let Some(node) = endless.pop() {
+        let (mut callbacks, mut children) = (Vec::new(), Vec::new());
+        let mut guard = node.lock();
+        if let Some(more) = guard.fields().rest() {
+            more.is_endless = true;
+            while let Some(callback) = more.callbacks.pop() {
+                callbacks.push(callback);
+            }
+            // SAFETY: found in the list of `node`, whose lock is held.
+            let upgraded = more.children.places().iter().filter_map(|place| unsafe { NodeRef::upgrade(place.node()?) });
+            children.extend(upgraded);
+        }
+        drop(guard);
+        for Callback { run, context } in callbacks {
+            background::shielded(|| drop(run));
+            background::shielded(|| drop(context));
+        }
+        for child in children {
+            if can_end(&child) {
+                background::shielded(|| drop(child));
+            } else {
+                endless.push(child);
+            }
+        }
+        background::shielded(|| drop(node));
+    }
+    true
+}
+
+/// Whether a canceler or a deadline, at the node or above it, can still end the node; also if it has ended.
+fn can_end(node: &NodeRef) -> bool {
+    let mut seen = HashSet::new();
+    let mut pending = vec![node];
+    while let Some(node) = pending.pop() {
+        if matches!(node.kind(), Kind::Deadline { .. }) {
+            return true;
+        }
+        let mut guard = node.lock();
+        if guard.is_done() {
+            return true;
+        }
+        let handles = match guard.fields().rest() {
+            Some(more) if more.is_endless => continue,
+            Some(more) => more.handles,
+            None => 0,
+        };
+        if matches!(node.kind(), Kind::Cancel) && (handles > 0 || node.detached.load(Ordering::Relaxed) == 0) {
+            return true;
+        }
+        drop(guard);
+        if let Some(second) = node.second_parent() {
+            if !seen.insert(std::ptr::from_ref::<Node>(node)) {
+                continue;
+            }
+            pending.push(second);
+        }
+        pending.extend(node.cancel_parent());
+    }
+    false
+}

@@ -1,0 +1,214 @@
+//! A context that nothing can end anymore and that nobody holds is freed, with its functions and conversions.
+//!
+//! Each test puts a counted value into a context and drops every handle of it, while the rest of the world lives on.
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use common::{HOUR, assert_live, manual};
+use ripcord::{Context, Group, Value};
+
+/// A value of contexts that counts its copies.
+struct Held(#[expect(dead_code, reason = "counted")] Arc<()>);
+impl Value for Held {}
+
+/// Counts the contexts made by `holding` that are not freed.
+#[derive(Default)]
+struct Count(Arc<()>);
+
+impl Count {
+    fn holding(&self, ctx: &Context) -> Context {
+        ctx.with_value(Held(Arc::clone(&self.0)))
+    }
+
+    #[track_caller]
+    fn assert(&self, expected: usize) {
+        assert_eq!(Arc::strong_count(&self.0) - 1, expected, "contexts that are not freed");
+    }
+}
+
+#[test]
+fn detached_context_is_freed_with_its_function() {
+    let count = Count::default();
+    let (ctx, cancel) = count.holding(&Context::background()).with_cancel();
+    let captured = ctx.clone();
+    drop(ctx.after_func(move || drop(captured)));
+    drop(ctx);
+    count.assert(1);
+    cancel.detach();
+    count.assert(0);
+}
+
+#[test]
+fn function_registered_after_the_detach_is_dropped_and_stops() {
+    let count = Count::default();
+    let (ctx, cancel) = count.holding(&Context::background()).with_cancel();
+    cancel.detach();
+    let captured = ctx.clone();
+    let after = ctx.with_name("below").after_func(move || drop(captured));
+    assert!(after.stop() && !after.stop());
+    drop((ctx, after));
+    count.assert(0);
+}
+
+#[test]
+fn function_released_by_a_detach_stops() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let after = ctx.after_func(|| unreachable!("nothing ends it"));
+    cancel.detach();
+    assert!(after.stop() && !after.stop());
+    assert_live(&ctx);
+}
+
+#[test]
+fn last_cancel_handle_releases_the_function() {
+    let count = Count::default();
+    let (ctx, cancel) = count.holding(&Context::background()).with_cancel();
+    let (one, other) = (cancel.handle(), cancel.handle().clone());
+    drop(ctx.after_func(|| ()));
+    drop(ctx);
+    cancel.detach();
+    drop(one);
+    count.assert(1);
+    drop(other);
+    count.assert(0);
+}
+
+#[test]
+fn function_below_two_detached_contexts_is_released_by_either_order() {
+    for outer_first in [true, false] {
+        let count = Count::default();
+        let (outer, cancel_outer) = Context::background().with_cancel();
+        let (inner, cancel_inner) = count.holding(&outer).with_cancel();
+        drop(inner.after_func(|| ()));
+        drop((outer, inner));
+        let (first, second) = if outer_first { (cancel_outer, cancel_inner) } else { (cancel_inner, cancel_outer) };
+        first.detach();
+        count.assert(1);
+        second.detach();
+        count.assert(0);
+    }
+}
+
+#[test]
+fn function_of_a_merged_context_is_released_when_neither_parent_can_end() {
+    let count = Count::default();
+    let (a, cancel_a) = Context::background().with_cancel();
+    let (b, cancel_b) = Context::background().with_cancel();
+    let both = count.holding(&a.merge(&b));
+    drop(both.merge(&both).after_func(|| ()));
+    drop((a, b, both));
+    cancel_b.detach();
+    count.assert(1);
+    cancel_a.detach();
+    count.assert(0);
+}
+
+#[test]
+fn function_below_a_deadline_survives_the_detach_and_runs() {
+    let count = Count::default();
+    let (root, time) = manual();
+    let (ctx, cancel) = root.with_timeout(HOUR).with_cancel();
+    let ctx = count.holding(&ctx);
+    let runs = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&runs);
+    drop(ctx.after_func(move || common::bump(&counted)));
+    drop(ctx);
+    cancel.detach();
+    count.assert(1);
+    time.advance(HOUR);
+    common::eventually("the function", || runs.load(Ordering::SeqCst) == 1);
+    common::eventually("the context is freed", || Arc::strong_count(&count.0) == 1);
+}
+
+#[test]
+fn group_that_is_dropped_is_freed() {
+    let count = Count::default();
+    let (group, ctx) = Group::with_executor(&count.holding(&Context::background()), drop);
+    group.go(async { Ok::<(), std::io::Error>(()) });
+    drop(ctx.after_func(|| ()));
+    drop((group, ctx));
+    common::eventually("the group is freed", || Arc::strong_count(&count.0) == 1);
+}
+
+#[cfg(feature = "tokio-util")]
+mod tokens {
+    use super::*;
+    use common::SEC;
+    use tokio_util::sync::CancellationToken;
+
+    #[test]
+    fn conversion_there_and_back_is_freed_while_the_token_lives() {
+        let count = Count::default();
+        let token = CancellationToken::new();
+        let ctx = count.holding(&Context::background().with_cancellation_token(&token));
+        let onward = ctx.cancellation_token();
+        drop(ctx);
+        count.assert(0);
+        token.cancel();
+        assert!(onward.is_cancelled());
+    }
+
+    #[test]
+    fn context_below_another_that_is_made_of_a_token_is_freed() {
+        let count = Count::default();
+        let (server, _cancel) = Context::background().with_cancel();
+        let token = CancellationToken::new();
+        drop(
+            count.holding(&server).with_cancellation_token(&token).with_cancellation_token(&token).cancellation_token(),
+        );
+        drop(count.holding(&server).merge(&server.with_timeout(HOUR)).cancellation_token());
+        count.assert(0);
+    }
+
+    #[test]
+    fn context_with_a_timeout_is_freed_and_its_token_is_canceled_at_the_timeout() {
+        let count = Count::default();
+        let (root, time) = manual();
+        let token = count.holding(&root).with_timeout(SEC).cancellation_token();
+        count.assert(0);
+        time.advance(SEC - common::MS);
+        assert!(!token.is_cancelled());
+        time.advance(common::MS);
+        assert!(token.is_cancelled());
+    }
+
+    #[test]
+    fn timer_of_a_token_ends_with_the_cancel_of_its_context() {
+        let (root, time) = manual();
+        let (server, cancel) = root.with_cancel();
+        let ctx = server.with_timeout(HOUR);
+        let token = ctx.cancellation_token();
+        cancel.cancel();
+        assert!(token.is_cancelled());
+        drop(ctx);
+        assert_eq!(time.timers(), 0);
+    }
+
+    #[test]
+    fn token_of_a_freed_context_follows_the_context_above() {
+        let count = Count::default();
+        let (server, cancel) = Context::background().with_cancel();
+        let (request, cancel_request) = count.holding(&server).with_cancel();
+        let token = request.cancellation_token();
+        cancel_request.detach();
+        drop(request);
+        count.assert(0);
+        assert!(!token.is_cancelled());
+        cancel.cancel();
+        assert!(token.is_cancelled());
+    }
+
+    #[test]
+    fn token_of_a_detached_context_does_not_keep_it() {
+        let count = Count::default();
+        let (ctx, cancel) = count.holding(&Context::background()).with_cancel();
+        cancel.detach();
+        let token = ctx.cancellation_token();
+        drop(ctx);
+        count.assert(0);
+        assert!(!token.is_cancelled());
+    }
+}
