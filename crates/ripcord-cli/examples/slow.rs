@@ -1,7 +1,7 @@
-//! `/slow` of the real binary under 500 clients at once: 500 times 504, and how long the slowest took.
+//! Sends 500 requests to `/slow` of the real binary at once. Each must be answered with 504; prints how long the slowest took.
 //!
-//! `cargo build --release && cargo run --release --package ripcord-cli --example slow`; with `-- --gate` it also fails when one took longer than 5.5 s,
-//! and with `-- ADDRESS` it asks a server that runs already, with its default timeout.
+//! `cargo build --release && cargo run --release --package ripcord-cli --example slow`; with `-- --gate` it also fails if an answer took longer than
+//! 5.5 s. With `-- ADDRESS` it uses a server that is already running with the default timeout.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::{
@@ -19,13 +19,13 @@ use tokio::{
     time::timeout,
 };
 
-/// How many clients there are, each with one request.
+/// Number of clients. Each sends one request.
 const CLIENTS: usize = 500;
 
-/// What none may take longer than, with a timeout of five seconds.
-const MOST: Duration = Duration::from_millis(5500);
+/// Maximum duration of an answer with `--gate`. The timeout is five seconds.
+const MAX_DURATION: Duration = Duration::from_millis(5500);
 
-/// When to give up on an answer.
+/// Time limit of one answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
@@ -52,12 +52,11 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     println!("the median took {:.3} s, the slowest {:.3} s", seconds(took[CLIENTS / 2]), seconds(took[CLIENTS - 1]));
 
     let is_right = answers.keys().eq(["504 \"Request timed out\""]);
-    let is_in_time = took[CLIENTS - 1] <= MOST || !flags.contains(&"--gate".to_owned());
+    let is_in_time = took[CLIENTS - 1] <= MAX_DURATION || !flags.contains(&"--gate".to_owned());
     Ok(if is_right && is_in_time { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Asks for `/slow`: the status and the body that came, or what came instead, and how long that took from before the connection
-/// was there.
+/// Requests `/slow`. Returns the status and the body, or the error, and the time since before the connection was opened.
 async fn exchange(address: String) -> (String, Duration) {
     let begun = Instant::now();
     let answer = match timeout(PATIENCE, ask(&address)).await {

@@ -1,4 +1,4 @@
-//! What the pages for people in a browser have in common: no script, and nothing from elsewhere.
+//! The parts that the HTML pages share. They have no script and load nothing.
 
 use std::fmt;
 
@@ -27,10 +27,10 @@ macro_rules! head {
 
 pub(crate) use head;
 
-/// How every page begins. The macro `head` is the same, for what is put together at compile time.
+/// The start of every page. The macro `head` returns the same text for `concat!`.
 pub(crate) const HEAD: &str = head!();
 
-/// Whether whoever asks is a browser: it names `text/html`, which a program's `*/*` does not.
+/// Returns whether the client is a browser: it accepts `text/html` by name. Programs send `*/*`.
 pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.flat_map(|value| value.split(',')).any(|range| {
@@ -40,7 +40,7 @@ pub(crate) fn wants_page(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Text within a page, or within the quotes of an attribute.
+/// Text that is escaped for HTML, also inside a quoted attribute.
 pub(crate) struct Escaped<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Escaped<'_> {
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn browsers_name_html() {
+    fn client_that_names_html_wants_a_page() {
         let wants =
             |accept: &'static str| wants_page(&[(ACCEPT, HeaderValue::from_static(accept))].into_iter().collect());
         assert!(wants("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"));
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stays_text() {
+    fn special_characters_are_escaped() {
         assert_eq!(Escaped("<b>'&\"").to_string(), "&lt;b&gt;&#39;&amp;&quot;");
     }
 }

@@ -72,7 +72,7 @@ fn client_disconnect_cancels_its_request() {
 
 // Fast, slow and flaky, over real HTTP and in real time; the flaky one has to be asked twice.
 #[test]
-fn search_asks_the_backends_in_the_process() {
+fn search_without_backend_settings_asks_the_built_in_backends() {
     let server = Server::start(&["--timeout", "60s", "--attempt-timeout", "30s"]);
     let answer = server.request("/search?q=context").answer();
     assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
@@ -97,7 +97,7 @@ fn search_asks_the_backends_in_the_process() {
 }
 
 #[test]
-fn search_asks_the_backends_that_are_given() {
+fn search_with_a_backend_setting_asks_that_backend() {
     let backend = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let name = format!("{}/find", backend.local_addr().expect("it is bound"));
     let asked = std::thread::spawn(move || {
@@ -125,7 +125,7 @@ fn search_asks_the_backends_that_are_given() {
 }
 
 #[test]
-fn requests_have_a_line_each_in_the_log() {
+fn finished_request_has_one_line_in_the_log() {
     let server = Server::start(&["--log-format", "json", "--timeout", "1ms"]);
     let line = |part: &str| -> Value {
         let line = server.wait_for_log(part);
@@ -133,29 +133,29 @@ fn requests_have_a_line_each_in_the_log() {
     };
 
     let answer = server.request("/no/such?token=secret").answer();
-    let told = line("Request answered");
-    assert_eq!((&told["level"], &told["method"], &told["status"]), (&"INFO".into(), &"GET".into(), &404.into()));
-    assert_eq!(told["route"], "unmatched", "paths are a stranger's to make up");
-    assert_eq!(told["request_id"], answer.header("x-request-id"));
-    assert!(told["duration_ms"].is_f64() && told["timestamp"].is_string(), "{told}");
-    assert!(!told.to_string().contains("secret"), "{told}");
+    let logged = line("Request answered");
+    assert_eq!((&logged["level"], &logged["method"], &logged["status"]), (&"INFO".into(), &"GET".into(), &404.into()));
+    assert_eq!(logged["route"], "unmatched", "clients can make up paths");
+    assert_eq!(logged["request_id"], answer.header("x-request-id"));
+    assert!(logged["duration_ms"].is_f64() && logged["timestamp"].is_string(), "{logged}");
+    assert!(!logged.to_string().contains("secret"), "{logged}");
 
     let answer = server.request("/slow").answer();
-    let told = line("Request canceled");
-    assert_eq!((&told["route"], &told["status"]), (&"/slow".into(), &504.into()));
-    assert_eq!(told["request_id"], answer.header("x-request-id"));
+    let logged = line("Request canceled");
+    assert_eq!((&logged["route"], &logged["status"]), (&"/slow".into(), &504.into()));
+    assert_eq!(logged["request_id"], answer.header("x-request-id"));
     assert!(
-        told["cause"]
+        logged["cause"]
             .as_str()
             .expect("text")
             .contains("deadline exceeded: the service's --timeout (timeout of 1ms set at"),
-        "{told}"
+        "{logged}"
     );
 }
 
 #[test]
 #[cfg(unix)]
-fn the_inspectors_token_is_in_no_line_of_the_log() {
+fn inspector_token_is_never_logged() {
     let token = "correct-horse-battery-staple";
     for format in ["text", "json"] {
         let mut server = Server::start(&["--log-format", format, "--inspector-token", token]);
@@ -174,7 +174,7 @@ fn the_inspectors_token_is_in_no_line_of_the_log() {
 
 #[test]
 #[cfg(unix)]
-fn flag_beats_file() {
+fn flag_overrides_the_file() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("flag_beats_file.toml");
     std::fs::write(&path, "grace = \"7s\"\nlog_format = \"json\"\nlisten = \"nowhere:1\"\n")
         .expect("a directory for this");
@@ -189,7 +189,7 @@ fn flag_beats_file() {
 }
 
 #[test]
-fn half_close_is_a_disconnect_unless_it_is_allowed() {
+fn half_close_cancels_the_request_unless_allowed() {
     let server = Server::start(&[]);
     let exchange = server.request("/slow");
     server.wait_for_log("Slow request started");
@@ -217,7 +217,7 @@ fn term_lets_requests_in_flight_finish() {
     let health = server.request("/healthz").answer();
     assert_eq!((health.status, health.body.as_str()), (503, "draining"));
     let refused = server.request("/").answer();
-    assert_eq!((refused.status, refused.body.as_str()), (503, "Server is shutting down"), "no more work is begun");
+    assert_eq!((refused.status, refused.body.as_str()), (503, "Server is shutting down"), "no more work starts");
 
     let answer = exchange.answer();
     assert_eq!(answer.status, 200);
@@ -366,7 +366,7 @@ fn drain_delay_reports_draining_while_requests_are_still_served() {
 }
 
 #[test]
-fn no_inspector_means_that_its_paths_do_not_exist() {
+fn inspector_paths_are_404_without_the_inspector() {
     let server = Server::start(&["--no-inspector"]);
     for path in ["/debug/contexts", "/debug/contexts/", "/debug/contexts/json", "/debug/contexts/events"] {
         assert_eq!(server.request(path).answer().status, 404, "{path}");

@@ -19,7 +19,7 @@ const CANCELED: &str = "canceled from the inspector by 127.0.0.1";
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
-async fn a_slow_request_is_seen_and_canceled_from_the_page() {
+async fn slow_request_is_shown_and_canceled_from_the_page() {
     let server = Server::start(&[]);
     let browser = Browser::start().await;
     browser.open(&format!("http://{}/debug/contexts", server.address)).await;
@@ -49,7 +49,7 @@ async fn a_slow_request_is_seen_and_canceled_from_the_page() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
-async fn the_keyboard_is_enough() {
+async fn page_is_usable_with_the_keyboard_alone() {
     let server = Server::start(&[]);
     let browser = Browser::start().await;
     browser.open(&format!("http://{}/debug/contexts", server.address)).await;
@@ -84,7 +84,7 @@ async fn the_keyboard_is_enough() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
-async fn a_phone_needs_no_sideways_scrolling_and_the_dark_is_dark() {
+async fn narrow_screen_needs_no_horizontal_scrolling_and_dark_mode_is_dark() {
     let (address, inspector) = serve().await;
     let long = "GET /a-route-with-a-very-long-name-that-has-no-place-to-break/{parameter}/on/a/narrow/screen";
     let job = inspector.watch(&Context::background().with_name(long).with_timeout(5 * common::PATIENCE));
@@ -144,7 +144,7 @@ fn contrast_of_border(selector: &str) -> String {
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
-async fn what_others_wrote_is_shown_as_text() {
+async fn markup_in_names_and_causes_is_shown_as_text() {
     let (address, inspector) = serve().await;
     let hostile = "</script><img src=x onerror=\"document.title='taken over'\"><b id=injected>";
     let (ctx, cancel) = Context::background().with_name(hostile).with_cancel();
@@ -172,7 +172,7 @@ async fn what_others_wrote_is_shown_as_text() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
-async fn a_token_in_the_address_opens_it_and_does_not_stay_there() {
+async fn token_in_the_url_gives_access_and_is_removed_from_it() {
     let token = "correct-horse-battery-staple";
     let server = Server::start(&["--inspector-token", token]);
     let page = format!("http://{}/debug/contexts", server.address);
@@ -195,7 +195,7 @@ async fn a_token_in_the_address_opens_it_and_does_not_stay_there() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
-async fn a_page_elsewhere_can_neither_look_nor_cancel() {
+async fn page_of_another_origin_can_neither_read_nor_cancel() {
     let (address, inspector) = serve().await;
     let job = inspector.watch(&Context::background().with_name("job"));
     let id = reqwest::get(format!("{address}/json")).await.expect("it answers").text().await.expect("it has a body");

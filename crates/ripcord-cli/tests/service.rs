@@ -62,7 +62,7 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 // ===== The service =====
 
 #[tokio::test(start_paused = true)]
-async fn root_takes_two_seconds() {
+async fn root_answers_after_two_seconds() {
     let app = service(&server());
     let begun = Instant::now();
     let response = send(&app, request("/")).await;
@@ -111,7 +111,7 @@ async fn unknown_path_is_404_at_once() {
 }
 
 #[tokio::test]
-async fn inspectors_path_with_a_slash_redirects() {
+async fn inspector_path_with_a_slash_redirects() {
     let app = service(&server());
     for (asked, location) in
         [("/debug/contexts/", "/debug/contexts"), ("/debug/contexts/?token=t", "/debug/contexts?token=t")]
@@ -145,7 +145,7 @@ async fn server_that_cancels_is_503() {
 // ===== Over a socket =====
 
 #[tokio::test]
-async fn disconnect_is_the_cause() {
+async fn disconnect_is_the_cause_in_the_log() {
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
         begun.send(ctx.clone()).expect("the test listens");
@@ -168,7 +168,7 @@ async fn disconnect_is_the_cause() {
 }
 
 #[tokio::test]
-async fn panic_keeps_server_and_connection_alive() {
+async fn panicking_handler_keeps_server_and_connection_alive() {
     async fn panics() -> String {
         panic!("out of cheese")
     }

@@ -1,16 +1,16 @@
-//! The soak of `examples/soak`, scaled down.
+//! Runs `examples/soak` with fewer requests.
 
 #[path = "../examples/soak/load.rs"]
 mod load;
 
-/// How much the memory of the process may grow while it serves the other nine tenths: what allocators keep for later, and no
-/// more than 500 bytes for each request if it is a leak.
+/// Maximum growth of the process's memory during the last nine tenths of the requests. It leaves room for the allocator, and is
+/// exceeded by a leak of 500 bytes per request.
 const GROWTH: u64 = 16 << 20;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_of_many_requests() {
+async fn many_requests_leave_no_context_and_no_memory() {
     let requests = 32_000;
-    let report = load::run(requests).await.expect("all goes as it should");
+    let report = load::run(requests).await.expect("the run succeeds");
     let load::Seen { answered, timed_out, given_up } = report.seen;
     assert_eq!((answered, timed_out, given_up), (25_600, 3_200, 3_200), "each of 64 clients has 500");
 

@@ -49,7 +49,7 @@ fn print_result(result: Result<String, Box<dyn Error>>) {
     }
 }
 
-/// The server's end of it: it is told how long the client waits, and learns when it has gone.
+/// The server's handler. Its context has the client's deadline, and ends when the client disconnects.
 async fn delay(Ctx(ctx): Ctx, Path(seconds): Path<u64>) -> Result<String, Ended> {
     ctx.sleep(Duration::from_secs(seconds)).await?;
     Ok(format!("answered after {seconds}s.\n"))

@@ -81,7 +81,7 @@ async fn serve(listener: TcpListener, app: Router, server: Context) {
         let service = TowerToHyperService::new(watch.service(app.clone()));
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
         connections.spawn(watch.until(&server).serve(connection));
-        // Forgets those that are closed.
+        // Removes closed connections.
         while connections.try_join_next().is_some() {}
     }
     connections.join_all().await;
@@ -97,7 +97,7 @@ async fn demonstrate(base: &str, requests: &mut UnboundedReceiver<()>) -> Result
         requests.recv().await;
     }
 
-    println!("\n== GET / and a client that goes away after half a second");
+    println!("\n== GET / and a client that disconnects after half a second");
     let impatient = Context::background().with_timeout(Duration::from_millis(500));
     let _ = impatient.run(reqwest::get(base)).await;
     requests.recv().await;

@@ -1,4 +1,4 @@
-//! Ids that nobody else has.
+//! Random ids.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -24,7 +24,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn no_two_ids_are_equal() {
+    fn generated_ids_are_unique() {
         let ids: HashSet<_> = (0..10_000).map(|_| super::id()).collect();
         assert_eq!(ids.len(), 10_000);
     }

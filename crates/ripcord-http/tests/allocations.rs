@@ -1,5 +1,5 @@
-//! No codec allocates where a request is as most are: well-formed, and each header there once. And no memory is kept of requests
-//! that are over, but for the few that the inspector shows.
+//! Counts allocations. No codec allocates for a well-formed request with each header once. Finished requests keep no memory, except
+//! for the few that the inspector keeps.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -35,7 +35,7 @@ fn assert_allocates_nothing<T>(what: impl FnOnce() -> T) {
 }
 
 #[test]
-fn what_is_read_is_not_copied() {
+fn reading_headers_copies_nothing() {
     let (timeout, milliseconds) = (received("250m"), received("1500"));
     assert_allocates_nothing(|| grpc_timeout::decode(timeout.as_bytes()).unwrap());
     for decode in [connect::decode, envoy::decode, plain::decode] {
@@ -55,7 +55,7 @@ fn what_is_read_is_not_copied() {
 }
 
 #[test]
-fn what_was_read_is_looked_at_without_a_copy() {
+fn parsed_headers_are_read_without_a_copy() {
     let state = Tracestate::decode([&received("congo=t61,rojo=1")]).unwrap().unwrap();
     assert_allocates_nothing(|| state.get("rojo").map(str::len));
     assert_allocates_nothing(|| state.to_header());
@@ -67,7 +67,7 @@ fn what_was_read_is_looked_at_without_a_copy() {
 }
 
 #[test]
-fn what_is_written_needs_no_heap() {
+fn writing_headers_allocates_nothing() {
     let left = Duration::from_millis(1500);
     for encode in [grpc_timeout::encode, connect::encode, envoy::encode, plain::encode] {
         assert_allocates_nothing(|| encode(left).unwrap());
@@ -85,7 +85,7 @@ async fn answer(
 }
 
 #[test]
-fn what_the_inspector_keeps_of_requests_that_are_over_does_not_grow() {
+fn memory_of_finished_requests_is_bounded() {
     let (clock, time) = Clock::manual();
     let inspector = Inspector::new();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).inspector(&inspector);
@@ -117,7 +117,7 @@ fn what_the_inspector_keeps_of_requests_that_are_over_does_not_grow() {
 }
 
 #[test]
-fn to_be_shown_allocates_nothing() {
+fn request_under_the_inspector_allocates_nothing_more() {
     let server = Context::background();
     let allocations = |layer: ContextLayer| {
         let ready_at_once = |_: Request<String>| ready(Ok::<_, Infallible>(Response::new(Full::<Bytes>::default())));

@@ -125,7 +125,7 @@ fn port_is_the_schemes_default_unless_the_url_has_one() {
 }
 
 #[test]
-fn unknown_method_makes_no_new_name() {
+fn unknown_method_is_named_other() {
     let (exporter, _listening) = exporter();
     let request = Request::builder().method("BREW").uri("http://peer/").body(()).unwrap();
     let call = answering(StatusCode::OK).call(request.with_context(&with_tracing(&Context::background())));
@@ -197,7 +197,7 @@ fn status_of_400_or_more_is_an_error_of_that_type() {
 }
 
 #[test]
-fn failed_call_is_an_error_whose_type_says_what_failed() {
+fn failed_call_is_an_error_with_the_kind_as_its_type() {
     use std::io::ErrorKind::{ConnectionRefused, ConnectionReset, TimedOut};
     for (kind, text) in [(ConnectionRefused, "connect"), (TimedOut, "timeout"), (ConnectionReset, "_OTHER")] {
         let span = span_of(&mut failing(kind), &Context::background());

@@ -1,4 +1,4 @@
-//! `client.get(url).context(&ctx).send()` over real sockets, on a clock moved by hand.
+//! `client.get(url).context(&ctx).send()` over real sockets, on a manual clock.
 
 mod common;
 
@@ -37,7 +37,7 @@ async fn echo() -> SocketAddr {
 }
 
 #[tokio::test]
-async fn the_peer_is_told_what_the_context_says() {
+async fn call_sends_the_values_of_its_context() {
     let server = echo().await;
     let baggage = Baggage::decode([&http::HeaderValue::from_static("tenant=7,secret=8")]).unwrap().unwrap();
     let (ctx, time) = manual();
@@ -61,7 +61,7 @@ async fn the_peer_is_told_what_the_context_says() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_when_nothing_is_left() {
+async fn call_without_time_left_is_not_sent() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&calls);
     let server = serve(move |_| {
@@ -100,7 +100,7 @@ async fn silent() -> (SocketAddr, mpsc::UnboundedReceiver<&'static str>) {
 }
 
 #[tokio::test]
-async fn a_call_ends_at_the_deadline_and_the_server_sees_it() {
+async fn call_ends_at_the_deadline_and_the_server_sees_it() {
     let (server, mut seen) = silent().await;
     let (ctx, time) = manual();
     let url = format!("http://user:secret@{server}/delay/2");
@@ -114,7 +114,7 @@ async fn a_call_ends_at_the_deadline_and_the_server_sees_it() {
 }
 
 #[tokio::test]
-async fn a_cancel_ends_the_call() {
+async fn cancel_ends_the_call() {
     let (server, mut seen) = silent().await;
     let (ctx, cancel) = Context::background().with_cancel();
     let call = tokio::spawn(Client::new().get(format!("http://{server}/delay/3")).context(&ctx).send());
@@ -206,7 +206,7 @@ async fn each_reader_of_a_body_ends_with_the_context() {
 }
 
 #[tokio::test]
-async fn pieces_come_until_the_end_and_none_after_it() {
+async fn chunks_end_with_the_body() {
     let (ctx, cancel) = cancelable();
     let (mut response, sender) = streaming(&ctx).await;
     sender.send(Bytes::from_static(b"one")).unwrap();

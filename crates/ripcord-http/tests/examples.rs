@@ -1,9 +1,10 @@
-//! Every example, run as built, prints what `expected/NAME.txt` says; ports and ids are masked.
+//! Runs every example and compares its output with `expected/NAME.txt`. Ports and ids are masked.
 //!
-//! `cargo test` builds the examples before this; `cargo test --test examples` alone does not, and then runs those of the last time.
+//! `cargo test --workspace` and `cargo test -p ripcord-http` build the examples first. `cargo test --test examples` does not: it fails
+//! if an example was not built since its source changed.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
@@ -19,28 +20,44 @@ fn examples_print_what_is_expected() {
     }
 }
 
-/// What an example prints, if it ends well.
+/// Returns the output of an example, which must succeed.
 fn output(name: &str) -> String {
-    // Beside the directory of this very test: `target/debug/deps/examples-0123`, `target/debug/examples`.
-    let test = env::current_exe().expect("a running program has a path");
-    let examples = test.ancestors().nth(2).expect("it lies in target/PROFILE/deps").join("examples");
-    let program = examples.join(name).with_extension(env::consts::EXE_EXTENSION);
-    let output = Command::new(&program).stdin(Stdio::null()).output().unwrap_or_else(|error| {
-        panic!("{error}: {}, which `cargo build --examples` makes", program.display());
-    });
-    let text = String::from_utf8(output.stdout).expect("it is text");
-    assert!(output.status.success(), "{} after\n{text}", output.status);
+    let output = Command::new(program(name)).stdin(Stdio::null()).output().expect("the example runs");
+    let text = String::from_utf8(output.stdout).expect("the output is text");
+    let errors = String::from_utf8(output.stderr).expect("the errors are text");
+    assert!(output.status.success(), "{name}: {} after\n{text}{errors}", output.status);
+    // Every end is reported with a line of the example, never with a line of the libraries.
+    for library in ["ripcord/src/", "ripcord-http/src/", "ripcord-policy/src/"] {
+        assert!(!text.contains(library) && !errors.contains(library), "{name}: {library} in\n{text}{errors}");
+    }
     mask_ids(&mask_ports(&text))
 }
 
-/// Puts `<port>` for the number of every port of the loopback.
+/// Returns the path of an example that was built since its source changed.
+fn program(name: &str) -> PathBuf {
+    // This test is `target/debug/deps/examples-0123`, and the examples are in `target/debug/examples`.
+    let test = env::current_exe().expect("a running program has a path");
+    let examples = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps").join("examples");
+    let program = examples.join(name).with_extension(env::consts::EXE_EXTENSION);
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
+    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    assert!(
+        changed(&program) >= changed(&source),
+        "{} is missing or older than its source: run `cargo test -p ripcord-http` or `cargo test --workspace`, which build the \
+         examples, or run `cargo build -p ripcord-http --examples` first",
+        program.display()
+    );
+    program
+}
+
+/// Replaces the number of every loopback port by `<port>`.
 fn mask_ports(text: &str) -> String {
     let mut parts = text.split("127.0.0.1:");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |text, part| text + "127.0.0.1:<port>" + part.trim_start_matches(|c: char| c.is_ascii_digit()))
 }
 
-/// Puts `<id>` for every request's id, which is 32 digits of hex.
+/// Replaces every request id, which is 32 hex digits, by `<id>`.
 fn mask_ids(text: &str) -> String {
     let is_hex = |c: char| c.is_ascii_hexdigit();
     let words = text.split_inclusive(|c| !is_hex(c)).map(|word| {
@@ -50,9 +67,10 @@ fn mask_ids(text: &str) -> String {
     words.collect()
 }
 
-/// The names of the files in `dir` with that extension, without it.
+/// Returns the names of the files in `dir` with that extension, without it.
 fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
-    let paths = fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("it can be read").path());
+    let paths =
+        fs::read_dir(dir).expect("the directory exists").map(|entry| entry.expect("the entry can be read").path());
     let wanted = paths.filter(|path| path.extension().is_some_and(|other| other == extension));
-    wanted.map(|path| path.file_stem().expect("it has a name").to_string_lossy().into_owned()).collect()
+    wanted.map(|path| path.file_stem().expect("the file has a name").to_string_lossy().into_owned()).collect()
 }

@@ -1,5 +1,4 @@
-//! The inspector behind the server's layer: what a program that reads the JSON sees of requests, from their headers to who
-//! canceled them.
+//! The inspector with the server's layer: the JSON of requests, from their headers to their cancel.
 
 #[path = "common/inspected.rs"]
 mod inspected;
@@ -22,7 +21,7 @@ use tower::ServiceExt as _;
 use inspected::{SECOND, Server, read, request};
 
 #[tokio::test]
-async fn a_request_is_shown_from_its_beginning_until_it_is_over_and_among_the_latest_then() {
+async fn request_is_shown_while_live_and_then_among_the_finished() {
     let server = Server::new(|layer| layer);
     let mut answer = Box::pin(server.ask(request()));
     assert!((&mut answer).now_or_never().is_none());
@@ -46,7 +45,7 @@ async fn a_request_is_shown_from_its_beginning_until_it_is_over_and_among_the_la
 }
 
 #[tokio::test]
-async fn who_cancels_it_is_its_cause_and_is_shown() {
+async fn peer_that_cancels_is_the_cause_and_is_shown() {
     let server = Server::new(|layer| layer);
     let mut answer = Box::pin(server.ask(request()));
     assert!((&mut answer).now_or_never().is_none());
@@ -65,7 +64,7 @@ async fn who_cancels_it_is_its_cause_and_is_shown() {
 }
 
 #[tokio::test]
-async fn a_deadline_that_was_clamped_names_the_header_that_asked_for_more() {
+async fn clamped_deadline_names_the_header() {
     let server = Server::new(|layer| layer);
     let request = Request::get("/report/today").header("grpc-timeout", "1M").body(Body::empty()).unwrap();
     let mut answer = Box::pin(server.ask(request));
@@ -81,7 +80,7 @@ async fn a_deadline_that_was_clamped_names_the_header_that_asked_for_more() {
 }
 
 #[tokio::test]
-async fn what_is_detached_is_shown_until_it_is_done_although_its_client_has_gone() {
+async fn detached_work_is_shown_after_a_disconnect_until_it_ends() {
     let server = Server::new(|layer| layer);
     let request = Request::get("/pay").body(Body::empty()).unwrap();
     // The handler runs in here as far as its wait, and the client leaves.
@@ -105,7 +104,7 @@ async fn what_is_detached_is_shown_until_it_is_done_although_its_client_has_gone
 }
 
 #[tokio::test]
-async fn a_handler_that_blocks_its_thread_is_shown_meanwhile() {
+async fn handler_that_blocks_its_thread_is_shown() {
     let inspector = Inspector::new();
     let layer = ContextLayer::new(&Context::background()).name(matched_path).inspector(&inspector);
     let seen = Arc::new(Mutex::new(None));
@@ -141,7 +140,7 @@ fn of_this_machine(path: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn each_is_below_the_nearest_be_that_a_request_or_watched() {
+async fn entry_is_below_the_nearest_request_or_watched_work() {
     let inspector = Inspector::new();
     let server = inspector.watch(&Context::background().with_name("server"));
     let layer = ContextLayer::new(&server).name(matched_path).inspector(&inspector);
@@ -175,7 +174,7 @@ async fn each_is_below_the_nearest_be_that_a_request_or_watched() {
 }
 
 #[tokio::test]
-async fn the_layers_of_an_inspector_are_summed_and_each_is_counted_once() {
+async fn counters_of_several_layers_are_summed_and_each_layer_counts_once() {
     let inspector = Inspector::new();
     let server = Context::background();
     let one = ContextLayer::new(&server).inspector(&inspector).inspector(&inspector);
@@ -192,7 +191,7 @@ async fn the_layers_of_an_inspector_are_summed_and_each_is_counted_once() {
 }
 
 #[tokio::test]
-async fn what_was_counted_is_shown() {
+async fn counters_of_the_layer_are_shown() {
     let server = Server::new(|layer| layer);
     let with_deadline = |milliseconds: &str| {
         let request = Request::get("/report/today").header("connect-timeout-ms", milliseconds);
@@ -227,7 +226,7 @@ async fn what_was_counted_is_shown() {
 }
 
 #[tokio::test]
-async fn its_fields_are_those_that_the_readme_names() {
+async fn json_fields_match_the_readme() {
     let readme = include_str!("../README.md");
     let server = Server::new(|layer| layer);
     drop(Box::pin(server.ask(request())).now_or_never());

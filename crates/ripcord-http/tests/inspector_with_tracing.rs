@@ -1,5 +1,7 @@
-//! A request that the inspector shows and OpenTelemetry exports. In a process of its own: a subscriber of one thread's is asked
-//! once whether it wants a span, by whichever thread comes by first, and so would not hear of those of a test beside it.
+//! A request that the inspector shows and OpenTelemetry exports.
+//!
+//! This test has a process of its own. `tracing` caches whether a callsite is enabled, so a test on another thread without a subscriber
+//! could disable the spans of this one.
 
 #[path = "common/inspected.rs"]
 mod inspected;
@@ -14,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use inspected::{SECOND, Server, read, request};
 
 #[tokio::test]
-async fn it_has_one_trace_with_the_feature_tracing_too_which_is_exported_whole() {
+async fn request_with_tracing_has_one_trace_that_is_exported_whole() {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));

@@ -1,18 +1,18 @@
-//! Three backends to search, for when none are given: small HTTP servers on loopback ports, in this process.
+//! Three backends for `/search`, used if the settings name none: small HTTP servers on loopback ports, in this process.
 //!
-//! | name | holds | how it behaves |
+//! | name | documents | behavior |
 //! |---|---|---|
-//! | `fast` | Go's names, and what they are here | answers at once |
-//! | `slow` | what a Context is for | takes a second and a half |
-//! | `flaky` | the policies around a call | of every four requests, fails the first and stalls at the third |
+//! | `fast` | Go's names and ripcord's | answers at once |
+//! | `slow` | uses of a context | takes a second and a half |
+//! | `flaky` | the policies around a call | fails the first of every four requests and never answers the third |
 //!
-//! They know nothing of who asks: the time they have, the request's id and its trace come by header, and that the asker
-//! has gone comes from its connection. So they stand for services on other machines.
+//! They stand for services on other machines: they learn the time left, the request id and the trace from headers, and a
+//! disconnect from the connection.
 //!
 //! | file | holds |
 //! |---|---|
-//! | `documents.tsv` | what there is to be found |
-//! | `store.rs` | full-text search in SQLite, under a Context |
+//! | `documents.tsv` | the documents |
+//! | `store.rs` | full-text search in SQLite that ends with a context |
 //! | `service.rs` | a backend's server |
 
 mod service;
@@ -26,48 +26,48 @@ use tokio::task::JoinSet;
 
 pub use self::store::Hit;
 use self::{
-    service::{Manner, app},
+    service::{Behavior, app},
     store::Store,
 };
 use crate::connections::{Acceptor, listen};
 
-/// The backends that were started. Dropping it stops them, in the middle of what they do.
+/// The running backends. Dropping it stops them at once.
 #[derive(Debug)]
 pub struct Backends {
     started: Vec<Started>,
-    // Above the tasks: what they serve is told before they are dropped.
+    // Declared before the tasks: requests are canceled before the tasks are dropped.
     _cancel: Canceler,
     _tasks: JoinSet<()>,
 }
 
-/// A backend that was started.
+/// A running backend.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
-    /// Its name.
+    /// The name.
     pub name: &'static str,
-    /// Where to search.
+    /// The URL of the search.
     pub url: Url,
-    manner: Manner,
+    behavior: Behavior,
 }
 
 impl Backends {
     /// Starts all three on free ports.
     ///
-    /// They go by the clock of `ctx` and end with it. Call it inside a tokio runtime.
+    /// They use the clock of `ctx` and end with it. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When there is no port to be had, or SQLite cannot be set up.
+    /// Returns an error if no port is free or SQLite cannot be set up.
     pub async fn start(ctx: &Context) -> io::Result<Backends> {
         let (ctx, cancel) = ctx.with_name("backends").with_cancel();
         let (mut started, mut tasks) = (Vec::new(), JoinSet::new());
-        for (name, manner) in [("fast", Manner::Fast), ("slow", Manner::Slow), ("flaky", Manner::Flaky)] {
+        for (name, behavior) in [("fast", Behavior::Fast), ("slow", Behavior::Slow), ("flaky", Behavior::Flaky)] {
             let listener = listen((Ipv4Addr::LOCALHOST, 0)).await?;
             let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
-            started.push(Started { name, url, manner });
+            started.push(Started { name, url, behavior });
             let ctx = ctx.with_name(name);
-            let acceptor = Acceptor::new(app(&ctx, manner, Store::open(&ctx, name)?));
+            let acceptor = Acceptor::new(app(&ctx, behavior, Store::open(&ctx, name)?));
             tasks.spawn(async move {
                 acceptor.accept(&listener, &ctx).await.finished().await;
             });
@@ -75,15 +75,15 @@ impl Backends {
         Ok(Backends { started, _cancel: cancel, _tasks: tasks })
     }
 
-    /// All of them.
+    /// Returns all backends.
     pub fn all(&self) -> &[Started] {
         &self.started
     }
 }
 
 impl Started {
-    /// Whether it is slow every time, so that asking it again for that does not help.
+    /// Returns whether the backend is always slow, so that a second request to it gains nothing.
     pub fn is_always_slow(&self) -> bool {
-        self.manner == Manner::Slow
+        self.behavior == Behavior::Slow
     }
 }

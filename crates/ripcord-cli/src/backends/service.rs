@@ -1,4 +1,4 @@
-//! A backend's server: one route, in three manners.
+//! A backend's server: one route with three behaviors.
 
 use std::{
     sync::{
@@ -24,41 +24,41 @@ use serde::Serialize;
 
 use super::store::{Error, Hit, Store};
 
-/// How long a backend lets a request take, whatever that asks for.
-const LONGEST: Duration = Duration::from_secs(30);
+/// Maximum time limit of a request, whatever its deadline header asks for.
+const MAX_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long the slow one takes.
-const SLOW: Duration = Duration::from_millis(1500);
+/// Duration of a search in the slow backend.
+const SLOW_WORK: Duration = Duration::from_millis(1500);
 
 /// How a backend behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Manner {
-    /// It answers at once.
+pub(super) enum Behavior {
+    /// Answers at once.
     Fast,
-    /// It takes a second and a half.
+    /// Takes a second and a half.
     Slow,
-    /// Of every four requests it fails the first and never answers the third.
+    /// Fails the first of every four requests and never answers the third.
     Flaky,
 }
 
 #[derive(Clone, Debug)]
 struct Backend {
-    manner: Manner,
+    behavior: Behavior,
     store: Store,
     requests: Arc<AtomicU64>,
 }
 
-/// What a backend answers.
+/// A backend's answer.
 #[derive(Debug, Serialize)]
 struct Found {
     hits: Vec<Hit>,
 }
 
-/// A backend's routes, every request with a Context below `ctx`.
-pub(super) fn app(ctx: &Context, manner: Manner, store: Store) -> Router {
-    // Only this process knows its port, and its own service is what asks.
-    let layer = ContextLayer::new(ctx).name(matched_path).trust(TrustPolicy::trusted().with_max_timeout(LONGEST));
-    let backend = Backend { manner, store, requests: Arc::default() };
+/// Returns a backend's routes. Each request has a context below `ctx`.
+pub(super) fn app(ctx: &Context, behavior: Behavior, store: Store) -> Router {
+    // Only this process knows the port, so the client is trusted.
+    let layer = ContextLayer::new(ctx).name(matched_path).trust(TrustPolicy::trusted().with_max_timeout(MAX_TIMEOUT));
+    let backend = Backend { behavior, store, requests: Arc::default() };
     Router::new().route("/search", get(search)).layer(layer).with_state(backend)
 }
 
@@ -68,11 +68,13 @@ async fn search(Ctx(ctx): Ctx, State(backend): State<Backend>, RawQuery(query): 
         return Ok((StatusCode::BAD_REQUEST, "q: expected words to search for").into_response());
     };
     let number = backend.requests.fetch_add(1, Ordering::Relaxed);
-    match (backend.manner, number % 4) {
-        (Manner::Slow, _) => ctx.sleep(SLOW).await?,
-        (Manner::Flaky, 0) => return Ok((StatusCode::SERVICE_UNAVAILABLE, "out of luck").into_response()),
-        // As if a packet were lost: whoever asks again has an answer sooner than who waits.
-        (Manner::Flaky, 2) => return Err(ctx.done().await.into()),
+    match (backend.behavior, number % 4) {
+        (Behavior::Slow, _) => ctx.sleep(SLOW_WORK).await?,
+        (Behavior::Flaky, 0) => {
+            return Ok((StatusCode::SERVICE_UNAVAILABLE, "this request fails on purpose").into_response());
+        }
+        // Simulates a lost packet: a second request is faster than waiting.
+        (Behavior::Flaky, 2) => return Err(ctx.done().await.into()),
         _ => {}
     }
     match backend.store.search(&ctx, &words).await {

@@ -1,7 +1,7 @@
-//! The answer to bytes that are not a request.
+//! Answers to malformed requests.
 //!
 //! hyper answers a request that it cannot parse with a bare 400, before any service sees it. This stream, between hyper and the
-//! socket, adds a body that says what is wrong.
+//! socket, adds a body with the reason.
 //!
 //! # Invariants
 //!
@@ -20,11 +20,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Refusals;
 
-/// Maximum number of bytes kept of a request, to say what is wrong with it.
-const KEPT: usize = 4096;
+/// Maximum number of bytes of a request that are kept to find the reason.
+const MAX_KEPT: usize = 4096;
 
 /// Maximum number of headers, as in hyper.
-const HEADERS: usize = 100;
+const MAX_HEADERS: usize = 100;
 
 /// The statuses that hyper answers with, and the reason if the request itself does not show it.
 pub(super) const STATUSES: [(&str, &str); 3] = [
@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let read = &buffer.filled()[before..];
-        let room = KEPT - self.request.len();
+        let room = MAX_KEPT - self.request.len();
         self.request.extend_from_slice(&read[..read.len().min(room)]);
         Poll::Ready(Ok(()))
     }
@@ -126,7 +126,7 @@ fn refusal(answer: &[u8], request: &[u8]) -> Option<(usize, Vec<u8>)> {
         return None;
     }
     let why = match status {
-        "400 Bad Request" => what_is_wrong(request).unwrap_or_else(|| otherwise.to_owned()),
+        "400 Bad Request" => reason(request).unwrap_or_else(|| otherwise.to_owned()),
         _ => otherwise.to_owned(),
     };
     tracing::info!(status, cause = why, "Request refused");
@@ -138,8 +138,8 @@ fn refusal(answer: &[u8], request: &[u8]) -> Option<(usize, Vec<u8>)> {
 }
 
 /// Returns why hyper rejected the request. `None` if the request itself parses: it may be one of several pipelined ones.
-fn what_is_wrong(request: &[u8]) -> Option<String> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS];
+fn reason(request: &[u8]) -> Option<String> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);
     // hyper accepts an empty line before a request, and so does this parser.
     if let Err(error) = parsed.parse(request) {
@@ -159,7 +159,7 @@ mod tests {
 
     const BARE: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 
-    fn told(request: &str) -> String {
+    fn body_of_refusal(request: &str) -> String {
         let (_, refusal) = refusal(BARE, request.as_bytes()).expect("it is a bare refusal");
         let refusal = String::from_utf8(refusal).expect("text");
         let (head, body) = refusal.split_once("\r\n\r\n").expect("a head");
@@ -179,7 +179,7 @@ mod tests {
             ("GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "it does not parse as HTTP/1.1"),
         ];
         for (request, expected) in cases {
-            assert_eq!(told(request), format!("Malformed request: {expected}"), "{request:?}");
+            assert_eq!(body_of_refusal(request), format!("Malformed request: {expected}"), "{request:?}");
         }
     }
 

@@ -1,17 +1,17 @@
-//! What clients may take of the server.
+//! Limits on connections.
 
 use std::time::Duration;
 
-/// Limits on connections. Use [`Default`] for sane ones.
+/// Limits on connections. The default limits suit most services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The most connections that are open at a time. Further clients wait in the listener's queue. Default: 16,384.
+    /// Maximum number of open connections. Further clients wait in the listener's queue. Default: 16,384.
     pub max_connections: u32,
-    /// The most bytes of a request's head. A larger one is answered with 431. hyper allows no less than 8,192. Default: 131,072.
+    /// Maximum size of a request's head in bytes, at least 8,192. A larger head is answered with 431. Default: 131,072.
     pub max_head: u32,
-    /// How long a client may take to send a request's head, or nothing at all after it has connected. Default: 30 seconds.
+    /// Time that a client has to send a request's head, or its first byte after connecting. Default: 30 seconds.
     pub head_timeout: Duration,
-    /// How long a connection may stay open between two requests. Default: 75 seconds, because nginx keeps connections for 60 and
+    /// Time for which a connection without a request stays open. Default: 75 seconds, because nginx keeps connections for 60 and
     /// must be the one to close them.
     pub idle_timeout: Duration,
 }

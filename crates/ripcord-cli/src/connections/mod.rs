@@ -1,10 +1,10 @@
-//! Accepting connections until told to stop.
+//! Accepts connections until a context ends.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `listen.rs` | the listener |
 //! | `limits.rs` | limits on connections |
-//! | `explained.rs` | the answer to bytes that are no request |
+//! | `explained.rs` | the answer to malformed requests |
 //! | `refusals.rs` | the count of those answers |
 
 mod explained;
@@ -27,7 +27,7 @@ use tower::ServiceExt as _;
 use self::explained::Explained;
 pub use self::{limits::Limits, listen::listen, refusals::Refusals};
 
-/// How long to leave `accept` alone when the process is out of file descriptors or memory.
+/// Pause before the next `accept` if the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Serves an app on the connections that come to a listener.
@@ -38,16 +38,16 @@ pub struct Acceptor {
     limits: Limits,
 }
 
-/// The connections that were open when the accepting stopped.
-#[must_use = "they are closed in order by `finished`"]
+/// The connections that were open when accepting stopped.
+#[must_use = "`finished` closes the connections gracefully"]
 #[derive(Debug)]
 pub struct Connections {
     /// Every open connection has a permit.
     permits: Arc<Semaphore>,
     max_connections: u32,
-    /// Closes them in order.
+    /// Closes them gracefully.
     finish: CancelHandle,
-    /// Drops them.
+    /// Drops them at once.
     close: CancelHandle,
 }
 
@@ -58,7 +58,7 @@ impl Acceptor {
         Acceptor { app: app.with_state(()), refusals: Refusals::default(), limits: Limits::default() }
     }
 
-    /// Sets where to count what is refused without `app`.
+    /// Sets the counter of requests that are refused before they reach `app`.
     #[must_use]
     pub fn counting(self, refusals: Refusals) -> Acceptor {
         Acceptor { refusals, ..self }
@@ -72,8 +72,8 @@ impl Acceptor {
 
     /// Serves on every connection to `listener` until `stop` is done. The connections' timeouts use the clock of `stop`.
     ///
-    /// Call it inside a tokio runtime: connections are tasks on it. Dropping the future stops the accepting too, and leaves
-    /// open connections as they are.
+    /// Call it inside a tokio runtime: connections are tasks on it. Dropping the future also stops accepting, and keeps
+    /// open connections.
     pub async fn accept(&self, listener: &TcpListener, stop: &Context) -> Connections {
         let clock = stop.without_cancel();
         let (finishing, finish) = clock.with_cancel();
@@ -81,7 +81,7 @@ impl Acceptor {
         let permits = Arc::new(Semaphore::new(self.limits.max_connections as usize));
         let max_connections = self.limits.max_connections;
         let connections = Connections { permits, max_connections, finish: finish.handle(), close: close.handle() };
-        // Dropping this future must not close what is open.
+        // Dropping this future must not close open connections.
         finish.detach();
         close.detach();
         let builder = self.builder();
@@ -103,8 +103,8 @@ impl Acceptor {
             let closed = closed.clone();
             tokio::spawn(async move {
                 let _permit = permit;
-                // A connection fails when its client disconnects, which the layer tells the request's Context, or does not speak
-                // HTTP, which hyper tells the client.
+                // A connection fails if its client disconnects, which cancels the request's context, or if the client does not
+                // speak HTTP, which hyper answers.
                 let _ = closed.run(serving).await;
             });
         }
@@ -114,7 +114,7 @@ impl Acceptor {
     fn builder(&self) -> auto::Builder<StreamExecutor> {
         let mut builder = auto::Builder::new(StreamExecutor::new());
         let max_head = self.limits.max_head.max(8 << 10);
-        // Go writes header names as `X-Request-Id`; HTTP ignores case, people do not.
+        // Go writes header names as `X-Request-Id`, which people read more easily.
         // The watch handles a FIN, so hyper must not.
         builder.http1().title_case_headers(true).half_close(true).max_buf_size(max_head as usize);
         builder.http2().max_header_list_size(max_head);
@@ -127,7 +127,7 @@ impl Acceptor {
         builder: &auto::Builder<StreamExecutor>,
         finishing: &Context,
     ) -> impl Future<Output: Send> + Send + use<> {
-        // Prefers latency to fewer packets. A socket that refuses is closed, and reading it says so.
+        // Prefers latency to fewer packets. If this fails, the socket is closed, and the next read fails.
         let _ = stream.set_nodelay(true);
         let (stream, watch) = connection::watch(stream);
         let watch =
@@ -153,17 +153,17 @@ async fn next(
 }
 
 impl Connections {
-    /// Closes each connection when the request on it, if there is one, has been answered. Resolves when all are closed.
+    /// Closes each connection once it has no request in flight. Resolves when all are closed.
     ///
-    /// Dropping the future leaves connections open that a request is on.
+    /// Dropping the future keeps connections with a request in flight open.
     pub async fn finished(self) {
         self.finish.cancel();
-        // Every connection has given its permit back.
+        // Every closed connection has returned its permit.
         let _ = self.permits.acquire_many(self.max_connections).await;
     }
 
-    /// Returns a handle that drops the connections as they are, with the requests in flight. It also drops those that are being
-    /// [`finished`](Connections::finished).
+    /// Returns a handle that drops the connections at once, with their requests in flight, also while
+    /// [`finished`](Connections::finished) waits for them.
     pub fn close(&self) -> CancelHandle {
         self.close.clone()
     }

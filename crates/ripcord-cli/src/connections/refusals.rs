@@ -1,4 +1,4 @@
-//! Counts of refused bytes that were no request.
+//! Counts of malformed requests.
 
 use std::sync::{
     Arc,
@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::explained::STATUSES;
 
-/// Counts of requests that were refused before any service saw them, because they did not parse or were too large, by status.
+/// Counts of requests that were refused because they did not parse or were too large, by status.
 /// Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Refusals(Arc<[AtomicU64; STATUSES.len()]>);
@@ -15,7 +15,7 @@ pub struct Refusals(Arc<[AtomicU64; STATUSES.len()]>);
 impl Refusals {
     /// Counts a refusal with the status at this index of [`STATUSES`].
     pub(super) fn count(&self, at: usize) {
-        // Relaxed: no number depends on another.
+        // Relaxed: the counts are independent.
         self.0[at].fetch_add(1, Ordering::Relaxed);
     }
 

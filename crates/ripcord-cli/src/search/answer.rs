@@ -1,4 +1,4 @@
-//! What came in before the deadline: for programs as JSON, with a status.
+//! The answer to a search as JSON, and its status.
 //!
 //! ```json
 //! {
@@ -14,8 +14,8 @@
 //! }
 //! ```
 //!
-//! The status is 200 when anything came in. Otherwise it is 504 if a backend was late, 503 with a `Retry-After` if all were
-//! left alone or the server is shutting down, and 502 if they failed.
+//! The status is 200 if any backend answered. Otherwise it is 504 if a backend was late, 502 if one failed, and 503 with a
+//! `Retry-After` if all were rejected by a policy or the server is shutting down.
 
 use std::{
     error::Error as _,
@@ -42,28 +42,28 @@ use super::{
     call::Failure,
 };
 
-/// What a search answers.
+/// The answer to a search.
 #[derive(Debug, Serialize)]
 pub struct Answer {
-    /// The words that were searched for.
+    /// The words to search for.
     pub(super) query: Arc<str>,
-    /// Whether every backend is in it.
+    /// Whether every backend has answered.
     pub(super) complete: bool,
-    /// The id of the request.
+    /// The request id.
     pub(super) request_id: Option<String>,
-    /// The time that the search had, in milliseconds.
+    /// The time limit of the search, in milliseconds.
     pub(super) timeout_ms: Option<f64>,
-    /// How long it took, in milliseconds.
+    /// The duration of the search, in milliseconds.
     pub(super) took_ms: f64,
-    /// What was found, a backend after the other.
+    /// The hits, grouped by backend.
     pub(super) hits: Vec<NamedHit>,
-    /// How each backend fared.
+    /// The result of each backend.
     pub(super) backends: Vec<Report>,
-    /// What was done when, each before what was done for it.
+    /// The trace, parents first.
     pub(super) trace: Vec<Line>,
 }
 
-/// A document, and who found it.
+/// A document, and the backend that found it.
 #[derive(Debug, Serialize)]
 pub(super) struct NamedHit {
     pub(super) title: String,
@@ -71,7 +71,7 @@ pub(super) struct NamedHit {
     pub(super) backend: Arc<str>,
 }
 
-/// How a backend fared in one search.
+/// The result of one backend in one search.
 #[derive(Debug, Serialize)]
 pub struct Report {
     pub(super) name: Arc<str>,
@@ -89,19 +89,19 @@ pub struct Report {
     pub(super) error: Option<String>,
 }
 
-/// What came of a backend's part in a search.
+/// The outcome of one backend in a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It answered.
     Ok,
-    /// It had not answered when the time was over.
+    /// It had not answered at the deadline.
     Late,
-    /// It could not be reached, or answered with an error, as often as it was asked.
+    /// Every attempt to reach it failed, or was answered with an error.
     Failed,
-    /// It was not asked: its breaker is open, or it gets enough requests already.
+    /// It was not asked: its breaker is open, or a limit is exhausted.
     Rejected,
-    /// The search was canceled before it had answered.
+    /// The search was canceled before the backend answered.
     Canceled,
 }
 
@@ -138,7 +138,7 @@ impl Answer {
         }
     }
 
-    /// The answer's status.
+    /// Returns the answer's status.
     pub fn status(&self) -> StatusCode {
         let any = |outcome| self.backends.iter().any(|report| report.outcome == outcome);
         if any(Outcome::Ok) {
@@ -152,7 +152,7 @@ impl Answer {
         }
     }
 
-    /// When to come again, if all backends are left alone for a while: in whole seconds, rounded up.
+    /// Returns the value of `Retry-After`, in whole seconds, rounded up, if every backend was rejected.
     pub(super) fn retry_after(&self) -> Option<HeaderValue> {
         let waits = self.backends.iter().filter_map(|report| report.retry_after_ms);
         let wait = waits.reduce(f64::min).filter(|_| self.status() == StatusCode::SERVICE_UNAVAILABLE)?;
@@ -172,7 +172,7 @@ impl IntoResponse for Answer {
 }
 
 impl Report {
-    /// Of a backend that has not answered yet.
+    /// Creates the report of a backend that has not answered yet.
     pub(super) fn begin(name: &str) -> Report {
         Report {
             name: name.into(),
@@ -186,12 +186,12 @@ impl Report {
         }
     }
 
-    /// The requests that were sent for the search so far.
+    /// Returns the number of requests sent for the search so far.
     pub(super) fn requests(&self) -> &Arc<AtomicU32> {
         &self.requests
     }
 
-    /// The backend has answered, or will not.
+    /// Records the backend's result.
     pub(super) fn end(&mut self, Found { took, result }: Found) {
         self.took_ms = milliseconds(took);
         match result {
@@ -202,6 +202,7 @@ impl Report {
             Err(error) => {
                 self.outcome = Outcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
+                // If a retry stopped, the last attempt's failure or rejection is the source.
                 self.error = Some(match error.source().filter(|_| error.end().is_none() && error.stop().is_some()) {
                     Some(last) => format!("{error}, last error: {last}"),
                     None => error.to_string(),
@@ -210,7 +211,7 @@ impl Report {
         }
     }
 
-    /// The search has ended. Of a backend that has not, this is the outcome.
+    /// Records the end of the search as the result, if the backend has none.
     pub(super) fn cut_short(&mut self, error: &ripcord::Error, took: Duration) {
         if self.outcome == Outcome::Canceled && self.error.is_none() {
             self.end(Found { took, result: Err(error.clone().into()) });
@@ -223,13 +224,13 @@ impl Outcome {
         match error.end() {
             Some(end) if end.is_canceled() => Outcome::Canceled,
             Some(_) if !error.is_attempt_timeout() => Outcome::Late,
-            // The last attempt was refused here: that counts, and not that the retry found the wait too long.
+            // The last attempt was rejected locally. That counts, even if the retry gave up because its wait was too long.
             _ if error.is_rejected() => Outcome::Rejected,
             _ => Outcome::Failed,
         }
     }
 
-    /// As the JSON has it.
+    /// Returns the name in the JSON.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Outcome::Ok => "ok",
@@ -242,12 +243,12 @@ impl Outcome {
 }
 
 fn lines(trace: &Trace) -> Vec<Line> {
-    let begun = trace.start();
+    let start = trace.start();
     let spans = trace.spans();
     let lines = spans.iter().map(|span| Line {
         depth: span.depth(),
         name: span.name().to_owned(),
-        start_ms: milliseconds(span.start().saturating_duration_since(begun)),
+        start_ms: milliseconds(span.start().saturating_duration_since(start)),
         took_ms: milliseconds(span.duration()),
         state: match span.err() {
             Some(error) if error.is_deadline_exceeded() => "deadline exceeded",
@@ -259,7 +260,7 @@ fn lines(trace: &Trace) -> Vec<Line> {
     lines.collect()
 }
 
-/// To the microsecond.
+/// Returns milliseconds with a precision of one microsecond.
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
@@ -268,7 +269,7 @@ fn count<S: serde::Serializer>(count: &AtomicU32, serializer: S) -> Result<S::Ok
     serializer.serialize_u32(count.load(Ordering::Relaxed))
 }
 
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn number_of<S: serde::Serializer>(hits: &Option<Hits>, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u64(hits.as_ref().map_or(0, |hits| hits.len() as u64))
 }

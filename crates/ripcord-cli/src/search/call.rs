@@ -1,40 +1,43 @@
 //! One request to a backend.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use reqwest::{Client, Url, header::RETRY_AFTER};
+use reqwest::{Client, StatusCode, Url, header::RETRY_AFTER};
 use ripcord::Context;
 use ripcord_http::client::{
     self,
     reqwest::{RequestBuilderExt as _, Response},
 };
+use ripcord_policy::retry::parse_retry_after;
 use serde::Deserialize;
 
 use crate::backends::Hit;
 
-/// The most bytes that a backend's answer may have.
-const MOST: usize = 1 << 20;
+/// Maximum size of a backend's answer in bytes.
+const MAX_BYTES: usize = 1 << 20;
 
-/// What a backend answers.
+/// A backend's answer.
 #[derive(Deserialize)]
 struct Found {
     hits: Arc<[Hit]>,
 }
 
-/// Asks the backend at `url` for `words`. It is told how much time there is, the request's id and its trace.
+/// Asks the backend at `url` for `words`. The request carries the time left, the request id and the trace.
 ///
-/// Dropping the future closes the connection, by which the backend learns that nobody waits any more.
+/// Dropping the future closes the connection, which cancels the request in the backend.
 pub(super) async fn call(client: &Client, url: &Url, words: &str, ctx: &Context) -> Result<Arc<[Hit]>, Failure> {
     let mut url = url.clone();
     url.query_pairs_mut().append_pair("q", words);
-    let mut response = client.get(url).context(ctx).send().await.map_err(Failure::Unreachable)?;
-    if !response.status().is_success() {
-        return Err(Failure::Status { status: response.status().as_u16(), retry_after: retry_after(&response) });
-    }
+    let mut response =
+        client.get(url).context(ctx).send().await.and_then(Response::error_for_status).map_err(Failure::Call)?;
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(Failure::Unreachable)? {
-        if body.len() + chunk.len() > MOST {
-            return Err(Failure::Answer(format!("more than {MOST} bytes").into()));
+    while let Some(chunk) = response.chunk().await.map_err(Failure::Call)? {
+        if body.len() + chunk.len() > MAX_BYTES {
+            return Err(Failure::Answer(format!("more than {MAX_BYTES} bytes").into()));
         }
         body.extend_from_slice(&chunk);
     }
@@ -44,58 +47,56 @@ pub(super) async fn call(client: &Client, url: &Url, words: &str, ctx: &Context)
     }
 }
 
-/// What the backend asks for, if it counts in seconds; a date would be of its own clock.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
-/// Why a request to a backend brought nothing.
+/// Why a request to a backend failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// The connection was refused or lost.
-    Unreachable(client::Error),
-    /// The backend answered with an error.
-    Status { status: u16, retry_after: Option<Duration> },
-    /// The backend's answer is not one.
+    /// The backend could not be reached, the connection was lost, or the answer's status is an error.
+    Call(client::Error),
+    /// The answer is not a list of hits.
     Answer(Arc<str>),
 }
 
 impl Failure {
-    /// Whether the Context of the request has ended, or left too little to send anything.
+    fn call(&self) -> Option<&client::Error> {
+        match self {
+            Failure::Call(error) => Some(error),
+            Failure::Answer(_) => None,
+        }
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        self.call()?.status()
+    }
+
+    /// Returns whether the request's context has ended, or left too little time to send anything.
     pub(super) fn is_end_of_context(&self) -> bool {
-        matches!(self, Failure::Unreachable(error) if error.context_error().is_some())
+        self.call().is_some_and(|error| error.context_error().is_some())
     }
 
-    /// Whether asking again may help.
+    /// Returns whether another attempt may help. A search changes nothing, so it may be sent again even if the backend has seen it.
     pub(super) fn is_transient(&self) -> bool {
-        match self {
-            Failure::Unreachable(_) => true,
-            Failure::Status { status, .. } => matches!(status, 429 | 500..),
-            Failure::Answer(_) => false,
-        }
+        let may_change = |status: StatusCode| status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error();
+        self.call().is_some_and(|error| error.status().is_none_or(may_change))
     }
 
-    /// Whether the backend is well, and it is the request that it did not like.
+    /// Returns whether the backend is healthy and rejected the request itself.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Failure::Status { status: 400..=428 | 430..=499, .. })
+        self.status().is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
     }
 
-    /// How long the backend asks to be left alone.
+    /// Returns how long the backend asks to wait before the next request.
     pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Failure::Status { retry_after, .. } => *retry_after,
-            _ => None,
-        }
+        let value = self.call()?.headers()?.get(RETRY_AFTER)?;
+        parse_retry_after(value.to_str().ok()?, SystemTime::now())
     }
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Failure::Unreachable(error) => write!(f, "{error:#}"),
-            Failure::Status { status, .. } => write!(f, "answered with status {status}"),
-            Failure::Answer(why) => write!(f, "answered with what is no list of hits: {why}"),
+        match (self, self.status()) {
+            (_, Some(status)) => write!(f, "answered with status {}", status.as_u16()),
+            (Failure::Call(error), None) => write!(f, "{error:#}"),
+            (Failure::Answer(reason), None) => write!(f, "the answer is not a list of hits: {reason}"),
         }
     }
 }

@@ -1,11 +1,11 @@
-//! A search that asks several backends at once, and answers with what came in before the deadline.
+//! A search that asks several backends at once, and answers with the hits that arrive before the deadline.
 //!
-//! After the article that introduced Go's package, "Go Concurrency Patterns: Context". A request's Context is derived
-//! once, with the time that the search has; from there on nothing has a timeout of its own to keep or a client to watch:
+//! It follows the article that introduced Go's package, "Go Concurrency Patterns: Context". The handler derives one context with
+//! the search's time limit. The code below it needs no timeout and watches no client:
 //!
 //! ```text
-//! GET /search                 the request's Context: its client, the server's shutdown, the server's timeout
-//! └─ timeout                  what the client allows, if that is less
+//! GET /search                 the request's context: its client, the server's shutdown, the server's timeout
+//! └─ timeout                  the client's limit, if that is less
 //!    ├─ backend fast          cache ─ retry ─ hedge ─ breaker ─ limiter ─ bulkhead ─ attempt timeout ─ HTTP
 //!    ├─ backend slow          the same
 //!    └─ backend flaky         the same
@@ -13,12 +13,12 @@
 //!
 //! | file | holds |
 //! |---|---|
-//! | `query.rs` | what was asked for: `q` and `timeout` |
-//! | `backend.rs` | a backend, behind its policies |
-//! | `policies.rs` | what is set of those |
+//! | `query.rs` | the query: `q` and `timeout` |
+//! | `backend.rs` | a backend behind its policies |
+//! | `policies.rs` | the policies' settings |
 //! | `call.rs` | one request to a backend |
-//! | `answer.rs` | what came in: the JSON's shape, and the status |
-//! | `page.rs` | the same for a browser |
+//! | `answer.rs` | the answer as JSON, and its status |
+//! | `page.rs` | the answer as a page |
 
 mod answer;
 mod backend;
@@ -50,18 +50,18 @@ pub use self::{
 };
 use crate::html::wants_page;
 
-/// The backends to ask. A clone asks the same ones.
+/// A search over several backends. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Search {
     backends: Arc<[Backend]>,
 }
 
 impl Search {
-    /// A search that asks all of `backends`.
+    /// Creates a search that asks all of `backends`.
     ///
     /// # Errors
     ///
-    /// When two of them have the same name: nobody could tell them apart.
+    /// Returns an error if two backends have the same name.
     pub fn new(backends: impl IntoIterator<Item = Backend>) -> Result<Search, ConfigError> {
         let backends: Arc<[Backend]> = backends.into_iter().collect();
         let mut names = HashSet::new();
@@ -71,32 +71,32 @@ impl Search {
         }
     }
 
-    /// The backends, for their figures.
+    /// Returns the backends.
     pub fn backends(&self) -> &[Backend] {
         &self.backends
     }
 
-    /// Asks every backend for `query`, and returns when all have answered or `ctx` has ended.
+    /// Asks every backend for `query`, and returns when all have answered or `ctx` has ended. The answer contains the hits that have
+    /// arrived by then.
     ///
-    /// What is there at that moment is in the answer. Dropping the future ends what it asked for.
+    /// Dropping the future cancels the requests to the backends.
     pub async fn run(&self, ctx: &Context, query: &Query) -> Answer {
         let (ctx, trace) = ctx.start_trace("search");
         let begun = ctx.clock().now();
         let mut reports: Vec<_> = self.backends.iter().map(|backend| Report::begin(backend.name())).collect();
         {
-            // In this task and not in tasks of their own, so that they are gone when this is.
+            // In this task, not in tasks of their own, so that they are dropped with this future.
             let mut asked = FuturesUnordered::new();
             for (at, (backend, report)) in self.backends.iter().zip(&reports).enumerate() {
                 let found = backend.ask(&ctx, &query.words, report.requests());
                 asked.push(async move { (at, found.await) });
             }
-            // At the end of the Context each of them ends by itself, but perhaps not all in this one poll; and there may
-            // not be another, since this can also be the end of the request.
+            // Each of them also ends with the context, but perhaps not in this poll. There may be no other poll, because the
+            // request may end at the same time.
             while let Ok(Some((at, found))) = ctx.run(asked.next()).await {
                 reports[at].end(found);
             }
-            // One that is there at the deadline counts, also when another came at the same moment: a Context that has ended
-            // asks for nothing more.
+            // Answers that are ready at the deadline count.
             while let Some(Some((at, found))) = asked.next().now_or_never() {
                 reports[at].end(found);
             }
@@ -123,7 +123,7 @@ where
         Ok(query) => query,
         Err(error) => return error.into_response(),
     };
-    // It can only shorten what the server allows: of two deadlines the earlier counts.
+    // It can only shorten the server's limit, because the earlier deadline counts.
     let ctx = match query.timeout() {
         Some(timeout) => ctx.with_timeout(timeout),
         None => ctx,

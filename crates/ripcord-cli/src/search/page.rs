@@ -1,4 +1,4 @@
-//! An answer, for a browser.
+//! An answer as a page for browsers.
 
 use std::fmt::{self, Write as _};
 
@@ -7,10 +7,10 @@ use axum::response::{Html, IntoResponse as _, Response};
 use super::{Answer, Outcome};
 use crate::html::{Escaped, HEAD};
 
-/// The answer as a page.
+/// Returns the answer as a page.
 pub(super) fn page(answer: &Answer) -> Response {
     let mut html = String::new();
-    write(&mut html, answer).expect("a string takes what it is given");
+    write(&mut html, answer).expect("writing to a string does not fail");
     (answer.status(), Html(html)).into_response()
 }
 
@@ -27,10 +27,10 @@ fn write(html: &mut String, answer: &Answer) -> fmt::Result {
          <button>Search</button></form>",
         answer.timeout_ms.map_or(String::new(), |timeout| format!("{timeout:.0}ms")),
     )?;
-    let part = if answer.complete { "Every backend is in it" } else { "In part" };
+    let part = if answer.complete { "All backends answered" } else { "Some backends did not answer" };
     write!(html, "<p>{part}, after {:.1} ms.</p>", answer.took_ms)?;
 
-    html.push_str("<div class=\"wide\"><table><tr><th>backend<th>outcome<th>cache<th>requests<th>took<th>why</tr>");
+    html.push_str("<div class=\"wide\"><table><tr><th>backend<th>outcome<th>cache<th>requests<th>took<th>error</tr>");
     for report in &answer.backends {
         let class = if report.outcome == Outcome::Ok { "good" } else { "bad" };
         write!(
@@ -44,7 +44,7 @@ fn write(html: &mut String, answer: &Answer) -> fmt::Result {
             Escaped(report.error.as_deref().unwrap_or_default()),
         )?;
         if let Some(wait) = report.retry_after_ms {
-            write!(html, ", again in {wait:.0} ms")?;
+            write!(html, ", retry in {wait:.0} ms")?;
         }
         html.push_str("</tr>");
     }

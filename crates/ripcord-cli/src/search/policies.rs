@@ -1,27 +1,27 @@
-//! What is set of the policies around a backend.
+//! The settings of the policies around a backend.
 
 use std::time::Duration;
 
-/// The policies around a backend; see the [module](super) for where each has its place.
+/// The settings of the policies around a backend. The [module](super) shows their order.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Policies {
-    /// How long one request may take.
+    /// Time limit of one request.
     pub attempt_timeout: Duration,
-    /// Attempts in all, the first one included.
+    /// Maximum number of attempts, including the first.
     pub retry_attempts: u32,
-    /// After how long a second request is sent; none for a backend that is always slow.
+    /// Time after which a second request is sent. `None` sends none: a backend that is always slow gains nothing.
     pub hedge_after: Option<Duration>,
-    /// Failures in a row that open the breaker.
+    /// Number of consecutive failures that open the breaker.
     pub breaker_failures: u32,
-    /// How long the breaker stays open.
+    /// Time for which the breaker stays open.
     pub breaker_open_for: Duration,
-    /// Requests a second.
+    /// Maximum number of requests per second.
     pub limiter_rate: f64,
-    /// Requests at once after a quiet time.
+    /// Maximum number of requests at once after a quiet time.
     pub limiter_burst: u32,
-    /// How long an answer is kept.
+    /// Time for which an answer is cached.
     pub cache_ttl: Duration,
-    /// How many answers are kept.
+    /// Maximum number of cached answers.
     pub cache_capacity: u32,
 }

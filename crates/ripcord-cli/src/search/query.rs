@@ -1,4 +1,4 @@
-//! What a search was asked for.
+//! The query of a search.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,10 +8,10 @@ use axum::{
 };
 use percent_encoding::percent_decode_str;
 
-/// The most characters of `q`.
-const MOST: usize = 200;
+/// Maximum number of characters of `q`.
+const MAX_CHARS: usize = 200;
 
-/// A search, as `q=context&timeout=500ms` asks for it.
+/// A parsed query, such as `q=context&timeout=500ms`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,17 +27,17 @@ const MOST: usize = 200;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
-    // Shared with the requests it leads to, and with the key in the cache.
+    // Shared with the requests and with the key in the cache.
     pub(super) words: Arc<str>,
     timeout: Option<Duration>,
 }
 
 impl Query {
-    /// Reads the query of a URL, without its question mark.
+    /// Parses the query of a URL, without the question mark.
     ///
     /// # Errors
     ///
-    /// When it does not parse, has a parameter twice or one that there is not, or one of them is out of its bounds.
+    /// Returns an error if the query is malformed, or if a parameter is unknown, given twice or out of bounds.
     pub fn parse(query: &str) -> Result<Query, BadQuery> {
         let (mut words, mut timeout) = (None, None);
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -46,32 +46,32 @@ impl Query {
             let slot = match &*name {
                 "q" => &mut words,
                 "timeout" => &mut timeout,
-                _ => return Err(BadQuery(format!("unknown parameter {name:?}: there are q and timeout"))),
+                _ => return Err(BadQuery(format!("unknown parameter {name:?}: expected q or timeout"))),
             };
             if slot.replace(value).is_some() {
                 return Err(BadQuery(format!("{name}: given twice")));
             }
         }
         let words = words.map(|words| words.trim().to_owned()).unwrap_or_default();
-        if !(1..=MOST).contains(&words.chars().count()) {
+        if !(1..=MAX_CHARS).contains(&words.chars().count()) {
             let count = words.chars().count();
-            return Err(BadQuery(format!("q: expected 1 to {MOST} characters to search for, got {count}")));
+            return Err(BadQuery(format!("q: expected 1 to {MAX_CHARS} characters to search for, got {count}")));
         }
         Ok(Query { words: words.into(), timeout: timeout.as_deref().map(duration).transpose()? })
     }
 
-    /// The words to search for.
+    /// Returns the words to search for.
     pub fn words(&self) -> &str {
         &self.words
     }
 
-    /// How long the search may take.
+    /// Returns the time limit of the search.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
 }
 
-/// Decodes `+` and `%20`. Strictly: a percent sign without its digits is no text, and neither is broken UTF-8.
+/// Decodes `+` and `%20`. A percent sign without two hex digits and invalid UTF-8 are errors.
 fn decode(text: &str) -> Result<String, BadQuery> {
     let text = text.replace('+', " ");
     let is_escape = |rest: &str| rest.len() >= 2 && rest.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit);
@@ -80,11 +80,11 @@ fn decode(text: &str) -> Result<String, BadQuery> {
     }
     match percent_decode_str(&text).decode_utf8() {
         Ok(text) => Ok(text.into_owned()),
-        Err(_) => Err(BadQuery("malformed query: not UTF-8 once decoded".to_owned())),
+        Err(_) => Err(BadQuery("malformed query: not UTF-8 after decoding".to_owned())),
     }
 }
 
-/// `500ms`, `1.5s` is not, `1s 500ms` is; digits alone are milliseconds.
+/// Parses a duration such as `500ms` or `1s 500ms`. Digits alone are milliseconds. `1.5s` is an error.
 fn duration(text: &str) -> Result<Duration, BadQuery> {
     let parsed = match text.parse() {
         Ok(milliseconds) => Some(Duration::from_millis(milliseconds)),
@@ -99,7 +99,7 @@ fn duration(text: &str) -> Result<Duration, BadQuery> {
     })
 }
 
-/// What was wrong with a query: a 400. It names the parameter and the bound.
+/// A query is invalid, which is a 400. The message names the parameter and its bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadQuery(String);
 
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn invalid_query_is_an_error_that_names_the_parameter() {
         let cases = [
             ("", "q: expected 1 to 200 characters to search for, got 0"),
             ("q", "q: expected 1 to 200"),
@@ -140,11 +140,11 @@ mod tests {
                 "timeout: expected more than zero, as in 500ms or 2s, or 500 for milliseconds, got \"soon\"",
             ),
             ("q=a&timeout=99999999999999999999", "timeout: expected more than zero"),
-            ("q=a&page=2", "unknown parameter \"page\": there are q and timeout"),
+            ("q=a&page=2", "unknown parameter \"page\": expected q or timeout"),
             ("q=%", "malformed query: a % without two hex digits after it"),
             ("q=%zz", "malformed query: a %"),
             ("q=100%", "malformed query: a %"),
-            ("q=%ff", "malformed query: not UTF-8 once decoded"),
+            ("q=%ff", "malformed query: not UTF-8 after decoding"),
         ];
         for (query, expected) in cases {
             let error = Query::parse(query).expect_err(query).to_string();
@@ -154,11 +154,14 @@ mod tests {
         let error = Query::parse(&long).expect_err("too long").to_string();
         assert_eq!(error, "q: expected 1 to 200 characters to search for, got 201");
         let long = format!("q=a&timeout={}", "9".repeat(10_000));
-        assert!(Query::parse(&long).expect_err("too long").to_string().len() < 200, "an error is no echo");
+        assert!(
+            Query::parse(&long).expect_err("too long").to_string().len() < 200,
+            "the error must not repeat the whole query"
+        );
     }
 
     #[test]
-    fn bounds_are_included() {
+    fn values_at_the_bounds_are_accepted() {
         assert!(Query::parse(&format!("q={}", "ä".repeat(200))).is_ok());
         assert_eq!(Query::parse("q=a&timeout=1").map(|query| query.timeout), Ok(Some(Duration::from_millis(1))));
         assert_eq!(

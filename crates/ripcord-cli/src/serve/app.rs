@@ -74,7 +74,7 @@ impl Service {
         // Clones of a layer share their counters.
         let layer = layer.on_end(move |ending| {
             counted.count(ending);
-            log::tell(ending);
+            log::write_line(ending);
         });
         let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
         Service {

@@ -1,4 +1,4 @@
-//! The log: a line for each request when it is over, as text or as JSON, on stderr.
+//! The log on stderr: one line for each finished request, as text or JSON.
 
 use std::{
     io::{self, IsTerminal as _},
@@ -14,22 +14,22 @@ use tracing_subscriber::fmt::{format::Writer, time::FormatTime};
 
 use super::LogFormat;
 
-/// From here on, log lines go to stderr. Until here, as in tests, they go nowhere.
+/// Starts writing log lines to stderr. Before this call, as in tests, they are dropped.
 pub(super) fn start(format: LogFormat) {
     let lines = tracing_subscriber::fmt().with_writer(io::stderr).with_target(false).with_timer(Utc);
-    // Refused only when there is a subscriber already, and this is the one place that makes one.
+    // Fails only if there is a subscriber, and nothing else sets one.
     let _ = match format {
         LogFormat::Text => {
-            let colours =
+            let colors =
                 io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            tracing::subscriber::set_global_default(lines.with_ansi(colours).finish())
+            tracing::subscriber::set_global_default(lines.with_ansi(colors).finish())
         }
         LogFormat::Json => tracing::subscriber::set_global_default(lines.json().flatten_event(true).finish()),
     };
 }
 
-/// The line of a request that is over.
-pub(super) fn tell(request: &Finished<'_>) {
+/// Writes the log line of a finished request.
+pub(super) fn write_line(request: &Finished<'_>) {
     let (method, route) = method_and_route(request);
     let id = request.ctx.value::<RequestId>().map(RequestId::as_str);
     let trace_id = request.ctx.value::<Traceparent>().map(Traceparent::trace_id);
@@ -50,7 +50,7 @@ pub(super) fn tell(request: &Finished<'_>) {
     }
 }
 
-/// What [`Service`](super::Service) has named the request's Context after.
+/// Returns the method and the route, which [`Service`](super::Service) used as the name of the request's context.
 pub(super) fn method_and_route<'a>(request: &Finished<'a>) -> (&'a str, &'a str) {
     request.ctx.name().and_then(|name| name.split_once(' ')).unwrap_or(("OTHER", "unmatched"))
 }
@@ -59,7 +59,7 @@ fn milliseconds(took: Duration) -> f64 {
     took.as_micros() as f64 / 1000.0
 }
 
-/// UTC to the millisecond.
+/// The time in UTC, to the millisecond.
 struct Utc;
 
 impl FormatTime for Utc {

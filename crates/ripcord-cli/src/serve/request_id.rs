@@ -1,4 +1,4 @@
-//! The ids of requests, in the chapter's form.
+//! Request ids in the chapter's form.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -8,13 +8,13 @@ use std::{
 use axum::http::HeaderValue;
 use ripcord_http::RequestId;
 
-/// `req-` and the Unix time in nanoseconds, or the next number if that one is taken: no two in a process are equal.
+/// Returns a new id: `req-` and the Unix time in nanoseconds, or the next free number. Ids are unique within a process.
 pub(super) fn make_id() -> RequestId {
     static LAST: AtomicU64 = AtomicU64::new(0);
 
     let now = SystemTime::UNIX_EPOCH.elapsed().map_or(0, |now| now.as_nanos() as u64);
     let next = |last: u64| now.max(last + 1);
-    // Relaxed: the number is all there is to agree on.
+    // Relaxed: no other memory depends on the number.
     let last = LAST.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
     let id = HeaderValue::try_from(format!("req-{}", last.map_or(now, next)));
     RequestId::decode(&id.expect("letters, digits and a dash")).expect("letters, digits and a dash")
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_ids_are_equal() {
+    fn ids_made_by_several_threads_are_unique() {
         let ids: Vec<_> = thread::scope(|scope| {
             let threads: Vec<_> =
                 (0..4).map(|_| scope.spawn(|| (0..10_000).map(|_| make_id()).collect::<Vec<_>>())).collect();

@@ -8,7 +8,7 @@ use super::{
 };
 
 #[tokio::test]
-async fn all_answer() {
+async fn complete_search_has_the_hits_of_all_backends() {
     let (mut one, mut other) = (Backend::start().await, Backend::start().await);
     let service = TestService::new(&[&one, &other]);
     let searching = service.get("/search?q=a+b%26c&timeout=2s");
@@ -40,7 +40,7 @@ async fn all_answer() {
 }
 
 #[tokio::test]
-async fn backends_are_told_the_request_and_what_is_left() {
+async fn backend_gets_the_request_id_and_the_time_left() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let searching = service.get("/search?q=a&timeout=1500");
@@ -60,18 +60,14 @@ async fn backends_are_told_the_request_and_what_is_left() {
 }
 
 #[tokio::test]
-async fn what_is_no_answer_has_failed() {
+async fn answer_that_is_not_a_list_of_hits_is_a_failure() {
     let too_long = format!("{{\"hits\":[],\"padding\":\"{}\"}}", "x".repeat(1 << 20));
     let cases = [
         (StatusCode::NOT_FOUND, "gone".to_owned(), "answered with status 404"),
         (StatusCode::INTERNAL_SERVER_ERROR, String::new(), "answered with status 500"),
-        (
-            StatusCode::OK,
-            "<html>".to_owned(),
-            "answered with what is no list of hits: expected value at line 1 column 1",
-        ),
-        (StatusCode::OK, "{}".to_owned(), "answered with what is no list of hits: missing field `hits`"),
-        (StatusCode::OK, too_long, "answered with what is no list of hits: more than 1048576 bytes"),
+        (StatusCode::OK, "<html>".to_owned(), "the answer is not a list of hits: expected value at line 1 column 1"),
+        (StatusCode::OK, "{}".to_owned(), "the answer is not a list of hits: missing field `hits`"),
+        (StatusCode::OK, too_long, "the answer is not a list of hits: more than 1048576 bytes"),
     ];
     for (status, body, expected) in cases {
         let mut backend = Backend::start().await;
@@ -90,7 +86,7 @@ async fn what_is_no_answer_has_failed() {
 }
 
 #[tokio::test]
-async fn backend_that_is_not_there_has_failed() {
+async fn unreachable_backend_is_a_failure() {
     let (mut there, gone) = (Backend::start().await, Backend::start().await);
     let service = TestService::new(&[&there, &gone]);
     let name = gone.name().to_owned();
@@ -125,8 +121,8 @@ async fn bad_queries_are_400_and_ask_nobody() {
             "timeout: expected more than zero, as in 500ms or 2s, or 500 for milliseconds, got \"0\"",
         ),
         ("/search?q=%zz", "malformed query: a % without two hex digits after it"),
-        ("/search?q=%ff", "malformed query: not UTF-8 once decoded"),
-        ("/search?q=a&limit=3", "unknown parameter \"limit\": there are q and timeout"),
+        ("/search?q=%ff", "malformed query: not UTF-8 after decoding"),
+        ("/search?q=a&limit=3", "unknown parameter \"limit\": expected q or timeout"),
     ];
     for (path, expected) in cases {
         let answer = service.get(path).await.expect("no panic");
@@ -137,7 +133,7 @@ async fn bad_queries_are_400_and_ask_nobody() {
 }
 
 #[tokio::test]
-async fn browsers_get_pages() {
+async fn browser_gets_a_page() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let html = [("accept", "text/html,*/*;q=0.8")];

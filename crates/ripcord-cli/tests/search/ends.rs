@@ -13,7 +13,7 @@ use super::{
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test]
-async fn late_backend_costs_its_own_results() {
+async fn late_backend_loses_only_its_own_hits() {
     let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
     let service = TestService::new(&[&slow, &fast]);
     let searching = service.get("/search?q=a&timeout=1s");
@@ -36,7 +36,7 @@ async fn late_backend_costs_its_own_results() {
 
 // The server's limit is the end of the request itself: the handler has its last word, and no time after it.
 #[tokio::test]
-async fn late_backend_at_the_servers_own_limit() {
+async fn late_backend_without_a_client_timeout_ends_at_the_server_limit() {
     let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
     let service = TestService::new(&[&fast, &slow]);
     let searching = service.get("/search?q=a");
@@ -52,7 +52,7 @@ async fn late_backend_at_the_servers_own_limit() {
 
 // A Context that has ended asks for nothing more, so after the first of them the others were taken for late.
 #[tokio::test]
-async fn all_that_is_there_at_the_deadline_counts() {
+async fn answers_ready_at_the_deadline_count() {
     let mut backends = [Backend::start().await, Backend::start().await, Backend::start().await];
     let [one, other, late] = &backends;
     let service = TestService::new(&[one, other, late]);
@@ -98,7 +98,7 @@ async fn nothing_in_time_is_504() {
 }
 
 #[tokio::test]
-async fn client_that_goes_away_cancels_what_it_asked_for() {
+async fn disconnect_cancels_the_requests_to_backends() {
     let (mut one, mut other) = (Backend::start().await, Backend::start().await);
     let service = TestService::new(&[&one, &other]);
     let searching = service.get("/search?q=a");
@@ -112,7 +112,7 @@ async fn client_that_goes_away_cancels_what_it_asked_for() {
 }
 
 #[tokio::test]
-async fn shutdown_in_the_middle_answers_with_what_there_is() {
+async fn shutdown_during_a_search_returns_the_hits_so_far() {
     let (mut fast, mut slow) = (Backend::start().await, Backend::start().await);
     let service = TestService::new(&[&fast, &slow]);
     let (partial, nothing) = (service.get("/search?q=a"), service.get("/search?q=b"));
@@ -140,7 +140,7 @@ async fn shutdown_in_the_middle_answers_with_what_there_is() {
 }
 
 #[tokio::test]
-async fn draining_service_sends_new_requests_away() {
+async fn draining_service_refuses_new_requests() {
     let backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let health = service.get("/healthz").await.expect("no panic");

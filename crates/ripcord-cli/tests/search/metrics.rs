@@ -29,6 +29,7 @@ fn parse(text: &str) -> BTreeMap<&str, f64> {
         let (sample, value) = line.rsplit_once(' ').expect("a value");
         let value: f64 = value.parse().unwrap_or_else(|error| panic!("{error}: {line}"));
         let (name, labels) = sample.split_once('{').map_or((sample, None), |(name, labels)| (name, Some(labels)));
+        // Standard metrics have no prefix.
         assert!(name.starts_with("ripcord_") || name.starts_with("process_"), "{line}");
         if let Some(labels) = labels {
             let labels = labels.strip_suffix("\"}").unwrap_or_else(|| panic!("labels without an end: {line}"));
@@ -93,7 +94,7 @@ async fn open_metrics_text_is_well_formed_and_counts_each_request() {
 }
 
 #[tokio::test]
-async fn scraper_that_does_not_ask_for_open_metrics_gets_prometheus_text() {
+async fn scraper_without_open_metrics_in_accept_gets_prometheus_text() {
     let service = TestService::new(&[]);
     service.get("/nosuch").await.expect("no panic");
     let metrics = service.get("/metrics").await.expect("no panic");
@@ -110,7 +111,7 @@ async fn scraper_that_does_not_ask_for_open_metrics_gets_prometheus_text() {
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn standard_process_metrics_are_there() {
+async fn metrics_contain_the_standard_process_metrics() {
     let service = TestService::new(&[]);
     let metrics = service.get("/metrics").await.expect("no panic").body;
     for (name, kind) in [

@@ -30,7 +30,7 @@ async fn failure_is_retried() {
 }
 
 #[tokio::test]
-async fn what_asking_again_does_not_help_is_not_retried() {
+async fn permanent_failure_is_not_retried() {
     let mut backend = Backend::start().await;
     let service = TestService::in_real_time(&[&backend], |policies| policies.retry_attempts = 3);
     let searching = service.get("/search?q=a");
@@ -44,7 +44,7 @@ async fn what_asking_again_does_not_help_is_not_retried() {
 }
 
 #[tokio::test]
-async fn slow_request_is_sent_again_and_the_first_answer_taken() {
+async fn slow_request_is_hedged_and_the_first_answer_counts() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.hedge_after = Some(SECOND / 10));
     let searching = service.get("/search?q=a");
@@ -59,7 +59,7 @@ async fn slow_request_is_sent_again_and_the_first_answer_taken() {
 }
 
 #[tokio::test]
-async fn backend_that_keeps_failing_is_left_alone() {
+async fn failing_backend_opens_its_breaker() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| {
         policies.breaker_failures = 2;
@@ -93,7 +93,7 @@ async fn backend_that_keeps_failing_is_left_alone() {
 
 // A rejection that the retry would have to wait out past the deadline is told as what it is.
 #[tokio::test]
-async fn open_breaker_is_a_rejection_under_a_retry_too() {
+async fn open_breaker_below_a_retry_is_a_rejection() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| {
         policies.breaker_failures = 1;
@@ -112,7 +112,7 @@ async fn open_breaker_is_a_rejection_under_a_retry_too() {
 }
 
 #[tokio::test]
-async fn canceled_searches_trip_nothing() {
+async fn canceled_searches_do_not_trip_the_breaker() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.breaker_failures = 1);
     for query in ["a", "b", "c"] {
@@ -127,7 +127,7 @@ async fn canceled_searches_trip_nothing() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_sent_in_time_is_not_begun() {
+async fn request_that_cannot_be_sent_in_time_is_not_started() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| {
         policies.limiter_rate = 0.1;
@@ -148,7 +148,7 @@ async fn what_could_not_be_sent_in_time_is_not_begun() {
 }
 
 #[tokio::test]
-async fn answers_are_kept_for_a_while() {
+async fn answer_is_cached_until_its_ttl() {
     let mut backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.cache_ttl = 30 * SECOND);
     let searching = service.get("/search?q=a");
@@ -169,7 +169,7 @@ async fn answers_are_kept_for_a_while() {
 }
 
 #[tokio::test]
-async fn searches_for_the_same_share_a_request() {
+async fn concurrent_searches_for_the_same_words_share_a_request() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let first = service.get("/search?q=a");
@@ -189,7 +189,7 @@ async fn searches_for_the_same_share_a_request() {
 
 // What a backend was told it was told. When that is over and somebody with more time waits, it is asked again.
 #[tokio::test]
-async fn patient_search_outlives_the_request_it_joined() {
+async fn search_with_more_time_outlives_the_request_it_joined() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let hasty = service.get("/search?q=a&timeout=1s");
@@ -213,7 +213,7 @@ async fn patient_search_outlives_the_request_it_joined() {
 // What is left of an attempt may be too little to be told, which fails at once and not at its end. Other searches that have
 // more time are no reason to ask again then: nothing would be sent, as often as it is tried.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn attempt_with_too_little_time_is_made_once() {
+async fn attempt_without_enough_time_is_made_once() {
     let backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.attempt_timeout = SECOND / 2000);
     let searching = service.get("/search?q=a");

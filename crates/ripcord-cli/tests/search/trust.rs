@@ -13,7 +13,7 @@ const HEADERS: [(&str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn strangers_name_neither_request_nor_trace() {
+async fn untrusted_client_sets_neither_request_id_nor_trace() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]).trusting("10.0.0.0/8");
     for peer in [None, Some("192.0.2.1:1")] {
@@ -29,7 +29,7 @@ async fn strangers_name_neither_request_nor_trace() {
 }
 
 #[tokio::test]
-async fn trusted_peers_do() {
+async fn trusted_peer_sets_request_id_and_trace() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]).trusting("10.0.0.0/8");
     for (number, peer) in ["10.1.2.3:1", "[::ffff:10.1.2.3]:1"].into_iter().enumerate() {
@@ -49,7 +49,7 @@ async fn trusted_peers_do() {
 }
 
 #[tokio::test]
-async fn anybody_may_ask_for_less_time() {
+async fn untrusted_client_can_shorten_the_deadline() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     for (number, (header, value, left)) in [
@@ -75,7 +75,7 @@ async fn anybody_may_ask_for_less_time() {
 }
 
 #[tokio::test]
-async fn nothing_is_begun_without_time() {
+async fn request_without_time_left_is_not_started() {
     let backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     let answer = service.get_with("/search?q=a", &[("x-request-timeout-ms", "0")]).await.expect("no panic");
@@ -85,7 +85,7 @@ async fn nothing_is_begun_without_time() {
 }
 
 #[tokio::test]
-async fn malformed_deadline_is_counted_and_as_if_it_were_not_there() {
+async fn malformed_deadline_is_counted_and_ignored() {
     let mut backend = Backend::start().await;
     let service = TestService::new(&[&backend]);
     for value in ["+5", "5s", "", "-1"] {
@@ -101,7 +101,7 @@ async fn malformed_deadline_is_counted_and_as_if_it_were_not_there() {
 
 // In real time: what passes between two hops is never nothing, and is rounded up.
 #[tokio::test]
-async fn from_hop_to_hop_the_budget_shrinks() {
+async fn deadline_shrinks_with_each_hop() {
     let mut last = Backend::start().await;
     let second = TestService::in_real_time(&[&last], |_| {});
     let second = Backend::serve(second.app.clone()).await;
@@ -117,7 +117,7 @@ async fn from_hop_to_hop_the_budget_shrinks() {
 }
 
 #[tokio::test]
-async fn whatever_is_malformed_is_in_the_metrics() {
+async fn malformed_headers_and_requests_are_in_the_metrics() {
     let backend = Backend::start().await;
     let service = TestService::new(&[&backend]).trusting("10.0.0.0/8");
     let baggage = (0..65).map(|n| format!("k{n}=v")).collect::<Vec<_>>().join(",");

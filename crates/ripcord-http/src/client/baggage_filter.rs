@@ -11,7 +11,7 @@ use crate::trace_context::Baggage;
 /// use ripcord_http::client::{BaggageFilter, ClientLayer};
 ///
 /// let ours = ClientLayer::new().baggage(BaggageFilter::only(["tenant", "plan"]));
-/// let everybody_elses = ClientLayer::new();
+/// let third_party = ClientLayer::new();
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct BaggageFilter(Allowed);

@@ -7,9 +7,9 @@ use std::task::{Context as Task, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::context_end::ContextEnd;
 use super::error::{BoxError, Call, Error, Phase};
 use super::span::CallSpan;
-use super::under::Under;
 
 pin_project! {
     /// A response's body that observes the call's context: after the context ends, it returns an error instead of data.
@@ -20,15 +20,15 @@ pin_project! {
         // None after an error.
         #[pin]
         body: Option<B>,
-        under: Option<Under>,
+        end: Option<ContextEnd>,
         call: Option<Call>,
         span: CallSpan,
     }
 }
 
 impl<B> ResponseBody<B> {
-    pub(super) fn new(body: B, under: Option<Under>, call: Option<Call>, span: CallSpan) -> Self {
-        ResponseBody { body: Some(body), under, call, span }
+    pub(super) fn new(body: B, end: Option<ContextEnd>, call: Option<Call>, span: CallSpan) -> Self {
+        ResponseBody { body: Some(body), end, call, span }
     }
 }
 
@@ -48,7 +48,7 @@ where
             return Poll::Ready(None);
         }
         // Checked before each frame, so that an endless body ends.
-        let error = match this.under.as_ref().and_then(Under::err) {
+        let error = match this.end.as_ref().and_then(ContextEnd::err) {
             Some(error) => Error::context(error, Phase::Read, this.call.take()),
             None => match body.as_mut().poll_frame(task) {
                 Poll::Ready(Some(Err(error))) => Error::client(error.into(), Phase::Read, this.call.take()),
@@ -63,8 +63,8 @@ where
                     return Poll::Ready(None);
                 }
                 Poll::Pending => {
-                    let Some(under) = this.under.as_mut() else { return Poll::Pending };
-                    let error = ready!(under.poll_end(task));
+                    let Some(end) = this.end.as_mut() else { return Poll::Pending };
+                    let error = ready!(end.poll_end(task));
                     Error::context(error, Phase::Read, this.call.take())
                 }
             },
@@ -85,6 +85,6 @@ where
 
 impl<B> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseBody").field("under", &self.under).finish_non_exhaustive()
+        f.debug_struct("ResponseBody").field("end", &self.end).finish_non_exhaustive()
     }
 }

@@ -163,7 +163,7 @@ impl Error {
         Error(Arc::new(Repr { call: Some(call), phase: Phase::Send, kind: Kind::Status(status, Box::new(headers)) }))
     }
 
-    /// Returns whether a context's cancel ended the call: the call's own context, or one that the client below knew.
+    /// Returns whether a context's cancel ended the call: the call's own context, or the context of the client below.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }

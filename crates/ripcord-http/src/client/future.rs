@@ -9,9 +9,9 @@ use pin_project_lite::pin_project;
 use ripcord::Context;
 
 use super::ResponseBody;
+use super::context_end::ContextEnd;
 use super::error::{BoxError, Call, Error, Phase};
 use super::span::CallSpan;
-use super::under::Under;
 
 pin_project! {
     /// A call of a [`Client`](super::Client). A result that is ready when the context ends wins.
@@ -29,19 +29,19 @@ pin_project! {
 pin_project! {
     #[project = Project]
     enum State<F> {
-        Calling { #[pin] future: F, under: Option<Under>, span: CallSpan },
+        Calling { #[pin] future: F, end: Option<ContextEnd>, span: CallSpan },
         Ended { error: Option<Error> },
     }
 }
 
 impl<F> ResponseFuture<F> {
     pub(super) fn new(future: F, ctx: Context, call: Call, span: CallSpan) -> Self {
-        let under = Some(Under::new(ctx));
-        ResponseFuture { state: State::Calling { future, under, span }, call: Some(call) }
+        let end = Some(ContextEnd::new(ctx));
+        ResponseFuture { state: State::Calling { future, end, span }, call: Some(call) }
     }
 
     pub(super) fn without_context(future: F, call: Call) -> Self {
-        ResponseFuture { state: State::Calling { future, under: None, span: CallSpan::default() }, call: Some(call) }
+        ResponseFuture { state: State::Calling { future, end: None, span: CallSpan::default() }, call: Some(call) }
     }
 
     /// Returns a call that fails at once: nothing is sent.
@@ -60,14 +60,14 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let error = match this.state.as_mut().project() {
-            Project::Calling { future, under, span } => {
+            Project::Calling { future, end, span } => {
                 if let Poll::Ready(result) = future.poll(task) {
-                    let (under, mut span, call) = (under.take(), std::mem::take(span), this.call.take());
+                    let (end, mut span, call) = (end.take(), std::mem::take(span), this.call.take());
                     this.state.set(State::Ended { error: None });
                     return Poll::Ready(match result {
                         Ok(response) => {
                             span.answered(response.status(), response.version());
-                            Ok(response.map(|body| ResponseBody::new(body, under, call, span)))
+                            Ok(response.map(|body| ResponseBody::new(body, end, call, span)))
                         }
                         Err(error) => {
                             let error = Error::client(error.into(), Phase::Send, call);
@@ -76,8 +76,8 @@ where
                         }
                     });
                 }
-                let Some(under) = under else { return Poll::Pending };
-                let error = Error::context(ready!(under.poll_end(task)), Phase::Send, this.call.take());
+                let Some(end) = end else { return Poll::Pending };
+                let error = Error::context(ready!(end.poll_end(task)), Phase::Send, this.call.take());
                 std::mem::take(span).failed(&error);
                 this.state.set(State::Ended { error: None });
                 error

@@ -1,4 +1,4 @@
-//! The layer for tower's clients.
+//! The layer for tower clients.
 
 use std::task::{Context as Task, Poll};
 
@@ -15,13 +15,13 @@ use super::span::CallSpan;
 use super::{BaggageFilter, ResponseBody, ResponseFuture};
 use crate::deadline::Dialect;
 
-/// Puts each call of a tower HTTP client under the Context that its request [carries](super::RequestExt::with_context): see
-/// the [module](super) for what is sent and how a call ends.
+/// Ends each call of a tower HTTP client with the context that its request [carries](super::RequestExt::with_context). The
+/// [module](super) describes what is sent and how a call ends.
 ///
-/// A request without a Context passes as it is.
+/// A request without a context passes unchanged.
 ///
-/// Put it below whatever sends a request more than once, retries or redirects, so that each sends what is left by then; and
-/// below what waits for a place.
+/// Put this layer below layers that send a request more than once (retries, redirects) and below layers that queue it, so that each
+/// request carries the time left when it is sent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,7 +64,7 @@ impl ClientLayer {
         self
     }
 
-    /// Which of the Context's baggage is sent.
+    /// Selects the context's baggage that is sent. Default: none.
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.outgoing.baggage = filter;
         self
@@ -86,7 +86,7 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A client whose calls are each under a Context: see [`ClientLayer`].
+/// A client whose calls end with their context. Returned by [`ClientLayer`].
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     inner: S,

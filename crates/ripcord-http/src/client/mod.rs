@@ -29,6 +29,7 @@
 
 mod baggage_filter;
 mod body;
+mod context_end;
 mod error;
 mod future;
 mod layer;
@@ -37,7 +38,6 @@ mod request_ext;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 mod span;
-mod under;
 
 pub use baggage_filter::BaggageFilter;
 pub use body::ResponseBody;

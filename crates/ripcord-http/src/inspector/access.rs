@@ -1,4 +1,4 @@
-//! Access rules: who may look, and who may cancel.
+//! Access rules of the page and of cancels.
 //!
 //! | | without a token | with a token |
 //! |---|---|---|
@@ -10,7 +10,7 @@
 //! An `Origin` header must match `Host`, even if `Sec-Fetch-Site` allows the request: a proxy that rewrites `Host` forwards both.
 //!
 //! A proxy on this machine that adds no header is indistinguishable from a person at this machine. nginx with a bare
-//! `proxy_pass http://127.0.0.1:8080;` is one: it exposes the inspector to everybody. Behind a proxy, set a token or serve no inspector.
+//! `proxy_pass http://127.0.0.1:8080;` is one: it exposes the inspector to everybody. Behind a proxy, set a token or do not serve the inspector.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -71,7 +71,7 @@ impl Access {
         Access { gate }
     }
 
-    /// Checks whether this request may look.
+    /// Checks whether this request has access.
     pub(super) fn check(&self, request: &Parts) -> Result<(Visitor, Pass), Denied> {
         let peer = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip().to_canonical());
         let pass = match &self.gate {
@@ -133,14 +133,14 @@ fn query_token(uri: &Uri) -> Option<String> {
     pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
 }
 
-/// Returns all cookies of our name. A browser sends those of longer paths too.
+/// Returns all cookies with our name. A browser may send several, with different paths.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let pairs =
         headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
 }
 
-/// Checks that a request which a page sent comes from our own page. A client that is no browser sends neither header.
+/// Checks that a request which a page sent comes from our own page. A client other than a browser sends neither header.
 pub(super) fn check_same_origin(request: &Parts) -> Result<(), Denied> {
     match request.headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
         None | Some(b"same-origin" | b"none") => check_origin(request),
@@ -148,7 +148,7 @@ pub(super) fn check_same_origin(request: &Parts) -> Result<(), Denied> {
     }
 }
 
-/// Checks that `Origin`, if there is one, has the authority that was asked for.
+/// Checks that `Origin`, if present, has the same authority as the request.
 pub(super) fn check_origin(request: &Parts) -> Result<(), Denied> {
     let Some(origin) = request.headers.get(ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().ok().and_then(|origin| origin.parse::<Uri>().ok());
@@ -158,7 +158,7 @@ pub(super) fn check_origin(request: &Parts) -> Result<(), Denied> {
     }
 }
 
-/// Returns the host and port that were asked for. HTTP/2 has them in the URI.
+/// Returns the host and port of the request. HTTP/2 has them in the URI.
 fn authority(request: &Parts) -> Option<String> {
     let mut hosts = request.headers.get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -175,7 +175,7 @@ fn is_loopback_host(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Why a request was refused. Each text is for the person who set up the inspector.
+/// Why a request was refused. The texts address the person who set up the inspector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     UnknownPeer,

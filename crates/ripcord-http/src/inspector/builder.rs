@@ -22,7 +22,7 @@ pub struct Builder {
     pub(super) max_calls: usize,
 }
 
-const SHORTEST_INTERVAL: Duration = Duration::from_millis(50);
+const MIN_INTERVAL: Duration = Duration::from_millis(50);
 
 impl Default for Builder {
     fn default() -> Self {
@@ -38,13 +38,13 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Allows every peer that has the token, and no other. By default, only this machine may look.
+    /// Allows every peer that has the token, and no other. Default: only this machine has access.
     pub fn token(self, token: Token) -> Self {
         Builder { token: Some(token), ..self }
     }
 
-    /// Sets the context that ends the live streams and whose clock times them. A graceful shutdown waits for open streams, so pass the
-    /// context that ends when the server begins to stop.
+    /// Sets the context that ends the live streams and whose clock times them. A graceful shutdown waits for open streams, so pass a
+    /// context that ends when the shutdown starts.
     pub fn context(self, ctx: &Context) -> Self {
         Builder { ctx: ctx.clone(), ..self }
     }
@@ -63,7 +63,7 @@ impl Builder {
     /// assert_eq!(error.to_string(), "invalid inspector interval: 0ns, less than 50ms");
     /// ```
     pub fn interval(self, interval: Duration) -> Result<Self, InvalidInterval> {
-        if interval < SHORTEST_INTERVAL {
+        if interval < MIN_INTERVAL {
             return Err(InvalidInterval(interval));
         }
         Ok(Builder { interval, ..self })
@@ -75,7 +75,7 @@ impl Builder {
         Builder { max_shown, ..self }
     }
 
-    /// Sets how many finished entries each latency bucket keeps, and how many that did not end well. Default: 10.
+    /// Sets the maximum number of finished entries kept in each latency bucket, and of failed entries. Default: 10.
     pub fn max_kept(self, max_kept: usize) -> Self {
         Builder { max_kept, ..self }
     }
@@ -102,7 +102,7 @@ pub struct InvalidInterval(Duration);
 
 impl fmt::Display for InvalidInterval {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "invalid inspector interval: {:?}, less than {SHORTEST_INTERVAL:?}", self.0)
+        write!(f, "invalid inspector interval: {:?}, less than {MIN_INTERVAL:?}", self.0)
     }
 }
 

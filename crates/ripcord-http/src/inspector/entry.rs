@@ -1,11 +1,11 @@
-//! Entries: a request, or other work that the program put under the inspector.
+//! Entries: requests and watched work.
 
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use ripcord::{CancelHandle, Clock, Context, Error, Trace};
 
-use super::held::nearest;
+use super::entry_guard::nearest;
 use crate::RequestId;
 use crate::server::DeadlineSource;
 use crate::trace_context::Traceparent;
@@ -22,7 +22,7 @@ pub(super) enum Kind {
 pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) kind: Kind,
-    /// When it began, on its context's clock.
+    /// Its start, on its context's clock.
     pub(super) begun: Instant,
     /// See invariant 2 of the registry.
     pub(super) ctx: Context,
@@ -85,7 +85,7 @@ pub(super) struct Facts {
 }
 
 /// A finished entry. It holds no context, so the inspector does not keep a request's values alive.
-pub(super) struct Over {
+pub(super) struct FinishedEntry {
     pub(super) id: u64,
     pub(super) is_request: bool,
     pub(super) facts: Facts,
@@ -102,11 +102,11 @@ pub(super) struct Over {
     pub(super) clock: Clock,
 }
 
-impl Over {
+impl FinishedEntry {
     /// Creates the record of an entry whose last context is being dropped. Returns `None` if it has not ended.
-    pub(super) fn of(entry: &Entry) -> Option<Self> {
+    pub(super) fn from_entry(entry: &Entry) -> Option<Self> {
         let clock = entry.ctx.clock();
-        Some(Over {
+        Some(FinishedEntry {
             id: entry.id,
             is_request: entry.is_request(),
             facts: entry.facts(),

@@ -15,8 +15,8 @@ use super::Shared;
 
 /// Maximum number of streams at a time. Further requests get 503.
 const MAX_STREAMS: usize = 32;
-/// A stream ends after this time, or after this many intervals if that is longer, and the browser reconnects at once. A peer that
-/// reads nothing cannot be recognized, because the system buffers what it is sent; so its place is limited in time instead.
+/// A stream ends after this time, or after this many intervals if that is longer. The browser then reconnects. A peer that reads
+/// nothing cannot be recognized, because the system buffers the events, so every stream has a time limit.
 const MAX_AGE: Duration = Duration::from_secs(60);
 const MAX_AGE_INTERVALS: u32 = 4;
 /// Tells the browser to reconnect after this many milliseconds.
@@ -46,7 +46,7 @@ impl Latest {
 /// The body of a stream. It ends with the inspector's context, after [`MAX_AGE`], or when the peer leaves.
 pub(super) struct EventStream {
     shared: Arc<Shared>,
-    place: Place,
+    permit: Permit,
     sleep: Option<Pin<Box<Sleep>>>,
     last: Option<(u64, u64)>,
     quiet: u32,
@@ -55,8 +55,8 @@ pub(super) struct EventStream {
 impl EventStream {
     /// Returns `None` if there are too many streams.
     pub(super) fn new(shared: Arc<Shared>) -> Option<Self> {
-        let place = Place::new(&shared)?;
-        Some(EventStream { shared, place, sleep: None, last: None, quiet: 0 })
+        let permit = Permit::new(&shared)?;
+        Some(EventStream { shared, permit, sleep: None, last: None, quiet: 0 })
     }
 
     /// Returns what to send now, if anything.
@@ -87,10 +87,10 @@ impl Body for EventStream {
                 Some(sleep) => task::ready!(sleep.as_mut().poll(cx)),
                 None => this.shared.ctx.check(),
             };
-            if slept.is_err() || !this.place.is_held(&this.shared) {
+            if slept.is_err() || !this.permit.is_held(&this.shared) {
                 return Poll::Ready(None);
             }
-            // The interval begins when the last event was taken, so a slow reader gets fewer events.
+            // The interval starts when the last event was taken, so a slow reader gets fewer events.
             this.sleep = Some(Box::pin(this.shared.ctx.sleep(this.shared.interval)));
             if let Some(event) = this.event() {
                 return Poll::Ready(Some(Ok(Frame::data(event))));
@@ -99,7 +99,7 @@ impl Body for EventStream {
     }
 }
 
-/// JSON has no line breaks, so a snapshot is one line of data.
+/// Returns the latest snapshot as an event. JSON has no line breaks, so it is one line of data.
 fn render(shared: &Shared) -> Rendered {
     let now = shared.ctx.clock().now();
     if let Some((when, rendered)) = &shared.latest.lock().0
@@ -117,46 +117,46 @@ fn render(shared: &Shared) -> Rendered {
     rendered
 }
 
-/// The streams, and when each began.
+/// The open streams and their start times.
 #[derive(Default)]
-pub(super) struct Watchers(Mutex<Places>);
+pub(super) struct Watchers(Mutex<Streams>);
 
 #[derive(Default)]
-struct Places {
+struct Streams {
     next: u64,
-    begun: HashMap<u64, Instant>,
+    started: HashMap<u64, Instant>,
 }
 
-/// One stream's place among the [`MAX_STREAMS`].
-struct Place {
+/// One stream's permit, of [`MAX_STREAMS`].
+struct Permit {
     all: Arc<Watchers>,
     number: u64,
 }
 
-impl Place {
-    /// Takes a free place, or else the place of a stream that should have ended: its peer reads nothing, so it is not polled.
+impl Permit {
+    /// Takes a free permit, or else revokes the permit of a stream that is too old: its peer reads nothing, so it is not polled.
     fn new(shared: &Shared) -> Option<Self> {
         let now = shared.ctx.clock().now();
-        let mut places = shared.watchers.lock();
-        if places.begun.len() >= MAX_STREAMS {
-            let (&number, &begun) = places.begun.iter().min_by_key(|(_, begun)| **begun)?;
-            if now.saturating_duration_since(begun) < max_age(shared) {
+        let mut streams = shared.watchers.lock();
+        if streams.started.len() >= MAX_STREAMS {
+            let (&number, &started) = streams.started.iter().min_by_key(|(_, started)| **started)?;
+            if now.saturating_duration_since(started) < max_age(shared) {
                 return None;
             }
-            places.begun.remove(&number);
+            streams.started.remove(&number);
         }
-        let number = places.next;
-        places.next += 1;
-        places.begun.insert(number, now);
-        drop(places);
-        Some(Place { all: Arc::clone(&shared.watchers), number })
+        let number = streams.next;
+        streams.next += 1;
+        streams.started.insert(number, now);
+        drop(streams);
+        Some(Permit { all: Arc::clone(&shared.watchers), number })
     }
 
-    /// Returns whether the stream may go on: it is not too old, and no other stream has taken its place.
+    /// Returns whether the stream may continue: it is not too old, and its permit was not revoked.
     fn is_held(&self, shared: &Shared) -> bool {
         let now = shared.ctx.clock().now();
-        let begun = self.all.lock().begun.get(&self.number).copied();
-        begun.is_some_and(|begun| now.saturating_duration_since(begun) < max_age(shared))
+        let started = self.all.lock().started.get(&self.number).copied();
+        started.is_some_and(|started| now.saturating_duration_since(started) < max_age(shared))
     }
 }
 
@@ -164,14 +164,14 @@ fn max_age(shared: &Shared) -> Duration {
     MAX_AGE.max(shared.interval.saturating_mul(MAX_AGE_INTERVALS))
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.all.lock().begun.remove(&self.number);
+        self.all.lock().started.remove(&self.number);
     }
 }
 
 impl Watchers {
-    fn lock(&self) -> MutexGuard<'_, Places> {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,10 @@
-//! Finished entries by latency: the last few of each bucket, and of the failed ones.
+//! Finished entries: the last few of each latency bucket, and the last few failed ones.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::entry::Over;
+use super::entry::FinishedEntry;
 
 /// The bounds between buckets.
 pub(super) const BOUNDS: [Duration; BUCKETS - 1] = [
@@ -20,18 +20,18 @@ pub(super) const BOUNDS: [Duration; BUCKETS - 1] = [
 
 pub(super) const BUCKETS: usize = 9;
 
-/// Returns the bucket of a latency. A bound belongs to the bucket that begins with it.
-pub(super) fn bucket_of(latency: Duration) -> usize {
+/// Returns the bucket for a latency. A bound belongs to the bucket that starts with it.
+pub(super) fn bucket_for(latency: Duration) -> usize {
     BOUNDS.partition_point(|bound| *bound <= latency)
 }
 
-/// Entries that were quicker are so common under load that only some are kept.
+/// Faster entries are so common under load that only some are kept.
 const QUICK: Duration = BOUNDS[0];
 /// The length of an interval in which the first few quick entries are kept.
 const WINDOW: Duration = Duration::from_millis(100);
 
 /// Decides which quick, successful entries are kept: the first of each tenth of a second, as many as a ring holds.
-/// Keeping an entry costs about as much as everything else that the inspector does for a request.
+/// Keeping an entry about doubles the inspector's cost of a request.
 #[derive(Default)]
 pub(super) struct Quick {
     since: Option<Instant>,
@@ -39,8 +39,8 @@ pub(super) struct Quick {
 }
 
 impl Quick {
-    /// Returns whether to keep an entry that began at this instant and took this long. Slower entries are always kept.
-    pub(super) fn keeps(&mut self, begun: Instant, latency: Duration, most: usize) -> bool {
+    /// Returns whether to keep an entry that started at this instant and took this long. Slower entries are always kept.
+    pub(super) fn keeps(&mut self, begun: Instant, latency: Duration, max: usize) -> bool {
         if latency >= QUICK {
             return true;
         }
@@ -48,66 +48,66 @@ impl Quick {
             *self = Quick { since: Some(begun), kept: 0 };
         }
         self.kept += 1;
-        self.kept <= most
+        self.kept <= max
     }
 }
 
 /// The finished entries. Each ring keeps its last few.
 pub(super) struct Finished {
-    most: usize,
+    max: usize,
     buckets: [Ring; BUCKETS],
     cut_short: Ring,
 }
 
 #[derive(Default)]
-struct Ring(Mutex<VecDeque<Arc<Over>>>);
+struct Ring(Mutex<VecDeque<Arc<FinishedEntry>>>);
 
 impl Finished {
-    pub(super) fn new(most: usize) -> Self {
-        Finished { most, buckets: Default::default(), cut_short: Ring::default() }
+    pub(super) fn new(max: usize) -> Self {
+        Finished { max, buckets: Default::default(), cut_short: Ring::default() }
     }
 
-    /// Returns how many entries a ring keeps.
-    pub(super) fn most(&self) -> usize {
-        self.most
+    /// Returns the maximum number of entries in a ring.
+    pub(super) fn max(&self) -> usize {
+        self.max
     }
 
-    pub(super) fn push(&self, over: Over) {
+    pub(super) fn push(&self, over: FinishedEntry) {
         let over = Arc::new(over);
         if over.is_cut_short {
-            self.cut_short.push(Arc::clone(&over), self.most);
+            self.cut_short.push(Arc::clone(&over), self.max);
         }
-        self.buckets[bucket_of(over.ended.latency)].push(over, self.most);
+        self.buckets[bucket_for(over.ended.latency)].push(over, self.max);
     }
 
     /// Returns the kept entries of a bucket, the latest first.
-    pub(super) fn bucket(&self, number: usize) -> Vec<Arc<Over>> {
+    pub(super) fn bucket(&self, number: usize) -> Vec<Arc<FinishedEntry>> {
         self.buckets[number].latest_first()
     }
 
     /// Returns the kept failed entries, the latest first.
-    pub(super) fn cut_short(&self) -> Vec<Arc<Over>> {
+    pub(super) fn cut_short(&self) -> Vec<Arc<FinishedEntry>> {
         self.cut_short.latest_first()
     }
 
-    pub(super) fn find(&self, id: u64) -> Option<Arc<Over>> {
+    pub(super) fn find(&self, id: u64) -> Option<Arc<FinishedEntry>> {
         let rings = self.buckets.iter().chain([&self.cut_short]);
         rings.flat_map(Ring::latest_first).find(|over| over.id == id)
     }
 }
 
 impl Ring {
-    fn push(&self, over: Arc<Over>, most: usize) {
+    fn push(&self, over: Arc<FinishedEntry>, max: usize) {
         let oldest = {
             let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             ring.push_back(over);
-            if ring.len() > most { ring.pop_front() } else { None }
+            if ring.len() > max { ring.pop_front() } else { None }
         };
-        // Outside of the lock, because it may be the last reference to a cause of the user's.
+        // Outside the lock, because this may drop a user's cause.
         drop(oldest);
     }
 
-    fn latest_first(&self) -> Vec<Arc<Over>> {
+    fn latest_first(&self) -> Vec<Arc<FinishedEntry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().map(Arc::clone).collect()
     }
 }
@@ -116,20 +116,20 @@ impl Ring {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{BOUNDS, BUCKETS, QUICK, Quick, WINDOW, bucket_of};
+    use super::{BOUNDS, BUCKETS, QUICK, Quick, WINDOW, bucket_for};
 
     #[test]
-    fn a_bound_belongs_to_the_bucket_that_begins_with_it() {
-        assert_eq!(bucket_of(Duration::ZERO), 0);
+    fn bound_belongs_to_the_bucket_that_starts_with_it() {
+        assert_eq!(bucket_for(Duration::ZERO), 0);
         for (number, bound) in BOUNDS.into_iter().enumerate() {
-            assert_eq!(bucket_of(bound - Duration::from_nanos(1)), number);
-            assert_eq!(bucket_of(bound), number + 1);
+            assert_eq!(bucket_for(bound - Duration::from_nanos(1)), number);
+            assert_eq!(bucket_for(bound), number + 1);
         }
-        assert_eq!(bucket_of(Duration::MAX), BUCKETS - 1);
+        assert_eq!(bucket_for(Duration::MAX), BUCKETS - 1);
     }
 
     #[test]
-    fn of_the_quick_ones_the_first_few_of_a_window_are_kept_and_of_the_others_all() {
+    fn first_quick_entries_of_a_window_and_all_slow_ones_are_kept() {
         let (start, mut quick) = (Instant::now(), Quick::default());
         let quicker = QUICK - Duration::from_nanos(1);
         let mut keeps = |after, latency| quick.keeps(start + after, latency, 2);
@@ -139,7 +139,7 @@ mod tests {
         assert!([(); 4].map(|()| keeps(Duration::ZERO, QUICK)).into_iter().all(|kept| kept));
         let kept = [(); 3].map(|()| keeps(WINDOW, quicker));
         assert_eq!(kept, [true, true, false]);
-        // By another clock.
+        // An earlier start, from another clock, opens a new window.
         assert!(keeps(Duration::ZERO, quicker));
     }
 }

@@ -1,31 +1,36 @@
-//! A live page of all that is under way: what runs, how much time it has left, who canceled it, and what runs on all the same.
+//! A live page of all requests and other work: what is running, the time it has left, who canceled it, and what continues after
+//! its context has ended.
 //!
-//! An [`Inspector`] is given to the server's layer, which puts every request under it, and its [`router`](Inspector::router) is
-//! nested under a path. [`watch`](Inspector::watch) puts other work under it: the server itself, jobs, pools.
+//! Pass an [`Inspector`] to [`ContextLayer::inspector`](crate::server::ContextLayer::inspector) to show the layer's requests. Nest its
+//! [`router`](Inspector::router) under a path. Use [`watch`](Inspector::watch) to show other work: jobs, pools, the server itself.
 //!
-//! # Who may look
+//! # Access
 //!
-//! Without a token only this machine: the peer's address has to be loopback, and so has the host that was asked for, so that a
-//! web page elsewhere whose name was rebound sees nothing. A proxy on this machine that adds no header of its own looks like a
-//! person at it: behind any, set a token. With a [`Token`] whoever has it, from anywhere; put TLS in front.
-//! Nobody else's page can cancel anything. Values are shown as [`Value::show`](ripcord::Value::show) has it: by default the type's
-//! name and never the content.
+//! Without a token, only this machine has access. The peer's address and the `Host` must be loopback, so a page whose host name was
+//! rebound to this machine has no access. With a [`Token`], everybody who sends it has access, from any machine. Use TLS then. No page
+//! of another origin can read or cancel anything.
 //!
-//! # What it costs
+//! A proxy on this machine that adds no header looks like a person at this machine. nginx with a bare
+//! `proxy_pass http://127.0.0.1:8080;` is such a proxy: it exposes the page and its cancel button to everybody. Behind a proxy, set a
+//! token or do not serve the inspector.
 //!
-//! Each request is put into a table and taken out again; a trace is begun with the first call below it, and recorded up to a limit.
-//! All else is done for whoever looks, at most once every [`interval`](Builder::interval), outside of all locks. What is kept is
-//! bounded: the last few of each bucket of latency, with so many calls each. They hold no context. Of those that took less than a
-//! millisecond and ended well, the first few of each tenth of a second are kept, and the others only counted.
+//! A value is shown as its [`Value::show`](ripcord::Value::show) writes it. The default shows the name of the type.
 //!
-//! What is kept holds the causes of its errors, the user's values among them, until as many others have come after it.
+//! # Cost
+//!
+//! Each request is inserted into a table and removed again. Its trace starts with the first call below it and is bounded. Snapshots are
+//! taken only while somebody watches, at most once per [`interval`](Builder::interval), and outside all locks.
+//!
+//! Memory is bounded: each bucket of latency keeps its last few entries, with a maximum number of calls each. Of successful entries
+//! that took less than a millisecond, only the first few of each tenth of a second are kept. The others are counted. A kept entry
+//! holds no context, but it holds the causes of its errors.
 
 mod access;
 mod builder;
 mod entry;
+mod entry_guard;
 mod events;
 mod finished;
-mod held;
 mod observer;
 mod page;
 mod registry;
@@ -44,18 +49,18 @@ use std::time::Duration;
 
 use ripcord::{Context, Trace};
 
-use crate::server::{Counters, Observer as _, Place};
+use crate::server::{Counters, EntryKey, Observer as _};
 use access::Access;
 pub use builder::{Builder, InvalidInterval};
 use entry::Kind;
+use entry_guard::EntryGuard;
 use events::{Latest, Watchers};
-use held::Held;
 use registry::Registry;
 pub use routes::CanceledHere;
 use snapshot::{Scope, Snapshot};
 pub use token::{InvalidToken, Token};
 
-/// Shows what is under way, to people in a browser and to programs as JSON. A clone is the same inspector.
+/// Shows requests and other work live, to browsers as a page and to programs as JSON. Clones share everything.
 ///
 /// ```
 /// use std::time::Duration;
@@ -78,22 +83,21 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// One with the defaults of [`builder`](Inspector::builder): it answers this machine only.
+    /// Creates an inspector with the default settings. Only this machine has access.
     #[track_caller]
     pub fn new() -> Self {
         Inspector::builder().build()
     }
 
-    /// One with settings of your own.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Puts work under the inspector, for as long as the context returned, or one derived from it, is held.
+    /// Shows work until the returned context and all contexts derived from it have been dropped.
     ///
-    /// It is shown under the context's name, below the nearest work above, and can be canceled from the page. It begins a
-    /// trace of its own: [`start_trace`](Context::start_trace) below records calls of the work, up to
-    /// [`max_calls`](Builder::max_calls).
+    /// The page shows it under the name of `ctx`, below the nearest entry above, and can cancel it. The returned context starts a
+    /// trace: [`start_trace`](Context::start_trace) below it records calls of the work, up to [`max_calls`](Builder::max_calls).
     ///
     /// ```
     /// use ripcord::Context;
@@ -103,7 +107,7 @@ impl Inspector {
     /// let job = inspector.watch(&Context::background().with_name("nightly import"));
     /// let (_ctx, _trace) = job.start_trace("read the file"); // shown below it
     /// ```
-    #[must_use = "work is shown as long as the context returned is held"]
+    #[must_use = "work is shown only while the returned context is held"]
     #[track_caller]
     pub fn watch(&self, ctx: &Context) -> Context {
         let name = ctx.name().unwrap_or("unnamed").to_owned();
@@ -114,11 +118,11 @@ impl Inspector {
         let trace = guard.trace().clone();
         let place = self.shared.registry.insert(Kind::Watched, trace.start(), ctx.clone(), handle);
         self.shared.registry.begin_trace(place, trace, Some(guard));
-        let held = Held::new(self.clone(), place, &ctx);
+        let held = EntryGuard::new(self.clone(), place, &ctx);
         ctx.with_value(held)
     }
 
-    fn end_watched(&self, place: Place) {
+    fn end_watched(&self, place: EntryKey) {
         let registry = &self.shared.registry;
         drop(registry.take_guard(place));
         if let Some(trace) = registry.get(place).and_then(|entry| entry.trace) {
@@ -127,7 +131,7 @@ impl Inspector {
         }
     }
 
-    fn root_trace(&self, place: Place, location: &'static Location<'static>) -> Option<Trace> {
+    fn root_trace(&self, place: EntryKey, location: &'static Location<'static>) -> Option<Trace> {
         let registry = &self.shared.registry;
         let entry = registry.get(place)?;
         if entry.trace.is_some() {
@@ -167,7 +171,7 @@ struct Shared {
     canceled_here: AtomicU64,
     watchers: Arc<Watchers>,
     latest: LatestLock,
-    /// Of the layers whose requests it shows.
+    /// The counters of the layers whose requests it shows.
     counters: Mutex<Vec<Arc<Counters>>>,
 }
 

@@ -8,9 +8,9 @@ use ripcord::{Context, Error};
 use super::{
     Inspector,
     entry::{Ended, Kind},
-    held::nearest,
+    entry_guard::nearest,
 };
-use crate::server::{Begun, ContextLayer, Counters, Observer, Place};
+use crate::server::{ContextLayer, Counters, EntryKey, Observer, StartedRequest};
 
 impl ContextLayer {
     /// Shows the requests of this layer, and their counts, on the inspector's page.
@@ -42,8 +42,8 @@ impl Observer for Inspector {
         self.shared.max_calls
     }
 
-    fn begin(&self, request: Begun<'_>) -> Place {
-        let Begun { ctx, cancel, at, deadline, trace } = request;
+    fn begin(&self, request: StartedRequest<'_>) -> EntryKey {
+        let StartedRequest { ctx, cancel, at, deadline, trace } = request;
         let place = self.shared.registry.insert(Kind::Request { deadline }, at, ctx.clone(), cancel);
         if let Some(trace) = trace {
             self.shared.registry.begin_trace(place, trace.clone(), None);
@@ -51,17 +51,17 @@ impl Observer for Inspector {
         place
     }
 
-    fn answered(&self, place: Place, status: StatusCode) {
+    fn answered(&self, place: EntryKey, status: StatusCode) {
         self.shared.registry.answered(place, status);
     }
 
-    fn end(&self, place: Place, latency: Duration, error: Option<Error>, is_panicked: bool) {
+    fn end(&self, place: EntryKey, latency: Duration, error: Option<Error>, is_panicked: bool) {
         let guard = self.shared.registry.end(place, Ended { latency, error, is_panicked });
-        // Outside of the lock, because a subscriber may be told of the end.
+        // Outside the lock, because this may call a subscriber.
         drop(guard);
     }
 
-    fn leave(&self, place: Place) {
+    fn leave(&self, place: EntryKey) {
         self.shared.registry.remove(place);
     }
 }

@@ -19,16 +19,16 @@ use http::StatusCode;
 use ripcord::{CancelHandle, Context, Trace, TraceGuard};
 use slab::Slab;
 
-use super::entry::{Ended, Entry, Kind, Over};
-use super::finished::{BUCKETS, Finished, Quick, bucket_of};
-use crate::server::Place;
+use super::entry::{Ended, Entry, FinishedEntry, Kind};
+use super::finished::{BUCKETS, Finished, Quick, bucket_for};
+use crate::server::EntryKey;
 
 /// Number of shards, so that threads rarely contend.
 const SHARDS: usize = 16;
 /// Number of entries that a reader takes under one lock.
 const CHUNK: usize = 32;
 /// An empty slab with a capacity above this frees its memory.
-const ROOMY: usize = 1024;
+const MAX_EMPTY_CAPACITY: usize = 1024;
 
 pub(super) struct Registry {
     shards: [Shard; SHARDS],
@@ -40,25 +40,25 @@ impl Registry {
         Registry { shards: std::array::from_fn(|_| Shard::default()), finished: Finished::new(kept) }
     }
 
-    /// Inserts an entry that began at `begun`. `ctx` is the context above the value that will remove the entry.
-    pub(super) fn insert(&self, kind: Kind, begun: Instant, ctx: Context, cancel: CancelHandle) -> Place {
+    /// Inserts an entry that started at `begun`. `ctx` is the context above the value that will remove the entry.
+    pub(super) fn insert(&self, kind: Kind, begun: Instant, ctx: Context, cancel: CancelHandle) -> EntryKey {
         let number = number_of_thread() % SHARDS;
         let mut live = self.shards[number].lock();
         let id = live.started * SHARDS as u64 + number as u64;
         live.started += 1;
         let entry = Entry { id, kind, begun, ctx, cancel, status: None, trace: None, ended: None };
-        Place { id, key: live.slots.insert(Slot { entry, guard: None }) }
+        EntryKey { id, key: live.slots.insert(Slot { entry, guard: None }) }
     }
 
     /// Records the status of the response.
-    pub(super) fn answered(&self, place: Place, status: StatusCode) {
+    pub(super) fn answered(&self, place: EntryKey, status: StatusCode) {
         self.change(place, |slot| slot.entry.status = Some(status));
     }
 
     /// Sets the trace of the entry's calls, unless it has one. Returns its trace, and a guard that the caller must drop.
     pub(super) fn begin_trace(
         &self,
-        place: Place,
+        place: EntryKey,
         trace: Trace,
         guard: Option<TraceGuard>,
     ) -> (Trace, Option<TraceGuard>) {
@@ -82,7 +82,7 @@ impl Registry {
     }
 
     /// Records the end of the entry. Returns the guard that ends its trace when dropped.
-    pub(super) fn end(&self, place: Place, ended: Ended) -> Option<Box<TraceGuard>> {
+    pub(super) fn end(&self, place: EntryKey, ended: Ended) -> Option<Box<TraceGuard>> {
         let mut ended = Some(ended);
         self.change(place, |slot| {
             if slot.entry.ended.is_none() {
@@ -92,25 +92,25 @@ impl Registry {
         })?
     }
 
-    /// Returns the guard of an entry whose trace tells how it ended.
-    pub(super) fn take_guard(&self, place: Place) -> Option<Box<TraceGuard>> {
+    /// Takes the guard of an entry that ends with its trace.
+    pub(super) fn take_guard(&self, place: EntryKey) -> Option<Box<TraceGuard>> {
         self.change(place, |slot| slot.guard.take())?
     }
 
     /// Removes an entry (invariant 1) that has ended and whose last context is being dropped.
-    pub(super) fn remove(&self, place: Place) {
+    pub(super) fn remove(&self, place: EntryKey) {
         let (slot, emptied, is_kept) = {
             let mut live = self.shard(place).lock();
             let Some(slot) = live.slots.try_remove(place.key) else { return };
             let is_kept = slot.entry.ended.as_ref().is_some_and(|ended| {
-                live.ended[bucket_of(ended.latency)] += 1;
-                slot.entry.is_cut_short() || live.quick.keeps(slot.entry.begun, ended.latency, self.finished.most())
+                live.ended[bucket_for(ended.latency)] += 1;
+                slot.entry.is_cut_short() || live.quick.keeps(slot.entry.begun, ended.latency, self.finished.max())
             });
-            let is_roomy = live.slots.is_empty() && live.slots.capacity() > ROOMY;
+            let is_roomy = live.slots.is_empty() && live.slots.capacity() > MAX_EMPTY_CAPACITY;
             (slot, is_roomy.then(|| std::mem::take(&mut live.slots)), is_kept)
         };
         drop(emptied);
-        if is_kept && let Some(over) = Over::of(&slot.entry) {
+        if is_kept && let Some(over) = FinishedEntry::from_entry(&slot.entry) {
             self.finished.push(over);
         }
     }
@@ -120,7 +120,7 @@ impl Registry {
     }
 
     /// Returns the entry. `None` if it was removed.
-    pub(super) fn get(&self, place: Place) -> Option<Entry> {
+    pub(super) fn get(&self, place: EntryKey) -> Option<Entry> {
         self.shard(place).lock().slots.get(place.key).map(|slot| slot.entry.clone())
     }
 
@@ -149,11 +149,11 @@ impl Registry {
         totals
     }
 
-    fn change<R>(&self, place: Place, change: impl FnOnce(&mut Slot) -> R) -> Option<R> {
+    fn change<R>(&self, place: EntryKey, change: impl FnOnce(&mut Slot) -> R) -> Option<R> {
         self.shard(place).lock().slots.get_mut(place.key).map(change)
     }
 
-    fn shard(&self, place: Place) -> &Shard {
+    fn shard(&self, place: EntryKey) -> &Shard {
         &self.shards[place.id as usize % SHARDS]
     }
 }

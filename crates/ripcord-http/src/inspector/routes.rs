@@ -1,4 +1,4 @@
-//! What is answered below `/debug/contexts`.
+//! The routes below `/debug/contexts`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -24,7 +24,7 @@ use super::{Inspector, Shared, page};
 
 type Shown = State<Arc<Shared>>;
 
-/// On every answer.
+/// The headers of every answer.
 const HEADERS: [(HeaderName, &str); 5] = [
     (CACHE_CONTROL, "no-store"),
     (http::header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -34,23 +34,24 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 impl Inspector {
-    /// Its page and what that reads, to be nested under a path: `/debug/contexts` is where people look for it.
+    /// Returns the routes of the page and its data. Nest them under a path, by convention `/debug/contexts`.
     ///
     /// | | |
     /// |---|---|
     /// | `GET` of the path itself | the page |
-    /// | `GET …/json` | all that it shows, as JSON |
+    /// | `GET …/json` | a snapshot as JSON |
     /// | `GET …/json/{id}` | one entry with all its calls |
-    /// | `GET …/events` | a snapshot now and then, as server-sent events |
-    /// | `POST …/cancel/{id}` | cancels it |
+    /// | `GET …/events` | a snapshot per interval, as server-sent events |
+    /// | `POST …/cancel/{id}` | cancels the entry |
     ///
-    /// At most 32 may watch at a time; one that takes nothing for half a minute gives its place to whoever wants one. axum gives
-    /// what is nested no path with a slash at its end: `/debug/contexts/` is the application's own.
+    /// There are at most 32 event streams at a time. Each ends after a minute, and the page reconnects. axum does not route
+    /// `/debug/contexts/`, with a slash at its end, to nested routes.
     ///
-    /// Nest it outside of [`ContextLayer`](crate::server::ContextLayer): else the page shows itself, and its stream ends at the
-    /// route's limit. Without a token it answers loopback only, and has to be told who asks: serve with
-    /// `into_make_service_with_connect_info::<SocketAddr>()`, or put an `axum::extract::ConnectInfo<SocketAddr>` into the
-    /// requests' extensions.
+    /// Nest the routes outside [`ContextLayer`](crate::server::ContextLayer). Inside, the page would show its own requests, and its
+    /// stream would end at the layer's timeout.
+    ///
+    /// Without a token, the routes need the peer's address: serve with `into_make_service_with_connect_info::<SocketAddr>()`, or
+    /// insert an `axum::extract::ConnectInfo<SocketAddr>` into the requests' extensions.
     ///
     /// ```
     /// use axum::Router;
@@ -66,7 +67,7 @@ impl Inspector {
             .route("/json/{id}", get(show_one))
             .route("/events", get(show_events))
             .route("/cancel/{id}", post(cancel))
-            .fallback(nothing)
+            .fallback(not_found)
             .layer(middleware::from_fn_with_state(Arc::clone(&self.shared), guard))
             .with_state(Arc::clone(&self.shared))
     }
@@ -124,9 +125,9 @@ async fn show_one(State(shared): Shown, Path(id): Path<String>) -> Response {
 
 async fn show_events(State(shared): Shown) -> Response {
     let Some(stream) = EventStream::new(shared) else {
-        return (StatusCode::SERVICE_UNAVAILABLE, "Too many watch already.\n").into_response();
+        return (StatusCode::SERVICE_UNAVAILABLE, "Too many event streams are open.\n").into_response();
     };
-    // A proxy that collects an answer before it passes it on would make it late.
+    // Without this header, nginx would buffer the events.
     let headers = [(CONTENT_TYPE, "text/event-stream"), (HeaderName::from_static("x-accel-buffering"), "no")];
     (headers, Body::new(stream)).into_response()
 }
@@ -136,23 +137,23 @@ async fn cancel(State(shared): Shown, Extension(visitor): Extension<Visitor>, Pa
     let Some(Entry { ctx, cancel, .. }) = entry else { return gone() };
     let ours = Cause::from(CanceledHere { by: visitor.0 });
     cancel.cancel_at(ours.clone(), shared.location);
-    // Of two at the same moment one comes first, and the context knows which.
+    // Another cancel may have been first: the context has the cause of the first one.
     let cause = ctx.cause().unwrap_or_else(|| ours.clone());
     if std::ptr::addr_eq(cause.as_error(), ours.as_error()) {
         shared.count_canceled();
         json(StatusCode::OK, &Canceled { canceled: true, because: None })
     } else {
-        let because = format!("it had ended already: {cause}");
+        let because = format!("the context had already ended: {cause}");
         json(StatusCode::CONFLICT, &Canceled { canceled: false, because: Some(because.into()) })
     }
 }
 
-async fn nothing() -> Response {
-    (StatusCode::NOT_FOUND, "The inspector has no such page.\n").into_response()
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, "The inspector has no such path.\n").into_response()
 }
 
 fn gone() -> Response {
-    json(StatusCode::NOT_FOUND, &Canceled { canceled: false, because: Some("there is no such entry any more".into()) })
+    json(StatusCode::NOT_FOUND, &Canceled { canceled: false, because: Some("there is no such entry".into()) })
 }
 
 #[derive(Serialize)]
@@ -163,18 +164,18 @@ struct Canceled {
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Response {
-    let text = serde_json::to_vec(value).expect("what the inspector says is JSON");
+    let text = serde_json::to_vec(value).expect("a snapshot is serializable");
     (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The cause of what was canceled by somebody who looked at the inspector.
+/// The cause of a cancel from the inspector's page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CanceledHere {
     by: Option<IpAddr>,
 }
 
 impl CanceledHere {
-    /// The address of who did it, when the server knows.
+    /// Returns the address of the client that canceled. `None` if the server does not know it.
     pub fn by(&self) -> Option<IpAddr> {
         self.by
     }

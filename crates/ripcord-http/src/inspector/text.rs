@@ -1,17 +1,17 @@
-//! Makes foreign text safe to show: bounded in length, with invisible characters escaped.
+//! Makes untrusted text safe to show: bounded in length, with invisible characters escaped.
 
 use std::fmt::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 
-/// Maximum number of characters shown of any text.
-const MAX: usize = 400;
+/// Maximum number of characters shown of a text.
+const MAX_CHARS: usize = 400;
 
-/// Returns the `Display` of `value`, cut after [`MAX`] characters. Invisible characters, and those that change the reading
+/// Returns the `Display` of `value`, cut after [`MAX_CHARS`] characters. Invisible characters, and those that change the reading
 /// direction, are escaped.
 ///
 /// A panic of `Display`, which is the user's code, is caught.
 pub(super) fn shown(value: impl fmt::Display) -> String {
-    let mut shown = Shown { text: String::new(), left: MAX };
+    let mut shown = Shown { text: String::new(), left: MAX_CHARS };
     let written = panic::catch_unwind(AssertUnwindSafe(|| write!(shown, "{value}")));
     if written.is_err() {
         shown.text.push_str("(its Display panicked)");
@@ -29,11 +29,11 @@ impl fmt::Write for Shown {
         for character in part.chars() {
             if self.left == 0 {
                 self.text.push('…');
-                // The error makes the writer stop, so that no more is formatted than is shown.
+                // The error stops formatting.
                 return Err(fmt::Error);
             }
             self.left -= 1;
-            if is_seen(character) {
+            if is_visible(character) {
                 self.text.push(character);
             } else {
                 self.text.extend(character.escape_unicode());
@@ -43,8 +43,8 @@ impl fmt::Write for Shown {
     }
 }
 
-/// Returns false for control characters, and for format characters of Unicode that could make a text look like another.
-fn is_seen(character: char) -> bool {
+/// Returns false for control characters, and for Unicode format characters that could make one text look like another.
+fn is_visible(character: char) -> bool {
     !character.is_control()
         && !matches!(character,
             '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -55,10 +55,10 @@ fn is_seen(character: char) -> bool {
 mod tests {
     use std::fmt;
 
-    use super::{MAX, shown};
+    use super::{MAX_CHARS, shown};
 
     #[test]
-    fn what_cannot_be_seen_is_escaped() {
+    fn invisible_characters_are_escaped() {
         assert_eq!(shown("GET /räksmörgås <b>&\"'"), "GET /räksmörgås <b>&\"'");
         assert_eq!(shown("a\r\ndata: b"), "a\\u{d}\\u{a}data: b");
         assert_eq!(shown("user\u{202e}gnp.exe"), "user\\u{202e}gnp.exe");
@@ -66,15 +66,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_cut() {
+    fn long_text_is_cut() {
         let text = shown("ä".repeat(1_000_000));
-        assert_eq!(text.chars().count(), MAX + 1);
+        assert_eq!(text.chars().count(), MAX_CHARS + 1);
         assert!(text.ends_with("ä…"));
-        assert_eq!(shown("a".repeat(MAX)), "a".repeat(MAX));
+        assert_eq!(shown("a".repeat(MAX_CHARS)), "a".repeat(MAX_CHARS));
     }
 
     #[test]
-    fn a_display_that_panics_stops_here() {
+    fn panicking_display_is_caught() {
         struct Bad;
         impl fmt::Display for Bad {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

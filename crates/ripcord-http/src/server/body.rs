@@ -58,7 +58,7 @@ impl<B: Body> ContextBody<B> {
         ContextBody { request: Some(request), is_last_word, left, content }
     }
 
-    /// Creates the body of a response whose request somebody else keeps.
+    /// Creates the body of a response whose request is kept elsewhere.
     pub(super) fn without_request(content: Content<B>) -> Self {
         ContextBody { request: None, is_last_word: false, left: Some(0), content }
     }

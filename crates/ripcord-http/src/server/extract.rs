@@ -1,4 +1,4 @@
-//! axum's extractors.
+//! Extractors for axum's handlers.
 
 use std::{any::type_name, borrow::Cow, convert::Infallible, ops::Deref};
 
@@ -13,7 +13,7 @@ use super::{layer::method, outcome::plain_text};
 
 /// Extracts the request's [`Context`].
 ///
-/// Without a [`ContextLayer`](super::ContextLayer) around the handler there is none: that is a 500.
+/// Without a [`ContextLayer`](super::ContextLayer) around the handler, the request is answered with 500.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,15 +31,15 @@ pub struct Ctx(
     pub Context,
 );
 
-/// Extracts a value of the request's [`Context`], by its type.
+/// Extracts a value of the request's [`Context`] by its type.
 ///
-/// A value that is not there is a 500, as for an [`Extension`](axum::Extension); `Option<CtxValue<V>>` is for one that need not be.
+/// If the context has no such value, the request is answered with 500. Use `Option<CtxValue<V>>` for an optional value.
 ///
 /// ```
 /// use ripcord_http::{RequestId, server::CtxValue};
 ///
 /// async fn handler(CtxValue(id): CtxValue<RequestId>) -> String {
-///     format!("you are {id}")
+///     format!("your request is {id}")
 /// }
 /// # let _: axum::Router = axum::Router::new().route("/", axum::routing::get(handler));
 /// ```
@@ -69,7 +69,7 @@ impl<S: Sync> FromRequestParts<S> for Ctx {
     type Rejection = CtxRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, CtxRejection> {
-        parts.extensions.get::<Context>().cloned().map(Ctx).ok_or(CtxRejection { what: type_name::<Context>() })
+        parts.extensions.get::<Context>().cloned().map(Ctx).ok_or(CtxRejection { type_name: type_name::<Context>() })
     }
 }
 
@@ -77,7 +77,7 @@ impl<S: Sync, V: Value + Clone> FromRequestParts<S> for CtxValue<V> {
     type Rejection = CtxRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, CtxRejection> {
-        value(parts).map(CtxValue).ok_or(CtxRejection { what: type_name::<V>() })
+        value(parts).map(CtxValue).ok_or(CtxRejection { type_name: type_name::<V>() })
     }
 }
 
@@ -93,15 +93,15 @@ fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
     parts.extensions.get::<Context>()?.value::<V>().cloned()
 }
 
-/// Why [`Ctx`] or [`CtxValue`] extracts nothing: a handler asks for what no layer has given. The server's fault, a 500.
+/// The error of [`Ctx`] and [`CtxValue`]: no layer has provided the context or the value. It is answered with 500.
 #[derive(Clone, Debug)]
 pub struct CtxRejection {
-    what: &'static str,
+    type_name: &'static str,
 }
 
 impl std::fmt::Display for CtxRejection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "no {} for this request: is there a ContextLayer around its handler?", self.what)
+        write!(f, "no {} for this request: is there a ContextLayer around its handler?", self.type_name)
     }
 }
 
@@ -113,7 +113,8 @@ impl IntoResponse for CtxRejection {
     }
 }
 
-/// The route as it was written, never the path as it came, for [`ContextLayer::name`](super::ContextLayer::name).
+/// Returns the route, such as `/users/{id}`, or `unmatched`. Use it with [`ContextLayer::name`](super::ContextLayer::name). It never
+/// contains the request's own path.
 pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) => Cow::Owned(path.as_str().to_owned()),
@@ -121,7 +122,8 @@ pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     }
 }
 
-/// The method, `OTHER` if it is none of HTTP's own, and the [`matched_path`], with a space between them.
+/// Returns the method and the [`matched_path`], separated by a space. The method is `OTHER` if it is not a standard method. Use it with
+/// [`ContextLayer::name`](super::ContextLayer::name).
 pub fn method_and_path(parts: &Parts) -> Cow<'static, str> {
     Cow::Owned(format!("{} {}", method(parts), matched_path(parts)))
 }

@@ -106,7 +106,7 @@ impl Limit {
 type Name = fn(&Parts) -> Cow<'static, str>;
 type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
-/// What it means that a client closes its sending half while its request is in flight. TCP sends the same FIN for a client that has
+/// The meaning of a client closing its sending half while its request is in flight. TCP sends the same FIN for a client that has
 /// closed the connection and for a client that still waits for the answer.
 ///
 /// It is seen only on a watched connection: see the feature `connection`.

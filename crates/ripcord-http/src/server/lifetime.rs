@@ -21,13 +21,13 @@ use std::{
 use pin_project_lite::pin_project;
 use ripcord::{CancelHandle, Cause, Context, Value};
 
-use super::{ClientDisconnected, DeadlineSource, Outcome, RequestAnswered, layer::Settings, observer::Place};
+use super::{ClientDisconnected, DeadlineSource, Outcome, RequestAnswered, layer::Settings, observer::EntryKey};
 
 /// Set in [`Lifetime::state`] when the client has disconnected.
 const GONE: usize = 1;
 /// Set in [`Lifetime::state`] when the response has been sent.
 const ANSWERED: usize = 2;
-/// Set in [`Lifetime::state`] when the connection became another protocol's, and nobody sees its end.
+/// Set in [`Lifetime::state`] when an unwatched connection was upgraded, so that its end is never seen.
 const UPGRADED: usize = 4;
 /// One [`Detached`] in [`Lifetime::state`].
 const DETACHED: usize = 8;
@@ -111,7 +111,7 @@ impl Lifetime {
         }
     }
 
-    /// Notes what came of the request, unless that is known.
+    /// Records the outcome of the request, unless one is recorded already.
     pub(super) fn settle(&self, outcome: Outcome) {
         let _ = self.outcome.set(outcome);
     }
@@ -163,7 +163,7 @@ pub(super) struct Handle {
     lifetime: Weak<Lifetime>,
     source: DeadlineSource,
     settings: Arc<Settings>,
-    place: Option<Place>,
+    place: Option<EntryKey>,
 }
 
 impl Handle {
@@ -171,7 +171,7 @@ impl Handle {
         lifetime: &Arc<Lifetime>,
         source: DeadlineSource,
         settings: &Arc<Settings>,
-        place: Option<Place>,
+        place: Option<EntryKey>,
     ) -> Self {
         settings.counters.held.up();
         Handle { lifetime: Arc::downgrade(lifetime), source, settings: Arc::clone(settings), place }
@@ -224,7 +224,7 @@ pub(super) fn source_of(ctx: &Context) -> DeadlineSource {
 
 /// Returns the place with the observer of the request that `ctx` belongs to.
 #[cfg(feature = "inspector")]
-pub(crate) fn place_of(ctx: &Context) -> Option<Place> {
+pub(crate) fn entry_key_for(ctx: &Context) -> Option<EntryKey> {
     ctx.value::<Handle>()?.place
 }
 
@@ -256,8 +256,8 @@ pub(crate) fn place_of(ctx: &Context) -> Option<Place> {
 /// # let _: axum::Router = axum::Router::new().route("/pay", axum::routing::post(pay));
 /// ```
 ///
-/// If `ctx` has ended already, it stays ended. A Context that belongs to no request of a
-/// [`ContextLayer`](super::ContextLayer) is left as it is.
+/// If `ctx` has already ended, it stays ended. A Context that belongs to no request of a
+/// [`ContextLayer`](super::ContextLayer) is unchanged.
 ///
 /// A server that has closed its connections may still have detached work:
 /// [`ServerStats::detached`](super::ServerStats::detached) counts it.

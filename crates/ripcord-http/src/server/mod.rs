@@ -20,7 +20,6 @@
 // A request passes these files, in this order: `layer.rs` (settings), `service.rs` (derives the Context), `headers.rs`,
 // `lifetime.rs` (what ends the Context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
 
-mod attendance;
 mod body;
 #[cfg(feature = "connection")]
 pub mod connection;
@@ -32,8 +31,8 @@ mod headers;
 mod layer;
 mod lifetime;
 mod observer;
+mod on_connection;
 mod outcome;
-#[cfg_attr(not(feature = "tracing"), path = "no_own_trace.rs")]
 mod own_trace;
 mod request;
 mod service;
@@ -47,10 +46,10 @@ pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
 pub use layer::{ContextLayer, HalfClose};
 #[cfg(feature = "inspector")]
-pub(crate) use lifetime::place_of;
+pub(crate) use lifetime::entry_key_for;
 pub use lifetime::{Detached, RunDetached, detach};
 #[cfg(feature = "inspector")]
-pub(crate) use observer::{Begun, Observer, Place};
+pub(crate) use observer::{EntryKey, Observer, StartedRequest};
 pub use outcome::{ClientDisconnected, DeadlineSource, Ended, Finished, Outcome, RequestAnswered};
 pub use service::ContextService;
 #[cfg(feature = "inspector")]

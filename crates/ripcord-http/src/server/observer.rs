@@ -1,7 +1,6 @@
-//! What is shown of requests, to the inspector.
+//! The interface through which the inspector sees requests.
 //!
-//! The server knows this trait, and the inspector implements it: so the inspector depends on the server, and not the other way
-//! round.
+//! The server calls this trait and the inspector implements it, so the server does not depend on the inspector.
 
 #![cfg_attr(not(feature = "inspector"), expect(dead_code, reason = "the inspector is the only observer"))]
 
@@ -16,46 +15,46 @@ use ripcord::{CancelHandle, Context, Error, Trace};
 
 use super::{DeadlineSource, stats::Counters};
 
-/// Sees requests begin and end.
+/// Is notified when requests start and end.
 pub(crate) trait Observer: Send + Sync {
-    /// Returns the context to derive requests from, instead of `server`. `location` is the line that put the layer under it.
+    /// Returns the context to derive requests from, instead of `server`. `location` is the line that passed the observer to the layer.
     fn server(&self, server: &Context, location: &'static Location<'static>) -> Context;
 
-    /// Adds the counts of a layer whose requests it sees.
+    /// Adds the counters of a layer whose requests it observes.
     fn count(&self, counters: &Arc<Counters>);
 
-    /// Returns how many calls of one request are recorded.
+    /// Returns the maximum number of calls recorded per request.
     #[cfg(feature = "tracing")]
     fn max_calls(&self) -> usize;
 
-    /// A request has begun.
-    fn begin(&self, request: Begun<'_>) -> Place;
+    /// A request has started. Returns the key of its entry.
+    fn begin(&self, request: StartedRequest<'_>) -> EntryKey;
 
     /// The head of the response is known.
-    fn answered(&self, place: Place, status: StatusCode);
+    fn answered(&self, key: EntryKey, status: StatusCode);
 
-    /// The request is over. Called before its Context is canceled for that.
-    fn end(&self, place: Place, latency: Duration, error: Option<Error>, is_panicked: bool);
+    /// The request has ended. Called before that cancels its Context.
+    fn end(&self, key: EntryKey, latency: Duration, error: Option<Error>, is_panicked: bool);
 
     /// The last Context of the request is being dropped.
-    fn leave(&self, place: Place);
+    fn leave(&self, key: EntryKey);
 }
 
-/// A request that has begun.
-pub(crate) struct Begun<'a> {
-    /// Has all that is to be shown of the request, and is above the value that calls [`leave`](Observer::leave).
+/// A request that has started.
+pub(crate) struct StartedRequest<'a> {
+    /// Has all values of the request, and is above the value that calls [`leave`](Observer::leave).
     pub(crate) ctx: &'a Context,
     pub(crate) cancel: CancelHandle,
     pub(crate) at: Instant,
     pub(crate) deadline: DeadlineSource,
-    /// The request's own trace, if it has one by now.
+    /// The request's own trace, if it already has one.
     pub(crate) trace: Option<&'a Trace>,
 }
 
-/// A request's entry with its observer.
+/// The key of a request's entry in its observer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// No other entry of the observer has had it.
+pub(crate) struct EntryKey {
+    /// Unique among all entries of the observer.
     pub(crate) id: u64,
     pub(crate) key: usize,
 }

@@ -134,7 +134,7 @@ impl axum::response::IntoResponse for Ended {
 pub struct Finished<'a> {
     /// The request's Context, with all its values.
     pub ctx: &'a Context,
-    /// What came of the request.
+    /// The outcome of the request.
     pub outcome: Outcome,
     /// The end of the Context, if it ended before the request was over.
     pub error: Option<ripcord::Error>,
@@ -158,7 +158,7 @@ impl fmt::Display for Finished<'_> {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -256,7 +256,7 @@ impl Error for RequestAnswered {}
 /// let layer = ContextLayer::new(&Context::background()).timeout(Duration::from_secs(5));
 /// let service = ServiceBuilder::new().layer(layer).service(service_fn(|request: Request<String>| async move {
 ///     let ctx = request.extensions().get::<Context>().expect("the layer inserted one");
-///     assert_eq!(DeadlineSource::of(ctx), DeadlineSource::Header("grpc-timeout"));
+///     assert_eq!(DeadlineSource::from_context(ctx), DeadlineSource::Header("grpc-timeout"));
 ///     Ok::<_, std::convert::Infallible>(Response::new(String::new()))
 /// }));
 /// let request = Request::builder().header("grpc-timeout", "250m").body(String::new()).unwrap();
@@ -277,7 +277,7 @@ pub enum DeadlineSource {
 
 impl DeadlineSource {
     /// Returns the source of the deadline of the request that `ctx` belongs to. Returns `None` if it belongs to no request.
-    pub fn of(ctx: &Context) -> Self {
+    pub fn from_context(ctx: &Context) -> Self {
         super::lifetime::source_of(ctx)
     }
 }

@@ -13,8 +13,8 @@ use http::{Extensions, HeaderName, HeaderValue, Response, StatusCode};
 use ripcord::{Context, DoneOwned};
 
 use super::{
-    Ended, Finished, Outcome, attendance::Attendance, body::Content, grpc, layer::Settings, lifetime::Lifetime,
-    observer::Place, outcome::is_client_disconnected, own_trace::OwnTrace,
+    Ended, Finished, Outcome, body::Content, grpc, layer::Settings, lifetime::Lifetime, observer::EntryKey,
+    on_connection::Membership, outcome::is_client_disconnected, own_trace::OwnTrace,
 };
 use crate::RequestId;
 
@@ -31,7 +31,7 @@ pub(super) struct InFlight {
     /// What ends the handler and the body where that is not `ctx`.
     limit: Option<Context>,
     is_client_gone: bool,
-    attendance: Option<Attendance>,
+    membership: Option<Membership>,
     lifetime: Arc<Lifetime>,
     settings: Arc<Settings>,
     /// `None` in an inner layer: the outermost layer answers for the request.
@@ -42,10 +42,10 @@ pub(super) struct InFlight {
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: HeaderValue,
-    /// When the request arrived, if anybody is told.
+    /// When the request arrived, if a hook or an observer needs it.
     pub(super) begun: Option<Instant>,
     pub(super) trace: OwnTrace,
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<EntryKey>,
     pub(super) answered: Option<StatusCode>,
     /// The status for logs and metrics, where that is not what was answered.
     pub(super) logged: Option<StatusCode>,
@@ -64,17 +64,17 @@ impl InFlight {
             settings.counters.requests.up();
             settings.counters.in_flight.up();
         }
-        InFlight { done: None, ctx, limit, is_client_gone: false, attendance: None, lifetime, settings, record }
+        InFlight { done: None, ctx, limit, is_client_gone: false, membership: None, lifetime, settings, record }
     }
 
     /// Joins the request's connection, if that is watched: from now on a disconnect ends the Context.
-    pub(super) fn attend(&mut self, extensions: &Extensions) {
+    pub(super) fn join_connection(&mut self, extensions: &Extensions) {
         if self.is_outermost() {
-            self.attendance = Attendance::begin(extensions, &self.settings, &self.lifetime);
+            self.membership = Membership::begin(extensions, &self.settings, &self.lifetime);
         }
     }
 
-    /// Returns whether no other layer has begun the request.
+    /// Returns whether this layer is the outermost one of the request.
     pub(super) fn is_outermost(&self) -> bool {
         self.record.is_some()
     }
@@ -145,7 +145,7 @@ impl InFlight {
         self.lifetime.remove_deadline();
         self.limit = None;
         self.done = None;
-        match self.attendance.as_ref().map(Attendance::connection) {
+        match self.membership.as_ref().map(Membership::connection) {
             Some(connection) => connection.upgrade(self),
             None => {
                 self.lifetime.outlives_the_answer();
@@ -175,7 +175,7 @@ impl InFlight {
         self.settle(Outcome::Panicked(message));
     }
 
-    /// Notes what came of the request, unless that is known.
+    /// Records the outcome of the request, unless one is recorded already.
     pub(super) fn settle(&self, outcome: Outcome) {
         self.lifetime.settle(outcome);
     }
@@ -219,12 +219,12 @@ impl Drop for InFlight {
         if let Some(counter) = counters.outcome(outcome) {
             counter.up();
         }
-        self.attendance = None;
+        self.membership = None;
         let Some(hook) = &self.settings.on_end else {
             self.done = None;
             self.limit = None;
             self.ctx = Context::background();
-            // The handle lies in the Context: without it nobody is left to see the end.
+            // The handle is in the Context. Without the Context, nothing could observe the end.
             if Arc::weak_count(&self.lifetime) > 0 {
                 self.lifetime.answered();
             }

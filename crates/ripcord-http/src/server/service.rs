@@ -19,7 +19,7 @@ use super::{
     grpc, headers,
     layer::{Limit, Settings},
     lifetime::{Handle, Lifetime, with_inner_source},
-    observer::Begun,
+    observer::StartedRequest,
     own_trace::OwnTrace,
     panic_message,
     request::{InFlight, Record},
@@ -67,7 +67,7 @@ where
             }
             return ResponseFuture::not_called(request, Refusal::Ended(error), bodyless);
         }
-        request.attend(&parts.extensions);
+        request.join_connection(&parts.extensions);
         // Unwind safe: a state that the service leaves broken by a panic in `call` is the service's own.
         let call = || self.inner.call(Request::from_parts(parts, body));
         match panic::catch_unwind(AssertUnwindSafe(call)) {
@@ -115,7 +115,7 @@ impl Settings {
         let begun = is_timed.then(|| ctx.clock().now());
         let place = self.observer.as_ref().zip(begun).map(|(observer, at)| {
             let cancel = lifetime.cancel_handle();
-            observer.begin(Begun { ctx: &ctx, cancel, at, deadline: deadline.source, trace: trace.trace() })
+            observer.begin(StartedRequest { ctx: &ctx, cancel, at, deadline: deadline.source, trace: trace.trace() })
         });
         let ctx = ctx.with_value(Handle::new(&lifetime, deadline.source, self, place));
         parts.extensions.insert(ctx.clone());
@@ -124,7 +124,7 @@ impl Settings {
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 
-    /// Derives the Context of a request that an outer layer has begun. This layer only shortens its deadline.
+    /// Derives the Context of a request that an outer layer has started. This layer only shortens its deadline.
     fn join(self: &Arc<Self>, ctx: Context, lifetime: Arc<Lifetime>, parts: &mut Parts) -> InFlight {
         let limit = self.limit().filter(|limit| ctx.remaining().is_none_or(|left| limit.timeout < left));
         let Some(limit) = limit else {
@@ -183,8 +183,8 @@ struct Deadline {
     source: DeadlineSource,
 }
 
-/// Returns whether the connection is to become another protocol's, if the handler agrees. Then the deadline is for the answer alone:
-/// a WebSocket is open for as long as it is used.
+/// Returns whether the request asks for an upgrade. Then the deadline applies to the answer only, because a WebSocket stays open for
+/// any time.
 fn asks_for_upgrade(parts: &Parts) -> bool {
     let upgrade = parts.headers.get(UPGRADE);
     parts.method == Method::CONNECT || upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))

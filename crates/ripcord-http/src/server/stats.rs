@@ -14,7 +14,7 @@ pub struct ServerStats {
     pub requests: u64,
     /// Requests whose response has not been sent to its end (gauge).
     pub in_flight: u64,
-    /// Requests whose Context somebody still holds (gauge). `held - in_flight` is background work that outlived its request, or a
+    /// Requests whose Context is still held (gauge). `held - in_flight` is background work that outlived its request, or a
     /// leak.
     pub held: u64,
     /// Requests with a deadline in a well-formed header.

@@ -1,4 +1,4 @@
-//! What is left of the time.
+//! The time left in a chain.
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn told(service: &Service) -> u64 {
 }
 
 #[tokio::test]
-async fn each_hop_has_strictly_less() {
+async fn each_hop_has_less_time() {
     let [a, b, c] = [Service::trusting(), Service::trusting(), Service::trusting()];
     let url = chain([&a, &b, &c], Duration::from_nanos(1)).await;
     let (clock, time) = Clock::manual();
@@ -22,7 +22,7 @@ async fn each_hop_has_strictly_less() {
 
 /// The same on the system's clock, which shows that it is no matter of clocks that stand still.
 #[tokio::test]
-async fn each_hop_has_strictly_less_as_time_goes_by() {
+async fn each_hop_has_less_time_left() {
     let [a, b, c] = [Service::trusting(), Service::trusting(), Service::trusting()].map(|service| {
         let layer = ContextLayer::new(&Context::background()).trust(TrustPolicy::trusted());
         Service { layer, ..service }
@@ -34,7 +34,7 @@ async fn each_hop_has_strictly_less_as_time_goes_by() {
 }
 
 #[tokio::test]
-async fn a_clock_that_shows_another_time_changes_nothing() {
+async fn clock_set_to_another_time_changes_nothing() {
     let day = Duration::from_secs(24 * 60 * 60);
     let a = Service::new(TrustPolicy::untrusted(), 400 * day);
     let b = Service::trusting();
@@ -47,7 +47,7 @@ async fn a_clock_that_shows_another_time_changes_nothing() {
 }
 
 #[tokio::test]
-async fn what_has_run_out_is_not_sent() {
+async fn expired_deadline_is_not_sent() {
     let [a, b, c] = [Service::trusting(), Service::trusting(), Service::trusting()];
     let url = chain([&a, &b, &c], 600 * MILLISECOND).await;
     let (clock, _time) = Clock::manual();
@@ -59,7 +59,7 @@ async fn what_has_run_out_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_server_gives_less_than_was_asked_for_and_so_do_those_behind_it() {
+async fn server_limit_shortens_the_deadline_of_all_services_behind_it() {
     let a = Service::new(TrustPolicy::untrusted().with_max_timeout(200 * MILLISECOND), Duration::ZERO);
     let [b, c] = [Service::trusting(), Service::trusting()];
     let url = chain([&a, &b, &c], 10 * MILLISECOND).await;

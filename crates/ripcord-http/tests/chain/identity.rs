@@ -1,4 +1,4 @@
-//! Whose request it is, without OpenTelemetry.
+//! The request id, trace and baggage in a chain, without OpenTelemetry.
 
 use http::HeaderValue;
 use ripcord_http::RequestId;
@@ -20,7 +20,7 @@ fn traceparent(ctx: &Context) -> Traceparent {
 }
 
 #[tokio::test]
-async fn trusted_all_of_it_arrives_and_the_trace_stays_one() {
+async fn trusted_chain_passes_on_everything_in_one_trace() {
     let services = [Service::trusting(), Service::trusting(), Service::trusting()];
     let [a, b, c] = &services;
     let url = chain([a, b, c], Duration::ZERO).await;
@@ -43,7 +43,7 @@ async fn trusted_all_of_it_arrives_and_the_trace_stays_one() {
 }
 
 #[tokio::test]
-async fn untrusted_none_of_it_arrives_and_the_trace_is_linked_to() {
+async fn untrusted_chain_passes_on_nothing_and_links_the_trace() {
     let edge = Service::new(TrustPolicy::untrusted(), Duration::ZERO);
     let [b, c] = [Service::trusting(), Service::trusting()];
     let url = chain([&edge, &b, &c], Duration::ZERO).await;

@@ -1,4 +1,4 @@
-//! A calls B calls C, over HTTP on the loopback.
+//! A chain of three services: A calls B, which calls C, over HTTP on loopback.
 
 mod budget;
 mod identity;

@@ -1,6 +1,6 @@
-//! What OpenTelemetry exports of a chain.
+//! The spans that OpenTelemetry exports of a chain.
 //!
-//! The three services share a subscriber, since there is one to a thread, but nothing of a trace but what they are sent.
+//! The three services share a subscriber, because there is one per thread. They learn trace ids from headers only.
 
 use http::HeaderValue;
 use opentelemetry::trace::{SpanId, SpanKind, Status, TracerProvider as _};
@@ -139,7 +139,7 @@ async fn flags_and_tracestate_are_forwarded() {
 }
 
 #[tokio::test]
-async fn the_request_id_is_in_the_traces_of_all_services() {
+async fn request_id_is_in_the_traces_of_all_services() {
     let (exporter, _listening) = exporter();
     let services = [(); 3].map(|()| traced(TrustPolicy::trusted()));
     let [a, b, c] = &services;

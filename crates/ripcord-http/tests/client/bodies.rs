@@ -1,4 +1,4 @@
-//! Reading a body under a Context.
+//! Reading a body that ends with a context.
 
 use ripcord_http::client::ResponseBody;
 

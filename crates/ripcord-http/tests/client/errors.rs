@@ -1,4 +1,4 @@
-//! What the error of a failed call says.
+//! The error of a failed call.
 
 use std::error::Error as _;
 

@@ -1,4 +1,4 @@
-//! What a call sends.
+//! The headers that a call sends.
 
 use http::{HeaderMap, HeaderValue};
 use ripcord_http::RequestId;

@@ -1,4 +1,4 @@
-//! A server whose requests an inspector shows, in-process and on a clock moved by hand.
+//! A server with an inspector, in-process and on a manual clock.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What the tests over real sockets share.
+//! Helpers for the tests over real sockets.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

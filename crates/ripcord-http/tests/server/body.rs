@@ -1,4 +1,4 @@
-//! The body of a response: what it lets through, when it is cut short, and how it ends its request.
+//! The body of a response: the frames it passes on, when it is cut short, and how it ends its request.
 
 use std::{
     collections::VecDeque,

@@ -1,4 +1,4 @@
-//! A server's Context, requests, and routers whose Contexts can be seen.
+//! Helpers: a server's context, requests, and routers that expose their contexts.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! Work that goes on although its client has gone.
+//! Work that continues after the response or a disconnect.
 
 use std::{future::pending, pin::pin};
 
@@ -55,7 +55,7 @@ async fn disconnect_ends_the_context_when_the_last_detached_is_dropped() {
 }
 
 #[tokio::test]
-async fn deadline_ends_what_is_detached() {
+async fn deadline_ends_detached_work() {
     let (layer, time, _server) = layer();
     let (ctx, detached) = given_up(&layer, 1).await;
     time.advance(5 * SECOND);
@@ -65,7 +65,7 @@ async fn deadline_ends_what_is_detached() {
 }
 
 #[tokio::test]
-async fn server_ends_what_is_detached() {
+async fn server_cancel_ends_detached_work() {
     let (layer, _time, server) = layer();
     let (ctx, _detached) = given_up(&layer, 1).await;
     server.cancel_with("its grace is over");
@@ -73,7 +73,7 @@ async fn server_ends_what_is_detached() {
 }
 
 #[tokio::test]
-async fn answered_request_stays_open_for_what_is_detached() {
+async fn answered_request_stays_open_for_detached_work() {
     let (layer, _time, _server) = layer();
     let (begin, mut begun) = unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
@@ -132,7 +132,7 @@ async fn detaching_after_the_end_leaves_the_context_ended() {
 }
 
 #[test]
-fn context_of_no_request_is_left_alone() {
+fn context_without_a_request_is_unchanged() {
     let (ctx, cancel) = Context::background().with_cancel();
     let _detached = detach(&ctx);
     cancel.cancel();

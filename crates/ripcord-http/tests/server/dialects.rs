@@ -25,7 +25,7 @@ fn value(dialect: Dialect) -> String {
 async fn source_of(layer: ContextLayer, name: HeaderName, value: &str) -> Option<DeadlineSource> {
     let (sender, receiver) = std::sync::mpsc::channel();
     let ended = layer.clone().on_end(move |request| {
-        sender.send(DeadlineSource::of(request.ctx)).expect("the test listens");
+        sender.send(DeadlineSource::from_context(request.ctx)).expect("the test listens");
     });
     let service =
         ended.layer(service_fn(|_: Request<String>| ready(Ok::<_, Infallible>(Response::new(String::new())))));
@@ -72,7 +72,7 @@ async fn client_sends_what_the_server_reads_in_every_relative_dialect() {
                 let ctx = request.extensions().get::<Context>().expect("the layer inserted one");
                 ready(Ok::<_, Infallible>(Response::new(format!(
                     "{:?} {:?}",
-                    DeadlineSource::of(ctx),
+                    DeadlineSource::from_context(ctx),
                     ctx.remaining()
                 ))))
             }));

@@ -1,4 +1,4 @@
-//! What is told of a request when it is over, and with which status.
+//! The outcome and status that hooks and counters see when a request has ended.
 
 use std::{future::pending, pin::pin, sync::mpsc};
 
@@ -210,7 +210,7 @@ async fn extractor_without_a_layer_is_500_with_the_reason() {
 }
 
 #[test]
-fn ended_alone_answers_by_default() {
+fn ended_without_a_layer_has_default_statuses() {
     let (ctx, cancel) = Context::background().with_cancel();
     cancel.cancel();
     let ended = Ended::from(ctx.err().expect("it is done"));

@@ -113,7 +113,7 @@ async fn other_content_types_get_a_504() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answer_of_the_handler_is_left_alone() {
+async fn answer_of_the_handler_is_unchanged() {
     let answer = || async { ([("grpc-status", "0"), ("content-type", "application/grpc")], "a message") };
     let app = Router::new().route("/", any(answer)).layer(ContextLayer::new(&Context::background()));
     let response = send(&app, grpc("application/grpc")).await;

@@ -1,4 +1,4 @@
-//! Handlers whose clients go, and bodies without an end.
+//! Handlers whose clients disconnect, and endless bodies.
 
 use std::{
     convert::Infallible,

@@ -1,4 +1,4 @@
-//! What the layer makes of a request's headers, under each policy of trust.
+//! How the layer reads a request's headers, with each trust policy.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -71,7 +71,7 @@ async fn every_dialect_sets_the_deadline() {
         let layer = layer().timeout(5 * SECOND);
         let (_, ctx) = exchange(&layer, &[(name, value)]).await;
         assert_eq!(ctx.remaining(), Some(left), "{name}: {value}");
-        assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Header(name));
+        assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::Header(name));
         assert_eq!((layer.stats().deadlines_received, layer.stats().deadlines_clamped), (1, 0));
     }
 }
@@ -83,7 +83,7 @@ async fn envoys_deadline_is_read_from_a_trusted_proxy_only() {
     assert_eq!(ctx.remaining(), Some(Duration::from_millis(700)));
 
     let (_, ctx) = exchange(&layer(), &[header]).await;
-    assert_eq!((ctx.remaining(), DeadlineSource::of(&ctx)), (None, DeadlineSource::None));
+    assert_eq!((ctx.remaining(), DeadlineSource::from_context(&ctx)), (None, DeadlineSource::None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,15 +99,18 @@ async fn absolute_deadlines_are_read_only_on_request() {
     let (_, ctx) = exchange(&asked(), &[finagle]).await;
     let left = ctx.remaining().expect("there is a deadline");
     assert!(left <= 3600 * SECOND && left > 3000 * SECOND, "{left:?}");
-    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Header(finagle.0));
+    assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::Header(finagle.0));
     let (_, ctx) = exchange(&asked().timeout(5 * SECOND), &[finagle]).await;
-    assert_eq!((ctx.remaining(), DeadlineSource::of(&ctx)), (Some(5 * SECOND), DeadlineSource::Clamped(finagle.0)));
+    assert_eq!(
+        (ctx.remaining(), DeadlineSource::from_context(&ctx)),
+        (Some(5 * SECOND), DeadlineSource::Clamped(finagle.0))
+    );
 
     // The last year that there is, and one that has passed.
     let (_, ctx) = exchange(&asked(), &[("amz-sdk-request", "ttl=99991231T235959Z; attempt=1; max=3")]).await;
-    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Header("amz-sdk-request"));
+    assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::Header("amz-sdk-request"));
     let (_, ctx) = exchange(&asked(), &[("amz-sdk-request", "attempt=1; max=3")]).await;
-    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::None);
+    assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::None);
     let layer = asked();
     let response = refusal(&layer, &[("amz-sdk-request", "ttl=20200724T181920Z; attempt=2; max=3")]).await;
     assert_eq!((response.status(), layer.stats().expired), (StatusCode::GATEWAY_TIMEOUT, 1));
@@ -124,7 +127,7 @@ async fn earliest_of_several_deadlines_wins() {
     let headers = [("grpc-timeout", "3S"), ("connect-timeout-ms", "1000"), ("x-request-timeout-ms", "2000")];
     let (_, ctx) = exchange(&layer(), &headers).await;
     assert_eq!(ctx.remaining(), Some(SECOND));
-    assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Header("connect-timeout-ms"));
+    assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::Header("connect-timeout-ms"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,14 +139,14 @@ async fn deadline_of_a_client_never_exceeds_the_servers() {
             let before = layer.stats();
             let (_, ctx) = exchange(&layer, &[("grpc-timeout", value)]).await;
             assert_eq!(ctx.remaining(), Some(3 * SECOND));
-            assert_eq!(DeadlineSource::of(&ctx), DeadlineSource::Clamped("grpc-timeout"));
+            assert_eq!(DeadlineSource::from_context(&ctx), DeadlineSource::Clamped("grpc-timeout"));
             assert_eq!(layer.stats().deadlines_clamped, before.deadlines_clamped + 1);
         }
         let (_, ctx) = exchange(&layer, &[("grpc-timeout", "3S")]).await;
         assert_eq!((ctx.remaining(), layer.stats().deadlines_clamped), (Some(3 * SECOND), 2), "as much is not more");
 
         let (_, ctx) = exchange(&layer, &[]).await;
-        assert_eq!((ctx.remaining(), DeadlineSource::of(&ctx)), (Some(3 * SECOND), DeadlineSource::Local));
+        assert_eq!((ctx.remaining(), DeadlineSource::from_context(&ctx)), (Some(3 * SECOND), DeadlineSource::Local));
         assert_eq!(layer.stats().deadlines_received, 3);
     }
 }
@@ -232,7 +235,7 @@ async fn malformed_header_is_absent_and_counted() {
         let layer = trusting().timeout(5 * SECOND);
         let (response, ctx) = exchange(&layer, &[(name, value)]).await;
         assert_eq!(response.status(), StatusCode::OK, "{name}: {value}");
-        assert_eq!((ctx.remaining(), DeadlineSource::of(&ctx)), (Some(5 * SECOND), DeadlineSource::Local));
+        assert_eq!((ctx.remaining(), DeadlineSource::from_context(&ctx)), (Some(5 * SECOND), DeadlineSource::Local));
         assert!(ctx.value::<Baggage>().is_none() && ctx.value::<Link>().is_none());
 
         let stats = layer.stats();
@@ -289,7 +292,7 @@ async fn repeated_header_is_malformed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_malformed_deadline_does_not_hide_another() {
+async fn malformed_deadline_does_not_hide_another_header() {
     let headers = [("grpc-timeout", "soon"), ("connect-timeout-ms", "1000")];
     let (_, ctx) = exchange(&layer(), &headers).await;
     assert_eq!(ctx.remaining(), Some(SECOND));

@@ -1,4 +1,4 @@
-//! What the layer gives a request, and how that ends.
+//! The context that the layer gives a request, and how it ends.
 
 use std::{future::pending, pin::pin, sync::mpsc, thread, time::Duration};
 
@@ -116,7 +116,7 @@ async fn panic_in_a_handler_fails_one_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_request_cancels_what_it_spawned() {
+async fn dropped_request_cancels_its_tasks() {
     let (report, reported) = mpsc::channel();
     let spawns = move |Ctx(ctx): Ctx| {
         let report = report.clone();

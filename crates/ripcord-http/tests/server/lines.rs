@@ -1,4 +1,4 @@
-//! The lines that ends report are the user's, never this crate's.
+//! Ends report lines of the user's code, never lines of this crate.
 
 use std::panic::Location;
 

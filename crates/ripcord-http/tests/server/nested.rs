@@ -31,7 +31,7 @@ fn take(outcomes: &Outcomes) -> Vec<(u16, Outcome)> {
 
 async fn told(Ctx(ctx): Ctx) -> String {
     let id = ctx.value::<RequestId>().expect("an id");
-    format!("{id} {:?} {:?}", ctx.remaining().expect("a deadline").as_secs(), DeadlineSource::of(&ctx))
+    format!("{id} {:?} {:?}", ctx.remaining().expect("a deadline").as_secs(), DeadlineSource::from_context(&ctx))
 }
 
 async fn slow(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
@@ -98,7 +98,7 @@ async fn client_asks_for_a_deadline_and_the_inner_layer_clamps_it() {
 #[tokio::test(start_paused = true)]
 async fn inner_deadline_is_the_reason_and_counted_once() {
     let (layer, outcomes) = counted(ContextLayer::new(&server()).timeout(5 * SECOND));
-    let stuck = any(|| std::future::pending::<String>());
+    let stuck = any(std::future::pending::<String>);
     for handler in [any(slow), stuck] {
         let app = app(&layer, &layer, handler);
         let before = layer.stats().timed_out;
@@ -175,7 +175,7 @@ async fn dropped_request_is_one_disconnect() {
 }
 
 #[tokio::test]
-async fn values_that_come_between_the_layers_are_kept() {
+async fn values_added_between_two_layers_are_kept() {
     struct User(&'static str);
     impl ripcord::Value for User {}
 
@@ -193,7 +193,7 @@ async fn values_that_come_between_the_layers_are_kept() {
 }
 
 #[tokio::test]
-async fn request_that_was_answered_is_no_outer_one() {
+async fn answered_request_is_not_an_outer_request() {
     let layer = ContextLayer::new(&Context::background());
     let (begin, mut begun) = unbounded_channel();
     let handler = any(move |request: Request| {

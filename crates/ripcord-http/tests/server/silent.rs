@@ -1,4 +1,4 @@
-//! Clients that send nothing, or not enough, on a clock that the test moves.
+//! Clients that send nothing or an incomplete head, on a manual clock.
 
 use axum::{Router, routing::get};
 use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};

@@ -1,4 +1,4 @@
-//! A server on loopback, and clients that are nothing but a socket.
+//! A server on loopback, and clients that are plain sockets.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -1,4 +1,4 @@
-//! Clients that go, and deadlines that pass, in the middle of a body.
+//! Disconnects and deadlines in the middle of a body.
 
 use std::sync::{
     Arc, Mutex,

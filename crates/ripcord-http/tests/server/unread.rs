@@ -1,4 +1,4 @@
-//! Clients that stay and do not read the end of an answer whose request is over.
+//! Clients that stay connected and do not read the end of an answer.
 
 use std::{net::SocketAddr, time::Duration};
 

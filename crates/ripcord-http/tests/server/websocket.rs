@@ -93,7 +93,7 @@ async fn websocket_outlives_the_deadline_for_the_answer() {
 }
 
 #[tokio::test]
-async fn websocket_whose_client_leaves_says_so() {
+async fn websocket_whose_client_leaves_reports_the_disconnect() {
     for (reads, resets) in [(true, false), (true, true), (false, false), (false, true)] {
         let mut echo = Echo::new(reads);
         let client = connect(serve(echo.router.clone()).await).await;
@@ -110,7 +110,7 @@ async fn websocket_whose_client_leaves_says_so() {
 }
 
 #[tokio::test]
-async fn websocket_of_a_server_that_drains_says_so() {
+async fn websocket_of_a_draining_server_reports_the_drain() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve(echo.router.clone()).await).await;
     let ctx = echo.begun.next().await;
@@ -123,7 +123,7 @@ async fn websocket_of_a_server_that_drains_says_so() {
 }
 
 #[tokio::test]
-async fn websocket_that_is_closed_by_agreement_is_answered() {
+async fn websocket_closed_by_both_sides_counts_as_answered() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve(echo.router.clone()).await).await;
     let ctx = echo.begun.next().await;
@@ -137,7 +137,7 @@ async fn websocket_that_is_closed_by_agreement_is_answered() {
 }
 
 #[tokio::test]
-async fn websocket_below_two_layers_lives_as_long() {
+async fn websocket_below_two_layers_outlives_both_deadlines() {
     let mut echo = Echo::new(true);
     let outer = ContextLayer::new(&Context::background()).timeout(SECOND);
     let mut client = connect(serve(echo.router.clone().layer(outer.clone())).await).await;
@@ -152,7 +152,7 @@ async fn websocket_below_two_layers_lives_as_long() {
 }
 
 #[tokio::test]
-async fn websocket_that_nobody_watches_lives_as_long_as_the_server() {
+async fn unwatched_websocket_lives_as_long_as_the_server() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve_unwatched(echo.router.clone()).await).await;
     let ctx = echo.begun.next().await;

@@ -1,4 +1,4 @@
-//! The file of settings, and what can be wrong with it: one line, with the place.
+//! The file of settings, and its errors.
 
 use std::{
     error::Error,
@@ -13,10 +13,10 @@ pub(super) fn read(path: &Path) -> Result<Flags, FileError> {
     let fail = |kind| FileError { path: path.to_owned(), kind };
     let text = fs::read_to_string(path).map_err(|error| fail(Kind::Read(error)))?;
     toml::from_str(&text)
-        .map_err(|error| fail(Kind::Content { place: Place::of(&error, &text), message: line(&error) }))
+        .map_err(|error| fail(Kind::Content { position: Position::from_error(&error, &text), message: line(&error) }))
 }
 
-/// A file of settings that cannot be read, or is not understood. One line.
+/// The file of settings cannot be read or is invalid. The message is one line.
 #[derive(Debug)]
 pub struct FileError {
     path: PathBuf,
@@ -26,29 +26,29 @@ pub struct FileError {
 #[derive(Debug)]
 enum Kind {
     Read(io::Error),
-    Content { place: Option<Place>, message: String },
+    Content { position: Option<Position>, message: String },
 }
 
-/// Where in the file: both count from 1.
+/// A position in the file. Line and column count from 1.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct Position {
     line: usize,
     column: usize,
-    /// What stands before the `=` there.
+    /// The key on that line.
     key: Option<String>,
 }
 
-impl Place {
-    fn of(error: &toml::de::Error, text: &str) -> Option<Place> {
+impl Position {
+    fn from_error(error: &toml::de::Error, text: &str) -> Option<Position> {
         let before = text.get(..error.span()?.start)?;
         let begin = before.rfind('\n').map_or(0, |at| at + 1);
         let whole = text[begin..].lines().next().unwrap_or_default();
         let key = whole.split_once('=').map(|(key, _)| key.trim().to_owned());
-        Some(Place { line: before.matches('\n').count() + 1, column: before[begin..].chars().count() + 1, key })
+        Some(Position { line: before.matches('\n').count() + 1, column: before[begin..].chars().count() + 1, key })
     }
 }
 
-/// The message without the excerpt that goes with it, and without line breaks.
+/// Returns the message without the excerpt, on one line.
 fn line(error: &toml::de::Error) -> String {
     error.message().lines().collect::<Vec<_>>().join(" ")
 }
@@ -58,11 +58,11 @@ impl fmt::Display for FileError {
         let path = self.path.display();
         match &self.kind {
             Kind::Read(error) => write!(f, "cannot read {path}: {error}"),
-            Kind::Content { place: None, message } => write!(f, "{path}: {message}"),
-            Kind::Content { place: Some(Place { line, column, key }), message } => {
+            Kind::Content { position: None, message } => write!(f, "{path}: {message}"),
+            Kind::Content { position: Some(Position { line, column, key }), message } => {
                 write!(f, "{path}:{line}:{column}: ")?;
                 match key {
-                    // The message may name it by itself.
+                    // The message may already name the key.
                     Some(key) if !message.contains(&format!("`{key}`")) => write!(f, "{key}: {message}"),
                     _ => f.write_str(message),
                 }
@@ -73,7 +73,7 @@ impl fmt::Display for FileError {
 
 impl Error for FileError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // Part of the line already, so not a source of its own.
+        // The message already contains it.
         None
     }
 }
@@ -83,13 +83,13 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> String {
-        let error = toml::from_str::<Flags>(text).expect_err("it is refused");
-        let kind = Kind::Content { place: Place::of(&error, text), message: line(&error) };
+        let error = toml::from_str::<Flags>(text).expect_err("the file is invalid");
+        let kind = Kind::Content { position: Position::from_error(&error, text), message: line(&error) };
         FileError { path: "ripcord.toml".into(), kind }.to_string()
     }
 
     #[test]
-    fn what_is_wrong_is_one_line_with_its_place() {
+    fn invalid_setting_is_a_one_line_error_with_its_position() {
         let cases = [
             ("listen = 1", "ripcord.toml:1:10: listen: invalid type: integer `1`, expected an address as text"),
             (
@@ -122,13 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_can_be_given() {
+    fn file_with_every_setting_is_accepted() {
         let flags: Flags = toml::from_str(
             r#"
             listen = "[::1]:0"
             grace = "0s"
             timeout = "1m 30s"
             max_timeout = "2m"
+            drain_delay = "5s"
+            keep_alive = "90s"
+            head_timeout = "10s"
+            max_connections = 100
+            max_head = 16384
+            no_inspector = true
             trusted_peers = ["127.0.0.1", "10.0.0.0/8"]
             half_close = "allow"
             backends = ["http://127.0.0.1:9000/search"]
@@ -144,7 +150,7 @@ mod tests {
             log_format = "json"
             "#,
         )
-        .expect("all is within bounds");
+        .expect("every value is within its bounds");
         assert_eq!(flags.trusted_peers.map(|peers| peers.len()), Some(2));
         assert_eq!(flags.limiter_rate.map(|rate| rate.0), Some(2.5));
     }

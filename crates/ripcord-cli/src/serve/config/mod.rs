@@ -1,7 +1,7 @@
-//! The settings: each comes from its flag, else from the file, else from its default.
+//! The settings. A flag overrides the file, and the file overrides the default.
 //!
-//! [`Flags`] declares each setting once: the field's name is the flag and the key in the file, its type checks the bounds, and
-//! [`Settings::new`] has the default.
+//! [`Flags`] declares each setting once: the field's name is the flag and the key in the file, and its type checks the bounds.
+//! [`Settings::new`] sets the defaults.
 
 mod file;
 mod values;

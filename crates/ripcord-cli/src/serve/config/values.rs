@@ -1,6 +1,6 @@
-//! Values with bounds, which are the same on the command line and in the file.
+//! Values with bounds, for the command line and the file.
 //!
-//! Each is refused with what was expected, so that no message has to be written where a setting is declared.
+//! The error of each type says what was expected, so declarations of settings need no messages.
 
 use std::{fmt, marker::PhantomData, net::IpAddr, str::FromStr, time::Duration};
 
@@ -16,23 +16,23 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 // ===== Span =====
 
-/// A length of time, from so many milliseconds to a day, as people write it: `500ms`, `1m 30s`.
+/// A duration from `MIN` milliseconds to a day, written as `500ms` or `1m 30s`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span<const LEAST: u64>(pub(crate) Duration);
+pub(crate) struct Span<const MIN: u64>(pub(crate) Duration);
 
-impl<const LEAST: u64> FromStr for Span<LEAST> {
+impl<const MIN: u64> FromStr for Span<MIN> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let least = Duration::from_millis(LEAST);
+        let min = Duration::from_millis(MIN);
         match humantime::parse_duration(text) {
-            Ok(span) if (least..=DAY).contains(&span) => Ok(Span(span)),
-            _ => Err(format!("expected a duration from {least:?} to 24h, such as 500ms or 5s, got {text:?}")),
+            Ok(span) if (min..=DAY).contains(&span) => Ok(Span(span)),
+            _ => Err(format!("expected a duration from {min:?} to 24h, such as 500ms or 5s, got {text:?}")),
         }
     }
 }
 
-impl<'de, const LEAST: u64> Deserialize<'de> for Span<LEAST> {
+impl<'de, const MIN: u64> Deserialize<'de> for Span<MIN> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         from_text(deserializer, "a duration as text, such as \"500ms\"")
     }
@@ -40,20 +40,20 @@ impl<'de, const LEAST: u64> Deserialize<'de> for Span<LEAST> {
 
 // ===== Whole =====
 
-/// A whole number between two bounds, both included.
+/// A whole number from `MIN` to `MAX`, inclusive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Whole<const LEAST: u32, const MOST: u32>(pub(crate) u32);
+pub(crate) struct Whole<const MIN: u32, const MAX: u32>(pub(crate) u32);
 
-impl<const LEAST: u32, const MOST: u32> Whole<LEAST, MOST> {
+impl<const MIN: u32, const MAX: u32> Whole<MIN, MAX> {
     fn check(number: Option<i64>, given: impl fmt::Display) -> Result<Self, String> {
         match number.and_then(|number| u32::try_from(number).ok()) {
-            Some(number) if (LEAST..=MOST).contains(&number) => Ok(Whole(number)),
-            _ => Err(format!("expected a whole number from {LEAST} to {MOST}, got {given}")),
+            Some(number) if (MIN..=MAX).contains(&number) => Ok(Whole(number)),
+            _ => Err(format!("expected a whole number from {MIN} to {MAX}, got {given}")),
         }
     }
 }
 
-impl<const LEAST: u32, const MOST: u32> FromStr for Whole<LEAST, MOST> {
+impl<const MIN: u32, const MAX: u32> FromStr for Whole<MIN, MAX> {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -61,7 +61,7 @@ impl<const LEAST: u32, const MOST: u32> FromStr for Whole<LEAST, MOST> {
     }
 }
 
-impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, MOST> {
+impl<'de, const MIN: u32, const MAX: u32> Deserialize<'de> for Whole<MIN, MAX> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let number = i64::deserialize(deserializer)?;
         Self::check(Some(number), number).map_err(D::Error::custom)
@@ -70,7 +70,7 @@ impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Whole<LEAST, M
 
 // ===== PerSecond =====
 
-/// So many times a second: above zero, at most a million.
+/// A rate per second: above zero, at most a million.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct PerSecond(pub(crate) f64);
 
@@ -100,7 +100,7 @@ impl<'de> Deserialize<'de> for PerSecond {
 
 // ===== Address =====
 
-/// Where to listen. Checked for its form alone: a resolver would take a moment, and blame a name.
+/// The address to listen on. Only its form is checked; names are resolved when the service listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address(pub(crate) String);
 
@@ -124,7 +124,7 @@ impl<'de> Deserialize<'de> for Address {
 
 // ===== Peers =====
 
-/// One address, or a network of them.
+/// One address or a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peers(pub(crate) IpNet);
 
@@ -148,7 +148,7 @@ impl<'de> Deserialize<'de> for Peers {
 
 // ===== BackendUrl =====
 
-/// Where a backend is: plain HTTP, since backends are neighbours.
+/// The URL of a backend. Only plain HTTP is supported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct BackendUrl(pub(crate) Url);
 
@@ -175,7 +175,7 @@ impl<'de> Deserialize<'de> for BackendUrl {
 
 // ===== Secret =====
 
-/// What opens the inspector to other machines.
+/// The token that allows other machines to open the inspector.
 #[derive(Clone, Debug)]
 pub(crate) struct Secret(pub(crate) Token);
 
@@ -198,7 +198,7 @@ impl<'de> Deserialize<'de> for Secret {
 
 // ===== Text =====
 
-/// Reads a value that the file writes as text.
+/// Reads a value that is text in the file.
 fn from_text<'de, T, D>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
 where
     T: FromStr<Err = String>,

@@ -1,4 +1,4 @@
-//! What the policies around each backend count.
+//! The figures of the policies around each backend.
 
 use std::fmt;
 
@@ -15,12 +15,12 @@ use crate::search::{Backend, Search};
 #[derive(Debug)]
 pub(super) struct BackendFigures(pub(super) Search);
 
-/// A figure that a backend has under several labels.
+/// A figure of a backend with several labels.
 type Counters<const N: usize> = fn(&Backend) -> [(&'static str, u64); N];
 
 impl Collector for BackendFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.counters(&mut encoder, "backend_searches", "What became of the searches at a backend.", |backend| {
+        self.counters(&mut encoder, "backend_searches", "Searches at a backend, by outcome.", |backend| {
             let stats = backend.stack().stats();
             [
                 ("succeeded", stats.calls.succeeded),
@@ -29,23 +29,18 @@ impl Collector for BackendFigures {
                 ("rejected", stats.calls.rejected),
             ]
         })?;
-        self.counters(
-            &mut encoder,
-            "backend_cache_reads",
-            "What the cache in front of a backend was asked.",
-            |backend| {
-                let stats = backend.cache().stats();
-                [("hit", stats.hits), ("miss", stats.misses), ("shared", stats.coalesced)]
-            },
-        )?;
-        self.counters(&mut encoder, "backend_cache_loads", "What the cache asked for.", |backend| {
+        self.counters(&mut encoder, "backend_cache_reads", "Reads of a backend's cache, by result.", |backend| {
+            let stats = backend.cache().stats();
+            [("hit", stats.hits), ("miss", stats.misses), ("shared", stats.coalesced)]
+        })?;
+        self.counters(&mut encoder, "backend_cache_loads", "Loads of a backend's cache, by outcome.", |backend| {
             let stats = backend.cache().stats();
             [("succeeded", stats.calls.succeeded), ("failed", stats.calls.failed), ("canceled", stats.calls.canceled)]
         })?;
         self.counters(
             &mut encoder,
             "backend_refusals",
-            "Requests that were not sent to a backend, and by what.",
+            "Requests that a policy rejected instead of sending them, by policy.",
             |backend| {
                 let (breaker, limiter) = (backend.breaker().stats(), backend.limiter().stats());
                 [
@@ -57,30 +52,30 @@ impl Collector for BackendFigures {
         )?;
         let help = "Requests sent to a backend.";
         self.counter(&mut encoder, "backend_requests", help, |backend| backend.stack().stats().attempts)?;
-        let help = "Those of them that were sent again after a failure.";
+        let help = "Requests sent to a backend again after a failure.";
         self.counter(&mut encoder, "backend_retries", help, |backend| {
             backend.stack().retry().map_or(0, |retry| retry.stats().retries)
         })?;
-        let help = "Those of them that were sent beside a slow one.";
+        let help = "Requests sent to a backend because another one was slow.";
         self.counter(&mut encoder, "backend_hedges", help, |backend| {
             backend.stack().hedge().map_or(0, |hedge| hedge.stats().hedges)
         })?;
         let help = "Times that a backend's breaker opened.";
         self.counter(&mut encoder, "backend_breaker_opened", help, |backend| backend.breaker().stats().opened)?;
 
-        let help = "0 when a backend's breaker is closed, 1 half-open, 2 open.";
+        let help = "State of a backend's breaker: 0 closed, 1 half-open, 2 open.";
         self.gauge(&mut encoder, "backend_breaker_state", help, |backend| match backend.breaker().state() {
             State::Closed => 0,
             State::HalfOpen => 1,
             State::Open => 2,
         })?;
-        let help = "Requests to a backend that are under way.";
+        let help = "Requests to a backend in flight.";
         self.gauge(&mut encoder, "backend_requests_in_flight", help, |backend| {
             backend.bulkhead().stats().calls.in_flight() as i64
         })?;
         let help = "Requests to a backend that wait for a token.";
         self.gauge(&mut encoder, "backend_limiter_waiters", help, |backend| backend.limiter().stats().waiters as i64)?;
-        let help = "Answers of a backend that are kept.";
+        let help = "Cached answers of a backend.";
         self.gauge(&mut encoder, "backend_cache_entries", help, |backend| backend.cache().stats().entries as i64)
     }
 }

@@ -1,4 +1,4 @@
-//! What the layer around all routes counts, and what is refused before.
+//! The figures of the layer, and of requests that are refused before it.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ impl Collector for ServerFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let stats = self.layer.stats();
         let in_flight = ConstGauge::new(stats.in_flight as i64);
-        let help = "Requests that are not over.";
+        let help = "Requests in flight.";
         in_flight.encode(encoder.encode_descriptor(
             "http_requests_in_flight",
             help,
@@ -31,10 +31,10 @@ impl Collector for ServerFigures {
         )?)?;
 
         let counters = [
-            ("http_requests_begun", "Requests that have arrived.", stats.requests),
+            ("http_requests_started", "Requests that have arrived.", stats.requests),
             ("http_requests_timed_out", "Requests that ended at their deadline.", stats.timed_out),
             ("http_requests_canceled", "Requests that the server canceled.", stats.canceled),
-            ("http_requests_disconnected", "Requests whose client went away.", stats.disconnected),
+            ("http_requests_disconnected", "Requests whose client disconnected.", stats.disconnected),
             ("http_requests_panicked", "Requests whose handler panicked.", stats.panicked),
         ];
         for (name, help, count) in counters {
@@ -42,19 +42,19 @@ impl Collector for ServerFigures {
             counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
         }
 
-        let help = "Deadlines that clients set: well-formed, above the server's own limit, over when they arrived.";
+        let help = "Deadlines in headers: received, clamped to the server's limit, expired on arrival.";
         let mut deadlines = encoder.encode_descriptor("http_deadlines", help, None, MetricType::Counter)?;
         let kinds =
             [("received", stats.deadlines_received), ("clamped", stats.deadlines_clamped), ("expired", stats.expired)];
         for (kind, count) in kinds {
             ConstCounter::new(count).encode(deadlines.encode_family(&[("kind", kind)])?)?;
         }
-        let help = "Headers that were not what their grammar allows.";
+        let help = "Malformed headers.";
         let mut malformed = encoder.encode_descriptor("http_malformed_headers", help, None, MetricType::Counter)?;
         for (header, count) in stats.malformed() {
             ConstCounter::new(count).encode(malformed.encode_family(&[("header", header)])?)?;
         }
-        let help = "What was refused with this status because it does not parse as HTTP, or is too large.";
+        let help = "Requests refused because they do not parse as HTTP or are too large, by status.";
         let mut refusals = encoder.encode_descriptor("http_refusals", help, None, MetricType::Counter)?;
         for (status, count) in self.refusals.by_status() {
             ConstCounter::new(count).encode(refusals.encode_family(&[("status", status)])?)?;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::BytesStream;
 use crate::client::error::{Call, Phase, find};
 use crate::client::span::CallSpan;
-use crate::client::{Error, ResponseBody, under::Under};
+use crate::client::{Error, ResponseBody, context_end::ContextEnd};
 
 /// A response of reqwest whose body observes the request's context: see the [module](crate::client).
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Response {
         let (mut parts, body) = http::Response::from(response).into_parts();
         let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
         parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
-        let body = ResponseBody::new(body, Some(Under::new(ctx)), Some(call.clone()), span);
+        let body = ResponseBody::new(body, Some(ContextEnd::new(ctx)), Some(call.clone()), span);
         let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
         Response { response: response.into(), call }
     }

@@ -1,8 +1,8 @@
 "use strict";
-// Everything is put into the page as text, never as markup, so what users wrote cannot become part of it.
+// Everything is inserted as text, never as markup, so text from users cannot become part of the page.
 {
   const base = location.pathname.replace(/\/$/, "");
-  // A token in the address has been traded for a cookie.
+  // The token in the URL was exchanged for a cookie.
   if (location.search) history.replaceState(null, "", location.pathname);
 
   const byId = (id) => document.getElementById(id);
@@ -32,12 +32,12 @@
     if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${two(seconds % 60)} s`;
     return `${Math.floor(seconds / 3600)} h ${two(Math.floor(seconds / 60) % 60)} m`;
   };
-  // Whole numbers of milliseconds and seconds without a fraction, for what somebody configured.
+  // Formats a configured duration: whole milliseconds and seconds have no fraction.
   const limit = (ms) => ms >= 1000 && ms < 60_000 ? `${Number((ms / 1000).toFixed(2))} s` : ms < 1000 ? `${Number(ms.toFixed(1))} ms` : duration(ms);
   const number = new Intl.NumberFormat("en").format;
   const words = { running: "running", ended: "answered", canceled: "canceled", deadline_exceeded: "deadline exceeded", panicked: "panicked" };
 
-  // ===== what every entry shows =====
+  // ===== entry =====
 
   const why = (end) => end.causes.length ? end.causes.join(" ← ") : null;
   const where = (end) => {
@@ -63,7 +63,7 @@
   })[deadline.source];
   const sourceWord = (deadline) => ({ local: "local", header: deadline.header, clamped: `clamped ${deadline.header}` })[deadline.source];
 
-  // A lane for each call, on one scale.
+  // One lane per call, on one scale.
   const calls = (entry, withRoot) => {
     const { spans, spans_not_shown: more } = entry;
     const shown = withRoot ? spans : spans.slice(1);
@@ -78,7 +78,7 @@
         el("span", { class: "lane", "aria-hidden": "true" }, bar),
         el("span", { class: "took" }, duration(span.took_ms)));
       line.style.setProperty("--depth", withRoot ? span.depth : span.depth - 1);
-      // What ended the whole is said once, above.
+      // The end of the whole entry is shown above, once.
       const isSaid = span.end && entry.end && ["kind", "location"].every((part) => span.end[part] === entry.end[part]);
       if (span.end && !isSaid) line.append(el("span", { class: "why" }, ...story(span.end)));
       else if (span.state === "panicked") line.append(el("span", { class: "why" }, "panicked"));
@@ -98,14 +98,14 @@
       el("span", { class: "then" }, then ? ` · ${then} after ${duration(heldMs)}` : ""));
   };
 
-  // ===== under way =====
+  // ===== live =====
 
   const rows = new Map();
   const opened = new Set();
-  // An entry that has ended badly stays for a moment, so that whoever looks sees why.
+  // A failed entry stays for a moment, so that a viewer sees why it failed.
   const LINGER_MS = 6000;
-  // At most so many do, lest they hide what is under way.
-  const MOST_LINGERING = 2;
+  // Maximum number of lingering entries, so that they do not hide live ones.
+  const MAX_LINGERING = 2;
 
   class Row {
     constructor(entry) {
@@ -152,7 +152,7 @@
       this.open.setAttribute("aria-label", `Details of ${entry.name}`);
       const canCancel = entry.state === "running" && !isGone && !this.sent;
       this.cancel.setAttribute("aria-label", `Cancel ${entry.name}${entry.request_id ? `, request ${entry.request_id}` : ""}`);
-      // Not `disabled`, which would take the focus away from whoever pressed it.
+      // Not `disabled`, which would move the focus away from the pressed button.
       this.cancel.setAttribute("aria-disabled", String(!canCancel));
       this.cancel.hidden = !canCancel && document.activeElement !== this.cancel;
       setText(this.cancel, this.sent && !isGone && entry.state === "running" ? "Canceling" : canCancel ? "Cancel" : "Ended");
@@ -210,7 +210,7 @@
     }
   }
 
-  // Parents before their children, each with how deep it lies; the oldest first.
+  // Parents before their children, with their depth; oldest first.
   const asTree = (live) => {
     const shown = new Set(live.map((entry) => entry.id)), children = new Map();
     for (const entry of live) {
@@ -234,15 +234,15 @@
     const seen = new Set(live.map(([entry]) => entry.id));
     const isPointedAt = matchMedia("(hover: hover)").matches && list.matches(":hover");
     let lingering = 0;
-    // From the back, so that of those which would linger the latest do.
+    // From the back, so that the latest entries linger.
     for (const [id, row] of [...rows].reverse()) {
       if (seen.has(id)) continue;
       const over = snapshot.cut_short.find((entry) => entry.id === id);
       if (over || row.goneSince === null) row.finish(over);
       const isFresh = performance.now() - row.goneSince < LINGER_MS;
-      // What is pointed at does not move; what was canceled here, or has the focus, says why.
+      // A row under the pointer does not move. A row that was canceled here or has the focus shows the reason.
       const isLookedAt = row.sent || isPointedAt || row.node.contains(document.activeElement);
-      const stays = matches(row.entry) && isFresh && (isLookedAt || (over && ++lingering <= MOST_LINGERING));
+      const stays = matches(row.entry) && isFresh && (isLookedAt || (over && ++lingering <= MAX_LINGERING));
       if (!stays) { rows.delete(id); opened.delete(id); leave(row.node); }
     }
     let at = list.firstChild;
@@ -256,14 +256,14 @@
     }
     const { summary } = snapshot;
     byId("live-empty").hidden = rows.size > 0;
-    setText(byId("live-empty"), wanted && summary.live ? "Nothing that is under way matches the filter." : "Nothing is under way.");
+    setText(byId("live-empty"), wanted && summary.live ? "No live request matches the filter." : "No live requests.");
     setText(byId("live-aside"), [
       summary.live ? `${number(summary.live)}, the oldest first` : "",
       summary.not_shown ? `${number(summary.not_shown)} not shown` : "",
     ].filter(Boolean).join(" · "));
   };
 
-  // Takes a row away, and the focus that is in it to the next.
+  // Removes a row, and moves its focus to the next row.
   const leave = (node) => {
     if (node.contains(document.activeElement)) {
       const next = node.nextElementSibling ?? node.previousElementSibling;
@@ -291,12 +291,12 @@
       buckets[at] ??= newBucket(bucket, at);
       const { button, count, fill } = buckets[at];
       button.setAttribute("aria-pressed", String(at === chosen));
-      // Of those that were cut short only the last are known, not how many there were.
+      // Of failed entries, only the last are known, not the total.
       setText(count, bucket.isCutShort ? `last ${bucket.count}` : number(bucket.count));
       fill.style.transform = `scaleX(${Math.log1p(bucket.count) / most})`;
     });
     setText(byId("over-aside"), `${number(snapshot.summary.finished)} so far; the latest of each are kept, and of those under 1 ms some`);
-    // Whoever points at the list, or is in it, keeps what is there.
+    // The list does not change while the pointer or the focus is in it.
     const list = byId("kept");
     const isBusy = list.contains(document.activeElement) || (matchMedia("(hover: hover)").matches && list.matches(":hover"));
     if (!isBusy || list.dataset.bucket !== String(chosen)) showKept(all[chosen]?.kept ?? []);
@@ -321,7 +321,7 @@
   const showKept = (list) => {
     const node = byId("kept"), seen = new Set(list.map((over) => over.id));
     for (const [id, row] of kept) {
-      // One that is open stays until it is closed.
+      // An open entry stays until it is closed.
       if (!seen.has(id) && !(row.isOpen && row.bucket === chosen)) { row.node.remove(); kept.delete(id); }
     }
     let at = node.firstChild;
@@ -357,7 +357,7 @@
         story.replaceChildren(...[whole.state === "ended" ? null : verdict(whole, 0, true), ...calls(whole, true), held, facts(whole)].filter(Boolean));
         row.isLoaded = true;
       } catch {
-        story.replaceChildren(el("p", { class: "more" }, "It is no longer kept."));
+        story.replaceChildren(el("p", { class: "more" }, "This entry is no longer kept."));
       }
     };
     const button = el("button", { type: "button", "aria-expanded": "false", on: { click: toggle } },
@@ -390,7 +390,7 @@
       ["panicked", counters.panicked, true],
       ["detached", counters.detached],
     ] : []);
-    document.title = summary.live ? `${summary.live} under way – Contexts` : "Contexts";
+    document.title = summary.live ? `${summary.live} live – Contexts` : "Contexts";
   };
 
   // ===== live =====
@@ -432,10 +432,10 @@
     setText(event.currentTarget, isPaused ? "Resume" : "Pause");
     if (isPaused) { disconnect(); status("Paused"); } else { status("Connecting…"); connect(); }
   });
-  // Nobody looks at a hidden page, so nothing is done for it.
+  // A hidden page closes its stream.
   document.addEventListener("visibilitychange", () => document.hidden ? disconnect() : connect());
   setInterval(() => { if (!isPaused && stream) rows.forEach((row) => row.tick()); }, matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 100);
-  // A server with nothing to do sends nothing, and what lingers has to leave all the same.
+  // An idle server sends nothing, but lingering entries must still be removed.
   setInterval(() => { if (last && stream) { showLive(last, received); showAges(); } }, 1000);
   connect();
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use ripcord::{Error, ErrorKind, Trace};
 
-use super::shape::{About, Counters, Deadline, End, Live, Over, Span, State};
+use super::shape::{About, Counters, Deadline, End, FinishedEntry, Live, Span, State};
 use crate::inspector::entry::{self, Ended, Entry, Facts};
 use crate::inspector::text::shown;
 use crate::server::{DeadlineSource, ServerStats};
@@ -37,7 +37,7 @@ pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
     let facts = entry.facts();
     let deadline = deadline.map(|deadline| {
         let of = deadline.saturating_duration_since(entry.begun);
-        deadline_of(facts.deadline, deadline.saturating_duration_since(now), of)
+        describe_deadline(facts.deadline, deadline.saturating_duration_since(now), of)
     });
     let is_panicked = entry.ended.as_ref().is_some_and(|ended| ended.is_panicked);
     let end = error.as_ref().map(end);
@@ -61,14 +61,14 @@ pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
 }
 
 /// Describes a finished entry, with or without its spans.
-pub(super) fn over(over: &entry::Over, with_spans: bool) -> Over {
+pub(super) fn over(over: &entry::FinishedEntry, with_spans: bool) -> FinishedEntry {
     let ended = &over.ended;
     let lived = over.dropped.saturating_duration_since(over.begun);
-    let deadline = over.timeout.map(|of| deadline_of(over.facts.deadline, of.saturating_sub(ended.latency), of));
+    let deadline = over.timeout.map(|of| describe_deadline(over.facts.deadline, of.saturating_sub(ended.latency), of));
     let root = Root { name: &over.name, begun: over.begun, took: ended.latency, ended: Some(ended) };
     let (spans, spans_not_shown) = with_spans.then(|| spans(&root, over.trace.as_ref(), usize::MAX)).unzip();
     let end = ended.error.as_ref().map(end);
-    Over {
+    FinishedEntry {
         about: about(over.id, over.is_request, &over.facts, &over.name, over.status, deadline, end),
         state: state(true, ended.error.as_ref(), ended.is_panicked),
         took_ms: milliseconds(ended.latency),
@@ -132,7 +132,7 @@ fn state(ended: bool, error: Option<&Error>, panicked: bool) -> State {
     }
 }
 
-fn deadline_of(source: DeadlineSource, left: Duration, of: Duration) -> Deadline {
+fn describe_deadline(source: DeadlineSource, left: Duration, of: Duration) -> Deadline {
     let (source, header) = match source {
         DeadlineSource::Header(header) => ("header", Some(header)),
         DeadlineSource::Clamped(header) => ("clamped", Some(header)),
@@ -163,7 +163,7 @@ fn end(error: &Error) -> End {
     }
 }
 
-/// Returns an entry's first span: the entry itself. Its trace may have none, or know less about it.
+/// An entry's first span: the entry itself. Its trace may have none, or less information.
 struct Root<'a> {
     name: &'a str,
     begun: Instant,
@@ -172,7 +172,7 @@ struct Root<'a> {
 }
 
 /// Returns the first spans, and how many more there are.
-fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64) {
+fn spans(root: &Root<'_>, trace: Option<&Trace>, max: usize) -> (Vec<Span>, u64) {
     let error = root.ended.and_then(|ended| ended.error.as_ref());
     let first = Span {
         depth: 0,
@@ -182,10 +182,10 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64
         state: state(root.ended.is_some(), error, root.ended.is_some_and(|ended| ended.is_panicked)),
         end: error.map(end),
     };
-    // Counts first, so that a new call may be shown and not counted, but never counted and not shown.
+    // Counts before reading: a new call may be shown without being counted, but is never counted without being shown.
     let recorded = trace.map_or(1, Trace::recorded);
-    let shown_of = trace.map(|trace| trace.first_spans(most)).unwrap_or_default();
-    let hidden = recorded.saturating_sub(most) as u64 + trace.map_or(0, Trace::dropped);
+    let shown_of = trace.map(|trace| trace.first_spans(max)).unwrap_or_default();
+    let hidden = recorded.saturating_sub(max) as u64 + trace.map_or(0, Trace::dropped);
     let describe = |span: &ripcord::Span| Span {
         depth: span.depth(),
         name: shown(span.name()),
@@ -194,7 +194,7 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, most: usize) -> (Vec<Span>, u64
         state: state(span.is_ended(), span.err(), span.is_panicked()),
         end: span.err().map(end),
     };
-    ([first].into_iter().chain(shown_of.iter().skip(1).map(describe)).take(most).collect(), hidden)
+    ([first].into_iter().chain(shown_of.iter().skip(1).map(describe)).take(max).collect(), hidden)
 }
 
 /// Converts to milliseconds, with microsecond precision.

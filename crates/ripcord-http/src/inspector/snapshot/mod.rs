@@ -12,9 +12,9 @@ use super::finished::{BOUNDS, BUCKETS};
 use super::registry::Registry;
 use crate::server::ServerStats;
 use shape::{Bucket, Summary};
-pub(super) use shape::{Live, Over, Snapshot};
+pub(super) use shape::{FinishedEntry, Live, Snapshot};
 
-/// How much a snapshot contains.
+/// The scope of a snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct Scope {
     /// Maximum number of live entries. Ended ones come first, then the oldest.
@@ -37,8 +37,9 @@ impl Snapshot {
             finished: totals.ended.iter().sum(),
             canceled_here,
         };
-        let all =
-            |kept: Vec<Arc<entry::Over>>| kept.iter().map(|over| describe::over(over, scope.with_spans)).collect();
+        let all = |kept: Vec<Arc<entry::FinishedEntry>>| {
+            kept.iter().map(|over| describe::over(over, scope.with_spans)).collect()
+        };
         let bucket = |number: usize| Bucket {
             from_ms: number.checked_sub(1).map_or(0, |before| BOUNDS[before].as_millis() as u64),
             to_ms: BOUNDS.get(number).map(|bound| bound.as_millis() as u64),
@@ -70,23 +71,23 @@ impl Snapshot {
 
 /// Returns one entry with all its calls, live or finished.
 pub(super) fn one(registry: &Registry, id: u64) -> Option<One> {
-    // Live entries first: an entry that ends meanwhile is then found among the finished ones.
+    // Looks for live entries first, because an entry that ends meanwhile moves to the finished ones.
     if let Some(entry) = registry.find(id) {
         return Some(One::Live(describe::live(&entry, Some(usize::MAX))));
     }
-    Some(One::Over(describe::over(&*registry.finished().find(id)?, true)))
+    Some(One::FinishedEntry(describe::over(&*registry.finished().find(id)?, true)))
 }
 
 #[derive(serde::Serialize)]
 #[serde(untagged)]
 pub(super) enum One {
     Live(Live),
-    Over(Over),
+    FinishedEntry(FinishedEntry),
 }
 
-/// The entries that were visited: all are counted, the most useful ones are chosen.
+/// The visited entries: all are counted, and the most useful ones are chosen.
 struct Seen {
-    most: usize,
+    max: usize,
     /// The least useful one is on top.
     chosen: BinaryHeap<Candidate>,
     live: u64,
@@ -95,8 +96,8 @@ struct Seen {
 }
 
 impl Seen {
-    fn new(most: usize) -> Self {
-        Seen { most, chosen: BinaryHeap::new(), live: 0, ended: 0, oldest: None }
+    fn new(max: usize) -> Self {
+        Seen { max, chosen: BinaryHeap::new(), live: 0, ended: 0, oldest: None }
     }
 
     fn add(&mut self, entry: Entry) {
@@ -107,7 +108,7 @@ impl Seen {
         self.ended += u64::from(!is_running);
         self.oldest = self.oldest.max(Some(age));
         self.chosen.push(Candidate { rank: (is_running, start, entry.id), entry });
-        if self.chosen.len() > self.most {
+        if self.chosen.len() > self.max {
             self.chosen.pop();
         }
     }

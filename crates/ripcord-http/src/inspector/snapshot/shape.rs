@@ -12,14 +12,14 @@ pub(in crate::inspector) struct Snapshot {
     pub(super) counters: Option<Counters>,
     pub(super) live: Vec<Live>,
     pub(super) finished: Vec<Bucket>,
-    pub(super) cut_short: Vec<Over>,
+    pub(super) cut_short: Vec<FinishedEntry>,
 }
 
 #[derive(Debug, Serialize)]
 pub(super) struct Summary {
     pub(super) live: u64,
     pub(super) not_shown: u64,
-    /// Live entries that have ended, but whose context somebody still holds.
+    /// Live entries that have ended and whose context is still held.
     pub(super) ended_but_held: u64,
     pub(super) oldest_ms: Option<f64>,
     pub(super) started: u64,
@@ -63,11 +63,11 @@ pub(super) struct Bucket {
     pub(super) from_ms: u64,
     pub(super) to_ms: Option<u64>,
     pub(super) count: u64,
-    pub(super) kept: Vec<Over>,
+    pub(super) kept: Vec<FinishedEntry>,
 }
 
 #[derive(Debug, Serialize)]
-pub(in crate::inspector) struct Over {
+pub(in crate::inspector) struct FinishedEntry {
     #[serde(flatten)]
     pub(super) about: About,
     pub(super) state: State,

@@ -25,7 +25,7 @@ fn with_token() -> Access {
 }
 
 #[test]
-fn without_a_token_only_loopback_may_look() {
+fn without_a_token_only_loopback_has_access() {
     let access = Access::new(None);
     for peer in ["127.0.0.1:4000", "127.9.9.9:4000", "[::1]:4000", "[::ffff:127.0.0.1]:4000"] {
         let passed = access.check(&from(peer, get("/").header("host", "localhost:8080")));
@@ -40,7 +40,7 @@ fn without_a_token_only_loopback_may_look() {
 }
 
 #[test]
-fn host_that_is_no_loopback_name_is_refused() {
+fn host_other_than_loopback_is_refused() {
     let access = Access::new(None);
     let check = |host: &str| access.check(&from("127.0.0.1:4000", get("/").header("host", host)));
     for host in ["localhost", "LOCALHOST:8080", "127.0.0.1", "127.0.0.1:8080", "[::1]:8080", "[::1]"] {
@@ -69,7 +69,7 @@ fn request_with_a_proxys_header_is_refused() {
 }
 
 #[test]
-fn with_a_token_only_its_holders_may_look_from_anywhere() {
+fn token_gives_access_from_any_machine_and_nothing_else_does() {
     let access = with_token();
     for peer in ["203.0.113.9:4000", "127.0.0.1:4000"] {
         let check = |request: Builder| access.check(&from(peer, request)).map(|(_, pass)| pass);

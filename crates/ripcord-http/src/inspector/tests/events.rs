@@ -130,10 +130,10 @@ fn stream_ends_after_a_minute_and_tells_the_browser_to_reconnect() {
 }
 
 #[test]
-fn streams_that_nobody_reads_hold_their_places_for_a_minute_at_most() {
+fn unread_streams_hold_their_permits_for_a_minute_at_most() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
-    // The system buffers what these are sent, so they are polled for a while although nobody reads.
+    // The system buffers the events, so the streams are polled for a while even if nobody reads.
     let mut unread: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
     for _ in 0..59 {
         for stream in &mut unread {
@@ -154,7 +154,7 @@ fn streams_that_nobody_reads_hold_their_places_for_a_minute_at_most() {
 
 #[test]
 fn nothing_is_rendered_while_no_stream_is_polled() {
-    // No task and no thread renders anything: with no stream polled, the last rendered snapshot stays what it was.
+    // No task and no thread renders: while no stream is polled, the last rendered snapshot is unchanged.
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
     let mut stream = stream(&inspector);

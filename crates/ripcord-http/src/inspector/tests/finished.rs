@@ -1,4 +1,4 @@
-//! What is over.
+//! Finished entries.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is under way.
+//! Live entries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,7 +36,7 @@ fn request_is_shown_with_its_time_left_and_the_source_of_its_deadline() {
 }
 
 #[test]
-fn every_deadline_source_has_a_word() {
+fn every_deadline_source_has_a_name() {
     let (server, _time) = manual();
     let inspector = Inspector::new();
     let none = Request::start_with(&inspector, &server, "none", None, DeadlineSource::None);
@@ -85,7 +85,7 @@ fn entry_is_live_until_its_last_context_is_dropped() {
 }
 
 #[test]
-fn canceled_work_that_runs_on_names_its_canceler() {
+fn canceled_work_that_continues_names_its_canceler() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /stuck");
@@ -150,7 +150,7 @@ fn chain_of_causes_is_shown_and_bounded() {
 }
 
 #[test]
-fn expired_work_that_runs_on_shows_for_how_long() {
+fn expired_work_that_continues_shows_the_time_since_its_end() {
     let (server, time) = manual();
     let inspector = Inspector::new();
     let request = Request::start(&inspector, &server, "GET /stuck");
@@ -194,7 +194,7 @@ fn calls_are_shown_as_a_bounded_tree() {
         drop(search.start_trace("more"));
     }
     let live = json(&inspector)["live"][0].clone();
-    // Of one that is live the first 40 are shown; 51 are recorded, and the others counted.
+    // A live entry shows the first 40 calls. 51 are recorded, and the others counted.
     assert_eq!(live["spans"].as_array().unwrap().len(), 40);
     assert_eq!(live["spans_not_shown"], 1003 - 40);
 }
@@ -328,7 +328,7 @@ fn watched_work_ends_with_its_context() {
 
 #[test]
 fn deep_nesting_is_dropped_without_recursion() {
-    // So many levels overflow this stack when a drop recurses.
+    // A recursive drop of this many levels would overflow the stack.
     let work = || {
         let inspector = Inspector::new();
         let mut ctx = Context::background();

@@ -11,9 +11,9 @@ use std::{panic::Location, time::Duration};
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use serde_json::Value;
 
-use super::{Held, Inspector};
+use super::{EntryGuard, Inspector};
 use crate::RequestId;
-use crate::server::{Begun, DeadlineSource, Observer as _, Place};
+use crate::server::{DeadlineSource, EntryKey, Observer as _, StartedRequest};
 use crate::trace_context::Traceparent;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ fn manual() -> (Context, ManualTime) {
 /// What the server's layer holds of a request.
 struct Request {
     ctx: Context,
-    place: Place,
+    place: EntryKey,
     inspector: Inspector,
     cancel: Canceler,
     has_ended: bool,
@@ -53,8 +53,8 @@ impl Request {
         let (ctx, cancel) = ctx.with_cancel();
         let ctx = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
         let (at, handle) = (ctx.clock().now(), cancel.handle());
-        let place = inspector.begin(Begun { ctx: &ctx, cancel: handle, at, deadline, trace: None });
-        let held = Held::new(inspector.clone(), place, &ctx);
+        let place = inspector.begin(StartedRequest { ctx: &ctx, cancel: handle, at, deadline, trace: None });
+        let held = EntryGuard::new(inspector.clone(), place, &ctx);
         Request { ctx: ctx.with_value(held), place, inspector: inspector.clone(), cancel, has_ended: false }
     }
 

@@ -1,4 +1,4 @@
-//! What is answered.
+//! The routes.
 
 use std::net::SocketAddr;
 
@@ -37,7 +37,7 @@ async fn text(response: Response<Body>) -> String {
 }
 
 #[tokio::test]
-async fn the_page_is_one_answer_under_a_strict_policy() {
+async fn page_is_one_answer_with_a_strict_policy() {
     let inspector = Inspector::new();
     let response = ask(&inspector, "127.0.0.1:4000", Request::get("/debug/contexts")).await;
     assert_eq!(response.status(), StatusCode::OK);
@@ -72,7 +72,7 @@ async fn the_page_is_one_answer_under_a_strict_policy() {
 }
 
 #[tokio::test]
-async fn whoever_may_not_look_gets_a_clear_line() {
+async fn refused_request_gets_one_line_with_the_reason() {
     let inspector = Inspector::new();
     for path in ["", "/json", "/json/0", "/events", "/nothing"] {
         let response = ask(&inspector, "10.0.0.7:4000", Request::get(format!("/debug/contexts{path}"))).await;
@@ -84,7 +84,7 @@ async fn whoever_may_not_look_gets_a_clear_line() {
 }
 
 #[tokio::test]
-async fn a_token_in_the_address_is_traded_for_a_cookie() {
+async fn token_in_the_url_is_exchanged_for_a_cookie() {
     let inspector = Inspector::builder().token(TOKEN.parse().unwrap()).build();
     let peer = "203.0.113.9:4000";
     assert_eq!(ask(&inspector, peer, Request::get("/debug/contexts")).await.status(), StatusCode::FORBIDDEN);
@@ -102,7 +102,7 @@ async fn a_token_in_the_address_is_traded_for_a_cookie() {
 }
 
 #[tokio::test]
-async fn a_cancel_says_who_did_it() {
+async fn cancel_from_the_page_reports_its_peer() {
     let inspector = Inspector::new();
     let request = Tracked::start(&inspector, &Context::background(), "GET /slow");
     let (_, snapshot) = ask_here(&inspector, "GET", "/json").await;
@@ -112,12 +112,12 @@ async fn a_cancel_says_who_did_it() {
     let cause = request.ctx.cause().unwrap();
     assert_eq!(cause.to_string(), "canceled from the inspector by 127.0.0.1");
     assert!(cause.as_error().downcast_ref::<CanceledHere>().is_some_and(|cause| cause.by().unwrap().is_loopback()));
-    let because = "it had ended already: canceled from the inspector by 127.0.0.1";
+    let because = "the context had already ended: canceled from the inspector by 127.0.0.1";
     let late = (StatusCode::CONFLICT, json!({"canceled": false, "because": because}));
     assert_eq!(ask_here(&inspector, "POST", &path).await, late);
 
     drop(request);
-    let gone = (StatusCode::NOT_FOUND, json!({"canceled": false, "because": "there is no such entry any more"}));
+    let gone = (StatusCode::NOT_FOUND, json!({"canceled": false, "because": "there is no such entry"}));
     assert_eq!(ask_here(&inspector, "POST", &path).await, gone);
     let (_, snapshot) = ask_here(&inspector, "GET", "/json").await;
     assert_eq!(snapshot["summary"]["canceled_here"], 1);
@@ -125,7 +125,7 @@ async fn a_cancel_says_who_did_it() {
 }
 
 #[test]
-fn of_two_cancels_at_the_same_moment_one_has_done_it() {
+fn of_two_concurrent_cancels_one_is_the_cause() {
     let inspector = Inspector::new();
     for _ in 0..200 {
         let request = Tracked::start(&inspector, &Context::background(), "GET /slow");
@@ -148,7 +148,7 @@ fn of_two_cancels_at_the_same_moment_one_has_done_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_canceled_by_a_link_a_strangers_page_or_a_bad_id() {
+async fn link_foreign_page_and_bad_id_cancel_nothing() {
     let inspector = Inspector::new();
     let job = inspector.watch(&Context::background());
     let (_, snapshot) = ask_here(&inspector, "GET", "/json").await;
@@ -174,7 +174,7 @@ async fn nothing_is_canceled_by_a_link_a_strangers_page_or_a_bad_id() {
 }
 
 #[tokio::test]
-async fn one_entry_is_given_with_all_its_calls() {
+async fn single_entry_has_all_its_calls() {
     let inspector = Inspector::new();
     let request = Tracked::start(&inspector, &Context::background(), "GET /search");
     for _ in 0..60 {

@@ -90,7 +90,7 @@ impl<F: Future> Future for Stream<F> {
             *this.end = End::Waiting(limit.done_owned());
         }
         match this.end {
-            // The body had its turn before this: what it has left is what its client does not take.
+            // The body was polled before this, so any data left is data that the client does not read.
             End::Waiting(done) => Pin::new(done).poll(task).map(drop),
             _ => Poll::Pending,
         }

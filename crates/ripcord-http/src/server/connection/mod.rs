@@ -1,8 +1,8 @@
 //! Serving a TCP connection with hyper: disconnects, timeouts, graceful close.
 //!
 //! hyper notices a disconnect only while it reads: not while a handler leaves the request's body unread. It drops the handler at a
-//! FIN, though a client that has closed only its sending half still waits for the answer. And it waits without limit for a client
-//! that connects and sends nothing. [`watch`] adds what is missing, in the same task as the connection:
+//! FIN, although a client that has closed only its sending half still waits for the answer. It waits without limit for a client
+//! that connects and sends nothing. [`watch`] handles these cases, in the task of the connection:
 //!
 //! | the client | result |
 //! |---|---|
@@ -58,8 +58,8 @@ mod messages;
 mod peer;
 mod serve;
 mod service;
+mod stall;
 mod stream;
-mod stuck;
 mod timers;
 
 use std::{sync::Arc, time::Duration};
@@ -116,11 +116,11 @@ impl Watch {
         Watch { send_timeout, ..self }
     }
 
-    /// Sets how long a client may take to send the head of a request: from the beginning of the connection, or from the first byte
+    /// Sets how long a client may take to send the head of a request: from the start of the connection, or from the first byte
     /// of a later request. Default: 30 seconds.
     ///
-    /// It also limits a client that sends nothing, or only the preface of HTTP/2. hyper's own `header_read_timeout` is not needed
-    /// beside it, and would limit idle connections too.
+    /// It also limits a client that sends nothing, or only the preface of HTTP/2. Do not also set hyper's own
+    /// `header_read_timeout`, which would limit idle connections too.
     pub fn head_timeout(self, head: Duration) -> Self {
         Watch { timeouts: Timeouts { head, ..self.timeouts }, ..self }
     }
@@ -131,8 +131,8 @@ impl Watch {
         Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
     }
 
-    /// Closes the connection in order when `ctx` has ended: at once if no request is in flight, else after the response. A request
-    /// of which only a part of the head has arrived does not delay it.
+    /// Closes the connection gracefully when `ctx` has ended: at once if no request is in flight, else after the response. A request
+    /// with an incomplete head does not delay it.
     ///
     /// The connection's own timeouts use the clock of `ctx`.
     pub fn until(self, ctx: &Context) -> Self {
@@ -140,15 +140,15 @@ impl Watch {
         Watch { until: Some(ctx.clone()), ..self }
     }
 
-    /// Returns a service whose requests know that they came over this connection.
+    /// Returns a service whose requests belong to this connection.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is over. If the connection is upgraded, the future watches it until it is closed.
+    /// Serves the connection until it is closed, also after an upgrade.
     ///
-    /// Returns `None` if the connection was dropped: because the client is gone, took nothing more when its requests had ended,
-    /// or was without a request for too long.
+    /// Returns `None` if the connection was dropped: because the client disconnected, stopped reading until its requests had ended, or
+    /// sent no request for too long.
     ///
     /// Dropping the future drops the connection, with the requests in flight.
     pub fn serve<C>(self, connection: C) -> impl Future<Output = Option<C::Output>> + use<C>
@@ -160,7 +160,7 @@ impl Watch {
     }
 }
 
-/// Tells the requests how far their client has gone. Ready when it is gone for good.
+/// Cancels the requests when their client disconnects. Resolves when the client does not read either.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 async fn gone(stream: Arc<TcpStream>, peer: Peer) {
     use tokio::io::{Interest, Ready};
@@ -178,7 +178,7 @@ async fn gone(stream: Arc<TcpStream>, peer: Peer) {
     peer.goes(Going::Gone);
 }
 
-/// Reads and writes are all there is to see.
+/// On this platform, only reads and writes show a disconnect.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 async fn gone(_: Arc<TcpStream>, _: Peer) {
     std::future::pending().await

@@ -1,10 +1,12 @@
-//! What is known of a connection: its client, and the requests on it.
+//! The shared state of a connection: its client, and the requests on it.
 //!
 //! The stream, the service and the watch of a connection share one [`Peer`].
 //!
-//! 1. Lifetimes are ended outside of the lock, since that wakes tasks.
-//! 2. An upgraded request is kept here until the stream is dropped, and the request keeps this alive: so the stream's drop takes
-//!    it out.
+//! # Invariants
+//!
+//! 1. Lifetimes are ended outside the lock, because that wakes tasks.
+//! 2. An upgraded request is kept here until the stream is dropped. The request keeps this state alive, so dropping the stream removes
+//!    the request.
 
 use std::{
     fmt,
@@ -19,7 +21,7 @@ use slab::Slab;
 
 use crate::server::{
     HalfClose,
-    attendance::{Attending, Connection, OnConnection},
+    on_connection::{Connection, Member, OnConnection},
     request::InFlight,
 };
 
@@ -28,14 +30,14 @@ pub(super) struct Peer(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    // Relaxed: each is all there is to agree on. The stream and the watch are in one task; a stream of HTTP/2 is in its own.
-    /// Whether the last write found no room.
+    // Relaxed: no other memory depends on these. The stream and the watch are in one task. A stream of HTTP/2 is in its own.
+    /// Whether the last write had to wait.
     takes_nothing: AtomicBool,
-    /// The writes that did.
+    /// The number of successful writes.
     writes: AtomicU64,
-    /// Requests whose response is not sent.
+    /// Requests whose response has not been sent.
     in_flight: AtomicUsize,
-    /// Requests that have begun.
+    /// The number of requests so far.
     begun: AtomicU64,
     /// Whether something was read since the last request ended.
     has_read: AtomicBool,
@@ -50,10 +52,10 @@ struct Shared {
 #[derive(Default)]
 struct State {
     going: Option<Going>,
-    requests: Slab<Attending>,
+    requests: Slab<Member>,
     /// The server's Context of the last request.
     server: Option<Context>,
-    /// What the watch was told to close with.
+    /// The context whose end closes the connection.
     until: Option<Context>,
     upgraded: Option<Upgraded>,
 }
@@ -64,11 +66,11 @@ struct Upgraded {
     _close: Canceler,
 }
 
-/// How often a client has taken something.
+/// The number of successful writes at some moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Writes(u64);
 
-/// What is going on on a connection. It changes with whatever begins a phase anew.
+/// The activity of a connection. It changes whenever a phase starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Activity {
     pub(super) phase: Phase,
@@ -78,20 +80,20 @@ pub(super) struct Activity {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// Waiting for the head of a request: the first one, or one that has begun to arrive.
+    /// Waiting for the head of the first request, or for the rest of a head.
     Head,
-    /// A request is in flight, or something is left to send.
+    /// A request is in flight, or data is left to send.
     Busy,
-    /// Waiting for the next request to begin.
+    /// Waiting for the next request.
     Idle,
 }
 
-/// How far a client has gone.
+/// How a client has disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
-    /// It sends nothing more, and may have closed altogether: a FIN.
+    /// A FIN: the client sends nothing more, and may have closed the connection.
     Closed,
-    /// It takes nothing more either: a reset, or a failed write.
+    /// A reset or a failed write: the client does not read either.
     Gone,
 }
 
@@ -200,7 +202,7 @@ impl Peer {
             (false, true) => Phase::Head,
             (false, false) => Phase::Idle,
         };
-        // What is written in answer to other things than requests counts for nothing.
+        // Writes that answer other frames than requests do not count.
         let writes = if phase == Phase::Idle && !self.is_http2() { shared.writes.load(Ordering::Relaxed) } else { 0 };
         Activity { phase, begun, writes }
     }
@@ -270,7 +272,7 @@ impl Shared {
 }
 
 impl Connection for Shared {
-    fn join(&self, request: Attending) -> usize {
+    fn join(&self, request: Member) -> usize {
         let (lifetime, half_close) = (Arc::clone(&request.lifetime), request.half_close);
         let server = request.settings.server.clone();
         let (key, going, before) = {

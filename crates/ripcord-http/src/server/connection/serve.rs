@@ -12,7 +12,7 @@ use ripcord::{Context, DoneOwned};
 
 use super::{
     peer::{Peer, Phase},
-    stuck::Stuck,
+    stall::StallWatch,
     timers::{Idle, Timeouts},
 };
 
@@ -32,10 +32,10 @@ pin_project! {
     }
 }
 
-/// What ends a connection beside itself.
+/// The reasons for ending a connection from outside.
 struct Watched {
     peer: Peer,
-    stuck: Stuck,
+    stuck: StallWatch,
     idle: Idle,
     until: Option<DoneOwned>,
     closing: Closing,
@@ -61,7 +61,7 @@ impl<C: GracefulConnection, G> Serve<C, G> {
     ) -> Self {
         let idle = Idle::new(timeouts, peer.clock());
         let until = until.map(Context::done_owned);
-        let stuck = Stuck::new(send_timeout);
+        let stuck = StallWatch::new(send_timeout);
         let watched = Watched { peer, stuck, idle, until, closing: Closing::No, upgraded: None };
         Serve { connection, gone, watched, served: None }
     }

@@ -13,7 +13,7 @@ use ripcord::{Context, DoneOwned};
 
 use super::peer::{Activity, Peer, Phase};
 
-/// How long a connection without a request stays open.
+/// Time for which a connection without a request stays open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     /// From the first byte of a request, or the beginning of the connection, to the end of the request's head.

@@ -1,4 +1,4 @@
-//! Clients that stay and take nothing more.
+//! Detects clients that stay connected and stop reading.
 
 use std::{
     pin::Pin,
@@ -10,13 +10,13 @@ use ripcord::{Context, DoneOwned};
 
 use super::peer::{Peer, Writes};
 
-/// The wait for a connection to be useless: its client takes nothing, and either every request on it has ended, or there is none
-/// and the client has taken nothing for the send timeout.
+/// Waits until a connection is useless: its client has stopped reading, and either every request on it has ended, or there is no
+/// request and the send timeout has passed.
 ///
-/// hyper polls a body only while the socket takes something. So a body that is cut at its deadline would be kept, with its request
-/// and its connection, for as long as the client stays. The end of an answer that hyper has whole belongs to no request.
+/// hyper polls a body only while the socket accepts data. Without this wait, a body that was cut at its deadline would be kept, with
+/// its request and its connection, until the client leaves. The end of an answer that hyper has buffered belongs to no request.
 #[derive(Debug)]
-pub(super) struct Stuck {
+pub(super) struct StallWatch {
     send_timeout: Duration,
     /// The writes before the stall, and what it is waiting for.
     stall: Option<(Writes, Wait)>,
@@ -31,9 +31,9 @@ enum Wait {
     Tail(DoneOwned),
 }
 
-impl Stuck {
+impl StallWatch {
     pub(super) fn new(send_timeout: Duration) -> Self {
-        Stuck { send_timeout, stall: None }
+        StallWatch { send_timeout, stall: None }
     }
 
     /// Ready when the connection is useless. To be polled after the connection, which finds out whether the socket takes

@@ -1,4 +1,4 @@
-//! A request's place with the connection that it came over.
+//! The link between a request and the connection that it came over.
 
 use std::{fmt, sync::Arc};
 
@@ -6,41 +6,41 @@ use http::Extensions;
 
 use super::{HalfClose, layer::Settings, lifetime::Lifetime, request::InFlight};
 
-/// A connection that knows the requests on it, and tells them when the client disconnects.
+/// A connection that knows its requests in flight, and cancels them when the client disconnects.
 pub(super) trait Connection: Send + Sync {
-    fn join(&self, request: Attending) -> usize;
+    fn join(&self, request: Member) -> usize;
 
     fn leave(&self, key: usize);
 
-    /// Keeps a request whose connection becomes another protocol's, until that is closed.
+    /// Keeps an upgraded request until the connection is closed.
     fn upgrade(&self, request: InFlight);
 }
 
-/// The connection, in the extensions of each request that comes over it.
+/// The connection, in the extensions of each of its requests.
 #[derive(Clone)]
 pub(super) struct OnConnection(pub(super) Arc<dyn Connection>);
 
-/// What a connection knows of a request.
-#[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "nothing reads it without that feature"))]
-pub(super) struct Attending {
+/// The data that a connection has about a request.
+#[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "only the feature `connection` reads it"))]
+pub(super) struct Member {
     pub(super) half_close: HalfClose,
     pub(super) lifetime: Arc<Lifetime>,
     pub(super) settings: Arc<Settings>,
 }
 
-/// The request's place with its connection, until this is dropped.
-pub(super) struct Attendance {
+/// A request's membership in its connection. Dropping it removes the request.
+pub(super) struct Membership {
     connection: Arc<dyn Connection>,
     key: usize,
 }
 
-impl Attendance {
-    /// Joins the connection of the request that has these extensions, if that is watched.
+impl Membership {
+    /// Joins the connection in these extensions. Returns `None` if the connection is not watched.
     pub(super) fn begin(extensions: &Extensions, settings: &Arc<Settings>, lifetime: &Arc<Lifetime>) -> Option<Self> {
         let OnConnection(connection) = extensions.get::<OnConnection>()?;
         let (half_close, lifetime, settings) = (settings.half_close, Arc::clone(lifetime), Arc::clone(settings));
-        let key = connection.join(Attending { half_close, lifetime, settings });
-        Some(Attendance { connection: Arc::clone(connection), key })
+        let key = connection.join(Member { half_close, lifetime, settings });
+        Some(Membership { connection: Arc::clone(connection), key })
     }
 
     pub(super) fn connection(&self) -> Arc<dyn Connection> {
@@ -48,14 +48,14 @@ impl Attendance {
     }
 }
 
-impl Drop for Attendance {
+impl Drop for Membership {
     fn drop(&mut self) {
         self.connection.leave(self.key);
     }
 }
 
-impl fmt::Debug for Attendance {
+impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attendance").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("Membership").field("key", &self.key).finish_non_exhaustive()
     }
 }

@@ -7,14 +7,14 @@ use ripcord::{Context, DoneOwned, Error};
 
 /// A context and the wait for its end. Removes its waker when dropped.
 #[derive(Debug)]
-pub(super) struct Under {
+pub(super) struct ContextEnd {
     ctx: Context,
     done: DoneOwned,
 }
 
-impl Under {
+impl ContextEnd {
     pub(super) fn new(ctx: Context) -> Self {
-        Under { done: ctx.done_owned(), ctx }
+        ContextEnd { done: ctx.done_owned(), ctx }
     }
 
     /// Returns the context's end, if it has ended.
