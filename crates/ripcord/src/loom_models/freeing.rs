@@ -38,13 +38,18 @@ fn the_last_child_frees_its_parent_after_all_uses() {
 }
 
 #[test]
-fn siblings_dropped_on_two_threads_free_their_parent_once() {
+fn siblings_dropped_on_two_threads_free_their_parent_after_all_uses() {
     model(|| {
         let (parent, cancel) = Context::background().with_cancel();
         cancel.detach();
         let (one, other) = (parent.with_name("one"), parent.with_name("other"));
         drop(parent);
-        let dropping = thread::spawn(move || drop(other));
+        // Each asks its parent, so that the free of the parent has a use to come after.
+        let dropping = thread::spawn(move || {
+            assert!(!other.is_done());
+            drop(other);
+        });
+        assert!(!one.is_done());
         drop(one);
         dropping.join().unwrap();
     });
