@@ -8,7 +8,7 @@ use ripcord::Context;
 use ripcord_policy::pool::WorkerPool;
 use ripcord_policy::{Error, Retry, SharedError};
 
-use crate::common::{Failed, SECOND, at_rest, manual, pool, settle};
+use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, until};
 
 /// Submits a task that awaits an inner task of the same pool.
 async fn submit_nested(pool: &WorkerPool, ctx: &Context) -> ripcord_policy::pool::JobHandle<u32> {
@@ -73,6 +73,8 @@ async fn tasks_that_await_their_own_pool_on_every_worker_end_with_their_contexts
     assert!(error.is_deadline_exceeded(), "{error}");
     // Its worker is free for the inner task of the other.
     assert_eq!(first.await.unwrap(), 2);
+    // The end of the context takes the second inner task out of the queue on another thread.
+    until(|| pool.stats().calls.canceled == 2).await;
     settle().await;
     at_rest(&pool.stats());
 }
