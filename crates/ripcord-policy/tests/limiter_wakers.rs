@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Refused, Reservation};
+use ripcord_policy::{Bulkhead, KeyedLimiter, Rate, RateLimiter, Refused, Reservation, Stack};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -162,6 +162,8 @@ impl<'a> Tasks<'a> {
 enum Step {
     Advance(u32),
     Wait(u32),
+    /// Waits for a token of a call that is then not sent, which gives the token back.
+    WaitUnused,
     /// Drops the waiter with this number modulo their count.
     Leave(usize),
     Reserve(u32),
@@ -175,6 +177,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => (0u32..300).prop_map(Step::Advance),
         6 => (1u32..4).prop_map(Step::Wait),
+        2 => Just(Step::WaitUnused),
         3 => any::<usize>().prop_map(Step::Leave),
         2 => (1u32..4).prop_map(Step::Reserve),
         2 => any::<usize>().prop_map(Step::Cancel),
@@ -189,12 +192,20 @@ proptest! {
         let (clock, time) = Clock::manual();
         let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(3).clock(clock.clone()).build().unwrap();
         let ctx = Context::background().with_clock(clock);
+        let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+        let _held = bulkhead.try_acquire().unwrap();
+        let stack: Stack<(), Refused> =
+            Stack::builder().limiter(limiter.clone()).bulkhead(bulkhead.clone()).build().unwrap();
         let mut tasks = Tasks::default();
         let mut reserved: Vec<Reservation> = Vec::new();
         for step in steps {
             match step {
                 Step::Advance(ms) => time.advance(ms * MS),
                 Step::Wait(n) => tasks.spawn(Box::pin(limiter.wait_n(&ctx, n))),
+                Step::WaitUnused => tasks.spawn(Box::pin(async {
+                    stack.run(&ctx, |_| async { Ok(()) }).await.unwrap_err();
+                    Ok(Duration::ZERO)
+                })),
                 Step::Leave(which) if !tasks.0.is_empty() => {
                     let which = which % tasks.0.len();
                     drop(tasks.0.remove(which));

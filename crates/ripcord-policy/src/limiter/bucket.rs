@@ -27,7 +27,7 @@ use super::schedule::{BASE, LIMIT, Schedule, Slope, TOKEN_BITS, units};
 use super::stats::{Count, Numbers};
 use super::time::Time;
 use crate::cache_line::CacheLine;
-use crate::panics::shielded;
+use crate::panics::{shielded, wake};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
 /// The most that can be promised ahead of what is earned, in units: sixteen of the largest bursts.
@@ -251,8 +251,10 @@ impl Bucket {
         // A promise is removed by an infinite rate, which serves everybody.
         if end.is_none_or(|end| end <= state.schedule.earned(now)) {
             let kept = state.queue.remove(id);
+            let next = state.queue.take_stale_waker();
             drop(state);
             shielded(|| drop((kept, waker)));
+            next.into_iter().for_each(wake);
             let waited = Duration::from_nanos(now.saturating_sub(since));
             self.numbers.waiter_is_served(waited);
             return Progress::Served(waited);
@@ -271,26 +273,34 @@ impl Bucket {
         let Promise { start, end, kind } = promise;
         // Units may have been spent beyond the end, if the rate was raised: then the span is as good as spent.
         let is_free = is_free && self.spent.compare_exchange(end, start, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let next = state.queue.take_stale_waker();
         drop(state);
         shielded(|| drop(kind));
+        next.into_iter().for_each(wake);
         let free = if is_free { end - start } else { 0 };
         self.numbers.add(Count::Refunded, free >> TOKEN_BITS);
         free
     }
 
-    /// Takes back a token that was granted and not used. It is lost if somebody waits, whose span does not move, or if
-    /// the bucket is full.
+    /// Takes back a token that was granted and not used. All promises move up by it. It is lost if the bucket is full.
     pub(super) fn give_back(&self) {
         let mut state = self.state();
         let now = self.settle(&mut state);
-        if state.schedule.is_infinite() || !state.queue.is_empty() {
+        if state.schedule.is_infinite() {
             return;
         }
         let lowest = state.schedule.earned(now) - state.schedule.burst;
-        let lowered = |spent: u64| (spent > lowest).then(|| (spent - units(1)).max(lowest));
-        if self.spent.fetch_update(Ordering::AcqRel, Ordering::Acquire, lowered).is_ok() {
-            self.numbers.add(Count::Refunded, 1);
-        }
+        let lowered = |spent: u64| (spent - units(1)).max(lowest);
+        let before = self
+            .spent
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |spent| (spent > lowest).then(|| lowered(spent)));
+        let Ok(before) = before else { return };
+        // The spans stay where they are below what is spent.
+        state.queue.move_up(before - lowered(before));
+        let first = state.queue.take_stale_waker();
+        drop(state);
+        first.into_iter().for_each(wake);
+        self.numbers.add(Count::Refunded, 1);
     }
 
     /// Reads the clock, and starts the schedule again if it has reached its limit.

@@ -2,21 +2,32 @@
 //!
 //! # Invariants
 //!
-//! 1. A promise has a span of units that does not move: it is due when its end has been earned. Spans do not overlap,
-//!    and later promises have later spans. So a new rate re-times all promises without changing any.
+//! 1. A promise has a span of units: it is due when its end has been earned. Spans do not overlap, and later promises
+//!    have later spans. Spans move only together, so a new rate and a token given back re-time all promises without
+//!    changing any.
 //! 2. The span of a promise that is given up goes to the promise behind it, which is not due any earlier. The span of
 //!    the last promise is free again. So all that is given up is free again when the promises behind it are given up
 //!    too, and lost when the one directly behind it is kept.
 //! 3. A reservation has been told its time, and keeps it: see [`Queue::prune`].
-//! 4. Wakers are returned, to be woken or dropped without the lock: either may run anything.
+//! 4. A token given back makes all waiters due earlier, and they have to be woken to learn that. Only the first waiter is
+//!    woken at once. Each waiter that leaves the queue wakes the next one, whose time is not before its own. So a token
+//!    given back costs the same for any number of waiters.
+//! 5. Wakers are returned, to be woken or dropped without the lock: either may run anything.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
 
+use super::schedule::BASE;
+
 #[derive(Debug, Default)]
 pub(super) struct Queue {
+    /// Their positions are `advance` units too high.
     promises: BTreeMap<PromiseId, Promise>,
     next_id: PromiseId,
+    /// Units by which all promises have moved towards the front.
+    advance: u64,
+    /// Times that all promises have moved towards the front.
+    moves: u64,
 }
 
 /// Ids of later promises are higher.
@@ -33,8 +44,11 @@ pub(super) struct Promise {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    Waiter(Option<Waker>),
-    Reservation { act_at: u64 },
+    /// The waker, and `moves` when it was set.
+    Waiter(Option<(Waker, u64)>),
+    Reservation {
+        act_at: u64,
+    },
 }
 
 impl Queue {
@@ -45,35 +59,38 @@ impl Queue {
     pub(super) fn push(&mut self, promise: Promise) -> PromiseId {
         let id = self.next_id;
         self.next_id += 1;
-        self.promises.insert(id, promise);
+        let (start, end) = (promise.start + self.advance, promise.end + self.advance);
+        self.promises.insert(id, Promise { start, end, ..promise });
         id
     }
 
     /// Returns the end of a promise, or `None` if it has been removed.
     pub(super) fn end_of(&self, id: PromiseId) -> Option<u64> {
-        Some(self.promises.get(&id)?.end)
+        Some(self.promises.get(&id)?.end.saturating_sub(self.advance))
     }
 
     /// Replaces the waker of a waiter. Returns the old one.
     pub(super) fn set_waker(&mut self, id: PromiseId, new: Waker) -> Option<Waker> {
         match &mut self.promises.get_mut(&id)?.kind {
-            Kind::Waiter(waker) => waker.replace(new),
+            Kind::Waiter(waker) => waker.replace((new, self.moves)).map(|(waker, _)| waker),
             Kind::Reservation { .. } => None,
         }
     }
 
-    /// Removes a promise that is kept.
+    /// Removes a promise, which is returned.
     pub(super) fn remove(&mut self, id: PromiseId) -> Option<Promise> {
-        self.promises.remove(&id)
+        let promise = self.promises.remove(&id)?;
+        let (start, end) = (promise.start.saturating_sub(self.advance), promise.end.saturating_sub(self.advance));
+        Some(Promise { start, end, ..promise })
     }
 
     /// Removes a promise that is given up. Returns it and whether its span is free again. (Invariant 2.)
     pub(super) fn give_up(&mut self, id: PromiseId) -> Option<(Promise, bool)> {
-        let promise = self.promises.remove(&id)?;
+        let promise = self.remove(id)?;
         let behind = self.promises.range_mut(id..).next();
         let is_last = behind.is_none();
         if let Some((_, behind)) = behind {
-            behind.start = promise.start;
+            behind.start = promise.start + self.advance;
         }
         Some((promise, is_last))
     }
@@ -92,10 +109,20 @@ impl Queue {
     /// Takes all wakers.
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {
         let waker = |promise: &mut Promise| match &mut promise.kind {
-            Kind::Waiter(waker) => waker.take(),
+            Kind::Waiter(waker) => waker.take().map(|(waker, _)| waker),
             Kind::Reservation { .. } => None,
         };
         self.promises.values_mut().filter_map(waker).collect()
+    }
+
+    /// Takes the first waiter's waker if the promises have moved since it was set. (Invariant 4.)
+    pub(super) fn take_stale_waker(&mut self) -> Option<Waker> {
+        let first = self.promises.values_mut().find_map(|promise| match &mut promise.kind {
+            Kind::Waiter(waker) => Some(waker),
+            Kind::Reservation { .. } => None,
+        });
+        let (waker, _) = first?.take_if(|(_, set_at)| *set_at != self.moves)?;
+        Some(waker)
     }
 
     /// Removes all promises, whose wakers have been taken. Ids stay unique.
@@ -103,8 +130,19 @@ impl Queue {
         self.promises.clear();
     }
 
-    /// Lowers every position by `by`. A position that would fall below zero has long been due.
+    /// Moves all promises `units` towards the front.
+    pub(super) fn move_up(&mut self, units: u64) {
+        self.advance += units;
+        self.moves += 1;
+        // Far from an overflow of the positions.
+        if self.advance > BASE {
+            self.lower(0);
+        }
+    }
+
+    /// Lowers every position by `by` and what they are too high. A position that would fall below zero has long been due.
     pub(super) fn lower(&mut self, by: u64) {
+        let by = by + std::mem::take(&mut self.advance);
         for promise in self.promises.values_mut() {
             promise.start = promise.start.saturating_sub(by);
             promise.end = promise.end.saturating_sub(by);
@@ -139,6 +177,20 @@ mod tests {
         assert_eq!(queue.remove(middle).map(|kept| kept.start), Some(10));
         assert!(queue.give_up(last).is_some_and(|(promise, is_free)| promise.start == 13 && is_free));
         assert!(queue.is_empty());
+    }
+
+    #[test]
+    fn promises_that_move_up_keep_their_spans_and_later_ones_follow() {
+        let (mut queue, [first, middle, last]) = queue_of_three();
+        queue.move_up(4);
+        let later = queue.push(Promise { start: 10, end: 12, kind: Kind::Waiter(None) });
+        assert_eq!([first, middle, last, later].map(|id| queue.end_of(id)), [7, 9, 10, 12].map(Some));
+        queue.lower(1);
+        assert_eq!([first, middle, last, later].map(|id| queue.end_of(id)), [6, 8, 9, 11].map(Some));
+        queue.move_up(3);
+        assert!(queue.give_up(middle).is_some_and(|(promise, is_free)| promise.start == 3 && !is_free));
+        assert!(queue.remove(last).is_some_and(|kept| (kept.start, kept.end) == (3, 6)));
+        assert!(queue.give_up(later).is_some_and(|(free, is_free)| (free.start, free.end) == (6, 8) && is_free));
     }
 
     #[test]

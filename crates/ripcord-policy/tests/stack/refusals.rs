@@ -117,22 +117,23 @@ async fn a_full_pool_refuses_before_the_stack_begins() {
 }
 
 #[tokio::test]
-async fn unused_token_returned_while_others_wait_leaves_them_their_own_time() {
+async fn unused_token_returned_while_others_wait_serves_the_first_of_them() {
     let it = fixture();
     let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
     assert!(it.limiter.allow_n(9));
-    // It has the last token, and waits for a place.
+    // It has the last token, and waits for a permit.
     let mut queued = Box::pin(it.stack.run(&it.ctx, |_| async { Ok(7) }));
     assert!(queued.as_mut().now_or_never().is_none());
     let mut waiting = Box::pin(it.limiter.wait(&it.ctx));
-    assert!(waiting.as_mut().now_or_never().is_none());
+    let mut behind = Box::pin(it.limiter.wait(&it.ctx));
+    assert!(waiting.as_mut().now_or_never().is_none() && behind.as_mut().now_or_never().is_none());
     drop(queued);
-    // The limiter does not grant it to the waiter behind it, which keeps its own time.
-    assert!(waiting.as_mut().now_or_never().is_none());
-    it.time.advance(SECOND);
     assert!(waiting.as_mut().now_or_never().is_some_and(|waited| waited.is_ok()));
-    drop((held, waiting));
-    assert_eq!(it.limiter.tokens(), 0.0);
+    assert!(behind.as_mut().now_or_never().is_none());
+    it.time.advance(SECOND);
+    assert!(behind.as_mut().now_or_never().is_some_and(|waited| waited.is_ok()));
+    drop((held, waiting, behind));
+    assert_eq!((it.limiter.tokens(), it.limiter.stats().refunded), (0.0, 1));
     it.at_rest();
 }
 

@@ -88,17 +88,38 @@ fn token_given_back_is_there_again_up_to_a_burst() {
 }
 
 #[test]
-fn token_given_back_while_somebody_waits_is_lost() {
+fn token_given_back_while_others_wait_moves_each_of_them_up() {
     let (bucket, reading) = bucket(Rate::per_second(1e9), 10);
     assert!(bucket.take(10));
+    let wait = || match bucket.claim(1, Claim::Wait { remaining: None }) {
+        Claimed::Later { id, since, .. } => (id, since),
+        claimed => panic!("the bucket is empty: {claimed:?}"),
+    };
+    let waiters = [wait(), wait(), wait()];
+    bucket.give_back();
+    let progress = |(id, since)| bucket.progress(id, since, None);
+    assert_eq!(
+        waiters.map(progress),
+        [Progress::Served(Duration::ZERO), Progress::Due(Some(1)), Progress::Due(Some(2))]
+    );
+    // The last one's token is free again, once.
+    assert_eq!(bucket.give_up(waiters[2].0), units(1));
+    reading.store(2, Ordering::Relaxed);
+    assert!(matches!(progress(waiters[1]), Progress::Served(_)));
+    assert!(bucket.take(1) && !bucket.take(1));
+}
+
+#[test]
+fn token_given_back_to_a_full_bucket_leaves_a_due_promise_due() {
+    let (bucket, reading) = bucket(Rate::per_second(1e9), 2);
+    assert!(bucket.take(2));
     let Claimed::Later { id, since, .. } = bucket.claim(1, Claim::Wait { remaining: None }) else {
         panic!("the bucket is empty")
     };
+    reading.store(10, Ordering::Relaxed);
     bucket.give_back();
-    assert_eq!(bucket.progress(id, since, None), Progress::Due(Some(1)), "the waiter keeps its time");
-    reading.store(1, Ordering::Relaxed);
     assert!(matches!(bucket.progress(id, since, None), Progress::Served(_)));
-    assert!(!bucket.take(1));
+    assert!(bucket.take(2) && !bucket.take(1));
 }
 
 #[derive(Clone, Debug)]
