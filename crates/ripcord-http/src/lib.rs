@@ -98,6 +98,8 @@
 //! - `axum`: extractors for axum's handlers, and names after its routes. Leave it off with another server.
 //! - `connection`: serving a TCP connection with hyper and tokio: disconnects that a server misses, timeouts, graceful close.
 //! - `inspector`: a live page of all requests, as an axum router.
+//! - `policy`: `?` on the errors of `ripcord-policy` in a handler that returns [`Ended`](server::Ended). Leave it off if you
+//!   do not use that crate.
 //! - `reqwest`: `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
 //! - `tracing`: SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans that way. Trace IDs are passed
 //!   on without it.

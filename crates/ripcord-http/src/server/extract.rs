@@ -9,7 +9,7 @@ use axum::{
 use http::{StatusCode, request::Parts};
 use ripcord::{Context, Value};
 
-use super::{layer::method, outcome::plain_text};
+use super::{ended::plain_text, layer::method};
 
 /// Extracts the request's [`Context`].
 ///

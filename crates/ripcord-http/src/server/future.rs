@@ -11,7 +11,7 @@ use http::{Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{BoxError, ContextBody, Ended, body::Content, grpc, outcome::plain_text, panic_message, request::InFlight};
+use super::{BoxError, ContextBody, Ended, body::Content, ended::plain_text, grpc, panic_message, request::InFlight};
 use crate::Malformed;
 
 pin_project! {

@@ -21,7 +21,11 @@ pub(super) enum Code {
     Cancelled,
     InvalidArgument,
     DeadlineExceeded,
+    #[cfg(feature = "policy")]
+    ResourceExhausted,
     Internal,
+    #[cfg(feature = "policy")]
+    Unavailable,
 }
 
 impl Code {
@@ -35,7 +39,11 @@ impl Code {
             Code::Cancelled => "1",
             Code::InvalidArgument => "3",
             Code::DeadlineExceeded => "4",
+            #[cfg(feature = "policy")]
+            Code::ResourceExhausted => "8",
             Code::Internal => "13",
+            #[cfg(feature = "policy")]
+            Code::Unavailable => "14",
         })
     }
 }

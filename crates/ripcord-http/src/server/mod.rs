@@ -19,10 +19,12 @@
 
 // A request passes these files, in this order: `layer.rs` (settings), `service.rs` (derives the Context), `headers.rs`,
 // `lifetime.rs` (what ends the Context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
+// An error in the handler becomes an answer in `ended.rs`.
 
 mod body;
 #[cfg(feature = "connection")]
 pub mod connection;
+mod ended;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
@@ -34,6 +36,8 @@ mod observer;
 mod on_connection;
 mod outcome;
 mod own_trace;
+#[cfg(feature = "policy")]
+mod policy;
 mod request;
 mod service;
 mod stats;
@@ -41,6 +45,7 @@ mod stats;
 use std::any::Any;
 
 pub use body::ContextBody;
+pub use ended::Ended;
 #[cfg(feature = "axum")]
 pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
@@ -50,7 +55,7 @@ pub(crate) use lifetime::entry_key_for;
 pub use lifetime::{Detached, RunDetached, detach};
 #[cfg(feature = "inspector")]
 pub(crate) use observer::{EntryKey, Observer, StartedRequest};
-pub use outcome::{ClientDisconnected, DeadlineSource, Ended, Finished, Outcome, RequestAnswered};
+pub use outcome::{ClientDisconnected, DeadlineSource, Finished, Outcome, RequestAnswered};
 pub use service::ContextService;
 #[cfg(feature = "inspector")]
 pub(crate) use stats::Counters;

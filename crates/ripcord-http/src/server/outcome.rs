@@ -1,127 +1,11 @@
-//! How a request ends: the answer to an ended Context, the outcome for logs and metrics, and the causes.
+//! How a request ends: the outcome for logs and metrics, and the causes.
 
 use std::{error::Error, fmt, time::Duration};
 
-use http::{HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::StatusCode;
 use ripcord::Context;
 
-use super::layer::Statuses;
 use crate::Malformed;
-
-// ===== Ended =====
-
-/// The answer of a handler whose Context has ended. A handler that returns it can use `?` on every call that takes the Context.
-///
-/// | end of the Context | status |
-/// |---|---|
-/// | deadline | 504 |
-/// | client disconnected | 499 in logs and metrics; 503 on the wire, for a client that has closed only its sending half |
-/// | any other cancel, such as the server's shutdown | 503 |
-///
-/// Below a [`ContextLayer`](super::ContextLayer) the statuses are the layer's, and a gRPC request is answered in gRPC's terms. The
-/// answer never contains the cause, which may be confidential.
-///
-/// ```
-/// use std::time::Duration;
-/// use http::{Response, StatusCode};
-/// use ripcord::Context;
-/// use ripcord_http::server::Ended;
-///
-/// async fn handler(ctx: Context) -> Result<&'static str, Ended> {
-///     ctx.sleep(Duration::from_secs(10)).await?;
-///     Ok("done")
-/// }
-/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
-/// let ended = handler(Context::background().with_timeout(Duration::ZERO)).await.unwrap_err();
-/// let response: Response<String> = ended.into();
-/// assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
-/// # })
-/// ```
-#[derive(Clone, Debug)]
-pub struct Ended(ripcord::Error);
-
-impl Ended {
-    /// Returns the error of the Context.
-    pub fn error(&self) -> &ripcord::Error {
-        &self.0
-    }
-
-    /// Returns the status for logs and metrics, by the default settings of a layer.
-    pub fn status(&self) -> StatusCode {
-        self.status_by(&Statuses::default())
-    }
-
-    pub(super) fn status_by(&self, statuses: &Statuses) -> StatusCode {
-        if self.0.is_deadline_exceeded() {
-            statuses.deadline_exceeded
-        } else if is_client_disconnected(&self.0) {
-            statuses.client_disconnected
-        } else {
-            statuses.canceled
-        }
-    }
-
-    /// Returns the status on the wire: 499 is not one of HTTP's.
-    pub(super) fn answer_by(&self, statuses: &Statuses) -> StatusCode {
-        if is_client_disconnected(&self.0) { statuses.canceled } else { self.status_by(statuses) }
-    }
-
-    /// Returns the text on the wire.
-    pub(super) fn text(&self) -> &'static str {
-        if self.0.is_deadline_exceeded() { "Request timed out" } else { "Request canceled" }
-    }
-}
-
-pub(super) fn is_client_disconnected(error: &ripcord::Error) -> bool {
-    error.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some())
-}
-
-impl From<ripcord::Error> for Ended {
-    fn from(error: ripcord::Error) -> Self {
-        Ended(error)
-    }
-}
-
-impl From<Ended> for ripcord::Error {
-    fn from(ended: Ended) -> Self {
-        ended.0
-    }
-}
-
-impl<B: From<&'static str>> From<Ended> for Response<B> {
-    fn from(ended: Ended) -> Self {
-        let mut response = plain_text(ended.answer_by(&Statuses::default()), ended.text().into());
-        // The layer recognizes the answer by this.
-        response.extensions_mut().insert(ended);
-        response
-    }
-}
-
-pub(super) fn plain_text<B>(status: StatusCode, body: B) -> Response<B> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
-impl fmt::Display for Ended {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&self.0, f)
-    }
-}
-
-impl Error for Ended {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.0.source()
-    }
-}
-
-#[cfg(feature = "axum")]
-impl axum::response::IntoResponse for Ended {
-    fn into_response(self) -> axum::response::Response {
-        Response::<axum::body::Body>::from(self)
-    }
-}
 
 // ===== Finished and Outcome =====
 
@@ -206,6 +90,10 @@ impl fmt::Display for Outcome {
 }
 
 // ===== Causes =====
+
+pub(super) fn is_client_disconnected(error: &ripcord::Error) -> bool {
+    error.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some())
+}
 
 /// The cause of the end of a request's Context when the client disconnected before the request was over.
 ///

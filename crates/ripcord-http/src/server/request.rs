@@ -126,11 +126,15 @@ impl InFlight {
         if let Some(ended) = response.extensions_mut().remove::<Ended>() {
             record.logged = Some(ended.status_by(&self.settings.statuses));
             if self.lifetime.is_grpc {
-                grpc::answer(response, grpc::Code::from_error(ended.error()), ended.text());
+                grpc::answer(response, ended.code(), ended.text());
             } else {
                 *response.status_mut() = ended.answer_by(&self.settings.statuses);
             }
-            self.lifetime.ended(ended.into());
+            match ended.error() {
+                Some(error) => self.lifetime.ended(error.clone()),
+                None if ended.code() == grpc::Code::DeadlineExceeded => self.lifetime.settle(Outcome::DeadlineExceeded),
+                None => {}
+            }
         }
         response.headers_mut().insert(X_REQUEST_ID, record.id.clone());
         record.answered = Some(response.status());

@@ -10,6 +10,7 @@ mod headers;
 mod layer;
 mod lines;
 mod nested;
+mod policies;
 
 // Only Linux and Android report a FIN at once.
 #[cfg(target_os = "linux")]

@@ -1,0 +1,230 @@
+//! The answer of a handler that cannot go on.
+
+use std::{error::Error, fmt, time::Duration};
+
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+};
+use ripcord::{Cause, GroupError};
+
+use super::{grpc, layer::Statuses, outcome::is_client_disconnected};
+
+/// The answer of a handler that cannot go on, because its Context has ended or a call under it has failed.
+///
+/// A handler that returns it can use `?` on every call that takes the Context.
+///
+/// | error | status |
+/// |---|---|
+/// | end of the Context: deadline | 504 |
+/// | end of the Context: client disconnected | 499 in logs and metrics; 503 on the wire, for a client that has closed only its sending half |
+/// | end of the Context: any other cancel, such as the server's shutdown | 503 |
+/// | a policy's step would have taken longer than the deadline allows | 504 |
+/// | an attempt ran into its own timeout | 504 |
+/// | a rate limiter refused the call | 429, with `Retry-After` if the time is known |
+/// | another policy refused the call: an open breaker, a full bulkhead or pool | 503, with `Retry-After` if the time is known |
+/// | the call's own error, or its panic | 500 |
+///
+/// The errors of policies convert with the feature `policy`. A [`GroupError`] is answered as the error of its task, if that
+/// is an `Ended`, a [`ripcord::Error`] or a `Refused` of the policies, and otherwise with 500. So a group's tasks return
+/// `Result<_, Ended>`.
+///
+/// Below a [`ContextLayer`](super::ContextLayer) the statuses of the Context's end are the layer's, and a gRPC request is
+/// answered in gRPC's terms. The answer never contains the error or its cause, which may be confidential.
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{Response, StatusCode};
+/// use ripcord::Context;
+/// use ripcord_http::server::Ended;
+///
+/// async fn handler(ctx: Context) -> Result<&'static str, Ended> {
+///     ctx.sleep(Duration::from_secs(10)).await?;
+///     Ok("done")
+/// }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let ended = handler(Context::background().with_timeout(Duration::ZERO)).await.unwrap_err();
+/// let response: Response<String> = ended.into();
+/// assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
+/// # })
+/// ```
+#[derive(Clone, Debug)]
+pub struct Ended(Reason);
+
+#[derive(Clone, Debug)]
+enum Reason {
+    Context(ripcord::Error),
+    Failed(Failure, Cause),
+}
+
+/// What a call failed with, if not with the end of the Context.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The deadline is too near for the call.
+    #[cfg(feature = "policy")]
+    DeadlineTooNear,
+    #[cfg(feature = "policy")]
+    AttemptTimeout,
+    #[cfg(feature = "policy")]
+    Limited { retry_after: Option<Duration> },
+    #[cfg(feature = "policy")]
+    Rejected { retry_after: Option<Duration> },
+    /// With an error of its own.
+    Call,
+}
+
+impl Ended {
+    /// Creates the answer to `error`.
+    pub(super) fn failed(failure: Failure, error: impl Into<Cause>) -> Self {
+        Ended(Reason::Failed(failure, error.into()))
+    }
+
+    /// Returns the error of the Context. Returns `None` if a call failed although the Context had not ended.
+    pub fn error(&self) -> Option<&ripcord::Error> {
+        match &self.0 {
+            Reason::Context(error) => Some(error),
+            Reason::Failed(..) => None,
+        }
+    }
+
+    /// Returns how long the client should wait before it sends the request again, if that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match &self.0 {
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::Limited { retry_after } | Failure::Rejected { retry_after }, _) => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// Returns the status for logs and metrics, by the default settings of a layer.
+    pub fn status(&self) -> StatusCode {
+        self.status_by(&Statuses::default())
+    }
+
+    pub(super) fn status_by(&self, statuses: &Statuses) -> StatusCode {
+        match &self.0 {
+            Reason::Context(error) if error.is_deadline_exceeded() => statuses.deadline_exceeded,
+            Reason::Context(error) if is_client_disconnected(error) => statuses.client_disconnected,
+            Reason::Context(_) => statuses.canceled,
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::DeadlineTooNear, _) => statuses.deadline_exceeded,
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::AttemptTimeout, _) => StatusCode::GATEWAY_TIMEOUT,
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::Limited { .. }, _) => StatusCode::TOO_MANY_REQUESTS,
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::Rejected { .. }, _) => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::Failed(Failure::Call, _) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// Returns the status on the wire: 499 is not one of HTTP's.
+    pub(super) fn answer_by(&self, statuses: &Statuses) -> StatusCode {
+        match self.error() {
+            Some(error) if is_client_disconnected(error) => statuses.canceled,
+            _ => self.status_by(statuses),
+        }
+    }
+
+    /// Returns the text on the wire.
+    pub(super) fn text(&self) -> &'static str {
+        match &self.0 {
+            Reason::Context(error) if !error.is_deadline_exceeded() => "Request canceled",
+            Reason::Context(_) => "Request timed out",
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::DeadlineTooNear | Failure::AttemptTimeout, _) => "Request timed out",
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::Limited { .. }, _) => "Too many requests",
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::Rejected { .. }, _) => "Service unavailable",
+            Reason::Failed(Failure::Call, _) => "Internal server error",
+        }
+    }
+
+    pub(super) fn code(&self) -> grpc::Code {
+        match &self.0 {
+            Reason::Context(error) => grpc::Code::from_error(error),
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::DeadlineTooNear, _) => grpc::Code::DeadlineExceeded,
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::Limited { .. }, _) => grpc::Code::ResourceExhausted,
+            #[cfg(feature = "policy")]
+            Reason::Failed(Failure::AttemptTimeout | Failure::Rejected { .. }, _) => grpc::Code::Unavailable,
+            Reason::Failed(Failure::Call, _) => grpc::Code::Internal,
+        }
+    }
+}
+
+impl From<ripcord::Error> for Ended {
+    fn from(error: ripcord::Error) -> Self {
+        Ended(Reason::Context(error))
+    }
+}
+
+impl From<GroupError> for Ended {
+    fn from(error: GroupError) -> Self {
+        let cause = error.cause();
+        if let Some(ended) = cause.downcast_ref::<Ended>() {
+            return ended.clone();
+        }
+        if let Some(end) = cause.downcast_ref::<ripcord::Error>() {
+            return end.clone().into();
+        }
+        #[cfg(feature = "policy")]
+        if let Some(refused) = cause.downcast_ref::<ripcord_policy::Refused>() {
+            return refused.clone().into();
+        }
+        Ended::failed(Failure::Call, error)
+    }
+}
+
+impl<B: From<&'static str>> From<Ended> for Response<B> {
+    fn from(ended: Ended) -> Self {
+        let mut response = plain_text(ended.answer_by(&Statuses::default()), ended.text().into());
+        if let Some(after) = ended.retry_after() {
+            response.headers_mut().insert(RETRY_AFTER, whole_seconds(after).into());
+        }
+        // The layer recognizes the answer by this.
+        response.extensions_mut().insert(ended);
+        response
+    }
+}
+
+/// Returns `time` in seconds, rounded up, and at least one: zero would ask the client to send the request again at once.
+fn whole_seconds(time: Duration) -> u64 {
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    seconds.max(1)
+}
+
+pub(super) fn plain_text<B>(status: StatusCode, body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Reason::Context(error) => fmt::Display::fmt(error, f),
+            Reason::Failed(_, error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl Error for Ended {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        // It prints as the error inside, so the next level is that one's source.
+        match &self.0 {
+            Reason::Context(error) => error.source(),
+            Reason::Failed(_, error) => error.source(),
+        }
+    }
+}
+
+#[cfg(feature = "axum")]
+impl axum::response::IntoResponse for Ended {
+    fn into_response(self) -> axum::response::Response {
+        Response::<axum::body::Body>::from(self)
+    }
+}

@@ -1,0 +1,87 @@
+//! The errors of `ripcord-policy` as answers.
+
+use std::error::Error as StdError;
+
+use ripcord_policy::{Error, Outcome, Refused};
+
+use super::{Ended, ended::Failure};
+
+/// See the table of [`Ended`].
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use ripcord::Context;
+/// use ripcord_http::server::Ended;
+/// use ripcord_policy::WorkerPool;
+///
+/// async fn handler(ctx: Context, pool: WorkerPool) -> Result<(), Ended> {
+///     pool.submit(&ctx, |_| async { std::io::Result::Ok(()) }).await?;
+///     Ok(())
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ctx = Context::background();
+/// let pool = WorkerPool::builder().build(&ctx)?;
+/// pool.shutdown(&ctx).await?;
+/// let response: Response<String> = handler(ctx, pool).await.unwrap_err().into();
+/// assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+/// # Ok(())
+/// # }
+/// ```
+impl From<Refused> for Ended {
+    fn from(refused: Refused) -> Self {
+        match refused.end() {
+            Some(end) => end.clone().into(),
+            None => Ended::failed(failure_of(&refused), refused),
+        }
+    }
+}
+
+fn failure_of(refused: &Refused) -> Failure {
+    if refused.is_deadline_exceeded() {
+        Failure::DeadlineTooNear
+    } else if refused.is_limited() {
+        Failure::Limited { retry_after: refused.retry_after() }
+    } else {
+        Failure::Rejected { retry_after: refused.retry_after() }
+    }
+}
+
+/// See the table of [`Ended`].
+///
+/// ```
+/// use http::{Response, StatusCode};
+/// use ripcord::Context;
+/// use ripcord_http::server::Ended;
+/// use ripcord_policy::CircuitBreaker;
+///
+/// async fn handler(ctx: Context, breaker: CircuitBreaker) -> Result<&'static str, Ended> {
+///     Ok(breaker.run(&ctx, |_| async { Err(std::io::Error::other("disk on fire")) }).await?)
+/// }
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let breaker = CircuitBreaker::builder("disk").consecutive_failures(1).build()?;
+/// let mut statuses = Vec::new();
+/// for _ in 0..2 {
+///     let response: Response<String> = handler(Context::background(), breaker.clone()).await.unwrap_err().into();
+///     statuses.push(response.status());
+/// }
+/// assert_eq!(statuses, [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE]); // its own error, then open
+/// # Ok(())
+/// # }
+/// ```
+impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
+    fn from(error: Error<E>) -> Self {
+        let is_neutral = error.outcome() == Outcome::Neutral;
+        let failure = match error.end() {
+            // The caller's end, and not an attempt's.
+            Some(end) if is_neutral => return end.clone().into(),
+            _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
+            _ if error.is_attempt_timeout() => Failure::AttemptTimeout,
+            _ if error.is_limited() => Failure::Limited { retry_after: error.retry_after() },
+            _ if is_neutral => Failure::Rejected { retry_after: error.retry_after() },
+            _ => Failure::Call,
+        };
+        Ended::failed(failure, error)
+    }
+}

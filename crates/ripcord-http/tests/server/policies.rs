@@ -1,0 +1,192 @@
+//! Errors of policies and groups that a handler returns by `?`.
+
+use std::{io, time::Duration};
+
+use axum::{Router, response::Response, routing::any};
+use futures::future::BoxFuture;
+use ripcord::{Context, Group};
+use ripcord_http::server::{ContextLayer, Ctx, Ended, Outcome};
+use ripcord_policy::{Bulkhead, CircuitBreaker, Rate, RateLimiter, Retry, Stack};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::common::{SECOND, request, send, server, text};
+
+type Handled = BoxFuture<'static, Result<(), Ended>>;
+
+/// What a client and the server's log see of a request.
+#[derive(Debug, PartialEq)]
+struct Seen {
+    answered: u16,
+    logged: u16,
+    outcome: Outcome,
+    retry_after: Option<String>,
+    grpc: String,
+}
+
+/// Sends a request, and the same as a gRPC request, to a handler with a timeout of ten seconds.
+async fn seen(handler: fn(Context) -> Handled) -> Seen {
+    let (tell, mut told) = unbounded_channel();
+    let layer = ContextLayer::new(&server()).timeout(10 * SECOND).on_end(move |request| {
+        tell.send((request.status.as_u16(), request.outcome.clone())).expect("the test listens");
+    });
+    let app = Router::new().route("/", any(move |Ctx(ctx): Ctx| handler(ctx))).layer(layer);
+    let header = |response: &Response, name| Some(response.headers().get(name)?.to_str().unwrap().to_owned());
+
+    let response = send(&app, request("/")).await;
+    let (answered, retry_after) = (response.status().as_u16(), header(&response, "retry-after"));
+    let body = text(response).await;
+    assert!(!body.contains("secret"), "{body}");
+    let (logged, outcome) = told.recv().await.expect("it is over");
+
+    let mut grpc = request("/");
+    grpc.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    let response = send(&app, grpc).await;
+    assert_eq!(header(&response, "retry-after"), retry_after);
+    Seen { answered, logged, outcome, retry_after, grpc: header(&response, "grpc-status").expect("a code") }
+}
+
+fn answered(status: u16, retry_after: Option<&str>, grpc: &str) -> Seen {
+    let retry_after = retry_after.map(str::to_owned);
+    Seen { answered: status, logged: status, outcome: Outcome::Answered, retry_after, grpc: grpc.to_owned() }
+}
+
+fn secret() -> io::Error {
+    io::Error::other("secret")
+}
+
+#[tokio::test(start_paused = true)]
+async fn open_breaker_answers_503_and_when_to_come_back() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let breaker = CircuitBreaker::builder("secret")
+                .consecutive_failures(1)
+                .open_for(Duration::from_millis(2500))
+                .clock(ctx.clock())
+                .build()
+                .unwrap();
+            breaker.run(&ctx, |_| async { Err::<(), _>(secret()) }).await.unwrap_err();
+            Ok(breaker.run(&ctx, |_| async { Ok::<_, io::Error>(()) }).await?)
+        })
+    };
+    assert_eq!(seen(handler).await, answered(503, Some("3"), "14"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn full_bulkhead_below_a_retry_answers_503() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
+            let _held = bulkhead.try_acquire().unwrap();
+            let retry = Retry::builder().max_attempts(2).build().unwrap();
+            let stack: Stack<(), io::Error> = Stack::builder().retry(retry).bulkhead(bulkhead.clone()).build().unwrap();
+            Ok(stack.run(&ctx, |_| async { Ok(()) }).await?)
+        })
+    };
+    assert_eq!(seen(handler).await, answered(503, None, "14"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn limiter_that_refuses_answers_429() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let limiter = RateLimiter::new(Rate::per_second(1.0), 1).unwrap();
+            limiter.wait_n(&ctx, 2).await?;
+            Ok(())
+        })
+    };
+    assert_eq!(seen(handler).await, answered(429, None, "8"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn deadline_too_near_for_a_policy_answers_504() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let limiter =
+                RateLimiter::builder().rate(Rate::per_second(0.01)).burst(1).clock(ctx.clock()).build().unwrap();
+            assert!(limiter.allow());
+            limiter.wait(&ctx).await?;
+            Ok(())
+        })
+    };
+    let seen = seen(handler).await;
+    assert_eq!(seen, Seen { outcome: Outcome::DeadlineExceeded, ..answered(504, None, "4") });
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempt_timeout_answers_504_and_is_not_the_requests_deadline() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let stack: Stack<(), io::Error> = Stack::builder().attempt_timeout(SECOND).build().unwrap();
+            Ok(stack.run(&ctx, |_| std::future::pending()).await?)
+        })
+    };
+    assert_eq!(seen(handler).await, answered(504, None, "14"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn end_of_the_request_seen_by_a_policy_is_answered_as_the_end() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let retry = Retry::builder().max_attempts(2).build().unwrap();
+            let slow = |ctx: Context| async move { ctx.sleep(60 * SECOND).await.map_err(io::Error::from) };
+            Ok(retry.run(&ctx, slow).await?)
+        })
+    };
+    let seen = seen(handler).await;
+    assert_eq!(seen, Seen { outcome: Outcome::DeadlineExceeded, ..answered(504, None, "4") });
+}
+
+#[tokio::test(start_paused = true)]
+async fn error_of_the_call_answers_500() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let retry = Retry::constant(Duration::ZERO).max_attempts(2).build().unwrap();
+            Ok(retry.run(&ctx, |_| async { Err(secret()) }).await?)
+        })
+    };
+    assert_eq!(seen(handler).await, answered(500, None, "13"));
+}
+
+/// A group with one task, which fails with the error of `fail`.
+fn group<E: Into<ripcord::Cause>>(ctx: &Context, fail: impl FnOnce(&Context) -> E) -> Group {
+    let (group, ctx) = Group::new(ctx);
+    let error = fail(&ctx).into();
+    group.go(async move { Err(error) });
+    group
+}
+
+#[tokio::test(start_paused = true)]
+async fn group_is_answered_as_its_tasks_error() {
+    fn refused() -> ripcord_policy::Refused {
+        RateLimiter::new(Rate::ZERO, 1).unwrap().reserve_n(2).unwrap_err().into()
+    }
+    fn end(ctx: &Context) -> ripcord::Error {
+        ctx.with_timeout(Duration::ZERO).err().unwrap()
+    }
+    let cases: [(fn(Context) -> Handled, Seen); 4] = [
+        (
+            |ctx| Box::pin(async move { Ok(group(&ctx, |_| Ended::from(refused())).wait().await?) }),
+            answered(429, None, "8"),
+        ),
+        (|ctx| Box::pin(async move { Ok(group(&ctx, |_| refused()).wait().await?) }), answered(429, None, "8")),
+        (
+            |ctx| Box::pin(async move { Ok(group(&ctx, end).wait().await?) }),
+            Seen { outcome: Outcome::DeadlineExceeded, ..answered(504, None, "4") },
+        ),
+        (|ctx| Box::pin(async move { Ok(group(&ctx, |_| secret()).wait().await?) }), answered(500, None, "13")),
+    ];
+    for (handler, expected) in cases {
+        assert_eq!(seen(handler).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn answer_tells_a_log_what_failed() {
+    let retry = Retry::constant(Duration::ZERO).max_attempts(2).build().unwrap();
+    let error = retry.run(&Context::background(), |_| async { Err::<(), _>(secret()) }).await.unwrap_err();
+    let ended = Ended::from(error);
+    assert_eq!(format!("{ended}"), "all 2 attempts failed");
+    assert_eq!(format!("{ended:#}"), "all 2 attempts failed, last error: secret");
+    assert_eq!(std::error::Error::source(&ended).unwrap().to_string(), "secret");
+    assert!(ended.error().is_none());
+}
