@@ -333,7 +333,9 @@ struct Request<'a, K, V> {
 }
 
 /// A loader whose error can be shared.
-fn sharing<V, F, Fut, E>(load: F) -> impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static
+pub(crate) fn sharing<V, F, Fut, E>(
+    load: F,
+) -> impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static
 where
     F: FnOnce(Context) -> Fut + Send + 'static,
     Fut: Future<Output = Result<V, E>> + Send + 'static,

@@ -41,6 +41,7 @@ use std::time::Duration;
 use ripcord::Context;
 
 pub use builder::CacheBuilder;
+pub(crate) use load::sharing;
 pub use stats::CacheStats;
 pub use waits::set_load_ttl;
 
@@ -116,6 +117,8 @@ pub enum Source {
     Joined,
     /// A load that this caller started.
     Loaded,
+    /// The fallback of a [`Stack`](crate::Stack). A cache alone never reports this.
+    Fallback,
 }
 
 /// Why a value left the cache. More reasons may be added.

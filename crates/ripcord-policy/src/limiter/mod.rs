@@ -70,6 +70,9 @@ use stats::Count;
 /// time. If a waiter gives up its tokens, the waiters behind it keep their times. The tokens come back when all of those
 /// have left, and are lost when the next of them is served.
 ///
+/// If a [`Stack`](crate::Stack) has a token for a call that it then does not send, it returns the token. All waiters become
+/// due one token earlier. A waiter learns its new time when the waiter ahead of it has left the queue.
+///
 /// # Clocks
 ///
 /// Tokens are earned by the limiter's clock, which is the system's unless

@@ -10,12 +10,12 @@ pub use stats::StackStats;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::sync::Arc;
 
 use ripcord::Context;
 
-use crate::cache::Key;
+use crate::cache::{Found, Key, Source, sharing};
 use crate::caller::end_of;
 use crate::panics::catching;
 use crate::stats::Call;
@@ -205,32 +205,86 @@ where
     /// # Cancel safety
     ///
     /// Dropping the future leaves the shared call, which is dropped with its last caller.
-    pub async fn run_keyed<F, Fut>(&self, ctx: &Context, key: K, call: F) -> Result<T, Error<E>>
+    #[track_caller]
+    pub fn run_keyed<F, Fut>(&self, ctx: &Context, key: K, call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
-        let ctx = &self.layers.on_own_clock(ctx);
-        let run = self.begin(ctx)?;
-        let result = match &self.layers.fallback {
-            Some(fallback) => fallback.run_over(ctx, || self.cached(ctx, key, call)).await,
-            None => self.cached(ctx, key, call).await,
-        };
-        run.end(Outcome::new(&result, Error::outcome));
-        result
+        let found = self.find_keyed(ctx, key, call);
+        async move { Ok(found.await?.value) }
     }
 
-    async fn cached<F, Fut>(&self, ctx: &Context, key: K, call: F) -> Result<T, Error<E>>
+    /// Makes a call as [`run_keyed`](Self::run_keyed) does, and reports where the value came from.
+    ///
+    /// # Errors
+    ///
+    /// See [`run_keyed`](Self::run_keyed).
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`run_keyed`](Self::run_keyed).
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_policy::cache::{Cache, Source};
+    /// use ripcord_policy::Stack;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ctx = Context::background();
+    /// let cache = Cache::builder().capacity(100).build(&ctx)?;
+    /// let users: Stack<String, std::fmt::Error, u64> = Stack::builder().cache(cache).build()?;
+    ///
+    /// let find = || users.find_keyed(&ctx, 7, |_ctx| async { Ok("gopher".to_owned()) });
+    /// assert_eq!(find().await?.source, Source::Loaded);
+    /// assert_eq!(find().await?.source, Source::Hit);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn find_keyed<F, Fut>(&self, ctx: &Context, key: K, call: F) -> impl Future<Output = Result<Found<T>, Error<E>>>
+    where
+        F: Fn(Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        let location = Location::caller();
+        async move {
+            let ctx = &self.layers.on_own_clock(ctx);
+            let run = self.begin(ctx)?;
+            let mut source = Source::Fallback;
+            let cached = async {
+                let found = self.cached(ctx, key, call, location).await?;
+                source = found.source;
+                Ok(found.value)
+            };
+            let result = match &self.layers.fallback {
+                Some(fallback) => fallback.run_over(ctx, || cached).await,
+                None => cached.await,
+            };
+            run.end(Outcome::new(&result, Error::outcome));
+            Ok(Found { value: result?, source })
+        }
+    }
+
+    async fn cached<F, Fut>(
+        &self,
+        ctx: &Context,
+        key: K,
+        call: F,
+        location: &'static Location<'static>,
+    ) -> Result<Found<T>, Error<E>>
     where
         F: Fn(Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
     {
         let Some(cache) = &self.cache else {
-            return self.layers.timed(ctx, &call).await;
+            let value = self.layers.timed(ctx, &call).await?;
+            return Ok(Found { value, source: Source::Loaded });
         };
         let layers = Arc::clone(&self.layers);
         let load = move |ctx: Context| async move { layers.timed(&ctx, &call).await };
-        cache.get_or_load(ctx, key, load).await.map_err(unshare)
+        cache.find_or_load(ctx, key, sharing(load), location).await.map_err(unshare)
     }
 }
 

@@ -1,9 +1,10 @@
 //! The cache around the rest.
 
 use ripcord::Context;
-use ripcord_policy::Outcome;
+use ripcord_policy::cache::{Cache, Source};
+use ripcord_policy::{Fallback, Outcome, Stack};
 
-use crate::common::{Down, SECOND, fixture};
+use crate::common::{Down, SECOND, fixture, settle};
 
 #[tokio::test]
 async fn a_hit_costs_nothing_below_and_misses_share_one_call() {
@@ -20,6 +21,49 @@ async fn a_hit_costs_nothing_below_and_misses_share_one_call() {
     assert_eq!(call().await.unwrap(), 7);
     assert_eq!(it.saw(), [1, 0, 0, 1, 1, 1]);
     assert_eq!((it.cache.stats().hits, it.cache.stats().coalesced), (1, 1));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn source_of_the_value_is_reported_also_when_the_fallback_answers() {
+    let it = fixture();
+    let find = |key, ms: u64, result: Result<u32, Down>| {
+        it.stack.find_keyed(&it.ctx, key, move |ctx: Context| {
+            let result = result.clone();
+            async move {
+                ctx.sleep(std::time::Duration::from_millis(ms)).await.map_err(|_| Down)?;
+                result
+            }
+        })
+    };
+    let (first, second) = it.finish(async { tokio::join!(find("key", 9, Ok(7)), find("key", 9, Ok(8))) }).await;
+    let third = find("key", 0, Err(Down)).await;
+    let sources = [first, second, third].map(|found| found.map(|found| (found.value, found.source)).unwrap());
+    assert_eq!(sources, [(7, Source::Loaded), (7, Source::Joined), (7, Source::Hit)]);
+
+    let cache = Cache::builder().capacity(9).build(&it.ctx).unwrap();
+    let stack: Stack<u32, Down, u8> = Stack::builder().fallback(Fallback::value(5)).cache(cache).build().unwrap();
+    let found = it.finish(stack.find_keyed(&it.ctx, 1, |_| async { Err(Down) })).await.unwrap();
+    assert_eq!((found.value, found.source), (5, Source::Fallback));
+    it.at_rest();
+}
+
+#[tokio::test]
+async fn shared_call_that_nobody_waits_for_is_canceled_at_the_callers_line() {
+    let it = fixture();
+    let (told, mut ends) = tokio::sync::mpsc::unbounded_channel();
+    let mut call = Box::pin(it.stack.run_keyed(&it.ctx, "key", move |ctx: Context| {
+        let told = told.clone();
+        let watched = ctx.clone();
+        let _watch = ctx.after_func(move || {
+            told.send(watched.err().unwrap().origin().location().file()).unwrap();
+        });
+        std::future::pending()
+    }));
+    assert!(futures::FutureExt::now_or_never(call.as_mut()).is_none());
+    settle().await;
+    drop(call);
+    assert_eq!(ends.recv().await.unwrap(), file!());
     it.at_rest();
 }
 
