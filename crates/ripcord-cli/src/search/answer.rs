@@ -33,12 +33,12 @@ use axum::{
 };
 use ripcord::{Context, Trace};
 use ripcord_http::RequestId;
-use ripcord_policy::Error;
+use ripcord_policy::{Error, cache::Source};
 use serde::Serialize;
 
 use super::{
     Query,
-    backend::{Found, Hits, Source},
+    backend::{Found, Hits},
     call::Failure,
 };
 
@@ -77,7 +77,7 @@ pub struct Report {
     pub(super) name: Arc<str>,
     pub(super) outcome: Outcome,
     #[serde(rename = "cache", skip_serializing_if = "Option::is_none")]
-    pub(super) source: Option<Source>,
+    pub(super) source: Option<&'static str>,
     #[serde(serialize_with = "count")]
     pub(super) requests: Arc<AtomicU32>,
     pub(super) took_ms: f64,
@@ -195,9 +195,15 @@ impl Report {
     pub(super) fn end(&mut self, Found { took, result }: Found) {
         self.took_ms = milliseconds(took);
         match result {
-            Ok((hits, source)) => {
+            Ok(found) => {
                 self.outcome = Outcome::Ok;
-                (self.hits, self.source) = (Some(hits), Some(source));
+                self.hits = Some(found.value);
+                self.source = Some(match found.source {
+                    // A search with more time than the request that it joined sends one of its own.
+                    Source::Joined if self.requests.load(Ordering::Relaxed) == 0 => "shared",
+                    Source::Joined | Source::Loaded => "miss",
+                    _ => "hit",
+                });
             }
             Err(error) => {
                 self.outcome = Outcome::new(&error);

@@ -1,8 +1,6 @@
 //! A backend, behind its policies.
 
 use std::{
-    future::poll_fn,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -14,9 +12,8 @@ use reqwest::{Client, Url};
 use ripcord::Context;
 use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Hedge, Jitter, Outcome, Rate, RateLimiter, Retry, RetryBudget,
-    Stack,
+    Stack, cache,
 };
-use serde::Serialize;
 
 use super::{
     Policies,
@@ -45,30 +42,7 @@ pub struct Backend {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) took: Duration,
-    pub(super) result: Result<(Hits, Source), Error<Failure>>,
-}
-
-/// Where a backend's hits came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Source {
-    /// From the cache: nobody was asked.
-    Hit,
-    /// From a request that another search had begun.
-    Shared,
-    /// From a request of its own.
-    Miss,
-}
-
-impl Source {
-    /// As the JSON has it.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Source::Hit => "hit",
-            Source::Shared => "shared",
-            Source::Miss => "miss",
-        }
-    }
+    pub(super) result: Result<cache::Found<Hits>, Error<Failure>>,
 }
 
 impl Backend {
@@ -154,40 +128,17 @@ impl Backend {
         async move {
             let _trace = trace;
             let begun = ctx.clock().now();
-            let result = backend.find(&ctx, &words, &requests).await;
+            // Owned, because all searches for these words share the request, and it may outlive this search.
+            let request = {
+                let (backend, words) = (backend.clone(), Arc::clone(&words));
+                move |ctx| {
+                    let (backend, words, requests) = (backend.clone(), Arc::clone(&words), Arc::clone(&requests));
+                    async move { backend.request(ctx, &words, &requests).await }
+                }
+            };
+            let result = backend.stack.find_keyed(&ctx, words, request).await;
             Found { took: ctx.clock().now().saturating_duration_since(begun), result }
         }
-    }
-
-    async fn find(
-        &self,
-        ctx: &Context,
-        words: &Arc<str>,
-        requests: &Arc<AtomicU32>,
-    ) -> Result<(Hits, Source), Error<Failure>> {
-        let request = {
-            // Owned, for it is shared by all who ask for these words while it is under way, and may outlive this search.
-            let (backend, words, requests) = (self.clone(), Arc::clone(words), Arc::clone(requests));
-            move |ctx| {
-                let (backend, words, requests) = (backend.clone(), Arc::clone(&words), Arc::clone(&requests));
-                async move { backend.request(ctx, &words, &requests).await }
-            }
-        };
-        // A hit is there at once; what others have begun has to be waited for.
-        let mut waited = false;
-        let mut finding = pin!(self.stack.run_keyed(ctx, Arc::clone(words), request));
-        let hits = poll_fn(|cx| {
-            let poll = finding.as_mut().poll(cx);
-            waited |= poll.is_pending();
-            poll
-        })
-        .await?;
-        let source = match requests.load(Ordering::Relaxed) {
-            0 if waited => Source::Shared,
-            0 => Source::Hit,
-            _ => Source::Miss,
-        };
-        Ok((hits, source))
     }
 
     /// Sends one request. The backend learns how much time the most patient search has left.

@@ -44,7 +44,7 @@ use ripcord_policy::ConfigError;
 
 pub use self::{
     answer::{Answer, Outcome, Report},
-    backend::{Backend, Source},
+    backend::Backend,
     policies::Policies,
     query::{BadQuery, Query},
 };

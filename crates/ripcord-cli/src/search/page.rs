@@ -38,7 +38,7 @@ fn write(html: &mut String, answer: &Answer) -> fmt::Result {
             "<tr><td>{}<td class=\"{class}\">{}<td>{}<td>{}<td class=\"number\">{:.1} ms<td>{}",
             Escaped(&report.name),
             report.outcome.as_str(),
-            report.source.map_or("", |source| source.as_str()),
+            report.source.unwrap_or_default(),
             report.requests.load(std::sync::atomic::Ordering::Relaxed),
             report.took_ms,
             Escaped(report.error.as_deref().unwrap_or_default()),
