@@ -26,7 +26,7 @@ impl AfterFunc {
         let (Some(node), Some(context)) = (ctx.ender(), ctx.node()) else {
             return AfterFunc { node: None, state: AtomicU32::new(NEVER) };
         };
-        let key = match tree::add_callback(&node, context.clone(), run) {
+        let key = match tree::add_callback(node, context.clone(), run) {
             Registered::Waiting(key) => key,
             Registered::Ended(run) => {
                 background::spawn(run);

@@ -37,7 +37,7 @@ impl Context {
         if self.ender().is_none()
             && let Some(node) = ctx.ender()
         {
-            tree::token::put(&node, token.child_token());
+            tree::token::put(node, token.child_token());
         }
         ctx
     }
@@ -66,7 +66,7 @@ impl Context {
     pub fn cancellation_token(&self) -> CancellationToken {
         match self.ender() {
             // Each context has one token. These are its children, which tokio-util forgets when they are dropped.
-            Some(node) => tree::token::shared_token(&node).child_token(),
+            Some(node) => tree::token::shared_token(node).child_token(),
             None => CancellationToken::new(),
         }
     }

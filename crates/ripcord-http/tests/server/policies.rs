@@ -163,7 +163,8 @@ async fn group_is_answered_as_its_tasks_error() {
     fn end(ctx: &Context) -> ripcord::Error {
         ctx.with_timeout(Duration::ZERO).err().unwrap()
     }
-    let cases: [(fn(Context) -> Handled, Seen); 4] = [
+    type Handler = fn(Context) -> Handled;
+    let cases: [(Handler, Seen); 4] = [
         (
             |ctx| Box::pin(async move { Ok(group(&ctx, |_| Ended::from(refused())).wait().await?) }),
             answered(429, None, "8"),

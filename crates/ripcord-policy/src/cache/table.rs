@@ -25,10 +25,10 @@ pub(super) enum Start {
 /// The flights of a cache, by key.
 pub(super) struct Flights<K, V> {
     hasher: KeyHasher,
-    shards: [Mutex<HashMap<K, Arc<Flight<V>>, KeyHasher>>; SHARDS],
+    shards: [Mutex<Shard<K, V>>; SHARDS],
 }
 
-type Shard<'a, K, V> = MutexGuard<'a, HashMap<K, Arc<Flight<V>>, KeyHasher>>;
+type Shard<K, V> = HashMap<K, Arc<Flight<V>>, KeyHasher>;
 
 impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     pub(super) fn new() -> Self {
@@ -120,7 +120,7 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
 
-    fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> Shard<'_, K, V> {
+    fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
         // The maps go by the lowest bits of the hash and the highest.
         let index = (self.hash(key) >> 32) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)

@@ -19,7 +19,7 @@ impl fmt::Display for Context {
         let Some(node) = self.node() else { return f.write_str("Background") };
         let mut merges = 0;
         // Printed from the back: a list instead of recursion, since chains are of the user's length.
-        let mut parts = vec![Part::Chain(&node)];
+        let mut parts = vec![Part::Chain(node)];
         while let Some(part) = parts.pop() {
             match part {
                 Part::Text(text) => f.write_str(text)?,

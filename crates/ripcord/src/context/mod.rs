@@ -184,7 +184,7 @@ impl Context {
     pub fn err(&self) -> Option<Error> {
         let node = self.0.as_ref()?;
         match node.end() {
-            Some((bits, end)) => Some(Error::of(&node, bits, end)),
+            Some((bits, end)) => Some(Error::of(node, bits, end)),
             None => self.err_from_above(),
         }
     }
@@ -193,8 +193,8 @@ impl Context {
     #[inline(never)]
     fn err_from_above(&self) -> Option<Error> {
         let node = self.ender()?;
-        let (bits, end) = node.end().or_else(|| tree::settled(&node))?;
-        Some(Error::of(&node, bits, end))
+        let (bits, end) = node.end().or_else(|| tree::settled(node))?;
+        Some(Error::of(node, bits, end))
     }
 
     /// `Ok` while the context goes on: for a `?` in a loop.

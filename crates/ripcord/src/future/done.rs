@@ -37,7 +37,7 @@ impl Wait {
     #[inline]
     fn poll(&mut self, ctx: &Context, waker: &Waker, asked: bool) -> Poll<()> {
         match ctx.ender() {
-            Some(node) => tree::poll_done(&node, &mut self.0, waker, asked),
+            Some(node) => tree::poll_done(node, &mut self.0, waker, asked),
             None => Poll::Pending,
         }
     }
@@ -55,7 +55,7 @@ impl Wait {
         if self.0 != NONE
             && let Some(node) = ctx.ender()
         {
-            tree::forget_waiter(&node, self.0);
+            tree::forget_waiter(node, self.0);
         }
     }
 }

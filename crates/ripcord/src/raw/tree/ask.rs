@@ -90,7 +90,10 @@ const MAX_STRIDE: u32 = 64;
 const MAX_AGE: i64 = 250_000;
 
 impl Reading {
-    const NONE: Reading = Reading { now: Cell::new(i64::MIN), left: Cell::new(0), stride: Cell::new(1) };
+    /// Creates a reading that is renewed at the first call.
+    const fn new() -> Reading {
+        Reading { now: Cell::new(i64::MIN), left: Cell::new(0), stride: Cell::new(1) }
+    }
 
     /// Whether `when` has passed by this reading, which is renewed first when its calls are used up.
     #[inline]
@@ -120,7 +123,7 @@ impl Reading {
 #[inline]
 fn has_come_at_a_glance(when: i64) -> bool {
     thread_local! {
-        static READING: Reading = const { Reading::NONE };
+        static READING: Reading = const { Reading::new() };
     }
     READING.with(|reading| reading.has_come(when))
 }
@@ -128,7 +131,7 @@ fn has_come_at_a_glance(when: i64) -> bool {
 /// A model must take the same way each time.
 #[cfg(ripcord_loom)]
 fn has_come_at_a_glance(when: i64) -> bool {
-    Reading::NONE.has_come(when)
+    Reading::new().has_come(when)
 }
 
 impl Node {

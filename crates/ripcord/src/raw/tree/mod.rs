@@ -21,13 +21,13 @@
 //! 9. **One end.** Of two ends the earlier wins, a deadline against a cancel at the same moment. A cancel therefore notes its
 //!    exact time, read from the clock that deadlines count on, and looks for ends above itself before it marks.
 //! 10. **A hot loop.** `is_done` of a watched node compares the deadline with the thread's last reading of the system's clock,
-//!    which is renewed after at most 64 calls, or at each call if those take longer than 250 us. So the end of each context that
-//!    a loop asks in turn is seen in time, whatever the timer's thread does. A reading is in the past, so no end is seen early;
-//!    and an end that is seen is marked before it is reported (invariant 6), so no later look at an older reading denies it.
+//!     which is renewed after at most 64 calls, or at each call if those take longer than 250 us. So the end of each context that
+//!     a loop asks in turn is seen in time, whatever the timer's thread does. A reading is in the past, so no end is seen early;
+//!     and an end that is seen is marked before it is reported (invariant 6), so no later look at an older reading denies it.
 //! 11. **Endless.** No function is registered on a node that no canceler and no deadline, at the node or above it, can end. A
-//!    function is put in under the node's lock, on a path that is linked, and only then is the path asked. A lost canceler is
-//!    recorded under its node's lock, and only then are the nodes above and below it visited, each under its lock. So of a
-//!    registration and a loss, or of two losses, at least one sees the other.
+//!     function is put in under the node's lock, on a path that is linked, and only then is the path asked. A lost canceler is
+//!     recorded under its node's lock, and only then are the nodes above and below it visited, each under its lock. So of a
+//!     registration and a loss, or of two losses, at least one sees the other.
 
 mod ask;
 mod end;
