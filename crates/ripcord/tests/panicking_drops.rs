@@ -118,7 +118,7 @@ fn two_payloads_that_panic_in_drop_do_not_hang_a_group() {
             });
         }
         let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| block_on(group.wait())));
-        ended.map_err(|payload| std::mem::forget(payload)).is_err()
+        ended.map_err(std::mem::forget).is_err()
     });
     assert!(ended, "a panic of a task is carried to wait");
 }

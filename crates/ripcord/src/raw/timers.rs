@@ -172,7 +172,7 @@ mod tests {
         }
         // Taken out again, since nodes take themselves out of their own clock's queue.
         for node in nodes {
-            timers.disarm(&node);
+            timers.disarm(node);
             node.timer.store(NONE, Ordering::Release);
         }
     }

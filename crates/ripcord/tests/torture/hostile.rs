@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context as Task, Poll, Wake, Waker};
+use std::task::{Context as Task, Wake, Waker};
 use std::thread;
 
 use ripcord::{CancelHandle, Context, DoneOwned, Value};
@@ -120,7 +120,7 @@ pub(crate) fn use_in_an_ending_thread(ctx: Context) {
     let ending = thread::spawn(move || {
         LAST.with_borrow_mut(|last| {
             let mut done = ctx.done_owned();
-            if let Poll::Pending = Pin::new(&mut done).poll(&mut Task::from_waker(Waker::noop())) {
+            if Pin::new(&mut done).poll(&mut Task::from_waker(Waker::noop())).is_pending() {
                 last.0 = Some((ctx, done));
             }
         });

@@ -172,7 +172,7 @@ impl World {
             other: if random.one_in(8) { self.handle(random) } else { None },
         });
         let mut waiter = Waiter { done: entry.ctx.done_owned(), wakes, waits: false, entry };
-        waiter.poll();
+        let _state = waiter.poll();
         let mut waiters = lock(&self.waiters);
         waiters.push(waiter);
         // Half of them are dropped while they wait.
@@ -189,7 +189,7 @@ impl World {
         };
         if let Some(mut waiter) = taken {
             if waiter.waits {
-                waiter.poll();
+                let _state = waiter.poll();
             }
             lock(&self.waiters).push(waiter);
         }
