@@ -95,7 +95,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let other = WorkerPool::builder().workers(2).build(&program)?;
     let running = other.submit(&ctx, |ctx| work(ctx, 1)).await?;
     end.cancel_with("the program ends");
-    println!("  the task: {:#}", running.await.unwrap_err());
+    println!("  the task: {}", running.await.unwrap_err());
     println!("  a task after it: {}", other.submit(&ctx, |ctx| work(ctx, 2)).await.unwrap_err());
     other.shutdown(&ctx).await?;
     println!("  {} workers", other.stats().workers.len());
