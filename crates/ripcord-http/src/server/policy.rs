@@ -21,7 +21,7 @@ use super::{Ended, ended::Failure};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let ctx = Context::background();
-/// let pool = WorkerPool::builder().build(&ctx)?;
+/// let pool = WorkerPool::builder().workers(1).build(&ctx)?;
 /// pool.shutdown(&ctx).await?;
 /// let response: Response<String> = handler(ctx, pool).await.unwrap_err().into();
 /// assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
