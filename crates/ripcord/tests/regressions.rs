@@ -262,3 +262,17 @@ fn a_child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
         assert_eq!(child.cause().expect("done").to_string(), "stop");
     }
 }
+
+#[test]
+fn late_merge_of_a_cancel_and_a_deadline_at_one_instant_reports_the_deadline() {
+    // The left side won, so a merge made before the end and one made after it told different ends.
+    let (root, time) = manual();
+    let timed = root.with_timeout(SEC);
+    let (canceled, cancel) = root.with_cancel();
+    let early = [canceled.merge(&timed), timed.merge(&canceled)];
+    time.advance(SEC);
+    cancel.cancel();
+    for merged in early.into_iter().chain([canceled.merge(&timed), timed.merge(&canceled)]) {
+        assert!(merged.err().is_some_and(|error| error.is_deadline_exceeded()), "{merged}");
+    }
+}

@@ -145,11 +145,14 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
     None
 }
 
-/// Of the parents that are done the one that ended first. (When is asked only if both are: it may take a walk.)
+/// Returns the done parent that ended first. At the same moment a deadline wins over a cancel (invariant 9), and the first
+/// parent over the second.
 pub(crate) fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
+    let is_cancel = |node: &NodeRef| node.end().is_some_and(|(bits, _)| bits & state::DEADLINE == 0);
+    let order = |node: &NodeRef| (node.ended_at(), is_cancel(node));
     match (done(first), done(second)) {
-        (Some(first), Some(second)) if second.ended_at() < first.ended_at() => Some(second),
+        (Some(first), Some(second)) if order(second) < order(first) => Some(second),
         (first, second) => first.or(second),
     }
 }
