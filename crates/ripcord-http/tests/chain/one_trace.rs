@@ -17,7 +17,18 @@ fn exporter() -> (InMemorySpanExporter, DefaultGuard) {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
-    (exporter, set_default(tracing_subscriber::registry().with(layer)))
+    let listening = set_default(tracing_subscriber::registry().with(layer));
+    // `tracing` can miss a subscriber that is set while another test's thread registers the callsite of traces.
+    for _ in 0..100_000 {
+        drop(with_tracing(&Context::background()).start_trace("probe"));
+        if !exporter.get_finished_spans().unwrap().is_empty() {
+            exporter.reset();
+            return (exporter, listening);
+        }
+        tracing::callsite::rebuild_interest_cache();
+        std::thread::yield_now();
+    }
+    panic!("the subscriber hears of no trace");
 }
 
 fn traced(trust: TrustPolicy) -> Service {
