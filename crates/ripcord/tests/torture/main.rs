@@ -93,7 +93,7 @@ fn wait_for(what: &str, hangs: Duration, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < hangs, "{what}");
-        thread::sleep(Duration::from_micros(100));
+        thread::yield_now();
     }
 }
 
