@@ -31,7 +31,7 @@
 //! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`, and `Group::new`, which spawns on the running
 //!   runtime. Leave it off on another executor; contexts work on any.
 //! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
-//! - `signals`: a context that Ctrl-C or TERM ends. For binaries.
+//! - `signals`: a context that Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
 //! - `tracing`: each trace is also a span of the crate `tracing`, and `Context::tracing_span` gives it to run a future in. Leave it
 //!   off if no subscriber is to hear of traces.
 
@@ -48,6 +48,7 @@ mod error;
 mod future;
 mod group;
 mod raw;
+mod shutdown;
 #[cfg(feature = "signals")]
 mod signals;
 mod slab;
@@ -67,6 +68,10 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Origin};
 pub use future::{Done, DoneOwned, FutureExt, Run, Scope, Sleep, WithContext};
 pub use group::{BoxFuture, Group, GroupError};
+pub use shutdown::{
+    DrainEnded, Draining, PhaseOutcome, PhaseOutput, PhaseReport, Report, RunShutdown, Shutdown, ShutdownBuilder, Work,
+    WorkGuard,
+};
 #[cfg(feature = "signals")]
 pub use signals::Signal;
 pub use trace::{Span, Trace, TraceGuard};

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
 
-use crate::canceler::CancelHandle;
 use crate::context::Context;
 
 /// The signal that ended a context: its cause after [`Context::with_signals`].
@@ -65,15 +64,14 @@ impl Context {
     #[doc(alias = "signal.NotifyContext")]
     #[track_caller]
     pub fn with_signals(&self) -> io::Result<Context> {
-        let listening = Listening::begin()?;
-        let signals = Signals::new(SIGNALS)?;
-        let listener = Listener { signals: signals.handle(), listening: Arc::clone(&listening) };
-        let mut started = Ok(());
         let location = Location::caller();
-        let ctx = self.attached(|handle| {
-            let thread = std::thread::Builder::new().name("ripcord-signals".to_owned());
-            started = thread.spawn(move || listen(signals, &handle, location, &listening)).map(drop);
-            Box::new(listener)
+        let mut started = Ok(());
+        let ctx = self.attached(|handle| match Listener::start(move |signal| handle.cancel_at(signal, location)) {
+            Ok(listener) => Box::new(listener),
+            Err(error) => {
+                started = Err(error);
+                Box::new(())
+            }
         });
         started.map(|()| ctx)
     }
@@ -81,17 +79,27 @@ impl Context {
 
 const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
 
-fn listen(mut signals: Signals, handle: &CancelHandle, location: &'static Location<'static>, listening: &Listening) {
-    if let Some(number) = signals.forever().next() {
-        listening.end();
-        handle.cancel_at(Signal::of(number), location);
-    }
-}
-
-/// Dropped with the context: the thread ends, and signals are the process's again.
-struct Listener {
+/// Listens for the first signal until it is dropped: then the thread ends, and signals do again what they do by default.
+pub(crate) struct Listener {
     signals: Handle,
     listening: Arc<Listening>,
+}
+
+impl Listener {
+    /// Calls `on_signal`, on a thread of its own, at the first signal.
+    pub(crate) fn start(on_signal: impl FnOnce(Signal) + Send + 'static) -> io::Result<Listener> {
+        let listening = Listening::begin()?;
+        let mut signals = Signals::new(SIGNALS)?;
+        let listener = Listener { signals: signals.handle(), listening: Arc::clone(&listening) };
+        let thread = std::thread::Builder::new().name("ripcord-signals".to_owned());
+        thread.spawn(move || {
+            if let Some(number) = signals.forever().next() {
+                listening.end();
+                on_signal(Signal::of(number));
+            }
+        })?;
+        Ok(listener)
+    }
 }
 
 impl Drop for Listener {

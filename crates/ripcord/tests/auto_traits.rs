@@ -6,8 +6,9 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use ripcord::{
-    AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, Error, ErrorKind, Group,
-    GroupError, ManualTime, Origin, Run, Scope, Sleep, Value, WaitForTimers, WithContext,
+    AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded, Draining, Error,
+    ErrorKind, Group, GroupError, ManualTime, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown, Scope,
+    Shutdown, ShutdownBuilder, Sleep, Value, WaitForTimers, WithContext, Work, WorkGuard,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -38,6 +39,16 @@ assert_impl_all!(GroupError: Send, Sync, Unpin, Debug, Display, std::error::Erro
 assert_impl_all!(BoxFuture: Send, Unpin);
 assert_obj_safe!(Value);
 
+assert_impl_all!(Shutdown: Send, Sync, Unpin, Clone, Debug);
+assert_impl_all!(ShutdownBuilder: Send, Unpin, Debug);
+assert_impl_all!(WorkGuard: Send, Sync, Unpin, Debug);
+assert_not_impl_any!(WorkGuard: Clone);
+assert_impl_all!(Report: Send, Sync, Unpin, Clone, Debug, Display);
+assert_impl_all!(PhaseReport: Send, Sync, Unpin, Clone, Debug, Display);
+assert_impl_all!(PhaseOutcome: Send, Sync, Unpin, Clone, Debug, Display);
+assert_impl_all!(Work: Send, Sync, Unpin, Clone, PartialEq, Eq, Debug, Display);
+assert_impl_all!(DrainEnded: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
+
 #[cfg(feature = "signals")]
 assert_impl_all!(ripcord::Signal: Send, Sync, Unpin, Debug, Display, std::error::Error);
 
@@ -45,6 +56,9 @@ assert_impl_all!(ripcord::Signal: Send, Sync, Unpin, Debug, Display, std::error:
 
 assert_impl_all!(Done<'static>: Future<Output = Error>, Send, Sync, Unpin, Debug);
 assert_impl_all!(DoneOwned: Future<Output = Error>, Send, Sync, Unpin, Debug);
+
+assert_impl_all!(Draining: Future<Output = ()>, Send, Sync, Unpin, Debug);
+assert_impl_all!(RunShutdown: Future<Output = Report>, Send, Sync, Unpin, Debug);
 
 /// A future that is Send and Sync, and Unpin.
 type Easy = Pending<u8>;
@@ -101,6 +115,10 @@ fn futures_from_methods_are_send_and_owned_ones_are_static() {
     assert_future::<Result<u8, Error>>(assert_static(async { 7 }.with_context(&ctx)));
     assert_future::<Result<(), Error>>(ctx.sleep(std::time::Duration::ZERO));
     assert_future::<u8>(assert_static(ctx.scope(async { 7 })));
+    let shutdown = Shutdown::builder().build();
+    assert_future::<()>(assert_static(shutdown.context().draining()));
+    assert_future::<()>(assert_static(shutdown.drain_delay_over()));
+    assert_future::<Report>(assert_static(shutdown.run()));
     // An async fn which holds a context and a canceler across an await can be spawned.
     let task = async {
         let (ctx, cancel) = Context::background().with_cancel();

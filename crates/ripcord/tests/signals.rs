@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 use common::{HANG, User, assert_canceled, assert_live, manual};
-use ripcord::{Context, Signal};
+use ripcord::{Context, Shutdown, Signal, block_on};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level::raise;
 
@@ -113,6 +113,75 @@ fn two_contexts_are_ended_by_one_signal() {
         ended_by(&b, Signal::Terminate, "SIGTERM received");
     });
     assert!(status.success(), "{status}");
+}
+
+#[test]
+fn first_signal_begins_a_shutdown() {
+    let status = in_a_process("first_signal_begins_a_shutdown", || {
+        let shutdown = Shutdown::builder().build();
+        shutdown.on_signals().expect("the system lets us");
+        shutdown.on_signals().expect("a second call has no effect");
+        send(SIGTERM);
+        let report = block_on(shutdown.run());
+        assert_eq!(report.cause().downcast_ref::<Signal>(), Some(&Signal::Terminate));
+        assert!(report.to_string().ends_with("(SIGTERM received)"), "{report}");
+    });
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn second_signal_ends_the_process_during_the_drain() {
+    let status = in_a_process("second_signal_ends_the_process_during_the_drain", || {
+        let shutdown = Shutdown::builder().build();
+        shutdown.on_signals().expect("the system lets us");
+        let _work = shutdown.guard("work");
+        send(SIGTERM);
+        block_on(shutdown.context().draining());
+        assert_live(shutdown.context());
+        send(SIGINT);
+        unreachable!("it ended the process");
+    });
+    assert_eq!(status.signal(), Some(SIGINT), "{status}");
+}
+
+#[test]
+fn first_signal_after_a_stop_request_of_the_program_changes_nothing() {
+    let status = in_a_process("first_signal_after_a_stop_request_of_the_program_changes_nothing", || {
+        let shutdown = Shutdown::builder().build();
+        shutdown.on_signals().expect("the system lets us");
+        let work = shutdown.guard("work");
+        shutdown.begin("deployment");
+        send(SIGTERM);
+        drop(work);
+        assert_eq!(block_on(shutdown.run()).cause().to_string(), "deployment");
+    });
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn signal_after_the_shutdown_ends_the_process() {
+    let status = in_a_process("signal_after_the_shutdown_ends_the_process", || {
+        let shutdown = Shutdown::builder().build();
+        shutdown.on_signals().expect("the system lets us");
+        shutdown.begin("deployment");
+        block_on(shutdown.run());
+        shutdown.on_signals().expect("it listens no more");
+        send(SIGTERM);
+        unreachable!("it ended the process");
+    });
+    assert_eq!(status.signal(), Some(SIGTERM), "{status}");
+}
+
+#[test]
+fn signal_after_the_last_handle_is_dropped_ends_the_process() {
+    let status = in_a_process("signal_after_the_last_handle_is_dropped_ends_the_process", || {
+        let shutdown = Shutdown::builder().build();
+        shutdown.on_signals().expect("the system lets us");
+        drop(shutdown);
+        send(SIGTERM);
+        unreachable!("it ended the process");
+    });
+    assert_eq!(status.signal(), Some(SIGTERM), "{status}");
 }
 
 #[test]

@@ -1,0 +1,79 @@
+//! The shutdown itself: the drain, then the phases.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::Wake;
+use std::time::{Duration, Instant};
+
+use super::Shared;
+use super::builder::Limit;
+use super::phase::Phase;
+use super::report::{Parts, Report};
+use super::work::Work;
+use crate::context::Context;
+
+/// How long canceled work, or a late phase, may take to notice. On the system's clock, because it is the time that threads and
+/// executors take, whatever the clock of the root shows.
+pub(super) const NOTICE: Duration = Duration::from_secs(1);
+
+/// Drives the shutdown, which began at `begun`, to its end.
+pub(super) async fn drive(shared: Arc<Shared>, phases: Vec<Phase>, limits: Limits) {
+    let canceled = drain(&shared, &limits.drain).await;
+    let (mut reports, mut left) = (Vec::new(), Vec::new());
+    for phase in phases {
+        let work = Work::new(phase.name.clone(), phase.location);
+        let (report, blocks) = phase.run(&limits.all, &shared.executor).await;
+        reports.push(report);
+        left.extend(blocks.then_some(work));
+    }
+    left.splice(0..0, shared.list.snapshot());
+    let cause = shared.stop_cause();
+    let elapsed = shared.root.clock().now().saturating_duration_since(limits.begun);
+    shared.finish(Report::new(Parts { cause, elapsed, canceled, left, phases: reports }));
+}
+
+/// Waits for the work in flight, and ends the context of all work. Returns the work that was canceled.
+async fn drain(shared: &Shared, limit: &Context) -> Vec<Work> {
+    let in_time = limit.run(poll_fn(|task| shared.list.poll_empty(task))).await.is_ok();
+    shared.end_drain(in_time);
+    let canceled = shared.take_canceled();
+    if !canceled.is_empty() {
+        let empty = poll_fn(|task| shared.list.poll_empty(task));
+        let _ = Context::background().with_timeout(NOTICE).run(empty).await;
+    }
+    canceled
+}
+
+/// The contexts that end the drain, and the whole shutdown. Both are below the root.
+pub(super) struct Limits {
+    pub(super) begun: Instant,
+    pub(super) drain: Context,
+    pub(super) all: Context,
+}
+
+impl Limits {
+    pub(super) fn new(root: &Context, begun: Instant, drain: Limit, total: Limit) -> Self {
+        let all = until(root, begun, total);
+        Limits { begun, drain: until(&all, begun, drain), all }
+    }
+}
+
+/// Returns a context below `ctx` that ends when the limit is over.
+fn until(ctx: &Context, begun: Instant, limit: Limit) -> Context {
+    match begun.checked_add(limit.time) {
+        Some(end) => ctx.with_deadline_at(end, limit.location),
+        None => ctx.clone(),
+    }
+}
+
+/// Wakes by ending the drain: so that work is canceled when its time is over, on whatever thread notices that, even if the
+/// driver's runtime is blocked.
+pub(super) struct EndsDrain(pub(super) Weak<Shared>);
+
+impl Wake for EndsDrain {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.end_drain(false);
+        }
+    }
+}

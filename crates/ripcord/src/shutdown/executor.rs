@@ -1,0 +1,84 @@
+//! Where the shutdown and its phases run.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as Task, Poll};
+
+use crate::blocking::block_on;
+use crate::group::BoxFuture;
+
+/// The runtime on which a `Shutdown` was built, or else threads.
+pub(super) enum Executor {
+    Threads,
+    #[cfg(feature = "tokio")]
+    Tokio(tokio::runtime::Handle),
+}
+
+impl Executor {
+    pub(super) fn current() -> Executor {
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            return Executor::Tokio(runtime);
+        }
+        Executor::Threads
+    }
+
+    /// Runs the future to its end, elsewhere. A runtime that is shutting down drops it unfinished.
+    pub(super) fn spawn(&self, future: BoxFuture) {
+        match self {
+            Executor::Threads => spawn_thread(future),
+            #[cfg(feature = "tokio")]
+            Executor::Tokio(runtime) => drop(runtime.spawn(future)),
+        }
+    }
+}
+
+/// Runs the future on a thread of its own, or on this one if no thread can be started.
+fn spawn_thread(future: BoxFuture) {
+    // The thread takes the future from here, because a thread that does not start drops what it was given.
+    let place = Arc::new(Mutex::new(Some(future)));
+    let taken = Arc::clone(&place);
+    let take = |place: &Mutex<Option<BoxFuture>>| place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let thread = std::thread::Builder::new().name("ripcord-shutdown".to_owned());
+    let started = thread.spawn(move || {
+        if let Some(future) = take(&taken) {
+            block_on(future);
+        }
+    });
+    if started.is_err()
+        && let Some(future) = take(&place)
+    {
+        block_on(future);
+    }
+}
+
+/// A future that goes on, on a thread, if its runtime is shut down before it is ready.
+pub(super) struct OutlivesRuntime(Option<BoxFuture>);
+
+impl OutlivesRuntime {
+    pub(super) fn new(future: BoxFuture) -> Self {
+        OutlivesRuntime(Some(future))
+    }
+}
+
+impl Future for OutlivesRuntime {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
+        // Taken out, so that a panic ends it.
+        let Some(mut future) = self.0.take() else { return Poll::Ready(()) };
+        let polled = future.as_mut().poll(task);
+        if polled.is_pending() {
+            self.0 = Some(future);
+        }
+        polled
+    }
+}
+
+impl Drop for OutlivesRuntime {
+    fn drop(&mut self) {
+        if let Some(future) = self.0.take() {
+            spawn_thread(future);
+        }
+    }
+}

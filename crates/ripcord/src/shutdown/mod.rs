@@ -1,0 +1,457 @@
+//! Ending a process in order: the stop request, the drain, the phases.
+//!
+//! ```text
+//! root                    the builder's context
+//! ├─ stop                 ends at the stop request: what `draining` waits for
+//! ├─ work                 `Shutdown::context`: carries `stop` as a value, canceled at the end of the drain
+//! └─ "flush queue"        one for each phase, with its time limit
+//! finished                ends when the report is there
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `builder.rs` | the settings |
+//! | `draining.rs` | the stop request, as contexts see it |
+//! | `drive.rs` | the drain, then the phases |
+//! | `phase.rs` | running one phase |
+//! | `work.rs` | the list of the work in flight |
+//! | `executor.rs` | where the shutdown and its phases run |
+//! | `report.rs` | the report |
+//!
+//! # Invariants
+//!
+//! 1. `stop` has ended before `begin` returns, also for the caller that loses a race. Its cause is that of the first request.
+//! 2. The phases are taken out of `state` once, after `stop` has ended. Whoever takes them starts the driver. So there is one
+//!    driver, and each phase runs at most once.
+//! 3. The drain ends once: whoever sets `drained` cancels `work`. That is the waker at the end of the drain time, on whatever
+//!    thread the time ends, or the driver. The driver starts the first phase after that.
+//! 4. The report is written before `finished` ends, and never again.
+//! 5. No lock is held while user code runs: a waker, a phase, the drop of a cause.
+
+mod builder;
+pub(crate) mod draining;
+mod drive;
+mod executor;
+mod phase;
+mod report;
+mod work;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context as Task, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use crate::after_func::AfterFunc;
+use crate::canceler::CancelHandle;
+use crate::cause::Cause;
+use crate::context::Context;
+use crate::future::DoneOwned;
+#[cfg(feature = "signals")]
+use crate::signals::Listener;
+
+use builder::Limit;
+use draining::StopRequest;
+use drive::{EndsDrain, Limits};
+use executor::{Executor, OutlivesRuntime};
+use phase::Phase;
+use work::WorkList;
+
+pub use builder::ShutdownBuilder;
+pub use draining::Draining;
+pub use phase::PhaseOutput;
+pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
+pub use work::{Work, WorkGuard};
+
+/// The end of a process in order: a stop request, a drain with a time limit, then phases with time limits of their own.
+///
+/// 1. **Stop request.** [`begin`](Shutdown::begin), a [signal](Shutdown::on_signals), or the end of the root. From then on every
+///    context below [`context`](Shutdown::context) is [draining](Context::draining). Nothing is canceled yet.
+/// 2. **Drain.** It ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then `context` is
+///    canceled, with [`DrainEnded`] as the cause. Canceled work has a second to end.
+/// 3. **Phases**, such as flushing a queue or closing a pool, in the order in which they were added.
+/// 4. **Report.** [`run`](Shutdown::run) returns it.
+///
+/// The stop request starts the shutdown, on the runtime on which it was built or else on a thread: nobody has to poll. Building
+/// starts nothing. Clones are handles of one shutdown. Dropping the last one without a stop request has no effect, except that
+/// none can come.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Context, Shutdown, block_on};
+///
+/// let shutdown = Shutdown::builder()
+///     .context(&Context::background().with_name("worker"))
+///     .drain(Duration::from_secs(10))
+///     .phase("flush queue", Duration::from_secs(5), |_ctx| async { Err("the queue is gone") })
+///     .phase("close pool", Duration::from_secs(5), |ctx| async move { drop(ctx) })
+///     .total(Duration::from_secs(30))
+///     .build();
+///
+/// let work = shutdown.guard("an upload");
+/// let ctx = shutdown.context().clone();
+/// let upload = std::thread::spawn(move || {
+///     block_on(ctx.draining()); // the time to finish
+///     drop(work);
+/// });
+///
+/// shutdown.begin("deployment");
+/// let report = block_on(shutdown.run());
+/// assert!(report.phases()[0].is_failed());
+/// assert!(report.phases()[1].is_completed());
+/// assert!(report.canceled().is_empty() && report.left().is_empty());
+/// # upload.join().unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Shutdown(Arc<Shared>);
+
+struct Shared {
+    root: Context,
+    stop: Context,
+    request_stop: CancelHandle,
+    work: Context,
+    cancel_work: CancelHandle,
+    finished: Context,
+    finish: CancelHandle,
+    drain: Limit,
+    drain_delay: Duration,
+    total: Limit,
+    executor: Executor,
+    list: Arc<WorkList>,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` once the shutdown has begun (invariant 2).
+    phases: Option<Vec<Phase>>,
+    begun: Option<Instant>,
+    /// Ends the drain when its time is over.
+    at_end_of_drain: Option<DoneOwned>,
+    /// The canceled work, once the drain has ended.
+    drained: Option<Vec<Work>>,
+    report: Option<Report>,
+    /// Starts the shutdown at the end of the root.
+    at_end_of_root: Option<AfterFunc>,
+    #[cfg(feature = "signals")]
+    signals: Option<Listener>,
+}
+
+// Nothing of it is half done when user code panics: none runs under its lock (invariant 5).
+impl UnwindSafe for Shared {}
+impl RefUnwindSafe for Shared {}
+
+impl Shutdown {
+    /// Returns a builder.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Context, Shutdown, block_on};
+    ///
+    /// let shutdown = Shutdown::builder().drain(Duration::from_secs(5)).build();
+    /// shutdown.begin("no more work");
+    /// assert!(block_on(shutdown.run()).is_clean());
+    /// ```
+    #[track_caller]
+    pub fn builder() -> ShutdownBuilder {
+        ShutdownBuilder::new()
+    }
+
+    fn new(builder: ShutdownBuilder) -> Shutdown {
+        let ShutdownBuilder { root, drain, drain_delay, total, phases } = builder;
+        let (stop, request_stop) = handle_of(&root);
+        let (work, cancel_work) = handle_of(&root);
+        let (finished, finish) = handle_of(&Context::background());
+        let request = match root.value::<StopRequest>() {
+            Some(above) => stop.merge_ends(&above.0),
+            None => stop.clone(),
+        };
+        let work = work.with_value(StopRequest(request));
+        let shared = Arc::new(Shared {
+            root,
+            stop,
+            request_stop,
+            work,
+            cancel_work,
+            finished,
+            finish,
+            drain,
+            drain_delay,
+            total,
+            executor: Executor::current(),
+            list: Arc::default(),
+            state: Mutex::new(State {
+                phases: Some(phases),
+                begun: None,
+                at_end_of_drain: None,
+                drained: None,
+                report: None,
+                at_end_of_root: None,
+                #[cfg(feature = "signals")]
+                signals: None,
+            }),
+        });
+        let weak = Arc::downgrade(&shared);
+        let at_end = shared.root.after_func(move || {
+            if let Some(shared) = weak.upgrade() {
+                shared.start();
+            }
+        });
+        shared.lock().at_end_of_root = Some(at_end);
+        Shutdown(shared)
+    }
+
+    /// Returns the context of all work: derive the contexts of requests, jobs and connections from it.
+    ///
+    /// It is canceled at the end of the drain, with [`DrainEnded`] as the cause: when the drain time is over, or before that when
+    /// no work is in flight anymore. So work that starts after the drain ends at once.
+    pub fn context(&self) -> &Context {
+        &self.0.work
+    }
+
+    /// Requests the stop, and starts the shutdown. The first request wins, and its cause is in the report.
+    ///
+    /// It may be called on any thread, without a runtime. It does not wait. When it returns, every context below
+    /// [`context`](Shutdown::context) is draining. If neither a runtime nor a thread is available, it runs the shutdown itself.
+    ///
+    /// ```
+    /// use ripcord::{Shutdown, block_on};
+    ///
+    /// let shutdown = Shutdown::builder().build();
+    /// shutdown.begin("deployment");
+    /// shutdown.begin("too late");
+    /// assert_eq!(block_on(shutdown.run()).cause().to_string(), "deployment");
+    /// ```
+    #[track_caller]
+    pub fn begin(&self, cause: impl Into<Cause>) {
+        self.0.begin(cause.into(), Location::caller());
+    }
+
+    /// Begins the shutdown at the first SIGINT (Ctrl-C) or SIGTERM, with the [`Signal`](crate::Signal) as the cause. The second
+    /// signal ends the process at once.
+    ///
+    /// A signal that comes after a shutdown has finished, or after the last handle was dropped, ends the process too, unless
+    /// something else waits for it. A thread listens from this call on. Calling it again has no effect.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system refuses the signal handler or the thread.
+    #[cfg(feature = "signals")]
+    #[track_caller]
+    pub fn on_signals(&self) -> std::io::Result<()> {
+        let location = Location::caller();
+        let weak = Arc::downgrade(&self.0);
+        let listener = Listener::start(move |signal| {
+            if let Some(shared) = weak.upgrade() {
+                shared.begin(Cause::from(signal), location);
+            }
+        })?;
+        let mut state = self.0.lock();
+        let surplus = if state.signals.is_some() || state.report.is_some() {
+            Some(listener)
+        } else {
+            state.signals.replace(listener)
+        };
+        drop(state);
+        drop(surplus);
+        Ok(())
+    }
+
+    /// Counts something as work in flight until the returned guard is dropped: a connection, a message, a listener.
+    ///
+    /// The report names it with the line of this call. Tasks spawned below [`context`](Shutdown::context) need no guard.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Shutdown, block_on};
+    ///
+    /// let shutdown = Shutdown::builder().drain(Duration::ZERO).build();
+    /// let guard = shutdown.guard("message 7");
+    /// shutdown.begin("deployment");
+    /// assert!(shutdown.context().wait().is_canceled());
+    /// drop(guard);
+    /// assert_eq!(block_on(shutdown.run()).canceled()[0].name(), "message 7");
+    /// ```
+    #[track_caller]
+    pub fn guard(&self, name: impl Into<Cow<'static, str>>) -> WorkGuard {
+        self.guard_at(name, Location::caller())
+    }
+
+    /// Counts something as work in flight as [`guard`](Shutdown::guard) does, with `location` as the line that started it. For
+    /// libraries.
+    pub fn guard_at(&self, name: impl Into<Cow<'static, str>>, location: &'static Location<'static>) -> WorkGuard {
+        self.0.list.add(Work::new(name.into(), location))
+    }
+
+    /// Waits until listeners close: for the [drain delay](ShutdownBuilder::drain_delay) after the stop request, or until the
+    /// drain has ended.
+    ///
+    /// The future owns a handle of the shutdown and may be dropped at any time.
+    pub fn drain_delay_over(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let shared = Arc::clone(&self.0);
+        async move {
+            shared.stop.done().await;
+            let now = shared.root.clock().now();
+            let begun = shared.lock().begun.unwrap_or(now);
+            if let Some(end) = begun.checked_add(shared.drain_delay) {
+                // The end of the work ends the sleep too.
+                let _ = shared.work.sleep(end.saturating_duration_since(now)).await;
+            } else {
+                shared.work.done().await;
+            }
+        }
+    }
+
+    /// Waits for the stop request and for the whole shutdown, and returns the report.
+    ///
+    /// The shutdown does not depend on this future, which may be dropped at any time and created again. It owns a handle, so it
+    /// can be spawned.
+    pub fn run(&self) -> RunShutdown {
+        RunShutdown { shared: Arc::clone(&self.0), wait: self.0.stop.done_owned(), has_begun: false }
+    }
+}
+
+impl fmt::Debug for Shutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shutdown")
+            .field("context", &self.0.work)
+            .field("is_draining", &self.0.stop.is_done())
+            .field("in_flight", &self.0.list.snapshot())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Creates a context below `ctx` that ends only with `ctx` or by the handle.
+fn handle_of(ctx: &Context) -> (Context, CancelHandle) {
+    let (ctx, cancel) = ctx.with_cancel();
+    let handle = cancel.handle();
+    cancel.detach();
+    (ctx, handle)
+}
+
+impl Shared {
+    fn begin(self: &Arc<Self>, cause: Cause, location: &'static Location<'static>) {
+        // First, so that it has ended for the loser of a race too (invariant 1).
+        self.request_stop.cancel_at(cause, location);
+        self.start();
+    }
+
+    /// Starts the driver, unless it has been started (invariant 2). `stop` has ended.
+    fn start(self: &Arc<Self>) {
+        let begun = self.root.clock().now();
+        let mut state = self.lock();
+        let Some(phases) = state.phases.take() else { return };
+        state.begun = Some(begun);
+        drop(state);
+        let limits = Limits::new(&self.root, begun, self.drain, self.total);
+        self.cancel_work_at_end_of(&limits.drain);
+        let driver = OutlivesRuntime::new(Box::pin(drive::drive(Arc::clone(self), phases, limits)));
+        self.executor.spawn(Box::pin(driver));
+    }
+
+    fn cancel_work_at_end_of(self: &Arc<Self>, limit: &Context) {
+        let mut wait = limit.done_owned();
+        let waker = Waker::from(Arc::new(EndsDrain(Arc::downgrade(self))));
+        if Pin::new(&mut wait).poll(&mut Task::from_waker(&waker)).is_ready() {
+            // With nothing in flight, even a limit of zero cancels nothing.
+            self.end_drain(self.list.is_empty());
+        }
+        // Dropped outside of the lock, which the waker takes.
+        let unused = {
+            let mut state = self.lock();
+            if state.drained.is_none() { state.at_end_of_drain.replace(wait) } else { Some(wait) }
+        };
+        drop(unused);
+    }
+
+    /// Ends the context of all work, unless the drain has ended before (invariant 3).
+    fn end_drain(&self, in_time: bool) {
+        let canceled = if in_time { Vec::new() } else { self.list.snapshot() };
+        let wait = {
+            let mut state = self.lock();
+            if state.drained.is_some() {
+                return;
+            }
+            state.drained = Some(canceled);
+            state.at_end_of_drain.take()
+        };
+        drop(wait);
+        let limit = if self.total.time < self.drain.time { self.total } else { self.drain };
+        // The line is that of the setting, or of the stop request.
+        let (over, location) = match self.stop.err() {
+            Some(request) if in_time => (None, request.origin().location()),
+            _ => (Some(limit.time), limit.location),
+        };
+        self.cancel_work.cancel_at(DrainEnded { stop: self.stop_cause(), over }, location);
+    }
+
+    fn take_canceled(&self) -> Vec<Work> {
+        self.lock().drained.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Returns why the shutdown began.
+    fn stop_cause(&self) -> Cause {
+        self.stop.cause().unwrap_or_else(|| Cause::from("asked to stop"))
+    }
+
+    /// Publishes the report (invariant 4).
+    fn finish(&self, report: Report) {
+        let mut state = self.lock();
+        state.report = Some(report);
+        #[cfg(feature = "signals")]
+        let signals = state.signals.take();
+        drop(state);
+        #[cfg(feature = "signals")]
+        drop(signals);
+        self.finish.cancel();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No user code runs under it (invariant 5).
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        // The root, which may outlive this, must not keep it.
+        if let Some(at_end) = state.at_end_of_root.take() {
+            at_end.stop();
+        }
+    }
+}
+
+/// Ready, with the report, when the shutdown has finished: see [`Shutdown::run`].
+#[must_use = "futures do nothing unless polled"]
+pub struct RunShutdown {
+    shared: Arc<Shared>,
+    wait: DoneOwned,
+    has_begun: bool,
+}
+
+impl Future for RunShutdown {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Report> {
+        let this = &mut *self;
+        loop {
+            ready!(Pin::new(&mut this.wait).poll(task));
+            if this.has_begun {
+                let report = this.shared.lock().report.clone();
+                return report.map_or(Poll::Pending, Poll::Ready);
+            }
+            // The root may have ended, whose function may not have run yet.
+            this.shared.start();
+            this.has_begun = true;
+            this.wait = this.shared.finished.done_owned();
+        }
+    }
+}
+
+impl fmt::Debug for RunShutdown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunShutdown").field("has_begun", &self.has_begun).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,238 @@
+//! What became of a shutdown.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::work::Work;
+use crate::cause::Cause;
+use crate::error::Error;
+
+/// What became of a shutdown: see [`Shutdown::run`](crate::Shutdown::run). Clones are cheap.
+///
+/// It prints one line for the cause and the time, and one for each phase, canceled work and left work.
+#[derive(Clone)]
+pub struct Report(Arc<Parts>);
+
+pub(super) struct Parts {
+    pub(super) cause: Cause,
+    pub(super) elapsed: Duration,
+    pub(super) canceled: Vec<Work>,
+    pub(super) left: Vec<Work>,
+    pub(super) phases: Vec<PhaseReport>,
+}
+
+impl Report {
+    pub(super) fn new(parts: Parts) -> Self {
+        Report(Arc::new(parts))
+    }
+
+    /// Returns why the shutdown began: the cause of the first stop request, or of the end of the root.
+    pub fn cause(&self) -> &Cause {
+        &self.0.cause
+    }
+
+    /// Returns the time from the stop request to the end of the last phase, by the clock of the root.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed
+    }
+
+    /// Returns the phases in the order in which they were added, each with its outcome.
+    pub fn phases(&self) -> &[PhaseReport] {
+        &self.0.phases
+    }
+
+    /// Returns the work that was in flight when the drain time was over, and was canceled.
+    pub fn canceled(&self) -> &[Work] {
+        &self.0.canceled
+    }
+
+    /// Returns the work that had still not ended after the last phase: such as a blocking task that does not check its context,
+    /// or a phase that blocks its thread.
+    pub fn left(&self) -> &[Work] {
+        &self.0.left
+    }
+
+    /// Returns whether no work was canceled or left, and every phase has completed.
+    pub fn is_clean(&self) -> bool {
+        self.0.canceled.is_empty() && self.0.left.is_empty() && self.0.phases.iter().all(PhaseReport::is_completed)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { cause, elapsed, canceled, left, phases } = &*self.0;
+        write!(f, "shut down in {elapsed:.1?} ({cause})")?;
+        for phase in phases {
+            write!(f, "\nphase {phase}")?;
+        }
+        for work in canceled {
+            write!(f, "\ncanceled: {work}")?;
+        }
+        for work in left {
+            write!(f, "\nstill running: {work}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Report")
+            .field("cause", &self.0.cause)
+            .field("elapsed", &self.0.elapsed)
+            .field("phases", &self.0.phases)
+            .field("canceled", &self.0.canceled)
+            .field("left", &self.0.left)
+            .finish()
+    }
+}
+
+/// What became of one phase.
+#[derive(Clone, Debug)]
+pub struct PhaseReport {
+    name: Cow<'static, str>,
+    location: &'static Location<'static>,
+    outcome: PhaseOutcome,
+}
+
+impl PhaseReport {
+    pub(super) fn new(name: Cow<'static, str>, location: &'static Location<'static>, outcome: PhaseOutcome) -> Self {
+        PhaseReport { name, location, outcome }
+    }
+
+    /// Returns the name of the phase.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the line of code that added the phase.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
+    /// Returns what became of the phase.
+    pub fn outcome(&self) -> &PhaseOutcome {
+        &self.outcome
+    }
+
+    /// Returns whether the phase has completed without an error.
+    pub fn is_completed(&self) -> bool {
+        matches!(self.outcome, PhaseOutcome::Completed)
+    }
+
+    /// Returns whether the phase returned an error.
+    pub fn is_failed(&self) -> bool {
+        matches!(self.outcome, PhaseOutcome::Failed(_))
+    }
+
+    /// Returns whether the phase was dropped because its time, or that of the whole shutdown, was over.
+    pub fn is_late(&self) -> bool {
+        matches!(self.outcome, PhaseOutcome::Late(_))
+    }
+
+    /// Returns whether the phase was dropped because the root was canceled.
+    pub fn is_canceled(&self) -> bool {
+        matches!(self.outcome, PhaseOutcome::Canceled(_))
+    }
+
+    /// Returns whether the phase panicked.
+    pub fn is_panicked(&self) -> bool {
+        matches!(self.outcome, PhaseOutcome::Panicked(_))
+    }
+
+    /// Returns whether the phase was not run, because no time was left for it or the root had ended.
+    pub fn is_not_run(&self) -> bool {
+        matches!(self.outcome, PhaseOutcome::NotRun(_))
+    }
+}
+
+impl fmt::Display for PhaseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (added at {}) {}", self.name, self.location, self.outcome)
+    }
+}
+
+/// How a phase ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PhaseOutcome {
+    /// It has completed.
+    Completed,
+    /// It returned this error, or was lost with its runtime.
+    Failed(Cause),
+    /// It was dropped because its time, or that of the whole shutdown, was over. The error says which.
+    Late(Error),
+    /// It was dropped because the root was canceled.
+    Canceled(Error),
+    /// It panicked, with this message.
+    Panicked(String),
+    /// It was not run: no time was left, or the root had ended. The error says which.
+    NotRun(Error),
+}
+
+impl fmt::Display for PhaseOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PhaseOutcome::Completed => f.write_str("completed"),
+            PhaseOutcome::Failed(cause) => write!(f, "failed: {cause:#}"),
+            PhaseOutcome::Late(error) => write!(f, "was late: {error:#}"),
+            PhaseOutcome::Canceled(error) => write!(f, "was canceled: {error:#}"),
+            PhaseOutcome::Panicked(message) => write!(f, "panicked: {message}"),
+            PhaseOutcome::NotRun(error) => write!(f, "was not run: {error:#}"),
+        }
+    }
+}
+
+/// The cause with which [`Shutdown::context`](crate::Shutdown::context) is canceled at the end of the drain.
+///
+/// Its source is the cause of the stop request.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{DrainEnded, Shutdown};
+///
+/// let shutdown = Shutdown::builder().drain(Duration::ZERO).build();
+/// let _work = shutdown.guard("an upload");
+/// shutdown.begin("deployment");
+/// let cause = shutdown.context().wait().cause().cloned().unwrap();
+/// assert_eq!(cause.to_string(), "shutting down (deployment): the drain time of 0ns is over");
+/// assert!(cause.downcast_ref::<DrainEnded>().is_some_and(DrainEnded::is_time_over));
+/// ```
+#[derive(Clone, Debug)]
+pub struct DrainEnded {
+    pub(super) stop: Cause,
+    /// The time limit, if it is over.
+    pub(super) over: Option<Duration>,
+}
+
+impl DrainEnded {
+    /// Returns the cause of the stop request.
+    pub fn stop_cause(&self) -> &Cause {
+        &self.stop
+    }
+
+    /// Returns whether work was still in flight when the drain time was over. Otherwise all work had ended.
+    pub fn is_time_over(&self) -> bool {
+        self.over.is_some()
+    }
+}
+
+impl fmt::Display for DrainEnded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "shutting down ({}): ", self.stop)?;
+        match self.over {
+            Some(limit) => write!(f, "the drain time of {limit:?} is over"),
+            None => f.write_str("all work has ended"),
+        }
+    }
+}
+
+impl StdError for DrainEnded {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(self.stop.as_error())
+    }
+}

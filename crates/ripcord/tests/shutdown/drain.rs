@@ -1,0 +1,158 @@
+//! The drain: what it waits for, and what it cancels.
+
+use std::time::Duration;
+
+use ripcord::{Context, DrainEnded, Shutdown, block_on};
+
+use crate::common::{HOUR, MS, SEC, Wakes, assert_canceled, assert_live, manual, poll};
+use crate::report_of;
+
+#[test]
+fn drain_with_nothing_in_flight_ends_at_once() {
+    let (root, _time) = manual();
+    let shutdown = Shutdown::builder().context(&root).drain(HOUR).drain_delay(HOUR).build();
+    shutdown.begin("deployment");
+    let report = report_of(&shutdown);
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(report.elapsed(), Duration::ZERO);
+    assert_canceled(shutdown.context(), Some("shutting down (deployment): all work has ended"));
+}
+
+#[test]
+fn drain_ends_with_the_last_guard_and_not_with_the_first() {
+    let (root, time) = manual();
+    let shutdown = Shutdown::builder().context(&root).drain(HOUR).build();
+    let (first, last) = (shutdown.guard("first"), shutdown.guard("last"));
+    shutdown.begin("deployment");
+    time.advance(SEC);
+    drop(first);
+    assert_live(shutdown.context());
+    drop(last);
+    let report = report_of(&shutdown);
+    assert!(report.is_clean(), "{report}");
+}
+
+#[test]
+fn guard_of_a_guarded_piece_of_work_keeps_the_drain_open() {
+    let shutdown = Shutdown::builder().drain(HOUR).build();
+    let outer = shutdown.guard("outer");
+    shutdown.begin("deployment");
+    let inner = shutdown.guard("inner");
+    drop(outer);
+    assert_live(shutdown.context());
+    drop(inner);
+    assert!(report_of(&shutdown).is_clean());
+}
+
+#[test]
+fn drain_time_over_cancels_the_work_and_names_it() {
+    let (root, time) = manual();
+    let shutdown = Shutdown::builder().context(&root).drain(10 * SEC).build();
+    let line = line!() - 1;
+    let (quick, slow) = (shutdown.guard("quick"), shutdown.guard("slow"));
+    let ctx = shutdown.context().clone();
+    shutdown.begin("deployment");
+    time.advance(9 * SEC);
+    assert_live(&ctx);
+    drop(quick);
+    time.advance(SEC);
+
+    let error = ctx.err().expect("it has ended when `advance` returns");
+    assert_eq!(error.origin().location().line(), line);
+    let cause = error.cause().and_then(|cause| cause.downcast_ref::<DrainEnded>()).expect("the end of the drain");
+    assert!(cause.is_time_over());
+    assert_eq!(cause.stop_cause().to_string(), "deployment");
+    assert_eq!(cause.to_string(), "shutting down (deployment): the drain time of 10s is over");
+
+    drop(slow);
+    let report = report_of(&shutdown);
+    assert_eq!(report.canceled().len(), 1);
+    assert_eq!(report.canceled()[0].name(), "slow");
+    assert_eq!(report.canceled()[0].location().file(), file!());
+    assert!(report.left().is_empty() && !report.is_clean());
+    assert_eq!(report.elapsed(), 10 * SEC);
+    let text = report.to_string();
+    assert!(text.contains("shut down in 10.0s (deployment)\ncanceled: slow (started at "), "{text}");
+}
+
+#[test]
+fn work_that_ignores_its_cancel_is_left() {
+    let shutdown = Shutdown::builder().drain(MS).build();
+    let stuck = shutdown.guard("stuck");
+    shutdown.begin("deployment");
+    let report = report_of(&shutdown);
+    assert_eq!(report.left().iter().map(|work| work.name()).collect::<Vec<_>>(), ["stuck"]);
+    assert!(report.to_string().contains("\nstill running: stuck (started at "), "{report}");
+    drop(stuck);
+}
+
+#[test]
+fn work_that_starts_after_the_drain_ends_at_once() {
+    let shutdown = Shutdown::builder().build();
+    shutdown.begin("deployment");
+    report_of(&shutdown);
+    let late = shutdown.context().with_name("late");
+    assert!(block_on(late.run(std::future::pending::<()>())).is_err());
+    let guard = shutdown.guard("late");
+    assert!(report_of(&shutdown).is_clean());
+    drop(guard);
+}
+
+#[test]
+fn end_of_the_root_ends_work_and_phases_at_once() {
+    let (root, cancel) = Context::background().with_cancel();
+    let shutdown =
+        Shutdown::builder().context(&root).drain(HOUR).phase("never run", SEC, |_| std::future::ready(())).build();
+    let work = shutdown.guard("work");
+    shutdown.begin("deployment");
+    assert_live(shutdown.context());
+    cancel.cancel_with("killed");
+    assert_canceled(shutdown.context(), Some("killed"));
+    drop(work);
+    let report = report_of(&shutdown);
+    assert_eq!(report.cause().to_string(), "deployment");
+    assert!(report.phases()[0].is_not_run(), "{report}");
+}
+
+#[test]
+fn drain_delay_is_a_part_of_the_drain() {
+    let (root, time) = manual();
+    let shutdown = Shutdown::builder().context(&root).drain_delay(3 * SEC).drain(10 * SEC).build();
+    let listener = shutdown.guard("listener");
+    let mut over = Box::pin(shutdown.drain_delay_over());
+    let wakes = Wakes::new();
+    assert!(poll(&mut over, &wakes).is_pending());
+    shutdown.begin("deployment");
+    assert!(poll(&mut over, &wakes).is_pending());
+    time.advance(3 * SEC - MS);
+    assert!(poll(&mut over, &wakes).is_pending());
+    time.advance(MS);
+    assert!(poll(&mut over, &wakes).is_ready());
+    assert_live(shutdown.context());
+    drop(listener);
+    assert!(report_of(&shutdown).is_clean());
+}
+
+#[test]
+fn drain_delay_ends_with_the_drain() {
+    for delay in [20 * SEC, Duration::MAX] {
+        let (root, time) = manual();
+        let shutdown = Shutdown::builder().context(&root).drain_delay(delay).drain(10 * SEC).build();
+        let listener = shutdown.guard("listener");
+        shutdown.begin("deployment");
+        time.advance(10 * SEC);
+        assert!(poll(&mut Box::pin(shutdown.drain_delay_over()), &Wakes::new()).is_ready());
+        drop(listener);
+        report_of(&shutdown);
+    }
+}
+
+#[test]
+fn drain_delay_of_zero_is_over_at_the_stop_request() {
+    let shutdown = Shutdown::builder().build();
+    let _listener = shutdown.guard("listener");
+    let mut over = Box::pin(shutdown.drain_delay_over());
+    assert!(poll(&mut over, &Wakes::new()).is_pending());
+    shutdown.begin("deployment");
+    assert!(poll(&mut over, &Wakes::new()).is_ready());
+}
