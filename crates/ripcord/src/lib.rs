@@ -28,8 +28,8 @@
 //! of elsewhere: with `tracing` the beginning and the end of a trace are told to a subscriber of that crate too, if the program has
 //! one that wants the target `ripcord` at level info. Without a subscriber, and for contexts, nothing is told.
 //!
-//! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`, and `Group::new`, which spawns on the running
-//!   runtime. Leave it off on another executor; contexts work on any.
+//! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`; `Context::spawn` and its relatives, and `Group::new`,
+//!   which spawn on the running runtime. Leave it off on another executor; contexts work on any.
 //! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
 //! - `signals`: a context that Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
 //! - `tracing`: each trace is also a span of the crate `tracing`, and `Context::tracing_span` gives it to run a future in. Leave it
@@ -53,6 +53,7 @@ mod shutdown;
 mod signals;
 mod slab;
 mod sync;
+mod task;
 mod trace;
 mod value;
 
@@ -74,6 +75,9 @@ pub use shutdown::{
 };
 #[cfg(feature = "signals")]
 pub use signals::Signal;
+#[cfg(feature = "tokio")]
+pub use task::Task;
+pub use task::{TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, WaitForTasks};
 pub use trace::{Span, Trace, TraceGuard};
 pub use value::Value;
 

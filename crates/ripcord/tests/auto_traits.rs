@@ -8,7 +8,8 @@ use std::rc::Rc;
 use ripcord::{
     AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded, Draining, Error,
     ErrorKind, Group, GroupError, ManualTime, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown, Scope,
-    Shutdown, ShutdownBuilder, Sleep, Value, WaitForTimers, WithContext, Work, WorkGuard,
+    Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, Value, WaitForTasks,
+    WaitForTimers, WithContext, Work, WorkGuard,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -48,6 +49,14 @@ assert_impl_all!(PhaseReport: Send, Sync, Unpin, Clone, Debug, Display);
 assert_impl_all!(PhaseOutcome: Send, Sync, Unpin, Clone, Debug, Display);
 assert_impl_all!(Work: Send, Sync, Unpin, Clone, PartialEq, Eq, Debug, Display);
 assert_impl_all!(DrainEnded: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
+assert_impl_all!(Tasks: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug);
+assert_impl_all!(TaskInfo: Send, Sync, Unpin, Clone, Debug, Display);
+assert_impl_all!(TaskGuard: Send, Sync, Unpin, UnwindSafe, Debug);
+assert_impl_all!(TaskError: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
+assert_impl_all!(TaskPanic: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
+assert_impl_all!(WaitForTasks: Future<Output = Result<(), Error>>, Send, Sync, Unpin, Debug);
+#[cfg(feature = "tokio")]
+assert_impl_all!(ripcord::Task<u8>: Future<Output = Result<u8, TaskError>>, Send, Sync, Unpin, Debug);
 
 #[cfg(feature = "signals")]
 assert_impl_all!(ripcord::Signal: Send, Sync, Unpin, Debug, Display, std::error::Error);

@@ -422,6 +422,11 @@ impl Context {
         self.0.as_ref().map_or(0, |node| node.flags)
     }
 
+    /// Every value of this type at or above this context, above a merged context those on both sides, each once.
+    pub(crate) fn all_values<V: Value>(&self) -> Vec<&V> {
+        self.0.as_ref().map_or_else(Vec::new, |node| values::all(node))
+    }
+
     pub(crate) fn clock_ref(&self) -> &Clock {
         self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
     }

@@ -6,6 +6,8 @@ mod scope;
 mod sleep;
 
 pub use done::{Done, DoneOwned};
+#[cfg(feature = "tokio")]
+pub(crate) use run::Ending;
 pub use run::{FutureExt, Run, WithContext};
 pub use scope::Scope;
 pub use sleep::Sleep;

@@ -89,7 +89,11 @@ impl<C: Borrow<Context>> Ending<C> {
     }
 
     #[inline]
-    fn poll<F: Future>(&mut self, future: Pin<&mut F>, task: &mut Task<'_>) -> Poll<Result<F::Output, Error>> {
+    pub(crate) fn poll<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        task: &mut Task<'_>,
+    ) -> Poll<Result<F::Output, Error>> {
         let ctx = self.ctx.borrow();
         if !self.begun {
             // A context that is done already does not poll the future at all.

@@ -8,6 +8,7 @@ use std::task::{self, Poll};
 use super::Shared;
 use crate::background;
 use crate::cause::Cause;
+use crate::task::TaskGuard;
 
 /// What a child runs.
 type Task = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
@@ -19,6 +20,8 @@ pub(super) struct Child {
     location: &'static Location<'static>,
     /// None once it has ended.
     task: Option<Task>,
+    /// Keeps it in the lists of tasks until it is gone.
+    guard: Option<TaskGuard>,
     begun: bool,
 }
 
@@ -28,12 +31,15 @@ impl Child {
         location: &'static Location<'static>,
         task: impl Future<Output = Result<(), Cause>> + Send + 'static,
     ) -> Self {
-        Child { shared, location, task: Some(Box::pin(task)), begun: false }
+        let guard = Some(shared.lists.guard(&shared.ctx, location));
+        Child { shared, location, task: Some(Box::pin(task)), guard, begun: false }
     }
 
     /// Drops the future, which may panic, and then counts it out.
     fn end(&mut self, result: Result<(), Cause>) {
-        match catch_unwind(AssertUnwindSafe(|| drop(self.task.take()))) {
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(self.task.take())));
+        drop(self.guard.take());
+        match dropped {
             Ok(()) => self.shared.finish(result, self.location),
             Err(panic) => self.shared.finish_panicked(panic, self.location),
         }
@@ -59,6 +65,7 @@ impl Future for Child {
             Err(panic) => {
                 // It is broken, and so may be its drop: what that panics with is the same failure.
                 background::shielded(|| drop(this.task.take()));
+                drop(this.guard.take());
                 this.shared.finish_panicked(panic, this.location);
             }
         }

@@ -25,6 +25,7 @@ use crate::cause::Cause;
 use crate::context::Context;
 use crate::error::Error;
 use crate::future::FutureExt;
+use crate::task::TaskLists;
 use child::Child;
 pub use error::GroupError;
 
@@ -73,6 +74,8 @@ struct Shared {
     ctx: Context,
     cancel: CancelHandle,
     execute: Box<dyn Fn(BoxFuture) + Send + Sync>,
+    /// The lists that its tasks are in.
+    lists: TaskLists,
     state: Mutex<State>,
 }
 
@@ -139,8 +142,13 @@ impl Group {
             panic: None,
             waiter: None,
         };
-        let shared =
-            Shared { ctx: ctx.clone(), cancel: cancel.handle(), execute: Box::new(execute), state: Mutex::new(state) };
+        let shared = Shared {
+            ctx: ctx.clone(),
+            cancel: cancel.handle(),
+            execute: Box::new(execute),
+            lists: TaskLists::above(&ctx),
+            state: Mutex::new(state),
+        };
         let abort = Context::background().with_cancel();
         let location = Location::caller();
         (Group { shared: Arc::new(shared), abort, cancel: Some(cancel), location }, ctx)

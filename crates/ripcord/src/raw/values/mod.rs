@@ -232,6 +232,36 @@ fn find_in_both<'a>(node: &'a Node, merge: &'a Merge, key: TypeId) -> Option<&'a
     }
 }
 
+/// Returns every value of a type at or above a node, above a merged context those on both sides, each once.
+pub(crate) fn all<V: Value>(node: &Node) -> Vec<&V> {
+    let key = TypeId::of::<V>();
+    let mut found: Vec<&V> = Vec::new();
+    let mut seen: HashSet<*const Merge> = HashSet::new();
+    let mut pending = Vec::new();
+    let mut at = Some(node);
+    loop {
+        let Some(node) = at.or_else(|| pending.pop()) else { return found };
+        at = None;
+        if node.flags & flag::VALUES == 0 {
+            continue;
+        }
+        at = match step(node, key) {
+            Step::Found(entry) => {
+                // Both sides of a merged context may lead here.
+                let value = entry.get::<V>().filter(|value| !found.iter().any(|known| std::ptr::eq(*known, *value)));
+                found.extend(value);
+                node.parent.as_deref()
+            }
+            Step::On(next) => next,
+            Step::Fork(merge) if seen.insert(&raw const *merge) => {
+                pending.push(&*merge.other);
+                node.parent.as_deref()
+            }
+            Step::Fork(_) => None,
+        };
+    }
+}
+
 /// The nodes from `parent` up that have values at or above them.
 fn with_values(parent: Option<&Node>) -> impl Iterator<Item = &Node> {
     let has_values = |node: &&Node| node.flags & flag::VALUES != 0;

@@ -1,0 +1,88 @@
+//! Spawning a blocking closure under a context.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+
+use super::error::{TaskError, TaskPanic};
+use super::handle::Task;
+use super::spawn::{EndOfTask, Start};
+use crate::context::Context;
+
+impl Context {
+    /// Runs a blocking closure on a thread of the running tokio runtime. The closure receives a child of this context, which it
+    /// has to check.
+    ///
+    /// The [`Task`] is ready when the closure has returned or when the context has ended, whichever comes first; if both are
+    /// ready at the same poll, the closure's value wins. Nothing can stop a closure that does not check its context: then it goes
+    /// on, and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. A closure that has not been started
+    /// at the end never is.
+    ///
+    /// Name, span and lists are as in [`spawn`](Context::spawn). Outside of a runtime the task ends with an error that says so.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use ripcord::{Context, Error};
+    ///
+    /// let sum = Context::background().spawn_blocking(|ctx| {
+    ///     let mut sum = 0;
+    ///     for number in 0..1000 {
+    ///         ctx.check()?;
+    ///         sum += number;
+    ///     }
+    ///     Ok::<_, Error>(sum)
+    /// });
+    /// assert_eq!(sum.await.unwrap().unwrap(), 499_500);
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_blocking<F, T>(&self, run: F) -> Task<T>
+    where
+        F: FnOnce(Context) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let location = Location::caller();
+        let Start { runtime, ctx, ending } = match Start::new(self) {
+            Ok(start) => start,
+            Err(task) => return task,
+        };
+        #[cfg(feature = "tracing")]
+        let run = {
+            let span = tracing::Span::current();
+            move |ctx| span.in_scope(|| run(ctx))
+        };
+        let job = Job { parts: Some((run, ctx.clone(), ending)), location };
+        Task::until_end(ctx, runtime.spawn_blocking(|| job.run()))
+    }
+}
+
+/// A blocking task that waits for a thread.
+struct Job<F> {
+    /// None once it is run.
+    parts: Option<(F, Context, EndOfTask)>,
+    location: &'static Location<'static>,
+}
+
+impl<F> Job<F> {
+    fn run<T>(mut self) -> Result<T, TaskError>
+    where
+        F: FnOnce(Context) -> T,
+    {
+        let Some((run, ctx, ending)) = self.parts.take() else { unreachable!("a job is run once") };
+        let result = match ctx.err() {
+            Some(error) => {
+                let dropped = catch_unwind(AssertUnwindSafe(|| drop(run)));
+                dropped.map(|()| Err(TaskError::Ended(error)))
+            }
+            None => catch_unwind(AssertUnwindSafe(|| Ok(run(ctx)))),
+        };
+        ending.complete();
+        result.unwrap_or_else(|payload| Err(TaskError::Panicked(TaskPanic::new(payload, self.location))))
+    }
+}
+
+impl<F> Drop for Job<F> {
+    fn drop(&mut self) {
+        if let Some((run, _ctx, ending)) = self.parts.take() {
+            ending.abort(|| drop(run));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What keeps a task in its lists.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+
+use super::list::{Entry, List};
+use crate::context::Context;
+
+/// Keeps a task in the lists of its context until dropped: see [`Context::task_guard`].
+#[must_use = "a guard that is dropped removes the task from its lists at once"]
+pub struct TaskGuard {
+    /// Each list with the key of the task in it.
+    places: Vec<(Arc<List>, u64)>,
+}
+
+impl Context {
+    /// Adds a task to the lists of [`with_tasks`](Context::with_tasks) at and above this context, until the guard is dropped.
+    ///
+    /// For work that `spawn` and [`Group`](crate::Group) do not start: a thread, or a task of another executor. Move the guard
+    /// into it. The task has this context's name and the line of this call.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, tasks) = Context::background().with_tasks();
+    /// let guard = ctx.with_name("compact").task_guard();
+    /// let thread = std::thread::spawn(move || drop(guard));
+    /// thread.join().unwrap();
+    /// assert!(tasks.is_empty());
+    /// ```
+    #[track_caller]
+    pub fn task_guard(&self) -> TaskGuard {
+        TaskLists::above(self).guard(self, Location::caller())
+    }
+}
+
+/// The lists at and above a context, found once for many tasks.
+pub(crate) struct TaskLists(Vec<Arc<List>>);
+
+impl TaskLists {
+    pub(crate) fn above(ctx: &Context) -> Self {
+        TaskLists(ctx.task_lists())
+    }
+
+    /// Adds a task of this context, started at `location`.
+    pub(crate) fn guard(&self, ctx: &Context, location: &'static Location<'static>) -> TaskGuard {
+        if self.0.is_empty() {
+            return TaskGuard { places: Vec::new() };
+        }
+        let entry = Entry { ctx: ctx.clone(), location, start: ctx.clock_ref().ticks() };
+        let places = self.0.iter().map(|list| (Arc::clone(list), list.add(entry.clone()))).collect();
+        TaskGuard { places }
+    }
+}
+
+impl Drop for TaskGuard {
+    fn drop(&mut self) {
+        for (list, key) in self.places.drain(..) {
+            list.remove(key);
+        }
+    }
+}
+
+impl fmt::Debug for TaskGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskGuard").field("lists", &self.places.len()).finish()
+    }
+}

@@ -1,0 +1,147 @@
+//! The handle of a spawned task.
+
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use tokio::task::JoinHandle;
+
+use super::error::{TaskError, TaskPanic};
+use crate::cause::Cause;
+use crate::context::Context;
+use crate::error::Error;
+use crate::future::DoneOwned;
+use crate::raw::tree;
+
+/// A task spawned by [`Context::spawn`], [`spawn_blocking`](Context::spawn_blocking) or
+/// [`spawn_with_grace`](Context::spawn_with_grace). Awaiting it returns the task's output.
+///
+/// Dropping it detaches the task: the task goes on until its context ends. [`cancel`](Task::cancel) ends it.
+///
+/// # Errors
+///
+/// A [`TaskError`] if the task's context ended before the task, or if the task panicked.
+///
+/// # Cancel safety
+///
+/// `&mut task` may be awaited, dropped and awaited again. After it was ready it stays pending.
+#[doc(alias = "JoinHandle")]
+pub struct Task<T> {
+    /// The task's context, or a done one.
+    ctx: Context,
+    state: State<T>,
+}
+
+enum State<T> {
+    Spawned {
+        output: JoinHandle<Result<T, TaskError>>,
+        /// What a blocking task's handle also waits for: the end of the context.
+        ended: Option<DoneOwned>,
+    },
+    /// It was never started.
+    Never(Error),
+    /// Its output was returned.
+    Returned,
+}
+
+impl<T> Task<T> {
+    /// A task that is ready when `output` is.
+    pub(super) fn joined(ctx: Context, output: JoinHandle<Result<T, TaskError>>) -> Self {
+        Task { ctx, state: State::Spawned { output, ended: None } }
+    }
+
+    /// A task that is ready when `output` is, or when its context ends.
+    pub(super) fn until_end(ctx: Context, output: JoinHandle<Result<T, TaskError>>) -> Self {
+        let ended = Some(ctx.done_owned());
+        Task { ctx, state: State::Spawned { output, ended } }
+    }
+
+    /// A task that was not started, because its context is done.
+    pub(super) fn never(ctx: Context, error: Error) -> Self {
+        Task { ctx, state: State::Never(error) }
+    }
+
+    /// Ends the task's context, and everything below it, unless it has ended already.
+    ///
+    /// The task's future is dropped at its next poll. A blocking task goes on until its closure returns.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use ripcord::Context;
+    ///
+    /// let task = Context::background().spawn(|_| std::future::pending::<()>());
+    /// task.cancel();
+    /// assert!(task.await.unwrap_err().is_ended());
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn cancel(&self) {
+        self.end(Location::caller(), None);
+    }
+
+    /// Ends the task as [`cancel`](Task::cancel) does, with a cause.
+    #[track_caller]
+    pub fn cancel_with(&self, cause: impl Into<Cause>) {
+        self.end(Location::caller(), Some(cause.into()));
+    }
+
+    /// Returns whether the task is gone: its future, or its blocking closure, was dropped.
+    pub fn is_finished(&self) -> bool {
+        match &self.state {
+            State::Spawned { output, .. } => output.is_finished(),
+            State::Never(_) => true,
+            State::Returned => true,
+        }
+    }
+
+    fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
+        // A task that was not started has its parent's context.
+        if let State::Spawned { .. } = self.state
+            && let Some(node) = self.ctx.node()
+        {
+            tree::cancel(node, location, cause);
+        }
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, TaskError>;
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let result = match &mut this.state {
+            State::Spawned { output, ended } => match Pin::new(&mut *output).poll(task) {
+                Poll::Ready(Ok(result)) => result,
+                Poll::Ready(Err(error)) => Err(lost(error, &this.ctx)),
+                Poll::Pending => {
+                    let Some(ended) = ended else { return Poll::Pending };
+                    match Pin::new(ended).poll(task) {
+                        // An output that tokio's budget keeps back comes at the next poll.
+                        Poll::Ready(error) if !output.is_finished() => Err(TaskError::Ended(error)),
+                        _ => return Poll::Pending,
+                    }
+                }
+            },
+            State::Never(error) => Err(TaskError::Ended(error.clone())),
+            State::Returned => return Poll::Pending,
+        };
+        this.state = State::Returned;
+        Poll::Ready(result)
+    }
+}
+
+/// The error of a task that tokio has lost: the runtime dropped it, which ended its context.
+fn lost(error: tokio::task::JoinError, ctx: &Context) -> TaskError {
+    match (error.try_into_panic(), ctx.err()) {
+        (Ok(payload), _) => TaskError::Panicked(TaskPanic::new(payload, Location::caller())),
+        (Err(_), Some(end)) => TaskError::Ended(end),
+        (Err(_), None) => unreachable!("a task that is dropped before its end ends its context"),
+    }
+}
+
+impl<T> fmt::Debug for Task<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task").field("ctx", &self.ctx).field("finished", &self.is_finished()).finish()
+    }
+}

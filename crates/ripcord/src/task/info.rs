@@ -1,0 +1,69 @@
+//! One task, as it was when it was asked about.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::list::Entry;
+
+/// One task, as it was when [`Tasks::list`](crate::Tasks::list) was called. Displays as one line.
+#[derive(Clone)]
+pub struct TaskInfo {
+    name: Option<Arc<Cow<'static, str>>>,
+    location: &'static Location<'static>,
+    age: Duration,
+    ended: bool,
+}
+
+impl TaskInfo {
+    pub(super) fn new(entry: &Entry) -> Self {
+        let Entry { ctx, location, start } = entry;
+        let age = ctx.clock_ref().ticks().saturating_sub(*start);
+        TaskInfo {
+            name: ctx.node().and_then(|node| node.name()).cloned(),
+            location,
+            age: Duration::from_nanos(age.max(0).unsigned_abs()),
+            ended: ctx.is_done(),
+        }
+    }
+
+    /// Returns the nearest name at or above the task's context.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(|name| &***name)
+    }
+
+    /// Returns the line that spawned the task.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.location
+    }
+
+    /// Returns the time since the task was spawned, by its context's clock.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// Returns whether the task's context had ended, while the task itself was not gone.
+    pub fn is_ended(&self) -> bool {
+        self.ended
+    }
+}
+
+impl fmt::Display for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} spawned at {} {:.1?} ago", self.name().unwrap_or("task"), self.location, self.age)?;
+        if self.ended { f.write_str(", context ended") } else { Ok(()) }
+    }
+}
+
+impl fmt::Debug for TaskInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskInfo")
+            .field("name", &self.name())
+            .field("location", &format_args!("{}", self.location))
+            .field("age", &self.age)
+            .field("ended", &self.ended)
+            .finish()
+    }
+}

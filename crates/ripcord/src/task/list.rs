@@ -1,0 +1,186 @@
+//! The list of the tasks below one context.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use super::info::TaskInfo;
+use super::wait::WaitForTasks;
+use crate::background;
+use crate::context::Context;
+use crate::value::Value;
+
+/// The tasks below one context: their number, their list, and a way to wait for them. See [`Context::with_tasks`].
+///
+/// A clone refers to the same list. Dropping it has no effect on the tasks.
+#[derive(Clone)]
+pub struct Tasks(Arc<List>);
+
+/// The value by which tasks find the list.
+struct Listing(Arc<List>);
+
+impl Value for Listing {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tasks")
+    }
+}
+
+/// The list itself.
+pub(super) struct List(Mutex<State>);
+
+/// What a list knows.
+struct State {
+    /// In the order in which they were started.
+    tasks: BTreeMap<u64, Entry>,
+    waiters: BTreeMap<u64, Waker>,
+    /// The key of the next task or waiter. No key is used twice.
+    next: u64,
+}
+
+/// One task.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) ctx: Context,
+    pub(super) location: &'static Location<'static>,
+    /// When it was started, in ticks of its context's clock.
+    pub(super) start: i64,
+}
+
+// No users' code runs under its lock (invariant 4).
+impl UnwindSafe for List {}
+impl RefUnwindSafe for List {}
+
+impl Context {
+    /// Creates a context that counts and lists every task spawned below it, and the [`Tasks`] that report them.
+    ///
+    /// These are the tasks of `Context::spawn` and its relatives, the tasks of [`Group`](crate::Group)s, and what a
+    /// [`TaskGuard`](crate::TaskGuard) stands for, also below a [`without_cancel`](Context::without_cancel). Below a
+    /// [`merge`](Context::merge) a task is in the lists of both parents. Lists nest: a task is in each list above it.
+    ///
+    /// A task is listed until its future, or its blocking closure, is gone and its drop has finished. The end of its context does
+    /// not remove it, nor does dropping or awaiting its handle.
+    ///
+    /// ```
+    /// # #[cfg(feature = "tokio")]
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use ripcord::{Context, Error};
+    ///
+    /// let (ctx, tasks) = Context::background().with_tasks();
+    /// ctx.with_name("import").spawn(|ctx| async move { ctx.check() }); // detached
+    /// assert_eq!(tasks.list()[0].name(), Some("import"));
+    /// tasks.wait(&Context::background()).await?;
+    /// assert!(tasks.is_empty());
+    /// # Ok::<(), Error>(()) }).unwrap();
+    /// ```
+    #[must_use]
+    pub fn with_tasks(&self) -> (Context, Tasks) {
+        let state = State { tasks: BTreeMap::new(), waiters: BTreeMap::new(), next: 0 };
+        let list = Arc::new(List(Mutex::new(state)));
+        (self.with_value(Listing(Arc::clone(&list))), Tasks(list))
+    }
+
+    /// The lists at and above this context.
+    pub(super) fn task_lists(&self) -> Vec<Arc<List>> {
+        self.all_values::<Listing>().into_iter().map(|listing| Arc::clone(&listing.0)).collect()
+    }
+}
+
+impl Tasks {
+    /// Waits until there is no task, or until `other` ends.
+    ///
+    /// An empty list wins over the end of `other`. A task spawned while this waits is waited for too.
+    ///
+    /// # Errors
+    ///
+    /// The error of `other`, if it ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time. The tasks are not affected.
+    pub fn wait(&self, other: &Context) -> WaitForTasks {
+        WaitForTasks::new(self.clone(), other)
+    }
+
+    /// Returns the number of tasks.
+    pub fn len(&self) -> usize {
+        self.0.state().tasks.len()
+    }
+
+    /// Returns whether there is no task.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the tasks as they are now, the one that was started first at the front.
+    pub fn list(&self) -> Vec<TaskInfo> {
+        let entries: Vec<Entry> = self.0.state().tasks.values().cloned().collect();
+        // Asked without the lock (invariant 4).
+        entries.iter().map(TaskInfo::new).collect()
+    }
+
+    pub(super) fn inner(&self) -> &List {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Tasks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+impl List {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds a task. Returns the key to remove it by.
+    pub(super) fn add(&self, entry: Entry) -> u64 {
+        let mut state = self.state();
+        let key = state.new_key();
+        state.tasks.insert(key, entry);
+        key
+    }
+
+    /// Removes a task, and wakes the waiters if it was the last (invariant 3).
+    pub(super) fn remove(&self, key: u64) {
+        let mut state = self.state();
+        let removed = state.tasks.remove(&key);
+        let waiters = if state.tasks.is_empty() { std::mem::take(&mut state.waiters) } else { BTreeMap::new() };
+        drop(state);
+        for waker in waiters.into_values() {
+            background::shielded(|| waker.wake());
+        }
+        // It may hold the last reference to values of the user's.
+        background::shielded(|| drop(removed));
+    }
+
+    /// Waits with `waker`, in place of the one under `key`. False, and nothing is kept, if there is no task (invariant 3).
+    pub(super) fn add_waiter(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
+        let waker = waker.clone();
+        let mut state = self.state();
+        if state.tasks.is_empty() {
+            drop(state);
+            return false;
+        }
+        let key = *key.get_or_insert_with(|| state.new_key());
+        let replaced = state.waiters.insert(key, waker);
+        drop(state);
+        drop(replaced);
+        true
+    }
+
+    pub(super) fn remove_waiter(&self, key: u64) {
+        let waker = self.state().waiters.remove(&key);
+        drop(waker);
+    }
+}
+
+impl State {
+    fn new_key(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+}

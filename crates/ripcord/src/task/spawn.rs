@@ -1,0 +1,194 @@
+//! Spawning a future under a context.
+
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{self, Poll};
+
+use pin_project_lite::pin_project;
+use tokio::runtime::Handle;
+
+use super::error::{TaskError, TaskPanic};
+use super::guard::{TaskGuard, TaskLists};
+use super::handle::Task;
+use crate::background;
+use crate::canceler::Canceler;
+use crate::context::Context;
+use crate::future::Ending;
+
+/// A future of a task, in the `tracing` span of the code that spawned it.
+#[cfg(feature = "tracing")]
+type InSpan<F> = tracing::instrument::Instrumented<F>;
+#[cfg(not(feature = "tracing"))]
+type InSpan<F> = F;
+
+#[cfg(feature = "tracing")]
+fn in_span<F>(future: F) -> InSpan<F> {
+    tracing::Instrument::in_current_span(future)
+}
+#[cfg(not(feature = "tracing"))]
+fn in_span<F>(future: F) -> InSpan<F> {
+    future
+}
+
+impl Context {
+    /// Spawns a task on the running tokio runtime. The task runs under a child of this context, which `make` receives, and ends
+    /// with it.
+    ///
+    /// At the end of the context the task's future is dropped, as [`run`](Context::run) does: a result that is ready at the same
+    /// poll counts. The [`Task`] is ready once the future is gone. If the context is done already, `make` is not called.
+    ///
+    /// The task has this context's [name](Context::name), and runs inside the `tracing` span of the caller if the feature
+    /// `tracing` is on. It is in the lists of every [`with_tasks`](Context::with_tasks) above. Contexts derived in the task do not
+    /// end with the task's output: tasks that it spawns go on.
+    ///
+    /// Outside of a runtime, and on a runtime that is shutting down, the task ends with an error that says so.
+    ///
+    /// # Panics
+    ///
+    /// If `make` panics. A panic of the future is the task's error.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+    /// let task = ctx.with_name("import").spawn(|ctx| async move { ctx.sleep(Duration::from_millis(1)).await.is_ok() });
+    /// match task.await {
+    ///     Ok(is_complete) => println!("complete: {is_complete}"),
+    ///     Err(error) => assert!(error.is_ended() || error.is_panicked()),
+    /// }
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn<F, Fut>(&self, make: F) -> Task<Fut::Output>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        self.spawn_until(Context::clone, make)
+    }
+
+    /// Spawns a task that runs until the context that `until` derives of the task's own ends.
+    #[track_caller]
+    fn spawn_until<F, Fut>(&self, until: impl FnOnce(&Context) -> Context, make: F) -> Task<Fut::Output>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        let location = Location::caller();
+        let start = match Start::new(self) {
+            Ok(start) => start,
+            Err(task) => return task,
+        };
+        let Start { runtime, ctx, ending } = start;
+        let future = TaskFuture {
+            future: Some(in_span(make(ctx.clone()))),
+            until: Ending::new(until(&ctx)),
+            ending: Some(ending),
+            location,
+        };
+        Task::joined(ctx, runtime.spawn(future))
+    }
+}
+
+/// What every task has before it is started.
+pub(super) struct Start {
+    pub(super) runtime: Handle,
+    /// The task's context.
+    pub(super) ctx: Context,
+    pub(super) ending: EndOfTask,
+}
+
+impl Start {
+    /// Returns the task that never runs, outside of a runtime or if the context is done.
+    #[track_caller]
+    pub(super) fn new<T>(parent: &Context) -> Result<Start, Task<T>> {
+        let location = Location::caller();
+        if let Some(error) = parent.err() {
+            return Err(Task::never(parent.clone(), error));
+        }
+        let (ctx, canceler) = parent.with_cancel();
+        let Ok(runtime) = Handle::try_current() else {
+            canceler.cancel_at("a task was spawned outside of a tokio runtime", location);
+            return Err(match ctx.err() {
+                Some(error) => Task::never(ctx, error),
+                None => unreachable!("the context was canceled above"),
+            });
+        };
+        let guard = TaskLists::above(&ctx).guard(&ctx, location);
+        Ok(Start { runtime, ctx, ending: EndOfTask { canceler, guard, location } })
+    }
+}
+
+/// Takes a task out of its lists (invariant 2), once it is gone.
+pub(super) struct EndOfTask {
+    canceler: Canceler,
+    guard: TaskGuard,
+    location: &'static Location<'static>,
+}
+
+impl EndOfTask {
+    /// The task has an output, an error or a panic. What it has started goes on.
+    pub(super) fn complete(self) {
+        self.canceler.detach();
+        drop(self.guard);
+    }
+
+    /// The runtime drops the task: first its context ends, so that `task` sees the end in its drop, which may panic.
+    pub(super) fn abort(self, task: impl FnOnce()) {
+        self.canceler.cancel_at("the tokio runtime dropped the task before its end", self.location);
+        background::shielded(task);
+        drop(self.guard);
+    }
+}
+
+pin_project! {
+    /// A task's future, which ends with a context, and whose panic is an error.
+    struct TaskFuture<F> {
+        // None once it is gone.
+        #[pin]
+        future: Option<InSpan<F>>,
+        until: Ending<Context>,
+        // None once the task is out of its lists.
+        ending: Option<EndOfTask>,
+        location: &'static Location<'static>,
+    }
+
+    impl<F> PinnedDrop for TaskFuture<F> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if let Some(ending) = this.ending.take() {
+                ending.abort(|| this.future.set(None));
+            }
+        }
+    }
+}
+
+impl<F: Future> Future for TaskFuture<F> {
+    type Output = Result<F::Output, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let location = *this.location;
+        let Some(future) = this.future.as_mut().as_pin_mut() else { return Poll::Pending };
+        let panicked = |payload| TaskError::Panicked(TaskPanic::new(payload, location));
+        let mut result = match catch_unwind(AssertUnwindSafe(|| this.until.poll(future, task))) {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result.map_err(TaskError::Ended),
+            Err(payload) => Err(panicked(payload)),
+        };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| this.future.set(None)))
+            && !result.as_ref().is_err_and(TaskError::is_panicked)
+        {
+            let replaced = std::mem::replace(&mut result, Err(panicked(payload)));
+            background::shielded(|| drop(replaced));
+        }
+        if let Some(ending) = this.ending.take() {
+            ending.complete();
+        }
+        Poll::Ready(result)
+    }
+}
