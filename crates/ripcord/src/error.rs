@@ -12,7 +12,6 @@ use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::raw::compact::{Compact, View};
 use crate::raw::node::{End, Node, flag, state};
-use crate::raw::tree;
 
 /// Why a context is done: it was canceled, or its deadline passed.
 ///
@@ -141,7 +140,7 @@ impl Error {
             let before = node.clock().ticks().saturating_sub(end.detail);
             (if dropped { Moment::DroppedBefore } else { Moment::CanceledBefore }, before)
         };
-        let name = if node.flags & flag::NAMED == 0 { None } else { name_of_origin(node) };
+        let name = if node.flags & flag::NAMED == 0 { None } else { node.origin_of_end().name().cloned() };
         Error(Compact::shared(Story { moment, nanoseconds, location: end.location, name, cause: end.cause.clone() }))
     }
 }
@@ -165,18 +164,6 @@ impl Moment {
 }
 
 const TIME_BITS: u32 = 59;
-
-/// The nearest name at or above the node where the end began.
-fn name_of_origin(node: &Node) -> Option<Arc<Cow<'static, str>>> {
-    let mut origin = node;
-    while origin.end().is_some_and(|(bits, _)| bits & state::OWN == 0) {
-        match tree::earlier_of(origin.cancel_parent(), origin.second_parent()) {
-            Some(parent) => origin = parent,
-            None => break,
-        }
-    }
-    origin.name().cloned()
-}
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -9,6 +9,7 @@ pub(crate) mod wheel;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 pub use manual::{ManualTime, WaitForTimers};
@@ -123,6 +124,14 @@ impl Clock {
             Repr::System => system::has_come(when),
             _ => when <= self.ticks(),
         }
+    }
+
+    /// A number that orders a cancel among those at the same time of a clock that stands still or ticks slowly; it wraps.
+    pub(crate) fn number_cancel(&self) -> u32 {
+        // Not loom's: a number decides nothing but the order of two cancels, one of which happens before the other.
+        static CANCELS: AtomicU32 = AtomicU32::new(0);
+        // Linux counts nanoseconds, and a cancel takes several: its times are all different.
+        if self.is_system() && cfg!(target_os = "linux") { 0 } else { CANCELS.fetch_add(1, Relaxed) }
     }
 
     /// Called, with no lock held, after a timer was armed for `when`. True if nobody will fire it: a clock that is moved by hand

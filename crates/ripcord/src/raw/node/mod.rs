@@ -81,11 +81,21 @@ pub(crate) struct Merge {
     /// Or `NEVER`.
     pub(crate) when: i64,
     slot: AtomicU32,
+    /// 1 if its end is the second parent's. Written before `DONE`.
+    ended_by_second: AtomicU8,
+    /// The number of the cancel that ended it, if a cancel did. Written before `DONE` (invariant 9).
+    cancel_number: AtomicU32,
 }
 
 impl Merge {
     pub(crate) fn new(other: NodeRef, when: i64) -> Self {
-        Merge { other, when, slot: AtomicU32::new(NONE) }
+        Merge {
+            other,
+            when,
+            slot: AtomicU32::new(NONE),
+            ended_by_second: AtomicU8::new(0),
+            cancel_number: AtomicU32::new(0),
+        }
     }
 }
 
@@ -123,7 +133,8 @@ pub(crate) struct Node {
     tag: Tag,
     /// 1 once the canceler was detached, so that only handles are left. Guarded by the lock.
     pub(in crate::raw) detached: AtomicU8,
-    /// The key in the queue of timers, or `NONE`.
+    /// For a deadline, the key in the queue of timers, or `NONE`. For a node that a cancel of its own ended, the number of that
+    /// cancel, written before `DONE` (invariant 9).
     pub(in crate::raw) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.
     slot: AtomicU32,
@@ -214,6 +225,39 @@ impl Node {
         }
     }
 
+    /// The parent whose end a done node took over.
+    fn source_of_end(&self) -> Option<&NodeRef> {
+        match self.kind() {
+            Kind::Merge(merge) if merge.ended_by_second.load(Ordering::Relaxed) != 0 => self.second_parent(),
+            _ => self.cancel_parent(),
+        }
+    }
+
+    /// The node where the end of this done node began.
+    pub(crate) fn origin_of_end(&self) -> &Node {
+        let mut node = self;
+        while node.end().is_some_and(|(bits, _)| bits & state::OWN == 0)
+            && let Some(source) = node.source_of_end()
+        {
+            node = source;
+        }
+        node
+    }
+
+    /// The number of the cancel that ended this node (invariant 9).
+    pub(in crate::raw) fn cancel_number(&self) -> u32 {
+        let mut node = self;
+        loop {
+            if let Kind::Merge(merge) = node.kind() {
+                return merge.cancel_number.load(Ordering::Relaxed);
+            }
+            match node.source_of_end() {
+                Some(source) if node.end().is_some_and(|(bits, _)| bits & state::OWN == 0) => node = source,
+                _ => return node.timer.load(Ordering::Relaxed),
+            }
+        }
+    }
+
     /// Whether this is a merged context, with two parents.
     #[inline]
     pub(crate) fn is_merged(&self) -> bool {
@@ -282,16 +326,22 @@ impl Node {
         if self.is_merged() {
             self.unlink(self.second_parent(), true);
         }
-        if self.timer.load(Ordering::Acquire) != NONE {
+        if self.is_armed() {
             self.clock().timers().disarm(self);
         }
+    }
+
+    /// Whether the node is in a queue of timers.
+    #[inline]
+    fn is_armed(&self) -> bool {
+        matches!(self.tag, Tag::Deadline | Tag::ClockedDeadline) && self.timer.load(Ordering::Acquire) != NONE
     }
 
     /// Whether no list points to this node.
     #[inline]
     fn is_unregistered(&self) -> bool {
         self.slot.load(Ordering::Acquire) == NONE
-            && self.timer.load(Ordering::Acquire) == NONE
+            && !self.is_armed()
             && (!self.is_merged() || self.edge(true).load(Ordering::Acquire) == NONE)
     }
 
@@ -404,6 +454,21 @@ impl NodeGuard<'_> {
         // SAFETY: not done and under the lock, so nobody writes `end` (invariants 2 and 3).
         let end = unsafe { &*self.node.end.read() };
         Some((end.location, end.detail))
+    }
+
+    /// Records which parent's end a node takes over, before `set_end` makes it visible.
+    pub(crate) fn set_source_of_end(&mut self, parent: &Node) {
+        if let Kind::Merge(merge) = self.node.kind() {
+            let is_second =
+                self.node.second_parent().is_some_and(|second| std::ptr::eq::<Node>(&raw const **second, parent));
+            merge.ended_by_second.store(u8::from(is_second), Ordering::Relaxed);
+            merge.cancel_number.store(parent.cancel_number(), Ordering::Relaxed);
+        }
+    }
+
+    /// Records the number of the cancel that ends this node, before `set_end` makes it visible.
+    pub(crate) fn set_cancel_number(&mut self, number: u32) {
+        self.node.timer.store(number, Ordering::Relaxed);
     }
 
     /// As `set_end`, when the end is the one foreseen: a deadline's own.

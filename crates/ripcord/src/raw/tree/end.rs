@@ -1,5 +1,6 @@
 //! Ending a node, and all below it.
 
+use std::cmp::Ordering::{Equal, Less};
 use std::collections::HashSet;
 use std::panic::Location;
 
@@ -17,17 +18,21 @@ const AHEAD: usize = 12;
 /// Ends the node by a cancel made at `location`, unless it has ended already. When this returns the node and all below have
 /// ended, whoever ended them.
 pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause: Option<Cause>) {
-    if let Some(at) = may_cancel(node)
-        && mark(node, |guard| guard.set_end(state::OWN, End { location, cause, detail: at }))
-    {
+    let Some(Moment { at, number }) = may_cancel(node) else { return };
+    let has_children = mark(node, |guard| {
+        guard.set_cancel_number(number);
+        guard.set_end(state::OWN, End { location, cause, detail: at })
+    });
+    if has_children {
         propagate(vec![node.clone()]);
     }
 }
 
 /// As `cancel`, for a `Canceler` that is dropped: the place is where it was made.
 pub(crate) fn cancel_dropped(node: &NodeRef) {
-    let Some(at) = may_cancel(node) else { return };
+    let Some(Moment { at, number }) = may_cancel(node) else { return };
     let has_children = mark(node, |guard| {
+        guard.set_cancel_number(number);
         guard.set_end_at_place_foreseen(state::OWN | state::DROPPED, at);
         None
     });
@@ -36,18 +41,26 @@ pub(crate) fn cancel_dropped(node: &NodeRef) {
     }
 }
 
-/// The time of a cancel, unless the node has ended before it (invariant 9).
-fn may_cancel(node: &NodeRef) -> Option<i64> {
+/// When a cancel was made (invariant 9).
+struct Moment {
+    at: i64,
+    /// Orders the cancels at one time of the clock.
+    number: u32,
+}
+
+/// The moment of a cancel, unless the node has ended before it (invariant 9).
+fn may_cancel(node: &NodeRef) -> Option<Moment> {
     if node.end().is_some() {
         return None;
     }
     // One reading, so that a cancel which wins is never later than a deadline that it wins over.
-    let now = node.clock().ticks();
+    let clock = node.clock();
+    let now = clock.ticks();
     if node.marked_above() || node.expired_at(now) {
         settle(node);
         return None;
     }
-    Some(now)
+    Some(Moment { at: now, number: clock.number_cancel() })
 }
 
 /// Ends a new node with its parent's end, if the parent has ended: also when the new one has a deadline that is in the past.
@@ -136,7 +149,12 @@ fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
 /// Marks a node with the end of a done parent. Answers as `mark` does.
 #[must_use]
 fn inherit(node: &Node, parent: &Node) -> bool {
-    parent.end().is_some_and(|(bits, end)| mark(node, |guard| guard.set_end(bits & INHERITED, end.clone())))
+    parent.end().is_some_and(|(bits, end)| {
+        mark(node, |guard| {
+            guard.set_source_of_end(parent);
+            guard.set_end(bits & INHERITED, end.clone())
+        })
+    })
 }
 
 /// A deadline's own end.
@@ -145,16 +163,18 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
     None
 }
 
-/// Returns the done parent that ended first. At the same moment a deadline wins over a cancel (invariant 9), and the first
-/// parent over the second.
-pub(crate) fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
+/// Returns the done parent that ended first (invariant 9); of two deadlines at the same moment, the first parent.
+fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
     let is_cancel = |node: &NodeRef| node.end().is_some_and(|(bits, _)| bits & state::DEADLINE == 0);
     let order = |node: &NodeRef| (node.ended_at(), is_cancel(node));
-    match (done(first), done(second)) {
-        (Some(first), Some(second)) if order(second) < order(first) => Some(second),
-        (first, second) => first.or(second),
-    }
+    let (Some(first), Some(second)) = (done(first), done(second)) else { return done(first).or(done(second)) };
+    let is_second_earlier = match order(second).cmp(&order(first)) {
+        // The numbers wrap.
+        Equal if is_cancel(first) => second.cancel_number().wrapping_sub(first.cancel_number()).cast_signed() < 0,
+        order => order == Less,
+    };
+    Some(if is_second_earlier { second } else { first })
 }
 
 /// What a child takes over of its parent's end.

@@ -19,7 +19,9 @@
 //!    before `state`, and `WATCHED` is believed only when it read zero. This is why a `cancel` that finds its node done may
 //!    return at once: the descendants are done for every asker, though another thread still writes the marks.
 //! 9. **One end.** Of two ends the earlier wins, a deadline against a cancel at the same moment. A cancel therefore notes its
-//!    exact time, read from the clock that deadlines count on, and looks for ends above itself before it marks.
+//!    exact time, read from the clock that deadlines count on, and looks for ends above itself before it marks. A clock that
+//!    stands still (a manual one, tokio's while paused) shows one time to several cancels, so each of them also takes a number.
+//!    A merged node notes which parent's end it took over: an end of the other parent that is written later changes nothing.
 //! 10. **A hot loop.** `is_done` of a watched node compares the deadline with the thread's last reading of the system's clock,
 //!     which is renewed after at most 64 calls, or at each call if those take longer than 250 us. So the end of each context that
 //!     a loop asks in turn is seen in time, whatever the timer's thread does. A reading is in the past, so no end is seen early;
@@ -39,7 +41,7 @@ mod wait;
 
 pub(crate) use ask::deadline_origin;
 pub(in crate::raw) use end::settle;
-pub(crate) use end::{cancel, cancel_dropped, earlier_of, end_at_birth, settled};
+pub(crate) use end::{cancel, cancel_dropped, end_at_birth, settled};
 pub(crate) use endless::{add_handle, detach, drop_handle};
 pub(crate) use wait::{Registered, add_callback, forget_waiter, poll_done, remove_callback, watch_merged};
 
