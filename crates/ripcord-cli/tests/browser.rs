@@ -89,8 +89,8 @@ async fn narrow_screen_needs_no_horizontal_scrolling_and_dark_mode_is_dark() {
     let (address, inspector) = serve().await;
     let long = "GET /a-route-with-a-very-long-name-that-has-no-place-to-break/{parameter}/on/a/narrow/screen";
     let job = inspector.watch(&Context::background().with_name(long).with_timeout(5 * common::PATIENCE));
-    let (ctx, _trace) =
-        job.start_trace("a call with a name as long as that of the route that it was made for, and longer");
+    let (ctx, _span) =
+        job.start_span("a call with a name as long as that of the route that it was made for, and longer");
     let (stuck, cancel) = Context::background().with_name(long).with_cancel();
     let _stuck = inspector.watch(&stuck);
     cancel.cancel_with("a_reason_that_goes_on_and_on_without_a_space_".repeat(5));
@@ -150,7 +150,7 @@ async fn markup_in_names_and_causes_is_shown_as_text() {
     let hostile = "</script><img src=x onerror=\"document.title='taken over'\"><b id=injected>";
     let (ctx, cancel) = Context::background().with_name(hostile).with_cancel();
     let held = inspector.watch(&ctx);
-    let (call, trace) = held.start_trace(hostile);
+    let (call, trace) = held.start_span(hostile);
     cancel.cancel_with(hostile);
     drop((call, trace));
     drop(inspector.watch(&ctx));

@@ -93,7 +93,7 @@ fn memory_of_finished_requests_is_bounded() {
     let mut count = 0;
     let mut service = layer.layer(service_fn(move |request: Request<String>| {
         let ctx = request.extensions().get::<Context>().expect("the layer gave one").clone();
-        let (_, _call) = ctx.start_trace("query");
+        let (_, _call) = ctx.start_span("query");
         // Into each bucket of latency in turn.
         advance.advance([0, 2, 20, 70, 200, 300, 700, 2000, 6000].map(Duration::from_millis)[count % 9]);
         count += 1;

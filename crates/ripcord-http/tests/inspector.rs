@@ -150,7 +150,7 @@ async fn entry_is_below_the_nearest_request_or_watched_work() {
         move |Ctx(ctx): Ctx| {
             let job = inspector.watch(&ctx.without_cancel().with_name("job"));
             let part = inspector.watch(&job.with_name("part"));
-            drop((ctx.start_trace("of the request"), job.start_trace("of the job")));
+            drop((ctx.start_span("of the request"), job.start_span("of the job")));
             jobs.lock().unwrap().extend([job, part]);
             std::future::ready("begun")
         }

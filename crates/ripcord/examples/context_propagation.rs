@@ -9,9 +9,9 @@ use ripcord::{Context, Error};
 
 /// Calls B and C.
 fn function_a(ctx: &Context) -> Result<(), Error> {
-    // A child of whatever trace the context carries. Where the Go program has to look that up, add the child and end it on
-    // each path, and in one place does not, the guard does, by the `?` as well.
-    let (ctx, _trace) = ctx.start_trace("FunctionA");
+    // Starts a child of the context's span. The guard ends it on every path, also at a `?`. The Go program looks up the parent, adds
+    // the child and ends it by hand, and forgets to on one path.
+    let (ctx, _span) = ctx.start_span("FunctionA");
     ctx.sleep_blocking(Duration::from_millis(100))?;
     function_b(&ctx)?;
     function_c(&ctx)
@@ -19,19 +19,19 @@ fn function_a(ctx: &Context) -> Result<(), Error> {
 
 /// Calls D.
 fn function_b(ctx: &Context) -> Result<(), Error> {
-    let (ctx, _trace) = ctx.start_trace("FunctionB");
+    let (ctx, _span) = ctx.start_span("FunctionB");
     ctx.sleep_blocking(Duration::from_millis(200))?;
     function_d(&ctx)
 }
 
 fn function_c(ctx: &Context) -> Result<(), Error> {
-    let (ctx, _trace) = ctx.start_trace("FunctionC");
-    // Ends when the context does; the trace is then marked as canceled, with the cause.
+    let (ctx, _span) = ctx.start_span("FunctionC");
+    // Ends with the context. The span then records the end and its cause.
     ctx.sleep_blocking(Duration::from_millis(150))
 }
 
 fn function_d(ctx: &Context) -> Result<(), Error> {
-    let (ctx, _trace) = ctx.start_trace("FunctionD");
+    let (ctx, _span) = ctx.start_span("FunctionD");
     ctx.sleep_blocking(Duration::from_millis(300))
 }
 
@@ -39,12 +39,12 @@ fn main() {
     println!("=== Context Propagation ===");
 
     let ctx = Context::background().with_timeout(Duration::from_secs(2));
-    let (ctx, trace) = ctx.start_trace("Main");
+    let (ctx, span) = ctx.start_span("Main");
     let result = function_a(&ctx);
-    let trace = trace.end();
+    let span = span.end();
 
     if let Err(error) = result {
         println!("Error: {error}");
     }
-    println!("\nTrace Hierarchy:\n{trace}");
+    println!("\nTrace Hierarchy:\n{span}");
 }

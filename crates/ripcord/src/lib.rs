@@ -24,16 +24,15 @@
 //!
 //! # Features
 //!
-//! None is on by default. Each adds things to call, and none changes what those that were there do and return. One makes them heard
-//! of elsewhere: with `tracing` the beginning and the end of a trace are told to a subscriber of that crate too, if the program has
-//! one that wants the target `ripcord` at level info. Without a subscriber, and for contexts, nothing is told.
+//! None is on by default. A feature only adds items: it does not change the results of the others. With `tracing`, a subscriber
+//! of that crate that wants the target `ripcord` at level info also sees spans start and end.
 //!
 //! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`; `Context::spawn` and its relatives, and `Group::new`,
 //!   which spawn on the running runtime. Leave it off on another executor; contexts work on any.
 //! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
 //! - `signals`: a context that Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
-//! - `tracing`: each trace is also a span of the crate `tracing`, and `Context::tracing_span` gives it to run a future in. Leave it
-//!   off if no subscriber is to hear of traces.
+//! - `tracing`: each [`Span`] is also a span of the crate `tracing`, and `Context::tracing_span` returns that span. Leave it off if no
+//!   subscriber needs spans.
 
 mod after_func;
 mod background;
@@ -52,9 +51,9 @@ mod shutdown;
 #[cfg(feature = "signals")]
 mod signals;
 mod slab;
+mod span;
 mod sync;
 mod task;
-mod trace;
 mod value;
 
 #[cfg(all(test, ripcord_loom))]
@@ -75,10 +74,10 @@ pub use shutdown::{
 };
 #[cfg(feature = "signals")]
 pub use signals::Signal;
+pub use span::{Span, SpanBuilder, SpanGuard, SpanSnapshot};
 #[cfg(feature = "tokio")]
 pub use task::Task;
 pub use task::{TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, WaitForTasks};
-pub use trace::{Span, Trace, TraceGuard};
 pub use value::Value;
 
 /// Runs the README's program as a test.

@@ -1,4 +1,4 @@
-//! Each trace as a span of the crate `tracing`, as a subscriber sees it.
+//! The counterpart of each span in the crate `tracing`, as a subscriber sees it.
 #![cfg(feature = "tracing")]
 
 use std::collections::HashMap;
@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use ripcord::{Clock, Context};
+use ripcord::{Clock, Context, Span};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
@@ -14,7 +14,7 @@ use tracing::{Instrument, Subscriber, info_span};
 use tracing_subscriber::layer::{Context as Layers, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// What happened to spans, in order, each with its name: `open main`, `open query < main`, `close main`.
+/// The events of all spans, in order, each with the span's name: `open main`, `open query < main`, `close main`.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -30,7 +30,7 @@ impl Log {
         self.0.lock().unwrap().push(line);
     }
 
-    /// What happened since this was last asked.
+    /// Returns the events since the last call.
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap())
     }
@@ -82,10 +82,10 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
 }
 
 #[test]
-fn a_trace_is_a_span_under_that_of_its_parent() {
+fn counterpart_is_below_that_of_the_parent() {
     let (log, _listening) = Log::listen();
-    let (ctx, main) = Context::background().start_trace("main");
-    let (below, query) = ctx.start_trace(String::from("query"));
+    let (ctx, main) = Context::background().start_span("main");
+    let (below, query) = ctx.start_span(String::from("query"));
     assert_eq!(log.take(), ["open main", "open query < main"]);
 
     drop((below, query));
@@ -108,10 +108,10 @@ fn recorded(lines: &[String], name: &str) -> Vec<String> {
 fn cancel_is_no_error_of_the_span() {
     let (log, _listening) = Log::listen();
     let (ctx, cancel) = Context::background().with_name("import").with_cancel();
-    let trace = ctx.start_trace("canceled");
+    let span = ctx.start_span("canceled");
     let line = line!() + 1;
     cancel.cancel_with("out of disk");
-    drop(trace);
+    drop(span);
     let location = format!("ripcord.end.location = {}:{line}:12", file!());
     assert_eq!(
         recorded(&log.take(), "canceled"),
@@ -125,10 +125,10 @@ fn deadline_is_an_error_of_type_timeout() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock);
     let line = line!() + 1;
-    let trace = ctx.with_timeout(Duration::from_secs(1)).start_trace("late");
+    let span = ctx.with_timeout(Duration::from_secs(1)).start_span("late");
     time.advance(Duration::from_secs(1));
-    drop(trace);
-    let location = format!("ripcord.end.location = {}:{line}:21", file!());
+    drop(span);
+    let location = format!("ripcord.end.location = {}:{line}:20", file!());
     assert_eq!(
         recorded(&log.take(), "late"),
         [
@@ -145,7 +145,7 @@ fn deadline_is_an_error_of_type_timeout() {
 fn panic_is_an_error_of_type_panic() {
     let (log, _listening) = Log::listen();
     let panicked = std::panic::catch_unwind(|| {
-        let _trace = Context::background().start_trace("panicked");
+        let _span = Context::background().start_span("panicked");
         panic!("on purpose");
     });
     assert!(panicked.is_err());
@@ -154,9 +154,9 @@ fn panic_is_an_error_of_type_panic() {
 }
 
 #[test]
-fn trace_without_an_end_records_nothing() {
+fn span_in_a_live_context_records_no_end() {
     let (log, _listening) = Log::listen();
-    drop(Context::background().start_trace("well"));
+    drop(Context::background().start_span("well"));
     assert_eq!(log.take(), ["open well", "enter well", "close well"]);
 }
 
@@ -177,9 +177,9 @@ fn span_has_the_callers_line_and_the_time_left_and_no_line_of_ours() {
     let (clock, _time) = Clock::manual();
     let root = Context::background().with_clock(clock);
     let line = line!() + 1;
-    let (ctx, _main) = root.with_timeout(Duration::from_millis(1500)).start_trace("main");
-    let (_ctx, _query) = ctx.start_trace("query");
-    let (_ctx, _root) = root.start_root_trace("root", 1);
+    let (ctx, _main) = root.with_timeout(Duration::from_millis(1500)).start_span("main");
+    let (_ctx, _query) = ctx.start_span("query");
+    let (_ctx, _root) = Span::builder("root").root().start(&root);
     let seen = seen.0.lock().unwrap();
     for (fields, line) in seen.iter().zip(line..) {
         assert_eq!((&*fields["code.file.path"], &*fields["code.line.number"]), (file!(), &*line.to_string()));
@@ -189,19 +189,19 @@ fn span_has_the_callers_line_and_the_time_left_and_no_line_of_ours() {
 }
 
 #[test]
-fn the_first_is_below_the_span_that_the_thread_is_in_and_a_root_below_none() {
+fn first_span_is_below_the_threads_and_a_root_below_none() {
     let (log, _listening) = Log::listen();
     let outer = info_span!("outer");
     let _entered = outer.enter();
-    let (ctx, _trace) = Context::background().start_trace("first");
-    let (_ctx, _root) = ctx.start_root_trace("root", 7);
+    let (ctx, _span) = Context::background().start_span("first");
+    let (_ctx, _root) = Span::builder("root").root().start(&ctx);
     assert_eq!(log.take(), ["open outer", "enter outer", "open first < outer", "open root"]);
 }
 
 #[test]
-fn a_future_runs_in_the_span_of_its_context() {
+fn future_runs_in_the_span_of_its_context() {
     let (log, _listening) = Log::listen();
-    let (ctx, _trace) = Context::background().start_trace("main");
+    let (ctx, _span) = Context::background().start_span("main");
     let work = async { drop(info_span!("inner")) };
     futures::executor::block_on(work.instrument(ctx.tracing_span()));
     let lines = log.take();
@@ -212,13 +212,13 @@ fn a_future_runs_in_the_span_of_its_context() {
 #[test]
 fn another_thread_and_another_subscriber_change_nothing() {
     let (log, _listening) = Log::listen();
-    let (ctx, _trace) = Context::background().start_trace("main");
+    let (ctx, _span) = Context::background().start_span("main");
     let other = Log::default();
     std::thread::scope(|threads| {
-        threads.spawn(|| drop(ctx.start_trace("without")));
+        threads.spawn(|| drop(ctx.start_span("without")));
         threads.spawn(|| {
             let _listening = set_default(tracing_subscriber::registry().with(other.clone()));
-            drop(ctx.start_trace("with another"));
+            drop(ctx.start_span("with another"));
             drop(info_span!("its own"));
         });
     });
@@ -229,40 +229,40 @@ fn another_thread_and_another_subscriber_change_nothing() {
 }
 
 #[test]
-fn a_trace_that_is_kept_to_be_read_keeps_no_span_open() {
+fn span_kept_for_reading_does_not_hold_its_counterpart_open() {
     let (log, _listening) = Log::listen();
-    let (ctx, guard) = Context::background().start_trace("main");
-    let seen = ctx.trace().unwrap();
+    let (ctx, guard) = Context::background().start_span("main");
+    let seen = ctx.span().unwrap();
     assert!(!seen.tracing_span().is_disabled());
-    // Put under another context it is still the parent.
+    // It is still the parent in another context.
     let job = Context::background().with_value(seen.clone());
-    drop(job.start_trace("job"));
+    drop(job.start_span("job"));
     let ended = guard.end();
     drop(ctx);
     assert_eq!(log.take().last().unwrap(), "close main");
     assert!(seen.tracing_span().is_disabled() && ended.tracing_span().is_disabled());
     assert_eq!(ended.children()[0].name(), "job");
     assert!(ended.children()[0].tracing_span().is_disabled());
-    // Nobody to be below, and nobody who panics for it.
-    drop(job.start_trace("late"));
+    // Its parent has closed, so it has none.
+    drop(job.start_span("late"));
     assert_eq!(log.take()[0], "open late");
 }
 
 #[test]
-fn without_a_subscriber_there_is_no_span_and_the_tree_is_as_ever() {
-    let (ctx, guard) = Context::background().start_trace("main");
+fn without_a_subscriber_only_the_tree_is_recorded() {
+    let (ctx, guard) = Context::background().start_span("main");
     assert!(ctx.tracing_span().is_disabled());
-    drop(ctx.start_trace("query"));
+    drop(ctx.start_span("query"));
     assert_eq!(guard.end().children()[0].name(), "query");
     assert!(Context::background().tracing_span().is_disabled());
 }
 
 #[test]
-fn what_the_tree_has_no_room_for_is_no_span() {
+fn span_above_the_limit_has_no_counterpart() {
     let (log, _listening) = Log::listen();
-    let (ctx, _trace) = Context::background().start_root_trace("main", 1);
-    drop(ctx.start_trace("kept"));
+    let (ctx, _span) = Span::builder("main").root().limit(1).start(&Context::background());
+    drop(ctx.start_span("kept"));
     log.take();
-    drop(ctx.start_trace("dropped"));
+    drop(ctx.start_span("dropped"));
     assert_eq!(log.take(), [""; 0]);
 }

@@ -58,7 +58,7 @@ impl Store {
     /// A query in progress ends with `ctx`.
     pub(super) async fn search(&self, ctx: &Context, words: &str) -> Result<Vec<Hit>, Error> {
         let (idle, query) = (Arc::clone(&self.idle), match_all(words));
-        let (ctx, _trace) = ctx.start_trace("sqlite");
+        let (ctx, _span) = ctx.start_span("sqlite");
         let task = self.pool.submit_blocking(&ctx, move |ctx| {
             let connection = lock(&idle).pop().expect("there are as many connections as workers");
             let found = find(ctx, &connection, &query);

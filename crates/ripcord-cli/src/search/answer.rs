@@ -31,7 +31,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use ripcord::{Context, Trace};
+use ripcord::{Context, Span};
 use ripcord_http::RequestId;
 use ripcord_policy::{Error, cache::Source};
 use serde::Serialize;
@@ -116,7 +116,7 @@ pub(super) struct Line {
 }
 
 impl Answer {
-    pub(super) fn new(ctx: &Context, query: &Query, backends: Vec<Report>, took: Duration, trace: &Trace) -> Answer {
+    pub(super) fn new(ctx: &Context, query: &Query, backends: Vec<Report>, took: Duration, trace: &Span) -> Answer {
         let hits = backends.iter().flat_map(|report| {
             let hits = report.hits.iter().flat_map(|hits| hits.iter());
             hits.map(|hit| NamedHit {
@@ -248,9 +248,9 @@ impl Outcome {
     }
 }
 
-fn lines(trace: &Trace) -> Vec<Line> {
+fn lines(trace: &Span) -> Vec<Line> {
     let start = trace.start();
-    let spans = trace.spans();
+    let spans = trace.snapshots();
     let lines = spans.iter().map(|span| Line {
         depth: span.depth(),
         name: span.name().to_owned(),

@@ -124,9 +124,9 @@ impl Backend {
         requests: &Arc<AtomicU32>,
     ) -> impl Future<Output = Found> + use<> {
         let (backend, words, requests) = (self.clone(), Arc::clone(words), Arc::clone(requests));
-        let (ctx, trace) = ctx.start_trace(format!("backend {}", self.name));
+        let (ctx, trace) = ctx.start_span(format!("backend {}", self.name));
         async move {
-            let _trace = trace;
+            let _span = trace;
             let begun = ctx.clock().now();
             // Owned, because all searches for these words share the request, and it may outlive this search.
             let request = {
@@ -144,7 +144,7 @@ impl Backend {
     /// Sends one request. The backend learns how much time the most patient search has left.
     async fn request(&self, ctx: Context, words: &str, requests: &AtomicU32) -> Result<Hits, Failure> {
         let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
-        let (ctx, _trace) = ctx.start_trace(format!("request {number} to {}", self.name));
+        let (ctx, _span) = ctx.start_span(format!("request {number} to {}", self.name));
         match call(&self.client, &self.url, words, &ctx).await {
             Err(failure) if failure.is_end_of_context() => {
                 // The client may have refused because almost no time was left: the end then says whose it was.

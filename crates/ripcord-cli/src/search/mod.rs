@@ -81,7 +81,7 @@ impl Search {
     ///
     /// Dropping the future cancels the requests to the backends.
     pub async fn run(&self, ctx: &Context, query: &Query) -> Answer {
-        let (ctx, trace) = ctx.start_trace("search");
+        let (ctx, trace) = ctx.start_span("search");
         let begun = ctx.clock().now();
         let mut reports: Vec<_> = self.backends.iter().map(|backend| Report::begin(backend.name())).collect();
         {

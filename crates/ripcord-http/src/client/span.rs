@@ -9,7 +9,7 @@ use http::{StatusCode, Version};
 #[cfg(feature = "tracing")]
 use opentelemetry::trace::Status;
 #[cfg(feature = "tracing")]
-use ripcord::{Context, TraceGuard};
+use ripcord::{Context, Span, SpanGuard};
 #[cfg(feature = "tracing")]
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -33,7 +33,7 @@ pub(super) struct CallSpan {
 
 #[cfg(feature = "tracing")]
 struct Open {
-    guard: TraceGuard,
+    guard: SpanGuard,
     span: tracing::Span,
     ctx: Context,
 }
@@ -45,8 +45,8 @@ impl CallSpan {
             return CallSpan::default();
         }
         let method = with_tracing::known_method(&call.method);
-        let (traced, guard) = ctx.start_trace_at(method.unwrap_or("HTTP"), location);
-        let span = guard.trace().tracing_span();
+        let (traced, guard) = Span::builder(method.unwrap_or("HTTP")).location(location).start(ctx);
+        let span = guard.span().tracing_span();
         span.record("otel.kind", "client");
         set_request(&span, &call.method, &call.url);
         if let Some(id) = ctx.value::<RequestId>() {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use ripcord::{CancelHandle, Clock, Context, Error, Trace};
+use ripcord::{CancelHandle, Clock, Context, Error, Span};
 
 use super::entry_guard::nearest;
 use crate::RequestId;
@@ -29,8 +29,8 @@ pub(super) struct Entry {
     pub(super) cancel: CancelHandle,
     /// `None` until it is answered.
     pub(super) status: Option<StatusCode>,
-    /// The trace of its calls, once there is one.
-    pub(super) trace: Option<Trace>,
+    /// The root span of its calls, once there is one.
+    pub(super) root: Option<Span>,
     /// `None` until it is answered or dropped. Its context may be held longer.
     pub(super) ended: Option<Ended>,
 }
@@ -96,7 +96,7 @@ pub(super) struct FinishedEntry {
     pub(super) is_cut_short: bool,
     /// The time between its start and its deadline.
     pub(super) timeout: Option<Duration>,
-    pub(super) trace: Option<Trace>,
+    pub(super) root: Option<Span>,
     /// When its last context was dropped, on its clock.
     pub(super) dropped: Instant,
     pub(super) clock: Clock,
@@ -116,7 +116,7 @@ impl FinishedEntry {
             ended: entry.ended.clone()?,
             is_cut_short: entry.is_cut_short(),
             timeout: entry.ctx.deadline().map(|deadline| deadline.saturating_duration_since(entry.begun)),
-            trace: entry.trace.clone(),
+            root: entry.root.clone(),
             dropped: clock.now(),
             clock,
         })

@@ -18,7 +18,7 @@
 //!
 //! # Cost
 //!
-//! Each request is inserted into a table and removed again. Its trace starts with the first call below it and is bounded. Snapshots are
+//! Each request is inserted into a table and removed again. Its root span is created with the first call below it, and the number of spans is bounded. Snapshots are
 //! taken only while somebody watches, at most once per [`interval`](Builder::interval), and outside all locks.
 //!
 //! Memory is bounded: each bucket of latency keeps its last few entries, with a maximum number of calls each. Of successful entries
@@ -47,7 +47,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ripcord::{Context, Trace};
+use ripcord::{Context, Span};
 
 use crate::server::{Counters, EntryKey, Observer as _};
 use access::Access;
@@ -97,7 +97,7 @@ impl Inspector {
     /// Shows work until the returned context and all contexts derived from it have been dropped.
     ///
     /// The page shows it under the name of `ctx`, below the nearest entry above, and can cancel it. The returned context starts a
-    /// trace: [`start_trace`](Context::start_trace) below it records calls of the work, up to [`max_calls`](Builder::max_calls).
+    /// root span: [`start_span`](Context::start_span) below it records calls of the work, up to [`max_calls`](Builder::max_calls).
     ///
     /// ```
     /// use ripcord::Context;
@@ -105,7 +105,7 @@ impl Inspector {
     ///
     /// let inspector = Inspector::new();
     /// let job = inspector.watch(&Context::background().with_name("nightly import"));
-    /// let (_ctx, _trace) = job.start_trace("read the file"); // shown below it
+    /// let (_ctx, _span) = job.start_span("read the file"); // shown below it
     /// ```
     #[must_use = "work is shown only while the returned context is held"]
     #[track_caller]
@@ -114,10 +114,10 @@ impl Inspector {
         let (ctx, cancel) = ctx.with_cancel();
         let handle = cancel.handle();
         cancel.detach();
-        let (ctx, guard) = ctx.start_root_trace(name, self.shared.max_calls);
-        let trace = guard.trace().clone();
-        let place = self.shared.registry.insert(Kind::Watched, trace.start(), ctx.clone(), handle);
-        self.shared.registry.begin_trace(place, trace, Some(guard));
+        let (ctx, guard) = Span::builder(name).root().limit(self.shared.max_calls).start(&ctx);
+        let root = guard.span().clone();
+        let place = self.shared.registry.insert(Kind::Watched, root.start(), ctx.clone(), handle);
+        self.shared.registry.set_root(place, root, Some(guard));
         let held = EntryGuard::new(self.clone(), place, &ctx);
         ctx.with_value(held)
     }
@@ -125,22 +125,22 @@ impl Inspector {
     fn end_watched(&self, place: EntryKey) {
         let registry = &self.shared.registry;
         drop(registry.take_guard(place));
-        if let Some(trace) = registry.get(place).and_then(|entry| entry.trace) {
-            let span = trace.span();
+        if let Some(root) = registry.get(place).and_then(|entry| entry.root) {
+            let span = root.snapshot();
             self.end(place, span.duration(), span.err().cloned(), span.is_panicked());
         }
     }
 
-    fn root_trace(&self, place: EntryKey, location: &'static Location<'static>) -> Option<Trace> {
+    fn root_span(&self, place: EntryKey, location: &'static Location<'static>) -> Option<Span> {
         let registry = &self.shared.registry;
         let entry = registry.get(place)?;
-        if entry.trace.is_some() {
-            return entry.trace;
+        if entry.root.is_some() {
+            return entry.root;
         }
-        let name = entry.name().to_owned();
-        let (_, guard) = entry.ctx.start_root_trace_at(name, self.shared.max_calls, entry.begun, location);
-        let (trace, _dropped_here) = registry.begin_trace(place, guard.trace().clone(), Some(guard));
-        Some(trace)
+        let root = Span::builder(entry.name().to_owned()).root().limit(self.shared.max_calls);
+        let (_, guard) = root.start_time(entry.begun).location(location).start(&entry.ctx);
+        let (root, _dropped_here) = registry.set_root(place, guard.span().clone(), Some(guard));
+        Some(root)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{panic::Location, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use ripcord::{Context, Error};
+use ripcord::{Context, Error, Span};
 
 use super::{
     Inspector,
@@ -25,9 +25,9 @@ impl ContextLayer {
 
 impl Observer for Inspector {
     fn server(&self, server: &Context, location: &'static Location<'static>) -> Context {
-        // The calls of each request lie under a root of its own, which is created with the first call.
+        // Each request has its own root span, which is created with the first call.
         let inspector = self.clone();
-        server.with_root_traces(move |ctx| inspector.root_trace(nearest(ctx)?, location))
+        Span::with_lazy_roots(server, move |ctx| inspector.root_span(nearest(ctx)?, location))
     }
 
     fn count(&self, counters: &Arc<Counters>) {
@@ -43,10 +43,10 @@ impl Observer for Inspector {
     }
 
     fn begin(&self, request: StartedRequest<'_>) -> EntryKey {
-        let StartedRequest { ctx, cancel, at, deadline, trace } = request;
+        let StartedRequest { ctx, cancel, at, deadline, span } = request;
         let place = self.shared.registry.insert(Kind::Request { deadline }, at, ctx.clone(), cancel);
-        if let Some(trace) = trace {
-            self.shared.registry.begin_trace(place, trace.clone(), None);
+        if let Some(span) = span {
+            self.shared.registry.set_root(place, span.clone(), None);
         }
         place
     }

@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use http::StatusCode;
-use ripcord::{CancelHandle, Context, Trace, TraceGuard};
+use ripcord::{CancelHandle, Context, Span, SpanGuard};
 use slab::Slab;
 
 use super::entry::{Ended, Entry, FinishedEntry, Kind};
@@ -46,7 +46,7 @@ impl Registry {
         let mut live = self.shards[number].lock();
         let id = live.started * SHARDS as u64 + number as u64;
         live.started += 1;
-        let entry = Entry { id, kind, begun, ctx, cancel, status: None, trace: None, ended: None };
+        let entry = Entry { id, kind, begun, ctx, cancel, status: None, root: None, ended: None };
         EntryKey { id, key: live.slots.insert(Slot { entry, guard: None }) }
     }
 
@@ -55,34 +55,29 @@ impl Registry {
         self.change(place, |slot| slot.entry.status = Some(status));
     }
 
-    /// Sets the trace of the entry's calls, unless it has one. Returns its trace, and a guard that the caller must drop.
-    pub(super) fn begin_trace(
+    /// Sets the root span of the entry's calls, unless it has one. Returns its root, and a guard that the caller must drop.
+    pub(super) fn set_root(
         &self,
         place: EntryKey,
-        trace: Trace,
-        guard: Option<TraceGuard>,
-    ) -> (Trace, Option<TraceGuard>) {
-        let mut offered = Some((trace.clone(), guard));
-        let known = self.change(place, |slot| match &slot.entry.trace {
+        root: Span,
+        mut guard: Option<SpanGuard>,
+    ) -> (Span, Option<SpanGuard>) {
+        let known = self.change(place, |slot| match &slot.entry.root {
             Some(known) => known.clone(),
             None => {
-                if let Some((trace, guard)) = offered.take() {
-                    slot.entry.trace = Some(trace);
-                    // The entry has ended.
-                    if slot.entry.ended.is_none() {
-                        slot.guard = guard.map(Box::new);
-                    } else {
-                        offered = guard.map(|guard| (guard.trace().clone(), Some(guard)));
-                    }
+                slot.entry.root = Some(root.clone());
+                // Nothing would end the span of an entry that has ended already.
+                if slot.entry.ended.is_none() {
+                    slot.guard = guard.take().map(Box::new);
                 }
-                trace.clone()
+                root.clone()
             }
         });
-        (known.unwrap_or(trace), offered.and_then(|(_, guard)| guard))
+        (known.unwrap_or(root), guard)
     }
 
-    /// Records the end of the entry. Returns the guard that ends its trace when dropped.
-    pub(super) fn end(&self, place: EntryKey, ended: Ended) -> Option<Box<TraceGuard>> {
+    /// Records the end of the entry. Returns the guard that ends its root span when dropped.
+    pub(super) fn end(&self, place: EntryKey, ended: Ended) -> Option<Box<SpanGuard>> {
         let mut ended = Some(ended);
         self.change(place, |slot| {
             if slot.entry.ended.is_none() {
@@ -92,8 +87,8 @@ impl Registry {
         })?
     }
 
-    /// Takes the guard of an entry that ends with its trace.
-    pub(super) fn take_guard(&self, place: EntryKey) -> Option<Box<TraceGuard>> {
+    /// Takes the guard of an entry that ends with its root span.
+    pub(super) fn take_guard(&self, place: EntryKey) -> Option<Box<SpanGuard>> {
         self.change(place, |slot| slot.guard.take())?
     }
 
@@ -195,8 +190,8 @@ struct Live {
 
 struct Slot {
     entry: Entry,
-    /// The guard of the entry's trace, if the entry ends it.
-    guard: Option<Box<TraceGuard>>,
+    /// The guard of the entry's root span, if the entry ends it.
+    guard: Option<Box<SpanGuard>>,
 }
 
 impl Shard {

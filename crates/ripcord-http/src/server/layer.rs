@@ -75,7 +75,7 @@ pub(super) struct Settings {
     pub(super) on_end: Option<OnEnd>,
     #[cfg(feature = "tracing")]
     pub(super) tracing: bool,
-    /// Maximum number of calls recorded in a request's own trace.
+    /// Maximum number of calls recorded below a request's own span.
     #[cfg(feature = "tracing")]
     pub(super) max_calls: usize,
     pub(super) counters: Arc<Counters>,
@@ -150,7 +150,7 @@ impl ContextLayer {
             #[cfg(feature = "tracing")]
             tracing: false,
             #[cfg(feature = "tracing")]
-            max_calls: ripcord::Trace::LIMIT,
+            max_calls: ripcord::SpanBuilder::DEFAULT_LIMIT,
             counters: Arc::default(),
             observer: None,
             answered: answered_cause(),

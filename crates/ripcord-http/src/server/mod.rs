@@ -35,7 +35,7 @@ mod lifetime;
 mod observer;
 mod on_connection;
 mod outcome;
-mod own_trace;
+mod own_span;
 #[cfg(feature = "policy")]
 mod policy;
 mod request;

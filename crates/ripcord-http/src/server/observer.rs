@@ -11,7 +11,7 @@ use std::{
 };
 
 use http::StatusCode;
-use ripcord::{CancelHandle, Context, Error, Trace};
+use ripcord::{CancelHandle, Context, Error, Span};
 
 use super::{DeadlineSource, stats::Counters};
 
@@ -47,8 +47,8 @@ pub(crate) struct StartedRequest<'a> {
     pub(crate) cancel: CancelHandle,
     pub(crate) at: Instant,
     pub(crate) deadline: DeadlineSource,
-    /// The request's own trace, if it already has one.
-    pub(crate) trace: Option<&'a Trace>,
+    /// The request's own span, if it already has one.
+    pub(crate) span: Option<&'a Span>,
 }
 
 /// The key of a request's entry in its observer.

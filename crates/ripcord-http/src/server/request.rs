@@ -14,7 +14,7 @@ use ripcord::{Context, DoneOwned};
 
 use super::{
     Ended, Finished, Outcome, body::Content, grpc, layer::Settings, lifetime::Lifetime, observer::EntryKey,
-    on_connection::Membership, outcome::is_client_disconnected, own_trace::OwnTrace,
+    on_connection::Membership, outcome::is_client_disconnected, own_span::OwnSpan,
 };
 use crate::RequestId;
 
@@ -44,7 +44,7 @@ pub(super) struct Record {
     pub(super) id: HeaderValue,
     /// When the request arrived, if a hook or an observer needs it.
     pub(super) begun: Option<Instant>,
-    pub(super) trace: OwnTrace,
+    pub(super) span: OwnSpan,
     pub(super) place: Option<EntryKey>,
     pub(super) answered: Option<StatusCode>,
     /// The status for logs and metrics, where that is not what was answered.
@@ -210,7 +210,7 @@ impl Drop for InFlight {
             let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::from_error(&error));
             self.settle(outcome);
         }
-        record.trace.end(&self.ctx, self.lifetime.outcome(), record.answered);
+        record.span.end(&self.ctx, self.lifetime.outcome(), record.answered);
         let Some(outcome) = self.lifetime.outcome() else { return };
         let took =
             record.begun.map(|begun| self.ctx.clock().now().saturating_duration_since(begun)).unwrap_or_default();

@@ -20,7 +20,7 @@ use super::{
     layer::{Limit, Settings},
     lifetime::{Handle, Lifetime, with_inner_source},
     observer::StartedRequest,
-    own_trace::OwnTrace,
+    own_span::OwnSpan,
     panic_message,
     request::{InFlight, Record},
 };
@@ -108,19 +108,19 @@ impl Settings {
         let end = timed.deadline();
         let lifetime = Lifetime::new(cancel, self, end, grpc::is_grpc(&parts.headers));
         let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
-        // The observer comes after the trace, to show the request under the ids that it is exported with; and the handle last, so
+        // The observer comes after the span, to show the request under the ids that it is exported with; and the handle last, so
         // that everything shown is above it.
-        let (ctx, trace) = OwnTrace::begin(self, ctx, parts, received.lineage.parent());
+        let (ctx, span) = OwnSpan::begin(self, ctx, parts, received.lineage.parent());
         let is_timed = self.on_end.is_some() || self.observer.is_some();
         let begun = is_timed.then(|| ctx.clock().now());
         let place = self.observer.as_ref().zip(begun).map(|(observer, at)| {
             let cancel = lifetime.cancel_handle();
-            observer.begin(StartedRequest { ctx: &ctx, cancel, at, deadline: deadline.source, trace: trace.trace() })
+            observer.begin(StartedRequest { ctx: &ctx, cancel, at, deadline: deadline.source, span: span.span() })
         });
         let ctx = ctx.with_value(Handle::new(&lifetime, deadline.source, self, place));
         parts.extensions.insert(ctx.clone());
         let id = received.id.to_header();
-        let record = Record { id, begun, trace, place, answered: None, logged: None };
+        let record = Record { id, begun, span, place, answered: None, logged: None };
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 

@@ -12,7 +12,7 @@ use super::{Traceparent, Tracestate};
 
 /// Returns a context whose outgoing HTTP calls each have a CLIENT span, so that OpenTelemetry exports one trace across processes.
 ///
-/// A call's span is below the span of the nearest [`trace`](Context::trace), or else below the span that the task is in. The call's
+/// A call's span is below the span of the nearest [`span`](Context::span), or else below the span that the task is in. The call's
 /// traceparent carries the id of its own span: each call, each retry and each hedge sends another one.
 ///
 /// Install a subscriber with the layer of `tracing-opentelemetry`. Without it, calls send a new span id below the context's
@@ -28,7 +28,7 @@ use super::{Traceparent, Tracestate};
 /// use ripcord_http::trace_context::with_tracing;
 ///
 /// let ctx = with_tracing(&Context::background());
-/// let (ctx, _trace) = ctx.start_trace("nightly report"); // calls under this ctx are part of that trace
+/// let (ctx, _span) = ctx.start_span("nightly report"); // calls with this ctx are in the same trace
 /// ```
 pub fn with_tracing(ctx: &Context) -> Context {
     ctx.with_value(Spans)

@@ -51,7 +51,7 @@ impl Service {
         let service = self.clone();
         let handler = move |headers: HeaderMap, Ctx(ctx): Ctx| async move {
             service.seen.lock().unwrap().push(Seen { headers, left: ctx.remaining(), ctx: ctx.clone() });
-            let (ctx, _trace) = ctx.start_trace("work");
+            let (ctx, _span) = ctx.start_span("work");
             service.time.advance(work);
             match next {
                 Some(url) => call(&ctx, &url).await.map_err(|error| (StatusCode::GATEWAY_TIMEOUT, error.to_string())),

@@ -20,7 +20,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
 /// Queries a table for a second, under a trace, and is canceled with its Context.
 async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
-    let (ctx, _trace) = ctx.start_trace("query");
+    let (ctx, _span) = ctx.start_span("query");
     ctx.sleep(SECOND).await?;
     Ok("done")
 }

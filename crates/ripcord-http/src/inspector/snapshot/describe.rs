@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use ripcord::{Error, ErrorKind, Trace};
+use ripcord::{Error, ErrorKind, SpanSnapshot};
 
 use super::shape::{About, Counters, Deadline, End, FinishedEntry, Live, Span, State};
 use crate::inspector::entry::{self, Ended, Entry, Facts};
@@ -47,7 +47,7 @@ pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
         took: entry.ended.as_ref().map_or(age, |ended| ended.latency),
         ended: entry.ended.as_ref(),
     };
-    let (spans, spans_not_shown) = spans(&root, entry.trace.as_ref(), max_spans.unwrap_or(MAX_LIVE_SPANS));
+    let (spans, spans_not_shown) = spans(&root, entry.root.as_ref(), max_spans.unwrap_or(MAX_LIVE_SPANS));
     Live {
         about: about(entry.id, entry.is_request(), &facts, entry.name(), entry.status, deadline, end),
         parent: entry.parent(),
@@ -66,7 +66,7 @@ pub(super) fn over(over: &entry::FinishedEntry, with_spans: bool) -> FinishedEnt
     let lived = over.dropped.saturating_duration_since(over.begun);
     let deadline = over.timeout.map(|of| describe_deadline(over.facts.deadline, of.saturating_sub(ended.latency), of));
     let root = Root { name: &over.name, begun: over.begun, took: ended.latency, ended: Some(ended) };
-    let (spans, spans_not_shown) = with_spans.then(|| spans(&root, over.trace.as_ref(), usize::MAX)).unzip();
+    let (spans, spans_not_shown) = with_spans.then(|| spans(&root, over.root.as_ref(), usize::MAX)).unzip();
     let end = ended.error.as_ref().map(end);
     FinishedEntry {
         about: about(over.id, over.is_request, &over.facts, &over.name, over.status, deadline, end),
@@ -163,7 +163,7 @@ fn end(error: &Error) -> End {
     }
 }
 
-/// An entry's first span: the entry itself. Its trace may have none, or less information.
+/// The entry itself, as its first span. The entry may have no root span, or one with less information.
 struct Root<'a> {
     name: &'a str,
     begun: Instant,
@@ -172,7 +172,7 @@ struct Root<'a> {
 }
 
 /// Returns the first spans, and how many more there are.
-fn spans(root: &Root<'_>, trace: Option<&Trace>, max: usize) -> (Vec<Span>, u64) {
+fn spans(root: &Root<'_>, recorded: Option<&ripcord::Span>, max: usize) -> (Vec<Span>, u64) {
     let error = root.ended.and_then(|ended| ended.error.as_ref());
     let first = Span {
         depth: 0,
@@ -182,11 +182,9 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, max: usize) -> (Vec<Span>, u64)
         state: state(root.ended.is_some(), error, root.ended.is_some_and(|ended| ended.is_panicked)),
         end: error.map(end),
     };
-    // Counts before reading: a new call may be shown without being counted, but is never counted without being shown.
-    let recorded = trace.map_or(1, Trace::recorded);
-    let shown_of = trace.map(|trace| trace.first_spans(max)).unwrap_or_default();
-    let hidden = recorded.saturating_sub(max) as u64 + trace.map_or(0, Trace::dropped);
-    let describe = |span: &ripcord::Span| Span {
+    let snapshots = recorded.map(ripcord::Span::snapshots).unwrap_or_default();
+    let hidden = snapshots.len().saturating_sub(max) as u64 + recorded.map_or(0, ripcord::Span::dropped);
+    let describe = |span: &SpanSnapshot| Span {
         depth: span.depth(),
         name: shown(span.name()),
         start_ms: milliseconds(span.start().saturating_duration_since(root.begun)),
@@ -194,7 +192,7 @@ fn spans(root: &Root<'_>, trace: Option<&Trace>, max: usize) -> (Vec<Span>, u64)
         state: state(span.is_ended(), span.err(), span.is_panicked()),
         end: span.err().map(end),
     };
-    ([first].into_iter().chain(shown_of.iter().skip(1).map(describe)).take(max).collect(), hidden)
+    ([first].into_iter().chain(snapshots.iter().skip(1).map(describe)).take(max).collect(), hidden)
 }
 
 /// Converts to milliseconds, with microsecond precision.

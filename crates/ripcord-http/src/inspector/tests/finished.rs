@@ -85,11 +85,11 @@ fn finished_request_keeps_its_calls_up_to_the_limit() {
     let (server, time) = manual();
     let inspector = Inspector::builder().max_calls(100).build();
     let request = Request::start(&inspector, &server, "GET /search");
-    let (_, call) = request.ctx.with_timeout(Duration::from_millis(20)).start_trace("backend");
+    let (_, call) = request.ctx.with_timeout(Duration::from_millis(20)).start_span("backend");
     time.advance(Duration::from_millis(30));
     drop(call);
     for _ in 0..200 {
-        drop(request.ctx.start_trace("more"));
+        drop(request.ctx.start_span("more"));
     }
     drop(request.answer(200));
 

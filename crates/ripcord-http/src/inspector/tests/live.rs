@@ -168,9 +168,9 @@ fn calls_are_shown_as_a_bounded_tree() {
     let (server, time) = manual();
     let inspector = Inspector::builder().max_calls(50).build();
     let request = Request::start(&inspector, &server, "GET /search");
-    let (search, _search) = request.ctx.start_trace("search");
+    let (search, _search) = request.ctx.start_span("search");
     time.advance(SECOND / 4);
-    let (_, query) = search.start_trace("query");
+    let (_, query) = search.start_span("query");
     time.advance(SECOND / 2);
     drop(query);
 
@@ -191,7 +191,7 @@ fn calls_are_shown_as_a_bounded_tree() {
     assert_eq!(live["spans_not_shown"], 0);
 
     for _ in 0..1000 {
-        drop(search.start_trace("more"));
+        drop(search.start_span("more"));
     }
     let live = json(&inspector)["live"][0].clone();
     // A live entry shows the first 40 calls. 51 are recorded, and the others counted.
@@ -302,7 +302,7 @@ fn call_that_begins_after_the_end_is_shown_below_it() {
     time.advance(SECOND);
     let ctx = request.answer(200);
     time.advance(SECOND);
-    let (_, call) = ctx.start_trace("writes a file");
+    let (_, call) = ctx.start_span("writes a file");
     time.advance(SECOND);
     let live = json(&inspector)["live"][0].clone();
     let spans: Vec<_> = live["spans"].as_array().unwrap().iter().collect();
@@ -386,7 +386,7 @@ fn entries_of_many_threads_are_all_counted() {
             scope.spawn(|| {
                 for _ in 0..500 {
                     let request = Request::start(&inspector, &Context::background(), "GET /");
-                    let (_ctx, _trace) = request.ctx.start_trace("work");
+                    let (_ctx, _span) = request.ctx.start_span("work");
                     drop(request.answer(200));
                 }
             });

@@ -53,7 +53,7 @@ impl Request {
         let (ctx, cancel) = ctx.with_cancel();
         let ctx = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
         let (at, handle) = (ctx.clock().now(), cancel.handle());
-        let place = inspector.begin(StartedRequest { ctx: &ctx, cancel: handle, at, deadline, trace: None });
+        let place = inspector.begin(StartedRequest { ctx: &ctx, cancel: handle, at, deadline, span: None });
         let held = EntryGuard::new(inspector.clone(), place, &ctx);
         Request { ctx: ctx.with_value(held), place, inspector: inspector.clone(), cancel, has_ended: false }
     }

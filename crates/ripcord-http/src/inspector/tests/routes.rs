@@ -178,7 +178,7 @@ async fn single_entry_has_all_its_calls() {
     let inspector = Inspector::new();
     let request = Tracked::start(&inspector, &Context::background(), "GET /search");
     for _ in 0..60 {
-        drop(request.ctx.start_trace("call"));
+        drop(request.ctx.start_span("call"));
     }
     let (_, snapshot) = ask_here(&inspector, "GET", "/json").await;
     assert_eq!(snapshot["live"][0]["spans"].as_array().unwrap().len(), 40);

@@ -154,7 +154,7 @@ impl Walk {
             match node.kind() {
                 Kind::Value(ValueEntry { way: Way::Table(_), .. }) => return None,
                 Kind::Value(ValueEntry { key: above, way: Way::Walk(on), .. }) => {
-                    // Many of one type on top of each other, such as traces, are one step.
+                    // A run of values of one type, such as spans, is one step.
                     walk.types = on.types - u8::from(*above == key);
                     walk.nodes += on.nodes;
                     break;

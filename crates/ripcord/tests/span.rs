@@ -1,5 +1,5 @@
-//! The tree of calls: its shape from any number of threads, an end on every path, what was canceled and why, the depth that
-//! a stack would not hold, and a bound on what a long-lived root keeps.
+//! The tree of spans: its shape from any number of threads, an end on every path, cancels with their causes, very deep trees, and
+//! the limit of a long-lived root.
 
 mod common;
 
@@ -14,40 +14,41 @@ use std::task::Waker;
 use std::thread;
 
 use common::{Gate, HANG, MS, SEC, User, assert_error, manual, poll_pinned, within};
-use ripcord::{Context, Error, ErrorKind, Span, Trace, TraceGuard, Value};
+use ripcord::{Context, Error, ErrorKind, Span, SpanBuilder, SpanGuard, SpanSnapshot, Value};
 use static_assertions::{assert_impl_all, assert_not_impl_any};
 
-assert_impl_all!(Trace: Send, Sync, Unpin, Clone, fmt::Debug, fmt::Display, Value, UnwindSafe, RefUnwindSafe);
-assert_impl_all!(TraceGuard: Send, Sync, Unpin, fmt::Debug);
-assert_not_impl_any!(TraceGuard: Clone);
-assert_impl_all!(Span: Send, Sync, Unpin, Clone, fmt::Debug);
+assert_impl_all!(Span: Send, Sync, Unpin, Clone, fmt::Debug, fmt::Display, Value, UnwindSafe, RefUnwindSafe);
+assert_impl_all!(SpanGuard: Send, Sync, Unpin, fmt::Debug);
+assert_not_impl_any!(SpanGuard: Clone);
+assert_impl_all!(SpanSnapshot: Send, Sync, Unpin, Clone, fmt::Debug);
+assert_impl_all!(SpanBuilder: Send, Sync, Unpin, Clone, fmt::Debug);
 
-// ===== the chapter's =====
+// ===== the chapter's program =====
 
 #[test]
-fn the_chapters_whole_tree_is_printed() {
+fn tree_of_the_chapters_program_is_printed() {
     let (root, time) = manual();
     let function_d = |ctx: &Context| {
-        let (_ctx, _trace) = ctx.start_trace("FunctionD");
+        let (_ctx, _span) = ctx.start_span("FunctionD");
         time.advance(300 * MS);
     };
     let function_c = |ctx: &Context| {
-        let (_ctx, _trace) = ctx.start_trace("FunctionC");
+        let (_ctx, _span) = ctx.start_span("FunctionC");
         time.advance(150 * MS);
     };
     let function_b = |ctx: &Context| {
-        let (ctx, _trace) = ctx.start_trace("FunctionB");
+        let (ctx, _span) = ctx.start_span("FunctionB");
         time.advance(200 * MS);
         function_d(&ctx);
     };
     let function_a = |ctx: &Context| {
-        let (ctx, _trace) = ctx.start_trace("FunctionA");
+        let (ctx, _span) = ctx.start_span("FunctionA");
         time.advance(100 * MS);
         function_b(&ctx);
         function_c(&ctx);
     };
 
-    let (ctx, main) = root.with_timeout(2 * SEC).start_trace("Main");
+    let (ctx, main) = root.with_timeout(2 * SEC).start_span("Main");
     function_a(&ctx);
     time.advance(MS / 2);
     let tree = main.end();
@@ -65,72 +66,72 @@ fn the_chapters_whole_tree_is_printed() {
 // ===== reading =====
 
 #[test]
-fn a_trace_is_read_while_under_way_and_after() {
+fn span_is_readable_before_and_after_its_end() {
     let (root, time) = manual();
-    assert!(root.trace().is_none());
+    assert!(root.span().is_none());
     let begun = time.now();
-    let (ctx, guard) = root.start_trace(String::from("import"));
-    let trace = ctx.trace().expect("it carries one");
+    let (ctx, guard) = root.start_span(String::from("import"));
+    let span = ctx.span().expect("it carries one");
     time.advance(SEC);
-    assert_eq!((trace.name(), trace.start(), trace.duration()), ("import", begun, SEC));
-    assert!(!trace.is_ended() && !guard.trace().is_ended());
-    assert!(trace.children().is_empty());
-    assert_eq!(trace.to_string(), "- import (running): 1.0s");
+    assert_eq!((span.name(), span.start(), span.duration()), ("import", begun, SEC));
+    assert!(!span.is_ended() && !guard.span().is_ended());
+    assert!(span.children().is_empty());
+    assert_eq!(span.to_string(), "- import (running): 1.0s");
 
     time.advance(SEC);
     let ended = guard.end();
     time.advance(SEC);
-    for trace in [trace, ended] {
-        assert_eq!((trace.name(), trace.start(), trace.duration()), ("import", begun, 2 * SEC));
-        assert!(trace.is_ended() && !trace.is_panicked());
-        assert!(trace.err().is_none());
-        assert_eq!(trace.dropped(), 0);
+    for span in [span, ended] {
+        assert_eq!((span.name(), span.start(), span.duration()), ("import", begun, 2 * SEC));
+        assert!(span.is_ended() && !span.is_panicked());
+        assert!(span.err().is_none());
+        assert_eq!(span.dropped(), 0);
     }
 }
 
 #[test]
-fn a_trace_is_the_nearest_above() {
+fn context_returns_the_nearest_span_above() {
     let (root, _time) = manual();
-    let (outer, _outer) = root.start_trace("outer");
-    let (inner, inner_guard) = outer.with_value(User(1)).with_name("n").start_trace("inner");
-    let name = |ctx: &Context| ctx.trace().map(|trace| trace.name().to_owned());
+    let (outer, _outer) = root.start_span("outer");
+    let (inner, inner_guard) = outer.with_value(User(1)).with_name("n").start_span("inner");
+    let name = |ctx: &Context| ctx.span().map(|span| span.name().to_owned());
     assert_eq!(name(&inner.without_cancel().with_timeout(SEC)).as_deref(), Some("inner"));
     assert_eq!(name(&outer).as_deref(), Some("outer"));
     assert_eq!(inner.value::<User>(), Some(&User(1)));
     // An ended one goes on to be the parent of what outlives it, as in Go.
     drop(inner_guard);
-    drop(inner.start_trace("late"));
+    drop(inner.start_span("late"));
     let names: Vec<_> =
-        outer.trace().expect("outer").spans().iter().map(|s| (s.depth(), s.name().to_owned())).collect();
+        outer.span().expect("outer").snapshots().iter().map(|s| (s.depth(), s.name().to_owned())).collect();
     assert_eq!(names, [(0, "outer".to_owned()), (1, "inner".to_owned()), (2, "late".to_owned())]);
 }
 
 #[test]
-fn a_trace_is_a_value_that_can_be_handed_to_another_root() {
+fn span_as_a_value_is_the_parent_in_another_root() {
     let (root, _time) = manual();
-    let (ctx, _guard) = root.start_trace("request");
-    let trace = ctx.trace().expect("it carries one");
-    let job = Context::background().with_value(trace.clone());
-    assert_eq!(job.to_string(), "Background.WithValue(Trace(request))");
-    drop(job.start_trace("job"));
-    assert_eq!(trace.children()[0].name(), "job");
+    let (ctx, _guard) = root.start_span("request");
+    let span = ctx.span().expect("it carries one");
+    let job = Context::background().with_value(span.clone());
+    assert_eq!(job.to_string(), "Background.WithValue(Span(request))");
+    drop(job.start_span("job"));
+    assert_eq!(span.children()[0].name(), "job");
 }
 
 #[test]
-fn the_precision_is_the_formatters() {
+fn precision_of_the_formatter_sets_the_digits() {
     let (root, time) = manual();
-    let (_ctx, guard) = root.start_trace("x");
+    let (_ctx, guard) = root.start_span("x");
     time.advance(MS * 3 / 2);
-    let trace = guard.end();
-    assert_eq!(format!("{trace:.0} {trace} {trace:.3}"), "- x: 2ms - x: 1.5ms - x: 1.500ms");
+    let span = guard.end();
+    assert_eq!(format!("{span:.0} {span} {span:.3}"), "- x: 2ms - x: 1.5ms - x: 1.500ms");
 }
 
 #[test]
-fn a_clock_below_is_that_of_the_traces_below() {
+fn span_below_another_clock_uses_that_clock() {
     let (root, time) = manual();
     let (other, other_time) = ripcord::Clock::manual();
-    let (ctx, outer) = root.start_trace("outer");
-    let (_ctx, inner) = ctx.with_clock(other).start_trace("inner");
+    let (ctx, outer) = root.start_span("outer");
+    let (_ctx, inner) = ctx.with_clock(other).start_span("inner");
     time.advance(SEC);
     other_time.advance(MS);
     drop(inner);
@@ -140,33 +141,33 @@ fn a_clock_below_is_that_of_the_traces_below() {
 // ===== an end on every path =====
 
 #[test]
-fn an_early_return_ends_it() {
+fn early_return_ends_the_span() {
     fn work(ctx: &Context) -> Result<(), Error> {
-        let (ctx, _trace) = ctx.start_trace("work");
+        let (ctx, _span) = ctx.start_span("work");
         ctx.check()?;
         unreachable!("it is canceled")
     }
     let (root, _time) = manual();
     let (root, cancel) = root.with_cancel();
-    let (ctx, main) = root.start_trace("main");
+    let (ctx, main) = root.start_span("main");
     cancel.cancel();
     assert!(work(&ctx).is_err());
-    assert_eq!(main.trace().to_string(), "- main (running): 0.0ns\n  - work (canceled): 0.0ns");
+    assert_eq!(main.span().to_string(), "- main (running): 0.0ns\n  - work (canceled): 0.0ns");
 }
 
 #[test]
-fn a_panic_ends_it_and_is_marked() {
+fn panic_ends_the_span_and_is_recorded() {
     struct TracesWhenDropped(Context);
     impl Drop for TracesWhenDropped {
         fn drop(&mut self) {
-            drop(self.0.start_trace("clean up"));
+            drop(self.0.start_span("clean up"));
         }
     }
     let (root, time) = manual();
-    let (ctx, main) = root.start_trace("main");
+    let (ctx, main) = root.start_span("main");
     let panic = catch_unwind(AssertUnwindSafe(|| {
-        let (ctx, _outer) = ctx.start_trace("outer");
-        let (ctx, _inner) = ctx.start_trace("inner");
+        let (ctx, _outer) = ctx.start_span("outer");
+        let (ctx, _inner) = ctx.start_span("inner");
         let _cleanup = TracesWhenDropped(ctx);
         time.advance(SEC);
         panic!("a test's own");
@@ -180,34 +181,34 @@ fn a_panic_ends_it_and_is_marked() {
 }
 
 #[test]
-fn a_task_that_is_dropped_ends_it() {
+fn dropped_task_ends_the_span() {
     let (root, time) = manual();
-    let (ctx, main) = root.start_trace("main");
+    let (ctx, main) = root.start_span("main");
     {
         let mut task = pin!(async {
-            let (_ctx, _trace) = ctx.start_trace("task");
+            let (_ctx, _span) = ctx.start_span("task");
             pending::<()>().await;
         });
         assert!(poll_pinned(task.as_mut(), Waker::noop()).is_pending());
         time.advance(SEC);
-        assert!(!main.trace().children()[0].is_ended());
+        assert!(!main.span().children()[0].is_ended());
     }
-    assert!(main.trace().children()[0].is_ended());
+    assert!(main.span().children()[0].is_ended());
     assert_eq!(main.end().to_string(), "- main: 1.0s\n  - task: 1.0s");
 }
 
 #[test]
-fn a_task_that_is_aborted_ends_it() {
+fn aborted_task_ends_the_span() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let (root, _time) = manual();
-    let (ctx, main) = root.start_trace("main");
+    let (ctx, main) = root.start_span("main");
     runtime.block_on(async {
         let task = tokio::spawn(async move {
-            let (_ctx, _trace) = ctx.start_trace("task");
+            let (_ctx, _span) = ctx.start_span("task");
             pending::<()>().await;
         });
         tokio::task::yield_now().await;
-        assert!(!main.trace().children()[0].is_ended());
+        assert!(!main.span().children()[0].is_ended());
         task.abort();
         assert!(task.await.is_err_and(|error| error.is_cancelled()));
     });
@@ -217,13 +218,13 @@ fn a_task_that_is_aborted_ends_it() {
 // ===== what was canceled, and why =====
 
 #[test]
-fn a_cancel_is_marked_with_its_cause() {
+fn cancel_is_recorded_with_its_cause() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
-    let (main_ctx, main) = ctx.start_trace("main");
-    let (_ctx, before) = main_ctx.start_trace("before");
+    let (main_ctx, main) = ctx.start_span("main");
+    let (_ctx, before) = main_ctx.start_span("before");
     drop(before);
-    let (_ctx, during) = main_ctx.start_trace("during");
+    let (_ctx, during) = main_ctx.start_span("during");
     cancel.cancel_with("out of disk");
     drop(during);
     let tree = main.end();
@@ -237,11 +238,11 @@ fn a_cancel_is_marked_with_its_cause() {
 }
 
 #[test]
-fn a_deadline_is_marked() {
+fn deadline_is_recorded() {
     let (root, time) = manual();
-    let (_ctx, plain) = root.with_timeout(SEC).start_trace("plain");
-    let (_ctx, with_cause) = root.with_timeout_cause(SEC, "too slow").start_trace("with cause");
-    let (_ctx, in_time) = root.with_timeout(2 * SEC).start_trace("in time");
+    let (_ctx, plain) = root.with_timeout(SEC).start_span("plain");
+    let (_ctx, with_cause) = root.with_timeout_cause(SEC, "too slow").start_span("with cause");
+    let (_ctx, in_time) = root.with_timeout(2 * SEC).start_span("in time");
     time.advance(SEC);
     let (plain, with_cause, in_time) = (plain.end(), with_cause.end(), in_time.end());
     time.advance(SEC);
@@ -252,38 +253,38 @@ fn a_deadline_is_marked() {
 }
 
 #[test]
-fn a_timeout_taken_within_is_not_the_callers() {
+fn timeout_set_below_a_span_is_not_its_end() {
     let (root, time) = manual();
-    let (ctx, guard) = root.start_trace("call");
-    let (_ctx, attempt) = ctx.with_timeout(SEC).start_trace("attempt");
+    let (ctx, guard) = root.start_span("call");
+    let (_ctx, attempt) = ctx.with_timeout(SEC).start_span("attempt");
     time.advance(SEC);
     drop(attempt);
     assert_eq!(guard.end().to_string(), "- call: 1.0s\n  - attempt (deadline exceeded): 1.0s");
 }
 
 #[test]
-fn names_and_causes_cannot_pass_for_lines() {
+fn control_characters_in_names_and_causes_are_escaped() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
-    let (_ctx, guard) = ctx.start_trace("a\n- b: 1s\u{1b}[31m é");
+    let (_ctx, guard) = ctx.start_span("a\n- b: 1s\u{1b}[31m é");
     cancel.cancel_with("x\r\ny");
-    let trace = guard.end();
-    assert_eq!(trace.to_string(), "- a\\n- b: 1s\\u{1b}[31m é (canceled: x\\r\\ny): 0.0ns");
-    assert_eq!(format!("{trace:#}").lines().count(), 1);
-    assert_eq!(trace.name(), "a\n- b: 1s\u{1b}[31m é");
-    let ctx = Context::background().with_value(trace);
-    assert_eq!(ctx.to_string(), "Background.WithValue(Trace(a\\n- b: 1s\\u{1b}[31m é))");
+    let span = guard.end();
+    assert_eq!(span.to_string(), "- a\\n- b: 1s\\u{1b}[31m é (canceled: x\\r\\ny): 0.0ns");
+    assert_eq!(format!("{span:#}").lines().count(), 1);
+    assert_eq!(span.name(), "a\n- b: 1s\u{1b}[31m é");
+    let ctx = Context::background().with_value(span);
+    assert_eq!(ctx.to_string(), "Background.WithValue(Span(a\\n- b: 1s\\u{1b}[31m é))");
 }
 
 // ===== many threads =====
 
 #[test]
-fn children_of_all_threads_are_there_in_a_tree_that_is_read_meanwhile() {
+fn tree_read_during_starts_on_all_threads_loses_no_child() {
     const THREADS: usize = 8;
     const EACH: usize = if cfg!(miri) { 10 } else { 500 };
     within("children of all threads", || {
         let (root, _time) = manual();
-        let (ctx, main) = root.start_trace("main");
+        let (ctx, main) = root.start_span("main");
         let gate = Gate::new(THREADS + 1);
         thread::scope(|scope| {
             for thread in 0..THREADS {
@@ -291,15 +292,15 @@ fn children_of_all_threads_are_there_in_a_tree_that_is_read_meanwhile() {
                 scope.spawn(move || {
                     gate.pass();
                     for n in 0..EACH {
-                        let (ctx, _outer) = ctx.start_trace(format!("{thread}/{n}"));
-                        drop(ctx.start_trace("inner"));
+                        let (ctx, _outer) = ctx.start_span(format!("{thread}/{n}"));
+                        drop(ctx.start_span("inner"));
                     }
                 });
             }
             gate.pass();
             let mut before = 0;
             while before < 1 + THREADS * EACH * 2 {
-                let spans = main.trace().spans();
+                let spans = main.span().snapshots();
                 assert!(spans.len() >= before, "what was recorded stays");
                 before = spans.len();
                 assert!(spans.iter().all(|span| span.depth() < 3));
@@ -322,23 +323,23 @@ fn children_of_all_threads_are_there_in_a_tree_that_is_read_meanwhile() {
 }
 
 #[test]
-fn the_limit_is_exact_on_all_threads() {
+fn limit_is_exact_on_all_threads() {
     const THREADS: usize = 4;
-    let (ctx, main) = Context::background().start_root_trace("main", 100);
+    let (ctx, main) = Span::builder("main").root().limit(100).start(&Context::background());
     thread::scope(|scope| {
         for _ in 0..THREADS {
-            scope.spawn(|| (0..50).for_each(|_| drop(ctx.start_trace("call"))));
+            scope.spawn(|| (0..50).for_each(|_| drop(ctx.start_span("call"))));
         }
     });
-    assert_eq!((main.trace().children().len(), main.trace().dropped()), (100, 100));
+    assert_eq!((main.span().children().len(), main.span().dropped()), (100, 100));
 }
 
 // ===== roots on demand =====
 
-/// A request, whose root is begun when it is asked for: in the context above, so that it does not hold itself.
+/// A request whose root span is created on demand, in the context above, so that it does not keep itself alive.
 struct Request {
     above: Context,
-    root: OnceLock<TraceGuard>,
+    root: OnceLock<SpanGuard>,
 }
 
 impl Value for Request {}
@@ -348,52 +349,52 @@ fn request(server: &Context) -> Context {
 }
 
 fn with_requests(ctx: &Context) -> Context {
-    ctx.with_root_traces(|ctx| {
+    Span::with_lazy_roots(ctx, |ctx| {
         let Request { above, root } = ctx.value::<Request>()?;
-        Some(root.get_or_init(|| above.start_root_trace("request", 100).1).trace().clone())
+        Some(root.get_or_init(|| Span::builder("request").root().limit(100).start(above).1).span().clone())
     })
 }
 
-fn names(trace: &Trace) -> Vec<String> {
-    trace.spans().iter().map(|span| format!("{}{}", "-".repeat(span.depth()), span.name())).collect()
+fn names(span: &Span) -> Vec<String> {
+    span.snapshots().iter().map(|span| format!("{}{}", "-".repeat(span.depth()), span.name())).collect()
 }
 
 #[test]
-fn a_root_on_demand_is_one_for_all_that_is_begun_below_it() {
-    let (root, _serving) = Context::background().start_trace("server");
+fn lazy_root_is_shared_by_all_spans_below_it() {
+    let (root, _serving) = Context::background().start_span("server");
     let server = with_requests(&root);
     let (one, other) = (request(&server), request(&server));
     let below = one.with_name("below").without_cancel();
-    let (query, _query) = below.start_trace("query");
-    drop(query.start_trace("row"));
-    drop(one.start_trace("render"));
-    assert_eq!(names(&one.trace().expect("it has one now")), ["request", "-query", "--row", "-render"]);
-    assert_eq!(query.trace().expect("its own").name(), "query");
-    assert_eq!(names(&other.trace().expect("begun by this look")), ["request"]);
-    assert_eq!(names(&root.trace().expect("begun above")), ["server"], "it shows none of them");
+    let (query, _query) = below.start_span("query");
+    drop(query.start_span("row"));
+    drop(one.start_span("render"));
+    assert_eq!(names(&one.span().expect("it has one now")), ["request", "-query", "--row", "-render"]);
+    assert_eq!(query.span().expect("its own").name(), "query");
+    assert_eq!(names(&other.span().expect("begun by this look")), ["request"]);
+    assert_eq!(names(&root.span().expect("begun above")), ["server"], "it shows none of them");
 }
 
 #[test]
-fn what_no_root_is_given_for_is_one_and_a_trace_in_between_is_nearer() {
+fn span_without_a_lazy_root_is_a_root_and_a_nearer_span_wins() {
     let server = with_requests(&Context::background());
-    assert!(server.trace().is_none());
-    let (ctx, guard) = server.start_trace("alone");
-    drop(ctx.start_trace("below"));
-    assert_eq!(names(guard.trace()), ["alone", "-below"]);
+    assert!(server.span().is_none());
+    let (ctx, guard) = server.start_span("alone");
+    drop(ctx.start_span("below"));
+    assert_eq!(names(guard.span()), ["alone", "-below"]);
 
-    let (nearer, own) = request(&server).start_root_trace("own", 10);
-    drop(nearer.start_trace("call"));
-    assert_eq!(names(own.trace()), ["own", "-call"]);
+    let (nearer, own) = Span::builder("own").root().start(&request(&server));
+    drop(nearer.start_span("call"));
+    assert_eq!(names(own.span()), ["own", "-call"]);
     assert!(nearer.value::<Request>().expect("it is a value").root.get().is_none(), "nobody needed it");
 }
 
 #[test]
-fn a_root_since_then_took_the_time_from_then_on() {
+fn start_time_in_the_past_lengthens_the_span() {
     let (root, time) = manual();
     let arrived = root.clock().now();
     time.advance(2 * SEC);
-    let (ctx, request) = root.start_root_trace_at("request", 10, arrived, std::panic::Location::caller());
-    let (_ctx, query) = ctx.start_trace("query");
+    let (ctx, request) = Span::builder("request").root().start_time(arrived).start(&root);
+    let (_ctx, query) = ctx.start_span("query");
     time.advance(SEC);
     drop(query);
     assert_eq!(request.end().to_string(), "- request: 3.0s\n  - query: 1.0s");
@@ -402,16 +403,16 @@ fn a_root_since_then_took_the_time_from_then_on() {
 // ===== no user code under a lock =====
 
 #[test]
-fn a_cause_and_a_writer_may_use_the_trace_that_they_are_printed_with() {
-    /// Looks at the trace, and begins another, while it is printed and dropped.
+fn cause_and_writer_may_use_the_tree_being_printed() {
+    /// Reads the tree and starts another span while it is printed and dropped.
     #[derive(Debug)]
     struct Nosy(Arc<Mutex<Option<Context>>>);
     impl Nosy {
         fn look(&self) {
             let ctx = self.0.lock().expect("no panic").clone();
             if let Some(ctx) = ctx {
-                drop(ctx.start_trace("nosy"));
-                assert!(!ctx.trace().expect("it carries one").spans().is_empty());
+                drop(ctx.start_span("nosy"));
+                assert!(!ctx.span().expect("it carries one").snapshots().is_empty());
             }
         }
     }
@@ -427,7 +428,7 @@ fn a_cause_and_a_writer_may_use_the_trace_that_they_are_printed_with() {
             self.look();
         }
     }
-    struct NosyWriter(Trace, String);
+    struct NosyWriter(Span, String);
     impl fmt::Write for NosyWriter {
         fn write_str(&mut self, text: &str) -> fmt::Result {
             assert!(!self.0.children().is_empty());
@@ -438,23 +439,23 @@ fn a_cause_and_a_writer_may_use_the_trace_that_they_are_printed_with() {
     within("a cause that looks", || {
         let (root, _time) = manual();
         let place = Arc::new(Mutex::new(None));
-        let (ctx, guard) = root.start_trace("main");
+        let (ctx, guard) = root.start_span("main");
         *place.lock().expect("no panic") = Some(ctx.clone());
         let (below, cancel) = ctx.with_cancel();
-        let (_below, child) = below.start_trace("child");
+        let (_below, child) = below.start_span("child");
         cancel.cancel_with(Nosy(Arc::clone(&place)));
         drop(child);
-        let mut writer = NosyWriter(guard.trace().clone(), String::new());
-        write!(writer, "{}", guard.trace()).expect("it is written");
+        let mut writer = NosyWriter(guard.span().clone(), String::new());
+        write!(writer, "{}", guard.span()).expect("it is written");
         assert_eq!(writer.1, "- main (running): 0.0ns\n  - child (canceled: nosy): 0.0ns");
-        assert_eq!(guard.trace().children().len(), 2);
+        assert_eq!(guard.span().children().len(), 2);
         // The tree holds the cause, and the cause the tree's context: the test takes that apart itself.
         *place.lock().expect("no panic") = None;
     });
 }
 
 #[test]
-fn a_cause_that_panics_when_printed_breaks_nothing() {
+fn cause_panicking_in_display_breaks_nothing() {
     #[derive(Debug)]
     struct Bad;
     impl fmt::Display for Bad {
@@ -465,30 +466,30 @@ fn a_cause_that_panics_when_printed_breaks_nothing() {
     impl StdError for Bad {}
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
-    let (ctx, guard) = ctx.start_trace("main");
+    let (ctx, guard) = ctx.start_span("main");
     cancel.cancel_with(Bad);
-    let trace = guard.end();
-    assert!(catch_unwind(AssertUnwindSafe(|| trace.to_string())).is_err());
-    drop(ctx.start_trace("after"));
-    assert_eq!(trace.children().len(), 1);
+    let span = guard.end();
+    assert!(catch_unwind(AssertUnwindSafe(|| span.to_string())).is_err());
+    drop(ctx.start_span("after"));
+    assert_eq!(span.children().len(), 1);
 }
 
 // ===== depth =====
 
 #[test]
-fn a_million_levels_are_begun_ended_printed_and_dropped_on_a_small_stack() {
+fn million_levels_are_started_printed_and_dropped_on_a_small_stack() {
     const LEVELS: usize = if cfg!(miri) { 1_000 } else { 1_000_000 };
     let work = || {
         // A manual clock, and an end to inherit, are looked for on the way up, by each context anew. So it is the system's
         // clock, and each level is cut off from the ends above: else it were a million times a million steps.
-        let (mut ctx, main) = Context::background().start_root_trace("0", LEVELS);
+        let (mut ctx, main) = Span::builder("0").root().limit(LEVELS).start(&Context::background());
         for _ in 0..LEVELS {
-            // Each guard is dropped here; the context of an ended trace still carries it.
-            (ctx, _) = ctx.without_cancel().start_trace("f");
+            // Each guard is dropped here. The context of an ended span still carries the span.
+            (ctx, _) = ctx.without_cancel().start_span("f");
         }
         let tree = main.end();
         assert_eq!(tree.dropped(), 0);
-        let spans = tree.spans();
+        let spans = tree.snapshots();
         assert_eq!((spans.len(), spans[LEVELS].depth()), (LEVELS + 1, LEVELS));
         drop(spans);
 
@@ -514,51 +515,51 @@ fn a_million_levels_are_begun_ended_printed_and_dropped_on_a_small_stack() {
 // ===== the bound =====
 
 #[test]
-fn a_root_that_lives_long_stops_to_grow_and_counts() {
+fn full_tree_stops_growing_and_counts() {
     let (root, time) = manual();
-    let (ctx, main) = root.start_trace("server");
-    for n in 0..Trace::LIMIT + 5 {
-        drop(ctx.start_trace(format!("request {n}")));
+    let (ctx, main) = root.start_span("server");
+    for n in 0..SpanBuilder::DEFAULT_LIMIT + 5 {
+        drop(ctx.start_span(format!("request {n}")));
     }
-    let tree = main.trace().clone();
-    assert_eq!((tree.children().len(), tree.dropped()), (Trace::LIMIT, 5));
+    let tree = main.span().clone();
+    assert_eq!((tree.children().len(), tree.dropped()), (SpanBuilder::DEFAULT_LIMIT, 5));
 
     // What is not recorded can still be measured, and what is below it counts at the same root.
-    let (beyond, guard) = ctx.with_timeout(SEC).start_trace("beyond");
-    drop(beyond.start_trace("below"));
+    let (beyond, guard) = ctx.with_timeout(SEC).start_span("beyond");
+    drop(beyond.start_span("below"));
     time.advance(SEC);
-    assert_eq!(beyond.trace().expect("the nearest that is recorded").name(), "server");
+    assert_eq!(beyond.span().expect("the nearest that is recorded").name(), "server");
     assert_eq!(guard.end().to_string(), "- beyond (deadline exceeded): 1.0s");
-    assert_eq!((tree.children().len(), tree.dropped()), (Trace::LIMIT, 7));
+    assert_eq!((tree.children().len(), tree.dropped()), (SpanBuilder::DEFAULT_LIMIT, 7));
     let text = tree.to_string();
     assert!(text.ends_with("\n(7 more not recorded)"), "{text}");
     assert!(!tree.children()[0].to_string().contains("recorded"), "only the root says it");
 }
 
 #[test]
-fn limits_at_both_ends() {
+fn limit_of_zero_and_of_usize_max_work() {
     let (root, _time) = manual();
-    let (ctx, none) = root.start_root_trace("none", 0);
-    drop(ctx.start_trace("child"));
+    let (ctx, none) = Span::builder("none").root().limit(0).start(&root);
+    drop(ctx.start_span("child"));
     assert_eq!(none.end().to_string(), "- none: 0.0ns\n(1 more not recorded)");
 
-    let (ctx, all) = root.start_root_trace("all", usize::MAX);
-    drop(ctx.start_trace("child"));
+    let (ctx, all) = Span::builder("all").root().limit(usize::MAX).start(&root);
+    drop(ctx.start_span("child"));
     assert_eq!(all.end().to_string(), "- all: 0.0ns\n  - child: 0.0ns");
 }
 
 #[test]
-fn a_root_of_its_own_does_not_show_above() {
+fn root_below_a_span_is_not_in_its_tree() {
     let (root, _time) = manual();
-    let (server, serving) = root.start_trace("server");
-    let (request, handling) = server.start_root_trace("request", 10);
-    drop(request.start_trace("query"));
+    let (server, serving) = root.start_span("server");
+    let (request, handling) = Span::builder("request").root().limit(10).start(&server);
+    drop(request.start_span("query"));
     assert_eq!(handling.end().to_string(), "- request: 0.0ns\n  - query: 0.0ns");
     assert_eq!(serving.end().to_string(), "- server: 0.0ns");
 }
 
 #[test]
-fn a_tree_is_freed_with_the_last_of_its_contexts_and_traces() {
+fn tree_is_freed_with_its_last_context_and_span() {
     #[derive(Debug)]
     struct Tracked(#[expect(dead_code, reason = "its count is what matters")] Arc<()>);
     impl fmt::Display for Tracked {
@@ -570,17 +571,17 @@ fn a_tree_is_freed_with_the_last_of_its_contexts_and_traces() {
 
     let count = Arc::new(());
     let (root, _time) = manual();
-    let (main_ctx, main) = root.start_trace("main");
+    let (main_ctx, main) = root.start_span("main");
     {
         let (ctx, cancel) = main_ctx.with_cancel();
-        let (_ctx, _child) = ctx.start_trace("child");
+        let (_ctx, _child) = ctx.start_span("child");
         cancel.cancel_with(Tracked(Arc::clone(&count)));
     }
     drop(main);
     assert_eq!(Arc::strong_count(&count), 2, "the tree keeps the mark of its child");
-    let trace = main_ctx.trace();
+    let span = main_ctx.span();
     drop(main_ctx);
     assert_eq!(Arc::strong_count(&count), 2);
-    drop(trace);
+    drop(span);
     assert_eq!(Arc::strong_count(&count), 1);
 }

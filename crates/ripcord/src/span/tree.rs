@@ -1,29 +1,29 @@
-//! All traces of one root, in one list (invariants 1 to 3).
+//! All spans of one root, in one list (invariants 1 to 3).
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::handle::Trace;
+use super::handle::Span;
 use super::name::Name;
-use super::span::{Data, End};
+use super::snapshot::{Data, End};
 use crate::context::Context;
 
 pub(super) struct Tree {
     limit: usize,
-    /// What gives the roots of traces begun under this tree's root, which has none below itself then.
-    roots: Option<Roots>,
+    /// Creates the roots of spans started below this tree's root. Such a tree has no spans of its own.
+    lazy_roots: Option<LazyRoots>,
     records: Mutex<Records>,
 }
 
-/// Gives the trace that one begun in a context lies under.
+/// Returns the parent of a span that is started in a context.
 ///
-/// It takes no auto trait from a [`Trace`]: what a panic leaves of it is its user's to look after.
-pub(super) type Roots = AssertUnwindSafe<Box<dyn Fn(&Context) -> Option<Trace> + Send + Sync>>;
+/// Unwind safe, so that a [`Span`] is: the state that a panic leaves in the closure is the concern of its author.
+pub(super) type LazyRoots = AssertUnwindSafe<Box<dyn Fn(&Context) -> Option<Span> + Send + Sync>>;
 
 struct Records {
-    /// In line: most of the trees that a server makes are never more than that.
+    /// Stored inline, because most trees of a server have only a root.
     root: Record,
-    /// At most the limit. The first is at place 1.
+    /// At most `limit` records. The first has index 1.
     below: Vec<Record>,
     dropped: u64,
 }
@@ -36,7 +36,7 @@ struct Record {
     next: u32,
 }
 
-/// No place in the list.
+/// No index.
 const NONE: u32 = u32::MAX;
 
 impl Record {
@@ -46,39 +46,39 @@ impl Record {
 }
 
 impl Records {
-    fn at(&self, place: u32) -> &Record {
-        match place {
+    fn at(&self, index: u32) -> &Record {
+        match index {
             Tree::ROOT => &self.root,
-            place => &self.below[place as usize - 1],
+            index => &self.below[index as usize - 1],
         }
     }
 
-    fn at_mut(&mut self, place: u32) -> &mut Record {
-        match place {
+    fn at_mut(&mut self, index: u32) -> &mut Record {
+        match index {
             Tree::ROOT => &mut self.root,
-            place => &mut self.below[place as usize - 1],
+            index => &mut self.below[index as usize - 1],
         }
     }
 }
 
 impl Tree {
-    /// Where the root lies.
+    /// The index of the root.
     pub(super) const ROOT: u32 = 0;
 
     pub(super) fn new(root: Data, limit: usize) -> Self {
         let records = Records { root: Record::new(root, NONE), below: Vec::new(), dropped: 0 };
-        Tree { limit: limit.min(NONE as usize - 1), roots: None, records: Mutex::new(records) }
+        Tree { limit: limit.min(NONE as usize - 1), lazy_roots: None, records: Mutex::new(records) }
     }
 
-    pub(super) fn with_roots(root: Data, roots: Roots) -> Self {
-        Tree { roots: Some(roots), ..Tree::new(root, 0) }
+    pub(super) fn with_lazy_roots(root: Data, lazy_roots: LazyRoots) -> Self {
+        Tree { lazy_roots: Some(lazy_roots), ..Tree::new(root, 0) }
     }
 
-    pub(super) fn roots(&self) -> Option<&Roots> {
-        self.roots.as_ref()
+    pub(super) fn lazy_roots(&self) -> Option<&LazyRoots> {
+        self.lazy_roots.as_ref()
     }
 
-    /// A new last child. When the tree is full it counts and gives back what it was given.
+    /// Adds a last child and returns its index. If the tree is full, counts the span and returns its data.
     pub(super) fn add(&self, parent: u32, data: Data) -> Result<u32, Data> {
         let mut records = self.lock();
         if records.below.len() >= self.limit {
@@ -120,20 +120,12 @@ impl Tree {
         children
     }
 
-    /// So many are in the list, the root among them.
-    pub(super) fn recorded(&self) -> usize {
-        1 + self.lock().below.len()
-    }
-
-    /// A trace and all below it, each before its children, with how far below it lies; the first `most` of them.
-    pub(super) fn walk(&self, top: u32, most: usize) -> Vec<(usize, Data)> {
+    /// Returns a span and all spans below it, each before its children, with their depths.
+    pub(super) fn walk(&self, top: u32) -> Vec<(usize, Data)> {
         let records = self.lock();
         let mut walk = Vec::new();
         let (mut at, mut depth) = (top, 0);
         loop {
-            if walk.len() == most {
-                return walk;
-            }
             let mut record = records.at(at);
             walk.push((depth, record.data.clone()));
             if record.first_child != NONE {
@@ -141,7 +133,7 @@ impl Tree {
                 depth += 1;
                 continue;
             }
-            // The next to the right, of this one or of the nearest above that has one.
+            // The next sibling of this span, or of its nearest ancestor that has one.
             while at != top && record.next == NONE {
                 at = record.parent;
                 record = records.at(at);
@@ -155,7 +147,7 @@ impl Tree {
     }
 
     fn lock(&self) -> MutexGuard<'_, Records> {
-        // What could panic under the lock is an allocation, and then the list is as it was.
+        // Only an allocation can panic under the lock, and it leaves the list unchanged.
         self.records.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,18 +1,18 @@
-//! A tree for people.
+//! Prints a tree for humans.
 
 use std::fmt::{self, Write as _};
 
-use super::handle::Trace;
-use super::span::Span;
+use super::handle::Span;
+use super::snapshot::SpanSnapshot;
 use super::tree::Tree;
 use crate::error::{Error, ErrorKind};
 
-/// Deeper than this, lines are not moved further: a million levels would print a million times a million spaces.
-const MOST_INDENTED: usize = 64;
+/// Maximum number of levels that are indented. Indenting a million levels would print a million times a million spaces.
+const MAX_INDENTED: usize = 64;
 
-impl fmt::Display for Trace {
+impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, span) in self.spans().iter().enumerate() {
+        for (at, span) in self.snapshots().iter().enumerate() {
             if at > 0 {
                 f.write_char('\n')?;
             }
@@ -25,9 +25,9 @@ impl fmt::Display for Trace {
     }
 }
 
-fn print_line(span: &Span, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    write!(f, "{:width$}- ", "", width = 2 * span.depth().min(MOST_INDENTED))?;
-    if span.depth() > MOST_INDENTED {
+fn print_line(span: &SpanSnapshot, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{:width$}- ", "", width = 2 * span.depth().min(MAX_INDENTED))?;
+    if span.depth() > MAX_INDENTED {
         write!(f, "[level {}] ", span.depth())?;
     }
     OneLine(f).write_str(span.name())?;
@@ -56,7 +56,7 @@ fn print_error(error: &Error, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     error.cause().map_or(Ok(()), |cause| write!(OneLine(f), ": {cause}"))
 }
 
-/// Escapes control characters, so that what a name or a cause says cannot pass for a line of the tree.
+/// Escapes control characters, so that a name or a cause cannot imitate a line of the tree.
 struct OneLine<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for OneLine<'_, '_> {

@@ -1,4 +1,4 @@
-//! A trace's name: cheap to clone, since it lies in the tree, in each handle and in each snapshot.
+//! A span's name. It is cheap to clone, because the tree, every handle and every snapshot store it.
 
 use std::borrow::Cow;
 use std::ops::Deref;

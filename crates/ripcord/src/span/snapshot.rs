@@ -1,66 +1,72 @@
-//! One trace as it was at one moment.
+//! A copy of one span at one moment.
 
 use std::fmt;
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use super::name::Name;
 use crate::clock::{Clock, instant_of};
 use crate::error::Error;
 
-/// One line of a tree, as it was when [`Trace::spans`](crate::Trace::spans) was called.
+/// A copy of one [`Span`](crate::Span) at one moment. Returned by [`Span::snapshots`](crate::Span::snapshots).
 #[derive(Clone)]
-pub struct Span {
+pub struct SpanSnapshot {
     depth: usize,
     data: Data,
-    /// When it ended, or when it was looked at.
+    /// The end of the span, or the moment of the copy.
     until: i64,
 }
 
-impl Span {
+impl SpanSnapshot {
     pub(super) fn new(depth: usize, data: Data) -> Self {
         let until = data.end.as_ref().map_or_else(|| data.clock.ticks(), |end| end.when);
-        Span { depth, data, until }
+        SpanSnapshot { depth, data, until }
     }
 
-    /// How far below the trace that was asked for its spans; of that one itself, 0.
+    /// Returns the number of levels below the span that was copied. That span itself has depth 0.
     pub fn depth(&self) -> usize {
         self.depth
     }
 
-    /// The name it was begun with.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.data.name
     }
 
-    /// When it was begun, on its context's clock.
+    /// Returns the time of the start, by the context's clock.
     pub fn start(&self) -> Instant {
         instant_of(self.data.start)
     }
 
-    /// How long it took; of one that was under way, how long until it was looked at.
+    /// Returns the line that started the span.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.data.location
+    }
+
+    /// Returns the time from the start to the end. If the span had not ended, returns the time until the copy.
     pub fn duration(&self) -> Duration {
         Duration::from_nanos(self.until.saturating_sub(self.data.start).max(0).unsigned_abs())
     }
 
-    /// Whether it had ended.
+    /// Returns whether the span had ended.
     pub fn is_ended(&self) -> bool {
         self.data.end.is_some()
     }
 
-    /// Whether a panic ended it.
+    /// Returns whether a panic ended the span.
     pub fn is_panicked(&self) -> bool {
         self.data.end.as_ref().is_some_and(|end| end.panicked)
     }
 
-    /// Why its context was done when it ended, if it was.
+    /// Returns the end of the span's context, if that had ended when the span ended.
     pub fn err(&self) -> Option<&Error> {
         self.data.end.as_ref()?.error.as_ref()
     }
 }
 
-impl fmt::Debug for Span {
+impl fmt::Debug for SpanSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Span")
+        f.debug_struct("SpanSnapshot")
             .field("depth", &self.depth)
             .field("name", &self.name())
             .field("duration", &self.duration())
@@ -71,11 +77,12 @@ impl fmt::Debug for Span {
     }
 }
 
-/// What is recorded of a trace. A clone runs no user's code.
+/// The record of a span. Cloning it runs no user's code.
 #[derive(Clone)]
 pub(super) struct Data {
     name: Name,
     clock: Clock,
+    location: &'static Location<'static>,
     start: i64,
     end: Option<End>,
 }
@@ -88,13 +95,8 @@ pub(super) struct End {
 }
 
 impl Data {
-    pub(super) fn new(name: Name, clock: Clock) -> Self {
-        let start = clock.ticks();
-        Data::since(start, name, clock)
-    }
-
-    pub(super) fn since(start: i64, name: Name, clock: Clock) -> Self {
-        Data { name, clock, start, end: None }
+    pub(super) fn new(start: i64, name: Name, clock: Clock, location: &'static Location<'static>) -> Self {
+        Data { name, clock, location, start, end: None }
     }
 
     pub(super) fn name(&self) -> &Name {

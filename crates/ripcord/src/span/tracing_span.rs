@@ -1,17 +1,17 @@
-//! Each trace as a span of the crate `tracing` too.
+//! The counterpart of each span in the crate `tracing`.
 
-use std::panic::{AssertUnwindSafe, Location};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};
 
 use tracing::callsite::{DefaultCallsite, Identifier};
-use tracing::field::{FieldSet, Value, display};
+use tracing::field::{FieldSet, Value, ValueSet, display};
 use tracing::level_filters::LevelFilter;
 use tracing::metadata::Kind;
 use tracing::subscriber::NoSubscriber;
-use tracing::{Id, Level, Metadata, Span, dispatcher};
+use tracing::{Level, Metadata, Span, dispatcher};
 
-use super::handle::Trace;
-use super::span::End;
+use super::builder::{Parent, Start};
+use super::snapshot::End;
 use crate::context::Context;
 
 /// The fields of each span, as the docs of [`Context::tracing_span`] list them. The first four are set when it begins.
@@ -34,7 +34,7 @@ const FIELDS: [&str; 12] = [
 // `tracing-opentelemetry` would export those as the span's `code.*` beside the caller's.
 static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
 static METADATA: Metadata<'static> = Metadata::new(
-    "trace",
+    "span",
     "ripcord",
     Level::INFO,
     None,
@@ -44,37 +44,26 @@ static METADATA: Metadata<'static> = Metadata::new(
     Kind::SPAN,
 );
 
-/// What a span begins with.
-pub(super) struct Start<'a> {
-    pub(super) name: &'a str,
-    /// The caller's line.
-    pub(super) location: &'static Location<'static>,
-    pub(super) ctx: &'a Context,
-}
-
-enum Parent<'a> {
-    /// The span that the thread is in.
-    Current,
-    Root,
-    Span(&'a Option<Id>),
-}
-
-/// A trace's span, if a subscriber wants one.
+/// A span's counterpart, if a subscriber wants one.
 ///
-/// It is open as long as the guard or a context of the trace is held, and the subscriber learns when it closes. A clone refers to it
-/// without holding it open: a [`Trace`] that is kept to be read later must not delay the export.
+/// It is open while the guard or a context of the span is held, and the subscriber learns when it closes. A clone refers to it without
+/// holding it open: a [`Span`](super::Span) kept for later reading must not delay the export.
+#[derive(Default)]
 pub(super) struct TracingSpan(Hold);
 
+#[derive(Default)]
 enum Hold {
     /// No subscriber wants one.
+    #[default]
     None,
     Open(Arc<Open>),
     Reference(Weak<Open>),
 }
 
-/// A span reports to the subscriber it began with, whatever the thread's own is: another subscriber does not know its id.
+/// A span reports to the subscriber it began with, not to the thread's own: another subscriber does not know its id.
 ///
-/// A feature must not remove an auto trait of [`Trace`], and the subscriber handles what a panic leaves of a span.
+/// Unwind safe, because a feature must not remove an auto trait of [`Span`](super::Span). The subscriber handles the state that a
+/// panic leaves.
 struct Open(AssertUnwindSafe<Span>);
 
 impl Open {
@@ -106,30 +95,22 @@ impl Clone for TracingSpan {
 }
 
 impl TracingSpan {
-    /// Begins a span below that of `parent`, or below the thread's if `parent` has none.
-    pub(super) fn under(parent: &Trace, start: &Start<'_>) -> Self {
-        let parent = parent.span.get();
-        let child = parent.and_then(|open| open.within(|parent| Self::begin(Parent::Span(&parent.id()), start)));
-        child.unwrap_or_else(|| Self::current(start))
+    /// Starts the counterpart of a span. Without an open counterpart of its parent, it is below the span that the thread is in.
+    pub(super) fn begin(parent: Parent<'_>, start: &Start<'_>) -> Self {
+        match parent {
+            Parent::None => Self::start(start, |values| Span::new_root(&METADATA, values)),
+            Parent::Current => Self::start(start, |values| Span::new(&METADATA, values)),
+            Parent::Span(parent) => {
+                let below = |parent: &Span| Self::start(start, |values| Span::child_of(parent.id(), &METADATA, values));
+                let child = parent.tracing.get().and_then(|open| open.within(below));
+                child.unwrap_or_else(|| Self::begin(Parent::Current, start))
+            }
+        }
     }
 
-    /// Begins a span below the one that this thread is in, if there is one.
-    pub(super) fn current(start: &Start<'_>) -> Self {
-        Self::begin(Parent::Current, start)
-    }
-
-    /// Begins a span with no parent.
-    pub(super) fn root(start: &Start<'_>) -> Self {
-        Self::begin(Parent::Root, start)
-    }
-
-    pub(super) fn none() -> Self {
-        TracingSpan(Hold::None)
-    }
-
-    fn begin(parent: Parent<'_>, start: &Start<'_>) -> Self {
+    fn start(start: &Start<'_>, make: impl FnOnce(&ValueSet<'_>) -> Span) -> Self {
         if !is_wanted() {
-            return Self::none();
+            return TracingSpan::default();
         }
         let mut fields = METADATA.fields().iter();
         let [name, file, line, left] = std::array::from_fn(|_| fields.next().expect("there are at least four fields"));
@@ -141,13 +122,8 @@ impl TracingSpan {
             (&line, Some(&location.line() as &dyn Value)),
             (&left, remaining.as_ref().map(|left| left as &dyn Value)),
         ];
-        let values = METADATA.fields().value_set(&values);
-        let span = match parent {
-            Parent::Current => Span::new(&METADATA, &values),
-            Parent::Root => Span::new_root(&METADATA, &values),
-            Parent::Span(id) => Span::child_of(id.clone(), &METADATA, &values),
-        };
-        // Where one thread has a subscriber, a thread without one gets spans that nobody receives.
+        let span = make(&METADATA.fields().value_set(&values));
+        // If only another thread has a subscriber, nobody receives this span.
         let is_received = span.with_subscriber(|(_, subscriber)| !subscriber.is::<NoSubscriber>());
         TracingSpan(match is_received {
             Some(true) => Hold::Open(Arc::new(Open(AssertUnwindSafe(span)))),
@@ -168,11 +144,11 @@ impl TracingSpan {
         }
     }
 
-    /// Records how the trace ended. The caller holds no lock, because a subscriber is foreign code.
+    /// Records how the span ended. The caller holds no lock, because a subscriber is foreign code.
     pub(super) fn end(&self, end: &End) {
         let record = |span: &Span| {
             record_end(span, end);
-            // The span closes with the last context that carries it, but its duration lasts until it was last exited.
+            // The span closes with the last context that carries it. Its duration ends when it was last exited, which is now.
             span.in_scope(|| ());
         };
         self.get().and_then(|open| open.within(record));
@@ -189,7 +165,7 @@ fn is_wanted() -> bool {
         && (interest.is_always() || dispatcher::get_default(|subscriber| subscriber.enabled(&METADATA)))
 }
 
-/// A cancel is no error of the span. A deadline and a panic are.
+/// A cancel is not an error of the span. A deadline and a panic are.
 fn record_end(span: &Span, end: &End) {
     let failed = |kind: &str| {
         span.record("error.type", kind).record("otel.status_code", "error");
@@ -219,35 +195,36 @@ fn record_end(span: &Span, end: &End) {
     }
 }
 
-impl Trace {
-    /// Returns its span of the crate `tracing`, for example to run a future in: `future.instrument(ctx.tracing_span())`.
+impl super::Span {
+    /// Returns the span's counterpart in the crate `tracing`, for example to run a future in: `future.instrument(ctx.tracing_span())`.
     ///
-    /// The span is disabled if no subscriber wants it, if the trace has ended and every context that carries it is gone, and for a
-    /// trace from another's [`children`](Trace::children).
+    /// The counterpart is disabled if no subscriber wants it, if the span has ended and every context that carries it is gone, and
+    /// for a span from another span's [`children`](super::Span::children).
     pub fn tracing_span(&self) -> Span {
-        self.span.get().map_or_else(Span::none, |span| Span::clone(&span.0))
+        self.tracing.get().map_or_else(Span::none, |span| Span::clone(&span.0))
     }
 }
 
 impl Context {
-    /// Returns the span, in the crate `tracing`, of the nearest trace at or above this context. It is disabled if there is none.
+    /// Returns the counterpart, in the crate `tracing`, of the nearest [`span`](Context::span) at or above this context. It is disabled
+    /// if there is none.
     ///
-    /// Each trace is a span with target `ripcord` and level info, below the span of its parent trace. The first of a tree is below the
-    /// span that the thread was in; a [root](Context::start_root_trace) is below none. A span closes with the last context that
-    /// carries it and the last span below it.
+    /// Each [`Span`](crate::Span) has a counterpart with target `ripcord` and level info, below the counterpart of its parent. The
+    /// first of a tree is below the span that the thread was in. A [root](crate::SpanBuilder::root) is below none. The counterpart
+    /// closes with the last context that carries it and the last span below it.
     ///
-    /// A span has OpenTelemetry's `otel.name`, `code.file.path` and `code.line.number`: the caller's line. A cancel is no error of
-    /// the span. A deadline sets `error.type` to `timeout` and `otel.status_code` to `error`, a panic sets `error.type` to `panic`.
+    /// It has OpenTelemetry's `otel.name`, `code.file.path` and `code.line.number`: the line that started the span. A cancel is not an
+    /// error of the span. A deadline sets `error.type` to `timeout`, and a panic to `panic`. Both set `otel.status_code` to `error`.
     ///
     /// These are all attributes under `ripcord.`:
     ///
     /// | attribute | value | set |
     /// |---|---|---|
-    /// | `ripcord.time_left_ms` | time left until the context's deadline when the span began | if there is a deadline |
-    /// | `ripcord.end` | `canceled`, `deadline exceeded` or `panicked` | if the context was done, or a panic dropped the guard |
+    /// | `ripcord.time_left_ms` | time left until the context's deadline when the span started | if there is a deadline |
+    /// | `ripcord.end` | `canceled`, `deadline exceeded` or `panicked` | if the context had ended, or a panic dropped the guard |
     /// | `ripcord.end.cause` | the cause, with its sources | if there is one |
-    /// | `ripcord.end.name` | the nearest name at or above the context whose end it was | if there is one |
-    /// | `ripcord.end.location` | file, line and column that canceled the context or set its deadline | if the context was done |
+    /// | `ripcord.end.name` | the nearest name at or above the context that ended first | if there is one |
+    /// | `ripcord.end.location` | file, line and column that canceled the context or set its deadline | if the context had ended |
     /// | `ripcord.end.timeout_ms` | the timeout that the deadline was set with | at a deadline |
     /// | `ripcord.request_id` | the request's id | by `ripcord-http`, on the spans of requests and calls |
     ///
@@ -256,12 +233,12 @@ impl Context {
     /// use tracing::{Instrument, info};
     ///
     /// # futures::executor::block_on(async {
-    /// let (ctx, _trace) = Context::background().start_trace("import");
+    /// let (ctx, _span) = Context::background().start_span("import");
     /// let span = ctx.tracing_span();
     /// async move { info!("an event of that span") }.instrument(span).await;
     /// # });
     /// ```
     pub fn tracing_span(&self) -> Span {
-        self.trace().as_ref().map_or_else(Span::none, Trace::tracing_span)
+        self.span().as_ref().map_or_else(Span::none, super::Span::tracing_span)
     }
 }

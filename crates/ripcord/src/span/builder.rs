@@ -1,0 +1,286 @@
+//! Starts spans, and finds the span that is in progress.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::guard::SpanGuard;
+use super::handle::Span;
+use super::name::Name;
+use super::snapshot::Data;
+use super::tracing_span::TracingSpan;
+use super::tree::Tree;
+use crate::clock::{Clock, ticks_of};
+use crate::context::Context;
+
+impl Context {
+    /// Starts a span: records a call under this name. The span is a child of the nearest span of this context, or else the root of a
+    /// new tree.
+    ///
+    /// The returned context carries the span, so calls made with that context are below it, also from other tasks and threads. The
+    /// guard ends the span when it is dropped: by a return, a `?`, a panic, or the abort of the task that holds it. The span records
+    /// the end of its context if that has ended by then. So set a timeout first, then start the span.
+    ///
+    /// The context's clock measures the time. [`Span::builder`] has more settings. A tree records up to
+    /// [`SpanBuilder::DEFAULT_LIMIT`] spans.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock);
+    ///
+    /// let (ctx, main) = ctx.start_span("Main");
+    /// time.advance(Duration::from_millis(100));
+    /// {
+    ///     let (_ctx, _span) = ctx.start_span("FunctionA");
+    ///     time.advance(Duration::from_millis(50));
+    /// }
+    /// let tree = main.end();
+    /// assert_eq!(tree.to_string(), "- Main: 150.0ms\n  - FunctionA: 50.0ms");
+    /// ```
+    #[must_use = "a span ends when its guard is dropped"]
+    #[track_caller]
+    pub fn start_span(&self, name: impl Into<Cow<'static, str>>) -> (Context, SpanGuard) {
+        Span::builder(name).start(self)
+    }
+
+    /// Starts a span. An alias of [`start_span`](Context::start_span).
+    #[doc(alias = "StartTrace")]
+    #[doc(alias = "AddChild")]
+    #[must_use = "a span ends when its guard is dropped"]
+    #[track_caller]
+    pub fn start_trace(&self, name: impl Into<Cow<'static, str>>) -> (Context, SpanGuard) {
+        self.start_span(name)
+    }
+
+    /// Returns the nearest span at or above this context: the call in progress.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// assert!(Context::background().span().is_none());
+    /// let (ctx, _span) = Context::background().start_span("import");
+    /// assert_eq!(ctx.span().unwrap().name(), "import");
+    /// ```
+    pub fn span(&self) -> Option<Span> {
+        self.nearest_span().map(Cow::into_owned)
+    }
+
+    /// Returns the nearest span. An alias of [`span`](Context::span).
+    #[doc(alias = "GetTraceFromContext")]
+    pub fn trace(&self) -> Option<Span> {
+        self.span()
+    }
+
+    fn nearest_span(&self) -> Option<Cow<'_, Span>> {
+        let nearest = self.value::<Span>()?;
+        match nearest.tree.lazy_roots() {
+            None => Some(Cow::Borrowed(nearest)),
+            Some(root) => root(self).map(Cow::Owned),
+        }
+    }
+}
+
+impl Span {
+    /// Returns a builder for a span with this name.
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> SpanBuilder {
+        SpanBuilder::new(name.into())
+    }
+
+    /// Returns a context below which roots are created on demand. A span started below it, with no other span in between, is a child
+    /// of the span that `root` returns. `root` is called for each such span, with the context that the span is started in. If it
+    /// returns `None`, the new span is a root itself.
+    ///
+    /// For servers: most requests record no call, and so need no root. If you store the [`SpanGuard`] of a root in a context value,
+    /// start the root in a context above that value. Otherwise the guard keeps its own context alive, which is a leak.
+    ///
+    /// ```
+    /// use std::sync::OnceLock;
+    /// use ripcord::{Context, Span, SpanGuard, Value};
+    ///
+    /// #[derive(Default)]
+    /// struct Request(OnceLock<SpanGuard>);
+    /// impl Value for Request {}
+    ///
+    /// let server = Span::with_lazy_roots(&Context::background(), |ctx| {
+    ///     let request = ctx.value::<Request>()?;
+    ///     let root = || Span::builder("request").root().start(&Context::background()).1;
+    ///     Some(request.0.get_or_init(root).span().clone())
+    /// });
+    /// let request = server.with_value(Request::default());
+    /// drop(request.start_span("query"));
+    /// drop(request.start_span("render"));
+    /// let span = request.span().unwrap();
+    /// assert_eq!((span.name(), span.children().len()), ("request", 2));
+    /// assert!(server.span().is_none());
+    /// ```
+    #[must_use = "only contexts derived from the returned context have such roots"]
+    #[track_caller]
+    pub fn with_lazy_roots(ctx: &Context, root: impl Fn(&Context) -> Option<Span> + Send + Sync + 'static) -> Context {
+        let (name, clock) = (Name::from(Cow::Borrowed("roots")), ctx.clock());
+        let data = Data::new(clock.ticks(), name.clone(), clock, Location::caller());
+        let tree = Tree::with_lazy_roots(data, AssertUnwindSafe(Box::new(root)));
+        ctx.with_value(Span { tree: Arc::new(tree), at: Tree::ROOT, name, tracing: TracingSpan::default() })
+    }
+}
+
+/// Builds a [`Span`]. Returned by [`Span::builder`].
+///
+/// ```
+/// use ripcord::{Context, Span};
+///
+/// let (server, _serving) = Context::background().start_span("server");
+/// let (request, span) = Span::builder("GET /slow").root().limit(2).start(&server);
+/// for query in ["users", "orders", "stock", "prices"] {
+///     let (_ctx, _span) = request.start_span(query);
+/// }
+/// let tree = span.end();
+/// assert_eq!(tree.children().len(), 2);
+/// assert_eq!(tree.dropped(), 2);
+/// assert!(tree.to_string().ends_with("\n(2 more not recorded)"));
+/// ```
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it is started"]
+pub struct SpanBuilder {
+    name: Name,
+    is_root: bool,
+    limit: usize,
+    start: Option<Instant>,
+    location: Option<&'static Location<'static>>,
+}
+
+impl SpanBuilder {
+    /// Default of [`limit`](SpanBuilder::limit): 10,000 spans, which take one or two megabytes. Not a stability promise.
+    pub const DEFAULT_LIMIT: usize = 10_000;
+
+    fn new(name: Cow<'static, str>) -> Self {
+        let limit = SpanBuilder::DEFAULT_LIMIT;
+        SpanBuilder { name: Name::from(name), is_root: false, limit, start: None, location: None }
+    }
+
+    /// Makes the span the root of a new tree, even below another span. The tree of that other span does not contain it.
+    ///
+    /// A tree keeps every recorded span until its last context and its last [`Span`] are dropped. So work that never ends, such as a
+    /// server or the worker of a queue, starts a root for each request.
+    pub fn root(self) -> Self {
+        SpanBuilder { is_root: true, ..self }
+    }
+
+    /// Sets the maximum number of spans recorded below the span, if the span is a root. Further spans are counted, not recorded.
+    /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). The maximum is 2^32 - 2.
+    pub fn limit(self, limit: usize) -> Self {
+        SpanBuilder { limit, ..self }
+    }
+
+    /// Sets the time at which the call started, by the context's clock. Default: now.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context, Span};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock.clone());
+    /// let arrived = clock.now();
+    /// time.advance(Duration::from_secs(2));
+    /// let (_ctx, span) = Span::builder("request").start_time(arrived).start(&ctx);
+    /// assert_eq!(span.end().duration(), Duration::from_secs(2));
+    /// ```
+    pub fn start_time(self, start: Instant) -> Self {
+        SpanBuilder { start: Some(start), ..self }
+    }
+
+    /// Sets the line that started the span. Default: the line that calls [`start`](SpanBuilder::start). For libraries that start spans
+    /// for their users.
+    ///
+    /// ```
+    /// use std::panic::Location;
+    /// use ripcord::{Context, Span, SpanGuard};
+    ///
+    /// #[track_caller]
+    /// fn query(ctx: &Context) -> (Context, SpanGuard) {
+    ///     Span::builder("query").location(Location::caller()).start(ctx)
+    /// }
+    /// # let _ = query(&Context::background());
+    /// ```
+    pub fn location(self, location: &'static Location<'static>) -> Self {
+        SpanBuilder { location: Some(location), ..self }
+    }
+
+    /// Starts the span in `ctx`. See [`Context::start_span`] for the returned values.
+    #[must_use = "a span ends when its guard is dropped"]
+    #[track_caller]
+    pub fn start(self, ctx: &Context) -> (Context, SpanGuard) {
+        // Called here, because a call within `Option`'s methods would return their line.
+        let caller = Location::caller();
+        let location = self.location.unwrap_or(caller);
+        let (name, clock) = (self.name, ctx.clock());
+        let start = self.start.and_then(ticks_of).unwrap_or_else(|| clock.ticks());
+        let data = Data::new(start, name.clone(), clock.clone(), location);
+        let start = Start { name: &name, location, ctx };
+        let root = |data, limit, tracing| Span {
+            tree: Arc::new(Tree::new(data, limit)),
+            at: Tree::ROOT,
+            name: name.clone(),
+            tracing,
+        };
+        if self.is_root {
+            return carry(ctx, root(data, self.limit, TracingSpan::begin(Parent::None, &start)), clock);
+        }
+        let Some(parent) = ctx.nearest_span() else {
+            return carry(ctx, root(data, self.limit, TracingSpan::begin(Parent::Current, &start)), clock);
+        };
+        match parent.tree.add(parent.at, data) {
+            Ok(at) => {
+                let tracing = TracingSpan::begin(Parent::Span(&parent), &start);
+                carry(ctx, Span { tree: Arc::clone(&parent.tree), at, name: name.clone(), tracing }, clock)
+            }
+            // No span below it will be recorded either, so the context stays the same.
+            Err(data) => {
+                let span = root(data, 0, TracingSpan::default());
+                (ctx.clone(), SpanGuard::new(span, ctx.clone(), clock))
+            }
+        }
+    }
+}
+
+/// Returns a context that carries the span, and the span's guard.
+fn carry(ctx: &Context, span: Span, clock: Clock) -> (Context, SpanGuard) {
+    // The span in the context and the span in the guard hold the counterpart in `tracing` open. Clones do not.
+    let ctx = ctx.with_value(Span { tracing: span.tracing.hold(), ..span.clone() });
+    let guard = SpanGuard::new(span, ctx.clone(), clock);
+    (ctx, guard)
+}
+
+impl fmt::Debug for SpanBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SpanBuilder { name, is_root, limit, start, location } = self;
+        f.debug_struct("SpanBuilder")
+            .field("name", &&**name)
+            .field("is_root", is_root)
+            .field("limit", limit)
+            .field("start", start)
+            .field("location", &location.map(ToString::to_string))
+            .finish()
+    }
+}
+
+/// The start of a span, as its counterpart in the crate `tracing` records it.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only `tracing` reads the fields"))]
+pub(super) struct Start<'a> {
+    pub(super) name: &'a str,
+    pub(super) location: &'static Location<'static>,
+    pub(super) ctx: &'a Context,
+}
+
+/// The parent of a span's counterpart in the crate `tracing`.
+#[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only `tracing` reads the field"))]
+pub(super) enum Parent<'a> {
+    None,
+    /// The span of that crate that the thread is in.
+    Current,
+    Span(&'a Span),
+}

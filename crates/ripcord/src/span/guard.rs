@@ -1,0 +1,68 @@
+//! Ends a span on every path.
+
+use std::fmt;
+use std::thread;
+
+use super::handle::Span;
+use super::snapshot::End;
+use crate::clock::Clock;
+use crate::context::Context;
+
+/// Ends its span when dropped: by a return, a `?`, a panic, or the abort of the task that holds it.
+///
+/// Returned by [`Context::start_span`]. Bind it to a name, at least `_span`: `let (ctx, _) = …` drops it at once.
+#[must_use = "a span ends when its guard is dropped"]
+pub struct SpanGuard {
+    span: Span,
+    /// The context whose end the span records.
+    ctx: Context,
+    /// The context's clock, stored because finding it walks up.
+    clock: Clock,
+    /// Whether a `Drop` started the span during a panic. That panic is not the span's own.
+    was_panicking: bool,
+}
+
+impl SpanGuard {
+    pub(super) fn new(span: Span, ctx: Context, clock: Clock) -> Self {
+        SpanGuard { span, ctx, clock, was_panicking: thread::panicking() }
+    }
+
+    /// Ends the span now and returns it.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let (_ctx, span) = ctx.start_span("import");
+    /// cancel.cancel_with("out of disk");
+    /// let span = span.end();
+    /// assert!(span.is_ended());
+    /// assert!(span.to_string().starts_with("- import (canceled: out of disk): "));
+    /// ```
+    #[doc(alias = "EndTrace")]
+    pub fn end(self) -> Span {
+        self.span.clone()
+    }
+
+    /// Returns the span, which has not ended yet.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+}
+
+impl Drop for SpanGuard {
+    fn drop(&mut self) {
+        let error = self.ctx.err();
+        let panicked = !self.was_panicking && thread::panicking();
+        let when = self.clock.ticks();
+        let end = End { when, error, panicked };
+        self.span.tree.end(self.span.at, end.clone());
+        self.span.tracing.end(&end);
+    }
+}
+
+impl fmt::Debug for SpanGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SpanGuard").field(&self.span).finish()
+    }
+}

@@ -1,0 +1,150 @@
+//! The handle of a span, which reads it at any time.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::name::Name;
+use super::snapshot::SpanSnapshot;
+use super::tracing_span::TracingSpan;
+use super::tree::Tree;
+use crate::error::Error;
+use crate::value::Value;
+
+/// One recorded call, and the tree of calls below it. It can be read at any time, also before it ends. Clones refer to the same span.
+///
+/// [`Context::start_span`](crate::Context::start_span) starts one. `Display` prints the tree, one line for each call, indented by two
+/// spaces for each level:
+///
+/// ```text
+/// - Main: 751.9ms
+///   - FunctionA: 751.9ms
+///     - FunctionB (canceled: out of disk): 501.3ms
+///       - FunctionD (running): 300.2ms
+/// ```
+///
+/// A precision, as in `{:.3}`, sets the digits of the durations. The default is one. `{:#}` prints errors in their own `{:#}` form.
+/// Lines deeper than 64 levels are not indented further. They show their level instead. Control characters in names and causes are
+/// escaped.
+///
+/// A span is a [`Value`], so work whose context has another origin can be put below a span: `ctx.with_value(span)`.
+///
+/// ```
+/// use ripcord::Context;
+///
+/// let (ctx, guard) = Context::background().start_span("request");
+/// let span = ctx.span().expect("one was started");
+/// let job = Context::background().with_value(span.clone());
+/// drop(job.start_span("index"));
+/// drop(guard);
+/// assert_eq!(span.children()[0].name(), "index");
+/// ```
+#[derive(Clone)]
+pub struct Span {
+    pub(super) tree: Arc<Tree>,
+    pub(super) at: u32,
+    pub(super) name: Name,
+    pub(super) tracing: TracingSpan,
+}
+
+impl Span {
+    /// Returns the name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the time of the start, by the context's clock.
+    pub fn start(&self) -> Instant {
+        self.snapshot().start()
+    }
+
+    /// Returns the time from the start to the end. If the span has not ended, returns the time until now.
+    pub fn duration(&self) -> Duration {
+        self.snapshot().duration()
+    }
+
+    /// Returns whether the guard has been dropped.
+    pub fn is_ended(&self) -> bool {
+        self.snapshot().is_ended()
+    }
+
+    /// Returns whether a panic dropped the guard.
+    pub fn is_panicked(&self) -> bool {
+        self.snapshot().is_panicked()
+    }
+
+    /// Returns the end of the span's context, if that had ended when the span ended. Returns `None` if the span has not ended.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(1));
+    /// let (_ctx, span) = ctx.start_span("query");
+    /// time.advance(Duration::from_secs(3));
+    /// let span = span.end();
+    /// assert!(span.err().is_some_and(|error| error.is_deadline_exceeded()));
+    /// assert_eq!(span.to_string(), "- query (deadline exceeded): 3.0s");
+    /// ```
+    pub fn err(&self) -> Option<Error> {
+        self.snapshot().err().cloned()
+    }
+
+    /// Returns the spans directly below, in the order of their start.
+    pub fn children(&self) -> Vec<Span> {
+        let children = self.tree.children(self.at);
+        let span = |(at, name)| Span { tree: Arc::clone(&self.tree), at, name, tracing: TracingSpan::default() };
+        children.into_iter().map(span).collect()
+    }
+
+    /// Returns a copy of this span at one moment. Use it to read several fields: every other method locks the tree.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (_ctx, span) = Context::background().start_span("request");
+    /// let snapshot = span.end().snapshot();
+    /// assert!(snapshot.is_ended() && snapshot.err().is_none());
+    /// assert_eq!((snapshot.depth(), snapshot.name()), (0, "request"));
+    /// ```
+    pub fn snapshot(&self) -> SpanSnapshot {
+        SpanSnapshot::new(0, self.tree.get(self.at))
+    }
+
+    /// Returns copies of this span and all spans below it at one moment, each before its children. A loop over them replaces a
+    /// recursive walk over [`children`](Span::children).
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, span) = Context::background().start_span("request");
+    /// drop(ctx.start_span("query"));
+    /// let lines: Vec<_> = span.end().snapshots().iter().map(|span| (span.depth(), span.name().to_owned())).collect();
+    /// assert_eq!(lines, [(0, "request".to_owned()), (1, "query".to_owned())]);
+    /// ```
+    pub fn snapshots(&self) -> Vec<SpanSnapshot> {
+        self.tree.walk(self.at).into_iter().map(|(depth, data)| SpanSnapshot::new(depth, data)).collect()
+    }
+
+    /// Returns the number of spans of the whole tree that were not recorded because the tree was
+    /// [full](crate::SpanBuilder::limit).
+    pub fn dropped(&self) -> u64 {
+        self.tree.dropped()
+    }
+}
+
+impl Value for Span {
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tree.lazy_roots() {
+            Some(_) => f.write_str("LazyRoots"),
+            None => write!(f, "Span({})", self.name().escape_debug()),
+        }
+    }
+}
+
+impl fmt::Debug for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.snapshot(), f)
+    }
+}
