@@ -31,6 +31,8 @@
 //!   which spawn on the running runtime. Leave it off on another executor; contexts work on any.
 //! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
 //! - `signals`: a context that Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
+//! - `metrics`: ended contexts, calls and tasks, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install
+//!   no recorder.
 //! - `tracing`: each [`Span`] is also a span of the crate `tracing`, and `Context::tracing_span` returns that span. Leave it off if no
 //!   subscriber needs spans.
 
@@ -46,6 +48,8 @@ mod context;
 mod error;
 mod future;
 mod group;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod raw;
 mod shutdown;
 #[cfg(feature = "signals")]
@@ -68,6 +72,8 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Origin};
 pub use future::{Done, DoneOwned, FutureExt, Run, Scope, Sleep, WithContext};
 pub use group::{BoxFuture, Group, GroupError};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use shutdown::{
     DrainEnded, Draining, PhaseOutcome, PhaseOutput, PhaseReport, Report, RunShutdown, Shutdown, ShutdownBuilder, Work,
     WorkGuard,

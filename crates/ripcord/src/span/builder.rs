@@ -218,6 +218,8 @@ impl SpanBuilder {
         let caller = Location::caller();
         let location = self.location.unwrap_or(caller);
         let (name, clock) = (self.name, ctx.clock());
+        #[cfg(feature = "metrics")]
+        crate::metrics::call_started(&name, ctx);
         let start = self.start.and_then(ticks_of).unwrap_or_else(|| clock.ticks());
         let data = Data::new(start, name.clone(), clock.clone(), location);
         let start = Start { name: &name, location, ctx };

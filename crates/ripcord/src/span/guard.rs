@@ -53,6 +53,10 @@ impl SpanGuard {
 impl Drop for SpanGuard {
     fn drop(&mut self) {
         let error = self.ctx.err();
+        #[cfg(feature = "metrics")]
+        if let Some(error) = &error {
+            crate::metrics::call_overran(&self.span.name, &self.ctx, error, &self.clock);
+        }
         let panicked = !self.was_panicking && thread::panicking();
         let when = self.clock.ticks();
         let end = End { when, error, panicked };

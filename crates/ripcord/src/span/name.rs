@@ -19,6 +19,16 @@ impl From<Cow<'static, str>> for Name {
     }
 }
 
+#[cfg(feature = "metrics")]
+impl From<&Name> for ::metrics::SharedString {
+    fn from(name: &Name) -> Self {
+        match name {
+            Name::Static(name) => ::metrics::SharedString::const_str(name),
+            Name::Shared(name) => Arc::clone(name).into(),
+        }
+    }
+}
+
 impl Deref for Name {
     type Target = str;
 

@@ -12,6 +12,8 @@ use crate::context::Context;
 pub struct TaskGuard {
     /// Each list with the key of the task in it.
     places: Vec<(Arc<List>, u64)>,
+    #[cfg(feature = "metrics")]
+    _running: crate::metrics::RunningTask,
 }
 
 impl Context {
@@ -45,12 +47,16 @@ impl TaskLists {
 
     /// Adds a task of this context, started at `location`.
     pub(crate) fn guard(&self, ctx: &Context, location: &'static Location<'static>) -> TaskGuard {
-        if self.0.is_empty() {
-            return TaskGuard { places: Vec::new() };
+        let mut places = Vec::new();
+        if !self.0.is_empty() {
+            let entry = Entry { ctx: ctx.clone(), location, start: ctx.clock_ref().ticks() };
+            places.extend(self.0.iter().map(|list| (Arc::clone(list), list.add(entry.clone()))));
         }
-        let entry = Entry { ctx: ctx.clone(), location, start: ctx.clock_ref().ticks() };
-        let places = self.0.iter().map(|list| (Arc::clone(list), list.add(entry.clone()))).collect();
-        TaskGuard { places }
+        TaskGuard {
+            places,
+            #[cfg(feature = "metrics")]
+            _running: crate::metrics::RunningTask::new(ctx),
+        }
     }
 }
 

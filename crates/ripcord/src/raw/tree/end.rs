@@ -194,6 +194,8 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) 
         propagations().fetch_add(1, Ordering::AcqRel);
     }
     let replaced = set_end(&mut guard);
+    #[cfg(feature = "metrics")]
+    let bits = guard.bits;
     let waiter = guard.fields().take_first();
     let told = guard.fields().rest().map(|more| {
         let mut told = Told::default();
@@ -201,6 +203,10 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) 
         told
     });
     drop(guard);
+    #[cfg(feature = "metrics")]
+    if let Some(kind) = kind_of_own_end(bits) {
+        crate::metrics::context_ended(kind, node.name());
+    }
     if let Some(replaced) = replaced {
         background::shielded(|| drop(replaced));
     }
@@ -209,6 +215,18 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) 
         told.tell();
     }
     has_children
+}
+
+/// The kind of an end that began at the node with these bits. `None` if the end was inherited.
+#[cfg(feature = "metrics")]
+fn kind_of_own_end(bits: u8) -> Option<crate::metrics::Kind> {
+    use crate::metrics::Kind;
+    match bits & (state::OWN | state::DEADLINE | state::DROPPED) {
+        own if own & state::OWN == 0 => None,
+        own if own & state::DEADLINE != 0 => Some(Kind::DeadlineExceeded),
+        own if own & state::DROPPED != 0 => Some(Kind::Dropped),
+        _ => Some(Kind::Canceled),
+    }
 }
 
 /// So many marks were counted into `propagations`: leaves them when dropped (invariant 8).
@@ -311,6 +329,8 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
         Kind::Deadline { .. } if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
         Kind::Deadline { when } if when <= at => {
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
+            #[cfg(feature = "metrics")]
+            told.expired.push(child.name().cloned());
             when
         }
         _ => {

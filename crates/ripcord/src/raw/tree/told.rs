@@ -17,6 +17,9 @@ pub(super) struct Told {
     tokens: Vec<SharedToken>,
     /// Causes that were replaced.
     pub(super) garbage: Vec<Cause>,
+    /// The nearest names of contexts whose own deadlines ended them.
+    #[cfg(feature = "metrics")]
+    pub(super) expired: Vec<Option<std::sync::Arc<std::borrow::Cow<'static, str>>>>,
 }
 
 impl Told {
@@ -40,6 +43,10 @@ impl Told {
         }
         #[cfg(feature = "tokio-util")]
         self.tokens.drain(..).for_each(super::token::cancel);
+        #[cfg(feature = "metrics")]
+        for name in self.expired.drain(..) {
+            crate::metrics::context_ended(crate::metrics::Kind::DeadlineExceeded, name.as_ref());
+        }
         // A cause is the user's, and so is its drop.
         self.garbage.drain(..).for_each(|cause| background::shielded(|| drop(cause)));
     }

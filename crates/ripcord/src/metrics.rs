@@ -1,0 +1,130 @@
+//! Metrics through the facade crate `metrics`.
+//!
+//! The recorder is foreign code: it is called with no lock held, and its panics are contained.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use ::metrics::{
+    Gauge, SharedString, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
+};
+
+use crate::background;
+use crate::clock::Clock;
+use crate::context::Context;
+use crate::error::{Error, ErrorKind};
+
+const CONTEXTS_ENDED: &str = "ripcord_contexts_ended_total";
+const CALL_TIME_LEFT: &str = "ripcord_call_time_left_seconds";
+const CALL_OVERRUN: &str = "ripcord_call_overrun_seconds";
+const TASKS: &str = "ripcord_tasks";
+const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
+
+/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+///
+/// With the feature `metrics`, the core records:
+///
+/// | metric | type | labels | meaning |
+/// |---|---|---|---|
+/// | `ripcord_contexts_ended_total` | counter | `kind`, `name` | ends. `kind` is `canceled`, `dropped` (a dropped `Canceler`) or `deadline_exceeded`. `name` is the nearest name at or above the context that ended |
+/// | `ripcord_call_time_left_seconds` | histogram | `call` | time left when a [`Span`](crate::Span) started, if its context had a deadline. `call` is the span's name |
+/// | `ripcord_call_overrun_seconds` | histogram | `call` | time from the end of a span's context to the end of the span, if the context ended first |
+/// | `ripcord_tasks` | gauge | `task` | tasks that are not gone: spawned, of a group, or with a [`TaskGuard`](crate::TaskGuard). `task` is the nearest name |
+/// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was gone |
+///
+/// An end is counted once, where it began, and when it is noticed. The contexts below are not counted. A context that ends unseen
+/// is not counted either. Names and span names become labels, so use a small set of them.
+///
+/// Without a recorder, nothing is recorded.
+pub fn describe_metrics() {
+    describe_counter!(CONTEXTS_ENDED, Unit::Count, "Contexts that ended, by kind of end and by name.");
+    describe_histogram!(CALL_TIME_LEFT, Unit::Seconds, "Time left when a call started.");
+    describe_histogram!(CALL_OVERRUN, Unit::Seconds, "Time from the end of a context to the end of its call.");
+    describe_gauge!(TASKS, Unit::Count, "Tasks that are not gone, by name.");
+    describe_histogram!(TASK_OVERRUN, Unit::Seconds, "Time from the end of a context until its task was gone.");
+}
+
+/// The kind of an end, as a label.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Canceled,
+    Dropped,
+    DeadlineExceeded,
+}
+
+/// Counts an end that began in a context with this nearest name.
+pub(crate) fn context_ended(kind: Kind, name: Option<&Arc<Cow<'static, str>>>) {
+    let kind = match kind {
+        Kind::Canceled => "canceled",
+        Kind::Dropped => "dropped",
+        Kind::DeadlineExceeded => "deadline_exceeded",
+    };
+    background::shielded(|| counter!(CONTEXTS_ENDED, "kind" => kind, "name" => label(name)).increment(1));
+}
+
+/// Records the start of a call.
+pub(crate) fn call_started(name: impl Into<SharedString>, ctx: &Context) {
+    if let Some(left) = ctx.remaining() {
+        background::shielded(|| histogram!(CALL_TIME_LEFT, "call" => name.into()).record(left.as_secs_f64()));
+    }
+}
+
+/// Records the end of a call whose context had ended with `error`.
+pub(crate) fn call_overran(name: impl Into<SharedString>, ctx: &Context, error: &Error, clock: &Clock) {
+    let overrun = overrun(ctx, error, clock);
+    background::shielded(|| histogram!(CALL_OVERRUN, "call" => name.into()).record(overrun));
+}
+
+/// A task that is not gone. Dropped with the task.
+pub(crate) struct RunningTask {
+    ctx: Context,
+    tasks: Option<Gauge>,
+}
+
+impl RunningTask {
+    pub(crate) fn new(ctx: &Context) -> Self {
+        let mut tasks = None;
+        background::shielded(|| {
+            let gauge = gauge!(TASKS, "task" => task_name(ctx));
+            gauge.increment(1);
+            tasks = Some(gauge);
+        });
+        RunningTask { ctx: ctx.clone(), tasks }
+    }
+}
+
+impl Drop for RunningTask {
+    fn drop(&mut self) {
+        let error = self.ctx.err();
+        background::shielded(|| {
+            if let Some(tasks) = &self.tasks {
+                tasks.decrement(1);
+            }
+            if let Some(error) = &error {
+                let overrun = overrun(&self.ctx, error, &self.ctx.clock());
+                histogram!(TASK_OVERRUN, "task" => task_name(&self.ctx)).record(overrun);
+            }
+        });
+    }
+}
+
+fn task_name(ctx: &Context) -> SharedString {
+    label(ctx.node().and_then(|node| node.name()))
+}
+
+/// Returns the seconds since the end of a context.
+fn overrun(ctx: &Context, error: &Error, clock: &Clock) -> f64 {
+    let overrun = match error.kind() {
+        ErrorKind::Canceled => error.origin().elapsed(),
+        ErrorKind::DeadlineExceeded => ctx.deadline().map(|deadline| clock.now().saturating_duration_since(deadline)),
+    };
+    overrun.unwrap_or_default().as_secs_f64()
+}
+
+fn label(name: Option<&Arc<Cow<'static, str>>>) -> SharedString {
+    match name.map(|name| &**name) {
+        None => SharedString::const_str(""),
+        Some(Cow::Borrowed(name)) => SharedString::const_str(name),
+        Some(Cow::Owned(name)) => name.clone().into(),
+    }
+}
