@@ -30,15 +30,15 @@ mod tracing_span {
     use super::snapshot::End;
 
     #[derive(Clone, Default)]
-    pub(super) struct TracingSpan;
+    pub(super) struct TracingSpan {}
 
     impl TracingSpan {
         pub(super) fn begin(_: Parent<'_>, _: &Start<'_>) -> Self {
-            TracingSpan
+            TracingSpan {}
         }
 
         pub(super) fn hold(&self) -> Self {
-            TracingSpan
+            TracingSpan {}
         }
 
         pub(super) fn end(&self, _: &End) {}
