@@ -74,6 +74,7 @@
 //! | end the calls of any tower client with a context | [`ClientLayer`](client::ClientLayer) |
 //! | decide whether to retry a call | [`client::Error`] |
 //! | trust or distrust a peer's headers | [`TrustPolicy`] |
+//! | learn why a peer canceled | [`RemoteCause`] |
 //! | read or write a header yourself | [`deadline`], [`trace_context`] |
 //! | see what is running | `inspector::Inspector`, feature `inspector` |
 //!
@@ -110,12 +111,14 @@ pub mod deadline;
 pub mod inspector;
 mod malformed;
 mod random;
+mod remote_cause;
 mod request_id;
 pub mod server;
 pub mod trace_context;
 mod trust;
 
 pub use malformed::Malformed;
+pub use remote_cause::RemoteCause;
 pub use request_id::RequestId;
 pub use trust::{Lineage, TrustPolicy};
 

@@ -14,6 +14,7 @@ use crate::trace_context::{Baggage, Traceparent};
 /// | request id | replaced by a new one | kept |
 /// | trace | a new trace that links to the peer's | continued |
 /// | baggage | dropped | kept |
+/// | [`RemoteCause`](crate::RemoteCause) of the answer | not sent | sent |
 ///
 /// ```
 /// use std::time::Duration;

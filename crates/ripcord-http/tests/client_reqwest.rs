@@ -276,6 +276,23 @@ async fn rejected_response_keeps_its_status_and_headers() {
 }
 
 #[tokio::test]
+async fn rejected_response_says_why_the_server_canceled() {
+    let server = serve(|_| async {
+        let mut answer = answer("");
+        *answer.status_mut() = http::StatusCode::SERVICE_UNAVAILABLE;
+        answer.headers_mut().insert("ripcord-cause", http::HeaderValue::from_static("GET /a: client%0Adisconnected"));
+        answer
+    });
+    let url = format!("http://{}/", server.await);
+    let response = Client::new().get(&url).context(&Context::background()).send().await.unwrap();
+    let error = response.error_for_status().unwrap_err();
+    assert_eq!(error.to_string(), format!("Get {url:?}: status 503 Service Unavailable"));
+    let story = format!("Get {url:?}: status 503 Service Unavailable: peer: GET /a: client\\ndisconnected");
+    assert_eq!(format!("{error:#}"), story);
+    assert_eq!(error.remote_cause().unwrap().to_string(), "peer: GET /a: client\\ndisconnected");
+}
+
+#[tokio::test]
 async fn successful_response_passes_error_for_status() {
     let server = serve(|_| async { answer("fine") }).await;
     let response = Client::new().get(format!("http://{server}/")).context(&Context::background()).send().await.unwrap();

@@ -9,6 +9,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method, StatusCode};
 use ripcord::Origin;
 
+use crate::RemoteCause;
+
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// Why a call failed: its context ended, the client below failed, or the response's status is an error.
@@ -208,6 +210,11 @@ impl Error {
         }
     }
 
+    /// Returns why the server ended the request, if the rejected response says so: see [`RemoteCause`].
+    pub fn remote_cause(&self) -> Option<RemoteCause> {
+        self.headers().and_then(RemoteCause::find)
+    }
+
     /// Returns whether no connection to the server was made.
     ///
     /// With reqwest, this covers every failure to connect. With another client, it covers an [`io::Error`] among the sources that says
@@ -287,7 +294,11 @@ impl fmt::Display for Error {
             Kind::Client(error) if f.alternate() => write_story(&**error, f),
             Kind::Client(error) => fmt::Display::fmt(error, f),
             #[cfg(feature = "reqwest")]
-            Kind::Status(status, _) => write!(f, "status {status}"),
+            Kind::Status(status, headers) => {
+                write!(f, "status {status}")?;
+                let remote = RemoteCause::find(headers).filter(|_| f.alternate());
+                remote.map_or(Ok(()), |remote| write!(f, ": {remote}"))
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, Ended, grpc, panic_message, request::InFlight};
+use super::{BoxError, panic_message, request::InFlight};
 
 pin_project! {
     /// The body of a response. It keeps the request's Context alive until the last byte has been handed over.
@@ -128,13 +128,12 @@ where
         };
         this.content.set(Content::Ours { text: None });
         let request = this.request.take();
-        let is_grpc = request.as_ref().is_some_and(InFlight::is_grpc);
-        let frame = match &cut {
-            Cut::Ended(error) if is_grpc => Ok(Frame::trailers(error_trailers(error))),
-            _ => Err(()),
+        let trailers = match &cut {
+            Cut::Ended(error) => request.as_ref().and_then(|request| request.trailers(error)),
+            _ => None,
         };
         let error = cut.settle(request);
-        Poll::Ready(Some(frame.map_err(|()| error)))
+        Poll::Ready(Some(trailers.map(Frame::trailers).ok_or(error)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,10 +143,6 @@ where
     fn size_hint(&self) -> SizeHint {
         self.content.size_hint()
     }
-}
-
-fn error_trailers(error: &ripcord::Error) -> http::HeaderMap {
-    grpc::trailers(grpc::Code::from_error(error), Ended::from(error.clone()).text())
 }
 
 /// Why a body is cut short.

@@ -30,7 +30,9 @@ use super::{grpc, layer::Statuses, outcome::is_client_disconnected};
 /// `Result<_, Ended>`.
 ///
 /// Below a [`ContextLayer`](super::ContextLayer) the statuses of the Context's end are the layer's, and a gRPC request is
-/// answered in gRPC's terms. The answer never contains the error or its cause, which may be confidential.
+/// answered in gRPC's terms. The body never contains the error or its cause, which may be confidential. A
+/// [trusted](crate::TrustPolicy) client learns the cause of the Context's end from the header
+/// [`ripcord-cause`](crate::RemoteCause).
 ///
 /// ```
 /// use std::time::Duration;

@@ -9,16 +9,17 @@ use std::{
     time::Instant,
 };
 
-use http::{Extensions, HeaderName, HeaderValue, Response, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use ripcord::{Context, DoneOwned};
 
 use super::{
     Ended, Finished, Outcome, body::Content, grpc, layer::Settings, lifetime::Lifetime, observer::EntryKey,
     on_connection::Membership, outcome::is_client_disconnected, own_span::OwnSpan,
 };
-use crate::RequestId;
+use crate::{RemoteCause, RequestId};
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
+const RIPCORD_CAUSE: HeaderName = HeaderName::from_static(RemoteCause::HEADER);
 
 /// A request in flight, as one layer sees it. The [`ResponseFuture`](super::ResponseFuture) holds it, then the
 /// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its Context ends, unless something is
@@ -131,7 +132,10 @@ impl InFlight {
                 *response.status_mut() = ended.answer_by(&self.settings.statuses);
             }
             match ended.error() {
-                Some(error) => self.lifetime.ended(error.clone()),
+                Some(error) => {
+                    response.headers_mut().extend(remote_cause(&self.settings, error));
+                    self.lifetime.ended(error.clone());
+                }
                 None if ended.code() == grpc::Code::DeadlineExceeded => self.lifetime.settle(Outcome::DeadlineExceeded),
                 None => {}
             }
@@ -141,6 +145,14 @@ impl InFlight {
         if let (Some(observer), Some(place)) = (&self.settings.observer, record.place) {
             observer.answered(place, record.logged.unwrap_or(response.status()));
         }
+    }
+
+    /// Returns the trailers of a gRPC response that the end of the Context cuts short. `None` if it is not gRPC.
+    pub(super) fn trailers(&self, error: &ripcord::Error) -> Option<HeaderMap> {
+        let ended = Ended::from(error.clone());
+        let mut trailers = self.is_grpc().then(|| grpc::trailers(ended.code(), ended.text()))?;
+        trailers.extend(remote_cause(&self.settings, error));
+        Some(trailers)
     }
 
     /// Hands the request to its connection, which becomes another protocol's: the Context lives until that is closed. If the
@@ -199,6 +211,12 @@ impl InFlight {
             self.settle(Outcome::Answered);
         }
     }
+}
+
+/// Returns the header or trailer that tells a trusted client why the Context ended. The cause may be confidential.
+fn remote_cause(settings: &Settings, error: &ripcord::Error) -> Option<(HeaderName, HeaderValue)> {
+    let cause = || (RIPCORD_CAUSE, RemoteCause::from_error(error).to_header());
+    settings.trust.0.is_trusted().then(cause)
 }
 
 impl Drop for InFlight {

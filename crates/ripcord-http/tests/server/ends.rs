@@ -5,7 +5,7 @@ use std::{future::pending, pin::pin, sync::mpsc};
 use axum::{Router, http::StatusCode, response::IntoResponse as _, routing::get};
 use ripcord::{Canceler, Clock, Context};
 use ripcord_http::{
-    RequestId,
+    RemoteCause, RequestId, TrustPolicy,
     server::{ContextLayer, Ctx, CtxValue, Ended, Finished, Outcome, matched_path},
 };
 
@@ -95,6 +95,31 @@ async fn hook_sees_the_servers_cancel() {
     }
     let told = told.try_recv().expect("it is over");
     assert_eq!((told.outcome, told.answered, told.status), (Outcome::Canceled, Some(503), 503));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_of_an_ended_request_tells_a_trusted_client_why_and_no_other() {
+    for path in ["/slow", "/stuck"] {
+        for (trust, cause) in [
+            (TrustPolicy::trusted(), Some("GET /search: 100%25 full%0Ashutting down")),
+            (TrustPolicy::untrusted(), None),
+        ] {
+            let (server, cancel) = server().with_name("GET /search").with_cancel();
+            let layer = ContextLayer::new(&server).trust(trust).name(|_| "request".into());
+            let gives_up = |Ctx(ctx): Ctx| async move { Ok::<_, Ended>(ctx.sleep(60 * SECOND).await?) };
+            let router = Router::new().route("/slow", get(gives_up)).route("/stuck", get(pending::<String>));
+            let app = router.layer(layer);
+            let mut response = pin!(send(&app, request(path)));
+            assert!(poll_once(response.as_mut()).await.is_pending());
+            cancel.cancel_with("100% full\nshutting down");
+            let response = response.await;
+            let sent = response.headers().get(RemoteCause::HEADER).map(|value| value.to_str().expect("ASCII"));
+            assert_eq!(sent, cause, "{path}");
+        }
+    }
+    let app = Router::new().route("/", get(|| async { "fine" }));
+    let app = app.layer(ContextLayer::new(&server()).trust(TrustPolicy::trusted()));
+    assert!(send(&app, request("/")).await.headers().get(RemoteCause::HEADER).is_none(), "nothing has ended");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use axum::{
 };
 use http_body_util::BodyExt as _;
 use ripcord::Context;
+use ripcord_http::TrustPolicy;
 use ripcord_http::server::{ContextLayer, Ctx, Ended, Outcome};
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -94,13 +95,15 @@ async fn body_cut_at_the_deadline_ends_with_trailers() {
         async { Response::new(body) }
     };
     let app = Router::new().route("/", any(handler));
-    let app = app.layer(ContextLayer::new(&server()).timeout(SECOND));
+    let app = app.layer(ContextLayer::new(&server()).timeout(SECOND).trust(TrustPolicy::trusted()));
     let mut response = send(&app, grpc("application/grpc")).await;
     frames.send("a message".into()).expect("it is polled");
     let data = response.body_mut().frame().await.expect("a frame").expect("no error");
     assert_eq!(data.into_data().expect("data"), "a message");
     let trailers = response.body_mut().frame().await.expect("a frame").expect("no error");
-    assert_eq!(trailers.into_trailers().expect("trailers")["grpc-status"], "4");
+    let trailers = trailers.into_trailers().expect("trailers");
+    assert_eq!(trailers["grpc-status"], "4");
+    assert_eq!(trailers["ripcord-cause"], "GET: context deadline exceeded", "the client is trusted");
     assert!(response.body_mut().frame().await.is_none());
 }
 
