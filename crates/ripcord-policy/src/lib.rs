@@ -75,6 +75,10 @@
 //! or set the limit. A panic goes on to the caller, except from a task of the policy's own.
 //!
 #![doc = include_str!("../docs/ends.md")]
+//!
+//! # Features
+//!
+//! - `metrics`: the statistics of every policy, through the facade crate `metrics`: see `describe_metrics`. Off by default.
 #![forbid(unsafe_code)]
 
 mod attempt;
@@ -82,6 +86,8 @@ mod cache_line;
 mod caller;
 mod config;
 mod error;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod outcome;
 mod panics;
 mod places;
@@ -112,6 +118,8 @@ pub use error::{Error, Panicked, Refused, Stop};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
 pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Quota, Rate, RateLimiter, Reservation};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use outcome::Outcome;
 pub use pool::{JobHandle, WorkerPool};
 pub use random::Random;

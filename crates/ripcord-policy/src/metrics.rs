@@ -1,0 +1,295 @@
+//! Metrics through the facade crate `metrics`.
+//!
+//! A policy counts in its own statistics, at the same cost with and without the feature. `record_metrics` copies them to the recorder.
+
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
+
+use crate::breaker::State;
+use crate::cache::Key;
+use crate::{
+    Bulkhead, Cache, CallStats, CircuitBreaker, Fallback, Hedge, KeyedLimiter, LimiterStats, RateLimiter, Retry, Stack,
+    WorkerPool,
+};
+
+/// The counters, with their help texts.
+const COUNTERS: [(&str, &str); 22] = [
+    ("ripcord_policy_calls_started_total", "Calls that a policy admitted."),
+    ("ripcord_policy_calls_total", "Calls through a policy that ended or were rejected, by outcome."),
+    ("ripcord_breaker_opened_total", "Times that a circuit breaker opened."),
+    ("ripcord_breaker_slow_total", "Calls that a circuit breaker counted as slow."),
+    ("ripcord_breaker_stale_total", "Results that a circuit breaker ignored because it had changed state."),
+    ("ripcord_cache_inserted_total", "Values inserted into a cache."),
+    ("ripcord_cache_panicked_total", "Loads of a cache that panicked."),
+    ("ripcord_cache_reads_total", "Reads of a cache, by result."),
+    ("ripcord_cache_removed_total", "Values removed from a cache, by reason."),
+    ("ripcord_fallback_fallbacks_total", "Calls answered by a fallback."),
+    ("ripcord_hedge_budget_refused_total", "Hedges that the budget refused."),
+    ("ripcord_hedge_hedges_total", "Second attempts started by a hedge."),
+    ("ripcord_hedge_wins_total", "Calls that a second attempt won."),
+    ("ripcord_limiter_deadline_refused_total", "Waits that a limiter refused because of the deadline."),
+    ("ripcord_limiter_refunded_total", "Tokens returned to a limiter."),
+    ("ripcord_limiter_tokens_total", "Requests for tokens of a limiter, by result."),
+    ("ripcord_limiter_wait_milliseconds_total", "Time spent waiting for tokens of a limiter."),
+    ("ripcord_pool_completed_total", "Jobs of a worker pool that returned."),
+    ("ripcord_pool_panicked_total", "Jobs of a worker pool that panicked."),
+    ("ripcord_retry_refusals_total", "Retries refused, by reason."),
+    ("ripcord_retry_retries_total", "Attempts after the first of a call."),
+    ("ripcord_stack_attempts_total", "Calls that a stack sent."),
+];
+
+/// The gauges, with their help texts.
+const GAUGES: [(&str, &str); 9] = [
+    ("ripcord_policy_calls_in_flight", "Calls through a policy in flight."),
+    ("ripcord_breaker_state", "State of a circuit breaker: 0 closed, 1 half-open, 2 open."),
+    ("ripcord_bulkhead_limit", "Maximum number of calls in a bulkhead."),
+    ("ripcord_bulkhead_waiting", "Calls that wait for a bulkhead."),
+    ("ripcord_cache_entries", "Values in a cache."),
+    ("ripcord_cache_weight", "Sum of the weights in a cache."),
+    ("ripcord_limiter_waiters", "Callers that wait for a token of a limiter."),
+    ("ripcord_pool_queued", "Jobs that wait for a worker."),
+    ("ripcord_pool_running", "Jobs that a worker runs."),
+];
+
+/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+///
+/// With the feature `metrics`, every policy has a method `record_metrics(name)`, which copies its statistics to the recorder. Call it
+/// before each scrape, or at an interval. Every metric has the label `name`. These exist for every policy, with the label `policy`:
+///
+/// | metric | type | labels |
+/// |---|---|---|
+/// | `ripcord_policy_calls_started_total` | counter | `policy`, `name` |
+/// | `ripcord_policy_calls_total` | counter | `policy`, `name`, `outcome`: `succeeded`, `failed`, `canceled`, `rejected` |
+/// | `ripcord_policy_calls_in_flight` | gauge | `policy`, `name` |
+///
+/// The policy's own figures are named after the policy: `ripcord_retry_retries_total`, `ripcord_breaker_state` and so on.
+///
+/// ```
+/// use ripcord_policy::Retry;
+///
+/// // Once, after an exporter was installed:
+/// ripcord_policy::describe_metrics();
+///
+/// let retry = Retry::<std::io::Error>::builder().build()?;
+/// // In the handler of `/metrics`, before the exporter renders:
+/// retry.record_metrics("inventory");
+/// # Ok::<(), ripcord_policy::ConfigError>(())
+/// ```
+pub fn describe_metrics() {
+    for (metric, help) in COUNTERS {
+        describe_counter!(metric, Unit::Count, help);
+    }
+    for (metric, help) in GAUGES {
+        describe_gauge!(metric, Unit::Count, help);
+    }
+}
+
+/// Copies the statistics of one policy.
+struct Recording<'a> {
+    policy: &'static str,
+    name: &'a str,
+}
+
+impl<'a> Recording<'a> {
+    fn new(policy: &'static str, name: &'a str, calls: CallStats) -> Self {
+        let recording = Recording { policy, name };
+        let started = counter!("ripcord_policy_calls_started_total", "policy" => policy, "name" => name.to_owned());
+        started.absolute(calls.started);
+        let outcomes = [
+            ("succeeded", calls.succeeded),
+            ("failed", calls.failed),
+            ("canceled", calls.canceled),
+            ("rejected", calls.rejected),
+        ];
+        for (outcome, count) in outcomes {
+            let labels = [("policy", policy.to_owned()), ("name", name.to_owned()), ("outcome", outcome.to_owned())];
+            counter!("ripcord_policy_calls_total", &labels).absolute(count);
+        }
+        let in_flight = gauge!("ripcord_policy_calls_in_flight", "policy" => policy, "name" => name.to_owned());
+        in_flight.set(calls.in_flight() as f64);
+        recording
+    }
+
+    fn counters<const N: usize>(&self, counters: [(&'static str, u64); N]) {
+        for (figure, count) in counters {
+            let metric = format!("ripcord_{}_{figure}_total", self.policy);
+            counter!(metric, "name" => self.name.to_owned()).absolute(count);
+        }
+    }
+
+    fn counters_by<const N: usize>(&self, figure: &str, label: &'static str, counters: [(&'static str, u64); N]) {
+        for (value, count) in counters {
+            let metric = format!("ripcord_{}_{figure}_total", self.policy);
+            counter!(metric, "name" => self.name.to_owned(), label => value).absolute(count);
+        }
+    }
+
+    fn gauges<const N: usize>(&self, gauges: [(&'static str, f64); N]) {
+        for (figure, value) in gauges {
+            gauge!(format!("ripcord_{}_{figure}", self.policy), "name" => self.name.to_owned()).set(value);
+        }
+    }
+}
+
+impl<E> Retry<E> {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        let recording = Recording::new("retry", name, stats.calls);
+        recording.counters([("retries", stats.retries)]);
+        let refusals = [("deadline", stats.deadline_refused), ("budget", stats.budget_refused)];
+        recording.counters_by("refusals", "reason", refusals);
+    }
+}
+
+impl Hedge {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        Recording::new("hedge", name, stats.calls).counters([
+            ("hedges", stats.hedges),
+            ("wins", stats.hedge_wins),
+            ("budget_refused", stats.budget_refused),
+        ]);
+    }
+}
+
+impl<C> CircuitBreaker<C> {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        let recording = Recording::new("breaker", name, stats.calls);
+        recording.counters([("opened", stats.opened), ("slow", stats.slow), ("stale", stats.stale)]);
+        recording.gauges([(
+            "state",
+            match stats.state {
+                State::Closed => 0.0,
+                State::HalfOpen => 1.0,
+                State::Open => 2.0,
+            },
+        )]);
+    }
+}
+
+impl Bulkhead {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        let recording = Recording::new("bulkhead", name, stats.calls);
+        recording.gauges([("waiting", stats.waiting as f64), ("limit", stats.limit as f64)]);
+    }
+}
+
+impl<T: 'static, E: 'static> Fallback<T, E> {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        Recording::new("fallback", name, stats.calls).counters([("fallbacks", stats.fallbacks)]);
+    }
+}
+
+impl RateLimiter {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        record_limiter(name, &self.stats());
+    }
+}
+
+impl<K: std::hash::Hash + Eq + Clone> KeyedLimiter<K> {
+    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        record_limiter(name, &self.stats());
+    }
+}
+
+fn record_limiter(name: &str, stats: &LimiterStats) {
+    let recording = Recording::new("limiter", name, stats.calls);
+    recording.counters_by(
+        "tokens",
+        "result",
+        [
+            ("allowed", stats.allowed),
+            ("denied", stats.denied),
+            ("reserved", stats.reserved),
+            ("reservation_canceled", stats.reservations_canceled),
+            ("waited", stats.waited),
+        ],
+    );
+    recording.counters([
+        ("deadline_refused", stats.deadline_refused),
+        ("refunded", stats.refunded),
+        ("wait_milliseconds", u64::try_from(stats.total_wait.as_millis()).unwrap_or(u64::MAX)),
+    ]);
+    recording.gauges([("waiters", stats.waiters as f64)]);
+}
+
+impl<K, V> Cache<K, V>
+where
+    K: Key,
+    V: Clone + Send + Sync + 'static,
+{
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        let recording = Recording::new("cache", name, stats.calls);
+        recording.counters_by(
+            "reads",
+            "result",
+            [
+                ("hit", stats.hits),
+                ("stale", stats.stale_hits),
+                ("negative", stats.negative_hits),
+                ("miss", stats.misses),
+                ("shared", stats.coalesced),
+            ],
+        );
+        recording.counters_by(
+            "removed",
+            "reason",
+            [
+                ("evicted", stats.evicted),
+                ("expired", stats.expired),
+                ("replaced", stats.replaced),
+                ("removed", stats.removed),
+            ],
+        );
+        recording.counters([("inserted", stats.inserted), ("panicked", stats.panicked)]);
+        recording.gauges([("entries", stats.entries as f64), ("weight", stats.weight as f64)]);
+    }
+}
+
+impl WorkerPool {
+    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        let recording = Recording::new("pool", name, stats.calls);
+        recording.counters([("completed", stats.completed), ("panicked", stats.panicked)]);
+        recording.gauges([("queued", stats.queued as f64), ("running", stats.running as f64)]);
+    }
+}
+
+impl<T: 'static, E: 'static, K> Stack<T, E, K> {
+    /// Copies the statistics of the stack and of its layers, all under `name`, to the recorder of the crate `metrics`: see
+    /// [`describe_metrics`]. Not those of the cache, which [`Cache::record_metrics`] copies.
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        Recording::new("stack", name, stats.calls).counters([("attempts", stats.attempts)]);
+        if let Some(fallback) = self.fallback() {
+            fallback.record_metrics(name);
+        }
+        if let Some(retry) = self.retry() {
+            retry.record_metrics(name);
+        }
+        if let Some(hedge) = self.hedge() {
+            hedge.record_metrics(name);
+        }
+        if let Some(breaker) = self.breaker() {
+            breaker.record_metrics(name);
+        }
+        if let Some(limiter) = self.limiter() {
+            limiter.record_metrics(name);
+        }
+        if let Some(bulkhead) = self.bulkhead() {
+            bulkhead.record_metrics(name);
+        }
+    }
+}
