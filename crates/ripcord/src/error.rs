@@ -137,7 +137,10 @@ impl Error {
         } else if node.flags & flag::CLOCK == 0 {
             (if dropped { Moment::Dropped } else { Moment::Canceled }, end.detail)
         } else {
-            let before = node.clock().ticks().saturating_sub(end.detail);
+            // A shielded node ended later than the node whose end it tells of.
+            let origin = if node.flags & flag::SHIELDED == 0 { None } else { node.origin_of_end().end() };
+            let at = origin.map_or(end.detail, |(_, end)| end.detail);
+            let before = node.clock().ticks().saturating_sub(at);
             (if dropped { Moment::DroppedBefore } else { Moment::CanceledBefore }, before)
         };
         let name = if node.flags & flag::NAMED == 0 { None } else { node.origin_of_end().name().cloned() };

@@ -70,7 +70,7 @@ pub use cause::Cause;
 pub use clock::{Clock, ManualTime, WaitForTimers};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Origin};
-pub use future::{Done, DoneOwned, FutureExt, Run, Scope, Sleep, WithContext};
+pub use future::{Done, DoneOwned, FutureExt, Run, RunWithGrace, Scope, Sleep, WithContext};
 pub use group::{BoxFuture, Group, GroupError};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;

@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use ripcord::{
     AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded, Draining, Error,
-    ErrorKind, Group, GroupError, ManualTime, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown, Scope,
-    Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, Value, WaitForTasks,
-    WaitForTimers, WithContext, Work, WorkGuard,
+    ErrorKind, Group, GroupError, ManualTime, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown,
+    RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, Value,
+    WaitForTasks, WaitForTimers, WithContext, Work, WorkGuard,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -84,14 +84,17 @@ impl Future for Fixed {
 
 assert_impl_all!(Run<'static, Easy>: Future<Output = Result<u8, Error>>, Send, Sync);
 assert_impl_all!(WithContext<Easy>: Future<Output = Result<u8, Error>>, Send, Sync);
+assert_impl_all!(RunWithGrace<Easy>: Future<Output = Result<u8, Error>>, Send, Sync, Unpin);
 assert_impl_all!(Scope<Easy>: Future<Output = u8>, Send, Sync);
 assert_impl_all!(WithContext<Fixed>: Future<Output = Result<u8, Error>>, Send, Sync);
 
 assert_impl_all!(Run<'static, Local>: Future<Output = Result<Rc<u8>, Error>>);
 assert_impl_all!(WithContext<Local>: Future<Output = Result<Rc<u8>, Error>>);
+assert_impl_all!(RunWithGrace<Local>: Future<Output = Result<Rc<u8>, Error>>);
 assert_impl_all!(Scope<Local>: Future<Output = Rc<u8>>);
 assert_not_impl_any!(Run<'static, LocalState>: Send, Sync);
 assert_not_impl_any!(WithContext<LocalState>: Send, Sync);
+assert_not_impl_any!(RunWithGrace<LocalState>: Send, Sync);
 assert_not_impl_any!(Scope<LocalState>: Send, Sync);
 
 /// A future that itself holds something neither Send nor Sync.

@@ -7,6 +7,7 @@
 //! - a cancel ends its node at the moment it was called;
 //! - a deadline ends its node when the time comes, before any operation at that time, and at once if it is past when the
 //!   node is made;
+//! - a shielded node ends its grace after its parent, before any operation at that time;
 //! - a parent's end is an end of the child, and so is the end of either half of a merge.
 //!
 //! Two deadlines of one instant may end a node with either's cause, and so may the halves of a merge if both were done
@@ -43,6 +44,8 @@ enum Op {
     WithTrace(usize),
     WithName(usize),
     WithoutCancel(usize),
+    /// With a grace in milliseconds.
+    Shielded(usize, u64),
     Merge(usize, usize),
     Cancel(usize, bool),
     CancelByHandle(usize, bool),
@@ -70,6 +73,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => which.clone().prop_map(Op::WithTrace),
         2 => which.clone().prop_map(Op::WithName),
         1 => which.clone().prop_map(Op::WithoutCancel),
+        3 => (which.clone(), 0..30_u64).prop_map(|(p, ms)| Op::Shielded(p, ms)),
         3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
         3 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::Cancel(c, cause)),
         1 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::CancelByHandle(c, cause)),
@@ -100,6 +104,8 @@ struct Node {
     other: Option<usize>,
     /// Deadline, cancel and cause of the parent do not come through.
     cut: bool,
+    /// Its parent's end comes this much later.
+    grace: Option<i64>,
     made: Moment,
     canceled: Option<(Moment, Option<String>)>,
     deadline: Option<(i64, Option<String>)>,
@@ -113,6 +119,8 @@ struct Node {
 /// An end, and what it may say.
 struct End {
     at: Moment,
+    /// The time that a grace counts from: also of a node that was made later.
+    since: i64,
     outcomes: Vec<Outcome>,
 }
 
@@ -139,33 +147,45 @@ impl Model {
         if !node.cut {
             ends.extend(node.parent.and_then(|parent| self.end(parent)));
         }
+        if let (Some(grace), Some(end)) = (node.grace, ends.first_mut()) {
+            end.since += grace;
+            end.at = (end.since, 0);
+            if end.since > self.now {
+                ends.clear();
+            }
+        }
         ends.extend(node.other.and_then(|other| self.end(other)));
         // From its first moment, whichever of its parents was done before.
         for end in &mut ends {
             end.at = end.at.max(node.made);
+            // The deadline in effect: it may have been set, in the past, below a context that had ended.
+            if end.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded) {
+                end.since = self.deadline(id).unwrap_or(end.since);
+            }
         }
         let inherited = ends.iter().any(|end| end.at == node.made);
         if let Some((at, cause)) = &node.canceled {
-            ends.push(End { at: *at, outcomes: vec![(ErrorKind::Canceled, cause.clone())] });
+            ends.push(End { at: *at, since: at.0, outcomes: vec![(ErrorKind::Canceled, cause.clone())] });
         }
         if let Some((at, cause)) = &node.deadline
             && *at <= self.now
             && !inherited
         {
-            let at = (*at, 0).max(node.made);
-            ends.push(End { at, outcomes: vec![(ErrorKind::DeadlineExceeded, cause.clone())] });
+            let (at, since) = ((*at, 0).max(node.made), *at);
+            ends.push(End { at, since, outcomes: vec![(ErrorKind::DeadlineExceeded, cause.clone())] });
         }
-        let at = ends.iter().map(|end| end.at).min()?;
+        let (at, since) = ends.iter().map(|end| (end.at, end.since)).min()?;
         let outcomes = match &node.settled {
             Some(outcome) => vec![outcome.clone()],
             None => ends.into_iter().filter(|end| end.at == at).flat_map(|end| end.outcomes).collect(),
         };
-        Some(End { at, outcomes })
+        Some(End { at, since, outcomes })
     }
 
     fn deadline(&self, id: usize) -> Option<i64> {
         let node = &self.nodes[id];
         let above = if node.cut { None } else { node.parent.and_then(|parent| self.deadline(parent)) };
+        let above = above.map(|at| at + node.grace.unwrap_or(0));
         let beside = node.other.and_then(|other| self.deadline(other));
         [node.deadline.as_ref().map(|(at, _)| *at), above, beside].into_iter().flatten().min()
     }
@@ -294,6 +314,12 @@ impl World {
                 self.derive(p, |ctx| ctx.with_name(name), node);
             }
             Op::WithoutCancel(p) => self.derive(p, Context::without_cancel, Node { cut: true, ..Node::default() }),
+            Op::Shielded(p, ms) => {
+                // A grace of 0 changes nothing.
+                let grace = i64::try_from(ms).ok().filter(|ms| *ms > 0);
+                let make = |ctx: &Context| ctx.shielded(Duration::from_millis(ms));
+                self.derive(p, make, Node { grace, ..Node::default() });
+            }
             Op::Merge(a, b) => {
                 let (other, right) = self.living(b);
                 let right = right.clone();

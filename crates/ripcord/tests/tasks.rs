@@ -141,7 +141,7 @@ fn listed_task_tells_its_name_line_age_and_end() {
     cancel.cancel();
     let listed = tasks.list();
     assert_eq!((listed[0].name(), listed[0].location().line()), (Some("compact"), first_line));
-    assert_eq!((listed[0].age(), listed[1].age()), (3 * SEC, 0 * SEC));
+    assert_eq!((listed[0].age(), listed[1].age()), (3 * SEC, std::time::Duration::ZERO));
     assert!(listed[0].is_ended() && listed[1].is_ended());
     assert!(listed[0].location().file().ends_with("tasks.rs"));
     let text = listed[0].to_string();

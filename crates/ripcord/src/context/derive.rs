@@ -9,7 +9,7 @@ use super::Context;
 use crate::canceler::Canceler;
 use crate::cause::Cause;
 use crate::clock::{Clock, nanoseconds, ticks_of};
-use crate::raw::node::{End, Kind, Merge, NEVER, NodeRef, Payload, flag};
+use crate::raw::node::{End, Kind, Merge, NEVER, NodeRef, Payload, Shield, flag};
 use crate::raw::tree;
 use crate::raw::values::OwnedValue;
 use crate::shutdown::draining::StopRequest;
@@ -238,10 +238,45 @@ impl Context {
         let (parent, flags) = self.as_parent();
         Context::of(Some(NodeRef::new(
             parent,
-            flags & !(flag::DEADLINE | flag::CLOCKS),
+            flags & !(flag::DEADLINE | flag::CLOCKS | flag::SHIELDED),
             Payload::WithoutCancel,
             nowhere(),
         )))
+    }
+
+    /// Returns a context that ends `grace` after this one, with this one's error and cause: for cleanup. It keeps values and name.
+    ///
+    /// The grace starts at the instant at which this context ends, by its clock, whoever notices the end and when. The deadline
+    /// is this context's plus the grace, so it may be later than the deadline of a parent. With a grace of 0 this is the same
+    /// context, with [`Duration::MAX`] it is [`without_cancel`](Context::without_cancel). Nothing is armed or registered until
+    /// something waits for the returned context, and dropping it leaves nothing behind.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let (ctx, cancel) = Context::background().with_clock(clock).with_cancel();
+    /// let cleanup = ctx.shielded(Duration::from_secs(5));
+    /// cancel.cancel_with("the client has gone");
+    /// time.advance(Duration::from_secs(4));
+    /// assert!(ctx.is_done() && !cleanup.is_done());
+    /// time.advance(Duration::from_secs(1));
+    /// assert_eq!(cleanup.cause().unwrap().to_string(), "the client has gone");
+    /// ```
+    #[must_use]
+    pub fn shielded(&self, grace: Duration) -> Context {
+        let Some(grace) = nanoseconds(grace) else { return self.without_cancel() };
+        // What cannot end has nothing to be shielded from.
+        if grace == 0 || self.ender().is_none() {
+            return self.clone();
+        }
+        let (parent, flags) = self.as_parent();
+        let when = self.deadline_ticks().saturating_add(grace);
+        let shield = Box::new(Shield { grace, when, clock: self.clock() });
+        // With these flags no descendant takes the ways that trust its own state alone (invariant 12 of the tree).
+        let flags = flags | flag::SHIELDED | flag::DEADLINE | flag::CLOCK;
+        Context::of(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
     }
 
     /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.

@@ -71,6 +71,7 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, ".WithDeadline({:.2?} left)", Duration::from_nanos(left.unsigned_abs()))
         }
         Kind::WithoutCancel => f.write_str(".WithoutCancel"),
+        Kind::Shielded(shield) => write!(f, ".Shielded({:?})", Duration::from_nanos(shield.grace.unsigned_abs())),
         Kind::Value(entry) => {
             f.write_str(".WithValue(")?;
             entry.value().show(f)?;

@@ -2,6 +2,7 @@
 
 mod done;
 mod run;
+mod run_with_grace;
 mod scope;
 mod sleep;
 
@@ -9,5 +10,6 @@ pub use done::{Done, DoneOwned};
 #[cfg(feature = "tokio")]
 pub(crate) use run::Ending;
 pub use run::{FutureExt, Run, WithContext};
+pub use run_with_grace::RunWithGrace;
 pub use scope::Scope;
 pub use sleep::Sleep;

@@ -88,6 +88,10 @@ impl<C: Borrow<Context>> Ending<C> {
         Ending { ctx, wait: Wait::new(), begun: false }
     }
 
+    pub(super) fn context(&self) -> &Context {
+        self.ctx.borrow()
+    }
+
     #[inline]
     pub(crate) fn poll<F: Future>(
         &mut self,

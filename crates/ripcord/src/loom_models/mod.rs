@@ -7,6 +7,7 @@ mod after_func;
 mod ending;
 mod freeing;
 mod merging;
+mod shielding;
 mod timers;
 #[cfg(feature = "tokio-util")]
 mod tokens;

@@ -38,7 +38,7 @@ unsafe impl Send for Target {}
 impl Timed for Target {
     fn when(&self) -> i64 {
         // SAFETY: it is asked only in the queue, whose lock is held, so the node is not freed (invariant 4).
-        unsafe { Node::follow(self.0) }.deadline()
+        unsafe { Node::follow(self.0) }.timer_at()
     }
 }
 

@@ -1,7 +1,7 @@
 //! What keeps a task in its lists.
 
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::list::{Entry, List};
@@ -15,6 +15,10 @@ pub struct TaskGuard {
     #[cfg(feature = "metrics")]
     _running: crate::metrics::RunningTask,
 }
+
+// It is only ever dropped.
+impl UnwindSafe for TaskGuard {}
+impl RefUnwindSafe for TaskGuard {}
 
 impl Context {
     /// Adds a task to the lists of [`with_tasks`](Context::with_tasks) at and above this context, until the guard is dropped.

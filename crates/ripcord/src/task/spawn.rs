@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
 use std::task::{self, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 use tokio::runtime::Handle;
@@ -68,6 +69,34 @@ impl Context {
         Fut::Output: Send + 'static,
     {
         self.spawn_until(Context::clone, make)
+    }
+
+    /// Spawns a task as [`spawn`](Context::spawn) does, which is polled for up to `grace` after the end of its context, for
+    /// cleanup that awaits. See [`run_with_grace`](Context::run_with_grace).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let task = Context::background().spawn_with_grace(Duration::from_secs(5), |ctx| async move {
+    ///     ctx.done().await;
+    ///     tokio::task::yield_now().await; // cleanup
+    ///     "cleaned up"
+    /// });
+    /// tokio::task::yield_now().await;
+    /// task.cancel();
+    /// assert_eq!(task.await.unwrap(), "cleaned up");
+    /// # });
+    /// ```
+    #[track_caller]
+    pub fn spawn_with_grace<F, Fut>(&self, grace: Duration, make: F) -> Task<Fut::Output>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future + Send + 'static,
+        Fut::Output: Send + 'static,
+    {
+        self.spawn_until(|ctx| ctx.shielded(grace), make)
     }
 
     /// Spawns a task that runs until the context that `until` derives of the task's own ends.

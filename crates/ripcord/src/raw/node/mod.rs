@@ -73,6 +73,8 @@ pub(crate) mod flag {
     pub(crate) const VALUES: u8 = 8;
     /// Deadlines that can end this node may count on different clocks.
     pub(crate) const CLOCKS: u8 = 16;
+    /// A shielded context at or above this node can end it (invariant 12 in `tree`).
+    pub(crate) const SHIELDED: u8 = 32;
 }
 
 /// The second parent of a merged context, and the earlier deadline of the two.
@@ -97,6 +99,16 @@ impl Merge {
             cancel_number: AtomicU32::new(0),
         }
     }
+}
+
+/// What a shielded context adds to its parent.
+pub(crate) struct Shield {
+    /// How long after its parent it ends, in nanoseconds.
+    pub(crate) grace: i64,
+    /// Its parent's deadline plus the grace, or `NEVER`.
+    pub(crate) when: i64,
+    /// What the grace counts on.
+    pub(crate) clock: Clock,
 }
 
 /// How a node ended; before that, what is known of the end it may come to: the place that made it, a deadline's cause.
@@ -133,7 +145,7 @@ pub(crate) struct Node {
     tag: Tag,
     /// 1 once the canceler was detached, so that only handles are left. Guarded by the lock.
     pub(in crate::raw) detached: AtomicU8,
-    /// For a deadline, the key in the queue of timers, or `NONE`. For a node that a cancel of its own ended, the number of that
+    /// For a deadline or a grace, the key in the queue of timers, or `NONE`. For a node that a cancel of its own ended, the number of that
     /// cancel, written before `DONE` (invariant 9).
     pub(in crate::raw) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.
@@ -210,10 +222,33 @@ impl Node {
     /// The node whose end is this one's too: the nearest one above that can end, unless the chain is cut here.
     #[inline]
     pub(crate) fn cancel_parent(&self) -> Option<&NodeRef> {
+        if matches!(self.tag, Tag::WithoutCancel | Tag::Shielded) {
+            return None;
+        }
+        self.parent.as_ref()?.ender()
+    }
+
+    /// The node whose end this one has to hear of: also that of a shielded context, which ends later (invariant 12 in `tree`).
+    #[inline]
+    pub(crate) fn link_parent(&self) -> Option<&NodeRef> {
         if self.tag == Tag::WithoutCancel {
             return None;
         }
         self.parent.as_ref()?.ender()
+    }
+
+    /// When this shielded node ends, once its parent has ended. None for every other node.
+    #[inline]
+    pub(in crate::raw) fn end_of_grace(&self) -> Option<i64> {
+        let Kind::Shielded(shield) = self.kind() else { return None };
+        let parent = self.link_parent()?;
+        parent.end().is_some().then(|| parent.ended_at().saturating_add(shield.grace))
+    }
+
+    /// What the timer of this node is armed for.
+    #[inline]
+    pub(in crate::raw) fn timer_at(&self) -> i64 {
+        self.end_of_grace().unwrap_or_else(|| self.deadline())
     }
 
     /// A merged context's other parent, as `cancel_parent` gives the first.
@@ -229,7 +264,7 @@ impl Node {
     fn source_of_end(&self) -> Option<&NodeRef> {
         match self.kind() {
             Kind::Merge(merge) if merge.ended_by_second.load(Ordering::Relaxed) != 0 => self.second_parent(),
-            _ => self.cancel_parent(),
+            _ => self.link_parent(),
         }
     }
 
@@ -321,7 +356,7 @@ impl Node {
     #[inline]
     fn unregister(&self) {
         if self.slot.load(Ordering::Acquire) != NONE {
-            self.unlink(self.cancel_parent(), false);
+            self.unlink(self.link_parent(), false);
         }
         if self.is_merged() {
             self.unlink(self.second_parent(), true);
@@ -334,7 +369,8 @@ impl Node {
     /// Whether the node is in a queue of timers.
     #[inline]
     fn is_armed(&self) -> bool {
-        matches!(self.tag, Tag::Deadline | Tag::ClockedDeadline) && self.timer.load(Ordering::Acquire) != NONE
+        matches!(self.tag, Tag::Deadline | Tag::ClockedDeadline | Tag::Shielded)
+            && self.timer.load(Ordering::Acquire) != NONE
     }
 
     /// Whether no list points to this node.

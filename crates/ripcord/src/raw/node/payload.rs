@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::mem::ManuallyDrop;
 use std::sync::Arc;
 
-use super::Merge;
+use super::{Merge, Shield};
 use crate::clock::Clock;
 use crate::raw::values::{OwnedValue, ValueEntry};
 
@@ -27,6 +27,7 @@ pub(crate) enum Payload {
     },
     Merge(Box<Merge>),
     WithoutCancel,
+    Shielded(Box<Shield>),
     /// What listens to something outside that can end the context above; it is dropped with the node.
     #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     Attached(Box<dyn Send + Sync>),
@@ -46,6 +47,7 @@ pub(crate) enum Kind<'a> {
     },
     Merge(&'a Merge),
     WithoutCancel,
+    Shielded(&'a Shield),
     Attached,
     Value(&'a ValueEntry),
     Name(&'a Arc<Cow<'static, str>>),
@@ -62,6 +64,7 @@ pub(super) enum Tag {
     ClockedDeadline,
     Merge,
     WithoutCancel,
+    Shielded,
     Attached,
     Value,
     Name,
@@ -81,6 +84,7 @@ pub(super) union Word {
     when: i64,
     clocked: ManuallyDrop<Box<Clocked>>,
     merge: ManuallyDrop<Box<Merge>>,
+    shield: ManuallyDrop<Box<Shield>>,
     listener: ManuallyDrop<Box<Box<dyn Send + Sync>>>,
     value: ManuallyDrop<OwnedValue>,
     name: ManuallyDrop<Arc<Cow<'static, str>>>,
@@ -102,6 +106,7 @@ impl Word {
             }
             Payload::Merge(merge) => (Tag::Merge, Word { merge: ManuallyDrop::new(merge) }),
             Payload::WithoutCancel => (Tag::WithoutCancel, Word::NOTHING),
+            Payload::Shielded(shield) => (Tag::Shielded, Word { shield: ManuallyDrop::new(shield) }),
             Payload::Attached(listener) => (Tag::Attached, Word { listener: ManuallyDrop::new(Box::new(listener)) }),
             Payload::Value(value) => (Tag::Value, Word { value: ManuallyDrop::new(value) }),
             Payload::Name(name) => (Tag::Name, Word { name: ManuallyDrop::new(name) }),
@@ -123,6 +128,7 @@ impl Word {
                 Tag::ClockedDeadline => Kind::Deadline { when: self.clocked.when },
                 Tag::Merge => Kind::Merge(&self.merge),
                 Tag::WithoutCancel => Kind::WithoutCancel,
+                Tag::Shielded => Kind::Shielded(&self.shield),
                 Tag::Attached => Kind::Attached,
                 Tag::Value => Kind::Value(&self.value),
                 Tag::Name => Kind::Name(&self.name),
@@ -144,12 +150,13 @@ impl Word {
                 Tag::Cancel | Tag::Deadline => self.when,
                 Tag::ClockedDeadline => self.clocked.when,
                 Tag::Merge => self.merge.when,
+                Tag::Shielded => self.shield.when,
                 _ => NEVER,
             }
         }
     }
 
-    /// The clock that lies in this node: its own, or the one its deadline counts on.
+    /// The clock that lies in this node: its own, or the one its deadline or grace counts on.
     ///
     /// # Safety
     ///
@@ -159,6 +166,7 @@ impl Word {
         unsafe {
             match tag {
                 Tag::ClockedDeadline => Some(&self.clocked.clock),
+                Tag::Shielded => Some(&self.shield.clock),
                 Tag::Clock => Some(&self.clock),
                 _ => None,
             }
@@ -178,6 +186,7 @@ impl Word {
                 Tag::Cancel | Tag::Deadline | Tag::WithoutCancel | Tag::Todo => {}
                 Tag::ClockedDeadline => ManuallyDrop::drop(&mut self.clocked),
                 Tag::Merge => return Some(ManuallyDrop::take(&mut self.merge)),
+                Tag::Shielded => ManuallyDrop::drop(&mut self.shield),
                 Tag::Attached => ManuallyDrop::drop(&mut self.listener),
                 Tag::Value => ManuallyDrop::drop(&mut self.value),
                 Tag::Name => ManuallyDrop::drop(&mut self.name),

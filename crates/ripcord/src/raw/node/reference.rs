@@ -145,7 +145,7 @@ impl NodeRef {
         let mut node = self;
         loop {
             match node.tag {
-                Tag::Cancel | Tag::Deadline | Tag::ClockedDeadline | Tag::Merge => return Some(node),
+                Tag::Cancel | Tag::Deadline | Tag::ClockedDeadline | Tag::Merge | Tag::Shielded => return Some(node),
                 Tag::WithoutCancel => return None,
                 Tag::Value | Tag::Name | Tag::Clock | Tag::Todo => node = node.parent.as_ref()?,
                 Tag::Attached => node = node.parent.as_ref()?,

@@ -15,6 +15,11 @@ impl NodeRef {
     /// caller that reports an end settles it first (invariant 6).
     pub(super) fn ended(&self) -> bool {
         let Some(node) = self.ender() else { return false };
+        if node.flags & flag::SHIELDED != 0 {
+            // Its end depends on when nodes above ended, which is known once they are marked (invariant 12).
+            settle(node);
+            return node.end().is_some();
+        }
         node.marked_above() || node.expired()
     }
 
@@ -24,6 +29,9 @@ impl NodeRef {
         let Some(node) = self.ender() else { return false };
         if node.goes_on_at_a_glance() {
             return false;
+        }
+        if node.flags & flag::SHIELDED != 0 {
+            return node.end().is_some() || node.ended();
         }
         let quiet = propagations().load(Ordering::Acquire) == 0;
         let bits = node.state.load(Ordering::Acquire);
@@ -222,11 +230,16 @@ impl Node {
     /// The node at or above this one whose own deadline is this one's: of a merged context's parents the one with the earlier
     /// deadline, the first if they are equal.
     fn deadline_owner(&self) -> Option<&Node> {
-        let when = self.deadline();
+        let mut when = self.deadline();
         let mut node = self;
         loop {
             node = match node.kind() {
                 Kind::Deadline { when: own } if own == when => return Some(node),
+                Kind::Shielded(_) => {
+                    let parent = node.link_parent()?;
+                    when = parent.deadline();
+                    parent
+                }
                 Kind::Merge(_) => {
                     let first = node.cancel_parent().filter(|parent| parent.deadline() == when);
                     first.or_else(|| node.second_parent())?
@@ -237,7 +250,7 @@ impl Node {
     }
 
     /// When a done node ended, exactly (invariant 9).
-    pub(super) fn ended_at(&self) -> i64 {
+    pub(in crate::raw) fn ended_at(&self) -> i64 {
         match self.end() {
             Some((bits, end)) if bits & state::DEADLINE == 0 => end.detail,
             _ => self.deadline(),

@@ -56,7 +56,9 @@ fn may_cancel(node: &NodeRef) -> Option<Moment> {
     // One reading, so that a cancel which wins is never later than a deadline that it wins over.
     let clock = node.clock();
     let now = clock.ticks();
-    if node.marked_above() || node.expired_at(now) {
+    let has_ended =
+        if node.flags & flag::SHIELDED == 0 { node.marked_above() || node.expired_at(now) } else { node.ended() };
+    if has_ended {
         settle(node);
         return None;
     }
@@ -86,6 +88,10 @@ pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
 pub(in crate::raw) fn settle(node: &NodeRef) {
     let mut marked = Vec::new();
     settle_into(node, &mut marked);
+    propagate_if_any(marked);
+}
+
+fn propagate_if_any(marked: Vec<NodeRef>) {
     if !marked.is_empty() {
         propagate(marked);
     }
@@ -95,7 +101,10 @@ pub(in crate::raw) fn settle(node: &NodeRef) {
 fn settle_into(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     // Nearly always there is nothing to do above: it is settled already, or has not ended.
     let is_settled = |parent: &NodeRef| parent.end().is_some() || !parent.ended();
-    if node.cancel_parent().is_none_or(is_settled) && node.second_parent().is_none_or(is_settled) {
+    if node.flags & flag::SHIELDED == 0
+        && node.cancel_parent().is_none_or(is_settled)
+        && node.second_parent().is_none_or(is_settled)
+    {
         settle_one(node, marked);
     } else {
         settle_path(node, marked);
@@ -121,7 +130,7 @@ fn settle_path(node: &NodeRef, marked: &mut Vec<NodeRef>) {
                 }
                 steps.push(Step::Leave(node));
                 steps.extend(second.map(Step::Enter));
-                steps.extend(node.cancel_parent().map(Step::Enter));
+                steps.extend(node.link_parent().map(Step::Enter));
             }
             Step::Leave(node) => settle_one(node, marked),
         }
@@ -130,6 +139,12 @@ fn settle_path(node: &NodeRef, marked: &mut Vec<NodeRef>) {
 
 /// Marks a node whose parents are settled, if it has ended.
 fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
+    if let (Some(at), Some(parent)) = (node.end_of_grace(), node.link_parent()) {
+        if at <= node.clock().ticks() && end_grace(node, parent, at) {
+            marked.push(node.clone());
+        }
+        return;
+    }
     let inherited = earlier_of(node.cancel_parent(), node.second_parent());
     let own = match node.kind() {
         Kind::Deadline { when } if when <= node.clock().ticks() => Some(when),
@@ -155,6 +170,35 @@ fn inherit(node: &Node, parent: &Node) -> bool {
             guard.set_end(bits & INHERITED, end.clone())
         })
     })
+}
+
+/// Marks a shielded node with the end of its parent, as of when its grace ended. Answers as `mark` does.
+#[must_use]
+fn end_grace(node: &Node, parent: &Node, at: i64) -> bool {
+    parent.end().is_some_and(|(bits, end)| {
+        let detail = if bits & state::DEADLINE == 0 { at } else { end.detail };
+        mark(node, |guard| guard.set_end(bits & INHERITED, End { detail, ..end.clone() }))
+    })
+}
+
+/// Starts the grace of a node that was not linked, because its parent has ended.
+pub(super) fn start_grace(node: &NodeRef) {
+    let mut marked = Vec::new();
+    arm_grace(node, &mut marked);
+    propagate_if_any(marked);
+}
+
+/// Arms the timer of a shielded node whose parent has ended and whose grace has not.
+fn arm_grace(node: &NodeRef, marked: &mut Vec<NodeRef>) {
+    if node.end().is_none()
+        && let Some(at) = node.end_of_grace()
+    {
+        let clock = node.clock();
+        clock.timers().arm(node, at);
+        if clock.armed(at) {
+            settle_into(node, marked);
+        }
+    }
 }
 
 /// A deadline's own end.
@@ -256,6 +300,7 @@ fn propagate(mut marked: Vec<NodeRef>) {
         }
         let Some(node) = found.late.pop() else { return };
         settle_into(&node, &mut marked);
+        arm_grace(&node, &mut marked);
         background::shielded(|| drop(node));
     }
 }
@@ -265,7 +310,8 @@ fn propagate(mut marked: Vec<NodeRef>) {
 struct Found {
     /// Nodes that were marked and have children, and when they ended.
     parents: Vec<(NodeRef, i64)>,
-    /// Nodes that may have ended before their parent, by another parent or on another clock: `settle` finds out.
+    /// Nodes that may have ended before their parent, by another parent or on another clock, or that end after it: `settle`
+    /// finds out.
     late: Vec<NodeRef>,
 }
 
@@ -325,6 +371,7 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
     let at = match child.kind() {
         // Its other parent may have ended before.
         Kind::Merge(_) => return Marked::NotYet,
+        Kind::Shielded(_) => return Marked::NotYet,
         // It may count on another clock than its parent: then the two times say nothing.
         Kind::Deadline { .. } if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
         Kind::Deadline { when } if when <= at => {

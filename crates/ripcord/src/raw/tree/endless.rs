@@ -114,7 +114,7 @@ fn can_end(node: &NodeRef) -> bool {
             }
             pending.push(second);
         }
-        pending.extend(node.cancel_parent());
+        pending.extend(node.link_parent());
     }
     false
 }

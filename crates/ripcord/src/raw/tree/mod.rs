@@ -31,6 +31,13 @@
 //!     recorded under its node's lock, and only then are the nodes above and below it visited, each under its lock. So of a
 //!     registration and a loss, or of two losses, at least one sees the other.
 
+//! 12. **Shielded.** A shielded node ends a fixed time after its parent: so `cancel_parent` stops at it, and `link_parent` does not.
+//!     Its end is known once its parent is marked, and never moves then. So whoever asks a node with the flag `SHIELDED` marks
+//!     all ended nodes above it, from the top down, and looks whether it is marked; no such node takes a shorter way. Whoever
+//!     marks the parent of a linked one, or finds it marked when linking, arms its timer. Among the details of its end, the time
+//!     of a cancel is when the grace ended, so that ends below compare with it (invariant 9); the error tells of the time where
+//!     the end began.
+
 mod ask;
 mod end;
 mod endless;

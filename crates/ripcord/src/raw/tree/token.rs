@@ -4,7 +4,7 @@
 //! context ends that nobody holds anymore. Therefore the tokens form a tree of their own beside the nodes: the token of a node
 //! is a child of its parent's token, and whoever marks a node cancels its token. When a node is freed, tokio-util moves the
 //! children of its token to the parent's token. A deadline above which nobody holds a node is left to a timer: a node that
-//! holds the token and nothing else.
+//! holds the token and nothing else. So is the end of a shielded context: its timer also holds the context that it shields from.
 
 use std::panic::Location;
 
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::end::settle;
 use super::wait::watch;
 use crate::background;
-use crate::raw::node::{End, Kind, NodeRef, Payload, SharedToken, flag};
+use crate::raw::node::{End, Kind, NodeRef, Payload, SharedToken, Shield, flag};
 
 /// Returns the token that is canceled when the node ends; it is canceled already if the node has ended.
 pub(crate) fn shared_token(node: &NodeRef) -> CancellationToken {
@@ -54,8 +54,21 @@ pub(crate) fn put(node: &NodeRef, token: CancellationToken) -> CancellationToken
     }
     more.token = Some(SharedToken { token: token.clone(), timer: None });
     drop(guard);
-    if let Kind::Deadline { when } = node.kind() {
-        let timer = start_timer(node, when, &token);
+    let timed = match node.kind() {
+        Kind::Deadline { when } => {
+            let flags = node.flags & flag::CLOCK | flag::DEADLINE;
+            let clock = (flags & flag::CLOCK != 0).then(|| node.clock().clone());
+            Some((None, flags, Payload::Deadline { when, clock }))
+        }
+        Kind::Shielded(&Shield { grace, when, ref clock }) => {
+            let shield = Shield { grace, when, clock: clock.clone() };
+            Some((node.parent.clone(), node.flags, Payload::Shielded(Box::new(shield))))
+        }
+        _ => None,
+    };
+    if let Some((parent, flags, payload)) = timed {
+        let end = End { location: Location::caller(), cause: None, detail: 0 };
+        let timer = start_timer(NodeRef::new(parent, flags, payload, end), &token);
         let mut guard = node.lock();
         match guard.fields().rest().and_then(|more| more.token.as_mut()) {
             Some(shared) => shared.timer = Some(timer),
@@ -69,12 +82,8 @@ pub(crate) fn put(node: &NodeRef, token: CancellationToken) -> CancellationToken
     token
 }
 
-/// Creates a node that cancels the token at the deadline of `node`. It keeps itself alive until then.
-fn start_timer(node: &NodeRef, when: i64, token: &CancellationToken) -> NodeRef {
-    let flags = node.flags & flag::CLOCK | flag::DEADLINE;
-    let clock = (flags & flag::CLOCK != 0).then(|| node.clock().clone());
-    let end = End { location: Location::caller(), cause: None, detail: 0 };
-    let timer = NodeRef::new(None, flags, Payload::Deadline { when, clock }, end);
+/// Has a node cancel the token at its end, and keep itself alive until then.
+fn start_timer(timer: NodeRef, token: &CancellationToken) -> NodeRef {
     timer.lock().fields().more().token = Some(SharedToken { token: token.clone(), timer: Some(timer.clone()) });
     watch(&timer);
     timer

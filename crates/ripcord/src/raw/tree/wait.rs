@@ -2,9 +2,9 @@
 
 use std::task::{Poll, Waker};
 
-use super::end::settle;
+use super::end::{settle, start_grace};
 use super::endless::release_if_endless;
-use crate::raw::node::{Callback, Kind, Node, NodeRef, state};
+use crate::raw::node::{Callback, Kind, Node, NodeRef, flag, state};
 use crate::slab::NONE;
 use crate::sync::{Ordering, propagations};
 
@@ -29,18 +29,24 @@ fn watch_above(node: &NodeRef) -> bool {
         match link_to_parent(child) {
             Linked::Refused => {
                 settle(node);
-                return false;
+                if node.end().is_some() {
+                    return false;
+                }
+                // A shielded node on the path goes on after its parent's end. It is linked to a node that was marked here, which
+                // has started the grace, or to none, and all below it are linked to it.
+                start_grace(child);
+                return true;
             }
             Linked::ToWatched => break,
             Linked::To(parent) => child = parent,
         }
     }
-    let mut above = node.cancel_parent();
+    let mut above = node.link_parent();
     while let Some(node) = above
         && node.state.load(Ordering::Acquire) & state::WATCHED == 0
     {
         node.lock().bits |= state::WATCHED;
-        above = node.cancel_parent();
+        above = node.link_parent();
     }
     true
 }
@@ -55,7 +61,7 @@ enum Linked<'a> {
 }
 
 fn link_to_parent(child: &NodeRef) -> Linked<'_> {
-    let Some(parent) = child.cancel_parent() else { return Linked::ToWatched };
+    let Some(parent) = child.link_parent() else { return Linked::ToWatched };
     if !parent.link(child, false) {
         return Linked::Refused;
     }
@@ -110,7 +116,12 @@ pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: boo
         // While marks are on their way down, somebody may know of one above. Other marks above are found by linking at the first
         // call, and reach a watched node later.
         let quiet = propagations().load(Ordering::Acquire) == 0;
-        if !quiet && node.marked_above() || is_first && node.expired() {
+        let has_ended = if node.flags & flag::SHIELDED == 0 {
+            !quiet && node.marked_above() || is_first && node.expired()
+        } else {
+            (!quiet || is_first) && node.ended()
+        };
+        if has_ended {
             settle(node);
             return Poll::Ready(());
         }
