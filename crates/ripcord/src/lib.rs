@@ -75,8 +75,7 @@ pub use group::{BoxFuture, Group, GroupError};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
 pub use shutdown::{
-    DrainEnded, Draining, PhaseOutcome, PhaseOutput, PhaseReport, Report, RunShutdown, Shutdown, ShutdownBuilder, Work,
-    WorkGuard,
+    DrainEnded, Draining, PhaseOutcome, PhaseOutput, PhaseReport, Report, RunShutdown, Shutdown, ShutdownBuilder,
 };
 #[cfg(feature = "signals")]
 pub use signals::Signal;

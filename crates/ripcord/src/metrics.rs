@@ -81,6 +81,10 @@ pub(crate) struct RunningTask {
     tasks: Option<Gauge>,
 }
 
+// A recorder's panic is contained, and leaves nothing of this half done.
+impl std::panic::UnwindSafe for RunningTask {}
+impl std::panic::RefUnwindSafe for RunningTask {}
+
 impl RunningTask {
     pub(crate) fn new(ctx: &Context) -> Self {
         let mut tasks = None;

@@ -9,7 +9,7 @@ use ripcord::{
     AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded, Draining, Error,
     ErrorKind, Group, GroupError, ManualTime, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown,
     RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, Value,
-    WaitForTasks, WaitForTimers, WithContext, Work, WorkGuard,
+    WaitForTasks, WaitForTimers, WithContext,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -42,12 +42,9 @@ assert_obj_safe!(Value);
 
 assert_impl_all!(Shutdown: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(ShutdownBuilder: Send, Unpin, Debug);
-assert_impl_all!(WorkGuard: Send, Sync, Unpin, Debug);
-assert_not_impl_any!(WorkGuard: Clone);
 assert_impl_all!(Report: Send, Sync, Unpin, Clone, Debug, Display);
 assert_impl_all!(PhaseReport: Send, Sync, Unpin, Clone, Debug, Display);
 assert_impl_all!(PhaseOutcome: Send, Sync, Unpin, Clone, Debug, Display);
-assert_impl_all!(Work: Send, Sync, Unpin, Clone, PartialEq, Eq, Debug, Display);
 assert_impl_all!(DrainEnded: Send, Sync, Unpin, Clone, Debug, Display, std::error::Error);
 assert_impl_all!(Tasks: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug);
 assert_impl_all!(TaskInfo: Send, Sync, Unpin, Clone, Debug, Display);

@@ -134,7 +134,7 @@ fn second_signal_ends_the_process_during_the_drain() {
     let status = in_a_process("second_signal_ends_the_process_during_the_drain", || {
         let shutdown = Shutdown::builder().build();
         shutdown.on_signals().expect("the system lets us");
-        let _work = shutdown.guard("work");
+        let _work = shutdown.context().with_name("work").task_guard();
         send(SIGTERM);
         block_on(shutdown.context().draining());
         assert_live(shutdown.context());
@@ -149,7 +149,7 @@ fn first_signal_after_a_stop_request_of_the_program_changes_nothing() {
     let status = in_a_process("first_signal_after_a_stop_request_of_the_program_changes_nothing", || {
         let shutdown = Shutdown::builder().build();
         shutdown.on_signals().expect("the system lets us");
-        let work = shutdown.guard("work");
+        let work = shutdown.context().with_name("work").task_guard();
         shutdown.begin("deployment");
         send(SIGTERM);
         drop(work);

@@ -12,7 +12,6 @@ use crate::clock::{Clock, nanoseconds, ticks_of};
 use crate::raw::node::{End, Kind, Merge, NEVER, NodeRef, Payload, Shield, flag};
 use crate::raw::tree;
 use crate::raw::values::OwnedValue;
-use crate::shutdown::draining::StopRequest;
 use crate::value::Value;
 
 impl Context {
@@ -294,18 +293,6 @@ impl Context {
     /// ```
     #[must_use]
     pub fn merge(&self, other: &Context) -> Context {
-        let merged = self.merge_ends(other);
-        // Values are the first parent's before the other's. A stop request is that of both.
-        match (self.value::<StopRequest>(), other.value::<StopRequest>()) {
-            (Some(first), Some(second)) if !first.0.ptr_eq(&second.0) => {
-                merged.with_value(StopRequest(first.0.merge_ends(&second.0)))
-            }
-            _ => merged,
-        }
-    }
-
-    /// Merges, leaving the stop requests as the values say.
-    pub(crate) fn merge_ends(&self, other: &Context) -> Context {
         let below_root = |ctx: &Context| ctx.0.clone().filter(|node| !matches!(node.kind(), Kind::Todo));
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
             // A root adds nothing: no end, no deadline, no values.

@@ -8,6 +8,7 @@ mod ending;
 mod freeing;
 mod merging;
 mod shielding;
+mod shutdown;
 mod timers;
 #[cfg(feature = "tokio-util")]
 mod tokens;

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::future::DoneOwned;
 use crate::value::Value;
 
-/// The contexts that end at the stop requests of the shutdowns above. A value, so that it passes `without_cancel`.
+/// The context that ends at the stop request of a shutdown. A value, so that it passes `without_cancel`.
 pub(crate) struct StopRequest(pub(crate) Context);
 
 impl Value for StopRequest {
@@ -21,7 +21,7 @@ impl Context {
     /// Returns whether a [`Shutdown`](crate::Shutdown) above this context has been asked to stop.
     ///
     /// Draining is the soft stop request: the context itself goes on until the drain time is over. `false` if there is no
-    /// `Shutdown` above. The request also reaches contexts that no longer end with the shutdown, such as those of
+    /// `Shutdown` above. It costs a walk to the root. The request also reaches contexts that no longer end with the shutdown, such as those of
     /// [`without_cancel`](Context::without_cancel), and merged contexts with a `Shutdown` above either parent.
     ///
     /// ```
@@ -34,7 +34,7 @@ impl Context {
     /// assert!(ctx.is_draining());
     /// ```
     pub fn is_draining(&self) -> bool {
-        self.value::<StopRequest>().is_some_and(|request| request.0.is_done())
+        self.all_values::<StopRequest>().into_iter().any(|request| request.0.is_done())
     }
 
     /// Waits until a [`Shutdown`](crate::Shutdown) above this context is asked to stop: see
@@ -57,7 +57,8 @@ impl Context {
     /// consumer.join().unwrap();
     /// ```
     pub fn draining(&self) -> Draining {
-        Draining { request: self.value::<StopRequest>().map(|request| request.0.done_owned()) }
+        let requests = self.all_values::<StopRequest>();
+        Draining { requests: requests.into_iter().map(|request| request.0.done_owned()).collect() }
     }
 }
 
@@ -65,17 +66,17 @@ impl Context {
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Draining {
-    /// `None` without a shutdown above.
-    request: Option<DoneOwned>,
+    /// One for each shutdown above.
+    requests: Vec<DoneOwned>,
 }
 
 impl Future for Draining {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
-        match &mut self.request {
-            Some(request) => Pin::new(request).poll(task).map(drop),
-            None => Poll::Pending,
+        match self.requests.iter_mut().any(|request| Pin::new(request).poll(task).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The shutdown itself: the drain, then the phases.
 
-use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::Wake;
 use std::time::{Duration, Instant};
@@ -9,37 +8,35 @@ use super::Shared;
 use super::builder::Limit;
 use super::phase::Phase;
 use super::report::{Parts, Report};
-use super::work::Work;
 use crate::context::Context;
+use crate::task::TaskInfo;
 
 /// How long canceled work, or a late phase, may take to notice. On the system's clock, because it is the time that threads and
 /// executors take, whatever the clock of the root shows.
 pub(super) const NOTICE: Duration = Duration::from_secs(1);
 
-/// Drives the shutdown, which began at `begun`, to its end.
+/// Drives the shutdown to its end.
 pub(super) async fn drive(shared: Arc<Shared>, phases: Vec<Phase>, limits: Limits) {
     let canceled = drain(&shared, &limits.drain).await;
-    let (mut reports, mut left) = (Vec::new(), Vec::new());
+    let (ctx, running) = limits.all.with_tasks();
+    let mut reports = Vec::new();
     for phase in phases {
-        let work = Work::new(phase.name.clone(), phase.location);
-        let (report, blocks) = phase.run(&limits.all, &shared.executor).await;
-        reports.push(report);
-        left.extend(blocks.then_some(work));
+        reports.push(phase.run(&ctx, &shared.executor).await);
     }
-    left.splice(0..0, shared.list.snapshot());
+    let left = [shared.tasks.list(), running.list()].concat();
     let cause = shared.stop_cause();
     let elapsed = shared.root.clock().now().saturating_duration_since(limits.begun);
     shared.finish(Report::new(Parts { cause, elapsed, canceled, left, phases: reports }));
 }
 
 /// Waits for the work in flight, and ends the context of all work. Returns the work that was canceled.
-async fn drain(shared: &Shared, limit: &Context) -> Vec<Work> {
-    let in_time = limit.run(poll_fn(|task| shared.list.poll_empty(task))).await.is_ok();
+async fn drain(shared: &Shared, limit: &Context) -> Vec<TaskInfo> {
+    let in_time = shared.tasks.wait(limit).await.is_ok();
     shared.end_drain(in_time);
     let canceled = shared.take_canceled();
     if !canceled.is_empty() {
-        let empty = poll_fn(|task| shared.list.poll_empty(task));
-        let _ = Context::background().with_timeout(NOTICE).run(empty).await;
+        // What is left after this is in the report.
+        let _ = shared.tasks.wait(&Context::background().with_timeout(NOTICE)).await;
     }
     canceled
 }

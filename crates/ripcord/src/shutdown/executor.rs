@@ -1,9 +1,11 @@
 //! Where the shutdown and its phases run.
 
 use std::pin::Pin;
+#[cfg(not(ripcord_loom))]
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as Task, Poll};
 
+#[cfg(not(ripcord_loom))]
 use crate::blocking::block_on;
 use crate::group::BoxFuture;
 
@@ -33,7 +35,34 @@ impl Executor {
     }
 }
 
+/// What a model has spawned and not run. loom runs every thread of a model on one thread of the system.
+#[cfg(ripcord_loom)]
+pub(crate) mod spawned {
+    use std::cell::RefCell;
+
+    use super::BoxFuture;
+
+    thread_local! {
+        static SPAWNED: RefCell<Vec<BoxFuture>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn push(future: BoxFuture) {
+        SPAWNED.with_borrow_mut(|spawned| spawned.push(future));
+    }
+
+    pub(crate) fn take() -> Vec<BoxFuture> {
+        SPAWNED.take()
+    }
+}
+
+/// A model runs what was spawned itself.
+#[cfg(ripcord_loom)]
+fn spawn_thread(future: BoxFuture) {
+    spawned::push(future);
+}
+
 /// Runs the future on a thread of its own, or on this one if no thread can be started.
+#[cfg(not(ripcord_loom))]
 fn spawn_thread(future: BoxFuture) {
     // The thread takes the future from here, because a thread that does not start drops what it was given.
     let place = Arc::new(Mutex::new(Some(future)));

@@ -14,7 +14,6 @@
 //! | `draining.rs` | the stop request, as contexts see it |
 //! | `drive.rs` | the drain, then the phases |
 //! | `phase.rs` | running one phase |
-//! | `work.rs` | the list of the work in flight |
 //! | `executor.rs` | where the shutdown and its phases run |
 //! | `report.rs` | the report |
 //!
@@ -31,12 +30,10 @@
 mod builder;
 pub(crate) mod draining;
 mod drive;
-mod executor;
+pub(crate) mod executor;
 mod phase;
 mod report;
-mod work;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
@@ -51,19 +48,18 @@ use crate::context::Context;
 use crate::future::DoneOwned;
 #[cfg(feature = "signals")]
 use crate::signals::Listener;
+use crate::task::{TaskInfo, Tasks};
 
 use builder::Limit;
 use draining::StopRequest;
 use drive::{EndsDrain, Limits};
 use executor::{Executor, OutlivesRuntime};
 use phase::Phase;
-use work::WorkList;
 
 pub use builder::ShutdownBuilder;
 pub use draining::Draining;
 pub use phase::PhaseOutput;
 pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
-pub use work::{Work, WorkGuard};
 
 /// The end of a process in order: a stop request, a drain with a time limit, then phases with time limits of their own.
 ///
@@ -71,6 +67,8 @@ pub use work::{Work, WorkGuard};
 ///    context below [`context`](Shutdown::context) is [draining](Context::draining). Nothing is canceled yet.
 /// 2. **Drain.** It ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then `context` is
 ///    canceled, with [`DrainEnded`] as the cause. Canceled work has a second to end.
+///    In flight is every task spawned below `context`, whatever holds a [`TaskGuard`](crate::TaskGuard) of it, and everything
+///    that a server of `ripcord_http::serve` has open.
 /// 3. **Phases**, such as flushing a queue or closing a pool, in the order in which they were added.
 /// 4. **Report.** [`run`](Shutdown::run) returns it.
 ///
@@ -90,11 +88,11 @@ pub use work::{Work, WorkGuard};
 ///     .total(Duration::from_secs(30))
 ///     .build();
 ///
-/// let work = shutdown.guard("an upload");
-/// let ctx = shutdown.context().clone();
-/// let upload = std::thread::spawn(move || {
+/// let ctx = shutdown.context().with_name("consumer");
+/// let in_flight = ctx.task_guard();
+/// let consumer = std::thread::spawn(move || {
+///     let _in_flight = in_flight;
 ///     block_on(ctx.draining()); // the time to finish
-///     drop(work);
 /// });
 ///
 /// shutdown.begin("deployment");
@@ -102,7 +100,7 @@ pub use work::{Work, WorkGuard};
 /// assert!(report.phases()[0].is_failed());
 /// assert!(report.phases()[1].is_completed());
 /// assert!(report.canceled().is_empty() && report.left().is_empty());
-/// # upload.join().unwrap();
+/// # consumer.join().unwrap();
 /// ```
 #[derive(Clone)]
 pub struct Shutdown(Arc<Shared>);
@@ -119,7 +117,7 @@ struct Shared {
     drain_delay: Duration,
     total: Limit,
     executor: Executor,
-    list: Arc<WorkList>,
+    tasks: Tasks,
     state: Mutex<State>,
 }
 
@@ -130,7 +128,7 @@ struct State {
     /// Ends the drain when its time is over.
     at_end_of_drain: Option<DoneOwned>,
     /// The canceled work, once the drain has ended.
-    drained: Option<Vec<Work>>,
+    drained: Option<Vec<TaskInfo>>,
     report: Option<Report>,
     /// Starts the shutdown at the end of the root.
     at_end_of_root: Option<AfterFunc>,
@@ -163,11 +161,7 @@ impl Shutdown {
         let (stop, request_stop) = handle_of(&root);
         let (work, cancel_work) = handle_of(&root);
         let (finished, finish) = handle_of(&Context::background());
-        let request = match root.value::<StopRequest>() {
-            Some(above) => stop.merge_ends(&above.0),
-            None => stop.clone(),
-        };
-        let work = work.with_value(StopRequest(request));
+        let (work, tasks) = work.with_value(StopRequest(stop.clone())).with_tasks();
         let shared = Arc::new(Shared {
             root,
             stop,
@@ -180,7 +174,7 @@ impl Shutdown {
             drain_delay,
             total,
             executor: Executor::current(),
-            list: Arc::default(),
+            tasks,
             state: Mutex::new(State {
                 phases: Some(phases),
                 begun: None,
@@ -258,32 +252,6 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Counts something as work in flight until the returned guard is dropped: a connection, a message, a listener.
-    ///
-    /// The report names it with the line of this call. Tasks spawned below [`context`](Shutdown::context) need no guard.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    /// use ripcord::{Shutdown, block_on};
-    ///
-    /// let shutdown = Shutdown::builder().drain(Duration::ZERO).build();
-    /// let guard = shutdown.guard("message 7");
-    /// shutdown.begin("deployment");
-    /// assert!(shutdown.context().wait().is_canceled());
-    /// drop(guard);
-    /// assert_eq!(block_on(shutdown.run()).canceled()[0].name(), "message 7");
-    /// ```
-    #[track_caller]
-    pub fn guard(&self, name: impl Into<Cow<'static, str>>) -> WorkGuard {
-        self.guard_at(name, Location::caller())
-    }
-
-    /// Counts something as work in flight as [`guard`](Shutdown::guard) does, with `location` as the line that started it. For
-    /// libraries.
-    pub fn guard_at(&self, name: impl Into<Cow<'static, str>>, location: &'static Location<'static>) -> WorkGuard {
-        self.0.list.add(Work::new(name.into(), location))
-    }
-
     /// Waits until listeners close: for the [drain delay](ShutdownBuilder::drain_delay) after the stop request, or until the
     /// drain has ended.
     ///
@@ -303,6 +271,12 @@ impl Shutdown {
         }
     }
 
+    /// Ends the drain as its timer does.
+    #[cfg(all(test, ripcord_loom))]
+    pub(crate) fn drain_time_is_over(&self) {
+        self.0.end_drain(false);
+    }
+
     /// Waits for the stop request and for the whole shutdown, and returns the report.
     ///
     /// The shutdown does not depend on this future, which may be dropped at any time and created again. It owns a handle, so it
@@ -317,7 +291,7 @@ impl fmt::Debug for Shutdown {
         f.debug_struct("Shutdown")
             .field("context", &self.0.work)
             .field("is_draining", &self.0.stop.is_done())
-            .field("in_flight", &self.0.list.snapshot())
+            .field("tasks", &self.0.tasks)
             .finish_non_exhaustive()
     }
 }
@@ -355,7 +329,7 @@ impl Shared {
         let waker = Waker::from(Arc::new(EndsDrain(Arc::downgrade(self))));
         if Pin::new(&mut wait).poll(&mut Task::from_waker(&waker)).is_ready() {
             // With nothing in flight, even a limit of zero cancels nothing.
-            self.end_drain(self.list.is_empty());
+            self.end_drain(self.tasks.is_empty());
         }
         // Dropped outside of the lock, which the waker takes.
         let unused = {
@@ -367,7 +341,7 @@ impl Shared {
 
     /// Ends the context of all work, unless the drain has ended before (invariant 3).
     fn end_drain(&self, in_time: bool) {
-        let canceled = if in_time { Vec::new() } else { self.list.snapshot() };
+        let canceled = if in_time { Vec::new() } else { self.tasks.list() };
         let wait = {
             let mut state = self.lock();
             if state.drained.is_some() {
@@ -386,7 +360,7 @@ impl Shared {
         self.cancel_work.cancel_at(DrainEnded { stop: self.stop_cause(), over }, location);
     }
 
-    fn take_canceled(&self) -> Vec<Work> {
+    fn take_canceled(&self) -> Vec<TaskInfo> {
         self.lock().drained.as_mut().map(std::mem::take).unwrap_or_default()
     }
 

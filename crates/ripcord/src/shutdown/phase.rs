@@ -16,6 +16,7 @@ use crate::canceler::Canceler;
 use crate::cause::Cause;
 use crate::context::Context;
 use crate::error::Error;
+use crate::task::TaskGuard;
 
 /// What the future of a [phase](crate::ShutdownBuilder::phase) returns: `()`, or `Result<(), E>` whose error the report includes.
 pub trait PhaseOutput: sealed::Sealed {
@@ -88,19 +89,19 @@ impl Phase {
         Phase { name, limit, location, start }
     }
 
-    /// Runs the phase to its end, or to the end of its time, below `ctx`. Returns the report, and whether the phase blocks its
-    /// thread and could not be dropped.
-    pub(super) async fn run(self, ctx: &Context, executor: &Executor) -> (PhaseReport, bool) {
+    /// Runs the phase to its end, or to the end of its time, below `ctx`. A phase that blocks its thread, so that it cannot be
+    /// dropped, stays in the task list of `ctx`.
+    pub(super) async fn run(self, ctx: &Context, executor: &Executor) -> PhaseReport {
         let Phase { name, limit, location, start } = self;
         let ctx = ctx.with_name(name.clone()).with_timeout_at(limit, location);
         let report = |outcome| PhaseReport::new(name, location, outcome);
         if let Some(error) = ctx.err() {
-            return (report(PhaseOutcome::NotRun(error)), false);
+            return report(PhaseOutcome::NotRun(error));
         }
 
         let (gone, guard) = Context::background().with_cancel();
         let ended = Arc::new(Mutex::new(None));
-        let running = Running { ended: Arc::clone(&ended), _guard: guard };
+        let running = Running { ended: Arc::clone(&ended), _task: ctx.task_guard_at(location), _gone: guard };
         let below = ctx.clone();
         let future = async move {
             match below.run(async { start(below.clone()).await }).await {
@@ -112,16 +113,15 @@ impl Phase {
         executor.spawn(Box::pin(running.finish(CatchPanic(Box::pin(future)))));
 
         // A phase that is ready at its limit has been in time.
-        let mut blocks = false;
         if ctx.run(gone.done()).await.is_err() {
-            blocks = Context::background().with_timeout(NOTICE).run(gone.done()).await.is_err();
+            let _ = Context::background().with_timeout(NOTICE).run(gone.done()).await;
         }
         let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let outcome = ended.unwrap_or_else(|| match ctx.err() {
             Some(error) => ended_by(error),
             None => PhaseOutcome::Failed(Cause::from("the runtime of the shutdown has been shut down")),
         });
-        (report(outcome), blocks)
+        report(outcome)
     }
 }
 
@@ -135,7 +135,9 @@ fn ended_by(error: Error) -> PhaseOutcome {
 /// A phase that has started. Dropping it tells the driver that the phase is gone.
 struct Running {
     ended: Arc<Mutex<Option<PhaseOutcome>>>,
-    _guard: Canceler,
+    // In this order: a phase that is gone is in no list.
+    _task: TaskGuard,
+    _gone: Canceler,
 }
 
 impl Running {

@@ -7,9 +7,9 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::work::Work;
 use crate::cause::Cause;
 use crate::error::Error;
+use crate::task::TaskInfo;
 
 /// What became of a shutdown: see [`Shutdown::run`](crate::Shutdown::run). Clones are cheap.
 ///
@@ -20,8 +20,8 @@ pub struct Report(Arc<Parts>);
 pub(super) struct Parts {
     pub(super) cause: Cause,
     pub(super) elapsed: Duration,
-    pub(super) canceled: Vec<Work>,
-    pub(super) left: Vec<Work>,
+    pub(super) canceled: Vec<TaskInfo>,
+    pub(super) left: Vec<TaskInfo>,
     pub(super) phases: Vec<PhaseReport>,
 }
 
@@ -46,13 +46,13 @@ impl Report {
     }
 
     /// Returns the work that was in flight when the drain time was over, and was canceled.
-    pub fn canceled(&self) -> &[Work] {
+    pub fn canceled(&self) -> &[TaskInfo] {
         &self.0.canceled
     }
 
     /// Returns the work that had still not ended after the last phase: such as a blocking task that does not check its context,
     /// or a phase that blocks its thread.
-    pub fn left(&self) -> &[Work] {
+    pub fn left(&self) -> &[TaskInfo] {
         &self.0.left
     }
 
@@ -196,7 +196,7 @@ impl fmt::Display for PhaseOutcome {
 /// use ripcord::{DrainEnded, Shutdown};
 ///
 /// let shutdown = Shutdown::builder().drain(Duration::ZERO).build();
-/// let _work = shutdown.guard("an upload");
+/// let _work = shutdown.context().with_name("upload").task_guard();
 /// shutdown.begin("deployment");
 /// let cause = shutdown.context().wait().cause().cloned().unwrap();
 /// assert_eq!(cause.to_string(), "shutting down (deployment): the drain time of 0ns is over");

@@ -37,7 +37,14 @@ impl Context {
     /// ```
     #[track_caller]
     pub fn task_guard(&self) -> TaskGuard {
-        TaskLists::above(self).guard(self, Location::caller())
+        self.task_guard_at(Location::caller())
+    }
+
+    /// Adds a task as [`task_guard`](Context::task_guard) does, with `location` as the line that started it.
+    ///
+    /// For libraries that start work on behalf of their caller: pass the caller's line, from a `#[track_caller]` function.
+    pub fn task_guard_at(&self, location: &'static Location<'static>) -> TaskGuard {
+        TaskLists::above(self).guard(self, location)
     }
 }
 

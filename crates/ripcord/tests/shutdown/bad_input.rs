@@ -10,7 +10,7 @@ use crate::report_of;
 #[test]
 fn zero_drain_cancels_work_at_once_and_spares_an_empty_list() {
     let shutdown = Shutdown::builder().drain(Duration::ZERO).build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("now");
     assert!(shutdown.context().is_done());
     drop(work);
@@ -35,7 +35,7 @@ fn zero_total_runs_no_phase() {
 fn absurdly_long_durations_are_no_limits() {
     let max = Duration::MAX;
     let shutdown = Shutdown::builder().drain(max).total(max).phase("quick", max, |_| async {}).build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("now");
     assert!(!shutdown.context().is_done());
     drop(work);
@@ -45,7 +45,7 @@ fn absurdly_long_durations_are_no_limits() {
 #[test]
 fn setting_given_twice_is_the_last_one() {
     let shutdown = Shutdown::builder().drain(Duration::ZERO).drain(HOUR).build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("now");
     drop(work);
     assert!(report_of(&shutdown).is_clean());
@@ -66,7 +66,7 @@ fn root_that_has_ended_shuts_down_at_once() {
 fn deadline_of_the_root_ends_everything() {
     let root = Context::background().with_timeout(MS);
     let shutdown = Shutdown::builder().context(&root).drain(HOUR).build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     let ctx = shutdown.context().clone();
     assert!(within("the deadline", move || ctx.wait()).is_deadline_exceeded());
     drop(work);

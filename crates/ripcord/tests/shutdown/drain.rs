@@ -22,7 +22,8 @@ fn drain_with_nothing_in_flight_ends_at_once() {
 fn drain_ends_with_the_last_guard_and_not_with_the_first() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder().context(&root).drain(HOUR).build();
-    let (first, last) = (shutdown.guard("first"), shutdown.guard("last"));
+    let (first, last) =
+        (shutdown.context().with_name("first").task_guard(), shutdown.context().with_name("last").task_guard());
     shutdown.begin("deployment");
     time.advance(SEC);
     drop(first);
@@ -35,9 +36,9 @@ fn drain_ends_with_the_last_guard_and_not_with_the_first() {
 #[test]
 fn guard_of_a_guarded_piece_of_work_keeps_the_drain_open() {
     let shutdown = Shutdown::builder().drain(HOUR).build();
-    let outer = shutdown.guard("outer");
+    let outer = shutdown.context().with_name("outer").task_guard();
     shutdown.begin("deployment");
-    let inner = shutdown.guard("inner");
+    let inner = shutdown.context().with_name("inner").task_guard();
     drop(outer);
     assert_live(shutdown.context());
     drop(inner);
@@ -49,7 +50,8 @@ fn drain_time_over_cancels_the_work_and_names_it() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder().context(&root).drain(10 * SEC).build();
     let line = line!() - 1;
-    let (quick, slow) = (shutdown.guard("quick"), shutdown.guard("slow"));
+    let (quick, slow) =
+        (shutdown.context().with_name("quick").task_guard(), shutdown.context().with_name("slow").task_guard());
     let ctx = shutdown.context().clone();
     shutdown.begin("deployment");
     time.advance(9 * SEC);
@@ -67,22 +69,22 @@ fn drain_time_over_cancels_the_work_and_names_it() {
     drop(slow);
     let report = report_of(&shutdown);
     assert_eq!(report.canceled().len(), 1);
-    assert_eq!(report.canceled()[0].name(), "slow");
+    assert_eq!(report.canceled()[0].name(), Some("slow"));
     assert_eq!(report.canceled()[0].location().file(), file!());
     assert!(report.left().is_empty() && !report.is_clean());
     assert_eq!(report.elapsed(), 10 * SEC);
     let text = report.to_string();
-    assert!(text.contains("shut down in 10.0s (deployment)\ncanceled: slow (started at "), "{text}");
+    assert!(text.contains("shut down in 10.0s (deployment)\ncanceled: slow spawned at "), "{text}");
 }
 
 #[test]
 fn work_that_ignores_its_cancel_is_left() {
     let shutdown = Shutdown::builder().drain(MS).build();
-    let stuck = shutdown.guard("stuck");
+    let stuck = shutdown.context().with_name("stuck").task_guard();
     shutdown.begin("deployment");
     let report = report_of(&shutdown);
-    assert_eq!(report.left().iter().map(|work| work.name()).collect::<Vec<_>>(), ["stuck"]);
-    assert!(report.to_string().contains("\nstill running: stuck (started at "), "{report}");
+    assert_eq!(report.left().iter().map(|task| task.name()).collect::<Vec<_>>(), [Some("stuck")]);
+    assert!(report.to_string().contains("\nstill running: stuck spawned at "), "{report}");
     drop(stuck);
 }
 
@@ -93,7 +95,7 @@ fn work_that_starts_after_the_drain_ends_at_once() {
     report_of(&shutdown);
     let late = shutdown.context().with_name("late");
     assert!(block_on(late.run(std::future::pending::<()>())).is_err());
-    let guard = shutdown.guard("late");
+    let guard = shutdown.context().with_name("late").task_guard();
     assert!(report_of(&shutdown).is_clean());
     drop(guard);
 }
@@ -103,7 +105,7 @@ fn end_of_the_root_ends_work_and_phases_at_once() {
     let (root, cancel) = Context::background().with_cancel();
     let shutdown =
         Shutdown::builder().context(&root).drain(HOUR).phase("never run", SEC, |_| std::future::ready(())).build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("deployment");
     assert_live(shutdown.context());
     cancel.cancel_with("killed");
@@ -118,7 +120,7 @@ fn end_of_the_root_ends_work_and_phases_at_once() {
 fn drain_delay_is_a_part_of_the_drain() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder().context(&root).drain_delay(3 * SEC).drain(10 * SEC).build();
-    let listener = shutdown.guard("listener");
+    let listener = shutdown.context().with_name("listener").task_guard();
     let mut over = Box::pin(shutdown.drain_delay_over());
     let wakes = Wakes::new();
     assert!(poll(&mut over, &wakes).is_pending());
@@ -138,7 +140,7 @@ fn drain_delay_ends_with_the_drain() {
     for delay in [20 * SEC, Duration::MAX] {
         let (root, time) = manual();
         let shutdown = Shutdown::builder().context(&root).drain_delay(delay).drain(10 * SEC).build();
-        let listener = shutdown.guard("listener");
+        let listener = shutdown.context().with_name("listener").task_guard();
         shutdown.begin("deployment");
         time.advance(10 * SEC);
         assert!(poll(&mut Box::pin(shutdown.drain_delay_over()), &Wakes::new()).is_ready());
@@ -150,9 +152,29 @@ fn drain_delay_ends_with_the_drain() {
 #[test]
 fn drain_delay_of_zero_is_over_at_the_stop_request() {
     let shutdown = Shutdown::builder().build();
-    let _listener = shutdown.guard("listener");
+    let _listener = shutdown.context().with_name("listener").task_guard();
     let mut over = Box::pin(shutdown.drain_delay_over());
     assert!(poll(&mut over, &Wakes::new()).is_pending());
     shutdown.begin("deployment");
     assert!(poll(&mut over, &Wakes::new()).is_ready());
+}
+
+#[test]
+fn last_task_and_the_end_of_the_drain_time_agree_on_one_end() {
+    for round in 0..crate::common::rounds(500) {
+        let (root, time) = manual();
+        let shutdown = Shutdown::builder().context(&root).drain(SEC).build();
+        let task = shutdown.context().task_guard();
+        shutdown.begin("deployment");
+        let drop_task = || {
+            crate::common::jitter(round);
+            drop(task);
+        };
+        crate::common::race(drop_task, || time.advance(SEC));
+        let report = report_of(&shutdown);
+        let cause = shutdown.context().cause().expect("the drain has ended");
+        let ended = cause.downcast_ref::<DrainEnded>().expect("the end of the drain");
+        assert!(ended.is_time_over() || report.canceled().is_empty(), "{report}");
+        assert!(report.left().is_empty(), "{report}");
+    }
 }

@@ -12,7 +12,7 @@ use crate::report_of;
 fn stop_request_reaches_every_context_below_and_cancels_none() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder().context(&root.with_value(User(7))).drain(SEC).build();
-    let _work = shutdown.guard("work");
+    let _work = shutdown.context().with_name("work").task_guard();
     let ctx = shutdown.context();
     let (request, _cancel) = Context::background().with_cancel();
     let below = [
@@ -70,7 +70,7 @@ fn merge_of_two_shutdowns_drains_with_either() {
 #[test]
 fn nested_shutdown_drains_with_the_outer_one_and_not_the_other_way() {
     let outer = Shutdown::builder().build();
-    let _work = outer.guard("work");
+    let _work = outer.context().with_name("work").task_guard();
     let inner = Shutdown::builder().context(outer.context()).build();
     let other = Shutdown::builder().context(outer.context()).build();
     inner.begin("only the inner one");

@@ -24,7 +24,7 @@ fn phases_run_in_order_after_the_drain_below_the_root() {
         .phase("flush", SEC, note("first"))
         .phase("close", SEC, note("second"))
         .build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("deployment");
     assert!(receiver.try_recv().is_err(), "a phase ran before the drain had ended");
     drop(work);
@@ -112,25 +112,6 @@ fn phase_that_panics_in_its_drop_is_reported() {
 }
 
 #[test]
-fn phase_that_is_ready_at_its_limit_completes() {
-    let (root, time) = manual();
-    let shutdown = Shutdown::builder()
-        .context(&root)
-        .phase("exact", SEC, |ctx| async move {
-            let deadline = ctx.deadline().expect("a limit");
-            let left = deadline - ctx.clock().now();
-            ctx.without_cancel().sleep(left).await
-        })
-        .build();
-    shutdown.begin("deployment");
-    let waiting = time.clone();
-    within("the timers", move || block_on(waiting.wait_for_timers(2)));
-    time.advance(SEC);
-    let report = report_of(&shutdown);
-    assert!(report.phases()[0].is_completed(), "{report}");
-}
-
-#[test]
 fn total_bounds_the_drain_and_the_phases() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder()
@@ -141,7 +122,7 @@ fn total_bounds_the_drain_and_the_phases() {
         .total(15 * SEC)
         .build();
     let line = line!() - 2;
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("deployment");
     time.advance(10 * SEC);
     drop(work);
@@ -163,7 +144,7 @@ fn total_bounds_the_drain_and_the_phases() {
 fn total_shorter_than_the_drain_cancels_the_work() {
     let (root, time) = manual();
     let shutdown = Shutdown::builder().context(&root).drain(10 * SEC).total(5 * SEC).build();
-    let work = shutdown.guard("work");
+    let work = shutdown.context().with_name("work").task_guard();
     shutdown.begin("deployment");
     time.advance(5 * SEC);
     let error = shutdown.context().err().expect("it has ended when `advance` returns");
@@ -185,7 +166,7 @@ fn phase_that_blocks_its_thread_is_left_and_the_next_phase_runs() {
     let report = report_of(&shutdown);
     assert!(report.phases()[0].is_late() && report.phases()[1].is_completed(), "{report}");
     assert_eq!(report.left().len(), 1);
-    assert_eq!((report.left()[0].name(), report.left()[0].location()), ("blocks", report.phases()[0].location()));
+    assert_eq!((report.left()[0].name(), report.left()[0].location()), (Some("blocks"), report.phases()[0].location()));
     drop(release);
 }
 

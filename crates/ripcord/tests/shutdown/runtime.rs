@@ -23,7 +23,7 @@ async fn whole_shutdown_follows_paused_time() {
         .phase("close", 5 * SEC, |_| tokio::time::sleep(SEC))
         .build();
     let ctx = shutdown.context().clone();
-    let guard = shutdown.guard("loop");
+    let guard = shutdown.context().with_name("loop").task_guard();
     let worker = tokio::spawn(async move {
         let _guard = guard;
         ctx.done().await
@@ -61,7 +61,7 @@ fn shutdown_finishes_although_its_runtime_is_gone() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let shutdown =
             runtime.block_on(async { Shutdown::builder().drain(HOUR).phase("lost", HOUR, |_| async {}).build() });
-        let work = shutdown.guard("work");
+        let work = shutdown.context().with_name("work").task_guard();
         if begins_before {
             shutdown.begin("before");
             runtime.block_on(tokio::task::yield_now());
@@ -84,4 +84,46 @@ async fn end_of_the_root_is_seen_by_run_before_time_moves() {
     let begun = tokio::time::Instant::now();
     tokio::time::timeout(HOUR, shutdown.run()).await.expect("at once");
     assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn spawned_tasks_are_work_in_flight() {
+    let shutdown = Shutdown::builder().context(&root()).drain(10 * SEC).build();
+    let ctx = shutdown.context();
+    let graceful = ctx.with_name("graceful").spawn(|ctx| async move {
+        ctx.draining().await;
+        ctx.without_cancel().sleep(2 * SEC).await.is_ok()
+    });
+    drop(ctx.with_name("nested").without_cancel().spawn(|ctx| async move {
+        drop(ctx.with_name("inner").spawn(|_| tokio::time::sleep(4 * SEC)));
+    }));
+    let begun = tokio::time::Instant::now();
+    shutdown.begin("deployment");
+    let report = shutdown.run().await;
+    assert!(report.is_clean(), "{report}");
+    assert_eq!(begun.elapsed(), 4 * SEC);
+    assert!(graceful.await.expect("it ended in time"));
+    let late = shutdown.context().spawn(|_| async {}).await.expect_err("the drain has ended");
+    assert!(late.is_canceled());
+    assert!(late.end().is_some_and(|end| format!("{end:#}").contains("all work has ended")), "{late:#}");
+}
+
+#[tokio::test]
+async fn report_names_a_blocking_task_that_does_not_check_its_context() {
+    let (release, blocked) = mpsc::channel::<()>();
+    let shutdown = Shutdown::builder().drain(crate::common::MS).build();
+    let checks = shutdown.context().with_name("checks").spawn_blocking(|ctx| ctx.wait());
+    let ignores = shutdown.context().with_name("ignores").spawn_blocking(move |_| blocked.recv());
+    let line = line!() - 1;
+    shutdown.begin("deployment");
+    let report = shutdown.run().await;
+    let names =
+        |tasks: &[ripcord::TaskInfo]| tasks.iter().map(|task| task.name().map(str::to_owned)).collect::<Vec<_>>();
+    assert_eq!(names(report.canceled()), [Some("checks".to_owned()), Some("ignores".to_owned())]);
+    assert_eq!(names(report.left()), [Some("ignores".to_owned())]);
+    assert_eq!((report.left()[0].location().file(), report.left()[0].location().line()), (file!(), line));
+    assert!(report.left()[0].is_ended());
+    assert!(checks.await.is_ok_and(|error| error.is_canceled()));
+    assert!(ignores.await.is_err_and(|error| error.is_ended()));
+    drop(release);
 }
