@@ -173,6 +173,33 @@ async fn markup_in_names_and_causes_is_shown_as_text() {
 
 #[tokio::test]
 #[ignore = "needs Chromium: scripts/browser-test"]
+async fn task_that_outlives_its_context_is_found_by_its_name() {
+    let (address, inspector) = serve().await;
+    let (ctx, cancel) = Context::background().with_name("nightly import").with_cancel();
+    let job = inspector.watch(&ctx);
+    let line = line!() + 1;
+    let task = job.with_name("parse the file").task_guard();
+    let _other = inspector.watch(&Context::background().with_name("another job"));
+
+    let browser = Browser::start().await;
+    browser.open(&address).await;
+    browser.see("#live .tasks", "task parse the file").await;
+    browser.see("#live .tasks .spawn", &format!("browser.rs:{line}:")).await;
+    browser.see_gone("#live .tasks .why").await;
+    cancel.cancel_with("superseded");
+    browser.see("#live .tasks .late .why", "the task still runs").await;
+
+    browser.see("#live", "another job").await;
+    browser.script("const filter = document.getElementById('filter'); filter.value = 'PARSE'; filter.dispatchEvent(new Event('input'))").await;
+    browser.see("#live > li", "nightly import").await;
+    drop(task);
+    browser.see_gone("#live .tasks").await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+    browser.close().await;
+}
+
+#[tokio::test]
+#[ignore = "needs Chromium: scripts/browser-test"]
 async fn token_in_the_url_gives_access_and_is_removed_from_it() {
     let token = "correct-horse-battery-staple";
     let server = Server::start(&["--inspector-token", token]);

@@ -6,6 +6,7 @@ use http::StatusCode;
 use ripcord::{CancelHandle, Clock, Context, Error, Span};
 
 use super::entry_guard::nearest;
+use super::tasks::TaskList;
 use crate::RequestId;
 use crate::server::DeadlineSource;
 use crate::trace_context::Traceparent;
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) status: Option<StatusCode>,
     /// The root span of its calls, once there is one.
     pub(super) root: Option<Span>,
+    /// The tasks below it. `None` if they are in its server's list.
+    pub(super) tasks: Option<TaskList>,
     /// `None` until it is answered or dropped. Its context may be held longer.
     pub(super) ended: Option<Ended>,
 }

@@ -36,6 +36,7 @@ mod page;
 mod registry;
 mod routes;
 mod snapshot;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -58,6 +59,7 @@ use events::{Latest, Watchers};
 use registry::Registry;
 pub use routes::CanceledHere;
 use snapshot::{Scope, Snapshot};
+use tasks::{TaskList, TasksByEntry};
 pub use token::{InvalidToken, Token};
 
 /// Shows requests and other work live, to browsers as a page and to programs as JSON. Clones share everything.
@@ -114,9 +116,10 @@ impl Inspector {
         let (ctx, cancel) = ctx.with_cancel();
         let handle = cancel.handle();
         cancel.detach();
+        let (ctx, tasks) = TaskList::new(&ctx);
         let (ctx, guard) = Span::builder(name).root().limit(self.shared.max_calls).start(&ctx);
         let root = guard.span().clone();
-        let place = self.shared.registry.insert(Kind::Watched, root.start(), ctx.clone(), handle);
+        let place = self.shared.registry.insert(Kind::Watched, root.start(), ctx.clone(), handle, Some(tasks));
         self.shared.registry.set_root(place, root, Some(guard));
         let held = EntryGuard::new(self.clone(), place, &ctx);
         ctx.with_value(held)
@@ -173,6 +176,8 @@ struct Shared {
     latest: LatestLock,
     /// The counters of the layers whose requests it shows.
     counters: Mutex<Vec<Arc<Counters>>>,
+    /// The tasks below those layers' servers.
+    tasks: Mutex<Vec<TaskList>>,
 }
 
 impl Shared {
@@ -190,13 +195,26 @@ impl Shared {
             watchers: Arc::default(),
             latest: LatestLock::default(),
             counters: Mutex::default(),
+            tasks: Mutex::default(),
         }
     }
 
     fn snapshot(&self, with_spans: bool) -> Snapshot {
         let scope = Scope { max_live: self.max_shown, with_spans };
         let servers: Vec<_> = self.counters().iter().map(|counters| counters.snapshot()).collect();
-        Snapshot::take(&self.registry, scope, &servers, self.canceled_here.load(Ordering::Relaxed))
+        Snapshot::take(&self.registry, &self.tasks(), scope, &servers, self.canceled_here.load(Ordering::Relaxed))
+    }
+
+    /// Returns the tasks below all live entries.
+    fn tasks(&self) -> TasksByEntry {
+        let mut tasks = TasksByEntry::default();
+        self.task_lists().clone().iter().for_each(|list| tasks.add(list));
+        self.registry.for_each(|entry| entry.tasks.iter().for_each(|list| tasks.add(list)));
+        tasks
+    }
+
+    fn task_lists(&self) -> MutexGuard<'_, Vec<TaskList>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counters(&self) -> MutexGuard<'_, Vec<Arc<Counters>>> {

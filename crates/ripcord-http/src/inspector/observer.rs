@@ -9,6 +9,7 @@ use super::{
     Inspector,
     entry::{Ended, Kind},
     entry_guard::nearest,
+    tasks::TaskList,
 };
 use crate::server::{ContextLayer, Counters, EntryKey, Observer, StartedRequest};
 
@@ -27,7 +28,9 @@ impl Observer for Inspector {
     fn server(&self, server: &Context, location: &'static Location<'static>) -> Context {
         // Each request has its own root span, which is created with the first call.
         let inspector = self.clone();
-        Span::with_lazy_roots(server, move |ctx| inspector.root_span(nearest(ctx)?, location))
+        let (server, tasks) = TaskList::new(server);
+        self.shared.task_lists().push(tasks);
+        Span::with_lazy_roots(&server, move |ctx| inspector.root_span(nearest(ctx)?, location))
     }
 
     fn count(&self, counters: &Arc<Counters>) {
@@ -44,7 +47,7 @@ impl Observer for Inspector {
 
     fn begin(&self, request: StartedRequest<'_>) -> EntryKey {
         let StartedRequest { ctx, cancel, at, deadline, span } = request;
-        let place = self.shared.registry.insert(Kind::Request { deadline }, at, ctx.clone(), cancel);
+        let place = self.shared.registry.insert(Kind::Request { deadline }, at, ctx.clone(), cancel, None);
         if let Some(span) = span {
             self.shared.registry.set_root(place, span.clone(), None);
         }

@@ -21,6 +21,7 @@ use slab::Slab;
 
 use super::entry::{Ended, Entry, FinishedEntry, Kind};
 use super::finished::{BUCKETS, Finished, Quick, bucket_for};
+use super::tasks::TaskList;
 use crate::server::EntryKey;
 
 /// Number of shards, so that threads rarely contend.
@@ -41,12 +42,19 @@ impl Registry {
     }
 
     /// Inserts an entry that started at `begun`. `ctx` is the context above the value that will remove the entry.
-    pub(super) fn insert(&self, kind: Kind, begun: Instant, ctx: Context, cancel: CancelHandle) -> EntryKey {
+    pub(super) fn insert(
+        &self,
+        kind: Kind,
+        begun: Instant,
+        ctx: Context,
+        cancel: CancelHandle,
+        tasks: Option<TaskList>,
+    ) -> EntryKey {
         let number = number_of_thread() % SHARDS;
         let mut live = self.shards[number].lock();
         let id = live.started * SHARDS as u64 + number as u64;
         live.started += 1;
-        let entry = Entry { id, kind, begun, ctx, cancel, status: None, root: None, ended: None };
+        let entry = Entry { id, kind, begun, ctx, cancel, status: None, root: None, tasks, ended: None };
         EntryKey { id, key: live.slots.insert(Slot { entry, guard: None }) }
     }
 

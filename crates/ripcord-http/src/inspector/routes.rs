@@ -117,7 +117,7 @@ async fn show_json(State(shared): Shown) -> Response {
 }
 
 async fn show_one(State(shared): Shown, Path(id): Path<String>) -> Response {
-    match id.parse().ok().and_then(|id| one(&shared.registry, id)) {
+    match id.parse().ok().and_then(|id| one(&shared.registry, &shared.tasks(), id)) {
         Some(one) => json(StatusCode::OK, &one),
         None => gone(),
     }

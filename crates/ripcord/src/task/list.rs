@@ -120,6 +120,25 @@ impl Tasks {
         entries.iter().map(TaskInfo::new).collect()
     }
 
+    /// Returns the tasks as [`list`](Tasks::list) does, each with its context. The values of a context tell which request its task
+    /// belongs to. A returned context keeps its values alive.
+    ///
+    /// ```
+    /// use ripcord::{Context, Value};
+    ///
+    /// struct UserId(u64);
+    /// impl Value for UserId {}
+    ///
+    /// let (ctx, tasks) = Context::background().with_tasks();
+    /// let _guard = ctx.with_value(UserId(7)).with_name("export").task_guard();
+    /// let (task, ctx) = tasks.list_with_contexts().remove(0);
+    /// assert_eq!((task.name(), ctx.value::<UserId>().map(|user| user.0)), (Some("export"), Some(7)));
+    /// ```
+    pub fn list_with_contexts(&self) -> Vec<(TaskInfo, Context)> {
+        let entries: Vec<Entry> = self.0.state().tasks.values().cloned().collect();
+        entries.into_iter().map(|entry| (TaskInfo::new(&entry), entry.ctx)).collect()
+    }
+
     pub(super) fn inner(&self) -> &List {
         &self.0
     }

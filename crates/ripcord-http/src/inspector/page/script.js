@@ -86,6 +86,19 @@
     }
     return [...(shown.length ? [list] : []), ...(more ? [el("p", { class: "more" }, `${number(more)} more calls not shown`)] : [])];
   };
+  // The tasks that are not gone, each with the line of its spawn.
+  const tasks = ({ tasks: shown, tasks_not_shown: more }) => {
+    const list = el("ol", { class: "calls tasks" });
+    for (const task of shown) {
+      const name = task.name ?? "unnamed";
+      list.append(el("li", { class: task.is_ended ? "late" : "" },
+        el("span", { class: "call", title: name }, "task ", el("b", {}, name)),
+        el("span", { class: "spawn" }, "spawned at ", el("code", {}, task.location)),
+        el("span", { class: "took" }, duration(task.age_ms)),
+        ...(task.is_ended ? [el("span", { class: "why" }, "its context has ended, and the task still runs")] : [])));
+    }
+    return [...(shown.length ? [list] : []), ...(more ? [el("p", { class: "more" }, `${number(more)} more tasks not shown`)] : [])];
+  };
   const story = (end) => [end.kind, why(end) ? `: ${why(end)}` : "", " — ", ...where(end)];
 
   const verdict = (entry, heldMs, isGone) => {
@@ -158,7 +171,7 @@
       setText(this.cancel, this.sent && !isGone && entry.state === "running" ? "Canceling" : canCancel ? "Cancel" : "Ended");
       this.factsAt.replaceChildren(...(isOpen ? [facts(entry)] : []));
       if (isGone) this.callsAt.replaceChildren();
-      else if (entry.spans) this.callsAt.replaceChildren(...calls(entry, false));
+      else if (entry.spans) this.callsAt.replaceChildren(...calls(entry, false), ...tasks(entry));
       if (isGone && entry.state === "running") this.verdictAt.replaceChildren(el("p", { class: "verdict ended" }, el("b", {}, "answered")));
       this.tick();
     }
@@ -229,7 +242,8 @@
 
   const showLive = (snapshot, received) => {
     const list = byId("live"), wanted = byId("filter").value.trim().toLowerCase();
-    const matches = (entry) => !wanted || `${entry.name} ${entry.request_id ?? ""}`.toLowerCase().includes(wanted);
+    const texts = (entry) => [entry.name, entry.request_id ?? "", ...(entry.tasks ?? []).map((task) => task.name ?? "")];
+    const matches = (entry) => !wanted || texts(entry).join(" ").toLowerCase().includes(wanted);
     const live = asTree(snapshot.live).filter(([entry]) => matches(entry));
     const seen = new Set(live.map(([entry]) => entry.id));
     const isPointedAt = matchMedia("(hover: hover)").matches && list.matches(":hover");

@@ -5,10 +5,11 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use ripcord::{Error, ErrorKind, SpanSnapshot};
+use ripcord::{Error, ErrorKind, SpanSnapshot, TaskInfo};
 
-use super::shape::{About, Counters, Deadline, End, FinishedEntry, Live, Span, State};
+use super::shape::{About, Counters, Deadline, End, FinishedEntry, Live, Span, State, Task};
 use crate::inspector::entry::{self, Ended, Entry, Facts};
+use crate::inspector::tasks::TasksByEntry;
 use crate::inspector::text::shown;
 use crate::server::{DeadlineSource, ServerStats};
 use crate::trace_context::hex;
@@ -17,8 +18,11 @@ use crate::trace_context::hex;
 const MAX_CAUSES: usize = 8;
 /// Maximum number of calls shown of a live entry in a list. The view of one entry shows all recorded calls.
 const MAX_LIVE_SPANS: usize = 40;
+/// Maximum number of tasks shown of a live entry in a list. The view of one entry shows all.
+const MAX_LIVE_TASKS: usize = 20;
 
-pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
+/// Describes a live entry, with at most `max` calls and as many tasks. `None` for as many as a list shows.
+pub(super) fn live(entry: &Entry, tasks: &TasksByEntry, max: Option<usize>) -> Live {
     let ctx = &entry.ctx;
     let now = ctx.clock().now();
     let age = now.saturating_duration_since(entry.begun);
@@ -47,7 +51,8 @@ pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
         took: entry.ended.as_ref().map_or(age, |ended| ended.latency),
         ended: entry.ended.as_ref(),
     };
-    let (spans, spans_not_shown) = spans(&root, entry.root.as_ref(), max_spans.unwrap_or(MAX_LIVE_SPANS));
+    let (spans, spans_not_shown) = spans(&root, entry.root.as_ref(), max.unwrap_or(MAX_LIVE_SPANS));
+    let (tasks, tasks_not_shown) = describe_tasks(tasks.below(entry.id), max.unwrap_or(MAX_LIVE_TASKS));
     Live {
         about: about(entry.id, entry.is_request(), &facts, entry.name(), entry.status, deadline, end),
         parent: entry.parent(),
@@ -57,7 +62,22 @@ pub(super) fn live(entry: &Entry, max_spans: Option<usize>) -> Live {
         chain: shown(ctx),
         spans,
         spans_not_shown,
+        tasks,
+        tasks_not_shown,
     }
+}
+
+/// Returns the tasks whose context has ended, then the others, each with the oldest first; and how many more there are.
+fn describe_tasks(tasks: &[TaskInfo], max: usize) -> (Vec<Task>, u64) {
+    let (ended, running): (Vec<_>, Vec<_>) = tasks.iter().partition(|task| task.is_ended());
+    let describe = |task: &TaskInfo| Task {
+        name: task.name().map(shown),
+        location: shown(task.location()),
+        age_ms: milliseconds(task.age()),
+        is_ended: task.is_ended(),
+    };
+    let shown = ended.into_iter().chain(running).take(max).map(describe).collect();
+    (shown, tasks.len().saturating_sub(max) as u64)
 }
 
 /// Describes a finished entry, with or without its spans.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::entry::{self, Entry};
 use super::finished::{BOUNDS, BUCKETS};
 use super::registry::Registry;
+use super::tasks::TasksByEntry;
 use crate::server::ServerStats;
 use shape::{Bucket, Summary};
 pub(super) use shape::{FinishedEntry, Live, Snapshot};
@@ -24,7 +25,13 @@ pub(super) struct Scope {
 }
 
 impl Snapshot {
-    pub(super) fn take(registry: &Registry, scope: Scope, servers: &[ServerStats], canceled_here: u64) -> Self {
+    pub(super) fn take(
+        registry: &Registry,
+        tasks: &TasksByEntry,
+        scope: Scope,
+        servers: &[ServerStats],
+        canceled_here: u64,
+    ) -> Self {
         let totals = registry.totals();
         let mut seen = Seen::new(scope.max_live);
         registry.for_each(|entry| seen.add(entry));
@@ -50,7 +57,7 @@ impl Snapshot {
             version: 1,
             summary,
             counters: (!servers.is_empty()).then(|| describe::counters(servers)),
-            live: seen.oldest_first().iter().map(|entry| describe::live(entry, None)).collect(),
+            live: seen.oldest_first().iter().map(|entry| describe::live(entry, tasks, None)).collect(),
             finished: (0..BUCKETS).map(bucket).collect(),
             cut_short: all(registry.finished().cut_short()),
         }
@@ -70,10 +77,10 @@ impl Snapshot {
 }
 
 /// Returns one entry with all its calls, live or finished.
-pub(super) fn one(registry: &Registry, id: u64) -> Option<One> {
+pub(super) fn one(registry: &Registry, tasks: &TasksByEntry, id: u64) -> Option<One> {
     // Looks for live entries first, because an entry that ends meanwhile moves to the finished ones.
     if let Some(entry) = registry.find(id) {
-        return Some(One::Live(describe::live(&entry, Some(usize::MAX))));
+        return Some(One::Live(describe::live(&entry, tasks, Some(usize::MAX))));
     }
     Some(One::FinishedEntry(describe::over(&*registry.finished().find(id)?, true)))
 }

@@ -56,6 +56,20 @@ pub(in crate::inspector) struct Live {
     pub(super) chain: String,
     pub(super) spans: Vec<Span>,
     pub(super) spans_not_shown: u64,
+    pub(super) tasks: Vec<Task>,
+    pub(super) tasks_not_shown: u64,
+}
+
+/// A task that is not gone.
+#[derive(Debug, Serialize)]
+pub(super) struct Task {
+    /// The nearest name at or above its context.
+    pub(super) name: Option<String>,
+    /// File, line and column of the spawn.
+    pub(super) location: String,
+    pub(super) age_ms: f64,
+    /// Whether its context has ended.
+    pub(super) is_ended: bool,
 }
 
 #[derive(Debug, Serialize)]

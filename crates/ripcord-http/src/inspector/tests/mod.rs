@@ -5,6 +5,7 @@ mod events;
 mod finished;
 mod live;
 mod routes;
+mod tasks;
 
 use std::{panic::Location, time::Duration};
 
