@@ -1,7 +1,9 @@
 //! Waiting on plain threads.
 
+use std::cell::RefCell;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
@@ -25,20 +27,22 @@ impl Context {
     /// ```
     pub fn wait(&self) -> Error {
         let mut done = pin!(self.done());
-        let waker = Parked::waker();
-        loop {
-            if let Poll::Ready(error) = done.as_mut().poll(&mut std::task::Context::from_waker(&waker)) {
-                return error;
+        Parker::with(|parker| {
+            let mut task = std::task::Context::from_waker(&parker.waker);
+            loop {
+                if let Poll::Ready(error) = done.as_mut().poll(&mut task) {
+                    return error;
+                }
+                match self.remaining_of_system() {
+                    Some(left) => std::thread::park_timeout(left),
+                    None => std::thread::park(),
+                }
+                // The clock is asked here too: the timer's thread may be late, or there may be none.
+                if let Some(error) = self.err() {
+                    return error;
+                }
             }
-            match self.remaining_of_system() {
-                Some(left) => std::thread::park_timeout(left),
-                None => std::thread::park(),
-            }
-            // The clock is asked here too: the timer's thread may be late, or there may be none.
-            if let Some(error) = self.err() {
-                return error;
-            }
-        }
+        })
     }
 
     /// Blocks as [`wait`](Context::wait) does, for at most `timeout` by this context's clock. Returns `None` if the context has
@@ -97,34 +101,67 @@ impl Context {
 /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
 /// assert!(block_on(ctx.run(std::future::pending::<()>())).is_err());
 /// ```
+// Inlined, so that the future is created where it is polled and not moved there.
+#[inline]
 pub fn block_on<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
-    let waker = Parked::waker();
-    let mut task = std::task::Context::from_waker(&waker);
-    loop {
-        match future.as_mut().poll(&mut task) {
-            Poll::Ready(output) => return output,
-            // A wake before this leaves a token, so none is lost; one meant for somebody else costs a poll.
-            Poll::Pending => std::thread::park(),
+    Parker::with(|parker| {
+        let mut task = std::task::Context::from_waker(&parker.waker);
+        loop {
+            match future.as_mut().poll(&mut task) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => parker.park(),
+            }
+        }
+    })
+}
+
+thread_local! {
+    /// Creating one costs more than polling a future that is ready, so each thread keeps one.
+    static PARKER: RefCell<Parker> = RefCell::new(Parker::new());
+}
+
+/// Parks the thread that it was created on, and wakes it.
+struct Parker {
+    signal: Arc<Signal>,
+    waker: Waker,
+}
+
+impl Parker {
+    fn new() -> Parker {
+        let signal = Arc::new(Signal { woken: AtomicBool::new(false), thread: std::thread::current() });
+        Parker { waker: Waker::from(Arc::clone(&signal)), signal }
+    }
+
+    /// Calls `run` once, with the thread's parker. A call within another one gets a parker of its own, so that neither takes the
+    /// other's wakes. So does a call at the end of the thread.
+    fn with<R>(mut run: impl FnMut(&Parker) -> R) -> R {
+        let output = PARKER.try_with(|parker| Some(run(&*parker.try_borrow_mut().ok()?)));
+        output.ok().flatten().unwrap_or_else(|| run(&Parker::new()))
+    }
+
+    /// Blocks the thread until the waker has been woken since the last call.
+    fn park(&self) {
+        // The flag says it, not the thread's token: whatever parks inside the future, such as a channel, takes that away.
+        while !self.signal.woken.swap(false, Ordering::Acquire) {
+            std::thread::park();
         }
     }
 }
 
-/// Wakes a thread that parks.
-struct Parked(Thread);
-
-impl Parked {
-    fn waker() -> Waker {
-        Waker::from(Arc::new(Parked(std::thread::current())))
-    }
+/// What a waker sets.
+struct Signal {
+    woken: AtomicBool,
+    thread: Thread,
 }
 
-impl Wake for Parked {
+impl Wake for Signal {
     fn wake(self: Arc<Self>) {
-        self.0.unpark();
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
+        self.woken.store(true, Ordering::Release);
+        self.thread.unpark();
     }
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
-use std::task::{Wake, Waker};
+use std::task::{Poll, Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -275,4 +275,50 @@ fn late_merge_of_a_cancel_and_a_deadline_at_one_instant_reports_the_deadline() {
     for merged in early.into_iter().chain([canceled.merge(&timed), timed.merge(&canceled)]) {
         assert!(merged.err().is_some_and(|error| error.is_deadline_exceeded()), "{merged}");
     }
+}
+
+/// `block_on` relied on the thread's parking token to remember a wake. What parks inside the future takes that token away.
+#[test]
+fn wake_of_blocked_future_outlives_a_park_inside_it() {
+    let (send, receive) = mpsc::channel();
+    let blocked = thread::spawn(move || {
+        let mut polls = 0;
+        ripcord::block_on(std::future::poll_fn(|task| {
+            polls += 1;
+            if polls == 2 {
+                return Poll::Ready(());
+            }
+            task.waker().wake_by_ref();
+            // Such as a channel's `recv`, or another `block_on`.
+            thread::park();
+            Poll::Pending
+        }));
+        send.send(polls).expect("the test waits for it");
+    });
+    assert_eq!(receive.recv_timeout(HANG), Ok(2));
+    blocked.join().expect("it does not panic");
+}
+
+/// The inner call must not take the outer call's wakes.
+#[test]
+fn block_on_inside_block_on_keeps_both_wakes_apart() {
+    let (send, receive) = mpsc::channel();
+    let blocked = thread::spawn(move || {
+        let twice = |inside: &dyn Fn()| {
+            let mut polls = 0;
+            ripcord::block_on(std::future::poll_fn(|task| {
+                polls += 1;
+                if polls == 2 {
+                    return Poll::Ready(());
+                }
+                task.waker().wake_by_ref();
+                inside();
+                Poll::Pending
+            }));
+        };
+        twice(&|| twice(&|| ()));
+        send.send(()).expect("the test waits for it");
+    });
+    assert_eq!(receive.recv_timeout(HANG), Ok(()));
+    blocked.join().expect("it does not panic");
 }
