@@ -45,7 +45,7 @@ pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
                     let builder = backons();
                     threads.await_each(iterations, |_| async || run_backon(*black_box(&builder)).await)
                 },
-                allocation_of_mark(threads),
+                mark(threads, caller),
             );
             add(&format!("reused{}", threads.suffix()), measured);
         }
@@ -55,7 +55,7 @@ pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
                 Threads::One.await_each(iterations, |_| async || run(&ours(), black_box(&context)).await)
             },
             |iterations| Threads::One.await_each(iterations, |_| async || run_backon(backons()).await),
-            allocation_of_mark(Threads::One),
+            mark(Threads::One, caller),
         );
         add("built per call", measured);
     }
@@ -69,7 +69,7 @@ pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
                     async move || service::call_awaited(&mut service, ()).await.is_ok()
                 })
             },
-            allocation_of_mark(threads),
+            mark(threads, Caller::Cancelable),
         );
         let what = format!("retry, cancelable, reused{}", threads.suffix());
         lines.push(Line::time("P3", what, measured, TOWER_RESILIENCE, Target::Shown));
@@ -77,13 +77,20 @@ pub(super) fn first_try(bench: &Bench) -> Vec<Line> {
     lines
 }
 
-/// The mark of an attempt is a value in a context: one allocation.
-fn allocation_of_mark(threads: Threads) -> Floor {
-    struct Mark(#[expect(dead_code, reason = "only its size matters")] u32);
+/// What marks an attempt: a context with a value below the caller's.
+fn mark(threads: Threads, caller: Caller) -> Floor {
+    struct Mark(#[expect(dead_code, reason = "it stands for the number of the attempt")] u32);
     impl ripcord::Value for Mark {}
 
-    let (context, _canceler) = Context::background().with_cancel();
-    Floor::allocation_of(threads, || context.with_value(Mark(0)))
+    Floor::new("a value in the context", move |iterations| {
+        threads.clock_each(iterations, |_| {
+            let (context, canceler) = caller.context();
+            move || {
+                let _live = &canceler;
+                black_box(&context).with_value(Mark(0))
+            }
+        })
+    })
 }
 
 fn reused(threads: Threads, iterations: u64, caller: Caller) -> Timing {

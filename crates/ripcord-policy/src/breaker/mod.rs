@@ -115,21 +115,27 @@ impl<C> CircuitBreaker<C> {
     /// # Cancel safety
     ///
     /// Dropping the future drops the call. That is neutral, and frees a probe's slot.
-    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps a second copy of its arguments, see `bench`, row P2"
+    )]
+    pub fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
         C: Classify<T, E>,
         F: FnOnce(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
-        match catching(|| call(ctx.clone())).await {
-            Ok(result) => {
-                permit.end(self.judge_under(ctx, &result));
-                result.map_err(|error| Error::new(error).under(ctx))
-            }
-            Err(panic) => {
-                permit.end(Outcome::Failure);
-                resume_unwind(panic)
+        async move {
+            let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
+            match catching(|| call(ctx.clone())).await {
+                Ok(result) => {
+                    permit.end(self.judge_under(ctx, &result));
+                    result.map_err(|error| Error::new(error).under(ctx))
+                }
+                Err(panic) => {
+                    permit.end(Outcome::Failure);
+                    resume_unwind(panic)
+                }
             }
         }
     }

@@ -65,7 +65,7 @@ impl<'a> Permit<'a> {
         if slow {
             self.shared.tally.bump(Count::Slow as usize);
         }
-        self.shared.record(self.pass, outcome, slow);
+        self.shared.record(&self.pass, outcome, slow);
     }
 }
 

@@ -143,7 +143,7 @@ impl Shared {
         match (acquired, told) {
             (Ok(pass), Ok(())) => Ok(pass),
             (Ok(pass), Err(panic)) => {
-                self.record_locked(pass, Outcome::Neutral, false);
+                self.record_locked(&pass, Outcome::Neutral, false);
                 resume_unwind(panic)
             }
             (Err(retry_after), told) => {
@@ -162,7 +162,7 @@ impl Shared {
     }
 
     #[inline]
-    pub(super) fn record(&self, pass: Pass, outcome: Outcome, slow: bool) {
+    pub(super) fn record(&self, pass: &Pass, outcome: Outcome, slow: bool) {
         if outcome == Outcome::Success && !slow && self.record_healthy(pass) {
             return;
         }
@@ -171,7 +171,7 @@ impl Shared {
 
     /// Counts a success where nothing else has been seen. False if that is not so.
     #[inline]
-    fn record_healthy(&self, pass: Pass) -> bool {
+    fn record_healthy(&self, pass: &Pass) -> bool {
         let mut closed = self.closed.load(Ordering::Acquire);
         if closed & IS_HEALTHY != 0 && self.timed.as_ref().is_some_and(|timed| timed.is_over(self.clock.now())) {
             return false;
@@ -191,12 +191,12 @@ impl Shared {
     }
 
     #[cold]
-    fn record_locked(&self, pass: Pass, outcome: Outcome, slow: bool) {
+    fn record_locked(&self, pass: &Pass, outcome: Outcome, slow: bool) {
         // Neutral, and no probe whose place was to be given back.
         if outcome == Outcome::Neutral && pass.probe.is_none() {
             return;
         }
-        if !self.locked(|machine, now, changes| machine.record(pass, outcome, slow, now, changes)) {
+        if !self.locked(|machine, now, changes| machine.record(*pass, outcome, slow, now, changes)) {
             self.tally.bump(Count::Stale as usize);
         }
     }

@@ -20,7 +20,9 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::Error;
-use crate::stats::CallStats;
+use crate::caller::end_of;
+use crate::error::StopReason;
+use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 use builder::Settings;
 use progress::Progress;
@@ -126,6 +128,10 @@ impl<E> Retry<E> {
     }
 
     /// [`run`](Retry::run) around a call whose errors are a policy's.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async function keeps a second copy of its arguments, see `bench`, row P3"
+    )]
     pub(crate) fn run_over<'a, T, F, Fut>(
         &'a self,
         ctx: &'a Context,
@@ -135,10 +141,12 @@ impl<E> Retry<E> {
         F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        // Not an async function, which would keep its arguments beside what is made of them.
-        let mut progress = Progress::new(self, ctx);
         async move {
-            progress.begin()?;
+            if let Some(end) = end_of(ctx) {
+                self.shared.tally.count(Call::Rejected);
+                return Err(Error::stopped(0, StopReason::Ended(end), None));
+            }
+            let mut progress = Progress::new(self, ctx);
             loop {
                 let error = match progress.attempt(&mut call).await {
                     Ok(value) => {

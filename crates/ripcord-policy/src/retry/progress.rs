@@ -8,10 +8,8 @@ use ripcord::Context;
 
 use super::inspection::Inspection;
 use super::{BudgetReservation, Retry, RetryBudget, RetryEvent};
-use crate::caller::end_of;
 use crate::error::StopReason;
 use crate::panics::catching;
-use crate::stats::Call;
 use crate::tally::CallGuard;
 use crate::{Attempt, Error, Outcome, Random, Refused};
 
@@ -26,7 +24,7 @@ pub(super) struct Progress<'a, E> {
     earlier: Option<E>,
     /// What the current attempt took from the budget, given back if it succeeds.
     spent: u32,
-    /// Counts the run's end. `None` before it has begun and after it has ended.
+    /// Counts the run's end. `None` after it.
     run: Option<CallGuard<'a, 3>>,
 }
 
@@ -39,18 +37,10 @@ pub(super) struct Pause<E> {
 }
 
 impl<'a, E> Progress<'a, E> {
+    /// Begins a run.
     pub(super) fn new(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
-        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0, run: None }
-    }
-
-    /// Begins the run, or fails if the context has ended.
-    pub(super) fn begin(&mut self) -> Result<(), Error<E>> {
-        if let Some(end) = end_of(self.ctx) {
-            self.retry.shared.tally.count(Call::Rejected);
-            return Err(Error::stopped(0, StopReason::Ended(end), None));
-        }
-        self.run = Some(self.retry.shared.tally.begin());
-        Ok(())
+        let run = Some(retry.shared.tally.begin());
+        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0, run }
     }
 
     /// Makes the next attempt. Its panic is the run's failure.
