@@ -1,63 +1,106 @@
-//! Go's `context` for Rust: one value, the [`Context`], says how long work may still take, whether it has been called off, by
-//! whom and why, and which request-scoped values belong to it.
+//! Go's `context` for Rust. One value, the [`Context`], says how long work may still take, whether it has been canceled, by whom and
+//! why, and which request-scoped values belong to it. It works on any executor and on plain threads.
+//!
+//! # Usage
+//!
+//! ```toml
+//! [dependencies]
+//! ripcord = { version = "0.1", features = ["tokio"] }
+//! tokio = { version = "1", features = ["full"] }
+//! ```
 //!
 //! ```
 //! use std::time::Duration;
-//! use ripcord::{Cause, Context, Error};
 //!
-//! async fn fetch_user(ctx: &Context) -> Result<&'static str, Error> {
-//!     ctx.sleep(Duration::from_millis(1)).await?; // everything that waits takes the context
-//!     Ok("gopher")
+//! use ripcord::{Context, Error};
+//!
+//! // Every function that waits takes a context.
+//! async fn fetch_user(ctx: &Context, id: u64) -> Result<String, Error> {
+//!     ctx.sleep(Duration::from_millis(1)).await?; // a fast network
+//!     Ok(format!("user {id}"))
 //! }
 //!
-//! # futures::executor::block_on(async {
-//! let (ctx, cancel) = Context::background().with_cancel();
-//! let ctx = ctx.with_timeout(Duration::from_secs(5)).with_name("fetch-user");
-//! assert_eq!(fetch_user(&ctx).await?, "gopher");
+//! #[tokio::main]
+//! async fn main() {
+//!     let (ctx, cancel) = Context::background().with_name("GET /users").with_cancel();
+//!     let ctx = ctx.with_timeout(Duration::from_secs(5));
+//!     assert_eq!(fetch_user(&ctx, 7).await.unwrap(), "user 7");
 //!
-//! cancel.cancel_with("the client has gone");
-//! let error = fetch_user(&ctx).await.unwrap_err();
-//! assert_eq!(error.to_string(), "context canceled");
-//! assert_eq!(error.cause().map(Cause::to_string).as_deref(), Some("the client has gone"));
-//! # Ok::<(), Error>(()) }).unwrap();
+//!     cancel.cancel_with("the client has disconnected");
+//!     let error = fetch_user(&ctx, 8).await.unwrap_err();
+//!     println!("{error:#}");
+//!     // context canceled: the client has disconnected (canceled at src/main.rs:17:12 in GET /users, just now)
+//! #   assert!(format!("{error:#}").starts_with("context canceled: the client has disconnected (canceled at "));
+//! }
 //! ```
+//!
+//! # Which type
+//!
+//! | you want to | use |
+//! |---|---|
+//! | limit the time of work | [`Context::with_timeout`], [`Context::with_deadline`] |
+//! | cancel work | [`Context::with_cancel`], [`Canceler`], [`CancelHandle`] |
+//! | end a future with the context | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
+//! | sleep, wait or check | [`Context::sleep`], [`Context::done`], [`Context::check`]; [`Context::wait`] on threads |
+//! | learn why work ended | [`Error`], its [`Cause`] and its [`Origin`] |
+//! | carry values of a request | [`Value`], [`Context::with_value`], [`Context::value`] |
+//! | run a function at the end | [`Context::after_func`] |
+//! | end with either of two contexts | [`Context::merge`] |
+//! | clean up after the end | [`Context::run_with_grace`], [`Context::shielded`] |
+//! | spawn tasks and wait for them | `Context::spawn` (feature `tokio`), [`Context::with_tasks`], [`Tasks`] |
+//! | run tasks, and stop at the first error | [`Group`] |
+//! | stop a service in order | [`Shutdown`] |
+//! | record the calls of a request | [`Context::start_span`], [`Span`] |
+//! | control time in tests | [`Clock::manual`], [`ManualTime`] |
+//! | call async code from a thread | [`block_on`] |
 //!
 //! # Features
 //!
-//! None is on by default. A feature only adds items: it does not change the results of the others. With `tracing`, a subscriber
+//! No feature is on by default. A feature only adds items: it does not change the results of the others. With `tracing`, a subscriber
 //! of that crate that wants the target `ripcord` at level info also sees spans start and end.
 //!
 //! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`; `Context::spawn` and its relatives, and `Group::new`,
-//!   which spawn on the running runtime. Leave it off on another executor; contexts work on any.
-//! - `tokio-util`: conversions both ways with `tokio_util::sync::CancellationToken`, for code bases that have both.
-//! - `signals`: a context that Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
+//!   which spawn on the running runtime. Leave it off on another executor: contexts work on any.
+//! - `tokio-util`: conversions from and to `tokio_util::sync::CancellationToken`, for code bases that have both.
+//! - `signals`: `Context::with_signals`, which Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
 //! - `metrics`: ended contexts, calls and tasks, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install
 //!   no recorder.
 //! - `tracing`: each [`Span`] is also a span of the crate `tracing`, and `Context::tracing_span` returns that span. Leave it off if no
 //!   subscriber needs spans.
 
-mod after_func;
-mod background;
+// rustdoc lists the methods of `Context` in the order of these modules: from making a context to the conversions.
+mod context;
+
+mod future;
+
 mod blocking;
-mod canceler;
+
+mod task;
+
+mod span;
+
+mod shutdown;
+
+mod current;
+
+#[cfg(feature = "signals")]
+mod signals;
+
 #[cfg(feature = "tokio-util")]
 mod cancellation_token;
+
+mod after_func;
+mod background;
+mod canceler;
 mod cause;
 mod clock;
-mod context;
 mod error;
-mod future;
 mod group;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod raw;
-mod shutdown;
-#[cfg(feature = "signals")]
-mod signals;
 mod slab;
-mod span;
 mod sync;
-mod task;
 mod value;
 
 #[cfg(all(test, ripcord_loom))]

@@ -1,4 +1,4 @@
-//! Deriving a context from another.
+//! How contexts are made: the roots, and the methods that derive a context from another.
 
 use std::borrow::Cow;
 use std::panic::Location;
@@ -15,7 +15,35 @@ use crate::raw::values::OwnedValue;
 use crate::value::Value;
 
 impl Context {
-    /// A context that ends when this one does, or when the returned [`Canceler`] cancels it or is dropped.
+    /// Returns the root of all contexts: never done, with no deadline and no values. It is `const` and costs nothing.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// static ROOT: Context = Context::background();
+    /// assert!(!ROOT.is_done());
+    /// assert_eq!(ROOT.to_string(), "Background");
+    /// ```
+    #[doc(alias = "context.Background")]
+    pub const fn background() -> Context {
+        Context(None)
+    }
+
+    /// Returns a root like [`background`](Context::background), for code that does not yet know which context to use.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let ctx = Context::todo();
+    /// assert!(!ctx.is_done());
+    /// assert_eq!(ctx.to_string(), "TODO");
+    /// ```
+    #[doc(alias = "context.TODO")]
+    pub fn todo() -> Context {
+        Context::of(NodeRef::todo())
+    }
+
+    /// Returns a context that ends when this one does, or when the returned [`Canceler`] cancels it or is dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -38,10 +66,10 @@ impl Context {
         (Context::of(Some(node)), Canceler::new(canceler))
     }
 
-    /// A context that ends when this one does, or when `timeout` has passed on its clock: the earlier of the two deadlines.
+    /// Returns a context that ends when this one does, or when `timeout` has passed by its clock, whichever is earlier.
     ///
-    /// Zero is done at once. A timeout that reaches further than 292 years, [`Duration::MAX`] among them, is none. There is no
-    /// guard to keep: nothing is armed until somebody waits.
+    /// With a timeout of zero it is done at once. A timeout of more than 292 years, such as [`Duration::MAX`], is no timeout. There is
+    /// no guard to keep: no timer is armed until something waits.
     ///
     /// ```
     /// use std::time::Duration;
@@ -59,9 +87,9 @@ impl Context {
         self.timeout(timeout, Location::caller(), || None)
     }
 
-    /// Creates a context as [`with_timeout`](Context::with_timeout) does, with `location` as the line that set the timeout.
+    /// Returns a context like [`with_timeout`](Context::with_timeout), with `location` as the line that set the timeout.
     ///
-    /// For libraries whose setting the timeout is: pass the line of the user's call, from a `#[track_caller]` function.
+    /// For libraries whose users set the timeout: pass the line of the user's call, from a `#[track_caller]` function.
     ///
     /// ```
     /// use std::panic::Location;
@@ -91,7 +119,7 @@ impl Context {
         self.timeout(timeout, location, || None)
     }
 
-    /// As [`with_timeout`](Context::with_timeout), with the cause to give when this timeout is what ends the context.
+    /// Returns a context like [`with_timeout`](Context::with_timeout). `cause` is the cause of its end if this timeout ends it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,10 +135,9 @@ impl Context {
         self.timeout(timeout, Location::caller(), || Some(cause.into()))
     }
 
-    /// Creates a context as [`with_timeout_cause`](Context::with_timeout_cause) does, with `location` as the line that set the
-    /// timeout.
+    /// Returns a context like [`with_timeout_cause`](Context::with_timeout_cause), with `location` as the line that set the timeout.
     ///
-    /// For libraries whose setting the timeout is: see [`with_timeout_at`](Context::with_timeout_at).
+    /// For libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     ///
     /// ```
     /// use std::panic::Location;
@@ -131,10 +158,10 @@ impl Context {
         self.timeout(timeout, location, || Some(cause.into()))
     }
 
-    /// A context that ends when this one does, or at `deadline`: the earlier of this one's deadline and that.
+    /// Returns a context that ends when this one does, or at `deadline`, whichever is earlier.
     ///
-    /// One in the past is done at once. ([`Instant`]s are the system's; on a clock moved by hand, make them from
-    /// [`Clock::now`].) One more than 292 years away is none.
+    /// With a deadline in the past it is done at once. A deadline more than 292 years away is no deadline. On a manual clock, compute
+    /// the instant from [`Clock::now`].
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -152,9 +179,9 @@ impl Context {
         self.deadline_at(deadline, Location::caller(), || None)
     }
 
-    /// Creates a context as [`with_deadline`](Context::with_deadline) does, with `location` as the line that set the deadline.
+    /// Returns a context like [`with_deadline`](Context::with_deadline), with `location` as the line that set the deadline.
     ///
-    /// For libraries whose setting the deadline is: see [`with_timeout_at`](Context::with_timeout_at).
+    /// For libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     ///
     /// ```
     /// use std::panic::Location;
@@ -170,7 +197,7 @@ impl Context {
         self.deadline_at(deadline, location, || None)
     }
 
-    /// As [`with_deadline`](Context::with_deadline), with the cause to give when this deadline is what ends the context.
+    /// Returns a context like [`with_deadline`](Context::with_deadline). `cause` is the cause of its end if this deadline ends it.
     ///
     /// ```
     /// use std::time::Instant;
@@ -186,7 +213,7 @@ impl Context {
         self.deadline_at(deadline, Location::caller(), || Some(cause.into()))
     }
 
-    /// A context that carries a value, found by its type with [`value`](Context::value). One of the same type above is hidden.
+    /// Returns a context that carries a value. [`value`](Context::value) finds it by its type. It hides a value of the same type above.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -206,7 +233,7 @@ impl Context {
         self.derive(flag::VALUES, Payload::Value(value))
     }
 
-    /// A context with a name, for people: in `Display`, in errors, in an inspector.
+    /// Returns a context with a name for human readers: in `Display`, in errors, in metrics and in the inspector.
     ///
     /// ```
     /// use ripcord::Context;
@@ -220,8 +247,8 @@ impl Context {
         self.derive(flag::NAMED, Payload::Name(Arc::new(name.into())))
     }
 
-    /// A context with this one's values and name, but without its deadline, its cancel and their cause: for work that has to be
-    /// finished all the same.
+    /// Returns a context with this one's values, name and clock, but without its deadline, cancellation and cause. For work that must
+    /// finish although the caller has gone.
     ///
     /// ```
     /// use ripcord::Context;
@@ -278,8 +305,8 @@ impl Context {
         Context::of(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
     }
 
-    /// A context that ends when either of the two does, with the earlier deadline; with this one's values, then the other's.
-    /// Its clock is this one's. When both have ended, the end that came first counts; at the same moment, this one's.
+    /// Returns a context that ends when either of the two does. It has the earlier deadline, and this context's values, then the
+    /// other's. Its clock is this context's. If both have ended, the earlier end counts. At the same moment, this context's end does.
     ///
     /// ```
     /// use ripcord::Context;
@@ -308,11 +335,10 @@ impl Context {
         Context::of(Some(node))
     }
 
-    /// A context whose deadlines, sleeps and policies count on `clock`, as do those derived from it.
+    /// Returns a context whose deadlines, sleeps and policies use `clock`, also in all contexts derived from it.
     ///
-    /// Meant for a root. Deadlines set above stay on the clock they were set on, and are compared with those set below as
-    /// instants, though the two clocks need not agree. Setting a timeout below takes a walk up to the nearest deadline, or to
-    /// here.
+    /// Call it on a root. A deadline set above keeps the clock it was set on. It is compared with deadlines set below as an instant,
+    /// although the two clocks may disagree. Setting a timeout below walks up to the nearest deadline, or to this context.
     ///
     /// ```
     /// use std::time::Duration;

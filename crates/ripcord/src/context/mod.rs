@@ -1,7 +1,6 @@
-//! The context itself: where it comes from and what it says. How it is derived is in `derive`, how it prints in `display`,
-//! and the ambient one in `current`.
+//! The context: its queries and its futures. `derive` makes contexts, `display` prints them, and `current` holds the ambient one.
 
-mod current;
+// rustdoc lists a type's methods in the order of its modules: first how a context is made, last the ambient context.
 mod derive;
 mod display;
 
@@ -16,48 +15,63 @@ use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
 
-/// How long work may still take, whether it has been called off, by whom and why, and the values of the request it belongs to.
+/// How long work may still take, whether it has been canceled, by whom and why, and the values of its request. Go's `Context`.
 ///
-/// Contexts are immutable. Each `with_*` returns a new one below this one; what ends a context ends all below it and nothing
-/// above it. A clone is the same context. Pass it as the first argument, `ctx: &Context`, to whatever may block or fail.
+/// Pass it as the first argument, `ctx: &Context`, to everything that may block or fail. Every `with_*` method returns a new context
+/// below this one. The end of a context ends all contexts below it, and none above it.
 ///
-/// A context holds what is above it and is held by nobody but its users: dropping the last clone of it frees it, also while
-/// its parent lives on.
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Context, Error};
+///
+/// async fn fetch(ctx: &Context, key: u32) -> Result<String, Error> {
+///     ctx.sleep(Duration::from_millis(1)).await?; // ends early if the context ends
+///     Ok(format!("value {key}"))
+/// }
+///
+/// # futures::executor::block_on(async {
+/// // 1. A request's context: canceled by its `Canceler`, at the latest after 5 s.
+/// let (request, cancel) = Context::background().with_name("GET /").with_cancel();
+/// let ctx = request.with_timeout(Duration::from_secs(5));
+/// assert_eq!(fetch(&ctx, 1).await?, "value 1");
+///
+/// // 2. Any future ends with the context, also one that knows nothing of contexts.
+/// cancel.cancel_with("the client has disconnected");
+/// let error = ctx.run(std::future::pending::<()>()).await.unwrap_err();
+///
+/// // 3. The error says who, where and why.
+/// assert!(error.is_canceled());
+/// assert!(format!("{error:#}").starts_with("context canceled: the client has disconnected (canceled at "));
+/// # Ok::<(), Error>(()) }).unwrap();
+/// ```
+///
+/// # Which method
+///
+/// | to | use |
+/// |---|---|
+/// | start | [`background`](Context::background) |
+/// | limit the time | [`with_timeout`](Context::with_timeout), [`with_deadline`](Context::with_deadline) |
+/// | cancel | [`with_cancel`](Context::with_cancel) |
+/// | carry a value or a name | [`with_value`](Context::with_value), [`with_name`](Context::with_name) |
+/// | end with either of two contexts | [`merge`](Context::merge) |
+/// | outlive the caller | [`without_cancel`](Context::without_cancel), [`shielded`](Context::shielded) |
+/// | check in a loop | [`check`](Context::check), [`is_done`](Context::is_done) |
+/// | end a future with the context | [`run`](Context::run) |
+/// | wait | [`sleep`](Context::sleep) and [`done`](Context::done) in async code, [`sleep_blocking`](Context::sleep_blocking) and [`wait`](Context::wait) on threads |
+/// | run a function at the end | [`after_func`](Context::after_func) |
+/// | record a call | [`start_span`](Context::start_span) |
+///
+/// # Clones and memory
+///
+/// A context is immutable, and a clone is the same context. A context keeps the contexts above it alive, but not those below it.
+/// Dropping the last clone frees it, also while its parent lives.
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
 // `None` is the background.
 pub struct Context(Option<NodeRef>);
 
 impl Context {
-    /// The root of all contexts: never done, no deadline, no values. Free, and `const`.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// static ROOT: Context = Context::background();
-    /// assert!(!ROOT.is_done());
-    /// assert_eq!(ROOT.to_string(), "Background");
-    /// ```
-    #[doc(alias = "context.Background")]
-    pub const fn background() -> Context {
-        Context(None)
-    }
-
-    /// As [`background`](Context::background), for a place where it is not yet clear which context belongs there.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// let ctx = Context::todo();
-    /// assert!(!ctx.is_done());
-    /// assert_eq!(ctx.to_string(), "TODO");
-    /// ```
-    #[doc(alias = "context.TODO")]
-    pub fn todo() -> Context {
-        Context::of(NodeRef::todo())
-    }
-
-    /// When this context will end at the latest: the earliest deadline set here or above. It stays after the end.
+    /// Returns the instant at which this context ends at the latest: the earliest deadline set here or above. It stays after the end.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -73,9 +87,9 @@ impl Context {
         (when != NEVER).then(|| instant_of(when))
     }
 
-    /// How much time is left; zero when the deadline has passed, `None` when there is no deadline.
+    /// Returns the time left until the deadline: zero if it has passed, `None` if there is no deadline.
     ///
-    /// A canceled context still says what was left: ask [`is_done`](Context::is_done) for the end.
+    /// A canceled context still returns the time until its deadline. [`is_done`](Context::is_done) returns whether it has ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -120,25 +134,6 @@ impl Context {
         tree::deadline_origin(self.ender()?)
     }
 
-    /// Returns whether both refer to the same context, like `Arc::ptr_eq`: clones, or the result of a deadline that adds nothing.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// let (ctx, _cancel) = Context::background().with_cancel();
-    /// assert!(ctx.ptr_eq(&ctx.clone()));
-    /// assert!(!ctx.ptr_eq(&ctx.with_name("another")));
-    /// assert!(Context::background().ptr_eq(&Context::background()));
-    /// ```
-    #[must_use]
-    pub fn ptr_eq(&self, other: &Context) -> bool {
-        match (&self.0, &other.0) {
-            (Some(one), Some(other)) => std::ptr::eq(&raw const **one, &raw const **other),
-            (None, None) => true,
-            _ => false,
-        }
-    }
-
     /// Returns whether the context has ended. Cheap enough for a hot loop.
     ///
     /// It is accurate even if nothing waits for the context, and it never reports a deadline early. A loop that asks often reads
@@ -163,13 +158,13 @@ impl Context {
         self.0.as_ref().is_some_and(|node| !node.goes_on_at_a_glance() && self.is_done_slow())
     }
 
-    /// Apart, and from the beginning: so the fast way needs nothing but the node's state.
+    /// A separate function, so that the fast path needs only the node's state.
     #[inline(never)]
     fn is_done_slow(&self) -> bool {
         self.0.as_ref().is_some_and(|node| node.ended_in_a_loop())
     }
 
-    /// Why the context has ended; `None` while it has not. Once it is an error it stays that error.
+    /// Returns the error of a context that has ended, and `None` before. The error never changes.
     ///
     /// ```
     /// use ripcord::{Context, ErrorKind};
@@ -189,7 +184,7 @@ impl Context {
         }
     }
 
-    /// As `err`, when the context's own node is not marked: names, values and clocks never are.
+    /// Returns the error if the context's own node is not marked. The nodes of names, values and clocks never are.
     #[inline(never)]
     fn err_from_above(&self) -> Option<Error> {
         let node = self.ender()?;
@@ -197,11 +192,11 @@ impl Context {
         Some(Error::of(node, bits, end))
     }
 
-    /// `Ok` while the context goes on: for a `?` in a loop.
+    /// Returns an error if the context has ended: for a `?` in a loop.
     ///
     /// # Errors
     ///
-    /// What [`err`](Context::err) says, once it has ended.
+    /// The error that [`err`](Context::err) returns.
     ///
     /// ```
     /// use ripcord::{Context, Error};
@@ -221,8 +216,8 @@ impl Context {
         if self.is_done() { self.err().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
-    /// Why the context has ended, in the words of who ended it: `None` while it has not, never `None` afterwards. Without a
-    /// cause of its own it is the [`Error`] itself, as in Go.
+    /// Returns the cause of the end that its canceler or deadline was given, and `None` before the end. An end without a cause of its
+    /// own returns the [`Error`] itself, as in Go.
     ///
     /// ```
     /// use ripcord::Context;
@@ -238,7 +233,7 @@ impl Context {
         Some(error.cause().cloned().unwrap_or_else(|| Cause::from(error)))
     }
 
-    /// The value of this type that was set nearest at or above this context, if any was: also after the end.
+    /// Returns the value of this type that is nearest at or above this context, also after the end.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -254,7 +249,7 @@ impl Context {
         values::find(self.0.as_ref()?)
     }
 
-    /// The name nearest at or above this context; of a merged one the first's, else the other's.
+    /// Returns the nearest name at or above this context. Above a merged context, the first parent's name goes first.
     ///
     /// ```
     /// use ripcord::Context;
@@ -267,7 +262,7 @@ impl Context {
         self.0.as_ref()?.name().map(|name| &***name)
     }
 
-    /// The clock that deadlines and sleeps below this context count on.
+    /// Returns the clock of this context's deadlines and sleeps.
     ///
     /// ```
     /// use std::time::Duration;
@@ -283,54 +278,37 @@ impl Context {
         self.clock_ref().clone()
     }
 
-    /// A future that is ready, with the error, when the context has ended.
-    ///
-    /// # Cancel safety
-    ///
-    /// It may be dropped at any time, and made anew; an end is for ever, so none is missed.
+    /// Returns whether both refer to the same context, like `Arc::ptr_eq`: clones, or the result of a deadline that adds nothing.
     ///
     /// ```
     /// use ripcord::Context;
     ///
-    /// # futures::executor::block_on(async {
-    /// let (ctx, cancel) = Context::background().with_cancel();
-    /// cancel.cancel();
-    /// assert!(ctx.done().await.is_canceled());
-    /// # });
+    /// let (ctx, _cancel) = Context::background().with_cancel();
+    /// assert!(ctx.ptr_eq(&ctx.clone()));
+    /// assert!(!ctx.ptr_eq(&ctx.with_name("another")));
+    /// assert!(Context::background().ptr_eq(&Context::background()));
     /// ```
-    #[doc(alias = "Done")]
-    pub fn done(&self) -> Done<'_> {
-        Done::new(self)
-    }
-
-    /// As [`done`](Context::done), holding the context instead of borrowing it: for a task of its own.
-    ///
-    /// ```
-    /// use ripcord::Context;
-    ///
-    /// let (ctx, cancel) = Context::background().with_cancel();
-    /// let done = ctx.done_owned();
-    /// let waiting = std::thread::spawn(|| futures::executor::block_on(done));
-    /// cancel.cancel();
-    /// assert!(waiting.join().unwrap().is_canceled());
-    /// ```
-    pub fn done_owned(&self) -> DoneOwned {
-        DoneOwned::new(self.clone())
+    #[must_use]
+    pub fn ptr_eq(&self, other: &Context) -> bool {
+        match (&self.0, &other.0) {
+            (Some(one), Some(other)) => std::ptr::eq(&raw const **one, &raw const **other),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Runs a future until it is ready or the context ends.
     ///
-    /// A context that is done already does not poll the future even once. After that the future goes first: when it is
-    /// ready at the same poll at which the context is seen done, its result counts. At the context's end the future is
-    /// dropped with this one.
+    /// If the context is done at the first poll, the future is never polled. Otherwise a ready future wins over an end that is seen at
+    /// the same poll. When the context ends, the future is dropped.
     ///
     /// # Errors
     ///
-    /// The context's error, when it ended first.
+    /// The context's error, if the context ended first.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future; it is as cancel safe as that.
+    /// Dropping it drops the future. It is as cancel safe as the future.
     ///
     /// ```
     /// use std::time::Duration;
@@ -348,15 +326,15 @@ impl Context {
 
     /// Sleeps for `duration` by this context's clock, or until the context ends: at its deadline at the latest.
     ///
-    /// What comes first counts, however late it is polled; at the same time, the context's end.
+    /// The earlier of the two counts, however late the future is polled. At the same time, the context's end wins.
     ///
     /// # Errors
     ///
-    /// The context's error, when it ended first.
+    /// The context's error, if the context ended first.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the sleep; the duration counts from this call, not from the first poll.
+    /// Dropping it ends the sleep. The duration counts from this call, not from the first poll.
     ///
     /// ```
     /// use std::time::Duration;
@@ -370,6 +348,41 @@ impl Context {
     /// ```
     pub fn sleep(&self, duration: Duration) -> Sleep {
         Sleep::new(self, duration)
+    }
+
+    /// Returns a future that is ready, with the error, once the context has ended.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be dropped at any time. An end is permanent, so a new future does not miss it.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// # futures::executor::block_on(async {
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel();
+    /// assert!(ctx.done().await.is_canceled());
+    /// # });
+    /// ```
+    #[doc(alias = "Done")]
+    pub fn done(&self) -> Done<'_> {
+        Done::new(self)
+    }
+
+    /// Returns a future like [`done`](Context::done) that owns the context instead of borrowing it.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let done = ctx.done_owned();
+    /// let waiting = std::thread::spawn(|| futures::executor::block_on(done));
+    /// cancel.cancel();
+    /// assert!(waiting.join().unwrap().is_canceled());
+    /// ```
+    pub fn done_owned(&self) -> DoneOwned {
+        DoneOwned::new(self.clone())
     }
 
     /// Registers a function that runs, on a thread of its own, when the context ends; immediately if it has ended.
@@ -396,21 +409,21 @@ impl Context {
         AfterFunc::register(self, Box::new(run))
     }
 
-    // ===== for the rest of the crate =====
+    // ===== For the rest of the crate =====
 
-    /// That of a node; the background for none.
+    /// Returns the context of a node. `None` is the background.
     #[inline]
     pub(crate) fn of(node: Option<NodeRef>) -> Context {
         Context(node)
     }
 
-    /// The node, none for the background.
+    /// Returns the node. `None` is the background.
     #[inline]
     pub(crate) fn node(&self) -> Option<&NodeRef> {
         self.0.as_ref()
     }
 
-    /// The node whose end is this context's, if it can end at all.
+    /// Returns the node whose end is this context's. `None` if it cannot end.
     #[inline]
     pub(crate) fn ender(&self) -> Option<&NodeRef> {
         self.0.as_ref()?.ender()

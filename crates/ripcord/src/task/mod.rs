@@ -13,16 +13,20 @@
 //!    wakers out under the same lock. So no wake-up is lost.
 //! 4. No lock is held while a context is asked or dropped, or a waker cloned, dropped or woken: all of them are users' code.
 
+// In the order in which rustdoc lists their methods of `Context`.
+#[cfg(feature = "tokio")]
+mod spawn;
+
 #[cfg(feature = "tokio")]
 mod blocking;
+
+mod list;
+
 mod error;
 mod guard;
 #[cfg(feature = "tokio")]
 mod handle;
 mod info;
-mod list;
-#[cfg(feature = "tokio")]
-mod spawn;
 mod wait;
 
 pub use error::{TaskError, TaskPanic};

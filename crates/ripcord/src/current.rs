@@ -1,8 +1,8 @@
-//! The ambient context: opt-in, around a future or a closure, for code that cannot be handed one.
+//! The ambient context, for code that cannot take a context as an argument. A future or a closure opts in.
 
 use std::cell::RefCell;
 
-use super::Context;
+use crate::context::Context;
 use crate::future::Scope;
 
 thread_local! {
@@ -10,11 +10,11 @@ thread_local! {
 }
 
 impl Context {
-    /// The context of the innermost [`scope`](Context::scope) or [`sync_scope`](Context::sync_scope) that this code runs in;
-    /// [`Context::background`] outside of one.
+    /// Returns the context of the innermost [`scope`](Context::scope) or [`sync_scope`](Context::sync_scope) around this code. Outside
+    /// of one, returns [`Context::background`].
     ///
-    /// Passing a context as an argument is better: it shows in the signature and cannot be forgotten. This is for loggers,
-    /// and for callbacks of libraries that know no contexts. Spawned tasks and threads do not inherit it.
+    /// Prefer to pass a context as an argument: the signature shows it, and nobody can forget it. This is for loggers, and for
+    /// callbacks of libraries without contexts. Spawned tasks and threads do not inherit it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -29,9 +29,10 @@ impl Context {
         CURRENT.try_with(|current| current.borrow().clone()).unwrap_or_default()
     }
 
-    /// A future in which [`Context::current`] is this context, at each poll.
+    /// Returns a future that runs `future` with this context as [`Context::current`].
     ///
-    /// It does not end the future: that is [`run`](Context::run). Dropping it drops the future, outside of the scope.
+    /// It does not end the future with the context: use [`run`](Context::run) for that. Dropping it drops the future, outside of the
+    /// scope.
     ///
     /// ```
     /// use ripcord::Context;
@@ -46,7 +47,7 @@ impl Context {
         Scope::new(self.clone(), future)
     }
 
-    /// Calls a function in which [`Context::current`] is this context.
+    /// Calls a function with this context as [`Context::current`].
     ///
     /// ```
     /// use ripcord::Context;
@@ -61,7 +62,7 @@ impl Context {
     }
 }
 
-/// Puts the context that was current back when dropped, also by a panic.
+/// Restores the previous context when dropped, also by a panic.
 struct Entered {
     before: Option<Context>,
 }
@@ -75,13 +76,13 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(before) = self.before.take() {
-            // What it gives back may be the last of its context: dropped here, when nothing is borrowed.
+            // This may be the last reference to a context. It is dropped while nothing is borrowed.
             drop(replace(before));
         }
     }
 }
 
-/// `None` only while the thread is being torn down.
+/// Returns `None` only while the thread ends.
 fn replace(ctx: Context) -> Option<Context> {
     CURRENT.try_with(|current| current.replace(ctx)).ok()
 }
