@@ -9,7 +9,7 @@ use crate::raw::node::NodeRef;
 use crate::raw::tree::{self, Registered};
 use crate::slab::NONE;
 
-/// A function that was registered with [`Context::after_func`]. Dropping this leaves it registered.
+/// The handle of a function registered with [`Context::after_func`]. Dropping it leaves the function registered.
 pub struct AfterFunc {
     /// The node whose end it waits for. `None` if nothing can end the context.
     node: Option<NodeRef>,
@@ -37,8 +37,8 @@ impl AfterFunc {
         AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
     }
 
-    /// Takes the function back. True: it will never run, and has been dropped. False: it has begun to run, or was stopped
-    /// before. Does not wait for one that runs.
+    /// Unregisters the function. Returns `true` if that worked: the function never runs, and has been dropped. Returns `false` if the
+    /// function has started to run, or was stopped before. Does not wait for a running function.
     ///
     /// ```
     /// use ripcord::Context;

@@ -1,4 +1,4 @@
-//! Who may call the work off.
+//! The handles that cancel a context.
 
 use std::fmt;
 use std::panic::Location;
@@ -8,15 +8,15 @@ use crate::context::Context;
 use crate::raw::node::NodeRef;
 use crate::raw::tree;
 
-/// Cancels the context it was made with, when told to or when dropped. Go's `CancelFunc`.
+/// Cancels the context it was created with, when told to or when dropped. Go's `CancelFunc`.
 ///
-/// There is one for each context; [`handle`](Canceler::handle) makes more hands that can cancel, and
-/// [`detach`](Canceler::detach) gives the drop behaviour up.
+/// [`handle`](Canceler::handle) returns cloneable handles that cancel the same context. [`detach`](Canceler::detach) disables
+/// cancel-on-drop.
 #[must_use = "a canceler that is dropped cancels its context at once"]
 #[doc(alias = "context.CancelFunc")]
 #[doc(alias = "context.CancelCauseFunc")]
 pub struct Canceler {
-    /// None only while it is being dropped.
+    /// `None` only during the drop.
     node: Option<NodeRef>,
 }
 
@@ -26,11 +26,11 @@ impl Canceler {
         Canceler { node: Some(node) }
     }
 
-    /// Ends the context, and all below it, unless it has ended already: the first end wins.
+    /// Ends the context and all contexts below it, unless it has ended already: the first end wins.
     ///
-    /// When this returns, every context below is done, also when another thread is ending one above at the same moment. A
-    /// deadline that has passed unnoticed came first. Wakers are woken in this thread; functions of
-    /// [`after_func`](Context::after_func) are started and not waited for.
+    /// When this returns, every context below is done, also if another thread is ending a context above at the same moment. A deadline
+    /// that has passed wins, even if nobody noticed it. Wakers are called on this thread. Functions of
+    /// [`after_func`](Context::after_func) are started, not awaited.
     ///
     /// ```
     /// use ripcord::Context;
@@ -45,7 +45,7 @@ impl Canceler {
         self.end(Location::caller(), None);
     }
 
-    /// As [`cancel`](Canceler::cancel), saying why.
+    /// Cancels like [`cancel`](Canceler::cancel), with a cause.
     ///
     /// ```
     /// use ripcord::Context;
@@ -60,9 +60,9 @@ impl Canceler {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels as [`cancel_with`](Canceler::cancel_with) does, with `location` as the line that the error reports.
+    /// Cancels like [`cancel_with`](Canceler::cancel_with), with `location` as the line that the error reports.
     ///
-    /// For libraries that cancel on behalf of their caller: pass the caller's line, from a `#[track_caller]` function.
+    /// For libraries that cancel for their caller: pass the caller's line, from a `#[track_caller]` function.
     ///
     /// ```
     /// use std::panic::Location;
@@ -77,7 +77,7 @@ impl Canceler {
         self.end(location, Some(cause.into()));
     }
 
-    /// Another hand that can cancel, without effect when it is dropped.
+    /// Returns a cloneable handle that cancels the same context. Dropping it has no effect.
     ///
     /// ```
     /// use ripcord::Context;
@@ -91,9 +91,9 @@ impl Canceler {
         CancelHandle::new(self.node.clone())
     }
 
-    /// Disables cancel-on-drop: the context goes on until its parent ends, its deadline passes, or a [`CancelHandle`] ends it.
+    /// Disables cancel-on-drop: the context then ends with its parent, at its deadline, or by a [`CancelHandle`].
     ///
-    /// If none of these can happen anymore, functions registered with [`after_func`](Context::after_func) are dropped.
+    /// If none of these can happen anymore, the functions registered with [`after_func`](Context::after_func) are dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -120,7 +120,7 @@ impl Drop for Canceler {
     #[inline]
     fn drop(&mut self) {
         if let Some(node) = self.node.take() {
-            // With nobody left to see the end there is nothing to write down.
+            // Nobody is left to see the end, so it need not be recorded.
             if node.is_sole() {
                 node.drop_likely_sole();
             } else {
@@ -136,7 +136,7 @@ impl fmt::Debug for Canceler {
     }
 }
 
-/// Cancels a context when told to, and only then: the clone of a [`Canceler`] that can be handed on.
+/// Cancels a context when told to. Dropping it has no effect. Returned by [`Canceler::handle`].
 pub struct CancelHandle {
     node: Option<NodeRef>,
 }
@@ -149,19 +149,19 @@ impl CancelHandle {
         CancelHandle { node }
     }
 
-    /// As [`Canceler::cancel`].
+    /// Cancels like [`Canceler::cancel`].
     #[track_caller]
     pub fn cancel(&self) {
         self.end(Location::caller(), None);
     }
 
-    /// As [`Canceler::cancel_with`].
+    /// Cancels like [`Canceler::cancel_with`].
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// As [`Canceler::cancel_at`].
+    /// Cancels like [`Canceler::cancel_at`].
     pub fn cancel_at(&self, cause: impl Into<Cause>, location: &'static Location<'static>) {
         self.end(location, Some(cause.into()));
     }

@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::raw::tree;
 
 impl Context {
-    /// A context that ends when this one does, or when `token` is cancelled: then it is canceled, with the cause `cancellation
-    /// token canceled`. When the token's `cancel` returns the context is done.
+    /// Returns a context that ends when this one does, or when `token` is canceled. Its cause is then `cancellation token canceled`.
+    /// When the token's `cancel` returns, the context is done.
     ///
     /// ```
     /// use ripcord::Context;
@@ -42,7 +42,7 @@ impl Context {
         ctx
     }
 
-    /// A token that is cancelled when this context ends. The cause does not travel: tokens have none.
+    /// Returns a token that is canceled when this context ends. Tokens have no cause.
     ///
     /// Each call returns a token of its own. Canceling it has no effect on the context.
     ///

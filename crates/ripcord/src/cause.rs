@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 /// Why a context ended: any error, shared and cheap to clone.
 ///
-/// Made from whatever turns into a boxed error: a `&str`, a `String`, an error type. It derefs to the error, so that
-/// `downcast_ref`, `source` and `to_string` are at hand. As `anyhow::Error` it is not itself an `Error`, since then that
-/// conversion could not exist; [`Cause::as_error`] gives a plain reference.
+/// Everything that converts into a boxed error converts into a cause: a `&str`, a `String`, an error type. A cause derefs to the error,
+/// which has `downcast_ref`, `source` and `to_string`. Like `anyhow::Error` it does not implement `Error` itself, because that would
+/// rule out the conversion. [`Cause::as_error`] returns a plain reference.
 ///
 /// ```
 /// use ripcord::{Cause, Context};
@@ -29,7 +29,7 @@ impl UnwindSafe for Cause {}
 impl RefUnwindSafe for Cause {}
 
 impl Cause {
-    /// The error itself.
+    /// Returns the error.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &**self.0
     }

@@ -1,4 +1,4 @@
-//! How a context ended: Go's two errors, with the story behind them.
+//! The error of a context that has ended, and its origin.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -13,11 +13,10 @@ use crate::clock::Clock;
 use crate::raw::compact::{Compact, View};
 use crate::raw::node::{End, Node, flag, state};
 
-/// Why a context is done: it was canceled, or its deadline passed.
+/// The error of a context that has ended: it was canceled, or its deadline passed.
 ///
-/// `{}` prints Go's text, `context canceled` or `context deadline exceeded`; `{:#}` tells the story: the cause, the file and
-/// line that canceled or set the deadline, the nearest name at or above the place where the end began, the original timeout,
-/// or how long ago the cancel was.
+/// `{}` prints Go's text, `context canceled` or `context deadline exceeded`. `{:#}` adds the cause, the line that canceled the context or
+/// set the deadline, the nearest name at or above the context that ended first, and the original timeout or the time since the cancel.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,19 +57,19 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The two ways in which a context ends. Complete: there will be no third.
+/// The two ways in which a context ends. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// Somebody called the work off: Go's `context.Canceled`.
+    /// The context was canceled. Go's `context.Canceled`.
     #[doc(alias = "context.Canceled")]
     Canceled,
-    /// There was no time left: Go's `context.DeadlineExceeded`.
+    /// The deadline passed. Go's `context.DeadlineExceeded`.
     #[doc(alias = "context.DeadlineExceeded")]
     DeadlineExceeded,
 }
 
 impl Error {
-    /// Which of the two it is.
+    /// Returns the kind of the end.
     pub fn kind(&self) -> ErrorKind {
         match self.moment().0 {
             Moment::Deadline => ErrorKind::DeadlineExceeded,
@@ -78,17 +77,17 @@ impl Error {
         }
     }
 
-    /// Whether somebody called the work off.
+    /// Returns whether the context was canceled.
     pub fn is_canceled(&self) -> bool {
         self.kind() == ErrorKind::Canceled
     }
 
-    /// Whether there was no time left.
+    /// Returns whether the deadline passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.kind() == ErrorKind::DeadlineExceeded
     }
 
-    /// The cause that was given, if one was. It is the error's [`source`](StdError::source) as well.
+    /// Returns the cause that the canceler or the deadline was given. It is also the error's [`source`](StdError::source).
     pub fn cause(&self) -> Option<&Cause> {
         self.story()?.cause.as_ref()
     }
@@ -201,8 +200,8 @@ impl StdError for Error {
 }
 
 impl From<Error> for io::Error {
-    /// A deadline is [`io::ErrorKind::TimedOut`], a cancel [`io::ErrorKind::Other`]: never `Interrupted`, on which the
-    /// standard library's loops try again for ever.
+    /// A deadline becomes [`io::ErrorKind::TimedOut`], a cancel [`io::ErrorKind::Other`]. Neither becomes `Interrupted`, on which the
+    /// standard library's loops retry forever.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Canceled => io::ErrorKind::Other,

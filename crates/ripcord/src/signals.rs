@@ -13,13 +13,13 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::context::Context;
 
-/// The signal that ended a context: its cause after [`Context::with_signals`].
+/// The signal that ended a context of [`Context::with_signals`]. It is the cause of the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {
     /// Ctrl-C.
     Interrupt,
-    /// What `kill` and service managers send.
+    /// SIGTERM, which `kill` and service managers send.
     Terminate,
 }
 
@@ -41,16 +41,15 @@ impl fmt::Display for Signal {
 impl StdError for Signal {}
 
 impl Context {
-    /// A context that ends when this one does, or when the process is sent SIGINT (Ctrl-C) or SIGTERM; its cause is the
+    /// Returns a context that ends when this one does, or when the process receives SIGINT (Ctrl-C) or SIGTERM. Its cause is then the
     /// [`Signal`]. Go's `signal.NotifyContext`.
     ///
-    /// The first signal ends the context. One that no such context waits for does what it would do without them, which is to
-    /// end the process: the second one, since a person who presses Ctrl-C twice means it, and any after the context has been
-    /// dropped. When this context has ended before the signal, its end counts.
+    /// The first signal ends the context. A second signal, or a signal after the context was dropped, ends the process, as it would
+    /// without this context. If this context has ended before the signal, its end counts.
     ///
     /// # Errors
     ///
-    /// When the system refuses the handler or the thread that listens.
+    /// Returns an error if the system refuses the handler or the thread that listens.
     ///
     /// ```
     /// use ripcord::Context;

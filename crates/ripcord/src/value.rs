@@ -3,10 +3,10 @@
 use std::any::{Any, type_name};
 use std::fmt;
 
-/// A type whose values may travel in a [`Context`](crate::Context), keyed by the type itself.
+/// A type whose values a [`Context`](crate::Context) can carry. The type is the key.
 ///
-/// Implemented by hand, one line, so that a bare string or number is no key: a type of your own is one that nobody can
-/// collide with, as Go's advice on keys wants it.
+/// Implement it by hand, in one line, for a type of your own: no other crate can collide with that key. A bare string or number cannot
+/// be a key.
 ///
 /// ```
 /// use ripcord::{Context, Value};
@@ -29,18 +29,18 @@ use std::fmt;
     note = "make a type of your own, so that nobody's key collides with it, and write `impl Value for ThatType {{}}`"
 )]
 pub trait Value: Any + Send + Sync {
-    /// Shows the value to people: in a context's `Display` and in an inspector. By default it is the type's short name and
-    /// never the content, since tokens live there.
+    /// Writes the value for human readers: in a context's `Display` and in the inspector. The default writes the type's short name and
+    /// never the content, because values hold tokens.
     ///
     /// # Errors
     ///
-    /// As every formatting function: what `f` returns.
+    /// The error of `f`.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(short(type_name::<Self>()))
     }
 }
 
-/// A type's name without the modules that lead to it.
+/// Returns a type's name without its module path.
 fn short(name: &str) -> &str {
     let end = name.find('<').unwrap_or(name.len());
     let start = name[..end].rfind("::").map_or(0, |at| at + 2);

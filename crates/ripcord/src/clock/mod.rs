@@ -16,12 +16,12 @@ pub use manual::{ManualTime, WaitForTimers};
 
 use crate::raw::timers::Timers;
 
-/// The clock that deadlines count on: the system's, one moved by hand, or tokio's.
+/// The clock of deadlines and sleeps: the system's, a manual one, or tokio's.
 ///
-/// It travels with the root: [`Context::with_clock`](crate::Context::with_clock) gives it to a context and everything derived
-/// from that, so that deadlines and sleeps below agree on what time it is. Without one it is the system's.
+/// [`Context::with_clock`](crate::Context::with_clock) sets it for a context and all contexts derived from it, so their deadlines and
+/// sleeps agree. The default is the system's clock.
 ///
-/// Time is [`Instant`]'s: monotonic, so that a change of the wall clock neither extends nor shortens a deadline.
+/// Its time is [`Instant`], which is monotonic: a change of the wall clock neither extends nor shortens a deadline.
 #[derive(Clone, Default)]
 pub struct Clock(Repr);
 
@@ -48,8 +48,8 @@ impl Clock {
         Clock(Repr::System)
     }
 
-    /// A clock that stands still until [`ManualTime::advance`] moves it, for tests: deadlines fire in order, in the thread
-    /// that advances, and have all their effects before `advance` returns.
+    /// Returns a clock for tests, which stands still until [`ManualTime::advance`] moves it. Deadlines fire in order, on the thread that
+    /// calls `advance`, and with all their effects before it returns.
     ///
     /// ```
     /// use std::time::Duration;
@@ -67,9 +67,11 @@ impl Clock {
         (Clock(Repr::Manual(Arc::clone(&manual))), ManualTime::new(manual))
     }
 
-    /// The clock of the tokio runtime this is called in: it follows `tokio::time::pause` and `advance`, and a task of that
-    /// runtime wakes those that wait. Ask contexts that count on it from that runtime's threads: elsewhere it shows the system's
-    /// time, which is another while tokio's is paused. When the runtime is gone, or there is none, a thread takes over on the system's time.
+    /// Returns the clock of the current tokio runtime. It follows `tokio::time::pause` and `advance`, and a task of that runtime wakes
+    /// the waiters.
+    ///
+    /// Query its contexts on that runtime's threads: other threads see the system's time, which differs while tokio's is paused. Without
+    /// a runtime, or after it is gone, a thread wakes the waiters by the system's time.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
@@ -80,7 +82,7 @@ impl Clock {
         matches!(self.0, Repr::System)
     }
 
-    /// What time it is. Never goes backwards.
+    /// Returns the current time. It never goes backwards.
     pub fn now(&self) -> Instant {
         instant_of(self.ticks())
     }

@@ -10,14 +10,14 @@ use crate::raw::node::state;
 use crate::raw::tree;
 use crate::slab::NONE;
 
-/// Ready when its context has ended: see [`Context::done`]. Dropping it takes its waker back.
+/// A future that is ready when its context has ended. Returned by [`Context::done`]. Dropping it removes its waker.
 #[must_use = "futures do nothing unless polled"]
 pub struct Done<'a> {
     ctx: &'a Context,
     wait: Wait,
 }
 
-/// As [`Done`], holding its context: see [`Context::done_owned`].
+/// A future like [`Done`] that owns its context. Returned by [`Context::done_owned`].
 #[must_use = "futures do nothing unless polled"]
 pub struct DoneOwned {
     ctx: Context,

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::Error;
 
 pin_project! {
-    /// A future that ends with its context: see [`Context::run`].
+    /// A future that ends with its context. Returned by [`Context::run`].
     #[must_use = "futures do nothing unless polled"]
     pub struct Run<'a, F> {
         #[pin]
@@ -28,7 +28,7 @@ impl<'a, F> Run<'a, F> {
 }
 
 pin_project! {
-    /// As [`Run`], holding its context, so that it can be spawned: see [`FutureExt::with_context`].
+    /// A future like [`Run`] that owns its context, so it can be spawned. Returned by [`FutureExt::with_context`].
     #[must_use = "futures do nothing unless polled"]
     pub struct WithContext<F> {
         #[pin]
@@ -37,7 +37,10 @@ pin_project! {
     }
 }
 
-/// [`Context::run`] at the end of a chain.
+/// Adds [`with_context`](FutureExt::with_context) to every future: [`Context::run`] at the end of a method chain.
+///
+/// OpenTelemetry has a trait with the same name and method. With both imported, a call is ambiguous: use [`Context::run`], or import
+/// one of them as `_` in another module.
 pub trait FutureExt: Future + Sized {
     /// Ends this future with `ctx`, as [`Context::run`] does. It holds a clone of the context, so it can be spawned.
     ///

@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use crate::context::Context;
 
 pin_project! {
-    /// A future in which [`Context::current`] is set: see [`Context::scope`].
+    /// A future that sets [`Context::current`]. Returned by [`Context::scope`].
     #[must_use = "futures do nothing unless polled"]
     pub struct Scope<F> {
         #[pin]

@@ -9,7 +9,7 @@ use super::DoneOwned;
 use crate::context::Context;
 use crate::error::Error;
 
-/// Ready when the time has passed or the context has ended: see [`Context::sleep`]. Dropping it ends the sleep.
+/// A future that is ready when the time has passed or the context has ended. Returned by [`Context::sleep`]. Dropping it ends the sleep.
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
     ctx: Context,
