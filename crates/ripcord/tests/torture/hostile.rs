@@ -10,14 +10,25 @@ use std::thread;
 
 use ripcord::{CancelHandle, Context, DoneOwned, Value};
 
-/// What the panics of this test say that belong to it.
-const DELIBERATE: &str = "a waker panics on purpose";
+/// The payload of every deliberate panic. Dropping it panics again.
+struct Deliberate;
+
+impl Drop for Deliberate {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            std::panic::panic_any("the payload of a deliberate panic is dropped");
+        }
+    }
+}
 
 /// Keeps the deliberate panics out of the output.
 pub(crate) fn silence_deliberate_panics() {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if info.payload().downcast_ref::<&str>() != Some(&DELIBERATE) {
+        let payload = info.payload();
+        let is_deliberate = payload.is::<Deliberate>()
+            || payload.downcast_ref() == Some(&"the payload of a deliberate panic is dropped");
+        if !is_deliberate {
             hook(info);
         }
     }));
@@ -40,10 +51,11 @@ impl Drop for Counted {
     }
 }
 
-/// A value that derives, waits and cancels when it is dropped.
+/// A value that derives, waits and cancels when it is dropped, and then may panic.
 pub(crate) struct Busy {
     pub(crate) below: Context,
     pub(crate) cancels: Option<CancelHandle>,
+    pub(crate) panics: bool,
     pub(crate) _counted: Counted,
 }
 
@@ -59,6 +71,9 @@ impl Drop for Busy {
         assert!(first.is_pending() || ctx.err().is_some());
         if let Some(handle) = &self.cancels {
             handle.cancel_with("from the drop of a value");
+        }
+        if self.panics {
+            std::panic::panic_any(Deliberate);
         }
     }
 }
@@ -85,7 +100,7 @@ impl Wake for Wakes {
         self.count.fetch_add(1, Ordering::SeqCst);
         match self.habit {
             Habit::Quiet => {}
-            Habit::Panics => std::panic::panic_any(DELIBERATE),
+            Habit::Panics => std::panic::panic_any(Deliberate),
             Habit::CallsBack => {
                 assert!(self.ctx.is_done(), "woken before the end");
                 drop(self.ctx.with_cancel());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
 
-use ripcord::{AfterFunc, CancelHandle, Canceler, Context, DoneOwned, Group};
+use ripcord::{AfterFunc, CancelHandle, Canceler, Clock, Context, DoneOwned, Group, ManualTime};
 
 use super::hostile::{Busy, Counted, Habit, Wakes, use_in_an_ending_thread};
 use super::{HANG, Random, wait_for};
@@ -41,6 +41,12 @@ pub(crate) struct World {
     functions: Mutex<Vec<AfterFunc>>,
     cancelers: AtomicUsize,
     root: Entry,
+    clocks: Vec<Clock>,
+    /// Of the manual clocks among them.
+    times: Vec<ManualTime>,
+    /// Runs the timers of tokio's clock.
+    #[cfg(all(feature = "tokio", not(miri)))]
+    _runtime: tokio::runtime::Runtime,
     /// How many values and functions have not been dropped.
     living: Arc<AtomicUsize>,
 }
@@ -59,7 +65,23 @@ impl World {
             canceler: Some((ROOT, Arc::new(canceler))),
             cause: Arc::default(),
         };
+        let (manual, times): (Vec<_>, Vec<_>) = [Clock::manual(), Clock::manual()].into_iter().unzip();
+        let mut clocks = manual;
+        clocks.push(Clock::system());
+        #[cfg(all(feature = "tokio", not(miri)))]
+        let runtime = {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let runtime = builder.worker_threads(1).enable_time().build().expect("a runtime");
+            let inside = runtime.enter();
+            clocks.push(Clock::tokio());
+            drop(inside);
+            runtime
+        };
         World {
+            clocks,
+            times,
+            #[cfg(all(feature = "tokio", not(miri)))]
+            _runtime: runtime,
             slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(),
             waiters: Mutex::default(),
             functions: Mutex::default(),
@@ -84,7 +106,7 @@ impl World {
     /// One random thing that a thread does.
     pub(crate) fn step(&self, random: &mut Random) {
         let entry = self.any(random);
-        match random.below(20) {
+        match random.below(21) {
             0..=7 => {
                 let derived = self.derive(random, &entry);
                 self.put(random, derived);
@@ -95,6 +117,7 @@ impl World {
             14 => self.poll_again(random),
             15 => use_in_an_ending_thread(entry.ctx),
             16 => run_a_group(random, &entry.ctx),
+            17 => self.times[random.below(self.times.len())].advance(Duration::from_micros(random.below(2000) as u64)),
             _ => observe(&entry),
         }
     }
@@ -103,7 +126,7 @@ impl World {
         let ctx = &parent.ctx;
         let was_done = ctx.is_done();
         let mut entry = Entry { canceler: None, cause: Arc::default(), ..parent.clone() };
-        match random.below(10) {
+        match random.below(12) {
             0..=2 => {
                 let (child, canceler) = ctx.with_cancel();
                 let number = self.cancelers.fetch_add(1, Ordering::Relaxed);
@@ -117,11 +140,19 @@ impl World {
             4 => entry.ctx = ctx.with_timeout(Duration::from_secs(3600 + random.below(100) as u64)),
             5 => {
                 let cancels = if random.one_in(8) { self.handle(random) } else { None };
-                let value = Busy { below: ctx.clone(), cancels, _counted: Counted::new(&self.living) };
+                let panics = random.one_in(4);
+                let value = Busy { below: ctx.clone(), cancels, panics, _counted: Counted::new(&self.living) };
                 entry.ctx = ctx.with_value(value);
             }
             6 => entry.ctx = ctx.with_name("tortured"),
-            7 if random.one_in(4) => {
+            7 => entry.ctx = ctx.with_clock(self.clocks[random.below(self.clocks.len())].clone()),
+            #[cfg(feature = "tokio-util")]
+            8 => {
+                // The token ends the child too, but the threads that cancel its context need not wait for that.
+                let other = self.any(random);
+                entry.ctx = ctx.with_cancellation_token(&other.ctx.cancellation_token());
+            }
+            9 if random.one_in(4) => {
                 entry.ctx = ctx.without_cancel();
                 entry.ended_by = Arc::default();
                 return entry;
