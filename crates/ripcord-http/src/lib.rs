@@ -99,6 +99,8 @@
 //! - `axum`: extractors for axum's handlers, and names after its routes. Leave it off with another server.
 //! - `connection`: serving a TCP connection with hyper and tokio: disconnects that a server misses, timeouts, graceful close.
 //! - `inspector`: a live page of all requests, as an axum router.
+//! - `metrics`: requests and calls, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install no
+//!   recorder.
 //! - `policy`: `?` on the errors of `ripcord-policy` in a handler that returns [`Ended`](server::Ended). Leave it off if you
 //!   do not use that crate.
 //! - `reqwest`: `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
@@ -110,6 +112,8 @@ pub mod deadline;
 #[cfg(feature = "inspector")]
 pub mod inspector;
 mod malformed;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod random;
 mod remote_cause;
 mod request_id;
@@ -118,6 +122,8 @@ pub mod trace_context;
 mod trust;
 
 pub use malformed::Malformed;
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use remote_cause::RemoteCause;
 pub use request_id::RequestId;
 pub use trust::{Lineage, TrustPolicy};

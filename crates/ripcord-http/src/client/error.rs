@@ -104,14 +104,23 @@ struct Repr {
 
 /// A call's method and URL.
 #[derive(Clone)]
-pub(super) struct Call {
+pub(crate) struct Call {
     pub(super) method: Method,
     pub(super) url: Url,
 }
 
+#[cfg(feature = "metrics")]
+impl Call {
+    /// Returns the URL's host. Empty if it has none.
+    pub(crate) fn host(&self) -> String {
+        let uri = self.url.to_string().parse::<http::Uri>();
+        uri.ok().and_then(|uri| Some(uri.host()?.to_owned())).unwrap_or_default()
+    }
+}
+
 /// A URL as the client has it. It is formatted only when an error or a span needs it.
 #[derive(Clone)]
-pub(super) enum Url {
+pub(crate) enum Url {
     Uri(http::Uri),
     #[cfg(feature = "reqwest")]
     Url(Arc<str>),

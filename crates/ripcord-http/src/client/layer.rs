@@ -127,7 +127,11 @@ where
         };
         let mut span = self.span(&ctx, &call, request.extensions());
         match self.outgoing.write(&ctx, &span, request.headers_mut()) {
-            Ok(()) => ResponseFuture::new(self.inner.call(request), ctx, call, span),
+            Ok(()) => {
+                #[cfg(feature = "metrics")]
+                crate::metrics::call_sent(&ctx, &call);
+                ResponseFuture::new(self.inner.call(request), ctx, call, span)
+            }
             Err(reason) => {
                 let error = reason.into_error(call);
                 span.failed(&error);

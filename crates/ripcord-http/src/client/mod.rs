@@ -41,6 +41,8 @@ mod span;
 
 pub use baggage_filter::BaggageFilter;
 pub use body::ResponseBody;
+#[cfg(feature = "metrics")]
+pub(crate) use error::Call;
 pub use error::Error;
 pub use future::ResponseFuture;
 pub use layer::{Client, ClientLayer};

@@ -84,6 +84,8 @@ impl ContextRequest {
             span.failed(&error);
             return Err(error);
         }
+        #[cfg(feature = "metrics")]
+        crate::metrics::call_sent(&ctx, &call);
 
         let error = match ctx.run(client.execute(request)).await {
             Ok(Ok(response)) => {

@@ -1,0 +1,132 @@
+//! Metrics through the facade crate `metrics`.
+
+use ::metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use ripcord::Context;
+
+use crate::client::Call;
+use crate::server::{ContextLayer, Finished, ServerStats};
+
+const COUNTERS: [(&str, &str); 9] = [
+    ("ripcord_http_requests_total", "Requests that have ended."),
+    ("ripcord_http_requests_started_total", "Requests that have arrived."),
+    ("ripcord_http_requests_timed_out_total", "Requests that ended at their deadline."),
+    ("ripcord_http_requests_canceled_total", "Requests that the server canceled."),
+    ("ripcord_http_requests_disconnected_total", "Requests whose client disconnected."),
+    ("ripcord_http_requests_panicked_total", "Requests whose handler panicked."),
+    ("ripcord_http_requests_failed_total", "Requests whose service or body failed."),
+    (
+        "ripcord_http_deadlines_total",
+        "Deadlines in headers: received, clamped to the server's limit, expired on arrival.",
+    ),
+    ("ripcord_http_malformed_headers_total", "Malformed headers."),
+];
+
+const GAUGES: [(&str, &str); 3] = [
+    ("ripcord_http_requests_in_flight", "Requests in flight."),
+    ("ripcord_http_contexts_held", "Requests whose context is still held."),
+    ("ripcord_http_detached", "Pieces of work that are detached from their request."),
+];
+
+const HISTOGRAMS: [(&str, &str); 4] = [
+    ("ripcord_http_request_duration_seconds", "From a request's arrival to its end."),
+    ("ripcord_http_request_time_left_seconds", "Time left when a request arrived."),
+    ("ripcord_http_request_overrun_seconds", "Time from the deadline of a request to its end."),
+    ("ripcord_http_client_time_left_seconds", "Time left when a call was sent."),
+];
+
+/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+///
+/// With the feature `metrics`, these are recorded:
+///
+/// | metric | type | labels | recorded by |
+/// |---|---|---|---|
+/// | `ripcord_http_requests_total` | counter | `method`, `route`, `status` | [`Finished::record_metrics`] |
+/// | `ripcord_http_request_duration_seconds` | histogram | `route` | the same |
+/// | `ripcord_http_request_time_left_seconds`: time left when a request with a deadline arrived | histogram | `route` | the same |
+/// | `ripcord_http_request_overrun_seconds`: time from the deadline of a request to its end, if the deadline passed | histogram | `route` | the same |
+/// | `ripcord_http_requests_in_flight`, `_started_total`, `_timed_out_total` and so on | gauge, counters | | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped`, `expired` | the same |
+/// | `ripcord_http_malformed_headers_total` | counter | `header` | the same |
+/// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
+///
+/// `method` and `route` are the two words of the name of the request's context, as [`matched_path`](crate::server::matched_path) sets it.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_http::server::ContextLayer;
+///
+/// // Once, after an exporter was installed:
+/// ripcord_http::describe_metrics();
+///
+/// let layer = ContextLayer::new(&Context::background()).on_end(|request| request.record_metrics());
+/// // In the handler of `/metrics`, before the exporter renders:
+/// layer.record_metrics();
+/// ```
+pub fn describe_metrics() {
+    for (metric, help) in COUNTERS {
+        describe_counter!(metric, Unit::Count, help);
+    }
+    for (metric, help) in GAUGES {
+        describe_gauge!(metric, Unit::Count, help);
+    }
+    for (metric, help) in HISTOGRAMS {
+        describe_histogram!(metric, Unit::Seconds, help);
+    }
+}
+
+impl Finished<'_> {
+    /// Records the request in the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self) {
+        let name = self.ctx.name().unwrap_or("OTHER");
+        let (method, route) = name.split_once(' ').unwrap_or((name, "unmatched"));
+        let labels =
+            [("method", method.to_owned()), ("route", route.to_owned()), ("status", self.status.as_u16().to_string())];
+        counter!("ripcord_http_requests_total", &labels).increment(1);
+        let record = |metric: &'static str, value: f64| histogram!(metric, "route" => route.to_owned()).record(value);
+        record("ripcord_http_request_duration_seconds", self.took.as_secs_f64());
+        let Some(deadline) = self.ctx.deadline() else { return };
+        let now = self.ctx.clock().now();
+        let left = (deadline + self.took).saturating_duration_since(now);
+        record("ripcord_http_request_time_left_seconds", left.as_secs_f64());
+        if now >= deadline {
+            record("ripcord_http_request_overrun_seconds", (now - deadline).as_secs_f64());
+        }
+    }
+}
+
+impl ContextLayer {
+    /// Copies the layer's [`stats`](ContextLayer::stats) to the recorder of the crate `metrics`: see [`describe_metrics`]. Call it
+    /// before each scrape, or at an interval.
+    pub fn record_metrics(&self) {
+        let stats: ServerStats = self.stats();
+        gauge!("ripcord_http_requests_in_flight").set(stats.in_flight as f64);
+        gauge!("ripcord_http_contexts_held").set(stats.held as f64);
+        gauge!("ripcord_http_detached").set(stats.detached as f64);
+        for (outcome, count) in [
+            ("started", stats.requests),
+            ("timed_out", stats.timed_out),
+            ("canceled", stats.canceled),
+            ("disconnected", stats.disconnected),
+            ("panicked", stats.panicked),
+            ("failed", stats.failed),
+        ] {
+            counter!(format!("ripcord_http_requests_{outcome}_total")).absolute(count);
+        }
+        for (kind, count) in
+            [("received", stats.deadlines_received), ("clamped", stats.deadlines_clamped), ("expired", stats.expired)]
+        {
+            counter!("ripcord_http_deadlines_total", "kind" => kind).absolute(count);
+        }
+        for (header, count) in stats.malformed() {
+            counter!("ripcord_http_malformed_headers_total", "header" => header).absolute(count);
+        }
+    }
+}
+
+/// Records the time left of a call that is being sent.
+pub(crate) fn call_sent(ctx: &Context, call: &Call) {
+    if let Some(left) = ctx.remaining() {
+        let metric = histogram!("ripcord_http_client_time_left_seconds", "host" => call.host());
+        metric.record(left.as_secs_f64());
+    }
+}

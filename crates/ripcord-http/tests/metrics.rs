@@ -1,0 +1,90 @@
+//! The metrics of the feature `metrics`, as an exporter sees them.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use futures::FutureExt as _;
+use http::{Request, Response};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use ripcord::{Clock, Context};
+use ripcord_http::client::{ClientLayer, RequestExt as _};
+use ripcord_http::server::ContextLayer;
+use tower::{Layer as _, Service as _, service_fn};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Returns what an exporter renders of what `record` records.
+fn rendered(record: impl FnOnce()) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        ripcord_http::describe_metrics();
+        record();
+    });
+    handle.render()
+}
+
+fn assert_has(text: &str, samples: &[&str]) {
+    for sample in samples {
+        assert!(text.lines().any(|line| line == *sample), "{sample} is not in\n{text}");
+    }
+}
+
+#[test]
+fn request_records_its_end_the_time_left_and_the_overrun() {
+    let (clock, time) = Clock::manual();
+    let server = Context::background().with_clock(clock);
+    let layer = ContextLayer::new(&server)
+        .timeout(3 * SECOND)
+        .name(|_| "GET /slow".into())
+        .on_end(|request| request.record_metrics());
+    let stuck = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let text = rendered(|| {
+        let mut request = Box::pin(layer.layer(stuck).call(Request::new(Body::empty())));
+        assert!(request.as_mut().now_or_never().is_none());
+        time.advance(5 * SECOND);
+        layer.record_metrics();
+        drop(request.as_mut().now_or_never().expect("the deadline has passed"));
+        layer.record_metrics();
+    });
+    assert_has(
+        &text,
+        &[
+            r#"ripcord_http_requests_total{method="GET",route="/slow",status="504"} 1"#,
+            r#"ripcord_http_request_duration_seconds_sum{route="/slow"} 5"#,
+            r#"ripcord_http_request_time_left_seconds_sum{route="/slow"} 3"#,
+            r#"ripcord_http_request_overrun_seconds_sum{route="/slow"} 2"#,
+            "ripcord_http_requests_started_total 1",
+            "ripcord_http_requests_timed_out_total 1",
+            "ripcord_http_requests_in_flight 0",
+            r#"ripcord_http_malformed_headers_total{header="grpc-timeout"} 0"#,
+        ],
+    );
+    let names = |comment| text.lines().filter_map(move |line| line.strip_prefix(comment)?.split(' ').next());
+    let described: BTreeSet<_> = names("# HELP ").collect();
+    let recorded: BTreeSet<_> = names("# TYPE ").filter(|name| name.starts_with("ripcord_http_")).collect();
+    assert!(recorded.is_subset(&described), "{recorded:?} {described:?}");
+}
+
+#[test]
+fn call_records_the_time_left_and_its_host() {
+    let (clock, _time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock).with_timeout(3 * SECOND);
+    let peer = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+    let mut client = ClientLayer::new().layer(peer);
+    let text = rendered(|| {
+        for ctx in [ctx.clone(), Context::background()] {
+            let request = Request::get("http://inventory:8080/items").body(Body::empty()).expect("a valid request");
+            assert!(client.call(request.with_context(&ctx)).now_or_never().expect("it is ready").is_ok());
+        }
+    });
+    assert_has(
+        &text,
+        &[
+            r#"ripcord_http_client_time_left_seconds_sum{host="inventory"} 3"#,
+            r#"ripcord_http_client_time_left_seconds_count{host="inventory"} 1"#,
+        ],
+    );
+}
