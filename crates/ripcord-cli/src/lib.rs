@@ -9,6 +9,8 @@
 pub mod backends;
 pub mod connections;
 mod html;
+#[cfg(target_os = "linux")]
+pub mod run;
 pub mod search;
 pub mod serve;
 

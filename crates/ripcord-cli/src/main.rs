@@ -10,6 +10,8 @@ use clap::{
     Parser, Subcommand,
     error::ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion},
 };
+#[cfg(target_os = "linux")]
+use ripcord_cli::run;
 use ripcord_cli::serve;
 
 /// Commands that run under a ripcord context
@@ -24,6 +26,9 @@ struct Cli {
 enum Command {
     /// Run the reference service: an HTTP server that gives each request a context
     Serve(Box<serve::Args>),
+    /// Run a command with a deadline, and end all of its processes
+    #[cfg(target_os = "linux")]
+    Run(run::Args),
 }
 
 fn main() -> ExitCode {
@@ -31,15 +36,17 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => match error.kind() {
             DisplayHelp | DisplayVersion | DisplayHelpOnMissingArgumentOrSubcommand => error.exit(),
-            _ => return refuse(first_line(&error)),
+            _ => return refuse(first_line(&error), usage_code()),
         },
     };
     let outcome = match cli.command {
         Command::Serve(args) => serve::run(*args),
+        #[cfg(target_os = "linux")]
+        Command::Run(args) => return run::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(error),
+        Err(error) => refuse(error, USAGE),
     }
 }
 
@@ -50,8 +57,20 @@ fn first_line(error: &clap::Error) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
-fn refuse(error: impl fmt::Display) -> ExitCode {
+/// The exit code for invalid settings.
+const USAGE: u8 = 2;
+
+/// Returns the exit code for invalid arguments: `ripcord run` leaves the low ones to the command.
+fn usage_code() -> u8 {
+    #[cfg(target_os = "linux")]
+    if std::env::args_os().nth(1).is_some_and(|command| command == "run") {
+        return run::FAILURE;
+    }
+    USAGE
+}
+
+fn refuse(error: impl fmt::Display, code: u8) -> ExitCode {
     // If stderr is closed, the exit code still reports the failure.
     let _ = writeln!(io::stderr(), "ripcord: {error}");
-    ExitCode::from(2)
+    ExitCode::from(code)
 }

@@ -1,0 +1,63 @@
+//! How `ripcord run` exits.
+
+use std::{os::unix::process::ExitStatusExt as _, process::ExitCode, process::ExitStatus};
+
+use ripcord_process::Exit;
+use rustix::process::{Resource, Rlimit, getpid, setrlimit};
+use signal_hook::low_level::{emulate_default_handler, raise};
+
+/// The deadline has ended the command.
+pub(super) const DEADLINE: u8 = 124;
+/// The command was found, but cannot be run.
+pub(super) const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub(super) const NOT_FOUND: u8 = 127;
+/// `ripcord run` had to kill the command.
+pub(super) const KILLED: u8 = 128 + 9;
+
+/// How `ripcord run` exits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Code(u8),
+    /// By the signal that has ended the command.
+    Signal(i32),
+}
+
+impl End {
+    /// Returns how a command ended that was not ended by its deadline.
+    pub(super) fn of(exit: &Exit) -> End {
+        if exit.was_killed() { End::Code(KILLED) } else { End::of_status(exit.status()) }
+    }
+
+    fn of_status(status: ExitStatus) -> End {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => End::Code(u8::try_from(code).unwrap_or(super::FAILURE)),
+            (None, Some(signal)) => End::Signal(signal),
+            (None, None) => End::Code(super::FAILURE),
+        }
+    }
+
+    /// Ends this process by the signal, or returns the exit code.
+    pub(super) fn exit(self) -> ExitCode {
+        match self {
+            End::Code(code) => ExitCode::from(code),
+            End::Signal(signal) => {
+                // The kernel keeps such signals from process 1.
+                if getpid().as_raw_pid() != 1 {
+                    die_of(signal);
+                }
+                ExitCode::from(u8::try_from(128 + signal).unwrap_or(super::FAILURE))
+            }
+        }
+    }
+}
+
+/// Ends this process by a signal. Returns if the signal does not end processes.
+fn die_of(signal: i32) {
+    // The command has written its core dump.
+    let _refused = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // It knows the default of each signal with a name, and unblocks it. The others end a process unless they are ignored.
+    if emulate_default_handler(signal).is_err() {
+        let _ignored = raise(signal);
+    }
+}

@@ -1,0 +1,99 @@
+//! `ripcord run`: a command under a context. What timeout(1) should be.
+//!
+//! ```text
+//! environment            the deadline, trace and baggage that the caller has set
+//! └─ run                 named after the command or `--name`; ends at the earlier of `--timeout` and `--deadline`
+//!    └─ attempt          one for each attempt of `--retries`
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `help.txt` | the manual page |
+//! | `args.rs`, `duration.rs` | the flags and how their values are written |
+//! | `session.rs` | the attempts, and the signals that are forwarded to them |
+//! | `signals.rs` | how signals are received |
+//! | `terminal.rs` | the terminal shared with the command |
+//! | `report.rs` | the lines on stderr |
+//! | `end.rs` | how this program exits |
+//!
+//! [`ripcord_process`] does the rest.
+
+mod args;
+mod duration;
+mod end;
+mod report;
+mod session;
+mod signals;
+mod terminal;
+
+use std::{ffi::OsStr, io, process::ExitCode};
+
+use ripcord::Context;
+use ripcord_process::FromEnv as _;
+use tokio::runtime;
+
+pub use args::Args;
+use end::End;
+use report::FlagDeadline;
+use session::Session;
+use signals::Signals;
+use terminal::Terminal;
+
+/// The exit code for errors of `ripcord run` itself.
+pub const FAILURE: u8 = 125;
+
+/// Runs a command. Ends this process with the command's signal if one has ended the command.
+///
+/// Call it before any thread is started: it changes the signals that this thread receives, and threads inherit that.
+pub fn run(args: &Args) -> ExitCode {
+    match try_run(args) {
+        Ok(end) => end.exit(),
+        Err(error) => {
+            report::line(&format!("run: {error}"));
+            ExitCode::from(FAILURE)
+        }
+    }
+}
+
+fn try_run(args: &Args) -> io::Result<End> {
+    let Some((program, _)) = args.command.split_first() else {
+        return Err(io::Error::other(
+            "no command: usage: ripcord run [--timeout D] [--grace D] [--retries N] [--] CMD..",
+        ));
+    };
+    let mut signals = Signals::start()?;
+    let name = name(args, program);
+    let ctx = context(args, &name);
+    if let Some(error) = ctx.err() {
+        report::line(&report::not_started(&name, &error));
+        return Ok(End::Code(end::DEADLINE));
+    }
+    // One thread is enough, and the blocking threads of the runtime start when they are needed.
+    let runtime = runtime::Builder::new_current_thread().enable_io().build()?;
+    let end = runtime.block_on(async {
+        let session = Session::new(args, name, Terminal::open());
+        session.run(&ctx, &mut signals).await
+    });
+    runtime.shutdown_background();
+    end
+}
+
+/// Returns the name in messages: `--name`, or the command.
+fn name(args: &Args, program: &OsStr) -> String {
+    let name = args.name.as_deref().unwrap_or(program);
+    report::printable(&name.to_string_lossy())
+}
+
+/// Creates the context of the run. The tightest of three deadlines counts: inherited, `--timeout` and `--deadline`.
+fn context(args: &Args, name: &str) -> Context {
+    let mut ctx = Context::from_env().with_name(name.to_owned());
+    if let Some(timeout) = &args.timeout {
+        let cause = FlagDeadline { flag: "--timeout", text: timeout.text.clone() };
+        ctx = ctx.with_timeout_cause(timeout.duration, cause);
+    }
+    if let Some(deadline) = &args.deadline {
+        let left = duration::until(deadline.time).unwrap_or_default();
+        ctx = ctx.with_timeout_cause(left, FlagDeadline { flag: "--deadline", text: deadline.text.clone() });
+    }
+    ctx
+}

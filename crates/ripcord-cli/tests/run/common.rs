@@ -1,0 +1,200 @@
+//! Starting `ripcord run`, and looking at processes.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, BufRead, BufReader},
+    mem,
+    os::unix::process::ExitStatusExt as _,
+    path::Path,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// An upper bound. No test waits for it to pass.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) const RIPCORD: &str = env!("CARGO_BIN_EXE_ripcord");
+
+/// A program that a test has started.
+pub(crate) struct Running {
+    child: Child,
+    stdout: Box<dyn BufRead + Send>,
+    stderr: Option<ChildStderr>,
+}
+
+/// How a program has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    /// Returns the exit code, or 128+N as a shell does.
+    pub(crate) fn code(&self) -> i32 {
+        self.status.code().unwrap_or_else(|| 128 + self.status.signal().expect("it has ended"))
+    }
+
+    /// Returns the numbers in the output.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.stdout.split_ascii_whitespace().filter_map(|word| word.parse().ok()).collect()
+    }
+}
+
+/// Returns `ripcord run` with these arguments.
+pub(crate) fn ripcord<S: AsRef<OsStr>>(args: &[S]) -> Command {
+    let mut command = Command::new(RIPCORD);
+    command.arg("run").args(args);
+    // No variable of the caller's, and no terminal unless a test gives one.
+    for name in ["RIPCORD_DEADLINE", "RIPCORD_DEADLINE_NAME", "TRACEPARENT", "TRACESTATE", "BAGGAGE"] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs `ripcord run` with these arguments to its end.
+pub(crate) fn run<S: AsRef<OsStr>>(args: &[S]) -> Ended {
+    start(ripcord(args)).end()
+}
+
+/// Runs a script under `ripcord run` with these flags to its end.
+pub(crate) fn run_sh(flags: &[&str], script: &str) -> Ended {
+    run(&[flags, &["sh", "-c", script]].concat())
+}
+
+/// Starts a script under `ripcord run` with these flags.
+pub(crate) fn start_sh(flags: &[&str], script: &str) -> Running {
+    start(ripcord(&[flags, &["sh", "-c", script]].concat()))
+}
+
+/// Starts a command in a session of its own, so that it has no terminal.
+pub(crate) fn start(command: Command) -> Running {
+    let mut session = Command::new("setsid");
+    session.arg("--wait").arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => session.env(name, value),
+            None => session.env_remove(name),
+        };
+    }
+    start_here(session)
+}
+
+/// Starts a command in the session of the tests.
+pub(crate) fn start_here(mut command: Command) -> Running {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let stdout = Box::new(BufReader::new(child.stdout.take().unwrap()));
+    let stderr = child.stderr.take();
+    Running { child, stdout, stderr }
+}
+
+impl Running {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Reads a line of the output.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal);
+    }
+
+    /// Waits for the end, and reads the rest of the output meanwhile. The output ends when nobody holds its pipe.
+    pub(crate) fn end(mut self) -> Ended {
+        let mut stdout = mem::replace(&mut self.stdout, Box::new(io::empty()));
+        let mut stderr = self.stderr.take().unwrap();
+        thread::scope(|scope| {
+            let stdout = scope.spawn(move || io::read_to_string(&mut stdout).unwrap());
+            let stderr = scope.spawn(move || io::read_to_string(&mut stderr).unwrap());
+            let status = wait(&mut self.child);
+            Ended { status, stdout: stdout.join().unwrap(), stderr: stderr.join().unwrap() }
+        })
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            let _exited = self.child.kill();
+            let _exited = self.child.wait();
+        }
+    }
+}
+
+/// Waits for a child, and kills it at the limit.
+pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > LIMIT {
+            let _exited = child.kill();
+            panic!("it takes too long");
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(crate) fn kill(pid: u32, signal: Signal) {
+    let pid = Pid::from_raw(pid.try_into().unwrap()).unwrap();
+    kill_process(pid, signal).unwrap();
+}
+
+/// Reports that this machine lacks what a test needs.
+#[expect(clippy::print_stdout, reason = "the runner shows it")]
+pub(crate) fn not_checked(reason: &str) {
+    println!("NOT CHECKED: {reason}");
+}
+
+/// Waits until `is_true`.
+#[track_caller]
+pub(crate) fn until(is_true: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !is_true() {
+        assert!(start.elapsed() < LIMIT, "it takes too long");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Returns whether a process has ended. A zombie has.
+pub(crate) fn is_gone(pid: u32) -> bool {
+    stat(pid).is_none_or(|fields| fields[0] == "Z")
+}
+
+/// Returns the fields of `/proc/PID/stat` from the state on.
+pub(crate) fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(stat.rsplit(')').next()?.split_ascii_whitespace().map(str::to_owned).collect())
+}
+
+/// A directory of one test, removed at its end.
+pub(crate) struct Directory(std::path::PathBuf);
+
+impl Directory {
+    pub(crate) fn new(test: &str) -> Directory {
+        let path = std::env::temp_dir().join(format!("ripcord-run-{}-{test}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Directory(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}

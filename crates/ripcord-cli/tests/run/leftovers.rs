@@ -1,0 +1,60 @@
+//! What a command leaves behind when it ends on its own.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use crate::common::{Directory, is_gone, ripcord, run, run_sh, start_here, until};
+
+#[test]
+fn process_left_in_the_group_receives_term_immediately_and_is_named() {
+    let start = Instant::now();
+    let ended = run_sh(&["--grace", "1h"], "sleep 60 & echo $!; until grep -q sleep /proc/$!/comm; do :; done; exit 3");
+    assert!(start.elapsed() < Duration::from_secs(30));
+    let pid = ended.pids()[0];
+    assert_eq!(ended.code(), 3);
+    assert_eq!(ended.stderr, format!("ripcord: sh: left running: sleep ({pid}); sent SIGTERM\n"));
+    assert!(is_gone(pid));
+}
+
+#[test]
+fn process_left_that_ignores_term_is_killed_after_the_grace_period() {
+    let script = "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.01; done' & while ! [ -e \"$0.ready\" ]; do sleep 0.1; break; done; exit 0";
+    let ended = run_sh(&["--grace", "100ms", "--name", "job"], script);
+    assert_eq!(ended.code(), 0, "the command itself was not killed");
+    assert!(ended.stderr.starts_with("ripcord: job: left running: "), "{ended:?}");
+    assert!(ended.stderr.ends_with("; sent SIGTERM, and SIGKILL after a grace period of 100ms\n"), "{ended:?}");
+    assert_eq!(ended.stderr.lines().count(), 1);
+}
+
+#[test]
+fn output_written_earlier_is_not_lost() {
+    let ended = run_sh(&[], "head -c 1000000 /dev/zero | tr '\\0' x; sleep 60 & exit 0");
+    assert_eq!(ended.stdout.len(), 1_000_000);
+}
+
+#[test]
+fn processes_that_were_there_before_are_left_alone() {
+    let directory = Directory::new("before");
+    let file = directory.path().join("pid");
+    let script = format!("sleep 60 & echo $! > {}; exec \"$0\" run sh -c 'sleep 60 & exit 0'", file.display());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script, crate::common::RIPCORD]);
+    // Its output is not read to the end: the sleep that goes on holds it.
+    let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    assert!(crate::common::wait(&mut child).success());
+    let pid = fs::read_to_string(&file).unwrap().trim().parse().unwrap();
+    assert!(!is_gone(pid));
+    crate::common::kill(pid, rustix::process::Signal::KILL);
+    until(|| is_gone(pid));
+}
+
+#[test]
+fn quick_runs_leave_no_process() {
+    for _ in 0..200 {
+        let ended = start_here(ripcord(&["true"])).end();
+        assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
+    }
+    assert_eq!(run(&["sh", "-c", "exit 0"]).code(), 0);
+}

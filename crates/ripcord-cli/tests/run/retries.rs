@@ -1,0 +1,81 @@
+//! Further attempts after a failure.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::process::Signal;
+
+use crate::common::{Directory, ripcord, run_sh, start_here, until};
+
+#[test]
+fn failure_is_followed_by_further_attempts() {
+    let start = Instant::now();
+    let ended = run_sh(&["--retries", "2"], "echo attempt; exit 4");
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (4, "attempt\nattempt\nattempt\n", ""));
+    assert!(start.elapsed() >= Duration::from_millis(750), "there was no wait");
+}
+
+#[test]
+fn success_ends_the_attempts() {
+    let directory = Directory::new("retries");
+    let file = directory.path().join("file");
+    let script = format!("echo attempt; [ -e {file} ] && exit 0; touch {file}; exit 1", file = file.display());
+    let ended = run_sh(&["--retries", "9"], &script);
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (0, "attempt\nattempt\n", ""));
+}
+
+#[test]
+fn death_by_a_signal_is_a_failure() {
+    let ended = run_sh(&["--retries", "1"], "echo attempt; kill -KILL $$");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (137, "attempt\nattempt\n"));
+}
+
+#[test]
+fn codes_125_126_and_127_are_final() {
+    for code in [125, 126, 127] {
+        let ended = run_sh(&["--retries", "5"], &format!("echo attempt; exit {code}"));
+        assert_eq!((ended.code(), ended.stdout.as_str()), (code, "attempt\n"));
+    }
+}
+
+#[test]
+fn deadline_covers_all_attempts_and_is_final() {
+    let ended = run_sh(&["--retries", "5", "--timeout", "300ms"], "echo attempt; sleep 60");
+    assert_eq!((ended.code(), ended.stdout.as_str()), (124, "attempt\n"));
+}
+
+#[test]
+fn no_wait_is_started_that_does_not_fit() {
+    let start = Instant::now();
+    let ended = run_sh(&["--retries", "4000000000", "--timeout", "240ms"], "echo attempt; exit 6");
+    assert_eq!((ended.code(), ended.stdout.as_str(), ended.stderr.as_str()), (6, "attempt\n", ""));
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn forwarded_signal_is_final() {
+    let script = "trap 'exit 1' USR1; echo ready; while :; do sleep 0.01; done";
+    let mut running = start_here(ripcord(&["--retries", "5", "sh", "-c", script]));
+    assert_eq!(running.line(), "ready");
+    running.signal(Signal::USR1);
+    let ended = running.end();
+    assert_eq!((ended.code(), ended.stdout.as_str()), (1, ""));
+}
+
+#[test]
+fn signal_between_two_attempts_ends_the_run() {
+    let mut running = start_here(ripcord(&["--retries", "50", "sh", "-c", "echo $$; exit 1"]));
+    let start = Instant::now();
+    for _ in 0..3 {
+        let directory = format!("/proc/{}", running.line());
+        // It is reaped, and the next one starts after a wait.
+        until(|| !Path::new(&directory).exists());
+    }
+    running.signal(Signal::TERM);
+    let ended = running.end();
+    assert_eq!(ended.code(), 143);
+    assert!(start.elapsed() < Duration::from_secs(25));
+    assert!(ended.stderr.contains("SIGTERM"), "{ended:?}");
+}

@@ -1,0 +1,214 @@
+//! `ripcord run` on a terminal.
+//!
+//! A pseudoterminal and `setsid --ctty` give a session of its own to a shell, as a terminal emulator does.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Write as _},
+    os::fd::AsFd as _,
+    process::{Child, Command},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use rustix::{
+    pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt},
+    termios::{LocalModes, tcgetattr, tcgetpgrp},
+};
+
+use crate::common::{RIPCORD, until, wait};
+
+/// A shell on a terminal of its own. The shell's `$R` is `ripcord run`.
+struct Terminal {
+    controller: File,
+    shell: Child,
+    screen: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn new(script: &str) -> Terminal {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap().into_string().unwrap();
+        let tty = || OpenOptions::new().read(true).write(true).open(&name).unwrap();
+        let mut command = Command::new("setsid");
+        command
+            .args(["--ctty", "--wait", "bash", "--norc", "-c", script])
+            .env("R", RIPCORD)
+            .env("PS1", "$ ")
+            .env_remove("RIPCORD_DEADLINE");
+        // The terminal that is standard input becomes the controlling terminal.
+        let shell = command.stdin(tty()).stdout(tty()).stderr(tty()).spawn().unwrap();
+        drop(command);
+        let controller = File::from(controller);
+        let screen = Arc::new(Mutex::new(String::new()));
+        let (mut reader, text) = (controller.try_clone().unwrap(), Arc::clone(&screen));
+        // Ends when nobody has the terminal open.
+        thread::spawn(move || {
+            let mut bytes = [0; 1024];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                text.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
+            }
+        });
+        Terminal { controller, shell, screen }
+    }
+
+    fn wait_for(&self, text: &str) {
+        let start = std::time::Instant::now();
+        while !self.screen().contains(text) {
+            assert!(start.elapsed() < Duration::from_secs(30), "no {text:?} in {:?}", self.screen());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn screen(&self) -> String {
+        self.screen.lock().unwrap().clone()
+    }
+
+    fn keys(&mut self, keys: &str) {
+        self.controller.write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn end(mut self) -> String {
+        let _status = wait(&mut self.shell);
+        self.screen()
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Without its session leader, the session's foreground group receives SIGHUP.
+        if self.shell.try_wait().is_ok_and(|status| status.is_none()) {
+            let _exited = self.shell.kill();
+            let _exited = self.shell.wait();
+        }
+    }
+}
+
+#[test]
+fn interactive_command_reads_the_terminal() {
+    let mut terminal =
+        Terminal::new("\"$R\" run --timeout 60 sh -c 'echo ask; read line; echo \"got <$line>\"'; echo code $?");
+    terminal.wait_for("ask");
+    terminal.keys("hello\n");
+    terminal.wait_for("got <hello>");
+    terminal.wait_for("code 0");
+    terminal.end();
+}
+
+#[test]
+fn command_receives_ctrl_c_once_and_may_go_on() {
+    let script = "trap \"echo interrupted\" INT; echo ready; read line; read line; echo end";
+    let mut terminal = Terminal::new(&format!("trap : INT; \"$R\" run --grace 1ms sh -c '{script}'; echo code $?"));
+    terminal.wait_for("ready");
+    terminal.keys("\x03");
+    terminal.wait_for("interrupted");
+    terminal.keys("\n\n");
+    terminal.wait_for("code 0");
+    let screen = terminal.end();
+    assert_eq!(screen.matches("interrupted").count(), 1, "{screen}");
+    assert!(!screen.contains("ripcord:"), "{screen}");
+}
+
+#[test]
+fn command_that_ctrl_c_ends_takes_ripcord_with_it() {
+    let mut terminal =
+        Terminal::new("trap : INT; \"$R\" run --retries 5 sh -c 'echo ready; exec sleep 60'; echo code $?");
+    terminal.wait_for("ready");
+    terminal.keys("\x03");
+    terminal.wait_for("code 130");
+    terminal.end();
+}
+
+#[test]
+fn command_on_a_terminal_is_ended_with_its_descendants() {
+    let script = "trap \"\" TERM; sleep 60 & echo pid $!; (setsid sh -c \"echo pid \\$\\$; exec sleep 60\" &); sleep 1; \
+                  kill $PPID; while :; do sleep 0.01; done";
+    let terminal = Terminal::new(&format!("\"$R\" run --grace 100ms sh -c '{script}'; echo code $?"));
+    terminal.wait_for("code 137");
+    let screen = terminal.end();
+    let pids: Vec<u32> = screen.lines().filter_map(|line| line.strip_prefix("pid ")?.trim().parse().ok()).collect();
+    assert_eq!(pids.len(), 2, "{screen}");
+    assert!(pids.into_iter().all(crate::common::is_gone));
+}
+
+#[test]
+fn killed_interactive_shell_gives_the_terminal_back() {
+    // An interactive bash takes the terminal for groups of its own, and turns its echo off.
+    let script =
+        "set -m; PS1='prompt> ' \"$R\" run --grace 1h bash --norc -i; echo code $?; read line; echo \"got <$line>\"";
+    let mut terminal = Terminal::new(script);
+    terminal.wait_for("prompt> ");
+    // The second signal kills it.
+    terminal.keys("trap '' TERM; stty -echo; kill $PPID; kill $PPID; sleep 60\n");
+    terminal.wait_for("code 137");
+    // The outer shell would be stopped, if the terminal did not belong to its group.
+    terminal.keys("hello\n");
+    terminal.wait_for("got <hello>");
+    let screen = terminal.end();
+    assert!(screen.contains("ripcord: bash: forwarded SIGTERM from bash ("), "{screen}");
+    assert!(screen.contains("\nhello"), "there is no echo: {screen}");
+}
+
+#[test]
+fn terminal_belongs_to_the_caller_and_has_its_modes_after_a_command_was_ended() {
+    let mut terminal =
+        Terminal::new("\"$R\" run --timeout 2s sh -c 'stty -echo; echo ready; sleep 60'; echo code $?; read line");
+    terminal.wait_for("ready");
+    terminal.wait_for("code 124");
+    let modes = tcgetattr(terminal.controller.as_fd()).unwrap();
+    assert!(modes.local_modes.contains(LocalModes::ECHO));
+    assert!(tcgetpgrp(terminal.controller.as_fd()).is_ok());
+    terminal.keys("\n");
+    terminal.end();
+}
+
+#[test]
+fn job_control_sees_one_job() {
+    // Ctrl-Z stops both, `fg` continues both, and the command reads the terminal again.
+    let script = "set -m; \"$R\" run --timeout 60 sh -c 'echo ready; read line; echo \"got <$line>\"'; echo stopped $?; fg; echo code $?";
+    let mut terminal = Terminal::new(script);
+    terminal.wait_for("ready");
+    terminal.keys("\x1a");
+    terminal.wait_for("stopped 148");
+    terminal.keys("hello\n");
+    terminal.wait_for("got <hello>");
+    terminal.wait_for("code 0");
+    terminal.end();
+}
+
+#[test]
+fn background_job_is_brought_to_the_foreground() {
+    let script =
+        "set -m; \"$R\" run --timeout 60 sh -c 'read line; echo \"got <$line>\"' & echo started; fg; echo code $?";
+    let mut terminal = Terminal::new(script);
+    terminal.wait_for("started");
+    terminal.keys("hello\n");
+    terminal.wait_for("got <hello>");
+    terminal.wait_for("code 0");
+    terminal.end();
+}
+
+#[test]
+fn pager_of_a_pipeline_keeps_the_terminal() {
+    let script = "set -m; \"$R\" run --timeout 60 echo text | sh -c 'cat; read line < /dev/tty; echo \"got <$line>\"'; echo code $?";
+    let mut terminal = Terminal::new(script);
+    terminal.wait_for("text");
+    terminal.keys("q\n");
+    terminal.wait_for("got <q>");
+    terminal.wait_for("code 0");
+    terminal.end();
+}
+
+#[test]
+fn closed_terminal_ends_the_command() {
+    let mut terminal = Terminal::new("\"$R\" run sh -c 'echo pid $$; exec sleep 60'");
+    terminal.wait_for("pid ");
+    until(|| terminal.screen().contains('\n'));
+    let pid = terminal.screen().split_whitespace().nth(1).unwrap().parse().unwrap();
+    terminal.keys("");
+    drop(terminal);
+    until(|| crate::common::is_gone(pid));
+}

@@ -1,0 +1,270 @@
+//! The variables that carry a context into a child process, in both directions.
+
+use std::env;
+use std::error::Error as StdError;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use ripcord::{Context, Value};
+use ripcord_http::trace_context::{Baggage, Traceparent, Tracestate};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The deadline, in nanoseconds of `CLOCK_BOOTTIME`.
+pub(crate) const DEADLINE: &str = "RIPCORD_DEADLINE";
+/// The name of the deadline's owner.
+pub(crate) const OWNER: &str = "RIPCORD_DEADLINE_NAME";
+pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
+pub(crate) const TRACESTATE: &str = "TRACESTATE";
+pub(crate) const BAGGAGE: &str = "BAGGAGE";
+
+/// Adds [`Context::from_env`](FromEnv::from_env), which reads what the parent process says about this process's work.
+///
+/// Implemented for [`Context`] alone. Import it to call `Context::from_env()`.
+pub trait FromEnv: sealed::Sealed + Sized {
+    /// Creates a context with the deadline, the trace and the baggage in the environment of this process.
+    ///
+    /// [`Command`](crate::Command) and `ripcord run` set the variables:
+    ///
+    /// | variable | becomes |
+    /// |---|---|
+    /// | `RIPCORD_DEADLINE`, nanoseconds of `CLOCK_BOOTTIME` | the deadline, with an [`InheritedDeadline`] as its cause and as a value |
+    /// | `RIPCORD_DEADLINE_NAME` | [`InheritedDeadline::owner`] |
+    /// | `TRACEPARENT` | the value [`Traceparent`], so that calls of `ripcord-http` and child processes continue the trace |
+    /// | `TRACESTATE` | the value [`Tracestate`] |
+    /// | `BAGGAGE` | the value [`Baggage`] |
+    ///
+    /// A variable that is malformed is ignored. If the deadline has passed, the context is done. Without any of the variables,
+    /// the context is [`Context::background`].
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_process::FromEnv;
+    ///
+    /// let ctx = Context::from_env();
+    /// assert!(ctx.deadline().is_none()); // nothing has set a deadline for this test
+    /// ```
+    #[track_caller]
+    fn from_env() -> Self;
+}
+
+impl FromEnv for Context {
+    #[track_caller]
+    fn from_env() -> Context {
+        read(|name| env::var_os(name))
+    }
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for ripcord::Context {}
+}
+
+/// The deadline that the parent process has set for this process: a [`Value`] of [`Context::from_env`](FromEnv::from_env), and the
+/// cause when that deadline has passed.
+///
+/// ```
+/// use ripcord_process::InheritedDeadline;
+///
+/// fn describe(error: &ripcord::Error) -> Option<String> {
+///     let inherited = error.cause()?.downcast_ref::<InheritedDeadline>()?;
+///     Some(format!("{inherited} has passed"))
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InheritedDeadline {
+    /// In nanoseconds of `CLOCK_BOOTTIME`, as received.
+    boottime: u64,
+    deadline: Instant,
+    owner: Option<OsString>,
+}
+
+impl InheritedDeadline {
+    /// Returns the name of the deadline's owner, if `RIPCORD_DEADLINE_NAME` gives one.
+    pub fn owner(&self) -> Option<&OsStr> {
+        self.owner.as_deref()
+    }
+
+    /// Returns the deadline.
+    pub fn deadline(&self) -> Instant {
+        self.deadline
+    }
+}
+
+impl fmt::Display for InheritedDeadline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.owner {
+            Some(owner) => write!(f, "the deadline of {} ({DEADLINE})", owner.to_string_lossy().escape_debug()),
+            None => write!(f, "the inherited deadline ({DEADLINE})"),
+        }
+    }
+}
+
+impl StdError for InheritedDeadline {}
+
+impl Value for InheritedDeadline {
+    // A name and a time are no secrets.
+    fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "InheritedDeadline({self})")
+    }
+}
+
+#[track_caller]
+fn read(variable: impl Fn(&str) -> Option<OsString>) -> Context {
+    let mut ctx = Context::background();
+    let header = |name| HeaderValue::from_bytes(variable(name)?.as_bytes()).ok();
+    if let Some(traceparent) = variable(TRACEPARENT).and_then(|text| Traceparent::decode(text.as_bytes()).ok()) {
+        ctx = ctx.with_value(traceparent);
+    }
+    if let Some(tracestate) = header(TRACESTATE).and_then(|text| Tracestate::decode([&text]).ok().flatten()) {
+        ctx = ctx.with_value(tracestate);
+    }
+    if let Some(baggage) = header(BAGGAGE).and_then(|text| Baggage::decode([&text]).ok().flatten()) {
+        ctx = ctx.with_value(baggage);
+    }
+    let Some(boottime) = variable(DEADLINE).and_then(|text| parse(text.as_bytes())) else { return ctx };
+    // In this order: a pause between the two readings makes the deadline earlier, never later.
+    let now = Instant::now();
+    let left = Duration::from_nanos(boottime).checked_sub(boottime_now());
+    let Some(deadline) = left.map_or_else(|| now.checked_sub(Duration::from_nanos(1)), |left| now.checked_add(left))
+    else {
+        // Later than a clock can count.
+        return ctx;
+    };
+    let owner = variable(OWNER).filter(|owner| !owner.is_empty());
+    let inherited = InheritedDeadline { boottime, deadline, owner };
+    ctx.with_value(inherited.clone()).with_deadline_cause(deadline, inherited)
+}
+
+/// Parses a number of nanoseconds: ASCII digits only. A number that is too large is the largest one.
+fn parse(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let digit = |digit: &u8| u64::from(digit - b'0');
+    Some(text.iter().fold(0, |number: u64, next| number.saturating_mul(10).saturating_add(digit(next))))
+}
+
+pub(crate) fn boottime_now() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
+/// Returns each variable with its value for a child under `ctx`, or `None` if the child must not have it.
+pub(crate) fn of_child(ctx: &Context) -> [(&'static str, Option<OsString>); 5] {
+    let bytes = |header: HeaderValue| OsString::from_vec(header.as_bytes().to_vec());
+    let (deadline, owner) = deadline_of_child(ctx).unzip();
+    [
+        (DEADLINE, deadline.map(|nanoseconds: u64| OsString::from(nanoseconds.to_string()))),
+        (OWNER, owner.flatten()),
+        (TRACEPARENT, ctx.value::<Traceparent>().map(|traceparent| OsString::from(traceparent.child().to_string()))),
+        (TRACESTATE, ctx.value::<Tracestate>().map(|tracestate| bytes(tracestate.to_header()))),
+        (BAGGAGE, ctx.value::<Baggage>().map(baggage_of_child)),
+    ]
+}
+
+/// Returns the baggage as this process has received it, if it is the same: the limits are for what is kept, not for what is
+/// passed on.
+fn baggage_of_child(baggage: &Baggage) -> OsString {
+    let received = env::var_os(BAGGAGE).filter(|text| {
+        let header = HeaderValue::from_bytes(text.as_bytes());
+        header.is_ok_and(|header| Baggage::decode([&header]).ok().flatten().as_ref() == Some(baggage))
+    });
+    received.unwrap_or_else(|| OsString::from_vec(baggage.to_header().as_bytes().to_vec()))
+}
+
+fn deadline_of_child(ctx: &Context) -> Option<(u64, Option<OsString>)> {
+    let deadline = ctx.deadline()?;
+    if let Some(inherited) = ctx.value::<InheritedDeadline>().filter(|inherited| inherited.deadline == deadline) {
+        return Some((inherited.boottime, inherited.owner.clone()));
+    }
+    // In this order: a pause between the two readings makes the deadline earlier, never later.
+    let now = boottime_now();
+    let nanoseconds = u64::try_from((now + ctx.remaining()?).as_nanos()).unwrap_or(u64::MAX);
+    let owner = ctx.deadline_origin().and_then(|origin| origin.name().map(|name| name.replace('\0', " ")));
+    Some((nanoseconds, owner.map(OsString::from)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_from(variables: &[(&str, &str)]) -> Context {
+        read(|name| variables.iter().find(|(other, _)| *other == name).map(|(_, value)| OsString::from(value)))
+    }
+
+    fn of(ctx: &Context, name: &str) -> Option<String> {
+        let (_, value) = of_child(ctx).into_iter().find(|(other, _)| *other == name)?;
+        value.map(|value| value.into_string().expect("it is UTF-8"))
+    }
+
+    #[test]
+    fn malformed_deadline_counts_as_absent() {
+        for text in ["", " ", "+5", "-5", "5 ", "5s", "0x5", "5.0", "٣", "1e9"] {
+            let ctx = read_from(&[(DEADLINE, text), (OWNER, "outer")]);
+            assert_eq!(ctx.to_string(), "Background", "{text:?}");
+        }
+    }
+
+    #[test]
+    fn passed_deadline_ends_the_context_with_its_owner() {
+        for text in ["0", "1", "000"] {
+            let error = read_from(&[(DEADLINE, text), (OWNER, "out\ner")]).err().expect("it has passed");
+            assert!(error.is_deadline_exceeded());
+            assert_eq!(error.cause().unwrap().to_string(), "the deadline of out\\ner (RIPCORD_DEADLINE)");
+        }
+    }
+
+    #[test]
+    fn huge_deadline_is_no_deadline() {
+        for text in ["18446744073709551615", "99999999999999999999999999"] {
+            assert_eq!(read_from(&[(DEADLINE, text)]).err().map(|error| error.to_string()), None);
+        }
+    }
+
+    #[test]
+    fn deadline_is_passed_on_unchanged_with_its_owner() {
+        let later = u64::try_from((boottime_now() + Duration::from_secs(60)).as_nanos()).unwrap().to_string();
+        let ctx = read_from(&[(DEADLINE, &later), (OWNER, "outer")]);
+        assert!(ctx.remaining().unwrap() <= Duration::from_secs(60));
+        let below = ctx.with_name("inner").with_timeout(Duration::from_secs(100));
+        assert_eq!(of(&below, DEADLINE), Some(later));
+        assert_eq!(of(&below, OWNER).as_deref(), Some("outer"));
+    }
+
+    #[test]
+    fn earlier_deadline_replaces_the_inherited_one() {
+        let later = u64::try_from((boottime_now() + Duration::from_secs(60)).as_nanos()).unwrap();
+        let ctx = read_from(&[(DEADLINE, &later.to_string()), (OWNER, "outer")]);
+        let below = ctx.with_name("inner").with_timeout(Duration::from_secs(10));
+        assert!(of(&below, DEADLINE).unwrap().parse::<u64>().unwrap() < later);
+        assert_eq!(of(&below, OWNER).as_deref(), Some("inner"));
+    }
+
+    #[test]
+    fn context_without_deadline_passes_none_on() {
+        let ctx = read_from(&[(DEADLINE, "99999999999999999"), (OWNER, "outer")]);
+        assert_eq!(of(&ctx.without_cancel(), DEADLINE), None);
+        assert_eq!(of(&ctx.without_cancel(), OWNER), None);
+    }
+
+    #[test]
+    fn trace_goes_on_with_a_new_span() {
+        let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let ctx = read_from(&[(TRACEPARENT, traceparent), (TRACESTATE, " a=1 ,b=2"), (BAGGAGE, "k=v;p")]);
+        let child = of(&ctx, TRACEPARENT).unwrap();
+        assert_eq!((&child[..36], &child[52..]), (&traceparent[..36], &traceparent[52..]));
+        assert_ne!(child, traceparent);
+        assert_eq!(of(&ctx, TRACESTATE).as_deref(), Some(" a=1 ,b=2"));
+        assert_eq!(of(&ctx, BAGGAGE).as_deref(), Some("k=v;p"));
+    }
+
+    #[test]
+    fn malformed_trace_and_baggage_are_dropped() {
+        let ctx = read_from(&[(TRACEPARENT, "00-42-b7-01"), (TRACESTATE, "A=1"), (BAGGAGE, "no equals sign")]);
+        assert_eq!(ctx.to_string(), "Background");
+        assert!(of_child(&ctx).iter().all(|(_, value)| value.is_none()));
+    }
+}

@@ -1,0 +1,197 @@
+//! Why a command failed.
+
+use std::error::Error as StdError;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::panic::Location;
+use std::time::Duration;
+
+use crate::exit::{Exit, Output};
+
+/// Why a command has no exit status of its own: it could not be started, or its context ended it.
+///
+/// A command that exits with a status other than 0 is no error: see [`Exit::status`].
+///
+/// `{}` prints the program and one level, as Go does: `pg_dump: context deadline exceeded`. `{:#}` prints everything on one line: the
+/// line that ran the command, the cause, the line that set the deadline or canceled, and how the command ended.
+///
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the [`io::Error`].
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_process::Command;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let ctx = Context::background().with_name("backup").with_timeout(Duration::from_millis(300));
+/// let error = Command::new("sh").args(["-c", "echo started; sleep 60"]).output(&ctx).await.unwrap_err();
+/// assert!(error.is_deadline_exceeded());
+/// assert_eq!(error.to_string(), "sh: context deadline exceeded");
+/// assert_eq!(error.output().unwrap().stdout, b"started\n");
+/// assert!(format!("{error:#}").contains("in backup); it was sent SIGTERM: signal: 15 (SIGTERM)"));
+/// # }
+/// ```
+pub struct Error(Box<Repr>);
+
+struct Repr {
+    program: OsString,
+    location: &'static Location<'static>,
+    kind: Kind,
+}
+
+pub(crate) enum Kind {
+    /// The context had ended before the command was started.
+    NotStarted(ripcord::Error),
+    Start(io::Error),
+    /// The context ended the command.
+    Ended {
+        error: ripcord::Error,
+        grace: Duration,
+        output: Output,
+    },
+    /// The command cannot be watched, or cannot be ended.
+    Watch(io::Error),
+}
+
+impl Error {
+    pub(crate) fn new(program: &OsStr, location: &'static Location<'static>, kind: Kind) -> Error {
+        Error(Box::new(Repr { program: program.to_owned(), location, kind }))
+    }
+
+    /// Adds what the command wrote until its context ended.
+    pub(crate) fn with_pipes(mut self, stdout: Vec<u8>, stderr: Vec<u8>) -> Error {
+        if let Kind::Ended { output, .. } = &mut self.0.kind {
+            (output.stdout, output.stderr) = (stdout, stderr);
+        }
+        self
+    }
+
+    /// Returns the end of the context, if it ended the command or kept it from being started.
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
+        match &self.0.kind {
+            Kind::NotStarted(error) | Kind::Ended { error, .. } => Some(error),
+            Kind::Start(_) | Kind::Watch(_) => None,
+        }
+    }
+
+    /// Returns whether the context's deadline has passed.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
+    }
+
+    /// Returns whether the context was canceled.
+    pub fn is_canceled(&self) -> bool {
+        self.context_error().is_some_and(ripcord::Error::is_canceled)
+    }
+
+    /// Returns whether nothing was started, so that the command has had no effect.
+    pub fn is_not_started(&self) -> bool {
+        matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
+    }
+
+    /// Returns whether the program was not found: a shell's exit code 127.
+    ///
+    /// Also if the interpreter of a script or the directory of [`current_dir`](crate::Command::current_dir) does not exist.
+    pub fn is_not_found(&self) -> bool {
+        matches!(&self.0.kind, Kind::Start(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Returns the system's error, if the command could not be started or watched.
+    pub fn io_error(&self) -> Option<&io::Error> {
+        match &self.0.kind {
+            Kind::Start(error) | Kind::Watch(error) => Some(error),
+            Kind::NotStarted(_) | Kind::Ended { .. } => None,
+        }
+    }
+
+    /// Returns how the command ended after its context had ended.
+    pub fn exit(&self) -> Option<&Exit> {
+        self.output().map(|output| &output.exit)
+    }
+
+    /// Returns what the command wrote until its context ended, if its output was captured.
+    pub fn output(&self) -> Option<&Output> {
+        match &self.0.kind {
+            Kind::Ended { output, .. } => Some(output),
+            _ => None,
+        }
+    }
+
+    /// Returns what the command wrote until its context ended, without copying it.
+    pub fn into_output(self) -> Option<Output> {
+        match self.0.kind {
+            Kind::Ended { output, .. } => Some(output),
+            _ => None,
+        }
+    }
+
+    /// Returns the program.
+    pub fn program(&self) -> &OsStr {
+        &self.0.program
+    }
+
+    /// Returns the line of code that ran the command.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.0.location
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repr { program, location, kind } = &*self.0;
+        write!(f, "{}", program.to_string_lossy().escape_debug())?;
+        if f.alternate() {
+            write!(f, " (run at {location})")?;
+        }
+        match kind {
+            Kind::NotStarted(error) if f.alternate() => write!(f, ": not started: {error:#}"),
+            Kind::NotStarted(error) => write!(f, ": not started: {error}"),
+            Kind::Start(error) => write!(f, ": cannot be started: {error}"),
+            Kind::Watch(error) => write!(f, ": {error}"),
+            Kind::Ended { error, .. } if !f.alternate() => write!(f, ": {error}"),
+            Kind::Ended { error, grace, output } => {
+                write!(f, ": {error:#}; it was sent SIGTERM")?;
+                if output.exit.killed {
+                    write!(f, " and, after a grace period of {grace:?}, SIGKILL")?;
+                }
+                write!(f, ": {}", output.exit.status)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Error");
+        debug.field("program", &self.0.program).field("location", &self.0.location);
+        match &self.0.kind {
+            Kind::NotStarted(error) => debug.field("not_started", error),
+            Kind::Start(error) | Kind::Watch(error) => debug.field("io", error),
+            Kind::Ended { error, output, .. } => debug.field("ended", error).field("exit", &output.exit),
+        };
+        debug.finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.kind {
+            Kind::NotStarted(error) | Kind::Ended { error, .. } => Some(error),
+            Kind::Start(error) | Kind::Watch(error) => Some(error),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// Keeps the kind of an [`io::Error`]. A deadline is [`io::ErrorKind::TimedOut`], a cancel [`io::ErrorKind::Other`].
+    fn from(error: Error) -> Self {
+        let kind = match (error.context_error(), error.io_error()) {
+            (Some(error), _) => io::Error::from(error.clone()).kind(),
+            (None, Some(error)) => error.kind(),
+            (None, None) => io::ErrorKind::Other,
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,64 @@
+#![cfg(target_os = "linux")]
+//! Child processes under a [`ripcord::Context`]: when the context ends, the whole process tree ends.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ripcord::Context;
+//! use ripcord_process::Command;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let ctx = Context::background().with_timeout(Duration::from_millis(300));
+//! let script = "echo started; sleep 60 & sleep 60"; // both sleeps are ended
+//! let error = Command::new("sh").args(["-c", script]).output(&ctx).await.unwrap_err();
+//! assert!(error.is_deadline_exceeded());
+//! assert_eq!(error.into_output().unwrap().stdout, b"started\n");
+//! # }
+//! ```
+//!
+//! # Which item
+//!
+//! | you want to | use |
+//! |---|---|
+//! | run a program and read its output | [`Command::output`] |
+//! | run a program with this process's stdin, stdout and stderr | [`Command::status`] |
+//! | read or write a program's pipes while it runs | [`Command::spawn`] and [`Child`] |
+//! | send a signal, or end a program before its context ends | [`ChildHandle`] |
+//! | give a program time to clean up | [`Command::grace`] |
+//! | know what a program left behind | [`Exit::left_behind`] |
+//! | know who ended a program and why | [`Error`] |
+//! | continue a parent's deadline and trace | [`Context::from_env`](FromEnv::from_env) |
+//! | be process 1, or run one command and nothing else | [`Command::adopt_orphans`] |
+//!
+//! # Which systems
+//!
+//! Linux 5.4 or later with `/proc`. The crate is empty on other systems. Without `/proc`, only the command's process group is ended,
+//! and its leftovers receive `SIGKILL` at once.
+//!
+//! The program `ripcord run` of the crate `ripcord-cli` is this crate as a command: see `ripcord run --help`, and
+//! [the comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
+
+mod child;
+mod command;
+mod environment;
+mod error;
+mod exit;
+mod pidfd;
+mod pipe;
+mod signal;
+mod supervisor;
+mod tree;
+
+pub use child::{Child, ChildHandle};
+pub use command::Command;
+pub use environment::{FromEnv, InheritedDeadline};
+pub use error::Error;
+pub use exit::{Exit, Output};
+pub use pipe::{ChildInput, ChildOutput};
+pub use signal::Signal;
+pub use tree::Process;
+
+/// Runs the README's program as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,0 +1,101 @@
+//! Signals by number and name.
+
+use std::fmt;
+
+/// A signal, such as `SIGTERM`.
+///
+/// ```
+/// use ripcord_process::Signal;
+///
+/// assert_eq!(Signal::TERM.to_string(), "SIGTERM");
+/// assert_eq!(Signal::from_raw(10), Some(Signal::USR1));
+/// assert_eq!(Signal::from_raw(0), None);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Signal(rustix::process::Signal);
+
+impl Signal {
+    /// Asks a process to end. `kill` and service managers send it.
+    pub const TERM: Signal = Signal(rustix::process::Signal::TERM);
+    /// Ctrl-C.
+    pub const INT: Signal = Signal(rustix::process::Signal::INT);
+    /// The terminal was closed.
+    pub const HUP: Signal = Signal(rustix::process::Signal::HUP);
+    /// Ctrl-\.
+    pub const QUIT: Signal = Signal(rustix::process::Signal::QUIT);
+    /// Has the meaning that a program gives it.
+    pub const USR1: Signal = Signal(rustix::process::Signal::USR1);
+    /// Has the meaning that a program gives it.
+    pub const USR2: Signal = Signal(rustix::process::Signal::USR2);
+    /// Ends a process at once. No process can refuse it.
+    pub const KILL: Signal = Signal(rustix::process::Signal::KILL);
+    /// Continues a stopped process.
+    pub const CONT: Signal = Signal(rustix::process::Signal::CONT);
+
+    /// Returns the signal with this number. `None` if no signal with a name has it.
+    pub fn from_raw(number: i32) -> Option<Signal> {
+        rustix::process::Signal::from_named_raw(number).map(Signal)
+    }
+
+    /// Returns the signal's number.
+    pub fn as_raw(self) -> i32 {
+        self.0.as_raw()
+    }
+
+    pub(crate) fn to_rustix(self) -> rustix::process::Signal {
+        self.0
+    }
+}
+
+/// The names of the signals with a name.
+const NAMES: [(rustix::process::Signal, &str); 31] = {
+    use rustix::process::Signal as S;
+    [
+        (S::HUP, "SIGHUP"),
+        (S::INT, "SIGINT"),
+        (S::QUIT, "SIGQUIT"),
+        (S::ILL, "SIGILL"),
+        (S::TRAP, "SIGTRAP"),
+        (S::ABORT, "SIGABRT"),
+        (S::BUS, "SIGBUS"),
+        (S::FPE, "SIGFPE"),
+        (S::KILL, "SIGKILL"),
+        (S::USR1, "SIGUSR1"),
+        (S::SEGV, "SIGSEGV"),
+        (S::USR2, "SIGUSR2"),
+        (S::PIPE, "SIGPIPE"),
+        (S::ALARM, "SIGALRM"),
+        (S::TERM, "SIGTERM"),
+        (S::STKFLT, "SIGSTKFLT"),
+        (S::CHILD, "SIGCHLD"),
+        (S::CONT, "SIGCONT"),
+        (S::STOP, "SIGSTOP"),
+        (S::TSTP, "SIGTSTP"),
+        (S::TTIN, "SIGTTIN"),
+        (S::TTOU, "SIGTTOU"),
+        (S::URG, "SIGURG"),
+        (S::XCPU, "SIGXCPU"),
+        (S::XFSZ, "SIGXFSZ"),
+        (S::VTALARM, "SIGVTALRM"),
+        (S::PROF, "SIGPROF"),
+        (S::WINCH, "SIGWINCH"),
+        (S::IO, "SIGIO"),
+        (S::POWER, "SIGPWR"),
+        (S::SYS, "SIGSYS"),
+    ]
+};
+
+impl fmt::Display for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(signal, _)| *signal == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None => write!(f, "signal {}", self.as_raw()),
+        }
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,378 @@
+//! The task that watches one command and ends it.
+//!
+//! 1. The leader is reaped last: after it has exited and no other process of the command is left. Until then its number is
+//!    its own (invariant 1 of `tree`), and the lock around the tree says whether that is still so.
+//! 2. A leader that has exited when it is looked at has ended on its own, whatever else has happened by then: its status
+//!    counts, and nothing is sent to it.
+//! 3. `SIGTERM` is sent to a process at most once, since a second one means "at once" to many programs. After `SIGKILL` was
+//!    sent, it is sent to whatever is found, until nothing is found.
+//! 4. If this task is dropped with its runtime, a thread kills what is left and reaps it.
+
+use std::collections::HashSet;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::process::{Child, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ripcord::{Canceler, Context, DoneOwned, Sleep};
+use rustix::process::{self, Pid, WaitId, WaitIdOptions};
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix;
+use tokio::sync::mpsc;
+
+use crate::exit::Exit;
+use crate::pidfd;
+use crate::signal::Signal;
+use crate::tree::{Member, Process, Tree};
+
+/// How long to wait for processes that were sent `SIGKILL`. The kernel does not let go of one that waits for a broken disk.
+const AFTER_KILL: Duration = Duration::from_secs(5);
+/// How often to look for processes that were started while their parents were killed.
+const BETWEEN_KILLS: Duration = Duration::from_millis(2);
+
+/// What the supervisor shares with the handles of a command.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// `None` once the leader was reaped.
+    tree: Mutex<Option<Tree>>,
+    /// Done when the command has ended with all of its descendants, and the outcome is set.
+    pub(crate) ended: Context,
+    outcome: OnceLock<Result<Outcome, Arc<io::Error>>>,
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+/// What a handle asks of the supervisor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Request {
+    /// A signal was sent that should end the command: start the grace period.
+    StartGrace,
+    /// End everything at once.
+    Kill,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) exit: Exit,
+    /// The end of the context that ended the command.
+    pub(crate) error: Option<ripcord::Error>,
+}
+
+impl Shared {
+    pub(crate) fn outcome(&self) -> io::Result<Outcome> {
+        match self.outcome.get() {
+            Some(Ok(outcome)) => Ok(outcome.clone()),
+            Some(Err(error)) => Err(io::Error::new(error.kind(), Arc::clone(error))),
+            None => Err(io::Error::other("the runtime has shut down, so the command was killed")),
+        }
+    }
+
+    /// Runs `act` on the tree, unless the command has ended.
+    pub(crate) fn with_tree<T>(&self, act: impl FnOnce(&mut Tree) -> T) -> Option<T> {
+        self.lock().as_mut().map(act)
+    }
+
+    pub(crate) fn request(&self, request: Request) {
+        let _ended = self.requests.send(request);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Tree>> {
+        self.tree.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct Supervisor {
+    ctx: Context,
+    grace: Duration,
+    /// `None` once it was reaped.
+    child: Option<Child>,
+    pidfd: AsyncFd<OwnedFd>,
+    /// Wakes at each `SIGCHLD`, if this process inherits orphans.
+    orphans: Option<unix::Signal>,
+    requests: mpsc::UnboundedReceiver<Request>,
+    shared: Arc<Shared>,
+    _ended: Canceler,
+
+    done: Pin<Box<DoneOwned>>,
+    is_killing: bool,
+    /// The end of the grace period. After `SIGKILL`, the moment to give up.
+    timer: Option<Pin<Box<Sleep>>>,
+    error: Option<ripcord::Error>,
+}
+
+enum Event {
+    /// The leader or a member has exited.
+    Exited,
+    Requested(Request),
+    ContextEnded(ripcord::Error),
+    TimeOver,
+    OrphanExited,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        ctx: &Context,
+        grace: Duration,
+        child: Child,
+        pidfd: AsyncFd<OwnedFd>,
+        tree: Tree,
+        orphans: Option<unix::Signal>,
+    ) -> (Supervisor, Arc<Shared>) {
+        let (ended, canceler) = Context::background().with_name("command").with_cancel();
+        let (requests, received) = mpsc::unbounded_channel();
+        let shared = Arc::new(Shared { tree: Mutex::new(Some(tree)), ended, outcome: OnceLock::new(), requests });
+        let supervisor = Supervisor {
+            ctx: ctx.clone(),
+            grace,
+            child: Some(child),
+            pidfd,
+            orphans,
+            requests: received,
+            shared: Arc::clone(&shared),
+            _ended: canceler,
+            done: Box::pin(ctx.done_owned()),
+            is_killing: false,
+            timer: None,
+            error: None,
+        };
+        (supervisor, shared)
+    }
+
+    pub(crate) async fn run(mut self) {
+        let outcome = self.supervise().await.map_err(Arc::new);
+        // Dropping the canceler then wakes those that wait.
+        let _first = self.shared.outcome.set(outcome);
+    }
+
+    async fn supervise(&mut self) -> io::Result<Outcome> {
+        self.until_exit().await?;
+        let (left_behind, survivors) = self.end_members().await;
+        let status = self.reap()?;
+        let killed = self.is_killing && is_killed(status);
+        let exit = Exit { status, killed, tree_killed: self.is_killing, left_behind, survivors };
+        Ok(Outcome { exit, error: self.error.take() })
+    }
+
+    /// Waits until the leader has exited, and ends it when its context ends.
+    async fn until_exit(&mut self) -> io::Result<()> {
+        let mut is_asked = false;
+        loop {
+            let event = poll_fn(|cx| match self.poll_exit(cx) {
+                Poll::Ready(Ok(())) => Poll::Ready(Ok(Event::Exited)),
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Pending => self.poll_event(cx, !is_asked).map(Ok),
+            });
+            let event = event.await?;
+            // The runtime may not have looked yet (invariant 2).
+            if has_exited(WaitId::PidFd(self.pidfd.as_fd()))? {
+                return Ok(());
+            }
+            match event {
+                Event::Exited => return Ok(()),
+                Event::ContextEnded(error) => {
+                    is_asked = true;
+                    // A command that is ending because of a signal or a kill has not been ended by its context.
+                    if self.timer.is_none() {
+                        self.error = Some(error);
+                        self.shared.with_tree(|tree| tree.ask_to_end(Signal::TERM));
+                        self.start_grace();
+                    }
+                }
+                Event::Requested(Request::StartGrace) => self.start_grace(),
+                Event::TimeOver if self.is_killing => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "the kernel does not let go of the killed command",
+                    ));
+                }
+                Event::Requested(Request::Kill) | Event::TimeOver => {
+                    self.kill().await;
+                }
+                Event::OrphanExited => {
+                    self.shared.with_tree(Tree::reap_orphans);
+                }
+            }
+        }
+    }
+
+    /// Ends the processes that the leader has left. Returns those that it has left on its own, and those that cannot be ended.
+    async fn end_members(&mut self) -> (Vec<Process>, Vec<Process>) {
+        let mut members = self.look().await;
+        let is_ended = self.timer.is_some() || self.is_killing;
+        let left_behind = if is_ended { Vec::new() } else { members.iter().map(Member::describe).collect() };
+        if !members.is_empty() && !self.is_killing {
+            self.shared.with_tree(|tree| tree.ask_members_to_end(&members));
+            self.start_grace();
+        }
+        let mut killed = HashSet::new();
+        let mut refused = HashSet::new();
+        loop {
+            members.retain(|member| !refused.contains(&member.id()));
+            if members.is_empty() {
+                break;
+            }
+            if self.is_killing {
+                refused.extend(members.iter().filter(|member| !member.signal(Signal::KILL)).map(Member::id));
+                // New ones may have been started meanwhile: look again at once.
+                if members.iter().filter(|member| killed.insert(member.id())).count() > 0 {
+                    members = self.kill().await;
+                    continue;
+                }
+            }
+            let event = self.member_event(&members).await;
+            match event {
+                Event::TimeOver if self.is_killing => break,
+                Event::TimeOver | Event::Requested(Request::Kill) => members = self.kill().await,
+                _ => members = self.look().await,
+            }
+        }
+        let mut survivors: Vec<Process> = members.iter().map(Member::describe).collect();
+        if !refused.is_empty() {
+            let others = self.look().await;
+            survivors.extend(others.iter().filter(|member| refused.contains(&member.id())).map(Member::describe));
+        }
+        (left_behind, survivors)
+    }
+
+    /// Waits until a member has exited, or for another event.
+    async fn member_event(&mut self, members: &[Member]) -> Event {
+        let watch = |member| pidfd::register(member).ok();
+        let watched: Vec<AsyncFd<BorrowedFd<'_>>> =
+            members.iter().filter_map(|member| watch(member.pidfd.as_fd())).collect();
+        let is_unwatched = watched.len() < members.len();
+        let again = (self.is_killing || is_unwatched).then(|| Context::background().sleep(BETWEEN_KILLS));
+        let mut again = again.map(Box::pin);
+        poll_fn(|cx| {
+            let is_again = again.as_mut().is_some_and(|again| again.as_mut().poll(cx).is_ready());
+            if is_again || watched.iter().any(|member| member.poll_read_ready(cx).is_ready()) {
+                return Poll::Ready(Event::Exited);
+            }
+            self.poll_event(cx, false)
+        })
+        .await
+    }
+
+    /// Polls for everything but exits. The order decides what comes first.
+    fn poll_event(&mut self, cx: &mut TaskContext<'_>, watches_context: bool) -> Poll<Event> {
+        if let Poll::Ready(Some(request)) = self.requests.poll_recv(cx) {
+            return Poll::Ready(Event::Requested(request));
+        }
+        if watches_context && let Poll::Ready(error) = self.done.as_mut().poll(cx) {
+            return Poll::Ready(Event::ContextEnded(error));
+        }
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Event::TimeOver);
+        }
+        if let Some(orphans) = &mut self.orphans
+            && orphans.poll_recv(cx).is_ready()
+        {
+            return Poll::Ready(Event::OrphanExited);
+        }
+        Poll::Pending
+    }
+
+    fn poll_exit(&mut self, cx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        loop {
+            let mut ready = match self.pidfd.poll_read_ready(cx) {
+                Poll::Ready(ready) => ready?,
+                Poll::Pending => return Poll::Pending,
+            };
+            if has_exited(WaitId::PidFd(self.pidfd.as_fd()))? {
+                return Poll::Ready(Ok(()));
+            }
+            ready.clear_ready();
+        }
+    }
+
+    /// Starts the grace period, unless it has started. It counts on the context's clock.
+    fn start_grace(&mut self) {
+        if self.timer.is_none() {
+            self.timer = Some(Box::pin(self.ctx.without_cancel().sleep(self.grace)));
+        }
+    }
+
+    /// Kills the leader and all members. Returns the members.
+    async fn kill(&mut self) -> Vec<Member> {
+        if !self.is_killing {
+            self.is_killing = true;
+            // The system's clock: on another one it might never pass.
+            self.timer = Some(Box::pin(Context::background().sleep(AFTER_KILL)));
+        }
+        self.on_tree(Tree::kill).await
+    }
+
+    async fn look(&mut self) -> Vec<Member> {
+        self.on_tree(Tree::members).await
+    }
+
+    /// Runs `act`, which reads `/proc`, on a thread that may block. Without `/proc` only the group can be ended: it is killed.
+    async fn on_tree(&mut self, act: fn(&mut Tree) -> io::Result<Vec<Member>>) -> Vec<Member> {
+        let shared = Arc::clone(&self.shared);
+        let acted = tokio::task::spawn_blocking(move || {
+            shared.with_tree(|tree| {
+                act(tree).unwrap_or_else(|_without_proc| {
+                    tree.kill_group();
+                    Vec::new()
+                })
+            })
+        });
+        acted.await.ok().flatten().unwrap_or_default()
+    }
+
+    /// Reaps the leader, which has exited (invariant 1).
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        let mut tree = self.shared.lock();
+        *tree = None;
+        match self.child.take() {
+            Some(mut child) => child.wait(),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        let Some(child) = self.child.take() else { return };
+        let Some(tree) = self.shared.lock().take() else { return };
+        kill_in_background(tree, child);
+    }
+}
+
+/// Kills a command and reaps it on a thread of its own. The first signals are sent before this returns.
+fn kill_in_background(mut tree: Tree, mut child: Child) {
+    let _without_proc = tree.kill();
+    let thread = thread::Builder::new().name("ripcord-process".to_owned());
+    // If there is no thread to be had, the killed command stays a zombie until this process exits.
+    let _refused = thread.spawn(move || {
+        let start = Instant::now();
+        let pid = Pid::from_child(&child);
+        loop {
+            let is_alone = tree.kill().map_or(true, |members| members.is_empty());
+            let is_over = start.elapsed() > AFTER_KILL;
+            if is_over || is_alone && has_exited(WaitId::Pid(pid)).unwrap_or(true) {
+                break;
+            }
+            thread::sleep(BETWEEN_KILLS);
+        }
+        drop(tree);
+        let _status = child.wait();
+    });
+}
+
+/// Returns whether a child has exited, and leaves it to be reaped.
+fn has_exited(id: WaitId<'_>) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(process::waitid(id, options)?.is_some())
+}
+
+fn is_killed(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal() == Some(Signal::KILL.as_raw())
+}

@@ -1,0 +1,290 @@
+//! Commands under a context, with real processes.
+
+mod common;
+
+use std::io::Write as _;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::{bounded, is_gone, pids, sh};
+use ripcord::{Clock, Context};
+use ripcord_process::{Command, Signal};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn output_holds_both_pipes_and_the_status() {
+    let ctx = Context::background();
+    let output = bounded(sh("echo out; echo err >&2; exit 3").output(&ctx)).await.unwrap();
+    assert_eq!(output.exit.status().code(), Some(3));
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"out\n"[..], &b"err\n"[..]));
+    assert!(output.exit.left_behind().is_empty() && !output.exit.was_tree_killed());
+}
+
+#[tokio::test]
+async fn output_larger_than_both_pipes_is_read() {
+    let script = "head -c 300000 /dev/zero; head -c 300000 /dev/zero >&2; head -c 300000 /dev/zero";
+    let output = bounded(sh(script).output(&Context::background())).await.unwrap();
+    assert_eq!((output.stdout.len(), output.stderr.len()), (600_000, 300_000));
+}
+
+#[tokio::test]
+async fn cancel_ends_the_command_and_keeps_its_output() {
+    let (ctx, cancel) = Context::background().with_name("import").with_cancel();
+    let mut child = sh("echo partial; exec sleep 60").stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    let line = line!() - 1;
+    let mut stdout = child.stdout.take().unwrap();
+    let mut first = [0; 8];
+    bounded(stdout.read_exact(&mut first)).await.unwrap();
+    cancel.cancel_with("out of disk");
+    let error = bounded(child.wait()).await.unwrap_err();
+    assert!(error.is_canceled() && !error.is_deadline_exceeded() && !error.is_not_started());
+    assert_eq!(error.to_string(), "sh: context canceled");
+    assert_eq!(error.location().line(), line);
+    assert_eq!(error.exit().unwrap().status().to_string(), "signal: 15 (SIGTERM)");
+    assert!(!error.exit().unwrap().was_killed());
+    let details = format!("{error:#}");
+    assert!(details.starts_with(&format!("sh (run at crates/ripcord-process/tests/command.rs:{line}:")), "{details}");
+    assert!(details.contains("): context canceled: out of disk (canceled at "), "{details}");
+    assert!(details.ends_with("); it was sent SIGTERM: signal: 15 (SIGTERM)"), "{details}");
+}
+
+#[tokio::test]
+async fn deadline_keeps_partial_output() {
+    let ctx = Context::background().with_timeout(Duration::from_millis(300));
+    let error = bounded(sh("echo partial; echo warning >&2; exec sleep 60").output(&ctx)).await.unwrap_err();
+    assert!(error.is_deadline_exceeded());
+    let output = error.into_output().unwrap();
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (&b"partial\n"[..], &b"warning\n"[..]));
+}
+
+#[tokio::test]
+async fn command_that_ignores_term_is_killed_after_the_grace_period() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock).with_timeout(LONG);
+    let mut command = sh("trap '' TERM; echo ready; while :; do sleep 60; done");
+    let mut child = command.grace(Duration::from_secs(7)).stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut text = String::new();
+    bounded(stdout.read_line(&mut text)).await.unwrap();
+    time.advance(LONG);
+    // The grace period counts on the same clock: as long as that stands still, the command runs.
+    assert!(tokio::time::timeout(Duration::from_millis(200), child.wait()).await.is_err());
+    time.advance(Duration::from_secs(7));
+    let error = bounded(child.wait()).await.unwrap_err();
+    assert!(error.exit().unwrap().was_killed());
+    let details = format!("{error:#}");
+    let end = "; it was sent SIGTERM and, after a grace period of 7s, SIGKILL: signal: 9 (SIGKILL)";
+    assert!(details.ends_with(end), "{details}");
+}
+
+#[tokio::test]
+async fn command_that_cleans_up_within_the_grace_period_is_not_killed() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut command = sh("trap 'sleep 0.1; echo cleaned; exit 5' TERM; echo ready; while :; do sleep 0.01; done");
+    let mut child = command.stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(bounded(lines.next_line()).await.unwrap().as_deref(), Some("ready"));
+    cancel.cancel();
+    let error = bounded(child.wait()).await.unwrap_err();
+    assert_eq!(bounded(lines.next_line()).await.unwrap().as_deref(), Some("cleaned"));
+    let exit = error.exit().unwrap();
+    assert_eq!((exit.status().code(), exit.was_killed(), exit.was_tree_killed()), (Some(5), false, false));
+}
+
+#[tokio::test]
+async fn stopped_command_is_ended() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut child = sh("echo ready; kill -STOP $$; exec sleep 60").stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    let mut byte = [0; 6];
+    bounded(child.stdout.as_mut().unwrap().read_exact(&mut byte)).await.unwrap();
+    cancel.cancel();
+    let error = bounded(child.wait()).await.unwrap_err();
+    assert!(!error.exit().unwrap().was_killed());
+}
+
+#[tokio::test]
+async fn done_context_starts_nothing() {
+    let ctx = Context::background().with_timeout(Duration::ZERO);
+    let error = Command::new("/nonexistent").spawn(&ctx).unwrap_err();
+    assert!(error.is_not_started() && error.is_deadline_exceeded() && !error.is_not_found());
+    assert_eq!(error.to_string(), "/nonexistent: not started: context deadline exceeded");
+}
+
+#[tokio::test]
+async fn unknown_program_is_not_found() {
+    let error = bounded(Command::new("ripcord-no-such-program").status(&Context::background())).await.unwrap_err();
+    assert!(error.is_not_started() && error.is_not_found() && error.context_error().is_none());
+    assert!(error.to_string().starts_with("ripcord-no-such-program: cannot be started: No such file"));
+    let error = bounded(Command::new("/").status(&Context::background())).await.unwrap_err();
+    assert!(error.is_not_started() && !error.is_not_found());
+}
+
+#[test]
+fn spawn_outside_of_a_runtime_is_an_error() {
+    let error = Command::new("true").spawn(&Context::background()).unwrap_err();
+    assert!(error.is_not_started(), "{error:?}");
+}
+
+#[tokio::test]
+async fn command_that_has_exited_when_its_context_ends_counts_as_exited() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut child = sh("exit 4").stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    // Blocks the runtime's only thread, so that the supervisor sees both ends at once.
+    let pid = child.id();
+    common::until(|| std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z ")));
+    cancel.cancel();
+    assert_eq!(bounded(child.wait()).await.unwrap().status().code(), Some(4));
+}
+
+#[tokio::test]
+async fn grandchild_that_holds_stdout_is_ended_and_what_was_written_is_kept() {
+    let output = bounded(sh("(echo early; exec sleep 60) & echo $!; sleep 0.2; exit 0").output(&Context::background()))
+        .await
+        .unwrap();
+    assert!(output.exit.success());
+    assert!(!output.exit.left_behind().is_empty());
+    assert!(String::from_utf8(output.stdout.clone()).unwrap().contains("early\n"));
+    let pid = pids(&output.stdout).next().unwrap();
+    assert!(is_gone(pid));
+}
+
+#[tokio::test]
+async fn double_fork_is_ended() {
+    // `setsid` leaves the group, and its parent exits at once.
+    let script = "(setsid sh -c 'echo $$; exec sleep 60' &) ; exec sleep 60";
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut child = sh(script).stdout(Stdio::piped()).spawn(&ctx).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let pid = bounded(lines.next_line()).await.unwrap().unwrap().parse().unwrap();
+    cancel.cancel();
+    bounded(child.wait()).await.unwrap_err();
+    assert!(is_gone(pid));
+    assert_eq!(bounded(lines.next_line()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn daemon_left_by_a_command_that_succeeds_is_ended() {
+    let script = "(setsid sh -c 'echo $$; exec sleep 60' &) ; sleep 0.2";
+    let output = bounded(sh(script).output(&Context::background())).await.unwrap();
+    assert!(output.exit.success());
+    assert_eq!(output.exit.left_behind().len(), 1);
+    assert!(is_gone(pids(&output.stdout).next().unwrap()));
+}
+
+#[tokio::test]
+async fn two_commands_do_not_end_each_other() {
+    let ctx = Context::background();
+    let mut long = sh("(setsid sleep 60 &); echo ready; read line; echo $line")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn(&ctx)
+        .unwrap();
+    let mut lines = BufReader::new(long.stdout.take().unwrap()).lines();
+    assert_eq!(bounded(lines.next_line()).await.unwrap().as_deref(), Some("ready"));
+    let short = bounded(sh("exit 0").status(&ctx)).await.unwrap();
+    assert!(short.left_behind().is_empty());
+    let mut stdin = long.stdin.take().unwrap();
+    bounded(stdin.write_all(b"alive\n")).await.unwrap();
+    assert_eq!(bounded(lines.next_line()).await.unwrap().as_deref(), Some("alive"));
+    let exit = bounded(long.wait()).await.unwrap();
+    assert_eq!(exit.left_behind().len(), 1);
+}
+
+#[tokio::test]
+async fn processes_that_fork_while_they_are_killed_are_ended() {
+    let directory = common::Directory::new("fork-during-kill");
+    let log = directory.path("pids");
+    // Each link of the chain ignores TERM and starts the next one, outside of the group.
+    let script =
+        format!("trap '' TERM; echo $$ >> {log}; setsid sh \"$0\" & sleep 0.02; exec sleep 60", log = log.display());
+    let file = directory.path("chain.sh");
+    std::fs::File::create(&file).unwrap().write_all(script.as_bytes()).unwrap();
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut child = Command::new("sh").arg(&file).grace(Duration::ZERO).spawn(&ctx).unwrap();
+    common::until(|| std::fs::read(&log).is_ok_and(|log| pids(&log).count() > 20));
+    cancel.cancel();
+    let error = bounded(child.wait()).await.unwrap_err();
+    assert!(error.exit().unwrap().was_killed());
+    assert!(error.exit().unwrap().survivors().is_empty());
+    for pid in pids(&std::fs::read(&log).unwrap()) {
+        assert!(is_gone(pid), "{pid}");
+    }
+}
+
+#[tokio::test]
+async fn dropped_child_is_killed_with_its_descendants() {
+    let mut child =
+        sh("trap '' TERM; sleep 60 & echo $$ $!; wait").stdout(Stdio::piped()).spawn(&Context::background()).unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let line = bounded(lines.next_line()).await.unwrap().unwrap();
+    drop(child);
+    // Its pipe ends when both are gone.
+    assert_eq!(bounded(lines.next_line()).await.unwrap(), None);
+    for pid in pids(line.as_bytes()) {
+        bounded(common::gone(pid)).await;
+    }
+}
+
+#[test]
+fn child_of_a_runtime_that_shuts_down_is_killed_and_reaped() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut child =
+        runtime.block_on(async { sh("trap '' TERM; sleep 60 & wait").spawn(&Context::background()) }).unwrap();
+    drop(runtime);
+    common::until(|| is_gone(child.id()));
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let error = other.block_on(bounded(child.wait())).unwrap_err();
+    assert!(error.to_string().contains("the runtime has shut down"), "{error}");
+}
+
+#[tokio::test]
+async fn handle_sends_signals_and_ends_the_command_without_an_error() {
+    let script = "trap 'echo got it' USR1; echo ready; while :; do sleep 0.01; done";
+    let mut child = sh(script).stdout(Stdio::piped()).spawn(&Context::background()).unwrap();
+    let handle = child.handle();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(bounded(lines.next_line()).await.unwrap().as_deref(), Some("ready"));
+    assert!(handle.signal(Signal::USR1).unwrap());
+    assert_eq!(bounded(lines.next_line()).await.unwrap().as_deref(), Some("got it"));
+    assert!(handle.end(Signal::TERM).unwrap());
+    let exit = bounded(child.wait()).await.unwrap();
+    assert_eq!(exit.status().to_string(), "signal: 15 (SIGTERM)");
+    assert!(!handle.signal(Signal::TERM).unwrap() && !handle.end(Signal::TERM).unwrap() && !handle.kill());
+}
+
+#[tokio::test]
+async fn kill_by_the_handle_is_immediate() {
+    let mut child = sh("trap '' TERM; echo ready; while :; do sleep 1; done")
+        .stdout(Stdio::piped())
+        .spawn(&Context::background())
+        .unwrap();
+    let mut byte = [0; 6];
+    bounded(child.stdout.as_mut().unwrap().read_exact(&mut byte)).await.unwrap();
+    assert!(child.handle().kill());
+    let exit = bounded(child.wait()).await.unwrap();
+    assert!(exit.was_killed());
+    assert_eq!(bounded(child.wait()).await.unwrap(), exit, "a second wait returns the same");
+}
+
+#[tokio::test]
+async fn closed_stdin_does_not_hang() {
+    let output = bounded(Command::new("cat").output(&Context::background())).await.unwrap();
+    assert!(output.exit.success() && output.stdout.is_empty());
+    let mut child =
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn(&Context::background()).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    bounded(stdin.write_all(b"text")).await.unwrap();
+    drop(stdin);
+    assert_eq!(bounded(child.wait_with_output()).await.unwrap().stdout, b"text");
+}
+
+#[tokio::test]
+async fn write_to_a_command_that_has_ended_is_a_broken_pipe() {
+    let mut child = sh("exec <&-; exit 0").stdin(Stdio::piped()).spawn(&Context::background()).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    bounded(child.wait()).await.unwrap();
+    let error = bounded(stdin.write_all(b"text")).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}

@@ -1,0 +1,19 @@
+//! What commands leave in this process. One test only, because another one would have children and descriptors of its own.
+
+mod common;
+
+use common::bounded;
+use ripcord::Context;
+use ripcord_process::Command;
+
+#[tokio::test]
+async fn quick_commands_leave_no_zombie_and_no_descriptor() {
+    let ctx = Context::background();
+    bounded(Command::new("true").output(&ctx)).await.unwrap();
+    let before = common::descriptors();
+    for _ in 0..200 {
+        assert!(bounded(Command::new("true").output(&ctx)).await.unwrap().exit.success());
+    }
+    assert_eq!(common::descriptors(), before);
+    assert_eq!(common::zombies(), 0);
+}
