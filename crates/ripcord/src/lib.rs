@@ -114,7 +114,7 @@ pub use clock::{Clock, ManualTime, WaitForTimers};
 pub use context::Context;
 pub use error::{Error, ErrorKind, Origin};
 pub use future::{Done, DoneOwned, FutureExt, Run, RunWithGrace, Scope, Sleep, WithContext};
-pub use group::{BoxFuture, Group, GroupError};
+pub use group::{BoxFuture, Group, GroupBuilder, GroupError, GroupHandle, Join};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
 pub use shutdown::{

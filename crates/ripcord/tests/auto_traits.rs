@@ -7,9 +7,9 @@ use std::rc::Rc;
 
 use ripcord::{
     AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded, Draining, Error,
-    ErrorKind, Group, GroupError, ManualTime, Origin, PhaseOutcome, PhaseReport, Report, Run, RunShutdown,
-    RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, Value,
-    WaitForTasks, WaitForTimers, WithContext,
+    ErrorKind, Group, GroupBuilder, GroupError, GroupHandle, Join, ManualTime, Origin, PhaseOutcome, PhaseReport,
+    Report, Run, RunShutdown, RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo,
+    TaskPanic, Tasks, Value, WaitForTasks, WaitForTimers, WithContext,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -36,6 +36,10 @@ assert_impl_all!(ManualTime: Send, Sync, Unpin, Clone, Debug);
 assert_impl_all!(WaitForTimers: Send, Sync, Unpin, Debug, Future<Output = ()>);
 
 assert_impl_all!(Group: Send, Sync, Unpin, Debug);
+assert_impl_all!(Group<std::cell::Cell<u8>>: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe);
+assert_impl_all!(GroupHandle<std::cell::Cell<u8>>: Send, Sync, Unpin, UnwindSafe, RefUnwindSafe, Clone, Debug);
+assert_impl_all!(GroupBuilder: Send, Sync, Unpin, Debug);
+assert_impl_all!(Join: Send, Sync, Copy, Eq, std::hash::Hash, Default, Debug);
 assert_impl_all!(GroupError: Send, Sync, Unpin, Debug, Display, std::error::Error);
 assert_impl_all!(BoxFuture: Send, Unpin);
 assert_obj_safe!(Value);
@@ -190,7 +194,17 @@ fn everything_is_unwind_safe() {
         WithContext<Easy>,
         Scope<Easy>,
         Group,
+        GroupBuilder,
         GroupError,
+        GroupHandle,
+        Join,
+        RunWithGrace<Easy>,
+        TaskError,
+        TaskGuard,
+        TaskInfo,
+        TaskPanic,
+        Tasks,
+        WaitForTasks,
     );
     let missing: Vec<_> = types.iter().filter(|(_, safe)| !safe).map(|(name, _)| *name).collect();
     assert!(missing.is_empty(), "not UnwindSafe and RefUnwindSafe: {missing:?}");

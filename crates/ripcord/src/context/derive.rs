@@ -60,8 +60,14 @@ impl Context {
     #[must_use = "a canceler that is dropped cancels its context at once"]
     #[inline]
     pub fn with_cancel(&self) -> (Context, Canceler) {
+        self.cancelable_at(Location::caller())
+    }
+
+    /// As `with_cancel`, made at `location`.
+    #[inline]
+    pub(crate) fn cancelable_at(&self, location: &'static Location<'static>) -> (Context, Canceler) {
         let (parent, flags) = self.as_parent();
-        let end = End { location: Location::caller(), cause: None, detail: 0 };
+        let end = End { location, cause: None, detail: 0 };
         let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel { when: self.deadline_ticks() }, end);
         (Context::of(Some(node)), Canceler::new(canceler))
     }

@@ -5,82 +5,105 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{self, Poll};
 
-use super::Shared;
+use pin_project_lite::pin_project;
+
+use super::shared::Shared;
 use crate::background;
 use crate::cause::Cause;
+use crate::future::{FutureExt, WithContext};
 use crate::task::TaskGuard;
 
-/// What a child runs.
-type Task = Pin<Box<dyn Future<Output = Result<(), Cause>> + Send>>;
-
-/// A task that counts itself out of its group once, however it ends.
-pub(super) struct Child {
-    shared: Arc<Shared>,
-    /// Where the task was given to the group.
-    location: &'static Location<'static>,
-    /// None once it has ended.
-    task: Option<Task>,
-    /// Keeps it in the lists of tasks until it is gone.
-    guard: Option<TaskGuard>,
-    begun: bool,
-}
-
-impl Child {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        location: &'static Location<'static>,
-        task: impl Future<Output = Result<(), Cause>> + Send + 'static,
-    ) -> Self {
-        let guard = Some(shared.lists.guard(&shared.ctx, location));
-        Child { shared, location, task: Some(Box::pin(task)), guard, begun: false }
+pin_project! {
+    /// A task that counts itself out of its group once, however it ends.
+    pub(super) struct Child<F, T> {
+        // None once it has ended.
+        #[pin]
+        task: Option<WithContext<F>>,
+        begun: bool,
+        counted: Counted<T>,
     }
 
-    /// Drops the future, which may panic, and then counts it out.
-    fn end(&mut self, result: Result<(), Cause>) {
-        let dropped = catch_unwind(AssertUnwindSafe(|| drop(self.task.take())));
-        drop(self.guard.take());
-        match dropped {
-            Ok(()) => self.shared.finish(result, self.location),
-            Err(panic) => self.shared.finish_panicked(panic, self.location),
+    impl<F, T> PinnedDrop for Child<F, T> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            if this.task.is_some() {
+                let dropped = match this.counted.shared.ctx.err() {
+                    Some(error) => Cause::from(error),
+                    None => Cause::from("the executor dropped a task of the group before its end"),
+                };
+                this.counted.end(Err(dropped), || this.task.set(None));
+            }
         }
     }
 }
 
-impl Future for Child {
+/// What a task is counted by (invariant 1).
+pub(super) struct Counted<T> {
+    pub(super) shared: Arc<Shared<T>>,
+    /// The place of its result.
+    pub(super) number: usize,
+    /// Where the task was given to the group.
+    pub(super) location: &'static Location<'static>,
+    /// Keeps it in the lists of tasks until it is gone.
+    pub(super) guard: Option<TaskGuard>,
+}
+
+impl<T> Counted<T> {
+    /// Drops the future, which may panic, and then counts it out.
+    fn end(&mut self, result: Result<T, Cause>, drop_task: impl FnOnce()) {
+        let dropped = catch_unwind(AssertUnwindSafe(drop_task));
+        drop(self.guard.take());
+        match dropped {
+            Ok(()) => self.shared.finish(self.number, result, self.location),
+            Err(panic) => {
+                background::shielded(|| drop(result));
+                self.shared.finish_panicked(self.number, panic, self.location);
+            }
+        }
+    }
+}
+
+impl<F: Future, T> Child<F, T> {
+    pub(super) fn new(task: F, counted: Counted<T>) -> Self {
+        Child { task: Some(task.with_context(&counted.shared.abort)), begun: false, counted }
+    }
+}
+
+impl<F, T, E> Future for Child<F, T>
+where
+    F: Future<Output = Result<T, E>>,
+    E: Into<Cause>,
+{
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
-        let this = &mut *self;
-        if !this.begun {
-            this.begun = true;
-            if let Some(error) = this.shared.ctx.err() {
-                this.end(Err(Cause::from(error)));
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
+        let mut this = self.project();
+        let counted = this.counted;
+        if !*this.begun {
+            *this.begun = true;
+            if let Some(error) = counted.shared.ctx.err() {
+                counted.end(Err(Cause::from(error)), || this.task.set(None));
                 return Poll::Ready(());
             }
         }
-        let Some(future) = &mut this.task else { return Poll::Ready(()) };
-        match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(task))) {
+        let Some(future) = this.task.as_mut().as_pin_mut() else { return Poll::Ready(()) };
+        // The conversion of an error is the user's too.
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            future.poll(task).map(|result| match result {
+                Ok(result) => result.map_err(Into::into),
+                Err(aborted) => Err(Cause::from(counted.shared.ctx.err().unwrap_or(aborted))),
+            })
+        }));
+        match polled {
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(result)) => this.end(result),
+            Ok(Poll::Ready(result)) => counted.end(result, || this.task.set(None)),
             Err(panic) => {
                 // It is broken, and so may be its drop: what that panics with is the same failure.
-                background::shielded(|| drop(this.task.take()));
-                drop(this.guard.take());
-                this.shared.finish_panicked(panic, this.location);
+                background::shielded(|| this.task.set(None));
+                drop(counted.guard.take());
+                counted.shared.finish_panicked(counted.number, panic, counted.location);
             }
         }
         Poll::Ready(())
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        if self.task.is_some() {
-            let dropped = match self.shared.ctx.err() {
-                Some(error) => Cause::from(error),
-                None => Cause::from("the executor dropped a task of the group before its end"),
-            };
-            self.end(Err(dropped));
-        }
     }
 }

@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::cause::Cause;
+use crate::task::TaskPanic;
 
 /// The error that a task of a [`Group`](crate::Group) ended with. Prints as that error does.
 #[derive(Clone, Debug)]
@@ -14,9 +15,19 @@ impl GroupError {
         GroupError(cause)
     }
 
-    /// The task's error: `downcast_ref` finds its type again.
+    /// Returns the task's error: `downcast_ref` finds its type again.
     pub fn cause(&self) -> &Cause {
         &self.0
+    }
+
+    /// Returns the task's panic, if it panicked. Only [`results`](crate::Group::results) returns panics.
+    pub fn panic(&self) -> Option<&TaskPanic> {
+        self.0.downcast_ref()
+    }
+
+    /// Returns whether the task panicked.
+    pub fn is_panicked(&self) -> bool {
+        self.panic().is_some()
     }
 }
 

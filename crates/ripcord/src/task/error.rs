@@ -86,7 +86,6 @@ struct Inner {
 }
 
 impl TaskPanic {
-    #[cfg_attr(not(feature = "tokio"), expect(dead_code, reason = "only the feature `tokio` spawns"))]
     pub(crate) fn new(payload: Box<dyn Any + Send>, location: &'static Location<'static>) -> Self {
         let message = match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
             (Some(text), _) => Some((*text).to_owned()),

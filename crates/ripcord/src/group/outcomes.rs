@@ -1,0 +1,146 @@
+//! What the tasks of a group have come to.
+
+use super::builder::Join;
+use super::error::GroupError;
+use crate::background;
+use crate::cause::Cause;
+use crate::task::TaskPanic;
+
+/// The outcomes of a group's tasks, each under the number of its `go`.
+pub(super) struct Outcomes<T> {
+    join: Join,
+    /// How many numbers were given out.
+    accepted: usize,
+    /// Each value at the place of its task's number. For a type of size 0 the places say nothing, and the list takes no memory: a
+    /// group that runs for the life of a process does not grow.
+    values: Vec<T>,
+    /// The place in `values` of the value with each number, unless the type is of size 0.
+    places: Vec<Option<usize>>,
+    /// In the order in which the tasks ended.
+    errors: Vec<(usize, GroupError)>,
+    panics: Vec<(usize, TaskPanic)>,
+    /// The place in `errors` of the one to report, and whether it is real.
+    reported: Option<(usize, bool)>,
+    /// The number of the first task that succeeded.
+    winner: Option<usize>,
+}
+
+impl<T> Outcomes<T> {
+    const ALL_ALIKE: bool = size_of::<T>() == 0;
+
+    pub(super) fn new(join: Join) -> Self {
+        Outcomes {
+            join,
+            accepted: 0,
+            values: Vec::new(),
+            places: Vec::new(),
+            errors: Vec::new(),
+            panics: Vec::new(),
+            reported: None,
+            winner: None,
+        }
+    }
+
+    /// Takes all outcomes, and leaves none.
+    pub(super) fn take(&mut self) -> Self {
+        std::mem::replace(self, Outcomes::new(self.join))
+    }
+
+    /// Returns the number of the next task.
+    pub(super) fn accept(&mut self) -> usize {
+        self.accepted += 1;
+        self.accepted - 1
+    }
+
+    /// Returns whether this is the first success.
+    pub(super) fn succeeded(&mut self, number: usize, value: T) -> bool {
+        if !Self::ALL_ALIKE {
+            if self.places.len() <= number {
+                self.places.resize(number + 1, None);
+            }
+            self.places[number] = Some(self.values.len());
+        }
+        self.values.push(value);
+        let is_first = self.winner.is_none();
+        self.winner.get_or_insert(number);
+        is_first
+    }
+
+    pub(super) fn failed(&mut self, number: usize, cause: Cause, is_real: bool) {
+        let is_reported = match (self.reported, self.join) {
+            (None, _) => true,
+            // The last one of those that failed by themselves.
+            (Some(_), Join::First) => is_real,
+            (Some((_, is_known_real)), _) => !is_known_real && is_real,
+        };
+        if is_reported {
+            self.reported = Some((self.errors.len(), is_real));
+        }
+        self.errors.push((number, GroupError::new(cause)));
+    }
+
+    pub(super) fn panicked(&mut self, number: usize, panic: TaskPanic) {
+        self.panics.push((number, panic));
+    }
+
+    /// Resumes the first panic, unless a task has won.
+    pub(super) fn resume_panic(mut self) -> Self {
+        if self.join == Join::First && self.winner.is_some() || self.panics.is_empty() {
+            return self;
+        }
+        let (_, panic) = self.panics.swap_remove(0);
+        // A value that panics when it is dropped must not do so while this panic unwinds.
+        background::shielded(|| drop(self));
+        std::panic::resume_unwind(panic.into_payload());
+    }
+
+    /// The error to report, if there is one.
+    pub(super) fn error(&mut self) -> Option<GroupError> {
+        if self.join == Join::First && self.winner.is_some() {
+            return None;
+        }
+        self.reported.map(|(at, _)| self.errors.swap_remove(at).1)
+    }
+
+    /// Every error, in the order in which the tasks ended.
+    pub(super) fn into_errors(self) -> Vec<GroupError> {
+        self.errors.into_iter().map(|(_, error)| error).collect()
+    }
+
+    /// The values in the order of their numbers; of [`Join::First`] the winner's alone.
+    pub(super) fn into_values(self) -> Vec<T> {
+        if self.join == Join::First {
+            // The winner's was put in first.
+            return self.values.into_iter().take(1).collect();
+        }
+        if Self::ALL_ALIKE {
+            return self.values;
+        }
+        let mut values: Vec<Option<T>> = self.values.into_iter().map(Some).collect();
+        self.places.into_iter().flatten().filter_map(|place| values[place].take()).collect()
+    }
+
+    /// One result for each number.
+    pub(super) fn into_results(self) -> Vec<Result<T, GroupError>> {
+        let mut results: Vec<Option<Result<T, GroupError>>> = Vec::new();
+        results.resize_with(self.accepted, || None);
+        for (number, error) in self.errors {
+            results[number] = Some(Err(error));
+        }
+        for (number, panic) in self.panics {
+            results[number] = Some(Err(GroupError::new(Cause::from(panic))));
+        }
+        if Self::ALL_ALIKE {
+            let mut values = self.values.into_iter();
+            return results.into_iter().filter_map(|result| result.or_else(|| values.next().map(Ok))).collect();
+        }
+        let mut values: Vec<Option<T>> = self.values.into_iter().map(Some).collect();
+        for (number, place) in self.places.into_iter().enumerate() {
+            if let Some(value) = place.and_then(|place| values[place].take()) {
+                results[number] = Some(Ok(value));
+            }
+        }
+        // Every task has ended, so no place is empty.
+        results.into_iter().flatten().collect()
+    }
+}
