@@ -100,18 +100,6 @@ impl Backend {
         self.stack.cache().expect("the stack has a cache")
     }
 
-    pub(crate) fn breaker(&self) -> &CircuitBreaker {
-        self.stack.breaker().expect("the stack has a breaker")
-    }
-
-    pub(crate) fn limiter(&self) -> &RateLimiter {
-        self.stack.limiter().expect("the stack has a limiter")
-    }
-
-    pub(crate) fn bulkhead(&self) -> &Bulkhead {
-        self.stack.bulkhead().expect("the stack has a bulkhead")
-    }
-
     pub(crate) fn stack(&self) -> &Stack<Hits, Failure, Arc<str>> {
         &self.stack
     }

@@ -160,5 +160,5 @@ async fn draining_service_refuses_new_requests() {
 
 /// The line of the metrics that says that the backend's answer has come in.
 fn loaded(backend: &Backend) -> String {
-    format!("ripcord_backend_cache_loads_total{{backend=\"{}\",kind=\"succeeded\"}} 1", backend.name())
+    format!("ripcord_policy_calls_total{{policy=\"cache\",name=\"{}\",outcome=\"succeeded\"}} 1", backend.name())
 }

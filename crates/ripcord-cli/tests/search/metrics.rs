@@ -89,8 +89,8 @@ async fn open_metrics_text_is_well_formed_and_counts_each_request() {
     assert_eq!(counts.len(), 15, "{after}");
     assert_eq!(samples["ripcord_http_request_duration_seconds_count{route=\"/slow\"}"], 1.0);
     assert_eq!(samples["ripcord_http_request_duration_seconds_sum{route=\"/slow\"}"], 5.0, "by the service's clock");
-    assert_eq!(samples["ripcord_http_request_duration_seconds_bucket{le=\"4.096\",route=\"/slow\"}"], 0.0);
-    assert_eq!(samples["ripcord_http_request_duration_seconds_bucket{le=\"8.192\",route=\"/slow\"}"], 1.0);
+    assert_eq!(samples["ripcord_http_request_duration_seconds_bucket{route=\"/slow\",le=\"4.096\"}"], 0.0);
+    assert_eq!(samples["ripcord_http_request_duration_seconds_bucket{route=\"/slow\",le=\"8.192\"}"], 1.0);
 }
 
 #[tokio::test]

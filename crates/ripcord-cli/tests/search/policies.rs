@@ -26,7 +26,7 @@ async fn failure_is_retried() {
     let json = searching.await.expect("no panic").json();
     assert_eq!(titles(&json), ["at last"]);
     assert_eq!((&report(&json, &backend)["outcome"], &report(&json, &backend)["requests"]), (&"ok".into(), &2.into()));
-    service.counted(&format!("ripcord_backend_retries_total{{backend=\"{}\"}} 1", backend.name())).await;
+    service.counted(&format!("ripcord_retry_retries_total{{name=\"{}\"}} 1", backend.name())).await;
 }
 
 #[tokio::test]
@@ -55,7 +55,7 @@ async fn slow_request_is_hedged_and_the_first_answer_counts() {
     let json = searching.await.expect("no panic").json();
     assert_eq!((titles(&json), &report(&json, &backend)["requests"]), (vec!["the second"], &2.into()));
     stalled.gone().await;
-    service.counted(&format!("ripcord_backend_hedges_total{{backend=\"{}\"}} 1", backend.name())).await;
+    service.counted(&format!("ripcord_hedge_hedges_total{{name=\"{}\"}} 1", backend.name())).await;
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn failing_backend_opens_its_breaker() {
         assert_eq!(searching.await.expect("no panic").status, StatusCode::BAD_GATEWAY);
     }
     let name = backend.name().to_owned();
-    service.counted(&format!("ripcord_backend_breaker_state{{backend=\"{name}\"}} 2")).await;
+    service.counted(&format!("ripcord_breaker_state{{name=\"{name}\"}} 2")).await;
 
     service.time.advance(SECOND / 2);
     let answer = service.get("/search?q=c").await.expect("no panic");
@@ -88,7 +88,7 @@ async fn failing_backend_opens_its_breaker() {
     let searching = service.get("/search?q=d");
     backend.arrival().await.find("well again");
     assert_eq!(searching.await.expect("no panic").status, StatusCode::OK);
-    service.counted(&format!("ripcord_backend_breaker_state{{backend=\"{name}\"}} 0")).await;
+    service.counted(&format!("ripcord_breaker_state{{name=\"{name}\"}} 0")).await;
 }
 
 // A rejection that the retry would have to wait out past the deadline is told as what it is.
@@ -102,7 +102,7 @@ async fn open_breaker_below_a_retry_is_a_rejection() {
     });
     let searching = service.get("/search?q=a");
     backend.arrival().await.answer(unavailable());
-    service.counted(&format!("ripcord_backend_breaker_state{{backend=\"{}\"}} 2", backend.name())).await;
+    service.counted(&format!("ripcord_breaker_state{{name=\"{}\"}} 2", backend.name())).await;
 
     let json = service.get("/search?q=b").await.expect("no panic").json();
     let rejected = report(&json, &backend);
@@ -160,7 +160,7 @@ async fn answer_is_cached_until_its_ttl() {
     assert_eq!(titles(&json), ["first"]);
     assert!(!backend.has_arrivals());
     let name = backend.name().to_owned();
-    service.counted(&format!("ripcord_backend_cache_reads_total{{backend=\"{name}\",kind=\"hit\"}} 1")).await;
+    service.counted(&format!("ripcord_cache_reads_total{{name=\"{name}\",result=\"hit\"}} 1")).await;
 
     service.time.advance(30 * SECOND);
     let searching = service.get("/search?q=a");
@@ -176,7 +176,7 @@ async fn concurrent_searches_for_the_same_words_share_a_request() {
     let arrival = backend.arrival().await;
     let second = service.get("/search?q=a");
     let name = backend.name().to_owned();
-    service.counted(&format!("ripcord_backend_cache_reads_total{{backend=\"{name}\",kind=\"shared\"}} 1")).await;
+    service.counted(&format!("ripcord_cache_reads_total{{name=\"{name}\",result=\"shared\"}} 1")).await;
 
     // Who began it may leave: there is somebody else who waits.
     first.abort();
@@ -197,7 +197,7 @@ async fn search_with_more_time_outlives_the_request_it_joined() {
     assert_eq!(stalled.header("x-request-timeout-ms"), "1000");
     let patient = service.get("/search?q=a&timeout=4s");
     let name = backend.name().to_owned();
-    service.counted(&format!("ripcord_backend_cache_reads_total{{backend=\"{name}\",kind=\"shared\"}} 1")).await;
+    service.counted(&format!("ripcord_cache_reads_total{{name=\"{name}\",result=\"shared\"}} 1")).await;
 
     service.time.advance(SECOND);
     assert_eq!(hasty.await.expect("no panic").status, StatusCode::GATEWAY_TIMEOUT);
@@ -217,7 +217,7 @@ async fn attempt_without_enough_time_is_made_once() {
     let backend = Backend::start().await;
     let service = TestService::with(&[&backend], |policies| policies.attempt_timeout = SECOND / 2000);
     let searching = service.get("/search?q=a");
-    service.counted(&format!("ripcord_backend_requests_total{{backend=\"{}\"}} 1", backend.name())).await;
+    service.counted(&format!("ripcord_stack_attempts_total{{name=\"{}\"}} 1", backend.name())).await;
 
     service.time.advance(SECOND / 2000);
     let json = searching.await.expect("no panic").json();

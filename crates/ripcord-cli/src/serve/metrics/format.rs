@@ -1,6 +1,6 @@
 //! The two text formats of metrics.
 //!
-//! `prometheus-client` writes OpenMetrics. Prometheus' older text format differs in a few lines, which [`to_prometheus`] rewrites.
+//! The exporter writes Prometheus' text. OpenMetrics differs in a few lines, which [`to_open_metrics`] rewrites.
 
 use axum::http::{HeaderMap, header::ACCEPT};
 
@@ -47,27 +47,26 @@ fn thousandths(weight: &str) -> u32 {
     }
 }
 
-/// Rewrites OpenMetrics' text as Prometheus' text of version 0.0.4.
+/// Rewrites Prometheus' text of version 0.0.4 as OpenMetrics.
 ///
-/// There a counter's `HELP` and `TYPE` name the sample, which ends in `_total`; units and the end have no line.
-pub(super) fn to_prometheus(open_metrics: &str) -> String {
-    let counters: Vec<&str> =
-        open_metrics.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    let mut text = String::with_capacity(open_metrics.len());
-    for line in open_metrics.lines() {
-        if line == "# EOF" || line.starts_with("# UNIT ") {
-            continue;
-        }
-        let described =
-            ["# HELP ", "# TYPE "].into_iter().find_map(|keyword| Some((keyword, line.strip_prefix(keyword)?)));
-        match described.and_then(|(keyword, rest)| Some((keyword, rest.split_once(' ')?))) {
-            Some((keyword, (name, rest))) if counters.contains(&name) => {
-                text.extend([keyword, name, "_total ", rest]);
-            }
+/// There a counter's `HELP` and `TYPE` name the family, without the `_total` of its samples. No line is empty, and the last one is
+/// `# EOF`.
+pub(super) fn to_open_metrics(prometheus: &str) -> String {
+    let mut text = String::with_capacity(prometheus.len());
+    let mut lines = prometheus.lines().filter(|line| !line.is_empty()).peekable();
+    while let Some(line) = lines.next() {
+        let name = line.strip_prefix("# ").and_then(|comment| comment.split(' ').nth(1)).unwrap_or_default();
+        // A `HELP` comes before its `TYPE`.
+        let kind = lines.peek().and_then(|next| next.strip_prefix("# TYPE "));
+        let is_counter =
+            line == format!("# TYPE {name} counter") || kind.is_some_and(|kind| kind == format!("{name} counter"));
+        match name.strip_suffix("_total") {
+            Some(family) if is_counter => text.push_str(&line.replacen(name, family, 1)),
             _ => text.push_str(line),
         }
         text.push('\n');
     }
+    text.push_str("# EOF\n");
     text
 }
 
@@ -108,13 +107,15 @@ mod tests {
     }
 
     #[test]
-    fn counters_are_named_after_their_samples_in_prometheus_text() {
-        let open_metrics = "# HELP requests Requests.\n# TYPE requests counter\nrequests_total{route=\"/\"} 3\n\
-                            # HELP duration_seconds Duration.\n# TYPE duration_seconds histogram\n# UNIT duration_seconds seconds\n\
-                            duration_seconds_sum 1.5\n# HELP open Open.\n# TYPE open gauge\nopen 2\n# EOF\n";
-        let text = "# HELP requests_total Requests.\n# TYPE requests_total counter\nrequests_total{route=\"/\"} 3\n\
-                    # HELP duration_seconds Duration.\n# TYPE duration_seconds histogram\nduration_seconds_sum 1.5\n\
-                    # HELP open Open.\n# TYPE open gauge\nopen 2\n";
-        assert_eq!(to_prometheus(open_metrics), text);
+    fn counters_are_named_after_their_family_in_open_metrics() {
+        let prometheus = "# HELP requests_total Requests that sent a counter.\n# TYPE requests_total counter\nrequests_total{route=\"/\"} 3\n\n\
+                    # HELP duration_seconds Duration.\n# TYPE duration_seconds histogram\nduration_seconds_sum 1.5\n\n\
+                    # TYPE bare_total counter\nbare_total 1\n\
+                    # HELP sum_total A gauge.\n# TYPE sum_total gauge\nsum_total 2\n";
+        let open_metrics = "# HELP requests Requests that sent a counter.\n# TYPE requests counter\nrequests_total{route=\"/\"} 3\n\
+                            # HELP duration_seconds Duration.\n# TYPE duration_seconds histogram\nduration_seconds_sum 1.5\n\
+                            # TYPE bare counter\nbare_total 1\n\
+                            # HELP sum_total A gauge.\n# TYPE sum_total gauge\nsum_total 2\n# EOF\n";
+        assert_eq!(to_open_metrics(prometheus), open_metrics);
     }
 }

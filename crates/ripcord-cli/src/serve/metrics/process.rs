@@ -1,39 +1,24 @@
 //! The standard `process_*` metrics, read from `/proc`. On other systems than Linux there are none.
 
-use std::fmt;
+use std::fmt::Write as _;
 
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{counter::ConstCounter, gauge::ConstGauge},
-    registry::Unit,
-};
-
-/// The figures of the process.
-#[derive(Debug)]
-pub(super) struct ProcessFigures;
-
-impl Collector for ProcessFigures {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(process) = Process::read() else { return Ok(()) };
-        let cpu = ConstCounter::new(process.cpu_seconds);
-        let help = "CPU time used, in user and system mode.";
-        cpu.encode(encoder.encode_descriptor("process_cpu", help, Some(&Unit::Seconds), cpu.metric_type())?)?;
-        let gauges = [
-            ("process_open_fds", "Open file descriptors.", None, process.open_fds),
-            ("process_max_fds", "Maximum number of open file descriptors.", None, process.max_fds),
-            ("process_virtual_memory", "Virtual memory.", Some(Unit::Bytes), Some(process.virtual_bytes)),
-            ("process_resident_memory", "Resident memory.", Some(Unit::Bytes), Some(process.resident_bytes)),
-            ("process_threads", "Threads.", None, Some(process.threads)),
-            ("process_start_time", "Start of the process since 1970.", Some(Unit::Seconds), process.start_seconds),
-        ];
-        for (name, help, unit, value) in gauges {
-            if let Some(value) = value {
-                let gauge = ConstGauge::new(value);
-                gauge.encode(encoder.encode_descriptor(name, help, unit.as_ref(), gauge.metric_type())?)?;
-            }
+/// Appends the metrics of the process, in Prometheus' text format. The facade's counters are integers, and CPU time is not.
+pub(super) fn write(text: &mut String) {
+    let Some(process) = Process::read() else { return };
+    let metrics = [
+        ("process_cpu_seconds_total", "counter", "CPU time used, in user and system mode.", Some(process.cpu_seconds)),
+        ("process_open_fds", "gauge", "Open file descriptors.", process.open_fds),
+        ("process_max_fds", "gauge", "Maximum number of open file descriptors.", process.max_fds),
+        ("process_virtual_memory_bytes", "gauge", "Virtual memory.", Some(process.virtual_bytes)),
+        ("process_resident_memory_bytes", "gauge", "Resident memory.", Some(process.resident_bytes)),
+        ("process_threads", "gauge", "Threads.", Some(process.threads)),
+        ("process_start_time_seconds", "gauge", "Start of the process since 1970.", process.start_seconds),
+    ];
+    for (name, kind, help, value) in metrics {
+        if let Some(value) = value {
+            writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}")
+                .expect("a string accepts all writes");
         }
-        Ok(())
     }
 }
 
