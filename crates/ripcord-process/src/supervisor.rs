@@ -11,7 +11,7 @@
 use std::collections::HashSet;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::process::{Child, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -34,6 +34,9 @@ use crate::tree::{Member, Process, Tree};
 const AFTER_KILL: Duration = Duration::from_secs(5);
 /// How often to look for processes that were started while their parents were killed.
 const BETWEEN_KILLS: Duration = Duration::from_millis(2);
+
+/// Maximum number of processes to wait for at a time. The others are waited for when one of these has exited.
+const MAX_WATCHED: usize = 16;
 
 /// What the supervisor shares with the handles of a command.
 #[derive(Debug)]
@@ -241,10 +244,10 @@ impl Supervisor {
 
     /// Waits until a member has exited, or for another event.
     async fn member_event(&mut self, members: &[Member]) -> Event {
-        let watch = |member| pidfd::register(member).ok();
-        let watched: Vec<AsyncFd<BorrowedFd<'_>>> =
-            members.iter().filter_map(|member| watch(member.pidfd.as_fd())).collect();
-        let is_unwatched = watched.len() < members.len();
+        let open = members.iter().take(MAX_WATCHED).filter_map(Member::open);
+        let watched: Vec<AsyncFd<OwnedFd>> = open.filter_map(|pidfd| pidfd::register(pidfd).ok()).collect();
+        // One may have exited just now, or there are too few descriptors.
+        let is_unwatched = watched.len() < members.len().min(MAX_WATCHED);
         let again = (self.is_killing || is_unwatched).then(|| Context::background().sleep(BETWEEN_KILLS));
         let mut again = again.map(Box::pin);
         poll_fn(|cx| {

@@ -1,4 +1,5 @@
 //! Commands under a context, with real processes.
+#![cfg(target_os = "linux")]
 
 mod common;
 
@@ -140,9 +141,12 @@ async fn command_that_has_exited_when_its_context_ends_counts_as_exited() {
 
 #[tokio::test]
 async fn grandchild_that_holds_stdout_is_ended_and_what_was_written_is_kept() {
-    let output = bounded(sh("(echo early; exec sleep 60) & echo $!; sleep 0.2; exit 0").output(&Context::background()))
-        .await
-        .unwrap();
+    let output = bounded(
+        sh("(echo early; exec sleep 60) & echo $!; until grep -q sleep /proc/$!/comm; do :; done; exit 0")
+            .output(&Context::background()),
+    )
+    .await
+    .unwrap();
     assert!(output.exit.success());
     assert!(!output.exit.left_behind().is_empty());
     assert!(String::from_utf8(output.stdout.clone()).unwrap().contains("early\n"));
@@ -166,8 +170,9 @@ async fn double_fork_is_ended() {
 
 #[tokio::test]
 async fn daemon_left_by_a_command_that_succeeds_is_ended() {
-    let script = "(setsid sh -c 'echo $$; exec sleep 60' &) ; sleep 0.2";
-    let output = bounded(sh(script).output(&Context::background())).await.unwrap();
+    let script = "(setsid sh -c 'echo $$ > \"$0\"; exec sleep 60' \"$0\" &); until [ -s \"$0\" ]; do sleep 0.01; done; cat \"$0\"";
+    let directory = common::Directory::new("daemon-left");
+    let output = bounded(sh(script).arg(directory.path("pid")).output(&Context::background())).await.unwrap();
     assert!(output.exit.success());
     assert_eq!(output.exit.left_behind().len(), 1);
     assert!(is_gone(pids(&output.stdout).next().unwrap()));

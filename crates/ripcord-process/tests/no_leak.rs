@@ -1,4 +1,5 @@
 //! What commands leave in this process. One test only, because another one would have children and descriptors of its own.
+#![cfg(target_os = "linux")]
 
 mod common;
 

@@ -26,7 +26,7 @@ mod session;
 mod signals;
 mod terminal;
 
-use std::{ffi::OsStr, io, process::ExitCode};
+use std::{ffi::OsStr, io, panic::catch_unwind, process::ExitCode};
 
 use ripcord::Context;
 use ripcord_process::FromEnv as _;
@@ -46,13 +46,13 @@ pub const FAILURE: u8 = 125;
 ///
 /// Call it before any thread is started: it changes the signals that this thread receives, and threads inherit that.
 pub fn run(args: &Args) -> ExitCode {
-    match try_run(args) {
-        Ok(end) => end.exit(),
-        Err(error) => {
-            report::line(&format!("run: {error}"));
-            ExitCode::from(FAILURE)
-        }
+    // The runtime panics if it gets no descriptors. The panic hook has then written why.
+    match catch_unwind(|| try_run(args)) {
+        Ok(Ok(end)) => return end.exit(),
+        Ok(Err(error)) => report::line(&format!("run: {error}")),
+        Err(_panic) => {}
     }
+    ExitCode::from(FAILURE)
 }
 
 fn try_run(args: &Args) -> io::Result<End> {

@@ -191,12 +191,12 @@ struct Failed {
 
 /// Returns the exit code for a command that could not be started or watched.
 fn code_of(error: &Error) -> u8 {
-    use io::ErrorKind::{OutOfMemory, WouldBlock};
+    /// `EAGAIN`, `ENOMEM`, `ENFILE` and `EMFILE`: the system has no room for another process or descriptor.
+    const NO_ROOM: [i32; 4] = [11, 12, 23, 24];
 
     match error.io_error() {
         _ if error.is_not_found() => end::NOT_FOUND,
-        // The system has no room for another process or descriptor.
-        Some(io) if [OutOfMemory, WouldBlock].contains(&io.kind()) || io.raw_os_error().is_none() => super::FAILURE,
+        Some(io) if io.raw_os_error().is_none_or(|number| NO_ROOM.contains(&number)) => super::FAILURE,
         _ if error.is_not_started() => end::NOT_EXECUTABLE,
         _ => super::FAILURE,
     }

@@ -127,3 +127,14 @@ fn nested_run_is_ended_with_its_command() {
     assert_eq!(ended.stderr.lines().count(), 2, "{ended:?}");
     assert!(ended.stderr.contains("the deadline of outer (RIPCORD_DEADLINE)"), "{ended:?}");
 }
+
+#[test]
+fn more_processes_than_descriptors_do_not_survive() {
+    let script = "ulimit -n 24; exec \"$0\" run --timeout 2s --grace 100ms sh -c \
+                  'for i in $(seq 40); do (trap \"\" TERM; setsid sleep 60 & echo $!); done; sleep 60'";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", script, crate::common::RIPCORD]);
+    let ended = crate::common::start_here(command).end();
+    assert_eq!((ended.code(), ended.pids().len()), (124, 40), "{ended:?}");
+    assert!(ended.pids().into_iter().all(is_gone));
+}

@@ -1,8 +1,8 @@
 //! What the caller sees.
 
-use std::{fs, os::unix::process::ExitStatusExt as _};
+use std::{fs, os::unix::process::ExitStatusExt as _, process::Command};
 
-use crate::common::{Directory, ripcord, run, run_sh, start_here};
+use crate::common::{Directory, RIPCORD, ripcord, run, run_sh, start_here};
 
 #[test]
 fn exit_code_of_the_command_is_passed_on_in_silence() {
@@ -58,5 +58,15 @@ fn command_that_dies_of_a_signal_takes_ripcord_with_it() {
     for signal in [1, 2, 3, 6, 9, 11, 13, 14, 15, 10, 34, 64] {
         let ended = start_here(ripcord(&["sh", "-c", &format!("kill -{signal} $$")])).end();
         assert_eq!((ended.status.signal(), ended.stderr.as_str()), (Some(signal), ""));
+    }
+}
+
+#[test]
+fn too_few_descriptors_exit_with_125() {
+    for limit in [7, 9, 11] {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" run --retries 5 true"), RIPCORD]);
+        let ended = start_here(command).end();
+        assert_eq!(ended.code(), 125, "{limit}: {ended:?}");
     }
 }

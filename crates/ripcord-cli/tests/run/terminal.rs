@@ -141,14 +141,14 @@ fn killed_interactive_shell_gives_the_terminal_back() {
         "set -m; PS1='prompt> ' \"$R\" run --grace 1h bash --norc -i; echo code $?; read line; echo \"got <$line>\"";
     let mut terminal = Terminal::new(script);
     terminal.wait_for("prompt> ");
-    // The second signal kills it.
-    terminal.keys("trap '' TERM; stty -echo; kill $PPID; kill $PPID; sleep 60\n");
+    // The second signal kills it. Two of the same kind could arrive as one.
+    terminal.keys("trap '' TERM; stty -echo; kill $PPID; kill -INT $PPID; sleep 60\n");
     terminal.wait_for("code 137");
     // The outer shell would be stopped, if the terminal did not belong to its group.
     terminal.keys("hello\n");
     terminal.wait_for("got <hello>");
     let screen = terminal.end();
-    assert!(screen.contains("ripcord: bash: forwarded SIGTERM from bash ("), "{screen}");
+    assert!(screen.contains("ripcord: bash: forwarded SIG"), "{screen}");
     assert!(screen.contains("\nhello"), "there is no echo: {screen}");
 }
 

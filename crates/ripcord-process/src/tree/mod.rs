@@ -58,9 +58,10 @@ impl fmt::Display for Process {
 }
 
 /// A process of the tree other than the leader.
+///
+/// It holds no descriptor: a command may have more processes than this process may have descriptors.
 pub(crate) struct Member {
     stat: Stat,
-    pub(crate) pidfd: OwnedFd,
 }
 
 impl Member {
@@ -74,7 +75,17 @@ impl Member {
 
     /// Sends a signal. Returns `false` if this process may not be signaled.
     pub(crate) fn signal(&self, signal: Signal) -> bool {
-        process::pidfd_send_signal(&self.pidfd, signal.to_rustix()) != Err(Errno::PERM)
+        // One that has exited needs no signal.
+        let Some(pidfd) = self.open() else { return true };
+        process::pidfd_send_signal(&pidfd, signal.to_rustix()) != Err(Errno::PERM)
+    }
+
+    /// Opens the process. `None` if it has exited meanwhile, or if there is no descriptor to be had.
+    pub(crate) fn open(&self) -> Option<OwnedFd> {
+        let pidfd = process::pidfd_open(self.stat.pid, PidfdFlags::NONBLOCK).ok()?;
+        // Invariant 2.
+        let again = Stat::read(self.stat.pid)?;
+        (again.start == self.stat.start && !again.is_zombie).then_some(pidfd)
     }
 }
 
@@ -204,7 +215,7 @@ impl Tree {
                 return Ok(members);
             }
         }
-        // There are children that cannot be looked at, because there are too few descriptors.
+        // There are children that no look has found.
         self.kill_children();
         Ok(Vec::new())
     }
@@ -213,10 +224,9 @@ impl Tree {
         let all = stat::all()?;
         let mut members = Vec::new();
         for stat in self.find(&all) {
-            if let Some(member) = open(stat) {
-                self.seen.insert(member.id());
-                members.push(member);
-            }
+            let member = Member { stat: stat.clone() };
+            self.seen.insert(member.id());
+            members.push(member);
         }
         all.iter().filter(|stat| self.is_to_be_reaped(stat)).for_each(|stat| {
             let _gone = process::waitpid(Some(stat.pid), WaitOptions::NOHANG);
@@ -316,11 +326,4 @@ impl Tree {
         };
         is_orphan && stat.is_zombie && stat.pid != self.leader && stat.parent == process::getpid().as_raw_pid()
     }
-}
-
-/// Opens a process, unless it has exited meanwhile (invariant 2).
-fn open(stat: &Stat) -> Option<Member> {
-    let pidfd = process::pidfd_open(stat.pid, PidfdFlags::NONBLOCK).ok()?;
-    let again = Stat::read(stat.pid)?;
-    (again.start == stat.start && !again.is_zombie).then_some(Member { stat: again, pidfd })
 }
