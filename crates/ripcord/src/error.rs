@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::raw::compact::{Compact, View};
+use crate::raw::movable::Moves;
 use crate::raw::node::{End, Node, flag, state};
 
 /// The error of a context that has ended: it was canceled, or its deadline passed.
@@ -41,6 +42,8 @@ struct Story {
     location: &'static Location<'static>,
     name: Option<Arc<Cow<'static, str>>>,
     cause: Option<Cause>,
+    /// Of a movable deadline or an idle timeout.
+    moves: Option<Moves>,
 }
 
 /// What happened, and what the time kept with it is.
@@ -115,7 +118,7 @@ impl Error {
     /// The error of a done node, with the bits and the end that were read of it.
     #[inline]
     pub(crate) fn of(node: &Node, bits: u8, end: &End) -> Error {
-        if node.flags & (flag::NAMED | flag::CLOCK) == 0 && end.cause.is_none() {
+        if node.flags & (flag::NAMED | flag::CLOCK | flag::MOVABLE) == 0 && end.cause.is_none() {
             let moment = match bits & (state::DEADLINE | state::DROPPED) {
                 0 => Moment::Canceled,
                 state::DROPPED => Moment::Dropped,
@@ -131,8 +134,12 @@ impl Error {
     #[cold]
     fn with_story(node: &Node, bits: u8, end: &End) -> Error {
         let dropped = bits & state::DROPPED != 0;
+        let mut moves = None;
         let (moment, nanoseconds) = if bits & state::DEADLINE != 0 {
-            (Moment::Deadline, end.detail)
+            let origin = if node.flags & flag::MOVABLE == 0 { node } else { node.origin_of_end() };
+            moves = origin.moves_before_end();
+            let set = origin.end().map_or(0, |(_, end)| end.detail);
+            (Moment::Deadline, moves.map_or(set, |moves| moves.timeout))
         } else if node.flags & flag::CLOCK == 0 {
             (if dropped { Moment::Dropped } else { Moment::Canceled }, end.detail)
         } else {
@@ -143,7 +150,14 @@ impl Error {
             (if dropped { Moment::DroppedBefore } else { Moment::CanceledBefore }, before)
         };
         let name = if node.flags & flag::NAMED == 0 { None } else { node.origin_of_end().name().cloned() };
-        Error(Compact::shared(Story { moment, nanoseconds, location: end.location, name, cause: end.cause.clone() }))
+        Error(Compact::shared(Story {
+            moment,
+            nanoseconds,
+            location: end.location,
+            name,
+            cause: end.cause.clone(),
+            moves,
+        }))
     }
 }
 
@@ -239,6 +253,19 @@ impl Origin {
             location,
             name,
             cause: None,
+            moves: None,
+        })))
+    }
+
+    /// The origin of a deadline that can be moved.
+    pub(crate) fn of_movable_deadline(node: &Node, location: &'static Location<'static>, moves: Moves) -> Origin {
+        Origin(Error(Compact::shared(Story {
+            moment: Moment::Deadline,
+            nanoseconds: moves.timeout,
+            location,
+            name: node.name().cloned(),
+            cause: None,
+            moves: Some(moves),
         })))
     }
 
@@ -256,7 +283,18 @@ impl Origin {
         self.0.story()?.name.as_ref().map(|name| &***name)
     }
 
+    /// Returns whether an [idle timeout](crate::Context::with_idle_timeout) ended the context.
+    pub fn is_idle_timeout(&self) -> bool {
+        self.moves().is_some_and(|moves| moves.is_idle)
+    }
+
+    fn moves(&self) -> Option<&Moves> {
+        self.0.story()?.moves.as_ref()
+    }
+
     /// Returns the timeout that a deadline was set with; zero if the deadline was in the past. `None` for a cancel.
+    ///
+    /// For a [movable deadline](crate::Context::with_movable_deadline) it is the time from its creation to where it was moved.
     pub fn timeout(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))
@@ -286,12 +324,21 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let location = self.location();
         match (self.timeout(), self.is_dropped_canceler()) {
+            (Some(timeout), _) if self.is_idle_timeout() => {
+                write!(f, "idle for {timeout:?}: timeout set at {location}")?
+            }
+            (Some(_), _) if self.moves().is_some() => write!(f, "deadline set at {location}")?,
             (Some(timeout), _) => write!(f, "timeout of {timeout:?} set at {location}")?,
             (None, false) => write!(f, "canceled at {location}")?,
             (None, true) => write!(f, "canceler of {location} dropped")?,
         }
         if let Some(name) = self.name() {
             write!(f, " in {name}")?;
+        }
+        if let Some(moves) = self.moves().filter(|moves| moves.count > 0) {
+            let moved = if moves.is_idle { "reset" } else { "moved" };
+            let times = if moves.count == 1 { "time" } else { "times" };
+            write!(f, "; {moved} {} {times}, last {}", moves.count, Ago(duration(moves.since_last)))?;
         }
         if let Some(elapsed) = self.elapsed() {
             // It is known to some milliseconds only.
@@ -302,6 +349,18 @@ impl fmt::Display for Origin {
             }
         }
         Ok(())
+    }
+}
+
+/// Prints how long ago something was, to the millisecond.
+struct Ago(Duration);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX) {
+            0..10 => f.write_str("just now"),
+            milliseconds => write!(f, "{:?} ago", Duration::from_millis(milliseconds)),
+        }
     }
 }
 

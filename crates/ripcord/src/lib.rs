@@ -98,6 +98,7 @@ mod error;
 mod group;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod movable;
 mod raw;
 mod slab;
 mod sync;
@@ -117,6 +118,7 @@ pub use future::{Done, DoneOwned, FutureExt, Run, RunWithGrace, Scope, Sleep, Wi
 pub use group::{BoxFuture, Group, GroupBuilder, GroupError, GroupHandle, Join};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
+pub use movable::{IdleTimeout, MovableDeadline};
 pub use shutdown::{
     DrainEnded, Draining, PhaseOutcome, PhaseOutput, PhaseReport, Report, RunShutdown, Shutdown, ShutdownBuilder,
 };

@@ -64,6 +64,13 @@ pub(crate) fn key_of(len: usize, limit: u32) -> u32 {
 }
 
 impl<T> Slab<T> {
+    pub(crate) fn get(&self, key: u32) -> Option<&T> {
+        match self.entries.get(key as usize) {
+            Some(Entry::Full(value)) => Some(value),
+            _ => None,
+        }
+    }
+
     pub(crate) fn get_mut(&mut self, key: u32) -> Option<&mut T> {
         match self.entries.get_mut(key as usize) {
             Some(Entry::Full(value)) => Some(value),

@@ -11,7 +11,7 @@ pub(crate) use loom_types::*;
 
 #[cfg(not(ripcord_loom))]
 mod std_types {
-    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     /// Where loom checks accesses to memory that is not atomic. Here it is nothing.
     pub(crate) struct Access;
@@ -66,7 +66,7 @@ mod std_types {
 #[cfg(ripcord_loom)]
 mod loom_types {
     use loom::cell::UnsafeCell;
-    pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     /// The accesses to some memory that is not atomic, which loom checks.
     pub(crate) struct Access {

@@ -61,6 +61,14 @@ impl<T: Timed> Queue<T> {
         }
     }
 
+    /// The first entry of an exact queue.
+    pub(crate) fn first(&self) -> Option<&T> {
+        match self {
+            Queue::Exact(queue) => queue.first(),
+            Queue::Wheel(_) => None,
+        }
+    }
+
     /// The first deadline, or an earlier moment at which to look again.
     pub(crate) fn next(&self) -> Option<i64> {
         match self {
@@ -90,6 +98,11 @@ impl<T: Timed> Exact<T> {
         if let Some((sequence, target)) = self.entries.remove(key) {
             self.order.remove(&(target.when(), sequence));
         }
+    }
+
+    fn first(&self) -> Option<&T> {
+        let (_, key) = self.order.iter().next()?;
+        self.entries.get(*key).map(|(_, target)| target)
     }
 
     fn pop_due(&mut self, now: i64) -> Due<T> {

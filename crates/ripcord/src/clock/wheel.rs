@@ -28,7 +28,7 @@ const KEEP: usize = 4096;
 
 /// What has a deadline.
 pub(crate) trait Timed {
-    /// When it is due; the same each time. Asked only while it is in a queue, under the lock that guards the queue.
+    /// When it is due; the same each time while it is in a queue, and asked only then, under the lock that guards the queue.
     fn when(&self) -> i64;
 }
 

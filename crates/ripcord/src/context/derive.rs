@@ -68,7 +68,7 @@ impl Context {
     pub(crate) fn cancelable_at(&self, location: &'static Location<'static>) -> (Context, Canceler) {
         let (parent, flags) = self.as_parent();
         let end = End { location, cause: None, detail: 0 };
-        let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel { when: self.deadline_ticks() }, end);
+        let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel { when: self.copied_deadline() }, end);
         (Context::of(Some(node)), Canceler::new(canceler))
     }
 
@@ -270,7 +270,7 @@ impl Context {
         let (parent, flags) = self.as_parent();
         Context::of(Some(NodeRef::new(
             parent,
-            flags & !(flag::DEADLINE | flag::CLOCKS | flag::SHIELDED),
+            flags & !(flag::DEADLINE | flag::CLOCKS | flag::SHIELDED | flag::MOVABLE),
             Payload::WithoutCancel,
             nowhere(),
         )))
@@ -304,7 +304,7 @@ impl Context {
             return self.clone();
         }
         let (parent, flags) = self.as_parent();
-        let when = self.deadline_ticks().saturating_add(grace);
+        let when = self.copied_deadline().saturating_add(grace);
         let shield = Box::new(Shield { grace, when, clock: self.clock() });
         // With these flags no descendant takes the ways that trust its own state alone (invariant 12 of the tree).
         let flags = flags | flag::SHIELDED | flag::DEADLINE | flag::CLOCK;
@@ -331,7 +331,7 @@ impl Context {
             // A root adds nothing: no end, no deadline, no values.
             return if below_root(self).is_some() { self.clone() } else { other.clone() };
         };
-        let when = self.deadline_ticks().min(other.deadline_ticks());
+        let when = self.copied_deadline().min(other.copied_deadline());
         // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
         let both = self.flags() | other.flags();
         let flags = if both & flag::CLOCK == 0 { both } else { both | flag::CLOCKS };
@@ -398,8 +398,8 @@ impl Context {
         location: &'static Location<'static>,
         cause: impl FnOnce() -> Option<Cause>,
     ) -> Context {
-        // A deadline that is not the earliest adds nothing.
-        if when == NEVER || self.deadline_ticks() <= when {
+        // A deadline that is not the earliest adds nothing, unless the earlier one may be moved.
+        if when == NEVER || self.copied_deadline() <= when {
             return self.clone();
         }
         let (parent, flags) = self.as_parent();
@@ -429,7 +429,7 @@ impl Context {
     }
 
     #[inline]
-    fn as_parent(&self) -> (Option<NodeRef>, u8) {
+    pub(super) fn as_parent(&self) -> (Option<NodeRef>, u8) {
         (self.0.clone(), self.flags())
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Context;
-use crate::raw::node::{Kind, Node, NodeRef};
+use crate::raw::movable::Movable;
+use crate::raw::node::{Kind, NEVER, Node, NodeRef};
 
 /// So many merged contexts are printed with both of their parents; a chain that merges more repeats itself.
 const MOST_MERGES: usize = 16;
@@ -70,6 +71,7 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             }
             write!(f, ".WithDeadline({:.2?} left)", Duration::from_nanos(left.unsigned_abs()))
         }
+        Kind::Movable(movable) => print_movable(node, movable, f),
         Kind::WithoutCancel => f.write_str(".WithoutCancel"),
         Kind::Shielded(shield) => write!(f, ".Shielded({:?})", Duration::from_nanos(shield.grace.unsigned_abs())),
         Kind::Value(entry) => {
@@ -81,6 +83,19 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Kind::Clock(clock) => write!(f, ".WithClock({clock:?})"),
         // Printed with both of its parents by the caller.
         Kind::Merge(_) => Ok(()),
+    }
+}
+
+fn print_movable(node: &Node, movable: &Movable, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let duration = |nanoseconds: i64| Duration::from_nanos(nanoseconds.unsigned_abs());
+    match (movable.idle(), movable.when()) {
+        (Some(NEVER), _) => f.write_str(".WithIdleTimeout(none)"),
+        (Some(timeout), _) => write!(f, ".WithIdleTimeout({:?})", duration(timeout)),
+        (None, NEVER) => f.write_str(".WithMovableDeadline(none)"),
+        (None, when) => match when.saturating_sub(node.clock().ticks()) {
+            ..=0 => f.write_str(".WithMovableDeadline(passed)"),
+            left => write!(f, ".WithMovableDeadline({:.2?} left)", duration(left)),
+        },
     }
 }
 

@@ -3,8 +3,11 @@
 // rustdoc lists a type's methods in the order of its modules: first how a context is made, last the ambient context.
 mod derive;
 mod display;
+mod movable;
 
 use std::time::{Duration, Instant};
+
+pub(crate) use movable::ticks;
 
 use crate::after_func::AfterFunc;
 use crate::cause::Cause;
@@ -101,16 +104,17 @@ impl Context {
     /// assert_eq!(ctx.remaining(), Some(Duration::from_secs(3)));
     /// ```
     pub fn remaining(&self) -> Option<Duration> {
-        let when = self.deadline_ticks();
-        if when == NEVER {
-            return None;
+        loop {
+            let when = self.deadline_ticks();
+            if when == NEVER {
+                return None;
+            }
+            let left = when.saturating_sub(self.clock_ref().ticks());
+            // No later observer may report that the context goes on; it does if the deadline has moved meanwhile.
+            if left > 0 || self.err().is_some() || self.flags() & flag::MOVABLE == 0 {
+                return Some(Duration::from_nanos(left.max(0).unsigned_abs()));
+            }
         }
-        let left = when.saturating_sub(self.clock_ref().ticks());
-        if left <= 0 {
-            // No later observer may report that the context goes on.
-            let _seen = self.err();
-        }
-        Some(Duration::from_nanos(left.max(0).unsigned_abs()))
     }
 
     /// Returns where the deadline in effect was set: the timeout, the line of code, and the nearest name at or above it.
@@ -444,9 +448,9 @@ impl Context {
         self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
     }
 
-    /// The time left, if there is a deadline and it counts on the system's clock.
+    /// The time left, if there is a deadline or an idle timeout and it counts on the system's clock.
     pub(crate) fn remaining_of_system(&self) -> Option<Duration> {
-        let when = self.deadline_ticks();
+        let when = self.ender().map_or(NEVER, |node| node.next_deadline());
         let counts = when != NEVER && self.flags() & flag::CLOCK == 0;
         counts.then(|| Duration::from_nanos(when.saturating_sub(Clock::SYSTEM.ticks()).max(0).unsigned_abs()))
     }
@@ -454,8 +458,17 @@ impl Context {
     /// The effective deadline, or `NEVER`.
     #[inline]
     pub(crate) fn deadline_ticks(&self) -> i64 {
+        if self.flags() & flag::MOVABLE == 0 {
+            return self.copied_deadline();
+        }
+        self.ender().and_then(|node| node.owner_of_movable()).map_or(NEVER, |(_, when)| when)
+    }
+
+    /// The effective deadline, or `NEVER`: also if a deadline here or above can be moved.
+    #[inline]
+    pub(crate) fn copied_deadline(&self) -> i64 {
         match self.0.as_ref() {
-            Some(node) if node.flags & flag::DEADLINE != 0 => node.ender().map_or(NEVER, |node| node.deadline()),
+            Some(node) if node.flags & flag::DEADLINE != 0 => node.ender().map_or(NEVER, |node| node.copied_deadline()),
             _ => NEVER,
         }
     }

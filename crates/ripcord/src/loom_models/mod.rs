@@ -7,6 +7,7 @@ mod after_func;
 mod ending;
 mod freeing;
 mod merging;
+mod moving;
 mod shielding;
 mod shutdown;
 mod timers;

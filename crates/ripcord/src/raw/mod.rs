@@ -19,6 +19,7 @@ mod cell;
 pub(crate) mod coarse;
 pub(crate) mod compact;
 pub(crate) mod lock;
+pub(crate) mod movable;
 pub(crate) mod node;
 pub(crate) mod timers;
 pub(crate) mod tree;

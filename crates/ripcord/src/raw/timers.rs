@@ -3,8 +3,9 @@
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 
-use super::lock::Lock;
-use super::node::{Node, NodeRef};
+use super::lock::{Lock, LockGuard};
+use super::movable::Movable;
+use super::node::{Kind, Node, NodeRef};
 use super::tree;
 use crate::background;
 use crate::clock::queue::{Due, Queue};
@@ -42,6 +43,45 @@ impl Timed for Target {
     }
 }
 
+impl Armed {
+    /// Whether a node that was taken out of the queue has a deadline that was moved past `now`. Then its timer is armed for that,
+    /// if there still is a deadline; else the deadline has passed, and no move can change that (invariant 13).
+    ///
+    /// # Safety
+    ///
+    /// `node` was just taken out of the queue.
+    unsafe fn has_moved(&mut self, node: NonNull<Node>, now: i64) -> bool {
+        // SAFETY: by the contract; `NONE` is not stored yet (invariant 4).
+        let target = unsafe { Node::follow(node) };
+        let Kind::Movable(movable) = target.kind() else { return false };
+        if movable.expire(now) {
+            return false;
+        }
+        match movable.arm() {
+            Some(_) => target.timer.store(self.queue.insert(Target(node)), Ordering::Relaxed),
+            None => target.timer.store(NONE, Ordering::Release),
+        }
+        true
+    }
+
+    /// Moves first entries on whose deadlines were moved later than their timers, so that the first entry is due when it says.
+    fn put_first_where_it_belongs(&mut self) {
+        while let Some(Target(node)) = self.queue.first() {
+            let node = *node;
+            // SAFETY: found in the queue, whose lock is held.
+            let target = unsafe { Node::follow(node) };
+            let Kind::Movable(movable) = target.kind() else { return };
+            let armed = movable.armed();
+            if movable.when() <= armed {
+                return;
+            }
+            self.queue.remove(target.timer.load(Ordering::Relaxed));
+            // SAFETY: just taken out. It is not due at the moment before, so it is armed for a later one.
+            let _moved = unsafe { self.has_moved(node, armed) };
+        }
+    }
+}
+
 impl Timers {
     /// An empty queue of the exact kind, in order to the nanosecond.
     pub(crate) fn exact(alarm: impl Fn() -> bool + Send + Sync + 'static) -> Self {
@@ -57,16 +97,42 @@ impl Timers {
         Timers { armed: Lock::new(Armed { queue, sleeps_until: i64::MAX }), alarm: Box::new(alarm) }
     }
 
-    /// Arms the node's timer, unless it is armed.
-    pub(super) fn arm(&self, node: &NodeRef, when: i64) {
+    /// Arms the timer of a deadline's node, unless it is armed.
+    pub(super) fn arm(&self, node: &NodeRef) {
         if node.timer.load(Ordering::Acquire) != NONE || node.end().is_some() {
             return;
         }
-        let mut armed = self.armed.lock();
+        let armed = self.armed.lock();
         // Only a holder of this lock changes it.
         if node.timer.load(Ordering::Relaxed) != NONE {
             return;
         }
+        if let Kind::Movable(movable) = node.kind()
+            && movable.arm().is_none()
+        {
+            return;
+        }
+        self.insert(armed, node, node.timer_at());
+    }
+
+    /// Arms a timer for the earlier time that a movable deadline was moved to, if anything waits for it (invariant 15).
+    pub(super) fn rearm(&self, node: &NodeRef, movable: &Movable) {
+        let mut armed = self.armed.lock();
+        if !movable.is_before_timer() {
+            return;
+        }
+        let key = node.timer.load(Ordering::Relaxed);
+        if key != NONE {
+            armed.queue.remove(key);
+        }
+        match movable.arm() {
+            Some(when) => self.insert(armed, node, when),
+            // Moved again meanwhile.
+            None => node.timer.store(NONE, Ordering::Release),
+        }
+    }
+
+    fn insert(&self, mut armed: LockGuard<'_, Armed>, node: &NodeRef, when: i64) {
         let key = armed.queue.insert(Target(node.pointer()));
         node.timer.store(key, Ordering::Relaxed);
         let is_first = when < armed.sleeps_until;
@@ -101,6 +167,8 @@ impl Timers {
         let mut next = None;
         for _ in 0..most {
             match armed.queue.pop_due(now) {
+                // SAFETY: found in the queue, whose lock is held, and just taken out of it.
+                Due::Entry(Target(node)) if unsafe { armed.has_moved(node, now) } => {}
                 Due::Entry(Target(node)) => {
                     // SAFETY: found in the queue, whose lock is held; the store of `NONE` is the last access unless a
                     // reference was had (invariant 4).
@@ -140,7 +208,8 @@ impl Timers {
     /// The first deadline, when it is not after `limit`; else calls `otherwise` under the lock, so that a deadline armed
     /// later sees what it did.
     pub(crate) fn next_until(&self, limit: i64, otherwise: impl FnOnce()) -> Option<i64> {
-        let armed = self.armed.lock();
+        let mut armed = self.armed.lock();
+        armed.put_first_where_it_belongs();
         let next = armed.queue.next().filter(|next| *next <= limit);
         if next.is_none() {
             otherwise();
@@ -167,7 +236,7 @@ mod tests {
         let contexts = [1, 2, 3].map(|hours| Context::background().with_timeout(Duration::from_secs(hours * 3600)));
         let nodes = contexts.each_ref().map(|ctx| ctx.ender().expect("a deadline ends it"));
         for (node, tried) in nodes.iter().zip([1, 2, 2]) {
-            timers.arm(node, node.deadline());
+            timers.arm(node);
             assert_eq!(tries.load(SeqCst), tried);
         }
         // Taken out again, since nodes take themselves out of their own clock's queue.

@@ -32,6 +32,7 @@ use std::sync::Arc;
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::raw::cell::Cell;
+use crate::raw::movable::Moves;
 use crate::slab::NONE;
 use crate::sync::{Access, AtomicU8, AtomicU32, Ordering, back_off};
 
@@ -57,7 +58,7 @@ pub(crate) mod state {
     pub(crate) const DROPPED: u8 = 32;
     /// A deadline can end it (`flag::DEADLINE`): here too, so that the fast way loads one byte.
     pub(crate) const TIMED: u8 = 64;
-    /// Such a deadline may count on a clock other than the system's (`flag::CLOCK`).
+    /// Such a deadline may count on a clock other than the system's (`flag::CLOCK`), or may move (`flag::MOVABLE`).
     pub(crate) const CLOCKED: u8 = 128;
 }
 
@@ -75,6 +76,8 @@ pub(crate) mod flag {
     pub(crate) const CLOCKS: u8 = 16;
     /// A shielded context at or above this node can end it (invariant 12 in `tree`).
     pub(crate) const SHIELDED: u8 = 32;
+    /// A deadline that can end this node can be moved: no node from there down holds a copy of a deadline (`tree`, invariant 14).
+    pub(crate) const MOVABLE: u8 = 64;
 }
 
 /// The second parent of a merged context, and the earlier deadline of the two.
@@ -116,7 +119,8 @@ pub(crate) struct Shield {
 pub(crate) struct End {
     pub(crate) location: &'static Location<'static>,
     pub(crate) cause: Option<Cause>,
-    /// For a deadline the original timeout in nanoseconds; for a cancel its exact moment, in ticks of the clock.
+    /// For a deadline the original timeout in nanoseconds; for a cancel its exact moment, in ticks of the clock. For a
+    /// deadline's end that was taken over by a node with `flag::MOVABLE`, its exact moment too.
     pub(crate) detail: i64,
 }
 
@@ -189,7 +193,8 @@ impl Node {
         unsafe { self.word.kind(self.tag) }
     }
 
-    /// The effective deadline of a node that can end, or `NEVER`.
+    /// The effective deadline of a node that can end, or `NEVER`: as it was when the node was created, so not for nodes with
+    /// `flag::MOVABLE`.
     #[inline]
     pub(crate) fn deadline(&self) -> i64 {
         // SAFETY: as in `kind`.
@@ -248,7 +253,10 @@ impl Node {
     /// What the timer of this node is armed for.
     #[inline]
     pub(in crate::raw) fn timer_at(&self) -> i64 {
-        self.end_of_grace().unwrap_or_else(|| self.deadline())
+        match self.kind() {
+            Kind::Movable(movable) => movable.armed(),
+            _ => self.end_of_grace().unwrap_or_else(|| self.deadline()),
+        }
     }
 
     /// A merged context's other parent, as `cancel_parent` gives the first.
@@ -277,6 +285,14 @@ impl Node {
             node = source;
         }
         node
+    }
+
+    /// What an error of this node's end tells, if it began at a deadline here that can be moved.
+    pub(crate) fn moves_before_end(&self) -> Option<Moves> {
+        match self.kind() {
+            Kind::Movable(movable) => Some(movable.moves_before_end()),
+            _ => None,
+        }
     }
 
     /// The number of the cancel that ended this node (invariant 9).
@@ -364,12 +380,16 @@ impl Node {
         if self.is_armed() {
             self.clock().timers().disarm(self);
         }
+        #[cfg(feature = "tokio-util")]
+        if self.tag == Tag::Movable {
+            super::tree::token::outlive(self);
+        }
     }
 
     /// Whether the node is in a queue of timers.
     #[inline]
     fn is_armed(&self) -> bool {
-        matches!(self.tag, Tag::Deadline | Tag::ClockedDeadline | Tag::Shielded)
+        matches!(self.tag, Tag::Deadline | Tag::ClockedDeadline | Tag::Movable | Tag::Shielded)
             && self.timer.load(Ordering::Acquire) != NONE
     }
 
@@ -511,6 +531,9 @@ impl NodeGuard<'_> {
     pub(crate) fn set_end_as_foreseen(&mut self, bits: u8) {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
+        if let Kind::Movable(movable) = self.node.kind() {
+            movable.record_end();
+        }
     }
 
     /// As `set_end`, for the end of a cancel at the place foreseen: a dropped `Canceler`'s.

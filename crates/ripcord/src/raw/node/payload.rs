@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::{Merge, Shield};
 use crate::clock::Clock;
+use crate::raw::movable::Movable;
 use crate::raw::values::{OwnedValue, ValueEntry};
 
 /// No deadline.
@@ -17,7 +18,7 @@ pub(crate) const NEVER: i64 = i64::MAX;
 /// What a new node is to be.
 pub(crate) enum Payload {
     Cancel {
-        /// The deadline above it: here too, so that none is searched for. `NEVER` when there is none.
+        /// The deadline above it: here too, so that none is searched for. `NEVER` if there is none, or if one is movable.
         when: i64,
     },
     Deadline {
@@ -25,6 +26,7 @@ pub(crate) enum Payload {
         /// The one it counts on, unless that is the system's: here too, so that none is searched for.
         clock: Option<Clock>,
     },
+    Movable(Box<Movable>),
     Merge(Box<Merge>),
     WithoutCancel,
     Shielded(Box<Shield>),
@@ -45,6 +47,7 @@ pub(crate) enum Kind<'a> {
     Deadline {
         when: i64,
     },
+    Movable(&'a Movable),
     Merge(&'a Merge),
     WithoutCancel,
     Shielded(&'a Shield),
@@ -62,6 +65,7 @@ pub(super) enum Tag {
     Deadline,
     /// As the one above, with a clock that is not the system's.
     ClockedDeadline,
+    Movable,
     Merge,
     WithoutCancel,
     Shielded,
@@ -83,6 +87,7 @@ pub(super) union Word {
     nothing: (),
     when: i64,
     clocked: ManuallyDrop<Box<Clocked>>,
+    movable: ManuallyDrop<Box<Movable>>,
     merge: ManuallyDrop<Box<Merge>>,
     shield: ManuallyDrop<Box<Shield>>,
     listener: ManuallyDrop<Box<Box<dyn Send + Sync>>>,
@@ -104,6 +109,7 @@ impl Word {
                 let clocked = ManuallyDrop::new(Box::new(Clocked { when, clock }));
                 (Tag::ClockedDeadline, Word { clocked })
             }
+            Payload::Movable(movable) => (Tag::Movable, Word { movable: ManuallyDrop::new(movable) }),
             Payload::Merge(merge) => (Tag::Merge, Word { merge: ManuallyDrop::new(merge) }),
             Payload::WithoutCancel => (Tag::WithoutCancel, Word::NOTHING),
             Payload::Shielded(shield) => (Tag::Shielded, Word { shield: ManuallyDrop::new(shield) }),
@@ -126,6 +132,7 @@ impl Word {
                 Tag::Cancel => Kind::Cancel,
                 Tag::Deadline => Kind::Deadline { when: self.when },
                 Tag::ClockedDeadline => Kind::Deadline { when: self.clocked.when },
+                Tag::Movable => Kind::Movable(&self.movable),
                 Tag::Merge => Kind::Merge(&self.merge),
                 Tag::WithoutCancel => Kind::WithoutCancel,
                 Tag::Shielded => Kind::Shielded(&self.shield),
@@ -137,7 +144,8 @@ impl Word {
         }
     }
 
-    /// The deadline in effect of a node that can end, or `NEVER`.
+    /// The deadline in effect of a node that can end, or `NEVER`. Not that of a node at or below a movable deadline
+    /// (`tree`, invariant 14).
     ///
     /// # Safety
     ///
@@ -167,6 +175,7 @@ impl Word {
             match tag {
                 Tag::ClockedDeadline => Some(&self.clocked.clock),
                 Tag::Shielded => Some(&self.shield.clock),
+                Tag::Movable => self.movable.clock(),
                 Tag::Clock => Some(&self.clock),
                 _ => None,
             }
@@ -185,6 +194,7 @@ impl Word {
             match tag {
                 Tag::Cancel | Tag::Deadline | Tag::WithoutCancel | Tag::Todo => {}
                 Tag::ClockedDeadline => ManuallyDrop::drop(&mut self.clocked),
+                Tag::Movable => ManuallyDrop::drop(&mut self.movable),
                 Tag::Merge => return Some(ManuallyDrop::take(&mut self.merge)),
                 Tag::Shielded => ManuallyDrop::drop(&mut self.shield),
                 Tag::Attached => ManuallyDrop::drop(&mut self.listener),

@@ -89,7 +89,7 @@ impl NodeRef {
     // Always: only where the payload is known does it cost no branch.
     #[inline(always)]
     fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
-        let bits = match flags & (flag::DEADLINE | flag::CLOCK) {
+        let bits = match flags & (flag::DEADLINE | flag::CLOCK | flag::MOVABLE) {
             0 | flag::CLOCK => 0,
             flag::DEADLINE => state::TIMED,
             _ => state::TIMED | state::CLOCKED,
@@ -145,7 +145,9 @@ impl NodeRef {
         let mut node = self;
         loop {
             match node.tag {
-                Tag::Cancel | Tag::Deadline | Tag::ClockedDeadline | Tag::Merge | Tag::Shielded => return Some(node),
+                Tag::Cancel | Tag::Deadline | Tag::ClockedDeadline | Tag::Movable | Tag::Merge | Tag::Shielded => {
+                    return Some(node);
+                }
                 Tag::WithoutCancel => return None,
                 Tag::Value | Tag::Name | Tag::Clock | Tag::Todo => node = node.parent.as_ref()?,
                 Tag::Attached => node = node.parent.as_ref()?,

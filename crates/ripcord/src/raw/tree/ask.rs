@@ -1,13 +1,14 @@
 //! Whether a node has ended: from what it remembers, from what is above it, and from the clock.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::end::settle;
 use super::wait::watch;
 use crate::clock::Clock;
 use crate::error::Origin;
-use crate::raw::node::{Kind, Node, NodeRef, flag, state};
+use crate::raw::movable::Movable;
+use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
 impl NodeRef {
@@ -55,15 +56,60 @@ impl NodeRef {
     }
 }
 
+/// A deadline at a node.
+#[derive(Clone, Copy)]
+enum Deadline<'a> {
+    Fixed(i64),
+    Movable(&'a Movable),
+}
+
+impl Deadline<'_> {
+    fn when(self) -> i64 {
+        match self {
+            Deadline::Fixed(when) => when,
+            Deadline::Movable(movable) => movable.when(),
+        }
+    }
+
+    fn is_idle(self) -> bool {
+        matches!(self, Deadline::Movable(movable) if movable.idle().is_some())
+    }
+}
+
+/// The bits of a node that its own deadline ended.
+const OWN_DEADLINE: u8 = state::DEADLINE | state::OWN;
+
+/// What a look at one node says about a walk upwards.
+enum Look {
+    Found,
+    /// Go on above the node.
+    Above,
+    /// Nothing above the node needs a look.
+    NotAbove,
+}
+
 /// Where the deadline of a node that can end was set; `None` if it has none, or if another end has replaced that.
 pub(crate) fn deadline_origin(node: &Node) -> Option<Origin> {
-    const OWN_DEADLINE: u8 = state::DEADLINE | state::OWN;
+    let node = if node.flags & flag::MOVABLE == 0 { node } else { node.owner_of_movable()?.0 };
+    if let Kind::Movable(movable) = node.kind() {
+        return movable_origin(node, movable);
+    }
     let owner = node.deadline_owner()?;
     let (location, timeout) = match owner.end() {
         Some((bits, end)) => (bits & OWN_DEADLINE == OWN_DEADLINE).then_some((end.location, end.detail))?,
         None => owner.lock().foreseen()?,
     };
     Some(Origin::of_deadline(owner, location, timeout))
+}
+
+fn movable_origin(node: &Node, movable: &Movable) -> Option<Origin> {
+    let (location, moves) = match node.end() {
+        Some((bits, end)) => {
+            (bits & OWN_DEADLINE == OWN_DEADLINE).then(|| (end.location, movable.moves_before_end()))?
+        }
+        None => (node.lock().foreseen()?.0, movable.moves_until(node.clock().ticks())),
+    };
+    Some(Origin::of_movable_deadline(node, location, moves))
 }
 
 /// Whether this call is the one of many, on this thread, that may take a longer way.
@@ -170,7 +216,7 @@ impl Node {
                 return false;
             }
             if node.is_merged() {
-                return node.any_above(&mut |node| node.end().is_some());
+                return node.any_above(&mut |node| if node.end().is_some() { Look::Found } else { Look::Above });
             }
             match node.cancel_parent() {
                 Some(parent) => node = parent,
@@ -179,10 +225,13 @@ impl Node {
         }
     }
 
-    /// Whether a deadline at or above this node has passed on its own clock.
+    /// Whether a deadline at or above this node has passed on its own clock. One that can be moved is sealed then
+    /// (invariant 13).
     pub(super) fn expired(&self) -> bool {
-        match self.flags & (flag::DEADLINE | flag::CLOCK | flag::CLOCKS) {
+        const MOVABLE: u8 = flag::DEADLINE | flag::MOVABLE;
+        match self.flags & (flag::DEADLINE | flag::CLOCK | flag::CLOCKS | flag::MOVABLE) {
             flag::DEADLINE => Clock::SYSTEM.has_come(self.deadline()),
+            MOVABLE => Clock::SYSTEM.has_come(self.next_deadline()) && self.expired_at(Clock::SYSTEM.ticks()),
             flags if flags & flag::DEADLINE != 0 => self.expired_at(self.clock().ticks()),
             _ => false,
         }
@@ -193,38 +242,133 @@ impl Node {
         if self.flags & flag::DEADLINE == 0 {
             return false;
         }
-        if self.flags & flag::CLOCKS != 0 {
-            // Each deadline is asked for itself.
-            return self.any_above(&mut |node| match node.kind() {
-                Kind::Deadline { when } => node.clock().has_come(when),
-                _ => false,
-            });
+        if self.holds_effective_deadline() {
+            return self.deadline() <= now;
         }
-        self.deadline() <= now
+        // Each deadline is asked for itself.
+        let one_clock = self.flags & flag::CLOCKS == 0;
+        self.any_deadline(&mut |node, deadline| match deadline {
+            Deadline::Fixed(when) if one_clock => when <= now,
+            Deadline::Fixed(when) => node.clock().has_come(when),
+            Deadline::Movable(movable) => movable.expire(if one_clock { now } else { node.clock().ticks() }),
+        })
     }
 
-    /// Whether `found` holds of this node or of any that can end it: along both parents of merged ones, each merged one once.
-    fn any_above(&self, found: &mut dyn FnMut(&Node) -> bool) -> bool {
-        let mut seen = HashSet::new();
-        let mut pending = vec![self];
-        while let Some(mut node) = pending.pop() {
-            loop {
-                if found(node) {
-                    return true;
+    /// The deadline that a node below this one copies: `NEVER` if it can be moved.
+    #[inline]
+    pub(crate) fn copied_deadline(&self) -> i64 {
+        if self.flags & flag::MOVABLE == 0 { self.deadline() } else { NEVER }
+    }
+
+    /// The earliest deadline at or above this node, idle timeouts among them, or `NEVER`.
+    pub(crate) fn next_deadline(&self) -> i64 {
+        if self.flags & flag::MOVABLE == 0 {
+            return if self.flags & flag::DEADLINE == 0 { NEVER } else { self.deadline() };
+        }
+        let mut earliest = NEVER;
+        self.any_deadline(&mut |_, deadline| {
+            earliest = earliest.min(deadline.when());
+            false
+        });
+        earliest
+    }
+
+    /// The node whose deadline is the one in effect at this node with `flag::MOVABLE`, and when it ends this node: the uppermost of
+    /// equal ones. An idle timeout is none. Below a shielded node its grace is added.
+    pub(crate) fn owner_of_movable(&self) -> Option<(&Node, i64)> {
+        let mut owner: Option<(&Node, i64)> = None;
+        // With how much grace each merged node has been seen: again only with less.
+        let mut seen: HashMap<*const Node, i64> = HashMap::new();
+        let mut pending: Vec<(&Node, i64)> = Vec::new();
+        let mut at = Some((self, 0_i64));
+        while let Some((node, grace)) = at.take().or_else(|| pending.pop()) {
+            if let Some(deadline) = node.deadline_here()
+                && deadline.when() != NEVER
+                && !deadline.is_idle()
+            {
+                let when = deadline.when().saturating_add(grace);
+                if owner.is_none_or(|(_, known)| when <= known) {
+                    owner = Some((node, when));
                 }
-                if let Some(second) = node.second_parent() {
-                    if !seen.insert(std::ptr::from_ref(node)) {
-                        break;
+            }
+            if node.holds_effective_deadline() {
+                continue;
+            }
+            let first = node.link_parent().map(|parent| &**parent);
+            match node.kind() {
+                Kind::Shielded(shield) => at = first.map(|first| (first, grace.saturating_add(shield.grace))),
+                Kind::Merge(_) => {
+                    if seen.get(&std::ptr::from_ref(node)).is_none_or(|known| grace < *known) {
+                        seen.insert(node, grace);
+                        // The first parent last: of equal deadlines its counts.
+                        pending.extend(first.map(|first| (first, grace)));
+                        at = node.second_parent().map(|second| (&**second, grace));
                     }
-                    pending.push(second);
                 }
-                match node.cancel_parent() {
-                    Some(parent) => node = parent,
-                    None => break,
+                _ => at = first.map(|first| (first, grace)),
+            }
+        }
+        owner
+    }
+
+    /// Whether this node holds the effective one of all deadlines at and above it (invariant 14); they count on one clock.
+    fn holds_effective_deadline(&self) -> bool {
+        self.flags & (flag::CLOCKS | flag::MOVABLE) == 0
+    }
+
+    /// This node's own deadline, or the effective one if the node holds it.
+    fn deadline_here(&self) -> Option<Deadline<'_>> {
+        match self.kind() {
+            _ if self.flags & flag::DEADLINE == 0 => None,
+            _ if self.holds_effective_deadline() => Some(Deadline::Fixed(self.deadline())),
+            Kind::Deadline { when } => Some(Deadline::Fixed(when)),
+            Kind::Movable(movable) => Some(Deadline::Movable(movable)),
+            _ => None,
+        }
+    }
+
+    /// Whether `found` holds of a deadline at or above this node: of each by itself below a movable one or between clocks, and
+    /// elsewhere of the effective one.
+    fn any_deadline<'a>(&'a self, found: &mut dyn FnMut(&'a Node, Deadline<'a>) -> bool) -> bool {
+        self.any_above(&mut |node| {
+            if node.deadline_here().is_some_and(|deadline| found(node, deadline)) {
+                Look::Found
+            } else if node.holds_effective_deadline() {
+                Look::NotAbove
+            } else {
+                Look::Above
+            }
+        })
+    }
+
+    /// Whether `look` finds something in this node or any that can end it: along both parents of merged ones, each merged one
+    /// once. Without merged ones, nothing is allocated.
+    fn any_above<'a>(&'a self, look: &mut dyn FnMut(&'a Node) -> Look) -> bool {
+        let mut seen = HashSet::new();
+        let mut pending: Vec<&Node> = Vec::new();
+        let mut at = Some(self);
+        while let Some(node) = at.take().or_else(|| pending.pop()) {
+            match look(node) {
+                Look::Found => return true,
+                Look::NotAbove => continue,
+                Look::Above => {}
+            }
+            match node.second_parent() {
+                Some(_) if !seen.insert(std::ptr::from_ref(node)) => continue,
+                // The first parent last: of equal deadlines its is found last.
+                Some(second) => {
+                    pending.extend(node.cancel_parent().map(|parent| &**parent));
+                    at = Some(second);
                 }
+                None => at = node.cancel_parent().map(|parent| &**parent),
             }
         }
         false
+    }
+
+    /// Whether a cancel ended this done node.
+    pub(super) fn is_canceled(&self) -> bool {
+        self.end().is_some_and(|(bits, _)| bits & state::DEADLINE == 0)
     }
 
     /// The node at or above this one whose own deadline is this one's: of a merged context's parents the one with the earlier
@@ -251,8 +395,11 @@ impl Node {
 
     /// When a done node ended, exactly (invariant 9).
     pub(in crate::raw) fn ended_at(&self) -> i64 {
-        match self.end() {
-            Some((bits, end)) if bits & state::DEADLINE == 0 => end.detail,
+        match (self.end(), self.kind()) {
+            (Some((bits, end)), _) if bits & state::DEADLINE == 0 => end.detail,
+            (Some((bits, end)), _) if bits & state::OWN == 0 && self.flags & flag::MOVABLE != 0 => end.detail,
+            (_, Kind::Movable(movable)) => movable.when(),
+            (_, Kind::Deadline { when }) if self.flags & flag::MOVABLE != 0 => when,
             _ => self.deadline(),
         }
     }

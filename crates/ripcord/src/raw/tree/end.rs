@@ -7,6 +7,7 @@ use std::panic::Location;
 use super::told::{Told, wake};
 use crate::background;
 use crate::cause::Cause;
+use crate::raw::movable::Movable;
 use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
@@ -70,6 +71,9 @@ pub(crate) fn end_at_birth(node: &NodeRef) {
     let Some(parent) = node.cancel_parent() else { return };
     if parent.ended() {
         settle(parent);
+        if let Kind::Movable(movable) = node.kind() {
+            movable.seal();
+        }
         // A new node has no children.
         let _none = inherit(node, parent);
     }
@@ -148,10 +152,11 @@ fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     let inherited = earlier_of(node.cancel_parent(), node.second_parent());
     let own = match node.kind() {
         Kind::Deadline { when } if when <= node.clock().ticks() => Some(when),
+        Kind::Movable(movable) => own_end(movable, node.clock().ticks(), inherited.is_some()),
         _ => None,
     };
     let has_children = match (own, inherited) {
-        (Some(when), Some(parent)) if when <= parent.ended_at() => mark(node, foreseen),
+        (Some(when), Some(parent)) if is_first(when, parent.ended_at(), parent.is_canceled()) => mark(node, foreseen),
         (_, Some(parent)) => inherit(node, parent),
         (Some(_), None) => mark(node, foreseen),
         (None, None) => false,
@@ -161,13 +166,27 @@ fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     }
 }
 
+/// When a movable deadline ended its node, if it did. It is sealed if its node ends (invariant 13).
+fn own_end(movable: &Movable, now: i64, parent_has_ended: bool) -> Option<i64> {
+    if parent_has_ended || movable.expire(now) {
+        let when = movable.seal();
+        return (when <= now).then_some(when);
+    }
+    None
+}
+
+/// Whether a deadline at `when` ends its node before its parent's end does (invariant 9).
+fn is_first(when: i64, parent_ended_at: i64, parent_is_canceled: bool) -> bool {
+    when < parent_ended_at || when == parent_ended_at && parent_is_canceled
+}
+
 /// Marks a node with the end of a done parent. Answers as `mark` does.
 #[must_use]
 fn inherit(node: &Node, parent: &Node) -> bool {
     parent.end().is_some_and(|(bits, end)| {
         mark(node, |guard| {
             guard.set_source_of_end(parent);
-            guard.set_end(bits & INHERITED, end.clone())
+            guard.set_end(bits & INHERITED, inherited_end(node, bits, end, parent.ended_at()))
         })
     })
 }
@@ -176,7 +195,7 @@ fn inherit(node: &Node, parent: &Node) -> bool {
 #[must_use]
 fn end_grace(node: &Node, parent: &Node, at: i64) -> bool {
     parent.end().is_some_and(|(bits, end)| {
-        let detail = if bits & state::DEADLINE == 0 { at } else { end.detail };
+        let detail = if bits & state::DEADLINE == 0 || node.flags & flag::MOVABLE != 0 { at } else { end.detail };
         mark(node, |guard| guard.set_end(bits & INHERITED, End { detail, ..end.clone() }))
     })
 }
@@ -194,11 +213,17 @@ fn arm_grace(node: &NodeRef, marked: &mut Vec<NodeRef>) {
         && let Some(at) = node.end_of_grace()
     {
         let clock = node.clock();
-        clock.timers().arm(node, at);
+        clock.timers().arm(node);
         if clock.armed(at) {
             settle_into(node, marked);
         }
     }
+}
+
+/// What a node writes that takes over an end made `at`.
+fn inherited_end(node: &Node, bits: u8, end: &End, at: i64) -> End {
+    let end = end.clone();
+    if bits & state::DEADLINE != 0 && node.flags & flag::MOVABLE != 0 { End { detail: at, ..end } } else { end }
 }
 
 /// A deadline's own end.
@@ -210,12 +235,11 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
 /// Returns the done parent that ended first (invariant 9); of two deadlines at the same moment, the first parent.
 fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
-    let is_cancel = |node: &NodeRef| node.end().is_some_and(|(bits, _)| bits & state::DEADLINE == 0);
-    let order = |node: &NodeRef| (node.ended_at(), is_cancel(node));
+    let order = |node: &NodeRef| (node.ended_at(), node.is_canceled());
     let (Some(first), Some(second)) = (done(first), done(second)) else { return done(first).or(done(second)) };
     let is_second_earlier = match order(second).cmp(&order(first)) {
         // The numbers wrap.
-        Equal if is_cancel(first) => second.cancel_number().wrapping_sub(first.cancel_number()).cast_signed() < 0,
+        Equal if first.is_canceled() => second.cancel_number().wrapping_sub(first.cancel_number()).cast_signed() < 0,
         order => order == Less,
     };
     Some(if is_second_earlier { second } else { first })
@@ -368,20 +392,25 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
     if guard.is_done() {
         return Marked::Leaf;
     }
-    let at = match child.kind() {
+    let own = match child.kind() {
         // Its other parent may have ended before.
         Kind::Merge(_) => return Marked::NotYet,
         Kind::Shielded(_) => return Marked::NotYet,
         // It may count on another clock than its parent: then the two times say nothing.
-        Kind::Deadline { .. } if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
-        Kind::Deadline { when } if when <= at => {
+        Kind::Deadline { .. } | Kind::Movable(_) if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
+        Kind::Deadline { when } => Some(when),
+        Kind::Movable(movable) => Some(movable.seal()),
+        _ => None,
+    };
+    let at = match own {
+        Some(when) if is_first(when, at, bits & state::DEADLINE == 0) => {
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
             #[cfg(feature = "metrics")]
             told.expired.push(child.name().cloned());
             when
         }
         _ => {
-            told.garbage.extend(guard.set_end(bits & INHERITED, end.clone()));
+            told.garbage.extend(guard.set_end(bits & INHERITED, inherited_end(child, bits, end, at)));
             at
         }
     };

@@ -1,8 +1,8 @@
 //! Releasing functions that wait for an end that cannot come (invariant 11).
 //!
 //! A function of `after_func` holds its context, so the reference count alone never frees the two. What can end a node is its
-//! canceler, its deadline, or a node above it. Of these only the canceler can be lost, by `Canceler::detach` or with the last
-//! `CancelHandle`. Whoever gives up the last one looks for nodes that have become endless, here and below.
+//! canceler, its deadline, or a node above it. Of these the canceler can be lost, by `Canceler::detach` or with the last
+//! `CancelHandle`, and the handles of a movable deadline while there is none. Whoever gives up the last one looks for nodes that have become endless, here and below.
 
 use std::collections::HashSet;
 
@@ -32,7 +32,7 @@ pub(crate) fn detach(node: &NodeRef) {
     give_up(node, |_locked| node.detached.store(1, Ordering::Relaxed));
 }
 
-fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
+pub(super) fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
     // Without another reference there is no function and no child, and nobody will look at the record.
     if node.is_sole() {
         return;
@@ -92,8 +92,10 @@ fn can_end(node: &NodeRef) -> bool {
     let mut seen = HashSet::new();
     let mut pending = vec![node];
     while let Some(node) = pending.pop() {
-        if matches!(node.kind(), Kind::Deadline { .. }) {
-            return true;
+        match node.kind() {
+            Kind::Deadline { .. } => return true,
+            Kind::Movable(movable) if movable.can_end() => return true,
+            _ => {}
         }
         let mut guard = node.lock();
         if guard.is_done() {

@@ -30,17 +30,30 @@
 //!     function is put in under the node's lock, on a path that is linked, and only then is the path asked. A lost canceler is
 //!     recorded under its node's lock, and only then are the nodes above and below it visited, each under its lock. So of a
 //!     registration and a loss, or of two losses, at least one sees the other.
-
 //! 12. **Shielded.** A shielded node ends a fixed time after its parent: so `cancel_parent` stops at it, and `link_parent` does not.
 //!     Its end is known once its parent is marked, and never moves then. So whoever asks a node with the flag `SHIELDED` marks
 //!     all ended nodes above it, from the top down, and looks whether it is marked; no such node takes a shorter way. Whoever
 //!     marks the parent of a linked one, or finds it marked when linking, arms its timer. Among the details of its end, the time
 //!     of a cancel is when the grace ended, so that ends below compare with it (invariant 9); the error tells of the time where
 //!     the end began.
+//! 13. **A move and the expiry are one decision.** A deadline that can be moved is one word: the time, or its complement once the
+//!     deadline is sealed. A reset replaces an open word; whoever finds that the time has come replaces it by its complement; each
+//!     by a compare-and-swap. So a reset that returned true is not followed by an end at the old time, and after an end no reset
+//!     returns true. Whoever reports an expiry seals before, and then marks (invariant 6). A node that takes an end over is sealed
+//!     before the two times are compared (invariant 9), so that the comparison stays true.
+//! 14. **No copies below.** A node with the flag `MOVABLE` holds no copy of a deadline, and every deadline below one that can be
+//!     moved has a node of its own. The effective deadline is found by a walk up to the first node without the flag, whose copy
+//!     holds for all above it. A marked node notes the time of a deadline's end, since a walk might find another one later.
+//! 15. **The timer looks again.** The time that a movable deadline's timer is in the queue for lies beside the deadline, guarded by
+//!     the lock of the queue. A move to a later time does not touch it: when the timer fires and the deadline is open and later, it
+//!     is put in again. Whoever moves the deadline earlier takes that lock after its compare-and-swap, and whoever arms the timer
+//!     reads the word under it: so one of the two sees the other. Without a deadline no timer is in the queue, but it is noted that
+//!     one is wanted.
 
 mod ask;
 mod end;
 mod endless;
+mod moving;
 #[cfg(feature = "tokio-util")]
 pub(crate) mod token;
 mod told;
@@ -50,6 +63,7 @@ pub(crate) use ask::deadline_origin;
 pub(in crate::raw) use end::settle;
 pub(crate) use end::{cancel, cancel_dropped, end_at_birth, settled};
 pub(crate) use endless::{add_handle, detach, drop_handle};
+pub(crate) use moving::{add_movable_handle, drop_movable_handle, move_deadline, progress, reset_idle_timeout};
 pub(crate) use wait::{Registered, add_callback, forget_waiter, poll_done, remove_callback, watch_merged};
 
 #[cfg(all(test, not(ripcord_loom)))]

@@ -5,6 +5,7 @@
 //! is a child of its parent's token, and whoever marks a node cancels its token. When a node is freed, tokio-util moves the
 //! children of its token to the parent's token. A deadline above which nobody holds a node is left to a timer: a node that
 //! holds the token and nothing else. So is the end of a shielded context: its timer also holds the context that it shields from.
+//! One that can move is left to such a timer when its node is freed.
 
 use std::panic::Location;
 
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::end::settle;
 use super::wait::watch;
 use crate::background;
-use crate::raw::node::{End, Kind, NodeRef, Payload, SharedToken, Shield, flag};
+use crate::raw::node::{End, Kind, NEVER, Node, NodeRef, Payload, SharedToken, Shield, flag};
 
 /// Returns the token that is canceled when the node ends; it is canceled already if the node has ended.
 pub(crate) fn shared_token(node: &NodeRef) -> CancellationToken {
@@ -56,9 +57,8 @@ pub(crate) fn put(node: &NodeRef, token: CancellationToken) -> CancellationToken
     drop(guard);
     let timed = match node.kind() {
         Kind::Deadline { when } => {
-            let flags = node.flags & flag::CLOCK | flag::DEADLINE;
-            let clock = (flags & flag::CLOCK != 0).then(|| node.clock().clone());
-            Some((None, flags, Payload::Deadline { when, clock }))
+            let (flags, payload) = deadline(node, when);
+            Some((None, flags, payload))
         }
         Kind::Shielded(&Shield { grace, when, ref clock }) => {
             let shield = Shield { grace, when, clock: clock.clone() };
@@ -68,7 +68,7 @@ pub(crate) fn put(node: &NodeRef, token: CancellationToken) -> CancellationToken
     };
     if let Some((parent, flags, payload)) = timed {
         let end = End { location: Location::caller(), cause: None, detail: 0 };
-        let timer = start_timer(NodeRef::new(parent, flags, payload, end), &token);
+        let timer = start_timer(NodeRef::new(parent, flags, payload, end), token.clone());
         let mut guard = node.lock();
         match guard.fields().rest().and_then(|more| more.token.as_mut()) {
             Some(shared) => shared.timer = Some(timer),
@@ -82,11 +82,31 @@ pub(crate) fn put(node: &NodeRef, token: CancellationToken) -> CancellationToken
     token
 }
 
+/// What a node is that ends `when` the deadline of `node` is due, and nothing else.
+fn deadline(node: &Node, when: i64) -> (u8, Payload) {
+    let flags = node.flags & flag::CLOCK | flag::DEADLINE;
+    let clock = (flags & flag::CLOCK != 0).then(|| node.clock().clone());
+    (flags, Payload::Deadline { when, clock })
+}
+
 /// Has a node cancel the token at its end, and keep itself alive until then.
-fn start_timer(timer: NodeRef, token: &CancellationToken) -> NodeRef {
-    timer.lock().fields().more().token = Some(SharedToken { token: token.clone(), timer: Some(timer.clone()) });
+fn start_timer(timer: NodeRef, token: CancellationToken) -> NodeRef {
+    timer.lock().fields().more().token = Some(SharedToken { token, timer: Some(timer.clone()) });
     watch(&timer);
     timer
+}
+
+/// Leaves the token of a dying node with a movable deadline to a timer: nobody is left who could move the deadline.
+pub(in crate::raw) fn outlive(node: &Node) {
+    let Kind::Movable(movable) = node.kind() else { return };
+    let shared = node.lock().fields().rest().and_then(|more| more.token.take());
+    if let Some(SharedToken { token, .. }) = shared
+        && movable.when() != NEVER
+    {
+        let (flags, payload) = deadline(node, movable.when());
+        let end = End { location: Location::caller(), cause: None, detail: 0 };
+        let _armed = start_timer(NodeRef::new(None, flags, payload, end), token);
+    }
 }
 
 /// Takes from a timer what keeps it alive.

@@ -90,12 +90,15 @@ pub(crate) fn watch_merged(node: &NodeRef) {
 
 /// Arms the timer of a deadline's node.
 fn arm(node: &NodeRef) {
-    if let Kind::Deadline { when } = node.kind() {
-        let clock = node.clock();
-        clock.timers().arm(node, when);
-        if clock.armed(when) {
-            settle(node);
-        }
+    let when = match node.kind() {
+        Kind::Deadline { when } => when,
+        Kind::Movable(movable) => movable.when(),
+        _ => return,
+    };
+    let clock = node.clock();
+    clock.timers().arm(node);
+    if clock.armed(when) {
+        settle(node);
     }
 }
 

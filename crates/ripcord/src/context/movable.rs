@@ -1,0 +1,207 @@
+//! Deadlines that can be moved, and idle timeouts.
+
+use std::panic::Location;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use crate::cause::Cause;
+use crate::clock::{Clock, nanoseconds, ticks_of};
+use crate::movable::{IdleTimeout, MovableDeadline};
+use crate::raw::movable::Movable;
+use crate::raw::node::{End, NEVER, NodeRef, Payload, flag};
+use crate::raw::tree;
+
+impl Context {
+    /// Creates a context whose deadline the returned [`MovableDeadline`] moves, later or earlier.
+    ///
+    /// The context ends at that deadline, or when this context ends: moving the deadline past one above has no effect beyond
+    /// that one. Contexts below keep the deadlines that they set themselves. `deadline`, `remaining`, and everything that reads
+    /// them, use the current value. An instant in the past ends the context immediately. One more than 292 years away is no
+    /// deadline, until it is moved.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let (ctx, deadline) = Context::background().with_clock(clock).with_movable_deadline(time.now() + Duration::from_secs(5));
+    /// time.advance(Duration::from_secs(4));
+    /// assert!(deadline.reset_after(Duration::from_secs(60)));
+    /// time.advance(Duration::from_secs(59));
+    /// assert_eq!(ctx.remaining(), Some(Duration::from_secs(1)));
+    /// time.advance(Duration::from_secs(1));
+    /// assert!(ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
+    /// assert!(!deadline.reset_after(Duration::from_secs(60))); // it has ended for good
+    /// ```
+    #[track_caller]
+    #[must_use = "only the returned context ends at the deadline"]
+    pub fn with_movable_deadline(&self, deadline: Instant) -> (Context, MovableDeadline) {
+        self.movable_deadline(deadline, Location::caller(), None)
+    }
+
+    /// Creates a context as [`with_movable_deadline`](Context::with_movable_deadline) does, with a cause for the case that this
+    /// deadline ends it.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, _deadline) = Context::background().with_movable_deadline_cause(Instant::now(), "nobody waits anymore");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "nobody waits anymore");
+    /// ```
+    #[track_caller]
+    #[must_use = "only the returned context ends at the deadline"]
+    pub fn with_movable_deadline_cause(
+        &self,
+        deadline: Instant,
+        cause: impl Into<Cause>,
+    ) -> (Context, MovableDeadline) {
+        self.movable_deadline(deadline, Location::caller(), Some(cause.into()))
+    }
+
+    /// Creates a context as [`with_movable_deadline`](Context::with_movable_deadline) does, with `location` as the line that set
+    /// the deadline.
+    ///
+    /// For libraries whose setting the deadline is: see [`with_timeout_at`](Context::with_timeout_at).
+    #[must_use = "only the returned context ends at the deadline"]
+    pub fn with_movable_deadline_at(
+        &self,
+        deadline: Instant,
+        location: &'static Location<'static>,
+    ) -> (Context, MovableDeadline) {
+        self.movable_deadline(deadline, location, None)
+    }
+
+    /// Creates a context that ends when nothing has called [`reset`](IdleTimeout::reset) or [`progress`](Context::progress) for
+    /// `timeout`.
+    ///
+    /// It also ends when this context ends. An idle timeout is not a budget: `deadline` and `remaining` do not show it, no policy
+    /// refuses anything because of it, and it is not sent to other services. Zero ends the context immediately. A timeout of
+    /// more than 292 years, [`Duration::MAX`] among them, never does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let (ctx, idle) = Context::background().with_clock(clock).with_idle_timeout(Duration::from_secs(30));
+    /// for _ in 0..14 {
+    ///     time.advance(Duration::from_secs(20));
+    ///     assert!(idle.reset()); // a part of the stream has arrived
+    /// }
+    /// assert_eq!(ctx.deadline(), None);
+    /// time.advance(Duration::from_secs(30));
+    /// let story = format!("{:#}", ctx.err().unwrap());
+    /// assert!(story.starts_with("context deadline exceeded (idle for 30s: timeout set at "), "{story}");
+    /// assert!(story.ends_with("; reset 14 times, last 30s ago)"), "{story}");
+    /// ```
+    #[track_caller]
+    #[must_use = "only the returned context ends with the timeout"]
+    pub fn with_idle_timeout(&self, timeout: Duration) -> (Context, IdleTimeout) {
+        self.idle_timeout(timeout, Location::caller(), None)
+    }
+
+    /// Creates a context as [`with_idle_timeout`](Context::with_idle_timeout) does, with a cause for the case that this timeout
+    /// ends it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, _idle) = Context::background().with_idle_timeout_cause(Duration::ZERO, "the upload has stalled");
+    /// assert_eq!(ctx.cause().unwrap().to_string(), "the upload has stalled");
+    /// ```
+    #[track_caller]
+    #[must_use = "only the returned context ends with the timeout"]
+    pub fn with_idle_timeout_cause(&self, timeout: Duration, cause: impl Into<Cause>) -> (Context, IdleTimeout) {
+        self.idle_timeout(timeout, Location::caller(), Some(cause.into()))
+    }
+
+    /// Creates a context as [`with_idle_timeout`](Context::with_idle_timeout) does, with `location` as the line that set the
+    /// timeout.
+    ///
+    /// For libraries whose setting the timeout is: see [`with_timeout_at`](Context::with_timeout_at).
+    #[must_use = "only the returned context ends with the timeout"]
+    pub fn with_idle_timeout_at(
+        &self,
+        timeout: Duration,
+        location: &'static Location<'static>,
+    ) -> (Context, IdleTimeout) {
+        self.idle_timeout(timeout, location, None)
+    }
+
+    /// Resets the nearest idle timeout at or above this context, for code that has only the context.
+    ///
+    /// It looks no further up than a context made by [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded).
+    /// Below a merged context it
+    /// resets the nearest one on each side. Returns `false` if there is none, or if one of them has ended its context.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::Context;
+    ///
+    /// fn read_chunk(ctx: &Context) {
+    ///     ctx.progress();
+    /// }
+    /// let (ctx, idle) = Context::background().with_idle_timeout(Duration::from_secs(30));
+    /// let before = idle.get();
+    /// read_chunk(&ctx.with_name("download"));
+    /// assert!(idle.get() > before);
+    /// assert!(!Context::background().progress());
+    /// ```
+    pub fn progress(&self) -> bool {
+        self.ender().is_some_and(tree::progress)
+    }
+
+    fn movable_deadline(
+        &self,
+        deadline: Instant,
+        location: &'static Location<'static>,
+        cause: Option<Cause>,
+    ) -> (Context, MovableDeadline) {
+        let clock = self.clock_ref();
+        let now = clock.ticks();
+        let movable = Movable::deadline(ticks(deadline, clock), now, self.clock_of_its_own());
+        let node = self.movable(movable, now, location, cause);
+        (Context::of(Some(node.clone())), MovableDeadline::new(node))
+    }
+
+    fn idle_timeout(
+        &self,
+        timeout: Duration,
+        location: &'static Location<'static>,
+        cause: Option<Cause>,
+    ) -> (Context, IdleTimeout) {
+        let now = self.clock_ref().ticks();
+        let movable = Movable::idle_timeout(nanoseconds(timeout).unwrap_or(NEVER), now, self.clock_of_its_own());
+        let node = self.movable(movable, now, location, cause);
+        (Context::of(Some(node.clone())), IdleTimeout::new(node))
+    }
+
+    fn movable(
+        &self,
+        movable: Movable,
+        now: i64,
+        location: &'static Location<'static>,
+        cause: Option<Cause>,
+    ) -> NodeRef {
+        let is_past = movable.when() <= now;
+        let (parent, flags) = self.as_parent();
+        let end = End { location, cause, detail: 0 };
+        let flags = flags | flag::DEADLINE | flag::MOVABLE;
+        let node = NodeRef::new(parent, flags, Payload::Movable(Box::new(movable)), end);
+        if is_past {
+            tree::end_at_birth(&node);
+        }
+        node
+    }
+
+    fn clock_of_its_own(&self) -> Option<Clock> {
+        (self.flags() & flag::CLOCK != 0).then(|| self.clock())
+    }
+}
+
+/// An instant in ticks of `clock`: `NEVER` if it is more than 292 years away.
+pub(crate) fn ticks(instant: Instant, clock: &Clock) -> i64 {
+    ticks_of(instant).unwrap_or_else(|| if instant < clock.now() { i64::MIN } else { NEVER })
+}

@@ -1,0 +1,118 @@
+//! Deadlines that are moved, against their expiry, their timer, other ends and observers.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use loom::thread;
+
+use super::{Wakes, cause, large_model, model, poll};
+use crate::{Clock, Context, ManualTime, MovableDeadline};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn one_second() -> (Context, MovableDeadline, ManualTime) {
+    let (clock, time) = Clock::manual();
+    let root = Context::background().with_clock(clock);
+    let (ctx, deadline) = root.with_movable_deadline(time.now() + SECOND);
+    (ctx, deadline, time)
+}
+
+#[test]
+fn reset_against_an_observer_of_the_expiry() {
+    model(|| {
+        let (ctx, deadline, time) = one_second();
+        let child = ctx.with_name("child");
+        let advancing = thread::spawn(move || {
+            time.advance(SECOND);
+            (child.is_done(), time)
+        });
+        let took_effect = deadline.reset_after(2 * SECOND);
+        let (seen_done, time) = advancing.join().unwrap();
+        assert_ne!(took_effect, seen_done, "a reset and the expiry both took effect, or neither");
+        assert_eq!(ctx.is_done(), seen_done, "an end was taken back, or a reset");
+        time.advance(2 * SECOND);
+        assert!(ctx.is_done());
+    });
+}
+
+#[test]
+fn reset_against_the_timer() {
+    large_model(|| {
+        let (ctx, deadline, time) = one_second();
+        let wakes = Wakes::new();
+        let waiting = ctx.clone();
+        let mut done = pin!(waiting.done());
+        assert!(poll(done.as_mut(), &wakes).is_pending());
+        let advancing = thread::spawn(move || {
+            time.advance(SECOND);
+            time
+        });
+        let took_effect = deadline.reset_after(2 * SECOND);
+        let time = advancing.join().unwrap();
+        assert_eq!(wakes.count(), usize::from(!took_effect), "woken though it goes on, or not woken");
+        assert_eq!(ctx.is_done(), !took_effect);
+        time.advance(2 * SECOND);
+        assert_eq!(wakes.count(), 1, "the timer did not look again");
+    });
+}
+
+#[test]
+fn move_to_an_earlier_time_against_the_first_waiter() {
+    large_model(|| {
+        let (clock, time) = Clock::manual();
+        let root = Context::background().with_clock(clock);
+        let (ctx, deadline) = root.with_movable_deadline(time.now() + 2 * SECOND);
+        let moving = thread::spawn(move || assert!(deadline.reset_after(SECOND)));
+        let wakes = Wakes::new();
+        let mut done = pin!(ctx.done());
+        assert!(poll(done.as_mut(), &wakes).is_pending());
+        moving.join().unwrap();
+        time.advance(SECOND);
+        assert_eq!(wakes.count(), 1, "a wake-up was lost");
+    });
+}
+
+#[test]
+fn reset_against_a_cancel_above() {
+    large_model(|| {
+        let (clock, time) = Clock::manual();
+        let (parent, cancel) = Context::background().with_clock(clock).with_cancel();
+        let (ctx, deadline) = parent.with_movable_deadline(time.now() + SECOND);
+        let canceling = thread::spawn({
+            let (ctx, deadline) = (ctx.clone(), deadline.clone());
+            move || {
+                cancel.cancel_with("canceled");
+                assert_eq!(cause(&ctx), "canceled");
+                deadline.get()
+            }
+        });
+        if !deadline.reset_after(2 * SECOND) {
+            assert_eq!(cause(&ctx), "canceled");
+        }
+        let set_at_the_end = canceling.join().unwrap();
+        assert!(!deadline.reset_after(3 * SECOND), "it has ended");
+        assert_eq!(deadline.get(), set_at_the_end, "the deadline of an ended context was moved");
+        time.advance(2 * SECOND);
+        assert_eq!(cause(&ctx), "canceled", "an end changed");
+    });
+}
+
+#[test]
+fn expiry_of_two_movable_deadlines_against_a_reset_tells_one_story() {
+    large_model(|| {
+        let (outer, move_outer, time) = one_second();
+        let (inner, _move_inner) = outer.with_movable_deadline_cause(time.now() + SECOND, "inner");
+        let advancing = thread::spawn({
+            let inner = inner.clone();
+            move || {
+                time.advance(SECOND);
+                cause(&inner)
+            }
+        });
+        let took_effect = move_outer.reset_after(2 * SECOND);
+        let seen = advancing.join().unwrap();
+        assert_eq!(seen, if took_effect { "inner" } else { "context deadline exceeded" });
+        assert_eq!(cause(&inner), seen, "two stories of one end");
+        assert_eq!(outer.is_done(), !took_effect);
+    });
+}

@@ -1,0 +1,97 @@
+//! Moving a deadline (invariant 13), and its timer (invariant 15).
+
+use std::collections::HashSet;
+
+use super::end::settle;
+use super::endless::give_up;
+use crate::raw::movable::{Movable, Moved};
+use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag};
+
+/// Moves a movable deadline to the time that `when` returns for the present time; a time before now is now. Returns false, and
+/// changes nothing, if the node has ended.
+pub(crate) fn move_deadline(node: &NodeRef, when: impl FnOnce(i64) -> i64) -> bool {
+    let Kind::Movable(movable) = node.kind() else { return false };
+    let clock = node.clock();
+    let now = clock.ticks();
+    if node.marked_above() || parent_has_ended(node, now) {
+        settle(node);
+        return false;
+    }
+    let when = when(now);
+    match movable.move_to(when, now) {
+        Moved::Refused => {
+            settle(node);
+            return false;
+        }
+        Moved::Later => {}
+        Moved::Earlier => {
+            clock.timers().rearm(node, movable);
+            if when <= now || clock.armed(when) {
+                settle(node);
+            }
+        }
+    }
+    true
+}
+
+/// Restarts an idle timeout.
+pub(crate) fn reset_idle_timeout(node: &NodeRef) -> bool {
+    let Kind::Movable(movable) = node.kind() else { return false };
+    let timeout = movable.idle().unwrap_or(NEVER);
+    move_deadline(node, |now| now.saturating_add(timeout))
+}
+
+/// Restarts the nearest idle timeout at or above `node`; above a merged node, that of each side. Returns whether there is one
+/// and none refused.
+pub(crate) fn progress(node: &NodeRef) -> bool {
+    let (mut found, mut refused) = (false, false);
+    let mut seen = HashSet::new();
+    let mut pending: Vec<&NodeRef> = Vec::new();
+    let mut at = Some(node);
+    while let Some(node) = at.take().or_else(|| pending.pop()) {
+        match node.kind() {
+            _ if node.flags & flag::MOVABLE == 0 => continue,
+            Kind::Movable(movable) if movable.idle().is_some() => {
+                found = true;
+                refused |= !reset_idle_timeout(node);
+                continue;
+            }
+            Kind::Merge(_) if !seen.insert(std::ptr::from_ref::<Node>(node)) => continue,
+            _ => {}
+        }
+        pending.extend(node.second_parent());
+        at = node.cancel_parent();
+    }
+    found && !refused
+}
+
+/// Whether a deadline above has passed, or a shielded context above has ended. Marks above are looked for before.
+fn parent_has_ended(node: &Node, now: i64) -> bool {
+    let Some(parent) = node.cancel_parent() else { return false };
+    match node.flags & (flag::CLOCKS | flag::SHIELDED) {
+        0 => parent.expired_at(now),
+        flag::CLOCKS => parent.expired(),
+        _ => parent.ended(),
+    }
+}
+
+fn movable_of(node: &Node) -> Option<&Movable> {
+    match node.kind() {
+        Kind::Movable(movable) => Some(movable),
+        _ => None,
+    }
+}
+
+/// Counts a new handle of a movable deadline.
+pub(crate) fn add_movable_handle(node: &Node) {
+    if let Some(movable) = movable_of(node) {
+        movable.add_handle();
+    }
+}
+
+/// Discounts a handle of a movable deadline, which may have been the last that could end the node.
+pub(crate) fn drop_movable_handle(node: &NodeRef) {
+    if let Some(movable) = movable_of(node) {
+        give_up(node, |_locked| movable.drop_handle());
+    }
+}
