@@ -41,14 +41,15 @@ impl RemoteCause {
     /// The name of the header and of the trailer.
     pub const HEADER: &str = "ripcord-cause";
 
-    /// Returns the text for the end of a context: its name, and the cause or else the kind of the end.
+    /// Returns the text for the end of a context: its name, the kind of the end unless it is a cancel with a cause, and the cause.
     pub fn from_error(error: &ripcord::Error) -> Self {
         let mut text = String::new();
         if let Some(name) = error.origin().name() {
             text.extend([name, ": "]);
         }
         let written = match error.cause() {
-            Some(cause) => write!(text, "{cause}"),
+            Some(cause) if error.is_canceled() => write!(text, "{cause}"),
+            Some(cause) => write!(text, "{error}: {cause}"),
             None => write!(text, "{error}"),
         };
         // Only a user's `Display` fails.

@@ -7,7 +7,8 @@ use ripcord::{Cause, Context};
 use tower_layer::Layer;
 
 use super::{
-    ContextService, Finished, Outcome, ServerStats, lifetime::answered_cause, observer::Observer, stats::Counters,
+    ContextService, DeadlineSource, Finished, Outcome, ServerStats, lifetime::answered_cause, observer::Observer,
+    stats::Counters,
 };
 use crate::{RequestId, TrustPolicy};
 
@@ -82,6 +83,8 @@ pub(super) struct Settings {
     pub(super) observer: Option<Arc<dyn Observer>>,
     /// Made once, because every request ends with it.
     pub(super) answered: Cause,
+    /// The cause of a limit of the layer's own. Made once, because every request has it.
+    pub(super) local: Cause,
 }
 
 /// A time limit for requests.
@@ -90,16 +93,13 @@ pub(super) struct Limit {
     pub(super) timeout: Duration,
     /// The line that set it.
     pub(super) location: &'static Location<'static>,
-    pub(super) cause: Option<Cause>,
+    pub(super) cause: Cause,
 }
 
 impl Limit {
     /// Derives a context that ends after the timeout.
     pub(super) fn derive(self, ctx: &Context) -> Context {
-        match self.cause {
-            Some(cause) => ctx.with_timeout_cause_at(self.timeout, cause, self.location),
-            None => ctx.with_timeout_at(self.timeout, self.location),
-        }
+        ctx.with_timeout_cause_at(self.timeout, self.cause, self.location)
     }
 }
 
@@ -154,17 +154,18 @@ impl ContextLayer {
             counters: Arc::default(),
             observer: None,
             answered: answered_cause(),
+            local: DeadlineSource::Local.into(),
         };
         ContextLayer { settings: Arc::new(settings) }
     }
 
     /// Sets how long a request may take from its arrival. The server's Context may leave less. Default: no limit.
     ///
-    /// The error of a request that exceeds it reports the line of this call.
+    /// The error of a request that exceeds it reports the line of this call. Its cause is [`DeadlineSource::Local`].
     #[must_use]
     #[track_caller]
     pub fn timeout(self, timeout: Duration) -> Self {
-        let limit = Limit { timeout, location: Location::caller(), cause: None };
+        let limit = Limit { timeout, location: Location::caller(), cause: self.settings.local.clone() };
         self.set(|settings| settings.timeout = Some(limit))
     }
 
@@ -183,7 +184,7 @@ impl ContextLayer {
     #[must_use]
     #[track_caller]
     pub fn timeout_cause(self, timeout: Duration, cause: impl Into<Cause>) -> Self {
-        let limit = Limit { timeout, location: Location::caller(), cause: Some(cause.into()) };
+        let limit = Limit { timeout, location: Location::caller(), cause: cause.into() };
         self.set(|settings| settings.timeout = Some(limit))
     }
 

@@ -131,7 +131,8 @@ impl Error for RequestAnswered {}
 
 /// The source of a request's deadline.
 ///
-/// It is the cause of the end when a deadline from a header ends the Context.
+/// It is the cause of the end when the request's deadline ends the Context, unless
+/// [`timeout_cause`](super::ContextLayer::timeout_cause) sets another one.
 ///
 /// ```
 /// use std::time::Duration;

@@ -145,7 +145,7 @@ impl Settings {
     /// Returns the time limit of every request.
     fn limit(&self) -> Option<Limit> {
         let (policy, location) = self.trust;
-        let trust = policy.timeout(None).map(|timeout| Limit { timeout, location, cause: None });
+        let trust = policy.timeout(None).map(|timeout| Limit { timeout, location, cause: self.local.clone() });
         let ours = self.timeout.clone();
         // The layer's own timeout wins a tie.
         [ours, trust].into_iter().flatten().min_by_key(|limit| limit.timeout)
@@ -164,7 +164,7 @@ impl Settings {
             Some(limit) if limit.timeout < asked => (Some(limit), DeadlineSource::Clamped(header)),
             limit if server.is_some_and(|left| left < asked) => (limit, DeadlineSource::Clamped(header)),
             _ => {
-                let asked = Limit { timeout: asked, location: self.location, cause: None };
+                let asked = Limit { timeout: asked, location: self.location, cause: self.local.clone() };
                 (Some(asked), DeadlineSource::Header(header))
             }
         };
@@ -172,7 +172,7 @@ impl Settings {
             self.counters.deadlines_clamped.up();
         }
         // The header is what the client can change, so it is the cause.
-        let limit = limit.map(|limit| Limit { cause: Some(source.into()), ..limit });
+        let limit = limit.map(|limit| Limit { cause: source.into(), ..limit });
         Deadline { limit, source }
     }
 }

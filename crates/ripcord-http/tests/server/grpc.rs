@@ -103,7 +103,7 @@ async fn body_cut_at_the_deadline_ends_with_trailers() {
     let trailers = response.body_mut().frame().await.expect("a frame").expect("no error");
     let trailers = trailers.into_trailers().expect("trailers");
     assert_eq!(trailers["grpc-status"], "4");
-    assert_eq!(trailers["ripcord-cause"], "GET: context deadline exceeded", "the client is trusted");
+    assert_eq!(trailers["ripcord-cause"], "GET: context deadline exceeded: the server's limit");
     assert!(response.body_mut().frame().await.is_none());
 }
 
