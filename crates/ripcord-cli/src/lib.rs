@@ -4,10 +4,9 @@
 //! in-process on a manual clock. It is not an API to build on. The README of this crate describes the service and its settings.
 //!
 //! [`serve`] is the reference service: it shows what a [`Context`](ripcord::Context) does in a server. [`search`] is the part that
-//! calls backends, [`backends`] are the built-in ones, and [`connections`] accepts connections.
+//! calls backends, and [`backends`] are the built-in ones.
 
 pub mod backends;
-pub mod connections;
 mod html;
 #[cfg(target_os = "linux")]
 pub mod run;

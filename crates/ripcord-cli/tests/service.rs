@@ -1,21 +1,13 @@
 //! The service in-process, on tokio's paused clock or over a loopback socket. No test takes the time it speaks of.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::IntoFuture as _, net::SocketAddr, time::Duration};
 
-use axum::{
-    Router,
-    body::Body,
-    extract::Request,
-    http::StatusCode,
-    response::Response,
-    routing::{MethodRouter, get},
-};
+use axum::{Router, body::Body, extract::Request, http::StatusCode, response::Response, routing::get};
 use http_body_util::BodyExt as _;
-use ripcord::{Canceler, Clock, Context, ManualTime};
+use ripcord::{Clock, Context, Shutdown};
 use ripcord_cli::{
-    connections::{Acceptor, Connections, Limits},
     search::Search,
-    serve::{Service, Settings, drain},
+    serve::{Service, Settings},
 };
 use ripcord_http::server::{ClientDisconnected, ContextLayer, Ctx};
 use tokio::{
@@ -39,7 +31,7 @@ fn server() -> Context {
 /// The service, without a backend to search.
 fn service(server: &Context) -> Router {
     let search = Search::new([]).expect("no two of the same name");
-    Service::new(server, &Context::background(), &Settings::default(), search).app()
+    Service::new(&Shutdown::builder().context(server).build(), &Settings::default(), search).app()
 }
 
 fn request(path: &str) -> Request {
@@ -153,7 +145,7 @@ async fn disconnect_is_the_cause_in_the_log() {
     };
     let (server, _keep) = Context::background().with_cancel();
     let app = Router::new().route("/", get(handler)).layer(ContextLayer::new(&server).timeout(PATIENCE));
-    let (address, stop, accepting) = listen(app).await;
+    let (address, shutdown, serving) = listen(app).await;
 
     let mut client = TcpStream::connect(address).await.expect("it accepts");
     client.write_all(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n").await.expect("it reads");
@@ -163,8 +155,8 @@ async fn disconnect_is_the_cause_in_the_log() {
     let error = Context::background().with_timeout(PATIENCE).run(ctx.done()).await.expect("it ends");
     assert!(error.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some()), "{error:#}");
 
-    stop.cancel();
-    accepting.await.expect("no task panics").finished().await;
+    shutdown.begin("the end of the test");
+    serving.await.expect("no task panics");
 }
 
 #[tokio::test]
@@ -176,7 +168,7 @@ async fn panicking_handler_keeps_server_and_connection_alive() {
         .route("/panic", get(panics))
         .route("/", get(|| async { "fine" }))
         .layer(ContextLayer::new(&Context::background()).timeout(PATIENCE));
-    let (address, stop, accepting) = listen(app).await;
+    let (address, shutdown, serving) = listen(app).await;
 
     let mut client = TcpStream::connect(address).await.expect("it accepts");
     let requests =
@@ -186,15 +178,21 @@ async fn panicking_handler_keeps_server_and_connection_alive() {
     client.read_to_string(&mut answers).await.expect("it answers");
     assert!(answers.contains("500 Internal Server Error") && answers.ends_with("fine"), "{answers}");
 
-    stop.cancel();
-    accepting.await.expect("no task panics").finished().await;
+    shutdown.begin("the end of the test");
+    serving.await.expect("no task panics");
 }
 
 #[tokio::test]
 async fn malformed_request_gets_an_explanation() {
     let search = Search::new([]).expect("no two of the same name");
-    let service = Service::new(&Context::background(), &Context::background(), &Settings::default(), search);
-    let (address, stop, accepting) = listen_with(service.acceptor()).await;
+    let shutdown = Shutdown::builder().build();
+    let service = Service::new(&shutdown, &Settings::default(), search);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let serving = tokio::spawn({
+        let service = service.clone();
+        async move { service.serve(listener).await }
+    });
     let long_path = format!("GET /{} HTTP/1.1\r\nHost: test\r\n\r\n", "x".repeat(70_000));
     let many_headers = format!("GET / HTTP/1.1\r\nHost: test\r\n{}\r\n", "X: y\r\n".repeat(200));
     let cases = [
@@ -221,151 +219,15 @@ async fn malformed_request_gets_an_explanation() {
         assert!(metrics.lines().any(|counted| counted == line), "no {line} in {metrics}");
     }
 
-    stop.cancel();
-    accepting.await.expect("no task panics").finished().await;
+    shutdown.begin("the end of the test");
+    serving.await.expect("no task panics");
 }
 
-// ===== The end of the grace =====
-
-/// A server on a clock that stands still, with ten seconds of grace.
-struct Draining {
-    address: SocketAddr,
-    layer: ContextLayer,
-    stop: Canceler,
-    time: ManualTime,
-    serving: JoinHandle<()>,
-}
-
-impl Draining {
-    async fn start(handler: MethodRouter) -> Draining {
-        let (clock, time) = Clock::manual();
-        let (server, cancel) = Context::background().with_cancel();
-        let (stopped, stop) = Context::background().with_clock(clock).with_cancel();
-        let layer = ContextLayer::new(&server).timeout(PATIENCE);
-        let app = Router::new().route("/", handler).layer(layer.clone()).route("/ping", get(|| async { "pong" }));
-        let app = app.route("/stuck", get(std::future::pending::<()>));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("it is bound");
-        let serving = tokio::spawn(async move {
-            let acceptor = Acceptor::new(app);
-            let connections = acceptor.accept(&listener, &stopped).await;
-            drain(connections, &listener, &acceptor, &stopped, 10 * SECOND, &cancel).await;
-        });
-        Draining { address, layer, stop, time, serving }
-    }
-
-    /// A client that has sent this, and does not read.
-    async fn client(&self, bytes: &str) -> TcpStream {
-        let mut client = TcpStream::connect(self.address).await.expect("it accepts");
-        client.write_all(bytes.as_bytes()).await.expect("it reads");
-        client
-    }
-
-    /// An exchange over a connection of its own.
-    async fn ping(&self) {
-        let mut client = self.client("GET /ping HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await;
-        let mut answer = String::new();
-        client.read_to_string(&mut answer).await.expect("it answers");
-        assert!(answer.ends_with("pong"), "{answer}");
-    }
-
-    /// Tells it to stop, and waits until its grace has begun.
-    async fn stop(&self) {
-        self.stop.cancel_with("SIGTERM");
-        // What is accepted now is accepted beside the grace.
-        self.ping().await;
-        assert!(!self.serving.is_finished(), "somebody is there still");
-    }
-}
-
-// The request is over, its answer is not: nobody reads it.
-#[tokio::test]
-async fn grace_ends_a_connection_whose_client_does_not_read() {
-    const LENGTH: usize = 64 << 20;
-    let server = Draining::start(get(|| async { vec![b'x'; LENGTH] })).await;
-    let mut client = server.client("GET / HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    while server.layer.stats().requests == 0 || server.layer.stats().in_flight > 0 {
-        tokio::task::yield_now().await;
-    }
-    server.stop().await;
-
-    server.time.advance(10 * SECOND);
-    // It does not take the second for last answers, which would not pass here.
-    tokio::time::timeout(PATIENCE, server.serving).await.expect("it ends").expect("no panic");
-    let mut received = Vec::new();
-    let _ = client.read_to_end(&mut received).await;
-    assert!(received.len() < LENGTH, "{}", received.len());
-}
-
-#[tokio::test]
-async fn half_a_head_does_not_delay_the_shutdown() {
-    let server = Draining::start(get(|| async { "here" })).await;
-    let mut client = server.client("GET / HTTP/1.1\r\nHost: te").await;
-    server.ping().await;
-    server.stop.cancel_with("SIGTERM");
-    // The clock stands still: it takes neither the grace nor the second for last answers.
-    tokio::time::timeout(PATIENCE, server.serving).await.expect("it ends").expect("no panic");
-    let mut received = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut received)).await.expect("it is closed");
-    assert_eq!((read.ok().unwrap_or_default(), received.len()), (0, 0));
-}
-
-#[tokio::test]
-async fn connection_that_does_not_close_is_dropped_after_the_last_answers() {
-    let server = Draining::start(get(|| async { "here" })).await;
-    // No layer cancels its request.
-    let mut client = server.client("GET /stuck HTTP/1.1\r\nHost: test\r\n\r\n").await;
-    server.ping().await;
-    server.stop().await;
-
-    server.time.advance(10 * SECOND - Duration::from_nanos(1));
-    server.ping().await;
-    assert!(!server.serving.is_finished(), "its grace is not over");
-    let passing = async {
-        while !server.serving.is_finished() {
-            server.time.advance(SECOND);
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, passing).await.expect("it ends");
-    let mut received = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, client.read_to_end(&mut received)).await.expect("it is closed");
-    assert_eq!((read.ok().unwrap_or_default(), received.len()), (0, 0));
-}
-
-#[tokio::test]
-async fn clients_above_the_connection_limit_wait_until_one_leaves() {
-    let limits = Limits { max_connections: 2, ..Limits::default() };
-    let app = Router::new().route("/", get(|| async { "here" }));
-    let (address, _stop, _accepting) = listen_with(Acceptor::new(app).limits(limits)).await;
-    let connect = async || TcpStream::connect(address).await.expect("the listener's queue has room");
-    let (first, _second, mut third) = (connect().await, connect().await, connect().await);
-    third.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.expect("it is queued");
-    let mut fourth = connect().await;
-    let mut byte = [0];
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
-        assert!(third.try_read(&mut byte).is_err(), "nobody serves it yet");
-    }
-    drop(first);
-    let mut answer = String::new();
-    tokio::time::timeout(PATIENCE, third.read_to_string(&mut answer)).await.expect("served").expect("answered");
-    assert!(answer.ends_with("here"), "{answer}");
-    fourth.write_all(b"GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").await.expect("it is open");
-    answer.clear();
-    tokio::time::timeout(PATIENCE, fourth.read_to_string(&mut answer)).await.expect("served").expect("answered");
-    assert!(answer.ends_with("here"), "{answer}");
-}
-
-/// Serves `app` on a free port until the canceler is used.
-async fn listen(app: Router) -> (SocketAddr, Canceler, JoinHandle<Connections>) {
-    listen_with(Acceptor::new(app)).await
-}
-
-async fn listen_with(acceptor: Acceptor) -> (SocketAddr, Canceler, JoinHandle<Connections>) {
+/// Serves `app` on a free port until the shutdown.
+async fn listen(app: Router) -> (SocketAddr, Shutdown, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
-    let (stop, cancel) = Context::background().with_cancel();
-    let accepting = tokio::spawn(async move { acceptor.accept(&listener, &stop).await });
-    (address, cancel, accepting)
+    let shutdown = Shutdown::builder().build();
+    let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
+    (address, shutdown, serving)
 }

@@ -68,6 +68,7 @@
 //! | take the context in an axum handler | `Ctx` and `CtxValue` in [`server`], feature `axum` |
 //! | answer a context's end from a handler | [`Ended`](server::Ended) and `?` |
 //! | log or count each request | [`ContextLayer::on_end`](server::ContextLayer::on_end), [`ContextLayer::stats`](server::ContextLayer::stats) |
+//! | serve an app until a shutdown | `serve`, feature `serve` |
 //! | notice that a client has disconnected | `server::connection::watch`, feature `connection` |
 //! | finish work after the response | [`server::detach`] |
 //! | end a reqwest call with a context | `client::reqwest::RequestBuilderExt`, feature `reqwest` |
@@ -104,6 +105,7 @@
 //! - `policy`: `?` on the errors of `ripcord-policy` in a handler that returns [`Ended`](server::Ended). Leave it off if you
 //!   do not use that crate.
 //! - `reqwest`: `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
+//! - `serve`: a server for any tower service, with timeouts, limits and a drain. Leave it off with a server of your own.
 //! - `tracing`: SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans that way. Trace IDs are passed
 //!   on without it.
 
@@ -117,6 +119,8 @@ mod metrics;
 mod random;
 mod remote_cause;
 mod request_id;
+#[cfg(feature = "serve")]
+mod serve;
 pub mod server;
 pub mod trace_context;
 mod trust;
@@ -126,6 +130,8 @@ pub use malformed::Malformed;
 pub use metrics::describe_metrics;
 pub use remote_cause::RemoteCause;
 pub use request_id::RequestId;
+#[cfg(feature = "serve")]
+pub use serve::{Limits, PeerAddr, Refusal, Serve, Serving, listen, serve};
 pub use trust::{Lineage, TrustPolicy};
 
 /// Runs the README's programs as tests.

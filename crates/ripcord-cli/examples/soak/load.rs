@@ -1,7 +1,9 @@
 //! Requests by the million, some of them given up and some too slow, and what is left of them.
 
 use std::{
-    fs, io,
+    fs,
+    future::IntoFuture as _,
+    io,
     net::SocketAddr,
     ops::AddAssign,
     sync::Arc,
@@ -13,8 +15,7 @@ use axum::{
     extract::{Path, State},
     routing::get,
 };
-use ripcord::{Canceler, Context};
-use ripcord_cli::connections::{Acceptor, Connections};
+use ripcord::{Context, Shutdown};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, ServerStats};
 use socket2::SockRef;
 use tokio::{
@@ -71,8 +72,8 @@ pub(crate) async fn run(requests: u64) -> io::Result<Report> {
 struct Server {
     address: SocketAddr,
     layer: ContextLayer,
-    stop: Canceler,
-    accepting: JoinHandle<Connections>,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
     begun: Arc<[Notify]>,
 }
 
@@ -87,9 +88,9 @@ impl Server {
             .route("/slow/{client}", get(slow))
             .with_state(Arc::clone(&begun))
             .layer(layer.clone());
-        let (stopped, stop) = Context::background().with_cancel();
-        let accepting = tokio::spawn(async move { Acceptor::new(app).accept(&listener, &stopped).await });
-        Ok(Server { address, layer, stop, accepting, begun })
+        let shutdown = Shutdown::builder().build();
+        let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
+        Ok(Server { address, layer, shutdown, serving, begun })
     }
 
     /// All clients at once, which share the requests.
@@ -120,10 +121,8 @@ impl Server {
     }
 
     async fn stop(self) {
-        self.stop.cancel();
-        if let Ok(connections) = self.accepting.await {
-            connections.finished().await;
-        }
+        self.shutdown.begin("the end of the load");
+        let _ = self.serving.await;
     }
 }
 

@@ -18,10 +18,10 @@
 mod service;
 mod store;
 
-use std::{io, net::Ipv4Addr};
+use std::{future::IntoFuture as _, io, net::Ipv4Addr};
 
 use reqwest::Url;
-use ripcord::{Canceler, Context};
+use ripcord::{Canceler, Context, Shutdown};
 use tokio::task::JoinSet;
 
 pub use self::store::Hit;
@@ -29,7 +29,6 @@ use self::{
     service::{Behavior, app},
     store::Store,
 };
-use crate::connections::{Acceptor, listen};
 
 /// The running backends. Dropping it stops them at once.
 #[derive(Debug)]
@@ -63,14 +62,12 @@ impl Backends {
         let (ctx, cancel) = ctx.with_name("backends").with_cancel();
         let (mut started, mut tasks) = (Vec::new(), JoinSet::new());
         for (name, behavior) in [("fast", Behavior::Fast), ("slow", Behavior::Slow), ("flaky", Behavior::Flaky)] {
-            let listener = listen((Ipv4Addr::LOCALHOST, 0)).await?;
+            let listener = ripcord_http::listen((Ipv4Addr::LOCALHOST, 0)).await?;
             let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
             started.push(Started { name, url, behavior });
-            let ctx = ctx.with_name(name);
-            let acceptor = Acceptor::new(app(&ctx, behavior, Store::open(&ctx, name)?));
-            tasks.spawn(async move {
-                acceptor.accept(&listener, &ctx).await.finished().await;
-            });
+            let shutdown = Shutdown::builder().context(&ctx.with_name(name)).build();
+            let app = app(shutdown.context(), behavior, Store::open(shutdown.context(), name)?);
+            tasks.spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
         }
         Ok(Backends { started, _cancel: cancel, _tasks: tasks })
     }

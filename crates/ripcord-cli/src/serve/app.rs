@@ -4,33 +4,32 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{FromRef, RawQuery, Request, State},
-    http::{HeaderValue, StatusCode, header::CONNECTION, header::RETRY_AFTER},
-    middleware::{self, Next},
-    response::{IntoResponse as _, Redirect, Response},
+    extract::{FromRef, RawQuery},
+    response::Redirect,
     routing::{any, get},
 };
 use ipnet::IpNet;
-use ripcord::Context;
+use ripcord::Shutdown;
 use ripcord_http::{
-    TrustPolicy,
+    Limits, Refusal, TrustPolicy,
     inspector::Inspector,
     server::{ContextLayer, method_and_path},
 };
 
-use super::{Settings, handlers, log, metrics::Metrics, peers::by_peer, request_id};
-use crate::{
-    connections::{Acceptor, Limits, Refusals},
-    search::{self, Search},
+use tokio::net::TcpListener;
+
+use super::{
+    Settings, handlers, log,
+    metrics::{Metrics, Refusals},
+    peers::by_peer,
+    request_id,
 };
+use crate::search::{self, Search};
 
 /// The service: the state of its routes.
 #[derive(Clone, Debug)]
 pub struct Service {
-    /// From its end on, `/healthz` reports draining.
-    draining: Context,
-    /// From its end on, new requests are refused.
-    stop: Context,
+    shutdown: Shutdown,
     layer: ContextLayer,
     max_timeout: Duration,
     limits: Limits,
@@ -43,13 +42,11 @@ pub struct Service {
 }
 
 impl Service {
-    /// Creates a service. Each request has a context below `server`. From the end of `stop` on, new requests are refused.
-    ///
-    /// The service uses the clock of `server`: see [`Context::with_clock`].
-    pub fn new(server: &Context, stop: &Context, settings: &Settings, search: Search) -> Service {
+    /// Creates a service that drains with `shutdown`. Each request has a context below that of `shutdown`, whose clock it uses.
+    pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search) -> Service {
         let inspector = settings.inspector.then(|| {
-            // Its streams end when accepting ends, so that the shutdown does not wait for them.
-            let inspector = Inspector::builder().context(stop);
+            // Its streams end when the drain begins, so that the shutdown does not wait for them.
+            let inspector = Inspector::builder().context(shutdown.context());
             match &settings.inspector_token {
                 Some(token) => inspector.token(token.clone()),
                 None => inspector,
@@ -61,7 +58,7 @@ impl Service {
             true => (settings.max_timeout, "the service's --max-timeout"),
             false => (settings.timeout, "the service's --timeout"),
         };
-        let layer = ContextLayer::new(server).timeout_cause(timeout, cause).name(method_and_path);
+        let layer = ContextLayer::new(shutdown.context()).timeout_cause(timeout, cause).name(method_and_path);
         let layer = layer.make_id(request_id::make_id);
         let layer = layer.half_close(settings.half_close.into());
         let layer = match &inspector {
@@ -78,8 +75,7 @@ impl Service {
         });
         let (max_timeout, trusted_peers) = (settings.max_timeout, settings.trusted_peers.clone().into());
         Service {
-            draining: stop.clone(),
-            stop: stop.clone(),
+            shutdown: shutdown.clone(),
             layer,
             max_timeout,
             limits: settings.limits,
@@ -91,12 +87,6 @@ impl Service {
         }
     }
 
-    /// Sets the context from whose end on `/healthz` reports draining. Default: `stop`.
-    #[must_use]
-    pub fn draining_from(self, draining: &Context) -> Service {
-        Service { draining: draining.clone(), ..self }
-    }
-
     /// Returns the routes. A request's [`ConnectInfo`](axum::extract::ConnectInfo) decides whether its peer is trusted.
     pub fn app(&self) -> Router {
         let routes =
@@ -104,9 +94,16 @@ impl Service {
         by_peer(&self.trusted_peers, routes(TrustPolicy::trusted()), routes(TrustPolicy::untrusted()))
     }
 
-    /// Returns an acceptor that serves the routes and counts malformed requests.
-    pub fn acceptor(&self) -> Acceptor {
-        Acceptor::new(self.app()).counting(self.refusals.clone()).limits(self.limits)
+    /// Serves the routes on `listener` until the shutdown, and counts and logs malformed requests.
+    pub async fn serve(&self, listener: TcpListener) {
+        let refusals = self.refusals.clone();
+        let on_refusal = move |refusal: &Refusal| {
+            refusals.count(refusal);
+            tracing::info!(status = %refusal.status, cause = refusal.reason, "Request refused");
+        };
+        let serve = ripcord_http::serve(listener, self.app()).limits(self.limits).shutdown(&self.shutdown);
+        let serve = serve.on_refusal(on_refusal).on_accept_error(|error| tracing::warn!("cannot accept: {error}"));
+        serve.await;
     }
 
     fn routes(&self, layer: ContextLayer) -> Router {
@@ -115,8 +112,7 @@ impl Service {
             .route("/", any(handlers::index))
             .route("/slow", any(handlers::slow))
             .route("/search", get(search::handler::<Service>))
-            .fallback(handlers::not_found)
-            .layer(middleware::from_fn_with_state(self.clone(), refuse_when_draining));
+            .fallback(handlers::not_found);
         let watching = Router::new().route("/healthz", get(handlers::health)).route("/metrics", get(handlers::metrics));
         let app = work.merge(watching).layer(layer).with_state(self.clone());
         match &self.inspector {
@@ -130,7 +126,7 @@ impl Service {
 
     /// Returns whether a load balancer should send requests elsewhere.
     pub(super) fn is_draining(&self) -> bool {
-        self.draining.is_done()
+        self.shutdown.context().is_draining()
     }
 
     pub(super) fn metrics(&self) -> &Metrics {
@@ -147,13 +143,4 @@ impl FromRef<Service> for Search {
 /// Redirects to the inspector's path, which has no slash at its end.
 async fn without_slash(RawQuery(query): RawQuery) -> Redirect {
     Redirect::permanent(&query.map_or("/debug/contexts".to_owned(), |query| format!("/debug/contexts?{query}")))
-}
-
-/// Refuses requests that arrive after the end of accepting. Requests in flight have passed this already.
-async fn refuse_when_draining(State(service): State<Service>, request: Request, next: Next) -> Response {
-    if !service.stop.is_done() {
-        return next.run(request).await;
-    }
-    let headers = [(CONNECTION, HeaderValue::from_static("close")), (RETRY_AFTER, HeaderValue::from_static("1"))];
-    (StatusCode::SERVICE_UNAVAILABLE, headers, "Server is shutting down").into_response()
 }

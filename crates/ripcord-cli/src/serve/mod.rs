@@ -1,14 +1,13 @@
 //! The reference service: the chapter's HTTP server, on ripcord.
 //!
 //! ```text
-//! signal                 ends at Ctrl-C or TERM: from then on /healthz reports draining
-//! stop                   ends a drain delay after `signal`, and begins the shutdown
-//! serve                  the server's context: canceled when the grace after `stop` is over
-//! └─ GET /slow           one for each request: named after its route, with its id and its deadline;
-//!    └─ …                canceled when the client disconnects, and when the response has been sent
+//! serve                  the shutdown's root
+//! └─ (work)              the shutdown's context: canceled when the grace is over
+//!    └─ GET /slow        one for each request: named after its route, with its id and its deadline;
+//!       └─ …             canceled when the client disconnects, and when the response has been sent
 //! ```
 //!
-//! [`ripcord_http::server`] gives each request its context.
+//! [`ripcord_http::serve`](ripcord_http::serve()) serves the connections, and [`ripcord_http::server`] gives each request its context.
 //!
 //! | file | holds |
 //! |---|---|
@@ -18,13 +17,12 @@
 //! | `log.rs`, `metrics/` | the log and the metrics |
 //! | `request_id.rs` | request ids in the chapter's form |
 //! | `peers.rs` | trusted peers |
-//! | `drain_delay.rs`, `shutdown.rs` | from the first signal to the exit |
+//! | `shutdown.rs` | the settings of the shutdown, and its log |
 //! | `config/` | the settings |
 //! | `error.rs` | why the service did not start |
 
 mod app;
 mod config;
-mod drain_delay;
 mod error;
 mod handlers;
 mod log;
@@ -46,11 +44,9 @@ pub use self::{
     app::Service,
     config::{Args, FileError, HalfClose, LogFormat, Settings},
     error::Error,
-    shutdown::{GraceOver, drain},
 };
 use crate::{
     backends::Backends,
-    connections::listen,
     search::{Backend, Policies, Search},
 };
 
@@ -72,24 +68,24 @@ pub fn run(args: Args) -> Result<(), Error> {
 
 async fn serve(settings: &Settings) -> Result<(), Error> {
     let fail = |source| Error::Listen { listen: settings.listen.clone(), source };
-    let listener = listen(&settings.listen).await.map_err(fail)?;
+    let listener = ripcord_http::listen(&settings.listen).await.map_err(fail)?;
     let address = listener.local_addr().map_err(Error::Start)?;
+    let shutdown = shutdown::shutdown(settings);
     // Before the address is printed, because a reader may send a signal at once.
-    let signal = Context::background().with_signals().map_err(Error::Start)?;
-    let stop = drain_delay::delayed(&signal, settings.drain_delay);
-    let (server, cancel) = Context::background().with_name("serve").with_cancel();
+    shutdown.on_signals().map_err(Error::Start)?;
+    tokio::spawn(shutdown::log_begin(shutdown.clone(), settings.drain_delay, settings.grace));
 
-    // Not below `server`: they answer until the last request in flight has ended.
+    // Not below the shutdown: they answer until the last request in flight has ended.
     let backends = match settings.backends.is_empty() {
         true => Some(Backends::start(&Context::background()).await.map_err(Error::Start)?),
         false => None,
     };
-    let search = search(&server, settings, backends.as_ref())?;
-    let acceptor = Service::new(&server, &stop, settings, search).draining_from(&signal).acceptor();
+    let search = search(shutdown.context(), settings, backends.as_ref())?;
+    let service = Service::new(&shutdown, settings, search);
     announce(address, settings.inspector);
 
-    let connections = acceptor.accept(&listener, &stop).await;
-    drain(connections, &listener, &acceptor, &stop, settings.grace, &cancel).await;
+    service.serve(listener).await;
+    shutdown::log_end(&shutdown.run().await);
     Ok(())
 }
 

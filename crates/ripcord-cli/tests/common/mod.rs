@@ -67,6 +67,15 @@ impl Server {
         Exchange { stream, begun }
     }
 
+    /// Sends a request on a connection that the client would keep.
+    pub(crate) fn request_kept(&self, path: &str) -> Exchange {
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect(&self.address).expect("it accepts");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address).expect("it reads");
+        Exchange { stream, begun }
+    }
+
     /// Sends TERM.
     #[cfg(unix)]
     pub(crate) fn terminate(&self) {

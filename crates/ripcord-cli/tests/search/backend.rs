@@ -1,6 +1,6 @@
 //! A backend whose answers are the test's.
 
-use std::time::Duration;
+use std::{future::IntoFuture as _, time::Duration};
 
 use axum::{
     Router,
@@ -9,8 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use ripcord::{Canceler, Context};
-use ripcord_cli::connections::{Acceptor, Connections};
+use ripcord::{Context, Shutdown};
 use ripcord_http::server::{ContextLayer, Ctx, Ended};
 use tokio::{
     net::TcpListener,
@@ -25,8 +24,8 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Backend {
     pub(crate) url: String,
     arrivals: mpsc::UnboundedReceiver<Arrival>,
-    stop: Canceler,
-    accepting: JoinHandle<Connections>,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
 }
 
 /// A request that has come to a backend.
@@ -47,9 +46,9 @@ impl Backend {
     pub(crate) async fn serve(app: Router) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}/search", listener.local_addr().expect("it is bound"));
-        let (stop, cancel) = Context::background().with_cancel();
-        let accepting = tokio::spawn(async move { Acceptor::new(app).accept(&listener, &stop).await });
-        Backend { url, arrivals: mpsc::unbounded_channel().1, stop: cancel, accepting }
+        let shutdown = Shutdown::builder().build();
+        let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
+        Backend { url, arrivals: mpsc::unbounded_channel().1, shutdown, serving }
     }
 
     /// The name that the service gives it.
@@ -69,9 +68,8 @@ impl Backend {
 
     /// Stops it: from then on its port refuses connections.
     pub(crate) async fn stop(self) {
-        self.stop.cancel();
-        // The task owns the listener.
-        drop(self.accepting.await);
+        self.shutdown.begin("stopped");
+        self.serving.await.expect("no panic");
     }
 
     /// Whether a request has come that was not looked at.

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, Request, StatusCode},
 };
 use http_body_util::BodyExt as _;
-use ripcord::{Canceler, Clock, Context, ManualTime};
+use ripcord::{Canceler, Clock, Context, ManualTime, Shutdown, TaskGuard};
 use ripcord_cli::{
     search::{self, Policies, Search},
     serve::{Service, Settings},
@@ -27,11 +27,12 @@ pub(crate) struct TestService {
     /// Ends all requests, as the end of the grace does.
     pub(crate) cancel: Canceler,
     /// Begins the shutdown, as a signal does.
-    pub(crate) stop: Canceler,
+    pub(crate) shutdown: Shutdown,
     /// The Context of the service, which its requests' are below.
     pub(crate) server: Context,
     pub(crate) search: Search,
-    stopped: Context,
+    /// Keeps the drain open.
+    _in_flight: TaskGuard,
     settings: Settings,
 }
 
@@ -61,8 +62,9 @@ impl TestService {
     }
 
     fn on(ctx: &Context, time: ManualTime, backends: &[&Backend], change: impl FnOnce(&mut Policies)) -> TestService {
-        let (server, cancel) = ctx.with_name("serve").with_cancel();
-        let (stop, stopping) = Context::background().with_cancel();
+        let (root, cancel) = ctx.with_name("serve").with_cancel();
+        let shutdown = Shutdown::builder().context(&root).build();
+        let server = shutdown.context().clone();
         let mut settings = Settings::default();
         settings.policies.hedge_after = None;
         settings.policies.retry_attempts = 1;
@@ -74,14 +76,15 @@ impl TestService {
             search::Backend::new(&server, backend.name(), url, &client, &settings.policies).expect("within bounds")
         });
         let search = Search::new(asked).expect("each once");
-        let app = Service::new(&server, &stop, &settings, search.clone()).app();
-        TestService { app, time, cancel, stop: stopping, server, stopped: stop, settings, search }
+        let app = Service::new(&shutdown, &settings, search.clone()).app();
+        let _in_flight = server.task_guard();
+        TestService { app, time, cancel, shutdown, server, _in_flight, settings, search }
     }
 
     /// The same, with peers whose headers count.
     pub(crate) fn trusting(mut self, network: &str) -> TestService {
         self.settings.trusted_peers.push(network.parse().expect("a network"));
-        self.app = Service::new(&self.server, &self.stopped, &self.settings, self.search.clone()).app();
+        self.app = Service::new(&self.shutdown, &self.settings, self.search.clone()).app();
         self
     }
 

@@ -43,8 +43,9 @@ impl Builder {
         Builder { token: Some(token), ..self }
     }
 
-    /// Sets the context that ends the live streams and whose clock times them. A graceful shutdown waits for open streams, so pass a
-    /// context that ends when the shutdown starts.
+    /// Sets the context that ends the live streams and whose clock times them. A shutdown waits for open streams: below a
+    /// [`Shutdown`](ripcord::Shutdown), they end with an event `draining` when the drain begins. With another graceful shutdown, pass
+    /// a context that ends when it starts.
     pub fn context(self, ctx: &Context) -> Self {
         Builder { ctx: ctx.clone(), ..self }
     }

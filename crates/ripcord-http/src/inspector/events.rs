@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use ripcord::Sleep;
+use ripcord::{Draining, Sleep};
 
 use super::Shared;
 
@@ -21,6 +21,8 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 const MAX_AGE_INTERVALS: u32 = 4;
 /// Tells the browser to reconnect after this many milliseconds.
 const RETRY: &[u8] = b"retry: 250\n";
+/// The last event of a stream when the server drains.
+const DRAINING: &[u8] = b"event: draining\ndata: {}\n\n";
 /// After this many intervals without a change, a comment is sent, so that a disconnect is noticed.
 const MAX_QUIET_INTERVALS: u32 = 20;
 
@@ -43,11 +45,14 @@ impl Latest {
     }
 }
 
-/// The body of a stream. It ends with the inspector's context, after [`MAX_AGE`], or when the peer leaves.
+/// The body of a stream. It ends with the event `draining` when the drain begins. It also ends with the inspector's context, after
+/// [`MAX_AGE`], or when the peer leaves.
 pub(super) struct EventStream {
     shared: Arc<Shared>,
     permit: Permit,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// `None` once the drain was announced.
+    draining: Option<Draining>,
     last: Option<(u64, u64)>,
     quiet: u32,
 }
@@ -56,7 +61,8 @@ impl EventStream {
     /// Returns `None` if there are too many streams.
     pub(super) fn new(shared: Arc<Shared>) -> Option<Self> {
         let permit = Permit::new(&shared)?;
-        Some(EventStream { shared, permit, sleep: None, last: None, quiet: 0 })
+        let draining = Some(shared.ctx.draining());
+        Some(EventStream { shared, permit, sleep: None, draining, last: None, quiet: 0 })
     }
 
     /// Returns what to send now, if anything.
@@ -82,6 +88,11 @@ impl Body for EventStream {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let this = self.get_mut();
         loop {
+            let Some(draining) = &mut this.draining else { return Poll::Ready(None) };
+            if Pin::new(draining).poll(cx).is_ready() {
+                this.draining = None;
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(DRAINING)))));
+            }
             // The first event is due at once.
             let slept = match &mut this.sleep {
                 Some(sleep) => task::ready!(sleep.as_mut().poll(cx)),

@@ -204,6 +204,20 @@ impl Shutdown {
         &self.0.work
     }
 
+    /// Returns a context that ends at the stop request, with its cause: for code that takes a context to learn when to stop, such as
+    /// `shutdown.stop_request().run(listener.accept())`. Work belongs below [`context`](Shutdown::context).
+    ///
+    /// ```
+    /// use ripcord::Shutdown;
+    ///
+    /// let shutdown = Shutdown::builder().build();
+    /// shutdown.begin("deployment");
+    /// assert_eq!(shutdown.stop_request().cause().unwrap().to_string(), "deployment");
+    /// ```
+    pub fn stop_request(&self) -> &Context {
+        &self.0.stop
+    }
+
     /// Requests the stop, and starts the shutdown. The first request wins, and its cause is in the report.
     ///
     /// It may be called on any thread, without a runtime. It does not wait. When it returns, every context below

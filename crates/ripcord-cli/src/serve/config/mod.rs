@@ -10,12 +10,12 @@ use std::{path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use reqwest::Url;
-use ripcord_http::{inspector::Token, server};
+use ripcord_http::{Limits, inspector::Token, server};
 use serde::Deserialize;
 
 pub use self::file::FileError;
 use self::values::{Address, BackendUrl, Peers, PerSecond, Secret, Span, Whole};
-use crate::{connections::Limits, search::Policies};
+use crate::search::Policies;
 
 /// The arguments of `ripcord serve`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -23,9 +23,9 @@ use crate::{connections::Limits, search::Policies};
 A flag overrides the file, and the file overrides the default. In the file, each setting has the name of its flag in snake \
 case. The settings that may be repeated are lists: backends, trusted_peers.
 
-Ctrl-C or TERM begins the shutdown. For the drain delay, /healthz reports draining and everything else is served as before. \
-Then requests in flight have the grace to finish, the others are canceled, and the process exits with status 0. A second signal \
-ends the process at once.
+Ctrl-C or TERM begins the shutdown. For the drain delay, the listener stays open, /healthz reports draining, and everything else \
+is served as before, with Connection: close. Then the listener is closed. Requests in flight have the grace to finish, the others \
+are canceled, and the process exits with status 0. A second signal ends the process at once.
 
 Behind a proxy, set --inspector-token or --no-inspector. A proxy on this machine that adds no X-Forwarded-For, Forwarded or Via \
 header, such as nginx with a bare proxy_pass http://127.0.0.1:8080;, exposes /debug/contexts and its cancel button to everybody.")]
@@ -178,7 +178,7 @@ pub struct Settings {
     pub listen: String,
     /// Time that requests in flight have to finish once the drain delay is over.
     pub grace: Duration,
-    /// Time between the signal and the end of accepting, during which only `/healthz` changes.
+    /// Time between the signal and the end of accepting, during which `/healthz` reports draining.
     pub drain_delay: Duration,
     /// Time limit of a request, from its arrival to the end of its answer.
     pub timeout: Duration,

@@ -5,6 +5,7 @@
 
 mod format;
 mod process;
+mod refusals;
 
 use std::{fmt, sync::Arc};
 
@@ -14,7 +15,8 @@ use ripcord_http::server::{ContextLayer, Finished};
 
 pub(super) use self::format::Format;
 use self::format::to_open_metrics;
-use crate::{connections::Refusals, search::Search};
+pub(crate) use self::refusals::Refusals;
+use crate::search::Search;
 
 const REFUSALS: &str = "ripcord_http_refusals_total";
 
@@ -69,7 +71,7 @@ impl Metrics {
             backend.cache().record_metrics(backend.name());
         }
         for (status, count) in self.refusals.by_status() {
-            counter!(REFUSALS, "status" => status).absolute(count);
+            counter!(REFUSALS, "status" => status.to_string()).absolute(count);
         }
     }
 }

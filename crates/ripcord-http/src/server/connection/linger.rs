@@ -78,7 +78,7 @@ impl Linger {
 }
 
 /// Returns whether something has come that was not read.
-pub(super) fn has_unread(stream: &TcpStream) -> io::Result<bool> {
+pub(crate) fn has_unread(stream: &TcpStream) -> io::Result<bool> {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     match socket2::SockRef::from(stream).peek(&mut byte) {
         Ok(read) => Ok(read > 0),

@@ -69,6 +69,8 @@ use ripcord::Context;
 use tokio::net::TcpStream;
 
 pub(super) use self::executor::sending;
+#[cfg(feature = "serve")]
+pub(crate) use self::linger::has_unread;
 pub use self::{
     executor::StreamExecutor,
     messages::{RequestBody, ResponseBody},
@@ -155,8 +157,8 @@ impl Watch {
     where
         C: GracefulConnection,
     {
-        let gone = gone(self.stream, self.peer.clone());
-        Serve::new(connection, gone, self.peer, self.send_timeout, self.timeouts, self.until.as_ref())
+        let gone = gone(Arc::clone(&self.stream), self.peer.clone());
+        Serve::new(connection, gone, self.stream, self.peer, self.send_timeout, self.timeouts, self.until.as_ref())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     pin::Pin,
+    sync::Arc,
     task::{self, Poll, ready},
     time::Duration,
 };
@@ -9,15 +10,17 @@ use std::{
 use hyper_util::server::graceful::GracefulConnection;
 use pin_project_lite::pin_project;
 use ripcord::{Context, DoneOwned};
+use tokio::net::TcpStream;
 
 use super::{
+    linger::has_unread,
     peer::{Peer, Phase},
     stall::StallWatch,
     timers::{Idle, Timeouts},
 };
 
 /// How long a client of HTTP/2 gets to acknowledge that the connection is closed.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_millis(500);
 
 pin_project! {
     /// A connection, and what else ends it. `G` is ready when the client is gone.
@@ -34,6 +37,7 @@ pin_project! {
 
 /// The reasons for ending a connection from outside.
 struct Watched {
+    stream: Arc<TcpStream>,
     peer: Peer,
     stuck: StallWatch,
     idle: Idle,
@@ -54,6 +58,7 @@ impl<C: GracefulConnection, G> Serve<C, G> {
     pub(super) fn new(
         connection: C,
         gone: G,
+        stream: Arc<TcpStream>,
         peer: Peer,
         send_timeout: Duration,
         timeouts: Timeouts,
@@ -62,7 +67,7 @@ impl<C: GracefulConnection, G> Serve<C, G> {
         let idle = Idle::new(timeouts, peer.clock());
         let until = until.map(Context::done_owned);
         let stuck = StallWatch::new(send_timeout);
-        let watched = Watched { peer, stuck, idle, until, closing: Closing::No, upgraded: None };
+        let watched = Watched { stream, peer, stuck, idle, until, closing: Closing::No, upgraded: None };
         Serve { connection, gone, watched, served: None }
     }
 }
@@ -111,11 +116,17 @@ impl Watched {
                     if until.is_pending() {
                         ready!(self.idle.poll(&self.peer, task));
                     }
+                    if self.has_unread_request() {
+                        return Poll::Pending;
+                    }
                     self.closing = Closing::Asked;
                     return Poll::Ready(Close::InOrder);
                 }
                 Closing::Asked => {
                     if self.peer.activity().phase == Phase::Busy {
+                        return Poll::Pending;
+                    }
+                    if self.has_unread_request() {
                         return Poll::Pending;
                     }
                     if !self.peer.is_http2() {
@@ -132,6 +143,12 @@ impl Watched {
                 }
             }
         }
+    }
+
+    /// Returns whether something has come that is not read yet: it may be a request, which the client would lose. The connection
+    /// is polled again when it can read.
+    fn has_unread_request(&self) -> bool {
+        self.peer.activity().phase != Phase::Busy && !self.peer.is_http2() && has_unread(&self.stream).unwrap_or(false)
     }
 
     /// Whether the connection is another protocol's by now, and open.

@@ -12,13 +12,14 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{self, Poll, ready},
 };
 
-use axum::http::Uri;
+use http::{StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::Refusals;
+use super::Refusal;
 
 /// Maximum number of bytes of a request that are kept to find the reason.
 const MAX_KEPT: usize = 4096;
@@ -27,26 +28,27 @@ const MAX_KEPT: usize = 4096;
 const MAX_HEADERS: usize = 100;
 
 /// The statuses that hyper answers with, and the reason if the request itself does not show it.
-pub(super) const STATUSES: [(&str, &str); 3] = [
+const STATUSES: [(&str, &str); 3] = [
     ("400 Bad Request", "it does not parse as HTTP/1.1"),
     ("414 URI Too Long", "its path and query are too long"),
     ("431 Request Header Fields Too Large", "its headers are too large, or too many"),
 ];
 
 /// A stream that explains bare refusals.
-#[derive(Debug)]
 pub(super) struct Explained<S> {
     stream: S,
     /// The first bytes read since the last answer.
     request: Vec<u8>,
     /// The replacement of a bare refusal, and how many of its bytes have been written.
     refusal: Option<(Vec<u8>, usize)>,
-    refusals: Refusals,
+    on_refusal: Option<OnRefusal>,
 }
 
+pub(super) type OnRefusal = Arc<dyn Fn(&Refusal) + Send + Sync>;
+
 impl<S> Explained<S> {
-    pub(super) fn new(stream: S, refusals: Refusals) -> Self {
-        Explained { stream, request: Vec::new(), refusal: None, refusals }
+    pub(super) fn new(stream: S, on_refusal: Option<OnRefusal>) -> Self {
+        Explained { stream, request: Vec::new(), refusal: None, on_refusal }
     }
 }
 
@@ -69,9 +71,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut task::Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         if this.refusal.is_none() {
-            if let Some((status, refusal)) = refusal(bytes, &this.request) {
-                this.refusals.count(status);
-                this.refusal = Some((refusal, 0));
+            if let Some((refusal, answer)) = refusal(bytes, &this.request) {
+                this.refusal = Some((answer, 0));
+                if let Some(on_refusal) = &this.on_refusal {
+                    on_refusal(&refusal);
+                }
             }
             this.request.clear();
         }
@@ -116,25 +120,24 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
     }
 }
 
-/// Returns the replacement of `answer` and the index of its status in [`STATUSES`], if `answer` is a bare refusal of `request`.
-fn refusal(answer: &[u8], request: &[u8]) -> Option<(usize, Vec<u8>)> {
+/// Returns the refusal and the replacement of `answer`, if `answer` is a bare refusal of `request`.
+fn refusal(answer: &[u8], request: &[u8]) -> Option<(Refusal, Vec<u8>)> {
     let line = answer.strip_prefix(b"HTTP/1.1 ")?;
-    let at = STATUSES.iter().position(|(status, _)| line.starts_with(status.as_bytes()))?;
-    let (status, otherwise) = STATUSES[at];
+    let (status, otherwise) = STATUSES.into_iter().find(|(status, _)| line.starts_with(status.as_bytes()))?;
+    let code = StatusCode::from_bytes(status.as_bytes().get(..3)?).ok()?;
     let head = str::from_utf8(answer).ok()?.strip_suffix("\r\n\r\n")?;
     if !head.lines().any(|line| line.eq_ignore_ascii_case("content-length: 0")) {
         return None;
     }
-    let why = match status {
-        "400 Bad Request" => reason(request).unwrap_or_else(|| otherwise.to_owned()),
+    let why = match code {
+        StatusCode::BAD_REQUEST => reason(request).unwrap_or_else(|| otherwise.to_owned()),
         _ => otherwise.to_owned(),
     };
-    tracing::info!(status, cause = why, "Request refused");
     let body = format!("Malformed request: {why}");
     let length = body.len();
     let head = "Content-Type: text/plain; charset=utf-8\r\nConnection: close";
     let refusal = format!("HTTP/1.1 {status}\r\n{head}\r\nContent-Length: {length}\r\n\r\n{body}");
-    Some((at, refusal.into_bytes()))
+    Some((Refusal { status: code, reason: why }, refusal.into_bytes()))
 }
 
 /// Returns why hyper rejected the request. `None` if the request itself parses: it may be one of several pipelined ones.
@@ -186,8 +189,8 @@ mod tests {
     #[test]
     fn other_answers_are_passed_on_unchanged() {
         let ours = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 12\r\n\r\n";
-        assert_eq!(refusal(ours, b""), None);
-        assert_eq!(refusal(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", b""), None);
-        assert_eq!(refusal(b"", b""), None);
+        assert!(refusal(ours, b"").is_none());
+        assert!(refusal(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", b"").is_none());
+        assert!(refusal(b"", b"").is_none());
     }
 }
