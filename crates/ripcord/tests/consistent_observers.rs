@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use common::{HANG, MS, Wakes, manual, poll};
 use proptest::prelude::*;
-use ripcord::{Canceler, Context, ErrorKind, ManualTime};
+use ripcord::{Canceler, Context, ErrorKind, IdleTimeout, ManualTime, MovableDeadline};
 
 const US: Duration = Duration::from_micros(1);
 
@@ -131,6 +131,9 @@ impl Observer {
 enum Op {
     Cancel(usize),
     Timeout(usize, u64),
+    Movable(usize, u64),
+    Idle(usize, u64),
+    Reset(usize, u64),
     Name(usize),
     Merge(usize, usize),
     End(usize),
@@ -145,6 +148,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         3 => which.clone().prop_map(Op::Cancel),
         4 => (which.clone(), 0..1_500_u64).prop_map(|(p, us)| Op::Timeout(p, us)),
+        2 => (which.clone(), 0..1_500_u64).prop_map(|(p, us)| Op::Movable(p, us)),
+        2 => (which.clone(), 0..1_500_u64).prop_map(|(p, us)| Op::Idle(p, us)),
+        5 => (which.clone(), 0..1_500_u64).prop_map(|(c, us)| Op::Reset(c, us)),
         1 => which.clone().prop_map(Op::Name),
         3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
         1 => which.clone().prop_map(Op::End),
@@ -161,10 +167,33 @@ struct Node {
     canceler: Option<Canceler>,
     is_canceled: bool,
     deadline: Option<Instant>,
+    mover: Option<Mover>,
     /// An observer has reported an end.
     is_reported: bool,
     /// How it ended, once an observer has said so.
     end: Option<(ErrorKind, String)>,
+}
+
+/// What moves the deadline of a node.
+enum Mover {
+    Deadline(MovableDeadline),
+    Idle(IdleTimeout),
+}
+
+impl Mover {
+    fn reset(&self, after: Duration) -> bool {
+        match self {
+            Mover::Deadline(deadline) => deadline.reset_after(after),
+            Mover::Idle(idle) => idle.reset(),
+        }
+    }
+
+    fn get(&self) -> Option<Instant> {
+        match self {
+            Mover::Deadline(deadline) => deadline.get(),
+            Mover::Idle(idle) => idle.get(),
+        }
+    }
 }
 
 /// A clock that a test moves, or the real one, on which time passes.
@@ -214,6 +243,7 @@ impl Tree {
             canceler: None,
             is_canceled: false,
             deadline: None,
+            mover: None,
             is_reported: false,
             end: None,
         });
@@ -251,6 +281,29 @@ impl Tree {
         }
     }
 
+    /// A reset takes effect if and only if the context has not ended, and a refused one reports the end.
+    fn reset(&mut self, at: usize, after: Duration) {
+        if self.nodes[at].mover.is_none() {
+            return;
+        }
+        let must_be_ended = self.any_at_or_above(at, &|node| node.is_reported || node.is_canceled);
+        let before = self.time.now();
+        let passed = self.any_at_or_above(at, &|node| node.deadline.is_some_and(|deadline| deadline <= before));
+        let was = self.nodes[at].deadline;
+        let mover = self.nodes[at].mover.as_ref().expect("looked at above");
+        let (took_effect, set) = (mover.reset(after), mover.get());
+        let now = self.time.now();
+        if took_effect {
+            assert!(!must_be_ended && !passed, "a reset took effect after the end of {}", self.nodes[at].ctx);
+            self.nodes[at].deadline = set;
+        } else {
+            let may_be_ended = self.any_at_or_above(at, &|node| node.deadline.is_some_and(|deadline| deadline <= now));
+            assert!(must_be_ended || may_be_ended, "a reset was refused before the end of {}", self.nodes[at].ctx);
+            assert_eq!(set, was, "a refused reset changed the deadline of {}", self.nodes[at].ctx);
+            self.nodes[at].is_reported = true;
+        }
+    }
+
     fn apply(&mut self, op: Op, ordinal: usize) {
         let len = self.nodes.len();
         match op {
@@ -264,6 +317,23 @@ impl Tree {
                 let ctx = self.nodes[parent].ctx.with_deadline_cause(deadline, format!("deadline {ordinal}"));
                 self.add(ctx, vec![parent]).deadline = Some(deadline);
             }
+            Op::Movable(parent, us) => {
+                let parent = parent % len;
+                let deadline = self.time.now() + u32::try_from(us).expect("small") * US;
+                let cause = format!("deadline {ordinal}");
+                let (ctx, mover) = self.nodes[parent].ctx.with_movable_deadline_cause(deadline, cause);
+                let node = self.add(ctx, vec![parent]);
+                (node.deadline, node.mover) = (Some(deadline), Some(Mover::Deadline(mover)));
+            }
+            Op::Idle(parent, us) => {
+                let parent = parent % len;
+                let timeout = u32::try_from(us).expect("small") * US;
+                let cause = format!("idle {ordinal}");
+                let (ctx, idle) = self.nodes[parent].ctx.with_idle_timeout_cause(timeout, cause);
+                let node = self.add(ctx, vec![parent]);
+                (node.deadline, node.mover) = (idle.get(), Some(Mover::Idle(idle)));
+            }
+            Op::Reset(which, us) => self.reset(which % len, u32::try_from(us).expect("small") * US),
             Op::Name(parent) => {
                 let ctx = self.nodes[parent % len].ctx.with_name("name");
                 self.add(ctx, vec![parent % len]);

@@ -236,7 +236,9 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
 fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
     let order = |node: &NodeRef| (node.ended_at(), node.is_canceled());
-    let (Some(first), Some(second)) = (done(first), done(second)) else { return done(first).or(done(second)) };
+    // Each is asked once: a parent that ends meanwhile ended later.
+    let (first, second) = (done(first), done(second));
+    let (Some(first), Some(second)) = (first, second) else { return first.or(second) };
     let is_second_earlier = match order(second).cmp(&order(first)) {
         // The numbers wrap.
         Equal if first.is_canceled() => second.cancel_number().wrapping_sub(first.cancel_number()).cast_signed() < 0,

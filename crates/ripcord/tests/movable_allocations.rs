@@ -1,0 +1,49 @@
+//! A reset allocates nothing. The allocator counts for the whole process, so this file has one test.
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::{HOUR, SEC, Wakes, poll};
+use ripcord::Context;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[expect(unsafe_code, reason = "an allocator cannot be written without it; it hands everything to the system's")]
+// SAFETY: every call goes to `System` with the arguments it came with, and what `System` gives is given back.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: `ptr` came from `alloc` above and so from `System`.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_hundred_thousand_resets_allocate_nothing() {
+    let (request, _cancel) = Context::background().with_timeout(HOUR).with_name("request").with_cancel();
+    let (outer, _outer_idle) = request.with_idle_timeout(10 * SEC);
+    let (ctx, deadline) = outer.with_movable_deadline(std::time::Instant::now() + HOUR);
+    let (ctx, idle) = ctx.with_idle_timeout(20 * SEC);
+    let below = ctx.with_name("below").with_timeout(HOUR);
+    let (mut done, wakes) = (below.done_owned(), Wakes::new());
+    assert!(poll(&mut done, &wakes).is_pending());
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    for round in 0..100_000 {
+        assert!(idle.reset() && below.progress());
+        assert!(deadline.reset_after(HOUR + round * Duration::from_millis(1)));
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst), before);
+}
