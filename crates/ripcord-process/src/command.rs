@@ -292,8 +292,8 @@ impl Command {
         let runtime = Handle::try_current().map_err(io::Error::other)?;
         // Whatever can fail or panic comes before the start.
         drop(watch(process::getpid())?);
-        // Its handler also keeps the kernel from reaping children, should this process ignore SIGCHLD.
-        let orphans = self.adopts_orphans.then(|| unix::signal(SignalKind::child())).transpose()?;
+        // Tokio's handler stays. Without one, the kernel reaps the children of a process that ignores SIGCHLD.
+        let orphans = Some(unix::signal(SignalKind::child())?).filter(|_| self.adopts_orphans);
         self.set_variables(ctx);
         let scope = if self.adopts_orphans { Scope::all_below()? } else { Scope::Marked(self.set_mark()) };
         if !self.shares_group {

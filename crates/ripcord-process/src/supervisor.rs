@@ -154,9 +154,11 @@ impl Supervisor {
 
     async fn supervise(&mut self) -> io::Result<Outcome> {
         self.until_exit().await?;
+        // Later, only what the leader has left is killed.
+        let is_leader_killed = self.is_killing;
         let (left_behind, survivors) = self.end_members().await;
         let status = self.reap()?;
-        let killed = self.is_killing && is_killed(status);
+        let killed = is_leader_killed && is_killed(status);
         let exit = Exit { status, killed, tree_killed: self.is_killing, left_behind, survivors };
         Ok(Outcome { exit, error: self.error.take() })
     }
@@ -190,7 +192,7 @@ impl Supervisor {
                 Event::TimeOver if self.is_killing => {
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
-                        "the kernel does not let go of the killed command",
+                        "it cannot be killed: it belongs to another user, or the kernel does not let it go",
                     ));
                 }
                 Event::Requested(Request::Kill) | Event::TimeOver => {

@@ -293,3 +293,29 @@ async fn write_to_a_command_that_has_ended_is_a_broken_pipe() {
     let error = bounded(stdin.write_all(b"text")).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }
+
+#[tokio::test]
+async fn variables_of_the_context_are_set_unless_the_user_sets_them() {
+    let ctx = Context::background().with_name("import").with_timeout(LONG);
+    let script = "echo $RIPCORD_DEADLINE_NAME:$TRACEPARENT:$HOME; [ -n \"$RIPCORD_DEADLINE\" ]";
+    let output = bounded(sh(script).env_clear().env("TRACEPARENT", "own").output(&ctx)).await.unwrap();
+    assert_eq!((output.exit.success(), output.stdout.as_slice()), (true, &b"import:own:\n"[..]));
+    let mut command = sh(script);
+    let output =
+        bounded(command.env("RIPCORD_DEADLINE", "").env_remove("RIPCORD_DEADLINE_NAME").output(&ctx)).await.unwrap();
+    assert!(!output.exit.success() && output.stdout.starts_with(b"::"), "{output:?}");
+    // A second start has the second context's variables.
+    let mut command = sh(script);
+    assert!(bounded(command.output(&ctx)).await.unwrap().exit.success());
+    assert!(!bounded(command.output(&Context::background())).await.unwrap().exit.success());
+}
+
+#[tokio::test]
+async fn settings_of_a_command_of_std_are_kept() {
+    use std::os::unix::process::CommandExt as _;
+
+    let mut command = std::process::Command::new("sh");
+    command.arg0("other").args(["-c", "echo $0"]);
+    let output = bounded(Command::from(command).output(&Context::background())).await.unwrap();
+    assert_eq!(output.stdout, b"other\n");
+}

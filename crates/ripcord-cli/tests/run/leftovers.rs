@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::process::ExitStatusExt as _,
     time::{Duration, Instant},
 };
 
@@ -57,4 +58,13 @@ fn quick_runs_leave_no_process() {
         assert_eq!((ended.code(), ended.stderr.as_str()), (0, ""));
     }
     assert_eq!(run(&["sh", "-c", "exit 0"]).code(), 0);
+}
+
+#[test]
+fn kill_by_somebody_else_is_not_taken_for_its_own() {
+    // What is left has to be killed, but the command itself was not.
+    let script = "sh -c 'trap \"\" TERM; while :; do sleep 0.01; done' & sleep 0.5; kill -KILL $$";
+    let ended = start_here(ripcord(&["--grace", "100ms", "sh", "-c", script])).end();
+    assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
+    assert!(ended.stderr.ends_with(", and SIGKILL after a grace period of 100ms\n"), "{ended:?}");
 }
