@@ -142,8 +142,8 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         if let Some(error) = invalid {
             return Err(error);
         }
-        let limits = [(layers.attempt_timeout, "attempt_timeout"), (layers.deadline, "deadline")];
-        let limits = limits.map(|(limit, name)| (limit.map(|limit| limit.after), name));
+        let limits = [(&layers.attempt_timeout, "attempt_timeout"), (&layers.deadline, "deadline")];
+        let limits = limits.map(|(limit, name)| (limit.as_ref().map(|limit| limit.after), name));
         if let [(Some(timeout), _), (Some(deadline), _)] = limits
             && timeout > deadline
         {
@@ -187,7 +187,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         if let Err(error) = above_zero(layer.name(), after) {
             self.invalid.get_or_insert(error);
         }
-        Some(Timeout { after, location })
+        Some(Timeout { after, location, cause: format!("the stack's {}", layer.name()).into() })
     }
 
     fn place(&mut self, layer: Layer) {

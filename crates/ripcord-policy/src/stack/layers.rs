@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{Location, resume_unwind};
 use std::time::Duration;
 
-use ripcord::{Clock, Context};
+use ripcord::{Cause, Clock, Context};
 
 use crate::breaker::Classify;
 use crate::caller::end_of;
@@ -33,15 +33,17 @@ pub(super) struct Breaker<T, E> {
 }
 
 /// A limit on time, and where the user set it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Timeout {
     pub(super) after: Duration,
     pub(super) location: &'static Location<'static>,
+    /// Names the setting. Made once, for all calls.
+    pub(super) cause: Cause,
 }
 
 impl Timeout {
-    fn begin(self, ctx: &Context) -> Context {
-        ctx.with_timeout_at(self.after, self.location)
+    fn begin(&self, ctx: &Context) -> Context {
+        ctx.with_timeout_cause_at(self.after, self.cause.clone(), self.location)
     }
 }
 
@@ -60,7 +62,7 @@ impl<T, E> Layers<T, E> {
         F: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        match self.deadline {
+        match &self.deadline {
             Some(deadline) => self.retried(&deadline.begin(ctx), call).await,
             None => self.retried(ctx, call).await,
         }
@@ -143,7 +145,7 @@ impl<T, E> Layers<T, E> {
         Fut: Future<Output = Result<T, E>>,
     {
         self.tally.bump(0);
-        let attempt = match self.attempt_timeout {
+        let attempt = match &self.attempt_timeout {
             Some(timeout) => timeout.begin(ctx),
             None => ctx.clone(),
         };
@@ -167,7 +169,7 @@ impl<T, E> Layers<T, E> {
             Err(ended) => ended,
         };
         // The caller's end, which says nothing about the callee, comes before the attempt's.
-        let error = match (ctx.err(), self.attempt_timeout) {
+        let error = match (ctx.err(), &self.attempt_timeout) {
             (None, Some(timeout)) => Error::timed_out(timeout.after, end, error),
             (callers, _) => Error::ended(callers.unwrap_or(end), error),
         };
