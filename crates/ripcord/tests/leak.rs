@@ -271,6 +271,70 @@ fn nothing_leaks_while_the_parent_lives() {
         group.go(async { Ok::<(), std::io::Error>(()) });
         futures::executor::block_on(group.wait()).expect("it succeeds");
     });
+    let (root_group, _ctx) = ripcord::Group::with_executor(&parent, executor);
+    same_before_and_after("tasks of one group that goes on", MILLION / 10, 0, |_| {
+        root_group.go(async { Ok::<(), std::io::Error>(()) });
+    });
+    same_before_and_after("results of groups", 20_000, 0, |i| {
+        let (group, _ctx) = ripcord::Group::builder().executor(ripcord::block_on).build(&parent);
+        let handle = group.handle();
+        group.go(async move { Ok::<_, std::io::Error>(handle.go(async move { Ok::<_, std::io::Error>(i > 0) })) });
+        assert_eq!(futures::executor::block_on(group.results()).len(), 2);
+    });
+
+    same_before_and_after("shielded, waited on, drop", MILLION / 10, 0, |_| {
+        let shielded = parent.shielded(SEC);
+        assert!(poll_with(&mut shielded.done(), waker).is_pending());
+    });
+    same_before_and_after("shielded, in its grace, drop", MILLION / 10, TIMER, |_| {
+        let (child, cancel) = parent.with_cancel();
+        let shielded = child.shielded(SEC);
+        let mut wait = shielded.done();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        cancel.cancel();
+        assert!(poll_with(&mut wait, waker).is_pending());
+    });
+    same_before_and_after("shielded, to the end of its grace", MILLION / 10, TIMER, |_| {
+        let (child, cancel) = parent.with_cancel();
+        let shielded = child.shielded(MS);
+        let mut wait = shielded.done();
+        assert!(poll_with(&mut wait, waker).is_pending());
+        cancel.cancel();
+        time.advance(MS);
+        assert!(poll_with(&mut wait, waker).is_ready());
+    });
+    same_before_and_after("run_with_grace, dropped while pending", MILLION / 10, 0, |_| {
+        let run = pin!(parent.run_with_grace(SEC, |_| pending::<()>()));
+        assert!(poll_pinned(run, waker).is_pending());
+    });
+    let (listed, tasks) = parent.with_tasks();
+    same_before_and_after("listed tasks, and waiters that leave", MILLION / 10, TIMER, |_| {
+        let (inner, inner_tasks) = listed.with_tasks();
+        let guard = inner.task_guard();
+        assert!(poll_with(&mut tasks.wait(&parent), waker).is_pending());
+        assert_eq!((tasks.list().len(), inner_tasks.len()), (1, 1));
+        drop(guard);
+    });
+    #[cfg(feature = "tokio")]
+    {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        same_before_and_after("spawned tasks: awaited, detached, canceled", 20_000, TIMER, |i| {
+            runtime.block_on(async {
+                let task = listed.spawn(|_| async move { if i % 4 == 3 { pending().await } else { i } });
+                match i % 4 {
+                    0 => assert_eq!(task.await.expect("it succeeds"), i),
+                    1 => drop(task),
+                    2 => task.cancel(),
+                    _ => {
+                        tokio::task::yield_now().await;
+                        task.cancel();
+                        assert!(task.await.is_err());
+                    }
+                }
+                tasks.wait(&parent).await.expect("the parent lives");
+            });
+        });
+    }
 
     // Nothing of all that ended the parent, and what waits on it is still told.
     assert!(!parent.is_done());
