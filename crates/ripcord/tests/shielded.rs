@@ -419,3 +419,73 @@ fn token_of_a_shielded_context_is_canceled_at_the_end_of_the_grace_also_after_it
         assert_eq!(tokens.each_ref().map(|token| token.is_cancelled()), [true; 2]);
     }
 }
+
+// ===== below deadlines that move =====
+
+#[test]
+fn grace_follows_a_movable_deadline() {
+    let (root, time) = manual();
+    let (ctx, deadline) = root.with_movable_deadline(time.now() + SEC);
+    let shielded = ctx.shielded(5 * SEC);
+    let (child, _cancel) = shielded.with_timeout_cause(HOUR, "own").with_cancel();
+    let chained = child.shielded(SEC);
+    assert_eq!(shielded.deadline(), Some(time.now() + 6 * SEC));
+    let (wakes, mut done) = (Wakes::new(), child.done_owned());
+    assert!(poll(&mut done, &wakes).is_pending());
+    assert!(deadline.reset_after(10 * SEC));
+    assert_eq!(shielded.deadline(), Some(time.now() + 15 * SEC));
+    assert_eq!(child.remaining(), Some(15 * SEC));
+    assert_eq!(chained.deadline(), Some(time.now() + 16 * SEC));
+    time.advance(14 * SEC);
+    assert!(ctx.is_done() && !deadline.reset_after(SEC));
+    assert_live(&child);
+    time.advance(SEC);
+    assert_eq!(wakes.count(), 1);
+    assert_exceeded(&child, None);
+    assert_live(&chained);
+    time.advance(SEC);
+    assert_exceeded(&chained, None);
+}
+
+#[test]
+fn deadline_below_a_shield_ends_before_a_movable_deadline_that_moved_on() {
+    let (root, time) = manual();
+    let (ctx, deadline) = root.with_movable_deadline(time.now() + SEC);
+    let timed = ctx.shielded(SEC).with_timeout_cause(10 * SEC, "own");
+    assert!(deadline.reset(time.now() + HOUR));
+    assert_eq!(timed.deadline(), Some(time.now() + 10 * SEC));
+    time.advance(10 * SEC);
+    assert_exceeded(&timed, Some("own"));
+    assert_live(&ctx);
+}
+
+#[test]
+fn grace_after_an_idle_timeout_counts_from_its_end() {
+    let (root, time) = manual();
+    let (ctx, idle) = root.with_idle_timeout(SEC);
+    let shielded = ctx.shielded(5 * SEC);
+    let (child, _cancel) = shielded.with_name("cleanup").with_cancel();
+    assert_eq!((shielded.deadline(), child.progress()), (None, false));
+    time.advance(SEC - MS);
+    assert!(idle.reset());
+    time.advance(SEC + 5 * SEC - MS);
+    assert!(ctx.is_done());
+    assert_live(&child);
+    time.advance(MS);
+    assert_exceeded(&child, None);
+    assert!(child.err().unwrap().origin().is_idle_timeout());
+}
+
+#[test]
+fn canceled_movable_deadline_starts_the_grace_at_the_cancel() {
+    let (root, time) = manual();
+    let (ctx, cancel) = root.with_cancel();
+    let (ctx, deadline) = ctx.with_movable_deadline(time.now() + HOUR);
+    let shielded = ctx.shielded(5 * SEC).merge(&other());
+    cancel.cancel_with("stop");
+    assert!(!deadline.reset_after(2 * HOUR));
+    time.advance(5 * SEC - MS);
+    assert_live(&shielded);
+    time.advance(MS);
+    assert_canceled(&shielded, Some("stop"));
+}
