@@ -14,6 +14,7 @@ mod memory;
 mod pool;
 mod retry;
 mod service;
+mod task;
 mod timeout;
 mod value;
 mod wait;
@@ -54,6 +55,8 @@ pub(crate) const ALL: &[Row] = &[
     row("C18", "1M timeouts due at one instant", timeout::a_million_at_once),
     row("C19", "lateness of a 1 ms timeout", timeout::lateness),
     row("C20", "err on a done context", error::done),
+    row("C22", "spawn + await", task::spawn_and_await),
+    row("C23", "group of 100 with results", task::group_of_100),
     row("P1", "limiter allow", limiter::allow),
     row("P2", "breaker, closed path", breaker::closed),
     row("P3", "retry, first try succeeds", retry::first_try),

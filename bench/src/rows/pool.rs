@@ -66,7 +66,7 @@ const WORKERS: usize = 2;
 
 /// The runtime, and which of its tasks submits.
 #[derive(Clone, Copy)]
-enum Flavor {
+pub(super) enum Flavor {
     /// The main task of a current-thread runtime.
     CurrentThread,
     /// A spawned task of a multi-thread runtime.
@@ -74,21 +74,21 @@ enum Flavor {
 }
 
 impl Flavor {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Flavor::CurrentThread => "current-thread",
             Flavor::MultiThread => "multi-thread",
         }
     }
 
-    fn clock(self, runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
+    pub(super) fn clock(self, runtime: &Runtime, work: impl Future<Output = ()> + Send + 'static) -> Timing {
         match self {
             Flavor::MultiThread => clock_spawned(runtime, work),
             Flavor::CurrentThread => clock_main(runtime, work),
         }
     }
 
-    fn runtime(self) -> Runtime {
+    pub(super) fn runtime(self) -> Runtime {
         let mut builder = match self {
             Flavor::CurrentThread => Builder::new_current_thread(),
             Flavor::MultiThread => Builder::new_multi_thread(),
