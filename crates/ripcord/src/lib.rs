@@ -39,6 +39,7 @@
 //! | you want to | use |
 //! |---|---|
 //! | limit the time of work | [`Context::with_timeout`], [`Context::with_deadline`] |
+//! | move a deadline, or end work that makes no progress | [`Context::with_movable_deadline`], [`Context::with_idle_timeout`] |
 //! | cancel work | [`Context::with_cancel`], [`Canceler`], [`CancelHandle`] |
 //! | end a future with the context | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
 //! | sleep, wait or check | [`Context::sleep`], [`Context::done`], [`Context::check`]; [`Context::wait`] on threads |

@@ -142,3 +142,19 @@ fn described_metrics_have_help_texts() {
     let help = "# HELP ripcord_contexts_ended_total Contexts that ended, by kind of end and by name.";
     assert!(handle.render().contains(help), "{}", handle.render());
 }
+
+#[test]
+fn idle_timeout_is_counted_as_a_deadline_and_has_no_overrun() {
+    let samples = recorded(|root, time| {
+        let (ctx, idle) = root.with_name("stream").with_timeout(60 * SECOND).with_idle_timeout(SECOND);
+        let (ctx, span) = ctx.start_span("read");
+        time.advance(3 * SECOND);
+        drop((ctx, span, idle));
+    });
+    let expected = [
+        r#"ripcord_call_time_left_seconds_count{call="read"} 1"#,
+        r#"ripcord_call_time_left_seconds_sum{call="read"} 60"#,
+        r#"ripcord_contexts_ended_total{kind="deadline_exceeded",name="stream"} 1"#,
+    ];
+    assert_eq!(samples, expected);
+}

@@ -54,6 +54,8 @@ use crate::value::Value;
 /// |---|---|
 /// | start | [`background`](Context::background) |
 /// | limit the time | [`with_timeout`](Context::with_timeout), [`with_deadline`](Context::with_deadline) |
+/// | move a deadline | [`with_movable_deadline`](Context::with_movable_deadline) |
+/// | end work without progress | [`with_idle_timeout`](Context::with_idle_timeout) |
 /// | cancel | [`with_cancel`](Context::with_cancel) |
 /// | carry a value or a name | [`with_value`](Context::with_value), [`with_name`](Context::with_name) |
 /// | end with either of two contexts | [`merge`](Context::merge) |
