@@ -140,10 +140,11 @@ impl<T> Shared<T> {
         let mut state = shared.state();
         if state.closed || state.limit == 0 && state.waited {
             // None will start. A dropped child counts itself out of those that run, too.
+            let is_accepted = !state.closed;
             state.running += 1;
             drop(state);
             drop(child);
-            return true;
+            return is_accepted;
         }
         state.queued.push_back(child);
         drop(state);
