@@ -5,17 +5,14 @@
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::error::Error;
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use axum::{Router, routing::any};
-use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
-use ripcord::Context;
+use ripcord::{Context, Shutdown};
 use ripcord_http::RequestId;
-use ripcord_http::server::connection::{self, StreamExecutor};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
 
 // Handler that uses context values
 async fn handle_request(Ctx(ctx): Ctx) -> Result<String, Ended> {
@@ -60,31 +57,7 @@ fn app(server: &Context, over: UnboundedSender<()>) -> Router {
         // There may be no receiver.
         let _ = over.send(());
     });
-    // `with_state` prepares the router for being called: without it, every request pays for that.
-    Router::new().route("/", any(handle_request)).route("/slow", any(handle_slow_request)).layer(layer).with_state(())
-}
-
-/// Serves until `server` ends, then until the last response has been sent.
-async fn serve(listener: TcpListener, app: Router, server: Context) {
-    let mut builder = auto::Builder::new(StreamExecutor::new());
-    // The watch handles a FIN, so hyper must not.
-    builder.http1().half_close(true).title_case_headers(true);
-    let mut connections = JoinSet::new();
-    while let Ok(accepted) = server.run(listener.accept()).await {
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors. The watch closes silent connections, so there will be some.
-            let _ = server.sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        // Tells the request's Context when the client disconnects, and closes a connection that is silent for too long.
-        let (stream, watch) = connection::watch(stream);
-        let service = TowerToHyperService::new(watch.service(app.clone()));
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        connections.spawn(watch.until(&server).serve(connection));
-        // Removes closed connections.
-        while connections.try_join_next().is_some() {}
-    }
-    connections.join_all().await;
+    Router::new().route("/", any(handle_request)).route("/slow", any(handle_slow_request)).layer(layer)
 }
 
 async fn demonstrate(base: &str, requests: &mut UnboundedReceiver<()>) -> Result<(), Box<dyn Error>> {
@@ -106,9 +79,9 @@ async fn demonstrate(base: &str, requests: &mut UnboundedReceiver<()>) -> Result
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (server, stop) = Context::background().with_name("serve").with_cancel();
+    let shutdown = Shutdown::builder().context(&Context::background().with_name("serve")).build();
     let address = std::env::args().nth(1);
-    let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:0")).await?;
+    let listener = ripcord_http::listen(address.as_deref().unwrap_or("127.0.0.1:0")).await?;
     let base = format!("http://{}", listener.local_addr()?);
     println!("Starting server on {base}");
     println!("Try these endpoints:");
@@ -116,13 +89,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("  - {base}/slow (will timeout)");
 
     let (over, mut requests) = unbounded_channel();
-    let serving = tokio::spawn(serve(listener, app(&server, over), server.clone()));
+    let app = app(shutdown.context(), over);
+    let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
     if address.is_some() {
-        tokio::signal::ctrl_c().await?;
+        shutdown.on_signals()?;
     } else {
         demonstrate(&base, &mut requests).await?;
+        shutdown.begin("the end of the example");
     }
-    stop.cancel_with("shutting down");
     serving.await?;
     Ok(())
 }

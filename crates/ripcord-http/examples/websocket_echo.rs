@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::error::Error;
+use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -15,13 +16,10 @@ use axum::{
     routing::any,
 };
 use futures::{SinkExt as _, StreamExt as _};
-use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
-use ripcord::Context;
-use ripcord_http::server::connection::{self, StreamExecutor};
+use ripcord::{Context, Shutdown};
 use ripcord_http::server::{ContextLayer, Ctx};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
-use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite;
 
 /// Upgrades the connection, and sends the end of its Context to `ends`.
@@ -33,49 +31,34 @@ fn echo(ctx: Context, upgrade: WebSocketUpgrade, ends: UnboundedSender<ripcord::
     })
 }
 
-/// Echoes until the client leaves, or the Context ends.
+/// Echoes until the client leaves, or the server drains.
 async fn talk(ctx: &Context, mut socket: WebSocket) {
     loop {
-        match ctx.run(socket.recv()).await {
-            Ok(Some(Ok(message @ (Message::Text(_) | Message::Binary(_))))) => {
+        let received = tokio::select! {
+            received = socket.recv() => received,
+            () = ctx.draining() => {
+                let _ = socket.send(Message::Close(None)).await;
+                return;
+            }
+        };
+        match received {
+            Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => {
                 if socket.send(message).await.is_err() {
                     return;
                 }
             }
             // axum answers a ping or a close.
-            Ok(Some(Ok(_))) => {}
-            Ok(None | Some(Err(_))) => return,
-            // The server drains: tells the client.
-            Err(_) => {
-                let _ = socket.send(Message::Close(None)).await;
-                return;
-            }
+            Some(Ok(_)) => {}
+            None | Some(Err(_)) => return,
         }
     }
 }
 
-/// Serves until `server` ends, then until every connection is closed.
-async fn serve(listener: TcpListener, server: Context, ends: UnboundedSender<ripcord::Error>) {
+fn app(server: &Context, ends: UnboundedSender<ripcord::Error>) -> Router {
     // The timeout is for the handshake. An upgraded connection has none.
-    let layer = ContextLayer::new(&server).timeout(Duration::from_secs(5));
+    let layer = ContextLayer::new(server).timeout(Duration::from_secs(5));
     let echo = async move |Ctx(ctx): Ctx, upgrade: WebSocketUpgrade| echo(ctx, upgrade, ends.clone());
-    let app: Router = Router::new().route("/echo", any(echo)).layer(layer).with_state(());
-    let mut builder = auto::Builder::new(StreamExecutor::new());
-    builder.http1().half_close(true);
-    let mut connections = JoinSet::new();
-    while let Ok(accepted) = server.run(listener.accept()).await {
-        let Ok((stream, _)) = accepted else {
-            // Out of file descriptors.
-            let _ = server.sleep(Duration::from_secs(1)).await;
-            continue;
-        };
-        let (stream, watch) = connection::watch(stream);
-        let service = TowerToHyperService::new(watch.service(app.clone()));
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-        connections.spawn(watch.until(&server).serve(connection));
-        while connections.try_join_next().is_some() {}
-    }
-    connections.join_all().await;
+    Router::new().route("/echo", any(echo)).layer(layer)
 }
 
 /// Returns why a Context ended.
@@ -95,16 +78,16 @@ async fn connect(address: SocketAddr) -> Result<tokio_tungstenite::WebSocketStre
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (server, stop) = Context::background().with_name("serve").with_cancel();
+    let shutdown = Shutdown::builder().context(&Context::background().with_name("serve")).build();
     let wanted = std::env::args().nth(1);
-    let listener = TcpListener::bind(wanted.as_deref().unwrap_or("127.0.0.1:0")).await?;
+    let listener = ripcord_http::listen(wanted.as_deref().unwrap_or("127.0.0.1:0")).await?;
     let address = listener.local_addr()?;
     println!("Serving ws://{address}/echo");
     let (sender, mut ends) = unbounded_channel();
-    let serving = tokio::spawn(serve(listener, server, sender));
+    let app = app(shutdown.context(), sender);
+    let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
     if wanted.is_some() {
-        tokio::signal::ctrl_c().await?;
-        stop.cancel_with("Ctrl-C");
+        shutdown.on_signals()?;
         serving.await?;
         return Ok(());
     }
@@ -116,12 +99,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("\n== a server that drains");
     let mut client = connect(address).await?;
-    stop.cancel_with("draining");
+    shutdown.begin("deployment");
     while let Some(Ok(message)) = client.next().await {
         println!("client: {}", if message.is_close() { "the server has said goodbye" } else { "?" });
     }
     drop(client);
     println!("server: {}", why(ends.recv().await));
     serving.await?;
+    println!("{} work canceled", shutdown.run().await.canceled().len());
     Ok(())
 }

@@ -69,6 +69,7 @@
 //! | answer a context's end from a handler | [`Ended`](server::Ended) and `?` |
 //! | log or count each request | [`ContextLayer::on_end`](server::ContextLayer::on_end), [`ContextLayer::stats`](server::ContextLayer::stats) |
 //! | serve an app until a shutdown | `serve`, feature `serve` |
+//! | end a request that makes no progress | [`ContextLayer::idle_timeout`](server::ContextLayer::idle_timeout) |
 //! | notice that a client has disconnected | `server::connection::watch`, feature `connection` |
 //! | finish work after the response | [`server::detach`] |
 //! | end a reqwest call with a context | `client::reqwest::RequestBuilderExt`, feature `reqwest` |

@@ -53,6 +53,9 @@ where
             None => match body.as_mut().poll_frame(task) {
                 Poll::Ready(Some(Err(error))) => Error::client(error.into(), Phase::Read, this.call.take()),
                 Poll::Ready(Some(Ok(frame))) => {
+                    if let Some(end) = this.end.as_ref() {
+                        end.progress();
+                    }
                     if body.is_end_stream() {
                         this.span.end();
                     }

@@ -10,11 +10,20 @@ use ripcord::{Context, DoneOwned, Error};
 pub(super) struct ContextEnd {
     ctx: Context,
     done: DoneOwned,
+    /// Whether the call has an idle timeout of its own.
+    is_idle: bool,
 }
 
 impl ContextEnd {
-    pub(super) fn new(ctx: Context) -> Self {
-        ContextEnd { done: ctx.done_owned(), ctx }
+    pub(super) fn new(ctx: Context, is_idle: bool) -> Self {
+        ContextEnd { done: ctx.done_owned(), ctx, is_idle }
+    }
+
+    /// Something of the response has come.
+    pub(super) fn progress(&self) {
+        if self.is_idle {
+            self.ctx.progress();
+        }
     }
 
     /// Returns the context's end, if it has ended.

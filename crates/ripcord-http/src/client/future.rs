@@ -6,7 +6,6 @@ use std::task::{Context as Task, Poll, ready};
 
 use http::Response;
 use pin_project_lite::pin_project;
-use ripcord::Context;
 
 use super::ResponseBody;
 use super::context_end::ContextEnd;
@@ -35,8 +34,8 @@ pin_project! {
 }
 
 impl<F> ResponseFuture<F> {
-    pub(super) fn new(future: F, ctx: Context, call: Call, span: CallSpan) -> Self {
-        let end = Some(ContextEnd::new(ctx));
+    pub(super) fn new(future: F, end: ContextEnd, call: Call, span: CallSpan) -> Self {
+        let end = Some(end);
         ResponseFuture { state: State::Calling { future, end, span }, call: Some(call) }
     }
 
@@ -66,6 +65,9 @@ where
                     this.state.set(State::Ended { error: None });
                     return Poll::Ready(match result {
                         Ok(response) => {
+                            if let Some(end) = &end {
+                                end.progress();
+                            }
                             span.answered(response.status(), response.version());
                             Ok(response.map(|body| ResponseBody::new(body, end, call, span)))
                         }

@@ -1,12 +1,15 @@
 //! The layer for tower clients.
 
+use std::panic::Location;
 use std::task::{Context as Task, Poll};
+use std::time::Duration;
 
 use http::{Extensions, Request, Response};
 use ripcord::Context;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::context_end::ContextEnd;
 use super::error::{BoxError, Call, Error, Phase, Url};
 use super::outgoing::Outgoing;
 #[cfg(feature = "tracing")]
@@ -69,6 +72,16 @@ impl ClientLayer {
         self.outgoing.baggage = filter;
         self
     }
+
+    /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
+    ///
+    /// Each part restarts the time. The deadline of the context stays the hard limit. The idle timeout is not sent to the server, and
+    /// no call is refused because of it. The error says for how long the call was idle, and reports the line of this call.
+    #[track_caller]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.outgoing.idle = Some((timeout, Location::caller()));
+        self
+    }
 }
 
 impl Default for ClientLayer {
@@ -122,15 +135,17 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> ResponseFuture<S::Future> {
         let call = Call { method: request.method().clone(), url: Url::Uri(request.uri().clone()) };
-        let Some(ctx) = request.extensions().get::<Context>().cloned() else {
+        let Some(ctx) = request.extensions().get::<Context>() else {
             return ResponseFuture::without_context(self.inner.call(request), call);
         };
+        let ctx = self.outgoing.call_context(ctx);
         let mut span = self.span(&ctx, &call, request.extensions());
         match self.outgoing.write(&ctx, &span, request.headers_mut()) {
             Ok(()) => {
                 #[cfg(feature = "metrics")]
                 crate::metrics::call_sent(&ctx, &call);
-                ResponseFuture::new(self.inner.call(request), ctx, call, span)
+                let end = ContextEnd::new(ctx, self.outgoing.idle.is_some());
+                ResponseFuture::new(self.inner.call(request), end, call, span)
             }
             Err(reason) => {
                 let error = reason.into_error(call);

@@ -23,6 +23,8 @@ const BAGGAGE: HeaderName = HeaderName::from_static(Baggage::HEADER);
 pub(super) struct Outgoing {
     pub(super) dialect: Dialect,
     pub(super) baggage: BaggageFilter,
+    /// The idle timeout of each call, and the line that set it.
+    pub(super) idle: Option<(Duration, &'static Location<'static>)>,
     /// The line that made the settings.
     #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only the feature `tracing` has spans"))]
     pub(super) location: &'static Location<'static>,
@@ -31,7 +33,12 @@ pub(super) struct Outgoing {
 impl Default for Outgoing {
     #[track_caller]
     fn default() -> Self {
-        Outgoing { dialect: Dialect::default(), baggage: BaggageFilter::default(), location: Location::caller() }
+        Outgoing {
+            dialect: Dialect::default(),
+            baggage: BaggageFilter::default(),
+            idle: None,
+            location: Location::caller(),
+        }
     }
 }
 
@@ -63,6 +70,14 @@ impl From<ripcord::Error> for NotSent {
 }
 
 impl Outgoing {
+    /// Derives the context of one call.
+    pub(super) fn call_context(&self, ctx: &Context) -> Context {
+        match self.idle {
+            Some((timeout, location)) => ctx.with_idle_timeout_at(timeout, location).0,
+            None => ctx.clone(),
+        }
+    }
+
     /// Writes what the context says into the headers, as the module's documentation describes.
     ///
     /// # Errors

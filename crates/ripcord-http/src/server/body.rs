@@ -97,8 +97,9 @@ where
                     if let (Some(data), Some(left)) = (frame.data_ref(), &mut *this.left) {
                         *left = left.saturating_sub(data.remaining() as u64);
                     }
-                    #[cfg(feature = "connection")]
                     if let Some(request) = &this.request {
+                        request.progress();
+                        #[cfg(feature = "connection")]
                         super::connection::sending(request.lifetime());
                     }
                     if is_last && let Some(request) = this.request.take() {

@@ -66,6 +66,8 @@ pub(super) struct Settings {
     /// The line that made the layer. Ends that the layer causes report it.
     pub(super) location: &'static Location<'static>,
     pub(super) timeout: Option<Limit>,
+    /// The idle timeout, and the line that set it.
+    pub(super) idle: Option<(Duration, &'static Location<'static>)>,
     pub(super) trust: (TrustPolicy, &'static Location<'static>),
     pub(super) strict: bool,
     pub(super) absolute_deadlines: bool,
@@ -139,6 +141,7 @@ impl ContextLayer {
             server: server.clone(),
             location,
             timeout: None,
+            idle: None,
             trust: (TrustPolicy::untrusted(), location),
             strict: false,
             absolute_deadlines: false,
@@ -167,6 +170,21 @@ impl ContextLayer {
     pub fn timeout(self, timeout: Duration) -> Self {
         let limit = Limit { timeout, location: Location::caller(), cause: self.settings.local.clone() };
         self.set(|settings| settings.timeout = Some(limit))
+    }
+
+    /// Sets how long a request may go without progress. Default: no limit.
+    ///
+    /// The time starts with the request. Each chunk of the response's body restarts it. A handler that works before the first chunk,
+    /// or reads an upload, calls [`Context::progress`](ripcord::Context::progress). The deadline of the request stays the hard
+    /// limit. An idle timeout is no budget: it is not sent with calls, and no call is refused because of it.
+    ///
+    /// The request then ends as at its deadline. The error says for how long it was idle, and reports the line of this call. A
+    /// layer on a route inside another one has the shorter of the two.
+    #[must_use]
+    #[track_caller]
+    pub fn idle_timeout(self, timeout: Duration) -> Self {
+        let location = Location::caller();
+        self.set(|settings| settings.idle = Some((timeout, location)))
     }
 
     /// Sets how long a request may take, like [`timeout`](ContextLayer::timeout), and the cause of the end of a request that exceeds

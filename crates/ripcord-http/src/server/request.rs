@@ -107,6 +107,13 @@ impl InFlight {
         }
     }
 
+    /// A chunk of the response has been handed over.
+    pub(super) fn progress(&self) {
+        if self.settings.idle.is_some() {
+            self.watched().progress();
+        }
+    }
+
     fn watched(&self) -> &Context {
         self.limit.as_ref().unwrap_or(&self.ctx)
     }

@@ -105,6 +105,7 @@ impl Settings {
         canceler.detach();
 
         let timed = deadline.limit.map_or_else(|| ctx.clone(), |limit| limit.derive(&ctx));
+        let timed = self.with_idle_timeout(timed);
         let end = timed.deadline();
         let lifetime = Lifetime::new(cancel, self, end, grpc::is_grpc(&parts.headers));
         let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
@@ -128,9 +129,14 @@ impl Settings {
     fn join(self: &Arc<Self>, ctx: Context, lifetime: Arc<Lifetime>, parts: &mut Parts) -> InFlight {
         let limit = self.limit().filter(|limit| ctx.remaining().is_none_or(|left| limit.timeout < left));
         let Some(limit) = limit else {
+            if self.idle.is_none() || asks_for_upgrade(parts) {
+                return InFlight::begin(Arc::clone(self), ctx, None, lifetime, None);
+            }
+            let ctx = self.with_idle_timeout(ctx);
+            parts.extensions.insert(ctx.clone());
             return InFlight::begin(Arc::clone(self), ctx, None, lifetime, None);
         };
-        let timed = limit.derive(&ctx);
+        let timed = self.with_idle_timeout(limit.derive(&ctx));
         if let Some(deadline) = timed.deadline() {
             lifetime.shorten(deadline);
         }
@@ -140,6 +146,14 @@ impl Settings {
         let ctx = with_inner_source(&timed);
         parts.extensions.insert(ctx.clone());
         InFlight::begin(Arc::clone(self), ctx, None, lifetime, None)
+    }
+
+    /// Derives the context that ends without progress, below the one with the deadline.
+    fn with_idle_timeout(&self, ctx: Context) -> Context {
+        match self.idle {
+            Some((timeout, location)) => ctx.with_idle_timeout_at(timeout, location).0,
+            None => ctx,
+        }
     }
 
     /// Returns the time limit of every request.

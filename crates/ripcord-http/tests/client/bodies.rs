@@ -92,3 +92,43 @@ fn dropping_the_body_drops_the_clients_body() {
     drop(body);
     assert!(player.is_dropped());
 }
+
+#[test]
+fn idle_timeout_restarts_with_each_chunk_under_the_hard_deadline() {
+    let (root, time) = manual();
+    let ctx = root.with_timeout(10 * MILLISECOND);
+    let player = Player::new(&[Ready, Pending, Ready, Pending, Ready, Pending, Ready, Pending, Pending]);
+    let mut client = ClientLayer::new().idle_timeout(3 * MILLISECOND).layer(player);
+    let line = line!() - 1;
+    let response = futures::executor::block_on(client.call(get().with_context(&ctx))).unwrap();
+    let mut body = Box::pin(response.into_body());
+    for _ in 0..3 {
+        assert!(next(&mut body).is_pending());
+        time.advance(2 * MILLISECOND);
+        assert!(matches!(next(&mut body), Poll::Ready(Some(Ok(())))));
+    }
+    assert!(next(&mut body).is_pending());
+    time.advance(3 * MILLISECOND);
+    let Poll::Ready(Some(Err(error))) = next(&mut body) else { panic!("it was idle for too long") };
+    assert!(error.is_deadline_exceeded() && !ctx.is_done(), "the caller's context goes on");
+    let story = format!("{error:#}");
+    assert!(story.contains(&format!("idle for 3ms: timeout set at {}:{line}:", file!())), "{story}");
+}
+
+#[test]
+fn hard_deadline_ends_a_body_that_makes_progress() {
+    let (root, time) = manual();
+    let ctx = root.with_timeout(5 * MILLISECOND);
+    let player = Player::new(&[Ready, Pending, Ready, Pending, Ready, Pending]);
+    let mut client = ClientLayer::new().idle_timeout(3 * MILLISECOND).layer(player);
+    let response = futures::executor::block_on(client.call(get().with_context(&ctx))).unwrap();
+    let mut body = Box::pin(response.into_body());
+    for _ in 0..2 {
+        assert!(next(&mut body).is_pending());
+        time.advance(2 * MILLISECOND);
+        assert!(matches!(next(&mut body), Poll::Ready(Some(Ok(())))));
+    }
+    time.advance(MILLISECOND);
+    let Poll::Ready(Some(Err(error))) = next(&mut body) else { panic!("the deadline has passed") };
+    assert!(format!("{error:#}").contains("timeout of 5ms set at"), "{error:#}");
+}

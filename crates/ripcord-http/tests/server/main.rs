@@ -21,6 +21,7 @@ mod half_close;
 mod handlers;
 #[cfg(target_os = "linux")]
 mod http2;
+mod idle;
 #[cfg(target_os = "linux")]
 mod silent;
 #[cfg(target_os = "linux")]

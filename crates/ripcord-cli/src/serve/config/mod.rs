@@ -50,7 +50,7 @@ struct Flags {
     #[arg(long, value_name = "DURATION")]
     grace: Option<Span<0>>,
 
-    /// Time for which /healthz reports draining while requests are still accepted, for load balancers [default: 0s]
+    /// Time for which the listener stays open while /healthz reports draining, for load balancers [default: 0s]
     #[arg(long, value_name = "DURATION")]
     drain_delay: Option<Span<0>>,
 

@@ -1,10 +1,14 @@
 //! A request with its context.
 
+use std::panic::Location;
+use std::time::Duration;
+
 use reqwest::RequestBuilder;
 use ripcord::Context;
 
 use super::Response;
 use crate::client::BaggageFilter;
+use crate::client::context_end::ContextEnd;
 use crate::client::error::{Call, Error, Phase, Url};
 use crate::client::outgoing::Outgoing;
 use crate::client::span::CallSpan;
@@ -63,6 +67,16 @@ impl ContextRequest {
         self
     }
 
+    /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
+    ///
+    /// Each part restarts the time. The deadline of the context stays the hard limit. The idle timeout is not sent to the server, and
+    /// no call is refused because of it. The error says for how long the call was idle, and reports the line of this call.
+    #[track_caller]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.outgoing.idle = Some((timeout, Location::caller()));
+        self
+    }
+
     /// Sends the request and waits for the response's head. The time left is taken when the future is first polled.
     ///
     /// A response that is ready when the context ends wins. Dropping the future cancels the call.
@@ -72,6 +86,7 @@ impl ContextRequest {
     /// Returns an error if the context ends first, if the request cannot be built, or if reqwest fails.
     pub async fn send(self) -> Result<Response, Error> {
         let ContextRequest { builder, ctx, outgoing } = self;
+        let ctx = outgoing.call_context(&ctx);
         let (client, request) = builder.build_split();
         let mut request = request.map_err(|error| Error::client(error.into(), Phase::Prepare, None))?;
         let call = Call { method: request.method().clone(), url: Url::Url(request.url().as_str().into()) };
@@ -90,7 +105,9 @@ impl ContextRequest {
         let error = match ctx.run(client.execute(request)).await {
             Ok(Ok(response)) => {
                 span.answered(response.status(), response.version());
-                return Ok(Response::new(response, call, ctx, span));
+                let end = ContextEnd::new(ctx, outgoing.idle.is_some());
+                end.progress();
+                return Ok(Response::new(response, call, end, span));
             }
             // The call names the URL.
             Ok(Err(error)) => Error::client(error.without_url().into(), Phase::Send, Some(call)),

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, StatusCode, Version};
-use ripcord::Context;
 use serde::de::DeserializeOwned;
 
 use super::BytesStream;
@@ -20,13 +19,13 @@ pub struct Response {
 }
 
 impl Response {
-    pub(super) fn new(response: reqwest::Response, call: Call, ctx: Context, span: CallSpan) -> Self {
+    pub(super) fn new(response: reqwest::Response, call: Call, end: ContextEnd, span: CallSpan) -> Self {
         // A conversion of reqwest's own, which loses the URL.
         let url = response.url().clone();
         let (mut parts, body) = http::Response::from(response).into_parts();
         let marked = reqwest::ResponseBuilderExt::url(http::Response::builder(), url).body(());
         parts.extensions.extend(marked.expect("a URL is all there is").into_parts().0.extensions);
-        let body = ResponseBody::new(body, Some(ContextEnd::new(ctx)), Some(call.clone()), span);
+        let body = ResponseBody::new(body, Some(end), Some(call.clone()), span);
         let response = http::Response::from_parts(parts, reqwest::Body::wrap(body));
         Response { response: response.into(), call }
     }

@@ -20,6 +20,8 @@
 //! Some disconnects are invisible: if the client closes while more unread data is on its way than the socket's buffers hold, only
 //! the deadline ends the request.
 //!
+//! `ripcord_http::serve`, behind the feature `serve`, does all of this. A server of your own does it like this:
+//!
 //! ```no_run
 //! use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
 //! use ripcord::Context;
