@@ -103,8 +103,8 @@
 //! - `inspector`: a live page of all requests, as an axum router.
 //! - `metrics`: requests and calls, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install no
 //!   recorder.
-//! - `policy`: `?` on the errors of `ripcord-policy` in a handler that returns [`Ended`](server::Ended). Leave it off if you
-//!   do not use that crate.
+//! - `policy`: `?` on the errors of `ripcord-policy` in a handler that returns [`Ended`](server::Ended), and `request_context` for
+//!   its tower layers. Leave it off if you do not use that crate.
 //! - `reqwest`: `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
 //! - `serve`: a server for any tower service, with timeouts, limits and a drain. Leave it off with a server of your own.
 //! - `tracing`: SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans that way. Trace IDs are passed
@@ -119,6 +119,8 @@ mod malformed;
 mod metrics;
 mod random;
 mod remote_cause;
+#[cfg(feature = "policy")]
+mod request_context;
 mod request_id;
 #[cfg(feature = "serve")]
 mod serve;
@@ -130,6 +132,8 @@ pub use malformed::Malformed;
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
 pub use remote_cause::RemoteCause;
+#[cfg(feature = "policy")]
+pub use request_context::request_context;
 pub use request_id::RequestId;
 #[cfg(feature = "serve")]
 pub use serve::{Limits, PeerAddr, Refusal, Serve, Serving, listen, serve};

@@ -45,6 +45,7 @@
 //! | keep answers, and load each key once | [`Cache`] |
 //! | run work on so many workers | [`WorkerPool`] |
 //! | use several of these around one call | [`Stack`] |
+//! | put one around a tower service | `tower::PolicyLayer`, feature `tower` |
 //!
 //! # One shape
 //!
@@ -78,20 +79,22 @@
 //!
 //! # Features
 //!
-//! - `metrics`: the statistics of every policy, through the facade crate `metrics`: see `describe_metrics`. Off by default.
+//! No feature is on by default. A feature only adds items.
+//!
+//! - `metrics`: the statistics of every policy, through the facade crate `metrics`: see `describe_metrics`.
+//! - `tower`: policies as tower layers: see `tower::PolicyLayer`.
 #![forbid(unsafe_code)]
 
 mod attempt;
-mod cache_line;
-mod caller;
+mod cache_padded;
 mod config;
 mod error;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
 mod panics;
-mod places;
 mod random;
+mod semaphore;
 mod shared_error;
 #[cfg(all(test, ripcord_shuttle))]
 mod shuttle_models;
@@ -108,13 +111,15 @@ pub mod pool;
 pub mod retry;
 pub mod stack;
 pub mod stats;
+#[cfg(feature = "tower")]
+pub mod tower;
 
 pub use attempt::Attempt;
 pub use breaker::{CircuitBreaker, KeyedCircuitBreaker};
 pub use bulkhead::Bulkhead;
 pub use cache::Cache;
 pub use config::ConfigError;
-pub use error::{Error, Panicked, Refused, Stop};
+pub use error::{Error, Panicked, Refused, StopReason};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
 pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Quota, Rate, RateLimiter, Reservation};

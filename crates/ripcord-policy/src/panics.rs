@@ -57,13 +57,25 @@ impl<T> Drop for CatchPanic<T> {
 
 /// Makes a call and waits for it; its panic becomes an error.
 pub(crate) async fn catching<Fut: Future>(call: impl FnOnce() -> Fut) -> Result<Fut::Output, Payload> {
+    let future = begin_catching(call)?;
+    keep_catching(pin!(future)).await
+}
+
+/// Begins a call. Together with [`keep_catching`] this does what [`catching`] does, without another level of futures: the compiler
+/// has a limit on them, and a stack has many.
+pub(crate) fn begin_catching<Fut>(call: impl FnOnce() -> Fut) -> Result<Fut, Payload> {
     // After a panic nothing looks at the call again.
-    let mut future = pin!(catch_unwind(AssertUnwindSafe(call))?);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+    catch_unwind(AssertUnwindSafe(call))
+}
+
+/// Waits for a call.
+pub(crate) fn keep_catching<Fut: Future>(
+    mut future: Pin<&mut Fut>,
+) -> impl Future<Output = Result<Fut::Output, Payload>> {
+    poll_fn(move |cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
         Ok(poll) => poll.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
     })
-    .await
 }
 
 /// Wakes a task, whose waker is user code: its panic harms neither the caller nor the next task.

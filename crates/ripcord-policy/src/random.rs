@@ -30,7 +30,7 @@ impl Random {
     }
 
     /// The source of all policies that were given none.
-    pub(crate) fn of_process() -> &'static Self {
+    pub(crate) fn global() -> &'static Self {
         static SOURCE: LazyLock<Random> = LazyLock::new(Random::new);
         &SOURCE
     }

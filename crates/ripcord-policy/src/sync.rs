@@ -1,6 +1,6 @@
 //! The one switch between the standard library's and tokio's means and shuttle's.
 //!
-//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's ledger, the breaker, the places and the flights of the cache
+//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's bucket, the breaker, the semaphore and the flights of the cache
 //! on shuttle's, so that the models in `src/shuttle_models` run the code that ships in as many orders as they are told to.
 //! Contexts, tokio's semaphore and its `Notify`, the counters, and the cache's store with its entries stay as they are: to shuttle
 //! what they do is one step. (In the middle of one that holds a lock shuttle does not know of, others would wait for ever.)

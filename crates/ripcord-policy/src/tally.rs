@@ -11,11 +11,17 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::Outcome;
+use ripcord::Context;
+
+use crate::panics::{begin_catching, keep_catching};
 use crate::stats::{Call, CallStats};
+use crate::{Error, Outcome};
 
 /// Threads that own a slot; all others share one more.
 const OWNED: usize = 16;
@@ -59,6 +65,38 @@ impl<const N: usize> Tally<N> {
     pub(crate) fn begin(&self) -> CallGuard<'_, N> {
         self.count(Call::Started);
         CallGuard { tally: self, end: Call::Canceled }
+    }
+
+    /// Makes a call under `ctx`, and counts its start and its end. A panic counts as a failure and goes on to the caller. If `ctx`
+    /// has ended, the call counts as rejected, and `refused` makes its error.
+    pub(crate) async fn call<T, E, Fut>(
+        &self,
+        ctx: &Context,
+        refused: impl FnOnce(ripcord::Error) -> Error<E>,
+        call: impl FnOnce() -> Fut,
+    ) -> Result<T, Error<E>>
+    where
+        Fut: Future<Output = Result<T, Error<E>>>,
+    {
+        if let Err(end) = ctx.check() {
+            self.count(Call::Rejected);
+            return Err(refused(end));
+        }
+        let guard = self.begin();
+        let result = match begin_catching(call) {
+            Ok(future) => keep_catching(pin!(future)).await,
+            Err(panic) => Err(panic),
+        };
+        match result {
+            Ok(result) => {
+                guard.end(Outcome::new(&result, Error::outcome));
+                result
+            }
+            Err(panic) => {
+                guard.end(Outcome::Failure);
+                resume_unwind(panic)
+            }
+        }
     }
 
     /// Adds one to a counter of calls.

@@ -262,6 +262,11 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
     ends.failed("`WorkerPool`", "the callee fails", &error);
     let error = ends.call(Caller::Stays, async |ctx| pool.submit(&ctx, panics).await.unwrap().await).await;
     ends.failed("`WorkerPool`", "the callee panics", &error);
+    pool.shutdown(&root).await.unwrap();
+    let error = ends
+        .call(Caller::Stays, async |ctx| pool.submit(&ctx, heeds).await.map(drop).map_err(Error::<Down>::from))
+        .await;
+    ends.failed("`WorkerPool`", "the policy: the pool is closed", &error);
 
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/ends.md");
     if std::env::var_os("UPDATE_ENDS").is_some() {

@@ -63,3 +63,13 @@ async fn dropping_it_at_every_await_point_is_counted_as_canceled() {
     let stats = fallback.stats();
     assert_eq!((stats.calls.started, stats.calls.canceled), (2, 2));
 }
+
+#[tokio::test]
+async fn panic_of_the_fallback_counts_as_failed() {
+    let ctx = Context::background();
+    let fallback = Fallback::<u32, &str>::new(|_, _| async { panic!("no default either") });
+    let call = std::panic::AssertUnwindSafe(fallback.run(&ctx, |_| async { Err("down") }));
+    assert!(call.catch_unwind().await.is_err());
+    let calls = fallback.stats().calls;
+    assert_eq!((calls.failed, calls.canceled), (1, 0));
+}

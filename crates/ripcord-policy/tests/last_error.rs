@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use ripcord::{Clock, Context};
 use ripcord_policy::retry::Jitter;
-use ripcord_policy::{CircuitBreaker, Error, Retry, Stack, Stop};
+use ripcord_policy::{CircuitBreaker, Error, Retry, Stack, StopReason};
 
 /// What the call fails with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -81,7 +81,7 @@ async fn refused_attempt_keeps_what_an_earlier_one_returned() {
     let ctx = Context::background().with_clock(Clock::tokio()).with_timeout(Duration::from_secs(60));
     let error = stack.run(&ctx, |_| async { Err(Reset) }).await.unwrap_err();
     assert!(error.is_breaker_open());
-    assert_eq!((error.last(), error.attempts(), error.stop()), (Some(&Reset), 2, Some(Stop::Deadline)));
+    assert_eq!((error.last(), error.attempts(), error.stop_reason()), (Some(&Reset), 2, Some(StopReason::Deadline)));
     assert_eq!(error.source().unwrap().to_string(), "circuit breaker 'users' is OPEN");
     assert_eq!(chain(&error).last().unwrap(), "connection reset");
     assert!(
@@ -115,4 +115,60 @@ async fn stack_counts_a_panic_of_its_call_as_a_failure() {
     std::panic::AssertUnwindSafe(run).catch_unwind().await.unwrap_err();
     let calls = stack.stats().calls;
     assert_eq!((calls.started, calls.failed, calls.canceled), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn nested_retries_tell_the_number_of_attempts_once() {
+    let inner: Retry<Reset> = Retry::builder().build().unwrap();
+    let outer: Retry<Error<Reset>> = Retry::builder().over_policies().build().unwrap();
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (result, ()) = tokio::join!(
+        outer.run(&ctx, |ctx| {
+            let inner = &inner;
+            async move { inner.run(&ctx, until_end).await }
+        }),
+        async { cancel.cancel_with("the user left") }
+    );
+    let details = format!("{:#}", result.unwrap_err());
+    assert_eq!(details.matches("after 1 attempt").count(), 1, "{details}");
+    assert!(details.ends_with(", after 1 attempt, last error: connection reset"), "{details}");
+}
+
+/// An error that has the end of the context as its source.
+#[derive(Debug)]
+struct QueryFailed(ripcord::Error);
+
+impl std::fmt::Display for QueryFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("query failed")
+    }
+}
+
+impl std::error::Error for QueryFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[tokio::test]
+async fn end_that_the_calls_error_wraps_is_in_the_chain_once() {
+    let query = async |ctx: Context| Err::<(), _>(QueryFailed(ctx.done().await));
+    let retry: Retry<QueryFailed> = Retry::builder().build().unwrap();
+    let stack: Stack<(), QueryFailed> = Stack::builder().attempt_timeout(Duration::from_secs(60)).build().unwrap();
+    let breaker = CircuitBreaker::builder("users").build().unwrap();
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (in_retry, in_stack, in_breaker, ()) =
+        tokio::join!(retry.run(&ctx, query), stack.run(&ctx, query), breaker.run(&ctx, query), async {
+            cancel.cancel_with("the user left")
+        });
+    for error in [in_retry.unwrap_err(), in_stack.unwrap_err(), in_breaker.unwrap_err()] {
+        assert_eq!(chain(&error), ["context canceled", "query failed", "the user left"], "{error:#}");
+        assert!(error.last().is_some() && error.is_canceled());
+    }
+    let live = breaker.run(&Context::background(), async |_| Err::<(), _>(QueryFailed(ctx.err().unwrap()))).await;
+    assert_eq!(
+        chain(&live.unwrap_err()),
+        ["query failed", "context canceled", "the user left"],
+        "an end of another context"
+    );
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::{Attempt, Retry, RetryBudget, Stop};
+use ripcord_policy::{Attempt, Retry, RetryBudget, StopReason};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -125,7 +125,7 @@ fn no_wait_is_begun_that_ends_past_the_deadline() {
     let (ctx, _time) = manual();
     let retry = Retry::exponential().build().unwrap();
     let error = retry.run_blocking(&ctx.with_timeout(100 * MS), |_| Err::<(), _>("down")).unwrap_err();
-    assert_eq!(error.stop(), Some(Stop::Deadline));
+    assert_eq!(error.stop_reason(), Some(StopReason::Deadline));
     assert!(error.to_string().contains("needs 100ms, 100ms left"), "{error}");
     assert_eq!((error.last(), retry.stats().deadline_refused), (Some(&"down"), 1));
 }

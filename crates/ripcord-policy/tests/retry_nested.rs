@@ -12,7 +12,7 @@ use ripcord::{Clock, Context, Value};
 use ripcord_policy::cache::Cache;
 use ripcord_policy::pool::WorkerPool;
 use ripcord_policy::retry::RetryBuilder;
-use ripcord_policy::{Attempt, Bulkhead, Error, Rate, RateLimiter, Retry, RetryBudget, Stack, Stop};
+use ripcord_policy::{Attempt, Bulkhead, Error, Rate, RateLimiter, Retry, RetryBudget, Stack, StopReason};
 
 #[derive(Clone, Debug)]
 struct Down;
@@ -67,7 +67,7 @@ impl Callee {
 /// An inner layer that knows what it is inside of makes one attempt.
 fn check_nested(result: Result<(), Error<Down>>) -> Called {
     let error = result.unwrap_err();
-    assert_eq!(error.stop(), Some(Stop::Nested), "{error}");
+    assert_eq!(error.stop_reason(), Some(StopReason::Nested), "{error}");
     assert_eq!(error.attempts(), 1);
     Err(Down)
 }
@@ -266,7 +266,7 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
     cache.close();
     let closed = cache.insert(&ctx, 1, 1).unwrap_err();
     let error = outer.run(&ctx, |_| nested(closed.clone().into())).await.unwrap_err();
-    assert!(error.stop() == Some(Stop::NotRetryable), "{error}");
+    assert!(error.stop_reason() == Some(StopReason::NotRetryable), "{error}");
     let hanging: Stack<(), Down> = Stack::builder().attempt_timeout(Duration::from_millis(1)).build().unwrap();
     let timeout = hanging.run(&ctx, |_| std::future::pending()).await.unwrap_err();
     outer.run(&ctx, |_| nested(timeout.clone())).await.unwrap_err();
@@ -276,14 +276,14 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
     assert!(limiter.allow());
     let too_near = limiter.wait(&ctx.with_timeout(Duration::from_secs(60))).await.unwrap_err();
     let error = outer.run(&ctx, |_| nested(too_near.clone().into())).await.unwrap_err();
-    assert_eq!(error.stop(), Some(Stop::NotRetryable), "{error}");
+    assert_eq!(error.stop_reason(), Some(StopReason::NotRetryable), "{error}");
     assert!(Error::<Down>::from(error).is_deadline_exceeded());
 
     // One that has decided for itself that there is no more to be done is not asked again.
     let picky = settings().retry_if(|_| false).build().unwrap();
     let picky = &picky;
     let error = outer.run(&ctx, |ctx| async move { picky.run(&ctx, |_| async { Err::<(), _>(Down) }).await });
-    assert!(error.await.unwrap_err().stop() == Some(Stop::NotRetryable));
+    assert!(error.await.unwrap_err().stop_reason() == Some(StopReason::NotRetryable));
 }
 
 #[tokio::test]

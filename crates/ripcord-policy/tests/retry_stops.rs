@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
 use ripcord_policy::retry::RetryBuilder;
-use ripcord_policy::{Attempt, CircuitBreaker, Error, Refused, Retry, RetryBudget, Stop};
+use ripcord_policy::{Attempt, CircuitBreaker, Error, Refused, Retry, RetryBudget, StopReason};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -192,7 +192,7 @@ fn a_failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
             Err::<(), _>("broken pipe")
         });
         let error = run.now_or_never().expect("nothing to wait for").unwrap_err();
-        assert!(matches!(error.stop(), Some(Stop::Deadline | Stop::Canceled)));
+        assert!(matches!(error.stop_reason(), Some(StopReason::Deadline | StopReason::Canceled)));
         assert_eq!((error.is_deadline_exceeded(), error.is_canceled()), (by_deadline, !by_deadline));
         assert_eq!((error.attempts(), error.last()), (1, Some(&"broken pipe")));
     }
@@ -224,7 +224,7 @@ fn a_context_that_the_hook_ends_is_seen_although_there_is_nothing_to_wait_for() 
             false => retry.run(&ctx, |_| std::future::ready(call())).now_or_never().expect("nothing to wait for"),
         };
         let error = ended.unwrap_err();
-        assert!(error.stop() == Some(Stop::Canceled) && error.is_canceled());
+        assert!(error.stop_reason() == Some(StopReason::Canceled) && error.is_canceled());
         assert_eq!((error.attempts(), error.last(), calls.load(Ordering::Relaxed)), (1, Some(&"down"), 1));
         assert_eq!(budget.tokens(), 500, "the attempt they were for has not been made");
         assert_eq!((retry.stats().calls.canceled, retry.stats().calls.failed, retry.stats().retries), (1, 0, 0));
@@ -251,7 +251,7 @@ fn a_retry_after_past_the_deadline_gives_up_at_once() {
         let error = run.now_or_never().expect("no wait is begun").unwrap_err();
         assert!(error.is_deadline_exceeded() && error.last() == Some(&"busy"));
         assert_eq!((told.load(Ordering::Relaxed), budget.tokens(), retry.stats().deadline_refused), (0, 500, 1));
-        assert_eq!(error.stop(), Some(Stop::Deadline));
+        assert_eq!(error.stop_reason(), Some(StopReason::Deadline));
         error.to_string()
     };
     let too_near = |needed: Duration, left: Duration| format!("deadline too near: needs {needed:?}, {left:?} left");
@@ -273,5 +273,8 @@ fn a_retry_after_past_the_deadline_gives_up_at_once() {
     breaker.force_open();
     let open = || Error::<&str>::from(Refused::from(breaker.try_acquire().unwrap_err()));
     let error = retry.run(&near, |_| async { Err::<(), _>(open()) }).now_or_never().unwrap().unwrap_err();
-    assert_eq!((error.stop(), error.to_string()), (Some(Stop::Deadline), too_near(7 * second, 5 * second)));
+    assert_eq!(
+        (error.stop_reason(), error.to_string()),
+        (Some(StopReason::Deadline), too_near(7 * second, 5 * second))
+    );
 }

@@ -209,10 +209,11 @@ impl Report {
                 self.outcome = Outcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
                 // If a retry stopped, the last attempt's failure or rejection is the source.
-                self.error = Some(match error.source().filter(|_| error.end().is_none() && error.stop().is_some()) {
-                    Some(last) => format!("{error}, last error: {last}"),
-                    None => error.to_string(),
-                });
+                self.error =
+                    Some(match error.source().filter(|_| error.end().is_none() && error.stop_reason().is_some()) {
+                        Some(last) => format!("{error}, last error: {last}"),
+                        None => error.to_string(),
+                    });
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ripcord::Clock;
 
 use super::CircuitBreaker;
-use super::classify::AnyError;
+use super::classify::DefaultClassifier;
 use super::machine::{Machine, Rules, last_calls};
 use super::shared::{LONGEST_WINDOW, OnStateChange, Shared, Span};
 use super::state::Transition;
@@ -34,7 +34,7 @@ pub enum Window {
 /// window is set as well.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
-pub struct CircuitBreakerBuilder<C = AnyError> {
+pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
     name: Arc<str>,
     window: Option<Window>,
     failure_rate: Option<f64>,
@@ -66,7 +66,7 @@ impl CircuitBreakerBuilder {
             half_open_timeout: None,
             on_state_change: None,
             clock: None,
-            classify: AnyError,
+            classify: DefaultClassifier,
         }
     }
 }

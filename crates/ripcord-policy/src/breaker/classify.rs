@@ -10,9 +10,9 @@ pub trait Classify<T, E> {
 
 /// The default classifier: every error is a failure.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct AnyError;
+pub struct DefaultClassifier;
 
-impl<T, E> Classify<T, E> for AnyError {
+impl<T, E> Classify<T, E> for DefaultClassifier {
     #[inline]
     fn classify(&self, result: &Result<T, E>) -> Outcome {
         if result.is_ok() { Outcome::Success } else { Outcome::Failure }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{AnyError, CircuitBreaker, CircuitBreakerBuilder, State};
+use super::{CircuitBreaker, CircuitBreakerBuilder, DefaultClassifier, State};
 use crate::ConfigError;
 
 /// Circuit breakers with the same settings, one per key, such as a host.
@@ -33,7 +33,7 @@ use crate::ConfigError;
 /// keys that fail. Its statistics are forgotten with it.
 ///
 /// Clones share all state.
-pub struct KeyedCircuitBreaker<K, C = AnyError> {
+pub struct KeyedCircuitBreaker<K, C = DefaultClassifier> {
     shared: Arc<Shared<K, C>>,
 }
 

@@ -10,10 +10,10 @@ mod state;
 mod window;
 
 pub use builder::{CircuitBreakerBuilder, Window};
-pub use classify::{AnyError, Classify, by_outcome};
+pub use classify::{Classify, DefaultClassifier, by_outcome};
 pub use keyed::KeyedCircuitBreaker;
 pub use permit::Permit;
-pub use state::{BreakerStats, Open, State, Transition};
+pub use state::{BreakerOpen, BreakerStats, State, Transition};
 
 use std::fmt;
 use std::future::Future;
@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use crate::caller::end_of;
 use crate::panics::catching;
 use crate::{ConfigError, Error, Outcome, Refused};
 use machine::Pass;
@@ -77,7 +76,7 @@ use shared::Shared;
 ///
 /// The breaker reads the clock it was built with, the system's by default. Clones share all state.
 #[derive(Clone)]
-pub struct CircuitBreaker<C = AnyError> {
+pub struct CircuitBreaker<C = DefaultClassifier> {
     shared: Arc<Shared>,
     classify: C,
 }
@@ -163,7 +162,7 @@ impl<C> CircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// [`Open`] if the breaker refuses calls now.
+    /// [`BreakerOpen`] if the breaker refuses calls now.
     ///
     /// # Examples
     ///
@@ -181,13 +180,13 @@ impl<C> CircuitBreaker<C> {
     /// # }
     /// ```
     #[inline]
-    pub fn try_acquire(&self) -> Result<Permit<'_>, Open> {
+    pub fn try_acquire(&self) -> Result<Permit<'_>, BreakerOpen> {
         Ok(Permit::new(&self.shared, self.shared.acquire(false)?))
     }
 
     /// [`CircuitBreaker::try_acquire`] for a call that queues before it is sent, and for which
     /// [`restart_clock`](Permit::restart_clock) is called when it is. A probe's time does not run until then.
-    pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, Open> {
+    pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, BreakerOpen> {
         Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
@@ -224,7 +223,7 @@ impl<C> CircuitBreaker<C> {
 
     /// The same breaker, with any classifier.
     pub(crate) fn handle(&self) -> CircuitBreaker {
-        CircuitBreaker { shared: Arc::clone(&self.shared), classify: AnyError }
+        CircuitBreaker { shared: Arc::clone(&self.shared), classify: DefaultClassifier }
     }
 
     /// What judges results, for a stack.
@@ -234,7 +233,7 @@ impl<C> CircuitBreaker<C> {
 
     #[inline]
     fn admit(&self, ctx: &Context) -> Result<Pass, Refused> {
-        if let Some(end) = end_of(ctx) {
+        if let Err(end) = ctx.check() {
             return Err(self.shared.refused(end).into());
         }
         self.shared.acquire(false).map_err(Refused::from)

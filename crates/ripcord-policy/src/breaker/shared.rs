@@ -20,10 +20,10 @@ use std::time::{Duration, Instant};
 use ripcord::Clock;
 
 use super::machine::{Machine, Pass};
-use super::state::{BreakerStats, Open, State, Transition};
+use super::state::{BreakerOpen, BreakerStats, State, Transition};
 use super::window::nanos;
 use crate::Outcome;
-use crate::cache_line::CacheLine;
+use crate::cache_padded::CachePadded;
 use crate::panics::discard;
 use crate::stats::Call;
 use crate::sync::{AtomicU64, Mutex, Ordering};
@@ -43,12 +43,12 @@ pub(super) type OnStateChange = Arc<dyn Fn(&Transition) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    closed: CacheLine<AtomicU64>,
+    closed: CachePadded<AtomicU64>,
     /// As many successes as `closed` counts: those that fill a window of calls.
     most: u64,
     /// For a window of time.
     timed: Option<Timed>,
-    machine: CacheLine<Mutex<Machine>>,
+    machine: CachePadded<Mutex<Machine>>,
     pub(super) clock: Clock,
     pub(super) slow_after: Option<Duration>,
     on_state_change: Option<OnStateChange>,
@@ -101,10 +101,10 @@ impl Shared {
         };
         let shared = Shared {
             name,
-            closed: CacheLine::new(AtomicU64::new(0)),
+            closed: CachePadded::new(AtomicU64::new(0)),
             most,
             timed,
-            machine: CacheLine::new(Mutex::new(machine)),
+            machine: CachePadded::new(Mutex::new(machine)),
             clock,
             slow_after,
             on_state_change,
@@ -124,7 +124,7 @@ impl Shared {
 
     /// Lets a call through. One that `queues` says by [`Shared::sent`] when it is sent.
     #[inline]
-    pub(super) fn acquire(&self, queues: bool) -> Result<Pass, Open> {
+    pub(super) fn acquire(&self, queues: bool) -> Result<Pass, BreakerOpen> {
         let closed = self.closed.load(Ordering::Acquire);
         let pass = if closed & IS_CLOSED != 0 {
             Pass { generation: closed >> GENERATION, probe: None }
@@ -136,7 +136,7 @@ impl Shared {
     }
 
     #[cold]
-    fn acquire_locked(&self, queues: bool) -> Result<Pass, Open> {
+    fn acquire_locked(&self, queues: bool) -> Result<Pass, BreakerOpen> {
         let (acquired, changes) = self.change(|machine, now, changes| machine.acquire(queues, now, changes));
         // Invariant 4.
         let told = self.tell(&changes);
@@ -149,7 +149,7 @@ impl Shared {
             (Err(retry_after), told) => {
                 self.tally.count(Call::Rejected);
                 told.unwrap_or_else(|panic| resume_unwind(panic));
-                Err(Open { name: Arc::clone(&self.name), retry_after })
+                Err(BreakerOpen { name: Arc::clone(&self.name), retry_after })
             }
         }
     }

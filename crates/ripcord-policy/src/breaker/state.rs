@@ -46,7 +46,7 @@ pub struct Transition {
 /// flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Open {
+pub struct BreakerOpen {
     /// The breaker's name.
     pub name: Arc<str>,
     /// The time until the next probe is allowed; zero while probes are in flight, which may end at any time. For a breaker that was
@@ -54,16 +54,16 @@ pub struct Open {
     pub retry_after: Duration,
 }
 
-impl fmt::Display for Open {
+impl fmt::Display for BreakerOpen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         Refused::from(self.clone()).fmt(f)
     }
 }
 
-impl std::error::Error for Open {}
+impl std::error::Error for BreakerOpen {}
 
-impl From<Open> for Refused {
-    fn from(Open { name, retry_after }: Open) -> Self {
+impl From<BreakerOpen> for Refused {
+    fn from(BreakerOpen { name, retry_after }: BreakerOpen) -> Self {
         Refused::breaker_open(name, retry_after)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one_usize, within};
-use crate::places::Places;
+use crate::semaphore::Semaphore;
 
 /// How a [`Bulkhead`](super::Bulkhead)'s limit follows what is measured; for
 /// [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
@@ -87,8 +87,8 @@ impl AdaptiveLimit {
 
     pub(super) fn check(&self, initial: usize) -> Result<(), ConfigError> {
         at_least_one_usize("min_limit", self.min_limit)?;
-        if self.max_limit > Places::MOST {
-            return Err(ConfigError::new("max_limit", format!("at most {}", Places::MOST), self.max_limit));
+        if self.max_limit > Semaphore::MAX_PERMITS {
+            return Err(ConfigError::new("max_limit", format!("at most {}", Semaphore::MAX_PERMITS), self.max_limit));
         }
         if self.max_limit < self.min_limit {
             return Err(ConfigError::new(

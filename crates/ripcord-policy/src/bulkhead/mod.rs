@@ -14,10 +14,9 @@ use std::sync::Arc;
 
 use ripcord::{Clock, Context};
 
-use crate::caller::end_of;
 use crate::config::at_least_one_usize;
 use crate::panics::catching;
-use crate::places::Places;
+use crate::semaphore::Semaphore;
 use crate::stats::Call;
 use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
@@ -80,7 +79,7 @@ impl Bulkhead {
     ///
     /// Dropping the future leaves the queue.
     pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
-        if let Some(error) = end_of(ctx) {
+        if let Err(error) = ctx.check() {
             self.shared.tally.count(Call::Rejected);
             return Err(error.into());
         }
@@ -93,7 +92,7 @@ impl Bulkhead {
             return Err(full);
         };
         // Dropped here by an end of any kind, the waiter counts the call as rejected.
-        match ctx.run(self.shared.permits.take()).await? {
+        match ctx.run(self.shared.permits.acquire()).await? {
             Ok(permit) => Ok(waiter.admitted(permit)),
             Err(_) => Err(full),
         }
@@ -161,7 +160,7 @@ impl Bulkhead {
     }
 
     fn try_enter(&self) -> Result<BulkheadPermit, Refused> {
-        match self.shared.permits.try_take() {
+        match self.shared.permits.try_acquire() {
             Ok(permit) => Ok(BulkheadPermit::new(&self.shared, permit)),
             Err(_) => Err(Refused::bulkhead_full(self.shared.limit())),
         }
@@ -210,8 +209,8 @@ impl BulkheadBuilder {
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
         at_least_one_usize("limit", limit)?;
-        if limit > Places::MOST {
-            return Err(ConfigError::new("limit", format!("at most {}", Places::MOST), limit));
+        if limit > Semaphore::MAX_PERMITS {
+            return Err(ConfigError::new("limit", format!("at most {}", Semaphore::MAX_PERMITS), limit));
         }
         let limit = match self.adaptive {
             None => Limit::Fixed(limit),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::controller::{Begun, Controller};
 use crate::Outcome;
-use crate::places::{Place, Places};
+use crate::semaphore::{Permit, Semaphore};
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 
@@ -36,7 +36,7 @@ pub struct BulkheadPermit {
 }
 
 pub(super) struct Shared {
-    pub(super) permits: Places,
+    pub(super) permits: Semaphore,
     limit: Limit,
     queue: usize,
     waiting: AtomicUsize,
@@ -60,7 +60,7 @@ impl Limit {
 
 impl Shared {
     pub(super) fn new(limit: Limit, queue: usize) -> Self {
-        Self { permits: Places::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
+        Self { permits: Semaphore::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
     }
 
     /// The limit in force.
@@ -80,13 +80,13 @@ impl Shared {
 }
 
 impl BulkheadPermit {
-    pub(super) fn new(shared: &Arc<Shared>, permit: Place<'_>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, permit: Permit<'_>) -> Self {
         shared.tally.count(Call::Started);
         let begun = match &shared.limit {
             Limit::Fixed(_) => None,
             Limit::Adaptive(controller) => Some(controller.begin()),
         };
-        permit.keep();
+        permit.forget();
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, begun }
     }
 
@@ -107,7 +107,7 @@ impl Drop for BulkheadPermit {
             shared.permits.resize(change.old, change.new);
         }
         // After the change, so that no permit above the new limit is given out again.
-        shared.permits.give_back();
+        shared.permits.release();
     }
 }
 
@@ -134,7 +134,7 @@ impl<'a> Waiter<'a> {
             .map(|_| Self { shared, admitted: false })
     }
 
-    pub(super) fn admitted(mut self, permit: Place<'_>) -> BulkheadPermit {
+    pub(super) fn admitted(mut self, permit: Permit<'_>) -> BulkheadPermit {
         self.admitted = true;
         BulkheadPermit::new(self.shared, permit)
     }

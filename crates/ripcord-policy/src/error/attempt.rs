@@ -10,8 +10,14 @@ use crate::{Outcome, SharedError};
 #[derive(Clone, Debug)]
 pub(crate) struct AttemptError<E> {
     pub(crate) failure: Failure,
-    pub(crate) error: Option<E>,
+    pub(crate) error: Option<CallError<E>>,
 }
+
+/// The error that the call returned.
+///
+/// As a source, it leaves out the end of a context that lies right below it: see [`below`](CallError::below).
+#[derive(Clone, Debug)]
+pub(crate) struct CallError<E>(pub(crate) E);
 
 /// How an attempt failed.
 #[derive(Clone, Debug)]
@@ -29,6 +35,14 @@ pub(crate) enum Failure {
 }
 
 impl<E> AttemptError<E> {
+    pub(super) fn new(failure: Failure, error: Option<E>) -> Self {
+        AttemptError { failure, error: error.map(CallError) }
+    }
+
+    pub(super) fn call_error(&self) -> Option<&E> {
+        self.error.as_ref().map(|error| &error.0)
+    }
+
     pub(super) fn outcome(&self) -> Outcome {
         match &self.failure {
             Failure::Refused(_) => Outcome::Neutral,
@@ -54,7 +68,7 @@ impl<E> AttemptError<E> {
     }
 
     pub(super) fn map<F>(self, change: impl FnOnce(E) -> F) -> AttemptError<F> {
-        AttemptError { failure: self.failure, error: self.error.map(change) }
+        AttemptError::new(self.failure, self.error.map(|CallError(error)| change(error)))
     }
 }
 
@@ -63,15 +77,44 @@ pub(super) fn repeats(end: &ripcord::Error, error: &impl fmt::Display) -> bool {
     error.to_string() == end.to_string()
 }
 
-/// Returns what the details of `error` add to those of `end`, which it repeats: a nested policy's error has a last error of its own.
-pub(super) fn addition(end: &ripcord::Error, error: &impl fmt::Display) -> Option<String> {
-    format!("{error:#}").strip_prefix(&format!("{end:#}")).map(str::to_owned)
+/// Returns the last error in the details of `error`, which repeats `end`: a nested policy's error has one of its own.
+pub(super) fn last_error_of(end: &ripcord::Error, error: &impl fmt::Display) -> Option<String> {
+    let details = format!("{error:#}");
+    let rest = details.strip_prefix(&format!("{end:#}"))?;
+    Some(rest[rest.find(LAST_ERROR)?..].to_owned())
 }
 
-impl<E: fmt::Display> AttemptError<E> {
-    /// The call's error, unless it repeats the end that is printed already.
-    fn news(&self) -> Option<&E> {
-        self.error.as_ref().filter(|error| !self.end().is_some_and(|end| repeats(end, error)))
+/// Stands before the call's own error.
+pub(super) const LAST_ERROR: &str = ", last error: ";
+
+impl<E: std::error::Error + 'static> CallError<E> {
+    /// Returns the call's error as the source of an error that reports `end`. If `end` lies right below the call's error too, what
+    /// is returned leaves it out, so that a chain of sources tells of it once.
+    pub(super) fn below(&self, end: &ripcord::Error) -> &(dyn std::error::Error + 'static) {
+        match end_below(&self.0) {
+            Some(repeated) if repeats(end, repeated) => self,
+            _ => &self.0,
+        }
+    }
+}
+
+/// The end of a context, if it is the source of `error`.
+fn end_below(error: &impl std::error::Error) -> Option<&ripcord::Error> {
+    error.source()?.downcast_ref()
+}
+
+impl<E: fmt::Display> fmt::Display for CallError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match end_below(&self.0) {
+            Some(end) => end.source(),
+            None => self.0.source(),
+        }
     }
 }
 
@@ -80,7 +123,7 @@ impl<E: fmt::Display> AttemptError<E> {
     pub(super) fn print(&self, separator: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.failure {
             Failure::Call => {
-                return match &self.error {
+                return match self.call_error() {
                     Some(error) => error.fmt(f),
                     None => Ok(()),
                 };
@@ -98,8 +141,10 @@ impl<E: fmt::Display> AttemptError<E> {
         if !f.alternate() {
             return Ok(());
         }
-        match (&self.error, self.end()) {
-            (Some(error), Some(end)) if repeats(end, error) => f.write_str(&addition(end, error).unwrap_or_default()),
+        match (self.call_error(), self.end()) {
+            (Some(error), Some(end)) if repeats(end, error) => {
+                f.write_str(&last_error_of(end, error).unwrap_or_default())
+            }
             (Some(error), _) => write!(f, "{separator}{error:#}"),
             (None, _) => Ok(()),
         }
@@ -112,10 +157,11 @@ impl<E: std::error::Error + 'static> AttemptError<E> {
         &'a self,
         below: Option<&'a (dyn std::error::Error + 'static)>,
     ) -> Option<&'a (dyn std::error::Error + 'static)> {
-        match (self.news(), &self.error) {
-            (Some(error), _) => Some(error),
-            (None, Some(repeated)) => repeated.source().or(below),
-            (None, None) => below,
+        match (&self.error, self.end()) {
+            (Some(error), Some(end)) if repeats(end, &error.0) => error.0.source().or(below),
+            (Some(error), Some(end)) => Some(error.below(end)),
+            (Some(error), None) => Some(&error.0),
+            (None, _) => below,
         }
     }
 }
@@ -131,7 +177,7 @@ impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match &self.failure {
             // Printed as itself, so what lies below it comes next.
-            Failure::Call => self.error.as_ref()?.source(),
+            Failure::Call => self.call_error()?.source(),
             Failure::Load(error) => error.source(),
             Failure::Refused(refused) => self.source_or(refused.source()),
             Failure::TimedOut(_, end) => self.source_or(end.source()),

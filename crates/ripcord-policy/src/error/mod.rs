@@ -7,10 +7,11 @@ mod stop;
 
 pub use panicked::Panicked;
 pub use refused::Refused;
-pub use stop::Stop;
+pub use stop::StopReason;
 
 pub(crate) use attempt::{AttemptError, Failure};
-pub(crate) use stop::Reason as StopReason;
+use attempt::{CallError, LAST_ERROR};
+pub(crate) use stop::Details as StopDetails;
 
 use std::fmt;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub(crate) fn mark(neutral: bool, out_of_time: bool) -> &'static str {
 /// | did the caller's context end? | [`is_canceled`](Error::is_canceled), [`is_deadline_exceeded`](Error::is_deadline_exceeded), [`end`](Error::end) |
 /// | did an attempt run into its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
 /// | was the call refused locally? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
-/// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop`](Error::stop) |
+/// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop_reason`](Error::stop_reason) |
 /// | is the callee to blame? | [`outcome`](Error::outcome) |
 ///
 /// When a context that the policy created or received has ended and the call then returns an error, the policy reports the
@@ -81,7 +82,7 @@ pub struct Error<E>(Box<Story<E>>);
 struct Story<E> {
     attempts: u32,
     /// Why a retry stopped, if there was one.
-    stop: Option<StopReason>,
+    stop: Option<StopDetails>,
     /// What the last attempt failed with. `None` only for a retry that made no attempt, or whose last attempt had no more to say
     /// than why the retry stopped.
     last: Option<AttemptError<E>>,
@@ -109,9 +110,9 @@ impl<E> Error<E> {
     }
 
     /// A retry stopped after `attempts`, the last of which failed with `last`.
-    pub(crate) fn stopped(attempts: u32, stop: StopReason, last: Option<Error<E>>) -> Self {
+    pub(crate) fn stopped(attempts: u32, stop: StopDetails, last: Option<Error<E>>) -> Self {
         let mut last = last.and_then(|last| last.0.last);
-        if let (StopReason::Ended(_), Some(attempt)) = (&stop, &mut last)
+        if let (StopDetails::Ended(_), Some(attempt)) = (&stop, &mut last)
             && attempt.refused().is_some_and(|refused| refused.end().is_some())
         {
             // The retry says it, with the same end: what remains is the call's own error.
@@ -122,7 +123,7 @@ impl<E> Error<E> {
     }
 
     fn single(attempts: u32, failure: Failure, error: Option<E>) -> Self {
-        Error(Box::new(Story { attempts, stop: None, last: Some(AttemptError { failure, error }) }))
+        Error(Box::new(Story { attempts, stop: None, last: Some(AttemptError::new(failure, error)) }))
     }
 
     /// The error of a call under `ctx`: the end of that, if it has ended, with the call's own error as its source.
@@ -132,7 +133,7 @@ impl<E> Error<E> {
         }
         let Some(end) = ctx.err() else { return self };
         match (&mut self.0.stop, &mut self.0.last) {
-            (Some(stop), _) => *stop = StopReason::Ended(end),
+            (Some(stop), _) => *stop = StopDetails::Ended(end),
             (None, Some(last)) => last.failure = Failure::Refused(Refused::ended(end)),
             (None, None) => {}
         }
@@ -142,13 +143,13 @@ impl<E> Error<E> {
     /// Whether it is the end of the caller's context.
     fn is_end(&self) -> bool {
         let refused = self.refused().is_some_and(|refused| refused.end().is_some());
-        refused || matches!(self.0.stop, Some(StopReason::Ended(_)))
+        refused || matches!(self.0.stop, Some(StopDetails::Ended(_)))
     }
 
     /// The same error with `earlier`, what an attempt before returned, if a policy refused the last one and so it has none.
     pub(crate) fn after(mut self, earlier: Option<E>) -> Self {
         if let Some(AttemptError { failure: Failure::Refused(_), error: error @ None }) = &mut self.0.last {
-            *error = earlier;
+            *error = earlier.map(CallError);
         }
         self
     }
@@ -161,12 +162,12 @@ impl<E> Error<E> {
 
     /// Returns the call's own last error, wherever in the story it lies; `None` if the call returned none.
     pub fn last(&self) -> Option<&E> {
-        self.0.last.as_ref()?.error.as_ref()
+        self.0.last.as_ref()?.call_error()
     }
 
     /// Returns [`last`](Error::last) by value.
     pub fn into_last(self) -> Option<E> {
-        self.0.last?.error
+        Some(self.0.last?.error?.0)
     }
 
     /// Returns the number of attempts begun: 0 for a call that was never sent.
@@ -175,14 +176,14 @@ impl<E> Error<E> {
     }
 
     /// Returns why a retry made no further attempt; `None` if there was no retry.
-    pub fn stop(&self) -> Option<Stop> {
-        self.0.stop.as_ref().map(StopReason::stop)
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.0.stop.as_ref().map(StopDetails::reason)
     }
 
     /// Returns how the context ended that ended the call: the caller's, or the attempt's after an attempt timeout.
     pub fn end(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
-            Some(StopReason::Ended(end)) => Some(end),
+            Some(StopDetails::Ended(end)) => Some(end),
             _ => self.0.last.as_ref()?.end(),
         }
     }
@@ -197,8 +198,8 @@ impl<E> Error<E> {
     /// An attempt's own timeout is not the caller's: see [`is_attempt_timeout`](Error::is_attempt_timeout).
     pub fn is_deadline_exceeded(&self) -> bool {
         match &self.0.stop {
-            Some(StopReason::Ended(end)) => end.is_deadline_exceeded(),
-            Some(StopReason::TooNear(_)) => true,
+            Some(StopDetails::Ended(end)) => end.is_deadline_exceeded(),
+            Some(StopDetails::TooNear(_)) => true,
             _ => self.refused().is_some_and(Refused::is_deadline_exceeded),
         }
     }
@@ -254,7 +255,7 @@ impl<E> Error<E> {
     /// and a panic are [`Outcome::Failure`].
     pub fn outcome(&self) -> Outcome {
         match (&self.0.stop, &self.0.last) {
-            (Some(StopReason::Ended(_)), _) | (_, None) => Outcome::Neutral,
+            (Some(StopDetails::Ended(_)), _) | (_, None) => Outcome::Neutral,
             (_, Some(last)) => last.outcome(),
         }
     }
@@ -271,16 +272,16 @@ impl<E> Error<E> {
         let Some(AttemptError { failure, error }) = last else {
             return Error(Box::new(Story { attempts, stop, last: None }));
         };
-        let below = error.map(change);
+        let below = error.map(|CallError(error)| change(error));
         let last = match (failure, below) {
             (Failure::Call, Some(below)) if stop.is_none() => return below,
             (Failure::Call, below) => return Error::stopped_or(attempts, stop, below),
-            (failure, below) => AttemptError { failure, error: below.and_then(Error::into_last) },
+            (failure, below) => AttemptError::new(failure, below.and_then(Error::into_last)),
         };
         Error(Box::new(Story { attempts, stop, last: Some(last) }))
     }
 
-    fn stopped_or(attempts: u32, stop: Option<StopReason>, last: Option<Error<E>>) -> Self {
+    fn stopped_or(attempts: u32, stop: Option<StopDetails>, last: Option<Error<E>>) -> Self {
         match stop {
             Some(stop) => Error::stopped(attempts, stop, last),
             None => Error(Box::new(Story { attempts, stop: None, last: None })),
@@ -310,14 +311,14 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
         let Story { attempts, stop, last } = &*self.0;
         match (stop, last) {
             (None, None) => Ok(()),
-            (None, Some(last)) => last.print(", last error: ", f),
+            (None, Some(last)) => last.print(LAST_ERROR, f),
             (Some(stop), last) => {
                 stop.print(*attempts, f)?;
                 match (last, stop) {
-                    (Some(last), StopReason::Ended(end)) if f.alternate() && self.is_repeated(last) => {
-                        f.write_str(&attempt::addition(end, last).unwrap_or_default())
+                    (Some(last), StopDetails::Ended(end)) if f.alternate() && self.is_repeated(last) => {
+                        f.write_str(&attempt::last_error_of(end, last).unwrap_or_default())
                     }
-                    (Some(last), _) if f.alternate() => write!(f, ", last error: {last:#}"),
+                    (Some(last), _) if f.alternate() => write!(f, "{LAST_ERROR}{last:#}"),
                     _ => Ok(()),
                 }
             }
@@ -329,7 +330,7 @@ impl<E: fmt::Display> Error<E> {
     /// Whether the last attempt says no more than why the retry stopped.
     fn is_repeated(&self, last: &AttemptError<E>) -> bool {
         match &self.0.stop {
-            Some(StopReason::Ended(end)) => attempt::repeats(end, last),
+            Some(StopDetails::Ended(end)) => attempt::repeats(end, last),
             _ => false,
         }
     }
@@ -340,12 +341,15 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
         let Story { stop, last, .. } = &*self.0;
         match (stop, last) {
             (None, last) => last.as_ref()?.source(),
-            (Some(StopReason::Ended(end)), Some(last)) if self.is_repeated(last) => {
+            (Some(StopDetails::Ended(end)), Some(last)) if self.is_repeated(last) => {
                 last.source().or_else(|| end.source())
             }
-            (Some(_), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => Some(error),
+            (Some(StopDetails::Ended(end)), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => {
+                Some(error.below(end))
+            }
+            (Some(_), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => Some(&error.0),
             (Some(_), Some(last)) => Some(last),
-            (Some(StopReason::Ended(end)), None) => end.source(),
+            (Some(StopDetails::Ended(end)), None) => end.source(),
             (Some(_), None) => None,
         }
     }

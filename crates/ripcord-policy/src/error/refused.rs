@@ -103,11 +103,6 @@ impl Refused {
         Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin() }))
     }
 
-    /// `what`, a pool or cache, has been closed.
-    pub(crate) fn closed(what: &'static str) -> Self {
-        Self::closed_by(what, None)
-    }
-
     /// `what`, a pool or cache, has been closed by the `end` of its context.
     pub(crate) fn closed_by(what: &'static str, end: Option<ripcord::Error>) -> Self {
         Self(Box::new(Reason::Closed(what, end)))

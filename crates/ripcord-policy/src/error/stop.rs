@@ -7,7 +7,7 @@ use super::Refused;
 /// Why a retry made no further attempt. More reasons may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Stop {
+pub enum StopReason {
     /// Every allowed attempt was made.
     Exhausted,
     /// `retry_if` rejected the error, or the error is one that another attempt cannot cure.
@@ -22,9 +22,9 @@ pub enum Stop {
     Nested,
 }
 
-/// [`Stop`] with its details.
+/// [`StopReason`] with its details.
 #[derive(Clone, Debug)]
-pub(crate) enum Reason {
+pub(crate) enum Details {
     Exhausted,
     NotRetryable,
     /// The wait for the next attempt would not have ended in time.
@@ -34,29 +34,29 @@ pub(crate) enum Reason {
     Nested,
 }
 
-impl Reason {
-    pub(super) fn stop(&self) -> Stop {
+impl Details {
+    pub(super) fn reason(&self) -> StopReason {
         match self {
-            Reason::Exhausted => Stop::Exhausted,
-            Reason::NotRetryable => Stop::NotRetryable,
-            Reason::TooNear(_) => Stop::Deadline,
-            Reason::Ended(end) if end.is_deadline_exceeded() => Stop::Deadline,
-            Reason::Ended(_) => Stop::Canceled,
-            Reason::Budget => Stop::Budget,
-            Reason::Nested => Stop::Nested,
+            Details::Exhausted => StopReason::Exhausted,
+            Details::NotRetryable => StopReason::NotRetryable,
+            Details::TooNear(_) => StopReason::Deadline,
+            Details::Ended(end) if end.is_deadline_exceeded() => StopReason::Deadline,
+            Details::Ended(_) => StopReason::Canceled,
+            Details::Budget => StopReason::Budget,
+            Details::Nested => StopReason::Nested,
         }
     }
 
     /// Prints the reason; with `{:#}` also its details and `attempts`, unless the text names them anyway.
     pub(super) fn print(&self, attempts: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Reason::Exhausted if attempts == 1 => return f.write_str("the only attempt failed"),
-            Reason::Exhausted => return write!(f, "all {attempts} attempts failed"),
-            Reason::Nested => return f.write_str("the attempt failed, and an outer retry decides on another"),
-            Reason::NotRetryable => f.write_str("not retryable")?,
-            Reason::TooNear(refused) => fmt::Display::fmt(refused, f)?,
-            Reason::Ended(end) => fmt::Display::fmt(end, f)?,
-            Reason::Budget => f.write_str("retry budget is spent")?,
+            Details::Exhausted if attempts == 1 => return f.write_str("the only attempt failed"),
+            Details::Exhausted => return write!(f, "all {attempts} attempts failed"),
+            Details::Nested => return f.write_str("the attempt failed, and an outer retry decides on another"),
+            Details::NotRetryable => f.write_str("not retryable")?,
+            Details::TooNear(refused) => fmt::Display::fmt(refused, f)?,
+            Details::Ended(end) => fmt::Display::fmt(end, f)?,
+            Details::Budget => f.write_str("retry budget is spent")?,
         }
         match (f.alternate(), attempts) {
             (false, _) => Ok(()),

@@ -2,16 +2,14 @@
 
 use std::fmt;
 use std::future::Future;
-use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use ripcord::Context;
 
-use crate::caller::end_of;
-use crate::panics::{BoxFuture, catching};
-use crate::stats::{Call, CallStats};
+use crate::panics::BoxFuture;
+use crate::stats::CallStats;
 use crate::tally::Tally;
-use crate::{ConfigError, Error, Outcome};
+use crate::{ConfigError, Error};
 
 type Handler<T, E> = Arc<dyn Fn(Context, Error<E>) -> BoxFuture<Result<T, Error<E>>> + Send + Sync>;
 type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
@@ -91,7 +89,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     ///
     /// # Panics
     ///
-    /// Passes on the panic of the call, which counts as its failure.
+    /// Passes on a panic of the call or of the fallback, which counts as a failure.
     ///
     /// # Cancel safety
     ///
@@ -109,32 +107,30 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     }
 
     /// [`run`](Self::run) around a call whose errors are a policy's.
-    pub(crate) async fn run_over<Fut>(&self, ctx: &Context, call: impl FnOnce() -> Fut) -> Result<T, Error<E>>
+    pub(crate) fn run_over<Fut>(
+        &self,
+        ctx: &Context,
+        call: impl FnOnce() -> Fut,
+    ) -> impl Future<Output = Result<T, Error<E>>>
     where
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        if let Some(error) = end_of(ctx) {
-            self.tally.count(Call::Rejected);
-            return Err(error.into());
-        }
-        let run = self.tally.begin();
-        let mut result = match catching(call).await {
-            Ok(result) => result.map_err(|error| error.under(ctx)),
-            Err(panic) => {
-                run.end(Outcome::Failure);
-                resume_unwind(panic)
-            }
+        self.tally.call(ctx, Error::from, || self.answer(ctx, call))
+    }
+
+    async fn answer<Fut>(&self, ctx: &Context, call: impl FnOnce() -> Fut) -> Result<T, Error<E>>
+    where
+        Fut: Future<Output = Result<T, Error<E>>>,
+    {
+        let error = match call().await {
+            Ok(value) => return Ok(value),
+            Err(error) => error.under(ctx),
         };
-        if let Err(error) = result {
-            result = if ctx.err().is_none() && self.condition.as_ref().is_none_or(|applies| applies(&error)) {
-                self.tally.bump(0);
-                (self.handler)(ctx.clone(), error).await.map_err(|error| error.under(ctx))
-            } else {
-                Err(error)
-            };
+        if ctx.err().is_some() || self.condition.as_ref().is_some_and(|applies| !applies(&error)) {
+            return Err(error);
         }
-        run.end(Outcome::new(&result, Error::outcome));
-        result
+        self.tally.bump(0);
+        (self.handler)(ctx.clone(), error).await.map_err(|error| error.under(ctx))
     }
 
     /// Returns the statistics of this fallback and its clones.

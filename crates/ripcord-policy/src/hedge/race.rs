@@ -8,7 +8,6 @@ use std::task::{Context as TaskContext, Poll};
 use ripcord::{Canceler, Context, Done, Sleep};
 
 use super::{Count, Hedge};
-use crate::caller::end_of;
 use crate::retry::RetryBudget;
 use crate::stats::Call;
 use crate::tally::CallGuard;
@@ -21,8 +20,10 @@ pub(super) struct Race<'a, F, Fut, E> {
     done: Done<'a>,
     call: F,
     attempts: Vec<Racer<Fut>>,
-    /// Attempts sent so far.
+    /// Attempts begun so far.
     sent: u32,
+    /// Attempts that ended before they were sent: refused, or queued when the caller's context ended.
+    unsent: u32,
     /// When the next attempt is due; None when there will be none.
     next: Option<Pin<Box<Sleep>>>,
     last_error: Option<Error<E>>,
@@ -44,7 +45,7 @@ where
     Fut: Future<Output = Result<T, Error<E>>>,
 {
     pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
-        if let Some(error) = end_of(ctx) {
+        if let Err(error) = ctx.check() {
             hedge.tally.count(Call::Rejected);
             return Err(error.into());
         }
@@ -55,6 +56,7 @@ where
             call,
             attempts: Vec::with_capacity(1),
             sent: 0,
+            unsent: 0,
             next: None,
             last_error: None,
             run: Some(hedge.tally.begin()),
@@ -120,6 +122,7 @@ where
                 Poll::Ready(Err(error)) => {
                     let Racer { spent, canceler, .. } = self.attempts.remove(index);
                     canceler.detach();
+                    self.unsent += u32::from(error.attempts() == 0);
                     // It was not sent, so what it took from the budget was taken for nothing.
                     if let (Some(budget), true) = (&self.hedge.budget, error.is_rejected()) {
                         budget.refund(spent);
@@ -175,7 +178,7 @@ where
         loop {
             if let Poll::Ready(result) = this.poll_attempts(cx) {
                 this.cancel_attempts("another attempt of the same call won");
-                let result = result.map_err(|error| error.under(this.ctx).with_attempts(this.sent));
+                let result = result.map_err(|error| error.under(this.ctx).with_attempts(this.sent - this.unsent));
                 if let Some(run) = this.run.take() {
                     run.end(Outcome::new(&result, Error::outcome));
                 }
@@ -183,7 +186,7 @@ where
             }
             if let Poll::Ready(error) = Pin::new(&mut this.done).poll(cx) {
                 this.cancel_attempts("the caller's context has ended");
-                return Poll::Ready(Err(Error::ended(error, None).with_attempts(this.sent)));
+                return Poll::Ready(Err(Error::ended(error, None).with_attempts(this.sent - this.unsent)));
             }
             match this.next.as_mut().map(|next| next.as_mut().poll(cx)) {
                 // The new attempt is polled in the next round.

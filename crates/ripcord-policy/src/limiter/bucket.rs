@@ -26,7 +26,7 @@ use super::rate::{Quota, Rate};
 use super::schedule::{BASE, LIMIT, Schedule, Slope, TOKEN_BITS, units};
 use super::stats::{Count, Numbers};
 use super::time::Time;
-use crate::cache_line::CacheLine;
+use crate::cache_padded::CachePadded;
 use crate::panics::{shielded, wake};
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence};
 
@@ -35,11 +35,11 @@ const MAX_AHEAD: u64 = 1 << 62;
 
 #[derive(Debug)]
 pub(super) struct Bucket {
-    spent: CacheLine<AtomicU64>,
+    spent: CachePadded<AtomicU64>,
     version: AtomicU64,
     line: Line,
     pub(super) time: Time,
-    state: CacheLine<Mutex<State>>,
+    state: CachePadded<Mutex<State>>,
     pub(super) numbers: Arc<Numbers>,
 }
 
@@ -120,11 +120,11 @@ impl Bucket {
         };
         let state = State { schedule, burst, queue: Queue::default() };
         Bucket {
-            spent: CacheLine::new(AtomicU64::new(spent)),
+            spent: CachePadded::new(AtomicU64::new(spent)),
             version: AtomicU64::new(0),
             line,
             time,
-            state: CacheLine::new(Mutex::new(state)),
+            state: CachePadded::new(Mutex::new(state)),
             numbers,
         }
     }

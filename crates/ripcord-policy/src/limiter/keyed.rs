@@ -25,7 +25,6 @@ use super::shard::{Entry, Shard};
 use super::stats::{Count, LimiterStats, Numbers};
 use super::time::Time;
 use super::wait;
-use crate::caller::end_of;
 use crate::config::at_least_one;
 use crate::panics::wake;
 use crate::{ConfigError, Refused};
@@ -141,7 +140,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// Dropping the future gives up its tokens.
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, Refused> {
-        if let Some(end) = end_of(ctx) {
+        if let Err(end) = ctx.check() {
             self.numbers.bump(Count::OtherRefused);
             return Err(Refused::ended(end));
         }

@@ -15,10 +15,9 @@ use super::bucket::{Bucket, Claim, Claimed, Progress};
 use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
-use crate::caller::end_of;
 
 pub(super) async fn wait(bucket: &Bucket, ctx: &Context, tokens: u32) -> Result<Duration, Refused> {
-    if let Some(end) = end_of(ctx) {
+    if let Err(end) = ctx.check() {
         bucket.numbers.bump(Count::OtherRefused);
         return Err(Refused::ended(end));
     }

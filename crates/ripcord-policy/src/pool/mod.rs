@@ -36,7 +36,7 @@ pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 
 use crate::panics::{panicked, shielded};
-use crate::places::Place;
+use crate::semaphore::Permit;
 use crate::stats::Call;
 use crate::sync::{Runtime, after_func};
 use crate::{Attempt, ConfigError, Error, Refused};
@@ -306,7 +306,7 @@ impl WorkerPool {
         self.owner.shared.stats()
     }
 
-    async fn permit(&self, ctx: &Context) -> Result<Place<'_>, Refused> {
+    async fn permit(&self, ctx: &Context) -> Result<Permit<'_>, Refused> {
         let shared = &self.owner.shared;
         let permit = match self.try_permit(ctx) {
             // A task of this pool must not wait for room that may need its own end.
@@ -320,7 +320,7 @@ impl WorkerPool {
         self.counting_refusals(permit)
     }
 
-    fn try_permit(&self, ctx: &Context) -> Result<Place<'_>, Refused> {
+    fn try_permit(&self, ctx: &Context) -> Result<Permit<'_>, Refused> {
         self.owner.shared.check_open(ctx)?;
         self.owner.shared.try_permit()
     }
@@ -335,14 +335,14 @@ impl WorkerPool {
     fn push<T: Send + 'static>(
         &self,
         ctx: &Context,
-        permit: Place<'_>,
+        permit: Permit<'_>,
         work: impl FnOnce(&Arc<Job<T>>) -> Work,
     ) -> Result<JobHandle<T>, Refused> {
         let shared = &self.owner.shared;
         let submitter = shared.last_submitter.get(ctx, &shared.ctx);
         let job = Job::new(Core::new(shared.next_task_id(), Arc::clone(shared), submitter));
         // The job gives it back when it is resolved.
-        permit.keep();
+        permit.forget();
         let queued = Queued { job: Arc::clone(&job) as Arc<dyn AnyJob>, work: work(&job) };
         self.counting_refusals(shared.push(queued))?;
         Ok(JobHandle::new(job))

@@ -13,9 +13,8 @@ use super::results::ResultsQueue;
 use super::stats::{PoolStats, Tally};
 use super::submitter::{LastSubmitter, SubmitterId};
 use super::worker;
-use crate::caller::end_of;
 use crate::panics::shielded;
-use crate::places::{NoPlace, Place, Places};
+use crate::semaphore::{NoPermit, Permit, Semaphore};
 use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::{Error, Refused};
@@ -32,7 +31,7 @@ pub(super) struct Shared {
     pub(super) clock: Clock,
     pub(super) queue: Queue,
     /// One permit for each place in the queue and each worker. A task holds one from its submission to its end.
-    permits: Places,
+    permits: Semaphore,
     pub(super) results: ResultsQueue,
     pub(super) tally: Tally,
     pub(super) last_submitter: LastSubmitter,
@@ -47,7 +46,7 @@ impl Shared {
         static POOLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
         Self {
             id: POOLS.fetch_add(1, Ordering::Relaxed),
-            permits: Places::new(settings.capacity),
+            permits: Semaphore::new(settings.capacity),
             settings,
             clock,
             ctx,
@@ -68,35 +67,35 @@ impl Shared {
 
     /// Fails if the caller's context or the pool's has ended. The caller's is looked at first.
     pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Refused> {
-        if let Some(end) = end_of(ctx) {
+        if let Err(end) = ctx.check() {
             return Err(Refused::ended(end));
         }
         if self.ctx.is_done() { Err(self.closed()) } else { Ok(()) }
     }
 
     pub(super) fn closed(&self) -> Refused {
-        Refused::closed("worker pool")
+        Refused::closed_by("worker pool", self.ctx.err())
     }
 
     /// Takes a permit for a task, without waiting.
-    pub(super) fn try_permit(&self) -> Result<Place<'_>, Refused> {
-        self.permits.try_take().map_err(|none| self.no_permit(none))
+    pub(super) fn try_permit(&self) -> Result<Permit<'_>, Refused> {
+        self.permits.try_acquire().map_err(|none| self.no_permit(none))
     }
 
     /// Takes a permit for a task, in the order of asking.
-    pub(super) async fn permit(&self) -> Result<Place<'_>, Refused> {
-        self.permits.take().await.map_err(|none| self.no_permit(none))
+    pub(super) async fn permit(&self) -> Result<Permit<'_>, Refused> {
+        self.permits.acquire().await.map_err(|none| self.no_permit(none))
     }
 
-    fn no_permit(&self, none: NoPlace) -> Refused {
+    fn no_permit(&self, none: NoPermit) -> Refused {
         match none {
-            NoPlace::Full => Refused::pool_full(self.settings.capacity),
-            NoPlace::Closed => self.closed(),
+            NoPermit::Full => Refused::pool_full(self.settings.capacity),
+            NoPermit::Closed => self.closed(),
         }
     }
 
     pub(super) fn give_back_permit(&self) {
-        self.permits.give_back();
+        self.permits.release();
     }
 
     /// Pushes a job that has a permit.

@@ -193,7 +193,7 @@ impl<E> RetryBuilder<Error<E>> {
     ///   nothing was sent.
     /// * Any other local rejection, an inner retry that gave up, and the end of the attempt's context are not retried.
     /// * An attempt timeout costs the budget more than another failure.
-    /// * For an inner retry that stopped with [`Stop::Nested`](crate::Stop::Nested), its last error decides.
+    /// * For an inner retry that stopped with [`StopReason::Nested`](crate::StopReason::Nested), its last error decides.
     ///
     /// With `?`, the `Error<Error<E>>` of such a run becomes an `Error<E>`.
     pub fn over_policies(mut self) -> Self {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Error;
-use crate::error::{Failure, Stop};
+use crate::error::{Failure, StopReason};
 
 /// Inspects the error of a call that is itself a policy's.
 pub(super) type InspectBelow<E> = fn(&E) -> Inspection;
@@ -27,7 +27,7 @@ impl Inspection {
 
     pub(super) fn new<E>(error: &Error<E>, below: Option<InspectBelow<E>>) -> Self {
         // An inner retry that left the retrying to this one is looked through; any other has tried already.
-        if error.stop().is_some_and(|stop| stop != Stop::Nested) {
+        if error.stop_reason().is_some_and(|stop| stop != StopReason::Nested) {
             return Inspection { hopeless: true, ..Self::FAILED };
         }
         match (error.failure(), error.refused()) {

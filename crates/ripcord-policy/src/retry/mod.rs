@@ -20,9 +20,8 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::Error;
-use crate::caller::end_of;
-use crate::error::StopReason;
-use crate::stats::{Call, CallStats};
+use crate::error::StopDetails;
+use crate::stats::CallStats;
 use crate::tally::Tally;
 use builder::Settings;
 use progress::Progress;
@@ -105,12 +104,12 @@ impl<E> Retry<E> {
     ///
     /// # Errors
     ///
-    /// The last error, the number of attempts, and why there was no other: see [`Error::stop`]. If `ctx` has ended, the error
+    /// The last error, the number of attempts, and why there was no other: see [`Error::stop_reason`]. If `ctx` has ended, the error
     /// is that end.
     ///
     /// # Panics
     ///
-    /// Passes on the panic of a call, which counts as its failure.
+    /// Passes on a panic of the call or of a hook, which counts as a failure.
     ///
     /// # Cancel safety
     ///
@@ -128,10 +127,6 @@ impl<E> Retry<E> {
     }
 
     /// [`run`](Retry::run) around a call whose errors are a policy's.
-    #[expect(
-        clippy::manual_async_fn,
-        reason = "an async function keeps a second copy of its arguments, see `bench`, row P3"
-    )]
     pub(crate) fn run_over<'a, T, F, Fut>(
         &'a self,
         ctx: &'a Context,
@@ -141,14 +136,11 @@ impl<E> Retry<E> {
         F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        async move {
-            if let Some(end) = end_of(ctx) {
-                self.shared.tally.count(Call::Rejected);
-                return Err(Error::stopped(0, StopReason::Ended(end), None));
-            }
+        let refused = |end| Error::stopped(0, StopDetails::Ended(end), None);
+        self.shared.tally.call(ctx, refused, move || async move {
             let mut progress = Progress::new(self, ctx);
             loop {
-                let error = match progress.attempt(&mut call).await {
+                let error = match call(progress.next_attempt()).await {
                     Ok(value) => {
                         progress.succeed();
                         return Ok(value);
@@ -159,7 +151,7 @@ impl<E> Retry<E> {
                 // Boxed, as most calls need no retry.
                 Box::pin(progress.sleep(pause)).await?;
             }
-        }
+        })
     }
 
     /// [`run`](Retry::run) for threads: `call` returns its result, and waits block the thread.

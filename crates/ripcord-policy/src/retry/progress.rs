@@ -1,17 +1,13 @@
 //! One run of a retry.
 
-use std::future::Future;
-use std::panic::resume_unwind;
 use std::time::Duration;
 
 use ripcord::Context;
 
 use super::inspection::Inspection;
 use super::{BudgetReservation, Retry, RetryBudget, RetryEvent};
-use crate::error::StopReason;
-use crate::panics::catching;
-use crate::tally::CallGuard;
-use crate::{Attempt, Error, Outcome, Random, Refused};
+use crate::error::StopDetails;
+use crate::{Attempt, Error, Random, Refused};
 
 pub(super) struct Progress<'a, E> {
     retry: &'a Retry<E>,
@@ -24,8 +20,6 @@ pub(super) struct Progress<'a, E> {
     earlier: Option<E>,
     /// What the current attempt took from the budget, given back if it succeeds.
     spent: u32,
-    /// Counts the run's end. `None` after it.
-    run: Option<CallGuard<'a, 3>>,
 }
 
 /// A failed attempt that another will follow after a wait.
@@ -39,24 +33,14 @@ pub(super) struct Pause<E> {
 impl<'a, E> Progress<'a, E> {
     /// Begins a run.
     pub(super) fn new(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
-        let run = Some(retry.shared.tally.begin());
-        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0, run }
+        Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0 }
     }
 
-    /// Makes the next attempt. Its panic is the run's failure.
-    pub(super) async fn attempt<T, Fut>(&mut self, call: &mut impl FnMut(Context) -> Fut) -> Result<T, Error<E>>
-    where
-        Fut: Future<Output = Result<T, Error<E>>>,
-    {
+    /// Returns the context of the next attempt.
+    pub(super) fn next_attempt(&mut self) -> Context {
         let ctx = Attempt::retry(self.ctx, self.attempts);
         self.attempts = self.attempts.saturating_add(1);
-        match catching(|| call(ctx)).await {
-            Ok(result) => result,
-            Err(panic) => {
-                self.end(Outcome::Failure);
-                resume_unwind(panic)
-            }
-        }
+        ctx
     }
 
     pub(super) fn succeed(&mut self) {
@@ -66,35 +50,34 @@ impl<'a, E> Progress<'a, E> {
                 _ => budget.refund(self.spent),
             }
         }
-        self.end(Outcome::Success);
     }
 
     /// Decides what follows a failed attempt.
     pub(super) fn pause(&mut self, error: Error<E>) -> Result<Pause<E>, Error<E>> {
         // The caller's end comes first: it explains the error better than the error does.
         if let Some(end) = self.ctx.err() {
-            return Err(self.stop(error, StopReason::Ended(end)));
+            return Err(self.stop(error, StopDetails::Ended(end)));
         }
         let settings = &self.retry.shared.settings;
         let known = Inspection::new(&error, settings.inspect);
         let rejected = error.own().zip(settings.retry_if.as_ref()).is_some_and(|(error, retry_if)| !retry_if(error));
         if known.hopeless || rejected {
-            return Err(self.stop(error, StopReason::NotRetryable));
+            return Err(self.stop(error, StopDetails::NotRetryable));
         }
         if Attempt::is_inside_retry(self.ctx) {
-            return Err(self.stop(error, StopReason::Nested));
+            return Err(self.stop(error, StopDetails::Nested));
         }
         if self.attempts >= settings.max_attempts {
-            return Err(self.stop(error, StopReason::Exhausted));
+            return Err(self.stop(error, StopDetails::Exhausted));
         }
         let delay = self.next_delay(&error, known.retry_after);
         if let Some(remaining) = self.ctx.remaining().filter(|remaining| delay >= *remaining) {
-            return Err(self.stop(error, StopReason::TooNear(Refused::too_near(self.ctx, delay, remaining))));
+            return Err(self.stop(error, StopDetails::TooNear(Refused::too_near(self.ctx, delay, remaining))));
         }
         let reservation = match &self.retry.budget {
             Some(budget) if known.sent => match RetryBudget::try_spend(budget, budget.cost(known.timeout)) {
                 Some(reservation) => Some(reservation),
-                None => return Err(self.stop(error, StopReason::Budget)),
+                None => return Err(self.stop(error, StopDetails::Budget)),
             },
             _ => None,
         };
@@ -111,7 +94,7 @@ impl<'a, E> Progress<'a, E> {
             None => self.ctx.sleep(pause.delay).await,
         };
         if let Err(end) = slept {
-            return Err(self.stop(pause.error, StopReason::Ended(end)));
+            return Err(self.stop(pause.error, StopDetails::Ended(end)));
         }
         self.delay = pause.delay;
         self.earlier = pause.error.into_last().or_else(|| self.earlier.take());
@@ -125,7 +108,7 @@ impl<'a, E> Progress<'a, E> {
         let backoff = match &settings.custom_backoff {
             Some(backoff) => backoff(self.attempts, error),
             None => {
-                let random = settings.random.as_deref().unwrap_or_else(|| Random::of_process());
+                let random = settings.random.as_deref().unwrap_or_else(|| Random::global());
                 settings.backoff.delay(self.attempts, self.delay, random)
             }
         };
@@ -134,21 +117,16 @@ impl<'a, E> Progress<'a, E> {
         backoff.max(asked.unwrap_or_default()).max(rejection.unwrap_or_default())
     }
 
-    fn stop(&mut self, error: Error<E>, stop: StopReason) -> Error<E> {
+    fn stop(&mut self, error: Error<E>, stop: StopDetails) -> Error<E> {
         match stop {
-            StopReason::TooNear(_) => self.retry.shared.tally.bump(Count::DeadlineRefused as usize),
-            StopReason::Budget => self.retry.shared.tally.bump(Count::BudgetRefused as usize),
+            StopDetails::TooNear(_) => self.retry.shared.tally.bump(Count::DeadlineRefused as usize),
+            StopDetails::Budget => self.retry.shared.tally.bump(Count::BudgetRefused as usize),
             _ => {}
         }
-        let error = Error::stopped(self.attempts, stop, Some(error.after(self.earlier.take())));
-        self.end(error.outcome());
-        error
-    }
-
-    fn end(&mut self, outcome: Outcome) {
-        if let Some(run) = self.run.take() {
-            run.end(outcome);
-        }
+        // The caller's end may come while the attempt is queued, before it is sent.
+        let unsent = matches!(stop, StopDetails::Ended(_)) && error.attempts() == 0;
+        let attempts = self.attempts - u32::from(unsent);
+        Error::stopped(attempts, stop, Some(error.after(self.earlier.take())))
     }
 }
 

@@ -4,8 +4,8 @@
 mod breaker;
 mod cache;
 mod limiter;
-mod places;
 mod pool;
+mod semaphore;
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner};

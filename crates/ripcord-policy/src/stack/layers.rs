@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::panic::{Location, resume_unwind};
+use std::pin::pin;
 use std::time::Duration;
 
 use ripcord::{Cause, Clock, Context};
 
 use crate::breaker::Classify;
-use crate::caller::end_of;
-use crate::panics::catching;
+use crate::panics::{begin_catching, keep_catching};
 use crate::tally::Tally;
 use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
 
@@ -96,7 +96,7 @@ impl<T, E> Layers<T, E> {
         F: Fn(Context) -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        if let Some(end) = end_of(&ctx) {
+        if let Err(end) = ctx.check() {
             return Err(end.into());
         }
         let mut probe = match &self.breaker {
@@ -112,7 +112,7 @@ impl<T, E> Layers<T, E> {
             None => None,
         };
         // The wait may have ended together with the caller's time.
-        if let Some(end) = end_of(&ctx) {
+        if let Err(end) = ctx.check() {
             return Err(end.into());
         }
         if let Some(token) = token {
@@ -122,7 +122,10 @@ impl<T, E> Layers<T, E> {
             probe.restart_clock();
         }
 
-        let attempt = catching(|| self.attempt(&ctx, call)).await;
+        let attempt = match begin_catching(|| self.attempt(&ctx, call)) {
+            Ok(attempt) => keep_catching(pin!(attempt)).await,
+            Err(panic) => Err(panic),
+        };
 
         // One outcome for all layers that judge by it.
         let outcome = attempt.as_ref().map_or(Outcome::Failure, |(_, outcome)| *outcome);

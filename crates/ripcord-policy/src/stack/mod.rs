@@ -10,17 +10,13 @@ pub use stats::StackStats;
 
 use std::fmt;
 use std::future::Future;
-use std::panic::{Location, resume_unwind};
+use std::panic::Location;
 use std::sync::Arc;
 
 use ripcord::Context;
 
 use crate::cache::{Found, Key, Source, sharing};
-use crate::caller::end_of;
-use crate::panics::catching;
-use crate::stats::Call;
-use crate::tally::CallGuard;
-use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Retry, SharedError};
+use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, SharedError};
 use layers::Layers;
 
 /// Policies around calls that return a `T` or fail with an `E`. `K` is the key of its cache, if it has one.
@@ -106,7 +102,7 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     ///
     /// # Panics
     ///
-    /// Passes on the panic of the call, which counts as its failure.
+    /// Passes on a panic of the call, of the fallback or of a hook, which counts as a failure.
     ///
     /// # Cancel safety
     ///
@@ -117,23 +113,13 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         Fut: Future<Output = Result<T, E>>,
     {
         let ctx = &self.layers.on_own_clock(ctx);
-        let run = self.begin(ctx)?;
-        let result = catching(|| async {
+        let call = || async {
             match &self.layers.fallback {
                 Some(fallback) => fallback.run_over(ctx, || self.layers.timed(ctx, &call)).await,
                 None => self.layers.timed(ctx, &call).await,
             }
-        });
-        match result.await {
-            Ok(result) => {
-                run.end(Outcome::new(&result, Error::outcome));
-                result
-            }
-            Err(panic) => {
-                run.end(Outcome::Failure);
-                resume_unwind(panic)
-            }
-        }
+        };
+        self.layers.tally.call(ctx, Error::from, call).await
     }
 
     /// Returns the statistics of this stack and its clones.
@@ -175,14 +161,6 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     /// Returns the bulkhead layer.
     pub fn bulkhead(&self) -> Option<&Bulkhead> {
         self.layers.bulkhead.as_ref()
-    }
-
-    fn begin(&self, ctx: &Context) -> Result<CallGuard<'_, 1>, Error<E>> {
-        if let Some(end) = end_of(ctx) {
-            self.layers.tally.count(Call::Rejected);
-            return Err(end.into());
-        }
-        Ok(self.layers.tally.begin())
     }
 }
 
@@ -251,19 +229,20 @@ where
         let location = Location::caller();
         async move {
             let ctx = &self.layers.on_own_clock(ctx);
-            let run = self.begin(ctx)?;
             let mut source = Source::Fallback;
             let cached = async {
                 let found = self.cached(ctx, key, call, location).await?;
                 source = found.source;
                 Ok(found.value)
             };
-            let result = match &self.layers.fallback {
-                Some(fallback) => fallback.run_over(ctx, || cached).await,
-                None => cached.await,
+            let call = || async {
+                match &self.layers.fallback {
+                    Some(fallback) => fallback.run_over(ctx, || cached).await,
+                    None => cached.await,
+                }
             };
-            run.end(Outcome::new(&result, Error::outcome));
-            Ok(Found { value: result?, source })
+            let value = self.layers.tally.call(ctx, Error::from, call).await?;
+            Ok(Found { value, source })
         }
     }
 

@@ -1,8 +1,9 @@
 //! What each layer saw, for every way in which a call that is sent can end.
 
 use futures::future::FutureExt;
-use ripcord_policy::Stack;
+use ripcord::Context;
 use ripcord_policy::breaker::State;
+use ripcord_policy::{Cache, Fallback, Stack};
 
 use crate::common::{Down, fixture};
 
@@ -110,4 +111,20 @@ async fn a_panicking_call_harms_only_itself() {
     assert!(it.finish(keyed).await.unwrap_err().is_panicked());
     assert_eq!(it.stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap(), 7);
     it.at_rest();
+}
+
+#[tokio::test]
+async fn panic_of_the_fallback_counts_as_failed_with_a_key_and_without() {
+    let ctx = Context::background();
+    let stack: Stack<u32, Down, u32> = Stack::builder()
+        .fallback(Fallback::new(|_, _| async { panic!("no default either") }))
+        .cache(Cache::builder().capacity(1).build(&ctx).unwrap())
+        .build()
+        .unwrap();
+    let run = std::panic::AssertUnwindSafe(stack.run(&ctx, |_| async { Err(Down) }));
+    assert!(run.catch_unwind().await.is_err());
+    let run = std::panic::AssertUnwindSafe(stack.run_keyed(&ctx, 7, |_| async { Err(Down) }));
+    assert!(run.catch_unwind().await.is_err());
+    let calls = stack.stats().calls;
+    assert_eq!((calls.failed, calls.canceled), (2, 0));
 }

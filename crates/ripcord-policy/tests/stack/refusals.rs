@@ -8,7 +8,7 @@ use futures::future::FutureExt;
 use ripcord::Context;
 use ripcord_policy::breaker::State;
 use ripcord_policy::pool::Overflow;
-use ripcord_policy::{Bulkhead, Hedge, Outcome, Rate, RateLimiter, RetryBudget, Stack, WorkerPool};
+use ripcord_policy::{Bulkhead, Hedge, Outcome, Rate, RateLimiter, Retry, RetryBudget, Stack, WorkerPool};
 
 use crate::common::{Down, SECOND, fixture, settle};
 
@@ -208,4 +208,26 @@ async fn a_hedge_that_is_refused_costs_the_budget_nothing() {
     assert_eq!(error.last(), Some(&Down), "the real one: {error}");
     assert_eq!((bulkhead.stats().calls.rejected, stack.stats().attempts), (2, 1));
     assert_eq!(budget.tokens(), budget.capacity());
+}
+
+#[tokio::test]
+async fn retry_that_ends_in_the_bulkheads_queue_reports_no_attempt() {
+    for hedged in [false, true] {
+        let bulkhead = Bulkhead::builder().limit(1).queue(1).build().unwrap();
+        let stack: Stack<u32, Down> = Stack::builder()
+            .retry(Retry::builder())
+            .hedge(hedged.then(|| Hedge::after(SECOND)))
+            .bulkhead(bulkhead.clone())
+            .build()
+            .unwrap();
+        let (ctx, cancel) = Context::background().with_cancel();
+        let _held = bulkhead.try_acquire().unwrap();
+        let mut call = Box::pin(stack.run(&ctx, |_| async { Ok(7) }));
+        assert!(call.as_mut().now_or_never().is_none());
+        cancel.cancel();
+        let error = call.await.unwrap_err();
+        assert_eq!(error.attempts(), 0, "hedged: {hedged}");
+        let details = format!("{error:#}");
+        assert!(details.ends_with(", before the first attempt"), "hedged: {hedged}: {details}");
+    }
 }
