@@ -227,6 +227,31 @@ fn term_lets_requests_in_flight_finish() {
 
 #[test]
 #[cfg(unix)]
+fn term_under_load_loses_nothing() {
+    let mut server = Server::start(&["--grace", "1h"]);
+    let streams: Vec<_> = (0..20).map(|_| server.request_kept("/debug/contexts/events")).collect();
+    let requests: Vec<_> = (0..200).map(|_| server.request("/")).collect();
+    for _ in &requests {
+        server.wait_for_log("Request started");
+    }
+
+    server.terminate();
+    for stream in streams {
+        let body = stream.answer().body;
+        assert!(body.ends_with("event: draining\ndata: {}\n\n\r\n0\r\n\r\n"), "{body:?}");
+    }
+    for request in requests {
+        let answer = request.answer();
+        assert_eq!((answer.status, answer.header("connection")), (200, "close"));
+    }
+    // The grace is an hour: the process ends with the last request.
+    let (code, log) = server.wait();
+    assert_eq!(code, Some(0));
+    assert!(log.iter().any(|line| line.contains("Every request has been answered")), "{log:#?}");
+}
+
+#[test]
+#[cfg(unix)]
 fn ctrl_c_ends_an_idle_server() {
     let mut server = Server::start(&[]);
     // A connection with nothing on it holds up nobody.
