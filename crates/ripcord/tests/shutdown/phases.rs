@@ -114,10 +114,14 @@ fn phase_that_panics_in_its_drop_is_reported() {
 #[test]
 fn total_bounds_the_drain_and_the_phases() {
     let (root, time) = manual();
+    let (started, starts) = mpsc::channel();
     let shutdown = Shutdown::builder()
         .context(&root)
         .drain(10 * SEC)
-        .phase("uses the rest", HOUR, |_| pending::<()>())
+        .phase("uses the rest", HOUR, |_| async move {
+            started.send(()).expect("a receiver");
+            pending::<()>().await;
+        })
         .phase("no time left", HOUR, |_| async {})
         .total(15 * SEC)
         .build();
@@ -126,8 +130,7 @@ fn total_bounds_the_drain_and_the_phases() {
     shutdown.begin("deployment");
     time.advance(10 * SEC);
     drop(work);
-    let waiting = time.clone();
-    within("the phase", move || block_on(waiting.wait_for_timers(1)));
+    starts.recv().expect("it starts");
     time.advance(5 * SEC);
     let report = report_of(&shutdown);
     assert_eq!(report.elapsed(), 15 * SEC);
