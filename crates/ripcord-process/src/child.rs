@@ -12,6 +12,7 @@ use crate::exit::{Exit, Output};
 use crate::pipe::{ChildInput, ChildOutput, read_both};
 use crate::signal::Signal;
 use crate::supervisor::{Outcome, Request, Shared};
+use crate::tree::Tree;
 
 /// A running command, made by [`Command::spawn`](crate::Command::spawn).
 ///
@@ -152,16 +153,14 @@ impl ChildHandle {
     ///
     /// Returns an error if no process of the group may be signaled, because they belong to another user.
     pub fn end(&self, signal: Signal) -> io::Result<bool> {
-        let sent = self.shared.with_tree(|tree| tree.ask_to_end(signal)).transpose().map(|sent| sent.is_some());
         self.shared.request(Request::StartGrace);
-        sent
+        self.shared.with_tree(|tree| tree.ask_to_end(signal)).transpose().map(|sent| sent.is_some())
     }
 
     /// Sends `SIGKILL` to the command and all of its descendants. Returns `false` if the command has ended.
     pub fn kill(&self) -> bool {
-        let killed = self.shared.with_tree(|tree| tree.kill_group()).is_some();
         self.shared.request(Request::Kill);
-        killed
+        self.shared.with_tree(Tree::kill_group).is_some()
     }
 }
 

@@ -307,7 +307,7 @@ impl Command {
         let pidfd = match watch(pid) {
             Ok(pidfd) => pidfd,
             Err(error) => {
-                tree.kill_group();
+                tree.send_kill();
                 child.wait()?;
                 return Err(error);
             }

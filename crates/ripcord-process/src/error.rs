@@ -25,7 +25,7 @@ use crate::exit::{Exit, Output};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() {
-/// let ctx = Context::background().with_name("backup").with_timeout(Duration::from_millis(300));
+/// let ctx = Context::background().with_name("backup").with_timeout(Duration::from_secs(1));
 /// let error = Command::new("sh").args(["-c", "echo started; sleep 60"]).output(&ctx).await.unwrap_err();
 /// assert!(error.is_deadline_exceeded());
 /// assert_eq!(error.to_string(), "sh: context deadline exceeded");

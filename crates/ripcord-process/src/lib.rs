@@ -8,7 +8,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() {
-//! let ctx = Context::background().with_timeout(Duration::from_millis(300));
+//! let ctx = Context::background().with_timeout(Duration::from_secs(1));
 //! let script = "echo started; sleep 60 & sleep 60"; // both sleeps are ended
 //! let error = Command::new("sh").args(["-c", script]).output(&ctx).await.unwrap_err();
 //! assert!(error.is_deadline_exceeded());

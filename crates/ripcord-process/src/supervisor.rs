@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ripcord::{Canceler, Context, DoneOwned, Sleep};
-use rustix::process::{self, Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, WaitId};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
 use tokio::sync::mpsc;
@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 use crate::exit::Exit;
 use crate::pidfd;
 use crate::signal::Signal;
-use crate::tree::{Member, Process, Tree};
+use crate::tree::{Member, Process, Tree, has_exited};
 
 /// How long to wait for processes that were sent `SIGKILL`. The kernel does not let go of one that waits for a broken disk.
 const AFTER_KILL: Duration = Duration::from_secs(5);
@@ -154,12 +154,11 @@ impl Supervisor {
 
     async fn supervise(&mut self) -> io::Result<Outcome> {
         self.until_exit().await?;
-        // Later, only what the leader has left is killed.
-        let is_leader_killed = self.is_killing;
         let (left_behind, survivors) = self.end_members().await;
+        let (is_leader_killed, tree_killed) = self.shared.with_tree(|tree| tree.killed()).unwrap_or_default();
         let status = self.reap()?;
         let killed = is_leader_killed && is_killed(status);
-        let exit = Exit { status, killed, tree_killed: self.is_killing, left_behind, survivors };
+        let exit = Exit { status, killed, tree_killed, left_behind, survivors };
         Ok(Outcome { exit, error: self.error.take() })
     }
 
@@ -173,8 +172,8 @@ impl Supervisor {
                 Poll::Pending => self.poll_event(cx, !is_asked).map(Ok),
             });
             let event = event.await?;
-            // The runtime may not have looked yet (invariant 2).
-            if has_exited(WaitId::PidFd(self.pidfd.as_fd()))? {
+            // The runtime may not have looked yet (invariant 2). A request was made before that, and counts.
+            if !matches!(event, Event::Requested(_)) && has_exited(WaitId::PidFd(self.pidfd.as_fd()))? {
                 return Ok(());
             }
             match event {
@@ -208,6 +207,13 @@ impl Supervisor {
     /// Ends the processes that the leader has left. Returns those that it has left on its own, and those that cannot be ended.
     async fn end_members(&mut self) -> (Vec<Process>, Vec<Process>) {
         let mut members = self.look().await;
+        // A request is made before its signal is sent, so that of a leader that has ended because of the signal is here.
+        while let Ok(request) = self.requests.try_recv() {
+            match request {
+                Request::StartGrace => self.start_grace(),
+                Request::Kill => members = self.kill().await,
+            }
+        }
         let is_ended = self.timer.is_some() || self.is_killing;
         let left_behind = if is_ended { Vec::new() } else { members.iter().map(Member::describe).collect() };
         if !members.is_empty() && !self.is_killing {
@@ -323,7 +329,7 @@ impl Supervisor {
         let acted = tokio::task::spawn_blocking(move || {
             shared.with_tree(|tree| {
                 act(tree).unwrap_or_else(|_without_proc| {
-                    tree.kill_group();
+                    tree.send_kill();
                     Vec::new()
                 })
             })
@@ -369,12 +375,6 @@ fn kill_in_background(mut tree: Tree, mut child: Child) {
         drop(tree);
         let _status = child.wait();
     });
-}
-
-/// Returns whether a child has exited, and leaves it to be reaped.
-fn has_exited(id: WaitId<'_>) -> io::Result<bool> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-    Ok(process::waitid(id, options)?.is_some())
 }
 
 fn is_killed(status: ExitStatus) -> bool {

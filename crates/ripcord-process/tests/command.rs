@@ -53,7 +53,7 @@ async fn cancel_ends_the_command_and_keeps_its_output() {
 
 #[tokio::test]
 async fn deadline_keeps_partial_output() {
-    let ctx = Context::background().with_timeout(Duration::from_millis(300));
+    let ctx = Context::background().with_timeout(Duration::from_secs(2));
     let error = bounded(sh("echo partial; echo warning >&2; exec sleep 60").output(&ctx)).await.unwrap_err();
     assert!(error.is_deadline_exceeded());
     let output = error.into_output().unwrap();
@@ -271,6 +271,31 @@ async fn kill_by_the_handle_is_immediate() {
     let exit = bounded(child.wait()).await.unwrap();
     assert!(exit.was_killed());
     assert_eq!(bounded(child.wait()).await.unwrap(), exit, "a second wait returns the same");
+}
+
+#[tokio::test]
+async fn kill_is_reported_even_if_its_victim_exits_before_the_supervisor_hears_of_it() {
+    let mut child = sh("exec sleep 60").spawn(&Context::background()).unwrap();
+    child.handle().kill();
+    // Blocks the runtime's only thread until the command has exited.
+    common::until(|| common::stat(child.id()).is_some_and(|(state, _)| state == "Z"));
+    let exit = bounded(child.wait()).await.unwrap();
+    assert!(exit.was_killed() && exit.was_tree_killed(), "{exit:?}");
+}
+
+#[tokio::test]
+async fn processes_of_a_command_that_was_told_to_end_are_not_left_behind() {
+    // The child ignores what ends the shell.
+    let script = "trap '' INT; sleep 60 & trap - INT; echo ready; wait";
+    let mut child = sh(script).stdout(Stdio::piped()).spawn(&Context::background()).unwrap();
+    let mut ready = [0; 6];
+    bounded(child.stdout.as_mut().unwrap().read_exact(&mut ready)).await.unwrap();
+    assert!(child.handle().end(Signal::INT).unwrap());
+    // Blocks the runtime's only thread until the command has exited.
+    common::until(|| common::stat(child.id()).is_some_and(|(state, _)| state == "Z"));
+    let exit = bounded(child.wait()).await.unwrap();
+    assert_eq!(exit.status().to_string(), "signal: 2 (SIGINT)");
+    assert!(exit.left_behind().is_empty() && !exit.was_tree_killed(), "{exit:?}");
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ fn name_with_control_characters_stays_on_one_line() {
         OsStr::new("--name"),
         OsStr::from_bytes(b"a\nb\x1b[31m\xff"),
         OsStr::new("--timeout"),
-        OsStr::new("10ms"),
+        OsStr::new("1s"),
         OsStr::new("sleep"),
         OsStr::new("60"),
     ]);

@@ -58,7 +58,7 @@ fn tighter_deadline_counts_and_an_inherited_one_is_passed_on_unchanged() {
 #[test]
 fn inherited_deadline_ends_the_command_and_the_last_line_names_its_owner() {
     let mut command = ripcord(&["--timeout", "60s", "sleep", "60"]);
-    command.env("RIPCORD_DEADLINE", (boottime() + SECOND / 2).to_string()).env("RIPCORD_DEADLINE_NAME", "nightly");
+    command.env("RIPCORD_DEADLINE", (boottime() + SECOND).to_string()).env("RIPCORD_DEADLINE_NAME", "nightly");
     let ended = start(command).end();
     assert_eq!(ended.code(), 124);
     assert_eq!(

@@ -14,21 +14,21 @@ fn exit_code_of_the_command_is_passed_on_in_silence() {
 
 #[test]
 fn deadline_exits_with_124_even_if_the_command_then_succeeds() {
-    let ended = run_sh(&["--timeout", "200ms"], "exec 2>/dev/null; trap 'exit 0' TERM; while :; do sleep 0.01; done");
+    let ended = run_sh(&["--timeout", "1s"], "exec 2>/dev/null; trap 'exit 0' TERM; while :; do sleep 0.01; done");
     assert_eq!(ended.code(), 124, "{ended:?}");
     assert_eq!(
         ended.stderr,
-        "ripcord: sh: deadline exceeded: the timeout of 200ms (--timeout) has passed, sent SIGTERM\n"
+        "ripcord: sh: deadline exceeded: the timeout of 1s (--timeout) has passed, sent SIGTERM\n"
     );
 }
 
 #[test]
 fn command_that_ignores_term_is_killed_and_exits_with_137() {
-    let ended = run_sh(&["--timeout", "0.2", "--grace", "0.1s"], "trap '' TERM; while :; do sleep 0.01; done");
+    let ended = run_sh(&["--timeout", "1.5", "--grace", "0.1s"], "trap '' TERM; while :; do sleep 0.01; done");
     assert_eq!((ended.status.code(), ended.code()), (Some(137), 137));
     assert_eq!(
         ended.stderr,
-        "ripcord: sh: deadline exceeded: the timeout of 0.2 (--timeout) has passed, sent SIGTERM, and SIGKILL after a grace \
+        "ripcord: sh: deadline exceeded: the timeout of 1.5 (--timeout) has passed, sent SIGTERM, and SIGKILL after a grace \
          period of 0.1s\n"
     );
 }

@@ -19,10 +19,16 @@ fn process_left_in_the_group_receives_term_immediately_and_is_named() {
     assert!(is_gone(pid));
 }
 
+/// Starts a process that ignores `SIGTERM`, and waits until it does.
+const LEAVE_STUBBORN_PROCESS: &str =
+    "mkfifo \"$0\"; sh -c 'trap \"\" TERM; echo > \"$0\"; while :; do sleep 0.01; done' \"$0\" & read line < \"$0\"";
+
 #[test]
 fn process_left_that_ignores_term_is_killed_after_the_grace_period() {
-    let script = "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 0.01; done' & while ! [ -e \"$0.ready\" ]; do sleep 0.1; break; done; exit 0";
-    let ended = run_sh(&["--grace", "100ms", "--name", "job"], script);
+    let directory = Directory::new("stubborn");
+    let mut command = ripcord(&["--grace", "100ms", "--name", "job", "sh", "-c"]);
+    command.arg(format!("{LEAVE_STUBBORN_PROCESS}; exit 0")).arg(directory.path().join("fifo"));
+    let ended = start_here(command).end();
     assert_eq!(ended.code(), 0, "the command itself was not killed");
     assert!(ended.stderr.starts_with("ripcord: job: left running: "), "{ended:?}");
     assert!(ended.stderr.ends_with("; sent SIGTERM, and SIGKILL after a grace period of 100ms\n"), "{ended:?}");
@@ -63,8 +69,10 @@ fn quick_runs_leave_no_process() {
 #[test]
 fn kill_by_somebody_else_is_not_taken_for_its_own() {
     // What is left has to be killed, but the command itself was not.
-    let script = "sh -c 'trap \"\" TERM; while :; do sleep 0.01; done' & sleep 0.5; kill -KILL $$";
-    let ended = start_here(ripcord(&["--grace", "100ms", "sh", "-c", script])).end();
+    let directory = Directory::new("foreign-kill");
+    let mut command = ripcord(&["--grace", "100ms", "sh", "-c"]);
+    command.arg(format!("{LEAVE_STUBBORN_PROCESS}; kill -KILL $$")).arg(directory.path().join("fifo"));
+    let ended = start_here(command).end();
     assert_eq!(ended.status.signal(), Some(9), "{ended:?}");
     assert!(ended.stderr.ends_with(", and SIGKILL after a grace period of 100ms\n"), "{ended:?}");
 }

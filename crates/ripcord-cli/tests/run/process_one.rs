@@ -45,7 +45,7 @@ fn process_one_exits_with_128_and_the_number_of_the_signal() {
 #[test]
 fn process_one_ends_at_the_deadline() {
     let Some(command) =
-        process_one(&["--timeout", "200ms", "--grace", "100ms", "sh", "-c", "trap '' TERM; sleep 60; sleep 60"])
+        process_one(&["--timeout", "1.5s", "--grace", "100ms", "sh", "-c", "trap '' TERM; sleep 60; sleep 60"])
     else {
         return;
     };

@@ -42,7 +42,7 @@ fn codes_125_126_and_127_are_final() {
 
 #[test]
 fn deadline_covers_all_attempts_and_is_final() {
-    let ended = run_sh(&["--retries", "5", "--timeout", "300ms"], "echo attempt; sleep 60");
+    let ended = run_sh(&["--retries", "5", "--timeout", "2s"], "echo attempt; sleep 60");
     assert_eq!((ended.code(), ended.stdout.as_str()), (124, "attempt\n"));
 }
 

@@ -124,12 +124,14 @@ fn command_that_ctrl_c_ends_takes_ripcord_with_it() {
 
 #[test]
 fn command_on_a_terminal_is_ended_with_its_descendants() {
-    let script = "trap \"\" TERM; sleep 60 & echo pid $!; (setsid sh -c \"echo pid \\$\\$; exec sleep 60\" &); sleep 1; \
+    let script = "trap \"\" TERM; sleep 60 & echo pid $! end; (setsid sh -c \"echo pid \\$\\$ end; exec sleep 60\" &); read line; \
                   kill $PPID; while :; do sleep 0.01; done";
-    let terminal = Terminal::new(&format!("\"$R\" run --grace 100ms sh -c '{script}'; echo code $?"));
+    let mut terminal = Terminal::new(&format!("\"$R\" run --grace 100ms sh -c '{script}'; echo code $?"));
+    until(|| terminal.screen().matches(" end").count() == 2);
+    terminal.keys("\n");
     terminal.wait_for("code 137");
     let screen = terminal.end();
-    let pids: Vec<u32> = screen.lines().filter_map(|line| line.strip_prefix("pid ")?.trim().parse().ok()).collect();
+    let pids: Vec<u32> = screen.split("pid ").skip(1).filter_map(|rest| rest.split(' ').next()?.parse().ok()).collect();
     assert_eq!(pids.len(), 2, "{screen}");
     assert!(pids.into_iter().all(crate::common::is_gone));
 }

@@ -17,7 +17,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
-use rustix::process::{self, Pid, PidfdFlags, WaitOptions};
+use rustix::process::{self, Pid, PidfdFlags, WaitId, WaitIdOptions, WaitOptions};
 
 use crate::signal::Signal;
 use stat::Stat;
@@ -122,8 +122,9 @@ pub(crate) struct Tree {
     /// Whether the group was sent `SIGTERM`, and the other members that were.
     is_group_asked: bool,
     asked: HashSet<(Pid, u64)>,
-    /// Whether `SIGKILL` was sent.
+    /// Whether the command is being killed, and whether that began before the leader had exited.
     is_killing: bool,
+    is_leader_killed: bool,
 }
 
 impl Tree {
@@ -139,6 +140,7 @@ impl Tree {
             is_group_asked: false,
             asked: HashSet::new(),
             is_killing: false,
+            is_leader_killed: false,
         }
     }
 
@@ -187,17 +189,29 @@ impl Tree {
         if self.has_own_group { self.leader.as_raw_pid() } else { process::getpgrp().as_raw_pid() }
     }
 
-    /// Sends `SIGKILL` to the leader, and to its group if that is its own.
-    pub(crate) fn kill_group(&self) {
+    /// Kills the command: sends `SIGKILL` to the leader, and to its group if that is its own.
+    pub(crate) fn kill_group(&mut self) {
+        self.is_killing = true;
+        // It may have exited on its own, or been killed by somebody else, and not be reaped yet.
+        self.is_leader_killed |= has_exited(WaitId::Pid(self.leader)).is_ok_and(|exited| !exited);
+        self.send_kill();
+    }
+
+    /// Sends `SIGKILL` to what may be left of the group.
+    pub(crate) fn send_kill(&self) {
         if self.has_own_group {
             let _none_left = process::kill_process_group(self.leader, Signal::KILL.to_rustix());
         }
         let _exited = process::kill_process(self.leader, Signal::KILL.to_rustix());
     }
 
+    /// Returns whether the leader was killed before it had exited, and whether anything was.
+    pub(crate) fn killed(&self) -> (bool, bool) {
+        (self.is_leader_killed, self.is_killing)
+    }
+
     /// Sends `SIGKILL` to the leader, its group and every member. Returns the members.
     pub(crate) fn kill(&mut self) -> io::Result<Vec<Member>> {
-        self.is_killing = true;
         self.kill_group();
         self.kill_children();
         let members = self.members()?;
@@ -326,4 +340,10 @@ impl Tree {
         };
         is_orphan && stat.is_zombie && stat.pid != self.leader && stat.parent == process::getpid().as_raw_pid()
     }
+}
+
+/// Returns whether a child has exited, and leaves it to be reaped.
+pub(crate) fn has_exited(child: WaitId<'_>) -> io::Result<bool> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    Ok(process::waitid(child, options)?.is_some())
 }
