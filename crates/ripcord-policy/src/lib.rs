@@ -38,12 +38,12 @@
 //! |---|---|
 //! | call again after a failure that passes | [`Retry`], with a [`RetryBudget`] |
 //! | stop calling a service that keeps failing | [`CircuitBreaker`], [`KeyedCircuitBreaker`] |
-//! | call at most so often | [`RateLimiter`], [`KeyedLimiter`] |
-//! | have at most so many calls in flight | [`Bulkhead`] |
+//! | limit the rate of calls | [`RateLimiter`], [`KeyedLimiter`] |
+//! | limit the calls in flight | [`Bulkhead`] |
 //! | make a second attempt when the first is slow | [`Hedge`] |
 //! | give another answer when a call fails | [`Fallback`] |
 //! | keep answers, and load each key once | [`Cache`] |
-//! | run work on so many workers | [`WorkerPool`] |
+//! | run work on a fixed number of workers | [`WorkerPool`] |
 //! | use several of these around one call | [`Stack`] |
 //! | put one around a tower service | `tower::PolicyLayer`, feature `tower` |
 //!

@@ -42,7 +42,7 @@ pub struct AdaptiveLimit {
 }
 
 impl AdaptiveLimit {
-    /// The defaults.
+    /// Creates the settings with the defaults.
     pub fn new() -> Self {
         Self {
             min_limit: 5,
@@ -53,33 +53,33 @@ impl AdaptiveLimit {
         }
     }
 
-    /// The limit never falls below this; at least 1. As many calls as the callee can certainly serve at once.
+    /// Sets the lowest limit; at least 1. Choose a number of calls that the callee can certainly serve at once.
     pub fn min_limit(mut self, calls: usize) -> Self {
         self.min_limit = calls;
         self
     }
 
-    /// The limit never rises above this.
+    /// Sets the highest limit.
     pub fn max_limit(mut self, calls: usize) -> Self {
         self.max_limit = calls;
         self
     }
 
-    /// How many times its unloaded latency a call may take before the limit shrinks: from 1 to 10. The more latencies vary of
-    /// themselves, the higher it should be.
+    /// Sets by which factor a call may exceed its unloaded latency before the limit shrinks: from 1 to 10. Choose a higher factor
+    /// for a callee whose latency varies without load.
     pub fn tolerance(mut self, factor: f64) -> Self {
         self.tolerance = factor;
         self
     }
 
-    /// How long a window is, whose calls decide on the next change of the limit; longer than zero. It goes on until at least 20
-    /// have begun, and the limit is changed when nine tenths of them have ended.
+    /// Sets the length of a window, whose calls decide on the next change of the limit; longer than zero. A window lasts until at
+    /// least 20 calls have started in it, and the limit changes when nine tenths of them have ended.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self
     }
 
-    /// How often the unloaded latency is measured again under half of the limit; longer than zero.
+    /// Sets how often the unloaded latency is measured again, under half of the limit; longer than zero.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self
