@@ -9,6 +9,7 @@ mod connections;
 mod create;
 mod error;
 mod http;
+mod idle;
 mod limiter;
 mod memory;
 mod pool;
@@ -55,6 +56,7 @@ pub(crate) const ALL: &[Row] = &[
     row("C18", "1M timeouts due at one instant", timeout::a_million_at_once),
     row("C19", "lateness of a 1 ms timeout", timeout::lateness),
     row("C20", "err on a done context", error::done),
+    row("C21", "reset of an idle timeout", idle::reset),
     row("C22", "spawn + await", task::spawn_and_await),
     row("C23", "group of 100 with results", task::group_of_100),
     row("P1", "limiter allow", limiter::allow),

@@ -152,10 +152,14 @@ impl Word {
     /// As for `kind`.
     #[inline]
     pub(super) unsafe fn deadline(&self, tag: Tag) -> i64 {
+        // Apart from the rest, so that a hot loop takes no jump table (row C4).
+        if matches!(tag, Tag::Cancel | Tag::Deadline) {
+            // SAFETY: as in `kind`.
+            return unsafe { self.when };
+        }
         // SAFETY: as in `kind`.
         unsafe {
             match tag {
-                Tag::Cancel | Tag::Deadline => self.when,
                 Tag::ClockedDeadline => self.clocked.when,
                 Tag::Merge => self.merge.when,
                 Tag::Shielded => self.shield.when,
