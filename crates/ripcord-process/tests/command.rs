@@ -201,13 +201,15 @@ async fn two_commands_do_not_end_each_other() {
 async fn processes_that_fork_while_they_are_killed_are_ended() {
     let directory = common::Directory::new("fork-during-kill");
     let log = directory.path("pids");
-    // Each link of the chain ignores TERM and starts the next one, outside of the group.
-    let script =
-        format!("trap '' TERM; echo $$ >> {log}; setsid sh \"$0\" & sleep 0.02; exec sleep 60", log = log.display());
+    // Each link of the chain ignores TERM and starts the next one, outside of the group. The chain has an end, should nothing end it.
+    let script = format!(
+        "trap '' TERM; echo $$ >> {log}; [ $1 -lt 60 ] && setsid sh \"$0\" $(($1 + 1)) & sleep 0.02; exec sleep 60",
+        log = log.display()
+    );
     let file = directory.path("chain.sh");
     std::fs::File::create(&file).unwrap().write_all(script.as_bytes()).unwrap();
     let (ctx, cancel) = Context::background().with_cancel();
-    let mut child = Command::new("sh").arg(&file).grace(Duration::ZERO).spawn(&ctx).unwrap();
+    let mut child = Command::new("sh").arg(&file).arg("1").grace(Duration::ZERO).spawn(&ctx).unwrap();
     common::until(|| std::fs::read(&log).is_ok_and(|log| pids(&log).count() > 20));
     cancel.cancel();
     let error = bounded(child.wait()).await.unwrap_err();

@@ -96,10 +96,13 @@ fn grandchild_that_holds_stdout_does_not_hang_the_reader() {
 fn processes_that_fork_while_they_are_killed_do_not_survive() {
     let directory = Directory::new("fork-during-kill");
     let (script, log) = (directory.path().join("script"), directory.path().join("pids"));
-    // Each link starts the next one in a session of its own and exits.
-    let text = format!("trap '' TERM HUP; echo $$ >> {log}; setsid sh \"$0\" & exit", log = log.display());
+    // Each link starts the next one in a session of its own and exits. The chain has an end, should nothing end it.
+    let text = format!(
+        "trap '' TERM HUP; echo $$ >> {log}; [ $1 -lt 5000 ] && setsid sh \"$0\" $(($1 + 1)) & exit",
+        log = log.display()
+    );
     fs::write(&script, text).unwrap();
-    let command = format!("sh {}; sleep 60", script.display());
+    let command = format!("sh {} 1; sleep 60", script.display());
     let ended = run_sh(&["--timeout", "2s", "--grace", "100ms"], &command);
     assert_eq!(ended.code(), 124, "{ended:?}");
     let count = || fs::read_to_string(&log).unwrap().lines().count();
