@@ -58,7 +58,7 @@ enum Reason {
         remaining: Duration,
         origin: Option<Origin>,
     },
-    /// The pool or cache is closed; the end of its context says by whom.
+    /// The pool or cache is closed. The error says by whom.
     Closed(&'static str, Option<ripcord::Error>),
     /// A load of a cache would wait for itself, through loads of these keys.
     LoadCycle {
@@ -103,7 +103,7 @@ impl Refused {
         Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin() }))
     }
 
-    /// `what`, a pool or cache, has been closed by the `end` of its context.
+    /// `what`, a pool or cache, has been closed. `end` says by whom.
     pub(crate) fn closed_by(what: &'static str, end: Option<ripcord::Error>) -> Self {
         Self(Box::new(Reason::Closed(what, end)))
     }
@@ -243,7 +243,7 @@ impl std::error::Error for Refused {
     }
 
     fn description(&self) -> &str {
-        super::mark(true, self.is_deadline_exceeded())
+        super::NEUTRAL
     }
 }
 

@@ -10,7 +10,7 @@ use std::any::{Any, TypeId};
 use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
-use ripcord::{Canceler, Cause, Context};
+use ripcord::{CancelHandle, Cause, Context};
 
 use super::TaskId;
 use super::results::TaskOutcome;
@@ -30,8 +30,7 @@ pub(super) enum Work {
 pub(super) struct Core {
     pub(super) id: TaskId,
     pub(super) ctx: Context,
-    /// `None` only while it is dropped.
-    canceler: Option<Canceler>,
+    cancel: CancelHandle,
     pub(super) shared: Arc<Shared>,
     pub(super) submitter: Arc<Submitter>,
     is_resolved: AtomicBool,
@@ -70,28 +69,20 @@ pub(super) trait AnyJob: Send + Sync {
 impl Core {
     pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
         let (ctx, canceler) = submitter.ctx.with_cancel();
-        Self { id, ctx, canceler: Some(canceler), shared, submitter, is_resolved: AtomicBool::new(false) }
+        let cancel = canceler.handle();
+        // The end of a task does not end what it started under its context.
+        canceler.detach();
+        Self { id, ctx, cancel, shared, submitter, is_resolved: AtomicBool::new(false) }
     }
 
     /// Ends the job's context.
     #[track_caller]
     pub(super) fn cancel(&self) {
-        if let Some(canceler) = &self.canceler {
-            canceler.cancel_with("the task was canceled through its handle");
-        }
+        self.cancel.cancel_with("the task was canceled through its handle");
     }
 
     pub(super) fn is_resolved(&self) -> bool {
         self.is_resolved.load(Ordering::Acquire)
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        // The end of a task does not end what it started under its context.
-        if let Some(canceler) = self.canceler.take() {
-            canceler.detach();
-        }
     }
 }
 

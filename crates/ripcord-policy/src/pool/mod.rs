@@ -25,7 +25,7 @@ mod worker;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::sync::Arc;
 
 use ripcord::{Canceler, Cause, Clock, Context};
@@ -270,35 +270,28 @@ impl WorkerPool {
     /// # }
     /// ```
     #[doc(alias("Shutdown"))]
-    pub async fn shutdown(&self, ctx: &Context) -> Result<(), Refused> {
-        let shared = &self.owner.shared;
-        shared.close();
-        let drained = ctx.run(async {
-            loop {
-                let mut over = std::pin::pin!(shared.over.notified());
-                // Registered before the look, so that no end after the look is missed.
-                over.as_mut().enable();
-                if shared.queue.is_over() {
-                    return;
+    #[track_caller]
+    pub fn shutdown(&self, ctx: &Context) -> impl Future<Output = Result<(), Refused>> + Send {
+        let location = Location::caller();
+        async move {
+            let shared = &self.owner.shared;
+            shared.close("WorkerPool::shutdown was called", location);
+            match ctx.run(shared.drained()).await {
+                Ok(()) => {
+                    shared.end_context();
+                    Ok(())
                 }
-                over.await;
-            }
-        });
-        match drained.await {
-            Ok(()) => {
-                shared.end_context(shared::SHUT_DOWN);
-                Ok(())
-            }
-            Err(end) => {
-                shared.abort("the worker pool was shut down before its tasks had finished");
-                Err(Refused::ended(end))
+                Err(end) => {
+                    shared.abort("the worker pool was shut down before its tasks had finished", location);
+                    Err(Refused::ended(end))
+                }
             }
         }
     }
 
     /// Returns whether the pool accepts no more tasks.
     pub fn is_closed(&self) -> bool {
-        self.owner.shared.ctx.is_done() || self.owner.shared.queue.is_closed()
+        self.owner.shared.is_closed()
     }
 
     /// Returns what the pool has done, and what each worker does at present.
@@ -385,7 +378,7 @@ where
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.shared.abort("every handle of the worker pool was dropped");
+        self.shared.abort("every handle of the worker pool was dropped", self.shared.settings.location);
     }
 }
 

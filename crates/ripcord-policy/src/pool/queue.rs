@@ -197,10 +197,6 @@ impl Queue {
         idle.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.lock().is_closed
-    }
-
     /// Returns whether nothing runs or ever will, and every job is resolved. (Invariant 3.)
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();

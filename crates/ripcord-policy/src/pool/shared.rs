@@ -1,5 +1,6 @@
 //! What the handles of a pool and its workers share.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use ripcord::{CancelHandle, Clock, Context};
@@ -19,8 +20,10 @@ use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::{Error, Refused};
 
-/// Why the context of a pool ends that has been drained.
-pub(super) const SHUT_DOWN: &str = "the worker pool was shut down";
+/// Why a pool with a runtime that has dropped its workers accepts no more tasks.
+const NO_WORKERS: &str = "the worker pool has no workers any more";
+/// Why the context of a drained pool ends.
+const SHUT_DOWN: &str = "the worker pool was shut down";
 
 pub(super) struct Shared {
     /// Tells pools apart within the process. Not zero.
@@ -28,6 +31,9 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) ctx: Context,
     cancel: CancelHandle,
+    /// Ends when the pool accepts no more tasks. The end says why.
+    accepting: Context,
+    stop_accepting: CancelHandle,
     pub(super) clock: Clock,
     pub(super) queue: Queue,
     /// One permit for each place in the queue and each worker. A task holds one from its submission to its end.
@@ -38,12 +44,15 @@ pub(super) struct Shared {
     next_task: AtomicU64,
     pub(super) runtime: Runtime,
     /// Notified when the queue is over.
-    pub(super) over: Notify,
+    over: Notify,
 }
 
 impl Shared {
     pub(super) fn new(ctx: Context, cancel: CancelHandle, clock: Clock, settings: Settings, runtime: Runtime) -> Self {
         static POOLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+        let (accepting, canceler) = ctx.with_cancel();
+        let stop_accepting = canceler.handle();
+        canceler.detach();
         Self {
             id: POOLS.fetch_add(1, Ordering::Relaxed),
             permits: Semaphore::new(settings.capacity),
@@ -51,6 +60,8 @@ impl Shared {
             clock,
             ctx,
             cancel,
+            accepting,
+            stop_accepting,
             queue: Queue::default(),
             results: ResultsQueue::new(),
             tally: Tally::new(),
@@ -70,11 +81,16 @@ impl Shared {
         if let Err(end) = ctx.check() {
             return Err(Refused::ended(end));
         }
-        if self.ctx.is_done() { Err(self.closed()) } else { Ok(()) }
+        if self.is_closed() { Err(self.closed()) } else { Ok(()) }
+    }
+
+    /// Returns whether the pool accepts no more tasks.
+    pub(super) fn is_closed(&self) -> bool {
+        self.accepting.is_done()
     }
 
     pub(super) fn closed(&self) -> Refused {
-        Refused::closed_by("worker pool", self.ctx.err())
+        Refused::closed_by("worker pool", self.accepting.err())
     }
 
     /// Takes a permit for a task, without waiting.
@@ -144,33 +160,48 @@ impl Shared {
         true
     }
 
-    /// Accepts no more tasks. Accepted ones still run.
-    pub(super) fn close(&self) {
+    /// Accepts no more tasks. Accepted ones still run. `why` and `location` are for later submitters.
+    pub(super) fn close(&self, why: &'static str, location: &'static Location<'static>) {
+        // First, so that whoever finds the queue closed can say why.
+        self.stop_accepting.cancel_at(why, location);
         self.queue.close();
         self.permits.close();
         self.last_submitter.forget();
     }
 
-    /// Closes the pool and resolves the tasks that nobody has begun: the pool's context has ended.
+    /// Closes the pool and resolves the tasks that nobody has begun: the pool's context has ended, or its workers are gone.
     pub(super) fn close_now(&self) {
-        self.close();
+        self.close(NO_WORKERS, self.settings.location);
         self.resolve(self.queue.take_all());
     }
 
     /// Ends the pool's context and resolves every task, also those that do not look at their contexts.
-    pub(super) fn abort(&self, why: &'static str) {
-        self.close();
+    pub(super) fn abort(&self, why: &'static str, location: &'static Location<'static>) {
+        self.close(why, location);
         // Taken out first: what the end of the context sets off in other threads finds nothing to do, so all of them are
         // resolved when this returns.
         let waiting = self.queue.take_all();
-        self.end_context(why);
+        self.cancel.cancel_at(why, location);
         self.resolve(waiting);
         self.queue.running().into_iter().for_each(resolve_ended);
     }
 
-    /// Ends the pool's context, with the user's line that builds the pool as the origin.
-    pub(super) fn end_context(&self, why: &'static str) {
-        self.cancel.cancel_at(why, self.settings.location);
+    /// Waits until no task is left and the workers have left.
+    pub(super) async fn drained(&self) {
+        loop {
+            let mut over = std::pin::pin!(self.over.notified());
+            // Registered before the look, so that no end after the look is missed.
+            over.as_mut().enable();
+            if self.queue.is_over() {
+                return;
+            }
+            over.await;
+        }
+    }
+
+    /// Ends the context of a drained pool.
+    pub(super) fn end_context(&self) {
+        self.cancel.cancel_at(SHUT_DOWN, self.settings.location);
     }
 
     /// A worker's runtime dropped it.
@@ -204,7 +235,7 @@ impl Shared {
 
     fn end_when_over(&self) {
         if self.queue.is_over() {
-            self.end_context(SHUT_DOWN);
+            self.end_context();
             self.results.end();
             self.over.notify_waiters();
         }

@@ -12,6 +12,7 @@ async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
     let tasks = [pool.submit(&ctx, sleeper).await.unwrap(), pool.submit(&ctx, sleeper).await.unwrap()];
+    let line = line!() + 3;
     let closing = {
         let (pool, ctx) = (pool.clone(), ctx.with_timeout(SECOND * 10));
         tokio::spawn(async move { pool.shutdown(&ctx).await })
@@ -21,6 +22,9 @@ async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
     let refused = pool.submit(&ctx, sleeper).await.unwrap_err();
     assert!(refused.is_closed() && refused.is_rejected());
     assert_eq!(refused.to_string(), "worker pool is closed");
+    let story = format!("{refused:#}");
+    assert!(story.contains("WorkerPool::shutdown was called"), "{story}");
+    assert!(story.contains(&format!("{}:{line}:", file!())), "{story}");
     assert_eq!(pool.resize(3).unwrap_err().to_string(), "workers must be set while the pool is open, got 3");
     for _ in 0..2 {
         time.advance(SECOND);
@@ -144,4 +148,16 @@ async fn shutdown_and_results_wait_for_a_task_that_is_being_resolved() {
     assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Canceled);
     assert!(results.next(&ctx).await.unwrap().is_none());
     at_rest(&pool.stats());
+}
+
+#[tokio::test]
+async fn submission_to_a_pool_whose_context_has_ended_is_told_why() {
+    let (ctx, _time) = manual();
+    let (owner, canceler) = ctx.with_cancel();
+    let pool = pool(&owner, 1, 10);
+    canceler.cancel_with("the service stops");
+    let refused = pool.submit(&ctx, sleeper).await.unwrap_err();
+    assert!(refused.is_closed());
+    let story = format!("{refused:#}");
+    assert!(story.starts_with("worker pool is closed: ") && story.contains("the service stops"), "{story}");
 }
