@@ -101,6 +101,8 @@ impl Clock {
     /// time.advance(Duration::from_secs(60));
     /// assert!(clock.has_passed(expires));
     /// ```
+    // Inlined, with all that it calls: a third of its cost (row P4).
+    #[inline]
     pub fn has_passed(&self, instant: Instant) -> bool {
         match ticks_of(instant) {
             Some(when) => self.has_come(when),
@@ -121,6 +123,7 @@ impl Clock {
     }
 
     /// Whether that moment has come.
+    #[inline]
     pub(crate) fn has_come(&self, when: i64) -> bool {
         match &self.0 {
             Repr::System => system::has_come(when),
@@ -181,6 +184,7 @@ pub(crate) fn nanoseconds(duration: Duration) -> Option<i64> {
 }
 
 /// An instant in ticks, exactly; `None` when it is more than 292 years away.
+#[inline]
 pub(crate) fn ticks_of(instant: Instant) -> Option<i64> {
     let start = system::start();
     match instant.checked_duration_since(start) {

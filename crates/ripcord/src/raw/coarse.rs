@@ -7,6 +7,7 @@
 /// The monotonic time of the kernel's last tick, in nanoseconds: the clock of `Instant`, behind by a few milliseconds and never
 /// ahead.
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
+#[inline]
 pub(crate) fn since_boot() -> Option<i64> {
     const CLOCK_MONOTONIC_COARSE: i32 = 6;
     read(CLOCK_MONOTONIC_COARSE)
@@ -20,6 +21,7 @@ pub(crate) fn exact_since_boot() -> Option<i64> {
 }
 
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
+#[inline]
 fn read(clock: i32) -> Option<i64> {
     use std::ffi::{c_int, c_long};
 
