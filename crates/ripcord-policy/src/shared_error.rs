@@ -5,7 +5,7 @@ use std::fmt;
 
 use ripcord::Cause;
 
-use crate::error::{NEUTRAL, NEUTRAL_OUT_OF_TIME, OUT_OF_TIME};
+use crate::error::NEUTRAL;
 
 /// The error of a load or a task, cheap to clone: all callers that waited for the same work get the same error.
 ///
@@ -23,8 +23,6 @@ pub struct SharedError {
     cause: Cause,
     /// Whether it says nothing about what was called: a local rejection, or the caller's end.
     neutral: bool,
-    /// Whether more time may avoid it: a policy refused to start what would not end before the deadline.
-    out_of_time: bool,
 }
 
 impl SharedError {
@@ -34,17 +32,12 @@ impl SharedError {
     /// cache does not remember it.
     pub fn new(error: impl Into<Cause>) -> Self {
         let cause = error.into();
-        let neutral = is_marked(cause.as_error(), &[NEUTRAL, NEUTRAL_OUT_OF_TIME]);
-        let out_of_time = is_marked(cause.as_error(), &[OUT_OF_TIME, NEUTRAL_OUT_OF_TIME]);
-        Self { cause, neutral, out_of_time }
+        let neutral = is_neutral(cause.as_error());
+        Self { cause, neutral }
     }
 
     pub(crate) fn is_neutral(&self) -> bool {
         self.neutral
-    }
-
-    pub(crate) fn is_out_of_time(&self) -> bool {
-        self.out_of_time
     }
 
     /// Returns the error inside, if it is a `T`.
@@ -82,10 +75,10 @@ impl From<Cause> for SharedError {
     }
 }
 
-/// Whether an error in the chain has one of `marks`.
-fn is_marked(error: &(dyn StdError + 'static), marks: &[&str]) -> bool {
-    #[expect(deprecated, reason = "an `Error<E>` cannot be asked anything else while `E` is unknown, see `mark`")]
-    std::iter::successors(Some(error), |&error| below(error)).any(|error| marks.contains(&error.description()))
+/// Returns whether an error of this crate in the chain says nothing about the callee.
+fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
+    #[expect(deprecated, reason = "an `Error<E>` cannot be asked anything else while `E` is unknown: see `NEUTRAL`")]
+    std::iter::successors(Some(error), |&error| below(error)).any(|error| error.description() == NEUTRAL)
 }
 
 /// The next error in the chain. An `io::Error` returns as its source what lies below the error that it wraps.

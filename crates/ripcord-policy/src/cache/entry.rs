@@ -66,7 +66,6 @@ pub(super) enum Found<V> {
 }
 
 impl<V> Entry<V> {
-    #[inline]
     pub(super) fn status(&self, clock: &Clock) -> Status {
         if self.idle.as_ref().is_some_and(|idle| idle.has_passed(clock)) {
             return Status::Gone;
@@ -99,7 +98,6 @@ impl<V> Entry<V> {
 }
 
 impl<V: Clone> Entry<V> {
-    #[inline]
     pub(super) fn found(&self, clock: &Clock) -> Found<V> {
         let status = self.status(clock);
         if let Some(idle) = &self.idle

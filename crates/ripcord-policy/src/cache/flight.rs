@@ -4,22 +4,26 @@
 //!
 //! 1. The table holds at most one flight per key. A remove, an insert and a clear take the key's flight out of the table: its
 //!    waiters still get its result, the store does not.
-//! 2. A flight has as many waiters as there are [`Waiter`]s. When the last one is dropped, the flight is closed for good:
-//!    nobody joins it any more, and its context is canceled, at the latest before another flight takes its place.
+//! 2. A flight has as many waiters as there are [`Waiter`]s. When the last one is dropped before the load has returned a value,
+//!    the flight is closed for good: nobody joins it any more, and its context is canceled, at the latest before another flight
+//!    takes its place.
 //! 3. The outcome is set once, before the waiters are woken.
 //! 4. Lock order: a shard of the table, then the store. The state of a flight is locked alone. Wakers, contexts and users'
-//!    drops run under none of these locks: a context that is created, or asked whether it has ended, may find that its
-//!    deadline has passed, and then wakes its waiters.
+//!    drops run under none of these locks: a context that is created, asked whether it has ended, or given another deadline,
+//!    may find that its deadline has passed, and then wakes its waiters.
 //! 5. A flight is put into the table only if, under the lock of the table's shard, the store lacks what the flight would
 //!    load. A result goes into the store under the same lock as its flight leaves the table. So no key is loaded again right
 //!    after another load has stored it.
+//! 6. The deadline of the load's context is the latest limit of its waiters, or is about to be moved there: whoever changes
+//!    the latest limit moves the deadline after it, and again if the limit has changed meanwhile. Once the load has returned a
+//!    value there is no deadline.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::panic::Location;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ripcord::{CancelHandle, Context};
+use ripcord::{CancelHandle, Cause, Context, MovableDeadline};
 use tokio::sync::Notify;
 
 use super::waits::{InLoad, Load, Wait};
@@ -32,31 +36,35 @@ pub(super) type Loader<V> = Box<dyn FnOnce(Context) -> BoxFuture<Result<V, Share
 
 /// The load of one key, from the first request until it has ended.
 pub(super) struct Flight<V> {
-    /// Ends when the last waiter leaves, and with the cache.
+    /// The loader's context.
     ctx: Context,
     cancel: CancelHandle,
+    deadline: MovableDeadline,
     load: Arc<Load>,
     /// The line of the request that started the load.
     location: &'static Location<'static>,
-    state: Mutex<State<V>>,
+    state: Mutex<State>,
     outcome: OnceLock<Outcome<V>>,
     finished: Notify,
 }
 
-struct State<V> {
-    waiters: BTreeMap<u64, Waiting<V>>,
+struct State {
+    /// The waiters, ordered by their limits. Each has a number, since limits may be equal.
+    waiters: BTreeSet<(Instant, u64)>,
     next_waiter: u64,
-    is_closed: bool,
-    /// The deadline of the loader that runs, once it has started. The inner `None`: it has none.
-    deadline: Option<Option<Instant>>,
+    phase: Phase,
+    /// How often the deadline has had to be moved. (Invariant 6.)
+    moves: u64,
 }
 
-/// What a flight knows of a waiter.
-struct Waiting<V> {
-    /// When the waiter gives up. `None`: never.
-    limit: Option<Limit>,
-    /// The waiter's own loader, if the one that runs has less time than the waiter.
-    loader: Option<Loader<V>>,
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The load runs, or is about to.
+    Open,
+    /// The last waiter has left. (Invariant 2.)
+    Closed,
+    /// The load has returned a value, which may hold the load's context: the flight no longer ends this context.
+    Loaded,
 }
 
 /// The latest instant until which a caller waits, and the line that set this deadline.
@@ -77,82 +85,40 @@ pub(super) enum Outcome<V> {
 
 /// One caller that waits for a flight. Dropping it leaves the flight.
 pub(super) struct Waiter<V> {
-    flight: Arc<Flight<V>>,
-    id: u64,
+    pub(super) flight: Arc<Flight<V>>,
+    place: (Instant, u64),
     _waits: Vec<Wait>,
 }
 
-impl Limit {
-    /// The limit of a caller with the context `ctx`.
-    pub(super) fn new(ctx: &Context) -> Option<Self> {
-        Some(Self { instant: ctx.deadline()?, location: ctx.deadline_origin()?.location() })
-    }
-}
-
 impl<V> Flight<V> {
-    /// Creates a flight without waiters.
-    pub(super) fn new(ctx: &Context, load: Arc<Load>, location: &'static Location<'static>) -> Arc<Self> {
-        let (ctx, canceler) = ctx.with_cancel();
-        let cancel = canceler.handle();
-        // A load that returns does not end its context: its value may depend on it.
-        canceler.detach();
-        let state = State { waiters: BTreeMap::new(), next_waiter: 0, is_closed: false, deadline: None };
-        Arc::new(Self {
-            ctx,
-            cancel,
-            load,
-            location,
-            state: Mutex::new(state),
-            outcome: OnceLock::new(),
-            finished: Notify::new(),
-        })
-    }
-
     pub(super) fn load(&self) -> &Arc<Load> {
         &self.load
     }
 
-    /// Returns the context for the loader that is about to run. Its deadline is that of the most patient waiter.
-    pub(super) fn loader_ctx(&self) -> Context {
-        let mut state = self.lock();
-        let limit = state.latest_limit();
-        state.deadline = Some(limit.map(|limit| limit.instant));
-        drop(state);
-        let ctx = match limit {
-            Some(limit) => self.ctx.with_deadline_at(limit.instant, limit.location),
-            None => self.ctx.clone(),
-        };
-        ctx.with_name("cache load").with_value(InLoad(Arc::clone(&self.load)))
-    }
-
-    /// Returns the loader of the most patient waiter, after a loader has run out of its time. If no waiter has more time, closes
-    /// the flight and returns `None`.
-    pub(super) fn next_loader(&self) -> Option<Loader<V>> {
-        let mut state = self.lock();
-        let waiters = state.waiters.values_mut().filter(|waiting| waiting.loader.is_some());
-        // Of two limits the later one counts; none is the latest.
-        let most_patient = waiters.max_by_key(|waiting| {
-            let instant = waiting.limit.map(|limit| limit.instant);
-            (instant.is_none(), instant)
-        });
-        match most_patient {
-            Some(waiting) => waiting.loader.take(),
-            None => {
-                state.is_closed = true;
-                None
-            }
-        }
+    /// Returns the loader's context.
+    pub(super) fn ctx(&self) -> &Context {
+        &self.ctx
     }
 
     /// Returns whether a caller that joins now gets the result. (Invariant 2.)
     pub(super) fn is_open(&self) -> bool {
         // Invariant 4: asked before the lock is taken.
-        !self.ctx.is_done() && !self.lock().is_closed
+        !self.ctx.is_done() && self.lock().phase != Phase::Closed
     }
 
-    /// Returns whether the flight's context has ended, rather than the deadline of a loader's.
-    pub(super) fn is_canceled(&self) -> bool {
-        self.ctx.is_done()
+    /// Notes that the load has returned a value, which may hold the load's context: from now on neither a deadline nor the
+    /// last waiter's leaving ends that context. Fails if every caller has left before.
+    pub(super) fn release_ctx(&self) -> Result<(), ripcord::Error> {
+        let mut state = self.lock();
+        if state.phase == Phase::Closed {
+            drop(state);
+            return Err(self.cancel("every caller has left"));
+        }
+        state.phase = Phase::Loaded;
+        state.moves += 1;
+        drop(state);
+        self.deadline.reset_after(Duration::MAX);
+        Ok(())
     }
 
     /// Sets the outcome and wakes the waiters. The first outcome wins.
@@ -168,69 +134,117 @@ impl<V> Flight<V> {
 
     /// Cancels the context of a closed flight. (Invariant 2.)
     pub(super) fn cancel_if_closed(&self) {
-        let is_closed = self.lock().is_closed;
+        let is_closed = self.lock().phase == Phase::Closed;
         // Invariant 4: a context's end runs callbacks.
         if is_closed && !self.is_finished() {
-            self.cancel.cancel_at("every caller has left", self.location);
+            self.cancel("every caller has left");
         }
     }
 
-    /// Ends the flight's context, if it has not ended, and returns its error.
-    pub(super) fn abandon(&self) -> ripcord::Error {
-        self.cancel.cancel_at("the load was dropped by its runtime", self.location);
+    /// Ends the load's context, if it has not ended, and returns its error.
+    pub(super) fn cancel(&self, why: impl Into<Cause>) -> ripcord::Error {
+        self.cancel_at(why, self.location)
+    }
+
+    /// Ends the load's context because the cache's has ended.
+    pub(super) fn cancel_with_cache(&self, end: &ripcord::Error) -> ripcord::Error {
+        let why = end.cause().cloned().unwrap_or_else(|| Cause::from("the cache was closed"));
+        self.cancel_at(why, end.origin().location())
+    }
+
+    fn cancel_at(&self, why: impl Into<Cause>, location: &'static Location<'static>) -> ripcord::Error {
+        self.cancel.cancel_at(why, location);
         self.ctx.err().unwrap_or_else(|| unreachable!("the context was just canceled"))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<V>> {
+    /// Moves the deadline of the load's context to the latest limit of its waiters. (Invariant 6.) Returns `false` if the
+    /// context has ended.
+    fn move_deadline(&self) -> bool {
+        loop {
+            let state = self.lock();
+            let (limit, moves) = (state.latest_limit(), state.moves);
+            drop(state);
+            // Invariant 4: not under the lock.
+            let moved = match limit {
+                Some(limit) => self.deadline.reset(limit),
+                None => self.deadline.reset_after(Duration::MAX),
+            };
+            if self.lock().moves == moves {
+                return moved;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<V> State<V> {
-    /// The limit of the most patient waiter. `None`: a waiter has no limit.
-    fn latest_limit(&self) -> Option<Limit> {
-        let mut latest: Option<Limit> = None;
-        for waiting in self.waiters.values() {
-            let limit = waiting.limit?;
-            if latest.is_none_or(|latest| limit.instant > latest.instant) {
-                latest = Some(limit);
-            }
-        }
-        latest
+impl State {
+    /// The limit of the most patient waiter, as long as the load runs.
+    fn latest_limit(&self) -> Option<Instant> {
+        self.waiters.last().filter(|_| self.phase == Phase::Open).map(|(limit, _)| *limit)
     }
 
-    /// Whether a waiter with `limit` has more time than the loader that runs.
-    fn outlasts_loader(&self, limit: Option<Limit>) -> bool {
-        match (self.deadline, limit) {
-            (Some(Some(deadline)), Some(limit)) => limit.instant > deadline,
-            (Some(Some(_)), None) => true,
-            (Some(None) | None, _) => false,
-        }
+    /// Makes a change to the waiters. Returns whether the deadline has to be moved after it.
+    fn change(&mut self, change: impl FnOnce(&mut Self)) -> bool {
+        let before = self.latest_limit();
+        change(self);
+        let has_moved = self.latest_limit() != before;
+        self.moves += u64::from(has_moved);
+        has_moved
     }
 }
 
 impl<V> Waiter<V> {
-    /// Joins `flight`. `None` if it is closed. (Invariant 2.) Takes `loader` if the flight may need it.
-    pub(super) fn join(
-        flight: &Arc<Flight<V>>,
-        limit: Option<Limit>,
+    /// Creates a flight and its first waiter. The loader's context is below `ctx`.
+    pub(super) fn first(
+        ctx: &Context,
+        load: Arc<Load>,
+        limit: Limit,
         waits: Vec<Wait>,
-        loader: &mut Option<Loader<V>>,
-    ) -> Option<Self> {
+        location: &'static Location<'static>,
+    ) -> Self {
+        let (ctx, deadline) = ctx.with_movable_deadline_at(limit.instant, limit.location);
+        let (ctx, canceler) = ctx.with_cancel();
+        let cancel = canceler.handle();
+        // A load that returns does not end its context: its value may hold it.
+        canceler.detach();
+        let ctx = ctx.with_name("cache load").with_value(InLoad(Arc::clone(&load)));
+        let place = (limit.instant, 0);
+        let state = State { waiters: BTreeSet::from([place]), next_waiter: 1, phase: Phase::Open, moves: 0 };
+        let flight = Arc::new(Flight {
+            ctx,
+            cancel,
+            deadline,
+            load,
+            location,
+            state: Mutex::new(state),
+            outcome: OnceLock::new(),
+            finished: Notify::new(),
+        });
+        Self { flight, place, _waits: waits }
+    }
+
+    /// Joins `flight`. `None` if it is closed or its context has ended. (Invariant 2.)
+    pub(super) fn join(flight: &Arc<Flight<V>>, limit: Limit, waits: Vec<Wait>) -> Option<Self> {
         // Invariant 4: asked before the lock is taken.
         if flight.ctx.is_done() {
             return None;
         }
         let mut state = flight.lock();
-        if state.is_closed {
+        if state.phase == Phase::Closed {
             return None;
         }
-        let loader = if state.outlasts_loader(limit) { loader.take() } else { None };
-        let id = state.next_waiter;
+        let place = (limit.instant, state.next_waiter);
         state.next_waiter += 1;
-        state.waiters.insert(id, Waiting { limit, loader });
+        let is_moved = state.change(|state| {
+            state.waiters.insert(place);
+        });
         drop(state);
-        Some(Self { flight: Arc::clone(flight), id, _waits: waits })
+        let waiter = Self { flight: Arc::clone(flight), place, _waits: waits };
+        // The load's time may have run out since.
+        if is_moved && !flight.move_deadline() { None } else { Some(waiter) }
     }
 
     /// Waits for the outcome. Dropping this future has no effect; dropping the waiter leaves the flight.
@@ -250,15 +264,19 @@ impl<V> Waiter<V> {
 impl<V> Drop for Waiter<V> {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
-        let left = state.waiters.remove(&self.id);
-        let is_last = state.waiters.is_empty();
-        // Invariant 2.
-        state.is_closed |= is_last;
+        let is_moved = state.change(|state| {
+            state.waiters.remove(&self.place);
+            if state.waiters.is_empty() && state.phase == Phase::Open {
+                // Invariant 2.
+                state.phase = Phase::Closed;
+            }
+        });
+        let is_closed = state.phase == Phase::Closed;
         drop(state);
-        if is_last {
+        if is_closed {
             self.flight.cancel_if_closed();
+        } else if is_moved {
+            self.flight.move_deadline();
         }
-        // Invariant 4: the loader of the waiter is user code, and so is its drop.
-        drop(left);
     }
 }

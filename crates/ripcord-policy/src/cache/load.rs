@@ -8,7 +8,7 @@ use std::time::Instant;
 use ripcord::{Cause, Context};
 
 use super::entry::{Entry, Found as Entered, Status};
-use super::flight::{Flight, Limit, Loader, Outcome, Waiter};
+use super::flight::{Limit, Loader, Outcome, Waiter};
 use super::running::Running;
 use super::shared::Shared;
 use super::stats::Count;
@@ -26,16 +26,20 @@ where
     /// Returns the value of `key` and where it came from; loads it if there is none.
     ///
     /// A key is loaded once at a time, however many callers ask for it. The load runs in a task of its own, under a context
-    /// of its own: it has the values of the caller that started it, and ends with the cache's context. Each caller leaves
-    /// when its own context ends or its future is dropped. When the last caller leaves, the load's context is canceled and
-    /// its future is dropped; a later caller starts a new load.
+    /// of its own, with the values of the caller that started it. Each caller leaves when its own context ends or its future
+    /// is dropped. When the last caller leaves, or when the cache is closed, the load's context is canceled and its future is
+    /// dropped. A later caller starts a new load.
+    ///
+    /// A value may hold its load's context. After the load has returned the value, this context ends only with the context
+    /// that the cache was built with: not at a deadline, and not when the cache is closed.
     ///
     /// # The load's deadline
     ///
-    /// The load's context has the deadline of its most patient caller at the time when the load starts: the latest deadline,
-    /// or none if one of the callers has none. So policies inside the load, and requests that the load sends to other
-    /// services, see the time that the callers have left. A caller with a later deadline may join afterwards. If the load then
-    /// runs out of its time, the key is loaded again with the loader and the deadline of the most patient caller that is left.
+    /// The load's context has the deadline of its most patient caller: the latest of its callers' deadlines, or none if one
+    /// of the callers has none. It moves later when a more patient caller joins, and earlier when the most patient caller
+    /// leaves. So policies inside the load, and requests that the load sends to other services, see the time that the callers
+    /// have left. Of each caller, the deadline at the time of its call counts, even if the deadline is
+    /// [moved](Context::with_movable_deadline) afterwards.
     ///
     /// # Stale values
     ///
@@ -173,8 +177,10 @@ where
             let mut request = Request { ctx, key: &key, loader: Some(Box::new(sharing(load))), location };
             loop {
                 // A load is needed whatever the cache holds.
-                if let Some((waiter, source)) = self.board(&mut request, || false)? {
-                    return Ok(self.wait(ctx, &waiter, source).await?.value);
+                if let Some((waiter, source)) = self.join_or_start(&mut request, || true)?
+                    && let Some(found) = self.wait(ctx, &waiter, source, request.loader.is_some()).await?
+                {
+                    return Ok(found.value);
                 }
             }
         }
@@ -225,56 +231,73 @@ where
                 }
                 Entered::Absent => {}
             }
-            let boarded = self.board(&mut request, || store.has(key, |entry| !entry.is_gone(clock)))?;
-            if let Some((waiter, source)) = boarded {
+            let is_needed = || !store.has(key, |entry| !entry.is_gone(clock));
+            if let Some((waiter, source)) = self.join_or_start(&mut request, is_needed)? {
                 self.shared.count(Count::Miss);
-                return self.wait(ctx, &waiter, source).await;
+                if let Some(found) = self.wait(ctx, &waiter, source, request.loader.is_some()).await? {
+                    return Ok(found);
+                }
             }
-            // A value or a remembered error has come in since the look-up.
+            // A value or a remembered error has come in since the look-up, or the load that was joined has ended.
             found = self.shared.look_up(key);
         }
     }
 
-    /// Joins the key's load or starts one. `None` if `is_spared` says, when there is no load to join, that none is needed.
-    fn board(
+    /// Joins the key's load or starts one. `None` if there is no load to join and `is_needed` says that none is needed.
+    fn join_or_start(
         &self,
         request: &mut Request<'_, K, V>,
-        is_spared: impl Fn() -> bool,
+        is_needed: impl Fn() -> bool,
     ) -> Result<Option<(Waiter<V>, Source)>, Error<SharedError>> {
         let Request { ctx, key, location, .. } = *request;
-        let limit = Limit::new(ctx);
+        let limit = self.limit(ctx, location);
         loop {
             let current = self.shared.flights.get(key);
             if let Some(flight) = &current {
                 let waits = Wait::begin(ctx, flight.load(), location)?;
-                if let Some(waiter) = Waiter::join(flight, limit, waits, &mut request.loader) {
+                if let Some(waiter) = Waiter::join(flight, limit, waits) {
                     self.shared.count(Count::Coalesced);
                     return Ok(Some((waiter, Source::Joined)));
                 }
             }
-            let (flight, load) = self.new_flight(ctx, key, location);
-            let waits = Wait::begin(ctx, flight.load(), location)?;
-            let Some(waiter) = Waiter::join(&flight, limit, waits, &mut None) else {
-                return Err(self.shared.end(ctx).into());
-            };
-            match self.shared.flights.start(key, current.as_ref(), &flight, &is_spared) {
+            let load = Arc::new(Load::new(key.clone()));
+            let shown = Arc::clone(&load) as Arc<Load>;
+            let waits = Wait::begin(ctx, &shown, location)?;
+            let waiter = Waiter::first(&self.load_ctx(ctx), shown, limit, waits, location);
+            match self.shared.flights.start(key, current.as_ref(), &waiter.flight, &is_needed) {
                 Start::Started => {
-                    self.spawn(Running::new(&self.shared, flight, load), request.loader.take());
+                    self.spawn(&waiter, load, request.loader.take());
                     return Ok(Some((waiter, Source::Loaded)));
                 }
-                Start::Spared => return Ok(None),
+                Start::NotNeeded => return Ok(None),
                 Start::Occupied => {}
             }
         }
     }
 
-    /// Waits for a load until `ctx` ends.
-    async fn wait(&self, ctx: &Context, waiter: &Waiter<V>, source: Source) -> Result<Found<V>, Error<SharedError>> {
+    /// The limit of a caller with the context `ctx`, whose request is at `location`.
+    fn limit(&self, ctx: &Context, location: &'static Location<'static>) -> Limit {
+        match (ctx.deadline(), ctx.deadline_origin()) {
+            (Some(instant), Some(origin)) => Limit { instant, location: origin.location() },
+            _ => Limit { instant: self.shared.never, location },
+        }
+    }
+
+    /// Waits for a load until `ctx` ends. `None` if the load's context has ended and the caller has a loader to start another
+    /// load: it joined when the load's time was about to run out.
+    async fn wait(
+        &self,
+        ctx: &Context,
+        waiter: &Waiter<V>,
+        source: Source,
+        has_loader: bool,
+    ) -> Result<Option<Found<V>>, Error<SharedError>> {
         match ctx.run(waiter.outcome()).await? {
-            Outcome::Loaded(value) => Ok(Found { value: value.clone(), source }),
+            Outcome::Loaded(value) => Ok(Some(Found { value: value.clone(), source })),
             Outcome::Failed(error) => Err(Error::new(error.clone())),
             Outcome::Panicked(panicked) => Err(panicked.clone().into()),
             Outcome::Ended(_) if ctx.is_done() || self.is_closed() => Err(self.shared.end(ctx).into()),
+            Outcome::Ended(_) if has_loader => Ok(None),
             Outcome::Ended(end) => Err(end.clone().into()),
         }
     }
@@ -287,38 +310,36 @@ where
         if current.as_ref().is_some_and(|flight| flight.is_open()) {
             return;
         }
-        // The caller does not wait for the load, and so no attempt of the caller's does.
-        let (flight, load) = self.new_flight(&Attempt::clear(ctx), key, location);
         let limit = gone_at.zip(settings.stale_for).map(|(instant, (_, location))| Limit { instant, location });
-        let Some(waiter) = Waiter::join(&flight, limit, Vec::new(), &mut None) else {
-            return;
-        };
+        let limit = limit.unwrap_or(Limit { instant: self.shared.never, location });
+        let load = Arc::new(Load::new(key.clone()));
+        // The caller does not wait for the load, so the load belongs to no attempt of the caller's.
+        let waiter = Waiter::first(
+            &self.load_ctx(&Attempt::clear(ctx)),
+            Arc::clone(&load) as Arc<Load>,
+            limit,
+            Vec::new(),
+            location,
+        );
         // Another load may have ended since the look-up.
         let is_due = |entry: &Entry<V>| entry.status(clock) == Status::Stale { may_reload: true };
-        if flights.start(key, current.as_ref(), &flight, || !store.has(key, is_due)) == Start::Started {
-            self.spawn(Running::new(&self.shared, flight, load), loader);
-            let window = match limit {
-                Some(Limit { instant, location }) => self.shared.ctx.with_deadline_at(instant, location),
-                None => self.shared.ctx.clone(),
-            };
+        if flights.start(key, current.as_ref(), &waiter.flight, || store.has(key, is_due)) == Start::Started {
+            self.spawn(&waiter, load, loader);
+            let window = self.shared.ctx.with_deadline_at(limit.instant, limit.location);
             // The cache itself is the waiter, until the window ends. A caller that joins may stay longer, or leave.
             self.shared.runtime.spawn(async move { drop(window.run(waiter.outcome()).await) });
         }
     }
 
-    fn new_flight(
-        &self,
-        ctx: &Context,
-        key: &K,
-        location: &'static Location<'static>,
-    ) -> (Arc<Flight<V>>, Arc<Load<K>>) {
-        let load = Arc::new(Load::new(key.clone()));
-        let ctx = ctx.without_cancel().merge(&self.shared.ctx);
-        (Flight::new(&ctx, Arc::clone(&load) as Arc<Load>, location), load)
+    /// The context above that of a load: the values of the caller's, and the end of the context that the cache was built with.
+    fn load_ctx(&self, ctx: &Context) -> Context {
+        ctx.without_cancel().merge(&self.shared.owner_ctx)
     }
 
-    fn spawn(&self, running: Running<K, V>, loader: Option<Loader<V>>) {
+    /// Runs the load of a flight that was started.
+    fn spawn(&self, waiter: &Waiter<V>, load: Arc<Load<K>>, loader: Option<Loader<V>>) {
         let loader = loader.unwrap_or_else(|| unreachable!("a request that starts a load has a loader"));
+        let running = Running::new(&self.shared, Arc::clone(&waiter.flight), load);
         self.shared.runtime.spawn(running.run(loader));
     }
 }

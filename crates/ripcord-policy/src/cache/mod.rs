@@ -162,7 +162,6 @@ where
     ///
     /// The caller's context has ended, which is checked first, or the cache is closed
     /// ([`is_closed`](crate::Refused::is_closed)).
-    #[inline]
     pub fn get<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
         K: Borrow<Q>,

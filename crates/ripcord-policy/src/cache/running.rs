@@ -4,6 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use ripcord::Context;
+
 use super::Key;
 use super::flight::{Flight, Loader, Outcome};
 use super::shared::Shared;
@@ -24,10 +26,10 @@ where
 {
     // Weak: a load does not keep open a cache that has no handles any more.
     shared: Weak<Shared<K, V>>,
+    /// The cache's context.
+    cache_ctx: Context,
     flight: Arc<Flight<V>>,
     load: Arc<Load<K>>,
-    /// A loader was started and has not been counted as ended.
-    is_counted: bool,
 }
 
 impl<K, V> Running<K, V>
@@ -36,26 +38,12 @@ where
     V: Clone + Send + Sync + 'static,
 {
     pub(super) fn new(shared: &Arc<Shared<K, V>>, flight: Arc<Flight<V>>, load: Arc<Load<K>>) -> Self {
-        Self { shared: Arc::downgrade(shared), flight, load, is_counted: false }
+        shared.count_call(Call::Started);
+        Self { shared: Arc::downgrade(shared), cache_ctx: shared.ctx.clone(), flight, load }
     }
 
-    /// Runs `loader`. If it runs out of its time while a waiter has more, runs that waiter's loader next.
-    pub(super) async fn run(mut self, mut loader: Loader<V>) {
-        let outcome = loop {
-            self.count_start();
-            let outcome = self.run_once(loader).await;
-            let is_out_of_time = !self.flight.is_canceled()
-                && match &outcome {
-                    Outcome::Ended(_) => true,
-                    Outcome::Failed(error) => error.is_out_of_time(),
-                    Outcome::Loaded(_) | Outcome::Panicked(_) => false,
-                };
-            match is_out_of_time.then(|| self.flight.next_loader()).flatten() {
-                Some(next) => loader = next,
-                None => break outcome,
-            }
-            self.count_end(&outcome);
-        };
+    pub(super) async fn run(self, loader: Loader<V>) {
+        let outcome = self.load(loader).await;
         match &outcome {
             // Stored already.
             Outcome::Loaded(_) => {}
@@ -66,18 +54,23 @@ where
         self.finish(outcome);
     }
 
-    async fn run_once(&self, loader: Loader<V>) -> Outcome<V> {
-        // An earlier loader may have set one.
-        self.load.set_ttl(None);
-        let ctx = self.flight.loader_ctx();
+    async fn load(&self, loader: Loader<V>) -> Outcome<V> {
+        let ctx = self.flight.ctx();
         let load_ctx = ctx.clone();
         // The loader is called inside the future, where its panic is caught too.
         let work = CatchPanic::new(Box::pin(async move { loader(load_ctx).await }));
-        match ctx.run(ctx.scope(work)).await {
-            // The weigher, the key's `Eq` and the value's `Clone` are user code: their panic is the load's.
-            Ok(Ok(Ok(value))) => match catch_unwind(AssertUnwindSafe(|| self.store(&value))) {
-                Ok(()) => Outcome::Loaded(value),
-                Err(payload) => Outcome::Panicked(panicked(payload)),
+        let result = match self.cache_ctx.run(ctx.run(ctx.scope(work))).await {
+            Ok(result) => result,
+            Err(end) => return Outcome::Ended(self.flight.cancel_with_cache(&end)),
+        };
+        match result {
+            Ok(Ok(Ok(value))) => match self.flight.release_ctx() {
+                // The weigher, the key's `Eq` and the value's `Clone` are user code: their panic is the load's.
+                Ok(()) => match catch_unwind(AssertUnwindSafe(|| self.store(&value))) {
+                    Ok(()) => Outcome::Loaded(value),
+                    Err(payload) => Outcome::Panicked(panicked(payload)),
+                },
+                Err(end) => Outcome::Ended(end),
             },
             // An error of a loader whose context has ended is that end.
             Ok(Ok(Err(error))) => match ctx.err() {
@@ -97,7 +90,7 @@ where
         let ttl = self.load.ttl().or_else(|| shared.default_ttl());
         let entry = shared.entry(&self.load.key, value.clone(), ttl);
         let id = entry.id;
-        let stored = shared.flights.land(&self.load.key, &self.flight, |key| shared.store.insert(key, entry));
+        let stored = shared.flights.end(&self.load.key, &self.flight, |key| shared.store.insert(key, entry));
         if let Some(evicted) = stored {
             shared.count(Count::Inserted);
             shared.release_evicted(evicted, shared.flights.hash(&self.load.key), id);
@@ -117,7 +110,7 @@ where
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
         let failure = remembered.map(|(error, ttl)| shared.failure(error.clone(), now.checked_add(ttl)));
         let id = failure.as_ref().map(|failure| failure.id);
-        let stored = shared.flights.land(&self.load.key, &self.flight, |key| {
+        let stored = shared.flights.end(&self.load.key, &self.flight, |key| {
             let is_served = shared.store.has(&key, |entry| {
                 entry.pause_reload(now.checked_add(pause));
                 entry.is_servable(&shared.clock)
@@ -136,34 +129,25 @@ where
     /// Takes the flight out of the table without storing anything.
     fn forget(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            drop(shared.flights.land(&self.load.key, &self.flight, |key| key));
+            drop(shared.flights.end(&self.load.key, &self.flight, |key| key));
         }
     }
 
-    fn finish(&mut self, outcome: Outcome<V>) {
-        self.count_end(&outcome);
-        self.flight.finish(outcome);
-    }
-
-    fn count_start(&mut self) {
+    fn finish(&self, outcome: Outcome<V>) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.count_call(Call::Started);
-            self.is_counted = true;
+            shared.count_call(match outcome {
+                Outcome::Loaded(_) => Call::Succeeded,
+                Outcome::Failed(_) | Outcome::Panicked(_) => Call::Failed,
+                Outcome::Ended(_) => Call::Canceled,
+            });
+            if matches!(outcome, Outcome::Panicked(_)) {
+                shared.count(Count::Panicked);
+            }
         }
-    }
-
-    fn count_end(&mut self, outcome: &Outcome<V>) {
-        let Some(shared) = self.shared.upgrade().filter(|_| std::mem::take(&mut self.is_counted)) else {
-            return;
-        };
-        shared.count_call(match outcome {
-            Outcome::Loaded(_) => Call::Succeeded,
-            Outcome::Failed(_) | Outcome::Panicked(_) => Call::Failed,
-            Outcome::Ended(_) => Call::Canceled,
-        });
-        if matches!(outcome, Outcome::Panicked(_)) {
-            shared.count(Count::Panicked);
+        if !matches!(outcome, Outcome::Loaded(_)) {
+            self.flight.cancel("the load failed");
         }
+        self.flight.finish(outcome);
     }
 }
 
@@ -175,7 +159,7 @@ where
     fn drop(&mut self) {
         if !self.flight.is_finished() {
             self.forget();
-            let end = self.flight.abandon();
+            let end = self.flight.cancel("the load was dropped by its runtime");
             self.finish(Outcome::Ended(end));
         }
     }

@@ -20,7 +20,13 @@ use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::tally::Tally;
 use crate::{Attempt, Refused, SharedError};
 
+/// 300 years. A deadline further away than 292 years is none.
+const NEVER: Duration = Duration::from_secs(300 * 365 * 24 * 60 * 60);
+
 pub(super) struct Shared<K, V> {
+    /// The context that the cache was built with. Loads are below it.
+    pub(super) owner_ctx: Context,
+    /// Below that. Its end closes the cache.
     pub(super) ctx: Context,
     canceler: Canceler,
     pub(super) clock: Clock,
@@ -30,6 +36,8 @@ pub(super) struct Shared<K, V> {
     tally: Tally<COUNTS>,
     pub(super) runtime: Runtime,
     next_id: AtomicU64,
+    /// The limit of callers without a deadline: too far away to be one.
+    pub(super) never: Instant,
 }
 
 impl<K, V> Shared<K, V>
@@ -39,8 +47,11 @@ where
 {
     pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         // An attempt of a retry may build the cache, but its loads serve other callers too.
-        let (ctx, canceler) = Attempt::clear(ctx).with_name("cache").with_cancel();
+        let owner_ctx = Attempt::clear(ctx).with_name("cache");
+        let (ctx, canceler) = owner_ctx.with_cancel();
         Self {
+            owner_ctx,
+            never: ctx.clock().now() + NEVER,
             clock: ctx.clock(),
             ctx,
             canceler,
@@ -54,7 +65,6 @@ where
     }
 
     /// Admits an operation if neither the caller's context nor the cache's has ended.
-    #[inline]
     pub(super) fn admit(&self, ctx: &Context) -> Result<(), Refused> {
         if ctx.is_done() || self.ctx.is_done() {
             return Err(self.refuse(ctx));
@@ -62,7 +72,6 @@ where
         Ok(())
     }
 
-    #[cold]
     fn refuse(&self, ctx: &Context) -> Refused {
         self.count_call(Call::Rejected);
         self.end(ctx)
@@ -76,12 +85,10 @@ where
         }
     }
 
-    #[inline]
     pub(super) fn count(&self, count: Count) {
         self.tally.bump(count as usize);
     }
 
-    #[inline]
     pub(super) fn count_call(&self, call: Call) {
         self.tally.count(call);
     }
@@ -90,7 +97,6 @@ where
         read(&self.tally, self.store.len(), self.store.weight())
     }
 
-    #[inline]
     pub(super) fn look_up<Q>(&self, key: &Q) -> Found<V>
     where
         K: Borrow<Q>,

@@ -44,7 +44,6 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         Self { map: Map::with_options(options, EntryWeight, KeyHasher::default(), KeepEvicted(PhantomData)) }
     }
 
-    #[inline]
     pub(super) fn get<Q>(&self, key: &Q) -> Option<Arc<Entry<V>>>
     where
         K: Borrow<Q>,

@@ -19,7 +19,7 @@ pub(super) enum Start {
     /// Another flight of the key is in the table.
     Occupied,
     /// The store holds what would be loaded.
-    Spared,
+    NotNeeded,
 }
 
 /// The flights of a cache, by key.
@@ -46,17 +46,17 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.lock(key).get(key).cloned()
     }
 
-    /// Puts `new` into the table in place of `closed`, unless another flight is there or `is_spared` says that no load is
-    /// needed. `is_spared` runs under the lock of the shard. (Invariants 1 and 5.)
+    /// Puts `new` into the table in place of `closed`, unless another flight is there or no load is needed. `is_needed` runs
+    /// under the lock of the shard. (Invariants 1 and 5.)
     pub(super) fn start(
         &self,
         key: &K,
         closed: Option<&Arc<Flight<V>>>,
         new: &Arc<Flight<V>>,
-        is_spared: impl FnOnce() -> bool,
+        is_needed: impl FnOnce() -> bool,
     ) -> Start {
         if let Some(closed) = closed {
-            // Invariant 2: the waiter that closed it may not have come to that yet.
+            // Invariant 2: the waiter that closed it may not have canceled it yet.
             closed.cancel_if_closed();
         }
         // Invariant 4: cloned before the lock is taken, and dropped after it.
@@ -66,8 +66,8 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         if !same(current.as_deref(), closed) && current.is_some() {
             return Start::Occupied;
         }
-        if is_spared() {
-            return Start::Spared;
+        if !is_needed() {
+            return Start::NotNeeded;
         }
         let replaced = match current {
             Some(current) => Some(std::mem::replace(current, Arc::clone(new))),
@@ -78,9 +78,9 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Start::Started
     }
 
-    /// Takes `flight` out of the table and, if it was still there, runs `store` before anybody else can take it out or start
-    /// another. `store` is given the table's key and runs under the lock of the shard. (Invariants 1, 4 and 5.)
-    pub(super) fn land<R>(&self, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce(K) -> R) -> Option<R> {
+    /// Takes `flight` out of the table and, if it was still there, runs `store` before another flight of the key can start.
+    /// `store` is given the table's key and runs under the lock of the shard. (Invariants 1, 4 and 5.)
+    pub(super) fn end<R>(&self, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce(K) -> R) -> Option<R> {
         let mut shard = self.lock(key);
         if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
             return None;
@@ -121,7 +121,7 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     }
 
     fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
-        // The maps go by the lowest bits of the hash and the highest.
+        // The maps use the lowest and the highest bits of the hash.
         let index = (self.hash(key) >> 32) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }

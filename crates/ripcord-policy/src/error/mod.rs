@@ -20,21 +20,9 @@ use ripcord::Context;
 
 use crate::{Outcome, SharedError};
 
-/// What `std::error::Error::description` returns for the errors of this crate, so that a chain of errors whose types are
-/// unknown, as a load's are, can be asked about them: see [`mark`].
+/// What `std::error::Error::description` returns for the errors of this crate that say nothing about the callee. A chain of
+/// errors whose types are unknown, such as the error of a load, can be asked for nothing else.
 pub(crate) const NEUTRAL: &str = "ripcord-policy: neutral";
-pub(crate) const OUT_OF_TIME: &str = "ripcord-policy: out of time";
-pub(crate) const NEUTRAL_OUT_OF_TIME: &str = "ripcord-policy: neutral, out of time";
-
-/// The mark of an error that says nothing about the callee if `neutral`, and that more time may avoid if `out_of_time`.
-pub(crate) fn mark(neutral: bool, out_of_time: bool) -> &'static str {
-    match (neutral, out_of_time) {
-        (true, true) => NEUTRAL_OUT_OF_TIME,
-        (true, false) => NEUTRAL,
-        (false, true) => OUT_OF_TIME,
-        (false, false) => "",
-    }
-}
 
 /// Why a call through a policy failed; `E` is the call's own error.
 ///
@@ -355,7 +343,7 @@ impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
     }
 
     fn description(&self) -> &str {
-        mark(self.outcome() == Outcome::Neutral, self.is_deadline_exceeded())
+        if self.outcome() == Outcome::Neutral { NEUTRAL } else { "" }
     }
 }
 

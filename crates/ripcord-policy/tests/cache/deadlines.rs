@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use ripcord::Context;
-use ripcord_policy::{Rate, RateLimiter, Retry, Stack};
+use ripcord::{Context, ManualTime};
+use ripcord_policy::{Cache, Error, Rate, RateLimiter, Retry, SharedError, Stack};
+use tokio::task::JoinHandle;
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
@@ -31,7 +32,7 @@ impl Source {
 }
 
 #[tokio::test]
-async fn load_has_the_latest_deadline_of_the_callers_at_its_start() {
+async fn load_starts_with_the_latest_deadline_of_its_callers() {
     let (ctx, time) = manual();
     let cases =
         [(&[Some(5)][..], Some(5)), (&[Some(5), Some(20), Some(2)], Some(20)), (&[Some(5), None, Some(2)], None)];
@@ -71,38 +72,66 @@ async fn load_ends_at_its_deadline_even_if_nobody_polls_its_callers() {
     assert!(caller.await.unwrap_err().is_deadline_exceeded());
 }
 
-#[tokio::test]
-async fn more_patient_caller_gets_a_second_load_when_the_first_runs_out_of_time() {
-    let (ctx, time) = manual();
-    let cache = seconds(60).build(&ctx).unwrap();
-    let source = Source::default();
-    let start = |timeout: Option<Duration>| {
-        let caller = timeout.map_or(ctx.clone(), |timeout| ctx.with_timeout(timeout));
-        let (cache, load) = (cache.clone(), source.loader(SECOND * 10));
-        tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await })
-    };
-    let begun = ctx.clock().now();
-    let hurried = start(Some(SECOND * 5));
-    settle().await;
-    let (patient, most_patient) = (start(Some(SECOND * 8)), start(Some(SECOND * 40)));
-    settle().await;
-    time.advance(SECOND * 5);
-    settle().await;
-    assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
-    // The second load has the time of the most patient caller, and is for the others too.
-    assert_eq!(source.deadlines(), [Some(begun + SECOND * 5), Some(begun + SECOND * 40)]);
-    let joined = start(Some(SECOND * 30));
-    settle().await;
-    time.advance(SECOND * 3);
-    assert!(patient.await.unwrap().unwrap_err().is_deadline_exceeded());
-    time.advance(SECOND * 7);
-    assert_eq!((most_patient.await.unwrap().unwrap(), joined.await.unwrap().unwrap()), (1, 1));
-    let calls = cache.stats().calls;
-    assert_eq!((calls.started, calls.canceled, calls.succeeded, cache.stats().coalesced), (2, 1, 1, 3));
+/// A caller that waits for a load which never returns on its own, and the load's context.
+struct Endless {
+    ctx: Context,
+    time: ManualTime,
+    cache: Cache<&'static str, u32>,
+    load: Arc<Mutex<Vec<Context>>>,
+}
+
+impl Endless {
+    fn new() -> Self {
+        let (ctx, time) = manual();
+        let cache = seconds(60).build(&ctx).unwrap();
+        Self { ctx, time, cache, load: Arc::default() }
+    }
+
+    /// Starts a caller and waits until it waits.
+    async fn join(&self, ctx: Context) -> JoinHandle<Result<u32, Error<SharedError>>> {
+        let (cache, seen) = (self.cache.clone(), Arc::clone(&self.load));
+        let load = move |ctx: Context| {
+            seen.lock().unwrap().push(ctx);
+            std::future::pending::<Result<u32, Failed>>()
+        };
+        let caller = tokio::spawn(async move { cache.get_or_load(&ctx, "a", load).await });
+        settle().await;
+        caller
+    }
+
+    /// The number of loads started, and the time left to the last one.
+    fn load(&self) -> (usize, Option<Duration>) {
+        let loads = self.load.lock().unwrap();
+        (loads.len(), loads.last().unwrap().remaining())
+    }
 }
 
 #[tokio::test]
-async fn callers_with_little_time_do_not_starve_a_patient_one() {
+async fn load_deadline_follows_the_most_patient_caller() {
+    let endless = Endless::new();
+    let after = |seconds: u32| endless.ctx.with_timeout(SECOND * seconds);
+    let five = endless.join(after(5)).await;
+    assert_eq!(endless.load(), (1, Some(SECOND * 5)));
+    let twenty = endless.join(after(20)).await;
+    assert_eq!(endless.load(), (1, Some(SECOND * 20)), "later: a more patient caller has joined");
+    let ten = endless.join(after(10)).await;
+    let without = endless.join(endless.ctx.clone()).await;
+    assert_eq!(endless.load(), (1, None), "a caller has no deadline");
+    for (leaves, left) in [(without, Some(20)), (twenty, Some(10)), (five, Some(10))] {
+        leaves.abort();
+        settle().await;
+        assert_eq!(endless.load(), (1, left.map(|seconds| SECOND * seconds)), "earlier: a caller has left");
+    }
+    endless.time.advance(SECOND * 10);
+    assert!(ten.await.unwrap().unwrap_err().is_deadline_exceeded());
+    settle().await;
+    assert!(endless.load.lock().unwrap()[0].err().is_some_and(|end| end.is_deadline_exceeded()));
+    let calls = endless.cache.stats().calls;
+    assert_eq!((calls.started, calls.canceled), (1, 1));
+}
+
+#[tokio::test]
+async fn load_goes_on_past_the_first_callers_deadline_for_a_caller_that_joined() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
     let source = Source::default();
@@ -110,72 +139,110 @@ async fn callers_with_little_time_do_not_starve_a_patient_one() {
         let (cache, load) = (cache.clone(), source.loader(SECOND * 10));
         tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await })
     };
-    let mut hurried = vec![start(ctx.with_timeout(SECOND))];
+    let hurried = start(ctx.with_timeout(SECOND * 5));
     settle().await;
-    let patient = start(ctx.clone());
-    for _ in 0..11 {
-        settle().await;
-        time.advance(SECOND / 2);
-        hurried.push(start(ctx.with_timeout(SECOND)));
-        settle().await;
-        time.advance(SECOND / 2);
-    }
+    let patient = start(ctx.with_timeout(SECOND * 20));
     settle().await;
+    time.advance(SECOND * 5);
+    assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
+    settle().await;
+    time.advance(SECOND * 5);
     assert_eq!(patient.await.unwrap().unwrap(), 1);
-    assert_eq!(cache.stats().calls.started, 2);
+    assert_eq!(cache.stats().calls.started, 1, "the same load");
 }
 
 #[tokio::test]
-async fn patient_caller_that_leaves_takes_its_second_load_along() {
+async fn load_keeps_the_deadline_that_its_caller_had_when_it_joined() {
+    let endless = Endless::new();
+    let (moving, deadline) = endless.ctx.with_movable_deadline(endless.time.now() + SECOND * 5);
+    let caller = endless.join(moving).await;
+    assert!(deadline.reset_after(SECOND * 60));
+    assert_eq!(endless.load(), (1, Some(SECOND * 5)));
+    endless.time.advance(SECOND * 5);
+    assert!(caller.await.unwrap().unwrap_err().is_deadline_exceeded(), "the load's time is over, not the caller's");
+}
+
+#[tokio::test]
+async fn load_ends_with_the_deadline_of_the_caches_context() {
+    let endless = Endless::new();
+    let cache = seconds(60).build(&endless.ctx.with_timeout(SECOND * 3)).unwrap();
+    let endless = Endless { cache, ..endless };
+    let caller = endless.join(endless.ctx.clone()).await;
+    assert_eq!(endless.load(), (1, Some(SECOND * 3)));
+    endless.time.advance(SECOND * 3);
+    assert!(caller.await.unwrap().unwrap_err().is_closed());
+}
+
+#[tokio::test]
+async fn load_deadline_error_names_the_line_of_the_callers_deadline() {
+    let endless = Endless::new();
+    let caller = endless.ctx.with_timeout(SECOND);
+    let line = line!() - 1;
+    let caller = endless.join(caller).await;
+    endless.time.advance(SECOND);
+    assert!(caller.await.unwrap().is_err());
+    let end = endless.load.lock().unwrap()[0].err().unwrap();
+    let story = format!("{end:#}");
+    assert!(story.contains(&format!("deadline set at {}:{line}", file!())), "{story}");
+}
+
+#[tokio::test]
+async fn loaded_value_that_holds_its_loads_context_outlives_callers_deadlines_and_cache() {
     let (ctx, time) = manual();
+    let (owner, owner_canceler) = ctx.with_cancel();
+    let load = |ctx: Context| async move { Ok::<_, Failed>(ctx) };
+    let mut held = Vec::new();
+    for closes in [false, true] {
+        let cache: Cache<&str, Context> = Cache::builder().capacity(1).ttl(SECOND).build(&owner).unwrap();
+        let limited = ctx.with_timeout(SECOND);
+        let (one, other) = tokio::join!(cache.get_or_load(&limited, "a", load), cache.get_or_load(&limited, "a", load));
+        drop(other);
+        let value = one.unwrap();
+        assert_eq!(value.deadline(), None);
+        time.advance(SECOND * 2);
+        assert!(!value.is_done(), "the callers' deadlines have passed");
+        if closes {
+            cache.close();
+        }
+        drop(cache);
+        settle().await;
+        assert!(!value.is_done(), "the cache is gone");
+        held.push(value);
+    }
+    owner_canceler.cancel();
+    assert!(
+        held.iter().all(Context::is_done),
+        "work for the values ends with the context that the cache was built with"
+    );
+}
+
+#[tokio::test]
+async fn context_of_a_failed_load_ends() {
+    let (ctx, _time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();
-    let source = Source::default();
-    let limited = ctx.with_timeout(SECOND);
-    let mut hurried = Box::pin(cache.get_or_load(&limited, "a", source.loader(SECOND * 10)));
-    assert!((&mut hurried).now_or_never().is_none());
-    settle().await;
-    let held = Arc::new(());
+    let seen = Arc::new(Mutex::new(None));
     let load = {
-        let held = Arc::clone(&held);
-        move |_| async move {
-            drop(held);
-            Ok::<_, Failed>(2)
+        let seen = Arc::clone(&seen);
+        move |ctx: Context| async move {
+            *seen.lock().unwrap() = Some(ctx);
+            Err::<u32, _>(Failed::other("down"))
         }
     };
-    let mut patient = Box::pin(cache.get_or_load(&ctx, "a", load));
-    assert!((&mut patient).now_or_never().is_none());
-    drop(patient);
-    assert_eq!(Arc::strong_count(&held), 1, "nothing keeps its loader");
-    time.advance(SECOND);
-    settle().await;
-    assert!(hurried.await.unwrap_err().is_deadline_exceeded());
-    assert_eq!((cache.stats().calls.started, cache.stats().calls.in_flight()), (1, 0));
+    assert!(cache.get_or_load(&ctx, "a", load).await.is_err());
+    let seen = seen.lock().unwrap().take().unwrap();
+    assert!(format!("{:#}", seen.err().unwrap()).contains("the load failed"));
 }
 
 #[tokio::test]
 async fn nested_load_has_the_time_of_the_outer_loads_callers() {
-    let (ctx, time) = manual();
+    let (ctx, _time) = manual();
     let (outer, inner) = (seconds(60).build(&ctx).unwrap(), seconds(60).build(&ctx).unwrap());
     let source = Source::default();
-    let load = || {
-        let (inner, load) = (inner.clone(), source.loader(SECOND * 10));
-        move |ctx: Context| async move { inner.get_or_load(&ctx, "inner", load).await }
-    };
-    let begun = ctx.clock().now();
+    let load = source.loader(Duration::ZERO);
+    let load = move |ctx: Context| async move { inner.get_or_load(&ctx, "inner", load).await };
     let limited = ctx.with_timeout(SECOND * 5);
-    let (first, second) = (outer.clone(), outer.clone());
-    let (first_load, second_load) = (load(), load());
-    let hurried = tokio::spawn(async move { first.get_or_load(&limited, "outer", first_load).await });
-    settle().await;
-    let caller = ctx.with_timeout(SECOND * 20);
-    let patient = tokio::spawn(async move { second.get_or_load(&caller, "outer", second_load).await });
-    settle().await;
-    time.advance(SECOND * 5);
-    settle().await;
-    assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
-    time.advance(SECOND * 10);
-    assert_eq!(patient.await.unwrap().unwrap(), 1);
-    assert_eq!(source.deadlines(), [Some(begun + SECOND * 5), Some(begun + SECOND * 20)]);
+    assert_eq!(outer.get_or_load(&limited, "outer", load).await.unwrap(), 1);
+    assert_eq!(source.deadlines(), [limited.deadline()]);
 }
 
 #[tokio::test]
@@ -230,12 +297,11 @@ async fn refusal_for_a_hurried_callers_deadline_is_not_given_to_a_patient_caller
     settle().await;
     time.advance(SECOND);
     settle().await;
-    assert!(!hurried.is_finished() && !patient.is_finished(), "a load with more time is in flight");
     time.advance(SECOND * 4);
     assert!(hurried.await.unwrap().unwrap_err().is_deadline_exceeded());
     time.advance(SECOND * 4);
     assert_eq!(patient.await.unwrap().unwrap(), 1);
-    assert_eq!(cache.stats().calls.started, 2);
+    assert_eq!(cache.stats().calls.started, 1, "the limiter has seen the patient caller's deadline");
 }
 
 /// A loader that notices first that its time is over. Its error has that end among its sources, or not.

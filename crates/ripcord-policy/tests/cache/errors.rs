@@ -150,6 +150,7 @@ async fn load_of_a_cache_without_handles_names_the_line_that_built_it() {
     assert_eq!(cache.get_or_load(&ctx, "a", pending_in(&loading)).await.unwrap(), 1);
     settle().await;
     drop(cache);
+    settle().await;
     assert_told(&end_of(&loading), &["the last handle of the cache was dropped"], line);
 }
 

@@ -107,22 +107,6 @@ async fn loader_sets_the_ttl_through_a_stack() {
 }
 
 #[tokio::test]
-async fn context_of_a_load_that_returned_stays_live() {
-    let (ctx, _time) = manual();
-    let cache = Cache::<&str, Arc<Context>>::builder().capacity(10).build(&ctx).unwrap();
-    let load = |ctx: Context| async move { Ok::<_, Failed>(Arc::new(ctx)) };
-    let (one, other) = tokio::join!(cache.get_or_load(&ctx, "a", load), cache.get_or_load(&ctx, "a", load));
-    drop(other);
-    settle().await;
-    assert_eq!(one.unwrap().err().map(|end| end.to_string()), None);
-    // What a value goes on with ends with the cache.
-    let kept = cache.get(&ctx, "a").unwrap().unwrap();
-    assert!(!kept.is_done());
-    cache.close();
-    assert!(kept.is_done());
-}
-
-#[tokio::test]
 async fn load_outlives_the_caller_that_started_it_and_keeps_its_values() {
     let (ctx, time) = manual();
     let cache = seconds(60).build(&ctx).unwrap();

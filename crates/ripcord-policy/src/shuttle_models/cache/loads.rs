@@ -80,6 +80,8 @@ fn callers_dropped_at_any_time_leave_nothing_behind() {
             assert_eq!(stats.inserted, stats.entries + stats.replaced, "{stats:?}");
             // A load that every caller has left may still return a value. It is not stored if another load has taken its place.
             assert!(stats.inserted <= stats.calls.succeeded, "{stats:?}");
+            let value = model.cache.get(&model.ctx, KEY).unwrap();
+            assert!(!value.is_some_and(|number| model.is_ended(number)), "the value may hold its load's context");
         });
     }
 }
@@ -120,5 +122,49 @@ fn caller_with_more_time_gets_a_value_when_it_joins_a_load_that_runs_out_of_time
         }
         time_passes.join().unwrap();
         assert!(model.at_rest() <= 2);
+    });
+}
+
+#[test]
+fn caller_that_joins_while_the_most_patient_one_leaves_gets_a_value() {
+    explore(|| {
+        let (model, time) = Model::new(|cache| cache);
+        let hurried = model.get_or_load_with(&model.ctx.with_timeout(SECOND), Way::Succeeds);
+        let (leaves, canceler) = model.leaves(Leaving::Dropped, Way::Succeeds);
+        let joins = model.get_or_load(Way::Succeeds);
+        let leave = thread::spawn(move || canceler.cancel());
+        let time_passes = thread::spawn(move || time.advance(SECOND));
+        assert!(joins.join().unwrap().is_ok());
+        let hurried = hurried.join().unwrap();
+        assert!(hurried.as_ref().map_or_else(|error| error.is_deadline_exceeded(), |_| true), "{hurried:?}");
+        leaves.join().unwrap();
+        leave.join().unwrap();
+        time_passes.join().unwrap();
+        assert!(model.at_rest() <= 3);
+    });
+}
+
+#[test]
+fn load_deadline_is_the_latest_limit_after_callers_joined_and_left() {
+    explore(|| {
+        let (model, _time) = Model::new(|cache| cache);
+        let stays = model.get_or_load_with(&model.ctx.with_timeout(SECOND * 5), Way::Stays);
+        while model.load_deadline().is_none() {
+            thread::yield_now();
+        }
+        let others: Vec<_> = [SECOND * 10, SECOND * 20]
+            .map(|timeout| {
+                let (ctx, canceler) = model.ctx.with_timeout(timeout).with_cancel();
+                (model.get_or_load_with(&ctx, Way::Stays), thread::spawn(move || canceler.cancel()))
+            })
+            .into();
+        for (caller, leave) in others {
+            leave.join().unwrap();
+            assert!(caller.join().unwrap().unwrap_err().is_canceled());
+        }
+        assert_eq!(model.load_deadline(), Some(model.ctx.clock().now() + SECOND * 5));
+        model.cache.close();
+        assert!(stays.join().unwrap().unwrap_err().is_closed());
+        model.at_rest();
     });
 }

@@ -8,7 +8,7 @@ mod stale;
 use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ripcord::{Canceler, Clock, Context, ManualTime};
 use shuttle::future::{block_on, yield_now};
@@ -43,6 +43,8 @@ struct Source {
     started: AtomicU32,
     /// The loads in flight, by their numbers.
     in_flight: Mutex<Vec<(u32, Context)>>,
+    /// The loads that have returned a number, with their contexts.
+    returned: Mutex<Vec<(u32, Context)>>,
     version: AtomicU32,
 }
 
@@ -70,10 +72,13 @@ impl Source {
     async fn load(self: Arc<Self>, ctx: Context, way: Way) -> Result<u32, Failed> {
         let version = self.version.load(Ordering::Relaxed);
         let number = self.started.fetch_add(1, Ordering::Relaxed) + 1;
-        let _in_flight = (way != Way::SeesVersion).then(|| InFlight::new(&self, number, ctx));
+        let _in_flight = (way != Way::SeesVersion).then(|| InFlight::new(&self, number, ctx.clone()));
         yield_now().await;
         match way {
-            Way::Succeeds => Ok(number),
+            Way::Succeeds => {
+                self.returned.lock().unwrap_or_else(PoisonError::into_inner).push((number, ctx));
+                Ok(number)
+            }
             Way::SeesVersion => Ok(version),
             Way::Fails => Err(Failed::other("down")),
             Way::Stays => std::future::pending().await,
@@ -156,6 +161,18 @@ impl Model {
     fn meanwhile(&self, work: impl FnOnce(&Model) + Send + 'static) -> JoinHandle<()> {
         let model = self.clone();
         thread::spawn(move || work(&model))
+    }
+
+    /// The deadline of the load in flight.
+    fn load_deadline(&self) -> Option<Instant> {
+        let in_flight = self.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        in_flight.last().and_then(|(_, ctx)| ctx.deadline())
+    }
+
+    /// Whether the context of the load that returned `number` has ended.
+    fn is_ended(&self, number: u32) -> bool {
+        let returned = self.source.returned.lock().unwrap_or_else(PoisonError::into_inner);
+        returned.iter().any(|(returned, ctx)| *returned == number && ctx.is_done())
     }
 
     /// Waits until nothing is left of any load, and returns the number of loads started.
