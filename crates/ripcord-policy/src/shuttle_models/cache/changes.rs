@@ -45,7 +45,8 @@ fn value_inserted_during_a_load_stays() {
         insert.join().unwrap();
         for load in loads {
             let loaded = load.join().unwrap();
-            assert!(matches!(loaded, Ok(1 | OLD)) || failed(&loaded), "{loaded:?}");
+            // 2: the other caller's load had failed before this one's started.
+            assert!(matches!(loaded, Ok(1 | 2 | OLD)) || failed(&loaded), "{loaded:?}");
         }
         model.at_rest();
         assert_eq!(model.cache.get(&model.ctx, KEY).unwrap(), Some(OLD));
