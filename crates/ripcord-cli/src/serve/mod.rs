@@ -73,7 +73,6 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let shutdown = shutdown::shutdown(settings);
     // Before the address is printed, because a reader may send a signal at once.
     shutdown.on_signals().map_err(Error::Start)?;
-    tokio::spawn(shutdown::log_begin(shutdown.clone(), settings.drain_delay, settings.grace));
 
     // Not below the shutdown: they answer until the last request in flight has ended.
     let backends = match settings.backends.is_empty() {
@@ -84,7 +83,8 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
     let service = Service::new(&shutdown, settings, search);
     announce(address, settings.inspector);
 
-    service.serve(listener).await;
+    // Together, so that the beginning of the shutdown is logged before its end.
+    tokio::join!(service.serve(listener), shutdown::log_begin(shutdown.clone(), settings.drain_delay, settings.grace));
     shutdown::log_end(&shutdown.run().await);
     Ok(())
 }
