@@ -31,7 +31,9 @@ impl Backend {
 
 /// Starts one task for each backend. Each task gets the group's context, which ends with the request's.
 fn scatter(request: &Context, join: Join) -> Group<u32> {
-    let (group, ctx) = Group::builder().limit(10).join(join).build(request);
+    // With the feature `tokio`, tokio is the executor of a group that names none.
+    let group = Group::builder().executor(|task| drop(tokio::spawn(task))).limit(10).join(join);
+    let (group, ctx) = group.build(request);
     for backend in &BACKENDS {
         let ctx = ctx.clone();
         group.go(async move { backend.ask(&ctx).await });

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::future::{pending, poll_fn, ready};
+use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -561,7 +561,7 @@ mod on_tokio {
     #[test]
     fn group_outside_of_a_runtime_fails_its_tasks() {
         let (group, _ctx) = Group::builder().build(&Context::background());
-        group.go(ready(Ok::<_, Error>(1)));
+        group.go(std::future::ready(Ok::<_, Error>(1)));
         assert_eq!(text(block_on(group.results())), ["the executor dropped a task of the group before its end"]);
     }
 
