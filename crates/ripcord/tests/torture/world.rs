@@ -5,9 +5,9 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context as Task, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ripcord::{AfterFunc, CancelHandle, Canceler, Clock, Context, DoneOwned, Group, ManualTime};
+use ripcord::{AfterFunc, CancelHandle, Canceler, Clock, Context, DoneOwned, Group, ManualTime, MovableDeadline};
 
 use super::hostile::{Busy, Counted, Habit, Wakes, use_in_an_ending_thread};
 use super::{HANG, Random, wait_for};
@@ -24,6 +24,9 @@ struct Entry {
     ended_by: Arc<BTreeSet<usize>>,
     /// Its own canceler, if it has one.
     canceler: Option<(usize, Arc<Canceler>)>,
+    /// Whether it is shielded or below a shielded context. The token of such a context keeps what it is below alive until the
+    /// grace is over, so this test makes none of it.
+    is_shielded: bool,
     /// The cause that an observer saw first.
     cause: Arc<OnceLock<String>>,
 }
@@ -39,6 +42,7 @@ pub(crate) struct World {
     slots: Vec<Mutex<Option<Entry>>>,
     waiters: Mutex<Vec<Waiter>>,
     functions: Mutex<Vec<AfterFunc>>,
+    deadlines: Mutex<Vec<MovableDeadline>>,
     cancelers: AtomicUsize,
     root: Entry,
     clocks: Vec<Clock>,
@@ -63,6 +67,7 @@ impl World {
             ctx,
             ended_by: Arc::new(BTreeSet::from([ROOT])),
             canceler: Some((ROOT, Arc::new(canceler))),
+            is_shielded: false,
             cause: Arc::default(),
         };
         let (manual, times): (Vec<_>, Vec<_>) = [Clock::manual(), Clock::manual()].into_iter().unzip();
@@ -85,6 +90,7 @@ impl World {
             slots: (0..SLOTS).map(|_| Mutex::new(None)).collect(),
             waiters: Mutex::default(),
             functions: Mutex::default(),
+            deadlines: Mutex::default(),
             cancelers: AtomicUsize::new(ROOT + 1),
             root,
             living: Arc::default(),
@@ -106,7 +112,7 @@ impl World {
     /// One random thing that a thread does.
     pub(crate) fn step(&self, random: &mut Random) {
         let entry = self.any(random);
-        match random.below(21) {
+        match random.below(23) {
             0..=7 => {
                 let derived = self.derive(random, &entry);
                 self.put(random, derived);
@@ -118,15 +124,28 @@ impl World {
             15 => use_in_an_ending_thread(entry.ctx),
             16 => run_a_group(random, &entry.ctx),
             17 => self.times[random.below(self.times.len())].advance(Duration::from_micros(random.below(2000) as u64)),
+            18 => self.move_a_deadline(random),
+            19 => {
+                let _in_time = entry.ctx.progress();
+            }
             _ => observe(&entry),
         }
+    }
+
+    fn move_a_deadline(&self, random: &mut Random) {
+        let deadlines = lock(&self.deadlines);
+        let Some(deadline) = deadlines.get(random.below(deadlines.len().max(1))).cloned() else { return };
+        drop(deadlines);
+        let length =
+            if random.one_in(2) { Duration::from_secs(3600) } else { Duration::from_micros(random.below(3000) as u64) };
+        let _in_time = deadline.reset_after(length);
     }
 
     fn derive(&self, random: &mut Random, parent: &Entry) -> Entry {
         let ctx = &parent.ctx;
         let was_done = ctx.is_done();
         let mut entry = Entry { canceler: None, cause: Arc::default(), ..parent.clone() };
-        match random.below(12) {
+        match random.below(15) {
             0..=2 => {
                 let (child, canceler) = ctx.with_cancel();
                 let number = self.cancelers.fetch_add(1, Ordering::Relaxed);
@@ -150,7 +169,23 @@ impl World {
             8 => {
                 // The token ends the child too, but the threads that cancel its context need not wait for that.
                 let other = self.any(random);
-                entry.ctx = ctx.with_cancellation_token(&other.ctx.cancellation_token());
+                if !other.is_shielded {
+                    entry.ctx = ctx.with_cancellation_token(&other.ctx.cancellation_token());
+                }
+            }
+            10 => {
+                let (child, deadline) =
+                    ctx.with_movable_deadline(Instant::now() + Duration::from_micros(random.below(3000) as u64));
+                entry.ctx = child;
+                lock(&self.deadlines).push(deadline);
+            }
+            11 => entry.ctx = ctx.with_idle_timeout(Duration::from_micros(random.below(3000) as u64)).0,
+            12 => {
+                // It may end later than what it is below.
+                entry.ctx = ctx.shielded(Duration::from_micros(random.below(2000) as u64));
+                entry.is_shielded = true;
+                entry.ended_by = Arc::default();
+                return entry;
             }
             9 if random.one_in(4) => {
                 entry.ctx = ctx.without_cancel();
@@ -160,6 +195,7 @@ impl World {
             _ => {
                 let other = self.any(random);
                 entry.ctx = ctx.merge(&other.ctx);
+                entry.is_shielded |= other.is_shielded;
                 entry.ended_by = Arc::new(parent.ended_by.union(&other.ended_by).copied().collect());
             }
         }
@@ -250,7 +286,7 @@ impl World {
 
     /// Cancels and drops everything, and checks what must hold then.
     pub(crate) fn end(self) {
-        let World { slots, waiters, functions, root, living, .. } = self;
+        let World { slots, waiters, functions, root, living, deadlines, .. } = self;
         let entries: Vec<Entry> = slots.into_iter().filter_map(|slot| lock(&slot).take()).collect();
         if let Some((_, canceler)) = &root.canceler {
             canceler.cancel_with("the round is over");
@@ -284,7 +320,7 @@ impl World {
                 assert!(waiter.poll().is_ready());
             }
         }
-        drop((root, functions));
+        drop((root, functions, deadlines));
         wait_for("values or functions were not dropped", HANG, || living.load(Ordering::SeqCst) == 0);
     }
 }
