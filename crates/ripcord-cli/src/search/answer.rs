@@ -199,7 +199,7 @@ impl Report {
                 self.outcome = Outcome::Ok;
                 self.hits = Some(found.value);
                 self.source = Some(match found.source {
-                    // A search with more time than the request that it joined sends one of its own.
+                    // A search that joined a request just as it ended sends one of its own.
                     Source::Joined if self.requests.load(Ordering::Relaxed) == 0 => "shared",
                     Source::Joined | Source::Loaded => "miss",
                     _ => "hit",
