@@ -58,7 +58,7 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
 
 /// Requests `/slow`. Returns the status and the body, or the error, and the time since before the connection was opened.
 async fn exchange(address: String) -> (String, Duration) {
-    let begun = Instant::now();
+    let started = Instant::now();
     let answer = match timeout(PATIENCE, ask(&address)).await {
         Ok(Ok(text)) => match (text.strip_prefix("HTTP/1.1 "), text.split_once("\r\n\r\n")) {
             (Some(status), Some((_, body))) => format!("{} {body:?}", status.get(..3).unwrap_or_default()),
@@ -67,7 +67,7 @@ async fn exchange(address: String) -> (String, Duration) {
         Ok(Err(error)) => format!("no answer: {error}"),
         Err(_) => format!("no answer within {PATIENCE:?}"),
     };
-    (answer, begun.elapsed())
+    (answer, started.elapsed())
 }
 
 async fn ask(address: &str) -> io::Result<String> {

@@ -233,7 +233,7 @@ async fn page_of_another_origin_can_neither_read_nor_cancel() {
     let browser = Browser::start().await;
     browser.open(&elsewhere).await;
     browser.see(".status", "Live").await;
-    // The page's own policy would keep it from asking; a stranger's page has none.
+    // The page's own policy would keep it from asking; a page of another site has none.
     browser.open("about:blank").await;
     let ask = format!(
         "const ask = (path, options) => fetch('{address}' + path, options).then((answer) => answer.type, () => 'failed');
@@ -244,7 +244,7 @@ async fn page_of_another_origin_can_neither_read_nor_cancel() {
     );
     let answers = browser.script(&ask).await;
     assert_eq!(answers, serde_json::json!(["failed", "failed", "failed", "failed"]));
-    assert!(!job.is_done(), "a stranger's page has canceled it");
+    assert!(!job.is_done(), "a page of another site has canceled it");
     browser.close().await;
 }
 

@@ -56,10 +56,10 @@ fn header<'a>(response: &'a Response, name: &str) -> &'a str {
 #[tokio::test(start_paused = true)]
 async fn root_answers_after_two_seconds() {
     let app = service(&server());
-    let begun = Instant::now();
+    let started = Instant::now();
     let response = send(&app, request("/")).await;
 
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took >= 2 * SECOND && took < 3 * SECOND, "{took:?}");
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(header(&response, "content-type"), "text/plain; charset=utf-8");
@@ -70,7 +70,7 @@ async fn root_answers_after_two_seconds() {
 #[tokio::test(start_paused = true)]
 async fn slow_is_504_for_each_of_a_thousand() {
     let app = service(&server());
-    let begun = Instant::now();
+    let started = Instant::now();
     let answers: Vec<_> = (0..1000)
         .map(|_| {
             let app = app.clone();
@@ -85,21 +85,21 @@ async fn slow_is_504_for_each_of_a_thousand() {
         assert!(header(&response, "x-request-id").starts_with("req-"));
         assert_eq!(text(response).await, "Request timed out");
     }
-    let took = begun.elapsed();
+    let took = started.elapsed();
     assert!(took >= 5 * SECOND && took <= 5 * SECOND + SECOND / 2, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]
 async fn unknown_path_is_404_at_once() {
     let app = service(&server());
-    let begun = Instant::now();
+    let started = Instant::now();
     let response = send(&app, request("/nosuch")).await;
 
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
     assert_eq!(header(&response, "content-type"), "text/plain; charset=utf-8");
     assert!(header(&response, "x-request-id").starts_with("req-"));
     assert_eq!(text(response).await, "Not found");
-    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(started.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test]
@@ -138,9 +138,9 @@ async fn server_that_cancels_is_503() {
 
 #[tokio::test]
 async fn disconnect_is_the_cause_in_the_log() {
-    let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
+    let (started, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
-        begun.send(ctx.clone()).expect("the test listens");
+        started.send(ctx.clone()).expect("the test listens");
         async move { ctx.done().await.to_string() }
     };
     let (server, _keep) = Context::background().with_cancel();

@@ -1,4 +1,4 @@
-//! A worker that takes jobs from a queue, and stops in order: it takes no more, finishes what it has begun, and then flushes.
+//! A worker that takes jobs from a queue, and stops in order: it takes no more, finishes what it has started, and then flushes.
 //!
 //! `cargo run --example worker` stops in the middle of its work and prints the report. With an argument, as in
 //! `cargo run --example worker wait`, it works until Ctrl-C.
@@ -37,7 +37,7 @@ impl Queue {
     }
 }
 
-/// Works until the drain begins. A job that has begun is finished, unless the drain takes too long: then its context ends.
+/// Works until the drain begins. A job that has started is finished, unless the drain takes too long: then its context ends.
 async fn work(ctx: Context, queue: Arc<Queue>) -> Result<(), ripcord::Error> {
     while !ctx.is_draining() {
         queue.work(&ctx, queue.take()).await?;

@@ -152,7 +152,7 @@ async fn entry_is_below_the_nearest_request_or_watched_work() {
             let part = inspector.watch(&job.with_name("part"));
             drop((ctx.start_span("of the request"), job.start_span("of the job")));
             jobs.lock().unwrap().extend([job, part]);
-            std::future::ready("begun")
+            std::future::ready("started")
         }
     };
     let app: Router = Router::new().route("/import", get(import)).layer(layer);

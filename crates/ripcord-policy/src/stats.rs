@@ -15,7 +15,7 @@ use crate::Outcome;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallStats {
-    /// Calls admitted and begun.
+    /// Calls admitted and started.
     pub started: u64,
     /// Of those, calls that succeeded.
     pub succeeded: u64,
@@ -23,7 +23,7 @@ pub struct CallStats {
     pub failed: u64,
     /// Of those, calls that the caller canceled or dropped, and calls with another neutral outcome.
     pub canceled: u64,
-    /// Calls refused and never begun, including calls whose context had ended before.
+    /// Calls refused and never started, including calls whose context had ended before.
     pub rejected: u64,
 }
 

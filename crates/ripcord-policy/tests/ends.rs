@@ -67,7 +67,7 @@ impl Ends {
         Ends { table: table.to_owned(), root: Context::background().with_clock(clock), time }
     }
 
-    /// Makes a call under a context that `caller` ends after it has begun. Then a minute passes.
+    /// Makes a call under a context that `caller` ends after it has started. Then a minute passes.
     async fn call<T, E>(&self, caller: Caller, call: impl AsyncFn(Context) -> Result<T, E>) -> E {
         let (ctx, canceler) = self.root.with_name("request").with_cancel();
         let ctx = match caller {

@@ -151,7 +151,7 @@ fn an_end_of_the_callers_is_neutral_whatever_failed_before_it() {
         let mut run = Box::pin(retry.run(&ctx, failing));
         let early = run.as_mut().now_or_never();
         cancel.cancel();
-        // The wait that does not fit the deadline is not begun: then the failure is what there is to be said.
+        // The wait that does not fit the deadline is not started: then the failure is what there is to be said.
         let error = Error::<&str>::from(early.unwrap_or_else(|| run.now_or_never().unwrap()).unwrap_err());
         let said = if by_deadline { Outcome::Failure } else { Outcome::Neutral };
         assert_eq!((error.outcome(), error.last(), error.is_canceled()), (said, Some(&"down"), !by_deadline));

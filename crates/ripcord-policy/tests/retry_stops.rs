@@ -248,7 +248,7 @@ fn a_retry_after_past_the_deadline_gives_up_at_once() {
             .unwrap();
         let ctx = ctx.with_timeout(left);
         let run = retry.run(&ctx, |_| async { Err::<(), _>("busy") });
-        let error = run.now_or_never().expect("no wait is begun").unwrap_err();
+        let error = run.now_or_never().expect("no wait is started").unwrap_err();
         assert!(error.is_deadline_exceeded() && error.last() == Some(&"busy"));
         assert_eq!((told.load(Ordering::Relaxed), budget.tokens(), retry.stats().deadline_refused), (0, 500, 1));
         assert_eq!(error.stop_reason(), Some(StopReason::Deadline));

@@ -104,13 +104,13 @@ async fn soak(seed: u64) {
     let pool = WorkerPool::builder().workers(16).queue(32).overflow(Overflow::Wait).build(&ctx).unwrap();
 
     let results = [const { AtomicU64::new(0) }; 3].map(Arc::new);
-    let mut begun = 0_u64;
+    let mut started = 0_u64;
     let mut live: Vec<(tokio::task::JoinHandle<()>, Option<Canceler>)> = Vec::new();
     for step in 0..TWO_HOURS {
         // Every ten minutes the callee is down for one.
         let outage = step % 2400 < 240;
         for _ in 0..random.next_u64() % 4 {
-            begun += 1;
+            started += 1;
             let caller = match random.next_u64() % 3 {
                 0 => ctx.clone(),
                 1 => ctx.with_timeout(random.duration_between(Duration::ZERO, Duration::from_secs(12))),
@@ -180,9 +180,9 @@ async fn soak(seed: u64) {
     }
 
     let [failed, answered, dropped] = results.map(|count| count.load(Ordering::Relaxed));
-    assert_eq!(begun, failed + answered + dropped);
+    assert_eq!(started, failed + answered + dropped);
     let stats = stack.stats();
-    eprintln!("{begun} begun, {answered} answered, {failed} not, {dropped} dropped; {stats:?}");
+    eprintln!("{started} started, {answered} answered, {failed} not, {dropped} dropped; {stats:?}");
     assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
     assert!(stats.calls.succeeded > 10_000 && stats.calls.failed > 100 && stats.calls.canceled > 100, "a dull run");
     let stats = fallback.stats();

@@ -124,7 +124,7 @@ impl Run {
 
 /// Sends signals to a running command. Dropping it has no effect.
 ///
-/// A signal never reaches a stranger: once the command has ended, nothing is sent.
+/// A signal never reaches an unrelated process: once the command has ended, nothing is sent.
 #[derive(Clone)]
 pub struct ChildHandle {
     pub(crate) pid: u32,
@@ -147,7 +147,7 @@ impl ChildHandle {
     /// if the command has ended.
     ///
     /// [`Child::wait`] then returns the command's exit, and no error: the context has not ended. If a grace period has already
-    /// begun, it is not extended.
+    /// started, it is not extended.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ pub struct AfterFunc {
     state: AtomicU32,
 }
 
-/// Values of `AfterFunc::state` besides a key: the function has begun to run, never runs, or was stopped.
+/// Values of `AfterFunc::state` besides a key: the function has started to run, never runs, or was stopped.
 const STARTED: u32 = NONE;
 const NEVER: u32 = NONE - 1;
 const STOPPED: u32 = NONE - 2;

@@ -247,7 +247,7 @@ fn wait_all_reports_every_error(world: impl World) {
         let errors: Vec<_> = group.wait_all().await.iter().map(ToString::to_string).collect();
         assert!(errors.len() >= 4, "{errors:?}");
         assert_eq!(errors[0], "failed first");
-        // The one that does not fail may have come after the end, and then was not begun.
+        // The one that does not fail may have come after the end, and then was not started.
         let mut rest: Vec<_> = errors[1..].iter().filter(|error| *error != "context canceled").collect();
         rest.sort();
         assert_eq!(rest, ["failed too, 0", "failed too, 1", "failed too, 2"]);
@@ -401,7 +401,7 @@ fn nothing_starts_after_the_cancel(world: impl World) {
             }
         };
         // One runs and holds the only place, several are queued behind it, and then comes the end.
-        let (started, begun) = mpsc::channel();
+        let (started, heard_start) = mpsc::channel();
         group.go(async move {
             started.send(()).expect("the test waits");
             ctx.done().await;
@@ -410,7 +410,7 @@ fn nothing_starts_after_the_cancel(world: impl World) {
         for _ in 0..5 {
             group.go(counts());
         }
-        heard(&begun, 1).await;
+        heard(&heard_start, 1).await;
         cancel.cancel();
         group.go(counts());
         assert!(!group.try_go(counts()), "try_go() after the end");

@@ -191,7 +191,7 @@ fn nothing_leaks_while_the_parent_lives() {
         assert!(poll_with(&mut child.done(), waker).is_pending());
         cancel.cancel();
     });
-    same_before_and_after("a sleep begun and dropped", MILLION / 2, TIMER, |_| {
+    same_before_and_after("a sleep started and dropped", MILLION / 2, TIMER, |_| {
         let sleep = pin!(parent.sleep(HOUR));
         assert!(poll_pinned(sleep, waker).is_pending());
     });

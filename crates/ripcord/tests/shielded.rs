@@ -312,7 +312,7 @@ fn dropped_shielded_context_leaves_nothing_in_a_root_that_outlives_it() {
         drop((done, shielded));
         assert_eq!((wakes.held(), Arc::strong_count(&held)), (0, 1));
     }
-    // Also when the grace has begun.
+    // Also when the grace has started.
     let shielded = ctx.shielded(SEC);
     let (wakes, mut done) = (Wakes::new(), shielded.done_owned());
     assert!(poll(&mut done, &wakes).is_pending());

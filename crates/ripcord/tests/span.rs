@@ -69,11 +69,11 @@ fn tree_of_the_chapters_program_is_printed() {
 fn span_is_readable_before_and_after_its_end() {
     let (root, time) = manual();
     assert!(root.span().is_none());
-    let begun = time.now();
+    let started = time.now();
     let (ctx, guard) = root.start_span(String::from("import"));
     let span = ctx.span().expect("it carries one");
     time.advance(SEC);
-    assert_eq!((span.name(), span.start(), span.duration()), ("import", begun, SEC));
+    assert_eq!((span.name(), span.start(), span.duration()), ("import", started, SEC));
     assert!(!span.is_ended() && !guard.span().is_ended());
     assert!(span.children().is_empty());
     assert_eq!(span.to_string(), "- import (running): 1.0s");
@@ -82,7 +82,7 @@ fn span_is_readable_before_and_after_its_end() {
     let ended = guard.end();
     time.advance(SEC);
     for span in [span, ended] {
-        assert_eq!((span.name(), span.start(), span.duration()), ("import", begun, 2 * SEC));
+        assert_eq!((span.name(), span.start(), span.duration()), ("import", started, 2 * SEC));
         assert!(span.is_ended() && !span.is_panicked());
         assert!(span.err().is_none());
         assert_eq!(span.dropped(), 0);
@@ -370,8 +370,8 @@ fn lazy_root_is_shared_by_all_spans_below_it() {
     drop(one.start_span("render"));
     assert_eq!(names(&one.span().expect("it has one now")), ["request", "-query", "--row", "-render"]);
     assert_eq!(query.span().expect("its own").name(), "query");
-    assert_eq!(names(&other.span().expect("begun by this look")), ["request"]);
-    assert_eq!(names(&root.span().expect("begun above")), ["server"], "it shows none of them");
+    assert_eq!(names(&other.span().expect("started by this look")), ["request"]);
+    assert_eq!(names(&root.span().expect("started above")), ["server"], "it shows none of them");
 }
 
 #[test]

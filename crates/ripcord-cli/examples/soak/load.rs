@@ -55,11 +55,11 @@ pub(crate) struct Seen {
 /// takes an hour.
 pub(crate) async fn run(requests: u64) -> io::Result<Report> {
     let server = Server::start().await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut seen = server.clients(requests / 10).await?;
     let warm = memory();
     seen += server.clients(requests - requests / 10).await?;
-    let took = begun.elapsed();
+    let took = started.elapsed();
     server.settle().await?;
     let memory = warm.zip(memory());
     let stats = server.layer.stats();
@@ -74,23 +74,23 @@ struct Server {
     layer: ContextLayer,
     shutdown: Shutdown,
     serving: JoinHandle<()>,
-    begun: Arc<[Notify]>,
+    started: Arc<[Notify]>,
 }
 
 impl Server {
     async fn start() -> io::Result<Server> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let begun: Arc<[Notify]> = (0..CLIENTS).map(|_| Notify::new()).collect();
+        let started: Arc<[Notify]> = (0..CLIENTS).map(|_| Notify::new()).collect();
         let layer = ContextLayer::new(&Context::background().with_name("soak"));
         let app = Router::new()
             .route("/quick", get(|| async { "done" }))
             .route("/slow/{client}", get(slow))
-            .with_state(Arc::clone(&begun))
+            .with_state(Arc::clone(&started))
             .layer(layer.clone());
         let shutdown = Shutdown::builder().build();
         let serving = tokio::spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
-        Ok(Server { address, layer, shutdown, serving, begun })
+        Ok(Server { address, layer, shutdown, serving, started })
     }
 
     /// All clients at once, which share the requests.
@@ -98,7 +98,7 @@ impl Server {
         let clients: Vec<_> = (0..CLIENTS)
             .map(|index| {
                 let share = requests / CLIENTS as u64 + u64::from((index as u64) < requests % CLIENTS as u64);
-                let client = Client { address: self.address, index, begun: Arc::clone(&self.begun), stream: None };
+                let client = Client { address: self.address, index, started: Arc::clone(&self.started), stream: None };
                 tokio::spawn(client.run(share))
             })
             .collect();
@@ -129,10 +129,10 @@ impl Server {
 async fn slow(
     Ctx(ctx): Ctx,
     Path(client): Path<usize>,
-    State(begun): State<Arc<[Notify]>>,
+    State(started): State<Arc<[Notify]>>,
 ) -> Result<&'static str, Ended> {
-    if let Some(begun) = begun.get(client) {
-        begun.notify_one();
+    if let Some(started) = started.get(client) {
+        started.notify_one();
     }
     ctx.sleep(Duration::from_secs(3600)).await?;
     Ok("done")
@@ -142,9 +142,9 @@ async fn slow(
 
 struct Client {
     address: SocketAddr,
-    /// Which of the clients it is; by it a handler says that it has begun.
+    /// Which of the clients it is; by it a handler says that it has started.
     index: usize,
-    begun: Arc<[Notify]>,
+    started: Arc<[Notify]>,
     stream: Option<TcpStream>,
 }
 
@@ -156,7 +156,7 @@ impl Client {
             match number % 10 {
                 3 => {
                     self.send(&slow, "").await?;
-                    self.begun[self.index].notified().await;
+                    self.started[self.index].notified().await;
                     let stream = self.stream.take();
                     // By turns a FIN and a RST.
                     if number % 20 == 3
@@ -170,7 +170,7 @@ impl Client {
                     self.send(&slow, "X-Request-Timeout-Ms: 1\r\n").await?;
                     self.receive("HTTP/1.1 504 ", "Request timed out").await?;
                     // If it was called at all.
-                    let _ = tokio::time::timeout(Duration::ZERO, self.begun[self.index].notified()).await;
+                    let _ = tokio::time::timeout(Duration::ZERO, self.started[self.index].notified()).await;
                     seen.timed_out += 1;
                 }
                 _ => {

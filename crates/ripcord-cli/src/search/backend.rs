@@ -115,7 +115,7 @@ impl Backend {
         let (ctx, trace) = ctx.start_span(format!("backend {}", self.name));
         async move {
             let _span = trace;
-            let begun = ctx.clock().now();
+            let started = ctx.clock().now();
             // Owned, because all searches for these words share the request, and it may outlive this search.
             let request = {
                 let (backend, words) = (backend.clone(), Arc::clone(&words));
@@ -125,7 +125,7 @@ impl Backend {
                 }
             };
             let result = backend.stack.find_keyed(&ctx, words, request).await;
-            Found { took: ctx.clock().now().saturating_duration_since(begun), result }
+            Found { took: ctx.clock().now().saturating_duration_since(started), result }
         }
     }
 

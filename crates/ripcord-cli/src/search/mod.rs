@@ -82,7 +82,7 @@ impl Search {
     /// Dropping the future cancels the requests to the backends.
     pub async fn run(&self, ctx: &Context, query: &Query) -> Answer {
         let (ctx, trace) = ctx.start_span("search");
-        let begun = ctx.clock().now();
+        let started = ctx.clock().now();
         let mut reports: Vec<_> = self.backends.iter().map(|backend| Report::begin(backend.name())).collect();
         {
             // In this task, not in tasks of their own, so that they are dropped with this future.
@@ -101,7 +101,7 @@ impl Search {
                 reports[at].end(found);
             }
         }
-        let took = ctx.clock().now().saturating_duration_since(begun);
+        let took = ctx.clock().now().saturating_duration_since(started);
         if let Some(error) = ctx.err() {
             reports.iter_mut().for_each(|report| report.cut_short(&error, took));
         }

@@ -60,20 +60,20 @@ impl Server {
     /// Connects, sends a request for `path`, and leaves the answer to be read.
     pub(crate) fn request(&self, path: &str) -> Exchange {
         // Before the server can begin to count, so that what it takes is never seen as less.
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).expect("it reads");
-        Exchange { stream, begun }
+        Exchange { stream, started }
     }
 
     /// Sends a request on a connection that the client would keep.
     pub(crate) fn request_kept(&self, path: &str) -> Exchange {
-        let begun = Instant::now();
+        let started = Instant::now();
         let mut stream = TcpStream::connect(&self.address).expect("it accepts");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout above zero");
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address).expect("it reads");
-        Exchange { stream, begun }
+        Exchange { stream, started }
     }
 
     /// Sends TERM.
@@ -143,7 +143,7 @@ fn lines(output: impl Read + Send + 'static) -> Receiver<String> {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     stream: TcpStream,
-    begun: Instant,
+    started: Instant,
 }
 
 impl Exchange {
@@ -156,7 +156,7 @@ impl Exchange {
     pub(crate) fn answer(mut self) -> Answer {
         let mut text = String::new();
         self.stream.read_to_string(&mut text).expect("the server closes in order");
-        let took = self.begun.elapsed();
+        let took = self.started.elapsed();
         let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
         let mut head = head.lines();
         let status = head.next().and_then(|line| line.split(' ').nth(1)).and_then(|status| status.parse().ok());

@@ -79,7 +79,7 @@ async fn open_metrics_text_is_well_formed_and_counts_each_request() {
     assert_eq!(requests("/search", 400), Some(1.0));
     assert_eq!(requests("/search", 504), Some(1.0));
     assert_eq!(requests("/slow", 504), Some(1.0));
-    assert_eq!(requests("unmatched", 404), Some(2.0), "paths are a stranger's to make up: {after}");
+    assert_eq!(requests("unmatched", 404), Some(2.0), "clients may invent any number of paths: {after}");
     assert_eq!(samples["ripcord_http_requests_in_flight"], 1.0, "this one");
 
     let buckets = samples.iter().filter(|(sample, _)| {

@@ -122,13 +122,13 @@ impl TestService {
     pub(crate) fn counted(&self, line: &str) -> impl Future<Output = ()> {
         let place = std::panic::Location::caller();
         async move {
-            let begun = std::time::Instant::now();
+            let started = std::time::Instant::now();
             loop {
                 let text = self.get("/metrics").await.expect("no panic").body;
                 if text.lines().any(|counted| counted == line) {
                     return;
                 }
-                assert!(begun.elapsed() < super::backend::PATIENCE, "no {line:?} at {place}:\n{text}");
+                assert!(started.elapsed() < super::backend::PATIENCE, "no {line:?} at {place}:\n{text}");
                 tokio::task::yield_now().await;
             }
         }

@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) kind: Kind,
     /// Its start, on its context's clock.
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
     /// See invariant 2 of the registry.
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
@@ -94,7 +94,7 @@ pub(super) struct FinishedEntry {
     pub(super) facts: Facts,
     pub(super) name: String,
     pub(super) status: Option<StatusCode>,
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
     pub(super) ended: Ended,
     pub(super) is_cut_short: bool,
     /// The time between its start and its deadline.
@@ -115,10 +115,10 @@ impl FinishedEntry {
             facts: entry.facts(),
             name: entry.name().to_owned(),
             status: entry.status,
-            begun: entry.begun,
+            started: entry.started,
             ended: entry.ended.clone()?,
             is_cut_short: entry.is_cut_short(),
-            timeout: entry.ctx.deadline().map(|deadline| deadline.saturating_duration_since(entry.begun)),
+            timeout: entry.ctx.deadline().map(|deadline| deadline.saturating_duration_since(entry.started)),
             root: entry.root.clone(),
             dropped: clock.now(),
             clock,

@@ -40,12 +40,12 @@ pub(super) struct Quick {
 
 impl Quick {
     /// Returns whether to keep an entry that started at this instant and took this long. Slower entries are always kept.
-    pub(super) fn keeps(&mut self, begun: Instant, latency: Duration, max: usize) -> bool {
+    pub(super) fn keeps(&mut self, started: Instant, latency: Duration, max: usize) -> bool {
         if latency >= QUICK {
             return true;
         }
-        if self.since.is_none_or(|since| since > begun || begun - since >= WINDOW) {
-            *self = Quick { since: Some(begun), kept: 0 };
+        if self.since.is_none_or(|since| since > started || started - since >= WINDOW) {
+            *self = Quick { since: Some(started), kept: 0 };
         }
         self.kept += 1;
         self.kept <= max

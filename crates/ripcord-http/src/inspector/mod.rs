@@ -141,7 +141,7 @@ impl Inspector {
             return entry.root;
         }
         let root = Span::builder(entry.name().to_owned()).root().limit(self.shared.max_calls);
-        let (_, guard) = root.start_time(entry.begun).location(location).start(&entry.ctx);
+        let (_, guard) = root.start_time(entry.started).location(location).start(&entry.ctx);
         let (root, _dropped_here) = registry.set_root(place, guard.span().clone(), Some(guard));
         Some(root)
     }

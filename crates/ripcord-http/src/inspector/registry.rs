@@ -41,11 +41,11 @@ impl Registry {
         Registry { shards: std::array::from_fn(|_| Shard::default()), finished: Finished::new(kept) }
     }
 
-    /// Inserts an entry that started at `begun`. `ctx` is the context above the value that will remove the entry.
+    /// Inserts an entry that started at `started`. `ctx` is the context above the value that will remove the entry.
     pub(super) fn insert(
         &self,
         kind: Kind,
-        begun: Instant,
+        started: Instant,
         ctx: Context,
         cancel: CancelHandle,
         tasks: Option<TaskList>,
@@ -54,7 +54,7 @@ impl Registry {
         let mut live = self.shards[number].lock();
         let id = live.started * SHARDS as u64 + number as u64;
         live.started += 1;
-        let entry = Entry { id, kind, begun, ctx, cancel, status: None, root: None, tasks, ended: None };
+        let entry = Entry { id, kind, started, ctx, cancel, status: None, root: None, tasks, ended: None };
         EntryKey { id, key: live.slots.insert(Slot { entry, guard: None }) }
     }
 
@@ -107,7 +107,7 @@ impl Registry {
             let Some(slot) = live.slots.try_remove(place.key) else { return };
             let is_kept = slot.entry.ended.as_ref().is_some_and(|ended| {
                 live.ended[bucket_for(ended.latency)] += 1;
-                slot.entry.is_cut_short() || live.quick.keeps(slot.entry.begun, ended.latency, self.finished.max())
+                slot.entry.is_cut_short() || live.quick.keeps(slot.entry.started, ended.latency, self.finished.max())
             });
             let is_roomy = live.slots.is_empty() && live.slots.capacity() > MAX_EMPTY_CAPACITY;
             (slot, is_roomy.then(|| std::mem::take(&mut live.slots)), is_kept)

@@ -44,7 +44,7 @@ pub(super) struct InFlight {
 pub(super) struct Record {
     pub(super) id: HeaderValue,
     /// When the request arrived, if a hook or an observer needs it.
-    pub(super) begun: Option<Instant>,
+    pub(super) started: Option<Instant>,
     pub(super) span: OwnSpan,
     pub(super) place: Option<EntryKey>,
     pub(super) answered: Option<StatusCode>,
@@ -238,7 +238,7 @@ impl Drop for InFlight {
         record.span.end(&self.ctx, self.lifetime.outcome(), record.answered);
         let Some(outcome) = self.lifetime.outcome() else { return };
         let took =
-            record.begun.map(|begun| self.ctx.clock().now().saturating_duration_since(begun)).unwrap_or_default();
+            record.started.map(|started| self.ctx.clock().now().saturating_duration_since(started)).unwrap_or_default();
         if let (Some(observer), Some(place)) = (&self.settings.observer, record.place) {
             let is_panicked = matches!(outcome, Outcome::Panicked(_)) || thread::panicking();
             observer.end(place, took, self.ctx.err(), is_panicked);

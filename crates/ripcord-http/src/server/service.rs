@@ -113,15 +113,15 @@ impl Settings {
         // that everything shown is above it.
         let (ctx, span) = OwnSpan::begin(self, ctx, parts, received.lineage.parent());
         let is_timed = self.on_end.is_some() || self.observer.is_some();
-        let begun = is_timed.then(|| ctx.clock().now());
-        let place = self.observer.as_ref().zip(begun).map(|(observer, at)| {
+        let started = is_timed.then(|| ctx.clock().now());
+        let place = self.observer.as_ref().zip(started).map(|(observer, at)| {
             let cancel = lifetime.cancel_handle();
             observer.begin(StartedRequest { ctx: &ctx, cancel, at, deadline: deadline.source, span: span.span() })
         });
         let ctx = ctx.with_value(Handle::new(&lifetime, deadline.source, self, place));
         parts.extensions.insert(ctx.clone());
         let id = received.id.to_header();
-        let record = Record { id, begun, span, place, answered: None, logged: None };
+        let record = Record { id, started, span, place, answered: None, logged: None };
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 

@@ -47,7 +47,7 @@ async fn listener_stays_open_for_the_drain_delay_and_readiness_turns_false_first
     let health = read_to_end(server.client(&get_request("/healthz")).await).await;
     assert!(health.contains("\r\nConnection: close\r\n") && health.ends_with("draining"), "{health}");
     let slow = server.client(&get_request("/never")).await;
-    let ctx = within(server.begun.recv()).await.expect("it is served");
+    let ctx = within(server.started.recv()).await.expect("it is served");
     // None of these delays the end.
     let silent = server.connect().await;
     let half = server.client("GET / HTTP/1.1\r\nHo").await;

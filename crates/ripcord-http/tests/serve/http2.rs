@@ -21,7 +21,7 @@ async fn stream_in_flight_is_answered_and_the_client_gets_goaway() {
     let (mut client, connection) = handshake(&server).await;
     let closed = tokio::spawn(connection);
     let (answer, _) = client.send_request(request("/waits"), true).expect("it is open");
-    within(server.begun.recv()).await.expect("the handler begins");
+    within(server.started.recv()).await.expect("the handler begins");
     server.shutdown.begin("deployment");
     let answer = within(answer).await.expect("it is answered");
     assert!(answer.headers().get("connection").is_none());

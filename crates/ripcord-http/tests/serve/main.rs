@@ -30,8 +30,8 @@ struct Server {
     address: SocketAddr,
     shutdown: Shutdown,
     time: ManualTime,
-    /// One for each request of `/waits` and `/never` that has begun.
-    begun: mpsc::UnboundedReceiver<Context>,
+    /// One for each request of `/waits` and `/never` that has started.
+    started: mpsc::UnboundedReceiver<Context>,
     serving: JoinHandle<()>,
 }
 
@@ -48,7 +48,7 @@ impl Server {
         let (clock, time) = Clock::manual();
         let root = Context::background().with_clock(clock).with_name("server");
         let shutdown = settings(Shutdown::builder().context(&root)).build();
-        let (begin, begun) = mpsc::unbounded_channel();
+        let (begin, started) = mpsc::unbounded_channel();
         let begins = begin.clone();
         let waits = async move |Ctx(ctx): Ctx| {
             begins.send(ctx.clone()).expect("the test listens");
@@ -71,7 +71,7 @@ impl Server {
         let address = listener.local_addr().expect("it is bound");
         let serve = ripcord_http::serve(listener, app).limits(limits).shutdown(&shutdown);
         let serving = tokio::spawn(serve.into_future());
-        Server { address, shutdown, time, begun, serving }
+        Server { address, shutdown, time, started, serving }
     }
 
     async fn connect(&self) -> TcpStream {
@@ -88,7 +88,7 @@ impl Server {
     /// A client whose request a handler works on.
     async fn in_flight(&mut self, path: &str) -> (TcpStream, Context) {
         let client = self.client(&get_request(path)).await;
-        let ctx = within(self.begun.recv()).await.expect("the handler begins");
+        let ctx = within(self.started.recv()).await.expect("the handler begins");
         (client, ctx)
     }
 

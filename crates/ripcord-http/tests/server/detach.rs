@@ -18,7 +18,7 @@ fn layer() -> (ContextLayer, ManualTime, Canceler) {
 
 /// A request whose handler detaches as often as said and then waits for ever; given up by its server once it has.
 async fn given_up(layer: &ContextLayer, times: usize) -> (Context, Vec<Detached>) {
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, mut started) = unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
         let detached: Vec<_> = (0..times).map(|_| detach(&ctx)).collect();
         begin.send((ctx, detached)).expect("the test listens");
@@ -29,7 +29,7 @@ async fn given_up(layer: &ContextLayer, times: usize) -> (Context, Vec<Detached>
         let mut response = pin!(send(&app, request("/")));
         assert!(poll_once(response.as_mut()).await.is_pending());
     }
-    next(&mut begun).await
+    next(&mut started).await
 }
 
 async fn next<T>(receiver: &mut UnboundedReceiver<T>) -> T {
@@ -75,7 +75,7 @@ async fn server_cancel_ends_detached_work() {
 #[tokio::test]
 async fn answered_request_stays_open_for_detached_work() {
     let (layer, _time, _server) = layer();
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, mut started) = unbounded_channel();
     let handler = move |Ctx(ctx): Ctx| {
         let detached = detach(&ctx);
         begin.send((ctx, detached)).expect("the test listens");
@@ -84,7 +84,7 @@ async fn answered_request_stays_open_for_detached_work() {
     let app = Router::new().route("/", get(handler)).layer(layer.clone());
     assert_eq!(text(send(&app, request("/")).await).await, "accepted");
 
-    let (ctx, detached) = next(&mut begun).await;
+    let (ctx, detached) = next(&mut started).await;
     assert_eq!((layer.stats().in_flight, layer.stats().detached), (0, 1));
     assert!(!ctx.is_done());
     drop(detached);

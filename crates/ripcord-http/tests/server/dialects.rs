@@ -49,7 +49,7 @@ async fn server_reads_every_dialect() {
             true => DeadlineSource::Local,
             false => DeadlineSource::Header(dialect.name()),
         };
-        assert_eq!(source, Some(expected), "{dialect:?} from a stranger");
+        assert_eq!(source, Some(expected), "{dialect:?} from an untrusted client");
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
     common::SECOND,
     handlers::{layer, settle, stuck},
     sockets::{
-        Begun, GET, answer_until, assert_disconnected, client, end_of, read_all, reset, round_trip, serve,
+        GET, Started, answer_until, assert_disconnected, client, end_of, read_all, reset, round_trip, serve,
         serve_unwatched, serve_with_small_buffers,
     },
 };
@@ -17,9 +17,9 @@ use crate::{
 #[tokio::test]
 async fn close_cancels_a_get() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let client = client(serve(stuck(&layer, &begin)).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
     assert!(!ctx.is_done());
 
     drop(client);
@@ -29,9 +29,9 @@ async fn close_cancels_a_get() {
 #[tokio::test]
 async fn close_on_an_unwatched_connection_cancels_a_get() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let client = client(serve_unwatched(stuck(&layer, &begin)).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     drop(client);
     assert_disconnected(&ctx).await;
@@ -42,9 +42,9 @@ async fn close_on_an_unwatched_connection_cancels_a_get() {
 #[tokio::test]
 async fn reset_cancels_a_get() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let client = client(serve(stuck(&layer, &begin)).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     reset(client);
     assert_disconnected(&ctx).await;
@@ -55,10 +55,10 @@ async fn reset_cancels_a_get() {
 
 #[tokio::test]
 async fn close_cancels_a_post_with_a_small_body_unread() {
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhello";
     let client = client(serve(stuck(&layer(), &begin)).await, request).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     drop(client);
     assert_disconnected(&ctx).await;
@@ -66,10 +66,10 @@ async fn close_cancels_a_post_with_a_small_body_unread() {
 
 #[tokio::test]
 async fn close_cancels_a_post_with_a_body_partly_sent() {
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let request = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhe";
     let client = client(serve(stuck(&layer(), &begin)).await, request).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     drop(client);
     assert_disconnected(&ctx).await;
@@ -78,14 +78,14 @@ async fn close_cancels_a_post_with_a_body_partly_sent() {
 #[tokio::test]
 async fn close_cancels_a_post_that_the_handler_reads() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let handler = move |Ctx(ctx): Ctx, request: Request| {
         begin.send(ctx).expect("the test listens");
         async move { format!("{:?}", read_all(request).await.is_ok()) }
     };
     let address = serve(Router::new().route("/", any(handler)).layer(layer.clone())).await;
     let client = client(address, "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nhe").await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     drop(client);
     assert_disconnected(&ctx).await;
@@ -94,11 +94,11 @@ async fn close_cancels_a_post_that_the_handler_reads() {
 }
 
 /// A client that has sent as much of 2 MB as anybody takes: more than the server's buffers hold.
-async fn two_megabytes_unread(begun: &mut Begun, app: Router) -> (TcpStream, Context) {
+async fn two_megabytes_unread(started: &mut Started, app: Router) -> (TcpStream, Context) {
     let address = serve_with_small_buffers(app).await;
     let head = format!("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {}\r\n\r\n", 2 << 20);
     let client = client(address, head).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
     let (mut sent, body) = (0, vec![0; 2 << 20]);
     while sent < body.len() {
         match client.try_write(&body[sent..]) {
@@ -115,8 +115,8 @@ async fn two_megabytes_unread(begun: &mut Begun, app: Router) -> (TcpStream, Con
 async fn close_with_2_mb_unread_is_invisible_until_the_deadline() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
-    let (begin, mut begun) = Begun::channel();
-    let (client, ctx) = two_megabytes_unread(&mut begun, stuck(&layer, &begin)).await;
+    let (begin, mut started) = Started::channel();
+    let (client, ctx) = two_megabytes_unread(&mut started, stuck(&layer, &begin)).await;
 
     // The FIN comes after the body, which nobody takes: there is nothing to be seen.
     drop(client);
@@ -129,8 +129,8 @@ async fn close_with_2_mb_unread_is_invisible_until_the_deadline() {
 
 #[tokio::test]
 async fn reset_cancels_a_post_with_2_mb_unread() {
-    let (begin, mut begun) = Begun::channel();
-    let (client, ctx) = two_megabytes_unread(&mut begun, stuck(&layer(), &begin)).await;
+    let (begin, mut started) = Started::channel();
+    let (client, ctx) = two_megabytes_unread(&mut started, stuck(&layer(), &begin)).await;
 
     reset(client);
     assert_disconnected(&ctx).await;
@@ -139,19 +139,19 @@ async fn reset_cancels_a_post_with_2_mb_unread() {
 #[tokio::test]
 async fn close_cancels_a_request_with_another_pipelined() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let client = client(serve(stuck(&layer, &begin)).await, GET.repeat(2)).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     drop(client);
     assert_disconnected(&ctx).await;
-    assert_eq!(layer.stats().requests, 1, "the second has not begun");
+    assert_eq!(layer.stats().requests, 1, "the second has not started");
 }
 
 #[tokio::test]
 async fn close_of_an_idle_connection_is_not_a_disconnect() {
     let layer = layer();
-    let (begin, _begun) = Begun::channel();
+    let (begin, _begun) = Started::channel();
     let address = serve(stuck(&layer, &begin)).await;
     let mut client = client(address, "GET /ping HTTP/1.1\r\nHost: test\r\n\r\n").await;
     answer_until(&mut client, "pong").await;

@@ -9,7 +9,7 @@ use crate::{
     common::{PATIENCE, SECOND},
     handlers::{layer, settle, streaming, stuck},
     sockets::{
-        Begun, GET, answer_until, answers, assert_disconnected, client, end_of, in_time, reset, round_trip, serve,
+        GET, Started, answer_until, answers, assert_disconnected, client, end_of, in_time, reset, round_trip, serve,
         with_ping,
     },
 };
@@ -17,14 +17,14 @@ use crate::{
 #[tokio::test]
 async fn half_close_cancels_and_an_answer_is_still_sent() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let handler = move |Ctx(ctx): Ctx| {
         begin.send(ctx.clone()).expect("the test listens");
         async move { format!("all the same: {}", ctx.done().await.cause().expect("it says why")) }
     };
     let address = serve(Router::new().route("/", any(handler)).layer(layer.clone())).await;
     let mut client = client(address, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     client.shutdown().await.expect("it is open");
     assert_disconnected(&ctx).await;
@@ -37,7 +37,7 @@ async fn half_close_cancels_and_an_answer_is_still_sent() {
 #[tokio::test]
 async fn half_close_of_a_handler_that_ignores_its_context_is_answered() {
     let (go, going) = tokio::sync::watch::channel(false);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let handler = move |Ctx(ctx): Ctx| {
         begin.send(ctx).expect("the test listens");
         let mut going = going.clone();
@@ -47,7 +47,7 @@ async fn half_close_of_a_handler_that_ignores_its_context_is_answered() {
         }
     };
     let mut client = client(serve(Router::new().route("/", any(handler)).layer(layer())).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     client.shutdown().await.expect("it is open");
     assert_disconnected(&ctx).await;
@@ -77,9 +77,9 @@ async fn half_close_of_a_handler_that_gives_up_is_503_and_499_in_logs() {
 async fn half_close_leaves_a_handler_its_deadline() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let mut client = client(serve(stuck(&layer, &begin)).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     client.shutdown().await.expect("it is open");
     assert_disconnected(&ctx).await;
@@ -92,19 +92,19 @@ async fn half_close_leaves_a_handler_its_deadline() {
 #[tokio::test]
 async fn half_close_in_the_packet_of_the_request_cancels() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let address = serve(stuck(&layer, &begin)).await;
     let stream = std::net::TcpStream::connect(address).expect("it accepts");
     std::io::Write::write_all(&mut &stream, GET.as_bytes()).expect("it reads");
     stream.shutdown(std::net::Shutdown::Write).expect("it is open");
-    assert_disconnected(&begun.next().await).await;
+    assert_disconnected(&started.next().await).await;
 }
 
 #[tokio::test]
 async fn allowed_half_close_changes_nothing() {
     let layer = layer().half_close(HalfClose::Allow);
     let (go, going) = tokio::sync::watch::channel(false);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let handler = move |Ctx(ctx): Ctx| {
         begin.send(ctx.clone()).expect("the test listens");
         let mut going = going.clone();
@@ -116,7 +116,7 @@ async fn allowed_half_close_changes_nothing() {
     };
     let address = serve(with_ping(Router::new().route("/", any(handler))).layer(layer.clone())).await;
     let mut client = client(address, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     client.shutdown().await.expect("it is open");
     round_trip(address).await;
@@ -130,10 +130,10 @@ async fn allowed_half_close_changes_nothing() {
 #[tokio::test]
 async fn reset_after_an_allowed_half_close_cancels() {
     let layer = layer().half_close(HalfClose::Allow);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let address = serve(stuck(&layer, &begin)).await;
     let mut client = client(address, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     client.shutdown().await.expect("it is open");
     round_trip(address).await;
@@ -146,10 +146,10 @@ async fn reset_after_an_allowed_half_close_cancels() {
 #[tokio::test]
 async fn failed_write_cancels_after_an_allowed_half_close() {
     let layer = layer().half_close(HalfClose::Allow);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let address = serve(streaming(&layer, &begin)).await;
     let mut client = client(address, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
     answer_until(&mut client, "more\r\n").await;
 
     drop(client);
@@ -162,10 +162,10 @@ async fn close_where_half_close_is_allowed_ends_at_the_deadline() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
     let layer = layer.half_close(HalfClose::Allow);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let address = serve(stuck(&layer, &begin)).await;
     let client = client(address, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
 
     drop(client);
     round_trip(address).await;

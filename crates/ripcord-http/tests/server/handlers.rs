@@ -34,10 +34,10 @@ pub(crate) fn layer() -> ContextLayer {
 }
 
 /// A handler that never answers, under `layer`.
-pub(crate) fn stuck(layer: &ContextLayer, begun: &UnboundedSender<Context>) -> Router {
-    let begun = begun.clone();
+pub(crate) fn stuck(layer: &ContextLayer, started: &UnboundedSender<Context>) -> Router {
+    let started = started.clone();
     let handler = move |Ctx(ctx): Ctx, request: Request| {
-        begun.send(ctx).expect("the test listens");
+        started.send(ctx).expect("the test listens");
         async move {
             // Held, and never read.
             let _request = request;
@@ -59,10 +59,10 @@ pub(crate) async fn settle(layer: &ContextLayer) {
 }
 
 /// A body without an end, which is always ready.
-pub(crate) fn streaming(layer: &ContextLayer, begun: &UnboundedSender<Context>) -> Router {
-    let begun = begun.clone();
+pub(crate) fn streaming(layer: &ContextLayer, started: &UnboundedSender<Context>) -> Router {
+    let started = started.clone();
     let handler = move |Ctx(ctx): Ctx| {
-        begun.send(ctx).expect("the test listens");
+        started.send(ctx).expect("the test listens");
         async { Response::new(Body::new(Endless)) }
     };
     with_ping(Router::new().route("/", any(handler))).layer(layer.clone())

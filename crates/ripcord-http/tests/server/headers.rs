@@ -220,7 +220,7 @@ const MALFORMED: [(&str, &str); 15] = [
     ("traceparent", "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
 ];
 
-/// Those that a stranger's are not even read of.
+/// Headers that are not read from an untrusted client.
 const MALFORMED_IF_TRUSTED: [(&str, &str); 5] = [
     ("x-envoy-expected-rq-timeout-ms", "soon"),
     ("x-request-id", "a b"),

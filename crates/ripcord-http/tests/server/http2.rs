@@ -10,14 +10,14 @@ use tokio::net::TcpStream;
 use crate::{
     common::SECOND,
     handlers::{Counted, layer, settle, stuck},
-    sockets::{Begun, assert_disconnected, h2_request, in_time, serve, serve_unwatched},
+    sockets::{Started, assert_disconnected, h2_request, in_time, serve, serve_unwatched},
 };
 
 #[tokio::test]
 async fn http2_reset_ends_one_stream() {
     for is_watched in [true, false] {
         let layer = layer();
-        let (begin, mut begun) = Begun::channel();
+        let (begin, mut started) = Started::channel();
         let app = stuck(&layer, &begin);
         let address = if is_watched { serve(app).await } else { serve_unwatched(app).await };
         let stream = TcpStream::connect(address).await.expect("it accepts");
@@ -25,9 +25,9 @@ async fn http2_reset_ends_one_stream() {
         tokio::spawn(connection);
 
         let (_first, mut first_stream) = client.send_request(h2_request(), true).expect("it is open");
-        let first = begun.next().await;
+        let first = started.next().await;
         let (_second, _second_stream) = client.send_request(h2_request(), true).expect("it is open");
-        let second = begun.next().await;
+        let second = started.next().await;
 
         first_stream.send_reset(h2::Reason::CANCEL);
         assert_disconnected(&first).await;
@@ -38,13 +38,13 @@ async fn http2_reset_ends_one_stream() {
 #[tokio::test]
 async fn http2_close_ends_all_streams() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let stream = TcpStream::connect(serve(stuck(&layer, &begin)).await).await.expect("it accepts");
     let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
     let connection = tokio::spawn(connection);
     let _first = client.send_request(h2_request(), true).expect("it is open");
     let _second = client.send_request(h2_request(), true).expect("it is open");
-    let contexts = [begun.next().await, begun.next().await];
+    let contexts = [started.next().await, started.next().await];
 
     connection.abort();
     for ctx in contexts {

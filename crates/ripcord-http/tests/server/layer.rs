@@ -58,10 +58,10 @@ async fn names_contain_no_text_of_the_client() {
 async fn servers_deadline_wins_if_it_is_earlier() {
     let server = server().with_timeout(2 * SECOND);
     let app = Router::new().route("/", get(pending::<String>)).layer(ContextLayer::new(&server).timeout(5 * SECOND));
-    let begun = Instant::now();
+    let started = Instant::now();
 
     assert_eq!(send(&app, request("/")).await.status(), StatusCode::GATEWAY_TIMEOUT);
-    assert!(begun.elapsed() < 3 * SECOND);
+    assert!(started.elapsed() < 3 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use crate::common::{SECOND, poll_once, request, send, server, text};
 
 /// Sends a request to a handler that waits, and returns the end of its Context.
 async fn end_of(layer: ContextLayer, header: Option<(&'static str, &'static str)>) -> Error {
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, mut started) = unbounded_channel();
     let handler = any(move |Ctx(ctx): Ctx| {
         begin.send(ctx.clone()).expect("the test listens");
         async move { ctx.done().await.to_string() }
@@ -25,7 +25,7 @@ async fn end_of(layer: ContextLayer, header: Option<(&'static str, &'static str)
         request.headers_mut().insert(name, value.parse().expect("a header's value"));
     }
     drop(text(send(&app, request).await).await);
-    begun.recv().await.expect("the handler was called").err().expect("it has ended")
+    started.recv().await.expect("the handler was called").err().expect("it has ended")
 }
 
 #[track_caller]
@@ -59,7 +59,7 @@ async fn deadline_of_a_header_reports_the_line_of_the_layer() {
 async fn answer_disconnect_and_panic_report_the_line_of_the_layer() {
     let layer = ContextLayer::new(&server());
     let line = line!() - 1;
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, mut started) = unbounded_channel();
     let handler = |waits: bool, panics: bool| {
         let begin = begin.clone();
         any(move |Ctx(ctx): Ctx| {
@@ -82,7 +82,7 @@ async fn answer_disconnect_and_panic_report_the_line_of_the_layer() {
                 drop(text(response).await);
             }
         }
-        let ctx: Context = begun.recv().await.expect("the handler was called");
+        let ctx: Context = started.recv().await.expect("the handler was called");
         assert_line(&ctx.err().expect("it has ended"), line);
     }
 }

@@ -149,14 +149,14 @@ async fn panic_below_the_inner_layer_is_counted_as_one() {
 
 #[tokio::test(start_paused = true)]
 async fn context_ends_when_the_outer_response_has_been_sent() {
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, mut started) = unbounded_channel();
     let layer = ContextLayer::new(&server()).timeout(5 * SECOND);
     let handler = any(move |Ctx(ctx): Ctx| {
         begin.send(ctx).expect("the test listens");
         async { "here" }
     });
     let response = send(&app(&layer, &layer, handler), request("/quick")).await;
-    let ctx = begun.recv().await.expect("the handler was called");
+    let ctx = started.recv().await.expect("the handler was called");
     assert!(!ctx.is_done(), "the response has not been sent");
     drop(text(response).await);
     assert_answered(&ctx.err().expect("it is over"));
@@ -195,14 +195,14 @@ async fn values_added_between_two_layers_are_kept() {
 #[tokio::test]
 async fn answered_request_is_not_an_outer_request() {
     let layer = ContextLayer::new(&Context::background());
-    let (begin, mut begun) = unbounded_channel();
+    let (begin, mut started) = unbounded_channel();
     let handler = any(move |request: Request| {
         begin.send(request.extensions().get::<Context>().expect("a Context").clone()).expect("the test listens");
         async { "here" }
     });
     let app = Router::new().route("/", handler).layer(layer.clone());
     drop(text(send(&app, request("/")).await).await);
-    let over = begun.recv().await.expect("the handler was called");
+    let over = started.recv().await.expect("the handler was called");
 
     let mut again = request("/");
     again.extensions_mut().insert(over);

@@ -86,13 +86,13 @@ fn serve_on(listener: TcpListener, app: Router, is_watched: bool) -> SocketAddr 
     address
 }
 
-/// The Contexts of handlers that have begun.
-pub(crate) struct Begun(UnboundedReceiver<Context>);
+/// The Contexts of handlers that have started.
+pub(crate) struct Started(UnboundedReceiver<Context>);
 
-impl Begun {
-    pub(crate) fn channel() -> (UnboundedSender<Context>, Begun) {
+impl Started {
+    pub(crate) fn channel() -> (UnboundedSender<Context>, Started) {
         let (sender, receiver) = unbounded_channel();
-        (sender, Begun(receiver))
+        (sender, Started(receiver))
     }
 
     pub(crate) async fn next(&mut self) -> Context {

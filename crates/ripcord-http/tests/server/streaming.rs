@@ -19,7 +19,7 @@ use crate::{
     common::SECOND,
     handlers::{Counted, layer, settle, streaming},
     sockets::{
-        Begun, GET, answer_until, assert_disconnected, client, end_of, in_time, round_trip, serve, serve_unwatched,
+        GET, Started, answer_until, assert_disconnected, client, end_of, in_time, round_trip, serve, serve_unwatched,
         with_ping,
     },
 };
@@ -28,11 +28,11 @@ use crate::{
 async fn close_ends_a_streaming_response() {
     for is_watched in [true, false] {
         let layer = layer();
-        let (begin, mut begun) = Begun::channel();
+        let (begin, mut started) = Started::channel();
         let app = streaming(&layer, &begin);
         let address = if is_watched { serve(app).await } else { serve_unwatched(app).await };
         let mut client = client(address, GET).await;
-        let ctx = begun.next().await;
+        let ctx = started.next().await;
         answer_until(&mut client, "more\r\n").await;
         assert!(!ctx.is_done());
 
@@ -47,7 +47,7 @@ async fn close_ends_a_streaming_response() {
 #[tokio::test]
 async fn close_ends_a_streaming_response_that_waits() {
     let layer = layer();
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let (frames, body) = unbounded_channel::<Bytes>();
     let body = Arc::new(Mutex::new(Some(body)));
     let handler = move |Ctx(ctx): Ctx| {
@@ -56,7 +56,7 @@ async fn close_ends_a_streaming_response_that_waits() {
         std::future::ready(Response::new(Body::new(crate::common::Frames(body))))
     };
     let mut client = client(serve(Router::new().route("/", any(handler)).layer(layer.clone())).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
     frames.send(Bytes::from_static(b"first")).expect("it is read");
     answer_until(&mut client, "first\r\n").await;
 
@@ -96,9 +96,9 @@ async fn client_that_stays_and_reads_nothing_is_dropped_at_the_deadline() {
 async fn deadline_cuts_a_stream_short() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let mut client = client(serve(streaming(&layer, &begin)).await, GET).await;
-    let ctx = begun.next().await;
+    let ctx = started.next().await;
     answer_until(&mut client, "more\r\n").await;
 
     time.advance(5 * SECOND);

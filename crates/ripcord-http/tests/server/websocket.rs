@@ -17,7 +17,7 @@ use tokio_tungstenite::{WebSocketStream, tungstenite};
 use crate::{
     common::SECOND,
     handlers::settle,
-    sockets::{Begun, assert_disconnected, end_of, in_time, reset, serve, serve_unwatched},
+    sockets::{Started, assert_disconnected, end_of, in_time, reset, serve, serve_unwatched},
 };
 
 struct Echo {
@@ -25,7 +25,7 @@ struct Echo {
     layer: ContextLayer,
     time: ManualTime,
     server: Canceler,
-    begun: Begun,
+    started: Started,
     outcomes: UnboundedReceiver<(u16, Outcome)>,
 }
 
@@ -38,7 +38,7 @@ impl Echo {
         let layer = ContextLayer::new(&ctx).timeout(5 * SECOND).on_end(move |request| {
             let _ = tell.send((request.status.as_u16(), request.outcome.clone()));
         });
-        let (begin, begun) = Begun::channel();
+        let (begin, started) = Started::channel();
         let handler = async move |Ctx(ctx): Ctx, upgrade: WebSocketUpgrade| -> Response {
             upgrade.on_upgrade(async move |socket| {
                 begin.send(ctx.clone()).expect("the test listens");
@@ -51,7 +51,7 @@ impl Echo {
             })
         };
         let router = Router::new().route("/", any(handler)).layer(layer.clone());
-        Echo { router, layer, time, server, begun, outcomes }
+        Echo { router, layer, time, server, started, outcomes }
     }
 
     async fn outcome(&mut self) -> (u16, Outcome) {
@@ -82,7 +82,7 @@ async fn assert_echoes(client: &mut WebSocketStream<TcpStream>) {
 async fn websocket_outlives_the_deadline_for_the_answer() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve(echo.router.clone()).await).await;
-    let ctx = echo.begun.next().await;
+    let ctx = echo.started.next().await;
     assert_eq!(ctx.deadline(), None);
     for _ in 0..3 {
         echo.time.advance(100 * SECOND);
@@ -97,7 +97,7 @@ async fn websocket_whose_client_leaves_reports_the_disconnect() {
     for (reads, resets) in [(true, false), (true, true), (false, false), (false, true)] {
         let mut echo = Echo::new(reads);
         let client = connect(serve(echo.router.clone()).await).await;
-        let ctx = echo.begun.next().await;
+        let ctx = echo.started.next().await;
         assert!(!ctx.is_done(), "{:?}", ctx.err());
         match resets {
             true => reset(client.into_inner()),
@@ -113,7 +113,7 @@ async fn websocket_whose_client_leaves_reports_the_disconnect() {
 async fn websocket_of_a_draining_server_reports_the_drain() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve(echo.router.clone()).await).await;
-    let ctx = echo.begun.next().await;
+    let ctx = echo.started.next().await;
     assert_echoes(&mut client).await;
     echo.server.cancel_with("draining");
     assert_eq!(end_of(&ctx).await.cause().expect("a cause").to_string(), "draining");
@@ -126,7 +126,7 @@ async fn websocket_of_a_draining_server_reports_the_drain() {
 async fn websocket_closed_by_both_sides_counts_as_answered() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve(echo.router.clone()).await).await;
-    let ctx = echo.begun.next().await;
+    let ctx = echo.started.next().await;
     assert_echoes(&mut client).await;
     client.close(None).await.expect("it is open");
     while let Some(Ok(_)) = in_time(client.next()).await {}
@@ -141,7 +141,7 @@ async fn websocket_below_two_layers_outlives_both_deadlines() {
     let mut echo = Echo::new(true);
     let outer = ContextLayer::new(&Context::background()).timeout(SECOND);
     let mut client = connect(serve(echo.router.clone().layer(outer.clone())).await).await;
-    let ctx = echo.begun.next().await;
+    let ctx = echo.started.next().await;
     assert_eq!(ctx.deadline(), None);
     assert_echoes(&mut client).await;
     assert!(!ctx.is_done());
@@ -155,7 +155,7 @@ async fn websocket_below_two_layers_outlives_both_deadlines() {
 async fn unwatched_websocket_lives_as_long_as_the_server() {
     let mut echo = Echo::new(true);
     let mut client = connect(serve_unwatched(echo.router.clone()).await).await;
-    let ctx = echo.begun.next().await;
+    let ctx = echo.started.next().await;
     echo.time.advance(100 * SECOND);
     assert_echoes(&mut client).await;
     assert!(!ctx.is_done(), "{:?}", ctx.err());
@@ -167,7 +167,7 @@ async fn unwatched_websocket_lives_as_long_as_the_server() {
 async fn handshake_that_is_too_slow_ends_at_the_deadline() {
     let (clock, time) = Clock::manual();
     let layer = ContextLayer::new(&Context::background().with_clock(clock)).timeout(5 * SECOND);
-    let (begin, mut begun) = Begun::channel();
+    let (begin, mut started) = Started::channel();
     let handler = move |Ctx(ctx): Ctx, _: WebSocketUpgrade| {
         begin.send(ctx).expect("the test listens");
         std::future::pending::<Response>()
@@ -175,7 +175,7 @@ async fn handshake_that_is_too_slow_ends_at_the_deadline() {
     let address = serve(Router::new().route("/", any(handler)).layer(layer.clone())).await;
     let stream = TcpStream::connect(address).await.expect("it accepts");
     let handshake = tokio::spawn(tokio_tungstenite::client_async("ws://test/", stream));
-    begun.next().await;
+    started.next().await;
     time.advance(5 * SECOND);
     let error = in_time(handshake).await.expect("no panic").expect_err("it is refused");
     assert!(matches!(&error, tungstenite::Error::Http(response) if response.status() == 504), "{error}");

@@ -62,7 +62,7 @@ struct Window {
     /// None until enough of the calls sent under a higher limit have ended.
     since: Option<Instant>,
     /// Calls that began in it, and those of them that have ended.
-    begun: u32,
+    started: u32,
     ended: u32,
     succeeded: u32,
     failed: u32,
@@ -74,7 +74,7 @@ struct Window {
 
 /// What is noted of a call when it begins.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Begun {
+pub(super) struct Started {
     at: Instant,
     /// The window it began in.
     window: Option<u64>,
@@ -112,7 +112,7 @@ impl Controller {
     }
 
     /// A call begins.
-    pub(super) fn begin(&self) -> Begun {
+    pub(super) fn begin(&self) -> Started {
         let at = self.clock.now();
         let mut state = self.lock();
         state.under_way += 1;
@@ -120,22 +120,22 @@ impl Controller {
         let window = &mut state.window;
         window.peak = window.peak.max(under_way);
         if !window.takes(at, self.settings.window) {
-            return Begun { at, window: None };
+            return Started { at, window: None };
         }
-        window.begun += 1;
-        Begun { at, window: Some(window.number) }
+        window.started += 1;
+        Started { at, window: Some(window.number) }
     }
 
     /// A call has ended. The change is to be applied by the caller. (Invariant 3.)
-    pub(super) fn end(&self, begun: Begun, outcome: Outcome) -> Option<Change> {
+    pub(super) fn end(&self, started: Started, outcome: Outcome) -> Option<Change> {
         let now = self.clock.now();
         let mut state = self.lock();
         state.under_way -= 1;
         let old = self.limit();
         if state.window.since.is_none() && state.under_way <= old {
             state.window = Window::new(state.window.number + 1, Some(now), state.under_way);
-        } else if begun.window == Some(state.window.number) {
-            state.window.count(now.saturating_duration_since(begun.at), outcome);
+        } else if started.window == Some(state.window.number) {
+            state.window.count(now.saturating_duration_since(started.at), outcome);
         }
         if state.window.is_over(now, self.settings.window) {
             self.close_window(&mut state, now);
@@ -182,17 +182,17 @@ impl Controller {
 
 impl Window {
     fn new(number: u64, since: Option<Instant>, under_way: usize) -> Self {
-        Self { number, since, begun: 0, ended: 0, succeeded: 0, failed: 0, latency: Duration::ZERO, peak: under_way }
+        Self { number, since, started: 0, ended: 0, succeeded: 0, failed: 0, latency: Duration::ZERO, peak: under_way }
     }
 
     /// Whether a call that begins now belongs to it.
     fn takes(&self, now: Instant, length: Duration) -> bool {
-        self.since.is_some_and(|since| self.begun < ENOUGH || now.saturating_duration_since(since) < length)
+        self.since.is_some_and(|since| self.started < ENOUGH || now.saturating_duration_since(since) < length)
     }
 
     /// Whether it takes no more calls and nearly all that it took have ended. (Invariant 1.) Not all, as one may hang.
     fn is_over(&self, now: Instant, length: Duration) -> bool {
-        let ended = u64::from(self.ended) * 10 >= u64::from(self.begun) * 9;
+        let ended = u64::from(self.ended) * 10 >= u64::from(self.started) * 9;
         ended && self.since.is_some() && !self.takes(now, length)
     }
 

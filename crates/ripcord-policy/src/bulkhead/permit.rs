@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use super::controller::{Begun, Controller};
+use super::controller::{Controller, Started};
 use crate::Outcome;
 use crate::semaphore::{Permit, Semaphore};
 use crate::stats::{Call, CallStats};
@@ -32,7 +32,7 @@ pub struct BulkheadPermit {
     shared: Arc<Shared>,
     outcome: Outcome,
     /// For an adaptive limit.
-    begun: Option<Begun>,
+    started: Option<Started>,
 }
 
 pub(super) struct Shared {
@@ -82,12 +82,12 @@ impl Shared {
 impl BulkheadPermit {
     pub(super) fn new(shared: &Arc<Shared>, permit: Permit<'_>) -> Self {
         shared.tally.count(Call::Started);
-        let begun = match &shared.limit {
+        let started = match &shared.limit {
             Limit::Fixed(_) => None,
             Limit::Adaptive(controller) => Some(controller.begin()),
         };
         permit.forget();
-        Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, begun }
+        Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, started }
     }
 
     /// Returns the permit and records how the call went, for the statistics and for an adaptive limit. A call whose permit is
@@ -99,10 +99,10 @@ impl BulkheadPermit {
 
 impl Drop for BulkheadPermit {
     fn drop(&mut self) {
-        let Self { shared, outcome, begun } = self;
+        let Self { shared, outcome, started } = self;
         shared.tally.count((*outcome).into());
-        if let (Limit::Adaptive(controller), Some(begun)) = (&shared.limit, *begun)
-            && let Some(change) = controller.end(begun, *outcome)
+        if let (Limit::Adaptive(controller), Some(started)) = (&shared.limit, *started)
+            && let Some(change) = controller.end(started, *outcome)
         {
             shared.permits.resize(change.old, change.new);
         }

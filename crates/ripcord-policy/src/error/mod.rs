@@ -158,7 +158,7 @@ impl<E> Error<E> {
         Some(self.0.last?.error?.0)
     }
 
-    /// Returns the number of attempts begun: 0 for a call that was never sent.
+    /// Returns the number of attempts started: 0 for a call that was never sent.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }

@@ -20,7 +20,7 @@ pub(super) struct Race<'a, F, Fut, E> {
     done: Done<'a>,
     call: F,
     attempts: Vec<Racer<Fut>>,
-    /// Attempts begun so far.
+    /// Attempts started so far.
     sent: u32,
     /// Attempts that ended before they were sent: refused, or queued when the caller's context ended.
     unsent: u32,

@@ -60,7 +60,7 @@ enum Activity {
     /// It is idle, or about to ask for a job.
     #[default]
     None,
-    /// It was idle and has been given a job, which it has not begun.
+    /// It was idle and has been given a job, which it has not started.
     Given(Queued),
     Runs {
         job: Arc<dyn AnyJob>,
@@ -149,7 +149,7 @@ impl Queue {
         }
     }
 
-    /// Takes out a job that nobody has begun. The caller resolves it: see [`resolved`](Self::resolved).
+    /// Takes out a job that nobody has started. The caller resolves it: see [`resolved`](Self::resolved).
     pub(super) fn take(&self, id: TaskId) -> Option<Queued> {
         let mut state = self.lock();
         let queued = state.remove(id).or_else(|| state.take_given(|job| job.core().id == id))?;
@@ -171,7 +171,7 @@ impl Queue {
         taken
     }
 
-    /// Takes out all jobs that nobody has begun. The caller resolves them: see [`resolved`](Self::resolved).
+    /// Takes out all jobs that nobody has started. The caller resolves them: see [`resolved`](Self::resolved).
     pub(super) fn take_all(&self) -> Vec<Queued> {
         let mut state = self.lock();
         state.by_submitter.clear();
@@ -221,7 +221,7 @@ impl Queue {
         Some((starting, old))
     }
 
-    /// Removes a worker whose runtime dropped it. Returns its waker, and the job that it was given and has not begun, which
+    /// Removes a worker whose runtime dropped it. Returns its waker, and the job that it was given and has not started, which
     /// the caller resolves: see [`resolved`](Self::resolved).
     pub(super) fn remove_worker(&self, id: WorkerId) -> (Option<Waker>, Option<Queued>) {
         let mut state = self.lock();
@@ -296,7 +296,7 @@ impl State {
         Some(queued)
     }
 
-    /// Takes back a job that a worker was given and has not begun. The worker then asks for another one.
+    /// Takes back a job that a worker was given and has not started. The worker then asks for another one.
     fn take_given(&mut self, wanted: impl Fn(&Arc<dyn AnyJob>) -> bool) -> Option<Queued> {
         let is_wanted = |worker: &&mut Worker| match &worker.activity {
             Activity::Given(queued) => wanted(&queued.job),

@@ -138,7 +138,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Resolves a job whose context has ended, if nobody has begun it.
+    /// Resolves a job whose context has ended, if nobody has started it.
     pub(super) fn take_and_resolve(&self, id: TaskId) {
         if let Some(queued) = self.queue.take(id) {
             self.resolve(vec![queued]);
@@ -169,7 +169,7 @@ impl Shared {
         self.last_submitter.forget();
     }
 
-    /// Closes the pool and resolves the tasks that nobody has begun: the pool's context has ended, or its workers are gone.
+    /// Closes the pool and resolves the tasks that nobody has started: the pool's context has ended, or its workers are gone.
     pub(super) fn close_now(&self) {
         self.close(NO_WORKERS, self.settings.location);
         self.resolve(self.queue.take_all());
@@ -211,7 +211,7 @@ impl Shared {
         self.resolve(given.into_iter().collect());
     }
 
-    /// A worker is gone. Without workers no waiting task would ever be begun.
+    /// A worker is gone. Without workers no waiting task would ever be started.
     pub(super) fn worker_left(&self) {
         if !self.queue.has_workers() {
             self.close_now();

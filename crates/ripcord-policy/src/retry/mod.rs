@@ -113,7 +113,7 @@ impl<E> Retry<E> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the current attempt or wait, and returns the budget's tokens for an attempt not yet begun.
+    /// Dropping the future drops the current attempt or wait, and returns the budget's tokens for an attempt not yet started.
     #[doc(alias("RetryWithContext"))]
     pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
@@ -183,7 +183,7 @@ impl<E> Retry<E> {
 pub struct RetryStats {
     /// Runs, whatever the number of their attempts, and how they ended.
     pub calls: CallStats,
-    /// Attempts begun after the first of their run.
+    /// Attempts started after the first of their run.
     pub retries: u64,
     /// Runs that stopped because the next wait would not have ended before the deadline.
     pub deadline_refused: u64,

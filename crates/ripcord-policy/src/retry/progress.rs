@@ -12,7 +12,7 @@ use crate::{Attempt, Error, Random, Refused};
 pub(super) struct Progress<'a, E> {
     retry: &'a Retry<E>,
     ctx: &'a Context,
-    /// Attempts begun.
+    /// Attempts started.
     attempts: u32,
     /// The wait before the current attempt.
     delay: Duration,

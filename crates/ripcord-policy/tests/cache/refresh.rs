@@ -116,16 +116,16 @@ async fn background_load_is_canceled_at_the_end_of_the_window() {
     let cache = seconds(10).stale_for(Duration::from_secs(5)).build(&ctx).unwrap();
     cache.insert(&ctx, "a", 1).unwrap();
     time.advance(Duration::from_secs(12));
-    let begun = Arc::new(Mutex::new(None));
+    let started = Arc::new(Mutex::new(None));
     for asked in 0..3 {
-        let inside = Arc::clone(&begun);
+        let inside = Arc::clone(&started);
         let load = cache.get_or_load(&ctx, "a", move |ctx| {
             *inside.lock().unwrap() = Some(ctx);
             std::future::pending::<Result<u32, Failed>>()
         });
         assert_eq!(load.await.unwrap(), 1);
         settle().await;
-        let loading = begun.lock().unwrap().clone().unwrap();
+        let loading = started.lock().unwrap().clone().unwrap();
         let window_left = loading.remaining().unwrap();
         assert_eq!((window_left, cache.stats().calls.in_flight()), (SECOND * (3 - asked), 1));
         time.advance(SECOND);

@@ -127,11 +127,11 @@ async fn shutdown_and_results_wait_for_a_task_that_is_being_resolved() {
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
     drop(pool.submit(&ctx, sleeper).await.unwrap());
-    let ((began, begun), (release, held)) = (mpsc::channel(), mpsc::channel());
+    let ((began, started), (release, held)) = (mpsc::channel(), mpsc::channel());
     let slow = SlowDrop(began, held);
     let queued = pool.submit(&ctx, move |_| async move { Ok::<_, Failed>(slow) }).await.unwrap();
     let cancels = std::thread::spawn(move || queued.cancel());
-    begun.recv().unwrap();
+    started.recv().unwrap();
     settle().await;
     time.advance(SECOND);
     let mut closing = Box::pin(pool.shutdown(&ctx));

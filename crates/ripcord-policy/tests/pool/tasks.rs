@@ -148,13 +148,13 @@ async fn submission_under_an_ended_context_is_refused() {
 fn blocking_task_canceled_while_it_waits_for_a_thread_does_not_start() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
-    let begun = Arc::new(AtomicBool::new(false));
+    let started = Arc::new(AtomicBool::new(false));
     runtime.block_on(async {
         let ctx = Context::background();
         let pool = pool(&ctx, 1, 10);
         let (release, held) = mpsc::channel::<()>();
         let holds = tokio::task::spawn_blocking(move || held.recv().is_err());
-        let flag = Arc::clone(&begun);
+        let flag = Arc::clone(&started);
         let task = pool.submit_blocking(&ctx, move |_| {
             flag.store(true, Ordering::Relaxed);
             Ok::<_, Failed>(())
@@ -167,7 +167,7 @@ fn blocking_task_canceled_while_it_waits_for_a_thread_does_not_start() {
         assert!(task.await.unwrap_err().is_canceled());
     });
     drop(runtime);
-    assert!(!begun.load(Ordering::Relaxed));
+    assert!(!started.load(Ordering::Relaxed));
 }
 
 #[tokio::test]
@@ -196,14 +196,14 @@ impl std::task::Wake for Panics {
 async fn blocking_task_that_fails_after_its_end_reports_the_end_and_its_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
-    let (began, begun) = tokio::sync::oneshot::channel();
+    let (began, started) = tokio::sync::oneshot::channel();
     let blocking = pool.submit_blocking(&ctx, move |ctx| {
         began.send(()).ok();
         let end = futures::executor::block_on(ctx.done());
         Err::<(), _>(Failed::other(format!("half done: {end}")))
     });
     let task = blocking.await.unwrap();
-    begun.await.unwrap();
+    started.await.unwrap();
     task.cancel();
     let error = task.await.unwrap_err();
     assert!(error.is_canceled(), "{error}");
@@ -247,13 +247,13 @@ async fn task_that_observes_its_end_reports_the_end_and_its_own_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let (own, cancel) = ctx.with_cancel();
-    let (began, begun) = tokio::sync::oneshot::channel();
+    let (began, started) = tokio::sync::oneshot::channel();
     let waits = move |ctx: &Context| {
         began.send(()).ok();
         Err::<(), _>(ctx.wait())
     };
     let task = pool.submit_blocking(&own, waits).await.unwrap();
-    begun.await.unwrap();
+    started.await.unwrap();
     cancel.cancel_with("the user left");
     let error = task.await.unwrap_err();
     assert!(error.is_canceled());

@@ -95,7 +95,7 @@ async fn a_load_by_hand_that_failed_is_told_as_what_it_is() {
     assert_eq!((error.to_string().as_str(), error.outcome()), ("disk on fire", Outcome::Failure));
     assert_eq!(error.last(), None);
 
-    // The call's own error type is no stranger.
+    // The cache knows the call's own error type.
     assert!(it.cache.get_or_load(&it.ctx, "own", |_| async { Err(Down) }).await.is_err());
     assert!(call("own").await.unwrap_err().last() == Some(&Down));
     assert_eq!(it.saw()[0], 0, "both were remembered");

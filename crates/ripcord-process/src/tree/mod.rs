@@ -1,9 +1,9 @@
 //! The processes of one command, and the signals to them.
 //!
 //! 1. The command's own process, the leader, is not reaped while a [`Tree`] exists. So its number, which is also the number of
-//!    its group, belongs to nobody else, and a signal to the group reaches no stranger.
+//!    its group, belongs to nobody else, and a signal to the group reaches no unrelated process.
 //! 2. Every other process is signaled through a pidfd that was opened before the process was looked at for the last time. So
-//!    a number that has been reused reaches no stranger.
+//!    a number that has been reused reaches no unrelated process.
 //! 3. A process may fork while it is looked at, and a chain of processes that fork and exit may be missed by every look. In a
 //!    group, one signal reaches all of them. If all below this process belongs to the command, the end is certain: orphans
 //!    become children of this process before their parents are reaped, so some link of a chain is always in its list of

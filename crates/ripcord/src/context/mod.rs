@@ -276,9 +276,9 @@ impl Context {
     ///
     /// let (clock, time) = Clock::manual();
     /// let ctx = Context::background().with_clock(clock);
-    /// let begun = ctx.clock().now();
+    /// let started = ctx.clock().now();
     /// time.advance(Duration::from_secs(3));
-    /// assert_eq!(ctx.clock().now() - begun, Duration::from_secs(3));
+    /// assert_eq!(ctx.clock().now() - started, Duration::from_secs(3));
     /// ```
     pub fn clock(&self) -> Clock {
         self.clock_ref().clone()

@@ -83,12 +83,12 @@ impl<F: Future> Future for WithContext<F> {
 pub(crate) struct Ending<C: Borrow<Context>> {
     ctx: C,
     wait: Wait,
-    begun: bool,
+    started: bool,
 }
 
 impl<C: Borrow<Context>> Ending<C> {
     pub(crate) fn new(ctx: C) -> Self {
-        Ending { ctx, wait: Wait::new(), begun: false }
+        Ending { ctx, wait: Wait::new(), started: false }
     }
 
     pub(super) fn context(&self) -> &Context {
@@ -102,12 +102,12 @@ impl<C: Borrow<Context>> Ending<C> {
         task: &mut Task<'_>,
     ) -> Poll<Result<F::Output, Error>> {
         let ctx = self.ctx.borrow();
-        if !self.begun {
+        if !self.started {
             // A context that is done already does not poll the future at all.
             if let Some(error) = ctx.err() {
                 return Poll::Ready(Err(error));
             }
-            self.begun = true;
+            self.started = true;
         }
         // The future goes first: a result that is ready when the end comes is not lost.
         if let Poll::Ready(output) = future.poll(task) {

@@ -19,7 +19,7 @@ pin_project! {
         // None once it has ended.
         #[pin]
         task: Option<WithContext<F>>,
-        begun: bool,
+        started: bool,
         counted: Counted<T>,
     }
 
@@ -65,7 +65,7 @@ impl<T> Counted<T> {
 
 impl<F: Future, T> Child<F, T> {
     pub(super) fn new(task: F, counted: Counted<T>) -> Self {
-        Child { task: Some(task.with_context(&counted.shared.abort)), begun: false, counted }
+        Child { task: Some(task.with_context(&counted.shared.abort)), started: false, counted }
     }
 }
 
@@ -79,8 +79,8 @@ where
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
         let mut this = self.project();
         let counted = this.counted;
-        if !*this.begun {
-            *this.begun = true;
+        if !*this.started {
+            *this.started = true;
             if let Some(error) = counted.shared.ctx.err() {
                 counted.end(Err(Cause::from(error)), || this.task.set(None));
                 return Poll::Ready(());

@@ -62,7 +62,7 @@ impl Context {
     }
 }
 
-/// Ready when the drain has begun: see [`Context::draining`]. It holds no part of the context, so it can be spawned.
+/// Ready when the drain has started: see [`Context::draining`]. It holds no part of the context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Draining {

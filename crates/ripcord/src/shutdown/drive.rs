@@ -25,7 +25,7 @@ pub(super) async fn drive(shared: Arc<Shared>, phases: Vec<Phase>, limits: Limit
     }
     let left = [shared.tasks.list(), running.list()].concat();
     let cause = shared.stop_cause();
-    let elapsed = shared.root.clock().now().saturating_duration_since(limits.begun);
+    let elapsed = shared.root.clock().now().saturating_duration_since(limits.started);
     shared.finish(Report::new(Parts { cause, elapsed, canceled, left, phases: reports }));
 }
 
@@ -43,21 +43,21 @@ async fn drain(shared: &Shared, limit: &Context) -> Vec<TaskInfo> {
 
 /// The contexts that end the drain, and the whole shutdown. Both are below the root.
 pub(super) struct Limits {
-    pub(super) begun: Instant,
+    pub(super) started: Instant,
     pub(super) drain: Context,
     pub(super) all: Context,
 }
 
 impl Limits {
-    pub(super) fn new(root: &Context, begun: Instant, drain: Limit, total: Limit) -> Self {
-        let all = until(root, begun, total);
-        Limits { begun, drain: until(&all, begun, drain), all }
+    pub(super) fn new(root: &Context, started: Instant, drain: Limit, total: Limit) -> Self {
+        let all = until(root, started, total);
+        Limits { started, drain: until(&all, started, drain), all }
     }
 }
 
 /// Returns a context below `ctx` that ends when the limit is over.
-fn until(ctx: &Context, begun: Instant, limit: Limit) -> Context {
-    match begun.checked_add(limit.time) {
+fn until(ctx: &Context, started: Instant, limit: Limit) -> Context {
+    match started.checked_add(limit.time) {
         Some(end) => ctx.with_deadline_at(end, limit.location),
         None => ctx.clone(),
     }

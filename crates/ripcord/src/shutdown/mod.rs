@@ -122,9 +122,9 @@ struct Shared {
 }
 
 struct State {
-    /// `None` once the shutdown has begun (invariant 2).
+    /// `None` once the shutdown has started (invariant 2).
     phases: Option<Vec<Phase>>,
-    begun: Option<Instant>,
+    started: Option<Instant>,
     /// Ends the drain when its time is over.
     at_end_of_drain: Option<DoneOwned>,
     /// The canceled work, once the drain has ended.
@@ -177,7 +177,7 @@ impl Shutdown {
             tasks,
             state: Mutex::new(State {
                 phases: Some(phases),
-                begun: None,
+                started: None,
                 at_end_of_drain: None,
                 drained: None,
                 report: None,
@@ -275,8 +275,8 @@ impl Shutdown {
         async move {
             shared.stop.done().await;
             let now = shared.root.clock().now();
-            let begun = shared.lock().begun.unwrap_or(now);
-            if let Some(end) = begun.checked_add(shared.drain_delay) {
+            let started = shared.lock().started.unwrap_or(now);
+            if let Some(end) = started.checked_add(shared.drain_delay) {
                 // The end of the work ends the sleep too.
                 let _ = shared.work.sleep(end.saturating_duration_since(now)).await;
             } else {
@@ -327,12 +327,12 @@ impl Shared {
 
     /// Starts the driver, unless it has been started (invariant 2). `stop` has ended.
     fn start(self: &Arc<Self>) {
-        let begun = self.root.clock().now();
+        let started = self.root.clock().now();
         let mut state = self.lock();
         let Some(phases) = state.phases.take() else { return };
-        state.begun = Some(begun);
+        state.started = Some(started);
         drop(state);
-        let limits = Limits::new(&self.root, begun, self.drain, self.total);
+        let limits = Limits::new(&self.root, started, self.drain, self.total);
         self.cancel_work_at_end_of(&limits.drain);
         let driver = OutlivesRuntime::new(Box::pin(drive::drive(Arc::clone(self), phases, limits)));
         self.executor.spawn(Box::pin(driver));

@@ -28,10 +28,10 @@ async fn whole_shutdown_follows_paused_time() {
         let _guard = guard;
         ctx.done().await
     });
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     shutdown.begin("deployment");
     let report = shutdown.run().await;
-    assert_eq!(begun.elapsed(), 18 * SEC);
+    assert_eq!(started.elapsed(), 18 * SEC);
     assert_eq!(report.elapsed(), 18 * SEC);
     assert_eq!(report.canceled().len(), 1);
     assert!(report.left().is_empty());
@@ -81,9 +81,9 @@ async fn end_of_the_root_is_seen_by_run_before_time_moves() {
     let (root, cancel) = root().with_cancel();
     let shutdown = Shutdown::builder().context(&root).build();
     cancel.cancel_with("killed");
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     tokio::time::timeout(HOUR, shutdown.run()).await.expect("at once");
-    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(started.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,11 +97,11 @@ async fn spawned_tasks_are_work_in_flight() {
     drop(ctx.with_name("nested").without_cancel().spawn(|ctx| async move {
         drop(ctx.with_name("inner").spawn(|_| tokio::time::sleep(4 * SEC)));
     }));
-    let begun = tokio::time::Instant::now();
+    let started = tokio::time::Instant::now();
     shutdown.begin("deployment");
     let report = shutdown.run().await;
     assert!(report.is_clean(), "{report}");
-    assert_eq!(begun.elapsed(), 4 * SEC);
+    assert_eq!(started.elapsed(), 4 * SEC);
     assert!(graceful.await.expect("it ended in time"));
     let late = shutdown.context().spawn(|_| async {}).await.expect_err("the drain has ended");
     assert!(late.is_canceled());

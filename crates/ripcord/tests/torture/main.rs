@@ -39,7 +39,7 @@ fn number(variable: &str) -> Option<u64> {
 #[test]
 fn torture() {
     hostile::silence_deliberate_panics();
-    let begun = Instant::now();
+    let started = Instant::now();
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).expect("the year is after 1970");
     let first = number("RIPCORD_TORTURE_SEED").unwrap_or(since_epoch.as_nanos() as u64);
     let length = Duration::from_secs(number("RIPCORD_TORTURE_SECONDS").unwrap_or(SECONDS));
@@ -48,7 +48,7 @@ fn torture() {
         let round = run.spawn(move || round(seed)).expect("a thread");
         wait_for(&format!("RIPCORD_TORTURE_SEED={seed}: a round hangs"), ROUND_HANGS, || round.is_finished());
         assert!(round.join().is_ok(), "failed with RIPCORD_TORTURE_SEED={seed}");
-        if begun.elapsed() >= length {
+        if started.elapsed() >= length {
             break;
         }
     }
@@ -90,9 +90,9 @@ impl Drop for FailsOnPanic<'_> {
 
 /// Waits for what other threads do, and fails if that takes far too long.
 fn wait_for(what: &str, hangs: Duration, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
+    let started = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < hangs, "{what}");
+        assert!(started.elapsed() < hangs, "{what}");
         thread::yield_now();
     }
 }

@@ -25,7 +25,7 @@ const MAX_LIVE_TASKS: usize = 20;
 pub(super) fn live(entry: &Entry, tasks: &TasksByEntry, max: Option<usize>) -> Live {
     let ctx = &entry.ctx;
     let now = ctx.clock().now();
-    let age = now.saturating_duration_since(entry.begun);
+    let age = now.saturating_duration_since(entry.started);
     // An end of the context after the answer does not count.
     let error = entry.ended.as_ref().map_or_else(|| ctx.err(), |ended| ended.error.clone());
     let deadline = ctx.deadline();
@@ -40,14 +40,14 @@ pub(super) fn live(entry: &Entry, tasks: &TasksByEntry, max: Option<usize>) -> L
     });
     let facts = entry.facts();
     let deadline = deadline.map(|deadline| {
-        let of = deadline.saturating_duration_since(entry.begun);
+        let of = deadline.saturating_duration_since(entry.started);
         describe_deadline(facts.deadline, deadline.saturating_duration_since(now), of)
     });
     let is_panicked = entry.ended.as_ref().is_some_and(|ended| ended.is_panicked);
     let end = error.as_ref().map(end);
     let root = Root {
         name: entry.name(),
-        begun: entry.begun,
+        started: entry.started,
         took: entry.ended.as_ref().map_or(age, |ended| ended.latency),
         ended: entry.ended.as_ref(),
     };
@@ -83,9 +83,9 @@ fn describe_tasks(tasks: &[TaskInfo], max: usize) -> (Vec<Task>, u64) {
 /// Describes a finished entry, with or without its spans.
 pub(super) fn over(over: &entry::FinishedEntry, with_spans: bool) -> FinishedEntry {
     let ended = &over.ended;
-    let lived = over.dropped.saturating_duration_since(over.begun);
+    let lived = over.dropped.saturating_duration_since(over.started);
     let deadline = over.timeout.map(|of| describe_deadline(over.facts.deadline, of.saturating_sub(ended.latency), of));
-    let root = Root { name: &over.name, begun: over.begun, took: ended.latency, ended: Some(ended) };
+    let root = Root { name: &over.name, started: over.started, took: ended.latency, ended: Some(ended) };
     let (spans, spans_not_shown) = with_spans.then(|| spans(&root, over.root.as_ref(), usize::MAX)).unzip();
     let end = ended.error.as_ref().map(end);
     FinishedEntry {
@@ -186,7 +186,7 @@ fn end(error: &Error) -> End {
 /// The entry itself, as its first span. The entry may have no root span, or one with less information.
 struct Root<'a> {
     name: &'a str,
-    begun: Instant,
+    started: Instant,
     took: Duration,
     ended: Option<&'a Ended>,
 }
@@ -207,7 +207,7 @@ fn spans(root: &Root<'_>, recorded: Option<&ripcord::Span>, max: usize) -> (Vec<
     let describe = |span: &SpanSnapshot| Span {
         depth: span.depth(),
         name: shown(span.name()),
-        start_ms: milliseconds(span.start().saturating_duration_since(root.begun)),
+        start_ms: milliseconds(span.start().saturating_duration_since(root.started)),
         took_ms: milliseconds(span.duration()),
         state: state(span.is_ended(), span.err(), span.is_panicked()),
         end: span.err().map(end),

@@ -108,7 +108,7 @@ impl Seen {
     }
 
     fn add(&mut self, entry: Entry) {
-        let start = entry.begun;
+        let start = entry.started;
         let is_running = entry.ended.is_none() && entry.ctx.err().is_none();
         let age = entry.ctx.clock().now().saturating_duration_since(start);
         self.live += 1;

@@ -69,8 +69,8 @@ impl Request {
 
     fn end(&mut self) {
         if !std::mem::replace(&mut self.has_ended, true) {
-            let begun = self.inspector.shared.registry.get(self.place).expect("its context is held").begun;
-            let latency = self.ctx.clock().now() - begun;
+            let started = self.inspector.shared.registry.get(self.place).expect("its context is held").started;
+            let latency = self.ctx.clock().now() - started;
             self.inspector.end(self.place, latency, self.ctx.err(), false);
         }
     }

@@ -38,7 +38,7 @@ struct Shared {
     /// Requests whose response has not been sent.
     in_flight: AtomicUsize,
     /// The number of requests so far.
-    begun: AtomicU64,
+    started: AtomicU64,
     /// Whether something was read since the last request ended.
     has_read: AtomicBool,
     is_http2: AtomicBool,
@@ -74,7 +74,7 @@ pub(super) struct Writes(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Activity {
     pub(super) phase: Phase,
-    begun: u64,
+    started: u64,
     writes: u64,
 }
 
@@ -176,7 +176,7 @@ impl Peer {
     pub(super) fn begin_request(&self, is_http2: bool) -> OnPeer {
         self.0.is_http2.store(is_http2, Ordering::Relaxed);
         self.0.has_read.store(false, Ordering::Relaxed);
-        self.0.begun.fetch_add(1, Ordering::Relaxed);
+        self.0.started.fetch_add(1, Ordering::Relaxed);
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
         OnPeer(self.clone())
     }
@@ -194,9 +194,9 @@ impl Peer {
         let is_busy = shared.in_flight.load(Ordering::Relaxed) > 0
             || shared.takes_nothing.load(Ordering::Relaxed)
             || shared.is_lingering.load(Ordering::Relaxed);
-        let begun = shared.begun.load(Ordering::Relaxed);
+        let started = shared.started.load(Ordering::Relaxed);
         // A client of HTTP/2 sends other things than requests.
-        let is_head = begun == 0 || (shared.has_read.load(Ordering::Relaxed) && !self.is_http2());
+        let is_head = started == 0 || (shared.has_read.load(Ordering::Relaxed) && !self.is_http2());
         let phase = match (is_busy, is_head) {
             (true, _) => Phase::Busy,
             (false, true) => Phase::Head,
@@ -204,7 +204,7 @@ impl Peer {
         };
         // Writes that answer other frames than requests do not count.
         let writes = if phase == Phase::Idle && !self.is_http2() { shared.writes.load(Ordering::Relaxed) } else { 0 };
-        Activity { phase, begun, writes }
+        Activity { phase, started, writes }
     }
 
     pub(super) fn has_unread_body(&self) -> bool {

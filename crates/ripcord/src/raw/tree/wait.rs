@@ -206,7 +206,7 @@ pub(crate) fn add_callback(node: &NodeRef, context: NodeRef, run: Box<dyn FnOnce
     if release_if_endless(node) { Registered::Never } else { Registered::Waiting(key) }
 }
 
-/// Removes and drops a function that has not begun to run. False if it has begun.
+/// Removes and drops a function that has not started to run. False if it has started.
 pub(crate) fn remove_callback(node: &Node, key: u32) -> bool {
     let mut guard = node.lock();
     if guard.is_done() {
