@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// An upper bound. No test waits for it to pass.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -133,17 +134,16 @@ impl Drop for Running {
 
 /// Waits for a child, and kills it at the limit.
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
-    let start = Instant::now();
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if start.elapsed() > LIMIT {
+    let pid = Pid::from_child(child);
+    // Readable once the child has exited. Fails if it has been waited for.
+    if let Ok(exit) = pidfd_open(pid, PidfdFlags::empty()) {
+        let limit = Timespec::try_from(LIMIT).unwrap();
+        if poll(&mut [PollFd::new(&exit, PollFlags::IN)], Some(&limit)).unwrap() == 0 {
             let _exited = child.kill();
             panic!("it takes too long");
         }
-        thread::sleep(Duration::from_millis(1));
     }
+    child.wait().unwrap()
 }
 
 pub(crate) fn kill(pid: u32, signal: Signal) {
@@ -163,7 +163,7 @@ pub(crate) fn until(is_true: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_true() {
         assert!(start.elapsed() < LIMIT, "it takes too long");
-        thread::sleep(Duration::from_millis(1));
+        thread::yield_now();
     }
 }
 

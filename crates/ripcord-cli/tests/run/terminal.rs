@@ -59,7 +59,7 @@ impl Terminal {
         let start = std::time::Instant::now();
         while !self.screen().contains(text) {
             assert!(start.elapsed() < Duration::from_secs(30), "no {text:?} in {:?}", self.screen());
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
     }
 

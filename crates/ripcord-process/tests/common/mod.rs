@@ -22,14 +22,14 @@ pub(crate) fn until(is_true: impl Fn() -> bool) {
     let start = Instant::now();
     while !is_true() {
         assert!(start.elapsed() < LIMIT, "it takes too long");
-        thread::sleep(Duration::from_millis(1));
+        thread::yield_now();
     }
 }
 
 /// Waits until a process is gone.
 pub(crate) async fn gone(pid: u32) {
     while !is_gone(pid) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
 }
 
