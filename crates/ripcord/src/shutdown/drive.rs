@@ -74,3 +74,15 @@ impl Wake for EndsDrain {
         }
     }
 }
+
+/// Wakes by starting the shutdown at the end of the root, on the thread that ends it: when `cancel` returns, the shutdown has
+/// started.
+pub(super) struct StartsShutdown(pub(super) Weak<Shared>);
+
+impl Wake for StartsShutdown {
+    fn wake(self: Arc<Self>) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.start();
+        }
+    }
+}

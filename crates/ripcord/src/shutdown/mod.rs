@@ -41,7 +41,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as Task, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use crate::after_func::AfterFunc;
 use crate::canceler::CancelHandle;
 use crate::cause::Cause;
 use crate::context::Context;
@@ -52,7 +51,7 @@ use crate::task::{TaskInfo, Tasks};
 
 use builder::Limit;
 use draining::StopRequest;
-use drive::{EndsDrain, Limits};
+use drive::{EndsDrain, Limits, StartsShutdown};
 use executor::{Executor, OutlivesRuntime};
 use phase::Phase;
 
@@ -131,7 +130,7 @@ struct State {
     drained: Option<Vec<TaskInfo>>,
     report: Option<Report>,
     /// Starts the shutdown at the end of the root.
-    at_end_of_root: Option<AfterFunc>,
+    at_end_of_root: Option<DoneOwned>,
     #[cfg(feature = "signals")]
     signals: Option<Listener>,
 }
@@ -186,13 +185,7 @@ impl Shutdown {
                 signals: None,
             }),
         });
-        let weak = Arc::downgrade(&shared);
-        let at_end = shared.root.after_func(move || {
-            if let Some(shared) = weak.upgrade() {
-                shared.start();
-            }
-        });
-        shared.lock().at_end_of_root = Some(at_end);
+        shared.start_at_end_of_root();
         Shutdown(shared)
     }
 
@@ -325,6 +318,16 @@ impl Shared {
         self.start();
     }
 
+    fn start_at_end_of_root(self: &Arc<Self>) {
+        let mut wait = self.root.done_owned();
+        let waker = Waker::from(Arc::new(StartsShutdown(Arc::downgrade(self))));
+        if Pin::new(&mut wait).poll(&mut Task::from_waker(&waker)).is_ready() {
+            self.start();
+        } else {
+            self.lock().at_end_of_root = Some(wait);
+        }
+    }
+
     /// Starts the driver, unless it has been started (invariant 2). `stop` has ended.
     fn start(self: &Arc<Self>) {
         let started = self.root.clock().now();
@@ -401,16 +404,6 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        // The root, which may outlive this, must not keep it.
-        if let Some(at_end) = state.at_end_of_root.take() {
-            at_end.stop();
-        }
-    }
-}
-
 /// Ready, with the report, when the shutdown has finished: see [`Shutdown::run`].
 #[must_use = "futures do nothing unless polled"]
 pub struct RunShutdown {
@@ -430,7 +423,7 @@ impl Future for RunShutdown {
                 let report = this.shared.lock().report.clone();
                 return report.map_or(Poll::Pending, Poll::Ready);
             }
-            // The root may have ended, whose function may not have run yet.
+            // The root may have ended, whose waker may not have run yet.
             this.shared.start();
             this.has_begun = true;
             this.wait = this.shared.finished.done_owned();
