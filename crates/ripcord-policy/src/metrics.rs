@@ -7,8 +7,8 @@ use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use crate::breaker::State;
 use crate::cache::Key;
 use crate::{
-    Bulkhead, Cache, CallStats, CircuitBreaker, Fallback, Hedge, KeyedLimiter, LimiterStats, RateLimiter, Retry, Stack,
-    WorkerPool,
+    Bulkhead, Cache, CallStats, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, KeyedLimiter, LimiterStats,
+    RateLimiter, Retry, Stack, WorkerPool,
 };
 
 /// The counters, with their help texts.
@@ -37,17 +37,27 @@ const COUNTERS: [(&str, &str); 22] = [
     ("ripcord_stack_attempts_total", "Calls that a stack sent."),
 ];
 
-/// The gauges, with their help texts.
-const GAUGES: [(&str, &str); 9] = [
-    ("ripcord_policy_calls_in_flight", "Calls through a policy in flight."),
-    ("ripcord_breaker_state", "State of a circuit breaker: 0 closed, 1 half-open, 2 open."),
-    ("ripcord_bulkhead_limit", "Maximum number of calls in a bulkhead."),
-    ("ripcord_bulkhead_waiting", "Calls that wait for a bulkhead."),
-    ("ripcord_cache_entries", "Values in a cache."),
-    ("ripcord_cache_weight", "Sum of the weights in a cache."),
-    ("ripcord_limiter_waiters", "Callers that wait for a token of a limiter."),
-    ("ripcord_pool_queued", "Jobs that wait for a worker."),
-    ("ripcord_pool_running", "Jobs that a worker runs."),
+/// The gauges, with their help texts and units.
+const GAUGES: [(&str, &str, Unit); 15] = [
+    ("ripcord_policy_calls_in_flight", "Calls through a policy in flight.", Unit::Count),
+    ("ripcord_breaker_breakers", "Circuit breakers held, one for each key.", Unit::Count),
+    ("ripcord_breaker_half_open", "Circuit breakers of all keys that are half-open.", Unit::Count),
+    ("ripcord_breaker_open", "Circuit breakers of all keys that are open.", Unit::Count),
+    ("ripcord_breaker_state", "State of a circuit breaker: 0 closed, 1 half-open, 2 open.", Unit::Count),
+    ("ripcord_bulkhead_limit", "Maximum number of calls in a bulkhead.", Unit::Count),
+    (
+        "ripcord_bulkhead_unloaded_latency_seconds",
+        "Latency of calls without load, as an adaptive bulkhead measured it.",
+        Unit::Seconds,
+    ),
+    ("ripcord_bulkhead_waiting", "Calls that wait for a bulkhead.", Unit::Count),
+    ("ripcord_cache_entries", "Values in a cache.", Unit::Count),
+    ("ripcord_cache_weight", "Sum of the weights in a cache.", Unit::Count),
+    ("ripcord_limiter_longest_wait_seconds", "Longest wait for tokens of a limiter.", Unit::Seconds),
+    ("ripcord_limiter_waiters", "Callers that wait for a token of a limiter.", Unit::Count),
+    ("ripcord_pool_queued", "Jobs that wait for a worker.", Unit::Count),
+    ("ripcord_pool_running", "Jobs that a worker runs.", Unit::Count),
+    ("ripcord_pool_workers", "Workers of a pool.", Unit::Count),
 ];
 
 /// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
@@ -78,8 +88,8 @@ pub fn describe_metrics() {
     for (metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);
     }
-    for (metric, help) in GAUGES {
-        describe_gauge!(metric, Unit::Count, help);
+    for (metric, help, unit) in GAUGES {
+        describe_gauge!(metric, unit, help);
     }
 }
 
@@ -170,12 +180,29 @@ impl<C> CircuitBreaker<C> {
     }
 }
 
+impl<K: std::hash::Hash + Eq + Clone + std::fmt::Display, C: Clone> KeyedCircuitBreaker<K, C> {
+    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`: see [`describe_metrics`].
+    pub fn record_metrics(&self, name: &str) {
+        let stats = self.stats();
+        let recording = Recording::new("breaker", name, stats.calls);
+        recording.counters([("opened", stats.opened), ("slow", stats.slow), ("stale", stats.stale)]);
+        recording.gauges([
+            ("breakers", stats.breakers as f64),
+            ("open", stats.open as f64),
+            ("half_open", stats.half_open as f64),
+        ]);
+    }
+}
+
 impl Bulkhead {
     /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("bulkhead", name, stats.calls);
         recording.gauges([("waiting", stats.waiting as f64), ("limit", stats.limit as f64)]);
+        if let Some(latency) = stats.unloaded_latency {
+            recording.gauges([("unloaded_latency_seconds", latency.as_secs_f64())]);
+        }
     }
 }
 
@@ -219,7 +246,7 @@ fn record_limiter(name: &str, stats: &LimiterStats) {
         ("refunded", stats.refunded),
         ("wait_milliseconds", u64::try_from(stats.total_wait.as_millis()).unwrap_or(u64::MAX)),
     ]);
-    recording.gauges([("waiters", stats.waiters as f64)]);
+    recording.gauges([("waiters", stats.waiters as f64), ("longest_wait_seconds", stats.longest_wait.as_secs_f64())]);
 }
 
 impl<K, V> Cache<K, V>
@@ -263,7 +290,11 @@ impl WorkerPool {
         let stats = self.stats();
         let recording = Recording::new("pool", name, stats.calls);
         recording.counters([("completed", stats.completed), ("panicked", stats.panicked)]);
-        recording.gauges([("queued", stats.queued as f64), ("running", stats.running as f64)]);
+        recording.gauges([
+            ("queued", stats.queued as f64),
+            ("running", stats.running as f64),
+            ("workers", stats.workers.len() as f64),
+        ]);
     }
 }
 

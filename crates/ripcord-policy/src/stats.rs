@@ -34,6 +34,21 @@ impl CallStats {
     }
 }
 
+impl std::ops::Add for CallStats {
+    type Output = Self;
+
+    /// Returns the statistics of the calls through both of two policies of the same kind, such as the breakers of several keys.
+    fn add(self, other: Self) -> Self {
+        CallStats {
+            started: self.started + other.started,
+            succeeded: self.succeeded + other.succeeded,
+            failed: self.failed + other.failed,
+            canceled: self.canceled + other.canceled,
+            rejected: self.rejected + other.rejected,
+        }
+    }
+}
+
 /// What is counted of every call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call {

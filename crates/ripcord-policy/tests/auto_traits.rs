@@ -9,8 +9,8 @@ use ripcord_policy::bulkhead::{AdaptiveLimit, BulkheadPermit};
 use ripcord_policy::pool::{Completion, JobHandle, Results};
 use ripcord_policy::retry::BudgetReservation;
 use ripcord_policy::{
-    Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, KeyedLimiter, Random, Rate, RateLimiter,
-    Refused, Reservation, Retry, RetryBudget, SharedError, Stack, WorkerPool,
+    Bulkhead, Cache, CircuitBreaker, ConfigError, Error, Fallback, Hedge, KeyedCircuitBreaker, KeyedLimiter, Random,
+    Rate, RateLimiter, Refused, Reservation, Retry, RetryBudget, SharedError, Stack, WorkerPool,
 };
 
 fn send_sync<T: Send + Sync + 'static>() {}
@@ -19,7 +19,7 @@ fn send<T: Send>(_: T) {}
 #[test]
 fn handles_errors_and_permits_are_send_and_sync() {
     send_sync::<(RateLimiter, KeyedLimiter<String>, Reservation, Rate)>();
-    send_sync::<(CircuitBreaker, Permit<'static>)>();
+    send_sync::<(CircuitBreaker, KeyedCircuitBreaker<String>, Permit<'static>)>();
     send_sync::<(Retry<std::io::Error>, RetryBudget, BudgetReservation, Refused)>();
     send_sync::<(Error<Infallible>, Refused, ConfigError, Random, SharedError)>();
     send_sync::<(Cache<String, u64>, WorkerPool, JobHandle<u64>, Results, Completion)>();
@@ -36,6 +36,8 @@ fn futures_are_send_when_what_they_wrap_is() {
     send(keyed.wait(&ctx, &"key"));
     let breaker = CircuitBreaker::builder("send").build().unwrap();
     send(breaker.call(&ctx, |_| async { Ok::<_, String>(()) }));
+    let breakers = KeyedCircuitBreaker::new(CircuitBreaker::builder("send")).unwrap();
+    send(breakers.run(&ctx, &"key", |_| async { Ok::<_, String>(()) }));
     send(Retry::exponential().build().unwrap().run(&ctx, |_| async { Ok::<_, String>(()) }));
     let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
     send(bulkhead.acquire(&ctx));

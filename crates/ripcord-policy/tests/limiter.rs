@@ -308,8 +308,10 @@ fn last_waiter_dropped_at_any_time_refunds_its_token() {
 fn wait_past_the_deadline_fails_at_once_and_takes_nothing() {
     let (limiter, ctx, _time) = ten(1);
     assert!(limiter.allow());
-    let near = ctx.with_timeout(100 * MS);
+    let (near, line) = (ctx.with_timeout(100 * MS), line!());
     let error = limiter.wait(&near).now_or_never().expect("at once").unwrap_err();
+    let set_at = error.deadline_origin().expect("the deadline is known").location();
+    assert_eq!((set_at.file(), set_at.line()), (file!(), line));
     assert!(error.is_deadline_exceeded() && error.is_rejected());
     assert_eq!(error.to_string(), "deadline too near: needs 100ms, 100ms left");
     assert_eq!((limiter.tokens(), limiter.stats().deadline_refused), (0.0, 1));

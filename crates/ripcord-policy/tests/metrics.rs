@@ -6,8 +6,11 @@ use std::io;
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use ripcord::Context;
-use ripcord_policy::{Bulkhead, Cache, CircuitBreaker, Fallback, Hedge, Rate, RateLimiter, Retry, Stack, WorkerPool};
+use ripcord::{Clock, Context};
+use ripcord_policy::bulkhead::AdaptiveLimit;
+use ripcord_policy::{
+    Bulkhead, Cache, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, Rate, RateLimiter, Retry, Stack, WorkerPool,
+};
 
 /// Returns what an exporter renders of what `record` records.
 fn rendered(record: impl FnOnce()) -> String {
@@ -80,19 +83,28 @@ async fn second_recording_replaces_the_first() {
 
 #[tokio::test]
 async fn every_metric_has_a_help_text() {
+    let (clock, time) = Clock::manual();
     let stack: Stack<u32, io::Error> = Stack::builder()
         .fallback(Fallback::value(7))
         .retry(Retry::builder())
         .hedge(Hedge::after(Duration::from_secs(1)))
         .breaker(CircuitBreaker::builder("all").consecutive_failures(3))
-        .limiter(RateLimiter::builder().rate(Rate::per_second(1.0)).burst(10))
-        .bulkhead(Bulkhead::builder().limit(4))
+        .limiter(RateLimiter::builder().rate(Rate::per_second(1.0)).burst(100))
+        .bulkhead(Bulkhead::builder().limit(5).adaptive(AdaptiveLimit::new()).clock(clock))
         .build()
         .expect("a valid stack");
+    // An adaptive limit knows the unloaded latency after a window.
+    for _ in 0..40 {
+        time.advance(Duration::from_millis(10));
+        let answer = stack.run(&Context::background(), async |_| Ok::<_, io::Error>(1)).await;
+        answer.expect("the call succeeds");
+    }
     let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&Context::background()).expect("a valid cache");
     let pool = WorkerPool::builder().workers(1).build(&Context::background()).expect("a valid pool");
+    let breakers = KeyedCircuitBreaker::<u32>::new(CircuitBreaker::builder("each")).expect("valid breakers");
     let text = rendered(|| {
         stack.record_metrics("all");
+        breakers.record_metrics("hosts");
         cache.record_metrics("all");
         pool.record_metrics("all");
     });
@@ -101,5 +113,5 @@ async fn every_metric_has_a_help_text() {
     let recorded: BTreeSet<_> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert_eq!(described, recorded);
-    assert_eq!(recorded.len(), 22 + 9, "every described metric is recorded");
+    assert_eq!(recorded.len(), 22 + 15, "every described metric is recorded");
 }

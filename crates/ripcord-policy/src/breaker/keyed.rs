@@ -2,95 +2,209 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::marker::PhantomData;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{CircuitBreaker, CircuitBreakerBuilder, DefaultClassifier, State};
-use crate::ConfigError;
+use ripcord::{Clock, Context};
+
+use super::{BreakerStats, CircuitBreaker, CircuitBreakerBuilder, Classify, DefaultClassifier, State};
+use crate::stats::CallStats;
+use crate::{ConfigError, Error};
 
 /// Circuit breakers with the same settings, one per key, such as a host.
 ///
 /// ```
-/// use std::time::Duration;
 /// use ripcord::Context;
 /// use ripcord_policy::{CircuitBreaker, KeyedCircuitBreaker};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let settings = CircuitBreaker::builder("hosts").consecutive_failures(1);
-/// let breakers = KeyedCircuitBreaker::new(settings)?;
+/// let each = CircuitBreaker::builder("hosts").consecutive_failures(1);
+/// let breakers = KeyedCircuitBreaker::builder(each).build()?;
 ///
 /// let ctx = Context::background();
-/// let _ = breakers.get(&"10.0.0.1").run(&ctx, |_ctx| async { Err::<(), _>("down") }).await;
-/// let refused = breakers.get(&"10.0.0.1").run(&ctx, |_ctx| async { Ok::<_, &str>(()) }).await.unwrap_err();
+/// let _ = breakers.run(&ctx, &"10.0.0.1", |_ctx| async { Err::<(), _>("down") }).await;
+/// let refused = breakers.run(&ctx, &"10.0.0.1", |_ctx| async { Ok::<_, &str>(()) }).await.unwrap_err();
 /// assert_eq!(refused.to_string(), "circuit breaker 'hosts/10.0.0.1' is OPEN");
-/// assert!(breakers.get(&"10.0.0.2").run(&ctx, |_ctx| async { Ok::<_, &str>(()) }).await.is_ok());
+///
+/// // Another host has a breaker of its own.
+/// assert!(breakers.run(&ctx, &"10.0.0.2", |_ctx| async { Ok::<_, &str>(()) }).await.is_ok());
+/// assert_eq!(breakers.stats().open, 1);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A breaker that is closed, remembers no failure, and is not in use is forgotten from time to time: memory follows the number of
-/// keys that fail. Its statistics are forgotten with it.
+/// A breaker that is closed, remembers no failure, and is not in use is forgotten from time to time. So memory follows the number
+/// of keys that fail. The figures of a forgotten breaker stay in [`stats`](KeyedCircuitBreaker::stats).
 ///
-/// Clones share all state.
+/// Clones share all state. `Hash`, `Eq`, `Clone` and `Display` of a key must not use the breakers.
 pub struct KeyedCircuitBreaker<K, C = DefaultClassifier> {
     shared: Arc<Shared<K, C>>,
 }
 
+/// Builds a [`KeyedCircuitBreaker`]. From [`KeyedCircuitBreaker::builder`].
+#[must_use = "a builder does nothing until it is built"]
+pub struct KeyedCircuitBreakerBuilder<K, C = DefaultClassifier> {
+    each: CircuitBreakerBuilder<C>,
+    keys: PhantomData<fn(K)>,
+}
+
 struct Shared<K, C> {
-    settings: CircuitBreakerBuilder<C>,
+    each: CircuitBreakerBuilder<C>,
     breakers: Mutex<Breakers<K, C>>,
 }
 
 struct Breakers<K, C> {
     by_key: HashMap<K, CircuitBreaker<C>>,
-    /// The number of breakers at which the idle ones are forgotten: twice as many as were left the last time.
+    /// The figures of breakers that have been forgotten.
+    forgotten: KeyedBreakerStats,
+    /// The number of breakers at which idle ones are forgotten: twice as many as were left the last time.
     sweep_at: usize,
 }
 
 /// The number of breakers below which none is forgotten.
 const MIN_SWEEP: usize = 64;
 
+/// Statistics of all breakers of a [`KeyedCircuitBreaker`]; see [`stats`](crate::stats) for the shape.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyedBreakerStats {
+    /// Calls let through, and how they ended; and calls refused.
+    pub calls: CallStats,
+    /// Slow calls, whatever their result.
+    pub slow: u64,
+    /// Results ignored because the breaker had changed state while the call was in flight.
+    pub stale: u64,
+    /// The number of times a breaker opened.
+    pub opened: u64,
+    /// Breakers held: a gauge.
+    pub breakers: usize,
+    /// Breakers that are open: a gauge.
+    pub open: usize,
+    /// Breakers that are half-open: a gauge.
+    pub half_open: usize,
+}
+
 impl<K, C> KeyedCircuitBreaker<K, C>
 where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Creates breakers with these settings. The name of each is that of `settings` and its key, as in `hosts/10.0.0.1`.
+    /// Creates a builder of breakers with the settings of `each`. The name of each breaker is that of `each` and its key, as in
+    /// `hosts/10.0.0.1`.
+    pub fn builder(each: CircuitBreakerBuilder<C>) -> KeyedCircuitBreakerBuilder<K, C> {
+        KeyedCircuitBreakerBuilder { each, keys: PhantomData }
+    }
+
+    /// Creates breakers with the settings of `each`: short for [`builder`](KeyedCircuitBreaker::builder).
     ///
     /// # Errors
     ///
     /// Names the first setting out of bounds.
-    pub fn new(settings: CircuitBreakerBuilder<C>) -> Result<Self, ConfigError> {
-        settings.clone().build()?;
-        let breakers = Mutex::new(Breakers { by_key: HashMap::new(), sweep_at: MIN_SWEEP });
-        Ok(Self { shared: Arc::new(Shared { settings, breakers }) })
+    pub fn new(each: CircuitBreakerBuilder<C>) -> Result<Self, ConfigError> {
+        KeyedCircuitBreaker::builder(each).build()
+    }
+
+    /// Makes a call through the breaker of `key`.
+    ///
+    /// # Errors
+    ///
+    /// The call's own error; a rejection if the breaker is open ([`Error::is_breaker_open`]); the end of `ctx`, if that has ended,
+    /// with the call's own error as its source.
+    ///
+    /// # Panics
+    ///
+    /// Passes on the panic of the call, which counts as its failure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the call. That is neutral, and frees a probe's slot.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
+    where
+        C: Classify<T, E>,
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.get(key).run(ctx, call).await
     }
 
     /// Returns the breaker of `key`. A new one is closed.
+    ///
+    /// A breaker that is held is not forgotten, so hold it no longer than for one call.
     pub fn get(&self, key: &K) -> CircuitBreaker<C> {
-        let mut breakers = self.shared.breakers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut breakers = self.lock();
         if let Some(breaker) = breakers.by_key.get(key) {
             return breaker.clone();
         }
-        let name = format!("{}/{key}", self.shared.settings.name()).into();
-        let breaker = self.shared.settings.clone().named(name).build().expect("the settings were checked");
+        let name = format!("{}/{key}", self.shared.each.name()).into();
+        let breaker = self.shared.each.clone().named(name).build().expect("the settings were checked");
         if breakers.by_key.len() >= breakers.sweep_at {
-            breakers.by_key.retain(|_, breaker| !breaker.is_idle());
-            breakers.sweep_at = (2 * breakers.by_key.len()).max(MIN_SWEEP);
+            breakers.forget_idle();
         }
         breakers.by_key.insert(key.clone(), breaker.clone());
         breaker
     }
 
-    /// Returns the number of breakers held.
-    pub fn len(&self) -> usize {
-        self.shared.breakers.lock().unwrap_or_else(PoisonError::into_inner).by_key.len()
+    /// Returns the statistics of all breakers, including those that have been forgotten.
+    pub fn stats(&self) -> KeyedBreakerStats {
+        let (mut stats, breakers) = {
+            let breakers = self.lock();
+            (breakers.forgotten, breakers.by_key.values().map(CircuitBreaker::handle).collect::<Vec<_>>())
+        };
+        for breaker in breakers {
+            let one = breaker.stats();
+            stats.add(&one);
+            stats.breakers += 1;
+            stats.open += usize::from(one.state == State::Open);
+            stats.half_open += usize::from(one.state == State::HalfOpen);
+        }
+        stats
     }
 
-    /// Returns whether no breaker is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    fn lock(&self) -> MutexGuard<'_, Breakers<K, C>> {
+        self.shared.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K, C> KeyedCircuitBreakerBuilder<K, C>
+where
+    K: Hash + Eq + Clone + fmt::Display,
+    C: Clone,
+{
+    /// Sets the clock of all breakers; that of the settings of each if not set.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.each = self.each.clock(clock);
+        self
+    }
+
+    /// Builds the breakers: each is created, closed, when its key is first used.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting out of bounds.
+    pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
+        self.each.clone().build()?;
+        let breakers =
+            Breakers { by_key: HashMap::new(), forgotten: KeyedBreakerStats::default(), sweep_at: MIN_SWEEP };
+        let shared = Shared { each: self.each, breakers: Mutex::new(breakers) };
+        Ok(KeyedCircuitBreaker { shared: Arc::new(shared) })
+    }
+}
+
+impl<K: Hash + Eq, C> Breakers<K, C> {
+    /// Forgets the breakers that are like new ones. Nobody else holds them, so their figures do not change any more.
+    fn forget_idle(&mut self) {
+        let Breakers { by_key, forgotten, sweep_at } = self;
+        by_key.retain(|_, breaker| {
+            let is_idle = breaker.is_idle();
+            if is_idle {
+                forgotten.add(&breaker.stats());
+            }
+            !is_idle
+        });
+        *sweep_at = (2 * by_key.len()).max(MIN_SWEEP);
     }
 }
 
@@ -98,6 +212,15 @@ impl<C> CircuitBreaker<C> {
     /// Whether the breaker is like a new one, and nobody else holds it.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.shared) == 1 && self.state() == State::Closed && self.shared.remembers_no_failure()
+    }
+}
+
+impl KeyedBreakerStats {
+    fn add(&mut self, one: &BreakerStats) {
+        self.calls = self.calls + one.calls;
+        self.slow += one.slow;
+        self.stale += one.stale;
+        self.opened += one.opened;
     }
 }
 
@@ -109,6 +232,12 @@ impl<K, C> Clone for KeyedCircuitBreaker<K, C> {
 
 impl<K, C> fmt::Debug for KeyedCircuitBreaker<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedCircuitBreaker").field("settings", &self.shared.settings).finish_non_exhaustive()
+        f.debug_struct("KeyedCircuitBreaker").field("each", &self.shared.each).finish_non_exhaustive()
+    }
+}
+
+impl<K, C> fmt::Debug for KeyedCircuitBreakerBuilder<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyedCircuitBreakerBuilder").field("each", &self.each).finish_non_exhaustive()
     }
 }

@@ -11,7 +11,7 @@ mod window;
 
 pub use builder::{CircuitBreakerBuilder, Window};
 pub use classify::{Classify, DefaultClassifier, by_outcome};
-pub use keyed::KeyedCircuitBreaker;
+pub use keyed::{KeyedBreakerStats, KeyedCircuitBreaker, KeyedCircuitBreakerBuilder};
 pub use permit::Permit;
 pub use state::{BreakerOpen, BreakerStats, State, Transition};
 

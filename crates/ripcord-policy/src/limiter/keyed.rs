@@ -59,8 +59,12 @@ const SHARDS: usize = 16;
 /// follows the keys that have been used lately. Searches for such keys happen on insertion, and in
 /// [`forget_idle`](KeyedLimiter::forget_idle).
 ///
-/// `Hash`, `Eq` and `Clone` of a key must not use the limiter.
+/// Clones share all state. `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K> {
     shards: Box<[Mutex<Shard<K>>]>,
     hasher: RandomState,
     time: Time,
@@ -92,14 +96,15 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     pub(super) fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, clock: Option<Clock>) -> Self {
         let time = Time::new(clock);
         let now = time.now();
-        KeyedLimiter {
+        let shared = Shared {
             shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(quota, now))).collect(),
             hasher: RandomState::new(),
             time,
             quota_of,
             numbers: Arc::new(Numbers::new()),
             setting: Mutex::new(()),
-        }
+        };
+        KeyedLimiter { shared: Arc::new(shared) }
     }
 
     /// Takes a token of `key` if there is one.
@@ -112,7 +117,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Returns `false` if `n` is above the key's burst.
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
         let granted = self.take(key, n);
-        self.numbers.bump(if granted { Count::Allowed } else { Count::Denied });
+        self.shared.numbers.bump(if granted { Count::Allowed } else { Count::Denied });
         granted
     }
 
@@ -141,11 +146,11 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Dropping the future gives up its tokens.
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, Refused> {
         if let Err(end) = ctx.check() {
-            self.numbers.bump(Count::OtherRefused);
+            self.shared.numbers.bump(Count::OtherRefused);
             return Err(Refused::ended(end));
         }
         if self.take(key, n) {
-            self.numbers.bump(Count::Waited);
+            self.shared.numbers.bump(Count::Waited);
             return Ok(Duration::ZERO);
         }
         let bucket = self.bucket(key);
@@ -175,11 +180,11 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
         let mut wakers = Vec::new();
-        let setting = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in &self.shards {
+        let setting = self.shared.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        for shard in &self.shared.shards {
             let mut shard = lock(shard);
             // Read under the lock: what was granted by the old rate was granted before this time.
-            let now = shard.settle(&self.time);
+            let now = shard.settle(&self.shared.time);
             shard.change_rate(rate, now);
             for bucket in default_buckets(&shard) {
                 wakers.extend(bucket.set_rate(rate));
@@ -198,10 +203,10 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Names `burst` if it is 0; nothing has changed then.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
-        let _setting = self.setting.lock().unwrap_or_else(PoisonError::into_inner);
-        for shard in &self.shards {
+        let _setting = self.shared.setting.lock().unwrap_or_else(PoisonError::into_inner);
+        for shard in &self.shared.shards {
             let mut shard = lock(shard);
-            let now = shard.settle(&self.time);
+            let now = shard.settle(&self.shared.time);
             shard.change_burst(burst, now);
             default_buckets(&shard).for_each(|bucket| bucket.set_burst(burst));
         }
@@ -225,7 +230,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             return if is_new { f64::from(quota.burst()) } else { self.bucket(key).tokens() };
         }
         let mut shard = lock(self.shard(key));
-        let now = shard.settle(&self.time);
+        let now = shard.settle(&self.shared.time);
         let left = match shard.keys.get(key) {
             Some(Entry::Bucket { bucket, .. }) => return bucket.tokens(),
             Some(Entry::Spent(spent)) if !shard.schedule.is_infinite() => {
@@ -238,7 +243,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Returns the number of keys that are remembered.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| lock(shard).keys.len()).sum()
+        self.shared.shards.iter().map(|shard| lock(shard).keys.len()).sum()
     }
 
     /// Returns whether no key is remembered.
@@ -248,10 +253,10 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Forgets all keys whose buckets are full. Insertions do so from time to time.
     pub fn forget_idle(&self) {
-        for shard in &self.shards {
+        for shard in &self.shared.shards {
             let idle = {
                 let mut shard = lock(shard);
-                let now = shard.settle(&self.time);
+                let now = shard.settle(&self.shared.time);
                 shard.sweep(now)
             };
             drop(idle);
@@ -260,17 +265,17 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Returns the numbers of all keys so far.
     pub fn stats(&self) -> LimiterStats {
-        self.numbers.stats()
+        self.shared.numbers.stats()
     }
 
     fn shard(&self, key: &K) -> &Mutex<Shard<K>> {
         // The high bits of the hash: the map in a shard uses a hash of its own.
-        &self.shards[(self.hasher.hash_one(key) >> 60) as usize % SHARDS]
+        &self.shared.shards[(self.shared.hasher.hash_one(key) >> 60) as usize % SHARDS]
     }
 
     /// Returns the quota of `key` if it has its own. Not to be called under a lock.
     fn quota(&self, key: &K) -> Option<Quota> {
-        self.quota_of.as_ref()?(key)
+        self.shared.quota_of.as_ref()?(key)
     }
 
     /// Takes `n` tokens of `key` if there are that many.
@@ -279,7 +284,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             return self.bucket(key).take(n);
         }
         let mut shard = lock(self.shard(key));
-        let now = shard.settle(&self.time);
+        let now = shard.settle(&self.shared.time);
         if let Some(Entry::Bucket { .. }) = shard.keys.get(key) {
             drop(shard);
             return self.bucket(key).take(n);
@@ -310,7 +315,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     fn bucket(&self, key: &K) -> Arc<Bucket> {
         let quota = self.quota(key);
         let mut shard = lock(self.shard(key));
-        let now = shard.settle(&self.time);
+        let now = shard.settle(&self.shared.time);
         let default = shard.quota();
         let spent = match shard.keys.get_mut(key) {
             Some(Entry::Bucket { bucket, own_quota }) => {
@@ -330,7 +335,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             None => shard.schedule.spent_when_full(),
         };
         let idle = shard.sweep_if_grown(now);
-        let (time, numbers) = (self.time.clone(), Arc::clone(&self.numbers));
+        let (time, numbers) = (self.shared.time.clone(), Arc::clone(&self.shared.numbers));
         let bucket = Arc::new(match quota {
             Some(quota) => Bucket::new(quota, time, numbers),
             None => Bucket::resume(shard.schedule.clone(), default.burst(), spent, time, numbers),
@@ -347,10 +352,16 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     }
 }
 
+impl<K> Clone for KeyedLimiter<K> {
+    fn clone(&self) -> Self {
+        KeyedLimiter { shared: Arc::clone(&self.shared) }
+    }
+}
+
 impl<K> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rate, burst) = {
-            let shard = lock(&self.shards[0]);
+            let shard = lock(&self.shared.shards[0]);
             (shard.schedule.rate, shard.burst)
         };
         f.debug_struct("KeyedLimiter").field("rate", &rate).field("burst", &burst).finish_non_exhaustive()

@@ -2,5 +2,6 @@
 
 mod common;
 mod hooks;
+mod keyed;
 mod rules;
 mod threads;

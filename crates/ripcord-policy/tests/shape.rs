@@ -1,0 +1,121 @@
+//! All policies have one shape: `builder()`, `build()`, a run under a context, `stats()` with the same figures of its calls,
+//! `record_metrics`, and clones that share their state.
+
+use std::fmt::Debug;
+use std::io;
+use std::time::Duration;
+
+use ripcord::{Clock, Context};
+use ripcord_policy::{
+    Bulkhead, Cache, CallStats, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, KeyedLimiter, Rate, RateLimiter,
+    Retry, Stack, WorkerPool,
+};
+
+/// The methods that every policy has.
+trait Policy: Clone + Debug + Send + Sync {
+    fn calls(&self) -> CallStats;
+    #[cfg(feature = "metrics")]
+    fn record(&self, name: &str);
+}
+
+macro_rules! policies {
+    ($($policy:ty),* $(,)?) => {
+        $(impl Policy for $policy {
+            fn calls(&self) -> CallStats {
+                self.stats().calls
+            }
+
+            #[cfg(feature = "metrics")]
+            fn record(&self, name: &str) {
+                self.record_metrics(name);
+            }
+        })*
+    };
+}
+
+policies! {
+    Bulkhead,
+    Cache<u32, u32>,
+    CircuitBreaker,
+    Fallback<u32, io::Error>,
+    Hedge,
+    KeyedCircuitBreaker<u32>,
+    KeyedLimiter<u32>,
+    RateLimiter,
+    Retry<io::Error>,
+    Stack<u32, io::Error>,
+    WorkerPool,
+}
+
+/// Checks the statistics of a policy that has admitted one call, which has succeeded.
+fn assert_one_success(policy: &impl Policy, name: &str) {
+    let calls = policy.clone().calls();
+    assert_eq!((calls.started, calls.succeeded, calls.rejected), (1, 1, 0), "{name}");
+    assert_eq!(calls.in_flight(), 0, "{name}");
+    #[cfg(feature = "metrics")]
+    {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || policy.record(name));
+        let started = format!(r#"name="{name}"}} 1"#);
+        let text = handle.render();
+        let is_started =
+            |line: &str| line.starts_with("ripcord_policy_calls_started_total") && line.ends_with(&started);
+        assert!(text.lines().any(is_started), "{name}: {text}");
+    }
+}
+
+async fn answer(_: Context) -> Result<u32, io::Error> {
+    Ok(42)
+}
+
+#[tokio::test]
+async fn every_policy_counts_a_call_in_the_same_figures() -> Result<(), Box<dyn std::error::Error>> {
+    let (clock, _time) = Clock::manual();
+    let ctx = &Context::background().with_clock(clock.clone());
+
+    let bulkhead = Bulkhead::builder().limit(1).clock(clock.clone()).build()?;
+    bulkhead.run(ctx, answer).await?;
+    assert_one_success(&bulkhead, "bulkhead");
+
+    let cache = Cache::builder().capacity(1).clock(clock.clone()).build(ctx)?;
+    cache.run(ctx, 1, answer).await?;
+    assert_one_success(&cache, "cache");
+
+    let breaker = CircuitBreaker::builder("one").clock(clock.clone()).build()?;
+    breaker.run(ctx, answer).await?;
+    assert_one_success(&breaker, "breaker");
+
+    let fallback = Fallback::builder().value(7).build()?;
+    fallback.run(ctx, answer).await?;
+    assert_one_success(&fallback, "fallback");
+
+    let hedge = Hedge::builder().delay(Duration::from_secs(1)).clock(clock.clone()).build()?;
+    hedge.run(ctx, answer).await?;
+    assert_one_success(&hedge, "hedge");
+
+    let breakers = KeyedCircuitBreaker::builder(CircuitBreaker::builder("each")).clock(clock.clone()).build()?;
+    breakers.run(ctx, &1, answer).await?;
+    assert_one_success(&breakers, "keyed breaker");
+
+    let limiters = KeyedLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
+    limiters.wait(ctx, &1).await?;
+    assert_one_success(&limiters, "keyed limiter");
+
+    let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
+    limiter.wait(ctx).await?;
+    assert_one_success(&limiter, "limiter");
+
+    let retry = Retry::builder().clock(clock.clone()).build()?;
+    retry.run(ctx, answer).await?;
+    assert_one_success(&retry, "retry");
+
+    let stack = Stack::builder().clock(clock.clone()).build()?;
+    stack.run(ctx, answer).await?;
+    assert_one_success(&stack, "stack");
+
+    let pool = WorkerPool::builder().workers(1).clock(clock).build(ctx)?;
+    pool.submit(ctx, answer).await?.await?;
+    assert_one_success(&pool, "pool");
+    Ok(())
+}
