@@ -30,7 +30,7 @@ const GAUGES: [(&str, &str); 3] = [
 const HISTOGRAMS: [(&str, &str); 4] = [
     ("ripcord_http_request_duration_seconds", "From a request's arrival to its end."),
     ("ripcord_http_request_time_left_seconds", "Time left when a request arrived."),
-    ("ripcord_http_request_overrun_seconds", "Time from the deadline of a request to its end."),
+    ("ripcord_http_request_overrun_seconds", "Time from the end of a request's context to the end of the request."),
     ("ripcord_http_client_time_left_seconds", "Time left when a call was sent."),
 ];
 
@@ -43,7 +43,7 @@ const HISTOGRAMS: [(&str, &str); 4] = [
 /// | `ripcord_http_requests_total` | counter | `method`, `route`, `status` | [`Finished::record_metrics`] |
 /// | `ripcord_http_request_duration_seconds` | histogram | `route` | the same |
 /// | `ripcord_http_request_time_left_seconds`: time left when a request with a deadline arrived | histogram | `route` | the same |
-/// | `ripcord_http_request_overrun_seconds`: time from the deadline of a request to its end, if the deadline passed | histogram | `route` | the same |
+/// | `ripcord_http_request_overrun_seconds`: time from the end of a request's context to the end of the request, if a deadline, an idle timeout, a cancel or a disconnect ended the context first | histogram | `route` | the same |
 /// | `ripcord_http_requests_in_flight`, `_started_total`, `_timed_out_total` and so on | gauge, counters | | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped`, `expired` | the same |
 /// | `ripcord_http_malformed_headers_total` | counter | `header` | the same |
@@ -84,12 +84,14 @@ impl Finished<'_> {
         counter!("ripcord_http_requests_total", &labels).increment(1);
         let record = |metric: &'static str, value: f64| histogram!(metric, "route" => route.to_owned()).record(value);
         record("ripcord_http_request_duration_seconds", self.took.as_secs_f64());
-        let Some(deadline) = self.ctx.deadline() else { return };
         let now = self.ctx.clock().now();
-        let left = (deadline + self.took).saturating_duration_since(now);
-        record("ripcord_http_request_time_left_seconds", left.as_secs_f64());
-        if now >= deadline {
-            record("ripcord_http_request_overrun_seconds", (now - deadline).as_secs_f64());
+        if let Some(deadline) = self.ctx.deadline() {
+            let left = (deadline + self.took).saturating_duration_since(now);
+            record("ripcord_http_request_time_left_seconds", left.as_secs_f64());
+        }
+        // An answered request has no error, although its context has ended by now.
+        if let Some(ended) = self.ctx.ended_at().filter(|_| self.error.is_some()) {
+            record("ripcord_http_request_overrun_seconds", now.saturating_duration_since(ended).as_secs_f64());
         }
     }
 }

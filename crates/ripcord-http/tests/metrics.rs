@@ -69,6 +69,32 @@ fn request_records_its_end_the_time_left_and_the_overrun() {
 }
 
 #[test]
+fn request_that_outlives_its_idle_timeout_records_the_overrun() {
+    let (clock, time) = Clock::manual();
+    let layer = ContextLayer::new(&Context::background().with_clock(clock))
+        .timeout(60 * SECOND)
+        .idle_timeout(SECOND)
+        .name(|_| "GET /stream".into())
+        .on_end(|request| request.record_metrics());
+    let stuck = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+    let answers = service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::empty())) });
+    let text = rendered(|| {
+        let mut request = Box::pin(layer.layer(stuck).call(Request::new(Body::empty())));
+        assert!(request.as_mut().now_or_never().is_none());
+        time.advance(5 * SECOND);
+        drop(request.as_mut().now_or_never().expect("the idle timeout has run out"));
+        drop(layer.layer(answers).call(Request::new(Body::empty())).now_or_never().expect("it answers at once"));
+    });
+    assert_has(
+        &text,
+        &[
+            r#"ripcord_http_request_overrun_seconds_sum{route="/stream"} 4"#,
+            r#"ripcord_http_request_overrun_seconds_count{route="/stream"} 1"#,
+        ],
+    );
+}
+
+#[test]
 fn call_records_the_time_left_and_its_host() {
     let (clock, _time) = Clock::manual();
     let ctx = Context::background().with_clock(clock).with_timeout(3 * SECOND);

@@ -12,7 +12,6 @@ use ::metrics::{
 use crate::background;
 use crate::clock::Clock;
 use crate::context::Context;
-use crate::error::{Error, ErrorKind};
 
 const CONTEXTS_ENDED: &str = "ripcord_contexts_ended_total";
 const CALL_TIME_LEFT: &str = "ripcord_call_time_left_seconds";
@@ -28,9 +27,9 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 /// |---|---|---|---|
 /// | `ripcord_contexts_ended_total` | counter | `kind`, `name` | ends. `kind` is `canceled`, `dropped` (a dropped `Canceler`) or `deadline_exceeded`. `name` is the nearest name at or above the context that ended |
 /// | `ripcord_call_time_left_seconds` | histogram | `call` | time left when a [`Span`](crate::Span) started, if its context had a deadline. `call` is the span's name |
-/// | `ripcord_call_overrun_seconds` | histogram | `call` | time from the end of a span's context to the end of the span, if a cancel or a deadline ended the context first |
+/// | `ripcord_call_overrun_seconds` | histogram | `call` | time from the end of a span's context to the end of the span, if a cancel, a deadline or an idle timeout ended the context first |
 /// | `ripcord_tasks` | gauge | `task` | tasks that are not gone: spawned, of a group, or with a [`TaskGuard`](crate::TaskGuard). `task` is the nearest name |
-/// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was gone, if a cancel or a deadline ended the context |
+/// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was gone, if a cancel, a deadline or an idle timeout ended the context |
 ///
 /// An end is counted once, where it began, and when it is noticed. The contexts below are not counted. A context that ends unseen
 /// is not counted either. Names and span names become labels, so use a small set of them.
@@ -69,9 +68,9 @@ pub(crate) fn call_started(name: impl Into<SharedString>, ctx: &Context) {
     }
 }
 
-/// Records the end of a call whose context had ended with `error`.
-pub(crate) fn call_overran(name: impl Into<SharedString>, ctx: &Context, error: &Error, clock: &Clock) {
-    if let Some(overrun) = overrun(ctx, error, clock) {
+/// Records the end of a call whose context may have ended before it.
+pub(crate) fn call_ended(name: impl Into<SharedString>, ctx: &Context, clock: &Clock) {
+    if let Some(overrun) = overrun(ctx, clock) {
         background::shielded(|| histogram!(CALL_OVERRUN, "call" => name.into()).record(overrun));
     }
 }
@@ -100,12 +99,11 @@ impl RunningTask {
 
 impl Drop for RunningTask {
     fn drop(&mut self) {
-        let error = self.ctx.err();
         background::shielded(|| {
             if let Some(tasks) = &self.tasks {
                 tasks.decrement(1);
             }
-            if let Some(overrun) = error.as_ref().and_then(|error| overrun(&self.ctx, error, &self.ctx.clock())) {
+            if let Some(overrun) = overrun(&self.ctx, &self.ctx.clock()) {
                 histogram!(TASK_OVERRUN, "task" => task_name(&self.ctx)).record(overrun);
             }
         });
@@ -116,13 +114,10 @@ fn task_name(ctx: &Context) -> SharedString {
     label(ctx.node().and_then(|node| node.name()))
 }
 
-/// Returns the seconds since the end of a context. `None` after an idle timeout, which is no deadline.
-fn overrun(ctx: &Context, error: &Error, clock: &Clock) -> Option<f64> {
-    let overrun = match error.kind() {
-        ErrorKind::Canceled => error.origin().elapsed(),
-        ErrorKind::DeadlineExceeded => clock.now().checked_duration_since(ctx.deadline()?),
-    };
-    overrun.map(|overrun| overrun.as_secs_f64())
+/// Returns the seconds since the end of a context that has ended.
+fn overrun(ctx: &Context, clock: &Clock) -> Option<f64> {
+    let overrun = clock.now().saturating_duration_since(ctx.ended_at()?);
+    Some(overrun.as_secs_f64())
 }
 
 fn label(name: Option<&Arc<Cow<'static, str>>>) -> SharedString {

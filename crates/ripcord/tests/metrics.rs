@@ -107,6 +107,24 @@ fn task_is_counted_until_it_is_gone_and_records_its_overrun() {
 }
 
 #[test]
+fn task_that_outlives_its_idle_timeout_records_its_overrun() {
+    let samples = recorded(|root, time| {
+        let (ctx, idle) = root.with_name("stream").with_idle_timeout(SECOND);
+        let late = ctx.task_guard();
+        time.advance(SECOND / 2);
+        assert!(idle.reset());
+        time.advance(5 * SECOND / 2);
+        drop(late);
+    });
+    let expected = [
+        r#"ripcord_contexts_ended_total{kind="deadline_exceeded",name="stream"} 1"#,
+        r#"ripcord_task_overrun_seconds_count{task="stream"} 1"#,
+        r#"ripcord_task_overrun_seconds_sum{task="stream"} 1.5"#,
+    ];
+    assert_eq!(samples, expected);
+}
+
+#[test]
 fn recorder_may_use_the_context_whose_end_it_counts() {
     struct Nosy(Context);
     impl metrics::Recorder for Nosy {
@@ -144,7 +162,7 @@ fn described_metrics_have_help_texts() {
 }
 
 #[test]
-fn idle_timeout_is_counted_as_a_deadline_and_has_no_overrun() {
+fn idle_timeout_is_counted_as_a_deadline_and_its_overrun_starts_where_it_ran_out() {
     let samples = recorded(|root, time| {
         let (ctx, idle) = root.with_name("stream").with_timeout(60 * SECOND).with_idle_timeout(SECOND);
         let (ctx, span) = ctx.start_span("read");
@@ -152,6 +170,8 @@ fn idle_timeout_is_counted_as_a_deadline_and_has_no_overrun() {
         drop((ctx, span, idle));
     });
     let expected = [
+        r#"ripcord_call_overrun_seconds_count{call="read"} 1"#,
+        r#"ripcord_call_overrun_seconds_sum{call="read"} 2"#,
         r#"ripcord_call_time_left_seconds_count{call="read"} 1"#,
         r#"ripcord_call_time_left_seconds_sum{call="read"} 60"#,
         r#"ripcord_contexts_ended_total{kind="deadline_exceeded",name="stream"} 1"#,

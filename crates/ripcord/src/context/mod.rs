@@ -198,6 +198,28 @@ impl Context {
         Some(Error::of(node, bits, end))
     }
 
+    /// Returns when the context ended, by the clock of the context where the end began. `None` before the end.
+    ///
+    /// For a deadline it is the deadline, for an idle timeout the time at which it ran out, and for a cancel the time of the cancel,
+    /// however late the end is noticed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use ripcord::{Clock, Context};
+    ///
+    /// let (clock, time) = Clock::manual();
+    /// let start = time.now();
+    /// let (ctx, _idle) = Context::background().with_clock(clock).with_idle_timeout(Duration::from_secs(30));
+    /// assert_eq!(ctx.ended_at(), None);
+    /// time.advance(Duration::from_secs(100));
+    /// assert_eq!(ctx.ended_at(), Some(start + Duration::from_secs(30)));
+    /// ```
+    pub fn ended_at(&self) -> Option<Instant> {
+        let node = self.ender()?;
+        node.end().or_else(|| tree::settled(node))?;
+        Some(instant_of(node.ended_at()))
+    }
+
     /// Returns an error if the context has ended: for a `?` in a loop.
     ///
     /// # Errors

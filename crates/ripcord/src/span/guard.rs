@@ -54,9 +54,7 @@ impl Drop for SpanGuard {
     fn drop(&mut self) {
         let error = self.ctx.err();
         #[cfg(feature = "metrics")]
-        if let Some(error) = &error {
-            crate::metrics::call_overran(&self.span.name, &self.ctx, error, &self.clock);
-        }
+        crate::metrics::call_ended(&self.span.name, &self.ctx, &self.clock);
         let panicked = !self.was_panicking && thread::panicking();
         let when = self.clock.ticks();
         let end = End { when, error, panicked };

@@ -41,7 +41,8 @@
 
   const why = (end) => end.causes.length ? end.causes.join(" ← ") : null;
   const where = (end) => {
-    const verb = end.kind === "deadline exceeded" ? `timeout of ${limit(end.timeout_ms)} set at`
+    const verb = end.is_idle_timeout ? `idle for ${limit(end.timeout_ms)}, timeout set at`
+      : end.kind === "deadline exceeded" ? `timeout of ${limit(end.timeout_ms)} set at`
       : end.canceler_dropped ? "canceler dropped, made at" : "canceled at";
     return [`${verb} `, el("code", {}, end.location), end.origin ? ` in ${end.origin}` : ""];
   };

@@ -32,10 +32,8 @@ pub(super) fn live(entry: &Entry, tasks: &TasksByEntry, max: Option<usize>) -> L
     let held = (entry.ended.is_some() || error.is_some()).then(|| {
         // The earlier of the two ends: the context's and the answer.
         let since_answer = entry.ended.as_ref().map(|ended| age.saturating_sub(ended.latency));
-        let since_end = error.as_ref().and_then(|error| match error.kind() {
-            ErrorKind::Canceled => error.origin().elapsed(),
-            ErrorKind::DeadlineExceeded => deadline.map(|deadline| now.saturating_duration_since(deadline)),
-        });
+        let ended_at = error.as_ref().and_then(|_| ctx.ended_at());
+        let since_end = ended_at.map(|ended_at| now.saturating_duration_since(ended_at));
         since_answer.max(since_end).unwrap_or_default()
     });
     let facts = entry.facts();
@@ -178,6 +176,7 @@ fn end(error: &Error) -> End {
         location: shown(origin.location()),
         origin: origin.name().map(shown),
         canceler_dropped: origin.is_dropped_canceler(),
+        is_idle_timeout: origin.is_idle_timeout(),
         timeout_ms: origin.timeout().map(milliseconds),
         ago_ms: origin.elapsed().map(milliseconds),
     }

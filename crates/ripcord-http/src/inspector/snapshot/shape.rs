@@ -140,6 +140,8 @@ pub(super) struct End {
     pub(super) origin: Option<String>,
     /// Whether a dropped `Canceler` ended it.
     pub(super) canceler_dropped: bool,
+    /// Whether an idle timeout ended it.
+    pub(super) is_idle_timeout: bool,
     pub(super) timeout_ms: Option<f64>,
     pub(super) ago_ms: Option<f64>,
 }

@@ -114,6 +114,32 @@ fn canceled_work_that_continues_names_its_canceler() {
     assert_eq!(json(&inspector)["cut_short"][0]["end"]["causes"][0], "disk full");
 }
 
+#[test]
+fn idle_timeout_is_shown_while_it_runs_and_after_it_ran_out() {
+    let (server, time) = manual();
+    let inspector = Inspector::new();
+    let (ctx, idle) = server.with_name("stream").with_timeout(60 * SECOND).with_idle_timeout(3 * SECOND);
+    let line = line!() - 1;
+    let watched = inspector.watch(&ctx);
+    time.advance(2 * SECOND);
+    assert!(idle.reset());
+    time.advance(2 * SECOND);
+
+    let live = &json(&inspector)["live"][0];
+    assert_eq!(live["state"], "running");
+    assert!(live["chain"].as_str().unwrap().contains(".WithIdleTimeout(3s)"), "{live:#}");
+    assert_eq!(live["deadline"]["left_ms"], 56000.0, "an idle timeout is no deadline");
+
+    time.advance(5 * SECOND);
+    let live = &json(&inspector)["live"][0];
+    assert_eq!((&live["state"], &live["held_ms"]), (&json!("deadline_exceeded"), &json!(4000.0)));
+    let end = &live["end"];
+    assert_eq!((&end["is_idle_timeout"], &end["timeout_ms"]), (&json!(true), &json!(3000.0)));
+    assert_eq!(end["origin"], "stream");
+    assert!(end["location"].as_str().unwrap().contains(&format!("tests/live.rs:{line}:")), "{end:#}");
+    drop(watched);
+}
+
 #[derive(Debug)]
 struct DiskFull;
 

@@ -394,7 +394,7 @@ impl Node {
     }
 
     /// When a done node ended, exactly (invariant 9).
-    pub(in crate::raw) fn ended_at(&self) -> i64 {
+    pub(crate) fn ended_at(&self) -> i64 {
         match (self.end(), self.kind()) {
             (Some((bits, end)), _) if bits & state::DEADLINE == 0 => end.detail,
             (Some((bits, end)), _) if bits & state::OWN == 0 && self.flags & flag::MOVABLE != 0 => end.detail,
