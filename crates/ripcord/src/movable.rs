@@ -62,6 +62,28 @@ impl MovableDeadline {
         tree::move_deadline(&self.0, |now| now.saturating_add(timeout))
     }
 
+    /// Moves the deadline to `deadline` unless it is later already. Returns `false`, and changes nothing, if the context has ended.
+    ///
+    /// Use this where several threads each need the context to live until an instant of their own: unlike [`reset`], none of them
+    /// can shorten what another has asked for, whatever their order. `true` means that the context does not end by this deadline
+    /// before `deadline`, unless somebody resets it.
+    ///
+    /// [`reset`]: MovableDeadline::reset
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use ripcord::Context;
+    ///
+    /// let (soon, late) = (Instant::now() + Duration::from_secs(5), Instant::now() + Duration::from_secs(60));
+    /// let (_ctx, deadline) = Context::background().with_movable_deadline(soon);
+    /// assert!(deadline.extend(late));
+    /// assert!(deadline.extend(soon));
+    /// assert_eq!(deadline.get(), Some(late));
+    /// ```
+    pub fn extend(&self, deadline: Instant) -> bool {
+        tree::extend_deadline(&self.0, ticks(deadline, self.0.clock()))
+    }
+
     /// Returns where this handle's deadline is set, also if one above is earlier, and after the end. `None` if there is no
     /// deadline.
     ///

@@ -50,6 +50,34 @@ fn deadline_moved_earlier_ends_the_context_earlier() {
 }
 
 #[test]
+fn extend_moves_the_deadline_later_and_never_earlier() {
+    let (ctx, deadline, time) = five_seconds();
+    let start = time.now();
+    let at = |seconds| start + SEC * seconds;
+    for (until, expected) in [(at(3), at(5)), (at(8), at(8)), (at(8), at(8)), (at(7), at(8))] {
+        assert!(deadline.extend(until));
+        assert_eq!(deadline.get(), Some(expected));
+    }
+    // An instant in the past is earlier too, and ends nothing.
+    time.advance(SEC);
+    assert!(deadline.extend(time.now() - SEC));
+    assert_lives(&ctx);
+    time.advance(SEC * 7);
+    assert!(!deadline.extend(time.now() + SEC), "it has passed, though nobody has observed it");
+    assert_exceeded(&ctx);
+}
+
+#[test]
+fn extend_leaves_a_removed_deadline_removed() {
+    let (ctx, deadline, time) = five_seconds();
+    assert!(deadline.reset_after(Duration::MAX));
+    assert!(deadline.extend(time.now() + SEC));
+    assert_eq!(deadline.get(), None);
+    time.advance(SEC * 60);
+    assert_lives(&ctx);
+}
+
+#[test]
 fn every_descendant_sees_the_move() {
     let (root, time) = manual();
     let (ctx, deadline) = root.with_movable_deadline(time.now() + 5 * SEC);

@@ -14,9 +14,10 @@
 //! 5. A flight is put into the table only if, under the lock of the table's shard, the store lacks what the flight would
 //!    load. A result goes into the store under the same lock as its flight leaves the table. So no key is loaded again right
 //!    after another load has stored it.
-//! 6. The deadline of the load's context is the latest limit of its waiters, or is about to be moved there: whoever changes
-//!    the latest limit moves the deadline after it, and again if the limit has changed meanwhile. Once the load has returned a
-//!    value there is no deadline.
+//! 6. The deadline of the load's context is the latest limit of its waiters. A waiter that joins moves the deadline only later
+//!    ([`MovableDeadline::extend`]), so it may do that at any time. Everything else that moves the deadline happens in the
+//!    load's own task: earlier after the most patient waiter has left, and no deadline once the load has returned a value.
+//!    So nobody brings back the limit of a waiter that has left, and no deadline ends the context of a value.
 
 use std::collections::BTreeSet;
 use std::panic::Location;
@@ -41,9 +42,13 @@ pub(super) struct Flight<V> {
     cancel: CancelHandle,
     deadline: MovableDeadline,
     load: Arc<Load>,
+    /// The limit of the caller that started the load: what the load's first requests to others were sent with.
+    first_limit: Instant,
     /// The line of the request that started the load.
     location: &'static Location<'static>,
     state: Mutex<State>,
+    /// Notified when the most patient waiter has left.
+    left: Notify,
     outcome: OnceLock<Outcome<V>>,
     finished: Notify,
 }
@@ -52,19 +57,8 @@ struct State {
     /// The waiters, ordered by their limits. Each has a number, since limits may be equal.
     waiters: BTreeSet<(Instant, u64)>,
     next_waiter: u64,
-    phase: Phase,
-    /// How often the deadline has had to be moved. (Invariant 6.)
-    moves: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// The load runs, or is about to.
-    Open,
-    /// The last waiter has left. (Invariant 2.)
-    Closed,
-    /// The load has returned a value, which may hold the load's context: the flight no longer ends this context.
-    Loaded,
+    /// Whether the load has returned a value, which may hold the load's context: the flight no longer ends this context.
+    is_loaded: bool,
 }
 
 /// The latest instant until which a caller waits, and the line that set this deadline.
@@ -103,22 +97,45 @@ impl<V> Flight<V> {
     /// Returns whether a caller that joins now gets the result. (Invariant 2.)
     pub(super) fn is_open(&self) -> bool {
         // Invariant 4: asked before the lock is taken.
-        !self.ctx.is_done() && self.lock().phase != Phase::Closed
+        !self.ctx.is_done() && !self.lock().is_closed()
     }
 
-    /// Notes that the load has returned a value, which may hold the load's context: from now on neither a deadline nor the
-    /// last waiter's leaving ends that context. Fails if every caller has left before.
+    /// Returns whether the load goes on although the caller that started it had no more time.
+    pub(super) fn is_past_first_limit(&self) -> bool {
+        self.ctx.clock().has_passed(self.first_limit)
+    }
+
+    /// Moves the deadline of the load's context earlier each time the most patient waiter has left. Never returns. To be polled
+    /// by the load's task. (Invariant 6.)
+    pub(super) async fn follow_leaving_waiters(&self) {
+        loop {
+            self.left.notified().await;
+            loop {
+                let limit = self.latest_limit();
+                if let Some(limit) = limit {
+                    // Invariant 4: not under the lock.
+                    self.deadline.reset(limit);
+                }
+                // A waiter that has joined meanwhile may have extended the deadline before the reset.
+                if self.latest_limit() == limit {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Keeps deadlines and leaving waiters from ending the context from now on: the load has returned a value, which may hold
+    /// it. Fails if the context has ended or every caller has left. To be called by the load's task. (Invariant 6.)
     pub(super) fn release_ctx(&self) -> Result<(), ripcord::Error> {
         let mut state = self.lock();
-        if state.phase == Phase::Closed {
-            drop(state);
+        state.is_loaded = !state.is_closed();
+        let is_closed = state.is_closed();
+        drop(state);
+        if is_closed {
             return Err(self.cancel("every caller has left"));
         }
-        state.phase = Phase::Loaded;
-        state.moves += 1;
-        drop(state);
         self.deadline.reset_after(Duration::MAX);
-        Ok(())
+        self.ctx.check()
     }
 
     /// Sets the outcome and wakes the waiters. The first outcome wins.
@@ -134,7 +151,7 @@ impl<V> Flight<V> {
 
     /// Cancels the context of a closed flight. (Invariant 2.)
     pub(super) fn cancel_if_closed(&self) {
-        let is_closed = self.lock().phase == Phase::Closed;
+        let is_closed = self.lock().is_closed();
         // Invariant 4: a context's end runs callbacks.
         if is_closed && !self.is_finished() {
             self.cancel("every caller has left");
@@ -157,22 +174,8 @@ impl<V> Flight<V> {
         self.ctx.err().unwrap_or_else(|| unreachable!("the context was just canceled"))
     }
 
-    /// Moves the deadline of the load's context to the latest limit of its waiters. (Invariant 6.) Returns `false` if the
-    /// context has ended.
-    fn move_deadline(&self) -> bool {
-        loop {
-            let state = self.lock();
-            let (limit, moves) = (state.latest_limit(), state.moves);
-            drop(state);
-            // Invariant 4: not under the lock.
-            let moved = match limit {
-                Some(limit) => self.deadline.reset(limit),
-                None => self.deadline.reset_after(Duration::MAX),
-            };
-            if self.lock().moves == moves {
-                return moved;
-            }
-        }
+    fn latest_limit(&self) -> Option<Instant> {
+        self.lock().waiters.last().map(|(limit, _)| *limit)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,18 +184,9 @@ impl<V> Flight<V> {
 }
 
 impl State {
-    /// The limit of the most patient waiter, as long as the load runs.
-    fn latest_limit(&self) -> Option<Instant> {
-        self.waiters.last().filter(|_| self.phase == Phase::Open).map(|(limit, _)| *limit)
-    }
-
-    /// Makes a change to the waiters. Returns whether the deadline has to be moved after it.
-    fn change(&mut self, change: impl FnOnce(&mut Self)) -> bool {
-        let before = self.latest_limit();
-        change(self);
-        let has_moved = self.latest_limit() != before;
-        self.moves += u64::from(has_moved);
-        has_moved
+    /// Whether the last waiter has left before the load returned a value. (Invariant 2.)
+    fn is_closed(&self) -> bool {
+        self.waiters.is_empty() && !self.is_loaded
     }
 }
 
@@ -212,14 +206,16 @@ impl<V> Waiter<V> {
         canceler.detach();
         let ctx = ctx.with_name("cache load").with_value(InLoad(Arc::clone(&load)));
         let place = (limit.instant, 0);
-        let state = State { waiters: BTreeSet::from([place]), next_waiter: 1, phase: Phase::Open, moves: 0 };
+        let state = State { waiters: BTreeSet::from([place]), next_waiter: 1, is_loaded: false };
         let flight = Arc::new(Flight {
             ctx,
             cancel,
             deadline,
             load,
+            first_limit: limit.instant,
             location,
             state: Mutex::new(state),
+            left: Notify::new(),
             outcome: OnceLock::new(),
             finished: Notify::new(),
         });
@@ -228,23 +224,21 @@ impl<V> Waiter<V> {
 
     /// Joins `flight`. `None` if it is closed or its context has ended. (Invariant 2.)
     pub(super) fn join(flight: &Arc<Flight<V>>, limit: Limit, waits: Vec<Wait>) -> Option<Self> {
-        // Invariant 4: asked before the lock is taken.
-        if flight.ctx.is_done() {
-            return None;
-        }
         let mut state = flight.lock();
-        if state.phase == Phase::Closed {
+        if state.is_closed() {
             return None;
         }
         let place = (limit.instant, state.next_waiter);
         state.next_waiter += 1;
-        let is_moved = state.change(|state| {
-            state.waiters.insert(place);
-        });
+        state.waiters.insert(place);
         drop(state);
         let waiter = Self { flight: Arc::clone(flight), place, _waits: waits };
-        // The load's time may have run out since.
-        if is_moved && !flight.move_deadline() { None } else { Some(waiter) }
+        flight.deadline.extend(limit.instant).then_some(waiter)
+    }
+
+    /// Returns whether this caller has more time than the load had at its start.
+    pub(super) fn has_more_time(&self) -> bool {
+        self.place.0 > self.flight.first_limit
     }
 
     /// Waits for the outcome. Dropping this future has no effect; dropping the waiter leaves the flight.
@@ -264,19 +258,14 @@ impl<V> Waiter<V> {
 impl<V> Drop for Waiter<V> {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
-        let is_moved = state.change(|state| {
-            state.waiters.remove(&self.place);
-            if state.waiters.is_empty() && state.phase == Phase::Open {
-                // Invariant 2.
-                state.phase = Phase::Closed;
-            }
-        });
-        let is_closed = state.phase == Phase::Closed;
+        let is_most_patient = state.waiters.last() == Some(&self.place);
+        state.waiters.remove(&self.place);
+        let is_closed = state.is_closed();
         drop(state);
         if is_closed {
             self.flight.cancel_if_closed();
-        } else if is_moved {
-            self.flight.move_deadline();
+        } else if is_most_patient {
+            self.flight.left.notify_one();
         }
     }
 }

@@ -41,6 +41,10 @@ where
     /// have left. Of each caller, the deadline at the time of its call counts, even if the deadline is
     /// [moved](Context::with_movable_deadline) afterwards.
     ///
+    /// A service that the load calls knows only the deadline that its request was sent with, and may give up at that time. If a
+    /// load fails after the deadline of the caller that started it, a caller that joined with a later deadline does not get this
+    /// error: it loads again, with its own time. Such an error is not remembered either.
+    ///
     /// # Stale values
     ///
     /// Inside the [stale window](super::CacheBuilder::stale_for) a stale value is returned at once, and `load` runs in the
@@ -178,7 +182,7 @@ where
             loop {
                 // A load is needed whatever the cache holds.
                 if let Some((waiter, source)) = self.join_or_start(&mut request, || true)?
-                    && let Some(found) = self.wait(ctx, &waiter, source, request.loader.is_some()).await?
+                    && let Some(found) = self.wait(ctx, &waiter, source).await?
                 {
                     return Ok(found.value);
                 }
@@ -234,7 +238,7 @@ where
             let is_needed = || !store.has(key, |entry| !entry.is_gone(clock));
             if let Some((waiter, source)) = self.join_or_start(&mut request, is_needed)? {
                 self.shared.count(Count::Miss);
-                if let Some(found) = self.wait(ctx, &waiter, source, request.loader.is_some()).await? {
+                if let Some(found) = self.wait(ctx, &waiter, source).await? {
                     return Ok(found);
                 }
             }
@@ -283,21 +287,24 @@ where
         }
     }
 
-    /// Waits for a load until `ctx` ends. `None` if the load's context has ended and the caller has a loader to start another
-    /// load: it joined when the load's time was about to run out.
+    /// Waits for a load until `ctx` ends. `None` if the caller joined the load and is to load itself, because the time of other
+    /// callers ran out: the load's context has ended, or the load failed after its first caller's deadline.
     async fn wait(
         &self,
         ctx: &Context,
         waiter: &Waiter<V>,
         source: Source,
-        has_loader: bool,
     ) -> Result<Option<Found<V>>, Error<SharedError>> {
+        let has_joined = source == Source::Joined;
         match ctx.run(waiter.outcome()).await? {
             Outcome::Loaded(value) => Ok(Some(Found { value: value.clone(), source })),
+            Outcome::Failed(_) if has_joined && waiter.has_more_time() && waiter.flight.is_past_first_limit() => {
+                Ok(None)
+            }
             Outcome::Failed(error) => Err(Error::new(error.clone())),
             Outcome::Panicked(panicked) => Err(panicked.clone().into()),
             Outcome::Ended(_) if ctx.is_done() || self.is_closed() => Err(self.shared.end(ctx).into()),
-            Outcome::Ended(_) if has_loader => Ok(None),
+            Outcome::Ended(_) if has_joined => Ok(None),
             Outcome::Ended(end) => Err(end.clone().into()),
         }
     }

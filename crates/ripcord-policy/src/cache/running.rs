@@ -1,6 +1,8 @@
 //! The task that runs a load and stores its result.
 
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -59,7 +61,13 @@ where
         let load_ctx = ctx.clone();
         // The loader is called inside the future, where its panic is caught too.
         let work = CatchPanic::new(Box::pin(async move { loader(load_ctx).await }));
-        let result = match self.cache_ctx.run(ctx.run(ctx.scope(work))).await {
+        let mut work = pin!(self.cache_ctx.run(ctx.run(ctx.scope(work))));
+        let mut leaving = pin!(self.flight.follow_leaving_waiters());
+        let result = poll_fn(|task| {
+            let _never_ready = leaving.as_mut().poll(task);
+            work.as_mut().poll(task)
+        });
+        let result = match result.await {
             Ok(result) => result,
             Err(end) => return Outcome::Ended(self.flight.cancel_with_cache(&end)),
         };
@@ -106,7 +114,9 @@ where
             return;
         };
         let now = shared.clock.now();
-        let remembered = error.filter(|error| !error.is_neutral()).zip(shared.settings.negative_ttl);
+        // After its first limit, the load may have failed for lack of the time that a later caller has.
+        let is_about_key = |error: &&SharedError| !error.is_neutral() && !self.flight.is_past_first_limit();
+        let remembered = error.filter(is_about_key).zip(shared.settings.negative_ttl);
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
         let failure = remembered.map(|(error, ttl)| shared.failure(error.clone(), now.checked_add(ttl)));
         let id = failure.as_ref().map(|failure| failure.id);

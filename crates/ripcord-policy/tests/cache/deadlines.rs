@@ -304,6 +304,51 @@ async fn refusal_for_a_hurried_callers_deadline_is_not_given_to_a_patient_caller
     assert_eq!(cache.stats().calls.started, 1, "the limiter has seen the patient caller's deadline");
 }
 
+/// Two callers of one key, with 5 and 20 seconds, and a service that fails `after` so many seconds of the first load.
+async fn hurried_and_patient(after: u32) -> (Cache<&'static str, u32>, [Result<u32, Error<SharedError>>; 2]) {
+    let (ctx, time) = manual();
+    let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
+    let start = |caller: Context| {
+        let cache = cache.clone();
+        let load = move |ctx: Context| async move {
+            // Sent with the deadline of now, like a header.
+            let sent_with = ctx.remaining();
+            // Whatever becomes of the deadline in the meantime.
+            ctx.without_cancel().sleep(SECOND * after).await?;
+            if sent_with == Some(SECOND * 5) { Err(Failed::other("504")) } else { Ok(2) }
+        };
+        tokio::spawn(async move { cache.get_or_load(&caller, "a", load).await })
+    };
+    let hurried = start(ctx.with_timeout(SECOND * 5));
+    settle().await;
+    let patient = start(ctx.with_timeout(SECOND * 20));
+    settle().await;
+    for _ in 0..14 {
+        time.advance(SECOND);
+        settle().await;
+    }
+    (cache, [hurried.await.unwrap(), patient.await.unwrap()])
+}
+
+#[tokio::test]
+async fn patient_caller_loads_again_when_a_load_fails_after_the_hurried_callers_deadline() {
+    for after in [5, 6] {
+        let (cache, [hurried, patient]) = hurried_and_patient(after).await;
+        assert!(hurried.unwrap_err().is_deadline_exceeded());
+        assert_eq!(patient.unwrap(), 2);
+        assert_eq!((cache.stats().calls.failed, cache.stats().calls.succeeded), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn patient_caller_gets_an_error_that_comes_before_the_hurried_callers_deadline() {
+    let (cache, [hurried, patient]) = hurried_and_patient(4).await;
+    for error in [hurried, patient] {
+        assert_eq!(error.unwrap_err().last().unwrap().to_string(), "504");
+    }
+    assert_eq!((cache.stats().calls.started, cache.len()), (1, 1), "one load, whose error is remembered");
+}
+
 /// A loader that notices first that its time is over. Its error has that end among its sources, or not.
 async fn limited(ctx: Context, chained: bool) -> Result<u32, Failed> {
     match ctx.sleep(SECOND * 10).await {

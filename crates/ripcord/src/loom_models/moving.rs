@@ -36,6 +36,19 @@ fn reset_against_an_observer_of_the_expiry() {
 }
 
 #[test]
+fn extensions_from_two_threads_leave_the_later_deadline() {
+    model(|| {
+        let (ctx, deadline, time) = one_second();
+        let (other, later) = (deadline.clone(), time.now() + 3 * SECOND);
+        let extending = thread::spawn(move || other.extend(later));
+        assert!(deadline.extend(time.now() + 2 * SECOND));
+        assert!(extending.join().unwrap());
+        assert_eq!(deadline.get(), Some(later));
+        drop(ctx);
+    });
+}
+
+#[test]
 fn reset_against_the_timer() {
     large_model(|| {
         let (ctx, deadline, time) = one_second();

@@ -125,14 +125,18 @@ impl Movable {
         !word
     }
 
-    /// Moves it to `when`, unless it has passed at `now` or is sealed. A time before `now` is recorded as `now`.
-    pub(in crate::raw) fn move_to(&self, when: i64, now: i64) -> Moved {
+    /// Moves it to `when`, unless it has passed at `now` or is sealed. A time before `now` is recorded as `now`. With `only_later`, a
+    /// deadline that is later than `when` stays.
+    pub(in crate::raw) fn move_to(&self, when: i64, now: i64, only_later: bool) -> Moved {
         let when = when.max(now);
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             // The clock decides, also if nobody has observed it.
             if word <= now && self.expire(now) {
                 return Moved::Refused;
+            }
+            if only_later && word >= when {
+                return Moved::Later;
             }
             // Of two resets of an idle timeout the later instant wins.
             if self.idle.is_some() && word >= when {

@@ -63,7 +63,9 @@ pub(crate) use ask::deadline_origin;
 pub(in crate::raw) use end::settle;
 pub(crate) use end::{cancel, cancel_dropped, end_at_birth, settled};
 pub(crate) use endless::{add_handle, detach, drop_handle};
-pub(crate) use moving::{add_movable_handle, drop_movable_handle, move_deadline, progress, reset_idle_timeout};
+pub(crate) use moving::{
+    add_movable_handle, drop_movable_handle, extend_deadline, move_deadline, progress, reset_idle_timeout,
+};
 pub(crate) use wait::{Registered, add_callback, forget_waiter, poll_done, remove_callback, watch_merged};
 
 #[cfg(all(test, not(ripcord_loom)))]

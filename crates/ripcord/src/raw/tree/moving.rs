@@ -10,6 +10,15 @@ use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag};
 /// Moves a movable deadline to the time that `when` returns for the present time; a time before now is now. Returns false, and
 /// changes nothing, if the node has ended.
 pub(crate) fn move_deadline(node: &NodeRef, when: impl FnOnce(i64) -> i64) -> bool {
+    move_to(node, when, false)
+}
+
+/// Moves a movable deadline to `when`, unless it is later already. Returns false, and changes nothing, if the node has ended.
+pub(crate) fn extend_deadline(node: &NodeRef, when: i64) -> bool {
+    move_to(node, |_| when, true)
+}
+
+fn move_to(node: &NodeRef, when: impl FnOnce(i64) -> i64, only_later: bool) -> bool {
     let Kind::Movable(movable) = node.kind() else { return false };
     let clock = node.clock();
     let now = clock.ticks();
@@ -18,7 +27,7 @@ pub(crate) fn move_deadline(node: &NodeRef, when: impl FnOnce(i64) -> i64) -> bo
         return false;
     }
     let when = when(now);
-    match movable.move_to(when, now) {
+    match movable.move_to(when, now, only_later) {
         Moved::Refused => {
             settle(node);
             return false;
