@@ -37,7 +37,7 @@ impl Context {
         if self.ender().is_none()
             && let Some(node) = ctx.ender()
         {
-            tree::token::put(node, token.child_token());
+            tree::token::adopt(node, token.child_token());
         }
         ctx
     }
@@ -47,11 +47,14 @@ impl Context {
     /// Each call returns a token of its own. Canceling it has no effect on the context.
     ///
     /// The token does not keep the context alive. It is also canceled when the context would have ended after all of its
-    /// handles were dropped: at a deadline, with a context above, or with the token that the context was made of. There are two
-    /// exceptions. After the handles of a [merged](Context::merge) context are dropped, the token follows the first of the two
-    /// contexts only. After those of a context that
-    /// [`with_cancellation_token`](Context::with_cancellation_token) derived from one that can end are dropped, the token
-    /// follows that one only.
+    /// handles were dropped: at a deadline, with a context above, or with the token that the context was made of. There are
+    /// exceptions, which all concern the time after the last handle of a context was dropped:
+    ///
+    /// - Of a [merged](Context::merge) context, the token follows the first of the two contexts only.
+    /// - Of a context that [`with_cancellation_token`](Context::with_cancellation_token) derived from one that can end, the token
+    ///   follows the one that can end only.
+    /// - Of a [shielded](Context::shielded) context, the token may be canceled up to a millisecond late. If the context that it is
+    ///   shielded from was made of a token, the end of that token counts only while that context lives.
     ///
     /// A token made of a context that is itself made of a token may be canceled a moment before the context is.
     ///

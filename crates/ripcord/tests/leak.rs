@@ -307,6 +307,21 @@ fn nothing_leaks_while_the_parent_lives() {
         let run = pin!(parent.run_with_grace(SEC, |_| pending::<()>()));
         assert!(poll_pinned(run, waker).is_pending());
     });
+    #[cfg(feature = "tokio-util")]
+    {
+        same_before_and_after("tokens of contexts, drop", MILLION / 10, TIMER, |_| {
+            let (child, cancel) = parent.with_cancel();
+            cancel.detach();
+            drop(child.with_cancellation_token(&child.cancellation_token()).cancellation_token());
+        });
+        let _kept = parent.shielded(SEC).cancellation_token();
+        same_before_and_after("tokens of shielded contexts, drop", MILLION / 10, TIMER, |i| {
+            let (child, cancel) = parent.with_cancel();
+            cancel.detach();
+            // At most one token is kept for each millisecond of the longest grace.
+            drop(child.shielded(MS * (i % 100 * 10) as u32).shielded(MS).cancellation_token());
+        });
+    }
     let (listed, tasks) = parent.with_tasks();
     same_before_and_after("listed tasks, and waiters that leave", MILLION / 10, TIMER, |_| {
         let (inner, inner_tasks) = listed.with_tasks();

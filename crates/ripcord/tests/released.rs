@@ -202,6 +202,95 @@ mod tokens {
     }
 
     #[test]
+    fn shielded_context_and_what_is_above_are_freed_while_its_token_lives() {
+        let count = Count::default();
+        let (root, time) = manual();
+        let (server, cancel) = root.with_cancel();
+        let (request, cancel_request) = count.holding(&server).with_cancel();
+        let shielded = count.holding(&request).shielded(SEC);
+        let tokens = [shielded.cancellation_token(), shielded.shielded(SEC).cancellation_token()];
+        cancel_request.detach();
+        drop((request, shielded));
+        count.assert(0);
+        assert_eq!(time.timers(), 0);
+        cancel.cancel();
+        for expected in [[false, false], [true, false], [true, true]] {
+            assert_eq!(tokens.each_ref().map(CancellationToken::is_cancelled), expected);
+            time.advance(SEC);
+        }
+        assert_eq!(time.timers(), 0);
+    }
+
+    #[test]
+    fn shielded_context_below_a_detached_root_is_freed_with_its_token() {
+        let count = Count::default();
+        let (ctx, cancel) = count.holding(&Context::background()).with_cancel();
+        cancel.detach();
+        let token = ctx.shielded(SEC).cancellation_token();
+        drop(ctx);
+        count.assert(0);
+        assert!(!token.is_cancelled());
+    }
+
+    #[test]
+    fn shielded_context_dropped_in_its_grace_is_freed_and_its_token_is_canceled_at_the_end() {
+        for cancel_first in [true, false] {
+            let count = Count::default();
+            let (root, time) = manual();
+            let (request, cancel) = count.holding(&root).with_cancel();
+            let shielded = request.shielded(SEC);
+            if cancel_first {
+                cancel.cancel();
+            }
+            let token = shielded.cancellation_token();
+            cancel.cancel();
+            drop((request, shielded, cancel));
+            count.assert(0);
+            time.advance(SEC - common::MS);
+            assert!(!token.is_cancelled());
+            time.advance(common::MS);
+            assert!(token.is_cancelled());
+        }
+    }
+
+    #[test]
+    fn grace_of_a_freed_shielded_context_counts_on_its_clock_and_from_the_deadline() {
+        let count = Count::default();
+        let (root, time) = manual();
+        let (clock, other_time) = ripcord::Clock::manual();
+        other_time.advance(HOUR);
+        let request = count.holding(&root).with_timeout(SEC);
+        let token = request.with_clock(clock).shielded(SEC).cancellation_token();
+        drop(request);
+        count.assert(0);
+        time.advance(SEC);
+        other_time.advance(SEC);
+        assert!(!token.is_cancelled(), "the deadline ended nothing before its time");
+        other_time.advance(SEC);
+        assert!(token.is_cancelled());
+    }
+
+    #[test]
+    fn deep_chain_of_shields_is_freed_while_its_token_lives() {
+        let count = Count::default();
+        let (root, time) = manual();
+        let (server, cancel) = root.with_cancel();
+        let mut ctx = count.holding(&server);
+        let depth = if cfg!(miri) { 20 } else { 20_000 };
+        for _ in 0..depth {
+            ctx = ctx.shielded(common::MS);
+        }
+        let token = ctx.cancellation_token();
+        drop(ctx);
+        count.assert(0);
+        cancel.cancel();
+        time.advance(common::MS * (depth - 1));
+        assert!(!token.is_cancelled());
+        time.advance(common::MS);
+        assert!(token.is_cancelled());
+    }
+
+    #[test]
     fn token_of_a_detached_context_does_not_keep_it() {
         let count = Count::default();
         let (ctx, cancel) = count.holding(&Context::background()).with_cancel();

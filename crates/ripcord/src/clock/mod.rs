@@ -147,6 +147,17 @@ impl Clock {
         self.has_come(when)
     }
 
+    /// What tells this clock from others that are in use.
+    #[cfg(feature = "tokio-util")]
+    pub(crate) fn address(&self) -> usize {
+        match &self.0 {
+            Repr::System => 0,
+            Repr::Manual(clock) => Arc::as_ptr(clock).addr(),
+            #[cfg(feature = "tokio")]
+            Repr::Tokio(clock) => Arc::as_ptr(clock).addr(),
+        }
+    }
+
     pub(crate) fn timers(&self) -> &Timers {
         match &self.0 {
             Repr::System => system::timers(),

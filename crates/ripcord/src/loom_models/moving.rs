@@ -95,6 +95,7 @@ fn reset_against_a_cancel_above() {
             let (ctx, deadline) = (ctx.clone(), deadline.clone());
             move || {
                 cancel.cancel_with("canceled");
+                assert!(!deadline.reset_after(2 * SECOND), "a reset took effect after the cancel");
                 assert_eq!(cause(&ctx), "canceled");
                 deadline.get()
             }

@@ -1,10 +1,19 @@
 //! Conversions to and from tokio-util's tokens. loom does not see inside the tokens; it sees how a context registers with them.
 
+use std::time::Duration;
+
 use loom::thread;
 use tokio_util::sync::CancellationToken;
 
-use super::{cause, model};
-use crate::Context;
+use super::{cause, large_model, model};
+use crate::{Clock, Context, ManualTime};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn on_a_manual_clock() -> (Context, ManualTime) {
+    let (clock, time) = Clock::manual();
+    (Context::background().with_clock(clock), time)
+}
 
 #[test]
 fn conversion_against_cancel() {
@@ -39,5 +48,35 @@ fn a_tokens_cancel_against_a_cancel_above() {
         let seen = cause(&ctx);
         canceling.join().unwrap();
         assert_eq!(cause(&ctx), seen, "an end changed");
+    });
+}
+
+#[test]
+fn drop_of_a_context_against_its_deadline() {
+    model(|| {
+        let (root, time) = on_a_manual_clock();
+        let ctx = root.with_timeout(SECOND);
+        let token = ctx.cancellation_token();
+        let advancing = thread::spawn(move || time.advance(SECOND));
+        drop(ctx);
+        advancing.join().unwrap();
+        assert!(token.is_cancelled(), "a token was not canceled");
+    });
+}
+
+#[test]
+fn conversion_and_drop_of_a_shielded_context_against_a_cancel_above() {
+    large_model(|| {
+        let (root, time) = on_a_manual_clock();
+        let (ctx, cancel) = root.with_cancel();
+        let shielded = ctx.shielded(SECOND);
+        drop(ctx);
+        let canceling = thread::spawn(move || cancel.cancel());
+        let token = shielded.cancellation_token();
+        drop(shielded);
+        canceling.join().unwrap();
+        assert!(!token.is_cancelled(), "the grace was ignored");
+        time.advance(SECOND);
+        assert!(token.is_cancelled(), "a token was not canceled");
     });
 }

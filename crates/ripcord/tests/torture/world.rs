@@ -24,9 +24,6 @@ struct Entry {
     ended_by: Arc<BTreeSet<usize>>,
     /// Its own canceler, if it has one.
     canceler: Option<(usize, Arc<Canceler>)>,
-    /// Whether it is shielded or below a shielded context. The token of such a context keeps what it is below alive until the
-    /// grace is over, so this test makes none of it.
-    is_shielded: bool,
     /// The cause that an observer saw first.
     cause: Arc<OnceLock<String>>,
 }
@@ -67,7 +64,6 @@ impl World {
             ctx,
             ended_by: Arc::new(BTreeSet::from([ROOT])),
             canceler: Some((ROOT, Arc::new(canceler))),
-            is_shielded: false,
             cause: Arc::default(),
         };
         let (manual, times): (Vec<_>, Vec<_>) = [Clock::manual(), Clock::manual()].into_iter().unzip();
@@ -169,9 +165,7 @@ impl World {
             8 => {
                 // The token ends the child too, but the threads that cancel its context need not wait for that.
                 let other = self.any(random);
-                if !other.is_shielded {
-                    entry.ctx = ctx.with_cancellation_token(&other.ctx.cancellation_token());
-                }
+                entry.ctx = ctx.with_cancellation_token(&other.ctx.cancellation_token());
             }
             10 => {
                 let (child, deadline) =
@@ -183,7 +177,6 @@ impl World {
             12 => {
                 // It may end later than what it is below.
                 entry.ctx = ctx.shielded(Duration::from_micros(random.below(2000) as u64));
-                entry.is_shielded = true;
                 entry.ended_by = Arc::default();
                 return entry;
             }
@@ -195,7 +188,6 @@ impl World {
             _ => {
                 let other = self.any(random);
                 entry.ctx = ctx.merge(&other.ctx);
-                entry.is_shielded |= other.is_shielded;
                 entry.ended_by = Arc::new(parent.ended_by.union(&other.ended_by).copied().collect());
             }
         }

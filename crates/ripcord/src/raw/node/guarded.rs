@@ -2,10 +2,10 @@
 
 use std::task::Waker;
 
-#[cfg(feature = "tokio-util")]
-use super::SharedToken;
 use super::children::ChildPlace;
 use super::{Callback, Child};
+#[cfg(feature = "tokio-util")]
+use crate::raw::tree::token::Tokens;
 use crate::slab::Slab;
 
 /// What the lock bit guards: in two words what most nodes have, which is nothing or one waiter.
@@ -21,9 +21,9 @@ pub(crate) struct More {
     pub(in crate::raw) waiters: Slab<Waker>,
     pub(in crate::raw) children: Slab<Child, ChildPlace>,
     pub(in crate::raw) callbacks: Slab<Callback>,
-    /// The token that ends with this node.
+    /// The tokens that end with this node, or a grace after it.
     #[cfg(feature = "tokio-util")]
-    pub(in crate::raw) token: Option<SharedToken>,
+    pub(in crate::raw) tokens: Tokens,
     /// The number of cancel handles.
     pub(in crate::raw) handles: usize,
     /// Nothing can end the node anymore (invariant 11).
@@ -51,7 +51,7 @@ impl Guarded {
                 children: Slab::new(),
                 callbacks: Slab::new(),
                 #[cfg(feature = "tokio-util")]
-                token: None,
+                tokens: Tokens::default(),
                 handles: 0,
                 is_endless: false,
             })));

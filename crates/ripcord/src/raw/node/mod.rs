@@ -130,14 +130,6 @@ pub(crate) struct Callback {
     pub(crate) context: NodeRef,
 }
 
-/// The parent of all tokens that were made of a node's contexts. Canceled when the node is marked.
-#[cfg(feature = "tokio-util")]
-pub(crate) struct SharedToken {
-    pub(in crate::raw) token: tokio_util::sync::CancellationToken,
-    /// The node that cancels the token at the deadline, also when this node is freed before. See `tree::token`.
-    pub(in crate::raw) timer: Option<NodeRef>,
-}
-
 /// One context that is not a root.
 // In this order: what marking a child touches lies together (row C9), and what a walk upwards looks at lies first (row C4).
 #[repr(C)]
@@ -381,9 +373,7 @@ impl Node {
             self.clock().timers().disarm(self);
         }
         #[cfg(feature = "tokio-util")]
-        if self.tag == Tag::Movable {
-            super::tree::token::outlive(self);
-        }
+        super::tree::token::outlive(self);
     }
 
     /// Whether the node is in a queue of timers.

@@ -20,7 +20,7 @@ const AHEAD: usize = 12;
 /// ended, whoever ended them.
 pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause: Option<Cause>) {
     let Some(Moment { at, number }) = may_cancel(node) else { return };
-    let has_children = mark(node, |guard| {
+    let has_children = mark(node, at, |guard| {
         guard.set_cancel_number(number);
         guard.set_end(state::OWN, End { location, cause, detail: at })
     });
@@ -32,7 +32,7 @@ pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause
 /// As `cancel`, for a `Canceler` that is dropped: the place is where it was made.
 pub(crate) fn cancel_dropped(node: &NodeRef) {
     let Some(Moment { at, number }) = may_cancel(node) else { return };
-    let has_children = mark(node, |guard| {
+    let has_children = mark(node, at, |guard| {
         guard.set_cancel_number(number);
         guard.set_end_at_place_foreseen(state::OWN | state::DROPPED, at);
         None
@@ -156,9 +156,11 @@ fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
         _ => None,
     };
     let has_children = match (own, inherited) {
-        (Some(when), Some(parent)) if is_first(when, parent.ended_at(), parent.is_canceled()) => mark(node, foreseen),
+        (Some(when), Some(parent)) if is_first(when, parent.ended_at(), parent.is_canceled()) => {
+            mark(node, when, foreseen)
+        }
         (_, Some(parent)) => inherit(node, parent),
-        (Some(_), None) => mark(node, foreseen),
+        (Some(when), None) => mark(node, when, foreseen),
         (None, None) => false,
     };
     if has_children {
@@ -184,9 +186,10 @@ fn is_first(when: i64, parent_ended_at: i64, parent_is_canceled: bool) -> bool {
 #[must_use]
 fn inherit(node: &Node, parent: &Node) -> bool {
     parent.end().is_some_and(|(bits, end)| {
-        mark(node, |guard| {
+        let at = parent.ended_at();
+        mark(node, at, |guard| {
             guard.set_source_of_end(parent);
-            guard.set_end(bits & INHERITED, inherited_end(node, bits, end, parent.ended_at()))
+            guard.set_end(bits & INHERITED, inherited_end(node, bits, end, at))
         })
     })
 }
@@ -196,7 +199,7 @@ fn inherit(node: &Node, parent: &Node) -> bool {
 fn end_grace(node: &Node, parent: &Node, at: i64) -> bool {
     parent.end().is_some_and(|(bits, end)| {
         let detail = if bits & state::DEADLINE == 0 || node.flags & flag::MOVABLE != 0 { at } else { end.detail };
-        mark(node, |guard| guard.set_end(bits & INHERITED, End { detail, ..end.clone() }))
+        mark(node, at, |guard| guard.set_end(bits & INHERITED, End { detail, ..end.clone() }))
     })
 }
 
@@ -250,11 +253,11 @@ fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Op
 /// What a child takes over of its parent's end.
 const INHERITED: u8 = state::DEADLINE | state::DROPPED;
 
-/// Marks the node done with what `set_end` writes, unless it is done; then tells everybody who waits for it. True when it was
+/// Marks the node, which ended `at`, done with what `set_end` writes, unless it is done; then tells everybody who waits for it. True when it was
 /// marked and has children: it was counted into `propagations` then, and the caller has to `propagate` it. (That is not done
 /// here, so that nothing recurses.)
 #[must_use]
-fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) -> bool {
+fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) -> bool {
     let mut guard = node.lock();
     if guard.is_done() {
         return false;
@@ -269,7 +272,7 @@ fn mark(node: &Node, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) 
     let waiter = guard.fields().take_first();
     let told = guard.fields().rest().map(|more| {
         let mut told = Told::default();
-        told.take(more);
+        told.take(more, at);
         told
     });
     drop(guard);
@@ -421,7 +424,7 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
     match fields.rest() {
         None => Marked::Leaf,
         Some(more) => {
-            told.take(more);
+            told.take(more, at);
             if more.children.is_empty() { Marked::Leaf } else { Marked::Parent { at } }
         }
     }

@@ -3,10 +3,16 @@
 //! A token cannot say that its last clone was dropped. So it must not keep a context alive, and must still be canceled when a
 //! context ends that nobody holds anymore. Therefore the tokens form a tree of their own beside the nodes: the token of a node
 //! is a child of its parent's token, and whoever marks a node cancels its token. When a node is freed, tokio-util moves the
-//! children of its token to the parent's token. A deadline above which nobody holds a node is left to a timer: a node that
-//! holds the token and nothing else. So is the end of a shielded context: its timer also holds the context that it shields from.
-//! One that can move is left to such a timer when its node is freed.
+//! children of its token to the parent's token.
+//!
+//! A shielded context ends later than its parent. So a node has one more token for each grace with which contexts are shielded
+//! from it, and that one is canceled the grace after the node's end. The token of the shielded context is a child of it. Nothing
+//! else is left when the shielded context is freed.
+//!
+//! The tokens of a node with a deadline of its own are left to timers when the node is freed: to nodes that hold a token and
+//! nothing else.
 
+use std::collections::BTreeMap;
 use std::panic::Location;
 
 use tokio_util::sync::CancellationToken;
@@ -14,28 +20,92 @@ use tokio_util::sync::CancellationToken;
 use super::end::settle;
 use super::wait::watch;
 use crate::background;
-use crate::raw::node::{End, Kind, NEVER, Node, NodeRef, Payload, SharedToken, Shield, flag};
+use crate::clock::Clock;
+use crate::raw::node::{End, Kind, NEVER, Node, NodeRef, Payload, Shield, flag, state};
+use crate::sync::Ordering;
+
+/// The tokens of one node, by delay and clock of the delay.
+#[derive(Default)]
+pub(in crate::raw) struct Tokens(BTreeMap<(i64, usize), SharedToken>);
+
+/// The parent of all tokens that were made of a node's contexts, or of contexts shielded from it.
+struct SharedToken {
+    token: CancellationToken,
+    delay: Delay,
+    /// A timer's reference to itself, which keeps it alive until it ends.
+    timer: Option<NodeRef>,
+}
+
+/// How long after the end of its node a token is canceled.
+#[derive(Clone)]
+struct Delay {
+    /// In nanoseconds.
+    grace: i64,
+    clock: Clock,
+}
+
+/// Graces are rounded up to whole milliseconds, so that there is a limit to the number of a node's tokens.
+const PRECISION: i64 = 1_000_000;
+
+impl Delay {
+    const NONE: Delay = Delay { grace: 0, clock: Clock::system() };
+
+    /// The delay of a token at the parent of a shielded node where the delay is this.
+    fn above(self, shield: &Shield) -> Delay {
+        let grace = self.grace.saturating_add(shield.grace).saturating_add(PRECISION - 1) / PRECISION * PRECISION;
+        Delay { grace, clock: shield.clock.clone() }
+    }
+}
+
+impl Tokens {
+    fn get(&self, delay: &Delay) -> Option<CancellationToken> {
+        Some(self.0.get(&(delay.grace, delay.clock.address()))?.token.clone())
+    }
+
+    fn insert(&mut self, shared: SharedToken) {
+        self.0.insert((shared.delay.grace, shared.delay.clock.address()), shared);
+    }
+
+    /// Takes the tokens out, if there are any.
+    pub(super) fn take(&mut self) -> Option<Tokens> {
+        (!self.0.is_empty()).then(|| std::mem::take(self))
+    }
+
+    /// Cancels the tokens of a node that ended `at`, or has timers do it.
+    pub(super) fn cancel(self, at: i64) {
+        for SharedToken { token, delay, timer } in self.0.into_values() {
+            cancel(token, delay, at);
+            drop(timer);
+        }
+    }
+}
 
 /// Returns the token that is canceled when the node ends; it is canceled already if the node has ended.
 pub(crate) fn shared_token(node: &NodeRef) -> CancellationToken {
     watch(node);
     let mut missing = Vec::new();
-    let mut at = Some(node);
     let mut above = None;
-    while let Some(node) = at {
-        above = node.lock().fields().rest().and_then(|more| Some(more.token.as_ref()?.token.clone()));
+    let mut at = Some((node, Delay::NONE));
+    while let Some((node, delay)) = at {
+        above = node.lock().fields().rest().and_then(|more| more.tokens.get(&delay));
         if above.is_some() {
             break;
         }
-        missing.push(node);
-        at = node.cancel_parent();
+        missing.push((node, delay.clone()));
+        if node.end().is_some() {
+            break;
+        }
+        let above = match node.kind() {
+            Kind::Shielded(shield) => delay.above(shield),
+            _ => delay,
+        };
+        at = node.link_parent().map(|parent| (parent, above));
     }
-    let mut token = above.unwrap_or_default();
-    for (index, node) in missing.iter().rev().enumerate() {
-        // The token of the topmost node has no parent, unless there was one above.
-        let made = if index == 0 && at.is_none() { token.clone() } else { token.child_token() };
-        token = put(node, made);
+    while let Some((node, delay)) = missing.pop() {
+        let token = above.map_or_else(CancellationToken::new, |above| above.child_token());
+        above = Some(put(node, token, delay));
     }
+    let token = above.unwrap_or_default();
     if node.ended() {
         settle(node);
         token.cancel();
@@ -43,83 +113,63 @@ pub(crate) fn shared_token(node: &NodeRef) -> CancellationToken {
     token
 }
 
-/// Gives `token` to a node that has none, unless it has ended. Returns the one that the node has.
-pub(crate) fn put(node: &NodeRef, token: CancellationToken) -> CancellationToken {
+/// Gives a new node its token.
+pub(crate) fn adopt(node: &NodeRef, token: CancellationToken) {
+    put(node, token, Delay::NONE);
+}
+
+/// Gives `token` to a node that has none with that delay. Returns the one that the node has.
+fn put(node: &NodeRef, token: CancellationToken, delay: Delay) -> CancellationToken {
     let mut guard = node.lock();
     if guard.is_done() {
+        drop(guard);
+        cancel(token.clone(), delay, node.ended_at());
         return token;
     }
-    let more = guard.fields().more();
-    if let Some(known) = &more.token {
-        return known.token.clone();
+    let tokens = &mut guard.fields().more().tokens;
+    if let Some(known) = tokens.get(&delay) {
+        return known;
     }
-    more.token = Some(SharedToken { token: token.clone(), timer: None });
-    drop(guard);
-    let timed = match node.kind() {
-        Kind::Deadline { when } => {
-            let (flags, payload) = deadline(node, when);
-            Some((None, flags, payload))
-        }
-        Kind::Shielded(&Shield { grace, when, ref clock }) => {
-            let shield = Shield { grace, when, clock: clock.clone() };
-            Some((node.parent.clone(), node.flags, Payload::Shielded(Box::new(shield))))
-        }
-        _ => None,
-    };
-    if let Some((parent, flags, payload)) = timed {
-        let end = End { location: Location::caller(), cause: None, detail: 0 };
-        let timer = start_timer(NodeRef::new(parent, flags, payload, end), token.clone());
-        let mut guard = node.lock();
-        match guard.fields().rest().and_then(|more| more.token.as_mut()) {
-            Some(shared) => shared.timer = Some(timer),
-            // The node has been marked meanwhile.
-            None => {
-                drop(guard);
-                stop_timer(&timer);
-            }
-        }
-    }
+    tokens.insert(SharedToken { token: token.clone(), delay, timer: None });
     token
 }
 
-/// What a node is that ends `when` the deadline of `node` is due, and nothing else.
-fn deadline(node: &Node, when: i64) -> (u8, Payload) {
-    let flags = node.flags & flag::CLOCK | flag::DEADLINE;
-    let clock = (flags & flag::CLOCK != 0).then(|| node.clock().clone());
-    (flags, Payload::Deadline { when, clock })
-}
-
-/// Has a node cancel the token at its end, and keep itself alive until then.
-fn start_timer(timer: NodeRef, token: CancellationToken) -> NodeRef {
-    timer.lock().fields().more().token = Some(SharedToken { token, timer: Some(timer.clone()) });
-    watch(&timer);
-    timer
-}
-
-/// Leaves the token of a dying node with a movable deadline to a timer: nobody is left who could move the deadline.
-pub(in crate::raw) fn outlive(node: &Node) {
-    let Kind::Movable(movable) = node.kind() else { return };
-    let shared = node.lock().fields().rest().and_then(|more| more.token.take());
-    if let Some(SharedToken { token, .. }) = shared
-        && movable.when() != NEVER
-    {
-        let (flags, payload) = deadline(node, movable.when());
-        let end = End { location: Location::caller(), cause: None, detail: 0 };
-        let _armed = start_timer(NodeRef::new(None, flags, payload, end), token);
+/// Cancels the token of a node that ended `at`.
+fn cancel(token: CancellationToken, delay: Delay, at: i64) {
+    if delay.grace == 0 {
+        background::shielded(|| token.cancel());
+    } else {
+        start_timer(
+            at.saturating_add(delay.grace),
+            &delay.clock,
+            SharedToken { token, delay: Delay::NONE, timer: None },
+        );
     }
 }
 
-/// Takes from a timer what keeps it alive.
-fn stop_timer(timer: &NodeRef) {
-    let taken = timer.lock().fields().rest().and_then(|more| more.token.take());
-    drop(taken);
+/// Creates a node that ends at `when`, that keeps itself alive until then, and whose token this is.
+fn start_timer(when: i64, clock: &Clock, shared: SharedToken) {
+    let clock = (!clock.is_system()).then(|| clock.clone());
+    let flags = flag::DEADLINE | if clock.is_some() { flag::CLOCK } else { 0 };
+    let end = End { location: Location::caller(), cause: None, detail: 0 };
+    let timer = NodeRef::new(None, flags, Payload::Deadline { when, clock }, end);
+    timer.lock().fields().more().tokens.insert(SharedToken { timer: Some(timer.clone()), ..shared });
+    watch(&timer);
 }
 
-/// Cancels the token of a node that was marked.
-pub(super) fn cancel(shared: SharedToken) {
-    let SharedToken { token, timer } = shared;
-    background::shielded(|| token.cancel());
-    if let Some(timer) = timer {
-        stop_timer(&timer);
+/// Leaves the tokens of a dying node with a deadline of its own to timers.
+pub(in crate::raw) fn outlive(node: &Node) {
+    let when = match node.kind() {
+        Kind::Deadline { when } => when,
+        Kind::Movable(movable) => movable.when(),
+        _ => return,
+    };
+    // A node with tokens is watched.
+    if when == NEVER || node.state.load(Ordering::Relaxed) & state::WATCHED == 0 {
+        return;
+    }
+    let tokens = node.lock().fields().rest().and_then(|more| more.tokens.take());
+    for shared in tokens.into_iter().flat_map(|tokens| tokens.0.into_values()) {
+        start_timer(when, node.clock(), shared);
     }
 }

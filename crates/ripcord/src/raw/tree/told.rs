@@ -4,17 +4,18 @@ use std::task::Waker;
 
 use crate::background;
 use crate::cause::Cause;
-#[cfg(feature = "tokio-util")]
-use crate::raw::node::SharedToken;
 use crate::raw::node::{Callback, More};
+#[cfg(feature = "tokio-util")]
+use crate::raw::tree::token::Tokens;
 
 /// What to tell once no lock is held: users' code, all of it (invariant 5).
 #[derive(Default)]
 pub(super) struct Told {
     pub(super) wakers: Vec<Waker>,
     callbacks: Vec<Callback>,
+    /// The tokens of nodes, and when those ended.
     #[cfg(feature = "tokio-util")]
-    tokens: Vec<SharedToken>,
+    tokens: Vec<(Tokens, i64)>,
     /// Causes that were replaced.
     pub(super) garbage: Vec<Cause>,
     /// The nearest names of contexts whose own deadlines ended them.
@@ -23,7 +24,9 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn take(&mut self, more: &mut More) {
+    /// Takes what waits for the end of a node that ended `at`.
+    #[cfg_attr(not(feature = "tokio-util"), expect(unused_variables, reason = "for the grace of tokens"))]
+    pub(super) fn take(&mut self, more: &mut More, at: i64) {
         while let Some(waker) = more.waiters.pop() {
             self.wakers.push(waker);
         }
@@ -31,7 +34,7 @@ impl Told {
             self.callbacks.push(callback);
         }
         #[cfg(feature = "tokio-util")]
-        self.tokens.extend(more.token.take());
+        self.tokens.extend(more.tokens.take().map(|tokens| (tokens, at)));
     }
 
     pub(super) fn tell(&mut self) {
@@ -42,7 +45,7 @@ impl Told {
             background::shielded(|| drop(context));
         }
         #[cfg(feature = "tokio-util")]
-        self.tokens.drain(..).for_each(super::token::cancel);
+        self.tokens.drain(..).for_each(|(tokens, at)| tokens.cancel(at));
         #[cfg(feature = "metrics")]
         for name in self.expired.drain(..) {
             crate::metrics::context_ended(crate::metrics::Kind::DeadlineExceeded, name.as_ref());
