@@ -77,6 +77,7 @@
 //! | decide whether to retry a call | [`client::Error`] |
 //! | trust or distrust a peer's headers | [`TrustPolicy`] |
 //! | learn why a peer canceled | [`RemoteCause`] |
+//! | tell a server why a call was canceled | [`CauseLayer`](client::CauseLayer), [`ContextLayer::remote_cancel`](server::ContextLayer::remote_cancel) |
 //! | read or write a header yourself | [`deadline`], [`trace_context`] |
 //! | see what is running | `inspector::Inspector`, feature `inspector` |
 //!

@@ -9,9 +9,10 @@ use crate::Malformed;
 
 /// Why a peer's context ended, as the peer's header or trailer `ripcord-cause` says.
 ///
-/// A server sends it with the answer to a request whose context has ended, to a [trusted](crate::TrustPolicy) client only: the text
-/// contains the context's name and the cause, such as `GET /search: shutting down`. It never contains lines of code. It is at most
-/// 256 bytes long on the wire, and every byte that is not printable ASCII is escaped, so it cannot forge a line of a log.
+/// A server sends it with the answer to a request whose context has ended, to a [trusted](crate::TrustPolicy) client only. A client with
+/// a [`CauseLayer`](crate::client::CauseLayer) sends it when it cancels a call. The text contains the context's name and the cause, such
+/// as `GET /search: shutting down`. It never contains lines of code. It is at most 256 bytes long on the wire, and every byte that is
+/// not printable ASCII is escaped, so it cannot forge a line of a log.
 ///
 /// It is an error, so it can be the cause of a local cancel:
 ///
@@ -40,6 +41,8 @@ const CUT: &str = "...";
 impl RemoteCause {
     /// The name of the header and of the trailer.
     pub const HEADER: &str = "ripcord-cause";
+    /// The header that names the request to cancel, by its traceparent: see [`CauseLayer`](crate::client::CauseLayer).
+    pub const CANCEL_HEADER: &str = "ripcord-cancel";
 
     /// Returns the text for the end of a context: its name, the kind of the end unless it is a cancel with a cause, and the cause.
     pub fn from_error(error: &ripcord::Error) -> Self {
@@ -87,6 +90,11 @@ impl RemoteCause {
         Ok(RemoteCause(text.into()))
     }
 
+    /// Returns the text to print on one line.
+    pub(crate) fn text(&self) -> impl fmt::Display {
+        Text(&self.0)
+    }
+
     /// Returns the cause in a message's headers or trailers. `None` if there is none, or if it is malformed.
     pub fn find(headers: &HeaderMap) -> Option<Self> {
         RemoteCause::decode(headers.get(Self::HEADER)?).ok()
@@ -123,7 +131,15 @@ impl RemoteCause {
 impl fmt::Display for RemoteCause {
     /// Prints the text on one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("peer: ")?;
+        write!(f, "peer: {}", self.text())
+    }
+}
+
+/// The text on one line.
+struct Text<'a>(&'a str);
+
+impl fmt::Display for Text<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars() {
             match character.is_control() {
                 true => write!(f, "{}", character.escape_default())?,

@@ -15,6 +15,7 @@ use crate::trace_context::{Baggage, Traceparent};
 /// | trace | a new trace that links to the peer's | continued |
 /// | baggage | dropped | kept |
 /// | [`RemoteCause`](crate::RemoteCause) of the answer | not sent | sent |
+/// | cancel with a cause, if [accepted](crate::server::ContextLayer::remote_cancel) | ignored | accepted |
 ///
 /// ```
 /// use std::time::Duration;

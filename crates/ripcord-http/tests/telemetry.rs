@@ -14,6 +14,7 @@ use http_body_util::BodyExt as _;
 use opentelemetry::trace::{SpanKind, Status, TracerProvider as _};
 use opentelemetry_sdk::trace::{InMemorySpanExporter, SdkTracerProvider, SpanData};
 use ripcord::{Clock, Context, Group, ManualTime, Shutdown};
+use ripcord_http::TrustPolicy;
 use ripcord_http::client::{ClientLayer, RequestExt as _};
 use ripcord_http::server::{ContextLayer, Ended};
 use ripcord_http::trace_context::with_tracing;
@@ -140,6 +141,20 @@ async fn spans_record_what_the_docs_say() {
         .add("the client disconnects", async |root, _| {
             let mut request = Box::pin(request(&root, 5 * SECOND, async |_| std::future::pending().await));
             assert!(request.as_mut().now_or_never().is_none());
+        })
+        .await;
+    table
+        .add("a trusted client cancels and says why", async |root, _| {
+            let layer = ContextLayer::new(&root).trust(TrustPolicy::trusted()).remote_cancel(true).tracing();
+            let stuck = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
+            let mut service = layer.layer(stuck);
+            let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            let request = Request::get("/").header("traceparent", traceparent).body(Body::empty());
+            let mut request = Box::pin(service.call(request.expect("a valid request")));
+            assert!(request.as_mut().now_or_never().is_none());
+            let cancel = Request::options("/").header("ripcord-cancel", traceparent);
+            let cancel = cancel.header("ripcord-cause", "GET /a: client disconnected").body(Body::empty());
+            let _ = service.call(cancel.expect("a valid request")).await;
         })
         .await;
     table

@@ -29,6 +29,7 @@
 
 mod baggage_filter;
 mod body;
+mod cause;
 mod context_end;
 mod error;
 mod future;
@@ -41,6 +42,7 @@ mod span;
 
 pub use baggage_filter::BaggageFilter;
 pub use body::ResponseBody;
+pub use cause::{CancelNotice, CauseBody, CauseFuture, CauseLayer, CauseService};
 #[cfg(feature = "metrics")]
 pub(crate) use error::Call;
 pub use error::Error;

@@ -23,7 +23,7 @@ pin_project! {
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         // Before the handler, because fields are dropped in order: when the handler is dropped, the Context already says why.
-        // `None` once the response is ready.
+        // `None` once the response is ready, and for the cancel of another request.
         request: Option<InFlight>,
         bodyless: Bodyless,
         #[pin]
@@ -50,6 +50,12 @@ impl<F> ResponseFuture<F> {
     pub(super) fn not_called(request: InFlight, refusal: Refusal, bodyless: Bodyless) -> Self {
         ResponseFuture { request: Some(request), bodyless, handler: Handler::NotCalled { refusal } }
     }
+
+    /// Creates the answer to the cancel of another request. It has no Context.
+    pub(super) fn cancel(is_found: bool) -> Self {
+        let handler = Handler::NotCalled { refusal: Refusal::Cancel { is_found } };
+        ResponseFuture { request: None, bodyless: Bodyless::ByStatus, handler }
+    }
 }
 
 /// The answer in place of a handler's.
@@ -58,6 +64,10 @@ pub(super) enum Refusal {
     Ended(ripcord::Error),
     Malformed(Malformed),
     Panicked,
+    /// The request canceled another one, if that was in flight.
+    Cancel {
+        is_found: bool,
+    },
 }
 
 impl Refusal {
@@ -65,6 +75,8 @@ impl Refusal {
         let (mut response, code, message) = match self {
             // The outermost layer makes this gRPC's.
             Refusal::Ended(error) => return Ended::from(error).into(),
+            Refusal::Cancel { is_found: true } => return plain_text(StatusCode::OK, "Request canceled".into()),
+            Refusal::Cancel { is_found: false } => return plain_text(StatusCode::NOT_FOUND, "No such request".into()),
             Refusal::Malformed(malformed) => {
                 let response = plain_text(StatusCode::BAD_REQUEST, malformed.to_string().into());
                 (response, grpc::Code::InvalidArgument, "Malformed header")
@@ -93,7 +105,12 @@ where
     /// Panics if it is polled after it was ready.
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let request = this.request.as_mut().expect("not polled after it was ready");
+        let Some(request) = this.request.as_mut() else {
+            let HandlerProject::NotCalled { refusal } = this.handler.project() else {
+                panic!("polled after it was ready")
+            };
+            return Poll::Ready(Ok(refusal.clone().respond(false).map(ContextBody::without_request)));
+        };
         // The end is read before the handler is polled and acted on after it. So a handler that watches its Context sees every end
         // that is acted on, is polled once more, and wins a tie.
         let mut ended = request.err();

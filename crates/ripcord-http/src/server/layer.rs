@@ -8,7 +8,7 @@ use tower_layer::Layer;
 
 use super::{
     ContextService, DeadlineSource, Finished, Outcome, ServerStats, lifetime::answered_cause, observer::Observer,
-    stats::Counters,
+    remote_cancel::Cancelable, stats::Counters,
 };
 use crate::{RequestId, TrustPolicy};
 
@@ -71,6 +71,8 @@ pub(super) struct Settings {
     pub(super) trust: (TrustPolicy, &'static Location<'static>),
     pub(super) strict: bool,
     pub(super) absolute_deadlines: bool,
+    /// The requests that clients can cancel, if that is accepted.
+    pub(super) cancelable: Option<Arc<Cancelable>>,
     pub(super) half_close: HalfClose,
     pub(super) name: Name,
     pub(super) make_id: fn() -> RequestId,
@@ -145,6 +147,7 @@ impl ContextLayer {
             trust: (TrustPolicy::untrusted(), location),
             strict: false,
             absolute_deadlines: false,
+            cancelable: None,
             half_close: HalfClose::Cancel,
             name: |parts| Cow::Borrowed(method(parts)),
             make_id: RequestId::generate,
@@ -231,6 +234,16 @@ impl ContextLayer {
     #[must_use]
     pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
         self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
+    }
+
+    /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
+    ///
+    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a request of its own, which this layer answers: no
+    /// handler, hook or count sees it. The named request's Context ends with [`ClientCanceled`](super::ClientCanceled). The logs of this
+    /// service then say why its client gave up, and so do those of the services that it calls the same way.
+    #[must_use]
+    pub fn remote_cancel(self, remote_cancel: bool) -> Self {
+        self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
     }
 
     /// Sets what a client's half-close means. Default: [`HalfClose::Cancel`].

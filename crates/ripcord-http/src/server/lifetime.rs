@@ -63,11 +63,11 @@ impl Lifetime {
         })
     }
 
-    /// The client has disconnected: ends the Context, unless something is detached.
-    pub(super) fn client_gone(&self) {
+    /// The client has gone: ends the Context, unless something is detached.
+    pub(super) fn client_gone(&self, cause: impl Into<Cause>) {
         let before = self.state.fetch_or(GONE, Ordering::Relaxed);
         if before < DETACHED && before & GONE == 0 {
-            self.cancel_with(ClientDisconnected);
+            self.cancel_with(cause);
         }
     }
 

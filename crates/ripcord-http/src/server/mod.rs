@@ -10,6 +10,7 @@
 //! | the server cancels | dropped | canceled, with the server's cause | 503, or an aborted body |
 //! | the handler panics | gone | canceled, with the panic as its cause | 500, or an aborted body |
 //! | the client disconnects | dropped | canceled, [`ClientDisconnected`] | none |
+//! | a trusted client cancels and says why | dropped | canceled, [`ClientCanceled`], with [`ContextLayer::remote_cancel`] | none |
 //! | a connection is upgraded (WebSocket) | done | lives until the connection is closed | 101 |
 //!
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
@@ -38,6 +39,7 @@ mod outcome;
 mod own_span;
 #[cfg(feature = "policy")]
 mod policy;
+mod remote_cancel;
 mod request;
 mod service;
 mod stats;
@@ -55,7 +57,7 @@ pub(crate) use lifetime::entry_key_for;
 pub use lifetime::{Detached, RunDetached, detach};
 #[cfg(feature = "inspector")]
 pub(crate) use observer::{EntryKey, Observer, StartedRequest};
-pub use outcome::{ClientDisconnected, DeadlineSource, Finished, Outcome, RequestAnswered};
+pub use outcome::{ClientCanceled, ClientDisconnected, DeadlineSource, Finished, Outcome, RequestAnswered};
 pub use service::ContextService;
 #[cfg(feature = "inspector")]
 pub(crate) use stats::Counters;

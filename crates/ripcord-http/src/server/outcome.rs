@@ -5,7 +5,7 @@ use std::{error::Error, fmt, time::Duration};
 use http::StatusCode;
 use ripcord::Context;
 
-use crate::Malformed;
+use crate::{Malformed, RemoteCause};
 
 // ===== Finished and Outcome =====
 
@@ -52,7 +52,7 @@ pub enum Outcome {
     DeadlineExceeded,
     /// The server canceled the request: the response says so, or its body was cut short.
     Canceled,
-    /// The client disconnected before the request was over. A handler that continued may still have answered.
+    /// The client disconnected before the request was over, or canceled it. A handler that continued may still have answered.
     ClientDisconnected,
     /// The handler or the body panicked, with this message.
     Panicked(String),
@@ -92,7 +92,9 @@ impl fmt::Display for Outcome {
 // ===== Causes =====
 
 pub(super) fn is_client_disconnected(error: &ripcord::Error) -> bool {
-    error.cause().is_some_and(|cause| cause.downcast_ref::<ClientDisconnected>().is_some())
+    error.cause().is_some_and(|cause| {
+        cause.downcast_ref::<ClientDisconnected>().is_some() || cause.downcast_ref::<ClientCanceled>().is_some()
+    })
 }
 
 /// The cause of the end of a request's Context when the client disconnected before the request was over.
@@ -115,6 +117,28 @@ impl fmt::Display for ClientDisconnected {
 }
 
 impl Error for ClientDisconnected {}
+
+/// The cause of the end of a request's Context when a trusted client canceled the request and said why: see
+/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel).
+///
+/// The request's outcome is [`Outcome::ClientDisconnected`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCanceled(pub(super) RemoteCause);
+
+impl ClientCanceled {
+    /// Returns what the client said.
+    pub fn remote_cause(&self) -> &RemoteCause {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientCanceled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "client canceled: {}", self.0.text())
+    }
+}
+
+impl Error for ClientCanceled {}
 
 /// The cause of the end of a request's Context when the response has been sent. Work that continues after the response sees it,
 /// unless it is [detached](super::detach).

@@ -13,8 +13,9 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode}
 use ripcord::{Context, DoneOwned};
 
 use super::{
-    Ended, Finished, Outcome, body::Content, grpc, layer::Settings, lifetime::Lifetime, observer::EntryKey,
-    on_connection::Membership, outcome::is_client_disconnected, own_span::OwnSpan,
+    ClientDisconnected, Ended, Finished, Outcome, body::Content, grpc, layer::Settings, lifetime::Lifetime,
+    observer::EntryKey, on_connection::Membership, outcome::is_client_disconnected, own_span::OwnSpan,
+    remote_cancel::Listed,
 };
 use crate::{RemoteCause, RequestId};
 
@@ -47,6 +48,8 @@ pub(super) struct Record {
     pub(super) started: Option<Instant>,
     pub(super) span: OwnSpan,
     pub(super) place: Option<EntryKey>,
+    /// Lets the client cancel the request, if that is accepted.
+    pub(super) _listed: Option<Listed>,
     pub(super) answered: Option<StatusCode>,
     /// The status for logs and metrics, where that is not what was answered.
     pub(super) logged: Option<StatusCode>,
@@ -230,7 +233,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let Some(mut record) = self.record.take() else { return };
         if self.lifetime.outcome().is_none() {
-            self.lifetime.client_gone();
+            self.lifetime.client_gone(ClientDisconnected);
             // A request given up after its deadline was given up for that.
             let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::from_error(&error));
             self.settle(outcome);

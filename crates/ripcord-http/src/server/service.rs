@@ -51,6 +51,9 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let (mut parts, body) = request.into_parts();
         let bodyless = Bodyless::from_method(&parts.method);
+        if let Some(is_found) = self.settings.cancel_named_request(&parts) {
+            return ResponseFuture::cancel(is_found);
+        }
         let outer = parts.extensions.get::<Context>().and_then(|ctx| Some((ctx.clone(), Handle::in_flight(ctx)?)));
         let (mut request, malformed) = match outer {
             Some((ctx, lifetime)) => (self.settings.join(ctx, lifetime, &mut parts), None),
@@ -121,7 +124,8 @@ impl Settings {
         let ctx = ctx.with_value(Handle::new(&lifetime, deadline.source, self, place));
         parts.extensions.insert(ctx.clone());
         let id = received.id.to_header();
-        let record = Record { id, started, span, place, answered: None, logged: None };
+        let _listed = self.list(received.lineage.parent(), &lifetime);
+        let record = Record { id, started, span, place, _listed, answered: None, logged: None };
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 

@@ -1,6 +1,7 @@
 //! A chain of three services: A calls B, which calls C, over HTTP on loopback.
 
 mod budget;
+mod cause;
 mod identity;
 mod one_trace;
 

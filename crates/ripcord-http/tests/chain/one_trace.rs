@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use super::*;
 
 /// Listens in this thread; the runtime of a test has no other.
-fn exporter() -> (InMemorySpanExporter, DefaultGuard) {
+pub(crate) fn exporter() -> (InMemorySpanExporter, DefaultGuard) {
     let exporter = InMemorySpanExporter::default();
     let provider = SdkTracerProvider::builder().with_simple_exporter(exporter.clone()).build();
     let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer("test"));
@@ -37,7 +37,7 @@ fn traced(trust: TrustPolicy) -> Service {
 }
 
 /// The finished spans once there are so many: connections close, and with them contexts, when the runtime gets to it.
-async fn finished(exporter: &InMemorySpanExporter, count: usize) -> Vec<SpanData> {
+pub(crate) async fn finished(exporter: &InMemorySpanExporter, count: usize) -> Vec<SpanData> {
     for _ in 0..100_000 {
         let spans = exporter.get_finished_spans().unwrap();
         if spans.len() >= count {

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod calls;
+mod cause;
 mod errors;
 mod headers;
 

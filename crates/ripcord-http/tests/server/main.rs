@@ -11,6 +11,7 @@ mod layer;
 mod lines;
 mod nested;
 mod policies;
+mod remote_cancel;
 
 // Only Linux and Android report a FIN at once.
 #[cfg(target_os = "linux")]

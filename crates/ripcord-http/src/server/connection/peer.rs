@@ -20,7 +20,7 @@ use ripcord::{Canceler, Context};
 use slab::Slab;
 
 use crate::server::{
-    HalfClose,
+    ClientDisconnected, HalfClose,
     on_connection::{Connection, Member, OnConnection},
     request::InFlight,
 };
@@ -121,7 +121,7 @@ impl Peer {
             ended.map(|(_, request)| Arc::clone(&request.lifetime)).collect()
         };
         for lifetime in ended {
-            lifetime.client_gone();
+            lifetime.client_gone(ClientDisconnected);
         }
     }
 
@@ -283,7 +283,7 @@ impl Connection for Shared {
         // Outside of the lock, because it may be the last reference.
         drop(before);
         if going.is_some_and(|going| going.ends(half_close)) {
-            lifetime.client_gone();
+            lifetime.client_gone(ClientDisconnected);
         }
         key
     }

@@ -1,0 +1,267 @@
+//! Tells a server why a call was canceled.
+//!
+//! A cancel reaches the server as a reset stream or a closed connection, and neither carries a text. So the cause travels in a
+//! request of its own. The canceled call is kept until that has been answered, because otherwise the server would see the reset first.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Task, Poll, ready};
+use std::time::Duration;
+
+use http::header::{HOST, HeaderValue};
+use http::{Method, Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use ripcord::{Context, Error};
+use tower_layer::Layer;
+use tower_service::Service;
+
+use crate::RemoteCause;
+use crate::trace_context::Traceparent;
+
+/// Time limit for the request that carries the cause. The canceled call is dropped after that at the latest.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// Tells servers why calls are canceled. Without it, a server learns only that its client has disconnected.
+///
+/// When a call's context is canceled before its response has been read, this layer sends `OPTIONS` for the same URI, with the call's
+/// `traceparent` in `ripcord-cancel` and the cause in [`ripcord-cause`](RemoteCause). A server whose
+/// [`ContextLayer`](crate::server::ContextLayer::remote_cancel) accepts it ends the request with that cause: its log then says for
+/// example `client canceled: GET /search: client disconnected`. Other servers answer `OPTIONS` as usual. The call itself fails at once; in the
+/// background, its connection or stream is closed after the answer, or after one second.
+///
+/// Put this layer below [`ClientLayer`](super::ClientLayer), which adds the traceparent. A call without one is canceled silently. So
+/// is a call whose deadline passes, because the server knows the deadline. Each cancel costs a request, so leave the layer out
+/// if calls are canceled all the time, by a hedge for example.
+///
+/// ```
+/// use http::{Request, Response};
+/// use ripcord_http::client::{CauseLayer, ClientLayer};
+/// use tower::{ServiceBuilder, service_fn};
+///
+/// let client = service_fn(async |_: Request<String>| Ok::<_, std::io::Error>(Response::new(String::new())));
+/// let client = ServiceBuilder::new()
+///     .layer(ClientLayer::new())
+///     .layer(CauseLayer::new(|notice| drop(tokio::spawn(notice))))
+///     .service(client);
+/// # drop(client);
+/// ```
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it is put on a client"]
+pub struct CauseLayer {
+    spawn: Spawn,
+}
+
+type Spawn = Arc<dyn Fn(CancelNotice) + Send + Sync>;
+
+impl CauseLayer {
+    /// Creates a layer. `spawn` is given a future for each canceled call and has to run it in the background, as `tokio::spawn` does.
+    ///
+    /// It is called when a call is dropped. It must not panic.
+    pub fn new(spawn: impl Fn(CancelNotice) + Send + Sync + 'static) -> Self {
+        CauseLayer { spawn: Arc::new(spawn) }
+    }
+}
+
+impl<S> Layer<S> for CauseLayer {
+    type Service = CauseService<S>;
+
+    fn layer(&self, inner: S) -> CauseService<S> {
+        CauseService { inner, spawn: Arc::clone(&self.spawn) }
+    }
+}
+
+/// A client that tells servers why calls are canceled. Returned by [`CauseLayer`].
+#[derive(Clone)]
+pub struct CauseService<S> {
+    inner: S,
+    spawn: Spawn,
+}
+
+impl<S, B, R> Service<Request<B>> for CauseService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Default + Send + 'static,
+    R: Send + 'static,
+{
+    type Response = Response<CauseBody<R>>;
+    type Error = S::Error;
+    type Future = CauseFuture<S::Future>;
+
+    fn poll_ready(&mut self, task: &mut Task<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(task)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let unsent = self.unsent(&request);
+        CauseFuture { call: Some(Box::pin(self.inner.call(request))), unsent }
+    }
+}
+
+impl<S> CauseService<S> {
+    /// Prepares the notice for a call. `None` if the server could not find the call's request.
+    fn unsent<B, R>(&self, call: &Request<B>) -> Option<Unsent>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Default + Send + 'static,
+    {
+        let ctx = call.extensions().get::<Context>()?.clone();
+        let traceparent = call.headers().get(Traceparent::HEADER)?.clone();
+        let host = call.headers().get(HOST).cloned();
+        let (uri, mut client, spawn) = (call.uri().clone(), self.inner.clone(), Arc::clone(&self.spawn));
+        let limit = Context::background().with_clock(ctx.clock());
+        let send = Box::new(move |cause: HeaderValue, call: Box<dyn Send>| {
+            let send = async move {
+                std::future::poll_fn(|task| client.poll_ready(task)).await.ok()?;
+                let mut notice = Request::new(B::default());
+                *notice.method_mut() = Method::OPTIONS;
+                *notice.uri_mut() = uri;
+                let headers = notice.headers_mut();
+                headers.insert(RemoteCause::CANCEL_HEADER, traceparent);
+                headers.insert(RemoteCause::HEADER, cause);
+                headers.extend(host.map(|host| (HOST, host)));
+                client.call(notice).await.ok()
+            };
+            spawn(CancelNotice(Box::pin(async move {
+                // Best effort: whatever becomes of it, the call is dropped, which cancels it.
+                let _ = limit.with_timeout(LIMIT).run(send).await;
+                drop(call);
+            })));
+        });
+        Some(Unsent { ctx, send })
+    }
+}
+
+/// The future that tells a server why a call was canceled: see [`CauseLayer::new`].
+///
+/// It takes a second at most. Dropping it drops the call without waiting for the server.
+#[must_use = "futures do nothing unless polled"]
+pub struct CancelNotice(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Future for CancelNotice {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
+        self.0.as_mut().poll(task)
+    }
+}
+
+/// A notice that is sent if its call is canceled.
+struct Unsent {
+    ctx: Context,
+    send: Box<dyn FnOnce(HeaderValue, Box<dyn Send>) + Send>,
+}
+
+impl Unsent {
+    /// Sends the notice if the context was canceled, and keeps `call` until then.
+    fn send(self, call: impl Send + 'static) {
+        if let Some(error) = self.ctx.err().filter(Error::is_canceled) {
+            (self.send)(RemoteCause::from_error(&error).to_header(), Box::new(call));
+        }
+    }
+}
+
+/// A call of a [`CauseService`]. Dropping it after a cancel tells the server the cause.
+#[must_use = "futures do nothing unless polled"]
+pub struct CauseFuture<F: Send + 'static> {
+    // `None` once it is ready.
+    call: Option<Pin<Box<F>>>,
+    unsent: Option<Unsent>,
+}
+
+impl<F, R, E> Future for CauseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>> + Send + 'static,
+    R: Send + 'static,
+{
+    type Output = Result<Response<CauseBody<R>>, E>;
+
+    /// # Panics
+    ///
+    /// Panics if it is polled after it was ready.
+    fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
+        let call = self.call.as_mut().expect("not polled after it was ready");
+        let result = ready!(call.as_mut().poll(task));
+        self.call = None;
+        let unsent = self.unsent.take();
+        Poll::Ready(result.map(|response| response.map(|body| CauseBody { body: Some(Box::pin(body)), unsent })))
+    }
+}
+
+impl<F: Send + 'static> Drop for CauseFuture<F> {
+    fn drop(&mut self) {
+        if let (Some(call), Some(unsent)) = (self.call.take(), self.unsent.take()) {
+            unsent.send(call);
+        }
+    }
+}
+
+/// The body of a response of a [`CauseService`]. Dropping it unfinished after a cancel tells the server the cause.
+pub struct CauseBody<B: Send + 'static> {
+    // `None` after an error.
+    body: Option<Pin<Box<B>>>,
+    // `None` at the end of the body.
+    unsent: Option<Unsent>,
+}
+
+impl<B: Body + Send + 'static> Body for CauseBody<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(body.as_mut().poll_frame(task));
+        if body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+            self.unsent = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(|body| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or(SizeHint::with_exact(0), |body| body.size_hint())
+    }
+}
+
+impl<B: Send + 'static> Drop for CauseBody<B> {
+    fn drop(&mut self) {
+        if let (Some(body), Some(unsent)) = (self.body.take(), self.unsent.take()) {
+            unsent.send(body);
+        }
+    }
+}
+
+impl fmt::Debug for CauseLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CauseLayer").finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for CauseService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CauseService").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CancelNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CancelNotice").finish_non_exhaustive()
+    }
+}
+
+impl<F: Send + 'static> fmt::Debug for CauseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CauseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<B: Send + 'static> fmt::Debug for CauseBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CauseBody").finish_non_exhaustive()
+    }
+}
