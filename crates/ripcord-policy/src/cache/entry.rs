@@ -9,41 +9,27 @@ use crate::SharedError;
 
 /// One entry. Reads copy its pointer out of the store: no value is cloned under a lock, since cloning is user code.
 ///
-/// Of its instants, `None` means never.
+/// An instant of `None` is never.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
-    pub(super) content: Content<V>,
+    /// The value, or the error of a failed load, kept for `negative_ttl`.
+    pub(super) result: Result<V, SharedError>,
     /// From this instant on the value is stale.
     pub(super) fresh_until: Option<Instant>,
     /// From this instant on the entry does not exist any more: `fresh_until` and the stale window.
     pub(super) gone_at: Option<Instant>,
-    /// Distinguishes entries of one key, so that an insert knows its own entry among those that it pushed out.
-    pub(super) id: u64,
     pub(super) weight: u32,
     /// Until this instant a stale value is not reloaded in the background.
     pub(super) no_reload_until: Mutex<Option<Instant>>,
-    /// Only in idle mode.
-    pub(super) idle: Option<Idle>,
-}
-
-#[derive(Debug, Clone)]
-pub(super) enum Content<V> {
-    Value(V),
-    /// The error of a failed load, kept for `negative_ttl`.
-    Failure(SharedError),
-}
-
-#[derive(Debug)]
-pub(super) struct Idle {
-    last_read: Mutex<Instant>,
-    limit: Duration,
+    /// In idle mode, the limit and the last read.
+    pub(super) idle: Option<(Duration, Mutex<Instant>)>,
 }
 
 /// Whether an entry may be served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Fresh,
-    /// Past its TTL, inside the stale window.
+    /// Past its TTL, inside the stale window. `may_reload` is whether the next value may be loaded now.
     Stale {
         may_reload: bool,
     },
@@ -58,7 +44,6 @@ pub(super) enum Found<V> {
         value: V,
         /// The end of the stale window.
         gone_at: Option<Instant>,
-        /// Whether the next value may be loaded now.
         may_reload: bool,
     },
     Failure(SharedError),
@@ -67,18 +52,15 @@ pub(super) enum Found<V> {
 
 impl<V> Entry<V> {
     pub(super) fn status(&self, clock: &Clock) -> Status {
-        if self.idle.as_ref().is_some_and(|idle| idle.has_passed(clock)) {
-            return Status::Gone;
-        }
-        if !has_passed(self.fresh_until, clock) {
-            return Status::Fresh;
-        }
-        match &self.content {
-            Content::Value(_) if !has_passed(self.gone_at, clock) => {
-                let pause = *lock(&self.no_reload_until);
-                Status::Stale { may_reload: pause.is_none_or(|until| clock.has_passed(until)) }
-            }
-            _ => Status::Gone,
+        let has_passed = |instant: Option<Instant>| instant.is_some_and(|instant| clock.has_passed(instant));
+        if self.idle.as_ref().is_some_and(|(limit, last_read)| has_passed(lock(last_read).checked_add(*limit))) {
+            Status::Gone
+        } else if !has_passed(self.fresh_until) {
+            Status::Fresh
+        } else if self.result.is_err() || has_passed(self.gone_at) {
+            Status::Gone
+        } else {
+            Status::Stale { may_reload: lock(&self.no_reload_until).is_none_or(|until| clock.has_passed(until)) }
         }
     }
 
@@ -88,7 +70,7 @@ impl<V> Entry<V> {
 
     /// Whether the entry holds a value that may still be served, fresh or stale.
     pub(super) fn is_servable(&self, clock: &Clock) -> bool {
-        matches!(self.content, Content::Value(_)) && !self.is_gone(clock)
+        self.result.is_ok() && !self.is_gone(clock)
     }
 
     /// Keeps a stale value from being reloaded in the background until `instant`.
@@ -100,53 +82,30 @@ impl<V> Entry<V> {
 impl<V: Clone> Entry<V> {
     pub(super) fn found(&self, clock: &Clock) -> Found<V> {
         let status = self.status(clock);
-        if let Some(idle) = &self.idle
+        if let Some((_, last_read)) = &self.idle
             && status != Status::Gone
         {
-            idle.read(clock);
+            let now = clock.now();
+            let mut last_read = lock(last_read);
+            *last_read = now.max(*last_read);
         }
-        match (status, &self.content) {
-            (Status::Fresh, Content::Value(value)) => Found::Fresh(value.clone()),
-            (Status::Fresh, Content::Failure(error)) => Found::Failure(error.clone()),
-            (Status::Stale { may_reload }, Content::Value(value)) => {
+        match (status, &self.result) {
+            (Status::Gone, _) => Found::Absent,
+            (_, Err(failure)) => Found::Failure(failure.clone()),
+            (Status::Fresh, Ok(value)) => Found::Fresh(value.clone()),
+            (Status::Stale { may_reload }, Ok(value)) => {
                 Found::Stale { value: value.clone(), gone_at: self.gone_at, may_reload }
             }
-            (Status::Stale { .. }, Content::Failure(_)) | (Status::Gone, _) => Found::Absent,
         }
     }
 
     /// The value of an entry that was removed from the store. Cloned if another thread is reading it.
     pub(super) fn into_value(entry: Arc<Self>) -> Option<V> {
-        let content = match Arc::try_unwrap(entry) {
-            Ok(entry) => entry.content,
-            Err(shared) => shared.content.clone(),
-        };
-        match content {
-            Content::Value(value) => Some(value),
-            Content::Failure(_) => None,
+        match Arc::try_unwrap(entry) {
+            Ok(entry) => entry.result.ok(),
+            Err(shared) => shared.result.as_ref().ok().cloned(),
         }
     }
-}
-
-impl Idle {
-    pub(super) fn new(now: Instant, limit: Duration) -> Self {
-        Self { last_read: Mutex::new(now), limit }
-    }
-
-    fn has_passed(&self, clock: &Clock) -> bool {
-        has_passed(lock(&self.last_read).checked_add(self.limit), clock)
-    }
-
-    fn read(&self, clock: &Clock) {
-        let now = clock.now();
-        let mut last_read = lock(&self.last_read);
-        *last_read = now.max(*last_read);
-    }
-}
-
-#[inline]
-fn has_passed(instant: Option<Instant>, clock: &Clock) -> bool {
-    instant.is_some_and(|instant| clock.has_passed(instant))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,7 +10,8 @@
 //! 3. The outcome is set once, before the waiters are woken.
 //! 4. Lock order: a shard of the table, then the store. The state of a flight is locked alone. Wakers, contexts and users'
 //!    drops run under none of these locks: a context that is created, asked whether it has ended, or given another deadline,
-//!    may find that its deadline has passed, and then wakes its waiters.
+//!    may find that its deadline has passed, and then wakes its waiters. The table may drop its reference to a flight under
+//!    the lock, since it is never the last one: the load's task holds another until it has left the table.
 //! 5. A flight is put into the table only if, under the lock of the table's shard, the store lacks what the flight would
 //!    load. A result goes into the store under the same lock as its flight leaves the table. So no key is loaded again right
 //!    after another load has stored it.
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 use ripcord::{CancelHandle, Cause, Context, MovableDeadline};
 use tokio::sync::Notify;
 
+use super::Key;
 use super::waits::{InLoad, Load, Wait};
 use crate::panics::BoxFuture;
 use crate::sync::{Mutex, MutexGuard, OnceLock};
@@ -36,12 +38,12 @@ use crate::{Panicked, SharedError};
 pub(super) type Loader<V> = Box<dyn FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send>;
 
 /// The load of one key, from the first request until it has ended.
-pub(super) struct Flight<V> {
+pub(super) struct Flight<K, V> {
     /// The loader's context.
     ctx: Context,
     cancel: CancelHandle,
     deadline: MovableDeadline,
-    load: Arc<Load>,
+    pub(super) load: Arc<Load<K>>,
     /// The limit of the caller that started the load: what the load's first requests to others were sent with.
     first_limit: Instant,
     /// The line of the request that started the load.
@@ -78,17 +80,13 @@ pub(super) enum Outcome<V> {
 }
 
 /// One caller that waits for a flight. Dropping it leaves the flight.
-pub(super) struct Waiter<V> {
-    pub(super) flight: Arc<Flight<V>>,
+pub(super) struct Waiter<K, V> {
+    pub(super) flight: Arc<Flight<K, V>>,
     place: (Instant, u64),
     _waits: Vec<Wait>,
 }
 
-impl<V> Flight<V> {
-    pub(super) fn load(&self) -> &Arc<Load> {
-        &self.load
-    }
-
+impl<K, V> Flight<K, V> {
     /// Returns the loader's context.
     pub(super) fn ctx(&self) -> &Context {
         &self.ctx
@@ -190,11 +188,11 @@ impl State {
     }
 }
 
-impl<V> Waiter<V> {
+impl<K: Key, V> Waiter<K, V> {
     /// Creates a flight and its first waiter. The loader's context is below `ctx`.
     pub(super) fn first(
         ctx: &Context,
-        load: Arc<Load>,
+        load: Arc<Load<K>>,
         limit: Limit,
         waits: Vec<Wait>,
         location: &'static Location<'static>,
@@ -204,7 +202,7 @@ impl<V> Waiter<V> {
         let cancel = canceler.handle();
         // A load that returns does not end its context: its value may hold it.
         canceler.detach();
-        let ctx = ctx.with_name("cache load").with_value(InLoad(Arc::clone(&load)));
+        let ctx = ctx.with_name("cache load").with_value(InLoad(Arc::clone(&load) as Arc<Load>));
         let place = (limit.instant, 0);
         let state = State { waiters: BTreeSet::from([place]), next_waiter: 1, is_loaded: false };
         let flight = Arc::new(Flight {
@@ -223,7 +221,7 @@ impl<V> Waiter<V> {
     }
 
     /// Joins `flight`. `None` if it is closed or its context has ended. (Invariant 2.)
-    pub(super) fn join(flight: &Arc<Flight<V>>, limit: Limit, waits: Vec<Wait>) -> Option<Self> {
+    pub(super) fn join(flight: &Arc<Flight<K, V>>, limit: Limit, waits: Vec<Wait>) -> Option<Self> {
         let mut state = flight.lock();
         if state.is_closed() {
             return None;
@@ -234,6 +232,11 @@ impl<V> Waiter<V> {
         drop(state);
         let waiter = Self { flight: Arc::clone(flight), place, _waits: waits };
         flight.deadline.extend(limit.instant).then_some(waiter)
+    }
+
+    /// Returns whether another caller started the load, so that this one still has its loader.
+    pub(super) fn has_joined(&self) -> bool {
+        self.place.1 > 0
     }
 
     /// Returns whether this caller has more time than the load had at its start.
@@ -255,7 +258,7 @@ impl<V> Waiter<V> {
     }
 }
 
-impl<V> Drop for Waiter<V> {
+impl<K, V> Drop for Waiter<K, V> {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
         let is_most_patient = state.waiters.last() == Some(&self.place);

@@ -8,7 +8,7 @@ use std::time::Instant;
 use ripcord::{Cause, Context};
 
 use super::entry::{Entry, Found as Entered, Status};
-use super::flight::{Limit, Loader, Outcome, Waiter};
+use super::flight::{Limit, Outcome, Waiter};
 use super::running::Running;
 use super::shared::Shared;
 use super::stats::Count;
@@ -16,7 +16,7 @@ use super::table::Start;
 use super::waits::{Load, Wait};
 use super::{Cache, Found, Key, Source};
 use crate::panics::BoxFuture;
-use crate::{Attempt, Error, SharedError};
+use crate::{Attempt, Error, Refused, SharedError};
 
 impl<K, V> Cache<K, V>
 where
@@ -178,11 +178,11 @@ where
         let location = Location::caller();
         async move {
             self.shared.admit(ctx)?;
-            let mut request = Request { ctx, key: &key, loader: Some(Box::new(sharing(load))), location };
+            let mut request = Request { ctx, key: &key, loader: Some(sharing(load)), location };
             loop {
                 // A load is needed whatever the cache holds.
-                if let Some((waiter, source)) = self.join_or_start(&mut request, || true)?
-                    && let Some(found) = self.wait(ctx, &waiter, source).await?
+                if let Some(waiter) = self.join_or_start(&mut request, || true)?
+                    && let Some(found) = self.wait(ctx, &waiter).await?
                 {
                     return Ok(found.value);
                 }
@@ -202,22 +202,10 @@ where
         F: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static,
     {
         self.shared.admit(ctx)?;
-        let found = self.shared.look_up(&key);
-        if let Entered::Fresh(value) = found {
-            self.shared.count(Count::Hit);
-            return Ok(Found { value, source: Source::Hit });
-        }
-        let request = Request { ctx, key: &key, loader: Some(Box::new(load)), location };
-        self.load(request, found).await
-    }
-
-    /// [`find_or_load`](Self::find_or_load) after the first look-up.
-    async fn load(&self, mut request: Request<'_, K, V>, first: Entered<V>) -> Result<Found<V>, Error<SharedError>> {
-        let Shared { store, clock, .. } = &*self.shared;
-        let (ctx, key) = (request.ctx, request.key);
-        let mut found = first;
+        let mut request = Request { ctx, key: &key, loader: Some(load), location };
+        // Once more if a value or a remembered error has come in since the look-up, or a load that was joined has ended.
         loop {
-            match found {
+            match self.shared.look_up(&key) {
                 Entered::Fresh(value) => {
                     self.shared.count(Count::Hit);
                     return Ok(Found { value, source: Source::Hit });
@@ -235,43 +223,40 @@ where
                 }
                 Entered::Absent => {}
             }
-            let is_needed = || !store.has(key, |entry| !entry.is_gone(clock));
-            if let Some((waiter, source)) = self.join_or_start(&mut request, is_needed)? {
+            let is_needed = || !self.shared.store.has(&key, |entry| !entry.is_gone(&self.shared.clock));
+            if let Some(waiter) = self.join_or_start(&mut request, is_needed)? {
                 self.shared.count(Count::Miss);
-                if let Some(found) = self.wait(ctx, &waiter, source).await? {
+                if let Some(found) = self.wait(ctx, &waiter).await? {
                     return Ok(found);
                 }
             }
-            // A value or a remembered error has come in since the look-up, or the load that was joined has ended.
-            found = self.shared.look_up(key);
         }
     }
 
     /// Joins the key's load or starts one. `None` if there is no load to join and `is_needed` says that none is needed.
-    fn join_or_start(
+    fn join_or_start<F: IntoLoader<V>>(
         &self,
-        request: &mut Request<'_, K, V>,
+        request: &mut Request<'_, K, F>,
         is_needed: impl Fn() -> bool,
-    ) -> Result<Option<(Waiter<V>, Source)>, Error<SharedError>> {
+    ) -> Result<Option<Waiter<K, V>>, Refused> {
         let Request { ctx, key, location, .. } = *request;
         let limit = self.limit(ctx, location);
         loop {
             let current = self.shared.flights.get(key);
             if let Some(flight) = &current {
-                let waits = Wait::begin(ctx, flight.load(), location)?;
+                let waits = Wait::begin(ctx, &(Arc::clone(&flight.load) as Arc<Load>), location)?;
                 if let Some(waiter) = Waiter::join(flight, limit, waits) {
                     self.shared.count(Count::Coalesced);
-                    return Ok(Some((waiter, Source::Joined)));
+                    return Ok(Some(waiter));
                 }
             }
             let load = Arc::new(Load::new(key.clone()));
-            let shown = Arc::clone(&load) as Arc<Load>;
-            let waits = Wait::begin(ctx, &shown, location)?;
-            let waiter = Waiter::first(&self.load_ctx(ctx), shown, limit, waits, location);
-            match self.shared.flights.start(key, current.as_ref(), &waiter.flight, &is_needed) {
+            let waits = Wait::begin(ctx, &(Arc::clone(&load) as Arc<Load>), location)?;
+            let waiter = Waiter::first(&self.load_ctx(ctx), load, limit, waits, location);
+            match self.shared.flights.start(current.as_ref(), &waiter.flight, &is_needed) {
                 Start::Started => {
-                    self.spawn(&waiter, load, request.loader.take());
-                    return Ok(Some((waiter, Source::Loaded)));
+                    self.spawn(&waiter, request.loader.take());
+                    return Ok(Some(waiter));
                 }
                 Start::NotNeeded => return Ok(None),
                 Start::Occupied => {}
@@ -289,28 +274,21 @@ where
 
     /// Waits for a load until `ctx` ends. `None` if the caller joined the load and is to load itself, because the time of other
     /// callers ran out: the load's context has ended, or the load failed after its first caller's deadline.
-    async fn wait(
-        &self,
-        ctx: &Context,
-        waiter: &Waiter<V>,
-        source: Source,
-    ) -> Result<Option<Found<V>>, Error<SharedError>> {
-        let has_joined = source == Source::Joined;
+    async fn wait(&self, ctx: &Context, waiter: &Waiter<K, V>) -> Result<Option<Found<V>>, Error<SharedError>> {
+        let source = if waiter.has_joined() { Source::Joined } else { Source::Loaded };
         match ctx.run(waiter.outcome()).await? {
             Outcome::Loaded(value) => Ok(Some(Found { value: value.clone(), source })),
-            Outcome::Failed(_) if has_joined && waiter.has_more_time() && waiter.flight.is_past_first_limit() => {
-                Ok(None)
-            }
+            Outcome::Failed(_) if waiter.has_more_time() && waiter.flight.is_past_first_limit() => Ok(None),
             Outcome::Failed(error) => Err(Error::new(error.clone())),
             Outcome::Panicked(panicked) => Err(panicked.clone().into()),
             Outcome::Ended(_) if ctx.is_done() || self.is_closed() => Err(self.shared.end(ctx).into()),
-            Outcome::Ended(_) if has_joined => Ok(None),
+            Outcome::Ended(_) if waiter.has_joined() => Ok(None),
             Outcome::Ended(end) => Err(end.clone().into()),
         }
     }
 
     /// Starts a load of a value that is stale until `gone_at`, for no caller, unless a load of the key is in flight.
-    fn reload_in_background(&self, request: Request<'_, K, V>, gone_at: Option<Instant>) {
+    fn reload_in_background<F: IntoLoader<V>>(&self, request: Request<'_, K, F>, gone_at: Option<Instant>) {
         let Request { ctx, key, loader, location } = request;
         let Shared { flights, store, clock, settings, .. } = &*self.shared;
         let current = flights.get(key);
@@ -319,19 +297,13 @@ where
         }
         let limit = gone_at.zip(settings.stale_for).map(|(instant, (_, location))| Limit { instant, location });
         let limit = limit.unwrap_or(Limit { instant: self.shared.never, location });
-        let load = Arc::new(Load::new(key.clone()));
         // The caller does not wait for the load, so the load belongs to no attempt of the caller's.
-        let waiter = Waiter::first(
-            &self.load_ctx(&Attempt::clear(ctx)),
-            Arc::clone(&load) as Arc<Load>,
-            limit,
-            Vec::new(),
-            location,
-        );
+        let ctx = self.load_ctx(&Attempt::clear(ctx));
+        let waiter = Waiter::first(&ctx, Arc::new(Load::new(key.clone())), limit, Vec::new(), location);
         // Another load may have ended since the look-up.
         let is_due = |entry: &Entry<V>| entry.status(clock) == Status::Stale { may_reload: true };
-        if flights.start(key, current.as_ref(), &waiter.flight, || store.has(key, is_due)) == Start::Started {
-            self.spawn(&waiter, load, loader);
+        if flights.start(current.as_ref(), &waiter.flight, || store.has(key, is_due)) == Start::Started {
+            self.spawn(&waiter, loader);
             let window = self.shared.ctx.with_deadline_at(limit.instant, limit.location);
             // The cache itself is the waiter, until the window ends. A caller that joins may stay longer, or leave.
             self.shared.runtime.spawn(async move { drop(window.run(waiter.outcome()).await) });
@@ -344,23 +316,28 @@ where
     }
 
     /// Runs the load of a flight that was started.
-    fn spawn(&self, waiter: &Waiter<V>, load: Arc<Load<K>>, loader: Option<Loader<V>>) {
+    fn spawn<F: IntoLoader<V>>(&self, waiter: &Waiter<K, V>, loader: Option<F>) {
         let loader = loader.unwrap_or_else(|| unreachable!("a request that starts a load has a loader"));
-        let running = Running::new(&self.shared, Arc::clone(&waiter.flight), load);
-        self.shared.runtime.spawn(running.run(loader));
+        let running = Running::new(&self.shared, Arc::clone(&waiter.flight));
+        self.shared.runtime.spawn(running.run(Box::new(loader)));
     }
 }
 
 /// A call that may need a load.
-struct Request<'a, K, V> {
+struct Request<'a, K, F> {
     ctx: &'a Context,
     key: &'a K,
     /// `None` once a load has it.
-    loader: Option<Loader<V>>,
+    loader: Option<F>,
     location: &'static Location<'static>,
 }
 
 /// A loader whose error can be shared.
+trait IntoLoader<V>: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static {}
+
+impl<V, F: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static> IntoLoader<V> for F {}
+
+/// Makes the error of a loader one that can be shared.
 pub(crate) fn sharing<V, F, Fut, E>(
     load: F,
 ) -> impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static

@@ -15,9 +15,9 @@
 //! | set the TTL of a loaded value | [`set_load_ttl`] |
 //! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
-//! [`get`](Cache::get) does not block for long: it takes one shard's lock for reading. A key's `Hash` and `Eq` run under locks,
-//! and in a sweep its `Clone` too: keep them cheap (put large keys into an `Arc`), let them not panic, and do not use the same
-//! cache from them. All other user code runs outside all locks: the value's `Clone`, loaders, weighers, listeners and drops.
+//! [`get`](Cache::get) does not block for long: it takes one shard's lock for reading. A key's `Hash`,
+//! `Eq`, `Clone` and `Drop` run under locks: keep them cheap (put large keys into an `Arc`), let them not panic, and do not use
+//! the same cache from them. All other user code runs outside all locks: the value's `Clone`, loaders, weighers, listeners and drops.
 
 mod builder;
 mod entry;
@@ -88,12 +88,14 @@ pub trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Key for K {}
 
+/// What a value of a cache needs.
+trait CacheValue: Clone + Send + Sync + 'static {}
+
+impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
+
 /// Lives as long as a handle does, and closes the cache then. Loads and the sweeper hold the shared part only while they work
 /// on it.
-struct Owner<K, V>(Arc<Shared<K, V>>)
-where
-    K: Hash + Eq + Clone + Debug + Send + Sync + 'static,
-    V: Clone + Send + Sync + 'static;
+struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 
 /// A value and where it came from. See [`Cache::run`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -284,11 +286,7 @@ where
     }
 }
 
-impl<K, V> Drop for Owner<K, V>
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K: Key, V: CacheValue> Drop for Owner<K, V> {
     fn drop(&mut self) {
         self.0.close("the last handle of the cache was dropped", self.0.settings.location);
     }

@@ -1,47 +1,36 @@
 //! The task that runs a load and stores its result.
 
 use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use ripcord::Context;
 
-use super::Key;
 use super::flight::{Flight, Loader, Outcome};
 use super::shared::Shared;
 use super::stats::Count;
-use super::waits::Load;
+use super::{CacheValue, Key};
 use crate::SharedError;
-use crate::panics::{CatchPanic, panicked};
+use crate::panics::{catching, panicked};
 use crate::stats::Call;
 
 /// How long a stale value is not reloaded in the background after a failed load whose error is not remembered.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A load that runs. It sets the flight's outcome on every path, also when its runtime drops the task.
-pub(super) struct Running<K, V>
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
+pub(super) struct Running<K: Key, V: CacheValue> {
     // Weak: a load does not keep open a cache that has no handles any more.
     shared: Weak<Shared<K, V>>,
     /// The cache's context.
     cache_ctx: Context,
-    flight: Arc<Flight<V>>,
-    load: Arc<Load<K>>,
+    flight: Arc<Flight<K, V>>,
 }
 
-impl<K, V> Running<K, V>
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
-    pub(super) fn new(shared: &Arc<Shared<K, V>>, flight: Arc<Flight<V>>, load: Arc<Load<K>>) -> Self {
+impl<K: Key, V: CacheValue> Running<K, V> {
+    pub(super) fn new(shared: &Arc<Shared<K, V>>, flight: Arc<Flight<K, V>>) -> Self {
         shared.count_call(Call::Started);
-        Self { shared: Arc::downgrade(shared), cache_ctx: shared.ctx.clone(), flight, load }
+        Self { shared: Arc::downgrade(shared), cache_ctx: shared.ctx.clone(), flight }
     }
 
     pub(super) async fn run(self, loader: Loader<V>) {
@@ -58,35 +47,31 @@ where
 
     async fn load(&self, loader: Loader<V>) -> Outcome<V> {
         let ctx = self.flight.ctx();
-        let load_ctx = ctx.clone();
-        // The loader is called inside the future, where its panic is caught too.
-        let work = CatchPanic::new(Box::pin(async move { loader(load_ctx).await }));
+        // All user code runs inside, where its panic is the load's: the loader, the weigher, the key's `Eq`, the value's `Clone`.
+        let work = catching(|| async {
+            match loader(ctx.clone()).await {
+                Ok(value) => match self.flight.release_ctx() {
+                    Ok(()) => {
+                        self.store(&value);
+                        Outcome::Loaded(value)
+                    }
+                    Err(end) => Outcome::Ended(end),
+                },
+                // An error of a loader whose context has ended is that end.
+                Err(error) => ctx.err().map_or(Outcome::Failed(error), Outcome::Ended),
+            }
+        });
         let mut work = pin!(self.cache_ctx.run(ctx.run(ctx.scope(work))));
         let mut leaving = pin!(self.flight.follow_leaving_waiters());
         let result = poll_fn(|task| {
             let _never_ready = leaving.as_mut().poll(task);
             work.as_mut().poll(task)
         });
-        let result = match result.await {
-            Ok(result) => result,
-            Err(end) => return Outcome::Ended(self.flight.cancel_with_cache(&end)),
-        };
-        match result {
-            Ok(Ok(Ok(value))) => match self.flight.release_ctx() {
-                // The weigher, the key's `Eq` and the value's `Clone` are user code: their panic is the load's.
-                Ok(()) => match catch_unwind(AssertUnwindSafe(|| self.store(&value))) {
-                    Ok(()) => Outcome::Loaded(value),
-                    Err(payload) => Outcome::Panicked(panicked(payload)),
-                },
-                Err(end) => Outcome::Ended(end),
-            },
-            // An error of a loader whose context has ended is that end.
-            Ok(Ok(Err(error))) => match ctx.err() {
-                Some(end) => Outcome::Ended(end),
-                None => Outcome::Failed(error),
-            },
-            Ok(Err(payload)) => Outcome::Panicked(panicked(payload)),
-            Err(end) => Outcome::Ended(end),
+        match result.await {
+            Ok(Ok(Ok(outcome))) => outcome,
+            Ok(Ok(Err(payload))) => Outcome::Panicked(panicked(payload)),
+            Ok(Err(end)) => Outcome::Ended(end),
+            Err(end) => Outcome::Ended(self.flight.cancel_with_cache(&end)),
         }
     }
 
@@ -95,13 +80,12 @@ where
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
-        let ttl = self.load.ttl().or_else(|| shared.default_ttl());
-        let entry = shared.entry(&self.load.key, value.clone(), ttl);
-        let id = entry.id;
-        let stored = shared.flights.end(&self.load.key, &self.flight, |key| shared.store.insert(key, entry));
-        if let Some(evicted) = stored {
+        let load = &self.flight.load;
+        let entry = shared.entry(&load.key, value.clone(), load.ttl().or_else(|| shared.default_ttl()));
+        let inserted = Arc::as_ptr(&entry);
+        if let Some(evicted) = shared.flights.end(&self.flight, |key| shared.store.insert(key, entry)) {
             shared.count(Count::Inserted);
-            shared.release_evicted(evicted, shared.flights.hash(&self.load.key), id);
+            shared.release_evicted(evicted, shared.flights.hash(&load.key), inserted);
             shared.clear_if_closed();
         }
     }
@@ -118,28 +102,24 @@ where
         let is_about_key = |error: &&SharedError| !error.is_neutral() && !self.flight.is_past_first_limit();
         let remembered = error.filter(is_about_key).zip(shared.settings.negative_ttl);
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
-        let failure = remembered.map(|(error, ttl)| shared.failure(error.clone(), now.checked_add(ttl)));
-        let id = failure.as_ref().map(|failure| failure.id);
-        let stored = shared.flights.end(&self.load.key, &self.flight, |key| {
+        let failure = remembered.map(|(error, ttl)| Shared::<K, V>::failure(error.clone(), now.checked_add(ttl)));
+        let inserted = failure.as_ref().map_or(std::ptr::null(), Arc::as_ptr);
+        let evicted = shared.flights.end(&self.flight, |key| {
             let is_served = shared.store.has(&key, |entry| {
                 entry.pause_reload(now.checked_add(pause));
                 entry.is_servable(&shared.clock)
             });
-            match failure {
-                Some(failure) if !is_served => Ok(shared.store.insert(key, failure)),
-                // Dropped after the lock.
-                unwanted => Err((key, unwanted)),
-            }
+            failure.filter(|_| !is_served).map(|failure| shared.store.insert(key, failure))
         });
-        if let (Some(Ok(evicted)), Some(id)) = (stored, id) {
-            shared.release_evicted(evicted, shared.flights.hash(&self.load.key), id);
+        if let Some(Some(evicted)) = evicted {
+            shared.release_evicted(evicted, shared.flights.hash(&self.flight.load.key), inserted);
         }
     }
 
     /// Takes the flight out of the table without storing anything.
     fn forget(&self) {
         if let Some(shared) = self.shared.upgrade() {
-            drop(shared.flights.end(&self.load.key, &self.flight, |key| key));
+            shared.flights.end(&self.flight, drop);
         }
     }
 
@@ -161,11 +141,7 @@ where
     }
 }
 
-impl<K, V> Drop for Running<K, V>
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K: Key, V: CacheValue> Drop for Running<K, V> {
     fn drop(&mut self) {
         if !self.flight.is_finished() {
             self.forget();

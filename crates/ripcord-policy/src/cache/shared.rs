@@ -3,20 +3,20 @@
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::panic::Location;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ripcord::{Canceler, Clock, Context};
 
 use super::builder::Settings;
-use super::entry::{Content, Entry, Found, Idle};
+use super::entry::{Entry, Found};
 use super::stats::{COUNTS, CacheStats, Count, read};
 use super::store::{Evicted, Store};
 use super::table::Flights;
-use super::{Eviction, Key};
+use super::{CacheValue, Eviction, Key};
 use crate::panics::shielded;
 use crate::stats::Call;
-use crate::sync::{AtomicU64, Ordering, Runtime};
+use crate::sync::Runtime;
 use crate::tally::Tally;
 use crate::{Attempt, Refused, SharedError};
 
@@ -35,16 +35,11 @@ pub(super) struct Shared<K, V> {
     pub(super) settings: Settings<K, V>,
     tally: Tally<COUNTS>,
     pub(super) runtime: Runtime,
-    next_id: AtomicU64,
     /// The limit of callers without a deadline: too far away to be one.
     pub(super) never: Instant,
 }
 
-impl<K, V> Shared<K, V>
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K: Key, V: CacheValue> Shared<K, V> {
     pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
         // An attempt of a retry may build the cache, but its loads serve other callers too.
         let owner_ctx = Attempt::clear(ctx).with_name("cache");
@@ -60,21 +55,16 @@ where
             settings,
             tally: Tally::new(),
             runtime,
-            next_id: AtomicU64::new(0),
         }
     }
 
     /// Admits an operation if neither the caller's context nor the cache's has ended.
     pub(super) fn admit(&self, ctx: &Context) -> Result<(), Refused> {
         if ctx.is_done() || self.ctx.is_done() {
-            return Err(self.refuse(ctx));
+            self.count_call(Call::Rejected);
+            return Err(self.end(ctx));
         }
         Ok(())
-    }
-
-    fn refuse(&self, ctx: &Context) -> Refused {
-        self.count_call(Call::Rejected);
-        self.end(ctx)
     }
 
     /// The end of the caller's context, or else the cache's.
@@ -109,12 +99,15 @@ where
     }
 
     pub(super) fn insert(&self, key: K, value: V, ttl: Option<Duration>) {
-        let hash = self.flights.hash(&key);
         let entry = self.entry(&key, value, ttl);
-        let id = entry.id;
-        let evicted = self.flights.detach::<K, K, _>(key, |key| self.store.insert(key, entry));
+        let (hash, inserted) = (self.flights.hash(&key), Arc::as_ptr(&entry));
+        let mut loads = self.flights.lock(&key);
+        // A load in flight does not store its result any more.
+        loads.remove(&key);
+        let evicted = self.store.insert(key, entry);
+        drop(loads);
         self.count(Count::Inserted);
-        self.release_evicted(evicted, hash, id);
+        self.release_evicted(evicted, hash, inserted);
         self.clear_if_closed();
     }
 
@@ -123,7 +116,11 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let (key, entry) = self.flights.detach::<&Q, Q, _>(key, |key| self.store.remove(key))?;
+        let mut loads = self.flights.lock(key);
+        loads.remove(key);
+        let removed = self.store.remove(key);
+        drop(loads);
+        let (key, entry) = removed?;
         if !entry.is_servable(&self.clock) {
             self.release(key, entry, Eviction::Expired);
             return None;
@@ -155,37 +152,31 @@ where
     }
 
     /// Creates the entry of a value. Runs the weigher.
-    pub(super) fn entry(&self, key: &K, value: V, ttl: Option<Duration>) -> Entry<V> {
+    pub(super) fn entry(&self, key: &K, value: V, ttl: Option<Duration>) -> Arc<Entry<V>> {
         let weight = self.settings.weigher.as_ref().map_or(1, |weigh| weigh(key, &value).max(1));
         let now = self.clock.now();
         let fresh_until = ttl.and_then(|ttl| now.checked_add(ttl));
         let stale_for = self.settings.stale_for.map_or(Duration::ZERO, |(window, _)| window);
-        Entry {
-            content: Content::Value(value),
+        Arc::new(Entry {
+            result: Ok(value),
             fresh_until,
             gone_at: fresh_until.and_then(|instant| instant.checked_add(stale_for)),
-            id: self.next_id(),
             weight,
-            no_reload_until: Default::default(),
-            idle: self.settings.idle.map(|limit| Idle::new(now, limit)),
-        }
+            no_reload_until: Mutex::default(),
+            idle: self.settings.idle.map(|limit| (limit, Mutex::new(now))),
+        })
     }
 
     /// Creates the entry of a failed load, until `gone_at`.
-    pub(super) fn failure(&self, error: SharedError, gone_at: Option<Instant>) -> Entry<V> {
-        Entry {
-            content: Content::Failure(error),
+    pub(super) fn failure(error: SharedError, gone_at: Option<Instant>) -> Arc<Entry<V>> {
+        Arc::new(Entry {
+            result: Err(error),
             fresh_until: gone_at,
             gone_at,
-            id: self.next_id(),
             weight: 1,
-            no_reload_until: Default::default(),
+            no_reload_until: Mutex::default(),
             idle: None,
-        }
-    }
-
-    fn next_id(&self) -> u64 {
-        self.next_id.fetch_add(1, Ordering::Relaxed)
+        })
     }
 
     /// Returns the TTL of a value that has none of its own.
@@ -198,10 +189,10 @@ where
         Some(ttl.saturating_sub(self.settings.random.duration_between(Duration::ZERO, max_cut)))
     }
 
-    /// Releases the entries that the insert of entry `id`, whose key has the hash `hash`, pushed out. No lock is held here.
-    pub(super) fn release_evicted(&self, evicted: Evicted<K, V>, hash: u64, id: u64) {
+    /// Releases the entries that the insert of the entry `inserted`, whose key has the hash `hash`, pushed out.
+    pub(super) fn release_evicted(&self, evicted: Evicted<K, V>, hash: u64, inserted: *const Entry<V>) {
         for (key, entry) in evicted {
-            let reason = if entry.id != id && self.flights.hash(&key) == hash {
+            let reason = if Arc::as_ptr(&entry) != inserted && self.flights.hash(&key) == hash {
                 Eviction::Replaced
             } else if entry.is_gone(&self.clock) {
                 Eviction::Expired
@@ -216,7 +207,7 @@ where
     /// of a value's drop must not keep other entries from being released.
     pub(super) fn release(&self, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
         // A remembered error was never inserted.
-        if let Content::Value(value) = &entry.content {
+        if let Ok(value) = &entry.result {
             self.count(match reason {
                 Eviction::Capacity => Count::Evicted,
                 Eviction::Expired => Count::Expired,

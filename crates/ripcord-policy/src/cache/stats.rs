@@ -37,7 +37,7 @@ pub struct CacheStats {
     pub weight: u64,
 }
 
-/// The counters of [`CacheStats`] beside the calls.
+/// The counters of [`CacheStats`] beside the calls, in its order.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Count {
     Hit,
@@ -57,21 +57,21 @@ pub(super) const COUNTS: usize = Count::Removed as usize + 1;
 
 /// What the counters and the store say now.
 pub(super) fn read(tally: &Tally<COUNTS>, entries: usize, weight: u64) -> CacheStats {
-    let counts = tally.read();
-    let of = |count: Count| counts[count as usize];
+    let [hits, stale_hits, negative_hits, misses, coalesced, panicked, inserted, evicted, expired, replaced, removed] =
+        tally.read();
     CacheStats {
         calls: tally.calls(),
-        hits: of(Count::Hit),
-        stale_hits: of(Count::StaleHit),
-        negative_hits: of(Count::NegativeHit),
-        misses: of(Count::Miss),
-        coalesced: of(Count::Coalesced),
-        panicked: of(Count::Panicked),
-        inserted: of(Count::Inserted),
-        evicted: of(Count::Evicted),
-        expired: of(Count::Expired),
-        replaced: of(Count::Replaced),
-        removed: of(Count::Removed),
+        hits,
+        stale_hits,
+        negative_hits,
+        misses,
+        coalesced,
+        panicked,
+        inserted,
+        evicted,
+        expired,
+        replaced,
+        removed,
         entries: entries as u64,
         weight,
     }

@@ -2,7 +2,6 @@
 
 use std::borrow::Borrow;
 use std::hash::Hash;
-use std::marker::PhantomData;
 use std::sync::Arc;
 
 use quick_cache::sync::Cache as Map;
@@ -18,9 +17,12 @@ const MIN_SHARD_CAPACITY: u64 = 32;
 /// How the cache hashes keys, for the store and for its loads.
 pub(super) type KeyHasher = DefaultHashBuilder;
 
+/// Entries that one insert pushed out. Dropping them runs user code.
+pub(super) type Evicted<K, V> = Vec<(K, Arc<Entry<V>>)>;
+
 #[derive(Debug)]
 pub(super) struct Store<K, V> {
-    map: Map<K, Arc<Entry<V>>, EntryWeight, KeyHasher, KeepEvicted<K, V>>,
+    map: Map<K, Arc<Entry<V>>, EntryWeight, KeyHasher, CollectEvicted>,
 }
 
 impl<K: Hash + Eq + Clone, V> Store<K, V> {
@@ -41,7 +43,7 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
             .hot_allocation(if weighted { 1.0 } else { 0.97 })
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are set"));
-        Self { map: Map::with_options(options, EntryWeight, KeyHasher::default(), KeepEvicted(PhantomData)) }
+        Self { map: Map::with_options(options, EntryWeight, KeyHasher::default(), CollectEvicted) }
     }
 
     pub(super) fn get<Q>(&self, key: &Q) -> Option<Arc<Entry<V>>>
@@ -55,11 +57,10 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
 
     /// Inserts an entry and returns the entries that it pushed out: its predecessor, others for room, or the entry itself if
     /// it is heavier than the whole store.
-    #[must_use = "dropping evicted entries runs user code"]
-    pub(super) fn insert(&self, key: K, entry: Entry<V>) -> Evicted<K, V> {
-        let mut evicted = Evicted::default();
+    pub(super) fn insert(&self, key: K, entry: Arc<Entry<V>>) -> Evicted<K, V> {
+        let mut evicted = Evicted::new();
         step();
-        self.map.insert_with_lifecycle(key, Arc::new(entry), &mut evicted);
+        self.map.insert_with_lifecycle(key, entry, &mut evicted);
         evicted
     }
 
@@ -81,11 +82,10 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
     pub(super) fn has(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> bool {
         let mut holds = false;
         step();
-        let removed = self.map.remove_if(key, |entry| {
+        self.map.remove_if(key, |entry| {
             holds = condition(entry);
             false
         });
-        debug_assert!(removed.is_none());
         holds
     }
 
@@ -109,63 +109,24 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
     }
 }
 
-/// Entries that one insert pushed out. Most inserts push out at most one, which needs no allocation.
-#[derive(Debug)]
-pub(super) struct Evicted<K, V> {
-    first: Option<(K, Arc<Entry<V>>)>,
-    rest: Vec<(K, Arc<Entry<V>>)>,
-}
-
-impl<K, V> Default for Evicted<K, V> {
-    fn default() -> Self {
-        Self { first: None, rest: Vec::new() }
-    }
-}
-
-impl<K, V> Evicted<K, V> {
-    fn push(&mut self, key: K, entry: Arc<Entry<V>>) {
-        if self.first.is_none() {
-            self.first = Some((key, entry));
-        } else {
-            self.rest.push((key, entry));
-        }
-    }
-}
-
-impl<K, V> IntoIterator for Evicted<K, V> {
-    type Item = (K, Arc<Entry<V>>);
-    type IntoIter = std::iter::Chain<std::option::IntoIter<Self::Item>, std::vec::IntoIter<Self::Item>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.first.into_iter().chain(self.rest)
-    }
-}
-
 /// Reads the weight from the entry: the user's weigher never runs under the store's locks.
 #[derive(Debug, Clone, Copy)]
 struct EntryWeight;
 
 impl<K, V> Weighter<K, Arc<Entry<V>>> for EntryWeight {
-    #[inline]
     fn weight(&self, _: &K, entry: &Arc<Entry<V>>) -> u64 {
         u64::from(entry.weight)
     }
 }
 
 /// Hands evicted entries to the caller of the insert, which drops them after the lock.
-#[derive(Debug)]
-struct KeepEvicted<K, V>(PhantomData<fn(K, V)>);
+#[derive(Debug, Clone, Copy)]
+struct CollectEvicted;
 
-impl<K, V> Clone for KeepEvicted<K, V> {
-    fn clone(&self) -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<K, V> Lifecycle<K, Arc<Entry<V>>> for KeepEvicted<K, V> {
+impl<K, V> Lifecycle<K, Arc<Entry<V>>> for CollectEvicted {
     type RequestState = Evicted<K, V>;
 
     fn on_evict(&self, evicted: &mut Evicted<K, V>, key: K, entry: Arc<Entry<V>>) {
-        evicted.push(key, entry);
+        evicted.push((key, entry));
     }
 }

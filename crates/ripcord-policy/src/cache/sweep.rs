@@ -5,17 +5,13 @@ use std::sync::{Arc, Weak};
 use ripcord::Context;
 
 use super::shared::Shared;
-use super::{Eviction, Key};
+use super::{CacheValue, Eviction, Key};
 use crate::panics::shielded;
 
 /// Entries examined between two checks of the context, and between two yields to other tasks.
 const STRIDE: usize = 128;
 
-impl<K, V> Shared<K, V>
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
+impl<K: Key, V: CacheValue> Shared<K, V> {
     /// Starts the sweeper's task. It ends with the cache's context and does not keep the cache alive.
     pub(super) fn start_sweeper(shared: &Arc<Self>) {
         let ctx = shared.ctx.clone();
@@ -56,11 +52,7 @@ where
     }
 }
 
-async fn sweep<K, V>(weak: &Weak<Shared<K, V>>)
-where
-    K: Key,
-    V: Clone + Send + Sync + 'static,
-{
+async fn sweep<K: Key, V: CacheValue>(weak: &Weak<Shared<K, V>>) {
     let Some(shared) = weak.upgrade() else {
         return;
     };

@@ -1,6 +1,5 @@
 //! The flights of a cache, by key. The invariants are those of [`flight`](super::flight).
 
-use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
@@ -28,7 +27,7 @@ pub(super) struct Flights<K, V> {
     shards: [Mutex<Shard<K, V>>; SHARDS],
 }
 
-type Shard<K, V> = HashMap<K, Arc<Flight<V>>, KeyHasher>;
+pub(super) type Shard<K, V> = HashMap<K, Arc<Flight<K, V>>, KeyHasher>;
 
 impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     pub(super) fn new() -> Self {
@@ -41,8 +40,15 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.hasher.hash_one(key)
     }
 
+    /// Locks the shard of `key`. While it is locked, no load of the key can start, and none can store its result.
+    pub(super) fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
+        // The maps use the lowest and the highest bits of the hash.
+        let index = (self.hash(key) >> 32) as usize % SHARDS;
+        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns the key's flight.
-    pub(super) fn get(&self, key: &K) -> Option<Arc<Flight<V>>> {
+    pub(super) fn get(&self, key: &K) -> Option<Arc<Flight<K, V>>> {
         self.lock(key).get(key).cloned()
     }
 
@@ -50,68 +56,42 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     /// under the lock of the shard. (Invariants 1 and 5.)
     pub(super) fn start(
         &self,
-        key: &K,
-        closed: Option<&Arc<Flight<V>>>,
-        new: &Arc<Flight<V>>,
+        closed: Option<&Arc<Flight<K, V>>>,
+        new: &Arc<Flight<K, V>>,
         is_needed: impl FnOnce() -> bool,
     ) -> Start {
         if let Some(closed) = closed {
             // Invariant 2: the waiter that closed it may not have canceled it yet.
             closed.cancel_if_closed();
         }
-        // Invariant 4: cloned before the lock is taken, and dropped after it.
-        let key = key.clone();
-        let mut shard = self.lock(&key);
-        let current = shard.get_mut(&key);
-        if !same(current.as_deref(), closed) && current.is_some() {
+        let key = &new.load.key;
+        let mut shard = self.lock(key);
+        if shard.get(key).is_some_and(|current| !closed.is_some_and(|closed| Arc::ptr_eq(current, closed))) {
             return Start::Occupied;
         }
         if !is_needed() {
             return Start::NotNeeded;
         }
-        let replaced = match current {
-            Some(current) => Some(std::mem::replace(current, Arc::clone(new))),
-            None => shard.insert(key, Arc::clone(new)),
-        };
-        drop(shard);
-        drop(replaced);
+        shard.insert(key.clone(), Arc::clone(new));
         Start::Started
     }
 
     /// Takes `flight` out of the table and, if it was still there, runs `store` before another flight of the key can start.
     /// `store` is given the table's key and runs under the lock of the shard. (Invariants 1, 4 and 5.)
-    pub(super) fn end<R>(&self, key: &K, flight: &Arc<Flight<V>>, store: impl FnOnce(K) -> R) -> Option<R> {
-        let mut shard = self.lock(key);
-        if !shard.get(key).is_some_and(|current| Arc::ptr_eq(current, flight)) {
+    pub(super) fn end<R>(&self, flight: &Arc<Flight<K, V>>, store: impl FnOnce(K) -> R) -> Option<R> {
+        let mut shard = self.lock(&flight.load.key);
+        let (key, current) = shard.remove_entry(&flight.load.key)?;
+        if !Arc::ptr_eq(&current, flight) {
+            shard.insert(key, current);
             return None;
         }
-        let (key, current) = shard.remove_entry(key)?;
-        let stored = store(key);
-        drop(shard);
-        drop(current);
-        Some(stored)
-    }
-
-    /// Takes the key's flight out of the table, if there is one, and runs `change` before a load of the key can end or start.
-    pub(super) fn detach<B, Q, R>(&self, key: B, change: impl FnOnce(B) -> R) -> R
-    where
-        B: Borrow<Q>,
-        K: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let mut shard = self.lock(key.borrow());
-        let detached = shard.remove_entry(key.borrow());
-        let changed = change(key);
-        drop(shard);
-        drop(detached);
-        changed
+        Some(store(key))
     }
 
     /// Takes all flights out of the table.
     pub(super) fn detach_all(&self) {
         for shard in &self.shards {
-            let detached = std::mem::take(&mut *shard.lock().unwrap_or_else(PoisonError::into_inner));
-            drop(detached);
+            shard.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
 
@@ -119,16 +99,6 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
-
-    fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
-        // The maps use the lowest and the highest bits of the hash.
-        let index = (self.hash(key) >> 32) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn same<V>(a: Option<&Arc<Flight<V>>>, b: Option<&Arc<Flight<V>>>) -> bool {
-    a.zip(b).is_some_and(|(a, b)| Arc::ptr_eq(a, b))
 }
 
 impl<K, V> fmt::Debug for Flights<K, V> {
