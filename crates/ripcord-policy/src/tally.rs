@@ -1,12 +1,14 @@
 //! The counters of every policy.
 //!
-//! Counting costs about a nanosecond: each of the first threads writes a slot of its own, without an atomic addition.
+//! Counting costs about a nanosecond: each of the first threads writes a slot of its own, without an atomic addition. A policy
+//! that has counted little has one slot for all threads, so that a policy per key or per call stays small.
 //!
 //! # Invariants
 //!
 //! 1. A thread owns at most one slot number, and no two live threads own the same one. Only its owner writes an owned
 //!    slot, so a plain load and store lose nothing.
-//! 2. A thread without a number writes the last slot, which is shared, by atomic addition.
+//! 2. A thread without a number writes the shared slot, by atomic addition, and so does every thread while there are no owned
+//!    slots.
 //! 3. A number changes hands under the lock of [`FREE`], so the new owner sees all that the old one wrote.
 
 use std::cell::Cell;
@@ -15,18 +17,21 @@ use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use ripcord::Context;
 
+use crate::cache_padded::CachePadded;
 use crate::panics::{begin_catching, keep_catching};
 use crate::stats::{Call, CallStats};
 use crate::{Error, Outcome};
 
 /// Threads that own a slot; all others share one more.
 const OWNED: usize = 16;
-/// The slot of threads that own none.
+/// Stands for the shared slot, in place of a number.
 const SHARED: usize = OWNED;
+/// A counter that has not reached this needs no slots for single threads.
+const FEW: u64 = 32;
 /// A thread that has not asked for a slot yet.
 const UNASKED: usize = usize::MAX;
 
@@ -42,11 +47,12 @@ thread_local! {
 
 /// What a policy counts: its calls, and `N` figures of its own. Summed over the slots when read.
 pub(crate) struct Tally<const N: usize> {
-    slots: [Slot<N>; SHARED + 1],
+    shared: Slot<N>,
+    /// Allocated when a counter of the shared slot has reached [`FEW`].
+    owned: OnceLock<Box<[CachePadded<Slot<N>>; OWNED]>>,
 }
 
-/// One thread's share, on cache lines of its own.
-#[repr(align(64))]
+/// One thread's share.
 struct Slot<const N: usize> {
     calls: [AtomicU64; CALLS],
     own: [AtomicU64; N],
@@ -56,8 +62,7 @@ const CALLS: usize = Call::Rejected as usize + 1;
 
 impl<const N: usize> Tally<N> {
     pub(crate) fn new() -> Self {
-        let slot = || Slot { calls: [const { AtomicU64::new(0) }; CALLS], own: [const { AtomicU64::new(0) }; N] };
-        Tally { slots: std::array::from_fn(|_| slot()) }
+        Tally { shared: Slot::new(), owned: OnceLock::new() }
     }
 
     /// Counts the start of a call, whose end the guard counts.
@@ -123,13 +128,19 @@ impl<const N: usize> Tally<N> {
         if slot == UNASKED {
             slot = ask_for_slot();
         }
-        let counter = counter(&self.slots[slot]);
-        if slot == SHARED {
-            // Invariant 2: others write here too.
-            counter.fetch_add(by, Ordering::Relaxed);
-        } else {
-            // Invariant 1: nobody else writes here.
-            counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+        match self.owned.get() {
+            Some(owned) if slot != SHARED => {
+                // Invariant 1: nobody else writes here.
+                let counter = counter(&owned[slot]);
+                counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+            }
+            _ => {
+                // Invariant 2: others write here too.
+                let before = counter(&self.shared).fetch_add(by, Ordering::Relaxed);
+                if before >= FEW && slot != SHARED {
+                    self.owned.get_or_init(|| Box::new(std::array::from_fn(|_| CachePadded::new(Slot::new()))));
+                }
+            }
         }
     }
 
@@ -151,7 +162,14 @@ impl<const N: usize> Tally<N> {
     }
 
     fn sum(&self, counter: impl Fn(&Slot<N>) -> &AtomicU64) -> u64 {
-        self.slots.iter().map(|slot| counter(slot).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+        let owned = self.owned.get().into_iter().flat_map(|slots| slots.iter().map(|slot| &**slot));
+        owned.chain([&self.shared]).map(|slot| counter(slot).load(Ordering::Relaxed)).fold(0, u64::wrapping_add)
+    }
+}
+
+impl<const N: usize> Slot<N> {
+    fn new() -> Self {
+        Slot { calls: [const { AtomicU64::new(0) }; CALLS], own: [const { AtomicU64::new(0) }; N] }
     }
 }
 
@@ -233,6 +251,15 @@ mod tests {
             });
         }
         assert_eq!(tally.read(), [0, 120_000]);
+    }
+
+    #[test]
+    fn tally_gets_slots_for_single_threads_when_it_has_counted_enough() {
+        let tally = Tally::<1>::new();
+        (0..super::FEW).for_each(|_| tally.bump(0));
+        assert!(tally.owned.get().is_none());
+        (0..10).for_each(|_| tally.bump(0));
+        assert_eq!((tally.owned.get().is_some(), tally.read()), (true, [super::FEW + 10]));
     }
 
     #[test]

@@ -221,9 +221,3 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         shielded(|| drop((key, entry)));
     }
 }
-
-impl<K, V> std::fmt::Debug for Shared<K, V> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
-    }
-}

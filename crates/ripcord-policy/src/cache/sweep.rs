@@ -1,9 +1,10 @@
 //! Removal of expired entries.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use ripcord::Context;
 
+use super::entry::Entry;
 use super::shared::Shared;
 use super::{CacheValue, Eviction, Key};
 use crate::panics::shielded;
@@ -19,7 +20,9 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         let weak = Arc::downgrade(shared);
         shared.runtime.spawn(async move {
             while ctx.sleep(interval).await.is_ok() {
-                sweep(&weak).await;
+                if let Some(shared) = weak.upgrade() {
+                    shared.sweep().await;
+                }
             }
             // The cache is closed, and must keep nothing.
             if let Some(shared) = weak.upgrade() {
@@ -35,37 +38,34 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
             if seen % STRIDE == 0 && ctx.is_done() {
                 break;
             }
-            removed += usize::from(entry.is_gone(&self.clock) && self.remove_gone(&key));
-            // A panic of a value's drop does not end the sweep.
-            shielded(|| drop((key, entry)));
+            removed += usize::from(self.remove_if_gone(key, entry));
         }
         removed
     }
 
-    /// Removes the entry of `key` if it has expired. It may be younger than the entry that was seen, or read since.
-    fn remove_gone(&self, key: &K) -> bool {
-        let Some((key, entry)) = self.store.remove_if(key, |entry| entry.is_gone(&self.clock)) else {
-            return false;
-        };
-        self.release(key, entry, Eviction::Expired);
-        true
-    }
-}
-
-async fn sweep<K: Key, V: CacheValue>(weak: &Weak<Shared<K, V>>) {
-    let Some(shared) = weak.upgrade() else {
-        return;
-    };
-    for (seen, (key, entry)) in shared.store.iter().enumerate() {
-        if entry.is_gone(&shared.clock) {
-            shared.remove_gone(&key);
-        }
-        shielded(|| drop((key, entry)));
-        if seen % STRIDE == STRIDE - 1 {
-            tokio::task::yield_now().await;
-            if shared.ctx.is_done() {
-                return;
+    /// Sweeps once, and lets other tasks run in between, until the cache is closed.
+    async fn sweep(&self) {
+        for (seen, (key, entry)) in self.store.iter().enumerate() {
+            self.remove_if_gone(key, entry);
+            if seen % STRIDE == STRIDE - 1 {
+                tokio::task::yield_now().await;
+                if self.ctx.is_done() {
+                    return;
+                }
             }
         }
+    }
+
+    /// Removes the entry of `key` if it has expired. It may be younger than `seen`, or read since.
+    fn remove_if_gone(&self, key: K, seen: Arc<Entry<V>>) -> bool {
+        let is_gone = |entry: &Entry<V>| entry.is_gone(&self.clock);
+        let removed = is_gone(&seen).then(|| self.store.remove_if(&key, is_gone)).flatten();
+        // A panic of a value's drop does not end the sweep.
+        shielded(|| drop((key, seen)));
+        let is_removed = removed.is_some();
+        if let Some((key, entry)) = removed {
+            self.release(key, entry, Eviction::Expired);
+        }
+        is_removed
     }
 }

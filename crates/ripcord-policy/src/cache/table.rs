@@ -1,7 +1,6 @@
 //! The flights of a cache, by key. The invariants are those of [`flight`](super::flight).
 
 use std::collections::HashMap;
-use std::fmt;
 use std::hash::{BuildHasher, Hash};
 use std::sync::{Arc, PoisonError};
 
@@ -98,11 +97,5 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     #[cfg(all(test, ripcord_shuttle))]
     pub(super) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner).len()).sum()
-    }
-}
-
-impl<K, V> fmt::Debug for Flights<K, V> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flights").finish_non_exhaustive()
     }
 }
