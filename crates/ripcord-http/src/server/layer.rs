@@ -25,9 +25,9 @@ use crate::{RequestId, TrustPolicy};
 /// # Upgrades
 ///
 /// A request for a WebSocket, or a CONNECT, has its [`timeout`](ContextLayer::timeout) for the answer. After that its Context has
-/// no deadline of the layer, and lives until the upgraded connection is closed. The cause of its end says whether the client
-/// disconnected or the server ended. This needs a watched connection (feature `connection`); without one, the Context lives as
-/// long as the server's.
+/// no deadline of the layer, and lives until the upgraded connection is closed, or the stream of HTTP/2. The cause of its end says
+/// whether the client disconnected or the server ended; the end of a stream is not known to be either. This needs a watched connection
+/// (feature `connection`); without one, the Context lives as long as the server's.
 ///
 /// # Example
 ///

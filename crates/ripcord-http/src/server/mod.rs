@@ -11,7 +11,7 @@
 //! | the handler panics | gone | canceled, with the panic as its cause | 500, or an aborted body |
 //! | the client disconnects | dropped | canceled, [`ClientDisconnected`] | none |
 //! | a trusted client cancels and says why | dropped | canceled, [`ClientCanceled`], with [`ContextLayer::remote_cancel`] | none |
-//! | a connection is upgraded (WebSocket) | done | lives until the connection is closed | 101 |
+//! | a connection or a stream of HTTP/2 is upgraded (WebSocket) | done | lives until that is closed | 101, or 200 to a CONNECT |
 //!
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
 //!

@@ -12,8 +12,8 @@ pub(super) trait Connection: Send + Sync {
 
     fn leave(&self, key: usize);
 
-    /// Keeps an upgraded request until the connection is closed.
-    fn upgrade(&self, request: InFlight);
+    /// Keeps an upgraded request until the connection, or the stream of HTTP/2, is closed.
+    fn upgrade(self: Arc<Self>, request: InFlight);
 }
 
 /// The connection, in the extensions of each of its requests.

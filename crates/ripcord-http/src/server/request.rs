@@ -165,7 +165,7 @@ impl InFlight {
         Some(trailers)
     }
 
-    /// Hands the request to its connection, which becomes another protocol's: the Context lives until that is closed. If the
+    /// Hands the request to its connection or stream, which becomes another protocol's: the Context lives until that is closed. If the
     /// connection is not watched, the Context ends with the server's.
     pub(super) fn upgraded(mut self) {
         self.lifetime.remove_deadline();

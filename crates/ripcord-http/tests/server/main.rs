@@ -22,6 +22,8 @@ mod half_close;
 mod handlers;
 #[cfg(target_os = "linux")]
 mod http2;
+#[cfg(target_os = "linux")]
+mod http2_connect;
 mod idle;
 #[cfg(target_os = "linux")]
 mod silent;

@@ -1,8 +1,11 @@
-//! Resetting an HTTP/2 stream whose client takes nothing.
+//! The tasks of HTTP/2 streams: resetting a stream whose client takes nothing, and ending an upgraded request with its stream.
 //!
 //! hyper asks a body for more only while the client has room. So a body that is cut at its deadline is not asked again, and the
 //! stream of a client that reads nothing would outlive its request. hyper runs each stream as a task of its own: this
 //! executor drops that task when the request has ended, and h2 resets a stream that is dropped unfinished.
+//!
+//! A CONNECT that was accepted turns its stream into another protocol's. While hyper polls the stream's task, it passes a second task
+//! to the executor, which ends with the stream. The request goes to that task.
 
 use std::{
     cell::RefCell,
@@ -15,7 +18,8 @@ use hyper::rt;
 use pin_project_lite::pin_project;
 use ripcord::{Context, DoneOwned};
 
-use crate::server::lifetime::Lifetime;
+use super::peer::OnPeer;
+use crate::server::{lifetime::Lifetime, request::InFlight};
 
 /// Runs the streams of HTTP/2 connections as tokio tasks, and resets a stream whose client takes no more of a response after the
 /// request has ended.
@@ -37,22 +41,64 @@ where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
     fn execute(&self, future: F) {
-        tokio::spawn(Stream { future, end: End::Unknown });
+        let upgraded = REPORTS.with_borrow_mut(|reports| reports.as_mut()?.upgraded.take());
+        tokio::spawn(Stream { future, end: End::Unknown, upgraded });
     }
 }
 
 thread_local! {
-    /// The request whose response the stream that is being polled sends. `None` outside of a stream.
-    static SENDING: RefCell<Option<Option<Arc<Lifetime>>>> = const { RefCell::new(None) };
+    /// What the requests of the stream that is being polled report. `None` outside of a stream.
+    static REPORTS: RefCell<Option<Reports>> = const { RefCell::new(None) };
+}
+
+struct Reports {
+    /// The first request that has handed over a part of a response.
+    sending: Option<Arc<Lifetime>>,
+    upgraded: Option<UpgradedStream>,
 }
 
 /// Notes that the task being polled has handed over a part of a response.
 pub(in crate::server) fn sending(lifetime: &Arc<Lifetime>) {
-    SENDING.with_borrow_mut(|sending| {
-        if let Some(sending @ None) = sending {
-            *sending = Some(Arc::clone(lifetime));
+    REPORTS.with_borrow_mut(|reports| {
+        if let Some(reports) = reports {
+            reports.sending.get_or_insert_with(|| Arc::clone(lifetime));
         }
     });
+}
+
+/// Hands an upgraded request to its stream. Gives it back outside of a stream.
+pub(super) fn upgrade(request: UpgradedStream) -> Option<UpgradedStream> {
+    let mut request = Some(request);
+    REPORTS.with_borrow_mut(|reports| {
+        if let Some(reports) = reports {
+            reports.upgraded = request.take();
+        }
+    });
+    request
+}
+
+/// A request whose stream is another protocol's now. It ends when this is dropped, and keeps the connection busy until then.
+pub(super) struct UpgradedStream {
+    request: Option<InFlight>,
+    _busy: OnPeer,
+}
+
+impl UpgradedStream {
+    pub(super) fn new(request: InFlight, busy: OnPeer) -> Self {
+        UpgradedStream { request: Some(request), _busy: busy }
+    }
+
+    pub(super) fn into_request(mut self) -> Option<InFlight> {
+        self.request.take()
+    }
+}
+
+impl Drop for UpgradedStream {
+    fn drop(&mut self) {
+        if let Some(request) = self.request.take() {
+            request.closed();
+        }
+    }
 }
 
 pin_project! {
@@ -61,6 +107,7 @@ pin_project! {
         #[pin]
         future: F,
         end: End,
+        upgraded: Option<UpgradedStream>,
     }
 }
 
@@ -78,9 +125,11 @@ impl<F: Future> Future for Stream<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<()> {
         let this = self.project();
-        let entered = Entered::new(matches!(this.end, End::Unknown));
+        let entered = Entered::new(this.upgraded.take());
         let polled = this.future.poll(task);
-        if let Some(lifetime) = entered.leave() {
+        let reports = entered.leave();
+        *this.upgraded = reports.upgraded;
+        if let (End::Unknown, Some(lifetime)) = (&this.end, reports.sending) {
             *this.end = End::At(lifetime.limit());
         }
         if polled.is_ready() {
@@ -97,24 +146,24 @@ impl<F: Future> Future for Stream<F> {
     }
 }
 
-/// Puts back what was there before when it is dropped, also by a panic.
+/// Collects the reports of the stream being polled. Puts back what was there before when it is dropped, also by a panic.
 struct Entered {
-    before: Option<Option<Arc<Lifetime>>>,
+    before: Option<Reports>,
 }
 
 impl Entered {
-    fn new(is_unknown: bool) -> Self {
-        Entered { before: SENDING.replace(is_unknown.then_some(None)) }
+    fn new(upgraded: Option<UpgradedStream>) -> Self {
+        Entered { before: REPORTS.replace(Some(Reports { sending: None, upgraded })) }
     }
 
-    /// Returns the request that was noted meanwhile.
-    fn leave(self) -> Option<Arc<Lifetime>> {
-        SENDING.take().flatten()
+    fn leave(self) -> Reports {
+        REPORTS.take().unwrap_or(Reports { sending: None, upgraded: None })
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        SENDING.set(self.before.take());
+        // Dropped after the replacement, because a request may end with it.
+        drop(REPORTS.replace(self.before.take()));
     }
 }

@@ -5,7 +5,7 @@
 //! # Invariants
 //!
 //! 1. Lifetimes are ended outside the lock, because that wakes tasks.
-//! 2. An upgraded request is kept here until the stream is dropped. The request keeps this state alive, so dropping the stream removes
+//! 2. A request that has upgraded its connection is kept here until that is dropped. The request keeps this state alive, so dropping the stream removes
 //!    the request.
 
 use std::{
@@ -19,6 +19,7 @@ use std::{
 use ripcord::{Canceler, Context};
 use slab::Slab;
 
+use super::executor::{self, UpgradedStream};
 use crate::server::{
     ClientDisconnected, HalfClose,
     on_connection::{Connection, Member, OnConnection},
@@ -35,7 +36,7 @@ struct Shared {
     takes_nothing: AtomicBool,
     /// The number of successful writes.
     writes: AtomicU64,
-    /// Requests whose response has not been sent.
+    /// Requests whose response has not been sent, and upgraded streams of HTTP/2.
     in_flight: AtomicUsize,
     /// The number of requests so far.
     started: AtomicU64,
@@ -156,7 +157,7 @@ impl Peer {
 
 // ===== The requests =====
 
-/// A request in flight, until this is dropped.
+/// Work that keeps a connection busy, until this is dropped.
 #[derive(Debug)]
 pub(super) struct OnPeer(Peer);
 
@@ -177,6 +178,11 @@ impl Peer {
         self.0.is_http2.store(is_http2, Ordering::Relaxed);
         self.0.has_read.store(false, Ordering::Relaxed);
         self.0.started.fetch_add(1, Ordering::Relaxed);
+        self.busy()
+    }
+
+    /// Keeps the connection busy until the result is dropped.
+    fn busy(&self) -> OnPeer {
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
         OnPeer(self.clone())
     }
@@ -294,7 +300,10 @@ impl Connection for Shared {
         drop(removed);
     }
 
-    fn upgrade(&self, request: InFlight) {
+    fn upgrade(self: Arc<Self>, request: InFlight) {
+        let busy = Peer(Arc::clone(&self)).busy();
+        let stream = executor::upgrade(UpgradedStream::new(request, busy));
+        let Some(request) = stream.and_then(UpgradedStream::into_request) else { return };
         let (open, close) = Context::background().with_cancel();
         let unused = {
             let mut state = self.lock();
