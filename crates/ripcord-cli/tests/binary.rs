@@ -490,24 +490,26 @@ fn no_output_of_the_service_names_a_source_file_of_the_libraries() {
     // A disconnect.
     drop(server.request("/slow"));
     outputs.push(server.wait_for_log("client disconnected"));
-    // A cancel from the inspector.
+    server.terminate();
+    outputs.extend(server.wait().1);
+    // A cancel from the inspector, on a server whose deadline leaves time for it.
+    let mut server = Server::start(&["--grace", "100ms", "--log-format", "json"]);
     let exchange = server.request("/slow");
     server.wait_for_log("Slow request started");
     let json: Value = serde_json::from_str(&server.request("/debug/contexts/json").answer().body).expect("JSON");
-    let id = json["live"].as_array().expect("a list").iter().find(|entry| entry["name"] == "GET /slow");
-    if let Some(id) = id.and_then(|entry| entry["id"].as_u64()) {
-        let stream = TcpStream::connect(&server.address).expect("it accepts");
-        write!(
-            &stream,
-            "POST /debug/contexts/cancel/{id} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
-            server.address
-        )
-        .expect("it reads");
-        let mut answer = String::new();
-        std::io::Read::read_to_string(&mut &stream, &mut answer).expect("it answers");
-        assert!(answer.contains("\"canceled\":true"), "{answer}");
-        outputs.push(answer);
-    }
+    let entry = json["live"].as_array().expect("a list").iter().find(|entry| entry["name"] == "GET /slow");
+    let id = entry.expect("it is live")["id"].as_u64().expect("a number");
+    let stream = TcpStream::connect(&server.address).expect("it accepts");
+    write!(
+        &stream,
+        "POST /debug/contexts/cancel/{id} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.address
+    )
+    .expect("it reads");
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut &stream, &mut answer).expect("it answers");
+    assert!(answer.contains("\"canceled\":true"), "{answer}");
+    outputs.push(answer);
     outputs.push(format!("{:?}", exchange.answer()));
     outputs.push(server.request("/debug/contexts/json").answer().body);
     // The drain.

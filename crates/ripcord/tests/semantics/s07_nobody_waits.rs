@@ -67,9 +67,9 @@ fn s07_never_early_and_at_most_a_millisecond_late_in_a_hot_loop() {
     // Real time, spun through, not slept. A loaded machine may take the processor away at the wrong moment, so one
     // punctual attempt in many is asked for; not being early is asked of every one.
     let mut best = Duration::MAX;
-    for attempt in 0..40 {
+    for attempt in 0..400 {
         let root = Context::background();
-        let ctx = root.with_timeout(5 * MS);
+        let ctx = root.with_timeout(MS);
         let ctx = if attempt % 2 == 0 { ctx } else { ctx.with_name("a").with_value(crate::common::User(1)) };
         let deadline = ctx.deadline().expect("it has one");
         while !ctx.is_done() {
@@ -82,7 +82,7 @@ fn s07_never_early_and_at_most_a_millisecond_late_in_a_hot_loop() {
             break;
         }
     }
-    assert!(best <= MS, "the most punctual of 40 attempts was {best:?} late");
+    assert!(best <= MS, "the most punctual of 400 attempts was {best:?} late");
 }
 
 #[test]
