@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::hash::Hash;
+use std::sync::Arc;
 
 use ripcord::Clock;
 
+use super::RateLimiter;
+use super::bucket::Bucket;
 use super::keyed::{KeyedLimiter, QuotaOf};
 use super::rate::{Quota, Rate};
-use super::{RateLimiter, bucket::Bucket};
+use super::stats::Numbers;
+use super::time::Time;
 use crate::ConfigError;
 
 /// Builds a [`RateLimiter`]. From [`RateLimiter::builder`].
@@ -59,8 +63,12 @@ impl RateLimiterBuilder {
     /// Names the setting that is out of bounds: a `rate` that is missing, negative, NaN, or of a period of zero, or a
     /// `burst` of 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let quota = quota(self.rate, self.burst)?;
-        Ok(RateLimiter::with(Bucket::full(quota, self.clock)))
+        let bucket = Bucket::new(self.quota()?, Time::new(self.clock), Arc::new(Numbers::new()));
+        Ok(RateLimiter { bucket: Arc::new(bucket) })
+    }
+
+    fn quota(&self) -> Result<Quota, ConfigError> {
+        Quota::new(self.rate.ok_or_else(|| ConfigError::new("rate", "set", "nothing"))?, self.burst)
     }
 }
 
@@ -69,26 +77,25 @@ impl RateLimiterBuilder {
 /// `rate` is required. Without a `burst` each bucket holds one token.
 #[must_use = "a builder does nothing until it is built"]
 pub struct KeyedLimiterBuilder<K> {
-    rate: Option<Rate>,
-    burst: u32,
+    /// Of the keys without a quota of their own.
+    each: RateLimiterBuilder,
     quota_of: Option<Box<QuotaOf<K>>>,
-    clock: Option<Clock>,
 }
 
 impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
     pub(super) fn new() -> Self {
-        KeyedLimiterBuilder { rate: None, burst: 1, quota_of: None, clock: None }
+        KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None }
     }
 
     /// Sets the rate at which keys without a quota of their own earn tokens. Required.
     pub fn rate(mut self, rate: Rate) -> Self {
-        self.rate = Some(rate);
+        self.each = self.each.rate(rate);
         self
     }
 
     /// Sets the number of tokens that the bucket of such a key holds, at least 1. Default: 1.
     pub fn burst(mut self, burst: u32) -> Self {
-        self.burst = burst;
+        self.each = self.each.burst(burst);
         self
     }
 
@@ -106,7 +113,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
     ///
     /// A wait sleeps on the clock of its context. Give both the same.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
+        self.each = self.each.clock(clock);
         self
     }
 
@@ -116,18 +123,12 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
     ///
     /// Those of [`RateLimiterBuilder::build`].
     pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
-        let quota = quota(self.rate, self.burst)?;
-        Ok(KeyedLimiter::with(quota, self.quota_of, self.clock))
+        Ok(KeyedLimiter::with(self.each.quota()?, self.quota_of, Time::new(self.each.clock)))
     }
 }
 
 impl<K> fmt::Debug for KeyedLimiterBuilder<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("KeyedLimiterBuilder");
-        debug.field("rate", &self.rate).field("burst", &self.burst).finish_non_exhaustive()
+        f.debug_struct("KeyedLimiterBuilder").field("each", &self.each).finish_non_exhaustive()
     }
-}
-
-fn quota(rate: Option<Rate>, burst: u32) -> Result<Quota, ConfigError> {
-    Quota::new(rate.ok_or_else(|| ConfigError::new("rate", "set", "nothing"))?, burst)
 }

@@ -6,13 +6,14 @@
 mod bucket;
 mod builder;
 mod keyed;
+mod published;
 mod queue;
 mod rate;
 mod reservation;
 mod schedule;
-mod shard;
 mod stats;
 mod time;
+mod token;
 mod wait;
 
 pub use builder::{KeyedLimiterBuilder, RateLimiterBuilder};
@@ -33,7 +34,7 @@ use crate::{ConfigError, Refused};
 use bucket::Bucket;
 use stats::Count;
 
-/// A token bucket: it earns tokens at a [`Rate`], holds at most a burst of them, and starts full.
+/// Limits the rate of calls: each takes a token from a bucket, which earns tokens at a [`Rate`] and holds a burst of them.
 ///
 /// ```
 /// use ripcord::{Clock, Context};
@@ -44,18 +45,23 @@ use stats::Count;
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let (clock, time) = Clock::manual();
 /// let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(2).clock(clock.clone()).build()?;
+/// let ctx = Context::background().with_clock(clock);
 ///
-/// assert!(limiter.allow() && limiter.allow());   // the burst
-/// assert!(!limiter.allow());
+/// limiter.wait(&ctx).await?;                     // the bucket starts full
+/// assert!(limiter.allow());
+/// assert!(!limiter.allow());                     // it is empty
 /// time.advance(Duration::from_millis(100));      // the time of one token
 /// assert!(limiter.allow());
 ///
 /// // A wait that cannot end before the deadline fails at once.
-/// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_millis(50));
-/// assert!(limiter.wait(&ctx).await.unwrap_err().is_deadline_exceeded());
+/// let near = ctx.with_timeout(Duration::from_millis(50));
+/// assert!(limiter.wait(&near).await.unwrap_err().is_deadline_exceeded());
 /// # Ok(())
 /// # }
 /// ```
+///
+/// Three ways to take a token: [`wait`](RateLimiter::wait) until there is one, take one only if it is there with
+/// [`allow`](RateLimiter::allow), or [`reserve`](RateLimiter::reserve) one and learn when it may be used.
 ///
 /// Clones share the bucket and its statistics.
 ///
@@ -85,12 +91,12 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Returns a builder.
+    /// Returns a builder. The [`rate`](RateLimiterBuilder::rate) is required.
     pub fn builder() -> RateLimiterBuilder {
         RateLimiterBuilder::new()
     }
 
-    /// Creates a limiter by the system's clock: short for [`builder`](RateLimiter::builder) with `rate` and `burst`.
+    /// Creates a limiter that reads the system's clock: short for [`builder`](RateLimiter::builder) with `rate` and `burst`.
     ///
     /// # Errors
     ///
@@ -99,31 +105,6 @@ impl RateLimiter {
     #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         RateLimiter::builder().rate(rate).burst(burst).build()
-    }
-
-    fn with(bucket: Bucket) -> Self {
-        RateLimiter { bucket: Arc::new(bucket) }
-    }
-
-    /// Takes a token if there is one.
-    #[inline]
-    #[doc(alias("Allow"))]
-    pub fn allow(&self) -> bool {
-        self.allow_n(1)
-    }
-
-    /// Takes `n` tokens if there are that many, and otherwise none.
-    ///
-    /// Returns `false` if `n` is above the burst.
-    #[inline]
-    pub fn allow_n(&self, n: u32) -> bool {
-        let granted = self.bucket.take(n);
-        if granted {
-            self.bucket.numbers.bump(Count::Allowed);
-        } else {
-            self.bucket.numbers.bump(Count::Denied);
-        }
-        granted
     }
 
     /// Waits for a token. Returns how long that took.
@@ -159,10 +140,21 @@ impl RateLimiter {
         wait::wait(&self.bucket, ctx, n).await
     }
 
-    /// Waits for a token that the caller may come to have no use for.
-    pub(crate) async fn token(&self, ctx: &Context) -> Result<Token<'_>, Refused> {
-        self.wait(ctx).await?;
-        Ok(Token { bucket: Some(&self.bucket) })
+    /// Takes a token if there is one.
+    #[inline]
+    #[doc(alias("Allow"))]
+    pub fn allow(&self) -> bool {
+        self.allow_n(1)
+    }
+
+    /// Takes `n` tokens if there are that many, and otherwise none.
+    ///
+    /// Returns `false` if `n` is above the burst.
+    #[inline]
+    pub fn allow_n(&self, n: u32) -> bool {
+        let granted = self.bucket.take(n);
+        self.bucket.numbers.bump(if granted { Count::Allowed } else { Count::Denied });
+        granted
     }
 
     /// Takes a token that may be yet to come, and says when it will.
@@ -191,7 +183,8 @@ impl RateLimiter {
     /// Names the bound that `rate` breaks; nothing has changed then.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
-        self.bucket.set_rate(rate.check()?).into_iter().for_each(wake);
+        let rate = rate.check()?;
+        self.bucket.set_quota(|quota| Quota { rate, ..quota }).into_iter().for_each(wake);
         Ok(())
     }
 
@@ -202,18 +195,19 @@ impl RateLimiter {
     /// Names `burst` if it is 0; nothing has changed then.
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
-        self.bucket.set_burst(at_least_one("burst", burst)?);
+        let burst = at_least_one("burst", burst)?;
+        self.bucket.set_quota(|quota| Quota { burst, ..quota }).into_iter().for_each(wake);
         Ok(())
     }
 
     /// Returns the rate at present.
     pub fn rate(&self) -> Rate {
-        self.bucket.state().schedule.rate
+        self.bucket.quota().rate
     }
 
     /// Returns the burst at present, in tokens.
     pub fn burst(&self) -> u32 {
-        self.bucket.state().burst
+        self.bucket.quota().burst
     }
 
     /// Returns the tokens in the bucket: below zero when more are promised than are earned.
@@ -234,27 +228,5 @@ impl fmt::Debug for RateLimiter {
             .field("burst", &self.burst())
             .field("tokens", &self.tokens())
             .finish_non_exhaustive()
-    }
-}
-
-/// A granted token that is given back if it is dropped before it is spent.
-#[must_use = "dropping it gives the token back"]
-pub(crate) struct Token<'a> {
-    /// `None` once it is spent.
-    bucket: Option<&'a Bucket>,
-}
-
-impl Token<'_> {
-    /// Keeps the token: what it was taken for is sent.
-    pub(crate) fn spend(mut self) {
-        self.bucket = None;
-    }
-}
-
-impl Drop for Token<'_> {
-    fn drop(&mut self) {
-        if let Some(bucket) = self.bucket {
-            bucket.give_back();
-        }
     }
 }

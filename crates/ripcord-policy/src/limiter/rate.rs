@@ -125,8 +125,8 @@ impl fmt::Display for Rate {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quota {
-    rate: Rate,
-    burst: u32,
+    pub(super) rate: Rate,
+    pub(super) burst: u32,
 }
 
 impl Quota {
@@ -138,11 +138,6 @@ impl Quota {
     /// 0.
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         Ok(Quota { rate: rate.check()?, burst: at_least_one("burst", burst)? })
-    }
-
-    /// Creates a quota from settings that have been checked.
-    pub(super) fn checked(rate: Rate, burst: u32) -> Self {
-        Quota { rate, burst }
     }
 
     /// Returns the rate.

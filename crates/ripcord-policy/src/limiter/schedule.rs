@@ -9,7 +9,7 @@
 //!    whole number of units, it is exact.
 //! 2. [`Slope::time_for`] is the inverse of [`Slope::earned`]: the first time at which an amount is earned.
 
-use super::rate::Rate;
+use super::rate::{Quota, Rate};
 
 /// Binary places of a token.
 pub(super) const TOKEN_BITS: u32 = 26;
@@ -73,9 +73,8 @@ impl Slope {
 }
 
 /// Units earned up to any time: `anchor_units` at `anchor_time`, and `slope` from there.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
-    pub(super) rate: Rate,
     pub(super) slope: Slope,
     /// The most that a bucket keeps, in units.
     pub(super) burst: u64,
@@ -84,8 +83,9 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(rate: Rate, burst: u32, now: u64) -> Self {
-        Schedule { rate, slope: rate.slope(), burst: units(burst), anchor_time: now, anchor_units: BASE }
+    pub(super) fn new(quota: Quota, now: u64) -> Self {
+        let (slope, burst) = (quota.rate().slope(), units(quota.burst()));
+        Schedule { slope, burst, anchor_time: now, anchor_units: BASE }
     }
 
     pub(super) fn is_infinite(&self) -> bool {
@@ -122,17 +122,18 @@ impl Schedule {
         // Nothing is counted at an infinite rate.
         self.anchor_units = if self.is_infinite() { BASE } else { self.earned(now) };
         self.anchor_time = now;
-        (self.rate, self.slope) = (rate, rate.slope());
+        self.slope = rate.slope();
     }
 
-    /// Starts again from [`BASE`] if the schedule has reached [`LIMIT`]. Returns what all earlier amounts must be
-    /// lowered by.
-    pub(super) fn rebase_at_limit(&mut self, now: u64) -> u64 {
-        if self.is_infinite() || self.earned(now) < LIMIT {
-            return 0;
-        }
-        self.change_rate(self.rate, now);
-        let lowered = self.anchor_units - BASE;
+    /// Returns whether the schedule has to start again.
+    pub(super) fn is_at_limit(&self, now: u64) -> bool {
+        !self.is_infinite() && self.earned(now) >= LIMIT
+    }
+
+    /// Starts again from [`BASE`]. Returns what all earlier amounts must be lowered by.
+    pub(super) fn start_again(&mut self, now: u64) -> u64 {
+        let lowered = self.earned(now) - BASE;
+        self.anchor_time = now.max(self.anchor_time);
         self.anchor_units = BASE;
         lowered
     }

@@ -66,6 +66,7 @@ impl<'a> Waiter<'a> {
         let refused = match bucket.claim(tokens, Claim::Wait { remaining }) {
             Claimed::Now(_) => return Ok(None),
             Claimed::Later { id, since, .. } => {
+                bucket.numbers.waiter_joins();
                 return Ok(Some(Waiter { bucket, id, since, counts_as: Some(Count::Canceled) }));
             }
             Claimed::TooLate { needed } => {
@@ -81,8 +82,9 @@ impl<'a> Waiter<'a> {
 
     fn progress(&mut self, waker: Option<&std::task::Waker>) -> Progress {
         let progress = self.bucket.progress(self.id, self.since, waker.cloned());
-        if let Progress::Served(_) = progress {
+        if let Progress::Served(waited) = progress {
             self.counts_as = None;
+            self.bucket.numbers.waiter_is_served(waited);
         }
         progress
     }

@@ -3,12 +3,18 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::rate::Rate;
 use super::*;
 
 fn bucket(rate: Rate, burst: u32) -> (Bucket, Arc<AtomicU64>) {
     let reading = Arc::new(AtomicU64::new(0));
     let time = Time::given(Arc::clone(&reading));
     (Bucket::new(Quota::new(rate, burst).unwrap(), time, Arc::new(Numbers::new())), reading)
+}
+
+/// Returns whether nobody waited.
+fn set_rate(bucket: &Bucket, rate: Rate) -> bool {
+    bucket.set_quota(|quota| Quota { rate, ..quota }).is_empty()
 }
 
 /// The fault of `golang.org/x/time/rate`: a caller with an older reading of the clock than another's sets the clock back,
@@ -31,10 +37,10 @@ fn stale_reading_sets_no_rate_for_the_past() {
     let (bucket, reading) = bucket(Rate::per_second(1e9), 1000);
     assert!(bucket.take(1000));
     reading.store(500, Ordering::Relaxed);
-    assert!(bucket.set_rate(Rate::ZERO).is_empty());
+    assert!(set_rate(&bucket, Rate::ZERO));
     // Counts as 500, not as 100.
     reading.store(100, Ordering::Relaxed);
-    assert!(bucket.set_rate(Rate::per_second(1e9)).is_empty());
+    assert!(set_rate(&bucket, Rate::per_second(1e9)));
     reading.store(600, Ordering::Relaxed);
     assert!(bucket.take(600) && !bucket.take(1));
 }
@@ -63,13 +69,7 @@ fn schedule_that_starts_again_keeps_what_is_promised() {
     let Some(Claimed::Later { id, since, act_at: Some(due) }) = promises.last() else { panic!("promised") };
     reading.store(due - 1, Ordering::Relaxed);
     assert_eq!(bucket.progress(*id, *since, None), Progress::Due(Some(*due)));
-    bucket.write(&mut bucket.state(), |state, now| {
-        state.schedule.change_rate(Rate::per_second(1e9), now);
-        let lowered = state.schedule.anchor_units - BASE;
-        state.schedule.anchor_units = BASE;
-        state.queue.lower(lowered);
-        lowered
-    });
+    bucket.start_again(&mut bucket.state());
     assert_eq!(bucket.progress(*id, *since, None), Progress::Due(Some(*due)));
     reading.store(*due, Ordering::Relaxed);
     assert!(matches!(bucket.progress(*id, *since, None), Progress::Served(_)));
@@ -172,7 +172,7 @@ proptest! {
                 Step::SetRate(per_milli) => {
                     // Read under the lock, so never older than what has been granted.
                     reading.store(now, Ordering::Relaxed);
-                    prop_assert!(bucket.set_rate(Rate::per(per_milli, Duration::from_millis(1))).is_empty());
+                    prop_assert!(set_rate(&bucket, Rate::per(per_milli, Duration::from_millis(1))));
                     rates.push((now, i128::from(per_milli), earned(&rates, now)));
                 }
             }
