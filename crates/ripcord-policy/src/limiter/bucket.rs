@@ -108,7 +108,7 @@ impl Bucket {
     fn take_without_lock(&self, wanted: u64) -> Option<bool> {
         // Invariant 3: the clock is read first.
         let now = self.time.now();
-        let found = self.published.read()?;
+        let (found, mut spent) = self.published.read_with(|| self.spent.load(Ordering::Acquire))?;
         let schedule = &found.schedule;
         let since = now.saturating_sub(schedule.anchor_time);
         if since >= found.horizon {
@@ -118,12 +118,7 @@ impl Bucket {
             return Some(false);
         }
         let earned = schedule.anchor_units + schedule.slope.earned_before_horizon(since);
-        let mut spent = self.spent.load(Ordering::Acquire);
         loop {
-            // Invariant 4: the value just read must belong to the same schedule.
-            if !self.published.is_current(&found) {
-                return None;
-            }
             let next = spent.max(earned.saturating_sub(schedule.burst)) + wanted;
             if next > earned {
                 return Some(false);
@@ -131,6 +126,10 @@ impl Bucket {
             match self.spent.compare_exchange_weak(spent, next, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Some(true),
                 Err(current) => spent = current,
+            }
+            // Invariant 4: the value just read must belong to the same schedule.
+            if !self.published.is_current(&found) {
+                return None;
             }
         }
     }

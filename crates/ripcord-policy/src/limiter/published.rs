@@ -27,15 +27,15 @@ impl Published {
         Published { version: AtomicU64::new(0), words: words(schedule).map(AtomicU64::new) }
     }
 
-    /// Returns the schedule, or `None` while it changes.
+    /// Returns the schedule and what `read` reads, which belongs to it. Returns `None` while the schedule changes.
     #[inline]
-    pub(super) fn read(&self) -> Option<Found> {
+    pub(super) fn read_with<T>(&self, read: impl FnOnce() -> T) -> Option<(Found, T)> {
         let version = self.version.load(Ordering::Acquire);
         let words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
         let [whole, part, anchor_time, anchor_units, burst, horizon] = words;
         let schedule = Schedule { slope: Slope { whole, part }, burst, anchor_time, anchor_units };
-        let found = Found { schedule, horizon, version };
-        self.is_current(&found).then_some(found)
+        let (found, read) = (Found { schedule, horizon, version }, read());
+        self.is_current(&found).then_some((found, read))
     }
 
     /// Returns whether the schedule has not changed since, so that everything read before this belongs to it.

@@ -52,13 +52,11 @@ use crate::{Error, SharedError};
 /// wait only as long as a context lives, use `ctx.run(handle)`.
 pub struct JobHandle<T> {
     job: Arc<Job<T>>,
-    /// Whether the result has been returned.
-    is_taken: bool,
 }
 
 impl<T: Send + 'static> JobHandle<T> {
     pub(super) fn new(job: Arc<Job<T>>) -> Self {
-        Self { job, is_taken: false }
+        Self { job }
     }
 
     /// Returns the task's number in its pool, as in results and statistics.
@@ -92,10 +90,7 @@ impl<T: Send + 'static> Future for JobHandle<T> {
     type Output = Result<T, Error<SharedError>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let polled = this.job.poll_output(cx.waker());
-        this.is_taken |= polled.is_ready();
-        polled
+        self.job.poll_output(cx.waker())
     }
 }
 
@@ -103,9 +98,7 @@ impl<T> Unpin for JobHandle<T> {}
 
 impl<T> Drop for JobHandle<T> {
     fn drop(&mut self) {
-        if !self.is_taken {
-            self.job.detach();
-        }
+        self.job.detach();
     }
 }
 

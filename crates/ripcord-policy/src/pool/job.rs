@@ -6,7 +6,9 @@
 //! 2. The output belongs to the [`JobHandle`](super::JobHandle). Once that is dropped, it belongs to the results.
 //! 3. Outputs and wakers are dropped and woken under no lock.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -16,7 +18,7 @@ use super::TaskId;
 use super::results::TaskOutcome;
 use super::shared::Shared;
 use super::submitter::Submitter;
-use crate::panics::{BoxFuture, wake};
+use crate::panics::{BoxFuture, panicked, shielded, wake};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Outcome, SharedError};
 
@@ -55,15 +57,48 @@ enum State<T> {
 }
 
 /// A job whose output type is not known.
-pub(super) trait AnyJob: Send + Sync {
+pub(super) trait AnyJob: Any + Send + Sync {
     fn core(&self) -> &Core;
 
     /// Resolves the job with an error, unless it is resolved.
     fn fail(self: Arc<Self>, error: Error<SharedError>);
+}
 
-    /// Returns the output, a boxed `Result<T, Error<SharedError>>`, if that is the `wanted` type, it is there, and it
-    /// belongs to nobody else.
-    fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>>;
+/// Returns the work of an async task, which resolves its job.
+pub(super) fn async_work<Fut, T, E>(job: &Arc<Job<T>>, task: impl FnOnce(Context) -> Fut + Send + 'static) -> Work
+where
+    Fut: Future<Output = Result<T, E>> + Send + 'static,
+    T: Send + 'static,
+    E: Into<Cause> + 'static,
+{
+    let job = Arc::clone(job);
+    Work::Async(Box::pin(async move {
+        let result = task(job.core().ctx.clone()).await.map_err(Into::into);
+        job.complete(result);
+    }))
+}
+
+/// Returns the work of a blocking task, which resolves its job.
+pub(super) fn blocking_work<T, E>(
+    job: &Arc<Job<T>>,
+    task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
+) -> Work
+where
+    T: Send + 'static,
+    E: Into<Cause> + 'static,
+{
+    let job = Arc::clone(job);
+    Work::Blocking(Box::new(move || {
+        // The context may have ended while the task waited for a thread.
+        if let Some(end) = job.core().ctx.err() {
+            shielded(|| drop(task));
+            return job.fail(Error::ended(end, None));
+        }
+        match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {
+            Ok(result) => job.complete(result),
+            Err(payload) => job.fail(Error::from(panicked(payload))),
+        }
+    }))
 }
 
 impl Core {
@@ -110,7 +145,7 @@ impl<T: Send + 'static> Job<T> {
             return;
         }
         self.core.shared.give_back_permit();
-        self.core.shared.tally.count_end(outcome);
+        outcome.count(&self.core.shared.tally);
 
         let mut output = self.lock();
         output.state = State::Ready(result);
@@ -151,7 +186,19 @@ impl<T> Job<T> {
     }
 
     pub(super) fn is_finished(&self) -> bool {
-        matches!(self.lock().state, State::Ready(_) | State::Taken)
+        !matches!(self.lock().state, State::Unresolved)
+    }
+
+    /// Returns the output if it is there and belongs to nobody else.
+    pub(super) fn take_detached(&self) -> Option<Result<T, Error<SharedError>>> {
+        let mut output = self.lock();
+        if !output.is_detached || !matches!(output.state, State::Ready(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut output.state, State::Taken) {
+            State::Ready(result) => Some(result),
+            State::Unresolved | State::Taken => None,
+        }
     }
 
     pub(super) fn detach(&self) {
@@ -179,21 +226,5 @@ impl<T: Send + 'static> AnyJob for Job<T> {
             Outcome::Success | Outcome::Neutral => TaskOutcome::Canceled,
         };
         self.resolve(Err(error), outcome);
-    }
-
-    fn take_detached(&self, wanted: TypeId) -> Option<Box<dyn Any + Send>> {
-        if wanted != TypeId::of::<Result<T, Error<SharedError>>>() {
-            return None;
-        }
-        let mut output = self.lock();
-        if !output.is_detached || !matches!(output.state, State::Ready(_)) {
-            return None;
-        }
-        let state = std::mem::replace(&mut output.state, State::Taken);
-        drop(output);
-        match state {
-            State::Ready(result) => Some(Box::new(result)),
-            State::Unresolved | State::Taken => None,
-        }
     }
 }

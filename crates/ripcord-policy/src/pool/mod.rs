@@ -25,7 +25,7 @@ mod worker;
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::sync::Arc;
 
 use ripcord::{Canceler, Cause, Clock, Context};
@@ -35,15 +35,14 @@ pub use handle::JobHandle;
 pub use results::{Completion, Results, TaskOutcome};
 pub use stats::{PoolStats, WorkerState, WorkerStatus};
 
-use crate::panics::{panicked, shielded};
 use crate::semaphore::Permit;
 use crate::stats::Call;
 use crate::sync::{Runtime, after_func};
-use crate::{Attempt, ConfigError, Error, Refused};
+use crate::{Attempt, ConfigError, Refused};
 use builder::Settings;
-use job::{AnyJob, Core, Job, Work};
+use job::{AnyJob, Core, Job, Work, async_work, blocking_work};
 use queue::Queued;
-use shared::Shared;
+use shared::{SHUT_DOWN, Shared};
 use worker::is_worker_of;
 
 /// A pool of workers. Clones are handles of the same pool. Dropping the last one cancels everything.
@@ -275,14 +274,14 @@ impl WorkerPool {
         let location = Location::caller();
         async move {
             let shared = &self.owner.shared;
-            shared.close("WorkerPool::shutdown was called", location);
+            shared.close(SHUT_DOWN, location);
             match ctx.run(shared.drained()).await {
                 Ok(()) => {
                     shared.end_context();
                     Ok(())
                 }
                 Err(end) => {
-                    shared.abort("the worker pool was shut down before its tasks had finished", location);
+                    shared.abort(SHUT_DOWN, location);
                     Err(Refused::ended(end))
                 }
             }
@@ -340,40 +339,6 @@ impl WorkerPool {
         self.counting_refusals(shared.push(queued))?;
         Ok(JobHandle::new(job))
     }
-}
-
-/// Returns the work of an async task, which resolves its job.
-fn async_work<Fut, T, E>(job: &Arc<Job<T>>, task: impl FnOnce(Context) -> Fut + Send + 'static) -> Work
-where
-    Fut: Future<Output = Result<T, E>> + Send + 'static,
-    T: Send + 'static,
-    E: Into<Cause> + 'static,
-{
-    let job = Arc::clone(job);
-    Work::Async(Box::pin(async move {
-        let result = task(job.core().ctx.clone()).await.map_err(Into::into);
-        job.complete(result);
-    }))
-}
-
-/// Returns the work of a blocking task, which resolves its job.
-fn blocking_work<T, E>(job: &Arc<Job<T>>, task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static) -> Work
-where
-    T: Send + 'static,
-    E: Into<Cause> + 'static,
-{
-    let job = Arc::clone(job);
-    Work::Blocking(Box::new(move || {
-        // The context may have ended while the task waited for a thread.
-        if let Some(end) = job.core().ctx.err() {
-            shielded(|| drop(task));
-            return job.fail(Error::ended(end, None));
-        }
-        match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {
-            Ok(result) => job.complete(result),
-            Err(payload) => job.fail(Error::from(panicked(payload))),
-        }
-    }))
 }
 
 impl Drop for Owner {

@@ -114,23 +114,22 @@ impl Queue {
         let replaced = state.remove_idle(id);
         let given = match std::mem::take(&mut state.worker(id).activity) {
             Activity::Given(queued) => Some(queued),
-            _ if state.workers.len() > state.target => {
-                state.workers.remove(&id);
-                drop(state);
-                drop(replaced);
-                return Next::Leave;
-            }
-            _ => state.take_first(),
+            Activity::None | Activity::Runs { .. } => None,
         };
-        let next = if let Some(queued) = given {
-            state.worker(id).activity = Activity::Runs { job: Arc::clone(&queued.job), since: now() };
-            Next::Run(queued)
-        } else if state.is_closed {
-            state.workers.remove(&id);
-            Next::Leave
-        } else {
-            state.idle.push((id, waker));
-            Next::Wait
+        let is_surplus = state.workers.len() > state.target;
+        let next = match given.or_else(|| if is_surplus { None } else { state.take_first() }) {
+            Some(queued) => {
+                state.worker(id).activity = Activity::Runs { job: Arc::clone(&queued.job), since: now() };
+                Next::Run(queued)
+            }
+            None if is_surplus || state.is_closed => {
+                state.workers.remove(&id);
+                Next::Leave
+            }
+            None => {
+                state.idle.push((id, waker));
+                Next::Wait
+            }
         };
         drop(state);
         drop(replaced);
@@ -250,13 +249,15 @@ impl Queue {
     pub(super) fn status(&self, now: Instant) -> (usize, Vec<WorkerStatus>) {
         let state = self.lock();
         let status = |(id, worker): (&WorkerId, &Worker)| {
-            let (job, since) = match &worker.activity {
-                Activity::None => return WorkerStatus::idle(*id, worker.finished),
-                Activity::Given(queued) => (&queued.job, now),
-                Activity::Runs { job, since } => (job, *since),
+            let running = |job: &Arc<dyn AnyJob>, since| {
+                let elapsed = now.saturating_duration_since(since);
+                WorkerState::Running { task: job.core().id, elapsed }
             };
-            let elapsed = now.saturating_duration_since(since);
-            let state = WorkerState::Running { task: job.core().id, elapsed };
+            let state = match &worker.activity {
+                Activity::None => WorkerState::Idle,
+                Activity::Given(queued) => running(&queued.job, now),
+                Activity::Runs { job, since } => running(job, *since),
+            };
             WorkerStatus { id: *id, state, finished: worker.finished }
         };
         (state.waiting.len(), state.workers.iter().map(status).collect())
@@ -285,9 +286,8 @@ impl State {
     }
 
     fn take_first(&mut self) -> Option<Queued> {
-        let (id, queued) = self.waiting.pop_first()?;
-        self.by_submitter.remove(&(queued.job.core().submitter.id, id));
-        Some(queued)
+        let (id, _) = self.waiting.first_key_value()?;
+        self.remove(*id)
     }
 
     fn remove(&mut self, id: TaskId) -> Option<Queued> {

@@ -1,6 +1,6 @@
 //! The stream of finished tasks.
 
-use std::any::TypeId;
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use futures_core::Stream;
 use ripcord::Context;
 
 use super::TaskId;
-use super::job::AnyJob;
+use super::job::{AnyJob, Job};
 use super::shared::Shared;
 use crate::panics::wake;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
@@ -135,8 +135,8 @@ impl Completion {
     /// Takes the task's result, if its type is `T` and nobody else owns it. The task's [`JobHandle`](super::JobHandle) owns
     /// it as long as the handle exists, so drop the handle to read the result here.
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
-        let output = self.job.take_detached(TypeId::of::<Result<T, Error<SharedError>>>())?;
-        output.downcast::<Result<T, Error<SharedError>>>().ok().map(|output| *output)
+        let job: &dyn Any = &*self.job;
+        job.downcast_ref::<Job<T>>()?.take_detached()
     }
 }
 

@@ -11,7 +11,7 @@ use super::builder::Settings;
 use super::job::AnyJob;
 use super::queue::{Pushed, Queue, Queued, WorkerId};
 use super::results::ResultsQueue;
-use super::stats::{PoolStats, Tally};
+use super::stats::{Counters, PoolStats};
 use super::submitter::{LastSubmitter, SubmitterId};
 use super::worker;
 use crate::panics::shielded;
@@ -22,8 +22,8 @@ use crate::{Error, Refused};
 
 /// Why a pool with a runtime that has dropped its workers accepts no more tasks.
 const NO_WORKERS: &str = "the worker pool has no workers any more";
-/// Why the context of a drained pool ends.
-const SHUT_DOWN: &str = "the worker pool was shut down";
+/// Why a pool that was shut down accepts no more tasks, and why the contexts of its tasks end.
+pub(super) const SHUT_DOWN: &str = "WorkerPool::shutdown was called";
 
 pub(super) struct Shared {
     /// Tells pools apart within the process. Not zero.
@@ -39,7 +39,7 @@ pub(super) struct Shared {
     /// One permit for each place in the queue and each worker. A task holds one from its submission to its end.
     permits: Semaphore,
     pub(super) results: ResultsQueue,
-    pub(super) tally: Tally,
+    pub(super) tally: Counters,
     pub(super) last_submitter: LastSubmitter,
     next_task: AtomicU64,
     pub(super) runtime: Runtime,
@@ -64,7 +64,7 @@ impl Shared {
             stop_accepting,
             queue: Queue::default(),
             results: ResultsQueue::new(),
-            tally: Tally::new(),
+            tally: Counters::new(),
             last_submitter: LastSubmitter::new(),
             next_task: AtomicU64::new(TaskId::FIRST.0),
             runtime,
@@ -199,9 +199,13 @@ impl Shared {
         }
     }
 
-    /// Ends the context of a drained pool.
+    /// Ends the context of a drained pool, like the one that ended when it was closed.
     pub(super) fn end_context(&self) {
-        self.cancel.cancel_at(SHUT_DOWN, self.settings.location);
+        if let Some(closed) = self.accepting.err()
+            && let Some(why) = closed.cause()
+        {
+            self.cancel.cancel_at(why.clone(), closed.origin().location());
+        }
     }
 
     /// A worker's runtime dropped it.
@@ -243,7 +247,7 @@ impl Shared {
 
     pub(super) fn stats(&self) -> PoolStats {
         let (queued, workers) = self.queue.status(self.clock.now());
-        self.tally.stats(queued, workers)
+        PoolStats::new(&self.tally, queued, workers)
     }
 }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::TaskId;
-use super::queue::WorkerId;
 use super::results::TaskOutcome;
 use crate::stats::{Call, CallStats};
+use crate::tally::Tally;
 
 /// The numbers of a [`WorkerPool`](super::WorkerPool).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,12 +39,6 @@ pub struct WorkerStatus {
     pub finished: u64,
 }
 
-impl WorkerStatus {
-    pub(super) fn idle(id: WorkerId, finished: u64) -> Self {
-        Self { id, state: WorkerState::Idle, finished }
-    }
-}
-
 /// What a worker does. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
@@ -59,41 +53,29 @@ pub enum WorkerState {
     },
 }
 
-#[derive(Debug)]
-pub(super) struct Tally(crate::tally::Tally<1>);
+/// What a pool counts besides its calls: the tasks that panicked.
+pub(super) type Counters = Tally<1>;
 
 const PANICKED: usize = 0;
 
-impl Tally {
-    pub(super) fn new() -> Self {
-        Self(crate::tally::Tally::new())
-    }
-
-    pub(super) fn count(&self, call: Call) {
-        self.0.count(call);
-    }
-
+impl TaskOutcome {
     /// Counts the end of a task.
-    pub(super) fn count_end(&self, outcome: TaskOutcome) {
-        self.0.count(match outcome {
+    pub(super) fn count(self, counters: &Counters) {
+        counters.count(match self {
             TaskOutcome::Succeeded => Call::Succeeded,
             TaskOutcome::Failed | TaskOutcome::Panicked => Call::Failed,
             TaskOutcome::Canceled => Call::Canceled,
         });
-        if outcome == TaskOutcome::Panicked {
-            self.0.bump(PANICKED);
+        if self == TaskOutcome::Panicked {
+            counters.bump(PANICKED);
         }
     }
+}
 
-    pub(super) fn stats(&self, queued: usize, workers: Vec<WorkerStatus>) -> PoolStats {
-        let calls = self.0.calls();
-        PoolStats {
-            calls,
-            completed: calls.succeeded + calls.failed,
-            panicked: self.0.read()[PANICKED],
-            queued,
-            running: workers.iter().filter(|worker| worker.state != WorkerState::Idle).count(),
-            workers,
-        }
+impl PoolStats {
+    pub(super) fn new(counters: &Counters, queued: usize, workers: Vec<WorkerStatus>) -> Self {
+        let (calls, [panicked]) = (counters.calls(), counters.read());
+        let running = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
+        PoolStats { calls, completed: calls.succeeded + calls.failed, panicked, queued, running, workers }
     }
 }

@@ -20,7 +20,7 @@ thread_local! {
 
 /// Returns whether the calling code runs on a worker of the pool `id`.
 pub(super) fn is_worker_of(id: u64) -> bool {
-    CURRENT_POOL.try_with(Cell::get).is_ok_and(|current| current == id)
+    CURRENT_POOL.with(Cell::get) == id
 }
 
 /// Runs `code` as part of a job of the pool `id`.
@@ -28,11 +28,10 @@ fn run_in_pool<R>(id: u64, code: impl FnOnce() -> R) -> R {
     struct Restore(u64);
     impl Drop for Restore {
         fn drop(&mut self) {
-            let _ = CURRENT_POOL.try_with(|current| current.set(self.0));
+            CURRENT_POOL.with(|current| current.set(self.0));
         }
     }
-    // A thread that is past its thread-locals runs the code unmarked.
-    let _restore = Restore(CURRENT_POOL.try_with(|current| current.replace(id)).unwrap_or_default());
+    let _restore = Restore(CURRENT_POOL.with(|current| current.replace(id)));
     code()
 }
 

@@ -32,7 +32,11 @@ async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
     }
     closing.await.unwrap().unwrap();
     for task in tasks {
+        let kept = task.context().clone();
         assert_eq!(task.await.unwrap(), 1);
+        let end = kept.err().expect("what a task kept ends with the pool");
+        assert_eq!(end.cause().unwrap().to_string(), "WorkerPool::shutdown was called");
+        assert_eq!((end.origin().location().file(), end.origin().location().line()), (file!(), line));
     }
     assert!(pool.stats().workers.is_empty());
     at_rest(&pool.stats());
