@@ -8,10 +8,11 @@ use ripcord::Clock;
 
 use super::CircuitBreaker;
 use super::classify::DefaultClassifier;
-use super::machine::{Machine, Rules, last_calls};
-use super::shared::{LONGEST_WINDOW, OnStateChange, Shared, Span};
+use super::closed::MAX_WINDOW;
+use super::machine::{Machine, Rules};
+use super::shared::{OnStateChange, Shared};
 use super::state::Transition;
-use super::window::{LastTime, Recent};
+use super::window::Recent;
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 
@@ -35,6 +36,12 @@ pub enum Window {
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
+    settings: Settings,
+    classify: C,
+}
+
+#[derive(Clone)]
+struct Settings {
     name: Arc<str>,
     window: Option<Window>,
     failure_rate: Option<f64>,
@@ -48,12 +55,11 @@ pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
     on_state_change: Option<OnStateChange>,
     /// The system's, unless this is set.
     clock: Option<Clock>,
-    classify: C,
 }
 
 impl CircuitBreakerBuilder {
     pub(super) fn new(name: Arc<str>) -> Self {
-        CircuitBreakerBuilder {
+        let settings = Settings {
             name,
             window: None,
             failure_rate: None,
@@ -66,105 +72,86 @@ impl CircuitBreakerBuilder {
             half_open_timeout: None,
             on_state_change: None,
             clock: None,
-            classify: DefaultClassifier,
-        }
+        };
+        CircuitBreakerBuilder { settings, classify: DefaultClassifier }
     }
 }
 
 impl<C> CircuitBreakerBuilder<C> {
     /// Sets the results over which rates are computed; the last 100 calls if not set.
     pub fn window(mut self, window: Window) -> Self {
-        self.window = Some(window);
+        self.settings.window = Some(window);
         self
     }
 
     /// Sets the share of the window's calls that opens the breaker when they have failed: above 0, at most 1.
     pub fn failure_rate(mut self, rate: f64) -> Self {
-        self.failure_rate = Some(rate);
+        self.settings.failure_rate = Some(rate);
         self
     }
 
     /// Sets the number of calls in the window below which no rate opens the breaker: at least 1, at most the size of the window.
     /// 20 if not set, or the size of a smaller window.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
-        self.minimum_calls = Some(calls);
+        self.settings.minimum_calls = Some(calls);
         self
     }
 
     /// Opens the breaker after this many failures in a row; at least 1.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
-        self.consecutive_failures = Some(failures);
+        self.settings.consecutive_failures = Some(failures);
         self
     }
 
     /// Sets how long a slow call takes, and the share of slow calls in the window that opens the breaker: above 0, at most 1. A
     /// call counts when it ends, however long ago it began.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
-        self.slow_call = Some((duration, rate));
+        self.settings.slow_call = Some((duration, rate));
         self
     }
 
     /// Sets how long the breaker stays open; longer than zero.
     pub fn open_for(mut self, duration: Duration) -> Self {
-        self.open_for = duration;
+        self.settings.open_for = duration;
         self
     }
 
     /// Sets the number of probes in flight at once when half-open; at least 1.
     pub fn half_open_calls(mut self, calls: u32) -> Self {
-        self.half_open_calls = calls;
+        self.settings.half_open_calls = calls;
         self
     }
 
     /// Sets the number of successful probes that close the breaker; at least 1.
     pub fn half_open_successes(mut self, successes: u32) -> Self {
-        self.half_open_successes = successes;
+        self.settings.half_open_successes = successes;
         self
     }
 
     /// Sets how long a probe may take before it counts as failed; longer than zero.
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
-        self.half_open_timeout = Some(duration);
+        self.settings.half_open_timeout = Some(duration);
         self
     }
 
     /// Sets a hook that runs after each change of state, outside all locks. Changes that follow each other closely may be reported
     /// by different threads, and so out of order. A panic of the hook harms the call that ran it.
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
-        self.on_state_change = Some(Arc::new(hook));
+        self.settings.on_state_change = Some(Arc::new(hook));
         self
     }
 
     /// Sets the clock for all the breaker's times; the system's if not set. The contexts of its calls have clocks of their own:
     /// a test sets both.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
+        self.settings.clock = Some(clock);
         self
     }
 
     /// Sets what judges results: a `Fn(&Result<T, E>) -> Outcome`. An error under a context that has ended is neutral, whatever
     /// the classifier says.
     pub fn classify<F>(self, classify: F) -> CircuitBreakerBuilder<F> {
-        let CircuitBreakerBuilder {
-            name, window, failure_rate, minimum_calls, consecutive_failures, slow_call, ..
-        } = self;
-        let CircuitBreakerBuilder { open_for, half_open_calls, half_open_successes, half_open_timeout, .. } = self;
-        let CircuitBreakerBuilder { on_state_change, clock, .. } = self;
-        CircuitBreakerBuilder {
-            name,
-            window,
-            failure_rate,
-            minimum_calls,
-            consecutive_failures,
-            slow_call,
-            open_for,
-            half_open_calls,
-            half_open_successes,
-            half_open_timeout,
-            on_state_change,
-            clock,
-            classify,
-        }
+        CircuitBreakerBuilder { settings: self.settings, classify }
     }
 
     /// Builds the breaker, closed.
@@ -173,51 +160,45 @@ impl<C> CircuitBreakerBuilder<C> {
     ///
     /// Names the first setting out of bounds.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
-        let rules = self.rules()?;
-        let clock = self.clock.clone().unwrap_or_else(Clock::system);
-        let (recent, span) = match self.checked_window()? {
-            Window::Count(length) => (last_calls(length), Span::Calls(length as u64)),
-            Window::Time(length) => {
-                let origin = clock.now();
-                (Recent::Time(LastTime::new(length, origin)), Span::Since(origin))
-            }
-        };
-        let slow_after = self.slow_call.map(|(duration, _)| duration);
-        let machine = Machine::new(rules, recent);
-        let shared = Shared::new(self.name, machine, span, clock, slow_after, self.on_state_change);
-        Ok(CircuitBreaker { shared: Arc::new(shared), classify: self.classify })
+        Ok(CircuitBreaker { shared: Arc::new(self.settings.build()?), classify: self.classify })
     }
 
     /// The builder with `clock`, unless it has one.
     pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
-        self.clock.get_or_insert_with(|| clock.clone());
+        self.settings.clock.get_or_insert_with(|| clock.clone());
         self
     }
 
     pub(super) fn named(mut self, name: Arc<str>) -> Self {
-        self.name = name;
+        self.settings.name = name;
         self
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.name
+        &self.settings.name
     }
+}
 
-    fn checked_window(&self) -> Result<Window, ConfigError> {
+impl Settings {
+    fn build(self) -> Result<Shared, ConfigError> {
         let window = self.window.unwrap_or(Window::Count(100));
-        match window {
-            Window::Count(length) if !(1..=LONGEST_WINDOW).contains(&length) => {
-                Err(ConfigError::new("window", format!("from 1 to {LONGEST_WINDOW} calls"), length))
-            }
-            Window::Time(length) => above_zero("window", length).map(|_| window),
-            Window::Count(_) => Ok(window),
-        }
+        let rules = self.rules(window)?;
+        let clock = self.clock.unwrap_or_else(Clock::system);
+        let recent = match window {
+            Window::Count(length) => Recent::last_calls(length),
+            Window::Time(length) => Recent::last_time(length, clock.now()),
+        };
+        let slow_after = self.slow_call.map(|(duration, _)| duration);
+        Ok(Shared::new(self.name, Machine::new(rules, recent), clock, slow_after, self.on_state_change))
     }
 
-    fn rules(&self) -> Result<Rules, ConfigError> {
-        let longest = match self.checked_window()? {
+    fn rules(&self, window: Window) -> Result<Rules, ConfigError> {
+        let longest = match window {
+            Window::Count(length) if !(1..=MAX_WINDOW).contains(&length) => {
+                return Err(ConfigError::new("window", format!("from 1 to {MAX_WINDOW} calls"), length));
+            }
             Window::Count(length) => length as u64,
-            Window::Time(_) => u64::MAX,
+            Window::Time(length) => above_zero("window", length).map(|_| u64::MAX)?,
         };
         let minimum_calls = match self.minimum_calls {
             Some(calls) if u64::from(calls) > longest => {
@@ -239,10 +220,10 @@ impl<C> CircuitBreakerBuilder<C> {
         Ok(Rules {
             failure_rate,
             minimum_calls,
-            consecutive_failures: match self.consecutive_failures {
-                Some(failures) => Some(at_least_one("consecutive_failures", failures)?),
-                None => None,
-            },
+            consecutive_failures: self
+                .consecutive_failures
+                .map(|failures| at_least_one("consecutive_failures", failures))
+                .transpose()?,
             slow: self.slow_call,
             open_for,
             half_open_calls: at_least_one("half_open_calls", self.half_open_calls)?,
@@ -254,7 +235,7 @@ impl<C> CircuitBreakerBuilder<C> {
 
 impl<C> fmt::Debug for CircuitBreakerBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CircuitBreakerBuilder").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("CircuitBreakerBuilder").field("name", &self.settings.name).finish_non_exhaustive()
     }
 }
 

@@ -2,15 +2,15 @@
 //!
 //! # Invariants
 //!
-//! 1. `generation` goes up with every change of state, and a result that bears an older one changes nothing.
-//! 2. Half-open, `probes` holds one entry for each permit that is out, and never more than `half_open_calls`.
-//! 3. A probe that has not answered in time is a failure at the moment its time was up, whenever that is noticed. Its time
-//!    begins with its call: one that queues first has none yet.
+//! 1. `generation` goes up with every change of phase, and a result of an older generation changes nothing.
+//! 2. Half-open, `probes` holds one entry for each permit in use, and never more than `half_open_calls`.
+//! 3. A probe that has not answered in time is a failure at the moment at which its time was up, whenever that is noticed.
+//!    Its time starts with its call: a probe that queues first has no time limit yet.
 
 use std::time::{Duration, Instant};
 
 use super::state::State;
-use super::window::{LastCalls, Recent, Sample, Tally};
+use super::window::{CallResult, Counts, Recent};
 use crate::Outcome;
 
 #[derive(Clone, Debug)]
@@ -31,17 +31,19 @@ pub(super) struct Rules {
 pub(super) struct Machine {
     rules: Rules,
     phase: Phase,
-    pub(super) generation: u64,
+    generation: u64,
     recent: Recent,
     /// Failures since the last success.
-    streak: u32,
+    failures_in_row: u32,
     next_probe: u64,
+    /// Changes of state for which the hook has yet to run.
+    changes: Vec<Change>,
 }
 
 #[derive(Debug)]
 enum Phase {
     Closed,
-    /// Until this time; none if until `reset`.
+    /// Until this time; `None` is until `reset`.
     Open(Option<Instant>),
     HalfOpen {
         probes: Vec<Probe>,
@@ -52,16 +54,20 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     id: u64,
-    /// By when it has to answer; none if that is beyond all time, or if it is not sent yet.
+    /// The time by which it has to answer; `None` if that is beyond all time, or if it is not sent yet.
     until: Option<Instant>,
 }
 
 /// A change of state.
-pub(super) type Change = Option<(State, State)>;
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) from: State,
+    pub(super) to: State,
+}
 
 /// An admitted call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Pass {
+pub(super) struct Admission {
     pub(super) generation: u64,
     /// The number of the probe, when half-open.
     pub(super) probe: Option<u64>,
@@ -69,7 +75,15 @@ pub(super) struct Pass {
 
 impl Machine {
     pub(super) fn new(rules: Rules, recent: Recent) -> Self {
-        Machine { rules, phase: Phase::Closed, generation: 0, recent, streak: 0, next_probe: 0 }
+        Machine {
+            rules,
+            phase: Phase::Closed,
+            generation: 0,
+            recent,
+            failures_in_row: 0,
+            next_probe: 0,
+            changes: Vec::new(),
+        }
     }
 
     /// The state at `now`, and how long it stays open if it is.
@@ -93,19 +107,14 @@ impl Machine {
         }
     }
 
-    /// Admits a call, or tells when to come back. One that `queues` before it is sent says by [`Machine::sent`] when it is.
-    pub(super) fn acquire(
-        &mut self,
-        queues: bool,
-        now: Instant,
-        changes: &mut Vec<(State, State)>,
-    ) -> Result<Pass, Duration> {
-        changes.extend(self.expire(now));
+    /// Admits a call, or returns when to come back. A call that `queues` before it is sent calls [`Machine::restart`] then.
+    pub(super) fn acquire(&mut self, queues: bool, now: Instant) -> Result<Admission, Duration> {
+        self.expire(now);
         if matches!(self.phase, Phase::Open(_)) {
             if let (State::Open, left) = self.state(now) {
                 return Err(left.unwrap_or(self.rules.open_for));
             }
-            changes.extend(self.enter(Phase::HalfOpen { probes: Vec::new(), successes: 0 }));
+            self.enter(Phase::HalfOpen { probes: Vec::new(), successes: 0 });
         }
         let generation = self.generation;
         let until = if queues { None } else { now.checked_add(self.rules.half_open_timeout) };
@@ -117,109 +126,100 @@ impl Machine {
                 let id = self.next_probe;
                 self.next_probe += 1;
                 probes.push(Probe { id, until });
-                Ok(Pass { generation, probe: Some(id) })
+                Ok(Admission { generation, probe: Some(id) })
             }
-            Phase::Closed | Phase::Open(_) => Ok(Pass { generation, probe: None }),
+            Phase::Closed | Phase::Open(_) => Ok(Admission { generation, probe: None }),
         }
     }
 
-    /// The call of `pass` is sent only now: a probe has from here on to answer, unless its time was up already.
-    pub(super) fn sent(&mut self, pass: Pass, now: Instant, changes: &mut Vec<(State, State)>) {
-        changes.extend(self.expire(now));
-        if pass.generation != self.generation {
+    /// Restarts the time of a probe that is sent only now, unless that was up already.
+    pub(super) fn restart(&mut self, admission: Admission, now: Instant) {
+        self.expire(now);
+        if admission.generation != self.generation {
             return;
         }
         if let Phase::HalfOpen { probes, .. } = &mut self.phase {
-            for probe in probes.iter_mut().filter(|probe| Some(probe.id) == pass.probe) {
+            for probe in probes.iter_mut().filter(|probe| Some(probe.id) == admission.probe) {
                 probe.until = now.checked_add(self.rules.half_open_timeout);
             }
         }
     }
 
-    /// Learns what became of a call. Returns whether the result was gone by.
-    pub(super) fn record(
-        &mut self,
-        pass: Pass,
-        outcome: Outcome,
-        slow: bool,
-        now: Instant,
-        changes: &mut Vec<(State, State)>,
-    ) -> bool {
-        changes.extend(self.expire(now));
-        if pass.generation != self.generation {
+    /// Records the outcome of a call. Returns `false` if the call is of an older generation.
+    pub(super) fn record(&mut self, admission: Admission, outcome: Outcome, slow: bool, now: Instant) -> bool {
+        self.expire(now);
+        if admission.generation != self.generation {
             return false;
         }
-        if let (Phase::HalfOpen { probes, .. }, Some(id)) = (&mut self.phase, pass.probe) {
+        if let (Phase::HalfOpen { probes, .. }, Some(id)) = (&mut self.phase, admission.probe) {
             probes.retain(|probe| probe.id != id);
         }
         if outcome == Outcome::Neutral {
             return true;
         }
         let failed = outcome == Outcome::Failure;
-        let change = match &mut self.phase {
-            Phase::Closed => self.record_closed(Sample { failed, slow }, now),
-            // A probe that is slow is no sign of health.
+        match &mut self.phase {
+            Phase::Closed => self.record_closed(CallResult { failed, slow }, now),
+            // A slow probe is no sign of health.
             Phase::HalfOpen { .. } if failed || slow => self.open(now),
             Phase::HalfOpen { successes, .. } => {
                 *successes += 1;
-                if *successes >= self.rules.half_open_successes { self.enter(Phase::Closed) } else { None }
+                if *successes >= self.rules.half_open_successes {
+                    self.enter(Phase::Closed);
+                }
             }
-            Phase::Open(_) => None,
-        };
-        changes.extend(change);
+            Phase::Open(_) => {}
+        }
         true
     }
 
-    pub(super) fn force_open(&mut self) -> Change {
-        self.enter(Phase::Open(None))
+    pub(super) fn force_open(&mut self) {
+        self.enter(Phase::Open(None));
     }
 
-    pub(super) fn reset(&mut self) -> Change {
-        self.enter(Phase::Closed)
+    pub(super) fn reset(&mut self) {
+        self.enter(Phase::Closed);
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
+    /// Returns the changes of state since this was called the last time.
+    pub(super) fn take_changes(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.changes)
     }
 
-    /// Closed, with nothing but successes in sight: the number from which they may be counted on elsewhere. Of a window of
-    /// calls it is how many there are, of one of time zero.
-    pub(super) fn only_successes(&self) -> Option<u64> {
-        match (&self.phase, self.recent.tally()) {
-            (Phase::Closed, Tally { calls, failed: 0, slow: 0 }) if self.streak == 0 => match self.recent {
-                Recent::Last(_) => Some(calls),
-                Recent::Time(_) => Some(0),
-            },
+    /// Returns the generation if the breaker is closed.
+    pub(super) fn closed_generation(&self) -> Option<u64> {
+        matches!(self.phase, Phase::Closed).then_some(self.generation)
+    }
+
+    /// Returns the number of successes if the breaker is closed and remembers nothing else.
+    pub(super) fn successes(&self) -> Option<u64> {
+        match (&self.phase, self.recent.counts()) {
+            (Phase::Closed, Counts { calls, failed: 0, slow: 0 }) if self.failures_in_row == 0 => Some(calls),
             _ => None,
         }
     }
 
-    /// What was counted elsewhere since [`Machine::only_successes`], from that number on; in a window of time all before the
-    /// end of its current part.
-    pub(super) fn counted_on(&mut self, count: u64) {
-        match &mut self.recent {
-            Recent::Last(last) => last.set_successes(count),
-            Recent::Time(time) => time.add_successes(count),
-        }
+    /// Replaces the number of successes in a window of calls that holds nothing else.
+    pub(super) fn set_successes(&mut self, successes: u64) {
+        self.recent.set_successes(successes);
     }
 
-    /// For a window of time, when the part that is counted now ends, in nanoseconds since the origin.
-    pub(super) fn part_ends(&self) -> Option<u64> {
-        match &self.recent {
-            Recent::Last(_) => None,
-            Recent::Time(time) => Some(time.part_ends()),
-        }
+    /// Returns the number of calls that fill a window of calls; `None` for a window of time.
+    pub(super) fn full_window(&self) -> Option<u64> {
+        self.recent.full()
     }
 
-    fn record_closed(&mut self, sample: Sample, now: Instant) -> Change {
-        self.recent.add(sample, now);
-        self.streak = if sample.failed { self.streak.saturating_add(1) } else { 0 };
-        let in_a_row = self.rules.consecutive_failures.is_some_and(|limit| self.streak >= limit);
-        if in_a_row || self.exceeds_rates() { self.open(now) } else { None }
+    fn record_closed(&mut self, result: CallResult, now: Instant) {
+        self.recent.add(result, now);
+        self.failures_in_row = if result.failed { self.failures_in_row.saturating_add(1) } else { 0 };
+        let in_a_row = self.rules.consecutive_failures.is_some_and(|limit| self.failures_in_row >= limit);
+        if in_a_row || self.exceeds_rates() {
+            self.open(now);
+        }
     }
 
     fn exceeds_rates(&self) -> bool {
-        let Tally { calls, failed, slow } = self.recent.tally();
+        let Counts { calls, failed, slow } = self.recent.counts();
         if calls < self.rules.minimum_calls || failed + slow == 0 {
             return false;
         }
@@ -229,40 +229,43 @@ impl Machine {
             || self.rules.slow.is_some_and(|(_, rate)| exceeds(slow, rate))
     }
 
-    fn open(&mut self, since: Instant) -> Change {
+    fn open(&mut self, since: Instant) {
         // Beyond all time is the same as until reset.
-        self.enter(Phase::Open(since.checked_add(self.rules.open_for)))
+        self.enter(Phase::Open(since.checked_add(self.rules.open_for)));
     }
 
     /// Opens if a probe hangs.
-    fn expire(&mut self, now: Instant) -> Change {
-        match &self.phase {
-            Phase::HalfOpen { probes, .. } => hung(probes, now).and_then(|since| self.open(since)),
-            _ => None,
+    fn expire(&mut self, now: Instant) {
+        if let Phase::HalfOpen { probes, .. } = &self.phase
+            && let Some(since) = hung(probes, now)
+        {
+            self.open(since);
         }
     }
 
-    fn enter(&mut self, phase: Phase) -> Change {
-        let name = |phase: &Phase| match phase {
-            Phase::Closed => State::Closed,
-            Phase::Open(_) => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
-        };
-        let change = (name(&self.phase), name(&phase));
+    fn enter(&mut self, phase: Phase) {
+        let (from, to) = (self.phase.name(), phase.name());
         self.phase = phase;
         self.generation += 1;
         self.recent.clear();
-        self.streak = 0;
-        (change.0 != change.1).then_some(change)
+        self.failures_in_row = 0;
+        if from != to {
+            self.changes.push(Change { from, to });
+        }
     }
 }
 
-/// When the first of the probes whose time is up by `now` was up.
-fn hung(probes: &[Probe], now: Instant) -> Option<Instant> {
-    probes.iter().filter_map(|probe| probe.until).filter(|until| *until <= now).min()
+impl Phase {
+    fn name(&self) -> State {
+        match self {
+            Phase::Closed => State::Closed,
+            Phase::Open(_) => State::Open,
+            Phase::HalfOpen { .. } => State::HalfOpen,
+        }
+    }
 }
 
-/// For rules that look at the last calls.
-pub(super) fn last_calls(length: usize) -> Recent {
-    Recent::Last(LastCalls::new(length))
+/// Returns when the first of the probes whose time is up by `now` was up.
+fn hung(probes: &[Probe], now: Instant) -> Option<Instant> {
+    probes.iter().filter_map(|probe| probe.until).filter(|until| *until <= now).min()
 }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod classify;
+mod closed;
 mod keyed;
 mod machine;
 mod permit;
@@ -24,8 +25,8 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::panics::catching;
+use crate::stats::Call;
 use crate::{ConfigError, Error, Outcome, Refused};
-use machine::Pass;
 use shared::Shared;
 
 /// Lets calls through while the callee is healthy, and refuses them for a time when it is not.
@@ -125,14 +126,14 @@ impl<C> CircuitBreaker<C> {
         Fut: Future<Output = Result<T, E>>,
     {
         async move {
-            let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
+            let permit = self.admit(ctx)?;
             match catching(|| call(ctx.clone())).await {
                 Ok(result) => {
-                    permit.end(self.judge_under(ctx, &result));
+                    permit.record(self.judge_under(ctx, &result));
                     result.map_err(|error| Error::new(error).under(ctx))
                 }
                 Err(panic) => {
-                    permit.end(Outcome::Failure);
+                    permit.record(Outcome::Failure);
                     resume_unwind(panic)
                 }
             }
@@ -181,13 +182,13 @@ impl<C> CircuitBreaker<C> {
     /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, BreakerOpen> {
-        Ok(Permit::new(&self.shared, self.shared.acquire(false)?))
+        self.shared.acquire(false)
     }
 
     /// [`CircuitBreaker::try_acquire`] for a call that queues before it is sent, and for which
     /// [`restart_clock`](Permit::restart_clock) is called when it is. A probe's time does not run until then.
     pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, BreakerOpen> {
-        Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
+        self.shared.acquire(true)
     }
 
     /// Returns the state at this moment: an open breaker whose time is over is half-open. A Go program's `GetState`.
@@ -232,11 +233,12 @@ impl<C> CircuitBreaker<C> {
     }
 
     #[inline]
-    fn admit(&self, ctx: &Context) -> Result<Pass, Refused> {
+    fn admit(&self, ctx: &Context) -> Result<Permit<'_>, Refused> {
         if let Err(end) = ctx.check() {
-            return Err(self.shared.refused(end).into());
+            self.shared.tally.count(Call::Rejected);
+            return Err(Refused::ended(end));
         }
-        self.shared.acquire(false).map_err(Refused::from)
+        Ok(self.shared.acquire(false)?)
     }
 
     #[inline]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::machine::Pass;
+use super::machine::Admission;
 use super::shared::{Count, Shared};
 use crate::Outcome;
 use crate::panics::shielded;
@@ -15,24 +15,17 @@ use crate::panics::shielded;
 #[must_use = "dropping it says nothing about the call"]
 pub struct Permit<'a> {
     shared: &'a Shared,
-    pass: Pass,
-    /// When the call began, if slow calls count.
-    began: Option<Instant>,
-    open: bool,
+    admission: Admission,
+    /// When the call started, if slow calls count.
+    started: Option<Instant>,
+    is_recorded: bool,
 }
 
 impl<'a> Permit<'a> {
     #[inline]
-    pub(super) fn new(shared: &'a Shared, pass: Pass) -> Self {
-        let began = shared.slow_after.map(|_| shared.clock.now());
-        Permit { shared, pass, began, open: true }
-    }
-
-    /// Restarts the clock for a call that was queued after its admission: the time of a slow call and, unless it has expired, the
-    /// timeout of a probe.
-    pub fn restart_clock(&mut self) {
-        self.shared.sent(self.pass);
-        self.began = self.shared.slow_after.map(|_| self.shared.clock.now());
+    pub(super) fn new(shared: &'a Shared, admission: Admission) -> Self {
+        let started = shared.slow_after.map(|_| shared.clock.now());
+        Permit { shared, admission, started, is_recorded: false }
     }
 
     /// Records that the call succeeded.
@@ -52,26 +45,34 @@ impl<'a> Permit<'a> {
         self.end(outcome);
     }
 
+    /// Restarts the clock for a call that was queued after its admission: the time of a slow call and, unless it has expired, the
+    /// timeout of a probe.
+    pub fn restart_clock(&mut self) {
+        self.shared.restart(self.admission);
+        self.started = self.shared.slow_after.map(|_| self.shared.clock.now());
+    }
+
     #[inline]
-    pub(super) fn end(&mut self, outcome: Outcome) {
-        self.open = false;
+    fn end(&mut self, outcome: Outcome) {
+        self.is_recorded = true;
         self.shared.tally.count(outcome.into());
-        let slow = match (self.began, self.shared.slow_after) {
-            (Some(began), Some(limit)) if outcome != Outcome::Neutral => {
-                self.shared.clock.now().saturating_duration_since(began) >= limit
-            }
-            _ => false,
-        };
+        let slow = outcome != Outcome::Neutral && self.is_slow();
         if slow {
             self.shared.tally.bump(Count::Slow as usize);
         }
-        self.shared.record(&self.pass, outcome, slow);
+        self.shared.record(self.admission, outcome, slow);
+    }
+
+    #[inline]
+    fn is_slow(&self) -> bool {
+        let (Some(started), Some(limit)) = (self.started, self.shared.slow_after) else { return false };
+        self.shared.clock.now().saturating_duration_since(started) >= limit
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        if self.open {
+        if !self.is_recorded {
             // This may run a hook, if a probe has timed out meanwhile, and may run while a panic unwinds: a second panic would
             // abort the process.
             shielded(|| self.end(Outcome::Neutral));
@@ -81,6 +82,6 @@ impl Drop for Permit<'_> {
 
 impl fmt::Debug for Permit<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Permit").field("breaker", &self.shared.name).field("probe", &self.pass.probe).finish()
+        f.debug_struct("Permit").field("breaker", &self.shared.name).field("probe", &self.admission.probe).finish()
     }
 }

@@ -2,52 +2,35 @@
 //!
 //! # Invariants
 //!
-//! 1. While the breaker is closed, `closed` says so, with the generation. Then a call is let through for one load.
-//! 2. While the breaker is closed and remembers nothing but successes, `closed` says that as well, with how many there are.
-//!    Then a success is counted by one swap, or by nothing once a window of calls is full: more of the same change nothing.
-//!    Of a window of time it counts those in its current part alone. Who comes after the end of the part, as `timed` says, is
-//!    left to the machine; where the part ends only ever becomes later, so none is counted in one that is over.
-//! 3. Everything else locks the machine. Who has the lock first takes what 2 says out of `closed`, with what was counted
-//!    there, and writes `closed` anew before unlocking. So a success is counted in one of the two places, once; and a call
-//!    that is let through meanwhile came before the change.
-//! 4. Hooks run after unlocking, and after what the call was given is in safe hands: one that panics takes nothing along.
+//! 1. While the breaker is closed, `closed` says so. Then a call is admitted without the lock.
+//! 2. A success that `closed` does not count locks the machine, and so does everything else. Whoever has the lock first takes
+//!    the successes out of `closed`, and publishes the new state there before unlocking. So a success is counted in one of
+//!    the two places, once; and a call that is admitted meanwhile came before the change.
+//! 3. Hooks run after unlocking, and after the permit of the call exists: if a hook panics, the permit is dropped, which frees
+//!    a probe's slot.
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use ripcord::Clock;
 
-use super::machine::{Machine, Pass};
+use super::closed::Closed;
+use super::machine::{Admission, Change, Machine};
+use super::permit::Permit;
 use super::state::{BreakerOpen, BreakerStats, State, Transition};
-use super::window::nanos;
 use crate::Outcome;
 use crate::cache_padded::CachePadded;
 use crate::panics::discard;
 use crate::stats::Call;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::Mutex;
 use crate::tally::Tally;
-
-/// `closed`: the count in the low bits, then these two, then the generation.
-const IS_HEALTHY: u64 = 1 << COUNT_BITS;
-const IS_CLOSED: u64 = IS_HEALTHY << 1;
-const COUNT_BITS: u32 = 21;
-const GENERATION: u32 = COUNT_BITS + 2;
-const COUNT: u64 = IS_HEALTHY - 1;
-
-/// The longest window of calls, so that its count fits.
-pub(super) const LONGEST_WINDOW: usize = 1 << 20;
 
 pub(super) type OnStateChange = Arc<dyn Fn(&Transition) + Send + Sync>;
 
 pub(super) struct Shared {
     pub(super) name: Arc<str>,
-    closed: CachePadded<AtomicU64>,
-    /// As many successes as `closed` counts: those that fill a window of calls.
-    most: u64,
-    /// For a window of time.
-    timed: Option<Timed>,
+    closed: Closed,
     machine: CachePadded<Mutex<Machine>>,
     pub(super) clock: Clock,
     pub(super) slow_after: Option<Duration>,
@@ -63,154 +46,93 @@ pub(super) enum Count {
     Opened,
 }
 
-/// What a window spans.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Span {
-    /// So many calls.
-    Calls(u64),
-    /// A time, counted from here.
-    Since(Instant),
-}
-
-/// When the part of a window of time that is counted now ends.
-struct Timed {
-    origin: Instant,
-    /// In nanoseconds since the origin.
-    part_ends: AtomicU64,
-}
-
-impl Timed {
-    #[inline]
-    fn is_over(&self, now: Instant) -> bool {
-        nanos(now.saturating_duration_since(self.origin)) >= self.part_ends.load(Ordering::Relaxed)
-    }
-}
-
 impl Shared {
     pub(super) fn new(
         name: Arc<str>,
         machine: Machine,
-        span: Span,
         clock: Clock,
         slow_after: Option<Duration>,
         on_state_change: Option<OnStateChange>,
     ) -> Self {
-        let (most, timed) = match span {
-            Span::Calls(calls) => (calls, None),
-            Span::Since(origin) => (COUNT, Some(Timed { origin, part_ends: AtomicU64::new(0) })),
-        };
         let shared = Shared {
             name,
-            closed: CachePadded::new(AtomicU64::new(0)),
-            most,
-            timed,
+            closed: Closed::new(machine.full_window()),
             machine: CachePadded::new(Mutex::new(machine)),
             clock,
             slow_after,
             on_state_change,
             tally: Tally::new(),
         };
-        shared.locked(|_, _, _| ());
+        shared.change(|_, _| ());
         shared
     }
 
-    /// Counts a call whose context had ended before it, by that end.
-    #[cold]
-    #[inline(never)]
-    pub(super) fn refused(&self, end: ripcord::Error) -> ripcord::Error {
-        self.tally.count(Call::Rejected);
-        end
-    }
-
-    /// Lets a call through. One that `queues` says by [`Shared::sent`] when it is sent.
+    /// Admits a call. One that `queues` before it is sent calls [`Shared::restart`] when it is.
     #[inline]
-    pub(super) fn acquire(&self, queues: bool) -> Result<Pass, BreakerOpen> {
-        let closed = self.closed.load(Ordering::Acquire);
-        let pass = if closed & IS_CLOSED != 0 {
-            Pass { generation: closed >> GENERATION, probe: None }
-        } else {
-            self.acquire_locked(queues)?
-        };
-        self.tally.count(Call::Started);
-        Ok(pass)
+    pub(super) fn acquire(&self, queues: bool) -> Result<Permit<'_>, BreakerOpen> {
+        match self.closed.generation() {
+            Some(generation) => Ok(self.admit(Admission { generation, probe: None })),
+            None => self.acquire_locked(queues),
+        }
     }
 
     #[cold]
-    fn acquire_locked(&self, queues: bool) -> Result<Pass, BreakerOpen> {
-        let (acquired, changes) = self.change(|machine, now, changes| machine.acquire(queues, now, changes));
-        // Invariant 4.
-        let told = self.tell(&changes);
-        match (acquired, told) {
-            (Ok(pass), Ok(())) => Ok(pass),
-            (Ok(pass), Err(panic)) => {
-                self.record_locked(&pass, Outcome::Neutral, false);
-                resume_unwind(panic)
-            }
-            (Err(retry_after), told) => {
+    fn acquire_locked(&self, queues: bool) -> Result<Permit<'_>, BreakerOpen> {
+        let (acquired, changes) = self.change(|machine, now| machine.acquire(queues, now));
+        let result = match acquired {
+            Ok(admission) => Ok(self.admit(admission)),
+            Err(retry_after) => {
                 self.tally.count(Call::Rejected);
-                told.unwrap_or_else(|panic| resume_unwind(panic));
                 Err(BreakerOpen { name: Arc::clone(&self.name), retry_after })
             }
-        }
+        };
+        // Invariant 3.
+        self.tell(&changes);
+        result
     }
 
-    /// The call of `pass` is sent only now.
-    pub(super) fn sent(&self, pass: Pass) {
-        if pass.probe.is_some() {
-            self.locked(|machine, now, changes| machine.sent(pass, now, changes));
+    #[inline]
+    fn admit(&self, admission: Admission) -> Permit<'_> {
+        self.tally.count(Call::Started);
+        Permit::new(self, admission)
+    }
+
+    /// Restarts the time of a probe, which is sent only now.
+    pub(super) fn restart(&self, admission: Admission) {
+        if admission.probe.is_some() {
+            self.change_and_tell(|machine, now| machine.restart(admission, now));
         }
     }
 
     #[inline]
-    pub(super) fn record(&self, pass: &Pass, outcome: Outcome, slow: bool) {
-        if outcome == Outcome::Success && !slow && self.record_healthy(pass) {
-            return;
-        }
-        self.record_locked(pass, outcome, slow);
-    }
-
-    /// Counts a success where nothing else has been seen. False if that is not so.
-    #[inline]
-    fn record_healthy(&self, pass: &Pass) -> bool {
-        let mut closed = self.closed.load(Ordering::Acquire);
-        if closed & IS_HEALTHY != 0 && self.timed.as_ref().is_some_and(|timed| timed.is_over(self.clock.now())) {
-            return false;
-        }
-        loop {
-            if closed & IS_HEALTHY == 0 || closed >> GENERATION != pass.generation {
-                return false;
-            }
-            if closed & COUNT >= self.most {
-                return self.timed.is_none();
-            }
-            match self.closed.compare_exchange_weak(closed, closed + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return true,
-                Err(current) => closed = current,
-            }
+    pub(super) fn record(&self, admission: Admission, outcome: Outcome, slow: bool) {
+        let is_healthy = outcome == Outcome::Success && !slow;
+        if !(is_healthy && self.closed.count_success(admission.generation)) {
+            self.record_locked(admission, outcome, slow);
         }
     }
 
     #[cold]
-    fn record_locked(&self, pass: &Pass, outcome: Outcome, slow: bool) {
-        // Neutral, and no probe whose place was to be given back.
-        if outcome == Outcome::Neutral && pass.probe.is_none() {
+    fn record_locked(&self, admission: Admission, outcome: Outcome, slow: bool) {
+        // A neutral call changes nothing, but that a probe frees its slot.
+        if outcome == Outcome::Neutral && admission.probe.is_none() {
             return;
         }
-        if !self.locked(|machine, now, changes| machine.record(*pass, outcome, slow, now, changes)) {
+        if !self.change_and_tell(|machine, now| machine.record(admission, outcome, slow, now)) {
             self.tally.bump(Count::Stale as usize);
         }
     }
 
     pub(super) fn state(&self) -> State {
-        match self.closed.load(Ordering::Acquire) & IS_CLOSED {
-            0 => self.look(|machine, now| machine.state(now)).0,
-            _ => State::Closed,
+        match self.closed.generation() {
+            Some(_) => State::Closed,
+            None => self.look(|machine, now| machine.state(now)).0,
         }
     }
 
-    /// Whether the breaker is closed and has counted nothing but successes.
+    /// Returns whether the breaker is closed and has counted nothing but successes.
     pub(super) fn remembers_no_failure(&self) -> bool {
-        self.closed.load(Ordering::Acquire) & IS_HEALTHY != 0
+        self.look(|machine, _| machine.successes().is_some())
     }
 
     pub(super) fn remaining_delay(&self) -> Option<Duration> {
@@ -218,11 +140,11 @@ impl Shared {
     }
 
     pub(super) fn force_open(&self) {
-        self.locked(|machine, _, changes| changes.extend(machine.force_open()));
+        self.change_and_tell(|machine, _| machine.force_open());
     }
 
     pub(super) fn reset(&self) {
-        self.locked(|machine, _, changes| changes.extend(machine.reset()));
+        self.change_and_tell(|machine, _| machine.reset());
     }
 
     pub(super) fn stats(&self) -> BreakerStats {
@@ -230,65 +152,49 @@ impl Shared {
         BreakerStats { calls: self.tally.calls(), slow, stale, opened, state: self.state() }
     }
 
-    /// Looks at the machine without changing anything.
+    /// Looks at the machine. The successes in `closed` are not in it.
     fn look<R>(&self, look: impl FnOnce(&Machine, Instant) -> R) -> R {
         let now = self.clock.now();
         look(&self.machine.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
-    /// Changes the machine, then tells of changes of its state.
-    fn locked<R>(&self, change: impl FnOnce(&mut Machine, Instant, &mut Vec<(State, State)>) -> R) -> R {
+    /// Changes the machine, then runs the hook for changes of its state.
+    fn change_and_tell<R>(&self, change: impl FnOnce(&mut Machine, Instant) -> R) -> R {
         let (result, changes) = self.change(change);
-        self.tell(&changes).unwrap_or_else(|panic| resume_unwind(panic));
+        self.tell(&changes);
         result
     }
 
-    /// Changes the machine; of the changes of its state that this returns is yet to be told.
-    fn change<R>(
-        &self,
-        change: impl FnOnce(&mut Machine, Instant, &mut Vec<(State, State)>) -> R,
-    ) -> (R, Vec<(State, State)>) {
+    /// Changes the machine. Returns the changes of its state, for which the hook is yet to run.
+    fn change<R>(&self, change: impl FnOnce(&mut Machine, Instant) -> R) -> (R, Vec<Change>) {
         let now = self.clock.now();
-        let mut changes = Vec::new();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        // Invariant 3. Only who has the lock sets the bit.
-        let mut closed = self.closed.load(Ordering::Acquire);
-        if closed & IS_HEALTHY != 0 {
-            closed = self.closed.fetch_and(!(IS_HEALTHY | COUNT), Ordering::AcqRel);
-            machine.counted_on(closed & COUNT);
-            closed &= !(IS_HEALTHY | COUNT);
+        // Invariant 2.
+        if let Some(successes) = self.closed.take_successes() {
+            machine.set_successes(successes);
         }
-        let result = change(&mut machine, now, &mut changes);
-        let new = match (machine.is_closed(), machine.only_successes()) {
-            (false, _) => 0,
-            (true, None) => machine.generation << GENERATION | IS_CLOSED,
-            (true, Some(successes)) => machine.generation << GENERATION | IS_CLOSED | IS_HEALTHY | successes,
-        };
-        if let (Some(timed), Some(part_ends)) = (&self.timed, machine.part_ends()) {
-            timed.part_ends.store(part_ends, Ordering::Relaxed);
-        }
-        if new != closed {
-            self.closed.store(new, Ordering::Release);
-        }
-        drop(machine);
-        (result, changes)
+        let result = change(&mut machine, now);
+        self.closed.publish(machine.closed_generation(), machine.successes());
+        (result, machine.take_changes())
     }
 
-    /// Tells of changes, of all of them whatever the hook does. Returns its first panic.
-    fn tell(&self, changes: &[(State, State)]) -> Result<(), Box<dyn Any + Send>> {
-        let mut told = Ok(());
-        for (from, to) in changes {
+    /// Runs the hook for each change, also after it has panicked. Its first panic goes on to the caller.
+    fn tell(&self, changes: &[Change]) {
+        let mut panic = None;
+        for Change { from, to } in changes {
             if *to == State::Open {
                 self.tally.bump(Count::Opened as usize);
             }
-            if let Some(hook) = &self.on_state_change {
-                let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };
-                match (&told, catch_unwind(AssertUnwindSafe(|| hook(&transition)))) {
-                    (Ok(()), panicked) => told = panicked,
-                    (Err(_), panicked) => panicked.unwrap_or_else(discard),
-                }
+            let Some(hook) = &self.on_state_change else { continue };
+            let transition = Transition { name: Arc::clone(&self.name), from: *from, to: *to };
+            match catch_unwind(AssertUnwindSafe(|| hook(&transition))) {
+                Ok(()) => {}
+                Err(payload) if panic.is_none() => panic = Some(payload),
+                Err(payload) => discard(payload),
             }
         }
-        told
+        if let Some(payload) = panic {
+            resume_unwind(payload);
+        }
     }
 }

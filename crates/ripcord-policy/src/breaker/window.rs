@@ -1,159 +1,155 @@
-//! Recent results: the last so many, or those of the last so long.
+//! Recent results: those of the last calls, or those within a time.
 
 use std::time::{Duration, Instant};
 
-/// One result.
+/// What the breaker counts of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sample {
+pub(super) struct CallResult {
     pub(super) failed: bool,
     pub(super) slow: bool,
 }
 
-/// How many results there are, and of which kinds.
+/// The number of results, and of each kind among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct Counts {
     pub(super) calls: u64,
     pub(super) failed: u64,
     pub(super) slow: u64,
 }
 
+impl Counts {
+    fn add(&mut self, result: CallResult) {
+        self.calls += 1;
+        self.failed += u64::from(result.failed);
+        self.slow += u64::from(result.slow);
+    }
+
+    fn subtract(&mut self, counts: Counts) {
+        self.calls -= counts.calls;
+        self.failed -= counts.failed;
+        self.slow -= counts.slow;
+    }
+}
+
 #[derive(Debug)]
 pub(super) enum Recent {
-    Last(LastCalls),
+    Calls(LastCalls),
     Time(LastTime),
 }
 
 impl Recent {
-    pub(super) fn add(&mut self, sample: Sample, now: Instant) {
+    pub(super) fn last_calls(length: usize) -> Self {
+        Recent::Calls(LastCalls::new(length))
+    }
+
+    pub(super) fn last_time(length: Duration, origin: Instant) -> Self {
+        // A part of zero nanoseconds would have no number.
+        let part = nanos(length / PARTS as u32).max(1);
+        Recent::Time(LastTime { origin, part, current: 0, parts: Box::default(), counts: Counts::default() })
+    }
+
+    pub(super) fn add(&mut self, result: CallResult, now: Instant) {
         match self {
-            Recent::Last(last) => last.add(sample),
-            Recent::Time(time) => time.add(sample, now),
+            Recent::Calls(calls) => calls.add(result),
+            Recent::Time(time) => time.add(result, now),
         }
     }
 
-    /// What there is since the time window moved on the last time, with the last [`Recent::add`].
-    pub(super) fn tally(&self) -> Tally {
+    /// Returns the counts as of the last result.
+    pub(super) fn counts(&self) -> Counts {
         match self {
-            Recent::Last(last) => last.tally,
-            Recent::Time(time) => time.tally,
+            Recent::Calls(calls) => calls.counts,
+            Recent::Time(time) => time.counts,
+        }
+    }
+
+    /// Returns the number of calls that fill a window of calls.
+    pub(super) fn full(&self) -> Option<u64> {
+        match self {
+            Recent::Calls(calls) => Some(calls.results.len() as u64),
+            Recent::Time(_) => None,
+        }
+    }
+
+    /// Replaces the number of successes in a window of calls that holds nothing else: where they lie does not matter.
+    pub(super) fn set_successes(&mut self, successes: u64) {
+        if let Recent::Calls(calls) = self {
+            calls.counts.calls = successes;
         }
     }
 
     pub(super) fn clear(&mut self) {
         match self {
-            Recent::Last(last) => *last = LastCalls::new(last.samples.len()),
-            Recent::Time(time) => time.clear(),
+            Recent::Calls(calls) => *calls = LastCalls::new(calls.results.len()),
+            Recent::Time(time) => (*time.parts, time.counts) = Default::default(),
         }
     }
 }
 
-/// The last calls, in a ring.
+/// The results of the last calls, in a ring.
 #[derive(Debug)]
 pub(super) struct LastCalls {
-    samples: Box<[Sample]>,
+    results: Box<[CallResult]>,
     next: usize,
-    tally: Tally,
+    counts: Counts,
 }
 
 impl LastCalls {
-    pub(super) fn new(length: usize) -> Self {
-        LastCalls { samples: vec![Sample::default(); length].into(), next: 0, tally: Tally::default() }
+    fn new(length: usize) -> Self {
+        LastCalls { results: vec![CallResult::default(); length].into(), next: 0, counts: Counts::default() }
     }
 
-    /// How many successes a ring holds that holds nothing else: where they lie does not matter.
-    pub(super) fn set_successes(&mut self, count: u64) {
-        self.tally.calls = count;
-    }
-
-    fn add(&mut self, sample: Sample) {
-        // Places not used yet hold successes, which no tally of failures misses.
-        let evicted = std::mem::replace(&mut self.samples[self.next], sample);
-        self.next = (self.next + 1) % self.samples.len();
-        self.tally.calls = (self.tally.calls + 1).min(self.samples.len() as u64);
-        self.tally.failed += u64::from(sample.failed);
-        self.tally.failed -= u64::from(evicted.failed);
-        self.tally.slow += u64::from(sample.slow);
-        self.tally.slow -= u64::from(evicted.slow);
+    fn add(&mut self, result: CallResult) {
+        // A slot that is not used yet holds a success, which is not subtracted from the number of calls.
+        let evicted = std::mem::replace(&mut self.results[self.next], result);
+        let is_full = self.counts.calls == self.results.len() as u64;
+        self.next = (self.next + 1) % self.results.len();
+        self.counts.add(result);
+        self.counts.subtract(Counts {
+            calls: u64::from(is_full),
+            failed: u64::from(evicted.failed),
+            slow: u64::from(evicted.slow),
+        });
     }
 }
 
 /// A window of time is counted in this many parts, and moves on by one of them at a time.
 const PARTS: usize = 10;
 
-/// The calls that ended within the last so long. A call counts when it ends, however long ago it began.
+/// The results of the calls that ended within a time. A call counts when it ends, however long ago it started.
 #[derive(Debug)]
 pub(super) struct LastTime {
     origin: Instant,
     /// The length of a part, in nanoseconds.
     part: u64,
-    /// The part that is counted now, by its number since the origin, and the first moment behind it, if there is one.
+    /// The number of the part that is counted now: parts are numbered from the origin.
     current: u64,
-    ends: Option<Instant>,
-    /// What each part has seen, at its number modulo their count.
-    parts: Box<[Tally; PARTS]>,
+    /// The results of each part, at its number modulo `PARTS`.
+    parts: Box<[Counts; PARTS]>,
     /// The sum over all parts.
-    tally: Tally,
+    counts: Counts,
 }
 
 impl LastTime {
-    pub(super) fn new(length: Duration, origin: Instant) -> Self {
-        let part = nanos(length / PARTS as u32).max(1);
-        let parts = Box::new([Tally::default(); PARTS]);
-        let mut window = LastTime { origin, part, current: 0, ends: None, parts, tally: Tally::default() };
-        window.begin(0);
-        window
-    }
-
-    fn add(&mut self, sample: Sample, now: Instant) {
-        if self.ends.is_some_and(|ends| now >= ends) {
-            self.move_on(now);
-        }
-        // A reading older than the current part counts as that part's: time only moves forward.
-        for tally in [&mut self.parts[(self.current % PARTS as u64) as usize], &mut self.tally] {
-            tally.calls += 1;
-            tally.failed += u64::from(sample.failed);
-            tally.slow += u64::from(sample.slow);
-        }
-    }
-
-    /// Forgets the parts that are no longer within the window.
-    #[cold]
-    fn move_on(&mut self, now: Instant) {
+    fn add(&mut self, result: CallResult, now: Instant) {
         let number = nanos(now.saturating_duration_since(self.origin)) / self.part;
-        for passed in 1..=(number - self.current).min(PARTS as u64) {
-            let part = &mut self.parts[((self.current + passed) % PARTS as u64) as usize];
-            let Tally { calls, failed, slow } = std::mem::take(part);
-            self.tally.calls -= calls;
-            self.tally.failed -= failed;
-            self.tally.slow -= slow;
+        // An old reading of the clock counts for the current part: time only moves forward.
+        let passed = number.saturating_sub(self.current);
+        for next in 1..=passed.min(PARTS as u64) {
+            let forgotten = std::mem::take(self.part_mut(self.current + next));
+            self.counts.subtract(forgotten);
         }
-        self.begin(number);
+        self.current += passed;
+        self.part_mut(self.current).add(result);
+        self.counts.add(result);
     }
 
-    fn begin(&mut self, number: u64) {
-        self.current = number;
-        let ends = (number + 1).checked_mul(self.part).map(Duration::from_nanos);
-        self.ends = ends.and_then(|ends| self.origin.checked_add(ends));
-    }
-
-    /// Successes of the current part that were counted elsewhere.
-    pub(super) fn add_successes(&mut self, count: u64) {
-        self.parts[(self.current % PARTS as u64) as usize].calls += count;
-        self.tally.calls += count;
-    }
-
-    /// The end of the current part, in nanoseconds since the origin; the largest number if there is none.
-    pub(super) fn part_ends(&self) -> u64 {
-        (self.current + 1).saturating_mul(self.part)
-    }
-
-    fn clear(&mut self) {
-        *self.parts = [Tally::default(); PARTS];
-        self.tally = Tally::default();
+    fn part_mut(&mut self, number: u64) -> &mut Counts {
+        &mut self.parts[(number % PARTS as u64) as usize]
     }
 }
 
-/// As a number of 64 bits, which reaches for five hundred years.
-pub(super) fn nanos(duration: Duration) -> u64 {
+/// Returns a duration in nanoseconds, at most 584 years.
+fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

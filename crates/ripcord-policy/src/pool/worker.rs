@@ -73,9 +73,9 @@ fn drive(Queued { job, work }: Queued, pool: u64) -> impl Future<Output = ()> + 
         let job = &finish.0;
         match work {
             Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
-                Ok(Ok(())) => {}
+                // It has resolved its job, or its context has ended.
+                Ok(Ok(())) | Err(_) => {}
                 Ok(Err(payload)) => Arc::clone(job).fail(Error::from(panicked(payload))),
-                Err(end) => Arc::clone(job).fail(Error::ended(end, None)),
             },
             Work::Blocking(work) if job.core().ctx.is_done() => shielded(|| drop(work)),
             // It resolves its job, and catches its own panic.
