@@ -76,11 +76,11 @@ where
         self.attempts.push(Racer { number, future, canceler, spent });
     }
 
-    /// Sets the time of the next attempt, unless there is to be none or it would be sent at the deadline or past it.
+    /// Sets the time of the next attempt, unless there is to be none. The deadline is not asked here, since it may be moved: at
+    /// the time of the next attempt, the end of the caller's context is polled first.
     fn arm(&mut self) {
         let allowed = self.sent < self.hedge.max_attempts && Attempt::hedge_number(self.ctx) == 0;
-        let in_time = self.ctx.remaining().is_none_or(|remaining| self.hedge.delay < remaining);
-        self.next = (allowed && in_time).then(|| {
+        self.next = allowed.then(|| {
             Box::pin(match &self.hedge.clock {
                 Some(clock) => self.ctx.with_clock(clock.clone()).sleep(self.hedge.delay),
                 None => self.ctx.sleep(self.hedge.delay),
