@@ -58,7 +58,7 @@ impl Context {
     /// assert!(ctx.wait_timeout(Duration::from_secs(60)).is_some());
     /// ```
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Error> {
-        self.with_timeout(timeout).wait();
+        self.timer(timeout).wait();
         self.err()
     }
 

@@ -1,6 +1,8 @@
 //! The metrics of the feature `metrics`, as an exporter sees them.
 #![cfg(feature = "metrics")]
 
+use std::pin::{Pin, pin};
+use std::task::{self, Poll, Waker};
 use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -19,6 +21,10 @@ fn recorded(run: impl FnOnce(Context, ManualTime)) -> Vec<String> {
     let mut samples: Vec<_> = samples.filter(|line| !line.ends_with(" 0")).map(str::to_owned).collect();
     samples.sort();
     samples
+}
+
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut task::Context::from_waker(Waker::noop()))
 }
 
 #[test]
@@ -48,6 +54,39 @@ fn end_is_counted_once_with_its_kind_and_the_nearest_name() {
         r#"ripcord_contexts_ended_total{kind="dropped",name="server"} 1"#,
     ];
     assert_eq!(samples, expected);
+}
+
+#[test]
+fn end_of_a_sleep_is_not_counted() {
+    let samples = recorded(|root, time| {
+        let mut sleep = pin!(root.sleep(SECOND));
+        assert!(poll(sleep.as_mut()).is_pending());
+        time.advance(SECOND);
+        assert!(poll(sleep).is_ready());
+        let mut late = pin!(root.sleep(SECOND));
+        time.advance(SECOND);
+        assert!(poll(late.as_mut()).is_ready());
+        let (ctx, cancel) = root.with_cancel();
+        let mut cut = pin!(ctx.sleep(SECOND));
+        assert!(poll(cut.as_mut()).is_pending());
+        time.advance(SECOND);
+        cancel.cancel();
+        assert!(poll(cut).is_ready());
+        assert!(Context::background().wait_timeout(Duration::ZERO).is_none());
+        assert!(Context::background().sleep_blocking(Duration::ZERO).is_ok());
+    });
+    assert_eq!(samples, [r#"ripcord_contexts_ended_total{kind="canceled",name=""} 1"#]);
+}
+
+#[cfg(feature = "tokio-util")]
+#[test]
+fn end_of_a_token_after_its_context_is_not_counted() {
+    let samples = recorded(|root, time| {
+        let token = root.with_timeout(SECOND).cancellation_token();
+        time.advance(SECOND);
+        assert!(token.is_cancelled());
+    });
+    assert_eq!(samples, Vec::<String>::new());
 }
 
 #[test]

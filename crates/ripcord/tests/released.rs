@@ -124,6 +124,19 @@ fn function_below_a_deadline_survives_the_detach_and_runs() {
 }
 
 #[test]
+fn function_below_an_idle_timeout_without_limit_is_dropped_although_its_handle_lives() {
+    let count = Count::default();
+    let (ctx, idle) = count.holding(&Context::background()).with_idle_timeout(std::time::Duration::MAX);
+    let held = count.holding(&ctx);
+    drop(held.after_func(|| ()));
+    drop((ctx, held));
+    count.assert(1);
+    assert!(idle.reset());
+    drop(idle);
+    count.assert(0);
+}
+
+#[test]
 fn group_that_is_dropped_is_freed() {
     let count = Count::default();
     let (group, ctx) = Group::with_executor(&count.holding(&Context::background()), drop);

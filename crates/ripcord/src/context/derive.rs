@@ -361,6 +361,18 @@ impl Context {
         self.derive(if is_timed { flag::CLOCK | flag::CLOCKS } else { flag::CLOCK }, Payload::Clock(Box::new(clock)))
     }
 
+    /// As `with_timeout`, for a sleep or a wait: its end is no end of a context in the metrics.
+    #[track_caller]
+    pub(crate) fn timer(&self, timeout: Duration) -> Context {
+        let ctx = self.with_timeout(timeout);
+        if let Some(node) = ctx.node()
+            && !ctx.ptr_eq(self)
+        {
+            node.set_timer();
+        }
+        ctx
+    }
+
     // ===== helpers =====
 
     #[inline]

@@ -20,7 +20,7 @@ pub struct Sleep {
 impl Sleep {
     #[track_caller]
     pub(crate) fn new(ctx: &Context, duration: Duration) -> Self {
-        Sleep { ctx: ctx.clone(), elapsed: DoneOwned::new(ctx.with_timeout(duration)) }
+        Sleep { ctx: ctx.clone(), elapsed: DoneOwned::new(ctx.timer(duration)) }
     }
 
     /// The context whose end ends the sleep.

@@ -207,8 +207,9 @@ impl Movable {
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether it can still end its node: there is a deadline, or a handle that can set one.
+    /// Whether it can still end its node: there is a deadline, or a handle that can set one. Progress never sets a deadline
+    /// where there was none.
     pub(in crate::raw) fn can_end(&self) -> bool {
-        self.when() != NEVER || self.handles.load(Ordering::Relaxed) > 0
+        self.when() != NEVER || self.idle.is_none() && self.handles.load(Ordering::Relaxed) > 0
     }
 }

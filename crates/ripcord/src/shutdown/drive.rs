@@ -36,7 +36,7 @@ async fn drain(shared: &Shared, limit: &Context) -> Vec<TaskInfo> {
     let canceled = shared.take_canceled();
     if !canceled.is_empty() {
         // What is left after this is in the report.
-        let _ = shared.tasks.wait(&Context::background().with_timeout(NOTICE)).await;
+        let _ = shared.tasks.wait(&Context::background().timer(NOTICE)).await;
     }
     canceled
 }

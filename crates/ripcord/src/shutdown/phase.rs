@@ -114,7 +114,7 @@ impl Phase {
 
         // A phase that is ready at its limit has been in time.
         if ctx.run(gone.done()).await.is_err() {
-            let _ = Context::background().with_timeout(NOTICE).run(gone.done()).await;
+            let _ = Context::background().timer(NOTICE).run(gone.done()).await;
         }
         let ended = ended.lock().unwrap_or_else(PoisonError::into_inner).take();
         let outcome = ended.unwrap_or_else(|| match ctx.err() {

@@ -80,6 +80,14 @@ pub(crate) mod flag {
     pub(crate) const MOVABLE: u8 = 64;
 }
 
+/// Bits of `Node::notes`.
+mod note {
+    /// The canceler was detached, so that only handles are left. Guarded by the lock.
+    pub(super) const DETACHED: u8 = 1;
+    /// It ends a sleep or a wait and is no context of the user's. Set before anything waits for it.
+    pub(super) const TIMER: u8 = 2;
+}
+
 /// The second parent of a merged context, and the earlier deadline of the two.
 pub(crate) struct Merge {
     pub(crate) other: NodeRef,
@@ -139,8 +147,8 @@ pub(crate) struct Node {
     pub(crate) flags: u8,
     /// What is in `word`.
     tag: Tag,
-    /// 1 once the canceler was detached, so that only handles are left. Guarded by the lock.
-    pub(in crate::raw) detached: AtomicU8,
+    /// Bits of `note`.
+    notes: AtomicU8,
     /// For a deadline or a grace, the key in the queue of timers, or `NONE`. For a node that a cancel of its own ended, the number of that
     /// cancel, written before `DONE` (invariant 9).
     pub(in crate::raw) timer: AtomicU32,
@@ -299,6 +307,25 @@ impl Node {
                 _ => return node.timer.load(Ordering::Relaxed),
             }
         }
+    }
+
+    /// Records that the canceler was detached. The caller holds the lock.
+    pub(in crate::raw) fn set_detached(&self) {
+        self.notes.store(note::DETACHED, Ordering::Relaxed);
+    }
+
+    pub(in crate::raw) fn is_detached(&self) -> bool {
+        self.notes.load(Ordering::Relaxed) == note::DETACHED
+    }
+
+    /// Makes a new node with a deadline a timer: metrics do not count its end.
+    pub(crate) fn set_timer(&self) {
+        self.notes.store(note::TIMER, Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "metrics")]
+    pub(in crate::raw) fn is_timer(&self) -> bool {
+        self.notes.load(Ordering::Relaxed) == note::TIMER
     }
 
     /// Whether this is a merged context, with two parents.

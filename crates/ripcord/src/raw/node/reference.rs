@@ -30,7 +30,7 @@ static TODO: Node = Node {
     refs: AtomicU32::new(1),
     state: AtomicU8::new(0),
     flags: 0,
-    detached: AtomicU8::new(0),
+    notes: AtomicU8::new(0),
     timer: AtomicU32::new(NONE),
     slot: AtomicU32::new(NONE),
     guarded: Cell::new(Access::new(), ManuallyDrop::new(Guarded::NOTHING)),
@@ -47,7 +47,7 @@ const _: fn(&Node) = |node| {
         refs: _,
         state: _,
         flags: _,
-        detached: _,
+        notes: _,
         tag: _,
         timer: _,
         slot: _,
@@ -106,7 +106,7 @@ impl NodeRef {
             (&raw mut (*node).state).write(AtomicU8::new(bits));
             (&raw mut (*node).flags).write(flags);
             (&raw mut (*node).tag).write(tag);
-            (&raw mut (*node).detached).write(AtomicU8::new(0));
+            (&raw mut (*node).notes).write(AtomicU8::new(0));
             (&raw mut (*node).timer).write(AtomicU32::new(NONE));
             (&raw mut (*node).slot).write(AtomicU32::new(NONE));
             (&raw mut (*node).parent).write(parent);

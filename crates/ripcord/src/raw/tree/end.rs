@@ -277,7 +277,9 @@ fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option
     });
     drop(guard);
     #[cfg(feature = "metrics")]
-    if let Some(kind) = kind_of_own_end(bits) {
+    if let Some(kind) = kind_of_own_end(bits)
+        && !node.is_timer()
+    {
         crate::metrics::context_ended(kind, node.name());
     }
     if let Some(replaced) = replaced {
@@ -411,7 +413,9 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
         Some(when) if is_first(when, at, bits & state::DEADLINE == 0) => {
             guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
             #[cfg(feature = "metrics")]
-            told.expired.push(child.name().cloned());
+            if !child.is_timer() {
+                told.expired.push(child.name().cloned());
+            }
             when
         }
         _ => {

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 
 use crate::background;
 use crate::raw::node::{Callback, Kind, Node, NodeGuard, NodeRef};
-use crate::sync::Ordering;
 
 /// Counts a new handle of a live node.
 pub(crate) fn add_handle(node: &NodeRef) {
@@ -29,7 +28,7 @@ pub(crate) fn drop_handle(node: &NodeRef) {
 
 /// Records that the canceler is gone, which may have been the last that could cancel the node.
 pub(crate) fn detach(node: &NodeRef) {
-    give_up(node, |_locked| node.detached.store(1, Ordering::Relaxed));
+    give_up(node, |_locked| node.set_detached());
 }
 
 pub(super) fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
@@ -106,7 +105,7 @@ fn can_end(node: &NodeRef) -> bool {
             Some(more) => more.handles,
             None => 0,
         };
-        if matches!(node.kind(), Kind::Cancel) && (handles > 0 || node.detached.load(Ordering::Relaxed) == 0) {
+        if matches!(node.kind(), Kind::Cancel) && (handles > 0 || !node.is_detached()) {
             return true;
         }
         drop(guard);

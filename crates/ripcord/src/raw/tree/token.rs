@@ -153,6 +153,7 @@ fn start_timer(when: i64, clock: &Clock, shared: SharedToken) {
     let flags = flag::DEADLINE | if clock.is_some() { flag::CLOCK } else { 0 };
     let end = End { location: Location::caller(), cause: None, detail: 0 };
     let timer = NodeRef::new(None, flags, Payload::Deadline { when, clock }, end);
+    timer.set_timer();
     timer.lock().fields().more().tokens.insert(SharedToken { timer: Some(timer.clone()), ..shared });
     watch(&timer);
 }
