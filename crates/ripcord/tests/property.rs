@@ -8,7 +8,8 @@
 //! - a deadline ends its node when the time comes, before any operation at that time, and at once if it is past when the
 //!   node is made;
 //! - a shielded node ends its grace after its parent, before any operation at that time;
-//! - a parent's end is an end of the child, and so is the end of either half of a merge.
+//! - a parent's end is an end of the child, and so is the end of either half of a merge;
+//! - a movable deadline or an idle timeout moves while its node has not ended, and never after that.
 //!
 //! Two deadlines of one instant may end a node with either's cause, and so may the halves of a merge if both were done
 //! when it was made. The first answer then settles which, and everything below must agree with it.
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use common::{Trace, User, Wakes, bump, eventually, manual, poll};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
-use ripcord::{AfterFunc, Canceler, Context, DoneOwned, Error, ErrorKind, ManualTime};
+use ripcord::{AfterFunc, Canceler, Context, DoneOwned, Error, ErrorKind, IdleTimeout, ManualTime, MovableDeadline};
 
 // ===== operations =====
 
@@ -47,6 +48,13 @@ enum Op {
     /// With a grace in milliseconds.
     Shielded(usize, u64),
     Merge(usize, usize),
+    WithMovableDeadline(usize, i64, bool),
+    WithIdleTimeout(usize, u64, bool),
+    /// To so many milliseconds from now, or to never.
+    ResetDeadline(usize, Option<i64>),
+    ResetIdleTimeout(usize),
+    Progress(usize),
+    DropHandle(usize),
     Cancel(usize, bool),
     CancelByHandle(usize, bool),
     DropCanceler(usize),
@@ -75,6 +83,12 @@ fn op() -> impl Strategy<Value = Op> {
         1 => which.clone().prop_map(Op::WithoutCancel),
         3 => (which.clone(), 0..30_u64).prop_map(|(p, ms)| Op::Shielded(p, ms)),
         3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
+        3 => (which.clone(), -20..60_i64, any::<bool>()).prop_map(|(p, ms, cause)| Op::WithMovableDeadline(p, ms, cause)),
+        2 => (which.clone(), 0..60_u64, any::<bool>()).prop_map(|(p, ms, cause)| Op::WithIdleTimeout(p, ms, cause)),
+        4 => (which.clone(), prop::option::weighted(0.8, -20..60_i64)).prop_map(|(h, ms)| Op::ResetDeadline(h, ms)),
+        2 => which.clone().prop_map(Op::ResetIdleTimeout),
+        2 => which.clone().prop_map(Op::Progress),
+        1 => which.clone().prop_map(Op::DropHandle),
         3 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::Cancel(c, cause)),
         1 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::CancelByHandle(c, cause)),
         1 => which.clone().prop_map(Op::DropCanceler),
@@ -109,11 +123,24 @@ struct Node {
     made: Moment,
     canceled: Option<(Moment, Option<String>)>,
     deadline: Option<(i64, Option<String>)>,
+    movable: Option<Movable>,
+    /// Whether a deadline that can be moved is at or above the node.
+    is_movable: bool,
     user: Option<User>,
     trace: Option<Trace>,
     name: Option<String>,
     /// Which of several possible ends it was, once somebody has seen it.
     settled: Option<Outcome>,
+}
+
+/// What a deadline that can be moved needs besides its setting.
+#[derive(Debug)]
+struct Movable {
+    cause: Option<String>,
+    /// The last move.
+    moved: Moment,
+    /// The length of an idle timeout.
+    idle: Option<i64>,
 }
 
 /// An end, and what it may say.
@@ -122,6 +149,12 @@ struct End {
     /// The time that a grace counts from: also of a node that was made later.
     since: i64,
     outcomes: Vec<Outcome>,
+}
+
+impl End {
+    fn is_deadline(&self) -> bool {
+        self.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded)
+    }
 }
 
 #[derive(Default)]
@@ -138,7 +171,40 @@ impl Model {
 
     fn add(&mut self, parent: usize, node: Node) {
         let made = self.moment();
-        self.nodes.push(Node { parent: Some(parent), made, ..node });
+        let above = (!node.cut).then_some(parent).into_iter().chain(node.other);
+        let is_movable = node.movable.is_some() || above.into_iter().any(|above| self.nodes[above].is_movable);
+        self.nodes.push(Node { parent: Some(parent), made, is_movable, ..node });
+    }
+
+    /// Moves a deadline. Returns whether that took effect.
+    fn move_deadline(&mut self, id: usize, to: Option<i64>) -> bool {
+        let is_live = self.end(id).is_none();
+        let (now, moment) = (self.now, self.moment());
+        let node = &mut self.nodes[id];
+        if let Some(movable) = &mut node.movable
+            && is_live
+        {
+            movable.moved = moment;
+            node.deadline = to.map(|to| (to.max(now), movable.cause.clone()));
+        }
+        is_live
+    }
+
+    fn reset_idle_timeout(&mut self, id: usize) -> bool {
+        let idle = self.nodes[id].movable.as_ref().and_then(|movable| movable.idle).expect("an idle timeout");
+        self.move_deadline(id, Some(self.now + idle))
+    }
+
+    /// The nearest idle timeouts at or above a node: one on each way up.
+    fn idle_timeouts(&self, id: usize) -> Vec<usize> {
+        let node = &self.nodes[id];
+        if node.movable.as_ref().is_some_and(|movable| movable.idle.is_some()) {
+            return vec![id];
+        }
+        if node.cut || node.grace.is_some() {
+            return vec![];
+        }
+        node.parent.into_iter().chain(node.other).flat_map(|above| self.idle_timeouts(above)).collect()
     }
 
     fn end(&self, id: usize) -> Option<End> {
@@ -158,8 +224,9 @@ impl Model {
         // From its first moment, whichever of its parents was done before.
         for end in &mut ends {
             end.at = end.at.max(node.made);
-            // The deadline in effect: it may have been set, in the past, below a context that had ended.
-            if end.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded) {
+            // The deadline in effect: it may have been set, in the past, below a context that had ended. Below one that can
+            // be moved, the end itself counts.
+            if !node.is_movable && end.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded) {
                 end.since = self.deadline(id).unwrap_or(end.since);
             }
         }
@@ -171,13 +238,19 @@ impl Model {
             && *at <= self.now
             && !inherited
         {
-            let (at, since) = ((*at, 0).max(node.made), *at);
+            let since = *at;
+            let at = node.movable.as_ref().map_or((since, 0), |movable| movable.moved.max((since, 0))).max(node.made);
             ends.push(End { at, since, outcomes: vec![(ErrorKind::DeadlineExceeded, cause.clone())] });
         }
         let (at, since) = ends.iter().map(|end| (end.at, end.since)).min()?;
         let outcomes = match &node.settled {
             Some(outcome) => vec![outcome.clone()],
-            None => ends.into_iter().filter(|end| end.at == at).flat_map(|end| end.outcomes).collect(),
+            None => {
+                // A deadline that was moved to the present is at one instant with those that have just passed.
+                let at_an_instant = node.is_movable && ends.iter().any(|end| end.at == at && end.is_deadline());
+                let is_first = |end: &End| end.at == at || at_an_instant && end.at.0 == at.0 && end.is_deadline();
+                ends.into_iter().filter(is_first).flat_map(|end| end.outcomes).collect()
+            }
         };
         Some(End { at, since, outcomes })
     }
@@ -187,7 +260,10 @@ impl Model {
         let above = if node.cut { None } else { node.parent.and_then(|parent| self.deadline(parent)) };
         let above = above.map(|at| at + node.grace.unwrap_or(0));
         let beside = node.other.and_then(|other| self.deadline(other));
-        [node.deadline.as_ref().map(|(at, _)| *at), above, beside].into_iter().flatten().min()
+        // An idle timeout is no deadline.
+        let is_idle = node.movable.as_ref().is_some_and(|movable| movable.idle.is_some());
+        let own = node.deadline.as_ref().filter(|_| !is_idle).map(|(at, _)| *at);
+        [own, above, beside].into_iter().flatten().min()
     }
 
     fn find<'a, T>(&'a self, id: usize, own: &impl Fn(&'a Node) -> Option<&'a T>) -> Option<&'a T> {
@@ -226,6 +302,8 @@ struct World {
     zero: Instant,
     contexts: Vec<Option<Context>>,
     cancelers: Vec<(usize, Option<Canceler>)>,
+    deadlines: Vec<(usize, MovableDeadline)>,
+    idle_timeouts: Vec<(usize, IdleTimeout)>,
     futures: Vec<Waiting>,
     callbacks: Vec<Callback>,
 }
@@ -236,7 +314,17 @@ impl World {
         let model = Model { nodes: vec![Node::default()], ..Model::default() };
         let zero = time.now();
         let contexts = vec![Some(root)];
-        World { model, time, zero, contexts, cancelers: vec![], futures: vec![], callbacks: vec![] }
+        World {
+            model,
+            time,
+            zero,
+            contexts,
+            cancelers: vec![],
+            deadlines: vec![],
+            idle_timeouts: vec![],
+            futures: vec![],
+            callbacks: vec![],
+        }
     }
 
     /// A context that has not been dropped; the root never is.
@@ -255,6 +343,13 @@ impl World {
         let (parent, ctx) = self.living(from);
         let child = f(ctx);
         self.model.add(parent, node);
+        self.contexts.push(Some(child));
+    }
+
+    fn add_movable(&mut self, parent: usize, child: Context, at: i64, cause: Option<String>, idle: Option<i64>) {
+        let deadline = Some((at, cause.clone()));
+        let movable = Some(Movable { cause, moved: self.model.moment(), idle });
+        self.model.add(parent, Node { deadline, movable, ..Node::default() });
         self.contexts.push(Some(child));
     }
 
@@ -324,6 +419,64 @@ impl World {
                 let (other, right) = self.living(b);
                 let right = right.clone();
                 self.derive(a, |left| left.merge(&right), Node { other: Some(other), ..Node::default() });
+            }
+            Op::WithMovableDeadline(p, ms, wanted) => {
+                let cause = cause(wanted);
+                let at = self.model.now + ms;
+                let instant = self.instant(at);
+                let (parent, ctx) = self.living(p);
+                let (child, deadline) = match cause.clone() {
+                    Some(cause) => ctx.with_movable_deadline_cause(instant, cause),
+                    None => ctx.with_movable_deadline(instant),
+                };
+                self.add_movable(parent, child, at, cause, None);
+                self.deadlines.push((self.contexts.len() - 1, deadline));
+            }
+            Op::WithIdleTimeout(p, ms, wanted) => {
+                let (cause, timeout) = (cause(wanted), Duration::from_millis(ms));
+                let ms = i64::try_from(ms).expect("small");
+                let (parent, ctx) = self.living(p);
+                let (child, idle) = match cause.clone() {
+                    Some(cause) => ctx.with_idle_timeout_cause(timeout, cause),
+                    None => ctx.with_idle_timeout(timeout),
+                };
+                self.add_movable(parent, child, self.model.now + ms, cause, Some(ms));
+                self.idle_timeouts.push((self.contexts.len() - 1, idle));
+            }
+            Op::ResetDeadline(h, ms) => {
+                let Some(h) = h.checked_rem(self.deadlines.len()) else { return };
+                let to = ms.map(|ms| self.model.now + ms);
+                let instant = to.map_or_else(|| self.zero + 400 * 365 * 24 * common::HOUR, |to| self.instant(to));
+                let (node, deadline) = &self.deadlines[h];
+                let took_effect = self.model.move_deadline(*node, to);
+                assert_eq!(deadline.reset(instant), took_effect, "reset of the deadline of context {node}");
+                let setting = self.model.nodes[*node].deadline.as_ref().map(|(at, _)| self.instant(*at));
+                assert_eq!(self.deadlines[h].1.get(), setting, "setting of the deadline of context {node}");
+            }
+            Op::ResetIdleTimeout(h) => {
+                let Some(h) = h.checked_rem(self.idle_timeouts.len()) else { return };
+                let (node, idle) = &self.idle_timeouts[h];
+                let took_effect = self.model.reset_idle_timeout(*node);
+                assert_eq!(idle.reset(), took_effect, "reset of the idle timeout of context {node}");
+                let setting = self.model.nodes[*node].deadline.as_ref().map(|(at, _)| self.instant(*at));
+                assert_eq!(self.idle_timeouts[h].1.get(), setting, "setting of the idle timeout of context {node}");
+            }
+            Op::Progress(p) => {
+                let (node, ctx) = self.living(p);
+                let ctx = ctx.clone();
+                let nearest = self.model.idle_timeouts(node);
+                let in_time = nearest.iter().filter(|id| self.model.reset_idle_timeout(**id)).count();
+                let expected = in_time == nearest.len() && in_time > 0;
+                assert_eq!(ctx.progress(), expected, "progress of context {node}");
+            }
+            Op::DropHandle(h) => {
+                let count = self.deadlines.len() + self.idle_timeouts.len();
+                let Some(h) = h.checked_rem(count) else { return };
+                if h < self.deadlines.len() {
+                    self.deadlines.swap_remove(h);
+                } else {
+                    self.idle_timeouts.swap_remove(h - self.deadlines.len());
+                }
             }
             Op::Cancel(c, wanted) | Op::CancelByHandle(c, wanted) => {
                 let Some((i, node)) = self.canceler(c) else { return };
