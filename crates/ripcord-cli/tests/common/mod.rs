@@ -33,7 +33,13 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `ripcord serve` on a free port, and waits until it says it listens.
     pub(crate) fn start(args: &[&str]) -> Server {
-        let mut child = ripcord(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()).spawn().expect("it starts");
+        Server::spawn(ripcord(&[&["serve", "--listen", "127.0.0.1:0"], args].concat()))
+    }
+
+    /// Starts the service with this command, and waits until it says it listens.
+    pub(crate) fn spawn(mut command: Command) -> Server {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
         let stdout = lines(child.stdout.take().expect("it is piped"));
         let stderr = lines(child.stderr.take().expect("it is piped"));
         let first = stdout.recv_timeout(PATIENCE).expect("the server says where it listens");
@@ -44,15 +50,24 @@ impl Server {
     /// The next line of the log that contains `part`. Lines before it are skipped for good.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, part: &str) -> String {
+        self.log_until(part).pop().expect("the line that was waited for")
+    }
+
+    /// The next lines of the log, up to the first one that contains `part`.
+    #[track_caller]
+    pub(crate) fn log_until(&self, part: &str) -> Vec<String> {
         let until = Instant::now() + PATIENCE;
-        let mut skipped = Vec::new();
+        let mut lines = Vec::new();
         loop {
             match self.stderr.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(part) => return line,
-                Ok(line) => skipped.push(line),
-                Err(error) => {
-                    panic!("no line with {part:?} in the log ({error}), only {skipped:#?}")
+                Ok(line) => {
+                    let is_last = line.contains(part);
+                    lines.push(line);
+                    if is_last {
+                        return lines;
+                    }
                 }
+                Err(error) => panic!("no line with {part:?} in the log ({error}), only {lines:#?}"),
             }
         }
     }

@@ -69,6 +69,8 @@ where
             None => std::future::pending().await,
         }
     });
+    // The code of the error that the last `accept` failed with, which is reported once and not every second.
+    let mut reported = None;
     loop {
         let mut next = pin!(next(&listener, &server.permits));
         // The shutdown first, so that a flood of connections cannot keep the listener open.
@@ -78,13 +80,19 @@ where
         });
         match accepted.await {
             None => break,
-            Some(Ok((stream, peer, permit))) => server.spawn(stream, peer, Some(permit)),
+            Some(Ok((stream, peer, permit))) => {
+                reported = None;
+                server.spawn(stream, peer, Some(permit));
+            }
             // The client has disconnected in the queue.
             Some(Err(error)) if is_clients_fault(&error) => {}
             Some(Err(error)) => {
-                if let Some(on_accept_error) = &on_accept_error {
+                if let Some(on_accept_error) = &on_accept_error
+                    && reported != error.raw_os_error()
+                {
                     on_accept_error(&error);
                 }
+                reported = error.raw_os_error();
                 let mut pause = pin!(clock.sleep(ACCEPT_PAUSE));
                 poll_fn(|task| match close_listener.as_mut().poll(task) {
                     Poll::Ready(()) => Poll::Ready(()),
@@ -191,7 +199,8 @@ fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
     // Go writes header names as `X-Request-Id`, which people read more easily.
     // The watch handles a FIN, so hyper must not.
     builder.http1().title_case_headers(true).half_close(true).max_buf_size(max_head as usize);
-    builder.http2().max_header_list_size(max_head);
+    // A WebSocket over HTTP/2 begins with an extended CONNECT.
+    builder.http2().max_header_list_size(max_head).enable_connect_protocol();
     builder
 }
 

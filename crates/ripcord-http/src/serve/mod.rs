@@ -148,6 +148,8 @@ impl<S> Serve<S> {
     }
 
     /// Sets a function that is called when a connection cannot be accepted, such as for too many open files: for a log.
+    ///
+    /// The server tries again every second. An error that repeats is reported once, until a connection is accepted.
     pub fn on_accept_error(self, on_accept_error: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
         Serve { on_accept_error: Some(Arc::new(on_accept_error)), ..self }
     }

@@ -180,11 +180,15 @@ impl InFlight {
         }
     }
 
-    /// The connection that the request upgraded is closed.
+    /// The connection that the request upgraded, or its stream of HTTP/2, is closed. The cause says whether the server was draining;
+    /// a client that has disconnected has ended the Context before this.
     #[cfg(feature = "connection")]
     pub(super) fn closed(self) {
         match self.ctx.err() {
             Some(error) => self.lifetime.ended(error),
+            None if self.ctx.is_draining() => {
+                self.lifetime.cancel_with("server draining: the upgraded connection was closed");
+            }
             None => self.lifetime.cancel_with("the upgraded connection was closed"),
         }
         self.finish();

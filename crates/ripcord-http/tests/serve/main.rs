@@ -5,6 +5,7 @@ mod drain;
 mod http2;
 mod load;
 mod requests;
+mod upgrades;
 
 use std::{future::IntoFuture as _, net::SocketAddr, time::Duration};
 
