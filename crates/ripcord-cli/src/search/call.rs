@@ -95,6 +95,8 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, self.status()) {
             (_, Some(status)) => write!(f, "answered with status {}", status.as_u16()),
+            // `{:#}` would tell clients which line of this program set the deadline.
+            (Failure::Call(error), None) if self.is_end_of_context() => write!(f, "{error}"),
             (Failure::Call(error), None) => write!(f, "{error:#}"),
             (Failure::Answer(reason), None) => write!(f, "the answer is not a list of hits: {reason}"),
         }

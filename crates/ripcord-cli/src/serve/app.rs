@@ -1,6 +1,6 @@
 //! The routes and their state.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -53,11 +53,12 @@ impl Service {
             }
             .build()
         });
-        // The cause names the flag, because a user of the binary cannot look up a line of this file.
-        let (timeout, cause) = match settings.max_timeout < settings.timeout {
-            true => (settings.max_timeout, "the service's --max-timeout"),
-            false => (settings.timeout, "the service's --timeout"),
+        // The cause names the flag, because a line of this file says nothing to an operator.
+        let (timeout, flag) = match settings.max_timeout < settings.timeout {
+            true => (settings.max_timeout, "--max-timeout"),
+            false => (settings.timeout, "--timeout"),
         };
+        let cause = format!("the service's {flag} of {timeout:?}");
         let layer = ContextLayer::new(shutdown.context()).timeout_cause(timeout, cause).name(method_and_path);
         let layer = layer.make_id(request_id::make_id);
         let layer = layer.half_close(settings.half_close.into());
@@ -102,8 +103,9 @@ impl Service {
             tracing::info!(status = %refusal.status, cause = refusal.reason, "Request refused");
         };
         let serve = ripcord_http::serve(listener, self.app()).limits(self.limits).shutdown(&self.shutdown);
-        let serve = serve.on_refusal(on_refusal).on_accept_error(|error| tracing::warn!("cannot accept: {error}"));
-        serve.await;
+        let on_accept_error =
+            |error: &io::Error| tracing::warn!("Cannot accept connections: {error}. Trying again every second");
+        serve.on_refusal(on_refusal).on_accept_error(on_accept_error).await;
     }
 
     fn routes(&self, layer: ContextLayer) -> Router {

@@ -16,7 +16,7 @@ use ripcord_http::{
     server::{Ctx, Ended},
 };
 
-use super::{Service, metrics::Format, page};
+use super::{Service, log::describe, metrics::Format, page};
 use crate::html::wants_page;
 
 /// Duration of the work of `/`.
@@ -33,7 +33,8 @@ pub(super) async fn index(Ctx(ctx): Ctx, headers: HeaderMap) -> Result<Response,
     let id = request_id(&ctx);
     tracing::info!(request_id = id, "Request started");
 
-    ctx.sleep(WORK).await.inspect_err(|error| tracing::info!(request_id = id, "Request canceled: {error:#}"))?;
+    let log_end = |error: &ripcord::Error| tracing::info!(request_id = id, "Request canceled: {}", describe(error));
+    ctx.sleep(WORK).await.inspect_err(log_end)?;
 
     tracing::info!(request_id = id, "Work completed");
     Ok(format!("Request processed successfully. Request ID: {id}").into_response())
@@ -44,9 +45,9 @@ pub(super) async fn slow(Ctx(ctx): Ctx) -> Result<String, Ended> {
     let id = request_id(&ctx);
     tracing::info!(request_id = id, "Slow request started");
 
-    ctx.sleep(SLOW_WORK)
-        .await
-        .inspect_err(|error| tracing::info!(request_id = id, "Slow request canceled: {error:#}"))?;
+    let log_end =
+        |error: &ripcord::Error| tracing::info!(request_id = id, "Slow request canceled: {}", describe(error));
+    ctx.sleep(SLOW_WORK).await.inspect_err(log_end)?;
 
     tracing::info!(request_id = id, "Slow work completed");
     Ok(format!("Slow request processed. Request ID: {id}"))

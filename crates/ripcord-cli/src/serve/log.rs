@@ -40,7 +40,7 @@ pub(super) fn write_line(request: &Finished<'_>) {
             tracing::$level!(method, route, status, duration_ms, request_id = id, trace_id, cause = $cause, $message)
         };
     }
-    let cause = request.error.as_ref().map(|error| format!("{error:#}"));
+    let cause = request.error.as_ref().map(describe);
     match &request.outcome {
         Outcome::Answered => line!(info, "Request answered", None::<&str>),
         Outcome::Panicked(message) => line!(error, "Handler panicked", message.as_str()),
@@ -48,6 +48,15 @@ pub(super) fn write_line(request: &Finished<'_>) {
         Outcome::Refused(malformed) => line!(info, "Request refused", display(malformed)),
         _ => line!(info, "Request canceled", cause),
     }
+}
+
+/// Describes the end of a request's context: why it ended, and the name of the context that ended first.
+///
+/// It has no line of code, as `{:#}` has: to an operator, a line of this program says nothing. The cause names the setting.
+pub(super) fn describe(error: &ripcord::Error) -> String {
+    let cause = error.cause().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let name = error.origin().name().map(|name| format!(" (in {name})")).unwrap_or_default();
+    format!("{error}{cause}{name}")
 }
 
 /// Returns the method and the route, which [`Service`](super::Service) used as the name of the request's context.

@@ -33,6 +33,6 @@ pub(super) fn log_end(report: &Report) {
     }
     tracing::warn!("{} connections did not finish in time, and were canceled", report.canceled().len());
     for work in report.left() {
-        tracing::warn!("Still running: {work}");
+        tracing::warn!("Still running: {} after {:.1?}", work.name().unwrap_or("a task without a name"), work.age());
     }
 }
