@@ -40,6 +40,43 @@ fn time_left_is_sent_rounded_down_in_the_chosen_dialect() {
 }
 
 #[test]
+fn moved_deadline_is_sent_as_it_is_at_the_call() {
+    let (ctx, time) = manual();
+    let (ctx, deadline) = ctx.with_movable_deadline(ctx.clock().now() + 1500 * MILLISECOND);
+    let child = ctx.with_name("a context from before the move");
+    let sent = |ctx: &Context| {
+        let sent = Recorder::sent(ClientLayer::new(), ctx, get()).unwrap();
+        only(&sent, "x-request-timeout-ms").map(str::to_owned)
+    };
+    assert_eq!(sent(&child).as_deref(), Some("1500"));
+    time.advance(1000 * MILLISECOND);
+    assert!(deadline.reset_after(9000 * MILLISECOND), "later");
+    assert_eq!((sent(&ctx).as_deref(), sent(&child).as_deref()), (Some("9000"), Some("9000")));
+    assert!(deadline.reset_after(200 * MILLISECOND), "earlier");
+    assert_eq!((sent(&ctx).as_deref(), sent(&child).as_deref()), (Some("200"), Some("200")));
+    assert!(deadline.reset_after(Duration::MAX), "none");
+    assert_eq!((sent(&ctx), sent(&child)), (None, None));
+}
+
+#[test]
+fn idle_timeout_sends_no_deadline_and_refuses_no_call() {
+    let (ctx, time) = manual();
+    let (idle, _) = ctx.with_idle_timeout(1500 * MILLISECOND);
+    let (both, _) = ctx.with_timeout(5000 * MILLISECOND).with_idle_timeout(1500 * MILLISECOND);
+    // A deadline this close is refused.
+    time.advance(1500 * MILLISECOND - Duration::from_nanos(1));
+    let near = ctx.with_timeout(Duration::from_nanos(1));
+    assert!(Recorder::sent(ClientLayer::new(), &near, get()).unwrap_err().is_deadline_exceeded());
+
+    let sent = Recorder::sent(ClientLayer::new(), &idle, get()).unwrap();
+    assert!(sent.is_empty(), "{sent:?}");
+    let sent = Recorder::sent(ClientLayer::new(), &both, get()).unwrap();
+    assert_eq!((only(&sent, "x-request-timeout-ms"), sent.len()), (Some("3500"), 1));
+    time.advance(Duration::from_nanos(1));
+    assert!(Recorder::sent(ClientLayer::new(), &idle, get()).unwrap_err().is_deadline_exceeded());
+}
+
+#[test]
 fn each_dialect_in_the_list_is_sent_unless_it_is_only_read() {
     let (ctx, _time) = manual();
     let ctx = ctx.with_timeout(1500 * MILLISECOND);
