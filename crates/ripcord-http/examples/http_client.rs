@@ -4,14 +4,14 @@
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::error::Error;
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use axum::extract::Path;
 use axum::{Router, routing::get};
-use ripcord::Context;
+use ripcord::{Context, Shutdown};
 use ripcord_http::client::reqwest::RequestBuilderExt;
 use ripcord_http::server::{ContextLayer, Ctx, Ended};
-use tokio::net::TcpListener;
 
 /// Returns what the server says, or why not: the context ended first, in the request or while the body was read.
 async fn fetch_url(ctx: &Context, url: &str) -> Result<String, Box<dyn Error>> {
@@ -57,12 +57,14 @@ async fn delay(Ctx(ctx): Ctx, Path(seconds): Path<u64>) -> Result<String, Ended>
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let (serving, _stop) = Context::background().with_cancel();
-    let router = Router::new().route("/delay/{seconds}", get(delay)).layer(ContextLayer::new(&serving));
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let shutdown = Shutdown::builder().build();
+    let router = Router::new().route("/delay/{seconds}", get(delay)).layer(ContextLayer::new(shutdown.context()));
+    let listener = ripcord_http::listen("127.0.0.1:0").await?;
     let base = format!("http://{}", listener.local_addr()?);
-    tokio::spawn(async { axum::serve(listener, router).await });
+    let serving = tokio::spawn(ripcord_http::serve(listener, router).shutdown(&shutdown).into_future());
 
     demonstrate(&base).await;
+    shutdown.begin("the end of the example");
+    serving.await?;
     Ok(())
 }
