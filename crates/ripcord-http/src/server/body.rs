@@ -85,7 +85,7 @@ where
                 ContentProject::Theirs { body } => panic::catch_unwind(AssertUnwindSafe(|| body.poll_frame(task))),
             };
             match polled {
-                Ok(Poll::Ready(Some(Ok(frame)))) => {
+                Ok(Poll::Ready(Some(Ok(mut frame)))) => {
                     // Trailers are the last frame, and hyper does not poll after them.
                     let is_last = frame.is_trailers() || this.content.is_end_stream();
                     if let Some(error) = ended
@@ -103,6 +103,9 @@ where
                         super::connection::sending(request.lifetime());
                     }
                     if is_last && let Some(request) = this.request.take() {
+                        if let Some(trailers) = frame.trailers_mut() {
+                            request.note_grpc_end(trailers);
+                        }
                         request.finish();
                     }
                     return Poll::Ready(Some(Ok(frame)));

@@ -103,6 +103,19 @@ impl Ended {
         self.status_by(&Statuses::default())
     }
 
+    /// Returns gRPC's status code, and the message that a [`ContextLayer`](super::ContextLayer) sends with it.
+    ///
+    /// | error | code |
+    /// |---|---|
+    /// | end of the Context: deadline; a policy's step would have taken longer than the deadline allows | 4, `DEADLINE_EXCEEDED` |
+    /// | end of the Context: any cancel | 1, `CANCELLED` |
+    /// | a rate limiter refused the call | 8, `RESOURCE_EXHAUSTED` |
+    /// | another policy refused the call; an attempt ran into its own timeout | 14, `UNAVAILABLE` |
+    /// | the call's own error, or its panic | 13, `INTERNAL` |
+    pub fn grpc_status(&self) -> (u8, &'static str) {
+        (self.code() as u8, self.text())
+    }
+
     pub(super) fn status_by(&self, statuses: &Statuses) -> StatusCode {
         match &self.0 {
             Reason::Context(error) if error.is_deadline_exceeded() => statuses.deadline_exceeded,

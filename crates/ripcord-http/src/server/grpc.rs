@@ -7,6 +7,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
+use ripcord::Context;
 
 use super::body::Content;
 
@@ -18,14 +19,14 @@ const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 /// A status code of gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
-    Cancelled,
-    InvalidArgument,
-    DeadlineExceeded,
+    Cancelled = 1,
+    InvalidArgument = 3,
+    DeadlineExceeded = 4,
     #[cfg(feature = "policy")]
-    ResourceExhausted,
-    Internal,
+    ResourceExhausted = 8,
+    Internal = 13,
     #[cfg(feature = "policy")]
-    Unavailable,
+    Unavailable = 14,
 }
 
 impl Code {
@@ -35,16 +36,7 @@ impl Code {
     }
 
     fn value(self) -> HeaderValue {
-        HeaderValue::from_static(match self {
-            Code::Cancelled => "1",
-            Code::InvalidArgument => "3",
-            Code::DeadlineExceeded => "4",
-            #[cfg(feature = "policy")]
-            Code::ResourceExhausted => "8",
-            Code::Internal => "13",
-            #[cfg(feature = "policy")]
-            Code::Unavailable => "14",
-        })
+        HeaderValue::from(self as u16)
     }
 }
 
@@ -52,6 +44,12 @@ impl Code {
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
     content_type.starts_with(GRPC) && !content_type.starts_with(GRPC_WEB)
+}
+
+/// Returns the end of `ctx` if these headers or trailers have the code for it.
+pub(super) fn end(headers: &HeaderMap, ctx: &Context) -> Option<ripcord::Error> {
+    let code = headers.get(GRPC_STATUS).filter(|code| *code == "1" || *code == "4")?;
+    ctx.err().filter(|error| *code == Code::from_error(error).value())
 }
 
 /// Returns the trailers that end a response.

@@ -76,6 +76,7 @@ pub(super) struct Settings {
     pub(super) half_close: HalfClose,
     pub(super) name: Name,
     pub(super) make_id: fn() -> RequestId,
+    pub(super) values: Vec<Values>,
     pub(super) statuses: Statuses,
     pub(super) on_end: Option<OnEnd>,
     #[cfg(feature = "tracing")]
@@ -108,6 +109,7 @@ impl Limit {
 }
 
 type Name = fn(&Parts) -> Cow<'static, str>;
+type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
 type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
 /// The meaning of a client closing its sending half while its request is in flight. TCP sends the same FIN for a client that has
@@ -151,6 +153,7 @@ impl ContextLayer {
             half_close: HalfClose::Cancel,
             name: |parts| Cow::Borrowed(method(parts)),
             make_id: RequestId::generate,
+            values: Vec::new(),
             statuses: Statuses::default(),
             on_end: None,
             #[cfg(feature = "tracing")]
@@ -266,6 +269,34 @@ impl ContextLayer {
     #[must_use]
     pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
         self.set(|settings| settings.make_id = make_id)
+    }
+
+    /// Adds a function that adds values to a request's Context, such as values of headers.
+    ///
+    /// It gets the Context with the request's name, id, trace and baggage, and returns it with more values. It is called for every
+    /// client, so it decides which headers to trust: see [`trust_policy`](ContextLayer::trust_policy). Several functions are called
+    /// in the order in which they were added.
+    ///
+    /// ```
+    /// use ripcord::{Context, Value};
+    /// use ripcord_http::server::ContextLayer;
+    ///
+    /// struct Language(String);
+    /// impl Value for Language {}
+    ///
+    /// let layer = ContextLayer::new(&Context::background()).values(|ctx, request| {
+    ///     let header = request.headers.get("accept-language").and_then(|value| value.to_str().ok());
+    ///     ctx.with_value(Language(header.unwrap_or("en").to_owned()))
+    /// });
+    /// ```
+    #[must_use]
+    pub fn values(self, values: impl Fn(Context, &Parts) -> Context + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.values.push(Arc::new(values)))
+    }
+
+    /// Returns the policy that [`trust`](ContextLayer::trust) has set.
+    pub fn trust_policy(&self) -> TrustPolicy {
+        self.settings.trust.0
     }
 
     /// Sets the status for a request whose deadline has passed. Default: 504.

@@ -133,7 +133,9 @@ impl InFlight {
 
     /// Completes the head of the response.
     pub(super) fn answer<B>(&mut self, response: &mut Response<Content<B>>) {
+        let ended_of_grpc = self.note_grpc_end(response.headers_mut());
         let Some(record) = &mut self.record else { return };
+        record.logged = ended_of_grpc.map(|ended| ended.status_by(&self.settings.statuses));
         if let Some(ended) = response.extensions_mut().remove::<Ended>() {
             record.logged = Some(ended.status_by(&self.settings.statuses));
             if self.lifetime.is_grpc {
@@ -155,6 +157,17 @@ impl InFlight {
         if let (Some(observer), Some(place)) = (&self.settings.observer, record.place) {
             observer.answered(place, record.logged.unwrap_or(response.status()));
         }
+    }
+
+    /// Takes a status of gRPC that a handler has sent for the end of its Context, in the head or in trailers, for that end. Returns the
+    /// end.
+    pub(super) fn note_grpc_end(&self, headers: &mut HeaderMap) -> Option<Ended> {
+        let error = grpc::end(headers, &self.ctx).filter(|_| self.is_grpc() && self.is_outermost())?;
+        if !headers.contains_key(RIPCORD_CAUSE) {
+            headers.extend(remote_cause(&self.settings, &error));
+        }
+        self.lifetime.ended(error.clone());
+        Some(error.into())
     }
 
     /// Returns the trailers of a gRPC response that the end of the Context cuts short. `None` if it is not gRPC.

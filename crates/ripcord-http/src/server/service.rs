@@ -102,6 +102,9 @@ impl Settings {
         if let Some(baggage) = received.baggage {
             ctx = ctx.with_value(baggage);
         }
+        for values in &self.values {
+            ctx = values(ctx, parts);
+        }
         let (ctx, canceler) = ctx.with_cancel();
         let cancel = canceler.handle();
         // The lifetime cancels, and says why.

@@ -9,6 +9,7 @@ use axum::{
     response::Response,
     routing::any,
 };
+use http::HeaderMap;
 use http_body_util::BodyExt as _;
 use ripcord::Context;
 use ripcord_http::TrustPolicy;
@@ -121,4 +122,44 @@ async fn answer_of_the_handler_is_unchanged() {
     let app = Router::new().route("/", any(answer)).layer(ContextLayer::new(&Context::background()));
     let response = send(&app, grpc("application/grpc")).await;
     assert_eq!((response.status().as_u16(), header(&response, "grpc-status")), (200, "0"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_that_a_handler_sends_for_the_end_of_its_context_counts_as_that_end() {
+    for is_in_trailers in [false, true] {
+        let handler = move |Ctx(ctx): Ctx| async move {
+            ctx.sleep(100 * SECOND).await.expect_err("the deadline is earlier");
+            let status = HeaderMap::from_iter([("grpc-status".parse().unwrap(), "4".parse().unwrap())]);
+            let mut response = Response::new(Body::empty());
+            if is_in_trailers {
+                *response.body_mut() =
+                    Body::new(http_body_util::Empty::new().with_trailers(async { Some(Ok(status)) }));
+            } else {
+                response.headers_mut().extend(status);
+            }
+            response
+        };
+        let layer = ContextLayer::new(&server()).timeout(SECOND).trust(TrustPolicy::trusted());
+        let app = Router::new().route("/", any(handler)).layer(layer.clone());
+        let (head, body) = send(&app, grpc("application/grpc")).await.into_parts();
+        let trailers = body.collect().await.expect("a whole body").trailers().cloned().unwrap_or_default();
+        let cause = if is_in_trailers { trailers.get("ripcord-cause") } else { head.headers.get("ripcord-cause") };
+        assert_eq!(cause.expect("the client is trusted"), "GET: context deadline exceeded: the server's limit");
+        assert_eq!((layer.stats().timed_out, layer.stats().in_flight), (1, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_that_a_handler_sends_for_another_reason_is_an_answer() {
+    let handler = || async {
+        let mut response = Response::new(Body::empty());
+        response.headers_mut().insert("grpc-status", "4".parse().unwrap());
+        response
+    };
+    let layer = ContextLayer::new(&server()).timeout(SECOND).trust(TrustPolicy::trusted());
+    let app = Router::new().route("/", any(handler)).layer(layer.clone());
+    let response = send(&app, grpc("application/grpc")).await;
+    assert!(!response.headers().contains_key("ripcord-cause"));
+    drop(response);
+    assert_eq!(layer.stats().timed_out, 0);
 }

@@ -123,3 +123,29 @@ async fn settle_streams(client: &mut h2::client::SendRequest<axum::body::Bytes>)
     let (response, _) = client.send_request(request, true).expect("it is open");
     assert_eq!(in_time(response).await.expect("a head").status(), 404);
 }
+
+// hyper takes the reason NO_ERROR for the end of the body, and an upload would be taken for complete.
+#[tokio::test]
+async fn http2_upload_that_is_reset_is_not_complete() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let handler = any(move |request: axum::extract::Request| {
+        let tell = tell.clone();
+        let read = tokio::spawn(async move {
+            tell.send(crate::sockets::read_all(request).await.map_err(|error| error.to_string()))
+        });
+        async { read.await.expect("no panic").expect("the test listens") }
+    });
+    let address = serve(Router::new().route("/", handler).layer(layer())).await;
+    for reason in [None, Some(h2::Reason::NO_ERROR), Some(h2::Reason::CANCEL)] {
+        let stream = TcpStream::connect(address).await.expect("it accepts");
+        let (mut client, connection) = h2::client::handshake(stream).await.expect("it speaks HTTP/2");
+        tokio::spawn(connection);
+        let (_response, mut body) = client.send_request(h2_request(), false).expect("it is open");
+        body.send_data("half".into(), reason.is_none()).expect("it is open");
+        if let Some(reason) = reason {
+            body.send_reset(reason);
+        }
+        let end = in_time(told.recv()).await.expect("it is told");
+        assert_eq!(end.is_ok(), reason.is_none(), "{reason:?}: {end:?}");
+    }
+}

@@ -10,6 +10,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::peer::{OnPeer, Peer};
+use crate::server::BoxError;
 
 /// hyper reads the rest of an unread body before it answers if that is small, and keeps the connection. It closes the connection
 /// if more than this is left.
@@ -22,6 +23,9 @@ const PART: usize = 16 << 10;
 pin_project! {
     /// The body of a request over a watched connection. It notes whether it was read to its end: if not, the connection is
     /// closed after the response.
+    ///
+    /// If the client resets the stream of an HTTP/2 request before the end of its body, the body fails. hyper's own body ends
+    /// there, as if it were complete.
     #[derive(Debug)]
     pub struct RequestBody<B>
     where
@@ -31,6 +35,7 @@ pin_project! {
         body: B,
         // `None` once it is at its end.
         peer: Option<Peer>,
+        is_http2: bool,
     }
 
     impl<B> PinnedDrop for RequestBody<B>
@@ -50,26 +55,30 @@ pin_project! {
 }
 
 impl<B: Body> RequestBody<B> {
-    pub(super) fn new(body: B, peer: Option<Peer>) -> Self {
+    pub(super) fn new(body: B, peer: Option<Peer>, is_http2: bool) -> Self {
         let peer = peer.filter(|_| !body.is_end_stream());
-        RequestBody { body, peer }
+        RequestBody { body, peer, is_http2 }
     }
 }
 
-impl<B: Body> Body for RequestBody<B> {
+impl<B: Body<Error: Into<BoxError>>> Body for RequestBody<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         task: &mut task::Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let this = self.project();
-        let frame = ready!(this.body.poll_frame(task));
+    ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
+        let mut this = self.project();
+        let frame = ready!(this.body.as_mut().poll_frame(task));
         if frame.is_none() {
             *this.peer = None;
+            // hyper's body knows whether it has seen the flag END_STREAM.
+            if *this.is_http2 && !this.body.is_end_stream() {
+                return Poll::Ready(Some(Err("the client has reset the stream".into())));
+            }
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -48,7 +48,7 @@ where
         request.extensions_mut().insert(self.peer.handle());
         // With HTTP/2 a body that is not read does not concern the connection.
         let peer = (!is_http2).then(|| self.peer.clone());
-        let request = request.map(|body| RequestBody::new(body, peer));
+        let request = request.map(|body| RequestBody::new(body, peer, is_http2));
         WatchedFuture { inner: Some(self.inner.call(request)), request: Some(request_on_peer), is_http2 }
     }
 }

@@ -1,0 +1,93 @@
+//! The server's answer.
+
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+
+use base64::Engine as _;
+use http::{HeaderMap, HeaderName};
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use ripcord::Context;
+use ripcord_http::client;
+
+use crate::metadata::BASE64;
+use crate::status::{GRPC_MESSAGE, GRPC_STATUS};
+use crate::{BoxError, Code, Error, Status};
+
+const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// What a client makes of the headers and trailers of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Answered {
+    ctx: Option<Context>,
+}
+
+impl Answered {
+    pub(super) fn new(ctx: Option<Context>) -> Self {
+        Answered { ctx }
+    }
+
+    /// Corrects the status in the headers or trailers of an answer, if they have one.
+    pub(super) fn receive(&self, headers: &mut HeaderMap) {
+        let Some(code) = headers.get(GRPC_STATUS).map(Code::decode) else { return };
+        // tonic panics on details that are not base64.
+        if headers.get(DETAILS).is_some_and(|details| BASE64.decode(details.as_bytes()).is_err()) {
+            headers.remove(DETAILS);
+        }
+        // A server that has no deadline of its own learns of this one by a reset, and calls it a cancel.
+        let ended = || self.ctx.as_ref().and_then(Context::err);
+        if code == Code::Cancelled
+            && let Some(error) = ended().filter(ripcord::Error::is_deadline_exceeded)
+        {
+            headers.remove(GRPC_MESSAGE);
+            Status::from(error).write(headers);
+        }
+    }
+}
+
+pin_project! {
+    /// A response's body that ends with the call's context: then it returns an error instead of data.
+    ///
+    /// A body that was read to its end has ended, whatever the context does. The first error, or dropping this body, drops the body
+    /// below and resets the stream.
+    #[derive(Debug)]
+    pub struct ResponseBody<B> {
+        #[pin]
+        body: client::ResponseBody<B>,
+        answered: Answered,
+    }
+}
+
+impl<B> ResponseBody<B> {
+    pub(super) fn new(body: client::ResponseBody<B>, answered: Answered) -> Self {
+        ResponseBody { body, answered }
+    }
+}
+
+impl<B> Body for ResponseBody<B>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    type Data = B::Data;
+    type Error = Error;
+
+    fn poll_frame(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Option<Result<Frame<B::Data>, Error>>> {
+        let this = self.project();
+        let mut frame = ready!(this.body.poll_frame(task));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            this.answered.receive(trailers);
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Error::client)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

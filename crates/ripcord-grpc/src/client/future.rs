@@ -1,0 +1,53 @@
+//! A call in flight.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+
+use http::Response;
+use pin_project_lite::pin_project;
+use ripcord_http::client;
+
+use super::ResponseBody;
+use super::answer::Answered;
+use crate::{BoxError, Error};
+
+pin_project! {
+    /// A call of a [`Client`](super::Client). A result that is ready when the context ends wins.
+    ///
+    /// If the context ends first, the call is dropped at once. Dropping this future cancels the call.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<F> {
+        #[pin]
+        inner: client::ResponseFuture<F>,
+        answered: Answered,
+    }
+}
+
+impl<F> ResponseFuture<F> {
+    pub(super) fn new(inner: client::ResponseFuture<F>, answered: Answered) -> Self {
+        ResponseFuture { inner, answered }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    E: Into<BoxError>,
+{
+    type Output = Result<Response<ResponseBody<R>>, Error>;
+
+    fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.inner.poll(task)).map_err(Error::client)?;
+        this.answered.receive(response.headers_mut());
+        let answered = std::mem::take(this.answered);
+        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, answered))))
+    }
+}
+
+impl<F> fmt::Debug for ResponseFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

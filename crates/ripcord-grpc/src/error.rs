@@ -1,0 +1,253 @@
+//! Why a call, or one of its streams, failed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use ripcord_http::{RemoteCause, client};
+
+use crate::{BoxError, Code, Status};
+
+/// Why a call of a client failed, or why a server's request stream was cut short.
+///
+/// `{}` prints the status, such as `DEADLINE_EXCEEDED: Request timed out`. `{:#}` prints everything on one line: the code, the call,
+/// the cause, the name and the line.
+///
+/// The [`source`](StdError::source) is a [`client::Error`], a [`ripcord::Error`], or the error of a body. With the feature `tonic`
+/// there is a `tonic::Status` between, which tonic finds. A server's answer has no source.
+///
+/// # Retries
+///
+/// | question | method |
+/// |---|---|
+/// | Is it safe to send the call again, whatever it does? | [`is_not_sent`](Error::is_not_sent) |
+/// | Which code does gRPC have for it? | [`code`](Error::code) |
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_grpc::{ClientLayer, Code, Error};
+/// use ripcord_http::client::RequestExt;
+/// use tower::{Layer, Service};
+///
+/// # futures::executor::block_on(async {
+/// # let http_client = tower::service_fn(|_: http::Request<String>| async { Ok::<_, std::io::Error>(http::Response::new(String::new())) });
+/// let mut client = ClientLayer::new().layer(http_client);
+/// let ctx = Context::background().with_timeout(Duration::ZERO);
+/// let request = http::Request::post("http://localhost/echo.Echo/Unary").body(String::new()).unwrap().with_context(&ctx);
+/// let error: Error = client.call(request).await.unwrap_err();
+/// assert_eq!(error.code(), Code::DeadlineExceeded);
+/// assert!(error.is_not_sent());
+/// # });
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Repr>);
+
+struct Repr {
+    status: Status,
+    inside: Inside,
+    /// For tonic, which looks for its own type among an error's sources.
+    #[cfg(feature = "tonic")]
+    tonic: tonic::Status,
+}
+
+#[derive(Clone)]
+enum Inside {
+    /// The call was ended by its context, or could not be made.
+    Client(client::Error),
+    /// The context ended before the request stream did.
+    Ended(ripcord::Error),
+    /// The request stream failed.
+    Stream(Arc<BoxError>),
+    /// The server answered with the status.
+    #[cfg(feature = "tonic")]
+    Answered,
+}
+
+impl Error {
+    pub(crate) fn client(error: client::Error) -> Self {
+        let code = code_of(&error);
+        let message = match code {
+            Code::DeadlineExceeded => "Request timed out",
+            Code::Cancelled => "Request canceled",
+            // The error itself may be confidential, and a handler that fails with the status sends it to its own client.
+            _ => "Service unavailable",
+        };
+        Error::new(Status::new(code, message), Inside::Client(error))
+    }
+
+    /// The context ended before the request stream did.
+    pub(crate) fn ended(error: ripcord::Error) -> Self {
+        Error::new(error.clone().into(), Inside::Ended(error))
+    }
+
+    /// The request stream failed: usually its client has reset it.
+    pub(crate) fn stream(error: BoxError) -> Self {
+        Error::new(Status::new(Code::Cancelled, "Request canceled"), Inside::Stream(Arc::new(error)))
+    }
+
+    #[cfg(feature = "tonic")]
+    pub(crate) fn answered(status: Status, tonic: tonic::Status) -> Self {
+        Error(Arc::new(Repr { status, inside: Inside::Answered, tonic }))
+    }
+
+    fn new(status: Status, inside: Inside) -> Self {
+        #[cfg(feature = "tonic")]
+        let tonic = match &inside {
+            Inside::Client(error) => crate::tonic::with_source(&status, error.clone()),
+            Inside::Ended(error) => crate::tonic::request_stream(&status, error.clone()),
+            Inside::Stream(error) => crate::tonic::request_stream(&status, Shared(Arc::clone(error))),
+            Inside::Answered => unreachable!("it is made with its status"),
+        };
+        Error(Arc::new(Repr {
+            status,
+            inside,
+            #[cfg(feature = "tonic")]
+            tonic,
+        }))
+    }
+
+    /// Returns gRPC's code for the error.
+    ///
+    /// A deadline is [`DeadlineExceeded`](Code::DeadlineExceeded), a cancel [`Cancelled`](Code::Cancelled). A failure of the client
+    /// below is [`Unavailable`](Code::Unavailable), unless it is an HTTP/2 error that gRPC has another code for.
+    pub fn code(&self) -> Code {
+        self.0.status.code()
+    }
+
+    /// Returns the status: the server's, or one with [`code`](Error::code) and a fixed message.
+    pub fn status(&self) -> &Status {
+        &self.0.status
+    }
+
+    /// Returns why the server ended the call, if it has answered with that: see [`RemoteCause`].
+    pub fn remote_cause(&self) -> Option<&RemoteCause> {
+        self.0.status.remote_cause()
+    }
+
+    /// Returns the end of the local context, if that ended the call.
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
+        match &self.0.inside {
+            Inside::Client(error) => error.context_error(),
+            Inside::Ended(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns whether the call's deadline has passed, here or at the server.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.code() == Code::DeadlineExceeded
+    }
+
+    /// Returns whether the call was canceled, here or at the server.
+    pub fn is_canceled(&self) -> bool {
+        self.code() == Code::Cancelled
+    }
+
+    /// Returns whether nothing of the call was sent, so that sending it again is safe whatever it does.
+    pub fn is_not_sent(&self) -> bool {
+        matches!(&self.0.inside, Inside::Client(error) if error.is_not_sent())
+    }
+
+    #[cfg(feature = "tonic")]
+    pub(crate) fn tonic(&self) -> &tonic::Status {
+        &self.0.tonic
+    }
+
+    fn inside(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.0.inside {
+            Inside::Client(error) => Some(error),
+            Inside::Ended(error) => Some(error),
+            Inside::Stream(error) => Some(&***error),
+            #[cfg(feature = "tonic")]
+            Inside::Answered => None,
+        }
+    }
+}
+
+/// Returns the code of a failed call.
+fn code_of(error: &client::Error) -> Code {
+    if error.is_deadline_exceeded() {
+        return Code::DeadlineExceeded;
+    }
+    if error.is_canceled() {
+        return Code::Cancelled;
+    }
+    #[cfg(feature = "h2")]
+    if let Some(reason) = h2_reason(error) {
+        return code_of_reset(reason);
+    }
+    Code::Unavailable
+}
+
+/// Returns the reason of an HTTP/2 error that concerns the stream alone.
+#[cfg(feature = "h2")]
+fn h2_reason(error: &client::Error) -> Option<h2::Reason> {
+    let sources = std::iter::successors(error.source(), |&error| error.source());
+    let h2: &h2::Error = sources.into_iter().find_map(|error| error.downcast_ref())?;
+    h2.reason().filter(|_| h2.is_reset())
+}
+
+/// Returns the code for a stream that the peer has reset, by gRPC's table.
+#[cfg(feature = "h2")]
+fn code_of_reset(reason: h2::Reason) -> Code {
+    match reason {
+        h2::Reason::REFUSED_STREAM => Code::Unavailable,
+        h2::Reason::CANCEL => Code::Cancelled,
+        h2::Reason::ENHANCE_YOUR_CALM => Code::ResourceExhausted,
+        h2::Reason::INADEQUATE_SECURITY => Code::PermissionDenied,
+        _ => Code::Internal,
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.inside() {
+            Some(inside) if f.alternate() => write!(f, "{}: {inside:#}", self.code()),
+            // Passes the alternate flag on.
+            _ => fmt::Display::fmt(&self.0.status, f),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error").field("status", &self.0.status).field("inside", &self.inside()).finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        #[cfg(feature = "tonic")]
+        return self.inside().map(|_| &self.0.tonic as _);
+        #[cfg(not(feature = "tonic"))]
+        self.inside()
+    }
+}
+
+/// A boxed error that can be a source.
+#[cfg(feature = "tonic")]
+struct Shared(Arc<BoxError>);
+
+#[cfg(feature = "tonic")]
+impl fmt::Display for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(feature = "tonic")]
+impl StdError for Shared {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source()
+    }
+}

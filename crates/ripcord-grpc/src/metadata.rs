@@ -1,0 +1,159 @@
+//! Values of a context that travel in metadata.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use ripcord::{Context, Value};
+
+/// gRPC's base64: written without padding, read with or without it.
+pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A value of a context that travels in one key of a call's metadata.
+///
+/// [`ServerLayer::metadata`](crate::ServerLayer::metadata) reads it from trusted clients, and
+/// [`ClientLayer::metadata`](crate::ClientLayer::metadata) sends it. Neither happens without being set.
+///
+/// ```
+/// use ripcord::Value;
+/// use ripcord_grpc::{InvalidMetadata, Metadata};
+///
+/// struct Tenant(String);
+///
+/// impl Value for Tenant {}
+///
+/// impl Metadata for Tenant {
+///     const KEY: &str = "x-tenant";
+///
+///     fn decode(value: &[u8]) -> Result<Self, InvalidMetadata> {
+///         let name = str::from_utf8(value).map_err(|_| InvalidMetadata::new("expected UTF-8"))?;
+///         Ok(Tenant(name.to_owned()))
+///     }
+///
+///     fn encode(&self) -> Vec<u8> {
+///         self.0.clone().into()
+///     }
+/// }
+/// ```
+pub trait Metadata: Value + Sized {
+    /// The key, in lower case. A key that ends in `-bin` carries any bytes, in base64. Any other key carries printable ASCII.
+    const KEY: &str;
+
+    /// Reads a value, for a key that ends in `-bin` after base64.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the value is invalid. The call then has no such value.
+    fn decode(value: &[u8]) -> Result<Self, InvalidMetadata>;
+
+    /// Returns the value to send. A value that its key cannot carry is not sent.
+    fn encode(&self) -> Vec<u8>;
+}
+
+/// Metadata with an invalid value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidMetadata(&'static str);
+
+impl InvalidMetadata {
+    /// Creates the error. `reason` says what was expected. It must not repeat the value, which comes from the peer.
+    pub const fn new(reason: &'static str) -> Self {
+        InvalidMetadata(reason)
+    }
+}
+
+impl fmt::Display for InvalidMetadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invalid metadata: {}", self.0)
+    }
+}
+
+impl Error for InvalidMetadata {}
+
+/// One key of metadata, for a layer.
+#[derive(Clone)]
+pub(crate) struct Key {
+    name: HeaderName,
+    is_binary: bool,
+    /// Adds the value to the context.
+    receive: fn(&Context, &[u8]) -> Result<Context, InvalidMetadata>,
+    /// Returns the context's value.
+    send: fn(&Context) -> Option<Vec<u8>>,
+}
+
+/// The keys of a layer.
+#[derive(Clone, Default)]
+pub(crate) struct Keys(Arc<[Key]>);
+
+impl Keys {
+    /// Adds the key of `V`.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the key is no header name in lower case, or one that gRPC reserves.
+    #[track_caller]
+    pub(crate) fn add<V: Metadata>(&mut self) {
+        let is_lower = !V::KEY.bytes().any(|byte| byte.is_ascii_uppercase());
+        let name = V::KEY.parse::<HeaderName>().ok().filter(|_| is_lower && !V::KEY.starts_with("grpc-"));
+        let name = name.unwrap_or_else(|| panic!("{:?} is no key for metadata", V::KEY));
+        let key = Key {
+            name,
+            is_binary: V::KEY.ends_with("-bin"),
+            receive: |ctx, value| V::decode(value).map(|value| ctx.with_value(value)),
+            send: |ctx| ctx.value::<V>().map(V::encode),
+        };
+        self.0 = self.0.iter().cloned().chain([key]).collect();
+    }
+
+    /// Adds the values in the headers to the context. A value that is invalid, or comes more than once, is left out.
+    pub(crate) fn receive(&self, mut ctx: Context, headers: &HeaderMap) -> Context {
+        for key in &*self.0 {
+            let mut values = headers.get_all(&key.name).into_iter();
+            let (Some(value), None) = (values.next(), values.next()) else { continue };
+            if let Ok(with_value) = key.receive(&ctx, value) {
+                ctx = with_value;
+            }
+        }
+        ctx
+    }
+
+    /// Writes the context's values into the headers. A value replaces the request's own metadata of that key.
+    pub(crate) fn send(&self, ctx: &Context, headers: &mut HeaderMap) {
+        for key in &*self.0 {
+            if let Some(value) = key.send(ctx) {
+                headers.insert(&key.name, value);
+            }
+        }
+    }
+}
+
+impl Key {
+    fn receive(&self, ctx: &Context, value: &HeaderValue) -> Result<Context, InvalidMetadata> {
+        if !self.is_binary {
+            return (self.receive)(ctx, value.as_bytes());
+        }
+        let bytes = BASE64.decode(value.as_bytes()).map_err(|_| InvalidMetadata::new("expected base64"))?;
+        (self.receive)(ctx, &bytes)
+    }
+
+    fn send(&self, ctx: &Context) -> Option<HeaderValue> {
+        let bytes = (self.send)(ctx)?;
+        if self.is_binary {
+            return BASE64.encode(bytes).parse().ok();
+        }
+        let is_printable = bytes.iter().all(|byte| (b' '..=b'~').contains(byte));
+        HeaderValue::try_from(bytes).ok().filter(|_| is_printable)
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|key| &key.name)).finish()
+    }
+}

@@ -1,0 +1,122 @@
+//! A call that is over, and its code.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, Response};
+use ripcord::Value;
+use ripcord_http::server::{Ended, Finished, Outcome};
+
+use crate::{Code, Status, status::GRPC_STATUS};
+
+/// Maximum length of a method's path that names a Context.
+const MAX_NAME: usize = 128;
+
+/// A call that is over, passed to the hook of [`ServerLayer::on_end`](super::ServerLayer::on_end).
+///
+/// `Display` writes a line for a log, such as `DEADLINE_EXCEEDED after 5s: context deadline exceeded`. `{:#}` adds the names, lines and
+/// causes of the end.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Call<'a> {
+    /// The code that the client got, or would have got if it had stayed. `None` if the request is not gRPC's.
+    pub code: Option<Code>,
+    /// The request: its Context, its outcome, how long it took.
+    pub request: &'a Finished<'a>,
+}
+
+impl<'a> Call<'a> {
+    pub(super) fn new(request: &'a Finished<'a>) -> Self {
+        let sent = request.ctx.value::<SentCode>();
+        let code = sent.map(|sent| match &request.outcome {
+            Outcome::Answered => sent.get().unwrap_or(Code::Unknown),
+            Outcome::DeadlineExceeded => Code::DeadlineExceeded,
+            Outcome::Canceled | Outcome::ClientDisconnected => Code::Cancelled,
+            Outcome::Refused(_) => Code::InvalidArgument,
+            Outcome::Panicked(_) => Code::Internal,
+            _ => sent.get().unwrap_or(Code::Unknown),
+        });
+        Call { code, request }
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(code) = self.code else { return fmt::Display::fmt(self.request, f) };
+        write!(f, "{code} after {:?}: ", self.request.took)?;
+        match (&self.request.outcome, &self.request.error) {
+            (Outcome::Panicked(_) | Outcome::Refused(_), _) | (_, None) => write!(f, "{}", self.request.outcome),
+            // Passes the alternate flag on.
+            (_, Some(error)) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+/// Returns the method's path, such as `/echo.Echo/Unary`. Use it with
+/// [`ContextLayer::name`](ripcord_http::server::ContextLayer::name).
+///
+/// It returns `unmatched` if the path does not have the form of a method's, or has more than 128 bytes. A client can still make up
+/// names. Use a function that returns your own methods only, if the names are labels of metrics and you do not trust the clients.
+pub fn method(parts: &Parts) -> Cow<'static, str> {
+    let path = parts.uri.path();
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')
+    };
+    let names = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    match names.filter(|(service, method)| is_name(service) && is_name(method) && path.len() <= MAX_NAME) {
+        Some(_) => Cow::Owned(path.to_owned()),
+        None => Cow::Borrowed("unmatched"),
+    }
+}
+
+/// Returns whether a request with these headers is gRPC's. gRPC-Web has its trailers in the body, and is not.
+pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
+    content_type.starts_with(b"application/grpc") && !content_type.starts_with(b"application/grpc-web")
+}
+
+/// The code that a handler has answered with, as a value of the call's Context.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SentCode(Arc<AtomicU8>);
+
+/// No code yet: there are 17.
+const NONE: u8 = u8::MAX;
+
+impl SentCode {
+    pub(super) fn new() -> Self {
+        SentCode(Arc::new(AtomicU8::new(NONE)))
+    }
+
+    /// Notes the code in a response's head, if it has one.
+    pub(super) fn see_head<B>(&self, response: &Response<B>) {
+        match response.extensions().get::<Ended>() {
+            Some(ended) => self.set(Status::from(ended.clone()).code()),
+            None => self.see_trailers(response.headers()),
+        }
+    }
+
+    /// Notes the code in trailers, or in a head that has them.
+    pub(super) fn see_trailers(&self, trailers: &HeaderMap) {
+        if let Some(code) = trailers.get(GRPC_STATUS) {
+            self.set(Code::decode(code));
+        }
+    }
+
+    // Relaxed: the number is all there is to agree on.
+    fn set(&self, code: Code) {
+        self.0.store(code.number(), Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Option<Code> {
+        match self.0.load(Ordering::Relaxed) {
+            NONE => None,
+            code => Some(Code::from_number(u64::from(code))),
+        }
+    }
+}
+
+impl Value for SentCode {}

@@ -1,0 +1,127 @@
+//! The layer and its settings.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::request::Parts;
+use ripcord::Context;
+use ripcord_http::server::{ContextLayer, Finished};
+use tower_layer::Layer;
+
+use super::call::{SentCode, is_grpc};
+use super::{Call, CallService, ServerService};
+use crate::Metadata;
+use crate::metadata::Keys;
+
+/// Gives every call a [`Context`], in the request's extensions, and ends it when the call ends. The [module](super) lists what it adds
+/// to the [`ContextLayer`].
+///
+/// The deadline in `grpc-timeout` is read by the `ContextLayer`, with the rest of its settings: the server's own limit, trust, names,
+/// strictness, an inspector. A `grpc-timeout` that is malformed or comes more than once counts as absent, and
+/// [`stats`](ContextLayer::stats) counts it.
+///
+/// Serve the result with `ripcord_http::serve`. tonic's own server works too: see [`margin`](ServerLayer::margin).
+///
+/// ```
+/// use std::time::Duration;
+/// use http::{HeaderMap, Request, Response};
+/// use ripcord::Context;
+/// use ripcord_grpc::{Code, ServerLayer, Status, server};
+/// use ripcord_http::server::ContextLayer;
+/// use tower::{Layer, ServiceExt, service_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let http = ContextLayer::new(&Context::background()).timeout(Duration::from_secs(5)).name(server::method);
+/// let layer = ServerLayer::new(http);
+/// // Any service of `http` types: a framework's routes, or a function.
+/// let service = layer.layer(service_fn(|request: Request<_>| async move {
+///     let ctx = request.extensions().get::<Context>().expect("the layer inserted one");
+///     let mut response = Response::new(String::new());
+///     match ctx.sleep(Duration::from_secs(60)).await {
+///         Ok(()) => Status::new(Code::Ok, "").write(response.headers_mut()),
+///         Err(error) => Status::from(error).write(response.headers_mut()),
+///     }
+///     Ok::<_, std::convert::Infallible>(response)
+/// }));
+///
+/// let request = Request::post("/echo.Echo/Unary").header("content-type", "application/grpc").header("grpc-timeout", "20m");
+/// let response = service.oneshot(request.body(String::new()).unwrap()).await.unwrap();
+/// assert_eq!(Status::read(response.headers()).unwrap().code(), Code::DeadlineExceeded);
+/// # }
+/// ```
+#[derive(Clone)]
+#[must_use = "a layer does nothing until it is put on a service"]
+pub struct ServerLayer {
+    http: ContextLayer,
+    metadata: Keys,
+    margin: Duration,
+}
+
+impl ServerLayer {
+    /// Creates a layer with the settings of `http`.
+    pub fn new(http: ContextLayer) -> Self {
+        ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO }
+    }
+
+    /// Reads `V` from the metadata of trusted clients into the Context. Other clients' metadata becomes no value. So does metadata that
+    /// is invalid, or whose key comes more than once.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the key of `V` is no header name in lower case, or starts with `grpc-`.
+    #[track_caller]
+    pub fn metadata<V: Metadata>(mut self) -> Self {
+        self.metadata.add::<V>();
+        self
+    }
+
+    /// Sets how much earlier than its client's deadline a call ends. Default: zero.
+    ///
+    /// The answer then arrives before the client gives up. Use a few milliseconds below tonic's own server: it reads `grpc-timeout`
+    /// before any layer, stops the call at the same instant, and answers `CANCELLED`.
+    ///
+    /// A call with less time than this has no time left.
+    pub fn margin(mut self, margin: Duration) -> Self {
+        self.margin = margin;
+        self
+    }
+
+    /// Sets a hook that is called once for each call, when it is over. It replaces the hook of [`ContextLayer::on_end`], and runs as
+    /// that one does.
+    pub fn on_end(mut self, hook: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
+        self.http = self.http.on_end(move |request: &Finished<'_>| hook(&Call::new(request)));
+        self
+    }
+
+    /// Returns the function that adds a call's values to its Context.
+    fn values(&self) -> impl Fn(Context, &Parts) -> Context + Send + Sync + 'static {
+        let metadata = self.http.trust_policy().is_trusted().then(|| self.metadata.clone());
+        move |ctx, parts| {
+            if !is_grpc(&parts.headers) {
+                return ctx;
+            }
+            let ctx = ctx.with_value(SentCode::new());
+            match &metadata {
+                Some(metadata) => metadata.receive(ctx, &parts.headers),
+                None => ctx,
+            }
+        }
+    }
+}
+
+impl<S> Layer<S> for ServerLayer {
+    type Service = ServerService<S>;
+
+    fn layer(&self, inner: S) -> ServerService<S> {
+        let http = self.http.clone().values(self.values());
+        let calls = CallService::new(inner, self.http.trust_policy().is_trusted());
+        ServerService::new(http.layer(calls), self.margin)
+    }
+}
+
+impl fmt::Debug for ServerLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("ServerLayer");
+        debug.field("http", &self.http).field("metadata", &self.metadata).field("margin", &self.margin).finish()
+    }
+}

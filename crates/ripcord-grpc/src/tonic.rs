@@ -1,0 +1,174 @@
+//! For tonic's handlers and clients.
+//!
+//! ```
+//! use std::time::Duration;
+//! use ripcord_grpc::tonic::{RequestExt, ResultExt};
+//! use tonic::{Request, Response, Status};
+//!
+//! async fn slow(request: Request<String>) -> Result<Response<String>, Status> {
+//!     let ctx = request.context()?;
+//!     ctx.sleep(Duration::from_secs(2)).await.or_status()?; // the end of the context is DEADLINE_EXCEEDED or CANCELLED
+//!     Ok(Response::new(request.into_inner()))
+//! }
+//! ```
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+
+use ripcord::Context;
+use ripcord_http::RemoteCause;
+use ripcord_http::server::Ended;
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
+
+use crate::server::ServerService;
+use crate::{Code, Error, Status};
+
+/// Extends tonic's `Request` with the call's [`Context`].
+pub trait RequestExt: Sized {
+    /// Returns the call's Context, which [`ServerLayer`](crate::ServerLayer) has made.
+    ///
+    /// # Errors
+    ///
+    /// Returns the status `INTERNAL` if there is none.
+    fn context(&self) -> Result<Context, tonic::Status>;
+
+    /// Returns the request with this context, which replaces any other. [`ClientLayer`](crate::ClientLayer) ends the call with it.
+    ///
+    /// A deadline that `tonic::Request::set_timeout` has set can only shorten the context's.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_grpc::tonic::RequestExt;
+    ///
+    /// let request = tonic::Request::new("hello").with_context(&Context::background());
+    /// assert!(request.context().is_ok());
+    /// ```
+    #[must_use]
+    fn with_context(self, ctx: &Context) -> Self;
+}
+
+impl<T> RequestExt for tonic::Request<T> {
+    fn context(&self) -> Result<Context, tonic::Status> {
+        let ctx = self.extensions().get::<Context>().cloned();
+        ctx.ok_or_else(|| {
+            tonic::Status::internal("no Context for this call: is there a ServerLayer around its service?")
+        })
+    }
+
+    fn with_context(mut self, ctx: &Context) -> Self {
+        self.extensions_mut().insert(ctx.clone());
+        self
+    }
+}
+
+/// Turns the errors of contexts, groups and policies into the status of a call.
+pub trait ResultExt<T> {
+    /// Returns the value, or the status for the error: see [`Ended::grpc_status`]. A trusted client also learns the cause of the end of
+    /// a Context. The error itself is the status's source, and does not leave the process.
+    ///
+    /// # Errors
+    ///
+    /// Returns the status if `self` is an error.
+    fn or_status(self) -> Result<T, tonic::Status>;
+}
+
+impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
+    fn or_status(self) -> Result<T, tonic::Status> {
+        self.map_err(|error| {
+            let ended = error.into();
+            let mut status = with_source(&Status::from(ended.clone()), ended.clone());
+            if let Some(error) = ended.error() {
+                // `ServerLayer` withholds it from untrusted clients.
+                set_remote_cause(status.metadata_mut(), &RemoteCause::from_error(error));
+            }
+            status
+        })
+    }
+}
+
+/// Extends tonic's `Status` with the reason of the end.
+pub trait StatusExt {
+    /// Returns why the server's context ended, if the server has sent it: see [`RemoteCause`].
+    fn remote_cause(&self) -> Option<RemoteCause>;
+
+    /// Returns the end of the local context, if that is the reason for this status.
+    fn context_error(&self) -> Option<&ripcord::Error>;
+}
+
+impl StatusExt for tonic::Status {
+    fn remote_cause(&self) -> Option<RemoteCause> {
+        RemoteCause::find(self.metadata().as_ref())
+    }
+
+    fn context_error(&self) -> Option<&ripcord::Error> {
+        find::<ripcord::Error>(self)
+            .or_else(|| find::<Ended>(self)?.error())
+            .or_else(|| find::<Error>(self)?.context_error())
+    }
+}
+
+impl From<tonic::Status> for Error {
+    /// Returns the error that this crate's client has given to tonic, or else the server's answer.
+    fn from(status: tonic::Status) -> Self {
+        if let Some(error) = find::<Error>(&status) {
+            return error.clone();
+        }
+        let remote_cause = status.remote_cause();
+        let ours = Status::new(code(status.code()), status.message().to_owned()).with_remote_cause(remote_cause);
+        Error::answered(ours, status)
+    }
+}
+
+impl From<Error> for tonic::Status {
+    /// Returns a status with the error as its source. The status of a server's answer is returned unchanged.
+    fn from(error: Error) -> Self {
+        let mut status = error.tonic().clone();
+        if error.source().is_some() {
+            status.set_source(Arc::new(error));
+        }
+        status
+    }
+}
+
+impl From<Status> for tonic::Status {
+    /// Returns tonic's status with the code, the message and the peer's cause.
+    fn from(status: Status) -> Self {
+        let mut tonic = tonic::Status::new(i32::from(status.code().number()).into(), status.message());
+        if let Some(cause) = status.remote_cause() {
+            set_remote_cause(tonic.metadata_mut(), cause);
+        }
+        tonic
+    }
+}
+
+impl<S: NamedService> NamedService for ServerService<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+/// Returns tonic's status with a source.
+pub(crate) fn with_source(status: &Status, source: impl StdError + Send + Sync + 'static) -> tonic::Status {
+    let mut tonic = tonic::Status::from(status.clone());
+    tonic.set_source(Arc::new(source));
+    tonic
+}
+
+/// Returns tonic's status for a request stream that was cut short. tonic takes `CANCELLED` for the end of the stream, and a handler
+/// would take half an upload for all of it.
+pub(crate) fn request_stream(status: &Status, source: impl StdError + Send + Sync + 'static) -> tonic::Status {
+    let code = if status.code() == Code::Cancelled { Code::Aborted } else { status.code() };
+    with_source(&Status::new(code, status.message().to_owned()), source)
+}
+
+fn set_remote_cause(metadata: &mut MetadataMap, cause: &RemoteCause) {
+    metadata.as_mut().insert(RemoteCause::HEADER, cause.to_header());
+}
+
+fn code(code: tonic::Code) -> Code {
+    Code::from_number(code as u64)
+}
+
+/// Returns the first error of this type among the sources of a status.
+fn find<E: StdError + 'static>(status: &tonic::Status) -> Option<&E> {
+    std::iter::successors(status.source(), |&error| error.source()).find_map(|error| error.downcast_ref())
+}
