@@ -37,8 +37,8 @@ impl AfterFunc {
         AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
     }
 
-    /// Unregisters the function. Returns `true` if that worked: the function never runs, and has been dropped. Returns `false` if the
-    /// function has started to run, or was stopped before. Does not wait for a running function.
+    /// Unregisters the function. Returns `true` if it was still registered: it never runs, and has been dropped. Returns `false` if
+    /// it has started to run or was stopped before. Does not wait for a running function.
     ///
     /// ```
     /// use ripcord::Context;
@@ -50,7 +50,7 @@ impl AfterFunc {
     /// assert!(!after.stop());
     /// ```
     pub fn stop(&self) -> bool {
-        // Whoever takes the key is the one that may use it: after that the place may be another function's.
+        // Only the call that takes the key may use it: after that the key may belong to another function.
         match (self.state.swap(STOPPED, Ordering::AcqRel), &self.node) {
             (STARTED | STOPPED, _) => false,
             (NEVER, _) | (_, None) => true,

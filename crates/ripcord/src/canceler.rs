@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::raw::node::NodeRef;
 use crate::raw::tree;
 
-/// Cancels the context it was created with, when told to or when dropped. Go's `CancelFunc`.
+/// Cancels the context it was created with, by a call of [`cancel`](Canceler::cancel) or when dropped. Go's `CancelFunc`.
 ///
 /// [`handle`](Canceler::handle) returns cloneable handles that cancel the same context. [`detach`](Canceler::detach) disables
 /// cancel-on-drop.
@@ -26,11 +26,11 @@ impl Canceler {
         Canceler { node: Some(node) }
     }
 
-    /// Ends the context and all contexts below it, unless it has ended already: the first end wins.
+    /// Ends the context and all contexts below it. If the context has ended already, this has no effect: the first end wins.
     ///
-    /// When this returns, every context below is done, also if another thread is ending a context above at the same moment. A deadline
-    /// that has passed wins, even if nobody noticed it. Wakers are called on this thread. Functions of
-    /// [`after_func`](Context::after_func) are started, not awaited.
+    /// When this returns, every context below is done, even if another thread is ending a context above at the same moment. A
+    /// deadline that has passed wins, even if it was not noticed. Wakers are called on this thread. The functions of
+    /// [`after_func`](Context::after_func) are started but not awaited.
     ///
     /// ```
     /// use ripcord::Context;
@@ -120,7 +120,7 @@ impl Drop for Canceler {
     #[inline]
     fn drop(&mut self) {
         if let Some(node) = self.node.take() {
-            // Nobody is left to see the end, so it need not be recorded.
+            // No observer is left, so the end need not be recorded.
             if node.is_sole() {
                 node.drop_likely_sole();
             } else {
@@ -136,7 +136,7 @@ impl fmt::Debug for Canceler {
     }
 }
 
-/// Cancels a context when told to. Dropping it has no effect. Returned by [`Canceler::handle`].
+/// Cancels a context. Dropping it has no effect. Returned by [`Canceler::handle`].
 pub struct CancelHandle {
     node: Option<NodeRef>,
 }

@@ -1,4 +1,4 @@
-//! Why work was called off, as an error anybody can hold.
+//! The cause of an end: a shared error.
 
 use std::error::Error as StdError;
 use std::fmt;

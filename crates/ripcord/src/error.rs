@@ -26,37 +26,40 @@ use crate::raw::node::{End, Node, flag, state};
 /// let ctx = Context::background().with_name("fetch-user").with_timeout_cause(Duration::ZERO, "no time left for the user");
 /// let error = ctx.err().expect("a timeout of zero has passed");
 /// assert_eq!(error.to_string(), "context deadline exceeded");
-/// let story = format!("{error:#}");
-/// assert!(story.starts_with("context deadline exceeded: no time left for the user (timeout of 0ns set at "));
-/// assert!(story.ends_with(" in fetch-user)"));
+/// let text = format!("{error:#}");
+/// assert!(text.starts_with("context deadline exceeded: no time left for the user (timeout of 0ns set at "));
+/// assert!(text.ends_with(" in fetch-user)"));
 /// ```
 #[derive(Clone)]
 pub struct Error(
-    /// A place and `Moment::pack`ed time when there is neither name nor cause, which is most of them; else a story.
-    Compact<Story>,
+    /// Most errors have neither a name nor a cause: then a location and a time packed by `Moment::pack`.
+    Compact<Details>,
 );
 
-struct Story {
+/// The parts of an error with a name, a cause, or a deadline that was moved.
+struct Details {
     moment: Moment,
     nanoseconds: i64,
     location: &'static Location<'static>,
     name: Option<Arc<Cow<'static, str>>>,
     cause: Option<Cause>,
-    /// Of a movable deadline or an idle timeout.
+    /// For a movable deadline or an idle timeout.
     moves: Option<Moves>,
 }
 
-/// What happened, and what the time kept with it is.
+/// What ended the context, and the meaning of the nanoseconds stored with it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moment {
-    /// A deadline passed: its original timeout.
+    /// A deadline passed. The nanoseconds are the original timeout.
     Deadline,
-    /// It was canceled: when, on the system's clock.
+    /// A cancel. The nanoseconds are its time on the system's clock.
     Canceled,
-    /// It was canceled on a clock of its own, which the error does not hold: how long before the error was made.
+    /// A cancel on another clock, which the error does not hold. The nanoseconds are the time from the cancel to the creation of
+    /// the error.
     CanceledBefore,
-    /// As the two above, by a `Canceler` that was dropped.
+    /// Like `Canceled`, by a dropped `Canceler`.
     Dropped,
+    /// Like `CanceledBefore`, by a dropped `Canceler`.
     DroppedBefore,
 }
 
@@ -92,7 +95,7 @@ impl Error {
 
     /// Returns the cause that the canceler or the deadline was given. It is also the error's [`source`](StdError::source).
     pub fn cause(&self) -> Option<&Cause> {
-        self.story()?.cause.as_ref()
+        self.details()?.cause.as_ref()
     }
 
     /// Returns where the end began: the line of code, the name and the time.
@@ -100,22 +103,22 @@ impl Error {
         Origin(self.clone())
     }
 
-    /// What happened, and the nanoseconds that are kept with it.
+    /// Returns what ended the context, and the nanoseconds stored with it.
     fn moment(&self) -> (Moment, i64) {
         match self.0.view() {
             View::Place(_, packed) => Moment::unpack(packed),
-            View::Shared(story) => (story.moment, story.nanoseconds),
+            View::Shared(details) => (details.moment, details.nanoseconds),
         }
     }
 
-    fn story(&self) -> Option<&Story> {
+    fn details(&self) -> Option<&Details> {
         match self.0.view() {
             View::Place(..) => None,
-            View::Shared(story) => Some(story),
+            View::Shared(details) => Some(details),
         }
     }
 
-    /// The error of a done node, with the bits and the end that were read of it.
+    /// Creates the error of a done node from the bits and the end that `Node::end` returned.
     #[inline]
     pub(crate) fn of(node: &Node, bits: u8, end: &End) -> Error {
         if node.flags & (flag::NAMED | flag::CLOCK | flag::MOVABLE) == 0 && end.cause.is_none() {
@@ -128,11 +131,11 @@ impl Error {
                 return Error(Compact::place(end.location, packed));
             }
         }
-        Error::with_story(node, bits, end)
+        Error::with_details(node, bits, end)
     }
 
     #[cold]
-    fn with_story(node: &Node, bits: u8, end: &End) -> Error {
+    fn with_details(node: &Node, bits: u8, end: &End) -> Error {
         let dropped = bits & state::DROPPED != 0;
         let mut moves = None;
         let (moment, nanoseconds) = if bits & state::DEADLINE != 0 {
@@ -143,14 +146,14 @@ impl Error {
         } else if node.flags & flag::CLOCK == 0 {
             (if dropped { Moment::Dropped } else { Moment::Canceled }, end.detail)
         } else {
-            // A shielded node ended later than the node whose end it tells of.
+            // A shielded node ended later than the node where its end began.
             let origin = if node.flags & flag::SHIELDED == 0 { None } else { node.origin_of_end().end() };
             let at = origin.map_or(end.detail, |(_, end)| end.detail);
             let before = node.clock().ticks().saturating_sub(at);
             (if dropped { Moment::DroppedBefore } else { Moment::CanceledBefore }, before)
         };
         let name = if node.flags & flag::NAMED == 0 { None } else { node.origin_of_end().name().cloned() };
-        Error(Compact::shared(Story {
+        Error(Compact::shared(Details {
             moment,
             nanoseconds,
             location: end.location,
@@ -162,11 +165,11 @@ impl Error {
 }
 
 impl Moment {
-    /// Each at the place of its number.
+    /// The variants in the order of their discriminants.
     const ALL: [Moment; 5] =
         [Moment::Deadline, Moment::Canceled, Moment::CanceledBefore, Moment::Dropped, Moment::DroppedBefore];
 
-    /// In 63 bits, if the time is less than 18 years.
+    /// Packs the moment and the nanoseconds into 63 bits. `None` for 18 years and more.
     #[inline]
     fn pack(self, nanoseconds: i64) -> Option<u64> {
         let time = u64::try_from(nanoseconds).ok()?;
@@ -214,8 +217,8 @@ impl StdError for Error {
 }
 
 impl From<Error> for io::Error {
-    /// A deadline becomes [`io::ErrorKind::TimedOut`], a cancel [`io::ErrorKind::Other`]. Neither becomes `Interrupted`, on which the
-    /// standard library's loops retry forever.
+    /// Converts a deadline to [`io::ErrorKind::TimedOut`] and a cancel to [`io::ErrorKind::Other`]. Neither becomes `Interrupted`,
+    /// because the standard library's loops retry on `Interrupted` forever.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Canceled => io::ErrorKind::Other,
@@ -244,10 +247,10 @@ impl From<Error> for io::Error {
 pub struct Origin(Error);
 
 impl Origin {
-    /// The origin of a deadline that has not ended its context.
+    /// Creates the origin of a fixed deadline.
     pub(crate) fn of_deadline(node: &Node, location: &'static Location<'static>, timeout: i64) -> Origin {
         let name = node.name().cloned();
-        Origin(Error(Compact::shared(Story {
+        Origin(Error(Compact::shared(Details {
             moment: Moment::Deadline,
             nanoseconds: timeout,
             location,
@@ -257,9 +260,9 @@ impl Origin {
         })))
     }
 
-    /// The origin of a deadline that can be moved.
+    /// Creates the origin of a movable deadline.
     pub(crate) fn of_movable_deadline(node: &Node, location: &'static Location<'static>, moves: Moves) -> Origin {
-        Origin(Error(Compact::shared(Story {
+        Origin(Error(Compact::shared(Details {
             moment: Moment::Deadline,
             nanoseconds: moves.timeout,
             location,
@@ -274,13 +277,13 @@ impl Origin {
     pub fn location(&self) -> &'static Location<'static> {
         match self.0.0.view() {
             View::Place(location, _) => location,
-            View::Shared(story) => story.location,
+            View::Shared(details) => details.location,
         }
     }
 
     /// Returns the nearest name at or above the context where the end began or the deadline was set.
     pub fn name(&self) -> Option<&str> {
-        self.0.story()?.name.as_ref().map(|name| &***name)
+        self.0.details()?.name.as_ref().map(|name| &***name)
     }
 
     /// Returns whether an [idle timeout](crate::Context::with_idle_timeout) ended the context.
@@ -289,18 +292,19 @@ impl Origin {
     }
 
     fn moves(&self) -> Option<&Moves> {
-        self.0.story()?.moves.as_ref()
+        self.0.details()?.moves.as_ref()
     }
 
-    /// Returns the timeout that a deadline was set with; zero if the deadline was in the past. `None` for a cancel.
+    /// Returns the timeout of a deadline: the time from the call that set it to the deadline, or zero if the deadline was in the
+    /// past. `None` for a cancel.
     ///
-    /// For a [movable deadline](crate::Context::with_movable_deadline) it is the time from its creation to where it was moved.
+    /// For a [movable deadline](crate::Context::with_movable_deadline) it is the time from its creation to its last setting.
     pub fn timeout(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))
     }
 
-    /// Returns how long ago a cancel was, by its context's clock. `None` for a deadline.
+    /// Returns the time since a cancel, by the clock of its context. `None` for a deadline.
     pub fn elapsed(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         match moment {
@@ -310,7 +314,7 @@ impl Origin {
         }
     }
 
-    /// Returns whether the end was the drop of a [`Canceler`](crate::Canceler), not a call of `cancel`.
+    /// Returns whether a dropped [`Canceler`](crate::Canceler) canceled the context, and not a call of `cancel`.
     pub fn is_dropped_canceler(&self) -> bool {
         matches!(self.0.moment().0, Moment::Dropped | Moment::DroppedBefore)
     }
@@ -341,7 +345,7 @@ impl fmt::Display for Origin {
             write!(f, "; {moved} {} {times}, last {}", moves.count, Ago(duration(moves.since_last)))?;
         }
         if let Some(elapsed) = self.elapsed() {
-            // It is known to some milliseconds only.
+            // The time of a cancel is accurate to a few milliseconds.
             match elapsed.as_millis() {
                 0..10 => f.write_str(", just now")?,
                 milliseconds @ 10..1000 => write!(f, ", {milliseconds}ms ago")?,
@@ -352,7 +356,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Prints how long ago something was, to the millisecond.
+/// Prints a duration as a time in the past, to the millisecond.
 struct Ago(Duration);
 
 impl fmt::Display for Ago {

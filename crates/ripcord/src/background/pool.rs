@@ -1,4 +1,4 @@
-//! Threads that run jobs: as many as there are jobs at a time, up to a bound; each ends when it was idle for a while.
+//! A pool of threads that run jobs. It starts a thread when all are busy, up to a maximum. A thread ends after some idle time.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -17,15 +17,16 @@ struct Queue {
     idle: usize,
 }
 
-/// Beyond these, jobs queue. Go would start a goroutine each; a thread costs more.
-const MOST_THREADS: usize = 256;
-const IDLE_FOR: Duration = Duration::from_secs(10);
+/// Maximum number of threads. Further jobs wait in the queue.
+const MAX_THREADS: usize = 256;
+/// Idle time after which a thread ends.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 static POOL: Pool =
     Pool { queue: Mutex::new(Queue { jobs: VecDeque::new(), threads: 0, idle: 0 }), ready: Condvar::new() };
 
-/// Runs a job on a thread of its own, soon. Never blocks for the job, unless no thread at all can be had: then it runs here,
-/// late being better than never.
+/// Runs a job on a thread of the pool, without waiting for it. If the pool has no thread and none can be started, the job runs
+/// on this thread.
 pub(crate) fn spawn(job: Job) {
     let mut queue = POOL.lock();
     queue.jobs.push_back(job);
@@ -34,7 +35,7 @@ pub(crate) fn spawn(job: Job) {
         POOL.ready.notify_one();
         return;
     }
-    if queue.threads >= MOST_THREADS {
+    if queue.threads >= MAX_THREADS {
         return;
     }
     queue.threads += 1;
@@ -42,10 +43,10 @@ pub(crate) fn spawn(job: Job) {
     if std::thread::Builder::new().name("ripcord-after-func".to_owned()).spawn(work).is_err() {
         let mut queue = POOL.lock();
         queue.threads -= 1;
-        // With no thread at all nobody would come to them.
-        let stranded = if queue.threads == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
+        // Without any thread, no later event would start the queued jobs.
+        let abandoned = if queue.threads == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
         drop(queue);
-        stranded.into_iter().for_each(shielded);
+        abandoned.into_iter().for_each(shielded);
     }
 }
 
@@ -59,7 +60,7 @@ fn work() {
             continue;
         }
         queue.idle += 1;
-        let (again, timeout) = POOL.ready.wait_timeout(queue, IDLE_FOR).unwrap_or_else(PoisonError::into_inner);
+        let (again, timeout) = POOL.ready.wait_timeout(queue, IDLE_TIMEOUT).unwrap_or_else(PoisonError::into_inner);
         queue = again;
         queue.idle -= 1;
         if timeout.timed_out() && queue.jobs.is_empty() {
@@ -71,7 +72,7 @@ fn work() {
 
 impl Pool {
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Jobs run without the lock, so it is never poisoned by them.
+        // Jobs run without the lock, so no job poisons it.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

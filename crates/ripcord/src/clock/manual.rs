@@ -1,4 +1,4 @@
-//! A clock that tests move by hand.
+//! The manual clock, which tests advance.
 
 use std::fmt;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::sync::{AtomicI64, Ordering};
 /// The clock itself.
 pub(super) struct Manual {
     now: AtomicI64,
-    /// Where the calls of `advance` so far lead; `now` is on its way there.
+    /// The time that `now` will have when all calls of `advance` have returned.
     goal: AtomicI64,
     timers: Timers,
     /// The wakers of `WaitForTimers`. Woken, without the lock, whenever a timer is armed.
@@ -27,7 +27,7 @@ impl Manual {
         Manual {
             now: AtomicI64::new(now),
             goal: AtomicI64::new(now),
-            // No thread sleeps for this clock's deadlines, so there is none to wake.
+            // No thread sleeps until this clock's deadlines, so none has to be woken.
             timers: Timers::exact(|| true),
             watchers: Mutex::new(Vec::new()),
         }
@@ -41,7 +41,7 @@ impl Manual {
         &self.timers
     }
 
-    /// A timer was armed. Called with no lock held, since wakers are users' code.
+    /// Wakes the watchers after a timer was armed. The caller holds no lock, because wakers are user code.
     pub(super) fn armed(&self) {
         let watchers = std::mem::take(&mut *self.watchers());
         watchers.into_iter().for_each(|waker| background::shielded(|| waker.wake()));
@@ -51,9 +51,9 @@ impl Manual {
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Fires every deadline up to `goal`, each at its own moment, then shows `goal`.
+    /// Fires every deadline up to `goal`, each at its own time, and sets the clock to `goal`.
     fn run_to(&self, goal: i64) {
-        // The time is set under the queue's lock: whoever arms a deadline later sees the new time and fires it.
+        // The time is set under the queue's lock, so a caller that arms a deadline later sees the new time and fires it.
         while let Some(next) = self.timers.next_until(goal, || {
             self.now.fetch_max(goal, Ordering::SeqCst);
         }) {
@@ -63,7 +63,7 @@ impl Manual {
     }
 }
 
-/// Moves a manual [`Clock`](crate::Clock) and tells what waits on it. Clones move the same clock.
+/// Advances a manual [`Clock`](crate::Clock), and reports its timers. Clones advance the same clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,11 +84,11 @@ impl ManualTime {
         ManualTime(manual)
     }
 
-    /// Moves the clock on by `duration`.
+    /// Advances the clock by `duration`.
     ///
-    /// Deadlines on the way fire in order, each at its own moment, on this thread. When this returns, their contexts are done
-    /// and their waiters have been woken. Deadlines that a woken waiter sets fire too, if they are on the way. May be called
-    /// from a waker. Calls from several threads add up. The clock stops 292 years ahead.
+    /// The deadlines in between fire in order, each at its own time, on this thread. When this returns, their contexts are done and
+    /// their waiters have been woken. That includes deadlines that a woken waiter sets. A waker may call this. Calls on several
+    /// threads add up. The clock does not go beyond 292 years.
     pub fn advance(&self, duration: Duration) {
         let by = nanoseconds(duration).unwrap_or(i64::MAX);
         let manual = &*self.0;
@@ -96,8 +96,8 @@ impl ManualTime {
         manual.run_to(before.unwrap_or_default().saturating_add(by));
     }
 
-    /// Moves the clock on to the next deadline that a waiter waits for, and fires it as [`advance`](ManualTime::advance) does.
-    /// Returns `false`, and moves nothing, if there is no such deadline.
+    /// Advances the clock to the next deadline with a waiter, and fires it as [`advance`](ManualTime::advance) does. Returns `false`,
+    /// and leaves the clock as it is, if there is no such deadline.
     ///
     /// ```
     /// use std::time::Duration;
@@ -118,9 +118,9 @@ impl ManualTime {
         true
     }
 
-    /// Returns the number of armed timers: sleeps in progress, and deadlines of contexts that something has waited for.
+    /// Returns the number of armed timers: sleeps in progress, and deadlines of contexts that have had a waiter.
     ///
-    /// A context's timer stays armed until its deadline, or until the context is dropped, also when the waiter has left.
+    /// The timer of a context stays armed until its deadline or until the context is dropped, even if the waiter was dropped before.
     pub fn timers(&self) -> usize {
         self.0.timers.len()
     }
@@ -161,7 +161,7 @@ impl Future for WaitForTimers {
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
         let mut waker = Some(task.waker().clone());
-        // Put in before the count is read: a timer armed after that finds the waker.
+        // Registered before the count is read, so that a timer which is armed after that wakes it.
         let mut watchers = self.time.0.watchers();
         if !watchers.iter().any(|known| known.will_wake(task.waker())) {
             watchers.extend(waker.take());

@@ -1,4 +1,4 @@
-//! What time it is for a context, and who wakes those that wait for a deadline.
+//! The clocks of contexts: they tell the time and wake the waiters of deadlines.
 
 mod manual;
 pub(crate) mod queue;
@@ -48,8 +48,8 @@ impl Clock {
         Clock(Repr::System)
     }
 
-    /// Returns a clock for tests, which stands still until [`ManualTime::advance`] moves it. Deadlines fire in order, on the thread that
-    /// calls `advance`, and with all their effects before it returns.
+    /// Returns a clock for tests, which stands still until [`ManualTime::advance`] advances it. Deadlines fire in order on the
+    /// thread that calls `advance`, with all their effects before it returns.
     ///
     /// ```
     /// use std::time::Duration;
@@ -67,17 +67,17 @@ impl Clock {
         (Clock(Repr::Manual(Arc::clone(&manual))), ManualTime::new(manual))
     }
 
-    /// Returns the clock of the current tokio runtime. It follows `tokio::time::pause` and `advance`, and a task of that runtime wakes
-    /// the waiters.
+    /// Returns the clock of the current tokio runtime. It follows `tokio::time::pause` and `advance`, and a task of that runtime
+    /// wakes the waiters.
     ///
-    /// Query its contexts on that runtime's threads: other threads see the system's time, which differs while tokio's is paused. Without
-    /// a runtime, or after it is gone, a thread wakes the waiters by the system's time.
+    /// Query its contexts on the threads of that runtime: on other threads they show the system's time, which differs while tokio's
+    /// time is paused. Without a runtime, or after the runtime was shut down, a thread wakes the waiters by the system's time.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
     }
 
-    /// Whether this is the system's clock, so that a caller may read the time by other means.
+    /// Returns whether this is the system's clock, so that a caller may read the time by other means.
     pub fn is_system(&self) -> bool {
         matches!(self.0, Repr::System)
     }
@@ -111,7 +111,7 @@ impl Clock {
         }
     }
 
-    /// What time it is, in nanoseconds since the process began to count.
+    /// Returns the time in nanoseconds since this process first read the clock.
     #[inline]
     pub(crate) fn ticks(&self) -> i64 {
         match &self.0 {
@@ -122,7 +122,7 @@ impl Clock {
         }
     }
 
-    /// Whether that moment has come.
+    /// Returns whether `when` has been reached.
     #[inline]
     pub(crate) fn has_come(&self, when: i64) -> bool {
         match &self.0 {
@@ -131,23 +131,23 @@ impl Clock {
         }
     }
 
-    /// A number that orders a cancel among those at the same time of a clock that stands still or ticks slowly; it wraps.
+    /// Returns a number that orders the cancels at one time of a clock that stands still or has a low resolution. It wraps.
     pub(crate) fn number_cancel(&self) -> u32 {
-        // Not loom's: a number decides nothing but the order of two cancels, one of which happens before the other.
+        // Not one of loom's atomics: the number only orders two cancels, one of which happens before the other.
         static CANCELS: AtomicU32 = AtomicU32::new(0);
-        // Linux counts nanoseconds, and a cancel takes several: its times are all different.
+        // On Linux the times differ: the clock counts nanoseconds, and a cancel takes several.
         if self.is_system() && cfg!(target_os = "linux") { 0 } else { CANCELS.fetch_add(1, Relaxed) }
     }
 
-    /// Called, with no lock held, after a timer was armed for `when`. True if nobody will fire it: a clock that is moved by hand
-    /// may have passed `when` before the timer was in its queue.
+    /// Reports that a timer was armed for `when`. The caller holds no lock. Returns true if the caller has to fire the timer: a
+    /// manual clock may have passed `when` before the timer was in its queue.
     pub(crate) fn armed(&self, when: i64) -> bool {
         let Repr::Manual(clock) = &self.0 else { return false };
         clock.armed();
         self.has_come(when)
     }
 
-    /// What tells this clock from others that are in use.
+    /// Returns an address that no other clock has while this one exists.
     #[cfg(feature = "tokio-util")]
     pub(crate) fn address(&self) -> usize {
         match &self.0 {
@@ -187,14 +187,14 @@ fn ticks_of_system() -> i64 {
     (since.as_secs() as i64).wrapping_mul(1_000_000_000).wrapping_add(i64::from(since.subsec_nanos()))
 }
 
-/// A duration in nanoseconds, if it is less than 292 years.
+/// Converts a duration to nanoseconds. `None` if it is 292 years or more.
 #[inline]
 pub(crate) fn nanoseconds(duration: Duration) -> Option<i64> {
     let seconds = i64::try_from(duration.as_secs()).ok()?;
     seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(duration.subsec_nanos()))
 }
 
-/// An instant in ticks, exactly; `None` when it is more than 292 years away.
+/// Converts an instant to ticks, exactly. `None` if it is more than 292 years away.
 #[inline]
 pub(crate) fn ticks_of(instant: Instant) -> Option<i64> {
     let start = system::start();
@@ -204,11 +204,11 @@ pub(crate) fn ticks_of(instant: Instant) -> Option<i64> {
     }
 }
 
-/// The instant of some ticks: what `ticks_of` was given.
+/// Converts ticks to an instant: the inverse of `ticks_of`.
 pub(crate) fn instant_of(ticks: i64) -> Instant {
     let distance = Duration::from_nanos(ticks.unsigned_abs());
     let start = system::start();
     let instant = if ticks < 0 { start.checked_sub(distance) } else { start.checked_add(distance) };
-    // Ticks come from instants, so this is not reached but by arithmetic near the ends of what an `Instant` can hold.
+    // Ticks come from instants, so only sums near the limits of `Instant` are out of its range.
     instant.unwrap_or(start)
 }

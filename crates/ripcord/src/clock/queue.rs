@@ -1,4 +1,4 @@
-//! Deadlines in order: exact for clocks that tests move, a wheel for the clock that services run on.
+//! The queue of a clock's deadlines: exact for manual and tokio's clocks, a timing wheel for the system's clock.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ pub(crate) enum Queue<T> {
     Wheel(Box<Wheel<T>>),
 }
 
-/// What a look for due entries found.
+/// The result of `pop_due`.
 pub(crate) enum Due<T> {
     Entry(T),
-    /// Nothing yet, but work was done towards it: look again.
+    /// A bounded part of the work is done, and no entry was found yet: call again.
     Busy,
-    /// Nothing is due before then.
+    /// No entry is due before this time.
     Later(i64),
 }
 
@@ -69,7 +69,7 @@ impl<T: Timed> Queue<T> {
         }
     }
 
-    /// The first deadline, or an earlier moment at which to look again.
+    /// The first deadline, or an earlier time at which to call `pop_due`.
     pub(crate) fn next(&self) -> Option<i64> {
         match self {
             Queue::Exact(queue) => queue.order.keys().next().map(|key| key.0),
@@ -78,7 +78,7 @@ impl<T: Timed> Queue<T> {
     }
 }
 
-/// In order to the nanosecond, and first come first served within one.
+/// Entries in order of their deadlines, and of their insertion where deadlines are equal.
 pub(crate) struct Exact<T> {
     order: BTreeMap<(i64, u64), u32>,
     entries: Slab<(u64, T)>,

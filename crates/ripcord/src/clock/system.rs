@@ -8,14 +8,14 @@ use super::ticks_of_system;
 use crate::raw::coarse;
 use crate::raw::timers::Timers;
 
-/// More than the coarse clock is ever behind: its tick is 1 to 10 ms, and when the processor that keeps it stalls another one
-/// takes over after five.
+/// Maximum time, in nanoseconds, by which the coarse clock is behind. Its tick is 1 to 10 ms, and after five missed ticks another
+/// processor updates it.
 const BEHIND: i64 = 120_000_000;
 
-/// The moment that ticks count from, on both clocks.
+/// The time that ticks count from, on both clocks.
 struct Base {
     exact: Instant,
-    /// None where there is no coarse clock.
+    /// `None` where there is no coarse clock.
     coarse: Option<i64>,
 }
 
@@ -23,19 +23,19 @@ struct Base {
 fn base() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
-        // In this order, and both exact: then the coarse clock, which is behind, shows no more than the exact one.
+        // Read in this order, both exactly, so that the coarse clock never shows more ticks than the exact one.
         let exact = Instant::now();
         Base { exact, coarse: coarse::exact_since_boot() }
     })
 }
 
-/// When this process first asked for the time.
+/// Returns when this process first read the clock.
 #[inline]
 pub(super) fn start() -> Instant {
     base().exact
 }
 
-/// What time it is, possibly some milliseconds ago.
+/// Returns the time, which may be some milliseconds old.
 #[inline]
 fn coarse_ticks() -> i64 {
     match (base().coarse, coarse::since_boot()) {
@@ -44,7 +44,7 @@ fn coarse_ticks() -> i64 {
     }
 }
 
-/// Whether `when` has come. Most are far away, which the coarse clock tells at a third of the cost.
+/// Returns whether `when` has been reached. For deadlines that are far away the coarse clock suffices, at a third of the cost.
 #[inline]
 pub(super) fn has_come(when: i64) -> bool {
     when.saturating_sub(coarse_ticks()) < BEHIND && when <= ticks_of_system()
@@ -56,15 +56,15 @@ pub(super) fn timers() -> &'static Timers {
     TIMERS.get_or_init(|| Timers::wheel(alarm))
 }
 
-/// Wakes the timer's thread, which looks at the queue anew; starts it at the first call.
+/// Wakes the timer thread for an earlier deadline. The first call starts it.
 ///
-/// Should the system refuse a thread, the next deadline that is armed tries again; until then `is_done` and `err` are right
-/// all the same, since they ask the clock.
+/// If the system refuses the thread, the next deadline that is armed tries again. `is_done` and `err` do not depend on it, because
+/// they read the clock.
 fn alarm() -> bool {
     static THREAD: Mutex<Option<Thread>> = Mutex::new(None);
     let mut thread = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
     match &*thread {
-        // A token is kept for a thread that is not parked yet, so no alarm is lost.
+        // The unpark of a thread that is not parked yet is kept, so no alarm is lost.
         Some(thread) => thread.unpark(),
         None => {
             let started = std::thread::Builder::new().name("ripcord-timer".to_owned()).spawn(drive);
@@ -78,7 +78,7 @@ fn drive() {
     loop {
         let now = ticks_of_system();
         let Some(next) = timers().fire(now) else { continue };
-        // A waker that parked this thread may have taken the token of an alarm. No users' code runs from here on.
+        // A waker that parked this thread may have consumed the unpark of an alarm. No user code runs from here on.
         if timers().sleeps_until() < next {
             continue;
         }

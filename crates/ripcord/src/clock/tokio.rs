@@ -16,10 +16,11 @@ pub(super) struct Tokio {
     driver: Arc<Driver>,
 }
 
-/// Who wakes those that wait. Told of an earlier deadline, and of the clock's end.
+/// Wakes the waiters of the clock's deadlines.
 struct Driver {
     clock: Weak<Tokio>,
     runtime: Option<Handle>,
+    /// Notified of an earlier deadline, and of the drop of the clock.
     changed: Notify,
     runs: Mutex<Runs>,
 }
@@ -30,7 +31,7 @@ enum Runs {
     InThread(Thread),
 }
 
-// Nothing of it is half done when users' code panics: none runs under its locks.
+// No user code runs under its locks, so a panic leaves no invariant broken.
 impl UnwindSafe for Tokio {}
 impl RefUnwindSafe for Tokio {}
 
@@ -48,7 +49,7 @@ impl Tokio {
         })
     }
 
-    /// Inside a runtime its time, paused or not; outside of one the system's.
+    /// Returns the time of the current runtime, paused or not. Outside of a runtime, returns the system's time.
     pub(super) fn ticks(&self) -> i64 {
         ticks_of(tokio::time::Instant::now().into_std()).unwrap_or(i64::MAX)
     }
@@ -72,7 +73,7 @@ impl Driver {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// There is an earlier deadline: wakes whoever drives, or begins to drive. False when nobody does.
+    /// Wakes the driver for an earlier deadline, or starts it. Returns false if no driver could be started.
     fn alarm(driver: &Arc<Driver>) -> bool {
         let mut runs = driver.runs();
         match (&*runs, &driver.runtime) {
@@ -80,7 +81,7 @@ impl Driver {
             (Runs::InThread(thread), _) => thread.unpark(),
             (Runs::NotYet, Some(runtime)) => {
                 *runs = Runs::InTask;
-                // A runtime that is shutting down drops the task at once, and the guard wants this lock.
+                // A runtime that is shutting down drops the task immediately, and the guard's drop takes this lock.
                 drop(runs);
                 let guard = HandOver(Arc::clone(driver));
                 drop(runtime.spawn(drive(guard)));
@@ -98,12 +99,12 @@ impl Driver {
         *runs = started.map_or(Runs::NotYet, |handle| Runs::InThread(handle.thread().clone()));
     }
 
-    /// Without a runtime, on the system's time. Ends with the clock.
+    /// Fires deadlines by the system's time, until the clock is dropped.
     fn drive_in_thread(&self) {
         while let Some(clock) = self.clock.upgrade() {
             let Some(next) = clock.timers.fire(clock.ticks()) else { continue };
             let left = next.saturating_sub(clock.ticks());
-            // A waker that parked this thread may have taken the token of an alarm. No users' code runs from here on.
+            // A waker that parked this thread may have consumed the unpark of an alarm. No user code runs from here on.
             if clock.timers.sleeps_until() < next {
                 continue;
             }
@@ -117,7 +118,7 @@ impl Driver {
     }
 }
 
-/// Fires what is due and sleeps until the next, as a task. Ends with the clock.
+/// Fires deadlines by tokio's time, until the clock is dropped.
 async fn drive(guard: HandOver) {
     let driver = &guard.0;
     while let Some(clock) = driver.clock.upgrade() {
@@ -128,14 +129,14 @@ async fn drive(guard: HandOver) {
             changed.await;
         } else {
             let until = tokio::time::Instant::from_std(instant_of(next));
-            // Either way the queue is looked at anew.
+            // In both cases the queue is checked again.
             let _elapsed = tokio::time::timeout_at(until, changed).await;
         }
     }
 }
 
-/// When the driving task is dropped before its clock, its runtime is gone: a thread takes over, so that nobody who waits on
-/// another runtime or a thread is forgotten.
+/// Starts a thread as the driver if the task is dropped before the clock: then the runtime was shut down, and there may be waiters
+/// on other runtimes and threads.
 struct HandOver(Arc<Driver>);
 
 impl Drop for HandOver {

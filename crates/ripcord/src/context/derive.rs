@@ -1,4 +1,4 @@
-//! How contexts are made: the roots, and the methods that derive a context from another.
+//! The constructors: the roots, and the methods that derive a context from another.
 
 use std::borrow::Cow;
 use std::panic::Location;
@@ -63,7 +63,7 @@ impl Context {
         self.cancelable_at(Location::caller())
     }
 
-    /// As `with_cancel`, made at `location`.
+    /// Creates a context as `with_cancel` does, for a call at `location`.
     #[inline]
     pub(crate) fn cancelable_at(&self, location: &'static Location<'static>) -> (Context, Canceler) {
         let (parent, flags) = self.as_parent();
@@ -74,8 +74,8 @@ impl Context {
 
     /// Returns a context that ends when this one does, or when `timeout` has passed by its clock, whichever is earlier.
     ///
-    /// With a timeout of zero it is done at once. A timeout of more than 292 years, such as [`Duration::MAX`], is no timeout. There is
-    /// no guard to keep: no timer is armed until something waits.
+    /// With a timeout of zero it is done immediately. A timeout of more than 292 years, such as [`Duration::MAX`], is no timeout.
+    /// There is no guard to keep: no timer is armed until something waits.
     ///
     /// ```
     /// use std::time::Duration;
@@ -166,8 +166,8 @@ impl Context {
 
     /// Returns a context that ends when this one does, or at `deadline`, whichever is earlier.
     ///
-    /// With a deadline in the past it is done at once. A deadline more than 292 years away is no deadline. On a manual clock, compute
-    /// the instant from [`Clock::now`].
+    /// With a deadline in the past it is done immediately. A deadline more than 292 years away is no deadline. On a manual clock,
+    /// compute the instant from [`Clock::now`].
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -253,8 +253,8 @@ impl Context {
         self.derive(flag::NAMED, Payload::Name(Arc::new(name.into())))
     }
 
-    /// Returns a context with this one's values, name and clock, but without its deadline, cancellation and cause. For work that must
-    /// finish although the caller has gone.
+    /// Returns a context with this one's values, name and clock, but without its deadline, cancellation and cause: for work that
+    /// must finish even if the caller has left.
     ///
     /// ```
     /// use ripcord::Context;
@@ -276,12 +276,13 @@ impl Context {
         )))
     }
 
-    /// Returns a context that ends `grace` after this one, with this one's error and cause: for cleanup. It keeps values and name.
+    /// Returns a context that ends `grace` after this one, with this one's error and cause: for cleanup. It keeps the values, the
+    /// name and the clock.
     ///
-    /// The grace starts at the instant at which this context ends, by its clock, whoever notices the end and when. The deadline
-    /// is this context's plus the grace, so it may be later than the deadline of a parent. With a grace of 0 this is the same
-    /// context, with [`Duration::MAX`] it is [`without_cancel`](Context::without_cancel). Nothing is armed or registered until
-    /// something waits for the returned context, and dropping it leaves nothing behind.
+    /// The grace starts at the instant at which this context ends, by its clock, no matter when the end is noticed. The deadline
+    /// is this context's deadline plus the grace. A grace of 0 returns this context. [`Duration::MAX`] is
+    /// [`without_cancel`](Context::without_cancel). No timer is armed until something waits. Dropping the returned context leaves
+    /// nothing behind.
     ///
     /// ```
     /// use std::time::Duration;
@@ -299,7 +300,7 @@ impl Context {
     #[must_use]
     pub fn shielded(&self, grace: Duration) -> Context {
         let Some(grace) = nanoseconds(grace) else { return self.without_cancel() };
-        // What cannot end has nothing to be shielded from.
+        // A context that cannot end needs no shield.
         if grace == 0 || self.ender().is_none() {
             return self.clone();
         }
@@ -311,8 +312,11 @@ impl Context {
         Context::of(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
     }
 
-    /// Returns a context that ends when either of the two does. It has the earlier deadline, and this context's values, then the
-    /// other's. Its clock is this context's. If both have ended, the earlier end counts. At the same moment, this context's end does.
+    /// Returns a context that ends when either of the two ends.
+    ///
+    /// It has the earlier deadline, and this context's clock. A value is looked up in this context first, then in the other one.
+    /// If both have ended, the earlier end counts. If both ended at the same moment, a deadline counts before a cancel, and of two
+    /// deadlines this context's.
     ///
     /// ```
     /// use ripcord::Context;
@@ -328,11 +332,11 @@ impl Context {
     pub fn merge(&self, other: &Context) -> Context {
         let below_root = |ctx: &Context| ctx.0.clone().filter(|node| !matches!(node.kind(), Kind::Todo));
         let (Some(first), Some(second)) = (below_root(self), below_root(other)) else {
-            // A root adds nothing: no end, no deadline, no values.
+            // A root has no end, no deadline and no values.
             return if below_root(self).is_some() { self.clone() } else { other.clone() };
         };
         let when = self.copied_deadline().min(other.copied_deadline());
-        // A clock of the other's alone is not this one's, but its deadlines count on it: the flag says to look.
+        // The deadlines of the two may count on different clocks.
         let both = self.flags() | other.flags();
         let flags = if both & flag::CLOCK == 0 { both } else { both | flag::CLOCKS };
         let merge = Payload::Merge(Box::new(Merge::new(second, when)));
@@ -361,7 +365,7 @@ impl Context {
         self.derive(if is_timed { flag::CLOCK | flag::CLOCKS } else { flag::CLOCK }, Payload::Clock(Box::new(clock)))
     }
 
-    /// As `with_timeout`, for a sleep or a wait: its end is no end of a context in the metrics.
+    /// Creates a context as `with_timeout` does, for a sleep or a wait. The metrics do not count its end.
     #[track_caller]
     pub(crate) fn timer(&self, timeout: Duration) -> Context {
         let ctx = self.with_timeout(timeout);
@@ -394,7 +398,7 @@ impl Context {
         cause: impl FnOnce() -> Option<Cause>,
     ) -> Context {
         let Some(when) = ticks_of(deadline) else {
-            // So far away that it is none, or so long ago that the earliest moment there is will do.
+            // It cannot be represented: too far away, which is no deadline, or too long ago.
             let is_past = deadline < self.clock_ref().now();
             return self.deadline_in_ticks(if is_past { i64::MIN } else { NEVER }, 0, location, cause);
         };
@@ -410,7 +414,7 @@ impl Context {
         location: &'static Location<'static>,
         cause: impl FnOnce() -> Option<Cause>,
     ) -> Context {
-        // A deadline that is not the earliest adds nothing, unless the earlier one may be moved.
+        // A deadline that is not the earliest has no effect, unless the earlier one can be moved.
         if when == NEVER || self.copied_deadline() <= when {
             return self.clone();
         }
@@ -424,7 +428,7 @@ impl Context {
         Context::of(Some(node))
     }
 
-    /// A context that ends when this one does, or when something outside ends it, which `listener` waits for.
+    /// Returns a context that ends when this one ends, or when a listener ends it by the handle that `make_listener` gets.
     #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     #[track_caller]
     pub(crate) fn attached(&self, make_listener: impl FnOnce(crate::CancelHandle) -> Box<dyn Send + Sync>) -> Context {
@@ -434,7 +438,7 @@ impl Context {
         inner.derive(0, Payload::Attached(make_listener(handle)))
     }
 
-    /// A node that cannot be where an end begins.
+    /// Returns a context with a node that cannot end by itself.
     fn derive(&self, more_flags: u8, payload: Payload) -> Context {
         let (parent, flags) = self.as_parent();
         Context::of(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
@@ -446,7 +450,7 @@ impl Context {
     }
 }
 
-/// The end of a node at which none begins: it inherits one, or never has one.
+/// The end of a node that cannot end by itself.
 fn nowhere() -> End {
     End { location: Location::caller(), cause: None, detail: 0 }
 }

@@ -1,4 +1,4 @@
-//! A context prints as its chain, as Go prints it.
+//! `Display` of a context: its chain, in Go's format.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use super::Context;
 use crate::raw::movable::Movable;
 use crate::raw::node::{Kind, NEVER, Node, NodeRef};
 
-/// So many merged contexts are printed with both of their parents; a chain that merges more repeats itself.
-const MOST_MERGES: usize = 16;
+/// Maximum number of merged contexts that are printed with both parents. Shared parents are printed once for each path to them.
+const MAX_MERGES: usize = 16;
 
 impl fmt::Display for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,7 +19,7 @@ impl fmt::Display for Context {
         }
         let Some(node) = self.node() else { return f.write_str("Background") };
         let mut merges = 0;
-        // Printed from the back: a list instead of recursion, since chains are of the user's length.
+        // A work list instead of recursion, because the user determines the length of a chain. The last part is printed first.
         let mut parts = vec![Part::Chain(node)];
         while let Some(part) = parts.pop() {
             match part {
@@ -30,7 +30,7 @@ impl fmt::Display for Context {
                     loop {
                         if let Kind::Merge(merge) = at.kind() {
                             merges += 1;
-                            if merges > MOST_MERGES {
+                            if merges > MAX_MERGES {
                                 parts.push(Part::Text("Merge(..)"));
                             } else {
                                 parts.push(Part::Text(")"));
@@ -81,7 +81,7 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         Kind::Name(name) => write!(f, ".WithName({name})"),
         Kind::Clock(clock) => write!(f, ".WithClock({clock:?})"),
-        // Printed with both of its parents by the caller.
+        // The caller prints it with both of its parents.
         Kind::Merge(_) => Ok(()),
     }
 }

@@ -18,7 +18,7 @@ use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
 
-/// How long work may still take, whether it has been canceled, by whom and why, and the values of its request. Go's `Context`.
+/// Carries a deadline, a cancellation, and the values of a request down every call. Go's `Context`.
 ///
 /// Pass it as the first argument, `ctx: &Context`, to everything that may block or fail. Every `with_*` method returns a new context
 /// below this one. The end of a context ends all contexts below it, and none above it.
@@ -76,7 +76,9 @@ use crate::value::Value;
 pub struct Context(Option<NodeRef>);
 
 impl Context {
-    /// Returns the instant at which this context ends at the latest: the earliest deadline set here or above. It stays after the end.
+    /// Returns the deadline: the earliest one that was set on this context or above. A context that has ended keeps it.
+    ///
+    /// An [idle timeout](Context::with_idle_timeout) is not a deadline.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -94,7 +96,7 @@ impl Context {
 
     /// Returns the time left until the deadline: zero if it has passed, `None` if there is no deadline.
     ///
-    /// A canceled context still returns the time until its deadline. [`is_done`](Context::is_done) returns whether it has ended.
+    /// A canceled context returns the time until its deadline too. [`is_done`](Context::is_done) returns whether it has ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -112,7 +114,7 @@ impl Context {
                 return None;
             }
             let left = when.saturating_sub(self.clock_ref().ticks());
-            // No later observer may report that the context goes on; it does if the deadline has moved meanwhile.
+            // Once zero was returned, no observer may report a live context. If it is live, the deadline has moved meanwhile.
             if left > 0 || self.err().is_some() || self.flags() & flag::MOVABLE == 0 {
                 return Some(Duration::from_nanos(left.max(0).unsigned_abs()));
             }
@@ -142,9 +144,9 @@ impl Context {
 
     /// Returns whether the context has ended. Cheap enough for a hot loop.
     ///
-    /// It is accurate even if nothing waits for the context, and it never reports a deadline early. A loop that asks often reads
-    /// the clock only now and then, and reports a deadline at most 1 ms late. Once this or any other method has reported the
-    /// end, no method reports otherwise.
+    /// It is accurate even if nothing waits for the context, and it never reports a deadline early. In a hot loop most calls do
+    /// not read the clock, and a deadline is reported at most 1 ms late. Once any method has reported the end, no method reports
+    /// otherwise.
     ///
     /// ```
     /// use ripcord::Context;
@@ -220,7 +222,7 @@ impl Context {
         Some(instant_of(node.ended_at()))
     }
 
-    /// Returns an error if the context has ended: for a `?` in a loop.
+    /// Returns the context's error if the context has ended, for use with `?`.
     ///
     /// # Errors
     ///
@@ -244,8 +246,8 @@ impl Context {
         if self.is_done() { self.err().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
-    /// Returns the cause of the end that its canceler or deadline was given, and `None` before the end. An end without a cause of its
-    /// own returns the [`Error`] itself, as in Go.
+    /// Returns why the context ended: the cause that the canceler or the deadline was given, or else the [`Error`] itself, as in
+    /// Go. `None` before the end.
     ///
     /// ```
     /// use ripcord::Context;
@@ -277,7 +279,7 @@ impl Context {
         values::find(self.0.as_ref()?)
     }
 
-    /// Returns the nearest name at or above this context. Above a merged context, the first parent's name goes first.
+    /// Returns the nearest name at or above this context. In a merged context, the first parent's name takes precedence.
     ///
     /// ```
     /// use ripcord::Context;
@@ -352,9 +354,9 @@ impl Context {
         Run::new(self, future)
     }
 
-    /// Sleeps for `duration` by this context's clock, or until the context ends: at its deadline at the latest.
+    /// Sleeps for `duration` by this context's clock, or until the context ends.
     ///
-    /// The earlier of the two counts, however late the future is polled. At the same time, the context's end wins.
+    /// The earlier of the two counts, however late the future is polled. If both happen at the same time, the end wins.
     ///
     /// # Errors
     ///
@@ -413,14 +415,28 @@ impl Context {
         DoneOwned::new(self.clone())
     }
 
-    /// Registers a function that runs, on a thread of its own, when the context ends; immediately if it has ended.
+    /// Registers a function that runs on a background thread when the context ends, or immediately if it has ended.
     ///
     /// The function runs exactly once, or never if [`stop`](AfterFunc::stop) returned true. `cancel` does not wait for it. The
-    /// context is kept alive until the function has run or was stopped, or until nothing can end the context anymore. Dropping
-    /// the handle leaves the function registered. The panic hook reports a panic of the function, which affects nothing else.
+    /// panic hook reports a panic of the function, which affects nothing else. Dropping the handle leaves the function registered.
     ///
-    /// At most 256 functions run at a time in one process; later ones wait in a queue, so functions that block delay them. If no
-    /// thread can be started, the function runs on the thread that ends the context.
+    /// At most 256 functions run at a time in one process. Later functions wait in a queue, so a function that blocks delays them.
+    /// If no thread can be started, the function runs on the thread that ends the context.
+    ///
+    /// # Memory
+    ///
+    /// A registered function keeps its context alive until it has run or was stopped. If nothing can end the context anymore, the
+    /// function is dropped: the cancelers were detached, no cancel handle is left, and there is neither a
+    /// deadline nor an idle timeout.
+    ///
+    /// It is not known whether a `CancellationToken` can still be canceled. A function on a context that was made from one is
+    /// therefore kept until the token is canceled, even if all clones of the token have been dropped. Stop such a function when it
+    /// is no longer needed.
+    ///
+    /// # Time
+    ///
+    /// The function runs outside of any tokio runtime. On `Clock::tokio` it is started by the time of the runtime, also while that
+    /// time is paused, but contexts that the function queries show the system's time.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -437,7 +453,7 @@ impl Context {
         AfterFunc::register(self, Box::new(run))
     }
 
-    // ===== For the rest of the crate =====
+    // ===== for the rest of the crate =====
 
     /// Returns the context of a node. `None` is the background.
     #[inline]
@@ -457,13 +473,13 @@ impl Context {
         self.0.as_ref()?.ender()
     }
 
-    /// The node's flags.
+    /// Returns the node's flags.
     #[inline]
     pub(crate) fn flags(&self) -> u8 {
         self.0.as_ref().map_or(0, |node| node.flags)
     }
 
-    /// Every value of this type at or above this context, above a merged context those on both sides, each once.
+    /// Returns every value of this type at or above this context, in a merged context those of both parents, each once.
     pub(crate) fn all_values<V: Value>(&self) -> Vec<&V> {
         self.0.as_ref().map_or_else(Vec::new, |node| values::all(node))
     }
@@ -472,14 +488,14 @@ impl Context {
         self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
     }
 
-    /// The time left, if there is a deadline or an idle timeout and it counts on the system's clock.
+    /// Returns the time left until the deadline or the idle timeout, if there is one on the system's clock.
     pub(crate) fn remaining_of_system(&self) -> Option<Duration> {
         let when = self.ender().map_or(NEVER, |node| node.next_deadline());
         let counts = when != NEVER && self.flags() & flag::CLOCK == 0;
         counts.then(|| Duration::from_nanos(when.saturating_sub(Clock::SYSTEM.ticks()).max(0).unsigned_abs()))
     }
 
-    /// The effective deadline, or `NEVER`.
+    /// Returns the effective deadline, or `NEVER`.
     #[inline]
     pub(crate) fn deadline_ticks(&self) -> i64 {
         if self.flags() & flag::MOVABLE == 0 {

@@ -1,4 +1,4 @@
-//! Deadlines that can be moved, and idle timeouts.
+//! The constructors of movable deadlines and idle timeouts.
 
 use std::panic::Location;
 use std::time::{Duration, Instant};
@@ -14,10 +14,9 @@ use crate::raw::tree;
 impl Context {
     /// Creates a context whose deadline the returned [`MovableDeadline`] moves, later or earlier.
     ///
-    /// The context ends at that deadline, or when this context ends: moving the deadline past one above has no effect beyond
-    /// that one. Contexts below keep the deadlines that they set themselves. `deadline`, `remaining`, and everything that reads
-    /// them, use the current value. An instant in the past ends the context immediately. One more than 292 years away is no
-    /// deadline, until it is moved.
+    /// The context ends at that deadline, or when this context ends: it never outlives a deadline above, wherever its own is moved.
+    /// Contexts below keep their own deadlines. `deadline` and `remaining` return the current setting. An instant in the past ends
+    /// the context immediately. An instant more than 292 years away is no deadline until it is moved.
     ///
     /// ```
     /// use std::time::Duration;
@@ -39,7 +38,7 @@ impl Context {
         self.movable_deadline(deadline, Location::caller(), None)
     }
 
-    /// Creates a context as [`with_movable_deadline`](Context::with_movable_deadline) does, with a cause for the case that this
+    /// Creates a context like [`with_movable_deadline`](Context::with_movable_deadline). `cause` is the cause of its end if this
     /// deadline ends it.
     ///
     /// ```
@@ -59,10 +58,10 @@ impl Context {
         self.movable_deadline(deadline, Location::caller(), Some(cause.into()))
     }
 
-    /// Creates a context as [`with_movable_deadline`](Context::with_movable_deadline) does, with `location` as the line that set
-    /// the deadline.
+    /// Creates a context like [`with_movable_deadline`](Context::with_movable_deadline), with `location` as the line that set the
+    /// deadline.
     ///
-    /// For libraries whose setting the deadline is: see [`with_timeout_at`](Context::with_timeout_at).
+    /// For libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends at the deadline"]
     pub fn with_movable_deadline_at(
         &self,
@@ -72,12 +71,12 @@ impl Context {
         self.movable_deadline(deadline, location, None)
     }
 
-    /// Creates a context that ends when nothing has called [`reset`](IdleTimeout::reset) or [`progress`](Context::progress) for
-    /// `timeout`.
+    /// Creates a context that ends when neither [`reset`](IdleTimeout::reset) nor [`progress`](Context::progress) was called for
+    /// `timeout`, or when this context ends.
     ///
-    /// It also ends when this context ends. An idle timeout is not a budget: `deadline` and `remaining` do not show it, no policy
-    /// refuses anything because of it, and it is not sent to other services. Zero ends the context immediately. A timeout of
-    /// more than 292 years, [`Duration::MAX`] among them, never does.
+    /// An idle timeout is not a budget: `deadline` and `remaining` do not include it, no policy refuses a call because of it, and
+    /// it is not sent to other services. A timeout of zero ends the context immediately. A timeout of more than 292 years, such as
+    /// [`Duration::MAX`], never ends it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -91,9 +90,9 @@ impl Context {
     /// }
     /// assert_eq!(ctx.deadline(), None);
     /// time.advance(Duration::from_secs(30));
-    /// let story = format!("{:#}", ctx.err().unwrap());
-    /// assert!(story.starts_with("context deadline exceeded (idle for 30s: timeout set at "), "{story}");
-    /// assert!(story.ends_with("; reset 14 times, last 30s ago)"), "{story}");
+    /// let text = format!("{:#}", ctx.err().unwrap());
+    /// assert!(text.starts_with("context deadline exceeded (idle for 30s: timeout set at "), "{text}");
+    /// assert!(text.ends_with("; reset 14 times, last 30s ago)"), "{text}");
     /// ```
     #[track_caller]
     #[must_use = "only the returned context ends with the timeout"]
@@ -101,7 +100,7 @@ impl Context {
         self.idle_timeout(timeout, Location::caller(), None)
     }
 
-    /// Creates a context as [`with_idle_timeout`](Context::with_idle_timeout) does, with a cause for the case that this timeout
+    /// Creates a context like [`with_idle_timeout`](Context::with_idle_timeout). `cause` is the cause of its end if this timeout
     /// ends it.
     ///
     /// ```
@@ -117,10 +116,9 @@ impl Context {
         self.idle_timeout(timeout, Location::caller(), Some(cause.into()))
     }
 
-    /// Creates a context as [`with_idle_timeout`](Context::with_idle_timeout) does, with `location` as the line that set the
-    /// timeout.
+    /// Creates a context like [`with_idle_timeout`](Context::with_idle_timeout), with `location` as the line that set the timeout.
     ///
-    /// For libraries whose setting the timeout is: see [`with_timeout_at`](Context::with_timeout_at).
+    /// For libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends with the timeout"]
     pub fn with_idle_timeout_at(
         &self,
@@ -132,9 +130,9 @@ impl Context {
 
     /// Resets the nearest idle timeout at or above this context, for code that has only the context.
     ///
-    /// It looks no further up than a context made by [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded).
-    /// Below a merged context it
-    /// resets the nearest one on each side. Returns `false` if there is none, or if one of them has ended its context.
+    /// Idle timeouts above a [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded) context are not reset.
+    /// Below a merged context, the nearest one on each side is reset. Returns `false` if there is none, or if the context of one of
+    /// them has ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -201,7 +199,7 @@ impl Context {
     }
 }
 
-/// An instant in ticks of `clock`: `NEVER` if it is more than 292 years away.
+/// Converts an instant to ticks of `clock`. Returns `NEVER` for an instant more than 292 years away.
 pub(crate) fn ticks(instant: Instant, clock: &Clock) -> i64 {
     ticks_of(instant).unwrap_or_else(|| if instant < clock.now() { i64::MIN } else { NEVER })
 }

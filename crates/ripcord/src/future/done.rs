@@ -24,7 +24,8 @@ pub struct DoneOwned {
     wait: Wait,
 }
 
-/// The place of a waker with its context, `NONE` before the first poll. Whoever has one forgets it when dropped.
+/// The key of a waker that is registered with a context, or `NONE` before the first poll. The owner calls `forget` when it is
+/// dropped.
 pub(super) struct Wait(u32);
 
 impl Wait {
@@ -32,19 +33,19 @@ impl Wait {
         Wait(NONE)
     }
 
-    /// Ready when the context has ended. A context that cannot end is never ready and keeps no waker. `asked`: the caller
-    /// has just seen that it has not.
+    /// Returns whether the context has ended, and registers the waker otherwise. `is_checked` says that the caller has just seen
+    /// that the context has not ended.
     #[inline]
-    fn poll(&mut self, ctx: &Context, waker: &Waker, asked: bool) -> Poll<()> {
+    fn poll(&mut self, ctx: &Context, waker: &Waker, is_checked: bool) -> Poll<()> {
         match ctx.ender() {
-            Some(node) => tree::poll_done(node, &mut self.0, waker, asked),
+            Some(node) => tree::poll_done(node, &mut self.0, waker, is_checked),
             None => Poll::Pending,
         }
     }
 
     #[inline]
-    pub(super) fn poll_error(&mut self, ctx: &Context, waker: &Waker, asked: bool) -> Poll<Error> {
-        match self.poll(ctx, waker, asked) {
+    pub(super) fn poll_error(&mut self, ctx: &Context, waker: &Waker, is_checked: bool) -> Poll<Error> {
+        match self.poll(ctx, waker, is_checked) {
             Poll::Ready(()) => ctx.err().map_or(Poll::Pending, Poll::Ready),
             Poll::Pending => Poll::Pending,
         }
@@ -96,10 +97,10 @@ impl DoneOwned {
         &self.ctx
     }
 
-    /// Whether the end that was seen began at the deadline of this future's own context, and not at `parent` or above.
+    /// Returns whether the end began at the deadline of this future's own context, and not at `parent` or above.
     pub(super) fn is_own_deadline(&self, parent: &Context) -> bool {
         let (Some(node), parent) = (self.ctx.ender(), parent.ender()) else { return false };
-        // A deadline that adds nothing to its parent's gives the parent itself.
+        // If the parent's deadline is earlier, the future's context is the parent.
         let is_parent = parent.is_some_and(|parent| std::ptr::eq(&raw const **node, &raw const **parent));
         !is_parent && node.end().is_some_and(|(bits, _)| bits & state::OWN != 0)
     }

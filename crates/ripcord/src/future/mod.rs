@@ -1,4 +1,4 @@
-//! The futures: each named, each saying what dropping it does.
+//! The named futures.
 
 mod done;
 mod run;

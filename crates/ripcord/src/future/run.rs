@@ -1,4 +1,4 @@
-//! A future that its context can end.
+//! Running a future until it is ready or its context ends.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -79,7 +79,7 @@ impl<F: Future> Future for WithContext<F> {
     }
 }
 
-/// The context, and how far the future has come under it. Takes its waker back when dropped.
+/// The context of a future, and the state of its run. Removes its waker when dropped.
 pub(crate) struct Ending<C: Borrow<Context>> {
     ctx: C,
     wait: Wait,
@@ -103,13 +103,13 @@ impl<C: Borrow<Context>> Ending<C> {
     ) -> Poll<Result<F::Output, Error>> {
         let ctx = self.ctx.borrow();
         if !self.started {
-            // A context that is done already does not poll the future at all.
+            // A future whose context is done is never polled.
             if let Some(error) = ctx.err() {
                 return Poll::Ready(Err(error));
             }
             self.started = true;
         }
-        // The future goes first: a result that is ready when the end comes is not lost.
+        // The future is polled first, so that a result which is ready at the same time as the end is not lost.
         if let Poll::Ready(output) = future.poll(task) {
             return Poll::Ready(Ok(output));
         }

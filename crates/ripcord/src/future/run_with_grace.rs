@@ -1,4 +1,4 @@
-//! A future that its context can end, after a grace.
+//! Running a future until a grace after the end of its context.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ pin_project! {
     /// A future that ends some time after its context: see [`Context::run_with_grace`].
     #[must_use = "futures do nothing unless polled"]
     pub struct RunWithGrace<F> {
-        // None if the context was done at the call, and once the future was dropped.
+        // `None` if the context was done at the call, and after the future was dropped.
         #[pin]
         future: Option<F>,
         until: Ending<Context>,

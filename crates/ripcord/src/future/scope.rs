@@ -1,4 +1,4 @@
-//! A future with an ambient context.
+//! Running a future with an ambient context.
 
 use std::fmt;
 use std::pin::Pin;

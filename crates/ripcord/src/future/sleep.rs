@@ -13,7 +13,7 @@ use crate::error::Error;
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
     ctx: Context,
-    /// A context below it, with the time as its deadline: what ends first ends this.
+    /// The end of a context below `ctx` with the duration as its timeout.
     elapsed: DoneOwned,
 }
 
@@ -23,7 +23,7 @@ impl Sleep {
         Sleep { ctx: ctx.clone(), elapsed: DoneOwned::new(ctx.timer(duration)) }
     }
 
-    /// The context whose end ends the sleep.
+    /// Returns the context whose end ends the sleep.
     pub(crate) fn context(&self) -> &Context {
         self.elapsed.context()
     }

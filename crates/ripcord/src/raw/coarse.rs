@@ -1,11 +1,10 @@
-//! A cheap look at the clock that is a little behind.
+//! The coarse clock, which is cheap to read and a little behind.
 //!
-//! Linux keeps the time of its last tick where a process reads it in 6 ns; the exact time costs 17 to 28 ns, measured. Two
-//! questions need no more: has a deadline that is far away passed (row C13), and when was something canceled whose time is only
-//! for people (rows C2 and C7).
+//! On Linux a process reads the time of the kernel's last tick in 6 ns. The exact time takes 17 to 28 ns, measured. The coarse time
+//! is enough to see that a deadline is far away (row C13).
 
-/// The monotonic time of the kernel's last tick, in nanoseconds: the clock of `Instant`, behind by a few milliseconds and never
-/// ahead.
+/// Returns the monotonic time of the kernel's last tick, in nanoseconds. It is the clock of `Instant`, behind by a few milliseconds
+/// and never ahead. `None` where there is no such clock.
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
 #[inline]
 pub(crate) fn since_boot() -> Option<i64> {
@@ -13,7 +12,7 @@ pub(crate) fn since_boot() -> Option<i64> {
     read(CLOCK_MONOTONIC_COARSE)
 }
 
-/// The exact time on the same scale.
+/// Returns the exact time on the same scale.
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
 pub(crate) fn exact_since_boot() -> Option<i64> {
     const CLOCK_MONOTONIC: i32 = 1;
@@ -48,7 +47,6 @@ pub(crate) fn exact_since_boot() -> Option<i64> {
     None
 }
 
-/// Elsewhere there is none.
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", not(miri))))]
 pub(crate) fn since_boot() -> Option<i64> {
     None

@@ -1,32 +1,32 @@
-//! An error in two words, both of them scalars.
+//! An error in two words that are passed in registers.
 //!
 //! An `enum` of the same two words is passed through memory: it is written in parts and read as a whole, which stalls the
-//! processor for longer than all the rest of `err` takes (row C20). A pointer and a number are passed in registers, and so is
-//! an `Option` of them.
+//! processor for longer than the rest of `err` takes (row C20). A pointer and a number are passed in registers, and so is an
+//! `Option` of them.
 
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// A place in the source with a number of 63 bits, or something shared.
+/// A source location with a number of 63 bits, or a shared value.
 pub(crate) struct Compact<S> {
-    /// What an `Arc<S>` points to when `bits` is `SHARED`, else a `&'static Location`.
+    /// The pointer of an `Arc<S>` if `bits` is `SHARED`, or else a `&'static Location`.
     pointer: NonNull<()>,
     /// `SHARED`, or twice the number.
     bits: u64,
     _owns: PhantomData<Arc<S>>,
 }
 
-/// No number is this, since twice a number is even.
+/// Distinct from every number, because twice a number is even.
 const SHARED: u64 = 1;
 
-// SAFETY: it is a shared reference to a `Location`, which is Sync, or an `Arc<S>`; the bounds are those of `Arc`.
+// SAFETY: it is a shared reference to a `Location`, which is Sync, or an `Arc<S>`, whose bounds these are.
 unsafe impl<S: Send + Sync> Send for Compact<S> {}
 // SAFETY: as above.
 unsafe impl<S: Send + Sync> Sync for Compact<S> {}
 
-/// What is in a [`Compact`].
+/// The contents of a [`Compact`].
 pub(crate) enum View<'a, S> {
     Place(&'static Location<'static>, u64),
     Shared(&'a S),
@@ -41,7 +41,7 @@ impl<S> Compact<S> {
     }
 
     pub(crate) fn shared(shared: S) -> Self {
-        // SAFETY: what an `Arc` points to is not null.
+        // SAFETY: the pointer of an `Arc` is not null.
         let pointer = unsafe { NonNull::new_unchecked(Arc::into_raw(Arc::new(shared)).cast_mut()) };
         Compact { pointer: pointer.cast(), bits: SHARED, _owns: PhantomData }
     }
@@ -49,17 +49,17 @@ impl<S> Compact<S> {
     #[inline]
     pub(crate) fn view(&self) -> View<'_, S> {
         if self.bits == SHARED {
-            // SAFETY: `shared` made it, from an `Arc` whose count this still has a part in.
+            // SAFETY: `shared` or `clone` created it from an `Arc`, and this owns a part of the count.
             View::Shared(unsafe { self.pointer.cast().as_ref() })
         } else {
-            // SAFETY: `place` made it, from a reference that lives for ever.
+            // SAFETY: `place` created it from a static reference.
             View::Place(unsafe { self.pointer.cast().as_ref() }, self.bits >> 1)
         }
     }
 
     #[cold]
     fn drop_shared(&mut self) {
-        // SAFETY: `shared` or `clone` made it, from an `Arc`, and it is dropped once.
+        // SAFETY: `shared` or `clone` created it from an `Arc`, and it is dropped once.
         drop(unsafe { Arc::from_raw(self.pointer.cast::<S>().as_ptr()) });
     }
 }
@@ -67,7 +67,7 @@ impl<S> Compact<S> {
 impl<S> Clone for Compact<S> {
     fn clone(&self) -> Self {
         if self.bits == SHARED {
-            // SAFETY: it comes from an `Arc` whose count this has a part in; the clone has the part that is added here.
+            // SAFETY: it is from an `Arc`, and this owns a part of the count. The clone owns the part that is added here.
             unsafe { Arc::increment_strong_count(self.pointer.cast::<S>().as_ptr()) };
         }
         Compact { pointer: self.pointer, bits: self.bits, _owns: PhantomData }

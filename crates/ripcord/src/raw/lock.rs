@@ -1,8 +1,8 @@
 //! A one-byte lock for short critical sections in which no user code runs.
 //!
-//! Why not `std::sync::Mutex`: its unlock is a second read-modify-write, which is half of what taking it costs (13 ns
-//! against 6 ns, measured), and rows C7, C8 and C14 take four locks. Here the unlock is a plain store; the price is that a
-//! waiter polls instead of being woken, which is fair only because every section is a handful of instructions.
+//! `std::sync::Mutex` unlocks with a second read-modify-write, which is half of its cost (13 ns against 6 ns, measured), and rows
+//! C7, C8 and C14 take four locks. Here the unlock is a plain store. A waiter therefore polls instead of being woken, which is
+//! acceptable because every section is a handful of instructions.
 
 use std::ops::{Deref, DerefMut};
 
@@ -15,8 +15,8 @@ pub(crate) struct Lock<T> {
     value: Cell<T>,
 }
 
-// SAFETY: the value is reached only through a `LockGuard`, of which there is one at a time, so sharing a `Lock` gives
-// other threads no more than exclusive access in turn, for which `T: Send` suffices.
+// SAFETY: the value is accessed only through a `LockGuard`, of which there is one at a time. So threads that share a `Lock` have
+// exclusive access in turn, for which `T: Send` suffices.
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {
@@ -42,7 +42,7 @@ impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: this guard is the only one (the compare-exchange in `lock`), so nobody else reaches the value.
+        // SAFETY: this guard is the only one (the compare-exchange in `lock`), so no other thread accesses the value.
         unsafe { &*self.lock.value.read() }
     }
 }

@@ -6,45 +6,48 @@ use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// A deadline that its handles move: a movable deadline or an idle timeout.
 pub(crate) struct Movable {
-    /// When it is due, or `NEVER`; not negative. Once it is sealed, the bitwise complement of that: it never changes again.
+    /// The deadline, or `NEVER`: not negative. Once it is sealed, the bitwise complement, which never changes again.
     word: AtomicI64,
-    /// For when the node's timer is in the queue, which may be earlier than the deadline; `NEVER` if a timer is wanted but there
-    /// is no deadline; `UNARMED` while nothing waits. Guarded by the lock of the queue (invariant 15).
+    /// The time at which the node's timer fires, which may be earlier than the deadline. `NEVER` if there is a waiter but no
+    /// deadline. `UNARMED` while there is no waiter. Guarded by the lock of the queue (invariant 15).
     armed: AtomicI64,
-    /// The clock it counts on, unless that is the system's: here too, so that none is searched for.
+    /// The clock of the deadline. `None` for the system's clock.
     clock: Option<Clock>,
-    /// When it was created.
+    /// The time of the creation.
     created: i64,
-    /// For an idle timeout, the time from each progress to the deadline.
+    /// For an idle timeout, its length in nanoseconds.
     idle: Option<i64>,
-    /// The number of moves, and the time of the last one: for people.
+    /// The number of moves, for error messages.
     moves: AtomicU64,
+    /// The time of the last move, for error messages.
     moved_at: AtomicI64,
-    /// The same two as of the end, written before `DONE`: so every error of that end tells the same.
+    /// `moves` at the end. Written before `DONE`, so that all errors of the end agree.
     moves_before_end: AtomicU64,
+    /// `moved_at` at the end. Written before `DONE`.
     moved_before_end: AtomicI64,
-    /// The handles that can move it. An idle timeout needs none: `progress` moves it.
+    /// The number of handles of a movable deadline. Those of an idle timeout are not counted.
     handles: AtomicU32,
 }
 
-/// Nothing has asked for a timer.
+/// The value of `armed` while there is no waiter.
 const UNARMED: i64 = i64::MIN;
 
-/// What a move did.
+/// The result of a move.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// The deadline has passed, or another end has sealed it: nothing has changed.
+    /// The deadline has passed, or another end has sealed it. Nothing has changed.
     Refused,
-    /// It is at the same time as before or later: no timer has to be touched.
+    /// The deadline is the same or later. No timer has to be changed.
     Later,
+    /// The deadline is earlier. The caller has to change the timer.
     Earlier,
 }
 
-/// What is told about a movable deadline.
+/// The moves of a deadline, for error messages.
 #[derive(Clone, Copy)]
 pub(crate) struct Moves {
     pub(crate) is_idle: bool,
-    /// In nanoseconds: that of an idle timeout; else from the creation to the deadline.
+    /// In nanoseconds: the idle timeout, or else the time from the creation to the deadline.
     pub(crate) timeout: i64,
     pub(crate) count: u64,
     /// Nanoseconds from the last move to the end, or until now.
@@ -52,19 +55,19 @@ pub(crate) struct Moves {
 }
 
 impl Movable {
-    /// A movable deadline that has no handle yet.
+    /// Creates a movable deadline without a handle.
     pub(crate) fn deadline(when: i64, now: i64, clock: Option<Clock>) -> Self {
         Self::new(when, now, clock, None)
     }
 
-    /// A timeout that `timeout` nanoseconds without a move exceed; `NEVER` for none.
+    /// Creates an idle timeout of `timeout` nanoseconds, or `NEVER`.
     pub(crate) fn idle_timeout(timeout: i64, now: i64, clock: Option<Clock>) -> Self {
         Self::new(now.saturating_add(timeout), now, clock, Some(timeout))
     }
 
     fn new(when: i64, now: i64, clock: Option<Clock>, idle: Option<i64>) -> Self {
         Movable {
-            // Times before the process began to count are all as long past.
+            // Ticks before zero have passed, like zero.
             word: AtomicI64::new(when.max(0)),
             armed: AtomicI64::new(UNARMED),
             clock,
@@ -82,12 +85,12 @@ impl Movable {
         self.clock.as_ref()
     }
 
-    /// For an idle timeout its length in nanoseconds, or `NEVER`.
+    /// Returns the length of an idle timeout in nanoseconds, or `NEVER`. `None` for a movable deadline.
     pub(crate) fn idle(&self) -> Option<i64> {
         self.idle
     }
 
-    /// When it is due, sealed or not.
+    /// Returns the deadline or `NEVER`, sealed or not.
     pub(crate) fn when(&self) -> i64 {
         let word = self.word.load(Ordering::Acquire);
         word.max(!word)
@@ -95,12 +98,13 @@ impl Movable {
 
     // ===== the decision (invariant 13) =====
 
-    /// Whether it has ended its node by `now`. If so it is sealed when this returns, so that no move takes that back.
+    /// Returns whether the deadline has passed at `now`, or was sealed before. In both cases it is sealed when this returns, so that
+    /// no later move takes effect.
     pub(in crate::raw) fn expire(&self, now: i64) -> bool {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word < 0 {
-                // It has passed, or its node has ended with one above.
+                // It has passed, or its node has inherited an end.
                 return true;
             }
             if word > now {
@@ -113,7 +117,7 @@ impl Movable {
         }
     }
 
-    /// Seals it whether or not it has passed, because its node takes an end over. Returns when it was due.
+    /// Seals the deadline, whether or not it has passed, because its node inherits an end. Returns the deadline.
     pub(in crate::raw) fn seal(&self) -> i64 {
         let mut word = self.word.load(Ordering::Acquire);
         while word >= 0 {
@@ -125,13 +129,13 @@ impl Movable {
         !word
     }
 
-    /// Moves it to `when`, unless it has passed at `now` or is sealed. A time before `now` is recorded as `now`. With `only_later`, a
-    /// deadline that is later than `when` stays.
+    /// Moves the deadline to `when`, or to `now` if that is later. Refuses if the deadline has passed at `now` or is sealed. With
+    /// `only_later`, a deadline that is later than `when` stays.
     pub(in crate::raw) fn move_to(&self, when: i64, now: i64, only_later: bool) -> Moved {
         let when = when.max(now);
         let mut word = self.word.load(Ordering::Acquire);
         loop {
-            // The clock decides, also if nobody has observed it.
+            // The clock decides, even if the expiry was not observed.
             if word <= now && self.expire(now) {
                 return Moved::Refused;
             }
@@ -147,7 +151,7 @@ impl Movable {
                 Err(changed) => word = changed,
             }
         }
-        // For people, so without a second read-modify-write: two moves at one time may count as one (row C21).
+        // For messages only, so without a read-modify-write: of two simultaneous moves one may not be counted (row C21).
         self.moves.store(self.moves.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.moved_at.store(now, Ordering::Relaxed);
         if when < word && self.idle.is_none() { Moved::Earlier } else { Moved::Later }
@@ -155,38 +159,38 @@ impl Movable {
 
     // ===== the timer (invariant 15): called under the lock of the queue =====
 
-    /// What the timer is in the queue for.
+    /// Returns the time at which the timer fires.
     pub(in crate::raw) fn armed(&self) -> i64 {
         self.armed.load(Ordering::Relaxed)
     }
 
-    /// Asks for a timer. Returns when it is due; `None` if there is no deadline now.
+    /// Records that there is a waiter. Returns the time at which the timer has to fire, or `None` if there is no deadline.
     pub(in crate::raw) fn arm(&self) -> Option<i64> {
         let when = self.when();
         self.armed.store(when, Ordering::Relaxed);
         (when != NEVER).then_some(when)
     }
 
-    /// Whether a timer is wanted, and earlier than the one that is in the queue.
+    /// Returns whether there is a waiter, and the deadline is earlier than its timer.
     pub(in crate::raw) fn is_before_timer(&self) -> bool {
         self.when() < self.armed()
     }
 
-    // ===== what is told =====
+    // ===== for error messages =====
 
-    /// Records what the errors of its own end tell. Called under the node's lock, before the end becomes visible.
+    /// Records the moves at the end. Called under the node's lock, before the end becomes visible.
     pub(in crate::raw) fn record_end(&self) {
         self.moves_before_end.store(self.moves.load(Ordering::Relaxed), Ordering::Relaxed);
         self.moved_before_end.store(self.moved_at.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
-    /// What an error of its own end tells.
+    /// Returns the moves up to the end that this deadline caused.
     pub(crate) fn moves_before_end(&self) -> Moves {
         let moved_at = self.moved_before_end.load(Ordering::Relaxed);
         self.moves(self.moves_before_end.load(Ordering::Relaxed), self.when().saturating_sub(moved_at))
     }
 
-    /// What is told while it has not ended its node.
+    /// Returns the moves up to `now`.
     pub(crate) fn moves_until(&self, now: i64) -> Moves {
         let moved_at = self.moved_at.load(Ordering::Relaxed);
         self.moves(self.moves.load(Ordering::Relaxed), now.saturating_sub(moved_at))
@@ -207,8 +211,8 @@ impl Movable {
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Whether it can still end its node: there is a deadline, or a handle that can set one. Progress never sets a deadline
-    /// where there was none.
+    /// Returns whether this can still end its node: there is a deadline, or a handle that can set one. Progress sets no deadline
+    /// if there was none.
     pub(in crate::raw) fn can_end(&self) -> bool {
         self.when() != NEVER || self.idle.is_none() && self.handles.load(Ordering::Relaxed) > 0
     }

@@ -1,4 +1,4 @@
-//! A parent's list of children: a word for each.
+//! A parent's list of children, which takes one word per child.
 
 use std::ptr::NonNull;
 
@@ -8,11 +8,11 @@ use crate::slab::Place;
 /// A pointer in a parent's list of children (invariant 4).
 pub(crate) struct Child {
     pub(crate) node: NonNull<Node>,
-    /// It hangs by its second edge, a merged context's.
+    /// Whether the list belongs to its second parent: then the child is a merged context.
     pub(crate) second: bool,
 }
 
-/// A `Child`, or a free place: told apart by the lowest bits of the pointer, which alignment leaves zero. An `enum` of the two
+/// A `Child` or a free place. The lowest bits of the pointer, which are zero because of its alignment, distinguish them. An `enum`
 /// would take two words (row C18).
 pub(crate) struct ChildPlace(*mut Node);
 
@@ -30,7 +30,7 @@ impl Place<Child> for ChildPlace {
 
     #[inline]
     fn free(next: u32) -> Self {
-        // The last one's `NONE` becomes zero: plus one, no other next needs more bits than an address has left.
+        // Adding one turns `NONE` into zero, so that the shifted value always fits.
         ChildPlace(std::ptr::without_provenance_mut((next.wrapping_add(1) as usize) << SHIFT | FREE))
     }
 
@@ -48,14 +48,14 @@ impl Place<Child> for ChildPlace {
 }
 
 impl ChildPlace {
-    /// The child, unless the place is free.
+    /// Returns the child. `None` if the place is free.
     #[inline]
     pub(in crate::raw) fn node(&self) -> Option<NonNull<Node>> {
         ChildPlace(self.0).into_value().map(|child| child.node)
     }
 }
 
-// SAFETY: nodes are Send and Sync; the pointer is followed under the parent's lock alone (invariant 4).
+// SAFETY: nodes are Send and Sync. The pointer is followed only under the parent's lock (invariant 4).
 unsafe impl Send for ChildPlace {}
 
 #[cfg(all(test, not(ripcord_loom)))]

@@ -1,4 +1,4 @@
-//! Who waits on a node, and what hangs below it: what its lock guards.
+//! What a node's lock guards: its waiters, children, functions and tokens.
 
 use std::task::Waker;
 
@@ -8,15 +8,15 @@ use super::{Callback, Child};
 use crate::raw::tree::token::Tokens;
 use crate::slab::Slab;
 
-/// What the lock bit guards: in two words what most nodes have, which is nothing or one waiter.
+/// What the lock bit guards. It takes two words, because most nodes have nothing or one waiter.
 pub(crate) enum Guarded {
     One(Waker),
     Many(Option<Box<More>>),
 }
 
-/// What few nodes have.
+/// What few nodes need.
 pub(crate) struct More {
-    /// The waiter whose key is 0; the keys of the others are those of `waiters`, plus one.
+    /// The waiter whose key is 0. The key of another waiter is its key in `waiters` plus one.
     first: Option<Waker>,
     pub(in crate::raw) waiters: Slab<Waker>,
     pub(in crate::raw) children: Slab<Child, ChildPlace>,
@@ -26,14 +26,14 @@ pub(crate) struct More {
     pub(in crate::raw) tokens: Tokens,
     /// The number of cancel handles.
     pub(in crate::raw) handles: usize,
-    /// Nothing can end the node anymore (invariant 11).
+    /// Whether nothing can end the node anymore (invariant 11).
     pub(in crate::raw) is_endless: bool,
 }
 
 impl Guarded {
     pub(in crate::raw) const NOTHING: Guarded = Guarded::Many(None);
 
-    /// The rest, if there is any.
+    /// Returns what few nodes need, if this node has it.
     pub(in crate::raw) fn rest(&mut self) -> Option<&mut More> {
         match self {
             Guarded::Many(more) => more.as_deref_mut(),
@@ -41,7 +41,7 @@ impl Guarded {
         }
     }
 
-    /// The rest, made if there is none.
+    /// Returns what few nodes need, and creates it if this node does not have it.
     pub(in crate::raw) fn more(&mut self) -> &mut More {
         if !matches!(self, Guarded::Many(Some(_))) {
             let first = self.take_first();
@@ -58,7 +58,7 @@ impl Guarded {
         }
         match self {
             Guarded::Many(Some(more)) => more,
-            _ => unreachable!("it was made above"),
+            _ => unreachable!("it was created above"),
         }
     }
 

@@ -1,8 +1,8 @@
-//! The memory of nodes, reused after they are freed.
+//! Reuse of the memory of freed nodes.
 //!
-//! Most contexts live for a short time and are freed by the thread that made them. The allocator takes half of the time that
-//! creating and dropping a context costs (row C1). All nodes have one size, so each thread keeps the memory of a few freed nodes
-//! on a stack, which also returns first the memory that is still in the cache.
+//! Most contexts live for a short time and are freed by the thread that created them. The allocator takes half of the time to
+//! create and drop a context (row C1). All nodes have one size, so each thread keeps the memory of a few freed nodes on a stack,
+//! which returns the most recently used memory first.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -19,13 +19,13 @@ pub(super) fn allocate() -> Place {
     kept::take().unwrap_or_else(Box::new_uninit)
 }
 
-/// The memory of a node that is being freed. Releases it when dropped, also if a user's `Drop` panics before.
+/// The memory of a node that is being freed. Releases it when dropped, even if a user's `Drop` panics before.
 pub(super) struct Memory(NonNull<Node>);
 
 impl Memory {
     /// # Safety
     ///
-    /// The memory is from `allocate`, and nobody uses it when this is dropped.
+    /// The memory is from `allocate`, and is not used after this is dropped.
     pub(super) unsafe fn of(node: NonNull<Node>) -> Self {
         Memory(node)
     }
@@ -34,7 +34,7 @@ impl Memory {
 impl Drop for Memory {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: by the contract of `of` it is a box's, and this is its last use.
+        // SAFETY: by the contract of `of` it is from a box, and this is its last use.
         kept::keep(unsafe { Box::from_raw(self.0.cast::<MaybeUninit<Node>>().as_ptr()) });
     }
 }
@@ -45,19 +45,19 @@ mod kept {
 
     use super::Place;
 
-    /// The most that a thread keeps: somewhat more than the depth of a request's contexts. None where a tool looks for uses of
-    /// freed memory.
-    const MOST: usize = if cfg!(any(miri, ripcord_sanitize)) { 0 } else { 32 };
+    /// Maximum number of nodes whose memory a thread keeps: somewhat more than a request has contexts. Zero under tools that look
+    /// for uses of freed memory.
+    const MAX_KEPT: usize = if cfg!(any(miri, ripcord_sanitize)) { 0 } else { 32 };
 
     struct Kept {
-        places: [Cell<Option<Place>>; MOST],
+        places: [Cell<Option<Place>>; MAX_KEPT],
         /// The number of full places, which are the first ones.
         len: Cell<usize>,
     }
 
     thread_local! {
-        // Dropped with the thread. The memory of nodes that are created or freed later than that is the allocator's.
-        static KEPT: Kept = const { Kept { places: [const { Cell::new(None) }; MOST], len: Cell::new(0) } };
+        // Dropped at the end of the thread. Nodes that are created or freed after that use the allocator.
+        static KEPT: Kept = const { Kept { places: [const { Cell::new(None) }; MAX_KEPT], len: Cell::new(0) } };
     }
 
     #[inline]
@@ -83,14 +83,14 @@ mod kept {
     }
 }
 
-/// Keeps all freed memory until the next execution of the model, so that loom sees a use of it before the machine does.
+/// Keeps all freed memory until the next execution of the model, so that loom detects every use of it.
 #[cfg(ripcord_loom)]
 pub(crate) mod modeled {
     use std::cell::{Cell, RefCell};
 
     use super::Place;
 
-    // loom runs all threads of a model on one thread of the system.
+    // loom runs all threads of a model on one system thread.
     thread_local! {
         static FREED: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
         static ALIVE: Cell<usize> = const { Cell::new(0) };
@@ -106,7 +106,7 @@ pub(crate) mod modeled {
         FREED.with_borrow_mut(|freed| freed.push(memory));
     }
 
-    /// Forgets the nodes of the execution before.
+    /// Forgets the nodes of the previous execution.
     #[cfg(test)]
     pub(crate) fn start() {
         ALIVE.set(0);

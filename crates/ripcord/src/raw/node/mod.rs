@@ -1,19 +1,18 @@
-//! One node of the tree of contexts: what it holds, who may touch it, and how long it lives.
+//! One node of the tree of contexts: its fields, their synchronization, and its lifetime.
 //!
 //! # Invariants
 //!
-//! 1. **Lifetime.** `refs` counts the strong references. A node holds one on its parent, so whatever is above a live node is
-//!    alive. The node is freed by whoever takes the count to zero, after `unregister`.
+//! 1. **Lifetime.** `refs` counts the strong references. A node holds a strong reference to its parent, so everything above a live
+//!    node is alive. The thread that decrements the count to zero frees the node, after `unregister`.
 //! 2. **The lock bit.** `guarded`, and `end` while the node is not done, are touched only by the holder of `LOCKED`. Only the
 //!    holder changes `state`, so unlocking is a plain store. Locks are taken from parent to child, never two otherwise; a queue
 //!    of timers is never locked with a node locked.
-//! 3. **An end is for ever.** `end` is written before `DONE` is stored with release, and never again. Who reads `DONE` with
-//!    acquire may read `end` without the lock. So error, cause and the done state become visible together.
+//! 3. **An end is permanent.** `end` is written before `DONE` is stored with release, and never again. A thread that reads `DONE`
+//!    with acquire may read `end` without the lock. So error, cause and done state become visible together.
 //! 4. **Pointers down are weak.** A parent's list of children and a queue of timers hold plain pointers. While `slot` (or
-//!    `timer`) is not `NONE` the pointer is in that list. It is put in by somebody who holds a strong reference, under the
-//!    list's lock; it is taken out under the list's lock; and the store of `NONE` is the last access by whoever takes it out.
-//!    A node whose count is zero takes itself out before it is freed, so a pointer found under the list's lock is valid while
-//!    that lock is held.
+//!    `timer`) is not `NONE`, the pointer is in that list. It is inserted under the list's lock by a holder of a strong reference,
+//!    and removed under the list's lock. The store of `NONE` is the last access of the thread that removes it. A node whose count
+//!    is zero removes itself before it is freed, so a pointer found under the list's lock is valid while that lock is held.
 //! 5. **No user code under a lock.** Wakers, callbacks, causes and values are moved out first.
 
 mod children;
@@ -44,25 +43,25 @@ pub(crate) use reference::NodeRef;
 
 /// Bits of `Node::state`.
 pub(crate) mod state {
-    /// Somebody holds the node's lock.
+    /// The node's lock is held.
     pub(crate) const LOCKED: u8 = 1;
-    /// An end above is pushed down to this node, and the timers of the deadlines above are armed.
+    /// Ends above are pushed down to this node, and the timers of the deadlines above are armed.
     pub(crate) const WATCHED: u8 = 2;
     /// The node has ended; `end` is readable.
     pub(crate) const DONE: u8 = 4;
-    /// It ended by a deadline (else by a cancel).
+    /// A deadline ended it. Otherwise a cancel did.
     pub(crate) const DEADLINE: u8 = 8;
-    /// The end began here (else it was inherited).
+    /// The end began here. Otherwise it was inherited.
     pub(crate) const OWN: u8 = 16;
-    /// The cancel came from a `Canceler` being dropped.
+    /// The cancel was the drop of a `Canceler`.
     pub(crate) const DROPPED: u8 = 32;
-    /// A deadline can end it (`flag::DEADLINE`): here too, so that the fast way loads one byte.
+    /// A copy of `flag::DEADLINE`, so that the fast path loads one byte.
     pub(crate) const TIMED: u8 = 64;
     /// Such a deadline may count on a clock other than the system's (`flag::CLOCK`), or may move (`flag::MOVABLE`).
     pub(crate) const CLOCKED: u8 = 128;
 }
 
-/// Bits of `Node::flags`: what a walk upwards could find, so that most walks are not started.
+/// Bits of `Node::flags`: what a walk up the tree could find. Most walks are skipped because of them.
 pub(crate) mod flag {
     /// A name at or above this node.
     pub(crate) const NAMED: u8 = 1;
@@ -72,11 +71,11 @@ pub(crate) mod flag {
     pub(crate) const CLOCK: u8 = 4;
     /// A value at or above this node.
     pub(crate) const VALUES: u8 = 8;
-    /// Deadlines that can end this node may count on different clocks.
+    /// The deadlines that can end this node may be on different clocks.
     pub(crate) const CLOCKS: u8 = 16;
     /// A shielded context at or above this node can end it (invariant 12 in `tree`).
     pub(crate) const SHIELDED: u8 = 32;
-    /// A deadline that can end this node can be moved: no node from there down holds a copy of a deadline (`tree`, invariant 14).
+    /// A deadline that can end this node can be moved. No node from there down holds a copy of a deadline (`tree`, invariant 14).
     pub(crate) const MOVABLE: u8 = 64;
 }
 
@@ -88,13 +87,15 @@ mod note {
     pub(super) const TIMER: u8 = 2;
 }
 
-/// The second parent of a merged context, and the earlier deadline of the two.
+/// What a merged context has besides its first parent.
 pub(crate) struct Merge {
+    /// The second parent.
     pub(crate) other: NodeRef,
-    /// Or `NEVER`.
+    /// The earlier deadline of the two, or `NEVER`.
     pub(crate) when: i64,
+    /// The key in the second parent's list of children, or `NONE`.
     slot: AtomicU32,
-    /// 1 if its end is the second parent's. Written before `DONE`.
+    /// 1 if it inherited the second parent's end. Written before `DONE`.
     ended_by_second: AtomicU8,
     /// The number of the cancel that ended it, if a cancel did. Written before `DONE` (invariant 9).
     cancel_number: AtomicU32,
@@ -112,40 +113,40 @@ impl Merge {
     }
 }
 
-/// What a shielded context adds to its parent.
+/// What a shielded context has besides its parent.
 pub(crate) struct Shield {
-    /// How long after its parent it ends, in nanoseconds.
+    /// The time from its parent's end to its own, in nanoseconds.
     pub(crate) grace: i64,
     /// Its parent's deadline plus the grace, or `NEVER`.
     pub(crate) when: i64,
-    /// What the grace counts on.
+    /// The clock of the grace.
     pub(crate) clock: Clock,
 }
 
-/// How a node ended; before that, what is known of the end it may come to: the place that made it, a deadline's cause.
+/// How a node ended. Before that, how it may end by itself: the line that created it, and a deadline's cause.
 #[derive(Clone)]
 pub(crate) struct End {
     pub(crate) location: &'static Location<'static>,
     pub(crate) cause: Option<Cause>,
-    /// For a deadline the original timeout in nanoseconds; for a cancel its exact moment, in ticks of the clock. For a
-    /// deadline's end that was taken over by a node with `flag::MOVABLE`, its exact moment too.
+    /// For a deadline, the original timeout in nanoseconds. For a cancel, its exact time in ticks of the clock. For a deadline's
+    /// end that a node with `flag::MOVABLE` has inherited, the exact time too.
     pub(crate) detail: i64,
 }
 
-/// A function to run at the end. It keeps its context alive until it runs or is removed.
+/// A function that runs at the end. It keeps its context alive until it runs or is removed.
 pub(crate) struct Callback {
     pub(crate) run: Box<dyn FnOnce() + Send>,
     pub(crate) context: NodeRef,
 }
 
 /// One context that is not a root.
-// In this order: what marking a child touches lies together (row C9), and what a walk upwards looks at lies first (row C4).
+// The fields used by a walk up the tree come first (row C4), and those used to mark a child are adjacent (row C9).
 #[repr(C)]
 pub(crate) struct Node {
     refs: AtomicU32,
     pub(in crate::raw) state: AtomicU8,
     pub(crate) flags: u8,
-    /// What is in `word`.
+    /// Which field of `word` is valid.
     tag: Tag,
     /// Bits of `note`.
     notes: AtomicU8,
@@ -158,17 +159,17 @@ pub(crate) struct Node {
     guarded: Cell<ManuallyDrop<Guarded>>,
     end: Cell<End>,
     word: Word,
-    /// Every use reads it and freeing ends it, so that loom sees whether all uses happen before.
+    /// Read by every use and ended by the free, so that loom checks that every use happens before the free.
     alive: Access,
 }
 
-// SAFETY: everything in a node is Send + Sync by itself, but for the two cells and the pointers to children. The cells are
-// reached only under the lock bit or after `DONE` (invariants 2 and 3), the pointers only as invariant 4 allows.
+// SAFETY: all fields are Send + Sync, except for the two cells and the pointers to children. The cells are accessed only under
+// the lock bit or after `DONE` (invariants 2 and 3), and the pointers only as invariant 4 allows.
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
 
-// A panic in users' code leaves nothing of a node half done: none runs under its lock (invariant 5).
+// No user code runs under a node's lock (invariant 5), so a panic leaves no invariant broken.
 impl UnwindSafe for Node {}
 impl RefUnwindSafe for Node {}
 
@@ -186,22 +187,22 @@ impl Node {
         node
     }
 
-    /// What kind of context this is.
+    /// Returns the kind of context that this is.
     #[inline]
     pub(crate) fn kind(&self) -> Kind<'_> {
         // SAFETY: `allocate` made the two together, and `word` is dropped with the node.
         unsafe { self.word.kind(self.tag) }
     }
 
-    /// The effective deadline of a node that can end, or `NEVER`: as it was when the node was created, so not for nodes with
-    /// `flag::MOVABLE`.
+    /// Returns the effective deadline of a node that can end, or `NEVER`. It is a copy made when the node was created, so it is
+    /// valid only for nodes without `flag::MOVABLE`.
     #[inline]
     pub(crate) fn deadline(&self) -> i64 {
         // SAFETY: as in `kind`.
         unsafe { self.word.deadline(self.tag) }
     }
 
-    /// What the end is, once there is one.
+    /// Returns the end of a node that is done.
     #[inline]
     pub(crate) fn end(&self) -> Option<(u8, &End)> {
         let bits = self.state.load(Ordering::Acquire);
@@ -224,7 +225,7 @@ impl Node {
         }
     }
 
-    /// The node whose end is this one's too: the nearest one above that can end, unless the chain is cut here.
+    /// Returns the nearest node above that can end, if its end is also this node's end.
     #[inline]
     pub(crate) fn cancel_parent(&self) -> Option<&NodeRef> {
         if matches!(self.tag, Tag::WithoutCancel | Tag::Shielded) {
@@ -233,7 +234,7 @@ impl Node {
         self.parent.as_ref()?.ender()
     }
 
-    /// The node whose end this one has to hear of: also that of a shielded context, which ends later (invariant 12 in `tree`).
+    /// Returns the nearest node above that can end, if this node ends with it or a grace after it (invariant 12 in `tree`).
     #[inline]
     pub(crate) fn link_parent(&self) -> Option<&NodeRef> {
         if self.tag == Tag::WithoutCancel {
@@ -242,7 +243,7 @@ impl Node {
         self.parent.as_ref()?.ender()
     }
 
-    /// When this shielded node ends, once its parent has ended. None for every other node.
+    /// Returns when this shielded node ends, once its parent has ended. `None` for every other node.
     #[inline]
     pub(in crate::raw) fn end_of_grace(&self) -> Option<i64> {
         let Kind::Shielded(shield) = self.kind() else { return None };
@@ -250,7 +251,7 @@ impl Node {
         parent.end().is_some().then(|| parent.ended_at().saturating_add(shield.grace))
     }
 
-    /// What the timer of this node is armed for.
+    /// Returns the time for which the timer of this node is armed.
     #[inline]
     pub(in crate::raw) fn timer_at(&self) -> i64 {
         match self.kind() {
@@ -259,7 +260,7 @@ impl Node {
         }
     }
 
-    /// A merged context's other parent, as `cancel_parent` gives the first.
+    /// Returns for the second parent of a merged context what `cancel_parent` returns for the first.
     #[inline]
     pub(crate) fn second_parent(&self) -> Option<&NodeRef> {
         match self.kind() {
@@ -268,7 +269,7 @@ impl Node {
         }
     }
 
-    /// The parent whose end a done node took over.
+    /// Returns the parent whose end a done node has inherited.
     fn source_of_end(&self) -> Option<&NodeRef> {
         match self.kind() {
             Kind::Merge(merge) if merge.ended_by_second.load(Ordering::Relaxed) != 0 => self.second_parent(),
@@ -276,7 +277,7 @@ impl Node {
         }
     }
 
-    /// The node where the end of this done node began.
+    /// Returns the node where the end of this done node began.
     pub(crate) fn origin_of_end(&self) -> &Node {
         let mut node = self;
         while node.end().is_some_and(|(bits, _)| bits & state::OWN == 0)
@@ -287,7 +288,7 @@ impl Node {
         node
     }
 
-    /// What an error of this node's end tells, if it began at a deadline here that can be moved.
+    /// Returns the moves of this node's deadline before it ended the node, if the deadline can be moved.
     pub(crate) fn moves_before_end(&self) -> Option<Moves> {
         match self.kind() {
             Kind::Movable(movable) => Some(movable.moves_before_end()),
@@ -295,7 +296,7 @@ impl Node {
         }
     }
 
-    /// The number of the cancel that ended this node (invariant 9).
+    /// Returns the number of the cancel that ended this node (invariant 9).
     pub(in crate::raw) fn cancel_number(&self) -> u32 {
         let mut node = self;
         loop {
@@ -328,13 +329,13 @@ impl Node {
         self.notes.load(Ordering::Relaxed) == note::TIMER
     }
 
-    /// Whether this is a merged context, with two parents.
+    /// Returns whether this is a merged context, with two parents.
     #[inline]
     pub(crate) fn is_merged(&self) -> bool {
         self.tag == Tag::Merge
     }
 
-    /// The place of this node in the list of that parent.
+    /// Returns the key of this node in the list of its first or second parent.
     fn edge(&self, second: bool) -> &AtomicU32 {
         match self.kind() {
             Kind::Merge(merge) if second => &merge.slot,
@@ -342,7 +343,8 @@ impl Node {
         }
     }
 
-    /// Puts `child` into this node's list, unless it is there already. False when this node has ended: nothing is pushed then.
+    /// Inserts `child` into this node's list, unless it is there already. Returns false if this node is done: then nothing will be
+    /// pushed to the child.
     pub(in crate::raw) fn link(&self, child: &NodeRef, second: bool) -> bool {
         let mut guard = self.lock();
         if guard.bits & state::DONE != 0 {
@@ -357,19 +359,19 @@ impl Node {
         true
     }
 
-    /// Says that `child` is no longer in its parent's list: the last access to it without a reference of the caller's own
-    /// (invariant 4). A pointer, not a reference: the node may be freed before this returns.
+    /// Records that `child` is no longer in its parent's list. This is the caller's last access to it without a strong reference
+    /// (invariant 4). It takes a pointer, because the node may be freed before this returns.
     ///
     /// # Safety
     ///
-    /// The caller took `child` out of the list, and holds the lock of that parent.
+    /// The caller removed `child` from the list, and holds the lock of that parent.
     pub(in crate::raw) unsafe fn unlinked(child: NonNull<Node>, second: bool) {
         // SAFETY: the node is not freed before `NONE` is stored (invariant 4).
         let edge = unsafe { child.as_ref() }.edge(second);
         edge.store(NONE, Ordering::Release);
     }
 
-    /// Takes this node out of `parent`'s list, if it is in it.
+    /// Removes this node from `parent`'s list, if it is in that list.
     fn unlink(&self, parent: Option<&NodeRef>, second: bool) {
         let edge = self.edge(second);
         if edge.load(Ordering::Acquire) == NONE {
@@ -377,7 +379,7 @@ impl Node {
         }
         if let Some(parent) = parent {
             let mut guard = parent.lock();
-            // Looked at again under the lock: a propagation may have taken it out meanwhile.
+            // Read again under the lock, because a propagation may have removed it meanwhile.
             let slot = edge.load(Ordering::Relaxed);
             if slot != NONE
                 && let Some(more) = guard.fields().rest()
@@ -387,7 +389,7 @@ impl Node {
         }
     }
 
-    /// Takes a dying node out of every list that points to it (invariant 4).
+    /// Removes a dying node from every list that points to it (invariant 4).
     #[inline]
     fn unregister(&self) {
         if self.slot.load(Ordering::Acquire) != NONE {
@@ -403,14 +405,14 @@ impl Node {
         super::tree::token::outlive(self);
     }
 
-    /// Whether the node is in a queue of timers.
+    /// Returns whether the node is in a queue of timers.
     #[inline]
     fn is_armed(&self) -> bool {
         matches!(self.tag, Tag::Deadline | Tag::ClockedDeadline | Tag::Movable | Tag::Shielded)
             && self.timer.load(Ordering::Acquire) != NONE
     }
 
-    /// Whether no list points to this node.
+    /// Returns whether no list points to this node.
     #[inline]
     fn is_unregistered(&self) -> bool {
         self.slot.load(Ordering::Acquire) == NONE
@@ -418,7 +420,7 @@ impl Node {
             && (!self.is_merged() || self.edge(true).load(Ordering::Acquire) == NONE)
     }
 
-    /// The name nearest at or above this node; above a merged context, of the first parent, else of the other.
+    /// Returns the nearest name at or above this node. In a merged context, the first parent's name takes precedence.
     pub(crate) fn name(&self) -> Option<&Arc<Cow<'static, str>>> {
         let mut seen = HashSet::new();
         let mut pending = Vec::new();
@@ -443,7 +445,7 @@ impl Node {
         }
     }
 
-    /// The clock at or above this node.
+    /// Returns the nearest clock at or above this node.
     pub(crate) fn clock(&self) -> &Clock {
         let mut node = Some(self);
         while let Some(at) = node
@@ -460,12 +462,12 @@ impl Node {
 }
 
 impl Node {
-    /// Whether dropping the node drops something of the user's: a value, a cause, what listens for one.
+    /// Returns whether dropping the node runs user code: it holds a value, a cause or a listener.
     fn holds_users_code(&mut self) -> bool {
         matches!(self.tag, Tag::Value | Tag::Attached) || self.end.get_mut().cause.is_some()
     }
 
-    /// Takes a merged context's second parent out, before the node is dropped.
+    /// Takes the second parent out of a merged node, before the node is dropped.
     #[inline]
     fn take_second_parent(&mut self) -> Option<NodeRef> {
         if !self.is_merged() {
@@ -483,7 +485,7 @@ impl Drop for Node {
         self.alive.end();
         self.end.get_mut();
         let guarded = self.guarded.get_mut();
-        // Looked at here, so that for most nodes nothing is called.
+        // Checked here, so that most nodes need no call.
         if !matches!(**guarded, Guarded::Many(None)) {
             // SAFETY: nothing uses it after this.
             unsafe { ManuallyDrop::drop(guarded) }
@@ -496,7 +498,7 @@ impl Drop for Node {
 /// The lock of a node (invariant 2). Unlocks when dropped.
 pub(crate) struct NodeGuard<'a> {
     node: &'a Node,
-    /// What `state` becomes at unlock.
+    /// The value that `state` gets at unlock.
     pub(crate) bits: u8,
 }
 
@@ -510,26 +512,26 @@ impl NodeGuard<'_> {
         unsafe { &mut *self.node.guarded.write() }
     }
 
-    /// Writes the end; it becomes visible at unlock. Gives back the cause that it replaced, to be dropped without the lock.
+    /// Writes the end, which becomes visible at unlock. Returns the cause that it replaced, to be dropped without the lock.
     pub(crate) fn set_end(&mut self, bits: u8, end: End) -> Option<Cause> {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
-        // SAFETY: not done and under the lock, so nobody reads or writes `end` (invariants 2 and 3).
+        // SAFETY: not done and under the lock, so no other thread reads or writes `end` (invariants 2 and 3).
         let End { cause: replaced, .. } = unsafe { std::mem::replace(&mut *self.node.end.write(), end) };
         replaced
     }
 
-    /// Where the deadline of a node that has not ended was set, and its original timeout in nanoseconds.
-    pub(in crate::raw) fn foreseen(&self) -> Option<(&'static Location<'static>, i64)> {
+    /// Returns where the deadline of a node was set, and its original timeout in nanoseconds. `None` if the node is done.
+    pub(in crate::raw) fn deadline_set(&self) -> Option<(&'static Location<'static>, i64)> {
         if self.is_done() {
             return None;
         }
-        // SAFETY: not done and under the lock, so nobody writes `end` (invariants 2 and 3).
+        // SAFETY: not done and under the lock, so no other thread writes `end` (invariants 2 and 3).
         let end = unsafe { &*self.node.end.read() };
         Some((end.location, end.detail))
     }
 
-    /// Records which parent's end a node takes over, before `set_end` makes it visible.
+    /// Records which parent's end a node inherits, before `set_end` makes it visible.
     pub(crate) fn set_source_of_end(&mut self, parent: &Node) {
         if let Kind::Merge(merge) = self.node.kind() {
             let is_second =
@@ -544,8 +546,8 @@ impl NodeGuard<'_> {
         self.node.timer.store(number, Ordering::Relaxed);
     }
 
-    /// As `set_end`, when the end is the one foreseen: a deadline's own.
-    pub(crate) fn set_end_as_foreseen(&mut self, bits: u8) {
+    /// Does what `set_end` does for a node that its own deadline ends: `end` was written when the node was created.
+    pub(crate) fn set_own_deadline_end(&mut self, bits: u8) {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
         if let Kind::Movable(movable) = self.node.kind() {
@@ -553,8 +555,8 @@ impl NodeGuard<'_> {
         }
     }
 
-    /// As `set_end`, for the end of a cancel at the place foreseen: a dropped `Canceler`'s.
-    pub(crate) fn set_end_at_place_foreseen(&mut self, bits: u8, detail: i64) {
+    /// Does what `set_end` does for a dropped `Canceler`: its location was written when the node was created.
+    pub(crate) fn set_dropped_end(&mut self, bits: u8, detail: i64) {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
         // SAFETY: as in `set_end`.

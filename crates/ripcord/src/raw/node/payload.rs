@@ -1,7 +1,7 @@
-//! What a node is, and the one word that goes with it.
+//! The kind of a node, and the one word of data that belongs to it.
 //!
-//! A Rust `enum` would take two words, one of them for its tag. Here the tag is a byte at the node's head, where a walk
-//! upwards looks anyway, and a node takes 72 bytes for 80 (rows C4, C12, C18).
+//! A Rust `enum` would take two words, one of them for its tag. Here the tag is a byte at the start of the node, which a walk up
+//! the tree reads anyway. A node takes 72 bytes instead of 80 (rows C4, C12, C18).
 
 use std::borrow::Cow;
 use std::mem::ManuallyDrop;
@@ -15,33 +15,33 @@ use crate::raw::values::{OwnedValue, ValueEntry};
 /// No deadline.
 pub(crate) const NEVER: i64 = i64::MAX;
 
-/// What a new node is to be.
+/// The kind of a new node.
 pub(crate) enum Payload {
     Cancel {
-        /// The deadline above it: here too, so that none is searched for. `NEVER` if there is none, or if one is movable.
+        /// A copy of the deadline above. `NEVER` if there is none, or if one above can be moved.
         when: i64,
     },
     Deadline {
         when: i64,
-        /// The one it counts on, unless that is the system's: here too, so that none is searched for.
+        /// The clock of the deadline. `None` for the system's clock.
         clock: Option<Clock>,
     },
     Movable(Box<Movable>),
     Merge(Box<Merge>),
     WithoutCancel,
     Shielded(Box<Shield>),
-    /// What listens to something outside that can end the context above; it is dropped with the node.
+    /// A listener, such as for a signal, that can end the context above. It is dropped with the node.
     #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     Attached(Box<dyn Send + Sync>),
     Value(OwnedValue),
-    /// Shared with the errors that tell it.
+    /// Shared with the errors that contain it.
     Name(Arc<Cow<'static, str>>),
     Clock(Box<Clock>),
 }
 
-/// What kind of context a node is.
+/// The kind of a node.
 pub(crate) enum Kind<'a> {
-    /// The root that `Context::todo` is: there is one, and it is static.
+    /// The static root of `Context::todo`.
     Todo,
     Cancel,
     Deadline {
@@ -57,13 +57,13 @@ pub(crate) enum Kind<'a> {
     Clock(&'a Clock),
 }
 
-/// A `Payload` is kept as a tag and a word; the tag says which field of the word is valid.
+/// The stored form of a `Payload` is a tag and a word. The tag says which field of the word is valid.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Tag {
     Cancel,
     Deadline,
-    /// As the one above, with a clock that is not the system's.
+    /// A deadline on a clock that is not the system's.
     ClockedDeadline,
     Movable,
     Merge,
@@ -77,7 +77,7 @@ pub(super) enum Tag {
     Todo,
 }
 
-/// A deadline on a clock of its own.
+/// A deadline on a clock that is not the system's.
 pub(super) struct Clocked {
     when: i64,
     clock: Clock,
@@ -122,7 +122,7 @@ impl Word {
 
     /// # Safety
     ///
-    /// `new` made this with that tag (or it is `NOTHING` and `Todo`), and it has not been dropped.
+    /// `new` returned this with `tag` (or this is `NOTHING`, and `tag` is `Todo`), and it has not been dropped.
     #[inline]
     pub(super) unsafe fn kind(&self, tag: Tag) -> Kind<'_> {
         // SAFETY: in each case the field is the one that `new` wrote with the tag.
@@ -144,7 +144,7 @@ impl Word {
         }
     }
 
-    /// The deadline in effect of a node that can end, or `NEVER`. Not that of a node at or below a movable deadline
+    /// Returns the effective deadline of a node that can end, or `NEVER`. It is not valid for a node at or below a movable deadline
     /// (`tree`, invariant 14).
     ///
     /// # Safety
@@ -152,7 +152,7 @@ impl Word {
     /// As for `kind`.
     #[inline]
     pub(super) unsafe fn deadline(&self, tag: Tag) -> i64 {
-        // Apart from the rest, so that a hot loop takes no jump table (row C4).
+        // Separate from the other kinds, so that a hot loop uses no jump table (row C4).
         if matches!(tag, Tag::Cancel | Tag::Deadline) {
             // SAFETY: as in `kind`.
             return unsafe { self.when };
@@ -168,7 +168,7 @@ impl Word {
         }
     }
 
-    /// The clock that lies in this node: its own, or the one its deadline or grace counts on.
+    /// Returns the clock that this node holds: its own, or that of its deadline or grace.
     ///
     /// # Safety
     ///
@@ -186,14 +186,14 @@ impl Word {
         }
     }
 
-    /// Takes the second parent of a merged context out, so that it can be dropped without recursion; drops what else there is.
+    /// Drops the word, except for a merged context, which is returned so that its second parent can be dropped without recursion.
     ///
     /// # Safety
     ///
-    /// As for `kind`, and this is the last use of it.
+    /// As for `kind`, and this is the last use of the word.
     #[inline]
     pub(super) unsafe fn drop(&mut self, tag: Tag) -> Option<Box<Merge>> {
-        // SAFETY: as in `kind`; each field is taken once, since this is called once.
+        // SAFETY: as in `kind`. Each field is taken once, because this is called once.
         unsafe {
             match tag {
                 Tag::Cancel | Tag::Deadline | Tag::WithoutCancel | Tag::Todo => {}

@@ -1,4 +1,4 @@
-//! How long a node lives.
+//! Strong references to nodes: allocation, counting and freeing.
 
 use std::mem::ManuallyDrop;
 use std::ops::Deref;
@@ -21,10 +21,10 @@ unsafe impl Send for NodeRef {}
 // SAFETY: as above.
 unsafe impl Sync for NodeRef {}
 
-/// More references than this can only be leaked ones; the process ends before the count wraps, as with `Arc`.
+/// Maximum number of references. More can only be leaked ones: the process aborts before the count wraps, as with `Arc`.
 const MAX_REFS: u32 = u32::MAX / 2;
 
-/// The node of `Context::todo`. It holds a reference to itself that nobody gives up.
+/// The node of `Context::todo`. Its count includes a reference that is never dropped.
 #[cfg(not(ripcord_loom))]
 static TODO: Node = Node {
     refs: AtomicU32::new(1),
@@ -41,7 +41,7 @@ static TODO: Node = Node {
     alive: Access::new(),
 };
 
-/// A field that is added here has to be written in `NodeRef::allocate` too, where nothing else would miss it.
+/// Fails to compile when a field is added: `NodeRef::allocate` has to write it too.
 const _: fn(&Node) = |node| {
     let Node {
         refs: _,
@@ -60,10 +60,10 @@ const _: fn(&Node) = |node| {
 };
 
 impl NodeRef {
-    /// The root that `Context::todo` is.
+    /// Returns the root of `Context::todo`.
     #[cfg(not(ripcord_loom))]
     pub(crate) fn todo() -> Option<NodeRef> {
-        // The static's own reference, which is never given up.
+        // The reference that is never dropped.
         let own = ManuallyDrop::new(NodeRef { pointer: NonNull::from(&TODO) });
         Some(NodeRef::clone(&own))
     }
@@ -78,7 +78,7 @@ impl NodeRef {
         Self::allocate(parent, flags, payload, end, 1)
     }
 
-    /// As `new`, with two references: a context's and its canceler's.
+    /// Creates a node as `new` does, and returns two references to it: for a context and its canceler.
     #[inline]
     pub(crate) fn new_pair(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> (NodeRef, NodeRef) {
         let first = Self::allocate(parent, flags, payload, end, 2);
@@ -86,7 +86,7 @@ impl NodeRef {
         (first, second)
     }
 
-    // Always: only where the payload is known does it cost no branch.
+    // Always inlined: where the kind of the payload is known, the match on it costs nothing.
     #[inline(always)]
     fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
         let bits = match flags & (flag::DEADLINE | flag::CLOCK | flag::MOVABLE) {
@@ -98,9 +98,9 @@ impl NodeRef {
         let End { location, cause, detail } = end;
         let pointer = NonNull::from(Box::leak(memory::allocate())).cast::<Node>();
         let node = pointer.as_ptr();
-        // Each field in its place: a node that is put together first is written in small pieces and at once read again in large
-        // ones, for which a processor waits (rows C1, C2, C7).
-        // SAFETY: `node` points to memory for a `Node` which nobody else knows of. All of its fields are written here.
+        // Each field is written in place. A node that is built first and then moved is written in small pieces and immediately read
+        // in large ones, which stalls the processor (rows C1, C2, C7).
+        // SAFETY: `node` points to memory for a `Node` that no other thread knows. All of its fields are written here.
         unsafe {
             (&raw mut (*node).refs).write(AtomicU32::new(refs));
             (&raw mut (*node).state).write(AtomicU8::new(bits));
@@ -121,7 +121,7 @@ impl NodeRef {
         NodeRef { pointer }
     }
 
-    /// A strong reference from a pointer of invariant 4, unless the node is already being freed.
+    /// Creates a strong reference from a pointer of invariant 4. `None` if the node is being freed.
     ///
     /// # Safety
     ///
@@ -139,7 +139,7 @@ impl NodeRef {
         None
     }
 
-    /// The nearest node at or above this one that can end: names, values and clocks end with it.
+    /// Returns the nearest node at or above this one that can end by itself. Names, values and clocks end with it.
     #[inline]
     pub(crate) fn ender(&self) -> Option<&NodeRef> {
         let mut node = self;
@@ -155,27 +155,28 @@ impl NodeRef {
         }
     }
 
-    /// The plain pointer, for a list of invariant 4.
+    /// Returns the plain pointer, for a list of invariant 4.
     pub(in crate::raw) fn pointer(&self) -> NonNull<Node> {
         self.pointer
     }
 
-    /// Whether this is the only reference. A list may still lead to the node: what comes from there marks it and lets go.
+    /// Returns whether this is the only strong reference. A list may still point to the node, and a thread that finds it there may
+    /// mark it.
     #[inline]
     pub(crate) fn is_sole(&self) -> bool {
         self.refs.load(Ordering::Acquire) == 1
     }
 
-    /// Drops a reference that is likely the sole one: then without the read-modify-write.
+    /// Drops a reference that is likely the only one, and then needs no read-modify-write.
     #[inline]
     pub(crate) fn drop_likely_sole(self) {
-        // In this order. With one reference nobody but a list can make another, nor put the node into a list. Whoever takes it
-        // out of a list makes its reference before it stores `NONE`; so when no list has it any more, and the count is still
-        // one, that is all there is.
+        // The order matters. With one reference, another one can only come from a list, and no thread can insert the node into a
+        // list. A thread that removes the node from a list creates its reference before it stores `NONE`. So if no list contains
+        // the node, and the count is still one after that was read, this is the only reference.
         if self.is_sole() && self.is_unregistered() && self.is_sole() {
             let pointer = self.pointer;
             std::mem::forget(self);
-            // SAFETY: this was the sole reference, and none can be made from a list.
+            // SAFETY: this was the only reference, and no list contains the node.
             unsafe { free(pointer) }
         }
     }
@@ -184,7 +185,7 @@ impl NodeRef {
 impl Clone for NodeRef {
     #[inline]
     fn clone(&self) -> Self {
-        // Relaxed: a reference is made from one that exists, which keeps the node alive meanwhile.
+        // Relaxed, because the existing reference keeps the node alive.
         if self.refs.fetch_add(1, Ordering::Relaxed) > MAX_REFS {
             std::process::abort();
         }
@@ -197,7 +198,7 @@ impl Deref for NodeRef {
 
     #[inline]
     fn deref(&self) -> &Node {
-        // SAFETY: a strong reference keeps the node alive (invariant 1), and nobody has it mutably before it is freed.
+        // SAFETY: a strong reference keeps the node alive (invariant 1), and it is not borrowed mutably before it is freed.
         let node = unsafe { self.pointer.as_ref() };
         node.alive.read();
         node
@@ -207,22 +208,22 @@ impl Deref for NodeRef {
 impl Drop for NodeRef {
     #[inline]
     fn drop(&mut self) {
-        // Release: what this reference's holder did happens before the node is freed by the last one.
+        // Release, so that all uses by this reference happen before the free.
         if self.refs.fetch_sub(1, Ordering::Release) == 1 {
-            // SAFETY: the count went to zero here.
+            // SAFETY: this decremented the count to zero.
             unsafe { drop_last(self.pointer) }
         }
     }
 }
 
-/// Apart, so that to drop one of several references is no call.
+/// A separate function, so that dropping one of several references needs no call.
 ///
 /// # Safety
 ///
-/// The caller has taken the count of `pointer` to zero.
+/// The caller has decremented the count of `pointer` to zero.
 #[inline(never)]
 unsafe fn drop_last(pointer: NonNull<Node>) {
-    // SAFETY: no strong reference is left and `upgrade` makes no new one; after `unregister` no list has the node any more.
+    // SAFETY: no strong reference is left, and `upgrade` creates none. After `unregister` no list contains the node.
     unsafe {
         let node = pointer.as_ref();
         node.acquire_all_uses();
@@ -232,11 +233,11 @@ unsafe fn drop_last(pointer: NonNull<Node>) {
 }
 
 impl Node {
-    /// What the holders of references did happens before what follows. The count is zero.
+    /// Makes all uses by the dropped references happen before what follows. The count is zero.
     #[inline]
     fn acquire_all_uses(&self) {
         if cfg!(ripcord_sanitize) {
-            // ThreadSanitizer knows no fences.
+            // ThreadSanitizer does not support fences.
             self.refs.load(Ordering::Acquire);
         } else {
             fence(Ordering::Acquire);
@@ -244,22 +245,24 @@ impl Node {
     }
 }
 
-/// Frees a node, and what is above it as long as each was the last reference: a loop, since chains are of the user's length.
+/// Frees a node, and the nodes above it whose last reference that was. It is a loop, because the user determines the length of a
+/// chain.
 ///
 /// # Safety
 ///
-/// The count of `pointer` is zero, or one that the caller gives up; no list has it, and nobody can raise the count.
+/// The count of `pointer` is zero, or it is one and that is the caller's reference. No list contains the node, and no thread can
+/// increment the count.
 unsafe fn free(mut pointer: NonNull<Node>) {
     // Second parents of merged contexts, rarely any.
     let mut pending: Vec<NodeRef> = Vec::new();
     loop {
-        // SAFETY: by the contract (and below) nobody else has a reference and no list has a pointer. `NodeRef::allocate` has its
+        // SAFETY: by the contract (and below) there is no other reference and no list contains the node. `NodeRef::allocate` got the
         // memory from `memory::allocate`, and nothing uses it after `drop_in_place`.
         let (memory, node) = unsafe { (Memory::of(pointer), pointer.as_mut()) };
-        // Taken out of the node, so that its drop does not recurse.
+        // Taken out, so that the node's drop does not recurse.
         let mut next = node.parent.take();
         pending.extend(node.take_second_parent());
-        // A panic of a user's `Drop` must not keep the rest of the chain from being released, and a second one must not abort.
+        // A panic of a user's `Drop` must not prevent the free of the rest of the chain, and a second one must not abort.
         if node.holds_users_code() {
             // SAFETY: as above.
             background::shielded(|| unsafe { pointer.drop_in_place() });
@@ -272,8 +275,8 @@ unsafe fn free(mut pointer: NonNull<Node>) {
             let Some(above) = next.take().or_else(|| pending.pop()) else { return };
             pointer = above.pointer;
             std::mem::forget(above);
-            // SAFETY: `above` was a strong reference, which is given up here; the node is alive until the count is zero, and
-            // then until this frees it.
+            // SAFETY: `above` was a strong reference, which is dropped here. The node is alive until the count is zero, and then
+            // until this loop frees it.
             let node = unsafe { pointer.as_ref() };
             if node.refs.fetch_sub(1, Ordering::Release) == 1 {
                 node.acquire_all_uses();

@@ -97,7 +97,7 @@ pub(crate) fn deadline_origin(node: &Node) -> Option<Origin> {
     let owner = node.deadline_owner()?;
     let (location, timeout) = match owner.end() {
         Some((bits, end)) => (bits & OWN_DEADLINE == OWN_DEADLINE).then_some((end.location, end.detail))?,
-        None => owner.lock().foreseen()?,
+        None => owner.lock().deadline_set()?,
     };
     Some(Origin::of_deadline(owner, location, timeout))
 }
@@ -107,7 +107,7 @@ fn movable_origin(node: &Node, movable: &Movable) -> Option<Origin> {
         Some((bits, end)) => {
             (bits & OWN_DEADLINE == OWN_DEADLINE).then(|| (end.location, movable.moves_before_end()))?
         }
-        None => (node.lock().foreseen()?.0, movable.moves_until(node.clock().ticks())),
+        None => (node.lock().deadline_set()?.0, movable.moves_until(node.clock().ticks())),
     };
     Some(Origin::of_movable_deadline(node, location, moves))
 }

@@ -4,7 +4,7 @@ use std::cmp::Ordering::{Equal, Less};
 use std::collections::HashSet;
 use std::panic::Location;
 
-use super::told::{Told, wake};
+use super::notify::{Notifications, wake};
 use crate::background;
 use crate::cause::Cause;
 use crate::raw::movable::Movable;
@@ -34,7 +34,7 @@ pub(crate) fn cancel_dropped(node: &NodeRef) {
     let Some(Moment { at, number }) = may_cancel(node) else { return };
     let has_children = mark(node, at, |guard| {
         guard.set_cancel_number(number);
-        guard.set_end_at_place_foreseen(state::OWN | state::DROPPED, at);
+        guard.set_dropped_end(state::OWN | state::DROPPED, at);
         None
     });
     if has_children {
@@ -231,7 +231,7 @@ fn inherited_end(node: &Node, bits: u8, end: &End, at: i64) -> End {
 
 /// A deadline's own end.
 fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
-    guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
+    guard.set_own_deadline_end(state::DEADLINE | state::OWN);
     None
 }
 
@@ -270,10 +270,10 @@ fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option
     #[cfg(feature = "metrics")]
     let bits = guard.bits;
     let waiter = guard.fields().take_first();
-    let told = guard.fields().rest().map(|more| {
-        let mut told = Told::default();
-        told.take(more, at);
-        told
+    let notifications = guard.fields().rest().map(|more| {
+        let mut notifications = Notifications::default();
+        notifications.take(more, at);
+        notifications
     });
     drop(guard);
     #[cfg(feature = "metrics")]
@@ -286,8 +286,8 @@ fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option
         background::shielded(|| drop(replaced));
     }
     waiter.into_iter().for_each(wake);
-    if let Some(mut told) = told {
-        told.tell();
+    if let Some(mut notifications) = notifications {
+        notifications.send();
     }
     has_children
 }
@@ -316,7 +316,7 @@ impl Drop for Counted {
 /// Marks everything below nodes that were just marked and counted: from a list, since trees are of the user's size.
 fn propagate(mut marked: Vec<NodeRef>) {
     let mut counted = Counted(0);
-    let mut told = Told::default();
+    let mut notifications = Notifications::default();
     let mut found = Found::default();
     loop {
         counted.0 += marked.len();
@@ -325,7 +325,7 @@ fn propagate(mut marked: Vec<NodeRef>) {
             (node, at)
         }));
         while let Some((parent, at)) = found.parents.pop() {
-            mark_children(&parent, at, &mut found, &mut told);
+            mark_children(&parent, at, &mut found, &mut notifications);
             // It may be the last reference, and what is freed with it the user's.
             background::shielded(|| drop(parent));
         }
@@ -347,7 +347,7 @@ struct Found {
 }
 
 /// Marks the children of a node that ended `at`.
-fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
+fn mark_children(parent: &Node, at: i64, found: &mut Found, notifications: &mut Notifications) {
     let Some((bits, end)) = parent.end() else { return };
     loop {
         let mut guard = parent.lock();
@@ -362,7 +362,7 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
             // SAFETY: it was in the list of `parent`, whose lock is held, and `unlinked` below is the last access
             // (invariant 4).
             let child = unsafe { Node::follow(node) };
-            let marked = mark_child(child, at, bits, end, told);
+            let marked = mark_child(child, at, bits, end, notifications);
             // SAFETY: as above.
             let upgrade = || unsafe { NodeRef::upgrade(node) };
             match marked {
@@ -375,7 +375,7 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, told: &mut Told) {
         }
         let emptied = more.children.is_empty();
         drop(guard);
-        told.tell();
+        notifications.send();
         if emptied {
             return;
         }
@@ -394,7 +394,7 @@ enum Marked {
 }
 
 /// Marks one child, under its parent's lock.
-fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Marked {
+fn mark_child(child: &Node, at: i64, bits: u8, end: &End, notifications: &mut Notifications) -> Marked {
     let mut guard = child.lock();
     if guard.is_done() {
         return Marked::Leaf;
@@ -411,24 +411,24 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, told: &mut Told) -> Ma
     };
     let at = match own {
         Some(when) if is_first(when, at, bits & state::DEADLINE == 0) => {
-            guard.set_end_as_foreseen(state::DEADLINE | state::OWN);
+            guard.set_own_deadline_end(state::DEADLINE | state::OWN);
             #[cfg(feature = "metrics")]
             if !child.is_timer() {
-                told.expired.push(child.name().cloned());
+                notifications.expired.push(child.name().cloned());
             }
             when
         }
         _ => {
-            told.garbage.extend(guard.set_end(bits & INHERITED, inherited_end(child, bits, end, at)));
+            notifications.replaced.extend(guard.set_end(bits & INHERITED, inherited_end(child, bits, end, at)));
             at
         }
     };
     let fields = guard.fields();
-    told.wakers.extend(fields.take_first());
+    notifications.wakers.extend(fields.take_first());
     match fields.rest() {
         None => Marked::Leaf,
         Some(more) => {
-            told.take(more, at);
+            notifications.take(more, at);
             if more.children.is_empty() { Marked::Leaf } else { Marked::Parent { at } }
         }
     }

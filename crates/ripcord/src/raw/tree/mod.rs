@@ -54,9 +54,9 @@ mod ask;
 mod end;
 mod endless;
 mod moving;
+mod notify;
 #[cfg(feature = "tokio-util")]
 pub(crate) mod token;
-mod told;
 mod wait;
 
 pub(crate) use ask::deadline_origin;

@@ -1,4 +1,4 @@
-//! Telling those who wait, with no lock held.
+//! Notifying whoever waits for an end, with no lock held.
 
 use std::task::Waker;
 
@@ -8,23 +8,23 @@ use crate::raw::node::{Callback, More};
 #[cfg(feature = "tokio-util")]
 use crate::raw::tree::token::Tokens;
 
-/// What to tell once no lock is held: users' code, all of it (invariant 5).
+/// What was taken out of ended nodes under their locks, to be sent without a lock. All of it runs user code (invariant 5).
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Notifications {
     pub(super) wakers: Vec<Waker>,
     callbacks: Vec<Callback>,
-    /// The tokens of nodes, and when those ended.
+    /// The tokens of each node, and when the node ended.
     #[cfg(feature = "tokio-util")]
     tokens: Vec<(Tokens, i64)>,
-    /// Causes that were replaced.
-    pub(super) garbage: Vec<Cause>,
+    /// Causes that an end has replaced, to be dropped.
+    pub(super) replaced: Vec<Cause>,
     /// The nearest names of contexts whose own deadlines ended them.
     #[cfg(feature = "metrics")]
     pub(super) expired: Vec<Option<std::sync::Arc<std::borrow::Cow<'static, str>>>>,
 }
 
-impl Told {
-    /// Takes what waits for the end of a node that ended `at`.
+impl Notifications {
+    /// Takes the waiters, functions and tokens of a node that ended `at`.
     #[cfg_attr(not(feature = "tokio-util"), expect(unused_variables, reason = "for the grace of tokens"))]
     pub(super) fn take(&mut self, more: &mut More, at: i64) {
         while let Some(waker) = more.waiters.pop() {
@@ -37,7 +37,7 @@ impl Told {
         self.tokens.extend(more.tokens.take().map(|tokens| (tokens, at)));
     }
 
-    pub(super) fn tell(&mut self) {
+    pub(super) fn send(&mut self) {
         self.wakers.drain(..).for_each(wake);
         for callback in self.callbacks.drain(..) {
             let Callback { run, context } = callback;
@@ -50,12 +50,12 @@ impl Told {
         for name in self.expired.drain(..) {
             crate::metrics::context_ended(crate::metrics::Kind::DeadlineExceeded, name.as_ref());
         }
-        // A cause is the user's, and so is its drop.
-        self.garbage.drain(..).for_each(|cause| background::shielded(|| drop(cause)));
+        // Dropping a user's error runs user code.
+        self.replaced.drain(..).for_each(|cause| background::shielded(|| drop(cause)));
     }
 }
 
-/// Wakes; a waker that panics is the panic hook's to report, and keeps nobody else from being woken.
+/// Wakes a waker. The panic hook reports its panic, which does not affect the other waiters.
 pub(super) fn wake(waker: Waker) {
     background::shielded(|| waker.wake());
 }
