@@ -1,11 +1,13 @@
 //! The drain, over HTTP/2.
 
+use axum::Router;
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
 use http::Request;
+use ripcord_http::Limits;
 use tokio::{io::AsyncReadExt as _, io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::{Server, read_to_end, within};
+use crate::{SECOND, Server, read_to_end, within};
 
 async fn handshake(server: &Server) -> (SendRequest<Bytes>, Connection<TcpStream, Bytes>) {
     within(h2::client::handshake(server.connect().await)).await.expect("HTTP/2 is served")
@@ -44,6 +46,48 @@ async fn idle_client_gets_goaway_at_once() {
     assert!(server.end().await.is_clean());
 }
 
+// During the drain delay the listener stays open, but a client that stays connected is asked to go to another server.
+#[tokio::test]
+async fn drain_delay_sends_goaway_at_once_and_answers_the_stream_in_flight() {
+    let mut server = Server::start_with(|it| it.drain_delay(5 * SECOND), Limits::default(), Router::new()).await;
+    let (mut client, connection) = handshake(&server).await;
+    let closed = tokio::spawn(connection);
+    let (answer, _) = client.send_request(request("/never"), true).expect("it is open");
+    let ctx = within(server.started.recv()).await.expect("the handler begins");
+    server.shutdown.begin("deployment");
+    // No request can be sent after GOAWAY.
+    within(async {
+        while futures::future::poll_fn(|task| client.poll_ready(task)).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(!ctx.is_done(), "the stream in flight goes on");
+
+    // A new client is still served, and gets GOAWAY after its answer.
+    let (mut late, connection) = handshake(&server).await;
+    let late_closed = tokio::spawn(connection);
+    let (health, _) = late.send_request(request("/healthz"), true).expect("it is open");
+    let health = within(within(health).await.expect("it is answered").into_body().data()).await;
+    assert_eq!(health.expect("a body").expect("data"), "draining");
+
+    server.time.advance(5 * SECOND);
+    within(late_closed).await.expect("no panic").expect("it closes in order");
+    assert!(!ctx.is_done(), "the drain goes on");
+    server.listener_closed().await;
+    within(async {
+        while format!("{:?}", server.shutdown).matches("connection").count() > 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    server.time.advance(5 * SECOND);
+    assert_eq!(within(answer).await.expect("it is answered").status(), 503);
+    within(closed).await.expect("no panic").expect("it closes in order");
+    let report = server.end().await;
+    assert_eq!(report.canceled().len(), 1, "{report}");
+}
+
 #[tokio::test]
 async fn bare_preface_does_not_delay_the_end() {
     let server = Server::start().await;
@@ -80,5 +124,5 @@ async fn client_that_answers_no_ping_delays_the_end_by_less_than_a_second() {
     };
     within(passing).await;
     let report = server.end().await;
-    assert!(report.canceled().is_empty() && report.elapsed() < crate::SECOND, "{report}");
+    assert!(report.canceled().is_empty() && report.elapsed() < SECOND, "{report}");
 }
