@@ -137,6 +137,13 @@ async fn dropping_the_call_cancels_it() {
 
 /// A response whose body goes on for as long as the sender is held.
 async fn streaming(ctx: &Context) -> (Response, mpsc::UnboundedSender<Bytes>) {
+    let (server, sender) = stream_server().await;
+    let url = format!("http://{server}/stream");
+    (Client::new().get(url).context(ctx).send().await.unwrap(), sender)
+}
+
+/// A server for one call, whose body goes on for as long as the sender is held.
+async fn stream_server() -> (SocketAddr, mpsc::UnboundedSender<Bytes>) {
     let (sender, receiver) = mpsc::unbounded_channel::<Bytes>();
     let receiver = Arc::new(std::sync::Mutex::new(Some(receiver)));
     let server = serve(move |_| {
@@ -147,8 +154,7 @@ async fn streaming(ctx: &Context) -> (Response, mpsc::UnboundedSender<Bytes>) {
         });
         async { http::Response::new(BodyExt::boxed(StreamBody::new(pieces))) }
     });
-    let url = format!("http://{}/stream", server.await);
-    (Client::new().get(url).context(ctx).send().await.unwrap(), sender)
+    (server.await, sender)
 }
 
 fn cancelable() -> (Context, Canceler) {
@@ -203,6 +209,47 @@ async fn each_reader_of_a_body_ends_with_the_context() {
     ends!(|response| response.json::<u8>());
     ends!(|mut response| async move { response.chunk().await });
     ends!(|response| async move { response.bytes_stream().next().await.expect("it fails first") });
+}
+
+#[tokio::test]
+async fn idle_timeout_restarts_with_each_chunk_and_ends_a_body_that_stalls() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock).with_timeout(10 * TIMEOUT);
+    let (server, sender) = stream_server().await;
+    let request = Client::new().get(format!("http://{server}/stream")).context(&ctx).idle_timeout(TIMEOUT);
+    let line = line!() - 1;
+    let mut response = request.send().await.unwrap();
+    for _ in 0..4 {
+        time.advance(TIMEOUT - Duration::from_secs(1));
+        sender.send(Bytes::from_static(b"token")).unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "token");
+    }
+    let stalled = tokio::spawn(async move { response.chunk().await });
+    time.wait_for_timers(1).await;
+    time.advance(TIMEOUT);
+    let error = stalled.await.unwrap().unwrap_err();
+    assert!(error.is_deadline_exceeded() && error.is_body(), "{error:#}");
+    let place = format!("idle for 5s: timeout set at {}:{line}:", file!());
+    assert!(format!("{error:#}").contains(&place), "{error:#}");
+    assert!(!ctx.is_done(), "it is the call's own");
+}
+
+#[tokio::test]
+async fn idle_timeout_ends_a_call_without_an_answer_and_is_not_sent() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock);
+    let request = Client::new().get(format!("http://{}/", echo().await)).context(&ctx).idle_timeout(TIMEOUT);
+    let headers = request.send().await.unwrap().text().await.unwrap();
+    assert!(!headers.contains("timeout"), "{headers}");
+
+    let (server, mut seen) = silent().await;
+    let call = Client::new().get(format!("http://{server}/")).context(&ctx).idle_timeout(TIMEOUT);
+    let call = tokio::spawn(call.send());
+    assert_eq!(seen.recv().await, Some("there"));
+    time.advance(TIMEOUT);
+    let error = call.await.unwrap().unwrap_err();
+    assert!(error.is_deadline_exceeded() && format!("{error:#}").contains("idle for 5s"), "{error:#}");
+    assert_eq!(seen.recv().await, Some("gone"));
 }
 
 #[tokio::test]

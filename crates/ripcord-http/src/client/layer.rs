@@ -75,7 +75,8 @@ impl ClientLayer {
 
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
-    /// Each part restarts the time. The deadline of the context stays the hard limit. The idle timeout is not sent to the server, and
+    /// Each part restarts the time. Sending the request is a part of the wait for the head, so a long upload needs a longer time. The
+    /// deadline of the context stays the hard limit. The idle timeout is not sent to the server, and
     /// no call is refused because of it. The error says for how long the call was idle, and reports the line of this call.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {

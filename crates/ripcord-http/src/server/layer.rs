@@ -180,9 +180,10 @@ impl ContextLayer {
 
     /// Sets how long a request may go without progress. Default: no limit.
     ///
-    /// The time starts with the request. Each chunk of the response's body restarts it. A handler that works before the first chunk,
-    /// or reads an upload, calls [`Context::progress`](ripcord::Context::progress). The deadline of the request stays the hard
-    /// limit. An idle timeout is no budget: it is not sent with calls, and no call is refused because of it.
+    /// The time starts with the request. Each chunk of the response's body restarts it, and on a
+    /// [watched connection](super::connection), each chunk that the handler reads of the request's body. A handler that works before the
+    /// first chunk, or reads an upload on another server, calls [`Context::progress`](ripcord::Context::progress). The deadline of the
+    /// request stays the hard limit. An idle timeout is no budget: it is not sent with calls, and no call is refused because of it.
     ///
     /// The request then ends as at its deadline. The error says for how long it was idle, and reports the line of this call. A
     /// layer on a route inside another one has the shorter of the two.

@@ -1,8 +1,12 @@
 //! The link between a request and the connection that it came over.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use http::Extensions;
+use ripcord::Context;
 
 use super::{HalfClose, layer::Settings, lifetime::Lifetime, request::InFlight};
 
@@ -18,7 +22,36 @@ pub(super) trait Connection: Send + Sync {
 
 /// The connection, in the extensions of each of its requests.
 #[derive(Clone)]
-pub(super) struct OnConnection(pub(super) Arc<dyn Connection>);
+pub(super) struct OnConnection {
+    pub(super) connection: Arc<dyn Connection>,
+    /// `None` if the request has no body.
+    pub(super) upload: Option<Upload>,
+}
+
+/// The contexts whose idle timeout each chunk of a request's body restarts. The layers add them, and the body takes them: no user's
+/// code runs under the lock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Upload(Arc<Mutex<Vec<Context>>>);
+
+impl Upload {
+    /// Adds the context of the layer that has this idle timeout to the upload in these extensions, if the connection is watched.
+    pub(super) fn add(extensions: &Extensions, ctx: &Context) {
+        if let Some(upload) = extensions.get::<OnConnection>().and_then(|request| request.upload.as_ref()) {
+            upload.lock().push(ctx.clone());
+        }
+    }
+
+    /// Moves the contexts that were added to the end of `contexts`.
+    #[cfg(feature = "connection")]
+    pub(super) fn take(&self, contexts: &mut Vec<Context>) {
+        contexts.append(&mut self.lock());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Context>> {
+        // Nothing that panics runs under it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The data that a connection has about a request.
 #[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "only the feature `connection` reads it"))]
@@ -37,7 +70,7 @@ pub(super) struct Membership {
 impl Membership {
     /// Joins the connection in these extensions. Returns `None` if the connection is not watched.
     pub(super) fn begin(extensions: &Extensions, settings: &Arc<Settings>, lifetime: &Arc<Lifetime>) -> Option<Self> {
-        let OnConnection(connection) = extensions.get::<OnConnection>()?;
+        let OnConnection { connection, .. } = extensions.get::<OnConnection>()?;
         let (half_close, lifetime, settings) = (settings.half_close, Arc::clone(lifetime), Arc::clone(settings));
         let key = connection.join(Member { half_close, lifetime, settings });
         Some(Membership { connection: Arc::clone(connection), key })

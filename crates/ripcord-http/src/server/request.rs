@@ -13,8 +13,15 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Response, StatusCode}
 use ripcord::{Context, DoneOwned};
 
 use super::{
-    ClientDisconnected, Ended, Finished, Outcome, body::Content, grpc, layer::Settings, lifetime::Lifetime,
-    observer::EntryKey, on_connection::Membership, outcome::is_client_disconnected, own_span::OwnSpan,
+    ClientDisconnected, Ended, Finished, Outcome,
+    body::Content,
+    grpc,
+    layer::Settings,
+    lifetime::Lifetime,
+    observer::EntryKey,
+    on_connection::{Membership, Upload},
+    outcome::is_client_disconnected,
+    own_span::OwnSpan,
     remote_cancel::Listed,
 };
 use crate::{RemoteCause, RequestId};
@@ -71,8 +78,12 @@ impl InFlight {
         InFlight { done: None, ctx, limit, is_client_gone: false, membership: None, lifetime, settings, record }
     }
 
-    /// Joins the request's connection, if that is watched: from now on a disconnect ends the Context.
+    /// Joins the request's connection, if that is watched: from now on a disconnect ends the Context, and each chunk of the request's
+    /// body is progress.
     pub(super) fn join_connection(&mut self, extensions: &Extensions) {
+        if self.settings.idle.is_some() {
+            Upload::add(extensions, self.watched());
+        }
         if self.is_outermost() {
             self.membership = Membership::begin(extensions, &self.settings, &self.lifetime);
         }

@@ -6,6 +6,7 @@ mod http2;
 mod load;
 mod requests;
 mod upgrades;
+mod uploads;
 
 use std::{future::IntoFuture as _, net::SocketAddr, time::Duration};
 

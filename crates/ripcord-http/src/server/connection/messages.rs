@@ -8,9 +8,10 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
+use ripcord::Context;
 
 use super::peer::{OnPeer, Peer};
-use crate::server::BoxError;
+use crate::server::{BoxError, on_connection::Upload};
 
 /// hyper reads the rest of an unread body before it answers if that is small, and keeps the connection. It closes the connection
 /// if more than this is left.
@@ -24,6 +25,8 @@ pin_project! {
     /// The body of a request over a watched connection. It notes whether it was read to its end: if not, the connection is
     /// closed after the response.
     ///
+    /// Each chunk that is read is progress: it restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request.
+    ///
     /// If the client resets the stream of an HTTP/2 request before the end of its body, the body fails. hyper's own body ends
     /// there, as if it were complete.
     #[derive(Debug)]
@@ -36,6 +39,10 @@ pin_project! {
         // `None` once it is at its end.
         peer: Option<Peer>,
         is_http2: bool,
+        // `None` without a body.
+        upload: Option<Upload>,
+        // The contexts that were added to `upload`.
+        idle: Vec<Context>,
     }
 
     impl<B> PinnedDrop for RequestBody<B>
@@ -55,9 +62,9 @@ pin_project! {
 }
 
 impl<B: Body> RequestBody<B> {
-    pub(super) fn new(body: B, peer: Option<Peer>, is_http2: bool) -> Self {
+    pub(super) fn new(body: B, peer: Option<Peer>, is_http2: bool, upload: Option<Upload>) -> Self {
         let peer = peer.filter(|_| !body.is_end_stream());
-        RequestBody { body, peer, is_http2 }
+        RequestBody { body, peer, is_http2, upload, idle: Vec::new() }
     }
 }
 
@@ -71,6 +78,12 @@ impl<B: Body<Error: Into<BoxError>>> Body for RequestBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, BoxError>>> {
         let mut this = self.project();
         let frame = ready!(this.body.as_mut().poll_frame(task));
+        if let (Some(Ok(_)), Some(upload)) = (&frame, this.upload) {
+            upload.take(this.idle);
+            for ctx in &*this.idle {
+                ctx.progress();
+            }
+        }
         if frame.is_none() {
             *this.peer = None;
             // hyper's body knows whether it has seen the flag END_STREAM.

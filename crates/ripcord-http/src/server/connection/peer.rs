@@ -22,7 +22,7 @@ use slab::Slab;
 use super::executor::{self, UpgradedStream};
 use crate::server::{
     ClientDisconnected, HalfClose,
-    on_connection::{Connection, Member, OnConnection},
+    on_connection::{Connection, Member, OnConnection, Upload},
     request::InFlight,
 };
 
@@ -187,8 +187,8 @@ impl Peer {
         OnPeer(self.clone())
     }
 
-    pub(super) fn handle(&self) -> OnConnection {
-        OnConnection(Arc::clone(&self.0) as Arc<dyn Connection>)
+    pub(super) fn handle(&self, upload: Option<Upload>) -> OnConnection {
+        OnConnection { connection: Arc::clone(&self.0) as Arc<dyn Connection>, upload }
     }
 
     pub(super) fn is_http2(&self) -> bool {

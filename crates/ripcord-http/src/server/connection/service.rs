@@ -14,6 +14,7 @@ use super::{
     messages::{RequestBody, ResponseBody},
     peer::{OnPeer, Peer},
 };
+use crate::server::on_connection::Upload;
 
 /// The service of a watched connection, made by [`Watch::service`](super::Watch::service).
 #[derive(Clone, Debug)]
@@ -45,10 +46,11 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let is_http2 = request.version() == Version::HTTP_2;
         let request_on_peer = self.peer.begin_request(is_http2);
-        request.extensions_mut().insert(self.peer.handle());
+        let upload = (!request.body().is_end_stream()).then(Upload::default);
+        request.extensions_mut().insert(self.peer.handle(upload.clone()));
         // With HTTP/2 a body that is not read does not concern the connection.
         let peer = (!is_http2).then(|| self.peer.clone());
-        let request = request.map(|body| RequestBody::new(body, peer, is_http2));
+        let request = request.map(|body| RequestBody::new(body, peer, is_http2, upload));
         WatchedFuture { inner: Some(self.inner.call(request)), request: Some(request_on_peer), is_http2 }
     }
 }
