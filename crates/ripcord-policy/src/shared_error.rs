@@ -5,7 +5,7 @@ use std::fmt;
 
 use ripcord::Cause;
 
-use crate::error::NEUTRAL;
+use crate::error::is_neutral;
 
 /// The error of a load or a task, cheap to clone: all callers that waited for the same work get the same error.
 ///
@@ -72,19 +72,5 @@ impl StdError for SharedError {
 impl From<Cause> for SharedError {
     fn from(cause: Cause) -> Self {
         Self::new(cause)
-    }
-}
-
-/// Returns whether an error of this crate in the chain says nothing about the callee.
-fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
-    #[expect(deprecated, reason = "an `Error<E>` cannot be asked anything else while `E` is unknown: see `NEUTRAL`")]
-    std::iter::successors(Some(error), |&error| below(error)).any(|error| error.description() == NEUTRAL)
-}
-
-/// The next error in the chain. An `io::Error` returns as its source what lies below the error that it wraps.
-fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::neutral::answer;
 use super::{Panicked, Refused};
 use crate::{Outcome, SharedError};
 
@@ -175,6 +176,9 @@ impl<E: fmt::Display> fmt::Display for AttemptError<E> {
 
 impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let (Outcome::Neutral, Some(answer)) = (self.outcome(), answer()) {
+            return Some(answer);
+        }
         match &self.failure {
             // Printed as itself, so what lies below it comes next.
             Failure::Call => self.call_error()?.source(),
@@ -183,9 +187,5 @@ impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
             Failure::TimedOut(_, end) => self.source_or(end.source()),
             Failure::Panicked(_) => None,
         }
-    }
-
-    fn description(&self) -> &str {
-        if self.outcome() == Outcome::Neutral { super::NEUTRAL } else { "" }
     }
 }

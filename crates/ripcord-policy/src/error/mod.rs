@@ -1,6 +1,8 @@
 //! One error shape for every policy.
 
 mod attempt;
+mod chain;
+mod neutral;
 mod panicked;
 mod refused;
 mod stop;
@@ -9,20 +11,16 @@ pub use panicked::Panicked;
 pub use refused::Refused;
 pub use stop::StopReason;
 
+use attempt::CallError;
 pub(crate) use attempt::{AttemptError, Failure};
-use attempt::{CallError, LAST_ERROR};
+pub(crate) use neutral::is_neutral;
 pub(crate) use stop::Details as StopDetails;
 
-use std::fmt;
 use std::time::Duration;
 
 use ripcord::Context;
 
 use crate::{Outcome, SharedError};
-
-/// What `std::error::Error::description` returns for the errors of this crate that say nothing about the callee. A chain of
-/// errors whose types are unknown, such as the error of a load, can be asked for nothing else.
-pub(crate) const NEUTRAL: &str = "ripcord-policy: neutral";
 
 /// Why a call through a policy failed; `E` is the call's own error.
 ///
@@ -40,8 +38,7 @@ pub(crate) const NEUTRAL: &str = "ripcord-policy: neutral";
 /// When a context that the policy created or received has ended and the call then returns an error, the policy reports the
 /// end, with the call's error as [`source`](std::error::Error::source) and as [`last`](Error::last).
 ///
-/// `{}` prints this level only, such as `all 3 attempts failed`; `source` is the next one. `{:#}` prints the whole story on one
-/// line.
+/// `{}` prints this level only, such as `all 3 attempts failed`; `source` is the next one. `{:#}` prints all levels on one line.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,11 +60,11 @@ pub(crate) const NEUTRAL: &str = "ripcord-policy: neutral";
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-pub struct Error<E>(Box<Story<E>>);
+pub struct Error<E>(Box<Inner<E>>);
 
 /// Boxed, so that the result of a call that succeeds is no larger than it has to be.
 #[derive(Clone, Debug)]
-struct Story<E> {
+struct Inner<E> {
     attempts: u32,
     /// Why a retry stopped, if there was one.
     stop: Option<StopDetails>,
@@ -107,11 +104,11 @@ impl<E> Error<E> {
             attempt.failure = Failure::Call;
             last = last.filter(|attempt| attempt.error.is_some());
         }
-        Error(Box::new(Story { attempts, stop: Some(stop), last }))
+        Error(Box::new(Inner { attempts, stop: Some(stop), last }))
     }
 
     fn single(attempts: u32, failure: Failure, error: Option<E>) -> Self {
-        Error(Box::new(Story { attempts, stop: None, last: Some(AttemptError::new(failure, error)) }))
+        Error(Box::new(Inner { attempts, stop: None, last: Some(AttemptError::new(failure, error)) }))
     }
 
     /// The error of a call under `ctx`: the end of that, if it has ended, with the call's own error as its source.
@@ -148,7 +145,7 @@ impl<E> Error<E> {
         self
     }
 
-    /// Returns the call's own last error, wherever in the story it lies; `None` if the call returned none.
+    /// Returns the call's own last error, `None` if the call returned none.
     pub fn last(&self) -> Option<&E> {
         self.0.last.as_ref()?.call_error()
     }
@@ -250,15 +247,15 @@ impl<E> Error<E> {
 
     /// Returns the same error with the call's own error changed by `change`.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Error<F> {
-        let Story { attempts, stop, last } = *self.0;
-        Error(Box::new(Story { attempts, stop, last: last.map(|last| last.map(change)) }))
+        let Inner { attempts, stop, last } = *self.0;
+        Error(Box::new(Inner { attempts, stop, last: last.map(|last| last.map(change)) }))
     }
 
-    /// Returns the same error with the call's own error, if it has one, replaced by the story that `change` makes of it.
+    /// Returns the same error with the call's own error, if it has one, replaced by what `change` makes of it.
     pub(crate) fn and_then<F>(self, change: impl FnOnce(E) -> Error<F>) -> Error<F> {
-        let Story { attempts, stop, last } = *self.0;
+        let Inner { attempts, stop, last } = *self.0;
         let Some(AttemptError { failure, error }) = last else {
-            return Error(Box::new(Story { attempts, stop, last: None }));
+            return Error(Box::new(Inner { attempts, stop, last: None }));
         };
         let below = error.map(|CallError(error)| change(error));
         let last = match (failure, below) {
@@ -266,13 +263,13 @@ impl<E> Error<E> {
             (Failure::Call, below) => return Error::stopped_or(attempts, stop, below),
             (failure, below) => AttemptError::new(failure, below.and_then(Error::into_last)),
         };
-        Error(Box::new(Story { attempts, stop, last: Some(last) }))
+        Error(Box::new(Inner { attempts, stop, last: Some(last) }))
     }
 
     fn stopped_or(attempts: u32, stop: Option<StopDetails>, last: Option<Error<E>>) -> Self {
         match stop {
             Some(stop) => Error::stopped(attempts, stop, last),
-            None => Error(Box::new(Story { attempts, stop: None, last: None })),
+            None => Error(Box::new(Inner { attempts, stop: None, last: None })),
         }
     }
 
@@ -291,59 +288,6 @@ impl<E> Error<E> {
 
     pub(crate) fn refused(&self) -> Option<&Refused> {
         self.0.last.as_ref()?.refused()
-    }
-}
-
-impl<E: fmt::Display> fmt::Display for Error<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Story { attempts, stop, last } = &*self.0;
-        match (stop, last) {
-            (None, None) => Ok(()),
-            (None, Some(last)) => last.print(LAST_ERROR, f),
-            (Some(stop), last) => {
-                stop.print(*attempts, f)?;
-                match (last, stop) {
-                    (Some(last), StopDetails::Ended(end)) if f.alternate() && self.is_repeated(last) => {
-                        f.write_str(&attempt::last_error_of(end, last).unwrap_or_default())
-                    }
-                    (Some(last), _) if f.alternate() => write!(f, "{LAST_ERROR}{last:#}"),
-                    _ => Ok(()),
-                }
-            }
-        }
-    }
-}
-
-impl<E: fmt::Display> Error<E> {
-    /// Whether the last attempt says no more than why the retry stopped.
-    fn is_repeated(&self, last: &AttemptError<E>) -> bool {
-        match &self.0.stop {
-            Some(StopDetails::Ended(end)) => attempt::repeats(end, last),
-            _ => false,
-        }
-    }
-}
-
-impl<E: std::error::Error + 'static> std::error::Error for Error<E> {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        let Story { stop, last, .. } = &*self.0;
-        match (stop, last) {
-            (None, last) => last.as_ref()?.source(),
-            (Some(StopDetails::Ended(end)), Some(last)) if self.is_repeated(last) => {
-                last.source().or_else(|| end.source())
-            }
-            (Some(StopDetails::Ended(end)), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => {
-                Some(error.below(end))
-            }
-            (Some(_), Some(AttemptError { failure: Failure::Call, error: Some(error) })) => Some(&error.0),
-            (Some(_), Some(last)) => Some(last),
-            (Some(StopDetails::Ended(end)), None) => end.source(),
-            (Some(_), None) => None,
-        }
-    }
-
-    fn description(&self) -> &str {
-        if self.outcome() == Outcome::Neutral { NEUTRAL } else { "" }
     }
 }
 

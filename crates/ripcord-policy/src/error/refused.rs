@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use ripcord::{Context, Origin};
 
+use super::neutral::answer;
 use crate::Outcome;
 
 /// Why a policy refused an operation: it rejected the operation locally, or a context had ended.
@@ -236,14 +237,13 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        if let Some(answer) = answer() {
+            return Some(answer);
+        }
         match &*self.0 {
             Reason::Closed(_, end) => end.as_ref().map(|end| end as _),
             _ => self.end()?.source(),
         }
-    }
-
-    fn description(&self) -> &str {
-        super::NEUTRAL
     }
 }
 
