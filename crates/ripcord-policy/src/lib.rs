@@ -1,7 +1,9 @@
-//! Retry, circuit breaker, rate limiter, cache, worker pool and their kin, which know how much time is left.
+//! Policies around calls to other services: retry, circuit breaker, rate limiter, bulkhead, hedge, fallback, cache and worker
+//! pool.
 //!
-//! Every policy here takes a [`ripcord::Context`] where it may block. It obeys that context's deadline and cancellation and sleeps
-//! on its clock. It works alone or as a layer of a [`Stack`].
+//! Every policy takes a [`ripcord::Context`], and so knows how much time the caller has left and whether the caller has gone.
+//! It starts nothing that cannot finish before the deadline, and stops as soon as the context ends. Use a policy alone, or
+//! combine several in a [`Stack`].
 //!
 //! # Usage
 //!
@@ -9,7 +11,10 @@
 //! [dependencies]
 //! ripcord = "0.1"
 //! ripcord-policy = "0.1"
+//! tokio = { version = "1", features = ["macros", "rt"] }
 //! ```
+//!
+//! This program makes a call through three policies. The call gets the context of its attempt, which ends after half a second.
 //!
 //! ```
 //! use std::time::Duration;
@@ -47,33 +52,36 @@
 //! | use several of these around one call | [`Stack`] |
 //! | put one around a tower service | `tower::PolicyLayer`, feature `tower` |
 //!
-//! # One shape
+//! # How policies are used
 //!
-//! * Built by `X::builder()`, settings, `build()?`, which fails with a [`ConfigError`] that names the setting. A cache and a pool are
-//!   built under a context.
-//! * Run by `run(&ctx, |ctx| ..)`. The call gets a context by value: the caller's, or one of its own below that.
-//! * Fails with one [`Error`], or with [`Refused`] where there is no call.
-//! * Judges a call by one [`Outcome`]: the caller's own end and local rejections are neutral everywhere, an attempt timeout and a
-//!   panic are failures.
-//! * Reports `stats()`: one [`CallStats`] and figures of its own. Clones share all state.
-//! * Has a `.clock(..)` where it keeps time between calls. [`StackBuilder::clock`](stack::StackBuilder::clock) sets that of all
-//!   layers.
+//! All policies have the same shape:
+//!
+//! * `X::builder()`, settings and `build()?` create one. An invalid setting fails in `build` with a [`ConfigError`] that names
+//!   it. A cache and a pool are built under a context, whose end closes them.
+//! * `run(&ctx, |ctx| ..)` makes a call. The call gets a context by value: the caller's, or a context of its own below that.
+//! * [`Error`] is what a call fails with, and [`Refused`] an operation without a call, such as waiting for a token.
+//! * [`Outcome`] is how the policies judge a call. The end of the caller's context and local rejections are neutral; an attempt
+//!   timeout and a panic are failures.
+//! * `stats()` returns [`CallStats`] and the policy's own figures.
+//! * `.clock(..)` sets the clock of a policy that measures time between calls. [`StackBuilder::clock`](stack::StackBuilder::clock)
+//!   sets the clock of all layers.
+//! * A clone is another handle to the same policy.
 //!
 //! # Rules
 //!
 //! * A deadline is a budget: what cannot finish in time does not start, and fails at once.
-//! * Retries within retries do not multiply: see [`Attempt`].
-//! * Every permit is a drop guard: dropping a future at any await point returns what it held.
-//! * Winning and returning end no context.
-//! * No function panics because of an argument. Hooks and classifiers run outside all locks, and one that panics harms only the
+//! * Retries inside retries do not multiply: see [`Attempt`].
+//! * Dropping a future returns all that it held: permits, tokens, probes and loads.
+//! * A success never ends a context, and neither does a return: a response can be read after the call.
+//! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook harms only the
 //!   call that ran it.
 //!
 //! # What an end looks like
 //!
-//! When the context has ended and the call then returns an error, the policy reports the end, with the call's error as its source.
-//! A success counts, however late it is. In each case below, the call observes its context and returns its own error, "connection
-//! closed", when that ends, unless the row says otherwise. `app.rs` stands for the line in your program that canceled the context
-//! or set the limit. A panic goes on to the caller, except from a task of the policy's own.
+//! If the context has ended and the call then returns an error, the policy reports the end, with the call's error as its source.
+//! A success counts, however late it is. In the table, the call observes its context and returns its own error, "connection
+//! closed", when the context ends, unless the row says otherwise. `app.rs` stands for the line in your program that canceled the
+//! context or set the limit. A panic goes on to the caller, except from a task that the policy spawned.
 //!
 #![doc = include_str!("../docs/ends.md")]
 //!
@@ -81,8 +89,8 @@
 //!
 //! No feature is on by default. A feature only adds items.
 //!
-//! - `metrics`: the statistics of every policy, through the facade crate `metrics`: see `describe_metrics`.
-//! - `tower`: policies as tower layers: see `tower::PolicyLayer`.
+//! - `metrics`: reports the statistics of every policy through the facade crate `metrics`: see `describe_metrics`.
+//! - `tower`: puts policies around tower services: see `tower::PolicyLayer`.
 #![forbid(unsafe_code)]
 
 mod attempt;

@@ -14,11 +14,11 @@ use tower_service::Service;
 use crate::breaker::Classify;
 use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, Stack};
 
-/// Puts a policy around a tower service.
+/// A tower layer that puts a policy around a service.
 ///
-/// The second argument of [`new`](PolicyLayer::new) returns where a request holds its [`Context`]. The layer runs the policy under
-/// that context, and gives each request that it sends the context of its attempt instead. For `http::Request`,
-/// `ripcord_http::request_context` does this.
+/// A request carries its [`Context`], and the second argument of [`new`](PolicyLayer::new) is a function that returns a reference to
+/// it. The layer runs the policy under that context, and replaces it in each request that it sends by the context of the attempt.
+/// For `http::Request`, pass `ripcord_http::request_context`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,8 +77,8 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 /// others. A retry layer outside of a breaker layer takes the breaker's refusals for failures, unless it was built with
 /// [`over_policies`](crate::retry::RetryBuilder::over_policies).
 ///
-/// Other policies are no layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
-/// [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker) need a key, which only your handler knows, and a
+/// The other policies are not layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
+/// [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker) need a key, which only your handler knows. A
 /// [`WorkerPool`](crate::WorkerPool) runs tasks.
 ///
 /// # Errors

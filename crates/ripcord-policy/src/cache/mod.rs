@@ -52,9 +52,7 @@ use entry::Found as Entered;
 use shared::Shared;
 use stats::Count;
 
-/// A concurrent, bounded cache with expiry, shared loads and background cleanup. A clone is another handle to the same cache.
-///
-/// Dropping the last handle closes the cache.
+/// A concurrent, bounded cache with expiry, shared loads and background cleanup.
 ///
 /// ```
 /// use std::time::Duration;
@@ -76,6 +74,24 @@ use stats::Count;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Methods
+///
+/// | to | use |
+/// |---|---|
+/// | create a cache | [`builder`](Self::builder) |
+/// | read a value, and load it if there is none | [`get_or_load`](Self::get_or_load); [`run`](Self::run) also reports where it came from |
+/// | read only | [`get`](Self::get) |
+/// | load a value again | [`refresh`](Self::refresh) |
+/// | write | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
+/// | remove | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
+/// | look at it | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
+/// | close it | [`close`](Self::close), the end of its context, or dropping the last handle |
+///
+/// Every operation takes the caller's context and fails if that has ended. A load is shared by all callers of its key, and goes on
+/// for as long as one of them waits: [`run`](Self::run) describes its context and its deadline.
+///
+/// A clone is another handle to the same cache.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     owner: Arc<dyn Send + Sync>,

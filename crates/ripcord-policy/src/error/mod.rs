@@ -22,15 +22,15 @@ use ripcord::Context;
 
 use crate::{Outcome, SharedError};
 
-/// Why a call through a policy failed; `E` is the call's own error.
+/// The error of a call through a policy. `E` is the call's own error.
 ///
-/// Every policy that runs a call fails with this type, so one set of predicates answers for all of them:
+/// Every policy that makes a call fails with this type, so the same methods answer for all of them:
 ///
 /// | question | method |
 /// |---|---|
 /// | what did the call itself return? | [`last`](Error::last) |
 /// | did the caller's context end? | [`is_canceled`](Error::is_canceled), [`is_deadline_exceeded`](Error::is_deadline_exceeded), [`end`](Error::end) |
-/// | did an attempt run into its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
+/// | did the last attempt run into its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
 /// | was the call refused locally? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
 /// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop_reason`](Error::stop_reason) |
 /// | is the callee to blame? | [`outcome`](Error::outcome) |

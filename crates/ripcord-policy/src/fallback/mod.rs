@@ -32,6 +32,11 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 ///
 /// A caller whose context has ended gets that end and no fallback, since it no longer waits for an answer.
 ///
+/// # Methods
+///
+/// Create a fallback with [`value`](Fallback::value), [`new`](Fallback::new) or, for some errors only, with
+/// [`builder`](Fallback::builder). Make calls with [`run`](Fallback::run), and read [`stats`](Fallback::stats).
+///
 /// Clones share their statistics.
 pub struct Fallback<T, E> {
     handler: Handler<T, E>,
@@ -52,7 +57,7 @@ pub struct FallbackBuilder<T, E> {
 pub struct FallbackStats {
     /// Calls, and how they ended, the fallback's answer included.
     pub calls: CallStats,
-    /// Times the fallback was asked.
+    /// Calls that the fallback was asked to answer.
     pub fallbacks: u64,
 }
 
@@ -62,8 +67,8 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         FallbackBuilder { handler: None, condition: None }
     }
 
-    /// Creates a fallback for every error, which calls `handler` for the answer. `handler` gets the caller's context and the
-    /// error, which it may return.
+    /// Creates a fallback for every error. `handler` computes the answer from the caller's context and the error, which it may
+    /// return.
     pub fn new<F, Fut>(handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
@@ -85,7 +90,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
     ///
     /// # Errors
     ///
-    /// The end of `ctx`, if that has ended; the call's error when the fallback is not for it; the fallback's own error.
+    /// The end of `ctx`, if it has ended; the call's error, if the fallback does not answer for it; or the fallback's own error.
     ///
     /// # Panics
     ///
@@ -141,7 +146,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 }
 
 impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
-    /// Sets what works out the answer. It gets the caller's context and the error, which it may return.
+    /// Sets the function that computes the answer. It gets the caller's context and the error, which it may return.
     pub fn handler<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
@@ -151,7 +156,7 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
         self
     }
 
-    /// Always gives this answer.
+    /// Sets the answer.
     pub fn value(self, value: T) -> Self
     where
         T: Clone + Send + Sync,
@@ -160,7 +165,7 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
         self.handler(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Sets which errors the fallback is for. Without it, it is for all. Its panic is the panic of the call it judges.
+    /// Sets which errors the fallback answers for. Default: all. A panic in `condition` is a panic of the call that it judges.
     pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {
         self.condition = Some(Arc::new(condition));
         self

@@ -1,6 +1,6 @@
 //! Hedging: another attempt when the first is slow, and the first answer wins. See [`Hedge`].
 
-mod race;
+mod attempts;
 
 use std::fmt;
 use std::future::Future;
@@ -15,10 +15,9 @@ use crate::retry::RetryBudget;
 use crate::stats::CallStats;
 use crate::tally::Tally;
 use crate::{ConfigError, Error};
-use race::Race;
+use attempts::HedgedCall;
 
-/// Starts another attempt of a call that has not answered after a delay. The first success wins; the other attempts are
-/// canceled.
+/// Sends a second attempt of a call that is slow. The first success wins, and the other attempts are canceled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,15 +42,25 @@ use race::Race;
 /// # }
 /// ```
 ///
-/// Hedging trades load for tail latency. Set the delay to one that few calls exceed, such as their 95th percentile, and share a
-/// [`RetryBudget`] with the retry, which bounds the extra load when all calls are slow.
+/// # When to use it
 ///
-/// Hedging is against slowness, not failure: a call that fails before the delay has failed. Once several attempts are in flight,
-/// one that fails leaves the others running, and the last failure is the result.
+/// Hedging trades load for tail latency. Choose a delay that few calls exceed, such as their 95th percentile. Share a
+/// [`RetryBudget`] with the retry of the same service: it bounds the extra load when all calls are slow.
 ///
-/// Each attempt has a context of its own below the caller's. A loser's is canceled, with a cause that says so, and its future
-/// dropped. The winner's stays alive, so that a response can be read after the call has returned. When the caller's context
-/// ends, so does the hedge.
+/// A hedge is for calls that are slow, not for calls that fail: if the first attempt fails before the delay, the call has
+/// failed. Once several attempts are in flight, a failed attempt leaves the others running. If all fail, the call returns the
+/// last failure.
+///
+/// # Contexts
+///
+/// Each attempt has a context of its own below the caller's. When an attempt wins, the contexts of the others are canceled, with
+/// a cause that says so, and their futures are dropped. The winner's context lives on, so that a response can be read after the
+/// call has returned. When the caller's context ends, all attempts end.
+///
+/// # Methods
+///
+/// Build a hedge with [`after`](Hedge::after) or [`builder`](Hedge::builder), make calls with [`run`](Hedge::run), and read
+/// [`stats`](Hedge::stats).
 ///
 /// Clones share their statistics.
 #[derive(Clone)]
@@ -143,7 +152,7 @@ impl Hedge {
         F: FnMut(Context) -> Fut,
         Fut: Future<Output = Result<T, Error<E>>>,
     {
-        Race::begin(self, ctx, call)?.await
+        HedgedCall::start(self, ctx, call)?.await
     }
 
     /// Returns the statistics of this hedge and its clones.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ripcord::{Clock, Context};
 
 use super::backoff::Backoff;
-use super::inspection::{InspectBelow, Inspection};
+use super::hints::{HintsBelow, RetryHints};
 use super::{Jitter, Retry, RetryBudget};
 use crate::config::at_least_one;
 use crate::{ConfigError, Error, Random};
@@ -40,7 +40,7 @@ pub(super) struct Settings<E> {
     pub(super) retry_after: Option<RetryAfter<E>>,
     pub(super) on_retry: Option<OnRetry<E>>,
     /// For calls whose error is a policy's.
-    pub(super) inspect: Option<InspectBelow<E>>,
+    pub(super) hints_below: Option<HintsBelow<E>>,
     /// The process's, unless this is set.
     pub(super) random: Option<Arc<Random>>,
     /// That of the call's context, unless this is set.
@@ -64,7 +64,7 @@ impl<E> RetryBuilder<E> {
             retry_if: None,
             retry_after: None,
             on_retry: None,
-            inspect: None,
+            hints_below: None,
             random: None,
             clock: None,
         };
@@ -197,7 +197,7 @@ impl<E> RetryBuilder<Error<E>> {
     ///
     /// With `?`, the `Error<Error<E>>` of such a run becomes an `Error<E>`.
     pub fn over_policies(mut self) -> Self {
-        self.settings.inspect = Some(|error| Inspection::new(error, None));
+        self.settings.hints_below = Some(|error| RetryHints::new(error, None));
         self
     }
 }
@@ -212,7 +212,7 @@ impl<E> Clone for Settings<E> {
             retry_if: self.retry_if.clone(),
             retry_after: self.retry_after.clone(),
             on_retry: self.on_retry.clone(),
-            inspect: self.inspect,
+            hints_below: self.hints_below,
             random: self.random.clone(),
             clock: self.clock.clone(),
         }

@@ -3,7 +3,7 @@
 mod backoff;
 mod budget;
 mod builder;
-mod inspection;
+mod hints;
 mod progress;
 mod retry_after;
 
@@ -26,7 +26,7 @@ use crate::tally::Tally;
 use builder::Settings;
 use progress::Progress;
 
-/// Runs a call again when it fails, with growing waits, for as long as that can help.
+/// Makes a call again after a failure, with growing waits, until it succeeds or another attempt cannot help.
 ///
 /// ```
 /// use std::time::Duration;
@@ -47,17 +47,24 @@ use progress::Progress;
 /// # }
 /// ```
 ///
-/// # What it does not do
+/// # Rules
 ///
-/// * It makes no attempt under a context that has ended.
-/// * It starts no wait that would end at or after the deadline, but fails at once with the last error.
-/// * It does not retry inside an attempt of another retry, so that layers do not multiply: see [`Attempt`](crate::Attempt).
-/// * It drops no attempt half-way: an attempt gets the context and ends itself, or is wrapped in [`Context::run`].
+/// * An ended context gets no attempt: the run fails with that end.
+/// * No wait ends at or after the deadline: the run fails at once with the last error.
+/// * A retry inside an attempt of another retry makes one attempt, so that layers do not multiply: see
+///   [`Attempt`](crate::Attempt).
+/// * An attempt is not dropped when the context ends. The call observes the context that it is given, for example with
+///   [`Context::run`].
+///
+/// # Methods
+///
+/// Build a retry with [`builder`](Retry::builder) or [`constant`](Retry::constant). Make calls with [`run`](Retry::run), or with
+/// [`run_blocking`](Retry::run_blocking) on a thread. Read [`stats`](Retry::stats).
 ///
 /// # Defaults
 ///
-/// 4 attempts; waits of 100 ms, doubled each time up to 2 s; no jitter; no budget. The defaults are not a promise. If many
-/// clients call one service, use [`Jitter::Full`] and share a [`RetryBudget`].
+/// 4 attempts; waits of 100 ms, doubled each time up to 2 s; no jitter; no budget. The defaults may change. If many clients call
+/// one service, use [`Jitter::Full`] and share a [`RetryBudget`].
 ///
 /// Clones share their settings and [`stats`](Retry::stats).
 #[doc(alias("RetryOptions"))]
@@ -158,7 +165,11 @@ impl<E> Retry<E> {
     ///
     /// # Errors
     ///
-    /// As [`run`](Retry::run).
+    /// See [`run`](Retry::run).
+    ///
+    /// # Panics
+    ///
+    /// See [`run`](Retry::run).
     pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context) -> Result<T, E>,

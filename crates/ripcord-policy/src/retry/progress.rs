@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use super::inspection::Inspection;
+use super::hints::RetryHints;
 use super::{BudgetReservation, Retry, RetryBudget, RetryEvent};
 use crate::error::StopDetails;
 use crate::{Attempt, Error, Random, Refused};
@@ -31,7 +31,6 @@ pub(super) struct Pause<E> {
 }
 
 impl<'a, E> Progress<'a, E> {
-    /// Begins a run.
     pub(super) fn new(retry: &'a Retry<E>, ctx: &'a Context) -> Self {
         Progress { retry, ctx, attempts: 0, delay: Duration::ZERO, earlier: None, spent: 0 }
     }
@@ -59,9 +58,9 @@ impl<'a, E> Progress<'a, E> {
             return Err(self.stop(error, StopDetails::Ended(end)));
         }
         let settings = &self.retry.shared.settings;
-        let known = Inspection::new(&error, settings.inspect);
+        let hints = RetryHints::new(&error, settings.hints_below);
         let rejected = error.own().zip(settings.retry_if.as_ref()).is_some_and(|(error, retry_if)| !retry_if(error));
-        if known.hopeless || rejected {
+        if !hints.is_retryable || rejected {
             return Err(self.stop(error, StopDetails::NotRetryable));
         }
         if Attempt::is_inside_retry(self.ctx) {
@@ -70,12 +69,12 @@ impl<'a, E> Progress<'a, E> {
         if self.attempts >= settings.max_attempts {
             return Err(self.stop(error, StopDetails::Exhausted));
         }
-        let delay = self.next_delay(&error, known.retry_after);
+        let delay = self.next_delay(&error, hints.retry_after);
         if let Some(remaining) = self.ctx.remaining().filter(|remaining| delay >= *remaining) {
             return Err(self.stop(error, StopDetails::TooNear(Refused::too_near(self.ctx, delay, remaining))));
         }
         let reservation = match &self.retry.budget {
-            Some(budget) if known.sent => match RetryBudget::try_spend(budget, budget.cost(known.timeout)) {
+            Some(budget) if hints.is_sent => match RetryBudget::try_spend(budget, budget.cost(hints.is_timeout)) {
                 Some(reservation) => Some(reservation),
                 None => return Err(self.stop(error, StopDetails::Budget)),
             },

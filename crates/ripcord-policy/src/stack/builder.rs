@@ -1,4 +1,4 @@
-//! How a stack is put together, and what is checked.
+//! The builder of a stack, and its checks.
 
 use std::fmt;
 use std::panic::Location;
@@ -30,7 +30,7 @@ pub struct StackBuilder<T, E, K = ()> {
     cache: Option<Cache<K, T>>,
     /// The layer added last.
     innermost: Option<Layer>,
-    /// What is wrong with the first setting that is.
+    /// The error of the first invalid setting.
     invalid: Option<ConfigError>,
 }
 
@@ -51,7 +51,7 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
         Self { layers, cache: None, innermost: None, invalid: None }
     }
 
-    /// Answers from a cache, for calls made with [`Stack::run_keyed`].
+    /// Adds a cache, which answers calls made with [`Stack::run_keyed`].
     pub fn cache<K>(mut self, cache: impl IntoLayer<Cache<K, T>>) -> StackBuilder<T, E, K> {
         let cache = self.layer(Layer::Cache, cache);
         StackBuilder { layers: self.layers, cache, innermost: self.innermost, invalid: self.invalid }
@@ -69,7 +69,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Answers for calls that fail below.
+    /// Adds a fallback, which answers for calls that fail in the layers below.
     pub fn fallback(mut self, fallback: impl IntoLayer<Fallback<T, E>>) -> Self {
         self.layers.fallback = self.layer(Layer::Fallback, fallback);
         self
@@ -85,21 +85,22 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Retries attempts that fail. The retry understands the errors of the layers below; its `retry_if` and `retry_after` judge the
+    /// Adds a retry of failed attempts. It understands the errors of the layers below; its `retry_if` and `retry_after` judge the
     /// call's own error.
     pub fn retry(mut self, retry: impl IntoLayer<Retry<E>>) -> Self {
         self.layers.retry = self.layer(Layer::Retry, retry);
         self
     }
 
-    /// Doubles a slow attempt, paid from the retry's budget. A further attempt that a layer below refuses costs nothing.
+    /// Adds a hedge, which sends a slow attempt a second time, from the retry's budget. An attempt that a layer below refuses costs
+    /// the budget nothing.
     pub fn hedge(mut self, hedge: impl IntoLayer<Hedge>) -> Self {
         self.layers.hedge = self.layer(Layer::Hedge, hedge);
         self
     }
 
-    /// Stops attempts while the callee keeps failing. The classifier judges what the call itself returned. The time of a slow call
-    /// and of a probe starts when the attempt is sent.
+    /// Adds a circuit breaker. Its classifier judges what the call itself returned. The time of a slow call and of a probe starts
+    /// when the attempt is sent.
     pub fn breaker<C>(mut self, breaker: impl IntoLayer<CircuitBreaker<C>>) -> Self
     where
         C: Classify<T, E> + Send + Sync + 'static,
@@ -110,13 +111,14 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Lets each attempt wait for a token. The token is returned if the attempt is refused or dropped before it is sent.
+    /// Adds a rate limiter. Each attempt waits for a token, which is returned if the attempt is refused or dropped before
+    /// it is sent.
     pub fn limiter(mut self, limiter: impl IntoLayer<RateLimiter>) -> Self {
         self.layers.limiter = self.layer(Layer::Limiter, limiter);
         self
     }
 
-    /// Limits the attempts in flight. If the stack has a breaker, its classifier also feeds the bulkhead's statistics and
+    /// Adds a bulkhead, which limits the attempts in flight. If the stack has a breaker, its classifier also feeds the bulkhead's statistics and
     /// [adaptive limit](crate::bulkhead::AdaptiveLimit).
     pub fn bulkhead(mut self, bulkhead: impl IntoLayer<Bulkhead>) -> Self {
         self.layers.bulkhead = self.layer(Layer::Bulkhead, bulkhead);
@@ -198,7 +200,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     }
 }
 
-/// Retry and hedge multiply the same calls, so what they may cost is one sum.
+/// Gives the retry and the hedge one budget: both multiply the same calls.
 fn share_budget<T, E>(layers: &mut Layers<T, E>) -> Result<(), ConfigError> {
     let (Some(retry), Some(hedge)) = (&layers.retry, &layers.hedge) else {
         return Ok(());
@@ -256,51 +258,28 @@ policy! {
     [] Bulkhead;
 }
 
-impl<T: 'static, E: 'static> IntoLayer<Fallback<T, E>> for FallbackBuilder<T, E> {
-    fn into_layer(self, _: Option<&Clock>) -> Result<Option<Fallback<T, E>>, ConfigError> {
-        self.build().map(Some)
-    }
-}
-
-impl<E> IntoLayer<Retry<E>> for RetryBuilder<E> {
-    // Its waits are on the context's clock, which a stack sets.
-    fn into_layer(self, _: Option<&Clock>) -> Result<Option<Retry<E>>, ConfigError> {
-        self.build().map(Some)
-    }
-}
-
-impl IntoLayer<Hedge> for HedgeBuilder {
-    // As the retry's.
-    fn into_layer(self, _: Option<&Clock>) -> Result<Option<Hedge>, ConfigError> {
-        self.build().map(Some)
-    }
-}
-
-impl<C> IntoLayer<CircuitBreaker<C>> for CircuitBreakerBuilder<C> {
-    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<CircuitBreaker<C>>, ConfigError> {
-        match clock {
-            Some(clock) => self.default_clock(clock).build().map(Some),
-            None => self.build().map(Some),
+/// A builder as its policy's layer; `$with_clock` puts it on the stack's clock.
+macro_rules! builder {
+    ($([$($parameter:ident),*] $builder:ty => $policy:ty, $with_clock:expr;)*) => {$(
+        impl<$($parameter: 'static),*> IntoLayer<$policy> for $builder {
+            fn into_layer(self, clock: Option<&Clock>) -> Result<Option<$policy>, ConfigError> {
+                match clock {
+                    Some(clock) => $with_clock(self, clock).build().map(Some),
+                    None => self.build().map(Some),
+                }
+            }
         }
-    }
+    )*};
 }
 
-impl IntoLayer<RateLimiter> for RateLimiterBuilder {
-    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<RateLimiter>, ConfigError> {
-        match clock {
-            Some(clock) => self.default_clock(clock).build().map(Some),
-            None => self.build().map(Some),
-        }
-    }
-}
-
-impl IntoLayer<Bulkhead> for BulkheadBuilder {
-    fn into_layer(self, clock: Option<&Clock>) -> Result<Option<Bulkhead>, ConfigError> {
-        match clock {
-            Some(clock) => self.default_clock(clock).build().map(Some),
-            None => self.build().map(Some),
-        }
-    }
+builder! {
+    [T, E] FallbackBuilder<T, E> => Fallback<T, E>, |fallback, _| fallback;
+    // A retry and a hedge wait on the context's clock, which the stack sets.
+    [E] RetryBuilder<E> => Retry<E>, |retry, _| retry;
+    [] HedgeBuilder => Hedge, |hedge, _| hedge;
+    [C] CircuitBreakerBuilder<C> => CircuitBreaker<C>, CircuitBreakerBuilder::default_clock;
+    [] RateLimiterBuilder => RateLimiter, RateLimiterBuilder::default_clock;
+    [] BulkheadBuilder => Bulkhead, BulkheadBuilder::default_clock;
 }
 
 impl<T, E, K> fmt::Debug for StackBuilder<T, E, K> {

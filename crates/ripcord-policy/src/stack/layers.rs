@@ -26,7 +26,7 @@ pub(super) struct Layers<T, E> {
     pub(super) tally: Tally<1>,
 }
 
-/// A breaker, with its classifier apart, whose type is forgotten.
+/// A breaker, and its classifier without its type.
 pub(super) struct Breaker<T, E> {
     pub(super) handle: CircuitBreaker,
     pub(super) classify: Box<dyn Classify<T, E> + Send + Sync>,
@@ -42,7 +42,7 @@ pub(super) struct Timeout {
 }
 
 impl Timeout {
-    fn begin(&self, ctx: &Context) -> Context {
+    fn start(&self, ctx: &Context) -> Context {
         ctx.with_timeout_cause_at(self.after, self.cause.clone(), self.location)
     }
 }
@@ -63,7 +63,7 @@ impl<T, E> Layers<T, E> {
         Fut: Future<Output = Result<T, E>>,
     {
         match &self.deadline {
-            Some(deadline) => self.retried(&deadline.begin(ctx), call).await,
+            Some(deadline) => self.retried(&deadline.start(ctx), call).await,
             None => self.retried(ctx, call).await,
         }
     }
@@ -149,29 +149,28 @@ impl<T, E> Layers<T, E> {
     {
         self.tally.bump(0);
         let attempt = match &self.attempt_timeout {
-            Some(timeout) => timeout.begin(ctx),
+            Some(timeout) => timeout.start(ctx),
             None => ctx.clone(),
         };
-        let returned = match attempt.run(call(attempt.clone())).await {
+        let result = match attempt.run(call(attempt.clone())).await {
             // A success counts, however late it is.
-            Ok(Ok(value)) => Ok(Ok(value)),
+            Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => match attempt.err() {
-                Some(end) => Err((end, Some(error))),
-                None => Ok(Err(error)),
+                Some(end) => return self.ended(ctx, end, Some(error)),
+                None => Err(error),
             },
-            Err(end) => Err((end, None)),
+            Err(end) => return self.ended(ctx, end, None),
         };
-        let (end, error) = match returned {
-            Ok(result) => {
-                let outcome = match &self.breaker {
-                    Some(breaker) => breaker.classify.classify(&result),
-                    None => Outcome::new(&result, |_| Outcome::Failure),
-                };
-                return (result.map_err(Error::new), outcome);
-            }
-            Err(ended) => ended,
+        let outcome = match &self.breaker {
+            Some(breaker) => breaker.classify.classify(&result),
+            None => Outcome::new(&result, |_| Outcome::Failure),
         };
-        // The caller's end, which says nothing about the callee, comes before the attempt's.
+        (result.map_err(Error::new), outcome)
+    }
+
+    /// The result of an attempt whose context has ended with `end`. The end of the caller's context, which says nothing about the
+    /// callee, takes precedence.
+    fn ended(&self, ctx: &Context, end: ripcord::Error, error: Option<E>) -> (Result<T, Error<E>>, Outcome) {
         let error = match (ctx.err(), &self.attempt_timeout) {
             (None, Some(timeout)) => Error::timed_out(timeout.after, end, error),
             (callers, _) => Error::ended(callers.unwrap_or(end), error),

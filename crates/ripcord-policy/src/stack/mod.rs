@@ -19,7 +19,10 @@ use crate::cache::{Found, Key, Source, sharing};
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, SharedError};
 use layers::Layers;
 
-/// Policies around calls that return a `T` or fail with an `E`. `K` is the key of its cache, if it has one.
+/// Policies around one kind of call, which returns a `T` or fails with an `E`. `K` is the key type of the cache layer.
+///
+/// A stack applies its policies in one fixed order, whatever the caller does, and makes them work together: the retry understands
+/// the refusals of the other layers, the hedge pays from the retry's budget, and one outcome feeds all layers.
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,6 +71,12 @@ use layers::Layers;
 /// | the call | |
 ///
 /// Every layer is optional. The builder's methods are called in this order, so that the order can be read where a stack is built.
+///
+/// # Methods
+///
+/// Build a stack with [`builder`](Stack::builder). Make calls with [`run`](Stack::run) or, through the cache, with
+/// [`run_keyed`](Stack::run_keyed); [`find_keyed`](Stack::find_keyed) also reports where the value came from. Read
+/// [`stats`](Stack::stats), and the layers with [`breaker`](Stack::breaker), [`cache`](Stack::cache) and so on.
 ///
 /// # What is not a layer
 ///
@@ -128,37 +137,37 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         StackStats { calls: self.layers.tally.calls(), attempts }
     }
 
-    /// Returns the fallback layer.
+    /// Returns the fallback layer, if the stack has one.
     pub fn fallback(&self) -> Option<&Fallback<T, E>> {
         self.layers.fallback.as_ref()
     }
 
-    /// Returns the cache layer.
+    /// Returns the cache layer, if the stack has one.
     pub fn cache(&self) -> Option<&Cache<K, T>> {
         self.cache.as_ref()
     }
 
-    /// Returns the retry layer.
+    /// Returns the retry layer, if the stack has one.
     pub fn retry(&self) -> Option<&Retry<E>> {
         self.layers.retry.as_ref()
     }
 
-    /// Returns the hedge layer.
+    /// Returns the hedge layer, if the stack has one.
     pub fn hedge(&self) -> Option<&Hedge> {
         self.layers.hedge.as_ref()
     }
 
-    /// Returns the breaker layer, without its classifier.
+    /// Returns the breaker layer without its classifier, if the stack has one.
     pub fn breaker(&self) -> Option<&CircuitBreaker> {
         self.layers.breaker.as_ref().map(|breaker| &breaker.handle)
     }
 
-    /// Returns the limiter layer.
+    /// Returns the limiter layer, if the stack has one.
     pub fn limiter(&self) -> Option<&RateLimiter> {
         self.layers.limiter.as_ref()
     }
 
-    /// Returns the bulkhead layer.
+    /// Returns the bulkhead layer, if the stack has one.
     pub fn bulkhead(&self) -> Option<&Bulkhead> {
         self.layers.bulkhead.as_ref()
     }
@@ -172,12 +181,13 @@ where
 {
     /// Makes a call through all layers. A cache hit makes no call, and all callers that miss the same key at once share one.
     ///
-    /// The shared call runs detached from its callers, as described at [`Cache::get_or_load`]: so it owns what it uses, and its
-    /// error is cloned for each caller. The cache never remembers a rejection by a layer below as the key's failure.
+    /// The shared call runs in a task of its own, so it owns what it uses, and each caller gets a clone of its error. It has the
+    /// deadline of its most patient caller: see [`Cache::run`]. The cache never remembers a rejection by a layer below as the
+    /// key's failure.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run); [`Error::is_panicked`] if the shared call panicked. If the cache is loaded outside the stack too, with
+    /// Those of [`run`](Self::run), and [`Error::is_panicked`] if the shared call panicked. If the cache is loaded outside the stack too, with
     /// errors of another type, such an error has no [`last`](Error::last).
     ///
     /// # Cancel safety
@@ -193,7 +203,7 @@ where
         async move { Ok(found.await?.value) }
     }
 
-    /// Makes a call as [`run_keyed`](Self::run_keyed) does, and reports where the value came from.
+    /// Makes a call through all layers, like [`run_keyed`](Self::run_keyed), and reports where the value came from.
     ///
     /// # Errors
     ///

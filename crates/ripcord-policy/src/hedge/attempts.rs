@@ -1,4 +1,4 @@
-//! Attempts of one call, in flight at the same time.
+//! One call and its attempts, several of which may be in flight at the same time.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -13,43 +13,43 @@ use crate::stats::Call;
 use crate::tally::CallGuard;
 use crate::{Attempt, Error, Outcome};
 
-/// One call in flight. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
-pub(super) struct Race<'a, F, Fut, E> {
+/// A call through a hedge. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
+pub(super) struct HedgedCall<'a, F, Fut, E> {
     hedge: &'a Hedge,
     ctx: &'a Context,
     done: Done<'a>,
     call: F,
-    attempts: Vec<Racer<Fut>>,
+    attempts: Vec<InFlight<Fut>>,
     /// Attempts started so far.
     sent: u32,
     /// Attempts that ended before they were sent: refused, or queued when the caller's context ended.
     unsent: u32,
-    /// When the next attempt is due; None when there will be none.
+    /// The wait for the next attempt. `None` if there will be none.
     next: Option<Pin<Box<Sleep>>>,
     last_error: Option<Error<E>>,
     /// Counts the call's end. `None` after it.
     run: Option<CallGuard<'a, 3>>,
 }
 
-struct Racer<Fut> {
+struct InFlight<Fut> {
     number: u32,
     future: Pin<Box<Fut>>,
     canceler: Canceler,
-    /// What it took from the budget.
+    /// The tokens that it took from the budget.
     spent: u32,
 }
 
-impl<'a, F, Fut, T, E> Race<'a, F, Fut, E>
+impl<'a, F, Fut, T, E> HedgedCall<'a, F, Fut, E>
 where
     F: FnMut(Context) -> Fut,
     Fut: Future<Output = Result<T, Error<E>>>,
 {
-    pub(super) fn begin(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
+    pub(super) fn start(hedge: &'a Hedge, ctx: &'a Context, call: F) -> Result<Self, Error<E>> {
         if let Err(error) = ctx.check() {
             hedge.tally.count(Call::Rejected);
             return Err(error.into());
         }
-        let mut race = Self {
+        let mut this = Self {
             hedge,
             ctx,
             done: ctx.done(),
@@ -61,9 +61,9 @@ where
             last_error: None,
             run: Some(hedge.tally.begin()),
         };
-        race.send(0);
-        race.arm();
-        Ok(race)
+        this.send(0);
+        this.schedule_next();
+        Ok(this)
     }
 
     fn send(&mut self, spent: u32) {
@@ -73,12 +73,12 @@ where
         self.sent += 1;
         let call = &mut self.call;
         let future = Box::pin(guarded(&mut self.run, || call(ctx)));
-        self.attempts.push(Racer { number, future, canceler, spent });
+        self.attempts.push(InFlight { number, future, canceler, spent });
     }
 
-    /// Sets the time of the next attempt, unless there is to be none. The deadline is not asked here, since it may be moved: at
-    /// the time of the next attempt, the end of the caller's context is polled first.
-    fn arm(&mut self) {
+    /// Starts the wait for the next attempt, unless no more are allowed. The deadline is not considered here, since it may be
+    /// moved: when the wait is over, the end of the caller's context is polled first.
+    fn schedule_next(&mut self) {
         let allowed = self.sent < self.hedge.max_attempts && Attempt::hedge_number(self.ctx) == 0;
         self.next = allowed.then(|| {
             Box::pin(match &self.hedge.clock {
@@ -103,7 +103,7 @@ where
         };
         self.hedge.count(Count::Hedges);
         self.send(spent);
-        self.arm();
+        self.schedule_next();
     }
 
     /// Polls the attempts in the order of their sending. Ready when one has succeeded or all have failed.
@@ -120,10 +120,10 @@ where
                     return Poll::Ready(Ok(value));
                 }
                 Poll::Ready(Err(error)) => {
-                    let Racer { spent, canceler, .. } = self.attempts.remove(index);
+                    let InFlight { spent, canceler, .. } = self.attempts.remove(index);
                     canceler.detach();
                     self.unsent += u32::from(error.attempts() == 0);
-                    // It was not sent, so what it took from the budget was taken for nothing.
+                    // It was not sent, so it costs nothing.
                     if let (Some(budget), true) = (&self.hedge.budget, error.is_rejected()) {
                         budget.refund(spent);
                     }
@@ -142,7 +142,7 @@ where
         }
     }
 
-    fn win(&self, winner: &Racer<Fut>) {
+    fn win(&self, winner: &InFlight<Fut>) {
         if winner.number > 0 {
             self.hedge.count(Count::HedgeWins);
         }
@@ -154,7 +154,7 @@ where
     }
 }
 
-impl<F, Fut, E> Race<'_, F, Fut, E> {
+impl<F, Fut, E> HedgedCall<'_, F, Fut, E> {
     /// Cancels and drops the attempts that are left.
     fn cancel_attempts(&mut self, why: &'static str) {
         for attempt in std::mem::take(&mut self.attempts) {
@@ -166,7 +166,7 @@ impl<F, Fut, E> Race<'_, F, Fut, E> {
     }
 }
 
-impl<F, Fut, T, E> Future for Race<'_, F, Fut, E>
+impl<F, Fut, T, E> Future for HedgedCall<'_, F, Fut, E>
 where
     F: FnMut(Context) -> Fut,
     Fut: Future<Output = Result<T, Error<E>>>,
@@ -208,11 +208,11 @@ fn guarded<R>(run: &mut Option<CallGuard<'_, 3>>, part: impl FnOnce() -> R) -> R
     })
 }
 
-impl<F, Fut, E> Drop for Race<'_, F, Fut, E> {
+impl<F, Fut, E> Drop for HedgedCall<'_, F, Fut, E> {
     fn drop(&mut self) {
         self.cancel_attempts("the call was dropped");
     }
 }
 
 // Nothing here is pinned in place: attempts and sleeps are boxed.
-impl<F, Fut, E> Unpin for Race<'_, F, Fut, E> {}
+impl<F, Fut, E> Unpin for HedgedCall<'_, F, Fut, E> {}
