@@ -11,7 +11,6 @@ use axum::extract::Path;
 use axum::{Router, routing::get};
 use ripcord::{Context, Shutdown};
 use ripcord_http::client::reqwest::RequestBuilderExt;
-use ripcord_http::server::{ContextLayer, Ctx, Ended};
 
 /// Returns what the server says, or why not: the context ended first, in the request or while the body was read.
 async fn fetch_url(ctx: &Context, url: &str) -> Result<String, Box<dyn Error>> {
@@ -49,16 +48,16 @@ fn print_result(result: Result<String, Box<dyn Error>>) {
     }
 }
 
-/// The server's handler. Its context has the client's deadline, and ends when the client disconnects.
-async fn delay(Ctx(ctx): Ctx, Path(seconds): Path<u64>) -> Result<String, Ended> {
-    ctx.sleep(Duration::from_secs(seconds)).await?;
-    Ok(format!("answered after {seconds}s.\n"))
+/// The server's handler, which is slow and knows no deadline. With a context it would see the client's, and might answer first.
+async fn delay(Path(seconds): Path<u64>) -> String {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    format!("answered after {seconds}s.\n")
 }
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let shutdown = Shutdown::builder().build();
-    let router = Router::new().route("/delay/{seconds}", get(delay)).layer(ContextLayer::new(shutdown.context()));
+    let router = Router::new().route("/delay/{seconds}", get(delay));
     let listener = ripcord_http::listen("127.0.0.1:0").await?;
     let base = format!("http://{}", listener.local_addr()?);
     let serving = tokio::spawn(ripcord_http::serve(listener, router).shutdown(&shutdown).into_future());
