@@ -7,23 +7,23 @@
 //!
 //! ```toml
 //! [dependencies]
-//! ripcord = { version = "0.1", features = ["tokio"] }
-//! ripcord-http = { version = "0.1", features = ["axum", "connection", "reqwest"] }
+//! ripcord = { version = "0.1", features = ["signals", "tokio"] }
+//! ripcord-http = { version = "0.1", features = ["axum", "reqwest", "serve"] }
 //! axum = "0.8"
-//! hyper-util = { version = "0.1", features = ["http1", "http2", "server-auto", "service", "tokio"] }
+//! reqwest = "0.13"
 //! tokio = { version = "1", features = ["full"] }
 //! ```
 //!
-#![cfg_attr(all(feature = "axum", feature = "connection"), doc = "```no_run")]
-#![cfg_attr(not(all(feature = "axum", feature = "connection")), doc = "```ignore")]
+//! A whole server. `curl localhost:8080/report` answers after two seconds, also if Ctrl-C comes in the meantime: the server then
+//! accepts no further connection, and exits when the answer has been sent.
+//!
+#![cfg_attr(all(feature = "axum", feature = "serve"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "axum", feature = "serve")), doc = "```ignore")]
 //! use std::time::Duration;
 //!
 //! use axum::{Router, routing::get};
-//! use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
-//! use ripcord::Context;
-//! use ripcord_http::server::connection::{self, StreamExecutor};
+//! use ripcord::Shutdown;
 //! use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
-//! use tokio::{net::TcpListener, task::JoinSet};
 //!
 //! async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
 //!     ctx.sleep(Duration::from_secs(2)).await?; // pass the context to everything that waits; `?` answers its end
@@ -32,32 +32,34 @@
 //!
 //! #[tokio::main]
 //! async fn main() -> std::io::Result<()> {
-//!     let (server, shutdown) = Context::background().with_name("server").with_cancel();
-//!     tokio::spawn(async move {
-//!         let _ = tokio::signal::ctrl_c().await;
-//!         shutdown.cancel_with("Ctrl-C");
-//!     });
-//!     let layer = ContextLayer::new(&server).timeout(Duration::from_secs(5)).name(matched_path);
-//!     let app: Router = Router::new().route("/report", get(report)).layer(layer).with_state(());
+//!     let shutdown = Shutdown::builder().drain(Duration::from_secs(10)).build();
+//!     shutdown.on_signals()?; // the second Ctrl-C ends the process
 //!
-//!     let mut builder = auto::Builder::new(StreamExecutor::new());
-//!     builder.http1().half_close(true); // the watch handles it
-//!     let listener = TcpListener::bind("127.0.0.1:8080").await?;
-//!     let mut connections = JoinSet::new();
-//!     while let Ok(accepted) = server.run(listener.accept()).await {
-//!         let Ok((stream, _)) = accepted else {
-//!             let _ = server.sleep(Duration::from_secs(1)).await; // out of file descriptors
-//!             continue;
-//!         };
-//!         let (stream, watch) = connection::watch(stream);
-//!         let service = TowerToHyperService::new(watch.service(app.clone()));
-//!         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-//!         connections.spawn(watch.until(&server).serve(connection));
-//!         while connections.try_join_next().is_some() {}
-//!     }
-//!     connections.join_all().await; // every request in flight has been answered
+//!     let layer = ContextLayer::new(shutdown.context()).timeout(Duration::from_secs(5)).name(matched_path);
+//!     let app = Router::new().route("/report", get(report)).layer(layer);
+//!     let listener = ripcord_http::listen("127.0.0.1:8080").await?;
+//!     ripcord_http::serve(listener, app).shutdown(&shutdown).await;
+//!     println!("{}", shutdown.run().await); // what did not end in time
 //!     Ok(())
 //! }
+//! ```
+//!
+//! A call under a context. If the context ends first, so does the call; the server is told how much time is left:
+//!
+#![cfg_attr(feature = "reqwest", doc = "```no_run")]
+#![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
+//! use std::time::Duration;
+//!
+//! use ripcord::Context;
+//! use ripcord_http::client::{Error, reqwest::RequestBuilderExt};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     let ctx = Context::background().with_timeout(Duration::from_millis(500));
+//!     let response = reqwest::Client::new().get("http://localhost:8080/report").context(&ctx).send().await?;
+//!     println!("{}", response.text().await?);
+//!     Ok(())
+//! } // Get "http://localhost:8080/report": context deadline exceeded
 //! ```
 //!
 //! # Which type
