@@ -36,7 +36,7 @@ async fn token(model: &str, number: usize) -> Option<String> {
     (model != "steady" || number < 8).then(|| format!("token {number}"))
 }
 
-/// Sends tokens until the model has no more or the server drains. The layer cuts the stream when the Context ends.
+/// Sends tokens until the model has no more or the server drains. The layer cuts the stream when the context ends.
 async fn chat(Ctx(ctx): Ctx, Path(model): Path<String>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     Sse::new(stream::unfold((ctx, Some(0)), move |(ctx, number)| {
         let model = model.clone();

@@ -1,4 +1,4 @@
-//! A WebSocket echo. The Context of a connection lives until its client leaves or the server drains, and says which.
+//! A WebSocket echo. The context of a connection lives until its client leaves or the server drains, and says which.
 //!
 //! `cargo run --example websocket_echo` connects to itself and prints what happens. With an address, as in
 //! `cargo run --example websocket_echo 127.0.0.1:8080`, it serves until Ctrl-C.
@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio_tungstenite::tungstenite;
 
-/// Upgrades the connection, and sends the end of its Context to `ends`.
+/// Upgrades the connection, and sends the end of its context to `ends`.
 fn echo(ctx: Context, upgrade: WebSocketUpgrade, ends: UnboundedSender<ripcord::Error>) -> Response {
     upgrade.on_upgrade(async move |socket| {
         talk(&ctx, socket).await;
@@ -61,7 +61,7 @@ fn app(server: &Context, ends: UnboundedSender<ripcord::Error>) -> Router {
     Router::new().route("/echo", any(echo)).layer(layer)
 }
 
-/// Returns why a Context ended.
+/// Returns why a context ended.
 fn why(end: Option<ripcord::Error>) -> String {
     let cause = end.and_then(|end| end.cause().map(ToString::to_string));
     format!("context canceled: {}", cause.as_deref().unwrap_or("no cause"))

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::RequestId;
 use crate::trace_context::{Baggage, Traceparent};
 
-/// Which headers of a peer are trusted.
+/// Which headers of a peer are trusted: those of any client, or those of your own services.
+///
+/// [`ContextLayer::trust`](crate::server::ContextLayer::trust) applies a policy to all requests of a layer. Each header is treated as follows:
 ///
 /// | | untrusted, the default | trusted |
 /// |---|---|---|

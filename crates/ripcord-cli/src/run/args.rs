@@ -96,8 +96,10 @@ impl<V: Value> TypedValueParser for Parser<V> {
         let parsed = value.to_str().ok_or("it is not UTF-8").and_then(V::parse);
         parsed.map_err(|rule| {
             let flag = arg.map(ToString::to_string).unwrap_or_default();
-            let text =
-                format!("invalid value '{}' for '{flag}': {rule}", super::report::printable(&value.to_string_lossy()));
+            let text = format!(
+                "invalid value '{}' for '{flag}': {rule}",
+                super::printable::printable(&value.to_string_lossy())
+            );
             let mut error = clap::Error::raw(ErrorKind::ValueValidation, text).with_cmd(command);
             error.insert(ContextKind::InvalidArg, ContextValue::String(flag));
             error

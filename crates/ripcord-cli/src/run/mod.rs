@@ -21,6 +21,7 @@
 mod args;
 mod duration;
 mod end;
+mod printable;
 mod report;
 mod session;
 mod signals;
@@ -34,6 +35,7 @@ use tokio::runtime;
 
 pub use args::Args;
 use end::End;
+use printable::printable;
 use report::FlagDeadline;
 use session::Session;
 use signals::Signals;
@@ -81,7 +83,7 @@ fn try_run(args: &Args) -> io::Result<End> {
 /// Returns the name in messages: `--name`, or the command.
 fn name(args: &Args, program: &OsStr) -> String {
     let name = args.name.as_deref().unwrap_or(program);
-    report::printable(&name.to_string_lossy())
+    printable(&name.to_string_lossy())
 }
 
 /// Creates the context of the run. The tightest of three deadlines counts: inherited, `--timeout` and `--deadline`.

@@ -8,7 +8,7 @@ use std::{
 
 use ripcord_process::{Exit, InheritedDeadline, Process};
 
-use super::{Args, signals::Received};
+use super::{Args, printable::printable, signals::Received};
 
 /// The deadline that a flag sets: the cause when it ends the command.
 #[derive(Debug)]
@@ -25,18 +25,6 @@ impl fmt::Display for FlagDeadline {
 }
 
 impl Error for FlagDeadline {}
-
-/// Returns `text` without line breaks and other control characters, so that a message stays one line.
-pub(super) fn printable(text: &str) -> String {
-    let mut printable = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c.is_control() {
-            true => printable.extend(c.escape_default()),
-            false => printable.push(c),
-        }
-    }
-    printable
-}
 
 /// Writes one line to stderr, in one piece.
 pub(super) fn line(text: &str) {

@@ -18,6 +18,7 @@ use ripcord_process::{ChildHandle, Command, Error, Exit};
 use super::{
     Args,
     end::{self, End},
+    printable::printable,
     report,
     signals::{Received, Signals},
     terminal::Terminal,
@@ -168,7 +169,7 @@ impl<'a> Session<'a> {
                     (End::Code(code), Some(ended), Some(exit))
                 }
                 (None, _) => {
-                    report::line(&report::printable(&error.to_string()));
+                    report::line(&printable(&error.to_string()));
                     return End::Code(code_of(error));
                 }
             },

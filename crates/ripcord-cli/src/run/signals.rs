@@ -49,7 +49,9 @@ impl fmt::Display for Received {
         write!(f, "{}", self.signal)?;
         match &self.sender {
             Sender::Terminal => f.write_str(" from the terminal"),
-            Sender::Process { pid, name: Some(name) } => write!(f, " from {} ({pid})", super::report::printable(name)),
+            Sender::Process { pid, name: Some(name) } => {
+                write!(f, " from {} ({pid})", super::printable::printable(name))
+            }
             Sender::Process { pid, name: None } => write!(f, " from process {pid}"),
             Sender::Unknown => Ok(()),
         }

@@ -7,8 +7,9 @@ use std::task::{Context as Task, Poll, ready};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
+use super::call::Call;
 use super::context_end::ContextEnd;
-use super::error::{BoxError, Call, Error, Phase};
+use super::error::{BoxError, Error, Phase};
 use super::span::CallSpan;
 
 pin_project! {

@@ -2,13 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, StatusCode};
 use ripcord::Origin;
 
+use super::call::Call;
+use super::sources;
 use crate::RemoteCause;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
@@ -102,30 +103,6 @@ struct Repr {
     kind: Kind,
 }
 
-/// A call's method and URL.
-#[derive(Clone)]
-pub(crate) struct Call {
-    pub(super) method: Method,
-    pub(super) url: Url,
-}
-
-#[cfg(feature = "metrics")]
-impl Call {
-    /// Returns the URL's host. Empty if it has none.
-    pub(crate) fn host(&self) -> String {
-        let uri = self.url.to_string().parse::<http::Uri>();
-        uri.ok().and_then(|uri| Some(uri.host()?.to_owned())).unwrap_or_default()
-    }
-}
-
-/// A URL as the client has it. It is formatted only when an error or a span needs it.
-#[derive(Clone)]
-pub(crate) enum Url {
-    Uri(http::Uri),
-    #[cfg(feature = "reqwest")]
-    Url(Arc<str>),
-}
-
 /// How far the call got.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -190,7 +167,7 @@ impl Error {
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
-            Kind::Client(error) => find(&**error),
+            Kind::Client(error) => sources::find(&**error),
             _ => None,
         }
     }
@@ -226,14 +203,11 @@ impl Error {
 
     /// Returns whether no connection to the server was made.
     ///
-    /// With reqwest, this covers every failure to connect. With another client, it covers an [`io::Error`] among the sources that says
+    /// With reqwest, this covers every failure to connect. With another client, it covers an [`io::Error`](std::io::Error) among the sources that says
     /// that the server refused the connection or cannot be reached.
     pub fn is_connect(&self) -> bool {
         match &self.0.kind {
-            Kind::Client(error) => {
-                self.0.phase != Phase::Read
-                    && (is_connect_of_reqwest(&**error) || io_kind(&**error).is_some_and(is_unreachable))
-            }
+            Kind::Client(error) => self.0.phase != Phase::Read && sources::is_connect(&**error),
             _ => false,
         }
     }
@@ -241,9 +215,7 @@ impl Error {
     /// Returns whether time ran out: at the context's deadline, or by a timeout of the client's own.
     pub fn is_timeout(&self) -> bool {
         match &self.0.kind {
-            Kind::Client(error) if !self.is_deadline_exceeded() => {
-                is_timeout_of_reqwest(&**error) || io_kind(&**error) == Some(io::ErrorKind::TimedOut)
-            }
+            Kind::Client(error) if !self.is_deadline_exceeded() => sources::is_timeout(&**error),
             _ => self.is_deadline_exceeded(),
         }
     }
@@ -255,36 +227,6 @@ impl Error {
     pub fn is_not_sent(&self) -> bool {
         self.0.phase == Phase::Prepare || self.is_connect()
     }
-}
-
-#[cfg(feature = "reqwest")]
-fn is_connect_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
-    find::<::reqwest::Error>(error).is_some_and(::reqwest::Error::is_connect)
-}
-
-#[cfg(not(feature = "reqwest"))]
-fn is_connect_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
-    false
-}
-
-#[cfg(feature = "reqwest")]
-fn is_timeout_of_reqwest(error: &(dyn StdError + 'static)) -> bool {
-    find::<::reqwest::Error>(error).is_some_and(::reqwest::Error::is_timeout)
-}
-
-#[cfg(not(feature = "reqwest"))]
-fn is_timeout_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
-    false
-}
-
-/// Returns the kind of the innermost [`io::Error`] among an error and its sources: an outer one may only wrap it.
-fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
-    std::iter::successors(Some(error), below).filter_map(|error| error.downcast_ref()).map(io::Error::kind).last()
-}
-
-fn is_unreachable(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable};
-    matches!(kind, ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable)
 }
 
 impl fmt::Display for Error {
@@ -300,7 +242,7 @@ impl fmt::Display for Error {
             Kind::Context(error) => fmt::Display::fmt(error, f),
             Kind::TooLate(_) if !f.alternate() => f.write_str("context deadline exceeded"),
             Kind::TooLate(reason) => write!(f, "context deadline exceeded: {reason}"),
-            Kind::Client(error) if f.alternate() => write_story(&**error, f),
+            Kind::Client(error) if f.alternate() => sources::write(&**error, f),
             Kind::Client(error) => fmt::Display::fmt(error, f),
             #[cfg(feature = "reqwest")]
             Kind::Status(status, headers) => {
@@ -348,72 +290,5 @@ impl fmt::Display for TooLate {
             Some(origin) => write!(f, " ({origin})"),
             None => f.write_str(" (set by the request's own header)"),
         }
-    }
-}
-
-impl fmt::Debug for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for Call {
-    /// Prints the call as Go does: `Get "http://localhost/"`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, rest) = self.method.as_str().split_at(1);
-        write!(f, "{first}{} \"", rest.to_ascii_lowercase())?;
-        write!(f, "{}\"", self.url)
-    }
-}
-
-impl fmt::Display for Url {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Url::Uri(uri) => write_redacted(&uri.to_string(), f),
-            #[cfg(feature = "reqwest")]
-            Url::Url(url) => write_redacted(url, f),
-        }
-    }
-}
-
-/// Writes the URL without its password: `http://user:***@host/`.
-fn write_redacted(url: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let authority = url.find("://").map_or(0, |at| at + 3);
-    let end = url[authority..].find(['/', '?', '#']).map_or(url.len(), |at| authority + at);
-    let Some(at) = url[authority..end].rfind('@').map(|at| authority + at) else {
-        return f.write_str(url);
-    };
-    match url[authority..at].find(':') {
-        Some(colon) => write!(f, "{}:***{}", &url[..authority + colon], &url[at..]),
-        None => f.write_str(url),
-    }
-}
-
-/// Writes an error and its sources. Leaves out a source whose text the level above it repeats.
-fn write_story(error: &(dyn StdError + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut written = format!("{error:#}");
-    f.write_str(&written)?;
-    let sources = std::iter::successors(error.source(), |&error| error.source());
-    for source in sources {
-        let text = format!("{source:#}");
-        if !written.contains(&text) {
-            write!(f, ": {text}")?;
-            written = text;
-        }
-    }
-    Ok(())
-}
-
-/// Returns the first error of this type among an error and its sources.
-pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
-    std::iter::successors(Some(error), below).find_map(|error| error.downcast_ref())
-}
-
-/// Returns the next error below. An [`io::Error`] does not return the error it wraps as its source.
-fn below<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    let error: &'a (dyn StdError + 'static) = *error;
-    match error.downcast_ref::<io::Error>() {
-        Some(wrapper) => wrapper.get_ref().map(|inner| inner as _),
-        None => error.source(),
     }
 }

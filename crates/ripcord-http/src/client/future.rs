@@ -8,8 +8,9 @@ use http::Response;
 use pin_project_lite::pin_project;
 
 use super::ResponseBody;
+use super::call::Call;
 use super::context_end::ContextEnd;
-use super::error::{BoxError, Call, Error, Phase};
+use super::error::{BoxError, Error, Phase};
 use super::span::CallSpan;
 
 pin_project! {

@@ -9,8 +9,9 @@ use ripcord::Context;
 use tower_layer::Layer;
 use tower_service::Service;
 
+use super::call::{Call, Url};
 use super::context_end::ContextEnd;
-use super::error::{BoxError, Call, Error, Phase, Url};
+use super::error::{BoxError, Error, Phase};
 use super::outgoing::Outgoing;
 #[cfg(feature = "tracing")]
 use super::request_ext::CallSite;
@@ -18,13 +19,7 @@ use super::span::CallSpan;
 use super::{BaggageFilter, ResponseBody, ResponseFuture};
 use crate::deadline::Dialect;
 
-/// Ends each call of a tower HTTP client with the context that its request [carries](super::RequestExt::with_context). The
-/// [module](super) describes what is sent and how a call ends.
-///
-/// A request without a context passes unchanged.
-///
-/// Put this layer below layers that send a request more than once (retries, redirects) and below layers that queue it, so that each
-/// request carries the time left when it is sent.
+/// Ends each call of a tower HTTP client with the context of its request, and sends the time left with it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,6 +41,12 @@ use crate::deadline::Dialect;
 /// assert!(client.call(request.with_context(&ctx)).await.is_ok());
 /// # });
 /// ```
+///
+/// [`RequestExt::with_context`](super::RequestExt::with_context) gives a request its context. A request without one passes unchanged. The
+/// [module](super) describes what is sent and how a call ends.
+///
+/// Put this layer below layers that send a request more than once (retries, redirects) and below layers that queue it, so that each
+/// request carries the time left when it is sent. Use `client::reqwest` for reqwest's own requests.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct ClientLayer {
@@ -53,7 +54,7 @@ pub struct ClientLayer {
 }
 
 impl ClientLayer {
-    /// Sends the deadline in the [plain](crate::deadline::plain) dialect, and no baggage.
+    /// Creates a layer that sends the time left in the [plain](crate::deadline::plain) dialect, and no baggage.
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { outgoing: Outgoing::default() }

@@ -29,6 +29,7 @@
 
 mod baggage_filter;
 mod body;
+mod call;
 mod cause;
 mod context_end;
 mod error;
@@ -38,13 +39,14 @@ mod outgoing;
 mod request_ext;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
+mod sources;
 mod span;
 
 pub use baggage_filter::BaggageFilter;
 pub use body::ResponseBody;
-pub use cause::{CancelNotice, CauseBody, CauseFuture, CauseLayer, CauseService};
 #[cfg(feature = "metrics")]
-pub(crate) use error::Call;
+pub(crate) use call::Call;
+pub use cause::{CancelNotice, CauseBody, CauseFuture, CauseLayer, CauseService};
 pub use error::Error;
 pub use future::ResponseFuture;
 pub use layer::{Client, ClientLayer};

@@ -7,7 +7,8 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use ripcord::Context;
 
 use super::BaggageFilter;
-use super::error::{Call, Error, Phase, TooLate};
+use super::call::Call;
+use super::error::{Error, Phase, TooLate};
 use super::span::CallSpan;
 use crate::RequestId;
 use crate::deadline::Dialect;

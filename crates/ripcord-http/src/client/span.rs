@@ -15,7 +15,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::Error;
 #[cfg(feature = "tracing")]
-use super::error::{Call, Url};
+use super::call::{Call, Url};
 #[cfg(feature = "tracing")]
 use crate::RequestId;
 #[cfg(feature = "tracing")]

@@ -15,7 +15,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::dialect::{Codec, Form};
+use super::codec::{Codec, Form};
 use super::digits;
 use crate::Malformed;
 

@@ -14,7 +14,7 @@
 
 use std::time::Duration;
 
-use super::dialect::{Codec, Form};
+use super::codec::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 

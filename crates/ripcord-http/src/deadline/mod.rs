@@ -19,6 +19,7 @@
 //! A received deadline never extends the local one: see [`TrustPolicy`](crate::TrustPolicy).
 
 pub mod aws;
+mod codec;
 pub mod connect;
 mod dialect;
 mod digits;

@@ -18,8 +18,9 @@
 //!
 //! # Cost
 //!
-//! Each request is inserted into a table and removed again. Its root span is created with the first call below it, and the number of spans is bounded. Snapshots are
-//! taken only while somebody watches, at most once per [`interval`](Builder::interval), and outside all locks.
+//! Each request is inserted into a table and removed again. Its root span is created with the first call below it, and the number of
+//! spans is bounded. Snapshots are taken only while somebody watches, at most once per [`interval`](Builder::interval), and outside
+//! all locks.
 //!
 //! Memory is bounded: each bucket of latency keeps its last few entries, with a maximum number of calls each. Of successful entries
 //! that took less than a millisecond, only the first few of each tenth of a second are kept. The others are counted. A kept entry
@@ -62,7 +63,7 @@ use snapshot::{Scope, Snapshot};
 use tasks::{TaskList, TasksByEntry};
 pub use token::{InvalidToken, Token};
 
-/// Shows requests and other work live, to browsers as a page and to programs as JSON. Clones share everything.
+/// Shows requests and other work live, to browsers as a page and to programs as JSON.
 ///
 /// ```
 /// use std::time::Duration;
@@ -79,6 +80,13 @@ pub use token::{InvalidToken, Token};
 ///     .layer(layer)
 ///     .nest("/debug/contexts", inspector.router());
 /// ```
+///
+/// [`ContextLayer::inspector`](crate::server::ContextLayer::inspector) shows a layer's requests, and [`watch`](Inspector::watch) shows
+/// other work. [`router`](Inspector::router) serves the page: nest it outside of the layer. It needs the peer's address, which
+/// `ripcord_http::serve` provides; with `axum::serve`, use `into_make_service_with_connect_info::<SocketAddr>()`. Without a
+/// [token](Builder::token), only this machine has access. The [module](self) describes access and cost.
+///
+/// Clones show the same entries.
 #[derive(Clone)]
 pub struct Inspector {
     shared: Arc<Shared>,

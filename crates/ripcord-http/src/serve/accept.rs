@@ -10,20 +10,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Buf;
-use http::{Request, Response};
-use http_body::Body;
-use hyper::body::Incoming;
 use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
 use ripcord::{Context, Tasks};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tower_service::Service;
 
-use super::{Limits, Serve, explained::Explained, explained::OnRefusal, service::ConnectionService};
-use crate::server::connection::{self, RequestBody, StreamExecutor};
+use super::{HttpService, Limits, Serve, explained::Explained, explained::OnRefusal, service::ConnectionService};
+use crate::server::connection::{self, StreamExecutor};
 
 /// Pause before the next `accept` if the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
@@ -33,15 +28,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 const LAST_ANSWERS: Duration = Duration::from_millis(900);
 
 /// Serves until the shutdown.
-pub(super) async fn serve<S, B>(serve: Serve<S>)
-where
-    S: Service<Request<RequestBody<Incoming>>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Buf + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
     let Serve { listener, mut service, limits, shutdown, on_refusal, on_accept_error, location } = serve;
     prepare(&mut service);
     let work = shutdown.as_ref().map_or_else(Context::background, |shutdown| shutdown.context().clone());
@@ -142,15 +129,7 @@ struct Server<S> {
     location: &'static std::panic::Location<'static>,
 }
 
-impl<S, B> Server<S>
-where
-    S: Service<Request<RequestBody<Incoming>>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Buf + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-{
+impl<S: HttpService> Server<S> {
     /// Closes the listener. Serves the clients in its queue that have sent something, because they would get a reset otherwise.
     fn serve_queue(&self, listener: TcpListener) {
         // A standard listener says for certain whether the queue is empty. It does not block.

@@ -40,7 +40,7 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// Serves `service` on every connection to `listener`, over HTTP/1 and HTTP/2. Await the result.
 ///
 /// `service` is an axum `Router`, or any other tower service. Give it a [`ContextLayer`](crate::server::ContextLayer) below
-/// [`Shutdown::context`], so that every request has a Context:
+/// [`Shutdown::context`], so that every request has a context:
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,7 +66,7 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(Shutdown::builder().build())).unwrap();
 /// ```
 ///
-/// Every connection is [watched](crate::server::connection): a client that disconnects ends the Context of its requests, and a
+/// Every connection is [watched](crate::server::connection): a client that disconnects ends the context of its requests, and a
 /// client that sends no request, half a request, or reads nothing is disconnected after a timeout. A malformed request is answered
 /// with the reason. An accept error, such as too many open files, is retried after a second.
 ///
@@ -78,7 +78,7 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// - Streams see [`Context::draining`](ripcord::Context::draining) and can end in order. So can WebSockets.
 /// - The listener stays open for the [drain delay](ripcord::ShutdownBuilder::drain_delay), for health checks. Then it is closed.
 ///   Requests that clients have sent by then are answered.
-/// - Requests in flight go on until the end of the drain time, which ends their Contexts. Connections that have not been closed
+/// - Requests in flight go on until the end of the drain time, which ends their contexts. Connections that have not been closed
 ///   0.9 seconds after that are dropped.
 ///
 /// Half a request, an HTTP/2 preface without a request, and a client that does not confirm GOAWAY delay none of this.
@@ -155,14 +155,36 @@ impl<S> Serve<S> {
     }
 }
 
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The services that can be served.
+trait HttpService:
+    Service<
+        Request<RequestBody<Incoming>>,
+        Response = Response<<Self as HttpService>::Body>,
+        Error: Into<BoxError>,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+{
+    type Body: Body<Data: Buf + Send, Error: Into<BoxError>> + Send + 'static;
+}
+
+impl<S, B> HttpService for S
+where
+    S: Service<Request<RequestBody<Incoming>>, Response = Response<B>, Error: Into<BoxError>, Future: Send>,
+    S: Clone + Send + 'static,
+    B: Body<Data: Buf + Send, Error: Into<BoxError>> + Send + 'static,
+{
+    type Body = B;
+}
+
 impl<S, B> IntoFuture for Serve<S>
 where
-    S: Service<Request<RequestBody<Incoming>>, Response = Response<B>> + Clone + Send + 'static,
-    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    S::Future: Send,
-    B: Body + Send + 'static,
-    B::Data: Buf + Send,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Service<Request<RequestBody<Incoming>>, Response = Response<B>, Error: Into<BoxError>, Future: Send>,
+    S: Clone + Send + 'static,
+    B: Body<Data: Buf + Send, Error: Into<BoxError>> + Send + 'static,
 {
     type Output = ();
     type IntoFuture = Serving;

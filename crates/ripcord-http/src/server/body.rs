@@ -10,16 +10,21 @@ use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::{BoxError, panic_message, request::InFlight};
+use super::{
+    BoxError,
+    content::{Content, ContentProject},
+    panic_message,
+    request::InFlight,
+};
 
 pin_project! {
-    /// The body of a response. It keeps the request's Context alive until the last byte has been handed over.
+    /// The body of a response. It keeps the request's context alive until the last byte has been handed over.
     ///
-    /// If the Context ends before the body does, the body ends with the [`ripcord::Error`] as its error, and the client sees an
+    /// If the context ends before the body does, the body ends with the [`ripcord::Error`] as its error, and the client sees an
     /// aborted stream. A gRPC client gets trailers with the status code instead. If the last frame is ready at that moment, it is
-    /// still sent. If the Context had ended before the head was sent, the body is cut only where it would have to wait.
+    /// still sent. If the context had ended before the head was sent, the body is cut only where it would have to wait.
     ///
-    /// Dropping the body before its end cancels the request's Context with [`ClientDisconnected`](super::ClientDisconnected).
+    /// Dropping the body before its end cancels the request's context with [`ClientDisconnected`](super::ClientDisconnected).
     #[derive(Debug)]
     pub struct ContextBody<B>
     where
@@ -27,7 +32,7 @@ pin_project! {
     {
         // `None` once the request is over.
         request: Option<InFlight>,
-        // The Context ended before the head was sent.
+        // The context ended before the head was sent.
         is_last_word: bool,
         // The bytes left to hand over; zero if the body is not to be sent. Dropping it then says nothing about the client.
         left: Option<u64>,
@@ -99,8 +104,6 @@ where
                     }
                     if let Some(request) = &this.request {
                         request.progress();
-                        #[cfg(feature = "connection")]
-                        super::connection::sending(request.lifetime());
                     }
                     if is_last && let Some(request) = this.request.take() {
                         if let Some(trailers) = frame.trailers_mut() {
@@ -125,7 +128,7 @@ where
             }
             let Some(request) = this.request.as_mut() else { return Poll::Pending };
             match request.poll_err(task) {
-                // The Context ended since it was asked, so the body is polled once more.
+                // The context ended since it was asked, so the body is polled once more.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
@@ -171,43 +174,5 @@ impl Cut {
             Cut::Failed(error) => error,
             Cut::Panicked(message) => format!("body panicked: {message}").into(),
         }
-    }
-}
-
-pin_project! {
-    /// The handler's body, or a text of this crate, which is `None` once it has been sent.
-    #[project = ContentProject]
-    #[derive(Debug)]
-    pub(super) enum Content<B> {
-        Theirs { #[pin] body: B },
-        Ours { text: Option<Bytes> },
-    }
-}
-
-impl<B: Body> Content<B> {
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Content::Theirs { body } => body.is_end_stream(),
-            Content::Ours { text } => text.is_none(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Content::Theirs { body } => body.size_hint(),
-            Content::Ours { text } => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-        }
-    }
-}
-
-impl<B> From<&'static str> for Content<B> {
-    fn from(text: &'static str) -> Self {
-        Content::Ours { text: Some(Bytes::from_static(text.as_bytes())) }
-    }
-}
-
-impl<B> From<String> for Content<B> {
-    fn from(text: String) -> Self {
-        Content::Ours { text: Some(text.into()) }
     }
 }

@@ -8,17 +8,17 @@ use http::{
 };
 use ripcord::{Cause, GroupError};
 
-use super::{grpc, layer::Statuses, outcome::is_client_disconnected};
+use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 
-/// The answer of a handler that cannot go on, because its Context has ended or a call under it has failed.
+/// The answer of a handler that cannot go on, because its context has ended or a call under it has failed.
 ///
-/// A handler that returns it can use `?` on every call that takes the Context.
+/// A handler that returns it can use `?` on every call that takes the context.
 ///
 /// | error | status |
 /// |---|---|
-/// | end of the Context: deadline | 504 |
-/// | end of the Context: client disconnected | 499 in logs and metrics; 503 on the wire, for a client that has closed only its sending half |
-/// | end of the Context: any other cancel, such as the server's shutdown | 503 |
+/// | end of the context: deadline | 504 |
+/// | end of the context: client disconnected | 499 in logs and metrics; 503 on the wire, for a client that has closed only its sending half |
+/// | end of the context: any other cancel, such as the server's shutdown | 503 |
 /// | a policy's step would have taken longer than the deadline allows | 504 |
 /// | an attempt ran into its own timeout | 504 |
 /// | a rate limiter refused the call | 429, with `Retry-After` if the time is known |
@@ -29,9 +29,9 @@ use super::{grpc, layer::Statuses, outcome::is_client_disconnected};
 /// is an `Ended`, a [`ripcord::Error`] or a `Refused` of the policies, and otherwise with 500. So a group's tasks return
 /// `Result<_, Ended>`.
 ///
-/// Below a [`ContextLayer`](super::ContextLayer) the statuses of the Context's end are the layer's, and a gRPC request is
+/// Below a [`ContextLayer`](super::ContextLayer) the statuses of the context's end are the layer's, and a gRPC request is
 /// answered in gRPC's terms. The body never contains the error or its cause, which may be confidential. A
-/// [trusted](crate::TrustPolicy) client learns the cause of the Context's end from the header
+/// [trusted](crate::TrustPolicy) client learns the cause of the context's end from the header
 /// [`ripcord-cause`](crate::RemoteCause).
 ///
 /// ```
@@ -59,7 +59,7 @@ enum Reason {
     Failed(Failure, Cause),
 }
 
-/// What a call failed with, if not with the end of the Context.
+/// What a call failed with, if not with the end of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The deadline is too near for the call.
@@ -81,7 +81,7 @@ impl Ended {
         Ended(Reason::Failed(failure, error.into()))
     }
 
-    /// Returns the error of the Context. Returns `None` if a call failed although the Context had not ended.
+    /// Returns the error of the context. Returns `None` if a call failed although the context had not ended.
     pub fn error(&self) -> Option<&ripcord::Error> {
         match &self.0 {
             Reason::Context(error) => Some(error),
@@ -107,8 +107,8 @@ impl Ended {
     ///
     /// | error | code |
     /// |---|---|
-    /// | end of the Context: deadline; a policy's step would have taken longer than the deadline allows | 4, `DEADLINE_EXCEEDED` |
-    /// | end of the Context: any cancel | 1, `CANCELLED` |
+    /// | end of the context: deadline; a policy's step would have taken longer than the deadline allows | 4, `DEADLINE_EXCEEDED` |
+    /// | end of the context: any cancel | 1, `CANCELLED` |
     /// | a rate limiter refused the call | 8, `RESOURCE_EXHAUSTED` |
     /// | another policy refused the call; an attempt ran into its own timeout | 14, `UNAVAILABLE` |
     /// | the call's own error, or its panic | 13, `INTERNAL` |

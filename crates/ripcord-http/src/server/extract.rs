@@ -9,7 +9,7 @@ use axum::{
 use http::{StatusCode, request::Parts};
 use ripcord::{Context, Value};
 
-use super::{ended::plain_text, layer::method};
+use super::{ended::plain_text, settings::method};
 
 /// Extracts the request's [`Context`].
 ///
@@ -27,7 +27,7 @@ use super::{ended::plain_text, layer::method};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ctx(
-    /// The Context.
+    /// The context.
     pub Context,
 );
 

@@ -11,18 +11,20 @@ use http::{Method, Response, StatusCode, header::CONTENT_LENGTH};
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use super::{BoxError, ContextBody, Ended, body::Content, ended::plain_text, grpc, panic_message, request::InFlight};
+use super::{
+    BoxError, ContextBody, Ended, content::Content, ended::plain_text, grpc, panic_message, request::InFlight,
+};
 use crate::Malformed;
 
 pin_project! {
     /// The future of a response of a [`ContextService`](super::ContextService).
     ///
-    /// Dropping it before it is ready cancels the request's Context with [`ClientDisconnected`](super::ClientDisconnected): a server
+    /// Dropping it before it is ready cancels the request's context with [`ClientDisconnected`](super::ClientDisconnected): a server
     /// drops it when the client has disconnected. A response that is ready at the deadline wins.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
-        // Before the handler, because fields are dropped in order: when the handler is dropped, the Context already says why.
+        // Before the handler, because fields are dropped in order: when the handler is dropped, the context already says why.
         // `None` once the response is ready, and for the cancel of another request.
         request: Option<InFlight>,
         bodyless: Bodyless,
@@ -51,7 +53,7 @@ impl<F> ResponseFuture<F> {
         ResponseFuture { request: Some(request), bodyless, handler: Handler::NotCalled { refusal } }
     }
 
-    /// Creates the answer to the cancel of another request. It has no Context.
+    /// Creates the answer to the cancel of another request. It has no context.
     pub(super) fn cancel(is_found: bool) -> Self {
         let handler = Handler::NotCalled { refusal: Refusal::Cancel { is_found } };
         ResponseFuture { request: None, bodyless: Bodyless::ByStatus, handler }
@@ -111,13 +113,13 @@ where
             };
             return Poll::Ready(Ok(refusal.clone().respond(false).map(ContextBody::without_request)));
         };
-        // The end is read before the handler is polled and acted on after it. So a handler that watches its Context sees every end
+        // The end is read before the handler is polled and acted on after it. So a handler that watches its context sees every end
         // that is acted on, is polled once more, and wins a tie.
         let mut ended = request.err();
         let mut response = loop {
             let polled = match this.handler.as_mut().project() {
                 HandlerProject::NotCalled { refusal } => break refusal.clone().respond(request.is_grpc()),
-                // Nothing begins on a Context that is done.
+                // Nothing begins on a context that is done.
                 HandlerProject::Called { started: false, .. } if ended.is_some() => Ok(Poll::Pending),
                 HandlerProject::Called { started, future } => {
                     *started = true;
@@ -142,7 +144,7 @@ where
                 break Refusal::Ended(error).respond(request.is_grpc());
             }
             match request.poll_err(task) {
-                // The Context ended since it was asked, so the handler is polled once more.
+                // The context ended since it was asked, so the handler is polled once more.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }

@@ -9,7 +9,7 @@ use http::{
 };
 use ripcord::Context;
 
-use super::body::Content;
+use super::content::Content;
 
 const GRPC: &[u8] = b"application/grpc";
 const GRPC_WEB: &[u8] = b"application/grpc-web";
@@ -30,7 +30,7 @@ pub(super) enum Code {
 }
 
 impl Code {
-    /// Returns the code for a Context's end.
+    /// Returns the code for a context's end.
     pub(super) fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() { Code::DeadlineExceeded } else { Code::Cancelled }
     }

@@ -6,28 +6,11 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue};
 
-use super::{layer::Settings, stats::Counters};
+use super::{settings::Settings, stats::Counters};
 use crate::{
     Lineage, Malformed, RequestId,
     deadline::Dialect,
     trace_context::{Baggage, Traceparent, Tracestate},
-};
-
-const DIALECTS: usize = Dialect::ALL.len();
-
-/// The headers that are read: those of the dialects, and four others.
-pub(super) const READ: [&str; DIALECTS + 4] = {
-    let mut read = [""; DIALECTS + 4];
-    let mut index = 0;
-    while index < DIALECTS {
-        read[index] = Dialect::ALL[index].name();
-        index += 1;
-    }
-    read[DIALECTS] = RequestId::HEADER;
-    read[DIALECTS + 1] = Traceparent::HEADER;
-    read[DIALECTS + 2] = Tracestate::HEADER;
-    read[DIALECTS + 3] = Baggage::HEADER;
-    read
 };
 
 /// What was read from a request's headers.
@@ -111,7 +94,7 @@ impl<'a> Header<'a> {
 /// The headers to read, found in one pass.
 #[derive(Default)]
 struct Found<'a> {
-    deadlines: [Header<'a>; DIALECTS],
+    deadlines: [Header<'a>; Dialect::ALL.len()],
     request_id: Header<'a>,
     traceparent: Header<'a>,
     tracestate: bool,

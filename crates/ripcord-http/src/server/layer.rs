@@ -1,35 +1,20 @@
-//! The layer and its settings.
+//! The layer.
 
-use std::{borrow::Cow, fmt, panic::Location, sync::Arc, time::Duration};
+use std::{borrow::Cow, panic::Location, sync::Arc, time::Duration};
 
 use http::{StatusCode, request::Parts};
 use ripcord::{Cause, Context};
 use tower_layer::Layer;
 
+#[cfg(feature = "inspector")]
+use super::observer::Observer;
 use super::{
-    ContextService, DeadlineSource, Finished, Outcome, ServerStats, lifetime::answered_cause, observer::Observer,
-    remote_cancel::Cancelable, stats::Counters,
+    ContextService, Finished, HalfClose, ServerStats,
+    settings::{Limit, Settings},
 };
 use crate::{RequestId, TrustPolicy};
 
-/// Gives every request a [`Context`], in the request's extensions, and ends it when the request ends.
-///
-/// It works with everything that serves a `tower` service: axum, hyper, tonic.
-///
-/// # One route with its own limit
-///
-/// Clones of a layer share their [`stats`](ContextLayer::stats). A route with a limit of its own gets `layer.clone().timeout(..)`,
-/// alone or below a layer for all routes. An inner layer derives from the Context that the outer layer made: the earlier
-/// deadline counts, and the outermost layer decides everything else (id, trust, statuses, hooks, counts).
-///
-/// # Upgrades
-///
-/// A request for a WebSocket, or a CONNECT, has its [`timeout`](ContextLayer::timeout) for the answer. After that its Context has
-/// no deadline of the layer, and lives until the upgraded connection is closed, or the stream of HTTP/2. The cause of its end says
-/// whether the client disconnected or the server ended; the end of a stream is not known to be either. This needs a watched connection
-/// (feature `connection`); without one, the Context lives as long as the server's.
-///
-/// # Example
+/// Gives every request a [`Context`] and ends it when the request ends.
 ///
 /// ```
 /// use std::time::Duration;
@@ -54,83 +39,30 @@ use crate::{RequestId, TrustPolicy};
 /// assert_eq!(layer.stats().timed_out, 1);
 /// # }
 /// ```
+///
+/// It works with everything that serves a `tower` service: axum, hyper, tonic. The context is in the request's extensions. In axum's
+/// handlers, the extractor `Ctx` takes it from there. Pass it to everything that waits. The [module](super) lists what ends it.
+///
+/// The context has the server's values and these: a [`RequestId`](crate::RequestId), a
+/// [`Traceparent`](crate::trace_context::Traceparent), and the client's [`Baggage`](crate::trace_context::Baggage) if the client is
+/// [trusted](ContextLayer::trust). Its deadline is the earliest of three: the server's, the [`timeout`](ContextLayer::timeout), and the one
+/// that the client asks for in a [header](crate::deadline).
+///
+/// # One route with its own limit
+///
+/// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with a limit of its own, use
+/// `layer.clone().timeout(..)`, alone or below a layer for all routes. An inner layer derives from the context of the outer layer: the
+/// earlier deadline counts, and the outermost layer decides everything else (id, trust, statuses, hooks, counts).
+///
+/// # Upgrades
+///
+/// For a WebSocket or a CONNECT, the [`timeout`](ContextLayer::timeout) limits the time until the answer. After that, the context has no
+/// deadline of the layer and lives until the upgraded connection, or stream of HTTP/2, is closed. The cause of its end says whether
+/// the client disconnected or the server ended. For a closed stream, it does not say who closed it. This needs a watched connection
+/// (feature `connection`). Without one, the context lives as long as the server's.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
     pub(super) settings: Arc<Settings>,
-}
-
-/// The settings of a layer, shared by all its requests.
-#[derive(Clone)]
-pub(super) struct Settings {
-    pub(super) server: Context,
-    /// The line that made the layer. Ends that the layer causes report it.
-    pub(super) location: &'static Location<'static>,
-    pub(super) timeout: Option<Limit>,
-    /// The idle timeout, and the line that set it.
-    pub(super) idle: Option<(Duration, &'static Location<'static>)>,
-    pub(super) trust: (TrustPolicy, &'static Location<'static>),
-    pub(super) strict: bool,
-    pub(super) absolute_deadlines: bool,
-    /// The requests that clients can cancel, if that is accepted.
-    pub(super) cancelable: Option<Arc<Cancelable>>,
-    pub(super) half_close: HalfClose,
-    pub(super) name: Name,
-    pub(super) make_id: fn() -> RequestId,
-    pub(super) values: Vec<Values>,
-    pub(super) statuses: Statuses,
-    pub(super) on_end: Option<OnEnd>,
-    #[cfg(feature = "tracing")]
-    pub(super) tracing: bool,
-    /// Maximum number of calls recorded below a request's own span.
-    #[cfg(feature = "tracing")]
-    pub(super) max_calls: usize,
-    pub(super) counters: Arc<Counters>,
-    pub(super) observer: Option<Arc<dyn Observer>>,
-    /// Made once, because every request ends with it.
-    pub(super) answered: Cause,
-    /// The cause of a limit of the layer's own. Made once, because every request has it.
-    pub(super) local: Cause,
-}
-
-/// A time limit for requests.
-#[derive(Clone, Debug)]
-pub(super) struct Limit {
-    pub(super) timeout: Duration,
-    /// The line that set it.
-    pub(super) location: &'static Location<'static>,
-    pub(super) cause: Cause,
-}
-
-impl Limit {
-    /// Derives a context that ends after the timeout.
-    pub(super) fn derive(self, ctx: &Context) -> Context {
-        ctx.with_timeout_cause_at(self.timeout, self.cause, self.location)
-    }
-}
-
-type Name = fn(&Parts) -> Cow<'static, str>;
-type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
-type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
-
-/// The meaning of a client closing its sending half while its request is in flight. TCP sends the same FIN for a client that has
-/// closed the connection and for a client that still waits for the answer.
-///
-/// It is seen only on a watched connection: see the feature `connection`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HalfClose {
-    /// The client has disconnected, as in Go: the request's Context is canceled. If the handler answers all the same before the
-    /// deadline, the answer is sent.
-    #[default]
-    Cancel,
-    /// Nothing. Only a reset, a failed write and the deadline end the request.
-    Allow,
-}
-
-#[derive(Clone, Copy)]
-pub(super) struct Statuses {
-    pub(super) deadline_exceeded: StatusCode,
-    pub(super) canceled: StatusCode,
-    pub(super) client_disconnected: StatusCode,
 }
 
 impl ContextLayer {
@@ -141,34 +73,11 @@ impl ContextLayer {
     #[track_caller]
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
-        let settings = Settings {
-            server: server.clone(),
-            location,
-            timeout: None,
-            idle: None,
-            trust: (TrustPolicy::untrusted(), location),
-            strict: false,
-            absolute_deadlines: false,
-            cancelable: None,
-            half_close: HalfClose::Cancel,
-            name: |parts| Cow::Borrowed(method(parts)),
-            make_id: RequestId::generate,
-            values: Vec::new(),
-            statuses: Statuses::default(),
-            on_end: None,
-            #[cfg(feature = "tracing")]
-            tracing: false,
-            #[cfg(feature = "tracing")]
-            max_calls: ripcord::SpanBuilder::DEFAULT_LIMIT,
-            counters: Arc::default(),
-            observer: None,
-            answered: answered_cause(),
-            local: DeadlineSource::Local.into(),
-        };
+        let settings = Settings::new(server, location);
         ContextLayer { settings: Arc::new(settings) }
     }
 
-    /// Sets how long a request may take from its arrival. The server's Context may leave less. Default: no limit.
+    /// Sets how long a request may take from its arrival. The server's context may leave less. Default: no limit.
     ///
     /// The error of a request that exceeds it reports the line of this call. Its cause is [`DeadlineSource::Local`].
     #[must_use]
@@ -176,22 +85,6 @@ impl ContextLayer {
     pub fn timeout(self, timeout: Duration) -> Self {
         let limit = Limit { timeout, location: Location::caller(), cause: self.settings.local.clone() };
         self.set(|settings| settings.timeout = Some(limit))
-    }
-
-    /// Sets how long a request may go without progress. Default: no limit.
-    ///
-    /// The time starts with the request. Each chunk of the response's body restarts it, and on a
-    /// [watched connection](super::connection), each chunk that the handler reads of the request's body. A handler that works before the
-    /// first chunk, or reads an upload on another server, calls [`Context::progress`](ripcord::Context::progress). The deadline of the
-    /// request stays the hard limit. An idle timeout is no budget: it is not sent with calls, and no call is refused because of it.
-    ///
-    /// The request then ends as at its deadline. The error says for how long it was idle, and reports the line of this call. A
-    /// layer on a route inside another one has the shorter of the two.
-    #[must_use]
-    #[track_caller]
-    pub fn idle_timeout(self, timeout: Duration) -> Self {
-        let location = Location::caller();
-        self.set(|settings| settings.idle = Some((timeout, location)))
     }
 
     /// Sets how long a request may take, like [`timeout`](ContextLayer::timeout), and the cause of the end of a request that exceeds
@@ -211,6 +104,41 @@ impl ContextLayer {
     pub fn timeout_cause(self, timeout: Duration, cause: impl Into<Cause>) -> Self {
         let limit = Limit { timeout, location: Location::caller(), cause: cause.into() };
         self.set(|settings| settings.timeout = Some(limit))
+    }
+
+    /// Sets how long a request may go without progress. Default: no limit.
+    ///
+    /// The time starts with the request. Each chunk of the response's body restarts it, and on a
+    /// [watched connection](super::connection), each chunk that the handler reads of the request's body. A handler that works before the
+    /// first chunk, or reads an upload on another server, calls [`Context::progress`](ripcord::Context::progress). The deadline of the
+    /// request stays the hard limit. An idle timeout is no budget: it is not sent with calls, and no call is refused because of it.
+    ///
+    /// The request then ends as at its deadline. The error says for how long it was idle, and reports the line of this call. A
+    /// layer on a route inside another one has the shorter of the two.
+    #[must_use]
+    #[track_caller]
+    pub fn idle_timeout(self, timeout: Duration) -> Self {
+        let location = Location::caller();
+        self.set(|settings| settings.idle = Some((timeout, location)))
+    }
+
+    /// Sets how a request's context is named. Default: by the method. With axum, `name(server::matched_path)` uses the route, if the
+    /// layer was added with [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), which runs after
+    /// routing.
+    ///
+    /// Names appear in logs and metrics. Use a small set of names that no client can choose.
+    #[must_use]
+    pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
+        self.set(|settings| settings.name = name)
+    }
+
+    /// Sets a hook that is called once for each request, when it is over. Use it for logs and metrics.
+    ///
+    /// The hook runs in the task of the connection, after the request's context has ended, and delays that task. A panic in it is
+    /// caught and dropped.
+    #[must_use]
+    pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
     /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`]. The policy's maximum and
@@ -243,7 +171,7 @@ impl ContextLayer {
     /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
     ///
     /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a request of its own, which this layer answers: no
-    /// handler, hook or count sees it. The named request's Context ends with [`ClientCanceled`](super::ClientCanceled). The logs of this
+    /// handler, hook or count sees it. The named request's context ends with [`ClientCanceled`](super::ClientCanceled). The logs of this
     /// service then say why its client gave up, and so do those of the services that it calls the same way.
     #[must_use]
     pub fn remote_cancel(self, remote_cancel: bool) -> Self {
@@ -256,25 +184,15 @@ impl ContextLayer {
         self.set(|settings| settings.half_close = half_close)
     }
 
-    /// Sets how a request's Context is named. Default: by the method. With axum, `name(server::matched_path)` uses the route, if the
-    /// layer was added with [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), which runs after
-    /// routing.
-    ///
-    /// Names appear in logs and metrics. Use a small set of names that no client can choose.
-    #[must_use]
-    pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
-        self.set(|settings| settings.name = name)
-    }
-
     /// Sets how to make an id for a request without a trusted one. Default: [`RequestId::generate`].
     #[must_use]
     pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
         self.set(|settings| settings.make_id = make_id)
     }
 
-    /// Adds a function that adds values to a request's Context, such as values of headers.
+    /// Adds a function that adds values to a request's context, such as values of headers.
     ///
-    /// It gets the Context with the request's name, id, trace and baggage, and returns it with more values. It is called for every
+    /// It gets the context with the request's name, id, trace and baggage, and returns it with more values. It is called for every
     /// client, so it decides which headers to trust: see [`trust_policy`](ContextLayer::trust_policy). Several functions are called
     /// in the order in which they were added.
     ///
@@ -316,15 +234,6 @@ impl ContextLayer {
     #[must_use]
     pub fn disconnected_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.client_disconnected = status)
-    }
-
-    /// Sets a hook that is called once for each request, when it is over. Use it for logs and metrics.
-    ///
-    /// The hook runs in the task of the connection, after the request's Context has ended, and delays that task. A panic in it is
-    /// caught and dropped.
-    #[must_use]
-    pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
-        self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
     /// Starts a trace for each request. `tracing-opentelemetry` exports its span. The span is a child of a trusted client's span, and
@@ -372,41 +281,4 @@ impl<S> Layer<S> for ContextLayer {
     fn layer(&self, inner: S) -> Self::Service {
         ContextService { inner, settings: Arc::clone(&self.settings) }
     }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings").field("server", &self.server).field("timeout", &self.timeout).finish_non_exhaustive()
-    }
-}
-
-impl Default for Statuses {
-    fn default() -> Self {
-        Statuses {
-            deadline_exceeded: StatusCode::GATEWAY_TIMEOUT,
-            canceled: StatusCode::SERVICE_UNAVAILABLE,
-            client_disconnected: StatusCode::from_u16(499).expect("within 100 to 999"),
-        }
-    }
-}
-
-impl Statuses {
-    /// Returns the status that a request with this outcome would have been answered with.
-    pub(super) fn unanswered(&self, outcome: &Outcome) -> StatusCode {
-        match outcome {
-            Outcome::Answered => StatusCode::OK,
-            Outcome::DeadlineExceeded => self.deadline_exceeded,
-            Outcome::Canceled => self.canceled,
-            Outcome::ClientDisconnected => self.client_disconnected,
-            Outcome::Panicked(_) | Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
-            Outcome::Refused(_) => StatusCode::BAD_REQUEST,
-        }
-    }
-}
-
-/// Returns the method for use in a name.
-pub(super) fn method(parts: &Parts) -> &'static str {
-    // A client can make up any other method, as it can a path.
-    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
-    known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER")
 }

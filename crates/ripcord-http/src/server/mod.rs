@@ -1,9 +1,9 @@
-//! A Context for every request of an HTTP server.
+//! A context for every request of an HTTP server.
 //!
 //! [`ContextLayer`] inserts a [`Context`](ripcord::Context) into the extensions of each request, and ends it when the request
 //! ends:
 //!
-//! | event | handler | its Context | response |
+//! | event | handler | its context | response |
 //! |---|---|---|---|
 //! | the handler answers | done | canceled when the body has been sent, [`RequestAnswered`] | the handler's |
 //! | the deadline passes | dropped | deadline exceeded | 504, or an aborted body |
@@ -15,21 +15,24 @@
 //!
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
 //!
-//! A handler that watches its Context is polled once more before it is dropped, so it can log, and even answer: a result that is
-//! ready at the deadline wins. Tasks that the handler spawned are not dropped with it. A task that holds the Context sees its end.
+//! A handler that watches its context is polled once more before it is dropped, so it can log, and even answer: a result that is
+//! ready at the deadline wins. Tasks that the handler spawned are not dropped with it. A task that holds the context sees its end.
 
-// A request passes these files, in this order: `layer.rs` (settings), `service.rs` (derives the Context), `headers.rs`,
-// `lifetime.rs` (what ends the Context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
+// A request passes these files, in this order: `layer.rs`, `service.rs` (derives the context), `headers.rs`, `lifetime.rs` (what
+// ends the context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
 // An error in the handler becomes an answer in `ended.rs`.
 
 mod body;
 #[cfg(feature = "connection")]
 pub mod connection;
+mod content;
+mod detach;
 mod ended;
 #[cfg(feature = "axum")]
 mod extract;
 mod future;
 mod grpc;
+mod handle;
 mod headers;
 mod layer;
 mod lifetime;
@@ -41,24 +44,28 @@ mod own_span;
 mod policy;
 mod remote_cancel;
 mod request;
+#[cfg(feature = "tracing")]
+mod server_span;
 mod service;
+mod settings;
 mod stats;
 
 use std::any::Any;
 
 pub use body::ContextBody;
+pub use detach::{Detached, RunDetached, detach};
 pub use ended::Ended;
 #[cfg(feature = "axum")]
 pub use extract::{Ctx, CtxRejection, CtxValue, matched_path, method_and_path};
 pub use future::ResponseFuture;
-pub use layer::{ContextLayer, HalfClose};
 #[cfg(feature = "inspector")]
-pub(crate) use lifetime::entry_key_for;
-pub use lifetime::{Detached, RunDetached, detach};
+pub(crate) use handle::entry_key_for;
+pub use layer::ContextLayer;
 #[cfg(feature = "inspector")]
 pub(crate) use observer::{EntryKey, Observer, StartedRequest};
 pub use outcome::{ClientCanceled, ClientDisconnected, DeadlineSource, Finished, Outcome, RequestAnswered};
 pub use service::ContextService;
+pub use settings::HalfClose;
 #[cfg(feature = "inspector")]
 pub(crate) use stats::Counters;
 pub use stats::ServerStats;

@@ -33,10 +33,10 @@ pub(crate) trait Observer: Send + Sync {
     /// The head of the response is known.
     fn answered(&self, key: EntryKey, status: StatusCode);
 
-    /// The request has ended. Called before that cancels its Context.
+    /// The request has ended. Called before that cancels its context.
     fn end(&self, key: EntryKey, latency: Duration, error: Option<Error>, is_panicked: bool);
 
-    /// The last Context of the request is being dropped.
+    /// The last context of the request is being dropped.
     fn leave(&self, key: EntryKey);
 }
 

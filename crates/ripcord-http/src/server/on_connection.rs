@@ -8,13 +8,16 @@ use std::{
 use http::Extensions;
 use ripcord::Context;
 
-use super::{HalfClose, layer::Settings, lifetime::Lifetime, request::InFlight};
+use super::{HalfClose, lifetime::Lifetime, request::InFlight, settings::Settings};
 
 /// A connection that knows its requests in flight, and cancels them when the client disconnects.
 pub(super) trait Connection: Send + Sync {
     fn join(&self, request: Member) -> usize;
 
     fn leave(&self, key: usize);
+
+    /// The task being polled has handed over a part of a response.
+    fn sending(&self, lifetime: &Arc<Lifetime>);
 
     /// Keeps an upgraded request until the connection, or the stream of HTTP/2, is closed.
     fn upgrade(self: Arc<Self>, request: InFlight);
@@ -76,8 +79,8 @@ impl Membership {
         Some(Membership { connection: Arc::clone(connection), key })
     }
 
-    pub(super) fn connection(&self) -> Arc<dyn Connection> {
-        Arc::clone(&self.connection)
+    pub(super) fn connection(&self) -> &Arc<dyn Connection> {
+        &self.connection
     }
 }
 

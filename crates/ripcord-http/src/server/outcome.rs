@@ -16,18 +16,18 @@ use crate::{Malformed, RemoteCause};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finished<'a> {
-    /// The request's Context, with all its values.
+    /// The request's context, with all its values.
     pub ctx: &'a Context,
     /// The outcome of the request.
     pub outcome: Outcome,
-    /// The end of the Context, if it ended before the request was over.
+    /// The end of the context, if it ended before the request was over.
     pub error: Option<ripcord::Error>,
     /// The status on the wire, if the request was answered.
     pub answered: Option<StatusCode>,
     /// The status for logs and metrics: what was answered, or would have been if the client had stayed. 499 if the client
     /// disconnected. For a gRPC request, the status that HTTP would have used.
     pub status: StatusCode,
-    /// The time from arrival to end, by the clock of the server's Context.
+    /// The time from arrival to end, by the clock of the server's context.
     pub took: Duration,
 }
 
@@ -63,7 +63,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Returns the outcome of a request whose Context ended before the request was over.
+    /// Returns the outcome of a request whose context ended before the request was over.
     pub(super) fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() {
             Outcome::DeadlineExceeded
@@ -97,7 +97,7 @@ pub(super) fn is_client_disconnected(error: &ripcord::Error) -> bool {
     })
 }
 
-/// The cause of the end of a request's Context when the client disconnected before the request was over.
+/// The cause of the end of a request's context when the client disconnected before the request was over.
 ///
 /// ```
 /// use ripcord::Context;
@@ -118,7 +118,7 @@ impl fmt::Display for ClientDisconnected {
 
 impl Error for ClientDisconnected {}
 
-/// The cause of the end of a request's Context when a trusted client canceled the request and said why: see
+/// The cause of the end of a request's context when a trusted client canceled the request and said why: see
 /// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel).
 ///
 /// The request's outcome is [`Outcome::ClientDisconnected`].
@@ -140,7 +140,7 @@ impl fmt::Display for ClientCanceled {
 
 impl Error for ClientCanceled {}
 
-/// The cause of the end of a request's Context when the response has been sent. Work that continues after the response sees it,
+/// The cause of the end of a request's context when the response has been sent. Work that continues after the response sees it,
 /// unless it is [detached](super::detach).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestAnswered;
@@ -155,7 +155,7 @@ impl Error for RequestAnswered {}
 
 /// The source of a request's deadline.
 ///
-/// It is the cause of the end when the request's deadline ends the Context, unless
+/// It is the cause of the end when the request's deadline ends the context, unless
 /// [`timeout_cause`](super::ContextLayer::timeout_cause) sets another one.
 ///
 /// ```
@@ -191,7 +191,7 @@ pub enum DeadlineSource {
 impl DeadlineSource {
     /// Returns the source of the deadline of the request that `ctx` belongs to. Returns `None` if it belongs to no request.
     pub fn from_context(ctx: &Context) -> Self {
-        super::lifetime::source_of(ctx)
+        super::handle::source_of(ctx)
     }
 }
 

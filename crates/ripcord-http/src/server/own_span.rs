@@ -3,10 +3,10 @@
 use http::{StatusCode, request::Parts};
 use ripcord::{Context, Span};
 
-use super::{Outcome, layer::Settings};
-use crate::trace_context::Traceparent;
 #[cfg(feature = "tracing")]
-use crate::trace_context::server_span;
+use super::server_span;
+use super::{Outcome, settings::Settings};
+use crate::trace_context::Traceparent;
 
 /// A request's own span, if the layer starts one for each request.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::{
 
 use http::{Method, request::Parts};
 
-use super::{ClientCanceled, layer::Settings, lifetime::Lifetime};
+use super::{ClientCanceled, lifetime::Lifetime, settings::Settings};
 use crate::{RemoteCause, trace_context::Traceparent};
 
 /// The requests in flight that their clients can cancel, by the traceparent they came with.

@@ -14,15 +14,15 @@ use ripcord::{Context, DoneOwned};
 
 use super::{
     ClientDisconnected, Ended, Finished, Outcome,
-    body::Content,
+    content::Content,
     grpc,
-    layer::Settings,
     lifetime::Lifetime,
     observer::EntryKey,
     on_connection::{Membership, Upload},
     outcome::is_client_disconnected,
     own_span::OwnSpan,
     remote_cancel::Listed,
+    settings::Settings,
 };
 use crate::{RemoteCause, RequestId};
 
@@ -30,7 +30,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 const RIPCORD_CAUSE: HeaderName = HeaderName::from_static(RemoteCause::HEADER);
 
 /// A request in flight, as one layer sees it. The [`ResponseFuture`](super::ResponseFuture) holds it, then the
-/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its Context ends, unless something is
+/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its context ends, unless something is
 /// [detached](super::detach).
 #[derive(Debug)]
 pub(super) struct InFlight {
@@ -78,7 +78,7 @@ impl InFlight {
         InFlight { done: None, ctx, limit, is_client_gone: false, membership: None, lifetime, settings, record }
     }
 
-    /// Joins the request's connection, if that is watched: from now on a disconnect ends the Context, and each chunk of the request's
+    /// Joins the request's connection, if that is watched: from now on a disconnect ends the context, and each chunk of the request's
     /// body is progress.
     pub(super) fn join_connection(&mut self, extensions: &Extensions) {
         if self.settings.idle.is_some() {
@@ -98,12 +98,7 @@ impl InFlight {
         self.lifetime.is_grpc
     }
 
-    #[cfg(feature = "connection")]
-    pub(super) fn lifetime(&self) -> &Arc<Lifetime> {
-        &self.lifetime
-    }
-
-    /// Returns the end of the Context if it ends handler and body too. A disconnect does not: the client may have closed its
+    /// Returns the end of the context if it ends handler and body too. A disconnect does not: the client may have closed its
     /// sending half only, and a handler that answers has its answer sent.
     pub(super) fn err(&mut self) -> Option<ripcord::Error> {
         self.watched().err().and_then(|error| self.acted_on(error))
@@ -125,6 +120,9 @@ impl InFlight {
     pub(super) fn progress(&self) {
         if self.settings.idle.is_some() {
             self.watched().progress();
+        }
+        if let Some(membership) = &self.membership {
+            membership.connection().sending(&self.lifetime);
         }
     }
 
@@ -170,7 +168,7 @@ impl InFlight {
         }
     }
 
-    /// Takes a status of gRPC that a handler has sent for the end of its Context, in the head or in trailers, for that end. Returns the
+    /// Takes a status of gRPC that a handler has sent for the end of its context, in the head or in trailers, for that end. Returns the
     /// end.
     pub(super) fn note_grpc_end(&self, headers: &mut HeaderMap) -> Option<Ended> {
         let error = grpc::end(headers, &self.ctx).filter(|_| self.is_grpc() && self.is_outermost())?;
@@ -181,7 +179,7 @@ impl InFlight {
         Some(error.into())
     }
 
-    /// Returns the trailers of a gRPC response that the end of the Context cuts short. `None` if it is not gRPC.
+    /// Returns the trailers of a gRPC response that the end of the context cuts short. `None` if it is not gRPC.
     pub(super) fn trailers(&self, error: &ripcord::Error) -> Option<HeaderMap> {
         let ended = Ended::from(error.clone());
         let mut trailers = self.is_grpc().then(|| grpc::trailers(ended.code(), ended.text()))?;
@@ -189,13 +187,13 @@ impl InFlight {
         Some(trailers)
     }
 
-    /// Hands the request to its connection or stream, which becomes another protocol's: the Context lives until that is closed. If the
-    /// connection is not watched, the Context ends with the server's.
+    /// Hands the request to its connection or stream, which becomes another protocol's: the context lives until that is closed. If the
+    /// connection is not watched, the context ends with the server's.
     pub(super) fn upgraded(mut self) {
         self.lifetime.remove_deadline();
         self.limit = None;
         self.done = None;
-        match self.membership.as_ref().map(Membership::connection) {
+        match self.membership.as_ref().map(|membership| Arc::clone(membership.connection())) {
             Some(connection) => connection.upgrade(self),
             None => {
                 self.lifetime.outlives_the_answer();
@@ -218,12 +216,12 @@ impl InFlight {
         self.finish();
     }
 
-    /// The request was answered with the end of its Context, or cut short by it.
+    /// The request was answered with the end of its context, or cut short by it.
     pub(super) fn ended(&mut self, error: ripcord::Error) {
         self.lifetime.ended(error);
     }
 
-    /// The handler or the body has panicked: ends the Context of what they spawned.
+    /// The handler or the body has panicked: ends the context of what they spawned.
     pub(super) fn panicked(&mut self, message: String) {
         self.lifetime.cancel_with(format!("handler panicked: {message}"));
         self.settle(Outcome::Panicked(message));
@@ -234,7 +232,7 @@ impl InFlight {
         self.lifetime.settle(outcome);
     }
 
-    /// The handler or its body failed. If the Context has ended, that is taken for the reason.
+    /// The handler or its body failed. If the context has ended, that is taken for the reason.
     pub(super) fn failed(&mut self) {
         match self.ctx.err() {
             Some(error) => self.ended(error),
@@ -251,7 +249,7 @@ impl InFlight {
     }
 }
 
-/// Returns the header or trailer that tells a trusted client why the Context ended. The cause may be confidential.
+/// Returns the header or trailer that tells a trusted client why the context ended. The cause may be confidential.
 fn remote_cause(settings: &Settings, error: &ripcord::Error) -> Option<(HeaderName, HeaderValue)> {
     let cause = || (RIPCORD_CAUSE, RemoteCause::from_error(error).to_header());
     settings.trust.0.is_trusted().then(cause)
@@ -284,7 +282,7 @@ impl Drop for InFlight {
             self.done = None;
             self.limit = None;
             self.ctx = Context::background();
-            // The handle is in the Context. Without the Context, nothing could observe the end.
+            // The handle is in the context. Without the context, nothing could observe the end.
             if Arc::weak_count(&self.lifetime) > 0 {
                 self.lifetime.answered();
             }

@@ -16,13 +16,15 @@ use tower_service::Service;
 use super::{
     BoxError, ContextBody, DeadlineSource, Outcome, ResponseFuture,
     future::{Bodyless, Refusal},
-    grpc, headers,
-    layer::{Limit, Settings},
-    lifetime::{Handle, Lifetime, with_inner_source},
+    grpc,
+    handle::{Handle, with_inner_source},
+    headers,
+    lifetime::Lifetime,
     observer::StartedRequest,
     own_span::OwnSpan,
     panic_message,
     request::{InFlight, Record},
+    settings::{Limit, Settings},
 };
 use crate::{Malformed, trace_context::Link};
 
@@ -64,7 +66,7 @@ where
             return ResponseFuture::not_called(request, Refusal::Malformed(malformed), bodyless);
         }
         if let Some(error) = request.err() {
-            // Nothing begins on a Context that is done.
+            // Nothing begins on a context that is done.
             if error.is_deadline_exceeded() && request.is_outermost() {
                 self.settings.counters.expired.up();
             }
@@ -84,7 +86,7 @@ where
 }
 
 impl Settings {
-    /// Derives the Context of a request that has arrived, and inserts it into the extensions. Returns it with the first malformed
+    /// Derives the context of a request that has arrived, and inserts it into the extensions. Returns it with the first malformed
     /// header.
     fn begin(self: &Arc<Self>, parts: &mut Parts) -> (InFlight, Option<Malformed>) {
         let received = headers::read(&parts.headers, self);
@@ -132,7 +134,7 @@ impl Settings {
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 
-    /// Derives the Context of a request that an outer layer has started. This layer only shortens its deadline.
+    /// Derives the context of a request that an outer layer has started. This layer only shortens its deadline.
     fn join(self: &Arc<Self>, ctx: Context, lifetime: Arc<Lifetime>, parts: &mut Parts) -> InFlight {
         let limit = self.limit().filter(|limit| ctx.remaining().is_none_or(|left| limit.timeout < left));
         let Some(limit) = limit else {

@@ -2,7 +2,29 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Outcome, headers::READ};
+use super::Outcome;
+use crate::{
+    RequestId,
+    deadline::Dialect,
+    trace_context::{Baggage, Traceparent, Tracestate},
+};
+
+const DIALECTS: usize = Dialect::ALL.len();
+
+/// The headers that are read: those of the dialects, and four others.
+const READ: [&str; DIALECTS + 4] = {
+    let mut read = [""; DIALECTS + 4];
+    let mut index = 0;
+    while index < DIALECTS {
+        read[index] = Dialect::ALL[index].name();
+        index += 1;
+    }
+    read[DIALECTS] = RequestId::HEADER;
+    read[DIALECTS + 1] = Traceparent::HEADER;
+    read[DIALECTS + 2] = Tracestate::HEADER;
+    read[DIALECTS + 3] = Baggage::HEADER;
+    read
+};
 
 /// Counts of a layer's requests since the layer was made. `in_flight`, `held` and `detached` are gauges.
 ///
@@ -14,7 +36,7 @@ pub struct ServerStats {
     pub requests: u64,
     /// Requests whose response has not been sent to its end (gauge).
     pub in_flight: u64,
-    /// Requests whose Context is still held (gauge). `held - in_flight` is background work that outlived its request, or a
+    /// Requests whose context is still held (gauge). `held - in_flight` is background work that outlived its request, or a
     /// leak.
     pub held: u64,
     /// Requests with a deadline in a well-formed header.

@@ -15,8 +15,6 @@ mod baggage;
 pub(crate) mod hex;
 mod link;
 mod list;
-#[cfg(feature = "tracing")]
-pub(crate) mod server_span;
 mod traceparent;
 mod tracestate;
 #[cfg(feature = "tracing")]

@@ -35,7 +35,7 @@ pub fn with_tracing(ctx: &Context) -> Context {
 }
 
 /// Marks a context whose calls have spans.
-pub(super) struct Spans;
+pub(crate) struct Spans;
 
 impl Value for Spans {}
 
@@ -62,7 +62,7 @@ pub(crate) fn protocol_version(version: Version) -> Option<&'static str> {
 }
 
 /// Converts a parsed traceparent to OpenTelemetry's type.
-pub(super) fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> SpanContext {
+pub(crate) fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> SpanContext {
     let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
     // Our own headers carry what OpenTelemetry's grammar does not allow.
     let state = tracestate.and_then(|state| TraceState::from_key_value(state.members()).ok()).unwrap_or_default();

@@ -35,7 +35,7 @@ async fn serve(router: Router) -> String {
     address.to_string()
 }
 
-/// Serves B, whose handler works until its Context ends, and says when a request is there.
+/// Serves B, whose handler works until its context ends, and says when a request is there.
 async fn serve_b(layer: ContextLayer, arrived: UnboundedSender<()>) -> String {
     let handler = async move |Ctx(ctx): Ctx| {
         arrived.send(()).expect("the test waits");

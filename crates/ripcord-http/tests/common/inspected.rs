@@ -18,7 +18,7 @@ use tower::ServiceExt as _;
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 
-/// Queries a table for a second, under a trace, and is canceled with its Context.
+/// Queries a table for a second, under a trace, and is canceled with its context.
 async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
     let (ctx, _span) = ctx.start_span("query");
     ctx.sleep(SECOND).await?;

@@ -27,7 +27,7 @@ pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// When to give up on what happens in real time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server's Context on the paused clock of the test.
+/// A server's context on the paused clock of the test.
 pub(crate) fn server() -> Context {
     Context::background().with_clock(Clock::tokio()).with_name("serve")
 }
@@ -49,15 +49,15 @@ pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers()[name].to_str().expect("text")
 }
 
-/// The Contexts of the requests that a router of [`watched`] has seen.
+/// The contexts of the requests that a router of [`watched`] has seen.
 pub(crate) type Seen = Arc<Mutex<Vec<Context>>>;
 
-/// `router` under a layer of five seconds, and the Contexts it gives.
+/// `router` under a layer of five seconds, and the contexts it gives.
 pub(crate) fn watched(router: Router) -> (Router, Seen) {
     watched_by(router, ContextLayer::new(&server()).timeout(5 * SECOND))
 }
 
-/// `router` under `layer`, and the Contexts it gives.
+/// `router` under `layer`, and the contexts it gives.
 pub(crate) fn watched_by(router: Router, layer: ContextLayer) -> (Router, Seen) {
     let seen = Seen::default();
     let see = axum::middleware::map_request({
@@ -80,7 +80,7 @@ pub(crate) fn only(seen: &Seen) -> Context {
     seen[0].clone()
 }
 
-/// Asserts that a request's Context has ended because the request was answered.
+/// Asserts that a request's context has ended because the request was answered.
 #[track_caller]
 pub(crate) fn assert_answered(error: &Error) {
     let is_answered = error.cause().is_some_and(|cause| cause.downcast_ref::<RequestAnswered>().is_some());

@@ -29,7 +29,7 @@ fn with(headers: &[(&'static str, &str)]) -> Request {
     request
 }
 
-/// Sends such a request through `layer` to a handler that says when it is called; its answer and its Context.
+/// Sends such a request through `layer` to a handler that says when it is called; its answer and its context.
 async fn exchange(layer: &ContextLayer, headers: &[(&'static str, &str)]) -> (Response, Context) {
     let handler = get(|Ctx(ctx): Ctx| async move { format!("called with {:?}", ctx.remaining()) });
     let (app, seen) = watched_by(Router::new().route("/", handler), layer.clone());

@@ -1,4 +1,4 @@
-//! CONNECT over HTTP/2, as a WebSocket sends it (RFC 8441): the Context ends with the stream, not with the connection.
+//! CONNECT over HTTP/2, as a WebSocket sends it (RFC 8441): the context ends with the stream, not with the connection.
 
 use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
 use bytes::Bytes;
@@ -75,7 +75,7 @@ impl Echo {
         echo
     }
 
-    /// Opens a stream, and the Context of its request.
+    /// Opens a stream, and the context of its request.
     async fn connect(&mut self) -> (Stream, Context) {
         let mut request = request(Method::CONNECT);
         request.extensions_mut().insert(Protocol::from_static("websocket"));

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::unbounded_channel;
 
 use crate::common::{SECOND, poll_once, request, send, server, text};
 
-/// Sends a request to a handler that waits, and returns the end of its Context.
+/// Sends a request to a handler that waits, and returns the end of its context.
 async fn end_of(layer: ContextLayer, header: Option<(&'static str, &'static str)>) -> Error {
     let (begin, mut started) = unbounded_channel();
     let handler = any(move |Ctx(ctx): Ctx| {

@@ -86,7 +86,7 @@ fn serve_on(listener: TcpListener, app: Router, is_watched: bool) -> SocketAddr 
     address
 }
 
-/// The Contexts of handlers that have started.
+/// The contexts of handlers that have started.
 pub(crate) struct Started(UnboundedReceiver<Context>);
 
 impl Started {

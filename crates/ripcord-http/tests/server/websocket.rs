@@ -1,4 +1,4 @@
-//! Upgraded connections: their Contexts live until the client leaves or the server ends, and say which.
+//! Upgraded connections: their contexts live until the client leaves or the server ends, and say which.
 
 use std::net::SocketAddr;
 

@@ -8,15 +8,17 @@ use ripcord::Context;
 
 use super::Response;
 use crate::client::BaggageFilter;
+use crate::client::call::{Call, Url};
 use crate::client::context_end::ContextEnd;
-use crate::client::error::{Call, Error, Phase, Url};
+use crate::client::error::{Error, Phase};
 use crate::client::outgoing::Outgoing;
 use crate::client::span::CallSpan;
 use crate::deadline::Dialect;
 
 /// Gives reqwest's requests a context.
 pub trait RequestBuilderExt: Sized {
-    /// Returns the request under a context: see the [module](crate::client) for what is sent and how the call ends.
+    /// Puts the request under a context: the call ends with it, and its headers carry the time left, the request ID and the trace.
+    /// The [module](crate::client) describes what is sent and how the call ends.
     ///
     /// Set your own headers before this call. On a redirect, reqwest sends the same headers again. If redirects are slow or lead to
     /// other hosts, use a client that follows none, or [`ClientLayer`](crate::client::ClientLayer) below a layer that follows them.
@@ -44,6 +46,21 @@ impl RequestBuilderExt for RequestBuilder {
 }
 
 /// A request of reqwest with its context. Returned by [`RequestBuilderExt::context`].
+///
+/// Set what reqwest itself offers (headers, body, query) before `context`, and what concerns the context after it:
+///
+/// ```no_run
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_http::client::{BaggageFilter, reqwest::RequestBuilderExt};
+/// use ripcord_http::deadline::Dialect;
+///
+/// # async fn example(ctx: Context, client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
+/// let order = client.post("http://localhost:8080/orders").header("content-type", "text/plain").body("one book");
+/// let request = order.context(&ctx).dialect(Dialect::GrpcTimeout).baggage(BaggageFilter::all());
+/// let response = request.idle_timeout(Duration::from_secs(30)).send().await?;
+/// # drop(response); Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct ContextRequest {

@@ -7,11 +7,29 @@ use http::{Extensions, HeaderMap, StatusCode, Version};
 use serde::de::DeserializeOwned;
 
 use super::BytesStream;
-use crate::client::error::{Call, Phase, find};
+use crate::client::call::Call;
+use crate::client::error::Phase;
+use crate::client::sources::find;
 use crate::client::span::CallSpan;
 use crate::client::{Error, ResponseBody, context_end::ContextEnd};
 
-/// A response of reqwest whose body observes the request's context: see the [module](crate::client).
+/// A response of reqwest whose body observes the request's context. Returned by [`ContextRequest::send`](super::ContextRequest::send).
+///
+/// ```no_run
+/// use ripcord::Context;
+/// use ripcord_http::client::reqwest::RequestBuilderExt;
+///
+/// # async fn example(ctx: Context, client: reqwest::Client) -> Result<(), ripcord_http::client::Error> {
+/// let response = client.get("http://localhost:8080/export").context(&ctx).send().await?;
+/// let mut response = response.error_for_status()?;
+/// while let Some(chunk) = response.chunk().await? {
+///     println!("{} bytes", chunk.len()); // an error, if the context ends before the body does
+/// }
+/// # Ok(()) }
+/// ```
+///
+/// The methods are those of [`reqwest::Response`](::reqwest::Response). Their errors name the call, and contain the end of the context if
+/// that ended it.
 #[derive(Debug)]
 pub struct Response {
     pub(super) response: reqwest::Response,

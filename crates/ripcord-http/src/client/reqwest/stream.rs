@@ -11,7 +11,7 @@ use http_body::Body as _;
 use super::Response;
 use super::response::read_error;
 use crate::client::Error;
-use crate::client::error::Call;
+use crate::client::call::Call;
 
 /// The pieces of a response's body. Returned by [`Response::bytes_stream`]. The stream ends after an error. Dropping it ends the
 /// transfer.

@@ -58,7 +58,7 @@ struct Reports {
 }
 
 /// Notes that the task being polled has handed over a part of a response.
-pub(in crate::server) fn sending(lifetime: &Arc<Lifetime>) {
+pub(super) fn sending(lifetime: &Arc<Lifetime>) {
     REPORTS.with_borrow_mut(|reports| {
         if let Some(reports) = reports {
             reports.sending.get_or_insert_with(|| Arc::clone(lifetime));

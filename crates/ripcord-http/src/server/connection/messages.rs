@@ -54,7 +54,7 @@ pin_project! {
                 let left = this.body.size_hint();
                 let is_small = left.upper().is_some_and(|left| left <= SMALL);
                 if !is_small && !this.body.is_end_stream() {
-                    peer.set_unread_body(true);
+                    peer.traffic().set_unread_body(true);
                 }
             }
         }

@@ -6,8 +6,8 @@
 //!
 //! | the client | result |
 //! |---|---|
-//! | closes, or closes its sending half | the Context is canceled; an answer is still sent. With [`HalfClose::Allow`](super::HalfClose::Allow): nothing |
-//! | resets | the Context is canceled, the connection dropped |
+//! | closes, or closes its sending half | the context is canceled; an answer is still sent. With [`HalfClose::Allow`](super::HalfClose::Allow): nothing |
+//! | resets | the context is canceled, the connection dropped |
 //! | takes no more of a response | the connection is dropped, or the stream of HTTP/2 reset, when its requests have ended |
 //! | takes nothing of the end of an answer | the connection is dropped after the [send timeout](Watch::send_timeout), 30 s |
 //! | does not finish the head of a request | the connection is closed after the [head timeout](Watch::head_timeout), 30 s |
@@ -54,10 +54,12 @@
 //! On Linux and Android a FIN is seen at once. Elsewhere it is seen when the connection reads: when it is idle, and while a handler
 //! takes a request's body.
 
+mod activity;
 mod executor;
 mod linger;
 mod messages;
 mod peer;
+mod requests;
 mod serve;
 mod service;
 mod stall;
@@ -70,7 +72,6 @@ use hyper_util::server::graceful::GracefulConnection;
 use ripcord::Context;
 use tokio::net::TcpStream;
 
-pub(super) use self::executor::sending;
 #[cfg(feature = "serve")]
 pub(crate) use self::linger::has_unread;
 pub use self::{
@@ -114,7 +115,7 @@ impl Watch {
     /// Sets how long a client may take nothing of an answer when no request is in flight: of the end of an answer that hyper has
     /// whole, or of an answer to a request that passed through no layer. Default: 30 seconds.
     ///
-    /// The time starts again whenever the client takes something. The end of the server's Context ends it. While a request is in
+    /// The time starts again whenever the client takes something. The end of the server's context ends it. While a request is in
     /// flight, its deadline is the limit instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }

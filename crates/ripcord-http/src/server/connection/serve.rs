@@ -13,8 +13,9 @@ use ripcord::{Context, DoneOwned};
 use tokio::net::TcpStream;
 
 use super::{
+    activity::Phase,
     linger::has_unread,
-    peer::{Peer, Phase},
+    peer::Peer,
     stall::StallWatch,
     timers::{Idle, Timeouts},
 };
@@ -123,13 +124,13 @@ impl Watched {
                     return Poll::Ready(Close::InOrder);
                 }
                 Closing::Asked => {
-                    if self.peer.activity().phase == Phase::Busy {
+                    if self.peer.traffic().activity().phase == Phase::Busy {
                         return Poll::Pending;
                     }
                     if self.has_unread_request() {
                         return Poll::Pending;
                     }
-                    if !self.peer.is_http2() {
+                    if !self.peer.traffic().is_http2() {
                         return Poll::Ready(Close::Now);
                     }
                     self.closing = Closing::Soon(self.peer.clock().with_timeout(GOODBYE).done_owned());
@@ -137,7 +138,7 @@ impl Watched {
                 Closing::Soon(done) => {
                     ready!(Pin::new(done).poll(task));
                     self.closing = Closing::Asked;
-                    if self.peer.activity().phase != Phase::Busy {
+                    if self.peer.traffic().activity().phase != Phase::Busy {
                         return Poll::Ready(Close::Now);
                     }
                 }
@@ -148,7 +149,9 @@ impl Watched {
     /// Returns whether something has come that is not read yet: it may be a request, which the client would lose. The connection
     /// is polled again when it can read.
     fn has_unread_request(&self) -> bool {
-        self.peer.activity().phase != Phase::Busy && !self.peer.is_http2() && has_unread(&self.stream).unwrap_or(false)
+        self.peer.traffic().activity().phase != Phase::Busy
+            && !self.peer.traffic().is_http2()
+            && has_unread(&self.stream).unwrap_or(false)
     }
 
     /// Whether the connection is another protocol's by now, and open.

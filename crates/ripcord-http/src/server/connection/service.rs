@@ -84,7 +84,7 @@ where
         let request = this.request.take().expect("taken once");
         let is_http2 = *this.is_http2;
         Poll::Ready(response.map(|mut response| {
-            if !is_http2 && request.peer().has_unread_body() {
+            if !is_http2 && request.peer().traffic().has_unread_body() {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
             response.map(|body| ResponseBody::new(body, request, is_http2))

@@ -8,7 +8,7 @@ use std::{
 
 use ripcord::{Context, DoneOwned};
 
-use super::peer::{Peer, Writes};
+use super::{activity::Writes, peer::Peer};
 
 /// Waits until a connection is useless: its client has stopped reading, and either every request on it has ended, or there is no
 /// request and the send timeout has passed.
@@ -39,7 +39,7 @@ impl StallWatch {
     /// Ready when the connection is useless. To be polled after the connection, which finds out whether the socket takes
     /// something.
     pub(super) fn poll(&mut self, peer: &Peer, task: &mut task::Context<'_>) -> Poll<()> {
-        let Some(writes) = peer.stalled() else {
+        let Some(writes) = peer.traffic().stalled() else {
             self.stall = None;
             return Poll::Pending;
         };

@@ -68,14 +68,14 @@ impl WatchedStream {
     ) -> Poll<io::Result<usize>> {
         loop {
             let Poll::Ready(ready) = self.stream.poll_write_ready(task) else {
-                self.peer.takes_nothing();
+                self.peer.traffic().takes_nothing();
                 return Poll::Pending;
             };
             ready?;
             match write(&self.stream) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 written => {
-                    self.peer.takes();
+                    self.peer.traffic().takes();
                     return Poll::Ready(written.inspect_err(|_| self.peer.goes(Going::Gone)));
                 }
             }
@@ -91,7 +91,7 @@ impl WatchedStream {
         match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
             Err(error) if error.kind() == ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
-            Ok(()) => Ok(self.peer.has_unread_body() || has_unread(&self.stream).unwrap_or(false)),
+            Ok(()) => Ok(self.peer.traffic().has_unread_body() || has_unread(&self.stream).unwrap_or(false)),
         }
     }
 }
@@ -118,7 +118,7 @@ impl AsyncRead for WatchedStream {
                     return Poll::Ready(Ok(()));
                 }
                 Ok(_) => {
-                    self.peer.has_read();
+                    self.peer.traffic().has_read();
                     return Poll::Ready(Ok(()));
                 }
             }
@@ -153,14 +153,14 @@ impl AsyncWrite for WatchedStream {
         if !this.is_shut_down {
             this.is_shut_down = true;
             if this.shut_down()? {
-                this.peer.set_lingering(true);
+                this.peer.traffic().set_lingering(true);
                 this.linger = Some(Box::new(Linger::new(this.peer.clock())));
             }
         }
         if let Some(linger) = &mut this.linger {
             ready!(linger.poll(&this.stream, task));
             this.linger = None;
-            this.peer.set_lingering(false);
+            this.peer.traffic().set_lingering(false);
         }
         Poll::Ready(Ok(()))
     }

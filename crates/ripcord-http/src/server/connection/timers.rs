@@ -11,7 +11,10 @@ use std::{
 
 use ripcord::{Context, DoneOwned};
 
-use super::peer::{Activity, Peer, Phase};
+use super::{
+    activity::{Activity, Phase},
+    peer::Peer,
+};
 
 /// Time for which a connection without a request stays open.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,7 @@ impl Idle {
 
     /// Ready when it is time to close. To be polled after the connection.
     pub(super) fn poll(&mut self, peer: &Peer, task: &mut task::Context<'_>) -> Poll<()> {
-        let activity = peer.activity();
+        let activity = peer.traffic().activity();
         if self.seen != Some(activity) {
             self.seen = Some(activity);
             let timeout = match activity.phase {

@@ -8,13 +8,13 @@ use ripcord::Context;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::with_tracing::{Spans, ids_of, known_method, protocol_version, remote};
-use super::{Link, Traceparent, Tracestate};
+use super::Outcome;
 use crate::RequestId;
-use crate::server::Outcome;
+use crate::trace_context::with_tracing::{Spans, ids_of, known_method, protocol_version, remote};
+use crate::trace_context::{Link, Traceparent, Tracestate};
 
 /// Returns the span's name: the method and the route. If the route is not known, it is the context's name.
-pub(crate) fn name(parts: &Parts, ctx: &Context) -> Cow<'static, str> {
+pub(super) fn name(parts: &Parts, ctx: &Context) -> Cow<'static, str> {
     match route(parts) {
         Some(route) => Cow::Owned(format!("{} {route}", known_method(&parts.method).unwrap_or("HTTP"))),
         None => Cow::Owned(ctx.name().unwrap_or("HTTP").to_owned()),
@@ -23,7 +23,7 @@ pub(crate) fn name(parts: &Parts, ctx: &Context) -> Cow<'static, str> {
 
 /// Places the span of `ctx` below `parent`, or links it to an untrusted client's. Returns the request's context with the span's ids,
 /// which its calls send.
-pub(crate) fn begin(ctx: &Context, parts: &Parts, parent: Option<Traceparent>) -> Context {
+pub(super) fn begin(ctx: &Context, parts: &Parts, parent: Option<Traceparent>) -> Context {
     let ctx = ctx.with_value(Spans);
     let span = ctx.tracing_span();
     span.record("otel.kind", "server");
@@ -74,7 +74,7 @@ fn set_request(span: &Span, parts: &Parts) {
 }
 
 /// Records how the request ended. A cancel and a disconnect are no errors; a deadline, a panic and a status of 5xx are.
-pub(crate) fn end(span: &Span, ctx: &Context, outcome: Option<&Outcome>, answered: Option<StatusCode>) {
+pub(super) fn end(span: &Span, ctx: &Context, outcome: Option<&Outcome>, answered: Option<StatusCode>) {
     if let Some(status) = answered {
         span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     }

@@ -1,0 +1,23 @@
+//! What a dialect consists of.
+
+use std::time::{Duration, SystemTime};
+
+use super::Encoded;
+use crate::Malformed;
+
+/// How one dialect is read and written. Each dialect's module has one as `CODEC`.
+pub(super) struct Codec {
+    /// The header's name, in lower case.
+    pub(super) header: &'static str,
+    /// Whether only a trusted peer's value counts.
+    pub(super) needs_trust: bool,
+    pub(super) form: Form,
+}
+
+/// What a dialect's value means.
+pub(super) enum Form {
+    /// The time left. It depends on no clock.
+    Relative { decode: fn(&[u8]) -> Result<Duration, Malformed>, encode: fn(Duration) -> Option<Encoded> },
+    /// An instant on the peer's clock. Such a dialect is only read.
+    Absolute { decode: fn(&[u8], SystemTime) -> Result<Option<Duration>, Malformed> },
+}

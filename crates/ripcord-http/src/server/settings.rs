@@ -1,0 +1,152 @@
+//! The settings of a layer, shared by all its requests.
+
+use std::{borrow::Cow, fmt, panic::Location, sync::Arc, time::Duration};
+
+use http::{StatusCode, request::Parts};
+use ripcord::{Cause, Context};
+
+use super::{
+    DeadlineSource, Finished, Outcome, RequestAnswered, observer::Observer, remote_cancel::Cancelable, stats::Counters,
+};
+use crate::{RequestId, TrustPolicy};
+
+/// The settings of a layer, shared by all its requests.
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) server: Context,
+    /// The line that made the layer. Ends that the layer causes report it.
+    pub(super) location: &'static Location<'static>,
+    pub(super) timeout: Option<Limit>,
+    /// The idle timeout, and the line that set it.
+    pub(super) idle: Option<(Duration, &'static Location<'static>)>,
+    pub(super) trust: (TrustPolicy, &'static Location<'static>),
+    pub(super) strict: bool,
+    pub(super) absolute_deadlines: bool,
+    /// The requests that clients can cancel, if that is accepted.
+    pub(super) cancelable: Option<Arc<Cancelable>>,
+    pub(super) half_close: HalfClose,
+    pub(super) name: Name,
+    pub(super) make_id: fn() -> RequestId,
+    pub(super) values: Vec<Values>,
+    pub(super) statuses: Statuses,
+    pub(super) on_end: Option<OnEnd>,
+    #[cfg(feature = "tracing")]
+    pub(super) tracing: bool,
+    /// Maximum number of calls recorded below a request's own span.
+    #[cfg(feature = "tracing")]
+    pub(super) max_calls: usize,
+    pub(super) counters: Arc<Counters>,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+    /// Made once, because every request ends with it.
+    pub(super) answered: Cause,
+    /// The cause of a limit of the layer's own. Made once, because every request has it.
+    pub(super) local: Cause,
+}
+
+impl Settings {
+    /// Returns the settings that a layer begins with. `location` is the line that makes it.
+    pub(super) fn new(server: &Context, location: &'static Location<'static>) -> Self {
+        Settings {
+            server: server.clone(),
+            location,
+            timeout: None,
+            idle: None,
+            trust: (TrustPolicy::untrusted(), location),
+            strict: false,
+            absolute_deadlines: false,
+            cancelable: None,
+            half_close: HalfClose::Cancel,
+            name: |parts| Cow::Borrowed(method(parts)),
+            make_id: RequestId::generate,
+            values: Vec::new(),
+            statuses: Statuses::default(),
+            on_end: None,
+            #[cfg(feature = "tracing")]
+            tracing: false,
+            #[cfg(feature = "tracing")]
+            max_calls: ripcord::SpanBuilder::DEFAULT_LIMIT,
+            counters: Arc::default(),
+            observer: None,
+            answered: RequestAnswered.into(),
+            local: DeadlineSource::Local.into(),
+        }
+    }
+}
+
+/// A time limit for requests.
+#[derive(Clone, Debug)]
+pub(super) struct Limit {
+    pub(super) timeout: Duration,
+    /// The line that set it.
+    pub(super) location: &'static Location<'static>,
+    pub(super) cause: Cause,
+}
+
+impl Limit {
+    /// Derives a context that ends after the timeout.
+    pub(super) fn derive(self, ctx: &Context) -> Context {
+        ctx.with_timeout_cause_at(self.timeout, self.cause, self.location)
+    }
+}
+
+type Name = fn(&Parts) -> Cow<'static, str>;
+type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
+type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
+
+/// The meaning of a client closing its sending half while its request is in flight. TCP sends the same FIN for a client that has
+/// closed the connection and for a client that still waits for the answer.
+///
+/// It is seen only on a watched connection: see the feature `connection`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HalfClose {
+    /// The client has disconnected, as in Go: the request's context is canceled. If the handler answers all the same before the
+    /// deadline, the answer is sent.
+    #[default]
+    Cancel,
+    /// Nothing. Only a reset, a failed write and the deadline end the request.
+    Allow,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Statuses {
+    pub(super) deadline_exceeded: StatusCode,
+    pub(super) canceled: StatusCode,
+    pub(super) client_disconnected: StatusCode,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings").field("server", &self.server).field("timeout", &self.timeout).finish_non_exhaustive()
+    }
+}
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Statuses {
+            deadline_exceeded: StatusCode::GATEWAY_TIMEOUT,
+            canceled: StatusCode::SERVICE_UNAVAILABLE,
+            client_disconnected: StatusCode::from_u16(499).expect("within 100 to 999"),
+        }
+    }
+}
+
+impl Statuses {
+    /// Returns the status that a request with this outcome would have been answered with.
+    pub(super) fn unanswered(&self, outcome: &Outcome) -> StatusCode {
+        match outcome {
+            Outcome::Answered => StatusCode::OK,
+            Outcome::DeadlineExceeded => self.deadline_exceeded,
+            Outcome::Canceled => self.canceled,
+            Outcome::ClientDisconnected => self.client_disconnected,
+            Outcome::Panicked(_) | Outcome::Failed => StatusCode::INTERNAL_SERVER_ERROR,
+            Outcome::Refused(_) => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Returns the method for use in a name.
+pub(super) fn method(parts: &Parts) -> &'static str {
+    // A client can make up any other method, as it can a path.
+    let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+    known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER")
+}
