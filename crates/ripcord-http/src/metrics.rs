@@ -6,7 +6,7 @@ use ripcord::Context;
 use crate::client::Call;
 use crate::server::{ContextLayer, Finished, ServerStats};
 
-const COUNTERS: [(&str, &str); 9] = [
+const COUNTERS: [(&str, &str); 10] = [
     ("ripcord_http_requests_total", "Requests that have ended."),
     ("ripcord_http_requests_started_total", "Requests that have arrived."),
     ("ripcord_http_requests_timed_out_total", "Requests that ended at their deadline."),
@@ -14,6 +14,7 @@ const COUNTERS: [(&str, &str); 9] = [
     ("ripcord_http_requests_disconnected_total", "Requests whose client disconnected."),
     ("ripcord_http_requests_panicked_total", "Requests whose handler panicked."),
     ("ripcord_http_requests_failed_total", "Requests whose service or body failed."),
+    ("ripcord_http_requests_refused_total", "Requests refused for a malformed header."),
     (
         "ripcord_http_deadlines_total",
         "Deadlines in headers: received, clamped to the server's limit, expired on arrival.",
@@ -111,6 +112,7 @@ impl ContextLayer {
             ("disconnected", stats.disconnected),
             ("panicked", stats.panicked),
             ("failed", stats.failed),
+            ("refused", stats.refused),
         ] {
             counter!(format!("ripcord_http_requests_{outcome}_total")).absolute(count);
         }

@@ -59,6 +59,7 @@ fn request_records_its_end_the_time_left_and_the_overrun() {
             "ripcord_http_requests_started_total 1",
             "ripcord_http_requests_timed_out_total 1",
             "ripcord_http_requests_in_flight 0",
+            "ripcord_http_requests_refused_total 0",
             r#"ripcord_http_malformed_headers_total{header="grpc-timeout"} 0"#,
         ],
     );
