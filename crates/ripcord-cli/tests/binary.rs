@@ -4,7 +4,7 @@ mod common;
 
 use std::{
     collections::HashSet,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
     time::Duration,
 };
@@ -74,6 +74,30 @@ fn client_disconnect_cancels_its_request() {
 }
 
 // Fast, slow and flaky, over real HTTP and in real time; the flaky one has to be asked twice.
+#[test]
+fn trusted_client_that_cancels_with_a_cause_is_logged_with_it() {
+    let server = Server::start(&["--trusted-peer", "127.0.0.0/8"]);
+    let send = |head: &str| {
+        let mut client = TcpStream::connect(&server.address).expect("it accepts");
+        write!(client, "{head}\r\nHost: test\r\nConnection: close\r\n\r\n").expect("it reads");
+        client
+    };
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = send(&format!("GET / HTTP/1.1\r\nX-Request-Id: req-17\r\nTraceparent: {traceparent}"));
+    let cancel =
+        format!("OPTIONS / HTTP/1.1\r\nRipcord-Cancel: {traceparent}\r\nRipcord-Cause: GET /page: client disconnected");
+    // It is not found before the request has arrived.
+    let is_canceled = (0..10_000).any(|_| {
+        let mut answer = String::new();
+        send(&cancel).read_to_string(&mut answer).expect("an answer");
+        answer.starts_with("HTTP/1.1 200 ")
+    });
+    assert!(is_canceled);
+    let line = server.wait_for_log("client canceled: GET /page: client disconnected");
+    assert!(line.contains("req-17"), "{line}");
+    drop(request);
+}
+
 #[test]
 fn search_without_backend_settings_asks_the_built_in_backends() {
     let server = Server::start(&["--timeout", "60s", "--attempt-timeout", "30s"]);

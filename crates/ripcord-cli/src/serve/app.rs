@@ -61,7 +61,8 @@ impl Service {
         let cause = format!("the service's {flag} of {timeout:?}");
         let layer = ContextLayer::new(shutdown.context()).timeout_cause(timeout, cause).name(method_and_path);
         let layer = layer.make_id(request_id::make_id);
-        let layer = layer.half_close(settings.half_close.into());
+        // Trusted peers only.
+        let layer = layer.half_close(settings.half_close.into()).remote_cancel(true);
         let layer = match &inspector {
             Some(inspector) => layer.inspector(inspector),
             None => layer,

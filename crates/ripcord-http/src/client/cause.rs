@@ -46,6 +46,9 @@ const LIMIT: Duration = Duration::from_secs(1);
 ///     .service(client);
 /// # drop(client);
 /// ```
+///
+/// reqwest's client becomes such a client by `service_fn`, which converts the messages:
+/// `async move |request: http::Request<reqwest::Body>| Ok(http::Response::from(client.execute(request.try_into()?).await?))`.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct CauseLayer {

@@ -78,7 +78,7 @@ struct Flags {
     #[arg(long, value_name = "BYTES")]
     max_head: Option<Whole<8192, 16_777_216>>,
 
-    /// Address or network whose request ids, traces and baggage are trusted; may be repeated [default: none]
+    /// Address or network whose request ids, traces, baggage and causes of cancels are trusted; may be repeated [default: none]
     #[arg(long = "trusted-peer", value_name = "PEERS")]
     trusted_peers: Option<Vec<Peers>>,
 
