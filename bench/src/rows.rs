@@ -8,6 +8,7 @@ mod check;
 mod connections;
 mod create;
 mod error;
+mod grpc;
 mod http;
 mod idle;
 mod limiter;
@@ -69,4 +70,5 @@ pub(crate) const ALL: &[Row] = &[
     row("H3", "requests under an inspector", http::inspected),
     row("H4", "10,000 connections", connections::waiting),
     row("H5", "10,000 clients disconnect", connections::disconnecting),
+    row("G1", "gRPC unary under a Context", grpc::unary),
 ];

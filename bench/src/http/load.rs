@@ -64,6 +64,10 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    pub(super) fn new(count: u64, taken: Duration) -> Self {
+        Answers { count, taken }
+    }
+
     /// Returns the time per answer, in nanoseconds.
     pub(crate) fn time_per_request(self) -> f64 {
         self.share_of(self.taken)
@@ -95,5 +99,5 @@ async fn ask_for(connections: Vec<Connection>, time: Duration) -> io::Result<(Ve
         connections.push(connection);
         count += answered;
     }
-    Ok((connections, Answers { count, taken: start.elapsed() }))
+    Ok((connections, Answers::new(count, start.elapsed())))
 }

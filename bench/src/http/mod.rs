@@ -5,6 +5,8 @@
 
 mod clients;
 mod connection;
+mod grpc;
+mod grpc_load;
 mod load;
 mod process;
 mod servers;
@@ -17,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use tokio::runtime;
 
 pub(crate) use clients::{disconnect_at_once, finish_at_once};
+pub(crate) use grpc_load::GrpcLoad;
 pub(crate) use load::Load;
 pub(crate) use process::Server;
 pub(crate) use servers::{Side, serve};

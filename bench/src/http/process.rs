@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::grpc_load::GrpcLoad;
 use super::load::Load;
 use super::{Core, error};
 
@@ -105,6 +106,11 @@ impl Server {
 
     pub(super) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Opens the given number of connections for a load of gRPC calls.
+    pub(crate) fn grpc_load(&self, connections: usize) -> GrpcLoad {
+        GrpcLoad::open(self.address, connections)
     }
 
     /// Opens the given number of connections for a load.

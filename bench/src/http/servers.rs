@@ -24,9 +24,9 @@ use tower::ServiceBuilder;
 use tower_http::request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer};
 use tower_http::timeout::TimeoutLayer;
 
-use super::{raise_open_files, waiting};
+use super::{grpc, raise_open_files, waiting};
 
-/// The timeout of a request in H1 to H3.
+/// The timeout of a request in H1 to H3 and G1.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The timeout of a request in H4 and H5, which must not expire.
@@ -51,10 +51,14 @@ pub(crate) enum Side {
     WaitingTowerHttp,
     /// The handlers of H4 and H5 without layers: the floor.
     WaitingBare,
+    /// The gRPC service of G1 under ripcord's layers, on `ripcord_http::serve`.
+    GrpcOurs,
+    /// The same service on tonic's own server with its timeout.
+    GrpcTonic,
 }
 
 impl Side {
-    const ALL: [Side; 8] = [
+    const ALL: [Side; 10] = [
         Side::Ours,
         Side::Inspected,
         Side::TowerHttp,
@@ -63,6 +67,8 @@ impl Side {
         Side::WaitingOurs,
         Side::WaitingTowerHttp,
         Side::WaitingBare,
+        Side::GrpcOurs,
+        Side::GrpcTonic,
     ];
 
     /// Returns the name on the command line.
@@ -76,6 +82,8 @@ impl Side {
             Side::WaitingOurs => "waiting-ours",
             Side::WaitingTowerHttp => "waiting-tower-http",
             Side::WaitingBare => "waiting-bare",
+            Side::GrpcOurs => "grpc-ours",
+            Side::GrpcTonic => "grpc-tonic",
         }
     }
 
@@ -113,6 +121,8 @@ impl Side {
             }
             Side::WaitingTowerHttp => with_tower_http(waiting::without_contexts(), LONG_TIMEOUT),
             Side::WaitingBare => waiting::without_contexts(),
+            Side::GrpcOurs => return grpc::serve_ours(listener, context_layer(TIMEOUT)).await,
+            Side::GrpcTonic => return grpc::serve_tonic(listener, TIMEOUT).await,
         };
         // The inspector's page needs the client's address.
         axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
