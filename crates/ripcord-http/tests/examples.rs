@@ -1,7 +1,7 @@
-//! Runs every example and compares its output with `expected/NAME.txt`. Ports and ids are masked.
+//! Runs every example of the crate and compares its output with `expected/NAME.txt`. Ports and ids are masked.
 //!
-//! `cargo test --workspace` and `cargo test -p ripcord-http` build the examples first. `cargo test --test examples` does not: it fails
-//! if an example was not built since its source changed.
+//! `cargo test --workspace` and `cargo test -p CRATE` build the examples first. `cargo test --test examples` does not: it fails if an
+//! example was not built since its source changed.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn output(name: &str) -> String {
     let errors = String::from_utf8(output.stderr).expect("the errors are text");
     assert!(output.status.success(), "{name}: {} after\n{text}{errors}", output.status);
     // Every end is reported with a line of the example, never with a line of the libraries.
-    for library in ["ripcord/src/", "ripcord-http/src/", "ripcord-policy/src/"] {
+    for library in ["ripcord/src/", "ripcord-http/src/", "ripcord-policy/src/", "ripcord-process/src/"] {
         assert!(!text.contains(library) && !errors.contains(library), "{name}: {library} in\n{text}{errors}");
     }
     mask_ids(&mask_ports(&text))
@@ -43,9 +43,9 @@ fn program(name: &str) -> PathBuf {
     let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     assert!(
         changed(&program) >= changed(&source),
-        "{} is missing or older than its source: run `cargo test -p ripcord-http` or `cargo test --workspace`, which build the \
-         examples, or run `cargo build -p ripcord-http --examples` first",
-        program.display()
+        "{} is missing or older than its source: run `cargo build -p {} --examples` first",
+        program.display(),
+        env!("CARGO_PKG_NAME"),
     );
     program
 }

@@ -1,54 +1,5 @@
-//! Runs every example and compares its output with `expected/NAME.txt`.
-//!
-//! `cargo test --workspace` and `cargo test -p ripcord-process` build the examples first. `cargo test --test examples` does not: it
-//! fails if an example was not built since its source changed.
+//! Every example prints what `expected/NAME.txt` says: by the rules of ripcord-http's examples.
 #![cfg(target_os = "linux")]
 
-use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::{env, fs};
-
-#[test]
-fn examples_print_what_is_expected() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let examples = names(&root.join("examples"), "rs");
-    assert!(!examples.is_empty());
-    assert_eq!(names(&root.join("tests/expected"), "txt"), examples);
-    for name in examples {
-        let expected = fs::read_to_string(root.join("tests/expected").join(&name).with_extension("txt")).unwrap();
-        assert_eq!(output(&name), expected, "{name}");
-    }
-}
-
-/// Returns the output of an example, which must succeed.
-fn output(name: &str) -> String {
-    let output = Command::new(program(name)).stdin(Stdio::null()).output().expect("the example runs");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name}: {} after\n{errors}", output.status);
-    String::from_utf8(output.stdout).expect("the output is text")
-}
-
-/// Returns the path of an example that was built since its source changed.
-fn program(name: &str) -> PathBuf {
-    // This test is `target/debug/deps/examples-0123`, and the examples are in `target/debug/examples`.
-    let test = env::current_exe().expect("a running program has a path");
-    let examples = test.ancestors().nth(2).expect("the test is in target/PROFILE/deps").join("examples");
-    let program = examples.join(name);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name).with_extension("rs");
-    let changed = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
-    assert!(
-        changed(&program) >= changed(&source),
-        "{} is missing or older than its source: run `cargo build -p ripcord-process --examples` first",
-        program.display()
-    );
-    program
-}
-
-/// Returns the names of the files in `dir` with that extension, without it.
-fn names(dir: &Path, extension: &str) -> BTreeSet<String> {
-    let paths =
-        fs::read_dir(dir).expect("the directory exists").map(|entry| entry.expect("the entry can be read").path());
-    let wanted = paths.filter(|path| path.extension().is_some_and(|other| other == extension));
-    wanted.map(|path| path.file_stem().expect("the file has a name").to_string_lossy().into_owned()).collect()
-}
+#[path = "../../ripcord-http/tests/examples.rs"]
+mod examples;
