@@ -38,7 +38,7 @@ pub(super) enum Status {
 
 /// What a look-up found.
 #[derive(Debug)]
-pub(super) enum Found<V> {
+pub(super) enum Lookup<V> {
     Fresh(V),
     Stale {
         value: V,
@@ -80,7 +80,7 @@ impl<V> Entry<V> {
 }
 
 impl<V: Clone> Entry<V> {
-    pub(super) fn found(&self, clock: &Clock) -> Found<V> {
+    pub(super) fn found(&self, clock: &Clock) -> Lookup<V> {
         let status = self.status(clock);
         if let Some((_, last_read)) = &self.idle
             && status != Status::Gone
@@ -90,11 +90,11 @@ impl<V: Clone> Entry<V> {
             *last_read = now.max(*last_read);
         }
         match (status, &self.result) {
-            (Status::Gone, _) => Found::Absent,
-            (_, Err(failure)) => Found::Failure(failure.clone()),
-            (Status::Fresh, Ok(value)) => Found::Fresh(value.clone()),
+            (Status::Gone, _) => Lookup::Absent,
+            (_, Err(failure)) => Lookup::Failure(failure.clone()),
+            (Status::Fresh, Ok(value)) => Lookup::Fresh(value.clone()),
             (Status::Stale { may_reload }, Ok(value)) => {
-                Found::Stale { value: value.clone(), gone_at: self.gone_at, may_reload }
+                Lookup::Stale { value: value.clone(), gone_at: self.gone_at, may_reload }
             }
         }
     }

@@ -51,7 +51,7 @@ pub(super) struct Flight<K, V> {
     state: Mutex<State>,
     /// Notified when the most patient waiter has left.
     left: Notify,
-    outcome: OnceLock<Outcome<V>>,
+    outcome: OnceLock<LoadResult<V>>,
     finished: Notify,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct Limit {
 }
 
 #[derive(Debug)]
-pub(super) enum Outcome<V> {
+pub(super) enum LoadResult<V> {
     Loaded(V),
     Failed(SharedError),
     Panicked(Panicked),
@@ -82,7 +82,7 @@ pub(super) enum Outcome<V> {
 /// One caller that waits for a flight. Dropping it leaves the flight.
 pub(super) struct Waiter<K, V> {
     pub(super) flight: Arc<Flight<K, V>>,
-    place: (Instant, u64),
+    position: (Instant, u64),
     _waits: Vec<Wait>,
 }
 
@@ -137,7 +137,7 @@ impl<K, V> Flight<K, V> {
     }
 
     /// Sets the outcome and wakes the waiters. The first outcome wins.
-    pub(super) fn finish(&self, outcome: Outcome<V>) {
+    pub(super) fn finish(&self, outcome: LoadResult<V>) {
         if self.outcome.set(outcome).is_ok() {
             self.finished.notify_waiters();
         }
@@ -203,8 +203,8 @@ impl<K: Key, V> Waiter<K, V> {
         // A load that returns does not end its context: its value may hold it.
         canceler.detach();
         let ctx = ctx.with_name("cache load").with_value(InLoad(Arc::clone(&load) as Arc<Load>));
-        let place = (limit.instant, 0);
-        let state = State { waiters: BTreeSet::from([place]), next_waiter: 1, is_loaded: false };
+        let position = (limit.instant, 0);
+        let state = State { waiters: BTreeSet::from([position]), next_waiter: 1, is_loaded: false };
         let flight = Arc::new(Flight {
             ctx,
             cancel,
@@ -217,7 +217,7 @@ impl<K: Key, V> Waiter<K, V> {
             outcome: OnceLock::new(),
             finished: Notify::new(),
         });
-        Self { flight, place, _waits: waits }
+        Self { flight, position, _waits: waits }
     }
 
     /// Joins `flight`. `None` if it is closed or its context has ended. (Invariant 2.)
@@ -226,26 +226,26 @@ impl<K: Key, V> Waiter<K, V> {
         if state.is_closed() {
             return None;
         }
-        let place = (limit.instant, state.next_waiter);
+        let position = (limit.instant, state.next_waiter);
         state.next_waiter += 1;
-        state.waiters.insert(place);
+        state.waiters.insert(position);
         drop(state);
-        let waiter = Self { flight: Arc::clone(flight), place, _waits: waits };
+        let waiter = Self { flight: Arc::clone(flight), position, _waits: waits };
         flight.deadline.extend(limit.instant).then_some(waiter)
     }
 
     /// Returns whether another caller started the load, so that this one still has its loader.
     pub(super) fn has_joined(&self) -> bool {
-        self.place.1 > 0
+        self.position.1 > 0
     }
 
     /// Returns whether this caller has more time than the load had at its start.
     pub(super) fn has_more_time(&self) -> bool {
-        self.place.0 > self.flight.first_limit
+        self.position.0 > self.flight.first_limit
     }
 
     /// Waits for the outcome. Dropping this future has no effect; dropping the waiter leaves the flight.
-    pub(super) async fn outcome(&self) -> &Outcome<V> {
+    pub(super) async fn outcome(&self) -> &LoadResult<V> {
         loop {
             let mut finished = std::pin::pin!(self.flight.finished.notified());
             // Registered before looking, so that an outcome that is set after the look wakes this waiter. (Invariant 3.)
@@ -261,8 +261,8 @@ impl<K: Key, V> Waiter<K, V> {
 impl<K, V> Drop for Waiter<K, V> {
     fn drop(&mut self) {
         let mut state = self.flight.lock();
-        let is_most_patient = state.waiters.last() == Some(&self.place);
-        state.waiters.remove(&self.place);
+        let is_most_patient = state.waiters.last() == Some(&self.position);
+        state.waiters.remove(&self.position);
         let is_closed = state.is_closed();
         drop(state);
         if is_closed {

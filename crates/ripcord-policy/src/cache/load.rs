@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use ripcord::{Cause, Context};
 
-use super::entry::{Entry, Found as Entered, Status};
-use super::flight::{Limit, Outcome, Waiter};
+use super::entry::{Entry, Lookup, Status};
+use super::flight::{Limit, LoadResult, Waiter};
 use super::running::Running;
 use super::shared::Shared;
 use super::stats::Count;
@@ -206,22 +206,22 @@ where
         // Once more if a value or a remembered error has come in since the look-up, or a load that was joined has ended.
         loop {
             match self.shared.look_up(&key) {
-                Entered::Fresh(value) => {
+                Lookup::Fresh(value) => {
                     self.shared.count(Count::Hit);
                     return Ok(Found { value, source: Source::Hit });
                 }
-                Entered::Stale { value, gone_at, may_reload } => {
+                Lookup::Stale { value, gone_at, may_reload } => {
                     self.shared.count(Count::StaleHit);
                     if may_reload {
                         self.reload_in_background(request, gone_at);
                     }
                     return Ok(Found { value, source: Source::Stale });
                 }
-                Entered::Failure(error) => {
+                Lookup::Failure(error) => {
                     self.shared.count(Count::NegativeHit);
                     return Err(Error::new(error));
                 }
-                Entered::Absent => {}
+                Lookup::Absent => {}
             }
             let is_needed = || !self.shared.store.has(&key, |entry| !entry.is_gone(&self.shared.clock));
             if let Some(waiter) = self.join_or_start(&mut request, is_needed)? {
@@ -277,13 +277,13 @@ where
     async fn wait(&self, ctx: &Context, waiter: &Waiter<K, V>) -> Result<Option<Found<V>>, Error<SharedError>> {
         let source = if waiter.has_joined() { Source::Joined } else { Source::Loaded };
         match ctx.run(waiter.outcome()).await? {
-            Outcome::Loaded(value) => Ok(Some(Found { value: value.clone(), source })),
-            Outcome::Failed(_) if waiter.has_more_time() && waiter.flight.is_past_first_limit() => Ok(None),
-            Outcome::Failed(error) => Err(Error::new(error.clone())),
-            Outcome::Panicked(panicked) => Err(panicked.clone().into()),
-            Outcome::Ended(_) if ctx.is_done() || self.is_closed() => Err(self.shared.end(ctx).into()),
-            Outcome::Ended(_) if waiter.has_joined() => Ok(None),
-            Outcome::Ended(end) => Err(end.clone().into()),
+            LoadResult::Loaded(value) => Ok(Some(Found { value: value.clone(), source })),
+            LoadResult::Failed(_) if waiter.has_more_time() && waiter.flight.is_past_first_limit() => Ok(None),
+            LoadResult::Failed(error) => Err(Error::new(error.clone())),
+            LoadResult::Panicked(panicked) => Err(panicked.clone().into()),
+            LoadResult::Ended(_) if ctx.is_done() || self.is_closed() => Err(self.shared.end(ctx).into()),
+            LoadResult::Ended(_) if waiter.has_joined() => Ok(None),
+            LoadResult::Ended(end) => Err(end.clone().into()),
         }
     }
 

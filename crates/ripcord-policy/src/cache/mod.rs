@@ -48,7 +48,7 @@ pub use waits::set_load_ttl;
 use crate::Refused;
 use crate::sync::Runtime;
 use builder::Settings;
-use entry::Found as Entered;
+use entry::Lookup;
 use shared::Shared;
 use stats::Count;
 
@@ -187,15 +187,15 @@ where
     {
         self.shared.admit(ctx)?;
         Ok(match self.shared.look_up(key) {
-            Entered::Fresh(value) => {
+            Lookup::Fresh(value) => {
                 self.shared.count(Count::Hit);
                 Some(value)
             }
-            Entered::Stale { value, .. } => {
+            Lookup::Stale { value, .. } => {
                 self.shared.count(Count::StaleHit);
                 Some(value)
             }
-            Entered::Failure(_) | Entered::Absent => {
+            Lookup::Failure(_) | Lookup::Absent => {
                 self.shared.count(Count::Miss);
                 None
             }

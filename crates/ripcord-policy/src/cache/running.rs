@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use super::flight::{Flight, Loader, Outcome};
+use super::flight::{Flight, LoadResult, Loader};
 use super::shared::Shared;
 use super::stats::Count;
 use super::{CacheValue, Key};
@@ -37,15 +37,15 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         let outcome = self.load(loader).await;
         match &outcome {
             // Stored already.
-            Outcome::Loaded(_) => {}
-            Outcome::Failed(error) => self.note_failure(Some(error)),
-            Outcome::Panicked(_) => self.note_failure(None),
-            Outcome::Ended(_) => self.forget(),
+            LoadResult::Loaded(_) => {}
+            LoadResult::Failed(error) => self.note_failure(Some(error)),
+            LoadResult::Panicked(_) => self.note_failure(None),
+            LoadResult::Ended(_) => self.forget(),
         }
         self.finish(outcome);
     }
 
-    async fn load(&self, loader: Loader<V>) -> Outcome<V> {
+    async fn load(&self, loader: Loader<V>) -> LoadResult<V> {
         let ctx = self.flight.ctx();
         // All user code runs inside, where its panic is the load's: the loader, the weigher, the key's `Eq`, the value's `Clone`.
         let work = catching(|| async {
@@ -53,12 +53,12 @@ impl<K: Key, V: CacheValue> Running<K, V> {
                 Ok(value) => match self.flight.release_ctx() {
                     Ok(()) => {
                         self.store(&value);
-                        Outcome::Loaded(value)
+                        LoadResult::Loaded(value)
                     }
-                    Err(end) => Outcome::Ended(end),
+                    Err(end) => LoadResult::Ended(end),
                 },
                 // An error of a loader whose context has ended is that end.
-                Err(error) => ctx.err().map_or(Outcome::Failed(error), Outcome::Ended),
+                Err(error) => ctx.err().map_or(LoadResult::Failed(error), LoadResult::Ended),
             }
         });
         let mut work = pin!(self.cache_ctx.run(ctx.run(ctx.scope(work))));
@@ -69,9 +69,9 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         });
         match result.await {
             Ok(Ok(Ok(outcome))) => outcome,
-            Ok(Ok(Err(payload))) => Outcome::Panicked(panicked(payload)),
-            Ok(Err(end)) => Outcome::Ended(end),
-            Err(end) => Outcome::Ended(self.flight.cancel_with_cache(&end)),
+            Ok(Ok(Err(payload))) => LoadResult::Panicked(panicked(payload)),
+            Ok(Err(end)) => LoadResult::Ended(end),
+            Err(end) => LoadResult::Ended(self.flight.cancel_with_cache(&end)),
         }
     }
 
@@ -123,18 +123,18 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         }
     }
 
-    fn finish(&self, outcome: Outcome<V>) {
+    fn finish(&self, outcome: LoadResult<V>) {
         if let Some(shared) = self.shared.upgrade() {
             shared.count_call(match outcome {
-                Outcome::Loaded(_) => Call::Succeeded,
-                Outcome::Failed(_) | Outcome::Panicked(_) => Call::Failed,
-                Outcome::Ended(_) => Call::Canceled,
+                LoadResult::Loaded(_) => Call::Succeeded,
+                LoadResult::Failed(_) | LoadResult::Panicked(_) => Call::Failed,
+                LoadResult::Ended(_) => Call::Canceled,
             });
-            if matches!(outcome, Outcome::Panicked(_)) {
+            if matches!(outcome, LoadResult::Panicked(_)) {
                 shared.count(Count::Panicked);
             }
         }
-        if !matches!(outcome, Outcome::Loaded(_)) {
+        if !matches!(outcome, LoadResult::Loaded(_)) {
             self.flight.cancel("the load failed");
         }
         self.flight.finish(outcome);
@@ -146,7 +146,7 @@ impl<K: Key, V: CacheValue> Drop for Running<K, V> {
         if !self.flight.is_finished() {
             self.forget();
             let end = self.flight.cancel("the load was dropped by its runtime");
-            self.finish(Outcome::Ended(end));
+            self.finish(LoadResult::Ended(end));
         }
     }
 }

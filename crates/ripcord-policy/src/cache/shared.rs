@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use ripcord::{Canceler, Clock, Context};
 
 use super::builder::Settings;
-use super::entry::{Entry, Found};
+use super::entry::{Entry, Lookup};
 use super::stats::{COUNTS, CacheStats, Count, read};
 use super::store::{Evicted, Store};
 use super::table::Flights;
@@ -87,14 +87,14 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         read(&self.tally, self.store.len(), self.store.weight())
     }
 
-    pub(super) fn look_up<Q>(&self, key: &Q) -> Found<V>
+    pub(super) fn look_up<Q>(&self, key: &Q) -> Lookup<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         match self.store.get(key) {
             Some(entry) => entry.found(&self.clock),
-            None => Found::Absent,
+            None => Lookup::Absent,
         }
     }
 
