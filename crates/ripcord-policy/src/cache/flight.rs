@@ -31,7 +31,7 @@ use tokio::sync::Notify;
 use super::Key;
 use super::waits::{InLoad, Load, Wait};
 use crate::panics::BoxFuture;
-use crate::sync::{Mutex, MutexGuard, OnceLock};
+use crate::sync::{Mutex, MutexGuard, OnceLock, step};
 use crate::{Panicked, SharedError};
 
 /// A caller's loader.
@@ -111,6 +111,7 @@ impl<K, V> Flight<K, V> {
             loop {
                 let limit = self.latest_limit();
                 if let Some(limit) = limit {
+                    step();
                     // Invariant 4: not under the lock.
                     self.deadline.reset(limit);
                 }
@@ -231,6 +232,7 @@ impl<K: Key, V> Waiter<K, V> {
         state.waiters.insert(position);
         drop(state);
         let waiter = Self { flight: Arc::clone(flight), position, _waits: waits };
+        step();
         flight.deadline.extend(limit.instant).then_some(waiter)
     }
 

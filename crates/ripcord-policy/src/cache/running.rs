@@ -86,7 +86,6 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         if let Some(evicted) = shared.flights.end(&self.flight, |key| shared.store.insert(key, entry)) {
             shared.count(Count::Inserted);
             shared.release_evicted(evicted, shared.flights.hash(&load.key), inserted);
-            shared.clear_if_closed();
         }
     }
 

@@ -145,7 +145,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
     }
 
     /// Keeps an operation that was admitted just before the cache closed from leaving anything behind.
-    pub(super) fn clear_if_closed(&self) {
+    fn clear_if_closed(&self) {
         if self.ctx.is_done() {
             self.clear();
         }

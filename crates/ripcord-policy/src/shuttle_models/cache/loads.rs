@@ -174,6 +174,33 @@ fn load_deadline_is_the_latest_limit_after_callers_joined_and_left() {
 }
 
 #[test]
+fn load_deadline_is_that_of_a_caller_that_joined_while_another_left() {
+    explore(|| {
+        let (model, _time) = Model::new(|cache| cache);
+        let start = |seconds| model.get_or_load_with(&model.ctx.with_timeout(SECOND * seconds), Way::Stays);
+        let stays = start(5);
+        while model.load_deadline().is_none() {
+            thread::yield_now();
+        }
+        let (ctx, canceler) = model.ctx.with_timeout(SECOND * 20).with_cancel();
+        let leaves = model.get_or_load_with(&ctx, Way::Stays);
+        let leave = thread::spawn(move || canceler.cancel());
+        let joins = start(10);
+        leave.join().unwrap();
+        assert!(leaves.join().unwrap().unwrap_err().is_canceled());
+        let latest = model.ctx.clock().now() + SECOND * 10;
+        while model.load_deadline() != Some(latest) || model.cache.stats().coalesced == 0 {
+            thread::yield_now();
+        }
+        model.cache.close();
+        for caller in [stays, joins] {
+            assert!(caller.join().unwrap().unwrap_err().is_closed());
+        }
+        model.at_rest();
+    });
+}
+
+#[test]
 fn context_of_a_loaded_value_outlives_the_deadline_although_a_caller_leaves_meanwhile() {
     explore(|| {
         let (model, time) = Model::new(|cache| cache);
