@@ -79,7 +79,8 @@ impl ContextLayer {
 
     /// Sets how long a request may take from its arrival. The server's context may leave less. Default: no limit.
     ///
-    /// The error of a request that exceeds it reports the line of this call. Its cause is [`DeadlineSource::Local`].
+    /// The error of a request that exceeds it reports the line of this call. Its cause is
+    /// [`DeadlineSource::Local`](super::DeadlineSource::Local).
     #[must_use]
     #[track_caller]
     pub fn timeout(self, timeout: Duration) -> Self {
