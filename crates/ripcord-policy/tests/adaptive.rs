@@ -136,7 +136,7 @@ fn expected(capacity: usize, tolerance: f64) -> std::ops::RangeInclusive<f64> {
 }
 
 #[test]
-fn it_finds_the_capacity_from_below_and_from_above() {
+fn limit_finds_the_capacity_from_below_and_from_above() {
     for (initial, capacity) in [(5, 40), (500, 40), (1, 1), (100, 3), (20, 200)] {
         let settings = AdaptiveLimit::new().min_limit(1).max_limit(1000);
         let mut simulation = Simulation::new(settings, initial, capacity, 20 * MILLI);
@@ -148,7 +148,7 @@ fn it_finds_the_capacity_from_below_and_from_above() {
 }
 
 #[test]
-fn it_follows_a_callee_that_loses_and_regains_servers_and_one_that_slows_down_for_good() {
+fn limit_follows_a_callee_whose_capacity_or_latency_changes() {
     let mut simulation = Simulation::new(AdaptiveLimit::new().min_limit(2), 10, 50, 20 * MILLI);
     simulation.run(SECOND * 10);
     simulation.set_capacity(10);
@@ -174,7 +174,7 @@ fn it_follows_a_callee_that_loses_and_regains_servers_and_one_that_slows_down_fo
 }
 
 #[test]
-fn a_callee_that_sheds_load_is_given_what_it_takes() {
+fn limit_finds_the_capacity_of_a_callee_that_sheds_load() {
     let settings = AdaptiveLimit::new().min_limit(1).max_limit(1000);
     let mut simulation = Simulation::new(settings, 200, 1000, 20 * MILLI);
     let shed = |under_way: usize, outcome| if under_way > 30 { Outcome::Failure } else { outcome };
@@ -184,7 +184,7 @@ fn a_callee_that_sheds_load_is_given_what_it_takes() {
 }
 
 #[test]
-fn a_few_failures_leave_the_limit_alone_and_nothing_but_failures_bring_it_to_its_least() {
+fn few_failures_keep_the_limit_and_only_failures_lower_it_to_the_minimum() {
     let settings = AdaptiveLimit::new().min_limit(3).max_limit(60);
     let mut simulation = Simulation::new(settings, 10, 1000, 20 * MILLI);
     let calls = std::cell::Cell::new(0_u32);
@@ -200,7 +200,7 @@ fn a_few_failures_leave_the_limit_alone_and_nothing_but_failures_bring_it_to_its
 }
 
 #[test]
-fn neutral_ends_say_nothing() {
+fn neutral_calls_change_no_limit() {
     let settings = AdaptiveLimit::new().min_limit(3).max_limit(60);
     let mut simulation = Simulation::new(settings, 10, 1, 20 * MILLI);
     simulation.run_judged(SECOND * 10, |_, _| Outcome::Neutral);
@@ -210,7 +210,7 @@ fn neutral_ends_say_nothing() {
 }
 
 #[test]
-fn a_limit_that_is_not_used_does_not_grow_and_needs_no_lowering_to_be_measured() {
+fn unused_limit_neither_grows_nor_is_lowered_for_a_measurement() {
     let mut simulation = Simulation::new(AdaptiveLimit::new().min_limit(4), 20, 100, 20 * MILLI);
     simulation.demand = 4;
     simulation.run(SECOND);
@@ -228,7 +228,7 @@ fn a_limit_that_is_not_used_does_not_grow_and_needs_no_lowering_to_be_measured()
 }
 
 #[test]
-fn the_same_calls_give_the_same_limits() {
+fn same_calls_give_the_same_limits() {
     let limits = || {
         let mut simulation = Simulation::new(AdaptiveLimit::new(), 20, 30, 20 * MILLI);
         simulation.callee.spread = 0.5;
@@ -247,7 +247,7 @@ proptest! {
 
     /// Whatever the capacity, the latency, how much it varies, and where the limit begins.
     #[test]
-    fn it_converges(
+    fn limit_converges(
         capacity in 2_usize..150,
         initial in 1_usize..400,
         latency in 5_u32..80,
@@ -277,7 +277,7 @@ proptest! {
 }
 
 #[tokio::test]
-async fn who_waits_is_admitted_when_the_limit_grows() {
+async fn waiter_is_admitted_when_the_limit_grows() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone());
     let settings = AdaptiveLimit::new().min_limit(1).window(MILLI);
@@ -300,7 +300,7 @@ async fn who_waits_is_admitted_when_the_limit_grows() {
 }
 
 #[tokio::test]
-async fn dropping_at_every_await_point_gives_everything_back() {
+async fn call_dropped_at_any_await_point_returns_its_permit() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone());
     for polls in 0..6 {
@@ -329,7 +329,7 @@ async fn dropping_at_every_await_point_gives_everything_back() {
 }
 
 #[tokio::test]
-async fn in_a_stack_a_timeout_is_a_drop_and_the_breakers_verdict_counts() {
+async fn attempt_timeout_and_verdict_of_the_breaker_feed_the_limit_in_a_stack() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone());
     let settings = AdaptiveLimit::new().min_limit(2).window(MILLI);
@@ -363,7 +363,7 @@ async fn in_a_stack_a_timeout_is_a_drop_and_the_breakers_verdict_counts() {
 }
 
 #[test]
-fn bad_settings_are_named() {
+fn setting_out_of_bounds_is_named() {
     let error = |limit: usize, adaptive: AdaptiveLimit| {
         Bulkhead::builder().limit(limit).adaptive(adaptive).build().unwrap_err().to_string()
     };

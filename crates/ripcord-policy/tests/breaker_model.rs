@@ -188,7 +188,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn it_is_the_plain_state_machine(rules in rules(), steps in vec(step(), 1..200)) {
+    fn breaker_behaves_like_the_model(rules in rules(), steps in vec(step(), 1..200)) {
         let (clock, time) = Clock::manual();
         let mut builder = CircuitBreaker::builder("model")
             .window(rules.window.window())

@@ -18,7 +18,7 @@ fn bulkhead(limit: usize, queue: usize) -> Bulkhead {
 }
 
 #[tokio::test]
-async fn it_admits_its_limit_queues_its_queue_and_refuses_the_rest() {
+async fn calls_above_limit_and_queue_are_refused() {
     let (ctx, _time) = manual();
     let bulkhead = bulkhead(2, 2);
     let first = bulkhead.acquire(&ctx).await.unwrap();
@@ -43,7 +43,7 @@ async fn it_admits_its_limit_queues_its_queue_and_refuses_the_rest() {
 }
 
 #[tokio::test]
-async fn who_waits_leaves_with_their_context() {
+async fn waiter_leaves_the_queue_when_its_context_ends() {
     let (ctx, time) = manual();
     let bulkhead = bulkhead(1, 10);
     let held = bulkhead.try_acquire().unwrap();
@@ -59,7 +59,7 @@ async fn who_waits_leaves_with_their_context() {
 }
 
 #[tokio::test]
-async fn dropping_at_every_await_point_gives_everything_back() {
+async fn call_dropped_at_any_await_point_returns_its_permit() {
     let (ctx, time) = manual();
     let bulkhead = bulkhead(1, 10);
     for polls in 0..5 {
@@ -86,7 +86,7 @@ async fn dropping_at_every_await_point_gives_everything_back() {
 }
 
 #[tokio::test]
-async fn outcomes_are_counted_and_a_panic_is_a_failure_that_returns_its_permit() {
+async fn panicking_call_counts_as_failed_and_returns_its_permit() {
     let (ctx, _time) = manual();
     let bulkhead = bulkhead(1, 0);
     assert_eq!(bulkhead.run(&ctx, |_| async { Ok::<_, &str>(1) }).await.unwrap(), 1);
@@ -112,7 +112,7 @@ async fn outcomes_are_counted_and_a_panic_is_a_failure_that_returns_its_permit()
 }
 
 #[test]
-fn bad_settings_are_named() {
+fn setting_out_of_bounds_is_named() {
     let error = Bulkhead::builder().limit(0).build().unwrap_err();
     assert_eq!(error.to_string(), "limit must be at least 1, got 0");
     assert_eq!(Bulkhead::builder().build().unwrap_err().to_string(), "limit must be at least 1, got nothing");

@@ -111,8 +111,9 @@ where
     ///
     /// # Errors
     ///
-    /// The call's own error; a rejection if the breaker is open ([`Error::is_breaker_open`]); the end of `ctx`, if that has ended,
-    /// with the call's own error as its source.
+    /// * The call's own error.
+    /// * A rejection, if the breaker is open, or half-open with all its probes in flight ([`Error::is_breaker_open`]).
+    /// * The end of `ctx`, if that has ended before or during the call, with the call's error as its source.
     ///
     /// # Panics
     ///

@@ -15,11 +15,11 @@ use crate::Outcome;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    /// The rate of failures at which it opens.
+    /// The rate of failures at which the breaker opens.
     pub(super) failure_rate: Option<f64>,
     pub(super) minimum_calls: u64,
     pub(super) consecutive_failures: Option<u32>,
-    /// How long a slow call takes, and the rate of those at which it opens.
+    /// How long a slow call takes, and the rate of slow calls at which the breaker opens.
     pub(super) slow: Option<(Duration, f64)>,
     pub(super) open_for: Duration,
     pub(super) half_open_calls: u32,
@@ -86,7 +86,7 @@ impl Machine {
         }
     }
 
-    /// The state at `now`, and how long it stays open if it is.
+    /// Returns the state at `now`, and how long it stays open if it is open.
     pub(super) fn state(&self, now: Instant) -> (State, Option<Duration>) {
         let opened = match &self.phase {
             Phase::Closed => return (State::Closed, None),
@@ -223,7 +223,7 @@ impl Machine {
         if calls < self.rules.minimum_calls || failed + slow == 0 {
             return false;
         }
-        // Divided, as 7 of 100 is then exactly what is written as 0.07; a hundred times that is more than 7.
+        // Divided: 7 of 100 is then exactly 0.07. Multiplied, 0.07 of 100 would be more than 7.
         let exceeds = |count: u64, rate: f64| count as f64 / calls as f64 >= rate;
         self.rules.failure_rate.is_some_and(|rate| exceeds(failed, rate))
             || self.rules.slow.is_some_and(|(_, rate)| exceeds(slow, rate))

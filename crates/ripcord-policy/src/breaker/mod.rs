@@ -1,4 +1,4 @@
-//! A circuit breaker: stops calling what keeps failing, and finds out when it works again. See [`CircuitBreaker`].
+//! Circuit breakers. See [`CircuitBreaker`], and [`KeyedCircuitBreaker`] for one per key.
 
 mod builder;
 mod classify;
@@ -29,7 +29,7 @@ use crate::stats::Call;
 use crate::{ConfigError, Error, Outcome, Refused};
 use shared::Shared;
 
-/// Lets calls through while the callee is healthy, and refuses them for a time when it is not.
+/// Stops calling a callee that keeps failing, and finds out when it works again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,23 +59,31 @@ use shared::Shared;
 /// # }
 /// ```
 ///
-/// *Closed*, the breaker lets all calls through and counts. When enough calls have failed it *opens*: it refuses calls for
-/// `open_for`. Then it is *half-open*: it admits at most `half_open_calls` probes at a time, closes after `half_open_successes`
-/// of them, and opens again on the first failure, or on a probe that does not answer within `half_open_timeout`.
+/// # States
 ///
-/// # What counts
+/// * *Closed*: the breaker admits all calls and counts their results. When enough of them have failed, it opens.
+/// * *Open*: it refuses all calls for `open_for`. Then it is half-open.
+/// * *Half-open*: it admits at most `half_open_calls` probes at a time. After `half_open_successes` successful probes it closes.
+///   When a probe fails or does not answer within `half_open_timeout`, it opens again.
 ///
-/// `C` judges results; without one, an error is a failure. A panic of the callee is a failure. An error under a context that
-/// has ended is neutral whatever `C` says: the caller's end is not the callee's fault, and does not make a probe a success. A
-/// dropped call is neutral too. A result from before the last change of state changes only the
+/// The builder's methods of these names set them. See [`CircuitBreakerBuilder`] for the rules by which the breaker opens, and
+/// their defaults.
+///
+/// # What counts as a failure
+///
+/// * An error, unless the classifier `C` says otherwise. Five errors that say "no such user" open a breaker as five timeouts do:
+///   set [`classify`](CircuitBreakerBuilder::classify) if a healthy callee returns errors too.
+/// * A panic of the call.
+///
+/// An error under a context that has ended is neutral, whatever `C` says: it says nothing about the callee, so it neither opens
+/// the breaker nor closes it. So is a call that is dropped. A result from before the last change of state counts only in the
 /// [`stats`](CircuitBreaker::stats).
-///
-/// Five errors that say "no such user" open a breaker as five timeouts do: use [`classify`](CircuitBreakerBuilder::classify) if
-/// the call returns errors of a healthy callee.
 ///
 /// # Time
 ///
-/// The breaker reads the clock it was built with, the system's by default. Clones share all state.
+/// The breaker reads the clock it was built with, the system's by default.
+///
+/// Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
 #[derive(Clone)]
 pub struct CircuitBreaker<C = DefaultClassifier> {
     shared: Arc<Shared>,
@@ -101,12 +109,13 @@ impl CircuitBreaker {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Makes a call if calls are let through, and learns from its result.
+    /// Makes a call if the breaker admits it, and records its result.
     ///
     /// # Errors
     ///
-    /// The call's own error; a rejection if the breaker is open ([`Error::is_breaker_open`]); the end of `ctx`, if that has
-    /// ended, with the call's own error as its source.
+    /// * The call's own error.
+    /// * A rejection, if the breaker is open, or half-open with all its probes in flight ([`Error::is_breaker_open`]).
+    /// * The end of `ctx`, if that has ended before or during the call, with the call's error as its source.
     ///
     /// # Panics
     ///
@@ -140,15 +149,15 @@ impl<C> CircuitBreaker<C> {
         }
     }
 
-    /// Makes a call if calls are let through: another name of [`run`](Self::run), for a Go program's `Execute`.
+    /// Makes a call: another name of [`run`](Self::run), for a Go program's `Execute`.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// Those of [`run`](Self::run).
     ///
     /// # Cancel safety
     ///
-    /// As [`run`](Self::run).
+    /// Dropping the future drops the call.
     #[doc(alias("Execute"))]
     pub async fn call<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
@@ -159,7 +168,8 @@ impl<C> CircuitBreaker<C> {
         self.run(ctx, call).await
     }
 
-    /// Acquires permission to make one call, whose result the permit records. A dropped permit is neutral.
+    /// Acquires permission to make one call, for code that cannot be a closure. The permit records the result; a dropped permit
+    /// is neutral.
     ///
     /// # Errors
     ///
@@ -185,19 +195,19 @@ impl<C> CircuitBreaker<C> {
         self.shared.acquire(false)
     }
 
-    /// [`CircuitBreaker::try_acquire`] for a call that queues before it is sent, and for which
-    /// [`restart_clock`](Permit::restart_clock) is called when it is. A probe's time does not run until then.
+    /// Acquires permission for a call that queues before it is sent. [`restart_clock`](Permit::restart_clock) must be called when
+    /// it is sent: the time of a probe starts then.
     pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, BreakerOpen> {
         self.shared.acquire(true)
     }
 
-    /// Returns the state at this moment: an open breaker whose time is over is half-open. A Go program's `GetState`.
+    /// Returns the state at this moment: an open breaker whose time is over is half-open. Go programs call this `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
     }
 
-    /// Returns how long the breaker stays open; `None` if it is not open.
+    /// Returns how long the breaker stays open; `None` if it is not open. For a breaker that was forced open, `open_for`.
     pub fn remaining_delay(&self) -> Option<Duration> {
         self.shared.remaining_delay()
     }
@@ -222,12 +232,12 @@ impl<C> CircuitBreaker<C> {
         self.shared.stats()
     }
 
-    /// The same breaker, with any classifier.
+    /// Returns a handle of this breaker without its classifier.
     pub(crate) fn handle(&self) -> CircuitBreaker {
         CircuitBreaker { shared: Arc::clone(&self.shared), classify: DefaultClassifier }
     }
 
-    /// What judges results, for a stack.
+    /// Returns the classifier, for a stack.
     pub(crate) fn into_classifier(self) -> C {
         self.classify
     }

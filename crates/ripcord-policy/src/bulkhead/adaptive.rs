@@ -6,19 +6,7 @@ use crate::ConfigError;
 use crate::config::{above_zero, at_least_one_usize, within};
 use crate::semaphore::Semaphore;
 
-/// How a [`Bulkhead`](super::Bulkhead)'s limit follows what is measured; for
-/// [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
-///
-/// The limit grows while calls take no longer than without load, and shrinks as they take longer or fail: a gradient limiter,
-/// like Envoy's adaptive concurrency. A failure, including a timeout, counts as a call that the callee dropped, so a
-/// [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Neutral outcomes do not count.
-///
-/// The latency without load is measured first with `min_limit` calls at a time, then again with half of the limit every
-/// [`remeasure_every`](Self::remeasure_every), since a callee may become slower or faster for good. Nothing is random: the same
-/// calls at the same times give the same limits.
-///
-/// By default the limit is from 5 to 1000 calls, the tolerance 1.25, the window 100 ms, and the latency without load is measured
-/// every 30 s. The defaults are not a promise.
+/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency.
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -31,8 +19,19 @@ use crate::semaphore::Semaphore;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// The limit grows while calls take no longer than without load. It shrinks when they take longer or fail. This is a gradient
+/// limiter, like Envoy's adaptive concurrency. A failure, including a timeout, counts as a call that the callee dropped, so a
+/// [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Neutral outcomes do not count.
+///
+/// The latency without load is measured first, with `min_limit` calls at a time. It is measured again every
+/// [`remeasure_every`](Self::remeasure_every), with half of the limit, because the callee may become slower or faster for good.
+/// Nothing is random: the same calls at the same times give the same limits.
+///
+/// By default the limit is from 5 to 1000 calls, the tolerance is 1.25, the window is 100 ms, and the latency without load is
+/// measured every 30 s. The defaults are not a promise.
 #[derive(Clone, Debug)]
-#[must_use = "it does nothing until a bulkhead is built with it"]
+#[must_use = "the settings do nothing until a bulkhead is built with them"]
 pub struct AdaptiveLimit {
     pub(super) min_limit: usize,
     pub(super) max_limit: usize,

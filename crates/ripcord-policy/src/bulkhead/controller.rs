@@ -1,25 +1,24 @@
 //! A limit that follows the latency measured under it.
 //!
-//! Calls that find a free server take as long as a call takes; calls beyond that wait inside the callee and take longer, so
-//! latency over its unloaded value tells by how much the limit is too high. The same is told by the share of calls that
-//! fail, in a callee that sheds load. Both are a *gradient*, 1 when all is well:
+//! Calls that find a free server take as long as a call takes. Further calls wait inside the callee and take longer. So the
+//! latency divided by the unloaded latency shows by how much the limit is too high. In a callee that sheds load, the share of
+//! failed calls shows the same. Both give a *gradient*, which is 1 when all is well:
 //!
 //! * `tolerance * unloaded latency / latency`, over the calls that succeeded;
 //! * `succeeded / (succeeded + failed)`.
 //!
-//! The smaller of the two, within 0.5 to 1, times the limit and its square root, is the next limit. So an unloaded callee is
-//! tried with a few calls more in each window, one that takes longer or fails gets fewer at once, and a callee that serves `n`
-//! calls at a time at its unloaded latency is given between `n` and some `tolerance * n + sqrt(n)`.
+//! The next limit is the smaller of the two, within 0.5 to 1, times the sum of the limit and its square root. So the limit grows
+//! by a few calls per window while the callee is not loaded, and shrinks at once when calls take longer or fail. A callee that
+//! serves `n` calls at a time at its unloaded latency gets between `n` and about `tolerance * n + sqrt(n)`.
 //!
 //! # Invariants
 //!
-//! 1. A window judges by the calls that began in it, as what was sent under an earlier limit says nothing about this one;
-//!    and by nearly all of them: a window that ended before its slowest calls would see the quick ones only. Neutral ends
-//!    are not judged by.
-//! 2. The unloaded latency is only ever taken from a window under a low limit: the least one at the beginning, then half of
-//!    the limit from time to time, or whenever no more than half of the limit is used anyway. It is never taken from a loaded
-//!    callee, so it cannot creep up with the load.
-//! 3. Changes of the size are differences, to be applied after unlocking in any order.
+//! 1. A window judges only calls that started in it, because calls sent under an earlier limit say nothing about this one. It
+//!    waits for nearly all of them: a window that closed before its slowest calls would see only the quick ones. Neutral calls do
+//!    not count.
+//! 2. The unloaded latency is only taken from a window under a low limit: the minimum at first, then half of the limit from time
+//!    to time, or whenever no more than half of the limit is in use. So it cannot creep up with the load.
+//! 3. A change of the limit is a difference, so the caller can apply changes after unlocking, in any order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,53 +29,54 @@ use ripcord::Clock;
 use super::AdaptiveLimit;
 use crate::Outcome;
 
-/// Calls that have to begin in a window, and how many of them have to say something.
-const ENOUGH: u32 = 20;
-const ENOUGH_SAID: u32 = 10;
-/// No window changes the limit by more than this.
-const STEEPEST: f64 = 0.5;
+/// The number of calls that must start in a window.
+const MIN_STARTED: u32 = 20;
+/// The number of calls of a window that must succeed or fail, so that the window changes the limit.
+const MIN_JUDGED: u32 = 10;
+/// The smallest gradient.
+const MIN_GRADIENT: f64 = 0.5;
 
 /// The limit, and what is measured under it.
 pub(super) struct Controller {
     settings: AdaptiveLimit,
     clock: Clock,
-    /// The limit in force, to be read without the lock that it is written under.
+    /// The limit in force. Written under the lock, read without it.
     in_force: AtomicUsize,
     state: Mutex<State>,
 }
 
 struct State {
-    /// What the limit has come to, exactly. While the unloaded latency is measured, a lower one is in force.
+    /// The limit before rounding. While the unloaded latency is measured, a lower one is in force.
     limit: f64,
     measuring: bool,
     unloaded: Option<Duration>,
     measured_at: Instant,
-    under_way: usize,
+    in_flight: usize,
     window: Window,
 }
 
-/// The calls that begin within a time.
+/// The calls that start within a time.
 struct Window {
-    /// Tells it from earlier ones.
     number: u64,
-    /// None until enough of the calls sent under a higher limit have ended.
+    /// When the window opened; `None` until enough of the calls sent under a higher limit have ended.
     since: Option<Instant>,
-    /// Calls that began in it, and those of them that have ended.
+    /// Calls that started in the window.
     started: u32,
+    /// Of those, calls that have ended.
     ended: u32,
     succeeded: u32,
     failed: u32,
-    /// The sum over those that succeeded.
+    /// The sum of the latencies of the calls that succeeded.
     latency: Duration,
-    /// The most under way at once.
+    /// The largest number of calls in flight at once.
     peak: usize,
 }
 
-/// What is noted of a call when it begins.
+/// A call that has started.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Started {
     at: Instant,
-    /// The window it began in.
+    /// The number of the window that it started in.
     window: Option<u64>,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Change {
 }
 
 impl Controller {
-    /// Begins by measuring, under the least limit.
+    /// Creates a controller that first measures the unloaded latency, under the minimum limit.
     pub(super) fn new(settings: AdaptiveLimit, initial: usize, clock: Clock) -> Self {
         let now = clock.now();
         let state = State {
@@ -96,13 +96,13 @@ impl Controller {
             measuring: true,
             unloaded: None,
             measured_at: now,
-            under_way: 0,
+            in_flight: 0,
             window: Window::new(0, Some(now), 0),
         };
         Self { in_force: AtomicUsize::new(settings.min_limit), settings, clock, state: Mutex::new(state) }
     }
 
-    /// The limit in force.
+    /// Returns the limit in force.
     pub(super) fn limit(&self) -> usize {
         self.in_force.load(Ordering::Relaxed)
     }
@@ -111,14 +111,14 @@ impl Controller {
         self.lock().unloaded
     }
 
-    /// A call begins.
+    /// Notes that a call starts.
     pub(super) fn begin(&self) -> Started {
         let at = self.clock.now();
         let mut state = self.lock();
-        state.under_way += 1;
-        let under_way = state.under_way;
+        state.in_flight += 1;
+        let in_flight = state.in_flight;
         let window = &mut state.window;
-        window.peak = window.peak.max(under_way);
+        window.peak = window.peak.max(in_flight);
         if !window.takes(at, self.settings.window) {
             return Started { at, window: None };
         }
@@ -126,14 +126,14 @@ impl Controller {
         Started { at, window: Some(window.number) }
     }
 
-    /// A call has ended. The change is to be applied by the caller. (Invariant 3.)
+    /// Notes that a call has ended. Returns a change of the limit, for the caller to apply. (Invariant 3.)
     pub(super) fn end(&self, started: Started, outcome: Outcome) -> Option<Change> {
         let now = self.clock.now();
         let mut state = self.lock();
-        state.under_way -= 1;
+        state.in_flight -= 1;
         let old = self.limit();
-        if state.window.since.is_none() && state.under_way <= old {
-            state.window = Window::new(state.window.number + 1, Some(now), state.under_way);
+        if state.window.since.is_none() && state.in_flight <= old {
+            state.window = Window::new(state.window.number + 1, Some(now), state.in_flight);
         } else if started.window == Some(state.window.number) {
             state.window.count(now.saturating_duration_since(started.at), outcome);
         }
@@ -147,12 +147,12 @@ impl Controller {
     fn close_window(&self, state: &mut State, now: Instant) {
         let AdaptiveLimit { tolerance, remeasure_every, .. } = self.settings;
         let number = state.window.number + 1;
-        if state.window.succeeded + state.window.failed < ENOUGH_SAID {
-            state.window = Window::new(number, Some(now), state.under_way);
+        if state.window.succeeded + state.window.failed < MIN_JUDGED {
+            state.window = Window::new(number, Some(now), state.in_flight);
             return;
         }
         let average = state.window.average();
-        // As little load as a measurement would put on the callee.
+        // Whether the load was as low as during a measurement.
         let low = state.window.peak * 2 <= self.limit();
         if state.measuring || low {
             state.unloaded = average.or(state.unloaded);
@@ -161,7 +161,7 @@ impl Controller {
         if !std::mem::take(&mut state.measuring) {
             let gradient = state.window.gradient(average, state.unloaded, tolerance);
             let next = gradient * (state.limit + state.limit.sqrt());
-            // A limit that is not made use of is no limit that has been tried.
+            // A limit that is not used has not been tried.
             if next < state.limit || !low {
                 state.limit = next.clamp(self.settings.min_limit as f64, self.settings.max_limit as f64);
             }
@@ -170,9 +170,9 @@ impl Controller {
         let whole = if state.measuring { state.limit / 2.0 } else { state.limit };
         let limit = (whole as usize).max(self.settings.min_limit);
         self.in_force.store(limit, Ordering::Relaxed);
-        // Invariant 2: what was sent under the higher limit has to be over before a measurement begins.
-        let settled = !state.measuring || state.under_way <= limit;
-        state.window = Window::new(number, settled.then_some(now), state.under_way);
+        // Invariant 2: the calls sent under the higher limit have to end before a measurement starts.
+        let settled = !state.measuring || state.in_flight <= limit;
+        state.window = Window::new(number, settled.then_some(now), state.in_flight);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -181,16 +181,17 @@ impl Controller {
 }
 
 impl Window {
-    fn new(number: u64, since: Option<Instant>, under_way: usize) -> Self {
-        Self { number, since, started: 0, ended: 0, succeeded: 0, failed: 0, latency: Duration::ZERO, peak: under_way }
+    fn new(number: u64, since: Option<Instant>, in_flight: usize) -> Self {
+        Self { number, since, started: 0, ended: 0, succeeded: 0, failed: 0, latency: Duration::ZERO, peak: in_flight }
     }
 
-    /// Whether a call that begins now belongs to it.
+    /// Returns whether a call that starts now belongs to the window.
     fn takes(&self, now: Instant, length: Duration) -> bool {
-        self.since.is_some_and(|since| self.started < ENOUGH || now.saturating_duration_since(since) < length)
+        self.since.is_some_and(|since| self.started < MIN_STARTED || now.saturating_duration_since(since) < length)
     }
 
-    /// Whether it takes no more calls and nearly all that it took have ended. (Invariant 1.) Not all, as one may hang.
+    /// Returns whether the window takes no more calls, and nearly all of its calls have ended. (Invariant 1.) Not all: a call
+    /// may hang.
     fn is_over(&self, now: Instant, length: Duration) -> bool {
         let ended = u64::from(self.ended) * 10 >= u64::from(self.started) * 9;
         ended && self.since.is_some() && !self.takes(now, length)
@@ -212,7 +213,7 @@ impl Window {
         (self.succeeded > 0).then(|| self.latency / self.succeeded)
     }
 
-    /// By how much the limit is to shrink, if it is below 1.
+    /// Returns the factor by which the limit shrinks; 1 if it may grow.
     fn gradient(&self, average: Option<Duration>, unloaded: Option<Duration>, tolerance: f64) -> f64 {
         let served = f64::from(self.succeeded) / f64::from(self.succeeded + self.failed);
         let quick = match (average, unloaded) {
@@ -221,6 +222,6 @@ impl Window {
             }
             _ => 1.0,
         };
-        served.min(quick).clamp(STEEPEST, 1.0)
+        served.min(quick).clamp(MIN_GRADIENT, 1.0)
     }
 }

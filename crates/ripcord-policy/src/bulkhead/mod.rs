@@ -22,14 +22,11 @@ use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
 use permit::{Limit, Shared, Waiter};
 
-/// Limits the calls in flight. More calls may wait in a queue, in the order of their arrival.
-///
-/// A bulkhead protects the callee from too many calls, and its callers from a slow callee: no more of them wait for it than the
-/// limit and the queue allow. The limit is fixed, or follows the measured latency: see [`AdaptiveLimit`]. Clones share all state.
+/// Limits the calls in flight. Further calls wait in a queue, in the order of their arrival, or are refused.
 ///
 /// ```
 /// use ripcord::Context;
-/// use ripcord_policy::bulkhead::Bulkhead;
+/// use ripcord_policy::Bulkhead;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -46,6 +43,14 @@ use permit::{Limit, Shared, Waiter};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A bulkhead protects the callee from too many calls at once, and its callers from a slow callee: no more of them wait for it
+/// than the limit and the queue allow. The limit is fixed, or follows the measured latency: see [`AdaptiveLimit`].
+///
+/// A bulkhead that is full refuses calls with an error for which [`Refused::is_full`] is true. A waiter leaves the queue when its
+/// context ends.
+///
+/// Clones share all state.
 #[derive(Clone)]
 pub struct Bulkhead {
     shared: Arc<Shared>,
@@ -68,12 +73,51 @@ impl Bulkhead {
         BulkheadBuilder { limit: None, queue: 0, adaptive: None, clock: None }
     }
 
+    /// Waits for a permit, then makes a call with it.
+    ///
+    /// The call is not dropped when `ctx` ends: it gets the context and ends itself. Its error counts as the callee's failure,
+    /// unless `ctx` has ended. Around a call that goes through other policies, use a [`Stack`](crate::Stack), or a permit, and
+    /// [`record`](BulkheadPermit::record) what [`Error::outcome`] returns.
+    ///
+    /// # Errors
+    ///
+    /// * The call's own error.
+    /// * A rejection at once, if all permits are in use and the queue is full ([`Error::is_full`]).
+    /// * The end of `ctx`, if that has ended before, while waiting, or during the call, with the call's error as its source.
+    ///
+    /// # Panics
+    ///
+    /// Passes on the panic of the call, which counts as its failure.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the call and returns its permit.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        let permit = self.acquire(ctx).await?;
+        match catching(|| call(ctx.clone())).await {
+            Ok(result) => {
+                let result = result.map_err(|error| Error::new(error).under(ctx));
+                permit.record(Outcome::new(&result, Error::outcome));
+                result
+            }
+            Err(panic) => {
+                permit.record(Outcome::Failure);
+                resume_unwind(panic)
+            }
+        }
+    }
+
     /// Waits for a permit, until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// At once when the queue is full too, see [`Refused::is_full`]; the end of `ctx` when that comes first. A
-    /// permit that becomes free at the same poll wins, unless `ctx` had ended before the call.
+    /// * All permits are in use and the queue is full ([`Refused::is_full`]): at once.
+    /// * `ctx` ended first, or had ended before. A permit that becomes free at the same poll wins, unless `ctx` had ended before
+    ///   the call.
     ///
     /// # Cancel safety
     ///
@@ -87,7 +131,7 @@ impl Bulkhead {
             Ok(permit) => return Ok(permit),
             Err(full) => full,
         };
-        let Some(waiter) = Waiter::begin(&self.shared) else {
+        let Some(waiter) = Waiter::enter(&self.shared) else {
             self.shared.tally.count(Call::Rejected);
             return Err(full);
         };
@@ -120,38 +164,6 @@ impl Bulkhead {
     /// ```
     pub fn try_acquire(&self) -> Result<BulkheadPermit, Refused> {
         self.try_enter().inspect_err(|_| self.shared.tally.count(Call::Rejected))
-    }
-
-    /// Runs a call with a permit.
-    ///
-    /// The call is not dropped when `ctx` ends: it gets the context and ends itself. Its error counts as the callee's failure,
-    /// unless `ctx` has ended. Around a call that goes through other policies, use a [`Stack`](crate::Stack), or a permit, and
-    /// [`record`](BulkheadPermit::record) what [`Error::outcome`] returns.
-    ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire); and the call's own error, or the end of `ctx` if that has ended meanwhile.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future drops the call and returns its permit.
-    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
-    where
-        F: FnOnce(Context) -> Fut,
-        Fut: Future<Output = Result<T, E>>,
-    {
-        let permit = self.acquire(ctx).await?;
-        match catching(|| call(ctx.clone())).await {
-            Ok(result) => {
-                let result = result.map_err(|error| Error::new(error).under(ctx));
-                permit.record(Outcome::new(&result, Error::outcome));
-                result
-            }
-            Err(panic) => {
-                permit.record(Outcome::Failure);
-                resume_unwind(panic)
-            }
-        }
     }
 
     /// Returns the statistics of this bulkhead and its clones.

@@ -1,4 +1,4 @@
-//! Permits and waiters, each a drop guard.
+//! What the handles of a bulkhead share, and its permits and waiters, which are drop guards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::semaphore::{Permit, Semaphore};
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 
-/// Numbers of a [`Bulkhead`](super::Bulkhead); see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Bulkhead`](super::Bulkhead); see [`stats`](crate::stats) for the shape.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadStats {
@@ -26,12 +26,13 @@ pub struct BulkheadStats {
     pub unloaded_latency: Option<Duration>,
 }
 
-/// A permit of a [`Bulkhead`](super::Bulkhead). Dropping it returns it.
-#[must_use = "dropping it returns it"]
+/// Permission to make one call through a [`Bulkhead`](super::Bulkhead). Report the result with
+/// [`record`](BulkheadPermit::record). A permit that is dropped counts as a canceled call.
+#[must_use = "dropping the permit returns it"]
 pub struct BulkheadPermit {
     shared: Arc<Shared>,
     outcome: Outcome,
-    /// For an adaptive limit.
+    /// `None` for a fixed limit.
     started: Option<Started>,
 }
 
@@ -43,7 +44,7 @@ pub(super) struct Shared {
     pub(super) tally: Tally<0>,
 }
 
-/// How many permits there are.
+/// The number of permits.
 pub(super) enum Limit {
     Fixed(usize),
     Adaptive(Controller),
@@ -63,7 +64,7 @@ impl Shared {
         Self { permits: Semaphore::new(limit.now()), limit, queue, waiting: AtomicUsize::new(0), tally: Tally::new() }
     }
 
-    /// The limit in force.
+    /// Returns the limit in force.
     pub(super) fn limit(&self) -> usize {
         self.limit.now()
     }
@@ -90,8 +91,7 @@ impl BulkheadPermit {
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, started }
     }
 
-    /// Returns the permit and records how the call went, for the statistics and for an adaptive limit. A call whose permit is
-    /// dropped counts as canceled.
+    /// Records the call's outcome, for the statistics and for an adaptive limit, and returns the permit.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -106,7 +106,7 @@ impl Drop for BulkheadPermit {
         {
             shared.permits.resize(change.old, change.new);
         }
-        // After the change, so that no permit above the new limit is given out again.
+        // After the change, so that no permit above the new limit is handed out again.
         shared.permits.release();
     }
 }
@@ -124,8 +124,8 @@ pub(super) struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
-    /// None when the queue is full.
-    pub(super) fn begin(shared: &'a Arc<Shared>) -> Option<Self> {
+    /// Enters the queue. Returns `None` if the queue is full.
+    pub(super) fn enter(shared: &'a Arc<Shared>) -> Option<Self> {
         let queue = shared.queue;
         shared
             .waiting

@@ -24,7 +24,6 @@ use super::rate::Quota;
 use super::schedule::{BASE, Schedule, TOKEN_BITS, units};
 use super::stats::{Count, Numbers};
 use super::time::Time;
-use crate::cache_padded::CachePadded;
 use crate::panics::wake;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
@@ -33,7 +32,7 @@ const MAX_AHEAD: u64 = 1 << 62;
 
 #[derive(Debug)]
 pub(super) struct Bucket {
-    spent: CachePadded<AtomicU64>,
+    spent: AtomicU64,
     published: Published,
     pub(super) time: Time,
     state: Mutex<State>,
@@ -88,7 +87,7 @@ impl Bucket {
     pub(super) fn new(quota: Quota, time: Time, numbers: Arc<Numbers>) -> Self {
         let schedule = Schedule::new(quota, time.now());
         Bucket {
-            spent: CachePadded::new(AtomicU64::new(schedule.spent_when_full())),
+            spent: AtomicU64::new(schedule.spent_when_full()),
             published: Published::new(&schedule),
             time,
             state: Mutex::new(State { quota, schedule, queue: Queue::default() }),

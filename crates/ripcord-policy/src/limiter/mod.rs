@@ -215,7 +215,7 @@ impl RateLimiter {
         self.bucket.tokens()
     }
 
-    /// Returns the numbers so far.
+    /// Returns the statistics of this limiter and its clones.
     pub fn stats(&self) -> LimiterStats {
         self.bucket.numbers.stats()
     }

@@ -9,8 +9,8 @@ use crate::config::at_least_one;
 
 /// Tokens per time.
 ///
-/// The constructors are `const` and check nothing. Whoever takes a rate checks it: it must not be negative, NaN, or of
-/// a period of zero.
+/// The constructors are `const` and check nothing. A limiter that gets a rate checks it: it must not be negative, NaN, or
+/// of a period of zero.
 ///
 /// ```
 /// use ripcord_policy::Rate;

@@ -1,4 +1,4 @@
-//! The numbers of a limiter.
+//! The statistics of a limiter.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::stats::CallStats;
 use crate::tally::Tally;
 
-/// The numbers of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter).
+/// Statistics of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter).
 ///
 /// A limiter runs no calls, so `calls` counts requests for tokens: `succeeded` were granted (`allowed`, `waited` and
 /// `reserved`), `canceled` were given up while they waited, `rejected` were refused, and `failed` is always 0.
@@ -27,13 +27,13 @@ pub struct LimiterStats {
     pub waited: u64,
     /// Waits refused because their tokens would have come after the deadline.
     pub deadline_refused: u64,
-    /// Tokens given back.
+    /// Tokens returned.
     pub refunded: u64,
-    /// Waiters at present.
+    /// Waiters at present: a gauge.
     pub waiters: usize,
-    /// The sum of all waits that took their tokens.
+    /// The sum of the durations of all waits that took their tokens.
     pub total_wait: Duration,
-    /// The longest of them.
+    /// The longest of these durations.
     pub longest_wait: Duration,
 }
 

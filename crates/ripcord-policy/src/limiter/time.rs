@@ -17,7 +17,7 @@ pub(super) struct Time {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The system's time, read from the time stamp counter: see DESIGN.md, "What is written is not beside what is read".
+    /// The system's time, read from the time stamp counter: see DESIGN.md, "Whose clock".
     Counter { clock: quanta::Clock, origin: u64 },
     /// A clock given by the user.
     Clock(Clock),

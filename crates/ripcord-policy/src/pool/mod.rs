@@ -1,16 +1,4 @@
-//! A pool of workers for tasks that are submitted under a context.
-//!
-//! A fixed number of workers runs async and blocking tasks. A bounded queue holds the tasks that wait for a worker. A task
-//! runs under a context that ends with its submitter's, with the pool's, or by [`JobHandle::cancel`]. At that end:
-//!
-//! * A task that waits for a worker leaves the queue and is resolved at once, whether or not anybody polls it.
-//! * An async task that runs is dropped at its next suspension, as by [`Context::run`]. Work that must be done in any case
-//!   belongs into a task under [`Context::without_cancel`].
-//! * A blocking task cannot be interrupted. It has to look at its context, and is resolved when it returns.
-//!
-//! [`WorkerPool::shutdown`] accepts no more tasks and lets the accepted ones finish, for as long as its context lives.
-//! Then it cancels and resolves the rest, including blocking tasks that do not look. Dropping the last handle of a pool
-//! cancels everything.
+//! A pool of workers for tasks that are submitted under a context. See [`WorkerPool`].
 
 mod builder;
 mod handle;
@@ -45,7 +33,7 @@ use queue::Queued;
 use shared::{SHUT_DOWN, Shared};
 use worker::is_worker_of;
 
-/// A pool of workers. Clones are handles of the same pool. Dropping the last one cancels everything.
+/// Runs async and blocking tasks on a fixed number of workers, with a bounded queue in front.
 ///
 /// ```
 /// use ripcord::Context;
@@ -64,8 +52,28 @@ use worker::is_worker_of;
 /// # }
 /// ```
 ///
-/// The [module](self) describes how tasks end. [`JobHandle`] describes what happens to tasks that await tasks of their own
-/// pool.
+/// # How a task ends
+///
+/// A task returns a value or an error, or panics; its [`JobHandle`] returns that. Or its context ends: with the submitter's, with
+/// the pool's, or by [`JobHandle::cancel`]. Then:
+///
+/// * A task that waits for a worker leaves the queue and is resolved at once, whether or not anybody polls it.
+/// * A running async task is dropped at its next suspension, as by [`Context::run`]. Run work that must finish in any case under
+///   [`Context::without_cancel`].
+/// * A running blocking task cannot be interrupted. It has to check its context, and is resolved when it returns.
+///
+/// # How a pool ends
+///
+/// [`shutdown`](WorkerPool::shutdown) accepts no more tasks and lets the accepted ones finish, until its context ends. Then it
+/// cancels and resolves the rest, including blocking tasks that do not check their context. The end of the context that the pool
+/// was built under cancels every task.
+///
+/// Clones are handles of the same pool. Dropping the last one cancels every task.
+///
+/// # Tasks that use their own pool
+///
+/// A task that submits to its own full pool is refused, because it could wait for itself. A task that awaits another task of its
+/// own pool keeps its worker meanwhile: see [`JobHandle`].
 #[derive(Clone)]
 pub struct WorkerPool {
     owner: Arc<Owner>,
@@ -87,7 +95,9 @@ struct Owner {
 }
 
 impl WorkerPool {
-    /// Returns a builder. The line that calls this is what errors name when the pool cancels its tasks.
+    /// Returns a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
+    ///
+    /// When the last handle of the pool is dropped, the errors of its tasks name the line that called this.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -116,19 +126,19 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async task. A worker calls `task` with the task's own context.
+    /// Submits an async task. A worker calls `task` with the task's own context, which ends with `ctx` and with the pool.
     ///
     /// When the queue is full, this waits for room or is refused: see [`Overflow`]. A plain thread uses
     /// [`ripcord::block_on`]`(pool.submit(..))`.
     ///
-    /// Consecutive tasks under the same context are cheaper: their merged context is created once. For that the pool keeps
-    /// the last submitter's context until another one submits or the pool is closed.
+    /// The pool keeps the last submitter's context until another one submits or the pool is closed, because consecutive tasks
+    /// under the same context share one merged context.
     ///
     /// # Errors
     ///
-    /// * The submitter's context ended before there was room. The task does not run. Room that is there at the same moment
-    ///   wins, unless the context had ended before the call.
-    /// * The queue is full ([`Refused::is_full`]) or the pool closed ([`Refused::is_closed`]).
+    /// * `ctx` ended before there was room. The task does not run. Room that is there at the same moment wins, unless `ctx` had
+    ///   ended before the call.
+    /// * The queue is full ([`Refused::is_full`]) or the pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
     ///

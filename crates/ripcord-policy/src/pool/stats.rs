@@ -1,4 +1,4 @@
-//! What a pool has done and what it does.
+//! The statistics of a pool.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::results::TaskOutcome;
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 
-/// The numbers of a [`WorkerPool`](super::WorkerPool).
+/// Statistics of a [`WorkerPool`](super::WorkerPool); see [`stats`](crate::stats) for the shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
@@ -19,9 +19,9 @@ pub struct PoolStats {
     pub completed: u64,
     /// Of the tasks that failed, those that panicked.
     pub panicked: u64,
-    /// Tasks that wait for a worker at present.
+    /// Tasks that wait for a worker: a gauge.
     pub queued: usize,
-    /// Tasks that run at present.
+    /// Running tasks: a gauge.
     pub running: usize,
     /// The workers, in the order in which they were started.
     pub workers: Vec<WorkerStatus>,

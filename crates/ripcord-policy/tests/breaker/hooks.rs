@@ -11,7 +11,7 @@ use ripcord_policy::{CircuitBreaker, Outcome};
 use crate::common::{SECOND, builder, call_blocking, fail, succeed};
 
 #[test]
-fn a_panic_harms_only_its_own_call() {
+fn panic_of_a_hook_or_classifier_harms_only_its_own_call() {
     let (builder, _time) = builder();
     let breaker = builder
         .consecutive_failures(2)
@@ -32,7 +32,7 @@ fn a_panic_harms_only_its_own_call() {
 }
 
 #[test]
-fn hooks_are_told_of_every_change_and_may_use_the_breaker() {
+fn hook_runs_for_every_change_and_may_use_the_breaker() {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let breaker: Arc<Mutex<Option<CircuitBreaker>>> = Arc::default();
     let (builder, time) = builder();
@@ -57,7 +57,7 @@ fn hooks_are_told_of_every_change_and_may_use_the_breaker() {
 }
 
 #[test]
-fn a_hook_that_panics_takes_no_probe_along_and_is_told_the_rest() {
+fn panicking_hook_frees_the_probe_and_runs_for_the_other_changes() {
     let told = Arc::new(AtomicUsize::new(0));
     let counts = Arc::clone(&told);
     let (builder, time) = builder();
@@ -94,7 +94,7 @@ impl Drop for Bomb {
 }
 
 #[test]
-fn a_hook_whose_panic_carries_what_panics_when_dropped_takes_no_probe_along_either() {
+fn hook_with_a_panicking_payload_frees_the_probe() {
     let (builder, time) = builder();
     let breaker = builder
         .consecutive_failures(1)

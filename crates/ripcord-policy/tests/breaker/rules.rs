@@ -12,7 +12,7 @@ use ripcord_policy::{Bulkhead, CircuitBreaker, Error, Outcome, Stack};
 use crate::common::{SECOND, builder, call, call_blocking, chapter, fail, succeed};
 
 #[test]
-fn the_chapters_five_phases() {
+fn breaker_with_the_settings_of_new_goes_through_all_states() {
     let (breaker, time) = chapter();
     assert!(call(&breaker, true).is_ok());
     for state in [State::Closed, State::Closed, State::Open] {
@@ -36,7 +36,7 @@ fn the_chapters_five_phases() {
 }
 
 #[test]
-fn a_success_ends_the_row() {
+fn success_between_failures_keeps_the_breaker_closed() {
     let (breaker, _time) = chapter();
     for _ in 0..50 {
         fail(&breaker, 2);
@@ -46,7 +46,7 @@ fn a_success_ends_the_row() {
 }
 
 #[test]
-fn half_open_admits_exactly_its_cap() {
+fn half_open_breaker_admits_exactly_as_many_probes_as_set() {
     let (builder, time) = builder();
     let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_calls(3).build().unwrap();
     fail(&breaker, 1);
@@ -68,7 +68,7 @@ fn half_open_admits_exactly_its_cap() {
 }
 
 #[test]
-fn a_hung_probe_times_out_and_its_late_result_is_ignored() {
+fn hung_probe_opens_the_breaker_and_its_late_result_is_ignored() {
     let (builder, time) = builder();
     let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(3 * SECOND).build().unwrap();
     fail(&breaker, 1);
@@ -88,7 +88,7 @@ fn a_hung_probe_times_out_and_its_late_result_is_ignored() {
 }
 
 #[test]
-fn a_result_of_an_earlier_generation_is_ignored() {
+fn result_of_an_earlier_generation_is_ignored() {
     let (breaker, time) = chapter();
     let (stale_failure, stale_success) = (breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap());
     fail(&breaker, 3);
@@ -104,7 +104,7 @@ fn a_result_of_an_earlier_generation_is_ignored() {
 }
 
 #[test]
-fn the_callers_end_trips_nothing_and_closes_nothing() {
+fn end_of_the_caller_neither_opens_nor_closes_the_breaker() {
     let (breaker, time) = chapter();
     let canceled_call = || {
         let (ctx, cancel) = Context::background().with_cancel();
@@ -138,7 +138,7 @@ fn the_callers_end_trips_nothing_and_closes_nothing() {
 }
 
 #[test]
-fn a_dropped_call_is_neutral_at_every_await() {
+fn call_dropped_at_any_await_point_is_neutral() {
     let (builder, time) = builder();
     let breaker = builder.consecutive_failures(1).open_for(SECOND).build().unwrap();
     fail(&breaker, 1);
@@ -161,7 +161,7 @@ fn a_dropped_call_is_neutral_at_every_await() {
 }
 
 #[test]
-fn state_is_true_at_the_moment_of_asking() {
+fn open_breaker_whose_time_is_over_reports_half_open() {
     let (breaker, time) = chapter();
     fail(&breaker, 3);
     assert_eq!(breaker.remaining_delay(), Some(2 * SECOND));
@@ -172,7 +172,7 @@ fn state_is_true_at_the_moment_of_asking() {
 }
 
 #[test]
-fn a_failed_probe_opens_it_anew() {
+fn failed_probe_opens_the_breaker_again() {
     let (breaker, time) = chapter();
     fail(&breaker, 3);
     time.advance(2 * SECOND);
@@ -186,7 +186,7 @@ fn a_failed_probe_opens_it_anew() {
 }
 
 #[test]
-fn the_rate_counts_over_the_last_calls() {
+fn rate_is_computed_over_the_last_calls() {
     let (builder, _time) = builder();
     let breaker = builder.window(Window::Count(10)).failure_rate(0.5).minimum_calls(4).build().unwrap();
     fail(&breaker, 3);
@@ -254,7 +254,7 @@ fn the_clock_of_a_slow_call_starts_at_the_call_and_not_in_a_queue() {
 }
 
 #[test]
-fn forced_open_stays_until_reset() {
+fn breaker_forced_open_stays_open_until_reset() {
     let (breaker, time) = chapter();
     breaker.force_open();
     time.advance(1000 * SECOND);
@@ -265,7 +265,7 @@ fn forced_open_stays_until_reset() {
 }
 
 #[test]
-fn classifiers_judge_results_and_errors() {
+fn classifier_judges_results_and_errors() {
     let (builder, _time) = builder();
     let breaker = builder
         .consecutive_failures(1)
@@ -287,7 +287,7 @@ fn classifiers_judge_results_and_errors() {
 }
 
 #[test]
-fn rejections_further_in_are_nobodys_failure() {
+fn rejection_by_an_inner_policy_is_neutral() {
     let (builder, _time) = builder();
     let breaker = builder.consecutive_failures(1).classify(by_outcome::<(), &str>).build().unwrap();
     let ctx = Context::background();
@@ -308,7 +308,7 @@ fn rejections_further_in_are_nobodys_failure() {
 }
 
 #[test]
-fn bad_settings_are_named() {
+fn setting_out_of_bounds_is_named() {
     let field = |builder: CircuitBreakerBuilder| builder.build().unwrap_err().to_string();
     let b = || CircuitBreaker::builder("bad");
     assert_eq!(field(b().window(Window::Count(0))), "window must be from 1 to 1048576 calls, got 0");
@@ -330,7 +330,7 @@ fn bad_settings_are_named() {
 }
 
 #[test]
-fn endless_times_do_not_overflow() {
+fn durations_beyond_all_time_do_not_overflow() {
     let (builder, time) = builder();
     let breaker = builder.consecutive_failures(1).open_for(Duration::MAX).build().unwrap();
     fail(&breaker, 1);
@@ -339,7 +339,7 @@ fn endless_times_do_not_overflow() {
 }
 
 #[test]
-fn a_probe_s_time_begins_with_its_call() {
+fn timeout_of_a_queued_probe_starts_with_its_call() {
     let (builder, time) = builder();
     let breaker = builder.consecutive_failures(1).open_for(SECOND).half_open_timeout(3 * SECOND).build().unwrap();
     fail(&breaker, 1);
@@ -351,7 +351,7 @@ fn a_probe_s_time_begins_with_its_call() {
     assert_eq!(breaker.state(), State::HalfOpen, "two seconds of three");
     time.advance(SECOND);
     assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
-    // Too late to begin anew.
+    // Too late for a restart.
     probe.restart_clock();
     assert_eq!(breaker.remaining_delay(), Some(SECOND));
     probe.success();
@@ -359,7 +359,7 @@ fn a_probe_s_time_begins_with_its_call() {
 }
 
 #[test]
-fn a_rate_is_reached_by_exactly_as_many_as_it_says() {
+fn breaker_opens_at_exactly_the_failure_rate() {
     for hundredths in 1..=100 {
         let (builder, _time) = builder();
         let rate = hundredths as f64 / 100.0;

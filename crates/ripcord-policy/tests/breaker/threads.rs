@@ -8,7 +8,7 @@ use ripcord_policy::breaker::{State, Window};
 use crate::common::{SECOND, builder, fail, succeed};
 
 #[test]
-fn counts_hold_under_threads() {
+fn calls_of_many_threads_are_counted_once_each() {
     for window in [Window::Count(1000), Window::Time(10 * SECOND)] {
         counts_hold_over(window);
     }
@@ -45,7 +45,7 @@ fn counts_hold_over(window: Window) {
 }
 
 #[test]
-fn closed_calls_are_let_through_while_others_fail() {
+fn closed_breaker_admits_calls_while_others_fail() {
     let (builder, _time) = builder();
     let breaker = builder.window(Window::Count(100)).failure_rate(1.0).minimum_calls(100).build().unwrap();
     let before = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
@@ -63,7 +63,7 @@ fn closed_calls_are_let_through_while_others_fail() {
 }
 
 #[test]
-fn a_breaker_that_was_forced_open_lets_nothing_through_on_any_thread() {
+fn breaker_forced_open_admits_no_call_of_any_thread() {
     let (builder, _time) = builder();
     let breaker = builder.window(Window::Count(10)).failure_rate(0.9).build().unwrap();
     // Odd between the return of `force_open` and the call of `reset`.
