@@ -13,7 +13,7 @@
 use tokio::sync::{self, SemaphorePermit, TryAcquireError};
 
 use crate::panics::shielded;
-use crate::sync::{AtomicUsize, Ordering, fence};
+use crate::sync::{AtomicUsize, Ordering, fence, step};
 
 #[derive(Debug)]
 pub(crate) struct Semaphore {
@@ -70,6 +70,7 @@ impl Semaphore {
         if self.debt.load(Ordering::Relaxed) > 0 && self.pay(1) == 1 {
             return;
         }
+        step();
         self.put_in(1);
         // Invariant 3, which needs both sides in one order.
         fence(Ordering::SeqCst);

@@ -191,22 +191,15 @@ impl Machine {
         matches!(self.phase, Phase::Closed).then_some(self.generation)
     }
 
-    /// Returns the number of successes if the breaker is closed and remembers nothing else.
-    pub(super) fn successes(&self) -> Option<u64> {
-        match (&self.phase, self.recent.counts()) {
-            (Phase::Closed, Counts { calls, failed: 0, slow: 0 }) if self.failures_in_row == 0 => Some(calls),
-            _ => None,
-        }
+    /// Returns whether the breaker is closed and remembers nothing but successes.
+    pub(super) fn is_healthy(&self) -> bool {
+        let Counts { failed, slow, .. } = self.recent.counts();
+        matches!(self.phase, Phase::Closed) && failed + slow == 0 && self.failures_in_row == 0
     }
 
-    /// Replaces the number of successes in a window of calls that holds nothing else.
-    pub(super) fn set_successes(&mut self, successes: u64) {
-        self.recent.set_successes(successes);
-    }
-
-    /// Returns the number of calls that fill a window of calls; `None` for a window of time.
-    pub(super) fn full_window(&self) -> Option<u64> {
-        self.recent.full()
+    /// Returns the results that the breaker remembers.
+    pub(super) fn recent(&mut self) -> &mut Recent {
+        &mut self.recent
     }
 
     fn record_closed(&mut self, result: CallResult, now: Instant) {

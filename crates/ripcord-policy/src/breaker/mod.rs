@@ -25,8 +25,8 @@ use std::time::Duration;
 use ripcord::Context;
 
 use crate::panics::catching;
-use crate::stats::Call;
 use crate::{ConfigError, Error, Outcome, Refused};
+use machine::Admission;
 use shared::Shared;
 
 /// Stops calling a callee that keeps failing, and finds out when it works again.
@@ -135,14 +135,14 @@ impl<C> CircuitBreaker<C> {
         Fut: Future<Output = Result<T, E>>,
     {
         async move {
-            let permit = self.admit(ctx)?;
+            let mut permit = Permit::new(&self.shared, self.admit(ctx)?);
             match catching(|| call(ctx.clone())).await {
                 Ok(result) => {
-                    permit.record(self.judge_under(ctx, &result));
+                    permit.end(self.judge_under(ctx, &result));
                     result.map_err(|error| Error::new(error).under(ctx))
                 }
                 Err(panic) => {
-                    permit.record(Outcome::Failure);
+                    permit.end(Outcome::Failure);
                     resume_unwind(panic)
                 }
             }
@@ -192,13 +192,13 @@ impl<C> CircuitBreaker<C> {
     /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, BreakerOpen> {
-        self.shared.acquire(false)
+        Ok(Permit::new(&self.shared, self.shared.acquire(false)?))
     }
 
     /// Acquires permission for a call that queues before it is sent. [`restart_clock`](Permit::restart_clock) must be called when
     /// it is sent: the time of a probe starts then.
     pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, BreakerOpen> {
-        self.shared.acquire(true)
+        Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
     /// Returns the state at this moment: an open breaker whose time is over is half-open. Go programs call this `GetState`.
@@ -243,10 +243,9 @@ impl<C> CircuitBreaker<C> {
     }
 
     #[inline]
-    fn admit(&self, ctx: &Context) -> Result<Permit<'_>, Refused> {
+    fn admit(&self, ctx: &Context) -> Result<Admission, Refused> {
         if let Err(end) = ctx.check() {
-            self.shared.tally.count(Call::Rejected);
-            return Err(Refused::ended(end));
+            return Err(self.shared.refused(end));
         }
         Ok(self.shared.acquire(false)?)
     }

@@ -52,8 +52,14 @@ impl<'a> Permit<'a> {
         self.started = self.shared.slow_after.map(|_| self.shared.clock.now());
     }
 
+    /// Returns the admission, for another permit.
+    pub(super) fn into_admission(mut self) -> Admission {
+        self.is_recorded = true;
+        self.admission
+    }
+
     #[inline]
-    fn end(&mut self, outcome: Outcome) {
+    pub(super) fn end(&mut self, outcome: Outcome) {
         self.is_recorded = true;
         self.shared.tally.count(outcome.into());
         let slow = outcome != Outcome::Neutral && self.is_slow();

@@ -6,7 +6,7 @@
 //! 2. A success that `closed` does not count locks the machine, and so does everything else. Whoever has the lock first takes
 //!    the successes out of `closed`, and publishes the new state there before unlocking. So a success is counted in one of
 //!    the two places, once; and a call that is admitted meanwhile came before the change.
-//! 3. Hooks run after unlocking, and after the permit of the call exists: if a hook panics, the permit is dropped, which frees
+//! 3. Hooks run after unlocking, and while the permit of the call exists: if a hook panics, the permit is dropped, which frees
 //!    a probe's slot.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,12 +19,12 @@ use super::closed::Closed;
 use super::machine::{Admission, Change, Machine};
 use super::permit::Permit;
 use super::state::{BreakerOpen, BreakerStats, State, Transition};
-use crate::Outcome;
 use crate::cache_padded::CachePadded;
 use crate::panics::discard;
 use crate::stats::Call;
 use crate::sync::Mutex;
 use crate::tally::Tally;
+use crate::{Outcome, Refused};
 
 pub(super) type OnStateChange = Arc<dyn Fn(&Transition) + Send + Sync>;
 
@@ -49,14 +49,14 @@ pub(super) enum Count {
 impl Shared {
     pub(super) fn new(
         name: Arc<str>,
-        machine: Machine,
+        mut machine: Machine,
         clock: Clock,
         slow_after: Option<Duration>,
         on_state_change: Option<OnStateChange>,
     ) -> Self {
         let shared = Shared {
             name,
-            closed: Closed::new(machine.full_window()),
+            closed: Closed::new(machine.recent().length()),
             machine: CachePadded::new(Mutex::new(machine)),
             clock,
             slow_after,
@@ -67,34 +67,42 @@ impl Shared {
         shared
     }
 
+    /// Counts a call whose context had ended before it.
+    #[cold]
+    pub(super) fn refused(&self, end: ripcord::Error) -> Refused {
+        self.tally.count(Call::Rejected);
+        Refused::ended(end)
+    }
+
     /// Admits a call. One that `queues` before it is sent calls [`Shared::restart`] when it is.
     #[inline]
-    pub(super) fn acquire(&self, queues: bool) -> Result<Permit<'_>, BreakerOpen> {
+    pub(super) fn acquire(&self, queues: bool) -> Result<Admission, BreakerOpen> {
         match self.closed.generation() {
-            Some(generation) => Ok(self.admit(Admission { generation, probe: None })),
+            Some(generation) => {
+                self.tally.count(Call::Started);
+                Ok(Admission { generation, probe: None })
+            }
             None => self.acquire_locked(queues),
         }
     }
 
     #[cold]
-    fn acquire_locked(&self, queues: bool) -> Result<Permit<'_>, BreakerOpen> {
+    fn acquire_locked(&self, queues: bool) -> Result<Admission, BreakerOpen> {
         let (acquired, changes) = self.change(|machine, now| machine.acquire(queues, now));
-        let result = match acquired {
-            Ok(admission) => Ok(self.admit(admission)),
+        match acquired {
+            Ok(admission) => {
+                self.tally.count(Call::Started);
+                // Invariant 3.
+                let permit = Permit::new(self, admission);
+                self.tell(&changes);
+                Ok(permit.into_admission())
+            }
             Err(retry_after) => {
                 self.tally.count(Call::Rejected);
+                self.tell(&changes);
                 Err(BreakerOpen { name: Arc::clone(&self.name), retry_after })
             }
-        };
-        // Invariant 3.
-        self.tell(&changes);
-        result
-    }
-
-    #[inline]
-    fn admit(&self, admission: Admission) -> Permit<'_> {
-        self.tally.count(Call::Started);
-        Permit::new(self, admission)
+        }
     }
 
     /// Restarts the time of a probe, which is sent only now.
@@ -107,7 +115,7 @@ impl Shared {
     #[inline]
     pub(super) fn record(&self, admission: Admission, outcome: Outcome, slow: bool) {
         let is_healthy = outcome == Outcome::Success && !slow;
-        if !(is_healthy && self.closed.count_success(admission.generation)) {
+        if !(is_healthy && self.closed.count_success(admission.generation, &self.clock)) {
             self.record_locked(admission, outcome, slow);
         }
     }
@@ -132,7 +140,7 @@ impl Shared {
 
     /// Returns whether the breaker is closed and has counted nothing but successes.
     pub(super) fn remembers_no_failure(&self) -> bool {
-        self.look(|machine, _| machine.successes().is_some())
+        self.look(|machine, _| machine.is_healthy())
     }
 
     pub(super) fn remaining_delay(&self) -> Option<Duration> {
@@ -171,10 +179,11 @@ impl Shared {
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
         // Invariant 2.
         if let Some(successes) = self.closed.take_successes() {
-            machine.set_successes(successes);
+            machine.recent().set_successes(successes);
         }
         let result = change(&mut machine, now);
-        self.closed.publish(machine.closed_generation(), machine.successes());
+        let (generation, is_healthy, recent) = (machine.closed_generation(), machine.is_healthy(), machine.recent());
+        self.closed.publish(generation, is_healthy.then(|| recent.successes()), recent.part_ends());
         (result, machine.take_changes())
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::closed::Length;
+
 /// What the breaker counts of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CallResult {
@@ -63,18 +65,38 @@ impl Recent {
         }
     }
 
-    /// Returns the number of calls that fill a window of calls.
-    pub(super) fn full(&self) -> Option<u64> {
+    pub(super) fn length(&self) -> Length {
         match self {
-            Recent::Calls(calls) => Some(calls.results.len() as u64),
-            Recent::Time(_) => None,
+            Recent::Calls(calls) => Length::Calls(calls.results.len() as u64),
+            Recent::Time(time) => Length::Time(time.origin),
         }
     }
 
-    /// Replaces the number of successes in a window of calls that holds nothing else: where they lie does not matter.
+    /// Returns the number from which successes may be counted elsewhere.
+    pub(super) fn successes(&self) -> u64 {
+        match self {
+            Recent::Calls(calls) => calls.counts.calls,
+            Recent::Time(_) => 0,
+        }
+    }
+
+    /// Takes over the number to which successes have been counted elsewhere. There are no other results: so it does not
+    /// matter where they lie in a window of calls.
     pub(super) fn set_successes(&mut self, successes: u64) {
-        if let Recent::Calls(calls) = self {
-            calls.counts.calls = successes;
+        match self {
+            Recent::Calls(calls) => calls.counts.calls = successes,
+            Recent::Time(time) => {
+                time.part_mut(time.current).calls += successes;
+                time.counts.calls += successes;
+            }
+        }
+    }
+
+    /// Returns when the current part of a window of time ends, in nanoseconds since its origin.
+    pub(super) fn part_ends(&self) -> u64 {
+        match self {
+            Recent::Calls(_) => 0,
+            Recent::Time(time) => (time.current + 1).saturating_mul(time.part),
         }
     }
 
@@ -150,6 +172,6 @@ impl LastTime {
 }
 
 /// Returns a duration in nanoseconds, at most 584 years.
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
