@@ -1,9 +1,13 @@
 //! Clients that close their half of the connection.
 
-use axum::{Router, routing::any};
+use axum::{Router, body::Body, extract::Request, response::Response, routing::any};
+use hyper_util::rt::TokioIo;
 use ripcord::{Clock, Context};
 use ripcord_http::server::{ContextLayer, Ctx, Ended, HalfClose};
-use tokio::{io::AsyncWriteExt as _, sync::mpsc::unbounded_channel};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::mpsc::unbounded_channel,
+};
 
 use crate::{
     common::{PATIENCE, SECOND},
@@ -172,4 +176,32 @@ async fn close_where_half_close_is_allowed_ends_at_the_deadline() {
     assert!(!ctx.is_done());
     time.advance(5 * SECOND);
     assert!(end_of(&ctx).await.is_deadline_exceeded());
+}
+
+// hyper drops the stream of a client that has closed after shutting it down. An upgraded stream is the handler's, who may keep it.
+#[tokio::test]
+async fn shutting_down_an_upgraded_stream_after_the_clients_fin_closes_it_though_the_handler_keeps_it() {
+    let (keep, mut kept) = unbounded_channel();
+    let handler = async move |request: Request| {
+        let keep = keep.clone();
+        tokio::spawn(async move {
+            let mut upgraded = TokioIo::new(hyper::upgrade::on(request).await.expect("it is accepted"));
+            let mut received = String::new();
+            upgraded.read_to_string(&mut received).await.expect("the client's FIN");
+            upgraded.write_all(format!("heard {received}").as_bytes()).await.expect("it is open");
+            upgraded.shutdown().await.expect("it is open");
+            keep.send(upgraded).expect("the test listens");
+        });
+        let answer = Response::builder().status(101).header("upgrade", "raw").header("connection", "upgrade");
+        answer.body(Body::empty()).expect("well-formed")
+    };
+    let address = serve(Router::new().route("/", any(handler)).layer(layer().half_close(HalfClose::Allow))).await;
+    let head = "GET / HTTP/1.1\r\nHost: test\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n";
+    let mut client = client(address, head).await;
+    let head = answer_until(&mut client, "\r\n\r\n").await;
+    assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    client.write_all(b"this").await.expect("it is open");
+    client.shutdown().await.expect("it is open");
+    assert_eq!(answers(client).await, "heard this");
+    in_time(kept.recv()).await.expect("the handler still has it");
 }

@@ -32,11 +32,13 @@ pub struct WatchedStream {
     peer: Peer,
     linger: Option<Box<Linger>>,
     is_shut_down: bool,
+    /// Whether everything that the client has sent was read, up to its FIN.
+    is_at_end: bool,
 }
 
 impl WatchedStream {
     pub(super) fn new(stream: Arc<TcpStream>, peer: Peer) -> Self {
-        WatchedStream { stream, peer, linger: None, is_shut_down: false }
+        WatchedStream { stream, peer, linger: None, is_shut_down: false, is_at_end: false }
     }
 
     /// Returns the stream itself, for its addresses and options.
@@ -84,8 +86,9 @@ impl WatchedStream {
 
     /// Closes the sending half. Returns whether the client may still be sending.
     fn shut_down(&self) -> io::Result<bool> {
-        // The system has closed the socket of a client that is gone.
-        if self.peer.is_gone() {
+        // The system has closed the socket of a client that is gone. hyper drops the stream of a client that has closed after this, and
+        // that sends the FIN. Upgraded streams are the handler's, who may keep them.
+        if self.peer.is_gone() || (self.is_at_end && self.peer.upgraded().is_none()) {
             return Ok(false);
         }
         match SockRef::from(&*self.stream).shutdown(Shutdown::Write) {
@@ -103,7 +106,11 @@ impl Drop for WatchedStream {
 }
 
 impl AsyncRead for WatchedStream {
-    fn poll_read(self: Pin<&mut Self>, task: &mut task::Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let is_wanted = buffer.remaining() > 0;
         loop {
             ready!(self.stream.poll_read_ready(task))?;
@@ -114,6 +121,7 @@ impl AsyncRead for WatchedStream {
                     return Poll::Ready(Err(error));
                 }
                 Ok(0) if is_wanted => {
+                    self.is_at_end = true;
                     self.peer.goes(Going::Closed);
                     return Poll::Ready(Ok(()));
                 }
