@@ -179,6 +179,25 @@ fn moving_later_touches_no_timer() {
 }
 
 #[test]
+fn reset_of_an_idle_timeout_touches_no_timer() {
+    let (root, time) = manual();
+    let (outer, outer_idle) = root.with_idle_timeout(HOUR);
+    let (ctx, idle) = outer.with_name("name").with_idle_timeout(2 * HOUR);
+    let _after = ctx.after_func(|| {});
+    let timers = time.timers();
+    let mut armed = Box::pin(time.wait_for_timers(timers + 1));
+    let wakes = Wakes::new();
+    assert!(poll(&mut armed, &wakes).is_pending());
+    // The timer is due when the first resets are long past, and looks again.
+    for _ in 0..100_000 {
+        time.advance(MS);
+        assert!(idle.reset() && ctx.progress() && outer_idle.reset());
+    }
+    assert_eq!((time.timers(), wakes.count()), (timers, 0));
+    assert_eq!((idle.get(), outer_idle.get()), (Some(time.now() + 2 * HOUR), Some(time.now() + HOUR)));
+}
+
+#[test]
 fn blocked_thread_and_run_and_sleep_and_after_func_follow_the_move() {
     let (root, time) = manual();
     let (ctx, deadline) = root.with_movable_deadline(time.now() + 5 * SEC);
@@ -444,15 +463,20 @@ fn system_clock_wakes_waiters_at_the_moved_deadline() {
 
 #[test]
 fn system_clock_arms_again_when_the_deadline_moved_later() {
-    let (ctx, deadline) = Context::background().with_movable_deadline(Instant::now() + 5 * MS);
-    let (mut done, wakes) = (ctx.done_owned(), Wakes::new());
-    assert!(poll(&mut done, &wakes).is_pending());
-    let until = Instant::now() + 50 * MS;
-    if deadline.reset(until) {
-        assert!(block_on(ctx.done()).is_deadline_exceeded());
-        assert!(Instant::now() >= until);
-        eventually("the waiter is woken", || wakes.count() == 1);
-    }
+    // This thread may be stopped until the first deadline has passed: then it tries a longer one.
+    let (ctx, (_done, wakes), until) = (1..10)
+        .find_map(|attempt| {
+            let first = Instant::now() + 5 * MS * 2_u32.pow(attempt);
+            let (ctx, deadline) = Context::background().with_movable_deadline(first);
+            let (mut done, wakes) = (ctx.done_owned(), Wakes::new());
+            let is_pending = poll(&mut done, &wakes).is_pending();
+            let until = first + 50 * MS;
+            (is_pending && deadline.reset(until)).then_some((ctx, (done, wakes), until))
+        })
+        .expect("a reset takes effect");
+    assert!(block_on(ctx.done()).is_deadline_exceeded());
+    assert!(Instant::now() >= until);
+    eventually("the waiter is woken", || wakes.count() == 1);
 }
 
 #[test]
@@ -472,6 +496,21 @@ fn deadlines_of_two_clocks_are_each_asked_on_their_own() {
     assert_eq!(wakes.count(), 1);
     assert!(!move_inner.reset_after(60 * SEC));
     assert_exceeded(&inner);
+}
+
+#[test]
+fn remaining_is_zero_while_the_clock_of_a_movable_deadline_is_behind() {
+    let (outer, deadline, outer_time) = five_seconds();
+    let (clock, time) = Clock::manual();
+    let inner = outer.with_clock(clock);
+    time.advance(2 * HOUR);
+    assert!(time.now() > deadline.get().expect("there is one"));
+    let asked = inner.clone();
+    assert_eq!(common::within("remaining", move || asked.remaining()), Some(Duration::ZERO));
+    assert_lives(&inner);
+    outer_time.advance(5 * SEC);
+    assert_exceeded(&inner);
+    assert_eq!(inner.remaining(), Some(Duration::ZERO));
 }
 
 // ===== memory =====

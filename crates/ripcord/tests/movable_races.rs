@@ -2,12 +2,13 @@
 
 mod common;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use common::{HOUR, manual};
-use ripcord::{Context, MovableDeadline};
+use common::{HOUR, SEC, Wakes, manual, poll};
+use ripcord::{Context, DoneOwned, IdleTimeout, MovableDeadline};
 
-const ROUNDS: usize = if cfg!(miri) { 4 } else { 1000 };
+const ROUNDS: usize = if cfg!(miri) { 8 } else { 1000 };
 const PER_ROUND: u32 = if cfg!(miri) { 8 } else { 1000 };
 const NS: Duration = Duration::from_nanos(1);
 
@@ -15,33 +16,96 @@ fn story(ctx: &Context) -> Option<String> {
     ctx.err().map(|error| format!("{error:#}"))
 }
 
-#[test]
-fn reset_and_expiry_are_one_decision_in_a_million_rounds() {
-    let (mut won, mut lost) = (0_usize, 0_usize);
-    for round in 0..ROUNDS {
-        let (root, time) = manual();
-        let start = time.now();
-        // Each deadline passes one nanosecond after the one before.
-        let contexts: Vec<(Context, MovableDeadline)> =
-            (1..=PER_ROUND).map(|index| root.with_movable_deadline(start + index * NS)).collect();
-        let observe = |ctx: &Context| {
-            time.advance(NS);
-            if round % 2 == 0 { story(ctx) } else { story(&ctx.with_name("child")) }
-        };
-        let (took_effect, seen) = common::race(
-            || contexts.iter().map(|(_, deadline)| deadline.reset_after(HOUR)).collect::<Vec<bool>>(),
-            || contexts.iter().map(|(ctx, _)| observe(ctx)).collect::<Vec<_>>(),
-        );
-        for (((ctx, deadline), took_effect), seen) in contexts.iter().zip(took_effect).zip(seen) {
-            if took_effect {
-                won += 1;
-                assert!(seen.is_none() && !ctx.is_done(), "ended by the old deadline: {seen:?}");
-            } else {
-                lost += 1;
-                assert!(ctx.is_done() && !deadline.reset_after(HOUR), "{ctx}");
-                assert!(seen.is_some() && seen == story(ctx), "two stories: {seen:?}, {:?}", story(ctx));
-            }
+enum Mover {
+    Deadline(MovableDeadline),
+    Idle(IdleTimeout),
+}
+
+impl Mover {
+    fn reset(&self) -> bool {
+        match self {
+            Mover::Deadline(deadline) => deadline.reset_after(HOUR),
+            Mover::Idle(idle) => idle.reset(),
         }
     }
-    assert!(cfg!(miri) || won > 0 && lost > 0, "the threads never met: {won} won, {lost} lost");
+}
+
+/// A context whose deadline a thread moves while it passes on another.
+struct Raced {
+    ctx: Context,
+    mover: Mover,
+    waiting: Option<(DoneOwned, Arc<Wakes>)>,
+}
+
+impl Raced {
+    /// An idle timeout, which a reset restarts, or a deadline, which a reset moves by an hour. With a waiter, a timer is armed.
+    fn new(root: &Context, when: Instant, is_idle: bool, is_waited_on: bool) -> Raced {
+        let (ctx, mover) = if is_idle {
+            let (ctx, idle) = root.with_idle_timeout(when - root.clock().now());
+            (ctx, Mover::Idle(idle))
+        } else {
+            let (ctx, deadline) = root.with_movable_deadline(when);
+            (ctx, Mover::Deadline(deadline))
+        };
+        let waiting = is_waited_on.then(|| {
+            let (mut done, wakes) = (ctx.done_owned(), Wakes::new());
+            assert!(poll(&mut done, &wakes).is_pending());
+            (done, wakes)
+        });
+        Raced { ctx, mover, waiting }
+    }
+
+    /// Asserts that the waiter, if there is one, was woken once if the context has ended, and not otherwise.
+    fn assert_woken(&self, times: usize) {
+        if let Some((_, wakes)) = &self.waiting {
+            assert_eq!(wakes.count(), times, "wakes of {}", self.ctx);
+        }
+    }
+}
+
+/// Each round has a kind of its own: of a movable deadline or an idle timeout, asked directly or through a child, with a waiter,
+/// whose timer fires, or without.
+#[test]
+fn reset_and_expiry_are_one_decision_in_a_million_rounds() {
+    let (mut won, mut lost) = ([0_usize; 4], [0_usize; 4]);
+    for round in 0..ROUNDS {
+        let (through_a_child, is_idle, is_waited_on) = (round & 1 != 0, round & 2 != 0, round & 4 != 0);
+        let kind = usize::from(is_idle) + 2 * usize::from(is_waited_on);
+        let (root, time) = manual();
+        let start = time.now();
+        // Each deadline passes one nanosecond after the one before. An idle timeout that is reset lives on for a second.
+        let first = if is_idle { SEC } else { NS };
+        let raced: Vec<Raced> =
+            (0..PER_ROUND).map(|index| Raced::new(&root, start + first + index * NS, is_idle, is_waited_on)).collect();
+        // Before an idle timeout is due, a reset at the time of its start would change nothing.
+        time.advance(first - NS);
+        let observe = |ctx: &Context| {
+            time.advance(NS);
+            if through_a_child { story(&ctx.with_name("child")) } else { story(ctx) }
+        };
+        let (took_effect, seen) = common::race(
+            || raced.iter().map(|raced| raced.mover.reset()).collect::<Vec<bool>>(),
+            || raced.iter().map(|raced| observe(&raced.ctx)).collect::<Vec<_>>(),
+        );
+        for ((raced, took_effect), seen) in raced.iter().zip(took_effect).zip(seen) {
+            let Raced { ctx, mover, .. } = raced;
+            if took_effect {
+                won[kind] += 1;
+                assert!(seen.is_none() && !ctx.is_done(), "ended by the old deadline: {seen:?}");
+                raced.assert_woken(0);
+            } else {
+                lost[kind] += 1;
+                assert!(ctx.is_done() && !mover.reset(), "{ctx}");
+                assert!(seen.is_some() && seen == story(ctx), "two stories: {seen:?}, {:?}", story(ctx));
+                raced.assert_woken(1);
+            }
+        }
+        time.advance(HOUR);
+        for raced in &raced {
+            assert!(raced.ctx.is_done(), "{}", raced.ctx);
+            raced.assert_woken(1);
+        }
+    }
+    let met = won.iter().chain(&lost).all(|count| *count > 0);
+    assert!(cfg!(miri) || met, "the threads never met: {won:?} won, {lost:?} lost");
 }

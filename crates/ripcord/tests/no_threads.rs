@@ -8,6 +8,7 @@ mod common;
 use std::process::Command;
 use std::time::Duration;
 
+use common::observers::{OBSERVERS, assert_all_report_an_end, observe_until_ended};
 use common::{HANG, MS, Wakes, poll};
 use ripcord::Context;
 
@@ -30,6 +31,17 @@ fn deadlines_are_seen_in_time_without_a_timer_thread() {
 fn without_threads() {
     assert!(std::thread::Builder::new().spawn(|| {}).is_err(), "a thread could be started");
     two_contexts_in_turn();
+    for observer in OBSERVERS {
+        for is_waited_on in [false, true] {
+            let ctx = Context::background().with_timeout(MS);
+            let mut waiting = ctx.done_owned();
+            let _ = is_waited_on.then(|| poll(&mut waiting, &Wakes::new()));
+            observe_until_ended(*observer, &ctx);
+            for ctx in [&ctx, &ctx.clone(), &ctx.with_name("child"), &ctx.with_cancel().0] {
+                assert_all_report_an_end(ctx);
+            }
+        }
+    }
     let ctx = Context::background().with_timeout(MS);
     assert!(ctx.wait().is_deadline_exceeded());
     assert!(Context::background().wait_timeout(MS).is_none());
@@ -54,7 +66,8 @@ fn two_contexts_in_turn() {
             assert!(a.deadline().expect("it has one").elapsed() < HANG, "the end is never seen");
         }
         let late = a.deadline().expect("it has one").elapsed();
-        assert!(a.is_done() && a.err().is_some_and(|error| error.is_deadline_exceeded()) && !b.is_done());
+        assert!(a.err().is_some_and(|error| error.is_deadline_exceeded()) && !b.is_done());
+        assert_all_report_an_end(&a);
         assert!(poll(&mut wait_a, &Wakes::new()).is_ready());
         best = best.min(late);
     }

@@ -79,6 +79,24 @@ fn group_that_is_dropped_or_has_ended_reports_the_line_that_created_it() {
     assert_reports(&ctx, line);
 }
 
+#[test]
+fn group_of_a_builder_reports_the_line_that_built_it() {
+    let builder = Group::builder().executor(threads).limit(1);
+    let (group, ctx) = builder.build::<()>(&Context::background());
+    let line = line!() - 1;
+    drop(group);
+    assert_reports(&ctx, line);
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn group_on_tokio_reports_the_line_that_created_it() {
+    let (group, ctx) = Group::new(&Context::background());
+    let line = line!() - 1;
+    drop(group);
+    assert_reports(&ctx, line);
+}
+
 #[cfg(feature = "tokio-util")]
 #[test]
 fn token_reports_the_line_that_derived_the_context() {

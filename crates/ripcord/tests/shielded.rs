@@ -60,10 +60,14 @@ fn shielded_context_of_a_context_that_ended_long_ago_is_done() {
 }
 
 #[test]
-fn values_name_and_clock_are_kept() {
+fn values_name_clock_and_span_are_kept() {
     let (root, time) = manual();
-    let (ctx, _cancel) = root.with_value(User(1)).with_name("import").with_cancel();
+    let (ctx, call) = root.with_value(User(1)).with_name("import").start_span("import");
+    let (ctx, _cancel) = ctx.with_cancel();
     let shielded = ctx.shielded(SEC);
+    let (_ctx, cleanup) = shielded.start_span("cleanup");
+    drop(cleanup);
+    assert!(call.end().to_string().contains("cleanup"), "a call in the grace is recorded below the call above");
     assert_eq!((shielded.value::<User>(), shielded.name()), (Some(&User(1)), Some("import")));
     time.advance(SEC);
     assert_eq!(shielded.clock().now(), time.now());

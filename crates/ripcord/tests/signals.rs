@@ -30,6 +30,7 @@ fn in_a_process(test: &str, scenario: fn()) -> ExitStatus {
     output.status
 }
 
+#[track_caller]
 fn with_signals(ctx: &Context) -> Context {
     ctx.with_signals().expect("the system lets us")
 }
@@ -40,6 +41,7 @@ fn send(signal: i32) {
 
 fn ended_by(ctx: &Context, signal: Signal, text: &str) {
     let error = ctx.wait_timeout(HANG).expect("the signal ends it");
+    assert_eq!(error.origin().location().file(), file!(), "the line that called with_signals");
     let cause = error.cause().expect("the signal");
     assert_eq!(cause.downcast_ref::<Signal>(), Some(&signal));
     assert_canceled(ctx, Some(text));
@@ -50,11 +52,13 @@ fn a_term_ends_the_context_and_is_its_cause() {
     let status = in_a_process("a_term_ends_the_context_and_is_its_cause", || {
         let (parent, _cancel) = Context::background().with_value(User(1)).with_cancel();
         let ctx = with_signals(&parent);
+        let line = line!() - 1;
         let below = ctx.with_name("below");
         assert_live(&below);
         assert_eq!(below.value::<User>(), Some(&User(1)));
         send(SIGTERM);
         ended_by(&ctx, Signal::Terminate, "SIGTERM received");
+        assert_eq!(ctx.err().expect("it has ended").origin().location().line(), line);
         assert_canceled(&below, Some("SIGTERM received"));
         assert_live(&parent);
     });
@@ -120,9 +124,13 @@ fn first_signal_begins_a_shutdown() {
     let status = in_a_process("first_signal_begins_a_shutdown", || {
         let shutdown = Shutdown::builder().build();
         shutdown.on_signals().expect("the system lets us");
+        let line = line!() - 1;
         shutdown.on_signals().expect("a second call has no effect");
         send(SIGTERM);
         let report = block_on(shutdown.run());
+        let end = shutdown.context().err().expect("nothing is left to drain");
+        let location = end.origin().location();
+        assert_eq!((location.file(), location.line()), (file!(), line), "the line that called on_signals");
         assert_eq!(report.cause().downcast_ref::<Signal>(), Some(&Signal::Terminate));
         assert!(report.to_string().ends_with("(SIGTERM received)"), "{report}");
     });

@@ -256,6 +256,58 @@ fn panic_in_the_drop_of_a_future_is_the_error_of_its_task() {
     });
 }
 
+/// Calls `send` with the message of each panic, from the panic hook. Other hooks go on to run.
+fn hook_panics(send: impl Fn(String) + Send + Sync + 'static) {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if let Some(message) = info.payload().downcast_ref::<&str>() {
+            send((*message).to_owned());
+        }
+        hook(info);
+    }));
+}
+
+#[test]
+fn panic_of_a_detached_task_reaches_the_panic_hook_and_harms_nobody() {
+    let (sender, panics) = mpsc::channel();
+    hook_panics(move |message| drop(sender.send(message)));
+    block_on(async {
+        let (ctx, tasks) = Context::background().with_tasks();
+        drop(ctx.spawn(|_| async { panic!("detached") }));
+        settle().await;
+        assert!(tasks.is_empty() && !ctx.is_done());
+        assert_eq!(ctx.spawn(|_| async { 7 }).await.unwrap(), 7);
+    });
+    assert!(panics.try_iter().any(|message| message == "detached"));
+}
+
+#[test]
+fn blocking_closure_that_panics_after_its_task_has_ended_reaches_the_panic_hook_and_leaves_the_lists() {
+    let (sender, panics) = mpsc::channel();
+    hook_panics(move |message| drop(sender.send(message)));
+    within("blocking", move || {
+        block_on(async {
+            let (ctx, tasks) = Context::background().with_tasks();
+            let (release, released) = mpsc::channel::<()>();
+            let (starts, started) = mpsc::channel();
+            let mut task: Task<()> = ctx.spawn_blocking(move |_| {
+                starts.send(()).unwrap();
+                released.recv().unwrap();
+                panic!("after its end");
+            });
+            started.recv().unwrap();
+            task.cancel_with("stopped");
+            let error = ended((&mut task).await);
+            assert_eq!(error.cause().unwrap().to_string(), "stopped");
+            assert_eq!(tasks.len(), 1, "the closure goes on");
+            release.send(()).unwrap();
+            eventually("the closure is gone", || tasks.is_empty());
+            assert_eq!(ctx.spawn_blocking(|_| 7).await.unwrap(), 7);
+        });
+        assert!(panics.try_iter().any(|message| message == "after its end"));
+    });
+}
+
 #[test]
 fn payload_that_panics_when_dropped_harms_nobody() {
     struct Bomb;

@@ -7,6 +7,7 @@ mod common;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
+use common::observers::{OBSERVERS, assert_all_report_an_end, observe_until_ended};
 use common::{HANG, MS, Wakes, poll, poll_with, waker_fn};
 use ripcord::{Context, DoneOwned};
 
@@ -48,11 +49,23 @@ fn loop_over_contexts_sees_deadlines_while_a_waker_blocks_the_timer_thread() {
                 assert!(deadline.elapsed() < HANG, "the deadline is never seen");
             }
             let seen = Instant::now();
-            assert!(ctx.is_done() && ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
+            assert!(ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
             assert!(seen >= deadline && poll(&mut waiting, &Wakes::new()).is_ready());
+            for ctx in [&ctx, &ctx.clone(), &ctx.with_name("child"), &ctx.with_cancel().0] {
+                assert_all_report_an_end(ctx);
+            }
             best = best.min(seen - deadline);
         }
         assert!(best <= MS, "{others} other contexts: the most punctual attempt was {best:?} late");
+    }
+    // Each observer by itself, before any other has noticed the deadline. Contexts that are waited on and others.
+    for observer in OBSERVERS {
+        for is_waited_on in [false, true] {
+            let ctx = Context::background().with_timeout(MS);
+            let _waiting = is_waited_on.then(|| ctx.after_func(|| {}));
+            observe_until_ended(*observer, &ctx);
+            assert_all_report_an_end(&ctx);
+        }
     }
     // Blocked threads need the timer's thread as little.
     assert!(Context::background().with_timeout(MS).wait().is_deadline_exceeded());

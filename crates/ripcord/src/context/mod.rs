@@ -114,8 +114,10 @@ impl Context {
                 return None;
             }
             let left = when.saturating_sub(self.clock_ref().ticks());
-            // Once zero was returned, no observer may report a live context. If it is live, the deadline has moved meanwhile.
-            if left > 0 || self.err().is_some() || self.flags() & flag::MOVABLE == 0 {
+            // Once zero was returned, no observer may report a live context. If it is live, the deadline has moved meanwhile, or
+            // the clock that it counts on shows an earlier time than this context's.
+            let is_exact = left > 0 || self.err().is_some() || self.flags() & flag::MOVABLE == 0;
+            if is_exact || self.deadline_ticks() == when {
                 return Some(Duration::from_nanos(left.max(0).unsigned_abs()));
             }
         }

@@ -16,6 +16,9 @@ impl Context {
     /// on, and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. A closure that has not been started
     /// at the end never is.
     ///
+    /// A panic of the closure is the task's error. If the closure panics after its task was ended or dropped, only the panic hook
+    /// reports the panic.
+    ///
     /// Name, span and lists are as in [`spawn`](Context::spawn). Outside of a runtime the task ends with an error that says so.
     ///
     /// ```

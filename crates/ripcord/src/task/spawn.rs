@@ -46,7 +46,8 @@ impl Context {
     ///
     /// # Panics
     ///
-    /// If `make` panics. A panic of the future is the task's error.
+    /// If `make` panics. A panic of the future is the task's error. If the [`Task`] was dropped, nobody receives that error: then only
+    /// the panic hook reports the panic.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

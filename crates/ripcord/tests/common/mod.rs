@@ -2,6 +2,8 @@
 //! context every question at once.
 #![allow(dead_code, reason = "each test binary takes the part it needs")]
 
+pub(crate) mod observers;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;

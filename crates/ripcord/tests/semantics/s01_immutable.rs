@@ -22,7 +22,14 @@ fn s01_every_derivation_leaves_its_parent_as_it_was() {
         parent.without_cancel(),
         parent.merge(&canceled),
         parent.with_clock(Clock::system()),
+        parent.shielded(SEC),
+        parent.with_tasks().0,
     ];
+    let (movable, mover) = parent.with_movable_deadline(time.now() + SEC);
+    let (idle, idle_timeout) = parent.with_idle_timeout(SEC);
+    assert!(mover.reset_after(2 * SEC) && idle_timeout.reset() && idle.progress());
+    assert_eq!((movable.remaining(), idle.remaining()), (Some(2 * SEC), Some(HOUR)));
+    assert!(mover.reset_after(std::time::Duration::ZERO) && movable.is_done());
     cancel.cancel_with("child only");
     assert!(canceled.is_done());
 
@@ -33,6 +40,7 @@ fn s01_every_derivation_leaves_its_parent_as_it_was() {
     assert_eq!(parent.value::<User>(), Some(&User(1)));
     assert_eq!(parent.value::<Trace>(), None);
     assert_eq!(parent.name(), Some("parent"));
+    assert!(!parent.progress(), "the idle timeout is its child's");
     drop(children);
     assert_live(&parent);
 }

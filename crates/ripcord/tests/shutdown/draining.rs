@@ -23,6 +23,9 @@ fn stop_request_reaches_every_context_below_and_cancels_none() {
         ctx.merge(&request),
         request.merge(ctx),
         other().merge(&ctx.without_cancel()),
+        ctx.shielded(SEC),
+        ctx.without_cancel().shielded(SEC),
+        request.merge(&ctx.shielded(SEC)).with_name("cleanup"),
     ];
     let mut waits: Vec<_> = below.iter().map(Context::draining).collect();
     let wakes = Wakes::new();

@@ -99,14 +99,20 @@ fn phase_that_panics_in_its_drop_is_reported() {
             panic!("in the drop");
         }
     }
+    let (root, time) = manual();
+    let (started, starts) = mpsc::channel();
     let shutdown = Shutdown::builder()
-        .phase("late", MS, |_| async {
+        .context(&root)
+        .phase("late", SEC, move |_| async move {
             let _panics = Panics;
+            started.send(()).expect("a receiver");
             pending::<()>().await;
         })
         .phase("next", HOUR, |_| async {})
         .build();
     shutdown.begin("deployment");
+    starts.recv().expect("the phase starts");
+    time.advance(SEC);
     let report = report_of(&shutdown);
     assert!(report.phases()[0].is_panicked() && report.phases()[1].is_completed(), "{report}");
 }

@@ -339,6 +339,14 @@ fn observe(entry: &Entry) {
     assert!(ctx.err().is_some(), "err takes an end back");
     assert!(ctx.with_cancel().0.is_done(), "a child takes an end back");
     assert!(ctx.wait_timeout(Duration::ZERO).is_some(), "wait takes an end back");
+    let task = &mut Task::from_waker(Waker::noop());
+    assert!(Pin::new(&mut ctx.done()).poll(task).is_ready(), "done takes an end back");
+    let run = Pin::new(&mut ctx.run(std::future::ready(()))).poll(task);
+    assert!(matches!(run, Poll::Ready(Err(_))), "run takes an end back");
+    assert!(!ctx.after_func(|| {}).stop(), "after_func takes an end back");
+    let (other, _canceler) = Context::background().with_cancel();
+    assert!(ctx.merge(&other).is_done() && other.merge(ctx).is_done(), "a merge takes an end back");
+    assert!(ctx.ended_at().is_some(), "ended_at takes an end back");
     let cause = ctx.cause().expect("a done context has a cause").to_string();
     assert_eq!(entry.cause.get_or_init(|| cause.clone()), &cause, "a cause changed");
 }
