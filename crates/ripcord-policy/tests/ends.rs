@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::future::FutureExt;
 use ripcord::{Clock, Context, ManualTime};
+use ripcord_policy::pool::Overflow;
 use ripcord_policy::{
     Attempt, Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, Outcome, Rate, RateLimiter, Refused, Retry,
     SharedError, Stack, WorkerPool,
@@ -191,6 +192,11 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
         let refused = ends.call(caller, async |ctx| bulkhead.acquire(&ctx).await).await;
         ends.refused("`Bulkhead::acquire`", caller.name(), &refused);
     }
+    let error = {
+        let free = Bulkhead::builder().limit(1).build().unwrap();
+        ends.call(Caller::Stays, async |ctx| free.run(&ctx, async |_| Err::<u32, _>(Down)).await).await
+    };
+    ends.failed("`Bulkhead`", "the callee fails", &error);
     let full = bulkhead.try_acquire().unwrap_err();
     ends.refused("`Bulkhead::acquire`", "the policy: no permit is free", &full);
     drop(permit);
@@ -200,6 +206,8 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
         let error = ends.call(caller, async |ctx| fallback.run(&ctx, heeds).await).await;
         ends.failed("`Fallback`", caller.name(), &error);
     }
+    let error = ends.call(Caller::Stays, async |ctx| fallback.run(&ctx, async |_| Err::<u32, _>(Down)).await).await;
+    ends.failed("`Fallback`", "the callee fails, and the fallback too", &error);
 
     let limiter = RateLimiter::builder().rate(Rate::every(SECOND * 60)).burst(1).clock(clock.clone()).build().unwrap();
     assert!(limiter.allow());
@@ -218,6 +226,12 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
         let error = ends.call(caller, async |ctx| stack.run(&ctx, heeds).await).await;
         ends.failed("`Stack`", caller.name(), &error);
     }
+    let error = ends.call(Caller::Stays, async |ctx| stack.run(&ctx, async |_| Err::<u32, _>(Down)).await).await;
+    ends.failed("`Stack`", "the callee fails", &error);
+    stack.breaker().unwrap().force_open();
+    let error = ends.call(Caller::Stays, async |ctx| stack.run(&ctx, heeds).await).await;
+    ends.failed("`Stack`", "a policy of it: its breaker is open", &error);
+    stack.breaker().unwrap().reset();
     let short: Stack<u32, Down> = Stack::builder().deadline(SECOND * 5).build().unwrap();
     let error = ends.call(Caller::Stays, async |ctx| short.run(&ctx, heeds).await).await;
     ends.failed("`Stack`", "its own deadline", &error);
@@ -248,6 +262,19 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
     let panics = |_| async { panic!("out of range") as Result<u32, Down> };
     let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 3, panics).await).await;
     ends.failed("`Cache::get_or_load`", "the callee panics", &error);
+    let (tell, told) = std::sync::mpsc::channel();
+    let cyclic = async |ctx: Context| {
+        let (inner, tell) = (cache.clone(), tell.clone());
+        let load = move |ctx: Context| async move {
+            let again = |_| async { Err::<u32, _>(Down) };
+            tell.send(inner.get_or_load(&ctx, 5, again).await.unwrap_err()).unwrap();
+            Err::<u32, _>(Down)
+        };
+        cache.get_or_load(&ctx, 5, load).await.unwrap_err();
+        Err::<u32, _>(told.recv().unwrap())
+    };
+    let error = ends.call(Caller::Stays, cyclic).await;
+    ends.failed("`Cache::get_or_load`", "the policy: the load would wait for itself", &error);
     cache.close();
     let error = ends.call(Caller::Stays, async |ctx| cache.get_or_load(&ctx, 4, heeds).await).await;
     ends.failed("`Cache::get_or_load`", "the policy: the cache is closed", &error);
@@ -262,6 +289,25 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
     ends.failed("`WorkerPool`", "the callee fails", &error);
     let error = ends.call(Caller::Stays, async |ctx| pool.submit(&ctx, panics).await.unwrap().await).await;
     ends.failed("`WorkerPool`", "the callee panics", &error);
+    let canceled = async |ctx: Context| {
+        let handle = pool.submit(&ctx, heeds).await.unwrap();
+        tokio::task::yield_now().await;
+        handle.cancel();
+        handle.await
+    };
+    let error = ends.call(Caller::Stays, canceled).await;
+    ends.failed("`WorkerPool`", "the task's handle cancels it", &error);
+    let small = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&root).unwrap();
+    let too_many = async |ctx: Context| {
+        let _running = small.submit(&ctx, heeds).await.unwrap();
+        // A yield for each worker to start.
+        tokio::task::yield_now().await;
+        let _queued = small.submit(&ctx, heeds).await.unwrap();
+        small.submit(&ctx, heeds).await.map(drop)
+    };
+    let refused = ends.call(Caller::Stays, too_many).await;
+    ends.refused("`WorkerPool::submit`", "the policy: the queue is full", &refused);
+    small.shutdown(&root.with_timeout(Duration::ZERO)).await.unwrap_err();
     pool.shutdown(&root).await.unwrap();
     let error = ends
         .call(Caller::Stays, async |ctx| pool.submit(&ctx, heeds).await.map(drop).map_err(Error::<Down>::from))
@@ -334,6 +380,70 @@ async fn refusal_for_a_near_deadline_names_whose_it_is() {
         story,
         "deadline too near: needs 5s, 1s left (timeout of 1s set at app.rs in GET /users), after 1 attempt, last error: connection closed"
     );
+}
+
+/// The table shows no lines. Here each setting that ends a call is told with the line that set it.
+#[tokio::test]
+async fn each_setting_that_ends_a_call_is_told_with_its_line() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock);
+    let assert_line = |story: &str, line: u32| {
+        assert!(story.contains(&format!("set at {}:{line}:", file!())), "line {line} is not in: {story}");
+    };
+
+    let builder = Stack::<u32, Down>::builder();
+    let builder = builder.deadline(SECOND);
+    let line = line!() - 1;
+    let stack = builder.build().unwrap();
+    let mut call = pin!(stack.run(&ctx, heeds));
+    assert!(call.as_mut().now_or_never().is_none());
+    time.advance(SECOND);
+    assert_line(&format!("{:#}", call.await.unwrap_err()), line);
+
+    for ignored in [false, true] {
+        let builder = Stack::<u32, Down>::builder().deadline(SECOND * 10);
+        let builder = builder.attempt_timeout(SECOND);
+        let line = line!() - 1;
+        let stack = builder.build().unwrap();
+        let call = |ctx: Context| async move { if ignored { std::future::pending().await } else { heeds(ctx).await } };
+        let mut call = pin!(stack.run(&ctx, call));
+        assert!(call.as_mut().now_or_never().is_none());
+        time.advance(SECOND);
+        assert_line(&format!("{:#}", call.await.unwrap_err()), line);
+    }
+}
+
+#[tokio::test]
+async fn loser_of_a_hedge_is_canceled_with_the_line_of_the_delay() {
+    let (clock, time) = Clock::manual();
+    let ctx = Context::background().with_clock(clock);
+    let after = Hedge::after(SECOND);
+    let after_line = line!() - 1;
+    let delayed = Hedge::builder();
+    let delayed = delayed.delay(SECOND);
+    let delayed_line = line!() - 1;
+    for (builder, line) in [(after, after_line), (delayed, delayed_line)] {
+        let alone = builder.clone().build().unwrap();
+        let stack: Stack<u32, Down> = Stack::builder().hedge(builder).build().unwrap();
+        for in_stack in [false, true] {
+            let first = std::sync::Mutex::new(None);
+            let call = |ctx: Context| {
+                let number = Attempt::hedge_number(&ctx);
+                if number == 0 {
+                    *first.lock().unwrap() = Some(ctx.clone());
+                }
+                async move { if number == 0 { heeds(ctx).await } else { Ok(number) } }
+            };
+            let mut run =
+                pin!(async { if in_stack { stack.run(&ctx, call).await } else { alone.run(&ctx, call).await } });
+            assert!(run.as_mut().now_or_never().is_none());
+            time.advance(SECOND);
+            assert_eq!(run.await.unwrap(), 1);
+            let loser = first.lock().unwrap().take().unwrap();
+            let origin = loser.err().unwrap().origin();
+            assert_eq!((origin.location().file(), origin.location().line()), (file!(), line), "in a stack: {in_stack}");
+        }
+    }
 }
 
 #[test]

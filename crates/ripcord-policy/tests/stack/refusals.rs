@@ -8,7 +8,9 @@ use futures::future::FutureExt;
 use ripcord::Context;
 use ripcord_policy::breaker::State;
 use ripcord_policy::pool::Overflow;
-use ripcord_policy::{Bulkhead, Hedge, Outcome, Rate, RateLimiter, Retry, RetryBudget, Stack, WorkerPool};
+use ripcord_policy::{
+    Bulkhead, Error, Hedge, Outcome, Rate, RateLimiter, Retry, RetryBudget, Stack, StopReason, WorkerPool,
+};
 
 use crate::common::{Down, SECOND, fixture, settle};
 
@@ -61,14 +63,45 @@ async fn the_limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
     let it = fixture();
     assert!(it.limiter.allow_n(10));
     let near = it.ctx.with_timeout(SECOND / 2);
+    let line = line!() - 1;
     let error = it.stack.run(&near, |_| async { Ok(7) }).await.unwrap_err();
     assert!(error.is_deadline_exceeded() && !error.is_canceled(), "{error}");
     assert!(error.is_rejected(), "{error}");
+    assert_names_the_deadline(&error, line);
     assert_eq!((it.saw()[0], it.saw()[5]), (0, 0));
     assert_eq!((it.breaker.stats().calls.canceled, it.breaker.stats().calls.failed), (1, 0));
     assert!(it.limiter.tokens().abs() < 1e-6, "nothing was taken");
     assert_eq!(it.finish(it.stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap(), 7);
     it.at_rest();
+}
+
+/// Asserts that a refusal tells the line of this file that set the deadline.
+fn assert_names_the_deadline(error: &Error<Down>, line: u32) {
+    let story = format!("{error:#}");
+    assert!(story.contains(&format!("timeout of 500ms set at {}:{line}:", file!())), "{story}");
+}
+
+#[tokio::test]
+async fn limiter_refuses_for_the_stacks_own_deadline_and_names_its_line() {
+    let it = fixture();
+    assert!(it.limiter.allow_n(10));
+    let builder = Stack::<u32, Down>::builder();
+    let builder = builder.deadline(SECOND / 2);
+    let line = line!() - 1;
+    let stack = builder.limiter(it.limiter.clone()).build().unwrap();
+    let error = stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap_err();
+    assert!(error.is_deadline_exceeded() && error.is_rejected(), "{error}");
+    assert_names_the_deadline(&error, line);
+}
+
+#[tokio::test]
+async fn retry_in_a_stack_refuses_a_wait_past_the_deadline_and_names_its_line() {
+    let it = fixture();
+    let near = it.ctx.with_timeout(SECOND / 2);
+    let line = line!() - 1;
+    let error = it.stack.run(&near, |_| async { Err(Down) }).await.unwrap_err();
+    assert_eq!((error.stop_reason(), error.last()), (Some(StopReason::Deadline), Some(&Down)));
+    assert_names_the_deadline(&error, line);
 }
 
 #[tokio::test]
