@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ticks_of_system;
 use crate::raw::coarse;
+use crate::raw::timer_slack;
 use crate::raw::timers::Timers;
 
 /// Maximum time, in nanoseconds, by which the coarse clock is behind. Its tick is 1 to 10 ms, and after five missed ticks another
@@ -75,6 +76,7 @@ fn alarm() -> bool {
 }
 
 fn drive() {
+    timer_slack::disable();
     loop {
         let now = ticks_of_system();
         let Some(next) = timers().fire(now) else { continue };

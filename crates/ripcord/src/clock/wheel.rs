@@ -1,19 +1,19 @@
 //! A hierarchical timing wheel: constant-time insert and remove, whatever the number of deadlines.
 //!
-//! Time is cut into ticks of 2^16 ns (65 µs). Level 0 has a slot for each of 64 ticks, level 1 one for each 64 times 64, and so
-//! on: eight levels reach over all of an `i64`. A deadline goes to the level of the highest group of six bits in which its tick
-//! differs from the current one, so that all slots in use lie ahead of the current one on their level, and the lowest level in
-//! use holds the earliest. When time reaches a slot of a higher level, its entries move down.
+//! Time is divided into ticks of 2^13 ns (8 µs). Level 0 has a slot for each of 64 ticks, level 1 has one for each 64 times 64
+//! ticks, and so on: nine levels cover all of an `i64`. A deadline goes to the level of the highest group of six bits in which its
+//! tick differs from the current one. So all occupied slots of a level are ahead of the current one, and the lowest occupied level
+//! holds the earliest deadline. When time reaches a slot of a higher level, its entries move down.
 //!
 //! After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
 
 use super::queue::Due;
 use crate::slab::key_of;
 
-const TICK_BITS: u32 = 16;
+const TICK_BITS: u32 = 13;
 const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
-const LEVELS: usize = 8;
+const LEVELS: usize = 9;
 const NONE: u32 = u32::MAX;
 /// From here on `Entry::previous` names a list.
 const FIRST: u32 = NONE - LISTS as u32;

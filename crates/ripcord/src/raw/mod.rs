@@ -11,6 +11,7 @@
 //! | `cell` | initializing a cell in place | row C1 |
 //! | `compact` | an `Arc` or a reference in one pointer | row C20 |
 //! | `coarse` | calling the C library's clock | rows C2, C7, C13 |
+//! | `timer_slack` | calling the C library's `prctl` | row C19 |
 //! | `lock` | one-byte lock | rows C7, C8, C14 |
 //! | `values` | following a pointer to a node above; a value and its entry in one allocation | row C16; row H1: 15 ns for each value of a request, 4 % of the layer's time |
 #![expect(unsafe_code, reason = "see the table above and the SAFETY comments")]
@@ -21,6 +22,7 @@ pub(crate) mod compact;
 pub(crate) mod lock;
 pub(crate) mod movable;
 pub(crate) mod node;
+pub(crate) mod timer_slack;
 pub(crate) mod timers;
 pub(crate) mod tree;
 pub(crate) mod values;

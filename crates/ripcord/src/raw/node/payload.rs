@@ -152,11 +152,22 @@ impl Word {
     /// As for `kind`.
     #[inline]
     pub(super) unsafe fn deadline(&self, tag: Tag) -> i64 {
-        // Separate from the other kinds, so that a hot loop uses no jump table (row C4).
-        if matches!(tag, Tag::Cancel | Tag::Deadline) {
-            // SAFETY: as in `kind`.
-            return unsafe { self.when };
+        // SAFETY: as in `kind`.
+        unsafe {
+            match tag {
+                Tag::Cancel | Tag::Deadline => self.when,
+                _ => self.deadline_in_box(tag),
+            }
         }
+    }
+
+    /// A separate function, so that a hot loop uses no jump table (row C4).
+    ///
+    /// # Safety
+    ///
+    /// As for `kind`.
+    #[inline(never)]
+    unsafe fn deadline_in_box(&self, tag: Tag) -> i64 {
         // SAFETY: as in `kind`.
         unsafe {
             match tag {
