@@ -1,8 +1,10 @@
 //! The service.
 
+use std::future::{pending, ready};
 use std::pin::Pin;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use http::Uri;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -13,6 +15,7 @@ use ripcord_grpc::client::Client;
 use ripcord_grpc::tonic::{RequestExt as _, ResultExt as _};
 use ripcord_http::RequestId;
 use ripcord_http::trace_context::Traceparent;
+use tokio::sync::oneshot;
 use tonic::{Request, Response, Status, Streaming};
 use tower::Layer as _;
 
@@ -87,8 +90,12 @@ impl echo_server::Echo for Echo {
         let mut last = EchoRequest::default();
         while let Some(request) = requests.message().await? {
             if request.via_upstream && texts.is_empty() {
-                let requests = rest_at_upstream(request, requests);
-                return self.upstream()?.client_stream(Request::new(requests).with_context(&ctx)).await;
+                let (requests, mut cut_short) = rest_at_upstream(request, requests);
+                let mut upstream = self.upstream()?;
+                return tokio::select! {
+                    reply = upstream.client_stream(Request::new(requests).with_context(&ctx)) => reply,
+                    Some(status) = cut_short.next() => Err(status),
+                };
             }
             texts.push(request.text.clone());
             let delay_ms = last.delay_ms.max(request.delay_ms);
@@ -109,8 +116,13 @@ impl echo_server::Echo for Echo {
             match requests.message().await? {
                 None => Ok::<Replies, Status>(stream::empty().boxed()),
                 Some(first) if first.via_upstream => {
-                    let request = Request::new(rest_at_upstream(first, requests)).with_context(&ctx);
-                    Ok(echo.upstream()?.bidi(request).await?.into_inner().boxed())
+                    let (requests, mut cut_short) = rest_at_upstream(first, requests);
+                    let mut upstream = echo.upstream()?;
+                    let replies = tokio::select! {
+                        replies = upstream.bidi(Request::new(requests).with_context(&ctx)) => replies?.into_inner(),
+                        Some(status) = cut_short.next() => return Err(status),
+                    };
+                    Ok(stream::select(replies, cut_short.map(Err)).boxed())
                 }
                 Some(first) => Ok(answer_each(ctx, stream::iter([Ok(first)]).chain(requests))),
             }
@@ -167,17 +179,21 @@ fn at_upstream(request: EchoRequest) -> EchoRequest {
     EchoRequest { via_upstream: false, ..request }
 }
 
-/// Returns the requests to send to the upstream. A request stream that is cut short cuts the call to the upstream short: its error would
-/// end the stream in order.
+/// Returns the requests to send to the upstream, and the status of a request stream that is cut short. Then the call to the upstream must
+/// be dropped, which resets it: the end of the stream would make it complete.
 fn rest_at_upstream(
     first: EchoRequest,
     rest: Streaming<EchoRequest>,
-) -> impl Stream<Item = EchoRequest> + Send + 'static {
-    let rest = rest.map(Result::ok).then(|request| async {
-        match request {
-            Some(request) => request,
-            None => std::future::pending().await,
+) -> (impl Stream<Item = EchoRequest> + Send + 'static, BoxStream<'static, Status>) {
+    let (cut_short, told) = oneshot::channel();
+    let told = stream::once(told).filter_map(|status| ready(status.ok()));
+    let rest = stream::unfold((rest, cut_short), async |(mut rest, cut_short)| match rest.message().await {
+        Ok(request) => Some((request?, (rest, cut_short))),
+        Err(status) => {
+            // If nobody listens, the call is over.
+            let _ = cut_short.send(status);
+            pending().await
         }
     });
-    stream::iter([first]).chain(rest).map(at_upstream)
+    (stream::iter([first]).chain(rest).map(at_upstream), told.boxed())
 }

@@ -55,12 +55,14 @@ pub struct ServerLayer {
     http: ContextLayer,
     metadata: Keys,
     margin: Duration,
+    /// Whether a hook needs the code that a handler has answered with.
+    notes_code: bool,
 }
 
 impl ServerLayer {
     /// Creates a layer with the settings of `http`.
     pub fn new(http: ContextLayer) -> Self {
-        ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO }
+        ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO, notes_code: false }
     }
 
     /// Reads `V` from the metadata of trusted clients into the Context. Other clients' metadata becomes no value. So does metadata that
@@ -90,17 +92,19 @@ impl ServerLayer {
     /// that one does.
     pub fn on_end(mut self, hook: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
         self.http = self.http.on_end(move |request: &Finished<'_>| hook(&Call::new(request)));
+        self.notes_code = true;
         self
     }
 
     /// Returns the function that adds a call's values to its Context.
     fn values(&self) -> impl Fn(Context, &Parts) -> Context + Send + Sync + 'static {
         let metadata = self.http.trust_policy().is_trusted().then(|| self.metadata.clone());
+        let notes_code = self.notes_code;
         move |ctx, parts| {
             if !is_grpc(&parts.headers) {
                 return ctx;
             }
-            let ctx = ctx.with_value(SentCode::new());
+            let ctx = if notes_code { ctx.with_value(SentCode::new()) } else { ctx };
             match &metadata {
                 Some(metadata) => metadata.receive(ctx, &parts.headers),
                 None => ctx,
@@ -114,7 +118,7 @@ impl<S> Layer<S> for ServerLayer {
 
     fn layer(&self, inner: S) -> ServerService<S> {
         let http = self.http.clone().values(self.values());
-        let calls = CallService::new(inner, self.http.trust_policy().is_trusted());
+        let calls = CallService::new(inner, self.http.trust_policy().is_trusted(), self.notes_code);
         ServerService::new(http.layer(calls), self.margin)
     }
 }

@@ -66,11 +66,12 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
 pub struct CallService<S> {
     inner: S,
     is_trusted: bool,
+    notes_code: bool,
 }
 
 impl<S> CallService<S> {
-    pub(super) fn new(inner: S, is_trusted: bool) -> Self {
-        CallService { inner, is_trusted }
+    pub(super) fn new(inner: S, is_trusted: bool, notes_code: bool) -> Self {
+        CallService { inner, is_trusted, notes_code }
     }
 }
 
@@ -88,8 +89,10 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let ctx = request.extensions().get::<Context>().filter(|_| is_grpc(request.headers())).cloned();
-        let answer =
-            ctx.as_ref().map(|ctx| Answer { code: ctx.value::<SentCode>().cloned(), is_trusted: self.is_trusted });
+        let answer = ctx.as_ref().map(|ctx| Answer {
+            code: self.notes_code.then(|| ctx.value::<SentCode>().cloned()).flatten(),
+            is_trusted: self.is_trusted,
+        });
         let request = request.map(|body| RequestBody::new(body, ctx));
         CallFuture { inner: self.inner.call(request), answer }
     }

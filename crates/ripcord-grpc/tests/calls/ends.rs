@@ -10,12 +10,13 @@ use ripcord_grpc::{ClientLayer, Code, Error, ServerLayer, Status, timeout};
 use ripcord_http::server::{ContextLayer, Outcome};
 use ripcord_http::{RemoteCause, TrustPolicy};
 use tonic::body::Body;
-use tower::Layer as _;
+use tower::{Layer as _, ServiceExt as _};
 
 use crate::common::{
     SECOND, UNARY, client, delayed, echo, echo_server, http_layer, manual, request, send, with_header,
 };
 use crate::generated::EchoRequest;
+use crate::generated::echo_client::EchoClient;
 
 /// Notes the code and the outcome of every call.
 fn noted(http: ContextLayer) -> (ServerLayer, impl Fn() -> Vec<(Option<Code>, Outcome)>) {
@@ -202,4 +203,35 @@ async fn errors_of_policies_have_their_codes() {
         call().await.or_status()
     };
     assert_eq!(send(&layer, handler, request(UNARY)).await.code(), Code::Unavailable);
+}
+
+#[tokio::test]
+async fn clients_own_deadline_ends_a_stream_in_the_middle() {
+    let (server, _time_of_server) = manual();
+    let http = http_layer(&server);
+    let mut client = client(ClientLayer::new(), ServerLayer::new(http.clone()).layer(echo_server()));
+    let (ctx, time) = manual();
+    let ctx = ctx.with_timeout(SECOND);
+    let request = EchoRequest { count: 3, ..delayed("a", 5 * SECOND) };
+    let mut replies =
+        client.server_stream(tonic::Request::new(request).with_context(&ctx)).await.expect("a head").into_inner();
+    assert!(replies.message().now_or_never().is_none());
+    time.advance(SECOND);
+    let status = replies.message().await.expect_err("the time is over");
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    assert!(status.context_error().is_some_and(ripcord::Error::is_deadline_exceeded));
+    // The server's clock stands still: it learns of the end by the reset.
+    assert_eq!((http.stats().in_flight, http.stats().disconnected), (0, 1));
+}
+
+#[tokio::test]
+async fn error_has_its_code_through_layers_that_wrap_it() {
+    let (ctx, _time) = manual();
+    let server = tower::service_fn(out_of_cheese);
+    let wrapped = ClientLayer::new().layer(server).map_err(std::io::Error::other);
+    let mut client = EchoClient::new(wrapped);
+    let ctx = ctx.with_timeout(std::time::Duration::ZERO);
+    let status = client.unary(tonic::Request::new(echo("a")).with_context(&ctx)).await.expect_err("no time is left");
+    assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    assert!(status.context_error().is_some());
 }

@@ -242,6 +242,36 @@ async fn odd_requests_are_answered_with_a_status() {
     assert_eq!(http.stats().panicked, 0);
 }
 
+// The forwarded stream must not end in order, which would make it complete, and the call must not hang.
+#[tokio::test]
+async fn malformed_message_in_a_stream_that_is_forwarded_fails_the_call() {
+    let (upstream, _shutdown) = serve_echo(http_layer(&Context::background())).await;
+    let url = format!("http://{upstream}").parse().expect("a URL");
+    let echo = EchoServer::new(crate::echo::Echo::new(Some(url)));
+    let layer = ServerLayer::new(http_layer(&Context::background()));
+    let (address, _shutdown) = serve(layer.layer(Routes::new(echo))).await;
+    let mut sender = connect(address).await;
+    for path in ["/ripcord.test.v1.Echo/ClientStream", "/ripcord.test.v1.Echo/Bidi"] {
+        let (response, mut body) = sender.send_request(head(path, &[GRPC]), false).expect("it is open");
+        // `via_upstream`, and then a field without an end.
+        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 2, 0x20, 1]), false).expect("it is open");
+        body.send_data(Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]), false).expect("it is open");
+        let response = response.await.expect("an answer");
+        let status = match Status::read(response.headers()) {
+            Some(status) => status,
+            None => {
+                let mut body = response.into_body();
+                while let Some(data) = body.data().await {
+                    drop(data.expect("it is not reset"));
+                }
+                let trailers = body.trailers().await.expect("they are whole").expect("there are some");
+                Status::read(&trailers).expect("there is one")
+            }
+        };
+        assert_eq!(status.code(), Code::Internal, "{path}: {status}");
+    }
+}
+
 /// Reads uploads in a task of its own, and tells how they end.
 struct Uploads(mpsc::UnboundedSender<Result<usize, tonic::Status>>);
 
