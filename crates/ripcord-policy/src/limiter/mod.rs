@@ -153,7 +153,11 @@ impl RateLimiter {
     #[inline]
     pub fn allow_n(&self, n: u32) -> bool {
         let granted = self.bucket.take(n);
-        self.bucket.numbers.bump(if granted { Count::Allowed } else { Count::Denied });
+        if granted {
+            self.bucket.numbers.bump(Count::Allowed);
+        } else {
+            self.bucket.numbers.bump(Count::Denied);
+        }
         granted
     }
 
