@@ -44,7 +44,8 @@ impl RemoteCause {
     /// The header that names the request to cancel, by its traceparent: see [`CauseLayer`](crate::client::CauseLayer).
     pub const CANCEL_HEADER: &str = "ripcord-cancel";
 
-    /// Returns the text for the end of a context: its name, the kind of the end unless it is a cancel with a cause, and the cause.
+    /// Returns the text for the end of a context: the name, the kind of the end (left out for a cancel that has a cause), and the
+    /// cause.
     pub fn from_error(error: &ripcord::Error) -> Self {
         let mut text = String::new();
         if let Some(name) = error.origin().name() {

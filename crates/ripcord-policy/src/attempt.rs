@@ -6,8 +6,8 @@ use ripcord::{Context, Value};
 
 /// Which attempt of a [`Retry`](crate::Retry) or [`Hedge`](crate::Hedge) a context belongs to.
 ///
-/// Both put it into the context of each attempt, as a value. A retry that finds itself inside another retry's attempt makes
-/// one attempt only, and a hedge inside a further attempt of another hedge sends one only: nested layers do not multiply.
+/// Both put it into the context of each attempt, as a value. Nested layers do not multiply: a retry inside another retry's attempt
+/// makes only one attempt, and a hedge inside another hedge's second or later attempt sends only one.
 ///
 /// ```
 /// use std::time::Duration;

@@ -27,7 +27,7 @@ struct Broken {
 }
 
 impl ConfigError {
-    /// Creates an error saying that `field` must be `bound`, and is `given`.
+    /// Creates the error `{field} must be {bound}, got {given}`.
     pub fn new(field: &'static str, bound: impl Into<Cow<'static, str>>, given: impl fmt::Display) -> Self {
         ConfigError(Box::new(Broken { field, bound: bound.into(), given: given.to_string() }))
     }

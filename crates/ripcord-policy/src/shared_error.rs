@@ -28,8 +28,8 @@ pub struct SharedError {
 impl SharedError {
     /// Wraps the error of some work.
     ///
-    /// An error with a local rejection or a caller's end of this crate in its chain of sources says nothing about the callee: a
-    /// cache does not remember it.
+    /// If the chain of sources contains a rejection by a policy or the end of a caller's context, a cache does not remember the
+    /// error, because it says nothing about the callee.
     pub fn new(error: impl Into<Cause>) -> Self {
         let cause = error.into();
         let neutral = is_neutral(cause.as_error());

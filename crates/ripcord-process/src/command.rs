@@ -134,14 +134,14 @@ impl Command {
         self
     }
 
-    /// Keeps the command from inheriting a variable.
+    /// Removes a variable from the environment of the command.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
         self.variables_set.push(name.as_ref().to_owned());
         self.inner.env_remove(name);
         self
     }
 
-    /// Keeps the command from inheriting any variable of this process. It still receives those of its context.
+    /// Clears the environment that the command inherits. The variables of its context are still set.
     pub fn env_clear(&mut self) -> &mut Command {
         self.inner.env_clear();
         self
@@ -181,8 +181,8 @@ impl Command {
         self
     }
 
-    /// Sets whether the command stays in the process group of this process, as an interactive command must that shares its
-    /// terminal. Default: `false`, the command gets a group of its own.
+    /// Sets whether the command stays in the process group of this process, which an interactive command on a shared terminal
+    /// needs. Default: `false`, the command gets a group of its own.
     ///
     /// In another group, a command is stopped when it reads the terminal, and Ctrl-C does not reach it. In a shared group, each
     /// process of the command is signaled separately, so a process that is being started at that moment gets its `SIGTERM` only

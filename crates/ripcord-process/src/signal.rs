@@ -23,7 +23,7 @@ impl Signal {
     pub const HUP: Signal = Signal(rustix::process::Signal::HUP);
     /// Ctrl-\.
     pub const QUIT: Signal = Signal(rustix::process::Signal::QUIT);
-    /// Has the meaning that a program gives it.
+    /// Is defined by the program.
     pub const USR1: Signal = Signal(rustix::process::Signal::USR1);
     /// Has the meaning that a program gives it.
     pub const USR2: Signal = Signal(rustix::process::Signal::USR2);

@@ -298,7 +298,8 @@ impl Origin {
     /// Returns the timeout of a deadline: the time from the call that set it to the deadline, or zero if the deadline was in the
     /// past. `None` for a cancel.
     ///
-    /// For a [movable deadline](crate::Context::with_movable_deadline) it is the time from its creation to its last setting.
+    /// For a [movable deadline](crate::Context::with_movable_deadline) it is the time from the creation of the deadline to its
+    /// current value.
     pub fn timeout(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))

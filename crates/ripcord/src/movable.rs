@@ -84,7 +84,7 @@ impl MovableDeadline {
         tree::extend_deadline(&self.0, ticks(deadline, self.0.clock()))
     }
 
-    /// Returns where this handle's deadline is set, also if one above is earlier, and after the end. `None` if there is no
+    /// Returns this handle's deadline, even if a deadline above is earlier or the context has ended. `None` if there is no
     /// deadline.
     ///
     /// ```
@@ -130,7 +130,7 @@ impl IdleTimeout {
         IdleTimeout(node)
     }
 
-    /// Records progress: the context ends if there is none for the whole timeout from now. Returns whether that took effect.
+    /// Records progress: the timeout starts again now. Returns whether that took effect.
     ///
     /// `false` means that the context has ended, for any reason, and that nothing has changed; this includes a timeout that has
     /// passed and that nobody has observed. If two resets race, the later instant wins. A reset reads the clock once; it takes no

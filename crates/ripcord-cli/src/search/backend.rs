@@ -21,7 +21,7 @@ use super::{
 };
 use crate::backends::Hit;
 
-/// The wait before a backend is asked a second time, at the most; it doubles from there.
+/// The maximum wait before the first retry. It doubles with each retry.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// Requests to one backend at once.
@@ -46,13 +46,13 @@ pub(super) struct Found {
 }
 
 impl Backend {
-    /// A backend that answers searches at `url`, a path without a query.
+    /// Creates a backend that answers searches at `url`, a path without a query.
     ///
-    /// What it keeps goes by the clock of `ctx`, and its cache ends with it. Call it inside a tokio runtime.
+    /// Its cache and limits use the clock of `ctx`, and the cache ends with it. Call it inside a tokio runtime.
     ///
     /// # Errors
     ///
-    /// When a policy is out of bounds.
+    /// Returns an error if a policy's setting is out of bounds.
     pub fn new(
         ctx: &Context,
         name: &str,
@@ -91,7 +91,7 @@ impl Backend {
         Ok(Backend { name: name.into(), url, client: client.clone(), stack })
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -22,7 +22,7 @@ pin_project! {
     ///
     /// If the context ends before the body does, the body ends with the [`ripcord::Error`] as its error, and the client sees an
     /// aborted stream. A gRPC client gets trailers with the status code instead. If the last frame is ready at that moment, it is
-    /// still sent. If the context had ended before the head was sent, the body is cut only where it would have to wait.
+    /// still sent. If the context had ended before the head was sent, as much of the body is sent as is ready, and then it is cut.
     ///
     /// Dropping the body before its end cancels the request's context with [`ClientDisconnected`](super::ClientDisconnected).
     #[derive(Debug)]

@@ -17,8 +17,7 @@ use super::{handle::Handle, lifetime::Lifetime};
 /// the same request. Its deadline still does, and so does the end of the server's context. Use
 /// [`without_cancel`](Context::without_cancel) to outlive those too.
 ///
-/// A server drops a handler whose client has disconnected, and everything the handler was about to do. So work that must finish
-/// needs a task of its own:
+/// A server drops the handler when its client disconnects, so spawn a task for work that must finish:
 ///
 /// ```
 /// use ripcord::Context;

@@ -189,7 +189,8 @@ pub enum DeadlineSource {
 }
 
 impl DeadlineSource {
-    /// Returns the source of the deadline of the request that `ctx` belongs to. Returns `None` if it belongs to no request.
+    /// Returns the source of the deadline of the request that `ctx` belongs to. Returns [`DeadlineSource::None`] if it belongs to
+    /// no request.
     pub fn from_context(ctx: &Context) -> Self {
         super::handle::source_of(ctx)
     }

@@ -30,7 +30,8 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 /// # }
 /// ```
 ///
-/// A caller whose context has ended gets that end and no fallback, since it no longer waits for an answer.
+/// A caller whose context has ended receives the context's error and not the fallback, because nobody waits for the
+/// answer.
 ///
 /// # Methods
 ///

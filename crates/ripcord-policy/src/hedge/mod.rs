@@ -118,8 +118,8 @@ impl Hedge {
 
     /// Makes the call, and further attempts of it while it is slow.
     ///
-    /// Each attempt's context carries its number: see [`Attempt::hedge_number`](crate::Attempt::hedge_number). No further
-    /// attempt is sent at or after the deadline, when the budget is spent, or inside a further attempt of another hedge.
+    /// Each attempt's context carries its number: see [`Attempt::hedge_number`](crate::Attempt::hedge_number). No further attempt
+    /// is sent at or after the deadline, when the budget is spent, or inside the second or a later attempt of another hedge.
     ///
     /// # Errors
     ///

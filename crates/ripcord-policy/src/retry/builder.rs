@@ -160,7 +160,7 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets a hook that runs before each wait. Its panic ends the run it happens in, and no other.
+    /// Sets a hook that runs before each wait. A panic in the hook ends only that run.
     pub fn on_retry(mut self, hook: impl Fn(&RetryEvent<'_, E>) + Send + Sync + 'static) -> Self {
         self.settings.on_retry = Some(Arc::new(hook));
         self

@@ -137,8 +137,8 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     /// # Errors
     ///
     /// [`ConfigError`] for a layer that does not build, layers out of order or given twice, a deadline or timeout of zero, an
-    /// attempt timeout above the deadline, a hedge that would never be sent for it, and a retry and a hedge with two different
-    /// budgets.
+    /// attempt timeout above the deadline, a hedge whose delay is not below the timeout or deadline, and a retry and a hedge with
+    /// two different budgets.
     pub fn build(self) -> Result<Stack<T, E, K>, ConfigError> {
         let Self { mut layers, cache, invalid, .. } = self;
         if let Some(error) = invalid {

@@ -77,7 +77,7 @@ impl Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
     }
 
-    /// Returns whether this is the system's clock, so that a caller may read the time by other means.
+    /// Returns whether this is the system's clock.
     pub fn is_system(&self) -> bool {
         matches!(self.0, Repr::System)
     }

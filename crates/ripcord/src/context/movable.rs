@@ -14,9 +14,9 @@ use crate::raw::tree;
 impl Context {
     /// Creates a context whose deadline the returned [`MovableDeadline`] moves, later or earlier.
     ///
-    /// The context ends at that deadline, or when this context ends: it never outlives a deadline above, wherever its own is moved.
-    /// Contexts below keep their own deadlines. `deadline` and `remaining` return the current setting. An instant in the past ends
-    /// the context immediately. An instant more than 292 years away is no deadline until it is moved.
+    /// The context ends at that deadline, or when this context ends: a deadline above still applies, even if this one is moved past
+    /// it. Contexts below keep their own deadlines. `deadline` and `remaining` return the current setting. An instant in the past
+    /// ends the context immediately. An instant more than 292 years away is no deadline until it is moved.
     ///
     /// ```
     /// use std::time::Duration;

@@ -7,7 +7,7 @@ use super::shared::Executor;
 use super::{BoxFuture, Group};
 use crate::context::Context;
 
-/// What the first error, or the first success, of a group's task means for the others.
+/// What happens to the other tasks of a group after the first error or the first success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Join {

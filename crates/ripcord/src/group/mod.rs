@@ -39,8 +39,8 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// Tasks that end together: the first error cancels the others, and [`wait`](Group::wait) returns when all have ended.
 ///
 /// Go's `errgroup.Group`, structured: dropping the group, or the future of `wait`, cancels the context and drops the tasks, at
-/// their next poll. [`values`](Group::values) and [`results`](Group::results) return what the tasks have come to, and a
-/// [`Join`] says what the first error or success means for the others.
+/// their next poll. [`values`](Group::values) and [`results`](Group::results) return the results of the tasks, and a [`Join`] says
+/// what the first error or success means for the others.
 ///
 /// ```
 /// use ripcord::{Cause, Context, Group};
@@ -72,8 +72,8 @@ pub struct Group<T = ()> {
 }
 
 impl Group {
-    /// Creates a group whose tasks are spawned on the tokio runtime that runs when they are given to it, and the context for
-    /// them: a child of `ctx`.
+    /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group and the context for its tasks, a child
+    /// of `ctx`.
     ///
     /// A task given to it outside of a runtime ends at once, with an error that says so.
     #[cfg(feature = "tokio")]
@@ -83,8 +83,8 @@ impl Group {
         Group::builder().build(ctx)
     }
 
-    /// Creates a group on any executor: `execute` is handed each task and runs it to its end. One that it drops instead has ended
-    /// with an error.
+    /// Creates a group on any executor: `execute` receives each task and must run it to its end. A task that it drops fails with an
+    /// error.
     ///
     /// ```
     /// use ripcord::{Context, Error, Group};
@@ -195,8 +195,8 @@ impl<T> Group<T> {
         !self.shared.ctx.is_done() && Shared::try_go(&self.shared, task, Location::caller())
     }
 
-    /// Sets how many tasks run at a time, from now on; those that run go on. With zero none starts: tasks that are queued when the
-    /// group is waited for end with an error.
+    /// Sets how many tasks may run at a time, from now on. Running tasks are not affected. With zero, no task starts, and tasks
+    /// that are still queued when the group is waited for fail with an error.
     #[doc(alias = "errgroup.Group.SetLimit")]
     pub fn set_limit(&self, limit: usize) {
         self.shared.state().limit = limit;
@@ -207,8 +207,8 @@ impl<T> Group<T> {
     ///
     /// # Errors
     ///
-    /// The first error that a task ended with. A real one beats the cancellation it caused, and also one that came from above
-    /// before it. With [`Join::First`] there is no error if a task succeeded, and else it is the last real one.
+    /// The first error of a task. A task's own error takes precedence over errors of cancellation. With [`Join::First`], there is
+    /// an error only if no task succeeded: the last task's own error.
     ///
     /// # Panics
     ///

@@ -43,8 +43,8 @@ impl ShutdownBuilder {
 
     /// Sets the context above all work and all phases, the source of their values and clock. Default: the background.
     ///
-    /// Its end ends work and phases at once: the shutdown begins, with its cause, if it has not started before, and no further
-    /// phase is run. If the root is below another `Shutdown`, contexts below this one are draining when either is.
+    /// When it ends, work and phases end at once. If the shutdown has not begun, it begins with the same cause. No further phase
+    /// runs. If the root is below another `Shutdown`, contexts below this one are draining when either is.
     pub fn context(self, root: &Context) -> Self {
         ShutdownBuilder { root: root.clone(), ..self }
     }

@@ -72,8 +72,7 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// 4. **Report.** [`run`](Shutdown::run) returns it.
 ///
 /// The stop request starts the shutdown, on the runtime on which it was built or else on a thread: nobody has to poll. Building
-/// starts nothing. Clones are handles of one shutdown. Dropping the last one without a stop request has no effect, except that
-/// none can come.
+/// starts nothing. Clones are handles of one shutdown. Dropping the last handle without a stop request starts nothing.
 ///
 /// ```
 /// use std::time::Duration;

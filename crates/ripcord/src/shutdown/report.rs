@@ -1,4 +1,4 @@
-//! What became of a shutdown.
+//! The result of a shutdown.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -11,7 +11,7 @@ use crate::cause::Cause;
 use crate::error::Error;
 use crate::task::TaskInfo;
 
-/// What became of a shutdown: see [`Shutdown::run`](crate::Shutdown::run). Clones are cheap.
+/// The result of a shutdown: see [`Shutdown::run`](crate::Shutdown::run). Clones are cheap.
 ///
 /// It prints one line for the cause and the time, and one for each phase, canceled work and left work.
 #[derive(Clone)]
@@ -91,7 +91,7 @@ impl fmt::Debug for Report {
     }
 }
 
-/// What became of one phase.
+/// The result of one phase.
 #[derive(Clone, Debug)]
 pub struct PhaseReport {
     name: Cow<'static, str>,

@@ -91,9 +91,9 @@ impl Span {
         SpanBuilder::new(name.into())
     }
 
-    /// Returns a context below which roots are created on demand. A span started below it, with no other span in between, is a child
-    /// of the span that `root` returns. `root` is called for each such span, with the context that the span is started in. If it
-    /// returns `None`, the new span is a root itself.
+    /// Returns a context below which roots are created on demand. A span started below it, with no other span in between, is a
+    /// child of the span that `root` returns. `root` is called for each of these spans, with the context that was passed to start
+    /// it. If it returns `None`, the new span is a root itself.
     ///
     /// For servers: most requests record no call, and so need no root. If you store the [`SpanGuard`] of a root in a context value,
     /// start the root in a context above that value. Otherwise the guard keeps its own context alive, which is a leak.

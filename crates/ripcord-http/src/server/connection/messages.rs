@@ -22,8 +22,7 @@ const SMALL: u64 = 8 << 10;
 const PART: usize = 16 << 10;
 
 pin_project! {
-    /// The body of a request over a watched connection. It notes whether it was read to its end: if not, the connection is
-    /// closed after the response.
+    /// The body of a request over a watched connection. If it was not read to its end, the connection is closed after the response.
     ///
     /// Each chunk that is read is progress: it restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request.
     ///

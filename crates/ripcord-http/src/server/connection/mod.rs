@@ -112,8 +112,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sets how long a client may take nothing of an answer when no request is in flight: of the end of an answer that hyper has
-    /// whole, or of an answer to a request that passed through no layer. Default: 30 seconds.
+    /// Sets how long a client may read nothing while the rest of an answer is being sent and no request is in flight. Default: 30
+    /// seconds.
     ///
     /// The time starts again whenever the client takes something. The end of the server's context ends it. While a request is in
     /// flight, its deadline is the limit instead.

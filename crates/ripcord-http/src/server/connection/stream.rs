@@ -22,10 +22,9 @@ use super::{
 /// Whether the system says when more has come after a read that did not fill its buffer.
 const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A [`TcpStream`] that is [watched](super::watch). It is meant for one task, as a connection is.
+/// A [`TcpStream`] that is [watched](super::watch). Use it from one task.
 ///
-/// Shutting it down also drops what the client still sends, for a moment, so that a client that is still sending does not lose
-/// the answer.
+/// A shutdown also reads and discards what the client is still sending, for a moment, so that the client does not lose the answer.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
