@@ -84,7 +84,7 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the share of the window's calls that opens the breaker when they have failed: above 0, at most 1.
+    /// Sets the failure rate at which the breaker opens: above 0, at most 1.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self

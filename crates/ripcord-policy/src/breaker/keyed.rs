@@ -133,7 +133,7 @@ where
 
     /// Returns the breaker of `key`. A new one is closed.
     ///
-    /// A breaker that is held is not forgotten, so hold it no longer than for one call.
+    /// The breaker is kept in memory while you hold it, so drop it after the call.
     pub fn get(&self, key: &K) -> CircuitBreaker<C> {
         let mut breakers = self.lock();
         if let Some(breaker) = breakers.by_key.get(key) {
@@ -174,13 +174,13 @@ where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Sets the clock of all breakers; that of the settings of each if not set.
+    /// Sets the clock of all breakers. Default: the clock in the settings of each breaker.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.each = self.each.clock(clock);
         self
     }
 
-    /// Builds the breakers: each is created, closed, when its key is first used.
+    /// Builds the set. Each breaker is created, closed, when its key is first used.
     ///
     /// # Errors
     ///

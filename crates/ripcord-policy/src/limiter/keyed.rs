@@ -169,12 +169,12 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).allow_n(n)
     }
 
-    /// Takes a token of `key` that may be yet to come, and says when it will.
+    /// Reserves a token of `key`, possibly a future one.
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
-    /// Takes `n` tokens of `key` that may be yet to come, and says when they will.
+    /// Reserves `n` tokens of `key`, possibly future ones.
     ///
     /// # Errors
     ///

@@ -161,7 +161,7 @@ impl RateLimiter {
         granted
     }
 
-    /// Takes a token that may be yet to come, and says when it will.
+    /// Reserves a token, possibly a future one.
     ///
     /// The caller sleeps for [`Reservation::delay`] and then acts, or calls [`Reservation::cancel`].
     #[doc(alias("Reserve"))]
@@ -169,7 +169,7 @@ impl RateLimiter {
         self.reserve_n(1).expect("a burst is at least 1")
     }
 
-    /// Takes `n` tokens that may be yet to come, and says when they will.
+    /// Reserves `n` tokens, possibly future ones.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ impl RateLimiter {
         Reservation::new(Arc::clone(&self.bucket), n)
     }
 
-    /// Earns at `rate` from now on. Waiters get new times, reservations keep theirs.
+    /// Changes the rate, starting now. Waiters get new times, reservations keep theirs.
     ///
     /// After [`Rate::INFINITE`], the bucket is full.
     ///
@@ -192,7 +192,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Holds at most `burst` tokens from now on. If the burst is raised, the bucket fills up from the tokens there are.
+    /// Changes the burst, starting now. Raising it adds no tokens at once.
     ///
     /// # Errors
     ///

@@ -89,8 +89,8 @@ impl Reservation {
 
     /// Gives the tokens back if they may not be used yet. Returns whether any tokens came back at once.
     ///
-    /// If others have been promised later tokens, these tokens come back when those others give theirs up too, and are
-    /// lost when the next of them takes its own.
+    /// If others hold reservations of later tokens, these tokens are returned only if all of those are canceled too.
+    /// They are lost once one of them is used.
     pub fn cancel(self) -> bool {
         self.bucket.numbers.bump(Count::ReservationsCanceled);
         match self.promise {
