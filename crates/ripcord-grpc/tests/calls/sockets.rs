@@ -272,8 +272,12 @@ async fn malformed_message_in_a_stream_that_is_forwarded_fails_the_call() {
     }
 }
 
-/// Reads uploads in a task of its own, and tells how they end.
-struct Uploads(mpsc::UnboundedSender<Result<usize, tonic::Status>>);
+/// Reads uploads, and tells how they end.
+struct Uploads {
+    tell: mpsc::UnboundedSender<Result<usize, tonic::Status>>,
+    /// Whether a task of its own reads.
+    is_spawned: bool,
+}
 
 #[tonic::async_trait]
 impl Echo for Uploads {
@@ -294,9 +298,9 @@ impl Echo for Uploads {
         &self,
         request: tonic::Request<Streaming<EchoRequest>>,
     ) -> Result<Response<EchoReply>, tonic::Status> {
-        let tell = self.0.clone();
+        let tell = self.tell.clone();
         let mut requests = request.into_inner();
-        let task = tokio::spawn(async move {
+        let read = async move {
             let mut count = 0;
             let end = loop {
                 match requests.message().await {
@@ -306,8 +310,12 @@ impl Echo for Uploads {
                 }
             };
             tell.send(end).expect("the test listens");
-        });
-        task.await.map_err(|error| tonic::Status::internal(error.to_string()))?;
+        };
+        if self.is_spawned {
+            tokio::spawn(read).await.map_err(|error| tonic::Status::internal(error.to_string()))?;
+        } else {
+            read.await;
+        }
         Ok(Response::new(EchoReply::default()))
     }
 
@@ -324,21 +332,24 @@ impl Echo for Uploads {
 // tonic takes CANCELLED for the end of the stream, and hyper takes NO_ERROR for it. The handler would take half an upload for all of it.
 #[tokio::test]
 async fn upload_that_its_client_resets_is_not_complete() {
-    let (tell, mut told) = mpsc::unbounded_channel();
-    let layer = ServerLayer::new(http_layer(&Context::background()));
-    let (address, _shutdown) = serve(layer.layer(Routes::new(EchoServer::new(Uploads(tell))))).await;
-    for reason in [None, Some(h2::Reason::CANCEL), Some(h2::Reason::NO_ERROR), Some(h2::Reason::INTERNAL_ERROR)] {
-        let mut sender = connect(address).await;
-        let path = "/ripcord.test.v1.Echo/ClientStream";
-        let (_response, mut body) = sender.send_request(head(path, &[GRPC]), false).expect("it is open");
-        body.send_data(prefix(0), reason.is_none()).expect("it is open");
-        match reason {
-            None => assert_eq!(told.recv().await.expect("it is told").expect("it is complete"), 1),
-            Some(reason) => {
-                body.send_reset(reason);
-                let end = told.recv().await.expect("it is told");
-                let status = end.expect_err("it is not complete");
-                assert_eq!(status.code(), tonic::Code::Aborted, "{reason:?}");
+    for is_spawned in [false, true] {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let layer = ServerLayer::new(http_layer(&Context::background()));
+        let uploads = EchoServer::new(Uploads { tell, is_spawned });
+        let (address, _shutdown) = serve(layer.layer(Routes::new(uploads))).await;
+        for reason in [None, Some(h2::Reason::CANCEL), Some(h2::Reason::NO_ERROR), Some(h2::Reason::INTERNAL_ERROR)] {
+            let mut sender = connect(address).await;
+            let path = "/ripcord.test.v1.Echo/ClientStream";
+            let (_response, mut body) = sender.send_request(head(path, &[GRPC]), false).expect("it is open");
+            body.send_data(prefix(0), reason.is_none()).expect("it is open");
+            match reason {
+                None => assert_eq!(told.recv().await.expect("it is told").expect("it is complete"), 1),
+                Some(reason) => {
+                    body.send_reset(reason);
+                    let end = told.recv().await.expect("it is told");
+                    let status = end.expect_err("it is not complete");
+                    assert_eq!(status.code(), tonic::Code::Aborted, "{reason:?} {is_spawned}");
+                }
             }
         }
     }
