@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -50,7 +51,7 @@ pub trait Metadata: Value + Sized {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is invalid. The call then has no such value.
+    /// Returns an error if the value is invalid. The call then has no such value. A panic is caught, and has the same effect.
     fn decode(value: &[u8]) -> Result<Self, InvalidMetadata>;
 
     /// Returns the value to send. A value that its key cannot carry is not sent.
@@ -111,12 +112,14 @@ impl Keys {
         self.0 = self.0.iter().cloned().chain([key]).collect();
     }
 
-    /// Adds the values in the headers to the context. A value that is invalid, or comes more than once, is left out.
+    /// Adds the values in the headers to the context. A value that is invalid, or comes more than once, is left out, and so is one whose
+    /// type panics: a panic would end the connection, with the other calls on it.
     pub(crate) fn receive(&self, mut ctx: Context, headers: &HeaderMap) -> Context {
         for key in &*self.0 {
             let mut values = headers.get_all(&key.name).into_iter();
             let (Some(value), None) = (values.next(), values.next()) else { continue };
-            if let Ok(with_value) = key.receive(&ctx, value) {
+            // Unwind safe: a state that the user's code leaves broken is its own.
+            if let Ok(Ok(with_value)) = panic::catch_unwind(AssertUnwindSafe(|| key.receive(&ctx, value))) {
                 ctx = with_value;
             }
         }

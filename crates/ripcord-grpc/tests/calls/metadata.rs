@@ -18,6 +18,7 @@ impl Metadata for Tenant {
 
     fn decode(value: &[u8]) -> Result<Self, InvalidMetadata> {
         match str::from_utf8(value) {
+            Ok("panic") => panic!("a bug"),
             Ok(name) if name.len() <= 8 => Ok(Tenant(name.to_owned())),
             _ => Err(InvalidMetadata::new("expected at most 8 bytes")),
         }
@@ -74,6 +75,7 @@ async fn metadata_of_trusted_clients_becomes_values() {
 async fn invalid_or_repeated_metadata_becomes_no_value() {
     for headers in [
         &[("x-tenant", "far too long"), ("x-token-bin", "!")][..],
+        &[("x-tenant", "panic")],
         &[("x-tenant", "a"), ("x-tenant", "b"), ("x-token-bin", "AP8"), ("x-token-bin", "AP8")],
         &[],
     ] {
