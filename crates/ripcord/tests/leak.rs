@@ -282,6 +282,23 @@ fn nothing_leaks_while_the_parent_lives() {
         assert_eq!(futures::executor::block_on(group.results()).len(), 2);
     });
 
+    same_before_and_after("spans: a tree, ended", MILLION / 10, 0, |_| {
+        let (ctx, span) = parent.start_span("outer");
+        let (_ctx, inner) = ctx.start_span("inner");
+        drop(inner);
+        assert!(span.end().to_string().contains("inner"));
+    });
+    same_before_and_after("spans: started and canceled, dropped in any order", MILLION / 10, 0, |i| {
+        let (ctx, cancel) = parent.with_cancel();
+        let (ctx, span) = ctx.start_span("outer");
+        let (below, inner) = ctx.start_span("inner");
+        cancel.cancel_with(String::from("why"));
+        if i % 2 == 0 {
+            drop((span, ctx, inner, below));
+        } else {
+            drop((below, inner, ctx, span));
+        }
+    });
     same_before_and_after("shielded, waited on, drop", MILLION / 10, 0, |_| {
         let shielded = parent.shielded(SEC);
         assert!(poll_with(&mut shielded.done(), waker).is_pending());
