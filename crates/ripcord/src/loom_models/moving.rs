@@ -70,6 +70,54 @@ fn reset_against_the_timer() {
 }
 
 #[test]
+fn idle_reset_at_an_earlier_time_does_not_take_a_later_one_back() {
+    model(|| {
+        let (clock, time) = Clock::manual();
+        let (ctx, idle) = Context::background().with_clock(clock).with_idle_timeout(3 * SECOND);
+        let later = time.now() + 4 * SECOND;
+        let other = idle.clone();
+        let advancing = thread::spawn(move || {
+            time.advance(SECOND);
+            assert!(other.reset());
+            assert_eq!(other.get(), Some(later), "an earlier reset took this one back");
+            time
+        });
+        // Its reading of the clock may be older than the reset of the other thread.
+        assert!(idle.reset());
+        let time = advancing.join().unwrap();
+        assert_eq!(idle.get(), Some(later), "an earlier reset took a later one back");
+        time.advance(3 * SECOND);
+        assert!(ctx.is_done());
+    });
+}
+
+#[test]
+fn progress_against_the_timer_of_an_idle_timeout() {
+    large_model(|| {
+        let (clock, time) = Clock::manual();
+        let (ctx, idle) = Context::background().with_clock(clock).with_idle_timeout(2 * SECOND);
+        let wakes = Wakes::new();
+        let waiting = ctx.clone();
+        let mut done = pin!(waiting.done());
+        assert!(poll(done.as_mut(), &wakes).is_pending());
+        time.advance(SECOND);
+        let reset_to = time.now() + 2 * SECOND;
+        let advancing = thread::spawn(move || {
+            time.advance(SECOND);
+            time
+        });
+        let took_effect = ctx.progress();
+        let time = advancing.join().unwrap();
+        assert_eq!(wakes.count(), usize::from(!took_effect), "woken though it goes on, or not woken");
+        assert_eq!(ctx.is_done(), !took_effect);
+        let set = if took_effect { reset_to } else { time.now() };
+        assert_eq!(idle.get(), Some(set));
+        time.advance(SECOND);
+        assert_eq!(wakes.count(), 1, "the timer did not look again");
+    });
+}
+
+#[test]
 fn move_to_an_earlier_time_against_the_first_waiter() {
     large_model(|| {
         let (clock, time) = Clock::manual();
