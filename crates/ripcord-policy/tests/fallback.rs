@@ -5,7 +5,7 @@ use ripcord::Context;
 use ripcord_policy::{Error, Fallback};
 
 #[tokio::test]
-async fn it_answers_for_failures_and_only_for_those_it_is_for() {
+async fn fallback_answers_only_the_failures_it_is_for() {
     let ctx = Context::background();
     let fallback = Fallback::builder().value(7).when(|error| error.last() == Some(&"down")).build().unwrap();
     assert_eq!(fallback.run(&ctx, |_| async { Ok(1) }).await.unwrap(), 1);
@@ -18,7 +18,7 @@ async fn it_answers_for_failures_and_only_for_those_it_is_for() {
 }
 
 #[tokio::test]
-async fn a_caller_who_has_gone_gets_no_fallback() {
+async fn caller_who_has_gone_gets_no_fallback() {
     let (ctx, cancel) = Context::background().with_cancel();
     let fallback = Fallback::value(7);
     let gone = fallback.run(&ctx, |_| async {
@@ -33,7 +33,7 @@ async fn a_caller_who_has_gone_gets_no_fallback() {
 }
 
 #[tokio::test]
-async fn its_own_error_is_the_result() {
+async fn error_of_the_fallback_is_the_result() {
     let ctx = Context::background();
     let fallback = Fallback::<u32, &str>::new(|_ctx, error| async move {
         assert_eq!(error.last(), Some(&"down"));

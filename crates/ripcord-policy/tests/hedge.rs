@@ -20,7 +20,7 @@ fn hedge() -> Hedge {
 }
 
 #[tokio::test]
-async fn a_quick_answer_or_failure_is_not_hedged() {
+async fn quick_answer_or_failure_is_not_hedged() {
     let (ctx, _time) = manual();
     let hedge = hedge();
     assert_eq!(
@@ -40,7 +40,7 @@ async fn a_quick_answer_or_failure_is_not_hedged() {
 }
 
 #[tokio::test]
-async fn the_second_attempt_wins_and_the_first_is_cancelled_and_dropped() {
+async fn second_attempt_wins_and_the_first_is_canceled_and_dropped() {
     let (ctx, time) = manual();
     let hedge = hedge();
     let first = Arc::new(Mutex::new(None));
@@ -76,7 +76,7 @@ async fn the_second_attempt_wins_and_the_first_is_cancelled_and_dropped() {
 }
 
 #[tokio::test]
-async fn a_failure_among_several_leaves_the_others_running_and_the_last_counts() {
+async fn failure_among_several_leaves_the_others_running_and_the_last_counts() {
     let (ctx, time) = manual();
     for first_succeeds in [true, false] {
         let hedge = hedge();
@@ -104,7 +104,7 @@ async fn a_failure_among_several_leaves_the_others_running_and_the_last_counts()
 }
 
 #[tokio::test]
-async fn it_ends_with_its_caller_and_sends_nothing_past_the_deadline() {
+async fn hedge_ends_with_its_caller_and_sends_nothing_past_the_deadline() {
     let (ctx, time) = manual();
     let hedge = hedge();
     let attempts = AtomicU32::new(0);
@@ -124,7 +124,7 @@ async fn it_ends_with_its_caller_and_sends_nothing_past_the_deadline() {
 }
 
 #[tokio::test]
-async fn the_budget_bounds_what_hedging_costs() {
+async fn budget_bounds_what_hedging_costs() {
     let (ctx, time) = manual();
     let budget = Arc::new(RetryBudget::builder().capacity(10).build().unwrap());
     let hedge = Hedge::after(SECOND).max_attempts(5).budget(Arc::clone(&budget)).build().unwrap();
@@ -142,7 +142,7 @@ async fn the_budget_bounds_what_hedging_costs() {
 }
 
 #[tokio::test]
-async fn a_success_brings_something_back_inside_of_somebody_elses_retry_too() {
+async fn success_brings_something_back_inside_of_somebody_elses_retry_too() {
     let (ctx, _time) = manual();
     let budget = Arc::new(RetryBudget::builder().capacity(10).build().unwrap());
     let hedge = Hedge::after(SECOND).budget(Arc::clone(&budget)).build().unwrap();

@@ -44,7 +44,7 @@ fn flaky(failures: u32) -> impl FnMut(Context) -> BoxFuture<'static, Result<u32,
 }
 
 #[test]
-fn the_chapters_defaults() {
+fn defaults_are_those_of_the_chapter() {
     let (ctx, time) = manual();
     let waits = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&waits);
@@ -75,7 +75,7 @@ fn the_chapters_defaults() {
 }
 
 #[test]
-fn the_first_success_is_returned() {
+fn first_success_is_returned() {
     let (ctx, time) = manual();
     let retry = Retry::exponential().build().unwrap();
     assert_eq!(drive(&time, retry.run(&ctx, flaky(0))).0.unwrap(), 0);
@@ -85,7 +85,7 @@ fn the_first_success_is_returned() {
 }
 
 #[test]
-fn a_done_context_means_zero_calls() {
+fn done_context_means_zero_calls() {
     let (ctx, cancel) = Context::background().with_cancel();
     cancel.cancel_with("shutting down");
     let retry = Retry::exponential().build().unwrap();
@@ -96,7 +96,7 @@ fn a_done_context_means_zero_calls() {
 }
 
 #[test]
-fn a_result_in_spite_of_cancellation_is_returned() {
+fn result_in_spite_of_cancellation_is_returned() {
     let (ctx, cancel) = Context::background().with_cancel();
     let retry = Retry::<&str>::exponential().build().unwrap();
     let run = retry.run(&ctx, |_| async {
@@ -107,7 +107,7 @@ fn a_result_in_spite_of_cancellation_is_returned() {
 }
 
 #[test]
-fn a_wait_past_the_deadline_is_not_begun() {
+fn wait_past_the_deadline_is_not_begun() {
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(Duration::from_secs(1));
     let (result, took) = drive(&time, Retry::exponential().max_attempts(9).build().unwrap().run(&ctx, flaky(9)));
@@ -142,7 +142,7 @@ fn cancellation_ends_the_wait_and_keeps_the_last_error() {
 }
 
 #[test]
-fn an_end_of_the_callers_is_neutral_whatever_failed_before_it() {
+fn end_of_the_caller_is_neutral_whatever_failed_before_it() {
     let (root, _time) = manual();
     let failing = |_| async { Err::<(), _>(Error::new("down")) };
     let retry = Retry::exponential().over_policies().build().unwrap();
@@ -159,7 +159,7 @@ fn an_end_of_the_callers_is_neutral_whatever_failed_before_it() {
 }
 
 #[test]
-fn what_is_not_retryable_is_not_retried() {
+fn permanent_error_is_not_retried() {
     let (ctx, time) = manual();
     let retry = Retry::exponential().retry_if(|error: &&str| *error != "fatal").build().unwrap();
     let run = retry.run(&ctx, |ctx| async move {
@@ -171,7 +171,7 @@ fn what_is_not_retryable_is_not_retried() {
 }
 
 #[test]
-fn a_servers_retry_after_is_honoured_within_limits() {
+fn retry_after_of_a_server_is_honored_within_limits() {
     let wait = |asked: Duration| {
         let (ctx, time) = manual();
         let retry = Retry::exponential()
@@ -186,7 +186,7 @@ fn a_servers_retry_after_is_honoured_within_limits() {
 }
 
 #[test]
-fn the_first_wait_is_clamped_and_jitter_stays_below_the_maximum() {
+fn first_wait_is_clamped_and_jitter_stays_below_the_maximum() {
     let (ctx, time) = manual();
     for jitter in [Jitter::Full, Jitter::Equal, Jitter::Decorrelated] {
         let retry = Retry::exponential()
@@ -222,7 +222,7 @@ fn decorrelated_waits_go_by_the_wait_before() {
 }
 
 #[test]
-fn a_seed_repeats_the_waits() {
+fn seed_repeats_the_waits() {
     let waits = |seed| {
         let (ctx, time) = manual();
         let retry =
@@ -234,7 +234,7 @@ fn a_seed_repeats_the_waits() {
 }
 
 #[test]
-fn a_budget_bounds_the_retries_of_all() {
+fn budget_bounds_the_retries_of_all() {
     let (ctx, time) = manual();
     let budget = Arc::new(RetryBudget::new());
     let retry =
@@ -318,7 +318,7 @@ fn local_rejections_are_waited_out_and_cost_no_budget() {
 }
 
 #[test]
-fn a_panic_harms_only_its_own_run() {
+fn panic_harms_only_its_own_run() {
     let (ctx, time) = manual();
     let retry = Retry::exponential()
         .retry_if(|error: &&str| if *error == "predicate" { panic!("predicate") } else { true })

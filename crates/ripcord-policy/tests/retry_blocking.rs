@@ -15,7 +15,7 @@ fn manual() -> (Context, ManualTime) {
 }
 
 #[test]
-fn a_cancel_wakes_the_wait() {
+fn cancel_wakes_the_wait() {
     let (root, _time) = manual();
     let budget = Arc::new(RetryBudget::new());
     let (waits, about_to_wait) = mpsc::channel();
@@ -41,7 +41,7 @@ fn a_cancel_wakes_the_wait() {
 }
 
 #[test]
-fn a_wait_ends_when_its_time_has_come() {
+fn wait_ends_when_its_time_has_come() {
     let (ctx, time) = manual();
     let (waits, about_to_wait) = mpsc::channel();
     let retry = Retry::exponential().on_retry(move |event| waits.send(event.delay).unwrap()).build().unwrap();
@@ -63,7 +63,7 @@ fn a_wait_ends_when_its_time_has_come() {
 }
 
 #[test]
-fn a_done_context_and_settings_out_of_bounds_mean_zero_calls() {
+fn done_context_and_settings_out_of_bounds_mean_zero_calls() {
     let (ctx, _time) = manual();
     let (done, cancel) = ctx.with_cancel();
     cancel.cancel();
@@ -74,7 +74,7 @@ fn a_done_context_and_settings_out_of_bounds_mean_zero_calls() {
 }
 
 #[test]
-fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
+fn result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
     let (root, _time) = manual();
     let told = Arc::new(AtomicU32::new(0));
     let hook = Arc::clone(&told);
@@ -101,7 +101,7 @@ fn a_result_in_spite_of_cancellation_is_returned_and_a_failure_is_the_last() {
 }
 
 #[test]
-fn it_pays_and_is_paid_back_as_its_twin() {
+fn blocking_retry_uses_the_budget_as_the_async_one_does() {
     let ctx = Context::background();
     let budget = Arc::new(RetryBudget::builder().capacity(12).build().unwrap());
     let retry = Retry::constant(Duration::ZERO).max_attempts(2).budget(Arc::clone(&budget)).build().unwrap();

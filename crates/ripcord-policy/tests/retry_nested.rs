@@ -177,7 +177,7 @@ fn threads_tell_their_layers_too() {
 }
 
 #[test]
-fn a_retry_polled_by_an_attempt_but_not_of_it_goes_on() {
+fn retry_polled_by_an_attempt_but_not_of_it_goes_on() {
     // Another's work that an attempt waits for, such as one that all callers share, is not the attempt's.
     let ctx = Context::background();
     let calls = AtomicU32::new(0);
@@ -199,7 +199,7 @@ fn a_retry_polled_by_an_attempt_but_not_of_it_goes_on() {
 }
 
 #[tokio::test]
-async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
+async fn context_that_an_attempt_derives_for_others_is_not_inside_the_retry() {
     let ctx = Context::background();
     let outer = retry::<Down>();
     for derive in [Context::clone, |ctx: &Context| ctx.with_name("connect")] {
@@ -226,7 +226,7 @@ async fn what_an_attempt_builds_for_others_is_not_inside_of_it() {
 
 /// A retry around a stack with a retry of its own: that makes one attempt, and its error is looked through.
 #[tokio::test]
-async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
+async fn outer_retry_understands_the_last_error_of_one_further_in() {
     let ctx = Context::background();
     let budget = Arc::new(RetryBudget::new());
     let outer = settings::<Error<Down>>().budget(Arc::clone(&budget)).over_policies().build().unwrap();
@@ -287,7 +287,7 @@ async fn the_outer_retry_understands_the_last_error_of_one_further_in() {
 }
 
 #[tokio::test]
-async fn a_load_in_the_background_is_inside_of_nobodys_retry() {
+async fn load_in_the_background_is_inside_of_nobodys_retry() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock);
     let second = Duration::from_secs(1);

@@ -46,7 +46,7 @@ Final error: all 6 attempts failed, last error: random failure
 ";
 
 #[test]
-fn the_chapters_output_when_all_attempts_fail() {
+fn output_matches_the_chapter_when_all_attempts_fail() {
     let (ctx, time) = manual();
     let ctx = ctx.with_timeout(Duration::from_secs(5));
     let printed = Arc::new(Mutex::new(String::new()));
@@ -141,7 +141,7 @@ fn every_reason_has_its_words() {
 }
 
 #[test]
-fn a_wait_that_is_canceled_has_cost_nothing() {
+fn wait_that_is_canceled_has_cost_nothing() {
     let (ctx, _time) = manual();
     let (ctx, cancel) = ctx.with_cancel();
     let budget = Arc::new(RetryBudget::new());
@@ -157,7 +157,7 @@ fn a_wait_that_is_canceled_has_cost_nothing() {
 }
 
 #[test]
-fn a_failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
+fn failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
     let asked = Arc::new(AtomicU32::new(0));
     let ask = |answer: bool| {
         let asked = Arc::clone(&asked);
@@ -201,7 +201,7 @@ fn a_failure_under_a_context_that_has_ended_meanwhile_is_followed_by_nothing() {
 }
 
 #[test]
-fn a_context_that_the_hook_ends_is_seen_although_there_is_nothing_to_wait_for() {
+fn context_that_the_hook_ends_is_seen_although_there_is_nothing_to_wait_for() {
     let (ctx, _time) = manual();
     for blocking in [false, true] {
         let (ctx, cancel) = ctx.with_cancel();
@@ -232,7 +232,7 @@ fn a_context_that_the_hook_ends_is_seen_although_there_is_nothing_to_wait_for() 
 }
 
 #[test]
-fn a_retry_after_past_the_deadline_gives_up_at_once() {
+fn retry_after_past_the_deadline_gives_up_at_once() {
     let stopped = |asked: Duration, left: Duration| {
         let (ctx, _time) = manual();
         let told = Arc::new(AtomicU32::new(0));

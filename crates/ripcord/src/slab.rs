@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slab_that_empties_gives_its_memory_back() {
+    fn slab_that_empties_gives_its_memory_back() {
         let mut slab: Slab<_> = Slab::new();
         let keys: Vec<u32> = (0..10_000).map(|n| slab.insert(n)).collect();
         for key in keys {

@@ -52,7 +52,7 @@ mod tests {
     use super::short;
 
     #[test]
-    fn a_types_name_is_shown_without_its_path() {
+    fn type_name_is_shown_without_its_path() {
         assert_eq!(short("app::user::UserId"), "UserId");
         assert_eq!(short("app::Key<alloc::string::String>"), "Key<alloc::string::String>");
         assert_eq!(short("UserId"), "UserId");

@@ -17,7 +17,7 @@ use ripcord::{CancelHandle, Canceler, Clock, Context, DoneOwned, Value};
 // ===== deadlines =====
 
 #[test]
-fn a_zero_timeout_is_done_at_once_everywhere() {
+fn zero_timeout_is_done_at_once_everywhere() {
     let (root, _time) = manual();
     for root in [root, Context::background()] {
         let ctx = root.with_timeout(Duration::ZERO);
@@ -30,7 +30,7 @@ fn a_zero_timeout_is_done_at_once_everywhere() {
 }
 
 #[test]
-fn an_instant_as_far_back_as_the_machine_knows_is_done_at_once() {
+fn instant_as_far_back_as_the_machine_knows_is_done_at_once() {
     let mut past = Instant::now();
     let mut step = Duration::from_secs(1 << 40);
     while step > Duration::ZERO {
@@ -52,7 +52,7 @@ fn an_instant_as_far_back_as_the_machine_knows_is_done_at_once() {
 }
 
 #[test]
-fn an_instant_as_far_ahead_as_the_machine_knows_never_comes() {
+fn instant_as_far_ahead_as_the_machine_knows_never_comes() {
     let mut far = Instant::now();
     let mut step = Duration::from_secs(1 << 62);
     while step > Duration::ZERO {
@@ -228,7 +228,7 @@ fn goes_on(ctx: &Context, cancel: &Canceler, beside: &mut [DoneOwned], wakes: &A
 }
 
 #[test]
-fn a_waker_that_panics_in_wake() {
+fn waker_that_panics_in_wake_harms_no_other() {
     within("a waker that panics in wake", || {
         let (root, _time) = manual();
         let (ctx, cancel) = root.with_cancel();
@@ -248,7 +248,7 @@ fn a_waker_that_panics_in_wake() {
 }
 
 #[test]
-fn a_waker_that_panics_in_clone() {
+fn waker_that_panics_in_clone_harms_no_other() {
     within("a waker that panics in clone", || {
         let (root, _time) = manual();
         let (ctx, cancel) = root.with_cancel();
@@ -278,7 +278,7 @@ fn a_waker_that_panics_in_clone() {
 }
 
 #[test]
-fn a_waker_that_panics_in_drop() {
+fn waker_that_panics_in_drop_harms_no_other() {
     within("a waker that panics in drop", || {
         for ending in 0..3 {
             let (root, _time) = manual();
@@ -315,7 +315,7 @@ fn a_waker_that_panics_in_drop() {
 }
 
 #[test]
-fn a_waker_that_panics_at_a_deadline_costs_no_other_deadline() {
+fn waker_that_panics_at_a_deadline_costs_no_other_deadline() {
     within("wakers that panic at a deadline", || {
         let (root, time) = manual();
         let wakes = Wakes::new();
@@ -339,7 +339,7 @@ fn a_waker_that_panics_at_a_deadline_costs_no_other_deadline() {
 }
 
 #[test]
-fn a_panicking_waker_on_the_system_clock_stops_no_later_timer() {
+fn panicking_waker_on_the_system_clock_stops_no_later_timer() {
     within("a waker that panics on the timer's thread", || {
         let panics = waker_fn(|| panic!("a waker that panics (on purpose)"));
         let bad = Context::background().with_timeout(2 * MS);
@@ -352,7 +352,7 @@ fn a_panicking_waker_on_the_system_clock_stops_no_later_timer() {
 }
 
 #[test]
-fn a_canceler_dropped_by_a_panic_does_not_abort_when_a_waker_panics_too() {
+fn canceler_dropped_by_a_panic_does_not_abort_when_a_waker_panics_too() {
     // A second panic out of a drop during unwinding would end the process.
     let (root, _time) = manual();
     let wakes = Wakes::new();
@@ -371,7 +371,7 @@ fn a_canceler_dropped_by_a_panic_does_not_abort_when_a_waker_panics_too() {
 
 /// Wakers that reach back into what is being woken: each does one thing, on the thread that wakes it.
 #[test]
-fn a_waker_that_re_enters_the_same_context() {
+fn waker_that_re_enters_the_same_context() {
     type Act = fn(&Context, &CancelHandle, &Mutex<Option<DoneOwned>>);
     let acts: [(&str, Act); 8] = [
         ("cancels it", |_, cancel, _| cancel.cancel_with("from the waker")),
@@ -413,7 +413,7 @@ fn a_waker_that_re_enters_the_same_context() {
 }
 
 #[test]
-fn a_waker_that_drops_its_own_future() {
+fn waker_that_drops_its_own_future() {
     // The last reference to the future and to its context goes inside the wake.
     within("a waker that drops its own future", || {
         for by_deadline in [false, true] {
@@ -442,7 +442,7 @@ fn a_waker_that_drops_its_own_future() {
 }
 
 #[test]
-fn a_waker_that_drops_the_canceler_which_wakes_it() {
+fn waker_that_drops_the_canceler_which_wakes_it() {
     struct Holds(Mutex<Option<Canceler>>);
     impl Wake for Holds {
         fn wake(self: Arc<Self>) {
@@ -463,7 +463,7 @@ fn a_waker_that_drops_the_canceler_which_wakes_it() {
 }
 
 #[test]
-fn a_waker_that_advances_manual_time() {
+fn waker_that_advances_manual_time() {
     within("a waker that advances manual time", || {
         let (root, time) = manual();
         let (first, second) = (root.with_timeout(SEC), root.with_timeout(3 * SEC));
@@ -501,7 +501,7 @@ impl Drop for Last {
 }
 
 #[test]
-fn a_drop_of_a_value_that_derives_and_cancels() {
+fn drop_of_a_value_that_derives_and_cancels() {
     within("a value that derives and cancels in drop", || {
         let (root, _time) = manual();
         let (parent, cancel) = root.with_cancel();
@@ -532,7 +532,7 @@ fn a_drop_of_a_value_that_derives_and_cancels() {
 }
 
 #[test]
-fn a_drop_of_a_value_that_drops_a_long_chain_of_such_values() {
+fn drop_of_a_value_that_drops_a_long_chain_of_such_values() {
     // Each value holds the next context, as a linked list does: the drops of users' values nest only where users nest
     // them, and these are no deeper than the list.
     within("values that hold contexts", || {
@@ -552,7 +552,7 @@ fn a_drop_of_a_value_that_drops_a_long_chain_of_such_values() {
 }
 
 #[test]
-fn a_drop_of_a_value_that_panics_leaves_the_parent_in_order() {
+fn drop_of_a_value_that_panics_leaves_the_parent_in_order() {
     within("a value that panics in drop", || {
         let (root, _time) = manual();
         let (parent, cancel) = root.with_cancel();
@@ -571,7 +571,7 @@ fn a_drop_of_a_value_that_panics_leaves_the_parent_in_order() {
 }
 
 #[test]
-fn a_closure_that_is_dropped_by_stop_may_cancel() {
+fn closure_that_is_dropped_by_stop_may_cancel() {
     within("a callback that cancels in drop", || {
         let (root, _time) = manual();
         let (ctx, cancel) = root.with_cancel();
@@ -583,7 +583,7 @@ fn a_closure_that_is_dropped_by_stop_may_cancel() {
 }
 
 #[test]
-fn a_cause_whose_display_asks_the_context() {
+fn cause_whose_display_asks_the_context() {
     #[derive(Debug)]
     struct Curious(Context);
     impl std::fmt::Display for Curious {
@@ -602,7 +602,7 @@ fn a_cause_whose_display_asks_the_context() {
 }
 
 #[test]
-fn a_value_whose_show_asks_the_context() {
+fn value_whose_show_asks_the_context() {
     struct Shows;
     impl Value for Shows {
         fn show(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -618,7 +618,7 @@ fn a_value_whose_show_asks_the_context() {
 // ===== handles used out of order =====
 
 #[test]
-fn a_canceler_outlives_its_context() {
+fn canceler_outlives_its_context() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let handle = cancel.handle();
@@ -631,7 +631,7 @@ fn a_canceler_outlives_its_context() {
 }
 
 #[test]
-fn a_future_outlives_every_handle() {
+fn future_outlives_every_handle() {
     let (root, time) = manual();
     let wakes = Wakes::new();
     let (ctx, cancel) = root.with_timeout(SEC).with_cancel();
@@ -645,7 +645,7 @@ fn a_future_outlives_every_handle() {
 }
 
 #[test]
-fn a_merge_with_itself_or_its_own_kin() {
+fn merge_with_itself_or_a_relative_ends_once() {
     within("a merge with itself", || {
         let (root, _time) = manual();
         let (ctx, cancel) = root.with_cancel();
@@ -738,7 +738,7 @@ fn on_tokios_clock_a_context_works_on_after_its_runtime_is_gone() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn a_thread_that_waits_on_tokios_clock_is_let_go_when_the_runtime_goes() {
+fn thread_that_waits_on_tokios_clock_is_let_go_when_the_runtime_goes() {
     within("a thread that waits while its runtime goes", || {
         let (sender, receiver) = std::sync::mpsc::channel();
         let waiting = std::thread::spawn({
@@ -769,7 +769,7 @@ fn after_func_outlives_the_runtime_it_was_registered_in() {
 }
 
 #[test]
-fn the_clock_is_that_of_the_root_whatever_is_dropped_first() {
+fn clock_is_that_of_the_root_whatever_is_dropped_first() {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone()).with_timeout(SEC);
     drop(clock);

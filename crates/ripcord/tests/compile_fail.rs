@@ -12,7 +12,7 @@ const WORDS_OF: &str = "rustc 1.95.";
 
 #[test]
 #[expect(clippy::print_stderr, reason = "a check that is left out is said aloud")]
-fn what_must_not_compile() {
+fn misuse_does_not_compile() {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let output = Command::new(rustc).arg("--version").output().expect("rustc is there: it compiled this");
     let version = String::from_utf8_lossy(&output.stdout);

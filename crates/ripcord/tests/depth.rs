@@ -97,7 +97,7 @@ fn four_million_levels_waited_on_and_dropped_while_the_root_lives() {
 }
 
 #[test]
-fn a_million_levels_of_every_kind() {
+fn million_levels_of_every_kind_end() {
     on_two_mebibytes(|| {
         // On the system clock: to find any other, every deadline looks up to the root.
         let root = Context::background().with_name("root");
@@ -134,7 +134,7 @@ fn a_million_levels_of_every_kind() {
 }
 
 #[test]
-fn a_deadline_ends_a_million_levels() {
+fn deadline_ends_a_million_levels() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
         let top = root.with_timeout_cause(HOUR, "slow");
@@ -168,7 +168,7 @@ fn each_level_has_a_deadline_on_a_clock_of_its_own() {
 }
 
 #[test]
-fn a_deadline_is_found_above_a_million_levels_that_nobody_watched() {
+fn deadline_is_found_above_a_million_levels_that_nobody_watched() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
         let top = root.with_timeout_cause(HOUR, "slow");
@@ -181,7 +181,7 @@ fn a_deadline_is_found_above_a_million_levels_that_nobody_watched() {
 }
 
 #[test]
-fn a_million_children_with_waiters_are_cancelled() {
+fn million_children_with_waiters_are_canceled() {
     on_two_mebibytes(|| {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
@@ -206,7 +206,7 @@ fn a_million_children_with_waiters_are_cancelled() {
 }
 
 #[test]
-fn a_million_deadlines_fire() {
+fn million_deadlines_fire() {
     on_two_mebibytes(|| {
         let (root, time) = manual();
         let wakes = Wakes::new();

@@ -11,7 +11,7 @@ use ripcord::{Cause, Context, Error, ErrorKind, Value};
 // ===== a context =====
 
 #[test]
-fn a_context_prints_as_its_chain() {
+fn context_prints_as_its_chain() {
     let (ctx, _cancel) = Context::background().with_cancel();
     let ctx = ctx.with_timeout(5 * SEC).with_name("fetch").with_value(User(1));
     let shown = ctx.to_string();
@@ -48,7 +48,7 @@ fn each_kind_has_its_own_word() {
 }
 
 #[test]
-fn a_value_shows_its_type_and_never_its_content_unless_it_says_otherwise() {
+fn value_shows_its_type_and_never_its_content_unless_it_says_otherwise() {
     struct Token(&'static str);
     impl Value for Token {}
     struct RequestId(u32);
@@ -68,7 +68,7 @@ fn a_value_shows_its_type_and_never_its_content_unless_it_says_otherwise() {
 // ===== an error =====
 
 #[test]
-fn an_error_prints_gos_text() {
+fn error_prints_gos_text() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_name("n").with_cancel();
     cancel.cancel_with("the cause is not part of it");
@@ -77,7 +77,7 @@ fn an_error_prints_gos_text() {
 }
 
 #[test]
-fn the_story_of_a_cancel_says_why_where_who_and_how_long_ago() {
+fn details_of_a_cancel_say_why_where_who_and_how_long_ago() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_name("fetch-user").with_cancel();
     let leaf = ctx.with_name("below").with_timeout(HOUR);
@@ -98,7 +98,7 @@ fn the_story_of_a_cancel_says_why_where_who_and_how_long_ago() {
 }
 
 #[test]
-fn the_story_of_a_deadline_says_where_it_was_set_and_what_it_was() {
+fn details_of_a_deadline_say_where_it_was_set_and_what_it_was() {
     let (root, time) = manual();
     let ctx = root.with_name("outer").with_timeout_cause(2 * SEC, "the database is slow");
     let line = line!() - 1;
@@ -120,7 +120,7 @@ fn the_story_of_a_deadline_says_where_it_was_set_and_what_it_was() {
 }
 
 #[test]
-fn a_deadline_set_as_an_instant_tells_its_timeout_too() {
+fn deadline_set_as_an_instant_tells_its_timeout_too() {
     let (root, time) = manual();
     let ctx = root.with_deadline(time.now() + 2 * SEC);
     time.advance(2 * SEC);
@@ -160,7 +160,7 @@ fn every_way_to_end_names_the_line_that_did_it() {
 }
 
 #[test]
-fn the_name_is_the_nearest_at_or_above_the_place_where_the_end_began() {
+fn name_is_the_nearest_at_or_above_the_place_where_the_end_began() {
     let (root, _time) = manual();
     let (outer, cancel_outer) = root.with_name("outer").with_cancel();
     let (inner, cancel_inner) = outer.with_name("inner").with_value(User(1)).with_cancel();
@@ -177,7 +177,7 @@ fn the_name_is_the_nearest_at_or_above_the_place_where_the_end_began() {
 }
 
 #[test]
-fn the_name_through_a_merge_is_that_of_the_half_that_ended() {
+fn name_through_a_merge_is_that_of_the_half_that_ended() {
     let (root, _time) = manual();
     let (a, _cancel_a) = root.with_name("a").with_cancel();
     let (b, cancel_b) = root.with_name("b").with_cancel();
@@ -189,7 +189,7 @@ fn the_name_through_a_merge_is_that_of_the_half_that_ended() {
 }
 
 #[test]
-fn the_cause_is_the_source_and_keeps_its_type() {
+fn cause_is_the_source_and_keeps_its_type() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     cancel.cancel_with(std::io::Error::other("disk full"));
@@ -211,7 +211,7 @@ fn the_cause_is_the_source_and_keeps_its_type() {
 }
 
 #[test]
-fn an_error_of_one_context_may_be_the_cause_of_another() {
+fn error_of_one_context_may_be_the_cause_of_another() {
     let (root, _time) = manual();
     let (inner, cancel) = root.with_cancel();
     cancel.cancel_with("the first reason");
@@ -228,7 +228,7 @@ fn an_error_of_one_context_may_be_the_cause_of_another() {
 }
 
 #[test]
-fn an_error_becomes_an_io_error() {
+fn error_becomes_an_io_error() {
     let (root, _time) = manual();
     let (ctx, cancel) = root.with_cancel();
     cancel.cancel_with("stop");
@@ -243,7 +243,7 @@ fn an_error_becomes_an_io_error() {
 }
 
 #[test]
-fn an_error_outlives_its_context_and_costs_nobody_a_lock() {
+fn error_outlives_its_context_and_costs_nobody_a_lock() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_name(String::from("gone")).with_cancel();
     cancel.cancel_with(String::from("why"));
@@ -256,7 +256,7 @@ fn an_error_outlives_its_context_and_costs_nobody_a_lock() {
 }
 
 #[test]
-fn the_default_formats_of_the_small_types_say_something() {
+fn small_types_have_useful_debug_output() {
     let (root, time) = manual();
     let (ctx, cancel) = root.with_cancel();
     let shown = [

@@ -238,7 +238,7 @@ mod tokios_clock {
     }
 
     #[test]
-    fn a_deadline_is_seen_as_soon_as_the_time_has_been_moved() {
+    fn deadline_is_seen_as_soon_as_the_time_has_been_moved() {
         paused(async {
             let ctx = Context::background().with_clock(Clock::tokio()).with_timeout(SEC);
             let mut done = ctx.done();
@@ -351,7 +351,7 @@ mod tokens {
     use tokio_util::sync::CancellationToken;
 
     #[test]
-    fn a_token_ends_a_context() {
+    fn token_ends_a_context() {
         let token = CancellationToken::new();
         let (root, _time) = manual();
         let (parent, cancel) = root.with_cancel();
@@ -374,7 +374,7 @@ mod tokens {
     }
 
     #[test]
-    fn a_child_token_canceled_through_its_parent_ends_a_context_nobody_waits_on() {
+    fn child_token_canceled_through_its_parent_ends_a_context_nobody_waits_on() {
         let token = CancellationToken::new();
         let ctx = Context::background().with_cancellation_token(&token.child_token());
         let unwatched = ctx.with_timeout(HOUR);
@@ -383,7 +383,7 @@ mod tokens {
     }
 
     #[test]
-    fn a_context_ends_a_token() {
+    fn context_ends_a_token() {
         within("a token of a context", || {
             let (root, time) = manual();
             let (ctx, cancel) = root.with_cancel();

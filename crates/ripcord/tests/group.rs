@@ -579,7 +579,7 @@ fn on_an_executor_that_runs_the_task_in_the_call() {
 }
 
 #[test]
-fn a_long_queue_on_such_an_executor_does_not_recurse() {
+fn long_queue_on_such_an_executor_does_not_recurse() {
     // A task that ends inside the call starts the next, which must not be inside of it: a queue is of the user's length.
     thread_local! {
         static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
@@ -632,7 +632,7 @@ fn on_an_executor_that_panics() {
 }
 
 #[test]
-fn a_future_whose_drop_panics_is_counted_out() {
+fn future_whose_drop_panics_is_counted_out() {
     struct Bad;
     impl Drop for Bad {
         fn drop(&mut self) {
@@ -671,7 +671,7 @@ fn outside_of_a_runtime_a_tokio_group_says_so_and_does_not_hang() {
 
 #[cfg(feature = "tokio")]
 #[test]
-fn a_runtime_that_shuts_down_ends_the_group() {
+fn runtime_that_shuts_down_ends_the_group() {
     within("a group whose runtime is gone", || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let (group, ctx, tasks) = runtime.block_on(async {

@@ -59,7 +59,7 @@ fn reading_the_flag_never_waits_for_a_cancel_under_way() {
 /// A peer wakes its waiters while it holds the lock of the node. An executor that runs the task inside `wake` then locks
 /// up at the task's first touch of the same token.
 #[test]
-fn an_inline_executor_may_run_the_task_inside_wake() {
+fn inline_executor_may_run_the_task_inside_wake() {
     /// Runs its task on the thread that wakes it, until it is pending again.
     struct Inline {
         task: Mutex<Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>>,
@@ -107,7 +107,7 @@ fn an_inline_executor_may_run_the_task_inside_wake() {
 
 /// In a peer a waker that panics leaves the nodes after it neither marked nor woken, and the lock poisoned.
 #[test]
-fn a_panicking_waker_leaves_no_later_node_unnotified() {
+fn panicking_waker_leaves_no_later_node_unnotified() {
     within("a panicking waker among a thousand", || {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
@@ -211,7 +211,7 @@ fn cancel_never_returns_while_grandchildren_are_unmarked_even_if_the_other_is_st
 /// In a peer a waiter holds its parent's asynchronous mutex for as long as it waits, so that a sibling queues behind it
 /// and never gets to its own timeout.
 #[test]
-fn a_siblings_timeout_fires_while_others_wait() {
+fn timeout_of_a_sibling_fires_while_others_wait() {
     let (root, time) = manual();
     let (parent, _cancel) = root.with_cancel();
     let patient: Vec<_> = (0..10).map(|_| parent.with_name("patient")).collect();
@@ -286,7 +286,7 @@ fn no_wake_up_is_lost_between_the_look_and_the_registration() {
 /// A peer starts a thread or a task for each deadline.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_deadline_costs_no_thread() {
+fn deadline_costs_no_thread() {
     let threads = || std::fs::read_dir("/proc/self/task").expect("Linux has it").count();
     let before = threads();
     let contexts: Vec<_> = (0..2_000_u32).map(|i| Context::background().with_timeout(HOUR + i * MS)).collect();
@@ -301,7 +301,7 @@ fn a_deadline_costs_no_thread() {
 
 /// In a peer the cause given to `with_timeout_cause` is reported when the context is canceled by hand before that.
 #[test]
-fn a_deadlines_cause_is_not_reported_for_a_cancel() {
+fn cause_of_a_deadline_is_not_reported_for_a_cancel() {
     let (root, time) = manual();
     let (parent, cancel) = root.with_cancel();
     let watched = parent.with_timeout_cause(SEC, "slow");
@@ -316,7 +316,7 @@ fn a_deadlines_cause_is_not_reported_for_a_cancel() {
 
 /// A peer goes down its tree by recursion and overflows at some depth; see `depth.rs` for the four million.
 #[test]
-fn a_deep_tree_is_cancelled_without_recursion() {
+fn deep_tree_is_canceled_without_recursion() {
     let thread = thread::Builder::new().stack_size(256 << 10).spawn(|| {
         let (root, _time) = manual();
         let (top, cancel) = root.with_cancel();
@@ -332,7 +332,7 @@ fn a_deep_tree_is_cancelled_without_recursion() {
 
 /// Not a fault of a peer but of the idea of linking on demand: a context that nobody waits on is reached all the same.
 #[test]
-fn a_context_linked_late_is_reached_like_any_other() {
+fn context_linked_late_is_reached_like_any_other() {
     let (root, _time) = manual();
     let (top, cancel) = root.with_cancel();
     let mid = top.with_name("mid");

@@ -689,7 +689,7 @@ proptest! {
     #![proptest_config(config())]
 
     #[test]
-    fn a_tree_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
+    fn tree_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
         run(&ops);
     }
 }
@@ -697,7 +697,7 @@ proptest! {
 // ===== the model is worth something only if it can say no =====
 
 #[test]
-fn the_model_knows_the_tie_rules() {
+fn model_knows_the_tie_rules() {
     let mut world = World::new();
     // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is canceled.
     for op in [

@@ -50,7 +50,7 @@ fn cancelable(ctx: &Context) -> Context {
 }
 
 #[test]
-fn a_value_that_panics_when_a_timer_frees_it_keeps_no_other_deadline_from_firing() {
+fn value_that_panics_when_a_timer_frees_it_keeps_no_other_deadline_from_firing() {
     // The timers taken out of the queue together were dropped in a loop; a panic there lost those that came after.
     let (root, time) = manual();
     let exploding = root.with_value(Bomb).with_timeout(SEC);
@@ -64,7 +64,7 @@ fn a_value_that_panics_when_a_timer_frees_it_keeps_no_other_deadline_from_firing
 }
 
 #[test]
-fn a_value_that_panics_when_a_cancel_frees_it_keeps_no_descendant_from_being_marked() {
+fn value_that_panics_when_a_cancel_frees_it_keeps_no_descendant_from_being_marked() {
     // The list of nodes still to be marked was dropped by the panic, and `propagations` went down all the same.
     let (root, cancel) = Context::background().with_cancel();
     {
@@ -81,7 +81,7 @@ fn a_value_that_panics_when_a_cancel_frees_it_keeps_no_descendant_from_being_mar
 }
 
 #[test]
-fn a_value_that_panics_when_a_callback_frees_it_keeps_no_other_callback_from_running() {
+fn value_that_panics_when_a_callback_frees_it_keeps_no_other_callback_from_running() {
     let (root, cancel) = Context::background().with_cancel();
     let (sender, runs) = mpsc::channel();
     for n in 0..4 {
@@ -125,7 +125,7 @@ impl Wake for Advances {
 }
 
 #[test]
-fn a_waker_that_advances_the_clock_does_not_reorder_the_deadlines() {
+fn waker_that_advances_the_clock_does_not_reorder_the_deadlines() {
     // Those due at one moment were taken out together, so that what the waker made due overtook them.
     let (root, time) = manual();
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -158,7 +158,7 @@ impl Wake for Cancels {
 }
 
 #[test]
-fn a_merged_context_has_the_earlier_end_also_when_a_waker_ends_its_other_parent() {
+fn merged_context_has_the_earlier_end_also_when_a_waker_ends_its_other_parent() {
     let (first, cancel_first) = Context::background().with_cancel();
     let (second, cancel_second) = Context::background().with_cancel();
     let merged = first.merge(&second);
@@ -170,7 +170,7 @@ fn a_merged_context_has_the_earlier_end_also_when_a_waker_ends_its_other_parent(
 }
 
 #[test]
-fn the_name_in_a_merged_contexts_error_stays() {
+fn name_in_the_error_of_a_merged_context_stays() {
     let (request, cancel) = Context::background().with_name("request").with_cancel();
     let (shutdown, stop) = Context::background().with_name("shutdown").with_cancel();
     let merged = request.merge(&shutdown);
@@ -193,7 +193,7 @@ impl Drop for Counted {
 }
 
 #[test]
-fn an_after_func_on_a_context_that_cannot_end_does_not_keep_it() {
+fn after_func_on_a_context_that_cannot_end_does_not_keep_it() {
     let drops = Arc::new(AtomicUsize::new(0));
     let ctx = Context::background().with_value(Counted(Arc::clone(&drops))).without_cancel();
     drop(ctx.after_func(|| {}));
@@ -203,7 +203,7 @@ fn an_after_func_on_a_context_that_cannot_end_does_not_keep_it() {
 
 #[cfg(feature = "tokio-util")]
 #[test]
-fn an_after_func_keeps_what_listens_to_a_token() {
+fn after_func_keeps_what_listens_to_a_token() {
     // It kept the context that the token ends, and not the one below that held the listener.
     let token = tokio_util::sync::CancellationToken::new();
     let (sender, ran) = mpsc::channel();
@@ -217,7 +217,7 @@ fn an_after_func_keeps_what_listens_to_a_token() {
 }
 
 #[test]
-fn an_executor_that_panics_hangs_no_group() {
+fn executor_that_panics_hangs_no_group() {
     let calls = AtomicUsize::new(0);
     let (group, _ctx) = Group::with_executor(&Context::background(), move |task| {
         assert!(calls.fetch_add(1, SeqCst) != 1, "an executor that refuses, on purpose");
@@ -236,7 +236,7 @@ fn an_executor_that_panics_hangs_no_group() {
 }
 
 #[test]
-fn a_waker_of_a_group_that_panics_stays_out_of_the_task() {
+fn waker_of_a_group_that_panics_stays_out_of_the_task() {
     // The panic came out of the last task's poll, or of its drop, where a second one aborts the process.
     let tasks = Arc::new(std::sync::Mutex::new(Vec::new()));
     let handed = Arc::clone(&tasks);
@@ -253,7 +253,7 @@ fn a_waker_of_a_group_that_panics_stays_out_of_the_task() {
 }
 
 #[test]
-fn a_child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
+fn child_of_a_canceled_parent_never_says_that_its_own_deadline_passed() {
     // The coarse clock was ahead of the exact one, so that a cancel could lie in the future of a child made after it.
     for _ in 0..200 {
         let (parent, cancel) = Context::background().with_cancel();

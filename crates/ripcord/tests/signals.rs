@@ -48,8 +48,8 @@ fn ended_by(ctx: &Context, signal: Signal, text: &str) {
 }
 
 #[test]
-fn a_term_ends_the_context_and_is_its_cause() {
-    let status = in_a_process("a_term_ends_the_context_and_is_its_cause", || {
+fn term_ends_the_context_and_is_its_cause() {
+    let status = in_a_process("term_ends_the_context_and_is_its_cause", || {
         let (parent, _cancel) = Context::background().with_value(User(1)).with_cancel();
         let ctx = with_signals(&parent);
         let line = line!() - 1;
@@ -66,8 +66,8 @@ fn a_term_ends_the_context_and_is_its_cause() {
 }
 
 #[test]
-fn a_ctrl_c_ends_the_context_and_is_its_cause() {
-    let status = in_a_process("a_ctrl_c_ends_the_context_and_is_its_cause", || {
+fn ctrl_c_ends_the_context_and_is_its_cause() {
+    let status = in_a_process("ctrl_c_ends_the_context_and_is_its_cause", || {
         let ctx = with_signals(&Context::background());
         send(SIGINT);
         ended_by(&ctx, Signal::Interrupt, "SIGINT received");
@@ -76,8 +76,8 @@ fn a_ctrl_c_ends_the_context_and_is_its_cause() {
 }
 
 #[test]
-fn a_second_signal_ends_the_process() {
-    let status = in_a_process("a_second_signal_ends_the_process", || {
+fn second_signal_ends_the_process() {
+    let status = in_a_process("second_signal_ends_the_process", || {
         let ctx = with_signals(&Context::background());
         send(SIGINT);
         ended_by(&ctx, Signal::Interrupt, "SIGINT received");
@@ -88,8 +88,8 @@ fn a_second_signal_ends_the_process() {
 }
 
 #[test]
-fn a_signal_after_the_context_is_gone_ends_the_process() {
-    let status = in_a_process("a_signal_after_the_context_is_gone_ends_the_process", || {
+fn signal_after_the_context_is_gone_ends_the_process() {
+    let status = in_a_process("signal_after_the_context_is_gone_ends_the_process", || {
         drop(with_signals(&Context::background()));
         send(SIGTERM);
         unreachable!("it ended the process");
@@ -98,8 +98,8 @@ fn a_signal_after_the_context_is_gone_ends_the_process() {
 }
 
 #[test]
-fn a_second_context_after_the_first_is_gone_is_ended_by_a_signal() {
-    let status = in_a_process("a_second_context_after_the_first_is_gone_is_ended_by_a_signal", || {
+fn second_context_after_the_first_is_gone_is_ended_by_a_signal() {
+    let status = in_a_process("second_context_after_the_first_is_gone_is_ended_by_a_signal", || {
         drop(with_signals(&Context::background()));
         let ctx = with_signals(&Context::background());
         send(SIGTERM);
@@ -193,8 +193,8 @@ fn signal_after_the_last_handle_is_dropped_ends_the_process() {
 }
 
 #[test]
-fn a_parent_that_ends_first_is_the_cause() {
-    let status = in_a_process("a_parent_that_ends_first_is_the_cause", || {
+fn parent_that_ends_first_is_the_cause() {
+    let status = in_a_process("parent_that_ends_first_is_the_cause", || {
         let (root, time) = manual();
         let (parent, cancel) = root.with_cancel();
         let ctx = with_signals(&parent);

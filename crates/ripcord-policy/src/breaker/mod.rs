@@ -279,7 +279,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_constructor_of_go_opens_after_the_threshold_and_closes_after_two_probes() {
+    fn constructor_of_go_opens_after_the_threshold_and_closes_after_two_probes() {
         let (clock, time) = ripcord::Clock::manual();
         let breaker = like_go("test".into(), 3, Duration::from_secs(2)).clock(clock).build().expect("within bounds");
         let end = |outcome| breaker.try_acquire().expect("let through").record(outcome);

@@ -13,7 +13,7 @@ use crate::breaker::{CircuitBreaker, State};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
-fn one_probe_at_a_time_and_none_is_lost() {
+fn probes_run_one_at_a_time_and_none_is_lost() {
     explore(|| {
         let (clock, time) = Clock::manual();
         let breaker = CircuitBreaker::builder("backend").consecutive_failures(1).open_for(SECOND).clock(clock);

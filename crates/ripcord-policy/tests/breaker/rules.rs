@@ -242,7 +242,7 @@ fn slow_calls_count_when_they_end() {
 }
 
 #[test]
-fn the_clock_of_a_slow_call_starts_at_the_call_and_not_in_a_queue() {
+fn clock_of_a_slow_call_starts_at_the_call_and_not_in_a_queue() {
     let (builder, time) = builder();
     let breaker = builder.minimum_calls(1).slow_call(SECOND, 1.0).build().unwrap();
     let mut permit = breaker.try_acquire().unwrap();

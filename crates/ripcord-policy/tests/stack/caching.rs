@@ -7,7 +7,7 @@ use ripcord_policy::{Fallback, Outcome, Stack};
 use crate::common::{Down, SECOND, fixture, settle};
 
 #[tokio::test]
-async fn a_hit_costs_nothing_below_and_misses_share_one_call() {
+async fn hit_costs_nothing_below_and_misses_share_one_call() {
     let it = fixture();
     let call = || {
         it.stack.run_keyed(&it.ctx, "key", |ctx: Context| async move {
@@ -70,7 +70,7 @@ async fn shared_call_that_nobody_waits_for_is_canceled_at_the_callers_line() {
 }
 
 #[tokio::test]
-async fn a_real_failure_is_remembered_and_a_rejection_is_not() {
+async fn real_failure_is_remembered_and_a_rejection_is_not() {
     let it = fixture();
     let failing = || it.stack.run_keyed(&it.ctx, "failing", |_| async { Err(Down) });
     assert_eq!(it.finish(failing()).await.unwrap_err().last(), Some(&Down));
@@ -86,7 +86,7 @@ async fn a_real_failure_is_remembered_and_a_rejection_is_not() {
 }
 
 #[tokio::test]
-async fn a_load_by_hand_that_failed_is_told_as_what_it_is() {
+async fn failed_load_by_hand_reports_the_error_of_the_load() {
     let it = fixture();
     let call = |key| it.stack.run_keyed(&it.ctx, key, |_| async { Ok(7) });
     let by_hand = it.cache.get_or_load(&it.ctx, "foreign", |_| async { Err(std::io::Error::other("disk on fire")) });

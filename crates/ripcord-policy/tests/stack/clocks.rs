@@ -10,7 +10,7 @@ use ripcord_policy::{CircuitBreaker, Retry, Stack};
 use crate::common::{Down, SECOND, fixture};
 
 #[tokio::test]
-async fn a_probe_that_queues_is_not_one_that_hangs() {
+async fn probe_that_queues_is_not_one_that_hangs() {
     let it = fixture();
     let breaker = CircuitBreaker::builder("queued")
         .consecutive_failures(1)
@@ -40,7 +40,7 @@ async fn a_probe_that_queues_is_not_one_that_hangs() {
 }
 
 #[tokio::test]
-async fn the_breakers_clocks_start_at_the_call() {
+async fn breakers_clocks_start_at_the_call() {
     let it = fixture();
     let breaker = CircuitBreaker::builder("queued")
         .consecutive_failures(1)
@@ -77,7 +77,7 @@ async fn the_breakers_clocks_start_at_the_call() {
 }
 
 #[tokio::test]
-async fn the_total_deadline_bounds_all_attempts() {
+async fn total_deadline_bounds_all_attempts() {
     let it = fixture();
     let started = it.ctx.clock().now();
     let stack: Stack<u32, Down> = Stack::builder()

@@ -35,7 +35,7 @@ async fn failure_is_retried_and_given_up() {
 }
 
 #[tokio::test]
-async fn the_callers_cancellation_is_neutral_everywhere() {
+async fn callers_cancellation_is_neutral_everywhere() {
     let it = fixture();
     let (ctx, cancel) = it.ctx.with_cancel();
     let mut dropped = Box::pin(it.stack.run(&ctx, |_| std::future::pending()));
@@ -55,7 +55,7 @@ async fn the_callers_cancellation_is_neutral_everywhere() {
 }
 
 #[tokio::test]
-async fn an_attempt_timeout_is_a_failure_and_a_hedge_comes_before_it() {
+async fn attempt_timeout_is_a_failure_and_a_hedge_comes_before_it() {
     let it = fixture();
     let error = it.finish(it.stack.run(&it.ctx, |_| std::future::pending())).await.unwrap_err();
     assert!(error.is_attempt_timeout());
@@ -66,7 +66,7 @@ async fn an_attempt_timeout_is_a_failure_and_a_hedge_comes_before_it() {
 }
 
 #[tokio::test]
-async fn what_a_call_fails_with_once_its_caller_has_gone_is_nobodys_failure() {
+async fn error_after_the_callers_end_is_nobodys_failure() {
     let it = fixture();
     let (ctx, cancel) = it.ctx.with_cancel();
     let cancel = &cancel;
@@ -101,7 +101,7 @@ async fn what_a_call_fails_with_once_its_caller_has_gone_is_nobodys_failure() {
 }
 
 #[tokio::test]
-async fn a_panicking_call_harms_only_itself() {
+async fn panicking_call_harms_only_itself() {
     let it = fixture();
     let call = std::panic::AssertUnwindSafe(
         it.stack.run(&it.ctx, |_| -> std::future::Ready<Result<u32, Down>> { panic!("oh") }),

@@ -15,7 +15,7 @@ use ripcord_policy::{
 use crate::common::{Down, SECOND, fixture, settle};
 
 #[tokio::test]
-async fn an_open_breaker_refuses_before_anything_is_taken() {
+async fn open_breaker_refuses_before_anything_is_taken() {
     let it = fixture();
     it.breaker.force_open();
     let error = it.finish(it.stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap_err();
@@ -28,7 +28,7 @@ async fn an_open_breaker_refuses_before_anything_is_taken() {
 }
 
 #[tokio::test]
-async fn a_breaker_is_waited_out_if_the_deadline_allows() {
+async fn breaker_is_waited_out_if_the_deadline_allows() {
     let it = fixture();
     for _ in 0..2 {
         let _ = it.finish(it.stack.run(&it.ctx, |_| async { Err(Down) })).await;
@@ -43,7 +43,7 @@ async fn a_breaker_is_waited_out_if_the_deadline_allows() {
 }
 
 #[tokio::test]
-async fn a_place_that_comes_together_with_the_callers_end_is_not_used() {
+async fn place_that_comes_together_with_the_callers_end_is_not_used() {
     let it = fixture();
     let (ctx, cancel) = it.ctx.with_cancel();
     let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
@@ -59,7 +59,7 @@ async fn a_place_that_comes_together_with_the_callers_end_is_not_used() {
 }
 
 #[tokio::test]
-async fn the_limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
+async fn limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
     let it = fixture();
     assert!(it.limiter.allow_n(10));
     let near = it.ctx.with_timeout(SECOND / 2);
@@ -105,7 +105,7 @@ async fn retry_in_a_stack_refuses_a_wait_past_the_deadline_and_names_its_line() 
 }
 
 #[tokio::test]
-async fn a_full_bulkhead_refuses_and_is_nobodys_failure() {
+async fn full_bulkhead_refuses_and_is_nobodys_failure() {
     let it = fixture();
     let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
     let mut queued = Box::pin(it.bulkhead.acquire(&it.ctx));
@@ -122,7 +122,7 @@ async fn a_full_bulkhead_refuses_and_is_nobodys_failure() {
 }
 
 #[tokio::test]
-async fn a_full_pool_refuses_before_the_stack_begins() {
+async fn full_pool_refuses_before_the_stack_begins() {
     let it = fixture();
     let pool = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&it.ctx).unwrap();
     let submit = || {
@@ -204,7 +204,7 @@ fn threads_spend_a_token_for_each_attempt_that_is_sent_and_for_no_other() {
 }
 
 #[tokio::test]
-async fn a_caller_who_leaves_while_it_waits_for_a_place_has_sent_nothing() {
+async fn caller_who_leaves_while_it_waits_for_a_place_has_sent_nothing() {
     for keyed in [false, true] {
         let it = fixture();
         let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
@@ -227,7 +227,7 @@ async fn a_caller_who_leaves_while_it_waits_for_a_place_has_sent_nothing() {
 }
 
 #[tokio::test]
-async fn a_hedge_that_is_refused_costs_the_budget_nothing() {
+async fn hedge_that_is_refused_costs_the_budget_nothing() {
     let it = fixture();
     let budget = Arc::new(RetryBudget::new());
     let hedge = Hedge::after(SECOND).max_attempts(3).budget(Arc::clone(&budget)).build().unwrap();

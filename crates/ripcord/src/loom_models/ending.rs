@@ -8,7 +8,7 @@ use super::{Wakes, cause, model, poll, three_levels};
 use crate::Context;
 
 #[test]
-fn a_second_cancel_returns_with_all_descendants_done() {
+fn second_cancel_returns_with_all_descendants_done() {
     model(|| {
         let [(_root, cancel), (_child, cancel_child), (grandchild, _keep)] = three_levels();
         let wakes = Wakes::new();
@@ -27,7 +27,7 @@ fn a_second_cancel_returns_with_all_descendants_done() {
 }
 
 #[test]
-fn a_watched_descendant_of_a_context_seen_done_is_done() {
+fn watched_descendant_of_a_context_seen_done_is_done() {
     model(|| {
         let (root, cancel) = Context::background().with_cancel();
         let (child, _keep) = root.with_cancel();
@@ -47,7 +47,7 @@ fn a_watched_descendant_of_a_context_seen_done_is_done() {
 }
 
 #[test]
-fn a_second_poll_takes_no_end_back() {
+fn second_poll_takes_no_end_back() {
     model(|| {
         let (root, cancel) = Context::background().with_cancel();
         let (child, _keep) = root.with_cancel();
@@ -120,7 +120,7 @@ fn two_cancels_of_a_watched_node_have_one_winner() {
 }
 
 #[test]
-fn a_child_derived_while_its_parent_ends_inherits_that_end() {
+fn child_derived_while_its_parent_ends_inherits_that_end() {
     model(|| {
         let (root, cancel) = Context::background().with_cancel();
         let (child, _keep_child) = root.with_cancel();

@@ -8,7 +8,7 @@ use super::{Wakes, model, poll, three_levels};
 use crate::Context;
 
 #[test]
-fn the_last_of_two_references_frees_after_all_uses() {
+fn last_of_two_references_frees_after_all_uses() {
     model(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         cancel.detach();
@@ -24,7 +24,7 @@ fn the_last_of_two_references_frees_after_all_uses() {
 }
 
 #[test]
-fn the_last_child_frees_its_parent_after_all_uses() {
+fn last_child_frees_its_parent_after_all_uses() {
     model(|| {
         let (parent, cancel) = Context::background().with_cancel();
         cancel.detach();
@@ -56,7 +56,7 @@ fn siblings_dropped_on_two_threads_free_their_parent_after_all_uses() {
 }
 
 #[test]
-fn a_canceler_dropped_against_its_context() {
+fn canceler_and_context_dropped_by_two_threads() {
     model(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         assert!(poll(pin!(ctx.done()), &Wakes::new()).is_pending());

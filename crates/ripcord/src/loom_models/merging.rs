@@ -61,7 +61,7 @@ fn drop_of_a_merged_context_against_the_ends_of_its_parents() {
 }
 
 #[test]
-fn a_context_merged_with_its_own_parent_ends_once() {
+fn context_merged_with_its_own_parent_ends_once() {
     model(|| {
         let (parent, cancel) = Context::background().with_cancel();
         let (child, _keep) = parent.with_cancel();

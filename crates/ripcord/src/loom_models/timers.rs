@@ -103,7 +103,7 @@ fn fire_against_cancel() {
 }
 
 #[test]
-fn a_deadline_seen_past_is_never_taken_back() {
+fn deadline_seen_past_is_never_taken_back() {
     model(|| {
         let (root, time) = on_a_manual_clock();
         let ctx = root.with_timeout(SECOND);

@@ -27,7 +27,7 @@ fn conversion_against_cancel() {
 }
 
 #[test]
-fn a_tokens_cancel_against_the_drop_of_its_context() {
+fn token_canceled_while_its_context_is_dropped() {
     model(|| {
         let token = CancellationToken::new();
         let ctx = Context::background().with_cancellation_token(&token);
@@ -38,7 +38,7 @@ fn a_tokens_cancel_against_the_drop_of_its_context() {
 }
 
 #[test]
-fn a_tokens_cancel_against_a_cancel_above() {
+fn token_canceled_while_a_context_above_is_canceled() {
     model(|| {
         let (root, cancel) = Context::background().with_cancel();
         let token = CancellationToken::new();

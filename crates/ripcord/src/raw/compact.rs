@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_comes_back_with_its_number() {
+    fn place_comes_back_with_its_number() {
         for number in [0, 1, 0x1234_5678_9ABC_DEF0, (1 << 63) - 1] {
             let location = Location::caller();
             let compact = Compact::<String>::place(location, number).clone();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_is_dropped_with_the_last_clone() {
+    fn shared_value_is_dropped_with_the_last_clone() {
         let counted = Arc::new(());
         let compact = Compact::shared(Arc::clone(&counted));
         let clone = compact.clone();
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_optional_one_takes_two_words() {
+    fn optional_handle_takes_two_words() {
         assert_eq!(size_of::<Option<Compact<String>>>(), 16);
     }
 }

@@ -229,7 +229,7 @@ mod tests {
 
     /// A thread may be refused once and be had a moment later; the deadlines armed meanwhile must not stay without a driver.
     #[test]
-    fn an_alarm_that_failed_is_tried_again_for_a_later_deadline() {
+    fn alarm_that_failed_is_tried_again_for_a_later_deadline() {
         let tries = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&tries);
         let timers = Timers::exact(move || counted.fetch_add(1, SeqCst) > 0);

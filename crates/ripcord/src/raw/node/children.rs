@@ -65,7 +65,7 @@ mod tests {
     use crate::slab::{NONE, Slab};
 
     #[test]
-    fn a_place_is_a_child_or_free() {
+    fn slot_is_a_child_or_free() {
         assert_eq!(size_of::<ChildPlace>(), size_of::<usize>());
         let (ctx, _cancel) = Context::background().with_cancel();
         let node = ctx.ender().map(|node| node.pointer()).expect("it can end");

@@ -74,7 +74,7 @@ mod tests {
     use crate::sync::{Ordering, propagations};
 
     #[test]
-    fn who_counts_itself_into_propagations_leaves() {
+    fn propagation_is_left_by_everything_that_entered_it() {
         let (ctx, cancel) = Context::background().with_cancel();
         let (child, cancel_child) = ctx.with_cancel();
         let waits: Vec<_> = (0..3).map(|_| child.after_func(|| {})).collect();
