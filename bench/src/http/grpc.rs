@@ -28,7 +28,7 @@ use generated::{EchoReply, EchoRequest};
 #[path = "../../../crates/ripcord-grpc/examples/echo_server/generated.rs"]
 mod generated;
 
-/// Serves with `ripcord_http::serve` and tonic's routes. The handler takes its Context.
+/// Serves with `ripcord_http::serve` and tonic's routes. The handler takes its context.
 pub(super) async fn serve_ours(listener: TcpListener, layer: ContextLayer) -> io::Result<()> {
     let routes = Routes::new(EchoServer::new(UnderContext)).prepare();
     let layer = ServerLayer::new(layer.name(ripcord_grpc::server::method));

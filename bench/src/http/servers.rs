@@ -35,7 +35,7 @@ const LONG_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server that this program can be.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Side {
-    /// The quick handler of H1 under ripcord's layer, which gives each request a Context with a deadline and an id.
+    /// The quick handler of H1 under ripcord's layer, which gives each request a context with a deadline and an id.
     Ours,
     /// The same with an inspector and its page.
     Inspected,

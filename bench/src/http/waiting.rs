@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use super::unix_nanos;
 
-/// The routes whose handlers wait on the request's Context.
+/// The routes whose handlers wait on the request's context.
 pub(super) fn under_a_context() -> Router {
     routes(
         get(async |State(counts): State<Counts>, Path(until): Path<u64>, Ctx(ctx): Ctx| {

@@ -17,7 +17,7 @@ const ROUND: Duration = Duration::from_millis(500);
 const TINY: Duration = Duration::from_millis(20);
 
 /// G1. Unary calls with a deadline of 4 s and a handler that echoes. Ours is `ripcord_http::serve` with tonic's routes under the layers
-/// of server and gRPC: each call has a Context, which the handler takes. The rival is tonic's own server with a timeout of 5 s.
+/// of server and gRPC: each call has a context, which the handler takes. The rival is tonic's own server with a timeout of 5 s.
 ///
 /// As in H3, both sides are in one process and one thread, and the figure is the time that the thread ran per call. The ratio is the
 /// median of the ratios of all rounds.

@@ -18,7 +18,7 @@ const TINY: Duration = Duration::from_millis(20);
 
 /// H1. Both sides are axum's own server with one handler that answers at once, in a process on one core. The load is on the other
 /// core. The rival has tower-http's timeout and its request ids, random UUIDs that are sent back. Ours has the `ContextLayer`,
-/// which does these two, reads the headers of a deadline and a trace under its trust policy, derives a Context for the handler
+/// which does these two, reads the headers of a deadline and a trace under its trust policy, derives a context for the handler
 /// that ends with the client, the server or the body, and counts. The floor has no layer.
 pub(super) fn server_layer(bench: &Bench) -> Vec<Line> {
     let measured = under_load(bench, Side::Ours, Some(Server::start_one(Side::TowerHttp.command())));

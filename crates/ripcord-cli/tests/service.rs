@@ -23,7 +23,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// When to give up on what happens in real time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server's Context on the paused clock of the test.
+/// A server's context on the paused clock of the test.
 fn server() -> Context {
     Context::background().with_clock(Clock::tokio()).with_name("serve")
 }

@@ -26,7 +26,7 @@ use crate::{Code, Error, Status};
 
 /// Extends tonic's `Request` with the call's [`Context`].
 pub trait RequestExt: Sized {
-    /// Returns the call's Context, which [`ServerLayer`](crate::ServerLayer) has made.
+    /// Returns the call's context, which [`ServerLayer`](crate::ServerLayer) has made.
     ///
     /// # Errors
     ///
@@ -65,7 +65,7 @@ impl<T> RequestExt for tonic::Request<T> {
 /// Turns the errors of contexts, groups and policies into the status of a call.
 pub trait ResultExt<T> {
     /// Returns the value, or the status for the error: see [`Ended::grpc_status`]. A trusted client also learns the cause of the end of
-    /// a Context. The error itself is the status's source, and does not leave the process.
+    /// a context. The error itself is the status's source, and does not leave the process.
     ///
     /// # Errors
     ///

@@ -99,11 +99,11 @@ async fn every_policy_counts_a_call_in_the_same_figures() -> Result<(), Box<dyn 
     assert_one_success(&breakers, "keyed breaker");
 
     let limiters = KeyedLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
-    limiters.wait(ctx, &1).await?;
+    limiters.run(ctx, &1, answer).await?;
     assert_one_success(&limiters, "keyed limiter");
 
     let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
-    limiter.wait(ctx).await?;
+    limiter.run(ctx, answer).await?;
     assert_one_success(&limiter, "limiter");
 
     let retry = Retry::builder().clock(clock.clone()).build()?;
@@ -115,7 +115,40 @@ async fn every_policy_counts_a_call_in_the_same_figures() -> Result<(), Box<dyn 
     assert_one_success(&stack, "stack");
 
     let pool = WorkerPool::builder().workers(1).clock(clock).build(ctx)?;
-    pool.submit(ctx, answer).await?.await?;
+    pool.run(ctx, answer).await?;
     assert_one_success(&pool, "pool");
+    Ok(())
+}
+
+/// Policies that only admit a call tell its failure, their refusal and the caller's end apart as all others do.
+#[tokio::test]
+async fn run_of_a_limiter_tells_the_calls_error_from_a_refusal_and_from_the_callers_end()
+-> Result<(), Box<dyn std::error::Error>> {
+    let (clock, time) = Clock::manual();
+    let ctx = &Context::background().with_clock(clock.clone());
+    let near = &ctx.with_timeout(Duration::from_millis(1));
+    let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
+    let limiters = KeyedLimiter::builder().rate(Rate::per_second(1.0)).clock(clock.clone()).build()?;
+    let fails = |_: Context| async { Err::<u32, _>(io::Error::other("no such user")) };
+
+    for error in [limiter.run(ctx, fails).await.unwrap_err(), limiters.run(ctx, &1, fails).await.unwrap_err()] {
+        assert_eq!(error.last().expect("the call failed").to_string(), "no such user");
+        assert!(error.end().is_none(), "{error:#}");
+    }
+    // The bucket is empty, and the next token would come after the deadline.
+    for error in [limiter.run(near, answer).await.unwrap_err(), limiters.run(near, &1, answer).await.unwrap_err()] {
+        assert!(error.is_deadline_exceeded() && error.last().is_none(), "{error:#}");
+    }
+    time.advance(Duration::from_secs(1));
+    for keyed in [false, true] {
+        let (ctx, cancel) = ctx.with_cancel();
+        let ends = |_: Context| async move {
+            cancel.cancel_with("the caller left");
+            Err::<u32, _>(io::Error::other("connection closed"))
+        };
+        let error = if keyed { limiters.run(&ctx, &1, ends).await } else { limiter.run(&ctx, ends).await }.unwrap_err();
+        assert!(error.is_canceled(), "{error:#}");
+        assert_eq!(error.last().expect("the call failed").to_string(), "connection closed");
+    }
     Ok(())
 }

@@ -109,7 +109,7 @@ impl Server {
         Ok(seen)
     }
 
-    /// Waits until nothing is on its way and nobody holds a Context any more.
+    /// Waits until nothing is on its way and nobody holds a context any more.
     async fn settle(&self) -> io::Result<()> {
         let ctx = Context::background().with_timeout(PATIENCE);
         while self.layer.stats().in_flight > 0 || self.layer.stats().held > 0 {

@@ -28,7 +28,7 @@ pub(crate) struct TestService {
     pub(crate) cancel: Canceler,
     /// Begins the shutdown, as a signal does.
     pub(crate) shutdown: Shutdown,
-    /// The Context of the service, which its requests' are below.
+    /// The context of the service, which its requests' are below.
     pub(crate) server: Context,
     pub(crate) search: Search,
     /// Keeps the drain open.

@@ -12,10 +12,10 @@ use super::service::Answer;
 use crate::{BoxError, Error};
 
 pin_project! {
-    /// The body of a request. It ends with the call's Context: then it returns an error instead of data.
+    /// The body of a request. It ends with the call's context: then it returns an error instead of data.
     ///
     /// This also holds in a task that the handler has spawned, and if data is always ready. A body that was received to its end has
-    /// ended, whatever the Context does.
+    /// ended, whatever the context does.
     pub struct RequestBody<B> {
         #[pin]
         body: B,

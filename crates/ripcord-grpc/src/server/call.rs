@@ -13,7 +13,7 @@ use ripcord_http::server::{Ended, Finished, Outcome};
 
 use crate::{Code, Status, status::GRPC_STATUS};
 
-/// Maximum length of a method's path that names a Context.
+/// Maximum length of a method's path that names a context.
 const MAX_NAME: usize = 128;
 
 /// A call that is over, passed to the hook of [`ServerLayer::on_end`](super::ServerLayer::on_end).
@@ -25,7 +25,7 @@ const MAX_NAME: usize = 128;
 pub struct Call<'a> {
     /// The code that the client got, or would have got if it had stayed. `None` if the request is not gRPC's.
     pub code: Option<Code>,
-    /// The request: its Context, its outcome, how long it took.
+    /// The request: its context, its outcome, how long it took.
     pub request: &'a Finished<'a>,
 }
 
@@ -79,7 +79,7 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     content_type.starts_with(b"application/grpc") && !content_type.starts_with(b"application/grpc-web")
 }
 
-/// The code that a handler has answered with, as a value of the call's Context.
+/// The code that a handler has answered with, as a value of the call's context.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SentCode(Arc<AtomicU8>);
 

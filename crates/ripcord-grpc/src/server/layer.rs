@@ -65,7 +65,7 @@ impl ServerLayer {
         ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO, notes_code: false }
     }
 
-    /// Reads `V` from the metadata of trusted clients into the Context. Other clients' metadata becomes no value. So does metadata that
+    /// Reads `V` from the metadata of trusted clients into the context. Other clients' metadata becomes no value. So does metadata that
     /// is invalid, or whose key comes more than once.
     ///
     /// # Panics
@@ -96,7 +96,7 @@ impl ServerLayer {
         self
     }
 
-    /// Returns the function that adds a call's values to its Context.
+    /// Returns the function that adds a call's values to its context.
     fn values(&self) -> impl Fn(Context, &Parts) -> Context + Send + Sync + 'static {
         let metadata = self.http.trust_policy().is_trusted().then(|| self.metadata.clone());
         let notes_code = self.notes_code;

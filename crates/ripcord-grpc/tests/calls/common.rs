@@ -109,7 +109,7 @@ pub(crate) fn with_header(mut request: Request<Body>, name: &'static str, value:
     request
 }
 
-/// Sends a request to a handler that is a function of the Context.
+/// Sends a request to a handler that is a function of the context.
 pub(crate) async fn send<F, R>(layer: &ServerLayer, handler: F, request: Request<Body>) -> Answer
 where
     F: Fn(Context) -> R + Clone,

@@ -203,7 +203,7 @@ impl InFlight {
     }
 
     /// The connection that the request upgraded, or its stream of HTTP/2, is closed. The cause says whether the server was draining;
-    /// a client that has disconnected has ended the Context before this.
+    /// a client that has disconnected has ended the context before this.
     #[cfg(feature = "connection")]
     pub(super) fn closed(self) {
         match self.ctx.err() {

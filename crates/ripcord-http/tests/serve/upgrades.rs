@@ -1,4 +1,4 @@
-//! Upgraded connections, and the streams of HTTP/2 that a CONNECT has upgraded: their Contexts say whether the server drains.
+//! Upgraded connections, and the streams of HTTP/2 that a CONNECT has upgraded: their contexts say whether the server drains.
 
 use axum::{
     Router,
@@ -21,7 +21,7 @@ use crate::{SECOND, Server, within};
 const DRAINING: &str = "server draining: the upgraded connection was closed";
 const CLOSED: &str = "the upgraded connection was closed";
 
-/// A server whose `/websocket` and `/connect` close after the first message, or when the drain begins, and report their Contexts.
+/// A server whose `/websocket` and `/connect` close after the first message, or when the drain begins, and report their contexts.
 async fn start() -> (Server, mpsc::UnboundedReceiver<Context>) {
     let (begin, started) = mpsc::unbounded_channel();
     let begins = begin.clone();

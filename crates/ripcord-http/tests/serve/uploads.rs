@@ -17,7 +17,7 @@ use crate::{PATIENCE, SECOND, within};
 
 const LENGTH: usize = 1 << 20;
 
-/// A server whose `/` reads its request's body, and reports its Context and then each chunk.
+/// A server whose `/` reads its request's body, and reports its context and then each chunk.
 struct Server {
     address: SocketAddr,
     shutdown: Shutdown,

@@ -23,7 +23,7 @@ use super::stats::{Count, LimiterStats, Numbers};
 use super::time::Time;
 use crate::config::at_least_one;
 use crate::panics::wake;
-use crate::{ConfigError, Refused};
+use crate::{ConfigError, Error, Refused};
 
 const SHARDS: usize = 16;
 
@@ -122,6 +122,26 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
             setting: Mutex::new(()),
         };
         KeyedLimiter { shared: Arc::new(shared) }
+    }
+
+    /// Waits for a token of `key`, then makes a call. The statistics count the token, and not the result of the call.
+    ///
+    /// # Errors
+    ///
+    /// * The call's own error.
+    /// * Those of [`wait`](KeyedLimiter::wait).
+    /// * The end of `ctx`, if that has ended during the call, with the call's error as its source.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up its token, as for [`wait`](KeyedLimiter::wait), or drops the call, whose token stays taken.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.wait(ctx, key).await?;
+        call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
     /// Waits for a token of `key`. Returns how long that took.

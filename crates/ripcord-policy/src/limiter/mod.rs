@@ -30,7 +30,7 @@ use ripcord::Context;
 
 use crate::config::at_least_one;
 use crate::panics::wake;
-use crate::{ConfigError, Refused};
+use crate::{ConfigError, Error, Refused};
 use bucket::Bucket;
 use stats::Count;
 
@@ -60,8 +60,9 @@ use stats::Count;
 /// # }
 /// ```
 ///
-/// Three ways to take a token: [`wait`](RateLimiter::wait) until there is one, take one only if it is there with
-/// [`allow`](RateLimiter::allow), or [`reserve`](RateLimiter::reserve) one and learn when it may be used.
+/// [`run`](RateLimiter::run) waits for a token and makes a call. There are three ways to take a token without a call:
+/// [`wait`](RateLimiter::wait) until there is one, take it only if it is there with [`allow`](RateLimiter::allow), or
+/// [`reserve`](RateLimiter::reserve) it and learn when it may be used.
 ///
 /// Clones share the bucket and its statistics.
 ///
@@ -105,6 +106,39 @@ impl RateLimiter {
     #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         RateLimiter::builder().rate(rate).burst(burst).build()
+    }
+
+    /// Waits for a token, then makes a call. The statistics count the token, and not the result of the call.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_policy::{Rate, RateLimiter};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(2).build()?;
+    /// let answer = limiter.run(&Context::background(), |_ctx| async { Ok::<_, std::io::Error>(42) }).await?;
+    /// assert_eq!(answer, 42);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// * The call's own error.
+    /// * Those of [`wait`](RateLimiter::wait).
+    /// * The end of `ctx`, if that has ended during the call, with the call's error as its source.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up its token, as for [`wait`](RateLimiter::wait), or drops the call, whose token stays taken.
+    pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
+    where
+        F: FnOnce(Context) -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.wait(ctx).await?;
+        call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
     /// Waits for a token. Returns how long that took.

@@ -26,7 +26,7 @@ pub use stats::{PoolStats, WorkerState, WorkerStatus};
 use crate::semaphore::Permit;
 use crate::stats::Call;
 use crate::sync::{Runtime, after_func};
-use crate::{Attempt, ConfigError, Refused};
+use crate::{Attempt, ConfigError, Error, Refused, SharedError};
 use builder::Settings;
 use job::{AnyJob, Core, Job, Work, async_work, blocking_work};
 use queue::Queued;
@@ -124,6 +124,43 @@ impl WorkerPool {
             }
         }));
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
+    }
+
+    /// Submits an async task and waits for its result: short for [`submit`](Self::submit) and awaiting the handle.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_policy::WorkerPool;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let ctx = Context::background();
+    /// let pool = WorkerPool::builder().workers(4).build(&ctx)?;
+    /// let sum = pool.run(&ctx, |_ctx| async { Ok::<_, std::io::Error>(1 + 2) }).await?;
+    /// assert_eq!(sum, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`submit`](Self::submit), and then those of [`JobHandle`].
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped while it waits for room, the task is not submitted. After that the task goes on: it ends with
+    /// `ctx`.
+    pub async fn run<Fut, T, E>(
+        &self,
+        ctx: &Context,
+        task: impl FnOnce(Context) -> Fut + Send + 'static,
+    ) -> Result<T, Error<SharedError>>
+    where
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Into<Cause> + 'static,
+    {
+        self.submit(ctx, task).await?.await
     }
 
     /// Submits an async task. A worker calls `task` with the task's own context, which ends with `ctx` and with the pool.

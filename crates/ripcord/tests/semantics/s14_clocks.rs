@@ -1,5 +1,5 @@
 //! 14. Works on any executor and on plain threads (see `executors.rs`). A clock object decides what time is: system,
-//!     manual, tokio's. The clock travels with the root Context.
+//!     manual, tokio's. The clock travels with the root context.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
