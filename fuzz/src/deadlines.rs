@@ -6,8 +6,8 @@ use ripcord_http::deadline::{Dialect, Encoded};
 
 use crate::{absolute, text};
 
-/// The first byte selects a dialect from the library's list. A new dialect is fuzzed without a change here; give it a [`Grammar`] to
-/// compare it with a second parser as well.
+/// The first byte selects a dialect from the library's list. A new dialect is fuzzed without a change here, if its unit is at most a
+/// millisecond. A [`Grammar`] compares it with a second parser and allows another unit. An absolute one needs a line in this match.
 pub fn check_any(input: &[u8]) {
     let Some((selector, input)) = input.split_first() else { return };
     match Dialect::ALL[usize::from(*selector) % Dialect::ALL.len()] {

@@ -6,11 +6,11 @@ use ripcord::Context;
 use crate::client::Call;
 use crate::server::{ContextLayer, Finished, ServerStats};
 
-const COUNTERS: [(&str, &str); 10] = [
+const COUNTERS: &[(&str, &str)] = &[
     ("ripcord_http_requests_total", "Requests that have ended."),
     ("ripcord_http_requests_started_total", "Requests that have arrived."),
     ("ripcord_http_requests_timed_out_total", "Requests that ended at their deadline."),
-    ("ripcord_http_requests_canceled_total", "Requests that the server canceled."),
+    ("ripcord_http_requests_canceled_total", "Requests whose context was canceled, other than by their client."),
     ("ripcord_http_requests_disconnected_total", "Requests whose client disconnected."),
     ("ripcord_http_requests_panicked_total", "Requests whose handler panicked."),
     ("ripcord_http_requests_failed_total", "Requests whose service or body failed."),
@@ -22,13 +22,13 @@ const COUNTERS: [(&str, &str); 10] = [
     ("ripcord_http_malformed_headers_total", "Malformed headers."),
 ];
 
-const GAUGES: [(&str, &str); 3] = [
+const GAUGES: &[(&str, &str)] = &[
     ("ripcord_http_requests_in_flight", "Requests in flight."),
     ("ripcord_http_contexts_held", "Requests whose context is still held."),
     ("ripcord_http_detached", "Pieces of work that are detached from their request."),
 ];
 
-const HISTOGRAMS: [(&str, &str); 4] = [
+const HISTOGRAMS: &[(&str, &str)] = &[
     ("ripcord_http_request_duration_seconds", "From a request's arrival to its end."),
     ("ripcord_http_request_time_left_seconds", "Time left when a request arrived."),
     ("ripcord_http_request_overrun_seconds", "Time from the end of a request's context to the end of the request."),
@@ -45,7 +45,8 @@ const HISTOGRAMS: [(&str, &str); 4] = [
 /// | `ripcord_http_request_duration_seconds` | histogram | `route` | the same |
 /// | `ripcord_http_request_time_left_seconds`: time left when a request with a deadline arrived | histogram | `route` | the same |
 /// | `ripcord_http_request_overrun_seconds`: time from the end of a request's context to the end of the request, if a deadline, an idle timeout, a cancel or a disconnect ended the context first | histogram | `route` | the same |
-/// | `ripcord_http_requests_in_flight`, `_started_total`, `_timed_out_total` and so on | gauge, counters | | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_requests_in_flight`, `ripcord_http_contexts_held`, `ripcord_http_detached` | gauge | | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_requests_started_total`, `_timed_out_total`, `_canceled_total`, `_disconnected_total`, `_panicked_total`, `_failed_total`, `_refused_total` | counter | | the same |
 /// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped`, `expired` | the same |
 /// | `ripcord_http_malformed_headers_total` | counter | `header` | the same |
 /// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |

@@ -1,8 +1,8 @@
 //! Deadlines in HTTP headers, in several dialects.
 //!
 //! [`Dialect`] lists the dialects; each has a module. `decode` turns a header's value into the time left: zero means that the
-//! deadline has passed, and a huge value saturates. `encode` rounds down and returns `None` if no time is left: then the call must
-//! fail without being sent.
+//! deadline has passed. A value with more digits than the dialect allows is malformed; where any number is allowed, a huge one
+//! saturates. `encode` rounds down and returns `None` if less than one unit is left: then the call must fail without being sent.
 //!
 //! | dialect | header | value | sent | read |
 //! |---|---|---|---|---|

@@ -179,6 +179,7 @@ struct Shared {
     interval: Duration,
     max_shown: usize,
     max_calls: usize,
+    /// How many entries, requests and watched work alike, were canceled from the page.
     canceled_here: AtomicU64,
     watchers: Arc<Watchers>,
     latest: LatestLock,

@@ -47,7 +47,7 @@ pub struct ServerStats {
     pub expired: u64,
     /// Requests that ended at their deadline, including the expired ones.
     pub timed_out: u64,
-    /// Requests that the server canceled.
+    /// Requests whose context was canceled other than by their client: by a shutdown, by the inspector's page, or by a context above.
     pub canceled: u64,
     /// Requests whose client disconnected before they were over.
     pub disconnected: u64,

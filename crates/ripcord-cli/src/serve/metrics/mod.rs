@@ -35,7 +35,7 @@ impl Metrics {
         let buckets: [f64; 14] = std::array::from_fn(|power| 0.001 * f64::from(1 << power));
         let builder = PrometheusBuilder::new().set_buckets(&buckets).expect("there are buckets");
         let recorder = Arc::new(builder.build_recorder());
-        // Fails in tests with several services. Then only the first one has the metrics that the core records at any time.
+        // Fails in tests with several services. Then only the first one has the metrics that are recorded as they happen.
         let _ = metrics::set_global_recorder(Arc::clone(&recorder));
         with_local_recorder(&recorder, || {
             ripcord::describe_metrics();
