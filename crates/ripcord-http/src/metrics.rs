@@ -65,13 +65,13 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// layer.record_metrics();
 /// ```
 pub fn describe_metrics() {
-    for (metric, help) in COUNTERS {
+    for &(metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);
     }
-    for (metric, help) in GAUGES {
+    for &(metric, help) in GAUGES {
         describe_gauge!(metric, Unit::Count, help);
     }
-    for (metric, help) in HISTOGRAMS {
+    for &(metric, help) in HISTOGRAMS {
         describe_histogram!(metric, Unit::Seconds, help);
     }
 }
