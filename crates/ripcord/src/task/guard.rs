@@ -60,8 +60,8 @@ impl TaskLists {
     pub(crate) fn guard(&self, ctx: &Context, location: &'static Location<'static>) -> TaskGuard {
         let mut places = Vec::new();
         if !self.0.is_empty() {
-            let entry = Entry { ctx: ctx.clone(), location, start: ctx.clock_ref().ticks() };
-            places.extend(self.0.iter().map(|list| (Arc::clone(list), list.add(entry.clone()))));
+            let entry = Arc::new(Entry { ctx: ctx.clone(), location, start: ctx.clock_ref().ticks() });
+            places.extend(self.0.iter().map(|list| (Arc::clone(list), list.add(Arc::clone(&entry)))));
         }
         TaskGuard {
             places,

@@ -33,14 +33,13 @@ pub(super) struct List(Mutex<State>);
 /// What a list knows.
 struct State {
     /// In the order in which they were started.
-    tasks: BTreeMap<u64, Entry>,
+    tasks: BTreeMap<u64, Arc<Entry>>,
     waiters: BTreeMap<u64, Waker>,
     /// The key of the next task or waiter. No key is used twice.
     next: u64,
 }
 
-/// One task.
-#[derive(Clone)]
+/// One task, which all lists above it share.
 pub(super) struct Entry {
     pub(super) ctx: Context,
     pub(super) location: &'static Location<'static>,
@@ -115,9 +114,9 @@ impl Tasks {
 
     /// Returns the tasks as they are now, the one that was started first at the front.
     pub fn list(&self) -> Vec<TaskInfo> {
-        let entries: Vec<Entry> = self.0.state().tasks.values().cloned().collect();
+        let entries: Vec<Arc<Entry>> = self.0.state().tasks.values().cloned().collect();
         // Asked without the lock (invariant 4).
-        entries.iter().map(TaskInfo::new).collect()
+        entries.iter().map(|entry| TaskInfo::new(entry)).collect()
     }
 
     /// Returns the tasks as [`list`](Tasks::list) does, each with its context. The values of a context tell which request its task
@@ -135,8 +134,8 @@ impl Tasks {
     /// assert_eq!((task.name(), ctx.value::<UserId>().map(|user| user.0)), (Some("export"), Some(7)));
     /// ```
     pub fn list_with_contexts(&self) -> Vec<(TaskInfo, Context)> {
-        let entries: Vec<Entry> = self.0.state().tasks.values().cloned().collect();
-        entries.into_iter().map(|entry| (TaskInfo::new(&entry), entry.ctx)).collect()
+        let entries: Vec<Arc<Entry>> = self.0.state().tasks.values().cloned().collect();
+        entries.iter().map(|entry| (TaskInfo::new(entry), entry.ctx.clone())).collect()
     }
 
     pub(super) fn inner(&self) -> &List {
@@ -156,7 +155,7 @@ impl List {
     }
 
     /// Adds a task. Returns the key to remove it by.
-    pub(super) fn add(&self, entry: Entry) -> u64 {
+    pub(super) fn add(&self, entry: Arc<Entry>) -> u64 {
         let mut state = self.state();
         let key = state.new_key();
         state.tasks.insert(key, entry);
