@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::mpsc;
 use std::thread;
 
-use ripcord::{Cause, Context, PhaseOutcome, Shutdown, block_on};
+use ripcord::{Cause, Clock, Context, PhaseOutcome, Shutdown, block_on};
 
 use crate::common::{HOUR, MS, SEC, User, Wakes, manual, poll, within};
 use crate::report_of;
@@ -164,14 +164,20 @@ fn total_shorter_than_the_drain_cancels_the_work() {
 
 #[test]
 fn phase_that_blocks_its_thread_is_left_and_the_next_phase_runs() {
+    let (clock, time) = Clock::manual();
     let (release, blocked) = mpsc::channel::<()>();
+    let (started, starts) = mpsc::channel();
     let shutdown = Shutdown::builder()
+        .context(&Context::background().with_clock(clock))
         .phase("blocks", MS, |_| async move {
+            started.send(()).expect("a receiver");
             let _ = blocked.recv();
         })
         .phase("next", HOUR, |_| async {})
         .build();
     shutdown.begin("deployment");
+    starts.recv().expect("it starts");
+    time.advance(MS);
     let report = report_of(&shutdown);
     assert!(report.phases()[0].is_late() && report.phases()[1].is_completed(), "{report}");
     assert_eq!(report.left().len(), 1);

@@ -110,12 +110,25 @@ async fn spawned_tasks_are_work_in_flight() {
 
 #[tokio::test]
 async fn report_names_a_blocking_task_that_does_not_check_its_context() {
+    let (clock, time) = Clock::manual();
     let (release, blocked) = mpsc::channel::<()>();
-    let shutdown = Shutdown::builder().drain(crate::common::MS).build();
-    let checks = shutdown.context().with_name("checks").spawn_blocking(|ctx| ctx.wait());
-    let ignores = shutdown.context().with_name("ignores").spawn_blocking(move |_| blocked.recv());
-    let line = line!() - 1;
+    let (started, starts) = mpsc::channel();
+    let root = Context::background().with_clock(clock);
+    let shutdown = Shutdown::builder().context(&root).drain(crate::common::MS).build();
+    let checking = started.clone();
+    let checks = shutdown.context().with_name("checks").spawn_blocking(move |ctx| {
+        checking.send(()).expect("a receiver");
+        ctx.wait()
+    });
+    let ignores = shutdown.context().with_name("ignores");
+    let ignores = ignores.spawn_blocking(move |_| {
+        started.send(()).expect("a receiver");
+        blocked.recv()
+    });
+    let line = line!() - 4;
+    starts.iter().take(2).for_each(drop);
     shutdown.begin("deployment");
+    time.advance(crate::common::MS);
     let report = shutdown.run().await;
     let names =
         |tasks: &[ripcord::TaskInfo]| tasks.iter().map(|task| task.name().map(str::to_owned)).collect::<Vec<_>>();
