@@ -1,7 +1,7 @@
 //! [`ripcord::Context`] over gRPC.
 //!
-//! A server gives each call a context that ends when the call ends: at the deadline in `grpc-timeout`, when the client leaves, when the
-//! server stops. A client's calls end with their context, and send the time left, the request ID and the trace.
+//! A server gives each call a context that ends when the call ends: at the deadline in `grpc-timeout`, when the client leaves, or
+//! when the server stops. A client's calls end with their context, and send the time left, the request ID and the trace.
 //!
 //! The crate is built on `http` and tower, for any gRPC framework that uses them. The feature `tonic` adds what tonic's handlers and
 //! clients need.
@@ -12,9 +12,9 @@
 //! |---|---|
 //! | give each call of a server a context | [`ServerLayer`] around a [`ContextLayer`](ripcord_http::server::ContextLayer) |
 //! | take the context in a tonic handler | [`tonic::RequestExt::context`] |
-//! | answer a context's end from a tonic handler | [`tonic::ResultExt::or_status`] |
+//! | respond from a tonic handler whose context has ended | [`tonic::ResultExt::or_status`] |
 //! | serve tonic's routes until a shutdown | [`ripcord_http::serve`](https://docs.rs/ripcord-http/latest/ripcord_http/fn.serve.html) |
-//! | end the calls of a client with a context | [`ClientLayer`] and [`tonic::RequestExt::with_context`] |
+//! | end a client's calls when their context ends | [`ClientLayer`] and [`tonic::RequestExt::with_context`] |
 //! | let a call go on after its caller's deadline | [`Context::without_cancel`](ripcord::Context::without_cancel), or [`ClientLayer::without_cancel`] |
 //! | carry a value of the context in metadata | [`Metadata`] |
 //! | learn why the server ended a call | [`tonic::StatusExt::remote_cause`] |
@@ -40,8 +40,8 @@
 //!
 //! No feature is on by default. A feature only adds items.
 //!
-//! - `h2`: status codes for HTTP/2 errors of hyper's clients, such as `CANCELLED` for a stream that the server has reset. Without it,
-//!   they are `UNAVAILABLE`.
+//! - `h2`: status codes for HTTP/2 errors of hyper's clients, such as `CANCELLED` for a stream that the server has reset. Without
+//!   this feature, such errors are `UNAVAILABLE`.
 //! - `tonic`: extensions for tonic's handlers and clients, and conversions between its `Status` and this crate's errors. It includes
 //!   `h2`.
 

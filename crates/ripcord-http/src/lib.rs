@@ -14,8 +14,8 @@
 //! tokio = { version = "1", features = ["full"] }
 //! ```
 //!
-//! A whole server. `curl localhost:8080/report` answers after two seconds, also if Ctrl-C comes in the meantime: the server then
-//! accepts no further connection, and exits when the answer has been sent.
+//! This is a whole server. `curl localhost:8080/report` gets its answer after two seconds, even if Ctrl-C comes in the meantime:
+//! the server then accepts no further connections, and exits when the answer has been sent.
 //!
 #![cfg_attr(all(feature = "axum", feature = "serve"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "axum", feature = "serve")), doc = "```ignore")]
@@ -26,7 +26,7 @@
 //! use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
 //!
 //! async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
-//!     ctx.sleep(Duration::from_secs(2)).await?; // pass the context to everything that waits; `?` answers its end
+//!     ctx.sleep(Duration::from_secs(2)).await?; // everything that waits takes the context; when it ends, `?` returns an error response
 //!     Ok("done")
 //! }
 //!
@@ -44,7 +44,7 @@
 //! }
 //! ```
 //!
-//! A call under a context. If the context ends first, so does the call; the server is told how much time is left:
+//! This is a call under a context. It ends when the context ends, and it tells the server how much time is left:
 //!
 #![cfg_attr(feature = "reqwest", doc = "```no_run")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
@@ -68,14 +68,14 @@
 //! |---|---|
 //! | give each request a context | [`ContextLayer`](server::ContextLayer) |
 //! | take the context in an axum handler | `Ctx` and `CtxValue` in [`server`], feature `axum` |
-//! | answer a context's end from a handler | [`Ended`](server::Ended) and `?` |
+//! | respond from a handler whose context has ended | [`Ended`](server::Ended) and `?` |
 //! | log or count each request | [`ContextLayer::on_end`](server::ContextLayer::on_end), [`ContextLayer::stats`](server::ContextLayer::stats) |
 //! | serve an app until a shutdown | `serve`, feature `serve` |
 //! | end a request that makes no progress | [`ContextLayer::idle_timeout`](server::ContextLayer::idle_timeout) |
 //! | notice that a client has disconnected | `server::connection::watch`, feature `connection` |
 //! | finish work after the response | [`server::detach`] |
-//! | end a reqwest call with a context | `client::reqwest::RequestBuilderExt`, feature `reqwest` |
-//! | end the calls of any tower client with a context | [`ClientLayer`](client::ClientLayer) |
+//! | end a reqwest call when its context ends | `client::reqwest::RequestBuilderExt`, feature `reqwest` |
+//! | end the calls of any tower client when their context ends | [`ClientLayer`](client::ClientLayer) |
 //! | decide whether to retry a call | [`client::Error`] |
 //! | trust or distrust a peer's headers | [`TrustPolicy`] |
 //! | learn why a peer canceled | [`RemoteCause`] |

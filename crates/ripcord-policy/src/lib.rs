@@ -14,7 +14,7 @@
 //! tokio = { version = "1", features = ["macros", "rt"] }
 //! ```
 //!
-//! This program makes a call through three policies. The call gets the context of its attempt, which ends after half a second.
+//! This program makes a call through three policies. The call gets the context of its attempt. That context has a timeout of half a second.
 //!
 //! ```
 //! use std::time::Duration;
@@ -41,7 +41,7 @@
 //!
 //! | you want to | use |
 //! |---|---|
-//! | call again after a failure that passes | [`Retry`], with a [`RetryBudget`] |
+//! | call again after a temporary failure | [`Retry`], with a [`RetryBudget`] |
 //! | stop calling a service that keeps failing | [`CircuitBreaker`], [`KeyedCircuitBreaker`] |
 //! | limit the rate of calls | [`RateLimiter`], [`KeyedLimiter`] |
 //! | limit the calls in flight | [`Bulkhead`] |
@@ -58,8 +58,8 @@
 //!
 //! * `X::builder()`, settings and `build()?` create one. An invalid setting fails in `build` with a [`ConfigError`] that names
 //!   it. A cache and a pool are built under a context, whose end closes them.
-//! * `run(&ctx, |ctx| ..)` makes a call. The call gets a context by value: the caller's, or a context of its own below that.
-//! * [`Error`] is what a call fails with, and [`Refused`] an operation without a call, such as waiting for a token.
+//! * `run(&ctx, |ctx| ..)` makes a call. The call gets a context by value: the caller's, or one derived from it.
+//! * A call fails with [`Error`]. An operation without a call, such as waiting for a token, fails with [`Refused`].
 //! * [`Outcome`] is how the policies judge a call. The end of the caller's context and local rejections are neutral; an attempt
 //!   timeout and a panic are failures.
 //! * `stats()` returns [`CallStats`] and the policy's own figures.
@@ -71,8 +71,8 @@
 //!
 //! * A deadline is a budget: what cannot finish in time does not start, and fails at once.
 //! * Retries inside retries do not multiply: see [`Attempt`].
-//! * Dropping a future returns all that it held: permits, tokens, probes and loads.
-//! * A success never ends a context, and neither does a return: a response can be read after the call.
+//! * Dropping a future releases everything that it holds: permits, tokens, probes and loads.
+//! * A call's context does not end because the call returns, with a success or an error: a response can still be read after the call.
 //! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook harms only the
 //!   call that ran it.
 //!

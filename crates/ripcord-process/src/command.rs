@@ -153,21 +153,24 @@ impl Command {
         self
     }
 
-    /// Sets the command's stdin. Default: none (`/dev/null`) for [`output`](Command::output), else that of this process.
+    /// Sets the command's stdin. Default: [`output`](Command::output) gives it none (`/dev/null`),
+    /// [`status`](Command::status) and [`spawn`](Command::spawn) use that of this process.
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
         self.has_stdin = true;
         self.inner.stdin(stdin);
         self
     }
 
-    /// Sets the command's stdout. Default: captured by [`output`](Command::output), else that of this process.
+    /// Sets the command's stdout. Default: [`output`](Command::output) captures it, [`status`](Command::status) and
+    /// [`spawn`](Command::spawn) use that of this process.
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.has_stdout = true;
         self.inner.stdout(stdout);
         self
     }
 
-    /// Sets the command's stderr. Default: captured by [`output`](Command::output), else that of this process.
+    /// Sets the command's stderr. Default: [`output`](Command::output) captures it, [`status`](Command::status) and
+    /// [`spawn`](Command::spawn) use that of this process.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.has_stderr = true;
         self.inner.stderr(stderr);

@@ -27,15 +27,15 @@
 //! | give a program time to clean up | [`Command::grace`] |
 //! | know what a program left behind | [`Exit::left_behind`] |
 //! | know who ended a program and why | [`Error`] |
-//! | continue a parent's deadline and trace | [`Context::from_env`](FromEnv::from_env) |
-//! | be process 1, or run one command and nothing else | [`Command::adopt_orphans`] |
+//! | take over the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
+//! | run as process 1, or as a program that runs one command and nothing else | [`Command::adopt_orphans`] |
 //!
 //! # Which systems
 //!
-//! Linux 5.4 or later with `/proc`. The crate is empty on other systems. Without `/proc`, only the command's process group is ended,
-//! and its leftovers receive `SIGKILL` at once.
+//! Linux 5.4 or later, with `/proc` mounted. On other systems the crate is empty. Without `/proc`, only the command's process group
+//! is ended, and what is left of the group when the command exits receives `SIGKILL` at once.
 //!
-//! The program `ripcord run` of the crate `ripcord-cli` is this crate as a command: see `ripcord run --help`, and
+//! The command `ripcord run`, from the crate `ripcord-cli`, does the same from a shell: see `ripcord run --help`, and
 //! [the comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
 
 mod child;

@@ -41,31 +41,33 @@
 //! | limit the time of work | [`Context::with_timeout`], [`Context::with_deadline`] |
 //! | move a deadline, or end work that makes no progress | [`Context::with_movable_deadline`], [`Context::with_idle_timeout`] |
 //! | cancel work | [`Context::with_cancel`], [`Canceler`], [`CancelHandle`] |
-//! | end a future with the context | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
+//! | end a future when the context ends | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
 //! | sleep, wait or check | [`Context::sleep`], [`Context::done`], [`Context::check`]; [`Context::wait`] on threads |
 //! | learn why work ended | [`Error`], its [`Cause`] and its [`Origin`] |
 //! | carry values of a request | [`Value`], [`Context::with_value`], [`Context::value`] |
-//! | run a function at the end | [`Context::after_func`] |
-//! | end with either of two contexts | [`Context::merge`] |
-//! | clean up after the end | [`Context::run_with_grace`], [`Context::shielded`] |
+//! | run a function when the context ends | [`Context::after_func`] |
+//! | end work when either of two contexts ends | [`Context::merge`] |
+//! | clean up after the context has ended | [`Context::run_with_grace`], [`Context::shielded`] |
 //! | spawn tasks and wait for them | `Context::spawn` (feature `tokio`), [`Context::with_tasks`], [`Tasks`] |
 //! | run tasks, and stop at the first error | [`Group`] |
-//! | stop a service in order | [`Shutdown`] |
+//! | stop a service in order: drain, then phases | [`Shutdown`] |
 //! | record the calls of a request | [`Context::start_span`], [`Span`] |
 //! | control time in tests | [`Clock::manual`], [`ManualTime`] |
 //! | call async code from a thread | [`block_on`] |
 //!
 //! # Features
 //!
-//! No feature is on by default. A feature only adds items: it does not change the results of the others. With `tracing`, a subscriber
-//! of that crate that wants the target `ripcord` at level info also sees spans start and end.
+//! No feature is on by default. A feature only adds items and does not change what the other items return. The feature `tracing`
+//! has one more effect: a `tracing` subscriber that enables the target `ripcord` at level `INFO` sees spans start and end.
 //!
-//! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`; `Context::spawn` and its relatives, and `Group::new`,
-//!   which spawn on the running runtime. Leave it off on another executor: contexts work on any.
+//! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`; `Context::spawn`, `Context::spawn_with_grace`,
+//!   `Context::spawn_blocking` and `Group::new`, which spawn on the current runtime. Leave it off if you use another executor:
+//!   contexts work without it.
 //! - `tokio-util`: conversions from and to `tokio_util::sync::CancellationToken`, for code bases that have both.
-//! - `signals`: `Context::with_signals`, which Ctrl-C or TERM ends, and `Shutdown::on_signals`. For binaries.
-//! - `metrics`: ended contexts, calls and tasks, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install
-//!   no recorder.
+//! - `signals`: `Context::with_signals`, which returns a context that Ctrl-C or SIGTERM ends, and
+//!   `Shutdown::on_signals`. For binaries, not for libraries.
+//! - `metrics`: figures about calls, tasks and ended contexts, reported through the facade crate `metrics`: see `describe_metrics`.
+//!   Leave it off if you install no recorder.
 //! - `tracing`: each [`Span`] is also a span of the crate `tracing`, and `Context::tracing_span` returns that span. Leave it off if no
 //!   subscriber needs spans.
 

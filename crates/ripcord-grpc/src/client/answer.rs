@@ -46,10 +46,10 @@ impl Answered {
 }
 
 pin_project! {
-    /// A response's body that ends with the call's context: then it returns an error instead of data.
+    /// The body of a response. When the call's context ends, it returns an error instead of data.
     ///
-    /// A body that was read to its end has ended, whatever the context does. The first error, or dropping this body, drops the body
-    /// below and resets the stream.
+    /// Once the body has been read completely, a later end of the context has no effect on it. The first error drops the inner body
+    /// and resets the stream, and so does dropping this body.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -15,8 +15,8 @@ use super::span::CallSpan;
 pin_project! {
     /// A response's body that observes the call's context: after the context ends, it returns an error instead of data.
     ///
-    /// This holds even if data is always ready, so an endless body ends too. A body that was read to its end has ended, whatever the
-    /// context does. The first error, or dropping this body, drops the body below and ends the transfer.
+    /// This holds even if data is always ready, so an endless body ends too. Once the body has been read completely, a later end of
+    /// the context has no effect on it. The first error drops the inner body and ends the transfer, and so does dropping this body.
     pub struct ResponseBody<B> {
         // None after an error.
         #[pin]

@@ -151,10 +151,12 @@ impl ContextLayer {
         self.set(|settings| settings.trust = (trust, location))
     }
 
-    /// Sets whether a malformed header is answered with 400 and a description. Default: `false`, the header is ignored.
+    /// Sets whether a request is answered with 400 and a description if a header that this layer reads is malformed.
+    /// Default: `false`, the header is ignored.
     ///
-    /// The [`stats`](ContextLayer::stats) count malformed headers in both cases. Well-formed baggage above the size limit is counted
-    /// and cut. A header that the trust policy ignores is never malformed.
+    /// The [`stats`](ContextLayer::stats) count malformed headers in both cases. Baggage above the size limit counts as malformed
+    /// even if it is otherwise well-formed: a strict layer refuses the request, any other layer cuts the baggage. A header that the
+    /// trust policy ignores is not read, so it never counts as malformed.
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)

@@ -158,7 +158,7 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Returns a builder.
+    /// Returns a builder. The [`capacity`](CacheBuilder::capacity) is required.
     #[doc(alias("NewCache"))]
     #[track_caller]
     pub fn builder() -> CacheBuilder<K, V> {

@@ -136,9 +136,9 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a layer that does not build, layers out of order or given twice, a deadline or timeout of zero, an
-    /// attempt timeout above the deadline, a hedge whose delay is not below the timeout or deadline, and a retry and a hedge with
-    /// two different budgets.
+    /// [`ConfigError`] for a layer with an invalid setting of its own, layers out of order or given twice, a clock set after a
+    /// layer, a deadline or attempt timeout of zero, an attempt timeout longer than the deadline, a hedge delay that reaches the
+    /// attempt timeout or the deadline, and a retry and a hedge with two different budgets.
     pub fn build(self) -> Result<Stack<T, E, K>, ConfigError> {
         let Self { mut layers, cache, invalid, .. } = self;
         if let Some(error) = invalid {

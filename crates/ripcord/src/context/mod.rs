@@ -310,7 +310,8 @@ impl Context {
         self.clock_ref().clone()
     }
 
-    /// Returns whether both refer to the same context, like `Arc::ptr_eq`: clones, or the result of a deadline that adds nothing.
+    /// Returns whether both are the same context, like `Arc::ptr_eq`. A clone is the same context. So is what
+    /// [`with_deadline`](Context::with_deadline) returns if the new deadline has no effect, because it is not earlier.
     ///
     /// ```
     /// use ripcord::Context;

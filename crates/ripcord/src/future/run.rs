@@ -39,8 +39,8 @@ pin_project! {
 
 /// Adds [`with_context`](FutureExt::with_context) to every future: [`Context::run`] at the end of a method chain.
 ///
-/// OpenTelemetry has a trait with the same name and method. With both imported, a call is ambiguous: use [`Context::run`], or import
-/// one of them as `_` in another module.
+/// OpenTelemetry has a trait with the same name and method. With both in scope, a call is ambiguous: use [`Context::run`], or
+/// import only one of the two traits in each module.
 pub trait FutureExt: Future + Sized {
     /// Ends this future with `ctx`, as [`Context::run`] does. It holds a clone of the context, so it can be spawned.
     ///

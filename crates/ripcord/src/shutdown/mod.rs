@@ -191,7 +191,7 @@ impl Shutdown {
     /// Returns the context of all work: derive the contexts of requests, jobs and connections from it.
     ///
     /// It is canceled at the end of the drain, with [`DrainEnded`] as the cause: when the drain time is over, or before that when
-    /// no work is in flight anymore. So work that starts after the drain ends at once.
+    /// no work is in flight anymore. Work that is started later ends at once.
     pub fn context(&self) -> &Context {
         &self.0.work
     }

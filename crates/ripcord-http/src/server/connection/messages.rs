@@ -103,7 +103,7 @@ impl<B: Body<Error: Into<BoxError>>> Body for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response over a watched connection. The connection is busy until it is dropped.
+    /// The body of a response over a watched connection. The connection counts as busy until this body is dropped.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -56,7 +56,7 @@ where
 }
 
 pin_project! {
-    /// The future of a response of a [`WatchedService`].
+    /// The future that a [`WatchedService`] returns. It resolves to the response.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct WatchedFuture<F> {
