@@ -16,23 +16,24 @@ use super::window::Recent;
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 
-/// The results over which rates are computed. This enum is complete.
+/// Which results the rates are computed over. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The last calls, this many: from 1 to 1,048,576.
+    /// The results of the last calls. The number of calls is from 1 to 1,048,576.
     Count(usize),
-    /// The calls that ended within this time, counted in tenths of it; longer than zero.
+    /// The results of the calls that ended within this time. The time is divided into ten parts, and the window moves on by one
+    /// part. It must be longer than zero.
     Time(Duration),
 }
 
 /// Builds a [`CircuitBreaker`].
 ///
-/// By default the breaker opens when half of the last 100 calls have failed, of at least 20. It stays open for 30 seconds, then
-/// lets one probe through at a time, and closes after the first that succeeds. A probe may take as long as the breaker stays
-/// open. The defaults are not a promise.
+/// By default the breaker opens when at least 20 of the last 100 calls have ended and half of them have failed. The breaker stays
+/// open for 30 seconds. Then it admits one probe at a time, and closes after the first successful probe. A probe times out after
+/// the duration for which the breaker stays open. The defaults are not a promise.
 ///
-/// With [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) set, no rate opens the breaker, unless a rate or a
-/// window is set as well.
+/// With [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) set, no failure rate opens the breaker, unless a
+/// failure rate, a window or a minimum number of calls is set as well.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
@@ -53,7 +54,7 @@ struct Settings {
     half_open_successes: u32,
     half_open_timeout: Option<Duration>,
     on_state_change: Option<OnStateChange>,
-    /// The system's, unless this is set.
+    /// The clock, or `None` for the system's clock.
     clock: Option<Clock>,
 }
 
@@ -78,78 +79,80 @@ impl CircuitBreakerBuilder {
 }
 
 impl<C> CircuitBreakerBuilder<C> {
-    /// Sets the results over which rates are computed; the last 100 calls if not set.
+    /// Sets which results the rates are computed over. Default: the last 100 calls.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = Some(window);
         self
     }
 
-    /// Sets the failure rate at which the breaker opens: above 0, at most 1.
+    /// Sets the failure rate at which the breaker opens. The rate must be above 0 and at most 1. Default: 0.5.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
     }
 
-    /// Sets the number of calls in the window below which no rate opens the breaker: at least 1, at most the size of the window.
-    /// 20 if not set, or the size of a smaller window.
+    /// Sets the minimum number of calls in the window: with fewer calls, no rate opens the breaker. The number must be at least 1
+    /// and at most the size of the window. Default: 20, or the size of a smaller window.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_calls = Some(calls);
         self
     }
 
-    /// Opens the breaker after this many failures in a row; at least 1.
+    /// Opens the breaker after this many failures in a row. The number must be at least 1.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.settings.consecutive_failures = Some(failures);
         self
     }
 
-    /// Sets how long a slow call takes, and the share of slow calls in the window that opens the breaker: above 0, at most 1. A
-    /// call counts when it ends, however long ago it began.
+    /// Sets the duration from which a call is slow, and the share of slow calls in the window at which the breaker opens. The
+    /// share must be above 0 and at most 1. A call counts when it ends, whenever it started.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.settings.slow_call = Some((duration, rate));
         self
     }
 
-    /// Sets how long the breaker stays open; longer than zero.
+    /// Sets how long the breaker stays open. The duration must be longer than zero. Default: 30 seconds.
     pub fn open_for(mut self, duration: Duration) -> Self {
         self.settings.open_for = duration;
         self
     }
 
-    /// Sets the number of probes in flight at once when half-open; at least 1.
+    /// Sets the maximum number of probes in flight while the breaker is half-open. The number must be at least 1. Default: 1.
     pub fn half_open_calls(mut self, calls: u32) -> Self {
         self.settings.half_open_calls = calls;
         self
     }
 
-    /// Sets the number of successful probes that close the breaker; at least 1.
+    /// Sets the number of successful probes that close the breaker. The number must be at least 1. Default: 1.
     pub fn half_open_successes(mut self, successes: u32) -> Self {
         self.settings.half_open_successes = successes;
         self
     }
 
-    /// Sets how long a probe may take before it counts as failed; longer than zero.
+    /// Sets how long a probe may take before it counts as failed. The duration must be longer than zero. Default: the duration
+    /// set by [`open_for`](CircuitBreakerBuilder::open_for).
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
         self.settings.half_open_timeout = Some(duration);
         self
     }
 
-    /// Sets a hook that runs after each change of state, outside all locks. Changes that follow each other closely may be reported
-    /// by different threads, and so out of order. A panic of the hook harms the call that ran it.
+    /// Sets a hook that runs after each change of state, outside all locks. Different threads may report changes that follow each
+    /// other closely, so the hook may see them out of order. A panic of the hook goes to the caller of the operation that ran the
+    /// hook.
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         self.settings.on_state_change = Some(Arc::new(hook));
         self
     }
 
-    /// Sets the clock for all the breaker's times; the system's if not set. The contexts of its calls have clocks of their own:
-    /// a test sets both.
+    /// Sets the clock of the breaker. Default: the system's clock. The contexts of the calls have their own clocks, so a test
+    /// sets both.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = Some(clock);
         self
     }
 
-    /// Sets what judges results: a `Fn(&Result<T, E>) -> Outcome`. An error under a context that has ended is neutral, whatever
-    /// the classifier says.
+    /// Sets the classifier of results: a `Fn(&Result<T, E>) -> Outcome`. An error under a context that has ended is neutral,
+    /// whatever the classifier returns.
     pub fn classify<F>(self, classify: F) -> CircuitBreakerBuilder<F> {
         CircuitBreakerBuilder { settings: self.settings, classify }
     }
@@ -158,12 +161,12 @@ impl<C> CircuitBreakerBuilder<C> {
     ///
     /// # Errors
     ///
-    /// Names the first setting out of bounds.
+    /// Names the first setting that is out of bounds.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
         Ok(CircuitBreaker { shared: Arc::new(self.settings.build()?), classify: self.classify })
     }
 
-    /// The builder with `clock`, unless it has one.
+    /// Sets the clock to `clock`, unless the builder already has a clock.
     pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
         self.settings.clock.get_or_insert_with(|| clock.clone());
         self
@@ -239,7 +242,7 @@ impl<C> fmt::Debug for CircuitBreakerBuilder<C> {
     }
 }
 
-/// A share of calls: above 0, at most 1.
+/// Checks a share of calls: it must be above 0 and at most 1.
 fn share(field: &'static str, rate: f64) -> Result<f64, ConfigError> {
     match rate > 0.0 {
         true => within(field, rate, 0.0, 1.0),

@@ -26,8 +26,8 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
     }
 }
 
-/// A classifier for calls that go through other policies, composed by hand: it returns [`Error::outcome`], so that a rejection by an
-/// inner policy is neutral. A [`Stack`](crate::Stack) needs none.
+/// Returns [`Error::outcome`]: a classifier for calls that go through other policies composed by hand. With this classifier, a
+/// rejection by an inner policy is neutral. A [`Stack`](crate::Stack) does not need a classifier.
 ///
 /// ```
 /// use ripcord_policy::{CircuitBreaker, breaker::by_outcome};

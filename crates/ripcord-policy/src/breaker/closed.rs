@@ -1,8 +1,9 @@
-//! One word that says whether a breaker is closed, so that healthy calls take no lock.
+//! One atomic word that says whether a breaker is closed, so that healthy calls take no lock.
 //!
-//! The word holds whether the breaker is closed, its generation, and, while it remembers nothing but successes, the number of
-//! successes that are to be counted here. Then a success is counted by one swap, or by nothing once a window of calls is full.
-//! For a window of time, only those of its current part are counted here.
+//! The word holds a flag for a closed breaker, a flag for a healthy one, the breaker's generation, and a number of successes. A
+//! healthy breaker is closed and remembers only successes. While the breaker is healthy, its successes are counted in the word:
+//! one compare-and-swap counts a success. When a window of calls is full, a success changes nothing. For a window of time, the
+//! word counts only the successes of the current part.
 
 use std::time::Instant;
 
@@ -15,9 +16,9 @@ use crate::sync::{AtomicU64, Ordering};
 #[derive(Debug)]
 pub(super) struct Closed {
     word: CachePadded<AtomicU64>,
-    /// The largest number of successes: those that fill a window of calls.
+    /// The maximum number of successes in the word: the size of a window of calls.
     full: u64,
-    /// For a window of time.
+    /// The current part of a window of time. `None` for a window of calls.
     part: Option<Part>,
 }
 
@@ -25,24 +26,24 @@ pub(super) struct Closed {
 #[derive(Debug)]
 struct Part {
     origin: Instant,
-    /// When the part ends, in nanoseconds since the origin. It only ever becomes later, so no success is counted in a part
-    /// that is over.
+    /// The end of the part, in nanoseconds since the origin. It only moves later, so no success is counted in a part that is
+    /// over.
     ends: AtomicU64,
 }
 
-/// What the successes in the word are counted for.
+/// The kind of window that the word counts successes for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Length {
     /// A window of this many calls.
     Calls(u64),
-    /// A window of time, whose parts are numbered from here.
+    /// A window of time. Its parts are numbered from this instant.
     Time(Instant),
 }
 
-/// The largest window of calls, so that its number of successes fits.
+/// The maximum size of a window of calls. A number of successes up to this size fits into the word.
 pub(super) const MAX_WINDOW: usize = 1 << 20;
 
-/// From the lowest bits to the highest: the number of successes, the two flags, the generation.
+/// The layout of the word, from the lowest bits: the number of successes, the two flags, the generation.
 const COUNT_BITS: u32 = 21;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 const IS_HEALTHY: u64 = 1 << COUNT_BITS;
@@ -65,7 +66,7 @@ impl Closed {
         (word & IS_CLOSED != 0).then_some(word >> GENERATION)
     }
 
-    /// Counts a success of a call of `generation`. Returns `false` if only the machine can.
+    /// Counts a success of a call of `generation`. Returns `false` if only the machine can count the success.
     #[inline]
     pub(super) fn count_success(&self, generation: u64, clock: &Clock) -> bool {
         let mut word = self.word.load(Ordering::Acquire);
@@ -86,8 +87,8 @@ impl Closed {
         }
     }
 
-    /// Takes the number of successes out, so that none is counted here until [`publish`](Closed::publish). Called under the
-    /// lock of the machine.
+    /// Takes the number of successes out of the word. No success is counted here again until [`publish`](Closed::publish). Called
+    /// under the machine's lock.
     pub(super) fn take_successes(&self) -> Option<u64> {
         if self.word.load(Ordering::Acquire) & IS_HEALTHY == 0 {
             return None;
@@ -96,8 +97,8 @@ impl Closed {
         Some(word & COUNT)
     }
 
-    /// Publishes the state of the machine: its generation if it is closed, the number of successes to go on counting from if
-    /// it remembers nothing else, and when the current part of a window of time ends. Called under the lock of the machine.
+    /// Publishes the state of the machine. `generation` is that of a closed breaker. `successes` is the number of successes of a
+    /// healthy breaker. `part_ends` is the end of the current part of a window of time. Called under the machine's lock.
     pub(super) fn publish(&self, generation: Option<u64>, successes: Option<u64>, part_ends: u64) {
         let word = match (generation, successes) {
             (None, _) => 0,

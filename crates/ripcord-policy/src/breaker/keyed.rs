@@ -29,15 +29,15 @@ use crate::{ConfigError, Error};
 /// let refused = breakers.run(&ctx, &"10.0.0.1", |_ctx| async { Ok::<_, &str>(()) }).await.unwrap_err();
 /// assert_eq!(refused.to_string(), "circuit breaker 'hosts/10.0.0.1' is OPEN");
 ///
-/// // Another host has a breaker of its own.
+/// // Another host has its own breaker.
 /// assert!(breakers.run(&ctx, &"10.0.0.2", |_ctx| async { Ok::<_, &str>(()) }).await.is_ok());
 /// assert_eq!(breakers.stats().open, 1);
 /// # Ok(())
 /// # }
 /// ```
 ///
-/// A breaker that is closed, remembers no failure, and is not in use is forgotten from time to time. So memory follows the number
-/// of keys that fail. The figures of a forgotten breaker stay in [`stats`](KeyedCircuitBreaker::stats).
+/// From time to time, breakers are forgotten that are closed, remember no failure and are not in use. So memory follows the
+/// number of keys that fail. The figures of a forgotten breaker stay in [`stats`](KeyedCircuitBreaker::stats).
 ///
 /// Clones share all state. `Hash`, `Eq`, `Clone` and `Display` of a key must not use the breakers.
 pub struct KeyedCircuitBreaker<K, C = DefaultClassifier> {
@@ -58,20 +58,20 @@ struct Shared<K, C> {
 
 struct Breakers<K, C> {
     by_key: HashMap<K, CircuitBreaker<C>>,
-    /// The figures of breakers that have been forgotten.
+    /// The figures of the forgotten breakers.
     forgotten: KeyedBreakerStats,
-    /// The number of breakers at which idle ones are forgotten: twice as many as were left the last time.
+    /// The number of breakers at which idle breakers are forgotten again: twice the number left by the last sweep.
     sweep_at: usize,
 }
 
-/// The number of breakers below which none is forgotten.
+/// The minimum number of breakers for a sweep of idle breakers.
 const MIN_SWEEP: usize = 64;
 
 /// Statistics of all breakers of a [`KeyedCircuitBreaker`]; see [`stats`](crate::stats) for the shape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyedBreakerStats {
-    /// Calls let through, and how they ended; and calls refused.
+    /// Calls admitted, and how they ended. Also calls refused.
     pub calls: CallStats,
     /// Slow calls, whatever their result.
     pub slow: u64,
@@ -92,17 +92,17 @@ where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Creates a builder of breakers with the settings of `each`. The name of each breaker is that of `each` and its key, as in
-    /// `hosts/10.0.0.1`.
+    /// Creates a builder of breakers with the settings of `each`. The name of each breaker joins the name of `each` and the key,
+    /// as in `hosts/10.0.0.1`.
     pub fn builder(each: CircuitBreakerBuilder<C>) -> KeyedCircuitBreakerBuilder<K, C> {
         KeyedCircuitBreakerBuilder { each, keys: PhantomData }
     }
 
-    /// Creates breakers with the settings of `each`: short for [`builder`](KeyedCircuitBreaker::builder).
+    /// Creates breakers with the settings of `each`. This is short for [`builder`](KeyedCircuitBreaker::builder).
     ///
     /// # Errors
     ///
-    /// Names the first setting out of bounds.
+    /// Names the first setting that is out of bounds.
     pub fn new(each: CircuitBreakerBuilder<C>) -> Result<Self, ConfigError> {
         KeyedCircuitBreaker::builder(each).build()
     }
@@ -112,16 +112,17 @@ where
     /// # Errors
     ///
     /// * The call's own error.
-    /// * A rejection, if the breaker is open, or half-open with all its probes in flight ([`Error::is_breaker_open`]).
-    /// * The end of `ctx`, if that has ended before or during the call, with the call's error as its source.
+    /// * A rejection, if the breaker is open, or if it is half-open and all its probes are in flight
+    ///   ([`Error::is_breaker_open`]).
+    /// * The end of `ctx`, if `ctx` ended before or during the call. The call's error is its source.
     ///
     /// # Panics
     ///
-    /// Passes on the panic of the call, which counts as its failure.
+    /// Passes on a panic of the call. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call. That is neutral, and frees a probe's slot.
+    /// Dropping the future drops the call. The call is then neutral, and a probe frees its slot.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
@@ -148,7 +149,7 @@ where
         breaker
     }
 
-    /// Returns the statistics of all breakers, including those that have been forgotten.
+    /// Returns the statistics of all breakers, including forgotten breakers.
     pub fn stats(&self) -> KeyedBreakerStats {
         let (mut stats, breakers) = {
             let breakers = self.lock();
@@ -180,11 +181,11 @@ where
         self
     }
 
-    /// Builds the set. Each breaker is created, closed, when its key is first used.
+    /// Builds the set of breakers. Each breaker is created when its key is first used, and starts closed.
     ///
     /// # Errors
     ///
-    /// Names the first setting out of bounds.
+    /// Names the first setting that is out of bounds.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
         self.each.clone().build()?;
         let breakers =
@@ -195,7 +196,7 @@ where
 }
 
 impl<K: Hash + Eq, C> Breakers<K, C> {
-    /// Forgets the breakers that are like new ones. Nobody else holds them, so their figures do not change any more.
+    /// Forgets the idle breakers. Nobody else holds them, so their figures do not change any more.
     fn forget_idle(&mut self) {
         let Breakers { by_key, forgotten, sweep_at } = self;
         by_key.retain(|_, breaker| {
@@ -210,7 +211,7 @@ impl<K: Hash + Eq, C> Breakers<K, C> {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Whether the breaker is like a new one, and nobody else holds it.
+    /// Returns whether the breaker is like a new one and nobody else holds it.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.shared) == 1 && self.state() == State::Closed && self.shared.remembers_no_failure()
     }

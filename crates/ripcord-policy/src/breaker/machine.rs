@@ -2,10 +2,10 @@
 //!
 //! # Invariants
 //!
-//! 1. `generation` goes up with every change of phase, and a result of an older generation changes nothing.
-//! 2. Half-open, `probes` holds one entry for each permit in use, and never more than `half_open_calls`.
-//! 3. A probe that has not answered in time is a failure at the moment at which its time was up, whenever that is noticed.
-//!    Its time starts with its call: a probe that queues first has no time limit yet.
+//! 1. `generation` goes up with every change of phase. A result of an older generation changes nothing.
+//! 2. While half-open, `probes` holds one entry for each permit in use, and at most `half_open_calls` entries.
+//! 3. A probe that exceeds its timeout fails at the moment when the timeout expires, whenever the machine notices it. The timeout
+//!    starts when the call is sent: a probe that waits in a queue first has no timeout yet.
 
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,11 @@ use crate::Outcome;
 
 #[derive(Clone, Debug)]
 pub(super) struct Rules {
-    /// The rate of failures at which the breaker opens.
+    /// The failure rate at which the breaker opens.
     pub(super) failure_rate: Option<f64>,
     pub(super) minimum_calls: u64,
     pub(super) consecutive_failures: Option<u32>,
-    /// How long a slow call takes, and the rate of slow calls at which the breaker opens.
+    /// The duration from which a call is slow, and the rate of slow calls at which the breaker opens.
     pub(super) slow: Option<(Duration, f64)>,
     pub(super) open_for: Duration,
     pub(super) half_open_calls: u32,
@@ -36,14 +36,14 @@ pub(super) struct Machine {
     /// Failures since the last success.
     failures_in_row: u32,
     next_probe: u64,
-    /// Changes of state for which the hook has yet to run.
+    /// Changes of state for which the hook has not run yet.
     changes: Vec<Change>,
 }
 
 #[derive(Debug)]
 enum Phase {
     Closed,
-    /// Until this time; `None` is until `reset`.
+    /// Open until this time, or until `reset` if `None`.
     Open(Option<Instant>),
     HalfOpen {
         probes: Vec<Probe>,
@@ -54,7 +54,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     id: u64,
-    /// The time by which it has to answer; `None` if that is beyond all time, or if it is not sent yet.
+    /// The end of the probe's timeout. `None` if it is later than any `Instant`, or if the probe is not sent yet.
     until: Option<Instant>,
 }
 
@@ -69,7 +69,7 @@ pub(super) struct Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Admission {
     pub(super) generation: u64,
-    /// The number of the probe, when half-open.
+    /// The number of the probe. `None` if the breaker was closed.
     pub(super) probe: Option<u64>,
 }
 
@@ -86,14 +86,14 @@ impl Machine {
         }
     }
 
-    /// Returns the state at `now`, and how long it stays open if it is open.
+    /// Returns the state at `now` and, for an open breaker, how long it stays open.
     pub(super) fn state(&self, now: Instant) -> (State, Option<Duration>) {
         let opened = match &self.phase {
             Phase::Closed => return (State::Closed, None),
             Phase::Open(None) => return (State::Open, Some(self.rules.open_for)),
             Phase::Open(Some(until)) => *until,
             Phase::HalfOpen { probes, .. } => match hung(probes, now) {
-                // Invariant 3: it has been open since, though nobody has noticed yet.
+                // Invariant 3: the breaker has been open since then, although no call has noticed it yet.
                 Some(since) => match since.checked_add(self.rules.open_for) {
                     Some(until) => until,
                     None => return (State::Open, Some(self.rules.open_for)),
@@ -107,7 +107,7 @@ impl Machine {
         }
     }
 
-    /// Admits a call, or returns when to come back. A call that `queues` before it is sent calls [`Machine::restart`] then.
+    /// Admits a call, or returns the time until the next try. A call that `queues` calls [`Machine::restart`] when it is sent.
     pub(super) fn acquire(&mut self, queues: bool, now: Instant) -> Result<Admission, Duration> {
         self.expire(now);
         if matches!(self.phase, Phase::Open(_)) {
@@ -132,7 +132,7 @@ impl Machine {
         }
     }
 
-    /// Restarts the time of a probe that is sent only now, unless that was up already.
+    /// Restarts the timeout of a probe when it is sent, unless the timeout has expired already.
     pub(super) fn restart(&mut self, admission: Admission, now: Instant) {
         self.expire(now);
         if admission.generation != self.generation {
@@ -160,7 +160,7 @@ impl Machine {
         let failed = outcome == Outcome::Failure;
         match &mut self.phase {
             Phase::Closed => self.record_closed(CallResult { failed, slow }, now),
-            // A slow probe is no sign of health.
+            // A slow probe does not show that the callee is healthy.
             Phase::HalfOpen { .. } if failed || slow => self.open(now),
             Phase::HalfOpen { successes, .. } => {
                 *successes += 1;
@@ -181,7 +181,7 @@ impl Machine {
         self.enter(Phase::Closed);
     }
 
-    /// Returns the changes of state since this was called the last time.
+    /// Returns the changes of state since the last call of this method.
     pub(super) fn take_changes(&mut self) -> Vec<Change> {
         std::mem::take(&mut self.changes)
     }
@@ -191,7 +191,7 @@ impl Machine {
         matches!(self.phase, Phase::Closed).then_some(self.generation)
     }
 
-    /// Returns whether the breaker is closed and remembers nothing but successes.
+    /// Returns whether the breaker is closed and remembers only successes.
     pub(super) fn is_healthy(&self) -> bool {
         let Counts { failed, slow, .. } = self.recent.counts();
         matches!(self.phase, Phase::Closed) && failed + slow == 0 && self.failures_in_row == 0
@@ -216,18 +216,18 @@ impl Machine {
         if calls < self.rules.minimum_calls || failed + slow == 0 {
             return false;
         }
-        // Divided: 7 of 100 is then exactly 0.07. Multiplied, 0.07 of 100 would be more than 7.
+        // A division: 7 / 100 is exactly the number 0.07. The product 0.07 * 100 would be more than 7.
         let exceeds = |count: u64, rate: f64| count as f64 / calls as f64 >= rate;
         self.rules.failure_rate.is_some_and(|rate| exceeds(failed, rate))
             || self.rules.slow.is_some_and(|(_, rate)| exceeds(slow, rate))
     }
 
     fn open(&mut self, since: Instant) {
-        // Beyond all time is the same as until reset.
+        // A time later than any `Instant` means "until reset".
         self.enter(Phase::Open(since.checked_add(self.rules.open_for)));
     }
 
-    /// Opens if a probe hangs.
+    /// Opens the breaker if a probe has timed out.
     fn expire(&mut self, now: Instant) {
         if let Phase::HalfOpen { probes, .. } = &self.phase
             && let Some(since) = hung(probes, now)
@@ -258,7 +258,7 @@ impl Phase {
     }
 }
 
-/// Returns when the first of the probes whose time is up by `now` was up.
+/// Returns the earliest timeout that has expired by `now`.
 fn hung(probes: &[Probe], now: Instant) -> Option<Instant> {
     probes.iter().filter_map(|probe| probe.until).filter(|until| *until <= now).min()
 }

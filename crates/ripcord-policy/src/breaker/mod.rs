@@ -1,4 +1,4 @@
-//! Circuit breakers. See [`CircuitBreaker`], and [`KeyedCircuitBreaker`] for one per key.
+//! Circuit breakers. See [`CircuitBreaker`], and [`KeyedCircuitBreaker`] for one breaker per key.
 
 mod builder;
 mod classify;
@@ -29,7 +29,7 @@ use crate::{ConfigError, Error, Outcome, Refused};
 use machine::Admission;
 use shared::Shared;
 
-/// Stops calling a callee that keeps failing, and finds out when it works again.
+/// Stops calls to a callee that keeps failing, and finds out when the callee works again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -61,27 +61,27 @@ use shared::Shared;
 ///
 /// # States
 ///
-/// * *Closed*: the breaker admits all calls and counts their results. When enough of them have failed, it opens.
-/// * *Open*: it refuses all calls for `open_for`. Then it is half-open.
-/// * *Half-open*: it admits at most `half_open_calls` probes at a time. After `half_open_successes` successful probes it closes.
-///   When a probe fails or does not answer within `half_open_timeout`, it opens again.
+/// * *Closed*: the breaker admits all calls and counts their results. When enough calls have failed, the breaker opens.
+/// * *Open*: the breaker refuses all calls for the time `open_for`. Then it is half-open.
+/// * *Half-open*: the breaker admits at most `half_open_calls` probes at a time. After `half_open_successes` successful probes it
+///   closes. When a probe fails or does not answer within `half_open_timeout`, it opens again.
 ///
-/// The builder's methods of these names set them. See [`CircuitBreakerBuilder`] for the rules by which the breaker opens, and
-/// their defaults.
+/// The builder has a method for each of these settings. See [`CircuitBreakerBuilder`] for the rules by which the breaker opens,
+/// and for the defaults.
 ///
 /// # What counts as a failure
 ///
-/// * An error, unless the classifier `C` says otherwise. Five errors that say "no such user" open a breaker as five timeouts do:
-///   set [`classify`](CircuitBreakerBuilder::classify) if a healthy callee returns errors too.
+/// * An error, unless the classifier `C` says otherwise. Five errors that say "no such user" open a breaker as five timeouts do.
+///   Set [`classify`](CircuitBreakerBuilder::classify) if a healthy callee returns errors too.
 /// * A panic of the call.
 ///
-/// An error under a context that has ended is neutral, whatever `C` says: it says nothing about the callee, so it neither opens
-/// the breaker nor closes it. So is a call that is dropped. A result from before the last change of state counts only in the
-/// [`stats`](CircuitBreaker::stats).
+/// An error under a context that has ended is neutral, whatever `C` says. Such an error says nothing about the callee, so it
+/// neither opens nor closes the breaker. A dropped call is neutral too. A result of a call that started before the last change of
+/// state counts only in the [`stats`](CircuitBreaker::stats).
 ///
 /// # Time
 ///
-/// The breaker reads the clock it was built with, the system's by default.
+/// The breaker reads the clock of its builder. Default: the system's clock.
 ///
 /// Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
 #[derive(Clone)]
@@ -96,8 +96,9 @@ impl CircuitBreaker {
         CircuitBreakerBuilder::new(name.into())
     }
 
-    /// Creates a breaker like a Go program's `NewCircuitBreaker`: it opens after `threshold` failures in a row, for `reset`, and
-    /// closes after two successful probes. ([`builder`](Self::builder) closes after one by default.)
+    /// Creates a breaker like `NewCircuitBreaker` in a Go program. The breaker opens after `threshold` failures in a row, stays
+    /// open for `reset`, and closes after two successful probes. (A breaker from [`builder`](Self::builder) closes after one by
+    /// default.)
     ///
     /// # Errors
     ///
@@ -114,16 +115,17 @@ impl<C> CircuitBreaker<C> {
     /// # Errors
     ///
     /// * The call's own error.
-    /// * A rejection, if the breaker is open, or half-open with all its probes in flight ([`Error::is_breaker_open`]).
-    /// * The end of `ctx`, if that has ended before or during the call, with the call's error as its source.
+    /// * A rejection, if the breaker is open, or if it is half-open and all its probes are in flight
+    ///   ([`Error::is_breaker_open`]).
+    /// * The end of `ctx`, if `ctx` ended before or during the call. The call's error is its source.
     ///
     /// # Panics
     ///
-    /// Passes on the panic of the call, which counts as its failure.
+    /// Passes on a panic of the call. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call. That is neutral, and frees a probe's slot.
+    /// Dropping the future drops the call. The call is then neutral, and a probe frees its slot.
     #[expect(
         clippy::manual_async_fn,
         reason = "an async function keeps a second copy of its arguments, see `bench`, row P2"
@@ -149,11 +151,11 @@ impl<C> CircuitBreaker<C> {
         }
     }
 
-    /// Makes a call: another name of [`run`](Self::run), for a Go program's `Execute`.
+    /// Makes a call. This is another name of [`run`](Self::run), for `Execute` in a Go program.
     ///
     /// # Errors
     ///
-    /// Those of [`run`](Self::run).
+    /// See [`run`](Self::run).
     ///
     /// # Cancel safety
     ///
@@ -168,8 +170,8 @@ impl<C> CircuitBreaker<C> {
         self.run(ctx, call).await
     }
 
-    /// Acquires permission to make one call, for code that cannot be a closure. The permit records the result; a dropped permit
-    /// is neutral.
+    /// Acquires permission to make one call, for code that cannot be a closure. The caller reports the result with the permit. A
+    /// dropped permit is neutral.
     ///
     /// # Errors
     ///
@@ -195,19 +197,20 @@ impl<C> CircuitBreaker<C> {
         Ok(Permit::new(&self.shared, self.shared.acquire(false)?))
     }
 
-    /// Acquires permission for a call that queues before it is sent. [`restart_clock`](Permit::restart_clock) must be called when
-    /// it is sent: the time of a probe starts then.
+    /// Acquires permission for a call that waits in a queue before it is sent. The caller must call
+    /// [`restart_clock`](Permit::restart_clock) when it sends the call: the timeout of a probe starts then.
     pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, BreakerOpen> {
         Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
-    /// Returns the state at this moment: an open breaker whose time is over is half-open. Go programs call this `GetState`.
+    /// Returns the state at this moment. An open breaker is half-open when its time is over. Go programs call this `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
     }
 
-    /// Returns how long the breaker stays open; `None` if it is not open. For a breaker that was forced open, `open_for`.
+    /// Returns how long the breaker stays open, or `None` if it is not open. For a breaker that was forced open, returns
+    /// `open_for`.
     pub fn remaining_delay(&self) -> Option<Duration> {
         self.shared.remaining_delay()
     }
@@ -217,7 +220,7 @@ impl<C> CircuitBreaker<C> {
         self.shared.force_open();
     }
 
-    /// Closes the breaker and forgets what it has counted. Results of calls in flight are ignored.
+    /// Closes the breaker and forgets its counts. Results of calls in flight are ignored.
     pub fn reset(&self) {
         self.shared.reset();
     }

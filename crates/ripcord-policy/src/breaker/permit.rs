@@ -11,12 +11,12 @@ use crate::panics::shielded;
 /// Permission to make one call. Report the result with [`success`](Permit::success), [`failure`](Permit::failure) or
 /// [`record`](Permit::record).
 ///
-/// A dropped permit is neutral: it frees a probe's slot, and the breaker learns nothing.
+/// A dropped permit is neutral: it frees a probe's slot, and counts as neither success nor failure.
 #[must_use = "dropping it says nothing about the call"]
 pub struct Permit<'a> {
     shared: &'a Shared,
     admission: Admission,
-    /// When the call started, if slow calls count.
+    /// The start of the call. `None` if the breaker has no setting for slow calls.
     started: Option<Instant>,
     is_recorded: bool,
 }
@@ -45,14 +45,14 @@ impl<'a> Permit<'a> {
         self.end(outcome);
     }
 
-    /// Restarts the clock for a call that was queued after its admission: the time of a slow call and, unless it has expired, the
-    /// timeout of a probe.
+    /// Restarts the clock of a call that waited in a queue after its admission. The duration of a slow call counts from now. So
+    /// does the timeout of a probe, unless it has expired already.
     pub fn restart_clock(&mut self) {
         self.shared.restart(self.admission);
         self.started = self.shared.slow_after.map(|_| self.shared.clock.now());
     }
 
-    /// Returns the admission, for another permit.
+    /// Returns the admission, from which another permit can be created.
     pub(super) fn into_admission(mut self) -> Admission {
         self.is_recorded = true;
         self.admission
@@ -79,8 +79,8 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if !self.is_recorded {
-            // This may run a hook, if a probe has timed out meanwhile, and may run while a panic unwinds: a second panic would
-            // abort the process.
+            // The end of the permit may run a hook, if a probe has timed out meanwhile. It may also happen while a panic unwinds:
+            // a second panic would abort the process.
             shielded(|| self.end(Outcome::Neutral));
         }
     }

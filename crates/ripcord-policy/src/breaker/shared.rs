@@ -1,13 +1,13 @@
-//! The machine behind its lock, and the way around it for healthy calls.
+//! The machine behind its lock, and a path without the lock for healthy calls.
 //!
 //! # Invariants
 //!
-//! 1. While the breaker is closed, `closed` says so. Then a call is admitted without the lock.
-//! 2. A success that `closed` does not count locks the machine, and so does everything else. Whoever has the lock first takes
-//!    the successes out of `closed`, and publishes the new state there before unlocking. So a success is counted in one of
-//!    the two places, once; and a call that is admitted meanwhile came before the change.
-//! 3. Hooks run after unlocking, and while the permit of the call exists: if a hook panics, the permit is dropped, which frees
-//!    a probe's slot.
+//! 1. While the breaker is closed, `closed` holds its generation. Then a call is admitted without the lock.
+//! 2. Every success that `closed` does not count locks the machine. So does every other operation. The thread that gets the lock
+//!    first takes the successes out of `closed`, and publishes the new state there before it unlocks the machine. So each success
+//!    is counted exactly once, in one of the two places. A call that is admitted meanwhile came before the change.
+//! 3. Hooks run after the machine is unlocked, while the permit of the call exists. If a hook panics, the permit is dropped, and
+//!    a probe frees its slot.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, PoisonError};
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) tally: Tally<3>,
 }
 
-/// What a breaker counts beside its calls.
+/// The counters of a breaker besides its calls.
 #[derive(Clone, Copy)]
 pub(super) enum Count {
     Slow,
@@ -67,14 +67,14 @@ impl Shared {
         shared
     }
 
-    /// Counts a call whose context had ended before it.
+    /// Counts a call whose context had ended before the call.
     #[cold]
     pub(super) fn refused(&self, end: ripcord::Error) -> Refused {
         self.tally.count(Call::Rejected);
         Refused::ended(end)
     }
 
-    /// Admits a call. One that `queues` before it is sent calls [`Shared::restart`] when it is.
+    /// Admits a call. A call that `queues` calls [`Shared::restart`] when it is sent.
     #[inline]
     pub(super) fn acquire(&self, queues: bool) -> Result<Admission, BreakerOpen> {
         match self.closed.generation() {
@@ -105,7 +105,7 @@ impl Shared {
         }
     }
 
-    /// Restarts the time of a probe, which is sent only now.
+    /// Restarts the timeout of a probe when it is sent.
     pub(super) fn restart(&self, admission: Admission) {
         if admission.probe.is_some() {
             self.change_and_tell(|machine, now| machine.restart(admission, now));
@@ -122,7 +122,7 @@ impl Shared {
 
     #[cold]
     fn record_locked(&self, admission: Admission, outcome: Outcome, slow: bool) {
-        // A neutral call changes nothing, but that a probe frees its slot.
+        // A neutral call only frees the slot of a probe.
         if outcome == Outcome::Neutral && admission.probe.is_none() {
             return;
         }
@@ -138,7 +138,7 @@ impl Shared {
         }
     }
 
-    /// Returns whether the breaker is closed and has counted nothing but successes.
+    /// Returns whether the breaker is closed and remembers only successes.
     pub(super) fn remembers_no_failure(&self) -> bool {
         self.look(|machine, _| machine.is_healthy())
     }
@@ -160,20 +160,20 @@ impl Shared {
         BreakerStats { calls: self.tally.calls(), slow, stale, opened, state: self.state() }
     }
 
-    /// Looks at the machine. The successes in `closed` are not in it.
+    /// Reads the machine. The successes in `closed` are not in the machine.
     fn look<R>(&self, look: impl FnOnce(&Machine, Instant) -> R) -> R {
         let now = self.clock.now();
         look(&self.machine.lock().unwrap_or_else(PoisonError::into_inner), now)
     }
 
-    /// Changes the machine, then runs the hook for changes of its state.
+    /// Changes the machine, then runs the hook for the changes of state.
     fn change_and_tell<R>(&self, change: impl FnOnce(&mut Machine, Instant) -> R) -> R {
         let (result, changes) = self.change(change);
         self.tell(&changes);
         result
     }
 
-    /// Changes the machine. Returns the changes of its state, for which the hook is yet to run.
+    /// Changes the machine. Returns the changes of state, for which the caller runs the hook.
     fn change<R>(&self, change: impl FnOnce(&mut Machine, Instant) -> R) -> (R, Vec<Change>) {
         let now = self.clock.now();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -187,7 +187,8 @@ impl Shared {
         (result, machine.take_changes())
     }
 
-    /// Runs the hook for each change, also after it has panicked. Its first panic goes on to the caller.
+    /// Runs the hook for each change, even if the hook has panicked for an earlier change. Passes the first panic on to the
+    /// caller.
     fn tell(&self, changes: &[Change]) {
         let mut panic = None;
         for Change { from, to } in changes {

@@ -7,16 +7,16 @@ use std::time::Duration;
 use crate::Refused;
 use crate::stats::CallStats;
 
-/// Which calls a breaker lets through. This enum is complete.
+/// Which calls a breaker admits. This enum is complete.
 ///
-/// Displays as a Go program would print it: `CLOSED`, `OPEN`, `HALF-OPEN`.
+/// `Display` prints the state like a Go program: `CLOSED`, `OPEN`, `HALF-OPEN`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
     /// All calls.
     Closed,
     /// No call.
     Open,
-    /// A few probes, to see whether they succeed.
+    /// A few probes, which show whether the callee works again.
     HalfOpen,
 }
 
@@ -42,15 +42,15 @@ pub struct Transition {
     pub to: State,
 }
 
-/// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or half-open with all of its probes in
-/// flight.
+/// The error of [`try_acquire`](super::CircuitBreaker::try_acquire): the breaker is open, or it is half-open and all its probes
+/// are in flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerOpen {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// The time until the next probe is allowed; zero while probes are in flight, which may end at any time. For a breaker that was
-    /// forced open, the time it would be open for.
+    /// The time until the next probe is allowed. It is zero while all probes are in flight, because a probe may end at any time.
+    /// For a breaker that was forced open, it is the duration for which a breaker otherwise stays open.
     pub retry_after: Duration,
 }
 
@@ -72,7 +72,7 @@ impl From<BreakerOpen> for Refused {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerStats {
-    /// Calls let through, and how they ended; and calls refused.
+    /// Calls admitted, and how they ended. Also calls refused.
     pub calls: CallStats,
     /// Slow calls, whatever their result.
     pub slow: u64,

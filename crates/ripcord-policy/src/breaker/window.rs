@@ -1,4 +1,4 @@
-//! Recent results: those of the last calls, or those within a time.
+//! Recent results: the results of the last calls, or the results within a time.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ pub(super) struct CallResult {
     pub(super) slow: bool,
 }
 
-/// The number of results, and of each kind among them.
+/// The number of results, and the number of failed and slow calls among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) calls: u64,
@@ -57,7 +57,7 @@ impl Recent {
         }
     }
 
-    /// Returns the counts as of the last result.
+    /// Returns the counts after the last result.
     pub(super) fn counts(&self) -> Counts {
         match self {
             Recent::Calls(calls) => calls.counts,
@@ -72,7 +72,7 @@ impl Recent {
         }
     }
 
-    /// Returns the number from which successes may be counted elsewhere.
+    /// Returns the number of successes from which `Closed` may continue to count.
     pub(super) fn successes(&self) -> u64 {
         match self {
             Recent::Calls(calls) => calls.counts.calls,
@@ -80,8 +80,8 @@ impl Recent {
         }
     }
 
-    /// Takes over the number to which successes have been counted elsewhere. There are no other results: so it does not
-    /// matter where they lie in a window of calls.
+    /// Sets the number of successes to the number in `Closed`. There are no other results, so the positions of the successes in a
+    /// window of calls do not matter.
     pub(super) fn set_successes(&mut self, successes: u64) {
         match self {
             Recent::Calls(calls) => calls.counts.calls = successes,
@@ -108,7 +108,7 @@ impl Recent {
     }
 }
 
-/// The results of the last calls, in a ring.
+/// The results of the last calls, in a ring buffer.
 #[derive(Debug)]
 pub(super) struct LastCalls {
     results: Box<[CallResult]>,
@@ -122,7 +122,7 @@ impl LastCalls {
     }
 
     fn add(&mut self, result: CallResult) {
-        // A slot that is not used yet holds a success, which is not subtracted from the number of calls.
+        // An unused slot holds a success. A success is not subtracted from the number of calls.
         let evicted = std::mem::replace(&mut self.results[self.next], result);
         let is_full = self.counts.calls == self.results.len() as u64;
         self.next = (self.next + 1) % self.results.len();
@@ -135,18 +135,18 @@ impl LastCalls {
     }
 }
 
-/// A window of time is counted in this many parts, and moves on by one of them at a time.
+/// The number of parts in a window of time. The window moves on by one part at a time.
 const PARTS: usize = 10;
 
-/// The results of the calls that ended within a time. A call counts when it ends, however long ago it started.
+/// The results of the calls that ended within a time. A call counts when it ends, whenever it started.
 #[derive(Debug)]
 pub(super) struct LastTime {
     origin: Instant,
     /// The length of a part, in nanoseconds.
     part: u64,
-    /// The number of the part that is counted now: parts are numbered from the origin.
+    /// The number of the current part. Parts are numbered from the origin.
     current: u64,
-    /// The results of each part, at its number modulo `PARTS`.
+    /// The results of each part. The index of a part is its number modulo `PARTS`.
     parts: Box<[Counts; PARTS]>,
     /// The sum over all parts.
     counts: Counts,
@@ -155,7 +155,7 @@ pub(super) struct LastTime {
 impl LastTime {
     fn add(&mut self, result: CallResult, now: Instant) {
         let number = nanos(now.saturating_duration_since(self.origin)) / self.part;
-        // An old reading of the clock counts for the current part: time only moves forward.
+        // An older reading of the clock counts for the current part: time only moves forward.
         let passed = number.saturating_sub(self.current);
         for next in 1..=passed.min(PARTS as u64) {
             let forgotten = std::mem::take(self.part_mut(self.current + next));
@@ -171,7 +171,7 @@ impl LastTime {
     }
 }
 
-/// Returns a duration in nanoseconds, at most 584 years.
+/// Converts a duration to nanoseconds. The maximum is 584 years.
 pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -1,17 +1,17 @@
-//! A limiter's token bucket: the tokens that have been earned, and how many of them are spent.
+//! The token bucket of a limiter: how many tokens have been earned, and how many have been spent.
 //!
 //! # Invariants
 //!
-//! 1. `spent` rises when tokens are granted or promised, and falls only by a refund. A grant at a time `t` raises it to
-//!    at most what is earned by `t`. So no more is granted than was due.
-//! 2. Before a grant, `spent` is raised to a burst below what is earned: no more than a burst can be saved up. What is
-//!    earned depends on time alone, so a caller with an old reading of the clock sees less and takes nothing back.
-//! 3. A change of the schedule reads the clock while `published` is being written. A reader reads the clock first and
-//!    then the schedule. So it has read the clock before any change that it does not see, and what was due at that time
-//!    is due in every later schedule too.
-//! 4. `spent` is changed by compare-and-swap from a value read while the schedule was unchanged. A schedule that starts
-//!    again lowers `spent` by about 2^61 units, so an old value cannot be mistaken for a new one, unless a thread sleeps
-//!    between its check and its swap until exactly that amount has been spent again.
+//! 1. `spent` rises when tokens are granted or promised, and falls only by a refund. A grant at a time `t` raises `spent` to at
+//!    most the amount earned by `t`. So the grants never exceed the earned tokens.
+//! 2. Before a grant, `spent` is raised to at least the earned amount minus one burst. So at most one burst can be saved up. The
+//!    earned amount depends on time alone, so a caller with an old reading of the clock sees fewer tokens and undoes nothing.
+//! 3. A change of the schedule reads the clock while `published` is being written. A reader reads the clock first and then the
+//!    schedule. So its reading is older than any change that it does not see, and the tokens that were due at that time are due
+//!    in every later schedule too.
+//! 4. `spent` is changed by compare-and-swap from a value that was read while the schedule was unchanged. A schedule that starts
+//!    again lowers `spent` by about 2^61 units. So an old value cannot be mistaken for a new one, unless a thread sleeps between
+//!    its check and its swap until exactly that amount has been spent again.
 //! 5. No waker is woken or dropped under the lock.
 
 use std::sync::{Arc, PoisonError};
@@ -27,7 +27,7 @@ use super::time::Time;
 use crate::panics::wake;
 use crate::sync::{AtomicU64, Mutex, MutexGuard, Ordering};
 
-/// The most that can be promised ahead of what is earned, in units: sixteen of the largest bursts.
+/// The maximum amount promised ahead of the earned amount, in units: sixteen of the largest bursts.
 const MAX_AHEAD: u64 = 1 << 62;
 
 #[derive(Debug)]
@@ -46,12 +46,12 @@ struct State {
     queue: Queue,
 }
 
-/// Who claims tokens.
+/// The kind of caller that claims tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Claim {
-    /// A caller that takes tokens that are there.
+    /// A caller that takes tokens only if the bucket has them now.
     Take,
-    /// A waiter, and the time it has left.
+    /// A waiter, and the time until its deadline.
     Wait {
         remaining: Option<Duration>,
     },
@@ -63,22 +63,22 @@ pub(super) enum Claim {
 pub(super) enum Claimed {
     /// Granted at this time.
     Now(u64),
-    /// Promised at `since`, to be due at `act_at`, which is `None` if that is never at the present rate.
+    /// Promised at `since`. The tokens are due at `act_at`, or never at the present rate if `act_at` is `None`.
     Later { id: PromiseId, since: u64, act_at: Option<u64> },
-    /// Refused: the bucket never holds this many.
+    /// Refused: the bucket never holds this many tokens.
     ExceedsBurst { burst: u32 },
-    /// Refused: the tokens will not be there in the time that the caller has left.
+    /// Refused: the tokens are due after the caller's deadline.
     TooLate { needed: Duration },
-    /// Refused: the tokens will never be there.
+    /// Refused: the tokens are never due.
     Never,
 }
 
-/// What a waiter sees of its promise.
+/// The state of a promise, as its waiter sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// The promise was due and is kept. The time that it took.
+    /// The promise was due and is kept. Holds the time since the promise was made.
     Served(Duration),
-    /// Due at this time; `None` is never.
+    /// The promise is due at this time, or never if `None`.
     Due(Option<u64>),
 }
 
@@ -95,14 +95,14 @@ impl Bucket {
         }
     }
 
-    /// Takes `tokens` if they are there.
+    /// Takes `tokens` if the bucket has them now.
     #[inline]
     pub(super) fn take(&self, tokens: u32) -> bool {
         self.take_without_lock(units(tokens))
             .unwrap_or_else(|| matches!(self.claim(tokens, Claim::Take), Claimed::Now(_)))
     }
 
-    /// Returns `None` if only the lock can tell.
+    /// Takes the units if the bucket has them now. Returns `None` if only a caller with the lock can decide.
     #[inline]
     fn take_without_lock(&self, wanted: u64) -> Option<bool> {
         // Invariant 3: the clock is read first.
@@ -133,7 +133,7 @@ impl Bucket {
         }
     }
 
-    /// Takes `tokens`, or a promise of them.
+    /// Takes `tokens`, or makes a promise of them.
     pub(super) fn claim(&self, tokens: u32, claim: Claim) -> Claimed {
         let mut state = self.state();
         let now = self.settle(&mut state);
@@ -175,12 +175,12 @@ impl Bucket {
         }
     }
 
-    /// Serves a waiter if its promise is due. Otherwise keeps `waker`, to be woken when the rate is set.
+    /// Serves a waiter if its promise is due. Otherwise keeps `waker`, which is woken when the rate is set.
     pub(super) fn progress(&self, id: PromiseId, since: u64, waker: Option<Waker>) -> Progress {
         let mut state = self.state();
         let now = self.settle(&mut state);
         let end = state.queue.end_of(id);
-        // A promise is removed by an infinite rate, which serves everybody.
+        // An infinite rate removes all promises: every waiter is served.
         if end.is_none_or(|end| end <= state.schedule.earned(now)) {
             let kept = state.queue.remove(id);
             let next = state.queue.take_stale_waker();
@@ -196,12 +196,12 @@ impl Bucket {
         Progress::Due(due)
     }
 
-    /// Gives up a promise. Returns how many units are free again.
+    /// Gives up a promise. Returns the number of units that are free again.
     pub(super) fn give_up(&self, id: PromiseId) -> u64 {
         let mut state = self.state();
         let Some((promise, is_free)) = state.queue.give_up(id) else { return 0 };
         let Promise { start, end, kind } = promise;
-        // Units may have been spent beyond the end, if the rate was raised: then the span is as good as spent.
+        // If the rate was raised, units may have been spent beyond the end of the span. Then the span counts as spent.
         let is_free = is_free && self.spent.compare_exchange(end, start, Ordering::AcqRel, Ordering::Acquire).is_ok();
         let next = state.queue.take_stale_waker();
         drop(state);
@@ -212,7 +212,8 @@ impl Bucket {
         free
     }
 
-    /// Takes back a token that was granted and not used. All promises move up by it. It is lost if the bucket is full.
+    /// Takes back a token that was granted and not used. All promises move forward by one token. If the bucket is full, the token
+    /// is lost.
     pub(super) fn give_back(&self) {
         let mut state = self.state();
         let now = self.settle(&mut state);
@@ -225,7 +226,7 @@ impl Bucket {
             .spent
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |spent| (spent > lowest).then(|| lowered(spent)));
         let Ok(before) = before else { return };
-        // The spans stay where they are below what is spent.
+        // The spans keep their distance below `spent`.
         state.queue.move_up(before - lowered(before));
         let first = state.queue.take_stale_waker();
         drop(state);
@@ -237,7 +238,7 @@ impl Bucket {
         self.state().quota
     }
 
-    /// Changes the quota. Returns the waiters' wakers, to be woken without any lock.
+    /// Changes the quota. Returns the waiters' wakers, which the caller wakes without any lock.
     #[must_use]
     pub(super) fn set_quota(&self, change: impl FnOnce(Quota) -> Quota) -> Vec<Waker> {
         let mut state = self.state();
@@ -256,23 +257,23 @@ impl Bucket {
                 schedule.change_rate(new.rate(), now);
             }
             if was_infinite {
-                // Nothing was counted meanwhile: the bucket is full, and everybody who waited is served.
+                // No token was counted under the infinite rate: the bucket is full, and every waiter is served.
                 queue.clear();
                 self.spent.store(schedule.spent_when_full(), Ordering::Release);
             } else if !schedule.is_infinite() {
-                // What the old burst did not keep does not come back under a larger one.
+                // Tokens beyond the old burst were lost. They do not come back under a larger burst.
                 self.spent.fetch_max(schedule.earned(now) - kept, Ordering::AcqRel);
             }
         });
         wakers
     }
 
-    /// Returns the tokens left: below zero when more are promised than are earned.
+    /// Returns the number of tokens left. The number is negative when more tokens are promised than earned.
     pub(super) fn tokens(&self) -> f64 {
         self.units_left(&mut self.state()) as f64 / units(1) as f64
     }
 
-    /// Returns whether this bucket cannot be told from a new one.
+    /// Returns whether this bucket behaves like a new one.
     pub(super) fn is_idle(&self) -> bool {
         let mut state = self.state();
         let is_full = self.units_left(&mut state) == state.schedule.burst as i64;
@@ -308,14 +309,14 @@ impl Bucket {
         self.write(state, |state, now| {
             let lowered = state.schedule.start_again(now);
             state.queue.lower(lowered);
-            // Tokens beyond a burst were lost already, and must not become a debt below zero.
+            // Tokens beyond one burst were lost already. They must not become a negative balance.
             let lowest = BASE - state.schedule.burst;
             let lower = |spent: u64| Some(spent.saturating_sub(lowered).max(lowest));
             let _ = self.spent.fetch_update(Ordering::AcqRel, Ordering::Acquire, lower);
         });
     }
 
-    /// Changes the schedule at the time that `change` gets.
+    /// Changes the schedule. `change` gets the time of the change.
     fn write(&self, state: &mut State, change: impl FnOnce(&mut State, u64)) {
         self.published.write(|| {
             // Invariant 3.
@@ -325,7 +326,7 @@ impl Bucket {
     }
 }
 
-/// Returns why a claim on tokens that will be there at `act_at` is refused, if it is.
+/// Returns the reason to refuse a claim on tokens that are due at `act_at`, or `None` if the claim is accepted.
 fn refusal(claim: Claim, act_at: Option<u64>, now: u64) -> Option<Claimed> {
     match claim {
         Claim::Take => Some(Claimed::Never),

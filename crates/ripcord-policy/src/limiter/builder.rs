@@ -42,15 +42,15 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock by which tokens are earned. Default: the system's.
+    /// Sets the clock by which tokens are earned. Default: the system's clock.
     ///
-    /// A wait sleeps on the clock of its context. Give both the same.
+    /// A wait sleeps on the clock of its context. Give the limiter and the context the same clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// The builder with `clock`, unless it has one.
+    /// Sets the clock to `clock`, unless the builder already has a clock.
     pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
         self.clock.get_or_insert_with(|| clock.clone());
         self
@@ -60,8 +60,8 @@ impl RateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds: a `rate` that is missing, negative, NaN, or of a period of zero, or a
-    /// `burst` of 0.
+    /// Names the setting that is out of bounds: a `rate` that is missing, negative, NaN or has a period of zero, or a `burst` of
+    /// 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let bucket = Bucket::new(self.quota()?, Time::new(self.clock), Arc::new(Numbers::new()));
         Ok(RateLimiter { bucket: Arc::new(bucket) })
@@ -77,7 +77,7 @@ impl RateLimiterBuilder {
 /// `rate` is required. Without a `burst` each bucket holds one token.
 #[must_use = "a builder does nothing until it is built"]
 pub struct KeyedLimiterBuilder<K> {
-    /// Of the keys without a quota of their own.
+    /// The settings of keys without their own quota.
     each: RateLimiterBuilder,
     quota_of: Option<Box<QuotaOf<K>>>,
 }
@@ -87,13 +87,13 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None }
     }
 
-    /// Sets the rate at which keys without a quota of their own earn tokens. Required.
+    /// Sets the rate at which keys without their own quota earn tokens. Required.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.each = self.each.rate(rate);
         self
     }
 
-    /// Sets the number of tokens that the bucket of such a key holds, at least 1. Default: 1.
+    /// Sets the number of tokens that the bucket of a key without its own quota holds, at least 1. Default: 1.
     pub fn burst(mut self, burst: u32) -> Self {
         self.each = self.each.burst(burst);
         self
@@ -101,27 +101,27 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
 
     /// Sets a function that returns the quota of a key, or `None` for the rate and burst of this builder.
     ///
-    /// It is called in each operation on a key, outside of all locks, so it should be quick. When it returns another
-    /// quota than before, the key has the new one from then on: its tokens are kept up to the new burst, its waiters get
-    /// new times, and its reservations keep theirs.
+    /// The function is called in each operation on a key, outside all locks, so it should be quick. When it returns a different
+    /// quota than before, the key has the new quota from then on. The key's tokens are kept up to the new burst, its waiters get
+    /// new times, and its reservations keep their times.
     pub fn quota(mut self, quota: impl Fn(&K) -> Option<Quota> + Send + Sync + 'static) -> Self {
         self.quota_of = Some(Box::new(quota));
         self
     }
 
-    /// Sets the clock by which tokens are earned. Default: the system's.
+    /// Sets the clock by which tokens are earned. Default: the system's clock.
     ///
-    /// A wait sleeps on the clock of its context. Give both the same.
+    /// A wait sleeps on the clock of its context. Give the limiter and the context the same clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.each = self.each.clock(clock);
         self
     }
 
-    /// Builds a limiter that remembers no keys: each starts with a full bucket.
+    /// Builds a limiter that remembers no keys yet. Each key starts with a full bucket.
     ///
     /// # Errors
     ///
-    /// Those of [`RateLimiterBuilder::build`].
+    /// See [`RateLimiterBuilder::build`].
     pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
         Ok(KeyedLimiter::with(self.each.quota()?, self.quota_of, Time::new(self.each.clock)))
     }

@@ -1,10 +1,10 @@
-//! A limiter for each key, for as long as the key is in use.
+//! One limiter for each key, as long as the key is in use.
 //!
 //! # Invariants
 //!
-//! 1. A full bucket cannot be told from a new one, so a key whose bucket is full and that nobody uses is forgotten.
-//! 2. Shards are locked one at a time, `setting` before them. The quota function, wakers, and destructors of keys run
-//!    under no lock. `Hash`, `Eq` and `Clone` of keys run under the lock of their shard.
+//! 1. A full bucket behaves like a new one, so a key is forgotten when its bucket is full and nobody uses it.
+//! 2. Shards are locked one at a time, and after `setting`. The quota function, wakers, and destructors of keys run under no
+//!    lock. `Hash`, `Eq` and `Clone` of keys run under the lock of their shard.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::{ConfigError, Error, Refused};
 
 const SHARDS: usize = 16;
 
-/// The number of keys below which a shard is not searched for idle ones.
+/// The minimum number of keys in a shard for a search for idle keys.
 const MIN_SWEEP: usize = 64;
 
 /// Limits the rate of calls for each of many keys, such as a client address, a tenant or an API token.
@@ -54,14 +54,14 @@ const MIN_SWEEP: usize = 64;
 /// # }
 /// ```
 ///
-/// Each key has a bucket, which earns tokens at a rate, holds a burst of them, and starts full. All keys have the rate and
-/// burst of the builder, except those for which its [`quota`](KeyedLimiterBuilder::quota) function returns a quota.
+/// Each key has a bucket, which starts full, earns tokens at a rate and holds one burst. All keys have the rate and burst of the
+/// builder, except the keys for which its [`quota`](KeyedLimiterBuilder::quota) function returns a quota.
 ///
-/// Keys with a full bucket are forgotten, and nothing is lost by it: they start full when they come back. So memory
-/// follows the keys that have been used lately. Searches for such keys happen on insertion, and in
-/// [`forget_idle`](KeyedLimiter::forget_idle).
+/// Keys with a full bucket are forgotten. Nothing is lost, because a key starts with a full bucket when it comes back. So memory
+/// follows the number of recently used keys. An insertion may search for keys with full buckets, and
+/// [`forget_idle`](KeyedLimiter::forget_idle) does so too.
 ///
-/// What is granted, how waiters are served, and which clock counts is as for a [`RateLimiter`].
+/// The rules for grants, waiters and clocks are the same as for a [`RateLimiter`].
 ///
 /// Clones share all state. `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
@@ -74,19 +74,19 @@ struct Shared<K> {
     time: Time,
     quota_of: Option<Box<QuotaOf<K>>>,
     numbers: Arc<Numbers>,
-    /// Held while the quota is changed in one shard after the other.
+    /// Held while the quota is changed in all shards, one after the other.
     setting: Mutex<()>,
 }
 
-/// Returns the quota of a key that has its own.
+/// The function that returns the quota of a key with its own quota.
 pub(super) type QuotaOf<K> = dyn Fn(&K) -> Option<Quota> + Send + Sync;
 
-/// A part of the keys, under a lock of its own.
+/// A part of the keys, under its own lock.
 struct Shard<K> {
     keys: HashMap<K, Entry>,
-    /// The quota of keys without their own.
+    /// The quota of keys without their own quota.
     quota: Quota,
-    /// The number of keys at which idle ones are looked for again.
+    /// The number of keys at which the next search for idle keys starts.
     sweep_at: usize,
 }
 
@@ -101,7 +101,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         KeyedLimiterBuilder::new()
     }
 
-    /// Creates a limiter in which all keys have `rate` and `burst`: short for [`builder`](KeyedLimiter::builder) with
+    /// Creates a limiter in which all keys have `rate` and `burst`. This is short for [`builder`](KeyedLimiter::builder) with
     /// both.
     ///
     /// # Errors
@@ -124,17 +124,18 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         KeyedLimiter { shared: Arc::new(shared) }
     }
 
-    /// Waits for a token of `key`, then makes a call. The statistics count the token, and not the result of the call.
+    /// Waits for a token of `key`, then makes a call. The statistics count the token. They do not count the result of the call.
     ///
     /// # Errors
     ///
     /// * The call's own error.
-    /// * Those of [`wait`](KeyedLimiter::wait).
-    /// * The end of `ctx`, if that has ended during the call, with the call's error as its source.
+    /// * An error of [`wait`](KeyedLimiter::wait).
+    /// * The end of `ctx`, if `ctx` ended during the call. The call's error is its source.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its token, as for [`wait`](KeyedLimiter::wait), or drops the call, whose token stays taken.
+    /// While the call waits for its token, dropping the future gives up the token, as for [`wait`](KeyedLimiter::wait). After
+    /// that, dropping the future drops the call, and the token stays taken.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -144,27 +145,27 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
-    /// Waits for a token of `key`. Returns how long that took.
+    /// Waits for a token of `key`. Returns the duration of the wait.
     ///
     /// # Errors
     ///
-    /// * The context ended first, or had ended before.
-    /// * The token would not come before the context's deadline. The wait fails at once and takes nothing;
+    /// * The context ended before the token was due, or before the call.
+    /// * The token is due after the context's deadline. The wait then fails at once and takes nothing.
     ///   [`Refused::is_deadline_exceeded`] is true.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its token, which is returned unless somebody behind it waits for a token of the key.
+    /// Dropping the future gives up its token. The token is returned, unless a later waiter waits for a token of the key.
     pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, Refused> {
         self.wait_n(ctx, key, 1).await
     }
 
-    /// Waits for `n` tokens of `key`. Returns how long that took.
+    /// Waits for `n` tokens of `key`. Returns the duration of the wait.
     ///
     /// # Errors
     ///
-    /// Those of [`wait`](KeyedLimiter::wait), and one for which [`Refused::is_limited`] is true if `n` is above the
-    /// key's burst; nothing is taken then.
+    /// The errors of [`wait`](KeyedLimiter::wait). If `n` is above the key's burst, nothing is taken and [`Refused::is_limited`]
+    /// is true for the error.
     ///
     /// # Cancel safety
     ///
@@ -182,7 +183,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.allow_n(key, 1)
     }
 
-    /// Takes `n` tokens of `key` if there are that many, and otherwise none.
+    /// Takes `n` tokens of `key`, or none if there are fewer.
     ///
     /// Returns `false` if `n` is above the key's burst.
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
@@ -198,52 +199,51 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the key's burst; nothing is taken.
+    /// [`ExceedsBurst`] if `n` is above the key's burst. Nothing is taken then.
     pub fn reserve_n(&self, key: &K, n: u32) -> Result<Reservation, ExceedsBurst> {
         self.limiter(key).reserve_n(n)
     }
 
-    /// Sets the rate of all keys that have no quota of their own, from now on. Waiters get new times, reservations keep
-    /// theirs.
+    /// Sets the rate of all keys without their own quota, from now on. Waiters get new times. Reservations keep their times.
     ///
     /// # Errors
     ///
-    /// Names the bound that `rate` breaks; nothing has changed then.
+    /// Names the bound that `rate` violates. Nothing has changed then.
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
         self.set_quota(|quota| Quota { rate, ..quota });
         Ok(())
     }
 
-    /// Sets the burst of all keys that have no quota of their own, from now on. A key that is not remembered starts with
-    /// a full bucket of the new size.
+    /// Sets the burst of all keys without their own quota, from now on. A key that is not remembered starts with a full bucket of
+    /// the new size.
     ///
     /// # Errors
     ///
-    /// Names `burst` if it is 0; nothing has changed then.
+    /// Names `burst` if it is 0. Nothing has changed then.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
         self.set_quota(|quota| Quota { burst, ..quota });
         Ok(())
     }
 
-    /// Returns the rate of `key` at present.
+    /// Returns the present rate of `key`.
     pub fn rate(&self, key: &K) -> Rate {
         self.quota(key).rate
     }
 
-    /// Returns the burst of `key` at present, in tokens.
+    /// Returns the present burst of `key`, in tokens.
     pub fn burst(&self, key: &K) -> u32 {
         self.quota(key).burst
     }
 
-    /// Returns the tokens that `key` has: below zero when more are promised than are earned.
+    /// Returns the number of tokens that `key` has. The number is negative when more tokens are promised than earned.
     pub fn tokens(&self, key: &K) -> f64 {
         let is_new = !lock(self.shard(key)).keys.contains_key(key);
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
     }
 
-    /// Returns the number of keys that are remembered.
+    /// Returns the number of remembered keys.
     pub fn len(&self) -> usize {
         self.shared.shards.iter().map(|shard| lock(shard).keys.len()).sum()
     }
@@ -261,12 +261,12 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         }
     }
 
-    /// Returns the statistics of all keys so far.
+    /// Returns the statistics of all keys.
     pub fn stats(&self) -> LimiterStats {
         self.shared.numbers.stats()
     }
 
-    /// Returns the limiter of `key`, with the quota that the key has at present.
+    /// Returns the limiter of `key`, with the present quota of the key.
     fn limiter(&self, key: &K) -> RateLimiter {
         let own_quota = self.own_quota(key);
         let mut shard = lock(self.shard(key));
@@ -291,7 +291,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         limiter
     }
 
-    /// Changes the quota of all keys that have none of their own.
+    /// Changes the quota of all keys without their own quota.
     fn set_quota(&self, change: impl Fn(Quota) -> Quota) {
         let mut wakers = Vec::new();
         let setting = lock(&self.shared.setting);
@@ -310,20 +310,20 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.own_quota(key).unwrap_or_else(|| lock(self.shard(key)).quota)
     }
 
-    /// Calls the quota function. Not to be called under a lock.
+    /// Calls the quota function. Must not be called under a lock.
     fn own_quota(&self, key: &K) -> Option<Quota> {
         self.shared.quota_of.as_ref()?(key)
     }
 
     fn shard(&self, key: &K) -> &Mutex<Shard<K>> {
-        // The high bits of the hash: the map in a shard uses a hash of its own.
+        // The shard is selected by the high bits of this hash. The map inside the shard uses its own hash.
         &self.shared.shards[(self.shared.hasher.hash_one(key) >> 60) as usize % SHARDS]
     }
 }
 
 impl<K: Hash + Eq> Shard<K> {
-    /// Takes out the keys whose buckets are full, to be dropped without the lock. The next insertion searches again when
-    /// there are twice as many keys as are left, so each insertion pays for a constant share of the searches.
+    /// Removes the keys whose buckets are full. The caller drops them without the lock. The next search starts at twice the
+    /// number of keys left, so each insertion pays for a constant share of the searches.
     fn take_idle(&mut self) -> Vec<(K, Entry)> {
         let idle = self.keys.extract_if(|_, entry| entry.is_idle()).collect();
         self.sweep_at = (self.keys.len() * 2).max(MIN_SWEEP);
@@ -333,7 +333,7 @@ impl<K: Hash + Eq> Shard<K> {
 }
 
 impl Entry {
-    /// Whether the limiter is like a new one, and nobody is about to use it: new holders need the shard's lock.
+    /// Returns whether the limiter is like a new one and nobody is about to use it. A new user needs the shard's lock.
     fn is_idle(&self) -> bool {
         Arc::strong_count(&self.limiter.bucket) == 1 && self.limiter.bucket.is_idle()
     }

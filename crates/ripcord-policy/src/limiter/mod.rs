@@ -1,7 +1,7 @@
 //! Rate limiting by a token bucket.
 //!
-//! [`RateLimiter`] limits one thing, such as calls to a service. [`KeyedLimiter`] limits each of many keys, such as
-//! clients. A [`Rate`] says how many tokens are earned in which time.
+//! [`RateLimiter`] limits one thing, such as calls to a service. [`KeyedLimiter`] limits each of many keys, such as clients. A
+//! [`Rate`] is a number of tokens earned per time.
 
 mod bucket;
 mod builder;
@@ -34,7 +34,7 @@ use crate::{ConfigError, Error, Refused};
 use bucket::Bucket;
 use stats::Count;
 
-/// Limits the rate of calls: each takes a token from a bucket, which earns tokens at a [`Rate`] and holds a burst of them.
+/// Limits the rate of calls. Each call takes a token from a bucket. The bucket earns tokens at a [`Rate`] and holds one burst.
 ///
 /// ```
 /// use ripcord::{Clock, Context};
@@ -60,31 +60,30 @@ use stats::Count;
 /// # }
 /// ```
 ///
-/// [`run`](RateLimiter::run) waits for a token and makes a call. There are three ways to take a token without a call:
-/// [`wait`](RateLimiter::wait) until there is one, take it only if it is there with [`allow`](RateLimiter::allow), or
-/// [`reserve`](RateLimiter::reserve) it and learn when it may be used.
+/// [`run`](RateLimiter::run) waits for a token and makes a call. There are three ways to take a token without a call.
+/// [`wait`](RateLimiter::wait) waits until there is a token. [`allow`](RateLimiter::allow) takes a token only if there is one
+/// now. [`reserve`](RateLimiter::reserve) takes a token and returns the time from which it may be used.
 ///
 /// Clones share the bucket and its statistics.
 ///
 /// # What is granted
 ///
-/// Never more than the burst plus rate × time, to within 2^-26 of a token, under any interleaving of calls. Time only
-/// moves forward: an old reading of the clock changes nothing. Each change of the rate may lose up to 2^-26 of a token.
+/// The limiter never grants more than the burst plus rate × time, to within 2^-26 of a token, under any interleaving of calls.
+/// Time only moves forward: an old reading of the clock changes nothing. Each change of the rate may lose up to 2^-26 of a token.
 ///
 /// # Waiting
 ///
-/// Waiters are served in order, and every change of the rate gives them new times. An explicit [`Reservation`] keeps its
-/// time. If a waiter gives up its tokens, the waiters behind it keep their times. The tokens come back when all of those
-/// have left, and are lost when the next of them is served.
+/// Waiters are served in order, and every change of the rate gives them new times. An explicit [`Reservation`] keeps its time. If
+/// a waiter gives up its tokens, the waiters behind it keep their times. The tokens come back when all waiters behind it have
+/// left, and are lost when the next waiter behind it is served.
 ///
-/// If a [`Stack`](crate::Stack) has a token for a call that it then does not send, it returns the token. All waiters become
-/// due one token earlier. A waiter learns its new time when the waiter ahead of it has left the queue.
+/// A [`Stack`](crate::Stack) returns the token of a call that it does not send after all. All waiters become due one token
+/// earlier. A waiter learns its new time when the waiter ahead of it has left the queue.
 ///
 /// # Clocks
 ///
-/// Tokens are earned by the limiter's clock, which is the system's unless
-/// [`clock`](RateLimiterBuilder::clock) sets another one. A wait sleeps on the clock of its context. A test gives both
-/// the same manual clock.
+/// Tokens are earned by the limiter's clock. This is the system's clock unless [`clock`](RateLimiterBuilder::clock) sets another
+/// one. A wait sleeps on the clock of its context. A test gives both the same manual clock.
 #[derive(Clone)]
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
@@ -97,18 +96,18 @@ impl RateLimiter {
         RateLimiterBuilder::new()
     }
 
-    /// Creates a limiter that reads the system's clock: short for [`builder`](RateLimiter::builder) with `rate` and `burst`.
+    /// Creates a limiter that reads the system's clock. This is short for [`builder`](RateLimiter::builder) with `rate` and
+    /// `burst`.
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds: a `rate` that is negative, NaN, or of a period of zero, or a `burst` of
-    /// 0.
+    /// Names the setting that is out of bounds: a `rate` that is negative, NaN or has a period of zero, or a `burst` of 0.
     #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         RateLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    /// Waits for a token, then makes a call. The statistics count the token, and not the result of the call.
+    /// Waits for a token, then makes a call. The statistics count the token. They do not count the result of the call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -126,12 +125,13 @@ impl RateLimiter {
     /// # Errors
     ///
     /// * The call's own error.
-    /// * Those of [`wait`](RateLimiter::wait).
-    /// * The end of `ctx`, if that has ended during the call, with the call's error as its source.
+    /// * An error of [`wait`](RateLimiter::wait).
+    /// * The end of `ctx`, if `ctx` ended during the call. The call's error is its source.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its token, as for [`wait`](RateLimiter::wait), or drops the call, whose token stays taken.
+    /// While the call waits for its token, dropping the future gives up the token, as for [`wait`](RateLimiter::wait). After
+    /// that, dropping the future drops the call, and the token stays taken.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -141,31 +141,31 @@ impl RateLimiter {
         call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
-    /// Waits for a token. Returns how long that took.
+    /// Waits for a token. Returns the duration of the wait.
     ///
-    /// A token that is due wins over an end of the context at the same time.
+    /// If the token is due at the moment when the context ends, the wait succeeds.
     ///
     /// # Errors
     ///
-    /// * The context ended first, or had ended before.
-    /// * The token would not come before the context's deadline. The wait fails at once and takes nothing;
+    /// * The context ended before the token was due, or before the call.
+    /// * The token is due after the context's deadline. The wait then fails at once and takes nothing.
     ///   [`Refused::is_deadline_exceeded`] is true.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its token. Its token is returned unless somebody behind it waits or has a later
-    /// [`Reservation`]: see [Waiting](RateLimiter#waiting).
+    /// Dropping the future gives up its token. The token is returned, unless there is a later waiter or a later [`Reservation`].
+    /// See [Waiting](RateLimiter#waiting).
     #[doc(alias("Wait"))]
     pub async fn wait(&self, ctx: &Context) -> Result<Duration, Refused> {
         self.wait_n(ctx, 1).await
     }
 
-    /// Waits for `n` tokens. Returns how long that took.
+    /// Waits for `n` tokens. Returns the duration of the wait.
     ///
     /// # Errors
     ///
-    /// Those of [`wait`](RateLimiter::wait), and one for which [`Refused::is_limited`] is true if `n` is above the burst;
-    /// nothing is taken then.
+    /// The errors of [`wait`](RateLimiter::wait). If `n` is above the burst, nothing is taken and [`Refused::is_limited`] is true
+    /// for the error.
     ///
     /// # Cancel safety
     ///
@@ -181,7 +181,7 @@ impl RateLimiter {
         self.allow_n(1)
     }
 
-    /// Takes `n` tokens if there are that many, and otherwise none.
+    /// Takes `n` tokens, or none if there are fewer.
     ///
     /// Returns `false` if `n` is above the burst.
     #[inline]
@@ -207,18 +207,18 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the burst; nothing is taken.
+    /// [`ExceedsBurst`] if `n` is above the burst. Nothing is taken then.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
         Reservation::new(Arc::clone(&self.bucket), n)
     }
 
-    /// Changes the rate, starting now. Waiters get new times, reservations keep theirs.
+    /// Changes the rate from now on. Waiters get new times. Reservations keep their times.
     ///
     /// After [`Rate::INFINITE`], the bucket is full.
     ///
     /// # Errors
     ///
-    /// Names the bound that `rate` breaks; nothing has changed then.
+    /// Names the bound that `rate` violates. Nothing has changed then.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
@@ -226,11 +226,11 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Changes the burst, starting now. Raising it adds no tokens at once.
+    /// Changes the burst from now on. A larger burst adds no tokens at once.
     ///
     /// # Errors
     ///
-    /// Names `burst` if it is 0; nothing has changed then.
+    /// Names `burst` if it is 0. Nothing has changed then.
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
@@ -238,17 +238,17 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Returns the rate at present.
+    /// Returns the present rate.
     pub fn rate(&self) -> Rate {
         self.bucket.quota().rate
     }
 
-    /// Returns the burst at present, in tokens.
+    /// Returns the present burst, in tokens.
     pub fn burst(&self) -> u32 {
         self.bucket.quota().burst
     }
 
-    /// Returns the tokens in the bucket: below zero when more are promised than are earned.
+    /// Returns the number of tokens in the bucket. The number is negative when more tokens are promised than earned.
     pub fn tokens(&self) -> f64 {
         self.bucket.tokens()
     }

@@ -1,9 +1,9 @@
-//! A schedule that is read without a lock.
+//! A schedule that can be read without a lock.
 //!
 //! # Invariants
 //!
-//! 1. The words change under the lock of the bucket, between two steps of `version`, which is odd meanwhile. A reader
-//!    that finds the same even version before and after it has read the words of one schedule.
+//! 1. The words change only under the bucket's lock, between two increments of `version`. `version` is odd while the words
+//!    change. A reader that finds the same even version before and after its reads has read the words of one schedule.
 
 use super::schedule::{Schedule, Slope};
 use crate::sync::{AtomicU64, Ordering, fence};
@@ -14,10 +14,10 @@ pub(super) struct Published {
     words: [AtomicU64; 6],
 }
 
-/// A schedule as a reader found it.
+/// A schedule as a reader found it, and the version that it belongs to.
 pub(super) struct Found {
     pub(super) schedule: Schedule,
-    /// The time after the schedule's anchor from which it may have reached its limit.
+    /// The duration after the schedule's anchor from which the schedule may have reached its limit.
     pub(super) horizon: u64,
     version: u64,
 }
@@ -27,7 +27,8 @@ impl Published {
         Published { version: AtomicU64::new(0), words: words(schedule).map(AtomicU64::new) }
     }
 
-    /// Returns the schedule and what `read` reads, which belongs to it. Returns `None` while the schedule changes.
+    /// Returns the schedule and the result of `read`, which belongs to the same schedule. Returns `None` while the schedule
+    /// changes.
     #[inline]
     pub(super) fn read_with<T>(&self, read: impl FnOnce() -> T) -> Option<(Found, T)> {
         let version = self.version.load(Ordering::Acquire);
@@ -38,17 +39,17 @@ impl Published {
         self.is_current(&found).then_some((found, read))
     }
 
-    /// Returns whether the schedule has not changed since, so that everything read before this belongs to it.
+    /// Returns whether the schedule has not changed since `found`. Then every earlier read belongs to the same schedule.
     #[inline]
     pub(super) fn is_current(&self, found: &Found) -> bool {
-        // Keeps the reads before it from moving behind the check.
+        // This fence keeps earlier reads from moving behind the check.
         fence(Ordering::Acquire);
         found.version & 1 == 0 && self.version.load(Ordering::Relaxed) == found.version
     }
 
     /// Publishes the schedule that `change` returns. Called under the lock of the bucket.
     pub(super) fn write(&self, change: impl FnOnce() -> Schedule) {
-        // A swap: what `change` reads, such as the clock, must not be read ahead of the step.
+        // A swap, because the reads in `change`, such as a reading of the clock, must not move before this increment.
         self.version.swap(self.version.load(Ordering::Relaxed) + 1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         for (word, value) in self.words.iter().zip(words(&change())) {

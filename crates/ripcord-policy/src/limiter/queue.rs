@@ -1,18 +1,18 @@
-//! Promises of tokens that are yet to be earned, in order.
+//! The queue of promises of tokens that are not earned yet.
 //!
 //! # Invariants
 //!
-//! 1. A promise has a span of units: it is due when its end has been earned. Spans do not overlap, and later promises
-//!    have later spans. Spans move only together, so a new rate and a token given back re-time all promises without
-//!    changing any.
-//! 2. The span of a promise that is given up goes to the promise behind it, which is not due any earlier. The span of
-//!    the last promise is free again. So all that is given up is free again when the promises behind it are given up
-//!    too, and lost when the one directly behind it is kept.
-//! 3. A reservation has been told its time, and keeps it: see [`Queue::prune`].
-//! 4. A token given back makes all waiters due earlier, and they have to be woken to learn that. Only the first waiter is
-//!    woken at once. Each waiter that leaves the queue wakes the next one, whose time is not before its own. So a token
-//!    given back costs the same for any number of waiters.
-//! 5. Wakers are returned, to be woken or dropped without the lock: either may run anything.
+//! 1. A promise has a span of units. The promise is due when the end of its span has been earned. Spans do not overlap, and later
+//!    promises have later spans. Spans move only together. So a new rate or a returned token gives all promises new times without
+//!    a change to any single promise.
+//! 2. When a promise is given up, its span goes to the promise behind it, which does not become due earlier. The span of the last
+//!    promise is free again. So the tokens of a promise that was given up are free again when all promises behind it are given up
+//!    too. They are lost when the promise directly behind it is kept.
+//! 3. The holder of a reservation knows its time, and the reservation keeps it: see [`Queue::prune`].
+//! 4. A returned token makes all waiters due earlier, and each waiter has to be woken to learn its new time. Only the first
+//!    waiter is woken at once. Each waiter that leaves the queue wakes the next waiter, which is never due earlier. So a returned
+//!    token costs the same for any number of waiters.
+//! 5. Wakers are returned to the caller, which wakes or drops them without the lock: both may run any code.
 
 use std::collections::BTreeMap;
 use std::task::Waker;
@@ -21,30 +21,30 @@ use super::schedule::BASE;
 
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// Their positions are `advance` units too high.
+    /// The promises. Their positions are `advance` units too high.
     promises: BTreeMap<PromiseId, Promise>,
     next_id: PromiseId,
-    /// Units by which all promises have moved towards the front.
+    /// The number of units by which all promises have moved towards the front.
     advance: u64,
-    /// Times that all promises have moved towards the front.
+    /// The number of times that all promises have moved towards the front.
     moves: u64,
 }
 
-/// Ids of later promises are higher.
+/// The number of a promise. Later promises have higher numbers.
 pub(super) type PromiseId = u64;
 
 #[derive(Debug)]
 pub(super) struct Promise {
-    /// Where the span starts, in units.
+    /// The start of the span, in units.
     pub(super) start: u64,
-    /// Where the span ends. The promise's own units are the last ones of its span.
+    /// The end of the span, in units. The promise's own units are the last units of its span.
     pub(super) end: u64,
     pub(super) kind: Kind,
 }
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// The waker, and `moves` when it was set.
+    /// A waiter: its waker, and the value of `moves` when the waker was set.
     Waiter(Option<(Waker, u64)>),
     Reservation {
         act_at: u64,
@@ -64,7 +64,7 @@ impl Queue {
         id
     }
 
-    /// Returns the end of a promise, or `None` if it has been removed.
+    /// Returns the end of a promise's span, or `None` if the promise has been removed.
     pub(super) fn end_of(&self, id: PromiseId) -> Option<u64> {
         Some(self.promises.get(&id)?.end.saturating_sub(self.advance))
     }
@@ -77,14 +77,14 @@ impl Queue {
         }
     }
 
-    /// Removes a promise, which is returned.
+    /// Removes a promise and returns it.
     pub(super) fn remove(&mut self, id: PromiseId) -> Option<Promise> {
         let promise = self.promises.remove(&id)?;
         let (start, end) = (promise.start.saturating_sub(self.advance), promise.end.saturating_sub(self.advance));
         Some(Promise { start, end, ..promise })
     }
 
-    /// Removes a promise that is given up. Returns it and whether its span is free again. (Invariant 2.)
+    /// Removes a promise that is given up. Returns the promise and whether its span is free again. (Invariant 2.)
     pub(super) fn give_up(&mut self, id: PromiseId) -> Option<(Promise, bool)> {
         let promise = self.remove(id)?;
         let behind = self.promises.range_mut(id..).next();
@@ -95,11 +95,11 @@ impl Queue {
         Some((promise, is_last))
     }
 
-    /// Removes the reservations at the front whose time has come: they can no longer be canceled.
+    /// Removes the reservations at the front that are due: they can no longer be canceled.
     pub(super) fn prune(&mut self, now: u64) {
         while let Some(first) = self.promises.first_entry() {
             match first.get().kind {
-                // A reservation has no waker to be dropped.
+                // A reservation has no waker, so it can be dropped here.
                 Kind::Reservation { act_at } if act_at <= now => drop(first.remove()),
                 _ => return,
             }
@@ -115,7 +115,7 @@ impl Queue {
         self.promises.values_mut().filter_map(waker).collect()
     }
 
-    /// Takes the first waiter's waker if the promises have moved since it was set. (Invariant 4.)
+    /// Takes the first waiter's waker if the promises have moved since the waker was set. (Invariant 4.)
     pub(super) fn take_stale_waker(&mut self) -> Option<Waker> {
         let first = self.promises.values_mut().find_map(|promise| match &mut promise.kind {
             Kind::Waiter(waker) => Some(waker),
@@ -125,7 +125,7 @@ impl Queue {
         Some(waker)
     }
 
-    /// Removes all promises, whose wakers have been taken. Ids stay unique.
+    /// Removes all promises. Their wakers must have been taken before. The numbers of promises stay unique.
     pub(super) fn clear(&mut self) {
         self.promises.clear();
     }
@@ -134,13 +134,14 @@ impl Queue {
     pub(super) fn move_up(&mut self, units: u64) {
         self.advance += units;
         self.moves += 1;
-        // Far from an overflow of the positions.
+        // The positions are still far from an overflow.
         if self.advance > BASE {
             self.lower(0);
         }
     }
 
-    /// Lowers every position by `by` and what they are too high. A position that would fall below zero has long been due.
+    /// Lowers every position by `by` and by `advance`, and resets `advance`. A promise whose position would fall below zero has
+    /// long been due.
     pub(super) fn lower(&mut self, by: u64) {
         let by = by + std::mem::take(&mut self.advance);
         for promise in self.promises.values_mut() {

@@ -7,10 +7,10 @@ use super::schedule::{Slope, TOKEN_BITS};
 use crate::ConfigError;
 use crate::config::at_least_one;
 
-/// Tokens per time.
+/// A number of tokens per time.
 ///
-/// The constructors are `const` and check nothing. A limiter that gets a rate checks it: it must not be negative, NaN, or
-/// of a period of zero.
+/// The constructors are `const` and check nothing. The limiter checks its rate: the rate must not be negative or NaN, and must
+/// not have a period of zero.
 ///
 /// ```
 /// use ripcord_policy::Rate;
@@ -29,7 +29,7 @@ enum Kind {
     Per { tokens: u32, period: Duration },
 }
 
-/// The highest rate, in tokens per second: at this rate a bucket of any burst fills within 32 ms.
+/// The maximum rate, in tokens per second. At this rate a bucket of any burst fills within 32 ms.
 const MAX_PER_SECOND: u64 = 1 << 37;
 
 impl Rate {
@@ -39,29 +39,29 @@ impl Rate {
     /// No tokens are ever earned. The limiter grants its first burst and nothing more.
     pub const ZERO: Rate = Rate(Kind::PerSecond(0.0));
 
-    /// Returns a rate of `tokens` per second, which must not be negative or NaN.
+    /// Creates a rate of `tokens` per second. `tokens` must not be negative or NaN.
     ///
-    /// Finite rates above 2^37 (1.4e11) tokens per second count as 2^37. A rate is kept to 2^-64 of a token per second.
+    /// A finite rate above 2^37 (1.4e11) tokens per second counts as 2^37. The precision is 2^-64 of a token per second.
     pub const fn per_second(tokens: f64) -> Rate {
         Rate(Kind::PerSecond(tokens))
     }
 
-    /// Returns a rate of one token every `period`, which must be longer than zero.
+    /// Creates a rate of one token per `period`. `period` must be longer than zero.
     pub const fn every(period: Duration) -> Rate {
         Rate::per(1, period)
     }
 
-    /// Returns a rate of `tokens` every `period`, which must be longer than zero.
+    /// Creates a rate of `tokens` per `period`. `period` must be longer than zero.
     pub const fn per(tokens: u32, period: Duration) -> Rate {
         Rate(Kind::Per { tokens, period })
     }
 
-    /// Returns whether there is no limit.
+    /// Returns whether the rate is infinite.
     pub fn is_infinite(self) -> bool {
         self.0 == Kind::PerSecond(f64::INFINITY)
     }
 
-    /// Returns the rate as a rounded number of tokens per second.
+    /// Returns the rate in tokens per second, rounded.
     pub fn tokens_per_second(self) -> f64 {
         match self.0 {
             Kind::PerSecond(tokens) => tokens,
@@ -81,7 +81,7 @@ impl Rate {
         }
     }
 
-    /// Returns the units per nanosecond of a rate that has been checked.
+    /// Returns the rate in units per nanosecond. The rate must have been checked.
     pub(super) fn slope(self) -> Slope {
         const BINARY_PLACES: u32 = 64;
         if self.is_infinite() {
@@ -90,7 +90,7 @@ impl Rate {
         let (tokens, nanos) = match self.0 {
             Kind::PerSecond(tokens) => {
                 let capped = tokens.min(MAX_PER_SECOND as f64);
-                // Both conversions are exact up to the last binary place, below which they round down.
+                // Both conversions are exact down to the last binary place. Smaller fractions are rounded down.
                 let part = (capped.fract() * 2f64.powi(BINARY_PLACES as i32)) as u128;
                 ((u128::from(capped as u64) << BINARY_PLACES) + part, 1_000_000_000)
             }
@@ -111,7 +111,7 @@ impl fmt::Display for Rate {
     }
 }
 
-/// A rate and a burst that have been checked: the quota of one key of a [`KeyedLimiter`](super::KeyedLimiter).
+/// A checked rate and burst: the quota of one key of a [`KeyedLimiter`](super::KeyedLimiter).
 ///
 /// ```
 /// use ripcord_policy::Rate;
@@ -134,8 +134,7 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds: a `rate` that is negative, NaN, or of a period of zero, or a `burst` of
-    /// 0.
+    /// Names the setting that is out of bounds: a `rate` that is negative, NaN or has a period of zero, or a `burst` of 0.
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         Ok(Quota { rate: rate.check()?, burst: at_least_one("burst", burst)? })
     }

@@ -9,7 +9,7 @@ use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
 
-/// Tokens that the holder may use from [`act_at`](Reservation::act_at) on.
+/// Tokens that the holder may use at [`act_at`](Reservation::act_at) or later.
 ///
 /// The tokens are taken when the reservation is made, so dropping it changes nothing.
 /// [`cancel`](Reservation::cancel) gives them back.
@@ -35,19 +35,19 @@ use crate::Refused;
 pub struct Reservation {
     bucket: Arc<Bucket>,
     tokens: u32,
-    /// `None` if never.
+    /// The time from which the tokens may be used. `None` means never.
     act_at: Option<u64>,
-    /// `None` if there is nothing to give back.
+    /// The promise of the tokens. `None` if there is nothing to give back.
     promise: Option<PromiseId>,
 }
 
-/// The error of a reservation of more tokens than the limiter ever holds.
+/// The error of a reservation for more tokens than the limiter ever holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExceedsBurst {
-    /// Tokens requested.
+    /// The number of tokens requested.
     pub requested: u32,
-    /// The most tokens that the limiter holds.
+    /// The maximum number of tokens that the limiter holds.
     pub burst: u32,
 }
 
@@ -67,7 +67,7 @@ impl Reservation {
         Ok(Reservation { bucket, tokens, act_at, promise })
     }
 
-    /// Returns the time until the tokens may be used: zero if they may be used now.
+    /// Returns the time until the tokens may be used. It is zero if they may be used now.
     ///
     /// `Duration::MAX` means never, because the rate is zero or almost zero. Nothing has been taken then.
     pub fn delay(&self) -> Duration {
@@ -77,7 +77,7 @@ impl Reservation {
         }
     }
 
-    /// Returns when the tokens may be used, by the limiter's clock. `None` means never.
+    /// Returns the time from which the tokens may be used, by the limiter's clock. `None` means never.
     pub fn act_at(&self) -> Option<Instant> {
         self.bucket.time.instant(self.act_at?)
     }
@@ -87,10 +87,10 @@ impl Reservation {
         self.tokens
     }
 
-    /// Gives the tokens back if they may not be used yet. Returns whether any tokens came back at once.
+    /// Gives the tokens back if they may not be used yet. Returns whether any tokens were returned at once.
     ///
-    /// If others hold reservations of later tokens, these tokens are returned only if all of those are canceled too.
-    /// They are lost once one of them is used.
+    /// If there are reservations of later tokens, these tokens are returned only when all later reservations are canceled too.
+    /// They are lost once a later reservation is used.
     pub fn cancel(self) -> bool {
         self.bucket.numbers.bump(Count::ReservationsCanceled);
         match self.promise {

@@ -1,41 +1,41 @@
-//! Tokens earned since a limiter was built, as a function of time.
+//! The number of tokens earned since a limiter was built, as a function of time.
 //!
-//! Tokens are counted in units of 2^-26 of a token, time in nanoseconds since the limiter was built.
+//! Tokens are counted in units of 2^-26 of a token. Time is counted in nanoseconds since the limiter was built.
 //!
 //! # Invariants
 //!
-//! 1. A slope is too high by less than 2^-64 of a unit per nanosecond, and every amount is rounded down to a unit. So an
-//!    amount, summed over any number of rates, is at most one unit more than the exact one. Where the exact amount is a
-//!    whole number of units, it is exact.
-//! 2. [`Slope::time_for`] is the inverse of [`Slope::earned`]: the first time at which an amount is earned.
+//! 1. A slope is too high by less than 2^-64 of a unit per nanosecond, and every amount is rounded down to a unit. So an amount,
+//!    summed over any number of rates, is at most one unit more than the exact amount. If the exact amount is a whole number of
+//!    units, the computed amount is exact.
+//! 2. [`Slope::time_for`] is the inverse of [`Slope::earned`]: it returns the first time at which an amount is earned.
 
 use super::rate::{Quota, Rate};
 
-/// Binary places of a token.
+/// The number of binary places of a token.
 pub(super) const TOKEN_BITS: u32 = 26;
 
-/// The start of a schedule, in units. It is above every burst, so that a burst can be subtracted.
+/// The start of a schedule, in units. It is larger than every burst, so that a burst can be subtracted.
 pub(super) const BASE: u64 = 1 << 59;
 
-/// The most that a slope earns, in units.
+/// The maximum amount that a slope earns, in units.
 const MAX_EARNED: u64 = 1 << 62;
 
-/// The amount at which a schedule is started again from [`BASE`].
+/// The amount at which a schedule starts again from [`BASE`], in units.
 pub(super) const LIMIT: u64 = MAX_EARNED - BASE;
 
-/// Units per nanosecond.
+/// A rate in units per nanosecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slope {
     pub(super) whole: u64,
-    /// In 2^-64 of a unit.
+    /// The fraction of a unit, in 2^-64 of a unit.
     pub(super) part: u64,
 }
 
 impl Slope {
-    /// No finite rate has this slope: rates are capped far below.
+    /// An infinite slope. No finite rate has this slope, because finite rates are capped far below it.
     pub(super) const INFINITE: Slope = Slope { whole: u64::MAX, part: u64::MAX };
 
-    /// `slope` has 64 binary places.
+    /// Creates a slope from a number with 64 binary places.
     pub(super) fn new(slope: u128) -> Self {
         Slope { whole: (slope >> 64) as u64, part: slope as u64 }
     }
@@ -44,7 +44,7 @@ impl Slope {
         self == Slope::INFINITE
     }
 
-    /// Returns the units earned in `nanos`, at most [`MAX_EARNED`], which an infinite rate earns at once.
+    /// Returns the units earned in `nanos`, at most [`MAX_EARNED`]. An infinite rate earns the maximum at once.
     pub(super) fn earned(self, nanos: u64) -> u64 {
         if self.is_infinite() {
             return MAX_EARNED;
@@ -54,14 +54,14 @@ impl Slope {
         units.unwrap_or(MAX_EARNED).min(MAX_EARNED)
     }
 
-    /// Returns the units earned in `nanos`, if they are known to be fewer than [`MAX_EARNED`].
+    /// Returns the units earned in `nanos`. The caller knows that they are fewer than [`MAX_EARNED`].
     #[inline]
     pub(super) fn earned_before_horizon(self, nanos: u64) -> u64 {
         let part = (u128::from(self.part) * u128::from(nanos)) >> 64;
         self.whole.wrapping_mul(nanos).wrapping_add(part as u64)
     }
 
-    /// Returns the shortest time that earns `units`, or `None` if that is more than 584 years.
+    /// Returns the shortest time in which `units` are earned, or `None` if it is longer than 584 years.
     fn time_for(self, units: u64) -> Option<u64> {
         if self.is_infinite() {
             return Some(0);
@@ -72,11 +72,11 @@ impl Slope {
     }
 }
 
-/// Units earned up to any time: `anchor_units` at `anchor_time`, and `slope` from there.
+/// The units earned by any time: `anchor_units` at `anchor_time`, and `slope` per nanosecond from then on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Schedule {
     pub(super) slope: Slope,
-    /// The most that a bucket keeps, in units.
+    /// The maximum amount that a bucket keeps, in units.
     pub(super) burst: u64,
     pub(super) anchor_time: u64,
     pub(super) anchor_units: u64,
@@ -92,23 +92,23 @@ impl Schedule {
         self.slope.is_infinite()
     }
 
-    /// Returns what a full bucket has spent at the anchor.
+    /// Returns the amount that a full bucket has spent at the anchor.
     pub(super) fn spent_when_full(&self) -> u64 {
         self.anchor_units - self.burst
     }
 
-    /// Returns a time after the anchor before which less than [`LIMIT`] is earned: zero for an infinite rate.
+    /// Returns a duration after the anchor within which less than [`LIMIT`] is earned. It is zero for an infinite rate.
     pub(super) fn horizon(&self) -> u64 {
         self.slope.time_for(LIMIT.saturating_sub(self.anchor_units)).unwrap_or(u64::MAX)
     }
 
     /// Returns the units earned by `now`.
     pub(super) fn earned(&self, now: u64) -> u64 {
-        // Time only moves forward: a reading from before the anchor counts as one at the anchor.
+        // Time only moves forward: a reading from before the anchor counts as a reading at the anchor.
         self.anchor_units.saturating_add(self.slope.earned(now.saturating_sub(self.anchor_time)))
     }
 
-    /// Returns the first time by which `target` units are earned.
+    /// Returns the first time at which `target` units are earned.
     pub(super) fn time_of(&self, target: u64) -> Option<u64> {
         match target.saturating_sub(self.anchor_units) {
             0 => Some(self.anchor_time),
@@ -116,10 +116,10 @@ impl Schedule {
         }
     }
 
-    /// Earns at `rate` from `now` on.
+    /// Changes the rate from `now` on.
     pub(super) fn change_rate(&mut self, rate: Rate, now: u64) {
         let now = now.max(self.anchor_time);
-        // Nothing is counted at an infinite rate.
+        // At an infinite rate no units are counted.
         self.anchor_units = if self.is_infinite() { BASE } else { self.earned(now) };
         self.anchor_time = now;
         self.slope = rate.slope();
@@ -130,7 +130,7 @@ impl Schedule {
         !self.is_infinite() && self.earned(now) >= LIMIT
     }
 
-    /// Starts again from [`BASE`]. Returns what all earlier amounts must be lowered by.
+    /// Starts the schedule again from [`BASE`]. Returns the amount by which all earlier amounts must be lowered.
     pub(super) fn start_again(&mut self, now: u64) -> u64 {
         let lowered = self.earned(now) - BASE;
         self.anchor_time = now.max(self.anchor_time);

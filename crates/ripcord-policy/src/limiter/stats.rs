@@ -8,12 +8,12 @@ use crate::tally::Tally;
 
 /// Statistics of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter).
 ///
-/// A limiter runs no calls, so `calls` counts requests for tokens: `succeeded` were granted (`allowed`, `waited` and
-/// `reserved`), `canceled` were given up while they waited, `rejected` were refused, and `failed` is always 0.
+/// A limiter runs no calls, so `calls` counts requests for tokens. `succeeded` counts granted requests (`allowed`, `waited` and
+/// `reserved`). `canceled` counts waits that were given up. `rejected` counts refused requests. `failed` is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterStats {
-    /// Requests for tokens, in the figures that all policies have.
+    /// Requests for tokens, in the counters that all policies have.
     pub calls: CallStats,
     /// Calls of `allow` that took their tokens.
     pub allowed: u64,
@@ -23,13 +23,13 @@ pub struct LimiterStats {
     pub reserved: u64,
     /// Reservations canceled.
     pub reservations_canceled: u64,
-    /// Waits that took their tokens, at once or later.
+    /// Waits that took their tokens, with or without a delay.
     pub waited: u64,
-    /// Waits refused because their tokens would have come after the deadline.
+    /// Waits refused because their tokens were due after the deadline.
     pub deadline_refused: u64,
     /// Tokens returned.
     pub refunded: u64,
-    /// Waiters at present: a gauge.
+    /// Present waiters: a gauge.
     pub waiters: usize,
     /// The sum of the durations of all waits that took their tokens.
     pub total_wait: Duration,
@@ -37,7 +37,7 @@ pub struct LimiterStats {
     pub longest_wait: Duration,
 }
 
-/// Counts for one limiter, or for all keys of a keyed one.
+/// The counters of one limiter, or of all keys of a keyed limiter.
 #[derive(Debug)]
 pub(super) struct Numbers {
     tally: Tally<COUNTS>,
@@ -80,7 +80,7 @@ impl Numbers {
         self.waiters.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A waiter leaves without its tokens.
+    /// Counts a waiter that leaves without its tokens.
     pub(super) fn waiter_leaves(&self, why: Count) {
         self.bump(why);
         self.waiters.fetch_sub(1, Ordering::Relaxed);

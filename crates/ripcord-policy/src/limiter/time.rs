@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use ripcord::Clock;
 
-/// The processor's counter. It takes milliseconds to calibrate, so it is created once.
+/// The processor's time stamp counter. It takes milliseconds to calibrate, so it is created once.
 static COUNTER: LazyLock<quanta::Clock> = LazyLock::new(quanta::Clock::new);
 
-/// Nanoseconds since the limiter was built.
+/// The clock of a limiter. It returns nanoseconds since the limiter was built.
 #[derive(Clone, Debug)]
 pub(super) struct Time {
     origin: Instant,
@@ -17,17 +17,17 @@ pub(super) struct Time {
 
 #[derive(Clone, Debug)]
 enum Source {
-    /// The system's time, read from the time stamp counter: see DESIGN.md, "Whose clock".
+    /// The system's time, read from the time stamp counter. See DESIGN.md, "Whose clock".
     Counter { clock: quanta::Clock, origin: u64 },
     /// A clock given by the user.
     Clock(Clock),
-    /// Readings given by a test, stale ones among them.
+    /// Readings set by a test, including stale readings.
     #[cfg(test)]
     Given(std::sync::Arc<crate::sync::AtomicU64>),
 }
 
 impl Time {
-    /// `None` is the system's clock.
+    /// Creates the time of a limiter. A `clock` of `None` means the system's clock.
     pub(super) fn new(clock: Option<Clock>) -> Self {
         match clock {
             Some(clock) if !clock.is_system() => Time { origin: clock.now(), source: Source::Clock(clock) },

@@ -1,4 +1,4 @@
-//! A token that a stack has for a call that it may come not to send.
+//! A token that a stack takes for a call that it may not send.
 
 use ripcord::Context;
 
@@ -6,15 +6,15 @@ use super::RateLimiter;
 use super::bucket::Bucket;
 use crate::Refused;
 
-/// A granted token, which is given back if it is dropped before it is spent.
+/// A granted token. If it is dropped before it is spent, it returns to the bucket.
 #[must_use = "dropping it gives the token back"]
 pub(crate) struct Token<'a> {
-    /// `None` once it is spent.
+    /// The bucket. `None` once the token is spent.
     bucket: Option<&'a Bucket>,
 }
 
 impl RateLimiter {
-    /// Waits for a token that the caller may come to have no use for.
+    /// Waits for a token that the caller may not need after all.
     pub(crate) async fn token(&self, ctx: &Context) -> Result<Token<'_>, Refused> {
         self.wait(ctx).await?;
         Ok(Token { bucket: Some(&self.bucket) })
@@ -22,7 +22,7 @@ impl RateLimiter {
 }
 
 impl Token<'_> {
-    /// Keeps the token: what it was taken for is sent.
+    /// Spends the token: its call is sent.
     pub(crate) fn spend(mut self) {
         self.bucket = None;
     }

@@ -1,7 +1,7 @@
 //! Waiting for tokens, in order.
 //!
-//! Each waiter sleeps until its promise is due and then serves itself. Nobody hands out tokens, so a waiter that is not
-//! polled holds up nobody. A new rate wakes all waiters, which then sleep until their new times.
+//! Each waiter sleeps until its promise is due and then serves itself. No other code hands out tokens, so a waiter that is not
+//! polled does not delay other waiters. A new rate wakes all waiters. They then sleep until their new times.
 
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
@@ -47,17 +47,17 @@ pub(super) async fn wait(bucket: &Bucket, ctx: &Context, tokens: u32) -> Result<
     }
 }
 
-/// A waiter with a promise. Dropped while it waits, it gives the promise up.
+/// A waiter with a promise. If it is dropped while it waits, it gives the promise up.
 struct Waiter<'a> {
     bucket: &'a Bucket,
     id: PromiseId,
     since: u64,
-    /// What a drop counts; `None` once the promise is kept or given up.
+    /// The counter of a drop. `None` once the promise is kept or given up.
     counts_as: Option<Count>,
 }
 
 impl<'a> Waiter<'a> {
-    /// Takes a promise of `tokens`. Returns `None` if they are there already.
+    /// Takes a promise of `tokens`. Takes the tokens and returns `None` if the bucket has them now.
     fn join(bucket: &'a Bucket, ctx: &Context, tokens: u32) -> Result<Option<Self>, Refused> {
         if bucket.take(tokens) {
             return Ok(None);
@@ -93,11 +93,11 @@ impl<'a> Waiter<'a> {
         due.map_or(Duration::MAX, |due| Duration::from_nanos(due.saturating_sub(self.bucket.time.now())))
     }
 
-    /// Fails if `due` is not before the deadline.
+    /// Fails if the promise is not due before the deadline. `due` is its time.
     fn check_deadline(&mut self, ctx: &Context, due: Option<u64>) -> Result<(), Refused> {
         let Some(remaining) = ctx.remaining() else { return Ok(()) };
         let needed = self.until(due);
-        // At the deadline itself the context says how it ended.
+        // At the deadline itself, the context reports its own end.
         if needed < remaining || remaining.is_zero() {
             return Ok(());
         }
