@@ -1,4 +1,4 @@
-//! Whether a node has ended: from what it remembers, from what is above it, and from the clock.
+//! Finds out whether a node has ended: from its own state, from the nodes above it, and from the clock.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -12,20 +12,21 @@ use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
 impl NodeRef {
-    /// Whether the node has ended, exactly: with a reading of the clock when a deadline could have passed. Marks nothing, so a
-    /// caller that reports an end settles it first (invariant 6).
+    /// Returns whether the node has ended. The answer is exact: the clock is read if a deadline could have passed. Marks
+    /// nothing, so a caller that reports an end settles it first (invariant 6).
     pub(super) fn ended(&self) -> bool {
         let Some(node) = self.ender() else { return false };
         if node.flags & flag::SHIELDED != 0 {
-            // Its end depends on when nodes above ended, which is known once they are marked (invariant 12).
+            // The end of the node depends on when the nodes above ended. Those times are known once the nodes are marked
+            // (invariant 12).
             settle(node);
             return node.end().is_some();
         }
         node.marked_above() || node.expired()
     }
 
-    /// Whether the node has ended, for `is_done`, once `goes_on_at_a_glance` has said no. An end by the clock is marked before
-    /// it is reported, so that no later observer reports otherwise (invariant 6).
+    /// Returns whether the node has ended, for `is_done`, after `goes_on_at_a_glance` has returned false. An end by the clock
+    /// is marked before it is reported, so that no later observer reports otherwise (invariant 6).
     pub(crate) fn ended_in_a_loop(&self) -> bool {
         let Some(node) = self.ender() else { return false };
         if node.goes_on_at_a_glance() {
@@ -41,7 +42,7 @@ impl NodeRef {
         }
         if bits & state::WATCHED == 0 || !quiet {
             if every_64th_call() {
-                // Asked again and again: from now on let an end be pushed here.
+                // The node is queried often: from now on, ends are pushed to it.
                 watch(node);
             }
             if node.marked_above() {
@@ -76,19 +77,20 @@ impl Deadline<'_> {
     }
 }
 
-/// The bits of a node that its own deadline ended.
+/// The bits of a node that was ended by its own deadline.
 const OWN_DEADLINE: u8 = state::DEADLINE | state::OWN;
 
-/// What a look at one node says about a walk upwards.
+/// The result of a look at one node during a walk up the tree.
 enum Look {
     Found,
-    /// Go on above the node.
+    /// The walk continues above the node.
     Above,
-    /// Nothing above the node needs a look.
+    /// No node above needs a look.
     NotAbove,
 }
 
-/// Where the deadline of a node that can end was set; `None` if it has none, or if another end has replaced that.
+/// Returns where the deadline of a node that can end was set. Returns `None` if the node has no deadline, or if another end
+/// came before the deadline.
 pub(crate) fn deadline_origin(node: &Node) -> Option<Origin> {
     let node = if node.flags & flag::MOVABLE == 0 { node } else { node.owner_of_movable()?.0 };
     if let Kind::Movable(movable) = node.kind() {
@@ -112,7 +114,7 @@ fn movable_origin(node: &Node, movable: &Movable) -> Option<Origin> {
     Some(Origin::of_movable_deadline(node, location, moves))
 }
 
-/// Whether this call is the one of many, on this thread, that may take a longer way.
+/// Returns true at every 64th call on this thread. That call may take a slower path.
 #[cfg(not(ripcord_loom))]
 fn every_64th_call() -> bool {
     thread_local! {
@@ -123,24 +125,24 @@ fn every_64th_call() -> bool {
     calls.is_multiple_of(64)
 }
 
-/// A model must take the same way each time.
+/// Returns false, because a model must take the same path each time.
 #[cfg(ripcord_loom)]
 fn every_64th_call() -> bool {
     false
 }
 
-/// A thread's last reading of the system's clock, which a hot loop compares deadlines with (invariant 10).
+/// A thread's last reading of the system's clock. A hot loop compares deadlines with it (invariant 10).
 struct Reading {
     now: Cell<i64>,
-    /// Calls until the clock is read again.
+    /// The number of calls until the clock is read again.
     left: Cell<u32>,
-    /// Calls from one reading to the next.
+    /// The number of calls from one reading to the next.
     stride: Cell<u32>,
 }
 
 const MAX_STRIDE: u32 = 64;
-/// The longest time, in nanoseconds, that a loop may take from one reading to the next. Half of it is left for a loop that
-/// slows down.
+/// The maximum time from one reading to the next, in nanoseconds. The stride grows only up to half of this time, so that a loop
+/// may slow down.
 const MAX_AGE: i64 = 250_000;
 
 impl Reading {
@@ -149,7 +151,7 @@ impl Reading {
         Reading { now: Cell::new(i64::MIN), left: Cell::new(0), stride: Cell::new(1) }
     }
 
-    /// Whether `when` has passed by this reading, which is renewed first when its calls are used up.
+    /// Returns whether `when` has passed by this reading. Renews the reading first if its calls are used up.
     #[inline]
     fn has_come(&self, when: i64) -> bool {
         match self.left.get().checked_sub(1) {
@@ -172,7 +174,7 @@ impl Reading {
     }
 }
 
-/// Whether `when` has passed on the system's clock, as of this thread's last reading of it.
+/// Returns whether `when` has passed on the system's clock, by this thread's last reading.
 #[cfg(not(ripcord_loom))]
 #[inline]
 fn has_come_at_a_glance(when: i64) -> bool {
@@ -182,15 +184,16 @@ fn has_come_at_a_glance(when: i64) -> bool {
     READING.with(|reading| reading.has_come(when))
 }
 
-/// A model must take the same way each time.
+/// Reads the clock at each call, because a model must take the same path each time.
 #[cfg(ripcord_loom)]
 fn has_come_at_a_glance(when: i64) -> bool {
     Reading::new().has_come(when)
 }
 
 impl Node {
-    /// Whether the node is seen not to have ended by its own state alone (invariant 8): the fast way of a hot loop. A deadline
-    /// on the system's clock is compared with the thread's last reading of that clock (invariant 10); any other clock is asked.
+    /// Returns whether the node's own state alone shows that the node has not ended (invariant 8). This is the fast path of a
+    /// hot loop. A deadline on the system's clock is compared with the thread's last reading of that clock (invariant 10). For
+    /// a deadline that can move or that is on another clock, returns false: the slow path reads the clock.
     #[inline]
     pub(crate) fn goes_on_at_a_glance(&self) -> bool {
         const ASKED: u8 = state::DONE | state::WATCHED | state::TIMED | state::CLOCKED;
@@ -203,7 +206,7 @@ impl Node {
         }
     }
 
-    /// Whether this node or one above is marked (invariants 6 and 8).
+    /// Returns whether this node or a node above it is marked (invariants 6 and 8).
     pub(super) fn marked_above(&self) -> bool {
         let quiet = propagations().load(Ordering::Acquire) == 0;
         let mut node = self;
@@ -225,8 +228,8 @@ impl Node {
         }
     }
 
-    /// Whether a deadline at or above this node has passed on its own clock. One that can be moved is sealed then
-    /// (invariant 13).
+    /// Returns whether a deadline at or above this node has passed on its own clock. A movable deadline that has passed is
+    /// sealed when this returns (invariant 13).
     pub(super) fn expired(&self) -> bool {
         const MOVABLE: u8 = flag::DEADLINE | flag::MOVABLE;
         match self.flags & (flag::DEADLINE | flag::CLOCK | flag::CLOCKS | flag::MOVABLE) {
@@ -237,7 +240,7 @@ impl Node {
         }
     }
 
-    /// As `expired`, when this node's clock shows `now`.
+    /// Returns the same as `expired`, when this node's clock shows `now`.
     pub(super) fn expired_at(&self, now: i64) -> bool {
         if self.flags & flag::DEADLINE == 0 {
             return false;
@@ -245,7 +248,7 @@ impl Node {
         if self.holds_effective_deadline() {
             return self.deadline() <= now;
         }
-        // Each deadline is asked for itself.
+        // Each deadline is checked on its own.
         let one_clock = self.flags & flag::CLOCKS == 0;
         self.any_deadline(&mut |node, deadline| match deadline {
             Deadline::Fixed(when) if one_clock => when <= now,
@@ -254,13 +257,13 @@ impl Node {
         })
     }
 
-    /// The deadline that a node below this one copies: `NEVER` if it can be moved.
+    /// Returns the deadline that a node below this one copies: `NEVER` if the deadline is movable.
     #[inline]
     pub(crate) fn copied_deadline(&self) -> i64 {
         if self.flags & flag::MOVABLE == 0 { self.deadline() } else { NEVER }
     }
 
-    /// The earliest deadline at or above this node, idle timeouts among them, or `NEVER`.
+    /// Returns the earliest deadline at or above this node, including idle timeouts, or `NEVER`.
     pub(crate) fn next_deadline(&self) -> i64 {
         if self.flags & flag::MOVABLE == 0 {
             return if self.flags & flag::DEADLINE == 0 { NEVER } else { self.deadline() };
@@ -273,11 +276,12 @@ impl Node {
         earliest
     }
 
-    /// The node whose deadline is the one in effect at this node with `flag::MOVABLE`, and when it ends this node: the uppermost of
-    /// equal ones. An idle timeout is none. Below a shielded node its grace is added.
+    /// Returns the node whose deadline is in effect at this node with `flag::MOVABLE`, and the time at which that deadline ends
+    /// this node. Of equal deadlines, the uppermost counts. Idle timeouts do not count. Below a shielded node, the grace is
+    /// added.
     pub(crate) fn owner_of_movable(&self) -> Option<(&Node, i64)> {
         let mut owner: Option<(&Node, i64)> = None;
-        // With how much grace each merged node has been seen: again only with less.
+        // The grace with which each merged node was visited. A node is visited again only with less grace.
         let mut seen: HashMap<*const Node, i64> = HashMap::new();
         let mut pending: Vec<(&Node, i64)> = Vec::new();
         let mut at = Some((self, 0_i64));
@@ -300,7 +304,7 @@ impl Node {
                 Kind::Merge(_) => {
                     if seen.get(&std::ptr::from_ref(node)).is_none_or(|known| grace < *known) {
                         seen.insert(node, grace);
-                        // The first parent last: of equal deadlines its counts.
+                        // The first parent comes last: of equal deadlines, the deadline of the first parent counts.
                         pending.extend(first.map(|first| (first, grace)));
                         at = node.second_parent().map(|second| (&**second, grace));
                     }
@@ -311,12 +315,13 @@ impl Node {
         owner
     }
 
-    /// Whether this node holds the effective one of all deadlines at and above it (invariant 14); they count on one clock.
+    /// Returns whether this node holds the effective deadline of all nodes at and above it (invariant 14). Those deadlines
+    /// count on one clock.
     fn holds_effective_deadline(&self) -> bool {
         self.flags & (flag::CLOCKS | flag::MOVABLE) == 0
     }
 
-    /// This node's own deadline, or the effective one if the node holds it.
+    /// Returns this node's own deadline, or the effective deadline if the node holds it.
     fn deadline_here(&self) -> Option<Deadline<'_>> {
         match self.kind() {
             _ if self.flags & flag::DEADLINE == 0 => None,
@@ -327,8 +332,8 @@ impl Node {
         }
     }
 
-    /// Whether `found` holds of a deadline at or above this node: of each by itself below a movable one or between clocks, and
-    /// elsewhere of the effective one.
+    /// Returns whether `found` returns true for a deadline at or above this node. Below a movable deadline, or between clocks,
+    /// `found` is called for each deadline. Elsewhere it is called for the effective deadline.
     fn any_deadline<'a>(&'a self, found: &mut dyn FnMut(&'a Node, Deadline<'a>) -> bool) -> bool {
         self.any_above(&mut |node| {
             if node.deadline_here().is_some_and(|deadline| found(node, deadline)) {
@@ -341,8 +346,8 @@ impl Node {
         })
     }
 
-    /// Whether `look` finds something in this node or any that can end it: along both parents of merged ones, each merged one
-    /// once. Without merged ones, nothing is allocated.
+    /// Returns whether `look` finds something in this node or in any node that can end it. The walk follows both parents of a
+    /// merged node, once for each merged node. Without merged nodes, nothing is allocated.
     fn any_above<'a>(&'a self, look: &mut dyn FnMut(&'a Node) -> Look) -> bool {
         let mut seen = HashSet::new();
         let mut pending: Vec<&Node> = Vec::new();
@@ -355,7 +360,7 @@ impl Node {
             }
             match node.second_parent() {
                 Some(_) if !seen.insert(std::ptr::from_ref(node)) => continue,
-                // The first parent last: of equal deadlines its is found last.
+                // The first parent comes last: of equal deadlines, the deadline of the first parent is found last.
                 Some(second) => {
                     pending.extend(node.cancel_parent().map(|parent| &**parent));
                     at = Some(second);
@@ -366,13 +371,13 @@ impl Node {
         false
     }
 
-    /// Whether a cancel ended this done node.
+    /// Returns whether a cancel ended this done node.
     pub(super) fn is_canceled(&self) -> bool {
         self.end().is_some_and(|(bits, _)| bits & state::DEADLINE == 0)
     }
 
-    /// The node at or above this one whose own deadline is this one's: of a merged context's parents the one with the earlier
-    /// deadline, the first if they are equal.
+    /// Returns the node, at or above this one, whose own deadline is the deadline of this node. Of a merged context's parents,
+    /// the parent with the earlier deadline counts, or the first parent if the deadlines are equal.
     fn deadline_owner(&self) -> Option<&Node> {
         let mut when = self.deadline();
         let mut node = self;
@@ -393,7 +398,7 @@ impl Node {
         }
     }
 
-    /// When a done node ended, exactly (invariant 9).
+    /// Returns the exact time at which a done node ended (invariant 9).
     pub(crate) fn ended_at(&self) -> i64 {
         match (self.end(), self.kind()) {
             (Some((bits, end)), _) if bits & state::DEADLINE == 0 => end.detail,

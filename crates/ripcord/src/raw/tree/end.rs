@@ -1,4 +1,4 @@
-//! Ending a node, and all below it.
+//! Ending a node and all nodes below it.
 
 use std::cmp::Ordering::{Equal, Less};
 use std::collections::HashSet;
@@ -11,13 +11,13 @@ use crate::raw::movable::Movable;
 use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, flag, state};
 use crate::sync::{Ordering, propagations};
 
-/// How many children are marked under their parent's lock before their wakers are called without it.
+/// The number of children that are marked under their parent's lock before the lock is released and their wakers are called.
 const CHUNK: usize = 64;
-/// How far ahead a child's memory is touched, so that it is near when its turn comes.
+/// How many children ahead of the current child memory is touched, so that a child is in the cache when it is marked.
 const AHEAD: usize = 12;
 
-/// Ends the node by a cancel made at `location`, unless it has ended already. When this returns the node and all below have
-/// ended, whoever ended them.
+/// Ends the node by a cancel made at `location`, unless the node has ended already. When this returns, the node and all nodes
+/// below it have ended, whichever thread ended them.
 pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause: Option<Cause>) {
     let Some(Moment { at, number }) = may_cancel(node) else { return };
     let has_children = mark(node, at, |guard| {
@@ -29,7 +29,8 @@ pub(crate) fn cancel(node: &NodeRef, location: &'static Location<'static>, cause
     }
 }
 
-/// As `cancel`, for a `Canceler` that is dropped: the place is where it was made.
+/// Ends the node like `cancel`, for a `Canceler` that is dropped. The location of the end is the line that created the
+/// canceler.
 pub(crate) fn cancel_dropped(node: &NodeRef) {
     let Some(Moment { at, number }) = may_cancel(node) else { return };
     let has_children = mark(node, at, |guard| {
@@ -42,19 +43,19 @@ pub(crate) fn cancel_dropped(node: &NodeRef) {
     }
 }
 
-/// When a cancel was made (invariant 9).
+/// The moment of a cancel (invariant 9).
 struct Moment {
     at: i64,
-    /// Orders the cancels at one time of the clock.
+    /// Orders the cancels at the same time of the clock.
     number: u32,
 }
 
-/// The moment of a cancel, unless the node has ended before it (invariant 9).
+/// Returns the moment of a cancel, or `None` if the node has ended before it (invariant 9).
 fn may_cancel(node: &NodeRef) -> Option<Moment> {
     if node.end().is_some() {
         return None;
     }
-    // One reading, so that a cancel which wins is never later than a deadline that it wins over.
+    // The clock is read once, so that a cancel that wins over a deadline is never later than that deadline.
     let clock = node.clock();
     let now = clock.ticks();
     let has_ended =
@@ -66,7 +67,7 @@ fn may_cancel(node: &NodeRef) -> Option<Moment> {
     Some(Moment { at: now, number: clock.number_cancel() })
 }
 
-/// Ends a new node with its parent's end, if the parent has ended: also when the new one has a deadline that is in the past.
+/// Ends a new node with its parent's end, if the parent has ended. This also applies to a new node with a deadline in the past.
 pub(crate) fn end_at_birth(node: &NodeRef) {
     let Some(parent) = node.cancel_parent() else { return };
     if parent.ended() {
@@ -79,7 +80,8 @@ pub(crate) fn end_at_birth(node: &NodeRef) {
     }
 }
 
-/// The end of a node that is not marked, once it has ended: written down on the whole path above it first (invariant 6).
+/// Returns the end of an unmarked node, if the node has ended. The end is first written on the whole path above the node
+/// (invariant 6).
 pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
     if !node.ended() {
         return None;
@@ -88,7 +90,7 @@ pub(crate) fn settled(node: &NodeRef) -> Option<(u8, &End)> {
     node.end()
 }
 
-/// Marks every ended node among `node` and those above it, from the top down.
+/// Marks every ended node among `node` and the nodes above it, from the top down.
 pub(in crate::raw) fn settle(node: &NodeRef) {
     let mut marked = Vec::new();
     settle_into(node, &mut marked);
@@ -101,9 +103,9 @@ fn propagate_if_any(marked: Vec<NodeRef>) {
     }
 }
 
-/// As `settle`, leaving to the caller what is below those that were marked and have children.
+/// Marks like `settle`, and adds the marked nodes that have children to `marked`. The caller marks the nodes below them.
 fn settle_into(node: &NodeRef, marked: &mut Vec<NodeRef>) {
-    // Nearly always there is nothing to do above: it is settled already, or has not ended.
+    // Nearly always there is nothing to do above: the parent is settled already, or has not ended.
     let is_settled = |parent: &NodeRef| parent.end().is_some() || !parent.ended();
     if node.flags & flag::SHIELDED == 0
         && node.cancel_parent().is_none_or(is_settled)
@@ -141,7 +143,7 @@ fn settle_path(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     }
 }
 
-/// Marks a node whose parents are settled, if it has ended.
+/// Marks a node whose parents are settled, if the node has ended.
 fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     if let (Some(at), Some(parent)) = (node.end_of_grace(), node.link_parent()) {
         if at <= node.clock().ticks() && end_grace(node, parent, at) {
@@ -168,7 +170,8 @@ fn settle_one(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     }
 }
 
-/// When a movable deadline ended its node, if it did. It is sealed if its node ends (invariant 13).
+/// Returns the time at which a movable deadline ended its node, if the deadline did. Seals the deadline if the node ends
+/// (invariant 13).
 fn own_end(movable: &Movable, now: i64, parent_has_ended: bool) -> Option<i64> {
     if parent_has_ended || movable.expire(now) {
         let when = movable.seal();
@@ -177,12 +180,12 @@ fn own_end(movable: &Movable, now: i64, parent_has_ended: bool) -> Option<i64> {
     None
 }
 
-/// Whether a deadline at `when` ends its node before its parent's end does (invariant 9).
+/// Returns whether a deadline at `when` ends its node before the parent's end does (invariant 9).
 fn is_first(when: i64, parent_ended_at: i64, parent_is_canceled: bool) -> bool {
     when < parent_ended_at || when == parent_ended_at && parent_is_canceled
 }
 
-/// Marks a node with the end of a done parent. Answers as `mark` does.
+/// Marks a node with the end of a done parent. Returns the same as `mark`.
 #[must_use]
 fn inherit(node: &Node, parent: &Node) -> bool {
     parent.end().is_some_and(|(bits, end)| {
@@ -194,7 +197,7 @@ fn inherit(node: &Node, parent: &Node) -> bool {
     })
 }
 
-/// Marks a shielded node with the end of its parent, as of when its grace ended. Answers as `mark` does.
+/// Marks a shielded node with the end of its parent, at the time when the grace ended. Returns the same as `mark`.
 #[must_use]
 fn end_grace(node: &Node, parent: &Node, at: i64) -> bool {
     parent.end().is_some_and(|(bits, end)| {
@@ -203,14 +206,14 @@ fn end_grace(node: &Node, parent: &Node, at: i64) -> bool {
     })
 }
 
-/// Starts the grace of a node that was not linked, because its parent has ended.
+/// Starts the grace of a node that was not linked because its parent has ended.
 pub(super) fn start_grace(node: &NodeRef) {
     let mut marked = Vec::new();
     arm_grace(node, &mut marked);
     propagate_if_any(marked);
 }
 
-/// Arms the timer of a shielded node whose parent has ended and whose grace has not.
+/// Arms the timer of a shielded node whose parent has ended and whose grace has not ended.
 fn arm_grace(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     if node.end().is_none()
         && let Some(at) = node.end_of_grace()
@@ -223,23 +226,23 @@ fn arm_grace(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     }
 }
 
-/// What a node writes that takes over an end made `at`.
+/// Returns the end that a node writes when it takes over an end made `at`.
 fn inherited_end(node: &Node, bits: u8, end: &End, at: i64) -> End {
     let end = end.clone();
     if bits & state::DEADLINE != 0 && node.flags & flag::MOVABLE != 0 { End { detail: at, ..end } } else { end }
 }
 
-/// A deadline's own end.
+/// Writes the end of a node by its own deadline.
 fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
     guard.set_own_deadline_end(state::DEADLINE | state::OWN);
     None
 }
 
-/// Returns the done parent that ended first (invariant 9); of two deadlines at the same moment, the first parent.
+/// Returns the done parent that ended first (invariant 9). Of two deadlines at the same moment, the first parent counts.
 fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
     let order = |node: &NodeRef| (node.ended_at(), node.is_canceled());
-    // Each is asked once: a parent that ends meanwhile ended later.
+    // Each parent is asked once: a parent that ends meanwhile ended later.
     let (first, second) = (done(first), done(second));
     let (Some(first), Some(second)) = (first, second) else { return first.or(second) };
     let is_second_earlier = match order(second).cmp(&order(first)) {
@@ -250,12 +253,12 @@ fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Op
     Some(if is_second_earlier { second } else { first })
 }
 
-/// What a child takes over of its parent's end.
+/// The bits that a child takes over from its parent's end.
 const INHERITED: u8 = state::DEADLINE | state::DROPPED;
 
-/// Marks the node, which ended `at`, done with what `set_end` writes, unless it is done; then tells everybody who waits for it. True when it was
-/// marked and has children: it was counted into `propagations` then, and the caller has to `propagate` it. (That is not done
-/// here, so that nothing recurses.)
+/// Marks the node, which ended `at`, done with the end that `set_end` writes. Then notifies everything that waits for the node.
+/// Does nothing if the node is done. Returns true if the node was marked and has children. In this case the node was counted
+/// into `propagations`, and the caller has to `propagate` it. (`mark` does not propagate, so that nothing recurses.)
 #[must_use]
 fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) -> bool {
     let mut guard = node.lock();
@@ -292,7 +295,7 @@ fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option
     has_children
 }
 
-/// The kind of an end that began at the node with these bits. `None` if the end was inherited.
+/// Returns the kind of an end that began at the node with these bits. `None` if the end was inherited.
 #[cfg(feature = "metrics")]
 fn kind_of_own_end(bits: u8) -> Option<crate::metrics::Kind> {
     use crate::metrics::Kind;
@@ -304,7 +307,7 @@ fn kind_of_own_end(bits: u8) -> Option<crate::metrics::Kind> {
     }
 }
 
-/// So many marks were counted into `propagations`: leaves them when dropped (invariant 8).
+/// The number of marks counted into `propagations`. The drop subtracts them (invariant 8).
 struct Counted(usize);
 
 impl Drop for Counted {
@@ -313,7 +316,8 @@ impl Drop for Counted {
     }
 }
 
-/// Marks everything below nodes that were just marked and counted: from a list, since trees are of the user's size.
+/// Marks all nodes below nodes that were just marked and counted. Uses a list instead of recursion, because the user decides
+/// how deep a tree is.
 fn propagate(mut marked: Vec<NodeRef>) {
     let mut counted = Counted(0);
     let mut notifications = Notifications::default();
@@ -326,7 +330,7 @@ fn propagate(mut marked: Vec<NodeRef>) {
         }));
         while let Some((parent, at)) = found.parents.pop() {
             mark_children(&parent, at, &mut found, &mut notifications);
-            // It may be the last reference, and what is freed with it the user's.
+            // This may be the last reference, and its drop may run user code.
             background::shielded(|| drop(parent));
         }
         let Some(node) = found.late.pop() else { return };
@@ -336,13 +340,13 @@ fn propagate(mut marked: Vec<NodeRef>) {
     }
 }
 
-/// What marking children left to do.
+/// The work that is left after marking children.
 #[derive(Default)]
 struct Found {
-    /// Nodes that were marked and have children, and when they ended.
+    /// The marked nodes that have children, with the times at which they ended.
     parents: Vec<(NodeRef, i64)>,
-    /// Nodes that may have ended before their parent, by another parent or on another clock, or that end after it: `settle`
-    /// finds out.
+    /// Nodes that may have ended before their parent, by another parent or on another clock, and nodes that end after their
+    /// parent. `settle` finds out which.
     late: Vec<NodeRef>,
 }
 
@@ -354,12 +358,12 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, notifications: &mut 
         let Some(more) = guard.fields().rest() else { return };
         for _ in 0..CHUNK {
             if let Some(ahead) = more.children.peek_back(AHEAD).and_then(ChildPlace::node) {
-                // SAFETY: in the list of `parent`, whose lock is held (invariant 4).
+                // SAFETY: the pointer is in the list of `parent`, whose lock is held (invariant 4).
                 let ahead = unsafe { ahead.as_ref() };
                 std::hint::black_box(ahead.flags);
             }
             let Some(Child { node, second }) = more.children.pop() else { break };
-            // SAFETY: it was in the list of `parent`, whose lock is held, and `unlinked` below is the last access
+            // SAFETY: the pointer was in the list of `parent`, whose lock is held, and `unlinked` below is the last access
             // (invariant 4).
             let child = unsafe { Node::follow(node) };
             let marked = mark_child(child, at, bits, end, notifications);
@@ -382,28 +386,28 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, notifications: &mut 
     }
 }
 
-/// What became of a child.
+/// The result of marking a child.
 enum Marked {
-    /// Nothing is left to do: it has no children, or somebody else marked it and sees to them.
+    /// Nothing is left to do: the child has no children, or another thread marked it and marks its children.
     Leaf,
-    /// It has children, and ended `at`.
+    /// The child has children, and ended `at`.
     Parent {
         at: i64,
     },
     NotYet,
 }
 
-/// Marks one child, under its parent's lock.
+/// Marks one child. The caller holds the parent's lock.
 fn mark_child(child: &Node, at: i64, bits: u8, end: &End, notifications: &mut Notifications) -> Marked {
     let mut guard = child.lock();
     if guard.is_done() {
         return Marked::Leaf;
     }
     let own = match child.kind() {
-        // Its other parent may have ended before.
+        // The other parent may have ended before.
         Kind::Merge(_) => return Marked::NotYet,
         Kind::Shielded(_) => return Marked::NotYet,
-        // It may count on another clock than its parent: then the two times say nothing.
+        // The child may count on another clock than its parent: then the two times cannot be compared.
         Kind::Deadline { .. } | Kind::Movable(_) if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
         Kind::Deadline { when } => Some(when),
         Kind::Movable(movable) => Some(movable.seal()),

@@ -1,15 +1,16 @@
 //! Releasing functions that wait for an end that cannot come (invariant 11).
 //!
-//! A function of `after_func` holds its context, so the reference count alone never frees the two. What can end a node is its
-//! canceler, its deadline, or a node above it. Of these the canceler can be lost, by `Canceler::detach` or with the last
-//! `CancelHandle`, and the handles of a movable deadline while there is none. Whoever gives up the last one looks for nodes that have become endless, here and below.
+//! A function of `after_func` holds its context, so the reference count alone never frees the two. A node is ended by its
+//! canceler, by its deadline, or by a node above it. The canceler can be lost, by `Canceler::detach` or with the last
+//! `CancelHandle`. The handles of a movable deadline can be lost while no deadline is set. The thread that gives up the last of
+//! them looks for nodes that have become endless, at this node and below it.
 
 use std::collections::HashSet;
 
 use crate::background;
 use crate::raw::node::{Callback, Kind, Node, NodeGuard, NodeRef};
 
-/// Counts a new handle of a live node.
+/// Adds a handle of a live node to the count.
 pub(crate) fn add_handle(node: &NodeRef) {
     let mut guard = node.lock();
     if !guard.is_done() {
@@ -17,7 +18,7 @@ pub(crate) fn add_handle(node: &NodeRef) {
     }
 }
 
-/// Discounts a handle of a live node, which may have been the last that could cancel it.
+/// Removes a handle of a live node from the count. The handle may have been the last that could cancel the node.
 pub(crate) fn drop_handle(node: &NodeRef) {
     give_up(node, |guard| {
         if let Some(more) = guard.fields().rest() {
@@ -26,13 +27,13 @@ pub(crate) fn drop_handle(node: &NodeRef) {
     });
 }
 
-/// Records that the canceler is gone, which may have been the last that could cancel the node.
+/// Records that the canceler is gone. It may have been the last that could cancel the node.
 pub(crate) fn detach(node: &NodeRef) {
     give_up(node, |_locked| node.set_detached());
 }
 
 pub(super) fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
-    // Without another reference there is no function and no child, and nobody will look at the record.
+    // Without another reference there is no function and no child, and no thread will read the record.
     if node.is_sole() {
         return;
     }
@@ -41,7 +42,7 @@ pub(super) fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
         return;
     }
     record(&mut guard);
-    // Without functions and children there is nothing to release: later ones find the record.
+    // Without functions and children there is nothing to release. A later function or child finds the record.
     let is_waited_on =
         guard.fields().rest().is_some_and(|more| !more.callbacks.is_empty() || !more.children.is_empty());
     drop(guard);
@@ -51,7 +52,7 @@ pub(super) fn give_up(node: &NodeRef, record: impl FnOnce(&mut NodeGuard<'_>)) {
 }
 
 /// Releases the functions of the node, and of the endless nodes below it, if nothing can end the node anymore. Returns whether
-/// that is so.
+/// nothing can end the node.
 pub(super) fn release_if_endless(node: &NodeRef) -> bool {
     if can_end(node) {
         return false;
@@ -65,7 +66,7 @@ pub(super) fn release_if_endless(node: &NodeRef) -> bool {
             while let Some(callback) = more.callbacks.pop() {
                 callbacks.push(callback);
             }
-            // SAFETY: found in the list of `node`, whose lock is held.
+            // SAFETY: the pointers are in the list of `node`, whose lock is held.
             let upgraded = more.children.places().iter().filter_map(|place| unsafe { NodeRef::upgrade(place.node()?) });
             children.extend(upgraded);
         }
@@ -86,7 +87,8 @@ pub(super) fn release_if_endless(node: &NodeRef) -> bool {
     true
 }
 
-/// Whether a canceler or a deadline, at the node or above it, can still end the node; also if it has ended.
+/// Returns whether a canceler or a deadline, at the node or above it, can still end the node. Returns true if the node has
+/// ended.
 fn can_end(node: &NodeRef) -> bool {
     let mut seen = HashSet::new();
     let mut pending = vec![node];

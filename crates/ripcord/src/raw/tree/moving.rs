@@ -1,4 +1,4 @@
-//! Moving a deadline (invariant 13), and its timer (invariant 15).
+//! Moving a deadline (invariant 13) and its timer (invariant 15).
 
 use std::collections::HashSet;
 
@@ -7,13 +7,14 @@ use super::endless::give_up;
 use crate::raw::movable::{Movable, Moved};
 use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag};
 
-/// Moves a movable deadline to the time that `when` returns for the present time; a time before now is now. Returns false, and
-/// changes nothing, if the node has ended.
+/// Moves a movable deadline to the time that `when` returns for the present time. A time in the past counts as now. Returns
+/// false and changes nothing if the node has ended.
 pub(crate) fn move_deadline(node: &NodeRef, when: impl FnOnce(i64) -> i64) -> bool {
     move_to(node, when, false)
 }
 
-/// Moves a movable deadline to `when`, unless it is later already. Returns false, and changes nothing, if the node has ended.
+/// Moves a movable deadline to `when`, unless the deadline is already later. Returns false and changes nothing if the node has
+/// ended.
 pub(crate) fn extend_deadline(node: &NodeRef, when: i64) -> bool {
     move_to(node, |_| when, true)
 }
@@ -50,8 +51,8 @@ pub(crate) fn reset_idle_timeout(node: &NodeRef) -> bool {
     move_deadline(node, |now| now.saturating_add(timeout))
 }
 
-/// Restarts the nearest idle timeout at or above `node`; above a merged node, that of each side. Returns whether there is one
-/// and none refused.
+/// Restarts the nearest idle timeout at or above `node`. Above a merged node, restarts the nearest idle timeout of each side.
+/// Returns whether an idle timeout was found and none refused.
 pub(crate) fn progress(node: &NodeRef) -> bool {
     let (mut found, mut refused) = (false, false);
     let mut seen = HashSet::new();
@@ -91,14 +92,14 @@ fn movable_of(node: &Node) -> Option<&Movable> {
     }
 }
 
-/// Counts a new handle of a movable deadline.
+/// Adds a handle of a movable deadline to the count.
 pub(crate) fn add_movable_handle(node: &Node) {
     if let Some(movable) = movable_of(node) {
         movable.add_handle();
     }
 }
 
-/// Discounts a handle of a movable deadline, which may have been the last that could end the node.
+/// Removes a handle of a movable deadline from the count. The handle may have been the last that could end the node.
 pub(crate) fn drop_movable_handle(node: &NodeRef) {
     if let Some(movable) = movable_of(node) {
         give_up(node, |_locked| movable.drop_handle());

@@ -1,4 +1,4 @@
-//! Waiting for a node's end: watching it, its wakers and its functions.
+//! Waiting for a node's end: watching the node, its wakers and its functions.
 
 use std::task::{Poll, Waker};
 
@@ -8,17 +8,17 @@ use crate::raw::node::{Callback, Kind, Node, NodeRef, flag, state};
 use crate::slab::NONE;
 use crate::sync::{Ordering, propagations};
 
-/// Sees to it that every end above is pushed to the node from now on (invariant 7). It may have ended when this returns.
+/// Links the node so that every end above is pushed to it from now on (invariant 7). The node may have ended when this returns.
 ///
-/// `node` can end, as `NodeRef::ender` gives it.
+/// `node` can end: `NodeRef::ender` returned it.
 pub(crate) fn watch(node: &NodeRef) {
     if watch_above(node) {
         node.lock().bits |= state::WATCHED;
     }
 }
 
-/// Links the path from the node up, arms the timers on it, and marks all but the node itself watched. False when that is not
-/// needed any more: the node is watched or done. Ends found on the way are settled.
+/// Links the path from the node up, arms the timers on the path, and marks all nodes of the path except the node itself
+/// watched. Returns false if this is no longer needed because the node is watched or done. Settles the ends found on the path.
 fn watch_above(node: &NodeRef) -> bool {
     if node.state.load(Ordering::Acquire) & (state::WATCHED | state::DONE) != 0 {
         return false;
@@ -32,8 +32,8 @@ fn watch_above(node: &NodeRef) -> bool {
                 if node.end().is_some() {
                     return false;
                 }
-                // A shielded node on the path goes on after its parent's end. It is linked to a node that was marked here, which
-                // has started the grace, or to none, and all below it are linked to it.
+                // A shielded node on the path goes on after its parent's end. Either it is linked to a node that was marked
+                // here, and the mark has started the grace, or it is linked to no node. All nodes below it are linked to it.
                 start_grace(child);
                 return true;
             }
@@ -51,10 +51,10 @@ fn watch_above(node: &NodeRef) -> bool {
     true
 }
 
-/// What became of linking a child to its parent.
+/// The result of linking a child to its parent.
 enum Linked<'a> {
     To(&'a NodeRef),
-    /// To a parent from which the way up is linked already, or to none at all.
+    /// The path above the parent is linked already, or there is no parent.
     ToWatched,
     /// The parent has ended.
     Refused,
@@ -71,9 +71,10 @@ fn link_to_parent(child: &NodeRef) -> Linked<'_> {
     Linked::To(parent)
 }
 
-/// Watches a new merged context: always, so that no walk has to fork (but for those of `any_above`).
+/// Watches a new merged context. Merged contexts are always watched, so that no walk has to fork (except the walks of
+/// `any_above`).
 ///
-/// A parent that has ended refuses the link. Whoever marks a merged node asks both parents first, so an end of the second
+/// A parent that has ended refuses the link. A thread that marks a merged node asks both parents first. So an end of the second
 /// parent that came before this call is not missed while the first parent ends.
 pub(crate) fn watch_merged(node: &NodeRef) {
     for (parent, second) in [(node.cancel_parent(), false), (node.second_parent(), true)] {
@@ -88,7 +89,7 @@ pub(crate) fn watch_merged(node: &NodeRef) {
     node.lock().bits |= state::WATCHED;
 }
 
-/// Arms the timer of a deadline's node.
+/// Arms the timer of a node with a deadline.
 fn arm(node: &NodeRef) {
     let when = match node.kind() {
         Kind::Deadline { when } => when,
@@ -102,22 +103,22 @@ fn arm(node: &NodeRef) {
     }
 }
 
-/// Waits for the node's end: ready when it has ended, else `waker` will be woken then. `key` is `NONE` at the first call, and
-/// goes to `forget_waiter` when the caller waits no more.
+/// Waits for the node's end. Returns ready if the node has ended. Otherwise `waker` is woken at the end. `key` is `NONE` at the
+/// first call. A caller that stops waiting passes `key` to `forget_waiter`.
 ///
-/// No wake-up is lost: the path is watched before the waker is put in under the node's lock, and whoever marks the node takes
-/// the wakers out under that lock. So either the mark is seen here, or the waker by the marker.
+/// No wakeup is lost: the path is watched before the waker is inserted under the node's lock, and a thread that marks the node
+/// takes the wakers out under that lock. So either this call sees the mark, or the marking thread sees the waker.
 ///
-/// `asked` says that the caller has just asked whether the node has ended. Otherwise it is asked here, so that a deadline in the
-/// past is ready at the first call, and so that no call takes back an end that another observer has reported.
+/// `asked` says that the caller has just asked whether the node has ended. Otherwise this function asks, so that a deadline in
+/// the past is ready at the first call, and so that no call contradicts an end that another observer has reported.
 pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: bool) -> Poll<()> {
     if node.end().is_some() {
         return Poll::Ready(());
     }
     let is_first = *key == NONE;
     if !asked {
-        // While marks are on their way down, somebody may know of one above. Other marks above are found by linking at the first
-        // call, and reach a watched node later.
+        // While marks are propagated, another thread may know of a mark above. The other marks above are found by linking at
+        // the first call, and reach a watched node later.
         let quiet = propagations().load(Ordering::Acquire) == 0;
         let has_ended = if node.flags & flag::SHIELDED == 0 {
             !quiet && node.marked_above() || is_first && node.expired()
@@ -130,7 +131,7 @@ pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: boo
         }
     }
     if is_first {
-        // Cloned before the lock is taken: it is user code (invariant 5).
+        // The waker is cloned before the lock is taken, because the clone is user code (invariant 5).
         let waker = waker.clone();
         watch_above(node);
         let mut guard = node.lock();
@@ -162,31 +163,31 @@ pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: boo
     Poll::Pending
 }
 
-/// Takes back the waker of a caller that waits no more.
+/// Removes the waker of a caller that stops waiting.
 pub(crate) fn forget_waiter(node: &Node, key: u32) {
     if node.end().is_some() {
         return;
     }
     let mut guard = node.lock();
-    // A done node's wakers are on their way already.
+    // The wakers of a done node have been taken out already.
     let waker = if guard.is_done() { None } else { guard.fields().remove_waiter(key) };
     drop(guard);
     drop(waker);
 }
 
-/// What became of registering a function.
+/// The result of registering a function.
 pub(crate) enum Registered {
-    /// It runs at the end of the node. The key removes it.
+    /// The function runs at the end of the node. The key removes it.
     Waiting(u32),
-    /// The node has ended: the function is given back.
+    /// The node has ended. The function is returned.
     Ended(Box<dyn FnOnce() + Send>),
-    /// Nothing can end the node anymore: the function has been dropped.
+    /// Nothing can end the node anymore. The function has been dropped.
     Never,
 }
 
-/// Registers a function to run at the end.
+/// Registers a function to run at the end of the node.
 ///
-/// `context` is the one it was registered with, at or below the node: it lives until then.
+/// `context` is the context with which the function was registered, at or below the node. It lives until the function runs.
 pub(crate) fn add_callback(node: &NodeRef, context: NodeRef, run: Box<dyn FnOnce() + Send>) -> Registered {
     if node.ended() {
         settle(node);
@@ -201,18 +202,18 @@ pub(crate) fn add_callback(node: &NodeRef, context: NodeRef, run: Box<dyn FnOnce
     guard.bits |= state::WATCHED;
     let key = guard.fields().more().callbacks.insert(Callback { run, context });
     drop(guard);
-    // Asked after the function was put in: whoever gives up the last canceler at the same time either finds the function, or
-    // is seen here (invariant 11).
+    // This is checked after the function was inserted: a thread that gives up the last canceler at the same time either finds
+    // the function, or is seen here (invariant 11).
     if release_if_endless(node) { Registered::Never } else { Registered::Waiting(key) }
 }
 
-/// Removes and drops a function that has not started to run. False if it has started.
+/// Removes and drops a function that has not started to run. Returns false if the function has started.
 pub(crate) fn remove_callback(node: &Node, key: u32) -> bool {
     let mut guard = node.lock();
     if guard.is_done() {
         return false;
     }
-    // None if it has been released: then it never runs.
+    // `None` if the function has been released. Such a function never runs.
     let callback = guard.fields().rest().and_then(|more| more.callbacks.remove(key));
     drop(guard);
     drop(callback);
