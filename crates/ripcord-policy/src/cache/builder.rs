@@ -12,17 +12,17 @@ use crate::config::{above_zero, at_least_one, within};
 use crate::sync::Runtime;
 use crate::{ConfigError, Random};
 
-/// Weights are added up; more than this could overflow.
+/// The maximum capacity. The sum of the weights could overflow above it.
 const MAX_CAPACITY: u64 = u64::MAX / 4;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(super) type EvictionListener<K, V> = Arc<dyn Fn(&K, &V, Eviction) + Send + Sync>;
 
-/// Sets up a [`Cache`]. Created by [`Cache::builder`].
+/// Builds a [`Cache`]. Created by [`Cache::builder`].
 ///
-/// Only [`capacity`](Self::capacity) is required. By default entries do not expire, no stale value is served, the errors of
-/// failed loads are not remembered, and a sweep runs once a second. The defaults may change.
+/// Only [`capacity`](Self::capacity) is required. By default, entries do not expire, stale values are not served, the errors of
+/// failed loads are not remembered, and a sweep runs once per second. The defaults may change.
 #[must_use = "a builder does nothing until it is built"]
 pub struct CacheBuilder<K, V> {
     capacity: Option<u64>,
@@ -78,69 +78,70 @@ where
 
     /// Sets the function that returns an entry's weight. A weight of 0 counts as 1.
     ///
-    /// An entry heavier than the whole capacity is not kept. The weigher runs once per insert, in the call that inserts and
-    /// outside all locks; that call also gets its panic. A weighed cache has one shard.
+    /// An entry heavier than the whole capacity is not kept. The weigher runs once per insert, in the call that inserts the entry
+    /// and outside all locks. A panic of the weigher goes to this call. A weighed cache has one shard.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self
     }
 
-    /// Sets how long an entry is fresh, counted from its insert. Reads do not extend it.
+    /// Sets how long an entry is fresh after its insert. Reads do not extend this time.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Removes entries that have not been read for this long. Together with [`ttl`](Self::ttl), the earlier end counts.
+    /// Removes entries that have not been read for this long. If a [`ttl`](Self::ttl) is set too, the earlier end counts.
     pub fn idle(mut self, limit: Duration) -> Self {
         self.settings.idle = Some(limit);
         self
     }
 
-    /// Sets for how long after its TTL a value is still served, while [`get_or_load`](Cache::get_or_load) loads the next one
-    /// in the background. Requires a [`ttl`](Self::ttl), which may be `Duration::MAX`.
+    /// Sets how long a value is still served after its TTL, while [`get_or_load`](Cache::get_or_load) loads the next value in the
+    /// background. Requires a [`ttl`](Self::ttl), which may be `Duration::MAX`.
     ///
-    /// After a failed load there is no background load of the key for the [`negative_ttl`](Self::negative_ttl) or, if the
-    /// error is not remembered, for a second; the stale value is served meanwhile. After the window, callers wait for a load
-    /// as for any other key.
+    /// After a failed load, the stale value is served and there is no background load of the key for some time. This time is the
+    /// [`negative_ttl`](Self::negative_ttl), or one second if the error is not remembered. After the stale window, callers wait
+    /// for a load as for any other key.
     #[track_caller]
     pub fn stale_for(mut self, window: Duration) -> Self {
         self.settings.stale_for = Some((window, Location::caller()));
         self
     }
 
-    /// Sets for how long the error of a failed load is remembered and returned to later callers. By default it is not: each
-    /// caller after a failed load loads again.
+    /// Sets how long the error of a failed load is remembered and returned to later callers. Default: errors are not remembered,
+    /// and each caller after a failed load loads again.
     ///
-    /// Errors that say nothing about the key are never remembered: panics, cancellations, and errors that come from a local
-    /// rejection, such as an open breaker.
+    /// Errors that say nothing about the key are never remembered: panics, cancellations, and local rejections, such as an open
+    /// breaker.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.settings.negative_ttl = Some(ttl);
         self
     }
 
-    /// Shortens each [`ttl`](Self::ttl) by a random part of up to this fraction (0 to 1), so that values that were loaded
-    /// together do not expire together. Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and
+    /// Shortens each [`ttl`](Self::ttl) by a random part of up to this fraction (0 to 1), so that values loaded together do not
+    /// expire together. Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and
     /// [`set_load_ttl`](super::set_load_ttl) are not changed.
     pub fn ttl_jitter(mut self, fraction: f64) -> Self {
         self.settings.ttl_jitter = fraction;
         self
     }
 
-    /// Sets how often expired entries are removed in the background: a Go program's `cleanupInterval`. Default: one second.
+    /// Sets how often expired entries are removed in the background. This is `cleanupInterval` in a Go program. Default: one
+    /// second.
     ///
-    /// A sweep visits every entry and locks one shard for one entry at a time. Until its sweep, an expired entry takes up
-    /// room, and is never served.
+    /// A sweep visits every entry and locks one shard for one entry at a time. An expired entry occupies memory until it is
+    /// swept, but it is never served.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.settings.sweep_every = interval;
         self
     }
 
-    /// Sets the eviction listener, which is called with every value that has left the cache. A panic in it is caught.
+    /// Sets the eviction listener. It is called with every value that has left the cache. A panic of the listener is caught.
     ///
-    /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
-    /// returns. It may use caches, also this one. If the listener removes a value in turn, it is called again for that value,
-    /// inside the first call: a listener that removes a value each time recurses until the stack overflows.
+    /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation returns.
+    /// It may use caches, including this cache. If the listener itself removes a value, it is called for that value inside the
+    /// first call. A listener that removes a value in each call therefore recurses until the stack overflows.
     pub fn on_evict(mut self, listener: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
         self.settings.on_evict = Some(Arc::new(listener));
         self
@@ -152,7 +153,7 @@ where
         self
     }
 
-    /// Sets the clock of the cache. Default: the clock of the context that [`build`](Self::build) is given.
+    /// Sets the clock of the cache. Default: the clock of the context passed to [`build`](Self::build).
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -162,8 +163,8 @@ where
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a capacity of 0, none, or above 2^62 - 1; a duration of zero; a jitter outside 0 to 1; `stale_for`
-    /// or a jitter without a `ttl`; and if there is no tokio runtime to run loads and the sweeper in.
+    /// [`ConfigError`] for a capacity that is missing, 0, or above 2^62 - 1; for a duration of zero; for a jitter outside 0 to 1;
+    /// for `stale_for` or a jitter without a `ttl`; and if there is no tokio runtime for the loads and the sweeper.
     #[track_caller]
     pub fn build(self, ctx: &Context) -> Result<Cache<K, V>, ConfigError> {
         let Self { capacity, clock, settings } = self;

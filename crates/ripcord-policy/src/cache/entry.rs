@@ -1,4 +1,4 @@
-//! What the cache keeps under a key.
+//! The entries of the cache.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -7,36 +7,36 @@ use ripcord::Clock;
 
 use crate::SharedError;
 
-/// One entry. Reads copy its pointer out of the store: no value is cloned under a lock, since cloning is user code.
+/// One entry. A read copies its pointer out of the store. No value is cloned under a lock, because cloning is user code.
 ///
-/// An instant of `None` is never.
+/// An instant of `None` means never.
 #[derive(Debug)]
 pub(super) struct Entry<V> {
-    /// The value, or the error of a failed load, kept for `negative_ttl`.
+    /// The value, or the error of a failed load. The error is kept for `negative_ttl`.
     pub(super) result: Result<V, SharedError>,
-    /// From this instant on the value is stale.
+    /// The instant from which the value is stale.
     pub(super) fresh_until: Option<Instant>,
-    /// From this instant on the entry does not exist any more: `fresh_until` and the stale window.
+    /// The instant from which the entry no longer exists: the end of the stale window.
     pub(super) gone_at: Option<Instant>,
     pub(super) weight: u32,
-    /// Until this instant a stale value is not reloaded in the background.
+    /// The instant until which a stale value is not reloaded in the background.
     pub(super) no_reload_until: Mutex<Option<Instant>>,
-    /// In idle mode, the limit and the last read.
+    /// The idle limit and the time of the last read. `None` if the cache has no idle limit.
     pub(super) idle: Option<(Duration, Mutex<Instant>)>,
 }
 
-/// Whether an entry may be served.
+/// The state of an entry at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Fresh,
-    /// Past its TTL, inside the stale window. `may_reload` is whether the next value may be loaded now.
+    /// Past its TTL and inside the stale window. `may_reload` says whether the next value may be loaded now.
     Stale {
         may_reload: bool,
     },
     Gone,
 }
 
-/// What a look-up found.
+/// The result of a look-up.
 #[derive(Debug)]
 pub(super) enum Lookup<V> {
     Fresh(V),
@@ -68,12 +68,12 @@ impl<V> Entry<V> {
         self.status(clock) == Status::Gone
     }
 
-    /// Whether the entry holds a value that may still be served, fresh or stale.
+    /// Returns whether the entry has a value that may still be served, fresh or stale.
     pub(super) fn is_servable(&self, clock: &Clock) -> bool {
         self.result.is_ok() && !self.is_gone(clock)
     }
 
-    /// Keeps a stale value from being reloaded in the background until `instant`.
+    /// Prevents background loads of a stale value until `instant`.
     pub(super) fn pause_reload(&self, instant: Option<Instant>) {
         *lock(&self.no_reload_until) = instant;
     }
@@ -99,7 +99,7 @@ impl<V: Clone> Entry<V> {
         }
     }
 
-    /// The value of an entry that was removed from the store. Cloned if another thread is reading it.
+    /// Returns the value of an entry that was removed from the store. The value is cloned if another thread is reading the entry.
     pub(super) fn into_value(entry: Arc<Self>) -> Option<V> {
         match Arc::try_unwrap(entry) {
             Ok(entry) => entry.result.ok(),

@@ -2,23 +2,24 @@
 //!
 //! # Invariants
 //!
-//! 1. The table holds at most one flight per key. A remove, an insert and a clear take the key's flight out of the table: its
-//!    waiters still get its result, the store does not.
-//! 2. A flight has as many waiters as there are [`Waiter`]s. When the last one is dropped before the load has returned a value,
-//!    the flight is closed for good: nobody joins it any more, and its context is canceled, at the latest before another flight
-//!    takes its place.
+//! 1. The table holds at most one flight per key. A remove, an insert and a clear take the key's flight out of the table. The
+//!    flight's waiters still get its result, but the store does not.
+//! 2. A flight has as many waiters as there are [`Waiter`]s. When the last waiter is dropped before the load has returned a
+//!    value, the flight is closed forever. No caller joins a closed flight. Its context is canceled, at the latest before another
+//!    flight takes its place.
 //! 3. The outcome is set once, before the waiters are woken.
-//! 4. Lock order: a shard of the table, then the store. The state of a flight is locked alone. Wakers, contexts and users'
-//!    drops run under none of these locks: a context that is created, asked whether it has ended, or given another deadline,
-//!    may find that its deadline has passed, and then wakes its waiters. The table may drop its reference to a flight under
-//!    the lock, since it is never the last one: the load's task holds another until it has left the table.
-//! 5. A flight is put into the table only if, under the lock of the table's shard, the store lacks what the flight would
-//!    load. A result goes into the store under the same lock as its flight leaves the table. So no key is loaded again right
-//!    after another load has stored it.
-//! 6. The deadline of the load's context is the latest limit of its waiters. A waiter that joins moves the deadline only later
-//!    ([`MovableDeadline::extend`]), so it may do that at any time. Everything else that moves the deadline happens in the
-//!    load's own task: earlier after the most patient waiter has left, and no deadline once the load has returned a value.
-//!    So nobody brings back the limit of a waiter that has left, and no deadline ends the context of a value.
+//! 4. Lock order: a shard of the table, then the store. The lock of a flight's state is never held together with another lock.
+//!    Wakers, contexts and users' drops run under none of these locks. The reason for contexts: creating a context, asking
+//!    whether it has ended, and changing its deadline may find that the deadline has passed, and then wake its waiters. The table
+//!    may drop its reference to a flight under the lock, because this is never the last reference: the load's task holds another
+//!    reference until its flight has left the table.
+//! 5. A flight is put into the table only if the store lacks the value that the flight would load. This is checked under the lock
+//!    of the table's shard. A result goes into the store under the same lock as its flight leaves the table. So no key is loaded
+//!    again directly after another load has stored it.
+//! 6. The deadline of the load's context is the latest limit of its waiters. A joining waiter only moves the deadline later
+//!    ([`MovableDeadline::extend`]), so it may do this at any time. All other changes of the deadline happen in the load's own
+//!    task. The task moves the deadline earlier after the most patient waiter has left, and removes it when the load has returned
+//!    a value. So the limit of a waiter that has left never comes back, and no deadline ends the context of a value.
 
 use std::collections::BTreeSet;
 use std::panic::Location;
@@ -34,19 +35,19 @@ use crate::panics::BoxFuture;
 use crate::sync::{Mutex, MutexGuard, OnceLock, step};
 use crate::{Panicked, SharedError};
 
-/// A caller's loader.
+/// The loader that a caller passes.
 pub(super) type Loader<V> = Box<dyn FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send>;
 
-/// The load of one key, from the first request until it has ended.
+/// The load of one key, from the first request to its end.
 pub(super) struct Flight<K, V> {
-    /// The loader's context.
+    /// The context of the loader.
     ctx: Context,
     cancel: CancelHandle,
     deadline: MovableDeadline,
     pub(super) load: Arc<Load<K>>,
-    /// The limit of the caller that started the load: what the load's first requests to others were sent with.
+    /// The limit of the caller that started the load. The load's first requests to other services carry this limit.
     first_limit: Instant,
-    /// The line of the request that started the load.
+    /// The line of code that requested the load first.
     location: &'static Location<'static>,
     state: Mutex<State>,
     /// Notified when the most patient waiter has left.
@@ -56,14 +57,14 @@ pub(super) struct Flight<K, V> {
 }
 
 struct State {
-    /// The waiters, ordered by their limits. Each has a number, since limits may be equal.
+    /// The waiters, ordered by their limits. Each waiter has a number, because limits may be equal.
     waiters: BTreeSet<(Instant, u64)>,
     next_waiter: u64,
-    /// Whether the load has returned a value, which may hold the load's context: the flight no longer ends this context.
+    /// Whether the load has returned a value. The value may hold the load's context, so the flight no longer ends this context.
     is_loaded: bool,
 }
 
-/// The latest instant until which a caller waits, and the line that set this deadline.
+/// The latest instant until which a caller waits, and the line of code that set this deadline.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     pub(super) instant: Instant,
@@ -79,7 +80,7 @@ pub(super) enum LoadResult<V> {
     Ended(ripcord::Error),
 }
 
-/// One caller that waits for a flight. Dropping it leaves the flight.
+/// A caller that waits for a flight. Dropping the waiter leaves the flight.
 pub(super) struct Waiter<K, V> {
     pub(super) flight: Arc<Flight<K, V>>,
     position: (Instant, u64),
@@ -87,24 +88,24 @@ pub(super) struct Waiter<K, V> {
 }
 
 impl<K, V> Flight<K, V> {
-    /// Returns the loader's context.
+    /// Returns the context of the loader.
     pub(super) fn ctx(&self) -> &Context {
         &self.ctx
     }
 
     /// Returns whether a caller that joins now gets the result. (Invariant 2.)
     pub(super) fn is_open(&self) -> bool {
-        // Invariant 4: asked before the lock is taken.
+        // Invariant 4: the context is asked before the lock is taken.
         !self.ctx.is_done() && !self.lock().is_closed()
     }
 
-    /// Returns whether the load goes on although the caller that started it had no more time.
+    /// Returns whether the load continues although the limit of its first caller has passed.
     pub(super) fn is_past_first_limit(&self) -> bool {
         self.ctx.clock().has_passed(self.first_limit)
     }
 
-    /// Moves the deadline of the load's context earlier each time the most patient waiter has left. Never returns. To be polled
-    /// by the load's task. (Invariant 6.)
+    /// Moves the deadline of the load's context earlier each time the most patient waiter leaves. Never returns. The load's task
+    /// polls this future. (Invariant 6.)
     pub(super) async fn follow_leaving_waiters(&self) {
         loop {
             self.left.notified().await;
@@ -112,10 +113,10 @@ impl<K, V> Flight<K, V> {
                 let limit = self.latest_limit();
                 if let Some(limit) = limit {
                     step();
-                    // Invariant 4: not under the lock.
+                    // Invariant 4: this must not happen under the lock.
                     self.deadline.reset(limit);
                 }
-                // A waiter that has joined meanwhile may have extended the deadline before the reset.
+                // A waiter that joined meanwhile may have extended the deadline before the reset.
                 if self.latest_limit() == limit {
                     break;
                 }
@@ -123,8 +124,8 @@ impl<K, V> Flight<K, V> {
         }
     }
 
-    /// Keeps deadlines and leaving waiters from ending the context from now on: the load has returned a value, which may hold
-    /// it. Fails if the context has ended or every caller has left. To be called by the load's task. (Invariant 6.)
+    /// Prevents deadlines and leaving waiters from ending the context from now on: the load has returned a value, which may hold
+    /// the context. Fails if the context has ended or every caller has left. Called by the load's task. (Invariant 6.)
     pub(super) fn release_ctx(&self) -> Result<(), ripcord::Error> {
         let mut state = self.lock();
         state.is_loaded = !state.is_closed();
@@ -157,12 +158,12 @@ impl<K, V> Flight<K, V> {
         }
     }
 
-    /// Ends the load's context, if it has not ended, and returns its error.
+    /// Ends the load's context, unless it has ended already. Returns the context's error.
     pub(super) fn cancel(&self, why: impl Into<Cause>) -> ripcord::Error {
         self.cancel_at(why, self.location)
     }
 
-    /// Ends the load's context because the cache's has ended.
+    /// Ends the load's context because the cache's context has ended.
     pub(super) fn cancel_with_cache(&self, end: &ripcord::Error) -> ripcord::Error {
         let why = end.cause().cloned().unwrap_or_else(|| Cause::from("the cache was closed"));
         self.cancel_at(why, end.origin().location())
@@ -183,14 +184,14 @@ impl<K, V> Flight<K, V> {
 }
 
 impl State {
-    /// Whether the last waiter has left before the load returned a value. (Invariant 2.)
+    /// Returns whether the last waiter left before the load returned a value. (Invariant 2.)
     fn is_closed(&self) -> bool {
         self.waiters.is_empty() && !self.is_loaded
     }
 }
 
 impl<K: Key, V> Waiter<K, V> {
-    /// Creates a flight and its first waiter. The loader's context is below `ctx`.
+    /// Creates a flight and its first waiter. The loader's context is a child of `ctx`.
     pub(super) fn first(
         ctx: &Context,
         load: Arc<Load<K>>,
@@ -201,7 +202,7 @@ impl<K: Key, V> Waiter<K, V> {
         let (ctx, deadline) = ctx.with_movable_deadline_at(limit.instant, limit.location);
         let (ctx, canceler) = ctx.with_cancel();
         let cancel = canceler.handle();
-        // A load that returns does not end its context: its value may hold it.
+        // A load that returns a value does not end its context, because the value may hold the context.
         canceler.detach();
         let ctx = ctx.with_name("cache load").with_value(InLoad(Arc::clone(&load) as Arc<Load>));
         let position = (limit.instant, 0);
@@ -221,7 +222,7 @@ impl<K: Key, V> Waiter<K, V> {
         Self { flight, position, _waits: waits }
     }
 
-    /// Joins `flight`. `None` if it is closed or its context has ended. (Invariant 2.)
+    /// Joins `flight`. Returns `None` if the flight is closed or its context has ended. (Invariant 2.)
     pub(super) fn join(flight: &Arc<Flight<K, V>>, limit: Limit, waits: Vec<Wait>) -> Option<Self> {
         let mut state = flight.lock();
         if state.is_closed() {
@@ -236,21 +237,22 @@ impl<K: Key, V> Waiter<K, V> {
         flight.deadline.extend(limit.instant).then_some(waiter)
     }
 
-    /// Returns whether another caller started the load, so that this one still has its loader.
+    /// Returns whether another caller started the load. Then this caller still has its loader.
     pub(super) fn has_joined(&self) -> bool {
         self.position.1 > 0
     }
 
-    /// Returns whether this caller has more time than the load had at its start.
+    /// Returns whether this caller's limit is later than the limit with which the load started.
     pub(super) fn has_more_time(&self) -> bool {
         self.position.0 > self.flight.first_limit
     }
 
-    /// Waits for the outcome. Dropping this future has no effect; dropping the waiter leaves the flight.
+    /// Waits for the outcome. Dropping this future has no effect. Dropping the waiter leaves the flight.
     pub(super) async fn outcome(&self) -> &LoadResult<V> {
         loop {
             let mut finished = std::pin::pin!(self.flight.finished.notified());
-            // Registered before looking, so that an outcome that is set after the look wakes this waiter. (Invariant 3.)
+            // The notification is registered before the check, so that an outcome set after the check wakes this waiter.
+            // (Invariant 3.)
             finished.as_mut().enable();
             if let Some(outcome) = self.flight.outcome.get() {
                 return outcome;

@@ -1,4 +1,4 @@
-//! Loads: what the callers of a load do. What the load itself does is in [`running`](super::running).
+//! The callers' part of a load. The load's own part is in [`running`](super::running).
 
 use std::future::Future;
 use std::panic::Location;
@@ -23,51 +23,51 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Returns the value of `key` and where it came from; loads it if there is none.
+    /// Returns the value of `key` and where it came from. Loads the value if the cache has none.
     ///
-    /// A key is loaded once at a time, however many callers ask for it. The load runs in a task of its own, under a context
-    /// of its own, with the values of the caller that started it. Each caller leaves when its own context ends or its future
-    /// is dropped. When the last caller leaves, or when the cache is closed, the load's context is canceled and its future is
+    /// A key has at most one load at a time, however many callers request it. The load runs in its own task and under its own
+    /// context, with the values of the caller that started it. Each caller leaves when its own context ends or its future is
+    /// dropped. When the last caller leaves, or when the cache is closed, the load's context is canceled and its future is
     /// dropped. A later caller starts a new load.
     ///
-    /// A value may hold its load's context. After the load has returned the value, this context ends only with the context
-    /// that the cache was built with: not at a deadline, and not when the cache is closed.
+    /// A value may hold its load's context. After the load has returned the value, this context ends only with the context that
+    /// the cache was built with. It does not end at a deadline or when the cache is closed.
     ///
     /// # The load's deadline
     ///
-    /// The load's context has the deadline of its most patient caller: the latest of its callers' deadlines, or none if one
-    /// of the callers has none. It moves later when a more patient caller joins, and earlier when the most patient caller
+    /// The load's context has the deadline of its most patient caller: the latest deadline of its callers, or no deadline if a
+    /// caller has none. The deadline moves later when a more patient caller joins, and earlier when the most patient caller
     /// leaves. So policies inside the load, and requests that the load sends to other services, see the time that the callers
-    /// have left. Of each caller, the deadline at the time of its call counts, even if the deadline is
-    /// [moved](Context::with_movable_deadline) afterwards.
+    /// have left. A caller's deadline is read when the caller makes its call. If the deadline is
+    /// [moved](Context::with_movable_deadline) later, the load does not change.
     ///
-    /// A service that the load calls knows only the deadline that its request was sent with, and may give up at that time. If a
-    /// load fails after the deadline of the caller that started it, a caller that joined with a later deadline does not get this
-    /// error: it loads again, with its own time. Such an error is not remembered either.
+    /// A service that the load calls knows only the deadline in its request, and may give up at that time. Suppose that a load
+    /// fails after the deadline of the caller that started it. A caller that joined with a later deadline does not get this
+    /// error. It loads again, with its own time. Such an error is not remembered either.
     ///
     /// # Stale values
     ///
-    /// Inside the [stale window](super::CacheBuilder::stale_for) a stale value is returned at once, and `load` runs in the
-    /// background, unless a load of the key is in flight or one has just failed. The deadline of a background
-    /// load is the end of the window.
+    /// Inside the [stale window](super::CacheBuilder::stale_for), a stale value is returned at once. `load` then runs in the
+    /// background, unless a load of the key is in flight or has just failed. The deadline of a background load is the end of the
+    /// window.
     ///
     /// # Loads inside loads
     ///
-    /// A loader may request other keys, of this cache and of others, but not its own key: not directly, and not through the
-    /// loads that it waits for. Such a request is refused, since none of the loads could ever end. A request belongs to a load
-    /// if it uses the load's context or one derived from it, or if the loader's own future makes it.
+    /// A loader may request other keys, of this cache and of other caches. It may not request its own key, directly or through
+    /// the loads that it waits for. Such a request is refused, because none of these loads could ever end. A request belongs to a
+    /// load if it uses the load's context or a derived context, or if the loader's own future makes the request.
     ///
     /// # Retries
     ///
-    /// A load that an attempt of a retry starts belongs to that attempt, also for callers that join it: a retry inside the
-    /// load makes one attempt. A background load belongs to no attempt.
+    /// A load that a retry attempt starts belongs to that attempt, also for callers that join the load. A retry inside the load
+    /// makes one attempt. A background load belongs to no attempt.
     ///
     /// # Errors
     ///
-    /// * The caller's context ended. This takes precedence over a closed cache. A result that is ready at the same moment
-    ///   takes precedence over this.
-    /// * The load failed. All its callers get the same error, and later callers too for the time of
-    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl).
+    /// * The caller's context ended. This takes precedence over a closed cache. A result that is ready at the same moment takes
+    ///   precedence over the end of the context.
+    /// * The load failed. All its callers get the same error. Later callers get it too, until the
+    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) has passed.
     /// * The load panicked. The next caller loads again.
     /// * The request was refused: the cache is closed, or the load would wait for itself.
     ///
@@ -106,7 +106,7 @@ where
         self.find_or_load(ctx, key, sharing(load), Location::caller())
     }
 
-    /// Returns the value of `key`; loads it if there is none.
+    /// Returns the value of `key`. Loads the value if the cache has none.
     ///
     /// This is [`run`](Self::run) without the report of where the value came from.
     ///
@@ -151,10 +151,10 @@ where
         async move { Ok(found.await?.value) }
     }
 
-    /// Loads `key` even if there is a fresh value, and returns the loaded value.
+    /// Loads `key` even if the cache has a fresh value, and returns the loaded value.
     ///
-    /// Until the load has ended, other callers get the old value. If the load fails, the old value stays. A load of the key
-    /// that is in flight is joined.
+    /// Until the load ends, other callers get the old value. If the load fails, the old value stays. If a load of the key is in
+    /// flight, this method joins it.
     ///
     /// # Errors
     ///
@@ -190,7 +190,7 @@ where
         }
     }
 
-    /// [`run`](Self::run) with a loader whose error says whether it may be remembered.
+    /// Does the same as [`run`](Self::run), with a loader whose error says whether it may be remembered.
     pub(crate) async fn find_or_load<F>(
         &self,
         ctx: &Context,
@@ -203,7 +203,7 @@ where
     {
         self.shared.admit(ctx)?;
         let mut request = Request { ctx, key: &key, loader: Some(load), location };
-        // Once more if a value or a remembered error has come in since the look-up, or a load that was joined has ended.
+        // Repeats if a value or a remembered error was stored after the look-up, or if the joined load has ended.
         loop {
             match self.shared.look_up(&key) {
                 Lookup::Fresh(value) => {
@@ -233,7 +233,8 @@ where
         }
     }
 
-    /// Joins the key's load or starts one. `None` if there is no load to join and `is_needed` says that none is needed.
+    /// Joins the key's load or starts one. Returns `None` if there is no load to join and `is_needed` returns that no load is
+    /// needed.
     fn join_or_start<F: IntoLoader<V>>(
         &self,
         request: &mut Request<'_, K, F>,
@@ -264,7 +265,7 @@ where
         }
     }
 
-    /// The limit of a caller with the context `ctx`, whose request is at `location`.
+    /// Returns the limit of a caller with the context `ctx`, whose request is at `location`.
     fn limit(&self, ctx: &Context, location: &'static Location<'static>) -> Limit {
         match (ctx.deadline(), ctx.deadline_origin()) {
             (Some(instant), Some(origin)) => Limit { instant, location: origin.location() },
@@ -272,8 +273,8 @@ where
         }
     }
 
-    /// Waits for a load until `ctx` ends. `None` if the caller joined the load and is to load itself, because the time of other
-    /// callers ran out: the load's context has ended, or the load failed after its first caller's deadline.
+    /// Waits for a load until `ctx` ends. Returns `None` if the caller joined the load and must load itself, because the time of
+    /// other callers ran out: the load's context has ended, or the load failed after its first caller's deadline.
     async fn wait(&self, ctx: &Context, waiter: &Waiter<K, V>) -> Result<Option<Found<V>>, Error<SharedError>> {
         let source = if waiter.has_joined() { Source::Joined } else { Source::Loaded };
         match ctx.run(waiter.outcome()).await? {
@@ -287,7 +288,8 @@ where
         }
     }
 
-    /// Starts a load of a value that is stale until `gone_at`, for no caller, unless a load of the key is in flight.
+    /// Starts a background load of a value that is stale until `gone_at`, unless a load of the key is in flight. No caller waits
+    /// for it.
     fn reload_in_background<F: IntoLoader<V>>(&self, request: Request<'_, K, F>, gone_at: Option<Instant>) {
         let Request { ctx, key, loader, location } = request;
         let Shared { flights, store, clock, settings, .. } = &*self.shared;
@@ -297,7 +299,7 @@ where
         }
         let limit = gone_at.zip(settings.stale_for).map(|(instant, (_, location))| Limit { instant, location });
         let limit = limit.unwrap_or(Limit { instant: self.shared.never, location });
-        // The caller does not wait for the load, so the load belongs to no attempt of the caller's.
+        // The caller does not wait for the load, so the load does not belong to the caller's attempt.
         let ctx = self.load_ctx(&Attempt::clear(ctx));
         let waiter = Waiter::first(&ctx, Arc::new(Load::new(key.clone())), limit, Vec::new(), location);
         // Another load may have ended since the look-up.
@@ -305,17 +307,18 @@ where
         if flights.start(current.as_ref(), &waiter.flight, || store.has(key, is_due)) == Start::Started {
             self.spawn(&waiter, loader);
             let window = self.shared.ctx.with_deadline_at(limit.instant, limit.location);
-            // The cache itself is the waiter, until the window ends. A caller that joins may stay longer, or leave.
+            // The cache itself is the waiter until the window ends. A caller that joins may leave earlier or wait longer.
             self.shared.runtime.spawn(async move { drop(window.run(waiter.outcome()).await) });
         }
     }
 
-    /// The context above that of a load: the values of the caller's, and the end of the context that the cache was built with.
+    /// Returns the parent of a load's context. It has the values of the caller's context, and ends with the context that the
+    /// cache was built with.
     fn load_ctx(&self, ctx: &Context) -> Context {
         ctx.without_cancel().merge(&self.shared.owner_ctx)
     }
 
-    /// Runs the load of a flight that was started.
+    /// Spawns the task of a flight that was started.
     fn spawn<F: IntoLoader<V>>(&self, waiter: &Waiter<K, V>, loader: Option<F>) {
         let loader = loader.unwrap_or_else(|| unreachable!("a request that starts a load has a loader"));
         let running = Running::new(&self.shared, Arc::clone(&waiter.flight));
@@ -323,11 +326,11 @@ where
     }
 }
 
-/// A call that may need a load.
+/// A call that may start a load.
 struct Request<'a, K, F> {
     ctx: &'a Context,
     key: &'a K,
-    /// `None` once a load has it.
+    /// The loader. `None` after a load has taken it.
     loader: Option<F>,
     location: &'static Location<'static>,
 }
@@ -337,7 +340,7 @@ trait IntoLoader<V>: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send
 
 impl<V, F: FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static> IntoLoader<V> for F {}
 
-/// Makes the error of a loader one that can be shared.
+/// Turns the error of a loader into an error that can be shared.
 pub(crate) fn sharing<V, F, Fut, E>(
     load: F,
 ) -> impl FnOnce(Context) -> BoxFuture<Result<V, SharedError>> + Send + 'static

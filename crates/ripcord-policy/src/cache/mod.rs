@@ -1,9 +1,9 @@
-//! A cache that respects its callers' contexts and has one of its own.
+//! A cache that respects its callers' contexts and has its own context.
 //!
-//! * Every operation takes the caller's [`Context`] and refuses if it has ended. The cache lives under a second context, given
-//!   when it is built: the end of that context closes the cache, cancels its loads and ends its sweeper.
-//! * [`Cache::get_or_load`] loads a key once, however many callers ask for it at the same time. Each caller waits as long as
-//!   its own context allows. The load is canceled when the last caller has left.
+//! * Every operation takes the caller's [`Context`] and fails if it has ended. The cache has a second context, which is passed
+//!   when the cache is built. The end of that context closes the cache, cancels its loads and stops its sweeper.
+//! * [`Cache::get_or_load`] loads a key once, however many callers request it at the same time. Each caller waits until its own
+//!   context ends. The load is canceled when the last caller has left.
 //! * An expired value is never returned, except inside the window of [`stale_for`](CacheBuilder::stale_for).
 //!
 //! | to | use |
@@ -15,9 +15,9 @@
 //! | set the TTL of a loaded value | [`set_load_ttl`] |
 //! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
-//! [`get`](Cache::get) does not block for long: it takes one shard's lock for reading. A key's `Hash`,
-//! `Eq`, `Clone` and `Drop` run under locks: keep them cheap (put large keys into an `Arc`), let them not panic, and do not use
-//! the same cache from them. All other user code runs outside all locks: the value's `Clone`, loaders, weighers, listeners and drops.
+//! [`get`](Cache::get) blocks only while it takes one shard's lock for reading. A key's `Hash`, `Eq`, `Clone` and `Drop` run
+//! under locks. They must be cheap (put large keys into an `Arc`), must not panic, and must not use the same cache. All other
+//! user code runs outside all locks: the value's `Clone`, loaders, weighers, listeners and drops.
 
 mod builder;
 mod entry;
@@ -88,8 +88,8 @@ use stats::Count;
 /// | look at it | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
 /// | close it | [`close`](Self::close), the end of its context, or dropping the last handle |
 ///
-/// Every operation takes the caller's context and fails if that has ended. A load is shared by all callers of its key, and goes on
-/// for as long as one of them waits: [`run`](Self::run) describes its context and its deadline.
+/// Every operation takes the caller's context and fails if it has ended. All callers of a key share one load, which continues as
+/// long as a caller waits for it. [`run`](Self::run) describes the load's context and deadline.
 ///
 /// A clone is another handle to the same cache.
 pub struct Cache<K, V> {
@@ -97,20 +97,20 @@ pub struct Cache<K, V> {
     owner: Arc<dyn Send + Sync>,
 }
 
-/// A key of a cache. Every type with the traits that a key needs is one: do not implement this trait.
+/// A key of a cache. Every type with the required traits is a key. Do not implement this trait.
 ///
-/// `Debug` is needed because the error of a load that would wait for itself shows the keys.
+/// `Debug` is required because the error of a load that would wait for itself shows the keys.
 pub trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Key for K {}
 
-/// What a value of a cache needs.
+/// The requirements on a value of a cache.
 trait CacheValue: Clone + Send + Sync + 'static {}
 
 impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 
-/// Lives as long as a handle does, and closes the cache then. Loads and the sweeper hold the shared part only while they work
-/// on it.
+/// The owner of a cache. It exists as long as a handle of the cache, and then closes the cache. Loads and the sweeper hold the
+/// shared part only while they work on it.
 struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 
 /// A value and where it came from. See [`Cache::run`].
@@ -131,11 +131,11 @@ pub enum Source {
     Hit,
     /// The cache had a stale value inside its window.
     Stale,
-    /// A load that another caller had started.
+    /// The value came from a load that another caller had started.
     Joined,
-    /// A load that this caller started.
+    /// The value came from a load that this caller started.
     Loaded,
-    /// The fallback of a [`Stack`](crate::Stack). A cache alone never reports this.
+    /// The value came from the fallback of a [`Stack`](crate::Stack). A cache alone never reports this source.
     Fallback,
 }
 
@@ -143,13 +143,13 @@ pub enum Source {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// The value made room for others, or was too heavy to be kept.
+    /// The value made room for other values, or was too heavy to be kept.
     Capacity,
     /// The value had expired.
     Expired,
     /// Another value of the same key replaced it.
     Replaced,
-    /// `remove`, `clear`, or the end of the cache.
+    /// The value was removed by `remove` or `clear`, or the cache was closed.
     Removed,
 }
 
@@ -172,9 +172,10 @@ where
         Self { shared, owner }
     }
 
-    /// Returns the value of `key`: a fresh value, or a stale one inside its window. `None` if there is neither.
+    /// Returns the value of `key`: a fresh value, or a stale value inside its window. Returns `None` if there is neither.
     ///
-    /// A value has expired at the very moment at which its TTL ends. Loads have no effect on this method, nor it on them.
+    /// A value expires at the exact moment at which its TTL ends. Loads do not affect this method, and this method does not
+    /// affect loads.
     ///
     /// # Errors
     ///
@@ -202,7 +203,7 @@ where
         })
     }
 
-    /// Inserts a value with the cache's TTL. If a load of the key is in flight, its callers still get its result, but the
+    /// Inserts a value with the cache's TTL. If a load of the key is in flight, its callers still get the load's result, but the
     /// cache does not store it.
     ///
     /// # Errors
@@ -215,10 +216,10 @@ where
         Ok(())
     }
 
-    /// Inserts a value with a TTL of its own: a Go program's `Set`. See [`insert`](Self::insert).
+    /// Inserts a value with its own TTL. Go programs call this `Set`. See [`insert`](Self::insert).
     ///
-    /// A TTL of zero inserts a value that has expired. It is served only inside the window of
-    /// [`stale_for`](CacheBuilder::stale_for), while the next value is loaded.
+    /// A TTL of zero inserts an expired value. It is served only inside the window of [`stale_for`](CacheBuilder::stale_for),
+    /// while the next value is loaded.
     ///
     /// # Errors
     ///
@@ -230,8 +231,8 @@ where
         Ok(())
     }
 
-    /// Removes a key and returns its value, if there was one to serve. If a load of the key is in flight, its callers still get
-    /// its result, but the cache does not store it, and a later caller starts a new load.
+    /// Removes a key and returns its value, if the value could still be served. If a load of the key is in flight, its callers
+    /// still get the load's result, but the cache does not store it. A later caller starts a new load.
     ///
     /// # Errors
     ///
@@ -246,7 +247,7 @@ where
         Ok(self.shared.remove(key))
     }
 
-    /// Removes all keys, with the effect of [`remove`](Self::remove) for each.
+    /// Removes all keys, each as by [`remove`](Self::remove).
     ///
     /// # Errors
     ///
@@ -257,8 +258,8 @@ where
         Ok(())
     }
 
-    /// Removes expired entries now, rather than at the next sweep, and returns how many. Stops early if the caller's context
-    /// ends; the sweeper removes the rest.
+    /// Removes expired entries now instead of at the next sweep. Returns the number of removed entries. Stops early if the
+    /// caller's context ends. The sweeper then removes the other expired entries.
     ///
     /// # Errors
     ///
@@ -269,7 +270,7 @@ where
     }
 
     /// Closes the cache: every later operation fails, loads are canceled, and all entries are dropped. The end of the cache's
-    /// context has the same effect. Closing a closed cache has none.
+    /// context has the same effect. Closing a closed cache has no effect.
     #[track_caller]
     pub fn close(&self) {
         self.shared.close("Cache::close was called", Location::caller());
@@ -280,7 +281,7 @@ where
         self.shared.ctx.is_done()
     }
 
-    /// Returns the number of entries, including remembered errors and expired entries that await their sweep.
+    /// Returns the number of entries, including remembered errors and expired entries that are not swept yet.
     pub fn len(&self) -> usize {
         self.shared.store.len()
     }
@@ -290,13 +291,13 @@ where
         self.len() == 0
     }
 
-    /// The number of loads in the table.
+    /// Returns the number of loads in the table.
     #[cfg(all(test, ripcord_shuttle))]
     pub(crate) fn flights(&self) -> usize {
         self.shared.flights.len()
     }
 
-    /// Returns the figures of the cache.
+    /// Returns the statistics of the cache.
     pub fn stats(&self) -> CacheStats {
         self.shared.stats()
     }

@@ -15,12 +15,12 @@ use crate::SharedError;
 use crate::panics::{catching, panicked};
 use crate::stats::Call;
 
-/// How long a stale value is not reloaded in the background after a failed load whose error is not remembered.
+/// The time without background loads of a stale value after a failed load whose error is not remembered.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
-/// A load that runs. It sets the flight's outcome on every path, also when its runtime drops the task.
+/// A running load. It sets the flight's outcome on every path, even when the runtime drops its task.
 pub(super) struct Running<K: Key, V: CacheValue> {
-    // Weak: a load does not keep open a cache that has no handles any more.
+    // Weak, so that a load does not keep a cache open that has no handles any more.
     shared: Weak<Shared<K, V>>,
     /// The cache's context.
     cache_ctx: Context,
@@ -36,7 +36,7 @@ impl<K: Key, V: CacheValue> Running<K, V> {
     pub(super) async fn run(self, loader: Loader<V>) {
         let outcome = self.load(loader).await;
         match &outcome {
-            // Stored already.
+            // The value is stored already.
             LoadResult::Loaded(_) => {}
             LoadResult::Failed(error) => self.note_failure(Some(error)),
             LoadResult::Panicked(_) => self.note_failure(None),
@@ -47,7 +47,8 @@ impl<K: Key, V: CacheValue> Running<K, V> {
 
     async fn load(&self, loader: Loader<V>) -> LoadResult<V> {
         let ctx = self.flight.ctx();
-        // All user code runs inside, where its panic is the load's: the loader, the weigher, the key's `Eq`, the value's `Clone`.
+        // All user code runs inside this closure, so its panic counts as the load's panic: the loader, the weigher, the key's
+        // `Eq`, the value's `Clone`.
         let work = catching(|| async {
             match loader(ctx.clone()).await {
                 Ok(value) => match self.flight.release_ctx() {
@@ -57,7 +58,7 @@ impl<K: Key, V: CacheValue> Running<K, V> {
                     }
                     Err(end) => LoadResult::Ended(end),
                 },
-                // An error of a loader whose context has ended is that end.
+                // If the loader's context has ended, its error counts as the end of the context.
                 Err(error) => ctx.err().map_or(LoadResult::Failed(error), LoadResult::Ended),
             }
         });
@@ -75,7 +76,7 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         }
     }
 
-    /// Stores the value, unless the key was removed, inserted or cleared since the load began.
+    /// Stores the value, unless the key was removed, inserted or cleared since the load started.
     fn store(&self, value: &V) {
         let Some(shared) = self.shared.upgrade() else {
             return;
@@ -89,15 +90,15 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         }
     }
 
-    /// Notes that the load failed, or that it panicked if there is no error. A value that can still be served stays, and its
-    /// next background load is put off. Otherwise the error is stored, if it is to be remembered and says something about the
-    /// key.
+    /// Records that the load failed, or that it panicked if `error` is `None`. If the cache has a value that can still be served,
+    /// the value stays, and its next background load is delayed. Otherwise the error is stored, if errors are remembered and this
+    /// error says something about the key.
     fn note_failure(&self, error: Option<&SharedError>) {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
         let now = shared.clock.now();
-        // After its first limit, the load may have failed for lack of the time that a later caller has.
+        // After its first limit, the load may have failed because it lacked the time that a later caller has.
         let is_about_key = |error: &&SharedError| !error.is_neutral() && !self.flight.is_past_first_limit();
         let remembered = error.filter(is_about_key).zip(shared.settings.negative_ttl);
         let pause = remembered.map_or(RELOAD_PAUSE, |(_, ttl)| ttl);
@@ -115,7 +116,7 @@ impl<K: Key, V: CacheValue> Running<K, V> {
         }
     }
 
-    /// Takes the flight out of the table without storing anything.
+    /// Removes the flight from the table without storing anything.
     fn forget(&self) {
         if let Some(shared) = self.shared.upgrade() {
             shared.flights.end(&self.flight, drop);

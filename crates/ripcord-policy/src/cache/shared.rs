@@ -1,4 +1,4 @@
-//! What all handles of a cache share, and the operations on it.
+//! The state that all handles of a cache share, and the operations on it.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -20,13 +20,13 @@ use crate::sync::Runtime;
 use crate::tally::Tally;
 use crate::{Attempt, Refused, SharedError};
 
-/// 300 years. A deadline further away than 292 years is none.
+/// 300 years. A deadline more than 292 years away counts as none.
 const NEVER: Duration = Duration::from_secs(300 * 365 * 24 * 60 * 60);
 
 pub(super) struct Shared<K, V> {
-    /// The context that the cache was built with. Loads are below it.
+    /// The context that the cache was built with. The contexts of loads are its children.
     pub(super) owner_ctx: Context,
-    /// Below that. Its end closes the cache.
+    /// A child of `owner_ctx`. Its end closes the cache.
     pub(super) ctx: Context,
     canceler: Canceler,
     pub(super) clock: Clock,
@@ -35,13 +35,13 @@ pub(super) struct Shared<K, V> {
     pub(super) settings: Settings<K, V>,
     tally: Tally<COUNTS>,
     pub(super) runtime: Runtime,
-    /// The limit of callers without a deadline: too far away to be one.
+    /// The limit of callers without a deadline. It is so far away that it counts as no deadline.
     pub(super) never: Instant,
 }
 
 impl<K: Key, V: CacheValue> Shared<K, V> {
     pub(super) fn new(ctx: &Context, capacity: u64, settings: Settings<K, V>, runtime: Runtime) -> Self {
-        // An attempt of a retry may build the cache, but its loads serve other callers too.
+        // A retry attempt may build the cache, but the cache's loads serve other callers too.
         let owner_ctx = Attempt::clear(ctx).with_name("cache");
         let (ctx, canceler) = owner_ctx.with_cancel();
         Self {
@@ -58,7 +58,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         }
     }
 
-    /// Admits an operation if neither the caller's context nor the cache's has ended.
+    /// Admits an operation if neither the caller's context nor the cache's context has ended.
     pub(super) fn admit(&self, ctx: &Context) -> Result<(), Refused> {
         if ctx.is_done() || self.ctx.is_done() {
             self.count_call(Call::Rejected);
@@ -67,7 +67,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         Ok(())
     }
 
-    /// The end of the caller's context, or else the cache's.
+    /// Returns the end of the caller's context or, if it has not ended, of the cache's context.
     pub(super) fn end(&self, ctx: &Context) -> Refused {
         match (ctx.err(), self.ctx.err()) {
             (Some(end), _) => Refused::ended(end),
@@ -102,7 +102,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         let entry = self.entry(&key, value, ttl);
         let (hash, inserted) = (self.flights.hash(&key), Arc::as_ptr(&entry));
         let mut loads = self.flights.lock(&key);
-        // A load in flight does not store its result any more.
+        // A load in flight no longer stores its result.
         loads.remove(&key);
         let evicted = self.store.insert(key, entry);
         drop(loads);
@@ -129,10 +129,11 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         Entry::into_value(entry)
     }
 
-    /// Detaches the loads first: a load that ends after the store was emptied must not fill it again.
+    /// Removes all entries and detaches the loads. The loads come first: a load that ends after the store was emptied must not
+    /// fill it again.
     pub(super) fn clear(&self) {
         self.flights.detach_all();
-        // Drained completely before the eviction listener runs: it may insert again.
+        // The store is drained completely before the eviction listener runs, because the listener may insert values again.
         let drained: Vec<_> = self.store.drain().collect();
         for (key, entry) in drained {
             self.release(key, entry, Eviction::Removed);
@@ -144,7 +145,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         self.clear();
     }
 
-    /// Keeps an operation that was admitted just before the cache closed from leaving anything behind.
+    /// Clears the store if the cache is closed. So an operation that was admitted just before the close leaves nothing behind.
     fn clear_if_closed(&self) {
         if self.ctx.is_done() {
             self.clear();
@@ -167,7 +168,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         })
     }
 
-    /// Creates the entry of a failed load, until `gone_at`.
+    /// Creates the entry of a failed load. It exists until `gone_at`.
     pub(super) fn failure(error: SharedError, gone_at: Option<Instant>) -> Arc<Entry<V>> {
         Arc::new(Entry {
             result: Err(error),
@@ -179,7 +180,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         })
     }
 
-    /// Returns the TTL of a value that has none of its own.
+    /// Returns the TTL of a value without its own TTL.
     pub(super) fn default_ttl(&self) -> Option<Duration> {
         let ttl = self.settings.ttl?;
         let max_cut = ttl.mul_f64(self.settings.ttl_jitter);
@@ -189,7 +190,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         Some(ttl.saturating_sub(self.settings.random.duration_between(Duration::ZERO, max_cut)))
     }
 
-    /// Releases the entries that the insert of the entry `inserted`, whose key has the hash `hash`, pushed out.
+    /// Releases the entries that an insert pushed out. The inserted entry is `inserted`, and the hash of its key is `hash`.
     pub(super) fn release_evicted(&self, evicted: Evicted<K, V>, hash: u64, inserted: *const Entry<V>) {
         for (key, entry) in evicted {
             let reason = if Arc::as_ptr(&entry) != inserted && self.flights.hash(&key) == hash {
@@ -203,10 +204,10 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         }
     }
 
-    /// Counts an entry that has left the store, reports it to the eviction listener and drops it. A panic of the listener or
-    /// of a value's drop must not keep other entries from being released.
+    /// Counts an entry that has left the store, reports it to the eviction listener and drops it. A panic of the listener or of a
+    /// value's drop does not prevent the release of other entries.
     pub(super) fn release(&self, key: K, entry: Arc<Entry<V>>, reason: Eviction) {
-        // A remembered error was never inserted.
+        // A remembered error does not count as an inserted value.
         if let Ok(value) = &entry.result {
             self.count(match reason {
                 Eviction::Capacity => Count::Evicted,

@@ -1,13 +1,13 @@
-//! The figures of a cache.
+//! The statistics of a cache.
 
 use crate::stats::CallStats;
 use crate::tally::Tally;
 
-/// The figures of a [`Cache`](super::Cache).
+/// Statistics of a [`Cache`](super::Cache).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// The loads. `rejected` counts operations that were refused because a context had ended.
+    /// The loads. `rejected` counts operations refused because a context had ended.
     pub calls: CallStats,
     /// Reads that found a fresh value.
     pub hits: u64,
@@ -19,25 +19,25 @@ pub struct CacheStats {
     pub misses: u64,
     /// Callers that joined a load that another caller had started.
     pub coalesced: u64,
-    /// Loads that panicked; `calls.failed` includes them.
+    /// Loads that panicked. These loads also count in `calls.failed`.
     pub panicked: u64,
-    /// Values inserted, including those of loads.
+    /// Values inserted, including loaded values.
     pub inserted: u64,
-    /// Values that made room for others, or were too heavy to be kept.
+    /// Values that made room for other values, or were too heavy to be kept.
     pub evicted: u64,
     /// Values removed because they had expired.
     pub expired: u64,
     /// Values replaced by another value of the same key.
     pub replaced: u64,
-    /// Values removed by `remove`, `clear` or the end of the cache.
+    /// Values removed by `remove`, by `clear`, or when the cache was closed.
     pub removed: u64,
-    /// Gauge: entries held, including remembered errors and expired entries that await their sweep.
+    /// Gauge: entries held, including remembered errors and expired entries that are not swept yet.
     pub entries: u64,
     /// Gauge: total weight of those entries.
     pub weight: u64,
 }
 
-/// The counters of [`CacheStats`] beside the calls, in its order.
+/// The counters of [`CacheStats`] besides the calls, in the order of its fields.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Count {
     Hit,
@@ -55,7 +55,7 @@ pub(super) enum Count {
 
 pub(super) const COUNTS: usize = Count::Removed as usize + 1;
 
-/// What the counters and the store say now.
+/// Returns the present statistics.
 pub(super) fn read(tally: &Tally<COUNTS>, entries: usize, weight: u64) -> CacheStats {
     let [hits, stale_hits, negative_hits, misses, coalesced, panicked, inserted, evicted, expired, replaced, removed] =
         tally.read();

@@ -1,4 +1,4 @@
-//! The map below the cache. Nothing above this file names the crate that provides it.
+//! The map below the cache. No other file names the crate that provides the map.
 
 use std::borrow::Borrow;
 use std::hash::Hash;
@@ -14,10 +14,10 @@ use crate::sync::step;
 const MAX_SHARDS: u64 = 32;
 const MIN_SHARD_CAPACITY: u64 = 32;
 
-/// How the cache hashes keys, for the store and for its loads.
+/// The hasher of keys, for the store and for the loads.
 pub(super) type KeyHasher = DefaultHashBuilder;
 
-/// Entries that one insert pushed out. Dropping them runs user code.
+/// The entries that one insert pushed out. Dropping them runs user code.
 pub(super) type Evicted<K, V> = Vec<(K, Arc<Entry<V>>)>;
 
 #[derive(Debug)]
@@ -26,20 +26,20 @@ pub(super) struct Store<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V> Store<K, V> {
-    /// Creates a store that never holds more than `capacity`. With weights it has one shard, so that an entry as heavy as the
-    /// whole capacity fits.
+    /// Creates a store that never holds more than `capacity`. A store with weights has one shard, so that an entry as heavy as
+    /// the whole capacity fits.
     pub(super) fn new(capacity: u64, weighted: bool) -> Self {
         let mut shards = if weighted { 1 } else { MAX_SHARDS };
         while shards > 1 && capacity / shards < MIN_SHARD_CAPACITY {
             shards /= 2;
         }
-        // Shards divide the capacity between them and round up, so it has to divide evenly.
+        // The shards divide the capacity between them and round up, so the capacity must be divisible by the number of shards.
         let capacity = capacity - capacity % shards;
         let options = OptionsBuilder::new()
             .shards(usize::try_from(shards).unwrap_or(1))
             .estimated_items_capacity(usize::try_from(capacity).unwrap_or(usize::MAX))
             .weight_capacity(capacity)
-            // With weights, entries that are read often may fill the store, so that an entry of the full weight is admitted.
+            // With weights, often read entries may fill the whole store, so that an entry of the full weight is admitted.
             .hot_allocation(if weighted { 1.0 } else { 0.97 })
             .build()
             .unwrap_or_else(|_| unreachable!("both capacities are set"));
@@ -55,8 +55,8 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         self.map.get(key)
     }
 
-    /// Inserts an entry and returns the entries that it pushed out: its predecessor, others for room, or the entry itself if
-    /// it is heavier than the whole store.
+    /// Inserts an entry and returns the entries that it pushed out: its predecessor, entries that made room, or the inserted
+    /// entry itself if it is heavier than the whole store.
     pub(super) fn insert(&self, key: K, entry: Arc<Entry<V>>) -> Evicted<K, V> {
         let mut evicted = Evicted::new();
         step();
@@ -73,12 +73,12 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         self.map.remove(key)
     }
 
-    /// Removes the entry of `key` if `condition` holds for it. The condition runs under the shard's lock.
+    /// Removes the entry of `key` if `condition` returns true for it. The condition runs under the shard's lock.
     pub(super) fn remove_if(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> Option<(K, Arc<Entry<V>>)> {
         self.map.remove_if(key, |entry| condition(entry))
     }
 
-    /// Returns whether `key` has an entry for which `condition` holds. The condition runs under the shard's lock.
+    /// Returns whether `key` has an entry for which `condition` returns true. The condition runs under the shard's lock.
     pub(super) fn has(&self, key: &K, condition: impl FnOnce(&Entry<V>) -> bool) -> bool {
         let mut holds = false;
         step();
@@ -89,12 +89,12 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
         holds
     }
 
-    /// Iterates over the entries and locks one shard for one entry at a time.
+    /// Iterates over the entries. Locks one shard for one entry at a time.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
         self.map.iter()
     }
 
-    /// Removes all entries, one at a time, and locks one shard for one entry at a time.
+    /// Removes all entries, one at a time. Locks one shard for one entry at a time.
     pub(super) fn drain(&self) -> impl Iterator<Item = (K, Arc<Entry<V>>)> + '_ {
         step();
         self.map.drain()
@@ -109,7 +109,7 @@ impl<K: Hash + Eq + Clone, V> Store<K, V> {
     }
 }
 
-/// Reads the weight from the entry: the user's weigher never runs under the store's locks.
+/// Reads the weight from the entry. So the user's weigher never runs under the store's locks.
 #[derive(Debug, Clone, Copy)]
 struct EntryWeight;
 
@@ -119,7 +119,7 @@ impl<K, V> Weighter<K, Arc<Entry<V>>> for EntryWeight {
     }
 }
 
-/// Hands evicted entries to the caller of the insert, which drops them after the lock.
+/// Passes evicted entries to the caller of the insert, which drops them after the lock is released.
 #[derive(Debug, Clone, Copy)]
 struct CollectEvicted;
 

@@ -1,4 +1,4 @@
-//! The flights of a cache, by key. The invariants are those of [`flight`](super::flight).
+//! The flights of a cache, by key. The module [`flight`](super::flight) lists the invariants.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hash};
@@ -10,13 +10,13 @@ use crate::sync::{Mutex, MutexGuard};
 
 const SHARDS: usize = 16;
 
-/// What came of an attempt to start a flight.
+/// The outcome of an attempt to start a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Start {
     Started,
     /// Another flight of the key is in the table.
     Occupied,
-    /// The store holds what would be loaded.
+    /// The store already holds the value that the flight would load.
     NotNeeded,
 }
 
@@ -39,9 +39,9 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.hasher.hash_one(key)
     }
 
-    /// Locks the shard of `key`. While it is locked, no load of the key can start, and none can store its result.
+    /// Locks the shard of `key`. While the shard is locked, no load of the key can start or store its result.
     pub(super) fn lock<Q: Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, Shard<K, V>> {
-        // The maps use the lowest and the highest bits of the hash.
+        // The maps use the lowest and the highest bits of the hash, so the shard is selected by other bits.
         let index = (self.hash(key) >> 32) as usize % SHARDS;
         self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,7 +51,7 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         self.lock(key).get(key).cloned()
     }
 
-    /// Puts `new` into the table in place of `closed`, unless another flight is there or no load is needed. `is_needed` runs
+    /// Puts `new` into the table in place of `closed`, unless the table has another flight or no load is needed. `is_needed` runs
     /// under the lock of the shard. (Invariants 1 and 5.)
     pub(super) fn start(
         &self,
@@ -60,7 +60,7 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         is_needed: impl FnOnce() -> bool,
     ) -> Start {
         if let Some(closed) = closed {
-            // Invariant 2: the waiter that closed it may not have canceled it yet.
+            // Invariant 2: the waiter that closed the flight may not have canceled it yet.
             closed.cancel_if_closed();
         }
         let key = &new.load.key;
@@ -75,8 +75,8 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Start::Started
     }
 
-    /// Takes `flight` out of the table and, if it was still there, runs `store` before another flight of the key can start.
-    /// `store` is given the table's key and runs under the lock of the shard. (Invariants 1, 4 and 5.)
+    /// Removes `flight` from the table. If the flight was still there, runs `store` before another flight of the key can start.
+    /// `store` gets the table's key and runs under the lock of the shard. (Invariants 1, 4 and 5.)
     pub(super) fn end<R>(&self, flight: &Arc<Flight<K, V>>, store: impl FnOnce(K) -> R) -> Option<R> {
         let mut shard = self.lock(&flight.load.key);
         let (key, current) = shard.remove_entry(&flight.load.key)?;
@@ -87,7 +87,7 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         Some(store(key))
     }
 
-    /// Takes all flights out of the table.
+    /// Removes all flights from the table.
     pub(super) fn detach_all(&self) {
         for shard in &self.shards {
             shard.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -1,16 +1,16 @@
-//! Which load waits for which other load, so that none waits for itself.
+//! Records which load waits for which other load, so that no load waits for itself.
 //!
-//! A loader that requests a key waits for the load of that key. If that load in turn waits for the loader's own load, directly
-//! or through others, none of them can end: the request that would close the cycle is refused.
+//! A loader that requests a key waits for the load of that key. If that load waits for the loader's own load, directly or through
+//! other loads, none of them can end. So the request that would close the cycle is refused.
 //!
-//! A request belongs to a load if its context is the load's or derived from it. It also belongs to the load whose future makes
-//! it, whatever context it uses: a loader may ignore the context that it is given.
+//! A request belongs to a load if its context is the load's context or derived from it. A request also belongs to the load whose
+//! future makes the request, whatever context it uses, because a loader may ignore its own context.
 //!
 //! # Invariants
 //!
-//! 1. There is an edge from one load to another exactly as long as a request that belongs to the first waits for the second.
-//! 2. The edges form no cycle. An edge is checked and added under one lock. The lock is the process's, since loads of several
-//!    caches may wait for each other.
+//! 1. There is an edge from one load to another exactly as long as a request that belongs to the first load waits for the second.
+//! 2. The edges form no cycle. An edge is checked and added under one lock. The process has only one such lock, because loads of
+//!    several caches may wait for each other.
 //! 3. No user code runs under that lock: keys are printed and dropped outside.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,15 +25,15 @@ use ripcord::{Context, Value};
 use crate::Refused;
 use crate::sync::current_context;
 
-/// A load as other loads and its own loader see it.
+/// A load as seen by other loads and by its own loader.
 pub(super) struct Load<K: ?Sized = dyn Debug + Send + Sync> {
     id: u64,
-    /// The TTL that the loader has set for the value.
+    /// The TTL that the loader has set for its value.
     ttl: Mutex<Option<Duration>>,
     pub(super) key: K,
 }
 
-/// For each load, by id, the loads that requests inside it wait for.
+/// The edges: for each load, by its number, the loads that its requests wait for.
 static EDGES: Mutex<BTreeMap<u64, Vec<Arc<Load>>>> = Mutex::new(BTreeMap::new());
 
 impl<K> Load<K> {
@@ -53,17 +53,17 @@ impl<K: ?Sized> Load<K> {
     }
 }
 
-/// In the context of a load: the load.
+/// The context value that holds the load a context belongs to.
 pub(super) struct InLoad(pub(super) Arc<Load>);
 
 impl Value for InLoad {}
 
 /// Sets the TTL of the value that the current load will return, in place of the cache's [`ttl`](super::CacheBuilder::ttl).
 ///
-/// For values that say themselves how long they are valid, such as a response with `max-age` or a token. `ctx` is the context
-/// that the loader was given, or one derived from it. The last call counts. As with
-/// [`insert_with_ttl`](super::Cache::insert_with_ttl), the TTL is not jittered, and a TTL of zero stores a value that has
-/// expired. Returns `false`, and does nothing, if `ctx` does not belong to a load.
+/// This is for values that say how long they are valid, such as a response with `max-age` or a token. `ctx` is the context passed
+/// to the loader, or a context derived from it. The last call counts. The TTL is not jittered, and a TTL of zero stores an
+/// expired value, as with [`insert_with_ttl`](super::Cache::insert_with_ttl). Returns `false`, and does nothing, if `ctx` does
+/// not belong to a load.
 ///
 /// ```
 /// use std::time::Duration;
@@ -92,14 +92,14 @@ pub fn set_load_ttl(ctx: &Context, ttl: Duration) -> bool {
     load.is_some()
 }
 
-/// A request inside a load waits for another load; dropping this ends the wait.
+/// A wait of a request inside a load for another load. Dropping it ends the wait.
 pub(super) struct Wait {
     from: u64,
     to: Arc<Load>,
 }
 
 impl Wait {
-    /// Records that a request with the context `ctx` waits for `to`: a wait for each load that the request belongs to.
+    /// Records that a request with the context `ctx` waits for `to`. Returns one wait for each load that the request belongs to.
     pub(super) fn begin(
         ctx: &Context,
         to: &Arc<Load>,
@@ -137,13 +137,13 @@ impl Drop for Wait {
                 edges.remove(&self.from);
             }
         }
-        // Invariant 3: the last reference drops the key.
+        // Invariant 3: dropping the last reference drops the key, so the lock is released first.
         drop(edges);
         drop(ended);
     }
 }
 
-/// The loads that a request with the context `ctx`, made here, belongs to.
+/// Returns the loads that a request with the context `ctx`, made by the running task, belongs to.
 fn loads_of(ctx: &Context) -> impl Iterator<Item = Arc<Load>> {
     let of = |ctx: &Context| ctx.value::<InLoad>().map(|InLoad(load)| Arc::clone(load));
     let by_context = of(ctx);
@@ -152,9 +152,9 @@ fn loads_of(ctx: &Context) -> impl Iterator<Item = Arc<Load>> {
     by_context.into_iter().chain(by_future.filter(|_| !both))
 }
 
-/// The loads from `start` to the load `end`, without the latter, if `start` waits for it.
+/// If `start` waits for the load `end`, returns the loads from `start` to `end`, without `end`.
 fn path(edges: &BTreeMap<u64, Vec<Arc<Load>>>, start: &Arc<Load>, end: u64) -> Option<Vec<Arc<Load>>> {
-    // Each load that was reached, with the index of the load that waits for it.
+    // Each reached load, with the index of the load that waits for it.
     let mut reached = vec![(Arc::clone(start), 0)];
     let mut seen = BTreeSet::from([start.id]);
     let mut next = 0;
@@ -187,7 +187,7 @@ fn lock() -> MutexGuard<'static, BTreeMap<u64, Vec<Arc<Load>>>> {
     EDGES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The keys in the order in which their loads wait: each for the next one. The first load of `path` would wait for itself.
+/// Returns the keys in the order in which their loads wait for each other. The first load of `path` would wait for itself.
 fn cycle(from: &Arc<Load>, path: &[Arc<Load>]) -> String {
     let first = path.first().unwrap_or(from);
     let loads = path.iter().chain([from, first]);

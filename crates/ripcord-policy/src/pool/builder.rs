@@ -1,4 +1,4 @@
-//! Building a pool.
+//! The builder of a pool.
 
 use std::borrow::Cow;
 use std::panic::Location;
@@ -13,14 +13,15 @@ use crate::sync::Runtime;
 
 const DEFAULT_QUEUE: usize = 1024;
 
-/// The most workers, and the longest queue: more than anybody has memory for, and too few to overflow the semaphore.
+/// The maximum number of workers, and the maximum length of the queue. No machine has memory for so many, and the number does not
+/// overflow the semaphore.
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 
 /// What happens to a submission that finds the queue full. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
-    /// `submit` waits for room, in the order of asking, for as long as the submitter's context lives. A task of this pool
-    /// that submits to it is refused instead, because it could wait for itself.
+    /// `submit` waits for room until the submitter's context ends. Submitters are served in the order of their calls. A task that
+    /// submits to its own pool is refused instead, because it could wait for itself.
     #[default]
     Wait,
     /// `submit` is refused at once.
@@ -70,13 +71,13 @@ impl WorkerPoolBuilder {
         Self { workers: None, name: "worker pool".into(), clock: None, settings }
     }
 
-    /// Sets the number of tasks that run at once, at least 1. Required. [`WorkerPool::resize`] changes it.
+    /// Sets the maximum number of tasks that run at once, at least 1. Required. [`WorkerPool::resize`] changes it.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Sets the number of tasks that may wait for a worker, besides those that run. At least 1. Default: 1024.
+    /// Sets the maximum number of tasks that wait for a worker, at least 1. Running tasks do not count. Default: 1024.
     pub fn queue(mut self, capacity: usize) -> Self {
         self.settings.capacity = capacity;
         self
@@ -94,8 +95,8 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets the clock by which [`stats`](WorkerPool::stats) measure how long tasks run. Default: that of the context that
-    /// the pool is built under. Tasks keep the clocks of their submitters' contexts.
+    /// Sets the clock by which [`stats`](WorkerPool::stats) measures how long tasks run. Default: the clock of the context passed
+    /// to [`build`](Self::build). Tasks keep the clocks of their submitters' contexts.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self

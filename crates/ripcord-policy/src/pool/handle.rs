@@ -37,19 +37,19 @@ use crate::{Error, SharedError};
 ///
 /// * The task's own error: [`Error::last`].
 /// * The task panicked: [`Error::is_panicked`].
-/// * The task's context ended, with its submitter's, with the pool's, or by [`cancel`](JobHandle::cancel):
-///   [`Error::end`]. If the task then returned an error, that is the [`last`](Error::last) error.
+/// * The task's context ended: with the submitter's context, with the pool's, or by [`cancel`](JobHandle::cancel). See
+///   [`Error::end`]. If the task then returned an error, this is the [`last`](Error::last) error.
 ///
 /// # Tasks that await tasks of their own pool
 ///
-/// A task that awaits another task of the same pool keeps its worker meanwhile. When every worker of the pool runs such a
-/// task, no worker is left for the tasks that they wait for: each of them waits until its context ends. So give such tasks
-/// a deadline, or another pool for the inner tasks.
+/// A task that awaits another task of the same pool keeps its worker meanwhile. When every worker runs such a task, no worker is
+/// left for the awaited tasks. Then each of them waits until its context ends. So give such tasks a deadline, or use another pool
+/// for the awaited tasks.
 ///
 /// # Cancel safety
 ///
-/// Dropping the handle cancels nothing: the task goes on, and its result can be read from [`Results`](super::Results). To
-/// wait only as long as a context lives, use `ctx.run(handle)`.
+/// Dropping the handle does not cancel the task. The task continues, and its result can be read from [`Results`](super::Results).
+/// To wait only until a context ends, use `ctx.run(handle)`.
 pub struct JobHandle<T> {
     job: Arc<Job<T>>,
 }
@@ -69,15 +69,15 @@ impl<T: Send + 'static> JobHandle<T> {
         &self.job.core().ctx
     }
 
-    /// Returns whether there is a result.
+    /// Returns whether the task has a result.
     pub fn is_finished(&self) -> bool {
         self.job.is_finished()
     }
 
     /// Cancels the task's context, with this line of code as its origin.
     ///
-    /// A task that waits for a worker is resolved at once. An async task that runs is dropped at its next suspension. A
-    /// blocking task has to look at its context.
+    /// A task that waits for a worker is resolved at once. A running async task is dropped at its next suspension. A running
+    /// blocking task continues until it checks its context.
     #[track_caller]
     pub fn cancel(&self) {
         let core = self.job.core();

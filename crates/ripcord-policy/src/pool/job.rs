@@ -1,10 +1,10 @@
-//! A task inside the pool: its context, and its output until somebody takes it.
+//! A task inside the pool: its context, and its output until the owner takes it.
 //!
 //! # Invariants
 //!
-//! 1. A job is resolved once. The first resolver counts it and gives its permit back, before the output can be seen.
-//! 2. The output belongs to the [`JobHandle`](super::JobHandle). Once that is dropped, it belongs to the results.
-//! 3. Outputs and wakers are dropped and woken under no lock.
+//! 1. A job is resolved once. The first resolver counts the job and releases its permit before the output is visible.
+//! 2. The output belongs to the [`JobHandle`](super::JobHandle). When the handle is dropped, the output belongs to the results.
+//! 3. No lock is held while an output is dropped or a waker is woken or dropped.
 
 use std::any::Any;
 use std::future::Future;
@@ -22,7 +22,7 @@ use crate::panics::{BoxFuture, panicked, shielded, wake};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Outcome, SharedError};
 
-/// What a job does. It resolves its job when it comes to its own end.
+/// The work of a job. It resolves its job when it runs to its end.
 pub(super) enum Work {
     Async(BoxFuture<()>),
     Blocking(Box<dyn FnOnce() + Send>),
@@ -46,7 +46,7 @@ pub(super) struct Job<T> {
 struct Output<T> {
     state: State<T>,
     waker: Option<Waker>,
-    /// Whether the handle was dropped. (Invariant 2.)
+    /// Whether the handle has been dropped. (Invariant 2.)
     is_detached: bool,
 }
 
@@ -56,15 +56,15 @@ enum State<T> {
     Taken,
 }
 
-/// A job whose output type is not known.
+/// A job of any output type.
 pub(super) trait AnyJob: Any + Send + Sync {
     fn core(&self) -> &Core;
 
-    /// Resolves the job with an error, unless it is resolved.
+    /// Resolves the job with an error, unless the job is already resolved.
     fn fail(self: Arc<Self>, error: Error<SharedError>);
 }
 
-/// Returns the work of an async task, which resolves its job.
+/// Returns the work of an async task. The work resolves its job.
 pub(super) fn async_work<Fut, T, E>(job: &Arc<Job<T>>, task: impl FnOnce(Context) -> Fut + Send + 'static) -> Work
 where
     Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -78,7 +78,7 @@ where
     }))
 }
 
-/// Returns the work of a blocking task, which resolves its job.
+/// Returns the work of a blocking task. The work resolves its job.
 pub(super) fn blocking_work<T, E>(
     job: &Arc<Job<T>>,
     task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
@@ -105,7 +105,7 @@ impl Core {
     pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
         let (ctx, canceler) = submitter.ctx.with_cancel();
         let cancel = canceler.handle();
-        // The end of a task does not end what it started under its context.
+        // The end of a task must not cancel work that the task started under its context.
         canceler.detach();
         Self { id, ctx, cancel, shared, submitter, is_resolved: AtomicBool::new(false) }
     }
@@ -127,11 +127,11 @@ impl<T: Send + 'static> Job<T> {
         Arc::new(Self { core, output: Mutex::new(output) })
     }
 
-    /// Resolves the job with what its task returned.
+    /// Resolves the job with the result of its task.
     pub(super) fn complete(self: Arc<Self>, result: Result<T, Cause>) {
         match result {
             Ok(value) => self.resolve(Ok(value), TaskOutcome::Succeeded),
-            // An error under a context that has ended is nobody's failure.
+            // An error under a context that has ended is not a failure of the task.
             Err(cause) => match self.core.ctx.err() {
                 Some(end) => self.fail(Error::ended(end, Some(SharedError::from(cause)))),
                 None => self.fail(Error::new(SharedError::from(cause))),
@@ -157,9 +157,9 @@ impl<T: Send + 'static> Job<T> {
         }
     }
 
-    /// Returns the output to the handle. Keeps its waker until there is one.
+    /// Returns the output to the handle, or keeps `waker` until the job is resolved.
     pub(super) fn poll_output(&self, waker: &Waker) -> Poll<Result<T, Error<SharedError>>> {
-        // Cloned before the lock and dropped after it: both run foreign code.
+        // Cloned before the lock is taken and dropped after it is released, because both run foreign code.
         let waker = waker.clone();
         let mut output = self.lock();
         match std::mem::replace(&mut output.state, State::Taken) {
@@ -174,7 +174,7 @@ impl<T: Send + 'static> Job<T> {
                 drop(replaced);
                 Poll::Pending
             }
-            // Polled again after it was ready.
+            // The handle was polled again after it was ready.
             State::Taken => Poll::Pending,
         }
     }
@@ -189,7 +189,7 @@ impl<T> Job<T> {
         !matches!(self.lock().state, State::Unresolved)
     }
 
-    /// Returns the output if it is there and belongs to nobody else.
+    /// Returns the output if the job is resolved and the handle has been dropped.
     pub(super) fn take_detached(&self) -> Option<Result<T, Error<SharedError>>> {
         let mut output = self.lock();
         if !output.is_detached || !matches!(output.state, State::Ready(_)) {

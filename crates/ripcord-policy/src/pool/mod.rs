@@ -54,21 +54,21 @@ use worker::is_worker_of;
 ///
 /// # How a task ends
 ///
-/// A task returns a value or an error, or panics; its [`JobHandle`] returns that. Or its context ends: with the submitter's, with
-/// the pool's, or by [`JobHandle::cancel`]. Then:
+/// A task returns a value or an error, or panics. Its [`JobHandle`] returns this result. Or the task's context ends: with the
+/// submitter's context, with the pool's, or by [`JobHandle::cancel`]. Then:
 ///
-/// * A task that waits for a worker leaves the queue and is resolved at once, whether or not anybody polls it.
-/// * A running async task is dropped at its next suspension, as by [`Context::run`]. Run work that must finish in any case under
-///   [`Context::without_cancel`].
+/// * A task that waits for a worker leaves the queue and is resolved at once, even if nobody polls its handle.
+/// * A running async task is dropped at its next suspension, as by [`Context::run`]. Work that must finish in any case should run
+///   under [`Context::without_cancel`].
 /// * A running blocking task cannot be interrupted. It has to check its context, and is resolved when it returns.
 ///
 /// # How a pool ends
 ///
-/// [`shutdown`](WorkerPool::shutdown) accepts no more tasks and lets the accepted ones finish, until its context ends. Then it
-/// cancels and resolves the rest, including blocking tasks that do not check their context. The end of the context that the pool
-/// was built under cancels every task.
+/// [`shutdown`](WorkerPool::shutdown) closes the pool to new tasks and lets the accepted tasks finish, until its context ends.
+/// Then it cancels and resolves the remaining tasks, including blocking tasks that do not check their context. When the context
+/// passed to [`build`](WorkerPoolBuilder::build) ends, every task is canceled.
 ///
-/// Clones are handles of the same pool. Dropping the last one cancels every task.
+/// Clones are handles of the same pool. Dropping the last handle cancels every task.
 ///
 /// # Tasks that use their own pool
 ///
@@ -87,17 +87,17 @@ impl TaskId {
     const FIRST: Self = Self(1);
 }
 
-/// Lives as long as a handle of the pool. Workers, tasks and results hold the shared part alone.
+/// The owner of a pool. It exists as long as a handle of the pool. Workers, tasks and results hold only the shared part.
 struct Owner {
     shared: Arc<Shared>,
-    /// Ends the pool's context with the owner.
+    /// Ends the pool's context when the owner is dropped.
     _canceler: Canceler,
 }
 
 impl WorkerPool {
     /// Returns a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// When the last handle of the pool is dropped, the errors of its tasks name the line that called this.
+    /// When the last handle of the pool is dropped, the errors of its tasks name the line of this call.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -112,12 +112,12 @@ impl WorkerPool {
         settings: Settings,
         runtime: Runtime,
     ) -> Self {
-        // An attempt of a retry may build the pool, whose tasks are other callers'.
+        // A retry attempt may build the pool, but the pool's tasks belong to other callers.
         let (ctx, canceler) = Attempt::clear(ctx).with_name(name).with_cancel();
         let shared = Arc::new(Shared::new(ctx, canceler.handle(), clock, settings, runtime));
         shared.resize(workers);
         let weak = Arc::downgrade(&shared);
-        // Never stopped: the pool's context ends with the owner at the latest.
+        // The callback is never stopped: the pool's context ends with the owner at the latest.
         drop(after_func(&shared.ctx, move || {
             if let Some(shared) = weak.upgrade() {
                 shared.close_now();
@@ -126,7 +126,8 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async task and waits for its result: short for [`submit`](Self::submit) and awaiting the handle.
+    /// Submits an async task and waits for its result. This is short for [`submit`](Self::submit) followed by awaiting the
+    /// handle.
     ///
     /// ```
     /// use ripcord::Context;
@@ -144,12 +145,12 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit), and then those of [`JobHandle`].
+    /// The errors of [`submit`](Self::submit) and of [`JobHandle`].
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it waits for room, the task is not submitted. After that the task goes on: it ends with
-    /// `ctx`.
+    /// If the future is dropped while it waits for room, the task is not submitted. If it is dropped later, the task continues
+    /// until `ctx` ends.
     pub async fn run<Fut, T, E>(
         &self,
         ctx: &Context,
@@ -163,18 +164,18 @@ impl WorkerPool {
         self.submit(ctx, task).await?.await
     }
 
-    /// Submits an async task. A worker calls `task` with the task's own context, which ends with `ctx` and with the pool.
+    /// Submits an async task. A worker calls `task` with the task's own context. This context ends with `ctx` and with the pool.
     ///
-    /// When the queue is full, this waits for room or is refused: see [`Overflow`]. A plain thread uses
+    /// When the queue is full, this method waits for room or is refused: see [`Overflow`]. A plain thread uses
     /// [`ripcord::block_on`]`(pool.submit(..))`.
     ///
-    /// The pool keeps the last submitter's context until another one submits or the pool is closed, because consecutive tasks
-    /// under the same context share one merged context.
+    /// The pool keeps the last submitter's context until another submitter submits a task or the pool is closed. The reason is
+    /// that consecutive tasks under the same context share one merged context.
     ///
     /// # Errors
     ///
-    /// * `ctx` ended before there was room. The task does not run. Room that is there at the same moment wins, unless `ctx` had
-    ///   ended before the call.
+    /// * `ctx` ended before there was room. The task does not run. If room becomes free at the moment when `ctx` ends, the task
+    ///   is submitted, unless `ctx` had ended before the call.
     /// * The queue is full ([`Refused::is_full`]) or the pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
@@ -195,11 +196,11 @@ impl WorkerPool {
         self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Submits an async task like [`submit`](Self::submit), but never waits: with a full queue it is refused.
+    /// Submits an async task like [`submit`](Self::submit), but never waits: when the queue is full, the task is refused.
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// See [`submit`](Self::submit).
     pub fn try_submit<Fut, T, E>(
         &self,
         ctx: &Context,
@@ -214,11 +215,11 @@ impl WorkerPool {
         self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Submits a task that blocks. It runs on a thread of the runtime's blocking pool, and occupies a worker meanwhile.
+    /// Submits a blocking task. The task runs on a thread of the runtime's blocking pool, and occupies a worker meanwhile.
     ///
     /// # Errors
     ///
-    /// Those of [`submit`](Self::submit).
+    /// See [`submit`](Self::submit).
     ///
     /// # Cancel safety
     ///
@@ -236,7 +237,7 @@ impl WorkerPool {
         self.push(ctx, permit, |job| blocking_work(job, task))
     }
 
-    /// Opens the stream of finished tasks. Tasks that finished before are not in it.
+    /// Opens the stream of finished tasks. It contains only tasks that finish after this call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -268,7 +269,7 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New workers start at once. Surplus ones leave when they have finished their tasks.
+    /// Changes the number of workers. New workers start at once. Surplus workers leave when they have finished their tasks.
     ///
     /// # Errors
     ///
@@ -281,8 +282,8 @@ impl WorkerPool {
         }
     }
 
-    /// Closes the pool to new tasks, and waits until all accepted tasks have finished and the workers have left. When `ctx`
-    /// ends first, cancels the remaining tasks and resolves every one of them.
+    /// Closes the pool to new tasks, and waits until all accepted tasks have finished and the workers have left. If `ctx` ends
+    /// before that, cancels and resolves all remaining tasks.
     ///
     /// Do not await this in a task of the same pool: the task would wait for itself until `ctx` ends.
     ///
@@ -292,7 +293,7 @@ impl WorkerPool {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the pool stays closed and goes on draining. Call this again to wait again.
+    /// If the future is dropped, the pool stays closed and continues to drain. Call this method again to wait again.
     ///
     /// # Examples
     ///
@@ -335,12 +336,12 @@ impl WorkerPool {
         }
     }
 
-    /// Returns whether the pool accepts no more tasks.
+    /// Returns whether the pool is closed to new tasks.
     pub fn is_closed(&self) -> bool {
         self.owner.shared.is_closed()
     }
 
-    /// Returns what the pool has done, and what each worker does at present.
+    /// Returns the statistics of the pool, and the present state of each worker.
     pub fn stats(&self) -> PoolStats {
         self.owner.shared.stats()
     }
@@ -348,7 +349,7 @@ impl WorkerPool {
     async fn permit(&self, ctx: &Context) -> Result<Permit<'_>, Refused> {
         let shared = &self.owner.shared;
         let permit = match self.try_permit(ctx) {
-            // A task of this pool must not wait for room that may need its own end.
+            // A task of this pool must not wait for room, because the room may become free only when the task ends.
             Err(refused)
                 if refused.is_full() && shared.settings.overflow == Overflow::Wait && !is_worker_of(shared.id) =>
             {
@@ -380,7 +381,7 @@ impl WorkerPool {
         let shared = &self.owner.shared;
         let submitter = shared.last_submitter.get(ctx, &shared.ctx);
         let job = Job::new(Core::new(shared.next_task_id(), Arc::clone(shared), submitter));
-        // The job gives it back when it is resolved.
+        // The job releases the permit when it is resolved.
         permit.forget();
         let queued = Queued { job: Arc::clone(&job) as Arc<dyn AnyJob>, work: work(&job) };
         self.counting_refusals(shared.push(queued))?;

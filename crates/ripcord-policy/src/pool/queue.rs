@@ -1,13 +1,14 @@
-//! The jobs that wait for a worker, and the workers that wait for a job.
+//! The queue of jobs that wait for a worker, and of workers that wait for a job.
 //!
 //! # Invariants
 //!
-//! 1. The queue owns the work of every job that waits. Whoever takes it out runs it or resolves its job.
-//! 2. A job waits only while no worker is idle: a push gives its job to an idle worker if there is one, and a worker
-//!    becomes idle only when nothing waits. A worker that was given a job runs it, also if there are too many workers.
-//! 3. Jobs taken out to be resolved without having run are counted until they are. The queue is over when it is closed
-//!    and empty, no worker lives, and nothing is being resolved. It stays over.
-//! 4. One lock guards all of it. Nothing foreign runs under it: work, outputs and wakers are dropped and woken outside.
+//! 1. The queue owns the work of every waiting job. Code that takes a job out of the queue runs its work or resolves the job.
+//! 2. A job waits only while no worker is idle. A push gives its job to an idle worker if there is one, and a worker becomes idle
+//!    only when no job waits. A worker that was given a job runs it, even if there are too many workers.
+//! 3. A job that is taken out to be resolved without running is counted until it is resolved. The queue is over when it is closed
+//!    and empty, no worker exists, and no job is being resolved. It stays over.
+//! 4. One lock guards the whole queue. No foreign code runs under it: work and outputs are dropped outside, and wakers are woken
+//!    outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -30,21 +31,21 @@ pub(super) struct Queued {
     pub(super) work: Work,
 }
 
-/// Workers are numbered in the order in which they start.
+/// The number of a worker. Workers are numbered in the order in which they start.
 pub(super) type WorkerId = u64;
 
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<TaskId, Queued>,
-    /// The waiting jobs by their submitter.
+    /// The waiting jobs, sorted by submitter.
     by_submitter: BTreeSet<(SubmitterId, TaskId)>,
-    /// The workers that live.
+    /// The workers that exist.
     workers: BTreeMap<WorkerId, Worker>,
     idle: Vec<(WorkerId, Waker)>,
     next_worker: WorkerId,
     /// The number of workers wanted.
     target: usize,
-    /// Jobs taken out to be resolved. (Invariant 3.)
+    /// The number of jobs that were taken out and are not resolved yet. (Invariant 3.)
     resolving: usize,
     is_closed: bool,
 }
@@ -57,10 +58,10 @@ struct Worker {
 
 #[derive(Default)]
 enum Activity {
-    /// It is idle, or about to ask for a job.
+    /// The worker is idle, or about to ask for a job.
     #[default]
     None,
-    /// It was idle and has been given a job, which it has not started.
+    /// The worker was idle and has been given a job, but has not started it.
     Given(Queued),
     Runs {
         job: Arc<dyn AnyJob>,
@@ -68,15 +69,15 @@ enum Activity {
     },
 }
 
-/// The fate of a job that was pushed.
+/// The outcome of a push.
 pub(super) enum Pushed {
     GivenToWorker,
     Waiting,
-    /// The queue is closed. The job comes back.
+    /// The queue is closed. Returns the job.
     Refused(Queued),
 }
 
-/// What a worker does next.
+/// What a worker must do next.
 pub(super) enum Next {
     Run(Queued),
     Wait,
@@ -84,7 +85,7 @@ pub(super) enum Next {
 }
 
 impl Queue {
-    /// Pushes a job. `count` is called before anybody can take it.
+    /// Pushes a job. `count` is called before any worker can take the job.
     pub(super) fn push(&self, queued: Queued, count: impl FnOnce()) -> Pushed {
         let mut state = self.lock();
         if state.is_closed {
@@ -105,12 +106,12 @@ impl Queue {
         Pushed::GivenToWorker
     }
 
-    /// Returns what a worker does next, and notes it. Keeps the worker's waker if it has to wait.
+    /// Returns what a worker must do next, and records it. Keeps the worker's waker if the worker has to wait.
     pub(super) fn next(&self, id: WorkerId, waker: &Waker, now: impl FnOnce() -> Instant) -> Next {
         // Created before the lock is taken, so dropped after it is released.
         let waker = waker.clone();
         let mut state = self.lock();
-        // It may be polled without having been woken. It is idle again only if it has to wait again.
+        // The worker may be polled without having been woken. It becomes idle again only if it has to wait again.
         let replaced = state.remove_idle(id);
         let given = match std::mem::take(&mut state.worker(id).activity) {
             Activity::Given(queued) => Some(queued),
@@ -136,7 +137,7 @@ impl Queue {
         next
     }
 
-    /// Notes that a worker has finished its job. Returns the job, to be dropped without the lock.
+    /// Records that a worker has finished its job. Returns the job, which the caller drops without the lock.
     #[must_use]
     pub(super) fn finished(&self, id: WorkerId) -> Option<Arc<dyn AnyJob>> {
         let mut state = self.lock();
@@ -148,7 +149,7 @@ impl Queue {
         }
     }
 
-    /// Takes out a job that nobody has started. The caller resolves it: see [`resolved`](Self::resolved).
+    /// Takes out a job that no worker has started. The caller resolves the job: see [`resolved`](Self::resolved).
     pub(super) fn take(&self, id: TaskId) -> Option<Queued> {
         let mut state = self.lock();
         let queued = state.remove(id).or_else(|| state.take_given(|job| job.core().id == id))?;
@@ -156,7 +157,7 @@ impl Queue {
         Some(queued)
     }
 
-    /// Takes out all waiting jobs of a submitter. The caller resolves them: see [`resolved`](Self::resolved).
+    /// Takes out all waiting jobs of a submitter. The caller resolves the jobs: see [`resolved`](Self::resolved).
     pub(super) fn take_all_of(&self, submitter: SubmitterId) -> Vec<Queued> {
         let mut state = self.lock();
         let first = Bound::Included((submitter, TaskId::FIRST));
@@ -170,7 +171,7 @@ impl Queue {
         taken
     }
 
-    /// Takes out all jobs that nobody has started. The caller resolves them: see [`resolved`](Self::resolved).
+    /// Takes out all jobs that no worker has started. The caller resolves the jobs: see [`resolved`](Self::resolved).
     pub(super) fn take_all(&self) -> Vec<Queued> {
         let mut state = self.lock();
         state.by_submitter.clear();
@@ -182,12 +183,12 @@ impl Queue {
         taken
     }
 
-    /// Notes that jobs taken out are resolved.
+    /// Records that jobs that were taken out are resolved.
     pub(super) fn resolved(&self, jobs: usize) {
         self.lock().resolving -= jobs;
     }
 
-    /// Accepts no more jobs. Idle workers wake up and leave.
+    /// Closes the queue to new jobs. Idle workers wake up and leave.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -196,14 +197,13 @@ impl Queue {
         idle.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// Returns whether nothing runs or ever will, and every job is resolved. (Invariant 3.)
+    /// Returns whether no job runs or will run, and every job is resolved. (Invariant 3.)
     pub(super) fn is_over(&self) -> bool {
         let state = self.lock();
         state.is_closed && state.workers.is_empty() && state.resolving == 0 && state.waiting.is_empty()
     }
 
-    /// Sets the number of workers wanted. Returns those to be started, and the number wanted before; `None` if the queue
-    /// is closed.
+    /// Sets the number of workers wanted. Returns the workers to start and the previous number, or `None` if the queue is closed.
     pub(super) fn set_target(&self, target: usize) -> Option<(Vec<WorkerId>, usize)> {
         let mut state = self.lock();
         if state.is_closed {
@@ -220,8 +220,8 @@ impl Queue {
         Some((starting, old))
     }
 
-    /// Removes a worker whose runtime dropped it. Returns its waker, and the job that it was given and has not started, which
-    /// the caller resolves: see [`resolved`](Self::resolved).
+    /// Removes a worker that its runtime dropped. Returns the worker's waker, and the job that it was given and has not started.
+    /// The caller resolves the job: see [`resolved`](Self::resolved).
     pub(super) fn remove_worker(&self, id: WorkerId) -> (Option<Waker>, Option<Queued>) {
         let mut state = self.lock();
         let given = match state.workers.remove(&id).map(|worker| worker.activity) {
@@ -236,7 +236,7 @@ impl Queue {
         !self.lock().workers.is_empty()
     }
 
-    /// Returns the jobs that workers run.
+    /// Returns the running jobs.
     pub(super) fn running(&self) -> Vec<Arc<dyn AnyJob>> {
         let running = |worker: &Worker| match &worker.activity {
             Activity::Runs { job, .. } => Some(Arc::clone(job)),
@@ -245,7 +245,7 @@ impl Queue {
         self.lock().workers.values().filter_map(running).collect()
     }
 
-    /// Returns the number of waiting jobs and what each worker does.
+    /// Returns the number of waiting jobs and the state of each worker.
     pub(super) fn status(&self, now: Instant) -> (usize, Vec<WorkerStatus>) {
         let state = self.lock();
         let status = |(id, worker): (&WorkerId, &Worker)| {
@@ -275,7 +275,7 @@ impl State {
         self.next_worker
     }
 
-    /// The worker `id`, which lives while it is idle, has a job, or asks for one.
+    /// Returns the worker `id`. The worker exists while it is idle, has a job, or asks for a job.
     fn worker(&mut self, id: WorkerId) -> &mut Worker {
         self.workers.get_mut(&id).expect("a worker that leaves is not idle and asks for nothing")
     }
@@ -296,7 +296,7 @@ impl State {
         Some(queued)
     }
 
-    /// Takes back a job that a worker was given and has not started. The worker then asks for another one.
+    /// Takes back a job that a worker was given and has not started. The worker then asks for another job.
     fn take_given(&mut self, wanted: impl Fn(&Arc<dyn AnyJob>) -> bool) -> Option<Queued> {
         let is_wanted = |worker: &&mut Worker| match &worker.activity {
             Activity::Given(queued) => wanted(&queued.job),
@@ -314,8 +314,8 @@ impl State {
 mod tests {
     use super::*;
 
-    /// A task may be polled without having been woken. The worker then left and was still listed as idle, so that the next
-    /// job was given to it and never run.
+    /// A regression test. A task may be polled without having been woken. In an earlier version, the worker then left but was
+    /// still listed as idle. The next job was given to this worker and never ran.
     #[test]
     fn surplus_worker_polled_without_a_wake_up_leaves_the_idle_ones() {
         let queue = Queue::default();

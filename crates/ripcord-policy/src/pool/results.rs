@@ -49,18 +49,18 @@ pub enum TaskOutcome {
 /// # }
 /// ```
 ///
-/// If several streams are open, each finished task goes to one of them. Tasks that finish while a stream is open are kept
-/// until they are read. With no stream open nothing is kept. The stream ends when the pool has been shut down and
-/// everything has been read.
+/// If several streams are open, each finished task goes to one of them. Tasks that finish while a stream is open are kept until
+/// they are read. While no stream is open, no task is kept. The stream ends when the pool has been shut down and every task has
+/// been read.
 ///
-/// It is a [`Stream`] too, which does not end with any context.
+/// `Results` is also a [`Stream`], which does not end with any context.
 #[must_use = "an open stream keeps finished tasks until they are read"]
 pub struct Results {
     shared: Arc<Shared>,
     reader: ReaderId,
 }
 
-/// Tells the readers of a pool apart.
+/// The number of a reader. It is unique within a pool.
 type ReaderId = u64;
 
 /// A finished task. From [`Results::next`].
@@ -76,12 +76,12 @@ impl Results {
         Self { shared, reader }
     }
 
-    /// Waits for the next finished task. Returns `None` when the pool has been shut down and there are no more.
+    /// Waits for the next finished task. Returns `None` when the pool has been shut down and no finished task is left.
     ///
     /// # Errors
     ///
-    /// The caller's context ended. A finished task that is there at the same moment wins, unless the context had ended
-    /// before the call.
+    /// The caller's context ended. If a finished task is available at that moment, the task is returned instead, unless the
+    /// context had ended before the call.
     ///
     /// # Cancel safety
     ///
@@ -99,7 +99,7 @@ impl Results {
         if backlog.ended {
             return Poll::Ready(None);
         }
-        // One waker per reader, whichever tasks await it.
+        // Each reader has one waker, even if several tasks await it.
         let old = backlog.wakers.insert(self.reader, waker);
         drop(backlog);
         drop(old);
@@ -132,17 +132,17 @@ impl Completion {
         self.outcome
     }
 
-    /// Takes the task's result, if its type is `T` and nobody else owns it. The task's [`JobHandle`](super::JobHandle) owns
-    /// it as long as the handle exists, so drop the handle to read the result here.
+    /// Takes the task's result, if its type is `T` and the result has no other owner. The task's [`JobHandle`](super::JobHandle)
+    /// owns the result as long as the handle exists, so drop the handle to read the result here.
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
         let job: &dyn Any = &*self.job;
         job.downcast_ref::<Job<T>>()?.take_detached()
     }
 }
 
-/// The finished tasks that nobody has read yet.
+/// The finished tasks that no reader has read yet.
 pub(super) struct ResultsQueue {
-    /// Whether there are readers. A hint that saves the lock.
+    /// Whether there are readers. This is only a hint: it avoids taking the lock.
     open: AtomicBool,
     backlog: Mutex<Backlog>,
 }
@@ -181,7 +181,7 @@ impl ResultsQueue {
     }
 
     pub(super) fn push(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
-        // Usually nobody reads. A stream that is opened meanwhile may miss this task, as if it had been opened later.
+        // Usually there is no reader. A stream that is opened at this moment may miss this task, as if it had been opened later.
         if !self.open.load(Ordering::Acquire) {
             return;
         }
@@ -209,7 +209,7 @@ impl ResultsQueue {
     }
 }
 
-/// A waker that panics does not keep the others asleep.
+/// Wakes all readers. A panic in a waker does not stop the others from being woken.
 fn wake_all(wakers: HashMap<ReaderId, Waker>) {
     wakers.into_values().for_each(wake);
 }

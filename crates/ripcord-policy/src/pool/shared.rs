@@ -1,4 +1,4 @@
-//! What the handles of a pool and its workers share.
+//! The state that the handles of a pool and its workers share.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use crate::stats::Call;
 use crate::sync::{AtomicU64, Ordering, Runtime};
 use crate::{Error, Refused};
 
-/// Why a pool with a runtime that has dropped its workers accepts no more tasks.
+/// The cause of the close of a pool whose runtime has dropped the workers.
 const NO_WORKERS: &str = "the worker pool has no workers any more";
-/// Why a pool that was shut down accepts no more tasks, and why the contexts of its tasks end.
+/// The cause of the close of a pool that was shut down, and of the end of its tasks' contexts.
 pub(super) const SHUT_DOWN: &str = "WorkerPool::shutdown was called";
 
 pub(super) struct Shared {
-    /// Tells pools apart within the process. Not zero.
+    /// The number of the pool, unique in the process. Not zero.
     pub(super) id: u64,
     pub(super) settings: Settings,
     pub(super) ctx: Context,
     cancel: CancelHandle,
-    /// Ends when the pool accepts no more tasks. The end says why.
+    /// The context that ends when the pool is closed to new tasks. Its error says why.
     accepting: Context,
     stop_accepting: CancelHandle,
     pub(super) clock: Clock,
     pub(super) queue: Queue,
-    /// One permit for each place in the queue and each worker. A task holds one from its submission to its end.
+    /// The permits: one for each place in the queue and each worker. A task holds a permit from its submission to its end.
     permits: Semaphore,
     pub(super) results: ResultsQueue,
     pub(super) tally: Counters,
@@ -76,7 +76,7 @@ impl Shared {
         TaskId(self.next_task.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Fails if the caller's context or the pool's has ended. The caller's is looked at first.
+    /// Fails if the caller's context or the pool's has ended. The caller's context is checked first.
     pub(super) fn check_open(&self, ctx: &Context) -> Result<(), Refused> {
         if let Err(end) = ctx.check() {
             return Err(Refused::ended(end));
@@ -84,7 +84,7 @@ impl Shared {
         if self.is_closed() { Err(self.closed()) } else { Ok(()) }
     }
 
-    /// Returns whether the pool accepts no more tasks.
+    /// Returns whether the pool is closed to new tasks.
     pub(super) fn is_closed(&self) -> bool {
         self.accepting.is_done()
     }
@@ -93,12 +93,12 @@ impl Shared {
         Refused::closed_by("worker pool", self.accepting.err())
     }
 
-    /// Takes a permit for a task, without waiting.
+    /// Takes a permit for a task without waiting.
     pub(super) fn try_permit(&self) -> Result<Permit<'_>, Refused> {
         self.permits.try_acquire().map_err(|none| self.no_permit(none))
     }
 
-    /// Takes a permit for a task, in the order of asking.
+    /// Waits for a permit for a task. Callers are served in the order of their calls.
     pub(super) async fn permit(&self) -> Result<Permit<'_>, Refused> {
         self.permits.acquire().await.map_err(|none| self.no_permit(none))
     }
@@ -130,7 +130,7 @@ impl Shared {
             Pushed::Refused(queued) => {
                 shielded(|| drop(queued));
                 self.give_back_permit();
-                // The close may have forgotten the last submitter before this one was noted.
+                // `close` may have cleared the last submitter before this submitter was stored.
                 self.last_submitter.forget();
                 return Err(self.closed());
             }
@@ -138,7 +138,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Resolves a job whose context has ended, if nobody has started it.
+    /// Resolves a job whose context has ended, if no worker has started the job.
     pub(super) fn take_and_resolve(&self, id: TaskId) {
         if let Some(queued) = self.queue.take(id) {
             self.resolve(vec![queued]);
@@ -150,7 +150,7 @@ impl Shared {
         self.resolve(self.queue.take_all_of(id));
     }
 
-    /// Changes the number of workers, and of permits with it. Returns `false` if the pool is closed.
+    /// Changes the number of workers, and the number of permits with it. Returns `false` if the pool is closed.
     pub(super) fn resize(self: &Arc<Self>, workers: usize) -> bool {
         let Some((starting, old)) = self.queue.set_target(workers) else {
             return false;
@@ -160,37 +160,38 @@ impl Shared {
         true
     }
 
-    /// Accepts no more tasks. Accepted ones still run. `why` and `location` are for later submitters.
+    /// Closes the pool to new tasks. Accepted tasks still run. Later submitters get the cause `why` with `location`.
     pub(super) fn close(&self, why: &'static str, location: &'static Location<'static>) {
-        // First, so that whoever finds the queue closed can say why.
+        // This is done first, so that a submitter that finds the queue closed also finds the cause.
         self.stop_accepting.cancel_at(why, location);
         self.queue.close();
         self.permits.close();
         self.last_submitter.forget();
     }
 
-    /// Closes the pool and resolves the tasks that nobody has started: the pool's context has ended, or its workers are gone.
+    /// Closes the pool and resolves the tasks that no worker has started. Called when the pool's context has ended or no worker
+    /// is left.
     pub(super) fn close_now(&self) {
         self.close(NO_WORKERS, self.settings.location);
         self.resolve(self.queue.take_all());
     }
 
-    /// Ends the pool's context and resolves every task, also those that do not look at their contexts.
+    /// Ends the pool's context and resolves every task, including tasks that do not check their contexts.
     pub(super) fn abort(&self, why: &'static str, location: &'static Location<'static>) {
         self.close(why, location);
-        // Taken out first: what the end of the context sets off in other threads finds nothing to do, so all of them are
-        // resolved when this returns.
+        // The waiting jobs are taken out first. Then the callbacks of the context's end find no job to resolve in other threads,
+        // so all jobs are resolved when this method returns.
         let waiting = self.queue.take_all();
         self.cancel.cancel_at(why, location);
         self.resolve(waiting);
         self.queue.running().into_iter().for_each(resolve_ended);
     }
 
-    /// Waits until no task is left and the workers have left.
+    /// Waits until no task and no worker is left.
     pub(super) async fn drained(&self) {
         loop {
             let mut over = std::pin::pin!(self.over.notified());
-            // Registered before the look, so that no end after the look is missed.
+            // The notification is registered before the check, so that an end after the check is not missed.
             over.as_mut().enable();
             if self.queue.is_over() {
                 return;
@@ -199,7 +200,7 @@ impl Shared {
         }
     }
 
-    /// Ends the context of a drained pool, like the one that ended when it was closed.
+    /// Ends the context of a drained pool, with the cause of the pool's close.
     pub(super) fn end_context(&self) {
         if let Some(closed) = self.accepting.err()
             && let Some(why) = closed.cause()
@@ -208,14 +209,14 @@ impl Shared {
         }
     }
 
-    /// A worker's runtime dropped it.
+    /// Handles the loss of a worker that its runtime dropped.
     pub(super) fn worker_is_lost(&self, id: WorkerId) {
         let (waker, given) = self.queue.remove_worker(id);
         drop(waker);
         self.resolve(given.into_iter().collect());
     }
 
-    /// A worker is gone. Without workers no waiting task would ever be started.
+    /// Handles the end of a worker. Without workers, no waiting task would ever start, so the pool is closed.
     pub(super) fn worker_left(&self) {
         if !self.queue.has_workers() {
             self.close_now();
@@ -251,7 +252,7 @@ impl Shared {
     }
 }
 
-/// Resolves a job with the end of its context. If that has not ended, the pool is closed and its context about to end.
+/// Resolves a job with the end of its context. If the context has not ended, the pool is closed and the context is about to end.
 pub(super) fn resolve_ended(job: Arc<dyn AnyJob>) {
     let core = job.core();
     let error = match core.ctx.err() {

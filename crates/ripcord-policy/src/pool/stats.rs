@@ -11,13 +11,13 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Tasks: `started` counts those accepted, `failed` includes panics, `canceled` are those whose context ended before
-    /// or while they ran, and `rejected` are submissions refused: the queue was full, the pool closed, or the submitter's
-    /// context ended first.
+    /// Tasks. `started` counts accepted tasks. `failed` includes panicked tasks. `canceled` counts tasks whose context ended
+    /// before or while they ran. `rejected` counts refused submissions: the queue was full, the pool was closed, or the
+    /// submitter's context ended first.
     pub calls: CallStats,
-    /// Tasks that ran to an end of their own: those that succeeded and those that failed.
+    /// Tasks that succeeded or failed.
     pub completed: u64,
-    /// Of the tasks that failed, those that panicked.
+    /// Tasks that panicked. These tasks also count as failed.
     pub panicked: u64,
     /// Tasks that wait for a worker: a gauge.
     pub queued: usize,
@@ -27,7 +27,7 @@ pub struct PoolStats {
     pub workers: Vec<WorkerStatus>,
 }
 
-/// A worker at one moment.
+/// The state of a worker at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
@@ -42,18 +42,18 @@ pub struct WorkerStatus {
 /// What a worker does. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
-    /// It waits for a task.
+    /// The worker waits for a task.
     Idle,
-    /// It runs a task.
+    /// The worker runs a task.
     Running {
         /// The task.
         task: TaskId,
-        /// How long it has run.
+        /// How long the task has run.
         elapsed: Duration,
     },
 }
 
-/// What a pool counts besides its calls: the tasks that panicked.
+/// The counters of a pool besides its calls: the number of panicked tasks.
 pub(super) type Counters = Tally<1>;
 
 const PANICKED: usize = 0;

@@ -1,7 +1,7 @@
-//! The context that tasks are submitted under, shared by the tasks that follow each other under the same one.
+//! The context of a submitter, shared by consecutive tasks under the same context.
 //!
-//! A task's context ends with its submitter's and with the pool's. The merged context is created once for consecutive
-//! tasks, and reports its end once, when the first of its tasks has to wait for a worker.
+//! A task's context ends with its submitter's context and with the pool's. The merged context is created once for consecutive
+//! tasks. It reports its end once: the report is set up when the first of its tasks has to wait for a worker.
 
 use std::sync::{Arc, PoisonError};
 
@@ -14,15 +14,15 @@ pub(super) type SubmitterId = u64;
 
 pub(super) struct Submitter {
     pub(super) id: SubmitterId,
-    /// The submitter's context as it was given.
+    /// The context that the submitter passed.
     own: Context,
-    /// Ends with that and with the pool's.
+    /// The merged context, which ends with `own` and with the pool's context.
     pub(super) ctx: Context,
     notice: OnceLock<Option<AfterFunc>>,
 }
 
 impl Submitter {
-    /// Arranges that the submitter's tasks leave the queue when its context ends.
+    /// Registers a callback that removes the submitter's tasks from the queue when its context ends.
     pub(super) fn watch(&self, shared: &Arc<Shared>) {
         if self.notice.get().is_some() {
             return;
@@ -34,7 +34,7 @@ impl Submitter {
             }
         });
         if let Err(Some(notice)) = self.notice.set(notice) {
-            // Another thread was first.
+            // Another thread has registered its callback first.
             notice.stop();
         }
     }
@@ -48,7 +48,7 @@ impl Drop for Submitter {
     }
 }
 
-/// The submitter of the last task, in case the next one comes under the same context.
+/// The submitter of the last task. The next task uses it if it has the same context.
 pub(super) struct LastSubmitter {
     last: Mutex<Option<Arc<Submitter>>>,
     next_id: AtomicU64,
@@ -59,7 +59,7 @@ impl LastSubmitter {
         Self { last: Mutex::new(None), next_id: AtomicU64::new(0) }
     }
 
-    /// Returns the submitter with the context `own` in the pool with the context `pool`.
+    /// Returns the submitter with the context `own` in the pool whose context is `pool`.
     pub(super) fn get(&self, own: &Context, pool: &Context) -> Arc<Submitter> {
         if let Some(last) = &*self.lock()
             && last.own.ptr_eq(own)
@@ -70,7 +70,7 @@ impl LastSubmitter {
         let submitter = Submitter { id, own: own.clone(), ctx: own.merge(pool), notice: OnceLock::new() };
         let submitter = Arc::new(submitter);
         let replaced = self.lock().replace(Arc::clone(&submitter));
-        // Not under the lock: the last handle of a context drops its values.
+        // Dropped without the lock, because the last handle of a context drops its values.
         drop(replaced);
         submitter
     }

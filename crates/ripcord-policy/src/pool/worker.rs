@@ -14,7 +14,7 @@ use crate::panics::{CatchPanic, panicked, shielded};
 use crate::sync::{give_way, run_blocking, thread_local};
 
 thread_local! {
-    /// The pool whose job this thread runs at the moment; zero for none.
+    /// The pool whose job this thread runs now, or zero.
     static CURRENT_POOL: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -46,7 +46,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, id: WorkerId) {
 async fn work(mut leaving: Leaving) {
     let (shared, id) = (Arc::clone(&leaving.shared), leaving.id);
     loop {
-        // Jobs that are always ready must not keep the runtime's other tasks from running.
+        // Jobs that are always ready must not prevent the runtime's other tasks from running.
         give_way().await;
         let next = poll_fn(|cx| match shared.queue.next(id, cx.waker(), || shared.clock.now()) {
             Next::Run(queued) => Poll::Ready(Some(queued)),
@@ -59,32 +59,32 @@ async fn work(mut leaving: Leaving) {
         };
         drive(queued, shared.id).await;
         let job = shared.queue.finished(id);
-        // It may be the last owner of the task's output, whose drop is foreign code.
+        // The worker may be the last owner of the task's output, whose drop is foreign code.
         shielded(|| drop(job));
     }
 }
 
-/// Runs a job to its end. The job is resolved in any case, also if this future is dropped.
+/// Runs a job to its end. The job is resolved in any case, even if this future is dropped.
 fn drive(Queued { job, work }: Queued, pool: u64) -> impl Future<Output = ()> + Send {
     let finish = Finish(job);
     async move {
-        // Moved in whole, so that it is dropped with this future.
+        // The guard is moved into the future, so that it is dropped with the future.
         let finish = finish;
         let job = &finish.0;
         match work {
             Work::Async(future) => match job.core().ctx.run(CatchPanic::new(future)).await {
-                // It has resolved its job, or its context has ended.
+                // The work has resolved its job, or the job's context has ended.
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(payload)) => Arc::clone(job).fail(Error::from(panicked(payload))),
             },
             Work::Blocking(work) if job.core().ctx.is_done() => shielded(|| drop(work)),
-            // It resolves its job, and catches its own panic.
+            // The work resolves its job and catches its own panic.
             Work::Blocking(work) => run_blocking(move || run_in_pool(pool, work)).await,
         }
     }
 }
 
-/// Resolves a job at the end of its run.
+/// A drop guard that resolves a job at the end of its run.
 struct Finish(Arc<dyn AnyJob>);
 
 impl Drop for Finish {
@@ -95,11 +95,11 @@ impl Drop for Finish {
     }
 }
 
-/// Signs a worker off, also when its runtime drops it.
+/// A drop guard that removes a worker from the queue, even if the worker's runtime drops it.
 struct Leaving {
     shared: Arc<Shared>,
     id: WorkerId,
-    /// Whether the queue told the worker to leave, and so has removed it.
+    /// Whether the queue has told the worker to leave. Then the queue has removed the worker already.
     is_removed: bool,
 }
 
