@@ -1,4 +1,4 @@
-//! A panic in user code harms only its own call.
+//! Catching panics of user code, so that a panic harms only its own call.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use crate::Panicked;
 
-/// What a panic carried.
+/// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
 pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -16,7 +16,7 @@ pub(crate) type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// A future whose panics become its result, and whose drop does not panic.
 #[must_use = "futures do nothing unless polled"]
 pub(crate) struct CatchPanic<T> {
-    /// None once it has ended.
+    /// The future. `None` once it has ended.
     future: Option<BoxFuture<T>>,
 }
 
@@ -34,7 +34,7 @@ impl<T> Future for CatchPanic<T> {
         let Some(future) = this.future.as_mut() else {
             return Poll::Pending;
         };
-        // A panic leaves nothing broken behind but the future's own state, and that is not looked at again.
+        // A panic can only break the state of the future, and the future is not polled again.
         let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)));
         let result = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -55,20 +55,20 @@ impl<T> Drop for CatchPanic<T> {
     }
 }
 
-/// Makes a call and waits for it; its panic becomes an error.
+/// Makes a call and waits for it. A panic of the call becomes an error.
 pub(crate) async fn catching<Fut: Future>(call: impl FnOnce() -> Fut) -> Result<Fut::Output, Payload> {
     let future = begin_catching(call)?;
     keep_catching(pin!(future)).await
 }
 
-/// Begins a call. Together with [`keep_catching`] this does what [`catching`] does, without another level of futures: the compiler
-/// has a limit on them, and a stack has many.
+/// Starts a call. [`begin_catching`] and [`keep_catching`] together do the same as [`catching`], but with one level of futures
+/// less. The compiler limits the nesting of futures, and a stack has many levels.
 pub(crate) fn begin_catching<Fut>(call: impl FnOnce() -> Fut) -> Result<Fut, Payload> {
-    // After a panic nothing looks at the call again.
+    // After a panic the call is not used again.
     catch_unwind(AssertUnwindSafe(call))
 }
 
-/// Waits for a call.
+/// Waits for a started call.
 pub(crate) fn keep_catching<Fut: Future>(
     mut future: Pin<&mut Fut>,
 ) -> impl Future<Output = Result<Fut::Output, Payload>> {
@@ -78,29 +78,29 @@ pub(crate) fn keep_catching<Fut: Future>(
     })
 }
 
-/// Wakes a task, whose waker is user code: its panic harms neither the caller nor the next task.
+/// Wakes a task. The waker is user code: its panic harms neither the caller nor the next task.
 ///
-/// Not to be called under a lock.
+/// Must not be called under a lock.
 pub(crate) fn wake(waker: Waker) {
     shielded(|| waker.wake());
 }
 
-/// Runs user code, such as a hook or a drop, and discards its panic, which the process's panic hook has reported.
+/// Runs user code, such as a hook or a drop, and discards its panic. The process's panic hook has reported the panic already.
 pub(crate) fn shielded(run: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
         discard(payload);
     }
 }
 
-/// The error of a panic, whose payload is dropped.
+/// Returns the error of a panic, and drops the payload.
 pub(crate) fn panicked(payload: Payload) -> Panicked {
     let panicked = Panicked::new(&*payload);
     discard(payload);
     panicked
 }
 
-/// Drops a panic's payload, a user value whose drop may panic in turn. The payload of that panic is leaked, since dropping it could
-/// panic again without end.
+/// Drops the payload of a panic. The payload is a user value whose drop may panic in turn. The payload of this second panic is
+/// leaked, because its drop could panic again without end.
 pub(crate) fn discard(payload: Payload) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         std::mem::forget(again);

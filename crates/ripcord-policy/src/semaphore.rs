@@ -2,13 +2,14 @@
 //!
 //! # Invariants
 //!
-//! 1. Permits in use and permits in the semaphore add up to the size and the debt. If the size is lowered while all permits are in
-//!    use, the difference becomes debt: that many permits are not passed on when they are released.
+//! 1. The permits in use plus the permits in the semaphore equal the size plus the debt. If the size is lowered while all permits
+//!    are in use, the difference becomes debt: a permit that is released while there is debt is not given to another caller.
 //! 2. Waiters are served in the order of their calls, and before any later caller.
-//! 3. A debt is written before permits are taken out to pay it, and is read after a permit has been put in. So of two threads that
-//!    do this at the same time one sees the other: no permit stays in the semaphore while there is debt.
-//! 4. A panicking waker harms only itself. tokio's semaphore hands out several permits at once and wakes after that, and a panic
-//!    would leave later waiters with permits that they never hear of. So it gets one permit at a time while somebody waits.
+//! 3. A debt is written before permits are taken out to pay it, and is read after a permit has been put in. So if two threads do
+//!    this at the same time, one of them sees the other's change, and no permit stays in the semaphore while there is debt.
+//! 4. A panicking waker harms only itself. tokio's semaphore hands out several permits at once and wakes their waiters
+//!    afterwards. A panic would then leave later waiters with permits but without a wakeup. So tokio's semaphore gets one permit
+//!    at a time while there are waiters.
 
 use tokio::sync::{self, SemaphorePermit, TryAcquireError};
 
@@ -25,10 +26,10 @@ pub(crate) struct Semaphore {
 #[must_use = "dropping it releases the permit"]
 pub(crate) struct Permit<'a>(&'a Semaphore);
 
-/// Why there is no permit.
+/// The reason why there is no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoPermit {
-    /// All are in use.
+    /// All permits are in use.
     Full,
     /// The semaphore is closed.
     Closed,
@@ -42,7 +43,7 @@ impl Semaphore {
         Self { permits: sync::Semaphore::new(size), debt: AtomicUsize::new(0) }
     }
 
-    /// Acquires a permit, if one is free and nobody waits for it.
+    /// Acquires a permit if one is free and no caller waits for it.
     pub(crate) fn try_acquire(&self) -> Result<Permit<'_>, NoPermit> {
         match self.permits.try_acquire() {
             Ok(permit) => Ok(self.permit(permit)),
@@ -64,22 +65,22 @@ impl Semaphore {
         Permit(self)
     }
 
-    /// Releases a permit whose guard was [forgotten](Permit::forget). Wakes a waiter: not to be called under a lock.
+    /// Releases a permit whose guard was [forgotten](Permit::forget). Wakes a waiter, so it must not be called under a lock.
     pub(crate) fn release(&self) {
-        // There is rarely any debt, and then it is only read.
+        // There is rarely any debt. Without debt, this only reads.
         if self.debt.load(Ordering::Relaxed) > 0 && self.pay(1) == 1 {
             return;
         }
         step();
         self.put_in(1);
-        // Invariant 3, which needs both sides in one order.
+        // Invariant 3: the fence puts both sides into one order.
         fence(Ordering::SeqCst);
         if self.debt.load(Ordering::Relaxed) > 0 {
             self.take_out();
         }
     }
 
-    /// Changes the size from `old` to `new`. Wakes waiters: not to be called under a lock.
+    /// Changes the size from `old` to `new`. Wakes waiters, so it must not be called under a lock.
     pub(crate) fn resize(&self, old: usize, new: usize) {
         if new > old {
             self.grow(new - old);
@@ -95,17 +96,17 @@ impl Semaphore {
         self.take_out();
     }
 
-    /// Takes free permits out to pay the debt.
+    /// Takes free permits out of the semaphore to pay the debt.
     fn take_out(&self) {
         let debt = self.debt.load(Ordering::Relaxed);
         if debt > 0 {
             let taken = self.permits.forget_permits(debt);
-            // Permits released meanwhile have paid some of it.
+            // Permits released meanwhile may have paid a part of the debt.
             self.put_in(taken - self.pay(taken));
         }
     }
 
-    /// Lowers the debt by up to `count`. Returns by how much.
+    /// Lowers the debt by at most `count`. Returns the number of permits paid.
     fn pay(&self, count: usize) -> usize {
         let paid = |debt: usize| debt.min(count);
         let change = |debt| Some(debt - paid(debt));
@@ -115,7 +116,7 @@ impl Semaphore {
     }
 
     fn put_in(&self, mut count: usize) {
-        // Invariant 4. Once a permit stays in the semaphore, nobody waits for the others.
+        // Invariant 4. Once a permit stays in the semaphore, no waiter needs the other permits.
         while count > 1 {
             shielded(|| self.permits.add_permits(1));
             count -= 1;
@@ -128,14 +129,14 @@ impl Semaphore {
         }
     }
 
-    /// Hands out no more permits. All waiters get [`NoPermit::Closed`].
+    /// Closes the semaphore. All waiters get [`NoPermit::Closed`].
     pub(crate) fn close(&self) {
         self.permits.close();
     }
 }
 
 impl Permit<'_> {
-    /// Drops the guard without releasing the permit, which is released by [`Semaphore::release`].
+    /// Drops the guard without releasing the permit. [`Semaphore::release`] releases the permit.
     pub(crate) fn forget(self) {
         std::mem::forget(self);
     }
@@ -155,7 +156,7 @@ mod tests {
 
     use super::{NoPermit, Semaphore};
 
-    /// Acquires all free permits, and returns how many there were.
+    /// Acquires all free permits. Returns their number.
     fn take_all(semaphore: &Semaphore) -> usize {
         std::iter::from_fn(|| semaphore.try_acquire().ok()).map(super::Permit::forget).count()
     }

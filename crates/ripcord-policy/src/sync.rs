@@ -1,9 +1,10 @@
-//! The one switch between the standard library's and tokio's means and shuttle's.
+//! The switch between the types of the standard library and tokio, and the types of shuttle.
 //!
-//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's bucket, the breaker, the semaphore and the flights of the cache
-//! on shuttle's, so that the models in `src/shuttle_models` run the code that ships in as many orders as they are told to.
-//! Contexts, tokio's semaphore and its `Notify`, the counters, and the cache's store with its entries stay as they are: to shuttle
-//! what they do is one step. (In the middle of one that holds a lock shuttle does not know of, others would wait for ever.)
+//! `RUSTFLAGS="--cfg ripcord_shuttle"` builds the pool, the limiter's bucket, the breaker, the semaphore and the flights of the
+//! cache with shuttle's types. The models in `src/shuttle_models` then run the shipped code in many different orders. Contexts,
+//! tokio's semaphore and its `Notify`, the counters, and the cache's store with its entries do not change: shuttle treats each of
+//! their operations as one step. (Shuttle must not switch threads in the middle of such an operation while it holds a lock
+//! unknown to shuttle. The other threads would wait forever.)
 
 #[cfg(not(ripcord_shuttle))]
 pub(crate) use std_types::*;
@@ -21,12 +22,12 @@ mod std_types {
     pub(crate) use std::sync::{Mutex, MutexGuard, OnceLock};
     pub(crate) use std::thread_local;
 
-    /// Where a pool's workers run, and a cache's loads.
+    /// The runtime for a pool's workers and a cache's loads.
     #[derive(Clone)]
     pub(crate) struct Runtime(tokio::runtime::Handle);
 
     impl Runtime {
-        /// The tokio runtime that the caller is in.
+        /// Returns the tokio runtime of the caller, if there is one.
         pub(crate) fn try_current() -> Option<Self> {
             tokio::runtime::Handle::try_current().ok().map(Self)
         }
@@ -36,26 +37,26 @@ mod std_types {
         }
     }
 
-    /// The context whose scope this code runs in.
+    /// Returns the context of the current scope.
     pub(crate) fn current_context() -> Option<Context> {
         Some(Context::current())
     }
 
-    /// Has `callback` run when `ctx` ends.
+    /// Registers `callback`, which runs when `ctx` ends.
     pub(crate) fn after_func(ctx: &Context, callback: impl FnOnce() + Send + 'static) -> Option<AfterFunc> {
         Some(ctx.after_func(callback))
     }
 
-    /// Runs `work` on a thread that may block, and comes back when it has ended or there is no such thread any more.
+    /// Runs `work` on a thread that may block. Returns when the work has ended or the runtime has dropped it.
     pub(crate) async fn run_blocking(work: impl FnOnce() + Send + 'static) {
         drop(tokio::task::spawn_blocking(work).await);
     }
 
-    /// Tells shuttle of a step that it cannot know of, where others may come in.
+    /// Marks a step that shuttle does not see by itself. Shuttle may switch to another thread here.
     #[inline]
     pub(crate) fn step() {}
 
-    /// Lets other tasks of the runtime run, if this one has run for long.
+    /// Yields to other tasks of the runtime if this task has run for long.
     pub(crate) async fn give_way() {
         tokio::task::coop::consume_budget().await;
     }
@@ -84,7 +85,7 @@ mod shuttle_types {
         }
     }
 
-    /// Shuttle has none of its own.
+    /// A replacement for the standard `OnceLock`: shuttle has none.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,
@@ -104,18 +105,20 @@ mod shuttle_types {
 
         pub(crate) fn get(&self) -> Option<&T> {
             let seen = self.is_set.load(Ordering::Acquire);
-            // Others may come in after the look as well as before it, which the first load alone lets them.
+            // With the first load alone, shuttle could switch threads only before the read. This load lets it switch after the
+            // read too.
             let _ = self.is_set.load(Ordering::Acquire);
             if seen { self.value.get() } else { None }
         }
     }
 
-    /// Shuttle's threads share one real thread, and with it the current context.
+    /// Returns `None`: shuttle's threads share one real thread and its current context.
     pub(crate) fn current_context() -> Option<Context> {
         None
     }
 
-    /// Its thread would be none that shuttle knows of. A model does itself what is to follow an end.
+    /// Returns `None`: shuttle would not know the callback's thread. A model itself runs the code that follows the end of a
+    /// context.
     pub(crate) fn after_func(_: &Context, _: impl FnOnce() + Send + 'static) -> Option<AfterFunc> {
         None
     }

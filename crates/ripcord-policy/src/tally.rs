@@ -1,15 +1,14 @@
 //! The counters of every policy.
 //!
-//! Counting costs about a nanosecond: each of the first threads writes a slot of its own, without an atomic addition. A policy
-//! that has counted little has one slot for all threads, so that a policy per key or per call stays small.
+//! Counting costs about a nanosecond: each of the first threads writes its own slot, without an atomic addition. A policy that
+//! has counted little has one slot for all threads, so that a policy per key or per call stays small.
 //!
 //! # Invariants
 //!
-//! 1. A thread owns at most one slot number, and no two live threads own the same one. Only its owner writes an owned
-//!    slot, so a plain load and store lose nothing.
-//! 2. A thread without a number writes the shared slot, by atomic addition, and so does every thread while there are no owned
-//!    slots.
-//! 3. A number changes hands under the lock of [`FREE`], so the new owner sees all that the old one wrote.
+//! 1. A thread owns at most one slot number, and no two live threads own the same number. Only its owner writes an owned slot, so
+//!    a plain load and store lose no count.
+//! 2. A thread without a number writes the shared slot by atomic addition. Every thread does so while there are no owned slots.
+//! 3. A number passes to another thread under the lock of [`FREE`], so the new owner sees all writes of the old owner.
 
 use std::cell::Cell;
 use std::fmt;
@@ -26,18 +25,18 @@ use crate::panics::{begin_catching, keep_catching};
 use crate::stats::{Call, CallStats};
 use crate::{Error, Outcome};
 
-/// Threads that own a slot; all others share one more.
+/// The maximum number of threads that own a slot. All other threads share one more slot.
 const OWNED: usize = 16;
-/// Stands for the shared slot, in place of a number.
+/// The value that stands for the shared slot in place of a slot number.
 const SHARED: usize = OWNED;
-/// A counter that has not reached this needs no slots for single threads.
+/// The value of a shared counter at which the owned slots are allocated.
 const FEW: u64 = 32;
-/// A thread that has not asked for a slot yet.
+/// The value for a thread that has not asked for a slot yet.
 const UNASKED: usize = usize::MAX;
 
-/// Slot numbers nobody owns.
+/// The slot numbers without an owner.
 static FREE: Mutex<Vec<usize>> = Mutex::new(Vec::new());
-/// Slot numbers handed out so far, those given back included.
+/// The number of slot numbers issued so far, including returned numbers.
 static ISSUED: Mutex<usize> = Mutex::new(0);
 
 thread_local! {
@@ -45,14 +44,14 @@ thread_local! {
     static OWNERSHIP: Cell<Option<Ownership>> = const { Cell::new(None) };
 }
 
-/// What a policy counts: its calls, and `N` figures of its own. Summed over the slots when read.
+/// The counters of a policy: its calls, and `N` counters of its own. A read sums them over the slots.
 pub(crate) struct Tally<const N: usize> {
     shared: Slot<N>,
-    /// Allocated when a counter of the shared slot has reached [`FEW`].
+    /// The owned slots. Allocated when a counter of the shared slot has reached [`FEW`].
     owned: OnceLock<Box<[CachePadded<Slot<N>>; OWNED]>>,
 }
 
-/// One thread's share.
+/// The counters of one slot.
 struct Slot<const N: usize> {
     calls: [AtomicU64; CALLS],
     own: [AtomicU64; N],
@@ -65,15 +64,15 @@ impl<const N: usize> Tally<N> {
         Tally { shared: Slot::new(), owned: OnceLock::new() }
     }
 
-    /// Counts the start of a call, whose end the guard counts.
+    /// Counts the start of a call. The guard counts its end.
     #[inline]
     pub(crate) fn begin(&self) -> CallGuard<'_, N> {
         self.count(Call::Started);
         CallGuard { tally: self, end: Call::Canceled }
     }
 
-    /// Makes a call under `ctx`, and counts its start and its end. A panic counts as a failure and goes on to the caller. If `ctx`
-    /// has ended, the call counts as rejected, and `refused` makes its error.
+    /// Makes a call under `ctx`, and counts its start and its end. A panic counts as a failure and goes to the caller. If `ctx`
+    /// has ended before the call, the call counts as rejected, and `refused` creates its error.
     pub(crate) async fn call<T, E, Fut>(
         &self,
         ctx: &Context,
@@ -110,13 +109,13 @@ impl<const N: usize> Tally<N> {
         self.add_to(|slot| &slot.calls[call as usize], 1);
     }
 
-    /// Adds one to the policy's own figure number `index`.
+    /// Adds one to the policy's own counter number `index`.
     #[inline]
     pub(crate) fn bump(&self, index: usize) {
         self.add(index, 1);
     }
 
-    /// Adds `by` to the policy's own figure number `index`.
+    /// Adds `by` to the policy's own counter number `index`.
     #[inline]
     pub(crate) fn add(&self, index: usize, by: u64) {
         self.add_to(|slot| &slot.own[index], by);
@@ -130,12 +129,12 @@ impl<const N: usize> Tally<N> {
         }
         match self.owned.get() {
             Some(owned) if slot != SHARED => {
-                // Invariant 1: nobody else writes here.
+                // Invariant 1: no other thread writes here.
                 let counter = counter(&owned[slot]);
                 counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
             }
             _ => {
-                // Invariant 2: others write here too.
+                // Invariant 2: other threads write here too.
                 let before = counter(&self.shared).fetch_add(by, Ordering::Relaxed);
                 if before >= FEW && slot != SHARED {
                     self.owned.get_or_init(|| Box::new(std::array::from_fn(|_| CachePadded::new(Slot::new()))));
@@ -156,7 +155,7 @@ impl<const N: usize> Tally<N> {
         }
     }
 
-    /// Returns the policy's own figures.
+    /// Returns the policy's own counters.
     pub(crate) fn read(&self) -> [u64; N] {
         std::array::from_fn(|index| self.sum(|slot| &slot.own[index]))
     }
@@ -179,7 +178,7 @@ impl<const N: usize> fmt::Debug for Tally<N> {
     }
 }
 
-/// A call in flight. Dropped before [`end`](CallGuard::end), it counts as canceled.
+/// A call in flight. If it is dropped before [`end`](CallGuard::end), the call counts as canceled.
 pub(crate) struct CallGuard<'a, const N: usize> {
     tally: &'a Tally<N>,
     end: Call,
@@ -200,12 +199,12 @@ impl<const N: usize> Drop for CallGuard<'_, N> {
     }
 }
 
-/// Gives its number back when the thread ends.
+/// The ownership of a slot number. It returns the number when the thread ends.
 struct Ownership(usize);
 
 impl Drop for Ownership {
     fn drop(&mut self) {
-        // Destructors of other thread-locals may still count; from here on they share.
+        // Destructors of other thread-locals may still count. From here on they use the shared slot.
         SLOT.set(SHARED);
         // Invariant 3: after the last write by this owner.
         FREE.lock().unwrap_or_else(PoisonError::into_inner).push(self.0);
@@ -225,7 +224,7 @@ fn ask_for_slot() -> usize {
     drop(free);
     SLOT.set(slot);
     if slot != SHARED {
-        // A thread that is already tearing down cannot promise to give its number back: it shares instead.
+        // A thread that is already ending cannot return its number later, so it uses the shared slot.
         if OWNERSHIP.try_with(|ownership| ownership.set(Some(Ownership(slot)))).is_err() {
             SLOT.set(SHARED);
             FREE.lock().unwrap_or_else(PoisonError::into_inner).push(slot);

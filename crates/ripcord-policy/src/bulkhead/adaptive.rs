@@ -1,4 +1,4 @@
-//! The settings of a limit that follows the latency measured under it.
+//! The settings of a limit that follows the measured latency.
 
 use std::time::Duration;
 
@@ -20,13 +20,13 @@ use crate::semaphore::Semaphore;
 /// # }
 /// ```
 ///
-/// The limit grows while calls take no longer than without load. It shrinks when they take longer or fail. This is a gradient
-/// limiter, like Envoy's adaptive concurrency. A failure, including a timeout, counts as a call that the callee dropped, so a
+/// The limit grows while calls take no longer than without load. It shrinks when calls take longer or fail. This is a gradient
+/// limiter, like Envoy's adaptive concurrency. A failure, including a timeout, counts as a call that the callee dropped. So a
 /// [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Neutral outcomes do not count.
 ///
-/// The latency without load is measured first, with `min_limit` calls at a time. It is measured again every
-/// [`remeasure_every`](Self::remeasure_every), with half of the limit, because the callee may become slower or faster for good.
-/// Nothing is random: the same calls at the same times give the same limits.
+/// The latency without load is first measured with `min_limit` calls at a time. It is measured again every
+/// [`remeasure_every`](Self::remeasure_every) with half of the limit, because the callee may become slower or faster permanently.
+/// The limiter is deterministic: the same calls at the same times give the same limits.
 ///
 /// By default the limit is from 5 to 1000 calls, the tolerance is 1.25, the window is 100 ms, and the latency without load is
 /// measured every 30 s. The defaults are not a promise.
@@ -52,33 +52,33 @@ impl AdaptiveLimit {
         }
     }
 
-    /// Sets the lowest limit; at least 1. Choose a number of calls that the callee can certainly serve at once.
+    /// Sets the minimum limit, at least 1. Choose a number of calls that the callee can certainly serve at once.
     pub fn min_limit(mut self, calls: usize) -> Self {
         self.min_limit = calls;
         self
     }
 
-    /// Sets the highest limit.
+    /// Sets the maximum limit.
     pub fn max_limit(mut self, calls: usize) -> Self {
         self.max_limit = calls;
         self
     }
 
-    /// Sets by which factor a call may exceed its unloaded latency before the limit shrinks: from 1 to 10. Choose a higher factor
-    /// for a callee whose latency varies without load.
+    /// Sets the factor by which a call may exceed the latency without load before the limit shrinks. The factor must be from 1 to
+    /// 10. Choose a higher factor for a callee whose latency varies without load.
     pub fn tolerance(mut self, factor: f64) -> Self {
         self.tolerance = factor;
         self
     }
 
-    /// Sets the length of a window, whose calls decide on the next change of the limit; longer than zero. A window lasts until at
-    /// least 20 calls have started in it, and the limit changes when nine tenths of them have ended.
+    /// Sets the length of a window, which must be longer than zero. The calls of a window decide the next change of the limit. A
+    /// window lasts until at least 20 calls have started in it. The limit changes when nine tenths of the calls have ended.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self
     }
 
-    /// Sets how often the unloaded latency is measured again, under half of the limit; longer than zero.
+    /// Sets how often the latency without load is measured again, with half of the limit. The interval must be longer than zero.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self

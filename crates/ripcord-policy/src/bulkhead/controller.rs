@@ -1,23 +1,24 @@
-//! A limit that follows the latency measured under it.
+//! A limit that follows the measured latency.
 //!
-//! Calls that find a free server take as long as a call takes. Further calls wait inside the callee and take longer. So the
-//! latency divided by the unloaded latency shows by how much the limit is too high. In a callee that sheds load, the share of
-//! failed calls shows the same. Both give a *gradient*, which is 1 when all is well:
+//! A call that finds a free server in the callee has the unloaded latency. Further calls wait inside the callee and take longer.
+//! So the latency divided by the unloaded latency shows by how much the limit is too high. In a callee that sheds load, the share
+//! of failed calls shows the same. Both give a *gradient*, which is 1 when the limit is not too high:
 //!
 //! * `tolerance * unloaded latency / latency`, over the calls that succeeded;
 //! * `succeeded / (succeeded + failed)`.
 //!
-//! The next limit is the smaller of the two, within 0.5 to 1, times the sum of the limit and its square root. So the limit grows
-//! by a few calls per window while the callee is not loaded, and shrinks at once when calls take longer or fail. A callee that
-//! serves `n` calls at a time at its unloaded latency gets between `n` and about `tolerance * n + sqrt(n)`.
+//! The smaller gradient is clamped to 0.5 to 1. The next limit is this gradient times the sum of the limit and its square root.
+//! So the limit grows by a few calls per window while the callee is not loaded, and shrinks at once when calls take longer or
+//! fail. A callee that serves `n` calls at a time with its unloaded latency gets between `n` and about `tolerance * n + sqrt(n)`
+//! calls.
 //!
 //! # Invariants
 //!
-//! 1. A window judges only calls that started in it, because calls sent under an earlier limit say nothing about this one. It
-//!    waits for nearly all of them: a window that closed before its slowest calls would see only the quick ones. Neutral calls do
-//!    not count.
-//! 2. The unloaded latency is only taken from a window under a low limit: the minimum at first, then half of the limit from time
-//!    to time, or whenever no more than half of the limit is in use. So it cannot creep up with the load.
+//! 1. A window judges only calls that started in it, because a call sent under an earlier limit says nothing about the present
+//!    limit. The window waits for nearly all of its calls: a window that closed before its slowest calls would see only the fast
+//!    calls. Neutral calls do not count.
+//! 2. The unloaded latency is only measured in a window with low load: at first under the minimum limit, then from time to time
+//!    under half of the limit, and whenever at most half of the limit is in use. So the load cannot raise it gradually.
 //! 3. A change of the limit is a difference, so the caller can apply changes after unlocking, in any order.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,14 +30,14 @@ use ripcord::Clock;
 use super::AdaptiveLimit;
 use crate::Outcome;
 
-/// The number of calls that must start in a window.
+/// The minimum number of calls that start in a window.
 const MIN_STARTED: u32 = 20;
-/// The number of calls of a window that must succeed or fail, so that the window changes the limit.
+/// The minimum number of calls of a window that succeed or fail. With fewer calls, the window does not change the limit.
 const MIN_JUDGED: u32 = 10;
 /// The smallest gradient.
 const MIN_GRADIENT: f64 = 0.5;
 
-/// The limit, and what is measured under it.
+/// The limit, and the measurements under it.
 pub(super) struct Controller {
     settings: AdaptiveLimit,
     clock: Clock,
@@ -46,7 +47,7 @@ pub(super) struct Controller {
 }
 
 struct State {
-    /// The limit before rounding. While the unloaded latency is measured, a lower one is in force.
+    /// The limit before rounding. While the unloaded latency is measured, a lower limit is in force.
     limit: f64,
     measuring: bool,
     unloaded: Option<Duration>,
@@ -55,20 +56,20 @@ struct State {
     window: Window,
 }
 
-/// The calls that start within a time.
+/// The calls that start within a period.
 struct Window {
     number: u64,
-    /// When the window opened; `None` until enough of the calls sent under a higher limit have ended.
+    /// The time when the window opened. `None` until enough of the calls sent under a higher limit have ended.
     since: Option<Instant>,
     /// Calls that started in the window.
     started: u32,
-    /// Of those, calls that have ended.
+    /// Calls that started in the window and have ended.
     ended: u32,
     succeeded: u32,
     failed: u32,
     /// The sum of the latencies of the calls that succeeded.
     latency: Duration,
-    /// The largest number of calls in flight at once.
+    /// The maximum number of calls in flight at once.
     peak: usize,
 }
 
@@ -76,11 +77,11 @@ struct Window {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Started {
     at: Instant,
-    /// The number of the window that it started in.
+    /// The number of the window in which the call started. `None` if it belongs to no window.
     window: Option<u64>,
 }
 
-/// A limit that has changed.
+/// A change of the limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Change {
     pub(super) old: usize,
@@ -111,7 +112,7 @@ impl Controller {
         self.lock().unloaded
     }
 
-    /// Notes that a call starts.
+    /// Records the start of a call.
     pub(super) fn begin(&self) -> Started {
         let at = self.clock.now();
         let mut state = self.lock();
@@ -126,7 +127,7 @@ impl Controller {
         Started { at, window: Some(window.number) }
     }
 
-    /// Notes that a call has ended. Returns a change of the limit, for the caller to apply. (Invariant 3.)
+    /// Records the end of a call. Returns a change of the limit, which the caller applies. (Invariant 3.)
     pub(super) fn end(&self, started: Started, outcome: Outcome) -> Option<Change> {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -161,7 +162,7 @@ impl Controller {
         if !std::mem::take(&mut state.measuring) {
             let gradient = state.window.gradient(average, state.unloaded, tolerance);
             let next = gradient * (state.limit + state.limit.sqrt());
-            // A limit that is not used has not been tried.
+            // The limit grows only if the calls have used it.
             if next < state.limit || !low {
                 state.limit = next.clamp(self.settings.min_limit as f64, self.settings.max_limit as f64);
             }
@@ -190,8 +191,8 @@ impl Window {
         self.since.is_some_and(|since| self.started < MIN_STARTED || now.saturating_duration_since(since) < length)
     }
 
-    /// Returns whether the window takes no more calls, and nearly all of its calls have ended. (Invariant 1.) Not all: a call
-    /// may hang.
+    /// Returns whether the window accepts no more calls and nearly all of its calls have ended. (Invariant 1.) It does not wait
+    /// for all calls, because a call may hang.
     fn is_over(&self, now: Instant, length: Duration) -> bool {
         let ended = u64::from(self.ended) * 10 >= u64::from(self.started) * 9;
         ended && self.since.is_some() && !self.takes(now, length)
@@ -213,7 +214,7 @@ impl Window {
         (self.succeeded > 0).then(|| self.latency / self.succeeded)
     }
 
-    /// Returns the factor by which the limit shrinks; 1 if it may grow.
+    /// Returns the factor by which the limit shrinks, or 1 if the limit may grow.
     fn gradient(&self, average: Option<Duration>, unloaded: Option<Duration>, tolerance: f64) -> f64 {
         let served = f64::from(self.succeeded) / f64::from(self.succeeded + self.failed);
         let quick = match (average, unloaded) {

@@ -22,7 +22,7 @@ use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
 use permit::{Limit, Shared, Waiter};
 
-/// Limits the calls in flight. Further calls wait in a queue, in the order of their arrival, or are refused.
+/// Limits the calls in flight. Further calls wait in a queue in the order of their arrival, or are refused.
 ///
 /// ```
 /// use ripcord::Context;
@@ -44,11 +44,11 @@ use permit::{Limit, Shared, Waiter};
 /// # }
 /// ```
 ///
-/// A bulkhead protects the callee from too many calls at once, and its callers from a slow callee: no more of them wait for it
-/// than the limit and the queue allow. The limit is fixed, or follows the measured latency: see [`AdaptiveLimit`].
+/// A bulkhead protects the callee from too many calls at once. It also protects the callers from a slow callee: the limit and the
+/// queue bound the number of callers that wait. The limit is fixed, or follows the measured latency: see [`AdaptiveLimit`].
 ///
-/// A bulkhead that is full refuses calls with an error for which [`Refused::is_full`] is true. A waiter leaves the queue when its
-/// context ends.
+/// A full bulkhead refuses calls with an error for which [`Refused::is_full`] is true. A waiter leaves the queue when its context
+/// ends.
 ///
 /// Clones share all state.
 #[derive(Clone)]
@@ -56,14 +56,14 @@ pub struct Bulkhead {
     shared: Arc<Shared>,
 }
 
-/// Builds a [`Bulkhead`]. The [`limit`](Self::limit) is required; by default there is no queue.
+/// Builds a [`Bulkhead`]. The [`limit`](Self::limit) is required. By default there is no queue.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct BulkheadBuilder {
     limit: Option<usize>,
     queue: usize,
     adaptive: Option<AdaptiveLimit>,
-    /// The system's, unless this is set.
+    /// The clock, or `None` for the system's clock.
     clock: Option<Clock>,
 }
 
@@ -75,19 +75,19 @@ impl Bulkhead {
 
     /// Waits for a permit, then makes a call with it.
     ///
-    /// The call is not dropped when `ctx` ends: it gets the context and ends itself. Its error counts as the callee's failure,
-    /// unless `ctx` has ended. Around a call that goes through other policies, use a [`Stack`](crate::Stack), or a permit, and
-    /// [`record`](BulkheadPermit::record) what [`Error::outcome`] returns.
+    /// The call is not dropped when `ctx` ends: it gets the context and must end itself. Its error counts as a failure of the
+    /// callee, unless `ctx` has ended. For a call that goes through other policies, use a [`Stack`](crate::Stack). Or acquire a
+    /// permit and [`record`](BulkheadPermit::record) the result of [`Error::outcome`].
     ///
     /// # Errors
     ///
     /// * The call's own error.
     /// * A rejection at once, if all permits are in use and the queue is full ([`Error::is_full`]).
-    /// * The end of `ctx`, if that has ended before, while waiting, or during the call, with the call's error as its source.
+    /// * The end of `ctx`, if `ctx` ended before the call, while waiting or during the call. The call's error is its source.
     ///
     /// # Panics
     ///
-    /// Passes on the panic of the call, which counts as its failure.
+    /// Passes on a panic of the call. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
@@ -115,9 +115,9 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// * All permits are in use and the queue is full ([`Refused::is_full`]): at once.
-    /// * `ctx` ended first, or had ended before. A permit that becomes free at the same poll wins, unless `ctx` had ended before
-    ///   the call.
+    /// * A rejection at once, if all permits are in use and the queue is full ([`Refused::is_full`]).
+    /// * The end of `ctx`, if `ctx` ended before the call or while waiting. If a permit becomes free at the same poll, it is
+    ///   acquired, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
@@ -135,14 +135,14 @@ impl Bulkhead {
             self.shared.tally.count(Call::Rejected);
             return Err(full);
         };
-        // Dropped here by an end of any kind, the waiter counts the call as rejected.
+        // If the waiter is dropped here for any reason, it counts the call as rejected.
         match ctx.run(self.shared.permits.acquire()).await? {
             Ok(permit) => Ok(waiter.admitted(permit)),
             Err(_) => Err(full),
         }
     }
 
-    /// Takes a permit if one is free and nobody waits for it.
+    /// Acquires a permit if one is free and no caller waits for it.
     ///
     /// # Errors
     ///
@@ -180,14 +180,15 @@ impl Bulkhead {
 }
 
 impl BulkheadBuilder {
-    /// Sets how many calls may be in flight at once; at least 1. Required. With an [adaptive](Self::adaptive) limit, this is the
+    /// Sets the maximum number of calls in flight, at least 1. Required. With an [adaptive](Self::adaptive) limit, this is the
     /// limit after the first measurement.
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);
         self
     }
 
-    /// Sets how many calls may wait for a permit. With 0, the default, a call that finds no free permit is refused at once.
+    /// Sets the maximum number of calls that wait for a permit. Default: 0. A call that finds no free permit is then refused at
+    /// once.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
         self
@@ -199,14 +200,14 @@ impl BulkheadBuilder {
         self
     }
 
-    /// Sets the clock that an adaptive limit measures by; the system's if not set. The contexts of calls have clocks of their own:
-    /// a test sets both.
+    /// Sets the clock by which an adaptive limit measures. Default: the system's clock. The contexts of the calls have their own
+    /// clocks, so a test sets both.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// The builder with `clock`, unless it has one.
+    /// Sets the clock to `clock`, unless the builder already has a clock.
     pub(crate) fn default_clock(mut self, clock: &Clock) -> Self {
         self.clock.get_or_insert_with(|| clock.clone());
         self
@@ -216,8 +217,8 @@ impl BulkheadBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a limit of 0, none, or more than can be counted; and for settings of an adaptive limit out of
-    /// bounds, `limit` outside of its `min_limit` and `max_limit` among them.
+    /// [`ConfigError`] for a limit that is missing, 0, or larger than the maximum number of permits. Also for settings of an
+    /// adaptive limit that are out of bounds, and for a `limit` outside its `min_limit` and `max_limit`.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
         at_least_one_usize("limit", limit)?;

@@ -1,4 +1,4 @@
-//! What the handles of a bulkhead share, and its permits and waiters, which are drop guards.
+//! The state that the handles of a bulkhead share, and its permits and waiters. Permits and waiters are drop guards.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,24 +15,24 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadStats {
-    /// Calls admitted, and how they ended; a permit dropped without a result counts as canceled. Calls refused, or canceled
-    /// while they waited.
+    /// Calls admitted, and how they ended. A permit dropped without a result counts as canceled. Also calls that were refused or
+    /// were canceled while they waited.
     pub calls: CallStats,
     /// Calls in the queue: a gauge.
     pub waiting: usize,
     /// The limit in force: a gauge.
     pub limit: usize,
-    /// The measured latency without load: a gauge, of an adaptive limit only.
+    /// The measured latency without load: a gauge. `None` for a fixed limit.
     pub unloaded_latency: Option<Duration>,
 }
 
 /// Permission to make one call through a [`Bulkhead`](super::Bulkhead). Report the result with
-/// [`record`](BulkheadPermit::record). A permit that is dropped counts as a canceled call.
+/// [`record`](BulkheadPermit::record). A dropped permit counts as a canceled call.
 #[must_use = "dropping the permit returns it"]
 pub struct BulkheadPermit {
     shared: Arc<Shared>,
     outcome: Outcome,
-    /// `None` for a fixed limit.
+    /// The start of the call. `None` for a fixed limit.
     started: Option<Started>,
 }
 
@@ -91,7 +91,7 @@ impl BulkheadPermit {
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, started }
     }
 
-    /// Records the call's outcome, for the statistics and for an adaptive limit, and returns the permit.
+    /// Records the call's outcome in the statistics and for an adaptive limit, and releases the permit.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
@@ -106,7 +106,7 @@ impl Drop for BulkheadPermit {
         {
             shared.permits.resize(change.old, change.new);
         }
-        // After the change, so that no permit above the new limit is handed out again.
+        // The permit is released after the change, so that a permit above the new limit is not given to another call.
         shared.permits.release();
     }
 }
