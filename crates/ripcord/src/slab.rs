@@ -1,8 +1,8 @@
-//! A vector with a free list: stable keys, constant-time insert and remove, memory given back when it empties.
+//! A vector with a free list: stable keys, insert and remove in constant time. It frees its memory when it becomes empty.
 
 use std::marker::PhantomData;
 
-/// Values of one kind, each under the key that `insert` returned.
+/// A container of values of one type, each under the key that `insert` returned.
 pub(crate) struct Slab<T, P = Entry<T>> {
     entries: Vec<P>,
     free: u32,
@@ -10,16 +10,16 @@ pub(crate) struct Slab<T, P = Entry<T>> {
     _values: PhantomData<T>,
 }
 
-/// A place in a slab: a value, or the next free place (or `NONE`).
+/// A place in a slab. It holds a value, or the number of the next free place (or `NONE`).
 pub(crate) trait Place<T> {
     fn full(value: T) -> Self;
     fn free(next: u32) -> Self;
-    /// The next free place, if this one is free.
+    /// Returns the next free place, if this place is free.
     fn next_free(&self) -> Option<u32>;
     fn into_value(self) -> Option<T>;
 }
 
-/// A place for values of any kind.
+/// A place for values of any type.
 pub(crate) enum Entry<T> {
     Full(T),
     Free(u32),
@@ -49,13 +49,13 @@ impl<T> Place<T> for Entry<T> {
     }
 }
 
-/// No place in a slab.
+/// The key of no place.
 pub(crate) const NONE: u32 = u32::MAX;
-/// An emptied slab keeps a buffer of this many entries, so that a parent with one child at a time does not allocate.
+/// Number of entries for which an emptied slab keeps its buffer, so that a parent with one child at a time does not allocate.
 const KEEP: usize = 16;
 
-/// The key of the next entry: less than `limit`. A process with four billion entries in one list cannot go on: it aborts, as
-/// with too many references.
+/// Returns the key of the next entry, which is less than `limit`. A process with four billion entries in one list cannot go on:
+/// it aborts, as it does with too many references.
 pub(crate) fn key_of(len: usize, limit: u32) -> u32 {
     match u32::try_from(len) {
         Ok(key) if key < limit => key,
@@ -118,12 +118,12 @@ impl<T, P: Place<T>> Slab<T, P> {
         value
     }
 
-    /// Takes the entry at the end; keys of the others stay valid. Repeated, it empties the slab.
+    /// Takes the last entry out. The keys of the other entries stay valid. Repeated calls empty the slab.
     pub(crate) fn pop(&mut self) -> Option<T> {
         while let Some(entry) = self.entries.pop() {
             if let Some(value) = entry.into_value() {
                 self.len -= 1;
-                // The free list may name places that are gone now; nothing is inserted into a slab that is being emptied.
+                // The free list may name places that no longer exist. Nothing is inserted into a slab that is being emptied.
                 self.free = NONE;
                 if self.len == 0 {
                     self.reset();
@@ -134,12 +134,12 @@ impl<T, P: Place<T>> Slab<T, P> {
         None
     }
 
-    /// The `back`-th place from the end: a look ahead at what `pop` gives next.
+    /// Returns the `back`-th place from the end: a look ahead at the entries that `pop` returns next.
     pub(crate) fn peek_back(&self, back: usize) -> Option<&P> {
         self.entries.len().checked_sub(back + 1).map(|at| &self.entries[at])
     }
 
-    /// Returns all places, free ones among them.
+    /// Returns all places, including the free ones.
     pub(crate) fn places(&self) -> &[P] {
         &self.entries
     }

@@ -1,7 +1,7 @@
-//! The one switch between the standard library's atomics and loom's.
+//! Selects the standard library's atomics or loom's.
 //!
-//! `RUSTFLAGS="--cfg ripcord_loom"` builds the crate on loom's types, so that the models in `src/loom_models` explore
-//! every interleaving of the code that ships, not of a copy of it.
+//! `RUSTFLAGS="--cfg ripcord_loom"` builds the crate with loom's types. So the models in `src/loom_models` explore every
+//! interleaving of the code that ships, and not of a copy of it.
 
 #[cfg(not(ripcord_loom))]
 pub(crate) use std_types::*;
@@ -13,7 +13,7 @@ pub(crate) use loom_types::*;
 mod std_types {
     pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-    /// Where loom checks accesses to memory that is not atomic. Here it is nothing.
+    /// Marks the accesses to non-atomic memory, which loom checks. Here it does nothing.
     pub(crate) struct Access;
 
     impl Access {
@@ -32,16 +32,16 @@ mod std_types {
         pub(crate) fn end(&self) {}
     }
 
-    /// How many times a lock is tried before its thread gives way.
+    /// How many times a thread tries to take a lock before it yields.
     const SPINS: u32 = 64;
-    /// How many times a thread gives way before it sleeps between tries.
+    /// How many times a thread yields before it sleeps between tries.
     const YIELDS: u32 = 32;
 
-    /// One step of waiting for a lock whose holder does a bounded, short piece of work.
+    /// Performs one step of waiting for a lock whose holder does a bounded, short piece of work.
     ///
-    /// Spinning first, since the holder is nearly always running on another core; then giving way, since it may have
-    /// been preempted; then sleeping a little longer each time, so that a waiter of higher real-time priority cannot
-    /// starve the holder for ever.
+    /// The first steps spin, because the holder is nearly always running on another core. The next steps yield, because the
+    /// holder may have been preempted. Later steps sleep, a little longer each time, so that a waiter of higher real-time
+    /// priority cannot starve the holder forever.
     #[cold]
     pub(crate) fn back_off(step: &mut u32) {
         *step = step.saturating_add(1);
@@ -55,7 +55,7 @@ mod std_types {
         }
     }
 
-    /// How many propagations are under way in this process (see `raw::tree`, invariant 8).
+    /// Returns the counter of the propagations that are in progress in this process (see `raw::tree`, invariant 8).
     #[inline]
     pub(crate) fn propagations() -> &'static AtomicUsize {
         static PROPAGATIONS: AtomicUsize = AtomicUsize::new(0);
@@ -68,10 +68,10 @@ mod loom_types {
     use loom::cell::UnsafeCell;
     pub(crate) use loom::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-    /// The accesses to some memory that is not atomic, which loom checks.
+    /// Reports the accesses to some non-atomic memory to loom, which checks them.
     pub(crate) struct Access {
         cell: UnsafeCell<()>,
-        /// Models run on one thread of the system, so this is exact and adds no order that loom does not know of.
+        /// loom runs a model on one system thread, so this flag is exact and adds no order that loom does not know.
         ended: std::sync::atomic::AtomicBool,
     }
 
@@ -80,7 +80,7 @@ mod loom_types {
             Access { cell: UnsafeCell::new(()), ended: std::sync::atomic::AtomicBool::new(false) }
         }
 
-        /// Fails the model unless every write happened before.
+        /// Fails the model unless every write happened before this read.
         #[track_caller]
         pub(crate) fn read(&self) {
             if self.is_checked() {
@@ -88,7 +88,7 @@ mod loom_types {
             }
         }
 
-        /// Fails the model unless every read and every write happened before.
+        /// Fails the model unless every read and every write happened before this write.
         #[track_caller]
         pub(crate) fn write(&self) {
             if self.is_checked() {
@@ -96,7 +96,7 @@ mod loom_types {
             }
         }
 
-        /// A write that is the last access of all.
+        /// Performs a write that is the last access of all.
         #[track_caller]
         pub(crate) fn end(&self) {
             self.write();
@@ -123,7 +123,7 @@ mod loom_types {
     }
 
     pub(crate) fn propagations() -> &'static AtomicUsize {
-        // loom's lazy statics live for one execution of a model, which outlives every borrow made in it.
+        // A lazy static of loom lives for one execution of a model, and the execution outlives every borrow made in it.
         &PROPAGATIONS
     }
 }

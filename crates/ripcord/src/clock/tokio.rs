@@ -1,4 +1,4 @@
-//! The clock of a tokio runtime: a task of it drives the deadlines, so that paused time is followed.
+//! The clock of a tokio runtime. A task of the runtime drives the deadlines, so that they follow paused time.
 
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -20,7 +20,7 @@ pub(super) struct Tokio {
 struct Driver {
     clock: Weak<Tokio>,
     runtime: Option<Handle>,
-    /// Notified of an earlier deadline, and of the drop of the clock.
+    /// Notified when an earlier deadline is armed, and when the clock is dropped.
     changed: Notify,
     runs: Mutex<Runs>,
 }
@@ -135,8 +135,8 @@ async fn drive(guard: HandOver) {
     }
 }
 
-/// Starts a thread as the driver if the task is dropped before the clock: then the runtime was shut down, and there may be waiters
-/// on other runtimes and threads.
+/// Starts a thread as the driver if the task is dropped before the clock. In this case the runtime was shut down, and there may
+/// be waiters on other runtimes and threads.
 struct HandOver(Arc<Driver>);
 
 impl Drop for HandOver {

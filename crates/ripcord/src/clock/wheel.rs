@@ -1,9 +1,9 @@
 //! A hierarchical timing wheel: constant-time insert and remove, whatever the number of deadlines.
 //!
-//! Time is divided into ticks of 2^13 ns (8 µs). Level 0 has a slot for each of 64 ticks, level 1 has one for each 64 times 64
-//! ticks, and so on: nine levels cover all of an `i64`. A deadline goes to the level of the highest group of six bits in which its
-//! tick differs from the current one. So all occupied slots of a level are ahead of the current one, and the lowest occupied level
-//! holds the earliest deadline. When time reaches a slot of a higher level, its entries move down.
+//! Time is divided into ticks of 2^13 ns (8 µs). Level 0 has 64 slots of one tick, level 1 has 64 slots of 64 ticks, and so on:
+//! nine levels cover all of an `i64`. A deadline goes to the level of the highest group of six bits in which its tick differs
+//! from the current tick. So all occupied slots of a level are ahead of the current slot, and the lowest occupied level holds
+//! the earliest deadline. When time reaches a slot of a higher level, the entries of the slot move down.
 //!
 //! After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
 
@@ -15,26 +15,27 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 9;
 const NONE: u32 = u32::MAX;
-/// From here on `Entry::previous` names a list.
+/// From this number on, `Entry::previous` names a list.
 const FIRST: u32 = NONE - LISTS as u32;
-/// Lists besides the slots': entries that are due, and entries on their way down.
+/// The lists in addition to the lists of the slots: the entries that are due, and the entries that move down.
 const DUE: usize = LEVELS * SLOTS;
 const MOVING: usize = DUE + 1;
 const LISTS: usize = MOVING + 1;
-/// How many entries one look moves down at most, so that nobody waits long for the lock.
+/// Maximum number of entries that one call moves down, so that no thread waits long for the lock.
 const MOVES: usize = 256;
-/// An emptied wheel keeps room for this many entries.
+/// Number of entries for which an emptied wheel keeps room.
 const KEEP: usize = 4096;
 
-/// What has a deadline.
+/// An item with a deadline.
 pub(crate) trait Timed {
-    /// When it is due; the same each time while it is in a queue, and asked only then, under the lock that guards the queue.
+    /// Returns when the item is due. The time does not change while the item is in a queue. This is called only while the item
+    /// is in a queue, under the lock that guards the queue.
     fn when(&self) -> i64;
 }
 
 /// Deadlines by the tick at which they are due.
 pub(crate) struct Wheel<T> {
-    /// All before this tick has been looked at.
+    /// All ticks before this tick have been processed.
     elapsed: u64,
     /// The first entry of each list.
     heads: [u32; LISTS],
@@ -45,10 +46,11 @@ pub(crate) struct Wheel<T> {
     len: usize,
 }
 
-/// Without its tick, which its target knows: memory for a million deadlines counts (row C18).
+/// An entry does not store its tick, because its target knows the deadline: the memory for a million deadlines counts (row
+/// C18).
 struct Entry<T> {
     target: Option<T>,
-    /// The entry before it in its list; for the first one `FIRST` and the list's number.
+    /// The previous entry in the list. For the first entry, `FIRST` plus the number of the list.
     previous: u32,
     next: u32,
 }
@@ -66,7 +68,7 @@ impl<T: Timed> Wheel<T> {
         let tick = tick_of(target.when());
         let entry = Entry { target: Some(target), previous: NONE, next: NONE };
         let key = if self.free == NONE {
-            // From `FIRST` on, a number names a list.
+            // Numbers from `FIRST` on name lists.
             let key = key_of(self.entries.len(), FIRST);
             self.entries.push(entry);
             key
@@ -118,24 +120,25 @@ impl<T: Timed> Wheel<T> {
         self.first_slot().map(|(.., start)| moment(start))
     }
 
-    /// The earliest slot in use, and its first tick.
+    /// Returns the level and the number of the earliest slot in use, and the first tick of the slot.
     fn first_slot(&self) -> Option<(usize, usize, u64)> {
         let level = self.occupied.iter().position(|slots| *slots != 0)?;
         let slot = self.occupied[level].trailing_zeros() as usize;
         let shift = level as u32 * LEVEL_BITS;
-        // The groups above this level's are the current tick's; those below are zero at the slot's first tick.
+        // The bit groups above this level are those of the current tick. The bit groups below are zero at the slot's first
+        // tick.
         let above = self.elapsed >> shift >> LEVEL_BITS << LEVEL_BITS;
         Some((level, slot, (above | slot as u64) << shift))
     }
 
-    /// Time has come to a slot: what was in it is due, or moves down.
+    /// Empties a slot that time has reached. The entries of the slot are due, or move down.
     fn open(&mut self, level: usize, slot: usize, start: u64) {
         self.elapsed = start;
         self.occupied[level] &= !(1 << slot);
         let list = level * SLOTS + slot;
         let to = if level == 0 { DUE } else { MOVING };
         self.heads[to] = std::mem::replace(&mut self.heads[list], NONE);
-        // Only the first entry knows its list; the others learn it when they become first.
+        // Only the first entry of a list stores the list's number. Another entry gets it when it becomes the first.
         if let Some(first) = self.entries.get_mut(self.heads[to] as usize) {
             first.previous = FIRST + to as u32;
         }
@@ -190,7 +193,7 @@ impl<T: Timed> Wheel<T> {
         }
     }
 
-    /// Frees an entry's place; a wheel that empties after having been large gives its memory back.
+    /// Frees the place of an entry. If this empties a large wheel, frees the memory of the wheel.
     fn release(&mut self, key: u32) -> Option<T> {
         let entry = &mut self.entries[key as usize];
         entry.next = std::mem::replace(&mut self.free, key);
@@ -203,12 +206,12 @@ impl<T: Timed> Wheel<T> {
     }
 }
 
-/// The tick at which a deadline is due: never before it, rounded up.
+/// Returns the tick at which a deadline is due, rounded up so that it is never before the deadline.
 fn tick_of(when: i64) -> u64 {
     (when.max(0) as u64).saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS
 }
 
-/// The first moment of a tick.
+/// Returns the first moment of a tick.
 fn moment(tick: u64) -> i64 {
     i64::try_from(tick << TICK_BITS).unwrap_or(i64::MAX)
 }
@@ -226,7 +229,7 @@ mod tests {
         }
     }
 
-    /// Everything due at `now`, by name.
+    /// Takes out everything that is due at `now`, and returns the names.
     fn pop_all(wheel: &mut Wheel<Named>, now: i64) -> Vec<u64> {
         let mut due = Vec::new();
         loop {

@@ -1,4 +1,5 @@
-//! The state of a deadline that can be moved: one word on which a move and the expiry decide (`tree`, invariants 13 to 15).
+//! The state of a deadline that can be moved: one word that decides between a move and the expiry (`tree`, invariants 13 to
+//! 15).
 
 use super::node::NEVER;
 use crate::clock::Clock;
@@ -6,7 +7,8 @@ use crate::sync::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 /// A deadline that its handles move: a movable deadline or an idle timeout.
 pub(crate) struct Movable {
-    /// The deadline, or `NEVER`: not negative. Once it is sealed, the bitwise complement, which never changes again.
+    /// The deadline or `NEVER`, neither of which is negative. Once the deadline is sealed, its bitwise complement, which never
+    /// changes again.
     word: AtomicI64,
     /// The time at which the node's timer fires, which may be earlier than the deadline. `NEVER` if there is a waiter but no
     /// deadline. `UNARMED` while there is no waiter. Guarded by the lock of the queue (invariant 15).
@@ -25,7 +27,7 @@ pub(crate) struct Movable {
     moves_before_end: AtomicU64,
     /// `moved_at` at the end. Written before `DONE`.
     moved_before_end: AtomicI64,
-    /// The number of handles of a movable deadline. Those of an idle timeout are not counted.
+    /// The number of handles of a movable deadline. The handles of an idle timeout are not counted.
     handles: AtomicU32,
 }
 
@@ -98,13 +100,13 @@ impl Movable {
 
     // ===== the decision (invariant 13) =====
 
-    /// Returns whether the deadline has passed at `now`, or was sealed before. In both cases it is sealed when this returns, so that
-    /// no later move takes effect.
+    /// Returns whether the deadline has passed at `now`, or was sealed before. In both cases the deadline is sealed when this
+    /// returns, so that no later move takes effect.
     pub(in crate::raw) fn expire(&self, now: i64) -> bool {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             if word < 0 {
-                // It has passed, or its node has inherited an end.
+                // The deadline has passed, or its node has inherited an end.
                 return true;
             }
             if word > now {
@@ -142,7 +144,7 @@ impl Movable {
             if only_later && word >= when {
                 return Moved::Later;
             }
-            // Of two resets of an idle timeout the later instant wins.
+            // Of two resets of an idle timeout, the later instant wins.
             if self.idle.is_some() && word >= when {
                 break;
             }
@@ -211,8 +213,8 @@ impl Movable {
         self.handles.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Returns whether this can still end its node: there is a deadline, or a handle that can set one. Progress sets no deadline
-    /// if there was none.
+    /// Returns whether this deadline can still end its node: a deadline is set, or a handle can set one. Progress sets no
+    /// deadline if none was set.
     pub(in crate::raw) fn can_end(&self) -> bool {
         self.when() != NEVER || self.idle.is_none() && self.handles.load(Ordering::Relaxed) > 0
     }

@@ -16,42 +16,46 @@ use crate::sync::Ordering;
 /// The armed deadlines of one clock.
 pub(crate) struct Timers {
     armed: Lock<Armed>,
-    /// Called, without the lock, when a deadline comes before the one the clock's driver sleeps for. False when nobody drives.
+    /// Called, without the lock, when a deadline is earlier than the time until which the clock's driver sleeps. Returns false
+    /// if no driver runs.
     alarm: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-// No users' code runs under its lock, so a panic there leaves nothing of it half done.
+// No user code runs under the lock, so a panic there leaves no invariant broken.
 impl UnwindSafe for Timers {}
 impl RefUnwindSafe for Timers {}
 
 struct Armed {
     queue: Queue<Target>,
-    /// What the clock's driver sleeps for; the least there is while it is awake, since it looks again by itself.
+    /// The time until which the clock's driver sleeps. `i64::MIN` while the driver is awake, because it looks at the queue
+    /// again before it sleeps.
     sleeps_until: i64,
 }
 
-/// A pointer of the tree's invariant 4.
+/// A pointer to a node in the queue, as in invariant 4 of `node`.
 struct Target(NonNull<Node>);
 
-// SAFETY: nodes are Send and Sync; the pointer is followed under the queue's lock alone (invariant 4).
+// SAFETY: nodes are Send and Sync. The pointer is followed only under the queue's lock (invariant 4).
 unsafe impl Send for Target {}
 
 impl Timed for Target {
     fn when(&self) -> i64 {
-        // SAFETY: it is asked only in the queue, whose lock is held, so the node is not freed (invariant 4).
+        // SAFETY: `when` is called only while the target is in the queue, whose lock is held, so the node is not freed
+        // (invariant 4).
         unsafe { Node::follow(self.0) }.timer_at()
     }
 }
 
 impl Armed {
-    /// Whether a node that was taken out of the queue has a deadline that was moved past `now`. Then its timer is armed for that,
-    /// if there still is a deadline; else the deadline has passed, and no move can change that (invariant 13).
+    /// Returns whether the deadline of a node that was taken out of the queue was moved past `now`. In this case the timer is
+    /// armed for the new deadline, if there is one. Otherwise the deadline has passed, and no move can change that (invariant
+    /// 13).
     ///
     /// # Safety
     ///
     /// `node` was just taken out of the queue.
     unsafe fn has_moved(&mut self, node: NonNull<Node>, now: i64) -> bool {
-        // SAFETY: by the contract; `NONE` is not stored yet (invariant 4).
+        // SAFETY: by the contract. `NONE` is not stored yet (invariant 4).
         let target = unsafe { Node::follow(node) };
         let Kind::Movable(movable) = target.kind() else { return false };
         if movable.expire(now) {
@@ -64,11 +68,12 @@ impl Armed {
         true
     }
 
-    /// Moves first entries on whose deadlines were moved later than their timers, so that the first entry is due when it says.
+    /// Puts the first entry into the queue again while its deadline is later than its timer. When this returns, the first entry
+    /// is due at its time.
     fn put_first_where_it_belongs(&mut self) {
         while let Some(Target(node)) = self.queue.first() {
             let node = *node;
-            // SAFETY: found in the queue, whose lock is held.
+            // SAFETY: the pointer was found in the queue, whose lock is held.
             let target = unsafe { Node::follow(node) };
             let Kind::Movable(movable) = target.kind() else { return };
             let armed = movable.armed();
@@ -76,19 +81,19 @@ impl Armed {
                 return;
             }
             self.queue.remove(target.timer.load(Ordering::Relaxed));
-            // SAFETY: just taken out. It is not due at the moment before, so it is armed for a later one.
+            // SAFETY: the node was just taken out. Its deadline is later than `armed`, so its timer is armed for a later time.
             let _moved = unsafe { self.has_moved(node, armed) };
         }
     }
 }
 
 impl Timers {
-    /// An empty queue of the exact kind, in order to the nanosecond.
+    /// Creates an empty queue of the exact kind, ordered to the nanosecond.
     pub(crate) fn exact(alarm: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self::new(Queue::exact(), alarm)
     }
 
-    /// An empty queue of the fast kind.
+    /// Creates an empty queue of the fast kind.
     pub(crate) fn wheel(alarm: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self::new(Queue::wheel(), alarm)
     }
@@ -97,13 +102,13 @@ impl Timers {
         Timers { armed: Lock::new(Armed { queue, sleeps_until: i64::MAX }), alarm: Box::new(alarm) }
     }
 
-    /// Arms the timer of a deadline's node, unless it is armed.
+    /// Arms the timer of a node with a deadline, unless the timer is armed.
     pub(super) fn arm(&self, node: &NodeRef) {
         if node.timer.load(Ordering::Acquire) != NONE || node.end().is_some() {
             return;
         }
         let armed = self.armed.lock();
-        // Only a holder of this lock changes it.
+        // Only a holder of this lock changes `timer`.
         if node.timer.load(Ordering::Relaxed) != NONE {
             return;
         }
@@ -115,7 +120,7 @@ impl Timers {
         self.insert(armed, node, node.timer_at());
     }
 
-    /// Arms a timer for the earlier time that a movable deadline was moved to, if anything waits for it (invariant 15).
+    /// Arms the timer for the earlier time to which a movable deadline was moved, if the node has a waiter (invariant 15).
     pub(super) fn rearm(&self, node: &NodeRef, movable: &Movable) {
         let mut armed = self.armed.lock();
         if !movable.is_before_timer() {
@@ -127,7 +132,7 @@ impl Timers {
         }
         match movable.arm() {
             Some(when) => self.insert(armed, node, when),
-            // Moved again meanwhile.
+            // The deadline was moved again meanwhile.
             None => node.timer.store(NONE, Ordering::Release),
         }
     }
@@ -141,12 +146,13 @@ impl Timers {
         }
         drop(armed);
         if is_first && !(self.alarm)() {
-            // Nobody sleeps for it, so whoever arms the next one has to try again, however late that is due.
+            // No driver sleeps for this deadline, so the next thread that arms a deadline has to try again, however late that
+            // deadline is due.
             self.armed.lock().sleeps_until = i64::MAX;
         }
     }
 
-    /// Takes a dying node's timer out.
+    /// Takes the timer of a dying node out of the queue.
     pub(super) fn disarm(&self, node: &Node) {
         let mut armed = self.armed.lock();
         let key = node.timer.load(Ordering::Relaxed);
@@ -155,23 +161,23 @@ impl Timers {
         }
     }
 
-    /// Ends nodes that are due at `now`, a bounded number of them, the earliest first. `None` when there may be more;
-    /// else the deadline to sleep for, the greatest there is when none is armed.
+    /// Ends nodes that are due at `now`, a bounded number of them, the earliest first. Returns `None` if there may be more.
+    /// Otherwise returns the deadline to sleep for, or `i64::MAX` if none is armed.
     pub(crate) fn fire(&self, now: i64) -> Option<i64> {
         let mut due: Vec<NodeRef> = Vec::new();
         let mut armed = self.armed.lock();
-        // An exact queue is asked for each one anew: a waker may have moved the clock on, and what falls due then comes after
-        // what was due before.
+        // From an exact queue, each call takes one node: a waker may have advanced the clock, and a deadline that becomes due
+        // then comes after the deadlines that were due before.
         let most = if armed.queue.is_exact() { 1 } else { 256 };
         armed.sleeps_until = i64::MIN;
         let mut next = None;
         for _ in 0..most {
             match armed.queue.pop_due(now) {
-                // SAFETY: found in the queue, whose lock is held, and just taken out of it.
+                // SAFETY: the node was found in the queue, whose lock is held, and has just been taken out of the queue.
                 Due::Entry(Target(node)) if unsafe { armed.has_moved(node, now) } => {}
                 Due::Entry(Target(node)) => {
-                    // SAFETY: found in the queue, whose lock is held; the store of `NONE` is the last access unless a
-                    // reference was had (invariant 4).
+                    // SAFETY: the node was found in the queue, whose lock is held. The store of `NONE` is the last access
+                    // unless a reference was obtained (invariant 4).
                     unsafe {
                         let upgraded = NodeRef::upgrade(node);
                         Node::follow(node).timer.store(NONE, Ordering::Release);
@@ -189,24 +195,25 @@ impl Timers {
         drop(armed);
         for node in due {
             tree::settle(&node);
-            // It may be the last reference, and what is freed with it the user's.
+            // This may be the last reference, and its drop may run user code.
             background::shielded(|| drop(node));
         }
         next
     }
 
-    /// The number of armed deadlines.
+    /// Returns the number of armed deadlines.
     pub(crate) fn len(&self) -> usize {
         self.armed.lock().queue.len()
     }
 
-    /// What the driver is to sleep for, looked at after users' code ran: it may have taken the driver's wake-up.
+    /// Returns the time until which the driver is to sleep. The driver checks it after user code ran, because that code may
+    /// have consumed the driver's wakeup.
     pub(crate) fn sleeps_until(&self) -> i64 {
         self.armed.lock().sleeps_until
     }
 
-    /// The first deadline, when it is not after `limit`; else calls `otherwise` under the lock, so that a deadline armed
-    /// later sees what it did.
+    /// Returns the first deadline if it is not after `limit`. Otherwise calls `otherwise` under the lock, so that a thread that
+    /// arms a deadline later sees the effect of `otherwise`.
     pub(crate) fn next_until(&self, limit: i64, otherwise: impl FnOnce()) -> Option<i64> {
         let mut armed = self.armed.lock();
         armed.put_first_where_it_belongs();
@@ -227,7 +234,7 @@ mod tests {
     use super::*;
     use crate::Context;
 
-    /// A thread may be refused once and be had a moment later; the deadlines armed meanwhile must not stay without a driver.
+    /// A thread may fail to start once and start a moment later. The deadlines armed meanwhile must not stay without a driver.
     #[test]
     fn alarm_that_failed_is_tried_again_for_a_later_deadline() {
         let tries = Arc::new(AtomicUsize::new(0));
@@ -239,7 +246,7 @@ mod tests {
             timers.arm(node);
             assert_eq!(tries.load(SeqCst), tried);
         }
-        // Taken out again, since nodes take themselves out of their own clock's queue.
+        // The timers are taken out, because a node takes itself only out of the queue of its own clock.
         for node in nodes {
             timers.disarm(node);
             node.timer.store(NONE, Ordering::Release);

@@ -75,7 +75,7 @@ pub(crate) fn progress(node: &NodeRef) -> bool {
     found && !refused
 }
 
-/// Whether a deadline above has passed, or a shielded context above has ended. Marks above are looked for before.
+/// Returns whether a deadline above has passed, or a shielded context above has ended. The caller first looks for marks above.
 fn parent_has_ended(node: &Node, now: i64) -> bool {
     let Some(parent) = node.cancel_parent() else { return false };
     match node.flags & (flag::CLOCKS | flag::SHIELDED) {

@@ -1,4 +1,4 @@
-//! Finding a value by its type: by walking while there are few, by a table else.
+//! Finding a value by its type: by a walk while there are few values, otherwise by a table.
 
 mod table;
 
@@ -11,56 +11,59 @@ use self::table::Table;
 use super::node::{Kind, Merge, Node, flag};
 use crate::value::Value;
 
-/// A value, its type, and how what is visible from here is found. It lies in an [`OwnedValue`].
+/// A value's type, a pointer to the value, and the way to the values above it. It lies in an [`OwnedValue`].
 pub(crate) struct ValueEntry {
     key: TypeId,
-    /// Where the value lies: right behind this.
+    /// The value, which lies right behind this entry.
     value: NonNull<dyn Value>,
-    /// Drops and frees both.
+    /// Drops and frees the entry and the value.
     free: unsafe fn(NonNull<ValueEntry>),
     way: Way,
 }
 
-// SAFETY: the pointer is to a value, which is Send + Sync and owned with this; it is followed only to share it.
+// SAFETY: the pointer is to a value, which is Send + Sync and owned with this entry. It is followed only to share the value.
 unsafe impl Send for ValueEntry {}
 // SAFETY: as above.
 unsafe impl Sync for ValueEntry {}
 
 impl ValueEntry {
     pub(crate) fn value(&self) -> &dyn Value {
-        // SAFETY: the value lives as long as this, and is only ever shared.
+        // SAFETY: the value lives as long as this entry, and is only ever shared.
         unsafe { self.value.as_ref() }
     }
 
-    /// The value, if it is of this type.
+    /// Returns the value, if it is of type `V`.
     #[inline]
     fn get<V: Value>(&self) -> Option<&V> {
         if self.key != TypeId::of::<V>() {
             return None;
         }
-        // SAFETY: `new` stores a value of the type that `key` names, and neither is changed; for its life see `value`. (A checked
-        // downcast would ask the value for its type by two more dependent loads and a call: half of what finding one costs.)
+        // SAFETY: `new` stores a value of the type that `key` names, and neither is changed. For the lifetime see `value`. (A
+        // checked downcast would ask the value for its type, by two more dependent loads and a call. That is half the cost of a
+        // lookup.)
         Some(unsafe { self.value.cast::<V>().as_ref() })
     }
 }
 
-/// A value and its entry in one allocation, by one word: a request has some, and half of what one costs is the allocator's.
+/// A value and its entry in one allocation, held by one word. A request has several values, and half the cost of a value is the
+/// allocation.
 pub(crate) struct OwnedValue(NonNull<ValueEntry>);
 
-// SAFETY: it owns what it points to, which is Send + Sync.
+// SAFETY: an `OwnedValue` owns what it points to, which is Send + Sync.
 unsafe impl Send for OwnedValue {}
 // SAFETY: as above.
 unsafe impl Sync for OwnedValue {}
 
-/// What is allocated.
+/// The allocation: an entry and its value.
 #[repr(C)]
 struct Whole<V> {
-    // The first, so that a pointer to it is one to the whole.
+    // The entry is the first field, so that a pointer to the entry is a pointer to the whole.
     entry: ValueEntry,
     value: V,
 }
 
-/// A field that is added here has to be written in `OwnedValue::new` too, where nothing else would miss it.
+/// Fails to compile when a field is added. A new field also has to be written in `OwnedValue::new`, where the compiler does not
+/// notice that it is missing.
 const _: fn(&Whole<()>) = |whole| {
     let Whole { entry: ValueEntry { key: _, value: _, free: _, way: _ }, value: () } = whole;
 };
@@ -70,9 +73,10 @@ impl OwnedValue {
         let key = TypeId::of::<V>();
         let way = Way::below(parent, key);
         let whole = NonNull::from(Box::leak(Box::<Whole<V>>::new_uninit())).cast::<Whole<V>>();
-        // SAFETY: `whole` points to memory for a `Whole` which nobody else knows, all of which is written here, each part in its
-        // place (see `NodeRef::allocate`). Both pointers are made of it and not of a reference to a part, so the one may be used
-        // for the whole, and neither is invalidated by references to the other's part.
+        // SAFETY: `whole` points to memory for a `Whole` that nothing else refers to. All of it is written here, each part in
+        // its place (see `NodeRef::allocate`). Both pointers are derived from `whole` and not from a reference to a part. So
+        // the entry's pointer may be used for the whole, and a reference to one part does not invalidate the pointer to the
+        // other part.
         unsafe {
             let place = NonNull::new_unchecked(&raw mut (*whole.as_ptr()).value);
             place.write(value);
@@ -91,7 +95,7 @@ impl Deref for OwnedValue {
 
     #[inline]
     fn deref(&self) -> &ValueEntry {
-        // SAFETY: it lives until this is dropped, and is not changed after `new`.
+        // SAFETY: the entry lives until this is dropped, and is not changed after `new`.
         unsafe { self.0.as_ref() }
     }
 }
@@ -100,7 +104,7 @@ impl Drop for OwnedValue {
     #[inline]
     fn drop(&mut self) {
         let free = self.free;
-        // SAFETY: `new` stored what frees what it allocated, and this is called once.
+        // SAFETY: `new` stored the function that frees its allocation, and the function is called once.
         unsafe { free(self.0) }
     }
 }
@@ -108,23 +112,23 @@ impl Drop for OwnedValue {
 impl<V> Whole<V> {
     /// # Safety
     ///
-    /// `entry` is from `OwnedValue::new` of a value of this type, and this is its last use.
+    /// `entry` is from `OwnedValue::new` of a value of type `V`, and this is its last use.
     unsafe fn free(entry: NonNull<ValueEntry>) {
-        // SAFETY: by the contract it is a `Whole<V>` from a box, and the entry lies at its start.
+        // SAFETY: by the contract the allocation is a `Whole<V>` from a box, and the entry lies at its start.
         drop(unsafe { Box::from_raw(entry.cast::<Whole<V>>().as_ptr()) });
     }
 }
 
-/// How the values at and above one are found.
+/// The way to the values at and above a value.
 enum Way {
-    /// By walking so far.
+    /// A walk of this length.
     Walk(Walk),
-    /// By a table of everything above.
+    /// A table of all values above.
     Table(Table),
 }
 
 impl Way {
-    /// That of a new value of the type `key` under `parent`.
+    /// Returns the way for a new value of the type `key` under `parent`.
     fn below(parent: Option<&Node>, key: TypeId) -> Way {
         match Walk::below(parent, key) {
             Some(walk) => Way::Walk(walk),
@@ -133,13 +137,14 @@ impl Way {
     }
 }
 
-/// So many types are found by walking, over this many nodes at most: what a request has, whose values are set and looked up a
-/// few times each.
+/// Maximum number of types above a value that are found by a walk. A request has about this many values, each set and looked up
+/// a few times.
 const SHORT: u8 = 5;
+/// Maximum number of nodes above a value that a walk visits.
 const FAR: u8 = 12;
 
-/// How long a walk is to the end, or to the nearest merged context: at most, since a type that is set again with others in between
-/// counts twice.
+/// An upper bound for the length of a walk to the root, or to the nearest merged context. A type that is set again, with other
+/// types in between, counts twice.
 #[derive(Clone, Copy)]
 struct Walk {
     types: u8,
@@ -147,14 +152,15 @@ struct Walk {
 }
 
 impl Walk {
-    /// None where it would be long. It looks no further than the nearest value, which knows of the others.
+    /// Returns `None` if the walk would be too long. Visits nodes only up to the nearest value, which stores the length of the
+    /// rest.
     fn below(parent: Option<&Node>, key: TypeId) -> Option<Walk> {
         let mut walk = Walk { types: 0, nodes: 0 };
         for node in with_values(parent) {
             match node.kind() {
                 Kind::Value(ValueEntry { way: Way::Table(_), .. }) => return None,
                 Kind::Value(ValueEntry { key: above, way: Way::Walk(on), .. }) => {
-                    // A run of values of one type, such as spans, is one step.
+                    // A run of values of one type, such as spans, counts as one type.
                     walk.types = on.types - u8::from(*above == key);
                     walk.nodes += on.nodes;
                     break;
@@ -171,7 +177,7 @@ impl Walk {
     }
 }
 
-/// The value of a type that is nearest at or above a node.
+/// Returns the nearest value of a type at or above a node.
 #[inline]
 pub(crate) fn find<V: Value>(node: &Node) -> Option<&V> {
     match node.kind() {
@@ -191,7 +197,7 @@ fn find_above(mut node: &Node, key: TypeId) -> Option<&ValueEntry> {
     None
 }
 
-/// Where a search goes from one node.
+/// The step of a search from one node.
 enum Step<'a> {
     Found(&'a ValueEntry),
     On(Option<&'a Node>),
@@ -212,8 +218,8 @@ fn step(node: &Node, key: TypeId) -> Step<'_> {
     }
 }
 
-/// Through a merged context: its first parent's values, then the other's; from a list, since merges may lie above merges, and
-/// each of them once.
+/// Searches the values above a merged context: first those of its first parent, then those of the other parent. Uses a list,
+/// because merged contexts may lie above merged contexts. Visits each merged context once.
 fn find_in_both<'a>(node: &'a Node, merge: &'a Merge, key: TypeId) -> Option<&'a ValueEntry> {
     let mut seen: HashSet<*const Merge> = HashSet::from([&raw const *merge]);
     let mut pending = vec![&*merge.other];
@@ -232,7 +238,7 @@ fn find_in_both<'a>(node: &'a Node, merge: &'a Merge, key: TypeId) -> Option<&'a
     }
 }
 
-/// Returns every value of a type at or above a node, above a merged context those on both sides, each once.
+/// Returns every value of a type at or above a node, each once. Above a merged context, the values of both sides are included.
 pub(crate) fn all<V: Value>(node: &Node) -> Vec<&V> {
     let key = TypeId::of::<V>();
     let mut found: Vec<&V> = Vec::new();
@@ -247,7 +253,7 @@ pub(crate) fn all<V: Value>(node: &Node) -> Vec<&V> {
         }
         at = match step(node, key) {
             Step::Found(entry) => {
-                // Both sides of a merged context may lead here.
+                // Both sides of a merged context may lead to this value.
                 let value = entry.get::<V>().filter(|value| !found.iter().any(|known| std::ptr::eq(*known, *value)));
                 found.extend(value);
                 node.parent.as_deref()
@@ -262,7 +268,7 @@ pub(crate) fn all<V: Value>(node: &Node) -> Vec<&V> {
     }
 }
 
-/// The nodes from `parent` up that have values at or above them.
+/// Returns the nodes from `parent` up that have values at or above them.
 fn with_values(parent: Option<&Node>) -> impl Iterator<Item = &Node> {
     let has_values = |node: &&Node| node.flags & flag::VALUES != 0;
     std::iter::successors(parent.filter(has_values), move |node| node.parent.as_deref().filter(has_values))

@@ -1,4 +1,4 @@
-//! Where the nearest value of each type lies, when there are too many to walk.
+//! A table of where the nearest value of each type lies, for nodes with too many values to walk.
 
 use std::any::TypeId;
 use std::hash::{Hash, Hasher};
@@ -7,10 +7,10 @@ use std::ptr::NonNull;
 use super::{Way, with_values};
 use crate::raw::node::{Kind, Node};
 
-/// Every type visible from a node, up to the first merged context: where its nearest value lies.
+/// Stores, for every type visible from a node up to the first merged context, where the nearest value lies.
 ///
-/// Open addressing over a power of two of places, at most half of them full. It is copied for each value that is added, but
-/// only where a walk would be too long, and it never holds more than there are types.
+/// Uses open addressing over a power of two of places, at most half of them full. The table is copied for each value that is
+/// added, but only where a walk would be too long. It never holds more entries than there are types.
 pub(super) struct Table {
     places: Box<[Option<(TypeId, Above)>]>,
     len: usize,
@@ -51,14 +51,14 @@ impl Table {
         table
     }
 
-    /// The node with the nearest value of the type, or else the merged context where this table ends.
+    /// Returns the node with the nearest value of the type, or else the merged context where this table ends.
     ///
     /// # Safety
     ///
     /// The table lies in `node`.
     #[inline]
     pub(super) unsafe fn nearest<'a>(&self, key: TypeId, node: &'a Node) -> Option<&'a Node> {
-        // SAFETY: by the contract, and `Above`s are handed out by no other function.
+        // SAFETY: by the contract. No other function returns an `Above` to the caller of the table.
         self.find(key).or(self.beyond).map(|above| unsafe { above.follow(node) })
     }
 
@@ -100,12 +100,13 @@ impl Table {
     }
 }
 
-/// A node above the one that the table lies in: a plain pointer, since whoever is above a live node is alive (invariant 1). A
-/// table of counted references would make each new value write to the counts of all the older ones, which requests share.
+/// A plain pointer to a node above the node in which the table lies. The pointer is valid because every node above a live node
+/// is alive (invariant 1). With counted references, each new value would write to the counts of all older values, which
+/// requests share.
 #[derive(Clone, Copy)]
 struct Above(NonNull<Node>);
 
-// SAFETY: it is followed only by `follow`, which gives a shared reference to a `Node`, and those are Sync.
+// SAFETY: only `follow` follows the pointer. It returns a shared reference to a `Node`, and nodes are Sync.
 unsafe impl Send for Above {}
 // SAFETY: as above.
 unsafe impl Sync for Above {}
@@ -113,15 +114,15 @@ unsafe impl Sync for Above {}
 impl Above {
     /// # Safety
     ///
-    /// It comes from the table that lies in `_below`.
+    /// The pointer comes from the table that lies in `_below`.
     unsafe fn follow(self, _below: &Node) -> &Node {
-        // SAFETY: `Table::new` makes pointers to nodes above the table's own alone; that one is alive while it is
-        // borrowed, so those above are too (invariant 1), and nodes do not move.
+        // SAFETY: `Table::new` makes only pointers to nodes above the table's own node. That node is alive while it is
+        // borrowed, so the nodes above it are alive too (invariant 1), and nodes do not move.
         unsafe { self.0.as_ref() }
     }
 }
 
-/// A `TypeId` is a hash already; this takes what it gives.
+/// A hasher that returns the bits that it is given, because a `TypeId` is a hash already.
 struct Low(u64);
 
 impl Hasher for Low {
