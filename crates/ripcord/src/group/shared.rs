@@ -1,4 +1,4 @@
-//! What the tasks share with their group.
+//! The state that the tasks share with their group.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -17,21 +17,21 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::task::{TaskLists, TaskPanic};
 
-/// What runs the tasks of a group.
+/// The executor that runs the tasks of a group.
 #[derive(Default)]
 pub(super) enum Executor {
-    /// The tokio runtime that runs at the call, if there is one.
+    /// The tokio runtime that is running at the time of the call, if there is one.
     #[default]
     Tokio,
     Function(Box<dyn Fn(BoxFuture) + Send + Sync>),
 }
 
-// What a panic leaves of the function is its user's to look after.
+// The user is responsible for the state of the function after a panic.
 impl UnwindSafe for Executor {}
 impl RefUnwindSafe for Executor {}
 
 impl Executor {
-    /// Starts a task, or drops it, which is an error that its group reports.
+    /// Starts a task, or drops the task. The group reports a dropped task as an error.
     fn start<F: Future<Output = ()> + Send + 'static>(&self, task: F) {
         match self {
             #[cfg(feature = "tokio")]
@@ -47,17 +47,17 @@ impl Executor {
     }
 }
 
-/// What the tasks share with their group.
+/// The state that the tasks share with their group.
 pub(super) struct Shared<T> {
     /// The tasks' context.
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
-    /// Ends the tasks themselves, not only the context they were given.
+    /// Ends the tasks themselves, not only the context that they were given.
     pub(super) abort: Context,
     pub(super) cancel_abort: CancelHandle,
     pub(super) executor: Executor,
     pub(super) join: Join,
-    /// The lists that its tasks are in.
+    /// The lists that contain the group's tasks.
     pub(super) lists: TaskLists,
     pub(super) state: Mutex<State<T>>,
 }
@@ -67,17 +67,18 @@ pub(super) struct State<T> {
     running: usize,
     pub(super) limit: usize,
     queued: VecDeque<BoxFuture>,
-    /// Somebody hands queued tasks to the executor: one at a time, since an executor may run a task within the call.
+    /// Whether a thread is handing queued tasks to the executor. The thread hands over one task at a time, because an executor
+    /// may run a task within the call.
     starting: bool,
     outcomes: Outcomes<T>,
     waiter: Option<Waker>,
-    /// The group is waited for.
+    /// Whether a caller waits for the group.
     waited: bool,
-    /// The group takes no other task: all have ended and were waited for, or it was dropped (invariant 5).
+    /// Whether the group refuses new tasks: all tasks have ended and were waited for, or the group was dropped (invariant 5).
     closed: bool,
 }
 
-// No users' code runs under its lock (invariant 4), and what a task left half done is the task's.
+// No user code runs under the lock (invariant 4). A task is responsible for its own state after its panic.
 impl<T> UnwindSafe for Shared<T> {}
 impl<T> RefUnwindSafe for Shared<T> {}
 
@@ -103,7 +104,7 @@ impl<T> State<T> {
 
 impl<T> Drop for State<T> {
     fn drop(&mut self) {
-        // Of a group that nobody waited for. Values, errors and panics are the user's, and so are their drops.
+        // These are the outcomes of a group that nobody waited for. The drops of values, errors and panics are user code.
         let outcomes = self.outcomes.take();
         background::shielded(|| drop(outcomes));
     }
@@ -111,11 +112,11 @@ impl<T> Drop for State<T> {
 
 impl<T> Shared<T> {
     pub(super) fn state(&self) -> MutexGuard<'_, State<T>> {
-        // Users' code does not run under it (invariant 4).
+        // No user code runs under the lock (invariant 4).
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts a task, or queues it above the limit. False, and the task is dropped, if the group takes none anymore.
+    /// Starts a task, or queues the task if the limit is reached. Returns false and drops the task if the group is closed.
     pub(super) fn go<F, E>(shared: &Arc<Self>, task: F, location: &'static Location<'static>) -> bool
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -135,11 +136,11 @@ impl<T> Shared<T> {
             return true;
         }
         drop(state);
-        // Made without the lock: a task that panics when it is dropped would do so here.
+        // The child is made without the lock: if a task panics when it is dropped, the panic happens here.
         let child = Box::pin(Self::child(shared, task, number, location));
         let mut state = shared.state();
         if state.closed || state.limit == 0 && state.waited {
-            // None will start. A dropped child counts itself out of those that run, too.
+            // The task will not start. The drop of its child also decrements `running`.
             let is_accepted = !state.closed;
             state.running += 1;
             drop(state);
@@ -148,12 +149,12 @@ impl<T> Shared<T> {
         }
         state.queued.push_back(child);
         drop(state);
-        // A place may have become free meanwhile.
+        // A running task may have ended meanwhile.
         shared.start_queued();
         true
     }
 
-    /// Starts a task unless the limit is reached.
+    /// Starts a task unless the limit is reached. Returns whether the task was started.
     pub(super) fn try_go<F, E>(shared: &Arc<Self>, task: F, location: &'static Location<'static>) -> bool
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
@@ -182,11 +183,12 @@ impl<T> Shared<T> {
         Child::new(task, Counted { shared: Arc::clone(shared), number, location, guard })
     }
 
-    /// Hands queued tasks to the executor, up to the limit. One that comes after the end sees so at its first poll.
+    /// Hands queued tasks to the executor, up to the limit. A task that is handed over after the end sees the end at its first
+    /// poll.
     pub(super) fn start_queued(&self) {
         let mut state = self.state();
         if state.starting {
-            // Whoever starts looks again after each task.
+            // The thread that starts tasks looks at the queue again after each task.
             return;
         }
         while state.running < state.limit
@@ -195,7 +197,7 @@ impl<T> Shared<T> {
             state.running += 1;
             state.starting = true;
             drop(state);
-            // An executor that panics has dropped the task, which reports itself.
+            // An executor that panics has dropped the task, and the dropped task reports itself.
             background::shielded(|| self.executor.start(task));
             state = self.state();
             state.starting = false;
@@ -206,19 +208,19 @@ impl<T> Shared<T> {
     pub(super) fn drop_queued(&self) {
         let mut state = self.state();
         let queued = std::mem::take(&mut state.queued);
-        // A dropped child counts itself out of those that run, too.
+        // The drop of a child also decrements `running`.
         state.running += queued.len();
         drop(state);
         drop(queued);
     }
 
-    /// Takes no task from now on, and drops those that have not been started.
+    /// Closes the group: no further task is taken, and the tasks that have not been started are dropped.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.drop_queued();
     }
 
-    /// The group is waited for from now on: what no limit will let start is dropped.
+    /// Records that a caller waits for the group. Drops the queued tasks if the limit never lets them start.
     pub(super) fn begin_wait(&self) {
         let mut state = self.state();
         state.waited = true;
@@ -229,9 +231,9 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Ready, with what the tasks have come to, when all have ended. No task is taken from then on (invariant 5).
+    /// Returns ready, with the outcomes of the tasks, when all tasks have ended. From then on no task is taken (invariant 5).
     pub(super) fn poll_ended(&self, task: &mut std::task::Context<'_>) -> Poll<Outcomes<T>> {
-        // Cloned and dropped without the lock: users' code.
+        // The waker is cloned and dropped without the lock, because both are user code.
         let mut waker = None;
         loop {
             let mut state = self.state();
@@ -253,12 +255,12 @@ impl<T> Shared<T> {
         }
     }
 
-    /// A task that was started at `location` has ended (invariant 1).
+    /// Records the result of a task that was started at `location` and has ended (invariant 1).
     pub(super) fn finish(&self, number: usize, result: Result<T, Cause>, location: &'static Location<'static>) {
         match result {
             Ok(value) => {
                 let is_first = self.state().outcomes.succeeded(number, value);
-                // Only now, as with an error (invariant 3).
+                // The cancel comes after the record, as with an error (invariant 3).
                 if is_first && self.join == Join::First {
                     self.cancel.cancel_at("another task of the group has succeeded", location);
                     self.cancel_abort.cancel_at("another task of the group has succeeded", location);
@@ -266,7 +268,7 @@ impl<T> Shared<T> {
                 self.count_out();
             }
             Err(cause) => {
-                // An error is the user's: what it panics with when it is asked or dropped is the task's panic.
+                // An error is the user's. If the error panics when it is asked or dropped, that panic is the task's panic.
                 let recorded = catch_unwind(AssertUnwindSafe(|| self.record(number, &cause, location)));
                 background::shielded(|| drop(cause));
                 match recorded {
@@ -278,16 +280,18 @@ impl<T> Shared<T> {
     }
 
     fn record(&self, number: usize, cause: &Cause, location: &'static Location<'static>) {
-        // A cancellation from above, or the one that the first error caused, is no error of the task's own.
+        // An error that comes from a cancellation above, or from the cancellation by the first error, is not the task's own
+        // error.
         let is_real = !(self.ctx.is_done() && is_context_error(cause));
         self.state().outcomes.failed(number, cause.clone(), is_real);
-        // Only now: no task can report the cancellation before the error that caused it (invariant 3).
+        // The cancel comes after the record, so no task can report the cancellation before the error that caused it (invariant
+        // 3).
         if is_real && self.join == Join::FailFast {
             self.cancel.end(location, Some(cause.clone()));
         }
     }
 
-    /// A task has panicked. The first panic is carried to `wait`.
+    /// Records that a task has panicked. The first panic is passed on to `wait`.
     pub(super) fn finish_panicked(
         &self,
         number: usize,
@@ -302,7 +306,7 @@ impl<T> Shared<T> {
         self.count_out();
     }
 
-    /// A task has ended, started or not (invariants 1 and 2).
+    /// Counts a task out that has ended, whether it was started or not (invariants 1 and 2).
     fn count_out(&self) {
         let mut state = self.state();
         state.unfinished -= 1;
@@ -310,7 +314,7 @@ impl<T> Shared<T> {
         let waiter = if state.unfinished == 0 { state.waiter.take() } else { None };
         drop(state);
         if let Some(waiter) = waiter {
-            // It may panic, and this may be a drop.
+            // The waker may panic, and this function may run inside a drop.
             background::shielded(|| waiter.wake());
         } else {
             self.start_queued();
@@ -318,7 +322,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Whether the error is, or comes from, the end of a context.
+/// Returns whether the error is the end of a context, or comes from one.
 fn is_context_error(cause: &Cause) -> bool {
     let mut error: Option<&(dyn std::error::Error + 'static)> = Some(cause.as_error());
     while let Some(at) = error {

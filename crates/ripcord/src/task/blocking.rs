@@ -11,15 +11,16 @@ impl Context {
     /// Runs a blocking closure on a thread of the running tokio runtime. The closure receives a child of this context, which it
     /// has to check.
     ///
-    /// The [`Task`] is ready when the closure has returned or when the context has ended, whichever comes first; if both are
-    /// ready at the same poll, the closure's value wins. Nothing can stop a closure that does not check its context: then it goes
-    /// on, and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. A closure that has not been started
-    /// at the end never is.
+    /// The [`Task`] is ready when the closure has returned or when the context has ended, whichever comes first. If both are
+    /// ready at the same poll, the closure's value wins. Nothing can stop a closure that does not check its context. Such a
+    /// closure goes on, and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. A closure that has not
+    /// started when the context ends is never started.
     ///
-    /// A panic of the closure is the task's error. If the closure panics after its task was ended or dropped, only the panic hook
-    /// reports the panic.
+    /// A panic of the closure is the task's error. If the closure panics after its context ended or its [`Task`] was dropped,
+    /// only the panic hook reports the panic.
     ///
-    /// Name, span and lists are as in [`spawn`](Context::spawn). Outside of a runtime the task ends with an error that says so.
+    /// The name, the span and the lists are the same as with [`spawn`](Context::spawn). Outside of a runtime, the task ends
+    /// with an error that says so.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -59,7 +60,7 @@ impl Context {
 
 /// A blocking task that waits for a thread.
 struct Job<F> {
-    /// None once it is run.
+    /// `None` once the job is run.
     parts: Option<(F, Context, EndOfTask)>,
     location: &'static Location<'static>,
 }

@@ -1,4 +1,4 @@
-//! How a task ended without an output.
+//! The reasons why a task has no output.
 
 use std::any::Any;
 use std::error::Error as StdError;
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::background;
 use crate::error::Error;
 
-/// Why a task has no output.
+/// The reason why a task has no output.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The task's context ended first. The task was dropped, or never polled, or, if it is a blocking one, goes on unattended.
+    /// The task's context ended first. The task was dropped or never polled. A blocking task may still be running.
     Ended(Error),
     /// The task panicked.
     Panicked(TaskPanic),
@@ -40,7 +40,7 @@ impl TaskError {
         self.end().is_some_and(Error::is_deadline_exceeded)
     }
 
-    /// Returns the error of the task's context, if that ended first.
+    /// Returns the error of the task's context, if the context ended first.
     pub fn end(&self) -> Option<&Error> {
         match self {
             TaskError::Ended(error) => Some(error),
@@ -73,9 +73,9 @@ impl StdError for TaskError {
     }
 }
 
-/// A panic of a task: what it carried, and the line that started the task.
+/// The panic of a task: its payload, and the line that started the task.
 ///
-/// Clones share what the panic carried.
+/// Clones share the payload.
 #[derive(Clone)]
 pub struct TaskPanic(Arc<Inner>);
 
@@ -94,7 +94,7 @@ impl TaskPanic {
         TaskPanic(Arc::new(Inner { message, location, payload: Mutex::new(Some(payload)) }))
     }
 
-    /// Returns the panic's message, if it carried a text.
+    /// Returns the panic's message, if the payload is a text.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
@@ -104,8 +104,8 @@ impl TaskPanic {
         self.0.location
     }
 
-    /// Returns what the panic carried, for [`resume_unwind`](std::panic::resume_unwind). If a clone has returned it before, this
-    /// returns the message.
+    /// Returns the payload of the panic, for [`resume_unwind`](std::panic::resume_unwind). If a clone has returned the payload
+    /// before, returns the message.
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
         payload.unwrap_or_else(|| Box::new(self.message().unwrap_or("a task panicked").to_owned()))
@@ -114,7 +114,7 @@ impl TaskPanic {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // It is the user's, and so is its drop.
+        // The payload is the user's, so its drop is user code.
         let payload = self.payload.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         background::shielded(|| drop(payload));
     }

@@ -1,4 +1,4 @@
-//! What keeps a task in its lists.
+//! The guard that keeps a task in its lists.
 
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
@@ -16,15 +16,15 @@ pub struct TaskGuard {
     _running: crate::metrics::RunningTask,
 }
 
-// It is only ever dropped.
+// The only use of a guard is its drop.
 impl UnwindSafe for TaskGuard {}
 impl RefUnwindSafe for TaskGuard {}
 
 impl Context {
     /// Adds a task to the lists of [`with_tasks`](Context::with_tasks) at and above this context, until the guard is dropped.
     ///
-    /// For work that `spawn` and [`Group`](crate::Group) do not start: a thread, or a task of another executor. Move the guard
-    /// into it. The task has this context's name and the line of this call.
+    /// Use it for work that `spawn` and [`Group`](crate::Group) do not start: a thread, or a task of another executor. Move the
+    /// guard into the work. The task has this context's name and the line of this call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -56,7 +56,7 @@ impl TaskLists {
         TaskLists(ctx.task_lists())
     }
 
-    /// Adds a task of this context, started at `location`.
+    /// Adds a task of this context that was started at `location`.
     pub(crate) fn guard(&self, ctx: &Context, location: &'static Location<'static>) -> TaskGuard {
         let mut places = Vec::new();
         if !self.0.is_empty() {

@@ -17,7 +17,7 @@ use crate::raw::tree;
 /// A task spawned by [`Context::spawn`], [`spawn_blocking`](Context::spawn_blocking) or
 /// [`spawn_with_grace`](Context::spawn_with_grace). Awaiting it returns the task's output.
 ///
-/// Dropping it detaches the task: the task goes on until its context ends. [`cancel`](Task::cancel) ends it.
+/// Dropping the handle detaches the task: the task goes on until its context ends. [`cancel`](Task::cancel) ends the task.
 ///
 /// # Errors
 ///
@@ -25,10 +25,10 @@ use crate::raw::tree;
 ///
 /// # Cancel safety
 ///
-/// `&mut task` may be awaited, dropped and awaited again. After it was ready it stays pending.
+/// `&mut task` may be awaited, dropped and awaited again. After the handle was ready, it stays pending.
 #[doc(alias = "JoinHandle")]
 pub struct Task<T> {
-    /// The task's context, or a done one.
+    /// The task's context. If the task was not started, a context that is done.
     ctx: Context,
     state: State<T>,
 }
@@ -36,33 +36,33 @@ pub struct Task<T> {
 enum State<T> {
     Spawned {
         output: JoinHandle<Result<T, TaskError>>,
-        /// What a blocking task's handle also waits for: the end of the context.
+        /// The end of the context, for which the handle of a blocking task also waits.
         ended: Option<DoneOwned>,
     },
-    /// It was never started.
+    /// The task was never started.
     Never(Error),
-    /// Its output was returned.
+    /// The output was returned.
     Returned,
 }
 
 impl<T> Task<T> {
-    /// A task that is ready when `output` is.
+    /// Creates a task that is ready when `output` is.
     pub(super) fn joined(ctx: Context, output: JoinHandle<Result<T, TaskError>>) -> Self {
         Task { ctx, state: State::Spawned { output, ended: None } }
     }
 
-    /// A task that is ready when `output` is, or when its context ends.
+    /// Creates a task that is ready when `output` is, or when its context ends.
     pub(super) fn until_end(ctx: Context, output: JoinHandle<Result<T, TaskError>>) -> Self {
         let ended = Some(ctx.done_owned());
         Task { ctx, state: State::Spawned { output, ended } }
     }
 
-    /// A task that was not started, because its context is done.
+    /// Creates a task that was not started, because its context is done.
     pub(super) fn never(ctx: Context, error: Error) -> Self {
         Task { ctx, state: State::Never(error) }
     }
 
-    /// Ends the task's context, and everything below it, unless it has ended already.
+    /// Ends the task's context and all contexts below it, unless the context has ended already.
     ///
     /// The task's future is dropped at its next poll. A blocking task goes on until its closure returns.
     ///
@@ -117,7 +117,7 @@ impl<T> Future for Task<T> {
                 Poll::Pending => {
                     let Some(ended) = ended else { return Poll::Pending };
                     match Pin::new(ended).poll(task) {
-                        // An output that tokio's budget keeps back comes at the next poll.
+                        // If tokio's budget delays an output, the next poll returns the output.
                         Poll::Ready(error) if !output.is_finished() => Err(TaskError::Ended(error)),
                         _ => return Poll::Pending,
                     }
@@ -131,7 +131,7 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// The error of a task that tokio has lost: the runtime dropped it, which ended its context.
+/// Returns the error of a task that tokio has lost: the runtime dropped the task, and the drop ended its context.
 fn lost(error: tokio::task::JoinError, ctx: &Context) -> TaskError {
     match (error.try_into_panic(), ctx.err()) {
         (Ok(payload), _) => TaskError::Panicked(TaskPanic::new(payload, Location::caller())),

@@ -1,4 +1,4 @@
-//! One task, as it was when it was asked about.
+//! A snapshot of one task.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::list::Entry;
 
-/// One task, as it was when [`Tasks::list`](crate::Tasks::list) was called. Displays as one line.
+/// A snapshot of one task, taken when [`Tasks::list`](crate::Tasks::list) was called. Displays as one line.
 #[derive(Clone)]
 pub struct TaskInfo {
     name: Option<Arc<Cow<'static, str>>>,
@@ -44,7 +44,7 @@ impl TaskInfo {
         self.age
     }
 
-    /// Returns whether the task's context had ended, while the task itself was not gone.
+    /// Returns whether the task's context had ended although the task was not gone.
     pub fn is_ended(&self) -> bool {
         self.ended
     }

@@ -18,7 +18,7 @@ use crate::value::Value;
 #[derive(Clone)]
 pub struct Tasks(Arc<List>);
 
-/// The value by which tasks find the list.
+/// The value through which tasks find the list.
 struct Listing(Arc<List>);
 
 impl Value for Listing {
@@ -27,39 +27,40 @@ impl Value for Listing {
     }
 }
 
-/// The list itself.
+/// A list of tasks.
 pub(super) struct List(Mutex<State>);
 
-/// What a list knows.
+/// The state of a list.
 struct State {
-    /// In the order in which they were started.
+    /// The tasks, in the order in which they were started.
     tasks: BTreeMap<u64, Arc<Entry>>,
     waiters: BTreeMap<u64, Waker>,
     /// The key of the next task or waiter. No key is used twice.
     next: u64,
 }
 
-/// One task, which all lists above it share.
+/// One task. All lists above the task share this entry.
 pub(super) struct Entry {
     pub(super) ctx: Context,
     pub(super) location: &'static Location<'static>,
-    /// When it was started, in ticks of its context's clock.
+    /// The time at which the task was started, in ticks of its context's clock.
     pub(super) start: i64,
 }
 
-// No users' code runs under its lock (invariant 4).
+// No user code runs under the lock (invariant 4).
 impl UnwindSafe for List {}
 impl RefUnwindSafe for List {}
 
 impl Context {
     /// Creates a context that counts and lists every task spawned below it, and the [`Tasks`] that report them.
     ///
-    /// These are the tasks of `Context::spawn` and its relatives, the tasks of [`Group`](crate::Group)s, and what a
-    /// [`TaskGuard`](crate::TaskGuard) stands for, also below a [`without_cancel`](Context::without_cancel). Below a
-    /// [`merge`](Context::merge) a task is in the lists of both parents. Lists nest: a task is in each list above it.
+    /// The list contains the tasks of `Context::spawn` and its relatives, the tasks of [`Group`](crate::Group)s, and the work
+    /// that a [`TaskGuard`](crate::TaskGuard) represents. This includes tasks below a
+    /// [`without_cancel`](Context::without_cancel). Below a [`merge`](Context::merge), a task is in the lists of both parents.
+    /// Lists nest: a task is in each list above it.
     ///
-    /// A task is listed until its future, or its blocking closure, is gone and its drop has finished. The end of its context does
-    /// not remove it, nor does dropping or awaiting its handle.
+    /// A task is listed until its future, or its blocking closure, is gone and its drop has finished. The end of the task's
+    /// context does not remove the task from the list. Dropping or awaiting the task's handle does not remove the task either.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -80,7 +81,7 @@ impl Context {
         (self.with_value(Listing(Arc::clone(&list))), Tasks(list))
     }
 
-    /// The lists at and above this context.
+    /// Returns the lists at and above this context.
     pub(super) fn task_lists(&self) -> Vec<Arc<List>> {
         self.all_values::<Listing>().into_iter().map(|listing| Arc::clone(&listing.0)).collect()
     }
@@ -89,15 +90,15 @@ impl Context {
 impl Tasks {
     /// Waits until there is no task, or until `other` ends.
     ///
-    /// An empty list wins over the end of `other`. A task spawned while this waits is waited for too.
+    /// An empty list wins over the end of `other`. The wait includes tasks that are spawned during the wait.
     ///
     /// # Errors
     ///
-    /// The error of `other`, if it ended first.
+    /// The error of `other`, if `other` ended first.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time. The tasks are not affected.
+    /// The future may be dropped at any time. The tasks are not affected.
     pub fn wait(&self, other: &Context) -> WaitForTasks {
         WaitForTasks::new(self.clone(), other)
     }
@@ -112,14 +113,14 @@ impl Tasks {
         self.len() == 0
     }
 
-    /// Returns the tasks as they are now, the one that was started first at the front.
+    /// Returns the current tasks, in the order in which they were started.
     pub fn list(&self) -> Vec<TaskInfo> {
         let entries: Vec<Arc<Entry>> = self.0.state().tasks.values().cloned().collect();
-        // Asked without the lock (invariant 4).
+        // The contexts are asked without the lock (invariant 4).
         entries.iter().map(|entry| TaskInfo::new(entry)).collect()
     }
 
-    /// Returns the tasks as [`list`](Tasks::list) does, each with its context. The values of a context tell which request its task
+    /// Returns the tasks like [`list`](Tasks::list), each with its context. The values of a context show which request the task
     /// belongs to. A returned context keeps its values alive.
     ///
     /// ```
@@ -154,7 +155,7 @@ impl List {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a task. Returns the key to remove it by.
+    /// Adds a task. Returns the key that removes the task.
     pub(super) fn add(&self, entry: Arc<Entry>) -> u64 {
         let mut state = self.state();
         let key = state.new_key();
@@ -162,7 +163,7 @@ impl List {
         key
     }
 
-    /// Removes a task, and wakes the waiters if it was the last (invariant 3).
+    /// Removes a task. Wakes the waiters if the task was the last one (invariant 3).
     pub(super) fn remove(&self, key: u64) {
         let mut state = self.state();
         let removed = state.tasks.remove(&key);
@@ -171,11 +172,11 @@ impl List {
         for waker in waiters.into_values() {
             background::shielded(|| waker.wake());
         }
-        // It may hold the last reference to values of the user's.
+        // The entry may hold the last reference to the user's values.
         background::shielded(|| drop(removed));
     }
 
-    /// Waits with `waker`, in place of the one under `key`. False, and nothing is kept, if there is no task (invariant 3).
+    /// Stores `waker` in place of the waker under `key`. Returns false and stores nothing if there is no task (invariant 3).
     pub(super) fn add_waiter(&self, key: &mut Option<u64>, waker: &Waker) -> bool {
         let waker = waker.clone();
         let mut state = self.state();

@@ -16,7 +16,7 @@ use crate::canceler::Canceler;
 use crate::context::Context;
 use crate::future::Ending;
 
-/// A future of a task, in the `tracing` span of the code that spawned it.
+/// The future of a task, in the `tracing` span of the code that spawned the task.
 #[cfg(feature = "tracing")]
 type InSpan<F> = tracing::instrument::Instrumented<F>;
 #[cfg(not(feature = "tracing"))]
@@ -32,22 +32,22 @@ fn in_span<F>(future: F) -> InSpan<F> {
 }
 
 impl Context {
-    /// Spawns a task on the running tokio runtime. The task runs under a child of this context, which `make` receives, and ends
-    /// with it.
+    /// Spawns a task on the running tokio runtime. The task runs under a child of this context, which `make` receives. The task
+    /// ends when the child ends.
     ///
-    /// At the end of the context the task's future is dropped, as [`run`](Context::run) does: a result that is ready at the same
-    /// poll counts. The [`Task`] is ready once the future is gone. If the context is done already, `make` is not called.
+    /// At the end of the context, the task's future is dropped, as [`run`](Context::run) does: a result that is ready at the
+    /// same poll counts. The [`Task`] is ready once the future is gone. If the context is done already, `make` is not called.
     ///
-    /// The task has this context's [name](Context::name), and runs inside the `tracing` span of the caller if the feature
-    /// `tracing` is on. It is in the lists of every [`with_tasks`](Context::with_tasks) above. Contexts derived in the task do not
-    /// end with the task's output: tasks that it spawns go on.
+    /// The task has this context's [name](Context::name). If the feature `tracing` is on, the task runs inside the `tracing`
+    /// span of the caller. The task is in the lists of every [`with_tasks`](Context::with_tasks) above. Contexts derived in the
+    /// task do not end with the task's output: tasks that it spawned go on.
     ///
     /// Outside of a runtime, and on a runtime that is shutting down, the task ends with an error that says so.
     ///
     /// # Panics
     ///
-    /// If `make` panics. A panic of the future is the task's error. If the [`Task`] was dropped, nobody receives that error: then only
-    /// the panic hook reports the panic.
+    /// If `make` panics. A panic of the future is the task's error. If the [`Task`] was dropped, nobody receives that error,
+    /// and only the panic hook reports the panic.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -72,7 +72,7 @@ impl Context {
         self.spawn_until(Context::clone, make)
     }
 
-    /// Spawns a task as [`spawn`](Context::spawn) does, which is polled for up to `grace` after the end of its context, for
+    /// Spawns a task like [`spawn`](Context::spawn). After the end of its context, the task is polled for up to `grace`, for
     /// cleanup that awaits. See [`run_with_grace`](Context::run_with_grace).
     ///
     /// ```
@@ -100,7 +100,7 @@ impl Context {
         self.spawn_until(|ctx| ctx.shielded(grace), make)
     }
 
-    /// Spawns a task that runs until the context that `until` derives of the task's own ends.
+    /// Spawns a task that runs until the end of the context that `until` derives from the task's own context.
     #[track_caller]
     fn spawn_until<F, Fut>(&self, until: impl FnOnce(&Context) -> Context, make: F) -> Task<Fut::Output>
     where
@@ -124,7 +124,7 @@ impl Context {
     }
 }
 
-/// What every task has before it is started.
+/// The parts that every task needs before it is started.
 pub(super) struct Start {
     pub(super) runtime: Handle,
     /// The task's context.
@@ -133,7 +133,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Returns the task that never runs, outside of a runtime or if the context is done.
+    /// Returns the parts of a new task. Outside of a runtime, or if the context is done, returns a task that never runs as the
+    /// error.
     #[track_caller]
     pub(super) fn new<T>(parent: &Context) -> Result<Start, Task<T>> {
         let location = Location::caller();
@@ -153,7 +154,7 @@ impl Start {
     }
 }
 
-/// Takes a task out of its lists (invariant 2), once it is gone.
+/// Takes a task out of its lists (invariant 2), once the task is gone.
 pub(super) struct EndOfTask {
     canceler: Canceler,
     guard: TaskGuard,
@@ -161,13 +162,14 @@ pub(super) struct EndOfTask {
 }
 
 impl EndOfTask {
-    /// The task has an output, an error or a panic. What it has started goes on.
+    /// Ends a task that has an output, an error or a panic. The tasks that it has started go on.
     pub(super) fn complete(self) {
         self.canceler.detach();
         drop(self.guard);
     }
 
-    /// The runtime drops the task: first its context ends, so that `task` sees the end in its drop, which may panic.
+    /// Ends a task that the runtime drops. First the task's context ends, so that `task` sees the end in its drop, which may
+    /// panic.
     pub(super) fn abort(self, task: impl FnOnce()) {
         self.canceler.cancel_at("the tokio runtime dropped the task before its end", self.location);
         background::shielded(task);
@@ -176,13 +178,13 @@ impl EndOfTask {
 }
 
 pin_project! {
-    /// A task's future, which ends with a context, and whose panic is an error.
+    /// The future of a task. It ends with a context, and its panic is an error.
     struct TaskFuture<F> {
-        // None once it is gone.
+        // `None` once the future is gone.
         #[pin]
         future: Option<InSpan<F>>,
         until: Ending<Context>,
-        // None once the task is out of its lists.
+        // `None` once the task is out of its lists.
         ending: Option<EndOfTask>,
         location: &'static Location<'static>,
     }

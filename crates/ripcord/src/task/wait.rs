@@ -9,11 +9,12 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::future::DoneOwned;
 
-/// Ready when there is no task, or when a context has ended: see [`Tasks::wait`]. Dropping it has no effect on the tasks.
+/// A future that is ready when there is no task, or when a context has ended: see [`Tasks::wait`]. Dropping it has no effect on
+/// the tasks.
 #[must_use = "futures do nothing unless polled"]
 pub struct WaitForTasks {
     tasks: Tasks,
-    /// The key of the waker in the list, once there was one.
+    /// The key of the waker in the list, once a waker was stored.
     key: Option<u64>,
     done: DoneOwned,
 }
