@@ -18,11 +18,11 @@ use super::{
 };
 
 pin_project! {
-    /// The body of a response. It keeps the request's context alive until the last byte has been handed over.
+    /// The body of a response. It keeps the request's context alive until the last byte has been passed to hyper.
     ///
-    /// If the context ends before the body does, the body ends with the [`ripcord::Error`] as its error, and the client sees an
-    /// aborted stream. A gRPC client gets trailers with the status code instead. If the last frame is ready at that moment, it is
-    /// still sent. If the context had ended before the head was sent, as much of the body is sent as is ready, and then it is cut.
+    /// If the context ends before the body does, the body fails with the [`ripcord::Error`], and the client sees an aborted
+    /// stream. A gRPC client gets trailers with the status code instead. If the last frame is ready at that moment, it is still
+    /// sent. If the context had ended before the head was sent, the part of the body that is ready is sent, and the rest is cut.
     ///
     /// Dropping the body before its end cancels the request's context with [`ClientDisconnected`](super::ClientDisconnected).
     #[derive(Debug)]
@@ -32,9 +32,9 @@ pin_project! {
     {
         // `None` once the request is over.
         request: Option<InFlight>,
-        // The context ended before the head was sent.
+        // Whether the context ended before the head was sent.
         is_last_word: bool,
-        // The bytes left to hand over; zero if the body is not to be sent. Dropping it then says nothing about the client.
+        // The number of bytes left to pass on. Zero if the body is not to be sent: then its drop does not mean a disconnect.
         left: Option<u64>,
         #[pin]
         content: Content<B>,
@@ -63,7 +63,7 @@ impl<B: Body> ContextBody<B> {
         ContextBody { request: Some(request), is_last_word, left, content }
     }
 
-    /// Creates the body of a response whose request is kept elsewhere.
+    /// Creates the body of a response whose request is stored elsewhere.
     pub(super) fn without_request(content: Content<B>) -> Self {
         ContextBody { request: None, is_last_word: false, left: Some(0), content }
     }
@@ -81,7 +81,7 @@ where
         task: &mut task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let mut this = self.project();
-        // As with the handler, the end is read before the body is polled and acted on after it.
+        // As with the handler, the end of the context is read before the body is polled, and handled after it.
         let mut ended = this.request.as_mut().and_then(InFlight::err);
         let cut = loop {
             let polled = match this.content.as_mut().project() {
@@ -128,7 +128,7 @@ where
             }
             let Some(request) = this.request.as_mut() else { return Poll::Pending };
             match request.poll_err(task) {
-                // The context ended since it was asked, so the body is polled once more.
+                // The context has ended since the last check, so the body is polled once more.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
@@ -152,7 +152,7 @@ where
     }
 }
 
-/// Why a body is cut short.
+/// The reason why a body is cut short.
 enum Cut {
     Ended(ripcord::Error),
     Failed(BoxError),
@@ -160,7 +160,7 @@ enum Cut {
 }
 
 impl Cut {
-    /// Notes the outcome of the request, and returns the error that its body ends with.
+    /// Records the outcome of the request, and returns the error with which its body ends.
     fn settle(self, request: Option<InFlight>) -> BoxError {
         if let Some(mut request) = request {
             match &self {

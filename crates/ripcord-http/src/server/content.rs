@@ -1,11 +1,11 @@
-//! What a response's body consists of.
+//! The content of a response's body.
 
 use bytes::Bytes;
 use http_body::{Body, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The handler's body, or a text of this crate, which is `None` once it has been sent.
+    /// The handler's body, or a text of this crate. The text is `None` once it has been sent.
     #[project = ContentProject]
     #[derive(Debug)]
     pub(super) enum Content<B> {

@@ -11,11 +11,11 @@ use ripcord::Context;
 
 use super::{handle::Handle, lifetime::Lifetime};
 
-/// Lets work of a request continue after its response, or after its client has disconnected.
+/// Lets the work of a request continue after its response, or after its client has disconnected.
 ///
-/// While the returned [`Detached`] is held, neither the end of the response nor a disconnect ends `ctx`, or any other context of
-/// the same request. Its deadline still does, and so does the end of the server's context. Use
-/// [`without_cancel`](Context::without_cancel) to outlive those too.
+/// While the returned [`Detached`] exists, neither the end of the response nor a disconnect ends `ctx` or another context of the
+/// same request. The request's deadline still ends them, and so does the end of the server's context. For work that must outlive
+/// those too, use [`without_cancel`](Context::without_cancel).
 ///
 /// A server drops the handler when its client disconnects, so spawn a task for work that must finish:
 ///
@@ -36,11 +36,11 @@ use super::{handle::Handle, lifetime::Lifetime};
 /// # let _: axum::Router = axum::Router::new().route("/pay", axum::routing::post(pay));
 /// ```
 ///
-/// If `ctx` has already ended, it stays ended. A context that belongs to no request of a
+/// If `ctx` has already ended, it stays ended. A context that does not belong to a request of a
 /// [`ContextLayer`](super::ContextLayer) is unchanged.
 ///
-/// A server that has closed its connections may still have detached work:
-/// [`ServerStats::detached`](super::ServerStats::detached) counts it.
+/// A server may still have detached work after it has closed its connections.
+/// [`ServerStats::detached`](super::ServerStats::detached) counts this work.
 pub fn detach(ctx: &Context) -> Detached {
     let lifetime = ctx.value::<Handle>().and_then(|handle| handle.lifetime.upgrade());
     if let Some(lifetime) = &lifetime {
@@ -49,7 +49,7 @@ pub fn detach(ctx: &Context) -> Detached {
     Detached { lifetime }
 }
 
-/// Keeps a request's context from ending with its response or its client, until this is dropped. Returned by [`detach`].
+/// Prevents a request's context from ending with its response or its client, until this value is dropped. Returned by [`detach`].
 #[must_use = "dropping this ends the Context of a request that is over"]
 #[derive(Debug)]
 pub struct Detached {
@@ -57,7 +57,8 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Returns a future that runs `future` and holds this until it is dropped. A task drops its future when the future is ready.
+    /// Returns a future that runs `future` and keeps `self` until it is dropped. A task drops its future when the future is
+    /// ready.
     pub fn run<F: Future>(self, future: F) -> RunDetached<F> {
         RunDetached { future, detached: self }
     }
@@ -76,7 +77,8 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct RunDetached<F> {
-        // Before `detached`, because fields are dropped in order: the work's context is still alive when the work is dropped.
+        // This field is before `detached`, because fields are dropped in order: the work's context is still alive when the work
+        // is dropped.
         #[pin]
         future: F,
         detached: Detached,

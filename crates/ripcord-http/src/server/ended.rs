@@ -1,4 +1,4 @@
-//! The answer of a handler that cannot go on.
+//! The response of a handler that cannot continue.
 
 use std::{error::Error, fmt, time::Duration};
 
@@ -10,9 +10,9 @@ use ripcord::{Cause, GroupError};
 
 use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 
-/// The answer of a handler that cannot go on, because its context has ended or a call under it has failed.
+/// The response of a handler that cannot continue, because its context has ended or a call under it has failed.
 ///
-/// A handler that returns it can use `?` on every call that takes the context.
+/// A handler that returns `Ended` can use `?` on every call that takes the context.
 ///
 /// | error | status |
 /// |---|---|
@@ -25,14 +25,13 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | another policy refused the call: an open breaker, a full bulkhead or pool | 503, with `Retry-After` if the time is known |
 /// | the call's own error, or its panic | 500 |
 ///
-/// The errors of policies convert with the feature `policy`. A [`GroupError`] is answered as the error of its task, if that
-/// is an `Ended`, a [`ripcord::Error`] or a `Refused` of the policies, and otherwise with 500. So a group's tasks return
-/// `Result<_, Ended>`.
+/// The errors of policies convert with the feature `policy`. A [`GroupError`] is answered like the error of its task, if this
+/// error is an `Ended`, a [`ripcord::Error`] or a `Refused` of the policies. Otherwise it is answered with 500. So the tasks of a
+/// group return `Result<_, Ended>`.
 ///
-/// Below a [`ContextLayer`](super::ContextLayer) the statuses of the context's end are the layer's, and a gRPC request is
-/// answered in gRPC's terms. The body never contains the error or its cause, which may be confidential. A
-/// [trusted](crate::TrustPolicy) client learns the cause of the context's end from the header
-/// [`ripcord-cause`](crate::RemoteCause).
+/// Below a [`ContextLayer`](super::ContextLayer), the layer sets the statuses for the end of the context, and a gRPC request is
+/// answered with a gRPC status. The body never contains the error or its cause, which may be confidential. A
+/// [trusted](crate::TrustPolicy) client gets the cause of the context's end in the header [`ripcord-cause`](crate::RemoteCause).
 ///
 /// ```
 /// use std::time::Duration;
@@ -59,7 +58,7 @@ enum Reason {
     Failed(Failure, Cause),
 }
 
-/// What a call failed with, if not with the end of the context.
+/// The failure of a call, other than the end of the context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// The deadline is too near for the call.
@@ -71,12 +70,12 @@ pub(super) enum Failure {
     Limited { retry_after: Option<Duration> },
     #[cfg(feature = "policy")]
     Rejected { retry_after: Option<Duration> },
-    /// With an error of its own.
+    /// The call failed with its own error.
     Call,
 }
 
 impl Ended {
-    /// Creates the answer to `error`.
+    /// Creates the response for `error`.
     pub(super) fn failed(failure: Failure, error: impl Into<Cause>) -> Self {
         Ended(Reason::Failed(failure, error.into()))
     }
@@ -89,7 +88,7 @@ impl Ended {
         }
     }
 
-    /// Returns how long the client should wait before it sends the request again, if that is known.
+    /// Returns how long the client should wait before it sends the request again, if the time is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]
@@ -98,12 +97,12 @@ impl Ended {
         }
     }
 
-    /// Returns the status for logs and metrics, by the default settings of a layer.
+    /// Returns the status for logs and metrics, with the default settings of a layer.
     pub fn status(&self) -> StatusCode {
         self.status_by(&Statuses::default())
     }
 
-    /// Returns gRPC's status code, and the message that a [`ContextLayer`](super::ContextLayer) sends with it.
+    /// Returns the gRPC status code, and the message that a [`ContextLayer`](super::ContextLayer) sends with it.
     ///
     /// | error | code |
     /// |---|---|
@@ -133,7 +132,7 @@ impl Ended {
         }
     }
 
-    /// Returns the status on the wire: 499 is not one of HTTP's.
+    /// Returns the status on the wire. It is never 499, because HTTP does not define 499.
     pub(super) fn answer_by(&self, statuses: &Statuses) -> StatusCode {
         match self.error() {
             Some(error) if is_client_disconnected(error) => statuses.canceled,
@@ -199,13 +198,13 @@ impl<B: From<&'static str>> From<Ended> for Response<B> {
         if let Some(after) = ended.retry_after() {
             response.headers_mut().insert(RETRY_AFTER, whole_seconds(after).into());
         }
-        // The layer recognizes the answer by this.
+        // The layer recognizes the response by this extension.
         response.extensions_mut().insert(ended);
         response
     }
 }
 
-/// Returns `time` in seconds, rounded up, and at least one: zero would ask the client to send the request again at once.
+/// Converts `time` to seconds, rounded up, and at least one. Zero would ask the client to send the request again at once.
 fn whole_seconds(time: Duration) -> u64 {
     let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
     seconds.max(1)
@@ -229,7 +228,7 @@ impl fmt::Display for Ended {
 
 impl Error for Ended {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        // It prints as the error inside, so the next level is that one's source.
+        // `Display` prints the error inside, so the source of this error is the source of the error inside.
         match &self.0 {
             Reason::Context(error) => error.source(),
             Reason::Failed(_, error) => error.source(),

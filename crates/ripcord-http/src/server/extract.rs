@@ -93,7 +93,7 @@ fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
     parts.extensions.get::<Context>()?.value::<V>().cloned()
 }
 
-/// The error of [`Ctx`] and [`CtxValue`]: no layer has provided the context or the value. It is answered with 500.
+/// The error of [`Ctx`] and [`CtxValue`]: no layer has provided the context or the value. The response has status 500.
 #[derive(Clone, Debug)]
 pub struct CtxRejection {
     type_name: &'static str,
@@ -113,8 +113,8 @@ impl IntoResponse for CtxRejection {
     }
 }
 
-/// Returns the route, such as `/users/{id}`, or `unmatched`. Use it with [`ContextLayer::name`](super::ContextLayer::name). It never
-/// contains the request's own path.
+/// Returns the route, such as `/users/{id}`, or `unmatched`. Use it with [`ContextLayer::name`](super::ContextLayer::name). The
+/// result never contains the path of the request itself.
 pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) => Cow::Owned(path.as_str().to_owned()),

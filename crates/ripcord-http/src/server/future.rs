@@ -19,13 +19,14 @@ use crate::Malformed;
 pin_project! {
     /// The future of a response of a [`ContextService`](super::ContextService).
     ///
-    /// Dropping it before it is ready cancels the request's context with [`ClientDisconnected`](super::ClientDisconnected): a server
-    /// drops it when the client has disconnected. A response that is ready at the deadline wins.
+    /// Dropping the future before it is ready cancels the request's context with
+    /// [`ClientDisconnected`](super::ClientDisconnected): a server drops the future when the client has disconnected. A response
+    /// that is ready at the deadline is still sent.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
-        // Before the handler, because fields are dropped in order: when the handler is dropped, the context already says why.
-        // `None` once the response is ready, and for the cancel of another request.
+        // This field is before the handler, because fields are dropped in order: when the handler is dropped, the context already
+        // has its cause. `None` once the response is ready, and for a request that cancels another request.
         request: Option<InFlight>,
         bodyless: Bodyless,
         #[pin]
@@ -48,25 +49,25 @@ impl<F> ResponseFuture<F> {
         ResponseFuture { request: Some(request), bodyless, handler }
     }
 
-    /// Creates the answer for a handler that is not called, or panicked before it returned a future.
+    /// Creates the response for a handler that is not called, or panicked before it returned a future.
     pub(super) fn not_called(request: InFlight, refusal: Refusal, bodyless: Bodyless) -> Self {
         ResponseFuture { request: Some(request), bodyless, handler: Handler::NotCalled { refusal } }
     }
 
-    /// Creates the answer to the cancel of another request. It has no context.
+    /// Creates the response for a request that cancels another request. The response has no context.
     pub(super) fn cancel(is_found: bool) -> Self {
         let handler = Handler::NotCalled { refusal: Refusal::Cancel { is_found } };
         ResponseFuture { request: None, bodyless: Bodyless::ByStatus, handler }
     }
 }
 
-/// The answer in place of a handler's.
+/// The response in place of the handler's response.
 #[derive(Clone, Debug)]
 pub(super) enum Refusal {
     Ended(ripcord::Error),
     Malformed(Malformed),
     Panicked,
-    /// The request canceled another one, if that was in flight.
+    /// The request canceled another request, if that request was in flight.
     Cancel {
         is_found: bool,
     },
@@ -75,7 +76,7 @@ pub(super) enum Refusal {
 impl Refusal {
     fn respond<B>(self, is_grpc: bool) -> Response<Content<B>> {
         let (mut response, code, message) = match self {
-            // The outermost layer makes this gRPC's.
+            // The outermost layer turns this response into a gRPC response.
             Refusal::Ended(error) => return Ended::from(error).into(),
             Refusal::Cancel { is_found: true } => return plain_text(StatusCode::OK, "Request canceled".into()),
             Refusal::Cancel { is_found: false } => return plain_text(StatusCode::NOT_FOUND, "No such request".into()),
@@ -113,13 +114,13 @@ where
             };
             return Poll::Ready(Ok(refusal.clone().respond(false).map(ContextBody::without_request)));
         };
-        // The end is read before the handler is polled and acted on after it. So a handler that watches its context sees every end
-        // that is acted on, is polled once more, and wins a tie.
+        // The end of the context is read before the handler is polled, and handled after it. So a handler that watches its
+        // context sees every end, is polled once more, and its response is sent if both are ready.
         let mut ended = request.err();
         let mut response = loop {
             let polled = match this.handler.as_mut().project() {
                 HandlerProject::NotCalled { refusal } => break refusal.clone().respond(request.is_grpc()),
-                // Nothing begins on a context that is done.
+                // A handler is not started if its context has ended.
                 HandlerProject::Called { started: false, .. } if ended.is_some() => Ok(Poll::Pending),
                 HandlerProject::Called { started, future } => {
                     *started = true;
@@ -144,7 +145,7 @@ where
                 break Refusal::Ended(error).respond(request.is_grpc());
             }
             match request.poll_err(task) {
-                // The context ended since it was asked, so the handler is polled once more.
+                // The context has ended since the last check, so the handler is polled once more.
                 Poll::Ready(error) => ended = Some(error),
                 Poll::Pending => return Poll::Pending,
             }
@@ -161,7 +162,7 @@ where
     }
 }
 
-/// Which responses have no body, by the method of the request.
+/// The responses without a body, by the method of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Bodyless {
     ByStatus,
@@ -178,14 +179,14 @@ impl Bodyless {
         }
     }
 
-    /// Returns whether no body follows such a head, whatever body the handler returned.
+    /// Returns whether no body follows a head with this status, whatever body the handler returned.
     fn is_bodyless(self, status: StatusCode) -> bool {
         let by_status =
             status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
         by_status || self != Bodyless::ByStatus
     }
 
-    /// Returns whether the connection, or the stream of HTTP/2, becomes another protocol's.
+    /// Returns whether the connection, or the HTTP/2 stream, switches to another protocol.
     fn is_upgrade(self, status: StatusCode) -> bool {
         status == StatusCode::SWITCHING_PROTOCOLS || (self == Bodyless::Connect && status.is_success())
     }

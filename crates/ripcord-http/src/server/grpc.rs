@@ -1,7 +1,7 @@
-//! Answers in gRPC's terms.
+//! Responses to gRPC requests.
 //!
-//! A gRPC client takes a 504 for "unavailable" and sends the request again. So it is answered with status 200 and a code in
-//! trailers: with no body, as the headers of a response that ends there.
+//! A gRPC client maps status 504 to "unavailable" and sends the request again. So the response has status 200 and a gRPC code in
+//! trailers. A response without a body has the code in its headers.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
@@ -16,7 +16,7 @@ const GRPC_WEB: &[u8] = b"application/grpc-web";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
-/// A status code of gRPC.
+/// A gRPC status code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     Cancelled = 1,
@@ -30,7 +30,7 @@ pub(super) enum Code {
 }
 
 impl Code {
-    /// Returns the code for a context's end.
+    /// Returns the code for the end of a context.
     pub(super) fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() { Code::DeadlineExceeded } else { Code::Cancelled }
     }
@@ -40,13 +40,14 @@ impl Code {
     }
 }
 
-/// Returns whether a request with these headers is gRPC's. gRPC-Web has its trailers in the body, and is not.
+/// Returns whether a request with these headers is a gRPC request. A gRPC-Web request is not: its response has trailers in the
+/// body.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], HeaderValue::as_bytes);
     content_type.starts_with(GRPC) && !content_type.starts_with(GRPC_WEB)
 }
 
-/// Returns the end of `ctx` if these headers or trailers have the code for it.
+/// Returns the end of `ctx` if these headers or trailers have the gRPC code for it.
 pub(super) fn end(headers: &HeaderMap, ctx: &Context) -> Option<ripcord::Error> {
     let code = headers.get(GRPC_STATUS).filter(|code| *code == "1" || *code == "4")?;
     ctx.err().filter(|error| *code == Code::from_error(error).value())
@@ -57,7 +58,7 @@ pub(super) fn trailers(code: Code, message: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(GRPC_STATUS, code.value()), (GRPC_MESSAGE, HeaderValue::from_static(message))])
 }
 
-/// Makes `response` one with trailers only.
+/// Turns `response` into a response that has only trailers.
 pub(super) fn answer<B>(response: &mut Response<Content<B>>, code: Code, message: &'static str) {
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! From a request's context to its lifetime, and to the source of its deadline.
+//! Finds the lifetime of a request, and the source of its deadline, from the request's context.
 
 use std::{
     fmt,
@@ -9,8 +9,8 @@ use ripcord::{Context, Value};
 
 use super::{DeadlineSource, lifetime::Lifetime, observer::EntryKey, settings::Settings};
 
-/// A request's [`Lifetime`] and the source of its deadline, as a value of its context. It is there as long as anybody holds the
-/// context or one derived from it.
+/// A context value with the request's [`Lifetime`] and the source of its deadline. The value exists as long as the context or a
+/// derived context.
 pub(super) struct Handle {
     pub(super) lifetime: Weak<Lifetime>,
     source: DeadlineSource,
@@ -29,7 +29,7 @@ impl Handle {
         Handle { lifetime: Arc::downgrade(lifetime), source, settings: Arc::clone(settings), place }
     }
 
-    /// Returns the lifetime of the request in flight that `ctx` belongs to, if any.
+    /// Returns the lifetime of the request in flight that `ctx` belongs to, if there is one.
     pub(super) fn in_flight(ctx: &Context) -> Option<Arc<Lifetime>> {
         let lifetime = ctx.value::<Handle>()?.lifetime.upgrade()?;
         (!lifetime.is_answered()).then_some(lifetime)
@@ -60,7 +60,7 @@ impl Value for InnerSource {
     }
 }
 
-/// Returns `ctx`, whose deadline is an inner layer's, with that as the source of its deadline.
+/// Returns a child of `ctx` whose source of the deadline is the inner layer.
 pub(super) fn with_inner_source(ctx: &Context) -> Context {
     let source = match source_of(ctx) {
         DeadlineSource::Header(header) | DeadlineSource::Clamped(header) => DeadlineSource::Clamped(header),
@@ -74,7 +74,7 @@ pub(super) fn source_of(ctx: &Context) -> DeadlineSource {
     inner.or_else(|| Some(ctx.value::<Handle>()?.source)).unwrap_or(DeadlineSource::None)
 }
 
-/// Returns the place with the observer of the request that `ctx` belongs to.
+/// Returns the key of the observer's entry for the request that `ctx` belongs to.
 #[cfg(feature = "inspector")]
 pub(crate) fn entry_key_for(ctx: &Context) -> Option<EntryKey> {
     ctx.value::<Handle>()?.place

@@ -1,6 +1,6 @@
-//! The headers of a request, as far as the settings trust them.
+//! The headers of a request that the settings trust.
 //!
-//! [`Dialect::ALL`] is the list of deadline headers: a dialect that is added there is read here.
+//! [`Dialect::ALL`] is the list of deadline headers. A dialect that is added to this list is read here.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,10 +13,10 @@ use crate::{
     trace_context::{Baggage, Traceparent, Tracestate},
 };
 
-/// What was read from a request's headers.
+/// The values read from a request's headers.
 #[derive(Debug)]
 pub(super) struct Received {
-    /// The shortest deadline, and the header that it came in.
+    /// The shortest deadline, and the name of its header.
     pub(super) deadline: Option<(&'static str, Duration)>,
     pub(super) id: RequestId,
     pub(super) lineage: Lineage,
@@ -26,9 +26,9 @@ pub(super) struct Received {
     pub(super) malformed: Option<Malformed>,
 }
 
-/// Reads the headers, and counts the malformed ones, which are otherwise ignored. Oversized baggage is counted and cut.
+/// Reads the headers and counts malformed headers. Malformed headers are otherwise ignored. Oversized baggage is counted and cut.
 ///
-/// A header that is not trusted is not read, so it cannot be malformed either.
+/// An untrusted header is not read, so it cannot be malformed.
 pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Received {
     let (trust, found) = (&settings.trust.0, Found::new(headers));
     let mut reader = Reader { counters: &settings.counters, malformed: None };
@@ -51,13 +51,13 @@ pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Received {
     let (mut id, mut tracestate, mut baggage) = (None, None, None);
     if trust.is_trusted() {
         id = reader.one(&found.request_id, RequestId::HEADER, RequestId::decode);
-        // Without a traceparent it belongs to no trace.
+        // Without a traceparent, the tracestate belongs to no trace.
         if parent.is_some() && found.tracestate {
             tracestate = reader.many(Tracestate::decode(headers.get_all(Tracestate::HEADER)));
         }
         if found.baggage {
             baggage = reader.many(Baggage::decode(headers.get_all(Baggage::HEADER)));
-            // What fits is carried.
+            // The part of the baggage within the limit is kept.
             if let Some(oversized) = baggage.as_ref().and_then(Baggage::oversized) {
                 reader.count(oversized);
             }
@@ -73,7 +73,7 @@ pub(super) fn read(headers: &HeaderMap, settings: &Settings) -> Received {
     }
 }
 
-/// A header that may come once.
+/// A header that may occur at most once.
 #[derive(Default)]
 enum Header<'a> {
     #[default]
@@ -91,7 +91,7 @@ impl<'a> Header<'a> {
     }
 }
 
-/// The headers to read, found in one pass.
+/// The headers to read. They are found in one pass.
 #[derive(Default)]
 struct Found<'a> {
     deadlines: [Header<'a>; Dialect::ALL.len()],
@@ -121,7 +121,7 @@ impl<'a> Found<'a> {
     }
 }
 
-/// Reads headers one after the other, and keeps the first error.
+/// Reads one header after the other, and keeps the first error.
 struct Reader<'a> {
     counters: &'a Counters,
     malformed: Option<Malformed>,

@@ -40,36 +40,37 @@ use crate::{RequestId, TrustPolicy};
 /// # }
 /// ```
 ///
-/// It works with everything that serves a `tower` service: axum, hyper, tonic. The context is in the request's extensions. In axum's
-/// handlers, the extractor `Ctx` takes it from there. Pass it to everything that waits. The [module](super) lists what ends it.
+/// The layer works with every server of `tower` services: axum, hyper, tonic. The context is in the request's extensions. In axum
+/// handlers, use the extractor `Ctx`. Pass the context to everything that waits. The [module](super) lists the events that end
+/// it.
 ///
 /// The context has the server's values and these: a [`RequestId`](crate::RequestId), a
-/// [`Traceparent`](crate::trace_context::Traceparent), and the client's [`Baggage`](crate::trace_context::Baggage) if the client is
-/// [trusted](ContextLayer::trust). Its deadline is the earliest of three: the server's, the [`timeout`](ContextLayer::timeout), and the one
-/// that the client asks for in a [header](crate::deadline).
+/// [`Traceparent`](crate::trace_context::Traceparent), and the client's [`Baggage`](crate::trace_context::Baggage) if the client
+/// is [trusted](ContextLayer::trust). Its deadline is the earliest of three: the server's deadline, the
+/// [`timeout`](ContextLayer::timeout), and the deadline in a [header](crate::deadline) from the client.
 ///
 /// # One route with its own limit
 ///
-/// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with a limit of its own, use
-/// `layer.clone().timeout(..)`, alone or below a layer for all routes. An inner layer derives from the context of the outer layer: the
-/// earlier deadline counts, and the outermost layer decides everything else (id, trust, statuses, hooks, counts).
-///
+/// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with its own limit, use `layer.clone().timeout(..)`,
+/// alone or below a layer for all routes. An inner layer derives its context from the context of the outer layer. The earlier
+/// deadline counts. The outermost layer decides everything else (id, trust, statuses, hooks, counts).
 /// # Upgrades
 ///
-/// For a WebSocket or a CONNECT, the [`timeout`](ContextLayer::timeout) limits the time until the answer. After that, the context has no
-/// deadline of the layer and lives until the upgraded connection, or stream of HTTP/2, is closed. The cause of its end says whether
-/// the client disconnected or the server ended. For a closed stream, it does not say who closed it. This needs a watched connection
-/// (feature `connection`). Without one, the context lives as long as the server's.
+/// For a WebSocket or a CONNECT, the [`timeout`](ContextLayer::timeout) limits the time until the response. After that, the layer
+/// sets no deadline, and the context lives until the upgraded connection or HTTP/2 stream is closed. The cause of its end says
+/// whether the client disconnected or the server ended. For a closed stream, the cause does not say which side closed it. This
+/// needs a watched connection (feature `connection`). Without a watched connection, the context lives as long as the server's
+/// context.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
     pub(super) settings: Arc<Settings>,
 }
 
 impl ContextLayer {
-    /// Creates a layer whose requests are below `server`: they end with it, have its values and use its clock. They have no other
-    /// deadline until [`timeout`](ContextLayer::timeout) sets one.
+    /// Creates a layer whose requests get children of `server`. They end with `server`, have its values and use its clock. They
+    /// have no other deadline until [`timeout`](ContextLayer::timeout) sets one.
     ///
-    /// A disconnect and a deadline from a header report the line of this call.
+    /// The error of a disconnect, or of a deadline from a header, reports the line of this call.
     #[track_caller]
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
@@ -77,9 +78,10 @@ impl ContextLayer {
         ContextLayer { settings: Arc::new(settings) }
     }
 
-    /// Sets how long a request may take from its arrival. The server's context may leave less. Default: no limit.
+    /// Sets the maximum duration of a request from its arrival. The deadline of the server's context may be earlier. Default: no
+    /// limit.
     ///
-    /// The error of a request that exceeds it reports the line of this call. Its cause is
+    /// The error of a request that exceeds the timeout reports the line of this call. Its cause is
     /// [`DeadlineSource::Local`](super::DeadlineSource::Local).
     #[must_use]
     #[track_caller]
@@ -88,8 +90,8 @@ impl ContextLayer {
         self.set(|settings| settings.timeout = Some(limit))
     }
 
-    /// Sets how long a request may take, like [`timeout`](ContextLayer::timeout), and the cause of the end of a request that exceeds
-    /// it. Use it if the timeout is a setting of your program: the cause can name the setting.
+    /// Sets the maximum duration of a request, like [`timeout`](ContextLayer::timeout), and the cause of the end of a request
+    /// that exceeds it. Use this if the timeout is a setting of your program: the cause can name the setting.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,15 +109,16 @@ impl ContextLayer {
         self.set(|settings| settings.timeout = Some(limit))
     }
 
-    /// Sets how long a request may go without progress. Default: no limit.
+    /// Sets the maximum time of a request without progress. Default: no limit.
     ///
-    /// The time starts with the request. Each chunk of the response's body restarts it, and on a
-    /// [watched connection](super::connection), each chunk that the handler reads of the request's body. A handler that works before the
-    /// first chunk, or reads an upload on another server, calls [`Context::progress`](ripcord::Context::progress). The deadline of the
-    /// request stays the hard limit. An idle timeout is no budget: it is not sent with calls, and no call is refused because of it.
+    /// The time starts with the request. Each chunk of the response's body restarts the time. On a [watched
+    /// connection](super::connection), each chunk of the request's body that the handler reads restarts it too. A handler that
+    /// works for long before the first chunk, or reads an upload on another server, should call
+    /// [`Context::progress`](ripcord::Context::progress). The deadline of the request stays the hard limit. An idle timeout is
+    /// not a budget: it is not sent with calls, and no call is refused because of it.
     ///
-    /// The request then ends as at its deadline. The error says for how long it was idle, and reports the line of this call. A
-    /// layer on a route inside another one has the shorter of the two.
+    /// A request that exceeds the idle timeout ends as at its deadline. The error says how long the request was idle, and reports
+    /// the line of this call. If a layer on a route is inside another layer, the shorter idle timeout counts.
     #[must_use]
     #[track_caller]
     pub fn idle_timeout(self, timeout: Duration) -> Self {
@@ -123,11 +126,11 @@ impl ContextLayer {
         self.set(|settings| settings.idle = Some((timeout, location)))
     }
 
-    /// Sets how a request's context is named. Default: by the method. With axum, `name(server::matched_path)` uses the route, if the
-    /// layer was added with [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), which runs after
-    /// routing.
+    /// Sets the function that names a request's context. Default: the method. With axum, `name(server::matched_path)` uses the
+    /// route, if the layer was added with [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), which
+    /// runs after routing.
     ///
-    /// Names appear in logs and metrics. Use a small set of names that no client can choose.
+    /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
     #[must_use]
     pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
         self.set(|settings| settings.name = name)
@@ -135,15 +138,15 @@ impl ContextLayer {
 
     /// Sets a hook that is called once for each request, when it is over. Use it for logs and metrics.
     ///
-    /// The hook runs in the task of the connection, after the request's context has ended, and delays that task. A panic in it is
-    /// caught and dropped.
+    /// The hook runs in the task of the connection, after the request's context has ended, and it delays that task. A panic of
+    /// the hook is caught and dropped.
     #[must_use]
     pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`]. The policy's maximum and
-    /// [`timeout`](ContextLayer::timeout) both limit the deadline that a client asks for.
+    /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`]. The maximum of the policy and the
+    /// [`timeout`](ContextLayer::timeout) both limit a client's deadline.
     #[must_use]
     #[track_caller]
     pub fn trust(self, trust: TrustPolicy) -> Self {
@@ -151,21 +154,22 @@ impl ContextLayer {
         self.set(|settings| settings.trust = (trust, location))
     }
 
-    /// Sets whether a request is answered with 400 and a description if a header that this layer reads is malformed.
-    /// Default: `false`, the header is ignored.
+    /// Sets whether a request with a malformed header is answered with 400 and a description. Only headers that this layer reads
+    /// count. Default: `false`, the header is ignored.
     ///
-    /// The [`stats`](ContextLayer::stats) count malformed headers in both cases. Baggage above the size limit counts as malformed
-    /// even if it is otherwise well-formed: a strict layer refuses the request, any other layer cuts the baggage. A header that the
-    /// trust policy ignores is not read, so it never counts as malformed.
+    /// The [`stats`](ContextLayer::stats) count malformed headers in both cases. Well-formed baggage above the size limit also
+    /// counts as malformed: a strict layer refuses the request, and any other layer cuts the baggage. A header that the trust
+    /// policy ignores is not read, so it never counts as malformed.
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)
     }
 
-    /// Sets whether to read deadlines that are instants by the client's clock: [`finagle`](crate::deadline::finagle) and
+    /// Sets whether to read deadlines that are instants on the client's clock: [`finagle`](crate::deadline::finagle) and
     /// [`aws`](crate::deadline::aws). Default: `false`.
     ///
-    /// Such a deadline is wrong by the difference between the two clocks. Like any other, it can only shorten the server's limit.
+    /// Such a deadline is wrong by the difference between the two clocks. Like any other deadline, it can only shorten the
+    /// server's limit.
     #[must_use]
     pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
         self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
@@ -173,21 +177,22 @@ impl ContextLayer {
 
     /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
     ///
-    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a request of its own, which this layer answers: no
-    /// handler, hook or count sees it. The named request's context ends with [`ClientCanceled`](super::ClientCanceled). The logs of this
-    /// service then say why its client gave up, and so do those of the services that it calls the same way.
+    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate request. This layer answers it: no
+    /// handler, hook or count sees this request. The context of the named request ends with
+    /// [`ClientCanceled`](super::ClientCanceled). The logs of this service then show the client's cause. So do the logs of
+    /// services that this service calls in the same way.
     #[must_use]
     pub fn remote_cancel(self, remote_cancel: bool) -> Self {
         self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
     }
 
-    /// Sets what a client's half-close means. Default: [`HalfClose::Cancel`].
+    /// Sets the meaning of a client's half-close. Default: [`HalfClose::Cancel`].
     #[must_use]
     pub fn half_close(self, half_close: HalfClose) -> Self {
         self.set(|settings| settings.half_close = half_close)
     }
 
-    /// Sets how to make an id for a request without a trusted one. Default: [`RequestId::generate`].
+    /// Sets the function that creates the id of a request without a trusted id. Default: [`RequestId::generate`].
     #[must_use]
     pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
         self.set(|settings| settings.make_id = make_id)
@@ -195,9 +200,9 @@ impl ContextLayer {
 
     /// Adds a function that adds values to a request's context, such as values of headers.
     ///
-    /// It gets the context with the request's name, id, trace and baggage, and returns it with more values. It is called for every
-    /// client, so it decides which headers to trust: see [`trust_policy`](ContextLayer::trust_policy). Several functions are called
-    /// in the order in which they were added.
+    /// The function gets the context with the request's name, id, trace and baggage, and returns it with more values. It is
+    /// called for every client, so it must decide itself which headers to trust: see
+    /// [`trust_policy`](ContextLayer::trust_policy). Several functions are called in the order in which they were added.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -216,7 +221,7 @@ impl ContextLayer {
         self.set(|settings| settings.values.push(Arc::new(values)))
     }
 
-    /// Returns the policy that [`trust`](ContextLayer::trust) has set.
+    /// Returns the trust policy.
     pub fn trust_policy(&self) -> TrustPolicy {
         self.settings.trust.0
     }
@@ -239,13 +244,13 @@ impl ContextLayer {
         self.set(|settings| settings.statuses.client_disconnected = status)
     }
 
-    /// Starts a trace for each request. `tracing-opentelemetry` exports its span. The span is a child of a trusted client's span, and
-    /// is linked to an untrusted client's span. The request's calls send the ids of their own spans: see
+    /// Starts a trace for each request. `tracing-opentelemetry` exports the span of the request. The span is a child of a trusted
+    /// client's span, and is linked to an untrusted client's span. Calls of the request send the ids of their own spans: see
     /// [`with_tracing`](crate::trace_context::with_tracing).
     ///
-    /// The span carries OpenTelemetry's attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
-    /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*` is the line
-    /// that created the layer. A cancel and a disconnect do not mark the span as failed: see
+    /// The span has the OpenTelemetry attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
+    /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*`
+    /// attributes name the line that created the layer. A cancel and a disconnect do not mark the span as failed: see
     /// [`tracing_span`](Context::tracing_span).
     #[cfg(feature = "tracing")]
     #[must_use]
@@ -258,7 +263,7 @@ impl ContextLayer {
         self.settings.counters.snapshot()
     }
 
-    /// Shows the requests of this layer to `observer`.
+    /// Reports the requests of this layer to `observer`.
     #[cfg(feature = "inspector")]
     pub(crate) fn observer(self, observer: Arc<dyn Observer>, location: &'static Location<'static>) -> Self {
         observer.count(&self.settings.counters);

@@ -1,11 +1,11 @@
-//! What ends a request's context, and what keeps it alive.
+//! The events that end a request's context, and the references that keep it alive.
 //!
-//! 1. A request has one [`Lifetime`], however many layers it passes. Nothing else cancels its context from within this crate.
-//! 2. Strong references are held by the request in flight ([`InFlight`](super::request::InFlight)) and by every
-//!    [`Detached`](super::Detached). The context has a weak one, so the two do not keep each other alive.
-//! 3. The end of the response and a disconnect end the context at once, or when the last `Detached` is dropped. One atomic
-//!    number decides whether a `Detached` came first.
-//! 4. The outcome is set once: the first layer or event that knows it decides.
+//! 1. A request has one [`Lifetime`], however many layers it passes. Nothing else in this crate cancels the request's context.
+//! 2. The request in flight ([`InFlight`](super::request::InFlight)) and every [`Detached`](super::Detached) hold strong
+//!    references. The context holds a weak reference, so the lifetime and the context do not keep each other alive.
+//! 3. The end of the response or a disconnect ends the context at once or, if there is a `Detached`, when the last `Detached` is
+//!    dropped. One atomic number decides whether a `Detached` came first.
+//! 4. The outcome is set once, by the first layer or event that knows it.
 
 use std::{
     fmt,
@@ -32,12 +32,13 @@ const DETACHED: usize = 8;
 pub(super) struct Lifetime {
     cancel: CancelHandle,
     settings: Arc<Settings>,
-    /// The flags above, and how many are detached. Relaxed: the number is all there is to agree on.
+    /// The flags above, and the number of detached pieces of work. Relaxed, because the threads only have to agree on this
+    /// number.
     state: AtomicUsize,
-    /// What ends the request whether or not its client is there. Inner layers shorten it.
+    /// The deadline of the request, which counts even after its client has disconnected. Inner layers shorten it.
     deadline: Mutex<Option<Instant>>,
     outcome: OnceLock<Outcome>,
-    /// The end that the request was answered with, or cut short by.
+    /// The end of the context that the response reported, or that cut its body short.
     error: OnceLock<ripcord::Error>,
     pub(super) is_grpc: bool,
 }
@@ -60,7 +61,7 @@ impl Lifetime {
         })
     }
 
-    /// The client has gone: ends the context, unless something is detached.
+    /// Handles a disconnect: ends the context, unless something is detached.
     pub(super) fn client_gone(&self, cause: impl Into<Cause>) {
         let before = self.state.fetch_or(GONE, Ordering::Relaxed);
         if before < DETACHED && before & GONE == 0 {
@@ -68,7 +69,7 @@ impl Lifetime {
         }
     }
 
-    /// The response has been sent: ends the context, unless something is detached.
+    /// Handles the end of the response: ends the context, unless something is detached.
     pub(super) fn answered(&self) {
         let before = self.state.fetch_or(ANSWERED, Ordering::Relaxed);
         if before < UPGRADED {
@@ -76,12 +77,12 @@ impl Lifetime {
         }
     }
 
-    /// Leaves the context to the server's end from now on: it is answered, and goes on as another protocol.
+    /// Lets only the server's end cancel the context from now on. The request is answered, and continues as another protocol.
     pub(super) fn outlives_the_answer(&self) {
         self.state.fetch_or(UPGRADED, Ordering::Relaxed);
     }
 
-    /// Ends the context, unless it has ended.
+    /// Ends the context, unless it has ended already.
     pub(super) fn cancel_with(&self, cause: impl Into<Cause>) {
         self.cancel.cancel_at(cause, self.settings.location);
     }
@@ -118,7 +119,7 @@ impl Lifetime {
         let _ = self.outcome.set(outcome);
     }
 
-    /// Notes the end that the request was answered with, or cut short by.
+    /// Records the end of the context that the response reported, or that cut its body short.
     pub(super) fn ended(&self, error: ripcord::Error) {
         self.settle(Outcome::from_error(&error));
         let _ = self.error.set(error);
@@ -132,18 +133,18 @@ impl Lifetime {
         self.error.get().cloned()
     }
 
-    /// Makes the request end at `deadline` at the latest.
+    /// Moves the deadline of the request to `deadline`, if this is earlier.
     pub(super) fn shorten(&self, deadline: Instant) {
         let mut current = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         *current = Some(current.map_or(deadline, |current| current.min(deadline)));
     }
 
-    /// Removes the deadline: it was for the answer, and there is one.
+    /// Removes the deadline, which applied only to the response.
     pub(super) fn remove_deadline(&self) {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns a context that ends when the request must, whether or not its client is there.
+    /// Returns a context that ends when the request must end, even if its client has disconnected.
     pub(super) fn limit(&self) -> Context {
         let deadline = *self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
         let Settings { server, location, .. } = &*self.settings;

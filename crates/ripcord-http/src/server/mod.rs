@@ -15,12 +15,13 @@
 //!
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
 //!
-//! A handler that watches its context is polled once more before it is dropped, so it can log, and even answer: a result that is
-//! ready at the deadline wins. Tasks that the handler spawned are not dropped with it. A task that holds the context sees its end.
+//! A handler that watches its context is polled once more before it is dropped, so it can log or even answer. A result that is
+//! ready at the deadline is sent. Tasks that the handler spawned are not dropped with the handler. A task that holds the context
+//! sees its end.
 
-// A request passes these files, in this order: `layer.rs`, `service.rs` (derives the context), `headers.rs`, `lifetime.rs` (what
-// ends the context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`.
-// An error in the handler becomes an answer in `ended.rs`.
+// A request passes through these files, in this order: `layer.rs`, `service.rs` (derives the context), `headers.rs`,
+// `lifetime.rs` (ends the context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`. `ended.rs` turns
+// an error of the handler into a response.
 
 mod body;
 #[cfg(feature = "connection")]

@@ -17,32 +17,33 @@ use super::{DeadlineSource, stats::Counters};
 
 /// Is notified when requests start and end.
 pub(crate) trait Observer: Send + Sync {
-    /// Returns the context to derive requests from, instead of `server`. `location` is the line that passed the observer to the layer.
+    /// Returns the parent for the contexts of requests, in place of `server`. `location` is the line that passed the observer to
+    /// the layer.
     fn server(&self, server: &Context, location: &'static Location<'static>) -> Context;
 
-    /// Adds the counters of a layer whose requests it observes.
+    /// Adds the counters of a layer whose requests the observer sees.
     fn count(&self, counters: &Arc<Counters>);
 
     /// Returns the maximum number of calls recorded per request.
     #[cfg(feature = "tracing")]
     fn max_calls(&self) -> usize;
 
-    /// A request has started. Returns the key of its entry.
+    /// Is called when a request has started. Returns the key of its entry.
     fn begin(&self, request: StartedRequest<'_>) -> EntryKey;
 
-    /// The head of the response is known.
+    /// Is called when the head of the response is known.
     fn answered(&self, key: EntryKey, status: StatusCode);
 
-    /// The request has ended. Called before that cancels its context.
+    /// Is called when the request has ended, before its context is canceled.
     fn end(&self, key: EntryKey, latency: Duration, error: Option<Error>, is_panicked: bool);
 
-    /// The last context of the request is being dropped.
+    /// Is called when the last context of the request is being dropped.
     fn leave(&self, key: EntryKey);
 }
 
 /// A request that has started.
 pub(crate) struct StartedRequest<'a> {
-    /// Has all values of the request, and is above the value that calls [`leave`](Observer::leave).
+    /// The request's context. It has all values of the request, except the value that calls [`leave`](Observer::leave).
     pub(crate) ctx: &'a Context,
     pub(crate) cancel: CancelHandle,
     pub(crate) at: Instant,

@@ -1,4 +1,4 @@
-//! The link between a request and the connection that it came over.
+//! The link between a request and its connection.
 
 use std::{
     fmt,
@@ -16,14 +16,14 @@ pub(super) trait Connection: Send + Sync {
 
     fn leave(&self, key: usize);
 
-    /// The task being polled has handed over a part of a response.
+    /// Reports that the task being polled has passed on a part of a response.
     fn sending(&self, lifetime: &Arc<Lifetime>);
 
-    /// Keeps an upgraded request until the connection, or the stream of HTTP/2, is closed.
+    /// Keeps an upgraded request until its connection or HTTP/2 stream is closed.
     fn upgrade(self: Arc<Self>, request: InFlight);
 }
 
-/// The connection, in the extensions of each of its requests.
+/// An extension of each request: its connection.
 #[derive(Clone)]
 pub(super) struct OnConnection {
     pub(super) connection: Arc<dyn Connection>,
@@ -31,32 +31,32 @@ pub(super) struct OnConnection {
     pub(super) upload: Option<Upload>,
 }
 
-/// The contexts whose idle timeout each chunk of a request's body restarts. The layers add them, and the body takes them: no user's
-/// code runs under the lock.
+/// The contexts whose idle timeout is restarted by each chunk of a request's body. The layers add the contexts, and the body
+/// takes them. No user code runs under the lock.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Upload(Arc<Mutex<Vec<Context>>>);
 
 impl Upload {
-    /// Adds the context of the layer that has this idle timeout to the upload in these extensions, if the connection is watched.
+    /// Adds `ctx`, the context of a layer with an idle timeout, to the upload in these extensions, if the connection is watched.
     pub(super) fn add(extensions: &Extensions, ctx: &Context) {
         if let Some(upload) = extensions.get::<OnConnection>().and_then(|request| request.upload.as_ref()) {
             upload.lock().push(ctx.clone());
         }
     }
 
-    /// Moves the contexts that were added to the end of `contexts`.
+    /// Moves the added contexts to the end of `contexts`.
     #[cfg(feature = "connection")]
     pub(super) fn take(&self, contexts: &mut Vec<Context>) {
         contexts.append(&mut self.lock());
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Context>> {
-        // Nothing that panics runs under it.
+        // No code that panics runs under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The data that a connection has about a request.
+/// The data about a request that a connection has.
 #[cfg_attr(not(feature = "connection"), expect(dead_code, reason = "only the feature `connection` reads it"))]
 pub(super) struct Member {
     pub(super) half_close: HalfClose,
@@ -71,7 +71,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Joins the connection in these extensions. Returns `None` if the connection is not watched.
+    /// Joins the connection in these extensions. Returns `None` if there is no watched connection.
     pub(super) fn begin(extensions: &Extensions, settings: &Arc<Settings>, lifetime: &Arc<Lifetime>) -> Option<Self> {
         let OnConnection { connection, .. } = extensions.get::<OnConnection>()?;
         let (half_close, lifetime, settings) = (settings.half_close, Arc::clone(lifetime), Arc::clone(settings));

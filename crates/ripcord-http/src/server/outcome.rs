@@ -9,10 +9,10 @@ use crate::{Malformed, RemoteCause};
 
 // ===== Finished and Outcome =====
 
-/// A request that is over, passed to the hook of [`ContextLayer::on_end`](super::ContextLayer::on_end).
+/// A request that is over. It is passed to the hook of [`ContextLayer::on_end`](super::ContextLayer::on_end).
 ///
-/// `Display` writes a line for a log, such as `504 after 5s: context deadline exceeded`. `{:#}` adds the names, lines and causes of
-/// the end.
+/// `Display` writes a line for a log, such as `504 after 5s: context deadline exceeded`. `{:#}` adds the names, lines and causes
+/// of the end.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finished<'a> {
@@ -24,8 +24,8 @@ pub struct Finished<'a> {
     pub error: Option<ripcord::Error>,
     /// The status on the wire, if the request was answered.
     pub answered: Option<StatusCode>,
-    /// The status for logs and metrics: what was answered, or would have been if the client had stayed. 499 if the client
-    /// disconnected. For a gRPC request, the status that HTTP would have used.
+    /// The status for logs and metrics: the status that was sent, or would have been sent to a client that had stayed. 499 if the
+    /// client disconnected. For a gRPC request, the equivalent HTTP status.
     pub status: StatusCode,
     /// The time from arrival to end, by the clock of the server's context.
     pub took: Duration,
@@ -36,7 +36,7 @@ impl fmt::Display for Finished<'_> {
         write!(f, "{} after {:?}: ", self.status.as_u16(), self.took)?;
         match (&self.outcome, &self.error) {
             (Outcome::Panicked(_) | Outcome::Refused(_), _) | (_, None) => write!(f, "{}", self.outcome),
-            // Passes the alternate flag on.
+            // Passes the alternate flag on to the error.
             (_, Some(error)) => fmt::Display::fmt(error, f),
         }
     }
@@ -46,19 +46,19 @@ impl fmt::Display for Finished<'_> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// The response was sent to its end.
+    /// The response was sent completely.
     Answered,
-    /// The deadline passed: the response says so, or its body was cut short.
+    /// The deadline passed. The response says so, or its body was cut short.
     DeadlineExceeded,
-    /// The server canceled the request: the response says so, or its body was cut short.
+    /// The server canceled the request. The response says so, or its body was cut short.
     Canceled,
-    /// The client disconnected before the request was over, or canceled it. A handler that continued may still have answered.
+    /// The client disconnected before the request was over, or canceled it. If the handler continued, it may still have answered.
     ClientDisconnected,
     /// The handler or the body panicked, with this message.
     Panicked(String),
-    /// The request was refused for this header.
+    /// The request was refused because of this header.
     Refused(Malformed),
-    /// The service or the body failed with an error of its own.
+    /// The service or the body failed with its own error.
     Failed,
 }
 
@@ -118,7 +118,7 @@ impl fmt::Display for ClientDisconnected {
 
 impl Error for ClientDisconnected {}
 
-/// The cause of the end of a request's context when a trusted client canceled the request and said why: see
+/// The cause of the end of a request's context when a trusted client canceled the request and sent a cause: see
 /// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel).
 ///
 /// The request's outcome is [`Outcome::ClientDisconnected`].
@@ -126,7 +126,7 @@ impl Error for ClientDisconnected {}
 pub struct ClientCanceled(pub(super) RemoteCause);
 
 impl ClientCanceled {
-    /// Returns what the client said.
+    /// Returns the cause that the client sent.
     pub fn remote_cause(&self) -> &RemoteCause {
         &self.0
     }
@@ -155,8 +155,8 @@ impl Error for RequestAnswered {}
 
 /// The source of a request's deadline.
 ///
-/// It is the cause of the end when the request's deadline ends the context, unless
-/// [`timeout_cause`](super::ContextLayer::timeout_cause) sets another one.
+/// When the request's deadline ends the context, the source is the cause of the end, unless
+/// [`timeout_cause`](super::ContextLayer::timeout_cause) sets another cause.
 ///
 /// ```
 /// use std::time::Duration;
@@ -189,8 +189,8 @@ pub enum DeadlineSource {
 }
 
 impl DeadlineSource {
-    /// Returns the source of the deadline of the request that `ctx` belongs to. Returns [`DeadlineSource::None`] if it belongs to
-    /// no request.
+    /// Returns the source of the deadline of the request that `ctx` belongs to, or [`DeadlineSource::None`] if it belongs to no
+    /// request.
     pub fn from_context(ctx: &Context) -> Self {
         super::handle::source_of(ctx)
     }

@@ -1,4 +1,4 @@
-//! A request's own span, which is exported. Without the feature `tracing` there is none.
+//! The exported span of a request. Without the feature `tracing` there is no such span.
 
 use http::{StatusCode, request::Parts};
 use ripcord::{Context, Span};
@@ -8,7 +8,7 @@ use super::server_span;
 use super::{Outcome, settings::Settings};
 use crate::trace_context::Traceparent;
 
-/// A request's own span, if the layer starts one for each request.
+/// The span of a request, if the layer starts a span for each request.
 #[derive(Debug)]
 pub(super) struct OwnSpan(#[cfg(feature = "tracing")] Option<ripcord::SpanGuard>);
 
@@ -27,7 +27,7 @@ impl OwnSpan {
 
 #[cfg(feature = "tracing")]
 impl OwnSpan {
-    /// Starts the span of a request, below the trusted client's span. Returns the request's context.
+    /// Starts the span of a request, as a child of the trusted client's span. Returns the request's context.
     pub(super) fn begin(
         settings: &Settings,
         ctx: Context,

@@ -1,4 +1,4 @@
-//! The errors of `ripcord-policy` as answers.
+//! Responses for the errors of `ripcord-policy`.
 
 use std::error::Error as StdError;
 
@@ -74,7 +74,7 @@ impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
     fn from(error: Error<E>) -> Self {
         let is_neutral = error.outcome() == Outcome::Neutral;
         let failure = match error.end() {
-            // The caller's end, and not an attempt's.
+            // This is the end of the caller's context, not of an attempt's context.
             Some(end) if is_neutral => return end.clone().into(),
             _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
             _ if error.is_attempt_timeout() => Failure::AttemptTimeout,

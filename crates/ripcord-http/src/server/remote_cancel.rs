@@ -1,7 +1,8 @@
-//! Cancels by a client that says why.
+//! Cancels with a cause from the client.
 //!
-//! A reset or a closed connection carries no text, so the cause comes in a request of its own: `OPTIONS`, with the traceparent of
-//! the request to cancel. `client::CauseLayer` sends it, and keeps the canceled call until it is answered.
+//! A reset or a closed connection carries no text, so the client sends the cause in a separate request: `OPTIONS`, with the
+//! traceparent of the request to cancel. `client::CauseLayer` sends this request, and keeps the canceled call until the request
+//! is answered.
 
 use std::{
     collections::HashMap,
@@ -14,11 +15,11 @@ use http::{Method, request::Parts};
 use super::{ClientCanceled, lifetime::Lifetime, settings::Settings};
 use crate::{RemoteCause, trace_context::Traceparent};
 
-/// The requests in flight that their clients can cancel, by the traceparent they came with.
+/// The requests in flight that their clients can cancel, by their traceparents.
 #[derive(Default)]
 pub(super) struct Cancelable(Mutex<HashMap<Traceparent, Weak<Lifetime>>>);
 
-/// Lists a request until this is dropped.
+/// A listed request. Dropping this value removes the request from the list.
 pub(super) struct Listed {
     list: Arc<Cancelable>,
     key: Traceparent,
@@ -27,7 +28,7 @@ pub(super) struct Listed {
 
 impl Cancelable {
     fn lock(&self) -> MutexGuard<'_, HashMap<Traceparent, Weak<Lifetime>>> {
-        // Nothing that panics runs under it.
+        // No code that panics runs under this lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -35,7 +36,7 @@ impl Cancelable {
 impl Drop for Listed {
     fn drop(&mut self) {
         let mut list = self.list.lock();
-        // A client may have sent another request with the same traceparent, and the last one counts.
+        // The client may have sent another request with the same traceparent. The last request is listed.
         if list.get(&self.key).is_some_and(|listed| listed.ptr_eq(&self.lifetime)) {
             list.remove(&self.key);
         }
@@ -49,7 +50,7 @@ impl fmt::Debug for Listed {
 }
 
 impl Settings {
-    /// Lists a request that came with the traceparent of a trusted client.
+    /// Lists a request with a trusted client's traceparent.
     pub(super) fn list(&self, traceparent: Option<Traceparent>, lifetime: &Arc<Lifetime>) -> Option<Listed> {
         let list = Arc::clone(self.cancelable.as_ref()?);
         let (key, lifetime) = (traceparent?, Arc::downgrade(lifetime));
@@ -57,7 +58,8 @@ impl Settings {
         Some(Listed { list, key, lifetime })
     }
 
-    /// If this request is a cancel, cancels the request that it names. Returns whether that was in flight.
+    /// If this request is a cancel, cancels the request that it names. Returns whether the named request was in flight, or `None`
+    /// if this request is not a cancel.
     pub(super) fn cancel_named_request(&self, parts: &Parts) -> Option<bool> {
         let list = self.cancelable.as_ref().filter(|_| self.trust.0.is_trusted() && parts.method == Method::OPTIONS)?;
         let traceparent = Traceparent::decode(parts.headers.get(RemoteCause::CANCEL_HEADER)?.as_bytes());
