@@ -41,10 +41,11 @@ impl ShutdownBuilder {
         }
     }
 
-    /// Sets the context above all work and all phases, the source of their values and clock. Default: the background.
+    /// Sets the context above all work and all phases. Their values and clock come from this context. Default: the background.
     ///
-    /// When it ends, work and phases end at once. If the shutdown has not begun, it begins with the same cause. No further phase
-    /// runs. If the root is below another `Shutdown`, contexts below this one are draining when either is.
+    /// When this context ends, work and phases end at once. If the shutdown has not begun, it begins with the same cause. No
+    /// further phase runs. If this context is below another `Shutdown`, contexts below this shutdown are draining when either
+    /// shutdown is draining.
     pub fn context(self, root: &Context) -> Self {
         ShutdownBuilder { root: root.clone(), ..self }
     }
@@ -59,23 +60,24 @@ impl ShutdownBuilder {
 
     /// Sets how long listeners stay open after the stop request, while readiness is already false. Default: zero.
     ///
-    /// It gives load balancers time to notice. It is a part of the drain time, whose end also ends it. With no listener in
-    /// flight it delays nothing. A server waits for it with [`Shutdown::drain_delay_over`].
+    /// The delay gives load balancers time to notice. It is a part of the drain time, and the end of the drain also ends the
+    /// delay. If no listener is in flight, nothing is delayed. A server waits for the delay with
+    /// [`Shutdown::drain_delay_over`].
     pub fn drain_delay(self, time: Duration) -> Self {
         ShutdownBuilder { drain_delay: time, ..self }
     }
 
     /// Adds a phase that runs after the drain and after the phases that were added before, for at most `limit`.
     ///
-    /// `run` gets a context below the root, which has the phase's name and ends with the limit. The future returns `()` or a
-    /// `Result<(), E>`, whose error the report includes.
+    /// `run` gets a context below the root. The context has the phase's name and ends with the limit. The future returns `()`
+    /// or a `Result<(), E>`. The report includes the error.
     ///
-    /// A phase that is late is dropped. A phase for which no time is left, as with a limit of zero, is not run. The report names
-    /// it, as it names a phase that fails or panics, and the shutdown continues with the next phase.
+    /// A phase that is late is dropped. A phase for which no time is left, as with a limit of zero, is not run. The report
+    /// names such a phase, and also a phase that fails or panics. The shutdown continues with the next phase.
     ///
-    /// A phase that blocks its thread cannot be dropped: the shutdown continues a second after the end of the phase's time, and
-    /// the report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a phase blocks the
-    /// shutdown too.
+    /// A phase that blocks its thread cannot be dropped. In this case the shutdown continues one second after the end of the
+    /// phase's time, and the report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a
+    /// phase blocks the shutdown too.
     #[track_caller]
     pub fn phase<F, T>(mut self, name: impl Into<Cow<'static, str>>, limit: Duration, run: F) -> Self
     where
@@ -94,8 +96,8 @@ impl ShutdownBuilder {
 
     /// Builds the shutdown.
     ///
-    /// With the feature `tokio`, the shutdown and its phases run on the tokio runtime that this is called on. Otherwise they run
-    /// on threads, which are started when the shutdown begins.
+    /// If the feature `tokio` is on and this is called on a tokio runtime, the shutdown and its phases run on that runtime.
+    /// Otherwise they run on threads, which are started when the shutdown begins.
     pub fn build(self) -> Shutdown {
         Shutdown::new(self)
     }

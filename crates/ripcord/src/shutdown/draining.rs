@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::future::DoneOwned;
 use crate::value::Value;
 
-/// The context that ends at the stop request of a shutdown. A value, so that it passes `without_cancel`.
+/// The context that ends at the stop request of a shutdown. It is stored as a value, so that it passes `without_cancel`.
 pub(crate) struct StopRequest(pub(crate) Context);
 
 impl Value for StopRequest {
@@ -20,9 +20,10 @@ impl Value for StopRequest {
 impl Context {
     /// Returns whether a [`Shutdown`](crate::Shutdown) above this context has been asked to stop.
     ///
-    /// Draining is the soft stop request: the context itself goes on until the drain time is over. `false` if there is no
-    /// `Shutdown` above. It costs a walk to the root. The request also reaches contexts that no longer end with the shutdown, such as those of
-    /// [`without_cancel`](Context::without_cancel), and merged contexts with a `Shutdown` above either parent.
+    /// Draining is the soft stop request: the context itself goes on until the drain time is over. Returns `false` if there is
+    /// no `Shutdown` above. Each call walks to the root. The request also reaches contexts that no longer end with the
+    /// shutdown, such as the contexts of [`without_cancel`](Context::without_cancel). It reaches merged contexts with a
+    /// `Shutdown` above either parent.
     ///
     /// ```
     /// use ripcord::Shutdown;
@@ -62,11 +63,12 @@ impl Context {
     }
 }
 
-/// Ready when the drain has started: see [`Context::draining`]. It holds no part of the context, so it can be spawned.
+/// A future that is ready when the drain has started: see [`Context::draining`]. It holds no part of the context, so it can be
+/// spawned.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Draining {
-    /// One for each shutdown above.
+    /// One future for each shutdown above.
     requests: Vec<DoneOwned>,
 }
 

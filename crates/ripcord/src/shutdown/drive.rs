@@ -1,4 +1,4 @@
-//! The shutdown itself: the drain, then the phases.
+//! Running the shutdown: the drain, then the phases.
 
 use std::sync::{Arc, Weak};
 use std::task::Wake;
@@ -11,11 +11,11 @@ use super::report::{Parts, Report};
 use crate::context::Context;
 use crate::task::TaskInfo;
 
-/// How long canceled work, or a late phase, may take to notice. On the system's clock, because it is the time that threads and
-/// executors take, whatever the clock of the root shows.
+/// The time that canceled work, or a late phase, is given to end. Measured on the system's clock, because threads and
+/// executors take that time, whatever the clock of the root shows.
 pub(super) const NOTICE: Duration = Duration::from_secs(1);
 
-/// Drives the shutdown to its end.
+/// Runs the shutdown to its end.
 pub(super) async fn drive(shared: Arc<Shared>, phases: Vec<Phase>, limits: Limits) {
     let canceled = drain(&shared, &limits.drain).await;
     let (ctx, running) = limits.all.with_tasks();
@@ -29,19 +29,19 @@ pub(super) async fn drive(shared: Arc<Shared>, phases: Vec<Phase>, limits: Limit
     shared.finish(Report::new(Parts { cause, elapsed, canceled, left, phases: reports }));
 }
 
-/// Waits for the work in flight, and ends the context of all work. Returns the work that was canceled.
+/// Waits for the work in flight, and ends the context of all work. Returns the canceled work.
 async fn drain(shared: &Shared, limit: &Context) -> Vec<TaskInfo> {
     let in_time = shared.tasks.wait(limit).await.is_ok();
     shared.end_drain(in_time);
     let canceled = shared.take_canceled();
     if !canceled.is_empty() {
-        // What is left after this is in the report.
+        // The report lists the work that is left after this wait.
         let _ = shared.tasks.wait(&Context::background().timer(NOTICE)).await;
     }
     canceled
 }
 
-/// The contexts that end the drain, and the whole shutdown. Both are below the root.
+/// The contexts whose ends are the limits of the drain and of the whole shutdown. Both are below the root.
 pub(super) struct Limits {
     pub(super) started: Instant,
     pub(super) drain: Context,
@@ -63,8 +63,8 @@ fn until(ctx: &Context, started: Instant, limit: Limit) -> Context {
     }
 }
 
-/// Wakes by ending the drain: so that work is canceled when its time is over, on whatever thread notices that, even if the
-/// driver's runtime is blocked.
+/// A waker that ends the drain. It cancels work when the drain time is over, on the thread that notices the end of the time.
+/// This works even if the driver's runtime is blocked.
 pub(super) struct EndsDrain(pub(super) Weak<Shared>);
 
 impl Wake for EndsDrain {
@@ -75,8 +75,8 @@ impl Wake for EndsDrain {
     }
 }
 
-/// Wakes by starting the shutdown at the end of the root, on the thread that ends it: when `cancel` returns, the shutdown has
-/// started.
+/// A waker that starts the shutdown at the end of the root, on the thread that ends the root. So when `cancel` returns, the
+/// shutdown has started.
 pub(super) struct StartsShutdown(pub(super) Weak<Shared>);
 
 impl Wake for StartsShutdown {

@@ -1,4 +1,4 @@
-//! Where the shutdown and its phases run.
+//! The runtime or the threads on which the shutdown and its phases run.
 
 use std::pin::Pin;
 #[cfg(not(ripcord_loom))]
@@ -9,7 +9,7 @@ use std::task::{Context as Task, Poll};
 use crate::blocking::block_on;
 use crate::group::BoxFuture;
 
-/// The runtime on which a `Shutdown` was built, or else threads.
+/// The runtime on which a `Shutdown` was built. Threads if it was built outside of a runtime.
 pub(super) enum Executor {
     Threads,
     #[cfg(feature = "tokio")]
@@ -25,7 +25,7 @@ impl Executor {
         Executor::Threads
     }
 
-    /// Runs the future to its end, elsewhere. A runtime that is shutting down drops it unfinished.
+    /// Runs the future to its end, on the runtime or on a thread. A runtime that is shutting down drops an unfinished future.
     pub(super) fn spawn(&self, future: BoxFuture) {
         match self {
             Executor::Threads => spawn_thread(future),
@@ -35,7 +35,7 @@ impl Executor {
     }
 }
 
-/// What a model has spawned and not run. loom runs every thread of a model on one thread of the system.
+/// The futures that a model has spawned and not run. loom runs every thread of a model on one system thread.
 #[cfg(ripcord_loom)]
 pub(crate) mod spawned {
     use std::cell::RefCell;
@@ -55,16 +55,16 @@ pub(crate) mod spawned {
     }
 }
 
-/// A model runs what was spawned itself.
+/// Stores the future. A model runs its spawned futures itself.
 #[cfg(ripcord_loom)]
 fn spawn_thread(future: BoxFuture) {
     spawned::push(future);
 }
 
-/// Runs the future on a thread of its own, or on this one if no thread can be started.
+/// Runs the future on a thread of its own, or on this thread if no thread can be started.
 #[cfg(not(ripcord_loom))]
 fn spawn_thread(future: BoxFuture) {
-    // The thread takes the future from here, because a thread that does not start drops what it was given.
+    // The thread takes the future from `place`, because a thread that fails to start drops its closure.
     let place = Arc::new(Mutex::new(Some(future)));
     let taken = Arc::clone(&place);
     let take = |place: &Mutex<Option<BoxFuture>>| place.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -81,7 +81,7 @@ fn spawn_thread(future: BoxFuture) {
     }
 }
 
-/// A future that goes on, on a thread, if its runtime is shut down before it is ready.
+/// A future that goes on, on a thread, if its runtime is shut down before the future is ready.
 pub(super) struct OutlivesRuntime(Option<BoxFuture>);
 
 impl OutlivesRuntime {
@@ -94,7 +94,7 @@ impl Future for OutlivesRuntime {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
-        // Taken out, so that a panic ends it.
+        // The future is taken out, so that a panic ends it.
         let Some(mut future) = self.0.take() else { return Poll::Ready(()) };
         let polled = future.as_mut().poll(task);
         if polled.is_pending() {

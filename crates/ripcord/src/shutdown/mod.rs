@@ -19,11 +19,12 @@
 //!
 //! # Invariants
 //!
-//! 1. `stop` has ended before `begin` returns, also for the caller that loses a race. Its cause is that of the first request.
-//! 2. The phases are taken out of `state` once, after `stop` has ended. Whoever takes them starts the driver. So there is one
-//!    driver, and each phase runs at most once.
-//! 3. The drain ends once: whoever sets `drained` cancels `work`. That is the waker at the end of the drain time, on whatever
-//!    thread the time ends, or the driver. The driver starts the first phase after that.
+//! 1. `stop` has ended before `begin` returns, also for a caller that loses a race. Its cause is the cause of the first
+//!    request.
+//! 2. The phases are taken out of `state` once, after `stop` has ended. The thread that takes them starts the driver. So there
+//!    is one driver, and each phase runs at most once.
+//! 3. The drain ends once: the thread that sets `drained` cancels `work`. This is the driver, or the waker at the end of
+//!    the drain time. The waker runs on the thread that ends the drain time. The driver starts the first phase after the drain.
 //! 4. The report is written before `finished` ends, and never again.
 //! 5. No lock is held while user code runs: a waker, a phase, the drop of a cause.
 
@@ -60,19 +61,21 @@ pub use draining::Draining;
 pub use phase::PhaseOutput;
 pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 
-/// The end of a process in order: a stop request, a drain with a time limit, then phases with time limits of their own.
+/// Coordinates the orderly end of a process: a stop request, a drain with a time limit, then phases with their own time limits.
 ///
-/// 1. **Stop request.** [`begin`](Shutdown::begin), a [signal](Shutdown::on_signals), or the end of the root. From then on every
-///    context below [`context`](Shutdown::context) is [draining](Context::draining). Nothing is canceled yet.
+/// 1. **Stop request.** It is a call of [`begin`](Shutdown::begin), a [signal](Shutdown::on_signals), or the end of the root.
+///    From then on every context below [`context`](Shutdown::context) is [draining](Context::draining). Nothing is canceled
+///    yet.
 /// 2. **Drain.** It ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then `context` is
-///    canceled, with [`DrainEnded`] as the cause. Canceled work has a second to end.
-///    In flight is every task spawned below `context`, whatever holds a [`TaskGuard`](crate::TaskGuard) of it, and everything
-///    that a server of `ripcord_http::serve` has open.
-/// 3. **Phases**, such as flushing a queue or closing a pool, in the order in which they were added.
+///    canceled, with [`DrainEnded`] as the cause. Canceled work has a second to end. Work in flight is every task spawned below
+///    `context`, all work that holds a [`TaskGuard`](crate::TaskGuard) created there, and everything that a server of
+///    `ripcord_http::serve` has open.
+/// 3. **Phases.** They run in the order in which they were added. Examples are flushing a queue and closing a pool.
 /// 4. **Report.** [`run`](Shutdown::run) returns it.
 ///
-/// The stop request starts the shutdown, on the runtime on which it was built or else on a thread: nobody has to poll. Building
-/// starts nothing. Clones are handles of one shutdown. Dropping the last handle without a stop request starts nothing.
+/// The stop request starts the shutdown on the runtime on which it was built, or else on a thread. No caller has to poll.
+/// Building a `Shutdown` starts nothing. Clones are handles of the same shutdown. Dropping the last handle without a stop
+/// request starts nothing.
 ///
 /// ```
 /// use std::time::Duration;
@@ -134,7 +137,7 @@ struct State {
     signals: Option<Listener>,
 }
 
-// Nothing of it is half done when user code panics: none runs under its lock (invariant 5).
+// No user code runs under the lock, so a panic of user code leaves no invariant broken (invariant 5).
 impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
@@ -188,16 +191,17 @@ impl Shutdown {
         Shutdown(shared)
     }
 
-    /// Returns the context of all work: derive the contexts of requests, jobs and connections from it.
+    /// Returns the context of all work. Derive the contexts of requests, jobs and connections from it.
     ///
-    /// It is canceled at the end of the drain, with [`DrainEnded`] as the cause: when the drain time is over, or before that when
-    /// no work is in flight anymore. Work that is started later ends at once.
+    /// The context is canceled at the end of the drain, with [`DrainEnded`] as the cause. The drain ends when the drain time is
+    /// over, or earlier when no work is in flight. Work that is started later ends at once.
     pub fn context(&self) -> &Context {
         &self.0.work
     }
 
-    /// Returns a context that ends at the stop request, with its cause: for code that takes a context to learn when to stop, such as
-    /// `shutdown.stop_request().run(listener.accept())`. Work belongs below [`context`](Shutdown::context).
+    /// Returns a context that ends at the stop request, with the cause of the request. Pass it to code that takes a context to
+    /// learn when to stop, as in `shutdown.stop_request().run(listener.accept())`. Work belongs below
+    /// [`context`](Shutdown::context).
     ///
     /// ```
     /// use ripcord::Shutdown;
@@ -210,10 +214,11 @@ impl Shutdown {
         &self.0.stop
     }
 
-    /// Requests the stop, and starts the shutdown. The first request wins, and its cause is in the report.
+    /// Requests the stop, and starts the shutdown. The first request wins, and the report includes its cause.
     ///
-    /// It may be called on any thread, without a runtime. It does not wait. When it returns, every context below
-    /// [`context`](Shutdown::context) is draining. If neither a runtime nor a thread is available, it runs the shutdown itself.
+    /// This may be called on any thread, without a runtime. It does not wait. When it returns, every context below
+    /// [`context`](Shutdown::context) is draining. If neither a runtime nor a thread is available, the call runs the shutdown
+    /// itself.
     ///
     /// ```
     /// use ripcord::{Shutdown, block_on};
@@ -231,8 +236,8 @@ impl Shutdown {
     /// Begins the shutdown at the first SIGINT (Ctrl-C) or SIGTERM, with the [`Signal`](crate::Signal) as the cause. The second
     /// signal ends the process at once.
     ///
-    /// A signal that comes after a shutdown has finished, or after the last handle was dropped, ends the process too, unless
-    /// something else waits for it. A thread listens from this call on. Calling it again has no effect.
+    /// A signal that comes after the shutdown has finished, or after the last handle was dropped, also ends the process, unless
+    /// other code waits for the signal. A thread listens from this call on. A second call has no effect.
     ///
     /// # Errors
     ///
@@ -269,7 +274,7 @@ impl Shutdown {
             let now = shared.root.clock().now();
             let started = shared.lock().started.unwrap_or(now);
             if let Some(end) = started.checked_add(shared.drain_delay) {
-                // The end of the work ends the sleep too.
+                // The end of the work context ends the sleep too.
                 let _ = shared.work.sleep(end.saturating_duration_since(now)).await;
             } else {
                 shared.work.done().await;
@@ -277,16 +282,16 @@ impl Shutdown {
         }
     }
 
-    /// Ends the drain as its timer does.
+    /// Ends the drain like its timer.
     #[cfg(all(test, ripcord_loom))]
     pub(crate) fn drain_time_is_over(&self) {
         self.0.end_drain(false);
     }
 
-    /// Waits for the stop request and for the whole shutdown, and returns the report.
+    /// Waits for the stop request and for the whole shutdown. Returns the report.
     ///
-    /// The shutdown does not depend on this future, which may be dropped at any time and created again. It owns a handle, so it
-    /// can be spawned.
+    /// The shutdown does not depend on this future. The future may be dropped at any time and created again. The future owns a
+    /// handle, so it can be spawned.
     pub fn run(&self) -> RunShutdown {
         RunShutdown { shared: Arc::clone(&self.0), wait: self.0.stop.done_owned(), has_begun: false }
     }
@@ -312,7 +317,7 @@ fn handle_of(ctx: &Context) -> (Context, CancelHandle) {
 
 impl Shared {
     fn begin(self: &Arc<Self>, cause: Cause, location: &'static Location<'static>) {
-        // First, so that it has ended for the loser of a race too (invariant 1).
+        // The request comes first, so that `stop` has ended for the loser of a race too (invariant 1).
         self.request_stop.cancel_at(cause, location);
         self.start();
     }
@@ -327,7 +332,7 @@ impl Shared {
         }
     }
 
-    /// Starts the driver, unless it has been started (invariant 2). `stop` has ended.
+    /// Starts the driver, unless the driver has been started (invariant 2). `stop` has ended before the call.
     fn start(self: &Arc<Self>) {
         let started = self.root.clock().now();
         let mut state = self.lock();
@@ -344,10 +349,10 @@ impl Shared {
         let mut wait = limit.done_owned();
         let waker = Waker::from(Arc::new(EndsDrain(Arc::downgrade(self))));
         if Pin::new(&mut wait).poll(&mut Task::from_waker(&waker)).is_ready() {
-            // With nothing in flight, even a limit of zero cancels nothing.
+            // If nothing is in flight, even a limit of zero cancels nothing.
             self.end_drain(self.tasks.is_empty());
         }
-        // Dropped outside of the lock, which the waker takes.
+        // The future is dropped outside of the lock, because its waker takes the lock.
         let unused = {
             let mut state = self.lock();
             if state.drained.is_none() { state.at_end_of_drain.replace(wait) } else { Some(wait) }
@@ -355,7 +360,7 @@ impl Shared {
         drop(unused);
     }
 
-    /// Ends the context of all work, unless the drain has ended before (invariant 3).
+    /// Ends the context of all work, unless the drain has already ended (invariant 3).
     fn end_drain(&self, in_time: bool) {
         let canceled = if in_time { Vec::new() } else { self.tasks.list() };
         let wait = {
@@ -368,7 +373,7 @@ impl Shared {
         };
         drop(wait);
         let limit = if self.total.time < self.drain.time { self.total } else { self.drain };
-        // The line is that of the setting, or of the stop request.
+        // The location is the line of the setting, or of the stop request.
         let (over, location) = match self.stop.err() {
             Some(request) if in_time => (None, request.origin().location()),
             _ => (Some(limit.time), limit.location),
@@ -398,12 +403,12 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No user code runs under it (invariant 5).
+        // No user code runs under the lock (invariant 5).
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Ready, with the report, when the shutdown has finished: see [`Shutdown::run`].
+/// A future that is ready, with the report, when the shutdown has finished: see [`Shutdown::run`].
 #[must_use = "futures do nothing unless polled"]
 pub struct RunShutdown {
     shared: Arc<Shared>,
@@ -422,7 +427,7 @@ impl Future for RunShutdown {
                 let report = this.shared.lock().report.clone();
                 return report.map_or(Poll::Pending, Poll::Ready);
             }
-            // The root may have ended, whose waker may not have run yet.
+            // The root may have ended without its waker having run yet.
             this.shared.start();
             this.has_begun = true;
             this.wait = this.shared.finished.done_owned();

@@ -18,7 +18,8 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::task::TaskGuard;
 
-/// What the future of a [phase](crate::ShutdownBuilder::phase) returns: `()`, or `Result<(), E>` whose error the report includes.
+/// The output of the future of a [phase](crate::ShutdownBuilder::phase): `()`, or `Result<(), E>`. The report includes the
+/// error.
 pub trait PhaseOutput: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Cause>;
@@ -31,7 +32,7 @@ mod sealed {
     impl Sealed for super::Never {}
 }
 
-/// The type `!`, which a future that always panics or never ends has as its output. Stable Rust can name it only in this way.
+/// The type `!`, the output of a future that always panics or never ends. Stable Rust can name the type only in this way.
 type Never = <fn() -> ! as Returns>::Output;
 
 #[doc(hidden)]
@@ -89,8 +90,8 @@ impl Phase {
         Phase { name, limit, location, start }
     }
 
-    /// Runs the phase to its end, or to the end of its time, below `ctx`. A phase that blocks its thread, so that it cannot be
-    /// dropped, stays in the task list of `ctx`.
+    /// Runs the phase below `ctx` to its end, or to the end of its time. A phase that blocks its thread cannot be dropped, and
+    /// stays in the task list of `ctx`.
     pub(super) async fn run(self, ctx: &Context, executor: &Executor) -> PhaseReport {
         let Phase { name, limit, location, start } = self;
         let ctx = ctx.with_name(name.clone()).with_timeout_at(limit, location);
@@ -112,7 +113,7 @@ impl Phase {
         };
         executor.spawn(Box::pin(running.finish(CatchPanic(Box::pin(future)))));
 
-        // A phase that is ready at its limit has been in time.
+        // A phase that is ready at its limit is in time.
         if ctx.run(gone.done()).await.is_err() {
             let _ = Context::background().timer(NOTICE).run(gone.done()).await;
         }
@@ -132,10 +133,10 @@ fn ended_by(error: Error) -> PhaseOutcome {
     }
 }
 
-/// A phase that has started. Dropping it tells the driver that the phase is gone.
+/// A phase that has started. Its drop tells the driver that the phase is gone.
 struct Running {
     ended: Arc<Mutex<Option<PhaseOutcome>>>,
-    // In this order: a phase that is gone is in no list.
+    // The fields are dropped in this order: a phase that is gone is in no list.
     _task: TaskGuard,
     _gone: Canceler,
 }
@@ -150,7 +151,8 @@ impl Running {
     }
 }
 
-/// Runs users' code, and returns its panic. The phase's own future is dropped within a poll, so that panic is returned too.
+/// Runs user code, and returns its panic. The phase's own future is dropped within a poll, so a panic of that drop is returned
+/// too.
 struct CatchPanic(Pin<Box<dyn Future<Output = PhaseOutcome> + Send>>);
 
 impl Future for CatchPanic {
@@ -165,7 +167,7 @@ impl Future for CatchPanic {
     }
 }
 
-/// Returns what a panic says.
+/// Returns the message of a panic.
 fn message(panic: Box<dyn Any + Send>) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

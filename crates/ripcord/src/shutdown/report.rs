@@ -13,7 +13,8 @@ use crate::task::TaskInfo;
 
 /// The result of a shutdown: see [`Shutdown::run`](crate::Shutdown::run). Clones are cheap.
 ///
-/// It prints one line for the cause and the time, and one for each phase, canceled work and left work.
+/// It prints one line for the cause and the time, one line for each phase, and one line for each piece of canceled or left
+/// work.
 #[derive(Clone)]
 pub struct Report(Arc<Parts>);
 
@@ -45,13 +46,13 @@ impl Report {
         &self.0.phases
     }
 
-    /// Returns the work that was in flight when the drain time was over, and was canceled.
+    /// Returns the work that was in flight when the drain time was over, and was therefore canceled.
     pub fn canceled(&self) -> &[TaskInfo] {
         &self.0.canceled
     }
 
-    /// Returns the work that had still not ended after the last phase: such as a blocking task that does not check its context,
-    /// or a phase that blocks its thread.
+    /// Returns the work that had still not ended after the last phase. Examples are a blocking task that does not check its
+    /// context, and a phase that blocks its thread.
     pub fn left(&self) -> &[TaskInfo] {
         &self.0.left
     }
@@ -114,7 +115,7 @@ impl PhaseReport {
         self.location
     }
 
-    /// Returns what became of the phase.
+    /// Returns the outcome of the phase.
     pub fn outcome(&self) -> &PhaseOutcome {
         &self.outcome
     }
@@ -129,7 +130,7 @@ impl PhaseReport {
         matches!(self.outcome, PhaseOutcome::Failed(_))
     }
 
-    /// Returns whether the phase was dropped because its time, or that of the whole shutdown, was over.
+    /// Returns whether the phase was dropped because its time, or the time of the whole shutdown, was over.
     pub fn is_late(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Late(_))
     }
@@ -160,17 +161,17 @@ impl fmt::Display for PhaseReport {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PhaseOutcome {
-    /// It has completed.
+    /// The phase has completed without an error.
     Completed,
-    /// It returned this error, or was lost with its runtime.
+    /// The phase returned this error, or was lost with its runtime.
     Failed(Cause),
-    /// It was dropped because its time, or that of the whole shutdown, was over. The error says which.
+    /// The phase was dropped because its time, or the time of the whole shutdown, was over. The error says which time.
     Late(Error),
-    /// It was dropped because the root was canceled.
+    /// The phase was dropped because the root was canceled.
     Canceled(Error),
-    /// It panicked, with this message.
+    /// The phase panicked with this message.
     Panicked(String),
-    /// It was not run: no time was left, or the root had ended. The error says which.
+    /// The phase was not run, because no time was left or because the root had ended. The error says which.
     NotRun(Error),
 }
 
@@ -205,7 +206,7 @@ impl fmt::Display for PhaseOutcome {
 #[derive(Clone, Debug)]
 pub struct DrainEnded {
     pub(super) stop: Cause,
-    /// The time limit, if it is over.
+    /// The time limit, if the time is over.
     pub(super) over: Option<Duration>,
 }
 
