@@ -1,7 +1,7 @@
 //! Responses to gRPC requests.
 //!
-//! A gRPC client maps status 504 to "unavailable" and sends the request again. So the response has status 200 and a gRPC code in
-//! trailers. A response without a body has the code in its headers.
+//! A gRPC client maps status 504 to "unavailable" and sends the request again. So the response has status 200 and the gRPC code
+//! in trailers. A response without a body has these trailers as its headers.
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Response, StatusCode,

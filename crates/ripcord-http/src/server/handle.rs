@@ -60,7 +60,7 @@ impl Value for InnerSource {
     }
 }
 
-/// Returns a child of `ctx` whose source of the deadline is the inner layer.
+/// Returns a child of `ctx` for a deadline that an inner layer set. The child has the source of this deadline.
 pub(super) fn with_inner_source(ctx: &Context) -> Context {
     let source = match source_of(ctx) {
         DeadlineSource::Header(header) | DeadlineSource::Clamped(header) => DeadlineSource::Clamped(header),

@@ -29,41 +29,42 @@ use crate::{RemoteCause, RequestId};
 const X_REQUEST_ID: HeaderName = HeaderName::from_static(RequestId::HEADER);
 const RIPCORD_CAUSE: HeaderName = HeaderName::from_static(RemoteCause::HEADER);
 
-/// A request in flight, as one layer sees it. The [`ResponseFuture`](super::ResponseFuture) holds it, then the
-/// [`ContextBody`](super::ContextBody). When it is dropped the request is over, and its context ends, unless something is
+/// A request in flight, as one layer sees it. The [`ResponseFuture`](super::ResponseFuture) holds it first, then the
+/// [`ContextBody`](super::ContextBody). When it is dropped, the request is over and its context ends, unless something is
 /// [detached](super::detach).
 #[derive(Debug)]
 pub(super) struct InFlight {
-    /// The wait for the end, once something has been found waiting: a request that never waits arms no timer.
+    /// The wait for the end of the context. `None` until the handler or the body has been pending: a request that never waits
+    /// arms no timer.
     done: Option<DoneOwned>,
     ctx: Context,
-    /// What ends the handler and the body where that is not `ctx`.
+    /// The context whose end stops the handler and the body. `None` if this is `ctx`.
     limit: Option<Context>,
     is_client_gone: bool,
     membership: Option<Membership>,
     lifetime: Arc<Lifetime>,
     settings: Arc<Settings>,
-    /// `None` in an inner layer: the outermost layer answers for the request.
+    /// The record of the request. `None` in an inner layer, because the outermost layer answers the request.
     record: Option<Record>,
 }
 
-/// What the outermost layer keeps of a request, to tell when it is over.
+/// The data of a request that only the outermost layer needs: it reports the end of the request.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) id: HeaderValue,
-    /// When the request arrived, if a hook or an observer needs it.
+    /// The arrival time of the request, if a hook or an observer needs it.
     pub(super) started: Option<Instant>,
     pub(super) span: OwnSpan,
     pub(super) place: Option<EntryKey>,
-    /// Lets the client cancel the request, if that is accepted.
+    /// The entry that lets the client cancel the request, if the layer accepts such cancels.
     pub(super) _listed: Option<Listed>,
     pub(super) answered: Option<StatusCode>,
-    /// The status for logs and metrics, where that is not what was answered.
+    /// The status for logs and metrics, if it differs from the status that was sent.
     pub(super) logged: Option<StatusCode>,
 }
 
 impl InFlight {
-    /// Begins a request. Its handler and body end with `limit` if there is one, else with `ctx`.
+    /// Starts a request. The end of `limit`, or of `ctx` if there is no `limit`, stops the handler and the body.
     pub(super) fn begin(
         settings: Arc<Settings>,
         ctx: Context,
@@ -78,8 +79,8 @@ impl InFlight {
         InFlight { done: None, ctx, limit, is_client_gone: false, membership: None, lifetime, settings, record }
     }
 
-    /// Joins the request's connection, if that is watched: from now on a disconnect ends the context, and each chunk of the request's
-    /// body is progress.
+    /// Joins the request's connection, if it is watched. From now on, a disconnect ends the context, and each chunk of the
+    /// request's body counts as progress.
     pub(super) fn join_connection(&mut self, extensions: &Extensions) {
         if self.settings.idle.is_some() {
             Upload::add(extensions, self.watched());
@@ -98,13 +99,13 @@ impl InFlight {
         self.lifetime.is_grpc
     }
 
-    /// Returns the end of the context if it ends handler and body too. A disconnect does not: the client may have closed its
-    /// sending half only, and a handler that answers has its answer sent.
+    /// Returns the end of the context if it also stops the handler and the body. A disconnect does not stop them, because the
+    /// client may have closed only its sending half. If the handler still answers, its response is sent.
     pub(super) fn err(&mut self) -> Option<ripcord::Error> {
         self.watched().err().and_then(|error| self.acted_on(error))
     }
 
-    /// Waits for the end that [`err`](InFlight::err) returns.
+    /// Waits for an end that [`err`](InFlight::err) returns.
     pub(super) fn poll_err(&mut self, task: &mut task::Context<'_>) -> Poll<ripcord::Error> {
         loop {
             let watched = self.limit.as_ref().unwrap_or(&self.ctx);
@@ -116,7 +117,7 @@ impl InFlight {
         }
     }
 
-    /// A chunk of the response has been handed over.
+    /// Reports that a chunk of the response has been passed on.
     pub(super) fn progress(&self) {
         if self.settings.idle.is_some() {
             self.watched().progress();
@@ -168,8 +169,8 @@ impl InFlight {
         }
     }
 
-    /// Takes a status of gRPC that a handler has sent for the end of its context, in the head or in trailers, for that end. Returns the
-    /// end.
+    /// Checks for a gRPC status that a handler sent for the end of its context, in the head or in trailers. If there is one,
+    /// records the end and returns it.
     pub(super) fn note_grpc_end(&self, headers: &mut HeaderMap) -> Option<Ended> {
         let error = grpc::end(headers, &self.ctx).filter(|_| self.is_grpc() && self.is_outermost())?;
         if !headers.contains_key(RIPCORD_CAUSE) {
@@ -179,7 +180,7 @@ impl InFlight {
         Some(error.into())
     }
 
-    /// Returns the trailers of a gRPC response that the end of the context cuts short. `None` if it is not gRPC.
+    /// Returns the trailers of a gRPC response that the end of the context cuts short, or `None` if it is not a gRPC response.
     pub(super) fn trailers(&self, error: &ripcord::Error) -> Option<HeaderMap> {
         let ended = Ended::from(error.clone());
         let mut trailers = self.is_grpc().then(|| grpc::trailers(ended.code(), ended.text()))?;
@@ -187,8 +188,8 @@ impl InFlight {
         Some(trailers)
     }
 
-    /// Hands the request to its connection or stream, which becomes another protocol's: the context lives until that is closed. If the
-    /// connection is not watched, the context ends with the server's.
+    /// Passes the request to its connection or stream, which switches to another protocol. The context lives until the connection
+    /// or stream is closed. If the connection is not watched, the context ends with the server's context.
     pub(super) fn upgraded(mut self) {
         self.lifetime.remove_deadline();
         self.limit = None;
@@ -202,8 +203,8 @@ impl InFlight {
         }
     }
 
-    /// The connection that the request upgraded, or its stream of HTTP/2, is closed. The cause says whether the server was draining;
-    /// a client that has disconnected has ended the context before this.
+    /// Handles the close of the connection or HTTP/2 stream that the request upgraded. The cause of the context's end says
+    /// whether the server was draining. If the client had disconnected, the context has ended before this.
     #[cfg(feature = "connection")]
     pub(super) fn closed(self) {
         match self.ctx.err() {
@@ -216,12 +217,12 @@ impl InFlight {
         self.finish();
     }
 
-    /// The request was answered with the end of its context, or cut short by it.
+    /// Records that the response reported the end of the context, or was cut short by it.
     pub(super) fn ended(&mut self, error: ripcord::Error) {
         self.lifetime.ended(error);
     }
 
-    /// The handler or the body has panicked: ends the context of what they spawned.
+    /// Handles a panic of the handler or the body: ends the context of the work that they spawned.
     pub(super) fn panicked(&mut self, message: String) {
         self.lifetime.cancel_with(format!("handler panicked: {message}"));
         self.settle(Outcome::Panicked(message));
@@ -232,7 +233,7 @@ impl InFlight {
         self.lifetime.settle(outcome);
     }
 
-    /// The handler or its body failed. If the context has ended, that is taken for the reason.
+    /// Handles a failure of the handler or its body. If the context has ended, its end counts as the reason.
     pub(super) fn failed(&mut self) {
         match self.ctx.err() {
             Some(error) => self.ended(error),
@@ -240,16 +241,16 @@ impl InFlight {
         }
     }
 
-    /// The response has been sent.
+    /// Handles the end of the response.
     pub(super) fn finish(self) {
-        // The outer layer still sends what the inner layer has handed over.
+        // In an inner layer, the outer layer still has to send the response.
         if self.is_outermost() {
             self.settle(Outcome::Answered);
         }
     }
 }
 
-/// Returns the header or trailer that tells a trusted client why the context ended. The cause may be confidential.
+/// Returns the header or trailer with the cause of the context's end, for a trusted client. The cause may be confidential.
 fn remote_cause(settings: &Settings, error: &ripcord::Error) -> Option<(HeaderName, HeaderValue)> {
     let cause = || (RIPCORD_CAUSE, RemoteCause::from_error(error).to_header());
     settings.trust.0.is_trusted().then(cause)
@@ -260,7 +261,7 @@ impl Drop for InFlight {
         let Some(mut record) = self.record.take() else { return };
         if self.lifetime.outcome().is_none() {
             self.lifetime.client_gone(ClientDisconnected);
-            // A request given up after its deadline was given up for that.
+            // If a request is dropped after its deadline, the deadline counts as the reason.
             let outcome = self.ctx.err().map_or(Outcome::ClientDisconnected, |error| Outcome::from_error(&error));
             self.settle(outcome);
         }
@@ -282,7 +283,7 @@ impl Drop for InFlight {
             self.done = None;
             self.limit = None;
             self.ctx = Context::background();
-            // The handle is in the context. Without the context, nothing could observe the end.
+            // The context holds the handle. Without the context, nothing can observe the end.
             if Arc::weak_count(&self.lifetime) > 0 {
                 self.lifetime.answered();
             }
@@ -298,7 +299,8 @@ impl Drop for InFlight {
             took,
             outcome: outcome.clone(),
         };
-        // Unwind safe: a state that the hook leaves broken is the hook's own. A second panic during an unwind would abort.
+        // Unwind safe: state that a panicking hook leaves broken belongs to the hook. A second panic during an unwind would
+        // abort.
         let _ = panic::catch_unwind(AssertUnwindSafe(|| hook(&finished)));
     }
 }

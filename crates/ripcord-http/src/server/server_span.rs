@@ -1,4 +1,4 @@
-//! The span of a request, with OpenTelemetry's attributes of HTTP servers.
+//! The span of a request, with the OpenTelemetry attributes of HTTP servers.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::RequestId;
 use crate::trace_context::with_tracing::{Spans, ids_of, known_method, protocol_version, remote};
 use crate::trace_context::{Link, Traceparent, Tracestate};
 
-/// Returns the span's name: the method and the route. If the route is not known, it is the context's name.
+/// Returns the span's name: the method and the route, or the context's name if the route is not known.
 pub(super) fn name(parts: &Parts, ctx: &Context) -> Cow<'static, str> {
     match route(parts) {
         Some(route) => Cow::Owned(format!("{} {route}", known_method(&parts.method).unwrap_or("HTTP"))),
@@ -21,8 +21,8 @@ pub(super) fn name(parts: &Parts, ctx: &Context) -> Cow<'static, str> {
     }
 }
 
-/// Places the span of `ctx` below `parent`, or links it to an untrusted client's. Returns the request's context with the span's ids,
-/// which its calls send.
+/// Makes the span of `ctx` a child of `parent`, or links it to an untrusted client's span. Returns the request's context with the
+/// ids of the span. The request's calls send these ids.
 pub(super) fn begin(ctx: &Context, parts: &Parts, parent: Option<Traceparent>) -> Context {
     let ctx = ctx.with_value(Spans);
     let span = ctx.tracing_span();
@@ -32,7 +32,7 @@ pub(super) fn begin(ctx: &Context, parts: &Parts, parent: Option<Traceparent>) -
     }
     if let Some(parent) = parent {
         let parent = remote(parent, ctx.value::<Tracestate>());
-        // Fails without OpenTelemetry's layer, and then there is no trace to join.
+        // This fails without OpenTelemetry's layer. Then there is no trace to join.
         let _ = span.set_parent(opentelemetry::Context::new().with_remote_span_context(parent));
     }
     if let Some(Link(theirs)) = ctx.value::<Link>() {
@@ -73,7 +73,7 @@ fn set_request(span: &Span, parts: &Parts) {
     }
 }
 
-/// Records how the request ended. A cancel and a disconnect are no errors; a deadline, a panic and a status of 5xx are.
+/// Records how the request ended. A cancel and a disconnect are not errors. A deadline, a panic and a status of 5xx are errors.
 pub(super) fn end(span: &Span, ctx: &Context, outcome: Option<&Outcome>, answered: Option<StatusCode>) {
     if let Some(status) = answered {
         span.set_attribute("http.response.status_code", i64::from(status.as_u16()));

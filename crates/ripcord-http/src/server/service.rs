@@ -1,4 +1,4 @@
-//! The service that the layer makes.
+//! The service that the layer creates.
 
 use std::{
     panic::{self, AssertUnwindSafe},
@@ -28,9 +28,10 @@ use super::{
 };
 use crate::{Malformed, trace_context::Link};
 
-/// The service made by [`ContextLayer`](super::ContextLayer).
+/// The service created by [`ContextLayer`](super::ContextLayer).
 ///
-/// The error of its responses' [`ContextBody`] is boxed: the body's own error, or the [`ripcord::Error`] that cut the body short.
+/// The error of the response's [`ContextBody`] is boxed. It is the body's own error, or the [`ripcord::Error`] that cut the body
+/// short.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {
     pub(super) inner: S,
@@ -66,14 +67,14 @@ where
             return ResponseFuture::not_called(request, Refusal::Malformed(malformed), bodyless);
         }
         if let Some(error) = request.err() {
-            // Nothing begins on a context that is done.
+            // The inner service is not called if the context has ended.
             if error.is_deadline_exceeded() && request.is_outermost() {
                 self.settings.counters.expired.up();
             }
             return ResponseFuture::not_called(request, Refusal::Ended(error), bodyless);
         }
         request.join_connection(&parts.extensions);
-        // Unwind safe: a state that the service leaves broken by a panic in `call` is the service's own.
+        // Unwind safe: state that a panic in `call` leaves broken belongs to the service.
         let call = || self.inner.call(Request::from_parts(parts, body));
         match panic::catch_unwind(AssertUnwindSafe(call)) {
             Ok(handler) => ResponseFuture::new(request, handler, bodyless),
@@ -86,13 +87,14 @@ where
 }
 
 impl Settings {
-    /// Derives the context of a request that has arrived, and inserts it into the extensions. Returns it with the first malformed
-    /// header.
+    /// Derives the context of a request that has arrived, and inserts it into the extensions. Returns the request in flight and
+    /// the first malformed header.
     fn begin(self: &Arc<Self>, parts: &mut Parts) -> (InFlight, Option<Malformed>) {
         let received = headers::read(&parts.headers, self);
         let deadline = self.deadline(received.deadline);
 
-        // The name comes before the deadline, since an end is reported under the nearest name at or above its beginning.
+        // The name is set before the deadline, because an error is reported under the nearest name at or above the context that
+        // ended.
         let mut ctx = self.server.with_name((self.name)(parts)).with_value(received.id.clone());
         ctx = ctx.with_value(received.lineage.current());
         if let Some(theirs) = received.lineage.link() {
@@ -109,7 +111,7 @@ impl Settings {
         }
         let (ctx, canceler) = ctx.with_cancel();
         let cancel = canceler.handle();
-        // The lifetime cancels, and says why.
+        // The lifetime cancels the context and sets the cause, so the canceler must not.
         canceler.detach();
 
         let timed = deadline.limit.map_or_else(|| ctx.clone(), |limit| limit.derive(&ctx));
@@ -117,8 +119,8 @@ impl Settings {
         let end = timed.deadline();
         let lifetime = Lifetime::new(cancel, self, end, grpc::is_grpc(&parts.headers));
         let (ctx, limit) = if asks_for_upgrade(parts) { (ctx, Some(timed)) } else { (timed, None) };
-        // The observer comes after the span, to show the request under the ids that it is exported with; and the handle last, so
-        // that everything shown is above it.
+        // The observer is added after the span, so that it shows the request with the ids that are exported. The handle is added
+        // last, so that all shown values are above it.
         let (ctx, span) = OwnSpan::begin(self, ctx, parts, received.lineage.parent());
         let is_timed = self.on_end.is_some() || self.observer.is_some();
         let started = is_timed.then(|| ctx.clock().now());
@@ -134,7 +136,7 @@ impl Settings {
         (InFlight::begin(Arc::clone(self), ctx, limit, lifetime, Some(record)), received.malformed)
     }
 
-    /// Derives the context of a request that an outer layer has started. This layer only shortens its deadline.
+    /// Derives the context of a request that an outer layer has started. This layer can only shorten the request's deadline.
     fn join(self: &Arc<Self>, ctx: Context, lifetime: Arc<Lifetime>, parts: &mut Parts) -> InFlight {
         let limit = self.limit().filter(|limit| ctx.remaining().is_none_or(|left| limit.timeout < left));
         let Some(limit) = limit else {
@@ -157,7 +159,7 @@ impl Settings {
         InFlight::begin(Arc::clone(self), ctx, None, lifetime, None)
     }
 
-    /// Derives the context that ends without progress, below the one with the deadline.
+    /// Derives the context with the idle timeout, as a child of the context with the deadline.
     fn with_idle_timeout(&self, ctx: Context) -> Context {
         match self.idle {
             Some((timeout, location)) => ctx.with_idle_timeout_at(timeout, location).0,
@@ -170,11 +172,11 @@ impl Settings {
         let (policy, location) = self.trust;
         let trust = policy.timeout(None).map(|timeout| Limit { timeout, location, cause: self.local.clone() });
         let ours = self.timeout.clone();
-        // The layer's own timeout wins a tie.
+        // If both are equal, the layer's own timeout counts.
         [ours, trust].into_iter().flatten().min_by_key(|limit| limit.timeout)
     }
 
-    /// Returns the time limit of a request whose client asks for `asked`.
+    /// Returns the time limit of a request. `asked` is the time that the client asks for, and its header.
     fn deadline(&self, asked: Option<(&'static str, Duration)>) -> Deadline {
         let limit = self.limit();
         let Some((header, asked)) = asked else {
@@ -194,20 +196,20 @@ impl Settings {
         if let DeadlineSource::Clamped(_) = source {
             self.counters.deadlines_clamped.up();
         }
-        // The header is what the client can change, so it is the cause.
+        // The client can change the header, so the header is the cause.
         let limit = limit.map(|limit| Limit { cause: source.into(), ..limit });
         Deadline { limit, source }
     }
 }
 
-/// The time limit of a request, and where it comes from.
+/// The time limit of a request, and its source.
 struct Deadline {
     limit: Option<Limit>,
     source: DeadlineSource,
 }
 
-/// Returns whether the request asks for an upgrade. Then the deadline applies to the answer only, because a WebSocket stays open for
-/// any time.
+/// Returns whether the request asks for an upgrade. Then the deadline applies only to the response, because a WebSocket may stay
+/// open for any time.
 fn asks_for_upgrade(parts: &Parts) -> bool {
     let upgrade = parts.headers.get(UPGRADE);
     parts.method == Method::CONNECT || upgrade.is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))

@@ -14,7 +14,7 @@ use crate::{RequestId, TrustPolicy};
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) server: Context,
-    /// The line that made the layer. Ends that the layer causes report it.
+    /// The line that created the layer. Ends that the layer causes report this line.
     pub(super) location: &'static Location<'static>,
     pub(super) timeout: Option<Limit>,
     /// The idle timeout, and the line that set it.
@@ -22,7 +22,7 @@ pub(super) struct Settings {
     pub(super) trust: (TrustPolicy, &'static Location<'static>),
     pub(super) strict: bool,
     pub(super) absolute_deadlines: bool,
-    /// The requests that clients can cancel, if that is accepted.
+    /// The requests that clients can cancel, if the layer accepts such cancels.
     pub(super) cancelable: Option<Arc<Cancelable>>,
     pub(super) half_close: HalfClose,
     pub(super) name: Name,
@@ -32,19 +32,19 @@ pub(super) struct Settings {
     pub(super) on_end: Option<OnEnd>,
     #[cfg(feature = "tracing")]
     pub(super) tracing: bool,
-    /// Maximum number of calls recorded below a request's own span.
+    /// Maximum number of calls recorded below the span of a request.
     #[cfg(feature = "tracing")]
     pub(super) max_calls: usize,
     pub(super) counters: Arc<Counters>,
     pub(super) observer: Option<Arc<dyn Observer>>,
-    /// Made once, because every request ends with it.
+    /// The cause of the end of an answered request. Created once, because every request ends with it.
     pub(super) answered: Cause,
-    /// The cause of a limit of the layer's own. Made once, because every request has it.
+    /// The cause of the layer's own time limit. Created once, because every request has it.
     pub(super) local: Cause,
 }
 
 impl Settings {
-    /// Returns the settings that a layer begins with. `location` is the line that makes it.
+    /// Returns the default settings of a layer. `location` is the line that creates the layer.
     pub(super) fn new(server: &Context, location: &'static Location<'static>) -> Self {
         Settings {
             server: server.clone(),
@@ -77,7 +77,7 @@ impl Settings {
 #[derive(Clone, Debug)]
 pub(super) struct Limit {
     pub(super) timeout: Duration,
-    /// The line that set it.
+    /// The line that set the limit.
     pub(super) location: &'static Location<'static>,
     pub(super) cause: Cause,
 }
@@ -93,17 +93,17 @@ type Name = fn(&Parts) -> Cow<'static, str>;
 type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
 type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
-/// The meaning of a client closing its sending half while its request is in flight. TCP sends the same FIN for a client that has
-/// closed the connection and for a client that still waits for the answer.
+/// The meaning of a client that closes its sending half while its request is in flight. TCP sends the same FIN for a client that
+/// has closed the connection and for a client that still waits for the response.
 ///
-/// It is seen only on a watched connection: see the feature `connection`.
+/// Only a watched connection detects this: see the feature `connection`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HalfClose {
-    /// The client has disconnected, as in Go: the request's context is canceled. If the handler answers all the same before the
-    /// deadline, the answer is sent.
+    /// The client has disconnected, as in Go: the request's context is canceled. If the handler still answers before the
+    /// deadline, the response is sent.
     #[default]
     Cancel,
-    /// Nothing. Only a reset, a failed write and the deadline end the request.
+    /// The FIN has no effect. Only a reset, a failed write and the deadline end the request.
     Allow,
 }
 
@@ -131,7 +131,7 @@ impl Default for Statuses {
 }
 
 impl Statuses {
-    /// Returns the status that a request with this outcome would have been answered with.
+    /// Returns the status with which a request of this outcome would have been answered.
     pub(super) fn unanswered(&self, outcome: &Outcome) -> StatusCode {
         match outcome {
             Outcome::Answered => StatusCode::OK,
@@ -144,9 +144,9 @@ impl Statuses {
     }
 }
 
-/// Returns the method for use in a name.
+/// Returns the method, for use in a name.
 pub(super) fn method(parts: &Parts) -> &'static str {
-    // A client can make up any other method, as it can a path.
+    // A client can invent any other method, as it can invent a path.
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER")
 }

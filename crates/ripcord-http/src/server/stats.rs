@@ -1,4 +1,4 @@
-//! Counting requests.
+//! Statistics of requests.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ use crate::{
 
 const DIALECTS: usize = Dialect::ALL.len();
 
-/// The headers that are read: those of the dialects, and four others.
+/// The headers that are read: the headers of the dialects, and four others.
 const READ: [&str; DIALECTS + 4] = {
     let mut read = [""; DIALECTS + 4];
     let mut index = 0;
@@ -26,9 +26,9 @@ const READ: [&str; DIALECTS + 4] = {
     read
 };
 
-/// Counts of a layer's requests since the layer was made. `in_flight`, `held` and `detached` are gauges.
+/// Statistics of a layer's requests since the layer was created. `in_flight`, `held` and `detached` are gauges.
 ///
-/// Each figure is exact. Figures that are read while requests come and go need not add up.
+/// Each number is exact. Numbers that are read while requests start and end may not add up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
@@ -36,26 +36,27 @@ pub struct ServerStats {
     pub requests: u64,
     /// Requests whose response has not been sent to its end (gauge).
     pub in_flight: u64,
-    /// Requests whose context is still held (gauge). `held - in_flight` is background work that outlived its request, or a
-    /// leak.
+    /// Requests whose context still exists (gauge). `held - in_flight` is the number of requests with background work that
+    /// outlived the request, or with a leaked context.
     pub held: u64,
     /// Requests with a deadline in a well-formed header.
     pub deadlines_received: u64,
-    /// Of these, requests whose client asked for more time than the server's own limit.
+    /// Requests whose client asked in such a header for more time than the server's own limit.
     pub deadlines_clamped: u64,
-    /// Requests with no time left on arrival: answered with 504, without calling the handler.
+    /// Requests with no time left on arrival. They are answered with 504, and the handler is not called.
     pub expired: u64,
-    /// Requests that ended at their deadline, including the expired ones.
+    /// Requests that ended at their deadline, including expired requests.
     pub timed_out: u64,
-    /// Requests whose context was canceled other than by their client: by a shutdown, by the inspector's page, or by a context above.
+    /// Requests whose context was canceled by a shutdown, by the inspector's page, or by a parent context, and not by their
+    /// client.
     pub canceled: u64,
-    /// Requests whose client disconnected before they were over.
+    /// Requests whose client disconnected before the requests were over.
     pub disconnected: u64,
     /// Requests whose handler or body panicked.
     pub panicked: u64,
-    /// Requests whose service or body failed with an error of its own.
+    /// Requests whose service or body failed with its own error.
     pub failed: u64,
-    /// Requests refused with 400 for a malformed header, by a layer that is [`strict`](super::ContextLayer::strict).
+    /// Requests that a [`strict`](super::ContextLayer::strict) layer refused with 400 because of a malformed header.
     pub refused: u64,
     /// Pieces of work that are [detached](super::detach) (gauge).
     pub detached: u64,
@@ -63,8 +64,8 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
-    /// Returns each header that is read, in lower case, and how often it was malformed: it did not match its grammar, came more
-    /// than once where only one may, or exceeded the limit that is carried.
+    /// Returns each header that is read, in lower case, and how often it was malformed. A malformed header does not match its
+    /// grammar, occurs more than once although only one is allowed, or exceeds the size limit.
     ///
     /// ```
     /// let stats = ripcord_http::server::ServerStats::default();
@@ -115,7 +116,7 @@ impl Counters {
         }
     }
 
-    /// Returns the counter of an outcome. An answered request has none.
+    /// Returns the counter of an outcome, or `None` for an answered request.
     pub(super) fn outcome(&self, outcome: &Outcome) -> Option<&Counter> {
         match outcome {
             Outcome::Answered => None,

@@ -1,23 +1,24 @@
-//! What a connection is doing: reading a head, serving requests, or nothing.
+//! The activity of a connection: it reads a head, serves requests, or is idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-/// What has come and gone on a connection.
+/// The counters and flags of a connection's traffic.
 #[derive(Default)]
 pub(super) struct Traffic {
-    // Relaxed: no other memory depends on these. The stream and the watch are in one task. A stream of HTTP/2 is in its own.
+    // Relaxed: no other memory depends on these fields. The stream and the watch run in one task. An HTTP/2 stream runs in its
+    // own task.
     /// Whether the last write had to wait.
     takes_nothing: AtomicBool,
     /// The number of successful writes.
     writes: AtomicU64,
-    /// Requests whose response has not been sent, and upgraded streams of HTTP/2.
+    /// Requests whose response has not been sent, and upgraded HTTP/2 streams.
     in_flight: AtomicUsize,
-    /// The number of requests so far.
+    /// The number of requests started so far.
     started: AtomicU64,
     /// Whether something was read since the last request ended.
     has_read: AtomicBool,
     is_http2: AtomicBool,
-    /// Whether the last answer has been sent, and what the client still sends is being dropped.
+    /// Whether the last response has been sent and the remaining data of the client is being dropped.
     is_lingering: AtomicBool,
     /// Whether a request's body was dropped before its end.
     has_unread_body: AtomicBool,
@@ -39,26 +40,26 @@ pub(super) struct Activity {
 pub(super) enum Phase {
     /// Waiting for the head of the first request, or for the rest of a head.
     Head,
-    /// A request is in flight, or data is left to send.
+    /// A request is in flight, or there is data to send.
     Busy,
     /// Waiting for the next request.
     Idle,
 }
 
 impl Traffic {
-    /// A request has come.
+    /// Records the start of a request.
     pub(super) fn begin_request(&self, is_http2: bool) {
         self.is_http2.store(is_http2, Ordering::Relaxed);
         self.has_read.store(false, Ordering::Relaxed);
         self.started.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The connection is busy with one thing more.
+    /// Adds a piece of work that keeps the connection busy.
     pub(super) fn busy(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One of the things is over.
+    /// Removes a piece of work that kept the connection busy.
     pub(super) fn done(&self) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
@@ -72,14 +73,14 @@ impl Traffic {
             || self.takes_nothing.load(Ordering::Relaxed)
             || self.is_lingering.load(Ordering::Relaxed);
         let started = self.started.load(Ordering::Relaxed);
-        // A client of HTTP/2 sends other things than requests.
+        // An HTTP/2 client also sends frames that do not belong to requests.
         let is_head = started == 0 || (self.has_read.load(Ordering::Relaxed) && !self.is_http2());
         let phase = match (is_busy, is_head) {
             (true, _) => Phase::Busy,
             (false, true) => Phase::Head,
             (false, false) => Phase::Idle,
         };
-        // Writes that answer other frames than requests do not count.
+        // On HTTP/2, a write may answer a frame that does not belong to a request. Such writes do not count.
         let writes = if phase == Phase::Idle && !self.is_http2() { self.writes.load(Ordering::Relaxed) } else { 0 };
         Activity { phase, started, writes }
     }
@@ -96,24 +97,24 @@ impl Traffic {
         self.is_lingering.store(is_lingering, Ordering::Relaxed);
     }
 
-    /// A write has found room.
+    /// Records a successful write.
     pub(super) fn takes(&self) {
         self.takes_nothing.store(false, Ordering::Relaxed);
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A write has found no room.
+    /// Records a write that had to wait.
     pub(super) fn takes_nothing(&self) {
         self.takes_nothing.store(true, Ordering::Relaxed);
     }
 
-    /// Returns how many writes have found room, if the last one did not.
+    /// Returns the number of successful writes, if the last write had to wait.
     pub(super) fn stalled(&self) -> Option<Writes> {
         let is_stalled = self.takes_nothing.load(Ordering::Relaxed);
         is_stalled.then(|| Writes(self.writes.load(Ordering::Relaxed)))
     }
 
-    /// The client has sent something.
+    /// Records that the client has sent something.
     pub(super) fn has_read(&self) {
         if self.in_flight.load(Ordering::Relaxed) == 0 {
             self.has_read.store(true, Ordering::Relaxed);

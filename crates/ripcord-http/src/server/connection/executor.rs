@@ -1,11 +1,12 @@
-//! The tasks of HTTP/2 streams: resetting a stream whose client takes nothing, and ending an upgraded request with its stream.
+//! The tasks of HTTP/2 streams. The executor resets a stream whose client takes no data, and ends an upgraded request with its
+//! stream.
 //!
-//! hyper asks a body for more only while the client has room. So a body that is cut at its deadline is not asked again, and the
-//! stream of a client that reads nothing would outlive its request. hyper runs each stream as a task of its own: this
-//! executor drops that task when the request has ended, and h2 resets a stream that is dropped unfinished.
+//! hyper polls a body only while the client has room. So a body that is cut at its deadline may not be polled again, and the
+//! stream of a client that reads nothing would outlive its request. hyper runs each stream as its own task. This executor drops
+//! the task when the request has ended, and h2 resets a stream that is dropped before its end.
 //!
-//! A CONNECT that was accepted turns its stream into another protocol's. While hyper polls the stream's task, it passes a second task
-//! to the executor, which ends with the stream. The request goes to that task.
+//! An accepted CONNECT switches its stream to another protocol. While hyper polls the stream's task, it passes a second task to
+//! the executor. This task ends with the stream, so it gets the request.
 
 use std::{
     cell::RefCell,
@@ -21,8 +22,7 @@ use ripcord::{Context, DoneOwned};
 use super::peer::OnPeer;
 use crate::server::{lifetime::Lifetime, request::InFlight};
 
-/// Runs the streams of HTTP/2 connections as tokio tasks, and resets a stream whose client takes no more of a response after the
-/// request has ended.
+/// Runs HTTP/2 streams as tokio tasks. Resets a stream if its request has ended and its client takes no more of the response.
 ///
 /// Pass it to hyper in place of hyper-util's `TokioExecutor`: see the [module](super).
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,7 +30,7 @@ use crate::server::{lifetime::Lifetime, request::InFlight};
 pub struct StreamExecutor;
 
 impl StreamExecutor {
-    /// Creates an executor. It spawns on the tokio runtime that it is called on.
+    /// Creates an executor. It spawns tasks on the tokio runtime in which hyper calls it.
     pub fn new() -> Self {
         StreamExecutor
     }
@@ -47,17 +47,17 @@ where
 }
 
 thread_local! {
-    /// What the requests of the stream that is being polled report. `None` outside of a stream.
+    /// The reports of the requests of the stream being polled. `None` outside a stream.
     static REPORTS: RefCell<Option<Reports>> = const { RefCell::new(None) };
 }
 
 struct Reports {
-    /// The first request that has handed over a part of a response.
+    /// The first request that has passed on a part of a response.
     sending: Option<Arc<Lifetime>>,
     upgraded: Option<UpgradedStream>,
 }
 
-/// Notes that the task being polled has handed over a part of a response.
+/// Records that the task being polled has passed on a part of a response.
 pub(super) fn sending(lifetime: &Arc<Lifetime>) {
     REPORTS.with_borrow_mut(|reports| {
         if let Some(reports) = reports {
@@ -66,7 +66,7 @@ pub(super) fn sending(lifetime: &Arc<Lifetime>) {
     });
 }
 
-/// Hands an upgraded request to its stream. Gives it back outside of a stream.
+/// Passes an upgraded request to its stream. Outside a stream, returns the request.
 pub(super) fn upgrade(request: UpgradedStream) -> Option<UpgradedStream> {
     let mut request = Some(request);
     REPORTS.with_borrow_mut(|reports| {
@@ -77,7 +77,8 @@ pub(super) fn upgrade(request: UpgradedStream) -> Option<UpgradedStream> {
     request
 }
 
-/// A request whose stream is another protocol's now. It ends when this is dropped, and keeps the connection busy until then.
+/// A request whose stream has switched to another protocol. The request ends when this value is dropped. Until then, the
+/// connection is busy.
 pub(super) struct UpgradedStream {
     request: Option<InFlight>,
     _busy: OnPeer,
@@ -111,11 +112,11 @@ pin_project! {
     }
 }
 
-/// When to reset the stream.
+/// The time at which the stream is reset.
 enum End {
-    /// No part of a response has been handed over.
+    /// Not known yet: no part of a response has been passed on.
     Unknown,
-    /// At the end of this context, which no disconnect ends: hyper sees those.
+    /// At the end of this context. A disconnect does not end the context, because hyper detects disconnects.
     At(Context),
     Waiting(DoneOwned),
 }
@@ -139,14 +140,14 @@ impl<F: Future> Future for Stream<F> {
             *this.end = End::Waiting(limit.done_owned());
         }
         match this.end {
-            // The body was polled before this, so any data left is data that the client does not read.
+            // The body was polled before this. So any remaining data is data that the client does not read.
             End::Waiting(done) => Pin::new(done).poll(task).map(drop),
             _ => Poll::Pending,
         }
     }
 }
 
-/// Collects the reports of the stream being polled. Puts back what was there before when it is dropped, also by a panic.
+/// Collects the reports of the stream being polled. Its drop restores the previous reports, even after a panic.
 struct Entered {
     before: Option<Reports>,
 }
@@ -163,7 +164,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        // Dropped after the replacement, because a request may end with it.
+        // The old reports are dropped after the replacement, because their drop may end a request.
         drop(REPORTS.replace(self.before.take()));
     }
 }

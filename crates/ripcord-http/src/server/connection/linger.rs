@@ -1,8 +1,8 @@
-//! Closing a connection without losing the last answer.
+//! Closing a connection without losing the last response.
 //!
-//! A system that closes a socket with data unread sends a reset, and a client that receives a reset may not read the answer that
-//! came before it. So the server half-closes, reads and drops what the client still sends, and closes when the client has closed, or
-//! has been quiet for a while.
+//! If a socket is closed with unread data, the system sends a reset. A client that receives a reset may not read the response
+//! that came before it. So the server closes its sending half, and reads and drops the remaining data of the client. It closes
+//! the connection when the client has closed it, or has sent nothing for a while.
 
 use std::{
     io::{self, ErrorKind},
@@ -14,16 +14,16 @@ use std::{
 use ripcord::{Context, DoneOwned};
 use tokio::net::TcpStream;
 
-/// How long to wait for a client that sends nothing.
+/// The maximum time to wait for a client that sends nothing.
 const QUIET: Duration = Duration::from_secs(1);
-/// How long to read from a client in all.
+/// The maximum time to read from a client in total.
 const TOTAL: Duration = Duration::from_secs(10);
 const BUFFER: usize = 16 << 10;
 
-/// What the client still sends after the last answer, being dropped.
+/// The state of reading and dropping the client's remaining data after the last response.
 #[derive(Debug)]
 pub(super) struct Linger {
-    /// Counts time, and is not canceled.
+    /// A context that provides the time and is never canceled.
     clock: Context,
     end: Instant,
     read_at: Instant,
@@ -37,7 +37,7 @@ impl Linger {
         Linger { clock, end: now + TOTAL, read_at: now, quiet: None, buffer: Box::new([0; BUFFER]) }
     }
 
-    /// Ready when the connection may be closed.
+    /// Returns ready when the connection may be closed.
     pub(super) fn poll(&mut self, stream: &TcpStream, task: &mut task::Context<'_>) -> Poll<()> {
         loop {
             let Poll::Ready(is_open) = self.poll_read(stream, task) else {
@@ -51,7 +51,7 @@ impl Linger {
         }
     }
 
-    /// Drops some of what has come. Ready with whether the client may send more.
+    /// Drops a part of the received data. Returns whether the client may send more.
     fn poll_read(&mut self, stream: &TcpStream, task: &mut task::Context<'_>) -> Poll<bool> {
         loop {
             if ready!(stream.poll_read_ready(task)).is_err() {
@@ -77,7 +77,7 @@ impl Linger {
     }
 }
 
-/// Returns whether something has come that was not read.
+/// Returns whether the socket has received data that was not read.
 pub(crate) fn has_unread(stream: &TcpStream) -> io::Result<bool> {
     let mut byte = [std::mem::MaybeUninit::uninit()];
     match socket2::SockRef::from(stream).peek(&mut byte) {

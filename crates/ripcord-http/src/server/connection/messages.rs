@@ -13,21 +13,22 @@ use ripcord::Context;
 use super::peer::{OnPeer, Peer};
 use crate::server::{BoxError, on_connection::Upload};
 
-/// hyper reads the rest of an unread body before it answers if that is small, and keeps the connection. It closes the connection
-/// if more than this is left.
+/// The maximum size of an unread rest of a body that hyper reads before it answers, to keep the connection. If the rest is
+/// larger, hyper closes the connection.
 const SMALL: u64 = 8 << 10;
 
-/// The most of a response on HTTP/2 that is handed over at once. hyper takes a part when its client has room for one byte, and
-/// with it the control over when the stream is reset.
+/// The maximum part of an HTTP/2 response that is passed on at once. hyper takes a whole part when its client has room for one
+/// byte. From then on, the executor cannot control when the stream is reset.
 const PART: usize = 16 << 10;
 
 pin_project! {
     /// The body of a request over a watched connection. If it was not read to its end, the connection is closed after the response.
     ///
-    /// Each chunk that is read is progress: it restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request.
+    /// Each chunk that is read counts as progress: it restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of
+    /// the request.
     ///
-    /// If the client resets the stream of an HTTP/2 request before the end of its body, the body fails. hyper's own body ends
-    /// there, as if it were complete.
+    /// If the client resets the stream of an HTTP/2 request before the end of its body, this body fails. hyper's own body would
+    /// end as if it were complete.
     #[derive(Debug)]
     pub struct RequestBody<B>
     where
@@ -35,12 +36,12 @@ pin_project! {
     {
         #[pin]
         body: B,
-        // `None` once it is at its end.
+        // `None` once the body is at its end.
         peer: Option<Peer>,
         is_http2: bool,
-        // `None` without a body.
+        // `None` if the request has no body.
         upload: Option<Upload>,
-        // The contexts that were added to `upload`.
+        // The contexts that the layers added to `upload`.
         idle: Vec<Context>,
     }
 
@@ -109,7 +110,7 @@ pin_project! {
         #[pin]
         body: B,
         request: OnPeer,
-        // What is left of the last frame: on HTTP/2 only.
+        // The rest of the last frame. Used only on HTTP/2.
         rest: Bytes,
         is_http2: bool,
     }

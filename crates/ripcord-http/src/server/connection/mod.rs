@@ -1,8 +1,8 @@
-//! Serving a TCP connection with hyper: disconnects, timeouts, graceful close.
+//! Serves a TCP connection with hyper, with disconnects, timeouts and graceful close.
 //!
-//! hyper notices a disconnect only while it reads: not while a handler leaves the request's body unread. It drops the handler at a
-//! FIN, although a client that has closed only its sending half still waits for the answer. It waits without limit for a client
-//! that connects and sends nothing. [`watch`] handles these cases, in the task of the connection:
+//! hyper detects a disconnect only while it reads, so not while a handler leaves the request's body unread. It drops the handler
+//! at a FIN, although a client that has closed only its sending half still waits for the response. It waits without limit for a
+//! client that connects and sends nothing. [`watch`] handles these cases, in the task of the connection:
 //!
 //! | the client | result |
 //! |---|---|
@@ -15,12 +15,12 @@
 //! | is still sending when it is answered | the answer has `Connection: close`; what the client sends is dropped for a moment before the connection is closed, so the answer is not lost |
 //! | upgrades the connection | the connection is watched until it is closed |
 //!
-//! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers keep running after a FIN.
+//! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers continue after a FIN.
 //!
-//! Some disconnects are invisible: if the client closes while more unread data is on its way than the socket's buffers hold, only
-//! the deadline ends the request.
+//! Some disconnects are invisible. If the client closes the connection while the socket's buffers cannot hold all unread data,
+//! only the deadline ends the request.
 //!
-//! `ripcord_http::serve`, behind the feature `serve`, does all of this. A server of your own does it like this:
+//! `ripcord_http::serve`, behind the feature `serve`, does all of this. A server of your own does the following:
 //!
 //! ```no_run
 //! use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
@@ -51,8 +51,8 @@
 //! # }
 //! ```
 //!
-//! On Linux and Android a FIN is seen at once. Elsewhere it is seen when the connection reads: when it is idle, and while a handler
-//! takes a request's body.
+//! On Linux and Android, a FIN is detected at once. On other systems, a FIN is detected when the connection reads: while it is
+//! idle, and while a handler reads a request's body.
 
 mod activity;
 mod executor;
@@ -88,10 +88,10 @@ use self::{
 
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// Longer than the 60 s for which nginx keeps a connection: the side that sends the requests should close first.
+/// Longer than the 60 s for which nginx keeps a connection: the side that sends the requests should close the connection first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Splits a connection into the stream to serve and the watch over its client: see the [module](self).
+/// Splits a connection into the stream to serve and the watch over its client. See the [module](self).
 pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     let (stream, peer) = (Arc::new(stream), Peer::default());
     let timeouts = Timeouts { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT };
@@ -100,7 +100,7 @@ pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     (WatchedStream::new(stream, peer), watch)
 }
 
-/// The watch over the client of one connection: see the [module](self).
+/// The watch over the client of one connection. See the [module](self).
 #[must_use = "a connection is watched only if it is served with `Watch::serve`"]
 #[derive(Debug)]
 pub struct Watch {
@@ -112,17 +112,17 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sets how long a client may read nothing while the rest of an answer is being sent and no request is in flight. Default: 30
+    /// Sets how long a client may read nothing while the end of a response is being sent and no request is in flight. Default: 30
     /// seconds.
     ///
-    /// The time starts again whenever the client takes something. The end of the server's context ends it. While a request is in
-    /// flight, its deadline is the limit instead.
+    /// The time starts again whenever the client takes data. The end of the server's context also ends the wait. While a request
+    /// is in flight, the request's deadline is the limit instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }
 
-    /// Sets how long a client may take to send the head of a request: from the start of the connection, or from the first byte
-    /// of a later request. Default: 30 seconds.
+    /// Sets the maximum time for the head of a request. It counts from the start of the connection, or from the first byte of a
+    /// later request. Default: 30 seconds.
     ///
     /// It also limits a client that sends nothing, or only the preface of HTTP/2. Do not also set hyper's own
     /// `header_read_timeout`, which would limit idle connections too.
@@ -130,14 +130,14 @@ impl Watch {
         Watch { timeouts: Timeouts { head, ..self.timeouts }, ..self }
     }
 
-    /// Sets how long a connection may stay open between two requests. Default: 75 seconds, which is longer than nginx keeps a
+    /// Sets how long a connection may stay open between two requests. Default: 75 seconds. This is longer than nginx keeps a
     /// connection.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
     }
 
-    /// Closes the connection gracefully when `ctx` has ended: at once if no request is in flight, else after the response. A request
-    /// with an incomplete head does not delay it.
+    /// Closes the connection gracefully when `ctx` has ended: at once if no request is in flight, otherwise after the response. A
+    /// request with an incomplete head does not delay the close.
     ///
     /// The connection's own timeouts use the clock of `ctx`.
     pub fn until(self, ctx: &Context) -> Self {
@@ -150,10 +150,10 @@ impl Watch {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is closed, also after an upgrade.
+    /// Serves the connection until it is closed, including after an upgrade.
     ///
-    /// Returns `None` if the connection was dropped: because the client disconnected, stopped reading until its requests had ended, or
-    /// sent no request for too long.
+    /// Returns `None` if the connection was dropped: because the client disconnected, read nothing until its requests had ended,
+    /// or sent no request for too long.
     ///
     /// Dropping the future drops the connection, with the requests in flight.
     pub fn serve<C>(self, connection: C) -> impl Future<Output = Option<C::Output>> + use<C>
@@ -165,14 +165,14 @@ impl Watch {
     }
 }
 
-/// Cancels the requests when their client disconnects. Resolves when the client does not read either.
+/// Cancels the requests when their client disconnects. Resolves when the client does not read any more either.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 async fn gone(stream: Arc<TcpStream>, peer: Peer) {
     use tokio::io::{Interest, Ready};
 
     let is_gone = |ready: Ready| ready.is_error() || ready.is_write_closed();
-    // Urgent data is never reported, since the socket is not registered for it. So this wait ends when the client has closed, also
-    // while there is something left to read. An error means that the reactor is being shut down.
+    // Urgent data is never reported, because the socket is not registered for it. So this wait ends when the client has closed
+    // the connection, even if there is unread data. An error means that the reactor is being shut down.
     let Ok(ready) = stream.ready(Interest::PRIORITY).await else { return };
     if !is_gone(ready) {
         peer.goes(Going::Closed);
@@ -183,7 +183,7 @@ async fn gone(stream: Arc<TcpStream>, peer: Peer) {
     peer.goes(Going::Gone);
 }
 
-/// On this platform, only reads and writes show a disconnect.
+/// On this platform, only reads and writes detect a disconnect.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 async fn gone(_: Arc<TcpStream>, _: Peer) {
     std::future::pending().await

@@ -1,12 +1,12 @@
 //! The state that the stream, the service and the watch of a connection share: its client, and the requests on it.
 //!
-//! `activity.rs` adds what the connection is doing, `requests.rs` how requests come and go.
+//! `activity.rs` adds the connection's activity. `requests.rs` adds how requests join and leave the connection.
 //!
 //! # Invariants
 //!
-//! 1. Lifetimes are ended outside the lock, because that wakes tasks.
-//! 2. A request that has upgraded its connection is kept here until the stream is dropped. The request keeps this state alive, so
-//!    dropping the stream removes the request.
+//! 1. Lifetimes are ended outside the lock, because this wakes tasks.
+//! 2. A request that has upgraded its connection is stored here until the stream is dropped. The request keeps this state alive,
+//!    so the drop of the stream removes the request.
 
 use std::{
     fmt,
@@ -32,7 +32,7 @@ pub(super) struct Shared {
 pub(super) struct State {
     pub(super) going: Option<Going>,
     pub(super) requests: Slab<Member>,
-    /// The server's context of the last request.
+    /// The server's context of the latest request.
     pub(super) server: Option<Context>,
     /// The context whose end closes the connection.
     until: Option<Context>,
@@ -49,9 +49,9 @@ pub(super) struct Upgraded {
 /// How a client has disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
-    /// A FIN: the client sends nothing more, and may have closed the connection.
+    /// A FIN: the client sends no more data, and may have closed the connection.
     Closed,
-    /// A reset or a failed write: the client does not read either.
+    /// A reset or a failed write: the client does not read any more either.
     Gone,
 }
 
@@ -65,7 +65,7 @@ impl Going {
 }
 
 impl Peer {
-    /// Ends the requests that this ends, including later ones.
+    /// Records a disconnect. Ends the requests that it affects, including later requests.
     pub(super) fn goes(&self, going: Going) {
         let ended: Vec<_> = {
             let mut state = self.lock();
@@ -89,26 +89,26 @@ impl Peer {
         &self.0.traffic
     }
 
-    /// A request has come. It is in flight until the result is dropped.
+    /// Records the start of a request. The request is in flight until the returned value is dropped.
     pub(super) fn begin_request(&self, is_http2: bool) -> OnPeer {
         self.traffic().begin_request(is_http2);
         self.busy()
     }
 
-    /// Keeps the connection busy until the result is dropped.
+    /// Keeps the connection busy until the returned value is dropped.
     pub(super) fn busy(&self) -> OnPeer {
         self.traffic().busy();
         OnPeer(self.clone())
     }
 
-    /// Returns the server's context of the last request, for its clock and its end. A connection without one uses the system's
-    /// clock.
+    /// Returns the server's context of the latest request, for its clock and its end. A connection without such a context uses
+    /// the system's clock.
     pub(super) fn server(&self) -> Context {
         let state = self.lock();
         state.server.as_ref().or(state.until.as_ref()).cloned().unwrap_or_else(Context::background)
     }
 
-    /// Returns a context that is never canceled, to count the connection's own time.
+    /// Returns a context that is never canceled, for the connection's own timeouts.
     pub(super) fn clock(&self) -> Context {
         let state = self.lock();
         let ctx = state.until.as_ref().or(state.server.as_ref()).cloned();
@@ -127,12 +127,12 @@ impl Peer {
 
 impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing that panics runs under it.
+        // No code that panics runs under this lock.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Work that keeps a connection busy, until this is dropped.
+/// A piece of work that keeps a connection busy until this value is dropped.
 #[derive(Debug)]
 pub(super) struct OnPeer(Peer);
 

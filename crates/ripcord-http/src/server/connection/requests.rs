@@ -1,4 +1,4 @@
-//! The requests of a connection: they join it, leave it, report to it and upgrade it.
+//! The requests of a connection: how they join, leave, report to and upgrade the connection.
 
 use std::sync::Arc;
 
@@ -20,18 +20,18 @@ impl Peer {
         OnConnection { connection: Arc::clone(&self.0) as Arc<dyn Connection>, upload }
     }
 
-    /// Returns what ends the requests in flight, whether or not their client is there.
+    /// Returns the contexts that end the requests in flight, even if their client has disconnected.
     pub(super) fn limits(&self) -> Vec<Context> {
         let lifetimes: Vec<_> = self.lock().requests.iter().map(|(_, request)| Arc::clone(&request.lifetime)).collect();
         lifetimes.iter().map(|lifetime| lifetime.limit()).collect()
     }
 
-    /// Returns a context that ends when the upgraded connection is closed. `None` if the connection was not upgraded.
+    /// Returns a context that ends when the upgraded connection is closed, or `None` if the connection was not upgraded.
     pub(super) fn upgraded(&self) -> Option<Context> {
         self.lock().upgraded.as_ref().map(|upgraded| upgraded.open.clone())
     }
 
-    /// The stream has been dropped.
+    /// Handles the drop of the stream.
     pub(super) fn closed(&self) {
         let upgraded = self.lock().upgraded.take();
         if let Some(upgraded) = upgraded {
@@ -51,7 +51,7 @@ impl Connection for Shared {
             let before = state.server.replace(server);
             (state.requests.insert(request), state.going, before)
         };
-        // Outside of the lock, because it may be the last reference.
+        // Dropped outside the lock, because it may be the last reference.
         drop(before);
         if going.is_some_and(|going| going.ends(half_close)) {
             lifetime.client_gone(ClientDisconnected);
@@ -60,7 +60,7 @@ impl Connection for Shared {
     }
 
     fn leave(&self, key: usize) {
-        // Outside of the lock, because it may be the last reference.
+        // Dropped outside the lock, because it may be the last reference.
         let removed = self.lock().requests.try_remove(key);
         drop(removed);
     }

@@ -20,23 +20,23 @@ use super::{
     timers::{Idle, Timeouts},
 };
 
-/// How long a client of HTTP/2 gets to acknowledge that the connection is closed.
+/// The maximum time for an HTTP/2 client to acknowledge the close of the connection.
 const GOODBYE: Duration = Duration::from_millis(500);
 
 pin_project! {
-    /// A connection, and what else ends it. `G` is ready when the client is gone.
+    /// A connection and the events that end it. `G` is ready when the client is gone.
     pub(super) struct Serve<C: GracefulConnection, G> {
         #[pin]
         connection: C,
         #[pin]
         gone: G,
         watched: Watched,
-        // Once the connection is served. Only an upgraded one is still watched then.
+        // The output of the served connection. After this, only an upgraded connection is still watched.
         served: Option<C::Output>,
     }
 }
 
-/// The reasons for ending a connection from outside.
+/// The reasons to end a connection from outside.
 struct Watched {
     stream: Arc<TcpStream>,
     peer: Peer,
@@ -49,9 +49,9 @@ struct Watched {
 
 enum Closing {
     No,
-    /// The connection was asked to close in order.
+    /// The connection was asked to close gracefully.
     Asked,
-    /// It is closed at the end of this.
+    /// The connection is closed at the end of this wait.
     Soon(DoneOwned),
 }
 
@@ -79,7 +79,7 @@ impl<C: GracefulConnection, G: Future<Output = ()>> Future for Serve<C, G> {
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        // The connection first: a handler that answers at once has answered when its client's FIN is seen.
+        // The connection is polled first: a handler that answers at once must have answered before its client's FIN is detected.
         while this.served.is_none() {
             if let Poll::Ready(served) = this.connection.as_mut().poll(task) {
                 *this.served = Some(served);
@@ -108,7 +108,7 @@ enum Close {
 }
 
 impl Watched {
-    /// Ready when the connection is to be closed because no request is on it.
+    /// Returns ready when the connection must be closed because it has no request.
     fn poll_close(&mut self, task: &mut task::Context<'_>) -> Poll<Close> {
         loop {
             match &mut self.closing {
@@ -146,15 +146,15 @@ impl Watched {
         }
     }
 
-    /// Returns whether something has come that is not read yet: it may be a request, which the client would lose. The connection
-    /// is polled again when it can read.
+    /// Returns whether there is unread data. It may be a request, which the client would lose if the connection were closed. The
+    /// connection is polled again when it can read.
     fn has_unread_request(&self) -> bool {
         self.peer.traffic().activity().phase != Phase::Busy
             && !self.peer.traffic().is_http2()
             && has_unread(&self.stream).unwrap_or(false)
     }
 
-    /// Whether the connection is another protocol's by now, and open.
+    /// Returns whether the connection has switched to another protocol and is still open.
     fn is_upgraded(&mut self, task: &mut task::Context<'_>) -> bool {
         if self.upgraded.is_none() {
             self.upgraded = self.peer.upgraded().map(|open| open.done_owned());

@@ -1,4 +1,4 @@
-//! The service of one connection: its requests know the connection, and the connection knows its requests.
+//! The service of one connection. Each request has a reference to the connection, and the connection to its requests.
 
 use std::{
     pin::Pin,
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::server::on_connection::Upload;
 
-/// The service of a watched connection, made by [`Watch::service`](super::Watch::service).
+/// The service of a watched connection, created by [`Watch::service`](super::Watch::service).
 #[derive(Clone, Debug)]
 pub struct WatchedService<S> {
     inner: S,
@@ -48,7 +48,7 @@ where
         let request_on_peer = self.peer.begin_request(is_http2);
         let upload = (!request.body().is_end_stream()).then(Upload::default);
         request.extensions_mut().insert(self.peer.handle(upload.clone()));
-        // With HTTP/2 a body that is not read does not concern the connection.
+        // On HTTP/2, an unread body does not affect the connection.
         let peer = (!is_http2).then(|| self.peer.clone());
         let request = request.map(|body| RequestBody::new(body, peer, is_http2, upload));
         WatchedFuture { inner: Some(self.inner.call(request)), request: Some(request_on_peer), is_http2 }
@@ -60,7 +60,7 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct WatchedFuture<F> {
-        // `None` once it is ready.
+        // `None` once the future is ready.
         #[pin]
         inner: Option<F>,
         request: Option<OnPeer>,
@@ -79,7 +79,7 @@ where
         let mut this = self.project();
         let inner = this.inner.as_mut().as_pin_mut().expect("not polled after it was ready");
         let response = ready!(inner.poll(task));
-        // The handler may hold the request's body, and reads no more of it.
+        // The handler is dropped here. It may hold the request's body, and must not read more of it.
         this.inner.set(None);
         let request = this.request.take().expect("taken once");
         let is_http2 = *this.is_http2;

@@ -1,4 +1,4 @@
-//! Detects clients that stay connected and stop reading.
+//! Detects connected clients that have stopped reading.
 
 use std::{
     pin::Pin,
@@ -10,15 +10,16 @@ use ripcord::{Context, DoneOwned};
 
 use super::{activity::Writes, peer::Peer};
 
-/// Waits until a connection is useless: its client has stopped reading, and either every request on it has ended, or there is no
+/// Waits until a connection is useless. Its client has stopped reading, and either every request on it has ended, or it has no
 /// request and the send timeout has passed.
 ///
-/// hyper polls a body only while the socket accepts data. Without this wait, a body that was cut at its deadline would be kept, with
-/// its request and its connection, until the client leaves. The end of an answer that hyper has buffered belongs to no request.
+/// hyper polls a body only while the socket accepts data. Without this wait, a body that was cut at its deadline would exist,
+/// with its request and its connection, until the client leaves. The end of a response in hyper's buffer does not belong to a
+/// request any more.
 #[derive(Debug)]
 pub(super) struct StallWatch {
     send_timeout: Duration,
-    /// The writes before the stall, and what it is waiting for.
+    /// The number of writes before the stall, and the event that the stall waits for.
     stall: Option<(Writes, Wait)>,
 }
 
@@ -27,7 +28,7 @@ enum Wait {
     Begin,
     /// The ends of the requests in flight.
     Requests(Vec<DoneOwned>),
-    /// The send timeout, or the end of the server, for the end of an answer.
+    /// The send timeout for the end of a response, or the end of the server.
     Tail(DoneOwned),
 }
 
@@ -36,14 +37,14 @@ impl StallWatch {
         StallWatch { send_timeout, stall: None }
     }
 
-    /// Ready when the connection is useless. To be polled after the connection, which finds out whether the socket takes
-    /// something.
+    /// Returns ready when the connection is useless. Must be polled after the connection, because polling the connection shows
+    /// whether the socket accepts data.
     pub(super) fn poll(&mut self, peer: &Peer, task: &mut task::Context<'_>) -> Poll<()> {
         let Some(writes) = peer.traffic().stalled() else {
             self.stall = None;
             return Poll::Pending;
         };
-        // After some progress the wait starts again.
+        // After a successful write, the wait starts again.
         let (_, wait) = match &mut self.stall {
             Some(stall) if stall.0 == writes => stall,
             stall => stall.insert((writes, Wait::Begin)),
@@ -65,12 +66,12 @@ impl StallWatch {
                     if !waits.is_empty() {
                         return Poll::Pending;
                     }
-                    // There may be other requests by now.
+                    // There may be new requests now.
                     *wait = Wait::Begin;
                 }
                 Wait::Tail(end) => {
                     ready!(Pin::new(end).poll(task));
-                    // The next request may have come before the end of the last answer was taken.
+                    // The next request may have started before the client had read the end of the last response.
                     if peer.limits().is_empty() {
                         return Poll::Ready(());
                     }

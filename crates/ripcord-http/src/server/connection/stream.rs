@@ -1,4 +1,4 @@
-//! A TCP stream that is served and watched at the same time.
+//! A TCP stream that is served and watched at once.
 
 use std::{
     io::{self, ErrorKind, IoSlice},
@@ -19,19 +19,19 @@ use super::{
     peer::{Going, Peer},
 };
 
-/// Whether the system says when more has come after a read that did not fill its buffer.
+/// Whether the system reports later data after a read that did not fill its buffer.
 const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A [`TcpStream`] that is [watched](super::watch). Use it from one task.
+/// A watched [`TcpStream`]: see [`watch`](super::watch). Use it from one task.
 ///
-/// A shutdown also reads and discards what the client is still sending, for a moment, so that the client does not lose the answer.
+/// A shutdown also reads and drops the client's remaining data for a short time, so that the client does not lose the response.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
     peer: Peer,
     linger: Option<Box<Linger>>,
     is_shut_down: bool,
-    /// Whether everything that the client has sent was read, up to its FIN.
+    /// Whether all data from the client was read, up to its FIN.
     is_at_end: bool,
 }
 
@@ -49,10 +49,10 @@ impl WatchedStream {
         let mut drained = None;
         let read = self.stream.try_io(Interest::READABLE, || {
             let length = buffer.remaining();
-            // Unlike a read into a slice, this needs no zeros in the buffer, which would make its memory resident.
+            // A read into a slice would need zeros in the buffer, which would make the buffer's memory resident.
             let read = self.stream.try_read_buf(buffer)?;
             if 0 < read && read < length && TELLS_OF_MORE {
-                // Forgets the readiness now, which saves a read that finds nothing. tokio's own reads do the same.
+                // Clears the readiness now. This avoids a read that finds nothing. tokio's own reads do the same.
                 drained = Some(read);
                 return Err(ErrorKind::WouldBlock.into());
             }
@@ -61,7 +61,7 @@ impl WatchedStream {
         drained.map_or(read, Ok)
     }
 
-    /// Writes as soon as the socket takes something.
+    /// Writes as soon as the socket accepts data.
     fn poll_try(
         &self,
         task: &mut task::Context<'_>,
@@ -85,8 +85,8 @@ impl WatchedStream {
 
     /// Closes the sending half. Returns whether the client may still be sending.
     fn shut_down(&self) -> io::Result<bool> {
-        // The system has closed the socket of a client that is gone. hyper drops the stream of a client that has closed after this, and
-        // that sends the FIN. Upgraded streams are the handler's, who may keep them.
+        // The system has closed the socket of a client that is gone. If a client has closed the connection, hyper drops the
+        // stream after the shutdown, and the drop sends the FIN. An upgraded stream belongs to the handler, which may keep it.
         if self.peer.is_gone() || (self.is_at_end && self.peer.upgraded().is_none()) {
             return Ok(false);
         }

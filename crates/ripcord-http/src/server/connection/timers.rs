@@ -1,7 +1,7 @@
-//! When to close a connection that no request is on.
+//! When to close a connection without requests.
 //!
-//! One context with a timeout serves all waits of a connection. It is armed for the earliest time that is known, and armed again
-//! if it was too early when it fires. So a busy connection touches no timer.
+//! One context with a timeout serves all waits of a connection. It is armed for the earliest known time. If it fires too early,
+//! it is armed again. So a busy connection touches no timer.
 
 use std::{
     pin::Pin,
@@ -16,23 +16,23 @@ use super::{
     peer::Peer,
 };
 
-/// Time for which a connection without a request stays open.
+/// How long a connection without a request stays open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// From the first byte of a request, or the beginning of the connection, to the end of the request's head.
+    /// The maximum time from the first byte of a request, or the start of the connection, to the end of the request's head.
     pub(super) head: Duration,
-    /// From the end of a response to the next request.
+    /// The maximum time from the end of a response to the next request.
     pub(super) idle: Duration,
 }
 
-/// The wait for a connection to have been without a request for too long.
+/// The wait until a connection has been without a request for too long.
 #[derive(Debug)]
 pub(super) struct Idle {
     timeouts: Timeouts,
-    /// Counts time, and is not canceled.
+    /// A context that provides the time and is never canceled.
     clock: Context,
     seen: Option<Activity>,
-    /// `None` while a request is on the connection.
+    /// The time of the close. `None` while the connection has a request.
     due: Option<Instant>,
     armed: Option<(Instant, DoneOwned)>,
 }
@@ -42,7 +42,7 @@ impl Idle {
         Idle { timeouts, clock, seen: None, due: None, armed: None }
     }
 
-    /// Ready when it is time to close. To be polled after the connection.
+    /// Returns ready when the connection must be closed. Must be polled after the connection.
     pub(super) fn poll(&mut self, peer: &Peer, task: &mut task::Context<'_>) -> Poll<()> {
         let activity = peer.traffic().activity();
         if self.seen != Some(activity) {
