@@ -13,7 +13,7 @@ use crate::sync::Runtime;
 
 const DEFAULT_QUEUE: usize = 1024;
 
-/// The maximum number of workers, and the maximum length of the queue. No machine has memory for so many, and the number does not
+/// The maximum number of workers, and the maximum length of the queue. It exceeds the memory of any machine, and does not
 /// overflow the semaphore.
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 

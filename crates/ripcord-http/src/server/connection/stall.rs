@@ -13,7 +13,7 @@ use super::{activity::Writes, peer::Peer};
 /// Waits until a connection is useless. Its client has stopped reading, and either every request on it has ended, or it has no
 /// request and the send timeout has passed.
 ///
-/// hyper polls a body only while the socket accepts data. Without this wait, a body that was cut at its deadline would exist,
+/// hyper polls a body only while the socket accepts data. Without this wait, a body that was cut at its deadline would stay,
 /// with its request and its connection, until the client leaves. The end of a response in hyper's buffer does not belong to a
 /// request any more.
 #[derive(Debug)]
