@@ -42,8 +42,10 @@ fn request(text: &str, delay_ms: u32) -> EchoRequest {
 /// Waits until the server has seen the start and the end of a call of this kind.
 #[track_caller]
 fn assert_ended(server: &mut Process, kind: &str) {
-    assert_eq!(server.json()["started"], kind);
-    assert_eq!(server.json()["ended"], kind);
+    // Two threads of the server write the two lines, so a call that ends early may be reported as ended first.
+    let lines = [server.json(), server.json()];
+    let has = |what: &str| lines.iter().any(|line| line[what] == kind);
+    assert!(has("started") && has("ended"), "{kind}: {lines:?}");
 }
 
 pub(crate) fn all_four_kinds(python: &Python) {
