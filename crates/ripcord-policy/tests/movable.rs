@@ -179,7 +179,7 @@ async fn blocking_retry_waits_if_the_deadline_was_moved_later_during_the_attempt
                 Err::<(), _>("down")
             })
         });
-        // Its first timer is armed when the wait has begun.
+        // Its first timer is armed at the start of the wait.
         futures::executor::block_on(time.wait_for_timers(1));
         time.advance(SECOND * 5);
         run.join().unwrap().unwrap_err()

@@ -50,7 +50,7 @@ enum Op {
     Merge(usize, usize),
     WithMovableDeadline(usize, i64, bool),
     WithIdleTimeout(usize, u64, bool),
-    /// To so many milliseconds from now, or to never.
+    /// The new deadline, in milliseconds from now. `None` is never.
     ResetDeadline(usize, Option<i64>),
     ResetIdleTimeout(usize),
     Progress(usize),

@@ -14,7 +14,7 @@ pub(crate) fn manual() -> (Context, ManualTime) {
     (Context::background().with_clock(clock), time)
 }
 
-/// A cache with a TTL of so many seconds.
+/// Returns a builder of a cache whose values live for `ttl` seconds.
 pub(crate) fn seconds(ttl: u64) -> CacheBuilder<&'static str, u32> {
     Cache::builder().capacity(100).ttl(Duration::from_secs(ttl))
 }

@@ -304,7 +304,7 @@ async fn refusal_for_a_hurried_callers_deadline_is_not_given_to_a_patient_caller
     assert_eq!(cache.stats().calls.started, 1, "the limiter has seen the patient caller's deadline");
 }
 
-/// Two callers of one key, with 5 and 20 seconds, and a service that fails `after` so many seconds of the first load.
+/// Two callers of one key, with 5 and 20 seconds, and a service that fails `after` seconds into the first load.
 async fn hurried_and_patient(after: u32) -> (Cache<&'static str, u32>, [Result<u32, Error<SharedError>>; 2]) {
     let (ctx, time) = manual();
     let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();

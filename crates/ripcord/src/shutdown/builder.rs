@@ -43,7 +43,7 @@ impl ShutdownBuilder {
 
     /// Sets the context above all work and all phases. Their values and clock come from this context. Default: the background.
     ///
-    /// When this context ends, work and phases end at once. If the shutdown has not begun, it begins with the same cause. No
+    /// When this context ends, work and phases end at once. If the shutdown has not started, it starts with the same cause. No
     /// further phase runs. If this context is below another `Shutdown`, contexts below this shutdown are draining when either
     /// shutdown is draining.
     pub fn context(self, root: &Context) -> Self {
