@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::trace_context::Baggage;
 
-/// Selects the members of the context's baggage that a call sends. Default: none, because baggage is for your own services and may
-/// describe users.
+/// Selects which members of the context's [`Baggage`] a call sends.
+///
+/// The default is [`BaggageFilter::none`], because baggage is meant for your own services and may contain data about users.
 ///
 /// ```
 /// use ripcord_http::client::{BaggageFilter, ClientLayer};
@@ -25,17 +26,17 @@ enum Allowed {
 }
 
 impl BaggageFilter {
-    /// Sends no member. This is the default.
+    /// Creates a filter that sends no member. This is the default.
     pub const fn none() -> Self {
         BaggageFilter(Allowed::None)
     }
 
-    /// Sends every member.
+    /// Creates a filter that sends every member.
     pub const fn all() -> Self {
         BaggageFilter(Allowed::All)
     }
 
-    /// Sends the members with these keys. Keys are case-sensitive.
+    /// Creates a filter that sends the members with these keys. Keys are case-sensitive.
     pub fn only<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Self {
         BaggageFilter(Allowed::Only(keys.into_iter().map(Into::into).collect()))
     }

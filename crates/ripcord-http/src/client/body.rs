@@ -13,10 +13,12 @@ use super::error::{BoxError, Error, Phase};
 use super::span::CallSpan;
 
 pin_project! {
-    /// A response's body that observes the call's context: after the context ends, it returns an error instead of data.
+    /// The body of a response. After the context of the call ends, reading it returns an error instead of data.
     ///
-    /// This holds even if data is always ready, so an endless body ends too. Once the body has been read completely, a later end of
-    /// the context has no effect on it. The first error drops the inner body and ends the transfer, and so does dropping this body.
+    /// The context is checked before each frame, so a body whose data is always ready ends too. A body that has been read
+    /// completely is not affected by a later end of the context.
+    ///
+    /// The first error drops the inner body, which ends the transfer. Dropping this body does the same.
     pub struct ResponseBody<B> {
         // None after an error.
         #[pin]

@@ -1,7 +1,8 @@
 //! Tells a server why a call was canceled.
 //!
 //! A cancel reaches the server as a reset stream or a closed connection, and neither carries a text. So the cause travels in a
-//! request of its own. The canceled call is kept until that has been answered, because otherwise the server would see the reset first.
+//! request of its own. The canceled call is kept until that has been answered, because otherwise the server would see the reset
+//! first.
 
 use std::fmt;
 use std::pin::Pin;
@@ -22,17 +23,9 @@ use crate::trace_context::Traceparent;
 /// Time limit for the request that carries the cause. The canceled call is dropped after that at the latest.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Tells servers why calls are canceled. Without it, a server learns only that its client has disconnected.
+/// A tower layer that tells the server why a call was canceled. Without it, the server only sees that its client has disconnected.
 ///
-/// When a call's context is canceled before its response has been read, this layer sends `OPTIONS` for the same URI, with the call's
-/// `traceparent` in `ripcord-cancel` and the cause in [`ripcord-cause`](RemoteCause). A server whose
-/// [`ContextLayer`](crate::server::ContextLayer::remote_cancel) accepts it ends the request with that cause: its log then says for
-/// example `client canceled: GET /search: client disconnected`. Other servers answer `OPTIONS` as usual. The call itself fails at once; in the
-/// background, its connection or stream is closed after the answer, or after one second.
-///
-/// Put this layer below [`ClientLayer`](super::ClientLayer), which adds the traceparent. A call without one is canceled silently. So
-/// is a call whose deadline passes, because the server knows the deadline. Each cancel costs a request, so leave the layer out
-/// if calls are canceled all the time, by a hedge for example.
+/// Create it with [`CauseLayer::new`] and place it inside [`ClientLayer`](super::ClientLayer):
 ///
 /// ```
 /// use http::{Request, Response};
@@ -47,7 +40,26 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// # drop(client);
 /// ```
 ///
-/// reqwest's client becomes such a client by `service_fn`, which converts the messages:
+/// # What is sent
+///
+/// The layer acts when the context of a call is canceled before the response has been read. The call fails at once. In the
+/// background, the layer sends an `OPTIONS` request for the same URI. The header `ripcord-cancel` contains the `traceparent` of
+/// the canceled call, and the header [`ripcord-cause`](RemoteCause) contains the cause. The connection or stream of the canceled
+/// call is closed after the answer arrives, or after one second.
+///
+/// A server with [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) ends the request with that cause. Its
+/// log then contains, for example, `client canceled: GET /search: client disconnected`. Other servers answer `OPTIONS` as usual.
+///
+/// # What is not sent
+///
+/// - A call without a `traceparent` sends no cause. `ClientLayer` adds the `traceparent` if the context has one.
+/// - A call whose deadline passes sends no cause, because the server knows the deadline.
+///
+/// Each cancel costs one request. Do not use this layer if calls are canceled often, for example by hedging.
+///
+/// # reqwest
+///
+/// To use a reqwest client, wrap it with `service_fn` and convert the messages:
 /// `async move |request: http::Request<reqwest::Body>| Ok(http::Response::from(client.execute(request.try_into()?).await?))`.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a client"]
@@ -58,9 +70,10 @@ pub struct CauseLayer {
 type Spawn = Arc<dyn Fn(CancelNotice) + Send + Sync>;
 
 impl CauseLayer {
-    /// Creates a layer. `spawn` is given a future for each canceled call and has to run it in the background, as `tokio::spawn` does.
+    /// Creates a layer that passes one [`CancelNotice`] to `spawn` for each canceled call.
     ///
-    /// It is called when a call is dropped. It must not panic.
+    /// `spawn` must run that future in the background, as `tokio::spawn` does. It is called while the call is being dropped, so it
+    /// must not panic.
     pub fn new(spawn: impl Fn(CancelNotice) + Send + Sync + 'static) -> Self {
         CauseLayer { spawn: Arc::new(spawn) }
     }
@@ -74,7 +87,7 @@ impl<S> Layer<S> for CauseLayer {
     }
 }
 
-/// A client that tells servers why calls are canceled. Returned by [`CauseLayer`].
+/// A tower client that tells the server why a call was canceled. Created by [`CauseLayer`].
 #[derive(Clone)]
 pub struct CauseService<S> {
     inner: S,
@@ -137,9 +150,9 @@ impl<S> CauseService<S> {
     }
 }
 
-/// The future that tells a server why a call was canceled: see [`CauseLayer::new`].
+/// A future that tells the server why a call was canceled. Passed to the function given to [`CauseLayer::new`].
 ///
-/// It takes a second at most. Dropping it drops the call without waiting for the server.
+/// It completes when the server has answered, or after one second. Dropping it closes the canceled call at once.
 #[must_use = "futures do nothing unless polled"]
 pub struct CancelNotice(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -166,7 +179,9 @@ impl Unsent {
     }
 }
 
-/// A call of a [`CauseService`]. Dropping it after a cancel tells the server the cause.
+/// The future of a call. Returned by [`CauseService`].
+///
+/// If it is dropped after its context was canceled, the server is told the cause.
 #[must_use = "futures do nothing unless polled"]
 pub struct CauseFuture<F: Send + 'static> {
     // `None` once it is ready.
@@ -181,9 +196,11 @@ where
 {
     type Output = Result<Response<CauseBody<R>>, E>;
 
+    /// Polls the call.
+    ///
     /// # Panics
     ///
-    /// Panics if it is polled after it was ready.
+    /// Panics if it is polled after it has returned `Ready`.
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let call = self.call.as_mut().expect("not polled after it was ready");
         let result = ready!(call.as_mut().poll(task));
@@ -201,7 +218,9 @@ impl<F: Send + 'static> Drop for CauseFuture<F> {
     }
 }
 
-/// The body of a response of a [`CauseService`]. Dropping it unfinished after a cancel tells the server the cause.
+/// The body of a response from [`CauseService`].
+///
+/// If it is dropped before its end and after its context was canceled, the server is told the cause.
 pub struct CauseBody<B: Send + 'static> {
     // `None` after an error.
     body: Option<Pin<Box<B>>>,

@@ -14,22 +14,41 @@ use crate::RemoteCause;
 
 pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 
-/// Why a call failed: its context ended, the client below failed, or the response's status is an error.
+/// The error of a failed call: its context ended, the wrapped client failed, or the status of the response is an error.
 ///
-/// `{}` prints one level, as Go does: `Get "http://localhost/": context deadline exceeded`. While the response's body is read, it
-/// prints only the part after the colon. `{:#}` prints everything on one line: the call, the cause, the name and the line, or the
-/// sources of the client's error. A password in the URL is printed as `***`.
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+/// use ripcord_http::client::{ClientLayer, Error, RequestExt};
+/// use tower::{Layer, Service};
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the source of the client's error. Other types
-/// of sources are not part of the API.
+/// # futures::executor::block_on(async {
+/// # let client = tower::service_fn(|_: http::Request<String>| async { Ok::<_, std::io::Error>(http::Response::new(String::new())) });
+/// let mut client = ClientLayer::new().layer(client);
+/// let ctx = Context::background().with_timeout(Duration::ZERO);
+/// let request = http::Request::get("http://localhost/").body(String::new()).unwrap().with_context(&ctx);
+/// let error: Error = client.call(request).await.unwrap_err();
+/// assert_eq!(error.to_string(), r#"Get "http://localhost/": context deadline exceeded"#);
+/// assert!(error.is_deadline_exceeded() && error.is_not_sent());
+/// # });
+/// ```
+///
+/// # Display
+///
+/// `{}` prints the call and the error, as Go does: `Get "http://localhost/": context deadline exceeded`. For an error while
+/// reading the body, it omits the call. `{:#}` prints all details on one line: the call and the error, then the cause, the name of
+/// the context and the source line, or the sources of the wrapped client's error. A password in the URL is printed as `***`.
+///
+/// [`source`](StdError::source) returns the [`ripcord::Error`] if the context ended. Otherwise, it returns the source of the
+/// wrapped client's error. The types of other sources are not part of the API and may change.
 ///
 /// # Retries
 ///
 /// | question | method |
 /// |---|---|
-/// | Is it safe to send the request again, whatever its method? | [`is_not_sent`](Error::is_not_sent) |
-/// | Was no connection made? | [`is_connect`](Error::is_connect) |
-/// | Did time run out? | [`is_timeout`](Error::is_timeout) |
+/// | Is it safe to send the request again, even a POST? | [`is_not_sent`](Error::is_not_sent) |
+/// | Did the connection to the server fail? | [`is_connect`](Error::is_connect) |
+/// | Did a deadline or a timeout end the call? | [`is_timeout`](Error::is_timeout) |
 /// | What did the server answer? | [`status`](Error::status) and [`headers`](Error::headers) |
 ///
 /// With `Retry` of `ripcord-policy`:
@@ -74,25 +93,6 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// assert_eq!(error.attempts(), 2); // nothing listens, so nothing was sent
 /// # Ok(())
 /// # }
-/// ```
-///
-/// # Examples
-///
-/// ```
-/// use std::time::Duration;
-/// use ripcord::Context;
-/// use ripcord_http::client::{ClientLayer, Error, RequestExt};
-/// use tower::{Layer, Service};
-///
-/// # futures::executor::block_on(async {
-/// # let client = tower::service_fn(|_: http::Request<String>| async { Ok::<_, std::io::Error>(http::Response::new(String::new())) });
-/// let mut client = ClientLayer::new().layer(client);
-/// let ctx = Context::background().with_timeout(Duration::ZERO);
-/// let request = http::Request::get("http://localhost/").body(String::new()).unwrap().with_context(&ctx);
-/// let error: Error = client.call(request).await.unwrap_err();
-/// assert_eq!(error.to_string(), r#"Get "http://localhost/": context deadline exceeded"#);
-/// assert!(error.is_deadline_exceeded() && error.is_not_sent());
-/// # });
 /// ```
 #[derive(Clone)]
 pub struct Error(Arc<Repr>);
@@ -151,19 +151,23 @@ impl Error {
         Error(Arc::new(Repr { call: Some(call), phase: Phase::Send, kind: Kind::Status(status, Box::new(headers)) }))
     }
 
-    /// Returns whether a context's cancel ended the call: the call's own context, or the context of the client below.
+    /// Returns whether a canceled context ended the call. It may be the context of the call or a context inside the wrapped client.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether a context's deadline ended the call, or was too near to send it. A timeout of the client's own does not count:
-    /// see [`is_timeout`](Error::is_timeout).
+    /// Returns whether the deadline of a context ended the call, or left too little time to send it.
+    ///
+    /// A timeout that the wrapped client has set itself does not count. [`is_timeout`](Error::is_timeout) includes it.
     pub fn is_deadline_exceeded(&self) -> bool {
         matches!(self.0.kind, Kind::TooLate(_))
             || self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns the end of the context, if that ended the call. It may be found among the sources of the client's error.
+    /// Returns the context's error if the end of a context ended the call.
+    ///
+    /// The sources of the wrapped client's error are searched too. Returns `None` if the deadline left too little time to send the
+    /// call.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
@@ -172,13 +176,13 @@ impl Error {
         }
     }
 
-    /// Returns whether the error occurred while the response's body was read, after its head had arrived.
+    /// Returns whether the error occurred while reading the body of the response.
     pub fn is_body(&self) -> bool {
         self.0.phase == Phase::Read
     }
 
-    /// Returns the status of the response that [`error_for_status`](super::reqwest::Response::error_for_status) rejected. `None` for
-    /// any other error.
+    /// Returns the status of a response that [`error_for_status`](super::reqwest::Response::error_for_status) rejected. Returns
+    /// `None` for any other error.
     pub fn status(&self) -> Option<StatusCode> {
         match &self.0.kind {
             #[cfg(feature = "reqwest")]
@@ -187,7 +191,8 @@ impl Error {
         }
     }
 
-    /// Returns the headers of the rejected response, such as `Retry-After`. `None` where [`status`](Error::status) is.
+    /// Returns the headers of a response that [`error_for_status`](super::reqwest::Response::error_for_status) rejected, such as
+    /// `Retry-After`. Returns `None` for any other error.
     pub fn headers(&self) -> Option<&HeaderMap> {
         match &self.0.kind {
             #[cfg(feature = "reqwest")]
@@ -196,15 +201,15 @@ impl Error {
         }
     }
 
-    /// Returns why the server ended the request, if the rejected response says so: see [`RemoteCause`].
+    /// Returns the reason why the server ended the request, from the header `ripcord-cause` of the rejected response.
     pub fn remote_cause(&self) -> Option<RemoteCause> {
         self.headers().and_then(RemoteCause::find)
     }
 
-    /// Returns whether no connection to the server was made.
+    /// Returns whether the connection to the server could not be made.
     ///
-    /// With reqwest, this covers every failure to connect. With another client, it covers an [`io::Error`](std::io::Error) among the sources that says
-    /// that the server refused the connection or cannot be reached.
+    /// With reqwest, every connect error counts. With another client, the innermost [`io::Error`](std::io::Error) among the sources
+    /// decides: the server refused the connection or was unreachable.
     pub fn is_connect(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) => self.0.phase != Phase::Read && sources::is_connect(&**error),
@@ -212,7 +217,7 @@ impl Error {
         }
     }
 
-    /// Returns whether time ran out: at the context's deadline, or by a timeout of the client's own.
+    /// Returns whether the deadline of a context or a timeout of the wrapped client ended the call.
     pub fn is_timeout(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) if !self.is_deadline_exceeded() => sources::is_timeout(&**error),
@@ -220,10 +225,10 @@ impl Error {
         }
     }
 
-    /// Returns whether nothing of the request was sent, so that sending it again is safe whatever its method: the call failed before
-    /// it was made, or [no connection was made](Error::is_connect).
+    /// Returns whether no part of the request was sent. Sending it again is then safe, even for a POST.
     ///
-    /// `false` means that the server may have seen the request.
+    /// This is true if the call failed before it was sent, or if [the connection failed](Error::is_connect). `false` means that the
+    /// server may have received the request.
     pub fn is_not_sent(&self) -> bool {
         self.0.phase == Phase::Prepare || self.is_connect()
     }

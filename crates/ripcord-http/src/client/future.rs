@@ -14,9 +14,10 @@ use super::error::{BoxError, Error, Phase};
 use super::span::CallSpan;
 
 pin_project! {
-    /// A call of a [`Client`](super::Client). A result that is ready when the context ends wins.
+    /// The future of a call. Returned by [`Client`](super::Client), which [`ClientLayer`](super::ClientLayer) creates.
     ///
-    /// If the context ends first, the client's future is dropped at once. Dropping this future cancels the call.
+    /// If the context ends before the response arrives, the future of the wrapped client is dropped at once, and this future
+    /// returns an error. If the response is ready at that moment, the response wins. Dropping this future cancels the call.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]

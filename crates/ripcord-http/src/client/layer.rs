@@ -19,7 +19,10 @@ use super::span::CallSpan;
 use super::{BaggageFilter, ResponseBody, ResponseFuture};
 use crate::deadline::Dialect;
 
-/// Ends each call of a tower HTTP client with the context of its request, and sends the time left with it.
+/// A tower layer for HTTP clients. It ends each call when the context of its request ends, and sends the server the time left.
+///
+/// Create it with [`ClientLayer::new`]. Give a request its context with
+/// [`RequestExt::with_context`](super::RequestExt::with_context).
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,11 +45,11 @@ use crate::deadline::Dialect;
 /// # });
 /// ```
 ///
-/// [`RequestExt::with_context`](super::RequestExt::with_context) gives a request its context. A request without one passes unchanged. The
-/// [module](super) describes what is sent and how a call ends.
+/// A request without a context passes through unchanged. The [module documentation](super) lists the headers that a call sends and
+/// describes how a call ends.
 ///
-/// Put this layer below layers that send a request more than once (retries, redirects) and below layers that queue it, so that each
-/// request carries the time left when it is sent. Use `client::reqwest` for reqwest's own requests.
+/// Place this layer inside layers that queue a request or send it several times (retries, redirects). Each request then carries
+/// the time that is left when it is sent. For reqwest's own requests, use the module `client::reqwest`.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct ClientLayer {
@@ -54,7 +57,7 @@ pub struct ClientLayer {
 }
 
 impl ClientLayer {
-    /// Creates a layer that sends the time left in the [plain](crate::deadline::plain) dialect, and no baggage.
+    /// Creates a layer that sends the time left in the header `x-request-timeout-ms`, and sends no baggage.
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { outgoing: Outgoing::default() }
@@ -62,13 +65,14 @@ impl ClientLayer {
 
     /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
     ///
-    /// An [absolute](Dialect::is_absolute) dialect can only be read: with one, every call fails without being sent.
+    /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate only reads those, so every call would fail without being
+    /// sent.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.outgoing.dialect = dialect;
         self
     }
 
-    /// Selects the context's baggage that is sent. Default: none.
+    /// Sets which members of the context's [`Baggage`](crate::trace_context::Baggage) are sent. Default: none.
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.outgoing.baggage = filter;
         self
@@ -76,9 +80,11 @@ impl ClientLayer {
 
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
-    /// Each part restarts the time. Sending the request is a part of the wait for the head, so a long upload needs a longer time. The
-    /// deadline of the context stays the hard limit. The idle timeout is not sent to the server, and
-    /// no call is refused because of it. The error says for how long the call was idle, and reports the line of this call.
+    /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
+    /// timeout. The deadline of the context still applies. The idle timeout is not sent to the server, and no call is refused
+    /// because of it.
+    ///
+    /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.outgoing.idle = Some((timeout, Location::caller()));
@@ -101,7 +107,7 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A client whose calls end with their context. Returned by [`ClientLayer`].
+/// A tower client whose calls end when their context ends. Created by [`ClientLayer`].
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     inner: S,

@@ -1,31 +1,36 @@
-//! The client side: a call ends with its context, and tells the peer the time left, the request id and the trace.
+//! HTTP clients whose calls end when a [`Context`](ripcord::Context) ends.
 //!
-//! [`ClientLayer`] is for any tower HTTP client. Feature `reqwest` offers the same for reqwest.
+//! [`ClientLayer`] wraps any tower HTTP client. The module `reqwest` (feature `reqwest`) does the same for reqwest. Each call sends
+//! the server the time left, the request ID and the trace.
 //!
 //! # What a call sends
 //!
 //! | header | value | not sent if |
 //! |---|---|---|
-//! | the deadline's, in one [`Dialect`](crate::deadline::Dialect) | the time left, rounded down | the context has no deadline |
-//! | `x-request-id` | [`RequestId`](crate::RequestId) | |
-//! | `traceparent` | the call's own span, below the context's [`Traceparent`](crate::trace_context::Traceparent) | |
-//! | `tracestate` | [`Tracestate`](crate::trace_context::Tracestate) | no traceparent is sent |
-//! | `baggage` | [`Baggage`](crate::trace_context::Baggage) | the [`BaggageFilter`] does not allow the key; it allows none by default |
+//! | the deadline header, in the chosen [`Dialect`](crate::deadline::Dialect) | the time left, rounded down | the context has no deadline |
+//! | `x-request-id` | the context's [`RequestId`](crate::RequestId) | the context has none |
+//! | `traceparent` | a child of the context's [`Traceparent`](crate::trace_context::Traceparent), or the call's CLIENT span (`trace_context::with_tracing`) | there is neither |
+//! | `tracestate` | the context's [`Tracestate`](crate::trace_context::Tracestate) | no `traceparent` is sent |
+//! | `baggage` | the members of the context's [`Baggage`](crate::trace_context::Baggage) that the [`BaggageFilter`] allows | the filter allows none, which is the default |
 //!
-//! The last four are values of the context. A value that the context has replaces the request's own headers of that name. Where the
-//! context has no value, the request's own header stays.
+//! These headers replace headers of the same name that the request already has. If a call does not send one of them, the header of
+//! the request is kept. There is one exception: a call that sends its own `traceparent` removes the `tracestate` of the request,
+//! because it belongs to another trace.
 //!
-//! A deadline can only shorten. If the context has a deadline and the request carries relative deadline headers, the shortest of all is
-//! sent, in the chosen dialect. A malformed header counts as absent.
+//! A call never sends more time than its context has left. If the request already has deadline headers with a shorter time, the
+//! shortest time is sent. Malformed deadline headers are ignored.
 //!
 //! If no time is left, or less than the dialect can express, the call fails and nothing is sent. The error names the deadline.
 //!
 //! # How a call ends
 //!
-//! A call ends with its result or at the end of its context, whichever comes first. A result that is ready when the context ends wins.
-//! Dropping the call, or the response's body, cancels it as the client below does: HTTP/1 closes the connection, HTTP/2 resets the
-//! stream. The response's body observes the context too: after the end it returns an error instead of data. A body that was read to its
-//! end has ended.
+//! A call ends with its result, or with an error when its context ends. If the result is ready at that moment, the result wins.
+//!
+//! The body of the response also ends with the context: from then on, reading returns an error instead of data. A body that has
+//! been read completely is not affected.
+//!
+//! Dropping the future of the call or the body of the response cancels the call. The wrapped client then
+//! closes the connection (HTTP/1) or resets the stream (HTTP/2).
 
 mod baggage_filter;
 mod body;

@@ -6,12 +6,12 @@ use std::panic::Location;
 use http::Request;
 use ripcord::Context;
 
-/// Gives a request the [`Context`] that [`ClientLayer`](super::ClientLayer) uses.
+/// Adds a method to [`http::Request`] that sets the [`Context`] for [`ClientLayer`](super::ClientLayer).
 ///
-/// The context is an extension of the request. A request that arrived through [`ContextLayer`](crate::server::ContextLayer) and is
-/// forwarded has one already.
+/// The context is stored in the extensions of the request. A server's [`ContextLayer`](crate::server::ContextLayer) stores it in
+/// the same place. A proxy that forwards such a request therefore does not need this method.
 pub trait RequestExt: Sized {
-    /// Returns the request with this context, which replaces any other.
+    /// Sets the context of the request and returns the request. Replaces an earlier context.
     ///
     /// ```
     /// use ripcord::Context;

@@ -1,4 +1,6 @@
-//! Calls of reqwest under a context: `client.get(url).context(&ctx).send()`.
+//! reqwest calls that end when a context ends: `client.get(url).context(&ctx).send()`.
+//!
+//! [`RequestBuilderExt::context`] is the entry point. The [module `client`](crate::client) lists the headers that a call sends.
 
 mod request;
 mod response;

@@ -15,13 +15,16 @@ use crate::client::outgoing::Outgoing;
 use crate::client::span::CallSpan;
 use crate::deadline::Dialect;
 
-/// Gives reqwest's requests a context.
+/// Adds the method [`context`](RequestBuilderExt::context) to [`reqwest::RequestBuilder`](RequestBuilder).
 pub trait RequestBuilderExt: Sized {
-    /// Puts the request under a context: the call ends with it, and its headers carry the time left, the request ID and the trace.
-    /// The [module](crate::client) describes what is sent and how the call ends.
+    /// Sets the context of the call. The call ends when the context ends, and sends the time left, the request ID and the trace.
     ///
-    /// Set your own headers before this call. On a redirect, reqwest sends the same headers again. If redirects are slow or lead to
-    /// other hosts, use a client that follows none, or [`ClientLayer`](crate::client::ClientLayer) below a layer that follows them.
+    /// The [module `client`](crate::client) lists the headers and describes how a call ends. Set your own headers before you call
+    /// this method.
+    ///
+    /// On a redirect, reqwest sends the same headers again, with the same time left. If redirects are slow or lead to other hosts,
+    /// turn them off in reqwest. [`ClientLayer`](crate::client::ClientLayer) inside a layer that follows redirects sends new
+    /// headers each time.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -45,9 +48,9 @@ impl RequestBuilderExt for RequestBuilder {
     }
 }
 
-/// A request of reqwest with its context. Returned by [`RequestBuilderExt::context`].
+/// A reqwest request with a context. Created by [`RequestBuilderExt::context`].
 ///
-/// Set what reqwest itself offers (headers, body, query) before `context`, and what concerns the context after it:
+/// Set headers, query and body with reqwest's builder before you call `context`. The methods of this type follow:
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -72,13 +75,14 @@ pub struct ContextRequest {
 impl ContextRequest {
     /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
     ///
-    /// An [absolute](Dialect::is_absolute) dialect can only be read: with one, every call fails without being sent.
+    /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate only reads those, so every call would fail without being
+    /// sent.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.outgoing.dialect = dialect;
         self
     }
 
-    /// Selects the context's baggage that is sent. Default: none.
+    /// Sets which members of the context's [`Baggage`](crate::trace_context::Baggage) are sent. Default: none.
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.outgoing.baggage = filter;
         self
@@ -86,22 +90,28 @@ impl ContextRequest {
 
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
-    /// Each part restarts the time. Sending the request is a part of the wait for the head, so a long upload needs a longer time. The
-    /// deadline of the context stays the hard limit. The idle timeout is not sent to the server, and
-    /// no call is refused because of it. The error says for how long the call was idle, and reports the line of this call.
+    /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
+    /// timeout. The deadline of the context still applies. The idle timeout is not sent to the server, and no call is refused
+    /// because of it.
+    ///
+    /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.outgoing.idle = Some((timeout, Location::caller()));
         self
     }
 
-    /// Sends the request and waits for the response's head. The time left is taken when the future is first polled.
+    /// Sends the request and waits for the head of the response.
     ///
-    /// A response that is ready when the context ends wins. Dropping the future cancels the call.
+    /// The time left is read when the future is first polled. If the response is ready when the context ends, the response wins.
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends first, if the request cannot be built, or if reqwest fails.
+    /// Returns an error if the context ends first, if no time is left to send, if the request cannot be built, or if reqwest fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels the call.
     pub async fn send(self) -> Result<Response, Error> {
         let ContextRequest { builder, ctx, outgoing } = self;
         let ctx = outgoing.call_context(&ctx);

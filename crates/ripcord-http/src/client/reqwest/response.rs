@@ -13,7 +13,8 @@ use crate::client::sources::find;
 use crate::client::span::CallSpan;
 use crate::client::{Error, ResponseBody, context_end::ContextEnd};
 
-/// A response of reqwest whose body observes the request's context. Returned by [`ContextRequest::send`](super::ContextRequest::send).
+/// A reqwest response whose body ends when the context of the request ends. Returned by
+/// [`ContextRequest::send`](super::ContextRequest::send).
 ///
 /// ```no_run
 /// use ripcord::Context;
@@ -28,8 +29,8 @@ use crate::client::{Error, ResponseBody, context_end::ContextEnd};
 /// # Ok(()) }
 /// ```
 ///
-/// The methods are those of [`reqwest::Response`](::reqwest::Response). Their errors name the call, and contain the end of the context if
-/// that ended it.
+/// The methods have the names of those of [`reqwest::Response`](::reqwest::Response). Their errors name the method and URL. If the
+/// context ended the call, they also contain the [`ripcord::Error`].
 #[derive(Debug)]
 pub struct Response {
     pub(super) response: reqwest::Response,
@@ -48,12 +49,12 @@ impl Response {
         Response { response: response.into(), call }
     }
 
-    /// Returns the status.
+    /// Returns the status code.
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
 
-    /// Returns the version of HTTP.
+    /// Returns the HTTP version.
     pub fn version(&self) -> Version {
         self.response.version()
     }
@@ -63,12 +64,12 @@ impl Response {
         self.response.headers()
     }
 
-    /// Returns the headers for changes.
+    /// Returns a mutable reference to the headers.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.response.headers_mut()
     }
 
-    /// Returns the extensions.
+    /// Returns the extensions, which hold values by their type.
     pub fn extensions(&self) -> &Extensions {
         self.response.extensions()
     }
@@ -78,7 +79,7 @@ impl Response {
         self.response.url()
     }
 
-    /// Returns the peer's address, if it is known.
+    /// Returns the server's address, if it is known.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.response.remote_addr()
     }
@@ -88,11 +89,12 @@ impl Response {
         self.response.content_length()
     }
 
-    /// Returns the response unless its status is a client error (4xx) or a server error (5xx).
+    /// Returns the response unchanged, unless its status is a client error (4xx) or a server error (5xx).
     ///
     /// # Errors
     ///
-    /// Returns an error with the response's [`status`](Error::status) and [`headers`](Error::headers). The body is dropped.
+    /// For a status of 400 or above, drops the body and returns an error with the [`status`](Error::status) and the
+    /// [`headers`](Error::headers).
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
@@ -102,7 +104,7 @@ impl Response {
         Ok(self)
     }
 
-    /// Reads the whole body as text, as reqwest decodes it.
+    /// Reads the whole body and decodes it to text, as [`reqwest::Response::text`](::reqwest::Response::text) does.
     ///
     /// # Errors
     ///
@@ -116,37 +118,44 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error as [`text`](Response::text) does.
+    /// Returns an error if the context ends first, or if reqwest fails.
     pub async fn bytes(self) -> Result<Bytes, Error> {
         let Response { response, call } = self;
         response.bytes().await.map_err(|error| read_error(error, call))
     }
 
-    /// Reads the whole body as JSON.
+    /// Reads the whole body and deserializes it from JSON.
     ///
     /// # Errors
     ///
-    /// Returns an error as [`text`](Response::text) does, and if the body is not JSON of that type.
+    /// Returns an error if the context ends first, if reqwest fails, or if the body is not valid JSON for `T`.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let Response { response, call } = self;
         response.json().await.map_err(|error| read_error(error, call))
     }
 
-    /// Reads the next piece of the body. Returns `None` at its end. Dropping the future loses nothing.
+    /// Reads the next chunk of the body. Returns `None` at the end of the body.
     ///
     /// # Errors
     ///
-    /// Returns an error as [`text`](Response::text) does.
+    /// Returns an error if the context ends first, or if reqwest fails.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no data.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
         self.response.chunk().await.map_err(|error| read_error(error, self.call.clone()))
     }
 
-    /// Returns the body as a stream of pieces.
+    /// Returns the body as a stream of chunks.
     pub fn bytes_stream(self) -> BytesStream {
         BytesStream::new(self)
     }
 
-    /// Returns reqwest's own response. Its body observes the context too, and fails with reqwest's errors, whose sources have ours.
+    /// Returns the underlying reqwest response.
+    ///
+    /// Its body still ends when the context ends. Its methods return reqwest's errors, which have this crate's [`Error`] among
+    /// their sources.
     pub fn into_inner(self) -> reqwest::Response {
         self.response
     }

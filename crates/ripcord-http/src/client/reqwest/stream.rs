@@ -13,8 +13,9 @@ use super::response::read_error;
 use crate::client::Error;
 use crate::client::call::Call;
 
-/// The pieces of a response's body. Returned by [`Response::bytes_stream`]. The stream ends after an error. Dropping it ends the
-/// transfer.
+/// A stream of the chunks of a response's body. Created by [`Response::bytes_stream`].
+///
+/// The stream ends after the first error. Dropping the stream cancels the transfer.
 #[must_use = "streams do nothing unless polled"]
 pub struct BytesStream {
     // None after an error.
