@@ -9,7 +9,7 @@ use crate::raw::node::NodeRef;
 use crate::raw::tree::{self, Registered};
 use crate::slab::NONE;
 
-/// The handle of a function registered with [`Context::after_func`]. Dropping it leaves the function registered.
+/// Unregisters a function that was registered with [`Context::after_func`]. Dropping it leaves the function registered.
 pub struct AfterFunc {
     /// The node whose end it waits for. `None` if nothing can end the context.
     node: Option<NodeRef>,
@@ -37,8 +37,10 @@ impl AfterFunc {
         AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
     }
 
-    /// Unregisters the function. Returns `true` if it was still registered: it never runs, and has been dropped. Returns `false` if
-    /// it has started to run or was stopped before. Does not wait for a running function.
+    /// Unregisters the function. Returns `true` if the function has not run and never will.
+    ///
+    /// The function has then been dropped. Returns `false` if the function has started to run, or if `stop` was called
+    /// before. The call does not wait for a running function.
     ///
     /// ```
     /// use ripcord::Context;

@@ -8,10 +8,21 @@ use crate::context::Context;
 use crate::raw::node::NodeRef;
 use crate::raw::tree;
 
-/// Cancels the context it was created with, by a call of [`cancel`](Canceler::cancel) or when dropped. Go's `CancelFunc`.
+/// Cancels a context with [`cancel`](Canceler::cancel), or when dropped. Go's `CancelFunc`.
 ///
-/// [`handle`](Canceler::handle) returns cloneable handles that cancel the same context. [`detach`](Canceler::detach) disables
-/// cancel-on-drop.
+/// [`Context::with_cancel`] returns it together with the context. [`handle`](Canceler::handle) returns cloneable handles
+/// that cancel the same context. [`detach`](Canceler::detach) turns off the cancellation on drop.
+///
+/// Bind it to a name, at least `_cancel`: `let (ctx, _) = ...` drops it immediately, which cancels the context.
+///
+/// ```
+/// use ripcord::Context;
+///
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// assert!(!ctx.is_done());
+/// drop(cancel);
+/// assert!(ctx.is_done());
+/// ```
 #[must_use = "a canceler that is dropped cancels its context at once"]
 #[doc(alias = "context.CancelFunc")]
 #[doc(alias = "context.CancelCauseFunc")]
@@ -26,11 +37,14 @@ impl Canceler {
         Canceler { node: Some(node) }
     }
 
-    /// Ends the context and all contexts below it. If the context has ended already, this has no effect: the first end wins.
+    /// Cancels the context and all contexts derived from it. Has no effect if the context has already ended.
     ///
-    /// When this returns, every context below is done, even if another thread is ending a context above at the same moment. A
-    /// deadline that has passed wins, even if it was not noticed. Wakers are called on this thread. The functions of
-    /// [`after_func`](Context::after_func) are started but not awaited.
+    /// When this method returns, the context and all its descendants have ended, even if another thread cancels an ancestor at the
+    /// same time. If the context's deadline has passed before the call, the error reports the deadline, even if no code has noticed
+    /// the deadline yet.
+    ///
+    /// The method wakes waiting futures on this thread. It starts the functions that were registered with
+    /// [`after_func`](Context::after_func), but does not wait for them.
     ///
     /// ```
     /// use ripcord::Context;
@@ -45,7 +59,7 @@ impl Canceler {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels like [`cancel`](Canceler::cancel), with a cause.
+    /// Cancels like [`cancel`](Canceler::cancel), with a cause that [`Context::cause`] and the error report.
     ///
     /// ```
     /// use ripcord::Context;
@@ -60,9 +74,10 @@ impl Canceler {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels like [`cancel_with`](Canceler::cancel_with), with `location` as the line that the error reports.
+    /// Cancels like [`cancel_with`](Canceler::cancel_with), and records `location` as the line that canceled the context.
     ///
-    /// For libraries that cancel for their caller: pass the caller's line, from a `#[track_caller]` function.
+    /// This is for libraries that cancel on behalf of their caller. Get the location from [`Location::caller`] in a
+    /// `#[track_caller]` function that the caller calls.
     ///
     /// ```
     /// use std::panic::Location;
@@ -77,7 +92,7 @@ impl Canceler {
         self.end(location, Some(cause.into()));
     }
 
-    /// Returns a cloneable handle that cancels the same context. Dropping it has no effect.
+    /// Returns a cloneable handle that cancels the same context. Dropping the handle does not cancel.
     ///
     /// ```
     /// use ripcord::Context;
@@ -91,9 +106,10 @@ impl Canceler {
         CancelHandle::new(self.node.clone())
     }
 
-    /// Disables cancel-on-drop: the context then ends with its parent, at its deadline, or by a [`CancelHandle`].
+    /// Drops the canceler without canceling the context.
     ///
-    /// If none of these can happen anymore, the functions registered with [`after_func`](Context::after_func) are dropped.
+    /// The context still ends with its parent, at its deadline, or when a [`CancelHandle`] cancels it. If none of these can happen
+    /// anymore, functions that were registered with [`after_func`](Context::after_func) are dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -136,7 +152,20 @@ impl fmt::Debug for Canceler {
     }
 }
 
-/// Cancels a context. Dropping it has no effect. Returned by [`Canceler::handle`].
+/// Cancels a context from any place in the program. Cloneable. [`Canceler::handle`] returns it.
+///
+/// Dropping a handle does not cancel the context.
+///
+/// ```
+/// use ripcord::Context;
+///
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// let handle = cancel.handle();
+/// drop(handle.clone());
+/// assert!(!ctx.is_done());
+/// handle.cancel_with("no longer needed");
+/// assert_eq!(ctx.cause().unwrap().to_string(), "no longer needed");
+/// ```
 pub struct CancelHandle {
     node: Option<NodeRef>,
 }
@@ -149,19 +178,19 @@ impl CancelHandle {
         CancelHandle { node }
     }
 
-    /// Cancels like [`Canceler::cancel`].
+    /// Cancels the context and all contexts derived from it, like [`Canceler::cancel`].
     #[track_caller]
     pub fn cancel(&self) {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels like [`Canceler::cancel_with`].
+    /// Cancels the context with a cause, like [`Canceler::cancel_with`].
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels like [`Canceler::cancel_at`].
+    /// Cancels the context with a cause and a line of code to report, like [`Canceler::cancel_at`].
     pub fn cancel_at(&self, cause: impl Into<Cause>, location: &'static Location<'static>) {
         self.end(location, Some(cause.into()));
     }

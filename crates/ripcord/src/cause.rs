@@ -6,11 +6,12 @@ use std::ops::Deref;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
-/// Why a context ended: any error, shared and cheap to clone.
+/// The cause of a context's end: any error, shared and cheap to clone.
 ///
-/// Everything that converts into a boxed error converts into a cause: a `&str`, a `String`, an error type. A cause derefs to the error,
-/// which has `downcast_ref`, `source` and `to_string`. Like `anyhow::Error` it does not implement `Error` itself, because that would
-/// rule out the conversion. [`Cause::as_error`] returns a plain reference.
+/// Every type that converts into `Box<dyn Error + Send + Sync>` converts into a cause: a `&str`, a `String`, an error
+/// type. A cause dereferences to the error, so `downcast_ref`, `source` and `to_string` can be called on it. `Cause`
+/// itself does not implement `Error`, because that would rule out this conversion (`anyhow::Error` has the same limit).
+/// [`Cause::as_error`] returns the error as a reference.
 ///
 /// ```
 /// use ripcord::{Cause, Context};
@@ -29,7 +30,7 @@ impl UnwindSafe for Cause {}
 impl RefUnwindSafe for Cause {}
 
 impl Cause {
-    /// Returns the error.
+    /// Returns the error as a plain reference, for code that takes a `&dyn Error`.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &**self.0
     }

@@ -10,11 +10,14 @@ thread_local! {
 }
 
 impl Context {
-    /// Returns the context of the innermost [`scope`](Context::scope) or [`sync_scope`](Context::sync_scope) around this code. Outside
-    /// of one, returns [`Context::background`].
+    /// Returns the ambient context: the context whose [`scope`](Context::scope) or [`sync_scope`](Context::sync_scope)
+    /// the calling code runs in.
     ///
-    /// Prefer to pass a context as an argument: the signature shows it, and nobody can forget it. This is for loggers, and for
-    /// callbacks of libraries without contexts. Spawned tasks and threads do not inherit it.
+    /// With nested scopes, the innermost scope counts. Outside of all scopes, this returns [`Context::background`].
+    /// Spawned tasks and threads do not inherit the ambient context.
+    ///
+    /// Prefer to pass the context as an argument, because the signature then shows it and no caller can forget it. The
+    /// ambient context is for loggers, and for callbacks of libraries that do not know contexts.
     ///
     /// ```
     /// use ripcord::Context;
@@ -29,10 +32,13 @@ impl Context {
         CURRENT.try_with(|current| current.borrow().clone()).unwrap_or_default()
     }
 
-    /// Returns a future that runs `future` with this context as [`Context::current`].
+    /// Runs a future with this context as the ambient context, which [`Context::current`] returns.
     ///
-    /// It does not end the future with the context: use [`run`](Context::run) for that. Dropping it drops the future, outside of the
-    /// scope.
+    /// The end of the context does not end the future: use [`run`](Context::run) for that.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future drops `future`, outside of the scope. It is as cancel safe as `future`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -47,7 +53,7 @@ impl Context {
         Scope::new(self.clone(), future)
     }
 
-    /// Calls a function with this context as [`Context::current`].
+    /// Calls a function with this context as the ambient context, which [`Context::current`] returns.
     ///
     /// ```
     /// use ripcord::Context;

@@ -14,10 +14,12 @@ use crate::raw::compact::{Compact, View};
 use crate::raw::movable::Moves;
 use crate::raw::node::{End, Node, flag, state};
 
-/// The error of a context that has ended: it was canceled, or its deadline passed.
+/// The error of a context that has ended: the context was canceled, or its deadline or idle timeout passed.
 ///
-/// `{}` prints Go's text, `context canceled` or `context deadline exceeded`. `{:#}` adds the cause, the line that canceled the context or
-/// set the deadline, the nearest name at or above the context that ended first, and the original timeout or the time since the cancel.
+/// [`Context::err`](crate::Context::err), [`check`](crate::Context::check) and the futures of a context return it. `{}`
+/// prints the same text as Go: `context canceled` or `context deadline exceeded`. `{:#}` also prints the cause and the
+/// [`Origin`]: the line of code that canceled the context or set the deadline, the context's name, and the timeout or the
+/// time since the cancel.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,19 +65,19 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The two ways in which a context ends. This enum is complete.
+/// The two ways in which a context ends. There will be no further variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.
     #[doc(alias = "context.Canceled")]
     Canceled,
-    /// The deadline passed. Go's `context.DeadlineExceeded`.
+    /// The context's deadline or idle timeout passed. Go's `context.DeadlineExceeded`.
     #[doc(alias = "context.DeadlineExceeded")]
     DeadlineExceeded,
 }
 
 impl Error {
-    /// Returns the kind of the end.
+    /// Returns whether the context was canceled or a deadline passed.
     pub fn kind(&self) -> ErrorKind {
         match self.moment().0 {
             Moment::Deadline => ErrorKind::DeadlineExceeded,
@@ -88,17 +90,19 @@ impl Error {
         self.kind() == ErrorKind::Canceled
     }
 
-    /// Returns whether the deadline passed.
+    /// Returns whether the context's deadline or idle timeout passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.kind() == ErrorKind::DeadlineExceeded
     }
 
-    /// Returns the cause that the canceler or the deadline was given. It is also the error's [`source`](StdError::source).
+    /// Returns the cause that was passed to the canceler, or that was set with the deadline. `None` if there is none.
+    ///
+    /// The cause is also the error's [`source`](StdError::source).
     pub fn cause(&self) -> Option<&Cause> {
         self.details()?.cause.as_ref()
     }
 
-    /// Returns where the end began: the line of code, the name and the time.
+    /// Returns where the end came from: the line of code, the context's name, and the timeout or the time of the cancel.
     pub fn origin(&self) -> Origin {
         Origin(self.clone())
     }
@@ -217,8 +221,9 @@ impl StdError for Error {
 }
 
 impl From<Error> for io::Error {
-    /// Converts a deadline to [`io::ErrorKind::TimedOut`] and a cancel to [`io::ErrorKind::Other`]. Neither becomes `Interrupted`,
-    /// because the standard library's loops retry on `Interrupted` forever.
+    /// Converts an exceeded deadline to [`io::ErrorKind::TimedOut`] and a cancel to [`io::ErrorKind::Other`].
+    ///
+    /// A cancel does not become `Interrupted`, because the standard library retries an interrupted call forever.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Canceled => io::ErrorKind::Other,
@@ -228,10 +233,10 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Where an end began, or where a deadline was set: the line of code, the context's name, and the time.
+/// Describes what ended a context, or who set its deadline: the line of code, the context's name and the time.
 ///
-/// [`Error::origin`] returns the origin of an end, [`Context::deadline_origin`](crate::Context::deadline_origin) that of a
-/// deadline. An origin is owned: it outlives the error and the context.
+/// [`Error::origin`] returns the origin of an error. [`Context::deadline_origin`](crate::Context::deadline_origin)
+/// returns the origin of a deadline. An `Origin` owns its data and does not keep the context alive.
 ///
 /// ```
 /// use std::time::Duration;
@@ -272,8 +277,9 @@ impl Origin {
         })))
     }
 
-    /// Returns the line of code that canceled the context or set the deadline. For a [`Canceler`](crate::Canceler) that was
-    /// dropped, it is the line that created the canceler.
+    /// Returns the line of code that canceled the context or set the deadline.
+    ///
+    /// If a [`Canceler`](crate::Canceler) was dropped, the line is the line that created the canceler.
     pub fn location(&self) -> &'static Location<'static> {
         match self.0.0.view() {
             View::Place(location, _) => location,
@@ -281,7 +287,9 @@ impl Origin {
         }
     }
 
-    /// Returns the nearest name at or above the context where the end began or the deadline was set.
+    /// Returns the [name](crate::Context::with_name) of the context that was canceled or that has the deadline.
+    ///
+    /// If that context has no name, this is the name of its nearest ancestor that has one.
     pub fn name(&self) -> Option<&str> {
         self.0.details()?.name.as_ref().map(|name| &***name)
     }
@@ -295,17 +303,17 @@ impl Origin {
         self.0.details()?.moves.as_ref()
     }
 
-    /// Returns the timeout of a deadline: the time from the call that set it to the deadline, or zero if the deadline was in the
-    /// past. `None` for a cancel.
+    /// Returns the timeout with which the deadline was set, or `None` for a cancel.
     ///
-    /// For a [movable deadline](crate::Context::with_movable_deadline) it is the time from the creation of the deadline to its
-    /// current value.
+    /// If an instant was set as the deadline, this is the time from that call to the deadline, or zero if the deadline
+    /// was in the past. For a [movable deadline](crate::Context::with_movable_deadline), this is the time from its
+    /// creation to its current value.
     pub fn timeout(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))
     }
 
-    /// Returns the time since a cancel, by the clock of its context. `None` for a deadline.
+    /// Returns the time since the cancel, measured by the context's clock. `None` for a deadline.
     pub fn elapsed(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         match moment {
@@ -315,7 +323,8 @@ impl Origin {
         }
     }
 
-    /// Returns whether a dropped [`Canceler`](crate::Canceler) canceled the context, and not a call of `cancel`.
+    /// Returns whether the context was canceled because its [`Canceler`](crate::Canceler) was dropped, not by a call of
+    /// `cancel`.
     pub fn is_dropped_canceler(&self) -> bool {
         matches!(self.0.moment().0, Moment::Dropped | Moment::DroppedBefore)
     }

@@ -8,8 +8,19 @@ use crate::context::{Context, ticks};
 use crate::raw::node::{Kind, NEVER, NodeRef};
 use crate::raw::tree;
 
-/// Moves the deadline of a context: see [`Context::with_movable_deadline`]. Clones move the same deadline; dropping one has no
-/// effect.
+/// Moves the deadline of a context. [`Context::with_movable_deadline`] returns it.
+///
+/// Clones move the same deadline. Dropping a handle has no effect on the deadline.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use ripcord::Context;
+///
+/// let soon = Instant::now() + Duration::from_secs(5);
+/// let (ctx, deadline) = Context::background().with_movable_deadline(soon);
+/// assert!(deadline.reset(soon + Duration::from_secs(60)));
+/// assert_eq!(ctx.deadline(), Some(soon + Duration::from_secs(60)));
+/// ```
 pub struct MovableDeadline(NodeRef);
 
 impl MovableDeadline {
@@ -18,15 +29,15 @@ impl MovableDeadline {
         MovableDeadline(node)
     }
 
-    /// Moves the deadline to `deadline`, later or earlier. Returns whether that took effect.
+    /// Moves the deadline to `deadline`, later or earlier. Returns whether the deadline was moved.
     ///
-    /// `true` means that this deadline does not end the context before `deadline`. `false` means that the context has ended, for
-    /// any reason, and that nothing has changed; this includes a deadline that has passed and that nobody has observed. If a reset
-    /// and the expiry happen at the same time, one of them wins, and all observers agree on which.
+    /// After `true`, this deadline does not end the context before `deadline`. `false` means that the context has already
+    /// ended, and that nothing has changed. If the old deadline has passed, `false` is returned even if no code has
+    /// noticed the end. If a call races with the expiry, one of them wins, and all threads see the same result.
     ///
-    /// An instant in the past ends the context now. One more than 292 years away removes the deadline.
+    /// A deadline in the past ends the context now. A deadline more than 292 years away removes the deadline.
     ///
-    /// Moving the deadline later takes no lock and touches no timer. Moving it earlier may cost as much as a cancel.
+    /// Moving the deadline later takes no lock and changes no timer. Moving it earlier may take as long as a cancel.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -43,7 +54,9 @@ impl MovableDeadline {
         tree::move_deadline(&self.0, |_| when)
     }
 
-    /// Moves the deadline to `timeout` from now, by the context's clock, as [`reset`](MovableDeadline::reset) does.
+    /// Moves the deadline to `timeout` from now, measured by the context's clock. Returns the same as
+    /// [`reset`](MovableDeadline::reset).
+    ///
     /// [`Duration::MAX`] removes the deadline.
     ///
     /// ```
@@ -62,11 +75,12 @@ impl MovableDeadline {
         tree::move_deadline(&self.0, |now| now.saturating_add(timeout))
     }
 
-    /// Moves the deadline to `deadline` unless it is later already. Returns `false`, and changes nothing, if the context has ended.
+    /// Moves the deadline to `deadline`, unless the deadline is already later. Returns `false` if the context has already
+    /// ended.
     ///
-    /// Use this where several threads each need the context to live until an instant of their own: unlike [`reset`], none of them
-    /// can shorten what another has asked for, whatever their order. `true` means that the context does not end by this deadline
-    /// before `deadline`, unless somebody resets it.
+    /// Use it if several threads each need the context until their own instant. A call of `extend` never shortens the
+    /// time that another call has requested. After `true`, this deadline does not end the context before `deadline`,
+    /// unless a call of [`reset`] moves it.
     ///
     /// [`reset`]: MovableDeadline::reset
     ///
@@ -84,8 +98,9 @@ impl MovableDeadline {
         tree::extend_deadline(&self.0, ticks(deadline, self.0.clock()))
     }
 
-    /// Returns this handle's deadline, even if a deadline above is earlier or the context has ended. `None` if there is no
-    /// deadline.
+    /// Returns the current setting of this deadline, or `None` if no deadline is set.
+    ///
+    /// The setting does not include deadlines of ancestors. It remains available after the context has ended.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -120,8 +135,19 @@ impl fmt::Debug for MovableDeadline {
     }
 }
 
-/// Records progress, which postpones the end of a context: see [`Context::with_idle_timeout`]. Clones reset the same timeout;
-/// dropping one has no effect.
+/// Records progress of work under a context. [`Context::with_idle_timeout`] returns it: without progress for the timeout,
+/// the context ends.
+///
+/// Clones restart the same timeout. Dropping a handle has no effect on the timeout.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+///
+/// let (ctx, idle) = Context::background().with_idle_timeout(Duration::from_secs(30));
+/// assert!(idle.reset()); // a part of the upload has arrived
+/// assert!(!ctx.is_done());
+/// ```
 #[derive(Clone)]
 pub struct IdleTimeout(NodeRef);
 
@@ -130,11 +156,11 @@ impl IdleTimeout {
         IdleTimeout(node)
     }
 
-    /// Records progress: the timeout starts again now. Returns whether that took effect.
+    /// Records progress: restarts the timeout now. Returns whether the timeout was restarted.
     ///
-    /// `false` means that the context has ended, for any reason, and that nothing has changed; this includes a timeout that has
-    /// passed and that nobody has observed. If two resets race, the later instant wins. A reset reads the clock once; it takes no
-    /// lock and touches no timer.
+    /// `false` means that the context has already ended, and that nothing has changed. If the timeout has expired,
+    /// `false` is returned even if no code has noticed the end. If two calls race, the later instant wins. A call reads
+    /// the clock once, takes no lock and changes no timer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -153,7 +179,7 @@ impl IdleTimeout {
         tree::reset_idle_timeout(&self.0)
     }
 
-    /// Returns when the context ends if there is no progress until then. `None` if the timeout is too long to ever end it.
+    /// Returns the time at which the context ends without further progress, or `None` if the timeout never ends it.
     ///
     /// ```
     /// use std::time::Duration;

@@ -3,10 +3,10 @@
 use std::any::{Any, type_name};
 use std::fmt;
 
-/// A type whose values a [`Context`](crate::Context) can carry. The type is the key.
+/// Marks a type whose values a [`Context`](crate::Context) can carry. The type is the key.
 ///
-/// Implement it by hand, in one line, for a type of your own: no other crate can collide with that key. A bare string or number cannot
-/// be a key.
+/// Implement it in one line for a type of your own crate, so that the key cannot collide with a key of another crate.
+/// Types of other crates, such as strings and numbers, cannot be keys.
 ///
 /// ```
 /// use ripcord::{Context, Value};
@@ -18,7 +18,7 @@ use std::fmt;
 /// assert_eq!(ctx.value::<UserId>().map(|user| user.0), Some(7));
 /// ```
 ///
-/// The bare string of Go's bad example does not compile:
+/// A bare string is no key, unlike in Go. This does not compile:
 ///
 /// ```compile_fail
 /// let ctx = ripcord::Context::background().with_value("john");
@@ -29,12 +29,13 @@ use std::fmt;
     note = "make a type of your own, so that nobody's key collides with it, and write `impl Value for ThatType {{}}`"
 )]
 pub trait Value: Any + Send + Sync {
-    /// Writes the value for human readers: in a context's `Display` and in the inspector. The default writes the type's short name and
-    /// never the content, because values hold tokens.
+    /// Writes the value for human readers. A context's `Display` and the inspector call this method.
+    ///
+    /// The default writes the type's short name and never the content, because values often hold secrets.
     ///
     /// # Errors
     ///
-    /// The error of `f`.
+    /// The error that `f` returned.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(short(type_name::<Self>()))
     }

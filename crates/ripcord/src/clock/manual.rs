@@ -63,7 +63,8 @@ impl Manual {
     }
 }
 
-/// Advances a manual [`Clock`](crate::Clock), and reports its timers. Clones advance the same clock.
+/// Advances the manual clock that [`Clock::manual`](crate::Clock::manual) returned with it, and waits for timers on that
+/// clock. Clones advance the same clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,11 +85,11 @@ impl ManualTime {
         ManualTime(manual)
     }
 
-    /// Advances the clock by `duration`.
+    /// Advances the clock by `duration`, and fires all deadlines up to the new time in order.
     ///
-    /// The deadlines in between fire in order, each at its own time, on this thread. When this returns, their contexts are done and
-    /// their waiters have been woken. That includes deadlines that a woken waiter sets. A waker may call this. Calls on several
-    /// threads add up. The clock does not go beyond 292 years.
+    /// Each deadline fires at its own time, on this thread. When this method returns, the contexts with these deadlines
+    /// have ended and their waiters have been woken. Deadlines that were set by a woken waiter have fired too, if they
+    /// are due. A waker may call this method. Concurrent calls add up. The clock stops at 292 years.
     pub fn advance(&self, duration: Duration) {
         let by = nanoseconds(duration).unwrap_or(i64::MAX);
         let manual = &*self.0;
@@ -96,8 +97,10 @@ impl ManualTime {
         manual.run_to(before.unwrap_or_default().saturating_add(by));
     }
 
-    /// Advances the clock to the next deadline with a waiter, and fires it as [`advance`](ManualTime::advance) does. Returns `false`,
-    /// and leaves the clock as it is, if there is no such deadline.
+    /// Advances the clock to the next deadline that code waits for, and fires it. Returns `false` if there is no such
+    /// deadline.
+    ///
+    /// A deadline without a waiter is skipped. If `false` is returned, the clock is unchanged.
     ///
     /// ```
     /// use std::time::Duration;
@@ -118,20 +121,24 @@ impl ManualTime {
         true
     }
 
-    /// Returns the number of armed timers: sleeps in progress, and deadlines of contexts that have had a waiter.
+    /// Returns the number of active timers: sleeps in progress, and deadlines of contexts that code waits for or has
+    /// waited for.
     ///
-    /// The timer of a context stays armed until its deadline or until the context is dropped, even if the waiter was dropped before.
+    /// A context's timer stays active until its deadline passes or the context is dropped, even if its waiter was dropped
+    /// before.
     pub fn timers(&self) -> usize {
         self.0.timers.len()
     }
 
-    /// Waits until at least `count` timers are armed: until the code under test sleeps or waits for its deadline.
+    /// Waits until at least `count` timers are active, which means that the code under test sleeps or waits for a
+    /// deadline.
     ///
-    /// On a plain thread, use `block_on(time.wait_for_timers(1))` with [`block_on`](crate::block_on).
+    /// [`timers`](ManualTime::timers) returns the number. On a plain thread, use [`block_on`](crate::block_on):
+    /// `block_on(time.wait_for_timers(1))`.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time.
+    /// The future may be dropped at any time.
     pub fn wait_for_timers(&self, count: usize) -> WaitForTimers {
         WaitForTimers { time: self.clone(), count }
     }
@@ -148,7 +155,7 @@ impl fmt::Debug for ManualTime {
     }
 }
 
-/// The future of [`ManualTime::wait_for_timers`].
+/// The future that [`ManualTime::wait_for_timers`] returns. Ready when enough timers are active.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct WaitForTimers {

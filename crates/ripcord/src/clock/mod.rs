@@ -16,12 +16,25 @@ pub use manual::{ManualTime, WaitForTimers};
 
 use crate::raw::timers::Timers;
 
-/// The clock of deadlines and sleeps: the system's, a manual one, or tokio's.
+/// The source of time for deadlines and sleeps: the system's clock, a manual clock for tests, or tokio's clock.
 ///
-/// [`Context::with_clock`](crate::Context::with_clock) sets it for a context and all contexts derived from it, so their deadlines and
-/// sleeps agree. The default is the system's clock.
+/// The constructors are [`Clock::system`], [`Clock::manual`] and `Clock::tokio` (feature `tokio`).
+/// [`Context::with_clock`](crate::Context::with_clock) sets the clock of a context and of all contexts derived from it.
+/// The default is the system's clock.
 ///
-/// Its time is [`Instant`], which is monotonic: a change of the wall clock neither extends nor shortens a deadline.
+/// A clock measures in [`Instant`], which is monotonic: a change of the system's date neither extends nor shortens a
+/// deadline.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Clock, Context};
+///
+/// let (clock, time) = Clock::manual();
+/// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(5));
+/// assert!(!ctx.is_done());
+/// time.advance(Duration::from_secs(5)); // returns immediately
+/// assert!(ctx.is_done());
+/// ```
 #[derive(Clone, Default)]
 pub struct Clock(Repr);
 
@@ -37,19 +50,23 @@ enum Repr {
 impl Clock {
     pub(crate) const SYSTEM: &'static Clock = &Clock(Repr::System);
 
-    /// Returns the system's monotonic clock. One thread of the process wakes the waiters of deadlines; it is started when it is
+    /// Returns the system's monotonic clock.
+    ///
+    /// One background thread per process wakes the futures and callbacks that wait for deadlines. It starts when it is
     /// first needed.
     ///
-    /// A `fork` does not copy that thread. In the child process, queries such as [`is_done`](crate::Context::is_done) and blocking
-    /// waits such as [`wait`](crate::Context::wait) see deadlines as usual, but futures and callbacks are not woken at them: use
-    /// contexts for async work only after an `exec`. If the system refuses to start the thread, the same holds until a later
-    /// waiter can start it.
+    /// A `fork` does not copy that thread to the child process. In the child, calls such as
+    /// [`is_done`](crate::Context::is_done) and blocking waits such as [`wait`](crate::Context::wait) still notice
+    /// deadlines, but futures and callbacks are not woken. Use contexts for async work only after an `exec`. The same
+    /// limits apply if the system cannot start the thread, until a later waiter succeeds in starting it.
     pub const fn system() -> Clock {
         Clock(Repr::System)
     }
 
-    /// Returns a clock for tests, which stands still until [`ManualTime::advance`] advances it. Deadlines fire in order on the
-    /// thread that calls `advance`, with all their effects before it returns.
+    /// Returns a clock for tests, and the [`ManualTime`] that advances it. The clock stands still until
+    /// [`advance`](ManualTime::advance) is called.
+    ///
+    /// Deadlines fire in order, on the thread that calls `advance` and before `advance` returns.
     ///
     /// ```
     /// use std::time::Duration;
@@ -67,11 +84,13 @@ impl Clock {
         (Clock(Repr::Manual(Arc::clone(&manual))), ManualTime::new(manual))
     }
 
-    /// Returns the clock of the current tokio runtime. It follows `tokio::time::pause` and `advance`, and a task of that runtime
-    /// wakes the waiters.
+    /// Returns the clock of the current tokio runtime, which follows `tokio::time::pause` and `tokio::time::advance`.
     ///
-    /// Query its contexts on the threads of that runtime: on other threads they show the system's time, which differs while tokio's
-    /// time is paused. Without a runtime, or after the runtime was shut down, a thread wakes the waiters by the system's time.
+    /// A task of that runtime wakes the waiters. Without a runtime, or after its shutdown, a thread wakes them by the
+    /// system's time.
+    ///
+    /// Query contexts on this clock only from threads of that runtime. On other threads they show the system's time,
+    /// which differs while tokio's time is paused.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
@@ -87,9 +106,9 @@ impl Clock {
         instant_of(self.ticks())
     }
 
-    /// Returns whether `instant` has passed on this clock: `now() >= instant`, exactly, and never early.
+    /// Returns whether `now() >= instant`. The answer is exact, and never early.
     ///
-    /// While the instant is more than about 120 ms away this costs less than [`now`](Clock::now) on the system's clock.
+    /// On the system's clock, this costs less than [`now`](Clock::now) while the instant is more than about 120 ms away.
     ///
     /// ```
     /// use std::time::Duration;

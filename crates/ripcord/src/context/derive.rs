@@ -15,7 +15,10 @@ use crate::raw::values::OwnedValue;
 use crate::value::Value;
 
 impl Context {
-    /// Returns the root of all contexts: never done, with no deadline and no values. It is `const` and costs nothing.
+    /// Returns an empty context, from which all other contexts are derived. It never ends, and has no deadline and no
+    /// values.
+    ///
+    /// The function is `const` and allocates nothing.
     ///
     /// ```
     /// use ripcord::Context;
@@ -29,7 +32,8 @@ impl Context {
         Context(None)
     }
 
-    /// Returns a root like [`background`](Context::background), for code that does not yet know which context to use.
+    /// Returns an empty context like [`background`](Context::background), for code that does not yet know which context
+    /// to use.
     ///
     /// ```
     /// use ripcord::Context;
@@ -43,7 +47,9 @@ impl Context {
         Context::of(NodeRef::todo())
     }
 
-    /// Returns a context that ends when this one does, or when the returned [`Canceler`] cancels it or is dropped.
+    /// Returns a child context, and a [`Canceler`] that cancels it with [`cancel`](Canceler::cancel) or when dropped.
+    ///
+    /// The child also ends when this context ends.
     ///
     /// ```
     /// use ripcord::Context;
@@ -72,10 +78,11 @@ impl Context {
         (Context::of(Some(node)), Canceler::new(canceler))
     }
 
-    /// Returns a context that ends when this one does, or when `timeout` has passed by its clock, whichever is earlier.
+    /// Returns a child context that ends after `timeout`, measured by its [clock](Context::clock), or when this context
+    /// ends.
     ///
-    /// With a timeout of zero it is done immediately. A timeout of more than 292 years, such as [`Duration::MAX`], is no timeout.
-    /// There is no guard to keep: no timer is armed until something waits.
+    /// With a timeout of zero, the child has ended when it is returned. A timeout of more than 292 years, such as
+    /// [`Duration::MAX`], sets no deadline. There is no guard to keep. A timer starts only when code waits for the child.
     ///
     /// ```
     /// use std::time::Duration;
@@ -93,9 +100,11 @@ impl Context {
         self.timeout(timeout, Location::caller(), || None)
     }
 
-    /// Returns a context like [`with_timeout`](Context::with_timeout), with `location` as the line that set the timeout.
+    /// Returns a child like [`with_timeout`](Context::with_timeout), and records `location` as the line that set the
+    /// timeout.
     ///
-    /// For libraries whose users set the timeout: pass the line of the user's call, from a `#[track_caller]` function.
+    /// This is for libraries whose users set the timeout. Get the location from
+    /// [`Location::caller`](std::panic::Location::caller) in a `#[track_caller]` function that the user calls.
     ///
     /// ```
     /// use std::panic::Location;
@@ -125,7 +134,8 @@ impl Context {
         self.timeout(timeout, location, || None)
     }
 
-    /// Returns a context like [`with_timeout`](Context::with_timeout). `cause` is the cause of its end if this timeout ends it.
+    /// Returns a child like [`with_timeout`](Context::with_timeout). If this timeout ends it, its [cause](Context::cause)
+    /// is `cause`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -141,9 +151,10 @@ impl Context {
         self.timeout(timeout, Location::caller(), || Some(cause.into()))
     }
 
-    /// Returns a context like [`with_timeout_cause`](Context::with_timeout_cause), with `location` as the line that set the timeout.
+    /// Returns a child like [`with_timeout_cause`](Context::with_timeout_cause), and records `location` as the line that
+    /// set the timeout.
     ///
-    /// For libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     ///
     /// ```
     /// use std::panic::Location;
@@ -164,10 +175,11 @@ impl Context {
         self.timeout(timeout, location, || Some(cause.into()))
     }
 
-    /// Returns a context that ends when this one does, or at `deadline`, whichever is earlier.
+    /// Returns a child context that ends at `deadline`, or when this context ends.
     ///
-    /// With a deadline in the past it is done immediately. A deadline more than 292 years away is no deadline. On a manual clock,
-    /// compute the instant from [`Clock::now`].
+    /// With a deadline in the past, the child has ended when it is returned. A deadline more than 292 years away has no
+    /// effect. If the context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
+    /// `Instant::now`.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -185,9 +197,10 @@ impl Context {
         self.deadline_at(deadline, Location::caller(), || None)
     }
 
-    /// Returns a context like [`with_deadline`](Context::with_deadline), with `location` as the line that set the deadline.
+    /// Returns a child like [`with_deadline`](Context::with_deadline), and records `location` as the line that set the
+    /// deadline.
     ///
-    /// For libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     ///
     /// ```
     /// use std::panic::Location;
@@ -203,7 +216,8 @@ impl Context {
         self.deadline_at(deadline, location, || None)
     }
 
-    /// Returns a context like [`with_deadline`](Context::with_deadline). `cause` is the cause of its end if this deadline ends it.
+    /// Returns a child like [`with_deadline`](Context::with_deadline). If this deadline ends it, its
+    /// [cause](Context::cause) is `cause`.
     ///
     /// ```
     /// use std::time::Instant;
@@ -219,7 +233,10 @@ impl Context {
         self.deadline_at(deadline, Location::caller(), || Some(cause.into()))
     }
 
-    /// Returns a context that carries a value. [`value`](Context::value) finds it by its type. It hides a value of the same type above.
+    /// Returns a child context that carries a value. The key is the type `V`: [`ctx.value::<V>()`](Context::value)
+    /// returns the value.
+    ///
+    /// In the child and its descendants, the new value replaces a value of the same type from an ancestor.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -239,7 +256,9 @@ impl Context {
         self.derive(flag::VALUES, Payload::Value(value))
     }
 
-    /// Returns a context with a name for human readers: in `Display`, in errors, in metrics and in the inspector.
+    /// Returns a child context with a name for human readers.
+    ///
+    /// `Display`, errors, metrics and the inspector show the name.
     ///
     /// ```
     /// use ripcord::Context;
@@ -253,8 +272,10 @@ impl Context {
         self.derive(flag::NAMED, Payload::Name(Arc::new(name.into())))
     }
 
-    /// Returns a context with this one's values, name and clock, but without its deadline, cancellation and cause: for work that
-    /// must finish even if the caller has left.
+    /// Returns a child context that does not end when this context ends, for work that must finish after the caller has
+    /// returned.
+    ///
+    /// The child has the values, the name and the clock of this context. It does not have its deadline, error or cause.
     ///
     /// ```
     /// use ripcord::Context;
@@ -276,13 +297,15 @@ impl Context {
         )))
     }
 
-    /// Returns a context that ends `grace` after this one, with this one's error and cause: for cleanup. It keeps the values, the
-    /// name and the clock.
+    /// Returns a child context that ends `grace` later than this context, for cleanup.
     ///
-    /// The grace starts at the instant at which this context ends, by its clock, no matter when the end is noticed. The deadline
-    /// is this context's deadline plus the grace. A grace of 0 returns this context. [`Duration::MAX`] is
-    /// [`without_cancel`](Context::without_cancel). No timer is armed until something waits. Dropping the returned context leaves
-    /// nothing behind.
+    /// The child ends with the error and the cause of this context. It has the same values, name and clock. Its deadline
+    /// is this context's deadline plus `grace`.
+    ///
+    /// The grace period starts when this context ends, not when code notices the end. The context's clock measures it.
+    /// With a grace of zero, the method returns a clone of this context. With [`Duration::MAX`] it does the same as
+    /// [`without_cancel`](Context::without_cancel). A timer starts only when code waits for the child. Dropping the child
+    /// frees it and its timer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -312,11 +335,12 @@ impl Context {
         Context::of(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
     }
 
-    /// Returns a context that ends when either of the two ends.
+    /// Returns a context that ends when this context or `other` ends.
     ///
-    /// It has the earlier deadline, and this context's clock. A value is looked up in this context first, then in the other one.
-    /// If both have ended, the earlier end counts. If both ended at the same moment, a deadline counts before a cancel, and of two
-    /// deadlines this context's.
+    /// Its deadline is the earlier of the two deadlines, and its clock is this context's clock. A value is looked up in
+    /// this context first, then in `other`. If both have ended, the earlier end determines the error. If both ended at
+    /// the same instant, a deadline takes precedence over a cancel, and this context's deadline over the deadline of
+    /// `other`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -345,10 +369,15 @@ impl Context {
         Context::of(Some(node))
     }
 
-    /// Returns a context whose deadlines, sleeps and policies use `clock`, also in all contexts derived from it.
+    /// Returns a child context on another clock. The clock measures all deadlines, sleeps and policies of the child and
+    /// its descendants.
     ///
-    /// Call it on a root. A deadline set above keeps the clock it was set on. It is compared with deadlines set below as an instant,
-    /// although the two clocks may disagree. Setting a timeout below walks up to the nearest deadline, or to this context.
+    /// Call this on a context without a deadline, such as [`background`](Context::background). A deadline of an ancestor
+    /// keeps the clock on which it was set. If the two clocks show different times, such a deadline and a new deadline
+    /// are still compared as instants.
+    ///
+    /// To find its clock, a call that sets a timeout on a descendant walks up to the nearest ancestor with a deadline, or
+    /// to the returned child.
     ///
     /// ```
     /// use std::time::Duration;

@@ -18,10 +18,13 @@ use crate::raw::node::{NEVER, NodeRef, flag};
 use crate::raw::{tree, values};
 use crate::value::Value;
 
-/// Carries a deadline, a cancellation, and the values of a request down every call. Go's `Context`.
+/// Carries a deadline, a cancellation signal and request-scoped values through a chain of calls. Go's `context.Context`.
 ///
-/// Pass it as the first argument, `ctx: &Context`, to everything that may block or fail. Every `with_*` method returns a new context
-/// below this one. The end of a context ends all contexts below it, and none above it.
+/// [`Context::background`] creates the first context of a program. Every `with_*` method derives a new context, its
+/// child. Pass a context as the first argument, `ctx: &Context`, to every function that may block or fail.
+///
+/// A context *ends* once: when it is canceled, when its deadline passes, or when its parent ends. The end of a context
+/// ends all contexts derived from it. It does not end its parent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -52,33 +55,35 @@ use crate::value::Value;
 ///
 /// | to | use |
 /// |---|---|
-/// | start | [`background`](Context::background) |
+/// | create the first context | [`background`](Context::background) |
 /// | limit the time | [`with_timeout`](Context::with_timeout), [`with_deadline`](Context::with_deadline) |
-/// | move a deadline | [`with_movable_deadline`](Context::with_movable_deadline) |
-/// | end work without progress | [`with_idle_timeout`](Context::with_idle_timeout) |
+/// | move a deadline later or earlier | [`with_movable_deadline`](Context::with_movable_deadline) |
+/// | end work that makes no progress | [`with_idle_timeout`](Context::with_idle_timeout) |
 /// | cancel | [`with_cancel`](Context::with_cancel) |
 /// | carry a value or a name | [`with_value`](Context::with_value), [`with_name`](Context::with_name) |
 /// | end with either of two contexts | [`merge`](Context::merge) |
-/// | outlive the caller | [`without_cancel`](Context::without_cancel), [`shielded`](Context::shielded) |
+/// | continue after the caller's context has ended | [`without_cancel`](Context::without_cancel), [`shielded`](Context::shielded) |
 /// | check in a loop | [`check`](Context::check), [`is_done`](Context::is_done) |
 /// | end a future with the context | [`run`](Context::run) |
 /// | wait | [`sleep`](Context::sleep) and [`done`](Context::done) in async code, [`sleep_blocking`](Context::sleep_blocking) and [`wait`](Context::wait) on threads |
-/// | run a function at the end | [`after_func`](Context::after_func) |
+/// | run a function when the context ends | [`after_func`](Context::after_func) |
 /// | record a call | [`start_span`](Context::start_span) |
 ///
 /// # Clones and memory
 ///
-/// A context is immutable, and a clone is the same context. A context keeps the contexts above it alive, but not those below it.
-/// Dropping the last clone frees it, also while its parent lives.
+/// A context is immutable. A clone refers to the same context. A context keeps its ancestors (its parent, the parent's
+/// parent, and so on) alive, but not its children. Dropping the last clone frees the context, even while its parent is
+/// alive.
 #[derive(Clone)]
 #[doc(alias = "context.Context")]
 // `None` is the background.
 pub struct Context(Option<NodeRef>);
 
 impl Context {
-    /// Returns the deadline: the earliest one that was set on this context or above. A context that has ended keeps it.
+    /// Returns the earliest deadline of this context and its ancestors, or `None` if there is none.
     ///
-    /// An [idle timeout](Context::with_idle_timeout) is not a deadline.
+    /// The deadline remains available after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a
+    /// deadline.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -94,9 +99,11 @@ impl Context {
         (when != NEVER).then(|| instant_of(when))
     }
 
-    /// Returns the time left until the deadline: zero if it has passed, `None` if there is no deadline.
+    /// Returns the time left until the [deadline](Context::deadline): zero if it has passed, `None` if there is no
+    /// deadline.
     ///
-    /// A canceled context returns the time until its deadline too. [`is_done`](Context::is_done) returns whether it has ended.
+    /// A canceled context still reports the time until its deadline. Use [`is_done`](Context::is_done) to find out
+    /// whether a context has ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -123,10 +130,12 @@ impl Context {
         }
     }
 
-    /// Returns where the deadline in effect was set: the timeout, the line of code, and the nearest name at or above it.
+    /// Returns where the [deadline](Context::deadline) was set: the timeout, the line of code, and the context's name at
+    /// that line.
     ///
-    /// This works while the context is live, so that a refusal can name the deadline that leaves too little time. `None` if
-    /// there is no deadline, or if a cancel has ended the context whose deadline it was.
+    /// This works before the deadline passes. A function that rejects a call for lack of time can report who set the
+    /// deadline. Returns `None` if there is no deadline. Also returns `None` if the context with that deadline has ended
+    /// for another reason.
     ///
     /// ```
     /// use std::time::Duration;
@@ -146,9 +155,9 @@ impl Context {
 
     /// Returns whether the context has ended. Cheap enough for a hot loop.
     ///
-    /// It is accurate even if nothing waits for the context, and it never reports a deadline early. In a hot loop most calls do
-    /// not read the clock, and a deadline is reported at most 1 ms late. Once any method has reported the end, no method reports
-    /// otherwise.
+    /// The answer is correct even if no code waits for the context. A deadline is never reported early. In a hot loop,
+    /// most calls do not read the clock, and a deadline is reported at most 1 ms late. Once any method has reported the
+    /// end, all methods report it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -174,7 +183,7 @@ impl Context {
         self.0.as_ref().is_some_and(|node| node.ended_in_a_loop())
     }
 
-    /// Returns the error of a context that has ended, and `None` before. The error never changes.
+    /// Returns the error of the context if it has ended, and `None` before. The error never changes.
     ///
     /// ```
     /// use ripcord::{Context, ErrorKind};
@@ -202,10 +211,11 @@ impl Context {
         Some(Error::of(node, bits, end))
     }
 
-    /// Returns when the context ended, by the clock of the context where the end began. `None` before the end.
+    /// Returns the time at which the context ended, or `None` if it has not ended.
     ///
-    /// For a deadline it is the deadline, for an idle timeout the time at which it ran out, and for a cancel the time of the cancel,
-    /// however late the end is noticed.
+    /// The time is the time of the cancel, the deadline, or the time at which the idle timeout expired. It does not
+    /// depend on when the end was noticed. If the context ended because an ancestor ended, the ancestor's clock measures
+    /// the time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -224,7 +234,7 @@ impl Context {
         Some(instant_of(node.ended_at()))
     }
 
-    /// Returns the context's error if the context has ended, for use with `?`.
+    /// Returns `Ok(())` while the context has not ended, and its error afterwards. For use with `?`.
     ///
     /// # Errors
     ///
@@ -248,8 +258,11 @@ impl Context {
         if self.is_done() { self.err().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
-    /// Returns why the context ended: the cause that the canceler or the deadline was given, or else the [`Error`] itself, as in
-    /// Go. `None` before the end.
+    /// Returns the cause of the end, or `None` if the context has not ended.
+    ///
+    /// The cause is the value that was passed to [`cancel_with`](crate::Canceler::cancel_with),
+    /// [`with_timeout_cause`](Context::with_timeout_cause) or a similar method. Without such a value, the cause is the
+    /// context's [`Error`], as in Go.
     ///
     /// ```
     /// use ripcord::Context;
@@ -265,7 +278,9 @@ impl Context {
         Some(error.cause().cloned().unwrap_or_else(|| Cause::from(error)))
     }
 
-    /// Returns the value of this type that is nearest at or above this context, also after the end.
+    /// Returns the value of type `V` of this context or of its nearest ancestor that has one.
+    ///
+    /// Values remain available after the context has ended.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -281,7 +296,9 @@ impl Context {
         values::find(self.0.as_ref()?)
     }
 
-    /// Returns the nearest name at or above this context. In a merged context, the first parent's name takes precedence.
+    /// Returns the [name](Context::with_name) of this context or of its nearest ancestor that has one.
+    ///
+    /// In a [merged](Context::merge) context, the names of the context on which `merge` was called take precedence.
     ///
     /// ```
     /// use ripcord::Context;
@@ -294,7 +311,7 @@ impl Context {
         self.0.as_ref()?.name().map(|name| &***name)
     }
 
-    /// Returns the clock of this context's deadlines and sleeps.
+    /// Returns the clock that measures this context's deadlines and sleeps.
     ///
     /// ```
     /// use std::time::Duration;
@@ -310,8 +327,11 @@ impl Context {
         self.clock_ref().clone()
     }
 
-    /// Returns whether both are the same context, like `Arc::ptr_eq`. A clone is the same context. So is what
-    /// [`with_deadline`](Context::with_deadline) returns if the new deadline has no effect, because it is not earlier.
+    /// Returns whether both refer to the same context, like `Arc::ptr_eq`.
+    ///
+    /// A clone refers to the same context. [`with_deadline`](Context::with_deadline) and
+    /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline has no effect, because the context ends
+    /// earlier anyway.
     ///
     /// ```
     /// use ripcord::Context;
@@ -330,10 +350,10 @@ impl Context {
         }
     }
 
-    /// Runs a future until it is ready or the context ends.
+    /// Runs a future until it is ready or the context ends. When the context ends, the future is dropped.
     ///
-    /// If the context is done at the first poll, the future is never polled. Otherwise a ready future wins over an end that is seen at
-    /// the same poll. When the context ends, the future is dropped.
+    /// If the context has ended at the first poll, the future is never polled. If the future is ready at the same poll at
+    /// which the end is noticed, the future's output is returned.
     ///
     /// # Errors
     ///
@@ -341,7 +361,7 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future. It is as cancel safe as the future.
+    /// Dropping the returned future drops `future`. It is as cancel safe as `future`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -357,9 +377,10 @@ impl Context {
         Run::new(self, future)
     }
 
-    /// Sleeps for `duration` by this context's clock, or until the context ends.
+    /// Sleeps for `duration`, measured by this context's clock, or until the context ends.
     ///
-    /// The earlier of the two counts, however late the future is polled. If both happen at the same time, the end wins.
+    /// The result depends only on which came first, not on when the returned future is polled. If the time passes at the
+    /// instant of the context's end, the sleep returns the error.
     ///
     /// # Errors
     ///
@@ -367,7 +388,7 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropping it ends the sleep. The duration counts from this call, not from the first poll.
+    /// Dropping the returned future ends the sleep. The duration is measured from this call, not from the first poll.
     ///
     /// ```
     /// use std::time::Duration;
@@ -383,11 +404,11 @@ impl Context {
         Sleep::new(self, duration)
     }
 
-    /// Returns a future that is ready, with the error, once the context has ended.
+    /// Waits until the context has ended. Returns the context's error.
     ///
     /// # Cancel safety
     ///
-    /// It may be dropped at any time. An end is permanent, so a new future does not miss it.
+    /// The future may be dropped at any time. The end is permanent, so a future created later also returns the error.
     ///
     /// ```
     /// use ripcord::Context;
@@ -403,7 +424,8 @@ impl Context {
         Done::new(self)
     }
 
-    /// Returns a future like [`done`](Context::done) that owns the context instead of borrowing it.
+    /// Waits like [`done`](Context::done). The returned future owns the context instead of borrowing it, so it can be
+    /// spawned.
     ///
     /// ```
     /// use ripcord::Context;
@@ -418,28 +440,29 @@ impl Context {
         DoneOwned::new(self.clone())
     }
 
-    /// Registers a function that runs on a background thread when the context ends, or immediately if it has ended.
+    /// Registers a function that runs on a background thread when the context ends. If the context has ended, the
+    /// function starts immediately.
     ///
-    /// The function runs exactly once, or never if [`stop`](AfterFunc::stop) returned true. `cancel` does not wait for it. The
-    /// panic hook reports a panic of the function, which affects nothing else. Dropping the handle leaves the function registered.
+    /// The function runs at most once. It does not run if [`stop`](AfterFunc::stop) returned `true`, or if nothing can
+    /// end the context anymore. Canceling the context does not wait for the function. A panic of the function affects no
+    /// other code, and the panic hook reports it. Dropping the returned handle leaves the function registered.
     ///
-    /// At most 256 functions run at a time in one process. Later functions wait in a queue, so a function that blocks delays them.
-    /// If no thread can be started, the function runs on the thread that ends the context.
+    /// At most 256 functions run at the same time in one process. Further functions wait in a queue, so a function that
+    /// blocks delays them. If no thread can be started, the function runs on the thread that ends the context.
     ///
     /// # Memory
     ///
-    /// A registered function keeps its context alive until it has run or was stopped. If nothing can end the context anymore, the
-    /// function is dropped: the cancelers were detached, no cancel handle is left, and there is neither a
-    /// deadline nor an idle timeout.
+    /// A registered function keeps its context alive until the function has run or is stopped. The function is dropped
+    /// early if nothing can end the context anymore: there is no deadline and no idle timeout, all cancelers were
+    /// detached, and all cancel handles were dropped.
     ///
-    /// It is not known whether a `CancellationToken` can still be canceled. A function on a context that was made from one is
-    /// therefore kept until the token is canceled, even if all clones of the token have been dropped. Stop such a function when it
-    /// is no longer needed.
+    /// A context that was derived from a `CancellationToken` keeps the function until the token is canceled, even if all
+    /// clones of the token have been dropped. Stop such a function when it is no longer needed.
     ///
     /// # Time
     ///
-    /// The function runs outside of any tokio runtime. On `Clock::tokio` it is started by the time of the runtime, also while that
-    /// time is paused, but contexts that the function queries show the system's time.
+    /// The function runs outside of any tokio runtime. With `Clock::tokio`, the runtime's time decides when the function
+    /// starts, even if that time is paused. Inside the function, contexts on that clock show the system's time.
     ///
     /// ```
     /// use std::sync::mpsc;
@@ -518,7 +541,7 @@ impl Context {
 }
 
 impl Default for Context {
-    /// [`Context::background`].
+    /// Returns [`Context::background`].
     fn default() -> Self {
         Context::background()
     }

@@ -12,11 +12,14 @@ use crate::raw::node::{End, NEVER, NodeRef, Payload, flag};
 use crate::raw::tree;
 
 impl Context {
-    /// Creates a context whose deadline the returned [`MovableDeadline`] moves, later or earlier.
+    /// Returns a child context with a deadline, and a [`MovableDeadline`] that moves this deadline later or earlier.
     ///
-    /// The context ends at that deadline, or when this context ends: a deadline above still applies, even if this one is moved past
-    /// it. Contexts below keep their own deadlines. `deadline` and `remaining` return the current setting. An instant in the past
-    /// ends the context immediately. An instant more than 292 years away is no deadline until it is moved.
+    /// The child ends at its deadline, or when this context ends. Moving the deadline does not move the deadlines of
+    /// other contexts: an earlier deadline of an ancestor still ends the child. [`deadline`](Context::deadline) and
+    /// [`remaining`](Context::remaining) return the current setting.
+    ///
+    /// With a deadline in the past, the child has ended when it is returned. A deadline more than 292 years away has no
+    /// effect until it is moved.
     ///
     /// ```
     /// use std::time::Duration;
@@ -38,8 +41,8 @@ impl Context {
         self.movable_deadline(deadline, Location::caller(), None)
     }
 
-    /// Creates a context like [`with_movable_deadline`](Context::with_movable_deadline). `cause` is the cause of its end if this
-    /// deadline ends it.
+    /// Returns a child like [`with_movable_deadline`](Context::with_movable_deadline). If this deadline ends it, its
+    /// [cause](Context::cause) is `cause`.
     ///
     /// ```
     /// use std::time::Instant;
@@ -58,10 +61,10 @@ impl Context {
         self.movable_deadline(deadline, Location::caller(), Some(cause.into()))
     }
 
-    /// Creates a context like [`with_movable_deadline`](Context::with_movable_deadline), with `location` as the line that set the
-    /// deadline.
+    /// Returns a child like [`with_movable_deadline`](Context::with_movable_deadline), and records `location` as the line
+    /// that set the deadline.
     ///
-    /// For libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends at the deadline"]
     pub fn with_movable_deadline_at(
         &self,
@@ -71,11 +74,16 @@ impl Context {
         self.movable_deadline(deadline, location, None)
     }
 
-    /// Creates a context that ends when neither [`reset`](IdleTimeout::reset) nor [`progress`](Context::progress) was called for
-    /// `timeout`, or when this context ends.
+    /// Returns a child context that ends when `timeout` passes without progress, and the [`IdleTimeout`] that records
+    /// progress.
     ///
-    /// An idle timeout is not a budget: `deadline` and `remaining` do not include it, no policy refuses a call because of it, and
-    /// it is not sent to other services. A timeout of zero ends the context immediately. A timeout of more than 292 years, such as
+    /// Two methods record progress: [`IdleTimeout::reset`], and [`Context::progress`] on the child or its descendants.
+    /// The child also ends when this context ends.
+    ///
+    /// An idle timeout is not a deadline. [`deadline`](Context::deadline) and [`remaining`](Context::remaining) do not
+    /// include it, no policy rejects a call because of it, and it is not sent to other services.
+    ///
+    /// With a timeout of zero, the child has ended when it is returned. A timeout of more than 292 years, such as
     /// [`Duration::MAX`], never ends it.
     ///
     /// ```
@@ -100,8 +108,8 @@ impl Context {
         self.idle_timeout(timeout, Location::caller(), None)
     }
 
-    /// Creates a context like [`with_idle_timeout`](Context::with_idle_timeout). `cause` is the cause of its end if this timeout
-    /// ends it.
+    /// Returns a child like [`with_idle_timeout`](Context::with_idle_timeout). If this timeout ends it, its
+    /// [cause](Context::cause) is `cause`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -116,9 +124,10 @@ impl Context {
         self.idle_timeout(timeout, Location::caller(), Some(cause.into()))
     }
 
-    /// Creates a context like [`with_idle_timeout`](Context::with_idle_timeout), with `location` as the line that set the timeout.
+    /// Returns a child like [`with_idle_timeout`](Context::with_idle_timeout), and records `location` as the line that
+    /// set the timeout.
     ///
-    /// For libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
+    /// This is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends with the timeout"]
     pub fn with_idle_timeout_at(
         &self,
@@ -128,11 +137,14 @@ impl Context {
         self.idle_timeout(timeout, location, None)
     }
 
-    /// Resets the nearest idle timeout at or above this context, for code that has only the context.
+    /// Records progress: restarts the [idle timeout](Context::with_idle_timeout) of this context or of its nearest
+    /// ancestor that has one.
     ///
-    /// Idle timeouts above a [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded) context are not reset.
-    /// Below a merged context, the nearest one on each side is reset. Returns `false` if there is none, or if the context of one of
-    /// them has ended.
+    /// This is for code that has the context but not the [`IdleTimeout`]. Below a [merged](Context::merge) context, the
+    /// call restarts the nearest idle timeout on each side. It does not restart idle timeouts above a context from
+    /// [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded).
+    ///
+    /// Returns `false` if there is no such idle timeout, or if the context of one of them has already ended.
     ///
     /// ```
     /// use std::time::Duration;
