@@ -18,13 +18,16 @@ use super::{
 };
 
 pin_project! {
-    /// The body of a response. It keeps the request's context alive until the last byte has been passed to hyper.
+    /// The body of a response. It keeps the request's context alive until the server has taken the last byte.
     ///
-    /// If the context ends before the body does, the body fails with the [`ripcord::Error`], and the client sees an aborted
-    /// stream. A gRPC client gets trailers with the status code instead. If the last frame is ready at that moment, it is still
-    /// sent. If the context had ended before the head was sent, the part of the body that is ready is sent, and the rest is cut.
+    /// If the context ends before the body is complete, reading the body returns the [`ripcord::Error`], and the client sees an
+    /// aborted stream. A gRPC client receives trailers with the status code instead. There are two exceptions:
     ///
-    /// Dropping the body before its end cancels the request's context with [`ClientDisconnected`](super::ClientDisconnected).
+    /// - If the last frame is ready when the context ends, it is still sent.
+    /// - If the context ended before the head was sent, all frames that are ready are sent. The body is cut at the first wait.
+    ///
+    /// Dropping the body before its end cancels the request's context with the cause
+    /// [`ClientDisconnected`](super::ClientDisconnected).
     #[derive(Debug)]
     pub struct ContextBody<B>
     where

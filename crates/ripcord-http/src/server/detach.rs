@@ -11,13 +11,13 @@ use ripcord::Context;
 
 use super::{handle::Handle, lifetime::Lifetime};
 
-/// Lets the work of a request continue after its response, or after its client has disconnected.
+/// Keeps the context of a request alive after the response and after a disconnect of the client.
 ///
-/// While the returned [`Detached`] exists, neither the end of the response nor a disconnect ends `ctx` or another context of the
-/// same request. The request's deadline still ends them, and so does the end of the server's context. For work that must outlive
-/// those too, use [`without_cancel`](Context::without_cancel).
+/// While the returned [`Detached`] exists, the end of the response and a disconnect do not end the contexts of the request. The
+/// deadline of the request and the end of the server's context still do. For work that must outlive those too, use
+/// [`without_cancel`](Context::without_cancel).
 ///
-/// A server drops the handler when its client disconnects, so spawn a task for work that must finish:
+/// A server drops the handler when the client disconnects. Spawn a task for work that must finish:
 ///
 /// ```
 /// use ripcord::Context;
@@ -36,11 +36,11 @@ use super::{handle::Handle, lifetime::Lifetime};
 /// # let _: axum::Router = axum::Router::new().route("/pay", axum::routing::post(pay));
 /// ```
 ///
-/// If `ctx` has already ended, it stays ended. A context that does not belong to a request of a
-/// [`ContextLayer`](super::ContextLayer) is unchanged.
+/// This function has no effect on a context that has already ended, or that does not belong to a request of a
+/// [`ContextLayer`](super::ContextLayer).
 ///
-/// A server may still have detached work after it has closed its connections.
-/// [`ServerStats::detached`](super::ServerStats::detached) counts this work.
+/// Detached work may still run after the server has closed all connections. [`ServerStats::detached`](super::ServerStats::detached)
+/// counts it.
 pub fn detach(ctx: &Context) -> Detached {
     let lifetime = ctx.value::<Handle>().and_then(|handle| handle.lifetime.upgrade());
     if let Some(lifetime) = &lifetime {
@@ -49,7 +49,9 @@ pub fn detach(ctx: &Context) -> Detached {
     Detached { lifetime }
 }
 
-/// Prevents a request's context from ending with its response or its client, until this value is dropped. Returned by [`detach`].
+/// A guard that keeps a request's context alive after its response and after a disconnect. Created by [`detach`].
+///
+/// Dropping the guard ends the context if the request is over.
 #[must_use = "dropping this ends the Context of a request that is over"]
 #[derive(Debug)]
 pub struct Detached {
@@ -57,8 +59,9 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Returns a future that runs `future` and keeps `self` until it is dropped. A task drops its future when the future is
-    /// ready.
+    /// Returns a future that runs `future` and holds this guard until it is dropped.
+    ///
+    /// Spawn it as a task. A task drops its future when the future has completed.
     pub fn run<F: Future>(self, future: F) -> RunDetached<F> {
         RunDetached { future, detached: self }
     }
@@ -73,7 +76,9 @@ impl Drop for Detached {
 }
 
 pin_project! {
-    /// A future that runs with its request detached. Returned by [`Detached::run`]. Dropping it drops the work.
+    /// A future that holds a [`Detached`] guard while it runs. Created by [`Detached::run`].
+    ///
+    /// Dropping it drops the inner future first, then the guard.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct RunDetached<F> {

@@ -10,28 +10,9 @@ use ripcord::{Cause, GroupError};
 
 use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 
-/// The response of a handler that cannot continue, because its context has ended or a call under it has failed.
+/// The error of a handler whose context has ended, or whose call has failed. It converts to an HTTP response.
 ///
-/// A handler that returns `Ended` can use `?` on every call that takes the context.
-///
-/// | error | status |
-/// |---|---|
-/// | end of the context: deadline | 504 |
-/// | end of the context: client disconnected | 499 in logs and metrics; 503 on the wire, for a client that has closed only its sending half |
-/// | end of the context: any other cancel, such as the server's shutdown | 503 |
-/// | a policy's step would have taken longer than the deadline allows | 504 |
-/// | an attempt ran into its own timeout | 504 |
-/// | a rate limiter refused the call | 429, with `Retry-After` if the time is known |
-/// | another policy refused the call: an open breaker, a full bulkhead or pool | 503, with `Retry-After` if the time is known |
-/// | the call's own error, or its panic | 500 |
-///
-/// The errors of policies convert with the feature `policy`. A [`GroupError`] is answered like the error of its task, if this
-/// error is an `Ended`, a [`ripcord::Error`] or a `Refused` of the policies. Otherwise it is answered with 500. So the tasks of a
-/// group return `Result<_, Ended>`.
-///
-/// Below a [`ContextLayer`](super::ContextLayer), the layer sets the statuses for the end of the context, and a gRPC request is
-/// answered with a gRPC status. The body never contains the error or its cause, which may be confidential. A
-/// [trusted](crate::TrustPolicy) client gets the cause of the context's end in the header [`ripcord-cause`](crate::RemoteCause).
+/// A handler that returns `Result<_, Ended>` can use `?` on every operation that takes the context:
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,6 +30,29 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// assert_eq!(response.status(), StatusCode::GATEWAY_TIMEOUT);
 /// # })
 /// ```
+///
+/// # Statuses
+///
+/// | error | status |
+/// |---|---|
+/// | the context ended at its deadline | 504 |
+/// | the context ended because the client disconnected | 499 in logs and metrics; 503 on the wire, if the client has closed only its sending half |
+/// | the context was canceled for another reason, such as the server's shutdown | 503 |
+/// | a policy gave up because the deadline was too near | 504 |
+/// | an attempt of a retry exceeded its own timeout | 504 |
+/// | a rate limiter refused the call | 429, with `Retry-After` if the time is known |
+/// | another policy refused the call: an open circuit breaker, a full bulkhead or worker pool | 503, with `Retry-After` if the time is known |
+/// | the call failed with its own error or panicked | 500 |
+///
+/// The errors of `ripcord-policy` convert with the feature `policy`. A [`GroupError`] converts like the error of the failed task,
+/// if that error is an `Ended`, a [`ripcord::Error`] or a `Refused`. Otherwise, the status is 500. Let the tasks of a group return
+/// `Result<_, Ended>`.
+///
+/// Inside a [`ContextLayer`](super::ContextLayer), the settings of the layer decide the statuses for an ended context. A gRPC
+/// request gets a gRPC status instead.
+///
+/// The body of the response never contains the error or its cause, because they may be confidential. A
+/// [trusted](crate::TrustPolicy) client receives the cause in the header [`ripcord-cause`](crate::RemoteCause).
 #[derive(Clone, Debug)]
 pub struct Ended(Reason);
 
@@ -80,7 +84,7 @@ impl Ended {
         Ended(Reason::Failed(failure, error.into()))
     }
 
-    /// Returns the error of the context. Returns `None` if a call failed although the context had not ended.
+    /// Returns the error of the context. Returns `None` if a call failed before the context ended.
     pub fn error(&self) -> Option<&ripcord::Error> {
         match &self.0 {
             Reason::Context(error) => Some(error),
@@ -88,7 +92,7 @@ impl Ended {
         }
     }
 
-    /// Returns how long the client should wait before it sends the request again, if the time is known.
+    /// Returns how long the client should wait before it sends the request again. Returns `None` if the time is not known.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]
@@ -97,20 +101,20 @@ impl Ended {
         }
     }
 
-    /// Returns the status for logs and metrics, with the default settings of a layer.
+    /// Returns the status for logs and metrics, according to the default settings of a [`ContextLayer`](super::ContextLayer).
     pub fn status(&self) -> StatusCode {
         self.status_by(&Statuses::default())
     }
 
-    /// Returns the gRPC status code, and the message that a [`ContextLayer`](super::ContextLayer) sends with it.
+    /// Returns the gRPC status code and the message that a [`ContextLayer`](super::ContextLayer) sends to a gRPC client.
     ///
     /// | error | code |
     /// |---|---|
-    /// | end of the context: deadline; a policy's step would have taken longer than the deadline allows | 4, `DEADLINE_EXCEEDED` |
-    /// | end of the context: any cancel | 1, `CANCELLED` |
+    /// | the context ended at its deadline, or a policy gave up because the deadline was too near | 4, `DEADLINE_EXCEEDED` |
+    /// | the context was canceled | 1, `CANCELLED` |
     /// | a rate limiter refused the call | 8, `RESOURCE_EXHAUSTED` |
-    /// | another policy refused the call; an attempt ran into its own timeout | 14, `UNAVAILABLE` |
-    /// | the call's own error, or its panic | 13, `INTERNAL` |
+    /// | another policy refused the call, or an attempt of a retry exceeded its own timeout | 14, `UNAVAILABLE` |
+    /// | the call failed with its own error or panicked | 13, `INTERNAL` |
     pub fn grpc_status(&self) -> (u8, &'static str) {
         (self.code() as u8, self.text())
     }

@@ -11,9 +11,9 @@ use ripcord::{Context, Value};
 
 use super::{ended::plain_text, settings::method};
 
-/// Extracts the request's [`Context`].
+/// An axum extractor for the [`Context`] of the request.
 ///
-/// Without a [`ContextLayer`](super::ContextLayer) around the handler, the request is answered with 500.
+/// If no [`ContextLayer`](super::ContextLayer) surrounds the handler, the response has status 500.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,13 +27,13 @@ use super::{ended::plain_text, settings::method};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Ctx(
-    /// The context.
+    /// The context of the request.
     pub Context,
 );
 
-/// Extracts a value of the request's [`Context`] by its type.
+/// An axum extractor for a value of type `V` in the [`Context`] of the request.
 ///
-/// If the context has no such value, the request is answered with 500. Use `Option<CtxValue<V>>` for an optional value.
+/// If the context has no such value, the response has status 500. Use `Option<CtxValue<V>>` for an optional value.
 ///
 /// ```
 /// use ripcord_http::{RequestId, server::CtxValue};
@@ -45,7 +45,7 @@ pub struct Ctx(
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct CtxValue<V>(
-    /// The value.
+    /// A clone of the context's value.
     pub V,
 );
 
@@ -93,7 +93,9 @@ fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
     parts.extensions.get::<Context>()?.value::<V>().cloned()
 }
 
-/// The error of [`Ctx`] and [`CtxValue`]: no layer has provided the context or the value. The response has status 500.
+/// The error of [`Ctx`] and [`CtxValue`]: the request has no context, or the context has no such value.
+///
+/// As a response, it has status 500.
 #[derive(Clone, Debug)]
 pub struct CtxRejection {
     type_name: &'static str,
@@ -113,8 +115,9 @@ impl IntoResponse for CtxRejection {
     }
 }
 
-/// Returns the route, such as `/users/{id}`, or `unmatched`. Use it with [`ContextLayer::name`](super::ContextLayer::name). The
-/// result never contains the path of the request itself.
+/// Returns the axum route of a request, such as `/users/{id}`, or `unmatched` if no route matched.
+///
+/// Pass it to [`ContextLayer::name`](super::ContextLayer::name). The result never contains the actual path of the request.
 pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) => Cow::Owned(path.as_str().to_owned()),
@@ -122,8 +125,10 @@ pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     }
 }
 
-/// Returns the method and the [`matched_path`], separated by a space. The method is `OTHER` if it is not a standard method. Use it with
-/// [`ContextLayer::name`](super::ContextLayer::name).
+/// Returns the method and the axum route of a request, such as `GET /users/{id}`.
+///
+/// Pass it to [`ContextLayer::name`](super::ContextLayer::name). A method that is not standard is replaced by `OTHER`. The route
+/// is the result of [`matched_path`].
 pub fn method_and_path(parts: &Parts) -> Cow<'static, str> {
     Cow::Owned(format!("{} {}", method(parts), matched_path(parts)))
 }

@@ -17,11 +17,14 @@ use super::{
 use crate::Malformed;
 
 pin_project! {
-    /// The future of a response of a [`ContextService`](super::ContextService).
+    /// A future that runs a request and resolves to its response. Returned by [`ContextService`](super::ContextService).
     ///
-    /// Dropping the future before it is ready cancels the request's context with
-    /// [`ClientDisconnected`](super::ClientDisconnected): a server drops the future when the client has disconnected. A response
-    /// that is ready at the deadline is still sent.
+    /// A response that is ready at the deadline is still sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready cancels the request's context with the cause
+    /// [`ClientDisconnected`](super::ClientDisconnected), because servers drop the future when the client disconnects.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
@@ -103,9 +106,11 @@ where
 {
     type Output = Result<Response<ContextBody<B>>, E>;
 
+    /// Polls the request.
+    ///
     /// # Panics
     ///
-    /// Panics if it is polled after it was ready.
+    /// Panics if it is polled after it has returned `Ready`.
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let Some(request) = this.request.as_mut() else {

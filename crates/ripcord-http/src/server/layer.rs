@@ -14,7 +14,9 @@ use super::{
 };
 use crate::{RequestId, TrustPolicy};
 
-/// Gives every request a [`Context`] and ends it when the request ends.
+/// A tower layer for servers. It gives every request a [`Context`] that ends when the request ends.
+///
+/// Create it with [`ContextLayer::new`]:
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,26 +42,37 @@ use crate::{RequestId, TrustPolicy};
 /// # }
 /// ```
 ///
-/// The layer works with every server of `tower` services: axum, hyper, tonic. The context is in the request's extensions. In axum
-/// handlers, use the extractor `Ctx`. Pass the context to everything that waits. The [module](super) lists the events that end
-/// it.
+/// The layer works with every server that runs tower services, such as axum, hyper and tonic. Handlers find the context in the
+/// extensions of the request. In axum handlers, use the extractor `Ctx`. Pass the context to every operation that waits. The
+/// [module documentation](super) lists the events that end the context.
 ///
-/// The context has the server's values and these: a [`RequestId`](crate::RequestId), a
-/// [`Traceparent`](crate::trace_context::Traceparent), and the client's [`Baggage`](crate::trace_context::Baggage) if the client
-/// is [trusted](ContextLayer::trust). Its deadline is the earliest of three: the server's deadline, the
-/// [`timeout`](ContextLayer::timeout), and the deadline in a [header](crate::deadline) from the client.
+/// # Values and deadline
+///
+/// The context inherits the values of the server's context. The layer adds these:
+///
+/// - a [`RequestId`](crate::RequestId)
+/// - a [`Traceparent`](crate::trace_context::Traceparent)
+/// - the client's [`Baggage`](crate::trace_context::Baggage), if the client is [trusted](ContextLayer::trust)
+///
+/// The deadline of the context is the earliest of three: the deadline of the server's context, the
+/// [`timeout`](ContextLayer::timeout), and the deadline in a [header](crate::deadline) of the request.
 ///
 /// # One route with its own limit
 ///
-/// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with its own limit, use `layer.clone().timeout(..)`,
-/// alone or below a layer for all routes. An inner layer derives its context from the context of the outer layer. The earlier
-/// deadline counts. The outermost layer decides everything else (id, trust, statuses, hooks, counts).
+/// Clones of a layer share their [`stats`](ContextLayer::stats). For a route with its own limit, use `layer.clone().timeout(..)`.
+/// It may be the only layer of the route, or an inner layer inside a layer for all routes.
+///
+/// An inner layer derives its context from the context of the outer layer, so the earlier deadline applies. Everything else is
+/// decided by the outermost layer: the ID, the trust policy, the statuses, the hooks and the counts.
+///
 /// # Upgrades
 ///
-/// For a WebSocket or a CONNECT, the [`timeout`](ContextLayer::timeout) limits the time until the response. After that, the layer
-/// sets no deadline, and the context lives until the upgraded connection or HTTP/2 stream is closed. The cause of its end says
-/// whether the client disconnected or the server ended. For a closed stream, the cause does not say which side closed it. This
-/// needs a watched connection (feature `connection`). Without a watched connection, the context lives as long as the server's
+/// For a WebSocket or a CONNECT request, the [`timeout`](ContextLayer::timeout) only limits the time until the response. After
+/// that, the layer sets no deadline.
+///
+/// On a watched connection (feature `connection`), the context lives until the upgraded connection or HTTP/2 stream is closed. The
+/// cause of its end is the disconnect of the client, the end of the server's context, or the close of the connection or stream.
+/// The last of these does not tell which side closed it. Without a watched connection, the context lives as long as the server's
 /// context.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
@@ -67,10 +80,12 @@ pub struct ContextLayer {
 }
 
 impl ContextLayer {
-    /// Creates a layer whose requests get children of `server`. They end with `server`, have its values and use its clock. They
-    /// have no other deadline until [`timeout`](ContextLayer::timeout) sets one.
+    /// Creates a layer that derives the context of each request from `server`.
     ///
-    /// The error of a disconnect, or of a deadline from a header, reports the line of this call.
+    /// The contexts end when `server` ends. They inherit its values and its clock. The layer sets no time limit until you call
+    /// [`timeout`](ContextLayer::timeout).
+    ///
+    /// When a disconnect or a deadline from a header ends a request, the error reports the source line that called `new`.
     #[track_caller]
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
@@ -78,10 +93,11 @@ impl ContextLayer {
         ContextLayer { settings: Arc::new(settings) }
     }
 
-    /// Sets the maximum duration of a request from its arrival. The deadline of the server's context may be earlier. Default: no
-    /// limit.
+    /// Sets the maximum duration of a request, from its arrival. Default: no limit.
     ///
-    /// The error of a request that exceeds the timeout reports the line of this call. Its cause is
+    /// If the server's context or a header sets an earlier deadline, the earlier one applies.
+    ///
+    /// The error of a request that exceeds the timeout reports the source line that called `timeout`. Its cause is
     /// [`DeadlineSource::Local`](super::DeadlineSource::Local).
     #[must_use]
     #[track_caller]
@@ -90,8 +106,9 @@ impl ContextLayer {
         self.set(|settings| settings.timeout = Some(limit))
     }
 
-    /// Sets the maximum duration of a request, like [`timeout`](ContextLayer::timeout), and the cause of the end of a request
-    /// that exceeds it. Use this if the timeout is a setting of your program: the cause can name the setting.
+    /// Sets the maximum duration of a request, like [`timeout`](ContextLayer::timeout), and the cause that its error reports.
+    ///
+    /// Use this method if the timeout is a setting of your program. The cause can name the setting.
     ///
     /// ```
     /// use std::time::Duration;
@@ -109,16 +126,20 @@ impl ContextLayer {
         self.set(|settings| settings.timeout = Some(limit))
     }
 
-    /// Sets the maximum time of a request without progress. Default: no limit.
+    /// Sets how long a request may go without progress. Default: no limit.
     ///
-    /// The time starts with the request. Each chunk of the response's body restarts the time. On a [watched
-    /// connection](super::connection), each chunk of the request's body that the handler reads restarts it too. A handler that
-    /// works for long before the first chunk, or reads an upload on another server, should call
-    /// [`Context::progress`](ripcord::Context::progress). The deadline of the request stays the hard limit. An idle timeout is
-    /// not a budget: it is not sent with calls, and no call is refused because of it.
+    /// The timer starts when the request arrives. These events count as progress and restart the timer:
     ///
-    /// A request that exceeds the idle timeout ends as at its deadline. The error says how long the request was idle, and reports
-    /// the line of this call. If a layer on a route is inside another layer, the shorter idle timeout counts.
+    /// - A chunk of the response's body is sent.
+    /// - The handler reads a chunk of the request's body. This is only noticed on a watched connection (feature `connection`).
+    /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for a long time
+    ///   before it sends the first chunk, or that reads an upload on a connection that is not watched.
+    ///
+    /// A request that exceeds the idle timeout ends like a request that exceeds its deadline. The error contains the idle time and
+    /// the source line that called `idle_timeout`.
+    ///
+    /// The deadline of the request still applies. The idle timeout is not sent with outgoing calls, and no call is refused because
+    /// of it. If an inner layer sets an idle timeout too, the shorter one applies.
     #[must_use]
     #[track_caller]
     pub fn idle_timeout(self, timeout: Duration) -> Self {
@@ -126,27 +147,30 @@ impl ContextLayer {
         self.set(|settings| settings.idle = Some((timeout, location)))
     }
 
-    /// Sets the function that names a request's context. Default: the method. With axum, `name(server::matched_path)` uses the
-    /// route, if the layer was added with [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), which
-    /// runs after routing.
+    /// Sets the function that returns the name of a request's context. Default: the name is the method, such as `GET`.
     ///
     /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
+    ///
+    /// With axum, pass `server::matched_path` to use the route as the name. Add the layer with
+    /// [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), because such layers run after routing.
     #[must_use]
     pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
         self.set(|settings| settings.name = name)
     }
 
-    /// Sets a hook that is called once for each request, when it is over. Use it for logs and metrics.
+    /// Sets a function that is called once for each request, when the request is over. Use it for logs and metrics.
     ///
-    /// The hook runs in the task of the connection, after the request's context has ended, and it delays that task. A panic of
-    /// the hook is caught and dropped.
+    /// The function is called after the request's context has ended. It runs in the task of the connection and delays that task.
+    /// If it panics, the panic is caught and ignored.
     #[must_use]
     pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`]. The maximum of the policy and the
-    /// [`timeout`](ContextLayer::timeout) both limit a client's deadline.
+    /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`].
+    ///
+    /// The [maximum timeout](TrustPolicy::with_max_timeout) of the policy limits requests in addition to
+    /// [`timeout`](ContextLayer::timeout). The shorter one applies.
     #[must_use]
     #[track_caller]
     pub fn trust(self, trust: TrustPolicy) -> Self {
@@ -154,22 +178,22 @@ impl ContextLayer {
         self.set(|settings| settings.trust = (trust, location))
     }
 
-    /// Sets whether a request with a malformed header is answered with 400 and a description. Only headers that this layer reads
-    /// count. Default: `false`, the header is ignored.
+    /// Sets whether the layer refuses requests with a malformed header. Default: `false`, malformed headers are ignored.
     ///
-    /// The [`stats`](ContextLayer::stats) count malformed headers in both cases. Well-formed baggage above the size limit also
-    /// counts as malformed: a strict layer refuses the request, and any other layer cuts the baggage. A header that the trust
-    /// policy ignores is not read, so it never counts as malformed.
+    /// A refused request gets status 400 and a description. Only headers that this layer reads are checked. A header that the
+    /// trust policy ignores is not read. Malformed headers are counted in the [`stats`](ContextLayer::stats) in both cases.
+    ///
+    /// Baggage above the size limit counts as malformed, even if it is well-formed. If `strict` is `false`, the baggage is cut.
     #[must_use]
     pub fn strict(self, strict: bool) -> Self {
         self.set(|settings| settings.strict = strict)
     }
 
-    /// Sets whether to read deadlines that are instants on the client's clock: [`finagle`](crate::deadline::finagle) and
-    /// [`aws`](crate::deadline::aws). Default: `false`.
+    /// Sets whether the layer reads deadlines that are points in time on the client's clock. Default: `false`.
     ///
-    /// Such a deadline is wrong by the difference between the two clocks. Like any other deadline, it can only shorten the
-    /// server's limit.
+    /// The headers of [`finagle`](crate::deadline::finagle) and [`aws`](crate::deadline::aws) contain such deadlines. If the two
+    /// clocks differ, the deadline is wrong by the difference. Like every deadline in a header, it can only shorten the server's
+    /// limit.
     #[must_use]
     pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
         self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
@@ -177,32 +201,39 @@ impl ContextLayer {
 
     /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
     ///
-    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate request. This layer answers it: no
-    /// handler, hook or count sees this request. The context of the named request ends with
-    /// [`ClientCanceled`](super::ClientCanceled). The logs of this service then show the client's cause. So do the logs of
-    /// services that this service calls in the same way.
+    /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate `OPTIONS` request. This layer
+    /// answers that request itself. It reaches no handler and no hook, and it is not counted.
+    ///
+    /// The context of the canceled request ends with the cause [`ClientCanceled`](super::ClientCanceled), so the client's cause
+    /// appears in the logs of this service. If this service calls others with a `CauseLayer`, the cause appears in their logs too.
     #[must_use]
     pub fn remote_cancel(self, remote_cancel: bool) -> Self {
         self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
     }
 
-    /// Sets the meaning of a client's half-close. Default: [`HalfClose::Cancel`].
+    /// Sets what happens when a client closes only its sending half of the connection. Default: [`HalfClose::Cancel`].
+    ///
+    /// Only a watched connection (feature `connection`) detects this.
     #[must_use]
     pub fn half_close(self, half_close: HalfClose) -> Self {
         self.set(|settings| settings.half_close = half_close)
     }
 
-    /// Sets the function that creates the id of a request without a trusted id. Default: [`RequestId::generate`].
+    /// Sets the function that creates the ID of a request. Default: [`RequestId::generate`].
+    ///
+    /// It is called for each request that has no ID from a trusted client.
     #[must_use]
     pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
         self.set(|settings| settings.make_id = make_id)
     }
 
-    /// Adds a function that adds values to a request's context, such as values of headers.
+    /// Adds a function that adds values to a request's context, for example from headers.
     ///
-    /// The function gets the context with the request's name, id, trace and baggage, and returns it with more values. It is
-    /// called for every client, so it must decide itself which headers to trust: see
-    /// [`trust_policy`](ContextLayer::trust_policy). Several functions are called in the order in which they were added.
+    /// The function receives the context with the request's name, ID, trace and baggage. It returns a context derived from it.
+    /// Several functions are called in the order in which they were added.
+    ///
+    /// The function is called for trusted and untrusted clients. Check [`trust_policy`](ContextLayer::trust_policy) before you
+    /// trust a header.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -221,36 +252,37 @@ impl ContextLayer {
         self.set(|settings| settings.values.push(Arc::new(values)))
     }
 
-    /// Returns the trust policy.
+    /// Returns the policy set with [`trust`](ContextLayer::trust).
     pub fn trust_policy(&self) -> TrustPolicy {
         self.settings.trust.0
     }
 
-    /// Sets the status for a request whose deadline has passed. Default: 504.
+    /// Sets the status of the response to a request whose deadline has passed. Default: 504.
     #[must_use]
     pub fn deadline_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.deadline_exceeded = status)
     }
 
-    /// Sets the status for a request that the server has canceled. Default: 503.
+    /// Sets the status of the response to a request that the server has canceled. Default: 503.
     #[must_use]
     pub fn canceled_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.canceled = status)
     }
 
-    /// Sets the status in logs and metrics for a request whose client has disconnected. Default: 499, as in nginx.
+    /// Sets the status that logs and metrics show for a request whose client has disconnected. Default: 499, as in nginx.
     #[must_use]
     pub fn disconnected_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.client_disconnected = status)
     }
 
-    /// Starts a trace for each request. `tracing-opentelemetry` exports the span of the request. The span is a child of a trusted
-    /// client's span, and is linked to an untrusted client's span. Calls of the request send the ids of their own spans: see
-    /// [`with_tracing`](crate::trace_context::with_tracing).
+    /// Turns on a SERVER span for each request, which `tracing-opentelemetry` exports.
+    ///
+    /// The span is a child of a trusted client's span. For an untrusted client, it starts a new trace and links to the client's
+    /// span. Each call that the request makes has its own CLIENT span: see [`with_tracing`](crate::trace_context::with_tracing).
     ///
     /// The span has the OpenTelemetry attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
     /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*`
-    /// attributes name the line that created the layer. A cancel and a disconnect do not mark the span as failed: see
+    /// attributes contain the source line that created the layer. A cancel or a disconnect does not mark the span as failed: see
     /// [`tracing_span`](Context::tracing_span).
     #[cfg(feature = "tracing")]
     #[must_use]
@@ -258,7 +290,7 @@ impl ContextLayer {
         self.set(|settings| settings.tracing = true)
     }
 
-    /// Returns the counts of this layer and its clones.
+    /// Returns the request counts of this layer and its clones.
     pub fn stats(&self) -> ServerStats {
         self.settings.counters.snapshot()
     }

@@ -1,23 +1,23 @@
-//! A context for every request of an HTTP server.
+//! HTTP servers whose requests each have a [`Context`](ripcord::Context).
 //!
-//! [`ContextLayer`] inserts a [`Context`](ripcord::Context) into the extensions of each request, and ends it when the request
+//! [`ContextLayer`] is a tower layer. It inserts a context into the extensions of each request. The context ends when the request
 //! ends:
 //!
-//! | event | handler | its context | response |
+//! | event | handler | context | response |
 //! |---|---|---|---|
-//! | the handler answers | done | canceled when the body has been sent, [`RequestAnswered`] | the handler's |
+//! | the handler responds | done | canceled with the cause [`RequestAnswered`] when the body has been sent | the handler's response |
 //! | the deadline passes | dropped | deadline exceeded | 504, or an aborted body |
-//! | the server cancels | dropped | canceled, with the server's cause | 503, or an aborted body |
-//! | the handler panics | gone | canceled, with the panic as its cause | 500, or an aborted body |
-//! | the client disconnects | dropped | canceled, [`ClientDisconnected`] | none |
-//! | a trusted client cancels and says why | dropped | canceled, [`ClientCanceled`], with [`ContextLayer::remote_cancel`] | none |
-//! | a connection or a stream of HTTP/2 is upgraded (WebSocket) | done | lives until that is closed | 101, or 200 to a CONNECT |
+//! | the server cancels, for example at a shutdown | dropped | canceled with the server's cause | 503, or an aborted body |
+//! | the handler panics | done | canceled with the panic as its cause | 500, or an aborted body |
+//! | the client disconnects | dropped by the server; on a [watched connection](ContextLayer::half_close) it may finish first | canceled with [`ClientDisconnected`] | none, unless the client has only closed its sending half |
+//! | a trusted client cancels and sends a cause ([`ContextLayer::remote_cancel`]) | dropped when the client closes the call | canceled with [`ClientCanceled`] | none |
+//! | the connection or HTTP/2 stream is upgraded (WebSocket) | done | lives until the connection or stream is closed | 101, or 200 to a CONNECT |
 //!
 //! A gRPC request gets status 200 and a `grpc-status` instead: 4 at the deadline, 1 for a cancel, 13 for a panic.
 //!
-//! A handler that watches its context is polled once more before it is dropped, so it can log or even answer. A result that is
-//! ready at the deadline is sent. Tasks that the handler spawned are not dropped with the handler. A task that holds the context
-//! sees its end.
+//! When the context ends, the handler is polled once more before it is dropped. It can then write a log line or return a response.
+//! A response that is ready at the deadline is sent. Tasks that the handler has spawned are not dropped. If a task holds the
+//! context, it can see that the context has ended.
 
 // A request passes through these files, in this order: `layer.rs`, `service.rs` (derives the context), `headers.rs`,
 // `lifetime.rs` (ends the context), `request.rs` (the request in flight), `future.rs`, `body.rs`, `outcome.rs`. `ended.rs` turns

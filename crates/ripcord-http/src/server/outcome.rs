@@ -9,10 +9,10 @@ use crate::{Malformed, RemoteCause};
 
 // ===== Finished and Outcome =====
 
-/// A request that is over. It is passed to the hook of [`ContextLayer::on_end`](super::ContextLayer::on_end).
+/// A finished request. Passed to the function of [`ContextLayer::on_end`](super::ContextLayer::on_end).
 ///
-/// `Display` writes a line for a log, such as `504 after 5s: context deadline exceeded`. `{:#}` adds the names, lines and causes
-/// of the end.
+/// `Display` writes a log line, such as `504 after 5s: context deadline exceeded`. `{:#}` adds the name of the context, the source
+/// lines and the causes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Finished<'a> {
@@ -20,14 +20,16 @@ pub struct Finished<'a> {
     pub ctx: &'a Context,
     /// The outcome of the request.
     pub outcome: Outcome,
-    /// The end of the context, if it ended before the request was over.
+    /// The error of the context, if the context ended before the request was over.
     pub error: Option<ripcord::Error>,
-    /// The status on the wire, if the request was answered.
+    /// The status that was sent. `None` if no response was sent.
     pub answered: Option<StatusCode>,
-    /// The status for logs and metrics: the status that was sent, or would have been sent to a client that had stayed. 499 if the
-    /// client disconnected. For a gRPC request, the equivalent HTTP status.
+    /// The status for logs and metrics.
+    ///
+    /// This is the status that was sent, or that would have been sent if the response had been complete. It is 499 if the client
+    /// disconnected. For a gRPC request whose context ended, it is the corresponding HTTP status.
     pub status: StatusCode,
-    /// The time from arrival to end, by the clock of the server's context.
+    /// The time from the arrival of the request to its end, measured by the clock of the server's context.
     pub took: Duration,
 }
 
@@ -42,21 +44,21 @@ impl fmt::Display for Finished<'_> {
     }
 }
 
-/// The outcome of a request.
+/// How a request ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
     /// The response was sent completely.
     Answered,
-    /// The deadline passed. The response says so, or its body was cut short.
+    /// The deadline passed. The response reports this, or its body was cut short.
     DeadlineExceeded,
-    /// The server canceled the request. The response says so, or its body was cut short.
+    /// The server canceled the request. The response reports this, or its body was cut short.
     Canceled,
-    /// The client disconnected before the request was over, or canceled it. If the handler continued, it may still have answered.
+    /// The client disconnected or canceled before the request was over. A response may still have been sent.
     ClientDisconnected,
     /// The handler or the body panicked, with this message.
     Panicked(String),
-    /// The request was refused because of this header.
+    /// A [`strict`](super::ContextLayer::strict) layer refused the request because of this malformed header.
     Refused(Malformed),
     /// The service or the body failed with its own error.
     Failed,
@@ -97,7 +99,7 @@ pub(super) fn is_client_disconnected(error: &ripcord::Error) -> bool {
     })
 }
 
-/// The cause of the end of a request's context when the client disconnected before the request was over.
+/// The cause with which a request's context ends if the client disconnects before the request is over.
 ///
 /// ```
 /// use ripcord::Context;
@@ -118,10 +120,10 @@ impl fmt::Display for ClientDisconnected {
 
 impl Error for ClientDisconnected {}
 
-/// The cause of the end of a request's context when a trusted client canceled the request and sent a cause: see
-/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel).
+/// The cause with which a request's context ends if a trusted client cancels the request and sends a cause.
 ///
-/// The request's outcome is [`Outcome::ClientDisconnected`].
+/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel) turns this on. The outcome of such a request is
+/// [`Outcome::ClientDisconnected`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCanceled(pub(super) RemoteCause);
 
@@ -140,8 +142,9 @@ impl fmt::Display for ClientCanceled {
 
 impl Error for ClientCanceled {}
 
-/// The cause of the end of a request's context when the response has been sent. Work that continues after the response sees it,
-/// unless it is [detached](super::detach).
+/// The cause with which a request's context ends when the response has been sent.
+///
+/// Tasks that still hold the context see this cause. To keep the context alive for them, use [`detach`](super::detach).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestAnswered;
 
@@ -153,10 +156,10 @@ impl fmt::Display for RequestAnswered {
 
 impl Error for RequestAnswered {}
 
-/// The source of a request's deadline.
+/// Where the deadline of a request comes from: the server's own limit or a header of the client.
 ///
-/// When the request's deadline ends the context, the source is the cause of the end, unless
-/// [`timeout_cause`](super::ContextLayer::timeout_cause) sets another cause.
+/// If the deadline ends the context, this value is the cause, unless [`timeout_cause`](super::ContextLayer::timeout_cause) sets
+/// another.
 ///
 /// ```
 /// use std::time::Duration;
@@ -178,19 +181,20 @@ impl Error for RequestAnswered {}
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DeadlineSource {
-    /// There is no deadline.
+    /// The request has no deadline.
     None,
-    /// The server's own limit. The client did not ask for a deadline.
+    /// The deadline is the server's own limit. The client sent no deadline.
     Local,
-    /// The client asked for the deadline in this header.
+    /// The deadline comes from this header of the client.
     Header(&'static str),
-    /// The client asked in this header for more time than the server's own limit.
+    /// The deadline is the server's own limit. The client asked for more time in this header.
     Clamped(&'static str),
 }
 
 impl DeadlineSource {
-    /// Returns the source of the deadline of the request that `ctx` belongs to, or [`DeadlineSource::None`] if it belongs to no
-    /// request.
+    /// Returns where the deadline of the request with the context `ctx` comes from.
+    ///
+    /// Returns [`DeadlineSource::None`] if `ctx` does not belong to a request.
     pub fn from_context(ctx: &Context) -> Self {
         super::handle::source_of(ctx)
     }

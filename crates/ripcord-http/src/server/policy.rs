@@ -6,7 +6,7 @@ use ripcord_policy::{Error, Outcome, Refused};
 
 use super::{Ended, ended::Failure};
 
-/// See the table of [`Ended`].
+/// Converts the error of a policy that refused a call. The table of [`Ended`] lists the statuses.
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -47,7 +47,7 @@ fn failure_of(refused: &Refused) -> Failure {
     }
 }
 
-/// See the table of [`Ended`].
+/// Converts the error of a call that ran under a policy. The table of [`Ended`] lists the statuses.
 ///
 /// ```
 /// use http::{Response, StatusCode};
@@ -66,7 +66,7 @@ fn failure_of(refused: &Refused) -> Failure {
 ///     let response: Response<String> = handler(Context::background(), breaker.clone()).await.unwrap_err().into();
 ///     statuses.push(response.status());
 /// }
-/// assert_eq!(statuses, [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE]); // its own error, then open
+/// assert_eq!(statuses, [StatusCode::INTERNAL_SERVER_ERROR, StatusCode::SERVICE_UNAVAILABLE]); // the call's error, then open
 /// # Ok(())
 /// # }
 /// ```

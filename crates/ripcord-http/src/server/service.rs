@@ -28,10 +28,10 @@ use super::{
 };
 use crate::{Malformed, trace_context::Link};
 
-/// The service created by [`ContextLayer`](super::ContextLayer).
+/// A tower service that gives every request a [`Context`]. Created by [`ContextLayer`](super::ContextLayer).
 ///
-/// The error of the response's [`ContextBody`] is boxed. It is the body's own error, or the [`ripcord::Error`] that cut the body
-/// short.
+/// The response has the body type [`ContextBody`], whose error is boxed. The error is the one of the inner body, or the
+/// [`ripcord::Error`] of the context if it cut the body short.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {
     pub(super) inner: S,

@@ -93,17 +93,19 @@ type Name = fn(&Parts) -> Cow<'static, str>;
 type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
 type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
-/// The meaning of a client that closes its sending half while its request is in flight. TCP sends the same FIN for a client that
-/// has closed the connection and for a client that still waits for the response.
+/// What happens when a client closes its sending half of the connection while its request is in flight.
 ///
-/// Only a watched connection detects this: see the feature `connection`.
+/// TCP sends the same FIN for a client that has closed the connection and for a client that still waits for the response. So the
+/// server cannot tell them apart. Only a watched connection (feature `connection`) detects the FIN.
+///
+/// Set it with [`ContextLayer::half_close`](super::ContextLayer::half_close).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HalfClose {
-    /// The client has disconnected, as in Go: the request's context is canceled. If the handler still answers before the
-    /// deadline, the response is sent.
+    /// Treats the FIN as a disconnect, as Go does, and cancels the request's context. If the handler still returns a response
+    /// before the deadline, the response is sent.
     #[default]
     Cancel,
-    /// The FIN has no effect. Only a reset, a failed write and the deadline end the request.
+    /// Ignores the FIN. Only a reset, a failed write or the deadline ends the request.
     Allow,
 }
 

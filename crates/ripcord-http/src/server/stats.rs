@@ -26,29 +26,31 @@ const READ: [&str; DIALECTS + 4] = {
     read
 };
 
-/// Statistics of a layer's requests since the layer was created. `in_flight`, `held` and `detached` are gauges.
+/// Counts of a layer's requests since the layer was created. Returned by [`ContextLayer::stats`](super::ContextLayer::stats).
 ///
-/// Each number is exact. Numbers that are read while requests start and end may not add up.
+/// The fields `in_flight`, `held` and `detached` are gauges: they also go down. Each number is exact, but the numbers are not read
+/// at the same instant, so they may not add up while requests start and end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
     /// Requests that have arrived.
     pub requests: u64,
-    /// Requests whose response has not been sent to its end (gauge).
+    /// Requests that are not over: the response has not been sent completely (gauge).
     pub in_flight: u64,
-    /// Requests whose context still exists (gauge). `held - in_flight` is the number of requests with background work that
-    /// outlived the request, or with a leaked context.
+    /// Requests whose context still exists (gauge).
+    ///
+    /// `held - in_flight` is the number of finished requests whose context is still held, by background work or by a leak.
     pub held: u64,
     /// Requests with a deadline in a well-formed header.
     pub deadlines_received: u64,
-    /// Requests whose client asked in such a header for more time than the server's own limit.
+    /// Requests with a deadline in a well-formed header that was later than the server's own limit.
     pub deadlines_clamped: u64,
-    /// Requests with no time left on arrival. They are answered with 504, and the handler is not called.
+    /// Requests with no time left on arrival. The response has status 504, and the handler is not called.
     pub expired: u64,
     /// Requests that ended at their deadline, including expired requests.
     pub timed_out: u64,
-    /// Requests whose context was canceled by a shutdown, by the inspector's page, or by a parent context, and not by their
-    /// client.
+    /// Requests whose context was canceled by the server: by a shutdown, by another cancel of a parent context, or from the page
+    /// of the `inspector`.
     pub canceled: u64,
     /// Requests whose client disconnected before the requests were over.
     pub disconnected: u64,
@@ -58,14 +60,16 @@ pub struct ServerStats {
     pub failed: u64,
     /// Requests that a [`strict`](super::ContextLayer::strict) layer refused with 400 because of a malformed header.
     pub refused: u64,
-    /// Pieces of work that are [detached](super::detach) (gauge).
+    /// [`Detached`](super::Detached) guards of requests that have not been dropped (gauge).
     pub detached: u64,
     malformed: [u64; READ.len()],
 }
 
 impl ServerStats {
-    /// Returns each header that is read, in lower case, and how often it was malformed. A malformed header does not match its
-    /// grammar, occurs more than once although only one is allowed, or exceeds the size limit.
+    /// Returns the names of all headers that the layer reads, in lower case, and how often each was malformed.
+    ///
+    /// A header is malformed if it does not match its grammar, if it occurs more often than allowed, or if it exceeds the size
+    /// limit.
     ///
     /// ```
     /// let stats = ripcord_http::server::ServerStats::default();

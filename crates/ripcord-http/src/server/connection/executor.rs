@@ -22,15 +22,16 @@ use ripcord::{Context, DoneOwned};
 use super::peer::OnPeer;
 use crate::server::{lifetime::Lifetime, request::InFlight};
 
-/// Runs HTTP/2 streams as tokio tasks. Resets a stream if its request has ended and its client takes no more of the response.
+/// An executor for hyper that runs HTTP/2 streams as tokio tasks. It replaces hyper-util's `TokioExecutor`.
 ///
-/// Pass it to hyper in place of hyper-util's `TokioExecutor`: see the [module](super).
+/// It resets a stream if the request has ended and the client has stopped reading the response. The [module documentation](super)
+/// has an example.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StreamExecutor;
 
 impl StreamExecutor {
-    /// Creates an executor. It spawns tasks on the tokio runtime in which hyper calls it.
+    /// Creates an executor. It spawns its tasks on the tokio runtime that serves the connection.
     pub fn new() -> Self {
         StreamExecutor
     }

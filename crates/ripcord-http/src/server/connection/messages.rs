@@ -22,13 +22,14 @@ const SMALL: u64 = 8 << 10;
 const PART: usize = 16 << 10;
 
 pin_project! {
-    /// The body of a request over a watched connection. If it was not read to its end, the connection is closed after the response.
+    /// The body of a request on a watched connection.
     ///
-    /// Each chunk that is read counts as progress: it restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of
-    /// the request.
+    /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request. If the handler does
+    /// not read the whole body, the connection is closed after the response. If at most 8 KiB are left, they are read and dropped
+    /// instead.
     ///
-    /// If the client resets the stream of an HTTP/2 request before the end of its body, this body fails. hyper's own body would
-    /// end as if it were complete.
+    /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error. hyper's own body would end as if
+    /// it were complete.
     #[derive(Debug)]
     pub struct RequestBody<B>
     where
@@ -104,7 +105,7 @@ impl<B: Body<Error: Into<BoxError>>> Body for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response over a watched connection. The connection counts as busy until this body is dropped.
+    /// The body of a response on a watched connection. The request counts as in flight until this body is dropped.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -1,26 +1,6 @@
-//! Serves a TCP connection with hyper, with disconnects, timeouts and graceful close.
+//! Watches TCP connections that you serve with hyper: disconnects, timeouts and graceful close.
 //!
-//! hyper detects a disconnect only while it reads, so not while a handler leaves the request's body unread. It drops the handler
-//! at a FIN, although a client that has closed only its sending half still waits for the response. It waits without limit for a
-//! client that connects and sends nothing. [`watch`] handles these cases, in the task of the connection:
-//!
-//! | the client | result |
-//! |---|---|
-//! | closes, or closes its sending half | the context is canceled; an answer is still sent. With [`HalfClose::Allow`](super::HalfClose::Allow): nothing |
-//! | resets | the context is canceled, the connection dropped |
-//! | takes no more of a response | the connection is dropped, or the stream of HTTP/2 reset, when its requests have ended |
-//! | takes nothing of the end of an answer | the connection is dropped after the [send timeout](Watch::send_timeout), 30 s |
-//! | does not finish the head of a request | the connection is closed after the [head timeout](Watch::head_timeout), 30 s |
-//! | sends no further request | the connection is closed after the [idle timeout](Watch::idle_timeout), 75 s |
-//! | is still sending when it is answered | the answer has `Connection: close`; what the client sends is dropped for a moment before the connection is closed, so the answer is not lost |
-//! | upgrades the connection | the connection is watched until it is closed |
-//!
-//! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers continue after a FIN.
-//!
-//! Some disconnects are invisible. If the client closes the connection while the socket's buffers cannot hold all unread data,
-//! only the deadline ends the request.
-//!
-//! `ripcord_http::serve`, behind the feature `serve`, does all of this. A server of your own does the following:
+//! `ripcord_http::serve` (feature `serve`) does all of this for you. Use [`watch`] in a server of your own:
 //!
 //! ```no_run
 //! use hyper_util::{rt::TokioIo, server::conn::auto, service::TowerToHyperService};
@@ -29,17 +9,17 @@
 //!
 //! # async fn serve() -> std::io::Result<()> {
 //! let (server, _stop) = Context::background().with_name("serve").with_cancel();
-//! // `with_state` prepares the router for being called: without it, every request pays for that.
+//! // `with_state` prepares the router once. Without this call, the router is prepared for every request.
 //! let app: axum::Router = axum::Router::new().layer(ContextLayer::new(&server)).with_state(());
 //!
 //! let mut builder = auto::Builder::new(connection::StreamExecutor::new());
-//! // The watch handles a FIN, so hyper must not.
+//! // `connection::watch` handles a FIN, so hyper must not.
 //! builder.http1().half_close(true);
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
 //! loop {
 //!     let Ok((stream, _)) = listener.accept().await else {
-//!         // Out of file descriptors: the timeouts above will free some.
+//!         // Out of file descriptors. The timeouts of the connections will free some.
 //!         let _ = server.sleep(std::time::Duration::from_secs(1)).await;
 //!         continue;
 //!     };
@@ -50,6 +30,30 @@
 //! }
 //! # }
 //! ```
+//!
+//! # What a watched connection does
+//!
+//! On its own, hyper detects a disconnect only while it reads. It does not read while a handler leaves the request's body unread.
+//! At a FIN, it drops the handler, although a client that has closed only its sending half still waits for the response. It also
+//! waits without limit for a client that connects and sends nothing. A watched connection handles these cases:
+//!
+//! | the client | result |
+//! |---|---|
+//! | closes the connection or its sending half | the context is canceled; a response is still sent. With [`HalfClose::Allow`](super::HalfClose::Allow): no effect |
+//! | resets the connection | the context is canceled, and the connection is dropped |
+//! | stops reading a response | when its requests have ended, the connection is dropped or the HTTP/2 stream is reset |
+//! | stops reading the last part of a response, which hyper has buffered | the connection is dropped after the [send timeout](Watch::send_timeout), 30 s |
+//! | does not finish the head of a request | the connection is closed after the [head timeout](Watch::head_timeout), 30 s |
+//! | sends no further request | the connection is closed after the [idle timeout](Watch::idle_timeout), 75 s |
+//! | is still sending a body when the response is sent | the response has `Connection: close`; before the close, more data from the client is read and dropped for a short time, so that the client receives the response |
+//! | upgrades the connection | the connection is watched until it is closed |
+//!
+//! Only requests that pass through a [`ContextLayer`](super::ContextLayer) are canceled. Other handlers continue after a FIN.
+//!
+//! # Limits
+//!
+//! A disconnect cannot be seen if the client has sent more unread data than the socket's buffers can hold. Then only the deadline
+//! ends the request.
 //!
 //! On Linux and Android, a FIN is detected at once. On other systems, a FIN is detected when the connection reads: while it is
 //! idle, and while a handler reads a request's body.
@@ -91,7 +95,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than the 60 s for which nginx keeps a connection: the side that sends the requests should close the connection first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Splits a connection into the stream to serve and the watch over its client. See the [module](self).
+/// Wraps a TCP stream to watch its client. Returns the stream for hyper, and the [`Watch`] that serves the connection.
+///
+/// The [module documentation](self) has an example and lists the events that are handled.
 pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     let (stream, peer) = (Arc::new(stream), Peer::default());
     let timeouts = Timeouts { head: HEAD_TIMEOUT, idle: IDLE_TIMEOUT };
@@ -100,7 +106,10 @@ pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     (WatchedStream::new(stream, peer), watch)
 }
 
-/// The watch over the client of one connection. See the [module](self).
+/// The settings of one watched connection, and the future that serves it. Created by [`watch`].
+///
+/// Wrap the service with [`service`](Watch::service), then run the connection with [`serve`](Watch::serve). The
+/// [module documentation](self) has an example.
 #[must_use = "a connection is watched only if it is served with `Watch::serve`"]
 #[derive(Debug)]
 pub struct Watch {
@@ -112,50 +121,53 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sets how long a client may read nothing while the end of a response is being sent and no request is in flight. Default: 30
-    /// seconds.
+    /// Sets how long a client may read nothing while the last part of a response is sent. Default: 30 seconds.
     ///
-    /// The time starts again whenever the client takes data. The end of the server's context also ends the wait. While a request
-    /// is in flight, the request's deadline is the limit instead.
+    /// The timer restarts whenever the client reads data. The connection is dropped when the time is over, or when the server's
+    /// context ends. While a request is in flight, the deadline of the request applies instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }
 
-    /// Sets the maximum time for the head of a request. It counts from the start of the connection, or from the first byte of a
-    /// later request. Default: 30 seconds.
+    /// Sets how long a client may take to send the head of a request. Default: 30 seconds.
     ///
-    /// It also limits a client that sends nothing, or only the preface of HTTP/2. Do not also set hyper's own
-    /// `header_read_timeout`, which would limit idle connections too.
+    /// The time counts from the start of the connection for the first request, and from the first byte for later requests. So it
+    /// also limits a client that sends nothing, or only the preface of HTTP/2.
+    ///
+    /// Do not set hyper's `header_read_timeout` as well, because it would limit idle connections too.
     pub fn head_timeout(self, head: Duration) -> Self {
         Watch { timeouts: Timeouts { head, ..self.timeouts }, ..self }
     }
 
-    /// Sets how long a connection may stay open between two requests. Default: 75 seconds. This is longer than nginx keeps a
-    /// connection.
+    /// Sets how long a connection may stay open between two requests. Default: 75 seconds.
+    ///
+    /// nginx closes its connections to a server after 60 seconds. The default is longer, so that nginx closes first.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
     }
 
-    /// Closes the connection gracefully when `ctx` has ended: at once if no request is in flight, otherwise after the response. A
-    /// request with an incomplete head does not delay the close.
+    /// Sets the context whose end closes the connection gracefully.
     ///
-    /// The connection's own timeouts use the clock of `ctx`.
+    /// If no request is in flight, the connection is closed at once, otherwise after the response. A request whose head is
+    /// incomplete does not delay the close. The timeouts of the connection use the clock of `ctx`.
     pub fn until(self, ctx: &Context) -> Self {
         self.peer.set_until(ctx);
         Watch { until: Some(ctx.clone()), ..self }
     }
 
-    /// Returns a service whose requests belong to this connection.
+    /// Wraps a service, so that its requests are canceled when this connection is closed by its client.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is closed, including after an upgrade.
+    /// Serves the connection until it is closed. After an upgrade, waits until the upgraded connection is closed.
     ///
-    /// Returns `None` if the connection was dropped: because the client disconnected, read nothing until its requests had ended,
-    /// or sent no request for too long.
+    /// Returns hyper's result. Returns `None` if the connection was dropped because the client disconnected, stopped reading, or
+    /// sent no request in time.
     ///
-    /// Dropping the future drops the connection, with the requests in flight.
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the connection and its requests in flight.
     pub fn serve<C>(self, connection: C) -> impl Future<Output = Option<C::Output>> + use<C>
     where
         C: GracefulConnection,

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::server::on_connection::Upload;
 
-/// The service of a watched connection, created by [`Watch::service`](super::Watch::service).
+/// A tower service whose requests belong to a watched connection. Created by [`Watch::service`](super::Watch::service).
 #[derive(Clone, Debug)]
 pub struct WatchedService<S> {
     inner: S,
@@ -56,7 +56,7 @@ where
 }
 
 pin_project! {
-    /// The future that a [`WatchedService`] returns. It resolves to the response.
+    /// A future that resolves to the response. Returned by [`WatchedService`].
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct WatchedFuture<F> {

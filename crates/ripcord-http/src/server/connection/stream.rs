@@ -22,9 +22,10 @@ use super::{
 /// Whether the system reports later data after a read that did not fill its buffer.
 const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A watched [`TcpStream`]: see [`watch`](super::watch). Use it from one task.
+/// A [`TcpStream`] whose client is watched. Created by [`watch`](super::watch).
 ///
-/// A shutdown also reads and drops the client's remaining data for a short time, so that the client does not lose the response.
+/// Use it from one task only. `poll_shutdown` also reads and drops data from the client for a short time, so that the client
+/// receives the complete response before the connection is closed.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
@@ -40,7 +41,7 @@ impl WatchedStream {
         WatchedStream { stream, peer, linger: None, is_shut_down: false, is_at_end: false }
     }
 
-    /// Returns the stream itself, for its addresses and options.
+    /// Returns the inner stream. Use it to read addresses and set socket options.
     pub fn get_ref(&self) -> &TcpStream {
         &self.stream
     }
