@@ -4,10 +4,11 @@ use std::fmt;
 
 use ripcord::{Context, Value};
 
-/// Which attempt of a [`Retry`](crate::Retry) or [`Hedge`](crate::Hedge) a context belongs to.
+/// Tells which attempt of a [`Retry`](crate::Retry) or [`Hedge`](crate::Hedge) a context belongs to.
 ///
-/// Both put it into the context of each attempt, as a value. Nested layers do not multiply: a retry inside another retry's attempt
-/// makes only one attempt, and a hedge inside another hedge's second or later attempt sends only one.
+/// A retry and a hedge put an `Attempt` as a value into the context of each attempt. The value prevents nested policies from
+/// multiplying the attempts. A retry inside an attempt of another retry makes only one attempt. A hedge inside the second or a
+/// later attempt of another hedge sends only one attempt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,23 +34,26 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Returns the number of the retry attempt that `ctx` belongs to, from 0; 0 outside of any retry.
+    /// Returns the number of the retry attempt that `ctx` belongs to. The first attempt is number 0. Outside of a retry the
+    /// number is 0 too.
     pub fn number(ctx: &Context) -> u32 {
         Self::current(ctx).retry.unwrap_or(0)
     }
 
-    /// Returns the number of the hedge attempt that `ctx` belongs to, from 0; 0 outside of any hedge.
+    /// Returns the number of the hedge attempt that `ctx` belongs to. The first attempt is number 0. Outside of a hedge the
+    /// number is 0 too.
     pub fn hedge_number(ctx: &Context) -> u32 {
         Self::current(ctx).hedge.unwrap_or(0)
     }
 
-    /// Returns whether `ctx` belongs to an attempt of a retry, so that a retry below it makes one attempt only.
+    /// Returns whether `ctx` belongs to an attempt of a retry. If so, a retry that runs under `ctx` makes only one attempt.
     pub fn is_inside_retry(ctx: &Context) -> bool {
         Self::current(ctx).retry.is_some()
     }
 
-    /// Returns `ctx` for work that outlives the attempt and serves other callers, such as a pool, a server or a cache: a
-    /// retry below the returned context may retry again.
+    /// Returns a context like `ctx` that belongs to no attempt. A retry under the returned context may make several attempts.
+    ///
+    /// Use this method to start work that outlives the attempt and serves other callers, such as a pool, a server or a cache.
     pub fn clear(ctx: &Context) -> Context {
         if Self::current(ctx) == Self::default() { ctx.clone() } else { ctx.with_value(Self::default()) }
     }

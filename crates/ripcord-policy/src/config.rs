@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-/// A setting that is out of bounds: the error of every builder.
+/// The error of every builder: a setting is out of bounds.
 ///
-/// It names the setting as the builder's method does, and the bound.
+/// The error contains the setting's name, its bound and the given value. The name is the name of the builder's method.
 ///
 /// ```
 /// use ripcord_policy::ConfigError;
@@ -32,12 +32,12 @@ impl ConfigError {
         ConfigError(Box::new(Broken { field, bound: bound.into(), given: given.to_string() }))
     }
 
-    /// Returns the setting's name, spelled as the builder's method.
+    /// Returns the name of the setting, which is also the name of the builder's method.
     pub fn field(&self) -> &'static str {
         self.0.field
     }
 
-    /// Returns what the setting must be, such as `at least 1`.
+    /// Returns the bound of the setting, such as `at least 1`.
     pub fn bound(&self) -> &str {
         &self.0.bound
     }

@@ -1,9 +1,9 @@
 //! Policies around calls to other services: retry, circuit breaker, rate limiter, bulkhead, hedge, fallback, cache and worker
 //! pool.
 //!
-//! Every policy takes a [`ripcord::Context`], and so knows how much time the caller has left and whether the caller has gone.
-//! It starts nothing that cannot finish before the deadline, and stops as soon as the context ends. Use a policy alone, or
-//! combine several in a [`Stack`].
+//! Every policy takes a [`ripcord::Context`]. The context *ends* when the caller cancels it or when its deadline passes. A
+//! policy does not start work that cannot finish before the deadline, and it stops as soon as the context ends. Use a policy
+//! alone, or combine several policies in a [`Stack`].
 //!
 //! # Usage
 //!
@@ -14,7 +14,8 @@
 //! tokio = { version = "1", features = ["macros", "rt"] }
 //! ```
 //!
-//! This program makes a call through three policies. The call gets the context of its attempt. That context has a timeout of half a second.
+//! This program makes a call through a retry and a circuit breaker. All attempts together may take two seconds. Each attempt
+//! has a context of its own, with a timeout of half a second.
 //!
 //! ```
 //! use std::time::Duration;
@@ -42,46 +43,56 @@
 //! | you want to | use |
 //! |---|---|
 //! | call again after a temporary failure | [`Retry`], with a [`RetryBudget`] |
-//! | stop calling a service that keeps failing | [`CircuitBreaker`], [`KeyedCircuitBreaker`] |
-//! | limit the rate of calls | [`RateLimiter`], [`KeyedLimiter`] |
+//! | stop calling a service that keeps failing | [`CircuitBreaker`]; [`KeyedCircuitBreaker`] keeps one breaker per key |
+//! | limit the rate of calls | [`RateLimiter`]; [`KeyedLimiter`] keeps one limit per key |
 //! | limit the calls in flight | [`Bulkhead`] |
 //! | make a second attempt when the first is slow | [`Hedge`] |
-//! | give another answer when a call fails | [`Fallback`] |
-//! | keep answers, and load each key once | [`Cache`] |
+//! | return another value when a call fails | [`Fallback`] |
+//! | cache values, and load each key once at a time | [`Cache`] |
 //! | run work on a fixed number of workers | [`WorkerPool`] |
-//! | use several of these around one call | [`Stack`] |
-//! | put one around a tower service | `tower::PolicyLayer`, feature `tower` |
+//! | combine several policies around one call | [`Stack`] |
+//! | wrap a tower service in a policy | `tower::PolicyLayer`, feature `tower` |
 //!
 //! # How policies are used
 //!
 //! All policies have the same shape:
 //!
-//! * `X::builder()`, settings and `build()?` create one. An invalid setting fails in `build` with a [`ConfigError`] that names
-//!   it. A cache and a pool are built under a context, whose end closes them.
-//! * `run(&ctx, |ctx| ..)` makes a call. The call gets a context by value: the caller's, or one derived from it.
-//! * A call fails with [`Error`]. An operation without a call, such as waiting for a token, fails with [`Refused`].
-//! * [`Outcome`] is how the policies judge a call. The end of the caller's context and local rejections are neutral; an attempt
-//!   timeout and a panic are failures.
-//! * `stats()` returns [`CallStats`] and the policy's own figures.
-//! * `.clock(..)` sets the clock of a policy that measures time between calls. [`StackBuilder::clock`](stack::StackBuilder::clock)
-//!   sets the clock of all layers.
+//! * `X::builder()`, settings and `build()?` create a policy. If a setting is invalid, `build` returns a [`ConfigError`] that
+//!   names the setting. The builders of a cache and of a pool also take a context. The cache or pool closes when this context
+//!   ends.
+//! * `run(&ctx, |ctx| ..)` makes a call. The closure gets a context by value: the caller's context, or a context derived from
+//!   it.
+//! * `run` returns an [`Error`]. An operation without a call, such as waiting for a token, returns [`Refused`].
+//! * An [`Outcome`] tells the policies whether the called service works. An error of the call, an attempt timeout and a panic
+//!   are failures. A call that a policy refused, or whose caller's context ended, is neutral: it says nothing about the
+//!   service.
+//! * `stats()` returns [`CallStats`] and the policy's own counters.
+//! * `.clock(..)` sets the clock of a policy that measures time between calls.
+//!   [`StackBuilder::clock`](stack::StackBuilder::clock) sets the clock of a stack, and of the layers that are passed as
+//!   builders.
 //! * A clone is another handle to the same policy.
 //!
 //! # Rules
 //!
-//! * A deadline is a budget: what cannot finish in time does not start, and fails at once.
-//! * Retries inside retries do not multiply: see [`Attempt`].
-//! * Dropping a future releases everything that it holds: permits, tokens, probes and loads.
-//! * A call's context does not end because the call returns, with a success or an error: a response can still be read after the call.
-//! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook harms only the
-//!   call that ran it.
+//! * A deadline is a budget. A step that cannot finish before the deadline does not start. It fails at once.
+//! * Attempts do not multiply when one retry runs inside another: see [`Attempt`].
+//! * Dropping a future releases all permits, tokens, probes and loads that the future holds.
+//! * The context of a call does not end when the call returns. So a response can still be read after the call.
+//! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook affects only the
+//!   call that ran the hook.
 //!
-//! # What an end looks like
+//! # What an error looks like
 //!
-//! If the context has ended and the call then returns an error, the policy reports the end, with the call's error as its source.
-//! A success counts, however late it is. In the table, the call observes its context and returns its own error, "connection
-//! closed", when the context ends, unless the row says otherwise. `app.rs` stands for the line in your program that canceled the
-//! context or set the limit. A panic goes on to the caller, except from a task that the policy spawned.
+//! If a call returns an error after its context has ended, the policy reports how the context ended. The call's own error is
+//! the source of the reported error. A success is returned even if the context has ended.
+//!
+//! The table shows the error of each policy. The *callee* is the called service, the *caller* is the code that calls `run`.
+//! Unless the row says otherwise, the call observes its context, and returns its own error "connection closed" when the context
+//! ends. `app.rs` stands for the line in your program that canceled the context or set the limit. The column `{}` is the short
+//! text of the error, the column `{:#}` the long text. "Sources" are the errors in the [`source`](std::error::Error::source)
+//! chain, and "outcome" is [`Error::outcome`].
+//!
+//! A panic of a call goes to the caller. A panic in a task that the policy spawned becomes an error.
 //!
 #![doc = include_str!("../docs/ends.md")]
 //!
@@ -89,8 +100,9 @@
 //!
 //! No feature is on by default. A feature only adds items.
 //!
-//! - `metrics`: reports the statistics of every policy through the facade crate `metrics`: see `describe_metrics`.
-//! - `tower`: puts policies around tower services: see `tower::PolicyLayer`.
+//! - `metrics`: adds a method `record_metrics` to every policy, which reports the statistics through the crate `metrics`. See
+//!   `describe_metrics`.
+//! - `tower`: adds `tower::PolicyLayer`, which wraps a tower service in a policy.
 #![forbid(unsafe_code)]
 
 mod attempt;
@@ -141,12 +153,12 @@ pub use shared_error::SharedError;
 pub use stack::Stack;
 pub use stats::CallStats;
 
-/// The README's program is compiled and run.
+/// Runs the README's program as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
-/// Every line of the README's table for Go programmers.
+/// Runs every line of the README's table for Go programmers as a test.
 ///
 /// ```
 /// use std::time::Duration;

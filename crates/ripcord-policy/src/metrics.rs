@@ -60,10 +60,13 @@ const GAUGES: [(&str, &str, Unit); 15] = [
     ("ripcord_pool_workers", "Workers of a pool.", Unit::Count),
 ];
 
-/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+/// Registers the help texts of this crate's metrics with the recorder of the crate `metrics`.
 ///
-/// With the feature `metrics`, every policy has a method `record_metrics(name)`, which copies its statistics to the recorder. Call it
-/// before each scrape, or at an interval. Every metric has the label `name`. These exist for every policy, with the label `policy`:
+/// Call this function once, after the recorder is installed.
+///
+/// With the feature `metrics`, every policy has a method `record_metrics(name)`, which copies the policy's statistics to the
+/// recorder. Call this method before each scrape, or at an interval. Every metric has the label `name`. These metrics exist for
+/// every policy, and the label `policy` contains the kind of policy:
 ///
 /// | metric | type | labels |
 /// |---|---|---|
@@ -71,7 +74,8 @@ const GAUGES: [(&str, &str, Unit); 15] = [
 /// | `ripcord_policy_calls_total` | counter | `policy`, `name`, `outcome`: `succeeded`, `failed`, `canceled`, `rejected` |
 /// | `ripcord_policy_calls_in_flight` | gauge | `policy`, `name` |
 ///
-/// The policy's own figures are named after the policy: `ripcord_retry_retries_total`, `ripcord_breaker_state` and so on.
+/// The names of a policy's other metrics contain the kind of policy: `ripcord_retry_retries_total`, `ripcord_breaker_state` and
+/// so on.
 ///
 /// ```
 /// use ripcord_policy::Retry;
@@ -299,8 +303,10 @@ impl WorkerPool {
 }
 
 impl<T: 'static, E: 'static, K> Stack<T, E, K> {
-    /// Copies the statistics of the stack and of its layers, all under `name`, to the recorder of the crate `metrics`: see
-    /// [`describe_metrics`]. Not those of the cache, which [`Cache::record_metrics`] copies.
+    /// Copies the statistics of the stack and of its layers to the recorder of the crate `metrics`. All metrics have the label
+    /// `name`. See [`describe_metrics`].
+    ///
+    /// The statistics of the cache layer are not copied. Copy them with [`Cache::record_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("stack", name, stats.calls).counters([("attempts", stats.attempts)]);

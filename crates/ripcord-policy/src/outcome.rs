@@ -1,9 +1,12 @@
 //! What one call says about the callee's health.
 
-/// What one call says about the health of the callee. This enum is complete.
+/// Tells whether a call shows that the called service works or that it fails. This enum is complete.
 ///
-/// The policies that judge a callee, such as the circuit breaker and the retry budget, look at nothing else. The caller's own
-/// end and every local rejection are neutral; an attempt timeout and a panic of the callee are failures.
+/// A [circuit breaker](crate::CircuitBreaker) and a bulkhead with an [adaptive limit](crate::bulkhead::AdaptiveLimit) judge a
+/// service by the outcomes of its calls. An error of the call, an attempt timeout and a panic of the call are failures. A
+/// classifier can change the outcome of an error: see
+/// [`CircuitBreakerBuilder::classify`](crate::breaker::CircuitBreakerBuilder::classify). A call is neutral if its caller's
+/// context ended, or if a policy refused the call before it was sent.
 ///
 /// ```
 /// use ripcord_policy::{Bulkhead, Error, Outcome};
@@ -22,16 +25,16 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The callee did its work. An error can be a success too: "no such user" comes from a healthy service.
+    /// The called service works. An error can be a success too: a healthy service returns "no such user".
     Success,
-    /// The callee failed, panicked, or did not answer within an attempt's timeout.
+    /// The called service failed, or it did not answer within the timeout of the attempt, or the call panicked.
     Failure,
-    /// The call says nothing: the caller gave up, or the call was refused locally and never sent.
+    /// The call says nothing about the service: the caller gave up, or a policy refused the call before it was sent.
     Neutral,
 }
 
 impl Outcome {
-    /// Returns the outcome of `result`: [`Outcome::Success`] when it is `Ok`, otherwise what `classify` makes of the error.
+    /// Returns [`Outcome::Success`] if `result` is `Ok`. Otherwise calls `classify` with the error and returns its outcome.
     pub fn new<T, E>(result: &Result<T, E>, classify: impl FnOnce(&E) -> Outcome) -> Outcome {
         match result {
             Ok(_) => Outcome::Success,

@@ -6,10 +6,10 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// A seedable source of randomness for jitter and sampling. Not for secrets.
+/// A seedable source of random numbers for jitter and sampling. Not suitable for secrets.
 ///
-/// Two sources with the same seed give the same sequence, which makes a test of a jittered policy repeatable. The generator is
-/// SplitMix64, so threads share it with one atomic addition.
+/// Two sources with the same seed return the same sequence. So a test of a policy with jitter is repeatable. The generator is
+/// SplitMix64. Threads can share a source, because each number takes one atomic addition.
 ///
 /// ```
 /// use ripcord_policy::Random;
@@ -35,12 +35,12 @@ impl Random {
         &SOURCE
     }
 
-    /// Creates a source with this seed.
+    /// Creates a source with the given seed.
     pub fn seeded(seed: u64) -> Self {
         Random { counter: AtomicU64::new(seed) }
     }
 
-    /// Returns the next number, of 64 random bits.
+    /// Returns the next 64 random bits.
     pub fn next_u64(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut mixed = self.counter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
@@ -49,17 +49,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// Returns a number from 0 to just below 1.
+    /// Returns a random number from 0 (inclusive) to 1 (exclusive).
     pub fn fraction(&self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Returns true with the probability `p`.
+    /// Returns `true` with the probability `p`, where 0 is never and 1 is always.
     pub fn chance(&self, p: f64) -> bool {
         self.fraction() < p
     }
 
-    /// Returns a duration within `low..=high`, or `low` if `high` is less.
+    /// Returns a random duration within `low..=high`, or `low` if `high` is shorter.
     pub fn duration_between(&self, low: Duration, high: Duration) -> Duration {
         let nanos = u64::try_from(high.saturating_sub(low).as_nanos()).unwrap_or(u64::MAX);
         // The high half of the product is uniform on 0..=nanos, without a division.

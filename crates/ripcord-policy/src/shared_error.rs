@@ -7,9 +7,10 @@ use ripcord::Cause;
 
 use crate::error::is_neutral;
 
-/// The error of a load or a task, cheap to clone: all callers that waited for the same work get the same error.
+/// The error of a cache load or of a pool task. A clone is cheap, because all callers that wait for the same load get the same
+/// error.
 ///
-/// It displays as the error inside, and its [`source`](StdError::source) is that error's.
+/// `Display` and [`source`](StdError::source) return the text and the source of the wrapped error.
 ///
 /// ```
 /// use ripcord_policy::SharedError;
@@ -26,10 +27,11 @@ pub struct SharedError {
 }
 
 impl SharedError {
-    /// Wraps the error of some work.
+    /// Wraps the error of a load or task.
     ///
-    /// If the chain of sources contains a rejection by a policy or the end of a caller's context, a cache does not remember the
-    /// error, because it says nothing about the callee.
+    /// A [`Cache`](crate::Cache) can remember the error of a failed load. It does not remember an error whose chain of sources
+    /// contains a refusal by a policy or the end of a caller's context, because such an error says nothing about the called
+    /// service.
     pub fn new(error: impl Into<Cause>) -> Self {
         let cause = error.into();
         let neutral = is_neutral(cause.as_error());
@@ -40,12 +42,12 @@ impl SharedError {
         self.neutral
     }
 
-    /// Returns the error inside, if it is a `T`.
+    /// Returns the wrapped error, if its type is `T`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         self.cause.downcast_ref::<T>()
     }
 
-    /// Returns the error inside.
+    /// Returns the wrapped error.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         self.cause.as_error()
     }

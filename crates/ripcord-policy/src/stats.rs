@@ -1,34 +1,36 @@
-//! One shape of statistics for all policies.
+//! The statistics that all policies have in common.
 //!
-//! Each policy has a method `stats()`, which returns a plain struct: `calls`, a [`CallStats`], and the policy's own figures.
-//! Counters only grow. Gauges are marked as such. All clones of a policy share its statistics.
+//! Each policy has a method `stats()`, which returns a plain struct. The field `calls` is a [`CallStats`], and the other fields
+//! are the policy's own counters and gauges. A counter only grows. A gauge is the value at this moment, and its docs say that
+//! it is a gauge. All clones of a policy share its statistics.
 //!
-//! A limiter runs no calls and never learns how they end: its [`LimiterStats`](crate::LimiterStats) count requests for tokens.
+//! The [`LimiterStats`](crate::LimiterStats) of a rate limiter count requests for tokens instead of calls, because a limiter
+//! does not see the results of calls.
 //!
-//! Each number is right by itself. Numbers read while calls are in flight need not be of one instant.
+//! Each number is exact. But the numbers that are read while calls are in flight may belong to slightly different moments.
 
 use crate::Outcome;
 
-/// How the calls through a policy ended. A cache counts its loads here, a pool its tasks.
+/// The number of calls through a policy, by result. For a cache the calls are its loads, for a pool its tasks.
 ///
 /// `started = succeeded + failed + canceled` whenever no call is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CallStats {
-    /// Calls admitted and started.
+    /// Calls that the policy admitted and started.
     pub started: u64,
-    /// Of those, calls that succeeded.
+    /// Started calls that succeeded.
     pub succeeded: u64,
-    /// Of those, calls that failed, with the callee to blame.
+    /// Started calls that failed, such as calls with the outcome [`Outcome::Failure`].
     pub failed: u64,
-    /// Of those, calls that the caller canceled or dropped, and calls with another neutral outcome.
+    /// Started calls that the caller canceled or dropped, and all other calls with the outcome [`Outcome::Neutral`].
     pub canceled: u64,
-    /// Calls refused and never started, including calls whose context had ended before.
+    /// Calls that were refused and never started. Calls whose context had ended before the call are included.
     pub rejected: u64,
 }
 
 impl CallStats {
-    /// Returns the number of calls in flight.
+    /// Returns the number of calls in flight: calls that have started and not ended yet.
     pub fn in_flight(&self) -> u64 {
         self.started.saturating_sub(self.succeeded + self.failed + self.canceled)
     }
@@ -37,7 +39,7 @@ impl CallStats {
 impl std::ops::Add for CallStats {
     type Output = Self;
 
-    /// Returns the statistics of the calls through both of two policies of the same kind, such as the breakers of several keys.
+    /// Adds the statistics of two policies of the same kind, such as the breakers of two keys.
     fn add(self, other: Self) -> Self {
         CallStats {
             started: self.started + other.started,

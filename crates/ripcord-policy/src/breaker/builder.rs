@@ -16,24 +16,27 @@ use super::window::Recent;
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 
-/// Which results the rates are computed over. This enum is complete.
+/// The results from which a [`CircuitBreaker`] computes the rates of failures and of slow calls. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The results of the last calls. The number of calls is from 1 to 1,048,576.
+    /// The results of this number of last calls. The number must be from 1 to 1,048,576.
     Count(usize),
-    /// The results of the calls that ended within this time. The time is divided into ten parts, and the window moves on by one
-    /// part. It must be longer than zero.
+    /// The results of the calls that ended within this time. The time must be longer than zero. The window moves in steps of a
+    /// tenth of this time.
     Time(Duration),
 }
 
 /// Builds a [`CircuitBreaker`].
 ///
-/// By default the breaker opens when at least 20 of the last 100 calls have ended and half of them have failed. The breaker stays
-/// open for 30 seconds. Then it admits one probe at a time, and closes after the first successful probe. A probe times out after
-/// the duration for which the breaker stays open. The defaults are not a promise.
+/// # Defaults
 ///
-/// With [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) set, no failure rate opens the breaker, unless a
-/// failure rate, a window or a minimum number of calls is set as well.
+/// The breaker looks at the results of the last 100 calls. It opens when there are at least 20 results and half of them are
+/// failures. The breaker stays open for 30 seconds. Then it admits one probe at a time, and closes after the first successful
+/// probe. A probe fails if it takes longer than the breaker stays open. The defaults may change.
+///
+/// If [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) is set, the failure rate does not open the breaker.
+/// It opens the breaker too if [`failure_rate`](CircuitBreakerBuilder::failure_rate), [`window`](CircuitBreakerBuilder::window)
+/// or [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) is set as well.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
@@ -79,7 +82,7 @@ impl CircuitBreakerBuilder {
 }
 
 impl<C> CircuitBreakerBuilder<C> {
-    /// Sets which results the rates are computed over. Default: the last 100 calls.
+    /// Sets the results from which the rates are computed. Default: the results of the last 100 calls.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = Some(window);
         self
@@ -91,21 +94,24 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the minimum number of calls in the window: with fewer calls, no rate opens the breaker. The number must be at least 1
-    /// and at most the size of the window. Default: 20, or the size of a smaller window.
+    /// Sets the minimum number of results in the window. With fewer results, neither the failure rate nor the rate of slow
+    /// calls opens the breaker. The number must be at least 1 and at most the size of the window. Default: 20, or the size of a
+    /// smaller window.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_calls = Some(calls);
         self
     }
 
-    /// Opens the breaker after this many failures in a row. The number must be at least 1.
+    /// Sets the number of failures in a row after which the breaker opens. The number must be at least 1. Default: not set.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.settings.consecutive_failures = Some(failures);
         self
     }
 
-    /// Sets the duration from which a call is slow, and the share of slow calls in the window at which the breaker opens. The
-    /// share must be above 0 and at most 1. A call counts when it ends, whenever it started.
+    /// Sets the duration from which a call is slow, and the rate of slow calls in the window at which the breaker opens.
+    /// Default: calls are never slow.
+    ///
+    /// The duration must be longer than zero. The rate must be above 0 and at most 1. A slow call counts at its end.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.settings.slow_call = Some((duration, rate));
         self
@@ -117,51 +123,59 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the maximum number of probes in flight while the breaker is half-open. The number must be at least 1. Default: 1.
+    /// Sets the maximum number of probes in flight while the breaker is half-open. A probe is a call that tests whether the
+    /// service works again. The number must be at least 1. Default: 1.
     pub fn half_open_calls(mut self, calls: u32) -> Self {
         self.settings.half_open_calls = calls;
         self
     }
 
-    /// Sets the number of successful probes that close the breaker. The number must be at least 1. Default: 1.
+    /// Sets the number of successful probes after which a half-open breaker closes. The number must be at least 1. Default: 1.
     pub fn half_open_successes(mut self, successes: u32) -> Self {
         self.settings.half_open_successes = successes;
         self
     }
 
-    /// Sets how long a probe may take before it counts as failed. The duration must be longer than zero. Default: the duration
-    /// set by [`open_for`](CircuitBreakerBuilder::open_for).
+    /// Sets how long a probe may take before it counts as failed. The duration must be longer than zero. Default: the setting
+    /// [`open_for`](CircuitBreakerBuilder::open_for).
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
         self.settings.half_open_timeout = Some(duration);
         self
     }
 
-    /// Sets a hook that runs after each change of state, outside all locks. Different threads may report changes that follow each
-    /// other closely, so the hook may see them out of order. A panic of the hook goes to the caller of the operation that ran the
-    /// hook.
+    /// Sets a hook that runs after each change of state.
+    ///
+    /// The hook runs outside all locks, on the thread that caused the change. If two threads change the state at nearly the
+    /// same time, the hook may see these changes in the wrong order. A panic of the hook goes to the caller of the method that
+    /// changed the state.
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         self.settings.on_state_change = Some(Arc::new(hook));
         self
     }
 
-    /// Sets the clock of the breaker. Default: the system's clock. The contexts of the calls have their own clocks, so a test
-    /// sets both.
+    /// Sets the clock of the breaker. Default: the system's clock.
+    ///
+    /// The contexts of the calls have their own clocks. In a test, set the same manual clock for the breaker and for the
+    /// contexts.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = Some(clock);
         self
     }
 
-    /// Sets the classifier of results: a `Fn(&Result<T, E>) -> Outcome`. An error under a context that has ended is neutral,
-    /// whatever the classifier returns.
+    /// Sets the classifier: a function `Fn(&Result<T, E>) -> Outcome` that judges the result of each call. Default: every error
+    /// is a failure.
+    ///
+    /// If the call's context has been canceled or its deadline has passed, an error of the call is
+    /// [neutral](crate::Outcome::Neutral), whatever the classifier returns.
     pub fn classify<F>(self, classify: F) -> CircuitBreakerBuilder<F> {
         CircuitBreakerBuilder { settings: self.settings, classify }
     }
 
-    /// Builds the breaker, closed.
+    /// Builds the breaker. The breaker starts closed.
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of bounds.
+    /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<CircuitBreaker<C>, ConfigError> {
         Ok(CircuitBreaker { shared: Arc::new(self.settings.build()?), classify: self.classify })
     }

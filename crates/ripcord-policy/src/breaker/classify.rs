@@ -2,13 +2,14 @@
 
 use crate::{Error, Outcome};
 
-/// Judges results. Implemented by every `Fn(&Result<T, E>) -> Outcome`.
+/// Judges the results of calls for a [`CircuitBreaker`](crate::CircuitBreaker). Every function `Fn(&Result<T, E>) -> Outcome`
+/// implements this trait.
 pub trait Classify<T, E> {
-    /// Returns what `result` says about the callee.
+    /// Returns whether `result` is a success or a failure of the called service, or says nothing about the service.
     fn classify(&self, result: &Result<T, E>) -> Outcome;
 }
 
-/// The default classifier: every error is a failure.
+/// The default classifier. It judges every error as a failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultClassifier;
 
@@ -26,8 +27,10 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
     }
 }
 
-/// Returns [`Error::outcome`]: a classifier for calls that go through other policies composed by hand. With this classifier, a
-/// rejection by an inner policy is neutral. A [`Stack`](crate::Stack) does not need a classifier.
+/// Classifies a result by [`Error::outcome`]. Use this classifier for a breaker around calls that go through other policies.
+///
+/// With this classifier, a refusal by an inner policy is [neutral](Outcome::Neutral). The breaker layer of a
+/// [`Stack`](crate::Stack) does not need this classifier.
 ///
 /// ```
 /// use ripcord_policy::{CircuitBreaker, breaker::by_outcome};

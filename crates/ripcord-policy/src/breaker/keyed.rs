@@ -13,7 +13,7 @@ use super::{BreakerStats, CircuitBreaker, CircuitBreakerBuilder, Classify, Defau
 use crate::stats::CallStats;
 use crate::{ConfigError, Error};
 
-/// Circuit breakers with the same settings, one per key, such as a host.
+/// Keeps one circuit breaker per key, such as a host. All breakers have the same settings.
 ///
 /// ```
 /// use ripcord::Context;
@@ -36,15 +36,19 @@ use crate::{ConfigError, Error};
 /// # }
 /// ```
 ///
-/// From time to time, breakers are forgotten that are closed, remember no failure and are not in use. So memory follows the
-/// number of keys that fail. The figures of a forgotten breaker stay in [`stats`](KeyedCircuitBreaker::stats).
+/// Create the breakers with [`builder`](KeyedCircuitBreaker::builder) or [`new`](KeyedCircuitBreaker::new). Make calls with
+/// [`run`](KeyedCircuitBreaker::run).
 ///
-/// Clones share all state. `Hash`, `Eq`, `Clone` and `Display` of a key must not use the breakers.
+/// From time to time, idle breakers are removed from memory. A breaker is idle if it is closed, remembers no failure and is not
+/// in use. So the memory depends on the number of keys whose calls fail, and not on the number of all keys. The counters of a
+/// removed breaker stay in [`stats`](KeyedCircuitBreaker::stats).
+///
+/// Clones share all state. `Hash`, `Eq`, `Clone` and `Display` of a key must not use the `KeyedCircuitBreaker`.
 pub struct KeyedCircuitBreaker<K, C = DefaultClassifier> {
     shared: Arc<Shared<K, C>>,
 }
 
-/// Builds a [`KeyedCircuitBreaker`]. From [`KeyedCircuitBreaker::builder`].
+/// Builds a [`KeyedCircuitBreaker`]. Create the builder with [`KeyedCircuitBreaker::builder`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct KeyedCircuitBreakerBuilder<K, C = DefaultClassifier> {
     each: CircuitBreakerBuilder<C>,
@@ -67,19 +71,19 @@ struct Breakers<K, C> {
 /// The minimum number of breakers for a sweep of idle breakers.
 const MIN_SWEEP: usize = 64;
 
-/// Statistics of all breakers of a [`KeyedCircuitBreaker`]; see [`stats`](crate::stats) for the shape.
+/// Statistics of all breakers of a [`KeyedCircuitBreaker`]. The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeyedBreakerStats {
-    /// Calls admitted, and how they ended. Also calls refused.
+    /// Admitted calls by result, and refused calls.
     pub calls: CallStats,
-    /// Slow calls, whatever their result.
+    /// Calls that were [slow](super::CircuitBreakerBuilder::slow_call), both successes and failures.
     pub slow: u64,
-    /// Results ignored because the breaker had changed state while the call was in flight.
+    /// Results that were ignored because the breaker changed its state during the call.
     pub stale: u64,
     /// The number of times a breaker opened.
     pub opened: u64,
-    /// Breakers held: a gauge.
+    /// Breakers in memory: a gauge.
     pub breakers: usize,
     /// Breakers that are open: a gauge.
     pub open: usize,
@@ -92,17 +96,19 @@ where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Creates a builder of breakers with the settings of `each`. The name of each breaker joins the name of `each` and the key,
-    /// as in `hosts/10.0.0.1`.
+    /// Creates a builder. Each breaker has the settings of `each`.
+    ///
+    /// The name of a breaker consists of the name in `each` and the key, as in `hosts/10.0.0.1`.
     pub fn builder(each: CircuitBreakerBuilder<C>) -> KeyedCircuitBreakerBuilder<K, C> {
         KeyedCircuitBreakerBuilder { each, keys: PhantomData }
     }
 
-    /// Creates breakers with the settings of `each`. This is short for [`builder`](KeyedCircuitBreaker::builder).
+    /// Creates the breakers with the settings of `each`. This is short for [`builder`](KeyedCircuitBreaker::builder) and
+    /// `build`.
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of bounds.
+    /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
     pub fn new(each: CircuitBreakerBuilder<C>) -> Result<Self, ConfigError> {
         KeyedCircuitBreaker::builder(each).build()
     }
@@ -112,9 +118,10 @@ where
     /// # Errors
     ///
     /// * The call's own error.
-    /// * A rejection, if the breaker is open, or if it is half-open and all its probes are in flight
+    /// * The breaker refused the call: it is open, or it is half-open and all its probes are in flight
     ///   ([`Error::is_breaker_open`]).
-    /// * The end of `ctx`, if `ctx` ended before or during the call. The call's error is its source.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]). The call's error, if any, is the
+    ///   source.
     ///
     /// # Panics
     ///
@@ -122,7 +129,8 @@ where
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call. The call is then neutral, and a probe frees its slot.
+    /// Dropping the future drops the call. The call then counts as canceled, not as a failure. If the call was a probe, another
+    /// probe may start.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
     where
         C: Classify<T, E>,
@@ -132,9 +140,9 @@ where
         self.get(key).run(ctx, call).await
     }
 
-    /// Returns the breaker of `key`. A new one is closed.
+    /// Returns the breaker of `key`. The breaker of a new key is closed.
     ///
-    /// The breaker is kept in memory while you hold it, so drop it after the call.
+    /// The returned breaker stays in memory while the caller holds it, so drop it after the call.
     pub fn get(&self, key: &K) -> CircuitBreaker<C> {
         let mut breakers = self.lock();
         if let Some(breaker) = breakers.by_key.get(key) {
@@ -149,7 +157,7 @@ where
         breaker
     }
 
-    /// Returns the statistics of all breakers, including forgotten breakers.
+    /// Returns the statistics of all breakers. Counters include the breakers that were removed from memory.
     pub fn stats(&self) -> KeyedBreakerStats {
         let (mut stats, breakers) = {
             let breakers = self.lock();
@@ -175,17 +183,17 @@ where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Sets the clock of all breakers. Default: the clock in the settings of each breaker.
+    /// Sets the clock of all breakers. Default: the clock of the settings passed to [`KeyedCircuitBreaker::builder`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.each = self.each.clock(clock);
         self
     }
 
-    /// Builds the set of breakers. Each breaker is created when its key is first used, and starts closed.
+    /// Builds the `KeyedCircuitBreaker`. The breaker of a key is created when the key is first used, and starts closed.
     ///
     /// # Errors
     ///
-    /// Names the first setting that is out of bounds.
+    /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
         self.each.clone().build()?;
         let breakers =

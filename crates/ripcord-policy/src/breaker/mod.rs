@@ -1,4 +1,4 @@
-//! Circuit breakers. See [`CircuitBreaker`], and [`KeyedCircuitBreaker`] for one breaker per key.
+//! Stops calls to a service that keeps failing. See [`CircuitBreaker`], and [`KeyedCircuitBreaker`] for one breaker per key.
 
 mod builder;
 mod classify;
@@ -29,7 +29,7 @@ use crate::{ConfigError, Error, Outcome, Refused};
 use machine::Admission;
 use shared::Shared;
 
-/// Stops calls to a callee that keeps failing, and finds out when the callee works again.
+/// Stops calls to a service that keeps failing, and detects when the service works again.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,25 +63,34 @@ use shared::Shared;
 ///
 /// * *Closed*: the breaker admits all calls and counts their results. When enough calls have failed, the breaker opens.
 /// * *Open*: the breaker refuses all calls for the time `open_for`. Then it is half-open.
-/// * *Half-open*: the breaker admits at most `half_open_calls` probes at a time. After `half_open_successes` successful probes it
-///   closes. When a probe fails or does not answer within `half_open_timeout`, it opens again.
+/// * *Half-open*: the breaker admits a few calls, which are called probes, to find out whether the service works again. At most
+///   `half_open_calls` probes are in flight at a time. After `half_open_successes` successful probes the breaker closes. When a
+///   probe fails, is [slow](CircuitBreakerBuilder::slow_call) or does not return within `half_open_timeout`, the breaker opens
+///   again.
 ///
 /// The builder has a method for each of these settings. See [`CircuitBreakerBuilder`] for the rules by which the breaker opens,
 /// and for the defaults.
 ///
 /// # What counts as a failure
 ///
-/// * An error, unless the classifier `C` says otherwise. Five errors that say "no such user" open a breaker as five timeouts do.
-///   Set [`classify`](CircuitBreakerBuilder::classify) if a healthy callee returns errors too.
+/// * An error of the call. By default "no such user" is a failure like a timeout. If the service can return errors while it
+///   works, set a classifier with [`classify`](CircuitBreakerBuilder::classify).
 /// * A panic of the call.
 ///
-/// An error under a context that has ended is neutral, whatever `C` says. Such an error says nothing about the callee, so it
-/// neither opens nor closes the breaker. A dropped call is neutral too. A result of a call that started before the last change of
-/// state counts only in the [`stats`](CircuitBreaker::stats).
+/// If the call's context has been canceled or its deadline has passed, an error of the call is [neutral](Outcome::Neutral),
+/// whatever the classifier returns. It says nothing about the service, so it neither opens nor closes the breaker. A dropped
+/// call is neutral too. If the breaker changes its state during a call, the result of this call counts only in the
+/// [`stats`](CircuitBreaker::stats).
 ///
 /// # Time
 ///
-/// The breaker reads the clock of its builder. Default: the system's clock.
+/// The breaker uses the clock that is set in its builder. Default: the system's clock.
+///
+/// # Methods
+///
+/// Create a breaker with [`builder`](CircuitBreaker::builder) or [`new`](CircuitBreaker::new). Make calls with
+/// [`run`](CircuitBreaker::run). If the call cannot be a closure, use [`try_acquire`](CircuitBreaker::try_acquire). Read the
+/// state with [`state`](CircuitBreaker::state) and the statistics with [`stats`](CircuitBreaker::stats).
 ///
 /// Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
 #[derive(Clone)]
@@ -91,18 +100,20 @@ pub struct CircuitBreaker<C = DefaultClassifier> {
 }
 
 impl CircuitBreaker {
-    /// Creates a builder. The name appears in errors.
+    /// Creates a builder. Errors show the name.
     pub fn builder(name: impl Into<Arc<str>>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
 
-    /// Creates a breaker like `NewCircuitBreaker` in a Go program. The breaker opens after `threshold` failures in a row, stays
-    /// open for `reset`, and closes after two successful probes. (A breaker from [`builder`](Self::builder) closes after one by
-    /// default.)
+    /// Creates a breaker that opens after `threshold` failures in a row and stays open for `reset`.
+    ///
+    /// Then the breaker is half-open, and closes after two successful probes. A breaker from [`builder`](Self::builder) closes
+    /// after one successful probe by default. Go programs often call this function `NewCircuitBreaker`.
     ///
     /// # Errors
     ///
-    /// Names `consecutive_failures` or `open_for` if it is zero.
+    /// [`ConfigError`] if `threshold` or `reset` is zero. The error calls them `consecutive_failures` and `open_for`, like the
+    /// methods of the builder.
     #[doc(alias("NewCircuitBreaker"))]
     pub fn new(name: impl Into<Arc<str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
         like_go(name.into(), threshold, reset).build()
@@ -115,9 +126,10 @@ impl<C> CircuitBreaker<C> {
     /// # Errors
     ///
     /// * The call's own error.
-    /// * A rejection, if the breaker is open, or if it is half-open and all its probes are in flight
+    /// * The breaker refused the call: it is open, or it is half-open and all its probes are in flight
     ///   ([`Error::is_breaker_open`]).
-    /// * The end of `ctx`, if `ctx` ended before or during the call. The call's error is its source.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]). The call's error, if any, is the
+    ///   source.
     ///
     /// # Panics
     ///
@@ -125,7 +137,8 @@ impl<C> CircuitBreaker<C> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call. The call is then neutral, and a probe frees its slot.
+    /// Dropping the future drops the call. The call then counts as canceled, not as a failure. If the call was a probe, another
+    /// probe may start.
     #[expect(
         clippy::manual_async_fn,
         reason = "an async function keeps a second copy of its arguments, see `bench`, row P2"
@@ -151,7 +164,7 @@ impl<C> CircuitBreaker<C> {
         }
     }
 
-    /// Makes a call. This is another name of [`run`](Self::run), for `Execute` in a Go program.
+    /// Makes a call. This is another name of [`run`](Self::run). Go programs often call this method `Execute`.
     ///
     /// # Errors
     ///
@@ -159,7 +172,7 @@ impl<C> CircuitBreaker<C> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call.
+    /// See [`run`](Self::run).
     #[doc(alias("Execute"))]
     pub async fn call<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
@@ -170,8 +183,10 @@ impl<C> CircuitBreaker<C> {
         self.run(ctx, call).await
     }
 
-    /// Acquires permission to make one call, for code that cannot be a closure. The caller reports the result with the permit. A
-    /// dropped permit is neutral.
+    /// Acquires permission to make one call, for code that cannot be a closure.
+    ///
+    /// Report the result of the call with a method of the [`Permit`]. A permit that is dropped without a report counts as a
+    /// canceled call, not as a failure.
     ///
     /// # Errors
     ///
@@ -203,24 +218,26 @@ impl<C> CircuitBreaker<C> {
         Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
-    /// Returns the state at this moment. An open breaker is half-open when its time is over. Go programs call this `GetState`.
+    /// Returns the current state. An open breaker becomes half-open when its time `open_for` is over. Go programs often call
+    /// this method `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
     }
 
-    /// Returns how long the breaker stays open, or `None` if it is not open. For a breaker that was forced open, returns
-    /// `open_for`.
+    /// Returns how much longer the breaker stays open. Returns `None` if the breaker is not open.
+    ///
+    /// After [`force_open`](CircuitBreaker::force_open), returns the setting [`open_for`](CircuitBreakerBuilder::open_for).
     pub fn remaining_delay(&self) -> Option<Duration> {
         self.shared.remaining_delay()
     }
 
-    /// Refuses all calls until [`reset`](CircuitBreaker::reset).
+    /// Opens the breaker until [`reset`](CircuitBreaker::reset) is called. Until then, the breaker refuses all calls.
     pub fn force_open(&self) {
         self.shared.force_open();
     }
 
-    /// Closes the breaker and forgets its counts. Results of calls in flight are ignored.
+    /// Closes the breaker and forgets the results of earlier calls. The results of calls in flight are ignored.
     pub fn reset(&self) {
         self.shared.reset();
     }

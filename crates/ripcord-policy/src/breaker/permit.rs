@@ -8,10 +8,11 @@ use super::shared::{Count, Shared};
 use crate::Outcome;
 use crate::panics::shielded;
 
-/// Permission to make one call. Report the result with [`success`](Permit::success), [`failure`](Permit::failure) or
-/// [`record`](Permit::record).
+/// Permission to make one call through a [`CircuitBreaker`](super::CircuitBreaker), from
+/// [`try_acquire`](super::CircuitBreaker::try_acquire).
 ///
-/// A dropped permit is neutral: it frees a probe's slot, and counts as neither success nor failure.
+/// Report the result of the call with [`success`](Permit::success), [`failure`](Permit::failure) or [`record`](Permit::record).
+/// A permit that is dropped without a report counts as a canceled call, which is neither a success nor a failure.
 #[must_use = "dropping it says nothing about the call"]
 pub struct Permit<'a> {
     shared: &'a Shared,
@@ -34,19 +35,21 @@ impl<'a> Permit<'a> {
         self.record(Outcome::Success);
     }
 
-    /// Records that the callee failed.
+    /// Records that the called service failed.
     pub fn failure(self) {
         self.record(Outcome::Failure);
     }
 
-    /// Records the call's outcome.
+    /// Records the outcome of the call. [`Outcome::Neutral`] is neither a success nor a failure.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
         self.end(outcome);
     }
 
-    /// Restarts the clock of a call that waited in a queue after its admission. The duration of a slow call counts from now. So
-    /// does the timeout of a probe, unless it has expired already.
+    /// Restarts the measurement of the call's duration. Use this method when the call waited in a queue after the permit was
+    /// acquired.
+    ///
+    /// The duration of the call counts from now. The timeout of a probe starts again too, unless it has expired already.
     pub fn restart_clock(&mut self) {
         self.shared.restart(self.admission);
         self.started = self.shared.slow_after.map(|_| self.shared.clock.now());

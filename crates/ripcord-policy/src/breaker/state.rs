@@ -7,16 +7,17 @@ use std::time::Duration;
 use crate::Refused;
 use crate::stats::CallStats;
 
-/// Which calls a breaker admits. This enum is complete.
+/// The state of a [`CircuitBreaker`](super::CircuitBreaker), which decides whether the breaker admits calls. This enum is
+/// complete.
 ///
-/// `Display` prints the state like a Go program: `CLOSED`, `OPEN`, `HALF-OPEN`.
+/// `Display` prints `CLOSED`, `OPEN` or `HALF-OPEN`, as Go programs do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum State {
-    /// All calls.
+    /// The breaker admits all calls.
     Closed,
-    /// No call.
+    /// The breaker refuses all calls.
     Open,
-    /// A few probes, which show whether the callee works again.
+    /// The breaker admits a few calls, called probes, to find out whether the service works again.
     HalfOpen,
 }
 
@@ -30,7 +31,7 @@ impl fmt::Display for State {
     }
 }
 
-/// A change of state, as passed to `on_state_change`.
+/// A change of state. The argument of the hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
@@ -49,8 +50,9 @@ pub struct Transition {
 pub struct BreakerOpen {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// The time until the next probe is allowed. It is zero while all probes are in flight, because a probe may end at any time.
-    /// For a breaker that was forced open, it is the duration for which a breaker otherwise stays open.
+    /// The time until the breaker admits a probe. It is zero while all probes are in flight, because a probe may end at any
+    /// time. After [`force_open`](super::CircuitBreaker::force_open), it is the setting
+    /// [`open_for`](super::CircuitBreakerBuilder::open_for).
     pub retry_after: Duration,
 }
 
@@ -68,15 +70,15 @@ impl From<BreakerOpen> for Refused {
     }
 }
 
-/// Statistics of a breaker; see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`CircuitBreaker`](super::CircuitBreaker). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerStats {
-    /// Calls admitted, and how they ended. Also calls refused.
+    /// Admitted calls by result, and refused calls.
     pub calls: CallStats,
-    /// Slow calls, whatever their result.
+    /// Calls that were [slow](super::CircuitBreakerBuilder::slow_call), both successes and failures.
     pub slow: u64,
-    /// Results ignored because the breaker had changed state while the call was in flight.
+    /// Results that were ignored because the breaker changed its state during the call.
     pub stale: u64,
     /// The number of times the breaker opened.
     pub opened: u64,

@@ -11,7 +11,7 @@ use crate::semaphore::{Permit, Semaphore};
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 
-/// Statistics of a [`Bulkhead`](super::Bulkhead); see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Bulkhead`](super::Bulkhead). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadStats {

@@ -22,9 +22,9 @@ use ripcord::Context;
 
 use crate::{Outcome, SharedError};
 
-/// The error of a call through a policy. `E` is the call's own error.
+/// The error of a call through a policy. `E` is the error type of the call itself.
 ///
-/// Every policy that makes a call fails with this type, so the same methods answer for all of them:
+/// Every policy that makes calls returns this type. The methods answer these questions:
 ///
 /// | question | method |
 /// |---|---|
@@ -33,12 +33,13 @@ use crate::{Outcome, SharedError};
 /// | did the last attempt run into its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
 /// | was the call refused locally? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
 /// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop_reason`](Error::stop_reason) |
-/// | is the callee to blame? | [`outcome`](Error::outcome) |
+/// | did the called service fail? | [`outcome`](Error::outcome) |
 ///
-/// When a context that the policy created or received has ended and the call then returns an error, the policy reports the
-/// end, with the call's error as [`source`](std::error::Error::source) and as [`last`](Error::last).
+/// A context *ends* when it is canceled or when its deadline passes. If a call returns an error after its context has ended,
+/// the policy reports how the context ended. The call's own error is then the [`source`](std::error::Error::source) and the
+/// [`last`](Error::last) error.
 ///
-/// `{}` prints this level only, such as `all 3 attempts failed`; `source` is the next one. `{:#}` prints all levels on one line.
+/// `{}` prints a short text, such as `all 3 attempts failed`. `{:#}` prints the text with all details and sources on one line.
 ///
 /// ```
 /// use std::time::Duration;
@@ -145,27 +146,29 @@ impl<E> Error<E> {
         self
     }
 
-    /// Returns the call's own last error, `None` if the call returned none.
+    /// Returns the last error that the call itself returned. Returns `None` if the call returned no error.
     pub fn last(&self) -> Option<&E> {
         self.0.last.as_ref()?.call_error()
     }
 
-    /// Returns [`last`](Error::last) by value.
+    /// Returns the [`last`](Error::last) error by value.
     pub fn into_last(self) -> Option<E> {
         Some(self.0.last?.error?.0)
     }
 
-    /// Returns the number of attempts started: 0 for a call that was never sent.
+    /// Returns the number of attempts that were started. The number is 0 if the call was never made.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// Returns why a retry made no further attempt; `None` if there was no retry.
+    /// Returns why a retry made no further attempt. Returns `None` if there was no retry.
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.0.stop.as_ref().map(StopDetails::reason)
     }
 
-    /// Returns how the context ended that ended the call: the caller's, or the attempt's after an attempt timeout.
+    /// Returns the error of the context that ended the call. Returns `None` if no context ended the call.
+    ///
+    /// This is the context of the caller or, after an attempt timeout, the context of the attempt.
     pub fn end(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),
@@ -178,9 +181,9 @@ impl<E> Error<E> {
         self.end().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the caller's time ran out: its deadline passed, or was too near for the next step.
+    /// Returns whether the caller's deadline passed, or was too near for the next step.
     ///
-    /// An attempt's own timeout is not the caller's: see [`is_attempt_timeout`](Error::is_attempt_timeout).
+    /// The timeout of an attempt is not the caller's deadline: see [`is_attempt_timeout`](Error::is_attempt_timeout).
     pub fn is_deadline_exceeded(&self) -> bool {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => end.is_deadline_exceeded(),
@@ -189,55 +192,60 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns whether the last attempt ran into its own timeout.
+    /// Returns whether the last attempt reached its own timeout, such as a stack's
+    /// [`attempt_timeout`](crate::stack::StackBuilder::attempt_timeout).
     pub fn is_attempt_timeout(&self) -> bool {
         matches!(self.failure(), Some(Failure::TimedOut(..)))
     }
 
-    /// Returns whether a policy refused the last attempt locally, so that it was never sent.
+    /// Returns whether a policy refused the last attempt. Such an attempt was never sent.
     pub fn is_rejected(&self) -> bool {
         self.refused().is_some_and(Refused::is_rejected)
     }
 
-    /// Returns whether a circuit breaker refused the last attempt.
+    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the last attempt.
     pub fn is_breaker_open(&self) -> bool {
         self.refused().is_some_and(Refused::is_breaker_open)
     }
 
-    /// Returns whether a rate limiter refused the last attempt.
+    /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the last attempt.
     pub fn is_limited(&self) -> bool {
         self.refused().is_some_and(Refused::is_limited)
     }
 
-    /// Returns whether the queue of a pool or bulkhead was full at the last attempt.
+    /// Returns whether a [`WorkerPool`](crate::WorkerPool) or [`Bulkhead`](crate::Bulkhead) refused the last attempt because it
+    /// was full.
     pub fn is_full(&self) -> bool {
         self.refused().is_some_and(Refused::is_full)
     }
 
-    /// Returns whether the pool or cache has been closed.
+    /// Returns whether the last attempt was refused because a [`WorkerPool`](crate::WorkerPool) or [`Cache`](crate::Cache) was
+    /// closed.
     pub fn is_closed(&self) -> bool {
         self.refused().is_some_and(Refused::is_closed)
     }
 
-    /// Returns whether a load of a cache would have waited for itself, directly or through other loads.
+    /// Returns whether a [`Cache`](crate::Cache) refused the request because a load would have waited for itself, directly or
+    /// through other loads.
     pub fn is_load_cycle(&self) -> bool {
         self.refused().is_some_and(Refused::is_load_cycle)
     }
 
-    /// Returns whether the call panicked on a task of the policy's own, as a load or a pool's task does.
+    /// Returns whether the call panicked in a task that the policy spawned. Only a [`Cache`](crate::Cache) and a
+    /// [`WorkerPool`](crate::WorkerPool) spawn tasks.
     pub fn is_panicked(&self) -> bool {
         matches!(self.failure(), Some(Failure::Panicked(_)))
     }
 
-    /// Returns how long to wait before trying again can help, if a policy refused the last attempt and knows it.
+    /// Returns how long to wait before the next try, if a policy refused the last attempt and knows the time.
     pub fn retry_after(&self) -> Option<Duration> {
         self.refused()?.retry_after()
     }
 
-    /// Returns what this error says about the callee.
+    /// Returns whether this error is a failure of the called service.
     ///
-    /// The end of the caller's context and a local rejection are [`Outcome::Neutral`]; the call's own error, an attempt timeout
-    /// and a panic are [`Outcome::Failure`].
+    /// The call's own error, an attempt timeout and a panic are [`Outcome::Failure`]. The error is [`Outcome::Neutral`] if the
+    /// caller's context ended or if a policy refused the call, because it then says nothing about the service.
     pub fn outcome(&self) -> Outcome {
         match (&self.0.stop, &self.0.last) {
             (Some(StopDetails::Ended(_)), _) | (_, None) => Outcome::Neutral,
@@ -245,7 +253,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns the same error with the call's own error changed by `change`.
+    /// Converts the call's own error with `change`, and keeps the rest of this error.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Error<F> {
         let Inner { attempts, stop, last } = *self.0;
         Error(Box::new(Inner { attempts, stop, last: last.map(|last| last.map(change)) }))
@@ -309,7 +317,7 @@ impl<E> From<Panicked> for Error<E> {
     }
 }
 
-/// One level instead of two, for a policy that was run inside another by hand.
+/// Joins the two errors of a policy that runs inside the call of another policy into one error.
 impl<E> From<Error<Error<E>>> for Error<E> {
     fn from(error: Error<Error<E>>) -> Self {
         error.and_then(|below| below)

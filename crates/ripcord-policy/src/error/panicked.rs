@@ -4,14 +4,15 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// A closure that a policy ran on a task of its own panicked. Holds the panic's message.
+/// The error of a closure that panicked in a task that a policy spawned. Holds the panic's message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked {
     message: Arc<str>,
 }
 
 impl Panicked {
-    /// Creates one from the payload that `catch_unwind` or a join returned.
+    /// Creates the error from the payload that [`catch_unwind`](std::panic::catch_unwind) or the join of a thread or task
+    /// returned.
     pub fn new(payload: &(dyn Any + Send)) -> Self {
         let message = match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
             (Some(text), _) => (*text).into(),
@@ -21,7 +22,7 @@ impl Panicked {
         Panicked { message }
     }
 
-    /// Returns the panic's message, or `no message` if its payload was no text.
+    /// Returns the message of the panic, or `no message` if the payload is not a string.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -10,13 +10,15 @@ use ripcord::{Context, Origin};
 use super::neutral::answer;
 use crate::Outcome;
 
-/// Why a policy refused an operation: it rejected the operation locally, or a context had ended.
+/// The error of an operation that makes no call: the policy refused the operation, or a context ended.
 ///
-/// Operations that run no call of their own fail with this error: waiting for a token of a
-/// [`RateLimiter`](crate::RateLimiter), submitting a task, reading a cache, acquiring a permit. With `?` it becomes the
-/// [`Error`](crate::Error) of a call that it was part of.
+/// Examples of such operations are waiting for a token of a [`RateLimiter`](crate::RateLimiter), submitting a task to a
+/// [`WorkerPool`](crate::WorkerPool), reading a [`Cache`](crate::Cache), and acquiring a permit of a
+/// [`Bulkhead`](crate::Bulkhead). A context *ends* when it is canceled or when its deadline passes. Inside a call, `?` converts
+/// this error into an [`Error`](crate::Error).
 ///
-/// `{}` prints one line without details, `{:#}` adds where and why the context ended.
+/// `{}` prints one line without details. `{:#}` adds the cause, and the line of code that canceled the context or set the
+/// deadline.
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -114,7 +116,7 @@ impl Refused {
         Self(Box::new(Reason::LoadCycle { keys, location }))
     }
 
-    /// Returns how the context ended, if that is why the operation failed.
+    /// Returns the error of the context, if the operation failed because its context ended.
     pub fn end(&self) -> Option<&ripcord::Error> {
         match &*self.0 {
             Reason::Ended(end) => Some(end),
@@ -122,7 +124,8 @@ impl Refused {
         }
     }
 
-    /// Returns where the deadline was set that is too near for the operation: its line, name and timeout.
+    /// Returns the origin of a deadline that is too near for the operation: the line of code that set it, its name and its
+    /// timeout. Returns `None` for any other error.
     pub fn deadline_origin(&self) -> Option<&Origin> {
         match &*self.0 {
             Reason::TooNear { origin, .. } => origin.as_ref(),
@@ -135,7 +138,7 @@ impl Refused {
         self.end().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the caller's time ran out: its deadline passed, or is too near for the operation.
+    /// Returns whether the caller's deadline passed, or is too near for the operation.
     pub fn is_deadline_exceeded(&self) -> bool {
         match &*self.0 {
             Reason::Ended(end) => end.is_deadline_exceeded(),
@@ -144,38 +147,38 @@ impl Refused {
         }
     }
 
-    /// Returns whether the policy refused the operation, rather than a context having ended.
+    /// Returns whether the policy refused the operation. Returns `false` if a context ended.
     pub fn is_rejected(&self) -> bool {
         self.end().is_none()
     }
 
-    /// Returns whether a circuit breaker is open, or half-open with all its probes in flight.
+    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation: it is open, or it is half-open and
+    /// all its probes are in flight.
     pub fn is_breaker_open(&self) -> bool {
         matches!(&*self.0, Reason::BreakerOpen { .. })
     }
 
-    /// Returns whether a rate limiter has no token, or never holds as many as were requested.
+    /// Returns whether a [`RateLimiter`](crate::RateLimiter) has no token, or never holds the requested number of tokens.
     pub fn is_limited(&self) -> bool {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
 
-    /// Returns whether the queue of a pool or of a bulkhead is full.
+    /// Returns whether a [`WorkerPool`](crate::WorkerPool) or [`Bulkhead`](crate::Bulkhead) is full.
     pub fn is_full(&self) -> bool {
         matches!(&*self.0, Reason::PoolFull { .. } | Reason::BulkheadFull { .. })
     }
 
-    /// Returns whether the pool or cache has been closed.
+    /// Returns whether the [`WorkerPool`](crate::WorkerPool) or [`Cache`](crate::Cache) is closed.
     pub fn is_closed(&self) -> bool {
         matches!(&*self.0, Reason::Closed(..))
     }
 
-    /// Returns whether a load of a cache would have waited for itself, directly or through other loads.
+    /// Returns whether a load of a [`Cache`](crate::Cache) would have waited for itself, directly or through other loads.
     pub fn is_load_cycle(&self) -> bool {
         matches!(&*self.0, Reason::LoadCycle { .. })
     }
 
-    /// Returns whether trying again later can help: not after a context's end, a deadline, a close, or a request above the
-    /// burst.
+    /// Returns whether a later try can succeed: a breaker was open, a limiter had no token, or a pool or bulkhead was full.
     pub fn is_transient(&self) -> bool {
         match &*self.0 {
             Reason::BreakerOpen { .. }
@@ -190,7 +193,7 @@ impl Refused {
         }
     }
 
-    /// Returns how long to wait before trying again can help, where that is known.
+    /// Returns how long to wait before the next try, if the policy knows the time.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Reason::BreakerOpen { retry_after, .. } => Some(*retry_after),
@@ -199,7 +202,7 @@ impl Refused {
         }
     }
 
-    /// Returns what this error says about the callee: nothing, so [`Outcome::Neutral`].
+    /// Returns [`Outcome::Neutral`], because this error says nothing about the called service.
     pub fn outcome(&self) -> Outcome {
         Outcome::Neutral
     }

@@ -4,21 +4,22 @@ use std::fmt;
 
 use super::Refused;
 
-/// Why a retry made no further attempt. More reasons may be added.
+/// The reason why a [`Retry`](crate::Retry) made no further attempt. More reasons may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// Every allowed attempt was made.
+    /// The retry made all the attempts that `max_attempts` allows.
     Exhausted,
-    /// `retry_if` rejected the error, or the error is one that another attempt cannot cure.
+    /// `retry_if` returned false for the error, or another attempt cannot help, for example because a policy inside the call is
+    /// closed.
     NotRetryable,
-    /// The caller's deadline passed, or the next wait would have ended at or after it.
+    /// The caller's deadline passed, or the next wait would have ended at or after the deadline.
     Deadline,
     /// The caller's context was canceled.
     Canceled,
-    /// The retry budget has too few tokens.
+    /// The [`RetryBudget`](crate::RetryBudget) has too few tokens.
     Budget,
-    /// The retry ran inside an attempt of another retry, and so made one attempt only.
+    /// The retry ran inside an attempt of another retry, and therefore made only one attempt.
     Nested,
 }
 

@@ -1,4 +1,4 @@
-//! A fallback: another answer when a call fails. See [`Fallback`].
+//! Returns another value when a call fails. See [`Fallback`].
 
 use std::fmt;
 use std::future::Future;
@@ -14,7 +14,7 @@ use crate::{ConfigError, Error};
 type Handler<T, E> = Arc<dyn Fn(Context, Error<E>) -> BoxFuture<Result<T, Error<E>>> + Send + Sync>;
 type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 
-/// Answers in place of a call that failed or was refused.
+/// Returns another value when a call fails or is refused.
 ///
 /// ```
 /// use ripcord::Context;
@@ -30,13 +30,14 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 /// # }
 /// ```
 ///
-/// A caller whose context has ended receives the context's error and not the fallback, because nobody waits for the
-/// answer.
+/// The fallback does not run if the caller's context has been canceled or its deadline has passed. The caller then gets the
+/// error of the context, because nobody waits for the value.
 ///
 /// # Methods
 ///
-/// Create a fallback with [`value`](Fallback::value), [`new`](Fallback::new) or, for some errors only, with
-/// [`builder`](Fallback::builder). Make calls with [`run`](Fallback::run), and read [`stats`](Fallback::stats).
+/// Create a fallback with [`value`](Fallback::value) or [`new`](Fallback::new). Use [`builder`](Fallback::builder) to create a
+/// fallback for some errors only. Make calls with [`run`](Fallback::run), and read the statistics with
+/// [`stats`](Fallback::stats).
 ///
 /// Clones share their statistics.
 pub struct Fallback<T, E> {
@@ -45,20 +46,20 @@ pub struct Fallback<T, E> {
     tally: Arc<Tally<1>>,
 }
 
-/// Builds a [`Fallback`]. One of [`handler`](Self::handler) and [`value`](Self::value) is required.
+/// Builds a [`Fallback`]. Set either a [`handler`](Self::handler) or a [`value`](Self::value).
 #[must_use = "a builder does nothing until it is built"]
 pub struct FallbackBuilder<T, E> {
     handler: Option<Handler<T, E>>,
     condition: Option<Condition<E>>,
 }
 
-/// Statistics of a [`Fallback`]; see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Fallback`]. The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FallbackStats {
-    /// Calls, and how they ended, the fallback's answer included.
+    /// The calls. A call succeeds if the call itself or the fallback returned a value.
     pub calls: CallStats,
-    /// Calls that the fallback was asked to answer.
+    /// Calls for which the fallback ran.
     pub fallbacks: u64,
 }
 
@@ -68,8 +69,9 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         FallbackBuilder { handler: None, condition: None }
     }
 
-    /// Creates a fallback for every error. `handler` computes the answer from the caller's context and the error, which it may
-    /// return.
+    /// Creates a fallback that handles every error.
+    ///
+    /// `handler` gets the caller's context and the error. It returns a value, this error, or another error.
     pub fn new<F, Fut>(handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
@@ -78,7 +80,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self { handler: boxed(handler), condition: None, tally: Arc::new(Tally::new()) }
     }
 
-    /// Creates a fallback for every error that always gives the same answer.
+    /// Creates a fallback that returns a clone of `value` for every error.
     pub fn value(value: T) -> Self
     where
         T: Clone + Send + Sync,
@@ -87,15 +89,17 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self::new(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Runs a call, and the fallback if the call fails.
+    /// Makes a call, and runs the fallback if the call fails.
     ///
     /// # Errors
     ///
-    /// The end of `ctx`, if it has ended; the call's error, if the fallback does not answer for it; or the fallback's own error.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]).
+    /// * The call failed with an error that the fallback does not handle: see [`FallbackBuilder::when`].
+    /// * The fallback returned an error.
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call or of the fallback, which counts as a failure.
+    /// Passes on a panic of the call or of the fallback. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
@@ -147,7 +151,8 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 }
 
 impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
-    /// Sets the function that computes the answer. It gets the caller's context and the error, which it may return.
+    /// Sets the function that runs when a call fails. It gets the caller's context and the error. It returns a value, this
+    /// error, or another error.
     pub fn handler<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
@@ -157,7 +162,7 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
         self
     }
 
-    /// Sets the answer.
+    /// Sets the value that the fallback returns. The fallback returns a clone of the value for each failed call.
     pub fn value(self, value: T) -> Self
     where
         T: Clone + Send + Sync,
@@ -166,7 +171,10 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
         self.handler(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Sets which errors the fallback answers for. Default: all. A panic in `condition` is a panic of the call that it judges.
+    /// Sets the condition on which the fallback runs. If `condition` returns `false` for an error, the caller gets the error.
+    /// Default: the fallback runs for every error.
+    ///
+    /// A panic of `condition` goes to the caller of [`Fallback::run`].
     pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {
         self.condition = Some(Arc::new(condition));
         self

@@ -1,4 +1,4 @@
-//! Hedging: another attempt when the first is slow, and the first answer wins. See [`Hedge`].
+//! Sends another attempt when the first attempt is slow, and returns the first success. See [`Hedge`].
 
 mod attempts;
 
@@ -17,7 +17,7 @@ use crate::tally::Tally;
 use crate::{ConfigError, Error};
 use attempts::HedgedCall;
 
-/// Sends a second attempt of a call that is slow. The first success wins, and the other attempts are canceled.
+/// Sends a second attempt of a slow call, and returns the first success. The other attempts are canceled.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,23 +44,25 @@ use attempts::HedgedCall;
 ///
 /// # When to use it
 ///
-/// Hedging trades load for tail latency. Choose a delay that few calls exceed, such as their 95th percentile. Share a
-/// [`RetryBudget`] with the retry of the same service: it bounds the extra load when all calls are slow.
+/// A hedge lowers the tail latency and increases the load. Choose a delay that few calls exceed, such as the 95th percentile of
+/// their latencies. Share a [`RetryBudget`] with the retry of the same service. The budget bounds the extra load when all calls
+/// are slow.
 ///
-/// A hedge is for calls that are slow, not for calls that fail: if the first attempt fails before the delay, the call has
-/// failed. Once several attempts are in flight, a failed attempt leaves the others running. If all fail, the call returns the
-/// last failure.
+/// A hedge is for slow calls. For calls that fail, use a [`Retry`](crate::Retry): if the first attempt fails before the delay,
+/// the call has failed. When several attempts are in flight and one attempt fails, the other attempts continue. If all attempts
+/// fail, the call returns the last error.
 ///
 /// # Contexts
 ///
-/// Each attempt has a context of its own below the caller's. When an attempt wins, the contexts of the others are canceled, with
-/// a cause that says so, and their futures are dropped. The winner's context lives on, so that a response can be read after the
-/// call has returned. When the caller's context ends, all attempts end.
+/// Each attempt has its own context, which is derived from the caller's context. When an attempt succeeds, the contexts of the
+/// other attempts are canceled with the cause "another attempt of the same call won", and the futures of these attempts are
+/// dropped. The context of the successful attempt is not canceled, so that a response can be read after the call. When the
+/// caller's context ends, all attempts end.
 ///
 /// # Methods
 ///
-/// Build a hedge with [`after`](Hedge::after) or [`builder`](Hedge::builder), make calls with [`run`](Hedge::run), and read
-/// [`stats`](Hedge::stats).
+/// Build a hedge with [`after`](Hedge::after) or [`builder`](Hedge::builder). Make calls with [`run`](Hedge::run). Read the
+/// statistics with [`stats`](Hedge::stats).
 ///
 /// Clones share their statistics.
 #[derive(Clone)]
@@ -77,7 +79,7 @@ pub struct Hedge {
     tally: Arc<Tally<3>>,
 }
 
-/// Builds a [`Hedge`]. By default it sends at most 2 attempts, and has no budget.
+/// Builds a [`Hedge`]. The [`delay`](Self::delay) is required. By default the hedge sends at most 2 attempts and has no budget.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct HedgeBuilder {
@@ -88,17 +90,17 @@ pub struct HedgeBuilder {
     location: &'static Location<'static>,
 }
 
-/// Statistics of a [`Hedge`]; see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Hedge`]. The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HedgeStats {
-    /// Calls, whatever the number of their attempts, and how they ended.
+    /// The calls. A call counts once, also if it sent several attempts.
     pub calls: CallStats,
-    /// Attempts sent after the first of their call.
+    /// Second and later attempts sent.
     pub hedges: u64,
-    /// Calls won by one of those.
+    /// Calls that returned the value of a second or later attempt.
     pub hedge_wins: u64,
-    /// Attempts not sent because the budget was spent.
+    /// Attempts that were not sent because the budget had too few tokens.
     pub budget_refused: u64,
 }
 
@@ -109,26 +111,28 @@ impl Hedge {
         HedgeBuilder { delay: None, max_attempts: 2, budget: None, clock: None, location: Location::caller() }
     }
 
-    /// Creates a builder with the delay set: another attempt is sent after `delay`, and the next one, if more are allowed, after
-    /// the same time again.
+    /// Creates a builder with the given delay. The second attempt is sent after `delay`. If more attempts are allowed, each one
+    /// is sent after another `delay`.
     #[track_caller]
     pub fn after(delay: Duration) -> HedgeBuilder {
         Hedge::builder().delay(delay)
     }
 
-    /// Makes the call, and further attempts of it while it is slow.
+    /// Makes a call, and sends further attempts while the call is slow. `call` runs once per attempt.
     ///
-    /// Each attempt's context carries its number: see [`Attempt::hedge_number`](crate::Attempt::hedge_number). No further attempt
-    /// is sent at or after the deadline, when the budget is spent, or inside the second or a later attempt of another hedge.
+    /// The context of each attempt contains the attempt's number: see [`Attempt::hedge_number`](crate::Attempt::hedge_number).
+    /// No further attempt is sent at or after the deadline, when the budget has too few tokens, or inside the second or a later
+    /// attempt of another hedge.
     ///
     /// # Errors
     ///
-    /// The last attempt's error, once all attempts sent have failed; or the end of `ctx`. An answer that is ready at the same
-    /// poll as that end wins, unless the context had ended before the call.
+    /// * All attempts that were sent have failed. The error is the error of the last failed attempt.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]). If an attempt succeeds at the
+    ///   same poll, its value is returned instead, unless the context had ended before the call.
     ///
     /// # Panics
     ///
-    /// Passes on the panic of an attempt, which counts as the call's failure.
+    /// Passes on a panic of an attempt. The panic counts as a failure of the call.
     ///
     /// # Cancel safety
     ///
@@ -180,7 +184,7 @@ impl Hedge {
 }
 
 impl HedgeBuilder {
-    /// Sets how long an attempt may take before another is sent; longer than zero. Required.
+    /// Sets how long an attempt may take before another attempt is sent. The delay must be longer than zero. Required.
     #[track_caller]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
@@ -188,19 +192,21 @@ impl HedgeBuilder {
         self
     }
 
-    /// Sets the maximum number of attempts, including the first; 1 never hedges.
+    /// Sets the maximum number of attempts, including the first. The number must be at least 1. With 1, no second attempt is
+    /// sent. Default: 2.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// Sets the budget that further attempts are paid from, shared with retries of the same callee.
+    /// Sets the budget from which second and later attempts take tokens. Share the budget with the retries of the same service.
+    /// Default: no budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets the clock that the delay is measured by. By default it is that of the call's context.
+    /// Sets the clock that measures the delay. Default: the clock of the call's context.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -210,7 +216,7 @@ impl HedgeBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a delay that is zero or not set, or no attempts.
+    /// [`ConfigError`] if the delay is not set or zero, or if the maximum number of attempts is 0.
     pub fn build(self) -> Result<Hedge, ConfigError> {
         let delay = self.delay.ok_or_else(|| ConfigError::new("delay", "set", "nothing"))?;
         above_zero("delay", delay)?;

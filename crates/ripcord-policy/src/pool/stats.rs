@@ -7,7 +7,7 @@ use super::results::TaskOutcome;
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 
-/// Statistics of a [`WorkerPool`](super::WorkerPool); see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`WorkerPool`](super::WorkerPool). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {

@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use crate::{ConfigError, Random};
 
-/// How waits are spread, so that clients that failed together do not retry together.
+/// The way in which the waits of a [`Retry`](crate::Retry) are randomized, so that clients that failed at the same time do not
+/// retry at the same time.
 ///
-/// No jitter exceeds `max_delay`. More kinds may be added.
+/// No randomized wait exceeds `max_delay`. More kinds of jitter may be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {
-    /// The computed wait, unchanged.
+    /// Waits for exactly the computed time.
     #[default]
     None,
-    /// From zero to the computed wait: the best spread.
+    /// Waits for a random time from zero to the computed time. This spreads the retries most widely.
     Full,
-    /// From half of the computed wait to all of it: never very short.
+    /// Waits for a random time from half of the computed time to the computed time. So no wait is very short.
     Equal,
-    /// From `base` to three times the previous wait, whatever the multiplier.
+    /// Waits for a random time from `base` to three times the previous wait. The multiplier is not used.
     Decorrelated,
 }
 

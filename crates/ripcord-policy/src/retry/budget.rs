@@ -6,14 +6,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ConfigError;
 use crate::config::at_least_one;
 
-/// Tokens that retries and hedges spend and successes refund. Share one per called service, in an `Arc`.
+/// Limits the number of retries and hedges of all callers of one service. Retries and hedges take tokens, and successes refund
+/// tokens.
 ///
-/// `max_attempts` bounds what one call costs. It does not bound the load on a service that fails for every caller: with four
-/// attempts, four times the usual load, at the worst moment. A budget does: while calls succeed, retries are free; in an outage
-/// they stop after about a hundred.
-///
-/// The defaults are those of the AWS SDKs: 500 tokens; a retry costs 5, a retry after a timeout 10; a retry that succeeds refunds
-/// its cost, a first attempt that succeeds refunds 1. They are not a promise.
+/// Create one budget per called service, and share the budget in an `Arc`. Create it with [`new`](RetryBudget::new) or
+/// [`builder`](RetryBudget::builder), and pass it to [`RetryBuilder::budget`](super::RetryBuilder::budget) and
+/// [`HedgeBuilder::budget`](crate::hedge::HedgeBuilder::budget).
 ///
 /// ```
 /// use ripcord_policy::RetryBudget;
@@ -22,12 +20,23 @@ use crate::config::at_least_one;
 /// # fn main() -> Result<(), ripcord_policy::ConfigError> {
 /// let budget = Arc::new(RetryBudget::builder().capacity(10).build()?);
 /// let first = RetryBudget::try_spend(&budget, 5).expect("ten tokens");
-/// first.commit();                                            // the retry has been sent
-/// drop(RetryBudget::try_spend(&budget, 5));                  // this one never was
+/// first.commit();                                            // the first retry has been sent
+/// drop(RetryBudget::try_spend(&budget, 5));                  // the second retry never was
 /// assert_eq!(budget.tokens(), 5);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Why a budget
+///
+/// The setting `max_attempts` bounds the cost of one call. It does not bound the load on the service in an outage: when the
+/// calls of all callers fail, four attempts per call are four times the usual load. A budget bounds this load. While most calls
+/// succeed, the refunds pay for the retries. In an outage the retries stop after about one hundred.
+///
+/// # Defaults
+///
+/// The defaults are the defaults of the AWS SDKs. A budget has 500 tokens. A retry costs 5 tokens, and a retry after a timeout
+/// costs 10. A successful retry refunds its cost, and a successful first attempt refunds 1 token. The defaults may change.
 #[derive(Debug)]
 pub struct RetryBudget {
     tokens: AtomicU32,
@@ -44,12 +53,15 @@ impl RetryBudget {
         RetryBudget { tokens: AtomicU32::new(capacity), capacity, retry_cost, timeout_cost, success_refund }
     }
 
-    /// Creates a builder with the defaults.
+    /// Creates a builder with the default settings.
     pub fn builder() -> RetryBudgetBuilder {
         RetryBudgetBuilder::DEFAULT
     }
 
-    /// Takes `cost` tokens, or returns `None` if there are fewer. Dropping the reservation gives them back.
+    /// Takes `cost` tokens. Returns `None` if the budget has fewer tokens.
+    ///
+    /// Call [`commit`](BudgetReservation::commit) when the retry is sent. Dropping the reservation before that returns the
+    /// tokens to the budget.
     pub fn try_spend(budget: &Arc<Self>, cost: u32) -> Option<BudgetReservation> {
         budget
             .tokens
@@ -58,7 +70,7 @@ impl RetryBudget {
             .map(|_| BudgetReservation { budget: Arc::clone(budget), cost })
     }
 
-    /// Gives back `tokens`, up to the capacity.
+    /// Returns `tokens` to the budget. Tokens above the capacity are lost.
     pub fn refund(&self, tokens: u32) {
         // A full budget, the usual state, is only read.
         if tokens > 0 && self.tokens() < self.capacity {
@@ -68,7 +80,7 @@ impl RetryBudget {
         }
     }
 
-    /// Gives back what the success of a first attempt refunds.
+    /// Returns to the budget the number of tokens that a successful first attempt refunds.
     pub fn refund_success(&self) {
         self.refund(self.success_refund);
     }
@@ -78,12 +90,12 @@ impl RetryBudget {
         self.tokens.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of tokens of a full budget.
+    /// Returns the maximum number of tokens.
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Returns the cost of a retry, after a timeout or after another failure.
+    /// Returns the cost of a retry in tokens: after a timeout if `after_timeout` is true, otherwise after another failure.
     pub fn cost(&self, after_timeout: bool) -> u32 {
         if after_timeout { self.timeout_cost } else { self.retry_cost }
     }
@@ -95,7 +107,8 @@ impl Default for RetryBudget {
     }
 }
 
-/// Tokens taken from a [`RetryBudget`] for a retry not yet sent; dropping it gives them back.
+/// Tokens taken from a [`RetryBudget`] for a retry that is not sent yet. Dropping the reservation returns the tokens to the
+/// budget.
 #[derive(Debug)]
 #[must_use = "dropping it gives the tokens back"]
 pub struct BudgetReservation {
@@ -104,7 +117,9 @@ pub struct BudgetReservation {
 }
 
 impl BudgetReservation {
-    /// Spends the tokens, since the retry has been sent. Returns their number, to be refunded if the retry succeeds.
+    /// Spends the tokens. Call this method when the retry is sent.
+    ///
+    /// Returns the number of tokens. Pass this number to [`RetryBudget::refund`] if the retry succeeds.
     pub fn commit(mut self) -> u32 {
         std::mem::take(&mut self.cost)
     }
@@ -130,35 +145,37 @@ impl RetryBudgetBuilder {
     const DEFAULT: RetryBudgetBuilder =
         RetryBudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1 };
 
-    /// Sets the number of tokens at the start, which is also the maximum; at least the cost of a retry.
+    /// Sets the maximum number of tokens, which is also the number at the start. The number must be at least the cost of a
+    /// retry. Default: 500.
     pub fn capacity(mut self, tokens: u32) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// Sets the cost of a retry, at least 1.
+    /// Sets the cost of a retry in tokens. The cost must be at least 1. Default: 5.
     pub fn retry_cost(mut self, tokens: u32) -> Self {
         self.retry_cost = tokens;
         self
     }
 
-    /// Sets the cost of a retry after a timeout, at least that of another retry.
+    /// Sets the cost of a retry after a timeout, in tokens. The cost must be at least the [`retry_cost`](Self::retry_cost).
+    /// Default: 10.
     pub fn timeout_cost(mut self, tokens: u32) -> Self {
         self.timeout_cost = tokens;
         self
     }
 
-    /// Sets what the success of a first attempt refunds.
+    /// Sets the number of tokens that a successful first attempt refunds. Default: 1.
     pub fn success_refund(mut self, tokens: u32) -> Self {
         self.success_refund = tokens;
         self
     }
 
-    /// Builds the budget, full.
+    /// Builds a budget with the maximum number of tokens.
     ///
     /// # Errors
     ///
-    /// Names the first setting out of bounds.
+    /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<RetryBudget, ConfigError> {
         let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = self;
         at_least_one("retry_cost", retry_cost)?;

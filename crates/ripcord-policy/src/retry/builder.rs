@@ -17,17 +17,17 @@ type RetryAfter<E> = Arc<dyn Fn(&E) -> Option<Duration> + Send + Sync>;
 type OnRetry<E> = Arc<dyn Fn(&RetryEvent<'_, E>) + Send + Sync>;
 type CustomBackoff<E> = Arc<dyn Fn(u32, &Error<E>) -> Duration + Send + Sync>;
 
-/// An attempt failed and another will follow: what [`RetryBuilder::on_retry`] is called with.
+/// The argument of the hook [`RetryBuilder::on_retry`]: an attempt failed, and another attempt will follow.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RetryEvent<'a, E> {
-    /// The context of the run: its values tell whose request this is.
+    /// The context passed to [`Retry::run`]. Its values identify the request.
     pub ctx: &'a Context,
-    /// The number of the attempt that will follow: 1 for the first retry.
+    /// The number of the attempt that will follow. It is 1 for the first retry.
     pub attempt: u32,
-    /// The wait before it.
+    /// The wait before that attempt.
     pub delay: Duration,
-    /// What the attempt before it failed with.
+    /// The error of the failed attempt.
     pub error: &'a Error<E>,
 }
 
@@ -47,7 +47,7 @@ pub(super) struct Settings<E> {
     pub(super) clock: Option<Clock>,
 }
 
-/// Builds a [`Retry`]; see there for the defaults.
+/// Builds a [`Retry`]. [`Retry`] documents the defaults.
 #[must_use = "a builder does nothing until it is built"]
 pub struct RetryBuilder<E> {
     settings: Settings<E>,
@@ -71,42 +71,46 @@ impl<E> RetryBuilder<E> {
         RetryBuilder { settings, budget: None }
     }
 
-    /// Sets the maximum number of attempts, including the first; at least 1. A Go program's `MaxRetries` is one less.
+    /// Sets the maximum number of attempts, including the first. The number must be at least 1. Default: 4.
+    ///
+    /// The setting `MaxRetries` of Go programs is this number minus 1.
     #[doc(alias("MaxRetries"))]
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.settings.max_attempts = attempts;
         self
     }
 
-    /// Sets the first wait, at most [`max_delay`](Self::max_delay). A Go program's `InitialWait`.
+    /// Sets the first wait, which must not be longer than [`max_delay`](Self::max_delay). Go programs call this setting
+    /// `InitialWait`. Default: 100 ms.
     #[doc(alias("InitialWait"))]
     pub fn base(mut self, delay: Duration) -> Self {
         self.settings.backoff.base = delay;
         self
     }
 
-    /// Sets the longest wait, jitter included. A Go program's `MaxWait`.
+    /// Sets the longest wait, including jitter. Go programs call this setting `MaxWait`. Default: 2 seconds.
     #[doc(alias("MaxWait"))]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.settings.backoff.max_delay = delay;
         self
     }
 
-    /// Sets the factor by which the wait grows, at least 1 and finite.
+    /// Sets the factor by which the wait grows after each attempt. The factor must be finite and at least 1. Default: 2.
     pub fn multiplier(mut self, factor: f64) -> Self {
         self.settings.backoff.multiplier = factor;
         self
     }
 
-    /// Sets how the waits are spread.
+    /// Sets how the waits are randomized. Default: [`Jitter::None`].
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.settings.backoff.jitter = jitter;
         self
     }
 
-    /// Computes each wait with `backoff`, instead of from `base`, `multiplier`, `max_delay` and `jitter`.
+    /// Sets a function that computes each wait. The settings `base`, `multiplier`, `max_delay` and `jitter` are then not used.
     ///
-    /// Its arguments are the number of the attempt that will follow, 1 for the first retry, and the error of the one before.
+    /// The arguments are the number of the attempt that will follow, which is 1 for the first retry, and the error of the
+    /// failed attempt.
     ///
     /// ```
     /// use std::time::Duration;
@@ -124,49 +128,52 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets the source of the jitter; a seeded one makes a test repeatable.
+    /// Sets the source of random numbers for the jitter. A [seeded](Random::seeded) source makes a test repeatable.
     pub fn random(mut self, random: Random) -> Self {
         self.settings.random = Some(Arc::new(random));
         self
     }
 
-    /// Sets which errors of the call are worth another attempt. Without it, all are.
+    /// Sets a function that returns whether an error of the call is worth another attempt. Default: every error is.
     ///
-    /// Only the call's own errors are judged: an attempt timeout is always worth another attempt, the end of the caller's
-    /// context never.
+    /// The function sees only errors that the call itself returned. An attempt timeout is always worth another attempt. The end
+    /// of the caller's context never is.
     pub fn retry_if(mut self, retry_if: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.settings.retry_if = Some(Arc::new(retry_if));
         self
     }
 
-    /// Reads from the call's error how long the server asks to be left alone; see
-    /// [`parse_retry_after`](crate::retry::parse_retry_after).
+    /// Sets a function that returns the wait that the server asks for in its error. Use
+    /// [`parse_retry_after`](crate::retry::parse_retry_after) to parse the HTTP header `Retry-After`.
     ///
-    /// The wait replaces a shorter backoff, may exceed `max_delay`, and is cut to [`max_retry_after`](Self::max_retry_after).
+    /// The retry waits for this time if it is longer than the backoff. The time may be longer than `max_delay`. The retry
+    /// shortens it to [`max_retry_after`](Self::max_retry_after).
     pub fn retry_after(mut self, retry_after: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.settings.retry_after = Some(Arc::new(retry_after));
         self
     }
 
-    /// Sets the longest `retry_after` that is honored in full; 30 seconds unless set.
+    /// Sets the longest wait that the [`retry_after`](Self::retry_after) function may ask for. A longer wait is shortened to
+    /// this time. Default: 30 seconds.
     pub fn max_retry_after(mut self, limit: Duration) -> Self {
         self.settings.max_retry_after = limit;
         self
     }
 
-    /// Sets the budget that retries are paid from, shared with other callers of the same service.
+    /// Sets the budget from which retries take tokens. Share the budget with other callers of the same service. Default: no
+    /// budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets a hook that runs before each wait. A panic in the hook ends only that run.
+    /// Sets a hook that runs before each wait. A panic of the hook goes to the caller of [`Retry::run`].
     pub fn on_retry(mut self, hook: impl Fn(&RetryEvent<'_, E>) + Send + Sync + 'static) -> Self {
         self.settings.on_retry = Some(Arc::new(hook));
         self
     }
 
-    /// Sets the clock that waits are measured by. By default it is that of the call's context.
+    /// Sets the clock that measures the waits. Default: the clock of the call's context.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = Some(clock);
         self
@@ -176,8 +183,8 @@ impl<E> RetryBuilder<E> {
     ///
     /// # Errors
     ///
-    /// Names the first setting out of bounds: `max_attempts` of 0, a `multiplier` below 1, infinite or NaN, a `base` above
-    /// `max_delay`.
+    /// [`ConfigError`] if `max_attempts` is 0, if `multiplier` is below 1, infinite or NaN, or if `base` is longer than
+    /// `max_delay`. The error names the first such setting.
     pub fn build(self) -> Result<Retry<E>, ConfigError> {
         at_least_one("max_attempts", self.settings.max_attempts)?;
         self.settings.backoff.check()?;
@@ -186,16 +193,18 @@ impl<E> RetryBuilder<E> {
 }
 
 impl<E> RetryBuilder<Error<E>> {
-    /// Makes the retry understand the errors of policies inside its call, composed by hand. A [`Stack`](crate::Stack) needs no
-    /// such setting.
+    /// Lets the retry interpret the errors of other policies that run inside its call. A [`Stack`](crate::Stack) does not need
+    /// this setting.
     ///
-    /// * A local rejection that time can cure is retried after the wait that it asks for. It costs the budget nothing, since
-    ///   nothing was sent.
-    /// * Any other local rejection, an inner retry that gave up, and the end of the attempt's context are not retried.
-    /// * An attempt timeout costs the budget more than another failure.
-    /// * For an inner retry that stopped with [`StopReason::Nested`](crate::StopReason::Nested), its last error decides.
+    /// * If an inner policy refused the attempt and a later try can succeed, the retry waits for the time that the error asks
+    ///   for. Such an attempt takes no tokens from the budget, because it was not sent.
+    /// * After any other refusal, after the end of the attempt's context, and after an inner retry that gave up, the retry
+    ///   makes no further attempt.
+    /// * A retry after an attempt timeout costs more tokens than a retry after another failure.
+    /// * If an inner retry stopped with [`StopReason::Nested`](crate::StopReason::Nested), the outer retry judges the last
+    ///   error of the inner retry.
     ///
-    /// With `?`, the `Error<Error<E>>` of such a run becomes an `Error<E>`.
+    /// The error type of such a call is `Error<Error<E>>`. `?` converts it to `Error<E>`.
     pub fn over_policies(mut self) -> Self {
         self.settings.hints_below = Some(|error| RetryHints::new(error, None));
         self

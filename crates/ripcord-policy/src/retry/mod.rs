@@ -1,4 +1,4 @@
-//! Retry with backoff, jitter, a shared budget, and an eye on the deadline. See [`Retry`].
+//! Retries with backoff, jitter and a shared budget, which respect the caller's deadline. See [`Retry`].
 
 mod backoff;
 mod budget;
@@ -26,7 +26,7 @@ use crate::tally::Tally;
 use builder::Settings;
 use progress::Progress;
 
-/// Makes a call again after a failure, with growing waits, until it succeeds or another attempt cannot help.
+/// Repeats a failed call until an attempt succeeds or until another attempt cannot help. Waits before each retry.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,22 +49,24 @@ use progress::Progress;
 ///
 /// # Rules
 ///
-/// * An ended context gets no attempt: the run fails with that end.
-/// * No wait ends at or after the deadline: the run fails at once with the last error.
-/// * A retry inside an attempt of another retry makes one attempt, so that layers do not multiply: see
+/// * No attempt starts after the context has been canceled or its deadline has passed. The error is then the error of the
+///   context.
+/// * If the next wait would end at or after the deadline, the retry does not wait. It fails at once with the last error.
+/// * A retry inside an attempt of another retry makes only one attempt, so that attempts do not multiply: see
 ///   [`Attempt`](crate::Attempt).
-/// * An attempt is not dropped when the context ends. The call observes the context that it is given, for example with
-///   [`Context::run`].
+/// * The retry does not drop a running attempt when the context ends. The call must observe the context that it gets, for
+///   example with [`Context::run`].
 ///
 /// # Methods
 ///
-/// Build a retry with [`builder`](Retry::builder) or [`constant`](Retry::constant). Make calls with [`run`](Retry::run), or with
-/// [`run_blocking`](Retry::run_blocking) on a thread. Read [`stats`](Retry::stats).
+/// Build a retry with [`builder`](Retry::builder) or [`constant`](Retry::constant). Make calls with [`run`](Retry::run) in
+/// async code, or with [`run_blocking`](Retry::run_blocking) on a thread. Read the statistics with [`stats`](Retry::stats).
 ///
 /// # Defaults
 ///
-/// 4 attempts; waits of 100 ms, doubled each time up to 2 s; no jitter; no budget. The defaults may change. If many clients call
-/// one service, use [`Jitter::Full`] and share a [`RetryBudget`].
+/// By default a retry makes at most 4 attempts. The first wait is 100 ms, and each further wait is twice as long, up to 2 s.
+/// There is no jitter and no budget. The defaults may change. If many clients call one service, use [`Jitter::Full`] and share
+/// a [`RetryBudget`].
 ///
 /// Clones share their settings and [`stats`](Retry::stats).
 #[doc(alias("RetryOptions"))]
@@ -84,13 +86,13 @@ impl<E> Retry<E> {
         RetryBuilder::new()
     }
 
-    /// Creates a builder with the defaults, whose waits grow by a factor from retry to retry: another name of
+    /// Creates a builder with the defaults, in which each wait is twice as long as the wait before. This is another name of
     /// [`builder`](Retry::builder).
     pub fn exponential() -> RetryBuilder<E> {
         RetryBuilder::new()
     }
 
-    /// Creates a builder with the same wait before every retry.
+    /// Creates a builder whose waits all have the length `delay`.
     pub fn constant(delay: Duration) -> RetryBuilder<E> {
         RetryBuilder::new().base(delay).max_delay(delay).multiplier(1.0)
     }
@@ -104,23 +106,26 @@ impl<E> Retry<E> {
         Retry { shared: Arc::clone(&self.shared), budget: Some(budget) }
     }
 
-    /// Makes attempts of `call` until one succeeds or trying again cannot help.
+    /// Makes a call, and repeats it until an attempt succeeds or until another attempt cannot help. `call` runs once per
+    /// attempt.
     ///
-    /// Each attempt gets a context of its own, which carries the attempt's number: see [`Attempt`](crate::Attempt). A success
-    /// is returned even if the context ended while it was produced.
+    /// The context of each attempt contains the attempt's number: see [`Attempt`](crate::Attempt). If an attempt succeeds, its
+    /// value is returned even if the context has ended meanwhile.
     ///
     /// # Errors
     ///
-    /// The last error, the number of attempts, and why there was no other: see [`Error::stop_reason`]. If `ctx` has ended, the error
-    /// is that end.
+    /// All attempts that were made have failed. The error contains the [last error](Error::last), the [number of
+    /// attempts](Error::attempts), and the [reason](Error::stop_reason) why no further attempt was made. If `ctx` was canceled
+    /// or its deadline passed, [`Error::end`] is the error of `ctx`.
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call or of a hook, which counts as a failure.
+    /// Passes on a panic of the call or of a hook. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the current attempt or wait, and returns the budget's tokens for an attempt not yet started.
+    /// Dropping the future drops the current attempt or ends the current wait. Tokens for an attempt that has not started go
+    /// back to the budget.
     #[doc(alias("RetryWithContext"))]
     pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
@@ -161,7 +166,7 @@ impl<E> Retry<E> {
         })
     }
 
-    /// [`run`](Retry::run) for threads: `call` returns its result, and waits block the thread.
+    /// Makes a blocking call on this thread, and repeats it like [`run`](Retry::run). The waits block the thread.
     ///
     /// # Errors
     ///
@@ -188,17 +193,17 @@ impl<E> Retry<E> {
     }
 }
 
-/// Statistics of a [`Retry`]; see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Retry`]. The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// Runs, whatever the number of their attempts, and how they ended.
+    /// The calls of `run`. A call counts once, also if it made several attempts.
     pub calls: CallStats,
-    /// Attempts started after the first of their run.
+    /// Second and later attempts started.
     pub retries: u64,
-    /// Runs that stopped because the next wait would not have ended before the deadline.
+    /// Calls that stopped because the next wait would not have ended before the deadline.
     pub deadline_refused: u64,
-    /// Runs that stopped because the budget was spent.
+    /// Calls that stopped because the budget had too few tokens.
     pub budget_refused: u64,
 }
 

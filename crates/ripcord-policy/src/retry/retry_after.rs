@@ -2,9 +2,10 @@
 
 use std::time::{Duration, SystemTime};
 
-/// Parses the value of HTTP's `Retry-After` header: seconds, or a date in one of the three formats of RFC 9110.
+/// Parses the value of the HTTP header `Retry-After`: a number of seconds, or a date in one of the three formats of RFC 9110.
 ///
-/// Returns the wait from `now` on, zero for a date that has passed, and `None` for a value that is neither.
+/// Returns the wait from `now` on. Returns zero for a date that has passed. Returns `None` if the value is neither a number nor
+/// a date.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};

@@ -2,7 +2,7 @@
 
 use crate::stats::CallStats;
 
-/// Statistics of a [`Stack`](super::Stack); see [`stats`](crate::stats) for the shape.
+/// Statistics of a [`Stack`](super::Stack). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StackStats {
