@@ -13,11 +13,13 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::context::Context;
 
-/// The signal that ended a context of [`Context::with_signals`]. It is the cause of the end.
+/// A signal that ended a context or started a shutdown. It is the [cause](Context::cause) of the end.
+///
+/// [`Context::with_signals`] and [`Shutdown::on_signals`](crate::Shutdown::on_signals) use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {
-    /// Ctrl-C.
+    /// SIGINT, which Ctrl-C sends.
     Interrupt,
     /// SIGTERM, which `kill` and service managers send.
     Terminate,
@@ -41,15 +43,18 @@ impl fmt::Display for Signal {
 impl StdError for Signal {}
 
 impl Context {
-    /// Returns a context that ends when this one does, or when the process receives SIGINT (Ctrl-C) or SIGTERM. Its cause is then the
-    /// [`Signal`]. Go's `signal.NotifyContext`.
+    /// Returns a child context that ends when the process receives SIGINT (Ctrl-C) or SIGTERM. Go's
+    /// `signal.NotifyContext`.
     ///
-    /// The first signal ends the context. A second signal, or a signal after the context was dropped, ends the process, as it would
-    /// without this context. If this context has ended before the signal, its end counts.
+    /// The child also ends when this context ends. After a signal, its [cause](Context::cause) is the [`Signal`]. If this
+    /// context ended before the signal, the child has the error of this context.
+    ///
+    /// The first signal ends the child and does not end the process. A second signal ends the process in the usual way,
+    /// unless other code listens for it. So does any signal after the child was dropped.
     ///
     /// # Errors
     ///
-    /// Returns an error if the system refuses the handler or the thread that listens.
+    /// Returns an error if the system refuses the signal handler or the listening thread.
     ///
     /// ```
     /// use ripcord::Context;

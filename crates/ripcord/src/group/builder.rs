@@ -7,21 +7,42 @@ use super::shared::Executor;
 use super::{BoxFuture, Group};
 use crate::context::Context;
 
-/// What happens to the other tasks of a group after the first error or the first success.
+/// Selects what the first error or the first success of a task means for the other tasks of a [`Group`].
+///
+/// ```
+/// use ripcord::{Context, Group, Join};
+///
+/// let (group, ctx): (Group<u32>, Context) = Group::builder().join(Join::First).build(&Context::background());
+/// assert!(!ctx.is_done());
+/// # drop(group);
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Join {
-    /// The first error or panic cancels the group's context. This is the default, and what Go's errgroup does.
+    /// The first error or panic cancels the tasks' context. The default, and the behavior of Go's errgroup.
     #[default]
     FailFast,
-    /// All tasks run to their end: an error or panic cancels no task.
+    /// An error or panic cancels no task. All tasks run to their end.
     All,
-    /// The first success ends the other tasks. If all tasks fail, the result is the last error that was not caused by the end of
-    /// the group's context. A panic is one failure, and is resumed if no task succeeds.
+    /// The first success cancels the other tasks.
+    ///
+    /// If all tasks fail, the result is the last error that a task returned by itself, not because the tasks' context
+    /// ended. A panic counts as a failure. It continues in the waiting caller if no task succeeds.
     First,
 }
 
-/// Builds a [`Group`]: see [`Group::builder`].
+/// Builds a [`Group`] with a limit, a [`Join`] mode or an executor. [`Group::builder`] returns it.
+///
+/// ```
+/// # #[cfg(feature = "tokio")]
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use ripcord::{Context, Error, Group, Join};
+///
+/// let (group, _ctx) = Group::builder().limit(2).join(Join::All).build(&Context::background());
+/// group.go(async { Ok::<_, Error>("done") });
+/// assert_eq!(group.values().await.unwrap(), ["done"]);
+/// # });
+/// ```
 #[must_use = "a builder does nothing until `build` is called"]
 pub struct GroupBuilder {
     limit: usize,
@@ -34,26 +55,28 @@ impl GroupBuilder {
         GroupBuilder { limit: usize::MAX, join: Join::default(), executor: Executor::default() }
     }
 
-    /// Sets how many tasks run at a time; later ones wait in a queue. Default: no limit. See [`Group::set_limit`] for zero.
+    /// Sets the maximum number of tasks that run at the same time. Further tasks wait in a queue. Default: no limit.
+    ///
+    /// With a limit of zero no task starts: see [`Group::set_limit`].
     pub fn limit(self, limit: usize) -> Self {
         GroupBuilder { limit, ..self }
     }
 
-    /// Sets what the first error or success means for the other tasks. Default: [`Join::FailFast`].
+    /// Sets what the first error or the first success means for the other tasks. Default: [`Join::FailFast`].
     pub fn join(self, join: Join) -> Self {
         GroupBuilder { join, ..self }
     }
 
-    /// Sets what runs the tasks: `execute` receives each task and runs it to its end. A task that it drops instead has ended
-    /// with an error.
+    /// Sets the function that runs the tasks. It receives each task and must run it to its end. A task that it drops
+    /// fails with an error.
     ///
-    /// Default: the tokio runtime that runs at the call of `go`. Without the feature `tokio`, tasks end with an error if no
-    /// executor is set.
+    /// Default: the tokio runtime that is current when `go` is called. Without the feature `tokio` there is no default,
+    /// and every task fails with an error.
     pub fn executor(self, execute: impl Fn(BoxFuture) + Send + Sync + 'static) -> Self {
         GroupBuilder { executor: Executor::Function(Box::new(execute)), ..self }
     }
 
-    /// Returns the group and the context for its tasks, a child of `ctx`.
+    /// Creates the group. Returns the group, and the context for its tasks, which is a child of `ctx`.
     #[track_caller]
     pub fn build<T>(self, ctx: &Context) -> (Group<T>, Context) {
         Group::with(ctx, self.executor, self.join, self.limit, Location::caller())

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::cause::Cause;
 use crate::task::TaskPanic;
 
-/// The error that a task of a [`Group`](crate::Group) ended with. Prints as that error does.
+/// The error or the panic of a task of a [`Group`](crate::Group). `Display` prints the task's error.
 #[derive(Clone, Debug)]
 pub struct GroupError(Cause);
 
@@ -15,12 +15,14 @@ impl GroupError {
         GroupError(cause)
     }
 
-    /// Returns the task's error: `downcast_ref` finds its type again.
+    /// Returns the task's error. `downcast_ref` on it returns the error's original type.
     pub fn cause(&self) -> &Cause {
         &self.0
     }
 
-    /// Returns the task's panic, if it panicked. Only [`results`](crate::Group::results) returns panics.
+    /// Returns the task's panic, or `None` if the task returned an error.
+    ///
+    /// Only [`Group::results`](crate::Group::results) returns panics as errors. The other methods continue the panic.
     pub fn panic(&self) -> Option<&TaskPanic> {
         self.0.downcast_ref()
     }

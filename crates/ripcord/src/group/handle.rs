@@ -7,9 +7,11 @@ use std::sync::Arc;
 use super::shared::Shared;
 use crate::cause::Cause;
 
-/// Adds tasks to a [`Group`](crate::Group), also from its own tasks: see [`Group::handle`](crate::Group::handle).
+/// Adds tasks to a [`Group`](crate::Group), for example from one of its tasks. [`Group::handle`](crate::Group::handle)
+/// returns it.
 ///
-/// A handle keeps nobody waiting: the group's `wait` returns when all tasks have ended, however many handles there are.
+/// A handle does not keep the group waiting: [`Group::wait`](crate::Group::wait) returns when all tasks have ended, even
+/// if handles still exist.
 pub struct GroupHandle<T = ()>(Arc<Shared<T>>);
 
 impl<T> GroupHandle<T> {
@@ -17,9 +19,10 @@ impl<T> GroupHandle<T> {
         GroupHandle(shared)
     }
 
-    /// Starts a task under the group's limit, as [`Group::go`](crate::Group::go) does. Never blocks.
+    /// Adds a task under the group's limit, like [`Group::go`](crate::Group::go). Never blocks.
     ///
-    /// Returns `false`, drops the task, and adds no result, if the group's context has ended or its tasks have been waited for.
+    /// Returns `false` and drops the task if the tasks' context has ended, or if the group has already been waited for.
+    /// Such a task has no result.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]

@@ -33,14 +33,17 @@ pub use handle::GroupHandle;
 use outcomes::Outcomes;
 use shared::{Executor, Shared, State};
 
-/// A task as an executor gets it.
+/// The future of a task, as [`Group::with_executor`] passes it to the executor. Poll it until it is ready.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Tasks that end together: the first error cancels the others, and [`wait`](Group::wait) returns when all have ended.
+/// Runs tasks that belong together: the first error cancels the others, and [`wait`](Group::wait) returns when all have
+/// ended. Go's `errgroup.Group`.
 ///
-/// Go's `errgroup.Group`, structured: dropping the group, or the future of `wait`, cancels the context and drops the tasks, at
-/// their next poll. [`values`](Group::values) and [`results`](Group::results) return the results of the tasks, and a [`Join`] says
-/// what the first error or success means for the others.
+/// [`Group::new`] creates a group on the tokio runtime, [`Group::with_executor`] on any executor. [`Group::builder`]
+/// creates a group that collects results, limits the number of running tasks, or uses another [`Join`] mode. The mode
+/// determines what the first error or the first success means for the other tasks.
+///
+/// Dropping the group, or the future of `wait`, cancels the tasks' context. The tasks are dropped at their next poll.
 ///
 /// ```
 /// use ripcord::{Cause, Context, Group};
@@ -72,10 +75,10 @@ pub struct Group<T = ()> {
 }
 
 impl Group {
-    /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group and the context for its tasks, a child
-    /// of `ctx`.
+    /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group, and the context for its
+    /// tasks.
     ///
-    /// A task given to it outside of a runtime ends at once, with an error that says so.
+    /// The tasks' context is a child of `ctx`. A task that is added outside of a runtime ends immediately with an error.
     #[cfg(feature = "tokio")]
     #[doc(alias = "errgroup.WithContext")]
     #[track_caller]
@@ -83,8 +86,10 @@ impl Group {
         Group::builder().build(ctx)
     }
 
-    /// Creates a group on any executor: `execute` receives each task and must run it to its end. A task that it drops fails with an
-    /// error.
+    /// Creates a group that passes each task to `execute`. Returns the group, and the context for its tasks.
+    ///
+    /// `execute` must run the task to its end, on a thread or on an executor. A task that it drops fails with an error.
+    /// The tasks' context is a child of `ctx`.
     ///
     /// ```
     /// use ripcord::{Context, Error, Group};
@@ -101,7 +106,7 @@ impl Group {
         Group::builder().executor(execute).build(ctx)
     }
 
-    /// Returns a builder for a group with results, a limit, a [`Join`] or an executor.
+    /// Returns a builder for a group that collects results, or that has a limit, a [`Join`] mode or an executor.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -145,14 +150,14 @@ impl<T> Group<T> {
         (Group { shared: Arc::new(shared), cancel: Some(cancel), location }, ctx)
     }
 
-    /// Starts a task. Above the limit the task is queued, and starts when another task has ended. Never blocks.
+    /// Adds a task. If the limit is reached, the task waits in a queue until another task has ended. Never blocks.
     ///
-    /// Once the group's context is done, nothing starts: the future is dropped without a poll, and its result is the context's
-    /// error. Unless another [`Join`] was chosen, the first error or panic of a task ends that context, permanently: every later
-    /// `go` drops its task, and [`wait`](Group::wait) reports why. For background jobs that must not affect each other, choose
-    /// [`Join::All`].
+    /// If the tasks' context has ended, the task does not run: it is dropped without a poll, and its result is the
+    /// context's error. By default, the first error or panic of a task ends this context for good. All later tasks are
+    /// then dropped, and [`wait`](Group::wait) reports the reason. For background jobs that must not affect each other,
+    /// use [`Join::All`].
     ///
-    /// The line of this call is the line that the context's error reports if this task's error or panic ends the group.
+    /// If this task's error or panic cancels the group, the context's error reports the line of this call.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -182,8 +187,9 @@ impl<T> Group<T> {
         Shared::go(&self.shared, task, Location::caller());
     }
 
-    /// Starts a task, and returns `true`, unless the limit is reached or the context is done. Otherwise the task is dropped and
-    /// has no result.
+    /// Adds a task only if it can start immediately. Returns whether the task was started.
+    ///
+    /// If the limit is reached or the tasks' context has ended, the task is dropped and has no result.
     #[doc(alias = "errgroup.Group.TryGo")]
     #[track_caller]
     pub fn try_go<F, E>(&self, task: F) -> bool
@@ -195,48 +201,53 @@ impl<T> Group<T> {
         !self.shared.ctx.is_done() && Shared::try_go(&self.shared, task, Location::caller())
     }
 
-    /// Sets how many tasks may run at a time, from now on. Running tasks are not affected. With zero, no task starts, and tasks
-    /// that are still queued when the group is waited for fail with an error.
+    /// Sets the maximum number of tasks that run at the same time. Running tasks are not affected.
+    ///
+    /// With a limit of zero no task starts. Tasks that are still queued when a caller waits for the group then fail with
+    /// an error.
     #[doc(alias = "errgroup.Group.SetLimit")]
     pub fn set_limit(&self, limit: usize) {
         self.shared.state().limit = limit;
         self.shared.start_queued();
     }
 
-    /// Waits until every task has ended.
+    /// Waits until all tasks have ended.
     ///
     /// # Errors
     ///
-    /// The first error of a task. A task's own error takes precedence over errors of cancellation. With [`Join::First`], there is
-    /// an error only if no task succeeded: the last task's own error.
+    /// Returns the first error of a task. An error that a task returned by itself takes precedence over an error that the
+    /// group's cancellation caused. With [`Join::First`], returns an error only if no task succeeded: the last error that
+    /// a task returned by itself.
     ///
     /// # Panics
     ///
-    /// With the panic of a task, after all have ended; with [`Join::First`] only if no task succeeded.
+    /// If a task panicked, its panic continues here after all tasks have ended. With [`Join::First`], only if no task
+    /// succeeded.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the group: the context is canceled and the tasks are dropped at their next poll.
+    /// Dropping the future drops the group: the tasks' context is canceled, and the tasks are dropped at their next poll.
     #[doc(alias = "errgroup.Group.Wait")]
     pub async fn wait(self) -> Result<(), GroupError> {
         let mut outcomes = self.ended(false).await.resume_panic();
         outcomes.error().map_or(Ok(()), Err)
     }
 
-    /// Waits as [`wait`](Group::wait) does, and returns the values in the order of the `go` calls; with [`Join::First`] only
-    /// that of the task that succeeded first.
+    /// Waits until all tasks have ended. Returns their values in the order of the `go` calls.
+    ///
+    /// With [`Join::First`], returns only the value of the task that succeeded first.
     ///
     /// # Errors
     ///
-    /// As `wait`. The values are dropped then.
+    /// Returns the same error as [`wait`](Group::wait). All values are dropped.
     ///
     /// # Panics
     ///
-    /// As `wait`.
+    /// If a task panicked, like [`wait`](Group::wait).
     ///
     /// # Cancel safety
     ///
-    /// As `wait`.
+    /// Dropping the future drops the group, like [`wait`](Group::wait).
     pub async fn values(self) -> Result<Vec<T>, GroupError> {
         let mut outcomes = self.ended(false).await.resume_panic();
         match outcomes.error() {
@@ -245,12 +256,12 @@ impl<T> Group<T> {
         }
     }
 
-    /// Waits until every task has ended, or until the group's context ends, and returns one result for each task that the group
-    /// has accepted, in the order of the `go` calls.
+    /// Waits until all tasks or the tasks' context have ended. Returns one result for each task, in the order of the `go`
+    /// calls.
     ///
-    /// When the group's context ends, by its parent, by an error or by a success, the tasks that have not ended are dropped at
-    /// their next poll, and the error of the context is their result: so the results are partial. A value that is ready at that
-    /// poll counts. A panic is an error too: [`GroupError::panic`] returns it.
+    /// The context ends with its parent, or because of an error or a success. The tasks that are still running are then
+    /// dropped at their next poll. Their results are the context's error, so the list contains partial results. If such a
+    /// task is ready at that poll, its result is kept. A panic is an error in the list: see [`GroupError::panic`].
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -270,25 +281,25 @@ impl<T> Group<T> {
     ///
     /// # Cancel safety
     ///
-    /// As [`wait`](Group::wait).
+    /// Dropping the future drops the group, like [`wait`](Group::wait).
     pub async fn results(self) -> Vec<Result<T, GroupError>> {
         self.ended(true).await.into_results()
     }
 
-    /// Returns a handle that adds tasks to this group, also from its own tasks.
+    /// Returns a handle that adds tasks to this group. The group's own tasks can use it too.
     pub fn handle(&self) -> GroupHandle<T> {
         GroupHandle::new(Arc::clone(&self.shared))
     }
 
-    /// As [`wait`](Group::wait), with every error, in the order in which the tasks ended.
+    /// Waits until all tasks have ended. Returns every error, in the order in which the tasks ended.
     ///
     /// # Panics
     ///
-    /// As `wait`.
+    /// If a task panicked, like [`wait`](Group::wait).
     ///
     /// # Cancel safety
     ///
-    /// As `wait`.
+    /// Dropping the future drops the group, like [`wait`](Group::wait).
     pub async fn wait_all(self) -> Vec<GroupError> {
         self.ended(false).await.resume_panic().into_errors()
     }

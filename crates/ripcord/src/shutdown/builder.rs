@@ -18,7 +18,19 @@ pub(super) struct Limit {
     pub(super) location: &'static Location<'static>,
 }
 
-/// Builds a [`Shutdown`]: see [`Shutdown::builder`].
+/// Builds a [`Shutdown`]. [`Shutdown::builder`] returns it.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::{Shutdown, block_on};
+///
+/// let shutdown = Shutdown::builder()
+///     .drain(Duration::from_secs(5))
+///     .phase("flush", Duration::from_secs(1), |_ctx| async {})
+///     .build();
+/// shutdown.begin("deployment");
+/// assert!(block_on(shutdown.run()).is_clean());
+/// ```
 #[must_use = "a builder does nothing until `build`"]
 pub struct ShutdownBuilder {
     pub(super) root: Context,
@@ -41,43 +53,48 @@ impl ShutdownBuilder {
         }
     }
 
-    /// Sets the context above all work and all phases. Their values and clock come from this context. Default: the background.
+    /// Sets the root: the context from which all work and all phases derive their contexts. Default:
+    /// [`Context::background`].
     ///
-    /// When this context ends, work and phases end at once. If the shutdown has not started, it starts with the same cause. No
-    /// further phase runs. If this context is below another `Shutdown`, contexts below this shutdown are draining when either
-    /// shutdown is draining.
+    /// The root provides their values and their clock. When the root ends, all work and the current phase end at once,
+    /// and no further phase runs. If the shutdown has not started, it starts with the root's cause.
+    ///
+    /// The root may belong to another `Shutdown`. Contexts of this shutdown are then [draining](Context::is_draining)
+    /// when either shutdown is draining.
     pub fn context(self, root: &Context) -> Self {
         ShutdownBuilder { root: root.clone(), ..self }
     }
 
-    /// Sets the time limit for work in flight, counted from the stop request. Default: 10 seconds.
+    /// Sets how long work in flight may continue after the stop request. Default: 10 seconds.
     ///
-    /// Work that has not ended by then is canceled. With zero, all work is canceled at once. [`Duration::MAX`] sets no limit.
+    /// Work that has not ended by then is canceled. With zero, all work is canceled at once. [`Duration::MAX`] sets no
+    /// limit.
     #[track_caller]
     pub fn drain(self, time: Duration) -> Self {
         ShutdownBuilder { drain: Limit { time, location: Location::caller() }, ..self }
     }
 
-    /// Sets how long listeners stay open after the stop request, while readiness is already false. Default: zero.
+    /// Sets how long servers still accept connections after the stop request. Default: zero.
     ///
-    /// The delay gives load balancers time to notice. It is a part of the drain time, and the end of the drain also ends the
-    /// delay. If no listener is in flight, nothing is delayed. A server waits for the delay with
-    /// [`Shutdown::drain_delay_over`].
+    /// During the delay, readiness checks already fail, so that load balancers can stop sending requests. The delay is
+    /// part of the drain time and ends with it. If no listener is open, there is no delay. A server waits for the delay
+    /// with [`Shutdown::drain_delay_over`].
     pub fn drain_delay(self, time: Duration) -> Self {
         ShutdownBuilder { drain_delay: time, ..self }
     }
 
-    /// Adds a phase that runs after the drain and after the phases that were added before, for at most `limit`.
+    /// Adds a phase: cleanup that runs after the drain and after the phases that were added before.
     ///
-    /// `run` gets a context below the root. The context has the phase's name and ends with the limit. The future returns `()`
-    /// or a `Result<(), E>`. The report includes the error.
+    /// `run` receives a context that has the phase's name and ends after `limit`. It returns a future with the output
+    /// `()` or `Result<(), E>`.
     ///
-    /// A phase that is late is dropped. A phase for which no time is left, as with a limit of zero, is not run. The report
-    /// names such a phase, and also a phase that fails or panics. The shutdown continues with the next phase.
+    /// A phase that exceeds its limit is dropped. A phase for which no time is left is not run, for example with a limit
+    /// of zero. The [report](crate::Report) names such a phase, and a phase that fails or panics. In all these cases the
+    /// shutdown continues with the next phase.
     ///
-    /// A phase that blocks its thread cannot be dropped. In this case the shutdown continues one second after the end of the
-    /// phase's time, and the report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a
-    /// phase blocks the shutdown too.
+    /// A phase that blocks its thread cannot be dropped. The shutdown then continues one second after the limit, and the
+    /// report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a phase also blocks
+    /// the shutdown.
     #[track_caller]
     pub fn phase<F, T>(mut self, name: impl Into<Cow<'static, str>>, limit: Duration, run: F) -> Self
     where
@@ -88,16 +105,16 @@ impl ShutdownBuilder {
         self
     }
 
-    /// Sets the time limit for the drain and all phases together, counted from the stop request. Default: none.
+    /// Sets the time limit for the drain and all phases together, counted from the stop request. Default: no limit.
     #[track_caller]
     pub fn total(self, time: Duration) -> Self {
         ShutdownBuilder { total: Limit { time, location: Location::caller() }, ..self }
     }
 
-    /// Builds the shutdown.
+    /// Creates the shutdown.
     ///
-    /// If the feature `tokio` is on and this is called on a tokio runtime, the shutdown and its phases run on that runtime.
-    /// Otherwise they run on threads, which are started when the shutdown begins.
+    /// If this is called on a tokio runtime and the feature `tokio` is on, the shutdown and its phases run on that
+    /// runtime. Otherwise they run on threads, which start when the shutdown begins.
     pub fn build(self) -> Shutdown {
         Shutdown::new(self)
     }

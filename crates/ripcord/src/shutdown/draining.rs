@@ -18,12 +18,13 @@ impl Value for StopRequest {
 }
 
 impl Context {
-    /// Returns whether a [`Shutdown`](crate::Shutdown) above this context has been asked to stop.
+    /// Returns whether a [`Shutdown`](crate::Shutdown) has asked the work under this context to stop.
     ///
-    /// Draining is the soft stop request: the context itself goes on until the drain time is over. Returns `false` if there is
-    /// no `Shutdown` above. Each call walks to the root. The request also reaches contexts that no longer end with the
-    /// shutdown, such as the contexts of [`without_cancel`](Context::without_cancel). It reaches merged contexts with a
-    /// `Shutdown` above either parent.
+    /// A draining context has not ended: work may finish until the drain time is over. Returns `false` if the context was
+    /// not derived from [`Shutdown::context`](crate::Shutdown::context).
+    ///
+    /// The request also reaches contexts from [`without_cancel`](Context::without_cancel), and [merged](Context::merge)
+    /// contexts with a `Shutdown` on either side. Each call walks up all ancestors of the context.
     ///
     /// ```
     /// use ripcord::Shutdown;
@@ -38,14 +39,15 @@ impl Context {
         self.all_values::<StopRequest>().into_iter().any(|request| request.0.is_done())
     }
 
-    /// Waits until a [`Shutdown`](crate::Shutdown) above this context is asked to stop: see
+    /// Waits until a [`Shutdown`](crate::Shutdown) asks the work under this context to stop. See
     /// [`is_draining`](Context::is_draining).
     ///
-    /// The future is never ready if there is no `Shutdown` above. The end of the context does not make it ready.
+    /// The future is never ready if the context was not derived from [`Shutdown::context`](crate::Shutdown::context). The
+    /// end of the context does not make it ready.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time and created again: no request is lost.
+    /// The future may be dropped at any time. The request is permanent, so a future created later is ready too.
     ///
     /// ```
     /// use std::time::Duration;
@@ -63,8 +65,9 @@ impl Context {
     }
 }
 
-/// A future that is ready when the drain has started: see [`Context::draining`]. It holds no part of the context, so it can be
-/// spawned.
+/// The future that [`Context::draining`] returns. Ready when a shutdown asks the work to stop.
+///
+/// It does not borrow the context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Draining {

@@ -61,21 +61,26 @@ pub use draining::Draining;
 pub use phase::PhaseOutput;
 pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 
-/// Coordinates the orderly end of a process: a stop request, a drain with a time limit, then phases with their own time limits.
+/// Stops a process in order: first a stop request, then a drain with a time limit, then phases with their own time
+/// limits.
 ///
-/// 1. **Stop request.** It is a call of [`begin`](Shutdown::begin), a [signal](Shutdown::on_signals), or the end of the root.
-///    From then on every context below [`context`](Shutdown::context) is [draining](Context::draining). Nothing is canceled
-///    yet.
-/// 2. **Drain.** It ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then `context` is
-///    canceled, with [`DrainEnded`] as the cause. Canceled work has a second to end. Work in flight is every task spawned below
-///    `context`, all work that holds a [`TaskGuard`](crate::TaskGuard) created there, and everything that a server of
-///    `ripcord_http::serve` has open.
-/// 3. **Phases.** They run in the order in which they were added. Examples are flushing a queue and closing a pool.
-/// 4. **Report.** [`run`](Shutdown::run) returns it.
+/// [`Shutdown::builder`] creates it.
 ///
-/// The stop request starts the shutdown on the runtime on which it was built, or else on a thread. No caller has to poll.
-/// Building a `Shutdown` starts nothing. Clones are handles of the same shutdown. Dropping the last handle without a stop
-/// request starts nothing.
+/// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin), with a
+///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. All contexts derived from
+///    [`context`](Shutdown::context) are then [draining](Context::is_draining). No work is canceled yet.
+/// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then
+///    `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end before the phases start.
+/// 3. **Phases.** The [phases](ShutdownBuilder::phase) run in the order in which they were added. Examples are flushing a
+///    queue and closing a pool.
+/// 4. **Report.** [`run`](Shutdown::run) returns the [`Report`].
+///
+/// Work in flight is every task that was spawned under `context`, all work that holds a [`TaskGuard`](crate::TaskGuard)
+/// of such a context, and everything that a server of `ripcord_http::serve` has open.
+///
+/// The shutdown runs on the tokio runtime on which it was built, or else on a thread. It makes progress even if no code
+/// polls a future. Building a `Shutdown` starts nothing. Clones refer to the same shutdown. If the last clone is dropped
+/// without a stop request, nothing happens.
 ///
 /// ```
 /// use std::time::Duration;
@@ -142,7 +147,7 @@ impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
 impl Shutdown {
-    /// Returns a builder.
+    /// Returns a builder with a drain time of 10 seconds and no phases.
     ///
     /// ```
     /// use std::time::Duration;
@@ -193,14 +198,16 @@ impl Shutdown {
 
     /// Returns the context of all work. Derive the contexts of requests, jobs and connections from it.
     ///
-    /// The context is canceled at the end of the drain, with [`DrainEnded`] as the cause. The drain ends when the drain time is
-    /// over, or earlier when no work is in flight. Work that is started later ends at once.
+    /// The drain ends when the drain time is over, or earlier when no work is in flight. Then this context is canceled
+    /// with the cause [`DrainEnded`]. Work that starts later ends immediately.
     pub fn context(&self) -> &Context {
         &self.0.work
     }
 
-    /// Returns a context that ends at the stop request, with the cause of the request. Pass it to code that takes a context to
-    /// learn when to stop, as in `shutdown.stop_request().run(listener.accept())`. Work belongs below
+    /// Returns a context that ends at the stop request, with the cause of the request.
+    ///
+    /// Pass it to code that must stop at the request and not at the end of the drain, as in
+    /// `shutdown.stop_request().run(listener.accept())`. Do not derive the contexts of work from it: use
     /// [`context`](Shutdown::context).
     ///
     /// ```
@@ -214,11 +221,11 @@ impl Shutdown {
         &self.0.stop
     }
 
-    /// Requests the stop, and starts the shutdown. The first request wins, and the report includes its cause.
+    /// Requests the stop, and starts the shutdown. Only the first request counts, and the [`Report`] contains its cause.
     ///
-    /// This may be called on any thread, without a runtime. It does not wait. When it returns, every context below
-    /// [`context`](Shutdown::context) is draining. If neither a runtime nor a thread is available, the call runs the shutdown
-    /// itself.
+    /// This method may be called on any thread, without a runtime, and does not wait for the shutdown. When it returns,
+    /// all contexts derived from [`context`](Shutdown::context) are [draining](Context::is_draining). If neither a
+    /// runtime nor a new thread is available, the shutdown runs within this call.
     ///
     /// ```
     /// use ripcord::{Shutdown, block_on};
@@ -233,11 +240,12 @@ impl Shutdown {
         self.0.begin(cause.into(), Location::caller());
     }
 
-    /// Begins the shutdown at the first SIGINT (Ctrl-C) or SIGTERM, with the [`Signal`](crate::Signal) as the cause. The second
-    /// signal ends the process at once.
+    /// Begins the shutdown when the process receives SIGINT (Ctrl-C) or SIGTERM. The cause is the
+    /// [`Signal`](crate::Signal).
     ///
-    /// A signal that comes after the shutdown has finished, or after the last handle was dropped, also ends the process, unless
-    /// other code waits for the signal. A thread listens from this call on. A second call has no effect.
+    /// The second signal ends the process immediately. A signal also ends the process after the shutdown has finished, or
+    /// after the last clone of this `Shutdown` was dropped, unless other code listens for it. A thread listens from this
+    /// call on. A second call has no effect.
     ///
     /// # Errors
     ///
@@ -263,10 +271,14 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until listeners close: for the [drain delay](ShutdownBuilder::drain_delay) after the stop request, or until the
-    /// drain has ended.
+    /// Waits until the [drain delay](ShutdownBuilder::drain_delay) after the stop request is over, or until the drain has
+    /// ended. Servers close their listeners then.
     ///
-    /// The future owns a handle of the shutdown and may be dropped at any time.
+    /// The future owns a clone of the `Shutdown`, so it can be spawned.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
     pub fn drain_delay_over(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         let shared = Arc::clone(&self.0);
         async move {
@@ -288,10 +300,13 @@ impl Shutdown {
         self.0.end_drain(false);
     }
 
-    /// Waits for the stop request and for the whole shutdown. Returns the report.
+    /// Waits for the stop request and for the end of the whole shutdown. Returns the [`Report`].
     ///
-    /// The shutdown does not depend on this future. The future may be dropped at any time and created again. The future owns a
-    /// handle, so it can be spawned.
+    /// The shutdown does not depend on this future. The future owns a clone of the `Shutdown`, so it can be spawned.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time. A future created later returns the same report.
     pub fn run(&self) -> RunShutdown {
         RunShutdown { shared: Arc::clone(&self.0), wait: self.0.stop.done_owned(), has_begun: false }
     }
@@ -408,7 +423,7 @@ impl Shared {
     }
 }
 
-/// A future that is ready, with the report, when the shutdown has finished: see [`Shutdown::run`].
+/// The future that [`Shutdown::run`] returns. Ready, with the report, when the shutdown has finished.
 #[must_use = "futures do nothing unless polled"]
 pub struct RunShutdown {
     shared: Arc<Shared>,

@@ -18,8 +18,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::task::TaskGuard;
 
-/// The output of the future of a [phase](crate::ShutdownBuilder::phase): `()`, or `Result<(), E>`. The report includes the
-/// error.
+/// Marks the types that the future of a [phase](crate::ShutdownBuilder::phase) may return: `()` and `Result<(), E>`.
+///
+/// The [report](crate::Report) contains the error.
 pub trait PhaseOutput: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Cause>;

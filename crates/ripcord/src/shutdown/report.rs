@@ -11,10 +11,10 @@ use crate::cause::Cause;
 use crate::error::Error;
 use crate::task::TaskInfo;
 
-/// The result of a shutdown: see [`Shutdown::run`](crate::Shutdown::run). Clones are cheap.
+/// The result of a shutdown. [`Shutdown::run`](crate::Shutdown::run) returns it. Cheap to clone.
 ///
-/// It prints one line for the cause and the time, one line for each phase, and one line for each piece of canceled or left
-/// work.
+/// `Display` prints one line with the duration and the cause, one line for each phase, and one line for each task that
+/// was canceled or is still running.
 #[derive(Clone)]
 pub struct Report(Arc<Parts>);
 
@@ -31,33 +31,36 @@ impl Report {
         Report(Arc::new(parts))
     }
 
-    /// Returns why the shutdown began: the cause of the first stop request, or of the end of the root.
+    /// Returns why the shutdown began: the cause of the first stop request, or the cause of the root's end.
+    ///
+    /// The root is the context that was passed to [`ShutdownBuilder::context`](crate::ShutdownBuilder::context).
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
 
-    /// Returns the time from the stop request to the end of the last phase, by the clock of the root.
+    /// Returns the time from the stop request to the end of the last phase, measured by the root's clock.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }
 
-    /// Returns the phases in the order in which they were added, each with its outcome.
+    /// Returns one entry for each phase, in the order in which the phases were added.
     pub fn phases(&self) -> &[PhaseReport] {
         &self.0.phases
     }
 
-    /// Returns the work that was in flight when the drain time was over, and was therefore canceled.
+    /// Returns the work that was still in flight when the drain time was over. It was canceled.
     pub fn canceled(&self) -> &[TaskInfo] {
         &self.0.canceled
     }
 
-    /// Returns the work that had still not ended after the last phase. Examples are a blocking task that does not check its
-    /// context, and a phase that blocks its thread.
+    /// Returns the work that was still running after the last phase.
+    ///
+    /// Examples are a blocking task that does not check its context, and a phase that blocks its thread.
     pub fn left(&self) -> &[TaskInfo] {
         &self.0.left
     }
 
-    /// Returns whether no work was canceled or left, and every phase has completed.
+    /// Returns whether all phases have completed without an error, and no work was canceled or is still running.
     pub fn is_clean(&self) -> bool {
         self.0.canceled.is_empty() && self.0.left.is_empty() && self.0.phases.iter().all(PhaseReport::is_completed)
     }
@@ -92,7 +95,7 @@ impl fmt::Debug for Report {
     }
 }
 
-/// The result of one phase.
+/// The result of one phase of a shutdown. [`Report::phases`] returns it.
 #[derive(Clone, Debug)]
 pub struct PhaseReport {
     name: Cow<'static, str>,
@@ -115,7 +118,7 @@ impl PhaseReport {
         self.location
     }
 
-    /// Returns the outcome of the phase.
+    /// Returns how the phase ended.
     pub fn outcome(&self) -> &PhaseOutcome {
         &self.outcome
     }
@@ -130,12 +133,12 @@ impl PhaseReport {
         matches!(self.outcome, PhaseOutcome::Failed(_))
     }
 
-    /// Returns whether the phase was dropped because its time, or the time of the whole shutdown, was over.
+    /// Returns whether the phase was dropped because its time limit, or the limit of the whole shutdown, was exceeded.
     pub fn is_late(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Late(_))
     }
 
-    /// Returns whether the phase was dropped because the root was canceled.
+    /// Returns whether the phase was dropped because the [root](crate::ShutdownBuilder::context) was canceled.
     pub fn is_canceled(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Canceled(_))
     }
@@ -145,7 +148,8 @@ impl PhaseReport {
         matches!(self.outcome, PhaseOutcome::Panicked(_))
     }
 
-    /// Returns whether the phase was not run, because no time was left for it or the root had ended.
+    /// Returns whether the phase was not run, because no time was left or because the
+    /// [root](crate::ShutdownBuilder::context) had ended.
     pub fn is_not_run(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::NotRun(_))
     }
@@ -157,21 +161,23 @@ impl fmt::Display for PhaseReport {
     }
 }
 
-/// How a phase ended.
+/// How a phase of a shutdown ended.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PhaseOutcome {
     /// The phase has completed without an error.
     Completed,
-    /// The phase returned this error, or was lost with its runtime.
+    /// The phase returned this error, or its runtime was shut down.
     Failed(Cause),
-    /// The phase was dropped because its time, or the time of the whole shutdown, was over. The error says which time.
+    /// The phase was dropped because its time limit, or the limit of the whole shutdown, was exceeded. The error's
+    /// [origin](Error::origin) tells which limit.
     Late(Error),
-    /// The phase was dropped because the root was canceled.
+    /// The phase was dropped because the [root](crate::ShutdownBuilder::context) was canceled.
     Canceled(Error),
     /// The phase panicked with this message.
     Panicked(String),
-    /// The phase was not run, because no time was left or because the root had ended. The error says which.
+    /// The phase was not run, because no time was left or because the [root](crate::ShutdownBuilder::context) had ended. The error
+    /// tells which.
     NotRun(Error),
 }
 
@@ -190,7 +196,7 @@ impl fmt::Display for PhaseOutcome {
 
 /// The cause with which [`Shutdown::context`](crate::Shutdown::context) is canceled at the end of the drain.
 ///
-/// Its source is the cause of the stop request.
+/// Its [`source`](StdError::source) is the cause of the stop request.
 ///
 /// ```
 /// use std::time::Duration;
@@ -216,7 +222,7 @@ impl DrainEnded {
         &self.stop
     }
 
-    /// Returns whether work was still in flight when the drain time was over. Otherwise all work had ended.
+    /// Returns `true` if work was still in flight when the drain time was over, and `false` if all work had ended.
     pub fn is_time_over(&self) -> bool {
         self.over.is_some()
     }

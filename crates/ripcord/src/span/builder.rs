@@ -16,12 +16,16 @@ use crate::clock::{Clock, ticks_of};
 use crate::context::Context;
 
 impl Context {
-    /// Starts a span: records a call under this name. The span is a child of the nearest span of this context, or else the root of a
-    /// new tree.
+    /// Starts a span: records the start and the end of a call under `name`. Returns a context that carries the span, and
+    /// the span's guard.
     ///
-    /// The returned context carries the span, so calls made with that context are below it, also from other tasks and threads. The
-    /// guard ends the span when it is dropped: by a return, a `?`, a panic, or the abort of the task that holds it. The span records
-    /// the end of its context if that has ended by then. So set a timeout first, then start the span.
+    /// The span is a child of this context's nearest [`span`](Context::span). Without one, it is the root of a new tree.
+    /// Pass the returned context to the calls inside the span: their spans become its children, also in other tasks and
+    /// threads.
+    ///
+    /// The span ends when the guard is dropped: by a return, a `?`, a panic, or the abort of the task that holds the
+    /// guard. If the returned context has ended by then, the span records its error. To record a timeout, set it before
+    /// the span starts.
     ///
     /// The context's clock measures the time. [`Span::builder`] has more settings. A tree records up to
     /// [`SpanBuilder::DEFAULT_LIMIT`] spans.
@@ -48,7 +52,7 @@ impl Context {
         Span::builder(name).start(self)
     }
 
-    /// Starts a span. An alias of [`start_span`](Context::start_span).
+    /// Starts a span. Alias of [`start_span`](Context::start_span).
     #[doc(alias = "StartTrace")]
     #[doc(alias = "AddChild")]
     #[must_use = "a span ends when its guard is dropped"]
@@ -57,7 +61,7 @@ impl Context {
         self.start_span(name)
     }
 
-    /// Returns the nearest span at or above this context: the call in progress.
+    /// Returns the span that this context or its nearest ancestor carries: the call in progress.
     ///
     /// ```
     /// use ripcord::Context;
@@ -70,7 +74,7 @@ impl Context {
         self.nearest_span().map(Cow::into_owned)
     }
 
-    /// Returns the nearest span. An alias of [`span`](Context::span).
+    /// Returns the call in progress. Alias of [`span`](Context::span).
     #[doc(alias = "GetTraceFromContext")]
     pub fn trace(&self) -> Option<Span> {
         self.span()
@@ -91,12 +95,15 @@ impl Span {
         SpanBuilder::new(name.into())
     }
 
-    /// Returns a context below which roots are created on demand. A span started below it, with no other span in between, is a
-    /// child of the span that `root` returns. `root` is called for each of these spans, with the context that was passed to start
-    /// it. If it returns `None`, the new span is a root itself.
+    /// Returns a child context in which the roots of span trees are created on demand.
     ///
-    /// For servers: most requests record no call, and so need no root. If you store the [`SpanGuard`] of a root in a context value,
-    /// start the root in a context above that value. Otherwise the guard keeps its own context alive, which is a leak.
+    /// When a span starts under the returned context and has no other parent, `root` is called with the context of that
+    /// call. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the new span is a
+    /// root itself.
+    ///
+    /// This is for servers: a request in which no call is recorded then needs no root span. If you store the
+    /// [`SpanGuard`] of a root in a context value, start the root in an ancestor of the context with the value. Otherwise
+    /// the guard keeps its own context alive, which is a leak.
     ///
     /// ```
     /// use std::sync::OnceLock;
@@ -128,7 +135,7 @@ impl Span {
     }
 }
 
-/// Builds a [`Span`]. Returned by [`Span::builder`].
+/// Builds a [`Span`] with a limit, a start time or a location, or as a root. [`Span::builder`] returns it.
 ///
 /// ```
 /// use ripcord::{Context, Span};
@@ -154,7 +161,7 @@ pub struct SpanBuilder {
 }
 
 impl SpanBuilder {
-    /// Default of [`limit`](SpanBuilder::limit): 10,000 spans, which take one or two megabytes. Not a stability promise.
+    /// The default [`limit`](SpanBuilder::limit): 10,000 spans, which take one or two megabytes. Not a stability promise.
     pub const DEFAULT_LIMIT: usize = 10_000;
 
     fn new(name: Cow<'static, str>) -> Self {
@@ -162,21 +169,24 @@ impl SpanBuilder {
         SpanBuilder { name: Name::from(name), is_root: false, limit, start: None, location: None }
     }
 
-    /// Makes the span the root of a new tree, even below another span. The tree of that other span does not contain it.
+    /// Makes the span the root of a new tree, even if the context already carries a span. The tree of that other span
+    /// does not contain it.
     ///
-    /// A tree keeps every recorded span until its last context and its last [`Span`] are dropped. So work that never ends, such as a
-    /// server or the worker of a queue, starts a root for each request.
+    /// A tree keeps all recorded spans until its last context and its last [`Span`] are dropped. Work that never ends,
+    /// such as a server or a queue worker, should therefore start a root for each request.
     pub fn root(self) -> Self {
         SpanBuilder { is_root: true, ..self }
     }
 
-    /// Sets the maximum number of spans recorded below the span, if the span is a root. Further spans are counted, not recorded.
-    /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). The maximum is 2^32 - 2.
+    /// Sets the maximum number of spans recorded below this span. Only a root uses this setting. Further spans are
+    /// counted, not recorded.
+    ///
+    /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). The largest possible limit is 2^32 - 2.
     pub fn limit(self, limit: usize) -> Self {
         SpanBuilder { limit, ..self }
     }
 
-    /// Sets the time at which the call started, by the context's clock. Default: now.
+    /// Sets the time at which the call started, measured by the context's clock. Default: now.
     ///
     /// ```
     /// use std::time::Duration;
@@ -193,8 +203,9 @@ impl SpanBuilder {
         SpanBuilder { start: Some(start), ..self }
     }
 
-    /// Sets the line that started the span. Default: the line that calls [`start`](SpanBuilder::start). For libraries that start spans
-    /// for their users.
+    /// Sets the line of code that started the span. Default: the line that calls [`start`](SpanBuilder::start).
+    ///
+    /// This is for libraries that start spans for their users.
     ///
     /// ```
     /// use std::panic::Location;
@@ -210,7 +221,8 @@ impl SpanBuilder {
         SpanBuilder { location: Some(location), ..self }
     }
 
-    /// Starts the span in `ctx`. See [`Context::start_span`] for the returned values.
+    /// Starts the span in `ctx`. Returns a context that carries the span, and the span's guard, like
+    /// [`Context::start_span`].
     #[must_use = "a span ends when its guard is dropped"]
     #[track_caller]
     pub fn start(self, ctx: &Context) -> (Context, SpanGuard) {

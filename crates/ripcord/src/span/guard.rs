@@ -8,9 +8,18 @@ use super::snapshot::End;
 use crate::clock::Clock;
 use crate::context::Context;
 
-/// Ends its span when dropped: by a return, a `?`, a panic, or the abort of the task that holds it.
+/// Ends its span when dropped: by a return, a `?`, a panic, or the abort of the task that holds the guard.
 ///
-/// Returned by [`Context::start_span`]. Bind it to a name, at least `_span`: `let (ctx, _) = …` drops it at once.
+/// [`Context::start_span`] returns it. Bind it to a name, at least `_span`: `let (ctx, _) = …` drops it immediately.
+///
+/// ```
+/// use ripcord::Context;
+///
+/// let (ctx, guard) = Context::background().start_span("import");
+/// assert!(!ctx.span().unwrap().is_ended());
+/// drop(guard);
+/// assert!(ctx.span().unwrap().is_ended());
+/// ```
 #[must_use = "a span ends when its guard is dropped"]
 pub struct SpanGuard {
     span: Span,
@@ -27,7 +36,7 @@ impl SpanGuard {
         SpanGuard { span, ctx, clock, was_panicking: thread::panicking() }
     }
 
-    /// Ends the span now and returns it.
+    /// Ends the span now, and returns it.
     ///
     /// ```
     /// use ripcord::Context;

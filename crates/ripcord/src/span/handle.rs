@@ -11,10 +11,12 @@ use super::tree::Tree;
 use crate::error::Error;
 use crate::value::Value;
 
-/// One recorded call, and the tree of calls below it. It can be read at any time, also before it ends. Clones refer to the same span.
+/// One recorded call, and the tree of calls below it.
 ///
-/// [`Context::start_span`](crate::Context::start_span) starts one. `Display` prints the tree, one line for each call, indented by two
-/// spaces for each level:
+/// [`Context::start_span`](crate::Context::start_span) starts a span, [`Span::builder`] one with more settings. A span
+/// can be read at any time, also before it ends. Clones refer to the same span.
+///
+/// `Display` prints the tree, one line for each call, indented by two spaces for each level:
 ///
 /// ```text
 /// - Main: 751.9ms
@@ -23,11 +25,11 @@ use crate::value::Value;
 ///       - FunctionD (running): 300.2ms
 /// ```
 ///
-/// A precision, as in `{:.3}`, sets the digits of the durations. The default is one. `{:#}` prints errors in their own `{:#}` form.
-/// Lines deeper than 64 levels are not indented further. They show their level instead. Control characters in names and causes are
-/// escaped.
+/// A precision, as in `{:.3}`, sets the number of decimals of the durations. The default is one. `{:#}` prints errors in
+/// their own `{:#}` form. Lines below level 64 are not indented further and show their level instead. Control characters
+/// in names and causes are escaped.
 ///
-/// A span is a [`Value`], so work whose context has another origin can be put below a span: `ctx.with_value(span)`.
+/// A span is a [`Value`]. `ctx.with_value(span)` makes the calls of another context children of the span:
 ///
 /// ```
 /// use ripcord::Context;
@@ -48,32 +50,33 @@ pub struct Span {
 }
 
 impl Span {
-    /// Returns the name.
+    /// Returns the name of the call.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Returns the time of the start, by the context's clock.
+    /// Returns the time at which the span started, measured by the context's clock.
     pub fn start(&self) -> Instant {
         self.snapshot().start()
     }
 
-    /// Returns the time from the start to the end. If the span has not ended, returns the time until now.
+    /// Returns the time from the start to the end of the span, or until now if it has not ended.
     pub fn duration(&self) -> Duration {
         self.snapshot().duration()
     }
 
-    /// Returns whether the guard has been dropped.
+    /// Returns whether the span has ended.
     pub fn is_ended(&self) -> bool {
         self.snapshot().is_ended()
     }
 
-    /// Returns whether a panic dropped the guard.
+    /// Returns whether a panic ended the span.
     pub fn is_panicked(&self) -> bool {
         self.snapshot().is_panicked()
     }
 
-    /// Returns the end of the span's context, if that had ended when the span ended. Returns `None` if the span has not ended.
+    /// Returns the error of the span's context, if the context had ended when the span ended. Returns `None` while the
+    /// span has not ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -91,14 +94,14 @@ impl Span {
         self.snapshot().err().cloned()
     }
 
-    /// Returns the spans directly below, in the order of their start.
+    /// Returns the direct children, in the order in which they started.
     pub fn children(&self) -> Vec<Span> {
         let children = self.tree.children(self.at);
         let span = |(at, name)| Span { tree: Arc::clone(&self.tree), at, name, tracing: TracingSpan::default() };
         children.into_iter().map(span).collect()
     }
 
-    /// Returns a copy of this span at one moment. Use it to read several fields: every other method locks the tree.
+    /// Returns a copy of the span's data at one moment. Use it to read several fields: every other method locks the tree.
     ///
     /// ```
     /// use ripcord::Context;
@@ -112,8 +115,9 @@ impl Span {
         SpanSnapshot::new(0, self.tree.get(self.at))
     }
 
-    /// Returns copies of this span and all spans below it at one moment, each before its children. A loop over them replaces a
-    /// recursive walk over [`children`](Span::children).
+    /// Returns copies of this span and of all spans below it, taken at one moment. Each span comes before its children.
+    ///
+    /// A loop over the copies replaces a recursive walk over [`children`](Span::children).
     ///
     /// ```
     /// use ripcord::Context;
@@ -127,8 +131,8 @@ impl Span {
         self.tree.walk(self.at).into_iter().map(|(depth, data)| SpanSnapshot::new(depth, data)).collect()
     }
 
-    /// Returns the number of spans of the whole tree that were not recorded because the tree was
-    /// [full](crate::SpanBuilder::limit).
+    /// Returns the number of spans that the whole tree has not recorded because its [limit](crate::SpanBuilder::limit)
+    /// was reached.
     pub fn dropped(&self) -> u64 {
         self.tree.dropped()
     }

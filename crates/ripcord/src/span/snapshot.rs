@@ -8,7 +8,9 @@ use super::name::Name;
 use crate::clock::{Clock, instant_of};
 use crate::error::Error;
 
-/// A copy of one [`Span`](crate::Span) at one moment. Returned by [`Span::snapshots`](crate::Span::snapshots).
+/// A copy of the data of one [`Span`](crate::Span) at one moment.
+///
+/// [`Span::snapshot`](crate::Span::snapshot) and [`Span::snapshots`](crate::Span::snapshots) return it.
 #[derive(Clone)]
 pub struct SpanSnapshot {
     depth: usize,
@@ -23,27 +25,28 @@ impl SpanSnapshot {
         SpanSnapshot { depth, data, until }
     }
 
-    /// Returns the number of levels below the span that was copied. That span itself has depth 0.
+    /// Returns the number of levels between this span and the span on which [`snapshots`](crate::Span::snapshots) was
+    /// called. That span has depth 0.
     pub fn depth(&self) -> usize {
         self.depth
     }
 
-    /// Returns the name.
+    /// Returns the name of the call.
     pub fn name(&self) -> &str {
         &self.data.name
     }
 
-    /// Returns the time of the start, by the context's clock.
+    /// Returns the time at which the span started, measured by the context's clock.
     pub fn start(&self) -> Instant {
         instant_of(self.data.start)
     }
 
-    /// Returns the line that started the span.
+    /// Returns the line of code that started the span.
     pub fn location(&self) -> &'static Location<'static> {
         self.data.location
     }
 
-    /// Returns the time from the start to the end. If the span had not ended, returns the time until the copy.
+    /// Returns the time from the start to the end of the span, or to the moment of the copy if the span had not ended.
     pub fn duration(&self) -> Duration {
         Duration::from_nanos(self.until.saturating_sub(self.data.start).max(0).unsigned_abs())
     }
@@ -58,7 +61,7 @@ impl SpanSnapshot {
         self.data.end.as_ref().is_some_and(|end| end.panicked)
     }
 
-    /// Returns the end of the span's context, if that had ended when the span ended.
+    /// Returns the error of the span's context, if the context had ended when the span ended.
     pub fn err(&self) -> Option<&Error> {
         self.data.end.as_ref()?.error.as_ref()
     }

@@ -46,8 +46,8 @@ static METADATA: Metadata<'static> = Metadata::new(
 
 /// A span's counterpart, if a subscriber wants one.
 ///
-/// It is open while the guard or a context of the span is held, and the subscriber learns when it closes. A clone refers to it without
-/// holding it open: a [`Span`](super::Span) kept for later reading must not delay the export.
+/// It is open while the guard or a context of the span is held, and the subscriber learns when it closes. A clone refers
+/// to it without holding it open: a [`Span`](super::Span) kept for later reading must not delay the export.
 #[derive(Default)]
 pub(super) struct TracingSpan(Hold);
 
@@ -196,36 +196,39 @@ fn record_end(span: &Span, end: &End) {
 }
 
 impl super::Span {
-    /// Returns the span's counterpart in the crate `tracing`, for example to run a future in: `future.instrument(ctx.tracing_span())`.
+    /// Returns the `tracing` span that mirrors this span. See [`Context::tracing_span`].
     ///
-    /// The counterpart is disabled if no subscriber wants it, if the span has ended and every context that carries it is gone, and
-    /// for a span from another span's [`children`](super::Span::children).
+    /// The returned span is disabled in three cases: if no subscriber enables it, if this span has ended and all contexts
+    /// that carry it were dropped, or if this span was returned by [`children`](super::Span::children).
     pub fn tracing_span(&self) -> Span {
         self.tracing.get().map_or_else(Span::none, |span| Span::clone(&span.0))
     }
 }
 
 impl Context {
-    /// Returns the counterpart, in the crate `tracing`, of the nearest [`span`](Context::span) at or above this context. It is disabled
-    /// if there is none.
+    /// Returns the `tracing` span that mirrors this context's [`span`](Context::span). If there is no span, returns a disabled one.
     ///
-    /// Each [`Span`](crate::Span) has a counterpart with target `ripcord` and level info, below the counterpart of its parent. The
-    /// first of a tree is below the span that the thread was in. A [root](crate::SpanBuilder::root) is below none. The counterpart
-    /// closes with the last context that carries it and the last span below it.
+    /// Use it to run code in that span: `future.instrument(ctx.tracing_span())`.
     ///
-    /// It has OpenTelemetry's `otel.name`, `code.file.path` and `code.line.number`: the line that started the span. A cancel is not an
-    /// error of the span. A deadline sets `error.type` to `timeout`, and a panic to `panic`. Both set `otel.status_code` to `error`.
+    /// Each [`Span`](crate::Span) is mirrored by a `tracing` span with target `ripcord` and level `INFO`. Its parent
+    /// mirrors the parent of the `Span`. The first span of a tree has the thread's current `tracing` span as its parent.
+    /// A span that [`SpanBuilder::root`](crate::SpanBuilder::root) has made a root has no parent. The `tracing` span
+    /// closes when all contexts that carry it, its guard and all spans below it are gone.
     ///
-    /// These are all attributes under `ripcord.`:
+    /// It has OpenTelemetry's attributes `otel.name`, `code.file.path` and `code.line.number`. The last two are the line
+    /// that started the span. An exceeded deadline sets `error.type` to `timeout`, a panic sets it to `panic`, and both
+    /// set `otel.status_code` to `error`. A cancel is not an error.
+    ///
+    /// These are all attributes with the prefix `ripcord.`:
     ///
     /// | attribute | value | set |
     /// |---|---|---|
-    /// | `ripcord.time_left_ms` | time left until the context's deadline when the span started | if there is a deadline |
+    /// | `ripcord.time_left_ms` | milliseconds left until the context's deadline when the span started | if there is a deadline |
     /// | `ripcord.end` | `canceled`, `deadline exceeded` or `panicked` | if the context had ended, or a panic dropped the guard |
     /// | `ripcord.end.cause` | the cause, with its sources | if there is one |
-    /// | `ripcord.end.name` | the nearest name at or above the context that ended first | if there is one |
+    /// | `ripcord.end.name` | the name of the context that ended first, or of its nearest ancestor with a name | if there is one |
     /// | `ripcord.end.location` | file, line and column that canceled the context or set its deadline | if the context had ended |
-    /// | `ripcord.end.timeout_ms` | the timeout that the deadline was set with | at a deadline |
+    /// | `ripcord.end.timeout_ms` | the timeout with which the deadline was set, in milliseconds | if a deadline ended the context |
     /// | `ripcord.request_id` | the request's id | by `ripcord-http`, on the spans of requests and calls |
     ///
     /// ```

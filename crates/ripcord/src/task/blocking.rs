@@ -8,19 +8,20 @@ use super::spawn::{EndOfTask, Start};
 use crate::context::Context;
 
 impl Context {
-    /// Runs a blocking closure on a thread of the running tokio runtime. The closure receives a child of this context, which it
-    /// has to check.
+    /// Runs a blocking closure on a thread of the current tokio runtime. The closure receives a child of this context.
     ///
-    /// The [`Task`] is ready when the closure has returned or when the context has ended, whichever comes first. If both are
-    /// ready at the same poll, the closure's value wins. Nothing can stop a closure that does not check its context. Such a
-    /// closure goes on, and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. A closure that has not
-    /// started when the context ends is never started.
+    /// The closure must check the child to stop early. A closure that does not check it continues after the child's end,
+    /// and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. If the child ends before the
+    /// closure has started, the closure never starts.
     ///
-    /// A panic of the closure is the task's error. If the closure panics after its context ended or its [`Task`] was dropped,
-    /// only the panic hook reports the panic.
+    /// The [`Task`] is ready when the closure has returned, or when the child has ended. If both are true at the same
+    /// poll, the closure's value is returned.
     ///
-    /// The name, the span and the lists are the same as with [`spawn`](Context::spawn). Outside of a runtime, the task ends
-    /// with an error that says so.
+    /// A panic of the closure is the task's error. If the closure panics after the child's end, or after the [`Task`] was
+    /// dropped, only the panic hook reports the panic.
+    ///
+    /// The task has the same name, `tracing` span and lists as a task of [`spawn`](Context::spawn). Outside of a runtime,
+    /// the task ends with an error.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

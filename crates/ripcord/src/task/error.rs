@@ -9,18 +9,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::background;
 use crate::error::Error;
 
-/// The reason why a task has no output.
+/// The error of a task that has no output: its context ended first, or it panicked.
+///
+/// ```
+/// use ripcord::{Context, TaskError};
+///
+/// fn describe(error: &TaskError) -> String {
+///     match error {
+///         TaskError::Ended(error) => format!("ended: {error}"),
+///         TaskError::Panicked(panic) => format!("bug: {panic}"),
+///         _ => error.to_string(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The task's context ended first. The task was dropped or never polled. A blocking task may still be running.
+    /// The task's context ended first. The task's future was dropped. A blocking task may still be running.
     Ended(Error),
     /// The task panicked.
     Panicked(TaskPanic),
 }
 
 impl TaskError {
-    /// Returns whether the task's context ended first.
+    /// Returns whether the task's context ended before the task had an output.
     pub fn is_ended(&self) -> bool {
         matches!(self, TaskError::Ended(_))
     }
@@ -30,17 +42,17 @@ impl TaskError {
         matches!(self, TaskError::Panicked(_))
     }
 
-    /// Returns whether the task's context was canceled.
+    /// Returns whether the task has no output because its context was canceled.
     pub fn is_canceled(&self) -> bool {
         self.end().is_some_and(Error::is_canceled)
     }
 
-    /// Returns whether the deadline of the task's context passed.
+    /// Returns whether the task has no output because a deadline or an idle timeout of its context passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.end().is_some_and(Error::is_deadline_exceeded)
     }
 
-    /// Returns the error of the task's context, if the context ended first.
+    /// Returns the error of the task's context, or `None` if the task panicked.
     pub fn end(&self) -> Option<&Error> {
         match self {
             TaskError::Ended(error) => Some(error),
@@ -48,7 +60,7 @@ impl TaskError {
         }
     }
 
-    /// Returns the panic, if the task panicked.
+    /// Returns the panic, or `None` if the task's context ended first.
     pub fn panic(&self) -> Option<&TaskPanic> {
         match self {
             TaskError::Ended(_) => None,
@@ -94,18 +106,19 @@ impl TaskPanic {
         TaskPanic(Arc::new(Inner { message, location, payload: Mutex::new(Some(payload)) }))
     }
 
-    /// Returns the panic's message, if the payload is a text.
+    /// Returns the panic's message, or `None` if the payload is not a string.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
 
-    /// Returns the line that started the task. The panic hook reports the line of the panic.
+    /// Returns the line that started the task, not the line that panicked. The panic hook reports the latter.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
 
-    /// Returns the payload of the panic, for [`resume_unwind`](std::panic::resume_unwind). If a clone has returned the payload
-    /// before, returns the message.
+    /// Returns the payload of the panic, for [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// Only the first call gets the payload. A later call on a clone gets the message.
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
         payload.unwrap_or_else(|| Box::new(self.message().unwrap_or("a task panicked").to_owned()))

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use super::list::{Entry, List};
 use crate::context::Context;
 
-/// Keeps a task in the lists of its context until dropped: see [`Context::task_guard`].
+/// Keeps a task in the task lists of its context until dropped. [`Context::task_guard`] returns it.
+///
+/// A task list is the [`Tasks`](crate::Tasks) of [`Context::with_tasks`].
 #[must_use = "a guard that is dropped removes the task from its lists at once"]
 pub struct TaskGuard {
     /// Each list with the key of the task in it.
@@ -21,10 +23,11 @@ impl UnwindSafe for TaskGuard {}
 impl RefUnwindSafe for TaskGuard {}
 
 impl Context {
-    /// Adds a task to the lists of [`with_tasks`](Context::with_tasks) at and above this context, until the guard is dropped.
+    /// Adds a task to every task list ([`with_tasks`](Context::with_tasks)) of this context and its ancestors. Dropping
+    /// the returned guard removes the task.
     ///
-    /// Use it for work that `spawn` and [`Group`](crate::Group) do not start: a thread, or a task of another executor. Move the
-    /// guard into the work. The task has this context's name and the line of this call.
+    /// Use it for work that neither `spawn` nor a [`Group`](crate::Group) starts, such as a thread or a task of another
+    /// executor. Move the guard into the work. The list shows this context's name and the line of this call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -40,9 +43,10 @@ impl Context {
         self.task_guard_at(Location::caller())
     }
 
-    /// Adds a task as [`task_guard`](Context::task_guard) does, with `location` as the line that started it.
+    /// Adds a task like [`task_guard`](Context::task_guard), and records `location` as the line that started the task.
     ///
-    /// For libraries that start work on behalf of their caller: pass the caller's line, from a `#[track_caller]` function.
+    /// This is for libraries that start work on behalf of their caller. Get the location from [`Location::caller`] in a
+    /// `#[track_caller]` function that the caller calls.
     pub fn task_guard_at(&self, location: &'static Location<'static>) -> TaskGuard {
         TaskLists::above(self).guard(self, location)
     }

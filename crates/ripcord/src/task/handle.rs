@@ -14,18 +14,28 @@ use crate::error::Error;
 use crate::future::DoneOwned;
 use crate::raw::tree;
 
-/// A task spawned by [`Context::spawn`], [`spawn_blocking`](Context::spawn_blocking) or
-/// [`spawn_with_grace`](Context::spawn_with_grace). Awaiting it returns the task's output.
+/// A handle to a spawned task. Awaiting it returns the task's output.
 ///
-/// Dropping the handle detaches the task: the task goes on until its context ends. [`cancel`](Task::cancel) ends the task.
+/// [`Context::spawn`], [`spawn_blocking`](Context::spawn_blocking) and [`spawn_with_grace`](Context::spawn_with_grace)
+/// return it. Dropping the handle detaches the task, which then runs until it is ready or its context ends.
+/// [`cancel`](Task::cancel) ends the task.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use ripcord::Context;
+///
+/// let task = Context::background().spawn(|_ctx| async { 7 });
+/// assert_eq!(task.await.unwrap(), 7);
+/// # });
+/// ```
 ///
 /// # Errors
 ///
-/// A [`TaskError`] if the task's context ended before the task, or if the task panicked.
+/// Awaiting returns a [`TaskError`] if the task's context ended first, or if the task panicked.
 ///
 /// # Cancel safety
 ///
-/// `&mut task` may be awaited, dropped and awaited again. After the handle was ready, it stays pending.
+/// `&mut task` may be awaited, dropped and awaited again. After it has returned a result, it stays pending.
 #[doc(alias = "JoinHandle")]
 pub struct Task<T> {
     /// The task's context. If the task was not started, a context that is done.
@@ -62,9 +72,9 @@ impl<T> Task<T> {
         Task { ctx, state: State::Never(error) }
     }
 
-    /// Ends the task's context and all contexts below it, unless the context has ended already.
+    /// Cancels the task's context and all contexts derived from it. Has no effect if the context has already ended.
     ///
-    /// The task's future is dropped at its next poll. A blocking task goes on until its closure returns.
+    /// The task's future is dropped at its next poll. A blocking task continues until its closure returns.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -80,13 +90,13 @@ impl<T> Task<T> {
         self.end(Location::caller(), None);
     }
 
-    /// Ends the task as [`cancel`](Task::cancel) does, with a cause.
+    /// Cancels the task like [`cancel`](Task::cancel), with a cause.
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Returns whether the task is gone: its future, or its blocking closure, was dropped.
+    /// Returns whether the task's future or blocking closure has been dropped.
     pub fn is_finished(&self) -> bool {
         match &self.state {
             State::Spawned { output, .. } => output.is_finished(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::list::Entry;
 
-/// A snapshot of one task, taken when [`Tasks::list`](crate::Tasks::list) was called. Displays as one line.
+/// Describes one task at the time when [`Tasks::list`](crate::Tasks::list) was called. `Display` prints one line.
 #[derive(Clone)]
 pub struct TaskInfo {
     name: Option<Arc<Cow<'static, str>>>,
@@ -29,22 +29,22 @@ impl TaskInfo {
         }
     }
 
-    /// Returns the nearest name at or above the task's context.
+    /// Returns the name of the task's context, or of its nearest ancestor with a [name](crate::Context::with_name).
     pub fn name(&self) -> Option<&str> {
         self.name.as_ref().map(|name| &***name)
     }
 
-    /// Returns the line that spawned the task.
+    /// Returns the line that started the task.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
 
-    /// Returns the time since the task was spawned, by its context's clock.
+    /// Returns the time since the task was started, measured by its context's clock.
     pub fn age(&self) -> Duration {
         self.age
     }
 
-    /// Returns whether the task's context had ended although the task was not gone.
+    /// Returns whether the task's context had ended while the task was still in the list.
     pub fn is_ended(&self) -> bool {
         self.ended
     }

@@ -12,9 +12,21 @@ use crate::background;
 use crate::context::Context;
 use crate::value::Value;
 
-/// The tasks below one context: their number, their list, and a way to wait for them. See [`Context::with_tasks`].
+/// Counts and lists the tasks that were started under one context, and waits for them. [`Context::with_tasks`] returns
+/// it.
 ///
-/// A clone refers to the same list. Dropping it has no effect on the tasks.
+/// Clones refer to the same list. Dropping them has no effect on the tasks.
+///
+/// ```
+/// use ripcord::{Context, block_on};
+///
+/// let (ctx, tasks) = Context::background().with_tasks();
+/// let guard = ctx.with_name("compact").task_guard();
+/// assert_eq!(tasks.list()[0].name(), Some("compact"));
+/// drop(guard);
+/// block_on(tasks.wait(&Context::background())).unwrap();
+/// assert!(tasks.is_empty());
+/// ```
 #[derive(Clone)]
 pub struct Tasks(Arc<List>);
 
@@ -52,15 +64,15 @@ impl UnwindSafe for List {}
 impl RefUnwindSafe for List {}
 
 impl Context {
-    /// Creates a context that counts and lists every task spawned below it, and the [`Tasks`] that report them.
+    /// Returns a child context, and the [`Tasks`] that count and list the tasks started under it.
     ///
-    /// The list contains the tasks of `Context::spawn` and its relatives, the tasks of [`Group`](crate::Group)s, and the work
-    /// that a [`TaskGuard`](crate::TaskGuard) represents. This includes tasks below a
-    /// [`without_cancel`](Context::without_cancel). Below a [`merge`](Context::merge), a task is in the lists of both parents.
-    /// Lists nest: a task is in each list above it.
+    /// The list contains three kinds of work: tasks of `Context::spawn`, `spawn_blocking` and `spawn_with_grace`, tasks
+    /// of a [`Group`](crate::Group), and work that holds a [`TaskGuard`](crate::TaskGuard). A task is in the list if its
+    /// context is the child or a descendant. This includes contexts from [`without_cancel`](Context::without_cancel) and
+    /// [`merge`](Context::merge). A task can be in several lists.
     ///
-    /// A task is listed until its future, or its blocking closure, is gone and its drop has finished. The end of the task's
-    /// context does not remove the task from the list. Dropping or awaiting the task's handle does not remove the task either.
+    /// A task stays in the list until its future or blocking closure has been dropped. It stays there after the end of
+    /// its context, and after its handle was dropped.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -88,9 +100,10 @@ impl Context {
 }
 
 impl Tasks {
-    /// Waits until there is no task, or until `other` ends.
+    /// Waits until the list is empty, or until `other` ends.
     ///
-    /// An empty list wins over the end of `other`. The wait includes tasks that are spawned during the wait.
+    /// Tasks that start during the wait are waited for too. If the list is empty when `other` has ended, the result is
+    /// `Ok`.
     ///
     /// # Errors
     ///
@@ -98,30 +111,31 @@ impl Tasks {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. The tasks are not affected.
+    /// The future may be dropped at any time. This has no effect on the tasks.
     pub fn wait(&self, other: &Context) -> WaitForTasks {
         WaitForTasks::new(self.clone(), other)
     }
 
-    /// Returns the number of tasks.
+    /// Returns the number of tasks in the list.
     pub fn len(&self) -> usize {
         self.0.state().tasks.len()
     }
 
-    /// Returns whether there is no task.
+    /// Returns whether the list has no task.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Returns the current tasks, in the order in which they were started.
+    /// Returns a description of each task, in the order in which the tasks were started.
     pub fn list(&self) -> Vec<TaskInfo> {
         let entries: Vec<Arc<Entry>> = self.0.state().tasks.values().cloned().collect();
         // The contexts are asked without the lock (invariant 4).
         entries.iter().map(|entry| TaskInfo::new(entry)).collect()
     }
 
-    /// Returns the tasks like [`list`](Tasks::list), each with its context. The values of a context show which request the task
-    /// belongs to. A returned context keeps its values alive.
+    /// Returns a description of each task together with the task's context.
+    ///
+    /// The values of the context can show which request a task belongs to. A returned context keeps its values alive.
     ///
     /// ```
     /// use ripcord::{Context, Value};

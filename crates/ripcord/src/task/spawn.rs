@@ -32,22 +32,23 @@ fn in_span<F>(future: F) -> InSpan<F> {
 }
 
 impl Context {
-    /// Spawns a task on the running tokio runtime. The task runs under a child of this context, which `make` receives. The task
-    /// ends when the child ends.
+    /// Spawns a task on the current tokio runtime. `make` receives a child of this context and returns the task's future.
     ///
-    /// At the end of the context, the task's future is dropped, as [`run`](Context::run) does: a result that is ready at the
-    /// same poll counts. The [`Task`] is ready once the future is gone. If the context is done already, `make` is not called.
+    /// When the child ends, the future is dropped, as [`run`](Context::run) does. If the future is ready at the same
+    /// poll, its output is kept. The [`Task`] is ready after the future was dropped. If this context has already ended,
+    /// `make` is not called.
     ///
-    /// The task has this context's [name](Context::name). If the feature `tracing` is on, the task runs inside the `tracing`
-    /// span of the caller. The task is in the lists of every [`with_tasks`](Context::with_tasks) above. Contexts derived in the
-    /// task do not end with the task's output: tasks that it spawned go on.
+    /// The task has this context's [name](Context::name). It is in every task list ([`with_tasks`](Context::with_tasks))
+    /// of this context and its ancestors. With the feature `tracing`, the task runs inside the caller's `tracing` span.
+    /// Contexts that were derived from the child do not end when the task returns its output, so tasks that it spawned
+    /// continue.
     ///
-    /// Outside of a runtime, and on a runtime that is shutting down, the task ends with an error that says so.
+    /// Outside of a runtime, and on a runtime that is shutting down, the task ends with an error.
     ///
     /// # Panics
     ///
-    /// If `make` panics. A panic of the future is the task's error. If the [`Task`] was dropped, nobody receives that error,
-    /// and only the panic hook reports the panic.
+    /// Panics if `make` panics. A panic of the future does not panic here: it is the task's error. If the [`Task`] was
+    /// dropped, only the panic hook reports that panic.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -72,8 +73,9 @@ impl Context {
         self.spawn_until(Context::clone, make)
     }
 
-    /// Spawns a task like [`spawn`](Context::spawn). After the end of its context, the task is polled for up to `grace`, for
-    /// cleanup that awaits. See [`run_with_grace`](Context::run_with_grace).
+    /// Spawns a task like [`spawn`](Context::spawn), and keeps polling it for up to `grace` after its context has ended.
+    ///
+    /// The task can use this time for cleanup that awaits: see [`run_with_grace`](Context::run_with_grace).
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

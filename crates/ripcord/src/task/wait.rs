@@ -9,8 +9,9 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::future::DoneOwned;
 
-/// A future that is ready when there is no task, or when a context has ended: see [`Tasks::wait`]. Dropping it has no effect on
-/// the tasks.
+/// The future that [`Tasks::wait`] returns. Ready when the list is empty, or when the given context has ended.
+///
+/// Dropping it has no effect on the tasks.
 #[must_use = "futures do nothing unless polled"]
 pub struct WaitForTasks {
     tasks: Tasks,
