@@ -12,11 +12,13 @@ use crate::context::Context;
 use crate::error::Error;
 
 impl Context {
-    /// Blocks the thread until the context ends, and returns its error. Blocks forever if nothing can end the context.
+    /// Blocks the thread until the context ends. Returns the context's error.
     ///
-    /// For threads. In async code it would block the executor: use [`done`](Context::done) there. On a manual clock, another
-    /// thread has to advance the time; on tokio's clock, another thread of the runtime has to run. On the system's clock the
-    /// thread sees its deadline itself, so it needs no other thread.
+    /// Blocks forever if nothing can end the context. This method is for threads. Async code must use
+    /// [`done`](Context::done) instead, because this method would block the executor.
+    ///
+    /// On the system's clock, the thread notices deadlines without the help of another thread. On a manual clock, another
+    /// thread must advance the time. On tokio's clock, another thread must run the runtime.
     ///
     /// ```
     /// use std::time::Duration;
@@ -45,8 +47,11 @@ impl Context {
         })
     }
 
-    /// Blocks as [`wait`](Context::wait) does, for at most `timeout` by this context's clock. Returns `None` if the context has
-    /// not ended by then. If both happen at the same time, the end wins.
+    /// Blocks the thread until the context ends, for at most `timeout`. Returns the context's error, or `None` if the
+    /// context has not ended.
+    ///
+    /// This method is for threads, like [`wait`](Context::wait). The context's clock measures the time. If the context
+    /// ends at the instant at which the timeout expires, the error is returned.
     ///
     /// ```
     /// use std::time::Duration;
@@ -62,7 +67,9 @@ impl Context {
         self.err()
     }
 
-    /// Blocks the thread for `duration` by this context's clock, or until the context ends. [`sleep`](Context::sleep) for threads.
+    /// Blocks the thread for `duration`, measured by this context's clock, or until the context ends.
+    ///
+    /// This method is for threads. Async code must use [`sleep`](Context::sleep) instead.
     ///
     /// # Errors
     ///
@@ -84,15 +91,17 @@ impl Context {
     }
 }
 
-/// Polls a future on this thread, which it blocks, until the future is ready.
+/// Runs a future on the current thread, which blocks until the future is ready. Returns the future's output.
 ///
-/// It lets plain threads call everything that is async. Do not call it from async code: it blocks the executor's thread. A
-/// future that needs a runtime's timer or I/O, such as tokio's, needs that runtime entered or running elsewhere; the futures of
-/// this crate need none.
+/// With this function, a plain thread can call async code. Do not call it from async code, because it blocks the
+/// executor's thread.
+///
+/// The futures of this crate need no runtime. A future that uses a runtime's timers or I/O, such as a future of tokio,
+/// needs that runtime: enter the runtime on this thread, or run it on another thread.
 ///
 /// # Panics
 ///
-/// If the future panics.
+/// Panics if the future panics.
 ///
 /// ```
 /// use std::time::Duration;

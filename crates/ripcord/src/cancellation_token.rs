@@ -12,8 +12,10 @@ use crate::context::Context;
 use crate::raw::tree;
 
 impl Context {
-    /// Returns a context that ends when this one does, or when `token` is canceled. Its cause is then `cancellation token canceled`.
-    /// When the token's `cancel` returns, the context is done.
+    /// Returns a child context that ends when `token` is canceled, or when this context ends.
+    ///
+    /// When the token's `cancel` returns, the child has ended. Its [cause](Context::cause) is then the text `cancellation
+    /// token canceled`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -42,21 +44,25 @@ impl Context {
         ctx
     }
 
-    /// Returns a token that is canceled when this context ends. Tokens have no cause.
+    /// Returns a token that is canceled when this context ends. A token carries no cause.
     ///
-    /// Each call returns a token of its own. Canceling it has no effect on the context.
+    /// Each call returns a new token. Canceling the token has no effect on the context.
     ///
-    /// The token does not keep the context alive. It is also canceled when the context would have ended after all of its
-    /// handles were dropped: at a deadline, with a context above, or with the token that the context was made of. There are
-    /// exceptions, which all concern the time after the last handle of a context was dropped:
+    /// The token does not keep the context alive. After the last clone of the context was dropped, the token is still
+    /// canceled at the time when the context would have ended: at its deadline, when an ancestor ends, or when a token
+    /// from which the context was derived is canceled.
     ///
-    /// - Of a [merged](Context::merge) context, the token follows the first of the two contexts only.
-    /// - Of a context that [`with_cancellation_token`](Context::with_cancellation_token) derived from one that can end, the token
-    ///   follows the one that can end only.
-    /// - Of a [shielded](Context::shielded) context, the token may be canceled up to a millisecond late. If the context that it is
-    ///   shielded from was made of a token, the end of that token counts only while that context lives.
+    /// After the last clone was dropped, there are these exceptions:
     ///
-    /// A token made of a context that is itself made of a token may be canceled a moment before the context is.
+    /// - For a [merged](Context::merge) context, the token is canceled only when the context ends on which `merge` was
+    ///   called, not when the other context ends.
+    /// - If [`with_cancellation_token`](Context::with_cancellation_token) was called on a context that can end, the token
+    ///   of the result is canceled only when that context ends, not when the first token is canceled.
+    /// - For a [shielded](Context::shielded) context, the token may be canceled up to one millisecond late. If the
+    ///   context on which `shielded` was called was derived from another token, that token counts only while that context
+    ///   is alive.
+    ///
+    /// If a context was derived from a token, a token of this context may be canceled a moment before the context ends.
     ///
     /// ```
     /// use ripcord::Context;

@@ -1,5 +1,7 @@
-//! Go's `context` for Rust. One value, the [`Context`], says how long work may still take, whether it has been canceled, by whom and
-//! why, and which request-scoped values belong to it. It works on any executor and on plain threads.
+//! Go's `context` for Rust. A [`Context`] carries a deadline, a cancellation signal and request-scoped values from a request to all
+//! functions that work for it. An error tells who canceled the work or set the deadline, in which line and why.
+//!
+//! The crate works with any executor and with plain threads.
 //!
 //! # Usage
 //!
@@ -38,19 +40,20 @@
 //!
 //! | you want to | use |
 //! |---|---|
+//! | create the first context | [`Context::background`] |
 //! | limit the time of work | [`Context::with_timeout`], [`Context::with_deadline`] |
 //! | move a deadline, or end work that makes no progress | [`Context::with_movable_deadline`], [`Context::with_idle_timeout`] |
 //! | cancel work | [`Context::with_cancel`], [`Canceler`], [`CancelHandle`] |
 //! | end a future when the context ends | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
 //! | sleep, wait or check | [`Context::sleep`], [`Context::done`], [`Context::check`]; [`Context::wait`] on threads |
-//! | learn why work ended | [`Error`], its [`Cause`] and its [`Origin`] |
+//! | find out why work ended | [`Error`], its [`Cause`] and its [`Origin`] |
 //! | carry values of a request | [`Value`], [`Context::with_value`], [`Context::value`] |
 //! | run a function when the context ends | [`Context::after_func`] |
 //! | end work when either of two contexts ends | [`Context::merge`] |
 //! | clean up after the context has ended | [`Context::run_with_grace`], [`Context::shielded`] |
 //! | spawn tasks and wait for them | `Context::spawn` (feature `tokio`), [`Context::with_tasks`], [`Tasks`] |
 //! | run tasks, and stop at the first error | [`Group`] |
-//! | stop a service in order: drain, then phases | [`Shutdown`] |
+//! | stop a service in order: finish running requests, then clean up | [`Shutdown`] |
 //! | record the calls of a request | [`Context::start_span`], [`Span`] |
 //! | control time in tests | [`Clock::manual`], [`ManualTime`] |
 //! | call async code from a thread | [`block_on`] |
@@ -60,15 +63,15 @@
 //! No feature is on by default. A feature only adds items and does not change what the other items return. The feature `tracing`
 //! has one more effect: a `tracing` subscriber that enables the target `ripcord` at level `INFO` sees spans start and end.
 //!
-//! - `tokio`: [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`; `Context::spawn`, `Context::spawn_with_grace`,
-//!   `Context::spawn_blocking` and `Group::new`, which spawn on the current runtime. Leave it off if you use another executor:
-//!   contexts work without it.
-//! - `tokio-util`: conversions from and to `tokio_util::sync::CancellationToken`, for code bases that have both.
-//! - `signals`: `Context::with_signals`, which returns a context that Ctrl-C or SIGTERM ends, and
-//!   `Shutdown::on_signals`. For binaries, not for libraries.
-//! - `metrics`: figures about calls, tasks and ended contexts, reported through the facade crate `metrics`: see `describe_metrics`.
-//!   Leave it off if you install no recorder.
-//! - `tracing`: each [`Span`] is also a span of the crate `tracing`, and `Context::tracing_span` returns that span. Leave it off if no
+//! - `tokio` adds [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`. It also adds `Context::spawn`,
+//!   `Context::spawn_with_grace`, `Context::spawn_blocking` and `Group::new`, which spawn tasks on the current runtime. Leave it
+//!   off if you use another executor: contexts work without it.
+//! - `tokio-util` adds conversions from and to `tokio_util::sync::CancellationToken`, for programs that use both types.
+//! - `signals` adds `Context::with_signals` and `Shutdown::on_signals`, which react to Ctrl-C and SIGTERM. Use it in binaries, not
+//!   in libraries.
+//! - `metrics` adds metrics about calls, tasks and ended contexts. The facade crate `metrics` receives them: see
+//!   `describe_metrics`. Leave it off if you install no recorder.
+//! - `tracing` makes each [`Span`] also a span of the crate `tracing`, which `Context::tracing_span` returns. Leave it off if no
 //!   subscriber needs spans.
 
 // rustdoc lists the methods of `Context` in the order of these modules: from making a context to the conversions.
@@ -133,7 +136,7 @@ pub use task::Task;
 pub use task::{TaskError, TaskGuard, TaskInfo, TaskPanic, Tasks, WaitForTasks};
 pub use value::Value;
 
-/// Runs the README's program as a test.
+/// Runs the program in the README as a test.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -19,22 +19,23 @@ const CALL_OVERRUN: &str = "ripcord_call_overrun_seconds";
 const TASKS: &str = "ripcord_tasks";
 const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 
-/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+/// Registers the help texts of this crate's metrics with the recorder of the crate `metrics`.
 ///
-/// With the feature `metrics`, the core records:
+/// Call it once, after the recorder is installed. Without a recorder, nothing is recorded. With the feature `metrics`,
+/// this crate records:
 ///
 /// | metric | type | labels | meaning |
 /// |---|---|---|---|
-/// | `ripcord_contexts_ended_total` | counter | `kind`, `name` | ends. `kind` is `canceled`, `dropped` (a dropped `Canceler`) or `deadline_exceeded`. `name` is the nearest name at or above the context that ended |
+/// | `ripcord_contexts_ended_total` | counter | `kind`, `name` | contexts that ended. `kind` is `canceled`, `dropped` (a dropped `Canceler`) or `deadline_exceeded`. `name` is the name of the context or of its nearest ancestor with a name |
 /// | `ripcord_call_time_left_seconds` | histogram | `call` | time left when a [`Span`](crate::Span) started, if its context had a deadline. `call` is the span's name |
 /// | `ripcord_call_overrun_seconds` | histogram | `call` | time from the end of a span's context to the end of the span, if a cancel, a deadline or an idle timeout ended the context first |
-/// | `ripcord_tasks` | gauge | `task` | tasks that are not gone: spawned, of a group, or with a [`TaskGuard`](crate::TaskGuard). `task` is the nearest name |
-/// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was gone, if a cancel, a deadline or an idle timeout ended the context |
+/// | `ripcord_tasks` | gauge | `task` | tasks that have not been dropped: spawned tasks, tasks of a group, and tasks with a [`TaskGuard`](crate::TaskGuard). `task` is the name of the task's context or of its nearest ancestor with a name |
+/// | `ripcord_task_overrun_seconds` | histogram | `task` | time from the end of a task's context until the task was dropped, if a cancel, a deadline or an idle timeout ended the context |
 ///
-/// An end is counted once, where it began, and when it is noticed. The contexts below are not counted. A context that ends unseen
-/// is not counted either. Names and span names become labels, so use a small set of them.
+/// `ripcord_contexts_ended_total` counts only the context that was canceled or whose deadline passed, not the contexts
+/// derived from it. An end is counted when code notices it. An end that no code notices is not counted.
 ///
-/// Without a recorder, nothing is recorded.
+/// Context names and span names become labels, so use a small set of names.
 pub fn describe_metrics() {
     describe_counter!(CONTEXTS_ENDED, Unit::Count, "Contexts that ended, by kind of end and by name.");
     describe_histogram!(CALL_TIME_LEFT, Unit::Seconds, "Time left when a call started.");

@@ -103,8 +103,8 @@ impl Context {
     /// Returns a child like [`with_timeout`](Context::with_timeout), and records `location` as the line that set the
     /// timeout.
     ///
-    /// This is for libraries whose users set the timeout. Get the location from
-    /// [`Location::caller`](std::panic::Location::caller) in a `#[track_caller]` function that the user calls.
+    /// This is for libraries whose users set the timeout. Get the location from [`Location::caller`] in a
+    /// `#[track_caller]` function that the user calls.
     ///
     /// ```
     /// use std::panic::Location;

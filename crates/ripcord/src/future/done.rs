@@ -10,14 +10,14 @@ use crate::raw::node::state;
 use crate::raw::tree;
 use crate::slab::NONE;
 
-/// A future that is ready when its context has ended. Returned by [`Context::done`]. Dropping it removes its waker.
+/// The future that [`Context::done`] returns. Ready, with the context's error, when the context has ended.
 #[must_use = "futures do nothing unless polled"]
 pub struct Done<'a> {
     ctx: &'a Context,
     wait: Wait,
 }
 
-/// A future like [`Done`] that owns its context. Returned by [`Context::done_owned`].
+/// The future that [`Context::done_owned`] returns. Like [`Done`], but it owns its context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]
 pub struct DoneOwned {
     ctx: Context,

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::error::Error;
 
 pin_project! {
-    /// A future that ends with its context. Returned by [`Context::run`].
+    /// The future that [`Context::run`] returns. Ready with the inner future's output, or with the context's error.
     #[must_use = "futures do nothing unless polled"]
     pub struct Run<'a, F> {
         #[pin]
@@ -28,7 +28,7 @@ impl<'a, F> Run<'a, F> {
 }
 
 pin_project! {
-    /// A future like [`Run`] that owns its context, so it can be spawned. Returned by [`FutureExt::with_context`].
+    /// The future that [`FutureExt::with_context`] returns. Like [`Run`], but it owns its context, so it can be spawned.
     #[must_use = "futures do nothing unless polled"]
     pub struct WithContext<F> {
         #[pin]
@@ -37,12 +37,23 @@ pin_project! {
     }
 }
 
-/// Adds [`with_context`](FutureExt::with_context) to every future: [`Context::run`] at the end of a method chain.
+/// Adds [`with_context`](FutureExt::with_context) to every future. It does the same as [`Context::run`], at the end of a
+/// method chain.
 ///
-/// OpenTelemetry has a trait with the same name and method. With both in scope, a call is ambiguous: use [`Context::run`], or
-/// import only one of the two traits in each module.
+/// OpenTelemetry has a trait with the same name and the same method. If both traits are in scope, a call is ambiguous.
+/// Use [`Context::run`] in this case, or import only one of the traits in each module.
 pub trait FutureExt: Future + Sized {
-    /// Ends this future with `ctx`, as [`Context::run`] does. It holds a clone of the context, so it can be spawned.
+    /// Runs this future until it is ready or `ctx` ends, like [`Context::run`].
+    ///
+    /// The returned future owns a clone of the context, so it can be spawned.
+    ///
+    /// # Errors
+    ///
+    /// The context's error, if the context ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the returned future drops this future. It is as cancel safe as this future.
     ///
     /// ```
     /// use ripcord::{Context, FutureExt};

@@ -12,7 +12,8 @@ use crate::context::Context;
 use crate::error::Error;
 
 pin_project! {
-    /// A future that ends some time after its context: see [`Context::run_with_grace`].
+    /// The future that [`Context::run_with_grace`] returns. Ready with the inner future's output, or with the context's
+    /// error.
     #[must_use = "futures do nothing unless polled"]
     pub struct RunWithGrace<F> {
         // `None` if the context was done at the call, and after the future was dropped.
@@ -23,23 +24,26 @@ pin_project! {
 }
 
 impl Context {
-    /// Runs a future until it is ready, or until `grace` after the end of this context: for work with cleanup that awaits.
+    /// Runs a future that may continue for `grace` after this context has ended, for cleanup that awaits.
     ///
-    /// `make` receives this context. The future has to watch it and finish early once it has ended. The grace starts at the
-    /// instant at which the context ends, by its clock, whoever notices the end and when, also if that is before the first poll.
-    /// With a grace of 0 this is [`run`](Context::run), with [`Duration::MAX`] the future has no limit. If the future is ready at
-    /// the same poll at which the grace is seen to be over, its result counts.
+    /// `make` receives this context and returns the future. The future must watch the context, and finish within the
+    /// grace period after the context has ended. A future that is not ready by then is dropped. If it is ready at the
+    /// poll that notices the end of the grace period, its output is returned. If the context has ended before this call,
+    /// `make` is not called.
     ///
-    /// If the context is done at the call, `make` is not called.
+    /// The grace period starts when the context ends, not when code notices the end, even before the first poll. The
+    /// context's clock measures it. With a grace of zero, this method does the same as [`run`](Context::run). With
+    /// [`Duration::MAX`], the future has no time limit.
     ///
     /// # Errors
     ///
-    /// The context's error, if it was done at the call, or if the future was dropped at the end of the grace: then it may never
-    /// have been polled.
+    /// The context's error, if the context had ended before this call, or if the grace period was over before the future
+    /// was ready. In the second case the future may never have been polled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping it drops the future, without grace. Spawn it as a task to prevent that: `Context::spawn_with_grace`.
+    /// Dropping the returned future drops the inner future immediately, without a grace period. To prevent this, spawn
+    /// the work with `Context::spawn_with_grace` (feature `tokio`).
     ///
     /// ```
     /// use std::time::Duration;

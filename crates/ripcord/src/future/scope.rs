@@ -9,7 +9,7 @@ use pin_project_lite::pin_project;
 use crate::context::Context;
 
 pin_project! {
-    /// A future that sets [`Context::current`]. Returned by [`Context::scope`].
+    /// The future that [`Context::scope`] returns. Sets [`Context::current`] while it runs the inner future.
     #[must_use = "futures do nothing unless polled"]
     pub struct Scope<F> {
         #[pin]

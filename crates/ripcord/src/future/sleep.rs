@@ -9,7 +9,9 @@ use super::DoneOwned;
 use crate::context::Context;
 use crate::error::Error;
 
-/// A future that is ready when the time has passed or the context has ended. Returned by [`Context::sleep`]. Dropping it ends the sleep.
+/// The future that [`Context::sleep`] returns. Ready when the time has passed or the context has ended.
+///
+/// Dropping it ends the sleep.
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
     ctx: Context,
