@@ -1,7 +1,7 @@
-//! [`ripcord::Context`] over HTTP.
+//! HTTP servers and clients for [`ripcord::Context`].
 //!
-//! A server gives each request a context that ends when the request ends. A client's calls end with their context. The time left, the
-//! request ID, the trace and the baggage travel in headers between them.
+//! On a server, each request has a context that ends when the request ends. On a client, each call ends when its context ends.
+//! Headers carry the time left, the request ID, the trace and the baggage from the client to the server.
 //!
 //! # Usage
 //!
@@ -14,8 +14,8 @@
 //! tokio = { version = "1", features = ["full"] }
 //! ```
 //!
-//! This is a whole server. `curl localhost:8080/report` gets its answer after two seconds, even if Ctrl-C comes in the meantime:
-//! the server then accepts no further connections, and exits when the answer has been sent.
+//! This program is a complete server. `curl localhost:8080/report` prints `done` after two seconds. If you press Ctrl-C in the
+//! meantime, the server accepts no more connections, sends the response and then exits:
 //!
 #![cfg_attr(all(feature = "axum", feature = "serve"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "axum", feature = "serve")), doc = "```ignore")]
@@ -26,7 +26,7 @@
 //! use ripcord_http::server::{ContextLayer, Ctx, Ended, matched_path};
 //!
 //! async fn report(Ctx(ctx): Ctx) -> Result<&'static str, Ended> {
-//!     ctx.sleep(Duration::from_secs(2)).await?; // everything that waits takes the context; when it ends, `?` returns an error response
+//!     ctx.sleep(Duration::from_secs(2)).await?; // when the context ends, `?` returns an error response
 //!     Ok("done")
 //! }
 //!
@@ -39,12 +39,12 @@
 //!     let app = Router::new().route("/report", get(report)).layer(layer);
 //!     let listener = ripcord_http::listen("127.0.0.1:8080").await?;
 //!     ripcord_http::serve(listener, app).shutdown(&shutdown).await;
-//!     println!("{}", shutdown.run().await); // what did not end in time
+//!     println!("{}", shutdown.run().await); // a report of the work that did not end in time
 //!     Ok(())
 //! }
 //! ```
 //!
-//! This is a call under a context. It ends when the context ends, and it tells the server how much time is left:
+//! This program makes a call that ends when its context ends. The call also sends the time left to the server:
 //!
 #![cfg_attr(feature = "reqwest", doc = "```no_run")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
@@ -66,27 +66,28 @@
 //!
 //! | you want to | use |
 //! |---|---|
-//! | give each request a context | [`ContextLayer`](server::ContextLayer) |
+//! | give each request of a server a context | [`ContextLayer`](server::ContextLayer) |
 //! | take the context in an axum handler | `Ctx` and `CtxValue` in [`server`], feature `axum` |
-//! | respond from a handler whose context has ended | [`Ended`](server::Ended) and `?` |
+//! | return an error response from a handler when its context ends | [`Ended`](server::Ended) and `?` |
 //! | log or count each request | [`ContextLayer::on_end`](server::ContextLayer::on_end), [`ContextLayer::stats`](server::ContextLayer::stats) |
 //! | serve an app until a shutdown | `serve`, feature `serve` |
 //! | end a request that makes no progress | [`ContextLayer::idle_timeout`](server::ContextLayer::idle_timeout) |
-//! | notice that a client has disconnected | `server::connection::watch`, feature `connection` |
+//! | detect that a client has disconnected | `server::connection::watch`, feature `connection` |
 //! | finish work after the response | [`server::detach`] |
 //! | end a reqwest call when its context ends | `client::reqwest::RequestBuilderExt`, feature `reqwest` |
 //! | end the calls of any tower client when their context ends | [`ClientLayer`](client::ClientLayer) |
 //! | decide whether to retry a call | [`client::Error`] |
 //! | trust or distrust a peer's headers | [`TrustPolicy`] |
-//! | learn why a peer canceled | [`RemoteCause`] |
+//! | read why a client or server ended a request | [`RemoteCause`] |
 //! | tell a server why a call was canceled | [`CauseLayer`](client::CauseLayer), [`ContextLayer::remote_cancel`](server::ContextLayer::remote_cancel) |
 //! | read or write a header yourself | [`deadline`], [`trace_context`] |
 //! | see what is running | `inspector::Inspector`, feature `inspector` |
 //!
 //! # Headers
 //!
-//! Every codec is strict, reads a header without allocating, and never panics. A malformed value counts as absent, and [`Malformed`]
-//! describes it. The [`TrustPolicy`] decides what to do with well-formed values.
+//! The modules [`deadline`] and [`trace_context`] read and write headers. Every parser is strict, does not allocate and never
+//! panics. Its error is [`Malformed`]. Servers and clients ignore a malformed header. On a server, the [`TrustPolicy`] decides
+//! which well-formed values are used.
 //!
 //! ```
 //! use std::time::Duration;
@@ -99,19 +100,22 @@
 //!
 //! # Features
 //!
-//! No feature is on by default. A feature only adds items.
+//! No feature is on by default. A feature adds items and changes nothing else.
 //!
-//! - `axum`: extractors for axum's handlers, and names after its routes. Leave it off with another server.
-//! - `connection`: serving a TCP connection with hyper and tokio: disconnects that a server misses, timeouts, graceful close.
-//! - `inspector`: a live page of all requests, as an axum router.
-//! - `metrics`: requests and calls, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install no
-//!   recorder.
-//! - `policy`: `?` on the errors of `ripcord-policy` in a handler that returns [`Ended`](server::Ended), and `request_context` for
-//!   its tower layers. Leave it off if you do not use that crate.
-//! - `reqwest`: `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
-//! - `serve`: a server for any tower service, with timeouts, limits and a drain. Leave it off with a server of your own.
-//! - `tracing`: SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans that way. Trace IDs are passed
-//!   on without it.
+//! - `axum` adds extractors for axum handlers, and functions that name a request after its route. Leave it off if you do not use
+//!   axum.
+//! - `connection` adds `server::connection`, for servers that call hyper themselves. It detects disconnects that hyper misses, and
+//!   adds timeouts and a graceful close.
+//! - `inspector` adds a live page of all requests, as an axum router.
+//! - `metrics` records metrics of requests and calls through the facade crate `metrics`: see `describe_metrics`. Leave it off if
+//!   you install no recorder.
+//! - `policy` converts the errors of `ripcord-policy` to [`Ended`](server::Ended), so that handlers can use `?`. It also adds
+//!   `request_context` for the tower layers of that crate. Leave it off if you do not use that crate.
+//! - `reqwest` adds `client.get(url).context(&ctx)`. Turn on TLS, HTTP/2 and proxies in reqwest itself.
+//! - `serve` adds a server for any tower service, with timeouts, limits and a graceful shutdown. Leave it off if you have your own
+//!   server.
+//! - `tracing` adds SERVER and CLIENT spans for `tracing-opentelemetry`. Leave it off unless you export spans with that crate.
+//!   Trace IDs are sent and received without it.
 
 pub mod client;
 pub mod deadline;

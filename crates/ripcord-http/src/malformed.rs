@@ -3,9 +3,10 @@
 use std::error::Error;
 use std::fmt;
 
-/// A header value that does not match the header's grammar.
+/// The error of a header whose value does not match the grammar of the header.
 ///
-/// The error names the header and the rule. It never repeats the value, because that comes from the peer.
+/// The message contains the name of the header and the rule that is broken. It never contains the value, because the value comes
+/// from the other side of the connection.
 ///
 /// ```
 /// let error = ripcord_http::deadline::grpc_timeout::decode(b"+5S").unwrap_err();

@@ -35,23 +35,9 @@ const HISTOGRAMS: &[(&str, &str)] = &[
     ("ripcord_http_client_time_left_seconds", "Time left when a call was sent."),
 ];
 
-/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+/// Registers the help texts and units of this crate's metrics with the recorder of the crate `metrics`.
 ///
-/// With the feature `metrics`, these are recorded:
-///
-/// | metric | type | labels | recorded by |
-/// |---|---|---|---|
-/// | `ripcord_http_requests_total` | counter | `method`, `route`, `status` | [`Finished::record_metrics`] |
-/// | `ripcord_http_request_duration_seconds` | histogram | `route` | the same |
-/// | `ripcord_http_request_time_left_seconds`: time left when a request with a deadline arrived | histogram | `route` | the same |
-/// | `ripcord_http_request_overrun_seconds`: time from the end of a request's context to the end of the request, if a deadline, an idle timeout, a cancel or a disconnect ended the context first | histogram | `route` | the same |
-/// | `ripcord_http_requests_in_flight`, `ripcord_http_contexts_held`, `ripcord_http_detached` | gauge | | [`ContextLayer::record_metrics`] |
-/// | `ripcord_http_requests_started_total`, `_timed_out_total`, `_canceled_total`, `_disconnected_total`, `_panicked_total`, `_failed_total`, `_refused_total` | counter | | the same |
-/// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped`, `expired` | the same |
-/// | `ripcord_http_malformed_headers_total` | counter | `header` | the same |
-/// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
-///
-/// `method` and `route` are the two words of the name of the request's context, as [`matched_path`](crate::server::matched_path) sets it.
+/// Call it once, after you have installed the recorder:
 ///
 /// ```
 /// use ripcord::Context;
@@ -64,6 +50,24 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// // In the handler of `/metrics`, before the exporter renders:
 /// layer.record_metrics();
 /// ```
+///
+/// # Metrics
+///
+/// | metric | type | labels | recorded by |
+/// |---|---|---|---|
+/// | `ripcord_http_requests_total` | counter | `method`, `route`, `status` | [`Finished::record_metrics`] |
+/// | `ripcord_http_request_duration_seconds` | histogram | `route` | [`Finished::record_metrics`] |
+/// | `ripcord_http_request_time_left_seconds`: time left when a request with a deadline arrived | histogram | `route` | [`Finished::record_metrics`] |
+/// | `ripcord_http_request_overrun_seconds`: time from the end of the context to the end of the request, if the context ended before the response was complete | histogram | `route` | [`Finished::record_metrics`] |
+/// | `ripcord_http_requests_in_flight`, `ripcord_http_contexts_held`, `ripcord_http_detached` | gauge | | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_requests_started_total`, `_timed_out_total`, `_canceled_total`, `_disconnected_total`, `_panicked_total`, `_failed_total`, `_refused_total` | counter | | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped`, `expired` | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_malformed_headers_total` | counter | `header` | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
+///
+/// The labels `method` and `route` come from the name of the request's context. They are the text before and after its first
+/// space. If the name has no space, `method` is the whole name and `route` is `unmatched`. With axum, set the name with
+/// `server::method_and_path`.
 pub fn describe_metrics() {
     for &(metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);
@@ -77,7 +81,9 @@ pub fn describe_metrics() {
 }
 
 impl Finished<'_> {
-    /// Records the request in the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Records this request with the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics.
+    ///
+    /// Call it from [`ContextLayer::on_end`].
     pub fn record_metrics(&self) {
         let name = self.ctx.name().unwrap_or("OTHER");
         let (method, route) = name.split_once(' ').unwrap_or((name, "unmatched"));
@@ -99,8 +105,10 @@ impl Finished<'_> {
 }
 
 impl ContextLayer {
-    /// Copies the layer's [`stats`](ContextLayer::stats) to the recorder of the crate `metrics`: see [`describe_metrics`]. Call it
-    /// before each scrape, or at an interval.
+    /// Copies the layer's [`stats`](ContextLayer::stats) to the recorder of the crate `metrics`. [`describe_metrics`] lists the
+    /// metrics.
+    ///
+    /// Call it before each scrape, or at an interval.
     pub fn record_metrics(&self) {
         let stats: ServerStats = self.stats();
         gauge!("ripcord_http_requests_in_flight").set(stats.in_flight as f64);

@@ -7,14 +7,10 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::Malformed;
 
-/// Why a peer's context ended, as the peer's header or trailer `ripcord-cause` says.
+/// The reason why the context of another process ended, from the header or trailer `ripcord-cause`.
 ///
-/// A server sends it with the answer to a request whose context has ended, to a [trusted](crate::TrustPolicy) client only. A client with
-/// a [`CauseLayer`](crate::client::CauseLayer) sends it when it cancels a call. The text contains the context's name and the cause, such
-/// as `GET /search: shutting down`. It never contains lines of code. It is at most 256 bytes long on the wire, and every byte that is
-/// not printable ASCII is escaped, so it cannot forge a line of a log.
-///
-/// It is an error, so it can be the cause of a local cancel:
+/// A server sends it to a [trusted](crate::TrustPolicy) client, in the response to a request whose context has ended. A client
+/// with a [`CauseLayer`](crate::client::CauseLayer) sends it when it cancels a call.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -30,6 +26,11 @@ use crate::Malformed;
 /// assert_eq!(received.to_string(), "peer: GET /search: the server stops");
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
+///
+/// The text contains the context's name and the cause. It never contains source lines. The header is at most 256 bytes long. Bytes
+/// other than printable ASCII are escaped, so the text cannot forge a line of a log.
+///
+/// This type implements [`Error`], so you can use it as the cause of a cancel.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteCause(Box<str>);
 
@@ -41,11 +42,12 @@ const CUT: &str = "...";
 impl RemoteCause {
     /// The name of the header and of the trailer.
     pub const HEADER: &str = "ripcord-cause";
-    /// The header that names the request to cancel, by its traceparent: see [`CauseLayer`](crate::client::CauseLayer).
+    /// The name of the header with the `traceparent` of the request to cancel. Sent by [`CauseLayer`](crate::client::CauseLayer).
     pub const CANCEL_HEADER: &str = "ripcord-cancel";
 
-    /// Returns the text for the end of a context: the name, the kind of the end (left out for a cancel that has a cause), and the
-    /// cause.
+    /// Creates the text for a context's error.
+    ///
+    /// The text consists of the context's name, the kind of the error, and the cause. If a cancel has a cause, the kind is omitted.
     pub fn from_error(error: &ripcord::Error) -> Self {
         let mut text = String::new();
         if let Some(name) = error.origin().name() {
@@ -63,7 +65,7 @@ impl RemoteCause {
         RemoteCause(text.into())
     }
 
-    /// Reads a value.
+    /// Parses a header value.
     ///
     /// # Errors
     ///
@@ -96,13 +98,15 @@ impl RemoteCause {
         Text(&self.0)
     }
 
-    /// Returns the cause in a message's headers or trailers. `None` if there is none, or if it is malformed.
+    /// Finds the cause in the headers or trailers of a message. Returns `None` if there is none, or if it is malformed.
     pub fn find(headers: &HeaderMap) -> Option<Self> {
         RemoteCause::decode(headers.get(Self::HEADER)?).ok()
     }
 
-    /// Returns the header value: the text, with bytes other than printable ASCII, and `%`, as `%` and two hex digits. A text of more
-    /// than 256 bytes is cut and ends with `...`.
+    /// Returns the escaped text as a header value.
+    ///
+    /// Each byte that is not printable ASCII, and each `%`, is written as `%` and two hex digits. If the result is longer than 256
+    /// bytes, it is cut and ends with `...`.
     pub fn to_header(&self) -> HeaderValue {
         let mut text = String::new();
         // The length to which a longer text is cut, between two characters.

@@ -3,11 +3,12 @@
 use http::Request;
 use ripcord::Context;
 
-/// Returns the context in the request's extensions; sets the background context if there is none.
+/// Returns a mutable reference to the context in the request's extensions. Inserts the background context if there is none.
 ///
-/// It tells `ripcord_policy::tower::PolicyLayer` (feature `tower` of ripcord-policy) where a request holds its context. On a
-/// server, put that layer below [`ContextLayer`](crate::server::ContextLayer), which sets the context. On a client, put it above
-/// [`ClientLayer`](crate::client::ClientLayer), so that each attempt sends the time that it has left.
+/// Pass this function to `ripcord_policy::tower::PolicyLayer` (feature `tower` of ripcord-policy), which reads and replaces the
+/// context of a request. On a server, place that layer inside [`ContextLayer`](crate::server::ContextLayer), which sets the
+/// context. On a client, place it outside [`ClientLayer`](crate::client::ClientLayer), so that each attempt sends its own time
+/// left.
 ///
 /// ```
 /// use std::time::Duration;

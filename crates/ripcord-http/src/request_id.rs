@@ -7,9 +7,9 @@ use ripcord::Value;
 
 use crate::{Malformed, random};
 
-/// The id of a request. The request's context, log lines, response and outgoing calls carry it.
+/// The ID of a request, as in the header `x-request-id`.
 ///
-/// A well-formed id has 1 to 128 characters: ASCII letters, digits and `- _ . : / + =`. These are safe in a log, a URL and a shell.
+/// A request's context contains it as a value. The response and the outgoing calls of the request send it as a header.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -21,6 +21,8 @@ use crate::{Malformed, random};
 /// assert_ne!(RequestId::generate(), RequestId::generate());
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
+///
+/// An ID has 1 to 128 characters: ASCII letters, digits and `- _ . : / + =`. These are safe in a log, a URL and a shell.
 // The header's own value, so that neither reading nor writing copies it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
@@ -29,18 +31,18 @@ impl RequestId {
     /// The header's name.
     pub const HEADER: &str = "x-request-id";
 
-    /// Returns a new, unique id of 32 hex digits.
+    /// Generates a unique ID of 32 hex digits.
     pub fn generate() -> Self {
         let mut text = [0; 32];
         crate::trace_context::hex::write(&random::id(), &mut text);
         RequestId(HeaderValue::from_bytes(&text).expect("hex is a valid header value"))
     }
 
-    /// Reads a value and shares its bytes.
+    /// Parses a header value, without copying it.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is not well-formed.
+    /// Returns an error if the value does not have 1 to 128 characters, or contains a character that is not allowed.
     pub fn decode(value: &HeaderValue) -> Result<Self, Malformed> {
         let well_formed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
         let bytes = value.as_bytes();
@@ -53,12 +55,12 @@ impl RequestId {
         Ok(RequestId(value.clone()))
     }
 
-    /// Returns the id as text.
+    /// Returns the ID as text.
     pub fn as_str(&self) -> &str {
         self.0.to_str().expect("an id is ASCII")
     }
 
-    /// Returns the id as a header value without copying it.
+    /// Returns the ID as a header value, without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }

@@ -5,19 +5,11 @@ use std::time::Duration;
 use crate::RequestId;
 use crate::trace_context::{Baggage, Traceparent};
 
-/// Which headers of a peer are trusted: those of any client, or those of your own services.
+/// Decides which headers of a client a server uses.
 ///
-/// [`ContextLayer::trust`](crate::server::ContextLayer::trust) applies a policy to all requests of a layer. Each header is treated as follows:
-///
-/// | | untrusted, the default | trusted |
-/// |---|---|---|
-/// | deadline | can only shorten the server's | the same |
-/// | deadline in a header that [needs trust](crate::deadline::Dialect::needs_trust) (Envoy's) | ignored | read |
-/// | request id | replaced by a new one | kept |
-/// | trace | a new trace that links to the peer's | continued |
-/// | baggage | dropped | kept |
-/// | [`RemoteCause`](crate::RemoteCause) of the answer | not sent | sent |
-/// | cancel with a cause, if [accepted](crate::server::ContextLayer::remote_cancel) | ignored | accepted |
+/// Create it with [`TrustPolicy::untrusted`] for clients you do not know, which is the default, or with [`TrustPolicy::trusted`]
+/// for your own services. Pass it to [`ContextLayer::trust`](crate::server::ContextLayer::trust), or call its methods in a server
+/// of your own:
 ///
 /// ```
 /// use std::time::Duration;
@@ -28,6 +20,16 @@ use crate::trace_context::{Baggage, Traceparent};
 /// assert_eq!(policy.timeout(Some(Duration::from_secs(90))), Some(Duration::from_secs(30)));
 /// assert_eq!(policy.timeout(None), Some(Duration::from_secs(30)));
 /// ```
+///
+/// | | untrusted client | trusted client |
+/// |---|---|---|
+/// | deadline | used, if it is earlier than the server's | used, if it is earlier than the server's |
+/// | deadline in a header that [needs trust](crate::deadline::Dialect::needs_trust) (Envoy's) | ignored | used, if it is earlier than the server's |
+/// | request ID | replaced by a new one | kept |
+/// | trace | a new trace, which links to the client's | continued |
+/// | baggage | dropped | kept |
+/// | [`RemoteCause`](crate::RemoteCause) in the response | not sent | sent |
+/// | cancel with a cause, if [turned on](crate::server::ContextLayer::remote_cancel) | ignored | accepted |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TrustPolicy {
     peer: Peer,
@@ -42,30 +44,31 @@ enum Peer {
 }
 
 impl TrustPolicy {
-    /// Returns the policy for any client. This is the default.
+    /// Creates the policy for clients that you do not know. This is the default.
     pub const fn untrusted() -> Self {
         TrustPolicy { peer: Peer::Untrusted, max_timeout: None }
     }
 
-    /// Returns the policy for your own peers. Use it only where nobody else can connect.
+    /// Creates the policy for your own services. Use it only if no other client can connect to the server.
     pub const fn trusted() -> Self {
         TrustPolicy { peer: Peer::Trusted, max_timeout: None }
     }
 
-    /// Sets the longest time a request may take, whatever the peer asks for. Default: no limit.
+    /// Sets the maximum duration of a request. A client cannot ask for more. Default: no limit.
     #[must_use]
     pub const fn with_max_timeout(self, max_timeout: Duration) -> Self {
         TrustPolicy { max_timeout: Some(max_timeout), ..self }
     }
 
-    /// Returns whether the peer is trusted.
+    /// Returns whether the policy was created with [`trusted`](TrustPolicy::trusted).
     pub const fn is_trusted(&self) -> bool {
         matches!(self.peer, Peer::Trusted)
     }
 
-    /// Returns the timeout of a request whose peer asked for `asked`, or `None` if it has none.
+    /// Returns the timeout for a request whose client asked for `asked`. Returns `None` if there is no timeout.
     ///
-    /// [`Context::with_timeout`](ripcord::Context::with_timeout) can only shorten the server's own deadline with it.
+    /// The result is the smaller of `asked` and the [maximum](TrustPolicy::with_max_timeout). Pass it to
+    /// [`Context::with_timeout`](ripcord::Context::with_timeout), which can only shorten the deadline of the server's context.
     pub fn timeout(&self, asked: Option<Duration>) -> Option<Duration> {
         match (asked, self.max_timeout) {
             (Some(asked), Some(max)) => Some(asked.min(max)),
@@ -73,19 +76,22 @@ impl TrustPolicy {
         }
     }
 
-    /// Returns whether [`timeout`](TrustPolicy::timeout) shortens `asked`.
+    /// Returns whether `asked` is longer than the [maximum](TrustPolicy::with_max_timeout).
     pub fn is_clamped(&self, asked: Duration) -> bool {
         self.max_timeout.is_some_and(|max| asked > max)
     }
 
-    /// Returns the id of a request that arrived with the id `theirs`.
+    /// Returns the ID for a request that arrived with the ID `theirs`.
+    ///
+    /// Returns `theirs` for a trusted client, if there is one. Otherwise, returns a new ID.
     pub fn request_id(&self, theirs: Option<RequestId>) -> RequestId {
         theirs.filter(|_| self.is_trusted()).unwrap_or_else(RequestId::generate)
     }
 
-    /// Returns the trace of a request that arrived with the traceparent `theirs`.
+    /// Returns the trace for a request that arrived with the `traceparent` header `theirs`.
     ///
-    /// A new trace is not sampled: that is the tracer's decision.
+    /// For a trusted client, the request's span is a child of `theirs`. Otherwise, it starts a new trace, which links to `theirs`.
+    /// A new trace is not marked as sampled, because only a tracer can decide that.
     pub fn trace(&self, theirs: Option<Traceparent>) -> Lineage {
         match theirs {
             Some(theirs) if self.is_trusted() => Lineage { current: theirs.child(), parent: Some(theirs), link: None },
@@ -93,13 +99,13 @@ impl TrustPolicy {
         }
     }
 
-    /// Returns the baggage of a request that arrived with the baggage `theirs`.
+    /// Returns `theirs` for a trusted client, and `None` for an untrusted client.
     pub fn baggage(&self, theirs: Option<Baggage>) -> Option<Baggage> {
         theirs.filter(|_| self.is_trusted())
     }
 }
 
-/// A request's trace: its own span, and its parent or a link to an untrusted client's trace.
+/// The trace of a request: its own span, and either its parent span or a link to another trace. Returned by [`TrustPolicy::trace`].
 ///
 /// ```
 /// use ripcord_http::{TrustPolicy, trace_context::Traceparent};
@@ -117,17 +123,17 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Returns the request's own span. Outgoing calls are its children.
+    /// Returns the request's own span. The spans of outgoing calls are its children.
     pub fn current(&self) -> Traceparent {
         self.current
     }
 
-    /// Returns the trusted client's span: the parent of the request's own.
+    /// Returns the span of a trusted client, which is the parent of the request's own span.
     pub fn parent(&self) -> Option<Traceparent> {
         self.parent
     }
 
-    /// Returns the untrusted client's span, to link to.
+    /// Returns the span of an untrusted client, to which the request's trace links.
     pub fn link(&self) -> Option<Traceparent> {
         self.link
     }

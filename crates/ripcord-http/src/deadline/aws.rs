@@ -1,7 +1,8 @@
-//! The absolute `ttl` in the `amz-sdk-request` header of AWS's clients: a UTC time on the peer's clock, to the second.
+//! Reads the deadline that AWS clients send: the field `ttl` in the header `amz-sdk-request`.
 //!
-//! This dialect is only read, and a server reads it only [on request](crate::server::ContextLayer::absolute_deadlines): the time left
-//! is wrong by the difference between the two clocks.
+//! `ttl` is a UTC time on the client's clock, in seconds. If the two clocks differ, the time left is wrong by the difference. So a
+//! server reads this header only if it is [turned on](crate::server::ContextLayer::absolute_deadlines), and this crate never sends
+//! it.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
@@ -24,12 +25,14 @@ pub const HEADER: &str = "amz-sdk-request";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Absolute { decode } };
 
-/// Reads a value and returns the time left at `now`: zero if the `ttl` has passed, `None` if there is no `ttl`.
+/// Parses a header value and returns the time left at `now`.
+///
+/// Returns zero if the `ttl` has passed. Returns `None` if the value has no `ttl`.
 ///
 /// # Errors
 ///
-/// Returns an error if the value is not a list of `key=value` separated by semicolons, has two `ttl`s, or has a `ttl` that is not a
-/// time in the form `20200724T181920Z`.
+/// Returns an error if the value is not a list of `key=value` separated by semicolons, if it contains `ttl` twice, or if `ttl` is
+/// not a time in the form `20200724T181920Z`.
 pub fn decode(value: &[u8], now: SystemTime) -> Result<Option<Duration>, Malformed> {
     let malformed = |reason| Malformed::new(HEADER, reason);
     let mut ttl = None;

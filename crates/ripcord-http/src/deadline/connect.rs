@@ -1,4 +1,4 @@
-//! Connect's `Connect-Timeout-Ms`: 1 to 10 digits of milliseconds.
+//! Reads and writes `Connect-Timeout-Ms`, the deadline header of the Connect protocol: 1 to 10 digits of milliseconds.
 //!
 //! ```
 //! use std::time::Duration;
@@ -20,7 +20,7 @@ pub const HEADER: &str = "connect-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// Reads a value and returns the time left.
+/// Parses a header value and returns the time left.
 ///
 /// # Errors
 ///
@@ -29,7 +29,9 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, 10).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected 1 to 10 digits"))
 }
 
-/// Returns the value for the time left, rounded down, at most 9,999,999,999 ms. Returns `None` if less than a millisecond is left.
+/// Returns the header value for the time left, rounded down. Returns `None` if less than a millisecond is left.
+///
+/// The maximum is 9,999,999,999 ms. A longer time is sent as the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, 9_999_999_999)
 }

@@ -10,10 +10,9 @@ use crate::Malformed;
 
 macro_rules! dialects {
     ($($(#[$attribute:meta])* $dialect:ident => $module:ident,)*) => {
-        /// A header that carries a deadline. More dialects may be added.
+        /// An HTTP header that carries a deadline.
         ///
-        /// This is the only list of dialects: the server reads every dialect in it, and the client can send every dialect in it that
-        /// is not [absolute](Dialect::is_absolute).
+        /// A server reads every dialect. A client can send every dialect that is not [absolute](Dialect::is_absolute).
         ///
         /// ```
         /// use std::time::{Duration, SystemTime};
@@ -32,7 +31,7 @@ macro_rules! dialects {
         }
 
         impl Dialect {
-            /// Every dialect.
+            /// All dialects.
             pub const ALL: &[Dialect] = &[$(Dialect::$dialect),*];
 
             const fn codec(self) -> &'static Codec {
@@ -45,50 +44,54 @@ macro_rules! dialects {
 }
 
 dialects! {
-    /// [`plain`]: ripcord's own header.
+    /// `x-request-timeout-ms`, this crate's own header. See [`plain`].
     #[default]
     Plain => plain,
-    /// [`grpc_timeout`]: gRPC's header.
+    /// `grpc-timeout`, the header of gRPC. See [`grpc_timeout`].
     GrpcTimeout => grpc_timeout,
-    /// [`connect`]: Connect's header.
+    /// `connect-timeout-ms`, the header of the Connect protocol. See [`connect`].
     Connect => connect,
-    /// [`envoy`]: the header that Envoy adds for the service behind it.
+    /// `x-envoy-expected-rq-timeout-ms`, which the proxy Envoy adds. See [`envoy`].
     Envoy => envoy,
-    /// [`finagle`]: Finagle's absolute deadline.
+    /// `finagle-ctx-com.twitter.finagle.deadline`, the absolute deadline of Finagle. See [`finagle`].
     Finagle => finagle,
-    /// [`aws`]: the absolute `ttl` of AWS's clients.
+    /// `amz-sdk-request`, the absolute deadline of AWS clients. See [`aws`].
     Aws => aws,
 }
 
 impl Dialect {
-    /// Returns the header's name.
+    /// Returns the name of the header.
     pub const fn header(self) -> HeaderName {
         HeaderName::from_static(self.codec().header)
     }
 
-    /// Returns the header's name as text, in lower case.
+    /// Returns the name of the header as text, in lower case.
     pub const fn name(self) -> &'static str {
         self.codec().header
     }
 
-    /// Returns whether the value is an instant on the peer's clock. An absolute dialect is only read, and only
-    /// [on request](crate::server::ContextLayer::absolute_deadlines).
+    /// Returns whether the value is a point in time on the client's clock.
+    ///
+    /// This crate never sends an absolute dialect. A server reads it only if it is
+    /// [turned on](crate::server::ContextLayer::absolute_deadlines).
     pub const fn is_absolute(self) -> bool {
         matches!(self.codec().form, Form::Absolute { .. })
     }
 
-    /// Returns whether the server reads the header only from a [trusted](crate::TrustPolicy::trusted) peer.
+    /// Returns whether a server reads the header only from a [trusted](crate::TrustPolicy::trusted) client.
     pub const fn needs_trust(self) -> bool {
         self.codec().needs_trust
     }
 
-    /// Reads a value and returns the time left: zero if the deadline has passed, `None` if the value has no deadline.
+    /// Parses a header value and returns the time left.
     ///
-    /// Calls `now` only for an [absolute](Dialect::is_absolute) dialect: pass [`SystemTime::now`].
+    /// Returns zero if the deadline has passed. Returns `None` if the value contains no deadline.
+    ///
+    /// Pass [`SystemTime::now`] as `now`. It is called only for an [absolute](Dialect::is_absolute) dialect.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value does not match the dialect's grammar.
+    /// Returns an error if the value does not match the grammar of the header.
     pub fn decode(self, value: &[u8], now: impl FnOnce() -> SystemTime) -> Result<Option<Duration>, Malformed> {
         match self.codec().form {
             Form::Relative { decode, .. } => decode(value).map(Some),
@@ -96,8 +99,9 @@ impl Dialect {
         }
     }
 
-    /// Returns the header's value for the time left, rounded down. Returns `None` if that is zero, or if the dialect is
-    /// [absolute](Dialect::is_absolute).
+    /// Returns the header value for the time left, rounded down.
+    ///
+    /// Returns `None` if the result would be zero, or if the dialect is [absolute](Dialect::is_absolute).
     pub fn encode(self, left: Duration) -> Option<Encoded> {
         match self.codec().form {
             Form::Relative { encode, .. } => encode(left),

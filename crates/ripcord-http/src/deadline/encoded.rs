@@ -8,7 +8,9 @@ use http::HeaderValue;
 /// Maximum number of digits of a `u64`.
 const DIGITS: usize = 20;
 
-/// An encoded deadline. It needs no allocation until it becomes a [`HeaderValue`].
+/// The text of a deadline header. Returned by the `encode` functions of this module.
+///
+/// It does not allocate. Converting it to a [`HeaderValue`] does.
 ///
 /// ```
 /// use std::time::Duration;
@@ -53,7 +55,7 @@ impl Encoded {
         }
     }
 
-    /// Returns the value as text.
+    /// Returns the header value as text.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.bytes[usize::from(self.start)..]).expect("digits and letters are ASCII")
     }

@@ -1,7 +1,7 @@
-//! Envoy's `x-envoy-expected-rq-timeout-ms`: how long the proxy will wait, in milliseconds.
+//! Reads and writes `x-envoy-expected-rq-timeout-ms`, in which the proxy Envoy says how many milliseconds it will wait.
 //!
-//! The server reads it only from a trusted peer, because your own proxy overwrites a client's value and a client may invent one: see
-//! [`TrustPolicy`](crate::TrustPolicy).
+//! A server reads this header only from a trusted client. Your own Envoy overwrites the value of its client, but without Envoy in
+//! front, any client can set it. See [`TrustPolicy`](crate::TrustPolicy).
 //!
 //! ```
 //! use std::time::Duration;
@@ -23,16 +23,16 @@ pub const HEADER: &str = "x-envoy-expected-rq-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: true, form: Form::Relative { decode, encode } };
 
-/// Reads a value and returns the time left. A number above `u64::MAX` saturates.
+/// Parses a header value and returns the time left. A number above `u64::MAX` counts as `u64::MAX`.
 ///
 /// # Errors
 ///
-/// Returns an error if the value contains anything but digits, or nothing.
+/// Returns an error if the value is empty or contains a character other than a digit.
 pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Returns the value for the time left, rounded down. Returns `None` if less than a millisecond is left.
+/// Returns the header value for the time left, rounded down. Returns `None` if less than a millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

@@ -1,7 +1,9 @@
-//! Finagle's absolute deadline: when it was set and when it ends, in nanoseconds since 1970 on the peer's clock.
+//! Reads Finagle's deadline header.
 //!
-//! This dialect is only read, and a server reads it only [on request](crate::server::ContextLayer::absolute_deadlines): the time left
-//! is wrong by the difference between the two clocks.
+//! The value contains two times on the client's clock: when the deadline was set, and the deadline itself. Both are in nanoseconds
+//! since
+//! 1970. If the two clocks differ, the time left is wrong by the difference. So a server reads this header only if it is
+//! [turned on](crate::server::ContextLayer::absolute_deadlines), and this crate never sends it.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
@@ -27,8 +29,9 @@ pub(super) const CODEC: Codec = Codec {
     form: Form::Absolute { decode: |value, now| decode(value, now).map(Some) },
 };
 
-/// Reads a value and returns the time left at `now`, zero if the deadline has passed. Never returns more than was left when the peer
-/// set the deadline, however far the local clock is behind.
+/// Parses a header value and returns the time left at `now`. Returns zero if the deadline has passed.
+///
+/// The result is never longer than the time left when the client set the deadline, even if the local clock is behind.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! gRPC's `grpc-timeout`: 1 to 8 digits and a unit.
+//! Reads and writes `grpc-timeout`, the deadline header of gRPC: 1 to 8 digits and a unit.
 //!
 //! ```
 //! use std::time::Duration;
@@ -34,7 +34,7 @@ const UNITS: [(u8, u128); 6] = [
     (b'H', 3_600_000_000_000),
 ];
 
-/// Reads a value and returns the time left.
+/// Parses a header value and returns the time left.
 ///
 /// # Errors
 ///
@@ -56,8 +56,10 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(digits, DIGITS).map(duration).ok_or(Malformed::new(HEADER, "expected 1 to 8 digits before the unit"))
 }
 
-/// Returns the value for the time left, rounded down in the shortest unit that needs at most 8 digits, at most 99,999,999 hours.
-/// Returns `None` if no time is left.
+/// Returns the header value for the time left. Returns `None` if no time is left.
+///
+/// The unit is the shortest one that needs at most 8 digits, and the number is rounded down. The maximum is 99,999,999 hours. A
+/// longer time is sent as the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {
     if left.is_zero() {
         return None;

@@ -1,22 +1,26 @@
-//! Deadlines in HTTP headers, in several dialects.
+//! Reads and writes HTTP headers that carry a deadline.
 //!
-//! [`Dialect`] lists the dialects; each has a module. `decode` turns a header's value into the time left: zero means that the
-//! deadline has passed. A value with more digits than the dialect allows is malformed; where any number is allowed, a huge one
-//! saturates. `encode` rounds down and returns `None` if less than one unit is left: then the call must fail without being sent.
+//! Several protocols have such a header. This crate calls each of them a dialect. [`Dialect`] lists all dialects, and each dialect
+//! has its own module:
 //!
 //! | dialect | header | value | sent | read |
 //! |---|---|---|---|---|
 //! | [`plain`] | `x-request-timeout-ms` | milliseconds | yes | yes |
 //! | [`grpc_timeout`] | `grpc-timeout` | 1 to 8 digits and a unit | yes | yes |
 //! | [`connect`] | `connect-timeout-ms` | milliseconds | yes | yes |
-//! | [`envoy`] | `x-envoy-expected-rq-timeout-ms` | milliseconds | yes | from trusted peers |
-//! | [`finagle`] | `finagle-ctx-com.twitter.finagle.deadline` | instants on the peer's clock | no | on request |
-//! | [`aws`] | `amz-sdk-request` | an instant on the peer's clock | no | on request |
+//! | [`envoy`] | `x-envoy-expected-rq-timeout-ms` | milliseconds | yes | from trusted clients |
+//! | [`finagle`] | `finagle-ctx-com.twitter.finagle.deadline` | two points in time on the client's clock | no | if [turned on](crate::server::ContextLayer::absolute_deadlines) |
+//! | [`aws`] | `amz-sdk-request` | a point in time on the client's clock | no | if [turned on](crate::server::ContextLayer::absolute_deadlines) |
 //!
-//! Every dialect that is sent is relative, so no clock but the receiver's matters. An absolute deadline is wrong by the difference
-//! between the two clocks.
+//! The first four dialects are relative: they contain the time left, so a wrong clock has no effect. The last two are absolute: if
+//! the two clocks differ, the deadline is wrong by the difference.
 //!
-//! A received deadline never extends the local one: see [`TrustPolicy`](crate::TrustPolicy).
+//! The functions `decode` return the time left. Zero means that the deadline has passed. A value with more digits than the dialect
+//! allows is malformed. If the dialect allows any number of digits, a value that is too large becomes the maximum.
+//!
+//! The functions `encode` round down. They return `None` if less than one unit is left. In that case, do not send the request.
+//!
+//! A deadline in a header can only shorten the deadline of the server: see [`TrustPolicy`](crate::TrustPolicy).
 
 pub mod aws;
 mod codec;

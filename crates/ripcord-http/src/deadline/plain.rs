@@ -1,6 +1,6 @@
-//! `x-request-timeout-ms` for plain HTTP: the time left, in milliseconds.
+//! Reads and writes `x-request-timeout-ms`: the time left, in milliseconds.
 //!
-//! No standard defines a deadline header for plain HTTP. ripcord sends and reads this one.
+//! No standard defines a deadline header for plain HTTP. This is this crate's own header, and the default.
 //!
 //! ```
 //! use std::time::Duration;
@@ -22,16 +22,16 @@ pub const HEADER: &str = "x-request-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// Reads a value and returns the time left. A number above `u64::MAX` saturates.
+/// Parses a header value and returns the time left. A number above `u64::MAX` counts as `u64::MAX`.
 ///
 /// # Errors
 ///
-/// Returns an error if the value contains anything but digits, or nothing.
+/// Returns an error if the value is empty or contains a character other than a digit.
 pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Returns the value for the time left, rounded down. Returns `None` if less than a millisecond is left.
+/// Returns the header value for the time left, rounded down. Returns `None` if less than a millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

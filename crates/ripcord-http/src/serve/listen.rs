@@ -8,13 +8,17 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 /// clients get no answer and try again after a second.
 const BACKLOG: u32 = 4096;
 
-/// Listens on the first address that is available.
+/// Creates a TCP listener on the first available address.
 ///
-/// Call it inside a tokio runtime.
+/// At most 4,096 clients can wait to be accepted, or fewer if the system has a lower limit.
 ///
 /// # Errors
 ///
-/// Returns the error of the last address if none is available.
+/// Returns the error of the last address if no address is available.
+///
+/// # Panics
+///
+/// Panics if it is awaited outside of a tokio runtime.
 pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut last = None;
     for address in lookup_host(addresses).await? {

@@ -37,10 +37,11 @@ use crate::server::connection::RequestBody;
 
 pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 
-/// Serves `service` on every connection to `listener`, over HTTP/1 and HTTP/2. Await the result.
+/// Creates a server that serves `service` on every connection to `listener`, over HTTP/1 and HTTP/2. Await the returned value to
+/// run it.
 ///
-/// `service` is an axum `Router`, or any other tower service. Give it a [`ContextLayer`](crate::server::ContextLayer) below
-/// [`Shutdown::context`], so that every request has a context:
+/// `service` is an axum `Router` or another tower service. Add a [`ContextLayer`](crate::server::ContextLayer) with the context of
+/// a [`Shutdown`], so that every request has a context:
 ///
 /// ```
 /// use std::time::Duration;
@@ -66,30 +67,34 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run(Shutdown::builder().build())).unwrap();
 /// ```
 ///
-/// Every connection is [watched](crate::server::connection): a client that disconnects ends the context of its requests, and a
-/// client that sends no request, half a request, or reads nothing is disconnected after a timeout. A malformed request is answered
-/// with the reason. An accept error, such as too many open files, is retried after a second.
+/// # Connections
+///
+/// Every connection is [watched](crate::server::connection). If a client disconnects, the contexts of its requests end. If a
+/// client sends no request, sends an incomplete request, or stops reading, the connection is closed after a timeout. The response
+/// to a malformed request contains the reason. If a connection cannot be accepted, for example because too many files are open,
+/// the server tries again after a second.
 ///
 /// # Shutdown
 ///
-/// With [`shutdown`](Serve::shutdown), the server and its connections are work in flight. From the stop request on:
+/// The method [`shutdown`](Serve::shutdown) connects the server to a [`Shutdown`]. After the request to stop:
 ///
-/// - Every answer on HTTP/1 has `Connection: close`. Connections without a request are closed. HTTP/2 clients get GOAWAY.
-/// - Streams see [`Context::draining`](ripcord::Context::draining) and can end in order. So can WebSockets.
-/// - The listener stays open for the [drain delay](ripcord::ShutdownBuilder::drain_delay), for health checks. Then it is closed.
-///   Requests that clients have sent by then are answered.
-/// - Requests in flight go on until the end of the drain time, which ends their contexts. Connections that have not been closed
-///   0.9 seconds after that are dropped.
+/// - Every HTTP/1 response has `Connection: close`. Connections without a request are closed. HTTP/2 clients receive GOAWAY.
+/// - Handlers of streams and WebSockets can wait for [`Context::draining`](ripcord::Context::draining) and end them in order.
+/// - The listener stays open for the [drain delay](ripcord::ShutdownBuilder::drain_delay), so that health checks still get a
+///   response. Then it is closed. Requests that clients have sent by then get a response.
+/// - Requests in flight continue until the drain time is over. Then their contexts end. Connections that are still open 0.9
+///   seconds later are dropped.
 ///
-/// Half a request, an HTTP/2 preface without a request, and a client that does not confirm GOAWAY delay none of this.
+/// An incomplete request, an HTTP/2 preface without a request, or a client that does not confirm GOAWAY does not delay the
+/// shutdown.
+///
+/// # Panics
+///
+/// Panics if it is awaited outside of a tokio runtime.
 ///
 /// # Cancel safety
 ///
 /// Dropping the future closes the listener. Open connections are served until they are closed, or until the shutdown.
-///
-/// # Panics
-///
-/// If it is awaited outside of a tokio runtime.
 #[track_caller]
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     Serve {
@@ -103,7 +108,7 @@ pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     }
 }
 
-/// A server to await: see [`serve`].
+/// The settings of a server. Created by [`serve`]. Await it to run the server.
 #[must_use = "a server serves only when it is awaited"]
 pub struct Serve<S> {
     listener: TcpListener,
@@ -118,38 +123,42 @@ pub struct Serve<S> {
 
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
-/// A request that was refused before the service saw it.
+/// A malformed or too large request that was refused. Passed to the function of [`Serve::on_refusal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// The status of the answer: 400, 414 or 431.
+    /// The status of the response: 400, 414 or 431.
     pub status: StatusCode,
-    /// The reason that the answer gives.
+    /// The reason, as in the body of the response.
     pub reason: String,
 }
 
 impl<S> Serve<S> {
-    /// Sets the limits on connections.
+    /// Sets the limits on connections. Default: `Limits::default()`.
     pub fn limits(self, limits: Limits) -> Self {
         Serve { limits, ..self }
     }
 
-    /// Sets the shutdown that ends the server. The future is ready when the last connection is closed. Default: none, so that the
-    /// future is never ready.
+    /// Sets the shutdown that stops the server. Default: none, and the server never stops.
     ///
-    /// Timeouts of connections use the clock of `shutdown`.
+    /// The awaited future completes when the last connection has been closed. The timeouts of connections use the clock of
+    /// `shutdown`.
     pub fn shutdown(self, shutdown: &Shutdown) -> Self {
         Serve { shutdown: Some(shutdown.clone()), ..self }
     }
 
-    /// Sets a function that is called for each malformed or too large request, which no service sees: for a log and a counter.
+    /// Sets a function that is called for each malformed or too large request. Use it for a log and a counter.
+    ///
+    /// Such a request is refused before it reaches the service.
     pub fn on_refusal(self, on_refusal: impl Fn(&Refusal) + Send + Sync + 'static) -> Self {
         Serve { on_refusal: Some(Arc::new(on_refusal)), ..self }
     }
 
-    /// Sets a function that is called when a connection cannot be accepted, such as for too many open files: for a log.
+    /// Sets a function that is called when a connection cannot be accepted, for example because too many files are open. Use it
+    /// for a log.
     ///
-    /// The server tries again every second. An error that repeats is reported once, until a connection is accepted.
+    /// The server tries again every second. While the same error repeats, the function is called only once. After a connection has
+    /// been accepted, the error is reported again.
     pub fn on_accept_error(self, on_accept_error: impl Fn(&io::Error) + Send + Sync + 'static) -> Self {
         Serve { on_accept_error: Some(Arc::new(on_accept_error)), ..self }
     }
@@ -200,7 +209,7 @@ impl<S> fmt::Debug for Serve<S> {
     }
 }
 
-/// Ready when the server has shut down: see [`serve`].
+/// The future of a running server. It completes when the server has shut down. Created by awaiting [`Serve`].
 #[must_use = "futures do nothing unless polled"]
 pub struct Serving(Pin<Box<dyn Future<Output = ()> + Send>>);
 

@@ -11,9 +11,9 @@ use pin_project_lite::pin_project;
 use ripcord::Context;
 use tower_service::Service;
 
-/// The address of the client, in the extensions of every request of [`serve`](crate::serve()).
+/// The address of the client. [`serve`](crate::serve()) inserts it into the extensions of every request.
 ///
-/// With the feature `axum`, `axum::extract::ConnectInfo<SocketAddr>` is there too.
+/// With the feature `axum`, `axum::extract::ConnectInfo<SocketAddr>` is inserted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 

@@ -8,10 +8,10 @@ use ripcord::Value;
 use super::list::{self, trim};
 use crate::Malformed;
 
-/// W3C's `baggage`: keys and values that travel with a request to every service it calls.
+/// The W3C header `baggage`: keys and values that are passed with a request to every service it reaches.
 ///
-/// At most 64 members and 8192 bytes across all headers are kept. Members beyond that are dropped, and
-/// [`is_cut`](Baggage::is_cut) then returns `true`.
+/// Each key with its value is called a member. At most 64 members and 8192 bytes are kept, counted across all headers of that
+/// name. Other members are dropped, and [`is_cut`](Baggage::is_cut) then returns `true`.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -32,14 +32,16 @@ pub struct Baggage {
 }
 
 impl Baggage {
-    /// The header's name.
+    /// The name of the header.
     pub const HEADER: &str = "baggage";
     /// Maximum number of members that are kept.
     pub const MEMBERS: usize = 64;
     /// Maximum number of bytes that are kept, across all headers.
     pub const BYTES: usize = 8192;
 
-    /// Reads all headers of that name, in their order, as one list. Returns `None` if the list has no member.
+    /// Parses the values of all `baggage` headers of a message, in their order, as one list.
+    ///
+    /// Returns `None` if the list has no member.
     ///
     /// # Errors
     ///
@@ -83,17 +85,17 @@ impl Baggage {
         self.cut.then(|| Malformed::new(Self::HEADER, "more than 64 members or 8192 bytes"))
     }
 
-    /// Returns the keys and their percent-decoded values. Bytes that are not UTF-8 are replaced.
+    /// Returns an iterator over the keys and their percent-decoded values. Bytes that are not valid UTF-8 are replaced.
     pub fn members(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         list::members(self.list.as_bytes()).filter_map(split).map(|(key, value)| (text(key), percent_decode(value)))
     }
 
-    /// Returns the value of a key. If the key occurs more than once, returns the first value.
+    /// Returns the percent-decoded value of a key. If the key occurs more than once, returns the first value.
     pub fn get(&self, key: &str) -> Option<Cow<'_, str>> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns the members whose key `allowed` accepts, with their properties. Returns `None` if there are none.
+    /// Returns the members for whose key `allowed` returns `true`, with their properties. Returns `None` if there are none.
     pub fn retain(&self, mut allowed: impl FnMut(&str) -> bool) -> Option<Baggage> {
         let mut list = Vec::new();
         for member in list::members(self.list.as_bytes()) {
@@ -107,7 +109,7 @@ impl Baggage {
         (!list.is_empty()).then(|| Baggage { list: value(&list), cut: self.cut })
     }
 
-    /// Returns the header's value without copying it.
+    /// Returns the header value, without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.list.clone()
     }

@@ -6,7 +6,9 @@ use ripcord::Value;
 
 use super::Traceparent;
 
-/// The trace of an untrusted client, as a value in the request's context. The request's own trace only links to it.
+/// A context value with the span of an untrusted client. The trace of the request links to this span instead of continuing it.
+///
+/// [`ContextLayer`](crate::server::ContextLayer) sets this value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link(pub Traceparent);
 

@@ -1,13 +1,20 @@
-//! W3C Trace Context (level 2) and Baggage: a request's trace, and the values that travel with it.
+//! Reads and writes the headers of W3C Trace Context (level 2) and W3C Baggage.
+//!
+//! [`Traceparent`] and [`Tracestate`] identify the trace of a request. [`Baggage`] contains keys and values that are passed to
+//! every service the request reaches. [`ContextLayer`](crate::server::ContextLayer) stores them in the request's context, and
+//! [`ClientLayer`](crate::client::ClientLayer) sends them.
 //!
 //! # What the spans record
 //!
-//! With the feature `tracing`, a request of [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) and a call below
-//! `with_tracing` each have a span. A deadline, a panic and a status of 500 or more are errors of the span. A cancel is not, whoever
-//! canceled: the caller, a disconnected client, a hedge, a group, or a dropped `Canceler`. "own" is a span that the program started
-//! with [`Context::start_span`](ripcord::Context::start_span).
+//! With the feature `tracing`, requests and calls have spans: each request of a layer with
+//! [`ContextLayer::tracing`](crate::server::ContextLayer::tracing), and each call whose context comes from `with_tracing`.
 //!
-//! The last two columns are `ripcord.end.cause` and `ripcord.end.name`. `Context::tracing_span` lists all attributes under `ripcord.`.
+//! A span has the status error after a deadline, a panic, or an HTTP status of 500 or above. A cancel is not an error, no matter
+//! whether the caller, a disconnected client, a hedge, a group or a dropped `Canceler` canceled.
+//!
+//! In the table, "own" is a span that the program started with [`Context::start_span`](ripcord::Context::start_span). The last two
+//! columns are the attributes `ripcord.end.cause` and `ripcord.end.name`. `Context::tracing_span` lists all attributes that start
+//! with `ripcord.`.
 //!
 #![doc = include_str!("../../docs/telemetry.md")]
 

@@ -12,10 +12,7 @@ use crate::{Malformed, random};
 const SAMPLED: u8 = 1;
 const RANDOM: u8 = 2;
 
-/// W3C's `traceparent`: the trace's id, the id of the caller's span, and flags.
-///
-/// For a version above 00, only the first four fields are read. The encoded value is always version 00. The flags `sampled` and
-/// `random` are kept.
+/// The W3C header `traceparent`: the ID of a trace, the ID of a span in it, and the flags `sampled` and `random`.
 ///
 /// ```
 /// use ripcord_http::trace_context::Traceparent;
@@ -29,6 +26,8 @@ const RANDOM: u8 = 2;
 /// assert!(ours.to_string().ends_with("-03"));
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
+///
+/// This type writes version 00. For a later version, it reads the first four fields and ignores the rest.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Traceparent {
     trace_id: [u8; 16],
@@ -37,12 +36,12 @@ pub struct Traceparent {
 }
 
 impl Traceparent {
-    /// The header's name.
+    /// The name of the header.
     pub const HEADER: &str = "traceparent";
     /// Length of version 00 in characters.
     const LENGTH: usize = 55;
 
-    /// Starts a new trace with a random id.
+    /// Creates a new trace with random IDs.
     pub fn start(sampled: bool) -> Self {
         let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
         Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
@@ -55,17 +54,18 @@ impl Traceparent {
         (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Traceparent { trace_id, parent_id, flags })
     }
 
-    /// Returns a new span of the same trace: a new span id, the same trace id and flags.
+    /// Returns a new span of the same trace. It has a random span ID, and the same trace ID and flags.
     #[must_use]
     pub fn child(self) -> Self {
         Traceparent { parent_id: span_id(), ..self }
     }
 
-    /// Reads a value.
+    /// Parses a header value.
     ///
     /// # Errors
     ///
-    /// Returns an error if the version is ff, if a length, dash or digit is wrong (uppercase hex included), or if an id is all zeros.
+    /// Returns an error if the version is `ff`, if the length, a dash or a hex digit is wrong, or if an ID is all zeros. Hex
+    /// digits must be lowercase.
     pub fn decode(value: &[u8]) -> Result<Self, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let Some((fields, rest)) = value.split_at_checked(Self::LENGTH) else {
@@ -91,7 +91,7 @@ impl Traceparent {
         Ok(Traceparent { trace_id, parent_id, flags: flags & (SAMPLED | RANDOM) })
     }
 
-    /// Returns the header's value in version 00.
+    /// Returns the header value in version 00.
     pub fn encode(&self) -> [u8; 55] {
         let mut text = *b"00-................................-................-..";
         hex::write(&self.trace_id, &mut text[3..35]);
@@ -100,22 +100,24 @@ impl Traceparent {
         text
     }
 
-    /// Returns the trace's id. It is never all zeros.
+    /// Returns the ID of the trace. It is never all zeros.
     pub fn trace_id(&self) -> [u8; 16] {
         self.trace_id
     }
 
-    /// Returns the span's id. It is never all zeros.
+    /// Returns the ID of the span. It is never all zeros.
+    ///
+    /// The W3C specification calls this field `parent-id`, because the span is the parent of the receiver's span.
     pub fn parent_id(&self) -> [u8; 8] {
         self.parent_id
     }
 
-    /// Returns whether the caller may have recorded the trace.
+    /// Returns the flag `sampled`: whether the sender may have recorded the trace.
     pub fn is_sampled(&self) -> bool {
         self.flags & SAMPLED != 0
     }
 
-    /// Returns whether the last seven bytes of the trace's id are random.
+    /// Returns the flag `random`: whether the last seven bytes of the trace ID are random.
     pub fn is_random(&self) -> bool {
         self.flags & RANDOM != 0
     }

@@ -6,7 +6,9 @@ use ripcord::Value;
 use super::list;
 use crate::Malformed;
 
-/// W3C's `tracestate` by level 2 of Trace Context: at most 32 members, each a tracing vendor's key and value.
+/// The W3C header `tracestate`: up to 32 members, each of which is the key and value of a tracing vendor.
+///
+/// It follows level 2 of the W3C specification Trace Context.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -21,19 +23,19 @@ use crate::Malformed;
 pub struct Tracestate(HeaderValue);
 
 impl Tracestate {
-    /// The header's name.
+    /// The name of the header.
     pub const HEADER: &str = "tracestate";
     /// Maximum number of members.
     pub const MEMBERS: usize = 32;
 
-    /// Reads all headers of that name, in their order, as one list. Returns `None` if the list has no member.
+    /// Parses the values of all `tracestate` headers of a message, in their order, as one list.
     ///
-    /// A key that occurs more than once is kept as received: dropping the list would cost the other vendors their members.
+    /// Returns `None` if the list has no member. If a key occurs more than once, all its members are kept.
     ///
     /// # Errors
     ///
-    /// Returns an error if a key or a value does not match the grammar, or if there are more than 32 members. The specification says
-    /// to discard the whole list then.
+    /// Returns an error if a key or a value does not match the grammar, or if there are more than 32 members. The specification
+    /// requires that the whole list is discarded in these cases.
     pub fn decode<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Result<Option<Self>, Malformed> {
         let malformed = |reason| Malformed::new(Self::HEADER, reason);
         let Some(joined) = list::join(headers) else {
@@ -56,18 +58,18 @@ impl Tracestate {
         Ok((count > 0).then_some(Tracestate(joined)))
     }
 
-    /// Returns the members, the most recent first. A key may occur more than once.
+    /// Returns an iterator over the keys and values, the most recent first. A key may occur more than once.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         let text = |bytes| str::from_utf8(bytes).expect("the grammar allows only ASCII");
         list::members(self.0.as_bytes()).filter_map(split).map(move |(key, value)| (text(key), text(value)))
     }
 
-    /// Returns the value of a key. If the key occurs more than once, the first value is the most recent one.
+    /// Returns the value of a key. If the key occurs more than once, returns the most recent value.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns the header's value without copying it.
+    /// Returns the header value, without copying it.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }

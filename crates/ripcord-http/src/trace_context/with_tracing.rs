@@ -10,18 +10,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Traceparent, Tracestate};
 
-/// Returns a context whose outgoing HTTP calls each have a CLIENT span, so that OpenTelemetry exports one trace across processes.
+/// Returns a context whose outgoing HTTP calls each have a CLIENT span. OpenTelemetry then exports one trace across processes.
 ///
-/// A call's span is below the span of the nearest [`span`](Context::span), or else below the span that the task is in. The call's
-/// traceparent carries the id of its own span: each call, each retry and each hedge sends another one.
-///
-/// Install a subscriber with the layer of `tracing-opentelemetry`. Without it, calls send a new span id below the context's
-/// [`Traceparent`]. A request's context from [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) has this setting already.
-/// Use this function where a program's work begins.
-///
-/// The spans carry OpenTelemetry's attributes of HTTP clients: `http.request.method`, `url.full`, `server.address`, `server.port`,
-/// `http.response.status_code`, `network.protocol.version` and `error.type`, and the line that gave the request its context as `code.*`.
-/// See [`Context::tracing_span`] for the other attributes.
+/// Call it where the work of a program begins. The contexts of requests from
+/// [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) have this setting already.
 ///
 /// ```
 /// use ripcord::Context;
@@ -30,6 +22,16 @@ use super::{Traceparent, Tracestate};
 /// let ctx = with_tracing(&Context::background());
 /// let (ctx, _span) = ctx.start_span("nightly report"); // calls with this ctx are in the same trace
 /// ```
+///
+/// Install a subscriber with the layer of `tracing-opentelemetry`. Without that layer, a call sends a new span ID as a child of the
+/// context's [`Traceparent`].
+///
+/// The parent of a call's span is the nearest [`span`](Context::span) of the context, or the current span of the task if the
+/// context has none. Each call sends the ID of its own span. Retries and hedges are separate calls.
+///
+/// The spans have the OpenTelemetry attributes of HTTP clients: `http.request.method`, `url.full`, `server.address`,
+/// `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. The attributes `code.*` contain the
+/// source line that gave the request its context. [`Context::tracing_span`] lists the other attributes.
 pub fn with_tracing(ctx: &Context) -> Context {
     ctx.with_value(Spans)
 }
