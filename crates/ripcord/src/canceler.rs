@@ -11,9 +11,9 @@ use crate::raw::tree;
 /// Cancels a context with [`cancel`](Canceler::cancel), or when dropped. Go's `CancelFunc`.
 ///
 /// [`Context::with_cancel`] returns it together with the context. [`handle`](Canceler::handle) returns cloneable handles
-/// that cancel the same context. [`detach`](Canceler::detach) turns off the cancellation on drop.
+/// that cancel the same context. [`detach`](Canceler::detach) drops the canceler without canceling.
 ///
-/// Bind it to a name, at least `_cancel`: `let (ctx, _) = ...` drops it immediately, which cancels the context.
+/// Bind the canceler to a name, at least `_cancel`: `let (ctx, _) = ...` drops it immediately, which cancels the context.
 ///
 /// ```
 /// use ripcord::Context;
@@ -43,7 +43,7 @@ impl Canceler {
     /// same time. If the context's deadline has passed before the call, the error reports the deadline, even if no code has noticed
     /// the deadline yet.
     ///
-    /// The method wakes waiting futures on this thread. It starts the functions that were registered with
+    /// The method calls the wakers of waiting futures on this thread. It starts the functions that were registered with
     /// [`after_func`](Context::after_func), but does not wait for them.
     ///
     /// ```

@@ -38,7 +38,8 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future drops `future`, outside of the scope. It is as cancel safe as `future`.
+    /// Dropping the returned future drops `future`, outside of the scope. The returned future is as cancel safe as
+    /// `future`.
     ///
     /// ```
     /// use ripcord::Context;

@@ -14,7 +14,7 @@ use crate::raw::compact::{Compact, View};
 use crate::raw::movable::Moves;
 use crate::raw::node::{End, Node, flag, state};
 
-/// The error of a context that has ended: the context was canceled, or its deadline or idle timeout passed.
+/// The error of a context that has ended: the context was canceled, its deadline passed, or its idle timeout expired.
 ///
 /// [`Context::err`](crate::Context::err), [`check`](crate::Context::check) and the futures of a context return it. `{}`
 /// prints the same text as Go: `context canceled` or `context deadline exceeded`. `{:#}` also prints the cause and the
@@ -71,13 +71,13 @@ pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.
     #[doc(alias = "context.Canceled")]
     Canceled,
-    /// The context's deadline or idle timeout passed. Go's `context.DeadlineExceeded`.
+    /// The context's deadline passed, or its idle timeout expired. Go's `context.DeadlineExceeded`.
     #[doc(alias = "context.DeadlineExceeded")]
     DeadlineExceeded,
 }
 
 impl Error {
-    /// Returns whether the context was canceled or a deadline passed.
+    /// Returns whether the context was canceled or its deadline passed.
     pub fn kind(&self) -> ErrorKind {
         match self.moment().0 {
             Moment::Deadline => ErrorKind::DeadlineExceeded,
@@ -90,7 +90,7 @@ impl Error {
         self.kind() == ErrorKind::Canceled
     }
 
-    /// Returns whether the context's deadline or idle timeout passed.
+    /// Returns whether the context's deadline passed or its idle timeout expired.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.kind() == ErrorKind::DeadlineExceeded
     }
@@ -102,7 +102,8 @@ impl Error {
         self.details()?.cause.as_ref()
     }
 
-    /// Returns where the end came from: the line of code, the context's name, and the timeout or the time of the cancel.
+    /// Returns the [`Origin`] of the end: the line of code, the context's name, and the timeout or the time of the
+    /// cancel.
     pub fn origin(&self) -> Origin {
         Origin(self.clone())
     }
@@ -314,6 +315,8 @@ impl Origin {
     }
 
     /// Returns the time since the cancel, measured by the context's clock. `None` for a deadline.
+    ///
+    /// On any clock other than the system's, this is the time from the cancel until the context returned this error.
     pub fn elapsed(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         match moment {

@@ -135,8 +135,8 @@ impl fmt::Debug for MovableDeadline {
     }
 }
 
-/// Records progress of work under a context. [`Context::with_idle_timeout`] returns it: without progress for the timeout,
-/// the context ends.
+/// Records the progress of work, so that its idle timeout does not end the context. [`Context::with_idle_timeout`]
+/// returns it.
 ///
 /// Clones restart the same timeout. Dropping a handle has no effect on the timeout.
 ///

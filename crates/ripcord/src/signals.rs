@@ -13,9 +13,10 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::context::Context;
 
-/// A signal that ended a context or started a shutdown. It is the [cause](Context::cause) of the end.
+/// A signal that ended a context or started a shutdown.
 ///
-/// [`Context::with_signals`] and [`Shutdown::on_signals`](crate::Shutdown::on_signals) use it.
+/// It is the [cause](Context::cause) of the end of a context from [`Context::with_signals`]. It is also the cause of a
+/// shutdown that [`Shutdown::on_signals`](crate::Shutdown::on_signals) began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {

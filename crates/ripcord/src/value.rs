@@ -29,7 +29,7 @@ use std::fmt;
     note = "make a type of your own, so that nobody's key collides with it, and write `impl Value for ThatType {{}}`"
 )]
 pub trait Value: Any + Send + Sync {
-    /// Writes the value for human readers. A context's `Display` and the inspector call this method.
+    /// Writes the value for human readers. A context's `Display` and the debug pages of `ripcord-http` call this method.
     ///
     /// The default writes the type's short name and never the content, because values often hold secrets.
     ///

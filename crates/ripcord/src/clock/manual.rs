@@ -63,8 +63,10 @@ impl Manual {
     }
 }
 
-/// Advances the manual clock that [`Clock::manual`](crate::Clock::manual) returned with it, and waits for timers on that
-/// clock. Clones advance the same clock.
+/// Advances a manual clock, and waits for timers on that clock. [`Clock::manual`](crate::Clock::manual) returns it
+/// together with the clock.
+///
+/// Clones advance the same clock.
 ///
 /// ```
 /// use std::time::Duration;
@@ -89,7 +91,7 @@ impl ManualTime {
     ///
     /// Each deadline fires at its own time, on this thread. When this method returns, the contexts with these deadlines
     /// have ended and their waiters have been woken. Deadlines that were set by a woken waiter have fired too, if they
-    /// are due. A waker may call this method. Concurrent calls add up. The clock stops at 292 years.
+    /// are due. A waker may call this method. Concurrent calls add up. The clock advances by at most 292 years in total.
     pub fn advance(&self, duration: Duration) {
         let by = nanoseconds(duration).unwrap_or(i64::MAX);
         let manual = &*self.0;

@@ -66,7 +66,7 @@ impl Clock {
     /// Returns a clock for tests, and the [`ManualTime`] that advances it. The clock stands still until
     /// [`advance`](ManualTime::advance) is called.
     ///
-    /// Deadlines fire in order, on the thread that calls `advance` and before `advance` returns.
+    /// Deadlines fire in order, on the thread that calls `advance`, before `advance` returns.
     ///
     /// ```
     /// use std::time::Duration;
@@ -106,7 +106,7 @@ impl Clock {
         instant_of(self.ticks())
     }
 
-    /// Returns whether `now() >= instant`. The answer is exact, and never early.
+    /// Returns whether `instant` has passed on this clock: `now() >= instant`. Never returns `true` early.
     ///
     /// On the system's clock, this costs less than [`now`](Clock::now) while the instant is more than about 120 ms away.
     ///

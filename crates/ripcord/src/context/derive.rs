@@ -81,7 +81,7 @@ impl Context {
     /// Returns a child context that ends after `timeout`, measured by its [clock](Context::clock), or when this context
     /// ends.
     ///
-    /// With a timeout of zero, the child has ended when it is returned. A timeout of more than 292 years, such as
+    /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
     /// [`Duration::MAX`], sets no deadline. There is no guard to keep. A timer starts only when code waits for the child.
     ///
     /// ```
@@ -177,7 +177,7 @@ impl Context {
 
     /// Returns a child context that ends at `deadline`, or when this context ends.
     ///
-    /// With a deadline in the past, the child has ended when it is returned. A deadline more than 292 years away has no
+    /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
     /// effect. If the context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
     /// `Instant::now`.
     ///
@@ -258,7 +258,7 @@ impl Context {
 
     /// Returns a child context with a name for human readers.
     ///
-    /// `Display`, errors, metrics and the inspector show the name.
+    /// The context's `Display`, errors, metrics and the debug pages of `ripcord-http` show the name.
     ///
     /// ```
     /// use ripcord::Context;
@@ -275,7 +275,8 @@ impl Context {
     /// Returns a child context that does not end when this context ends, for work that must finish after the caller has
     /// returned.
     ///
-    /// The child has the values, the name and the clock of this context. It does not have its deadline, error or cause.
+    /// The child inherits the values, the name and the clock of this context. It does not inherit the deadline, the error
+    /// or the cause.
     ///
     /// ```
     /// use ripcord::Context;
@@ -299,13 +300,14 @@ impl Context {
 
     /// Returns a child context that ends `grace` later than this context, for cleanup.
     ///
-    /// The child ends with the error and the cause of this context. It has the same values, name and clock. Its deadline
-    /// is this context's deadline plus `grace`.
+    /// The child ends with the error and the cause of this context. It inherits the values, the name and the clock. Its
+    /// deadline is this context's deadline plus `grace`.
     ///
-    /// The grace period starts when this context ends, not when code notices the end. The context's clock measures it.
+    /// The grace period starts when this context ends, not when code notices the end. The context's clock measures it. A
+    /// timer starts only when code waits for the child. Dropping the child frees the child and its timer.
+    ///
     /// With a grace of zero, the method returns a clone of this context. With [`Duration::MAX`] it does the same as
-    /// [`without_cancel`](Context::without_cancel). A timer starts only when code waits for the child. Dropping the child
-    /// frees it and its timer.
+    /// [`without_cancel`](Context::without_cancel).
     ///
     /// ```
     /// use std::time::Duration;
@@ -369,15 +371,16 @@ impl Context {
         Context::of(Some(node))
     }
 
-    /// Returns a child context on another clock. The clock measures all deadlines, sleeps and policies of the child and
-    /// its descendants.
+    /// Returns a child context on another clock, which measures all deadlines and sleeps of the child and its
+    /// descendants.
     ///
-    /// Call this on a context without a deadline, such as [`background`](Context::background). A deadline of an ancestor
-    /// keeps the clock on which it was set. If the two clocks show different times, such a deadline and a new deadline
-    /// are still compared as instants.
+    /// The policies of `ripcord-policy` use this clock too. Call this method on a context without a deadline, such as
+    /// [`background`](Context::background). A deadline of an ancestor keeps the clock on which it was set. Even if the
+    /// two clocks show different times, the earlier of such a deadline and a new deadline is the deadline of a
+    /// descendant.
     ///
-    /// To find its clock, a call that sets a timeout on a descendant walks up to the nearest ancestor with a deadline, or
-    /// to the returned child.
+    /// A call that sets a timeout on a descendant searches the ancestors for the clock, up to the nearest context with a
+    /// deadline.
     ///
     /// ```
     /// use std::time::Duration;

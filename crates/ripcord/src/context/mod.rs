@@ -80,10 +80,10 @@ use crate::value::Value;
 pub struct Context(Option<NodeRef>);
 
 impl Context {
-    /// Returns the earliest deadline of this context and its ancestors, or `None` if there is none.
+    /// Returns the time at which this context's deadline passes, or `None` if it has no deadline.
     ///
-    /// The deadline remains available after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a
-    /// deadline.
+    /// A child inherits its parent's deadline. If both have one, the earlier one counts. The deadline remains available
+    /// after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a deadline.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -130,12 +130,13 @@ impl Context {
         }
     }
 
-    /// Returns where the [deadline](Context::deadline) was set: the timeout, the line of code, and the context's name at
-    /// that line.
+    /// Returns the origin of the [deadline](Context::deadline): the timeout, the line of code that set it, and the
+    /// context's name.
     ///
-    /// This works before the deadline passes. A function that rejects a call for lack of time can report who set the
-    /// deadline. Returns `None` if there is no deadline. Also returns `None` if the context with that deadline has ended
-    /// for another reason.
+    /// This also works before the deadline passes. For example, a function that refuses a call because too little time is
+    /// left can report who set the deadline.
+    ///
+    /// Returns `None` if there is no deadline, or if the context with that deadline has ended for another reason.
     ///
     /// ```
     /// use std::time::Duration;
@@ -213,9 +214,8 @@ impl Context {
 
     /// Returns the time at which the context ended, or `None` if it has not ended.
     ///
-    /// The time is the time of the cancel, the deadline, or the time at which the idle timeout expired. It does not
-    /// depend on when the end was noticed. If the context ended because an ancestor ended, the ancestor's clock measures
-    /// the time.
+    /// This is the time of the cancel, the deadline, or the time at which the idle timeout expired, even if code noticed
+    /// the end later. If the context ended because an ancestor ended, the ancestor's clock measures the time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -361,7 +361,7 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future drops `future`. It is as cancel safe as `future`.
+    /// Dropping the returned future drops `future`. The returned future is as cancel safe as `future`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -379,8 +379,8 @@ impl Context {
 
     /// Sleeps for `duration`, measured by this context's clock, or until the context ends.
     ///
-    /// The result depends only on which came first, not on when the returned future is polled. If the time passes at the
-    /// instant of the context's end, the sleep returns the error.
+    /// The result depends on which of the two happened first, not on when the returned future is polled. If both happen
+    /// at the same instant, the sleep returns the error.
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ impl Context {
     /// other contexts: an earlier deadline of an ancestor still ends the child. [`deadline`](Context::deadline) and
     /// [`remaining`](Context::remaining) return the current setting.
     ///
-    /// With a deadline in the past, the child has ended when it is returned. A deadline more than 292 years away has no
+    /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
     /// effect until it is moved.
     ///
     /// ```
@@ -81,10 +81,10 @@ impl Context {
     /// The child also ends when this context ends.
     ///
     /// An idle timeout is not a deadline. [`deadline`](Context::deadline) and [`remaining`](Context::remaining) do not
-    /// include it, no policy rejects a call because of it, and it is not sent to other services.
+    /// include it. `ripcord-policy` rejects no call because of it, and `ripcord-http` does not send it to other services.
     ///
-    /// With a timeout of zero, the child has ended when it is returned. A timeout of more than 292 years, such as
-    /// [`Duration::MAX`], never ends it.
+    /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
+    /// [`Duration::MAX`], never ends the child.
     ///
     /// ```
     /// use std::time::Duration;

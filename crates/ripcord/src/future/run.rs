@@ -37,8 +37,8 @@ pin_project! {
     }
 }
 
-/// Adds [`with_context`](FutureExt::with_context) to every future. It does the same as [`Context::run`], at the end of a
-/// method chain.
+/// Adds [`with_context`](FutureExt::with_context) to every future. The method does the same as [`Context::run`], at the
+/// end of a method chain.
 ///
 /// OpenTelemetry has a trait with the same name and the same method. If both traits are in scope, a call is ambiguous.
 /// Use [`Context::run`] in this case, or import only one of the traits in each module.
@@ -53,7 +53,7 @@ pub trait FutureExt: Future + Sized {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future drops this future. It is as cancel safe as this future.
+    /// Dropping the returned future drops this future. The returned future is as cancel safe as this future.
     ///
     /// ```
     /// use ripcord::{Context, FutureExt};

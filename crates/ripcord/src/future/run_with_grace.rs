@@ -27,13 +27,13 @@ impl Context {
     /// Runs a future that may continue for `grace` after this context has ended, for cleanup that awaits.
     ///
     /// `make` receives this context and returns the future. The future must watch the context, and finish within the
-    /// grace period after the context has ended. A future that is not ready by then is dropped. If it is ready at the
-    /// poll that notices the end of the grace period, its output is returned. If the context has ended before this call,
-    /// `make` is not called.
+    /// grace period after the context has ended. A future that is not ready by then is dropped. If the future is ready at
+    /// the poll that notices the end of the grace period, its output is returned. If the context has ended before this
+    /// call, `make` is not called.
     ///
-    /// The grace period starts when the context ends, not when code notices the end, even before the first poll. The
-    /// context's clock measures it. With a grace of zero, this method does the same as [`run`](Context::run). With
-    /// [`Duration::MAX`], the future has no time limit.
+    /// The grace period starts when the context ends, even if code notices the end later or the future is first polled
+    /// later. The context's clock measures it. With a grace of zero, this method does the same as [`run`](Context::run).
+    /// With [`Duration::MAX`], the future has no time limit.
     ///
     /// # Errors
     ///

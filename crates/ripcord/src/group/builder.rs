@@ -27,7 +27,7 @@ pub enum Join {
     /// The first success cancels the other tasks.
     ///
     /// If all tasks fail, the result is the last error that a task returned by itself, not because the tasks' context
-    /// ended. A panic counts as a failure. It continues in the waiting caller if no task succeeds.
+    /// ended. A panic counts as a failure. If no task succeeds, the caller that waits for the group resumes the panic.
     First,
 }
 

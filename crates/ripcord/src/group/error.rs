@@ -15,14 +15,15 @@ impl GroupError {
         GroupError(cause)
     }
 
-    /// Returns the task's error. `downcast_ref` on it returns the error's original type.
+    /// Returns the task's error. Its `downcast_ref` returns the error in the original type.
     pub fn cause(&self) -> &Cause {
         &self.0
     }
 
     /// Returns the task's panic, or `None` if the task returned an error.
     ///
-    /// Only [`Group::results`](crate::Group::results) returns panics as errors. The other methods continue the panic.
+    /// Only [`Group::results`](crate::Group::results) returns a panic as an error. The other methods of the group resume
+    /// the panic.
     pub fn panic(&self) -> Option<&TaskPanic> {
         self.0.downcast_ref()
     }

@@ -221,8 +221,7 @@ impl<T> Group<T> {
     ///
     /// # Panics
     ///
-    /// If a task panicked, its panic continues here after all tasks have ended. With [`Join::First`], only if no task
-    /// succeeded.
+    /// Resumes the first panic of a task, after all tasks have ended. With [`Join::First`], only if no task succeeded.
     ///
     /// # Cancel safety
     ///
@@ -243,7 +242,7 @@ impl<T> Group<T> {
     ///
     /// # Panics
     ///
-    /// If a task panicked, like [`wait`](Group::wait).
+    /// Resumes the first panic of a task, like [`wait`](Group::wait).
     ///
     /// # Cancel safety
     ///
@@ -259,9 +258,11 @@ impl<T> Group<T> {
     /// Waits until all tasks or the tasks' context have ended. Returns one result for each task, in the order of the `go`
     /// calls.
     ///
-    /// The context ends with its parent, or because of an error or a success. The tasks that are still running are then
-    /// dropped at their next poll. Their results are the context's error, so the list contains partial results. If such a
-    /// task is ready at that poll, its result is kept. A panic is an error in the list: see [`GroupError::panic`].
+    /// If the context ends first, the tasks that are still running are dropped at their next poll, and their results are
+    /// the context's error. The other results are the values and errors of the finished tasks, so the list is a partial
+    /// result. A task that is ready at that last poll keeps its result. The context ends with its parent, or because a
+    /// task failed or succeeded, depending on the [`Join`] mode. A panic is an error in the list: see
+    /// [`GroupError::panic`].
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -295,7 +296,7 @@ impl<T> Group<T> {
     ///
     /// # Panics
     ///
-    /// If a task panicked, like [`wait`](Group::wait).
+    /// Resumes the first panic of a task, like [`wait`](Group::wait).
     ///
     /// # Cancel safety
     ///

@@ -65,7 +65,7 @@ impl ShutdownBuilder {
         ShutdownBuilder { root: root.clone(), ..self }
     }
 
-    /// Sets how long work in flight may continue after the stop request. Default: 10 seconds.
+    /// Sets how long [work in flight](Shutdown) may continue after the stop request. Default: 10 seconds.
     ///
     /// Work that has not ended by then is canceled. With zero, all work is canceled at once. [`Duration::MAX`] sets no
     /// limit.
@@ -85,8 +85,8 @@ impl ShutdownBuilder {
 
     /// Adds a phase: cleanup that runs after the drain and after the phases that were added before.
     ///
-    /// `run` receives a context that has the phase's name and ends after `limit`. It returns a future with the output
-    /// `()` or `Result<(), E>`.
+    /// `run` receives a child of the [root](ShutdownBuilder::context), which has the phase's name and ends after `limit`.
+    /// `run` returns a future with the output `()` or `Result<(), E>`.
     ///
     /// A phase that exceeds its limit is dropped. A phase for which no time is left is not run, for example with a limit
     /// of zero. The [report](crate::Report) names such a phase, and a phase that fails or panics. In all these cases the

@@ -35,7 +35,8 @@ use crate::raw::tree;
 ///
 /// # Cancel safety
 ///
-/// `&mut task` may be awaited, dropped and awaited again. After it has returned a result, it stays pending.
+/// `&mut task` may be awaited, dropped and awaited again. After the handle has returned a result, further polls return
+/// `Pending`.
 #[doc(alias = "JoinHandle")]
 pub struct Task<T> {
     /// The task's context. If the task was not started, a context that is done.

@@ -44,7 +44,7 @@ impl TaskInfo {
         self.age
     }
 
-    /// Returns whether the task's context had ended while the task was still in the list.
+    /// Returns whether the task's context had ended, although the task was still in the list.
     pub fn is_ended(&self) -> bool {
         self.ended
     }
