@@ -10,7 +10,9 @@ use ripcord::Context;
 
 use super::{Inspector, Shared, Token};
 
-/// Builds an [`Inspector`]. Returned by [`Inspector::builder`]. The default values are not a stability promise.
+/// A builder of an [`Inspector`]. Created by [`Inspector::builder`].
+///
+/// The default values may change in a later version.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct Builder {
@@ -38,23 +40,27 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Allows every peer that has the token, and no other. Default: only this machine has access.
+    /// Sets the token that gives access. Default: none, and only this machine has access.
+    ///
+    /// With a token, clients on this machine need the token too.
     pub fn token(self, token: Token) -> Self {
         Builder { token: Some(token), ..self }
     }
 
-    /// Sets the context that ends the live streams and whose clock times them. A shutdown waits for open streams: below a
-    /// [`Shutdown`](ripcord::Shutdown), they end with an event `draining` when the drain begins. With another graceful shutdown, pass
-    /// a context that ends when it starts.
+    /// Sets the context that ends the open event streams of pages. Default: the background context, which never ends.
+    ///
+    /// A graceful shutdown waits until these streams end. Pass a context of your [`Shutdown`](ripcord::Shutdown): the streams then
+    /// end when the drain begins. With another kind of graceful shutdown, pass a context that ends when the shutdown starts. The
+    /// clock of the context is used to time the streams.
     pub fn context(self, ctx: &Context) -> Self {
         Builder { ctx: ctx.clone(), ..self }
     }
 
-    /// Sets the time from one live snapshot to the next. Default: 500 ms.
+    /// Sets how often an open page is updated. Default: 500 ms.
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidInterval`] for less than 50 ms, because each snapshot costs the server work.
+    /// Returns [`InvalidInterval`] if the interval is shorter than 50 ms, because each update costs the server work.
     ///
     /// ```
     /// use std::time::Duration;
@@ -70,34 +76,40 @@ impl Builder {
         Ok(Builder { interval, ..self })
     }
 
-    /// Sets the maximum number of live entries shown: those whose context has ended first, then the oldest. The others are counted.
-    /// Default: 100.
+    /// Sets the maximum number of live entries that are shown. Default: 100.
+    ///
+    /// If there are more entries, the entries whose context has ended are shown first, then the oldest ones. The others are
+    /// counted.
     pub fn max_shown(self, max_shown: usize) -> Self {
         Builder { max_shown, ..self }
     }
 
-    /// Sets the maximum number of finished entries kept in each latency bucket, and of failed entries. Default: 10.
+    /// Sets the maximum number of finished entries that are kept for each range of latencies. Default: 10.
+    ///
+    /// It is also the maximum number of failed entries that are kept.
     pub fn max_kept(self, max_kept: usize) -> Self {
         Builder { max_kept, ..self }
     }
 
-    /// Sets the maximum number of calls recorded below an entry. The others are counted. Default: 256.
+    /// Sets the maximum number of calls that are recorded for an entry. The others are counted. Default: 256.
     pub fn max_calls(self, max_calls: usize) -> Self {
         Builder { max_calls, ..self }
     }
 
-    /// Returns the inspector. A cancel from its page reports the line of this call.
+    /// Creates the inspector.
+    ///
+    /// If the page cancels a request, the error reports the source line that called `build`.
     ///
     /// # Panics
     ///
-    /// Panics with a token if the system has no random numbers.
+    /// Panics if a token is set and the system provides no random numbers.
     #[track_caller]
     pub fn build(self) -> Inspector {
         Inspector { shared: Arc::new(Shared::new(self, Location::caller())) }
     }
 }
 
-/// The error of [`Builder::interval`]: shorter than 50 ms.
+/// The error of [`Builder::interval`]: the interval is shorter than 50 ms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidInterval(Duration);
 

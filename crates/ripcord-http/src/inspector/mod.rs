@@ -1,30 +1,35 @@
-//! A live page of all requests and other work: what is running, the time it has left, who canceled it, and what continues after
-//! its context has ended.
+//! A live web page that shows all requests and other work of a server.
 //!
-//! Pass an [`Inspector`] to [`ContextLayer::inspector`](crate::server::ContextLayer::inspector) to show the layer's requests. Nest its
-//! [`router`](Inspector::router) under a path. Use [`watch`](Inspector::watch) to show other work: jobs, pools, the server itself.
+//! For each request, the page shows the time left, its calls and tasks, and who canceled it and why. It also shows work that
+//! continues after its context has ended. A button cancels a request. The same data is available as JSON.
+//!
+//! Create an [`Inspector`]. Pass it to [`ContextLayer::inspector`](crate::server::ContextLayer::inspector), which shows the
+//! requests of a layer. To show other work, such as a job or a worker pool, use [`watch`](Inspector::watch).
+//! [`router`](Inspector::router) returns the page as an axum router.
 //!
 //! # Access
 //!
-//! Without a token, only this machine has access. The peer's address and the `Host` must be loopback, so a page whose host name was
-//! rebound to this machine has no access. With a [`Token`], everybody who sends it has access, from any machine. Use TLS then. No page
-//! of another origin can read or cancel anything.
+//! By default, only this machine has access. The address of the client and the `Host` header must be loopback. A page whose host
+//! name was rebound to this machine (DNS rebinding) therefore has no access.
 //!
-//! A proxy on this machine that adds no header looks like a person at this machine. nginx with a bare
-//! `proxy_pass http://127.0.0.1:8080;` is such a proxy: it exposes the page and its cancel button to everybody. Behind a proxy, set a
-//! token or do not serve the inspector.
+//! If you set a [`Token`], every client that sends the token has access, from any machine. Use TLS in this case. Web pages of
+//! another origin have no access, with or without a token.
 //!
-//! A value is shown as its [`Value::show`](ripcord::Value::show) writes it. The default shows the name of the type.
+//! **Behind a proxy on this machine, set a token or do not serve the inspector.** A proxy that adds no header such as
+//! `X-Forwarded-For` cannot be told apart from a user of this machine. For example, nginx with only
+//! `proxy_pass http://127.0.0.1:8080;` gives everybody access to the page and its cancel button.
+//!
+//! A context value is shown as its [`Value::show`](ripcord::Value::show) writes it. By default, that is only the name of the type.
 //!
 //! # Cost
 //!
-//! Each request is inserted into a table and removed again. Its root span is created with the first call below it, and the number of
-//! spans is bounded. Snapshots are taken only while somebody watches, at most once per [`interval`](Builder::interval), and outside
-//! all locks.
+//! Each request is inserted into a table and removed again. Its root span is created with its first call, and the number of spans
+//! is limited. Snapshots are taken while a page is open, at most once per [`interval`](Builder::interval), and for each request for
+//! the JSON. No lock is held while a snapshot is formatted.
 //!
-//! Memory is bounded: each bucket of latency keeps its last few entries, with a maximum number of calls each. Of successful entries
-//! that took less than a millisecond, only the first few of each tenth of a second are kept. The others are counted. A kept entry
-//! holds no context, but it holds the causes of its errors.
+//! Memory is limited. Finished requests are grouped by latency, and each group keeps its last few requests, each with a maximum
+//! number of calls. Of successful requests that took less than a millisecond, only the first few in each tenth of a second are
+//! kept, and the others are counted. A kept request does not hold its context, but it holds the causes of its errors.
 
 mod access;
 mod builder;
@@ -63,7 +68,9 @@ use snapshot::{Scope, Snapshot};
 use tasks::{TaskList, TasksByEntry};
 pub use token::{InvalidToken, Token};
 
-/// Shows requests and other work live, to browsers as a page and to programs as JSON.
+/// Records requests and other work, and serves them live as a web page and as JSON.
+///
+/// Create it with [`Inspector::new`] or [`Inspector::builder`]. Pass it to a layer, and add its router outside of the layer:
 ///
 /// ```
 /// use std::time::Duration;
@@ -81,33 +88,37 @@ pub use token::{InvalidToken, Token};
 ///     .nest("/debug/contexts", inspector.router());
 /// ```
 ///
-/// [`ContextLayer::inspector`](crate::server::ContextLayer::inspector) shows a layer's requests, and [`watch`](Inspector::watch) shows
-/// other work. [`router`](Inspector::router) serves the page: nest it outside of the layer. It needs the peer's address, which
-/// `ripcord_http::serve` provides; with `axum::serve`, use `into_make_service_with_connect_info::<SocketAddr>()`. Without a
-/// [token](Builder::token), only this machine has access. The [module](self) describes access and cost.
+/// Without a [token](Builder::token), only this machine has access. The page then needs the address of the client.
+/// `ripcord_http::serve` provides it. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`. The
+/// [module documentation](self) describes access and cost.
 ///
-/// Clones show the same entries.
+/// Clones share their data.
 #[derive(Clone)]
 pub struct Inspector {
     shared: Arc<Shared>,
 }
 
 impl Inspector {
-    /// Creates an inspector with the default settings. Only this machine has access.
+    /// Creates an inspector with the default settings. Only this machine has access to its page.
+    ///
+    /// If the page cancels a request, the error reports the source line that called `new`.
     #[track_caller]
     pub fn new() -> Self {
         Inspector::builder().build()
     }
 
-    /// Returns a builder with the default settings.
+    /// Creates a builder with the default settings.
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Shows work until the returned context and all contexts derived from it have been dropped.
+    /// Adds an entry for a piece of work to the page. Returns the context for the work.
     ///
-    /// The page shows it under the name of `ctx`, below the nearest entry above, and can cancel it. The returned context starts a
-    /// root span: [`start_span`](Context::start_span) below it records calls of the work, up to [`max_calls`](Builder::max_calls).
+    /// The entry has the name of `ctx`. If `ctx` belongs to a request or to other watched work, the entry is shown below that one.
+    /// The page can cancel the returned context.
+    ///
+    /// The entry is shown until the returned context and all contexts derived from it have been dropped. Spans from
+    /// [`start_span`](Context::start_span) are shown as calls of the work, up to [`max_calls`](Builder::max_calls).
     ///
     /// ```
     /// use ripcord::Context;
@@ -115,7 +126,7 @@ impl Inspector {
     ///
     /// let inspector = Inspector::new();
     /// let job = inspector.watch(&Context::background().with_name("nightly import"));
-    /// let (_ctx, _span) = job.start_span("read the file"); // shown below it
+    /// let (_ctx, _span) = job.start_span("read the file"); // shown below "nightly import"
     /// ```
     #[must_use = "work is shown only while the returned context is held"]
     #[track_caller]

@@ -14,9 +14,9 @@ use super::{
 use crate::server::{ContextLayer, Counters, EntryKey, Observer, StartedRequest};
 
 impl ContextLayer {
-    /// Shows the requests of this layer, and their counts, on the inspector's page.
+    /// Shows the requests of this layer, and their counts, on the page of an [`Inspector`].
     ///
-    /// The root spans of requests report the line of this call.
+    /// The root spans of the requests report the source line that called `inspector`.
     #[must_use]
     #[track_caller]
     pub fn inspector(self, inspector: &Inspector) -> Self {

@@ -34,24 +34,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 impl Inspector {
-    /// Returns the routes of the page and its data. Nest them under a path, by convention `/debug/contexts`.
-    ///
-    /// | | |
-    /// |---|---|
-    /// | `GET` of the path itself | the page |
-    /// | `GET …/json` | a snapshot as JSON |
-    /// | `GET …/json/{id}` | one entry with all its calls |
-    /// | `GET …/events` | a snapshot per interval, as server-sent events |
-    /// | `POST …/cancel/{id}` | cancels the entry |
-    ///
-    /// There are at most 32 event streams at a time. Each ends after a minute, and the page reconnects. axum does not route
-    /// `/debug/contexts/`, with a slash at its end, to nested routes.
-    ///
-    /// Nest the routes outside [`ContextLayer`](crate::server::ContextLayer). Inside, the page would show its own requests, and its
-    /// stream would end at the layer's timeout.
-    ///
-    /// Without a token, the routes need the peer's address: serve with `into_make_service_with_connect_info::<SocketAddr>()`, or
-    /// insert an `axum::extract::ConnectInfo<SocketAddr>` into the requests' extensions.
+    /// Returns an axum router with the page and its data. Nest it under a path, by convention `/debug/contexts`.
     ///
     /// ```
     /// use axum::Router;
@@ -60,6 +43,23 @@ impl Inspector {
     /// let inspector = Inspector::new();
     /// let app: Router = Router::new().nest("/debug/contexts", inspector.router());
     /// ```
+    ///
+    /// Nest the router outside of [`ContextLayer`](crate::server::ContextLayer). Inside the layer, the page would show its own
+    /// requests, and the timeout of the layer would end its event stream.
+    ///
+    /// | request | response |
+    /// |---|---|
+    /// | `GET /debug/contexts` | the page |
+    /// | `GET /debug/contexts/json` | a snapshot as JSON |
+    /// | `GET /debug/contexts/json/{id}` | one entry with all its calls, as JSON |
+    /// | `GET /debug/contexts/events` | a snapshot at each interval, as server-sent events |
+    /// | `POST /debug/contexts/cancel/{id}` | cancels the entry |
+    ///
+    /// At most 32 event streams can be open. Each ends after a minute, and the page reconnects. axum does not pass
+    /// `/debug/contexts/`, with a slash at the end, to nested routers.
+    ///
+    /// Without a token, the router needs the address of the client in the extension `axum::extract::ConnectInfo<SocketAddr>`.
+    /// `ripcord_http::serve` inserts it. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`.
     pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         Router::new()
             .route("/", get(show_page))
@@ -168,14 +168,14 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// The cause of a cancel from the inspector's page.
+/// The cause with which a context ends if it is canceled from the page of the inspector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CanceledHere {
     by: Option<IpAddr>,
 }
 
 impl CanceledHere {
-    /// Returns the address of the client that canceled. `None` if the server does not know it.
+    /// Returns the address of the client that canceled. Returns `None` if the server does not know the address.
     pub fn by(&self) -> Option<IpAddr> {
         self.by
     }

@@ -6,10 +6,8 @@ use std::str::FromStr;
 
 use subtle::ConstantTimeEq;
 
-/// The secret that opens the inspector: 16 to 256 visible ASCII characters.
-///
-/// A client sends it as `Authorization: Bearer …`, or once as `?token=…`, which the inspector exchanges for a cookie. Use random
-/// characters, because nothing limits the rate of guesses. `Debug` does not show it.
+/// A secret that gives access to the inspector: 16 to 256 visible ASCII characters. Pass it to
+/// [`Builder::token`](super::Builder::token).
 ///
 /// ```
 /// use ripcord_http::inspector::Token;
@@ -19,6 +17,10 @@ use subtle::ConstantTimeEq;
 /// assert_eq!("hunter2".parse::<Token>().unwrap_err().to_string(), "invalid inspector token: 7 characters, not 16 to 256");
 /// # Ok::<(), ripcord_http::inspector::InvalidToken>(())
 /// ```
+///
+/// A client sends the token in the header `Authorization: Bearer …`. A browser sends it once as `?token=…`, and the inspector then
+/// sets a cookie. Use random characters, because the inspector does not limit the rate of guesses. `Debug` does not print the
+/// token.
 #[derive(Clone)]
 pub struct Token(Box<str>);
 
@@ -49,13 +51,13 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The error for a text that is not a valid [`Token`]. It never contains the text.
+/// The error of a text that is not a valid [`Token`]. It never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidToken {
-    /// Its number of characters, which is not within 16 to 256.
+    /// The text has this number of characters, which is not within 16 to 256.
     Length(usize),
-    /// It contains a space, a control character, or a character that is not ASCII.
+    /// The text contains a space, a control character, or a character that is not ASCII.
     Character,
 }
 
