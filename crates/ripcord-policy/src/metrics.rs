@@ -1,6 +1,7 @@
 //! Metrics through the facade crate `metrics`.
 //!
-//! A policy counts in its own statistics, at the same cost with and without the feature. `record_metrics` copies them to the recorder.
+//! A policy counts in its own statistics, at the same cost with and without the feature. `record_metrics` copies the statistics
+//! to the recorder.
 
 use ::metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 

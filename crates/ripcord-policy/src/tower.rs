@@ -1,4 +1,4 @@
-//! Policies as [tower] layers. See [`PolicyLayer`].
+//! Wraps [tower] services in policies. See [`PolicyLayer`].
 //!
 //! [tower]: https://docs.rs/tower
 
@@ -14,11 +14,12 @@ use tower_service::Service;
 use crate::breaker::Classify;
 use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, Stack};
 
-/// A tower layer that puts a policy around a service.
+/// Wraps a tower service in a policy. This is a tower layer.
 ///
-/// A request carries its [`Context`], and the second argument of [`new`](PolicyLayer::new) is a function that returns a reference to
-/// it. The layer runs the policy under that context, and replaces it in each request that it sends by the context of the attempt.
-/// For `http::Request`, pass `ripcord_http::request_context`.
+/// Each request contains its [`Context`]. The second argument of [`new`](PolicyLayer::new) is a function that returns a
+/// reference to the context in the request. The layer runs the policy under this context. Before it sends the request, it
+/// replaces the context in the request with the context of the attempt. For `http::Request`, pass the function
+/// `ripcord_http::request_context`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -63,36 +64,36 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 ///
 /// # Which policies
 ///
-/// | policy | each request | needs |
+/// | policy | effect on each request | required traits |
 /// |---|---|---|
 /// | [`CircuitBreaker`] | is sent, or refused while the breaker is open | |
 /// | [`RateLimiter`] | waits for a token | |
 /// | [`Bulkhead`] | waits for a permit | |
-/// | [`Fallback`] | is answered by the fallback if it fails | |
+/// | [`Fallback`] | gets the value of the fallback if it fails | |
 /// | [`Retry`] | is sent again after a failure | `Clone` of requests |
 /// | [`Hedge`] | is sent again while it is slow | `Clone` of requests |
-/// | [`Stack`] | goes through all layers but the cache | `Clone` of requests; `Sync` of requests, responses and the service |
+/// | [`Stack`] | goes through all layers except the cache | `Clone` of requests; `Sync` of requests, responses and the service |
 ///
-/// Use a [`Stack`] for several policies around one service: it knows their order, and its retry understands the refusals of the
-/// others. A retry layer outside of a breaker layer takes the breaker's refusals for failures, unless it was built with
-/// [`over_policies`](crate::retry::RetryBuilder::over_policies).
+/// To use several policies around one service, use a [`Stack`]. It runs the policies in the right order, and its retry
+/// interprets the refusals of the other policies. If you put a retry layer around a breaker layer instead, the retry treats the
+/// breaker's refusals as failures, unless it was built with [`over_policies`](crate::retry::RetryBuilder::over_policies).
 ///
-/// The other policies are not layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
+/// The other policies cannot be layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
 /// [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker) need a key, which only your handler knows. A
 /// [`WorkerPool`](crate::WorkerPool) runs tasks.
 ///
 /// # Errors
 ///
-/// The [`Error`] that the policy's `run` returns, with the service's error as its [`last`](Error::last).
+/// The service returns the same [`Error`] as the policy's `run`. [`Error::last`] is the error of the wrapped service.
 ///
 /// # Readiness
 ///
-/// The layer is always ready. It waits until the service is ready inside the policy, on a clone of the service for each attempt:
-/// a request that waits for a token holds no place in the service, and the wait counts as part of the attempt.
+/// The layer is always ready. Each attempt waits inside the policy until a clone of the wrapped service is ready. This wait
+/// counts as part of the attempt. A request that waits for a token does not occupy the wrapped service.
 ///
 /// # Cancel safety
 ///
-/// Dropping the response's future drops the attempts in flight and returns what they held.
+/// Dropping the future of the response drops the attempts in flight, and releases their probes, tokens and permits.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a service"]
 pub struct PolicyLayer<P, X> {
@@ -101,7 +102,7 @@ pub struct PolicyLayer<P, X> {
 }
 
 impl<P, X> PolicyLayer<P, X> {
-    /// Creates a layer that runs `policy` around each request. `context` returns where a request holds its context.
+    /// Creates a layer that runs `policy` around each request. `context` returns a reference to the context in a request.
     pub fn new<R>(policy: P, context: X) -> Self
     where
         X: Fn(&mut R) -> &mut Context,
@@ -124,7 +125,7 @@ impl<P: fmt::Debug, X> fmt::Debug for PolicyLayer<P, X> {
     }
 }
 
-/// A service with a policy around it. From [`PolicyLayer`].
+/// A tower service wrapped in a policy. Created by [`PolicyLayer`].
 #[derive(Clone)]
 pub struct PolicyService<S, P, X> {
     service: S,
@@ -162,7 +163,7 @@ impl<S: fmt::Debug, P: fmt::Debug, X> fmt::Debug for PolicyService<S, P, X> {
     }
 }
 
-/// The response of a [`PolicyService`].
+/// The future of a response of a [`PolicyService`].
 #[must_use = "futures do nothing unless polled"]
 pub struct ResponseFuture<T, E>(Outcome<T, E>);
 
@@ -182,7 +183,8 @@ impl<T, E> fmt::Debug for ResponseFuture<T, E> {
     }
 }
 
-/// A policy that can be put around the service `S`, whose requests are `R`. Implemented by the policies of this crate only.
+/// A policy that can wrap the service `S`, which accepts requests of the type `R`. Only the policies of this crate implement
+/// this trait.
 pub trait Policy<S: Service<R>, R>: Clone + sealed::Sealed {
     /// Runs `call` under the policy.
     #[doc(hidden)]

@@ -6,7 +6,8 @@ use crate::ConfigError;
 use crate::config::{above_zero, at_least_one_usize, within};
 use crate::semaphore::Semaphore;
 
-/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency.
+/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency. Pass them to
+/// [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -20,16 +21,24 @@ use crate::semaphore::Semaphore;
 /// # }
 /// ```
 ///
-/// The limit grows while calls take no longer than without load. It shrinks when calls take longer or fail. This is a gradient
-/// limiter, like Envoy's adaptive concurrency. A failure, including a timeout, counts as a call that the callee dropped. So a
-/// [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Neutral outcomes do not count.
+/// # How the limit changes
 ///
-/// The latency without load is first measured with `min_limit` calls at a time. It is measured again every
-/// [`remeasure_every`](Self::remeasure_every) with half of the limit, because the callee may become slower or faster permanently.
-/// The limiter is deterministic: the same calls at the same times give the same limits.
+/// The limit grows while calls take no longer than without load. It shrinks when calls take longer or fail. The algorithm is a
+/// gradient limiter, like Envoy's adaptive concurrency. It is deterministic: the same calls at the same times give the same
+/// limits.
 ///
-/// By default the limit is from 5 to 1000 calls, the tolerance is 1.25, the window is 100 ms, and the latency without load is
-/// measured every 30 s. The defaults are not a promise.
+/// A failure, including an attempt timeout, counts as a call that the service did not serve. So a [`Stack`](crate::Stack) with
+/// an adaptive bulkhead should have an attempt timeout. Calls with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do
+/// not count.
+///
+/// The *unloaded latency* is the latency of calls while the service has little load. It is first measured with a limit of
+/// `min_limit` calls. The service may become permanently slower or faster, so the unloaded latency is measured again at the
+/// interval [`remeasure_every`](Self::remeasure_every), with half of the limit.
+///
+/// # Defaults
+///
+/// The limit is from 5 to 1000 calls, the tolerance is 1.25, the window is 100 ms, and the unloaded latency is measured every
+/// 30 seconds. The defaults may change.
 #[derive(Clone, Debug)]
 #[must_use = "the settings do nothing until a bulkhead is built with them"]
 pub struct AdaptiveLimit {
@@ -41,7 +50,7 @@ pub struct AdaptiveLimit {
 }
 
 impl AdaptiveLimit {
-    /// Creates the settings with the defaults.
+    /// Creates the default settings.
     pub fn new() -> Self {
         Self {
             min_limit: 5,
@@ -52,33 +61,39 @@ impl AdaptiveLimit {
         }
     }
 
-    /// Sets the minimum limit, at least 1. Choose a number of calls that the callee can certainly serve at once.
+    /// Sets the minimum limit. It must be at least 1. Choose a number of calls that the service can certainly serve at once.
+    /// Default: 5.
     pub fn min_limit(mut self, calls: usize) -> Self {
         self.min_limit = calls;
         self
     }
 
-    /// Sets the maximum limit.
+    /// Sets the maximum limit. It must be at least the [`min_limit`](Self::min_limit). Default: 1000.
     pub fn max_limit(mut self, calls: usize) -> Self {
         self.max_limit = calls;
         self
     }
 
-    /// Sets the factor by which a call may exceed the latency without load before the limit shrinks. The factor must be from 1 to
-    /// 10. Choose a higher factor for a callee whose latency varies without load.
+    /// Sets the factor by which the average latency may exceed the unloaded latency before the limit shrinks. The factor must
+    /// be from 1 to 10. Default: 1.25.
+    ///
+    /// Choose a higher factor for a service whose latency varies even without load.
     pub fn tolerance(mut self, factor: f64) -> Self {
         self.tolerance = factor;
         self
     }
 
-    /// Sets the length of a window, which must be longer than zero. The calls of a window decide the next change of the limit. A
-    /// window lasts until at least 20 calls have started in it. The limit changes when nine tenths of the calls have ended.
+    /// Sets the minimum length of a measurement window. The length must be longer than zero. Default: 100 ms.
+    ///
+    /// The limit changes once per window, by the latencies and failures of the calls that started in the window. A window lasts
+    /// until at least 20 calls have started. The limit changes when nine tenths of these calls have ended.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self
     }
 
-    /// Sets how often the latency without load is measured again, with half of the limit. The interval must be longer than zero.
+    /// Sets the interval at which the unloaded latency is measured again. During the measurement the limit is halved. The
+    /// interval must be longer than zero. Default: 30 seconds.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self

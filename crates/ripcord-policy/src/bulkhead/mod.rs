@@ -1,4 +1,4 @@
-//! A bulkhead: a limit on the calls in flight, with a queue in front. See [`Bulkhead`].
+//! Limits the calls in flight, with a queue in front. See [`Bulkhead`].
 
 mod adaptive;
 mod controller;
@@ -22,7 +22,7 @@ use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
 use permit::{Limit, Shared, Waiter};
 
-/// Limits the calls in flight. Further calls wait in a queue in the order of their arrival, or are refused.
+/// Limits the number of calls in flight. Further calls wait in a queue in the order of their arrival, or are refused.
 ///
 /// ```
 /// use ripcord::Context;
@@ -44,11 +44,18 @@ use permit::{Limit, Shared, Waiter};
 /// # }
 /// ```
 ///
-/// A bulkhead protects the callee from too many calls at once. It also protects the callers from a slow callee: the limit and the
-/// queue bound the number of callers that wait. The limit is fixed, or follows the measured latency: see [`AdaptiveLimit`].
+/// A bulkhead protects the called service from too many calls at once. It also protects the callers from a slow service,
+/// because the limit and the queue bound the number of callers that wait. The limit is fixed, or follows the measured latency:
+/// see [`AdaptiveLimit`].
 ///
-/// A full bulkhead refuses calls with an error for which [`Refused::is_full`] is true. A waiter leaves the queue when its context
-/// ends.
+/// When all permits are in use and the queue is full, the bulkhead refuses calls: see [`Error::is_full`] and
+/// [`Refused::is_full`]. A waiting call leaves the queue when its context is canceled or the deadline of its context passes.
+///
+/// # Methods
+///
+/// Build a bulkhead with [`builder`](Bulkhead::builder). Make calls with [`run`](Bulkhead::run). To hold a permit without a
+/// closure, use [`acquire`](Bulkhead::acquire) or [`try_acquire`](Bulkhead::try_acquire). Read the statistics with
+/// [`stats`](Bulkhead::stats).
 ///
 /// Clones share all state.
 #[derive(Clone)]
@@ -56,7 +63,7 @@ pub struct Bulkhead {
     shared: Arc<Shared>,
 }
 
-/// Builds a [`Bulkhead`]. The [`limit`](Self::limit) is required. By default there is no queue.
+/// Builds a [`Bulkhead`]. The [`limit`](Self::limit) is required. By default there is no queue, and the limit is fixed.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct BulkheadBuilder {
@@ -75,15 +82,18 @@ impl Bulkhead {
 
     /// Waits for a permit, then makes a call with it.
     ///
-    /// The call is not dropped when `ctx` ends: it gets the context and must end itself. Its error counts as a failure of the
-    /// callee, unless `ctx` has ended. For a call that goes through other policies, use a [`Stack`](crate::Stack). Or acquire a
-    /// permit and [`record`](BulkheadPermit::record) the result of [`Error::outcome`].
+    /// The bulkhead does not drop the call when `ctx` ends. The call gets the context, and must observe it. An error of the
+    /// call counts as a failure of the called service, unless `ctx` has ended.
+    ///
+    /// If the call goes through other policies, use a [`Stack`](crate::Stack). Or acquire a permit, and pass [`Error::outcome`]
+    /// to [`BulkheadPermit::record`].
     ///
     /// # Errors
     ///
     /// * The call's own error.
-    /// * A rejection at once, if all permits are in use and the queue is full ([`Error::is_full`]).
-    /// * The end of `ctx`, if `ctx` ended before the call, while waiting or during the call. The call's error is its source.
+    /// * All permits are in use and the queue is full ([`Error::is_full`]). The bulkhead then refuses the call at once.
+    /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call ([`Error::end`]). The
+    ///   call's error, if any, is the source.
     ///
     /// # Panics
     ///
@@ -111,13 +121,13 @@ impl Bulkhead {
         }
     }
 
-    /// Waits for a permit, until `ctx` ends.
+    /// Waits for a permit until `ctx` is canceled or its deadline passes.
     ///
     /// # Errors
     ///
-    /// * A rejection at once, if all permits are in use and the queue is full ([`Refused::is_full`]).
-    /// * The end of `ctx`, if `ctx` ended before the call or while waiting. If a permit becomes free at the same poll, it is
-    ///   acquired, unless `ctx` had ended before the call.
+    /// * All permits are in use and the queue is full ([`Refused::is_full`]). The bulkhead then refuses the permit at once.
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]). If a permit becomes free at
+    ///   the same poll, the permit is returned instead, unless `ctx` had ended before the wait.
     ///
     /// # Cancel safety
     ///
@@ -142,7 +152,7 @@ impl Bulkhead {
         }
     }
 
-    /// Acquires a permit if one is free and no caller waits for it.
+    /// Acquires a permit if a permit is free and no other call waits for a permit.
     ///
     /// # Errors
     ///
@@ -180,28 +190,31 @@ impl Bulkhead {
 }
 
 impl BulkheadBuilder {
-    /// Sets the maximum number of calls in flight, at least 1. Required. With an [adaptive](Self::adaptive) limit, this is the
-    /// limit after the first measurement.
+    /// Sets the maximum number of calls in flight. The number must be at least 1. Required.
+    ///
+    /// With an [adaptive](Self::adaptive) limit, this is the limit after the first measurement.
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);
         self
     }
 
-    /// Sets the maximum number of calls that wait for a permit. Default: 0. A call that finds no free permit is then refused at
-    /// once.
+    /// Sets the maximum number of calls that wait for a permit. With 0, a call that finds no free permit is refused at once.
+    /// Default: 0.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
         self
     }
 
-    /// Lets the limit follow the measured latency.
+    /// Lets the limit follow the measured latency. Default: the limit is fixed.
     pub fn adaptive(mut self, adaptive: AdaptiveLimit) -> Self {
         self.adaptive = Some(adaptive);
         self
     }
 
-    /// Sets the clock by which an adaptive limit measures. Default: the system's clock. The contexts of the calls have their own
-    /// clocks, so a test sets both.
+    /// Sets the clock that an adaptive limit uses to measure latencies. Default: the system's clock.
+    ///
+    /// The contexts of the calls have their own clocks. In a test, set the same manual clock for the bulkhead and for the
+    /// contexts.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -217,8 +230,11 @@ impl BulkheadBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a limit that is missing, 0, or larger than the maximum number of permits. Also for settings of an
-    /// adaptive limit that are out of bounds, and for a `limit` outside its `min_limit` and `max_limit`.
+    /// [`ConfigError`] in these cases:
+    ///
+    /// * The `limit` is not set, is 0, or is larger than the maximum that the error names.
+    /// * A setting of the adaptive limit is out of bounds.
+    /// * The `limit` is below the `min_limit` or above the `max_limit` of the adaptive limit.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
         at_least_one_usize("limit", limit)?;

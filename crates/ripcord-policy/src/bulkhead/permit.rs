@@ -15,8 +15,8 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadStats {
-    /// Calls admitted, and how they ended. A permit dropped without a result counts as canceled. Also calls that were refused or
-    /// were canceled while they waited.
+    /// Admitted calls by result, and refused calls. A permit that was dropped without a result counts as a canceled call. A
+    /// call that left the queue without a permit counts as refused.
     pub calls: CallStats,
     /// Calls in the queue: a gauge.
     pub waiting: usize,
@@ -26,8 +26,11 @@ pub struct BulkheadStats {
     pub unloaded_latency: Option<Duration>,
 }
 
-/// Permission to make one call through a [`Bulkhead`](super::Bulkhead). Report the result with
-/// [`record`](BulkheadPermit::record). A dropped permit counts as a canceled call.
+/// Permission to make one call through a [`Bulkhead`](super::Bulkhead), from [`acquire`](super::Bulkhead::acquire) or
+/// [`try_acquire`](super::Bulkhead::try_acquire).
+///
+/// Report the result of the call with [`record`](BulkheadPermit::record). Dropping the permit releases it, and counts the call
+/// as canceled.
 #[must_use = "dropping the permit returns it"]
 pub struct BulkheadPermit {
     shared: Arc<Shared>,
@@ -91,7 +94,7 @@ impl BulkheadPermit {
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, started }
     }
 
-    /// Records the call's outcome in the statistics and for an adaptive limit, and releases the permit.
+    /// Records the outcome of the call, and releases the permit. The statistics and an adaptive limit use the outcome.
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }

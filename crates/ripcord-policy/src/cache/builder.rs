@@ -19,10 +19,10 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub(super) type Weigher<K, V> = Arc<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(super) type EvictionListener<K, V> = Arc<dyn Fn(&K, &V, Eviction) + Send + Sync>;
 
-/// Builds a [`Cache`]. Created by [`Cache::builder`].
+/// Builds a [`Cache`]. Create the builder with [`Cache::builder`].
 ///
-/// Only [`capacity`](Self::capacity) is required. By default, entries do not expire, stale values are not served, the errors of
-/// failed loads are not remembered, and a sweep runs once per second. The defaults may change.
+/// Only [`capacity`](Self::capacity) is required. By default, entries do not expire, expired values are not returned, the
+/// errors of failed loads are not remembered, and expired entries are removed once per second. The defaults may change.
 #[must_use = "a builder does nothing until it is built"]
 pub struct CacheBuilder<K, V> {
     capacity: Option<u64>,
@@ -70,7 +70,7 @@ where
 
     /// Sets the maximum number of entries or, with a [`weigher`](Self::weigher), their maximum total weight. Required.
     ///
-    /// The capacity is never exceeded. A capacity above 64 is divided between shards, so that slightly fewer entries may fit.
+    /// The capacity is never exceeded. A capacity above 64 is divided between shards, so slightly fewer entries may fit.
     pub fn capacity(mut self, entries: u64) -> Self {
         self.capacity = Some(entries);
         self
@@ -78,76 +78,84 @@ where
 
     /// Sets the function that returns an entry's weight. A weight of 0 counts as 1.
     ///
-    /// An entry heavier than the whole capacity is not kept. The weigher runs once per insert, in the call that inserts the entry
-    /// and outside all locks. A panic of the weigher goes to this call. A weighed cache has one shard.
+    /// An entry that is heavier than the whole capacity is not kept. The weigher runs once per insert, in the method that
+    /// inserts the entry, outside all locks. A panic of the weigher goes to the caller of this method. A cache with a weigher
+    /// has one shard.
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.settings.weigher = Some(Arc::new(weigher));
         self
     }
 
-    /// Sets how long an entry is fresh after its insert. Reads do not extend this time.
+    /// Sets how long after its insert an entry expires (time to live). Reads do not extend this time. Default: entries do not
+    /// expire.
     pub fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Removes entries that have not been read for this long. If a [`ttl`](Self::ttl) is set too, the earlier end counts.
+    /// Removes entries that have not been read for the time `limit`. If a [`ttl`](Self::ttl) is set too, an entry expires at
+    /// the earlier of both times. Default: entries are kept without reads.
     pub fn idle(mut self, limit: Duration) -> Self {
         self.settings.idle = Some(limit);
         self
     }
 
-    /// Sets how long a value is still served after its TTL, while [`get_or_load`](Cache::get_or_load) loads the next value in the
-    /// background. Requires a [`ttl`](Self::ttl), which may be `Duration::MAX`.
+    /// Sets how long the cache still returns a value after its TTL. During this time the value is *stale*, and
+    /// [`get_or_load`](Cache::get_or_load) loads the next value in the background. Default: stale values are not returned.
     ///
-    /// After a failed load, the stale value is served and there is no background load of the key for some time. This time is the
-    /// [`negative_ttl`](Self::negative_ttl), or one second if the error is not remembered. After the stale window, callers wait
-    /// for a load as for any other key.
+    /// Requires a [`ttl`](Self::ttl), which may be `Duration::MAX`.
+    ///
+    /// After a failed background load, the cache still returns the stale value, and does not load the key in the background for
+    /// some time. This time is the [`negative_ttl`](Self::negative_ttl), or one second if the error is not remembered. When the
+    /// time `window` is over, callers wait for a load as for any other key.
     #[track_caller]
     pub fn stale_for(mut self, window: Duration) -> Self {
         self.settings.stale_for = Some((window, Location::caller()));
         self
     }
 
-    /// Sets how long the error of a failed load is remembered and returned to later callers. Default: errors are not remembered,
-    /// and each caller after a failed load loads again.
+    /// Sets how long the error of a failed load is remembered and returned to later callers. Default: errors are not
+    /// remembered, and the next caller after a failed load starts a new load.
     ///
-    /// Errors that say nothing about the key are never remembered: panics, cancellations, and local rejections, such as an open
-    /// breaker.
+    /// Errors that say nothing about the key are never remembered: panics, cancellations, and refusals by a policy, such as an
+    /// open circuit breaker.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.settings.negative_ttl = Some(ttl);
         self
     }
 
-    /// Shortens each [`ttl`](Self::ttl) by a random part of up to this fraction (0 to 1), so that values loaded together do not
-    /// expire together. Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and
-    /// [`set_load_ttl`](super::set_load_ttl) are not changed.
+    /// Shortens the [`ttl`](Self::ttl) of each entry by a random part of up to this fraction, so that values that were loaded
+    /// at the same time do not expire at the same time. The fraction must be from 0 to 1. Default: 0.
+    ///
+    /// Requires a `ttl`. TTLs set by [`insert_with_ttl`](Cache::insert_with_ttl) and [`set_load_ttl`](super::set_load_ttl) are
+    /// not changed.
     pub fn ttl_jitter(mut self, fraction: f64) -> Self {
         self.settings.ttl_jitter = fraction;
         self
     }
 
-    /// Sets how often expired entries are removed in the background. This is `cleanupInterval` in a Go program. Default: one
-    /// second.
+    /// Sets the interval at which expired entries are removed in the background. Go programs often call this setting
+    /// `cleanupInterval`. Default: one second.
     ///
-    /// A sweep visits every entry and locks one shard for one entry at a time. An expired entry occupies memory until it is
-    /// swept, but it is never served.
+    /// A sweep visits every entry, and locks one shard for one entry at a time. An expired entry occupies memory until the next
+    /// sweep, but the cache does not return it.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.settings.sweep_every = interval;
         self
     }
 
-    /// Sets the eviction listener. It is called with every value that has left the cache. A panic of the listener is caught.
+    /// Sets the eviction listener, which is called with every value that has left the cache. A panic of the listener is caught.
     ///
-    /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation returns.
-    /// It may use caches, including this cache. If the listener itself removes a value, it is called for that value inside the
-    /// first call. A listener that removes a value in each call therefore recurses until the stack overflows.
+    /// The listener runs outside all locks, on the thread of the operation that removed the value, before this operation
+    /// returns. The listener may use caches, including this cache. If it removes another value, it is called again inside its
+    /// own call. So a listener that removes a value in every call overflows the stack.
     pub fn on_evict(mut self, listener: impl Fn(&K, &V, Eviction) + Send + Sync + 'static) -> Self {
         self.settings.on_evict = Some(Arc::new(listener));
         self
     }
 
-    /// Sets the source of randomness for the [`ttl_jitter`](Self::ttl_jitter).
+    /// Sets the source of random numbers for the [`ttl_jitter`](Self::ttl_jitter). A [seeded](Random::seeded) source makes a
+    /// test repeatable.
     pub fn random(mut self, random: Random) -> Self {
         self.settings.random = random;
         self
@@ -159,12 +167,18 @@ where
         self
     }
 
-    /// Builds the cache and starts its sweeper. The end of `ctx` closes the cache.
+    /// Builds the cache, and starts the background task that removes expired entries. The cache closes when `ctx` is canceled
+    /// or its deadline passes.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a capacity that is missing, 0, or above 2^62 - 1; for a duration of zero; for a jitter outside 0 to 1;
-    /// for `stale_for` or a jitter without a `ttl`; and if there is no tokio runtime for the loads and the sweeper.
+    /// [`ConfigError`] in these cases:
+    ///
+    /// * The `capacity` is not set, is 0, or is above 2^62 - 1.
+    /// * A duration is zero.
+    /// * The `ttl_jitter` is outside 0 to 1.
+    /// * `stale_for` or a `ttl_jitter` is set without a `ttl`.
+    /// * The method is called outside of a tokio runtime. The cache needs the runtime for its loads and its background task.
     #[track_caller]
     pub fn build(self, ctx: &Context) -> Result<Cache<K, V>, ConfigError> {
         let Self { capacity, clock, settings } = self;

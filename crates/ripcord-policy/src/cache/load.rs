@@ -25,55 +25,57 @@ where
 {
     /// Returns the value of `key` and where it came from. Loads the value if the cache has none.
     ///
-    /// A key has at most one load at a time, however many callers request it. The load runs in its own task and under its own
-    /// context, with the values of the caller that started it. Each caller leaves when its own context ends or its future is
-    /// dropped. When the last caller leaves, or when the cache is closed, the load's context is canceled and its future is
-    /// dropped. A later caller starts a new load.
+    /// A key has at most one load at a time, however many callers request the key. The load runs in its own task and under its
+    /// own context. This context has the values of the caller that started the load. A caller stops waiting when its own
+    /// context ends or when its future is dropped. When no caller waits any more, or when the cache is closed, the load's
+    /// context is canceled and the load's future is dropped. A later caller starts a new load.
     ///
-    /// A value may hold its load's context. After the load has returned the value, this context ends only with the context that
-    /// the cache was built with. It does not end at a deadline or when the cache is closed.
+    /// A value may hold the context of its load. After the load has returned the value, this context ends only when the context
+    /// passed to [`CacheBuilder::build`](super::CacheBuilder::build) ends. It does not end at a deadline or when the cache is
+    /// closed.
     ///
     /// # The load's deadline
     ///
-    /// The load's context has the deadline of its most patient caller: the latest deadline of its callers, or no deadline if a
-    /// caller has none. The deadline moves later when a more patient caller joins, and earlier when the most patient caller
-    /// leaves. So policies inside the load, and requests that the load sends to other services, see the time that the callers
-    /// have left. A caller's deadline is read when the caller makes its call. If the deadline is
-    /// [moved](Context::with_movable_deadline) later, the load does not change.
+    /// The load's context has the latest deadline of its callers, or no deadline if a caller has none. The deadline changes
+    /// when a caller with a later deadline joins, and when the caller with the latest deadline leaves. So policies inside the
+    /// load, and requests that the load sends to other services, see the time that the callers have left. A caller's deadline
+    /// is read when the caller makes its call. If this deadline is [moved](Context::with_movable_deadline) afterwards, the
+    /// load's deadline does not change.
     ///
-    /// A service that the load calls knows only the deadline in its request, and may give up at that time. Suppose that a load
-    /// fails after the deadline of the caller that started it. A caller that joined with a later deadline does not get this
-    /// error. It loads again, with its own time. Such an error is not remembered either.
+    /// A service that the load calls knows only the deadline in its request, and may give up at that time. So an error that the
+    /// load returns after the deadline of the caller that started it is not remembered. A caller that joined with a later
+    /// deadline does not get this error. It starts or joins a new load.
     ///
     /// # Stale values
     ///
-    /// Inside the [stale window](super::CacheBuilder::stale_for), a stale value is returned at once. `load` then runs in the
-    /// background, unless a load of the key is in flight or has just failed. The deadline of a background load is the end of the
-    /// window.
+    /// A *stale* value has expired, but the cache still returns it for the time set by
+    /// [`stale_for`](super::CacheBuilder::stale_for). A stale value is returned at once. `load` then runs in the background,
+    /// unless a load of the key is in flight or has just failed. The deadline of a background load is the end of this time.
     ///
     /// # Loads inside loads
     ///
     /// A loader may request other keys, of this cache and of other caches. It may not request its own key, directly or through
-    /// the loads that it waits for. Such a request is refused, because none of these loads could ever end. A request belongs to a
-    /// load if it uses the load's context or a derived context, or if the loader's own future makes the request.
+    /// the loads that it waits for. Such a request is refused, because none of these loads could ever end
+    /// ([`Error::is_load_cycle`]). The cache detects the request of a loader by its context, which is the load's context or a
+    /// derived context. It also detects a request that the loader's own future makes with another context.
     ///
     /// # Retries
     ///
-    /// A load that a retry attempt starts belongs to that attempt, also for callers that join the load. A retry inside the load
-    /// makes one attempt. A background load belongs to no attempt.
+    /// If an attempt of a [`Retry`](crate::Retry) starts a load, the load belongs to that attempt. So a retry inside the load
+    /// makes only one attempt, even if other callers join the load. A background load belongs to no attempt.
     ///
     /// # Errors
     ///
-    /// * The caller's context ended. This takes precedence over a closed cache. A result that is ready at the same moment takes
-    ///   precedence over the end of the context.
-    /// * The load failed. All its callers get the same error. Later callers get it too, until the
+    /// * `ctx` was canceled or its deadline passed ([`Error::end`]). If the result of the load is ready at the same moment, the
+    ///   result is returned instead. If the cache is closed too, the error is still the error of `ctx`.
+    /// * The load failed ([`Error::last`]). All callers of the load get the same error. Later callers get it too, until the
     ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) has passed.
-    /// * The load panicked. The next caller loads again.
-    /// * The request was refused: the cache is closed, or the load would wait for itself.
+    /// * The load panicked ([`Error::is_panicked`]). The next caller starts a new load.
+    /// * The cache is closed ([`Error::is_closed`]), or the load would wait for itself ([`Error::is_load_cycle`]).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the load, which is canceled if no other caller waits for it.
+    /// If the future is dropped, this caller stops waiting. The load is canceled if no other caller waits for it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -108,7 +110,7 @@ where
 
     /// Returns the value of `key`. Loads the value if the cache has none.
     ///
-    /// This is [`run`](Self::run) without the report of where the value came from.
+    /// This method does the same as [`run`](Self::run), but does not report where the value came from.
     ///
     /// # Errors
     ///
@@ -153,8 +155,8 @@ where
 
     /// Loads `key` even if the cache has a fresh value, and returns the loaded value.
     ///
-    /// Until the load ends, other callers get the old value. If the load fails, the old value stays. If a load of the key is in
-    /// flight, this method joins it.
+    /// Other callers get the old value until the load ends. If the load fails, the old value stays in the cache. If a load of
+    /// the key is in flight, this method waits for that load instead of starting one.
     ///
     /// # Errors
     ///

@@ -1,23 +1,26 @@
-//! A cache that respects its callers' contexts and has its own context.
+//! Caches values, and loads each key once however many callers request it. See [`Cache`].
 //!
-//! * Every operation takes the caller's [`Context`] and fails if it has ended. The cache has a second context, which is passed
-//!   when the cache is built. The end of that context closes the cache, cancels its loads and stops its sweeper.
+//! * Every operation takes the caller's [`Context`]. The operation fails if this context was canceled or its deadline has
+//!   passed. The cache also has its own context, which is passed to [`CacheBuilder::build`]. When the cache's context ends, the
+//!   cache is closed, its loads are canceled, and the background task that removes expired entries stops.
 //! * [`Cache::get_or_load`] loads a key once, however many callers request it at the same time. Each caller waits until its own
-//!   context ends. The load is canceled when the last caller has left.
-//! * An expired value is never returned, except inside the window of [`stale_for`](CacheBuilder::stale_for).
+//!   context ends. The load is canceled when no caller waits for it any more.
+//! * The cache returns an expired value only during the time set by [`stale_for`](CacheBuilder::stale_for). Such a value is
+//!   called stale.
 //!
 //! | to | use |
 //! |---|---|
 //! | read, write, remove | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
-//! | read, and load what is missing | [`get_or_load`](Cache::get_or_load) |
-//! | the same, and know where the value came from | [`run`](Cache::run) |
+//! | read a value, and load it if it is missing | [`get_or_load`](Cache::get_or_load) |
+//! | the same, and learn where the value came from | [`run`](Cache::run) |
 //! | replace a value that is still fresh | [`refresh`](Cache::refresh) |
 //! | set the TTL of a loaded value | [`set_load_ttl`] |
 //! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
-//! [`get`](Cache::get) blocks only while it takes one shard's lock for reading. A key's `Hash`, `Eq`, `Clone` and `Drop` run
-//! under locks. They must be cheap (put large keys into an `Arc`), must not panic, and must not use the same cache. All other
-//! user code runs outside all locks: the value's `Clone`, loaders, weighers, listeners and drops.
+//! [`get`](Cache::get) blocks only while it takes the lock of one shard for reading. The `Hash`, `Eq`, `Clone` and `Drop`
+//! implementations of a key run under locks. They must be cheap, must not panic, and must not use the same cache. Put large
+//! keys into an `Arc`. All other user code runs outside all locks: loaders, weighers, listeners, and the `Clone` and `Drop`
+//! implementations of values.
 
 mod builder;
 mod entry;
@@ -52,7 +55,7 @@ use entry::Lookup;
 use shared::Shared;
 use stats::Count;
 
-/// A concurrent, bounded cache with expiry, shared loads and background cleanup.
+/// Stores a bounded number of values by key, with expiry, shared loads and background cleanup.
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,8 +91,9 @@ use stats::Count;
 /// | look at it | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
 /// | close it | [`close`](Self::close), the end of its context, or dropping the last handle |
 ///
-/// Every operation takes the caller's context and fails if it has ended. All callers of a key share one load, which continues as
-/// long as a caller waits for it. [`run`](Self::run) describes the load's context and deadline.
+/// Every operation takes the caller's context, and fails if this context was canceled or its deadline has passed. Callers that
+/// request the same key at the same time share one load. The load continues as long as a caller waits for it.
+/// [`run`](Self::run) describes the context and the deadline of a load.
 ///
 /// A clone is another handle to the same cache.
 pub struct Cache<K, V> {
@@ -97,9 +101,10 @@ pub struct Cache<K, V> {
     owner: Arc<dyn Send + Sync>,
 }
 
-/// A key of a cache. Every type with the required traits is a key. Do not implement this trait.
+/// The traits that the keys of a [`Cache`] need. Every type with these traits implements `Key`. Do not implement this trait
+/// yourself.
 ///
-/// `Debug` is required because the error of a load that would wait for itself shows the keys.
+/// `Debug` is needed because the error of a load that would wait for itself shows the keys.
 pub trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Key for K {}
@@ -113,7 +118,8 @@ impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 /// shared part only while they work on it.
 struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 
-/// A value and where it came from. See [`Cache::run`].
+/// A value of a [`Cache`], and where it came from. Returned by [`Cache::run`] and
+/// [`Stack::find_keyed`](crate::Stack::find_keyed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Found<V> {
@@ -123,13 +129,13 @@ pub struct Found<V> {
     pub source: Source,
 }
 
-/// Where a value came from. More sources may be added.
+/// Where a value of a [`Cache`] came from. More sources may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
     /// The cache had a fresh value.
     Hit,
-    /// The cache had a stale value inside its window.
+    /// The cache had an expired value that it still serves: see [`CacheBuilder::stale_for`].
     Stale,
     /// The value came from a load that another caller had started.
     Joined,
@@ -139,15 +145,15 @@ pub enum Source {
     Fallback,
 }
 
-/// Why a value left the cache. More reasons may be added.
+/// Why a value left a [`Cache`]. More reasons may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// The value made room for other values, or was too heavy to be kept.
+    /// The value was removed to make room for other values, or was too heavy for the cache.
     Capacity,
     /// The value had expired.
     Expired,
-    /// Another value of the same key replaced it.
+    /// Another value of the same key replaced the value.
     Replaced,
     /// The value was removed by `remove` or `clear`, or the cache was closed.
     Removed,
@@ -158,7 +164,7 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Returns a builder. The [`capacity`](CacheBuilder::capacity) is required.
+    /// Creates a builder. The [`capacity`](CacheBuilder::capacity) is required.
     #[doc(alias("NewCache"))]
     #[track_caller]
     pub fn builder() -> CacheBuilder<K, V> {
@@ -172,15 +178,16 @@ where
         Self { shared, owner }
     }
 
-    /// Returns the value of `key`: a fresh value, or a stale value inside its window. Returns `None` if there is neither.
+    /// Returns the value of `key`. Returns `None` if the cache has no value, or only an expired value.
     ///
-    /// A value expires at the exact moment at which its TTL ends. Loads do not affect this method, and this method does not
-    /// affect loads.
+    /// A value expires at the exact moment at which its TTL (time to live) ends. During the time set by
+    /// [`stale_for`](CacheBuilder::stale_for), an expired value is still returned. This method does not start, join or cancel a
+    /// load.
     ///
     /// # Errors
     ///
-    /// The caller's context has ended, which is checked first, or the cache is closed
-    /// ([`is_closed`](crate::Refused::is_closed)).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::end`]). This is checked first.
+    /// * The cache is closed ([`Refused::is_closed`]).
     pub fn get<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
         K: Borrow<Q>,
@@ -203,8 +210,10 @@ where
         })
     }
 
-    /// Inserts a value with the cache's TTL. If a load of the key is in flight, its callers still get the load's result, but the
-    /// cache does not store it.
+    /// Inserts a value. The value expires after the cache's [`ttl`](CacheBuilder::ttl), if the cache has one.
+    ///
+    /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
+    /// result.
     ///
     /// # Errors
     ///
@@ -216,10 +225,10 @@ where
         Ok(())
     }
 
-    /// Inserts a value with its own TTL. Go programs call this `Set`. See [`insert`](Self::insert).
+    /// Inserts a value that expires after `ttl`. Go programs often call this method `Set`. See [`insert`](Self::insert).
     ///
-    /// A TTL of zero inserts an expired value. It is served only inside the window of [`stale_for`](CacheBuilder::stale_for),
-    /// while the next value is loaded.
+    /// A TTL of zero inserts an expired value. The cache returns this value only during the time set by
+    /// [`stale_for`](CacheBuilder::stale_for).
     ///
     /// # Errors
     ///
@@ -231,8 +240,10 @@ where
         Ok(())
     }
 
-    /// Removes a key and returns its value, if the value could still be served. If a load of the key is in flight, its callers
-    /// still get the load's result, but the cache does not store it. A later caller starts a new load.
+    /// Removes a key. Returns its value, unless [`get`](Self::get) would not have returned the value.
+    ///
+    /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
+    /// result. A later caller starts a new load.
     ///
     /// # Errors
     ///
@@ -247,7 +258,7 @@ where
         Ok(self.shared.remove(key))
     }
 
-    /// Removes all keys, each as by [`remove`](Self::remove).
+    /// Removes all keys. The loads in flight continue for their callers, as described for [`remove`](Self::remove).
     ///
     /// # Errors
     ///
@@ -258,8 +269,11 @@ where
         Ok(())
     }
 
-    /// Removes expired entries now instead of at the next sweep. Returns the number of removed entries. Stops early if the
-    /// caller's context ends. The sweeper then removes the other expired entries.
+    /// Removes all expired entries now. Returns the number of removed entries. Values that
+    /// [`stale_for`](CacheBuilder::stale_for) still allows to return are not removed.
+    ///
+    /// The cache also removes expired entries in the background: see [`CacheBuilder::sweep_every`]. If `ctx` ends while this
+    /// method runs, the method stops early, and the other expired entries are removed in the background.
     ///
     /// # Errors
     ///
@@ -269,24 +283,26 @@ where
         Ok(self.shared.clean_up(ctx))
     }
 
-    /// Closes the cache: every later operation fails, loads are canceled, and all entries are dropped. The end of the cache's
-    /// context has the same effect. Closing a closed cache has no effect.
+    /// Closes the cache. Every later operation fails, loads are canceled, and all entries are dropped.
+    ///
+    /// The cache closes in the same way when the context passed to [`CacheBuilder::build`] ends. Closing a closed cache has no
+    /// effect.
     #[track_caller]
     pub fn close(&self) {
         self.shared.close("Cache::close was called", Location::caller());
     }
 
-    /// Returns whether the cache was closed or its context has ended.
+    /// Returns whether the cache is closed, by [`close`](Self::close) or because its context has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.ctx.is_done()
     }
 
-    /// Returns the number of entries, including remembered errors and expired entries that are not swept yet.
+    /// Returns the number of entries. Remembered errors and expired entries that are not removed yet count too.
     pub fn len(&self) -> usize {
         self.shared.store.len()
     }
 
-    /// Returns whether the cache has no entries.
+    /// Returns whether [`len`](Self::len) is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -297,7 +313,7 @@ where
         self.shared.flights.len()
     }
 
-    /// Returns the statistics of the cache.
+    /// Returns the statistics of this cache and its clones.
     pub fn stats(&self) -> CacheStats {
         self.shared.stats()
     }

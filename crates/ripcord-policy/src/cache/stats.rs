@@ -3,19 +3,21 @@
 use crate::stats::CallStats;
 use crate::tally::Tally;
 
-/// Statistics of a [`Cache`](super::Cache).
+/// Statistics of a [`Cache`](super::Cache). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// The loads. `rejected` counts operations refused because a context had ended.
+    /// The loads by result. `rejected` counts operations that failed because the caller's context or the cache's context had
+    /// ended.
     pub calls: CallStats,
     /// Reads that found a fresh value.
     pub hits: u64,
-    /// Reads that found a stale value inside its window.
+    /// Reads that found a stale value: an expired value that the cache still returns
+    /// ([`stale_for`](super::CacheBuilder::stale_for)).
     pub stale_hits: u64,
     /// Reads that found the remembered error of an earlier load.
     pub negative_hits: u64,
-    /// Reads that found nothing to serve.
+    /// Reads that found no value to return. For [`get`](super::Cache::get) this includes remembered errors.
     pub misses: u64,
     /// Callers that joined a load that another caller had started.
     pub coalesced: u64,
@@ -23,7 +25,7 @@ pub struct CacheStats {
     pub panicked: u64,
     /// Values inserted, including loaded values.
     pub inserted: u64,
-    /// Values that made room for other values, or were too heavy to be kept.
+    /// Values that were removed to make room for other values, or that were too heavy for the cache.
     pub evicted: u64,
     /// Values removed because they had expired.
     pub expired: u64,
@@ -31,9 +33,9 @@ pub struct CacheStats {
     pub replaced: u64,
     /// Values removed by `remove`, by `clear`, or when the cache was closed.
     pub removed: u64,
-    /// Gauge: entries held, including remembered errors and expired entries that are not swept yet.
+    /// Entries in memory: a gauge. Remembered errors and expired entries that are not removed yet count too.
     pub entries: u64,
-    /// Gauge: total weight of those entries.
+    /// Total weight of these entries: a gauge.
     pub weight: u64,
 }
 

@@ -58,12 +58,15 @@ pub(super) struct InLoad(pub(super) Arc<Load>);
 
 impl Value for InLoad {}
 
-/// Sets the TTL of the value that the current load will return, in place of the cache's [`ttl`](super::CacheBuilder::ttl).
+/// Sets the TTL (time to live) of the value that the current load of a [`Cache`](super::Cache) will return. It replaces the
+/// cache's [`ttl`](super::CacheBuilder::ttl).
 ///
-/// This is for values that say how long they are valid, such as a response with `max-age` or a token. `ctx` is the context passed
-/// to the loader, or a context derived from it. The last call counts. The TTL is not jittered, and a TTL of zero stores an
-/// expired value, as with [`insert_with_ttl`](super::Cache::insert_with_ttl). Returns `false`, and does nothing, if `ctx` does
+/// Call this function in a loader, for values that contain their own lifetime, such as a response with `max-age` or an access
+/// token. Pass the context that the loader got, or a context derived from it. Returns `false`, and does nothing, if `ctx` does
 /// not belong to a load.
+///
+/// If a loader calls this function several times, the last call counts. [`ttl_jitter`](super::CacheBuilder::ttl_jitter) does
+/// not change the TTL. A TTL of zero stores an expired value, as with [`insert_with_ttl`](super::Cache::insert_with_ttl).
 ///
 /// ```
 /// use std::time::Duration;

@@ -14,9 +14,9 @@ use super::stats::Numbers;
 use super::time::Time;
 use crate::ConfigError;
 
-/// Builds a [`RateLimiter`]. From [`RateLimiter::builder`].
+/// Builds a [`RateLimiter`]. Create the builder with [`RateLimiter::builder`].
 ///
-/// `rate` is required. Without a `burst` the bucket holds one token.
+/// The [`rate`](Self::rate) is required. By default the bucket holds one token.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct RateLimiterBuilder {
@@ -30,13 +30,13 @@ impl RateLimiterBuilder {
         RateLimiterBuilder { rate: None, burst: 1, clock: None }
     }
 
-    /// Sets the rate at which tokens are earned. Required.
+    /// Sets the rate at which the bucket earns tokens. Required.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.rate = Some(rate);
         self
     }
 
-    /// Sets the number of tokens that the bucket holds, at least 1. Default: 1.
+    /// Sets the maximum number of tokens in the bucket. The number must be at least 1. Default: 1.
     pub fn burst(mut self, burst: u32) -> Self {
         self.burst = burst;
         self
@@ -60,8 +60,7 @@ impl RateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds: a `rate` that is missing, negative, NaN or has a period of zero, or a `burst` of
-    /// 0.
+    /// [`ConfigError`] if the `rate` is not set, is negative, NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let bucket = Bucket::new(self.quota()?, Time::new(self.clock), Arc::new(Numbers::new()));
         Ok(RateLimiter { bucket: Arc::new(bucket) })
@@ -72,9 +71,9 @@ impl RateLimiterBuilder {
     }
 }
 
-/// Builds a [`KeyedLimiter`]. From [`KeyedLimiter::builder`].
+/// Builds a [`KeyedLimiter`]. Create the builder with [`KeyedLimiter::builder`].
 ///
-/// `rate` is required. Without a `burst` each bucket holds one token.
+/// The [`rate`](Self::rate) is required. By default the bucket of each key holds one token.
 #[must_use = "a builder does nothing until it is built"]
 pub struct KeyedLimiterBuilder<K> {
     /// The settings of keys without their own quota.
@@ -87,22 +86,24 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None }
     }
 
-    /// Sets the rate at which keys without their own quota earn tokens. Required.
+    /// Sets the rate at which each key earns tokens, unless the key has its own [`quota`](Self::quota). Required.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.each = self.each.rate(rate);
         self
     }
 
-    /// Sets the number of tokens that the bucket of a key without its own quota holds, at least 1. Default: 1.
+    /// Sets the maximum number of tokens in the bucket of each key, unless the key has its own [`quota`](Self::quota). The
+    /// number must be at least 1. Default: 1.
     pub fn burst(mut self, burst: u32) -> Self {
         self.each = self.each.burst(burst);
         self
     }
 
-    /// Sets a function that returns the quota of a key, or `None` for the rate and burst of this builder.
+    /// Sets a function that returns the [`Quota`] of a key, or `None` if the key has the rate and burst of this builder.
+    /// Default: all keys have the rate and burst of this builder.
     ///
-    /// The function is called in each operation on a key, outside all locks, so it should be quick. When it returns a different
-    /// quota than before, the key has the new quota from then on. The key's tokens are kept up to the new burst, its waiters get
+    /// The function is called in each operation on a key, outside all locks. It should be fast. When it returns a different
+    /// quota than before, the key has the new quota from then on. The key keeps its tokens up to the new burst, its waiters get
     /// new times, and its reservations keep their times.
     pub fn quota(mut self, quota: impl Fn(&K) -> Option<Quota> + Send + Sync + 'static) -> Self {
         self.quota_of = Some(Box::new(quota));
@@ -117,7 +118,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Builds a limiter that remembers no keys yet. Each key starts with a full bucket.
+    /// Builds a limiter without keys. Each key starts with a full bucket.
     ///
     /// # Errors
     ///

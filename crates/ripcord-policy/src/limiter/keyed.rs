@@ -30,7 +30,7 @@ const SHARDS: usize = 16;
 /// The minimum number of keys in a shard for a search for idle keys.
 const MIN_SWEEP: usize = 64;
 
-/// Limits the rate of calls for each of many keys, such as a client address, a tenant or an API token.
+/// Limits the rate of calls separately for each key. A key may be a client address, a tenant or an API token.
 ///
 /// ```
 /// use ripcord::Context;
@@ -54,14 +54,22 @@ const MIN_SWEEP: usize = 64;
 /// # }
 /// ```
 ///
-/// Each key has a bucket, which starts full, earns tokens at a rate and holds one burst. All keys have the rate and burst of the
-/// builder, except the keys for which its [`quota`](KeyedLimiterBuilder::quota) function returns a quota.
+/// Create a limiter with [`builder`](KeyedLimiter::builder) or [`new`](KeyedLimiter::new). Make calls with
+/// [`run`](KeyedLimiter::run), or take tokens with [`wait`](KeyedLimiter::wait), [`allow`](KeyedLimiter::allow) and
+/// [`reserve`](KeyedLimiter::reserve).
 ///
-/// Keys with a full bucket are forgotten. Nothing is lost, because a key starts with a full bucket when it comes back. So memory
-/// follows the number of recently used keys. An insertion may search for keys with full buckets, and
-/// [`forget_idle`](KeyedLimiter::forget_idle) does so too.
+/// # Buckets
 ///
-/// The rules for grants, waiters and clocks are the same as for a [`RateLimiter`].
+/// Each key has its own bucket of tokens. The bucket starts full and earns tokens at a rate. It holds at most as many tokens as
+/// the burst. All keys have the rate and burst of the builder, except the keys for which the function
+/// [`quota`](KeyedLimiterBuilder::quota) returns a quota. The rules about accuracy, waiting and clocks are the same as for a
+/// [`RateLimiter`].
+///
+/// # Memory
+///
+/// The limiter removes keys with a full bucket from memory. This has no effect on the limits, because a key starts with a full
+/// bucket when it is used again. So the memory depends on the number of recently used keys. The limiter searches for keys with
+/// full buckets from time to time when it adds a key. [`forget_idle`](KeyedLimiter::forget_idle) does so at once.
 ///
 /// Clones share all state. `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
@@ -96,17 +104,16 @@ struct Entry {
 }
 
 impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
-    /// Returns a builder. The [`rate`](KeyedLimiterBuilder::rate) is required.
+    /// Creates a builder. The [`rate`](KeyedLimiterBuilder::rate) is required.
     pub fn builder() -> KeyedLimiterBuilder<K> {
         KeyedLimiterBuilder::new()
     }
 
-    /// Creates a limiter in which all keys have `rate` and `burst`. This is short for [`builder`](KeyedLimiter::builder) with
-    /// both.
+    /// Creates a limiter in which each key has the same `rate` and `burst`. The limiter uses the system's clock.
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if `burst` is 0.
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         KeyedLimiter::builder().rate(rate).burst(burst).build()
     }
@@ -124,18 +131,18 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         KeyedLimiter { shared: Arc::new(shared) }
     }
 
-    /// Waits for a token of `key`, then makes a call. The statistics count the token. They do not count the result of the call.
+    /// Waits for a token of `key`, then makes a call. The statistics count the token, but not the result of the call.
     ///
     /// # Errors
     ///
     /// * The call's own error.
-    /// * An error of [`wait`](KeyedLimiter::wait).
-    /// * The end of `ctx`, if `ctx` ended during the call. The call's error is its source.
+    /// * The limiter refused the call, for the reasons listed for [`wait`](KeyedLimiter::wait).
+    /// * `ctx` was canceled or its deadline passed during the call ([`Error::end`]). The call's error is the source.
     ///
     /// # Cancel safety
     ///
-    /// While the call waits for its token, dropping the future gives up the token, as for [`wait`](KeyedLimiter::wait). After
-    /// that, dropping the future drops the call, and the token stays taken.
+    /// If the future is dropped during the wait, the token returns to the bucket as described for [`wait`](KeyedLimiter::wait).
+    /// If the future is dropped later, the call is dropped, and the token does not return.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -145,31 +152,34 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
-    /// Waits for a token of `key`. Returns the duration of the wait.
+    /// Waits for a token of `key`. Returns how long it waited.
     ///
     /// # Errors
     ///
-    /// * The context ended before the token was due, or before the call.
-    /// * The token is due after the context's deadline. The wait then fails at once and takes nothing.
-    ///   [`Refused::is_deadline_exceeded`] is true.
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
+    /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The wait then fails
+    ///   at once and takes no token.
+    /// * More than 2^36 (69 billion) tokens of the key would be promised to waiters and reservations ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its token. The token is returned, unless a later waiter waits for a token of the key.
+    /// If the future is dropped, its token returns to the bucket, unless there is a later waiter or a later [`Reservation`] of
+    /// the same key. See [Waiting](RateLimiter#waiting).
     pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, Refused> {
         self.wait_n(ctx, key, 1).await
     }
 
-    /// Waits for `n` tokens of `key`. Returns the duration of the wait.
+    /// Waits for `n` tokens of `key`. Returns how long it waited.
     ///
     /// # Errors
     ///
-    /// The errors of [`wait`](KeyedLimiter::wait). If `n` is above the key's burst, nothing is taken and [`Refused::is_limited`]
-    /// is true for the error.
+    /// * The wait failed for the reasons listed for [`wait`](KeyedLimiter::wait).
+    /// * `n` is above the key's burst, and the key's rate is not [`Rate::INFINITE`] ([`Refused::is_limited`]). The wait then
+    ///   takes no token.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its tokens, as for [`wait`](KeyedLimiter::wait).
+    /// If the future is dropped, its tokens return to the bucket as described for [`wait`](KeyedLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, Refused> {
         if let Err(end) = ctx.check() {
             self.shared.numbers.bump(Count::OtherRefused);
@@ -178,82 +188,86 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).wait_n(ctx, n).await
     }
 
-    /// Takes a token of `key` if there is one.
+    /// Takes a token of `key` if there is one now. Returns whether it took the token.
     pub fn allow(&self, key: &K) -> bool {
         self.allow_n(key, 1)
     }
 
-    /// Takes `n` tokens of `key`, or none if there are fewer.
+    /// Takes `n` tokens of `key` if there are `n` tokens now. Otherwise takes no token. Returns whether it took the tokens.
     ///
-    /// Returns `false` if `n` is above the key's burst.
+    /// Returns `false` if `n` is above the key's burst, unless the key's rate is [`Rate::INFINITE`].
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
         self.limiter(key).allow_n(n)
     }
 
-    /// Reserves a token of `key`, possibly a future one.
+    /// Takes a token of `key` that may be available only in the future. See [`RateLimiter::reserve`].
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
-    /// Reserves `n` tokens of `key`, possibly future ones.
+    /// Takes `n` tokens of `key` that may be available only in the future. See [`RateLimiter::reserve`].
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the key's burst. Nothing is taken then.
+    /// [`ExceedsBurst`] if `n` is above the key's burst, and the key's rate is not [`Rate::INFINITE`]. No token is taken then.
     pub fn reserve_n(&self, key: &K, n: u32) -> Result<Reservation, ExceedsBurst> {
         self.limiter(key).reserve_n(n)
     }
 
-    /// Sets the rate of all keys without their own quota, from now on. Waiters get new times. Reservations keep their times.
+    /// Changes the rate of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own, from now on. Waiters get
+    /// new times. Reservations keep their times.
     ///
     /// # Errors
     ///
-    /// Names the bound that `rate` violates. Nothing has changed then.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. Nothing has changed then.
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
         self.set_quota(|quota| Quota { rate, ..quota });
         Ok(())
     }
 
-    /// Sets the burst of all keys without their own quota, from now on. A key that is not remembered starts with a full bucket of
-    /// the new size.
+    /// Changes the burst of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own, from now on.
+    ///
+    /// A larger burst adds no tokens to a key in memory. A key that is not in memory starts with a full bucket of the new size.
     ///
     /// # Errors
     ///
-    /// Names `burst` if it is 0. Nothing has changed then.
+    /// [`ConfigError`] if `burst` is 0. Nothing has changed then.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
         self.set_quota(|quota| Quota { burst, ..quota });
         Ok(())
     }
 
-    /// Returns the present rate of `key`.
+    /// Returns the current rate of `key`.
     pub fn rate(&self, key: &K) -> Rate {
         self.quota(key).rate
     }
 
-    /// Returns the present burst of `key`, in tokens.
+    /// Returns the current burst of `key`: the maximum number of tokens in its bucket.
     pub fn burst(&self, key: &K) -> u32 {
         self.quota(key).burst
     }
 
-    /// Returns the number of tokens that `key` has. The number is negative when more tokens are promised than earned.
+    /// Returns the number of tokens in the bucket of `key`.
+    ///
+    /// The number is negative if waiters and reservations need more tokens than the bucket has earned.
     pub fn tokens(&self, key: &K) -> f64 {
         let is_new = !lock(self.shard(key)).keys.contains_key(key);
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
     }
 
-    /// Returns the number of remembered keys.
+    /// Returns the number of keys in memory.
     pub fn len(&self) -> usize {
         self.shared.shards.iter().map(|shard| lock(shard).keys.len()).sum()
     }
 
-    /// Returns whether no key is remembered.
+    /// Returns whether no key is in memory.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Forgets all keys whose buckets are full. Insertions do so from time to time.
+    /// Removes all keys with a full bucket from memory. The limiter also does so from time to time when it adds a key.
     pub fn forget_idle(&self) {
         for shard in &self.shared.shards {
             let idle = lock(shard).take_idle();
@@ -261,7 +275,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         }
     }
 
-    /// Returns the statistics of all keys.
+    /// Returns the statistics of all keys together.
     pub fn stats(&self) -> LimiterStats {
         self.shared.numbers.stats()
     }

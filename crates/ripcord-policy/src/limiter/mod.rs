@@ -1,7 +1,7 @@
-//! Rate limiting by a token bucket.
+//! Limits the rate of calls with token buckets.
 //!
-//! [`RateLimiter`] limits one thing, such as calls to a service. [`KeyedLimiter`] limits each of many keys, such as clients. A
-//! [`Rate`] is a number of tokens earned per time.
+//! [`RateLimiter`] has one bucket, for example for all calls to a service. [`KeyedLimiter`] has one bucket per key, for example
+//! per client. A [`Rate`] is the number of tokens that a bucket earns per time.
 
 mod bucket;
 mod builder;
@@ -34,7 +34,10 @@ use crate::{ConfigError, Error, Refused};
 use bucket::Bucket;
 use stats::Count;
 
-/// Limits the rate of calls. Each call takes a token from a bucket. The bucket earns tokens at a [`Rate`] and holds one burst.
+/// Limits the rate of calls with a token bucket.
+///
+/// Each call takes a token from the bucket. The bucket earns tokens at a [`Rate`]. It holds at most as many tokens as the
+/// setting [`burst`](RateLimiterBuilder::burst).
 ///
 /// ```
 /// use ripcord::{Clock, Context};
@@ -60,30 +63,42 @@ use stats::Count;
 /// # }
 /// ```
 ///
-/// [`run`](RateLimiter::run) waits for a token and makes a call. There are three ways to take a token without a call.
-/// [`wait`](RateLimiter::wait) waits until there is a token. [`allow`](RateLimiter::allow) takes a token only if there is one
-/// now. [`reserve`](RateLimiter::reserve) takes a token and returns the time from which it may be used.
+/// # Methods
+///
+/// | to | use |
+/// |---|---|
+/// | create a limiter | [`builder`](RateLimiter::builder), [`new`](RateLimiter::new) |
+/// | wait for a token and make a call | [`run`](RateLimiter::run) |
+/// | wait for a token | [`wait`](RateLimiter::wait), [`wait_n`](RateLimiter::wait_n) |
+/// | take a token only if there is one now | [`allow`](RateLimiter::allow), [`allow_n`](RateLimiter::allow_n) |
+/// | take a future token, and learn its time | [`reserve`](RateLimiter::reserve), [`reserve_n`](RateLimiter::reserve_n) |
+/// | change the rate or the burst | [`set_rate`](RateLimiter::set_rate), [`set_burst`](RateLimiter::set_burst) |
+/// | read the statistics | [`stats`](RateLimiter::stats) |
 ///
 /// Clones share the bucket and its statistics.
 ///
-/// # What is granted
+/// # Accuracy
 ///
-/// The limiter never grants more than the burst plus rate × time, to within 2^-26 of a token, under any interleaving of calls.
-/// Time only moves forward: an old reading of the clock changes nothing. Each change of the rate may lose up to 2^-26 of a token.
+/// In any period, the limiter never grants more than the burst plus rate × period, to within 2^-26 of a token. This holds for
+/// any number of threads. An old reading of the clock does not move the limiter's time back. Each change of the rate may lose
+/// up to 2^-26 of a token.
 ///
 /// # Waiting
 ///
-/// Waiters are served in order, and every change of the rate gives them new times. An explicit [`Reservation`] keeps its time. If
-/// a waiter gives up its tokens, the waiters behind it keep their times. The tokens come back when all waiters behind it have
-/// left, and are lost when the next waiter behind it is served.
+/// Waiters get their tokens in the order of their calls. When the rate changes, the limiter computes new times for all waiters.
+/// A [`Reservation`] keeps its time.
 ///
-/// A [`Stack`](crate::Stack) returns the token of a call that it does not send after all. All waiters become due one token
-/// earlier. A waiter learns its new time when the waiter ahead of it has left the queue.
+/// If a waiter leaves before it has its tokens, the waiters behind it keep their times. The tokens return to the bucket when
+/// all waiters behind it have left too. They are lost when the next waiter behind it gets its own tokens.
+///
+/// A [`Stack`](crate::Stack) returns the token of a call that it does not send. All waiters can then be served one token
+/// earlier. A waiter notices its new time when the waiter ahead of it has left the queue.
 ///
 /// # Clocks
 ///
-/// Tokens are earned by the limiter's clock. This is the system's clock unless [`clock`](RateLimiterBuilder::clock) sets another
-/// one. A wait sleeps on the clock of its context. A test gives both the same manual clock.
+/// The bucket earns tokens by the limiter's clock. This is the system's clock unless [`clock`](RateLimiterBuilder::clock) sets
+/// another clock. A wait sleeps by the clock of its context. In a test, set the same manual clock for the limiter and for the
+/// context.
 #[derive(Clone)]
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
@@ -91,23 +106,22 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// Returns a builder. The [`rate`](RateLimiterBuilder::rate) is required.
+    /// Creates a builder. The [`rate`](RateLimiterBuilder::rate) is required.
     pub fn builder() -> RateLimiterBuilder {
         RateLimiterBuilder::new()
     }
 
-    /// Creates a limiter that reads the system's clock. This is short for [`builder`](RateLimiter::builder) with `rate` and
-    /// `burst`.
+    /// Creates a limiter with a full bucket of `burst` tokens, which earns tokens at `rate` by the system's clock.
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds: a `rate` that is negative, NaN or has a period of zero, or a `burst` of 0.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if `burst` is 0.
     #[doc(alias("NewRateLimiter"))]
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         RateLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    /// Waits for a token, then makes a call. The statistics count the token. They do not count the result of the call.
+    /// Waits for a token, then makes a call. The statistics count the token, but not the result of the call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -125,13 +139,13 @@ impl RateLimiter {
     /// # Errors
     ///
     /// * The call's own error.
-    /// * An error of [`wait`](RateLimiter::wait).
-    /// * The end of `ctx`, if `ctx` ended during the call. The call's error is its source.
+    /// * The limiter refused the call, for the reasons listed for [`wait`](RateLimiter::wait).
+    /// * `ctx` was canceled or its deadline passed during the call ([`Error::end`]). The call's error is the source.
     ///
     /// # Cancel safety
     ///
-    /// While the call waits for its token, dropping the future gives up the token, as for [`wait`](RateLimiter::wait). After
-    /// that, dropping the future drops the call, and the token stays taken.
+    /// If the future is dropped during the wait, the token returns to the bucket as described for [`wait`](RateLimiter::wait).
+    /// If the future is dropped later, the call is dropped, and the token does not return.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -141,49 +155,52 @@ impl RateLimiter {
         call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
-    /// Waits for a token. Returns the duration of the wait.
+    /// Waits for a token. Returns how long it waited.
     ///
-    /// If the token is due at the moment when the context ends, the wait succeeds.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. At a rate of zero, the wait ends only
+    /// when the rate is changed or `ctx` ends.
     ///
     /// # Errors
     ///
-    /// * The context ended before the token was due, or before the call.
-    /// * The token is due after the context's deadline. The wait then fails at once and takes nothing.
-    ///   [`Refused::is_deadline_exceeded`] is true.
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
+    /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The wait then fails
+    ///   at once and takes no token.
+    /// * More than 2^36 (69 billion) tokens would be promised to waiters and reservations ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its token. The token is returned, unless there is a later waiter or a later [`Reservation`].
+    /// If the future is dropped, its token returns to the bucket, unless there is a later waiter or a later [`Reservation`].
     /// See [Waiting](RateLimiter#waiting).
     #[doc(alias("Wait"))]
     pub async fn wait(&self, ctx: &Context) -> Result<Duration, Refused> {
         self.wait_n(ctx, 1).await
     }
 
-    /// Waits for `n` tokens. Returns the duration of the wait.
+    /// Waits for `n` tokens. Returns how long it waited.
     ///
     /// # Errors
     ///
-    /// The errors of [`wait`](RateLimiter::wait). If `n` is above the burst, nothing is taken and [`Refused::is_limited`] is true
-    /// for the error.
+    /// * The wait failed for the reasons listed for [`wait`](RateLimiter::wait).
+    /// * `n` is above the burst, and the rate is not [`Rate::INFINITE`] ([`Refused::is_limited`]). The wait then takes no
+    ///   token.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future gives up its tokens, as for [`wait`](RateLimiter::wait).
+    /// If the future is dropped, its tokens return to the bucket as described for [`wait`](RateLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, Refused> {
         wait::wait(&self.bucket, ctx, n).await
     }
 
-    /// Takes a token if there is one.
+    /// Takes a token if there is one now. Returns whether it took the token.
     #[inline]
     #[doc(alias("Allow"))]
     pub fn allow(&self) -> bool {
         self.allow_n(1)
     }
 
-    /// Takes `n` tokens, or none if there are fewer.
+    /// Takes `n` tokens if there are `n` tokens now. Otherwise takes no token. Returns whether it took the tokens.
     ///
-    /// Returns `false` if `n` is above the burst.
+    /// Returns `false` if `n` is above the burst, unless the rate is [`Rate::INFINITE`].
     #[inline]
     pub fn allow_n(&self, n: u32) -> bool {
         let granted = self.bucket.take(n);
@@ -195,30 +212,30 @@ impl RateLimiter {
         granted
     }
 
-    /// Reserves a token, possibly a future one.
+    /// Takes a token that may be available only in the future.
     ///
-    /// The caller sleeps for [`Reservation::delay`] and then acts, or calls [`Reservation::cancel`].
+    /// The caller either sleeps for the time [`Reservation::delay`] and then makes its call, or calls [`Reservation::cancel`].
     #[doc(alias("Reserve"))]
     pub fn reserve(&self) -> Reservation {
         self.reserve_n(1).expect("a burst is at least 1")
     }
 
-    /// Reserves `n` tokens, possibly future ones.
+    /// Takes `n` tokens that may be available only in the future. See [`reserve`](RateLimiter::reserve).
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the burst. Nothing is taken then.
+    /// [`ExceedsBurst`] if `n` is above the burst, and the rate is not [`Rate::INFINITE`]. No token is taken then.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
         Reservation::new(Arc::clone(&self.bucket), n)
     }
 
     /// Changes the rate from now on. Waiters get new times. Reservations keep their times.
     ///
-    /// After [`Rate::INFINITE`], the bucket is full.
+    /// If the rate was [`Rate::INFINITE`], the bucket is full after the change.
     ///
     /// # Errors
     ///
-    /// Names the bound that `rate` violates. Nothing has changed then.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. Nothing has changed then.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
@@ -230,7 +247,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// Names `burst` if it is 0. Nothing has changed then.
+    /// [`ConfigError`] if `burst` is 0. Nothing has changed then.
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
@@ -238,17 +255,19 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Returns the present rate.
+    /// Returns the current rate.
     pub fn rate(&self) -> Rate {
         self.bucket.quota().rate
     }
 
-    /// Returns the present burst, in tokens.
+    /// Returns the current burst: the maximum number of tokens in the bucket.
     pub fn burst(&self) -> u32 {
         self.bucket.quota().burst
     }
 
-    /// Returns the number of tokens in the bucket. The number is negative when more tokens are promised than earned.
+    /// Returns the number of tokens in the bucket.
+    ///
+    /// The number is negative if waiters and reservations need more tokens than the bucket has earned.
     pub fn tokens(&self) -> f64 {
         self.bucket.tokens()
     }

@@ -7,10 +7,10 @@ use super::schedule::{Slope, TOKEN_BITS};
 use crate::ConfigError;
 use crate::config::at_least_one;
 
-/// A number of tokens per time.
+/// The number of tokens that a [`RateLimiter`](super::RateLimiter) earns per time.
 ///
-/// The constructors are `const` and check nothing. The limiter checks its rate: the rate must not be negative or NaN, and must
-/// not have a period of zero.
+/// The constructors are `const` and do not check their arguments. A limiter checks its rate: the rate must not be negative or
+/// NaN, and must not have a period of zero.
 ///
 /// ```
 /// use ripcord_policy::Rate;
@@ -33,10 +33,10 @@ enum Kind {
 const MAX_PER_SECOND: u64 = 1 << 37;
 
 impl Rate {
-    /// No limit: every request is granted, and the burst does not matter.
+    /// The infinite rate. The limiter grants every request, and its burst has no effect.
     pub const INFINITE: Rate = Rate(Kind::PerSecond(f64::INFINITY));
 
-    /// No tokens are ever earned. The limiter grants its first burst and nothing more.
+    /// The rate of zero. The limiter grants the tokens of its full bucket, and no more.
     pub const ZERO: Rate = Rate(Kind::PerSecond(0.0));
 
     /// Creates a rate of `tokens` per second. `tokens` must not be negative or NaN.
@@ -111,7 +111,8 @@ impl fmt::Display for Rate {
     }
 }
 
-/// A checked rate and burst: the quota of one key of a [`KeyedLimiter`](super::KeyedLimiter).
+/// The rate and burst of one key of a [`KeyedLimiter`](super::KeyedLimiter), within valid bounds. See
+/// [`KeyedLimiterBuilder::quota`](super::KeyedLimiterBuilder::quota).
 ///
 /// ```
 /// use ripcord_policy::Rate;
@@ -134,7 +135,7 @@ impl Quota {
     ///
     /// # Errors
     ///
-    /// Names the setting that is out of bounds: a `rate` that is negative, NaN or has a period of zero, or a `burst` of 0.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero, or if `burst` is 0.
     pub fn new(rate: Rate, burst: u32) -> Result<Self, ConfigError> {
         Ok(Quota { rate: rate.check()?, burst: at_least_one("burst", burst)? })
     }
@@ -144,7 +145,7 @@ impl Quota {
         self.rate
     }
 
-    /// Returns the burst, in tokens.
+    /// Returns the burst: the maximum number of tokens in the bucket of the key.
     pub fn burst(self) -> u32 {
         self.burst
     }

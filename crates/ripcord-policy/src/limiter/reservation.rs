@@ -9,10 +9,12 @@ use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
 
-/// Tokens that the holder may use at [`act_at`](Reservation::act_at) or later.
+/// Tokens of a limiter that may be used from a certain time on. Returned by
+/// [`RateLimiter::reserve`](super::RateLimiter::reserve).
 ///
-/// The tokens are taken when the reservation is made, so dropping it changes nothing.
-/// [`cancel`](Reservation::cancel) gives them back.
+/// The tokens are taken from the bucket when the reservation is made. The holder waits for [`delay`](Reservation::delay) or
+/// until [`act_at`](Reservation::act_at), and then makes its call. [`cancel`](Reservation::cancel) returns the tokens to the
+/// bucket. Dropping the reservation does not return them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,7 +43,8 @@ pub struct Reservation {
     promise: Option<PromiseId>,
 }
 
-/// The error of a reservation for more tokens than the limiter ever holds.
+/// The error of [`reserve_n`](super::RateLimiter::reserve_n): the number of tokens is above the burst, so the limiter never
+/// holds as many tokens at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExceedsBurst {
@@ -67,9 +70,10 @@ impl Reservation {
         Ok(Reservation { bucket, tokens, act_at, promise })
     }
 
-    /// Returns the time until the tokens may be used. It is zero if they may be used now.
+    /// Returns the time until the tokens may be used. The time is zero if they may be used now.
     ///
-    /// `Duration::MAX` means never, because the rate is zero or almost zero. Nothing has been taken then.
+    /// `Duration::MAX` means that the tokens may never be used, because the rate is zero or almost zero. No tokens have been
+    /// taken then.
     pub fn delay(&self) -> Duration {
         match self.act_at {
             Some(at) => Duration::from_nanos(at.saturating_sub(self.bucket.time.now())),
@@ -77,7 +81,7 @@ impl Reservation {
         }
     }
 
-    /// Returns the time from which the tokens may be used, by the limiter's clock. `None` means never.
+    /// Returns the time from which the tokens may be used, by the limiter's clock. Returns `None` if they may never be used.
     pub fn act_at(&self) -> Option<Instant> {
         self.bucket.time.instant(self.act_at?)
     }
@@ -87,10 +91,10 @@ impl Reservation {
         self.tokens
     }
 
-    /// Gives the tokens back if they may not be used yet. Returns whether any tokens were returned at once.
+    /// Returns the tokens to the bucket if they may not be used yet. Returns whether any tokens were returned at once.
     ///
-    /// If there are reservations of later tokens, these tokens are returned only when all later reservations are canceled too.
-    /// They are lost once a later reservation is used.
+    /// If there are later reservations or waiters, the tokens are returned only when all of these are canceled too. The tokens
+    /// are lost when the next of these gets its own tokens.
     pub fn cancel(self) -> bool {
         self.bucket.numbers.bump(Count::ReservationsCanceled);
         match self.promise {

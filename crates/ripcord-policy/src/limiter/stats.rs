@@ -6,18 +6,20 @@ use std::time::Duration;
 use crate::stats::CallStats;
 use crate::tally::Tally;
 
-/// Statistics of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter).
+/// Statistics of a [`RateLimiter`](super::RateLimiter), or of all keys of a [`KeyedLimiter`](super::KeyedLimiter). The module
+/// [`stats`](crate::stats) describes counters and gauges.
 ///
-/// A limiter runs no calls, so `calls` counts requests for tokens. `succeeded` counts granted requests (`allowed`, `waited` and
-/// `reserved`). `canceled` counts waits that were given up. `rejected` counts refused requests. `failed` is always 0.
+/// A limiter does not see the results of calls, so the field `calls` counts requests for tokens. `succeeded` counts granted
+/// requests: `allowed`, `waited` and `reserved`. `canceled` counts waits that ended without their tokens, because the future
+/// was dropped or its context ended. `rejected` counts refused requests. `failed` is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterStats {
-    /// Requests for tokens, in the counters that all policies have.
+    /// Requests for tokens by result.
     pub calls: CallStats,
-    /// Calls of `allow` that took their tokens.
+    /// Calls of `allow` and `allow_n` that took their tokens.
     pub allowed: u64,
-    /// Calls of `allow` that found too few tokens.
+    /// Calls of `allow` and `allow_n` that found too few tokens.
     pub denied: u64,
     /// Reservations made.
     pub reserved: u64,
@@ -25,15 +27,15 @@ pub struct LimiterStats {
     pub reservations_canceled: u64,
     /// Waits that took their tokens, with or without a delay.
     pub waited: u64,
-    /// Waits refused because their tokens were due after the deadline.
+    /// Waits that were refused because their tokens would not be available before the deadline.
     pub deadline_refused: u64,
-    /// Tokens returned.
+    /// Tokens that waiters, reservations and stacks returned to the bucket.
     pub refunded: u64,
-    /// Present waiters: a gauge.
+    /// Current waiters: a gauge.
     pub waiters: usize,
     /// The sum of the durations of all waits that took their tokens.
     pub total_wait: Duration,
-    /// The longest of these durations.
+    /// The longest of these waits.
     pub longest_wait: Duration,
 }
 

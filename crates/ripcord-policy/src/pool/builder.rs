@@ -17,18 +17,18 @@ const DEFAULT_QUEUE: usize = 1024;
 /// overflow the semaphore.
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 
-/// What happens to a submission that finds the queue full. This enum is complete.
+/// What [`WorkerPool::submit`] does if the queue is full. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
-    /// `submit` waits for room until the submitter's context ends. Submitters are served in the order of their calls. A task that
-    /// submits to its own pool is refused instead, because it could wait for itself.
+    /// `submit` waits for room in the queue until the submitter's context ends. Submitters get room in the order of their
+    /// calls. A task that submits to its own pool is refused instead, because it could wait for itself.
     #[default]
     Wait,
-    /// `submit` is refused at once.
+    /// `submit` fails at once with an error for which [`Refused::is_full`](crate::Refused::is_full) is true.
     Reject,
 }
 
-/// Builds a [`WorkerPool`]. From [`WorkerPool::builder`].
+/// Builds a [`WorkerPool`]. Create the builder with [`WorkerPool::builder`].
 ///
 /// ```
 /// use ripcord::Context;
@@ -44,7 +44,8 @@ pub enum Overflow {
 /// # }
 /// ```
 ///
-/// `workers` is required. The other defaults may change: a queue of 1024, and [`Overflow::Wait`].
+/// The number of [`workers`](Self::workers) is required. By default the queue holds 1024 tasks, and a full queue makes
+/// submitters wait ([`Overflow::Wait`]). The defaults may change.
 #[derive(Debug, Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct WorkerPoolBuilder {
@@ -71,43 +72,50 @@ impl WorkerPoolBuilder {
         Self { workers: None, name: "worker pool".into(), clock: None, settings }
     }
 
-    /// Sets the maximum number of tasks that run at once, at least 1. Required. [`WorkerPool::resize`] changes it.
+    /// Sets the maximum number of tasks that run at once. The number must be at least 1. Required. [`WorkerPool::resize`]
+    /// changes the number later.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
     }
 
-    /// Sets the maximum number of tasks that wait for a worker, at least 1. Running tasks do not count. Default: 1024.
+    /// Sets the maximum number of tasks that wait for a worker. Running tasks do not count. The number must be at least 1.
+    /// Default: 1024.
     pub fn queue(mut self, capacity: usize) -> Self {
         self.settings.capacity = capacity;
         self
     }
 
-    /// Sets what happens when the queue is full. Default: [`Overflow::Wait`].
+    /// Sets what [`WorkerPool::submit`] does if the queue is full. Default: [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.settings.overflow = overflow;
         self
     }
 
-    /// Sets the name of the pool's context, which errors show when the pool ends a task. Default: `worker pool`.
+    /// Sets the name of the pool's context. The error of a task shows this name if the pool canceled the task. Default: `worker
+    /// pool`.
     pub fn name(mut self, name: impl Into<Cow<'static, str>>) -> Self {
         self.name = name.into();
         self
     }
 
-    /// Sets the clock by which [`stats`](WorkerPool::stats) measures how long tasks run. Default: the clock of the context passed
-    /// to [`build`](Self::build). Tasks keep the clocks of their submitters' contexts.
+    /// Sets the clock that measures how long tasks run, for [`stats`](WorkerPool::stats). Default: the clock of the context
+    /// passed to [`build`](Self::build). Tasks use the clocks of their submitters' contexts.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// Builds the pool under `ctx` and starts its workers. The end of `ctx` cancels every task and closes the pool.
+    /// Builds the pool and starts its workers. When `ctx` is canceled or its deadline passes, the pool closes and all tasks are
+    /// canceled.
     ///
     /// # Errors
     ///
-    /// * `workers` or `queue` is missing, 0, or more than 2^59.
-    /// * There is no tokio runtime to run the workers in.
+    /// [`ConfigError`] in these cases:
+    ///
+    /// * The number of `workers` is not set.
+    /// * The number of `workers` or the length of the `queue` is 0 or more than 2^60 - 1.
+    /// * The method is called outside of a tokio runtime, which the workers need.
     #[doc(alias("Start"))]
     pub fn build(self, ctx: &Context) -> Result<WorkerPool, ConfigError> {
         let workers = self.workers.ok_or_else(|| ConfigError::new("workers", "at least 1", "nothing"))?;

@@ -12,7 +12,7 @@ use super::TaskId;
 use super::job::Job;
 use crate::{Error, SharedError};
 
-/// A submitted task. Await it for the task's result.
+/// The handle of a task submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the task's result.
 ///
 /// ```
 /// use ripcord::Context;
@@ -35,21 +35,22 @@ use crate::{Error, SharedError};
 ///
 /// # Errors
 ///
-/// * The task's own error: [`Error::last`].
-/// * The task panicked: [`Error::is_panicked`].
-/// * The task's context ended: with the submitter's context, with the pool's, or by [`cancel`](JobHandle::cancel). See
-///   [`Error::end`]. If the task then returned an error, this is the [`last`](Error::last) error.
+/// * The task returned an error ([`Error::last`]).
+/// * The task panicked ([`Error::is_panicked`]).
+/// * The task was canceled, because its submitter's context ended, because the pool's context ended, or by
+///   [`cancel`](JobHandle::cancel). [`Error::end`] tells which. If the task returned an error after that, this error is
+///   [`Error::last`].
 ///
 /// # Tasks that await tasks of their own pool
 ///
-/// A task that awaits another task of the same pool keeps its worker meanwhile. When every worker runs such a task, no worker is
-/// left for the awaited tasks. Then each of them waits until its context ends. So give such tasks a deadline, or use another pool
-/// for the awaited tasks.
+/// A task that awaits another task of the same pool occupies its worker during the wait. If every worker runs such a task, no
+/// worker is left for the awaited tasks. They then wait until their contexts end. So give such tasks a deadline, or use another
+/// pool for the awaited tasks.
 ///
 /// # Cancel safety
 ///
-/// Dropping the handle does not cancel the task. The task continues, and its result can be read from [`Results`](super::Results).
-/// To wait only until a context ends, use `ctx.run(handle)`.
+/// Dropping the handle does not cancel the task. The task continues, and its result can be read from
+/// [`Results`](super::Results). To stop waiting when a context ends, use `ctx.run(handle)`.
 pub struct JobHandle<T> {
     job: Arc<Job<T>>,
 }
@@ -59,25 +60,25 @@ impl<T: Send + 'static> JobHandle<T> {
         Self { job }
     }
 
-    /// Returns the task's number in its pool, as in results and statistics.
+    /// Returns the number of the task in its pool. Results and statistics show the same number.
     pub fn id(&self) -> TaskId {
         self.job.core().id
     }
 
-    /// Returns the context that the task runs under.
+    /// Returns the task's context, which `task` gets as its argument.
     pub fn context(&self) -> &Context {
         &self.job.core().ctx
     }
 
-    /// Returns whether the task has a result.
+    /// Returns whether the task has ended: it returned, panicked or was canceled.
     pub fn is_finished(&self) -> bool {
         self.job.is_finished()
     }
 
-    /// Cancels the task's context, with this line of code as its origin.
+    /// Cancels the task. The error of the task names the line that called `cancel`.
     ///
-    /// A task that waits for a worker is resolved at once. A running async task is dropped at its next suspension. A running
-    /// blocking task continues until it checks its context.
+    /// A task that waits for a worker leaves the queue, and its handle returns the error at once. A running async task is
+    /// dropped at its next suspension. A running blocking task continues until it returns, so it should check its context.
     #[track_caller]
     pub fn cancel(&self) {
         let core = self.job.core();

@@ -1,4 +1,4 @@
-//! A pool of workers for tasks that are submitted under a context. See [`WorkerPool`].
+//! Runs tasks on a fixed number of workers, under the contexts of their submitters. See [`WorkerPool`].
 
 mod builder;
 mod handle;
@@ -52,34 +52,52 @@ use worker::is_worker_of;
 /// # }
 /// ```
 ///
+/// # Methods
+///
+/// | to | use |
+/// |---|---|
+/// | create a pool | [`builder`](WorkerPool::builder) |
+/// | submit an async task, and get a handle | [`submit`](WorkerPool::submit), [`try_submit`](WorkerPool::try_submit) |
+/// | submit a blocking task, and get a handle | [`submit_blocking`](WorkerPool::submit_blocking) |
+/// | submit an async task, and wait for its result | [`run`](WorkerPool::run) |
+/// | read the results of all tasks | [`results`](WorkerPool::results) |
+/// | change the number of workers | [`resize`](WorkerPool::resize) |
+/// | close the pool | [`shutdown`](WorkerPool::shutdown) |
+/// | read the statistics | [`stats`](WorkerPool::stats) |
+///
 /// # How a task ends
 ///
-/// A task returns a value or an error, or panics. Its [`JobHandle`] returns this result. Or the task's context ends: with the
-/// submitter's context, with the pool's, or by [`JobHandle::cancel`]. Then:
+/// A task returns a value or an error, or panics. Its [`JobHandle`] returns this result.
 ///
-/// * A task that waits for a worker leaves the queue and is resolved at once, even if nobody polls its handle.
-/// * A running async task is dropped at its next suspension, as by [`Context::run`]. Work that must finish in any case should run
-///   under [`Context::without_cancel`].
-/// * A running blocking task cannot be interrupted. It has to check its context, and is resolved when it returns.
+/// A task is canceled when its submitter's context ends, when the pool's context ends, or by [`JobHandle::cancel`]. The effect
+/// depends on the task:
+///
+/// * A task that waits for a worker leaves the queue. Its handle returns the error at once.
+/// * A running async task is dropped at its next suspension, as by [`Context::run`]. If some work must always finish, spawn it
+///   as a separate tokio task under [`Context::without_cancel`].
+/// * A running blocking task cannot be interrupted. It must check its context. Its handle returns the result when the task
+///   returns.
 ///
 /// # How a pool ends
 ///
-/// [`shutdown`](WorkerPool::shutdown) closes the pool to new tasks and lets the accepted tasks finish, until its context ends.
-/// Then it cancels and resolves the remaining tasks, including blocking tasks that do not check their context. When the context
-/// passed to [`build`](WorkerPoolBuilder::build) ends, every task is canceled.
+/// [`shutdown`](WorkerPool::shutdown) closes the pool to new tasks and waits until the accepted tasks have finished. If the
+/// context of `shutdown` ends first, the remaining tasks are canceled. The handle of a blocking task that does not check its
+/// context then returns an error, although the task still runs.
 ///
-/// Clones are handles of the same pool. Dropping the last handle cancels every task.
+/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, all tasks are canceled.
+///
+/// A clone is another handle to the same pool. Dropping the last handle cancels all tasks.
 ///
 /// # Tasks that use their own pool
 ///
-/// A task that submits to its own full pool is refused, because it could wait for itself. A task that awaits another task of its
-/// own pool keeps its worker meanwhile: see [`JobHandle`].
+/// A task that submits to its own pool is refused if the queue is full, because it could wait for itself. A task that awaits
+/// another task of its own pool occupies its worker during the wait: see [`JobHandle`].
 #[derive(Clone)]
 pub struct WorkerPool {
     owner: Arc<Owner>,
 }
 
-/// A task's number in its pool. Numbers start at 1 and are not reused.
+/// The number of a task in its [`WorkerPool`]. Numbers start at 1 and are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(u64);
 
@@ -95,9 +113,10 @@ struct Owner {
 }
 
 impl WorkerPool {
-    /// Returns a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
+    /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// When the last handle of the pool is dropped, the errors of its tasks name the line of this call.
+    /// If the last handle of the pool is dropped, its tasks are canceled. Their errors then name the line that called
+    /// `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -126,8 +145,7 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async task and waits for its result. This is short for [`submit`](Self::submit) followed by awaiting the
-    /// handle.
+    /// Submits an async task and waits for its result. This is short for [`submit`](Self::submit) and awaiting the handle.
     ///
     /// ```
     /// use ripcord::Context;
@@ -145,12 +163,12 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// The errors of [`submit`](Self::submit) and of [`JobHandle`].
+    /// The errors listed for [`submit`](Self::submit) and for [`JobHandle`].
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it waits for room, the task is not submitted. If it is dropped later, the task continues
-    /// until `ctx` ends.
+    /// If the future is dropped while it waits for room in the queue, the task is not submitted. If it is dropped later, the
+    /// task continues until it returns or `ctx` ends.
     pub async fn run<Fut, T, E>(
         &self,
         ctx: &Context,
@@ -164,19 +182,23 @@ impl WorkerPool {
         self.submit(ctx, task).await?.await
     }
 
-    /// Submits an async task. A worker calls `task` with the task's own context. This context ends with `ctx` and with the pool.
+    /// Submits an async task. Returns a handle, which can be awaited for the result.
     ///
-    /// When the queue is full, this method waits for room or is refused: see [`Overflow`]. A plain thread uses
+    /// A worker calls `task` with the task's own context. This context ends when `ctx` ends or when the pool's context ends.
+    ///
+    /// If the queue is full, this method waits for room or fails at once: see [`Overflow`]. On a plain thread, use
     /// [`ripcord::block_on`]`(pool.submit(..))`.
     ///
-    /// The pool keeps the last submitter's context until another submitter submits a task or the pool is closed. The reason is
-    /// that consecutive tasks under the same context share one merged context.
+    /// The pool keeps a clone of `ctx` until a task with another context is submitted or the pool is closed, because
+    /// consecutive tasks with the same `ctx` share one merged context.
     ///
     /// # Errors
     ///
-    /// * `ctx` ended before there was room. The task does not run. If room becomes free at the moment when `ctx` ends, the task
-    ///   is submitted, unless `ctx` had ended before the call.
-    /// * The queue is full ([`Refused::is_full`]) or the pool is closed ([`Refused::is_closed`]).
+    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::end`]). The task is not
+    ///   submitted. If room becomes free at the moment when `ctx` ends, the task is submitted, unless `ctx` had ended before
+    ///   the call.
+    /// * The queue is full ([`Refused::is_full`]).
+    /// * The pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
     ///
@@ -196,7 +218,7 @@ impl WorkerPool {
         self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Submits an async task like [`submit`](Self::submit), but never waits: when the queue is full, the task is refused.
+    /// Submits an async task like [`submit`](Self::submit), but never waits. If the queue is full, the task is refused.
     ///
     /// # Errors
     ///
@@ -215,7 +237,7 @@ impl WorkerPool {
         self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Submits a blocking task. The task runs on a thread of the runtime's blocking pool, and occupies a worker meanwhile.
+    /// Submits a blocking task. The task runs on a thread of tokio's blocking pool, and occupies a worker until it returns.
     ///
     /// # Errors
     ///
@@ -237,7 +259,7 @@ impl WorkerPool {
         self.push(ctx, permit, |job| blocking_work(job, task))
     }
 
-    /// Opens the stream of finished tasks. It contains only tasks that finish after this call.
+    /// Opens a stream of finished tasks. The stream contains only tasks that finish after this call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -269,11 +291,11 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New workers start at once. Surplus workers leave when they have finished their tasks.
+    /// Changes the number of workers. New workers start at once. Surplus workers stop when they have finished their tasks.
     ///
     /// # Errors
     ///
-    /// `workers` is 0 or more than 2^59, or the pool is closed.
+    /// [`ConfigError`] if `workers` is 0 or more than 2^60 - 1, or if the pool is closed.
     pub fn resize(&self, workers: usize) -> Result<(), ConfigError> {
         builder::check("workers", workers)?;
         match self.owner.shared.resize(workers) {
@@ -282,18 +304,19 @@ impl WorkerPool {
         }
     }
 
-    /// Closes the pool to new tasks, and waits until all accepted tasks have finished and the workers have left. If `ctx` ends
-    /// before that, cancels and resolves all remaining tasks.
+    /// Closes the pool to new tasks, and waits until all accepted tasks have finished and all workers have stopped.
     ///
-    /// Do not await this in a task of the same pool: the task would wait for itself until `ctx` ends.
+    /// If `ctx` ends before that, the remaining tasks are canceled, and their handles return an error. Do not await this method
+    /// in a task of the same pool, because the task would wait for itself until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// `ctx` ended before the tasks had finished. If `ctx` has ended before the call, the tasks are canceled at once.
+    /// `ctx` was canceled or its deadline passed before all tasks had finished ([`Refused::end`]). If `ctx` had ended before
+    /// the call, the tasks are canceled at once.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the pool stays closed and continues to drain. Call this method again to wait again.
+    /// If the future is dropped, the pool stays closed, and its tasks continue. Call this method again to wait again.
     ///
     /// # Examples
     ///
@@ -341,7 +364,7 @@ impl WorkerPool {
         self.owner.shared.is_closed()
     }
 
-    /// Returns the statistics of the pool, and the present state of each worker.
+    /// Returns the statistics of the pool, and the current state of each worker.
     pub fn stats(&self) -> PoolStats {
         self.owner.shared.stats()
     }

@@ -17,7 +17,7 @@ use crate::panics::wake;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Refused, SharedError};
 
-/// How a task ended. This enum is complete.
+/// The way in which a task of a [`WorkerPool`](super::WorkerPool) ended. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskOutcome {
     /// The task returned `Ok`.
@@ -26,11 +26,12 @@ pub enum TaskOutcome {
     Failed,
     /// The task panicked.
     Panicked,
-    /// The task's context ended before the task returned a value.
+    /// The task's context was canceled or its deadline passed before the task returned a value.
     Canceled,
 }
 
-/// A stream of tasks in the order in which they finish. From [`WorkerPool::results`](super::WorkerPool::results).
+/// A stream of the finished tasks of a [`WorkerPool`](super::WorkerPool), in the order in which they finish. Returned by
+/// [`WorkerPool::results`](super::WorkerPool::results).
 ///
 /// ```
 /// use ripcord::Context;
@@ -49,11 +50,11 @@ pub enum TaskOutcome {
 /// # }
 /// ```
 ///
-/// If several streams are open, each finished task goes to one of them. Tasks that finish while a stream is open are kept until
-/// they are read. While no stream is open, no task is kept. The stream ends when the pool has been shut down and every task has
-/// been read.
+/// Read the stream with [`next`](Results::next). If several streams are open, each finished task goes to one of them. While a
+/// stream is open, finished tasks are kept in memory until they are read. While no stream is open, finished tasks are not kept.
+/// The stream ends when the pool has been shut down and all tasks have been read.
 ///
-/// `Results` is also a [`Stream`], which does not end with any context.
+/// `Results` also implements [`Stream`]. The stream waits without a context, so it does not stop when a context ends.
 #[must_use = "an open stream keeps finished tasks until they are read"]
 pub struct Results {
     shared: Arc<Shared>,
@@ -63,7 +64,7 @@ pub struct Results {
 /// The number of a reader. It is unique within a pool.
 type ReaderId = u64;
 
-/// A finished task. From [`Results::next`].
+/// A finished task of a [`WorkerPool`](super::WorkerPool). Returned by [`Results::next`].
 pub struct Completion {
     id: TaskId,
     outcome: TaskOutcome,
@@ -76,12 +77,12 @@ impl Results {
         Self { shared, reader }
     }
 
-    /// Waits for the next finished task. Returns `None` when the pool has been shut down and no finished task is left.
+    /// Waits for the next finished task. Returns `None` if the pool has been shut down and all finished tasks have been read.
     ///
     /// # Errors
     ///
-    /// The caller's context ended. If a finished task is available at that moment, the task is returned instead, unless the
-    /// context had ended before the call.
+    /// `ctx` was canceled or its deadline passed ([`Refused::end`]). If a finished task is available at that moment, the task
+    /// is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
@@ -122,7 +123,7 @@ impl Drop for Results {
 }
 
 impl Completion {
-    /// Returns the task's number.
+    /// Returns the number of the task in its pool.
     pub fn id(&self) -> TaskId {
         self.id
     }
@@ -132,8 +133,10 @@ impl Completion {
         self.outcome
     }
 
-    /// Takes the task's result, if its type is `T` and the result has no other owner. The task's [`JobHandle`](super::JobHandle)
-    /// owns the result as long as the handle exists, so drop the handle to read the result here.
+    /// Takes the result of the task. Returns `None` if the type of the value is not `T`, if the result was taken before, or if
+    /// the task's [`JobHandle`](super::JobHandle) still exists.
+    ///
+    /// The handle owns the result as long as it exists. Drop the handle to read the result here.
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
         let job: &dyn Any = &*self.job;
         job.downcast_ref::<Job<T>>()?.take_detached()

@@ -11,11 +11,11 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Tasks. `started` counts accepted tasks. `failed` includes panicked tasks. `canceled` counts tasks whose context ended
-    /// before or while they ran. `rejected` counts refused submissions: the queue was full, the pool was closed, or the
-    /// submitter's context ended first.
+    /// The tasks by result. `started` counts accepted tasks. `failed` includes panicked tasks. `canceled` counts tasks whose
+    /// context ended while they waited or ran. `rejected` counts refused submissions: the queue was full, the pool was closed,
+    /// or the submitter's context ended before there was room in the queue.
     pub calls: CallStats,
-    /// Tasks that succeeded or failed.
+    /// Tasks that succeeded or failed. Canceled tasks do not count.
     pub completed: u64,
     /// Tasks that panicked. These tasks also count as failed.
     pub panicked: u64,
@@ -27,28 +27,28 @@ pub struct PoolStats {
     pub workers: Vec<WorkerStatus>,
 }
 
-/// The state of a worker at one moment.
+/// The state of a worker of a [`WorkerPool`](super::WorkerPool) at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
     /// The worker's number. Numbers are not reused.
     pub id: u64,
-    /// What the worker does.
+    /// Whether the worker runs a task.
     pub state: WorkerState,
     /// Tasks that the worker has finished.
     pub finished: u64,
 }
 
-/// What a worker does. This enum is complete.
+/// Whether a worker of a [`WorkerPool`](super::WorkerPool) is idle or runs a task. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
     /// The worker waits for a task.
     Idle,
     /// The worker runs a task.
     Running {
-        /// The task.
+        /// The number of the task.
         task: TaskId,
-        /// How long the task has run.
+        /// The time since the worker started the task.
         elapsed: Duration,
     },
 }

@@ -20,10 +20,11 @@ use crate::retry::RetryBuilder;
 use crate::tally::Tally;
 use crate::{Bulkhead, Cache, CircuitBreaker, ConfigError, Fallback, Hedge, RateLimiter, Retry};
 
-/// Builds a [`Stack`], from the outside in.
+/// Builds a [`Stack`]. Add the layers in the order from the outermost to the innermost layer.
 ///
-/// Each layer is given as a policy, as its builder, or as an `Option` of either, of which `None` leaves the layer out. A builder
-/// is built with the stack's [`clock`](Self::clock); a policy that is built already keeps its own, and can be shared with others.
+/// Each method accepts a policy, the builder of a policy, or an `Option` of either. `None` leaves the layer out. A policy that
+/// is passed as a builder gets the stack's [`clock`](Self::clock), unless the builder has its own. A policy that is already
+/// built keeps its clock, and can be shared with other stacks.
 #[must_use = "a builder does nothing until it is built"]
 pub struct StackBuilder<T, E, K = ()> {
     layers: Layers<T, E>,
@@ -51,7 +52,7 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
         Self { layers, cache: None, innermost: None, invalid: None }
     }
 
-    /// Adds a cache, which answers calls made with [`Stack::run_keyed`].
+    /// Adds a cache. [`Stack::run_keyed`] and [`Stack::find_keyed`] use the cache.
     pub fn cache<K>(mut self, cache: impl IntoLayer<Cache<K, T>>) -> StackBuilder<T, E, K> {
         let cache = self.layer(Layer::Cache, cache);
         StackBuilder { layers: self.layers, cache, innermost: self.innermost, invalid: self.invalid }
@@ -59,8 +60,10 @@ impl<T: 'static, E: 'static> StackBuilder<T, E> {
 }
 
 impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
-    /// Sets the clock of the stack: of its timeouts and waits, and of all layers that are given as builders without a clock of
-    /// their own. Call it first.
+    /// Sets the clock that measures the stack's timeouts and waits. Call this method before adding layers. Default: the clock
+    /// of the call's context.
+    ///
+    /// The layers that are passed as builders without their own clock get the same clock.
     pub fn clock(mut self, clock: Clock) -> Self {
         if self.innermost.is_some() {
             self.invalid.get_or_insert(ConfigError::new("clock", "set before all layers", "after a layer"));
@@ -69,38 +72,38 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a fallback, which answers for calls that fail in the layers below.
+    /// Adds a fallback, which returns another value when the call fails in the layers below.
     pub fn fallback(mut self, fallback: impl IntoLayer<Fallback<T, E>>) -> Self {
         self.layers.fallback = self.layer(Layer::Fallback, fallback);
         self
     }
 
-    /// Limits the time of all attempts together, if the caller's context has more.
+    /// Limits the time of all attempts together. If the caller's context has an earlier deadline, the earlier deadline counts.
     ///
-    /// It counts as the caller's deadline, so running into it does not trip the breaker; only
-    /// [`attempt_timeout`](Self::attempt_timeout) does. Errors name the line of this call.
+    /// This deadline counts as the caller's deadline. So a call that reaches it is not a failure for the breaker. A call that
+    /// reaches its [`attempt_timeout`](Self::attempt_timeout) is a failure. Errors name the line that called this method.
     #[track_caller]
     pub fn deadline(mut self, total: impl Into<Option<Duration>>) -> Self {
         self.layers.deadline = self.timeout(Layer::Deadline, total.into(), Location::caller());
         self
     }
 
-    /// Adds a retry of failed attempts. It understands the errors of the layers below; its `retry_if` and `retry_after` judge the
-    /// call's own error.
+    /// Adds a retry, which repeats failed attempts. The retry interprets the errors of the layers below. The functions
+    /// [`retry_if`](RetryBuilder::retry_if) and [`retry_after`](RetryBuilder::retry_after) get the call's own error.
     pub fn retry(mut self, retry: impl IntoLayer<Retry<E>>) -> Self {
         self.layers.retry = self.layer(Layer::Retry, retry);
         self
     }
 
-    /// Adds a hedge, which sends a slow attempt a second time, from the retry's budget. An attempt that a layer below refuses costs
-    /// the budget nothing.
+    /// Adds a hedge, which sends a second attempt when an attempt is slow. The hedge takes tokens from the retry's budget. An
+    /// attempt that a layer below refuses takes no tokens.
     pub fn hedge(mut self, hedge: impl IntoLayer<Hedge>) -> Self {
         self.layers.hedge = self.layer(Layer::Hedge, hedge);
         self
     }
 
-    /// Adds a circuit breaker. Its classifier judges what the call itself returned. The time of a slow call and of a probe starts
-    /// when the attempt is sent.
+    /// Adds a circuit breaker. The breaker's classifier judges the results of the call itself. The duration of a slow call and
+    /// the timeout of a probe start when the attempt is sent.
     pub fn breaker<C>(mut self, breaker: impl IntoLayer<CircuitBreaker<C>>) -> Self
     where
         C: Classify<T, E> + Send + Sync + 'static,
@@ -111,21 +114,22 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
         self
     }
 
-    /// Adds a rate limiter. Each attempt waits for a token, which is returned if the attempt is refused or dropped before
-    /// it is sent.
+    /// Adds a rate limiter. Each attempt waits for a token. The token returns to the limiter if the attempt is refused or
+    /// dropped before it is sent.
     pub fn limiter(mut self, limiter: impl IntoLayer<RateLimiter>) -> Self {
         self.layers.limiter = self.layer(Layer::Limiter, limiter);
         self
     }
 
-    /// Adds a bulkhead, which limits the attempts in flight. If the stack has a breaker, its classifier also feeds the bulkhead's statistics and
-    /// [adaptive limit](crate::bulkhead::AdaptiveLimit).
+    /// Adds a bulkhead, which limits the attempts in flight. If the stack has a breaker, the breaker's classifier also judges
+    /// the results for the bulkhead's statistics and [adaptive limit](crate::bulkhead::AdaptiveLimit).
     pub fn bulkhead(mut self, bulkhead: impl IntoLayer<Bulkhead>) -> Self {
         self.layers.bulkhead = self.layer(Layer::Bulkhead, bulkhead);
         self
     }
 
-    /// Limits the time of one attempt, if the caller's context has more. Errors name the line of this call.
+    /// Limits the time of each attempt. If the caller's context has an earlier deadline, the earlier deadline counts. Errors
+    /// name the line that called this method.
     #[track_caller]
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.layers.attempt_timeout = self.timeout(Layer::AttemptTimeout, timeout.into(), Location::caller());
@@ -136,9 +140,15 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] for a layer with an invalid setting of its own, layers out of order or given twice, a clock set after a
-    /// layer, a deadline or attempt timeout of zero, an attempt timeout longer than the deadline, a hedge delay that reaches the
-    /// attempt timeout or the deadline, and a retry and a hedge with two different budgets.
+    /// [`ConfigError`] in these cases:
+    ///
+    /// * A setting of a layer is invalid.
+    /// * A layer is out of order or was added twice.
+    /// * The clock was set after a layer.
+    /// * The deadline or the attempt timeout is zero.
+    /// * The attempt timeout is longer than the deadline.
+    /// * The delay of the hedge is at least as long as the attempt timeout or the deadline.
+    /// * The retry and the hedge have different budgets.
     pub fn build(self) -> Result<Stack<T, E, K>, ConfigError> {
         let Self { mut layers, cache, invalid, .. } = self;
         if let Some(error) = invalid {
@@ -221,13 +231,13 @@ fn share_budget<T, E>(layers: &mut Layers<T, E>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What a [`StackBuilder`] accepts as the layer `P`: the policy, its builder, or an `Option` of either.
+/// The types that a [`StackBuilder`] accepts as the layer `P`: the policy, its builder, or an `Option` of either.
 pub trait IntoLayer<P> {
-    /// Returns the policy, built with `clock` if it is given as a builder without one, or `None` if the layer is left out.
+    /// Returns the policy, or `None` if the layer is left out. A builder without its own clock is built with `clock`.
     ///
     /// # Errors
     ///
-    /// The first setting out of bounds.
+    /// [`ConfigError`] if a setting of the builder is out of bounds.
     fn into_layer(self, clock: Option<&Clock>) -> Result<Option<P>, ConfigError>;
 }
 

@@ -1,4 +1,4 @@
-//! Policies around one kind of call, composed in a fixed order. See [`Stack`].
+//! Combines several policies around one kind of call, in a fixed order. See [`Stack`].
 
 mod builder;
 mod layers;
@@ -19,10 +19,12 @@ use crate::cache::{Found, Key, Source, sharing};
 use crate::{Bulkhead, Cache, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, SharedError};
 use layers::Layers;
 
-/// Policies around one kind of call, which returns a `T` or fails with an `E`. `K` is the key type of the cache layer.
+/// Combines several policies, called layers, around one kind of call. The call returns a `T` or fails with an `E`. `K` is the
+/// key type of the cache layer.
 ///
-/// A stack applies its policies in one fixed order, whatever the caller does, and makes them work together: the retry understands
-/// the refusals of the other layers, the hedge pays from the retry's budget, and one outcome feeds all layers.
+/// The order of the layers is fixed. The layers know each other: the retry interprets the refusals of the layers below it, the
+/// hedge takes its tokens from the retry's budget, and the breaker and the bulkhead use the same [`Outcome`](crate::Outcome) of
+/// each call.
 ///
 /// ```
 /// use std::time::Duration;
@@ -57,35 +59,38 @@ use layers::Layers;
 ///
 /// # The layers, from the outside in
 ///
-/// | layer | why it is there |
+/// | layer | effect of its position |
 /// |---|---|
-/// | fallback | answers for everything below it |
-/// | cache | a hit costs nothing of what follows |
-/// | deadline | one budget of time for all attempts |
-/// | retry, with its budget | each attempt goes through all that follows |
-/// | hedge | a slow attempt is doubled, from the same budget |
-/// | breaker | refuses before a token is taken or waited for |
-/// | limiter | a token is spent on an attempt that is really sent |
-/// | bulkhead | a permit is held by an attempt that is really in flight |
-/// | attempt timeout | the time of an attempt starts at the call, not in a queue |
+/// | fallback | returns another value when any layer below fails |
+/// | cache | a cache hit does not use any layer below |
+/// | deadline | limits the time of all attempts together |
+/// | retry | each attempt goes through all layers below |
+/// | hedge | a second attempt takes tokens from the retry's budget, and goes through all layers below |
+/// | breaker | refuses an attempt before the attempt waits for a token or a permit |
+/// | limiter | a token is spent only if the attempt is sent |
+/// | bulkhead | a permit is held only while the attempt is in flight |
+/// | attempt timeout | starts when the call is made, so time in a queue does not count |
 /// | the call | |
 ///
-/// Every layer is optional. The builder's methods are called in this order, so that the order can be read where a stack is built.
+/// Every layer is optional. Call the builder's methods in this order. Otherwise [`build`](StackBuilder::build) returns an
+/// error.
 ///
 /// # Methods
 ///
-/// Build a stack with [`builder`](Stack::builder). Make calls with [`run`](Stack::run) or, through the cache, with
-/// [`run_keyed`](Stack::run_keyed); [`find_keyed`](Stack::find_keyed) also reports where the value came from. Read
-/// [`stats`](Stack::stats), and the layers with [`breaker`](Stack::breaker), [`cache`](Stack::cache) and so on.
+/// Build a stack with [`builder`](Stack::builder). Make calls with [`run`](Stack::run). To use the cache, make calls with
+/// [`run_keyed`](Stack::run_keyed), or with [`find_keyed`](Stack::find_keyed), which also reports where the value came from.
+/// Read the statistics with [`stats`](Stack::stats). Get the layers with [`breaker`](Stack::breaker), [`cache`](Stack::cache)
+/// and similar methods.
 ///
-/// # What is not a layer
+/// # Policies that are not layers
 ///
-/// * A [`WorkerPool`](crate::WorkerPool) decides where work runs, not whether. Submit a task that makes the call through the
-///   stack: a full pool then refuses before any layer has done anything.
-/// * A [`KeyedLimiter`](crate::KeyedLimiter) is about the caller, the stack's limiter about the callee. Wait for it before the
-///   stack, once for all attempts.
+/// * A [`WorkerPool`](crate::WorkerPool) decides where work runs. Submit a task that makes the call through the stack. If the
+///   pool is full, it refuses the task before any layer runs.
+/// * A [`KeyedLimiter`](crate::KeyedLimiter) limits the calls of each client. Wait for its token before the call through the
+///   stack, once for all attempts. The limiter layer of the stack limits the calls to the service.
 ///
-/// Clones share all state. What a call holds (a probe, a token, a permit, a load) is returned when its future is dropped.
+/// Clones share all state. If the future of a call is dropped, its probe, token and permit are released, and it stops waiting
+/// for a load.
 pub struct Stack<T, E, K = ()> {
     layers: Arc<Layers<T, E>>,
     cache: Option<Cache<K, T>>,
@@ -99,23 +104,30 @@ impl<T: 'static, E: 'static> Stack<T, E> {
 }
 
 impl<T: 'static, E: 'static, K> Stack<T, E, K> {
-    /// Makes a call through all layers but the cache, for which there is no key.
+    /// Makes a call through all layers except the cache. The cache needs a key: see [`run_keyed`](Stack::run_keyed).
     ///
-    /// `call` runs once per attempt, with the attempt's context. That context ends at the attempt's timeout, with the caller's, or
-    /// when another attempt of a hedge has won; then the call's future is dropped. A success that is ready at that moment counts.
+    /// `call` runs once per attempt, with the context of the attempt. This context ends when the attempt reaches its timeout,
+    /// when the caller's context ends, or when another attempt of a hedge succeeds. The future of the call is then dropped. If
+    /// the call succeeds at the same moment, its value is returned.
     ///
     /// # Errors
     ///
-    /// See [`Error`]: the end of the caller's context or of the total deadline, a rejection of a layer, an attempt timeout, or the
-    /// call's own error; with a retry, also how many attempts there were and why no more.
+    /// * `ctx` was canceled, its deadline passed, or the stack's deadline passed ([`Error::end`]).
+    /// * A layer refused the call ([`Error::is_rejected`]).
+    /// * The last attempt reached its timeout ([`Error::is_attempt_timeout`]).
+    /// * The call returned an error ([`Error::last`]).
+    /// * The fallback returned an error.
+    ///
+    /// With a retry, the error also contains the [number of attempts](Error::attempts) and the [reason](Error::stop_reason) why
+    /// no further attempt was made.
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call, of the fallback or of a hook, which counts as a failure.
+    /// Passes on a panic of the call, of the fallback or of a hook. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the attempts and returns what they held.
+    /// Dropping the future drops the attempts, and releases their probes, tokens and permits.
     pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: Fn(Context) -> Fut,
@@ -157,7 +169,8 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
         self.layers.hedge.as_ref()
     }
 
-    /// Returns the breaker layer without its classifier, if the stack has one.
+    /// Returns the breaker layer, if the stack has one. The returned breaker has the default classifier instead of the layer's
+    /// classifier.
     pub fn breaker(&self) -> Option<&CircuitBreaker> {
         self.layers.breaker.as_ref().map(|breaker| &breaker.handle)
     }
@@ -179,20 +192,25 @@ where
     E: std::error::Error + Clone + Send + Sync + 'static,
     K: Key,
 {
-    /// Makes a call through all layers. A cache hit makes no call, and all callers that miss the same key at once share one.
+    /// Makes a call through all layers, including the cache. If the cache has a value for `key`, no call is made. Callers that
+    /// request the same missing key at the same time share one call.
     ///
-    /// The shared call runs in a task of its own, so it owns what it uses, and each caller gets a clone of its error. It has the
-    /// deadline of its most patient caller: see [`Cache::run`]. The cache never remembers a rejection by a layer below as the
-    /// key's failure.
+    /// The shared call runs in a task of its own, so `call` must be `'static`. Each caller gets a clone of its error. The
+    /// shared call has the latest deadline of its callers: see [`Cache::run`]. The cache does not remember the refusal of a
+    /// layer as an error of the key.
     ///
     /// # Errors
     ///
-    /// Those of [`run`](Self::run), and [`Error::is_panicked`] if the shared call panicked. If the cache is loaded outside the stack too, with
-    /// errors of another type, such an error has no [`last`](Error::last).
+    /// * The errors listed for [`run`](Self::run).
+    /// * The shared call panicked ([`Error::is_panicked`]).
+    /// * The cache is closed ([`Error::is_closed`]), or the load would wait for itself ([`Error::is_load_cycle`]).
+    ///
+    /// If other code also loads keys of the same cache, outside of the stack and with errors of another type, such an error has
+    /// no [`last`](Error::last) error.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the shared call, which is dropped with its last caller.
+    /// If the future is dropped, this caller stops waiting. The shared call is dropped if no other caller waits for it.
     #[track_caller]
     pub fn run_keyed<F, Fut>(&self, ctx: &Context, key: K, call: F) -> impl Future<Output = Result<T, Error<E>>>
     where

@@ -6,8 +6,9 @@ use crate::stats::CallStats;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StackStats {
-    /// Calls, and how they ended. A fallback's answer is a success; a call that a layer refused in the end counts as canceled.
+    /// The calls by result. A call succeeds if the call itself or the fallback returned a value. A call that fails because a
+    /// layer refused it counts as canceled.
     pub calls: CallStats,
-    /// Attempts that reached the call itself.
+    /// Attempts that were sent: the number of times that the call itself ran.
     pub attempts: u64,
 }
