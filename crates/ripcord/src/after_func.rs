@@ -1,4 +1,4 @@
-//! Functions that run at a context's end.
+//! Functions that run when a context ends.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +10,15 @@ use crate::raw::tree::{self, Registered};
 use crate::slab::NONE;
 
 /// Unregisters a function that was registered with [`Context::after_func`]. Dropping it leaves the function registered.
+///
+/// ```
+/// use std::time::Duration;
+/// use ripcord::Context;
+///
+/// let ctx = Context::background().with_timeout(Duration::from_secs(60));
+/// let after = ctx.after_func(|| println!("the deadline has passed"));
+/// assert!(after.stop());
+/// ```
 pub struct AfterFunc {
     /// The node whose end it waits for. `None` if nothing can end the context.
     node: Option<NodeRef>,

@@ -1,4 +1,4 @@
-//! Waiting on plain threads.
+//! Waiting and running futures on plain threads.
 
 use std::cell::RefCell;
 use std::pin::pin;
@@ -126,7 +126,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 thread_local! {
-    /// Creating one costs more than polling a future that is ready, so each thread keeps one.
+    /// The thread's parker. It is kept, because creating one costs more than polling a future that is ready.
     static PARKER: RefCell<Parker> = RefCell::new(Parker::new());
 }
 
@@ -142,8 +142,8 @@ impl Parker {
         Parker { waker: Waker::from(Arc::clone(&signal)), signal }
     }
 
-    /// Calls `run` once, with the thread's parker. A call within another one gets a parker of its own, so that neither takes the
-    /// other's wakes. So does a call at the end of the thread.
+    /// Calls `run` once, with the thread's parker. A nested call gets a new parker, so that neither call takes the wakes of the
+    /// other. A call at the end of the thread gets a new parker too.
     fn with<R>(mut run: impl FnMut(&Parker) -> R) -> R {
         let output = PARKER.try_with(|parker| Some(run(&*parker.try_borrow_mut().ok()?)));
         output.ok().flatten().unwrap_or_else(|| run(&Parker::new()))
@@ -151,14 +151,15 @@ impl Parker {
 
     /// Blocks the thread until the waker has been woken since the last call.
     fn park(&self) {
-        // The flag says it, not the thread's token: whatever parks inside the future, such as a channel, takes that away.
+        // A flag records the wake, not the thread's park token. Code inside the future that parks the thread, such as a channel,
+        // consumes the token.
         while !self.signal.woken.swap(false, Ordering::Acquire) {
             std::thread::park();
         }
     }
 }
 
-/// What a waker sets.
+/// The state that a waker sets.
 struct Signal {
     woken: AtomicBool,
     thread: Thread,

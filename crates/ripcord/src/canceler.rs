@@ -1,4 +1,4 @@
-//! The handles that cancel a context.
+//! The canceler of a context, and its cloneable handles.
 
 use std::fmt;
 use std::panic::Location;

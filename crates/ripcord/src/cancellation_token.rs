@@ -1,4 +1,4 @@
-//! To and from `tokio_util::sync::CancellationToken`, for code bases that have both: without a task for either.
+//! Conversions to and from `tokio_util::sync::CancellationToken`, for programs that use both types. They spawn no task.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -81,12 +81,12 @@ impl Context {
     }
 }
 
-/// Waits for a token by being the waker of its future.
+/// Waits for a token. It is the waker of the token's future.
 struct Listening {
-    /// None once it is no longer of interest.
+    /// `None` after the token was canceled or the context was dropped.
     cancelled: Mutex<Option<Pin<Box<WaitForCancellationFutureOwned>>>>,
     handle: CancelHandle,
-    /// Of the call that made the context.
+    /// The line that created the context.
     location: &'static Location<'static>,
 }
 
@@ -110,7 +110,7 @@ impl Wake for Listening {
     }
 }
 
-/// Dropped with the context: takes the waker back from the token, which held the last reference to it.
+/// Removes the waker from the token when the context is dropped. The token holds the last reference to the waker.
 struct Listener(Arc<Listening>);
 
 impl Drop for Listener {

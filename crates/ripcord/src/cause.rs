@@ -1,4 +1,4 @@
-//! The cause of an end: a shared error.
+//! The cause of a context's end: a shared error.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! The ambient context, for code that cannot take a context as an argument. A future or a closure opts in.
+//! The ambient context, for code that cannot take a context as an argument. It is set for one future or one closure.
 
 use std::cell::RefCell;
 
@@ -69,7 +69,7 @@ impl Context {
     }
 }
 
-/// Restores the previous context when dropped, also by a panic.
+/// Restores the previous ambient context when dropped, also during a panic.
 struct Entered {
     before: Option<Context>,
 }
@@ -89,7 +89,7 @@ impl Drop for Entered {
     }
 }
 
-/// Returns `None` only while the thread ends.
+/// Sets the ambient context and returns the previous one. Returns `None` only while the thread ends.
 fn replace(ctx: Context) -> Option<Context> {
     CURRENT.try_with(|current| current.replace(ctx)).ok()
 }

@@ -52,7 +52,7 @@ pub(crate) enum Kind {
     DeadlineExceeded,
 }
 
-/// Counts an end that began in a context with this nearest name.
+/// Counts the end of a context. `name` is the name of the context or of its nearest ancestor with a name.
 pub(crate) fn context_ended(kind: Kind, name: Option<&Arc<Cow<'static, str>>>) {
     let kind = match kind {
         Kind::Canceled => "canceled",

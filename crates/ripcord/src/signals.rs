@@ -1,4 +1,4 @@
-//! A context that Ctrl-C or TERM ends.
+//! Contexts that end when the process receives SIGINT (Ctrl-C) or SIGTERM.
 
 use std::error::Error as StdError;
 use std::ffi::c_int;
@@ -84,14 +84,14 @@ impl Context {
 
 const SIGNALS: [c_int; 2] = [SIGINT, SIGTERM];
 
-/// Listens for the first signal until it is dropped: then the thread ends, and signals do again what they do by default.
+/// Listens for the first signal. Dropping it ends the thread and restores the default effect of the signals.
 pub(crate) struct Listener {
     signals: Handle,
     listening: Arc<Listening>,
 }
 
 impl Listener {
-    /// Calls `on_signal`, on a thread of its own, at the first signal.
+    /// Starts a thread that calls `on_signal` at the first signal.
     pub(crate) fn start(on_signal: impl FnOnce(Signal) + Send + 'static) -> io::Result<Listener> {
         let listening = Listening::begin()?;
         let mut signals = Signals::new(SIGNALS)?;
@@ -114,14 +114,14 @@ impl Drop for Listener {
     }
 }
 
-/// One context that waits for a signal, until it got one or is dropped.
+/// One listener that waits for a signal, until the signal arrives or the listener is dropped.
 struct Listening {
     ended: AtomicBool,
 }
 
-/// How many contexts wait.
+/// The number of waiting listeners.
 static WAITING: Mutex<usize> = Mutex::new(0);
-/// Whether none does: then the handler lets a signal do what it would do by default.
+/// Whether no listener waits. In this case the handler gives a signal its default effect.
 static NOBODY_WAITS: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 impl Listening {
@@ -132,7 +132,7 @@ impl Listening {
             for signal in SIGNALS {
                 signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))?;
             }
-            // Nobody else comes here: the lock is held.
+            // No other thread sets it, because the lock is held.
             let _ = NOBODY_WAITS.set(flag);
         }
         *waiting += 1;
@@ -156,7 +156,7 @@ impl Listening {
 }
 
 impl Drop for Listening {
-    /// Also when the system refused what was to follow.
+    /// Counts the listener out, also if its thread could not be started.
     fn drop(&mut self) {
         self.end();
     }

@@ -1,4 +1,4 @@
-//! Request-scoped values, found by their type.
+//! The trait of request-scoped values. The key of a value is its type.
 
 use std::any::{Any, type_name};
 use std::fmt;

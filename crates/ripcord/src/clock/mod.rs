@@ -1,4 +1,4 @@
-//! The clocks of contexts: they tell the time and wake the waiters of deadlines.
+//! The clocks of contexts: they measure time and wake the waiters of deadlines.
 
 mod manual;
 pub(crate) mod queue;

@@ -1,4 +1,4 @@
-//! The constructors: the roots, and the methods that derive a context from another.
+//! The constructors: the contexts without a parent, and the methods that derive a context from another.
 
 use std::borrow::Cow;
 use std::panic::Location;

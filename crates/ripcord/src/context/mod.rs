@@ -1,4 +1,5 @@
-//! The context: its queries and its futures. `derive` makes contexts, `display` prints them, and `current` holds the ambient one.
+//! The context: its queries and its futures. `derive` creates contexts, `display` prints them, and `current` holds the
+//! ambient one.
 
 // rustdoc lists a type's methods in the order of its modules: first how a context is made, last the ambient context.
 mod derive;

@@ -1,4 +1,4 @@
-//! Waiting for a context's end.
+//! The futures that wait for a context's end.
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! The named futures.
+//! The futures of a context that have names.
 
 mod done;
 mod run;

@@ -1,4 +1,4 @@
-//! Running a future until a grace after the end of its context.
+//! Running a future for a grace period after the end of its context.
 
 use std::fmt;
 use std::pin::Pin;

@@ -14,7 +14,7 @@ use crate::future::{FutureExt, WithContext};
 use crate::task::TaskGuard;
 
 pin_project! {
-    /// A task that counts itself out of its group once, however it ends.
+    /// A task of a group. It is counted out once, however it ends.
     pub(super) struct Child<F, T> {
         // None once it has ended.
         #[pin]
@@ -37,19 +37,19 @@ pin_project! {
     }
 }
 
-/// What a task is counted by (invariant 1).
+/// The data with which a task is counted out (invariant 1).
 pub(super) struct Counted<T> {
     pub(super) shared: Arc<Shared<T>>,
-    /// The place of its result.
+    /// The task's number among the group's outcomes.
     pub(super) number: usize,
     /// Where the task was given to the group.
     pub(super) location: &'static Location<'static>,
-    /// Keeps it in the lists of tasks until it is gone.
+    /// Keeps the task in the task lists until its future was dropped.
     pub(super) guard: Option<TaskGuard>,
 }
 
 impl<T> Counted<T> {
-    /// Drops the future, which may panic, and then counts it out.
+    /// Drops the future, which may panic, and then counts the task out.
     fn end(&mut self, result: Result<T, Cause>, drop_task: impl FnOnce()) {
         let dropped = catch_unwind(AssertUnwindSafe(drop_task));
         drop(self.guard.take());
@@ -87,7 +87,7 @@ where
             }
         }
         let Some(future) = this.task.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        // The conversion of an error is the user's too.
+        // The conversion of an error is user code too.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.poll(task).map(|result| match result {
                 Ok(result) => result.map_err(Into::into),
@@ -98,7 +98,7 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => counted.end(result, || this.task.set(None)),
             Err(panic) => {
-                // It is broken, and so may be its drop: what that panics with is the same failure.
+                // A future that has panicked may panic again when it is dropped. The second panic belongs to the same failure.
                 background::shielded(|| this.task.set(None));
                 drop(counted.guard.take());
                 counted.shared.finish_panicked(counted.number, panic, counted.location);

@@ -1,4 +1,4 @@
-//! What a group's task failed with.
+//! The error of a group's task.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -42,7 +42,7 @@ impl fmt::Display for GroupError {
 
 impl StdError for GroupError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        // It prints as the task's error, so what comes next is that one's source.
+        // `Display` prints the task's error, so the next error in the chain is the source of the task's error.
         self.0.source()
     }
 }

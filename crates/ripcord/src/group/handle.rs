@@ -1,4 +1,4 @@
-//! Adding tasks to a group from elsewhere.
+//! The handle that adds tasks to a group.
 
 use std::fmt;
 use std::panic::Location;

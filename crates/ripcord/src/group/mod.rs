@@ -1,15 +1,15 @@
-//! Structured tasks under one context: Go's errgroup, with results.
+//! Groups of tasks under one context: Go's errgroup, with results.
 //!
 //! # Invariants
 //!
-//! 1. `unfinished` counts the tasks given to the group that have not ended, queued ones too. Each is a `Child`, which counts
-//!    itself out exactly once: when its future ends, panics, or is dropped.
-//! 2. `running` counts those handed to the executor, and is at most the limit at the time each was.
-//! 3. The first real error is written before the context is canceled, so no task can report the cancellation before it. So is
-//!    the first success of `Join::First`.
+//! 1. `unfinished` counts the accepted tasks that have not ended, including queued tasks. Each task is a `Child`, which
+//!    is counted out exactly once: when its future ends, panics, or is dropped.
+//! 2. `running` counts the tasks that were handed to the executor. It is at most the limit at the time of each handover.
+//! 3. The first real error is written before the context is canceled, so no task can report the cancellation before that
+//!    error. The same holds for the first success of `Join::First`.
 //! 4. No lock is held while a future is polled or dropped, the executor is called, or a waker is woken.
-//! 5. Whoever sees under the lock that no task is unfinished closes the group under the same lock. A task is accepted under that
-//!    lock. So no task starts after `wait` has returned, whoever holds a handle.
+//! 5. A thread that finds no unfinished task closes the group under the same lock. A task is accepted under that lock. So
+//!    no task starts after `wait` has returned, even if handles still exist.
 
 mod builder;
 mod child;

@@ -1,4 +1,4 @@
-//! What the tasks of a group have come to.
+//! The results of a group's tasks.
 
 use super::builder::Join;
 use super::error::GroupError;
@@ -6,20 +6,20 @@ use crate::background;
 use crate::cause::Cause;
 use crate::task::TaskPanic;
 
-/// The outcomes of a group's tasks, each under the number of its `go`.
+/// The outcomes of a group's tasks. Each task has a number, in the order of the `go` calls.
 pub(super) struct Outcomes<T> {
     join: Join,
-    /// How many numbers were given out.
+    /// The number of accepted tasks, which is the number of the next task.
     accepted: usize,
-    /// Each value at the place of its task's number. For a type of size 0 the places say nothing, and the list takes no memory: a
-    /// group that runs for the life of a process does not grow.
+    /// The values in the order in which the tasks ended. If the type has size 0, the list takes no memory, so a group that runs for
+    /// the life of the process does not grow.
     values: Vec<T>,
-    /// The place in `values` of the value with each number, unless the type is of size 0.
+    /// For each task number, the index of the task's value in `values`. Unused if the type has size 0.
     places: Vec<Option<usize>>,
     /// In the order in which the tasks ended.
     errors: Vec<(usize, GroupError)>,
     panics: Vec<(usize, TaskPanic)>,
-    /// The place in `errors` of the one to report, and whether it is real.
+    /// The index in `errors` of the error to report, and whether a task returned that error by itself.
     reported: Option<(usize, bool)>,
     /// The number of the first task that succeeded.
     winner: Option<usize>,
@@ -41,7 +41,7 @@ impl<T> Outcomes<T> {
         }
     }
 
-    /// Takes all outcomes, and leaves none.
+    /// Takes all outcomes out.
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Outcomes::new(self.join))
     }
@@ -52,7 +52,7 @@ impl<T> Outcomes<T> {
         self.accepted - 1
     }
 
-    /// Returns whether this is the first success.
+    /// Records a value. Returns whether this is the first success.
     pub(super) fn succeeded(&mut self, number: usize, value: T) -> bool {
         if !Self::ALL_ALIKE {
             if self.places.len() <= number {
@@ -69,7 +69,7 @@ impl<T> Outcomes<T> {
     pub(super) fn failed(&mut self, number: usize, cause: Cause, is_real: bool) {
         let is_reported = match (self.reported, self.join) {
             (None, _) => true,
-            // The last one of those that failed by themselves.
+            // The last error that a task returned by itself.
             (Some(_), Join::First) => is_real,
             (Some((_, is_known_real)), _) => !is_known_real && is_real,
         };
@@ -94,7 +94,7 @@ impl<T> Outcomes<T> {
         std::panic::resume_unwind(panic.into_payload());
     }
 
-    /// The error to report, if there is one.
+    /// Returns the error to report, if there is one.
     pub(super) fn error(&mut self) -> Option<GroupError> {
         if self.join == Join::First && self.winner.is_some() {
             return None;
@@ -102,15 +102,15 @@ impl<T> Outcomes<T> {
         self.reported.map(|(at, _)| self.errors.swap_remove(at).1)
     }
 
-    /// Every error, in the order in which the tasks ended.
+    /// Returns every error, in the order in which the tasks ended.
     pub(super) fn into_errors(self) -> Vec<GroupError> {
         self.errors.into_iter().map(|(_, error)| error).collect()
     }
 
-    /// The values in the order of their numbers; of [`Join::First`] the winner's alone.
+    /// Returns the values in the order of the task numbers. For [`Join::First`], returns only the winner's value.
     pub(super) fn into_values(self) -> Vec<T> {
         if self.join == Join::First {
-            // The winner's was put in first.
+            // The winner's value was recorded first.
             return self.values.into_iter().take(1).collect();
         }
         if Self::ALL_ALIKE {
@@ -120,7 +120,7 @@ impl<T> Outcomes<T> {
         self.places.into_iter().flatten().filter_map(|place| values[place].take()).collect()
     }
 
-    /// One result for each number.
+    /// Returns one result for each task number.
     pub(super) fn into_results(self) -> Vec<Result<T, GroupError>> {
         let mut results: Vec<Option<Result<T, GroupError>>> = Vec::new();
         results.resize_with(self.accepted, || None);
@@ -140,7 +140,7 @@ impl<T> Outcomes<T> {
                 results[number] = Some(Ok(value));
             }
         }
-        // Every task has ended, so no place is empty.
+        // Every task has ended, so every entry has a result.
         results.into_iter().flatten().collect()
     }
 }

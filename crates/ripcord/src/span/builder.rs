@@ -1,4 +1,4 @@
-//! Starts spans, and finds the span that is in progress.
+//! Starting spans, and finding the span in progress.
 
 use std::borrow::Cow;
 use std::fmt;

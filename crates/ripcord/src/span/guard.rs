@@ -1,4 +1,4 @@
-//! Ends a span on every path.
+//! The guard that ends a span.
 
 use std::fmt;
 use std::thread;

@@ -101,7 +101,7 @@ impl Span {
         children.into_iter().map(span).collect()
     }
 
-    /// Returns a copy of the span's data at one moment. Use it to read several fields: every other method locks the tree.
+    /// Returns a copy of the span's data at one moment. Use it to read several fields: most other methods lock the tree.
     ///
     /// ```
     /// use ripcord::Context;

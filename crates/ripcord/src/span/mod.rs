@@ -1,9 +1,10 @@
-//! The tree of calls made under a context: which call made which, how long each took, and how it ended.
+//! Spans: the tree of calls made under a context. The tree shows who called whom, how long each call took, and how it
+//! ended.
 //!
 //! # Invariants
 //!
-//! 1. All spans of one root are in one list (`tree.rs`) and refer to each other by index. So dropping, printing and copying a tree
-//!    does not recurse, however deep the calls were.
+//! 1. All spans of one root are in one list (`tree.rs`) and refer to each other by index. So dropping, printing and
+//!    copying a tree does not recurse, even if the calls were deeply nested.
 //! 2. A recorded span keeps its index. The list has a limit. Spans above the limit are counted, not recorded.
 //! 3. Under the list's lock, records are only read and written: no clock is read, no cause is printed or dropped, and no
 //!    subscriber of `tracing` is called.

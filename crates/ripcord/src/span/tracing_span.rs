@@ -1,4 +1,4 @@
-//! The counterpart of each span in the crate `tracing`.
+//! The spans of the crate `tracing` that mirror the spans of this crate.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Weak};

@@ -1,4 +1,4 @@
-//! Waiting until a list of tasks is empty.
+//! The future that waits until a list of tasks is empty.
 
 use std::fmt;
 use std::pin::Pin;
