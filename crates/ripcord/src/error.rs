@@ -234,7 +234,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Describes what ended a context, or who set its deadline: the line of code, the context's name and the time.
+/// Describes the origin of a context's end or of a deadline: the line of code, the context's name and the time.
 ///
 /// [`Error::origin`] returns the origin of an error. [`Context::deadline_origin`](crate::Context::deadline_origin)
 /// returns the origin of a deadline. An `Origin` owns its data and does not keep the context alive.

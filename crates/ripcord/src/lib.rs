@@ -1,5 +1,5 @@
 //! Go's `context` for Rust. A [`Context`] carries a deadline, a cancellation signal and request-scoped values from a request to all
-//! functions that work for it. An error tells who canceled the work or set the deadline, in which line and why.
+//! functions that work for it. An error contains the line of code that canceled the work or set the deadline, and the cause.
 //!
 //! The crate works with any executor and with plain threads.
 //!

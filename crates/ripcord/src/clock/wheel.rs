@@ -1,4 +1,4 @@
-//! A hierarchical timing wheel: constant-time insert and remove, whatever the number of deadlines.
+//! A hierarchical timing wheel: insert and remove take constant time for any number of deadlines.
 //!
 //! Time is divided into ticks of 2^13 ns (8 µs). Level 0 has 64 slots of one tick, level 1 has 64 slots of 64 ticks, and so on:
 //! nine levels cover all of an `i64`. A deadline goes to the level of the highest group of six bits in which its tick differs

@@ -42,11 +42,11 @@ use crate::value::Value;
 /// let ctx = request.with_timeout(Duration::from_secs(5));
 /// assert_eq!(fetch(&ctx, 1).await?, "value 1");
 ///
-/// // 2. Any future ends with the context, also one that knows nothing of contexts.
+/// // 2. `run` ends any future with the context, also a future that takes no context.
 /// cancel.cancel_with("the client has disconnected");
 /// let error = ctx.run(std::future::pending::<()>()).await.unwrap_err();
 ///
-/// // 3. The error says who, where and why.
+/// // 3. The error contains the cause and the line that canceled the context.
 /// assert!(error.is_canceled());
 /// assert!(format!("{error:#}").starts_with("context canceled: the client has disconnected (canceled at "));
 /// # Ok::<(), Error>(()) }).unwrap();
@@ -506,7 +506,8 @@ impl Context {
         self.0.as_ref().map_or(0, |node| node.flags)
     }
 
-    /// Returns every value of this type at or above this context, in a merged context those of both parents, each once.
+    /// Returns every value of this type of this context and its ancestors. In a merged context, the values of both parents are
+    /// included, each value once.
     pub(crate) fn all_values<V: Value>(&self) -> Vec<&V> {
         self.0.as_ref().map_or_else(Vec::new, |node| values::all(node))
     }

@@ -7,7 +7,7 @@ use super::shared::Executor;
 use super::{BoxFuture, Group};
 use crate::context::Context;
 
-/// Selects what the first error or the first success of a task means for the other tasks of a [`Group`].
+/// Determines how the first error or the first success of a task affects the other tasks of a [`Group`].
 ///
 /// ```
 /// use ripcord::{Context, Group, Join};
@@ -26,8 +26,8 @@ pub enum Join {
     All,
     /// The first success cancels the other tasks.
     ///
-    /// If all tasks fail, the result is the last error that a task returned by itself, not because the tasks' context
-    /// ended. A panic counts as a failure. If no task succeeds, the caller that waits for the group resumes the panic.
+    /// If no task succeeds, the result is the last error that the end of the tasks' context did not cause. A panic counts
+    /// as a failure. If no task succeeds, the caller that waits for the group resumes the panic.
     First,
 }
 
@@ -62,7 +62,7 @@ impl GroupBuilder {
         GroupBuilder { limit, ..self }
     }
 
-    /// Sets what the first error or the first success means for the other tasks. Default: [`Join::FailFast`].
+    /// Sets how the first error or the first success affects the other tasks. Default: [`Join::FailFast`].
     pub fn join(self, join: Join) -> Self {
         GroupBuilder { join, ..self }
     }

@@ -14,7 +14,7 @@ use crate::future::{FutureExt, WithContext};
 use crate::task::TaskGuard;
 
 pin_project! {
-    /// A task of a group. It is counted out once, however it ends.
+    /// A task of a group. It is counted out exactly once.
     pub(super) struct Child<F, T> {
         // None once it has ended.
         #[pin]

@@ -41,7 +41,7 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///
 /// [`Group::new`] creates a group on the tokio runtime, [`Group::with_executor`] on any executor. [`Group::builder`]
 /// creates a group that collects results, limits the number of running tasks, or uses another [`Join`] mode. The mode
-/// determines what the first error or the first success means for the other tasks.
+/// determines how the first error or the first success affects the other tasks.
 ///
 /// Dropping the group, or the future of `wait`, cancels the tasks' context. The tasks are dropped at their next poll.
 ///
@@ -215,9 +215,9 @@ impl<T> Group<T> {
     ///
     /// # Errors
     ///
-    /// Returns the first error of a task. An error that a task returned by itself takes precedence over an error that the
-    /// group's cancellation caused. With [`Join::First`], returns an error only if no task succeeded: the last error that
-    /// a task returned by itself.
+    /// Returns the first error of a task. An error that the group's cancellation caused is returned only if there is no
+    /// other error. With [`Join::First`], an error is returned only if no task succeeded: the last error that the
+    /// cancellation did not cause.
     ///
     /// # Panics
     ///

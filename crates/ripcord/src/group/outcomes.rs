@@ -19,7 +19,7 @@ pub(super) struct Outcomes<T> {
     /// In the order in which the tasks ended.
     errors: Vec<(usize, GroupError)>,
     panics: Vec<(usize, TaskPanic)>,
-    /// The index in `errors` of the error to report, and whether a task returned that error by itself.
+    /// The index in `errors` of the error to report. The flag is false if the group's cancellation caused the error.
     reported: Option<(usize, bool)>,
     /// The number of the first task that succeeded.
     winner: Option<usize>,
@@ -69,7 +69,7 @@ impl<T> Outcomes<T> {
     pub(super) fn failed(&mut self, number: usize, cause: Cause, is_real: bool) {
         let is_reported = match (self.reported, self.join) {
             (None, _) => true,
-            // The last error that a task returned by itself.
+            // The last error that the group's cancellation did not cause.
             (Some(_), Join::First) => is_real,
             (Some((_, is_known_real)), _) => !is_known_real && is_real,
         };

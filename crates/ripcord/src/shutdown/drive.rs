@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::task::TaskInfo;
 
 /// The time that canceled work, or a late phase, is given to end. Measured on the system's clock, because threads and
-/// executors take that time, whatever the clock of the root shows.
+/// executors take that time, even if the root has another clock.
 pub(super) const NOTICE: Duration = Duration::from_secs(1);
 
 /// Runs the shutdown to its end.

@@ -81,7 +81,7 @@ fn spawn_thread(future: BoxFuture) {
     }
 }
 
-/// A future that goes on, on a thread, if its runtime is shut down before the future is ready.
+/// A future that continues on a thread if its runtime is shut down before the future is ready.
 pub(super) struct OutlivesRuntime(Option<BoxFuture>);
 
 impl OutlivesRuntime {

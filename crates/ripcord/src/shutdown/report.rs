@@ -31,7 +31,7 @@ impl Report {
         Report(Arc::new(parts))
     }
 
-    /// Returns why the shutdown began: the cause of the first stop request, or the cause of the root's end.
+    /// Returns the cause of the shutdown: the cause of the first stop request, or the cause of the root's end.
     ///
     /// The root is the context that was passed to [`ShutdownBuilder::context`](crate::ShutdownBuilder::context).
     pub fn cause(&self) -> &Cause {
@@ -118,7 +118,7 @@ impl PhaseReport {
         self.location
     }
 
-    /// Returns how the phase ended.
+    /// Returns the outcome of the phase.
     pub fn outcome(&self) -> &PhaseOutcome {
         &self.outcome
     }
@@ -161,7 +161,7 @@ impl fmt::Display for PhaseReport {
     }
 }
 
-/// How a phase of a shutdown ended.
+/// The outcome of one phase of a shutdown. [`PhaseReport::outcome`] returns it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PhaseOutcome {

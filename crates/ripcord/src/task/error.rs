@@ -12,7 +12,7 @@ use crate::error::Error;
 /// The error of a task that has no output: its context ended first, or it panicked.
 ///
 /// ```
-/// use ripcord::{Context, TaskError};
+/// use ripcord::TaskError;
 ///
 /// fn describe(error: &TaskError) -> String {
 ///     match error {
