@@ -316,7 +316,8 @@ impl Origin {
 
     /// Returns the time since the cancel, measured by the context's clock. `None` for a deadline.
     ///
-    /// On any clock other than the system's, this is the time from the cancel until the context returned this error.
+    /// If the clock was set with [`with_clock`](crate::Context::with_clock), this is the time from the cancel until the
+    /// context returned the error.
     pub fn elapsed(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         match moment {
