@@ -14,21 +14,23 @@ use crate::signal::Signal;
 use crate::supervisor::{Outcome, Request, Shared};
 use crate::tree::Tree;
 
-/// A running command, made by [`Command::spawn`](crate::Command::spawn).
+/// A running command. Returned by [`Command::spawn`](crate::Command::spawn).
 ///
-/// A task of the runtime watches it and ends it when its context ends, also while nobody waits for it.
+/// Wait for the command with [`wait`](Child::wait) or [`wait_with_output`](Child::wait_with_output). Send signals with
+/// [`handle`](Child::handle). A background task ends the command when its context is canceled or its deadline passes, even if
+/// no caller waits for the command.
 ///
-/// # Dropping it
+/// # Dropping a child
 ///
-/// Dropping a `Child` sends `SIGKILL` to the command and all of its descendants at once. They are reaped in the background. To give
-/// them time, cancel the context and wait.
+/// Dropping a `Child` sends `SIGKILL` to the command and all of its descendants at once. They are reaped in the background. To
+/// give them time to clean up, cancel the context and wait.
 #[derive(Debug)]
 pub struct Child {
-    /// The command's stdin, if it was piped. Dropping it closes the command's stdin.
+    /// The pipe to the command's stdin, if stdin was piped. Dropping the pipe closes the command's stdin.
     pub stdin: Option<ChildInput>,
-    /// The command's stdout, if it was piped.
+    /// The pipe from the command's stdout, if stdout was piped.
     pub stdout: Option<ChildOutput>,
-    /// The command's stderr, if it was piped.
+    /// The pipe from the command's stderr, if stderr was piped.
     pub stderr: Option<ChildOutput>,
     pub(crate) handle: ChildHandle,
     pub(crate) run: Run,
@@ -49,40 +51,45 @@ impl fmt::Debug for Run {
 }
 
 impl Child {
-    /// Returns the number of the command's process. It is also the number of its group, unless the command shares ours.
+    /// Returns the process ID of the command. It is also the ID of the command's process group, unless
+    /// [`share_group`](crate::Command::share_group) is set.
     ///
-    /// Another process may get the number once the command has ended. Use [`handle`](Child::handle) to send signals.
+    /// When the command has ended, another process may get the same ID. So use [`handle`](Child::handle) to send signals.
     pub fn id(&self) -> u32 {
         self.handle.pid
     }
 
-    /// Returns a handle that sends signals to the command, also while another task waits for it.
+    /// Returns a handle that sends signals to the command. The handle can be used while another task waits for the command.
     pub fn handle(&self) -> ChildHandle {
         self.handle.clone()
     }
 
-    /// Waits until the command has ended and none of its descendants is left. Closes stdin first, if it is still here.
+    /// Waits until the command and all of its descendants have ended. First closes the command's stdin, if
+    /// [`stdin`](Child::stdin) still holds the pipe.
     ///
-    /// A command that has exited when its context ends counts as exited on its own.
+    /// If the command exits before its context ends, the call returns the exit status, not an error.
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ended the command, or if the command cannot be watched or ended.
+    /// * The command's context was canceled or its deadline passed ([`Error::context_error`]). The command was then ended.
+    /// * The command cannot be watched or ended ([`Error::io_error`]).
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. The command is not affected, and a later call returns the same.
+    /// Dropping the future does not affect the command. A later call returns the same result.
     pub async fn wait(&mut self) -> Result<Exit, Error> {
         drop(self.stdin.take());
         self.handle.shared.ended.done().await;
         self.result()
     }
 
-    /// Waits as [`wait`](Child::wait) does, and reads `stdout` and `stderr` meanwhile, as far as they are piped and still here.
+    /// Waits like [`wait`](Child::wait), and reads the command's output. Reads `stdout` and `stderr`, if they were piped and
+    /// the child still holds the pipes.
     ///
     /// # Errors
     ///
-    /// As [`wait`](Child::wait). If the context ended the command, [`Error::output`] holds what it wrote until then.
+    /// The errors listed for [`wait`](Child::wait), and errors of reading the pipes. If the command's context ended the
+    /// command, [`Error::output`] contains the output that the command wrote until then.
     ///
     /// # Cancel safety
     ///
@@ -122,9 +129,10 @@ impl Run {
     }
 }
 
-/// Sends signals to a running command. Dropping it has no effect.
+/// Sends signals to a running command. Returned by [`Child::handle`].
 ///
-/// A signal never reaches an unrelated process: once the command has ended, nothing is sent.
+/// When the command has ended, no signal is sent, so a signal never reaches an unrelated process. Dropping the handle has no
+/// effect.
 #[derive(Clone)]
 pub struct ChildHandle {
     pub(crate) pid: u32,
@@ -132,26 +140,27 @@ pub struct ChildHandle {
 }
 
 impl ChildHandle {
-    /// Sends a signal to the command's group. Returns `false` if the command has ended.
+    /// Sends a signal to the command's process group. Returns `false` if the command has ended.
     ///
-    /// It only passes the signal on. To end the command, use [`end`](ChildHandle::end) or [`kill`](ChildHandle::kill).
+    /// This method does not start a grace period. To end the command, use [`end`](ChildHandle::end) or
+    /// [`kill`](ChildHandle::kill).
     ///
     /// # Errors
     ///
-    /// Returns an error if no process of the group may be signaled, because they belong to another user.
+    /// Returns an error if all processes of the group belong to another user, and may not be signaled.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         self.shared.with_tree(|tree| tree.signal_group(signal)).transpose().map(|sent| sent.is_some())
     }
 
-    /// Sends a signal to the command's group, and `SIGKILL` to everything that is left after the grace period. Returns `false`
-    /// if the command has ended.
+    /// Ends the command: sends `signal` to the command's process group and, after the [grace period](crate::Command::grace),
+    /// `SIGKILL` to all remaining processes. Returns `false` if the command has ended.
     ///
-    /// [`Child::wait`] then returns the command's exit, and no error: the context has not ended. If a grace period has already
-    /// started, it is not extended.
+    /// [`Child::wait`] then returns the exit status instead of an error, because the command's context has not ended. If a
+    /// grace period has already started, it is not extended.
     ///
     /// # Errors
     ///
-    /// Returns an error if no process of the group may be signaled, because they belong to another user.
+    /// Returns an error if all processes of the group belong to another user, and may not be signaled.
     pub fn end(&self, signal: Signal) -> io::Result<bool> {
         self.shared.request(Request::StartGrace);
         self.shared.with_tree(|tree| tree.ask_to_end(signal)).transpose().map(|sent| sent.is_some())

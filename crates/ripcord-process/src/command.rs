@@ -28,7 +28,7 @@ use crate::pipe::{ChildInput, ChildOutput, Reader, Writer};
 use crate::supervisor::Supervisor;
 use crate::tree::{MARK, Scope, Tree};
 
-/// A program to run under a [`Context`]: built like [`std::process::Command`].
+/// A builder that runs a program under a [`Context`]. It has the same methods as [`std::process::Command`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,30 +45,41 @@ use crate::tree::{MARK, Scope, Tree};
 /// # }
 /// ```
 ///
+/// # Methods
+///
+/// Create a command with [`new`](Command::new). Run it with [`output`](Command::output), [`status`](Command::status) or
+/// [`spawn`](Command::spawn).
+///
 /// # When the context ends
 ///
+/// A context ends when it is canceled or when its deadline passes. Then:
+///
 /// 1. The command's process group receives `SIGTERM`.
-/// 2. After the [grace period](Command::grace), everything that is left of the command receives `SIGKILL`.
-/// 3. The call returns when nothing of the command is left, with an error that says whose deadline it was or who canceled, and with
-///    what the command wrote until then.
+/// 2. After the [grace period](Command::grace), all remaining processes of the command receive `SIGKILL`.
+/// 3. The call returns when no process of the command is left. The [`Error`] contains the error of the context and the output
+///    that the command wrote until then.
 ///
-/// If the command exits on its own, the processes that it has left receive `SIGTERM` immediately and `SIGKILL` after the grace
-/// period.
+/// If the command exits on its own, the processes that it left running receive `SIGTERM` immediately, and `SIGKILL` after the
+/// grace period.
 ///
-/// # What belongs to the command
+/// # Which processes belong to the command
 ///
-/// Its process group, all of its descendants, and every process that was started with its mark in the variable
-/// `RIPCORD_COMMAND`: a daemon that has left both the group and its parents is found by that. A daemon that also clears its
-/// environment escapes, unless [`adopt_orphans`](Command::adopt_orphans) is set.
+/// * the command's process group
+/// * all descendants of the command
+/// * every process whose environment contains the command's mark in the variable `RIPCORD_COMMAND`
 ///
-/// # What the command receives
+/// The mark finds daemons that have left the process group and are no longer descendants of the command. A daemon that also
+/// clears its environment is not found, unless [`adopt_orphans`](Command::adopt_orphans) is set.
 ///
-/// The variables that [`Context::from_env`](crate::FromEnv::from_env) reads, for this context: its deadline, the trace, the baggage.
-/// A variable that this process has received is not passed on if the context does not have it. A variable that is set by
-/// [`env`](Command::env) is left as it is.
+/// # The command's environment
 ///
-/// As with [`std::process::Command`], `SIGPIPE` has the default disposition, ignored signals stay ignored, and the signal mask is
-/// that of the thread that starts the command.
+/// The command gets the deadline, the trace and the baggage of its context in environment variables.
+/// [`Context::from_env`](crate::FromEnv::from_env) reads these variables in the child process. If the context has no deadline,
+/// trace or baggage, the command does not inherit the variables for it from this process. A variable that is set by
+/// [`env`](Command::env) is not changed.
+///
+/// As with [`std::process::Command`], `SIGPIPE` has the default disposition, and ignored signals stay ignored. The signal mask
+/// is the mask of the thread that starts the command.
 pub struct Command {
     inner: std_process::Command,
     grace: Duration,
@@ -82,10 +93,10 @@ pub struct Command {
 }
 
 impl Command {
-    /// The default of [`grace`](Command::grace). Not a promise.
+    /// The default [grace period](Command::grace). It may change in a later version.
     pub const GRACE: Duration = Duration::from_secs(10);
 
-    /// Creates a command that runs a program. A name without a slash is searched in `PATH`.
+    /// Creates a command that runs `program`. A name without a slash is looked up in `PATH`.
     pub fn new(program: impl AsRef<OsStr>) -> Command {
         Command::from_inner(std_process::Command::new(program))
     }
@@ -141,7 +152,8 @@ impl Command {
         self
     }
 
-    /// Clears the environment that the command inherits. The variables of its context are still set.
+    /// Clears the environment that the command inherits. The variables for the deadline, the trace and the baggage of the
+    /// context are still set.
     pub fn env_clear(&mut self) -> &mut Command {
         self.inner.env_clear();
         self
@@ -153,63 +165,67 @@ impl Command {
         self
     }
 
-    /// Sets the command's stdin. Default: [`output`](Command::output) gives it none (`/dev/null`),
-    /// [`status`](Command::status) and [`spawn`](Command::spawn) use that of this process.
+    /// Sets the command's stdin. By default, [`output`](Command::output) uses `/dev/null`, and [`status`](Command::status) and
+    /// [`spawn`](Command::spawn) use the stdin of this process.
     pub fn stdin(&mut self, stdin: impl Into<Stdio>) -> &mut Command {
         self.has_stdin = true;
         self.inner.stdin(stdin);
         self
     }
 
-    /// Sets the command's stdout. Default: [`output`](Command::output) captures it, [`status`](Command::status) and
-    /// [`spawn`](Command::spawn) use that of this process.
+    /// Sets the command's stdout. By default, [`output`](Command::output) captures the command's stdout, and
+    /// [`status`](Command::status) and [`spawn`](Command::spawn) use the stdout of this process.
     pub fn stdout(&mut self, stdout: impl Into<Stdio>) -> &mut Command {
         self.has_stdout = true;
         self.inner.stdout(stdout);
         self
     }
 
-    /// Sets the command's stderr. Default: [`output`](Command::output) captures it, [`status`](Command::status) and
-    /// [`spawn`](Command::spawn) use that of this process.
+    /// Sets the command's stderr. By default, [`output`](Command::output) captures the command's stderr, and
+    /// [`status`](Command::status) and [`spawn`](Command::spawn) use the stderr of this process.
     pub fn stderr(&mut self, stderr: impl Into<Stdio>) -> &mut Command {
         self.has_stderr = true;
         self.inner.stderr(stderr);
         self
     }
 
-    /// Sets the time between `SIGTERM` and `SIGKILL`, by the context's clock. Default: 10 s. With [`Duration::ZERO`], `SIGKILL`
-    /// follows at once.
+    /// Sets the grace period: the time between `SIGTERM` and `SIGKILL`, by the context's clock. With [`Duration::ZERO`],
+    /// `SIGKILL` follows at once. Default: [`Command::GRACE`].
     pub fn grace(&mut self, grace: Duration) -> &mut Command {
         self.grace = grace;
         self
     }
 
-    /// Sets whether the command stays in the process group of this process, which an interactive command on a shared terminal
-    /// needs. Default: `false`, the command gets a group of its own.
+    /// Sets whether the command stays in the process group of this process. Default: `false`. The command then gets its own
+    /// process group.
     ///
-    /// In another group, a command is stopped when it reads the terminal, and Ctrl-C does not reach it. In a shared group, each
-    /// process of the command is signaled separately, so a process that is being started at that moment gets its `SIGTERM` only
-    /// when the command itself has exited.
+    /// Set this to `true` for an interactive command on the same terminal. In its own group, a command is stopped when it reads
+    /// the terminal, and Ctrl-C does not reach it.
+    ///
+    /// In a shared group, each process of the command is signaled separately. A process that is being started at that moment
+    /// gets its `SIGTERM` only when the command itself has exited.
     pub fn share_group(&mut self, shares: bool) -> &mut Command {
         self.shares_group = shares;
         self
     }
 
-    /// Sets whether every process that is started below this process belongs to the command. Default: `false`.
+    /// Sets whether all new descendants of this process belong to the command. Default: `false`.
     ///
-    /// For programs that run one command at a time and have no other children, as `ripcord run`, or process 1 of a container. This
-    /// process becomes a subreaper: it inherits its descendants' orphans, and reaps them while the command runs. No daemon escapes.
-    /// Any other child that this process has started since would be ended and reaped as well.
+    /// Set this to `true` in a program that runs one command at a time and has no other child processes, such as `ripcord run`
+    /// or process 1 of a container. This process then becomes a subreaper: orphaned descendants become its children, and it
+    /// reaps them while the command runs. So every daemon that the command starts is found and ended. Other child processes
+    /// that this process starts while the command runs are ended and reaped too.
     pub fn adopt_orphans(&mut self, adopts: bool) -> &mut Command {
         self.adopts_orphans = adopts;
         self
     }
 
-    /// Starts the command.
+    /// Starts the command. Returns a [`Child`], which gives access to the command's pipes.
     ///
     /// # Errors
     ///
-    /// Returns an error if the context has ended, if the program cannot be started, or outside of a Tokio runtime.
+    /// * `ctx` has been canceled or its deadline has passed ([`Error::context_error`]). The command is not started.
+    /// * The program cannot be started, or the method is called outside of a tokio runtime ([`Error::io_error`]).
     ///
     /// # Panics
     ///
@@ -241,11 +257,12 @@ impl Command {
         self.start(ctx, run.clone()).map_err(|error| run.error(Kind::Start(error)))
     }
 
-    /// Starts the command and waits until it has ended and none of its descendants is left.
+    /// Starts the command, and waits until the command and all of its descendants have ended.
     ///
     /// # Errors
     ///
-    /// Returns an error if the command cannot be started, or if its context ended it. An exit status other than 0 is no error.
+    /// The command cannot be started, or `ctx` was canceled or its deadline passed before the command exited. An exit status
+    /// other than 0 is not an error.
     ///
     /// # Panics
     ///
@@ -253,20 +270,21 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The command is started by the call, before the future is polled. Dropping the future kills the command and all of its
-    /// descendants at once. To give them time, cancel the context and await the future.
+    /// The call itself starts the command, before the future is polled. Dropping the future kills the command and all of its
+    /// descendants at once. To give them time to clean up, cancel `ctx` and await the future.
     #[track_caller]
     pub fn status(&mut self, ctx: &Context) -> impl Future<Output = Result<Exit, Error>> + Send + use<> {
         let child = self.spawn(ctx);
         async move { child?.wait().await }
     }
 
-    /// Starts the command, and captures its stdout and stderr until it has ended and none of its descendants is left.
+    /// Starts the command, and captures its stdout and stderr until the command and all of its descendants have ended.
     ///
     /// # Errors
     ///
-    /// Returns an error if the command cannot be started, or if its context ended it: [`Error::output`] then holds what it wrote
-    /// until then. An exit status other than 0 is no error.
+    /// The command cannot be started, or `ctx` was canceled or its deadline passed before the command exited. In the second
+    /// case, [`Error::output`] contains the output that the command wrote until then. An exit status other than 0 is not an
+    /// error.
     ///
     /// # Panics
     ///
@@ -274,8 +292,8 @@ impl Command {
     ///
     /// # Cancel safety
     ///
-    /// The command is started by the call, before the future is polled. Dropping the future kills the command and all of its
-    /// descendants at once. To give them time and to keep the output, cancel the context and await the future.
+    /// The call itself starts the command, before the future is polled. Dropping the future kills the command and all of its
+    /// descendants at once. To give them time to clean up, and to keep the output, cancel `ctx` and await the future.
     #[track_caller]
     pub fn output(&mut self, ctx: &Context) -> impl Future<Output = Result<Output, Error>> + Send + use<> {
         if !self.has_stdin {
@@ -361,8 +379,11 @@ fn next_mark() -> Vec<u8> {
 }
 
 impl From<std_process::Command> for Command {
-    /// Takes everything that is set on `command`, for settings that [`Command`] does not have, such as a user ID or an `unsafe`
-    /// hook before the program starts. What is set for stdin, stdout and stderr must be set again for [`output`](Command::output).
+    /// Converts a command of the standard library, with all of its settings. Use this for settings that [`Command`] has no
+    /// method for, such as a user ID or an `unsafe` hook that runs before the program starts.
+    ///
+    /// [`output`](Command::output) does not see the settings for stdin, stdout and stderr. Set these again on the converted
+    /// command.
     fn from(command: std_process::Command) -> Command {
         Command::from_inner(command)
     }

@@ -20,24 +20,25 @@ pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
 pub(crate) const TRACESTATE: &str = "TRACESTATE";
 pub(crate) const BAGGAGE: &str = "BAGGAGE";
 
-/// Adds [`Context::from_env`](FromEnv::from_env), which reads what the parent process says about this process's work.
+/// Adds the constructor [`Context::from_env`](FromEnv::from_env), which reads the deadline and the trace that the parent
+/// process has set.
 ///
-/// Implemented for [`Context`] alone. Import it to call `Context::from_env()`.
+/// Import this trait to call `Context::from_env()`. Only [`Context`] implements it.
 pub trait FromEnv: sealed::Sealed + Sized {
     /// Creates a context with the deadline, the trace and the baggage in the environment of this process.
     ///
-    /// [`Command`](crate::Command) and `ripcord run` set the variables:
+    /// [`Command`](crate::Command) and `ripcord run` set these variables for their child processes:
     ///
-    /// | variable | becomes |
+    /// | variable | effect on the context |
     /// |---|---|
-    /// | `RIPCORD_DEADLINE`, nanoseconds of `CLOCK_BOOTTIME` | the deadline, with an [`InheritedDeadline`] as its cause and as a value |
+    /// | `RIPCORD_DEADLINE`, in nanoseconds of `CLOCK_BOOTTIME` | the deadline, with an [`InheritedDeadline`] as its cause and as a value |
     /// | `RIPCORD_DEADLINE_NAME` | [`InheritedDeadline::owner`] |
-    /// | `TRACEPARENT` | the value [`Traceparent`], so that calls of `ripcord-http` and child processes continue the trace |
+    /// | `TRACEPARENT` | the value [`Traceparent`], so that calls through `ripcord-http` and child processes continue the trace |
     /// | `TRACESTATE` | the value [`Tracestate`] |
     /// | `BAGGAGE` | the value [`Baggage`] |
     ///
-    /// A variable that is malformed is ignored. If the deadline has passed, the context is done. Without any of the variables,
-    /// the context is [`Context::background`].
+    /// Malformed variables are ignored. If the deadline has passed, the context has already ended. If none of the variables is
+    /// set, the context is [`Context::background`].
     ///
     /// ```
     /// use ripcord::Context;
@@ -62,8 +63,10 @@ mod sealed {
     impl Sealed for ripcord::Context {}
 }
 
-/// The deadline that the parent process has set for this process: a [`Value`] of [`Context::from_env`](FromEnv::from_env), and the
-/// cause when that deadline has passed.
+/// The deadline that the parent process has set for this process.
+///
+/// [`Context::from_env`](FromEnv::from_env) adds it as a [`Value`] to the context. When the deadline passes, it is the
+/// [cause](ripcord::Error::cause) of the context's error.
 ///
 /// ```
 /// use ripcord_process::InheritedDeadline;
@@ -82,7 +85,8 @@ pub struct InheritedDeadline {
 }
 
 impl InheritedDeadline {
-    /// Returns the name of the deadline's owner, if `RIPCORD_DEADLINE_NAME` gives one.
+    /// Returns the name of the context that set the deadline in the parent process. Returns `None` if `RIPCORD_DEADLINE_NAME`
+    /// is not set.
     pub fn owner(&self) -> Option<&OsStr> {
         self.owner.as_deref()
     }

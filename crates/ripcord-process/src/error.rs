@@ -9,14 +9,17 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Output};
 
-/// Why a command has no exit status of its own: it could not be started, or its context ended it.
+/// The error of a command: it could not be started or watched, or its context ended it.
 ///
-/// A command that exits with a status other than 0 is no error: see [`Exit::status`].
+/// A context ends when it is canceled or when its deadline passes. A command that exits with a status other than 0 does not
+/// cause an error: see [`Exit::status`].
 ///
-/// `{}` prints the program and one level, as Go does: `pg_dump: context deadline exceeded`. `{:#}` prints everything on one line: the
-/// line that ran the command, the cause, the line that set the deadline or canceled, and how the command ended.
+/// `{}` prints the program and a short text, such as `pg_dump: context deadline exceeded`. `{:#}` prints all details on one
+/// line: the line of code that ran the command, the cause, the line of code that canceled the context or set the deadline, and
+/// how the command ended.
 ///
-/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the [`io::Error`].
+/// The [`source`](StdError::source) is the [`ripcord::Error`] of the context if the context ended. Otherwise it is the
+/// [`io::Error`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -68,7 +71,7 @@ impl Error {
         self
     }
 
-    /// Returns the end of the context, if it ended the command or kept it from being started.
+    /// Returns the error of the context, if the context ended the command, or had ended before the command was started.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::NotStarted(error) | Kind::Ended { error, .. } => Some(error),
@@ -76,29 +79,30 @@ impl Error {
         }
     }
 
-    /// Returns whether the context's deadline has passed.
+    /// Returns whether the command failed because the context's deadline passed.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns whether the context was canceled.
+    /// Returns whether the command failed because the context was canceled.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether nothing was started, so that the command has had no effect.
+    /// Returns whether the command was not started, so that it had no effect.
     pub fn is_not_started(&self) -> bool {
         matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
     }
 
-    /// Returns whether the program was not found: a shell's exit code 127.
+    /// Returns whether the program was not found. A shell reports this with the exit code 127.
     ///
-    /// Also if the interpreter of a script or the directory of [`current_dir`](crate::Command::current_dir) does not exist.
+    /// Also returns `true` if the interpreter of a script or the directory set by [`current_dir`](crate::Command::current_dir)
+    /// does not exist.
     pub fn is_not_found(&self) -> bool {
         matches!(&self.0.kind, Kind::Start(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Returns the system's error, if the command could not be started or watched.
+    /// Returns the operating system's error, if the command could not be started or watched.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.0.kind {
             Kind::Start(error) | Kind::Watch(error) => Some(error),
@@ -106,12 +110,13 @@ impl Error {
         }
     }
 
-    /// Returns how the command ended after its context had ended.
+    /// Returns how the command ended, if its context ended it.
     pub fn exit(&self) -> Option<&Exit> {
         self.output().map(|output| &output.exit)
     }
 
-    /// Returns what the command wrote until its context ended, if its output was captured.
+    /// Returns the exit status and the captured output of the command, if its context ended it. The output is empty if it was
+    /// not captured.
     pub fn output(&self) -> Option<&Output> {
         match &self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -119,7 +124,7 @@ impl Error {
         }
     }
 
-    /// Returns what the command wrote until its context ended, without copying it.
+    /// Returns [`output`](Error::output) by value.
     pub fn into_output(self) -> Option<Output> {
         match self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -127,7 +132,7 @@ impl Error {
         }
     }
 
-    /// Returns the program.
+    /// Returns the program of the command.
     pub fn program(&self) -> &OsStr {
         &self.0.program
     }
@@ -185,7 +190,8 @@ impl StdError for Error {
 }
 
 impl From<Error> for io::Error {
-    /// Keeps the kind of an [`io::Error`]. A deadline is [`io::ErrorKind::TimedOut`], a cancel [`io::ErrorKind::Other`].
+    /// Converts this error to an [`io::Error`]. The kind is [`io::ErrorKind::TimedOut`] if the context's deadline passed, and
+    /// [`io::ErrorKind::Other`] if the context was canceled. Otherwise the kind of the operating system's error is kept.
     fn from(error: Error) -> Self {
         let kind = match (error.context_error(), error.io_error()) {
             (Some(error), _) => io::Error::from(error.clone()).kind(),

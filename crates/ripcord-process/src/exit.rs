@@ -4,7 +4,7 @@ use std::process::ExitStatus;
 
 use crate::tree::Process;
 
-/// How a command ended, and what it left behind.
+/// The exit status of a command, and the processes that it left running.
 ///
 /// ```
 /// use ripcord::Context;
@@ -38,36 +38,37 @@ impl Exit {
         self.status.success()
     }
 
-    /// Returns whether the command itself was ended by a `SIGKILL` of this library.
+    /// Returns whether a `SIGKILL` that this library sent ended the command itself.
     pub fn was_killed(&self) -> bool {
         self.killed
     }
 
-    /// Returns whether this library sent `SIGKILL` to the command or to what it left behind.
+    /// Returns whether this library sent `SIGKILL` to the command or to any process that belongs to it.
     pub fn was_tree_killed(&self) -> bool {
         self.tree_killed
     }
 
-    /// Returns the processes that still ran when the command had exited on its own. They have been ended.
+    /// Returns the processes that the command left running when it exited on its own. This library has ended them.
     ///
-    /// Empty if the command was ended.
+    /// The list is empty if the command did not exit on its own.
     pub fn left_behind(&self) -> &[Process] {
         &self.left_behind
     }
 
-    /// Returns the processes that could not be ended: they belong to another user, or the kernel does not let them go.
+    /// Returns the processes that could not be ended, because they belong to another user, or because the kernel cannot end
+    /// them.
     pub fn survivors(&self) -> &[Process] {
         &self.survivors
     }
 }
 
-/// How a command ended, and what it wrote to the pipes.
+/// The exit status of a command, and its captured output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Output {
-    /// How the command ended.
+    /// The exit status of the command, and the processes that it left running.
     pub exit: Exit,
-    /// What the command and its descendants wrote to stdout. Empty if that was not piped.
+    /// The bytes that the command and its descendants wrote to stdout. Empty if stdout was not piped.
     pub stdout: Vec<u8>,
-    /// What the command and its descendants wrote to stderr. Empty if that was not piped.
+    /// The bytes that the command and its descendants wrote to stderr. Empty if stderr was not piped.
     pub stderr: Vec<u8>,
 }

@@ -1,5 +1,6 @@
 #![cfg(target_os = "linux")]
-//! Child processes under a [`ripcord::Context`]: when the context ends, the whole process tree ends.
+//! Runs child processes under a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and all
+//! of its descendants are ended.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,18 +26,19 @@
 //! | read or write a program's pipes while it runs | [`Command::spawn`] and [`Child`] |
 //! | send a signal, or end a program before its context ends | [`ChildHandle`] |
 //! | give a program time to clean up | [`Command::grace`] |
-//! | know what a program left behind | [`Exit::left_behind`] |
-//! | know who ended a program and why | [`Error`] |
-//! | take over the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
-//! | run as process 1, or as a program that runs one command and nothing else | [`Command::adopt_orphans`] |
+//! | learn which processes a program left running | [`Exit::left_behind`] |
+//! | learn who ended a program, and why | [`Error`] |
+//! | use the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
+//! | run one command in a program that does nothing else, such as process 1 of a container | [`Command::adopt_orphans`] |
 //!
 //! # Which systems
 //!
-//! Linux 5.4 or later, with `/proc` mounted. On other systems the crate is empty. Without `/proc`, only the command's process group
-//! is ended, and what is left of the group when the command exits receives `SIGKILL` at once.
+//! The crate needs Linux 5.4 or later, with `/proc` mounted. On other systems the crate is empty. Without `/proc`, only the
+//! command's process group is ended. Processes of the group that still run when the command exits then receive `SIGKILL` at
+//! once.
 //!
-//! The command `ripcord run`, from the crate `ripcord-cli`, does the same from a shell: see `ripcord run --help`, and
-//! [the comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
+//! The command `ripcord run`, from the crate `ripcord-cli`, does the same from a shell. See `ripcord run --help`, and [the
+//! comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
 
 mod child;
 mod command;

@@ -69,10 +69,10 @@ impl Writer {
     }
 }
 
-/// Stdout or stderr of a [`Child`](crate::Child): implements tokio's [`AsyncRead`].
+/// Reads the stdout or stderr of a [`Child`](crate::Child). Implements tokio's [`AsyncRead`].
 ///
-/// It ends when the last process that holds the pipe has closed it, and at the latest when the command has ended with all of its
-/// descendants. What was written until then can still be read.
+/// The stream ends when all processes have closed the other side of the pipe, or when the command and all of its descendants
+/// have ended. Bytes that were written before can still be read.
 #[derive(Debug)]
 pub struct ChildOutput(pub(crate) Reader);
 
@@ -82,10 +82,10 @@ impl AsyncRead for ChildOutput {
     }
 }
 
-/// Stdin of a [`Child`](crate::Child): implements tokio's [`AsyncWrite`]. Dropping it closes the command's stdin.
+/// Writes to the stdin of a [`Child`](crate::Child). Implements tokio's [`AsyncWrite`]. Dropping it closes the command's stdin.
 ///
-/// Writes fail with [`io::ErrorKind::BrokenPipe`] when nobody reads the pipe, and at the latest when the command has ended with all
-/// of its descendants.
+/// A write fails with [`io::ErrorKind::BrokenPipe`] if no process can read from the pipe any more, or if the command and all of
+/// its descendants have ended.
 #[derive(Debug)]
 pub struct ChildInput(pub(crate) Writer);
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A signal, such as `SIGTERM`.
+/// A Unix signal, such as `SIGTERM`.
 ///
 /// ```
 /// use ripcord_process::Signal;
@@ -15,29 +15,29 @@ use std::fmt;
 pub struct Signal(rustix::process::Signal);
 
 impl Signal {
-    /// Asks a process to end. `kill` and service managers send it.
+    /// `SIGTERM` asks a process to end. The command `kill` and service managers send it.
     pub const TERM: Signal = Signal(rustix::process::Signal::TERM);
-    /// Ctrl-C.
+    /// `SIGINT` is sent by Ctrl-C.
     pub const INT: Signal = Signal(rustix::process::Signal::INT);
-    /// The terminal was closed.
+    /// `SIGHUP` is sent when the terminal is closed.
     pub const HUP: Signal = Signal(rustix::process::Signal::HUP);
-    /// Ctrl-\.
+    /// `SIGQUIT` is sent by Ctrl-\.
     pub const QUIT: Signal = Signal(rustix::process::Signal::QUIT);
-    /// Is defined by the program.
+    /// `SIGUSR1` has the meaning that the program defines.
     pub const USR1: Signal = Signal(rustix::process::Signal::USR1);
-    /// Has the meaning that a program gives it.
+    /// `SIGUSR2` has the meaning that the program defines.
     pub const USR2: Signal = Signal(rustix::process::Signal::USR2);
-    /// Ends a process at once. No process can refuse it.
+    /// `SIGKILL` ends a process at once. A process cannot ignore it.
     pub const KILL: Signal = Signal(rustix::process::Signal::KILL);
-    /// Continues a stopped process.
+    /// `SIGCONT` continues a stopped process.
     pub const CONT: Signal = Signal(rustix::process::Signal::CONT);
 
-    /// Returns the signal with this number. `None` if no signal with a name has it.
+    /// Returns the signal with the given number. Returns `None` if there is no signal with a name for this number.
     pub fn from_raw(number: i32) -> Option<Signal> {
         rustix::process::Signal::from_named_raw(number).map(Signal)
     }
 
-    /// Returns the signal's number.
+    /// Returns the number of the signal.
     pub fn as_raw(self) -> i32 {
         self.0.as_raw()
     }

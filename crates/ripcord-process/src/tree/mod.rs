@@ -32,7 +32,8 @@ const MAX_LOOKS: usize = 1000;
 /// How many generations of children to kill in one go.
 const MAX_FORKS: usize = 10_000;
 
-/// A process that a command has left behind.
+/// A process that a command left running, or that could not be ended. Returned by
+/// [`Exit::left_behind`](crate::Exit::left_behind) and [`Exit::survivors`](crate::Exit::survivors).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     pid: u32,
@@ -40,12 +41,12 @@ pub struct Process {
 }
 
 impl Process {
-    /// Returns the process's number.
+    /// Returns the process ID.
     pub fn id(&self) -> u32 {
         self.pid
     }
 
-    /// Returns the name of the process's program, at most 15 bytes. Bytes that are not UTF-8 are replaced.
+    /// Returns the name of the process's program, cut to 15 bytes. Bytes that are not UTF-8 are replaced.
     pub fn name(&self) -> &str {
         &self.name
     }
