@@ -4,7 +4,7 @@ use std::fmt;
 
 use http::{HeaderValue, StatusCode};
 
-/// A status code of gRPC.
+/// A gRPC status code. The [gRPC guide](https://grpc.io/docs/guides/status-codes/) explains the codes.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -58,27 +58,27 @@ const CODES: [(Code, &str); 17] = [
 ];
 
 impl Code {
-    /// Returns the code with this number, or [`Unknown`](Code::Unknown) if there is none, as gRPC requires.
+    /// Returns the code with this number. Returns [`Unknown`](Code::Unknown) if there is none, as gRPC requires.
     pub fn from_number(number: u64) -> Self {
         usize::try_from(number).ok().and_then(|index| CODES.get(index)).map_or(Code::Unknown, |(code, _)| *code)
     }
 
-    /// Returns the code's number.
+    /// Returns the number of the code.
     pub fn number(self) -> u8 {
         self as u8
     }
 
-    /// Returns the code's name, such as `DEADLINE_EXCEEDED`.
+    /// Returns the name of the code, such as `DEADLINE_EXCEEDED`.
     pub fn name(self) -> &'static str {
         CODES[usize::from(self.number())].1
     }
 
-    /// Returns the code of the end of a context: [`DeadlineExceeded`](Code::DeadlineExceeded) or [`Cancelled`](Code::Cancelled).
+    /// Returns the code for a context's error: [`DeadlineExceeded`](Code::DeadlineExceeded) or [`Cancelled`](Code::Cancelled).
     pub fn from_error(error: &ripcord::Error) -> Self {
         if error.is_deadline_exceeded() { Code::DeadlineExceeded } else { Code::Cancelled }
     }
 
-    /// Returns the code of a response that has no `grpc-status`, such as a proxy's.
+    /// Returns the code for the HTTP status of a response without `grpc-status`, such as the response of a proxy.
     pub fn from_http(status: StatusCode) -> Self {
         match status.as_u16() {
             400 => Code::Internal,
@@ -90,7 +90,8 @@ impl Code {
         }
     }
 
-    /// Reads the value of `grpc-status`. A value that is no number, or an unknown one, is [`Unknown`](Code::Unknown).
+    /// Parses the value of the header `grpc-status`. Returns [`Unknown`](Code::Unknown) for a value that is not the number of a
+    /// code.
     pub fn decode(value: &HeaderValue) -> Self {
         match value.as_bytes() {
             [digit @ b'0'..=b'9'] => Code::from_number(u64::from(digit - b'0')),
@@ -99,7 +100,7 @@ impl Code {
         }
     }
 
-    /// Returns the value of `grpc-status`.
+    /// Returns the value for the header `grpc-status`.
     pub fn to_header(self) -> HeaderValue {
         u16::from(self.number()).into()
     }

@@ -8,22 +8,7 @@ use ripcord_http::{RemoteCause, client};
 
 use crate::{BoxError, Code, Status};
 
-/// Why a call of a client failed, or why a server's request stream was cut short.
-///
-/// `{}` prints the status, such as `DEADLINE_EXCEEDED: Request timed out`. `{:#}` prints everything on one line: the code, the call,
-/// the cause, the name and the line.
-///
-/// The [`source`](StdError::source) is a [`client::Error`], a [`ripcord::Error`], or the error of a body. With the feature `tonic`
-/// there is a `tonic::Status` between, which tonic finds. A server's answer has no source.
-///
-/// # Retries
-///
-/// | question | method |
-/// |---|---|
-/// | Is it safe to send the call again, whatever it does? | [`is_not_sent`](Error::is_not_sent) |
-/// | Which code does gRPC have for it? | [`code`](Error::code) |
-///
-/// # Examples
+/// The error of a client's call that failed, or of a server's request stream that was cut short.
 ///
 /// ```
 /// use std::time::Duration;
@@ -42,6 +27,22 @@ use crate::{BoxError, Code, Status};
 /// assert!(error.is_not_sent());
 /// # });
 /// ```
+///
+/// # Display
+///
+/// `{}` prints the status, such as `DEADLINE_EXCEEDED: Request timed out`. `{:#}` prints all details on one line: the code, the
+/// call, the cause, the name of the context and the source line.
+///
+/// The [`source`](StdError::source) is a [`client::Error`], a [`ripcord::Error`], or the error of a body. With the feature
+/// `tonic`, the source is a `tonic::Status`, whose source is one of these errors. tonic needs this status. If the server responded
+/// with a status, there is no source.
+///
+/// # Retries
+///
+/// | question | method |
+/// |---|---|
+/// | Is it safe to send the call again, even if it changes data? | [`is_not_sent`](Error::is_not_sent) |
+/// | Which gRPC status code does the error have? | [`code`](Error::code) |
 #[derive(Clone)]
 pub struct Error(Arc<Repr>);
 
@@ -109,25 +110,29 @@ impl Error {
         }))
     }
 
-    /// Returns gRPC's code for the error.
+    /// Returns the gRPC status code of the error.
     ///
-    /// A deadline is [`DeadlineExceeded`](Code::DeadlineExceeded), a cancel [`Cancelled`](Code::Cancelled). A failure of the client
-    /// below is [`Unavailable`](Code::Unavailable), unless it is an HTTP/2 error that gRPC has another code for.
+    /// The code is [`DeadlineExceeded`](Code::DeadlineExceeded) for a deadline, and [`Cancelled`](Code::Cancelled) for a cancel.
+    /// For an error of the transport, it is [`Unavailable`](Code::Unavailable), unless gRPC defines another code for the HTTP/2
+    /// error.
     pub fn code(&self) -> Code {
         self.0.status.code()
     }
 
-    /// Returns the status: the server's, or one with [`code`](Error::code) and a fixed message.
+    /// Returns the status.
+    ///
+    /// If the server responded with a status, returns that status. Otherwise, returns a status with [`code`](Error::code) and a
+    /// fixed message.
     pub fn status(&self) -> &Status {
         &self.0.status
     }
 
-    /// Returns why the server ended the call, if it has answered with that: see [`RemoteCause`].
+    /// Returns the reason why the server ended the call, if the server has sent it.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.0.status.remote_cause()
     }
 
-    /// Returns the end of the local context, if that ended the call.
+    /// Returns the error of the local context, if the end of that context ended the call.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.inside {
             Inside::Client(error) => error.context_error(),
@@ -136,17 +141,17 @@ impl Error {
         }
     }
 
-    /// Returns whether the call's deadline has passed, here or at the server.
+    /// Returns whether the deadline of the call has passed, at the client or at the server.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.code() == Code::DeadlineExceeded
     }
 
-    /// Returns whether the call was canceled, here or at the server.
+    /// Returns whether the call was canceled, at the client or at the server.
     pub fn is_canceled(&self) -> bool {
         self.code() == Code::Cancelled
     }
 
-    /// Returns whether nothing of the call was sent, so that sending it again is safe whatever it does.
+    /// Returns whether no part of the call was sent. Sending it again is then safe, even if the call changes data.
     pub fn is_not_sent(&self) -> bool {
         matches!(&self.0.inside, Inside::Client(error) if error.is_not_sent())
     }

@@ -1,30 +1,31 @@
-//! [`ripcord::Context`] over gRPC.
+//! gRPC servers and clients for [`ripcord::Context`].
 //!
-//! A server gives each call a context that ends when the call ends: at the deadline in `grpc-timeout`, when the client leaves, or
-//! when the server stops. A client's calls end with their context, and send the time left, the request ID and the trace.
+//! On a server, each call has a context. It ends at the deadline in `grpc-timeout`, when the client disconnects, when the server
+//! stops, or when the call is over. On a client, each call ends when its context ends, and sends the time left, the request ID and
+//! the trace.
 //!
-//! The crate is built on `http` and tower, for any gRPC framework that uses them. The feature `tonic` adds what tonic's handlers and
-//! clients need.
+//! The crate works with every gRPC framework that uses the crate `http` and tower. The feature `tonic` adds extension traits for
+//! tonic.
 //!
 //! # Which item
 //!
 //! | you want to | use |
 //! |---|---|
-//! | give each call of a server a context | [`ServerLayer`] around a [`ContextLayer`](ripcord_http::server::ContextLayer) |
+//! | give each call of a server a context | [`ServerLayer`] with a [`ContextLayer`](ripcord_http::server::ContextLayer) |
 //! | take the context in a tonic handler | [`tonic::RequestExt::context`] |
-//! | respond from a tonic handler whose context has ended | [`tonic::ResultExt::or_status`] |
+//! | return a status from a tonic handler when its context ends | [`tonic::ResultExt::or_status`] |
 //! | serve tonic's routes until a shutdown | [`ripcord_http::serve`](https://docs.rs/ripcord-http/latest/ripcord_http/fn.serve.html) |
 //! | end a client's calls when their context ends | [`ClientLayer`] and [`tonic::RequestExt::with_context`] |
-//! | let a call go on after its caller's deadline | [`Context::without_cancel`](ripcord::Context::without_cancel), or [`ClientLayer::without_cancel`] |
-//! | carry a value of the context in metadata | [`Metadata`] |
-//! | learn why the server ended a call | [`tonic::StatusExt::remote_cause`] |
+//! | let a call continue after its context has ended | [`Context::without_cancel`](ripcord::Context::without_cancel), or [`ClientLayer::without_cancel`] |
+//! | send a value of the context as metadata | [`Metadata`] |
+//! | read why the server ended a call | [`tonic::StatusExt::remote_cause`] |
 //! | decide whether to retry a call | [`Error`] |
 //! | log or count each call by its status code | [`ServerLayer::on_end`] |
 //! | read or write `grpc-timeout`, `grpc-status` and `grpc-message` yourself | [`timeout`], [`Code`], [`Status`] |
 //!
 //! # Codes
 //!
-//! | event | server answers | client reports |
+//! | event | status from the server | error at the client |
 //! |---|---|---|
 //! | the deadline passes | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, even if the server says `CANCELLED` |
 //! | the context is canceled | `CANCELLED` | `CANCELLED` |
@@ -32,18 +33,18 @@
 //! | the handler panics | `INTERNAL` | |
 //! | a header is malformed, and the layer is strict | `INVALID_ARGUMENT` | |
 //! | the server cannot be reached, or the connection is lost | | `UNAVAILABLE` |
-//! | the server answers with a status | | that status, unchanged |
+//! | the handler returns a status | the status | the status |
 //!
-//! A trusted client also gets the cause of the end, in the trailer [`ripcord-cause`](ripcord_http::RemoteCause).
+//! If a context ends, a trusted client also receives the cause, in the trailer [`ripcord-cause`](ripcord_http::RemoteCause).
 //!
 //! # Features
 //!
-//! No feature is on by default. A feature only adds items.
+//! No feature is on by default.
 //!
-//! - `h2`: status codes for HTTP/2 errors of hyper's clients, such as `CANCELLED` for a stream that the server has reset. Without
-//!   this feature, such errors are `UNAVAILABLE`.
-//! - `tonic`: extensions for tonic's handlers and clients, and conversions between its `Status` and this crate's errors. It includes
-//!   `h2`.
+//! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream.
+//!   Without this feature, the code of such errors is `UNAVAILABLE`.
+//! - `tonic` adds extension traits for tonic's requests, results and statuses, and conversions between tonic's `Status` and the
+//!   errors of this crate. It turns on `h2`.
 
 pub mod client;
 mod code;
@@ -58,7 +59,7 @@ pub use client::ClientLayer;
 pub use code::Code;
 pub use error::Error;
 pub use metadata::{InvalidMetadata, Metadata};
-/// Reads and writes the header `grpc-timeout`.
+/// Reads and writes the header `grpc-timeout`, which carries the deadline of a call.
 pub use ripcord_http::deadline::grpc_timeout as timeout;
 pub use server::ServerLayer;
 pub use status::Status;

@@ -17,10 +17,10 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_encode_padding(false).with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A value of a context that travels in one key of a call's metadata.
+/// A context value that calls can send as metadata.
 ///
-/// [`ServerLayer::metadata`](crate::ServerLayer::metadata) reads it from trusted clients, and
-/// [`ClientLayer::metadata`](crate::ClientLayer::metadata) sends it. Neither happens without being set.
+/// Implement this trait for your type. Then turn it on: [`ClientLayer::metadata`](crate::ClientLayer::metadata) sends the value,
+/// and [`ServerLayer::metadata`](crate::ServerLayer::metadata) reads it from trusted clients.
 ///
 /// ```
 /// use ripcord::Value;
@@ -44,26 +44,31 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// }
 /// ```
 pub trait Metadata: Value + Sized {
-    /// The key, in lower case. A key that ends in `-bin` carries any bytes, in base64. Any other key carries printable ASCII.
+    /// The metadata key, in lower case.
+    ///
+    /// If the key ends in `-bin`, the value may contain any bytes, and is sent as base64. Otherwise, it must be printable ASCII.
     const KEY: &str;
 
-    /// Reads a value, for a key that ends in `-bin` after base64.
+    /// Parses the value from received metadata. For a key that ends in `-bin`, the base64 has been decoded already.
     ///
     /// # Errors
     ///
-    /// Returns an error if the value is invalid. The call then has no such value. A panic is caught, and has the same effect.
+    /// Returns an error if the value is invalid. The context of the call then has no such value. A panic is caught and has the
+    /// same effect.
     fn decode(value: &[u8]) -> Result<Self, InvalidMetadata>;
 
-    /// Returns the value to send. A value that its key cannot carry is not sent.
+    /// Returns the bytes to send. If the key does not end in `-bin` and the bytes are not printable ASCII, the value is not sent.
     fn encode(&self) -> Vec<u8>;
 }
 
-/// Metadata with an invalid value.
+/// The error of a metadata value that cannot be decoded. Returned by [`Metadata::decode`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidMetadata(&'static str);
 
 impl InvalidMetadata {
-    /// Creates the error. `reason` says what was expected. It must not repeat the value, which comes from the peer.
+    /// Creates the error. `reason` describes the expected value, such as `expected UTF-8`.
+    ///
+    /// Do not repeat the received value in `reason`, because a client controls the value.
     pub const fn new(reason: &'static str) -> Self {
         InvalidMetadata(reason)
     }
@@ -112,8 +117,8 @@ impl Keys {
         self.0 = self.0.iter().cloned().chain([key]).collect();
     }
 
-    /// Adds the values in the headers to the context. A value that is invalid, or comes more than once, is left out, and so is one whose
-    /// type panics: a panic would end the connection, with the other calls on it.
+    /// Adds the values in the headers to the context. A value that is invalid, or comes more than once, is left out, and so is one
+    /// whose type panics: a panic would end the connection, with the other calls on it.
     pub(crate) fn receive(&self, mut ctx: Context, headers: &HeaderMap) -> Context {
         for key in &*self.0 {
             let mut values = headers.get_all(&key.name).into_iter();

@@ -16,9 +16,9 @@ pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-messag
 /// gRPC escapes `%` and everything outside of printable ASCII.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
 
-/// The status that ends a call: a code and a message, in the headers `grpc-status` and `grpc-message`.
+/// The status with which a gRPC call ends: a code and a message, as in the headers `grpc-status` and `grpc-message`.
 ///
-/// The message may be shown to the peer. A context's end has a fixed one, because its cause may be confidential.
+/// The client can see the message. The status of a context's error has a fixed message, because the cause may be confidential.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,15 +43,15 @@ pub struct Status {
 }
 
 impl Status {
-    /// Creates a status.
+    /// Creates a status with a code and a message.
     pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
         Status { code, message: message.into(), remote_cause: None }
     }
 
-    /// Reads the status in a response's trailers, or in its headers if it has trailers only. Returns `None` if there is no
-    /// `grpc-status`.
+    /// Reads the status from the trailers of a response. Returns `None` if there is no `grpc-status`.
     ///
-    /// Bytes of the message that are not UTF-8 are replaced.
+    /// If a response has no body, gRPC sends the trailers as headers. Pass the headers in this case. Bytes of the message that are
+    /// not UTF-8 are replaced.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let code = Code::decode(headers.get(GRPC_STATUS)?);
         let message = headers.get(GRPC_MESSAGE).map_or(Cow::Borrowed(""), |message| {
@@ -60,7 +60,9 @@ impl Status {
         Some(Status { code, message, remote_cause: RemoteCause::find(headers) })
     }
 
-    /// Writes the status into a response's headers or trailers. The cause is not written: see [`remote_cause`](Status::remote_cause).
+    /// Writes the code and the message into the headers or trailers of a response.
+    ///
+    /// The [`remote_cause`](Status::remote_cause) is not written.
     pub fn write(&self, headers: &mut HeaderMap) {
         headers.insert(GRPC_STATUS, self.code.to_header());
         if self.message.is_empty() {
@@ -71,7 +73,7 @@ impl Status {
         headers.insert(GRPC_MESSAGE, HeaderValue::try_from(escaped).expect("it is printable ASCII"));
     }
 
-    /// Returns the code.
+    /// Returns the status code.
     pub fn code(&self) -> Code {
         self.code
     }
@@ -81,7 +83,7 @@ impl Status {
         &self.message
     }
 
-    /// Returns why the peer's context ended, if the peer has sent it.
+    /// Returns the reason why the server's context ended, if the server has sent it.
     pub fn remote_cause(&self) -> Option<&RemoteCause> {
         self.remote_cause.as_ref()
     }
@@ -93,7 +95,8 @@ impl Status {
 }
 
 impl From<Ended> for Status {
-    /// Returns the status that [`ContextLayer`](ripcord_http::server::ContextLayer) answers with: see [`Ended::grpc_status`].
+    /// Returns the status that [`ContextLayer`](ripcord_http::server::ContextLayer) sends for this error. [`Ended::grpc_status`]
+    /// lists the codes.
     fn from(ended: Ended) -> Self {
         let (code, message) = ended.grpc_status();
         Status::new(Code::from_number(u64::from(code)), message)
@@ -107,7 +110,7 @@ impl From<ripcord::Error> for Status {
 }
 
 impl fmt::Display for Status {
-    /// Prints the code and the message, and with `{:#}` the peer's cause.
+    /// Prints the code and the message. `{:#}` also prints the [`remote_cause`](Status::remote_cause).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code)?;
         if !self.message.is_empty() {

@@ -1,4 +1,4 @@
-//! For tonic's handlers and clients.
+//! Extension traits for tonic's requests, results and statuses.
 //!
 //! ```
 //! use std::time::Duration;
@@ -24,18 +24,19 @@ use tonic::server::NamedService;
 use crate::server::ServerService;
 use crate::{Code, Error, Status};
 
-/// Extends tonic's `Request` with the call's [`Context`].
+/// Adds methods to tonic's `Request` that read and set the [`Context`] of a call.
 pub trait RequestExt: Sized {
-    /// Returns the call's context, which [`ServerLayer`](crate::ServerLayer) has made.
+    /// Returns the context of the call. On a server, [`ServerLayer`](crate::ServerLayer) has set it.
     ///
     /// # Errors
     ///
-    /// Returns the status `INTERNAL` if there is none.
+    /// Returns a status with the code `INTERNAL` if the request has no context.
     fn context(&self) -> Result<Context, tonic::Status>;
 
-    /// Returns the request with this context, which replaces any other. [`ClientLayer`](crate::ClientLayer) ends the call with it.
+    /// Sets the context of the request and returns the request. Replaces an earlier context.
     ///
-    /// A deadline that `tonic::Request::set_timeout` has set can only shorten the context's.
+    /// [`ClientLayer`](crate::ClientLayer) ends the call when this context ends. If `tonic::Request::set_timeout` was called too,
+    /// the shorter time is sent to the server.
     ///
     /// ```
     /// use ripcord::Context;
@@ -62,14 +63,15 @@ impl<T> RequestExt for tonic::Request<T> {
     }
 }
 
-/// Turns the errors of contexts, groups and policies into the status of a call.
+/// Adds a method to `Result` that converts the error of a context, a group or a policy to a tonic status.
 pub trait ResultExt<T> {
-    /// Returns the value, or the status for the error: see [`Ended::grpc_status`]. A trusted client also learns the cause of the end of
-    /// a context. The error itself is the status's source, and does not leave the process.
+    /// Converts the error to a tonic status. Use it with `?` in a handler.
+    ///
+    /// The error becomes the source of the status and is not sent. If a context ended, a trusted client receives the cause.
     ///
     /// # Errors
     ///
-    /// Returns the status if `self` is an error.
+    /// Returns the status if `self` is an error. [`Ended::grpc_status`] lists the codes.
     fn or_status(self) -> Result<T, tonic::Status>;
 }
 
@@ -87,12 +89,12 @@ impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
     }
 }
 
-/// Extends tonic's `Status` with the reason of the end.
+/// Adds methods to tonic's `Status` that return the reason why a call ended.
 pub trait StatusExt {
-    /// Returns why the server's context ended, if the server has sent it: see [`RemoteCause`].
+    /// Returns the reason why the server's context ended, if the server has sent it.
     fn remote_cause(&self) -> Option<RemoteCause>;
 
-    /// Returns the end of the local context, if that is the reason for this status.
+    /// Returns the error of the local context, if the end of that context is the reason for this status.
     fn context_error(&self) -> Option<&ripcord::Error>;
 }
 
@@ -109,7 +111,8 @@ impl StatusExt for tonic::Status {
 }
 
 impl From<tonic::Status> for Error {
-    /// Returns the error that this crate's client has given to tonic, or else the server's answer.
+    /// Returns the error of this crate's [`ClientLayer`](crate::ClientLayer), if it is among the sources of the status. Otherwise,
+    /// the server has sent the status, and the error contains it.
     fn from(status: tonic::Status) -> Self {
         if let Some(error) = find::<Error>(&status) {
             return error.clone();
@@ -121,7 +124,7 @@ impl From<tonic::Status> for Error {
 }
 
 impl From<Error> for tonic::Status {
-    /// Returns a status with the error as its source. The status of a server's answer is returned unchanged.
+    /// Returns a status whose source is the error. If the server has sent a status, returns that status unchanged.
     fn from(error: Error) -> Self {
         let mut status = error.tonic().clone();
         if error.source().is_some() {
@@ -132,7 +135,7 @@ impl From<Error> for tonic::Status {
 }
 
 impl From<Status> for tonic::Status {
-    /// Returns tonic's status with the code, the message and the peer's cause.
+    /// Returns a tonic status with the same code, message and [`remote_cause`](Status::remote_cause).
     fn from(status: Status) -> Self {
         let mut tonic = tonic::Status::new(i32::from(status.code().number()).into(), status.message());
         if let Some(cause) = status.remote_cause() {

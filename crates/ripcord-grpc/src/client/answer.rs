@@ -46,10 +46,10 @@ impl Answered {
 }
 
 pin_project! {
-    /// The body of a response. When the call's context ends, it returns an error instead of data.
+    /// The body of a response. After the context of the call ends, reading it returns an error instead of data.
     ///
-    /// Once the body has been read completely, a later end of the context has no effect on it. The first error drops the inner body
-    /// and resets the stream, and so does dropping this body.
+    /// A body that has been read completely is not affected by a later end of the context. The first error drops the inner body,
+    /// which resets the HTTP/2 stream. Dropping this body does the same.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

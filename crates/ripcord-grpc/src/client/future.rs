@@ -13,9 +13,10 @@ use super::answer::Answered;
 use crate::{BoxError, Error};
 
 pin_project! {
-    /// A call of a [`Client`](super::Client). A result that is ready when the context ends wins.
+    /// The future of a call. Returned by [`Client`](super::Client), which [`ClientLayer`](super::ClientLayer) creates.
     ///
-    /// If the context ends first, the call is dropped at once. Dropping this future cancels the call.
+    /// If the context ends before the response arrives, the call is dropped at once, and this future returns an error. If the
+    /// response is ready at that moment, the response wins. Dropping this future cancels the call.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F> {
         #[pin]

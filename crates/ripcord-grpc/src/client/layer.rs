@@ -15,14 +15,10 @@ use super::{ResponseBody, ResponseFuture};
 use crate::metadata::Keys;
 use crate::{BoxError, Error, Metadata};
 
-/// Ends each call of a gRPC client with the context that its request carries. The [module](super) describes what is sent and how a call
-/// ends.
+/// A tower layer for gRPC clients. It ends each call when the context of its request ends, and sends the server the time left.
 ///
-/// The context is an extension of the request: see [`ripcord_http::client::RequestExt`], or `ripcord_grpc::tonic::RequestExt`. A
-/// request without a context passes unchanged.
-///
-/// Put this layer between the framework's client and the transport: hyper's client, tonic's `Channel`. Put it below layers that send a
-/// call more than once, so that each attempt sends the time that it has left.
+/// Create it with [`ClientLayer::new`]. Give a request its context with [`ripcord_http::client::RequestExt`], or with
+/// `ripcord_grpc::tonic::RequestExt`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,6 +40,11 @@ use crate::{BoxError, Error, Metadata};
 /// assert!(client.call(request.with_context(&ctx)).await.is_ok());
 /// # });
 /// ```
+///
+/// A request without a context passes through unchanged. The [module documentation](super) describes the results of a call.
+///
+/// Wrap the transport with this layer, for example hyper's client or tonic's `Channel`, and give the result to the client of the
+/// framework. Place the layer inside layers that send a call several times. Each attempt then sends the time that is left.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct ClientLayer {
@@ -58,13 +59,13 @@ struct Settings {
 }
 
 impl ClientLayer {
-    /// Sends the deadline, the request ID and the trace of each call's context, and no baggage.
+    /// Creates a layer that sends the deadline, the request ID and the trace of each call's context, and no baggage.
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { http: client::ClientLayer::new().dialect(Dialect::GrpcTimeout), settings: Settings::default() }
     }
 
-    /// Selects the context's baggage that is sent. Default: none.
+    /// Sets which members of the context's [`Baggage`](ripcord_http::trace_context::Baggage) are sent. Default: none.
     pub fn baggage(mut self, filter: BaggageFilter) -> Self {
         self.http = self.http.baggage(filter);
         self
@@ -72,27 +73,30 @@ impl ClientLayer {
 
     /// Sets how long a call may wait for the next part of its response. Default: no limit.
     ///
-    /// It is not sent: see [`ripcord_http::client::ClientLayer::idle_timeout`].
+    /// The timeout is not sent to the server. [`ripcord_http::client::ClientLayer::idle_timeout`] has the details.
     #[track_caller]
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.http = self.http.idle_timeout(timeout);
         self
     }
 
-    /// Sends the context's value `V` in metadata. Without it, no value is sent.
+    /// Sends the context's value of type `V` as metadata. Call this method once for each type. Default: no values are sent.
     ///
     /// # Panics
     ///
-    /// Panics if the key of `V` is no header name in lower case, or starts with `grpc-`.
+    /// Panics if the key of `V` is not a header name in lower case, or starts with `grpc-`.
     #[track_caller]
     pub fn metadata<V: Metadata>(mut self) -> Self {
         self.settings.metadata.add::<V>();
         self
     }
 
-    /// Lets calls go on after their context has ended, and sends no deadline. The request ID, the trace and the values are still sent.
+    /// Lets calls continue after their context has ended.
     ///
-    /// For a single call, give its request [`Context::without_cancel`] instead. A call ends when its future is dropped, in any case.
+    /// No deadline is sent. The request ID, the trace and the values are still sent. Dropping the future of a call still cancels
+    /// the call.
+    ///
+    /// For a single call, set the context of the request to [`Context::without_cancel`] instead.
     pub fn without_cancel(mut self) -> Self {
         self.settings.is_without_cancel = true;
         self
@@ -114,7 +118,7 @@ impl<S> Layer<S> for ClientLayer {
     }
 }
 
-/// A client whose calls end with their context. Returned by [`ClientLayer`].
+/// A tower client whose calls end when their context ends. Created by [`ClientLayer`].
 #[derive(Clone, Debug)]
 pub struct Client<S> {
     http: client::Client<S>,

@@ -1,17 +1,17 @@
-//! The client side: a call ends with its context, and tells the server the time left, the request ID and the trace.
+//! gRPC clients whose calls end when a [`Context`](ripcord::Context) ends.
 //!
-//! [`ClientLayer`] is [`ripcord_http::client::ClientLayer`] for gRPC. A call sends what that module describes, with the deadline in
-//! `grpc-timeout`.
+//! [`ClientLayer`] wraps the transport of a gRPC client. Each call sends the deadline in `grpc-timeout`, the request ID and the
+//! trace. The module [`ripcord_http::client`] lists the headers.
 //!
-//! The deadline holds for the whole call: until the head of the response, and then for every message of a stream. A call that its context
-//! ends is reset, so that the server learns of it. The request stream is dropped with it.
+//! The context applies to the whole call: until the head of the response arrives, and then to every message of a stream. When the
+//! context ends, the HTTP/2 stream is reset, so the server notices the cancel. The request stream of the call is dropped.
 //!
-//! | answer of the server | result |
+//! | the server | result of the call |
 //! |---|---|
-//! | a status | unchanged |
-//! | `CANCELLED`, after the call's own deadline | `DEADLINE_EXCEEDED` |
-//! | `grpc-status-details-bin` that is not base64 | the status, without the details |
-//! | none: it cannot be reached, it resets the stream, the connection is lost | an [`Error`](crate::Error) with a code |
+//! | responds with a status | the status, unchanged |
+//! | responds with `CANCELLED` after the call's own deadline | `DEADLINE_EXCEEDED` |
+//! | responds with a `grpc-status-details-bin` that is not base64 | the status, without the details |
+//! | does not respond: it cannot be reached, resets the stream, or the connection is lost | an [`Error`](crate::Error) with a code |
 
 mod answer;
 mod future;

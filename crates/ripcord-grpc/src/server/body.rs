@@ -12,10 +12,10 @@ use super::service::Answer;
 use crate::{BoxError, Error};
 
 pin_project! {
-    /// The body of a request. It ends with the call's context: then it returns an error instead of data.
+    /// The body of a request. After the context of the call ends, reading it returns an error instead of data.
     ///
-    /// This also holds in a task that the handler has spawned, and if data is always ready. A body that was received to its end has
-    /// ended, whatever the context does.
+    /// This also happens in a task that the handler has spawned, and if data is always ready. A body that has been received
+    /// completely is not affected by a later end of the context.
     pub struct RequestBody<B> {
         #[pin]
         body: B,
@@ -82,7 +82,7 @@ impl<B> fmt::Debug for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response, with trailers as the client may see them.
+    /// The body of a response. It removes `ripcord-cause` from the trailers if the client is not trusted.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

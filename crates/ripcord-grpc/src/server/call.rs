@@ -16,16 +16,18 @@ use crate::{Code, Status, status::GRPC_STATUS};
 /// Maximum length of a method's path that names a context.
 const MAX_NAME: usize = 128;
 
-/// A call that is over, passed to the hook of [`ServerLayer::on_end`](super::ServerLayer::on_end).
+/// A finished call. Passed to the function of [`ServerLayer::on_end`](super::ServerLayer::on_end).
 ///
-/// `Display` writes a line for a log, such as `DEADLINE_EXCEEDED after 5s: context deadline exceeded`. `{:#}` adds the names, lines and
-/// causes of the end.
+/// `Display` writes a log line, such as `DEADLINE_EXCEEDED after 5s: context deadline exceeded`. `{:#}` adds the name of the
+/// context, the source lines and the causes.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Call<'a> {
-    /// The code that the client got, or would have got if it had stayed. `None` if the request is not gRPC's.
+    /// The status code of the call. `None` if the request is not a gRPC request.
+    ///
+    /// If the client has disconnected, this is `CANCELLED`.
     pub code: Option<Code>,
-    /// The request: its context, its outcome, how long it took.
+    /// The finished HTTP request, with its context, its outcome and its duration.
     pub request: &'a Finished<'a>,
 }
 
@@ -56,11 +58,13 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-/// Returns the method's path, such as `/echo.Echo/Unary`. Use it with
-/// [`ContextLayer::name`](ripcord_http::server::ContextLayer::name).
+/// Returns the path of the gRPC method of a request, such as `/echo.Echo/Unary`.
 ///
-/// It returns `unmatched` if the path does not have the form of a method's, or has more than 128 bytes. A client can still make up
-/// names. Use a function that returns your own methods only, if the names are labels of metrics and you do not trust the clients.
+/// Pass it to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not that of a
+/// gRPC method, or is longer than 128 bytes.
+///
+/// A client can still invent names. If the names become labels of metrics and you do not trust the clients, write a function that
+/// only returns the names of your own methods.
 pub fn method(parts: &Parts) -> Cow<'static, str> {
     let path = parts.uri.path();
     let is_name = |name: &str| {

@@ -13,14 +13,10 @@ use super::{Call, CallService, ServerService};
 use crate::Metadata;
 use crate::metadata::Keys;
 
-/// Gives every call a [`Context`], in the request's extensions, and ends it when the call ends. The [module](super) lists what it adds
-/// to the [`ContextLayer`].
+/// A tower layer for gRPC servers. It gives every call a [`Context`] that ends when the call ends.
 ///
-/// The deadline in `grpc-timeout` is read by the `ContextLayer`, with the rest of its settings: the server's own limit, trust, names,
-/// strictness, an inspector. A `grpc-timeout` that is malformed or comes more than once counts as absent, and
-/// [`stats`](ContextLayer::stats) counts it.
-///
-/// Serve the result with `ripcord_http::serve`. tonic's own server works too: see [`margin`](ServerLayer::margin).
+/// Create it with [`ServerLayer::new`] from a [`ContextLayer`], which has most of the settings: the time limit, the trust policy,
+/// the names and the inspector. Handlers find the context in the extensions of the request.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,6 +45,11 @@ use crate::metadata::Keys;
 /// assert_eq!(Status::read(response.headers()).unwrap().code(), Code::DeadlineExceeded);
 /// # }
 /// ```
+///
+/// The deadline comes from the header `grpc-timeout`. A header that is malformed or occurs more than once is ignored and counted in
+/// [`ContextLayer::stats`]. The [module documentation](super) lists the additions to `ContextLayer`.
+///
+/// Serve the result with `ripcord_http::serve`. If you use tonic's own server, set a [`margin`](ServerLayer::margin).
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a service"]
 pub struct ServerLayer {
@@ -65,31 +66,34 @@ impl ServerLayer {
         ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO, notes_code: false }
     }
 
-    /// Reads `V` from the metadata of trusted clients into the context. Other clients' metadata becomes no value. So does metadata that
-    /// is invalid, or whose key comes more than once.
+    /// Reads a value of type `V` from the metadata of trusted clients into the context. Call this method once for each type.
+    ///
+    /// Metadata is ignored if the client is not trusted, if the value is invalid, or if the key occurs more than once.
     ///
     /// # Panics
     ///
-    /// Panics if the key of `V` is no header name in lower case, or starts with `grpc-`.
+    /// Panics if the key of `V` is not a header name in lower case, or starts with `grpc-`.
     #[track_caller]
     pub fn metadata<V: Metadata>(mut self) -> Self {
         self.metadata.add::<V>();
         self
     }
 
-    /// Sets how much earlier than its client's deadline a call ends. Default: zero.
+    /// Sets how much earlier than the client's deadline a call ends. Default: zero.
     ///
-    /// The answer then arrives before the client gives up. Use a few milliseconds below tonic's own server: it reads `grpc-timeout`
-    /// before any layer, stops the call at the same instant, and answers `CANCELLED`.
+    /// With a margin, the client receives the response before its deadline. If the client sends less time than the margin, the
+    /// call has no time left.
     ///
-    /// A call with less time than this has no time left.
+    /// Set a few milliseconds if you use tonic's own server. That server also reads `grpc-timeout`, stops the call at the
+    /// deadline, and responds with `CANCELLED`.
     pub fn margin(mut self, margin: Duration) -> Self {
         self.margin = margin;
         self
     }
 
-    /// Sets a hook that is called once for each call, when it is over. It replaces the hook of [`ContextLayer::on_end`], and runs as
-    /// that one does.
+    /// Sets a function that is called once for each call, when the call is over. Use it for logs and metrics.
+    ///
+    /// It replaces the function of [`ContextLayer::on_end`] and is called in the same way.
     pub fn on_end(mut self, hook: impl Fn(&Call<'_>) + Send + Sync + 'static) -> Self {
         self.http = self.http.on_end(move |request: &Finished<'_>| hook(&Call::new(request)));
         self.notes_code = true;

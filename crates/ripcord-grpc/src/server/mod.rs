@@ -1,15 +1,16 @@
-//! The server side: a context for every call.
+//! gRPC servers whose calls each have a [`Context`](ripcord::Context).
 //!
-//! [`ServerLayer`] completes [`ContextLayer`](ripcord_http::server::ContextLayer), which already answers gRPC requests in gRPC's terms:
+//! [`ServerLayer`] is a tower layer. It extends the [`ContextLayer`](ripcord_http::server::ContextLayer) of `ripcord-http`, which
+//! gives each request a context and responds with gRPC status codes when the context ends. `ServerLayer` adds:
 //!
-//! | part of a call | added |
+//! | part of a call | addition |
 //! |---|---|
-//! | the context | values from [`Metadata`](crate::Metadata) of trusted clients |
-//! | the request stream | it ends with the context, even in a task that the handler has spawned. Each message is progress for an idle timeout |
-//! | the response | `ripcord-cause` leaves only to trusted clients, also if it came from an upstream |
-//! | the end of the call | the code, for logs and metrics |
+//! | the context | values from the [`Metadata`](crate::Metadata) of trusted clients |
+//! | the request stream | returns an error when the context ends, even in a task that the handler has spawned; each message restarts an idle timeout |
+//! | the response | `ripcord-cause` is sent only to trusted clients, even if another server has sent it to the handler |
+//! | the end of the call | the status code, for logs and metrics: [`ServerLayer::on_end`] |
 //!
-//! A request that is not gRPC's passes unchanged.
+//! Requests that are not gRPC pass through unchanged.
 
 mod body;
 mod call;

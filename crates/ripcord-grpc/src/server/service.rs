@@ -18,7 +18,7 @@ use super::call::{SentCode, is_grpc};
 use super::{RequestBody, ResponseBody};
 use crate::{BoxError, timeout};
 
-/// The service made by [`ServerLayer`](super::ServerLayer).
+/// A tower service that gives every gRPC call a [`Context`]. Created by [`ServerLayer`](super::ServerLayer).
 #[derive(Clone, Debug)]
 pub struct ServerService<S> {
     http: ContextService<CallService<S>>,
@@ -61,7 +61,7 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
     headers.insert(timeout::HEADER, left.map_or(HeaderValue::from_static("0n"), Into::into));
 }
 
-/// The service inside of the `ContextService`: its requests have a context.
+/// The inner part of a [`ServerService`]. It handles requests that already have a context.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
@@ -122,7 +122,7 @@ impl Answer {
 }
 
 pin_project! {
-    /// The future of a response of a [`CallService`].
+    /// A future that resolves to the response. Returned by [`CallService`].
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct CallFuture<F> {
