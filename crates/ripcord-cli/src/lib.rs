@@ -1,10 +1,11 @@
 //! The parts of the `ripcord` binary.
 //!
-//! The binary parses its arguments, runs a command, and returns an exit code. The rest is a library, so that tests can run it
-//! in-process on a manual clock. It is not an API to build on. The README of this crate describes the service and its settings.
+//! The binary parses its arguments, runs a command, and returns an exit code. All other code is in this library, so that tests
+//! can run it in their own process with a manual clock. Do not depend on this library. The README of this crate describes the
+//! service and its settings.
 //!
-//! [`serve`] is the reference service: it shows what a [`Context`](ripcord::Context) does in a server. [`search`] is the part that
-//! calls backends, and [`backends`] are the built-in ones.
+//! [`serve`] contains the reference service, which shows how to use a [`Context`](ripcord::Context) in a server. [`search`]
+//! contains the search that calls backends. [`backends`] contains the built-in backends.
 
 pub mod backends;
 mod html;

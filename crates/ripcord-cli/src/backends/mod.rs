@@ -1,4 +1,5 @@
-//! Three backends for `/search`, used if the settings name none: small HTTP servers on loopback ports, in this process.
+//! Starts three built-in backends for `/search`, which are used if the settings name no backend. They are small HTTP servers on
+//! loopback ports, in this process.
 //!
 //! | name | documents | behavior |
 //! |---|---|---|
@@ -6,8 +7,8 @@
 //! | `slow` | uses of a context | takes a second and a half |
 //! | `flaky` | the policies around a call | fails the first of every four requests and never answers the third |
 //!
-//! They stand for services on other machines: they learn the time left, the request id and the trace from headers, and a
-//! disconnect from the connection.
+//! They behave like services on other machines. They read the remaining time, the request ID and the trace from headers, and
+//! notice a disconnect from the connection.
 //!
 //! | file | holds |
 //! |---|---|
@@ -30,7 +31,7 @@ use self::{
     store::Store,
 };
 
-/// The running backends. Dropping it stops them at once.
+/// The running built-in backends. Dropping this value stops the backends at once.
 #[derive(Debug)]
 pub struct Backends {
     started: Vec<Started>,
@@ -39,21 +40,21 @@ pub struct Backends {
     _tasks: JoinSet<()>,
 }
 
-/// A running backend.
+/// A running built-in backend.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Started {
-    /// The name.
+    /// The name of the backend.
     pub name: &'static str,
-    /// The URL of the search.
+    /// The URL of the backend's search.
     pub url: Url,
     behavior: Behavior,
 }
 
 impl Backends {
-    /// Starts all three on free ports.
+    /// Starts the three backends on free ports. Call this function inside a tokio runtime.
     ///
-    /// They use the clock of `ctx` and end with it. Call it inside a tokio runtime.
+    /// The backends use the clock of `ctx`, and stop when `ctx` ends.
     ///
     /// # Errors
     ///
@@ -79,7 +80,7 @@ impl Backends {
 }
 
 impl Started {
-    /// Returns whether the backend is always slow, so that a second request to it gains nothing.
+    /// Returns whether the backend is always slow. A second request to such a backend is useless.
     pub fn is_always_slow(&self) -> bool {
         self.behavior == Behavior::Slow
     }

@@ -27,7 +27,7 @@ const STEPS: i32 = 4096;
 /// Maximum number of hits of one search.
 const MAX_HITS: u32 = 10;
 
-/// A document that matches a search.
+/// A document that matches the words of a search.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hit {
     /// The title.

@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, allow_hyphen_values = true, value_name = "N", default_value = "0")]
     pub(super) retries: Retries,
 
-    /// Name in messages and of the deadline
+    /// Name of the run in messages, and name of the deadline's owner
     #[arg(long, allow_hyphen_values = true, value_name = "S")]
     pub(super) name: Option<OsString>,
 

@@ -1,4 +1,4 @@
-//! `ripcord run`: a command under a context. What timeout(1) should be.
+//! The command `ripcord run`, which runs a command under a context, like timeout(1).
 //!
 //! ```text
 //! environment            the deadline, trace and baggage that the caller has set
@@ -41,12 +41,13 @@ use session::Session;
 use signals::Signals;
 use terminal::Terminal;
 
-/// The exit code for errors of `ripcord run` itself.
+/// The exit code for an error of `ripcord run` itself.
 pub const FAILURE: u8 = 125;
 
-/// Runs a command. Ends this process with the command's signal if one has ended the command.
+/// Runs a command, and returns the exit code. If a signal has ended the command, ends this process with the same signal.
 ///
-/// Call it before any thread is started: it changes the signals that this thread receives, and threads inherit that.
+/// Call this function before any thread is started. It changes the signal mask of this thread, and new threads inherit the
+/// mask.
 pub fn run(args: &Args) -> ExitCode {
     // The runtime panics if it gets no descriptors. The panic hook has then written why.
     match catch_unwind(|| try_run(args)) {

@@ -93,13 +93,13 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
-    /// It answered.
+    /// The backend answered.
     Ok,
-    /// It had not answered at the deadline.
+    /// The backend had not answered when the deadline passed.
     Late,
-    /// Every attempt to reach it failed, or was answered with an error.
+    /// Every request to the backend failed, or was answered with an error.
     Failed,
-    /// It was not asked: its breaker is open, or a limit is exhausted.
+    /// No request was sent, because the backend's circuit breaker is open or a limit is reached.
     Rejected,
     /// The search was canceled before the backend answered.
     Canceled,
@@ -138,7 +138,7 @@ impl Answer {
         }
     }
 
-    /// Returns the answer's status.
+    /// Returns the HTTP status of the answer.
     pub fn status(&self) -> StatusCode {
         let any = |outcome| self.backends.iter().any(|report| report.outcome == outcome);
         if any(Outcome::Ok) {

@@ -29,7 +29,7 @@ const AT_ONCE: usize = 64;
 
 pub(super) type Hits = Arc<[Hit]>;
 
-/// A backend of the search. A clone is the same one.
+/// A backend of the search, with its policies. A clone is a handle to the same backend.
 #[derive(Clone, Debug)]
 pub struct Backend {
     name: Arc<str>,
@@ -46,9 +46,9 @@ pub(super) struct Found {
 }
 
 impl Backend {
-    /// Creates a backend that answers searches at `url`, a path without a query.
+    /// Creates a backend that answers searches at `url`. The URL has no query. Call this function inside a tokio runtime.
     ///
-    /// Its cache and limits use the clock of `ctx`, and the cache ends with it. Call it inside a tokio runtime.
+    /// The cache and the limits of the backend use the clock of `ctx`. The cache closes when `ctx` ends.
     ///
     /// # Errors
     ///
@@ -91,7 +91,7 @@ impl Backend {
         Ok(Backend { name: name.into(), url, client: client.clone(), stack })
     }
 
-    /// Returns the name.
+    /// Returns the name of the backend.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -1,7 +1,7 @@
-//! A search that asks several backends at once, and answers with the hits that arrive before the deadline.
+//! Asks several search backends at once, and returns the hits that arrive before the deadline.
 //!
-//! It follows the article that introduced Go's package, "Go Concurrency Patterns: Context". The handler derives one context with
-//! the search's time limit. The code below it needs no timeout and watches no client:
+//! The search follows the article "Go Concurrency Patterns: Context", which introduced Go's package. The handler derives one
+//! context with the time limit of the search. The code below the handler has no timeouts and does not watch the client:
 //!
 //! ```text
 //! GET /search                 the request's context: its client, the server's shutdown, the server's timeout
@@ -50,7 +50,7 @@ pub use self::{
 };
 use crate::html::wants_page;
 
-/// A search over several backends. Clones share them.
+/// Searches several backends at once. Clones share the backends.
 #[derive(Clone, Debug)]
 pub struct Search {
     backends: Arc<[Backend]>,
@@ -76,8 +76,10 @@ impl Search {
         &self.backends
     }
 
-    /// Asks every backend for `query`, and returns when all have answered or `ctx` has ended. The answer contains the hits that have
-    /// arrived by then.
+    /// Sends `query` to every backend. Returns when all backends have answered, or when `ctx` is canceled or its deadline
+    /// passes. The answer contains the hits that have arrived by then.
+    ///
+    /// # Cancel safety
     ///
     /// Dropping the future cancels the requests to the backends.
     pub async fn run(&self, ctx: &Context, query: &Query) -> Answer {

@@ -10,15 +10,16 @@ pub struct Policies {
     pub attempt_timeout: Duration,
     /// Maximum number of attempts, including the first.
     pub retry_attempts: u32,
-    /// Time after which a second request is sent. `None` sends none: a backend that is always slow gains nothing.
+    /// Time after which a second request is sent. With `None`, no second request is sent. Use `None` for a backend that is
+    /// always slow.
     pub hedge_after: Option<Duration>,
-    /// Number of consecutive failures that open the breaker.
+    /// Number of consecutive failures that open the circuit breaker.
     pub breaker_failures: u32,
-    /// Time for which the breaker stays open.
+    /// Time for which the circuit breaker stays open.
     pub breaker_open_for: Duration,
     /// Maximum number of requests per second.
     pub limiter_rate: f64,
-    /// Maximum number of requests at once after a quiet time.
+    /// Maximum number of requests at once, after a time without requests.
     pub limiter_burst: u32,
     /// Time for which an answer is cached.
     pub cache_ttl: Duration,

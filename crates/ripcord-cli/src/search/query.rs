@@ -65,7 +65,7 @@ impl Query {
         &self.words
     }
 
-    /// Returns the time limit of the search.
+    /// Returns the time limit that the query sets for the search.
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
     }
@@ -99,7 +99,7 @@ fn duration(text: &str) -> Result<Duration, BadQuery> {
     })
 }
 
-/// A query is invalid, which is a 400. The message names the parameter and its bound.
+/// The error of an invalid query. The HTTP status is 400. The message names the parameter and its bound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadQuery(String);
 

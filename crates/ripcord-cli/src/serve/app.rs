@@ -26,7 +26,7 @@ use super::{
 };
 use crate::search::{self, Search};
 
-/// The service: the state of its routes.
+/// The reference service. Holds the state of its routes.
 #[derive(Clone, Debug)]
 pub struct Service {
     shutdown: Shutdown,
@@ -42,7 +42,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Creates a service that drains with `shutdown`. Each request has a context below that of `shutdown`, whose clock it uses.
+    /// Creates a service that drains when `shutdown` starts. The context of each request is derived from the context of
+    /// `shutdown`, and has the same clock.
     pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search) -> Service {
         let inspector = settings.inspector.then(|| {
             // Its streams end when the drain begins, so that the shutdown does not wait for them.
@@ -89,14 +90,15 @@ impl Service {
         }
     }
 
-    /// Returns the routes. A request's [`ConnectInfo`](axum::extract::ConnectInfo) decides whether its peer is trusted.
+    /// Returns the routes. They read the peer's address from the request's [`ConnectInfo`](axum::extract::ConnectInfo), and
+    /// trust the headers of trusted peers.
     pub fn app(&self) -> Router {
         let routes =
             |trust: TrustPolicy| self.routes(self.layer.clone().trust(trust.with_max_timeout(self.max_timeout)));
         by_peer(&self.trusted_peers, routes(TrustPolicy::trusted()), routes(TrustPolicy::untrusted()))
     }
 
-    /// Serves the routes on `listener` until the shutdown, and counts and logs malformed requests.
+    /// Serves the routes on `listener` until the service shuts down. Counts and logs malformed requests.
     pub async fn serve(&self, listener: TcpListener) {
         let refusals = self.refusals.clone();
         let on_refusal = move |refusal: &Refusal| {

@@ -6,15 +6,15 @@ use ripcord_policy::ConfigError;
 
 use super::FileError;
 
-/// Why the service did not start. Each error prints one line.
+/// The reason why the service did not start. Each error prints one line.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file of settings cannot be read or is invalid.
+    /// The settings file cannot be read or is invalid.
     File(FileError),
     /// A setting contradicts the others.
     Setting(ConfigError),
-    /// The address cannot be bound: it is in use, not local, or not resolved.
+    /// The service cannot listen on the address, because it is in use, is not local, or cannot be resolved.
     Listen {
         /// The address in the settings.
         listen: String,

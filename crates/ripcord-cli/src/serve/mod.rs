@@ -1,4 +1,4 @@
-//! The reference service: the chapter's HTTP server, on ripcord.
+//! The reference service: the example HTTP server of a Go tutorial, written with ripcord.
 //!
 //! ```text
 //! serve                  the shutdown's root
@@ -54,8 +54,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// Returns an error if the service cannot start: a setting is unknown or out of bounds, the address is in use, or the process lacks
-/// a resource.
+/// Returns an error if the service cannot start, because a setting is unknown or out of bounds, because the address is in use,
+/// or because the process lacks a resource.
 pub fn run(args: Args) -> Result<(), Error> {
     let settings = args.settings()?;
     log::start(settings.log_format);

@@ -16,7 +16,7 @@ pub(super) fn read(path: &Path) -> Result<Flags, FileError> {
         .map_err(|error| fail(Kind::Content { position: Position::from_error(&error, &text), message: line(&error) }))
 }
 
-/// The file of settings cannot be read or is invalid. The message is one line.
+/// The error of a settings file that cannot be read or is invalid. The message is one line.
 #[derive(Debug)]
 pub struct FileError {
     path: PathBuf,

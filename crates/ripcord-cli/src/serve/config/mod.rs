@@ -139,14 +139,14 @@ struct Flags {
     log_format: Option<LogFormat>,
 }
 
-/// How a client that has closed its half of the connection is treated.
+/// Decides whether a client that has closed its sending half of the connection counts as disconnected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum HalfClose {
-    /// It has disconnected: its request is canceled.
+    /// The client counts as disconnected. Its request is canceled.
     #[default]
     Cancel,
-    /// It waits for its answer.
+    /// The client waits for its answer.
     Allow,
 }
 
@@ -178,7 +178,7 @@ pub struct Settings {
     pub listen: String,
     /// Time that requests in flight have to finish once the drain delay is over.
     pub grace: Duration,
-    /// Time between the signal and the end of accepting, during which `/healthz` reports draining.
+    /// Time for which the listener stays open after the signal. During this time `/healthz` reports draining.
     pub drain_delay: Duration,
     /// Time limit of a request, from its arrival to the end of its answer.
     pub timeout: Duration,
@@ -188,7 +188,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Networks whose request ids, traces and baggage are trusted.
     pub trusted_peers: Vec<IpNet>,
-    /// How a client that has closed its half of the connection is treated.
+    /// Whether a client that has closed its sending half of the connection counts as disconnected.
     pub half_close: HalfClose,
     /// Backends of `/search`. If empty, three backends are started in the process.
     pub backends: Vec<Url>,
@@ -203,7 +203,7 @@ pub struct Settings {
 }
 
 impl Args {
-    /// Reads the file, if there is one. Each flag overrides the file.
+    /// Returns the settings of the flags and of the settings file, if there is a file. A flag overrides the file.
     ///
     /// # Errors
     ///
