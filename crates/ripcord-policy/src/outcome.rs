@@ -1,4 +1,4 @@
-//! What one call says about the callee's health.
+//! The outcome of a call.
 
 /// Tells whether a call shows that the called service works or that it fails. This enum is complete.
 ///

@@ -7,8 +7,8 @@ use ripcord::Cause;
 
 use crate::error::is_neutral;
 
-/// The error of a cache load or of a pool task. A clone is cheap, because all callers that wait for the same load get the same
-/// error.
+/// The error of a cache load or of a pool task. All callers that wait for the same load get a clone of the same error. Cloning
+/// is cheap.
 ///
 /// `Display` and [`source`](StdError::source) return the text and the source of the wrapped error.
 ///

@@ -11,7 +11,7 @@
 
 use crate::Outcome;
 
-/// The number of calls through a policy, by result. For a cache the calls are its loads, for a pool its tasks.
+/// The numbers of calls through a policy, by result. A cache counts its loads as calls, and a pool counts its tasks.
 ///
 /// `started = succeeded + failed + canceled` whenever no call is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct CallStats {
     pub started: u64,
     /// Started calls that succeeded.
     pub succeeded: u64,
-    /// Started calls that failed, such as calls with the outcome [`Outcome::Failure`].
+    /// Started calls that failed: calls with the outcome [`Outcome::Failure`].
     pub failed: u64,
     /// Started calls that the caller canceled or dropped, and all other calls with the outcome [`Outcome::Neutral`].
     pub canceled: u64,

@@ -14,7 +14,7 @@ use tower_service::Service;
 use crate::breaker::Classify;
 use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry, Stack};
 
-/// Wraps a tower service in a policy. This is a tower layer.
+/// A tower layer that wraps a service in a policy. Create the layer with [`new`](PolicyLayer::new).
 ///
 /// Each request contains its [`Context`]. The second argument of [`new`](PolicyLayer::new) is a function that returns a
 /// reference to the context in the request. The layer runs the policy under this context. Before it sends the request, it
@@ -93,7 +93,7 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 ///
 /// # Cancel safety
 ///
-/// Dropping the future of the response drops the attempts in flight, and releases their probes, tokens and permits.
+/// Dropping the future of the response drops the attempts in flight, and releases their probes, permits and unspent tokens.
 #[derive(Clone)]
 #[must_use = "a layer does nothing until it is put on a service"]
 pub struct PolicyLayer<P, X> {

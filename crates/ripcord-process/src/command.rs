@@ -28,7 +28,8 @@ use crate::pipe::{ChildInput, ChildOutput, Reader, Writer};
 use crate::supervisor::Supervisor;
 use crate::tree::{MARK, Scope, Tree};
 
-/// A builder that runs a program under a [`Context`]. It has the same methods as [`std::process::Command`].
+/// Runs a program under a [`Context`]. The methods for arguments, environment, directory and pipes are the same as those of
+/// [`std::process::Command`].
 ///
 /// ```
 /// use std::time::Duration;

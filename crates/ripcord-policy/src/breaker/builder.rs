@@ -19,7 +19,7 @@ use crate::config::{above_zero, at_least_one, within};
 /// The results from which a [`CircuitBreaker`] computes the rates of failures and of slow calls. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The results of this number of last calls. The number must be from 1 to 1,048,576.
+    /// The results of the last calls. The value is the number of calls, from 1 to 1,048,576.
     Count(usize),
     /// The results of the calls that ended within this time. The time must be longer than zero. The window moves in steps of a
     /// tenth of this time.
@@ -32,7 +32,8 @@ pub enum Window {
 ///
 /// The breaker looks at the results of the last 100 calls. It opens when there are at least 20 results and half of them are
 /// failures. The breaker stays open for 30 seconds. Then it admits one probe at a time, and closes after the first successful
-/// probe. A probe fails if it takes longer than the breaker stays open. The defaults may change.
+/// probe. A probe fails if it takes longer than the setting [`open_for`](CircuitBreakerBuilder::open_for). The defaults may
+/// change.
 ///
 /// If [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) is set, the failure rate does not open the breaker.
 /// It opens the breaker too if [`failure_rate`](CircuitBreakerBuilder::failure_rate), [`window`](CircuitBreakerBuilder::window)
@@ -111,7 +112,8 @@ impl<C> CircuitBreakerBuilder<C> {
     /// Sets the duration from which a call is slow, and the rate of slow calls in the window at which the breaker opens.
     /// Default: calls are never slow.
     ///
-    /// The duration must be longer than zero. The rate must be above 0 and at most 1. A slow call counts at its end.
+    /// The duration must be longer than zero. The rate must be above 0 and at most 1. A call is judged as slow when it ends,
+    /// not when it exceeds the duration.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.settings.slow_call = Some((duration, rate));
         self

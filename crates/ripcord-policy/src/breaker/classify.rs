@@ -1,4 +1,4 @@
-//! Classifiers: what results say about the callee.
+//! Classifiers, which judge the results of calls.
 
 use crate::{Error, Outcome};
 

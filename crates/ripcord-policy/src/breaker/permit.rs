@@ -8,7 +8,7 @@ use super::shared::{Count, Shared};
 use crate::Outcome;
 use crate::panics::shielded;
 
-/// Permission to make one call through a [`CircuitBreaker`](super::CircuitBreaker), from
+/// Permission to make one call through a [`CircuitBreaker`](super::CircuitBreaker). Returned by
 /// [`try_acquire`](super::CircuitBreaker::try_acquire).
 ///
 /// Report the result of the call with [`success`](Permit::success), [`failure`](Permit::failure) or [`record`](Permit::record).

@@ -131,7 +131,7 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the queue.
+    /// If the future is dropped, the call leaves the queue.
     pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
         if let Err(error) = ctx.check() {
             self.shared.tally.count(Call::Rejected);
@@ -156,7 +156,7 @@ impl Bulkhead {
     ///
     /// # Errors
     ///
-    /// [`Refused::is_full`] if no permit is free.
+    /// The bulkhead refuses the permit if no permit is free ([`Refused::is_full`]).
     ///
     /// # Examples
     ///

@@ -22,11 +22,12 @@ pub struct BulkheadStats {
     pub waiting: usize,
     /// The limit in force: a gauge.
     pub limit: usize,
-    /// The measured latency without load: a gauge. `None` for a fixed limit.
+    /// The measured latency of calls without load: a gauge. `None` for a fixed limit, and until the first measurement of an
+    /// adaptive limit.
     pub unloaded_latency: Option<Duration>,
 }
 
-/// Permission to make one call through a [`Bulkhead`](super::Bulkhead), from [`acquire`](super::Bulkhead::acquire) or
+/// Permission to make one call through a [`Bulkhead`](super::Bulkhead). Returned by [`acquire`](super::Bulkhead::acquire) and
 /// [`try_acquire`](super::Bulkhead::try_acquire).
 ///
 /// Report the result of the call with [`record`](BulkheadPermit::record). Dropping the permit releases it, and counts the call

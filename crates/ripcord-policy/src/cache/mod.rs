@@ -101,7 +101,7 @@ pub struct Cache<K, V> {
     owner: Arc<dyn Send + Sync>,
 }
 
-/// The traits that the keys of a [`Cache`] need. Every type with these traits implements `Key`. Do not implement this trait
+/// A type that can be a key of a [`Cache`]. Every type with the required traits implements `Key`. Do not implement this trait
 /// yourself.
 ///
 /// `Debug` is needed because the error of a load that would wait for itself shows the keys.
@@ -118,18 +118,17 @@ impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 /// shared part only while they work on it.
 struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 
-/// A value of a [`Cache`], and where it came from. Returned by [`Cache::run`] and
-/// [`Stack::find_keyed`](crate::Stack::find_keyed).
+/// A value of a [`Cache`], and its source. Returned by [`Cache::run`] and [`Stack::find_keyed`](crate::Stack::find_keyed).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Found<V> {
     /// The value.
     pub value: V,
-    /// Where the value came from.
+    /// The source of the value: the cache, a load or a fallback.
     pub source: Source,
 }
 
-/// Where a value of a [`Cache`] came from. More sources may be added.
+/// The source of a value that a [`Cache`] returned. More sources may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
@@ -145,7 +144,7 @@ pub enum Source {
     Fallback,
 }
 
-/// Why a value left a [`Cache`]. More reasons may be added.
+/// The reason why a value left a [`Cache`]. More reasons may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
@@ -240,7 +239,7 @@ where
         Ok(())
     }
 
-    /// Removes a key. Returns its value, unless [`get`](Self::get) would not have returned the value.
+    /// Removes a key. Returns its value, if [`get`](Self::get) would have returned the value.
     ///
     /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
     /// result. A later caller starts a new load.
@@ -269,8 +268,8 @@ where
         Ok(())
     }
 
-    /// Removes all expired entries now. Returns the number of removed entries. Values that
-    /// [`stale_for`](CacheBuilder::stale_for) still allows to return are not removed.
+    /// Removes all expired entries now. Returns the number of removed entries. Expired values that the cache still returns, as
+    /// set by [`stale_for`](CacheBuilder::stale_for), are not removed.
     ///
     /// The cache also removes expired entries in the background: see [`CacheBuilder::sweep_every`]. If `ctx` ends while this
     /// method runs, the method stops early, and the other expired entries are removed in the background.

@@ -1,4 +1,4 @@
-//! One error shape for every policy.
+//! The error type of every policy.
 
 mod attempt;
 mod chain;
@@ -30,8 +30,8 @@ use crate::{Outcome, SharedError};
 /// |---|---|
 /// | what did the call itself return? | [`last`](Error::last) |
 /// | did the caller's context end? | [`is_canceled`](Error::is_canceled), [`is_deadline_exceeded`](Error::is_deadline_exceeded), [`end`](Error::end) |
-/// | did the last attempt run into its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
-/// | was the call refused locally? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
+/// | did the last attempt reach its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
+/// | did a policy refuse the call? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
 /// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop_reason`](Error::stop_reason) |
 /// | did the called service fail? | [`outcome`](Error::outcome) |
 ///

@@ -1,4 +1,4 @@
-//! What is left of a panic.
+//! The error of a panic in a task.
 
 use std::any::Any;
 use std::fmt;

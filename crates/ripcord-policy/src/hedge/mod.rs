@@ -94,7 +94,7 @@ pub struct HedgeBuilder {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HedgeStats {
-    /// The calls. A call counts once, also if it sent several attempts.
+    /// The calls. A call counts once, even if it sent several attempts.
     pub calls: CallStats,
     /// Second and later attempts sent.
     pub hedges: u64,

@@ -42,9 +42,9 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock by which tokens are earned. Default: the system's clock.
+    /// Sets the clock by which the limiter earns tokens. Default: the system's clock.
     ///
-    /// A wait sleeps on the clock of its context. Give the limiter and the context the same clock.
+    /// A wait sleeps by the clock of its context. So set the same clock for the limiter and for the contexts of its callers.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -110,15 +110,15 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Sets the clock by which tokens are earned. Default: the system's clock.
+    /// Sets the clock by which the limiter earns tokens. Default: the system's clock.
     ///
-    /// A wait sleeps on the clock of its context. Give the limiter and the context the same clock.
+    /// A wait sleeps by the clock of its context. So set the same clock for the limiter and for the contexts of its callers.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.each = self.each.clock(clock);
         self
     }
 
-    /// Builds a limiter without keys. Each key starts with a full bucket.
+    /// Builds a limiter that has no keys in memory yet. Each key starts with a full bucket.
     ///
     /// # Errors
     ///

@@ -159,7 +159,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
     /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The wait then fails
     ///   at once and takes no token.
-    /// * More than 2^36 (69 billion) tokens of the key would be promised to waiters and reservations ([`Refused::is_limited`]).
+    /// * The present waiters and reservations of the key would need more than 2^36 (69 billion) tokens
+    ///   ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///

@@ -157,15 +157,15 @@ impl RateLimiter {
 
     /// Waits for a token. Returns how long it waited.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. At a rate of zero, the wait ends only
-    /// when the rate is changed or `ctx` ends.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. At a rate of zero, a wait without a
+    /// deadline ends only when the rate is changed or `ctx` is canceled.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
     /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The wait then fails
     ///   at once and takes no token.
-    /// * More than 2^36 (69 billion) tokens would be promised to waiters and reservations ([`Refused::is_limited`]).
+    /// * The present waiters and reservations would need more than 2^36 (69 billion) tokens ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///

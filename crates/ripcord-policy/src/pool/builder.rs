@@ -17,7 +17,7 @@ const DEFAULT_QUEUE: usize = 1024;
 /// overflow the semaphore.
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 
-/// What [`WorkerPool::submit`] does if the queue is full. This enum is complete.
+/// The behavior of [`WorkerPool::submit`] if the queue is full. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Overflow {
     /// `submit` waits for room in the queue until the submitter's context ends. Submitters get room in the order of their
@@ -86,7 +86,7 @@ impl WorkerPoolBuilder {
         self
     }
 
-    /// Sets what [`WorkerPool::submit`] does if the queue is full. Default: [`Overflow::Wait`].
+    /// Sets the behavior of [`WorkerPool::submit`] if the queue is full. Default: [`Overflow::Wait`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.settings.overflow = overflow;
         self

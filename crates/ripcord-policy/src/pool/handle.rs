@@ -38,8 +38,8 @@ use crate::{Error, SharedError};
 /// * The task returned an error ([`Error::last`]).
 /// * The task panicked ([`Error::is_panicked`]).
 /// * The task was canceled, because its submitter's context ended, because the pool's context ended, or by
-///   [`cancel`](JobHandle::cancel). [`Error::end`] tells which. If the task returned an error after that, this error is
-///   [`Error::last`].
+///   [`cancel`](JobHandle::cancel). [`Error::end`] returns the error of the context, which names the reason. If the task
+///   returned an error after that, this error is [`Error::last`].
 ///
 /// # Tasks that await tasks of their own pool
 ///
@@ -65,7 +65,7 @@ impl<T: Send + 'static> JobHandle<T> {
         self.job.core().id
     }
 
-    /// Returns the task's context, which `task` gets as its argument.
+    /// Returns the context that the pool passes to the task.
     pub fn context(&self) -> &Context {
         &self.job.core().ctx
     }

@@ -47,7 +47,7 @@ pub(super) struct Settings<E> {
     pub(super) clock: Option<Clock>,
 }
 
-/// Builds a [`Retry`]. [`Retry`] documents the defaults.
+/// Builds a [`Retry`]. Create the builder with [`Retry::builder`] or [`Retry::constant`].
 #[must_use = "a builder does nothing until it is built"]
 pub struct RetryBuilder<E> {
     settings: Settings<E>,

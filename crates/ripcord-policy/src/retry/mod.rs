@@ -1,4 +1,4 @@
-//! Retries with backoff, jitter and a shared budget, which respect the caller's deadline. See [`Retry`].
+//! Repeats failed calls with backoff, jitter and a shared budget, within the caller's deadline. See [`Retry`].
 
 mod backoff;
 mod budget;
@@ -197,7 +197,7 @@ impl<E> Retry<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// The calls of `run`. A call counts once, also if it made several attempts.
+    /// The calls of `run`. A call counts once, even if it made several attempts.
     pub calls: CallStats,
     /// Second and later attempts started.
     pub retries: u64,

@@ -22,7 +22,7 @@ use layers::Layers;
 /// Combines several policies, called layers, around one kind of call. The call returns a `T` or fails with an `E`. `K` is the
 /// key type of the cache layer.
 ///
-/// The order of the layers is fixed. The layers know each other: the retry interprets the refusals of the layers below it, the
+/// The order of the layers is fixed. The layers work together: the retry interprets the refusals of the layers below it, the
 /// hedge takes its tokens from the retry's budget, and the breaker and the bulkhead use the same [`Outcome`](crate::Outcome) of
 /// each call.
 ///
@@ -89,8 +89,8 @@ use layers::Layers;
 /// * A [`KeyedLimiter`](crate::KeyedLimiter) limits the calls of each client. Wait for its token before the call through the
 ///   stack, once for all attempts. The limiter layer of the stack limits the calls to the service.
 ///
-/// Clones share all state. If the future of a call is dropped, its probe, token and permit are released, and it stops waiting
-/// for a load.
+/// Clones share all state. If the future of a call is dropped, its probe, permit and unspent token are released, and the call
+/// stops waiting for a load.
 pub struct Stack<T, E, K = ()> {
     layers: Arc<Layers<T, E>>,
     cache: Option<Cache<K, T>>,
@@ -127,7 +127,7 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the attempts, and releases their probes, tokens and permits.
+    /// Dropping the future drops the attempts, and releases their probes, permits and unspent tokens.
     pub async fn run<F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: Fn(Context) -> Fut,

@@ -1,4 +1,4 @@
-//! What a stack has done so far.
+//! The statistics of a stack.
 
 use crate::stats::CallStats;
 
