@@ -259,20 +259,23 @@ impl<T> Shared<T> {
     pub(super) fn finish(&self, number: usize, result: Result<T, Cause>, location: &'static Location<'static>) {
         match result {
             Ok(value) => {
-                let is_first = self.state().outcomes.succeeded(number, value);
+                let mut state = self.state();
+                let is_first = state.outcomes.succeeded(number, value);
                 // The cancel comes after the record, as with an error (invariant 3).
                 if is_first && self.join == Join::First {
+                    drop(state);
                     self.cancel.cancel_at("another task of the group has succeeded", location);
                     self.cancel_abort.cancel_at("another task of the group has succeeded", location);
+                    state = self.state();
                 }
-                self.count_out();
+                self.count_out(state);
             }
             Err(cause) => {
                 // An error is the user's. If the error panics when it is asked or dropped, that panic is the task's panic.
                 let recorded = catch_unwind(AssertUnwindSafe(|| self.record(number, &cause, location)));
                 background::shielded(|| drop(cause));
                 match recorded {
-                    Ok(()) => self.count_out(),
+                    Ok(()) => self.count_out(self.state()),
                     Err(panic) => self.finish_panicked(number, panic, location),
                 }
             }
@@ -303,20 +306,20 @@ impl<T> Shared<T> {
         if self.join == Join::FailFast {
             self.cancel.cancel_at("a task of the group panicked", location);
         }
-        self.count_out();
+        self.count_out(self.state());
     }
 
     /// Counts a task out that has ended, whether it was started or not (invariants 1 and 2).
-    fn count_out(&self) {
-        let mut state = self.state();
+    fn count_out(&self, mut state: MutexGuard<'_, State<T>>) {
         state.unfinished -= 1;
         state.running = state.running.saturating_sub(1);
         let waiter = if state.unfinished == 0 { state.waiter.take() } else { None };
+        let is_queue_empty = state.queued.is_empty();
         drop(state);
         if let Some(waiter) = waiter {
             // The waker may panic, and this function may run inside a drop.
             background::shielded(|| waiter.wake());
-        } else {
+        } else if !is_queue_empty {
             self.start_queued();
         }
     }
