@@ -40,9 +40,14 @@ impl Floor {
         })
     }
 
-    /// One allocation of the bytes that `make` leaves allocated, and its release.
-    pub(crate) fn allocation_of<T>(threads: Threads, make: impl FnOnce() -> T) -> Self {
-        let (_made, bytes) = live_bytes(make);
+    /// One allocation of the bytes that `make` leaves allocated, and its release. `make` runs on a thread of its own, because a
+    /// thread that has dropped contexts keeps the memory of some, and a new context would then allocate nothing.
+    pub(crate) fn allocation_of<T>(threads: Threads, make: impl FnOnce() -> T + Send) -> Self {
+        let measure = || {
+            let (_made, bytes) = live_bytes(make);
+            bytes
+        };
+        let bytes = std::thread::scope(|scope| scope.spawn(measure).join().expect("creating a context does not panic"));
         Floor::new("allocate + free", move |iterations| {
             threads.clock(iterations, || Vec::<u8>::with_capacity(black_box(bytes)))
         })
