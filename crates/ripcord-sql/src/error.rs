@@ -1,0 +1,296 @@
+//! Why an operation on a database failed.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::panic::Location;
+
+/// Why an operation on a database failed: its context ended, the database refused it, or the connection failed.
+///
+/// `{}` prints the operation and one level, as Go does: `query: context deadline exceeded`. `{:#}` prints everything on one line: the
+/// line that called, the cause, the line that set the deadline or canceled, and what the database answered.
+///
+/// The [`source`](StdError::source) is the [`ripcord::Error`] if the context ended, else the driver's error.
+///
+/// # Retries
+///
+/// | question | method |
+/// |---|---|
+/// | Is it safe to send the statement again, whatever it does? | [`is_not_sent`](Error::is_not_sent) |
+/// | May the same statement or transaction succeed in a moment? | [`is_transient`](Error::is_transient) |
+/// | May the statement have taken effect although it failed? | [`is_outcome_unknown`](Error::is_outcome_unknown) |
+pub struct Error(Box<Repr>);
+
+struct Repr {
+    /// The name of the method, such as `query`.
+    operation: &'static str,
+    location: &'static Location<'static>,
+    kind: Kind,
+}
+
+#[cfg_attr(not(all(feature = "postgres", feature = "sqlite")), allow(dead_code, reason = "for the other back end"))]
+pub(crate) enum Kind {
+    /// The context ended before there was a connection.
+    Waiting(ripcord::Error),
+    /// The context had a connection, and ended before anything was sent.
+    NotSent(ripcord::Error),
+    /// The context ended the operation, which has had no effect. Holds what the database answered.
+    Ended(ripcord::Error, Option<Driver>),
+    /// The context ended the operation, and the database did not answer in time.
+    Unanswered(ripcord::Error),
+    /// No connection could be opened.
+    Connect(Driver),
+    /// The database refused the operation.
+    Refused(Driver),
+    /// The connection was lost while the operation was in progress.
+    Lost(Driver),
+    /// The pool is closed.
+    Closed,
+    /// Anything else, in words.
+    Other(&'static str),
+}
+
+/// The error of a driver.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    #[cfg(feature = "postgres")]
+    Postgres(tokio_postgres::Error),
+    #[cfg(feature = "sqlite")]
+    Sqlite(rusqlite::Error),
+    /// No connection could be opened, by a reason outside of the driver.
+    #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite has no sockets"))]
+    Io(io::Error),
+}
+
+impl Error {
+    pub(crate) fn new(operation: &'static str, location: &'static Location<'static>, kind: Kind) -> Error {
+        Error(Box::new(Repr { operation, location, kind }))
+    }
+
+    /// Returns the end of the context, if that ended the operation.
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
+        match &self.0.kind {
+            Kind::Waiting(error) | Kind::NotSent(error) | Kind::Ended(error, _) | Kind::Unanswered(error) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns whether the context's deadline has passed.
+    pub fn is_deadline_exceeded(&self) -> bool {
+        self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
+    }
+
+    /// Returns whether the context was canceled.
+    pub fn is_canceled(&self) -> bool {
+        self.context_error().is_some_and(ripcord::Error::is_canceled)
+    }
+
+    /// Returns whether the context ended while the operation waited for a connection: all of the pool's were in use, or one was being
+    /// opened.
+    pub fn is_waiting_for_connection(&self) -> bool {
+        matches!(self.0.kind, Kind::Waiting(_))
+    }
+
+    /// Returns whether nothing was sent to the database, so that sending it again is safe whatever it does.
+    pub fn is_not_sent(&self) -> bool {
+        matches!(self.0.kind, Kind::Waiting(_) | Kind::NotSent(_) | Kind::Connect(_) | Kind::Closed)
+    }
+
+    /// Returns whether the operation may have taken effect although it failed: it was sent, and the answer was lost, or did not arrive
+    /// within the grace after the context's end.
+    ///
+    /// `false` means that it has had no effect. A statement that ended by itself after the context has a result, and no error.
+    pub fn is_outcome_unknown(&self) -> bool {
+        matches!(self.0.kind, Kind::Unanswered(_) | Kind::Lost(_))
+    }
+
+    /// Returns whether the same statement may succeed in a moment: a conflict with another transaction, a lock that was not available,
+    /// or a server that could not be reached, is starting, stopping or full. Repeat a transaction from its beginning.
+    ///
+    /// The end of the context is not transient. Neither is a lost connection, because the statement may have taken effect: see
+    /// [`is_outcome_unknown`](Error::is_outcome_unknown).
+    pub fn is_transient(&self) -> bool {
+        match &self.0.kind {
+            Kind::Connect(driver) => driver.is_connection() || driver.is_transient(),
+            Kind::Refused(driver) => driver.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Returns the error of tokio-postgres: what the server answered, or why the connection failed.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&self) -> Option<&tokio_postgres::Error> {
+        match self.driver()? {
+            Driver::Postgres(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the error of rusqlite.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&self) -> Option<&rusqlite::Error> {
+        match self.driver()? {
+            Driver::Sqlite(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Returns the name of the method that failed, such as `query`.
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// Returns the line of code that called the method.
+    pub fn location(&self) -> &'static Location<'static> {
+        self.0.location
+    }
+
+    /// Returns the code by which OpenTelemetry and metrics tell errors apart: Postgres' SQLSTATE, SQLite's name of the code, or a word.
+    pub(crate) fn code(&self) -> String {
+        let word = match &self.0.kind {
+            Kind::Waiting(error) | Kind::NotSent(error) | Kind::Ended(error, _) | Kind::Unanswered(error) => {
+                if error.is_deadline_exceeded() { "timeout" } else { "canceled" }
+            }
+            Kind::Connect(driver) | Kind::Refused(driver) | Kind::Lost(driver) => {
+                return driver.code().unwrap_or_else(|| "connection".to_owned());
+            }
+            Kind::Closed => "closed",
+            Kind::Other(_) => "_OTHER",
+        };
+        word.to_owned()
+    }
+
+    fn driver(&self) -> Option<&Driver> {
+        match &self.0.kind {
+            Kind::Ended(_, driver) => driver.as_ref(),
+            Kind::Connect(driver) | Kind::Refused(driver) | Kind::Lost(driver) => Some(driver),
+            _ => None,
+        }
+    }
+}
+
+impl Driver {
+    /// Returns whether the server could not be reached.
+    fn is_connection(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(error) => {
+                error.as_db_error().is_none() && error.source().is_some_and(|source| source.is::<io::Error>())
+            }
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(_) => false,
+            Driver::Io(_) => true,
+        }
+    }
+
+    fn is_transient(&self) -> bool {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(error) => error.code().is_some_and(crate::postgres::is_transient),
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(error) => crate::sqlite::is_transient(error),
+            Driver::Io(_) => false,
+        }
+    }
+
+    fn code(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(error) => error.code().map(|code| code.code().to_owned()),
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(error) => error.sqlite_error_code().map(|code| format!("{code:?}")),
+            Driver::Io(_) => None,
+        }
+    }
+
+    fn as_error(&self) -> &(dyn StdError + 'static) {
+        match self {
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(error) => error,
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(error) => error,
+            Driver::Io(error) => error,
+        }
+    }
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // tokio-postgres prints `db error`, and the server's text as its source.
+            #[cfg(feature = "postgres")]
+            Driver::Postgres(error) => match (error.as_db_error(), error.source()) {
+                (Some(answer), _) => fmt::Display::fmt(answer, f),
+                (None, Some(source)) => write!(f, "{error}: {source}"),
+                (None, None) => fmt::Display::fmt(error, f),
+            },
+            #[cfg(feature = "sqlite")]
+            Driver::Sqlite(error) => fmt::Display::fmt(error, f),
+            Driver::Io(error) => fmt::Display::fmt(error, f),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Repr { operation, location, kind } = &*self.0;
+        f.write_str(operation)?;
+        if f.alternate() {
+            write!(f, " (called at {location})")?;
+        }
+        f.write_str(": ")?;
+        match kind {
+            Kind::Waiting(error) => {
+                f.write_str("waiting for a connection: ")?;
+                fmt::Display::fmt(error, f)
+            }
+            Kind::NotSent(error) => {
+                f.write_str("not sent: ")?;
+                fmt::Display::fmt(error, f)
+            }
+            Kind::Ended(error, Some(answer)) if f.alternate() => {
+                write!(f, "{error:#}; the database answered: {answer}")
+            }
+            Kind::Unanswered(error) if f.alternate() => {
+                write!(f, "{error:#}; the database did not answer in time, so the operation may have taken effect")
+            }
+            // Passes the alternate flag on.
+            Kind::Ended(error, _) | Kind::Unanswered(error) => fmt::Display::fmt(error, f),
+            Kind::Connect(driver) => write!(f, "cannot connect: {driver}"),
+            Kind::Refused(driver) => write!(f, "{driver}"),
+            Kind::Lost(driver) => write!(f, "the connection was lost: {driver}"),
+            Kind::Closed => f.write_str("the pool is closed"),
+            Kind::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("operation", &self.0.operation)
+            .field("location", &self.0.location.to_string())
+            .field("context", &self.context_error())
+            .field("driver", &self.driver())
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self.context_error() {
+            Some(error) => Some(error),
+            None => self.driver().map(Driver::as_error),
+        }
+    }
+}
+
+impl From<Error> for io::Error {
+    /// A deadline is [`io::ErrorKind::TimedOut`], everything else [`io::ErrorKind::Other`].
+    fn from(error: Error) -> Self {
+        let kind = error.context_error().map_or(io::ErrorKind::Other, |error| io::Error::from(error.clone()).kind());
+        io::Error::new(kind, error)
+    }
+}
