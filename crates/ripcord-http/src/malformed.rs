@@ -5,8 +5,8 @@ use std::fmt;
 
 /// The error of a header whose value does not match the grammar of the header.
 ///
-/// The message contains the name of the header and the rule that is broken. It never contains the value, because the value comes
-/// from the other side of the connection.
+/// The message contains the name of the header and the rule that is broken. It never contains the value, because another
+/// program controls the value.
 ///
 /// ```
 /// let error = ripcord_http::deadline::grpc_timeout::decode(b"+5S").unwrap_err();

@@ -61,7 +61,7 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// | `ripcord_http_request_overrun_seconds`: time from the end of the context to the end of the request, if the context ended before the response was complete | histogram | `route` | [`Finished::record_metrics`] |
 /// | `ripcord_http_requests_in_flight`, `ripcord_http_contexts_held`, `ripcord_http_detached` | gauge | | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_requests_started_total`, `_timed_out_total`, `_canceled_total`, `_disconnected_total`, `_panicked_total`, `_failed_total`, `_refused_total` | counter | | [`ContextLayer::record_metrics`] |
-/// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped`, `expired` | [`ContextLayer::record_metrics`] |
+/// | `ripcord_http_deadlines_total` | counter | `kind`: `received`, `clamped` (the client asked for more time than the server's limit), `expired` (no time was left on arrival) | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_malformed_headers_total` | counter | `header` | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
 ///

@@ -65,7 +65,7 @@ impl RemoteCause {
         RemoteCause(text.into())
     }
 
-    /// Parses a header value.
+    /// Parses a value of the header `ripcord-cause`.
     ///
     /// # Errors
     ///

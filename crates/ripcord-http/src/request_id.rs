@@ -38,7 +38,7 @@ impl RequestId {
         RequestId(HeaderValue::from_bytes(&text).expect("hex is a valid header value"))
     }
 
-    /// Parses a header value, without copying it.
+    /// Parses a value of the header `x-request-id`, without copying it.
     ///
     /// # Errors
     ///

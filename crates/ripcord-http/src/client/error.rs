@@ -36,8 +36,9 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 /// # Display
 ///
 /// `{}` prints the call and the error, as Go does: `Get "http://localhost/": context deadline exceeded`. For an error while
-/// reading the body, it omits the call. `{:#}` prints all details on one line: the call and the error, then the cause, the name of
-/// the context and the source line, or the sources of the wrapped client's error. A password in the URL is printed as `***`.
+/// reading the body, it omits the call. `{:#}` prints all details on one line. If the context ended, these are the cause, the name
+/// of the context and the source line. Otherwise, these are the sources of the wrapped client's error. A password in the URL is
+/// printed as `***`.
 ///
 /// [`source`](StdError::source) returns the [`ripcord::Error`] if the context ended. Otherwise, it returns the source of the
 /// wrapped client's error. The types of other sources are not part of the API and may change.
@@ -208,8 +209,8 @@ impl Error {
 
     /// Returns whether the connection to the server could not be made.
     ///
-    /// With reqwest, every connect error counts. With another client, the innermost [`io::Error`](std::io::Error) among the sources
-    /// decides: the server refused the connection or was unreachable.
+    /// With reqwest, every connect error counts. With another client, the innermost [`io::Error`](std::io::Error) among the
+    /// sources must say that the server refused the connection or was unreachable.
     pub fn is_connect(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) => self.0.phase != Phase::Read && sources::is_connect(&**error),

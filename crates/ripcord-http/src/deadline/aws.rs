@@ -25,7 +25,7 @@ pub const HEADER: &str = "amz-sdk-request";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Absolute { decode } };
 
-/// Parses a header value and returns the time left at `now`.
+/// Parses a value of the header `amz-sdk-request` and returns the time left at `now`.
 ///
 /// Returns zero if the `ttl` has passed. Returns `None` if the value has no `ttl`.
 ///

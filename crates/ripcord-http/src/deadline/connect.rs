@@ -20,7 +20,7 @@ pub const HEADER: &str = "connect-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// Parses a header value and returns the time left.
+/// Parses a value of the header `connect-timeout-ms` and returns the time left.
 ///
 /// # Errors
 ///

@@ -83,7 +83,7 @@ impl Dialect {
         self.codec().needs_trust
     }
 
-    /// Parses a header value and returns the time left.
+    /// Parses a value of this dialect's header and returns the time left.
     ///
     /// Returns zero if the deadline has passed. Returns `None` if the value contains no deadline.
     ///

@@ -23,7 +23,9 @@ pub const HEADER: &str = "x-envoy-expected-rq-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: true, form: Form::Relative { decode, encode } };
 
-/// Parses a header value and returns the time left. A number above `u64::MAX` counts as `u64::MAX`.
+/// Parses a value of the header `x-envoy-expected-rq-timeout-ms` and returns the time left.
+///
+/// A number above `u64::MAX` counts as `u64::MAX`.
 ///
 /// # Errors
 ///

@@ -29,7 +29,7 @@ pub(super) const CODEC: Codec = Codec {
     form: Form::Absolute { decode: |value, now| decode(value, now).map(Some) },
 };
 
-/// Parses a header value and returns the time left at `now`. Returns zero if the deadline has passed.
+/// Parses a value of Finagle's deadline header and returns the time left at `now`. Returns zero if the deadline has passed.
 ///
 /// The result is never longer than the time left when the client set the deadline, even if the local clock is behind.
 ///

@@ -34,7 +34,7 @@ const UNITS: [(u8, u128); 6] = [
     (b'H', 3_600_000_000_000),
 ];
 
-/// Parses a header value and returns the time left.
+/// Parses a value of the header `grpc-timeout` and returns the time left.
 ///
 /// # Errors
 ///

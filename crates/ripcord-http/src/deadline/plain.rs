@@ -22,7 +22,9 @@ pub const HEADER: &str = "x-request-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
-/// Parses a header value and returns the time left. A number above `u64::MAX` counts as `u64::MAX`.
+/// Parses a value of the header `x-request-timeout-ms` and returns the time left.
+///
+/// A number above `u64::MAX` counts as `u64::MAX`.
 ///
 /// # Errors
 ///

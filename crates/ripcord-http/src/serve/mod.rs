@@ -76,10 +76,10 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 ///
 /// # Shutdown
 ///
-/// The method [`shutdown`](Serve::shutdown) connects the server to a [`Shutdown`]. After the request to stop:
+/// The method [`shutdown`](Serve::shutdown) connects the server to a [`Shutdown`]. After the shutdown has been requested:
 ///
 /// - Every HTTP/1 response has `Connection: close`. Connections without a request are closed. HTTP/2 clients receive GOAWAY.
-/// - Handlers of streams and WebSockets can wait for [`Context::draining`](ripcord::Context::draining) and end them in order.
+/// - Handlers of streams and WebSockets can wait for [`Context::draining`](ripcord::Context::draining) and close them gracefully.
 /// - The listener stays open for the [drain delay](ripcord::ShutdownBuilder::drain_delay), so that health checks still get a
 ///   response. Then it is closed. Requests that clients have sent by then get a response.
 /// - Requests in flight continue until the drain time is over. Then their contexts end. Connections that are still open 0.9

@@ -131,7 +131,7 @@ impl ContextLayer {
     /// The timer starts when the request arrives. These events count as progress and restart the timer:
     ///
     /// - A chunk of the response's body is sent.
-    /// - The handler reads a chunk of the request's body. This is only noticed on a watched connection (feature `connection`).
+    /// - The handler reads a chunk of the request's body. Only a watched connection (feature `connection`) detects this.
     /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for a long time
     ///   before it sends the first chunk, or that reads an upload on a connection that is not watched.
     ///
@@ -151,7 +151,8 @@ impl ContextLayer {
     ///
     /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
     ///
-    /// With axum, pass `server::matched_path` to use the route as the name. Add the layer with
+    /// With axum, pass `server::matched_path` to use the route as the name, or `server::method_and_path` for the method and the
+    /// route. The metrics of feature `metrics` need both. Add the layer with
     /// [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), because such layers run after routing.
     #[must_use]
     pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
@@ -167,7 +168,7 @@ impl ContextLayer {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
     }
 
-    /// Sets which client headers to trust. Default: [`TrustPolicy::untrusted`].
+    /// Sets the policy that decides which headers of a client are used. Default: [`TrustPolicy::untrusted`].
     ///
     /// The [maximum timeout](TrustPolicy::with_max_timeout) of the policy limits requests in addition to
     /// [`timeout`](ContextLayer::timeout). The shorter one applies.
@@ -211,7 +212,8 @@ impl ContextLayer {
         self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
     }
 
-    /// Sets what happens when a client closes only its sending half of the connection. Default: [`HalfClose::Cancel`].
+    /// Sets the effect of a half-close, where a client closes only its sending half of the connection. Default:
+    /// [`HalfClose::Cancel`].
     ///
     /// Only a watched connection (feature `connection`) detects this.
     #[must_use]
@@ -229,7 +231,7 @@ impl ContextLayer {
 
     /// Adds a function that adds values to a request's context, for example from headers.
     ///
-    /// The function receives the context with the request's name, ID, trace and baggage. It returns a context derived from it.
+    /// The function receives the context with the request's name, ID, trace and baggage. It returns a derived context.
     /// Several functions are called in the order in which they were added.
     ///
     /// The function is called for trusted and untrusted clients. Check [`trust_policy`](ContextLayer::trust_policy) before you

@@ -44,7 +44,7 @@ impl fmt::Display for Finished<'_> {
     }
 }
 
-/// How a request ended.
+/// The outcome of a request, for logs and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Outcome {
@@ -156,7 +156,7 @@ impl fmt::Display for RequestAnswered {
 
 impl Error for RequestAnswered {}
 
-/// Where the deadline of a request comes from: the server's own limit or a header of the client.
+/// The source of a request's deadline: the server's own limit, or a header of the client.
 ///
 /// If the deadline ends the context, this value is the cause, unless [`timeout_cause`](super::ContextLayer::timeout_cause) sets
 /// another.
@@ -192,7 +192,7 @@ pub enum DeadlineSource {
 }
 
 impl DeadlineSource {
-    /// Returns where the deadline of the request with the context `ctx` comes from.
+    /// Returns the source of the deadline of the request to which `ctx` belongs.
     ///
     /// Returns [`DeadlineSource::None`] if `ctx` does not belong to a request.
     pub fn from_context(ctx: &Context) -> Self {

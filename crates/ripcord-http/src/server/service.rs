@@ -30,8 +30,8 @@ use crate::{Malformed, trace_context::Link};
 
 /// A tower service that gives every request a [`Context`]. Created by [`ContextLayer`](super::ContextLayer).
 ///
-/// The response has the body type [`ContextBody`], whose error is boxed. The error is the one of the inner body, or the
-/// [`ripcord::Error`] of the context if it cut the body short.
+/// The response has the body type [`ContextBody`], whose error is boxed. It is the error of the inner body, or the
+/// [`ripcord::Error`] of the context if the end of the context cut the body short.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {
     pub(super) inner: S,

@@ -93,7 +93,7 @@ type Name = fn(&Parts) -> Cow<'static, str>;
 type Values = Arc<dyn Fn(Context, &Parts) -> Context + Send + Sync>;
 type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
-/// What happens when a client closes its sending half of the connection while its request is in flight.
+/// The effect of a half-close: a client closes its sending half of the connection while its request is in flight.
 ///
 /// TCP sends the same FIN for a client that has closed the connection and for a client that still waits for the response. So the
 /// server cannot tell them apart. Only a watched connection (feature `connection`) detects the FIN.

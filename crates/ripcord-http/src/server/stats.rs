@@ -43,7 +43,7 @@ pub struct ServerStats {
     pub held: u64,
     /// Requests with a deadline in a well-formed header.
     pub deadlines_received: u64,
-    /// Requests with a deadline in a well-formed header that was later than the server's own limit.
+    /// Requests whose client asked, in a well-formed header, for more time than the server's own limit.
     pub deadlines_clamped: u64,
     /// Requests with no time left on arrival. The response has status 504, and the handler is not called.
     pub expired: u64,

@@ -60,7 +60,7 @@ impl Traceparent {
         Traceparent { parent_id: span_id(), ..self }
     }
 
-    /// Parses a header value.
+    /// Parses a value of the header `traceparent`.
     ///
     /// # Errors
     ///

@@ -15,7 +15,7 @@ use crate::client::outgoing::Outgoing;
 use crate::client::span::CallSpan;
 use crate::deadline::Dialect;
 
-/// Adds the method [`context`](RequestBuilderExt::context) to [`reqwest::RequestBuilder`](RequestBuilder).
+/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`].
 pub trait RequestBuilderExt: Sized {
     /// Sets the context of the call. The call ends when the context ends, and sends the time left, the request ID and the trace.
     ///

@@ -29,8 +29,8 @@ use crate::client::{Error, ResponseBody, context_end::ContextEnd};
 /// # Ok(()) }
 /// ```
 ///
-/// The methods have the names of those of [`reqwest::Response`](::reqwest::Response). Their errors name the method and URL. If the
-/// context ended the call, they also contain the [`ripcord::Error`].
+/// The methods correspond to the methods of [`reqwest::Response`](::reqwest::Response). Their errors contain the HTTP method and
+/// the URL. If the context ended the call, they also contain the [`ripcord::Error`].
 #[derive(Debug)]
 pub struct Response {
     pub(super) response: reqwest::Response,
@@ -104,7 +104,7 @@ impl Response {
         Ok(self)
     }
 
-    /// Reads the whole body and decodes it to text, as [`reqwest::Response::text`](::reqwest::Response::text) does.
+    /// Reads the whole body and decodes it to text, as reqwest's own [method](::reqwest::Response::text) does.
     ///
     /// # Errors
     ///

@@ -106,7 +106,7 @@ pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
     (WatchedStream::new(stream, peer), watch)
 }
 
-/// The settings of one watched connection, and the future that serves it. Created by [`watch`].
+/// A watched connection that is not served yet, with its settings. Created by [`watch`].
 ///
 /// Wrap the service with [`service`](Watch::service), then run the connection with [`serve`](Watch::serve). The
 /// [module documentation](self) has an example.
@@ -155,7 +155,8 @@ impl Watch {
         Watch { until: Some(ctx.clone()), ..self }
     }
 
-    /// Wraps a service, so that its requests are canceled when this connection is closed by its client.
+    /// Wraps the service that handles the requests of this connection. The contexts of its requests end when the client
+    /// disconnects.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
