@@ -119,7 +119,7 @@ impl Error {
         self.0.status.code()
     }
 
-    /// Returns the status.
+    /// Returns the status of the failed call.
     ///
     /// If the server responded with a status, returns that status. Otherwise, returns a status with [`code`](Error::code) and a
     /// fixed message.
@@ -151,7 +151,7 @@ impl Error {
         self.code() == Code::Cancelled
     }
 
-    /// Returns whether no part of the call was sent. Sending it again is then safe, even if the call changes data.
+    /// Returns whether no part of the call was sent. Sending the call again is then safe, even if it changes data.
     pub fn is_not_sent(&self) -> bool {
         matches!(&self.0.inside, Inside::Client(error) if error.is_not_sent())
     }

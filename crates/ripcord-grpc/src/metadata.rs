@@ -19,8 +19,8 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// A context value that calls can send as metadata.
 ///
-/// Implement this trait for your type. Then turn it on: [`ClientLayer::metadata`](crate::ClientLayer::metadata) sends the value,
-/// and [`ServerLayer::metadata`](crate::ServerLayer::metadata) reads it from trusted clients.
+/// Implement this trait for your type. On the client, call [`ClientLayer::metadata`](crate::ClientLayer::metadata) to send the
+/// value. On the server, call [`ServerLayer::metadata`](crate::ServerLayer::metadata) to read it from trusted clients.
 ///
 /// ```
 /// use ripcord::Value;

@@ -78,7 +78,7 @@ impl Status {
         self.code
     }
 
-    /// Returns the message.
+    /// Returns the message, which may be empty.
     pub fn message(&self) -> &str {
         &self.message
     }

@@ -61,7 +61,7 @@ pub struct ServerLayer {
 }
 
 impl ServerLayer {
-    /// Creates a layer with the settings of `http`.
+    /// Creates a layer from a `ContextLayer`, with the settings of that layer.
     pub fn new(http: ContextLayer) -> Self {
         ServerLayer { http, metadata: Keys::default(), margin: Duration::ZERO, notes_code: false }
     }

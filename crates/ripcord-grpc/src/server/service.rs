@@ -61,7 +61,7 @@ fn keep_back(margin: Duration, headers: &mut HeaderMap) {
     headers.insert(timeout::HEADER, left.map_or(HeaderValue::from_static("0n"), Into::into));
 }
 
-/// The inner part of a [`ServerService`]. It handles requests that already have a context.
+/// The inner service of a [`ServerService`]. It handles requests that already have a context.
 #[derive(Clone, Debug)]
 pub struct CallService<S> {
     inner: S,
