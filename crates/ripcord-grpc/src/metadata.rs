@@ -102,7 +102,7 @@ impl Keys {
     ///
     /// # Panics
     ///
-    /// Panics if the key is no header name in lower case, or one that gRPC reserves.
+    /// Panics if the key is not a header name in lower case, or if gRPC reserves it.
     #[track_caller]
     pub(crate) fn add<V: Metadata>(&mut self) {
         let is_lower = !V::KEY.bytes().any(|byte| byte.is_ascii_uppercase());

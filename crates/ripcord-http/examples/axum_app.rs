@@ -1,6 +1,6 @@
-//! An axum app, served until the program asks it to stop.
+//! An axum app that is served until the program stops it.
 //!
-//! `cargo run --example axum_app` sends itself a request, stops while that is in flight, and prints the report.
+//! `cargo run --example axum_app` sends itself a request, stops while the request is in flight, and prints the report.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::error::Error;
@@ -12,7 +12,7 @@ use ripcord::Shutdown;
 use ripcord_http::server::{ContextLayer, Ctx};
 use tokio::sync::Notify;
 
-/// Works until the server drains, and answers then.
+/// Works until the server drains, then responds.
 async fn report(Ctx(ctx): Ctx, State(started): State<Arc<Notify>>) -> &'static str {
     started.notify_one();
     ctx.draining().await;

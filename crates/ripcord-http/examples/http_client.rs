@@ -1,4 +1,4 @@
-//! Requests that end with their context, against a server that this program starts itself.
+//! Requests that end when their context ends. The program also starts the server.
 //!
 //! `cargo run --example http_client`
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
@@ -12,7 +12,7 @@ use axum::{Router, routing::get};
 use ripcord::{Context, Shutdown};
 use ripcord_http::client::reqwest::RequestBuilderExt;
 
-/// Returns what the server says, or why not: the context ended first, in the request or while the body was read.
+/// Returns the body of the response. Returns an error if the context ends first, during the request or while the body is read.
 async fn fetch_url(ctx: &Context, url: &str) -> Result<String, Box<dyn Error>> {
     let request = reqwest::Client::new().get(url).context(ctx);
     let response = request.send().await.map_err(|error| format!("error executing request: {error}"))?;
@@ -48,7 +48,7 @@ fn print_result(result: Result<String, Box<dyn Error>>) {
     }
 }
 
-/// The server's handler, which is slow and knows no deadline. With a context it would see the client's, and might answer first.
+/// A slow handler without a context. With a context, it would have the client's deadline, and could respond before it passes.
 async fn delay(Path(seconds): Path<u64>) -> String {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     format!("answered after {seconds}s.\n")

@@ -1,4 +1,4 @@
-//! A server whose requests each have an id and five seconds, and whose handlers notice when the client disconnects.
+//! A server whose requests each have an ID and a limit of five seconds. Its handlers stop when the client disconnects.
 //!
 //! `cargo run --example http_server` sends itself requests and prints the responses. With an address, as in
 //! `cargo run --example http_server 127.0.0.1:8080`, it serves until Ctrl-C.
@@ -51,7 +51,7 @@ async fn handle_slow_request(Ctx(ctx): Ctx) -> Result<String, Ended> {
     }
 }
 
-/// The layer replaces the chapter's two middlewares: the id and the timeout.
+/// The layer replaces the two middlewares of the tutorial: the ID and the timeout.
 fn app(server: &Context, over: UnboundedSender<()>) -> Router {
     let layer = ContextLayer::new(server).timeout(Duration::from_secs(5)).name(matched_path).on_end(move |_| {
         // There may be no receiver.

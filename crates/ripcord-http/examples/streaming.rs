@@ -1,10 +1,10 @@
-//! A stream of tokens, as a language model sends it: slowly, for a long time, and not always to its end.
+//! A stream of tokens like the stream of a language model: slow, long, and not always complete.
 //!
 //! `cargo run --example streaming` asks for five streams and prints how each one ends. With an address, as in
 //! `cargo run --example streaming 127.0.0.1:8080`, it serves `/chat/steady` and the others until Ctrl-C.
 //!
-//! A fixed timeout would cut long streams that are fine. The idle timeout ends a stream only if no token has come for a while. The
-//! deadline is the hard limit above it.
+//! A fixed timeout would also cut long streams that make progress. The idle timeout ends a stream only if no token was sent for
+//! some time. The deadline still limits the whole stream.
 #![expect(clippy::print_stdout, reason = "printing is what an example does")]
 
 use std::convert::Infallible;
@@ -27,7 +27,7 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_millis(500);
 const TOKEN: Duration = Duration::from_millis(50);
 
-/// The model: `steady` sends eight tokens, `stalls` stops after three, `endless` never ends. It knows nothing of the request.
+/// The model: `steady` sends eight tokens, `stalls` stops after three, `endless` never ends. It does not use the request.
 async fn token(model: &str, number: usize) -> Option<String> {
     if model == "stalls" && number == 3 {
         std::future::pending::<()>().await;
@@ -36,14 +36,14 @@ async fn token(model: &str, number: usize) -> Option<String> {
     (model != "steady" || number < 8).then(|| format!("token {number}"))
 }
 
-/// Sends tokens until the model has no more or the server drains. The layer cuts the stream when the context ends.
+/// Sends tokens until the model has no more tokens or the server drains. The layer cuts the stream when the context ends.
 async fn chat(Ctx(ctx): Ctx, Path(model): Path<String>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     Sse::new(stream::unfold((ctx, Some(0)), move |(ctx, number)| {
         let model = model.clone();
         async move {
             let number = number?;
             tokio::select! {
-                // Says goodbye, so that the client reconnects to another server.
+                // Sends a last event, so that the client reconnects to another server.
                 () = ctx.draining() => Some((Ok(Event::default().event("draining").data("reconnect")), (ctx, None))),
                 token = token(&model, number) => Some((Ok(Event::default().data(token?)), (ctx, Some(number + 1)))),
             }
@@ -59,7 +59,7 @@ fn app(server: &Context, ends: UnboundedSender<String>) -> Router {
     Router::new().route("/chat/{model}", get(chat)).layer(layer)
 }
 
-/// Returns how a request ended. A log would print the error with `{:#}`, which has all of it.
+/// Returns a text that says how a request ended. A log would print the error with `{:#}`, which prints all details.
 fn explain(request: &Finished<'_>) -> String {
     let is_idle = request.error.as_ref().is_some_and(|error| format!("{error:#}").contains("(idle for"));
     match request.outcome {
@@ -69,7 +69,7 @@ fn explain(request: &Finished<'_>) -> String {
     }
 }
 
-/// Reads a stream until it ends, or until `enough` events have come. Returns the last event, and how the stream ended.
+/// Reads a stream until it ends, or until `enough` events have arrived. Returns the last event, and how the stream ended.
 async fn read(mut response: reqwest::Response, enough: usize) -> Result<(String, &'static str), Box<dyn Error>> {
     let (mut events, mut last) = (0, String::new());
     while events < enough {
@@ -106,7 +106,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for (model, enough) in [("steady", usize::MAX), ("stalls", usize::MAX), ("endless", usize::MAX), ("endless", 2)] {
         println!("\n== {model}{}", if enough == 2 { ", and a client that leaves" } else { "" });
         let (last, end) = read(reqwest::get(format!("{base}/{model}")).await?, enough).await?;
-        // How many tokens come before the deadline is a matter of luck.
+        // The number of tokens before the deadline varies.
         let last = if end == "cut off" && model == "endless" { "some token" } else { &last };
         println!("client: {last}, then {end}");
         println!("server: {}", ends.recv().await.ok_or("no end")?);

@@ -1,4 +1,4 @@
-//! A WebSocket echo. The context of a connection lives until its client leaves or the server drains, and says which.
+//! A WebSocket echo server. A connection's context ends when the client disconnects or the server drains. Its cause says which.
 //!
 //! `cargo run --example websocket_echo` connects to itself and prints what happens. With an address, as in
 //! `cargo run --example websocket_echo 127.0.0.1:8080`, it serves until Ctrl-C.
@@ -31,7 +31,7 @@ fn echo(ctx: Context, upgrade: WebSocketUpgrade, ends: UnboundedSender<ripcord::
     })
 }
 
-/// Echoes until the client leaves, or the server drains.
+/// Echoes until the client disconnects or the server drains.
 async fn talk(ctx: &Context, mut socket: WebSocket) {
     loop {
         let received = tokio::select! {
@@ -61,7 +61,7 @@ fn app(server: &Context, ends: UnboundedSender<ripcord::Error>) -> Router {
     Router::new().route("/echo", any(echo)).layer(layer)
 }
 
-/// Returns why a context ended.
+/// Returns the error and the cause of a context as text.
 fn why(end: Option<ripcord::Error>) -> String {
     let cause = end.and_then(|end| end.cause().map(ToString::to_string));
     format!("context canceled: {}", cause.as_deref().unwrap_or("no cause"))

@@ -1,4 +1,4 @@
-//! A worker that takes jobs from a queue, and stops in order: it takes no more, finishes what it has started, and then flushes.
+//! A worker that takes jobs from a queue and stops gracefully: it takes no more jobs, finishes the job in flight, then flushes.
 //!
 //! `cargo run --example worker` stops in the middle of its work and prints the report. With an argument, as in
 //! `cargo run --example worker wait`, it works until Ctrl-C.
@@ -11,7 +11,7 @@ use std::time::Duration;
 use ripcord::{Context, Shutdown};
 use tokio::sync::Notify;
 
-/// The queue, and what has been done.
+/// The queue, and the results.
 #[derive(Default)]
 struct Queue {
     taken: AtomicUsize,
@@ -20,7 +20,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Takes the next job. There is always one.
+    /// Takes the next job. The queue is never empty.
     fn take(&self) -> usize {
         let job = self.taken.fetch_add(1, Ordering::Relaxed) + 1;
         if job == 3 {
@@ -37,7 +37,7 @@ impl Queue {
     }
 }
 
-/// Works until the drain begins. A job that has started is finished, unless the drain takes too long: then its context ends.
+/// Works until the drain begins. A started job is finished, unless the drain takes too long. In that case, its context ends.
 async fn work(ctx: Context, queue: Arc<Queue>) -> Result<(), ripcord::Error> {
     while !ctx.is_draining() {
         queue.work(&ctx, queue.take()).await?;

@@ -77,11 +77,11 @@
 //! | end a reqwest call when its context ends | `client::reqwest::RequestBuilderExt`, feature `reqwest` |
 //! | end the calls of any tower client when their context ends | [`ClientLayer`](client::ClientLayer) |
 //! | decide whether to retry a call | [`client::Error`] |
-//! | trust or distrust a peer's headers | [`TrustPolicy`] |
+//! | decide which headers of a client a server uses | [`TrustPolicy`] |
 //! | read why a client or server ended a request | [`RemoteCause`] |
 //! | tell a server why a call was canceled | [`CauseLayer`](client::CauseLayer), [`ContextLayer::remote_cancel`](server::ContextLayer::remote_cancel) |
 //! | read or write a header yourself | [`deadline`], [`trace_context`] |
-//! | see what is running | `inspector::Inspector`, feature `inspector` |
+//! | see the running requests on a web page | `inspector::Inspector`, feature `inspector` |
 //!
 //! # Headers
 //!

@@ -1,4 +1,4 @@
-//! Which headers of a peer are trusted.
+//! The policy that decides which headers of a client are used.
 
 use std::time::Duration;
 

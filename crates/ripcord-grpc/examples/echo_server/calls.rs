@@ -8,7 +8,7 @@ use ripcord_grpc::Code;
 use ripcord_grpc::server::Call;
 use serde_json::json;
 
-/// What is known of a call so far, as a value of its context.
+/// The facts about a call so far, as a value of its context.
 struct Record(Mutex<State>);
 
 impl Value for Record {}
@@ -17,7 +17,7 @@ impl Value for Record {}
 struct State {
     /// Spawned tasks that have not ended.
     running: usize,
-    /// How the last spawned task has ended.
+    /// The end of the last spawned task.
     spawned: Option<&'static str>,
     /// The end of the call.
     ended: Option<Ended>,
@@ -38,7 +38,7 @@ pub(crate) fn begin(ctx: &Context) -> Context {
     ctx.with_value(Record(Mutex::default()))
 }
 
-/// The call has ended: prints its line now, or when its tasks have ended.
+/// Records the end of the call. Prints its line now, or when its tasks have ended.
 pub(crate) fn end(call: &Call<'_>, print: Print) {
     let (Some(code), Some(record)) = (call.code, call.request.ctx.value::<Record>()) else { return };
     let path = call.request.ctx.name().unwrap_or_default();
@@ -83,7 +83,7 @@ impl Record {
     }
 }
 
-/// A task that a call has spawned. Dropping this is its end.
+/// A task that a call has spawned. Dropping this value records the end of the task.
 pub(crate) struct Spawned {
     ctx: Context,
     is_complete: bool,
@@ -97,7 +97,7 @@ impl Spawned {
         Spawned { ctx: ctx.clone(), is_complete: false }
     }
 
-    /// The task has come to its end before its context did.
+    /// Records that the task completed before its context ended.
     pub(crate) fn complete(mut self) {
         self.is_complete = true;
     }

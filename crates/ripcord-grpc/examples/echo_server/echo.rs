@@ -25,7 +25,7 @@ use super::generated::{EchoReply, EchoRequest, echo_server};
 
 type HyperClient = hyper_util::client::legacy::Client<HttpConnector, tonic::body::Body>;
 
-/// A client whose calls end with their context.
+/// A client whose calls end when their context ends.
 pub(crate) type Upstream = EchoClient<Client<HyperClient>>;
 
 type Replies = Pin<Box<dyn Stream<Item = Result<EchoReply, Status>> + Send>>;
@@ -57,7 +57,7 @@ impl echo_server::Echo for Echo {
         let ctx = request.context()?;
         let request = request.into_inner();
         if request.via_upstream {
-            // The context is all that a call needs to send the time left, the ID and the trace.
+            // The call takes the time left, the ID and the trace from the context.
             return self.upstream()?.unary(Request::new(at_upstream(request)).with_context(&ctx)).await;
         }
         wait(&ctx, &request).await?;
@@ -110,7 +110,7 @@ impl echo_server::Echo for Echo {
     async fn bidi(&self, request: Request<Streaming<EchoRequest>>) -> Result<Response<Replies>, Status> {
         let ctx = request.context()?;
         let echo = self.clone();
-        // The client may want the head of the response before it sends anything, so the first message is read in the stream.
+        // The client may wait for the head of the response before it sends a message, so the first message is read in the stream.
         let replies = stream::once(async move {
             let mut requests = request.into_inner();
             match requests.message().await? {
@@ -159,7 +159,7 @@ async fn wait(ctx: &Context, request: &EchoRequest) -> Result<(), Status> {
         ctx.sleep(delay).await.or_status()?;
     }
     if let Some(task) = task {
-        // The line of the call says how it has ended.
+        // The printed line of the call contains the end of the task.
         let _ = task.await;
     }
     Ok(())
@@ -179,8 +179,8 @@ fn at_upstream(request: EchoRequest) -> EchoRequest {
     EchoRequest { via_upstream: false, ..request }
 }
 
-/// Returns the requests to send to the upstream, and the status of a request stream that is cut short. Then the call to the upstream must
-/// be dropped, which resets it: the end of the stream would make it complete.
+/// Returns the requests for the upstream, and the status if the request stream is cut short. In that case, the caller must drop the
+/// call to the upstream, which resets it. If the stream of requests just ended, the upload would look complete to the upstream.
 fn rest_at_upstream(
     first: EchoRequest,
     rest: Streaming<EchoRequest>,
@@ -190,7 +190,7 @@ fn rest_at_upstream(
     let rest = stream::unfold((rest, cut_short), async |(mut rest, cut_short)| match rest.message().await {
         Ok(request) => Some((request?, (rest, cut_short))),
         Err(status) => {
-            // If nobody listens, the call is over.
+            // If the receiver was dropped, the call is over.
             let _ = cut_short.send(status);
             pending().await
         }

@@ -1,9 +1,9 @@
-//! A gRPC server that echoes: the service of `proto/echo.proto`, over HTTP/2 without TLS. It shows what every call knows (its deadline, its
-//! ID, its trace), how each call ends, and how a call continues at an upstream.
+//! A gRPC echo server: the service of `proto/echo.proto`, over HTTP/2 without TLS. For each call, it shows the deadline, the ID
+//! and the trace, and how the call ends. A call can also call another server, the upstream.
 //!
 //! `cargo run -p ripcord-grpc --example echo_server -- --listen 127.0.0.1:50051 [--upstream http://127.0.0.1:50052]`
 //!
-//! It prints one line of JSON per call. SIGTERM or Ctrl-C ends it when the calls in flight are over, at most 10 seconds later.
+//! It prints one line of JSON per call. After SIGTERM or Ctrl-C, it exits when the calls in flight are over, or after 10 seconds.
 
 #![expect(clippy::print_stderr, reason = "printing is what an example does")]
 
@@ -66,7 +66,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
 
 fn layer(ctx: &Context, trust: TrustPolicy) -> ServerLayer {
     let http = ContextLayer::new(ctx).trust(trust).name(server::method).values(|ctx, _| calls::begin(&ctx));
-    // The answer at the deadline leaves before the client gives up.
+    // The response at the deadline is sent before the client's deadline.
     ServerLayer::new(http).margin(Duration::from_millis(5)).on_end(|call| calls::end(call, print))
 }
 
@@ -74,7 +74,7 @@ fn is_loopback<B>(request: &Request<B>) -> bool {
     request.extensions().get::<PeerAddr>().is_some_and(|peer| peer.0.ip().to_canonical().is_loopback())
 }
 
-/// Prints a line and flushes it. If nobody reads it, there is nobody to tell.
+/// Prints a line and flushes it. An error is ignored, because then nothing reads the output.
 fn print(line: &str) {
     let mut out = stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());

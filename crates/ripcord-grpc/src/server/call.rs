@@ -77,7 +77,7 @@ pub fn method(parts: &Parts) -> Cow<'static, str> {
     }
 }
 
-/// Returns whether a request with these headers is gRPC's. gRPC-Web has its trailers in the body, and is not.
+/// Returns whether the headers are those of a gRPC request. A gRPC-Web request is not: its response has trailers in the body.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     let content_type = headers.get(CONTENT_TYPE).map_or(&[][..], |value| value.as_bytes());
     content_type.starts_with(b"application/grpc") && !content_type.starts_with(b"application/grpc-web")

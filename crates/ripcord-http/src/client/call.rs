@@ -22,7 +22,7 @@ impl Call {
     }
 }
 
-/// A URL as the client has it. It is formatted only when an error or a span needs it.
+/// A URL in the type of the client. It is formatted only when an error or a span needs the text.
 #[derive(Clone)]
 pub(crate) enum Url {
     Uri(http::Uri),

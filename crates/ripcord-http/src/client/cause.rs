@@ -181,7 +181,7 @@ impl Unsent {
 
 /// The future of a call. Returned by [`CauseService`].
 ///
-/// If it is dropped after its context was canceled, the server is told the cause.
+/// If it is dropped after its context was canceled, the cause is sent to the server.
 #[must_use = "futures do nothing unless polled"]
 pub struct CauseFuture<F: Send + 'static> {
     // `None` once it is ready.
@@ -220,7 +220,7 @@ impl<F: Send + 'static> Drop for CauseFuture<F> {
 
 /// The body of a response from [`CauseService`].
 ///
-/// If it is dropped before its end and after its context was canceled, the server is told the cause.
+/// If it is dropped before its end and after its context was canceled, the cause is sent to the server.
 pub struct CauseBody<B: Send + 'static> {
     // `None` after an error.
     body: Option<Pin<Box<B>>>,

@@ -9,7 +9,7 @@ use crate::Malformed;
 pub(super) struct Codec {
     /// The header's name, in lower case.
     pub(super) header: &'static str,
-    /// Whether only a trusted peer's value counts.
+    /// Whether the header is read only from a trusted client.
     pub(super) needs_trust: bool,
     pub(super) form: Form,
 }
@@ -18,6 +18,6 @@ pub(super) struct Codec {
 pub(super) enum Form {
     /// The time left. It depends on no clock.
     Relative { decode: fn(&[u8]) -> Result<Duration, Malformed>, encode: fn(Duration) -> Option<Encoded> },
-    /// An instant on the peer's clock. Such a dialect is only read.
+    /// A point in time on the client's clock. Such a dialect is only read.
     Absolute { decode: fn(&[u8], SystemTime) -> Result<Option<Duration>, Malformed> },
 }

@@ -184,7 +184,7 @@ impl Bodyless {
         }
     }
 
-    /// Returns whether no body follows a head with this status, whatever body the handler returned.
+    /// Returns whether a response with this status has no body. The body that the handler returned is then not sent.
     fn is_bodyless(self, status: StatusCode) -> bool {
         let by_status =
             status.is_informational() || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;

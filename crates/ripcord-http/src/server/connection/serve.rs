@@ -24,7 +24,7 @@ use super::{
 const GOODBYE: Duration = Duration::from_millis(500);
 
 pin_project! {
-    /// A connection and the events that end it. `G` is ready when the client is gone.
+    /// A connection and the events that end it. `G` is ready when the client has disconnected and no longer reads.
     pub(super) struct Serve<C: GracefulConnection, G> {
         #[pin]
         connection: C,
