@@ -1,4 +1,4 @@
-//! Why a call, or one of its streams, failed.
+//! The error of a call or of its request stream.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! Values of a context that travel in metadata.
+//! Context values that are sent as metadata.
 
 use std::error::Error;
 use std::fmt;

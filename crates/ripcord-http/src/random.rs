@@ -4,9 +4,9 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// 128 bits that no other call returns: a keyed hash of a count, with a key that the system made for this process.
+/// Returns 128 bits that no other call returns: a keyed hash of a count, with a random key for this process.
 ///
-/// The standard library promises no more of that hash than that it withstands collisions, so these are ids and no secrets.
+/// The standard library only promises that this hash resists collisions, so the result is an ID and not a secret.
 pub(crate) fn id() -> [u8; 16] {
     static KEY: LazyLock<(RandomState, RandomState)> = LazyLock::new(|| (RandomState::new(), RandomState::new()));
     static NEXT: AtomicU64 = AtomicU64::new(0);

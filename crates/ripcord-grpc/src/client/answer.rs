@@ -1,4 +1,4 @@
-//! The server's answer.
+//! The body of a response, and the corrections of its status.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -16,7 +16,7 @@ use crate::{BoxError, Code, Error, Status};
 
 const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
-/// What a client makes of the headers and trailers of an answer.
+/// Corrects the headers and trailers of a response.
 #[derive(Debug, Default)]
 pub(super) struct Answered {
     ctx: Option<Context>,
@@ -27,14 +27,14 @@ impl Answered {
         Answered { ctx }
     }
 
-    /// Corrects the status in the headers or trailers of an answer, if they have one.
+    /// Corrects the status in the headers or trailers of a response, if they contain a status.
     pub(super) fn receive(&self, headers: &mut HeaderMap) {
         let Some(code) = headers.get(GRPC_STATUS).map(Code::decode) else { return };
         // tonic panics on details that are not base64.
         if headers.get(DETAILS).is_some_and(|details| BASE64.decode(details.as_bytes()).is_err()) {
             headers.remove(DETAILS);
         }
-        // A server that has no deadline of its own learns of this one by a reset, and calls it a cancel.
+        // A server without its own deadline sees only a reset at this deadline, and reports a cancel.
         let ended = || self.ctx.as_ref().and_then(Context::err);
         if code == Code::Cancelled
             && let Some(error) = ended().filter(ripcord::Error::is_deadline_exceeded)

@@ -1,4 +1,4 @@
-//! The streams of a call, as its handler has them.
+//! The bodies of a call's request and response.
 
 use std::fmt;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! The services that the layer makes: one around the `ContextService`, and one inside of it.
+//! The services that the layer creates: one outside and one inside of the `ContextService`.
 
 use std::pin::Pin;
 use std::task::{self, Poll, ready};

@@ -1,4 +1,4 @@
-//! Why a call failed.
+//! The error of a call.
 
 use std::error::Error as StdError;
 use std::fmt;

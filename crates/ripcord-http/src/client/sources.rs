@@ -1,4 +1,4 @@
-//! What the client below has failed with: looks through an error and its sources.
+//! Searches the error of the wrapped client and its sources.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,7 +9,7 @@ pub(super) fn is_connect(error: &(dyn StdError + 'static)) -> bool {
     is_connect_of_reqwest(error) || io_kind(error).is_some_and(is_unreachable)
 }
 
-/// Returns whether a timeout of the client's own ended the call.
+/// Returns whether a timeout of the wrapped client ended the call.
 pub(super) fn is_timeout(error: &(dyn StdError + 'static)) -> bool {
     is_timeout_of_reqwest(error) || io_kind(error) == Some(io::ErrorKind::TimedOut)
 }

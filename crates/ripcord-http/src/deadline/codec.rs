@@ -1,11 +1,11 @@
-//! What a dialect consists of.
+//! The properties and functions of a dialect.
 
 use std::time::{Duration, SystemTime};
 
 use super::Encoded;
 use crate::Malformed;
 
-/// How one dialect is read and written. Each dialect's module has one as `CODEC`.
+/// The properties and functions of one dialect. Each dialect's module defines it as `CODEC`.
 pub(super) struct Codec {
     /// The header's name, in lower case.
     pub(super) header: &'static str,
@@ -14,7 +14,7 @@ pub(super) struct Codec {
     pub(super) form: Form,
 }
 
-/// What a dialect's value means.
+/// The meaning of a dialect's value.
 pub(super) enum Form {
     /// The time left. It depends on no clock.
     Relative { decode: fn(&[u8]) -> Result<Duration, Malformed>, encode: fn(Duration) -> Option<Encoded> },

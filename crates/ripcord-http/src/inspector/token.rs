@@ -1,4 +1,4 @@
-//! The token that opens the inspector to other machines.
+//! The token that gives other machines access to the inspector.
 
 use std::error::Error;
 use std::fmt;

@@ -3,8 +3,8 @@
 //! | file | holds |
 //! |---|---|
 //! | `accept.rs` | accepting connections until the drain |
-//! | `service.rs` | what every request and answer of a connection gets |
-//! | `explained.rs` | the answer to malformed requests |
+//! | `service.rs` | the additions to every request and response |
+//! | `explained.rs` | the response to malformed requests |
 //! | `limits.rs` | limits on connections |
 //! | `listen.rs` | a listener with a long queue |
 

@@ -1,4 +1,4 @@
-//! What every request of a connection gets, and every answer during the drain.
+//! Adds the client's address to every request, and `Connection: close` to every response during the drain.
 
 use std::{
     net::SocketAddr,

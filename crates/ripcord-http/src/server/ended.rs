@@ -1,4 +1,4 @@
-//! The response of a handler that cannot continue.
+//! The error of a handler that cannot continue, and its response.
 
 use std::{error::Error, fmt, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A response whose body observes the context.
+//! A response whose body ends when the context ends.
 
 use std::net::SocketAddr;
 

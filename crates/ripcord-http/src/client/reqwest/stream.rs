@@ -1,4 +1,4 @@
-//! A body in pieces.
+//! A body as a stream of chunks.
 
 use std::fmt;
 use std::pin::Pin;

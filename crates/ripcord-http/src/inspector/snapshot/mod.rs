@@ -1,4 +1,4 @@
-//! A snapshot of everything that the inspector knows.
+//! A snapshot of all data of the inspector.
 
 mod describe;
 mod shape;
