@@ -109,7 +109,7 @@ impl Canceler {
     /// Drops the canceler without canceling the context.
     ///
     /// The context still ends with its parent, at its deadline, or when a [`CancelHandle`] cancels it. If none of these can happen
-    /// anymore, functions that were registered with [`after_func`](Context::after_func) are dropped.
+    /// anymore, functions that were registered with [`after_func`](Context::after_func) are dropped and never run.
     ///
     /// ```
     /// use ripcord::Context;

@@ -77,7 +77,7 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// Returns whether the context was canceled or its deadline passed.
+    /// Returns how the context ended: by a cancel, or by a deadline or idle timeout.
     pub fn kind(&self) -> ErrorKind {
         match self.moment().0 {
             Moment::Deadline => ErrorKind::DeadlineExceeded,
@@ -95,15 +95,16 @@ impl Error {
         self.kind() == ErrorKind::DeadlineExceeded
     }
 
-    /// Returns the cause that was passed to the canceler, or that was set with the deadline. `None` if there is none.
+    /// Returns the cause that was passed to the canceler or that was set with the deadline, or `None` if there was no such
+    /// cause.
     ///
     /// The cause is also the error's [`source`](StdError::source).
     pub fn cause(&self) -> Option<&Cause> {
         self.details()?.cause.as_ref()
     }
 
-    /// Returns the [`Origin`] of the end: the line of code, the context's name, and the timeout or the time of the
-    /// cancel.
+    /// Returns the [`Origin`] of the end: the line of code that canceled the context or set the deadline, the context's
+    /// name, and the timeout or the time since the cancel.
     pub fn origin(&self) -> Origin {
         Origin(self.clone())
     }
@@ -234,7 +235,8 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Describes the origin of a context's end or of a deadline: the line of code, the context's name and the time.
+/// Describes where a context was canceled, or where a deadline was set: the line of code, the context's name, and the
+/// timeout or the time since the cancel.
 ///
 /// [`Error::origin`] returns the origin of an error. [`Context::deadline_origin`](crate::Context::deadline_origin)
 /// returns the origin of a deadline. An `Origin` owns its data and does not keep the context alive.
@@ -280,7 +282,8 @@ impl Origin {
 
     /// Returns the line of code that canceled the context or set the deadline.
     ///
-    /// If a [`Canceler`](crate::Canceler) was dropped, the line is the line that created the canceler.
+    /// If the context was canceled by the drop of its [`Canceler`](crate::Canceler), this is the line that created the
+    /// canceler.
     pub fn location(&self) -> &'static Location<'static> {
         match self.0.0.view() {
             View::Place(location, _) => location,
@@ -306,9 +309,9 @@ impl Origin {
 
     /// Returns the timeout with which the deadline was set, or `None` for a cancel.
     ///
-    /// If an instant was set as the deadline, this is the time from that call to the deadline, or zero if the deadline
-    /// was in the past. For a [movable deadline](crate::Context::with_movable_deadline), this is the time from its
-    /// creation to its current value.
+    /// If an instant was set as the deadline, this is the time from the call that set the deadline to the deadline, or
+    /// zero if the deadline was in the past. For a [movable deadline](crate::Context::with_movable_deadline), this is the
+    /// time from its creation to its current value.
     pub fn timeout(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))

@@ -57,8 +57,10 @@ impl Clock {
     ///
     /// A `fork` does not copy that thread to the child process. In the child, calls such as
     /// [`is_done`](crate::Context::is_done) and blocking waits such as [`wait`](crate::Context::wait) still notice
-    /// deadlines, but futures and callbacks are not woken. Use contexts for async work only after an `exec`. The same
-    /// limits apply if the system cannot start the thread, until a later waiter succeeds in starting it.
+    /// deadlines, but futures and callbacks are not woken. Use contexts for async work only after an `exec`.
+    ///
+    /// The same limits apply while the system cannot start the thread. The next future or callback that waits for a
+    /// deadline tries again to start the thread.
     pub const fn system() -> Clock {
         Clock(Repr::System)
     }
@@ -86,11 +88,11 @@ impl Clock {
 
     /// Returns the clock of the current tokio runtime, which follows `tokio::time::pause` and `tokio::time::advance`.
     ///
-    /// A task of that runtime wakes the waiters. Without a runtime, or after its shutdown, a thread wakes them by the
-    /// system's time.
+    /// A task of that runtime wakes the futures and callbacks that wait for deadlines. Without a runtime, or after its
+    /// shutdown, a thread wakes them by the system's time.
     ///
-    /// Query contexts on this clock only from threads of that runtime. On other threads they show the system's time,
-    /// which differs while tokio's time is paused.
+    /// Query contexts on this clock only from threads of that runtime. On other threads, the clock shows the system's
+    /// time, which differs from tokio's time while tokio's time is paused.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))

@@ -78,11 +78,14 @@ impl Context {
         (Context::of(Some(node)), Canceler::new(canceler))
     }
 
-    /// Returns a child context that ends after `timeout`, measured by its [clock](Context::clock), or when this context
-    /// ends.
+    /// Returns a child context that ends after `timeout`, or when this context ends. The context's
+    /// [clock](Context::clock) measures the timeout.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
-    /// [`Duration::MAX`], sets no deadline. There is no guard to keep. A timer starts only when code waits for the child.
+    /// [`Duration::MAX`], sets no deadline. A timer starts only when code waits for the child.
+    ///
+    /// Unlike [`with_cancel`](Context::with_cancel), this method returns no [`Canceler`] that must be kept. Only the
+    /// timeout or the end of this context ends the child.
     ///
     /// ```
     /// use std::time::Duration;
@@ -134,8 +137,8 @@ impl Context {
         self.timeout(timeout, location, || None)
     }
 
-    /// Returns a child like [`with_timeout`](Context::with_timeout). If this timeout ends it, its [cause](Context::cause)
-    /// is `cause`.
+    /// Returns a child like [`with_timeout`](Context::with_timeout). If this timeout ends the child, the child's
+    /// [cause](Context::cause) is `cause`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -216,7 +219,7 @@ impl Context {
         self.deadline_at(deadline, location, || None)
     }
 
-    /// Returns a child like [`with_deadline`](Context::with_deadline). If this deadline ends it, its
+    /// Returns a child like [`with_deadline`](Context::with_deadline). If this deadline ends the child, the child's
     /// [cause](Context::cause) is `cause`.
     ///
     /// ```
@@ -375,9 +378,9 @@ impl Context {
     /// descendants.
     ///
     /// The policies of `ripcord-policy` use this clock too. Call this method on a context without a deadline, such as
-    /// [`background`](Context::background). A deadline of an ancestor keeps the clock on which it was set. Even if the
-    /// two clocks show different times, the earlier of such a deadline and a new deadline is the deadline of a
-    /// descendant.
+    /// [`background`](Context::background). A deadline of an ancestor keeps the clock on which it was set. If a
+    /// descendant sets a deadline too, the earlier of the two deadlines counts, even if the two clocks show different
+    /// times.
     ///
     /// A call that sets a timeout on a descendant searches the ancestors for the clock, up to the nearest context with a
     /// deadline.

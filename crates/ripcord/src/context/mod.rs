@@ -83,8 +83,8 @@ pub struct Context(Option<NodeRef>);
 impl Context {
     /// Returns the time at which this context's deadline passes, or `None` if it has no deadline.
     ///
-    /// A child inherits its parent's deadline. If both have one, the earlier one counts. The deadline remains available
-    /// after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a deadline.
+    /// A child inherits its parent's deadline. If both have a deadline, the earlier deadline counts. The deadline remains
+    /// available after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a deadline.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -215,8 +215,8 @@ impl Context {
 
     /// Returns the time at which the context ended, or `None` if it has not ended.
     ///
-    /// This is the time of the cancel, the deadline, or the time at which the idle timeout expired, even if code noticed
-    /// the end later. If the context ended because an ancestor ended, the ancestor's clock measures the time.
+    /// This is the time at which the context was canceled, its deadline passed or its idle timeout expired, even if code
+    /// noticed the end later. If the context ended because an ancestor ended, the ancestor's clock measures the time.
     ///
     /// ```
     /// use std::time::Duration;
@@ -328,7 +328,7 @@ impl Context {
         self.clock_ref().clone()
     }
 
-    /// Returns whether both refer to the same context, like `Arc::ptr_eq`.
+    /// Returns whether `self` and `other` refer to the same context, like `Arc::ptr_eq`.
     ///
     /// A clone refers to the same context. [`with_deadline`](Context::with_deadline) and
     /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline has no effect, because the context ends
@@ -441,7 +441,7 @@ impl Context {
         DoneOwned::new(self.clone())
     }
 
-    /// Registers a function that runs on a background thread when the context ends. If the context has ended, the
+    /// Registers a function that runs on a background thread when the context ends. If the context has already ended, the
     /// function starts immediately.
     ///
     /// The function runs at most once. It does not run if [`stop`](AfterFunc::stop) returned `true`, or if nothing can

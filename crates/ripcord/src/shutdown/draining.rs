@@ -20,11 +20,12 @@ impl Value for StopRequest {
 impl Context {
     /// Returns whether a [`Shutdown`](crate::Shutdown) has asked the work under this context to stop.
     ///
-    /// A draining context has not ended: work may finish until the drain time is over. Returns `false` if the context was
-    /// not derived from [`Shutdown::context`](crate::Shutdown::context).
+    /// A draining context has not ended: work may finish until the [drain time](crate::ShutdownBuilder::drain) is over.
+    /// Returns `false` if the context was not derived from [`Shutdown::context`](crate::Shutdown::context).
     ///
-    /// The request also reaches contexts from [`without_cancel`](Context::without_cancel), and [merged](Context::merge)
-    /// contexts with a `Shutdown` on either side. Each call walks up all ancestors of the context.
+    /// The stop request also reaches contexts from [`without_cancel`](Context::without_cancel). It reaches a
+    /// [merged](Context::merge) context if either of the two contexts was derived from a shutdown's context. Each call
+    /// walks up all ancestors of the context.
     ///
     /// ```
     /// use ripcord::Shutdown;
@@ -47,7 +48,7 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. The request is permanent, so a future created later is ready too.
+    /// The future may be dropped at any time. The stop request is permanent, so a future created later is ready too.
     ///
     /// ```
     /// use std::time::Duration;
@@ -65,7 +66,8 @@ impl Context {
     }
 }
 
-/// The future that [`Context::draining`] returns. Ready when a shutdown asks the work to stop.
+/// The future that [`Context::draining`] returns. Ready when a [`Shutdown`](crate::Shutdown) asks the work under the
+/// context to stop.
 ///
 /// It does not borrow the context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]

@@ -204,11 +204,11 @@ impl Shutdown {
         &self.0.work
     }
 
-    /// Returns a context that ends at the stop request, with the cause of the request.
+    /// Returns a context that ends when the shutdown starts, before the drain. Its cause is the cause of the
+    /// [stop request](Shutdown).
     ///
-    /// Pass it to code that must stop at the request and not at the end of the drain, as in
-    /// `shutdown.stop_request().run(listener.accept())`. Do not derive the contexts of work from it: use
-    /// [`context`](Shutdown::context).
+    /// Use this context to stop accepting new work, as in `shutdown.stop_request().run(listener.accept())`. Do not use it
+    /// for work that should finish during the drain: derive the contexts of such work from [`context`](Shutdown::context).
     ///
     /// ```
     /// use ripcord::Shutdown;
@@ -221,7 +221,8 @@ impl Shutdown {
         &self.0.stop
     }
 
-    /// Requests the stop, and starts the shutdown. Only the first request counts, and the [`Report`] contains its cause.
+    /// Requests the stop, and starts the shutdown. Only the first stop request counts, and the [`Report`] contains its
+    /// cause.
     ///
     /// This method may be called on any thread, without a runtime, and does not wait for the shutdown. When it returns,
     /// all contexts derived from [`context`](Shutdown::context) are [draining](Context::is_draining). If neither a
@@ -271,8 +272,10 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the [drain delay](ShutdownBuilder::drain_delay) after the stop request is over, or until the drain has
-    /// ended. Servers close their listeners then.
+    /// Waits until the [drain delay](ShutdownBuilder::drain_delay) is over, counted from the stop request, or until the
+    /// drain has ended if that happens first.
+    ///
+    /// If you write a server, close its listener after this wait. The servers of `ripcord_http::serve` already do so.
     ///
     /// The future owns a clone of the `Shutdown`, so it can be spawned.
     ///
@@ -302,7 +305,8 @@ impl Shutdown {
 
     /// Waits for the stop request and for the end of the whole shutdown. Returns the [`Report`].
     ///
-    /// The shutdown does not depend on this future. The future owns a clone of the `Shutdown`, so it can be spawned.
+    /// The shutdown makes progress even if this future is not polled. The future owns a clone of the `Shutdown`, so it can
+    /// be spawned.
     ///
     /// # Cancel safety
     ///

@@ -18,9 +18,11 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::task::TaskGuard;
 
-/// Marks the types that the future of a [phase](crate::ShutdownBuilder::phase) may return: `()` and `Result<(), E>`.
+/// Marks the types that the future of a [phase](crate::ShutdownBuilder::phase) may return: `()`, and `Result<(), E>` if
+/// `E` converts into a [`Cause`].
 ///
-/// The [report](crate::Report) contains the error.
+/// Error types, `&str` and `String` convert into a cause. If the future returns an error, the phase has
+/// [failed](crate::PhaseOutcome::Failed), and the [report](crate::Report) contains the error. The trait is sealed.
 pub trait PhaseOutput: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Cause>;

@@ -38,7 +38,8 @@ impl Report {
         &self.0.cause
     }
 
-    /// Returns the time from the stop request to the end of the last phase, measured by the root's clock.
+    /// Returns the time from the stop request to the end of the last phase, measured by the clock of the
+    /// [root](crate::ShutdownBuilder::context).
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed
     }

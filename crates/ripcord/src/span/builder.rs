@@ -24,8 +24,8 @@ impl Context {
     /// threads.
     ///
     /// The span ends when the guard is dropped: by a return, a `?`, a panic, or the abort of the task that holds the
-    /// guard. If the returned context has ended by then, the span records its error. To record a timeout, set it before
-    /// the span starts.
+    /// guard. If the returned context has ended by then, the span records the context's error. To record a timeout, set
+    /// the timeout before the span starts.
     ///
     /// The context's clock measures the time. [`Span::builder`] has more settings. A tree records up to
     /// [`SpanBuilder::DEFAULT_LIMIT`] spans.
@@ -61,7 +61,7 @@ impl Context {
         self.start_span(name)
     }
 
-    /// Returns the span that this context or its nearest ancestor carries: the call in progress.
+    /// Returns the span of this context or of its nearest ancestor that has one: the call in progress.
     ///
     /// ```
     /// use ripcord::Context;
@@ -97,9 +97,9 @@ impl Span {
 
     /// Returns a child context in which the roots of span trees are created on demand.
     ///
-    /// When a span starts under the returned context and has no other parent, `root` is called with the context of that
-    /// call. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the new span is a
-    /// root itself.
+    /// When a span starts under the returned context and has no other parent, `root` is called with the context in which
+    /// the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the new
+    /// span is a root itself. [`Context::span`] calls `root` too if there is no other span.
     ///
     /// This is for servers: a request in which no call is recorded then needs no root span. If you store the
     /// [`SpanGuard`] of a root in a context value, start the root in an ancestor of the context with the value. Otherwise
@@ -135,7 +135,8 @@ impl Span {
     }
 }
 
-/// Builds a [`Span`] with a limit, a start time or a location, or as a root. [`Span::builder`] returns it.
+/// Builds a [`Span`] with a limit, a start time or a location, or as the root of a new tree. [`Span::builder`] returns
+/// the builder.
 ///
 /// ```
 /// use ripcord::{Context, Span};
@@ -170,7 +171,7 @@ impl SpanBuilder {
     }
 
     /// Makes the span the root of a new tree, even if the context already carries a span. The tree of that other span
-    /// does not contain it.
+    /// does not contain the new span.
     ///
     /// A tree keeps all recorded spans until its last context and its last [`Span`] are dropped. Work that never ends,
     /// such as a server or a queue worker, should therefore start a root for each request.
@@ -178,15 +179,19 @@ impl SpanBuilder {
         SpanBuilder { is_root: true, ..self }
     }
 
-    /// Sets the maximum number of spans recorded below this span. Only a root uses this setting. Further spans are
-    /// counted, not recorded.
+    /// Sets the maximum number of spans that are recorded below this span, if this span is the root of its tree.
+    /// Otherwise the setting has no effect, because the limit of the tree's root counts for the whole tree.
+    ///
+    /// Spans above the limit are not recorded. [`Span::dropped`] returns how many there were.
     ///
     /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). The largest possible limit is 2^32 - 2.
     pub fn limit(self, limit: usize) -> Self {
         SpanBuilder { limit, ..self }
     }
 
-    /// Sets the time at which the call started, measured by the context's clock. Default: now.
+    /// Sets the start time of the span. Default: the time at which [`start`](SpanBuilder::start) is called.
+    ///
+    /// Take the time from the [clock](Context::clock) of the context that is passed to `start`.
     ///
     /// ```
     /// use std::time::Duration;

@@ -13,8 +13,8 @@ use crate::value::Value;
 
 /// One recorded call, and the tree of calls below it.
 ///
-/// [`Context::start_span`](crate::Context::start_span) starts a span, [`Span::builder`] one with more settings. A span
-/// can be read at any time, also before it ends. Clones refer to the same span.
+/// [`Context::start_span`](crate::Context::start_span) starts a span. [`Span::builder`] has more settings. A span can be
+/// read at any time, also before it ends. Clones refer to the same span.
 ///
 /// `Display` prints the tree, one line for each call, indented by two spaces for each level:
 ///
@@ -55,7 +55,7 @@ impl Span {
         &self.name
     }
 
-    /// Returns the time at which the span started, measured by the context's clock.
+    /// Returns the time at which the span started, measured by the clock of the context in which the span started.
     pub fn start(&self) -> Instant {
         self.snapshot().start()
     }

@@ -118,7 +118,7 @@ impl TaskPanic {
 
     /// Returns the payload of the panic, for [`resume_unwind`](std::panic::resume_unwind).
     ///
-    /// Only the first call gets the payload. A later call on a clone gets the message.
+    /// Only the first call gets the payload. A later call on a clone gets a `String` with the message.
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
         payload.unwrap_or_else(|| Box::new(self.message().unwrap_or("a task panicked").to_owned()))
