@@ -53,7 +53,9 @@ impl Attempt {
 
     /// Returns a context like `ctx` that belongs to no attempt. A retry under the returned context may make several attempts.
     ///
-    /// Use this method to start work that outlives the attempt and serves other callers, such as a pool, a server or a cache.
+    /// Use this method to start work that is not part of the attempt and serves other callers, such as a pool, a server or a
+    /// cache. The returned context still ends when `ctx` ends. For work that must continue after that, also call
+    /// [`without_cancel`](Context::without_cancel).
     pub fn clear(ctx: &Context) -> Context {
         if Self::current(ctx) == Self::default() { ctx.clone() } else { ctx.with_value(Self::default()) }
     }

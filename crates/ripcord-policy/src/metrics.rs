@@ -66,8 +66,10 @@ const GAUGES: [(&str, &str, Unit); 15] = [
 /// Call this function once, after the recorder is installed.
 ///
 /// With the feature `metrics`, every policy has a method `record_metrics(name)`, which copies the policy's statistics to the
-/// recorder. Call this method before each scrape, or at an interval. Every metric has the label `name`. These metrics exist for
-/// every policy, and the label `policy` contains the kind of policy:
+/// recorder. Call `record_metrics` before each scrape, or at an interval. Its argument becomes the label `name` of each metric.
+///
+/// These metrics exist for every policy. Their label `policy` is `retry`, `hedge`, `breaker`, `bulkhead`, `fallback`,
+/// `limiter`, `cache`, `pool` or `stack`:
 ///
 /// | metric | type | labels |
 /// |---|---|---|
@@ -75,8 +77,9 @@ const GAUGES: [(&str, &str, Unit); 15] = [
 /// | `ripcord_policy_calls_total` | counter | `policy`, `name`, `outcome`: `succeeded`, `failed`, `canceled`, `rejected` |
 /// | `ripcord_policy_calls_in_flight` | gauge | `policy`, `name` |
 ///
-/// The names of a policy's other metrics contain the kind of policy: `ripcord_retry_retries_total`, `ripcord_breaker_state` and
-/// so on.
+/// The names of a policy's other metrics start with `ripcord_` and the kind of policy, for example
+/// `ripcord_retry_retries_total` and `ripcord_breaker_state`. These metrics have the label `name`. A metric that counts by
+/// result or by reason also has the label `result` or `reason`. The help text of each metric says what it measures.
 ///
 /// ```
 /// use ripcord_policy::Retry;
@@ -146,7 +149,7 @@ impl<'a> Recording<'a> {
 }
 
 impl<E> Retry<E> {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("retry", name, stats.calls);
@@ -157,7 +160,7 @@ impl<E> Retry<E> {
 }
 
 impl Hedge {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("hedge", name, stats.calls).counters([
@@ -169,7 +172,7 @@ impl Hedge {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("breaker", name, stats.calls);
@@ -186,7 +189,8 @@ impl<C> CircuitBreaker<C> {
 }
 
 impl<K: std::hash::Hash + Eq + Clone + std::fmt::Display, C: Clone> KeyedCircuitBreaker<K, C> {
-    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`, labeled with `name`. See
+    /// [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("breaker", name, stats.calls);
@@ -200,7 +204,7 @@ impl<K: std::hash::Hash + Eq + Clone + std::fmt::Display, C: Clone> KeyedCircuit
 }
 
 impl Bulkhead {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("bulkhead", name, stats.calls);
@@ -212,7 +216,7 @@ impl Bulkhead {
 }
 
 impl<T: 'static, E: 'static> Fallback<T, E> {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         Recording::new("fallback", name, stats.calls).counters([("fallbacks", stats.fallbacks)]);
@@ -220,14 +224,15 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 }
 
 impl RateLimiter {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         record_limiter(name, &self.stats());
     }
 }
 
 impl<K: std::hash::Hash + Eq + Clone> KeyedLimiter<K> {
-    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics, summed over the keys, to the recorder of the crate `metrics`, labeled with `name`. See
+    /// [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         record_limiter(name, &self.stats());
     }
@@ -259,7 +264,7 @@ where
     K: Key,
     V: Clone + Send + Sync + 'static,
 {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("cache", name, stats.calls);
@@ -290,7 +295,7 @@ where
 }
 
 impl WorkerPool {
-    /// Copies the statistics to the recorder of the crate `metrics`: see [`describe_metrics`].
+    /// Copies the statistics to the recorder of the crate `metrics`, labeled with `name`. See [`describe_metrics`].
     pub fn record_metrics(&self, name: &str) {
         let stats = self.stats();
         let recording = Recording::new("pool", name, stats.calls);
@@ -304,7 +309,7 @@ impl WorkerPool {
 }
 
 impl<T: 'static, E: 'static, K> Stack<T, E, K> {
-    /// Copies the statistics of the stack and of its layers to the recorder of the crate `metrics`. All metrics have the label
+    /// Copies the statistics of the stack and of its layers to the recorder of the crate `metrics`, labeled with
     /// `name`. See [`describe_metrics`].
     ///
     /// The statistics of the cache layer are not copied. Copy them with [`Cache::record_metrics`].

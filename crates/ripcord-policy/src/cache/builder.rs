@@ -137,8 +137,9 @@ where
     /// Sets the interval at which expired entries are removed in the background. Go programs often call this setting
     /// `cleanupInterval`. Default: one second.
     ///
-    /// A sweep visits every entry, and locks one shard for one entry at a time. An expired entry occupies memory until the next
-    /// sweep, but the cache does not return it.
+    /// A sweep visits every entry. It does not lock the cache for the whole sweep: it takes and releases a lock for each entry.
+    /// An expired entry occupies memory until the next sweep, but the cache does not return it. While a value is stale (see
+    /// [`stale_for`](Self::stale_for)), the cache still returns it, and no sweep removes it.
     pub fn sweep_every(mut self, interval: Duration) -> Self {
         self.settings.sweep_every = interval;
         self
@@ -155,7 +156,7 @@ where
     }
 
     /// Sets the source of random numbers for the [`ttl_jitter`](Self::ttl_jitter). A [seeded](Random::seeded) source makes a
-    /// test repeatable.
+    /// test repeatable. Default: a source with a random seed.
     pub fn random(mut self, random: Random) -> Self {
         self.settings.random = random;
         self

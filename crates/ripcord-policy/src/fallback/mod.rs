@@ -91,6 +91,8 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 
     /// Makes a call, and runs the fallback if the call fails.
     ///
+    /// Neither the call nor the fallback is dropped when `ctx` ends. Both get the context, and must observe it.
+    ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]).

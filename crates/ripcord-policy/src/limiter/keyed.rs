@@ -133,6 +133,8 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Waits for a token of `key`, then makes a call. The statistics count the token, but not the result of the call.
     ///
+    /// The limiter does not drop the call when `ctx` ends. The call gets the context, and must observe it.
+    ///
     /// # Errors
     ///
     /// * The call's own error.
@@ -201,16 +203,17 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).allow_n(n)
     }
 
-    /// Takes a token of `key` that may be available only in the future. See [`RateLimiter::reserve`].
+    /// Reserves a token of `key` without waiting. See [`RateLimiter::reserve`].
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
-    /// Takes `n` tokens of `key` that may be available only in the future. See [`RateLimiter::reserve`].
+    /// Reserves `n` tokens of `key` without waiting. See [`RateLimiter::reserve_n`].
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the key's burst, and the key's rate is not [`Rate::INFINITE`]. No token is taken then.
+    /// [`ExceedsBurst`] if `n` is above the key's burst, and the key's rate is not [`Rate::INFINITE`]. Such a call takes no
+    /// tokens.
     pub fn reserve_n(&self, key: &K, n: u32) -> Result<Reservation, ExceedsBurst> {
         self.limiter(key).reserve_n(n)
     }
@@ -220,7 +223,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. Nothing has changed then.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. All keys then keep their old rates.
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
         self.set_quota(|quota| Quota { rate, ..quota });
@@ -229,11 +232,13 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Changes the burst of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own, from now on.
     ///
-    /// A larger burst adds no tokens to a key in memory. A key that is not in memory starts with a full bucket of the new size.
+    /// If the burst grows, a key in memory has to earn the additional tokens. If the burst shrinks, the key loses the tokens
+    /// above the new burst. A key that is not in memory starts with a full bucket of the new size. Waiters and reservations keep
+    /// their times.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `burst` is 0. Nothing has changed then.
+    /// [`ConfigError`] if `burst` is 0. All keys then keep their old bursts.
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;
         self.set_quota(|quota| Quota { burst, ..quota });

@@ -71,7 +71,7 @@ use stats::Count;
 /// | wait for a token and make a call | [`run`](RateLimiter::run) |
 /// | wait for a token | [`wait`](RateLimiter::wait), [`wait_n`](RateLimiter::wait_n) |
 /// | take a token only if there is one now | [`allow`](RateLimiter::allow), [`allow_n`](RateLimiter::allow_n) |
-/// | take a future token, and learn its time | [`reserve`](RateLimiter::reserve), [`reserve_n`](RateLimiter::reserve_n) |
+/// | reserve a token, and learn when it may be used | [`reserve`](RateLimiter::reserve), [`reserve_n`](RateLimiter::reserve_n) |
 /// | change the rate or the burst | [`set_rate`](RateLimiter::set_rate), [`set_burst`](RateLimiter::set_burst) |
 /// | read the statistics | [`stats`](RateLimiter::stats) |
 ///
@@ -80,19 +80,21 @@ use stats::Count;
 /// # Accuracy
 ///
 /// In any period, the limiter never grants more than the burst plus rate × period, to within 2^-26 of a token. This holds for
-/// any number of threads. An old reading of the clock does not move the limiter's time back. Each change of the rate may lose
-/// up to 2^-26 of a token.
+/// any number of threads. A thread that read the clock earlier than another thread sees fewer tokens, and never makes the
+/// limiter grant too many. Each change of the rate may lose up to 2^-26 of a token.
 ///
 /// # Waiting
 ///
 /// Waiters get their tokens in the order of their calls. When the rate changes, the limiter computes new times for all waiters.
 /// A [`Reservation`] keeps its time.
 ///
-/// If a waiter leaves before it has its tokens, the waiters behind it keep their times. The tokens return to the bucket when
-/// all waiters behind it have left too. They are lost when the next waiter behind it gets its own tokens.
+/// If a waiter leaves before it has its tokens, the waiters behind it keep their times. The tokens of the waiter that left
+/// return to the bucket once all waiters and reservations behind it have left too. If the next waiter or reservation gets its
+/// own tokens first, the tokens of the waiter that left are lost.
 ///
-/// A [`Stack`](crate::Stack) returns the token of a call that it does not send. All waiters can then be served one token
-/// earlier. A waiter notices its new time when the waiter ahead of it has left the queue.
+/// A [`Stack`](crate::Stack) returns the token of a call that it does not send. All waiters then get their tokens earlier, by
+/// the time in which the bucket earns one token. The first waiter learns its new time at once. Each other waiter learns its new
+/// time when the waiter ahead of it leaves the queue.
 ///
 /// # Clocks
 ///
@@ -122,6 +124,8 @@ impl RateLimiter {
     }
 
     /// Waits for a token, then makes a call. The statistics count the token, but not the result of the call.
+    ///
+    /// The limiter does not drop the call when `ctx` ends. The call gets the context, and must observe it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -212,7 +216,7 @@ impl RateLimiter {
         granted
     }
 
-    /// Takes a token that may be available only in the future.
+    /// Reserves a token without waiting. If no token is available now, the reserved token may be used only after a delay.
     ///
     /// The caller either sleeps for the time [`Reservation::delay`] and then makes its call, or calls [`Reservation::cancel`].
     #[doc(alias("Reserve"))]
@@ -220,11 +224,12 @@ impl RateLimiter {
         self.reserve_n(1).expect("a burst is at least 1")
     }
 
-    /// Takes `n` tokens that may be available only in the future. See [`reserve`](RateLimiter::reserve).
+    /// Reserves `n` tokens without waiting. If the bucket has fewer tokens now, the reserved tokens may be used only after a
+    /// delay. See [`reserve`](RateLimiter::reserve).
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the burst, and the rate is not [`Rate::INFINITE`]. No token is taken then.
+    /// [`ExceedsBurst`] if `n` is above the burst, and the rate is not [`Rate::INFINITE`]. Such a call takes no tokens.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
         Reservation::new(Arc::clone(&self.bucket), n)
     }
@@ -235,7 +240,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. Nothing has changed then.
+    /// [`ConfigError`] if `rate` is negative, NaN or has a period of zero. The limiter then keeps its old rate.
     #[doc(alias("SetRate"))]
     pub fn set_rate(&self, rate: Rate) -> Result<(), ConfigError> {
         let rate = rate.check()?;
@@ -243,11 +248,14 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Changes the burst from now on. A larger burst adds no tokens at once.
+    /// Changes the burst: the maximum number of tokens in the bucket. Waiters and reservations keep their times.
+    ///
+    /// If the burst grows, the bucket has to earn the additional tokens. If the burst shrinks, the bucket loses the tokens above
+    /// the new burst.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `burst` is 0. Nothing has changed then.
+    /// [`ConfigError`] if `burst` is 0. The limiter then keeps its old burst.
     #[doc(alias("SetBurst"))]
     pub fn set_burst(&self, burst: u32) -> Result<(), ConfigError> {
         let burst = at_least_one("burst", burst)?;

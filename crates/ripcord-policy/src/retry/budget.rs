@@ -80,7 +80,8 @@ impl RetryBudget {
         }
     }
 
-    /// Returns to the budget the number of tokens that a successful first attempt refunds.
+    /// Returns tokens to the budget for a successful first attempt. The number of tokens is the setting
+    /// [`success_refund`](RetryBudgetBuilder::success_refund).
     pub fn refund_success(&self) {
         self.refund(self.success_refund);
     }
@@ -145,8 +146,8 @@ impl RetryBudgetBuilder {
     const DEFAULT: RetryBudgetBuilder =
         RetryBudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1 };
 
-    /// Sets the maximum number of tokens, which is also the number at the start. The number must be at least the cost of a
-    /// retry. Default: 500.
+    /// Sets the maximum number of tokens, which is also the number at the start. The number must be at least the
+    /// [`retry_cost`](Self::retry_cost). Default: 500.
     pub fn capacity(mut self, tokens: u32) -> Self {
         self.capacity = tokens;
         self
