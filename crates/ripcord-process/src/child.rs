@@ -64,8 +64,10 @@ impl Child {
         self.handle.clone()
     }
 
-    /// Waits until the command and all of its descendants have ended. First closes the command's stdin, if
-    /// [`stdin`](Child::stdin) still holds the pipe.
+    /// Waits until the command exits and the processes that it leaves running have been ended. First closes the command's
+    /// stdin, if [`stdin`](Child::stdin) still holds the pipe.
+    ///
+    /// Those processes receive `SIGTERM`, and `SIGKILL` after the [grace period](crate::Command::grace).
     ///
     /// If the command exits before its context ends, the call returns the exit status, not an error.
     ///

@@ -258,7 +258,9 @@ impl Command {
         self.start(ctx, run.clone()).map_err(|error| run.error(Kind::Start(error)))
     }
 
-    /// Starts the command, and waits until the command and all of its descendants have ended.
+    /// Starts the command, and waits until it exits and the processes that it leaves running have been ended.
+    ///
+    /// Those processes receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
     ///
     /// # Errors
     ///
@@ -279,7 +281,10 @@ impl Command {
         async move { child?.wait().await }
     }
 
-    /// Starts the command, and captures its stdout and stderr until the command and all of its descendants have ended.
+    /// Starts the command, and captures its stdout and stderr until it exits and the processes that it leaves running have been
+    /// ended.
+    ///
+    /// Those processes receive `SIGTERM`, and `SIGKILL` after the [grace period](Command::grace).
     ///
     /// # Errors
     ///

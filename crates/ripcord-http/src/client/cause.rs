@@ -47,8 +47,11 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// the canceled call, and the header [`ripcord-cause`](RemoteCause) contains the cause. The connection or stream of the canceled
 /// call is closed after the answer arrives, or after one second.
 ///
-/// A server with [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) ends the request with that cause. Its
-/// log then contains, for example, `client canceled: GET /search: client disconnected`. Other servers answer `OPTIONS` as usual.
+/// A server with [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) ends the request with that cause.
+/// Other servers answer `OPTIONS` as usual.
+///
+/// For example, service A handles `GET /search` and calls service B with the context of that request. A's client disconnects, so
+/// the call is canceled. The log of B then contains `client canceled: GET /search: client disconnected`.
 ///
 /// # What is not sent
 ///

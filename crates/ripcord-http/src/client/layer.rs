@@ -82,7 +82,7 @@ impl ClientLayer {
     ///
     /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
     /// timeout. The deadline of the context still applies. The idle timeout is not sent to the server, and no call is refused
-    /// because of it.
+    /// because the idle timeout is short.
     ///
     /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]

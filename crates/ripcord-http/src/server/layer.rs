@@ -138,8 +138,9 @@ impl ContextLayer {
     /// A request that exceeds the idle timeout ends like a request that exceeds its deadline. The error contains the idle time and
     /// the source line that called `idle_timeout`.
     ///
-    /// The deadline of the request still applies. The idle timeout is not sent with outgoing calls, and no call is refused because
-    /// of it. If an inner layer sets an idle timeout too, the shorter one applies.
+    /// The deadline of the request still applies. For outgoing calls, only the deadline counts: the idle timeout is not sent with
+    /// them, and no call is refused because the idle timeout is near. If an inner layer sets an idle timeout too, the
+    /// shorter one applies.
     #[must_use]
     #[track_caller]
     pub fn idle_timeout(self, timeout: Duration) -> Self {

@@ -34,9 +34,9 @@ pub struct Baggage {
 impl Baggage {
     /// The name of the header.
     pub const HEADER: &str = "baggage";
-    /// Maximum number of members that are kept.
+    /// Maximum number of members that are kept, counted across all `baggage` headers of a message.
     pub const MEMBERS: usize = 64;
-    /// Maximum number of bytes that are kept, across all headers.
+    /// Maximum number of bytes that are kept, counted across all `baggage` headers of a message.
     pub const BYTES: usize = 8192;
 
     /// Parses the values of all `baggage` headers of a message, in their order, as one list.
