@@ -260,7 +260,9 @@ fn streams_under_the_system_clock_end_when_they_stall() {
     let contexts: Vec<_> = (0..100).map(|_| Context::background().with_idle_timeout(30 * MS)).collect();
     let wakes = Wakes::new();
     let mut waiting: Vec<_> = contexts.iter().map(|(ctx, _)| ctx.done_owned()).collect();
-    waiting.iter_mut().for_each(|done| assert!(poll(done, &wakes).is_pending()));
+    // All of them, unless this thread was stopped for longer than the timeout.
+    let pending =
+        waiting.iter_mut().map(|done| poll(done, &wakes).is_pending()).filter(|&is_pending| is_pending).count();
     let until = Instant::now() + 60 * MS;
     while Instant::now() < until {
         for (_, idle) in &contexts {
@@ -268,7 +270,7 @@ fn streams_under_the_system_clock_end_when_they_stall() {
             let _took_effect = idle.reset();
         }
     }
-    eventually("all have stalled", || wakes.count() == contexts.len());
+    eventually("all have stalled", || wakes.count() == pending);
     assert!(contexts.iter().all(|(ctx, _)| story(ctx).contains("idle for 30ms")));
 }
 

@@ -5,10 +5,10 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{HOUR, SEC, Wakes, manual, poll};
+use common::{HOUR, SEC, Wakes, manual, poll, rounds};
 use ripcord::{Context, DoneOwned, IdleTimeout, MovableDeadline};
 
-const ROUNDS: usize = if cfg!(miri) { 8 } else { 1000 };
+const ROUNDS: usize = 1000;
 const PER_ROUND: u32 = if cfg!(miri) { 8 } else { 1000 };
 const NS: Duration = Duration::from_nanos(1);
 
@@ -68,7 +68,7 @@ impl Raced {
 #[test]
 fn reset_and_expiry_are_one_decision_in_a_million_rounds() {
     let (mut won, mut lost) = ([0_usize; 4], [0_usize; 4]);
-    for round in 0..ROUNDS {
+    for round in 0..rounds(ROUNDS) {
         let (through_a_child, is_idle, is_waited_on) = (round & 1 != 0, round & 2 != 0, round & 4 != 0);
         let kind = usize::from(is_idle) + 2 * usize::from(is_waited_on);
         let (root, time) = manual();

@@ -210,9 +210,16 @@ pub(crate) fn within<T: Send + 'static>(what: &str, f: impl FnOnce() -> T + Send
     }
 }
 
-/// The number of rounds of a race: `most`, or few under Miri, where each takes a second.
-pub(crate) fn rounds<T: From<u8>>(most: T) -> T {
-    if cfg!(miri) { T::from(3) } else { most }
+/// The number of rounds of a race: `most`, or few under Miri, where each takes a second. `scripts/repeat` runs the tests hundreds of
+/// times and asks for a tenth.
+pub(crate) fn rounds<T: From<u8> + std::ops::Div<Output = T>>(most: T) -> T {
+    if cfg!(miri) {
+        T::from(3)
+    } else if std::env::var_os("FEWER_ROUNDS").is_some() {
+        most / T::from(10)
+    } else {
+        most
+    }
 }
 
 /// Two closures let go at the same moment on two threads. The gate spins, so that the moment is the same.
