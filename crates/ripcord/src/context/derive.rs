@@ -15,8 +15,8 @@ use crate::raw::values::OwnedValue;
 use crate::value::Value;
 
 impl Context {
-    /// Returns an empty context, from which all other contexts are derived. It never ends, and has no deadline and no
-    /// values.
+    /// Returns the empty context, from which all other contexts are derived. It never ends, and has no deadline, no
+    /// values and no name.
     ///
     /// The function is `const` and allocates nothing.
     ///
@@ -47,9 +47,10 @@ impl Context {
         Context::of(NodeRef::todo())
     }
 
-    /// Returns a child context, and a [`Canceler`] that cancels it with [`cancel`](Canceler::cancel) or when dropped.
+    /// Returns a child context and its [`Canceler`]. The child is canceled when [`cancel`](Canceler::cancel) is called or
+    /// when the `Canceler` is dropped.
     ///
-    /// The child also ends when this context ends.
+    /// The child also ends when this context ends. Canceling the child does not end this context.
     ///
     /// ```
     /// use ripcord::Context;
@@ -78,14 +79,14 @@ impl Context {
         (Context::of(Some(node)), Canceler::new(canceler))
     }
 
-    /// Returns a child context that ends after `timeout`, or when this context ends. The context's
-    /// [clock](Context::clock) measures the timeout.
+    /// Returns a child context that ends after `timeout`, or when this context ends. The timeout starts with this call,
+    /// and this context's [clock](Context::clock) measures it.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
-    /// [`Duration::MAX`], sets no deadline. A timer starts only when code waits for the child.
+    /// [`Duration::MAX`], sets no deadline.
     ///
-    /// Unlike [`with_cancel`](Context::with_cancel), this method returns no [`Canceler`] that must be kept. Only the
-    /// timeout or the end of this context ends the child.
+    /// The child cannot be canceled: only the timeout or the end of this context ends it. To cancel it too, call this
+    /// method on a context from [`with_cancel`](Context::with_cancel).
     ///
     /// ```
     /// use std::time::Duration;
@@ -236,10 +237,11 @@ impl Context {
         self.deadline_at(deadline, Location::caller(), || Some(cause.into()))
     }
 
-    /// Returns a child context that carries a value. The key is the type `V`: [`ctx.value::<V>()`](Context::value)
+    /// Returns a child context that carries `value`. The key is the type `V`: [`ctx.value::<V>()`](Context::value)
     /// returns the value.
     ///
-    /// In the child and its descendants, the new value replaces a value of the same type from an ancestor.
+    /// The child and all contexts derived from it carry the value. For them, it replaces a value of the same type that an
+    /// ancestor carries. This context does not change.
     ///
     /// ```
     /// use ripcord::{Context, Value};
@@ -259,9 +261,10 @@ impl Context {
         self.derive(flag::VALUES, Payload::Value(value))
     }
 
-    /// Returns a child context with a name for human readers.
+    /// Returns a child context with a name, such as the name of a request or a job, for people who read errors and logs.
     ///
-    /// The context's `Display`, errors, metrics and the debug pages of `ripcord-http` show the name.
+    /// [`Error`](crate::Error)s of the child, its `Display`, the metrics and the debug pages of `ripcord-http` show the
+    /// name. Contexts derived from the child inherit the name.
     ///
     /// ```
     /// use ripcord::Context;
@@ -301,16 +304,17 @@ impl Context {
         )))
     }
 
-    /// Returns a child context that ends `grace` later than this context, for cleanup.
+    /// Returns a child context that ends `grace` later than this context. Use it for cleanup after this context has ended.
     ///
     /// The child ends with the error and the cause of this context. It inherits the values, the name and the clock. Its
     /// deadline is this context's deadline plus `grace`.
     ///
-    /// The grace period starts when this context ends, not when code notices the end. The context's clock measures it. A
-    /// timer starts only when code waits for the child. Dropping the child frees the child and its timer.
+    /// The grace period starts when this context ends, even if code notices the end later. This context's
+    /// [clock](Context::clock) measures it. If this context ended more than `grace` ago, the returned child has already
+    /// ended.
     ///
-    /// With a grace of zero, the method returns a clone of this context. With [`Duration::MAX`] it does the same as
-    /// [`without_cancel`](Context::without_cancel).
+    /// With a grace of zero, the method returns a clone of this context. With a grace of more than 292 years, such as
+    /// [`Duration::MAX`], it does the same as [`without_cancel`](Context::without_cancel).
     ///
     /// ```
     /// use std::time::Duration;
@@ -342,10 +346,11 @@ impl Context {
 
     /// Returns a context that ends when this context or `other` ends.
     ///
-    /// Its deadline is the earlier of the two deadlines, and its clock is this context's clock. A value is looked up in
-    /// this context first, then in `other`. If both have ended, the earlier end determines the error. If both ended at
-    /// the same instant, a deadline takes precedence over a cancel, and this context's deadline over the deadline of
-    /// `other`.
+    /// The deadline of the returned context is the earlier of the two deadlines. Its clock is this context's clock. A
+    /// value or a name is looked up in this context first, then in `other`.
+    ///
+    /// If both contexts have ended, the earlier end determines the error. If both ended at the same instant, a deadline
+    /// takes precedence over a cancel, and this context's deadline takes precedence over the deadline of `other`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -374,16 +379,12 @@ impl Context {
         Context::of(Some(node))
     }
 
-    /// Returns a child context on another clock, which measures all deadlines and sleeps of the child and its
-    /// descendants.
+    /// Returns a child context that uses `clock`. The clock measures all deadlines and sleeps that are set on the child
+    /// and on contexts derived from it. The policies of `ripcord-policy` use it too.
     ///
-    /// The policies of `ripcord-policy` use this clock too. Call this method on a context without a deadline, such as
-    /// [`background`](Context::background). A deadline of an ancestor keeps the clock on which it was set. If a
-    /// descendant sets a deadline too, the earlier of the two deadlines counts, even if the two clocks show different
-    /// times.
-    ///
-    /// A call that sets a timeout on a descendant searches the ancestors for the clock, up to the nearest context with a
-    /// deadline.
+    /// Call this method on a context without a deadline, such as [`background`](Context::background). If this context has
+    /// a deadline, that deadline is still measured by the clock on which it was set. If a deadline is set under the child
+    /// too, the earlier of the two deadlines counts, even if the two clocks show different times.
     ///
     /// ```
     /// use std::time::Duration;

@@ -21,11 +21,14 @@ use crate::value::Value;
 
 /// Carries a deadline, a cancellation signal and request-scoped values through a chain of calls. Go's `context.Context`.
 ///
-/// [`Context::background`] creates the first context of a program. Every `with_*` method derives a new context, its
-/// child. Pass a context as the first argument, `ctx: &Context`, to every function that may block or fail.
+/// [`Context::background`] creates the first context of a program. Every `with_*` method derives a new context, called a
+/// child, from its parent. Pass a context as the first argument, `ctx: &Context`, to every function that may block or
+/// fail.
 ///
-/// A context *ends* once: when it is canceled, when its deadline passes, or when its parent ends. The end of a context
-/// ends all contexts derived from it. It does not end its parent.
+/// A context *ends* once: when it is canceled, when its deadline passes, when its
+/// [idle timeout](Context::with_idle_timeout) expires, or when its parent ends. The end of a context also ends the
+/// contexts derived from it. There are two exceptions: a context from [`without_cancel`](Context::without_cancel) does
+/// not end, and a context from [`shielded`](Context::shielded) ends later. The end of a child does not end its parent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -37,12 +40,12 @@ use crate::value::Value;
 /// }
 ///
 /// # futures::executor::block_on(async {
-/// // 1. A request's context: canceled by its `Canceler`, at the latest after 5 s.
+/// // 1. The context of a request. It ends after 5 s, or earlier if `cancel` is called.
 /// let (request, cancel) = Context::background().with_name("GET /").with_cancel();
 /// let ctx = request.with_timeout(Duration::from_secs(5));
 /// assert_eq!(fetch(&ctx, 1).await?, "value 1");
 ///
-/// // 2. `run` ends any future with the context, also a future that takes no context.
+/// // 2. `run` drops any future when the context ends, even a future that takes no context.
 /// cancel.cancel_with("the client has disconnected");
 /// let error = ctx.run(std::future::pending::<()>()).await.unwrap_err();
 ///
@@ -62,10 +65,10 @@ use crate::value::Value;
 /// | end work that makes no progress | [`with_idle_timeout`](Context::with_idle_timeout) |
 /// | cancel | [`with_cancel`](Context::with_cancel) |
 /// | carry a value or a name | [`with_value`](Context::with_value), [`with_name`](Context::with_name) |
-/// | end with either of two contexts | [`merge`](Context::merge) |
+/// | end work when either of two contexts ends | [`merge`](Context::merge) |
 /// | continue after the caller's context has ended | [`without_cancel`](Context::without_cancel), [`shielded`](Context::shielded) |
 /// | check in a loop | [`check`](Context::check), [`is_done`](Context::is_done) |
-/// | end a future with the context | [`run`](Context::run) |
+/// | drop a future when the context ends | [`run`](Context::run) |
 /// | wait | [`sleep`](Context::sleep) and [`done`](Context::done) in async code, [`sleep_blocking`](Context::sleep_blocking) and [`wait`](Context::wait) on threads |
 /// | run a function when the context ends | [`after_func`](Context::after_func) |
 /// | record a call | [`start_span`](Context::start_span) |
@@ -83,8 +86,8 @@ pub struct Context(Option<NodeRef>);
 impl Context {
     /// Returns the time at which this context's deadline passes, or `None` if it has no deadline.
     ///
-    /// A child inherits its parent's deadline. If both have a deadline, the earlier deadline counts. The deadline remains
-    /// available after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a deadline.
+    /// A child inherits its parent's deadline. If both have a deadline, the earlier one counts. This method returns the
+    /// deadline even after the context has ended. An [idle timeout](Context::with_idle_timeout) is not a deadline.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -100,8 +103,8 @@ impl Context {
         (when != NEVER).then(|| instant_of(when))
     }
 
-    /// Returns the time left until the [deadline](Context::deadline): zero if it has passed, `None` if there is no
-    /// deadline.
+    /// Returns the time left until this context's [deadline](Context::deadline), or zero if the deadline has passed.
+    /// Returns `None` if the context has no deadline. The context's [clock](Context::clock) measures the time.
     ///
     /// A canceled context still reports the time until its deadline. Use [`is_done`](Context::is_done) to find out
     /// whether a context has ended.
@@ -131,13 +134,14 @@ impl Context {
         }
     }
 
-    /// Returns the origin of the [deadline](Context::deadline): the timeout, the line of code that set it, and the
-    /// context's name.
+    /// Returns the origin of this context's [deadline](Context::deadline): the timeout, the line of code that set the
+    /// deadline, and the [name](Context::with_name) of the context on which it was set.
     ///
-    /// This also works before the deadline passes. For example, a function that refuses a call because too little time is
-    /// left can report who set the deadline.
+    /// This method also works before the deadline passes. For example, a function that refuses a call because too little
+    /// time is left can report the line that set the deadline.
     ///
-    /// Returns `None` if there is no deadline, or if the context with that deadline has ended for another reason.
+    /// Returns `None` if this context has no deadline. Also returns `None` if the context on which the deadline was set
+    /// has ended for another reason than this deadline.
     ///
     /// ```
     /// use std::time::Duration;
@@ -155,11 +159,11 @@ impl Context {
         tree::deadline_origin(self.ender()?)
     }
 
-    /// Returns whether the context has ended. Cheap enough for a hot loop.
+    /// Returns whether the context has ended. A call is cheap enough for a hot loop.
     ///
-    /// The answer is correct even if no code waits for the context. A deadline is never reported early. In a hot loop,
-    /// most calls do not read the clock, and a deadline is reported at most 1 ms late. Once any method has reported the
-    /// end, all methods report it.
+    /// The method compares the deadline with the clock, so no executor and no timer has to run. It never reports a
+    /// deadline early. In a hot loop, most calls do not read the clock, and a deadline is reported at most 1 ms late. Once
+    /// any method has reported the end of a context, all methods report it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -185,7 +189,9 @@ impl Context {
         self.0.as_ref().is_some_and(|node| node.ended_in_a_loop())
     }
 
-    /// Returns the error of the context if it has ended, and `None` before. The error never changes.
+    /// Returns the context's error if the context has ended, and `None` if it has not ended.
+    ///
+    /// After the end, every call returns the same kind of error, cause and origin.
     ///
     /// ```
     /// use ripcord::{Context, ErrorKind};
@@ -216,7 +222,8 @@ impl Context {
     /// Returns the time at which the context ended, or `None` if it has not ended.
     ///
     /// This is the time at which the context was canceled, its deadline passed or its idle timeout expired, even if code
-    /// noticed the end later. If the context ended because an ancestor ended, the ancestor's clock measures the time.
+    /// noticed the end later. The context's [clock](Context::clock) measures the time. If the context ended because an
+    /// ancestor ended, the ancestor's clock measures it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -235,11 +242,11 @@ impl Context {
         Some(instant_of(node.ended_at()))
     }
 
-    /// Returns `Ok(())` while the context has not ended, and its error afterwards. For use with `?`.
+    /// Returns `Ok(())` if the context has not ended, and its error if it has ended. Use it with `?` in a loop.
     ///
     /// # Errors
     ///
-    /// The error that [`err`](Context::err) returns.
+    /// Returns the same error as [`err`](Context::err).
     ///
     /// ```
     /// use ripcord::{Context, Error};
@@ -259,7 +266,7 @@ impl Context {
         if self.is_done() { self.err().map_or(Ok(()), Err) } else { Ok(()) }
     }
 
-    /// Returns the cause of the end, or `None` if the context has not ended.
+    /// Returns the cause of the context's end, or `None` if the context has not ended.
     ///
     /// The cause is the value that was passed to [`cancel_with`](crate::Canceler::cancel_with),
     /// [`with_timeout_cause`](Context::with_timeout_cause) or a similar method. Without such a value, the cause is the
@@ -279,7 +286,8 @@ impl Context {
         Some(error.cause().cloned().unwrap_or_else(|| Cause::from(error)))
     }
 
-    /// Returns the value of type `V` of this context or of its nearest ancestor that has one.
+    /// Returns the value of type `V` that was set with [`with_value`](Context::with_value) on this context or on its
+    /// nearest ancestor with such a value. Returns `None` if there is no such value.
     ///
     /// Values remain available after the context has ended.
     ///
@@ -297,7 +305,8 @@ impl Context {
         values::find(self.0.as_ref()?)
     }
 
-    /// Returns the [name](Context::with_name) of this context or of its nearest ancestor that has one.
+    /// Returns the [name](Context::with_name) of this context or of its nearest ancestor that has a name. Returns `None`
+    /// if none of them has a name.
     ///
     /// In a [merged](Context::merge) context, the names of the context on which `merge` was called take precedence.
     ///
@@ -331,8 +340,8 @@ impl Context {
     /// Returns whether `self` and `other` refer to the same context, like `Arc::ptr_eq`.
     ///
     /// A clone refers to the same context. [`with_deadline`](Context::with_deadline) and
-    /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline has no effect, because the context ends
-    /// earlier anyway.
+    /// [`with_timeout`](Context::with_timeout) return a clone if the context already has an earlier deadline, because the
+    /// new deadline would have no effect.
     ///
     /// ```
     /// use ripcord::Context;
@@ -351,14 +360,15 @@ impl Context {
         }
     }
 
-    /// Runs a future until it is ready or the context ends. When the context ends, the future is dropped.
+    /// Runs `future` until it is ready or the context ends. If the context ends first, `future` is dropped without
+    /// another poll.
     ///
-    /// If the context has ended at the first poll, the future is never polled. If the future is ready at the same poll at
-    /// which the end is noticed, the future's output is returned.
+    /// If the context has ended at the first poll, `future` is never polled. If `future` is ready at the poll that
+    /// notices the context's end, its output is returned.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first.
+    /// Returns the context's error if the context ended first.
     ///
     /// # Cancel safety
     ///
@@ -378,18 +388,19 @@ impl Context {
         Run::new(self, future)
     }
 
-    /// Sleeps for `duration`, measured by this context's clock, or until the context ends.
+    /// Sleeps for `duration` or until the context ends. This context's [clock](Context::clock) measures the duration,
+    /// starting at this call, not at the first poll.
     ///
-    /// The result depends on which of the two happened first, not on when the returned future is polled. If both happen
-    /// at the same instant, the sleep returns the error.
+    /// The result is `Ok` if the duration was over before the context ended, even if the returned future is polled later.
+    /// If the duration was over at the instant at which the context ended, the result is the error.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first.
+    /// Returns the context's error if the context ended first.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future ends the sleep. The duration is measured from this call, not from the first poll.
+    /// Dropping the returned future ends the sleep.
     ///
     /// ```
     /// use std::time::Duration;
@@ -409,7 +420,8 @@ impl Context {
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. The end is permanent, so a future created later also returns the error.
+    /// The returned future may be dropped at any time. The end of a context is permanent, so a later call of `done` also
+    /// returns the error.
     ///
     /// ```
     /// use ripcord::Context;
@@ -425,8 +437,8 @@ impl Context {
         Done::new(self)
     }
 
-    /// Waits like [`done`](Context::done). The returned future owns the context instead of borrowing it, so it can be
-    /// spawned.
+    /// Waits until the context has ended, and returns the context's error, like [`done`](Context::done). The returned
+    /// future owns a clone of the context, so it can be spawned.
     ///
     /// ```
     /// use ripcord::Context;
@@ -441,12 +453,13 @@ impl Context {
         DoneOwned::new(self.clone())
     }
 
-    /// Registers a function that runs on a background thread when the context ends. If the context has already ended, the
-    /// function starts immediately.
+    /// Registers `run`, a function that is called on a background thread when the context ends. If the context has
+    /// already ended, the function starts immediately.
     ///
     /// The function runs at most once. It does not run if [`stop`](AfterFunc::stop) returned `true`, or if nothing can
-    /// end the context anymore. Canceling the context does not wait for the function. A panic of the function affects no
-    /// other code, and the panic hook reports it. Dropping the returned handle leaves the function registered.
+    /// end the context anymore. A call that cancels the context does not wait for the function. A panic of the function
+    /// affects no other code, and the panic hook reports it. Dropping the returned [`AfterFunc`] leaves the function
+    /// registered.
     ///
     /// At most 256 functions run at the same time in one process. Further functions wait in a queue, so a function that
     /// blocks delays them. If no thread can be started, the function runs on the thread that ends the context.
@@ -454,16 +467,18 @@ impl Context {
     /// # Memory
     ///
     /// A registered function keeps its context alive until the function has run or is stopped. The function is dropped
-    /// early if nothing can end the context anymore: there is no deadline and no idle timeout, all cancelers were
-    /// detached, and all cancel handles were dropped.
+    /// without running when nothing can end the context anymore: the context and its ancestors have no deadline and no
+    /// idle timeout, all their cancelers were [detached](crate::Canceler::detach), and all their
+    /// [cancel handles](crate::CancelHandle) were dropped.
     ///
     /// A context that was derived from a `CancellationToken` keeps the function until the token is canceled, even if all
     /// clones of the token have been dropped. Stop such a function when it is no longer needed.
     ///
     /// # Time
     ///
-    /// The function runs outside of any tokio runtime. With `Clock::tokio`, the runtime's time decides when the function
-    /// starts, even if that time is paused. Inside the function, contexts on that clock show the system's time.
+    /// The function runs outside of any tokio runtime. If the context is on `Clock::tokio`, the runtime's time determines
+    /// when a deadline starts the function, even while that time is paused. Inside the function, `Clock::tokio` shows the
+    /// system's time.
     ///
     /// ```
     /// use std::sync::mpsc;

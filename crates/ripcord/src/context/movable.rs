@@ -15,11 +15,12 @@ impl Context {
     /// Returns a child context with a deadline, and a [`MovableDeadline`] that moves this deadline later or earlier.
     ///
     /// The child ends at its deadline, or when this context ends. Moving the deadline does not move the deadlines of
-    /// other contexts: an earlier deadline of an ancestor still ends the child. [`deadline`](Context::deadline) and
-    /// [`remaining`](Context::remaining) return the current setting.
+    /// other contexts: an earlier deadline of an ancestor still ends the child. The child's
+    /// [`deadline`](Context::deadline) and [`remaining`](Context::remaining) follow each move.
     ///
     /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
-    /// effect until it is moved.
+    /// effect until it is moved. If this context has a [manual clock](Clock::manual), compute the deadline from
+    /// [`Clock::now`], not from `Instant::now`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -33,7 +34,7 @@ impl Context {
     /// assert_eq!(ctx.remaining(), Some(Duration::from_secs(1)));
     /// time.advance(Duration::from_secs(1));
     /// assert!(ctx.err().is_some_and(|error| error.is_deadline_exceeded()));
-    /// assert!(!deadline.reset_after(Duration::from_secs(60))); // it has ended for good
+    /// assert!(!deadline.reset_after(Duration::from_secs(60))); // `ctx` has ended: no effect
     /// ```
     #[track_caller]
     #[must_use = "only the returned context ends at the deadline"]
@@ -41,8 +42,8 @@ impl Context {
         self.movable_deadline(deadline, Location::caller(), None)
     }
 
-    /// Returns a child like [`with_movable_deadline`](Context::with_movable_deadline). If this deadline ends it, its
-    /// [cause](Context::cause) is `cause`.
+    /// Returns a child and a handle like [`with_movable_deadline`](Context::with_movable_deadline). If the deadline ends
+    /// the child, the child's [cause](Context::cause) is `cause`.
     ///
     /// ```
     /// use std::time::Instant;
@@ -61,8 +62,8 @@ impl Context {
         self.movable_deadline(deadline, Location::caller(), Some(cause.into()))
     }
 
-    /// Returns a child like [`with_movable_deadline`](Context::with_movable_deadline), and records `location` as the line
-    /// that set the deadline.
+    /// Returns a child and a handle like [`with_movable_deadline`](Context::with_movable_deadline), and records
+    /// `location` as the line that set the deadline.
     ///
     /// This is for libraries whose users set the deadline: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends at the deadline"]
@@ -74,14 +75,15 @@ impl Context {
         self.movable_deadline(deadline, location, None)
     }
 
-    /// Returns a child context that ends when `timeout` passes without progress, and the [`IdleTimeout`] that records
+    /// Returns a child context that ends when no progress was recorded for `timeout`, and an [`IdleTimeout`] that records
     /// progress.
     ///
     /// Two methods record progress: [`IdleTimeout::reset`], and [`Context::progress`] on the child or its descendants.
-    /// The child also ends when this context ends.
+    /// The child also ends when this context ends. This context's [clock](Context::clock) measures the timeout.
     ///
-    /// An idle timeout is not a deadline. [`deadline`](Context::deadline) and [`remaining`](Context::remaining) do not
-    /// include it. `ripcord-policy` rejects no call because of it, and `ripcord-http` does not send it to other services.
+    /// An idle timeout is not a deadline: [`deadline`](Context::deadline) and [`remaining`](Context::remaining) do not
+    /// include it. The policies of `ripcord-policy`, which refuse a call if too little time is left until the deadline, do
+    /// not consider it. `ripcord-http` does not send it to other services.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
     /// [`Duration::MAX`], never ends the child.
@@ -108,8 +110,8 @@ impl Context {
         self.idle_timeout(timeout, Location::caller(), None)
     }
 
-    /// Returns a child like [`with_idle_timeout`](Context::with_idle_timeout). If this timeout ends it, its
-    /// [cause](Context::cause) is `cause`.
+    /// Returns a child and a handle like [`with_idle_timeout`](Context::with_idle_timeout). If the idle timeout ends the
+    /// child, the child's [cause](Context::cause) is `cause`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -124,8 +126,8 @@ impl Context {
         self.idle_timeout(timeout, Location::caller(), Some(cause.into()))
     }
 
-    /// Returns a child like [`with_idle_timeout`](Context::with_idle_timeout), and records `location` as the line that
-    /// set the timeout.
+    /// Returns a child and a handle like [`with_idle_timeout`](Context::with_idle_timeout), and records `location` as the
+    /// line that set the timeout.
     ///
     /// This is for libraries whose users set the timeout: see [`with_timeout_at`](Context::with_timeout_at).
     #[must_use = "only the returned context ends with the timeout"]
@@ -138,13 +140,14 @@ impl Context {
     }
 
     /// Records progress: restarts the [idle timeout](Context::with_idle_timeout) of this context or of its nearest
-    /// ancestor that has one.
+    /// ancestor with an idle timeout. Returns whether the timeout was restarted.
     ///
-    /// This is for code that has the context but not the [`IdleTimeout`]. Below a [merged](Context::merge) context, the
-    /// call restarts the nearest idle timeout on each side. It does not restart idle timeouts above a context from
-    /// [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded).
+    /// This method is for code that has the context but not the [`IdleTimeout`]. The search for an idle timeout stops at a
+    /// context from [`without_cancel`](Context::without_cancel) or [`shielded`](Context::shielded). At a
+    /// [merged](Context::merge) context, it continues in both contexts that were merged, and restarts the nearest idle
+    /// timeout in each.
     ///
-    /// Returns `false` if there is no such idle timeout, or if the context of one of them has already ended.
+    /// Returns `false` if no idle timeout was found, or if the context of an idle timeout that was found has already ended.
     ///
     /// ```
     /// use std::time::Duration;
