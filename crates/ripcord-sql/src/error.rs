@@ -56,6 +56,7 @@ pub(crate) enum Driver {
     #[cfg(feature = "postgres")]
     Postgres(tokio_postgres::Error),
     #[cfg(feature = "sqlite")]
+    #[allow(dead_code, reason = "the back end follows")]
     Sqlite(rusqlite::Error),
     /// No connection could be opened, by a reason outside of the driver.
     #[cfg_attr(not(feature = "postgres"), expect(dead_code, reason = "SQLite has no sockets"))]
@@ -148,6 +149,7 @@ impl Error {
     }
 
     /// Returns the code by which OpenTelemetry and metrics tell errors apart: Postgres' SQLSTATE, SQLite's name of the code, or a word.
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
     pub(crate) fn code(&self) -> String {
         let word = match &self.0.kind {
             Kind::Waiting(error) | Kind::NotSent(error) | Kind::Ended(error, _) | Kind::Unanswered(error) => {
@@ -195,6 +197,7 @@ impl Driver {
         }
     }
 
+    #[cfg(any(feature = "metrics", feature = "tracing"))]
     fn code(&self) -> Option<String> {
         match self {
             #[cfg(feature = "postgres")]

@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "the back ends follow")]
 //! SQL under a [`ripcord::Context`]: a deadline or a cancel reaches the database, and the next borrower of a connection gets a clean one.
 //!
 //! # Features
@@ -15,6 +14,7 @@
 mod call;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod error;
+mod guard;
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 mod metrics;
 #[cfg(feature = "postgres")]
@@ -24,5 +24,6 @@ pub mod sqlite;
 
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use error::Error;
+pub use guard::ConnectionGuard;
 #[cfg(all(feature = "metrics", any(feature = "postgres", feature = "sqlite")))]
 pub use metrics::describe_metrics;

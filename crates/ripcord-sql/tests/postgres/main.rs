@@ -1,0 +1,137 @@
+//! A pool with a real Postgres.
+//!
+//! The server is the newest that is installed, started in a directory of the tests' own. Without one, the tests report themselves as
+//! ignored: `scripts/postgres` installs it, and runs this.
+
+mod common;
+mod copies;
+mod ends;
+mod limits;
+mod pools;
+mod random;
+mod server;
+mod statements;
+mod streams;
+mod telemetry;
+mod transactions;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+
+use common::Fixture;
+use server::Server;
+
+type Test = fn(&Fixture<'_>);
+
+/// Lists tests by their paths.
+macro_rules! tests {
+    ($($module:ident: $($name:ident),+;)+) => {
+        &[$($((concat!(stringify!($module), "::", stringify!($name)), |fixture| fixture.run($module::$name)),)+)+]
+    };
+}
+
+const TESTS: &[(&str, Test)] = tests! {
+    statements:
+        query_returns_rows_and_execute_counts,
+        query_one_and_query_opt_count_rows,
+        refused_statement_keeps_the_sqlstate_and_the_line,
+        wrong_parameters_leave_the_connection_usable,
+        transaction_begun_by_a_statement_is_refused,
+        transaction_left_open_by_a_batch_is_rolled_back,
+        batch_that_fails_in_its_transaction_leaves_a_clean_connection,
+        statement_whose_table_has_changed_is_prepared_again,
+        many_texts_do_not_fill_the_server;
+    ends:
+        long_statement_ends_at_the_deadline,
+        cancel_is_reported_with_its_cause_and_line,
+        done_context_sends_nothing,
+        result_that_arrives_after_the_end_is_returned,
+        statement_that_fails_after_the_end_reports_both,
+        dropped_statement_is_canceled_in_the_server,
+        next_borrower_is_not_hit_by_a_cancel,
+        server_that_does_not_answer_costs_the_grace,
+        connection_lost_half_way_has_an_unknown_outcome,
+        blocked_result_is_canceled;
+    pools:
+        wait_for_a_connection_ends_with_its_context,
+        server_that_cannot_be_reached_is_transient,
+        second_host_is_tried,
+        closed_pool_refuses_calls,
+        connection_closed_by_the_server_is_replaced,
+        wrong_settings_are_refused,
+        wait_dropped_in_the_queue_leaves_no_gap;
+    limits:
+        statement_timeout_is_the_time_left,
+        statement_timeout_is_local_in_a_transaction,
+        statement_timeout_never_exceeds_the_sessions_own,
+        statement_timeout_can_be_turned_off,
+        without_cancels_the_connection_is_drained_or_closed;
+    transactions:
+        commit_stores_and_drop_rolls_back,
+        rollback_is_done_when_it_returns,
+        end_of_the_context_rolls_back_between_statements,
+        end_of_a_statements_own_context_leaves_the_transaction,
+        commit_after_a_failed_statement_is_an_error,
+        savepoint_saves_a_transaction,
+        statement_dropped_half_way_ends_the_transaction,
+        deferred_constraint_fails_the_commit,
+        conflict_is_transient,
+        settings_of_the_builder_are_used,
+        two_statements_at_once_are_refused;
+    streams:
+        rows_arrive_one_by_one,
+        stream_dropped_early_is_canceled,
+        stream_that_nobody_polls_ends_with_its_context,
+        stream_reports_the_end,
+        error_in_the_middle_of_a_stream_is_the_servers,
+        transaction_goes_on_after_a_dropped_stream;
+    copies:
+        copy_in_and_out,
+        copy_in_that_is_refused_leaves_a_clean_pool,
+        bad_data_is_reported_by_finish,
+        copy_in_dropped_stores_nothing,
+        copy_in_that_nobody_writes_ends_with_its_context,
+        copy_out_dropped_is_canceled,
+        copies_in_a_transaction;
+    telemetry:
+        statements_are_spans_of_the_callers_line;
+    random:
+        cancels_at_every_await_leave_a_clean_pool;
+};
+
+#[expect(clippy::print_stdout, reason = "it reports as Rust's own tests do")]
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let filters: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let wanted = |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    if arguments.iter().any(|argument| argument == "--list") {
+        TESTS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return ExitCode::SUCCESS;
+    }
+    let wanted: Vec<_> = TESTS.iter().filter(|(name, _)| wanted(name)).collect();
+    let server = if wanted.is_empty() { Err("nothing to run".to_owned()) } else { Server::start() };
+    let (mut passed, mut failed, mut ignored) = (0, 0, 0);
+    for (name, test) in wanted {
+        let server = match &server {
+            Ok(server) => server,
+            Err(reason) => {
+                println!("test {name} ... ignored, {reason}");
+                ignored += 1;
+                continue;
+            }
+        };
+        match panic::catch_unwind(AssertUnwindSafe(|| test(&Fixture::new(server)))) {
+            Ok(()) => {
+                println!("test {name} ... ok");
+                passed += 1;
+            }
+            Err(_) => {
+                println!("test {name} ... FAILED");
+                failed += 1;
+            }
+        }
+    }
+    let result = if failed == 0 { "ok" } else { "FAILED" };
+    println!("\ntest result: {result}. {passed} passed; {failed} failed; {ignored} ignored");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
