@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::trace_context::Baggage;
 
-/// Selects which members of the context's [`Baggage`] a call sends.
+/// Selects which members (keys and values) of the context's [`Baggage`] a call sends. Passed to
+/// [`ClientLayer::baggage`](super::ClientLayer::baggage).
 ///
 /// The default is [`BaggageFilter::none`], because baggage is meant for your own services and may contain data about users.
 ///
@@ -26,17 +27,17 @@ enum Allowed {
 }
 
 impl BaggageFilter {
-    /// Creates a filter that sends no member. This is the default.
+    /// Creates a filter that sends no baggage. This is the default.
     pub const fn none() -> Self {
         BaggageFilter(Allowed::None)
     }
 
-    /// Creates a filter that sends every member.
+    /// Creates a filter that sends all members of the context's baggage.
     pub const fn all() -> Self {
         BaggageFilter(Allowed::All)
     }
 
-    /// Creates a filter that sends the members with these keys. Keys are case-sensitive.
+    /// Creates a filter that sends the baggage members with the given keys. Keys are case-sensitive.
     pub fn only<K: Into<String>>(keys: impl IntoIterator<Item = K>) -> Self {
         BaggageFilter(Allowed::Only(keys.into_iter().map(Into::into).collect()))
     }

@@ -13,7 +13,8 @@ use super::error::{BoxError, Error, Phase};
 use super::span::CallSpan;
 
 pin_project! {
-    /// The body of a response. After the context of the call ends, reading it returns an error instead of data.
+    /// The body of a response from a [`Client`](super::Client). After the context of the call ends, reading the body returns an
+    /// error instead of data.
     ///
     /// The context is checked before each frame, so a body whose data is always ready ends too. A body that has been read
     /// completely is not affected by a later end of the context.

@@ -23,7 +23,8 @@ use crate::trace_context::Traceparent;
 /// Time limit for the request that carries the cause. The canceled call is dropped after that at the latest.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// A tower layer that tells the server why a call was canceled. Without it, the server only sees that its client has disconnected.
+/// A tower layer that tells the server why a call was canceled. Without this layer, the server only sees that its client has
+/// disconnected.
 ///
 /// Create it with [`CauseLayer::new`] and place it inside [`ClientLayer`](super::ClientLayer):
 ///
@@ -42,16 +43,16 @@ const LIMIT: Duration = Duration::from_secs(1);
 ///
 /// # What is sent
 ///
-/// The layer acts when the context of a call is canceled before the response has been read. The call fails at once. In the
-/// background, the layer sends an `OPTIONS` request for the same URI. The header `ripcord-cancel` contains the `traceparent` of
-/// the canceled call, and the header [`ripcord-cause`](RemoteCause) contains the cause. The connection or stream of the canceled
-/// call is closed after the answer arrives, or after one second.
+/// If the context of a call is canceled before the response has been read completely, the call fails immediately. In the
+/// background, the layer then sends an `OPTIONS` request for the same URI. The header `ripcord-cancel` contains the `traceparent`
+/// of the canceled call, and the header [`ripcord-cause`](RemoteCause) contains the cause. The layer closes the connection or
+/// stream of the canceled call when the response to the `OPTIONS` request arrives, or after one second.
 ///
-/// A server with [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) ends the request with that cause.
-/// Other servers answer `OPTIONS` as usual.
+/// A server with [`ContextLayer::remote_cancel`](crate::server::ContextLayer::remote_cancel) cancels the request with that cause.
+/// Other servers respond to `OPTIONS` as usual.
 ///
-/// For example, service A handles `GET /search` and calls service B with the context of that request. A's client disconnects, so
-/// the call is canceled. The log of B then contains `client canceled: GET /search: client disconnected`.
+/// For example, service A handles `GET /search` and calls service B with the context of that request. A's client disconnects, so A
+/// cancels its call to B. The log of B then contains `client canceled: GET /search: client disconnected`.
 ///
 /// # What is not sent
 ///
@@ -75,8 +76,8 @@ type Spawn = Arc<dyn Fn(CancelNotice) + Send + Sync>;
 impl CauseLayer {
     /// Creates a layer that passes one [`CancelNotice`] to `spawn` for each canceled call.
     ///
-    /// `spawn` must run that future in the background, as `tokio::spawn` does. It is called while the call is being dropped, so it
-    /// must not panic.
+    /// `spawn` must run the notice, which is a future, in the background, as `tokio::spawn` does. `spawn` is called while the
+    /// canceled call is being dropped, so it must not panic.
     pub fn new(spawn: impl Fn(CancelNotice) + Send + Sync + 'static) -> Self {
         CauseLayer { spawn: Arc::new(spawn) }
     }
@@ -155,7 +156,8 @@ impl<S> CauseService<S> {
 
 /// A future that tells the server why a call was canceled. Passed to the function given to [`CauseLayer::new`].
 ///
-/// It completes when the server has answered, or after one second. Dropping it closes the canceled call at once.
+/// The future completes when the server has responded, or after one second. Dropping the future closes the connection or stream of
+/// the canceled call immediately.
 #[must_use = "futures do nothing unless polled"]
 pub struct CancelNotice(Pin<Box<dyn Future<Output = ()> + Send>>);
 
@@ -184,7 +186,7 @@ impl Unsent {
 
 /// The future of a call. Returned by [`CauseService`].
 ///
-/// If it is dropped after its context was canceled, the cause is sent to the server.
+/// Dropping this future cancels the call. If the context of the call was canceled before, the cause is sent to the server.
 #[must_use = "futures do nothing unless polled"]
 pub struct CauseFuture<F: Send + 'static> {
     // `None` once it is ready.
@@ -221,9 +223,10 @@ impl<F: Send + 'static> Drop for CauseFuture<F> {
     }
 }
 
-/// The body of a response from [`CauseService`].
+/// The body of a response from a [`CauseService`].
 ///
-/// If it is dropped before its end and after its context was canceled, the cause is sent to the server.
+/// Dropping this body before its end cancels the call. If the context of the call was canceled before, the cause is sent to the
+/// server.
 pub struct CauseBody<B: Send + 'static> {
     // `None` after an error.
     body: Option<Pin<Box<B>>>,

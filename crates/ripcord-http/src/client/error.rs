@@ -35,10 +35,10 @@ pub(super) type BoxError = Box<dyn StdError + Send + Sync>;
 ///
 /// # Display
 ///
-/// `{}` prints the call and the error, as Go does: `Get "http://localhost/": context deadline exceeded`. For an error while
-/// reading the body, it omits the call. `{:#}` prints all details on one line. If the context ended, these are the cause, the name
-/// of the context and the source line. Otherwise, these are the sources of the wrapped client's error. A password in the URL is
-/// printed as `***`.
+/// `{}` prints the call and the error, as Go does: `Get "http://localhost/": context deadline exceeded`. For an error while reading
+/// the body, `{}` omits the call. `{:#}` prints all details on one line. If the context ended, these are the cause, the name of the
+/// context and the source line that canceled it or set its deadline. Otherwise, these are the sources of the wrapped client's
+/// error. A password in the URL is printed as `***`.
 ///
 /// [`source`](StdError::source) returns the [`ripcord::Error`] if the context ended. Otherwise, it returns the source of the
 /// wrapped client's error. The types of other sources are not part of the API and may change.
@@ -152,23 +152,24 @@ impl Error {
         Error(Arc::new(Repr { call: Some(call), phase: Phase::Send, kind: Kind::Status(status, Box::new(headers)) }))
     }
 
-    /// Returns whether a canceled context ended the call. It may be the context of the call or a context inside the wrapped client.
+    /// Returns whether the cancel of a context ended the call: the context of the call, or a context inside the wrapped client.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the deadline of a context ended the call, or left too little time to send it.
+    /// Returns whether a context ended the call because its deadline or an idle timeout passed, or whether too little time was left
+    /// to send the call.
     ///
-    /// A timeout that the wrapped client has set itself does not count. [`is_timeout`](Error::is_timeout) includes it.
+    /// A timeout that the wrapped client has set itself does not count. [`is_timeout`](Error::is_timeout) includes such timeouts.
     pub fn is_deadline_exceeded(&self) -> bool {
         matches!(self.0.kind, Kind::TooLate(_))
             || self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns the context's error if the end of a context ended the call.
+    /// Returns the error of the context whose end ended the call. Returns `None` if no context ended the call.
     ///
-    /// The sources of the wrapped client's error are searched too. Returns `None` if the deadline left too little time to send the
-    /// call.
+    /// The sources of the wrapped client's error are searched too. If too little time was left to send the call, the context has
+    /// not ended, and the result is `None`.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
@@ -202,7 +203,9 @@ impl Error {
         }
     }
 
-    /// Returns the reason why the server ended the request, from the header `ripcord-cause` of the rejected response.
+    /// Returns the reason why the server ended the request, from the header [`ripcord-cause`](RemoteCause) of a response that
+    /// [`error_for_status`](super::reqwest::Response::error_for_status) rejected. Returns `None` if there is no such header, and
+    /// for any other error.
     pub fn remote_cause(&self) -> Option<RemoteCause> {
         self.headers().and_then(RemoteCause::find)
     }
@@ -218,7 +221,8 @@ impl Error {
         }
     }
 
-    /// Returns whether the deadline of a context or a timeout of the wrapped client ended the call.
+    /// Returns whether a deadline ended the call, as in [`is_deadline_exceeded`](Error::is_deadline_exceeded), or a timeout of the
+    /// wrapped client.
     pub fn is_timeout(&self) -> bool {
         match &self.0.kind {
             Kind::Client(error) if !self.is_deadline_exceeded() => sources::is_timeout(&**error),
@@ -228,8 +232,8 @@ impl Error {
 
     /// Returns whether no part of the request was sent. Sending it again is then safe, even for a POST.
     ///
-    /// This is true if the call failed before it was sent, or if [the connection failed](Error::is_connect). `false` means that the
-    /// server may have received the request.
+    /// The result is `true` if the call failed before it was sent, or if the connection to the server
+    /// [could not be made](Error::is_connect). `false` means that the server may have received the request.
     pub fn is_not_sent(&self) -> bool {
         self.0.phase == Phase::Prepare || self.is_connect()
     }

@@ -19,7 +19,8 @@ use super::span::CallSpan;
 use super::{BaggageFilter, ResponseBody, ResponseFuture};
 use crate::deadline::Dialect;
 
-/// A tower layer for HTTP clients. It ends each call when the context of its request ends, and sends the server the time left.
+/// A tower layer for HTTP clients. It ends each call when the context of its request ends, and sends the time left until the
+/// context's deadline to the server.
 ///
 /// Create it with [`ClientLayer::new`]. Give a request its context with
 /// [`RequestExt::with_context`](super::RequestExt::with_context).
@@ -48,8 +49,8 @@ use crate::deadline::Dialect;
 /// A request without a context passes through unchanged. The [module documentation](super) lists the headers that a call sends and
 /// describes how a call ends.
 ///
-/// Place this layer inside layers that queue a request or send it several times (retries, redirects). Each request then carries
-/// the time that is left when it is sent. For reqwest's own requests, use the module `client::reqwest`.
+/// Place this layer inside layers that queue a request or send it several times (retries, redirects). Each request then carries the
+/// time that is left when the request is sent. For reqwest's own requests, use the module `client::reqwest`.
 #[derive(Clone, Debug)]
 #[must_use = "a layer does nothing until it is put on a client"]
 pub struct ClientLayer {
@@ -65,8 +66,8 @@ impl ClientLayer {
 
     /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
     ///
-    /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate only reads those, so every call would fail without being
-    /// sent.
+    /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate cannot send absolute dialects, so every call would fail
+    /// without being sent.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.outgoing.dialect = dialect;
         self
@@ -81,8 +82,11 @@ impl ClientLayer {
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
     /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
-    /// timeout. The deadline of the context still applies. The idle timeout is not sent to the server, and no call is refused
-    /// because the idle timeout is short.
+    /// timeout. The deadline of the context still applies. Only the deadline is sent to the server.
+    ///
+    /// A call that exceeds the idle timeout fails with an error for which
+    /// [`is_deadline_exceeded`](super::Error::is_deadline_exceeded) returns `true`. The error contains the idle timeout and the
+    /// source line that called `idle_timeout`.
     ///
     /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]

@@ -1,7 +1,7 @@
 //! HTTP clients whose calls end when a [`Context`](ripcord::Context) ends.
 //!
 //! [`ClientLayer`] wraps any tower HTTP client. The module `reqwest` (feature `reqwest`) does the same for reqwest. Each call sends
-//! the server the time left, the request ID and the trace.
+//! the time left until the context's deadline, the request ID and the trace to the server.
 //!
 //! # What a call sends
 //!
@@ -13,21 +13,23 @@
 //! | `tracestate` | the context's [`Tracestate`](crate::trace_context::Tracestate) | no `traceparent` is sent |
 //! | `baggage` | the members of the context's [`Baggage`](crate::trace_context::Baggage) that the [`BaggageFilter`] allows | the filter allows none, which is the default |
 //!
-//! These headers replace headers of the same name that the request already has. If a call does not send one of them, the header of
-//! the request is kept. There is one exception: a call that sends its own `traceparent` removes the `tracestate` of the request,
-//! because it belongs to another trace.
+//! These headers replace headers of the same name that the request already has. If a call does not send one of them, the request's
+//! own header is kept. There is one exception: a call that sends a `traceparent` without a `tracestate` removes the request's own
+//! `tracestate`, because this `tracestate` belongs to another trace.
 //!
 //! A call never sends more time than its context has left. If the request already has deadline headers with a shorter time, the
 //! shortest time is sent. Malformed deadline headers are ignored.
 //!
-//! If no time is left, or less than the dialect can express, the call fails and nothing is sent. The error names the deadline.
+//! If no time is left, or less than the dialect can express, the call fails and nothing is sent. The error contains the source line
+//! that set the deadline.
 //!
 //! # How a call ends
 //!
-//! A call ends with its result, or with an error when its context ends. If the result is ready at that moment, the result wins.
+//! A call ends with its result, or with an error when its context ends. If the result is ready at that moment, the call returns the
+//! result.
 //!
-//! The body of the response also ends with the context: from then on, reading returns an error instead of data. A body that has
-//! been read completely is not affected.
+//! After the end of the context, reading the body of the response returns an error instead of data. A body that has been read
+//! completely is not affected.
 //!
 //! Dropping the future of the call or the body of the response cancels the call. The wrapped client then
 //! closes the connection (HTTP/1) or resets the stream (HTTP/2).

@@ -8,10 +8,12 @@ use ripcord::Context;
 
 /// Adds a method to [`http::Request`] that sets the [`Context`] for [`ClientLayer`](super::ClientLayer).
 ///
-/// The context is stored in the extensions of the request. A server's [`ContextLayer`](crate::server::ContextLayer) stores it in
-/// the same place. A proxy that forwards such a request therefore does not need this method.
+/// The context is stored in the extensions of the request. A server's [`ContextLayer`](crate::server::ContextLayer) stores the
+/// context of a request in the same place. A proxy that forwards the request with its extensions therefore does not need this
+/// method.
 pub trait RequestExt: Sized {
-    /// Sets the context of the request and returns the request. Replaces an earlier context.
+    /// Sets the context of the request and returns the request. Replaces an earlier context. [`ClientLayer`](super::ClientLayer)
+    /// ends the call when this context ends.
     ///
     /// ```
     /// use ripcord::Context;

@@ -18,7 +18,8 @@ use super::{
 };
 
 pin_project! {
-    /// The body of a response. It keeps the request's context alive until the server has taken the last byte.
+    /// The body of a response from a [`ContextService`](super::ContextService). The request's context ends when the server has read
+    /// the last byte of this body.
     ///
     /// If the context ends before the body is complete, reading the body returns the [`ripcord::Error`], and the client sees an
     /// aborted stream. A gRPC client receives trailers with the status code instead. There are two exceptions:

@@ -17,7 +17,7 @@ use super::{handle::Handle, lifetime::Lifetime};
 /// deadline of the request and the end of the server's context still do. For work that must outlive those too, use
 /// [`without_cancel`](Context::without_cancel).
 ///
-/// A server drops the handler when the client disconnects. Spawn a task for work that must finish:
+/// A server drops the handler when the client disconnects. Spawn a task for work that must continue:
 ///
 /// ```
 /// use ripcord::Context;
@@ -40,7 +40,7 @@ use super::{handle::Handle, lifetime::Lifetime};
 /// [`ContextLayer`](super::ContextLayer).
 ///
 /// Detached work may still run after the server has closed all connections. [`ServerStats::detached`](super::ServerStats::detached)
-/// counts it.
+/// counts the guards that still exist.
 pub fn detach(ctx: &Context) -> Detached {
     let lifetime = ctx.value::<Handle>().and_then(|handle| handle.lifetime.upgrade());
     if let Some(lifetime) = &lifetime {
@@ -51,7 +51,7 @@ pub fn detach(ctx: &Context) -> Detached {
 
 /// A guard that keeps a request's context alive after its response and after a disconnect. Created by [`detach`].
 ///
-/// Dropping the guard ends the context if the request is over.
+/// Dropping the last guard of a request ends the context, if the response has been sent or the client has disconnected.
 #[must_use = "dropping this ends the Context of a request that is over"]
 #[derive(Debug)]
 pub struct Detached {
@@ -59,9 +59,11 @@ pub struct Detached {
 }
 
 impl Detached {
-    /// Returns a future that runs `future` and holds this guard until it is dropped.
+    /// Returns a future that runs `future` and returns its result. The returned future holds this guard, and drops it after
+    /// `future`.
     ///
-    /// Spawn it as a task. A task drops its future when the future has completed.
+    /// Spawn the returned future as a task, because a server drops the handler when the client disconnects. A task drops its future
+    /// when the future has completed.
     pub fn run<F: Future>(self, future: F) -> RunDetached<F> {
         RunDetached { future, detached: self }
     }
@@ -76,9 +78,9 @@ impl Drop for Detached {
 }
 
 pin_project! {
-    /// A future that holds a [`Detached`] guard while it runs. Created by [`Detached::run`].
+    /// A future that runs another future and holds a [`Detached`] guard. Created by [`Detached::run`].
     ///
-    /// Dropping it drops the inner future first, then the guard.
+    /// Dropping this future drops the inner future first, then the guard.
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct RunDetached<F> {

@@ -12,7 +12,8 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 
 /// The error of a handler whose context has ended, or whose call has failed. It converts to an HTTP response.
 ///
-/// A handler that returns `Result<_, Ended>` can use `?` on every operation that takes the context:
+/// A handler that returns `Result<_, Ended>` can use `?` on a [`ripcord::Error`], a [`GroupError`], and the errors of
+/// `ripcord-policy` (feature `policy`):
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,12 +45,11 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 /// | another policy refused the call: an open circuit breaker, a full bulkhead or worker pool | 503, with `Retry-After` if the time is known |
 /// | the call failed with its own error or panicked | 500 |
 ///
-/// The errors of `ripcord-policy` convert with the feature `policy`. A [`GroupError`] converts like the error of the failed task,
-/// if that error is an `Ended`, a [`ripcord::Error`] or a `Refused`. Otherwise, the status is 500. Let the tasks of a group return
-/// `Result<_, Ended>`.
+/// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`] or a
+/// `ripcord_policy::Refused`. Otherwise, the status is 500. Let the tasks of a group return `Result<_, Ended>`.
 ///
 /// Inside a [`ContextLayer`](super::ContextLayer), the settings of the layer decide the statuses for an ended context. A gRPC
-/// request gets a gRPC status instead.
+/// request gets the [gRPC status](Ended::grpc_status) instead.
 ///
 /// The body of the response never contains the error or its cause, because they may be confidential. A
 /// [trusted](crate::TrustPolicy) client receives the cause in the header [`ripcord-cause`](crate::RemoteCause).
@@ -84,7 +84,7 @@ impl Ended {
         Ended(Reason::Failed(failure, error.into()))
     }
 
-    /// Returns the error of the context. Returns `None` if a call failed before the context ended.
+    /// Returns the error of the context that ended. Returns `None` if a call failed for another reason.
     pub fn error(&self) -> Option<&ripcord::Error> {
         match &self.0 {
             Reason::Context(error) => Some(error),
@@ -92,7 +92,8 @@ impl Ended {
         }
     }
 
-    /// Returns how long the client should wait before it sends the request again. Returns `None` if the time is not known.
+    /// Returns how long the client should wait before it sends the request again, if a policy has refused the call and knows the
+    /// time. Otherwise, returns `None`.
     pub fn retry_after(&self) -> Option<Duration> {
         match &self.0 {
             #[cfg(feature = "policy")]

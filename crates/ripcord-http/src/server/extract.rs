@@ -13,7 +13,8 @@ use super::{ended::plain_text, settings::method};
 
 /// An axum extractor for the [`Context`] of the request.
 ///
-/// If no [`ContextLayer`](super::ContextLayer) surrounds the handler, the response has status 500.
+/// If there is no [`ContextLayer`](super::ContextLayer) around the handler, the handler is not called, and the response has status
+/// 500.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,7 +34,8 @@ pub struct Ctx(
 
 /// An axum extractor for a value of type `V` in the [`Context`] of the request.
 ///
-/// If the context has no such value, the response has status 500. Use `Option<CtxValue<V>>` for an optional value.
+/// If the context has no such value, the handler is not called, and the response has status 500. Use `Option<CtxValue<V>>` for an
+/// optional value.
 ///
 /// ```
 /// use ripcord_http::{RequestId, server::CtxValue};
@@ -93,7 +95,7 @@ fn value<V: Value + Clone>(parts: &Parts) -> Option<V> {
     parts.extensions.get::<Context>()?.value::<V>().cloned()
 }
 
-/// The error of [`Ctx`] and [`CtxValue`]: the request has no context, or the context has no such value.
+/// The rejection of the extractors [`Ctx`] and [`CtxValue`]: the request has no context, or the context has no value of this type.
 ///
 /// As a response, it has status 500.
 #[derive(Clone, Debug)]
@@ -117,7 +119,8 @@ impl IntoResponse for CtxRejection {
 
 /// Returns the axum route of a request, such as `/users/{id}`, or `unmatched` if no route matched.
 ///
-/// Pass it to [`ContextLayer::name`](super::ContextLayer::name). The result never contains the actual path of the request.
+/// Pass this function to [`ContextLayer::name`](super::ContextLayer::name). The result never contains the actual path of the
+/// request.
 pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
     match parts.extensions.get::<MatchedPath>() {
         Some(path) => Cow::Owned(path.as_str().to_owned()),
@@ -127,8 +130,8 @@ pub fn matched_path(parts: &Parts) -> Cow<'static, str> {
 
 /// Returns the method and the axum route of a request, such as `GET /users/{id}`.
 ///
-/// Pass it to [`ContextLayer::name`](super::ContextLayer::name). A method that is not standard is replaced by `OTHER`. The route
-/// is the result of [`matched_path`].
+/// Pass this function to [`ContextLayer::name`](super::ContextLayer::name). A method that is not standard is replaced by `OTHER`.
+/// The route is the result of [`matched_path`].
 pub fn method_and_path(parts: &Parts) -> Cow<'static, str> {
     Cow::Owned(format!("{} {}", method(parts), matched_path(parts)))
 }

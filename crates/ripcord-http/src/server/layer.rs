@@ -82,10 +82,11 @@ pub struct ContextLayer {
 impl ContextLayer {
     /// Creates a layer that derives the context of each request from `server`.
     ///
-    /// The contexts end when `server` ends. They inherit its values and its clock. The layer sets no time limit until you call
-    /// [`timeout`](ContextLayer::timeout).
+    /// The context of each request ends when `server` ends. It inherits the values and the clock of `server`. The layer sets no
+    /// time limit until you call [`timeout`](ContextLayer::timeout).
     ///
-    /// When a disconnect or a deadline from a header ends a request, the error reports the source line that called `new`.
+    /// If the client disconnects, or if a deadline from a header passes, the error of the request's context reports the source line
+    /// that called `new`.
     #[track_caller]
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
@@ -93,12 +94,16 @@ impl ContextLayer {
         ContextLayer { settings: Arc::new(settings) }
     }
 
-    /// Sets the maximum duration of a request, from its arrival. Default: no limit.
+    /// Sets the maximum duration of a request, from its arrival to the end of the response. Default: no limit.
     ///
-    /// If the server's context or a header sets an earlier deadline, the earlier one applies.
+    /// When the time is over, the request's context ends and the handler is dropped. The response has
+    /// [status 504](ContextLayer::deadline_status), or its body is cut short.
     ///
-    /// The error of a request that exceeds the timeout reports the source line that called `timeout`. Its cause is
-    /// [`DeadlineSource::Local`](super::DeadlineSource::Local).
+    /// If the server's context or a header of the request sets an earlier deadline, the earlier deadline applies.
+    ///
+    /// The error of the context then reports the source line that called `timeout`. Its cause is
+    /// [`DeadlineSource::Local`](super::DeadlineSource::Local), or [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) if
+    /// the client asked for more time in a header.
     #[must_use]
     #[track_caller]
     pub fn timeout(self, timeout: Duration) -> Self {
@@ -106,9 +111,11 @@ impl ContextLayer {
         self.set(|settings| settings.timeout = Some(limit))
     }
 
-    /// Sets the maximum duration of a request, like [`timeout`](ContextLayer::timeout), and the cause that its error reports.
+    /// Sets the maximum duration of a request, like [`timeout`](ContextLayer::timeout), and the cause of the context's error when
+    /// the time is over.
     ///
-    /// Use this method if the timeout is a setting of your program. The cause can name the setting.
+    /// Use this method if the timeout is a setting of your program. The cause can name the setting. If the client asked for more
+    /// time in a header, the cause is [`DeadlineSource::Clamped`](super::DeadlineSource::Clamped) instead of `cause`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -135,12 +142,11 @@ impl ContextLayer {
     /// - The handler calls [`Context::progress`](ripcord::Context::progress). Call it in a handler that works for a long time
     ///   before it sends the first chunk, or that reads an upload on a connection that is not watched.
     ///
-    /// A request that exceeds the idle timeout ends like a request that exceeds its deadline. The error contains the idle time and
-    /// the source line that called `idle_timeout`.
+    /// A request that exceeds the idle timeout ends like a request that exceeds its [`timeout`](ContextLayer::timeout). The error
+    /// of the context contains the idle timeout and the source line that called `idle_timeout`.
     ///
-    /// The deadline of the request still applies. For outgoing calls, only the deadline counts: the idle timeout is not sent with
-    /// them, and no call is refused because the idle timeout is near. If an inner layer sets an idle timeout too, the
-    /// shorter one applies.
+    /// The deadline of the request still applies. The idle timeout is not a deadline: [`Context::deadline`] does not return it, and
+    /// outgoing calls do not send it. If an inner layer sets an idle timeout too, the shorter idle timeout applies.
     #[must_use]
     #[track_caller]
     pub fn idle_timeout(self, timeout: Duration) -> Self {
@@ -148,22 +154,24 @@ impl ContextLayer {
         self.set(|settings| settings.idle = Some((timeout, location)))
     }
 
-    /// Sets the function that returns the name of a request's context. Default: the name is the method, such as `GET`.
+    /// Sets the function that returns the name of a request's context from the head of the request. Default: the name is the
+    /// method, such as `GET`.
     ///
     /// Names appear in logs and metrics. Use a small set of names that clients cannot choose.
     ///
     /// With axum, pass `server::matched_path` to use the route as the name, or `server::method_and_path` for the method and the
-    /// route. The metrics of feature `metrics` need both. Add the layer with
+    /// route. The metrics of feature `metrics` need the method and the route. Add the layer with
     /// [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), because such layers run after routing.
     #[must_use]
     pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
         self.set(|settings| settings.name = name)
     }
 
-    /// Sets a function that is called once for each request, when the request is over. Use it for logs and metrics.
+    /// Sets a function that is called once for each request, when the response has been sent, was cut short, or can no longer be
+    /// sent. Use it for logs and metrics. A second call replaces the function.
     ///
-    /// The function is called after the request's context has ended. It runs in the task of the connection and delays that task.
-    /// If it panics, the panic is caught and ignored.
+    /// The function is called after the request's context has ended, unless the context is [detached](super::detach). It runs in
+    /// the task that serves the connection, so it must not block. A panic of the function is caught and ignored.
     #[must_use]
     pub fn on_end(self, hook: impl Fn(&Finished<'_>) + Send + Sync + 'static) -> Self {
         self.set(|settings| settings.on_end = Some(Arc::new(hook)))
@@ -171,8 +179,8 @@ impl ContextLayer {
 
     /// Sets the policy that decides which headers of a client are used. Default: [`TrustPolicy::untrusted`].
     ///
-    /// The [maximum timeout](TrustPolicy::with_max_timeout) of the policy limits requests in addition to
-    /// [`timeout`](ContextLayer::timeout). The shorter one applies.
+    /// If the policy has a [maximum timeout](TrustPolicy::with_max_timeout) and [`timeout`](ContextLayer::timeout) is also set, the
+    /// shorter time applies.
     #[must_use]
     #[track_caller]
     pub fn trust(self, trust: TrustPolicy) -> Self {
@@ -182,8 +190,9 @@ impl ContextLayer {
 
     /// Sets whether the layer refuses requests with a malformed header. Default: `false`, malformed headers are ignored.
     ///
-    /// A refused request gets status 400 and a description. Only headers that this layer reads are checked. A header that the
-    /// trust policy ignores is not read. Malformed headers are counted in the [`stats`](ContextLayer::stats) in both cases.
+    /// The response to a refused request has status 400 and a description of the error. The response to a gRPC request has the code
+    /// `INVALID_ARGUMENT`. Only headers that this layer reads are checked. It does not read headers that the trust policy ignores.
+    /// The [`stats`](ContextLayer::stats) count malformed headers with either setting.
     ///
     /// Baggage above the size limit counts as malformed, even if it is well-formed. If `strict` is `false`, the baggage is cut.
     #[must_use]
@@ -193,9 +202,9 @@ impl ContextLayer {
 
     /// Sets whether the layer reads deadlines that are points in time on the client's clock. Default: `false`.
     ///
-    /// The headers of [`finagle`](crate::deadline::finagle) and [`aws`](crate::deadline::aws) contain such deadlines. If the two
-    /// clocks differ, the deadline is wrong by the difference. Like every deadline in a header, it can only shorten the server's
-    /// limit.
+    /// The headers of [`finagle`](crate::deadline::finagle) and [`aws`](crate::deadline::aws) contain such deadlines. If the clocks
+    /// of the client and the server differ, the deadline is wrong by the difference. Like every deadline in a header, it can only
+    /// shorten the server's limit.
     #[must_use]
     pub fn absolute_deadlines(self, absolute_deadlines: bool) -> Self {
         self.set(|settings| settings.absolute_deadlines = absolute_deadlines)
@@ -204,10 +213,11 @@ impl ContextLayer {
     /// Sets whether a [trusted](ContextLayer::trust) client can cancel its requests with a cause. Default: `false`.
     ///
     /// A client with a [`CauseLayer`](crate::client::CauseLayer) sends the cause in a separate `OPTIONS` request. This layer
-    /// answers that request itself. It reaches no handler and no hook, and it is not counted.
+    /// responds to the `OPTIONS` request itself. It does not pass it to a handler or to [`on_end`](ContextLayer::on_end), and does
+    /// not count it.
     ///
-    /// The context of the canceled request ends with the cause [`ClientCanceled`](super::ClientCanceled), so the client's cause
-    /// appears in the logs of this service. If this service calls others with a `CauseLayer`, the cause appears in their logs too.
+    /// The context of the canceled request ends with the cause [`ClientCanceled`](super::ClientCanceled), which contains the
+    /// client's cause. If the handler calls other services through a `CauseLayer`, these services receive the cause too.
     #[must_use]
     pub fn remote_cancel(self, remote_cancel: bool) -> Self {
         self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
@@ -216,7 +226,7 @@ impl ContextLayer {
     /// Sets the effect of a half-close, where a client closes only its sending half of the connection. Default:
     /// [`HalfClose::Cancel`].
     ///
-    /// Only a watched connection (feature `connection`) detects this.
+    /// Only a watched connection (feature `connection`) detects a half-close. `ripcord_http::serve` watches its connections.
     #[must_use]
     pub fn half_close(self, half_close: HalfClose) -> Self {
         self.set(|settings| settings.half_close = half_close)
@@ -224,7 +234,8 @@ impl ContextLayer {
 
     /// Sets the function that creates the ID of a request. Default: [`RequestId::generate`].
     ///
-    /// It is called for each request that has no ID from a trusted client.
+    /// The function is called for each request, except for a request with a well-formed ID from a [trusted](ContextLayer::trust)
+    /// client.
     #[must_use]
     pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
         self.set(|settings| settings.make_id = make_id)
@@ -232,8 +243,9 @@ impl ContextLayer {
 
     /// Adds a function that adds values to a request's context, for example from headers.
     ///
-    /// The function receives the context with the request's name, ID, trace and baggage. It returns a derived context.
-    /// Several functions are called in the order in which they were added.
+    /// The arguments of the function are the context, with the request's name, ID, trace and baggage, and the head of the request.
+    /// The function must return a context derived from its argument. Several functions are called in the order in which they were
+    /// added.
     ///
     /// The function is called for trusted and untrusted clients. Check [`trust_policy`](ContextLayer::trust_policy) before you
     /// trust a header.
@@ -260,28 +272,32 @@ impl ContextLayer {
         self.settings.trust.0
     }
 
-    /// Sets the status of the response to a request whose deadline has passed. Default: 504.
+    /// Sets the status of the response to a request whose deadline has passed. Default: 504. The response to a gRPC request has a
+    /// gRPC status instead.
     #[must_use]
     pub fn deadline_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.deadline_exceeded = status)
     }
 
-    /// Sets the status of the response to a request that the server has canceled. Default: 503.
+    /// Sets the status of the response to a request that the server has canceled. Default: 503. The response to a gRPC request has
+    /// a gRPC status instead.
     #[must_use]
     pub fn canceled_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.canceled = status)
     }
 
-    /// Sets the status that logs and metrics show for a request whose client has disconnected. Default: 499, as in nginx.
+    /// Sets the status that logs and metrics show for a request whose client has disconnected. Default: 499, as in nginx. This
+    /// status is never sent.
     #[must_use]
     pub fn disconnected_status(self, status: StatusCode) -> Self {
         self.set(|settings| settings.statuses.client_disconnected = status)
     }
 
-    /// Turns on a SERVER span for each request, which `tracing-opentelemetry` exports.
+    /// Records a span of kind SERVER for each request, which `tracing-opentelemetry` exports. Default: off.
     ///
-    /// The span is a child of a trusted client's span. For an untrusted client, it starts a new trace and links to the client's
-    /// span. Each call that the request makes has its own CLIENT span: see [`with_tracing`](crate::trace_context::with_tracing).
+    /// The span is a child of a trusted client's span. For an untrusted client, the span starts a new trace and links to the
+    /// client's span. Each HTTP call that the handler makes has its own span of kind CLIENT: see
+    /// [`with_tracing`](crate::trace_context::with_tracing).
     ///
     /// The span has the OpenTelemetry attributes of HTTP servers: `http.request.method`, `http.route`, `url.path`, `url.scheme`,
     /// `server.address`, `server.port`, `http.response.status_code`, `network.protocol.version` and `error.type`. Its `code.*`
@@ -293,7 +309,7 @@ impl ContextLayer {
         self.set(|settings| settings.tracing = true)
     }
 
-    /// Returns the request counts of this layer and its clones.
+    /// Returns the request counts of this layer and its clones, since the layer was created.
     pub fn stats(&self) -> ServerStats {
         self.settings.counters.snapshot()
     }

@@ -26,8 +26,12 @@ pub struct Finished<'a> {
     pub answered: Option<StatusCode>,
     /// The status for logs and metrics.
     ///
-    /// This is the status that was sent, or that would have been sent if the response had been complete. It is 499 if the client
-    /// disconnected. For a gRPC request whose context ended, it is the corresponding HTTP status.
+    /// This is the status that was sent. If no response was sent, it is the status for the [`outcome`](Finished::outcome), such as
+    /// 499 for a disconnect. There are two exceptions:
+    ///
+    /// - If the handler returned [`Ended`](super::Ended) because the client disconnected, 503 was sent, and this status is 499.
+    /// - If the response to a gRPC request reports the end of the context in its head, this is the corresponding HTTP status, such
+    ///   as 504.
     pub status: StatusCode,
     /// The time from the arrival of the request to its end, measured by the clock of the server's context.
     pub took: Duration,
@@ -60,7 +64,7 @@ pub enum Outcome {
     Panicked(String),
     /// A [`strict`](super::ContextLayer::strict) layer refused the request because of this malformed header.
     Refused(Malformed),
-    /// The service or the body failed with its own error.
+    /// The service or the response's body returned an error of its own.
     Failed,
 }
 
@@ -144,7 +148,7 @@ impl Error for ClientCanceled {}
 
 /// The cause with which a request's context ends when the response has been sent.
 ///
-/// Tasks that still hold the context see this cause. To keep the context alive for them, use [`detach`](super::detach).
+/// A task that still holds the context sees this cause. To keep the context alive for such a task, use [`detach`](super::detach).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestAnswered;
 
@@ -158,8 +162,10 @@ impl Error for RequestAnswered {}
 
 /// The source of a request's deadline: the server's own limit, or a header of the client.
 ///
-/// If the deadline ends the context, this value is the cause, unless [`timeout_cause`](super::ContextLayer::timeout_cause) sets
-/// another.
+/// If the deadline ends the context, this value is the cause of the context's error. There are two exceptions:
+///
+/// - The deadline is that of the server's own context. The error then has the cause of that deadline.
+/// - The value is `Local`, and [`timeout_cause`](super::ContextLayer::timeout_cause) has set the cause.
 ///
 /// ```
 /// use std::time::Duration;
@@ -183,11 +189,12 @@ impl Error for RequestAnswered {}
 pub enum DeadlineSource {
     /// The request has no deadline.
     None,
-    /// The deadline is the server's own limit. The client sent no deadline.
+    /// The deadline is the server's own limit: a timeout of a layer, or the deadline of the server's context. The client sent no
+    /// deadline.
     Local,
-    /// The deadline comes from this header of the client.
+    /// The deadline comes from the header of this name, which the client sent.
     Header(&'static str),
-    /// The deadline is the server's own limit. The client asked for more time in this header.
+    /// The deadline is the server's own limit. The client asked for more time in the header of this name.
     Clamped(&'static str),
 }
 

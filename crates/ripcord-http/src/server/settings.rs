@@ -95,17 +95,17 @@ type OnEnd = Arc<dyn Fn(&Finished<'_>) + Send + Sync>;
 
 /// The effect of a half-close: a client closes its sending half of the connection while its request is in flight.
 ///
-/// TCP sends the same FIN for a client that has closed the connection and for a client that still waits for the response. So the
-/// server cannot tell them apart. Only a watched connection (feature `connection`) detects the FIN.
+/// TCP sends the same signal, a FIN, for a client that has closed the connection and for a client that still waits for the
+/// response. So the server cannot tell them apart. Only a watched connection (feature `connection`) detects the FIN.
 ///
 /// Set it with [`ContextLayer::half_close`](super::ContextLayer::half_close).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HalfClose {
-    /// Treats the FIN as a disconnect, as Go does, and cancels the request's context. If the handler still returns a response
-    /// before the deadline, the response is sent.
+    /// Treats the FIN as a disconnect, as Go's `net/http` does, and cancels the request's context. If the handler still returns a
+    /// response before the deadline, the response is sent.
     #[default]
     Cancel,
-    /// Ignores the FIN. Only a reset, a failed write or the deadline ends the request.
+    /// Ignores the FIN. A reset of the connection or a failed write still counts as a disconnect.
     Allow,
 }
 

@@ -66,10 +66,10 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
-    /// Returns the names of all headers that the layer reads, in lower case, and how often each was malformed.
+    /// Returns the names of all headers that the layer reads, in lower case, each with the number of requests in which it was
+    /// malformed.
     ///
-    /// A header is malformed if it does not match its grammar, if it occurs more often than allowed, or if it exceeds the size
-    /// limit.
+    /// A header is malformed if it does not match its grammar, if it occurs more often than allowed, or if it is too large.
     ///
     /// ```
     /// let stats = ripcord_http::server::ServerStats::default();

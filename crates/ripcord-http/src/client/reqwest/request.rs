@@ -50,7 +50,7 @@ impl RequestBuilderExt for RequestBuilder {
 
 /// A reqwest request with a context. Created by [`RequestBuilderExt::context`].
 ///
-/// Set headers, query and body with reqwest's builder before you call `context`. The methods of this type follow:
+/// Set headers, query and body with reqwest's builder before you call `context`. After that call, use the methods of this type:
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -75,8 +75,8 @@ pub struct ContextRequest {
 impl ContextRequest {
     /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
     ///
-    /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate only reads those, so every call would fail without being
-    /// sent.
+    /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate cannot send absolute dialects, so every call would fail
+    /// without being sent.
     pub fn dialect(mut self, dialect: Dialect) -> Self {
         self.outgoing.dialect = dialect;
         self
@@ -91,8 +91,10 @@ impl ContextRequest {
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
     /// Each part restarts the timer. The wait for the head includes the time to send the request, so a long upload needs a longer
-    /// timeout. The deadline of the context still applies. The idle timeout is not sent to the server, and no call is refused
-    /// because of it.
+    /// timeout. The deadline of the context still applies. Only the deadline is sent to the server.
+    ///
+    /// A call that exceeds the idle timeout fails with an error for which [`is_deadline_exceeded`](Error::is_deadline_exceeded)
+    /// returns `true`. The error contains the idle timeout and the source line that called `idle_timeout`.
     ///
     /// The error contains the idle time and the source line that called `idle_timeout`.
     #[track_caller]
@@ -103,11 +105,14 @@ impl ContextRequest {
 
     /// Sends the request and waits for the head of the response.
     ///
-    /// The time left is read when the future is first polled. If the response is ready when the context ends, the response wins.
+    /// The header with the time left is computed when the future is first polled. If the response is ready when the context ends,
+    /// the response is returned.
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends first, if no time is left to send, if the request cannot be built, or if reqwest fails.
+    /// Returns an error if the context ends before the head of the response arrives, if no time is left to send the request, if the
+    /// request cannot be built, or if reqwest fails. A response with an error status, such as 500, is not an error: see
+    /// [`Response::error_for_status`].
     ///
     /// # Cancel safety
     ///

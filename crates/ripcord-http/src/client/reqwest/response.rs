@@ -69,7 +69,7 @@ impl Response {
         self.response.headers_mut()
     }
 
-    /// Returns the extensions, which hold values by their type.
+    /// Returns the extensions of the response: values that reqwest or the underlying client has added, by their type.
     pub fn extensions(&self) -> &Extensions {
         self.response.extensions()
     }
@@ -93,7 +93,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// For a status of 400 or above, drops the body and returns an error with the [`status`](Error::status) and the
+    /// For a status of 400 to 599, drops the body and returns an error with the [`status`](Error::status) and the
     /// [`headers`](Error::headers).
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status();
@@ -108,17 +108,17 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends first, or if reqwest fails.
+    /// Returns an error if the context ends before the body does, or if reqwest fails.
     pub async fn text(self) -> Result<String, Error> {
         let Response { response, call } = self;
         response.text().await.map_err(|error| read_error(error, call))
     }
 
-    /// Reads the whole body.
+    /// Reads the whole body into memory.
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends first, or if reqwest fails.
+    /// Returns an error if the context ends before the body does, or if reqwest fails.
     pub async fn bytes(self) -> Result<Bytes, Error> {
         let Response { response, call } = self;
         response.bytes().await.map_err(|error| read_error(error, call))
@@ -128,7 +128,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends first, if reqwest fails, or if the body is not valid JSON for `T`.
+    /// Returns an error if the context ends before the body does, if reqwest fails, or if the body is not valid JSON for `T`.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let Response { response, call } = self;
         response.json().await.map_err(|error| read_error(error, call))
@@ -138,7 +138,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// Returns an error if the context ends first, or if reqwest fails.
+    /// Returns an error if the context ends before the body does, or if reqwest fails.
     ///
     /// # Cancel safety
     ///
@@ -154,8 +154,8 @@ impl Response {
 
     /// Returns the underlying reqwest response.
     ///
-    /// Its body still ends when the context ends. Its methods return reqwest's errors, which have this crate's [`Error`] among
-    /// their sources.
+    /// The body of the returned response still ends when the context ends. The methods of the returned response return reqwest's
+    /// errors. If the context ends, this crate's [`Error`] is among the sources of these errors.
     pub fn into_inner(self) -> reqwest::Response {
         self.response
     }

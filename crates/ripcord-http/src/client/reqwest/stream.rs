@@ -15,7 +15,8 @@ use crate::client::call::Call;
 
 /// A stream of the chunks of a response's body. Created by [`Response::bytes_stream`].
 ///
-/// The stream ends after the first error. Dropping the stream cancels the transfer.
+/// If the context of the request ends, the stream returns an error. The stream ends after the first error. Dropping the stream
+/// cancels the transfer.
 #[must_use = "streams do nothing unless polled"]
 pub struct BytesStream {
     // None after an error.

@@ -24,14 +24,14 @@ use crate::server::{lifetime::Lifetime, request::InFlight};
 
 /// An executor for hyper that runs HTTP/2 streams as tokio tasks. It replaces hyper-util's `TokioExecutor`.
 ///
-/// It resets a stream if the request has ended and the client has stopped reading the response. The [module documentation](super)
-/// has an example.
+/// The executor resets a stream if the request's context has ended and the client has stopped reading the response. The
+/// [module documentation](super) has an example.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct StreamExecutor;
 
 impl StreamExecutor {
-    /// Creates an executor. It spawns its tasks on the tokio runtime that serves the connection.
+    /// Creates an executor that spawns tasks on the tokio runtime that serves the connection.
     pub fn new() -> Self {
         StreamExecutor
     }

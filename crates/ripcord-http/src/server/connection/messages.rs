@@ -25,11 +25,11 @@ pin_project! {
     /// The body of a request on a watched connection.
     ///
     /// Reading a chunk restarts the [idle timeout](crate::server::ContextLayer::idle_timeout) of the request. If the handler does
-    /// not read the whole body, the connection is closed after the response. If at most 8 KiB are left, they are read and dropped
-    /// instead.
+    /// not read the whole body on HTTP/1, the connection is closed after the response. If at most 8 KiB are left, the server reads
+    /// and drops them instead of closing the connection.
     ///
-    /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error. hyper's own body would end as if
-    /// it were complete.
+    /// If the client resets an HTTP/2 stream before the end of the body, reading returns an error. hyper's own body ends without an
+    /// error in some of these cases.
     #[derive(Debug)]
     pub struct RequestBody<B>
     where
@@ -105,7 +105,8 @@ impl<B: Body<Error: Into<BoxError>>> Body for RequestBody<B> {
 }
 
 pin_project! {
-    /// The body of a response on a watched connection. The request counts as in flight until this body is dropped.
+    /// The body of a response from a [`WatchedService`](super::WatchedService). The connection counts the request as in flight
+    /// until this body is dropped.
     #[derive(Debug)]
     pub struct ResponseBody<B> {
         #[pin]

@@ -34,8 +34,9 @@
 //! # What a watched connection does
 //!
 //! On its own, hyper detects a disconnect only while it reads. It does not read while a handler leaves the request's body unread.
-//! At a FIN, it drops the handler, although a client that has closed only its sending half still waits for the response. It also
-//! waits without limit for a client that connects and sends nothing. A watched connection handles these cases:
+//! When a client closes the connection or only its sending half, TCP sends a FIN. At a FIN, hyper drops the handler, although the
+//! client may still wait for the response. hyper also waits without limit for a client that connects and sends nothing. A watched
+//! connection handles these cases:
 //!
 //! | the client | result |
 //! |---|---|
@@ -52,8 +53,8 @@
 //!
 //! # Limits
 //!
-//! A disconnect cannot be seen if the client has sent more unread data than the socket's buffers can hold. Then only the deadline
-//! ends the request.
+//! A disconnect cannot be detected while the client has sent more unread data than the socket's buffers can hold. Only the deadline
+//! ends such a request.
 //!
 //! On Linux and Android, a FIN is detected at once. On other systems, a FIN is detected when the connection reads: while it is
 //! idle, and while a handler reads a request's body.
@@ -95,7 +96,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longer than the 60 s for which nginx keeps a connection: the side that sends the requests should close the connection first.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
-/// Wraps a TCP stream to watch its client. Returns the stream for hyper, and the [`Watch`] that serves the connection.
+/// Wraps an accepted TCP stream to watch its client. Returns the stream to pass to hyper, and the [`Watch`] that serves the
+/// connection.
 ///
 /// The [module documentation](self) has an example and lists the events that are handled.
 pub fn watch(stream: TcpStream) -> (WatchedStream, Watch) {
@@ -121,50 +123,53 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sets how long a client may read nothing while the last part of a response is sent. Default: 30 seconds.
+    /// Sets how long a client may read nothing while hyper sends the last, buffered part of a response. Default: 30 seconds.
     ///
-    /// The timer restarts whenever the client reads data. The connection is dropped when the time is over, or when the server's
-    /// context ends. While a request is in flight, the deadline of the request applies instead.
+    /// The timer restarts whenever the client reads data. The connection is dropped when the time is over, or when the context of
+    /// the [`ContextLayer`](super::ContextLayer) ends. While a request is in flight, the deadline of the request applies instead.
     pub fn send_timeout(self, send_timeout: Duration) -> Self {
         Watch { send_timeout, ..self }
     }
 
-    /// Sets how long a client may take to send the head of a request. Default: 30 seconds.
+    /// Sets how long a client may take to send the head of a request. Default: 30 seconds. When the time is over, the connection is
+    /// closed.
     ///
-    /// The time counts from the start of the connection for the first request, and from the first byte for later requests. So it
-    /// also limits a client that sends nothing, or only the preface of HTTP/2.
+    /// For the first request, the time counts from the start of the connection. For later requests, it counts from the first byte.
+    /// So the timeout also limits a client that sends nothing, or only the preface of HTTP/2.
     ///
     /// Do not set hyper's `header_read_timeout` as well, because it would limit idle connections too.
     pub fn head_timeout(self, head: Duration) -> Self {
         Watch { timeouts: Timeouts { head, ..self.timeouts }, ..self }
     }
 
-    /// Sets how long a connection may stay open between two requests. Default: 75 seconds.
+    /// Sets how long a connection may stay open between two requests. Default: 75 seconds. When the time is over, the connection is
+    /// closed.
     ///
     /// nginx closes its connections to a server after 60 seconds. The default is longer, so that nginx closes first.
     pub fn idle_timeout(self, idle: Duration) -> Self {
         Watch { timeouts: Timeouts { idle, ..self.timeouts }, ..self }
     }
 
-    /// Sets the context whose end closes the connection gracefully.
+    /// Sets the context whose end closes the connection gracefully. Default: none.
     ///
-    /// If no request is in flight, the connection is closed at once, otherwise after the response. A request whose head is
-    /// incomplete does not delay the close. The timeouts of the connection use the clock of `ctx`.
+    /// When `ctx` ends, the connection is closed as soon as no request is in flight. A request whose head is incomplete does not
+    /// delay the close. The timeouts of the connection use the clock of `ctx`.
     pub fn until(self, ctx: &Context) -> Self {
         self.peer.set_until(ctx);
         Watch { until: Some(ctx.clone()), ..self }
     }
 
-    /// Wraps the service that handles the requests of this connection. The contexts of its requests end when the client
-    /// disconnects.
+    /// Wraps `inner`, the service that handles the requests of this connection. The context that a
+    /// [`ContextLayer`](super::ContextLayer) in `inner` gives to a request ends when the client disconnects.
     pub fn service<S>(&self, inner: S) -> WatchedService<S> {
         WatchedService::new(inner, self.peer.clone())
     }
 
-    /// Serves the connection until it is closed. After an upgrade, waits until the upgraded connection is closed.
+    /// Serves the connection until it is closed. After an upgrade, waits until the upgraded connection is closed. `connection` is
+    /// hyper's connection for the stream from [`watch`]: see the example in the [module documentation](self).
     ///
-    /// Returns hyper's result. Returns `None` if the connection was dropped because the client disconnected, stopped reading, or
-    /// sent no request in time.
+    /// Returns hyper's result. Returns `None` if the connection was dropped before hyper had finished: the client disconnected,
+    /// stopped reading, or had not sent a complete request when the connection had to be closed.
     ///
     /// # Cancel safety
     ///

@@ -56,7 +56,7 @@ where
 }
 
 pin_project! {
-    /// A future that resolves to the response. Returned by [`WatchedService`].
+    /// A future that resolves to the response of the inner service. Returned by [`WatchedService`].
     #[must_use = "futures do nothing unless polled"]
     #[derive(Debug)]
     pub struct WatchedFuture<F> {

@@ -22,10 +22,10 @@ use super::{
 /// Whether the system reports later data after a read that did not fill its buffer.
 const TELLS_OF_MORE: bool = cfg!(any(target_os = "linux", target_os = "android"));
 
-/// A [`TcpStream`] whose client is watched. Created by [`watch`](super::watch).
+/// A [`TcpStream`] whose client is watched. Created by [`watch`](super::watch). Pass it to hyper.
 ///
-/// Use it from one task only. `poll_shutdown` also reads and drops data from the client for a short time, so that the client
-/// receives the complete response before the connection is closed.
+/// Read and write it from one task only. `poll_shutdown` also reads and drops data from the client, for at most 10 seconds, so that
+/// the client receives the complete response before the connection is closed.
 #[derive(Debug)]
 pub struct WatchedStream {
     stream: Arc<TcpStream>,
