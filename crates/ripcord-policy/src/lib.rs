@@ -1,9 +1,9 @@
 //! Policies around calls to other services: retry, circuit breaker, rate limiter, bulkhead, hedge, fallback, cache and worker
 //! pool.
 //!
-//! Every policy takes a [`ripcord::Context`]. The context *ends* when the caller cancels it or when its deadline passes. A
-//! policy does not start work that cannot finish before the deadline, and it stops as soon as the context ends. Use a policy
-//! alone, or combine several policies in a [`Stack`].
+//! Every policy takes a [`ripcord::Context`]. The context *ends* when it is canceled or when its deadline passes. When the
+//! context ends, a policy stops waiting and makes no further attempt. The policy passes the context to the call, and the call
+//! must observe it: see [Running calls](#running-calls). Use a policy alone, or combine several policies in a [`Stack`].
 //!
 //! # Usage
 //!
@@ -44,7 +44,7 @@
 //! |---|---|
 //! | call again after a temporary failure | [`Retry`], with a [`RetryBudget`] |
 //! | stop calling a service that keeps failing | [`CircuitBreaker`]; [`KeyedCircuitBreaker`] keeps one breaker per key |
-//! | limit the rate of calls | [`RateLimiter`]; [`KeyedLimiter`] keeps one limit per key |
+//! | limit the rate of calls | [`RateLimiter`]; [`KeyedLimiter`] has one limit per key |
 //! | limit the calls in flight | [`Bulkhead`] |
 //! | make a second attempt when the first is slow | [`Hedge`] |
 //! | return another value when a call fails | [`Fallback`] |
@@ -58,41 +58,58 @@
 //! All policies have the same shape:
 //!
 //! * `X::builder()`, settings and `build()?` create a policy. If a setting is invalid, `build` returns a [`ConfigError`] that
-//!   names the setting. The builders of a cache and of a pool also take a context. The cache or pool closes when this context
+//!   names the setting. For a cache and a worker pool, `build` takes a context. The cache or pool closes when this context
 //!   ends.
-//! * `run(&ctx, |ctx| ..)` makes a call. The closure gets a context by value: the caller's context, or a context derived from
-//!   it.
-//! * `run` returns an [`Error`]. An operation without a call, such as waiting for a token, returns [`Refused`].
+//! * `run(&ctx, |ctx| ..)` makes a call. The closure gets a context by value. This context is `ctx` or a context derived from
+//!   `ctx`.
+//! * If the call fails or is refused, `run` returns an [`Error`]. An operation that makes no call, such as waiting for a token
+//!   of a rate limiter, returns [`Refused`].
 //! * An [`Outcome`] tells the policies whether the called service works. An error of the call, an attempt timeout and a panic
-//!   are failures. A call that a policy refused, or whose caller's context ended, is neutral: it says nothing about the
-//!   service.
+//!   are failures. If a policy refused the call or the caller's context ended, the outcome is neutral: the call says nothing
+//!   about the service.
 //! * `stats()` returns [`CallStats`] and the policy's own counters.
-//! * `.clock(..)` sets the clock of a policy that measures time between calls.
+//! * The builder's method `clock` sets the clock by which a policy measures time, for example a manual clock in a test.
 //!   [`StackBuilder::clock`](stack::StackBuilder::clock) sets the clock of a stack, and of the layers that are passed as
 //!   builders.
 //! * A clone is another handle to the same policy.
 //!
 //! # Rules
 //!
-//! * A deadline is a budget. A step that cannot finish before the deadline does not start. It fails at once.
+//! * If a policy knows that a wait would end at or after the deadline of the context, it does not wait. The operation fails at
+//!   once.
 //! * Attempts do not multiply when one retry runs inside another: see [`Attempt`].
-//! * Dropping a future releases all permits, tokens, probes and loads that the future holds.
-//! * The context of a call does not end when the call returns. So a response can still be read after the call.
+//! * Dropping the future of `run` drops the call and releases what the policy holds for it: permits, unspent tokens and probes
+//!   of a breaker. A load of a cache and a task of a worker pool run in tasks of their own: see their docs.
+//! * The context of a call does not end when the call succeeds, so that a response can still be read afterwards. The context
+//!   still ends at its deadline.
 //! * No function panics because of an argument. Hooks and classifiers run outside all locks. A panicking hook affects only the
 //!   call that ran the hook.
+//!
+//! # Running calls
+//!
+//! The table shows the effect on a call in flight when the context passed to `run` ends.
+//!
+//! | policy | effect |
+//! |---|---|
+//! | [`Retry`], [`CircuitBreaker`], [`RateLimiter`], [`Bulkhead`], [`Fallback`] | none; the call must observe the context, for example with [`Context::run`](ripcord::Context::run) |
+//! | [`Hedge`] | all attempts are canceled and dropped |
+//! | [`Stack`] | the attempt is dropped |
+//! | [`Cache`] | the caller stops waiting; the load is dropped if no other caller waits for it |
+//! | [`WorkerPool`] | an async task is dropped; a blocking task must observe the context |
 //!
 //! # What an error looks like
 //!
 //! If a call returns an error after its context has ended, the policy reports how the context ended. The call's own error is
 //! the source of the reported error. A success is returned even if the context has ended.
 //!
-//! The table shows the error of each policy. The *callee* is the called service, the *caller* is the code that calls `run`.
+//! The table shows the error of each policy. The *callee* is the called service. The *caller* is the code that calls `run`.
 //! Unless the row says otherwise, the call observes its context, and returns its own error "connection closed" when the context
-//! ends. `app.rs` stands for the line in your program that canceled the context or set the limit. The column `{}` is the short
-//! text of the error, the column `{:#}` the long text. "Sources" are the errors in the [`source`](std::error::Error::source)
-//! chain, and "outcome" is [`Error::outcome`].
+//! ends. `app.rs` stands for the line in your program that canceled the context or set the deadline or timeout. `request` is
+//! the name of the caller's context. The column `{}` contains the short text of the error. The column `{:#}` contains the long
+//! text. "Sources" are the errors in the [`source`](std::error::Error::source) chain. "Outcome" is [`Error::outcome`].
 //!
-//! A panic of a call goes to the caller. A panic in a task that the policy spawned becomes an error.
+//! A panic of a call goes to the caller of `run`. A panic of a cache load or of a pool task becomes an error, because these run
+//! in tasks that the policy spawned.
 //!
 #![doc = include_str!("../docs/ends.md")]
 //!

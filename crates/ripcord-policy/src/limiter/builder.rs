@@ -16,7 +16,8 @@ use crate::ConfigError;
 
 /// Builds a [`RateLimiter`]. Create the builder with [`RateLimiter::builder`].
 ///
-/// The [`rate`](Self::rate) is required. By default the bucket holds one token.
+/// The [`rate`](Self::rate) is required. By default the bucket holds at most one token, and the limiter uses the system's
+/// clock.
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct RateLimiterBuilder {
@@ -42,9 +43,10 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock by which the limiter earns tokens. Default: the system's clock.
+    /// Sets the clock by which the buckets earn tokens. Default: the system's clock.
     ///
-    /// A wait sleeps by the clock of its context. So set the same clock for the limiter and for the contexts of its callers.
+    /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
+    /// contexts of its callers.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -60,7 +62,7 @@ impl RateLimiterBuilder {
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if the `rate` is not set, is negative, NaN or has a period of zero, or if the `burst` is 0.
+    /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
         let bucket = Bucket::new(self.quota()?, Time::new(self.clock), Arc::new(Numbers::new()));
         Ok(RateLimiter { bucket: Arc::new(bucket) })
@@ -73,7 +75,8 @@ impl RateLimiterBuilder {
 
 /// Builds a [`KeyedLimiter`]. Create the builder with [`KeyedLimiter::builder`].
 ///
-/// The [`rate`](Self::rate) is required. By default the bucket of each key holds one token.
+/// The [`rate`](Self::rate) is required. By default the bucket of each key holds at most one token, and the limiter uses the
+/// system's clock.
 #[must_use = "a builder does nothing until it is built"]
 pub struct KeyedLimiterBuilder<K> {
     /// The settings of keys without their own quota.
@@ -86,7 +89,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None }
     }
 
-    /// Sets the rate at which each key earns tokens, unless the key has its own [`quota`](Self::quota). Required.
+    /// Sets the rate at which the bucket of each key earns tokens, unless the key has its own [`quota`](Self::quota). Required.
     pub fn rate(mut self, rate: Rate) -> Self {
         self.each = self.each.rate(rate);
         self
@@ -99,30 +102,31 @@ impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
         self
     }
 
-    /// Sets a function that returns the [`Quota`] of a key, or `None` if the key has the rate and burst of this builder.
-    /// Default: all keys have the rate and burst of this builder.
+    /// Sets a function that returns the [`Quota`] (rate and burst) of a key. If the function returns `None`, the key has the
+    /// rate and burst of this builder. Default: all keys have the rate and burst of this builder.
     ///
-    /// The function is called in each operation on a key, outside all locks. It should be fast. When it returns a different
-    /// quota than before, the key has the new quota from then on. The key keeps its tokens up to the new burst, its waiters get
-    /// new times, and its reservations keep their times.
+    /// Each operation on a key calls the function, outside all locks. So the function should be fast. If the function returns a
+    /// different quota than before, the quota of the key changes: the bucket keeps its tokens up to the new burst, the waiters
+    /// get their tokens earlier or later, and the reservations keep their times.
     pub fn quota(mut self, quota: impl Fn(&K) -> Option<Quota> + Send + Sync + 'static) -> Self {
         self.quota_of = Some(Box::new(quota));
         self
     }
 
-    /// Sets the clock by which the limiter earns tokens. Default: the system's clock.
+    /// Sets the clock by which the buckets earn tokens. Default: the system's clock.
     ///
-    /// A wait sleeps by the clock of its context. So set the same clock for the limiter and for the contexts of its callers.
+    /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
+    /// contexts of its callers.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.each = self.each.clock(clock);
         self
     }
 
-    /// Builds a limiter that has no keys in memory yet. Each key starts with a full bucket.
+    /// Builds the limiter. Each key starts with a full bucket.
     ///
     /// # Errors
     ///
-    /// See [`RateLimiterBuilder::build`].
+    /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
         Ok(KeyedLimiter::with(self.each.quota()?, self.quota_of, Time::new(self.each.clock)))
     }

@@ -30,7 +30,7 @@ const SHARDS: usize = 16;
 /// The minimum number of keys in a shard for a search for idle keys.
 const MIN_SWEEP: usize = 64;
 
-/// Limits the rate of calls separately for each key. A key may be a client address, a tenant or an API token.
+/// Limits the rate of calls separately for each key, such as a client address, a tenant or an API token.
 ///
 /// ```
 /// use ripcord::Context;
@@ -60,16 +60,17 @@ const MIN_SWEEP: usize = 64;
 ///
 /// # Buckets
 ///
-/// Each key has its own bucket of tokens. The bucket starts full and earns tokens at a rate. It holds at most as many tokens as
-/// the burst. All keys have the rate and burst of the builder, except the keys for which the function
+/// Each key has its own bucket of tokens. The bucket starts full and earns tokens at a rate. The *burst* is the maximum number
+/// of tokens in the bucket. All keys have the rate and burst of the builder, except the keys for which the function
 /// [`quota`](KeyedLimiterBuilder::quota) returns a quota. The rules about accuracy, waiting and clocks are the same as for a
 /// [`RateLimiter`].
 ///
 /// # Memory
 ///
-/// The limiter removes keys with a full bucket from memory. This has no effect on the limits, because a key starts with a full
-/// bucket when it is used again. So the memory depends on the number of recently used keys. The limiter searches for keys with
-/// full buckets from time to time when it adds a key. [`forget_idle`](KeyedLimiter::forget_idle) does so at once.
+/// The limiter removes keys with a full bucket from memory. This has no effect on the limits, because a key that is used again
+/// starts with a full bucket. So the memory depends on the number of recently used keys. When the limiter adds a key, it
+/// sometimes searches for keys with full buckets. To remove these keys immediately, call
+/// [`forget_idle`](KeyedLimiter::forget_idle).
 ///
 /// Clones share all state. `Hash`, `Eq` and `Clone` of a key must not use the limiter.
 pub struct KeyedLimiter<K> {
@@ -131,9 +132,11 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         KeyedLimiter { shared: Arc::new(shared) }
     }
 
-    /// Waits for a token of `key`, then makes a call. The statistics count the token, but not the result of the call.
+    /// Waits for a token of `key`, then calls `call` with a clone of `ctx` and awaits the returned future. The
+    /// [`stats`](KeyedLimiter::stats) count the token, but not the result of the call.
     ///
-    /// The limiter does not drop the call when `ctx` ends. The call gets the context, and must observe it.
+    /// If `ctx` ends during the wait, the wait ends. If `ctx` ends during the call, the limiter does not drop the call. The
+    /// call must observe its context.
     ///
     /// # Errors
     ///
@@ -144,7 +147,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// # Cancel safety
     ///
     /// If the future is dropped during the wait, the token returns to the bucket as described for [`wait`](KeyedLimiter::wait).
-    /// If the future is dropped later, the call is dropped, and the token does not return.
+    /// If the future is dropped during the call, the call is dropped, and the token does not return.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, key: &K, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -154,35 +157,37 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
-    /// Waits for a token of `key`. Returns how long it waited.
+    /// Waits for a token of `key`, and takes it. Returns the duration of the wait.
+    ///
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
-    /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The wait then fails
-    ///   at once and takes no token.
-    /// * The present waiters and reservations of the key would need more than 2^36 (69 billion) tokens
+    /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The method then
+    ///   fails at once, without waiting for the deadline, and takes no token.
+    /// * The waiters and reservations of the key, including this wait, would need more than 2^36 (69 billion) tokens
     ///   ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, its token returns to the bucket, unless there is a later waiter or a later [`Reservation`] of
-    /// the same key. See [Waiting](RateLimiter#waiting).
+    /// If the future is dropped during the wait, its token returns to the bucket, unless there is a later waiter or a later
+    /// [`Reservation`] of the same key. See [Waiting](RateLimiter#waiting).
     pub async fn wait(&self, ctx: &Context, key: &K) -> Result<Duration, Refused> {
         self.wait_n(ctx, key, 1).await
     }
 
-    /// Waits for `n` tokens of `key`. Returns how long it waited.
+    /// Waits for `n` tokens of `key`, and takes them. Returns the duration of the wait. See [`wait`](KeyedLimiter::wait).
     ///
     /// # Errors
     ///
-    /// * The wait failed for the reasons listed for [`wait`](KeyedLimiter::wait).
-    /// * `n` is above the key's burst, and the key's rate is not [`Rate::INFINITE`] ([`Refused::is_limited`]). The wait then
-    ///   takes no token.
+    /// * The errors listed for [`wait`](KeyedLimiter::wait).
+    /// * `n` is above the [`burst`](KeyedLimiter::burst) of the key, and its rate is not [`Rate::INFINITE`]
+    ///   ([`Refused::is_limited`]). The method then takes no token.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, its tokens return to the bucket as described for [`wait`](KeyedLimiter::wait).
+    /// If the future is dropped during the wait, its tokens return to the bucket as described for [`wait`](KeyedLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, key: &K, n: u32) -> Result<Duration, Refused> {
         if let Err(end) = ctx.check() {
             self.shared.numbers.bump(Count::OtherRefused);
@@ -191,35 +196,39 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.limiter(key).wait_n(ctx, n).await
     }
 
-    /// Takes a token of `key` if there is one now. Returns whether it took the token.
+    /// Takes a token if the bucket of `key` has one. Returns `true` if it took the token. Never waits.
     pub fn allow(&self, key: &K) -> bool {
         self.allow_n(key, 1)
     }
 
-    /// Takes `n` tokens of `key` if there are `n` tokens now. Otherwise takes no token. Returns whether it took the tokens.
+    /// Takes `n` tokens and returns `true` if the bucket of `key` has `n` tokens. Otherwise takes no token and returns `false`.
+    /// Never waits.
     ///
-    /// Returns `false` if `n` is above the key's burst, unless the key's rate is [`Rate::INFINITE`].
+    /// If `n` is above the [`burst`](KeyedLimiter::burst) of the key, always returns `false`, unless the rate of the key is
+    /// [`Rate::INFINITE`].
     pub fn allow_n(&self, key: &K, n: u32) -> bool {
         self.limiter(key).allow_n(n)
     }
 
-    /// Reserves a token of `key` without waiting. See [`RateLimiter::reserve`].
+    /// Reserves a token of `key` without waiting. If the bucket of `key` has no token, the reserved token may be used only
+    /// after a delay. See [`RateLimiter::reserve`].
     pub fn reserve(&self, key: &K) -> Reservation {
         self.limiter(key).reserve()
     }
 
-    /// Reserves `n` tokens of `key` without waiting. See [`RateLimiter::reserve_n`].
+    /// Reserves `n` tokens of `key` without waiting. If the bucket of `key` has fewer tokens, the reserved tokens may be used
+    /// only after a delay. See [`RateLimiter::reserve`].
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the key's burst, and the key's rate is not [`Rate::INFINITE`]. Such a call takes no
-    /// tokens.
+    /// [`ExceedsBurst`] if `n` is above the [`burst`](KeyedLimiter::burst) of the key, and its rate is not [`Rate::INFINITE`].
+    /// The method then takes no token.
     pub fn reserve_n(&self, key: &K, n: u32) -> Result<Reservation, ExceedsBurst> {
         self.limiter(key).reserve_n(n)
     }
 
-    /// Changes the rate of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own, from now on. Waiters get
-    /// new times. Reservations keep their times.
+    /// Changes the rate of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own. Each waiter gets its
+    /// tokens earlier or later, as the new rate requires. Reservations keep their times.
     ///
     /// # Errors
     ///
@@ -230,11 +239,12 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         Ok(())
     }
 
-    /// Changes the burst of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own, from now on.
+    /// Changes the burst of all keys that have no [`quota`](KeyedLimiterBuilder::quota) of their own. The burst is the maximum
+    /// number of tokens in the bucket of a key.
     ///
-    /// If the burst grows, a key in memory has to earn the additional tokens. If the burst shrinks, the key loses the tokens
-    /// above the new burst. A key that is not in memory starts with a full bucket of the new size. Waiters and reservations keep
-    /// their times.
+    /// If the burst grows, the bucket of a key in memory has to earn the additional tokens. If the burst shrinks, the bucket
+    /// loses the tokens above the new burst. A key that is not in memory starts with a full bucket of the new size. Waiters and
+    /// reservations keep their times.
     ///
     /// # Errors
     ///
@@ -255,15 +265,16 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.quota(key).burst
     }
 
-    /// Returns the number of tokens in the bucket of `key`.
+    /// Returns the number of tokens in the bucket of `key`, including the fraction of the next token.
     ///
-    /// The number is negative if waiters and reservations need more tokens than the bucket has earned.
+    /// The number is negative if waiters and reservations need more tokens than the bucket has.
     pub fn tokens(&self, key: &K) -> f64 {
         let is_new = !lock(self.shard(key)).keys.contains_key(key);
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
     }
 
-    /// Returns the number of keys in memory.
+    /// Returns the number of keys in memory. Keys with a full bucket may be removed from memory: see
+    /// [Memory](KeyedLimiter#memory).
     pub fn len(&self) -> usize {
         self.shared.shards.iter().map(|shard| lock(shard).keys.len()).sum()
     }
@@ -273,7 +284,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.len() == 0
     }
 
-    /// Removes all keys with a full bucket from memory. The limiter also does so from time to time when it adds a key.
+    /// Removes all keys with a full bucket from memory. This has no effect on the limits: see [Memory](KeyedLimiter#memory).
     pub fn forget_idle(&self) {
         for shard in &self.shared.shards {
             let idle = lock(shard).take_idle();

@@ -1,7 +1,7 @@
 //! Limits the rate of calls with token buckets.
 //!
 //! [`RateLimiter`] has one bucket, for example for all calls to a service. [`KeyedLimiter`] has one bucket per key, for example
-//! per client. A [`Rate`] is the number of tokens that a bucket earns per time.
+//! per client. A bucket earns tokens at a [`Rate`], and each call takes a token from the bucket.
 
 mod bucket;
 mod builder;
@@ -36,8 +36,8 @@ use stats::Count;
 
 /// Limits the rate of calls with a token bucket.
 ///
-/// Each call takes a token from the bucket. The bucket earns tokens at a [`Rate`]. It holds at most as many tokens as the
-/// setting [`burst`](RateLimiterBuilder::burst).
+/// Each call takes a token from the bucket. The bucket starts full, and earns tokens at a [`Rate`]. The setting
+/// [`burst`](RateLimiterBuilder::burst) is the maximum number of tokens in the bucket.
 ///
 /// ```
 /// use ripcord::{Clock, Context};
@@ -85,22 +85,21 @@ use stats::Count;
 ///
 /// # Waiting
 ///
-/// Waiters get their tokens in the order of their calls. When the rate changes, the limiter computes new times for all waiters.
-/// A [`Reservation`] keeps its time.
+/// Waiters get their tokens in the order of their calls. When the rate changes, each waiter gets its tokens earlier or later,
+/// as the new rate requires. A [`Reservation`] keeps its time.
 ///
-/// If a waiter leaves before it has its tokens, the waiters behind it keep their times. The tokens of the waiter that left
-/// return to the bucket once all waiters and reservations behind it have left too. If the next waiter or reservation gets its
-/// own tokens first, the tokens of the waiter that left are lost.
+/// If a waiter leaves before it has its tokens, because its future is dropped or its context ends, the waiters behind it keep
+/// their times. The tokens of the waiter that left return to the bucket once all waiters and reservations behind it have left
+/// too. If the next waiter or reservation gets its own tokens first, the tokens of the waiter that left are lost.
 ///
-/// A [`Stack`](crate::Stack) returns the token of a call that it does not send. All waiters then get their tokens earlier, by
-/// the time in which the bucket earns one token. The first waiter learns its new time at once. Each other waiter learns its new
-/// time when the waiter ahead of it leaves the queue.
+/// If a [`Stack`](crate::Stack) has taken a token for a call and then does not send the call, it returns the token. The waiters
+/// then get their tokens earlier.
 ///
 /// # Clocks
 ///
-/// The bucket earns tokens by the limiter's clock. This is the system's clock unless [`clock`](RateLimiterBuilder::clock) sets
-/// another clock. A wait sleeps by the clock of its context. In a test, set the same manual clock for the limiter and for the
-/// context.
+/// The bucket earns tokens by the limiter's clock. The limiter uses the system's clock unless
+/// [`clock`](RateLimiterBuilder::clock) sets another clock. A wait sleeps by the clock of the context passed to
+/// [`wait`](RateLimiter::wait). In a test, set the same manual clock for the limiter and for the context.
 #[derive(Clone)]
 #[doc(alias("rate.Limiter"))]
 pub struct RateLimiter {
@@ -113,7 +112,7 @@ impl RateLimiter {
         RateLimiterBuilder::new()
     }
 
-    /// Creates a limiter with a full bucket of `burst` tokens, which earns tokens at `rate` by the system's clock.
+    /// Creates a limiter with a full bucket of `burst` tokens. The bucket earns tokens at `rate` by the system's clock.
     ///
     /// # Errors
     ///
@@ -123,9 +122,11 @@ impl RateLimiter {
         RateLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    /// Waits for a token, then makes a call. The statistics count the token, but not the result of the call.
+    /// Waits for a token, then calls `call` with a clone of `ctx` and awaits the returned future. The
+    /// [`stats`](RateLimiter::stats) count the token, but not the result of the call.
     ///
-    /// The limiter does not drop the call when `ctx` ends. The call gets the context, and must observe it.
+    /// If `ctx` ends during the wait, the wait ends. If `ctx` ends during the call, the limiter does not drop the call. The
+    /// call must observe its context.
     ///
     /// ```
     /// use ripcord::Context;
@@ -149,7 +150,7 @@ impl RateLimiter {
     /// # Cancel safety
     ///
     /// If the future is dropped during the wait, the token returns to the bucket as described for [`wait`](RateLimiter::wait).
-    /// If the future is dropped later, the call is dropped, and the token does not return.
+    /// If the future is dropped during the call, the call is dropped, and the token does not return.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -159,52 +160,54 @@ impl RateLimiter {
         call(ctx.clone()).await.map_err(|error| Error::new(error).under(ctx))
     }
 
-    /// Waits for a token. Returns how long it waited.
+    /// Waits for a token, and takes it. Returns the duration of the wait.
     ///
-    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. At a rate of zero, a wait without a
-    /// deadline ends only when the rate is changed or `ctx` is canceled.
+    /// If the token becomes available at the moment when `ctx` ends, the wait succeeds. If the rate is zero and `ctx` has no
+    /// deadline, the wait ends only when the rate is changed or `ctx` is canceled.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
-    /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The wait then fails
-    ///   at once and takes no token.
-    /// * The present waiters and reservations would need more than 2^36 (69 billion) tokens ([`Refused::is_limited`]).
+    /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The method then
+    ///   fails at once, without waiting for the deadline, and takes no token.
+    /// * The waiters and reservations, including this wait, would need more than 2^36 (69 billion) tokens
+    ///   ([`Refused::is_limited`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, its token returns to the bucket, unless there is a later waiter or a later [`Reservation`].
-    /// See [Waiting](RateLimiter#waiting).
+    /// If the future is dropped during the wait, its token returns to the bucket, unless there is a later waiter or a later
+    /// [`Reservation`]. See [Waiting](RateLimiter#waiting).
     #[doc(alias("Wait"))]
     pub async fn wait(&self, ctx: &Context) -> Result<Duration, Refused> {
         self.wait_n(ctx, 1).await
     }
 
-    /// Waits for `n` tokens. Returns how long it waited.
+    /// Waits for `n` tokens, and takes them. Returns the duration of the wait. See [`wait`](RateLimiter::wait).
     ///
     /// # Errors
     ///
-    /// * The wait failed for the reasons listed for [`wait`](RateLimiter::wait).
-    /// * `n` is above the burst, and the rate is not [`Rate::INFINITE`] ([`Refused::is_limited`]). The wait then takes no
-    ///   token.
+    /// * The errors listed for [`wait`](RateLimiter::wait).
+    /// * `n` is above the [`burst`](RateLimiter::burst), and the rate is not [`Rate::INFINITE`] ([`Refused::is_limited`]). The
+    ///   method then takes no token.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, its tokens return to the bucket as described for [`wait`](RateLimiter::wait).
+    /// If the future is dropped during the wait, its tokens return to the bucket as described for [`wait`](RateLimiter::wait).
     pub async fn wait_n(&self, ctx: &Context, n: u32) -> Result<Duration, Refused> {
         wait::wait(&self.bucket, ctx, n).await
     }
 
-    /// Takes a token if there is one now. Returns whether it took the token.
+    /// Takes a token if the bucket has one. Returns `true` if it took the token. Never waits.
     #[inline]
     #[doc(alias("Allow"))]
     pub fn allow(&self) -> bool {
         self.allow_n(1)
     }
 
-    /// Takes `n` tokens if there are `n` tokens now. Otherwise takes no token. Returns whether it took the tokens.
+    /// Takes `n` tokens and returns `true` if the bucket has `n` tokens. Otherwise takes no token and returns `false`. Never
+    /// waits.
     ///
-    /// Returns `false` if `n` is above the burst, unless the rate is [`Rate::INFINITE`].
+    /// If `n` is above the [`burst`](RateLimiter::burst), always returns `false`, unless the rate is [`Rate::INFINITE`].
     #[inline]
     pub fn allow_n(&self, n: u32) -> bool {
         let granted = self.bucket.take(n);
@@ -216,27 +219,30 @@ impl RateLimiter {
         granted
     }
 
-    /// Reserves a token without waiting. If no token is available now, the reserved token may be used only after a delay.
+    /// Reserves a token without waiting. If the bucket has no token, the reserved token may be used only after a delay.
     ///
-    /// The caller either sleeps for the time [`Reservation::delay`] and then makes its call, or calls [`Reservation::cancel`].
+    /// Sleep for the time [`Reservation::delay`] and then make the call, or call [`Reservation::cancel`]. Dropping the
+    /// reservation does not return the token.
     #[doc(alias("Reserve"))]
     pub fn reserve(&self) -> Reservation {
         self.reserve_n(1).expect("a burst is at least 1")
     }
 
-    /// Reserves `n` tokens without waiting. If the bucket has fewer tokens now, the reserved tokens may be used only after a
-    /// delay. See [`reserve`](RateLimiter::reserve).
+    /// Reserves `n` tokens without waiting. If the bucket has fewer tokens, the reserved tokens may be used only after a delay.
+    /// See [`reserve`](RateLimiter::reserve).
     ///
     /// # Errors
     ///
-    /// [`ExceedsBurst`] if `n` is above the burst, and the rate is not [`Rate::INFINITE`]. Such a call takes no tokens.
+    /// [`ExceedsBurst`] if `n` is above the [`burst`](RateLimiter::burst), and the rate is not [`Rate::INFINITE`]. The method
+    /// then takes no token.
     pub fn reserve_n(&self, n: u32) -> Result<Reservation, ExceedsBurst> {
         Reservation::new(Arc::clone(&self.bucket), n)
     }
 
-    /// Changes the rate from now on. Waiters get new times. Reservations keep their times.
+    /// Changes the rate at which the bucket earns tokens. The bucket keeps its tokens. Each waiter gets its tokens earlier or
+    /// later, as the new rate requires. Reservations keep their times.
     ///
-    /// If the rate was [`Rate::INFINITE`], the bucket is full after the change.
+    /// If the old rate was [`Rate::INFINITE`], the bucket is full after the change.
     ///
     /// # Errors
     ///
@@ -273,9 +279,10 @@ impl RateLimiter {
         self.bucket.quota().burst
     }
 
-    /// Returns the number of tokens in the bucket.
+    /// Returns the number of tokens in the bucket, including the fraction of the next token.
     ///
-    /// The number is negative if waiters and reservations need more tokens than the bucket has earned.
+    /// The number is negative if waiters and reservations need more tokens than the bucket has. For example, it is -2 if the
+    /// bucket is empty and two waiters need one token each.
     pub fn tokens(&self) -> f64 {
         self.bucket.tokens()
     }

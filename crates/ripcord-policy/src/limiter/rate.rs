@@ -7,10 +7,10 @@ use super::schedule::{Slope, TOKEN_BITS};
 use crate::ConfigError;
 use crate::config::at_least_one;
 
-/// The number of tokens that a [`RateLimiter`](super::RateLimiter) earns per time.
+/// The rate at which a [`RateLimiter`](super::RateLimiter) earns tokens. The limiter spends one token for each call.
 ///
-/// The constructors are `const` and do not check their arguments. A limiter checks its rate: the rate must not be negative or
-/// NaN, and must not have a period of zero.
+/// The constructors are `const` and do not check their arguments. A limiter rejects a rate that is negative, is NaN or has a
+/// period of zero with a [`ConfigError`].
 ///
 /// ```
 /// use ripcord_policy::Rate;
@@ -33,13 +33,13 @@ enum Kind {
 const MAX_PER_SECOND: u64 = 1 << 37;
 
 impl Rate {
-    /// The infinite rate. The limiter grants every request, and its burst has no effect.
+    /// The infinite rate. A limiter with this rate grants every request at once, and its burst has no effect.
     pub const INFINITE: Rate = Rate(Kind::PerSecond(f64::INFINITY));
 
-    /// The rate of zero. The limiter grants the tokens of its full bucket, and no more.
+    /// The rate of zero. A limiter with this rate grants the tokens that are in its bucket, and earns no further tokens.
     pub const ZERO: Rate = Rate(Kind::PerSecond(0.0));
 
-    /// Creates a rate of `tokens` per second. `tokens` must not be negative or NaN.
+    /// Creates a rate of `tokens` per second. `tokens` must not be negative or NaN. `f64::INFINITY` is [`Rate::INFINITE`].
     ///
     /// A finite rate above 2^37 (1.4e11) tokens per second counts as 2^37. The precision is 2^-64 of a token per second.
     pub const fn per_second(tokens: f64) -> Rate {
@@ -61,7 +61,7 @@ impl Rate {
         self.0 == Kind::PerSecond(f64::INFINITY)
     }
 
-    /// Returns the rate in tokens per second, rounded.
+    /// Returns the rate in tokens per second. The result may be rounded.
     pub fn tokens_per_second(self) -> f64 {
         match self.0 {
             Kind::PerSecond(tokens) => tokens,
@@ -111,7 +111,8 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The rate and burst of one key of a [`KeyedLimiter`](super::KeyedLimiter), within valid bounds. See
+/// The rate and the burst of one key of a [`KeyedLimiter`](super::KeyedLimiter). The burst is the maximum number of tokens in
+/// the bucket of the key. Return a quota from the function that is passed to
 /// [`KeyedLimiterBuilder::quota`](super::KeyedLimiterBuilder::quota).
 ///
 /// ```
@@ -131,7 +132,7 @@ pub struct Quota {
 }
 
 impl Quota {
-    /// Creates a quota.
+    /// Creates a quota with the given rate and burst.
     ///
     /// # Errors
     ///
@@ -140,7 +141,7 @@ impl Quota {
         Ok(Quota { rate: rate.check()?, burst: at_least_one("burst", burst)? })
     }
 
-    /// Returns the rate.
+    /// Returns the rate at which the bucket of the key earns tokens.
     pub fn rate(self) -> Rate {
         self.rate
     }

@@ -9,12 +9,12 @@ use super::queue::PromiseId;
 use super::stats::Count;
 use crate::Refused;
 
-/// Tokens of a limiter that may be used from a certain time on. Returned by
-/// [`RateLimiter::reserve`](super::RateLimiter::reserve).
+/// Tokens reserved from a limiter, which may be used from a certain time on. Returned by
+/// [`RateLimiter::reserve`](super::RateLimiter::reserve) and [`KeyedLimiter::reserve`](super::KeyedLimiter::reserve).
 ///
-/// The tokens are taken from the bucket when the reservation is made. The holder waits for [`delay`](Reservation::delay) or
-/// until [`act_at`](Reservation::act_at), and then makes its call. [`cancel`](Reservation::cancel) returns the tokens to the
-/// bucket. Dropping the reservation does not return them.
+/// The tokens are taken from the bucket when the reservation is made. Wait for the time [`delay`](Reservation::delay) or until
+/// [`act_at`](Reservation::act_at), and then make the call. If you do not make the call, return the tokens to the bucket with
+/// [`cancel`](Reservation::cancel). Dropping the reservation does not return them.
 ///
 /// ```
 /// use std::time::Duration;
@@ -43,14 +43,14 @@ pub struct Reservation {
     promise: Option<PromiseId>,
 }
 
-/// The error of [`reserve_n`](super::RateLimiter::reserve_n): the number of tokens is above the burst, so the limiter never
-/// holds as many tokens at once.
+/// The error of [`RateLimiter::reserve_n`](super::RateLimiter::reserve_n): the number of requested tokens is above the burst,
+/// the maximum number of tokens in the bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExceedsBurst {
     /// The number of tokens requested.
     pub requested: u32,
-    /// The maximum number of tokens that the limiter holds.
+    /// The burst of the limiter, or of the key of a keyed limiter.
     pub burst: u32,
 }
 
@@ -70,10 +70,10 @@ impl Reservation {
         Ok(Reservation { bucket, tokens, act_at, promise })
     }
 
-    /// Returns the time until the tokens may be used. The time is zero if they may be used now.
+    /// Returns how long to wait until the tokens may be used. Returns zero if they may be used already.
     ///
-    /// `Duration::MAX` means that the tokens may never be used, because the rate is zero or almost zero. No tokens have been
-    /// taken then.
+    /// Returns `Duration::MAX` if the tokens may never be used, because the rate was zero or almost zero when they were
+    /// reserved. The reservation then holds no tokens.
     pub fn delay(&self) -> Duration {
         match self.act_at {
             Some(at) => Duration::from_nanos(at.saturating_sub(self.bucket.time.now())),
@@ -81,20 +81,25 @@ impl Reservation {
         }
     }
 
-    /// Returns the time from which the tokens may be used, by the limiter's clock. Returns `None` if they may never be used.
+    /// Returns the instant from which the tokens may be used, by the limiter's clock. Returns `None` if they may never be used:
+    /// see [`delay`](Reservation::delay).
     pub fn act_at(&self) -> Option<Instant> {
         self.bucket.time.instant(self.act_at?)
     }
 
-    /// Returns the number of tokens reserved.
+    /// Returns the number of tokens that were requested.
     pub fn tokens(&self) -> u32 {
         self.tokens
     }
 
-    /// Returns the tokens to the bucket if they may not be used yet. Returns whether any tokens were returned at once.
+    /// Cancels the reservation, and returns its tokens to the bucket if they may not be used yet. Tokens that may be used
+    /// already are lost.
     ///
-    /// If there are later reservations or waiters, the tokens are returned only when all of these are canceled too. The tokens
-    /// are lost when the next of these gets its own tokens.
+    /// Later reservations and waiters keep their times. So the tokens return to the bucket only after all later reservations
+    /// are canceled and all later waiters have left. If the next reservation or waiter gets its own tokens first, the tokens of
+    /// this reservation are lost.
+    ///
+    /// Returns `true` if tokens returned to the bucket during this call. Returns `false` if they return later or are lost.
     pub fn cancel(self) -> bool {
         self.bucket.numbers.bump(Count::ReservationsCanceled);
         match self.promise {

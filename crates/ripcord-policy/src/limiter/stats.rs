@@ -11,7 +11,8 @@ use crate::tally::Tally;
 ///
 /// A limiter does not see the results of calls, so the field `calls` counts requests for tokens. `succeeded` counts granted
 /// requests: `allowed`, `waited` and `reserved`. `canceled` counts waits that ended without their tokens, because the future
-/// was dropped or its context ended. `rejected` counts refused requests. `failed` is always 0.
+/// was dropped or its context ended. `rejected` counts refused requests: `denied`, `deadline_refused`, requests above the
+/// burst, and waits whose context had ended before. `failed` is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LimiterStats {
@@ -29,13 +30,14 @@ pub struct LimiterStats {
     pub waited: u64,
     /// Waits that were refused because their tokens would not be available before the deadline.
     pub deadline_refused: u64,
-    /// Tokens that waiters, reservations and stacks returned to the bucket.
+    /// Tokens that returned to the bucket, from waiters that left, canceled reservations, and calls that a
+    /// [`Stack`](crate::Stack) did not send.
     pub refunded: u64,
-    /// Current waiters: a gauge.
+    /// Callers that wait for tokens: a gauge.
     pub waiters: usize,
     /// The sum of the durations of all waits that took their tokens.
     pub total_wait: Duration,
-    /// The longest of these waits.
+    /// The duration of the longest wait that took its tokens.
     pub longest_wait: Duration,
 }
 
