@@ -16,28 +16,35 @@ use super::window::Recent;
 use crate::ConfigError;
 use crate::config::{above_zero, at_least_one, within};
 
-/// The results from which a [`CircuitBreaker`] computes the rates of failures and of slow calls. This enum is complete.
+/// The results from which a [`CircuitBreaker`] computes its failure rate and its rate of slow calls. Set with
+/// [`CircuitBreakerBuilder::window`]. This enum is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Window {
-    /// The results of the last calls. The value is the number of calls, from 1 to 1,048,576.
+    /// The results of the last calls. The value is the number of calls. It must be from 1 to 1,048,576.
     Count(usize),
-    /// The results of the calls that ended within this time. The time must be longer than zero. The window moves in steps of a
-    /// tenth of this time.
+    /// The results of the calls that ended within the last period of this length. The length must be longer than zero. The
+    /// window moves in steps of a tenth of its length.
     Time(Duration),
 }
 
-/// Builds a [`CircuitBreaker`].
+/// Builds a [`CircuitBreaker`]. Create the builder with [`CircuitBreaker::builder`].
 ///
 /// # Defaults
 ///
-/// The breaker looks at the results of the last 100 calls. It opens when there are at least 20 results and half of them are
-/// failures. The breaker stays open for 30 seconds. Then it admits one probe at a time, and closes after the first successful
-/// probe. A probe fails if it takes longer than the setting [`open_for`](CircuitBreakerBuilder::open_for). The defaults may
-/// change.
+/// The breaker counts the results of the last 100 calls. It opens when there are at least 20 results and at least half of them
+/// are failures. It stays open for 30 seconds. After this time it admits one probe at a time: a call that tests whether the
+/// service works again. The breaker closes after the first successful probe. A probe counts as failed if it takes 30 seconds or
+/// longer. The defaults may change.
 ///
-/// If [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) is set, the failure rate does not open the breaker.
-/// It opens the breaker too if [`failure_rate`](CircuitBreakerBuilder::failure_rate), [`window`](CircuitBreakerBuilder::window)
-/// or [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) is set as well.
+/// # Rules
+///
+/// The breaker opens when any of its rules applies:
+///
+/// * The failure rate is at least [`failure_rate`](CircuitBreakerBuilder::failure_rate). This rule is off if
+///   [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) is set and none of `failure_rate`,
+///   [`window`](CircuitBreakerBuilder::window) and [`minimum_calls`](CircuitBreakerBuilder::minimum_calls) is set.
+/// * There were [`consecutive_failures`](CircuitBreakerBuilder::consecutive_failures) failures in a row, if this number is set.
+/// * The rate of slow calls is at least the rate set with [`slow_call`](CircuitBreakerBuilder::slow_call), if it is set.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
@@ -83,79 +90,92 @@ impl CircuitBreakerBuilder {
 }
 
 impl<C> CircuitBreakerBuilder<C> {
-    /// Sets the results from which the rates are computed. Default: the results of the last 100 calls.
+    /// Sets the results from which the breaker computes its failure rate and its rate of slow calls. Default: the results of
+    /// the last 100 calls.
     pub fn window(mut self, window: Window) -> Self {
         self.settings.window = Some(window);
         self
     }
 
-    /// Sets the failure rate at which the breaker opens. The rate must be above 0 and at most 1. Default: 0.5.
+    /// Sets the failure rate at which the breaker opens: the number of failures divided by the number of results in the
+    /// [`window`](Self::window). The rate must be above 0 and at most 1. Default: 0.5.
+    ///
+    /// If [`consecutive_failures`](Self::consecutive_failures) is set and none of `failure_rate`, `window` and
+    /// [`minimum_calls`](Self::minimum_calls) is set, the failure rate does not open the breaker.
     pub fn failure_rate(mut self, rate: f64) -> Self {
         self.settings.failure_rate = Some(rate);
         self
     }
 
-    /// Sets the minimum number of results in the window. With fewer results, neither the failure rate nor the rate of slow
-    /// calls opens the breaker. The number must be at least 1 and at most the size of the window. Default: 20, or the size of a
-    /// smaller window.
+    /// Sets the number of results in the [`window`](Self::window) from which the failure rate and the rate of slow calls can
+    /// open the breaker. If there are fewer results, the rates are ignored. The number must be at least 1 and at most the size
+    /// of a [`Window::Count`]. Default: 20, or the size of a smaller window.
     pub fn minimum_calls(mut self, calls: u32) -> Self {
         self.settings.minimum_calls = Some(calls);
         self
     }
 
-    /// Sets the number of failures in a row after which the breaker opens. The number must be at least 1. Default: not set.
+    /// Sets the number of failures in a row after which the breaker opens. The number must be at least 1. Default: not set, so
+    /// failures in a row do not open the breaker.
+    ///
+    /// If this number is set, the [`failure_rate`](Self::failure_rate) opens the breaker only if `failure_rate`,
+    /// [`window`](Self::window) or [`minimum_calls`](Self::minimum_calls) is set too.
     pub fn consecutive_failures(mut self, failures: u32) -> Self {
         self.settings.consecutive_failures = Some(failures);
         self
     }
 
-    /// Sets the duration from which a call is slow, and the rate of slow calls in the window at which the breaker opens.
-    /// Default: calls are never slow.
+    /// Sets the duration from which a call is slow, and the rate of slow calls in the [`window`](Self::window) at which the
+    /// breaker opens. Default: no call is slow.
     ///
-    /// The duration must be longer than zero. The rate must be above 0 and at most 1. A call is judged as slow when it ends,
-    /// not when it exceeds the duration.
+    /// The duration must be longer than zero. The rate must be above 0 and at most 1. The breaker measures the duration of a
+    /// call when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as
+    /// failed.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.settings.slow_call = Some((duration, rate));
         self
     }
 
-    /// Sets how long the breaker stays open. The duration must be longer than zero. Default: 30 seconds.
+    /// Sets how long the breaker stays open before it becomes half-open. The duration must be longer than zero. Default: 30
+    /// seconds.
     pub fn open_for(mut self, duration: Duration) -> Self {
         self.settings.open_for = duration;
         self
     }
 
     /// Sets the maximum number of probes in flight while the breaker is half-open. A probe is a call that tests whether the
-    /// service works again. The number must be at least 1. Default: 1.
+    /// service works again. The breaker refuses further calls. The number must be at least 1. Default: 1.
     pub fn half_open_calls(mut self, calls: u32) -> Self {
         self.settings.half_open_calls = calls;
         self
     }
 
-    /// Sets the number of successful probes after which a half-open breaker closes. The number must be at least 1. Default: 1.
+    /// Sets the number of successful probes after which a half-open breaker closes. A probe is a call that tests whether the
+    /// service works again. The number must be at least 1. Default: 1.
     pub fn half_open_successes(mut self, successes: u32) -> Self {
         self.settings.half_open_successes = successes;
         self
     }
 
-    /// Sets how long a probe may take before it counts as failed. The duration must be longer than zero. Default: the setting
-    /// [`open_for`](CircuitBreakerBuilder::open_for).
+    /// Sets how long a probe of a half-open breaker may take before it counts as failed and the breaker opens again. The
+    /// breaker does not drop the probe. The duration must be longer than zero. Default: the setting
+    /// [`open_for`](Self::open_for).
     pub fn half_open_timeout(mut self, duration: Duration) -> Self {
         self.settings.half_open_timeout = Some(duration);
         self
     }
 
-    /// Sets a hook that runs after each change of state.
+    /// Sets a hook that runs after each change of the breaker's state. Default: no hook.
     ///
     /// The hook runs outside all locks, on the thread that caused the change. If two threads change the state at nearly the
     /// same time, the hook may see these changes in the wrong order. A panic of the hook goes to the caller of the method that
-    /// changed the state.
+    /// changed the state, for example [`CircuitBreaker::run`].
     pub fn on_state_change(mut self, hook: impl Fn(&Transition) + Send + Sync + 'static) -> Self {
         self.settings.on_state_change = Some(Arc::new(hook));
         self
     }
 
-    /// Sets the clock of the breaker. Default: the system's clock.
+    /// Sets the clock by which the breaker measures time. Default: the system's clock.
     ///
     /// The contexts of the calls have their own clocks. In a test, set the same manual clock for the breaker and for the
     /// contexts.
@@ -164,11 +184,11 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the classifier: a function `Fn(&Result<T, E>) -> Outcome` that judges the result of each call. Default: every error
-    /// is a failure.
+    /// Sets the classifier: a function `Fn(&Result<T, E>) -> Outcome`, or another [`Classify`](super::Classify), that judges
+    /// the result of each call. Default: `Ok` is a success, and every error is a failure.
     ///
-    /// If the call's context has been canceled or its deadline has passed, an error of the call is
-    /// [neutral](crate::Outcome::Neutral), whatever the classifier returns.
+    /// If the context of the call has been canceled or its deadline has passed, an error of the call is
+    /// [neutral](crate::Outcome::Neutral), and the classifier is not called.
     pub fn classify<F>(self, classify: F) -> CircuitBreakerBuilder<F> {
         CircuitBreakerBuilder { settings: self.settings, classify }
     }

@@ -5,11 +5,12 @@ use crate::{Error, Outcome};
 /// Judges the results of calls for a [`CircuitBreaker`](crate::CircuitBreaker). Every function `Fn(&Result<T, E>) -> Outcome`
 /// implements this trait.
 pub trait Classify<T, E> {
-    /// Returns whether `result` is a success or a failure of the called service, or says nothing about the service.
+    /// Returns the outcome of a call that returned `result`: the service works, the service failed, or the result says nothing
+    /// about the service.
     fn classify(&self, result: &Result<T, E>) -> Outcome;
 }
 
-/// The default classifier. It judges every error as a failure.
+/// The default classifier of a [`CircuitBreaker`](crate::CircuitBreaker). `Ok` is a success, and every error is a failure.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultClassifier;
 
@@ -27,10 +28,12 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
     }
 }
 
-/// Classifies a result by [`Error::outcome`]. Use this classifier for a breaker around calls that go through other policies.
+/// Returns [`Outcome::Success`] for `Ok`, and [`Error::outcome`] for an error. Pass this function to
+/// [`CircuitBreakerBuilder::classify`](super::CircuitBreakerBuilder::classify) if the calls go through other policies.
 ///
-/// With this classifier, a refusal by an inner policy is [neutral](Outcome::Neutral). The breaker layer of a
-/// [`Stack`](crate::Stack) does not need this classifier.
+/// Such a call returns an [`Error<E>`](Error). If another policy refused the call, the outcome is [neutral](Outcome::Neutral).
+/// With the default classifier it would be a failure. The breaker layer of a [`Stack`](crate::Stack) does not need this
+/// function.
 ///
 /// ```
 /// use ripcord_policy::{CircuitBreaker, breaker::by_outcome};

@@ -13,7 +13,7 @@ use super::{BreakerStats, CircuitBreaker, CircuitBreakerBuilder, Classify, Defau
 use crate::stats::CallStats;
 use crate::{ConfigError, Error};
 
-/// Keeps one circuit breaker per key, such as a host. All breakers have the same settings.
+/// Keeps one [`CircuitBreaker`] per key, such as a host. All breakers have the same settings.
 ///
 /// ```
 /// use ripcord::Context;
@@ -39,9 +39,9 @@ use crate::{ConfigError, Error};
 /// Create the breakers with [`builder`](KeyedCircuitBreaker::builder) or [`new`](KeyedCircuitBreaker::new). Make calls with
 /// [`run`](KeyedCircuitBreaker::run).
 ///
-/// From time to time, idle breakers are removed from memory. A breaker is idle if it is closed, remembers no failure and is not
-/// in use. So the memory depends on the number of keys whose calls fail, and not on the number of all keys. The counters of a
-/// removed breaker stay in [`stats`](KeyedCircuitBreaker::stats).
+/// When a breaker is added, idle breakers may be removed from memory. A breaker is idle if it is closed, remembers no failed or
+/// slow call, and is not in use. So the memory depends on the number of keys whose calls fail, and not on the number of all
+/// keys. [`stats`](KeyedCircuitBreaker::stats) includes the counters of the removed breakers.
 ///
 /// Clones share all state. `Hash`, `Eq`, `Clone` and `Display` of a key must not use the `KeyedCircuitBreaker`.
 pub struct KeyedCircuitBreaker<K, C = DefaultClassifier> {
@@ -79,9 +79,9 @@ pub struct KeyedBreakerStats {
     pub calls: CallStats,
     /// Calls that were [slow](super::CircuitBreakerBuilder::slow_call), both successes and failures.
     pub slow: u64,
-    /// Results that were ignored because the breaker changed its state during the call.
+    /// Results that were ignored because the breaker of the key changed its state during the call.
     pub stale: u64,
-    /// The number of times a breaker opened.
+    /// The number of times that the breakers opened, all breakers together.
     pub opened: u64,
     /// Breakers in memory: a gauge.
     pub breakers: usize,
@@ -96,24 +96,28 @@ where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Creates a builder. Each breaker has the settings of `each`.
+    /// Creates a builder. Each breaker gets the settings of `each`.
     ///
-    /// The name of a breaker consists of the name in `each` and the key, as in `hosts/10.0.0.1`.
+    /// The name of a breaker consists of the name in `each`, a slash and the key. For example, the name is `hosts/10.0.0.1` if
+    /// the name in `each` is `hosts` and the key is `10.0.0.1`.
     pub fn builder(each: CircuitBreakerBuilder<C>) -> KeyedCircuitBreakerBuilder<K, C> {
         KeyedCircuitBreakerBuilder { each, keys: PhantomData }
     }
 
-    /// Creates the breakers with the settings of `each`. This is short for [`builder`](KeyedCircuitBreaker::builder) and
-    /// `build`.
+    /// Creates a `KeyedCircuitBreaker` whose breakers get the settings of `each`. This is short for
+    /// [`builder`](KeyedCircuitBreaker::builder) and [`build`](KeyedCircuitBreakerBuilder::build).
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
+    /// [`ConfigError`] if a setting of `each` is out of bounds. The error names the first such setting.
     pub fn new(each: CircuitBreakerBuilder<C>) -> Result<Self, ConfigError> {
         KeyedCircuitBreaker::builder(each).build()
     }
 
-    /// Makes a call through the breaker of `key`.
+    /// Makes a call if the breaker of `key` admits it, and records the result. `call` gets a clone of `ctx`.
+    ///
+    /// The [classifier](CircuitBreakerBuilder::classify) of the breaker judges the result. If `ctx` ends during the call, the
+    /// breaker does not drop the call. The call must observe its context.
     ///
     /// # Errors
     ///
@@ -142,7 +146,7 @@ where
 
     /// Returns the breaker of `key`. The breaker of a new key is closed.
     ///
-    /// The returned breaker stays in memory while the caller holds it, so drop it after the call.
+    /// The breaker is not removed from memory while the caller holds the returned handle. So drop the handle after the call.
     pub fn get(&self, key: &K) -> CircuitBreaker<C> {
         let mut breakers = self.lock();
         if let Some(breaker) = breakers.by_key.get(key) {
@@ -157,7 +161,8 @@ where
         breaker
     }
 
-    /// Returns the statistics of all breakers. Counters include the breakers that were removed from memory.
+    /// Returns the statistics of all breakers together. The counters include the breakers that were removed from memory. The
+    /// gauges do not.
     pub fn stats(&self) -> KeyedBreakerStats {
         let (mut stats, breakers) = {
             let breakers = self.lock();
@@ -183,17 +188,18 @@ where
     K: Hash + Eq + Clone + fmt::Display,
     C: Clone,
 {
-    /// Sets the clock of all breakers. Default: the clock of the settings passed to [`KeyedCircuitBreaker::builder`].
+    /// Sets the clock by which all breakers measure time. Default: the clock in the settings passed to
+    /// [`KeyedCircuitBreaker::builder`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.each = self.each.clock(clock);
         self
     }
 
-    /// Builds the `KeyedCircuitBreaker`. The breaker of a key is created when the key is first used, and starts closed.
+    /// Builds the [`KeyedCircuitBreaker`]. The breaker of a key is created when the key is first used, and starts closed.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if a setting is out of bounds. The error names the first such setting.
+    /// [`ConfigError`] if a setting of `each` is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
         self.each.clone().build()?;
         let breakers =

@@ -1,4 +1,5 @@
-//! Stops calls to a service that keeps failing. See [`CircuitBreaker`], and [`KeyedCircuitBreaker`] for one breaker per key.
+//! Stops calls to a service that keeps failing. [`CircuitBreaker`] is one breaker. [`KeyedCircuitBreaker`] keeps one breaker
+//! per key.
 
 mod builder;
 mod classify;
@@ -62,29 +63,31 @@ use shared::Shared;
 /// # States
 ///
 /// * *Closed*: the breaker admits all calls and counts their results. When enough calls have failed, the breaker opens.
-/// * *Open*: the breaker refuses all calls for the time `open_for`. Then it is half-open.
+/// * *Open*: the breaker refuses all calls for the time `open_for`. After this time, the breaker is half-open.
 /// * *Half-open*: the breaker admits a few calls, which are called probes, to find out whether the service works again. At most
-///   `half_open_calls` probes are in flight at a time. After `half_open_successes` successful probes the breaker closes. When a
-///   probe fails, is [slow](CircuitBreakerBuilder::slow_call) or does not return within `half_open_timeout`, the breaker opens
-///   again.
+///   `half_open_calls` probes are in flight at a time. The breaker refuses further calls. After `half_open_successes`
+///   successful probes the breaker closes. When a probe fails, is [slow](CircuitBreakerBuilder::slow_call) or does not return
+///   within `half_open_timeout`, the breaker opens again.
 ///
 /// The builder has a method for each of these settings. See [`CircuitBreakerBuilder`] for the rules by which the breaker opens,
 /// and for the defaults.
 ///
 /// # What counts as a failure
 ///
-/// * An error of the call. By default "no such user" is a failure like a timeout. If the service can return errors while it
-///   works, set a classifier with [`classify`](CircuitBreakerBuilder::classify).
+/// * An error of the call. By default every error is a failure, even an error that a healthy service returns, such as "no such
+///   user". To judge errors differently, set a classifier with [`classify`](CircuitBreakerBuilder::classify).
 /// * A panic of the call.
 ///
-/// If the call's context has been canceled or its deadline has passed, an error of the call is [neutral](Outcome::Neutral),
-/// whatever the classifier returns. It says nothing about the service, so it neither opens nor closes the breaker. A dropped
-/// call is neutral too. If the breaker changes its state during a call, the result of this call counts only in the
+/// If the context passed to `run` has been canceled or its deadline has passed, an error of the call is
+/// [neutral](Outcome::Neutral), and the classifier is not asked. A neutral result says nothing about the service, so it neither
+/// opens nor closes the breaker. A dropped call is neutral too.
+///
+/// If the breaker changes its state during a call, it ignores the result of this call. The result then counts only in the
 /// [`stats`](CircuitBreaker::stats).
 ///
 /// # Time
 ///
-/// The breaker uses the clock that is set in its builder. Default: the system's clock.
+/// The breaker measures time by the clock that is set with [`CircuitBreakerBuilder::clock`]. Default: the system's clock.
 ///
 /// # Methods
 ///
@@ -100,20 +103,22 @@ pub struct CircuitBreaker<C = DefaultClassifier> {
 }
 
 impl CircuitBreaker {
-    /// Creates a builder. Errors show the name.
+    /// Creates a builder. `name` is the name of the breaker, for example the name of the called service. Errors show this name.
     pub fn builder(name: impl Into<Arc<str>>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
 
-    /// Creates a breaker that opens after `threshold` failures in a row and stays open for `reset`.
+    /// Creates a breaker with the given `name`. The breaker opens after `threshold` failures in a row and stays open for
+    /// `reset`.
     ///
-    /// Then the breaker is half-open, and closes after two successful probes. A breaker from [`builder`](Self::builder) closes
-    /// after one successful probe by default. Go programs often call this function `NewCircuitBreaker`.
+    /// After the time `reset` the breaker is half-open, and closes after two successful probes. A breaker from
+    /// [`builder`](Self::builder) closes after one successful probe by default. Errors show the name. Go programs often call
+    /// this function `NewCircuitBreaker`.
     ///
     /// # Errors
     ///
-    /// [`ConfigError`] if `threshold` or `reset` is zero. The error calls them `consecutive_failures` and `open_for`, like the
-    /// methods of the builder.
+    /// [`ConfigError`] if `threshold` or `reset` is zero. The error shows `threshold` as `consecutive_failures` and `reset` as
+    /// `open_for`, which are the names of the builder's methods.
     #[doc(alias("NewCircuitBreaker"))]
     pub fn new(name: impl Into<Arc<str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
         like_go(name.into(), threshold, reset).build()
@@ -121,7 +126,10 @@ impl CircuitBreaker {
 }
 
 impl<C> CircuitBreaker<C> {
-    /// Makes a call if the breaker admits it, and records its result.
+    /// Makes a call if the breaker admits it, and records the result. `call` gets a clone of `ctx`.
+    ///
+    /// The [classifier](CircuitBreakerBuilder::classify) of the breaker judges the result. If `ctx` ends during the call, the
+    /// breaker does not drop the call. The call must observe its context.
     ///
     /// # Errors
     ///
@@ -183,14 +191,14 @@ impl<C> CircuitBreaker<C> {
         self.run(ctx, call).await
     }
 
-    /// Acquires permission to make one call, for code that cannot be a closure.
+    /// Acquires permission to make one call. Use this method instead of [`run`](Self::run) if the call cannot be a closure.
     ///
-    /// Report the result of the call with a method of the [`Permit`]. A permit that is dropped without a report counts as a
-    /// canceled call, not as a failure.
+    /// Make the call, and report its result with [`Permit::success`], [`Permit::failure`] or [`Permit::record`]. A permit that
+    /// is dropped without a report counts as a canceled call, not as a failure. The breaker's classifier is not used.
     ///
     /// # Errors
     ///
-    /// [`BreakerOpen`] if the breaker refuses calls now.
+    /// [`BreakerOpen`] if the breaker is open, or is half-open and all its probes are in flight.
     ///
     /// # Examples
     ///
@@ -218,14 +226,14 @@ impl<C> CircuitBreaker<C> {
         Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
     }
 
-    /// Returns the current state. An open breaker becomes half-open when its time `open_for` is over. Go programs often call
-    /// this method `GetState`.
+    /// Returns the current state. An open breaker becomes half-open after the time
+    /// [`open_for`](CircuitBreakerBuilder::open_for). Go programs often call this method `GetState`.
     #[doc(alias("GetState"))]
     pub fn state(&self) -> State {
         self.shared.state()
     }
 
-    /// Returns how much longer the breaker stays open. Returns `None` if the breaker is not open.
+    /// Returns the time for which the breaker stays open from now on. Returns `None` if the breaker is closed or half-open.
     ///
     /// After [`force_open`](CircuitBreaker::force_open), returns the setting [`open_for`](CircuitBreakerBuilder::open_for).
     pub fn remaining_delay(&self) -> Option<Duration> {
@@ -237,12 +245,13 @@ impl<C> CircuitBreaker<C> {
         self.shared.force_open();
     }
 
-    /// Closes the breaker and forgets the results of earlier calls. The results of calls in flight are ignored.
+    /// Closes the breaker and forgets the results of earlier calls. The results of the calls that are in flight at this moment
+    /// will be ignored.
     pub fn reset(&self) {
         self.shared.reset();
     }
 
-    /// Returns the breaker's name.
+    /// Returns the breaker's name, which its errors show.
     pub fn name(&self) -> &str {
         &self.shared.name
     }

@@ -29,27 +29,30 @@ impl<'a> Permit<'a> {
         Permit { shared, admission, started, is_recorded: false }
     }
 
-    /// Records that the call succeeded.
+    /// Records that the call succeeded, and returns the permit to the breaker.
     #[inline]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
-    /// Records that the called service failed.
+    /// Records that the called service failed, and returns the permit to the breaker.
     pub fn failure(self) {
         self.record(Outcome::Failure);
     }
 
-    /// Records the outcome of the call. [`Outcome::Neutral`] is neither a success nor a failure.
+    /// Records the outcome of the call, and returns the permit to the breaker. [`Outcome::Neutral`] counts as a canceled call,
+    /// which neither opens nor closes the breaker.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
         self.end(outcome);
     }
 
-    /// Restarts the measurement of the call's duration. Use this method when the call waited in a queue after the permit was
-    /// acquired.
+    /// Restarts the measurement of the call's duration. Call this method when the call is sent, if it waited in a queue after
+    /// the permit was acquired.
     ///
-    /// The duration of the call counts from now. The timeout of a probe starts again too, unless it has expired already.
+    /// The breaker then measures from this moment whether the call is [slow](super::CircuitBreakerBuilder::slow_call). If the
+    /// call is a probe of a half-open breaker, its [timeout](super::CircuitBreakerBuilder::half_open_timeout) starts again too,
+    /// unless it has expired already.
     pub fn restart_clock(&mut self) {
         self.shared.restart(self.admission);
         self.started = self.shared.slow_after.map(|_| self.shared.clock.now());

@@ -31,15 +31,16 @@ impl fmt::Display for State {
     }
 }
 
-/// A change of state. The argument of the hook [`on_state_change`](super::CircuitBreakerBuilder::on_state_change).
+/// A change of the state of a [`CircuitBreaker`](super::CircuitBreaker). This is the argument of the hook
+/// [`on_state_change`](super::CircuitBreakerBuilder::on_state_change).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Transition {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// The state before.
+    /// The state before the change.
     pub from: State,
-    /// The state after.
+    /// The state after the change.
     pub to: State,
 }
 
@@ -50,8 +51,9 @@ pub struct Transition {
 pub struct BreakerOpen {
     /// The breaker's name.
     pub name: Arc<str>,
-    /// The time until the breaker admits a probe. It is zero while all probes are in flight, because a probe may end at any
-    /// time. After [`force_open`](super::CircuitBreaker::force_open), it is the setting
+    /// The time until the breaker becomes half-open and admits a probe. If the breaker is half-open and all its probes are in
+    /// flight, the time is zero, because a probe may end at any moment. After
+    /// [`force_open`](super::CircuitBreaker::force_open), the time is the setting
     /// [`open_for`](super::CircuitBreakerBuilder::open_for).
     pub retry_after: Duration,
 }
@@ -82,6 +84,6 @@ pub struct BreakerStats {
     pub stale: u64,
     /// The number of times the breaker opened.
     pub opened: u64,
-    /// The current state.
+    /// The current state: a gauge.
     pub state: State,
 }

@@ -23,22 +23,22 @@ use crate::semaphore::Semaphore;
 ///
 /// # How the limit changes
 ///
-/// The limit grows while calls take no longer than without load. It shrinks when calls take longer or fail. The algorithm is a
-/// gradient limiter, like Envoy's adaptive concurrency. It is deterministic: the same calls at the same times give the same
-/// limits.
+/// The limit grows while the latency of the calls is close to the *unloaded latency*: the latency of calls while the service
+/// has little load. The limit shrinks when calls take longer or fail. The algorithm is a gradient limiter, like Envoy's
+/// adaptive concurrency. It is deterministic: the same calls at the same times give the same limits.
 ///
-/// A failure, including an attempt timeout, counts as a call that the service did not serve. So a [`Stack`](crate::Stack) with
-/// an adaptive bulkhead should have an attempt timeout. Calls with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do
-/// not count.
+/// A failed call counts as a call that the service did not serve. An attempt timeout is a failure. A call that never returns
+/// has no effect on the limit. So a [`Stack`](crate::Stack) with an adaptive bulkhead should have an attempt timeout. Calls
+/// with the outcome [`Outcome::Neutral`](crate::Outcome::Neutral) do not count.
 ///
-/// The *unloaded latency* is the latency of calls while the service has little load. It is first measured with a limit of
-/// `min_limit` calls. The service may become permanently slower or faster, so the unloaded latency is measured again at the
-/// interval [`remeasure_every`](Self::remeasure_every), with half of the limit.
+/// The first calls measure the unloaded latency, while the limit is [`min_limit`](Self::min_limit). The service may become
+/// permanently slower or faster, so the unloaded latency is measured again at the interval
+/// [`remeasure_every`](Self::remeasure_every), while the limit is halved.
 ///
 /// # Defaults
 ///
-/// The limit is from 5 to 1000 calls, the tolerance is 1.25, the window is 100 ms, and the unloaded latency is measured every
-/// 30 seconds. The defaults may change.
+/// The limit is from 5 to 1000 calls. The tolerance is 1.25. The window is 100 ms. The unloaded latency is measured every 30
+/// seconds. The defaults may change.
 #[derive(Clone, Debug)]
 #[must_use = "the settings do nothing until a bulkhead is built with them"]
 pub struct AdaptiveLimit {
@@ -61,21 +61,22 @@ impl AdaptiveLimit {
         }
     }
 
-    /// Sets the minimum limit. It must be at least 1. Choose a number of calls that the service can certainly serve at once.
-    /// Default: 5.
+    /// Sets the minimum of the limit: the number of calls that are always allowed in flight. It must be at least 1. Choose a
+    /// number of calls that the service can certainly serve at the same time. Default: 5.
     pub fn min_limit(mut self, calls: usize) -> Self {
         self.min_limit = calls;
         self
     }
 
-    /// Sets the maximum limit. It must be at least the [`min_limit`](Self::min_limit). Default: 1000.
+    /// Sets the maximum of the limit: the number of calls in flight above which the limit never grows. It must be at least the
+    /// [`min_limit`](Self::min_limit). Default: 1000.
     pub fn max_limit(mut self, calls: usize) -> Self {
         self.max_limit = calls;
         self
     }
 
-    /// Sets the factor by which the average latency may exceed the unloaded latency before the limit shrinks. The factor must
-    /// be from 1 to 10. Default: 1.25.
+    /// Sets the tolerance for the latency. The limit shrinks when the average latency of calls exceeds `factor` times the
+    /// [unloaded latency](AdaptiveLimit#how-the-limit-changes). The factor must be from 1 to 10. Default: 1.25.
     ///
     /// Choose a higher factor for a service whose latency varies even without load.
     pub fn tolerance(mut self, factor: f64) -> Self {
@@ -83,17 +84,19 @@ impl AdaptiveLimit {
         self
     }
 
-    /// Sets the minimum length of a measurement window. The length must be longer than zero. Default: 100 ms.
+    /// Sets the minimum length of a window. A window is a period after which the limit changes. The length must be longer than
+    /// zero. Default: 100 ms.
     ///
-    /// The limit changes once per window, by the latencies and failures of the calls that started in the window. A window lasts
-    /// until at least 20 calls have started. The limit changes when nine tenths of these calls have ended.
+    /// The latencies and failures of the calls that started in a window decide how the limit changes. If fewer than 20 calls
+    /// have started after this time, the window continues until 20 calls have started. The limit changes when nine tenths of
+    /// these calls have ended.
     pub fn window(mut self, duration: Duration) -> Self {
         self.window = duration;
         self
     }
 
-    /// Sets the interval at which the unloaded latency is measured again. During the measurement the limit is halved. The
-    /// interval must be longer than zero. Default: 30 seconds.
+    /// Sets the interval at which the [unloaded latency](AdaptiveLimit#how-the-limit-changes) is measured again. During the measurement
+    /// the limit is halved. The interval must be longer than zero. Default: 30 seconds.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self

@@ -1,4 +1,4 @@
-//! Limits the calls in flight, with a queue in front. See [`Bulkhead`].
+//! Limits the number of calls in flight. See [`Bulkhead`].
 
 mod adaptive;
 mod controller;
@@ -22,7 +22,8 @@ use crate::{ConfigError, Error, Outcome, Refused};
 use controller::Controller;
 use permit::{Limit, Shared, Waiter};
 
-/// Limits the number of calls in flight. Further calls wait in a queue in the order of their arrival, or are refused.
+/// Limits the number of calls in flight. Further calls wait in a queue, in the order of their arrival. If the queue is full,
+/// they are refused.
 ///
 /// ```
 /// use ripcord::Context;
@@ -48,8 +49,9 @@ use permit::{Limit, Shared, Waiter};
 /// because the limit and the queue bound the number of callers that wait. The limit is fixed, or follows the measured latency:
 /// see [`AdaptiveLimit`].
 ///
-/// When all permits are in use and the queue is full, the bulkhead refuses calls: see [`Error::is_full`] and
-/// [`Refused::is_full`]. A waiting call leaves the queue when its context is canceled or the deadline of its context passes.
+/// Each call in flight holds a permit. If all permits are in use and the queue is full, the bulkhead refuses calls: see
+/// [`Error::is_full`] and [`Refused::is_full`]. A waiting call leaves the queue when its context is canceled or the deadline of
+/// its context passes.
 ///
 /// # Methods
 ///
@@ -80,18 +82,20 @@ impl Bulkhead {
         BulkheadBuilder { limit: None, queue: 0, adaptive: None, clock: None }
     }
 
-    /// Waits for a permit, then makes a call with it.
+    /// Waits for a permit, then makes a call. `call` gets a clone of `ctx`. The permit is released when the call returns.
     ///
-    /// The bulkhead does not drop the call when `ctx` ends. The call gets the context, and must observe it. An error of the
-    /// call counts as a failure of the called service, unless `ctx` has ended.
+    /// If `ctx` ends during the wait, the call leaves the queue. If `ctx` ends during the call, the bulkhead does not drop the
+    /// call. The call must observe its context. An error of the call counts as a failure of the called service, unless `ctx`
+    /// has ended.
     ///
-    /// If the call goes through other policies, use a [`Stack`](crate::Stack). Or acquire a permit, and pass [`Error::outcome`]
+    /// If the call itself goes through other policies, an error with which such a policy refused the call would count as a
+    /// failure too. Use a [`Stack`](crate::Stack) instead, or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`]
     /// to [`BulkheadPermit::record`].
     ///
     /// # Errors
     ///
     /// * The call's own error.
-    /// * All permits are in use and the queue is full ([`Error::is_full`]). The bulkhead then refuses the call at once.
+    /// * All permits are in use and the queue is full ([`Error::is_full`]). The method then fails at once.
     /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call ([`Error::end`]). The
     ///   call's error, if any, is the source.
     ///
@@ -101,7 +105,7 @@ impl Bulkhead {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the call and returns its permit.
+    /// Dropping the future drops the call and releases its permit. If the call still waits for a permit, it leaves the queue.
     pub async fn run<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnOnce(Context) -> Fut,
@@ -121,17 +125,17 @@ impl Bulkhead {
         }
     }
 
-    /// Waits for a permit until `ctx` is canceled or its deadline passes.
+    /// Waits for a permit. If `ctx` is canceled or its deadline passes, the wait ends with an error.
     ///
     /// # Errors
     ///
-    /// * All permits are in use and the queue is full ([`Refused::is_full`]). The bulkhead then refuses the permit at once.
+    /// * All permits are in use and the queue is full ([`Refused::is_full`]). The method then fails at once.
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]). If a permit becomes free at
-    ///   the same poll, the permit is returned instead, unless `ctx` had ended before the wait.
+    ///   the same moment, the method returns the permit instead, unless `ctx` had ended before the wait.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the call leaves the queue.
+    /// If the future is dropped, this caller leaves the queue.
     pub async fn acquire(&self, ctx: &Context) -> Result<BulkheadPermit, Refused> {
         if let Err(error) = ctx.check() {
             self.shared.tally.count(Call::Rejected);
@@ -152,11 +156,11 @@ impl Bulkhead {
         }
     }
 
-    /// Acquires a permit if a permit is free and no other call waits for a permit.
+    /// Acquires a permit if a permit is free and no other call waits for a permit. Never waits.
     ///
     /// # Errors
     ///
-    /// The bulkhead refuses the permit if no permit is free ([`Refused::is_full`]).
+    /// No permit is free, or other calls wait for a permit ([`Refused::is_full`]).
     ///
     /// # Examples
     ///
@@ -190,22 +194,24 @@ impl Bulkhead {
 }
 
 impl BulkheadBuilder {
-    /// Sets the maximum number of calls in flight. The number must be at least 1. Required.
+    /// Sets the maximum number of calls in flight: the number of permits. The number must be at least 1. Required.
     ///
-    /// With an [adaptive](Self::adaptive) limit, this is the limit after the first measurement.
+    /// If the limit is [adaptive](Self::adaptive), this is the limit after the first measurement. During the first measurement,
+    /// the limit is [`AdaptiveLimit::min_limit`].
     pub fn limit(mut self, calls: usize) -> Self {
         self.limit = Some(calls);
         self
     }
 
-    /// Sets the maximum number of calls that wait for a permit. With 0, a call that finds no free permit is refused at once.
-    /// Default: 0.
+    /// Sets the maximum number of calls that wait for a permit. If the number is 0, calls never wait: a call is refused at once
+    /// if no permit is free. Default: 0.
     pub fn queue(mut self, calls: usize) -> Self {
         self.queue = calls;
         self
     }
 
-    /// Lets the limit follow the measured latency. Default: the limit is fixed.
+    /// Makes the limit adaptive: the bulkhead measures the latency of the calls, and raises or lowers the limit. See
+    /// [`AdaptiveLimit`]. Default: the limit is fixed.
     pub fn adaptive(mut self, adaptive: AdaptiveLimit) -> Self {
         self.adaptive = Some(adaptive);
         self
@@ -213,8 +219,8 @@ impl BulkheadBuilder {
 
     /// Sets the clock that an adaptive limit uses to measure latencies. Default: the system's clock.
     ///
-    /// The contexts of the calls have their own clocks. In a test, set the same manual clock for the bulkhead and for the
-    /// contexts.
+    /// A bulkhead with a fixed limit does not use this clock. The contexts of the calls have their own clocks. In a test, set
+    /// the same manual clock for the bulkhead and for the contexts.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self
@@ -232,8 +238,8 @@ impl BulkheadBuilder {
     ///
     /// [`ConfigError`] in these cases:
     ///
-    /// * The `limit` is not set, is 0, or is larger than the maximum that the error names.
-    /// * A setting of the adaptive limit is out of bounds.
+    /// * The [`limit`](Self::limit) is not set, is 0, or is above the maximum. The error shows the maximum.
+    /// * A setting of the [adaptive limit](Self::adaptive) is out of bounds.
     /// * The `limit` is below the `min_limit` or above the `max_limit` of the adaptive limit.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;

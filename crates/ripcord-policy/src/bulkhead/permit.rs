@@ -15,23 +15,23 @@ use crate::tally::Tally;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkheadStats {
-    /// Admitted calls by result, and refused calls. A permit that was dropped without a result counts as a canceled call. A
-    /// call that left the queue without a permit counts as refused.
+    /// Admitted calls by result, and refused calls. A permit that was dropped without a recorded outcome counts as a canceled
+    /// call. A call that left the queue without a permit counts in `rejected`.
     pub calls: CallStats,
     /// Calls in the queue: a gauge.
     pub waiting: usize,
-    /// The limit in force: a gauge.
+    /// The current maximum number of calls in flight: a gauge. It changes if the limit is [adaptive](super::AdaptiveLimit).
     pub limit: usize,
-    /// The measured latency of calls without load: a gauge. `None` for a fixed limit, and until the first measurement of an
-    /// adaptive limit.
+    /// The latency of calls while the service has little load, as an [adaptive limit](super::AdaptiveLimit) measured it: a
+    /// gauge. `None` if the limit is fixed, or if nothing is measured yet.
     pub unloaded_latency: Option<Duration>,
 }
 
 /// Permission to make one call through a [`Bulkhead`](super::Bulkhead). Returned by [`acquire`](super::Bulkhead::acquire) and
 /// [`try_acquire`](super::Bulkhead::try_acquire).
 ///
-/// Report the result of the call with [`record`](BulkheadPermit::record). Dropping the permit releases it, and counts the call
-/// as canceled.
+/// Report the result of the call with [`record`](BulkheadPermit::record), which also releases the permit. Dropping the permit
+/// releases it too, and counts the call as canceled.
 #[must_use = "dropping the permit returns it"]
 pub struct BulkheadPermit {
     shared: Arc<Shared>,
@@ -95,7 +95,8 @@ impl BulkheadPermit {
         Self { shared: Arc::clone(shared), outcome: Outcome::Neutral, started }
     }
 
-    /// Records the outcome of the call, and releases the permit. The statistics and an adaptive limit use the outcome.
+    /// Records the outcome of the call, and releases the permit. The outcome counts in the [`stats`](super::Bulkhead::stats).
+    /// It also changes an [adaptive limit](super::AdaptiveLimit).
     pub fn record(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
