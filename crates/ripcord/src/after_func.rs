@@ -9,7 +9,9 @@ use crate::raw::node::NodeRef;
 use crate::raw::tree::{self, Registered};
 use crate::slab::NONE;
 
-/// Unregisters a function that was registered with [`Context::after_func`]. Dropping it leaves the function registered.
+/// A handle that unregisters a function. [`Context::after_func`] registers the function and returns the handle.
+///
+/// Dropping the handle leaves the function registered. [`stop`](AfterFunc::stop) unregisters it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -46,10 +48,10 @@ impl AfterFunc {
         AfterFunc { node: Some(node.clone()), state: AtomicU32::new(key) }
     }
 
-    /// Unregisters the function. Returns `true` if the function has not run and never will.
+    /// Unregisters and drops the function. Returns `true` if the function has not started and will never run.
     ///
-    /// The function has then been dropped. Returns `false` if the function has started to run, or if `stop` was called
-    /// before. The call does not wait for a running function.
+    /// Returns `false` if the function has already started, or if `stop` was called before. The call does not wait for a
+    /// running function.
     ///
     /// ```
     /// use ripcord::Context;

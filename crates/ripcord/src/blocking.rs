@@ -14,11 +14,12 @@ use crate::error::Error;
 impl Context {
     /// Blocks the thread until the context ends. Returns the context's error.
     ///
-    /// Blocks forever if nothing can end the context. This method is for threads. Async code must use
-    /// [`done`](Context::done) instead, because this method would block the executor.
+    /// This method is for threads. Async code must use [`done`](Context::done) instead, because this method would block
+    /// the executor's thread. If nothing can end the context, the call blocks forever.
     ///
-    /// On the system's clock, the thread notices deadlines without the help of another thread. On a manual clock, another
-    /// thread must advance the time. On tokio's clock, another thread must run the runtime.
+    /// The context's [clock](Context::clock) determines when a deadline ends the call. With a
+    /// [manual clock](crate::Clock::manual), another thread must advance the time. With `Clock::tokio`, another thread must
+    /// run the runtime.
     ///
     /// ```
     /// use std::time::Duration;
@@ -50,8 +51,9 @@ impl Context {
     /// Blocks the thread until the context ends, for at most `timeout`. Returns the context's error, or `None` if the
     /// context has not ended.
     ///
-    /// This method is for threads, like [`wait`](Context::wait). The context's clock measures the time. If the context
-    /// ends at the instant at which the timeout expires, the error is returned.
+    /// This method is for threads. Async code must use `ctx.with_timeout(timeout).done()` instead. The context's
+    /// [clock](Context::clock) measures the timeout. If the context ends at the instant at which the timeout expires, the
+    /// error is returned.
     ///
     /// ```
     /// use std::time::Duration;
@@ -67,13 +69,15 @@ impl Context {
         self.err()
     }
 
-    /// Blocks the thread for `duration`, measured by this context's clock, or until the context ends.
+    /// Blocks the thread for `duration`, or until the context ends. The context's [clock](Context::clock) measures the
+    /// duration.
     ///
-    /// This method is for threads. Async code must use [`sleep`](Context::sleep) instead.
+    /// This method is for threads. Async code must use [`sleep`](Context::sleep) instead, because this method would block
+    /// the executor's thread.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first.
+    /// Returns the context's error if the context ended first.
     ///
     /// ```
     /// use std::time::Duration;
@@ -91,9 +95,9 @@ impl Context {
     }
 }
 
-/// Runs a future on the current thread, which blocks until the future is ready. Returns the future's output.
+/// Runs a future on the current thread. Blocks the thread until the future is ready, and returns the future's output.
 ///
-/// With this function, a plain thread can call async code. Do not call it from async code, because it blocks the
+/// Use this function to call async code from a plain thread. Do not call it from async code, because it would block the
 /// executor's thread.
 ///
 /// The futures of this crate need no runtime. A future that uses a runtime's timers or I/O, such as a future of tokio,

@@ -8,10 +8,10 @@ use crate::context::Context;
 use crate::raw::node::NodeRef;
 use crate::raw::tree;
 
-/// Cancels a context with [`cancel`](Canceler::cancel), or when dropped. Go's `CancelFunc`.
+/// Cancels a context: in a call of [`cancel`](Canceler::cancel), or when the `Canceler` is dropped. Go's `CancelFunc`.
 ///
-/// [`Context::with_cancel`] returns it together with the context. [`handle`](Canceler::handle) returns cloneable handles
-/// that cancel the same context. [`detach`](Canceler::detach) drops the canceler without canceling.
+/// [`Context::with_cancel`] returns it together with the context. [`handle`](Canceler::handle) returns a cloneable handle
+/// that cancels the same context. [`detach`](Canceler::detach) drops the canceler without canceling the context.
 ///
 /// Bind the canceler to a name, at least `_cancel`: `let (ctx, _) = ...` drops it immediately, which cancels the context.
 ///
@@ -39,12 +39,15 @@ impl Canceler {
 
     /// Cancels the context and all contexts derived from it. Has no effect if the context has already ended.
     ///
-    /// When this method returns, the context and all its descendants have ended, even if another thread cancels an ancestor at the
-    /// same time. If the context's deadline has passed before the call, the error reports the deadline, even if no code has noticed
-    /// the deadline yet.
+    /// When this method returns, the context and the contexts derived from it have ended, even if another thread cancels
+    /// an ancestor at the same time. If the context's deadline passed before the call, the context's error reports the
+    /// deadline, not the cancel.
     ///
     /// The method calls the wakers of waiting futures on this thread. It starts the functions that were registered with
     /// [`after_func`](Context::after_func), but does not wait for them.
+    ///
+    /// Contexts from [`without_cancel`](Context::without_cancel) and [`shielded`](Context::shielded) do not end with this
+    /// call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -59,7 +62,8 @@ impl Canceler {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels like [`cancel`](Canceler::cancel), with a cause that [`Context::cause`] and the error report.
+    /// Cancels the context like [`cancel`](Canceler::cancel). [`Context::cause`] then returns `cause`, and the context's
+    /// error contains it.
     ///
     /// ```
     /// use ripcord::Context;
@@ -74,7 +78,8 @@ impl Canceler {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels like [`cancel_with`](Canceler::cancel_with), and records `location` as the line that canceled the context.
+    /// Cancels the context like [`cancel_with`](Canceler::cancel_with), and records `location` as the line that canceled
+    /// the context.
     ///
     /// This is for libraries that cancel on behalf of their caller. Get the location from [`Location::caller`] in a
     /// `#[track_caller]` function that the caller calls.
@@ -108,8 +113,9 @@ impl Canceler {
 
     /// Drops the canceler without canceling the context.
     ///
-    /// The context still ends with its parent, at its deadline, or when a [`CancelHandle`] cancels it. If none of these can happen
-    /// anymore, functions that were registered with [`after_func`](Context::after_func) are dropped and never run.
+    /// The context still ends with its parent, at its deadline, or when a [`CancelHandle`] cancels it. If none of these
+    /// can happen anymore, the context never ends. Functions that were registered with
+    /// [`after_func`](Context::after_func) are then dropped and never run.
     ///
     /// ```
     /// use ripcord::Context;
@@ -152,9 +158,9 @@ impl fmt::Debug for Canceler {
     }
 }
 
-/// Cancels a context from any place in the program. Cloneable. [`Canceler::handle`] returns it.
+/// A cloneable handle that cancels a context. [`Canceler::handle`] returns it.
 ///
-/// Dropping a handle does not cancel the context.
+/// Dropping a handle does not cancel the context. Dropping the [`Canceler`] still does, even if handles exist.
 ///
 /// ```
 /// use ripcord::Context;
@@ -184,13 +190,14 @@ impl CancelHandle {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels the context with a cause, like [`Canceler::cancel_with`].
+    /// Cancels the context with `cause`, which [`Context::cause`] then returns, like [`Canceler::cancel_with`].
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Cancels the context with a cause and a line of code to report, like [`Canceler::cancel_at`].
+    /// Cancels the context with `cause`, and records `location` as the line that canceled it, like
+    /// [`Canceler::cancel_at`].
     pub fn cancel_at(&self, cause: impl Into<Cause>, location: &'static Location<'static>) {
         self.end(location, Some(cause.into()));
     }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 /// The cause of a context's end: any error, shared and cheap to clone.
 ///
-/// Every type that converts into `Box<dyn Error + Send + Sync>` converts into a cause: a `&str`, a `String`, an error
-/// type. A cause dereferences to the error, so `downcast_ref`, `source` and `to_string` can be called on it. `Cause`
-/// itself does not implement `Error`, because that would rule out this conversion (`anyhow::Error` has the same limit).
-/// [`Cause::as_error`] returns the error as a reference.
+/// Every type that converts into `Box<dyn Error + Send + Sync>` converts into a cause: a `&str`, a `String`, or any error
+/// type that is `Send + Sync`. A cause dereferences to the error, so `downcast_ref`, `source` and `to_string` can be called
+/// on it.
+///
+/// Like `anyhow::Error`, `Cause` does not implement `Error`, because the conversion above would then be ambiguous.
+/// [`Cause::as_error`] returns a reference to an error that does.
 ///
 /// ```
 /// use ripcord::{Cause, Context};
@@ -30,7 +32,7 @@ impl UnwindSafe for Cause {}
 impl RefUnwindSafe for Cause {}
 
 impl Cause {
-    /// Returns the error as a plain reference, for code that takes a `&dyn Error`.
+    /// Returns a reference to the error, for code that takes a `&dyn Error`.
     pub fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
         &**self.0
     }

@@ -10,14 +10,14 @@ thread_local! {
 }
 
 impl Context {
-    /// Returns the ambient context: the context whose [`scope`](Context::scope) or [`sync_scope`](Context::sync_scope)
-    /// the calling code runs in.
+    /// Returns the ambient context: the context on which [`scope`](Context::scope) or [`sync_scope`](Context::sync_scope)
+    /// was called to run this code.
     ///
-    /// With nested scopes, the innermost scope counts. Outside of all scopes, this returns [`Context::background`].
-    /// Spawned tasks and threads do not inherit the ambient context.
+    /// If such calls are nested, the innermost call counts. Outside of all such calls, this function returns
+    /// [`Context::background`]. A spawned task or a new thread does not inherit the ambient context.
     ///
-    /// Prefer to pass the context as an argument, because the signature then shows it and no caller can forget it. The
-    /// ambient context is for loggers, and for callbacks of libraries that do not know contexts.
+    /// If you can, pass the context as an argument instead: the compiler then checks that every caller passes one. The
+    /// ambient context is for loggers, and for callbacks of libraries that do not pass contexts.
     ///
     /// ```
     /// use ripcord::Context;
@@ -32,14 +32,15 @@ impl Context {
         CURRENT.try_with(|current| current.borrow().clone()).unwrap_or_default()
     }
 
-    /// Runs a future with this context as the ambient context, which [`Context::current`] returns.
+    /// Runs `future` with this context as the ambient context: while `future` is polled, [`Context::current`] returns
+    /// this context.
     ///
-    /// The end of the context does not end the future: use [`run`](Context::run) for that.
+    /// The end of the context does not end `future`: use [`run`](Context::run) for that.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future drops `future`, outside of the scope. The returned future is as cancel safe as
-    /// `future`.
+    /// Dropping the returned future drops `future`. During this drop, the ambient context is not set. The returned future
+    /// is as cancel safe as `future`.
     ///
     /// ```
     /// use ripcord::Context;
@@ -54,7 +55,8 @@ impl Context {
         Scope::new(self.clone(), future)
     }
 
-    /// Calls a function with this context as the ambient context, which [`Context::current`] returns.
+    /// Calls `run` with this context as the ambient context, and returns its result. During the call,
+    /// [`Context::current`] returns this context.
     ///
     /// ```
     /// use ripcord::Context;

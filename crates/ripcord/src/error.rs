@@ -16,10 +16,11 @@ use crate::raw::node::{End, Node, flag, state};
 
 /// The error of a context that has ended: the context was canceled, its deadline passed, or its idle timeout expired.
 ///
-/// [`Context::err`](crate::Context::err), [`check`](crate::Context::check) and the futures of a context return it. `{}`
-/// prints the same text as Go: `context canceled` or `context deadline exceeded`. `{:#}` also prints the cause and the
-/// [`Origin`]: the line of code that canceled the context or set the deadline, the context's name, and the timeout or the
-/// time since the cancel.
+/// [`Context::err`](crate::Context::err), [`check`](crate::Context::check) and the futures of a context return it.
+///
+/// The format `{}` prints the same text as Go: `context canceled` or `context deadline exceeded`. The format `{:#}` also
+/// prints the cause and the [`Origin`]: the line of code that canceled the context or set the deadline, the context's
+/// name, and the timeout or the time since the cancel.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,7 +66,7 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The two ways in which a context ends. There will be no further variants.
+/// The two ways in which a context ends. [`Error::kind`] returns it. There will be no further variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.
@@ -77,7 +78,8 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// Returns how the context ended: by a cancel, or by a deadline or idle timeout.
+    /// Returns how the context ended: [`Canceled`](ErrorKind::Canceled) for a cancel,
+    /// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) for a deadline or an idle timeout.
     pub fn kind(&self) -> ErrorKind {
         match self.moment().0 {
             Moment::Deadline => ErrorKind::DeadlineExceeded,
@@ -95,16 +97,17 @@ impl Error {
         self.kind() == ErrorKind::DeadlineExceeded
     }
 
-    /// Returns the cause that was passed to the canceler or that was set with the deadline, or `None` if there was no such
-    /// cause.
+    /// Returns the cause that was passed to a method such as [`cancel_with`](crate::Canceler::cancel_with) or
+    /// [`with_timeout_cause`](crate::Context::with_timeout_cause), or `None` if no cause was passed.
     ///
-    /// The cause is also the error's [`source`](StdError::source).
+    /// The cause is also the error's [`source`](StdError::source). If you always need a cause, use
+    /// [`Context::cause`](crate::Context::cause), which returns the error itself if no cause was passed.
     pub fn cause(&self) -> Option<&Cause> {
         self.details()?.cause.as_ref()
     }
 
-    /// Returns the [`Origin`] of the end: the line of code that canceled the context or set the deadline, the context's
-    /// name, and the timeout or the time since the cancel.
+    /// Returns the [`Origin`] of the context's end: the line of code that canceled the context or set the deadline, the
+    /// context's name, and the timeout or the time since the cancel.
     pub fn origin(&self) -> Origin {
         Origin(self.clone())
     }
@@ -225,7 +228,8 @@ impl StdError for Error {
 impl From<Error> for io::Error {
     /// Converts an exceeded deadline to [`io::ErrorKind::TimedOut`] and a cancel to [`io::ErrorKind::Other`].
     ///
-    /// A cancel does not become `Interrupted`, because the standard library retries an interrupted call forever.
+    /// A cancel does not become [`io::ErrorKind::Interrupted`], because functions of the standard library such as
+    /// [`read_to_end`](io::Read::read_to_end) repeat a call that returns this kind.
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
             ErrorKind::Canceled => io::ErrorKind::Other,
@@ -291,14 +295,16 @@ impl Origin {
         }
     }
 
-    /// Returns the [name](crate::Context::with_name) of the context that was canceled or that has the deadline.
+    /// Returns the [name](crate::Context::with_name) of the context that was canceled or on which the deadline was set.
     ///
-    /// If that context has no name, this is the name of its nearest ancestor that has one.
+    /// If that context has no name, this is the name of its nearest ancestor with a name. Returns `None` if none of them
+    /// has a name.
     pub fn name(&self) -> Option<&str> {
         self.0.details()?.name.as_ref().map(|name| &***name)
     }
 
-    /// Returns whether an [idle timeout](crate::Context::with_idle_timeout) ended the context.
+    /// Returns whether an [idle timeout](crate::Context::with_idle_timeout) ended the context, rather than a deadline or
+    /// a cancel.
     pub fn is_idle_timeout(&self) -> bool {
         self.moves().is_some_and(|moves| moves.is_idle)
     }
@@ -307,20 +313,23 @@ impl Origin {
         self.0.details()?.moves.as_ref()
     }
 
-    /// Returns the timeout with which the deadline was set, or `None` for a cancel.
+    /// Returns the timeout with which the deadline or the idle timeout was set. Returns `None` if the context was
+    /// canceled.
     ///
     /// If an instant was set as the deadline, this is the time from the call that set the deadline to the deadline, or
     /// zero if the deadline was in the past. For a [movable deadline](crate::Context::with_movable_deadline), this is the
-    /// time from its creation to its current value.
+    /// time from the creation of the context to the deadline after the last move.
     pub fn timeout(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         (moment == Moment::Deadline).then(|| duration(nanoseconds))
     }
 
-    /// Returns the time since the cancel, measured by the context's clock. `None` for a deadline.
+    /// Returns the time since the context was canceled. Returns `None` if the context ended at a deadline or by an idle
+    /// timeout.
     ///
-    /// If the clock was set with [`with_clock`](crate::Context::with_clock), this is the time from the cancel until the
-    /// context returned the error.
+    /// On the system's clock, this is the time until the call of `elapsed`. On a clock that was set with
+    /// [`with_clock`](crate::Context::with_clock), this is the time until the context returned the error, for example from
+    /// [`err`](crate::Context::err).
     pub fn elapsed(&self) -> Option<Duration> {
         let (moment, nanoseconds) = self.0.moment();
         match moment {

@@ -8,9 +8,9 @@ use crate::context::{Context, ticks};
 use crate::raw::node::{Kind, NEVER, NodeRef};
 use crate::raw::tree;
 
-/// Moves the deadline of a context. [`Context::with_movable_deadline`] returns it.
+/// A handle that moves the deadline of a context. [`Context::with_movable_deadline`] returns the handle with the context.
 ///
-/// Clones move the same deadline. Dropping a handle has no effect on the deadline.
+/// Clones move the same deadline. Dropping a handle does not move or remove the deadline.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -29,15 +29,17 @@ impl MovableDeadline {
         MovableDeadline(node)
     }
 
-    /// Moves the deadline to `deadline`, later or earlier. Returns whether the deadline was moved.
+    /// Moves the deadline to `deadline`, later or earlier. Returns `true` if the deadline was moved, and `false` if the
+    /// context has already ended.
     ///
-    /// After `true`, this deadline does not end the context before `deadline`. `false` means that the context has already
-    /// ended, and that nothing has changed. If the old deadline has passed, `false` is returned even if no code has
-    /// noticed the end. If a call races with the expiry, one of them wins, and all threads see the same result.
+    /// After `true`, this deadline does not end the context before `deadline`. After `false`, nothing has changed. If the
+    /// old deadline has passed, the result is `false`, even if no code has noticed the context's end. If the old deadline
+    /// passes during the call, the deadline is either moved or ends the context, and all threads see the same result.
     ///
-    /// A deadline in the past ends the context now. A deadline more than 292 years away removes the deadline.
+    /// A `deadline` in the past ends the context immediately. A `deadline` more than 292 years away removes the deadline.
     ///
-    /// Moving the deadline later takes no lock and changes no timer. Moving it earlier may take as long as a cancel.
+    /// A call that moves the deadline later takes no lock and changes no timer. A call that moves it earlier may take as
+    /// long as [`Canceler::cancel`](crate::Canceler::cancel).
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -45,7 +47,7 @@ impl MovableDeadline {
     ///
     /// let (ctx, deadline) = Context::background().with_movable_deadline(Instant::now() + Duration::from_secs(5));
     /// assert!(deadline.reset(Instant::now() + Duration::from_secs(60)));
-    /// assert!(deadline.reset(Instant::now())); // ends it
+    /// assert!(deadline.reset(Instant::now())); // ends the context
     /// assert!(ctx.is_done());
     /// assert!(!deadline.reset(Instant::now() + Duration::from_secs(60)));
     /// ```
@@ -54,10 +56,11 @@ impl MovableDeadline {
         tree::move_deadline(&self.0, |_| when)
     }
 
-    /// Moves the deadline to `timeout` from now, measured by the context's clock. Returns the same as
-    /// [`reset`](MovableDeadline::reset).
+    /// Moves the deadline to the current time plus `timeout`. The context's [clock](Context::clock) measures the time.
     ///
-    /// [`Duration::MAX`] removes the deadline.
+    /// A timeout of more than 292 years, such as [`Duration::MAX`], removes the deadline. Like
+    /// [`reset`](MovableDeadline::reset), returns `true` if the deadline was moved, and `false` if the context has already
+    /// ended.
     ///
     /// ```
     /// use std::time::Duration;
@@ -75,12 +78,12 @@ impl MovableDeadline {
         tree::move_deadline(&self.0, |now| now.saturating_add(timeout))
     }
 
-    /// Moves the deadline to `deadline`, unless the deadline is already later. Returns `false` if the context has already
-    /// ended.
+    /// Moves the deadline to `deadline`, unless it is already later. Returns `true` if the deadline was moved or is
+    /// already later, and `false` if the context has already ended.
     ///
-    /// Use it if several threads each need the context until their own instant. A call of `extend` never shortens the
-    /// time that another call has requested. After `true`, this deadline does not end the context before `deadline`,
-    /// unless a call of [`reset`] moves it.
+    /// Use this method if several threads need the context, each until its own instant: the context then lives until the
+    /// latest of these instants. After `true`, this deadline does not end the context before `deadline`, unless a call of
+    /// [`reset`] or [`reset_after`](MovableDeadline::reset_after) moves it earlier.
     ///
     /// [`reset`]: MovableDeadline::reset
     ///
@@ -98,9 +101,10 @@ impl MovableDeadline {
         tree::extend_deadline(&self.0, ticks(deadline, self.0.clock()))
     }
 
-    /// Returns the current setting of this deadline, or `None` if no deadline is set.
+    /// Returns the current value of this deadline, or `None` if the deadline was removed.
     ///
-    /// The setting does not include deadlines of ancestors. It remains available after the context has ended.
+    /// An ancestor of the context may have an earlier deadline: [`Context::deadline`] returns the earliest. This method
+    /// returns the value even after the context has ended.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -135,10 +139,10 @@ impl fmt::Debug for MovableDeadline {
     }
 }
 
-/// Records the progress of work, so that its idle timeout does not end the context. [`Context::with_idle_timeout`]
-/// returns it.
+/// A handle that records progress, so that an idle timeout does not end its context. [`Context::with_idle_timeout`]
+/// returns the handle with the context.
 ///
-/// Clones restart the same timeout. Dropping a handle has no effect on the timeout.
+/// Clones restart the same timeout. Dropping a handle does not restart or remove the timeout.
 ///
 /// ```
 /// use std::time::Duration;
@@ -156,11 +160,12 @@ impl IdleTimeout {
         IdleTimeout(node)
     }
 
-    /// Records progress: restarts the timeout now. Returns whether the timeout was restarted.
+    /// Records progress: restarts the idle timeout. Returns `true` if the timeout was restarted, and `false` if the
+    /// context has already ended.
     ///
-    /// `false` means that the context has already ended, and that nothing has changed. If the timeout has expired,
-    /// `false` is returned even if no code has noticed the end. If two calls race, the later instant wins. A call reads
-    /// the clock once, takes no lock and changes no timer.
+    /// After `true`, the context ends when the full timeout passes again without progress. If the timeout has expired, the
+    /// result is `false`, even if no code has noticed the context's end. A call is cheap: it reads the clock once, takes
+    /// no lock and changes no timer.
     ///
     /// ```
     /// use std::time::Duration;
@@ -179,7 +184,8 @@ impl IdleTimeout {
         tree::reset_idle_timeout(&self.0)
     }
 
-    /// Returns the time at which the context ends without further progress, or `None` if the timeout never ends it.
+    /// Returns the time at which the context will end if no further progress is recorded. Returns `None` if the timeout
+    /// is too long to ever end the context, such as [`Duration::MAX`].
     ///
     /// ```
     /// use std::time::Duration;

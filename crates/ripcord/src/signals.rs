@@ -15,8 +15,8 @@ use crate::context::Context;
 
 /// A signal that ended a context or started a shutdown.
 ///
-/// It is the [cause](Context::cause) of the end of a context from [`Context::with_signals`]. It is also the cause of a
-/// shutdown that [`Shutdown::on_signals`](crate::Shutdown::on_signals) began.
+/// A signal that ends a context from [`Context::with_signals`] is the [cause](Context::cause) of the context's end. A
+/// signal that starts a shutdown ([`Shutdown::on_signals`](crate::Shutdown::on_signals)) is the cause of the shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Signal {
@@ -47,15 +47,17 @@ impl Context {
     /// Returns a child context that ends when the process receives SIGINT (Ctrl-C) or SIGTERM. Go's
     /// `signal.NotifyContext`.
     ///
-    /// The child also ends when this context ends. After a signal, its [cause](Context::cause) is the [`Signal`]. If this
-    /// context ended before the signal, the child has the error of this context.
+    /// The child also ends when this context ends. If a signal ended the child, the child's [cause](Context::cause) is
+    /// the [`Signal`]. If this context ended first, the child has the error of this context.
     ///
-    /// The first signal ends the child and does not end the process. A second signal ends the process in the usual way,
-    /// unless other code listens for it. So does any signal after the child was dropped.
+    /// The first signal ends the child, and does not end the process. After that, a second signal ends the process, as it
+    /// does without this crate. A signal also ends the process after the last clone of the child was dropped. In both
+    /// cases, the process continues if other code in it listens for the signal.
     ///
     /// # Errors
     ///
-    /// Returns an error if the system refuses the signal handler or the listening thread.
+    /// Returns an error if the system does not install the signal handler or does not start the thread that listens for
+    /// signals.
     ///
     /// ```
     /// use ripcord::Context;

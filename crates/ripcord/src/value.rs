@@ -3,10 +3,11 @@
 use std::any::{Any, type_name};
 use std::fmt;
 
-/// Marks a type whose values a [`Context`](crate::Context) can carry. The type is the key.
+/// Marks a type whose values a [`Context`](crate::Context) can carry. The key of a value is its type, so a context
+/// carries one value of each type.
 ///
-/// Implement it in one line for a type of your own crate, so that the key cannot collide with a key of another crate.
-/// Types of other crates, such as strings and numbers, cannot be keys.
+/// Implement the trait, in one line, for a type of your own crate. Other crates cannot overwrite the value if the type is
+/// private. Types of other crates, such as strings and numbers, cannot be keys.
 ///
 /// ```
 /// use ripcord::{Context, Value};
@@ -18,7 +19,7 @@ use std::fmt;
 /// assert_eq!(ctx.value::<UserId>().map(|user| user.0), Some(7));
 /// ```
 ///
-/// A bare string is no key, unlike in Go. This does not compile:
+/// A string cannot be a value, because it is not a type of your crate. This does not compile:
 ///
 /// ```compile_fail
 /// let ctx = ripcord::Context::background().with_value("john");
@@ -29,13 +30,14 @@ use std::fmt;
     note = "make a type of your own, so that nobody's key collides with it, and write `impl Value for ThatType {{}}`"
 )]
 pub trait Value: Any + Send + Sync {
-    /// Writes the value for human readers. A context's `Display` and the debug pages of `ripcord-http` call this method.
+    /// Writes the value as text. A context's `Display` and the debug pages of `ripcord-http` call this method.
     ///
-    /// The default writes the type's short name and never the content, because values often hold secrets.
+    /// The default implementation writes the name of the type without its module path. It does not write the content,
+    /// because values often contain secrets.
     ///
     /// # Errors
     ///
-    /// The error that `f` returned.
+    /// Returns the error that `f` returned.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(short(type_name::<Self>()))
     }

@@ -17,7 +17,9 @@ pub struct Done<'a> {
     wait: Wait,
 }
 
-/// The future that [`Context::done_owned`] returns. Like [`Done`], but it owns its context, so it can be spawned.
+/// The future that [`Context::done_owned`] returns. Ready, with the context's error, when the context has ended.
+///
+/// Unlike [`Done`], it owns its context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]
 pub struct DoneOwned {
     ctx: Context,

@@ -12,7 +12,8 @@ use crate::context::Context;
 use crate::error::Error;
 
 pin_project! {
-    /// The future that [`Context::run`] returns. Ready with the inner future's output, or with the context's error.
+    /// The future that [`Context::run`] returns. Ready with the output of the future that was passed to `run`, or with the
+    /// context's error if the context ended first.
     #[must_use = "futures do nothing unless polled"]
     pub struct Run<'a, F> {
         #[pin]
@@ -28,7 +29,10 @@ impl<'a, F> Run<'a, F> {
 }
 
 pin_project! {
-    /// The future that [`FutureExt::with_context`] returns. Like [`Run`], but it owns its context, so it can be spawned.
+    /// The future that [`FutureExt::with_context`] returns. Ready with the output of the original future, or with the
+    /// context's error if the context ended first.
+    ///
+    /// Unlike [`Run`], it owns its context, so it can be spawned.
     #[must_use = "futures do nothing unless polled"]
     pub struct WithContext<F> {
         #[pin]
@@ -37,19 +41,20 @@ pin_project! {
     }
 }
 
-/// Adds [`with_context`](FutureExt::with_context) to every future. The method does the same as [`Context::run`], at the
-/// end of a method chain.
+/// Adds the method [`with_context`](FutureExt::with_context) to every future. The method does the same as
+/// [`Context::run`], and can be called at the end of a method chain.
 ///
 /// OpenTelemetry has a trait with the same name and the same method. If both traits are in scope, a call is ambiguous.
 /// Use [`Context::run`] in this case, or import only one of the traits in each module.
 pub trait FutureExt: Future + Sized {
-    /// Runs this future until it is ready or `ctx` ends, like [`Context::run`].
+    /// Runs this future until it is ready or `ctx` ends, like [`Context::run`]. If `ctx` ends first, this future is
+    /// dropped without another poll.
     ///
-    /// The returned future owns a clone of the context, so it can be spawned.
+    /// The returned future owns a clone of `ctx`, so it can be spawned.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context ended first.
+    /// Returns the error of `ctx` if `ctx` ended first.
     ///
     /// # Cancel safety
     ///

@@ -12,8 +12,8 @@ use crate::context::Context;
 use crate::error::Error;
 
 pin_project! {
-    /// The future that [`Context::run_with_grace`] returns. Ready with the inner future's output, or with the context's
-    /// error.
+    /// The future that [`Context::run_with_grace`] returns. Ready with the output of the future that `make` returned, or
+    /// with the context's error if that future was dropped or never created.
     #[must_use = "futures do nothing unless polled"]
     pub struct RunWithGrace<F> {
         // `None` if the context was done at the call, and after the future was dropped.
@@ -24,26 +24,27 @@ pin_project! {
 }
 
 impl Context {
-    /// Runs a future that may continue for `grace` after this context has ended, for cleanup that awaits.
+    /// Runs a future that may continue for up to `grace` after this context has ended. Use it for work whose cleanup
+    /// contains `.await`.
     ///
-    /// `make` receives this context and returns the future. The future must watch the context, and finish within the
-    /// grace period after the context has ended. A future that is not ready by then is dropped. If the future is ready at
-    /// the poll that notices the end of the grace period, its output is returned. If the context has ended before this
-    /// call, `make` is not called.
+    /// `make` receives a clone of this context and returns the future. The end of the context does not end the future: the
+    /// future must notice the end, for example with [`done`](Context::done), clean up, and return. If the future is not
+    /// ready when the grace period is over, it is dropped. If the future is ready at the poll that notices the end of the
+    /// grace period, its output is returned.
     ///
     /// The grace period starts when the context ends, even if code notices the end later or the future is first polled
-    /// later. The context's clock measures it. With a grace of zero, this method does the same as [`run`](Context::run).
-    /// With [`Duration::MAX`], the future has no time limit.
+    /// later. The context's [clock](Context::clock) measures it. With a grace of zero, this method does the same as
+    /// [`run`](Context::run). With [`Duration::MAX`], the future has no time limit.
     ///
     /// # Errors
     ///
-    /// The context's error, if the context had ended before this call, or if the grace period was over before the future
-    /// was ready. In the second case the future may never have been polled.
+    /// Returns the context's error in two cases: if the context had ended before this call, or if the grace period was
+    /// over before the future was ready. In the first case, `make` is not called.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the returned future drops the inner future immediately, without a grace period. To prevent this, spawn
-    /// the work with `Context::spawn_with_grace` (feature `tokio`).
+    /// Dropping the returned future drops the future from `make` immediately, without a grace period. To prevent this,
+    /// spawn the work with `Context::spawn_with_grace` (feature `tokio`).
     ///
     /// ```
     /// use std::time::Duration;
@@ -52,7 +53,7 @@ impl Context {
     /// # futures::executor::block_on(async {
     /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
     /// let result = ctx.run_with_grace(Duration::from_secs(5), |ctx| async move {
-    ///     let error = ctx.done().await; // the work is cut short
+    ///     let error = ctx.done().await; // in place of the work
     ///     let cleanup = Context::background();
     ///     cleanup.sleep(Duration::from_millis(1)).await?; // roll back
     ///     assert!(error.is_deadline_exceeded());

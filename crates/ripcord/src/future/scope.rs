@@ -9,7 +9,8 @@ use pin_project_lite::pin_project;
 use crate::context::Context;
 
 pin_project! {
-    /// The future that [`Context::scope`] returns. Sets [`Context::current`] while it runs the inner future.
+    /// The future that [`Context::scope`] returns. Ready with the output of the future that was passed to `scope`. While
+    /// that future is polled, [`Context::current`] returns the context.
     #[must_use = "futures do nothing unless polled"]
     pub struct Scope<F> {
         #[pin]

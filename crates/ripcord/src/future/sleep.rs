@@ -9,9 +9,8 @@ use super::DoneOwned;
 use crate::context::Context;
 use crate::error::Error;
 
-/// The future that [`Context::sleep`] returns. Ready when the time has passed or the context has ended.
-///
-/// Dropping it ends the sleep.
+/// The future that [`Context::sleep`] returns. Ready with `Ok` when the duration is over, or with the context's error if
+/// the context ended first.
 #[must_use = "futures do nothing unless polled"]
 pub struct Sleep {
     ctx: Context,
