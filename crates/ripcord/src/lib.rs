@@ -96,6 +96,7 @@ mod signals;
 mod cancellation_token;
 
 mod after_func;
+mod atomic;
 mod background;
 mod canceler;
 mod cause;
@@ -107,7 +108,6 @@ mod metrics;
 mod movable;
 mod raw;
 mod slab;
-mod sync;
 mod value;
 
 #[cfg(all(test, ripcord_loom))]

@@ -7,9 +7,9 @@ use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::{instant_of, nanoseconds, ticks_of_system};
+use crate::atomic::{AtomicI64, Ordering};
 use crate::background;
 use crate::raw::timers::Timers;
-use crate::sync::{AtomicI64, Ordering};
 
 /// The clock itself.
 pub(super) struct Manual {

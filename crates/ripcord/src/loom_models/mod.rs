@@ -1,7 +1,7 @@
 //! One small model for each race. loom runs a model in every order in which its threads can be interleaved.
 //!
 //! `scripts/loom` runs them. They use the public API on the code that ships. Only the atomics are loom's, and loom checks the
-//! accesses to what is not atomic (`sync::Access`): to the cells, and to each node when it is used and when it is freed.
+//! accesses to what is not atomic (`atomic::Access`): to the cells, and to each node when it is used and when it is freed.
 
 mod after_func;
 mod ending;
@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{self, Poll, Wake, Waker};
 
+use crate::atomic::propagations;
 use crate::raw::node::memory::kept;
-use crate::sync::propagations;
 use crate::{Canceler, Context, Error};
 
 /// Checks a model in every order with at most `LOOM_MAX_PREEMPTIONS` preemptions, and checks that it frees every node.

@@ -5,7 +5,7 @@
 
 use std::cell::UnsafeCell;
 
-use crate::sync::Access;
+use crate::atomic::Access;
 
 /// An `UnsafeCell` with separate methods for reading and writing.
 pub(in crate::raw) struct Cell<T> {

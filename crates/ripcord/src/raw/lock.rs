@@ -7,7 +7,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::cell::Cell;
-use crate::sync::{Access, AtomicU8, Ordering, back_off};
+use crate::atomic::{Access, AtomicU8, Ordering, back_off};
 
 /// A value behind a one-byte lock.
 pub(crate) struct Lock<T> {

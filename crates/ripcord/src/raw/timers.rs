@@ -7,11 +7,11 @@ use super::lock::{Lock, LockGuard};
 use super::movable::Movable;
 use super::node::{Kind, Node, NodeRef};
 use super::tree;
+use crate::atomic::Ordering;
 use crate::background;
 use crate::clock::queue::{Due, Queue};
 use crate::clock::wheel::Timed;
 use crate::slab::NONE;
-use crate::sync::Ordering;
 
 /// The armed deadlines of one clock.
 pub(crate) struct Timers {

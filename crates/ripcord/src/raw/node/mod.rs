@@ -28,12 +28,12 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use crate::atomic::{Access, AtomicU8, AtomicU32, Ordering, back_off};
 use crate::cause::Cause;
 use crate::clock::Clock;
 use crate::raw::cell::Cell;
 use crate::raw::movable::Moves;
 use crate::slab::NONE;
-use crate::sync::{Access, AtomicU8, AtomicU32, Ordering, back_off};
 
 pub(crate) use children::{Child, ChildPlace};
 pub(crate) use guarded::{Guarded, More};

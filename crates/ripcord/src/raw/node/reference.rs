@@ -6,10 +6,10 @@ use std::ptr::NonNull;
 
 use super::memory::{self, Memory};
 use super::{End, Guarded, Node, Payload, Tag, Word, flag, state};
+use crate::atomic::{Access, AtomicU8, AtomicU32, Ordering, fence};
 use crate::background;
 use crate::raw::cell::Cell;
 use crate::slab::NONE;
-use crate::sync::{Access, AtomicU8, AtomicU32, Ordering, fence};
 
 /// A strong reference to a node (invariant 1).
 pub(crate) struct NodeRef {

@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::end::settle;
 use super::wait::watch;
+use crate::atomic::{Ordering, propagations};
 use crate::clock::Clock;
 use crate::error::Origin;
 use crate::raw::movable::Movable;
 use crate::raw::node::{Kind, NEVER, Node, NodeRef, flag, state};
-use crate::sync::{Ordering, propagations};
 
 impl NodeRef {
     /// Returns whether the node has ended. The answer is exact: the clock is read if a deadline could have passed. Marks

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::panic::Location;
 
 use super::notify::{Notifications, wake};
+use crate::atomic::{Ordering, propagations};
 use crate::background;
 use crate::cause::Cause;
 use crate::raw::movable::Movable;
 use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, flag, state};
-use crate::sync::{Ordering, propagations};
 
 /// The number of children that are marked under their parent's lock before the lock is released and their wakers are called.
 const CHUNK: usize = 64;

@@ -78,7 +78,7 @@ pub(crate) use wait::{Registered, add_callback, forget_waiter, poll_done, remove
 #[cfg(all(test, not(ripcord_loom)))]
 mod tests {
     use crate::Context;
-    use crate::sync::{Ordering, propagations};
+    use crate::atomic::{Ordering, propagations};
 
     #[test]
     fn propagation_is_left_by_everything_that_entered_it() {

@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::end::settle;
 use super::wait::watch;
+use crate::atomic::Ordering;
 use crate::background;
 use crate::clock::Clock;
 use crate::raw::node::{End, Kind, NEVER, Node, NodeRef, Payload, Shield, flag, state};
-use crate::sync::Ordering;
 
 /// The tokens of one node, by delay and clock of the delay.
 #[derive(Default)]

@@ -4,9 +4,9 @@ use std::task::{Poll, Waker};
 
 use super::end::{settle, start_grace};
 use super::endless::release_if_endless;
+use crate::atomic::{Ordering, propagations};
 use crate::raw::node::{Callback, Kind, Node, NodeRef, flag, state};
 use crate::slab::NONE;
-use crate::sync::{Ordering, propagations};
 
 /// Links the node so that every end above is pushed to it from now on (invariant 7). The node may have ended when this returns.
 ///
