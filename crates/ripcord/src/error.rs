@@ -148,7 +148,7 @@ impl Error {
         let dropped = bits & state::DROPPED != 0;
         let mut moves = None;
         let (moment, nanoseconds) = if bits & state::DEADLINE != 0 {
-            let origin = if node.flags & flag::MOVABLE == 0 { node } else { node.origin_of_end() };
+            let origin = if node.flags & flag::NO_COPY == 0 { node } else { node.origin_of_end() };
             moves = origin.moves_before_end();
             let set = origin.end().map_or(0, |(_, end)| end.detail);
             (Moment::Deadline, moves.map_or(set, |moves| moves.timeout))

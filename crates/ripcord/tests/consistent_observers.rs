@@ -8,13 +8,14 @@
 mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use common::observers::{OBSERVERS, Observer, Report, assert_all_report_an_end, observe_until_ended};
+use common::time::Time;
 use common::{HANG, MS, Wakes, poll};
 use proptest::prelude::*;
-use ripcord::{Canceler, Clock, Context, ErrorKind, IdleTimeout, ManualTime, MovableDeadline};
+use ripcord::{Canceler, Clock, Context, ErrorKind, IdleTimeout, MovableDeadline};
 
 const US: Duration = Duration::from_micros(1);
 
@@ -97,51 +98,14 @@ impl Mover {
     }
 }
 
-/// Time of a clock that stands still until a test moves it, or the real time.
-enum Time {
-    Manual(ManualTime),
-    #[cfg(feature = "tokio")]
-    Tokio(tokio::runtime::Runtime),
-    Real,
-}
-
-impl Time {
-    fn now(&self) -> Instant {
-        match self {
-            Time::Manual(time) => time.now(),
-            #[cfg(feature = "tokio")]
-            Time::Tokio(runtime) => runtime.block_on(async { tokio::time::Instant::now().into_std() }),
-            Time::Real => Instant::now(),
-        }
-    }
-
-    fn pass(&self, duration: Duration) {
-        match self {
-            Time::Manual(time) => time.advance(duration),
-            #[cfg(feature = "tokio")]
-            Time::Tokio(runtime) => runtime.block_on(tokio::time::advance(duration)),
-            Time::Real => {
-                let until = Instant::now() + duration;
-                while Instant::now() < until {
-                    std::hint::spin_loop();
-                }
-            }
-        }
-    }
-
-    fn stands_still(&self) -> bool {
-        !matches!(self, Time::Real)
-    }
-}
-
 struct Tree {
     nodes: Vec<Node>,
-    clocks: Vec<(Clock, Time)>,
+    clocks: Arc<Vec<(Clock, Time)>>,
     waiting: Vec<ripcord::DoneOwned>,
 }
 
 impl Tree {
-    fn new(clocks: Vec<(Clock, Time)>) -> Self {
+    fn new(clocks: Arc<Vec<(Clock, Time)>>) -> Self {
         let root = Context::background().with_clock(clocks[0].0.clone());
         let mut tree = Tree { nodes: Vec::new(), clocks, waiting: Vec::new() };
         tree.add(root, Vec::new());
@@ -193,11 +157,6 @@ impl Tree {
     }
 
     fn observe(&mut self, at: usize, observer: Observer) {
-        // A timeout below a deadline of another clock is compared with it as an instant. If the other clock is behind, it adds
-        // nothing, and the wait lasts until that deadline.
-        if observer == Observer::WaitTimeout && self.clocks.len() > 1 {
-            return;
-        }
         let must_be_ended = self.must_be_ended(at);
         let must_have_expired = self.clocks[0].1.stands_still() && self.must_have_expired(at);
         let report = match observer.observe(&self.nodes[at].ctx) {
@@ -240,15 +199,13 @@ impl Tree {
     }
 
     fn apply_all(&mut self, ops: Vec<Op>) {
-        #[cfg(feature = "tokio")]
-        let runtime = self.clocks.iter().find_map(|(_, time)| match time {
-            Time::Tokio(runtime) => Some(runtime.handle().clone()),
-            _ => None,
-        });
-        // Tokio's clock tells the time of the runtime that is entered.
-        #[cfg(feature = "tokio")]
-        let _entered = runtime.as_ref().map(tokio::runtime::Handle::enter);
         ops.into_iter().enumerate().for_each(|(ordinal, op)| self.apply(op, ordinal));
+    }
+
+    fn check(clocks: Vec<(Clock, Time)>, ops: Vec<Op>) {
+        let clocks = Arc::new(clocks);
+        let mut tree = Tree::new(Arc::clone(&clocks));
+        Time::enter_all(clocks.iter().map(|(_, time)| time), || tree.apply_all(ops));
     }
 
     fn apply(&mut self, op: Op, ordinal: usize) {
@@ -329,43 +286,30 @@ proptest! {
 
     #[test]
     fn observers_agree_on_the_manual_clock(ops in prop::collection::vec(op(), 1..60)) {
-        Tree::new(vec![manual()]).apply_all(ops);
+        Tree::check(vec![Time::manual()], ops);
     }
 
     #[test]
     fn observers_agree_on_the_real_clock(ops in prop::collection::vec(op(), 1..60)) {
-        Tree::new(vec![(Clock::system(), Time::Real)]).apply_all(ops);
+        Tree::check(vec![(Clock::system(), Time::Real)], ops);
     }
 
     #[cfg(feature = "tokio")]
     #[test]
     fn observers_agree_on_tokios_paused_clock(ops in prop::collection::vec(op(), 1..60)) {
-        Tree::new(vec![paused()]).apply_all(ops);
+        Tree::check(vec![Time::paused()], ops);
     }
 
     #[test]
     fn observers_agree_on_contexts_of_several_clocks(ops in prop::collection::vec(op(), 1..60)) {
         let clocks = vec![
-            manual(),
-            manual(),
+            Time::manual(),
+            Time::manual(),
             #[cfg(feature = "tokio")]
-            paused(),
+            Time::paused(),
         ];
-        Tree::new(clocks).apply_all(ops);
+        Tree::check(clocks, ops);
     }
-}
-
-fn manual() -> (Clock, Time) {
-    let (clock, time) = Clock::manual();
-    (clock, Time::Manual(time))
-}
-
-#[cfg(feature = "tokio")]
-fn paused() -> (Clock, Time) {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_time().start_paused(true).build().expect("a runtime");
-    let clock = runtime.block_on(async { Clock::tokio() });
-    (clock, Time::Tokio(runtime))
 }
 
 // ===== the inputs that showed the fault =====

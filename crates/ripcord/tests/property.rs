@@ -14,6 +14,9 @@
 //! Two deadlines of one instant may end a node with either's cause, and so may the halves of a merge if both were done
 //! when it was made. The first answer then settles which, and everything below must agree with it.
 //!
+//! With several clocks, each deadline ends its node when its own clock has reached it. Times on different clocks do not tell which
+//! of several ends came first, so the first answer may be any of them.
+//!
 //! The implementation is asked only when the list of operations says so: much that it must get right is that it was not
 //! asked, nor waited for, in between.
 //!
@@ -27,10 +30,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use common::{Trace, User, Wakes, bump, eventually, manual, poll};
+use common::time::Time;
+use common::{Trace, User, Wakes, bump, eventually, poll};
 use proptest::prelude::*;
 use proptest::test_runner::{FileFailurePersistence, RngSeed};
-use ripcord::{AfterFunc, Canceler, Context, DoneOwned, Error, ErrorKind, IdleTimeout, ManualTime, MovableDeadline};
+use ripcord::{AfterFunc, Canceler, Clock, Context, DoneOwned, Error, ErrorKind, IdleTimeout, MovableDeadline};
 
 // ===== operations =====
 
@@ -48,10 +52,14 @@ enum Op {
     /// With a grace in milliseconds.
     Shielded(usize, u64),
     Merge(usize, usize),
+    /// With several clocks only.
+    WithClock(usize, usize),
     WithMovableDeadline(usize, i64, bool),
     WithIdleTimeout(usize, u64, bool),
     /// The new deadline, in milliseconds from now. `None` is never.
     ResetDeadline(usize, Option<i64>),
+    /// To so many milliseconds from now.
+    ExtendDeadline(usize, i64),
     ResetIdleTimeout(usize),
     Progress(usize),
     DropHandle(usize),
@@ -59,7 +67,8 @@ enum Op {
     CancelByHandle(usize, bool),
     DropCanceler(usize),
     Detach(usize),
-    Advance(u64),
+    /// A clock, by milliseconds.
+    Advance(usize, u64),
     Wait(usize),
     PollAgain(usize),
     DropFuture(usize),
@@ -83,9 +92,11 @@ fn op() -> impl Strategy<Value = Op> {
         1 => which.clone().prop_map(Op::WithoutCancel),
         3 => (which.clone(), 0..30_u64).prop_map(|(p, ms)| Op::Shielded(p, ms)),
         3 => (which.clone(), which.clone()).prop_map(|(a, b)| Op::Merge(a, b)),
+        3 => (which.clone(), which.clone()).prop_map(|(p, clock)| Op::WithClock(p, clock)),
         3 => (which.clone(), -20..60_i64, any::<bool>()).prop_map(|(p, ms, cause)| Op::WithMovableDeadline(p, ms, cause)),
         2 => (which.clone(), 0..60_u64, any::<bool>()).prop_map(|(p, ms, cause)| Op::WithIdleTimeout(p, ms, cause)),
         4 => (which.clone(), prop::option::weighted(0.8, -20..60_i64)).prop_map(|(h, ms)| Op::ResetDeadline(h, ms)),
+        2 => (which.clone(), -20..60_i64).prop_map(|(h, ms)| Op::ExtendDeadline(h, ms)),
         2 => which.clone().prop_map(Op::ResetIdleTimeout),
         2 => which.clone().prop_map(Op::Progress),
         1 => which.clone().prop_map(Op::DropHandle),
@@ -93,7 +104,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (which.clone(), any::<bool>()).prop_map(|(c, cause)| Op::CancelByHandle(c, cause)),
         1 => which.clone().prop_map(Op::DropCanceler),
         1 => which.clone().prop_map(Op::Detach),
-        4 => (0..20_u64).prop_map(Op::Advance),
+        4 => (which.clone(), 0..20_u64).prop_map(|(clock, ms)| Op::Advance(clock, ms)),
         6 => which.clone().prop_map(Op::Wait),
         2 => which.clone().prop_map(Op::PollAgain),
         2 => which.clone().prop_map(Op::DropFuture),
@@ -121,11 +132,15 @@ struct Node {
     /// Its parent's end comes this much later.
     grace: Option<i64>,
     made: Moment,
+    /// The clock of its deadlines.
+    clock: usize,
     canceled: Option<(Moment, Option<String>)>,
     deadline: Option<(i64, Option<String>)>,
     movable: Option<Movable>,
     /// Whether a deadline that can be moved is at or above the node.
     is_movable: bool,
+    /// Whether such a deadline or a merge is at or above the node. Then the end of a deadline counts, and not the deadline.
+    holds_no_deadline: bool,
     user: Option<User>,
     trace: Option<Trace>,
     name: Option<String>,
@@ -160,26 +175,37 @@ impl End {
 #[derive(Default)]
 struct Model {
     nodes: Vec<Node>,
-    now: i64,
+    /// The time of each clock.
+    now: Vec<i64>,
     ops: usize,
 }
 
 impl Model {
-    fn moment(&self) -> Moment {
-        (self.now, self.ops)
+    fn now(&self, id: usize) -> i64 {
+        self.now[self.nodes[id].clock]
+    }
+
+    fn moment(&self, id: usize) -> Moment {
+        (self.now(id), self.ops)
+    }
+
+    fn has_clocks(&self) -> bool {
+        self.now.len() > 1
     }
 
     fn add(&mut self, parent: usize, node: Node) {
-        let made = self.moment();
-        let above = (!node.cut).then_some(parent).into_iter().chain(node.other);
-        let is_movable = node.movable.is_some() || above.into_iter().any(|above| self.nodes[above].is_movable);
-        self.nodes.push(Node { parent: Some(parent), made, is_movable, ..node });
+        let (made, clock) = (self.moment(parent), self.nodes[parent].clock);
+        let above: Vec<_> = (!node.cut).then_some(parent).into_iter().chain(node.other).collect();
+        let is_movable = node.movable.is_some() || above.iter().any(|above| self.nodes[*above].is_movable);
+        let is_below = above.iter().any(|above| self.nodes[*above].holds_no_deadline);
+        let holds_no_deadline = is_movable || node.other.is_some() || is_below;
+        self.nodes.push(Node { parent: Some(parent), made, clock, is_movable, holds_no_deadline, ..node });
     }
 
     /// Moves a deadline. Returns whether that took effect.
     fn move_deadline(&mut self, id: usize, to: Option<i64>) -> bool {
         let is_live = self.end(id).is_none();
-        let (now, moment) = (self.now, self.moment());
+        let (now, moment) = (self.now(id), self.moment(id));
         let node = &mut self.nodes[id];
         if let Some(movable) = &mut node.movable
             && is_live
@@ -190,9 +216,17 @@ impl Model {
         is_live
     }
 
+    /// Moves a deadline later, or not at all. Returns whether the node has not ended.
+    fn extend_deadline(&mut self, id: usize, to: i64) -> bool {
+        match &self.nodes[id].deadline {
+            Some((at, _)) if *at < to.max(self.now(id)) => self.move_deadline(id, Some(to)),
+            _ => self.end(id).is_none(),
+        }
+    }
+
     fn reset_idle_timeout(&mut self, id: usize) -> bool {
         let idle = self.nodes[id].movable.as_ref().and_then(|movable| movable.idle).expect("an idle timeout");
-        self.move_deadline(id, Some(self.now + idle))
+        self.move_deadline(id, Some(self.now(id) + idle))
     }
 
     /// The nearest idle timeouts at or above a node: one on each way up.
@@ -216,7 +250,7 @@ impl Model {
         if let (Some(grace), Some(end)) = (node.grace, ends.first_mut()) {
             end.since += grace;
             end.at = (end.since, 0);
-            if end.since > self.now {
+            if end.since > self.now(id) {
                 ends.clear();
             }
         }
@@ -225,17 +259,17 @@ impl Model {
         for end in &mut ends {
             end.at = end.at.max(node.made);
             // The deadline in effect: it may have been set, in the past, below a context that had ended. Below one that can
-            // be moved, the end itself counts.
-            if !node.is_movable && end.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded) {
+            // be moved, and below a merge, the end itself counts.
+            if !node.holds_no_deadline && end.outcomes.iter().all(|(kind, _)| *kind == ErrorKind::DeadlineExceeded) {
                 end.since = self.deadline(id).unwrap_or(end.since);
             }
         }
-        let inherited = ends.iter().any(|end| end.at == node.made);
+        let inherited = !self.has_clocks() && ends.iter().any(|end| end.at == node.made);
         if let Some((at, cause)) = &node.canceled {
             ends.push(End { at: *at, since: at.0, outcomes: vec![(ErrorKind::Canceled, cause.clone())] });
         }
         if let Some((at, cause)) = &node.deadline
-            && *at <= self.now
+            && *at <= self.now(id)
             && !inherited
         {
             let since = *at;
@@ -248,7 +282,9 @@ impl Model {
             None => {
                 // A deadline that was moved to the present is at one instant with those that have just passed.
                 let at_an_instant = node.is_movable && ends.iter().any(|end| end.at == at && end.is_deadline());
-                let is_first = |end: &End| end.at == at || at_an_instant && end.at.0 == at.0 && end.is_deadline();
+                let is_first = |end: &End| {
+                    self.has_clocks() || end.at == at || at_an_instant && end.at.0 == at.0 && end.is_deadline()
+                };
                 ends.into_iter().filter(is_first).flat_map(|end| end.outcomes).collect()
             }
         };
@@ -298,7 +334,7 @@ struct Callback {
 
 struct World {
     model: Model,
-    time: ManualTime,
+    clocks: Arc<Vec<(Clock, Time)>>,
     zero: Instant,
     contexts: Vec<Option<Context>>,
     cancelers: Vec<(usize, Option<Canceler>)>,
@@ -309,14 +345,16 @@ struct World {
 }
 
 impl World {
-    fn new() -> World {
-        let (root, time) = manual();
-        let model = Model { nodes: vec![Node::default()], ..Model::default() };
-        let zero = time.now();
-        let contexts = vec![Some(root)];
+    fn new(clocks: Arc<Vec<(Clock, Time)>>) -> World {
+        // All clocks show zero at the start, an hour after their beginning, so that instants in the past can be written down.
+        clocks.iter().for_each(|(_, time)| time.pass(common::HOUR));
+        let zero = clocks.iter().map(|(_, time)| time.now()).max().expect("a clock");
+        clocks.iter().for_each(|(_, time)| time.pass(zero - time.now()));
+        let model = Model { nodes: vec![Node::default()], now: vec![0; clocks.len()], ops: 0 };
+        let contexts = vec![Some(Context::background().with_clock(clocks[0].0.clone()))];
         World {
             model,
-            time,
+            clocks,
             zero,
             contexts,
             cancelers: vec![],
@@ -348,14 +386,16 @@ impl World {
 
     fn add_movable(&mut self, parent: usize, child: Context, at: i64, cause: Option<String>, idle: Option<i64>) {
         let deadline = Some((at, cause.clone()));
-        let movable = Some(Movable { cause, moved: self.model.moment(), idle });
+        let movable = Some(Movable { cause, moved: self.model.moment(parent), idle });
         self.model.add(parent, Node { deadline, movable, ..Node::default() });
         self.contexts.push(Some(child));
     }
 
     fn ended_by_hand(&mut self, node: usize, cause: Option<String>) {
-        let at = self.model.moment();
-        self.model.nodes[node].canceled.get_or_insert((at, cause));
+        let at = self.model.moment(node);
+        if self.model.end(node).is_none() {
+            self.model.nodes[node].canceled = Some((at, cause));
+        }
     }
 
     fn apply(&mut self, op: &Op) {
@@ -372,7 +412,8 @@ impl World {
             }
             Op::WithTimeout(p, ms, wanted) => {
                 let (cause, d) = (cause(wanted), Duration::from_millis(ms));
-                let deadline = Some((self.model.now + i64::try_from(ms).expect("small"), cause.clone()));
+                let (parent, _) = self.living(p);
+                let deadline = Some((self.model.now(parent) + i64::try_from(ms).expect("small"), cause.clone()));
                 let make = |ctx: &Context| match cause {
                     Some(cause) => ctx.with_timeout_cause(d, cause),
                     None => ctx.with_timeout(d),
@@ -381,7 +422,7 @@ impl World {
             }
             Op::WithDeadline(p, ms, wanted) => {
                 let cause = cause(wanted);
-                let at = self.model.now + ms;
+                let at = self.model.now(self.living(p).0) + ms;
                 let instant = self.instant(at);
                 let make = |ctx: &Context| match cause.clone() {
                     Some(cause) => ctx.with_deadline_cause(instant, cause),
@@ -409,6 +450,8 @@ impl World {
                 self.derive(p, |ctx| ctx.with_name(name), node);
             }
             Op::WithoutCancel(p) => self.derive(p, Context::without_cancel, Node { cut: true, ..Node::default() }),
+            // Which end the grace counts from is not known with several clocks.
+            Op::Shielded(..) if self.model.has_clocks() => {}
             Op::Shielded(p, ms) => {
                 // A grace of 0 changes nothing.
                 let grace = i64::try_from(ms).ok().filter(|ms| *ms > 0);
@@ -420,11 +463,19 @@ impl World {
                 let right = right.clone();
                 self.derive(a, |left| left.merge(&right), Node { other: Some(other), ..Node::default() });
             }
+            Op::WithClock(p, clock) => {
+                if self.model.has_clocks() {
+                    let clock = clock % self.clocks.len();
+                    let object = self.clocks[clock].0.clone();
+                    self.derive(p, |ctx| ctx.with_clock(object), Node::default());
+                    self.model.nodes.last_mut().expect("it was just added").clock = clock;
+                }
+            }
             Op::WithMovableDeadline(p, ms, wanted) => {
                 let cause = cause(wanted);
-                let at = self.model.now + ms;
-                let instant = self.instant(at);
                 let (parent, ctx) = self.living(p);
+                let at = self.model.now(parent) + ms;
+                let instant = self.instant(at);
                 let (child, deadline) = match cause.clone() {
                     Some(cause) => ctx.with_movable_deadline_cause(instant, cause),
                     None => ctx.with_movable_deadline(instant),
@@ -440,18 +491,26 @@ impl World {
                     Some(cause) => ctx.with_idle_timeout_cause(timeout, cause),
                     None => ctx.with_idle_timeout(timeout),
                 };
-                self.add_movable(parent, child, self.model.now + ms, cause, Some(ms));
+                self.add_movable(parent, child, self.model.now(parent) + ms, cause, Some(ms));
                 self.idle_timeouts.push((self.contexts.len() - 1, idle));
             }
             Op::ResetDeadline(h, ms) => {
                 let Some(h) = h.checked_rem(self.deadlines.len()) else { return };
-                let to = ms.map(|ms| self.model.now + ms);
-                let instant = to.map_or_else(|| self.zero + 400 * 365 * 24 * common::HOUR, |to| self.instant(to));
                 let (node, deadline) = &self.deadlines[h];
+                let to = ms.map(|ms| self.model.now(*node) + ms);
+                let instant = to.map_or_else(|| self.zero + 400 * 365 * 24 * common::HOUR, |to| self.instant(to));
                 let took_effect = self.model.move_deadline(*node, to);
                 assert_eq!(deadline.reset(instant), took_effect, "reset of the deadline of context {node}");
-                let setting = self.model.nodes[*node].deadline.as_ref().map(|(at, _)| self.instant(*at));
-                assert_eq!(self.deadlines[h].1.get(), setting, "setting of the deadline of context {node}");
+                self.check_setting(h);
+            }
+            Op::ExtendDeadline(h, ms) => {
+                let Some(h) = h.checked_rem(self.deadlines.len()) else { return };
+                let (node, deadline) = &self.deadlines[h];
+                let to = self.model.now(*node) + ms;
+                let instant = self.instant(to);
+                let took_effect = self.model.extend_deadline(*node, to);
+                assert_eq!(deadline.extend(instant), took_effect, "extension of the deadline of context {node}");
+                self.check_setting(h);
             }
             Op::ResetIdleTimeout(h) => {
                 let Some(h) = h.checked_rem(self.idle_timeouts.len()) else { return };
@@ -499,9 +558,10 @@ impl World {
                 let Some((i, _)) = self.canceler(c) else { return };
                 self.cancelers[i].1.take().expect("living").detach();
             }
-            Op::Advance(ms) => {
-                self.time.advance(Duration::from_millis(ms));
-                self.model.now += i64::try_from(ms).expect("small");
+            Op::Advance(clock, ms) => {
+                let clock = clock % self.clocks.len();
+                self.clocks[clock].1.pass(Duration::from_millis(ms));
+                self.model.now[clock] += i64::try_from(ms).expect("small");
             }
             Op::Wait(p) => {
                 let (node, ctx) = self.living(p);
@@ -582,6 +642,12 @@ impl World {
         self.zero - Duration::from_millis(hour) + Duration::from_millis(u64::try_from(at + 3_600_000).expect("small"))
     }
 
+    fn check_setting(&self, h: usize) {
+        let (node, deadline) = &self.deadlines[h];
+        let setting = self.model.nodes[*node].deadline.as_ref().map(|(at, _)| self.instant(*at));
+        assert_eq!(deadline.get(), setting, "setting of the deadline of context {node}");
+    }
+
     /// An error which the implementation has reported for `node`.
     fn judge(&mut self, node: usize, error: &Error) {
         let Some(end) = self.model.end(node) else { panic!("context {node} is done too early: {error:#}") };
@@ -608,7 +674,7 @@ impl World {
         }
         let deadline = self.model.deadline(node).map(|at| self.instant(at));
         assert_eq!(ctx.deadline(), deadline, "deadline of context {node}");
-        let remaining = deadline.map(|at| at.saturating_duration_since(self.time.now()));
+        let remaining = deadline.map(|at| at.saturating_duration_since(self.instant(self.model.now(node))));
         assert_eq!(ctx.remaining(), remaining, "what remains of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.user.as_ref()), "user of context {node}");
         assert_eq!(ctx.value(), self.model.find(node, &|n| n.trace.as_ref()), "trace of context {node}");
@@ -665,32 +731,56 @@ impl World {
     }
 }
 
-fn run(ops: &[Op]) {
-    let mut world = World::new();
-    for op in ops {
-        world.apply(op);
-    }
-    world.finish();
+fn run(clocks: Vec<(Clock, Time)>, ops: &[Op]) {
+    let clocks = Arc::new(clocks);
+    let mut world = World::new(Arc::clone(&clocks));
+    Time::enter_all(clocks.iter().map(|(_, time)| time), || {
+        for op in ops {
+            world.apply(op);
+        }
+        world.finish();
+    });
 }
 
-fn config() -> ProptestConfig {
+fn config(cases: u32) -> ProptestConfig {
     let mut config = ProptestConfig { max_shrink_iters: 20_000, ..ProptestConfig::default() };
     if std::env::var_os("PROPTEST_RNG_SEED").is_none() {
         config.rng_seed = RngSeed::Fixed(18);
     }
     if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = 1_500;
+        config.cases = cases;
     }
     config.failure_persistence = Some(Box::new(FileFailurePersistence::WithSource("regressions")));
     config
 }
 
 proptest! {
-    #![proptest_config(config())]
+    #![proptest_config(config(1_500))]
 
     #[test]
     fn tree_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
-        run(&ops);
+        run(vec![Time::manual()], &ops);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(500))]
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn tree_on_tokios_paused_clock_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
+        run(vec![Time::paused()], &ops);
+    }
+
+    #[test]
+    fn tree_on_several_clocks_does_what_the_model_says(ops in prop::collection::vec(op(), 1..70)) {
+        let clocks = vec![
+            Time::manual(),
+            Time::manual(),
+            #[cfg(feature = "tokio")]
+            Time::paused(),
+        ];
+        run(clocks, &ops);
     }
 }
 
@@ -698,12 +788,12 @@ proptest! {
 
 #[test]
 fn model_knows_the_tie_rules() {
-    let mut world = World::new();
+    let mut world = World::new(Arc::new(vec![Time::manual()]));
     // 1 is cancelable, 2 has 10 ms below it; nobody watches; at 11 ms 1 is canceled.
     for op in [
         Op::WithCancel(0),
         Op::WithTimeout(1, 10, true),
-        Op::Advance(11),
+        Op::Advance(0, 11),
         Op::Cancel(0, true),
         Op::WithTimeout(1, 0, true),
     ] {

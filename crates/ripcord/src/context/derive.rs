@@ -383,8 +383,9 @@ impl Context {
     /// and on contexts derived from it. The policies of `ripcord-policy` use it too.
     ///
     /// Call this method on a context without a deadline, such as [`background`](Context::background). If this context has
-    /// a deadline, that deadline is still measured by the clock on which it was set. If a deadline is set under the child
-    /// too, the earlier of the two deadlines counts, even if the two clocks show different times.
+    /// a deadline, that deadline is still measured by the clock on which it was set. Each deadline ends the context when its
+    /// own clock reaches it. [`deadline`](Context::deadline) returns the earlier instant, even if the two clocks show
+    /// different times.
     ///
     /// ```
     /// use std::time::Duration;
@@ -450,7 +451,7 @@ impl Context {
         location: &'static Location<'static>,
         cause: impl FnOnce() -> Option<Cause>,
     ) -> Context {
-        // A deadline that is not the earliest has no effect, unless the earlier one can be moved.
+        // A deadline that is not the earliest has no effect, unless the earlier one can be moved or is on another clock.
         if when == NEVER || self.copied_deadline() <= when {
             return self.clone();
         }

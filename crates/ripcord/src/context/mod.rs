@@ -541,17 +541,19 @@ impl Context {
     /// Returns the effective deadline, or `NEVER`.
     #[inline]
     pub(crate) fn deadline_ticks(&self) -> i64 {
-        if self.flags() & flag::MOVABLE == 0 {
+        if self.flags() & flag::NO_COPY == 0 {
             return self.copied_deadline();
         }
-        self.ender().and_then(|node| node.owner_of_movable()).map_or(NEVER, |(_, when)| when)
+        self.ender().and_then(|node| node.effective_deadline()).map_or(NEVER, |(_, when)| when)
     }
 
-    /// The effective deadline, or `NEVER`: also if a deadline here or above can be moved.
+    /// Returns the deadline that a context below this one copies, or `NEVER` (invariant 14 of the tree).
     #[inline]
     pub(crate) fn copied_deadline(&self) -> i64 {
         match self.0.as_ref() {
-            Some(node) if node.flags & flag::DEADLINE != 0 => node.ender().map_or(NEVER, |node| node.copied_deadline()),
+            Some(node) if node.flags & (flag::DEADLINE | flag::NO_COPY) == flag::DEADLINE => {
+                node.ender().map_or(NEVER, |node| node.copied_deadline())
+            }
             _ => NEVER,
         }
     }

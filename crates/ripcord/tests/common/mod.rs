@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test binary takes the part it needs")]
 
 pub(crate) mod observers;
+pub(crate) mod time;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -215,3 +215,41 @@ fn s14_a_nearer_deadline_armed_later_fires_first() {
         assert!(!far.is_done());
     });
 }
+
+#[test]
+fn s14_a_timeout_below_a_deadline_on_a_stopped_clock_ends_by_its_own_clock() {
+    // As instants, the deadline on the stopped clock comes first, and its clock never reaches it.
+    let ((stopped, _still), (clock, time)) = (Clock::manual(), Clock::manual());
+    let parent = Context::background().with_clock(stopped).with_deadline_cause(time.now() + SEC, "stopped");
+    let below = parent.with_clock(clock);
+    let (ctx, mut sleep) = (below.with_timeout_cause(2 * SEC, "own"), below.sleep(2 * SEC));
+    assert!(poll(&mut sleep, &Wakes::new()).is_pending());
+    assert_eq!(ctx.deadline(), Some(time.now() + SEC));
+    time.advance(2 * SEC);
+    assert!(matches!(poll(&mut sleep, &Wakes::new()), std::task::Poll::Ready(Ok(()))));
+    assert!(below.wait_timeout(Duration::ZERO).is_none());
+    assert_exceeded(&ctx, Some("own"));
+    assert_eq!(ctx.err().expect("it has ended").origin().timeout(), Some(2 * SEC));
+    assert_exceeded(&ctx.with_cancel().0, Some("own"));
+    assert_live(&parent);
+}
+
+#[test]
+fn s14_the_first_clock_to_reach_its_deadline_ends_the_context() {
+    let ((first, first_time), (second, second_time)) = (Clock::manual(), Clock::manual());
+    let root = Context::background().with_clock(first).with_timeout_cause(SEC, "first");
+    let ctx = root.with_clock(second).with_timeout_cause(3 * SEC, "second");
+    let merged = other().merge(&ctx);
+    let (wakes, mut waiting) = (Wakes::new(), merged.done());
+    assert!(poll(&mut waiting, &wakes).is_pending());
+    second_time.advance(2 * SEC);
+    assert_live(&ctx);
+    first_time.advance(SEC);
+    assert_eq!(wakes.count(), 1);
+    // The end of a deadline is told to the descendants that are made later, although another deadline passes meanwhile.
+    second_time.advance(2 * SEC);
+    for ctx in [&ctx, &merged, &ctx.with_name("later"), &ctx.with_cancel().0, &ctx.with_timeout(SEC)] {
+        assert_exceeded(ctx, Some("first"));
+    }
+    assert_eq!(ctx.ended_at(), root.deadline());
+}

@@ -75,8 +75,10 @@ pub(crate) mod flag {
     pub(crate) const CLOCKS: u8 = 16;
     /// A shielded context at or above this node can end it (invariant 12 in `tree`).
     pub(crate) const SHIELDED: u8 = 32;
-    /// A deadline that can end this node can be moved. No node from there down holds a copy of a deadline (`tree`, invariant 14).
+    /// A deadline that can end this node can be moved.
     pub(crate) const MOVABLE: u8 = 64;
+    /// A node with one of these flags holds no copy of a deadline (`tree`, invariant 14).
+    pub(crate) const NO_COPY: u8 = CLOCKS | MOVABLE;
 }
 
 /// Bits of `Node::notes`.
@@ -129,7 +131,7 @@ pub(crate) struct End {
     pub(crate) location: &'static Location<'static>,
     pub(crate) cause: Option<Cause>,
     /// For a deadline, the original timeout in nanoseconds. For a cancel, its exact time in ticks of the clock. For a deadline's
-    /// end that a node with `flag::MOVABLE` has inherited, the exact time too.
+    /// end that a node with `flag::NO_COPY` has inherited, the exact time too.
     pub(crate) detail: i64,
 }
 
@@ -195,7 +197,7 @@ impl Node {
     }
 
     /// Returns the effective deadline of a node that can end, or `NEVER`. It is a copy made when the node was created, so it is
-    /// valid only for nodes without `flag::MOVABLE`.
+    /// valid only for nodes without `flag::NO_COPY`.
     #[inline]
     pub(crate) fn deadline(&self) -> i64 {
         // SAFETY: as in `kind`.

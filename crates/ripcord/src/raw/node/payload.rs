@@ -144,7 +144,7 @@ impl Word {
         }
     }
 
-    /// Returns the effective deadline of a node that can end, or `NEVER`. It is not valid for a node at or below a movable deadline
+    /// Returns the effective deadline of a node that can end, or `NEVER`. It is not valid for a node that holds no copy
     /// (`tree`, invariant 14).
     ///
     /// # Safety

@@ -92,7 +92,7 @@ enum Look {
 /// Returns where the deadline of a node that can end was set. Returns `None` if the node has no deadline, or if another end
 /// came before the deadline.
 pub(crate) fn deadline_origin(node: &Node) -> Option<Origin> {
-    let node = if node.flags & flag::MOVABLE == 0 { node } else { node.owner_of_movable()?.0 };
+    let node = if node.holds_effective_deadline() { node } else { node.effective_deadline()?.0 };
     if let Kind::Movable(movable) = node.kind() {
         return movable_origin(node, movable);
     }
@@ -248,7 +248,7 @@ impl Node {
         if self.holds_effective_deadline() {
             return self.deadline() <= now;
         }
-        // Each deadline is checked on its own.
+        // Each deadline is compared with its own clock.
         let one_clock = self.flags & flag::CLOCKS == 0;
         self.any_deadline(&mut |node, deadline| match deadline {
             Deadline::Fixed(when) if one_clock => when <= now,
@@ -257,15 +257,15 @@ impl Node {
         })
     }
 
-    /// Returns the deadline that a node below this one copies: `NEVER` if the deadline is movable.
+    /// Returns the deadline that a node below this one copies: `NEVER` if this node holds no copy itself.
     #[inline]
     pub(crate) fn copied_deadline(&self) -> i64 {
-        if self.flags & flag::MOVABLE == 0 { self.deadline() } else { NEVER }
+        if self.holds_effective_deadline() { self.deadline() } else { NEVER }
     }
 
     /// Returns the earliest deadline at or above this node, including idle timeouts, or `NEVER`.
     pub(crate) fn next_deadline(&self) -> i64 {
-        if self.flags & flag::MOVABLE == 0 {
+        if self.holds_effective_deadline() {
             return if self.flags & flag::DEADLINE == 0 { NEVER } else { self.deadline() };
         }
         let mut earliest = NEVER;
@@ -276,10 +276,10 @@ impl Node {
         earliest
     }
 
-    /// Returns the node whose deadline is in effect at this node with `flag::MOVABLE`, and the time at which that deadline ends
-    /// this node. Of equal deadlines, the uppermost counts. Idle timeouts do not count. Below a shielded node, the grace is
-    /// added.
-    pub(crate) fn owner_of_movable(&self) -> Option<(&Node, i64)> {
+    /// Returns the node whose deadline is in effect at this node, which holds no copy, and the time at which that deadline ends
+    /// this node. Of equal deadlines, the uppermost counts. Deadlines on different clocks are compared as instants. Idle
+    /// timeouts do not count. Below a shielded node, the grace is added.
+    pub(crate) fn effective_deadline(&self) -> Option<(&Node, i64)> {
         let mut owner: Option<(&Node, i64)> = None;
         // The grace with which each merged node was visited. A node is visited again only with less grace.
         let mut seen: HashMap<*const Node, i64> = HashMap::new();
@@ -317,8 +317,9 @@ impl Node {
 
     /// Returns whether this node holds the effective deadline of all nodes at and above it (invariant 14). Those deadlines
     /// count on one clock.
+    #[inline]
     fn holds_effective_deadline(&self) -> bool {
-        self.flags & (flag::CLOCKS | flag::MOVABLE) == 0
+        self.flags & flag::NO_COPY == 0
     }
 
     /// Returns this node's own deadline, or the effective deadline if the node holds it.
@@ -402,9 +403,8 @@ impl Node {
     pub(crate) fn ended_at(&self) -> i64 {
         match (self.end(), self.kind()) {
             (Some((bits, end)), _) if bits & state::DEADLINE == 0 => end.detail,
-            (Some((bits, end)), _) if bits & state::OWN == 0 && self.flags & flag::MOVABLE != 0 => end.detail,
+            (Some((bits, end)), _) if bits & state::OWN == 0 && !self.holds_effective_deadline() => end.detail,
             (_, Kind::Movable(movable)) => movable.when(),
-            (_, Kind::Deadline { when }) if self.flags & flag::MOVABLE != 0 => when,
             _ => self.deadline(),
         }
     }

@@ -201,7 +201,7 @@ fn inherit(node: &Node, parent: &Node) -> bool {
 #[must_use]
 fn end_grace(node: &Node, parent: &Node, at: i64) -> bool {
     parent.end().is_some_and(|(bits, end)| {
-        let detail = if bits & state::DEADLINE == 0 || node.flags & flag::MOVABLE != 0 { at } else { end.detail };
+        let detail = if bits & state::DEADLINE == 0 || node.flags & flag::NO_COPY != 0 { at } else { end.detail };
         mark(node, at, |guard| guard.set_end(bits & INHERITED, End { detail, ..end.clone() }))
     })
 }
@@ -229,7 +229,7 @@ fn arm_grace(node: &NodeRef, marked: &mut Vec<NodeRef>) {
 /// Returns the end that a node writes when it takes over an end made `at`.
 fn inherited_end(node: &Node, bits: u8, end: &End, at: i64) -> End {
     let end = end.clone();
-    if bits & state::DEADLINE != 0 && node.flags & flag::MOVABLE != 0 { End { detail: at, ..end } } else { end }
+    if bits & state::DEADLINE != 0 && node.flags & flag::NO_COPY != 0 { End { detail: at, ..end } } else { end }
 }
 
 /// Writes the end of a node by its own deadline.

@@ -47,10 +47,11 @@
 //!     reset returns true after an end. A thread that reports an expiry first seals the word, and then marks the node
 //!     (invariant 6). A node that takes over an end is sealed before the two times are compared (invariant 9), so that the
 //!     result stays true.
-//! 14. **No copies below.** A node with the flag `MOVABLE` holds no copy of a deadline, and every deadline below a movable
-//!     deadline has a node of its own. The effective deadline is found by a walk up to the first node without the flag. The
-//!     copy in that node covers all nodes above it. A marked node records the time of a deadline's end, because a later walk
-//!     might find another time.
+//! 14. **No copies below.** A node below a movable deadline, or below deadlines on different clocks, has a flag of `NO_COPY`.
+//!     Such a node holds no copy of a deadline, and every deadline there has a node of its own: the deadline that is earlier
+//!     now may be moved, and of two clocks the one with the later deadline may reach it first. The effective deadline is found
+//!     by a walk up to the first node without such a flag. The copy in that node covers all nodes above it. A marked node
+//!     records the time of a deadline's end, because a later walk might find another time.
 //! 15. **The timer looks again.** The time for which a movable deadline's timer is in the queue is stored beside the deadline,
 //!     guarded by the lock of the queue. A move to a later time does not change it. If the deadline is unsealed and later when
 //!     the timer fires, the timer is put into the queue again. A thread that moves the deadline earlier takes the lock after
