@@ -431,6 +431,28 @@ fn blocking_task_that_ignores_its_end_stays_listed_until_it_returns() {
 }
 
 #[test]
+fn ended_blocking_task_is_finished_once_its_closure_has_returned() {
+    within("blocking", || {
+        block_on(async {
+            let (release, released) = mpsc::channel::<()>();
+            let (started, starts) = mpsc::channel();
+            let mut task = Context::background().spawn_blocking(move |_| {
+                started.send(()).unwrap();
+                released.recv().unwrap();
+            });
+            starts.recv().unwrap();
+            task.cancel();
+            assert!(!task.is_finished());
+            assert!(ended((&mut task).await).is_canceled());
+            assert!(!task.is_finished(), "the closure is still running");
+            release.send(()).unwrap();
+            eventually("the closure is gone", || task.is_finished());
+            assert!(poll(&mut task, &Wakes::new()).is_pending());
+        });
+    });
+}
+
+#[test]
 fn blocking_value_wins_over_an_end_at_the_same_poll() {
     within("blocking", || {
         block_on(async {
@@ -598,21 +620,24 @@ fn task_is_polled_and_dropped_in_the_span_of_its_caller() {
         let id = span.id();
         assert!(id.is_some());
         let (seen, sees) = mpsc::channel();
-        let (task, blocking) = span.in_scope(|| {
+        let (tasks, blocking) = span.in_scope(|| {
             let seen = seen.clone();
-            let task = Context::background().spawn(move |_| async move {
+            let make = move |_| async move {
                 let dropped = seen.clone();
                 let _on_drop = OnDrop(move || dropped.send(current()).unwrap());
                 yield_now().await;
                 seen.send(current()).unwrap();
-            });
+            };
+            let tasks = [Context::background().spawn(make.clone()), Context::background().spawn_with_grace(SEC, make)];
             // The thread of a blocking task has no subscriber of its own.
             let subscriber = tracing::dispatcher::get_default(Clone::clone);
             let current = move |_| tracing::dispatcher::with_default(&subscriber, current);
-            (task, Context::background().spawn_blocking(current))
+            (tasks, Context::background().spawn_blocking(current))
         });
-        task.await.unwrap();
-        assert_eq!((sees.recv().unwrap(), sees.recv().unwrap()), (id.clone(), id.clone()));
+        for task in tasks {
+            task.await.unwrap();
+            assert_eq!((sees.recv().unwrap(), sees.recv().unwrap()), (id.clone(), id.clone()));
+        }
         assert_eq!(blocking.await.unwrap(), id);
     });
 }

@@ -42,6 +42,8 @@ pub struct Task<T> {
     /// The task's context. If the task was not started, a context that is done.
     ctx: Context,
     state: State<T>,
+    /// Whether the result was returned. A blocking closure may still be running then.
+    is_returned: bool,
 }
 
 enum State<T> {
@@ -52,25 +54,23 @@ enum State<T> {
     },
     /// The task was never started.
     Never(Error),
-    /// The output was returned.
-    Returned,
 }
 
 impl<T> Task<T> {
     /// Creates a task that is ready when `output` is.
     pub(super) fn joined(ctx: Context, output: JoinHandle<Result<T, TaskError>>) -> Self {
-        Task { ctx, state: State::Spawned { output, ended: None } }
+        Task { ctx, state: State::Spawned { output, ended: None }, is_returned: false }
     }
 
     /// Creates a task that is ready when `output` is, or when its context ends.
     pub(super) fn until_end(ctx: Context, output: JoinHandle<Result<T, TaskError>>) -> Self {
         let ended = Some(ctx.done_owned());
-        Task { ctx, state: State::Spawned { output, ended } }
+        Task { ctx, state: State::Spawned { output, ended }, is_returned: false }
     }
 
     /// Creates a task that was not started, because its context is done.
     pub(super) fn never(ctx: Context, error: Error) -> Self {
-        Task { ctx, state: State::Never(error) }
+        Task { ctx, state: State::Never(error), is_returned: false }
     }
 
     /// Cancels the task's context and all contexts derived from it. Has no effect if the context has already ended.
@@ -98,17 +98,40 @@ impl<T> Task<T> {
     }
 
     /// Returns whether the task's future or blocking closure has been dropped.
+    ///
+    /// The end of the context does not finish a blocking task. Such a task is finished once its closure has returned, also if
+    /// the handle has returned [`TaskError::Ended`] before.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::sync::mpsc;
+    /// use ripcord::Context;
+    ///
+    /// let (finish, finished) = mpsc::channel::<()>();
+    /// let (started, running) = mpsc::channel();
+    /// let mut task = Context::background().spawn_blocking(move |_| {
+    ///     started.send(()).unwrap();
+    ///     finished.recv().unwrap(); // the closure does not check its context
+    /// });
+    /// running.recv().unwrap();
+    /// task.cancel();
+    /// assert!((&mut task).await.unwrap_err().is_ended());
+    /// assert!(!task.is_finished());
+    /// finish.send(()).unwrap();
+    /// # while !task.is_finished() { std::thread::yield_now() }
+    /// # });
+    /// ```
     pub fn is_finished(&self) -> bool {
         match &self.state {
             State::Spawned { output, .. } => output.is_finished(),
             State::Never(_) => true,
-            State::Returned => true,
         }
     }
 
     fn end(&self, location: &'static Location<'static>, cause: Option<Cause>) {
         // A task that was not started has its parent's context.
         if let State::Spawned { .. } = self.state
+            && !self.is_returned
             && let Some(node) = self.ctx.node()
         {
             tree::cancel(node, location, cause);
@@ -121,6 +144,9 @@ impl<T> Future for Task<T> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if this.is_returned {
+            return Poll::Pending;
+        }
         let result = match &mut this.state {
             State::Spawned { output, ended } => match Pin::new(&mut *output).poll(task) {
                 Poll::Ready(Ok(result)) => result,
@@ -135,9 +161,8 @@ impl<T> Future for Task<T> {
                 }
             },
             State::Never(error) => Err(TaskError::Ended(error.clone())),
-            State::Returned => return Poll::Pending,
         };
-        this.state = State::Returned;
+        this.is_returned = true;
         Poll::Ready(result)
     }
 }
