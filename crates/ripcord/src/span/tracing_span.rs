@@ -217,7 +217,7 @@ impl Context {
     ///
     /// It has OpenTelemetry's attributes `otel.name`, `code.file.path` and `code.line.number`. The last two are the line
     /// that started the span. An exceeded deadline sets `error.type` to `timeout`, a panic sets it to `panic`, and both
-    /// set `otel.status_code` to `error`. A cancel is not an error.
+    /// set `otel.status_code` to `error`. A cancel is not an error. `ripcord-http` sets `otel.kind`.
     ///
     /// These are all attributes with the prefix `ripcord.`:
     ///
@@ -243,5 +243,24 @@ impl Context {
     /// ```
     pub fn tracing_span(&self) -> Span {
         self.span().as_ref().map_or_else(Span::none, super::Span::tracing_span)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::FIELDS;
+
+    #[test]
+    fn docs_list_every_field_and_no_other() {
+        let source = include_str!("tracing_span.rs");
+        let docs = source.split_once("impl Context {").and_then(|(_, docs)| docs.split_once("pub fn tracing_span"));
+        let (docs, _) = docs.expect("the docs of `Context::tracing_span`");
+        for field in FIELDS {
+            assert!(docs.contains(&format!("`{field}`")), "{field} is not documented");
+        }
+        let rows = docs.lines().filter_map(|line| line.trim().strip_prefix("/// | `")?.split('`').next());
+        let of_this_crate: Vec<_> = rows.filter(|field| *field != "ripcord.request_id").collect();
+        let fields: Vec<_> = FIELDS.into_iter().filter(|field| field.starts_with("ripcord.")).collect();
+        assert_eq!(of_this_crate, fields);
     }
 }

@@ -9,13 +9,13 @@ use ripcord::{Clock, Context, Error, ErrorKind};
 use super::{HANG, MS, Wakes, other, poll};
 
 macro_rules! observers {
-    ($($observer:ident),*) => {
+    ($($(#[$condition:meta])? $observer:ident),*) => {
         #[derive(Debug, Clone, Copy, PartialEq)]
         pub(crate) enum Observer {
-            $($observer),*
+            $($(#[$condition])? $observer),*
         }
 
-        pub(crate) const OBSERVERS: &[Observer] = &[$(Observer::$observer),*];
+        pub(crate) const OBSERVERS: &[Observer] = &[$($(#[$condition])? Observer::$observer),*];
     };
 }
 
@@ -40,7 +40,9 @@ observers!(
     TimedChild,
     Clone,
     Name,
-    OtherClock
+    OtherClock,
+    #[cfg(feature = "tokio-util")]
+    Token
 );
 
 #[derive(Debug, Clone, PartialEq)]
@@ -108,6 +110,8 @@ impl Observer {
             Observer::Clone => done(ctx.clone().is_done()),
             Observer::Name => told(ctx.with_name("below").err()),
             Observer::OtherClock => told(ctx.with_clock(Clock::manual().0).err()),
+            #[cfg(feature = "tokio-util")]
+            Observer::Token => done(ctx.cancellation_token().is_cancelled()),
         }
     }
 }
