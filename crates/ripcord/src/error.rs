@@ -112,6 +112,38 @@ impl Error {
         Origin(self.clone())
     }
 
+    /// Returns the error of a context in `error` or in its sources, if there is one: whether a failure is the end of a context.
+    ///
+    /// Finds it also inside of an [`io::Error`], which does not return the error that it holds as its source.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ripcord::{Context, Error};
+    ///
+    /// fn read(ctx: &Context) -> io::Result<u8> {
+    ///     ctx.check()?;
+    ///     Ok(7)
+    /// }
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel_with("the client has gone");
+    /// let error = read(&ctx).unwrap_err();
+    /// assert_eq!(Error::find_in(&error).unwrap().cause().unwrap().to_string(), "the client has gone");
+    /// assert!(Error::find_in(&io::Error::other("disk full")).is_none());
+    /// ```
+    pub fn find_in<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+        let mut next = Some(error);
+        while let Some(error) = next {
+            if let Some(found) = error.downcast_ref::<Error>() {
+                return Some(found);
+            }
+            next = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+                Some(held) => Some(held),
+                None => error.source(),
+            };
+        }
+        None
+    }
+
     /// Returns what ended the context, and the nanoseconds stored with it.
     fn moment(&self) -> (Moment, i64) {
         match self.0.view() {

@@ -46,6 +46,8 @@
 //! | cancel work | [`Context::with_cancel`], [`Canceler`], [`CancelHandle`] |
 //! | end a future when the context ends | [`Context::run`], or [`FutureExt::with_context`] at the end of a chain |
 //! | sleep, wait or check | [`Context::sleep`], [`Context::done`], [`Context::check`]; [`Context::wait`] on threads |
+//! | end reads and writes with the context | `Context::io` (feature `tokio`); [`Context::io_blocking`] on threads |
+//! | wait for a permit, a lock or a message | `sync::Semaphore`, `sync::Mutex`, `sync::mpsc`, `sync::oneshot` (feature `sync`) |
 //! | find out why work ended | [`Error`], its [`Cause`] and its [`Origin`] |
 //! | carry values of a request | [`Value`], [`Context::with_value`], [`Context::value`] |
 //! | run a function when the context ends | [`Context::after_func`] |
@@ -64,8 +66,9 @@
 //! has one more effect: a `tracing` subscriber that enables the target `ripcord` at level `INFO` sees spans start and end.
 //!
 //! - `tokio` adds [`Clock::tokio`](crate::Clock), which follows `tokio::time::pause`. It also adds `Context::spawn`,
-//!   `Context::spawn_with_grace`, `Context::spawn_blocking` and `Group::new`, which spawn tasks on the current runtime. Leave it
-//!   off if you use another executor: contexts work without it.
+//!   `Context::spawn_with_grace`, `Context::spawn_blocking` and `Group::new`, which spawn tasks on the current runtime, and
+//!   `Context::io`, for tokio's I/O traits. Leave it off if you use another executor: contexts work without it.
+//! - `sync` adds the module `sync` with a semaphore, a mutex and channels. They work on every executor and on threads.
 //! - `tokio-util` adds conversions from and to `tokio_util::sync::CancellationToken`, for programs that use both types.
 //! - `signals` adds `Context::with_signals` and `Shutdown::on_signals`, which react to Ctrl-C and SIGTERM. Use it in binaries, not
 //!   in libraries.
@@ -80,6 +83,8 @@ mod context;
 mod future;
 
 mod blocking;
+
+mod io;
 
 mod task;
 
@@ -108,6 +113,8 @@ mod metrics;
 mod movable;
 mod raw;
 mod slab;
+#[cfg(feature = "sync")]
+pub mod sync;
 mod value;
 
 #[cfg(all(test, ripcord_loom))]
@@ -122,6 +129,9 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Origin};
 pub use future::{Done, DoneOwned, FutureExt, Run, RunWithGrace, Scope, Sleep, WithContext};
 pub use group::{BoxFuture, Group, GroupBuilder, GroupError, GroupHandle, Join};
+#[cfg(feature = "tokio")]
+pub use io::Io;
+pub use io::{BlockingIo, BlockingStream};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
 pub use movable::{IdleTimeout, MovableDeadline};

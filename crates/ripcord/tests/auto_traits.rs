@@ -6,10 +6,10 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
 use ripcord::{
-    AfterFunc, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded, Draining, Error,
-    ErrorKind, Group, GroupBuilder, GroupError, GroupHandle, Join, ManualTime, Origin, PhaseOutcome, PhaseReport,
-    Report, Run, RunShutdown, RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard, TaskInfo,
-    TaskPanic, Tasks, Value, WaitForTasks, WaitForTimers, WithContext,
+    AfterFunc, BlockingIo, BoxFuture, CancelHandle, Canceler, Cause, Clock, Context, Done, DoneOwned, DrainEnded,
+    Draining, Error, ErrorKind, Group, GroupBuilder, GroupError, GroupHandle, Join, ManualTime, Origin, PhaseOutcome,
+    PhaseReport, Report, Run, RunShutdown, RunWithGrace, Scope, Shutdown, ShutdownBuilder, Sleep, TaskError, TaskGuard,
+    TaskInfo, TaskPanic, Tasks, Value, WaitForTasks, WaitForTimers, WithContext,
 };
 use static_assertions::{assert_impl_all, assert_not_impl_any, assert_obj_safe};
 
@@ -58,6 +58,34 @@ assert_impl_all!(TaskPanic: Send, Sync, Unpin, Clone, Debug, Display, std::error
 assert_impl_all!(WaitForTasks: Future<Output = Result<(), Error>>, Send, Sync, Unpin, Debug);
 #[cfg(feature = "tokio")]
 assert_impl_all!(ripcord::Task<u8>: Future<Output = Result<u8, TaskError>>, Send, Sync, Unpin, Debug);
+
+assert_impl_all!(BlockingIo<std::net::TcpStream>: std::io::Read, std::io::Write, Send, Sync, Unpin, Debug);
+#[cfg(feature = "tokio")]
+assert_impl_all!(ripcord::Io<&[u8]>: tokio::io::AsyncRead, tokio::io::AsyncBufRead, Send, Sync, Unpin, Debug);
+#[cfg(feature = "tokio")]
+assert_impl_all!(ripcord::Io<Vec<u8>>: tokio::io::AsyncWrite);
+
+#[cfg(feature = "sync")]
+mod sync {
+    use std::cell::Cell;
+
+    use ripcord::sync::{Mutex, MutexGuard, Permit, Semaphore, mpsc, oneshot};
+
+    use super::*;
+
+    assert_impl_all!(Semaphore: Send, Sync, Unpin, Clone, Debug);
+    assert_impl_all!(Permit: Send, Sync, Unpin, Debug);
+    // A value that is not Sync becomes Sync in a mutex. A guard may be held across an await of a spawned task.
+    assert_impl_all!(Mutex<Cell<u8>>: Send, Sync, Default, From<Cell<u8>>);
+    assert_impl_all!(MutexGuard<'static, u8>: Send, Sync, Debug, Display, std::ops::DerefMut<Target = u8>);
+    assert_not_impl_any!(MutexGuard<'static, Cell<u8>>: Sync);
+    assert_impl_all!(mpsc::Sender<Cell<u8>>: Send, Sync, Unpin, Clone, Debug);
+    assert_impl_all!(mpsc::Receiver<Cell<u8>>: Send, Sync, Unpin, Debug);
+    assert_impl_all!(mpsc::SendError<Cell<u8>>: Send, Debug, Display, std::error::Error);
+    assert_impl_all!(oneshot::Sender<Cell<u8>>: Send, Sync, Unpin, Debug);
+    assert_impl_all!(oneshot::Receiver<Cell<u8>>: Send, Sync, Unpin, Debug);
+    assert_not_impl_any!(oneshot::Sender<u8>: Clone);
+}
 
 #[cfg(feature = "signals")]
 assert_impl_all!(ripcord::Signal: Send, Sync, Unpin, Debug, Display, std::error::Error);

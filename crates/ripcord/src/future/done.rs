@@ -95,7 +95,7 @@ impl DoneOwned {
         DoneOwned { ctx, wait: Wait::new() }
     }
 
-    pub(super) fn context(&self) -> &Context {
+    pub(crate) fn context(&self) -> &Context {
         &self.ctx
     }
 

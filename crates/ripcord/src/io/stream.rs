@@ -1,0 +1,201 @@
+//! A stream of tokio's I/O traits under a context.
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context as Task, Poll, ready};
+
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::context::Context;
+use crate::future::DoneOwned;
+
+pin_project! {
+    /// A stream whose reads and writes end with a context. Returned by [`Context::io`].
+    ///
+    /// # Errors
+    ///
+    /// Once the context has ended, each read, write, flush and shutdown returns the context's error as an [`io::Error`]: of the kind
+    /// `TimedOut` for a deadline and `Other` for a cancel. [`Error::find_in`](crate::Error::find_in) returns the context's error.
+    ///
+    /// The end wins over data that is ready. The data stays in the stream, which [`into_inner`](Io::into_inner) returns.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of the stream. The end of the context discards no bytes: the call that returns the error has transferred nothing.
+    pub struct Io<S> {
+        #[pin]
+        stream: S,
+        // Two, because the halves of a stream may be polled by two tasks, each with a waker of its own.
+        reading: DoneOwned,
+        writing: DoneOwned,
+    }
+}
+
+impl Context {
+    /// Returns `stream` with reads and writes that end with this context, for any type with tokio's `AsyncRead` or `AsyncWrite`.
+    ///
+    /// Each transferred byte counts as [`progress`](Context::progress). So below [`with_idle_timeout`](Context::with_idle_timeout) a
+    /// transfer may take any time, and ends when it stalls.
+    ///
+    /// To read or write after the end, for example to say goodbye, use the stream itself ([`Io::get_mut`], [`Io::into_inner`]), or a
+    /// [`shielded`](Context::shielded) context.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    ///
+    /// use ripcord::{Context, Error};
+    /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    ///
+    /// let (client, mut server) = tokio::io::duplex(64);
+    /// let (ctx, _idle) = Context::background().with_idle_timeout(Duration::from_millis(20));
+    /// let mut client = ctx.io(client);
+    /// server.write_all(b"hello").await?;
+    /// let mut greeting = [0; 5];
+    /// client.read_exact(&mut greeting).await?;
+    ///
+    /// // The server sends nothing more.
+    /// let error = client.read_u8().await.unwrap_err();
+    /// assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+    /// assert!(Error::find_in(&error).unwrap().origin().is_idle_timeout());
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    ///
+    /// Everything that takes a stream works, for example tokio's `copy`:
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use ripcord::Context;
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// let mut file = ctx.io(&b"contents"[..]);
+    /// let mut upload = ctx.io(Vec::new());
+    /// assert_eq!(tokio::io::copy(&mut file, &mut upload).await?, 8);
+    /// cancel.cancel();
+    /// assert!(tokio::io::copy(&mut file, &mut upload).await.is_err());
+    /// # std::io::Result::Ok(()) }).unwrap();
+    /// ```
+    pub fn io<S>(&self, stream: S) -> Io<S> {
+        Io { stream, reading: self.done_owned(), writing: self.done_owned() }
+    }
+}
+
+impl<S> Io<S> {
+    /// Returns the context that ends the reads and writes.
+    pub fn context(&self) -> &Context {
+        self.reading.context()
+    }
+
+    /// Returns the stream. Its own methods do not end with the context.
+    pub fn get_ref(&self) -> &S {
+        &self.stream
+    }
+
+    /// Returns the stream. Its own methods do not end with the context.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// Returns the pinned stream. Its own methods do not end with the context.
+    pub fn get_pin_mut(self: Pin<&mut Self>) -> Pin<&mut S> {
+        self.project().stream
+    }
+
+    /// Returns the stream, which does not end with the context anymore.
+    pub fn into_inner(self) -> S {
+        self.stream
+    }
+}
+
+/// Polls an operation of a stream, unless the context of `done` has ended.
+///
+/// No wakeup is lost: if the operation is pending, the task's waker is registered with the stream and with the context.
+fn poll_until_end<T>(
+    done: &mut DoneOwned,
+    task: &mut Task<'_>,
+    operation: impl FnOnce(&mut Task<'_>) -> Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    done.context().check()?;
+    match operation(task) {
+        Poll::Pending => Pin::new(done).poll(task).map(|end| Err(end.into())),
+        ready => ready,
+    }
+}
+
+impl<S: AsyncRead> AsyncRead for Io<S> {
+    fn poll_read(self: Pin<&mut Self>, task: &mut Task<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        let before = buf.filled().len();
+        ready!(poll_until_end(this.reading, task, |task| this.stream.poll_read(task, buf)))?;
+        if buf.filled().len() > before {
+            this.reading.context().progress();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncBufRead> AsyncBufRead for Io<S> {
+    fn poll_fill_buf(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.project();
+        poll_until_end(this.reading, task, |task| this.stream.poll_fill_buf(task))
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        let this = self.project();
+        if amount > 0 {
+            this.reading.context().progress();
+        }
+        this.stream.consume(amount);
+    }
+}
+
+impl<S: AsyncWrite> Io<S> {
+    fn poll_send(
+        self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+        send: impl FnOnce(Pin<&mut S>, &mut Task<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        let sent = ready!(poll_until_end(this.writing, task, |task| send(this.stream, task)))?;
+        if sent > 0 {
+            this.writing.context().progress();
+        }
+        Poll::Ready(Ok(sent))
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for Io<S> {
+    fn poll_write(self: Pin<&mut Self>, task: &mut Task<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(task, |stream, task| stream.poll_write(task, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        task: &mut Task<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(task, |stream, task| stream.poll_write_vectored(task, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        poll_until_end(this.writing, task, |task| this.stream.poll_flush(task))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        poll_until_end(this.writing, task, |task| this.stream.poll_shutdown(task))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Io<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").field("stream", &self.stream).field("context", self.context()).finish()
+    }
+}

@@ -1,0 +1,229 @@
+//! A bounded channel from many senders to one receiver. Go's `make(chan T, n)`.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use tokio::sync::{Semaphore, mpsc as inner};
+
+use crate::context::Context;
+use crate::error::Error;
+
+/// Creates a channel that holds up to `capacity` values. A capacity of 0 counts as 1.
+///
+/// Values arrive in the order in which they were sent. A full channel gives its free places to the waiting senders in the order
+/// of their calls.
+///
+/// ```
+/// # futures::executor::block_on(async {
+/// use ripcord::sync::mpsc;
+/// use ripcord::Context;
+///
+/// let ctx = Context::background();
+/// let (sender, mut receiver) = mpsc::channel(8);
+/// let producer = async {
+///     for line in ["one", "two"] {
+///         sender.send(&ctx, line).await?;
+///     }
+///     drop(sender); // closes the channel
+///     Ok::<_, mpsc::SendError<_>>(())
+/// };
+/// producer.await.unwrap();
+/// while let Some(line) = receiver.recv(&ctx).await? {
+///     assert!(!line.is_empty());
+/// }
+/// # Ok::<(), ripcord::Error>(()) }).unwrap();
+/// ```
+pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = inner::channel(capacity.clamp(1, Semaphore::MAX_PERMITS));
+    (Sender(sender), Receiver(receiver))
+}
+
+/// Sends values into a channel. The channel is closed when all senders have been dropped.
+pub struct Sender<T>(inner::Sender<T>);
+
+impl<T> Sender<T> {
+    /// Sends a value. Waits while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// A [`SendError`] with the value, if the receiver is gone or the context ended first. If the context is done at the call,
+    /// nothing is sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped has sent nothing, and the value is dropped with it.
+    ///
+    /// ```
+    /// # futures::executor::block_on(async {
+    /// use std::time::Duration;
+    /// use ripcord::sync::mpsc;
+    /// use ripcord::Context;
+    ///
+    /// let (sender, _receiver) = mpsc::channel(1);
+    /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
+    /// sender.send(&ctx, "first").await.unwrap();
+    /// let error = sender.send(&ctx, "second").await.unwrap_err();
+    /// assert!(error.end().unwrap().is_deadline_exceeded());
+    /// assert_eq!(error.into_value(), "second");
+    /// # });
+    /// ```
+    pub async fn send(&self, ctx: &Context, value: T) -> Result<(), SendError<T>> {
+        // Only a place is waited for, so that the value is still here when the context ends.
+        match ctx.run(self.0.reserve()).await {
+            Ok(Ok(place)) => {
+                place.send(value);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(SendError { value, reason: Reason::Closed }),
+            Err(end) => Err(SendError { value, reason: Reason::Ended(end) }),
+        }
+    }
+
+    /// Sends a value if the channel has a free place.
+    ///
+    /// # Errors
+    ///
+    /// A [`SendError`] with the value, if the channel is full or the receiver is gone.
+    pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
+        self.0.try_send(value).map_err(|error| match error {
+            inner::error::TrySendError::Full(value) => SendError { value, reason: Reason::Full },
+            inner::error::TrySendError::Closed(value) => SendError { value, reason: Reason::Closed },
+        })
+    }
+
+    /// Returns whether the receiver was dropped or has closed the channel, so that no value can be sent.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    /// Waits until the receiver was dropped or has closed the channel: then nobody needs another value.
+    ///
+    /// # Errors
+    ///
+    /// The context's error, if the context ended first.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn closed(&self, ctx: &Context) -> Result<(), Error> {
+        ctx.run(self.0.closed()).await
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Sender(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+/// Receives the values of a channel. Dropping it closes the channel and drops the values in it.
+pub struct Receiver<T>(inner::Receiver<T>);
+
+impl<T> Receiver<T> {
+    /// Waits for the next value. Returns `None` once the channel is closed and empty.
+    ///
+    /// # Errors
+    ///
+    /// The context's error, if the context ended first. If it is done at the call, the values stay in the channel, where
+    /// [`try_recv`](Self::try_recv) finds them.
+    ///
+    /// # Cancel safety
+    ///
+    /// A future that is dropped has taken no value.
+    pub async fn recv(&mut self, ctx: &Context) -> Result<Option<T>, Error> {
+        ctx.run(self.0.recv()).await
+    }
+
+    /// Returns the next value if there is one.
+    pub fn try_recv(&mut self) -> Option<T> {
+        self.0.try_recv().ok()
+    }
+
+    /// Closes the channel. Later sends fail. The values in the channel can still be received.
+    pub fn close(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("waiting", &self.0.len()).finish_non_exhaustive()
+    }
+}
+
+/// The error of a value that could not be sent. It holds the value.
+///
+/// `{}` prints the reason, `{:#}` adds how the context ended.
+#[derive(Clone)]
+pub struct SendError<T> {
+    value: T,
+    reason: Reason,
+}
+
+#[derive(Clone)]
+enum Reason {
+    Closed,
+    Full,
+    Ended(Error),
+}
+
+impl<T> SendError<T> {
+    /// Returns the value.
+    pub fn into_value(self) -> T {
+        self.value
+    }
+
+    /// Returns whether the receiver was dropped or has closed the channel.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.reason, Reason::Closed)
+    }
+
+    /// Returns whether the channel was full at [`try_send`](Sender::try_send).
+    pub fn is_full(&self) -> bool {
+        matches!(self.reason, Reason::Full)
+    }
+
+    /// Returns whether the context ended before the channel had a free place.
+    pub fn is_ended(&self) -> bool {
+        self.end().is_some()
+    }
+
+    /// Returns the context's error, if the context ended first. It is also the error's [`source`](StdError::source).
+    pub fn end(&self) -> Option<&Error> {
+        match &self.reason {
+            Reason::Ended(end) => Some(end),
+            Reason::Closed | Reason::Full => None,
+        }
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.reason {
+            Reason::Closed => f.write_str("the channel is closed"),
+            Reason::Full => f.write_str("the channel is full"),
+            Reason::Ended(end) if f.alternate() => {
+                write!(f, "the channel was full until its sender's context ended: {end:#}")
+            }
+            Reason::Ended(_) => f.write_str("the channel was full until its sender's context ended"),
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SendError").field(&format_args!("{self:#}")).finish()
+    }
+}
+
+impl<T> StdError for SendError<T> {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.end().map(|end| end as _)
+    }
+}
