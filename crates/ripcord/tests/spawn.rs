@@ -230,6 +230,23 @@ fn panic_of_a_blocking_closure_is_the_error() {
 }
 
 #[test]
+fn blocking_task_spawned_for_a_caller_has_the_line_of_that_caller() {
+    let here = Location::caller();
+    let nobody = Context::background().spawn_blocking_at(here, |_| ());
+    assert_eq!(ended(futures::executor::block_on(nobody)).origin().location(), here, "there is no runtime");
+    block_on(async {
+        let (ctx, tasks) = Context::background().with_tasks();
+        let (open, gate) = mpsc::channel::<()>();
+        let task = ctx.spawn_blocking_at(here, move |_| gate.recv().is_err());
+        assert_eq!(tasks.list()[0].location(), here);
+        drop(open);
+        assert!(task.await.unwrap());
+        let task: Task<()> = ctx.spawn_blocking_at(here, |_| panic!("blocked"));
+        assert_eq!(task.await.unwrap_err().panic().unwrap().location(), here);
+    });
+}
+
+#[test]
 fn panic_in_the_drop_of_a_future_is_the_error_of_its_task() {
     struct Bomb;
     impl Drop for Bomb {

@@ -44,8 +44,18 @@ impl Context {
         F: FnOnce(Context) -> T + Send + 'static,
         T: Send + 'static,
     {
-        let location = Location::caller();
-        let Start { runtime, ctx, ending } = match Start::new(self) {
+        self.spawn_blocking_at(Location::caller(), run)
+    }
+
+    /// Runs a blocking closure as [`spawn_blocking`](Context::spawn_blocking) does, with `location` as the line that spawned it.
+    ///
+    /// For libraries that spawn on behalf of their caller: pass the caller's line, from a `#[track_caller]` function.
+    pub fn spawn_blocking_at<F, T>(&self, location: &'static Location<'static>, run: F) -> Task<T>
+    where
+        F: FnOnce(Context) -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let Start { runtime, ctx, ending } = match Start::new(self, location) {
             Ok(start) => start,
             Err(task) => return task,
         };

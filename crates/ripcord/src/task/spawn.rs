@@ -111,7 +111,7 @@ impl Context {
         Fut::Output: Send + 'static,
     {
         let location = Location::caller();
-        let start = match Start::new(self) {
+        let start = match Start::new(self, location) {
             Ok(start) => start,
             Err(task) => return task,
         };
@@ -135,15 +135,13 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Returns the parts of a new task. Outside of a runtime, or if the context is done, returns a task that never runs as the
-    /// error.
-    #[track_caller]
-    pub(super) fn new<T>(parent: &Context) -> Result<Start, Task<T>> {
-        let location = Location::caller();
+    /// Returns the parts of a new task, spawned at `location`. Outside of a runtime, or if the context is done, returns a task that
+    /// never runs as the error.
+    pub(super) fn new<T>(parent: &Context, location: &'static Location<'static>) -> Result<Start, Task<T>> {
         if let Some(error) = parent.err() {
             return Err(Task::never(parent.clone(), error));
         }
-        let (ctx, canceler) = parent.with_cancel();
+        let (ctx, canceler) = parent.cancelable_at(location);
         let Ok(runtime) = Handle::try_current() else {
             canceler.cancel_at("a task was spawned outside of a tokio runtime", location);
             return Err(match ctx.err() {
