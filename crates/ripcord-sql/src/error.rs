@@ -44,6 +44,9 @@ pub(crate) enum Kind {
     Refused(Driver),
     /// The connection was lost while the operation was in progress.
     Lost(Driver),
+    /// The closure that used the connection has failed, with an error of its own.
+    #[cfg(feature = "sqlite")]
+    Closure(Box<dyn StdError + Send + Sync>),
     /// The pool is closed.
     Closed,
     /// Anything else, in words.
@@ -159,6 +162,8 @@ impl Error {
                 return driver.code().unwrap_or_else(|| "connection".to_owned());
             }
             Kind::Closed => "closed",
+            #[cfg(feature = "sqlite")]
+            Kind::Closure(_) => "_OTHER",
             Kind::Other(_) => "_OTHER",
         };
         word.to_owned()
@@ -264,6 +269,9 @@ impl fmt::Display for Error {
             Kind::Connect(driver) => write!(f, "cannot connect: {driver}"),
             Kind::Refused(driver) => write!(f, "{driver}"),
             Kind::Lost(driver) => write!(f, "the connection was lost: {driver}"),
+            // Passes the alternate flag on.
+            #[cfg(feature = "sqlite")]
+            Kind::Closure(error) => fmt::Display::fmt(error, f),
             Kind::Closed => f.write_str("the pool is closed"),
             Kind::Other(text) => f.write_str(text),
         }
@@ -283,9 +291,11 @@ impl fmt::Debug for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self.context_error() {
-            Some(error) => Some(error),
-            None => self.driver().map(Driver::as_error),
+        match (&self.0.kind, self.context_error()) {
+            (_, Some(error)) => Some(error),
+            #[cfg(feature = "sqlite")]
+            (Kind::Closure(error), _) => Some(&**error),
+            _ => self.driver().map(Driver::as_error),
         }
     }
 }

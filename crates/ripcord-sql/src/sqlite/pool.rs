@@ -1,0 +1,389 @@
+//! The pool, and its operations.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ripcord::Context;
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, Transaction, TransactionBehavior};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::builder::{Init, Open, PoolBuilder};
+use super::connection::Pooled;
+use super::operation::Operation;
+use crate::call::Database;
+use crate::error::Kind;
+
+/// A pool of connections to one SQLite database. Clones share it.
+///
+/// Every operation takes a [`Context`], and ends when the context ends: while it waits for a connection, opens one, waits for a lock,
+/// or runs a statement. The [module](super) describes that, with an example.
+///
+/// Operations get connections in the order of their first poll. Outside of a tokio runtime, an operation fails.
+///
+/// When a connection returns to the pool, an open transaction is rolled back. The pool sets the progress handler and the busy handler
+/// of a connection for each operation, and the commit hook once. Do not set these. Everything else that a closure changes stays:
+/// pragmas, temporary tables, attached databases, other hooks.
+#[derive(Clone)]
+pub struct Pool(pub(super) Arc<Shared>);
+
+pub(super) struct Shared {
+    pub(super) database: Database,
+    pub(super) open: Open,
+    pub(super) init: Init,
+    pub(super) grace: Duration,
+    max_size: usize,
+    permits: Arc<Semaphore>,
+    connections: Mutex<Connections>,
+    waiting: AtomicUsize,
+    canceled: AtomicU64,
+    discarded: AtomicU64,
+}
+
+/// The connections of a pool.
+struct Connections {
+    idle: Vec<Pooled>,
+    /// Number of open connections.
+    size: usize,
+    is_closed: bool,
+}
+
+/// Figures of a pool. Returned by [`Pool::stats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// Maximum number of connections.
+    pub max_size: usize,
+    /// Number of open connections.
+    pub size: usize,
+    /// Number of connections that are not in use.
+    pub idle: usize,
+    /// Number of operations that wait for a connection.
+    pub waiting: usize,
+    /// Number of statements that were stopped by the end of their context.
+    pub canceled: u64,
+    /// Number of connections that were closed because a transaction could not be rolled back.
+    pub discarded: u64,
+}
+
+impl Pool {
+    /// Returns a builder of a pool. `open` opens a connection, for example `|| Connection::open("app.db")`. It is called on a thread for
+    /// blocking work.
+    pub fn builder(open: impl Fn() -> rusqlite::Result<Connection> + Send + Sync + 'static) -> PoolBuilder {
+        PoolBuilder::new(Box::new(open))
+    }
+
+    /// Runs a statement, and returns its rows. `map` converts each row, on the thread of the statement.
+    ///
+    /// The parameters are owned: a tuple such as `(1, name)`, `()` for none, or [`params_from_iter`](rusqlite::params_from_iter). Each
+    /// connection keeps the prepared statement.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`](crate::Error) if the context ends first, or if SQLite or `map` fails.
+    #[track_caller]
+    pub fn query<T, P, F>(&self, ctx: &Context, sql: &str, params: P, map: F) -> Operation<Vec<T>>
+    where
+        P: Params + Send + 'static,
+        F: FnMut(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let sql = Arc::<str>::from(sql);
+        Operation::new(&self.0, ctx, "query", Some(Arc::clone(&sql)), move |_, connection| {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params, map)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Runs a statement that returns one row, which `map` converts: like [`query`](Pool::query).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`query`](Pool::query). No row and several rows are errors.
+    #[track_caller]
+    pub fn query_one<T, P, F>(&self, ctx: &Context, sql: &str, params: P, map: F) -> Operation<T>
+    where
+        P: Params + Send + 'static,
+        F: FnOnce(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let sql = Arc::<str>::from(sql);
+        Operation::new(&self.0, ctx, "query_one", Some(Arc::clone(&sql)), move |_, connection| {
+            Ok(connection.prepare_cached(&sql)?.query_one(params, map)?)
+        })
+    }
+
+    /// Runs a statement that returns at most one row, which `map` converts: like [`query`](Pool::query).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`query`](Pool::query). Several rows are an error.
+    #[track_caller]
+    pub fn query_opt<T, P, F>(&self, ctx: &Context, sql: &str, params: P, map: F) -> Operation<Option<T>>
+    where
+        P: Params + Send + 'static,
+        F: FnOnce(&Row<'_>) -> rusqlite::Result<T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let sql = Arc::<str>::from(sql);
+        Operation::new(&self.0, ctx, "query_opt", Some(Arc::clone(&sql)), move |_, connection| {
+            Ok(connection.prepare_cached(&sql)?.query_one(params, map).optional()?)
+        })
+    }
+
+    /// Runs a statement that returns no rows, and returns the number of rows that it has changed.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`](crate::Error) if the context ends first, or if SQLite fails. The statement then has no effect.
+    #[track_caller]
+    pub fn execute<P>(&self, ctx: &Context, sql: &str, params: P) -> Operation<usize>
+    where
+        P: Params + Send + 'static,
+    {
+        let sql = Arc::<str>::from(sql);
+        Operation::new(&self.0, ctx, "execute", Some(Arc::clone(&sql)), move |_, connection| {
+            Ok(connection.prepare_cached(&sql)?.execute(params)?)
+        })
+    }
+
+    /// Runs a transaction: `BEGIN IMMEDIATE`, the closure, and `COMMIT` if the closure returns `Ok`.
+    ///
+    /// The transaction is rolled back if the closure returns an error or panics, or if the context ends before the commit starts.
+    ///
+    /// `IMMEDIATE` takes the write lock first, and waits for it until the context ends. A transaction that starts with a read cannot
+    /// wait for the write lock later: SQLite refuses its first write. For a transaction that only reads, use [`run`](Pool::run) with
+    /// [`Connection::transaction`].
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`](crate::Error) if the context ends first, or if SQLite or the closure fails. The error of the closure is its
+    /// [`source`](std::error::Error::source).
+    ///
+    /// # Panics
+    ///
+    /// If the closure panics.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_sql::sqlite::{Pool, rusqlite::Connection};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), ripcord_sql::Error> {
+    /// # let create = |connection: &mut Connection| {
+    /// #     connection.execute_batch("CREATE TABLE accounts (name TEXT, balance INTEGER); INSERT INTO accounts VALUES ('a', 10), ('b', 0)")
+    /// # };
+    /// # let pool = Pool::builder(Connection::open_in_memory).max_size(1).init(create).build()?;
+    /// # let ctx = Context::background();
+    /// let transfer = pool.transaction(&ctx, |_, transaction| {
+    ///     transaction.execute("UPDATE accounts SET balance = balance - 20 WHERE name = 'a'", ())?;
+    ///     transaction.execute("UPDATE accounts SET balance = balance + 20 WHERE name = 'b'", ())?;
+    ///     let left: i64 = transaction.query_row("SELECT balance FROM accounts WHERE name = 'a'", (), |row| row.get(0))?;
+    ///     if left < 0 { Err("not enough money".into()) } else { Ok(left) }
+    /// });
+    /// assert_eq!(transfer.await.unwrap_err().to_string(), "transaction: not enough money");
+    ///
+    /// let balances = pool.query(&ctx, "SELECT balance FROM accounts ORDER BY name", (), |row| row.get::<_, i64>(0)).await?;
+    /// assert_eq!(balances, [10, 0]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn transaction<T, F>(&self, ctx: &Context, run: F) -> Operation<T>
+    where
+        F: FnOnce(&Context, &mut Transaction<'_>) -> Result<T, Box<dyn StdError + Send + Sync>> + Send + 'static,
+        T: Send + 'static,
+    {
+        Operation::new(&self.0, ctx, "transaction", None, move |ctx, connection| {
+            let mut transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = run(ctx, &mut transaction)?;
+            ctx.check()?;
+            transaction.commit()?;
+            Ok(value)
+        })
+    }
+
+    /// Calls a closure with a connection, on a thread for blocking work. Use it for everything that rusqlite can do.
+    ///
+    /// The end of the context stops a long statement. It does not stop a closure that runs many short ones: call `ctx.check()?` between
+    /// them.
+    ///
+    /// If the closure leaves a transaction open, the transaction is rolled back. Without a transaction, the statements before a failed
+    /// one have taken effect, whatever [`is_outcome_unknown`](crate::Error::is_outcome_unknown) returns.
+    ///
+    /// In the closure, and in the SQL functions that its statements call, [`Context::current`] is the context of the operation.
+    ///
+    /// # Errors
+    ///
+    /// An [`Error`](crate::Error) if the context ends first, or if SQLite or the closure fails. The error of the closure is its
+    /// [`source`](std::error::Error::source).
+    ///
+    /// # Panics
+    ///
+    /// If the closure panics.
+    ///
+    /// ```
+    /// use ripcord::Context;
+    /// use ripcord_sql::sqlite::{Pool, rusqlite::Connection};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), ripcord_sql::Error> {
+    /// let pool = Pool::builder(Connection::open_in_memory).max_size(1).build()?;
+    /// let sum = pool.run(&Context::background(), |ctx, connection| {
+    ///     connection.execute_batch("CREATE TABLE numbers (n INTEGER)")?;
+    ///     for n in 1..=10 {
+    ///         ctx.check()?;
+    ///         connection.prepare_cached("INSERT INTO numbers VALUES (?1)")?.execute((n,))?;
+    ///     }
+    ///     Ok(connection.query_row("SELECT sum(n) FROM numbers", (), |row| row.get::<_, i64>(0))?)
+    /// });
+    /// assert_eq!(sum.await?, 55);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn run<T, F>(&self, ctx: &Context, run: F) -> Operation<T>
+    where
+        F: FnOnce(&Context, &mut Connection) -> Result<T, Box<dyn StdError + Send + Sync>> + Send + 'static,
+        T: Send + 'static,
+    {
+        Operation::new(&self.0, ctx, "run", None, run)
+    }
+
+    /// Closes the pool. Operations that wait for a connection fail, and so do later operations. An operation that has a connection keeps
+    /// it until it ends. Connections are closed in the background, because that may write to the disk.
+    pub fn close(&self) {
+        self.0.permits.close();
+        close(self.0.close());
+    }
+
+    /// Returns the figures of the pool.
+    pub fn stats(&self) -> PoolStats {
+        let shared = &*self.0;
+        let (size, idle) = {
+            let connections = shared.lock();
+            (connections.size, connections.idle.len())
+        };
+        PoolStats {
+            max_size: shared.max_size,
+            size,
+            idle,
+            waiting: shared.waiting.load(Ordering::Relaxed),
+            canceled: shared.canceled.load(Ordering::Relaxed),
+            discarded: shared.discarded.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(database: Database, open: Open, init: Init, max_size: usize, grace: Duration) -> Self {
+        Shared {
+            database,
+            open,
+            init,
+            grace,
+            max_size,
+            permits: Arc::new(Semaphore::new(max_size.min(Semaphore::MAX_PERMITS))),
+            connections: Mutex::new(Connections { idle: Vec::new(), size: 0, is_closed: false }),
+            waiting: AtomicUsize::new(0),
+            canceled: AtomicU64::new(0),
+            discarded: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for the right to use a connection.
+    pub(super) async fn permit(&self, ctx: &Context) -> Result<OwnedSemaphorePermit, Kind> {
+        let _waiting = Waiting::new(&self.waiting);
+        let permit = ctx.run(Arc::clone(&self.permits).acquire_owned()).await.map_err(Kind::Waiting)?;
+        permit.map_err(|_| Kind::Closed)
+    }
+
+    pub(super) fn take_idle(&self) -> Option<Pooled> {
+        self.lock().idle.pop()
+    }
+
+    pub(super) fn count_opened(&self) {
+        self.lock().size += 1;
+    }
+
+    pub(super) fn count_canceled(&self) {
+        self.canceled.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        crate::metrics::canceled(super::SYSTEM);
+    }
+
+    /// Returns a connection to the pool, or closes it if the pool is closed. Blocks.
+    pub(super) fn give_back(&self, connection: Pooled) {
+        let mut connections = self.lock();
+        if connections.is_closed {
+            connections.size -= 1;
+            drop(connections);
+            drop(connection);
+        } else {
+            connections.idle.push(connection);
+        }
+    }
+
+    /// Closes a connection that the next operation cannot use. Blocks.
+    pub(super) fn discard(&self, connection: Pooled) {
+        self.lock().size -= 1;
+        self.discarded.fetch_add(1, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        crate::metrics::discarded(super::SYSTEM);
+        drop(connection);
+    }
+
+    /// Closes the pool, and returns the connections that are not in use.
+    fn close(&self) -> Vec<Pooled> {
+        let mut connections = self.lock();
+        connections.is_closed = true;
+        let idle = std::mem::take(&mut connections.idle);
+        connections.size -= idle.len();
+        idle
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Counts an operation that waits, until this is dropped.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Waiting(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Closes connections on a thread for blocking work, if there is a runtime.
+fn close(connections: Vec<Pooled>) {
+    if let Ok(runtime) = Handle::try_current()
+        && !connections.is_empty()
+    {
+        runtime.spawn_blocking(move || drop(connections));
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        close(Shared::close(self));
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("database", &self.0.database.name).field("stats", &self.stats()).finish()
+    }
+}
