@@ -31,7 +31,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header::RETRY_AFTER},
     response::{IntoResponse, Response},
 };
-use ripcord::{Context, Span};
+use ripcord::{Context, Span, Value};
 use ripcord_http::RequestId;
 use ripcord_policy::{Error, cache::Source};
 use serde::Serialize;
@@ -78,8 +78,7 @@ pub struct Report {
     pub(super) outcome: Outcome,
     #[serde(rename = "cache", skip_serializing_if = "Option::is_none")]
     pub(super) source: Option<&'static str>,
-    #[serde(serialize_with = "count")]
-    pub(super) requests: Arc<AtomicU32>,
+    pub(super) requests: Requests,
     pub(super) took_ms: f64,
     #[serde(rename = "hits", skip_serializing_if = "Option::is_none", serialize_with = "number_of")]
     pub(super) hits: Option<Hits>,
@@ -87,6 +86,31 @@ pub struct Report {
     pub(super) retry_after_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+}
+
+/// The number of requests sent to one backend for one search. Clones share it.
+///
+/// It is a value of the context, so that it reaches the place that sends requests through all policies between.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Requests(Arc<AtomicU32>);
+
+impl Value for Requests {}
+
+impl Requests {
+    /// Counts a request, and returns its number.
+    pub(super) fn count_one(&self) -> u32 {
+        self.0.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Serialize for Requests {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u32(self.count())
+    }
 }
 
 /// The outcome of one backend in a search.
@@ -178,17 +202,12 @@ impl Report {
             name: name.into(),
             outcome: Outcome::Canceled,
             source: None,
-            requests: Arc::default(),
+            requests: Requests::default(),
             took_ms: 0.0,
             hits: None,
             retry_after_ms: None,
             error: None,
         }
-    }
-
-    /// Returns the number of requests sent for the search so far.
-    pub(super) fn requests(&self) -> &Arc<AtomicU32> {
-        &self.requests
     }
 
     /// Records the backend's result.
@@ -200,7 +219,7 @@ impl Report {
                 self.hits = Some(found.value);
                 self.source = Some(match found.source {
                     // A search that joined a request just as it ended sends one of its own.
-                    Source::Joined if self.requests.load(Ordering::Relaxed) == 0 => "shared",
+                    Source::Joined if self.requests.count() == 0 => "shared",
                     Source::Joined | Source::Loaded => "miss",
                     _ => "hit",
                 });
@@ -270,10 +289,6 @@ fn lines(trace: &Span) -> Vec<Line> {
 /// Returns milliseconds with a precision of one microsecond.
 fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
-}
-
-fn count<S: serde::Serializer>(count: &AtomicU32, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_u32(count.load(Ordering::Relaxed))
 }
 
 #[expect(clippy::ref_option, reason = "serde passes a reference to the field")]

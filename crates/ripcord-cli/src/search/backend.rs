@@ -1,12 +1,6 @@
 //! A backend, behind its policies.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use reqwest::{Client, Url};
 use ripcord::Context;
@@ -17,6 +11,7 @@ use ripcord_policy::{
 
 use super::{
     Policies,
+    answer::Requests,
     call::{Failure, call},
 };
 use crate::backends::Hit;
@@ -60,8 +55,6 @@ impl Backend {
         client: &Client,
         policies: &Policies,
     ) -> Result<Backend, ConfigError> {
-        // In an outage the budget ends the retries and hedges of all searches.
-        let budget = Arc::new(RetryBudget::new());
         let hedge = policies.hedge_after.filter(|after| *after < policies.attempt_timeout);
         let cache = Cache::builder().capacity(policies.cache_capacity.into()).ttl(policies.cache_ttl).ttl_jitter(0.1);
         let stack = Stack::builder()
@@ -74,15 +67,16 @@ impl Backend {
                     .jitter(Jitter::Full)
                     .retry_if(Failure::is_transient)
                     .retry_after(Failure::retry_after)
-                    .budget(Arc::clone(&budget)),
+                    // In an outage the budget ends the retries and hedges of all searches.
+                    .budget(Arc::new(RetryBudget::new())),
             )
             // A lost packet costs a second; a second request does not.
-            .hedge(hedge.map(|after| Hedge::after(after).budget(budget)))
+            .hedge(hedge.map(Hedge::after))
             .breaker(
                 CircuitBreaker::builder(name)
                     .consecutive_failures(policies.breaker_failures)
                     .open_for(policies.breaker_open_for)
-                    .classify(verdict),
+                    .classify(|result: &_| Outcome::new(result, Failure::outcome)),
             )
             .limiter(RateLimiter::builder().rate(Rate::per_second(policies.limiter_rate)).burst(policies.limiter_burst))
             .bulkhead(Bulkhead::builder().limit(AT_ONCE).queue(AT_ONCE))
@@ -96,55 +90,28 @@ impl Backend {
         &self.name
     }
 
-    pub(crate) fn cache(&self) -> &Cache<Arc<str>, Hits> {
-        self.stack.cache().expect("the stack has a cache")
-    }
-
     pub(crate) fn stack(&self) -> &Stack<Hits, Failure, Arc<str>> {
         &self.stack
     }
 
-    /// Asks for `words`, by way of the cache. Each request that is sent for it is counted in `requests`, at once.
-    pub(super) fn ask(
-        &self,
-        ctx: &Context,
-        words: &Arc<str>,
-        requests: &Arc<AtomicU32>,
-    ) -> impl Future<Output = Found> + use<> {
-        let (backend, words, requests) = (self.clone(), Arc::clone(words), Arc::clone(requests));
-        let (ctx, trace) = ctx.start_span(format!("backend {}", self.name));
+    /// Asks for `words`, by way of the cache. Each request that is sent for it is counted in the context's [`Requests`].
+    pub(super) fn ask(&self, ctx: &Context, words: &Arc<str>) -> impl Future<Output = Found> + use<> {
+        let (ctx, span) = ctx.start_span(format!("backend {}", self.name));
+        let (backend, words) = (self.clone(), Arc::clone(words));
         async move {
-            let _span = trace;
-            let started = ctx.clock().now();
+            let (stack, key) = (backend.stack.clone(), Arc::clone(&words));
             // Owned, because all searches for these words share the request, and it may outlive this search.
-            let request = {
-                let (backend, words) = (backend.clone(), Arc::clone(&words));
-                move |ctx| {
-                    let (backend, words, requests) = (backend.clone(), Arc::clone(&words), Arc::clone(&requests));
-                    async move { backend.request(ctx, &words, &requests).await }
-                }
-            };
-            let result = backend.stack.find_keyed(&ctx, words, request).await;
-            Found { took: ctx.clock().now().saturating_duration_since(started), result }
+            let request = move |ctx| backend.clone().request(ctx, Arc::clone(&words));
+            let result = stack.find_keyed(&ctx, key, request).await;
+            Found { took: span.end().duration(), result }
         }
     }
 
     /// Sends one request. The backend learns how much time the most patient search has left.
-    async fn request(&self, ctx: Context, words: &str, requests: &AtomicU32) -> Result<Hits, Failure> {
-        let number = requests.fetch_add(1, Ordering::Relaxed) + 1;
+    async fn request(self, ctx: Context, words: Arc<str>) -> Result<Hits, Failure> {
+        // A shared request has the values of the search that began it.
+        let number = ctx.value().map_or(1, Requests::count_one);
         let (ctx, _span) = ctx.start_span(format!("request {number} to {}", self.name));
-        match call(&self.client, &self.url, words, &ctx).await {
-            Err(failure) if failure.is_end_of_context() => {
-                // The client may have refused because almost no time was left: the end then says whose it was.
-                ctx.done().await;
-                Err(failure)
-            }
-            result => result,
-        }
+        call(&self.client, &self.url, &words, &ctx).await
     }
-}
-
-/// What a result says about the backend: one that rejects the request is healthy.
-fn verdict(result: &Result<Hits, Failure>) -> Outcome {
-    Outcome::new(result, |failure| if failure.is_ours() { Outcome::Success } else { Outcome::Failure })
 }

@@ -12,7 +12,7 @@ use ripcord_http::client::{
     self,
     reqwest::{RequestBuilderExt as _, Response},
 };
-use ripcord_policy::retry::parse_retry_after;
+use ripcord_policy::{Outcome, retry::parse_retry_after};
 use serde::Deserialize;
 
 use crate::backends::Hit;
@@ -70,7 +70,7 @@ impl Failure {
 
     /// Returns whether the request's context has ended, or left too little time to send anything.
     pub(super) fn is_end_of_context(&self) -> bool {
-        self.call().is_some_and(|error| error.context_error().is_some())
+        self.call().is_some_and(|error| error.context_error().is_some() || error.is_deadline_exceeded())
     }
 
     /// Returns whether another attempt may help. A search changes nothing, so it may be sent again even if the backend has seen it.
@@ -79,9 +79,13 @@ impl Failure {
         self.call().is_some_and(|error| error.status().is_none_or(may_change))
     }
 
-    /// Returns whether the backend is healthy and rejected the request itself.
-    pub(super) fn is_ours(&self) -> bool {
-        self.status().is_some_and(|status| status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS)
+    /// Returns what the failure says about the backend: one that rejects the request itself is healthy.
+    pub(super) fn outcome(&self) -> Outcome {
+        match self.status() {
+            Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => Outcome::Success,
+            None if self.is_end_of_context() => Outcome::Neutral,
+            _ => Outcome::Failure,
+        }
     }
 
     /// Returns how long the backend asks to wait before the next request.

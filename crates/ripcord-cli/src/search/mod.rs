@@ -90,7 +90,7 @@ impl Search {
             // In this task, not in tasks of their own, so that they are dropped with this future.
             let mut asked = FuturesUnordered::new();
             for (at, (backend, report)) in self.backends.iter().zip(&reports).enumerate() {
-                let found = backend.ask(&ctx, &query.words, report.requests());
+                let found = backend.ask(&ctx.with_value(report.requests.clone()), &query.words);
                 asked.push(async move { (at, found.await) });
             }
             // Each of them also ends with the context, but perhaps not in this poll. There may be no other poll, because the

@@ -39,7 +39,7 @@ fn write(html: &mut String, answer: &Answer) -> fmt::Result {
             Escaped(&report.name),
             report.outcome.as_str(),
             report.source.unwrap_or_default(),
-            report.requests.load(std::sync::atomic::Ordering::Relaxed),
+            report.requests.count(),
             report.took_ms,
             Escaped(report.error.as_deref().unwrap_or_default()),
         )?;

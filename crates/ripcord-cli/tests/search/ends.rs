@@ -160,3 +160,16 @@ async fn draining_service_says_so_and_serves() {
 fn loaded(backend: &Backend) -> String {
     format!("ripcord_policy_calls_total{{policy=\"cache\",name=\"{}\",outcome=\"succeeded\"}} 1", backend.name())
 }
+
+// The deadline header has milliseconds, so the client sends nothing.
+#[tokio::test]
+async fn request_with_too_little_time_to_be_sent_says_nothing_about_the_backend() {
+    let mut backend = Backend::start().await;
+    let service = TestService::with(&[&backend], |policies| policies.breaker_failures = 1);
+    let hasty = service.get("/search?q=a&timeout=500us").await.expect("no panic");
+    assert_ne!(hasty.status, StatusCode::OK);
+    assert!(!backend.has_arrivals());
+    let searching = service.get("/search?q=a");
+    backend.arrival().await.find("it");
+    assert_eq!(titles(&searching.await.expect("no panic").json()), ["it"], "the breaker is closed");
+}
