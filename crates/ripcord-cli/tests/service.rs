@@ -7,7 +7,7 @@ use http_body_util::BodyExt as _;
 use ripcord::{Clock, Context, Shutdown};
 use ripcord_cli::{
     search::Search,
-    serve::{Service, Settings},
+    serve::{Recorder, Service, Settings},
 };
 use ripcord_http::server::{ClientDisconnected, ContextLayer, Ctx};
 use tokio::{
@@ -31,7 +31,7 @@ fn server() -> Context {
 /// The service, without a backend to search.
 fn service(server: &Context) -> Router {
     let search = Search::new([]).expect("no two of the same name");
-    Service::new(&Shutdown::builder().context(server).build(), &Settings::default(), search).app()
+    Service::new(&Shutdown::builder().context(server).build(), &Settings::default(), search, Recorder::install()).app()
 }
 
 fn request(path: &str) -> Request {
@@ -186,7 +186,7 @@ async fn panicking_handler_keeps_server_and_connection_alive() {
 async fn malformed_request_gets_an_explanation() {
     let search = Search::new([]).expect("no two of the same name");
     let shutdown = Shutdown::builder().build();
-    let service = Service::new(&shutdown, &Settings::default(), search);
+    let service = Service::new(&shutdown, &Settings::default(), search, Recorder::install());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("it is bound");
     let serving = tokio::spawn({

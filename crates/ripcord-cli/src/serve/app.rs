@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 
 use super::{
     Settings, handlers, log,
-    metrics::{Metrics, Refusals},
+    metrics::{Metrics, Recorder, Refusals},
     peers::by_peer,
     request_id,
 };
@@ -43,8 +43,8 @@ pub struct Service {
 
 impl Service {
     /// Creates a service that drains when `shutdown` starts. The context of each request is derived from the context of
-    /// `shutdown`, and has the same clock.
-    pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search) -> Service {
+    /// `shutdown`, and has the same clock. `/metrics` shows the metrics of `recorder`.
+    pub fn new(shutdown: &Shutdown, settings: &Settings, search: Search, recorder: Recorder) -> Service {
         let inspector = settings.inspector.then(|| {
             // Its streams end when the drain begins, so that the shutdown does not wait for them.
             let inspector = Inspector::builder().context(shutdown.context());
@@ -69,7 +69,7 @@ impl Service {
             None => layer,
         };
         let refusals = Refusals::default();
-        let metrics = Arc::new(Metrics::new(layer.clone(), refusals.clone(), search.clone()));
+        let metrics = Arc::new(Metrics::new(recorder, layer.clone(), refusals.clone(), search.clone()));
         let counted = Arc::clone(&metrics);
         // Clones of a layer share their counters.
         let layer = layer.on_end(move |ending| {

@@ -44,6 +44,7 @@ pub use self::{
     app::Service,
     config::{Args, FileError, HalfClose, LogFormat, Settings},
     error::Error,
+    metrics::Recorder,
 };
 use crate::{
     backends::Backends,
@@ -67,6 +68,8 @@ pub fn run(args: Args) -> Result<(), Error> {
 }
 
 async fn serve(settings: &Settings) -> Result<(), Error> {
+    // Before the first task, so that the gauges of tasks count it.
+    let recorder = Recorder::install();
     let fail = |source| Error::Listen { listen: settings.listen.clone(), source };
     let listener = ripcord_http::listen(&settings.listen).await.map_err(fail)?;
     let address = listener.local_addr().map_err(Error::Start)?;
@@ -80,7 +83,7 @@ async fn serve(settings: &Settings) -> Result<(), Error> {
         false => None,
     };
     let search = search(shutdown.context(), settings, backends.as_ref())?;
-    let service = Service::new(&shutdown, settings, search);
+    let service = Service::new(&shutdown, settings, search, recorder);
     announce(address, settings.inspector);
 
     // Together, so that the beginning of the shutdown is logged before its end.

@@ -20,22 +20,24 @@ use crate::search::Search;
 
 const REFUSALS: &str = "ripcord_http_refusals_total";
 
-/// The metrics of the service.
-pub(super) struct Metrics {
+/// The recorder of all metrics. Clones are the same one.
+#[derive(Clone)]
+pub struct Recorder {
     recorder: Arc<PrometheusRecorder>,
     text: PrometheusHandle,
-    layer: ContextLayer,
-    refusals: Refusals,
-    search: Search,
 }
 
-impl Metrics {
-    pub(super) fn new(layer: ContextLayer, refusals: Refusals, search: Search) -> Metrics {
+impl Recorder {
+    /// Creates a recorder, and makes it the recorder of the process if that has none yet.
+    ///
+    /// Call it before the service's first task starts: a gauge of tasks does not know the tasks that started before. In a process with
+    /// several services, as in tests, only the first recorder gets the metrics that are recorded as they happen.
+    pub fn install() -> Recorder {
         // From a millisecond to eight seconds, which is above the default timeout.
         let buckets: [f64; 14] = std::array::from_fn(|power| 0.001 * f64::from(1 << power));
         let builder = PrometheusBuilder::new().set_buckets(&buckets).expect("there are buckets");
         let recorder = Arc::new(builder.build_recorder());
-        // Fails in tests with several services. Then only the first one has the metrics that are recorded as they happen.
+        // Fails if the process has one.
         let _ = metrics::set_global_recorder(Arc::clone(&recorder));
         with_local_recorder(&recorder, || {
             ripcord::describe_metrics();
@@ -44,18 +46,32 @@ impl Metrics {
             let help = "Requests refused because they do not parse as HTTP or are too large, by status.";
             describe_counter!(REFUSALS, Unit::Count, help);
         });
-        Metrics { text: recorder.handle(), recorder, layer, refusals, search }
+        Recorder { text: recorder.handle(), recorder }
+    }
+}
+
+/// The metrics of the service.
+pub(super) struct Metrics {
+    recorder: Recorder,
+    layer: ContextLayer,
+    refusals: Refusals,
+    search: Search,
+}
+
+impl Metrics {
+    pub(super) fn new(recorder: Recorder, layer: ContextLayer, refusals: Refusals, search: Search) -> Metrics {
+        Metrics { recorder, layer, refusals, search }
     }
 
     /// Counts a request that has ended.
     pub(super) fn count(&self, request: &Finished<'_>) {
-        with_local_recorder(&self.recorder, || request.record_metrics());
+        with_local_recorder(&self.recorder.recorder, || request.record_metrics());
     }
 
     /// Returns all metrics in this format.
     pub(super) fn text(&self, format: Format) -> String {
-        with_local_recorder(&self.recorder, || self.read());
-        let mut text = self.text.render();
+        with_local_recorder(&self.recorder.recorder, || self.read());
+        let mut text = self.recorder.text.render();
         process::write(&mut text);
         match format {
             Format::OpenMetrics => to_open_metrics(&text),
@@ -68,11 +84,19 @@ impl Metrics {
         self.layer.record_metrics();
         for backend in self.search.backends() {
             backend.stack().record_metrics(backend.name());
-            backend.cache().record_metrics(backend.name());
+            if let Some(cache) = backend.stack().cache() {
+                cache.record_metrics(backend.name());
+            }
         }
         for (status, count) in self.refusals.by_status() {
             counter!(REFUSALS, "status" => status.to_string()).absolute(count);
         }
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").finish_non_exhaustive()
     }
 }
 
