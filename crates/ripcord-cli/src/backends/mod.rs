@@ -13,7 +13,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `documents.tsv` | the documents |
-//! | `store.rs` | full-text search in SQLite that ends with a context |
+//! | `store/` | full-text search that ends with a context |
 //! | `service.rs` | a backend's server |
 
 mod service;
@@ -67,7 +67,8 @@ impl Backends {
             let url = format!("http://{}/search", listener.local_addr()?).parse().expect("an address makes a URL");
             started.push(Started { name, url, behavior });
             let shutdown = Shutdown::builder().context(&ctx.with_name(name)).build();
-            let app = app(shutdown.context(), behavior, Store::open(shutdown.context(), name)?);
+            let store = Store::open(shutdown.context(), name).await.map_err(io::Error::other)?;
+            let app = app(shutdown.context(), behavior, store);
             tasks.spawn(ripcord_http::serve(listener, app).shutdown(&shutdown).into_future());
         }
         Ok(Backends { started, _cancel: cancel, _tasks: tasks })

@@ -22,7 +22,7 @@ use ripcord_http::{
 };
 use serde::Serialize;
 
-use super::store::{Error, Hit, Store};
+use super::store::{Hit, Store};
 
 /// Maximum time limit of a request, whatever its deadline header asks for.
 const MAX_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,7 +79,12 @@ async fn search(Ctx(ctx): Ctx, State(backend): State<Backend>, RawQuery(query): 
     }
     match backend.store.search(&ctx, &words).await {
         Ok(hits) => Ok(Json(Found { hits }).into_response()),
-        Err(Error::Ended(error)) => Err(error.into()),
-        Err(Error::Failed(message)) => Ok((StatusCode::INTERNAL_SERVER_ERROR, message).into_response()),
+        Err(error) => match error.context_error() {
+            Some(end) => Err(end.clone().into()),
+            None => {
+                tracing::error!("The database failed: {error}");
+                Ok((StatusCode::INTERNAL_SERVER_ERROR, "the database failed").into_response())
+            }
+        },
     }
 }
