@@ -19,15 +19,17 @@ use crate::context::Context;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Join {
-    /// The first error or panic cancels the tasks' context. The default, and the behavior of Go's errgroup.
+    /// The first error or panic cancels the tasks' context. Running tasks must observe the context to stop early. This is
+    /// the default, and the behavior of Go's errgroup.
     #[default]
     FailFast,
     /// An error or panic cancels no task. All tasks run to their end.
     All,
-    /// The first success cancels the other tasks.
+    /// The first success cancels the tasks' context and drops the other tasks at their next poll. An error or panic
+    /// cancels no task.
     ///
-    /// If no task succeeds, the result is the last error that the end of the tasks' context did not cause. A panic counts
-    /// as a failure. If no task succeeds, the caller that waits for the group resumes the panic.
+    /// If no task succeeds, [`Group::wait`] returns the last error that is not the error of the tasks' context. If no task
+    /// succeeds and a task panicked, `wait` resumes the panic.
     First,
 }
 
@@ -57,26 +59,28 @@ impl GroupBuilder {
 
     /// Sets the maximum number of tasks that run at the same time. Further tasks wait in a queue. Default: no limit.
     ///
-    /// With a limit of zero no task starts: see [`Group::set_limit`].
+    /// With a limit of zero, no task starts: see [`Group::set_limit`].
     pub fn limit(self, limit: usize) -> Self {
         GroupBuilder { limit, ..self }
     }
 
-    /// Sets how the first error or the first success affects the other tasks. Default: [`Join::FailFast`].
+    /// Sets how the first error or the first success of a task affects the other tasks. Default: [`Join::FailFast`].
     pub fn join(self, join: Join) -> Self {
         GroupBuilder { join, ..self }
     }
 
-    /// Sets the function that runs the tasks. It receives each task and must run it to its end. A task that it drops
-    /// fails with an error.
+    /// Sets the function that runs the tasks. `execute` receives each task, and must start it on a thread or an executor,
+    /// which polls the task until it is ready. If a task is dropped before, it fails with an error.
     ///
-    /// Default: the tokio runtime that is current when `go` is called. Without the feature `tokio` there is no default,
-    /// and every task fails with an error.
+    /// Default: each task is spawned on the tokio runtime that is current when the task starts. Without the feature
+    /// `tokio` there is no default, and every task fails with an error.
     pub fn executor(self, execute: impl Fn(BoxFuture) + Send + Sync + 'static) -> Self {
         GroupBuilder { executor: Executor::Function(Box::new(execute)), ..self }
     }
 
-    /// Creates the group. Returns the group, and the context for its tasks, which is a child of `ctx`.
+    /// Creates the group. Returns the group and the tasks' context, which is a child of `ctx`.
+    ///
+    /// `T` is the type of the values that the tasks return.
     #[track_caller]
     pub fn build<T>(self, ctx: &Context) -> (Group<T>, Context) {
         Group::with(ctx, self.executor, self.join, self.limit, Location::caller())

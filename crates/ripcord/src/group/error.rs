@@ -6,7 +6,8 @@ use std::fmt;
 use crate::cause::Cause;
 use crate::task::TaskPanic;
 
-/// The error or the panic of a task of a [`Group`](crate::Group). `Display` prints the task's error.
+/// The error or the panic of one task of a [`Group`](crate::Group). `Display` prints the task's error or the panic's
+/// message.
 #[derive(Clone, Debug)]
 pub struct GroupError(Cause);
 
@@ -15,15 +16,15 @@ impl GroupError {
         GroupError(cause)
     }
 
-    /// Returns the task's error. Its `downcast_ref` returns the error in the original type.
+    /// Returns the task's error. `error.cause().downcast_ref::<E>()` returns the error in its original type `E`.
     pub fn cause(&self) -> &Cause {
         &self.0
     }
 
     /// Returns the task's panic, or `None` if the task returned an error.
     ///
-    /// Only [`Group::results`](crate::Group::results) returns a panic as an error. The other methods of the group resume
-    /// the panic.
+    /// Only [`Group::results`](crate::Group::results) returns a panic as an error. The other waiting methods of the group
+    /// resume the panic.
     pub fn panic(&self) -> Option<&TaskPanic> {
         self.0.downcast_ref()
     }

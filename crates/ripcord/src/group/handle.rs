@@ -7,11 +7,11 @@ use std::sync::Arc;
 use super::shared::Shared;
 use crate::cause::Cause;
 
-/// Adds tasks to a [`Group`](crate::Group), for example from one of its tasks. [`Group::handle`](crate::Group::handle)
-/// returns it.
+/// A cloneable handle that adds tasks to a [`Group`](crate::Group), for example from a task of the group.
+/// [`Group::handle`](crate::Group::handle) returns it.
 ///
-/// A handle does not keep the group waiting: [`Group::wait`](crate::Group::wait) returns when all tasks have ended, even
-/// if handles still exist.
+/// [`Group::wait`](crate::Group::wait) does not wait for handles: it returns when all tasks have ended, even if handles
+/// still exist.
 pub struct GroupHandle<T = ()>(Arc<Shared<T>>);
 
 impl<T> GroupHandle<T> {
@@ -19,10 +19,10 @@ impl<T> GroupHandle<T> {
         GroupHandle(shared)
     }
 
-    /// Adds a task under the group's limit, like [`Group::go`](crate::Group::go). Never blocks.
+    /// Adds a task like [`Group::go`](crate::Group::go). Returns `true` if the task was added. The call never blocks.
     ///
-    /// Returns `false` and drops the task if the tasks' context has ended, or if the group has already been waited for.
-    /// Such a task has no result.
+    /// Returns `false` and drops the task in two cases: if the tasks' context has ended, or if
+    /// [`Group::wait`](crate::Group::wait) or a similar method has returned. Such a task has no result.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]

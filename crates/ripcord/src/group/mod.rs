@@ -33,17 +33,23 @@ pub use handle::GroupHandle;
 use outcomes::Outcomes;
 use shared::{Executor, Shared, State};
 
-/// The future of a task, as [`Group::with_executor`] passes it to the executor. Poll it until it is ready.
+/// The future of one task of a [`Group`]. The function that was passed to [`Group::with_executor`] receives it, and must
+/// poll it until it is ready.
 pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs tasks that belong together: the first error cancels the others, and [`wait`](Group::wait) returns when all have
-/// ended. Go's `errgroup.Group`.
+/// Runs the tasks of one operation under one context. Go's `errgroup.Group`.
+///
+/// [`go`](Group::go) adds a task. A task is a future with the output `Result<T, E>`. By default, the first error or panic
+/// of a task cancels the tasks' context, and [`wait`](Group::wait) returns when all tasks have ended.
+///
+/// The end of the tasks' context, for example at a deadline, does not drop running tasks: each task must observe the
+/// context, for example with [`Context::run`]. There are three exceptions, in which the tasks are dropped at their next
+/// poll: [`results`](Group::results) drops them when the context ends, [`Join::First`] drops them after the first success,
+/// and dropping the group or the future of `wait` drops them.
 ///
 /// [`Group::new`] creates a group on the tokio runtime, [`Group::with_executor`] on any executor. [`Group::builder`]
-/// creates a group that collects results, limits the number of running tasks, or uses another [`Join`] mode. The mode
+/// creates a group that collects values, limits the number of running tasks, or uses another [`Join`] mode. The mode
 /// determines how the first error or the first success affects the other tasks.
-///
-/// Dropping the group, or the future of `wait`, cancels the tasks' context. The tasks are dropped at their next poll.
 ///
 /// ```
 /// use ripcord::{Cause, Context, Group};
@@ -57,7 +63,7 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 ///         if n == 2 {
 ///             return Err(Cause::from("the second one failed"));
 ///         }
-///         Err(ctx.done().await.into()) // the others are canceled
+///         Err(ctx.done().await.into()) // waits until the error of task 2 cancels `ctx`
 ///     });
 /// }
 /// let result = group.wait().await;
@@ -75,10 +81,11 @@ pub struct Group<T = ()> {
 }
 
 impl Group {
-    /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group, and the context for its
-    /// tasks.
+    /// Creates a group that spawns its tasks on the current tokio runtime. Returns the group and the tasks' context, which
+    /// is a child of `ctx`.
     ///
-    /// The tasks' context is a child of `ctx`. A task that is added outside of a runtime ends immediately with an error.
+    /// The tasks' context ends when `ctx` ends, when the first task fails or panics, and when [`wait`](Group::wait)
+    /// returns. A task that is added outside of a runtime fails immediately with an error.
     #[cfg(feature = "tokio")]
     #[doc(alias = "errgroup.WithContext")]
     #[track_caller]
@@ -86,10 +93,14 @@ impl Group {
         Group::builder().build(ctx)
     }
 
-    /// Creates a group that passes each task to `execute`. Returns the group, and the context for its tasks.
+    /// Creates a group that passes each task to `execute`. Returns the group and the tasks' context, which is a child of
+    /// `ctx`.
     ///
-    /// `execute` must run the task to its end, on a thread or on an executor. A task that it drops fails with an error.
-    /// The tasks' context is a child of `ctx`.
+    /// `execute` must start the task on a thread or an executor, which polls the task until it is ready. If the task is
+    /// dropped before, it fails with an error.
+    ///
+    /// The tasks' context ends when `ctx` ends, when the first task fails or panics, and when [`wait`](Group::wait)
+    /// returns.
     ///
     /// ```
     /// use ripcord::{Context, Error, Group};
@@ -106,7 +117,8 @@ impl Group {
         Group::builder().executor(execute).build(ctx)
     }
 
-    /// Returns a builder for a group that collects results, or that has a limit, a [`Join`] mode or an executor.
+    /// Returns a builder for a group that collects the values of its tasks, or that has a limit, a [`Join`] mode or an
+    /// executor.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -150,14 +162,16 @@ impl<T> Group<T> {
         (Group { shared: Arc::new(shared), cancel: Some(cancel), location }, ctx)
     }
 
-    /// Adds a task. If the limit is reached, the task waits in a queue until another task has ended. Never blocks.
+    /// Adds a task and starts it. `E` is any error type that converts into a [`Cause`]. The call never blocks.
     ///
-    /// If the tasks' context has ended, the task does not run: it is dropped without a poll, and its result is the
-    /// context's error. By default, the first error or panic of a task ends this context for good. All later tasks are
-    /// then dropped, and [`wait`](Group::wait) reports the reason. For background jobs that must not affect each other,
-    /// use [`Join::All`].
+    /// If the [limit](Group::set_limit) of running tasks is reached, the task waits in a queue until another task has
+    /// ended.
     ///
-    /// If this task's error or panic cancels the group, the context's error reports the line of this call.
+    /// If the tasks' context has ended, the task is dropped without a poll, and its result is the context's error. By
+    /// default, this happens to all tasks that are added after the first error or panic of a task. For background jobs
+    /// that must not affect each other, use [`Join::All`].
+    ///
+    /// If an error or panic of this task cancels the tasks' context, the context's error reports the line of this call.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -187,9 +201,10 @@ impl<T> Group<T> {
         Shared::go(&self.shared, task, Location::caller());
     }
 
-    /// Adds a task only if it can start immediately. Returns whether the task was started.
+    /// Adds a task like [`go`](Group::go), but only if it can start immediately. Returns whether the task was started.
     ///
-    /// If the limit is reached or the tasks' context has ended, the task is dropped and has no result.
+    /// If the [limit](Group::set_limit) of running tasks is reached or the tasks' context has ended, the task is dropped
+    /// and has no result.
     #[doc(alias = "errgroup.Group.TryGo")]
     #[track_caller]
     pub fn try_go<F, E>(&self, task: F) -> bool
@@ -201,23 +216,29 @@ impl<T> Group<T> {
         !self.shared.ctx.is_done() && Shared::try_go(&self.shared, task, Location::caller())
     }
 
-    /// Sets the maximum number of tasks that run at the same time. Running tasks are not affected.
+    /// Sets the maximum number of tasks that run at the same time. Default: no limit. A lower limit does not affect tasks
+    /// that are already running.
     ///
-    /// With a limit of zero no task starts. Tasks that are still queued when a caller waits for the group then fail with
-    /// an error.
+    /// With a limit of zero, no task starts, and tasks wait in the queue until a higher limit is set. If the limit is zero
+    /// when [`wait`](Group::wait) or a similar method is called, the queued tasks are dropped, and their results are
+    /// errors.
     #[doc(alias = "errgroup.Group.SetLimit")]
     pub fn set_limit(&self, limit: usize) {
         self.shared.state().limit = limit;
         self.shared.start_queued();
     }
 
-    /// Waits until all tasks have ended.
+    /// Waits until all tasks have ended, and then cancels the tasks' context. The values of the tasks are dropped.
+    ///
+    /// The end of the tasks' context does not end the wait: a task that does not observe the context is waited for.
     ///
     /// # Errors
     ///
-    /// Returns the first error of a task. An error that the group's cancellation caused is returned only if there is no
-    /// other error. With [`Join::First`], an error is returned only if no task succeeded: the last error that the
-    /// cancellation did not cause.
+    /// Returns the first error of a task. After the tasks' context has ended, a task may fail with the context's error.
+    /// Such an error is returned only if there is no other error.
+    ///
+    /// With [`Join::First`], returns an error only if no task succeeded: the last error that is not the context's error,
+    /// or else the context's error.
     ///
     /// # Panics
     ///
@@ -225,16 +246,19 @@ impl<T> Group<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the group: the tasks' context is canceled, and the tasks are dropped at their next poll.
+    /// Dropping the returned future drops the group: the tasks' context is canceled, and the tasks are dropped at their
+    /// next poll.
     #[doc(alias = "errgroup.Group.Wait")]
     pub async fn wait(self) -> Result<(), GroupError> {
         let mut outcomes = self.ended(false).await.resume_panic();
         outcomes.error().map_or(Ok(()), Err)
     }
 
-    /// Waits until all tasks have ended. Returns their values in the order of the `go` calls.
+    /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns their values in the order of the
+    /// [`go`](Group::go) calls.
     ///
-    /// With [`Join::First`], returns only the value of the task that succeeded first.
+    /// With [`Join::First`], returns only the value of the task that succeeded first. With [`Join::All`], one error is
+    /// enough to lose all values: [`results`](Group::results) returns both.
     ///
     /// # Errors
     ///
@@ -246,7 +270,7 @@ impl<T> Group<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the group, like [`wait`](Group::wait).
+    /// Dropping the returned future drops the group, like [`wait`](Group::wait).
     pub async fn values(self) -> Result<Vec<T>, GroupError> {
         let mut outcomes = self.ended(false).await.resume_panic();
         match outcomes.error() {
@@ -255,14 +279,15 @@ impl<T> Group<T> {
         }
     }
 
-    /// Waits until all tasks or the tasks' context have ended. Returns one result for each task, in the order of the `go`
-    /// calls.
+    /// Waits until all tasks have ended, or until the tasks' context ends. Returns one result for each task, in the order
+    /// of the [`go`](Group::go) calls.
     ///
     /// If the context ends first, the tasks that are still running are dropped at their next poll, and their results are
-    /// the context's error. The other results are the values and errors of the finished tasks, so the list is a partial
-    /// result. A task that is ready at that last poll keeps its result. The context ends with its parent, or because a
-    /// task failed or succeeded, depending on the [`Join`] mode. A panic is an error in the list: see
-    /// [`GroupError::panic`].
+    /// the context's error. A task that is ready at this poll keeps its result. Tasks that have already finished keep
+    /// their values and errors, so the list is a partial result.
+    ///
+    /// The context ends when its parent ends, or, depending on the [`Join`] mode, when a task fails or succeeds. A task
+    /// that panicked has an error in the list, whose [`panic`](GroupError::panic) method returns the panic.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -282,17 +307,19 @@ impl<T> Group<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the group, like [`wait`](Group::wait).
+    /// Dropping the returned future drops the group, like [`wait`](Group::wait).
     pub async fn results(self) -> Vec<Result<T, GroupError>> {
         self.ended(true).await.into_results()
     }
 
-    /// Returns a handle that adds tasks to this group. The group's own tasks can use it too.
+    /// Returns a cloneable handle that adds tasks to this group. A task of the group can own a handle and add further
+    /// tasks with it.
     pub fn handle(&self) -> GroupHandle<T> {
         GroupHandle::new(Arc::clone(&self.shared))
     }
 
-    /// Waits until all tasks have ended. Returns every error, in the order in which the tasks ended.
+    /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns the errors of all tasks that failed, in the
+    /// order in which the tasks ended. The list is empty if no task failed.
     ///
     /// # Panics
     ///
@@ -300,7 +327,7 @@ impl<T> Group<T> {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the group, like [`wait`](Group::wait).
+    /// Dropping the returned future drops the group, like [`wait`](Group::wait).
     pub async fn wait_all(self) -> Vec<GroupError> {
         self.ended(false).await.resume_panic().into_errors()
     }

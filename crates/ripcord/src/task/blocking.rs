@@ -8,20 +8,21 @@ use super::spawn::{EndOfTask, Start};
 use crate::context::Context;
 
 impl Context {
-    /// Runs a blocking closure on a thread of the current tokio runtime. The closure receives a child of this context.
+    /// Calls `run`, a blocking closure, on a thread of the current tokio runtime. `run` receives the task's context, which
+    /// is a child of this context.
     ///
-    /// The closure must check the child to stop early. A closure that does not check it continues after the child's end,
-    /// and stays in the lists of [`with_tasks`](Context::with_tasks), marked as ended. If the child ends before the
-    /// closure has started, the closure never starts.
+    /// The end of the task's context does not stop a running closure. To stop early, the closure must
+    /// [check](Context::check) the context. If the context ends before the closure has started, the closure never starts.
     ///
-    /// The [`Task`] is ready when the closure has returned, or when the child has ended. If both are true at the same
-    /// poll, the closure's value is returned.
+    /// The [`Task`] is ready when the closure has returned, or when the task's context has ended. If both are true at the
+    /// same poll, the closure's value is returned. A closure that still runs stays in the lists of
+    /// [`with_tasks`](Context::with_tasks).
     ///
-    /// A panic of the closure is the task's error. If the closure panics after the child's end, or after the [`Task`] was
-    /// dropped, only the panic hook reports the panic.
+    /// If the closure panics, awaiting the [`Task`] returns [`TaskError::Panicked`]. If the closure panics after the end
+    /// of the task's context, or after the [`Task`] was dropped, only the panic hook reports the panic.
     ///
     /// The task has the same name, `tracing` span and lists as a task of [`spawn`](Context::spawn). Outside of a runtime,
-    /// the task ends with an error.
+    /// awaiting the [`Task`] returns [`TaskError::Ended`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::background;
 use crate::error::Error;
 
-/// The error of a task that has no output: its context ended first, or it panicked.
+/// The error of a spawned task that has no output: the task's context ended first, or the task panicked.
 ///
 /// ```
 /// use ripcord::TaskError;
@@ -25,9 +25,10 @@ use crate::error::Error;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TaskError {
-    /// The task's context ended first. The task's future was dropped. A blocking task may still be running.
+    /// The task's context ended before the task had an output. The task's future was dropped. The closure of
+    /// `Context::spawn_blocking` may still be running.
     Ended(Error),
-    /// The task panicked.
+    /// The task's future or closure panicked.
     Panicked(TaskPanic),
 }
 
@@ -85,7 +86,7 @@ impl StdError for TaskError {
     }
 }
 
-/// The panic of a task: its payload, and the line that started the task.
+/// The panic of a task: the panic's payload, and the line of code that started the task.
 ///
 /// Clones share the payload.
 #[derive(Clone)]
@@ -106,19 +107,20 @@ impl TaskPanic {
         TaskPanic(Arc::new(Inner { message, location, payload: Mutex::new(Some(payload)) }))
     }
 
-    /// Returns the panic's message, or `None` if the payload is not a string.
+    /// Returns the panic's message, or `None` if the panic's payload is not a string.
     pub fn message(&self) -> Option<&str> {
         self.0.message.as_deref()
     }
 
-    /// Returns the line that started the task, not the line that panicked. The panic hook reports the latter.
+    /// Returns the line of code that started the task. The panic hook reports the line that panicked.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }
 
     /// Returns the payload of the panic, for [`resume_unwind`](std::panic::resume_unwind).
     ///
-    /// Only the first call gets the payload. A later call on a clone gets a `String` with the message.
+    /// Clones share one payload, and the first call on any of them returns it. A later call returns a `String` with the
+    /// [message](TaskPanic::message), or with the text `a task panicked` if there is no message.
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         let payload = self.0.payload.lock().unwrap_or_else(PoisonError::into_inner).take();
         payload.unwrap_or_else(|| Box::new(self.message().unwrap_or("a task panicked").to_owned()))

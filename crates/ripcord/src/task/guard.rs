@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::list::{Entry, List};
 use crate::context::Context;
 
-/// Keeps a task in the task lists of its context until dropped. [`Context::task_guard`] returns it.
+/// Keeps a task in the task lists of its context until the guard is dropped. [`Context::task_guard`] returns it.
 ///
-/// A task list is the [`Tasks`](crate::Tasks) of [`Context::with_tasks`].
+/// A task list is a [`Tasks`](crate::Tasks), which [`Context::with_tasks`] returns.
 #[must_use = "a guard that is dropped removes the task from its lists at once"]
 pub struct TaskGuard {
     /// Each list with the key of the task in it.
@@ -26,8 +26,9 @@ impl Context {
     /// Adds a task to every task list ([`with_tasks`](Context::with_tasks)) of this context and its ancestors. Dropping
     /// the returned guard removes the task.
     ///
-    /// Use it for work that neither `spawn` nor a [`Group`](crate::Group) starts, such as a thread or a task of another
-    /// executor. Move the guard into the work. The list shows this context's name and the line of this call.
+    /// Use this method for work that neither `Context::spawn` nor a [`Group`](crate::Group) starts, such as a thread or a
+    /// task of another executor. Move the guard into the thread or task. The lists show this context's
+    /// [name](Context::name) and the line of this call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -45,8 +46,8 @@ impl Context {
 
     /// Adds a task like [`task_guard`](Context::task_guard), and records `location` as the line that started the task.
     ///
-    /// This is for libraries that start work on behalf of their caller. Get the location from [`Location::caller`] in a
-    /// `#[track_caller]` function that the caller calls.
+    /// This is for libraries that start work on behalf of their users. Get the location from [`Location::caller`] in a
+    /// `#[track_caller]` function that the user calls.
     pub fn task_guard_at(&self, location: &'static Location<'static>) -> TaskGuard {
         TaskLists::above(self).guard(self, location)
     }

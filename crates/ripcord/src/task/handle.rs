@@ -14,11 +14,11 @@ use crate::error::Error;
 use crate::future::DoneOwned;
 use crate::raw::tree;
 
-/// A handle to a spawned task. Awaiting it returns the task's output.
+/// A handle to a spawned task. Awaiting the handle returns the task's output.
 ///
 /// [`Context::spawn`], [`spawn_blocking`](Context::spawn_blocking) and [`spawn_with_grace`](Context::spawn_with_grace)
-/// return it. Dropping the handle detaches the task, which then runs until it is ready or its context ends.
-/// [`cancel`](Task::cancel) ends the task.
+/// return it. Dropping the handle detaches the task: the task continues until it is ready or its context ends.
+/// [`cancel`](Task::cancel) cancels the task.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -35,8 +35,8 @@ use crate::raw::tree;
 ///
 /// # Cancel safety
 ///
-/// `&mut task` may be awaited, dropped and awaited again. After the handle has returned a result, further polls return
-/// `Pending`.
+/// `(&mut task).await` may be dropped at any time: a later await of the handle still returns the output. After the handle
+/// has returned a result, it is never ready again.
 #[doc(alias = "JoinHandle")]
 pub struct Task<T> {
     /// The task's context. If the task was not started, a context that is done.
@@ -75,7 +75,9 @@ impl<T> Task<T> {
 
     /// Cancels the task's context and all contexts derived from it. Has no effect if the context has already ended.
     ///
-    /// The task's future is dropped at its next poll. A blocking task continues until its closure returns.
+    /// The future of a task from [`Context::spawn`] is dropped at its next poll. The future of a task from
+    /// [`spawn_with_grace`](Context::spawn_with_grace) may continue for the grace period. The closure of a task from
+    /// [`spawn_blocking`](Context::spawn_blocking) continues until it returns.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -91,16 +93,17 @@ impl<T> Task<T> {
         self.end(Location::caller(), None);
     }
 
-    /// Cancels the task like [`cancel`](Task::cancel), with a cause.
+    /// Cancels the task's context like [`cancel`](Task::cancel), with `cause` as the [cause](Context::cause) of the
+    /// context's end.
     #[track_caller]
     pub fn cancel_with(&self, cause: impl Into<Cause>) {
         self.end(Location::caller(), Some(cause.into()));
     }
 
-    /// Returns whether the task's future or blocking closure has been dropped.
+    /// Returns whether the task has finished, which means that its future or blocking closure has been dropped.
     ///
-    /// The end of the context does not finish a blocking task. Such a task is finished once its closure has returned, also if
-    /// the handle has returned [`TaskError::Ended`] before.
+    /// The end of the context does not finish a task from [`spawn_blocking`](Context::spawn_blocking): it is finished when its
+    /// closure has returned, even if awaiting the handle has already returned [`TaskError::Ended`].
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::list::Entry;
 
-/// Describes one task at the time when [`Tasks::list`](crate::Tasks::list) was called. `Display` prints one line.
+/// Describes one task at the time at which [`Tasks::list`](crate::Tasks::list) was called.
+///
+/// `Display` prints one line: the task's name, the line that started it, and its age.
 #[derive(Clone)]
 pub struct TaskInfo {
     name: Option<Arc<Cow<'static, str>>>,
@@ -29,22 +31,25 @@ impl TaskInfo {
         }
     }
 
-    /// Returns the name of the task's context, or of its nearest ancestor with a [name](crate::Context::with_name).
+    /// Returns the [name](crate::Context::with_name) of the task's context or of its nearest ancestor with a name. Returns
+    /// `None` if none of them has a name.
     pub fn name(&self) -> Option<&str> {
         self.name.as_ref().map(|name| &***name)
     }
 
-    /// Returns the line that started the task.
+    /// Returns the line of code that started the task.
     pub fn location(&self) -> &'static Location<'static> {
         self.location
     }
 
-    /// Returns the time since the task was started, measured by its context's clock.
+    /// Returns the time from the start of the task to the call of [`Tasks::list`](crate::Tasks::list), measured by the
+    /// clock of the task's context.
     pub fn age(&self) -> Duration {
         self.age
     }
 
-    /// Returns whether the task's context had ended, although the task was still in the list.
+    /// Returns whether the task's context had already ended when [`Tasks::list`](crate::Tasks::list) was called. Such a
+    /// task was still running, for example to clean up, or because it does not check its context.
     pub fn is_ended(&self) -> bool {
         self.ended
     }

@@ -12,10 +12,10 @@ use crate::background;
 use crate::context::Context;
 use crate::value::Value;
 
-/// Counts and lists the tasks that were started under one context, and waits for them. [`Context::with_tasks`] returns
-/// it.
+/// A list of the tasks that were started under one context. It counts, shows and waits for them.
+/// [`Context::with_tasks`] returns the list.
 ///
-/// Clones refer to the same list. Dropping them has no effect on the tasks.
+/// Clones refer to the same list. Dropping a clone has no effect on the tasks.
 ///
 /// ```
 /// use ripcord::{Context, block_on};
@@ -64,15 +64,15 @@ impl UnwindSafe for List {}
 impl RefUnwindSafe for List {}
 
 impl Context {
-    /// Returns a child context, and the [`Tasks`] that count and list the tasks started under it.
+    /// Returns a child context, and a list of the tasks that are started under the child.
     ///
     /// The list contains three kinds of work: tasks of `Context::spawn`, `spawn_blocking` and `spawn_with_grace`, tasks
     /// of a [`Group`](crate::Group), and work that holds a [`TaskGuard`](crate::TaskGuard). A task is in the list if its
-    /// context is the child or a descendant. This includes contexts from [`without_cancel`](Context::without_cancel) and
+    /// context is the child or was derived from the child, also through [`without_cancel`](Context::without_cancel) or
     /// [`merge`](Context::merge). A task can be in several lists.
     ///
-    /// A task stays in the list until its future or blocking closure has been dropped. It stays there after the end of
-    /// its context, and after its handle was dropped.
+    /// A task stays in the list until its future or blocking closure has been dropped, even if its context has ended or
+    /// its handle was dropped.
     ///
     /// ```
     /// # #[cfg(feature = "tokio")]
@@ -100,18 +100,19 @@ impl Context {
 }
 
 impl Tasks {
-    /// Waits until the list is empty, or until `other` ends.
+    /// Waits until the list is empty, or until `other` ends. `other` limits the wait. Its end has no effect on the tasks,
+    /// unless their contexts were derived from it.
     ///
-    /// Tasks that start during the wait are waited for too. If the list is empty when `other` has ended, the result is
+    /// The wait includes tasks that start during the wait. If `other` has ended but the list is empty, the result is
     /// `Ok`.
     ///
     /// # Errors
     ///
-    /// The error of `other`, if `other` ended first.
+    /// Returns the error of `other` if `other` ended before the list was empty.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. This has no effect on the tasks.
+    /// The returned future may be dropped at any time. This has no effect on the tasks.
     pub fn wait(&self, other: &Context) -> WaitForTasks {
         WaitForTasks::new(self.clone(), other)
     }
@@ -121,7 +122,7 @@ impl Tasks {
         self.0.state().tasks.len()
     }
 
-    /// Returns whether the list has no task.
+    /// Returns whether the list contains no task.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -135,7 +136,8 @@ impl Tasks {
 
     /// Returns a description of each task together with the task's context.
     ///
-    /// The values of the context can show which request a task belongs to. A returned context keeps its values alive.
+    /// The [values](Context::with_value) of the context can show which request a task belongs to. A returned context
+    /// keeps its values alive.
     ///
     /// ```
     /// use ripcord::{Context, Value};

@@ -32,23 +32,26 @@ fn in_span<F>(future: F) -> InSpan<F> {
 }
 
 impl Context {
-    /// Spawns a task on the current tokio runtime. `make` receives a child of this context and returns the task's future.
+    /// Spawns a task on the current tokio runtime. `make` receives the task's context, which is a child of this context,
+    /// and returns the task's future.
     ///
-    /// When the child ends, the future is dropped, as [`run`](Context::run) does. If the future is ready at the same
-    /// poll, its output is kept. The [`Task`] is ready after the future was dropped. If this context has already ended,
-    /// `make` is not called.
+    /// When the task's context ends, the future is dropped. If the future is ready at the poll that notices the end, its
+    /// output is kept. Awaiting the [`Task`] returns the output, after the future was dropped. If this context has already
+    /// ended, `make` is not called.
     ///
-    /// The task has this context's [name](Context::name). It is in every task list ([`with_tasks`](Context::with_tasks))
-    /// of this context and its ancestors. With the feature `tracing`, the task runs inside the caller's `tracing` span.
-    /// Contexts that were derived from the child do not end when the task returns its output, so tasks that it spawned
-    /// continue.
+    /// The task appears in every task list ([`with_tasks`](Context::with_tasks)) of this context and its ancestors, under
+    /// this context's [name](Context::name). With the feature `tracing`, the task runs inside the caller's `tracing` span.
     ///
-    /// Outside of a runtime, and on a runtime that is shutting down, the task ends with an error.
+    /// The task's context does not end when the future returns its output. If the future has spawned other tasks under
+    /// this context, they continue.
+    ///
+    /// Outside of a runtime, and on a runtime that is shutting down, awaiting the [`Task`] returns
+    /// [`TaskError::Ended`].
     ///
     /// # Panics
     ///
-    /// Panics if `make` panics. A panic of the future does not panic here: it is the task's error. If the [`Task`] was
-    /// dropped, only the panic hook reports that panic.
+    /// Panics if `make` panics. If the future panics, awaiting the [`Task`] returns [`TaskError::Panicked`]. If the
+    /// [`Task`] was dropped, only the panic hook reports the future's panic.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -73,9 +76,12 @@ impl Context {
         self.spawn_until(Context::clone, make)
     }
 
-    /// Spawns a task like [`spawn`](Context::spawn), and keeps polling it for up to `grace` after its context has ended.
+    /// Spawns a task like [`spawn`](Context::spawn), whose future may continue for up to `grace` after the task's context
+    /// has ended.
     ///
-    /// The task can use this time for cleanup that awaits: see [`run_with_grace`](Context::run_with_grace).
+    /// `make` receives the task's context and returns the future. The future must notice the end of the context, for
+    /// example with [`done`](Context::done), clean up, and return. If the future is not ready when the grace period is
+    /// over, it is dropped.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -9,9 +9,10 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::future::DoneOwned;
 
-/// The future that [`Tasks::wait`] returns. Ready when the list is empty, or when the given context has ended.
+/// The future that [`Tasks::wait`] returns. Ready with `Ok` when the list is empty, or with an error when the context that
+/// was passed to `wait` has ended.
 ///
-/// Dropping it has no effect on the tasks.
+/// Dropping this future has no effect on the tasks.
 #[must_use = "futures do nothing unless polled"]
 pub struct WaitForTasks {
     tasks: Tasks,
