@@ -1,7 +1,7 @@
 //! HTTP servers and clients for [`ripcord::Context`].
 //!
 //! On a server, each request has a context that ends when the request ends. On a client, each call ends when its context ends.
-//! Headers carry the time left, the request ID, the trace and the baggage from the client to the server.
+//! Headers carry the time left until the deadline, the request ID, the trace and the baggage from the client to the server.
 //!
 //! # Usage
 //!
@@ -14,8 +14,8 @@
 //! tokio = { version = "1", features = ["full"] }
 //! ```
 //!
-//! This program is a complete server. `curl localhost:8080/report` prints `done` after two seconds. If you press Ctrl-C in the
-//! meantime, the server accepts no more connections, sends the response and then exits:
+//! This program is a complete server. `curl localhost:8080/report` prints `done` after two seconds. If you press Ctrl-C during
+//! these two seconds, the server accepts no more connections, sends the response and then exits:
 //!
 #![cfg_attr(all(feature = "axum", feature = "serve"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "axum", feature = "serve")), doc = "```ignore")]
@@ -44,7 +44,8 @@
 //! }
 //! ```
 //!
-//! This program makes a call that ends when its context ends. The call also sends the time left to the server:
+//! This program makes a call that ends when its context ends, after at most 500 ms. The call also sends the time left to the
+//! server:
 //!
 #![cfg_attr(feature = "reqwest", doc = "```no_run")]
 #![cfg_attr(not(feature = "reqwest"), doc = "```ignore")]
@@ -85,9 +86,9 @@
 //!
 //! # Headers
 //!
-//! The modules [`deadline`] and [`trace_context`] read and write headers. Every parser is strict, does not allocate and never
-//! panics. Its error is [`Malformed`]. Servers and clients ignore a malformed header. On a server, the [`TrustPolicy`] decides
-//! which well-formed values are used.
+//! The modules [`deadline`] and [`trace_context`] read and write headers. Every parser is strict and never panics. Its error is
+//! [`Malformed`]. Servers and clients ignore a malformed header. On a server, the [`TrustPolicy`] decides which well-formed values
+//! are used.
 //!
 //! ```
 //! use std::time::Duration;

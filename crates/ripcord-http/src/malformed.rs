@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
-/// The error of a header whose value does not match the grammar of the header.
+/// The error of a header whose value does not match the grammar of the header. Returned by the functions of this crate that parse
+/// headers.
 ///
 /// The message contains the name of the header and the rule that is broken. It never contains the value, because another
 /// program controls the value.

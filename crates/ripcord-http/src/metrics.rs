@@ -37,7 +37,7 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 
 /// Registers the help texts and units of this crate's metrics with the recorder of the crate `metrics`.
 ///
-/// Call it once, after you have installed the recorder:
+/// Call this function once, after you have installed the recorder:
 ///
 /// ```
 /// use ripcord::Context;
@@ -65,9 +65,10 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// | `ripcord_http_malformed_headers_total` | counter | `header` | [`ContextLayer::record_metrics`] |
 /// | `ripcord_http_client_time_left_seconds`: time left when a call with a deadline was sent | histogram | `host` | every call |
 ///
-/// The labels `method` and `route` come from the name of the request's context. They are the text before and after its first
-/// space. If the name has no space, `method` is the whole name and `route` is `unmatched`. With axum, set the name with
-/// `server::method_and_path`.
+/// The labels `method` and `route` are the text before and after the first space in the name of the request's context. If the name
+/// has no space, `method` is the whole name and `route` is `unmatched`. With axum, pass `server::method_and_path` to
+/// [`ContextLayer::name`]. `status` is [`Finished::status`], `header` is the name of the malformed header, and `host` is the host
+/// in the URL of the call.
 pub fn describe_metrics() {
     for &(metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);
@@ -83,7 +84,7 @@ pub fn describe_metrics() {
 impl Finished<'_> {
     /// Records this request with the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics.
     ///
-    /// Call it from [`ContextLayer::on_end`].
+    /// Call this method in the function for [`ContextLayer::on_end`].
     pub fn record_metrics(&self) {
         let name = self.ctx.name().unwrap_or("OTHER");
         let (method, route) = name.split_once(' ').unwrap_or((name, "unmatched"));
@@ -108,7 +109,8 @@ impl ContextLayer {
     /// Copies the layer's [`stats`](ContextLayer::stats) to the recorder of the crate `metrics`. [`describe_metrics`] lists the
     /// metrics.
     ///
-    /// Call it before each scrape, or at an interval.
+    /// Call this method before each scrape, or at an interval. Call it for one layer only: the metrics have no label for the layer,
+    /// so a second layer that is not a clone of the first would overwrite them.
     pub fn record_metrics(&self) {
         let stats: ServerStats = self.stats();
         gauge!("ripcord_http_requests_in_flight").set(stats.in_flight as f64);

@@ -27,8 +27,8 @@ use crate::Malformed;
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
 ///
-/// The text contains the context's name and the cause. It never contains source lines. The header is at most 256 bytes long. Bytes
-/// other than printable ASCII are escaped, so the text cannot forge a line of a log.
+/// The text contains the context's name and the cause of its end. It never contains source lines. The header is at most 256 bytes
+/// long. Bytes other than printable ASCII are escaped, so the text cannot contain a line break that would forge a line of a log.
 ///
 /// This type implements [`Error`], so you can use it as the cause of a cancel.
 #[derive(Clone, PartialEq, Eq)]
@@ -40,14 +40,16 @@ const MAX_LENGTH: usize = 256;
 const CUT: &str = "...";
 
 impl RemoteCause {
-    /// The name of the header and of the trailer.
+    /// The name of the header and of the trailer that contain the cause.
     pub const HEADER: &str = "ripcord-cause";
-    /// The name of the header with the `traceparent` of the request to cancel. Sent by [`CauseLayer`](crate::client::CauseLayer).
+    /// The name of the header that contains the `traceparent` of the request to cancel. [`CauseLayer`](crate::client::CauseLayer)
+    /// sends it.
     pub const CANCEL_HEADER: &str = "ripcord-cancel";
 
-    /// Creates the text for a context's error.
+    /// Creates the remote cause for the error of a local context, to send it to another process.
     ///
-    /// The text consists of the context's name, the kind of the error, and the cause. If a cancel has a cause, the kind is omitted.
+    /// The text consists of the context's name, the kind of the error (such as `context deadline exceeded`), and the cause. If the
+    /// context was canceled with a cause, the kind is omitted.
     pub fn from_error(error: &ripcord::Error) -> Self {
         let mut text = String::new();
         if let Some(name) = error.origin().name() {
@@ -98,7 +100,8 @@ impl RemoteCause {
         Text(&self.0)
     }
 
-    /// Finds the cause in the headers or trailers of a message. Returns `None` if there is none, or if it is malformed.
+    /// Returns the cause in the headers or trailers of a message. Returns `None` if there is no header
+    /// [`ripcord-cause`](RemoteCause::HEADER), or if its value is malformed.
     pub fn find(headers: &HeaderMap) -> Option<Self> {
         RemoteCause::decode(headers.get(Self::HEADER)?).ok()
     }

@@ -9,7 +9,8 @@ use crate::{Malformed, random};
 
 /// The ID of a request, as in the header `x-request-id`.
 ///
-/// A request's context contains it as a value. The response and the outgoing calls of the request send it as a header.
+/// [`ContextLayer`](crate::server::ContextLayer) sets the ID as a value of each request's context, and as a header of the response.
+/// Outgoing calls with that context send the ID as a header too.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -22,16 +23,16 @@ use crate::{Malformed, random};
 /// # Ok::<(), ripcord_http::Malformed>(())
 /// ```
 ///
-/// An ID has 1 to 128 characters: ASCII letters, digits and `- _ . : / + =`. These are safe in a log, a URL and a shell.
+/// An ID has 1 to 128 characters: ASCII letters, digits and `- _ . : / + =`. These characters need no escapes in a log or a shell.
 // The header's own value, so that neither reading nor writing copies it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(HeaderValue);
 
 impl RequestId {
-    /// The header's name.
+    /// The name of the header.
     pub const HEADER: &str = "x-request-id";
 
-    /// Generates a unique ID of 32 hex digits.
+    /// Generates a random ID of 32 hex digits.
     pub fn generate() -> Self {
         let mut text = [0; 32];
         crate::trace_context::hex::write(&random::id(), &mut text);
@@ -42,7 +43,8 @@ impl RequestId {
     ///
     /// # Errors
     ///
-    /// Returns an error if the value does not have 1 to 128 characters, or contains a character that is not allowed.
+    /// Returns an error if the value does not have 1 to 128 characters, or contains a character other than ASCII letters, digits
+    /// and `- _ . : / + =`.
     pub fn decode(value: &HeaderValue) -> Result<Self, Malformed> {
         let well_formed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
         let bytes = value.as_bytes();

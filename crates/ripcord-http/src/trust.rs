@@ -7,9 +7,9 @@ use crate::trace_context::{Baggage, Traceparent};
 
 /// Decides which headers of a client a server uses.
 ///
-/// Create it with [`TrustPolicy::untrusted`] for clients you do not know, which is the default, or with [`TrustPolicy::trusted`]
-/// for your own services. Pass it to [`ContextLayer::trust`](crate::server::ContextLayer::trust), or call its methods in a server
-/// of your own:
+/// Create a policy with [`TrustPolicy::untrusted`] for clients you do not know, which is the default, or with
+/// [`TrustPolicy::trusted`] for your own services. Pass the policy to [`ContextLayer::trust`](crate::server::ContextLayer::trust),
+/// or call its methods in a server of your own:
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,17 +44,20 @@ enum Peer {
 }
 
 impl TrustPolicy {
-    /// Creates the policy for clients that you do not know. This is the default.
+    /// Creates the policy for clients that you do not know, without a maximum timeout. This is the default. [`TrustPolicy`] lists
+    /// which headers are used.
     pub const fn untrusted() -> Self {
         TrustPolicy { peer: Peer::Untrusted, max_timeout: None }
     }
 
-    /// Creates the policy for your own services. Use it only if no other client can connect to the server.
+    /// Creates the policy for your own services, without a maximum timeout. Use it only if no other client can connect to the
+    /// server. [`TrustPolicy`] lists which headers are used.
     pub const fn trusted() -> Self {
         TrustPolicy { peer: Peer::Trusted, max_timeout: None }
     }
 
-    /// Sets the maximum duration of a request. A client cannot ask for more. Default: no limit.
+    /// Sets the maximum duration of a request, for trusted and untrusted clients. A deadline in a header can only shorten it.
+    /// Default: no limit.
     #[must_use]
     pub const fn with_max_timeout(self, max_timeout: Duration) -> Self {
         TrustPolicy { max_timeout: Some(max_timeout), ..self }
@@ -65,9 +68,10 @@ impl TrustPolicy {
         matches!(self.peer, Peer::Trusted)
     }
 
-    /// Returns the timeout for a request whose client asked for `asked`. Returns `None` if there is no timeout.
+    /// Returns the timeout for a request. `asked` is the time left in the client's deadline header, or `None` if the client sent no
+    /// such header. Returns `None` if there is no timeout.
     ///
-    /// The result is the smaller of `asked` and the [maximum](TrustPolicy::with_max_timeout). Pass it to
+    /// The timeout is the smaller of `asked` and the [maximum](TrustPolicy::with_max_timeout). Pass it to
     /// [`Context::with_timeout`](ripcord::Context::with_timeout), which can only shorten the deadline of the server's context.
     pub fn timeout(&self, asked: Option<Duration>) -> Option<Duration> {
         match (asked, self.max_timeout) {
@@ -76,22 +80,25 @@ impl TrustPolicy {
         }
     }
 
-    /// Returns whether `asked` is longer than the [maximum](TrustPolicy::with_max_timeout).
+    /// Returns whether `asked`, the time left in the client's deadline header, is longer than the
+    /// [maximum](TrustPolicy::with_max_timeout).
     pub fn is_clamped(&self, asked: Duration) -> bool {
         self.max_timeout.is_some_and(|max| asked > max)
     }
 
-    /// Returns the ID for a request that arrived with the ID `theirs`.
+    /// Returns the ID for a request. `theirs` is the ID that the client sent, or `None` if it sent no ID.
     ///
-    /// Returns `theirs` for a trusted client, if there is one. Otherwise, returns a new ID.
+    /// If the client is trusted and sent an ID, returns `theirs`. Otherwise, returns a new ID.
     pub fn request_id(&self, theirs: Option<RequestId>) -> RequestId {
         theirs.filter(|_| self.is_trusted()).unwrap_or_else(RequestId::generate)
     }
 
-    /// Returns the trace for a request that arrived with the `traceparent` header `theirs`.
+    /// Returns the trace for a request. `theirs` is the `traceparent` header that the client sent, or `None` if it sent no such
+    /// header.
     ///
-    /// For a trusted client, the request's span is a child of `theirs`. Otherwise, it starts a new trace, which links to `theirs`.
-    /// A new trace is not marked as sampled, because only a tracer can decide that.
+    /// For a trusted client, the request's span is a child of `theirs`. For an untrusted client, the request's span starts a new
+    /// trace, which links to `theirs`. Without `theirs`, the span starts a new trace without a link. A new trace does not have the
+    /// flag [`sampled`](Traceparent::is_sampled).
     pub fn trace(&self, theirs: Option<Traceparent>) -> Lineage {
         match theirs {
             Some(theirs) if self.is_trusted() => Lineage { current: theirs.child(), parent: Some(theirs), link: None },
@@ -99,7 +106,8 @@ impl TrustPolicy {
         }
     }
 
-    /// Returns `theirs` for a trusted client, and `None` for an untrusted client.
+    /// Returns the baggage for a request: `theirs`, the baggage that the client sent, if the client is trusted, and `None`
+    /// otherwise.
     pub fn baggage(&self, theirs: Option<Baggage>) -> Option<Baggage> {
         theirs.filter(|_| self.is_trusted())
     }
@@ -123,17 +131,19 @@ pub struct Lineage {
 }
 
 impl Lineage {
-    /// Returns the request's own span. The spans of outgoing calls are its children.
+    /// Returns the `traceparent` of the request's own span. The spans of the request's outgoing calls are children of this span.
     pub fn current(&self) -> Traceparent {
         self.current
     }
 
-    /// Returns the span of a trusted client, which is the parent of the request's own span.
+    /// Returns the span of a trusted client, which is the parent of the request's own span. Returns `None` if the client is not
+    /// trusted or sent no span.
     pub fn parent(&self) -> Option<Traceparent> {
         self.parent
     }
 
-    /// Returns the span of an untrusted client, to which the request's trace links.
+    /// Returns the span of an untrusted client, to which the request's trace links. Returns `None` if the client is trusted or sent
+    /// no span.
     pub fn link(&self) -> Option<Traceparent> {
         self.link
     }

@@ -1,8 +1,8 @@
 //! Reads the deadline that AWS clients send: the field `ttl` in the header `amz-sdk-request`.
 //!
-//! `ttl` is a UTC time on the client's clock, in seconds. If the two clocks differ, the time left is wrong by the difference. So a
-//! server reads this header only if it is [turned on](crate::server::ContextLayer::absolute_deadlines), and this crate never sends
-//! it.
+//! `ttl` is a UTC time on the client's clock, in seconds. If the clocks of the client and the server differ, the time left is wrong
+//! by the difference. So a server reads this header only if you turn it on with
+//! [`ContextLayer::absolute_deadlines`](crate::server::ContextLayer::absolute_deadlines). This crate never sends it.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
@@ -20,14 +20,14 @@ use super::codec::{Codec, Form};
 use super::digits;
 use crate::Malformed;
 
-/// The header's name.
+/// The name of the header, in lower case.
 pub const HEADER: &str = "amz-sdk-request";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Absolute { decode } };
 
 /// Parses a value of the header `amz-sdk-request` and returns the time left at `now`.
 ///
-/// Returns zero if the `ttl` has passed. Returns `None` if the value has no `ttl`.
+/// `now` is the current time. The result is zero if the `ttl` has passed, and `None` if the value has no `ttl`.
 ///
 /// # Errors
 ///

@@ -15,7 +15,7 @@ use super::codec::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
-/// The header's name.
+/// The name of the header, in lower case.
 pub const HEADER: &str = "connect-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
@@ -29,9 +29,10 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, 10).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected 1 to 10 digits"))
 }
 
-/// Returns the header value for the time left, rounded down. Returns `None` if less than a millisecond is left.
+/// Returns the value of the header `connect-timeout-ms` for the time left, rounded down. Returns `None` if less than a millisecond
+/// is left.
 ///
-/// The maximum is 9,999,999,999 ms. A longer time is sent as the maximum.
+/// The maximum is 9,999,999,999 ms. A longer time becomes the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, 9_999_999_999)
 }

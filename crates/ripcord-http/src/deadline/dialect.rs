@@ -12,7 +12,9 @@ macro_rules! dialects {
     ($($(#[$attribute:meta])* $dialect:ident => $module:ident,)*) => {
         /// An HTTP header that carries a deadline.
         ///
-        /// A server reads every dialect. A client can send every dialect that is not [absolute](Dialect::is_absolute).
+        /// A server ignores [absolute](Dialect::is_absolute) dialects unless you turn them on, reads dialects that
+        /// [need trust](Dialect::needs_trust) only from trusted clients, and reads all other dialects. A client can send every
+        /// dialect that is not absolute.
         ///
         /// ```
         /// use std::time::{Duration, SystemTime};
@@ -70,10 +72,11 @@ impl Dialect {
         self.codec().header
     }
 
-    /// Returns whether the value is a point in time on the client's clock.
+    /// Returns whether the value of the header is a point in time on the client's clock. The value of any other dialect is the time
+    /// left.
     ///
-    /// This crate never sends an absolute dialect. A server reads it only if it is
-    /// [turned on](crate::server::ContextLayer::absolute_deadlines).
+    /// This crate never sends an absolute dialect. A server reads such a dialect only if you turn it on with
+    /// [`ContextLayer::absolute_deadlines`](crate::server::ContextLayer::absolute_deadlines).
     pub const fn is_absolute(self) -> bool {
         matches!(self.codec().form, Form::Absolute { .. })
     }
@@ -87,7 +90,8 @@ impl Dialect {
     ///
     /// Returns zero if the deadline has passed. Returns `None` if the value contains no deadline.
     ///
-    /// Pass [`SystemTime::now`] as `now`. It is called only for an [absolute](Dialect::is_absolute) dialect.
+    /// `now` returns the current time, such as [`SystemTime::now`]. It is called only for an [absolute](Dialect::is_absolute)
+    /// dialect.
     ///
     /// # Errors
     ///
@@ -99,7 +103,7 @@ impl Dialect {
         }
     }
 
-    /// Returns the header value for the time left, rounded down.
+    /// Returns the value of this dialect's header for the time left, rounded down.
     ///
     /// Returns `None` if the result would be zero, or if the dialect is [absolute](Dialect::is_absolute).
     pub fn encode(self, left: Duration) -> Option<Encoded> {

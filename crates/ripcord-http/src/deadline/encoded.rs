@@ -8,9 +8,10 @@ use http::HeaderValue;
 /// Maximum number of digits of a `u64`.
 const DIGITS: usize = 20;
 
-/// The text of a deadline header. Returned by the `encode` functions of this module.
+/// The value of a deadline header, as text. Returned by [`Dialect::encode`](super::Dialect::encode) and by the `encode` functions
+/// of the dialects' modules.
 ///
-/// It does not allocate. Converting it to a [`HeaderValue`] does.
+/// The text is stored inline, without an allocation. The conversion to a [`HeaderValue`] allocates.
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,7 +1,7 @@
-//! Reads and writes `x-envoy-expected-rq-timeout-ms`, in which the proxy Envoy says how many milliseconds it will wait.
+//! Reads and writes `x-envoy-expected-rq-timeout-ms`: the time for which the proxy Envoy waits for the response, in milliseconds.
 //!
-//! A server reads this header only from a trusted client. Your own Envoy overwrites the value of its client, but without Envoy in
-//! front, any client can set it. See [`TrustPolicy`](crate::TrustPolicy).
+//! A server reads this header only from a trusted client, because without an Envoy in front of the server, any client can set the
+//! header. An Envoy overwrites the header that its client has sent. See [`TrustPolicy`](crate::TrustPolicy).
 //!
 //! ```
 //! use std::time::Duration;
@@ -18,14 +18,14 @@ use super::codec::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
-/// The header's name.
+/// The name of the header, in lower case.
 pub const HEADER: &str = "x-envoy-expected-rq-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: true, form: Form::Relative { decode, encode } };
 
 /// Parses a value of the header `x-envoy-expected-rq-timeout-ms` and returns the time left.
 ///
-/// A number above `u64::MAX` counts as `u64::MAX`.
+/// A number above [`u64::MAX`] counts as [`u64::MAX`].
 ///
 /// # Errors
 ///
@@ -34,7 +34,8 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Returns the header value for the time left, rounded down. Returns `None` if less than a millisecond is left.
+/// Returns the value of the header `x-envoy-expected-rq-timeout-ms` for the time left, rounded down. Returns `None` if less than a
+/// millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

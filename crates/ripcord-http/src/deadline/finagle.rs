@@ -1,9 +1,9 @@
 //! Reads Finagle's deadline header.
 //!
-//! The value contains two times on the client's clock: when the deadline was set, and the deadline itself. Both are in nanoseconds
-//! since
-//! 1970. If the two clocks differ, the time left is wrong by the difference. So a server reads this header only if it is
-//! [turned on](crate::server::ContextLayer::absolute_deadlines), and this crate never sends it.
+//! The value contains two times on the client's clock, in nanoseconds since 1970: the time at which the deadline was set, and the
+//! deadline itself. If the clocks of the client and the server differ, the time left is wrong by the difference. So a server reads
+//! this header only if you turn it on with [`ContextLayer::absolute_deadlines`](crate::server::ContextLayer::absolute_deadlines).
+//! This crate never sends it.
 //!
 //! ```
 //! use std::time::{Duration, UNIX_EPOCH};
@@ -20,7 +20,7 @@ use super::codec::{Codec, Form};
 use super::digits;
 use crate::Malformed;
 
-/// The header's name.
+/// The name of the header, in lower case.
 pub const HEADER: &str = "finagle-ctx-com.twitter.finagle.deadline";
 
 pub(super) const CODEC: Codec = Codec {
@@ -29,7 +29,8 @@ pub(super) const CODEC: Codec = Codec {
     form: Form::Absolute { decode: |value, now| decode(value, now).map(Some) },
 };
 
-/// Parses a value of Finagle's deadline header and returns the time left at `now`. Returns zero if the deadline has passed.
+/// Parses a value of Finagle's deadline header and returns the time left at `now`, the current time. Returns zero if the deadline
+/// has passed.
 ///
 /// The result is never longer than the time left when the client set the deadline, even if the local clock is behind.
 ///

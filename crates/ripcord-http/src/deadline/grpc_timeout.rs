@@ -15,7 +15,7 @@ use super::codec::{Codec, Form};
 use super::{Encoded, digits};
 use crate::Malformed;
 
-/// The header's name.
+/// The name of the header, in lower case.
 pub const HEADER: &str = "grpc-timeout";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
@@ -56,10 +56,10 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(digits, DIGITS).map(duration).ok_or(Malformed::new(HEADER, "expected 1 to 8 digits before the unit"))
 }
 
-/// Returns the header value for the time left. Returns `None` if no time is left.
+/// Returns the value of the header `grpc-timeout` for the time left. Returns `None` if no time is left.
 ///
-/// The unit is the shortest one that needs at most 8 digits, and the number is rounded down. The maximum is 99,999,999 hours. A
-/// longer time is sent as the maximum.
+/// The value has the shortest unit with which the number has at most 8 digits. The number is rounded down. The maximum is
+/// 99,999,999 hours, and a longer time becomes the maximum.
 pub fn encode(left: Duration) -> Option<Encoded> {
     if left.is_zero() {
         return None;

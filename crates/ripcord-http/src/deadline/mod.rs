@@ -1,7 +1,7 @@
 //! Reads and writes HTTP headers that carry a deadline.
 //!
-//! Several protocols have such a header. This crate calls each of them a dialect. [`Dialect`] lists all dialects, and each dialect
-//! has its own module:
+//! Several protocols have such a header. This crate calls each of these headers a dialect. [`Dialect`] lists all dialects, and each
+//! dialect has its own module:
 //!
 //! | dialect | header | value | sent | read |
 //! |---|---|---|---|---|
@@ -18,7 +18,8 @@
 //! The functions `decode` return the time left. Zero means that the deadline has passed. A value with more digits than the dialect
 //! allows is malformed. If the dialect allows any number of digits, a value that is too large becomes the maximum.
 //!
-//! The functions `encode` round down. They return `None` if less than one unit is left. In that case, do not send the request.
+//! The functions `encode` round down. They return `None` if the result would be zero. In that case, do not send the request,
+//! because no time is left.
 //!
 //! A deadline in a header can only shorten the deadline of the server: see [`TrustPolicy`](crate::TrustPolicy).
 

@@ -1,6 +1,6 @@
 //! Reads and writes `x-request-timeout-ms`: the time left, in milliseconds.
 //!
-//! No standard defines a deadline header for plain HTTP. This is this crate's own header, and the default.
+//! No standard defines a deadline header for plain HTTP. Clients of this crate send this header by default.
 //!
 //! ```
 //! use std::time::Duration;
@@ -17,14 +17,14 @@ use super::codec::{Codec, Form};
 use super::{Encoded, digits, encode_milliseconds};
 use crate::Malformed;
 
-/// The header's name.
+/// The name of the header, in lower case.
 pub const HEADER: &str = "x-request-timeout-ms";
 
 pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form: Form::Relative { decode, encode } };
 
 /// Parses a value of the header `x-request-timeout-ms` and returns the time left.
 ///
-/// A number above `u64::MAX` counts as `u64::MAX`.
+/// A number above [`u64::MAX`] counts as [`u64::MAX`].
 ///
 /// # Errors
 ///
@@ -33,7 +33,8 @@ pub fn decode(value: &[u8]) -> Result<Duration, Malformed> {
     digits::parse(value, usize::MAX).map(Duration::from_millis).ok_or(Malformed::new(HEADER, "expected only digits"))
 }
 
-/// Returns the header value for the time left, rounded down. Returns `None` if less than a millisecond is left.
+/// Returns the value of the header `x-request-timeout-ms` for the time left, rounded down. Returns `None` if less than a
+/// millisecond is left.
 pub fn encode(left: Duration) -> Option<Encoded> {
     encode_milliseconds(left, u64::MAX)
 }

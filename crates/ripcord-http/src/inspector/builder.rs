@@ -10,7 +10,7 @@ use ripcord::Context;
 
 use super::{Inspector, Shared, Token};
 
-/// A builder of an [`Inspector`]. Created by [`Inspector::builder`].
+/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](Builder::build) to create the inspector.
 ///
 /// The default values may change in a later version.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Sets the token that gives access. Default: none, and only this machine has access.
+    /// Sets the token that gives access to the page from any machine. Default: none, and only this machine has access.
     ///
     /// With a token, clients on this machine need the token too.
     pub fn token(self, token: Token) -> Self {
@@ -49,9 +49,9 @@ impl Builder {
 
     /// Sets the context that ends the open event streams of pages. Default: the background context, which never ends.
     ///
-    /// A graceful shutdown waits until these streams end. Pass a context of your [`Shutdown`](ripcord::Shutdown): the streams then
+    /// A graceful shutdown waits until these streams end. Pass a context of your [`Shutdown`](ripcord::Shutdown), and the streams
     /// end when the drain begins. With another kind of graceful shutdown, pass a context that ends when the shutdown starts. The
-    /// clock of the context is used to time the streams.
+    /// streams use the clock of `ctx` for their interval and their maximum age.
     pub fn context(self, ctx: &Context) -> Self {
         Builder { ctx: ctx.clone(), ..self }
     }
@@ -60,7 +60,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// Returns [`InvalidInterval`] if the interval is shorter than 50 ms, because each update costs the server work.
+    /// Returns [`InvalidInterval`] if the interval is shorter than 50 ms.
     ///
     /// ```
     /// use std::time::Duration;
@@ -76,29 +76,33 @@ impl Builder {
         Ok(Builder { interval, ..self })
     }
 
-    /// Sets the maximum number of live entries that are shown. Default: 100.
+    /// Sets the maximum number of entries of running work that are shown. An entry is a request or [watched](Inspector::watch)
+    /// work. Default: 100.
     ///
-    /// If there are more entries, the entries whose context has ended are shown first, then the oldest ones. The others are
+    /// If there are more entries, the entries whose context has ended are preferred, then the oldest entries. The others are
     /// counted.
     pub fn max_shown(self, max_shown: usize) -> Self {
         Builder { max_shown, ..self }
     }
 
-    /// Sets the maximum number of finished entries that are kept for each range of latencies. Default: 10.
+    /// Sets the maximum number of finished entries that are kept. Default: 10. An entry is a request or [watched](Inspector::watch)
+    /// work.
     ///
-    /// It is also the maximum number of failed entries that are kept.
+    /// The limit applies to each of nine ranges of latencies, such as 10 ms to 50 ms. For entries that failed, it applies once
+    /// more, to all of them together.
     pub fn max_kept(self, max_kept: usize) -> Self {
         Builder { max_kept, ..self }
     }
 
-    /// Sets the maximum number of calls that are recorded for an entry. The others are counted. Default: 256.
+    /// Sets the maximum number of calls that are recorded for a request or for [watched](Inspector::watch) work. Further calls are
+    /// counted. Default: 256.
     pub fn max_calls(self, max_calls: usize) -> Self {
         Builder { max_calls, ..self }
     }
 
-    /// Creates the inspector.
+    /// Creates the inspector with the settings of this builder.
     ///
-    /// If the page cancels a request, the error reports the source line that called `build`.
+    /// If a user cancels a request on the page, the error of the request's context reports the source line that called `build`.
     ///
     /// # Panics
     ///

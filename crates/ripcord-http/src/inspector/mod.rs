@@ -1,16 +1,16 @@
 //! A live web page that shows all requests and other work of a server.
 //!
-//! For each request, the page shows the time left, its calls and tasks, and who canceled it and why. It also shows work that
-//! continues after its context has ended. A button cancels a request. The same data is available as JSON.
+//! For each request, the page shows the time left, the calls and tasks of the request, and who canceled it and why. The page also
+//! shows work that continues after its context has ended. A button cancels a request. The same data is available as JSON.
 //!
-//! Create an [`Inspector`]. Pass it to [`ContextLayer::inspector`](crate::server::ContextLayer::inspector), which shows the
-//! requests of a layer. To show other work, such as a job or a worker pool, use [`watch`](Inspector::watch).
-//! [`router`](Inspector::router) returns the page as an axum router.
+//! Create an [`Inspector`]. Pass it to [`ContextLayer::inspector`](crate::server::ContextLayer::inspector) to show the requests of
+//! a layer. To show other work, such as a job or a worker pool, use [`Inspector::watch`]. [`Inspector::router`] returns the page as
+//! an axum router.
 //!
 //! # Access
 //!
-//! By default, only this machine has access. The address of the client and the `Host` header must be loopback. A page whose host
-//! name was rebound to this machine (DNS rebinding) therefore has no access.
+//! By default, only this machine has access. The address of the client and the host in the `Host` header must be loopback. A page
+//! whose host name was rebound to this machine (DNS rebinding) therefore has no access.
 //!
 //! If you set a [`Token`], every client that sends the token has access, from any machine. Use TLS in this case. Web pages of
 //! another origin have no access, with or without a token.
@@ -23,9 +23,9 @@
 //!
 //! # Cost
 //!
-//! Each request is inserted into a table and removed again. Its root span is created with its first call, and the number of spans
-//! is limited. Snapshots are taken while a page is open, at most once per [`interval`](Builder::interval), and for each request for
-//! the JSON. No lock is held while a snapshot is formatted.
+//! Each request is inserted into a table and removed again. The root span of a request is created with its first call, and the
+//! number of spans is limited. A snapshot is taken for each HTTP request for the JSON and, while a page is open, at most once per
+//! [`interval`](Builder::interval).
 //!
 //! Memory is limited. Finished requests are grouped by latency, and each group keeps its last few requests, each with a maximum
 //! number of calls. Of successful requests that took less than a millisecond, only the first few in each tenth of a second are
@@ -70,7 +70,8 @@ pub use token::{InvalidToken, Token};
 
 /// Records requests and other work, and serves them live as a web page and as JSON.
 ///
-/// Create it with [`Inspector::new`] or [`Inspector::builder`]. Pass it to a layer, and add its router outside of the layer:
+/// Create an inspector with [`Inspector::new`] or [`Inspector::builder`]. Pass it to a layer, and add its router outside of the
+/// layer:
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,8 +89,8 @@ pub use token::{InvalidToken, Token};
 ///     .nest("/debug/contexts", inspector.router());
 /// ```
 ///
-/// Without a [token](Builder::token), only this machine has access. The page then needs the address of the client.
-/// `ripcord_http::serve` provides it. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`. The
+/// Without a [token](Builder::token), only this machine has access. The router then needs the address of the client.
+/// `ripcord_http::serve` provides the address. With `axum::serve`, call `into_make_service_with_connect_info::<SocketAddr>()`. The
 /// [module documentation](self) describes access and cost.
 ///
 /// Clones share their data.
@@ -99,9 +100,9 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Creates an inspector with the default settings. Only this machine has access to its page.
+    /// Creates an inspector with the default settings of [`Builder`]. Only this machine has access to the page.
     ///
-    /// If the page cancels a request, the error reports the source line that called `new`.
+    /// If a user cancels a request on the page, the error of the request's context reports the source line that called `new`.
     #[track_caller]
     pub fn new() -> Self {
         Inspector::builder().build()
@@ -114,8 +115,9 @@ impl Inspector {
 
     /// Adds an entry for a piece of work to the page. Returns the context for the work.
     ///
-    /// The entry has the name of `ctx`. If `ctx` belongs to a request or to other watched work, the entry is shown below that one.
-    /// The page can cancel the returned context.
+    /// The entry has the name of `ctx`, or `unnamed`. If `ctx` belongs to a request or to other watched work, the entry is shown
+    /// below the entry of that request or work. A user can cancel the returned context on the page, with the cause
+    /// [`CanceledHere`].
     ///
     /// The entry is shown until the returned context and all contexts derived from it have been dropped. Spans from
     /// [`start_span`](Context::start_span) are shown as calls of the work, up to [`max_calls`](Builder::max_calls).

@@ -16,7 +16,7 @@ use crate::server::{ContextLayer, Counters, EntryKey, Observer, StartedRequest};
 impl ContextLayer {
     /// Shows the requests of this layer, and their counts, on the page of an [`Inspector`].
     ///
-    /// The root spans of the requests report the source line that called `inspector`.
+    /// Each request has a root span for its calls. The source line of these spans is the line that called `inspector`.
     #[must_use]
     #[track_caller]
     pub fn inspector(self, inspector: &Inspector) -> Self {

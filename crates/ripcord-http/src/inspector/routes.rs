@@ -34,7 +34,7 @@ const HEADERS: [(HeaderName, &str); 5] = [
 ];
 
 impl Inspector {
-    /// Returns an axum router with the page and its data. Nest it under a path, by convention `/debug/contexts`.
+    /// Returns an axum router with the page and its data. Nest the router under a path, by convention `/debug/contexts`.
     ///
     /// ```
     /// use axum::Router;
@@ -55,7 +55,7 @@ impl Inspector {
     /// | `GET /debug/contexts/events` | a snapshot at each interval, as server-sent events |
     /// | `POST /debug/contexts/cancel/{id}` | cancels the entry |
     ///
-    /// At most 32 event streams can be open. Each ends after a minute, and the page reconnects. axum does not pass
+    /// At most 32 event streams can be open. Each stream ends after a minute, and the page reconnects. axum does not pass
     /// `/debug/contexts/`, with a slash at the end, to nested routers.
     ///
     /// Without a token, the router needs the address of the client in the extension `axum::extract::ConnectInfo<SocketAddr>`.
@@ -175,7 +175,7 @@ pub struct CanceledHere {
 }
 
 impl CanceledHere {
-    /// Returns the address of the client that canceled. Returns `None` if the server does not know the address.
+    /// Returns the IP address of the client that canceled the context. Returns `None` if the server does not know the address.
     pub fn by(&self) -> Option<IpAddr> {
         self.by
     }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use subtle::ConstantTimeEq;
 
-/// A secret that gives access to the inspector: 16 to 256 visible ASCII characters. Pass it to
+/// A secret that gives access to the page of an [`Inspector`](super::Inspector): 16 to 256 visible ASCII characters. Pass it to
 /// [`Builder::token`](super::Builder::token).
 ///
 /// ```
@@ -51,7 +51,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// The error of a text that is not a valid [`Token`]. It never contains the text.
+/// The error of parsing a text that is not a valid [`Token`]. It never contains the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidToken {

@@ -8,17 +8,17 @@ use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 /// clients get no answer and try again after a second.
 const BACKLOG: u32 = 4096;
 
-/// Creates a TCP listener on the first available address.
+/// Creates a TCP listener on the first of `addresses` that is available. Pass the listener to [`serve`](crate::serve()).
 ///
-/// At most 4,096 clients can wait to be accepted, or fewer if the system has a lower limit.
+/// At most 4,096 clients can wait in the queue of the listener until they are accepted, or fewer if the system has a lower limit.
 ///
 /// # Errors
 ///
-/// Returns the error of the last address if no address is available.
+/// Returns an error if a host name cannot be resolved. If no address is available, returns the error of the last address.
 ///
 /// # Panics
 ///
-/// Panics if it is awaited outside of a tokio runtime.
+/// Awaiting the future outside of a tokio runtime panics.
 pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
     let mut last = None;
     for address in lookup_host(addresses).await? {

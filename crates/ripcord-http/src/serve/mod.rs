@@ -38,7 +38,7 @@ use crate::server::connection::RequestBody;
 pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 
 /// Creates a server that serves `service` on every connection to `listener`, over HTTP/1 and HTTP/2. Await the returned value to
-/// run it.
+/// run the server.
 ///
 /// `service` is an axum `Router` or another tower service. Add a [`ContextLayer`](crate::server::ContextLayer) with the context of
 /// a [`Shutdown`], so that every request has a context:
@@ -69,32 +69,34 @@ pub use self::{limits::Limits, listen::listen, service::PeerAddr};
 ///
 /// # Connections
 ///
-/// Every connection is [watched](crate::server::connection). If a client disconnects, the contexts of its requests end. If a
-/// client sends no request, sends an incomplete request, or stops reading, the connection is closed after a timeout. The response
-/// to a malformed request contains the reason. If a connection cannot be accepted, for example because too many files are open,
-/// the server tries again after a second.
+/// Every connection is [watched](crate::server::connection). If a client disconnects, the contexts of its requests end. If a client
+/// sends no request, sends an incomplete request, or stops reading, the connection is closed after a timeout. The response to a
+/// malformed request contains the reason. If a connection cannot be accepted, for example because too many files are open, the
+/// server tries again every second.
 ///
 /// # Shutdown
 ///
 /// The method [`shutdown`](Serve::shutdown) connects the server to a [`Shutdown`]. After the shutdown has been requested:
 ///
 /// - Every HTTP/1 response has `Connection: close`. Connections without a request are closed. HTTP/2 clients receive GOAWAY.
-/// - Handlers of streams and WebSockets can wait for [`Context::draining`](ripcord::Context::draining) and close them gracefully.
+/// - Handlers of streams and WebSockets can wait for [`Context::draining`](ripcord::Context::draining) on the request's context,
+///   and then close the stream or WebSocket.
 /// - The listener stays open for the [drain delay](ripcord::ShutdownBuilder::drain_delay), so that health checks still get a
-///   response. Then it is closed. Requests that clients have sent by then get a response.
-/// - Requests in flight continue until the drain time is over. Then their contexts end. Connections that are still open 0.9
-///   seconds later are dropped.
+///   response. After the drain delay, the listener is closed. Requests that clients have sent before the close get a response.
+/// - Requests in flight continue until the [drain time](ripcord::ShutdownBuilder::drain) is over. At the end of the drain time,
+///   their contexts end. Connections that are still open 0.9 seconds later are dropped.
 ///
 /// An incomplete request, an HTTP/2 preface without a request, or a client that does not confirm GOAWAY does not delay the
 /// shutdown.
 ///
 /// # Panics
 ///
-/// Panics if it is awaited outside of a tokio runtime.
+/// Awaiting the returned value outside of a tokio runtime panics.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future closes the listener. Open connections are served until they are closed, or until the shutdown.
+/// Dropping the future of the running server closes the listener. Each open connection is then closed as soon as it has no request
+/// in flight. If the server has a [`Shutdown`], the open connections are served until the shutdown instead.
 #[track_caller]
 pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     Serve {
@@ -108,7 +110,7 @@ pub fn serve<S>(listener: TcpListener, service: S) -> Serve<S> {
     }
 }
 
-/// The settings of a server. Created by [`serve`]. Await it to run the server.
+/// A server with its settings that does not run yet. Created by [`serve`]. Await this value to run the server.
 #[must_use = "a server serves only when it is awaited"]
 pub struct Serve<S> {
     listener: TcpListener,
@@ -123,39 +125,42 @@ pub struct Serve<S> {
 
 type OnAcceptError = Arc<dyn Fn(&io::Error) + Send + Sync>;
 
-/// A malformed or too large request that was refused. Passed to the function of [`Serve::on_refusal`].
+/// A malformed or too large HTTP/1 request that the server refused. Passed to the function of [`Serve::on_refusal`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusal {
     /// The status of the response: 400, 414 or 431.
     pub status: StatusCode,
-    /// The reason, as in the body of the response.
+    /// The reason in English, which is also in the body of the response.
     pub reason: String,
 }
 
 impl<S> Serve<S> {
-    /// Sets the limits on connections. Default: `Limits::default()`.
+    /// Sets the limits on connections. [`Limits`] lists the default values.
     pub fn limits(self, limits: Limits) -> Self {
         Serve { limits, ..self }
     }
 
-    /// Sets the shutdown that stops the server. Default: none, and the server never stops.
+    /// Sets the shutdown that stops the server. Default: none, and the server never stops. [`serve`] describes what happens at a
+    /// shutdown.
     ///
-    /// The awaited future completes when the last connection has been closed. The timeouts of connections use the clock of
+    /// The future of the server completes when the last connection has been closed. The timeouts of connections use the clock of
     /// `shutdown`.
     pub fn shutdown(self, shutdown: &Shutdown) -> Self {
         Serve { shutdown: Some(shutdown.clone()), ..self }
     }
 
-    /// Sets a function that is called for each malformed or too large request. Use it for a log and a counter.
+    /// Sets a function that is called for each malformed or too large HTTP/1 request. Use the function for a log and a counter.
+    /// Default: none.
     ///
-    /// Such a request is refused before it reaches the service.
+    /// The server refuses such a request before it reaches the service. The function runs in the task of the connection, so it must
+    /// not block.
     pub fn on_refusal(self, on_refusal: impl Fn(&Refusal) + Send + Sync + 'static) -> Self {
         Serve { on_refusal: Some(Arc::new(on_refusal)), ..self }
     }
 
-    /// Sets a function that is called when a connection cannot be accepted, for example because too many files are open. Use it
-    /// for a log.
+    /// Sets a function that is called when a connection cannot be accepted, for example because too many files are open. Use the
+    /// function for a log. Default: none.
     ///
     /// The server tries again every second. While the same error repeats, the function is called only once. After a connection has
     /// been accepted, the error is reported again.
@@ -209,7 +214,8 @@ impl<S> fmt::Debug for Serve<S> {
     }
 }
 
-/// The future of a running server. It completes when the server has shut down. Created by awaiting [`Serve`].
+/// The future of a running server. Created by awaiting [`Serve`]. It completes when the server has shut down, and never without a
+/// [`shutdown`](Serve::shutdown).
 #[must_use = "futures do nothing unless polled"]
 pub struct Serving(Pin<Box<dyn Future<Output = ()> + Send>>);
 

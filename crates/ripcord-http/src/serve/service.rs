@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use ripcord::Context;
 use tower_service::Service;
 
-/// The address of the client. [`serve`](crate::serve()) inserts it into the extensions of every request.
+/// The address of the client, in the extensions of a request. [`serve`](crate::serve()) inserts it into every request.
 ///
 /// With the feature `axum`, `axum::extract::ConnectInfo<SocketAddr>` is inserted too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

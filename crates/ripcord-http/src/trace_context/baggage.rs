@@ -10,8 +10,9 @@ use crate::Malformed;
 
 /// The W3C header `baggage`: keys and values that are passed with a request to every service it reaches.
 ///
-/// Each key with its value is called a member. At most 64 members and 8192 bytes are kept, counted across all headers of that
-/// name. Other members are dropped, and [`is_cut`](Baggage::is_cut) then returns `true`.
+/// Each key with its value is called a member. A value may be followed by properties, such as `;ttl=3`. [`decode`](Baggage::decode)
+/// keeps at most 64 members and 8192 bytes, counted across all `baggage` headers of a message. It drops later members, and
+/// [`is_cut`](Baggage::is_cut) then returns `true`.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -34,14 +35,15 @@ pub struct Baggage {
 impl Baggage {
     /// The name of the header.
     pub const HEADER: &str = "baggage";
-    /// Maximum number of members that are kept, counted across all `baggage` headers of a message.
+    /// Maximum number of members that [`decode`](Baggage::decode) keeps, counted across all `baggage` headers of a message.
     pub const MEMBERS: usize = 64;
-    /// Maximum number of bytes that are kept, counted across all `baggage` headers of a message.
+    /// Maximum number of bytes that [`decode`](Baggage::decode) keeps, counted across all `baggage` headers of a message.
     pub const BYTES: usize = 8192;
 
     /// Parses the values of all `baggage` headers of a message, in their order, as one list.
     ///
-    /// Returns `None` if the list has no member.
+    /// Returns `None` if there is no header, or if the list has no member. Drops the members beyond [`MEMBERS`](Baggage::MEMBERS)
+    /// and [`BYTES`](Baggage::BYTES).
     ///
     /// # Errors
     ///
@@ -75,7 +77,7 @@ impl Baggage {
         Ok(Some(Baggage { list, cut }))
     }
 
-    /// Returns whether members beyond the limits were dropped.
+    /// Returns whether [`decode`](Baggage::decode) dropped members because there were more than 64 members or 8192 bytes.
     pub fn is_cut(&self) -> bool {
         self.cut
     }
@@ -85,17 +87,20 @@ impl Baggage {
         self.cut.then(|| Malformed::new(Self::HEADER, "more than 64 members or 8192 bytes"))
     }
 
-    /// Returns an iterator over the keys and their percent-decoded values. Bytes that are not valid UTF-8 are replaced.
+    /// Returns an iterator over the keys and their percent-decoded values, without the properties. Bytes that are not valid UTF-8
+    /// are replaced by U+FFFD.
     pub fn members(&self) -> impl Iterator<Item = (&str, Cow<'_, str>)> {
         list::members(self.list.as_bytes()).filter_map(split).map(|(key, value)| (text(key), percent_decode(value)))
     }
 
-    /// Returns the percent-decoded value of a key. If the key occurs more than once, returns the first value.
+    /// Returns the percent-decoded value of a key, or `None` if the key does not occur. If the key occurs more than once, returns
+    /// the first value.
     pub fn get(&self, key: &str) -> Option<Cow<'_, str>> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// Returns the members for whose key `allowed` returns `true`, with their properties. Returns `None` if there are none.
+    /// Returns the members for whose key `allowed` returns `true`, with their properties. Returns `None` if there are no such
+    /// members.
     pub fn retain(&self, mut allowed: impl FnMut(&str) -> bool) -> Option<Baggage> {
         let mut list = Vec::new();
         for member in list::members(self.list.as_bytes()) {

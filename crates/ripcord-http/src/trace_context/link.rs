@@ -6,9 +6,11 @@ use ripcord::Value;
 
 use super::Traceparent;
 
-/// A context value with the span of an untrusted client. The trace of the request links to this span instead of continuing it.
+/// A context value that contains the span of an untrusted client. The trace of the request links to this span and does not continue
+/// the client's trace.
 ///
-/// [`ContextLayer`](crate::server::ContextLayer) sets this value.
+/// [`ContextLayer`](crate::server::ContextLayer) sets this value on the context of a request from an untrusted client that sent a
+/// `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link(pub Traceparent);
 

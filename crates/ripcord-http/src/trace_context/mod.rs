@@ -6,11 +6,12 @@
 //!
 //! # What the spans record
 //!
-//! With the feature `tracing`, requests and calls have spans: each request of a layer with
-//! [`ContextLayer::tracing`](crate::server::ContextLayer::tracing), and each call whose context comes from `with_tracing`.
+//! With the feature `tracing`, each request of a layer with [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) has a
+//! span, and each HTTP call whose context comes from `with_tracing` or from such a request.
 //!
-//! A span has the status error after a deadline, a panic, or an HTTP status of 500 or above. A cancel is not an error, no matter
-//! whether the caller, a disconnected client, a hedge, a group or a dropped `Canceler` canceled.
+//! A span has the status error after a deadline, a panic, or an HTTP status of 500 or above. The span of a call also has it after
+//! an HTTP status of 400 or above, and after an error of the client, such as a failed connection. A cancel is not an error, for
+//! example by the caller, a disconnected client, a hedge, a group or a dropped `Canceler`.
 //!
 //! In the table, "own" is a span that the program started with [`Context::start_span`](ripcord::Context::start_span). The last two
 //! columns are the attributes `ripcord.end.cause` and `ripcord.end.name`. `Context::tracing_span` lists all attributes that start

@@ -41,7 +41,8 @@ impl Traceparent {
     /// Length of version 00 in characters.
     const LENGTH: usize = 55;
 
-    /// Creates a new trace with random IDs.
+    /// Creates the first span of a new trace, with a random trace ID and a random span ID. `sampled` sets the flag
+    /// [`sampled`](Traceparent::is_sampled). The flag [`random`](Traceparent::is_random) is set.
     pub fn start(sampled: bool) -> Self {
         let flags = if sampled { SAMPLED | RANDOM } else { RANDOM };
         Traceparent { trace_id: random::id(), parent_id: span_id(), flags }
@@ -54,7 +55,7 @@ impl Traceparent {
         (trace_id != [0; 16] && parent_id != [0; 8]).then_some(Traceparent { trace_id, parent_id, flags })
     }
 
-    /// Returns a new span of the same trace. It has a random span ID, and the same trace ID and flags.
+    /// Returns a child of this span. The child has a random span ID, and the same trace ID and flags.
     #[must_use]
     pub fn child(self) -> Self {
         Traceparent { parent_id: span_id(), ..self }
@@ -91,7 +92,7 @@ impl Traceparent {
         Ok(Traceparent { trace_id, parent_id, flags: flags & (SAMPLED | RANDOM) })
     }
 
-    /// Returns the header value in version 00.
+    /// Returns the value of the header `traceparent` in version 00, as ASCII text.
     pub fn encode(&self) -> [u8; 55] {
         let mut text = *b"00-................................-................-..";
         hex::write(&self.trace_id, &mut text[3..35]);

@@ -6,9 +6,9 @@ use ripcord::Value;
 use super::list;
 use crate::Malformed;
 
-/// The W3C header `tracestate`: up to 32 members, each of which is the key and value of a tracing vendor.
+/// The W3C header `tracestate`: up to 32 members, each with a key and a value that a tracing system has set.
 ///
-/// It follows level 2 of the W3C specification Trace Context.
+/// The grammar is that of level 2 of the W3C specification Trace Context.
 ///
 /// ```
 /// use http::HeaderValue;
@@ -25,12 +25,13 @@ pub struct Tracestate(HeaderValue);
 impl Tracestate {
     /// The name of the header.
     pub const HEADER: &str = "tracestate";
-    /// Maximum number of members.
+    /// Maximum number of members. [`decode`](Tracestate::decode) rejects a longer list.
     pub const MEMBERS: usize = 32;
 
     /// Parses the values of all `tracestate` headers of a message, in their order, as one list.
     ///
-    /// Returns `None` if the list has no member. If a key occurs more than once, all its members are kept.
+    /// Returns `None` if there is no header, or if the list has no member. If a key occurs more than once, all its members are
+    /// kept.
     ///
     /// # Errors
     ///
@@ -58,13 +59,15 @@ impl Tracestate {
         Ok((count > 0).then_some(Tracestate(joined)))
     }
 
-    /// Returns an iterator over the keys and values, the most recent first. A key may occur more than once.
+    /// Returns an iterator over the keys and values in the order of the header, in which the most recent member is the first. A key
+    /// may occur more than once.
     pub fn members(&self) -> impl Iterator<Item = (&str, &str)> {
         let text = |bytes| str::from_utf8(bytes).expect("the grammar allows only ASCII");
         list::members(self.0.as_bytes()).filter_map(split).map(move |(key, value)| (text(key), text(value)))
     }
 
-    /// Returns the value of a key. If the key occurs more than once, returns the most recent value.
+    /// Returns the value of a key, or `None` if the key does not occur. If the key occurs more than once, returns the first value,
+    /// which is the most recent.
     pub fn get(&self, key: &str) -> Option<&str> {
         self.members().find(|(name, _)| *name == key).map(|(_, value)| value)
     }

@@ -10,9 +10,10 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use super::{Traceparent, Tracestate};
 
-/// Returns a context whose outgoing HTTP calls each have a CLIENT span. OpenTelemetry then exports one trace across processes.
+/// Returns a child of `ctx` whose outgoing HTTP calls each have a span of kind CLIENT. OpenTelemetry then exports one trace across
+/// processes.
 ///
-/// Call it where the work of a program begins. The contexts of requests from
+/// Call this function where a program starts work that is not a request, such as a job. The contexts of requests from a layer with
 /// [`ContextLayer::tracing`](crate::server::ContextLayer::tracing) have this setting already.
 ///
 /// ```
@@ -23,8 +24,8 @@ use super::{Traceparent, Tracestate};
 /// let (ctx, _span) = ctx.start_span("nightly report"); // calls with this ctx are in the same trace
 /// ```
 ///
-/// Install a subscriber with the layer of `tracing-opentelemetry`. Without that layer, a call sends a new span ID as a child of the
-/// context's [`Traceparent`].
+/// Install a `tracing` subscriber with the layer of `tracing-opentelemetry`. Without this layer, no span is exported, and each call
+/// sends a child of the context's [`Traceparent`].
 ///
 /// The parent of a call's span is the nearest [`span`](Context::span) of the context, or the current span of the task if the
 /// context has none. Each call sends the ID of its own span. Retries and hedges are separate calls.
