@@ -6,8 +6,8 @@ use ripcord::{Context, Value};
 
 /// Tells which attempt of a [`Retry`](crate::Retry) or [`Hedge`](crate::Hedge) a context belongs to.
 ///
-/// A retry and a hedge put an `Attempt` as a value into the context of each attempt. The value prevents nested policies from
-/// multiplying the attempts. A retry inside an attempt of another retry makes only one attempt. A hedge inside the second or a
+/// A retry and a hedge put an `Attempt` as a value into the context of each attempt. Nested policies read this value, so that
+/// attempts do not multiply. A retry inside an attempt of another retry makes only one attempt. A hedge inside the second or a
 /// later attempt of another hedge sends only one attempt.
 ///
 /// ```
@@ -34,27 +34,29 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// Returns the number of the retry attempt that `ctx` belongs to. The first attempt is number 0. Outside of a retry the
-    /// number is 0 too.
+    /// Returns the number of the attempt of a [`Retry`](crate::Retry) that `ctx` belongs to. The first attempt is number 0. If
+    /// `ctx` belongs to no retry, the number is 0 too.
     pub fn number(ctx: &Context) -> u32 {
         Self::current(ctx).retry.unwrap_or(0)
     }
 
-    /// Returns the number of the hedge attempt that `ctx` belongs to. The first attempt is number 0. Outside of a hedge the
-    /// number is 0 too.
+    /// Returns the number of the attempt of a [`Hedge`](crate::Hedge) that `ctx` belongs to. The first attempt is number 0. If
+    /// `ctx` belongs to no hedge, the number is 0 too.
     pub fn hedge_number(ctx: &Context) -> u32 {
         Self::current(ctx).hedge.unwrap_or(0)
     }
 
-    /// Returns whether `ctx` belongs to an attempt of a retry. If so, a retry that runs under `ctx` makes only one attempt.
+    /// Returns whether `ctx` belongs to an attempt of a [`Retry`](crate::Retry), including the first attempt. If so, a retry
+    /// that runs under `ctx` makes only one attempt.
     pub fn is_inside_retry(ctx: &Context) -> bool {
         Self::current(ctx).retry.is_some()
     }
 
-    /// Returns a context like `ctx` that belongs to no attempt. A retry under the returned context may make several attempts.
+    /// Returns a context that is derived from `ctx` and belongs to no attempt. A retry under the returned context may make
+    /// several attempts.
     ///
-    /// Use this method to start work that is not part of the attempt and serves other callers, such as a pool, a server or a
-    /// cache. The returned context still ends when `ctx` ends. For work that must continue after that, also call
+    /// Use this method to start work that is not part of the attempt because it serves other callers too, such as a connection
+    /// pool or a server. The returned context still ends when `ctx` ends. If the work must continue after `ctx` ends, also call
     /// [`without_cancel`](Context::without_cancel).
     pub fn clear(ctx: &Context) -> Context {
         if Self::current(ctx) == Self::default() { ctx.clone() } else { ctx.with_value(Self::default()) }

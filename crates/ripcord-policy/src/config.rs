@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// The error of every builder: a setting is out of bounds.
 ///
-/// The error contains the setting's name, its bound and the given value. The name is the name of the builder's method.
+/// The error shows the name of the setting, its bound and the given value. The setting has the same name as the builder's
+/// method.
 ///
 /// ```
 /// use ripcord_policy::ConfigError;
@@ -27,7 +28,7 @@ struct Broken {
 }
 
 impl ConfigError {
-    /// Creates the error `{field} must be {bound}, got {given}`.
+    /// Creates an error with the text `{field} must be {bound}, got {given}`.
     pub fn new(field: &'static str, bound: impl Into<Cow<'static, str>>, given: impl fmt::Display) -> Self {
         ConfigError(Box::new(Broken { field, bound: bound.into(), given: given.to_string() }))
     }
@@ -37,7 +38,7 @@ impl ConfigError {
         self.0.field
     }
 
-    /// Returns the bound of the setting, such as `at least 1`.
+    /// Returns the bound that the setting violated, such as `at least 1`.
     pub fn bound(&self) -> &str {
         &self.0.bound
     }

@@ -1,6 +1,7 @@
 //! The outcome of a call.
 
-/// Tells whether a call shows that the called service works or that it fails. This enum is complete.
+/// The outcome of a call, as a statement about the called service: the service works, the service failed, or neither is known.
+/// This enum is complete.
 ///
 /// A [circuit breaker](crate::CircuitBreaker) and a bulkhead with an [adaptive limit](crate::bulkhead::AdaptiveLimit) judge a
 /// service by the outcomes of its calls. An error of the call, an attempt timeout and a panic of the call are failures. A
@@ -25,16 +26,18 @@
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The called service works. An error can be a success too: a healthy service returns "no such user".
+    /// The called service works. An error of the call can have this outcome too, for example "no such user" from a healthy
+    /// service.
     Success,
     /// The called service failed, or it did not answer within the timeout of the attempt, or the call panicked.
     Failure,
-    /// The call says nothing about the service: the caller gave up, or a policy refused the call before it was sent.
+    /// The call says nothing about the service: the caller's context ended, or a policy refused the call before it was sent.
     Neutral,
 }
 
 impl Outcome {
-    /// Returns [`Outcome::Success`] if `result` is `Ok`. Otherwise calls `classify` with the error and returns its outcome.
+    /// Returns [`Outcome::Success`] if `result` is `Ok`. Otherwise returns the outcome that `classify` returns for the error.
+    /// For a result of a policy, pass [`Error::outcome`](crate::Error::outcome) as `classify`.
     pub fn new<T, E>(result: &Result<T, E>, classify: impl FnOnce(&E) -> Outcome) -> Outcome {
         match result {
             Ok(_) => Outcome::Success,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 /// A seedable source of random numbers for jitter and sampling. Not suitable for secrets.
 ///
-/// Two sources with the same seed return the same sequence. So a test of a policy with jitter is repeatable. The generator is
-/// SplitMix64. Threads can share a source, because each number takes one atomic addition.
+/// Two sources with the same seed return the same sequence of numbers. So a test of a policy with jitter is repeatable. Threads
+/// can share a source without a lock. The generator is SplitMix64.
 ///
 /// ```
 /// use ripcord_policy::Random;
@@ -40,7 +40,7 @@ impl Random {
         Random { counter: AtomicU64::new(seed) }
     }
 
-    /// Returns the next 64 random bits.
+    /// Returns a random number with 64 random bits.
     pub fn next_u64(&self) -> u64 {
         const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
         let mut mixed = self.counter.fetch_add(STEP, Ordering::Relaxed).wrapping_add(STEP);
@@ -54,12 +54,12 @@ impl Random {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Returns `true` with the probability `p`, where 0 is never and 1 is always.
+    /// Returns `true` with the probability `p`. Returns always `false` for 0, and always `true` for 1.
     pub fn chance(&self, p: f64) -> bool {
         self.fraction() < p
     }
 
-    /// Returns a random duration within `low..=high`, or `low` if `high` is shorter.
+    /// Returns a random duration from `low` to `high`, both included. Returns `low` if `high` is shorter than `low`.
     pub fn duration_between(&self, low: Duration, high: Duration) -> Duration {
         let nanos = u64::try_from(high.saturating_sub(low).as_nanos()).unwrap_or(u64::MAX);
         // The high half of the product is uniform on 0..=nanos, without a division.

@@ -7,10 +7,11 @@ use ripcord::Cause;
 
 use crate::error::is_neutral;
 
-/// The error of a cache load or of a pool task. All callers that wait for the same load get a clone of the same error. Cloning
-/// is cheap.
+/// The error of a load of a [`Cache`](crate::Cache) or of a task of a [`WorkerPool`](crate::WorkerPool), of any type. All
+/// callers that wait for the same load get a clone of the same error. Cloning is cheap.
 ///
-/// `Display` and [`source`](StdError::source) return the text and the source of the wrapped error.
+/// `Display` prints the text of the wrapped error, and [`source`](StdError::source) returns the source of the wrapped error.
+/// Get the wrapped error with [`downcast_ref`](SharedError::downcast_ref) or [`as_error`](SharedError::as_error).
 ///
 /// ```
 /// use ripcord_policy::SharedError;
@@ -27,11 +28,11 @@ pub struct SharedError {
 }
 
 impl SharedError {
-    /// Wraps the error of a load or task.
+    /// Wraps an error. A cache and a worker pool wrap the errors of loads and tasks themselves.
     ///
-    /// A [`Cache`](crate::Cache) can remember the error of a failed load. It does not remember an error whose chain of sources
-    /// contains a refusal by a policy or the end of a caller's context, because such an error says nothing about the called
-    /// service.
+    /// A [`Cache`](crate::Cache) can remember the error of a failed load: see
+    /// [`negative_ttl`](crate::cache::CacheBuilder::negative_ttl). It does not remember an error of this crate whose outcome is
+    /// [`Neutral`](crate::Outcome::Neutral), nor an error that has such an error in its chain of sources.
     pub fn new(error: impl Into<Cause>) -> Self {
         let cause = error.into();
         let neutral = is_neutral(cause.as_error());
@@ -42,7 +43,7 @@ impl SharedError {
         self.neutral
     }
 
-    /// Returns the wrapped error, if its type is `T`.
+    /// Returns the wrapped error, if its type is `T`. Otherwise returns `None`.
     pub fn downcast_ref<T: StdError + 'static>(&self) -> Option<&T> {
         self.cause.downcast_ref::<T>()
     }

@@ -1,17 +1,20 @@
 //! The statistics that all policies have in common.
 //!
-//! Each policy has a method `stats()`, which returns a plain struct. The field `calls` is a [`CallStats`], and the other fields
-//! are the policy's own counters and gauges. A counter only grows. A gauge is the value at this moment, and its docs say that
-//! it is a gauge. All clones of a policy share its statistics.
+//! Each policy has a method `stats`, which returns a plain struct. The field `calls` is a [`CallStats`]. The other fields are
+//! the policy's own counters and gauges. A *counter* counts events since the policy was created, and only grows. A *gauge* is a
+//! current value, which may grow and shrink. The docs of a field say if it is a gauge. All clones of a policy share its
+//! statistics.
 //!
 //! The [`LimiterStats`](crate::LimiterStats) of a rate limiter count requests for tokens instead of calls, because a limiter
 //! does not see the results of calls.
 //!
-//! Each number is exact. But the numbers that are read while calls are in flight may belong to slightly different moments.
+//! Each number is exact. The numbers of one struct may belong to slightly different moments if calls start or end while they
+//! are read.
 
 use crate::Outcome;
 
-/// The numbers of calls through a policy, by result. A cache counts its loads as calls, and a pool counts its tasks.
+/// The numbers of calls through a policy, by result. A cache counts its loads as calls, and a worker pool counts its tasks. A
+/// rate limiter counts requests for tokens: see [`LimiterStats`](crate::LimiterStats).
 ///
 /// `started = succeeded + failed + canceled` whenever no call is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,9 +26,9 @@ pub struct CallStats {
     pub succeeded: u64,
     /// Started calls that failed: calls with the outcome [`Outcome::Failure`].
     pub failed: u64,
-    /// Started calls that the caller canceled or dropped, and all other calls with the outcome [`Outcome::Neutral`].
+    /// Started calls that were canceled or dropped, and all other calls with the outcome [`Outcome::Neutral`].
     pub canceled: u64,
-    /// Calls that were refused and never started. Calls whose context had ended before the call are included.
+    /// Calls that were refused and never started, including calls whose context had ended before the call.
     pub rejected: u64,
 }
 

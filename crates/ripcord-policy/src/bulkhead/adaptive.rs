@@ -75,8 +75,9 @@ impl AdaptiveLimit {
         self
     }
 
-    /// Sets the tolerance for the latency. The limit shrinks when the average latency of calls exceeds `factor` times the
-    /// [unloaded latency](AdaptiveLimit#how-the-limit-changes). The factor must be from 1 to 10. Default: 1.25.
+    /// Sets the tolerance for the latency. As long as the average latency of calls is at most `factor` times the [unloaded
+    /// latency](AdaptiveLimit#how-the-limit-changes), the latency does not shrink the limit. The factor must be from 1 to 10.
+    /// Default: 1.25.
     ///
     /// Choose a higher factor for a service whose latency varies even without load.
     pub fn tolerance(mut self, factor: f64) -> Self {
@@ -95,8 +96,8 @@ impl AdaptiveLimit {
         self
     }
 
-    /// Sets the interval at which the [unloaded latency](AdaptiveLimit#how-the-limit-changes) is measured again. During the measurement
-    /// the limit is halved. The interval must be longer than zero. Default: 30 seconds.
+    /// Sets the interval at which the [unloaded latency](AdaptiveLimit#how-the-limit-changes) is measured again. During the
+    /// measurement the limit is halved. The interval must be longer than zero. Default: 30 seconds.
     pub fn remeasure_every(mut self, interval: Duration) -> Self {
         self.remeasure_every = interval;
         self

@@ -22,9 +22,10 @@ use ripcord::Context;
 
 use crate::{Outcome, SharedError};
 
-/// The error of a call through a policy. `E` is the error type of the call itself.
+/// The error of a call through a policy. `E` is the error type of the call itself. For a [`Cache`](crate::Cache) and a
+/// [`WorkerPool`](crate::WorkerPool), `E` is [`SharedError`].
 ///
-/// Every policy that makes calls returns this type. The methods answer these questions:
+/// The *caller* is the code that called the policy. The methods answer these questions:
 ///
 /// | question | method |
 /// |---|---|
@@ -75,7 +76,7 @@ struct Inner<E> {
 }
 
 impl<E> Error<E> {
-    /// Creates the error of a call that failed with `error`.
+    /// Creates the error of a call that returned `error`.
     pub fn new(error: E) -> Self {
         Self::single(1, Failure::Call, Some(error))
     }
@@ -146,7 +147,8 @@ impl<E> Error<E> {
         self
     }
 
-    /// Returns the last error that the call itself returned. Returns `None` if the call returned no error.
+    /// Returns the last error that the call itself returned. Returns `None` if the call returned no error, for example because
+    /// a policy refused it.
     pub fn last(&self) -> Option<&E> {
         self.0.last.as_ref()?.call_error()
     }
@@ -156,19 +158,23 @@ impl<E> Error<E> {
         Some(self.0.last?.error?.0)
     }
 
-    /// Returns the number of attempts that were started. The number is 0 if the call was never made.
+    /// Returns the number of attempts that were started. An attempt of a retry counts even if a policy inside the retry refused
+    /// the attempt. Returns 0 if no attempt was started.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// Returns why a retry made no further attempt. Returns `None` if there was no retry.
+    /// Returns the reason why a [`Retry`](crate::Retry) made no further attempt. Returns `None` if the call was not made
+    /// through a retry.
     pub fn stop_reason(&self) -> Option<StopReason> {
         self.0.stop.as_ref().map(StopDetails::reason)
     }
 
-    /// Returns the error of the context that ended the call. Returns `None` if no context ended the call.
+    /// Returns the error of the context, if the call failed because a context was canceled or its deadline passed. Otherwise
+    /// returns `None`.
     ///
-    /// This is the context of the caller or, after an attempt timeout, the context of the attempt.
+    /// This is the context of the caller. After an [attempt timeout](Error::is_attempt_timeout), it is the context of the
+    /// attempt.
     pub fn end(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),
@@ -176,12 +182,13 @@ impl<E> Error<E> {
         }
     }
 
-    /// Returns whether the caller's context was canceled.
+    /// Returns whether the call failed because the caller's context was canceled.
     pub fn is_canceled(&self) -> bool {
         self.end().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the caller's deadline passed, or was too near for the next step.
+    /// Returns whether the call failed because the deadline of the caller's context passed, or because a wait would not have
+    /// ended before this deadline.
     ///
     /// The timeout of an attempt is not the caller's deadline: see [`is_attempt_timeout`](Error::is_attempt_timeout).
     pub fn is_deadline_exceeded(&self) -> bool {
@@ -198,17 +205,21 @@ impl<E> Error<E> {
         matches!(self.failure(), Some(Failure::TimedOut(..)))
     }
 
-    /// Returns whether a policy refused the last attempt. Such an attempt was never sent.
+    /// Returns whether a policy refused the last attempt, so that it was not sent. Returns `false` if the attempt failed
+    /// because a context ended.
     pub fn is_rejected(&self) -> bool {
         self.refused().is_some_and(Refused::is_rejected)
     }
 
-    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the last attempt.
+    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the last attempt: the breaker was open, or it was
+    /// half-open and all its probes were in flight.
     pub fn is_breaker_open(&self) -> bool {
         self.refused().is_some_and(Refused::is_breaker_open)
     }
 
-    /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the last attempt.
+    /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the last attempt
+    /// because the attempt needed more tokens than the limiter can grant. If the wait for a token would not have ended before
+    /// the deadline, [`is_deadline_exceeded`](Error::is_deadline_exceeded) is true instead.
     pub fn is_limited(&self) -> bool {
         self.refused().is_some_and(Refused::is_limited)
     }
@@ -225,27 +236,28 @@ impl<E> Error<E> {
         self.refused().is_some_and(Refused::is_closed)
     }
 
-    /// Returns whether a [`Cache`](crate::Cache) refused the request because a load would have waited for itself, directly or
-    /// through other loads.
+    /// Returns whether a [`Cache`](crate::Cache) refused a request because a load would have waited for itself, directly or
+    /// through other loads. See "Loads inside loads" in [`Cache::run`](crate::Cache::run).
     pub fn is_load_cycle(&self) -> bool {
         self.refused().is_some_and(Refused::is_load_cycle)
     }
 
-    /// Returns whether the call panicked in a task that the policy spawned. Only a [`Cache`](crate::Cache) and a
-    /// [`WorkerPool`](crate::WorkerPool) spawn tasks.
+    /// Returns whether a load of a [`Cache`](crate::Cache) or a task of a [`WorkerPool`](crate::WorkerPool) panicked. All other
+    /// policies pass a panic of the call on to the caller.
     pub fn is_panicked(&self) -> bool {
         matches!(self.failure(), Some(Failure::Panicked(_)))
     }
 
-    /// Returns how long to wait before the next try, if a policy refused the last attempt and knows the time.
+    /// Returns how long to wait before calling again, if a policy refused the last attempt and knows this time. Otherwise
+    /// returns `None`. An open breaker returns the time until it admits a probe.
     pub fn retry_after(&self) -> Option<Duration> {
         self.refused()?.retry_after()
     }
 
-    /// Returns whether this error is a failure of the called service.
+    /// Returns what this error says about the called service.
     ///
-    /// The call's own error, an attempt timeout and a panic are [`Outcome::Failure`]. The error is [`Outcome::Neutral`] if the
-    /// caller's context ended or if a policy refused the call, because it then says nothing about the service.
+    /// Returns [`Outcome::Failure`] for the call's own error, for an attempt timeout and for a panic. Returns
+    /// [`Outcome::Neutral`] if the caller's context ended or if a policy refused the call. Never returns [`Outcome::Success`].
     pub fn outcome(&self) -> Outcome {
         match (&self.0.stop, &self.0.last) {
             (Some(StopDetails::Ended(_)), _) | (_, None) => Outcome::Neutral,
@@ -253,7 +265,8 @@ impl<E> Error<E> {
         }
     }
 
-    /// Converts the call's own error with `change`, and keeps the rest of this error.
+    /// Converts the [`last`](Error::last) error with `change`, and keeps the rest of this error. Does not call `change` if
+    /// there is no last error.
     pub fn map<F>(self, change: impl FnOnce(E) -> F) -> Error<F> {
         let Inner { attempts, stop, last } = *self.0;
         Error(Box::new(Inner { attempts, stop, last: last.map(|last| last.map(change)) }))
@@ -317,7 +330,8 @@ impl<E> From<Panicked> for Error<E> {
     }
 }
 
-/// Joins the two errors of a policy that runs inside the call of another policy into one error.
+/// Joins the errors of two nested policies into one error. If a policy runs inside the call of another policy, the call returns
+/// `Error<E>`, and the outer policy returns `Error<Error<E>>`.
 impl<E> From<Error<Error<E>>> for Error<E> {
     fn from(error: Error<Error<E>>) -> Self {
         error.and_then(|below| below)

@@ -4,15 +4,16 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-/// The error of a closure that panicked in a task that a policy spawned. Holds the panic's message.
+/// The error of a load of a [`Cache`](crate::Cache) or a task of a [`WorkerPool`](crate::WorkerPool) that panicked. Contains
+/// the message of the panic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Panicked {
     message: Arc<str>,
 }
 
 impl Panicked {
-    /// Creates the error from the payload that [`catch_unwind`](std::panic::catch_unwind) or the join of a thread or task
-    /// returned.
+    /// Creates the error from the payload of a panic, as returned by [`catch_unwind`](std::panic::catch_unwind) or
+    /// [`JoinHandle::join`](std::thread::JoinHandle::join).
     pub fn new(payload: &(dyn Any + Send)) -> Self {
         let message = match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
             (Some(text), _) => (*text).into(),

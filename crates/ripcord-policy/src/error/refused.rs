@@ -14,8 +14,8 @@ use crate::Outcome;
 ///
 /// Examples of such operations are waiting for a token of a [`RateLimiter`](crate::RateLimiter), submitting a task to a
 /// [`WorkerPool`](crate::WorkerPool), reading a [`Cache`](crate::Cache), and acquiring a permit of a
-/// [`Bulkhead`](crate::Bulkhead). A context *ends* when it is canceled or when its deadline passes. Inside a call, `?` converts
-/// this error into an [`Error`](crate::Error).
+/// [`Bulkhead`](crate::Bulkhead). A context *ends* when it is canceled or when its deadline passes. `?` converts this error to
+/// an [`Error`](crate::Error).
 ///
 /// `{}` prints one line without details. `{:#}` adds the cause, and the line of code that canceled the context or set the
 /// deadline.
@@ -116,7 +116,8 @@ impl Refused {
         Self(Box::new(Reason::LoadCycle { keys, location }))
     }
 
-    /// Returns the error of the context, if the operation failed because its context ended.
+    /// Returns the error of the context, if the operation failed because the context passed to it was canceled or its deadline
+    /// passed. Otherwise returns `None`.
     pub fn end(&self) -> Option<&ripcord::Error> {
         match &*self.0 {
             Reason::Ended(end) => Some(end),
@@ -124,8 +125,9 @@ impl Refused {
         }
     }
 
-    /// Returns the origin of a deadline that is too near for the operation: the line of code that set it, its name and its
-    /// timeout. Returns `None` for any other error.
+    /// Returns the origin of the deadline, if the operation failed because a wait would not have ended before the deadline. The
+    /// origin contains the line of code that set the deadline, the name of its context and the timeout. Returns `None` for any
+    /// other error.
     pub fn deadline_origin(&self) -> Option<&Origin> {
         match &*self.0 {
             Reason::TooNear { origin, .. } => origin.as_ref(),
@@ -133,12 +135,13 @@ impl Refused {
         }
     }
 
-    /// Returns whether the caller's context was canceled.
+    /// Returns whether the operation failed because the context passed to it was canceled.
     pub fn is_canceled(&self) -> bool {
         self.end().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the caller's deadline passed, or is too near for the operation.
+    /// Returns whether the operation failed because the deadline of its context passed, or because a wait would not have ended
+    /// before this deadline.
     pub fn is_deadline_exceeded(&self) -> bool {
         match &*self.0 {
             Reason::Ended(end) => end.is_deadline_exceeded(),
@@ -147,7 +150,7 @@ impl Refused {
         }
     }
 
-    /// Returns whether the policy refused the operation. Returns `false` if a context ended.
+    /// Returns whether the policy refused the operation. Returns `false` if the operation failed because its context ended.
     pub fn is_rejected(&self) -> bool {
         self.end().is_none()
     }
@@ -158,27 +161,33 @@ impl Refused {
         matches!(&*self.0, Reason::BreakerOpen { .. })
     }
 
-    /// Returns whether a [`RateLimiter`](crate::RateLimiter) has no token, or never holds the requested number of tokens.
+    /// Returns whether a [`RateLimiter`](crate::RateLimiter) or [`KeyedLimiter`](crate::KeyedLimiter) refused the operation
+    /// because it needs more tokens than the limiter can grant: the number is above the burst, or too many other waiters and
+    /// reservations come first.
     pub fn is_limited(&self) -> bool {
         matches!(&*self.0, Reason::Limited { .. } | Reason::ExceedsBurst { .. })
     }
 
-    /// Returns whether a [`WorkerPool`](crate::WorkerPool) or [`Bulkhead`](crate::Bulkhead) is full.
+    /// Returns whether a [`WorkerPool`](crate::WorkerPool) or [`Bulkhead`](crate::Bulkhead) refused the operation because it
+    /// was full.
     pub fn is_full(&self) -> bool {
         matches!(&*self.0, Reason::PoolFull { .. } | Reason::BulkheadFull { .. })
     }
 
-    /// Returns whether the [`WorkerPool`](crate::WorkerPool) or [`Cache`](crate::Cache) is closed.
+    /// Returns whether the operation failed because the [`WorkerPool`](crate::WorkerPool) or [`Cache`](crate::Cache) was
+    /// closed.
     pub fn is_closed(&self) -> bool {
         matches!(&*self.0, Reason::Closed(..))
     }
 
-    /// Returns whether a load of a [`Cache`](crate::Cache) would have waited for itself, directly or through other loads.
+    /// Returns whether a [`Cache`](crate::Cache) refused a request because a load would have waited for itself, directly or
+    /// through other loads. See "Loads inside loads" in [`Cache::run`](crate::Cache::run).
     pub fn is_load_cycle(&self) -> bool {
         matches!(&*self.0, Reason::LoadCycle { .. })
     }
 
-    /// Returns whether a later try can succeed: a breaker was open, a limiter had no token, or a pool or bulkhead was full.
+    /// Returns whether the same operation can succeed later. Returns `true` if a breaker was open, if too many waiters of a
+    /// limiter came first, or if a worker pool or bulkhead was full. Returns `false` for all other errors.
     pub fn is_transient(&self) -> bool {
         match &*self.0 {
             Reason::BreakerOpen { .. }
@@ -193,7 +202,8 @@ impl Refused {
         }
     }
 
-    /// Returns how long to wait before the next try, if the policy knows the time.
+    /// Returns how long to wait before trying again, if the policy knows this time. Otherwise returns `None`. An open breaker
+    /// returns the time until it admits a probe.
     pub fn retry_after(&self) -> Option<Duration> {
         match &*self.0 {
             Reason::BreakerOpen { retry_after, .. } => Some(*retry_after),
@@ -202,7 +212,7 @@ impl Refused {
         }
     }
 
-    /// Returns [`Outcome::Neutral`], because this error says nothing about the called service.
+    /// Returns [`Outcome::Neutral`], because a refused operation says nothing about the called service.
     pub fn outcome(&self) -> Outcome {
         Outcome::Neutral
     }

@@ -4,20 +4,21 @@ use std::fmt;
 
 use super::Refused;
 
-/// The reason why a [`Retry`](crate::Retry) made no further attempt. More reasons may be added.
+/// The reason why a [`Retry`](crate::Retry) made no further attempt. Returned by
+/// [`Error::stop_reason`](crate::Error::stop_reason). More reasons may be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// The retry made all the attempts that `max_attempts` allows.
+    /// The retry made all the attempts that [`max_attempts`](crate::retry::RetryBuilder::max_attempts) allows.
     Exhausted,
-    /// `retry_if` returned false for the error, or another attempt cannot help, for example because a policy inside the call is
-    /// closed.
+    /// The function [`retry_if`](crate::retry::RetryBuilder::retry_if) returned `false` for the error. Or a policy inside the
+    /// call failed in a way that another attempt cannot change, for example because a worker pool is closed.
     NotRetryable,
-    /// The caller's deadline passed, or the next wait would have ended at or after the deadline.
+    /// The deadline of the context passed to the retry has passed, or the next wait would have ended at or after this deadline.
     Deadline,
-    /// The caller's context was canceled.
+    /// The context passed to the retry was canceled.
     Canceled,
-    /// The [`RetryBudget`](crate::RetryBudget) has too few tokens.
+    /// The [`RetryBudget`](crate::RetryBudget) had too few tokens for another attempt.
     Budget,
     /// The retry ran inside an attempt of another retry, and therefore made only one attempt.
     Nested,

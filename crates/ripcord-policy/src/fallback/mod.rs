@@ -14,7 +14,7 @@ use crate::{ConfigError, Error};
 type Handler<T, E> = Arc<dyn Fn(Context, Error<E>) -> BoxFuture<Result<T, Error<E>>> + Send + Sync>;
 type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 
-/// Returns another value when a call fails or is refused.
+/// Returns another value when a call fails.
 ///
 /// ```
 /// use ripcord::Context;
@@ -30,8 +30,8 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 /// # }
 /// ```
 ///
-/// The fallback does not run if the caller's context has been canceled or its deadline has passed. The caller then gets the
-/// error of the context, because nobody waits for the value.
+/// The *fallback* is a function, called the handler, or a value. It does not run if the caller's context has been canceled or
+/// its deadline has passed. The caller then gets the error of the context.
 ///
 /// # Methods
 ///
@@ -46,7 +46,8 @@ pub struct Fallback<T, E> {
     tally: Arc<Tally<1>>,
 }
 
-/// Builds a [`Fallback`]. Set either a [`handler`](Self::handler) or a [`value`](Self::value).
+/// Builds a [`Fallback`]. Create the builder with [`Fallback::builder`]. Set either a [`handler`](Self::handler) or a
+/// [`value`](Self::value). If both are set, the later setting counts.
 #[must_use = "a builder does nothing until it is built"]
 pub struct FallbackBuilder<T, E> {
     handler: Option<Handler<T, E>>,
@@ -59,19 +60,20 @@ pub struct FallbackBuilder<T, E> {
 pub struct FallbackStats {
     /// The calls. A call succeeds if the call itself or the fallback returned a value.
     pub calls: CallStats,
-    /// Calls for which the fallback ran.
+    /// Calls that failed and for which the fallback ran, with or without success.
     pub fallbacks: u64,
 }
 
 impl<T: 'static, E: 'static> Fallback<T, E> {
-    /// Creates a builder.
+    /// Creates a builder. A [`handler`](FallbackBuilder::handler) or a [`value`](FallbackBuilder::value) is required.
     pub fn builder() -> FallbackBuilder<T, E> {
         FallbackBuilder { handler: None, condition: None }
     }
 
-    /// Creates a fallback that handles every error.
+    /// Creates a fallback that runs `handler` for every error.
     ///
-    /// `handler` gets the caller's context and the error. It returns a value, this error, or another error.
+    /// `handler` gets the context passed to [`run`](Fallback::run) and the error of the call. It returns a value, or an error:
+    /// the same error or another one.
     pub fn new<F, Fut>(handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
@@ -89,19 +91,21 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         Self::new(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Makes a call, and runs the fallback if the call fails.
+    /// Makes a call. If the call fails, runs the fallback and returns its result. `call` gets a clone of `ctx`.
     ///
-    /// Neither the call nor the fallback is dropped when `ctx` ends. Both get the context, and must observe it.
+    /// If `ctx` ends while the call or the fallback runs, it is not dropped. The call and the fallback must observe the context
+    /// that they get.
     ///
     /// # Errors
     ///
     /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]).
-    /// * The call failed with an error that the fallback does not handle: see [`FallbackBuilder::when`].
+    /// * The call failed, and the condition set with [`FallbackBuilder::when`] returned `false` for the error. The error of the
+    ///   call is returned.
     /// * The fallback returned an error.
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call or of the fallback. The panic counts as a failure.
+    /// Passes on a panic of the call, of the fallback or of the condition. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
@@ -153,8 +157,10 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 }
 
 impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
-    /// Sets the function that runs when a call fails. It gets the caller's context and the error. It returns a value, this
-    /// error, or another error.
+    /// Sets the function that runs when a call fails. Replaces a [`value`](Self::value) that was set before.
+    ///
+    /// `handler` gets the context passed to [`Fallback::run`] and the error of the call. It returns a value, or an error: the
+    /// same error or another one.
     pub fn handler<F, Fut>(mut self, handler: F) -> Self
     where
         F: Fn(Context, Error<E>) -> Fut + Send + Sync + 'static,
@@ -164,7 +170,8 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
         self
     }
 
-    /// Sets the value that the fallback returns. The fallback returns a clone of the value for each failed call.
+    /// Sets the value that is returned when a call fails. Each failed call returns a clone of `value`. Replaces a
+    /// [`handler`](Self::handler) that was set before.
     pub fn value(self, value: T) -> Self
     where
         T: Clone + Send + Sync,
@@ -173,8 +180,8 @@ impl<T: 'static, E: 'static> FallbackBuilder<T, E> {
         self.handler(move |_, _| std::future::ready(Ok(value.clone())))
     }
 
-    /// Sets the condition on which the fallback runs. If `condition` returns `false` for an error, the caller gets the error.
-    /// Default: the fallback runs for every error.
+    /// Sets a function that returns whether the fallback runs for the given error. If `condition` returns `false`, the caller
+    /// gets the error of the call. Default: the fallback runs for every error.
     ///
     /// A panic of `condition` goes to the caller of [`Fallback::run`].
     pub fn when(mut self, condition: impl Fn(&Error<E>) -> bool + Send + Sync + 'static) -> Self {

@@ -17,7 +17,8 @@ use crate::tally::Tally;
 use crate::{ConfigError, Error};
 use attempts::HedgedCall;
 
-/// Sends a second attempt of a slow call, and returns the first success. The other attempts are canceled.
+/// Sends another attempt of a slow call, and returns the value of the first attempt that succeeds. The other attempts are
+/// canceled and dropped.
 ///
 /// ```
 /// use std::time::Duration;
@@ -44,20 +45,20 @@ use attempts::HedgedCall;
 ///
 /// # When to use it
 ///
-/// A hedge lowers the tail latency and increases the load. Choose a delay that few calls exceed, such as the 95th percentile of
-/// their latencies. Share a [`RetryBudget`] with the retry of the same service. The budget bounds the extra load when all calls
-/// are slow.
+/// A hedge lowers the latency of the slowest calls, and increases the load on the called service. Choose a delay that few calls
+/// exceed, such as the 95th percentile of their latencies. Share a [`RetryBudget`] with the retry of the same service. The
+/// budget limits the additional load when all calls are slow.
 ///
-/// A hedge is for slow calls. For calls that fail, use a [`Retry`](crate::Retry): if the first attempt fails before the delay,
-/// the call has failed. When several attempts are in flight and one attempt fails, the other attempts continue. If all attempts
-/// fail, the call returns the last error.
+/// A hedge is for slow calls. For calls that fail, use a [`Retry`](crate::Retry). If the first attempt fails before the delay
+/// has passed, the call fails, and no other attempt is sent. If several attempts are in flight and one of them fails, the
+/// others continue. If all attempts fail, the call returns the last error.
 ///
 /// # Contexts
 ///
 /// Each attempt has its own context, which is derived from the caller's context. When an attempt succeeds, the contexts of the
 /// other attempts are canceled with the cause "another attempt of the same call won", and the futures of these attempts are
 /// dropped. The context of the successful attempt is not canceled, so that a response can be read after the call. When the
-/// caller's context ends, all attempts end.
+/// caller's context is canceled or its deadline passes, all attempts are canceled and dropped.
 ///
 /// # Methods
 ///
@@ -96,11 +97,11 @@ pub struct HedgeBuilder {
 pub struct HedgeStats {
     /// The calls. A call counts once, even if it sent several attempts.
     pub calls: CallStats,
-    /// Second and later attempts sent.
+    /// Second and later attempts that were sent.
     pub hedges: u64,
-    /// Calls that returned the value of a second or later attempt.
+    /// Calls that returned the value of their second or a later attempt.
     pub hedge_wins: u64,
-    /// Attempts that were not sent because the budget had too few tokens.
+    /// Attempts that were not sent because the [budget](HedgeBuilder::budget) had too few tokens.
     pub budget_refused: u64,
 }
 
@@ -111,28 +112,31 @@ impl Hedge {
         HedgeBuilder { delay: None, max_attempts: 2, budget: None, clock: None, location: Location::caller() }
     }
 
-    /// Creates a builder with the given delay. The second attempt is sent after `delay`. If more attempts are allowed, each one
-    /// is sent after another `delay`.
+    /// Creates a builder with the given delay. If no attempt has returned after `delay`, the second attempt is sent. If
+    /// [`max_attempts`](HedgeBuilder::max_attempts) allows more attempts, another attempt is sent after each further `delay`.
     #[track_caller]
     pub fn after(delay: Duration) -> HedgeBuilder {
         Hedge::builder().delay(delay)
     }
 
-    /// Makes a call, and sends further attempts while the call is slow. `call` runs once per attempt.
+    /// Makes a call, and sends further attempts while the call is slow. `call` runs once per attempt. Its argument is the
+    /// context of the attempt, which is derived from `ctx`.
     ///
-    /// The context of each attempt contains the attempt's number: see [`Attempt::hedge_number`](crate::Attempt::hedge_number).
-    /// No further attempt is sent at or after the deadline, when the budget has too few tokens, or inside the second or a later
-    /// attempt of another hedge.
+    /// [`Attempt::hedge_number`](crate::Attempt::hedge_number) returns the number of the attempt that a context belongs to. No
+    /// further attempt is sent if the budget has too few tokens, or if `ctx` belongs to the second or a later attempt of
+    /// another hedge.
+    ///
+    /// When an attempt succeeds or `ctx` ends, the other attempts are canceled and dropped.
     ///
     /// # Errors
     ///
-    /// * All attempts that were sent have failed. The error is the error of the last failed attempt.
+    /// * All attempts that were sent have failed. The error is the error of the attempt that failed last.
     /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]). If an attempt succeeds at the
-    ///   same poll, its value is returned instead, unless the context had ended before the call.
+    ///   same moment, its value is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Panics
     ///
-    /// Passes on a panic of an attempt. The panic counts as a failure of the call.
+    /// Passes on a panic of an attempt, and drops the other attempts. The panic counts as a failure of the call.
     ///
     /// # Cancel safety
     ///
@@ -184,7 +188,8 @@ impl Hedge {
 }
 
 impl HedgeBuilder {
-    /// Sets how long an attempt may take before another attempt is sent. The delay must be longer than zero. Required.
+    /// Sets the delay after which another attempt is sent, if no attempt has returned yet. The delay must be longer than zero.
+    /// Required.
     #[track_caller]
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = Some(delay);
@@ -192,21 +197,21 @@ impl HedgeBuilder {
         self
     }
 
-    /// Sets the maximum number of attempts, including the first. The number must be at least 1. With 1, no second attempt is
-    /// sent. Default: 2.
+    /// Sets the maximum number of attempts of a call, including the first. The number must be at least 1. If it is 1, no second
+    /// attempt is sent. Default: 2.
     pub fn max_attempts(mut self, attempts: u32) -> Self {
         self.max_attempts = attempts;
         self
     }
 
-    /// Sets the budget from which second and later attempts take tokens. Share the budget with the retries of the same service.
-    /// Default: no budget.
+    /// Sets the budget from which second and later attempts take tokens. If the budget has too few tokens, no further attempt
+    /// is sent. Share the budget with the [`Retry`](crate::Retry) of the same service. Default: no budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets the clock that measures the delay. Default: the clock of the call's context.
+    /// Sets the clock that measures the delay. Default: the clock of the context passed to [`Hedge::run`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = Some(clock);
         self

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::{ConfigError, Random};
 
-/// The way in which the waits of a [`Retry`](crate::Retry) are randomized, so that clients that failed at the same time do not
-/// retry at the same time.
+/// The way in which the waits of a [`Retry`](crate::Retry) are randomized. Without jitter, clients that failed at the same time
+/// also retry at the same time.
 ///
-/// No randomized wait exceeds `max_delay`. More kinds of jitter may be added.
+/// The *computed time* of a wait is [`base`](super::RetryBuilder::base), multiplied by
+/// [`multiplier`](super::RetryBuilder::multiplier) for each earlier wait, and at most
+/// [`max_delay`](super::RetryBuilder::max_delay). No randomized wait exceeds `max_delay`. More kinds of jitter may be added.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Jitter {
@@ -16,9 +18,9 @@ pub enum Jitter {
     None,
     /// Waits for a random time from zero to the computed time. This spreads the retries most widely.
     Full,
-    /// Waits for a random time from half of the computed time to the computed time. So no wait is very short.
+    /// Waits for a random time from half of the computed time to the computed time.
     Equal,
-    /// Waits for a random time from `base` to three times the previous wait. The multiplier is not used.
+    /// Waits for a random time from `base` to three times the previous wait, at most `max_delay`. The multiplier is not used.
     Decorrelated,
 }
 

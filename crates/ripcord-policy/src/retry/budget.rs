@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::ConfigError;
 use crate::config::at_least_one;
 
-/// Limits the number of retries and hedges of all callers of one service. Retries and hedges take tokens, and successes refund
-/// tokens.
+/// Limits the number of retries and hedges of all callers of one service. A retry or hedge takes tokens from the budget. A
+/// successful call returns tokens to the budget.
 ///
-/// Create one budget per called service, and share the budget in an `Arc`. Create it with [`new`](RetryBudget::new) or
-/// [`builder`](RetryBudget::builder), and pass it to [`RetryBuilder::budget`](super::RetryBuilder::budget) and
-/// [`HedgeBuilder::budget`](crate::hedge::HedgeBuilder::budget).
+/// Create one budget per called service with [`new`](RetryBudget::new) or [`builder`](RetryBudget::builder), and put it into an
+/// `Arc`. Pass clones of the `Arc` to [`RetryBuilder::budget`](super::RetryBuilder::budget) and
+/// [`HedgeBuilder::budget`](crate::hedge::HedgeBuilder::budget). The policies then take and return the tokens. The methods
+/// below are for other code that retries.
 ///
 /// ```
 /// use ripcord_policy::RetryBudget;
@@ -29,14 +30,15 @@ use crate::config::at_least_one;
 ///
 /// # Why a budget
 ///
-/// The setting `max_attempts` bounds the cost of one call. It does not bound the load on the service in an outage: when the
-/// calls of all callers fail, four attempts per call are four times the usual load. A budget bounds this load. While most calls
-/// succeed, the refunds pay for the retries. In an outage the retries stop after about one hundred.
+/// The setting `max_attempts` limits the attempts of one call. It does not limit the load on the service in an outage: if the
+/// calls of all callers fail, four attempts per call are four times the usual load. A budget limits this load. While most calls
+/// succeed, the returned tokens pay for the retries. In an outage, a budget with the defaults pays for 100 retries.
 ///
 /// # Defaults
 ///
-/// The defaults are the defaults of the AWS SDKs. A budget has 500 tokens. A retry costs 5 tokens, and a retry after a timeout
-/// costs 10. A successful retry refunds its cost, and a successful first attempt refunds 1 token. The defaults may change.
+/// The defaults are the defaults of the AWS SDKs. A budget has 500 tokens. A retry costs 5 tokens. A retry after an attempt
+/// timeout costs 10 tokens. A hedge costs 5 tokens. A successful retry or hedge returns its cost. A successful first attempt
+/// returns 1 token. The defaults may change.
 #[derive(Debug)]
 pub struct RetryBudget {
     tokens: AtomicU32,
@@ -47,21 +49,22 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Creates a budget with the defaults.
+    /// Creates a budget with the [defaults](RetryBudget#defaults).
     pub fn new() -> Self {
         let RetryBudgetBuilder { capacity, retry_cost, timeout_cost, success_refund } = RetryBudgetBuilder::DEFAULT;
         RetryBudget { tokens: AtomicU32::new(capacity), capacity, retry_cost, timeout_cost, success_refund }
     }
 
-    /// Creates a builder with the default settings.
+    /// Creates a builder with the [defaults](RetryBudget#defaults).
     pub fn builder() -> RetryBudgetBuilder {
         RetryBudgetBuilder::DEFAULT
     }
 
-    /// Takes `cost` tokens. Returns `None` if the budget has fewer tokens.
+    /// Takes `cost` tokens from the budget. Returns `None`, and takes no tokens, if the budget has fewer tokens.
+    /// [`cost`](RetryBudget::cost) returns the cost of a retry.
     ///
-    /// Call [`commit`](BudgetReservation::commit) when the retry is sent. Dropping the reservation before that returns the
-    /// tokens to the budget.
+    /// Call [`commit`](BudgetReservation::commit) when the retry is sent. Dropping the reservation without a `commit` returns
+    /// the tokens to the budget.
     pub fn try_spend(budget: &Arc<Self>, cost: u32) -> Option<BudgetReservation> {
         budget
             .tokens
@@ -70,7 +73,7 @@ impl RetryBudget {
             .map(|_| BudgetReservation { budget: Arc::clone(budget), cost })
     }
 
-    /// Returns `tokens` to the budget. Tokens above the capacity are lost.
+    /// Returns `tokens` to the budget. Tokens above the [`capacity`](RetryBudget::capacity) are lost.
     pub fn refund(&self, tokens: u32) {
         // A full budget, the usual state, is only read.
         if tokens > 0 && self.tokens() < self.capacity {
@@ -86,17 +89,18 @@ impl RetryBudget {
         self.refund(self.success_refund);
     }
 
-    /// Returns the number of tokens left.
+    /// Returns the number of tokens in the budget.
     pub fn tokens(&self) -> u32 {
         self.tokens.load(Ordering::Relaxed)
     }
 
-    /// Returns the maximum number of tokens.
+    /// Returns the maximum number of tokens in the budget.
     pub fn capacity(&self) -> u32 {
         self.capacity
     }
 
-    /// Returns the cost of a retry in tokens: after a timeout if `after_timeout` is true, otherwise after another failure.
+    /// Returns the cost of a retry in tokens. If `after_timeout` is true, this is the cost of a retry after an attempt timeout:
+    /// [`timeout_cost`](RetryBudgetBuilder::timeout_cost). Otherwise it is the [`retry_cost`](RetryBudgetBuilder::retry_cost).
     pub fn cost(&self, after_timeout: bool) -> u32 {
         if after_timeout { self.timeout_cost } else { self.retry_cost }
     }
@@ -108,8 +112,8 @@ impl Default for RetryBudget {
     }
 }
 
-/// Tokens taken from a [`RetryBudget`] for a retry that is not sent yet. Dropping the reservation returns the tokens to the
-/// budget.
+/// Tokens taken from a [`RetryBudget`] for a retry that is not sent yet. Returned by [`RetryBudget::try_spend`]. Dropping the
+/// reservation returns the tokens to the budget.
 #[derive(Debug)]
 #[must_use = "dropping it gives the tokens back"]
 pub struct BudgetReservation {
@@ -118,9 +122,9 @@ pub struct BudgetReservation {
 }
 
 impl BudgetReservation {
-    /// Spends the tokens. Call this method when the retry is sent.
+    /// Spends the tokens: they do not return to the budget on drop. Call this method when the retry is sent.
     ///
-    /// Returns the number of tokens. Pass this number to [`RetryBudget::refund`] if the retry succeeds.
+    /// Returns the number of spent tokens. If the retry succeeds, pass this number to [`RetryBudget::refund`].
     pub fn commit(mut self) -> u32 {
         std::mem::take(&mut self.cost)
     }
@@ -132,7 +136,7 @@ impl Drop for BudgetReservation {
     }
 }
 
-/// Builds a [`RetryBudget`].
+/// Builds a [`RetryBudget`]. Create the builder with [`RetryBudget::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it is built"]
 pub struct RetryBudgetBuilder {
@@ -146,33 +150,33 @@ impl RetryBudgetBuilder {
     const DEFAULT: RetryBudgetBuilder =
         RetryBudgetBuilder { capacity: 500, retry_cost: 5, timeout_cost: 10, success_refund: 1 };
 
-    /// Sets the maximum number of tokens, which is also the number at the start. The number must be at least the
+    /// Sets the maximum number of tokens in the budget. The budget starts with this number. The number must be at least the
     /// [`retry_cost`](Self::retry_cost). Default: 500.
     pub fn capacity(mut self, tokens: u32) -> Self {
         self.capacity = tokens;
         self
     }
 
-    /// Sets the cost of a retry in tokens. The cost must be at least 1. Default: 5.
+    /// Sets the cost of a retry or hedge, in tokens. The cost must be at least 1. Default: 5.
     pub fn retry_cost(mut self, tokens: u32) -> Self {
         self.retry_cost = tokens;
         self
     }
 
-    /// Sets the cost of a retry after a timeout, in tokens. The cost must be at least the [`retry_cost`](Self::retry_cost).
-    /// Default: 10.
+    /// Sets the cost of a retry after an attempt timeout, in tokens. The cost must be at least the
+    /// [`retry_cost`](Self::retry_cost). Default: 10.
     pub fn timeout_cost(mut self, tokens: u32) -> Self {
         self.timeout_cost = tokens;
         self
     }
 
-    /// Sets the number of tokens that a successful first attempt refunds. Default: 1.
+    /// Sets the number of tokens that a successful first attempt returns to the budget. Default: 1.
     pub fn success_refund(mut self, tokens: u32) -> Self {
         self.success_refund = tokens;
         self
     }
 
-    /// Builds a budget with the maximum number of tokens.
+    /// Builds the budget. It starts with the maximum number of tokens.
     ///
     /// # Errors
     ///

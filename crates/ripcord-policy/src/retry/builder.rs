@@ -17,15 +17,16 @@ type RetryAfter<E> = Arc<dyn Fn(&E) -> Option<Duration> + Send + Sync>;
 type OnRetry<E> = Arc<dyn Fn(&RetryEvent<'_, E>) + Send + Sync>;
 type CustomBackoff<E> = Arc<dyn Fn(u32, &Error<E>) -> Duration + Send + Sync>;
 
-/// The argument of the hook [`RetryBuilder::on_retry`]: an attempt failed, and another attempt will follow.
+/// The argument of the hook [`RetryBuilder::on_retry`]. An attempt of a [`Retry`] has failed, and another attempt will follow
+/// after a wait.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct RetryEvent<'a, E> {
-    /// The context passed to [`Retry::run`]. Its values identify the request.
+    /// The context passed to [`Retry::run`].
     pub ctx: &'a Context,
-    /// The number of the attempt that will follow. It is 1 for the first retry.
+    /// The number of the attempt that will follow. The first attempt of a call is number 0, so the first retry is number 1.
     pub attempt: u32,
-    /// The wait before that attempt.
+    /// The wait before the attempt that will follow.
     pub delay: Duration,
     /// The error of the failed attempt.
     pub error: &'a Error<E>,
@@ -47,7 +48,7 @@ pub(super) struct Settings<E> {
     pub(super) clock: Option<Clock>,
 }
 
-/// Builds a [`Retry`]. Create the builder with [`Retry::builder`] or [`Retry::constant`].
+/// Builds a [`Retry`]. Create the builder with [`Retry::builder`] or [`Retry::constant`]. `E` is the error type of the call.
 #[must_use = "a builder does nothing until it is built"]
 pub struct RetryBuilder<E> {
     settings: Settings<E>,
@@ -80,15 +81,18 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets the first wait, which must not be longer than [`max_delay`](Self::max_delay). Go programs call this setting
-    /// `InitialWait`. Default: 100 ms.
+    /// Sets the wait before the first retry. It must not be longer than [`max_delay`](Self::max_delay). Go programs call this
+    /// setting `InitialWait`. Default: 100 ms.
     #[doc(alias("InitialWait"))]
     pub fn base(mut self, delay: Duration) -> Self {
         self.settings.backoff.base = delay;
         self
     }
 
-    /// Sets the longest wait, including jitter. Go programs call this setting `MaxWait`. Default: 2 seconds.
+    /// Sets the longest wait between attempts, including [`jitter`](Self::jitter). Go programs call this setting `MaxWait`.
+    /// Default: 2 seconds.
+    ///
+    /// A wait that the server asks for may be longer: see [`retry_after`](Self::retry_after).
     #[doc(alias("MaxWait"))]
     pub fn max_delay(mut self, delay: Duration) -> Self {
         self.settings.backoff.max_delay = delay;
@@ -101,16 +105,17 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets how the waits are randomized. Default: [`Jitter::None`].
+    /// Sets how the waits between attempts are randomized. Default: [`Jitter::None`].
     pub fn jitter(mut self, jitter: Jitter) -> Self {
         self.settings.backoff.jitter = jitter;
         self
     }
 
-    /// Sets a function that computes each wait. The settings `base`, `multiplier`, `max_delay` and `jitter` are then not used.
+    /// Sets a function that returns the wait before each retry. The settings `base`, `multiplier`, `max_delay` and `jitter` are
+    /// then not used. Default: the wait is computed from these settings.
     ///
-    /// The arguments are the number of the attempt that will follow, which is 1 for the first retry, and the error of the
-    /// failed attempt.
+    /// The first argument is the number of the attempt that will follow. It is 1 for the first retry. The second argument is
+    /// the error of the failed attempt.
     ///
     /// ```
     /// use std::time::Duration;
@@ -128,52 +133,57 @@ impl<E> RetryBuilder<E> {
         self
     }
 
-    /// Sets the source of random numbers for the jitter. A [seeded](Random::seeded) source makes a test repeatable.
+    /// Sets the source of random numbers for the [`jitter`](Self::jitter). A [seeded](Random::seeded) source makes a test
+    /// repeatable. Default: a source with a random seed.
     pub fn random(mut self, random: Random) -> Self {
         self.settings.random = Some(Arc::new(random));
         self
     }
 
-    /// Sets a function that returns whether an error of the call is worth another attempt. Default: every error is.
+    /// Sets a function that returns whether the call should be repeated after the given error. Default: the call is repeated
+    /// after every error.
     ///
-    /// The function sees only errors that the call itself returned. An attempt timeout is always worth another attempt. The end
-    /// of the caller's context never is.
+    /// The retry calls this function only with errors that the call itself returned. It makes another attempt after an attempt
+    /// timeout, and no further attempt after the caller's context has ended, without calling this function.
     pub fn retry_if(mut self, retry_if: impl Fn(&E) -> bool + Send + Sync + 'static) -> Self {
         self.settings.retry_if = Some(Arc::new(retry_if));
         self
     }
 
-    /// Sets a function that returns the wait that the server asks for in its error. Use
-    /// [`parse_retry_after`](crate::retry::parse_retry_after) to parse the HTTP header `Retry-After`.
+    /// Sets a function that returns the wait that the server asks for in the given error, or `None`. Use
+    /// [`parse_retry_after`](crate::retry::parse_retry_after) to parse the HTTP header `Retry-After`. Default: errors do not
+    /// ask for a wait.
     ///
-    /// The retry waits for this time if it is longer than the backoff. The time may be longer than `max_delay`. The retry
-    /// shortens it to [`max_retry_after`](Self::max_retry_after).
+    /// The retry waits for the returned time if this time is longer than the wait that the retry has computed. The returned
+    /// time may be longer than [`max_delay`](Self::max_delay). If it is longer than [`max_retry_after`](Self::max_retry_after),
+    /// it is shortened to that setting.
     pub fn retry_after(mut self, retry_after: impl Fn(&E) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.settings.retry_after = Some(Arc::new(retry_after));
         self
     }
 
-    /// Sets the longest wait that the [`retry_after`](Self::retry_after) function may ask for. A longer wait is shortened to
-    /// this time. Default: 30 seconds.
+    /// Sets the longest wait that the function [`retry_after`](Self::retry_after) may return. A longer wait is shortened to
+    /// `limit`. Default: 30 seconds.
     pub fn max_retry_after(mut self, limit: Duration) -> Self {
         self.settings.max_retry_after = limit;
         self
     }
 
-    /// Sets the budget from which retries take tokens. Share the budget with other callers of the same service. Default: no
-    /// budget.
+    /// Sets the budget from which retries take tokens. If the budget has too few tokens, the retry makes no further attempt.
+    /// Share the budget with other callers of the same service. Default: no budget.
     pub fn budget(mut self, budget: Arc<RetryBudget>) -> Self {
         self.budget = Some(budget);
         self
     }
 
-    /// Sets a hook that runs before each wait. A panic of the hook goes to the caller of [`Retry::run`].
+    /// Sets a hook that runs before each wait between attempts. A panic of the hook goes to the caller of [`Retry::run`].
+    /// Default: no hook.
     pub fn on_retry(mut self, hook: impl Fn(&RetryEvent<'_, E>) + Send + Sync + 'static) -> Self {
         self.settings.on_retry = Some(Arc::new(hook));
         self
     }
 
-    /// Sets the clock that measures the waits. Default: the clock of the call's context.
+    /// Sets the clock that measures the waits between attempts. Default: the clock of the context passed to [`Retry::run`].
     pub fn clock(mut self, clock: Clock) -> Self {
         self.settings.clock = Some(clock);
         self
@@ -193,18 +203,21 @@ impl<E> RetryBuilder<E> {
 }
 
 impl<E> RetryBuilder<Error<E>> {
-    /// Lets the retry interpret the errors of other policies that run inside its call. A [`Stack`](crate::Stack) does not need
-    /// this setting.
+    /// Makes the retry interpret the errors of other policies that run inside its call. Without this setting, the retry treats
+    /// these errors like errors of the called service. A [`Stack`](crate::Stack) does not need this setting.
     ///
-    /// * If an inner policy refused the attempt and a later try can succeed, the retry waits for the time that the error asks
-    ///   for. Such an attempt takes no tokens from the budget, because it was not sent.
-    /// * After any other refusal, after the end of the attempt's context, and after an inner retry that gave up, the retry
-    ///   makes no further attempt.
-    /// * A retry after an attempt timeout costs more tokens than a retry after another failure.
-    /// * If an inner retry stopped with [`StopReason::Nested`](crate::StopReason::Nested), the outer retry judges the last
+    /// * If an inner policy refused the attempt and a later attempt can succeed, the retry waits at least for the time
+    ///   [`Error::retry_after`] before the next attempt. The next attempt then takes no tokens from the budget, because the
+    ///   refused attempt was not sent.
+    /// * If a later attempt cannot succeed, for example because a worker pool is closed, the retry makes no further attempt.
+    ///   This also applies if the context of the inner policy has ended, or if an inner retry has stopped, except in the last
+    ///   case below.
+    /// * A retry after an attempt timeout takes [`timeout_cost`](super::RetryBudgetBuilder::timeout_cost) tokens from the
+    ///   budget, like in a stack.
+    /// * If an inner retry stopped with [`StopReason::Nested`](crate::StopReason::Nested), the outer retry decides by the last
     ///   error of the inner retry.
     ///
-    /// The error type of such a call is `Error<Error<E>>`. `?` converts it to `Error<E>`.
+    /// The retry returns an `Error<Error<E>>`. `?` converts this error to an `Error<E>`.
     pub fn over_policies(mut self) -> Self {
         self.settings.hints_below = Some(|error| RetryHints::new(error, None));
         self

@@ -26,7 +26,7 @@ use crate::tally::Tally;
 use builder::Settings;
 use progress::Progress;
 
-/// Repeats a failed call until an attempt succeeds or until another attempt cannot help. Waits before each retry.
+/// Repeats a failed call until an attempt succeeds or the retry stops. Waits before each further attempt.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,13 +49,16 @@ use progress::Progress;
 ///
 /// # Rules
 ///
-/// * No attempt starts after the context has been canceled or its deadline has passed. The error is then the error of the
-///   context.
-/// * If the next wait would end at or after the deadline, the retry does not wait. It fails at once with the last error.
+/// * No attempt starts after the context passed to [`run`](Retry::run) has been canceled or its deadline has passed. A wait
+///   ends at this moment. The retry then returns the error of the context ([`Error::end`]).
+/// * If the next wait would end at or after the deadline, the retry does not wait. It fails at once, with
+///   [`StopReason::Deadline`](crate::StopReason::Deadline).
+/// * A retry stops after `max_attempts` attempts, after an error that [`retry_if`](RetryBuilder::retry_if) rejects, or when its
+///   budget has too few tokens: see [`StopReason`](crate::StopReason).
 /// * A retry inside an attempt of another retry makes only one attempt, so that attempts do not multiply: see
 ///   [`Attempt`](crate::Attempt).
-/// * The retry does not drop a running attempt when the context ends. The call must observe the context that it gets, for
-///   example with [`Context::run`].
+/// * If the context is canceled or its deadline passes during an attempt, the retry does not drop the attempt. The call must
+///   observe the context that it gets, for example with [`Context::run`].
 ///
 /// # Methods
 ///
@@ -65,10 +68,10 @@ use progress::Progress;
 /// # Defaults
 ///
 /// By default a retry makes at most 4 attempts. The first wait is 100 ms, and each further wait is twice as long, up to 2 s.
-/// There is no jitter and no budget. The defaults may change. If many clients call one service, use [`Jitter::Full`] and share
-/// a [`RetryBudget`].
+/// The waits are not randomized, and there is no budget. The defaults may change. If many clients call one service, use
+/// [`Jitter::Full`] and share a [`RetryBudget`].
 ///
-/// Clones share their settings and [`stats`](Retry::stats).
+/// Clones share their [`stats`](Retry::stats).
 #[doc(alias("RetryOptions"))]
 pub struct Retry<E> {
     shared: Arc<Shared<E>>,
@@ -81,18 +84,18 @@ struct Shared<E> {
 }
 
 impl<E> Retry<E> {
-    /// Creates a builder with the defaults.
+    /// Creates a builder with the [defaults](Retry#defaults).
     pub fn builder() -> RetryBuilder<E> {
         RetryBuilder::new()
     }
 
-    /// Creates a builder with the defaults, in which each wait is twice as long as the wait before. This is another name of
-    /// [`builder`](Retry::builder).
+    /// Creates a builder with the [defaults](Retry#defaults): each wait is twice as long as the wait before. This is another
+    /// name of [`builder`](Retry::builder).
     pub fn exponential() -> RetryBuilder<E> {
         RetryBuilder::new()
     }
 
-    /// Creates a builder whose waits all have the length `delay`.
+    /// Creates a builder with the [defaults](Retry#defaults), except that all waits have the length `delay`.
     pub fn constant(delay: Duration) -> RetryBuilder<E> {
         RetryBuilder::new().base(delay).max_delay(delay).multiplier(1.0)
     }
@@ -106,26 +109,27 @@ impl<E> Retry<E> {
         Retry { shared: Arc::clone(&self.shared), budget: Some(budget) }
     }
 
-    /// Makes a call, and repeats it until an attempt succeeds or until another attempt cannot help. `call` runs once per
-    /// attempt.
+    /// Makes a call, and repeats it until an attempt succeeds or the retry stops. `call` runs once per attempt. Its argument is
+    /// the context of the attempt, which is derived from `ctx`.
     ///
-    /// The context of each attempt contains the attempt's number: see [`Attempt`](crate::Attempt). If an attempt succeeds, its
-    /// value is returned even if the context has ended meanwhile.
+    /// [`Attempt::number`](crate::Attempt::number) returns the number of the attempt that a context belongs to. If `ctx` ends
+    /// during a wait, the wait ends. If `ctx` ends during an attempt, the retry does not drop the attempt. The call must
+    /// observe its context. If an attempt succeeds, its value is returned even if `ctx` has ended meanwhile.
     ///
     /// # Errors
     ///
-    /// All attempts that were made have failed. The error contains the [last error](Error::last), the [number of
-    /// attempts](Error::attempts), and the [reason](Error::stop_reason) why no further attempt was made. If `ctx` was canceled
-    /// or its deadline passed, [`Error::end`] is the error of `ctx`.
+    /// * All attempts that were made have failed. The error contains the [last error](Error::last) of the call, the [number of
+    ///   attempts](Error::attempts), and the [reason](Error::stop_reason) why the retry stopped.
+    /// * `ctx` was canceled or its deadline passed, before, between or during attempts ([`Error::end`]).
     ///
     /// # Panics
     ///
-    /// Passes on a panic of the call or of a hook. The panic counts as a failure.
+    /// Passes on a panic of the call, or of a function or hook that is set in the builder. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future drops the current attempt or ends the current wait. Tokens for an attempt that has not started go
-    /// back to the budget.
+    /// Dropping the future drops the current attempt or ends the current wait. If the retry has taken tokens from the budget
+    /// for an attempt that has not started, they return to the budget.
     #[doc(alias("RetryWithContext"))]
     pub fn run<'a, T, F, Fut>(&'a self, ctx: &'a Context, mut call: F) -> impl Future<Output = Result<T, Error<E>>>
     where
@@ -166,7 +170,8 @@ impl<E> Retry<E> {
         })
     }
 
-    /// Makes a blocking call on this thread, and repeats it like [`run`](Retry::run). The waits block the thread.
+    /// Makes a blocking call on the current thread, and repeats it like [`run`](Retry::run). The waits block the thread. They
+    /// end early when `ctx` ends. A running call must observe its context.
     ///
     /// # Errors
     ///
@@ -197,13 +202,14 @@ impl<E> Retry<E> {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RetryStats {
-    /// The calls of `run`. A call counts once, even if it made several attempts.
+    /// The calls of [`run`](Retry::run) and [`run_blocking`](Retry::run_blocking). A call counts once, even if it made several
+    /// attempts.
     pub calls: CallStats,
-    /// Second and later attempts started.
+    /// Second and later attempts that were started.
     pub retries: u64,
-    /// Calls that stopped because the next wait would not have ended before the deadline.
+    /// Calls that failed because the next wait would not have ended before the deadline.
     pub deadline_refused: u64,
-    /// Calls that stopped because the budget had too few tokens.
+    /// Calls that failed because the [budget](RetryBudget) had too few tokens for another attempt.
     pub budget_refused: u64,
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 /// Parses the value of the HTTP header `Retry-After`: a number of seconds, or a date in one of the three formats of RFC 9110.
 ///
-/// Returns the wait from `now` on. Returns zero for a date that has passed. Returns `None` if the value is neither a number nor
-/// a date.
+/// Returns the time to wait, counted from `now`. Returns zero if the date is before `now`. Returns `None` if the value is
+/// neither a number nor a date.
 ///
 /// ```
 /// use std::time::{Duration, SystemTime};
