@@ -14,8 +14,8 @@ use crate::raw::tree;
 impl Context {
     /// Returns a child context that ends when `token` is canceled, or when this context ends.
     ///
-    /// When the token's `cancel` returns, the child has ended. Its [cause](Context::cause) is then the text `cancellation
-    /// token canceled`.
+    /// When the token's `cancel` returns, the child has ended. The [cause](Context::cause) of its end is the text
+    /// `cancellation token canceled`. If this context ended first, the child has the error of this context.
     ///
     /// ```
     /// use ripcord::Context;
@@ -44,25 +44,23 @@ impl Context {
         ctx
     }
 
-    /// Returns a token that is canceled when this context ends. A token carries no cause.
+    /// Returns a new token that is canceled when this context ends. The token does not contain the cause.
     ///
-    /// Each call returns a new token. Canceling the token has no effect on the context.
+    /// Canceling the token has no effect on the context. If the context was derived from a token with
+    /// [`with_cancellation_token`](Context::with_cancellation_token), the returned token may be canceled a moment before
+    /// the context ends.
+    ///
+    /// # Dropped contexts
     ///
     /// The token does not keep the context alive. After the last clone of the context was dropped, the token is still
-    /// canceled at the time when the context would have ended: at its deadline, when an ancestor ends, or when a token
-    /// from which the context was derived is canceled.
+    /// canceled at the time at which the context would have ended: at its deadline, when an ancestor ends, or when a token
+    /// from which the context was derived is canceled. There are three exceptions:
     ///
-    /// After the last clone was dropped, there are these exceptions:
-    ///
-    /// - For a [merged](Context::merge) context, the token is canceled only when the context ends on which `merge` was
-    ///   called, not when the other context ends.
-    /// - If [`with_cancellation_token`](Context::with_cancellation_token) was called on a context that can end, the token
-    ///   of the result is canceled only when that context ends, not when the first token is canceled.
-    /// - For a [shielded](Context::shielded) context, the token may be canceled up to one millisecond late. If the
-    ///   context on which `shielded` was called was derived from another token, that token counts only while that context
-    ///   is alive.
-    ///
-    /// If a context was derived from a token, a token of this context may be canceled a moment before the context ends.
+    /// - If the context was created by `one.merge(&other)`, the end of `other` no longer cancels the token.
+    /// - If the context was created by `parent.with_cancellation_token(&first)` and `parent` can end, the cancellation of
+    ///   `first` no longer cancels the returned token. The end of `parent` does.
+    /// - If the context was created by `parent.shielded(grace)`, the token may be canceled up to one millisecond late. If
+    ///   `parent` was derived from another token, a cancellation of that token counts only while `parent` is alive.
     ///
     /// ```
     /// use ripcord::Context;

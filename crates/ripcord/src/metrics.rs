@@ -21,8 +21,8 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 
 /// Registers the help texts of this crate's metrics with the recorder of the crate `metrics`.
 ///
-/// Call it once, after the recorder is installed. Without a recorder, nothing is recorded. With the feature `metrics`,
-/// this crate records:
+/// Call this function once, after the recorder was installed. Without a recorder, nothing is recorded. With the feature
+/// `metrics`, this crate records:
 ///
 /// | metric | type | labels | meaning |
 /// |---|---|---|---|
@@ -35,7 +35,7 @@ const TASK_OVERRUN: &str = "ripcord_task_overrun_seconds";
 /// `ripcord_contexts_ended_total` counts only the context that was canceled or whose deadline passed, not the contexts
 /// derived from it. An end is counted when code notices it. An end that no code notices is not counted.
 ///
-/// Context names and span names become labels, so use a small set of names.
+/// A label is empty if no context has a name. Context names and span names become labels, so use a small set of names.
 pub fn describe_metrics() {
     describe_counter!(CONTEXTS_ENDED, Unit::Count, "Contexts that ended, by kind of end and by name.");
     describe_histogram!(CALL_TIME_LEFT, Unit::Seconds, "Time left when a call started.");

@@ -63,8 +63,8 @@ impl Manual {
     }
 }
 
-/// Advances a manual clock, and waits for timers on that clock. [`Clock::manual`](crate::Clock::manual) returns it
-/// together with the clock.
+/// Advances a manual clock in a test, and waits until the code under test waits for that clock.
+/// [`Clock::manual`](crate::Clock::manual) returns a `ManualTime` together with its clock.
 ///
 /// Clones advance the same clock.
 ///
@@ -87,11 +87,15 @@ impl ManualTime {
         ManualTime(manual)
     }
 
-    /// Advances the clock by `duration`, and fires all deadlines up to the new time in order.
+    /// Advances the clock by `duration`. Ends all contexts on this clock whose deadlines are not later than the new time,
+    /// in the order of the deadlines.
     ///
-    /// Each deadline fires at its own time, on this thread. When this method returns, the contexts with these deadlines
-    /// have ended and their waiters have been woken. Deadlines that were set by a woken waiter have fired too, if they
-    /// are due. A waker may call this method. Concurrent calls add up. The clock advances by at most 292 years in total.
+    /// The calling thread wakes the waiters of these contexts before this method returns. During a wake, the clock shows
+    /// the time of the deadline. If a woken waiter sets a deadline that is not later than the new time, the same call ends
+    /// that context too.
+    ///
+    /// A waker may call this method. If several threads call this method at the same time, the clock advances by the sum of
+    /// their durations. The clock advances by at most 292 years in total.
     pub fn advance(&self, duration: Duration) {
         let by = nanoseconds(duration).unwrap_or(i64::MAX);
         let manual = &*self.0;
@@ -99,10 +103,10 @@ impl ManualTime {
         manual.run_to(before.unwrap_or_default().saturating_add(by));
     }
 
-    /// Advances the clock to the next deadline that code waits for, and fires it. Returns `false` if there is no such
-    /// deadline.
+    /// Advances the clock to the next deadline for which code waits, such as the end of a sleep, and ends its context.
+    /// Returns `false`, and leaves the clock unchanged, if code waits for no deadline.
     ///
-    /// A deadline without a waiter is skipped. If `false` is returned, the clock is unchanged.
+    /// A deadline for which no code waits is ignored: the clock may advance past it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -110,7 +114,7 @@ impl ManualTime {
     ///
     /// let (clock, time) = Clock::manual();
     /// let ctx = Context::background().with_clock(clock).with_timeout(Duration::from_secs(5));
-    /// assert!(!time.advance_to_next()); // nothing waits for it
+    /// assert!(!time.advance_to_next()); // no code waits for `ctx`
     /// let _after = ctx.after_func(|| {});
     /// assert!(time.advance_to_next());
     /// assert!(ctx.is_done());
@@ -132,15 +136,14 @@ impl ManualTime {
         self.0.timers.len()
     }
 
-    /// Waits until at least `count` timers are active, which means that the code under test sleeps or waits for a
-    /// deadline.
+    /// Waits until at least `count` [timers](ManualTime::timers) are active. A test calls this method before it advances
+    /// the clock, so that the code under test is already sleeping or waiting for a deadline.
     ///
-    /// [`timers`](ManualTime::timers) returns the number. On a plain thread, use [`block_on`](crate::block_on):
-    /// `block_on(time.wait_for_timers(1))`.
+    /// On a plain thread, use [`block_on`](crate::block_on): `block_on(time.wait_for_timers(1))`.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time.
+    /// The returned future may be dropped at any time.
     pub fn wait_for_timers(&self, count: usize) -> WaitForTimers {
         WaitForTimers { time: self.clone(), count }
     }
@@ -157,7 +160,7 @@ impl fmt::Debug for ManualTime {
     }
 }
 
-/// The future that [`ManualTime::wait_for_timers`] returns. Ready when enough timers are active.
+/// The future that [`ManualTime::wait_for_timers`] returns. Ready when at least the requested number of timers is active.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct WaitForTimers {

@@ -52,23 +52,24 @@ impl Clock {
 
     /// Returns the system's monotonic clock.
     ///
-    /// One background thread per process wakes the futures and callbacks that wait for deadlines. It starts when it is
-    /// first needed.
+    /// A context that is not derived from a context with another clock uses this clock.
     ///
-    /// A `fork` does not copy that thread to the child process. In the child, calls such as
+    /// One background thread per process wakes the futures, and starts the functions of
+    /// [`after_func`](crate::Context::after_func), that wait for deadlines. The thread starts with the first such wait. If
+    /// the system cannot start the thread, the next such wait tries again.
+    ///
+    /// After a `fork`, the child process does not have this thread. In the child process, methods such as
     /// [`is_done`](crate::Context::is_done) and blocking waits such as [`wait`](crate::Context::wait) still notice
-    /// deadlines, but futures and callbacks are not woken. Use contexts for async work only after an `exec`.
-    ///
-    /// The same limits apply while the system cannot start the thread. The next future or callback that waits for a
-    /// deadline tries again to start the thread.
+    /// deadlines, but futures are not woken and functions are not started.
     pub const fn system() -> Clock {
         Clock(Repr::System)
     }
 
-    /// Returns a clock for tests, and the [`ManualTime`] that advances it. The clock stands still until
-    /// [`advance`](ManualTime::advance) is called.
+    /// Returns a clock for tests, and the [`ManualTime`] that advances it. The time of the clock changes only in calls of
+    /// `ManualTime`, such as [`advance`](ManualTime::advance).
     ///
-    /// Deadlines fire in order, on the thread that calls `advance`, before `advance` returns.
+    /// The thread that calls `advance` ends the contexts whose deadlines have passed, in the order of the deadlines, and
+    /// wakes their waiters before `advance` returns.
     ///
     /// ```
     /// use std::time::Duration;
@@ -88,29 +89,30 @@ impl Clock {
 
     /// Returns the clock of the current tokio runtime, which follows `tokio::time::pause` and `tokio::time::advance`.
     ///
-    /// A task of that runtime wakes the futures and callbacks that wait for deadlines. Without a runtime, or after its
-    /// shutdown, a thread wakes them by the system's time.
+    /// A task of this runtime wakes the futures that wait for deadlines. If this function is called outside of a runtime,
+    /// or after the runtime was shut down, a thread wakes the futures according to the system's time.
     ///
-    /// Query contexts on this clock only from threads of that runtime. On other threads, the clock shows the system's
-    /// time, which differs from tokio's time while tokio's time is paused.
+    /// Use contexts with this clock only on threads of the runtime. On other threads, the clock shows the system's time,
+    /// which differs from tokio's time if tokio's time was paused or advanced.
     #[cfg(feature = "tokio")]
     pub fn tokio() -> Clock {
         Clock(Repr::Tokio(tokio::Tokio::new()))
     }
 
-    /// Returns whether this is the system's clock.
+    /// Returns whether this clock is the system's clock, as [`Clock::system`] returns it.
     pub fn is_system(&self) -> bool {
         matches!(self.0, Repr::System)
     }
 
-    /// Returns the current time. It never goes backwards.
+    /// Returns the time that the clock shows. The time never goes backwards.
     pub fn now(&self) -> Instant {
         instant_of(self.ticks())
     }
 
-    /// Returns whether `instant` has passed on this clock: `now() >= instant`. Never returns `true` early.
+    /// Returns whether this clock has reached `instant`, like `now() >= instant`.
     ///
-    /// On the system's clock, this costs less than [`now`](Clock::now) while the instant is more than about 120 ms away.
+    /// On the system's clock, a call costs less than [`now`](Clock::now) if `instant` is more than about 120 ms in the
+    /// future.
     ///
     /// ```
     /// use std::time::Duration;

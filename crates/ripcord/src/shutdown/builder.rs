@@ -53,22 +53,23 @@ impl ShutdownBuilder {
         }
     }
 
-    /// Sets the root: the context from which all work and all phases derive their contexts. Default:
+    /// Sets the root, which is the parent of [`Shutdown::context`] and of the contexts of all phases. Default:
     /// [`Context::background`].
     ///
-    /// The root provides their values and their clock. When the root ends, all work and the current phase end at once,
-    /// and no further phase runs. If the shutdown has not started, it starts with the root's cause.
+    /// Work and phases inherit the values and the clock of the root. When the root ends, the contexts of all
+    /// work and of the current phase end too, and no further phase runs. If the shutdown has not started, it starts with
+    /// the cause of the root's end.
     ///
-    /// The root may belong to another `Shutdown`. Contexts of this shutdown are then [draining](Context::is_draining)
-    /// when either shutdown is draining.
+    /// The root may be derived from the context of another `Shutdown`. Contexts of this shutdown are then
+    /// [draining](Context::is_draining) when either shutdown is draining.
     pub fn context(self, root: &Context) -> Self {
         ShutdownBuilder { root: root.clone(), ..self }
     }
 
-    /// Sets how long [work in flight](Shutdown) may continue after the stop request. Default: 10 seconds.
+    /// Sets the drain time: how long [work in flight](Shutdown) may continue after the stop request. Default: 10 seconds.
     ///
-    /// Work that has not ended by then is canceled. With zero, all work is canceled at once. [`Duration::MAX`] sets no
-    /// limit.
+    /// When the drain time is over, [`Shutdown::context`] is canceled, and with it all work that has not ended. With a
+    /// drain time of zero, the stop request cancels all work immediately. [`Duration::MAX`] sets no limit.
     #[track_caller]
     pub fn drain(self, time: Duration) -> Self {
         ShutdownBuilder { drain: Limit { time, location: Location::caller() }, ..self }
@@ -76,24 +77,29 @@ impl ShutdownBuilder {
 
     /// Sets how long servers still accept connections after the stop request. Default: zero.
     ///
-    /// During the delay, readiness checks already fail, so that load balancers can stop sending requests. The delay is
-    /// part of the drain time and ends with it. If no listener is open, there is no delay. A server waits for the delay
-    /// with [`Shutdown::drain_delay_over`].
+    /// During the delay, the readiness check of `ripcord-http` already fails, so that load balancers can stop sending
+    /// requests. The servers of `ripcord_http::serve` close their listeners after the delay. If you write a server, wait
+    /// for the delay with [`Shutdown::drain_delay_over`].
+    ///
+    /// The delay is part of the drain time: it ends when the drain ends. The drain lasts as long as a listener of
+    /// `ripcord_http::serve` is open, but it may end early if there is no such listener and no work in flight.
     pub fn drain_delay(self, time: Duration) -> Self {
         ShutdownBuilder { drain_delay: time, ..self }
     }
 
-    /// Adds a phase: cleanup that runs after the drain and after the phases that were added before.
+    /// Adds a phase, which is cleanup that runs after the drain and after the phases that were added before.
     ///
     /// `run` receives a child of the [root](ShutdownBuilder::context), which has the phase's name and ends after `limit`.
-    /// `run` returns a future with the output `()` or `Result<(), E>`.
+    /// `run` returns a future with the output `()` or `Result<(), E>`, where `E` converts into a
+    /// [`Cause`](crate::Cause).
     ///
-    /// A phase that exceeds its limit is dropped. A phase for which no time is left is not run, for example with a limit
-    /// of zero. The [report](crate::Report) names such a phase, and a phase that fails or panics. In all these cases the
-    /// shutdown continues with the next phase.
+    /// If the future is not ready after `limit`, it is dropped. If no time is left when the phase should start, for
+    /// example because the [total](ShutdownBuilder::total) limit is over, `run` is not called. The
+    /// [report](crate::Report) contains the outcome of each phase. The shutdown continues with the next phase even if a
+    /// phase fails, panics or exceeds its limit.
     ///
-    /// A phase that blocks its thread cannot be dropped. The shutdown then continues one second after the limit, and the
-    /// report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a phase also blocks
+    /// A future that blocks its thread cannot be dropped. The shutdown then continues one second after the limit, and the
+    /// report lists the phase in [`left`](crate::Report::left). On a single-threaded runtime, such a future also blocks
     /// the shutdown.
     #[track_caller]
     pub fn phase<F, T>(mut self, name: impl Into<Cow<'static, str>>, limit: Duration, run: F) -> Self
@@ -106,15 +112,17 @@ impl ShutdownBuilder {
     }
 
     /// Sets the time limit for the drain and all phases together, counted from the stop request. Default: no limit.
+    ///
+    /// When the limit is over, the drain ends, the current phase is dropped, and no further phase runs.
     #[track_caller]
     pub fn total(self, time: Duration) -> Self {
         ShutdownBuilder { total: Limit { time, location: Location::caller() }, ..self }
     }
 
-    /// Creates the shutdown.
+    /// Creates the [`Shutdown`], which waits for a stop request.
     ///
-    /// If this is called on a tokio runtime and the feature `tokio` is on, the shutdown and its phases run on that
-    /// runtime. Otherwise they run on threads, which start when the shutdown begins.
+    /// If this method is called on a tokio runtime and the feature `tokio` is on, the shutdown and its phases run on that
+    /// runtime. Otherwise they run on threads, which start after the stop request.
     pub fn build(self) -> Shutdown {
         Shutdown::new(self)
     }

@@ -18,14 +18,15 @@ impl Value for StopRequest {
 }
 
 impl Context {
-    /// Returns whether a [`Shutdown`](crate::Shutdown) has asked the work under this context to stop.
+    /// Returns whether a stop request was made to the [`Shutdown`](crate::Shutdown) from whose
+    /// [`context`](crate::Shutdown::context) this context was derived. Returns `false` if there is no such `Shutdown`.
     ///
-    /// A draining context has not ended: work may finish until the [drain time](crate::ShutdownBuilder::drain) is over.
-    /// Returns `false` if the context was not derived from [`Shutdown::context`](crate::Shutdown::context).
+    /// The stop request does not end the context: work may finish until the [drain time](crate::ShutdownBuilder::drain)
+    /// is over. Work should finish soon, and start no new long operations.
     ///
-    /// The stop request also reaches contexts from [`without_cancel`](Context::without_cancel). It reaches a
-    /// [merged](Context::merge) context if either of the two contexts was derived from a shutdown's context. Each call
-    /// walks up all ancestors of the context.
+    /// A context from [`without_cancel`](Context::without_cancel) is draining when its parent is. A
+    /// [merged](Context::merge) context is draining when either of the two merged contexts is. Each call visits all
+    /// ancestors of the context.
     ///
     /// ```
     /// use ripcord::Shutdown;
@@ -40,15 +41,16 @@ impl Context {
         self.all_values::<StopRequest>().into_iter().any(|request| request.0.is_done())
     }
 
-    /// Waits until a [`Shutdown`](crate::Shutdown) asks the work under this context to stop. See
-    /// [`is_draining`](Context::is_draining).
+    /// Waits until the context is draining: until a stop request is made to the [`Shutdown`](crate::Shutdown) from whose
+    /// [`context`](crate::Shutdown::context) this context was derived.
     ///
-    /// The future is never ready if the context was not derived from [`Shutdown::context`](crate::Shutdown::context). The
-    /// end of the context does not make it ready.
+    /// If there is no such `Shutdown`, the future is never ready. The end of the context does not make the future ready.
+    /// See also [`is_draining`](Context::is_draining).
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. The stop request is permanent, so a future created later is ready too.
+    /// The returned future may be dropped at any time. A stop request is permanent, so a later call of `draining` returns
+    /// immediately.
     ///
     /// ```
     /// use std::time::Duration;
@@ -66,10 +68,10 @@ impl Context {
     }
 }
 
-/// The future that [`Context::draining`] returns. Ready when a [`Shutdown`](crate::Shutdown) asks the work under the
-/// context to stop.
+/// The future that [`Context::draining`] returns. Ready when a stop request is made to the context's
+/// [`Shutdown`](crate::Shutdown).
 ///
-/// It does not borrow the context, so it can be spawned.
+/// The future does not borrow the context, so it can be spawned.
 #[must_use = "futures do nothing unless polled"]
 #[derive(Debug)]
 pub struct Draining {

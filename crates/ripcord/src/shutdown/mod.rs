@@ -64,23 +64,25 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// Stops a process in order: first a stop request, then a drain with a time limit, then phases with their own time
 /// limits.
 ///
-/// [`Shutdown::builder`] creates it.
+/// [`Shutdown::builder`] returns a builder that creates it. Derive the contexts of all work from
+/// [`context`](Shutdown::context). The shutdown has four steps:
 ///
 /// 1. **Stop request.** The shutdown starts with a call of [`begin`](Shutdown::begin), with a
 ///    [signal](Shutdown::on_signals), or when the [root](ShutdownBuilder::context) ends. All contexts derived from
-///    [`context`](Shutdown::context) are then [draining](Context::is_draining). No work is canceled yet.
+///    `context` are then [draining](Context::is_draining). A stop request cancels no work.
 /// 2. **Drain.** The drain ends when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Then
 ///    `context` is canceled with the cause [`DrainEnded`]. Canceled work has one second to end before the phases start.
 /// 3. **Phases.** The [phases](ShutdownBuilder::phase) run in the order in which they were added. Examples are flushing a
 ///    queue and closing a pool.
 /// 4. **Report.** [`run`](Shutdown::run) returns the [`Report`].
 ///
-/// Work in flight is every task that was spawned under `context`, all work that holds a [`TaskGuard`](crate::TaskGuard)
-/// of such a context, and everything that a server of `ripcord_http::serve` has open.
+/// Work in flight is everything in the task list ([`with_tasks`](Context::with_tasks)) of `context`: tasks of
+/// `Context::spawn` or a [`Group`](crate::Group) under `context`, work that holds a [`TaskGuard`](crate::TaskGuard), and
+/// the listeners, connections and requests of a server of `ripcord_http::serve`.
 ///
 /// The shutdown runs on the tokio runtime on which it was built, or else on a thread. It makes progress even if no code
-/// polls a future. Building a `Shutdown` starts nothing. Clones refer to the same shutdown. If the last clone is dropped
-/// without a stop request, nothing happens.
+/// polls a future. Building a `Shutdown` does not start it. Clones refer to the same shutdown. If the last clone is
+/// dropped without a stop request, nothing happens.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,7 +100,7 @@ pub use report::{DrainEnded, PhaseOutcome, PhaseReport, Report};
 /// let in_flight = ctx.task_guard();
 /// let consumer = std::thread::spawn(move || {
 ///     let _in_flight = in_flight;
-///     block_on(ctx.draining()); // the time to finish
+///     block_on(ctx.draining()); // then finishes its work
 /// });
 ///
 /// shutdown.begin("deployment");
@@ -147,7 +149,7 @@ impl UnwindSafe for Shared {}
 impl RefUnwindSafe for Shared {}
 
 impl Shutdown {
-    /// Returns a builder with a drain time of 10 seconds and no phases.
+    /// Returns a builder for a shutdown, with a [drain time](ShutdownBuilder::drain) of 10 seconds and no phases.
     ///
     /// ```
     /// use std::time::Duration;
@@ -198,14 +200,15 @@ impl Shutdown {
 
     /// Returns the context of all work. Derive the contexts of requests, jobs and connections from it.
     ///
-    /// The drain ends when the drain time is over, or earlier when no work is in flight. Then this context is canceled
-    /// with the cause [`DrainEnded`]. Work that starts later ends immediately.
+    /// This context does not end at the stop request. It is canceled with the cause [`DrainEnded`] when the drain ends:
+    /// when no work is in flight, or when the [drain time](ShutdownBuilder::drain) is over. Work that starts later ends
+    /// immediately.
     pub fn context(&self) -> &Context {
         &self.0.work
     }
 
-    /// Returns a context that ends when the shutdown starts, before the drain. Its cause is the cause of the
-    /// [stop request](Shutdown).
+    /// Returns a context that ends at the [stop request](Shutdown), when the drain starts. Its cause is the cause of the
+    /// stop request.
     ///
     /// Use this context to stop accepting new work, as in `shutdown.stop_request().run(listener.accept())`. Do not use it
     /// for work that should finish during the drain: derive the contexts of such work from [`context`](Shutdown::context).
@@ -221,12 +224,12 @@ impl Shutdown {
         &self.0.stop
     }
 
-    /// Requests the stop, and starts the shutdown. Only the first stop request counts, and the [`Report`] contains its
-    /// cause.
+    /// Starts the shutdown with a stop request, whose cause is `cause`. Only the first stop request of a shutdown has an
+    /// effect. The [`Report`] contains its cause.
     ///
     /// This method may be called on any thread, without a runtime, and does not wait for the shutdown. When it returns,
-    /// all contexts derived from [`context`](Shutdown::context) are [draining](Context::is_draining). If neither a
-    /// runtime nor a new thread is available, the shutdown runs within this call.
+    /// all contexts derived from [`context`](Shutdown::context) are [draining](Context::is_draining). If the shutdown was
+    /// built outside of a runtime and no thread can be started, the shutdown runs within this call.
     ///
     /// ```
     /// use ripcord::{Shutdown, block_on};
@@ -241,16 +244,18 @@ impl Shutdown {
         self.0.begin(cause.into(), Location::caller());
     }
 
-    /// Begins the shutdown when the process receives SIGINT (Ctrl-C) or SIGTERM. The cause is the
-    /// [`Signal`](crate::Signal).
+    /// Starts a thread that begins the shutdown when the process receives SIGINT (Ctrl-C) or SIGTERM. The cause of the
+    /// stop request is the [`Signal`](crate::Signal).
     ///
-    /// The second signal ends the process immediately. A signal also ends the process after the shutdown has finished, or
-    /// after the last clone of this `Shutdown` was dropped, unless other code listens for it. A thread listens from this
-    /// call on. A second call has no effect.
+    /// The first signal does not end the process. A second signal ends the process immediately, even during the shutdown.
+    /// A signal also ends the process after the shutdown has finished, and after the last clone of this `Shutdown` was
+    /// dropped. In all these cases, the process continues if other code in it listens for the signal.
+    ///
+    /// A second call of this method has no effect.
     ///
     /// # Errors
     ///
-    /// Returns an error if the system refuses the signal handler or the thread.
+    /// Returns an error if the system does not install the signal handler or does not start the thread.
     #[cfg(feature = "signals")]
     #[track_caller]
     pub fn on_signals(&self) -> std::io::Result<()> {
@@ -272,16 +277,16 @@ impl Shutdown {
         Ok(())
     }
 
-    /// Waits until the [drain delay](ShutdownBuilder::drain_delay) is over, counted from the stop request, or until the
-    /// drain has ended if that happens first.
+    /// Waits for the stop request, and then until the [drain delay](ShutdownBuilder::drain_delay) is over. If the drain
+    /// ends during the delay, the wait ends too.
     ///
-    /// If you write a server, close its listener after this wait. The servers of `ripcord_http::serve` already do so.
+    /// If you write a server, close its listener after this wait. The servers of `ripcord_http::serve` do this for you.
     ///
-    /// The future owns a clone of the `Shutdown`, so it can be spawned.
+    /// The returned future owns a clone of the `Shutdown`, so it can be spawned.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time.
+    /// The returned future may be dropped at any time.
     pub fn drain_delay_over(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
         let shared = Arc::clone(&self.0);
         async move {
@@ -303,14 +308,15 @@ impl Shutdown {
         self.0.end_drain(false);
     }
 
-    /// Waits for the stop request and for the end of the whole shutdown. Returns the [`Report`].
+    /// Waits until the shutdown has finished, and returns the [`Report`]. This method does not start the shutdown: without
+    /// a stop request, it waits forever.
     ///
-    /// The shutdown makes progress even if this future is not polled. The future owns a clone of the `Shutdown`, so it can
-    /// be spawned.
+    /// The shutdown makes progress even if the returned future is not polled. The future owns a clone of the `Shutdown`,
+    /// so it can be spawned.
     ///
     /// # Cancel safety
     ///
-    /// The future may be dropped at any time. A future created later returns the same report.
+    /// The returned future may be dropped at any time. A later call of `run` returns the same report.
     pub fn run(&self) -> RunShutdown {
         RunShutdown { shared: Arc::clone(&self.0), wait: self.0.stop.done_owned(), has_begun: false }
     }

@@ -22,7 +22,8 @@ use crate::task::TaskGuard;
 /// `E` converts into a [`Cause`].
 ///
 /// Error types, `&str` and `String` convert into a cause. If the future returns an error, the phase has
-/// [failed](crate::PhaseOutcome::Failed), and the [report](crate::Report) contains the error. The trait is sealed.
+/// [failed](crate::PhaseOutcome::Failed), and the [report](crate::Report) contains the error. The trait is sealed: other
+/// crates cannot implement it.
 pub trait PhaseOutput: sealed::Sealed {
     #[doc(hidden)]
     fn into_result(self) -> Result<(), Cause>;

@@ -11,10 +11,10 @@ use crate::cause::Cause;
 use crate::error::Error;
 use crate::task::TaskInfo;
 
-/// The result of a shutdown. [`Shutdown::run`](crate::Shutdown::run) returns it. Cheap to clone.
+/// The result of a shutdown. [`Shutdown::run`](crate::Shutdown::run) returns it.
 ///
 /// `Display` prints one line with the duration and the cause, one line for each phase, and one line for each task that
-/// was canceled or is still running.
+/// was canceled or is still running. A clone is cheap: it refers to the same data.
 #[derive(Clone)]
 pub struct Report(Arc<Parts>);
 
@@ -31,9 +31,8 @@ impl Report {
         Report(Arc::new(parts))
     }
 
-    /// Returns the cause of the shutdown: the cause of the first stop request, or the cause of the root's end.
-    ///
-    /// The root is the context that was passed to [`ShutdownBuilder::context`](crate::ShutdownBuilder::context).
+    /// Returns the cause of the shutdown: the cause of the first stop request, or the cause of the end of the
+    /// [root](crate::ShutdownBuilder::context) if that end started the shutdown.
     pub fn cause(&self) -> &Cause {
         &self.0.cause
     }
@@ -49,19 +48,25 @@ impl Report {
         &self.0.phases
     }
 
-    /// Returns the work that was still in flight when the drain time was over. It was canceled.
+    /// Returns the work that was canceled because it was still in flight at the end of the drain.
+    ///
+    /// The drain ends with work in flight when the [drain time](crate::ShutdownBuilder::drain) or the
+    /// [total](crate::ShutdownBuilder::total) time is over, or when the [root](crate::ShutdownBuilder::context) ends. The
+    /// list is empty if all work ended in time.
     pub fn canceled(&self) -> &[TaskInfo] {
         &self.0.canceled
     }
 
     /// Returns the work that was still running after the last phase.
     ///
-    /// Examples are a blocking task that does not check its context, and a phase that blocks its thread.
+    /// Examples are a task of `Context::spawn_blocking` that does not check its context, and a phase that blocks its
+    /// thread.
     pub fn left(&self) -> &[TaskInfo] {
         &self.0.left
     }
 
-    /// Returns whether all phases have completed without an error, and no work was canceled or is still running.
+    /// Returns whether all phases have completed without an error, no work was canceled, and no work was still running
+    /// after the last phase.
     pub fn is_clean(&self) -> bool {
         self.0.canceled.is_empty() && self.0.left.is_empty() && self.0.phases.iter().all(PhaseReport::is_completed)
     }
@@ -134,12 +139,13 @@ impl PhaseReport {
         matches!(self.outcome, PhaseOutcome::Failed(_))
     }
 
-    /// Returns whether the phase was dropped because its time limit, or the limit of the whole shutdown, was exceeded.
+    /// Returns whether the phase was not ready at its time limit, at the [total](crate::ShutdownBuilder::total) limit, or
+    /// at the deadline of the [root](crate::ShutdownBuilder::context).
     pub fn is_late(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Late(_))
     }
 
-    /// Returns whether the phase was dropped because the [root](crate::ShutdownBuilder::context) was canceled.
+    /// Returns whether the phase was not ready when the [root](crate::ShutdownBuilder::context) was canceled.
     pub fn is_canceled(&self) -> bool {
         matches!(self.outcome, PhaseOutcome::Canceled(_))
     }
@@ -168,17 +174,22 @@ impl fmt::Display for PhaseReport {
 pub enum PhaseOutcome {
     /// The phase has completed without an error.
     Completed,
-    /// The phase returned this error, or its runtime was shut down.
+    /// The phase returned this error. If the tokio runtime of the shutdown was shut down during the phase, this is an error
+    /// that says so.
     Failed(Cause),
-    /// The phase was dropped because its time limit, or the limit of the whole shutdown, was exceeded. The error's
-    /// [origin](Error::origin) tells which limit.
+    /// The phase was not ready at its time limit, at the [total](crate::ShutdownBuilder::total) limit, or at the deadline
+    /// of the [root](crate::ShutdownBuilder::context), and was dropped. The error's [origin](Error::origin) is the line
+    /// that set this limit.
+    ///
+    /// A phase that blocks its thread cannot be dropped: it is in [`Report::left`] too.
     Late(Error),
-    /// The phase was dropped because the [root](crate::ShutdownBuilder::context) was canceled.
+    /// The phase was not ready when the [root](crate::ShutdownBuilder::context) was canceled, and was dropped. This is the
+    /// root's error.
     Canceled(Error),
     /// The phase panicked with this message.
     Panicked(String),
-    /// The phase was not run, because no time was left or because the [root](crate::ShutdownBuilder::context) had ended. The error
-    /// tells which.
+    /// The phase was not run, because no time was left or because the [root](crate::ShutdownBuilder::context) had ended.
+    /// The error's [origin](Error::origin) is the line that set the exceeded limit or canceled the root.
     NotRun(Error),
 }
 
@@ -195,7 +206,8 @@ impl fmt::Display for PhaseOutcome {
     }
 }
 
-/// The cause with which [`Shutdown::context`](crate::Shutdown::context) is canceled at the end of the drain.
+/// The cause with which [`Shutdown::context`](crate::Shutdown::context) is canceled at the end of the drain: when all work
+/// has ended, or when the [drain time](crate::ShutdownBuilder::drain) is over.
 ///
 /// Its [`source`](StdError::source) is the cause of the stop request.
 ///
@@ -223,7 +235,8 @@ impl DrainEnded {
         &self.stop
     }
 
-    /// Returns `true` if work was still in flight when the drain time was over, and `false` if all work had ended.
+    /// Returns `true` if work was still in flight when the [drain time](crate::ShutdownBuilder::drain) or the
+    /// [total](crate::ShutdownBuilder::total) time was over, and `false` if all work had ended before.
     pub fn is_time_over(&self) -> bool {
         self.over.is_some()
     }

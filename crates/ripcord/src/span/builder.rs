@@ -16,19 +16,19 @@ use crate::clock::{Clock, ticks_of};
 use crate::context::Context;
 
 impl Context {
-    /// Starts a span: records the start and the end of a call under `name`. Returns a context that carries the span, and
-    /// the span's guard.
+    /// Starts a [`Span`], which records the start and the end of a call under `name`. Returns a child context that carries
+    /// the span, and the guard that ends the span when dropped.
     ///
-    /// The span is a child of this context's nearest [`span`](Context::span). Without one, it is the root of a new tree.
-    /// Pass the returned context to the calls inside the span: their spans become its children, also in other tasks and
-    /// threads.
+    /// The new span is a child of this context's [`span`](Context::span). If this context has no span, the new span is the
+    /// root of a new tree. Pass the returned context to the functions that the call uses: spans that they start, also in
+    /// other tasks and threads, become children of the new span.
     ///
-    /// The span ends when the guard is dropped: by a return, a `?`, a panic, or the abort of the task that holds the
-    /// guard. If the returned context has ended by then, the span records the context's error. To record a timeout, set
-    /// the timeout before the span starts.
+    /// The guard is dropped, and the span ends, at a return, a `?`, a panic, or the abort of the task that holds the guard.
+    /// If the returned context has ended before, the span also records the context's error. Set a timeout before the span
+    /// starts: a timeout that is set on the returned context ends only a child of it, and is not recorded.
     ///
-    /// The context's clock measures the time. [`Span::builder`] has more settings. A tree records up to
-    /// [`SpanBuilder::DEFAULT_LIMIT`] spans.
+    /// The context's [clock](Context::clock) measures the time. A tree records up to [`SpanBuilder::DEFAULT_LIMIT`] spans.
+    /// [`Span::builder`] has more settings.
     ///
     /// ```
     /// use std::time::Duration;
@@ -52,7 +52,8 @@ impl Context {
         Span::builder(name).start(self)
     }
 
-    /// Starts a span. Alias of [`start_span`](Context::start_span).
+    /// Starts a [`Span`] with this name. Returns a child context that carries the span, and the guard that ends the span
+    /// when dropped. Alias of [`start_span`](Context::start_span).
     #[doc(alias = "StartTrace")]
     #[doc(alias = "AddChild")]
     #[must_use = "a span ends when its guard is dropped"]
@@ -61,7 +62,11 @@ impl Context {
         self.start_span(name)
     }
 
-    /// Returns the span of this context or of its nearest ancestor that has one: the call in progress.
+    /// Returns the [`Span`] that this context or its nearest ancestor with a span carries. Returns `None` if none of them
+    /// carries a span.
+    ///
+    /// Usually this is the call in progress: [`start_span`](Context::start_span) returns a context that carries the new
+    /// span. A context still carries its span after the span has ended.
     ///
     /// ```
     /// use ripcord::Context;
@@ -74,7 +79,8 @@ impl Context {
         self.nearest_span().map(Cow::into_owned)
     }
 
-    /// Returns the call in progress. Alias of [`span`](Context::span).
+    /// Returns the [`Span`] that this context or its nearest ancestor with a span carries. Alias of
+    /// [`span`](Context::span).
     #[doc(alias = "GetTraceFromContext")]
     pub fn trace(&self) -> Option<Span> {
         self.span()
@@ -90,20 +96,20 @@ impl Context {
 }
 
 impl Span {
-    /// Returns a builder for a span with this name.
+    /// Returns a builder for a span with this name. [`SpanBuilder::start`] starts the span.
     pub fn builder(name: impl Into<Cow<'static, str>>) -> SpanBuilder {
         SpanBuilder::new(name.into())
     }
 
-    /// Returns a child context in which the roots of span trees are created on demand.
+    /// Returns a child of `ctx` in which the function `root` creates the roots of span trees on demand.
     ///
-    /// When a span starts under the returned context and has no other parent, `root` is called with the context in which
-    /// the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the new
-    /// span is a root itself. [`Context::span`] calls `root` too if there is no other span.
+    /// When a span starts under the returned context and no parent span is found, `root` is called with the context in
+    /// which the span starts. The new span becomes a child of the span that `root` returns. If `root` returns `None`, the
+    /// new span is a root itself. [`Context::span`] calls `root` too if no span is found.
     ///
-    /// This is for servers: a request in which no call is recorded then needs no root span. If you store the
-    /// [`SpanGuard`] of a root in a context value, start the root in an ancestor of the context with the value. Otherwise
-    /// the guard keeps its own context alive, which is a leak.
+    /// Use this function in a server, so that a request that starts no span needs no root span. As in the example, store
+    /// the [`SpanGuard`] of the root in a value of the request's context. Do not start the root in the request's context
+    /// itself: the guard would keep the context alive, and the context would keep the guard alive, which is a leak.
     ///
     /// ```
     /// use std::sync::OnceLock;
@@ -135,8 +141,8 @@ impl Span {
     }
 }
 
-/// Builds a [`Span`] with a limit, a start time or a location, or as the root of a new tree. [`Span::builder`] returns
-/// the builder.
+/// Builds a [`Span`] that has a limit, a start time or a location, or that is the root of a new tree. [`Span::builder`]
+/// returns the builder.
 ///
 /// ```
 /// use ripcord::{Context, Span};
@@ -162,7 +168,8 @@ pub struct SpanBuilder {
 }
 
 impl SpanBuilder {
-    /// The default [`limit`](SpanBuilder::limit): 10,000 spans, which take one or two megabytes. Not a stability promise.
+    /// The default [`limit`](SpanBuilder::limit): 10,000 spans, which take one or two megabytes. A later version may change
+    /// the value.
     pub const DEFAULT_LIMIT: usize = 10_000;
 
     fn new(name: Cow<'static, str>) -> Self {
@@ -170,19 +177,19 @@ impl SpanBuilder {
         SpanBuilder { name: Name::from(name), is_root: false, limit, start: None, location: None }
     }
 
-    /// Makes the span the root of a new tree, even if the context already carries a span. The tree of that other span
-    /// does not contain the new span.
+    /// Makes the new span the root of a new tree, even if the context that is passed to [`start`](SpanBuilder::start)
+    /// already carries a span.
     ///
     /// A tree keeps all recorded spans until its last context and its last [`Span`] are dropped. Work that never ends,
-    /// such as a server or a queue worker, should therefore start a root for each request.
+    /// such as a server or a queue worker, should therefore start a root for each request or job.
     pub fn root(self) -> Self {
         SpanBuilder { is_root: true, ..self }
     }
 
-    /// Sets the maximum number of spans that are recorded below this span, if this span is the root of its tree.
-    /// Otherwise the setting has no effect, because the limit of the tree's root counts for the whole tree.
+    /// Sets the maximum number of spans that are recorded below the new span, if the new span is the root of its tree. If
+    /// it is not a root, the setting has no effect: the limit of the root counts for the whole tree.
     ///
-    /// Spans above the limit are not recorded. [`Span::dropped`] returns how many there were.
+    /// Spans above the limit are not recorded. [`Span::dropped`] returns their number.
     ///
     /// Default: [`DEFAULT_LIMIT`](SpanBuilder::DEFAULT_LIMIT). The largest possible limit is 2^32 - 2.
     pub fn limit(self, limit: usize) -> Self {
@@ -210,7 +217,8 @@ impl SpanBuilder {
 
     /// Sets the line of code that started the span. Default: the line that calls [`start`](SpanBuilder::start).
     ///
-    /// This is for libraries that start spans for their users.
+    /// This is for libraries that start spans on behalf of their users. Get the location from [`Location::caller`] in a
+    /// `#[track_caller]` function that the user calls.
     ///
     /// ```
     /// use std::panic::Location;
@@ -226,8 +234,11 @@ impl SpanBuilder {
         SpanBuilder { location: Some(location), ..self }
     }
 
-    /// Starts the span in `ctx`. Returns a context that carries the span, and the span's guard, like
-    /// [`Context::start_span`].
+    /// Starts the span as a child of the span of `ctx`, or as the root of a new tree. Returns a child of `ctx` that
+    /// carries the span, and the guard that ends the span when dropped.
+    ///
+    /// If the [limit](SpanBuilder::limit) of the tree is reached, the span is not recorded in the tree, and the returned
+    /// context is a clone of `ctx`. The guard's span is then a tree of its own. See also [`Context::start_span`].
     #[must_use = "a span ends when its guard is dropped"]
     #[track_caller]
     pub fn start(self, ctx: &Context) -> (Context, SpanGuard) {

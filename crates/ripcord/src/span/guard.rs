@@ -8,7 +8,8 @@ use super::snapshot::End;
 use crate::clock::Clock;
 use crate::context::Context;
 
-/// Ends its span when dropped: by a return, a `?`, a panic, or the abort of the task that holds the guard.
+/// A guard that ends its [`Span`] when dropped: by a return, a `?`, a panic, or the abort of the task that holds the
+/// guard.
 ///
 /// [`Context::start_span`] returns it. Bind it to a name, at least `_span`: `let (ctx, _) = …` drops it immediately.
 ///
@@ -36,7 +37,7 @@ impl SpanGuard {
         SpanGuard { span, ctx, clock, was_panicking: thread::panicking() }
     }
 
-    /// Ends the span now, and returns it.
+    /// Ends the span like a drop of the guard, and returns the span.
     ///
     /// ```
     /// use ripcord::Context;
@@ -53,7 +54,7 @@ impl SpanGuard {
         self.span.clone()
     }
 
-    /// Returns the span, which has not ended yet.
+    /// Returns the span. It has not ended, because it ends when this guard is dropped.
     pub fn span(&self) -> &Span {
         &self.span
     }

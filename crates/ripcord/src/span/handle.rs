@@ -14,7 +14,8 @@ use crate::value::Value;
 /// One recorded call, and the tree of calls below it.
 ///
 /// [`Context::start_span`](crate::Context::start_span) starts a span. [`Span::builder`] has more settings. A span can be
-/// read at any time, also before it ends. Clones refer to the same span.
+/// read at any time, even before it ends. Clones refer to the same span. A span ends when its
+/// [`SpanGuard`](crate::SpanGuard) is dropped, not when a `Span` is dropped.
 ///
 /// `Display` prints the tree, one line for each call, indented by two spaces for each level:
 ///
@@ -25,9 +26,9 @@ use crate::value::Value;
 ///       - FunctionD (running): 300.2ms
 /// ```
 ///
-/// A precision, as in `{:.3}`, sets the number of decimals of the durations. The default is one. `{:#}` prints errors in
-/// their own `{:#}` form. Lines below level 64 are not indented further and show their level instead. Control characters
-/// in names and causes are escaped.
+/// A precision, as in `{:.3}`, sets the number of decimals of the durations. The default is one. The format `{:#}` prints
+/// each error in the `{:#}` format of [`Error`](crate::Error), with its origin. Lines below level 64 are not indented
+/// further and show their level instead. Control characters in names and causes are escaped.
 ///
 /// A span is a [`Value`]. `ctx.with_value(span)` makes the calls of another context children of the span:
 ///
@@ -60,7 +61,8 @@ impl Span {
         self.snapshot().start()
     }
 
-    /// Returns the time from the start to the end of the span, or until now if it has not ended.
+    /// Returns the time from the start to the end of the span. If the span has not ended, returns the time from its start
+    /// to this call.
     pub fn duration(&self) -> Duration {
         self.snapshot().duration()
     }
@@ -70,7 +72,7 @@ impl Span {
         self.snapshot().is_ended()
     }
 
-    /// Returns whether a panic ended the span.
+    /// Returns whether a panic ended the span, by dropping its guard.
     pub fn is_panicked(&self) -> bool {
         self.snapshot().is_panicked()
     }
@@ -101,7 +103,8 @@ impl Span {
         children.into_iter().map(span).collect()
     }
 
-    /// Returns a copy of the span's data at one moment. Use it to read several fields: most other methods lock the tree.
+    /// Returns a copy of the span's data at one moment. Use it to read several properties of a span: most other methods of
+    /// `Span` lock the tree in each call.
     ///
     /// ```
     /// use ripcord::Context;
@@ -131,8 +134,8 @@ impl Span {
         self.tree.walk(self.at).into_iter().map(|(depth, data)| SpanSnapshot::new(depth, data)).collect()
     }
 
-    /// Returns the number of spans that the whole tree has not recorded because its [limit](crate::SpanBuilder::limit)
-    /// was reached.
+    /// Returns the number of spans that were not recorded because the [limit](crate::SpanBuilder::limit) of this span's
+    /// tree was reached. This number counts the whole tree, not only the spans below this span.
     pub fn dropped(&self) -> u64 {
         self.tree.dropped()
     }

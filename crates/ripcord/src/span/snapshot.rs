@@ -25,8 +25,8 @@ impl SpanSnapshot {
         SpanSnapshot { depth, data, until }
     }
 
-    /// Returns the number of levels between this span and the span on which [`snapshots`](crate::Span::snapshots) was
-    /// called. That span has depth 0.
+    /// Returns the depth of this span in the result of [`Span::snapshots`](crate::Span::snapshots). The span on which
+    /// `snapshots` was called has depth 0, its children have depth 1, and each further level adds 1.
     pub fn depth(&self) -> usize {
         self.depth
     }
@@ -36,7 +36,7 @@ impl SpanSnapshot {
         &self.data.name
     }
 
-    /// Returns the time at which the span started, measured by the context's clock.
+    /// Returns the time at which the span started, measured by the clock of the context in which the span started.
     pub fn start(&self) -> Instant {
         instant_of(self.data.start)
     }
@@ -51,17 +51,18 @@ impl SpanSnapshot {
         Duration::from_nanos(self.until.saturating_sub(self.data.start).max(0).unsigned_abs())
     }
 
-    /// Returns whether the span had ended.
+    /// Returns whether the span had ended at the moment of the copy.
     pub fn is_ended(&self) -> bool {
         self.data.end.is_some()
     }
 
-    /// Returns whether a panic ended the span.
+    /// Returns whether a panic ended the span, by dropping its guard.
     pub fn is_panicked(&self) -> bool {
         self.data.end.as_ref().is_some_and(|end| end.panicked)
     }
 
-    /// Returns the error of the span's context, if the context had ended when the span ended.
+    /// Returns the error of the span's context, if the context had ended when the span ended. Returns `None` if the span
+    /// had not ended at the moment of the copy.
     pub fn err(&self) -> Option<&Error> {
         self.data.end.as_ref()?.error.as_ref()
     }
