@@ -77,9 +77,9 @@ impl ShutdownBuilder {
 
     /// Sets how long servers still accept connections after the stop request. Default: zero.
     ///
-    /// During the delay, the readiness check of `ripcord-http` already fails, so that load balancers can stop sending
-    /// requests. The servers of `ripcord_http::serve` close their listeners after the delay. If you write a server, wait
-    /// for the delay with [`Shutdown::drain_delay_over`].
+    /// Let the readiness check of your service fail when its context [is draining](Context::is_draining). During the
+    /// delay, load balancers notice this and stop sending requests. The servers of `ripcord_http::serve` close their
+    /// listeners after the delay. If you write a server, wait for the delay with [`Shutdown::drain_delay_over`].
     ///
     /// The delay is part of the drain time: it ends when the drain ends. The drain lasts as long as a listener of
     /// `ripcord_http::serve` is open, but it may end early if there is no such listener and no work in flight.
