@@ -1,8 +1,8 @@
 //! gRPC servers and clients for [`ripcord::Context`].
 //!
-//! On a server, each call has a context. It ends at the deadline in `grpc-timeout`, when the client disconnects, when the server
-//! stops, or when the call is over. On a client, each call ends when its context ends, and sends the time left, the request ID and
-//! the trace.
+//! On a server, each call has a context. The context ends at the deadline in the header `grpc-timeout`, when the client
+//! disconnects, when the server stops, or when the call is over. On a client, each call ends when its context ends. The call sends
+//! the time left until the context's deadline, the request ID and the trace to the server.
 //!
 //! The crate works with every gRPC framework that uses the crate `http` and tower. The feature `tonic` adds extension traits for
 //! tonic.
@@ -27,11 +27,11 @@
 //!
 //! | event | status from the server | error at the client |
 //! |---|---|---|
-//! | the deadline passes | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, even if the server says `CANCELLED` |
+//! | the deadline passes | `DEADLINE_EXCEEDED` | `DEADLINE_EXCEEDED`, even if the server responds with `CANCELLED` |
 //! | the context is canceled | `CANCELLED` | `CANCELLED` |
 //! | no time is left | `DEADLINE_EXCEEDED`, without calling the handler | `DEADLINE_EXCEEDED`, without sending the call |
-//! | the handler panics | `INTERNAL` | |
-//! | a header is malformed, and the layer is strict | `INVALID_ARGUMENT` | |
+//! | the handler panics | `INTERNAL` | `INTERNAL` |
+//! | a header is malformed, and the `ContextLayer` is [strict](ripcord_http::server::ContextLayer::strict) | `INVALID_ARGUMENT` | `INVALID_ARGUMENT` |
 //! | the server cannot be reached, or the connection is lost | | `UNAVAILABLE` |
 //! | the handler returns a status | the status | the status |
 //!

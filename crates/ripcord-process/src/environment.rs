@@ -20,8 +20,8 @@ pub(crate) const TRACEPARENT: &str = "TRACEPARENT";
 pub(crate) const TRACESTATE: &str = "TRACESTATE";
 pub(crate) const BAGGAGE: &str = "BAGGAGE";
 
-/// Adds the constructor [`Context::from_env`](FromEnv::from_env), which reads the deadline and the trace that the parent
-/// process has set.
+/// Adds the constructor [`Context::from_env`](FromEnv::from_env), which reads the deadline, the trace and the baggage that the
+/// parent process has set in the environment.
 ///
 /// Import this trait to call `Context::from_env()`. Only [`Context`] implements it.
 pub trait FromEnv: sealed::Sealed + Sized {
@@ -63,10 +63,10 @@ mod sealed {
     impl Sealed for ripcord::Context {}
 }
 
-/// The deadline that the parent process has set for this process.
+/// The deadline that the parent process has set for this process, in the variable `RIPCORD_DEADLINE`.
 ///
-/// [`Context::from_env`](FromEnv::from_env) adds it as a [`Value`] to the context. When the deadline passes, it is the
-/// [cause](ripcord::Error::cause) of the context's error.
+/// [`Context::from_env`](FromEnv::from_env) adds an `InheritedDeadline` as a [`Value`] to the context. When the deadline passes,
+/// the same value is the [cause](ripcord::Error::cause) of the context's error.
 ///
 /// ```
 /// use ripcord_process::InheritedDeadline;
@@ -91,7 +91,7 @@ impl InheritedDeadline {
         self.owner.as_deref()
     }
 
-    /// Returns the deadline.
+    /// Returns the deadline on this process's clock.
     pub fn deadline(&self) -> Instant {
         self.deadline
     }

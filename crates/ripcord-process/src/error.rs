@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::exit::{Exit, Output};
 
-/// The error of a command: it could not be started or watched, or its context ended it.
+/// The error of a command: its context ended it, or it could not be started, watched or ended.
 ///
 /// A context ends when it is canceled or when its deadline passes. A command that exits with a status other than 0 does not
 /// cause an error: see [`Exit::status`].
@@ -102,7 +102,8 @@ impl Error {
         matches!(&self.0.kind, Kind::Start(error) if error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Returns the operating system's error, if the command could not be started or watched.
+    /// Returns the operating system's error, if the command could not be started, watched or ended. Returns `None` if the context
+    /// ended the command.
     pub fn io_error(&self) -> Option<&io::Error> {
         match &self.0.kind {
             Kind::Start(error) | Kind::Watch(error) => Some(error),
@@ -110,13 +111,14 @@ impl Error {
         }
     }
 
-    /// Returns how the command ended, if its context ended it.
+    /// Returns the exit status of the command and the processes that it left running, if its context ended it. Returns `None` if
+    /// the command was not started, or could not be watched or ended.
     pub fn exit(&self) -> Option<&Exit> {
         self.output().map(|output| &output.exit)
     }
 
-    /// Returns the exit status and the captured output of the command, if its context ended it. The output is empty if it was
-    /// not captured.
+    /// Returns the exit status and the captured output of the command, if its context ended it. Returns `None` if the command was
+    /// not started, or could not be watched or ended. The output is empty if it was not captured.
     pub fn output(&self) -> Option<&Output> {
         match &self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -124,7 +126,7 @@ impl Error {
         }
     }
 
-    /// Returns [`output`](Error::output) by value.
+    /// Converts the error to the exit status and the captured output of the command, like [`output`](Error::output).
     pub fn into_output(self) -> Option<Output> {
         match self.0.kind {
             Kind::Ended { output, .. } => Some(output),
@@ -132,12 +134,12 @@ impl Error {
         }
     }
 
-    /// Returns the program of the command.
+    /// Returns the program of the command, as passed to [`Command::new`](crate::Command::new).
     pub fn program(&self) -> &OsStr {
         &self.0.program
     }
 
-    /// Returns the line of code that ran the command.
+    /// Returns the line of code that ran the command: the call of `output`, `status` or `spawn`.
     pub fn location(&self) -> &'static Location<'static> {
         self.0.location
     }

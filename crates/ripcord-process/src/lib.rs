@@ -1,6 +1,6 @@
 #![cfg(target_os = "linux")]
-//! Runs child processes under a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and all
-//! of its descendants are ended.
+//! Runs child processes under a [`ripcord::Context`]. When the context is canceled or its deadline passes, the command and all of
+//! its descendants receive `SIGTERM` and, after a grace period, `SIGKILL`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -34,11 +34,11 @@
 //! # Which systems
 //!
 //! The crate needs Linux 5.4 or later, with `/proc` mounted. On other systems the crate is empty. Without `/proc`, only the
-//! command's process group is ended. Processes of the group that still run when the command exits then receive `SIGKILL` at
-//! once.
+//! command's process group is ended, and processes of the group that still run when the command exits receive `SIGKILL`
+//! immediately.
 //!
-//! The command `ripcord run`, from the crate `ripcord-cli`, does the same from a shell. See `ripcord run --help`, and [the
-//! comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
+//! The command `ripcord run`, from the crate `ripcord-cli`, runs a command in the same way from a shell. See `ripcord run --help`,
+//! and [the comparison with timeout(1)](https://docs.rs/crate/ripcord-process/latest/source/docs/timeout.md).
 
 mod child;
 mod command;

@@ -46,7 +46,8 @@ impl Answered {
 }
 
 pin_project! {
-    /// The body of a response. After the context of the call ends, reading it returns an error instead of data.
+    /// The body of a response from a [`Client`](super::Client). After the context of the call ends, reading the body returns an
+    /// error instead of data.
     ///
     /// A body that has been read completely is not affected by a later end of the context. The first error drops the inner body,
     /// which resets the HTTP/2 stream. Dropping this body does the same.

@@ -23,9 +23,9 @@ const MAX_NAME: usize = 128;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Call<'a> {
-    /// The status code of the call. `None` if the request is not a gRPC request.
+    /// The status code of the call, as sent or as it would have been sent. `None` if the request is not a gRPC request.
     ///
-    /// If the client has disconnected, this is `CANCELLED`.
+    /// If the client has disconnected, the code is `CANCELLED`. If the response was sent without a status, the code is `UNKNOWN`.
     pub code: Option<Code>,
     /// The finished HTTP request, with its context, its outcome and its duration.
     pub request: &'a Finished<'a>,
@@ -60,11 +60,11 @@ impl fmt::Display for Call<'_> {
 
 /// Returns the path of the gRPC method of a request, such as `/echo.Echo/Unary`.
 ///
-/// Pass it to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not that of a
-/// gRPC method, or is longer than 128 bytes.
+/// Pass this function to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not
+/// that of a gRPC method, or is longer than 128 bytes.
 ///
-/// A client can still invent names. If the names become labels of metrics and you do not trust the clients, write a function that
-/// only returns the names of your own methods.
+/// A client can send any path of this form. If the names become labels of metrics and you do not trust the clients, write a
+/// function that only returns the names of your own methods.
 pub fn method(parts: &Parts) -> Cow<'static, str> {
     let path = parts.uri.path();
     let is_name = |name: &str| {
