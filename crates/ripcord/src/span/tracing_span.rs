@@ -229,7 +229,7 @@ impl Context {
     /// | `ripcord.time_left_ms` | milliseconds left until the context's deadline when the span started | if there is a deadline |
     /// | `ripcord.end` | `canceled`, `deadline exceeded` or `panicked` | if the context had ended, or a panic dropped the guard |
     /// | `ripcord.end.cause` | the cause of the end, with its sources | if a cause was passed |
-    /// | `ripcord.end.name` | the name of the context that ended first, or of its nearest ancestor with a name | if the context had ended, and there is a name |
+    /// | `ripcord.end.name` | the name of the context that ended first, or of its nearest ancestor with a name | if there is a name |
     /// | `ripcord.end.location` | file, line and column that canceled the context or set its deadline | if the context had ended |
     /// | `ripcord.end.timeout_ms` | the timeout with which the deadline was set, in milliseconds | if a deadline ended the context |
     /// | `ripcord.request_id` | the request's id | by `ripcord-http`, on the spans of requests and calls |
