@@ -39,9 +39,9 @@ where
     /// # The load's deadline
     ///
     /// The load's context has the latest deadline of its callers, or no deadline if a caller has none. The deadline changes
-    /// when a caller with a later deadline joins, and when the caller with the latest deadline leaves. A caller's deadline is
-    /// read when the caller makes its call. If this deadline is [moved](Context::with_movable_deadline) afterwards, the load's
-    /// deadline does not change.
+    /// when a caller with a later deadline joins, and when the caller with the latest deadline leaves. So the load's context
+    /// shows how much time the callers have left. A caller's deadline is read when the caller makes its call. If this deadline
+    /// is [moved](Context::with_movable_deadline) afterwards, the load's deadline does not change.
     ///
     /// The load may fail because the caller that started it had too little time. So if the load returns an error after the
     /// deadline of this caller, the cache does not remember the error. A caller with a later deadline does not get the error.

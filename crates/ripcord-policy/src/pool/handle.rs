@@ -12,7 +12,8 @@ use super::TaskId;
 use super::job::Job;
 use crate::{Error, SharedError};
 
-/// The handle of a task submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the task's result.
+/// The handle of a task submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the task's result. Returned
+/// by [`submit`](super::WorkerPool::submit) and similar methods.
 ///
 /// ```
 /// use ripcord::Context;
@@ -37,20 +38,21 @@ use crate::{Error, SharedError};
 ///
 /// * The task returned an error ([`Error::last`]).
 /// * The task panicked ([`Error::is_panicked`]).
-/// * The task was canceled, because its submitter's context ended, because the pool's context ended, or by
-///   [`cancel`](JobHandle::cancel). [`Error::end`] returns the error of the context, which names the reason. If the task
-///   returned an error after that, this error is [`Error::last`].
+/// * The task was canceled, because the context passed to [`submit`](super::WorkerPool::submit) ended, because the [pool
+///   ended](super::WorkerPool#how-a-pool-ends), or by [`cancel`](JobHandle::cancel). [`Error::end`] returns the error of the
+///   context, which names the reason. If the task returned an error after its context had ended, [`Error::last`] returns the
+///   task's error.
 ///
 /// # Tasks that await tasks of their own pool
 ///
 /// A task that awaits another task of the same pool occupies its worker during the wait. If every worker runs such a task, no
-/// worker is left for the awaited tasks. They then wait until their contexts end. So give such tasks a deadline, or use another
-/// pool for the awaited tasks.
+/// worker is left for the awaited tasks, and all these tasks wait until their contexts end. So give the tasks a deadline, or
+/// use another pool for the awaited tasks.
 ///
 /// # Cancel safety
 ///
 /// Dropping the handle does not cancel the task. The task continues, and its result can be read from
-/// [`Results`](super::Results). To stop waiting when a context ends, use `ctx.run(handle)`.
+/// [`Results`](super::Results). To stop waiting when the context `ctx` ends, await [`ctx.run(handle)`](Context::run).
 pub struct JobHandle<T> {
     job: Arc<Job<T>>,
 }
@@ -60,12 +62,13 @@ impl<T: Send + 'static> JobHandle<T> {
         Self { job }
     }
 
-    /// Returns the number of the task in its pool. Results and statistics show the same number.
+    /// Returns the number of the task in its pool. [`Completion::id`](super::Completion::id) and
+    /// [`WorkerState::Running`](super::WorkerState::Running) contain the same number.
     pub fn id(&self) -> TaskId {
         self.job.core().id
     }
 
-    /// Returns the context that the pool passes to the task.
+    /// Returns the task's own context, which the pool passes to the task.
     pub fn context(&self) -> &Context {
         &self.job.core().ctx
     }
@@ -75,10 +78,12 @@ impl<T: Send + 'static> JobHandle<T> {
         self.job.is_finished()
     }
 
-    /// Cancels the task. The error of the task names the line that called `cancel`.
+    /// Cancels the task and its context. The error of the task names the line that called `cancel`. If the task has ended
+    /// already, only its context is canceled.
     ///
-    /// A task that waits for a worker leaves the queue, and its handle returns the error at once. A running async task is
-    /// dropped at its next suspension. A running blocking task continues until it returns, so it should check its context.
+    /// A task that waits for a worker leaves the queue and never runs. Its handle returns the error immediately. A running
+    /// async task is dropped as soon as it waits at an `.await`. A running blocking task continues until it returns, so it must
+    /// check its context.
     #[track_caller]
     pub fn cancel(&self) {
         let core = self.job.core();

@@ -1,4 +1,4 @@
-//! Runs tasks on a fixed number of workers, under the contexts of their submitters. See [`WorkerPool`].
+//! Runs tasks on a fixed number of workers. See [`WorkerPool`].
 
 mod builder;
 mod handle;
@@ -33,7 +33,7 @@ use queue::Queued;
 use shared::{SHUT_DOWN, Shared};
 use worker::is_worker_of;
 
-/// Runs async and blocking tasks on a fixed number of workers, with a bounded queue in front.
+/// Runs async and blocking tasks on a fixed number of workers. Further tasks wait in a bounded queue.
 ///
 /// ```
 /// use ripcord::Context;
@@ -60,44 +60,45 @@ use worker::is_worker_of;
 /// | submit an async task, and get a handle | [`submit`](WorkerPool::submit), [`try_submit`](WorkerPool::try_submit) |
 /// | submit a blocking task, and get a handle | [`submit_blocking`](WorkerPool::submit_blocking) |
 /// | submit an async task, and wait for its result | [`run`](WorkerPool::run) |
-/// | read the results of all tasks | [`results`](WorkerPool::results) |
+/// | read the results of tasks without their handles | [`results`](WorkerPool::results) |
 /// | change the number of workers | [`resize`](WorkerPool::resize) |
 /// | close the pool | [`shutdown`](WorkerPool::shutdown) |
 /// | read the statistics | [`stats`](WorkerPool::stats) |
 ///
 /// # How a task ends
 ///
-/// A task returns a value or an error, or panics. Its [`JobHandle`] returns this result.
+/// A task returns a value or an error, or panics. Await the [`JobHandle`] of the task to get this result.
 ///
-/// A task is canceled when its submitter's context ends, when the pool's context ends, or by [`JobHandle::cancel`]. The effect
-/// depends on the task:
+/// The *submitter* of a task is the caller of [`submit`](WorkerPool::submit). A task is canceled when the submitter's context
+/// ends, when the [pool ends](WorkerPool#how-a-pool-ends), or by [`JobHandle::cancel`]. The effect depends on the task:
 ///
-/// * A task that waits for a worker leaves the queue. Its handle returns the error at once.
-/// * A running async task is dropped at its next suspension, as by [`Context::run`]. If some work must always finish, spawn it
-///   as a separate tokio task under [`Context::without_cancel`].
-/// * A running blocking task cannot be interrupted. It must check its context. Its handle returns the result when the task
-///   returns.
+/// * A task that waits for a worker leaves the queue and never runs. Its handle returns the error immediately.
+/// * A running async task is dropped as soon as it waits at an `.await`. If some work must always finish, spawn it as a
+///   separate tokio task under [`Context::without_cancel`].
+/// * A running blocking task continues until it returns, so it must check its context. Its handle returns the result when the
+///   task returns.
 ///
 /// # How a pool ends
 ///
 /// [`shutdown`](WorkerPool::shutdown) closes the pool to new tasks and waits until the accepted tasks have finished. If the
-/// context of `shutdown` ends first, the remaining tasks are canceled. The handle of a blocking task that does not check its
-/// context then returns an error, although the task still runs.
+/// context passed to `shutdown` ends first, the remaining tasks are canceled. The handle of a running blocking task then
+/// returns an error, although the task may still run.
 ///
-/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, all tasks are canceled.
+/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, the pool closes and all tasks are canceled.
 ///
-/// A clone is another handle to the same pool. Dropping the last handle cancels all tasks.
+/// A clone is another handle to the same pool. Dropping the last handle closes the pool and cancels all tasks.
 ///
 /// # Tasks that use their own pool
 ///
-/// A task that submits to its own pool is refused if the queue is full, because it could wait for itself. A task that awaits
-/// another task of its own pool occupies its worker during the wait: see [`JobHandle`].
+/// If a task submits another task to its own pool and the queue is full, the submission is refused, because the task could wait
+/// for itself. A task that awaits another task of its own pool occupies its worker during the wait: see [`JobHandle`].
 #[derive(Clone)]
 pub struct WorkerPool {
     owner: Arc<Owner>,
 }
 
-/// The number of a task in its [`WorkerPool`]. Numbers start at 1 and are not reused.
+/// The number of a task in its [`WorkerPool`]. The tasks of a pool are numbered from 1. Numbers are not reused. `Display`
+/// prints the number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(u64);
 
@@ -115,8 +116,8 @@ struct Owner {
 impl WorkerPool {
     /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// If the last handle of the pool is dropped, its tasks are canceled. Their errors then name the line that called
-    /// `builder`.
+    /// If the last handle of the pool is dropped, the tasks of the pool are canceled. Their errors then name the line that
+    /// called `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -145,7 +146,8 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async task and waits for its result. This is short for [`submit`](Self::submit) and awaiting the handle.
+    /// Submits an async task, waits for its result and returns it. This is short for calling [`submit`](Self::submit) and
+    /// awaiting the [`JobHandle`].
     ///
     /// ```
     /// use ripcord::Context;
@@ -163,12 +165,13 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// The errors listed for [`submit`](Self::submit) and for [`JobHandle`].
+    /// * The task was refused, for the reasons listed for [`submit`](Self::submit).
+    /// * The task failed or was canceled, for the reasons listed for [`JobHandle`].
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it waits for room in the queue, the task is not submitted. If it is dropped later, the
-    /// task continues until it returns or `ctx` ends.
+    /// If the future is dropped while it waits for room in the queue, the task is not submitted. If the future is dropped
+    /// later, the task continues.
     pub async fn run<Fut, T, E>(
         &self,
         ctx: &Context,
@@ -182,22 +185,25 @@ impl WorkerPool {
         self.submit(ctx, task).await?.await
     }
 
-    /// Submits an async task. Returns a handle, which can be awaited for the result.
+    /// Submits an async task. Returns a handle as soon as the pool has accepted the task. Await the handle to get the result of
+    /// the task.
     ///
-    /// A worker calls `task` with the task's own context. This context ends when `ctx` ends or when the pool's context ends.
+    /// A worker calls `task` with the task's own context. This context has the values of `ctx`. It ends when `ctx` ends, when
+    /// the [pool ends](WorkerPool#how-a-pool-ends), or when the task is canceled through its handle. A running task is dropped
+    /// when its context ends: see [How a task ends](WorkerPool#how-a-task-ends).
     ///
-    /// If the queue is full, this method waits for room or fails at once: see [`Overflow`]. On a plain thread, use
-    /// [`ripcord::block_on`]`(pool.submit(..))`.
+    /// If the queue is full, this method waits for room, or fails at once if the pool was built with [`Overflow::Reject`]. To
+    /// submit a task from a thread outside of a runtime, use [`ripcord::block_on`]`(pool.submit(..))`.
     ///
-    /// The pool keeps a clone of `ctx` until a task with another context is submitted or the pool is closed, because
-    /// consecutive tasks with the same `ctx` share one merged context.
+    /// The pool keeps a clone of `ctx` until a task with another context is submitted or the pool is closed.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::end`]). The task is not
-    ///   submitted. If room becomes free at the moment when `ctx` ends, the task is submitted, unless `ctx` had ended before
-    ///   the call.
-    /// * The queue is full ([`Refused::is_full`]).
+    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::end`]). The task is then not
+    ///   submitted. If there is room at the moment when `ctx` ends, the task is submitted, unless `ctx` had ended before the
+    ///   call.
+    /// * The queue is full ([`Refused::is_full`]), and the pool was built with [`Overflow::Reject`] or the caller is a task of
+    ///   the same pool.
     /// * The pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
@@ -218,7 +224,8 @@ impl WorkerPool {
         self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Submits an async task like [`submit`](Self::submit), but never waits. If the queue is full, the task is refused.
+    /// Submits an async task like [`submit`](Self::submit), but never waits for room in the queue. Returns a handle. Await the
+    /// handle to get the result of the task.
     ///
     /// # Errors
     ///
@@ -237,7 +244,12 @@ impl WorkerPool {
         self.push(ctx, permit, |job| async_work(job, task))
     }
 
-    /// Submits a blocking task. The task runs on a thread of tokio's blocking pool, and occupies a worker until it returns.
+    /// Submits a blocking task. Returns a handle as soon as the pool has accepted the task. Await the handle to get the result
+    /// of the task.
+    ///
+    /// The task runs on a thread of tokio's blocking pool, and occupies a worker until it returns. Its argument is the task's
+    /// own context: see [`submit`](Self::submit). A running task is not interrupted when its context ends, so it must check its
+    /// context. If the queue is full, this method waits like `submit`.
     ///
     /// # Errors
     ///
@@ -260,6 +272,8 @@ impl WorkerPool {
     }
 
     /// Opens a stream of finished tasks. The stream contains only tasks that finish after this call.
+    ///
+    /// A [`Completion`] of the stream contains the result of a task only if the [`JobHandle`] of the task was dropped.
     ///
     /// ```
     /// use ripcord::Context;
@@ -291,7 +305,8 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New workers start at once. Surplus workers stop when they have finished their tasks.
+    /// Changes the number of workers. New workers start immediately. If there are too many workers, idle workers stop
+    /// immediately, and other workers stop when they have finished their current tasks.
     ///
     /// # Errors
     ///
@@ -306,8 +321,8 @@ impl WorkerPool {
 
     /// Closes the pool to new tasks, and waits until all accepted tasks have finished and all workers have stopped.
     ///
-    /// If `ctx` ends before that, the remaining tasks are canceled, and their handles return an error. Do not await this method
-    /// in a task of the same pool, because the task would wait for itself until `ctx` ends.
+    /// If `ctx` ends before all tasks have finished, the remaining tasks are canceled, and their handles return an error. Do
+    /// not await this method in a task of the same pool, because the task would wait for itself until `ctx` ends.
     ///
     /// # Errors
     ///
@@ -316,7 +331,8 @@ impl WorkerPool {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, the pool stays closed, and its tasks continue. Call this method again to wait again.
+    /// If the future is dropped after its first poll, the pool stays closed, and its tasks continue. Call this method again to
+    /// wait for them.
     ///
     /// # Examples
     ///
@@ -359,7 +375,8 @@ impl WorkerPool {
         }
     }
 
-    /// Returns whether the pool is closed to new tasks.
+    /// Returns whether the pool is closed to new tasks, by [`shutdown`](WorkerPool::shutdown) or because the context passed to
+    /// [`build`](WorkerPoolBuilder::build) has ended.
     pub fn is_closed(&self) -> bool {
         self.owner.shared.is_closed()
     }

@@ -26,7 +26,7 @@ pub enum TaskOutcome {
     Failed,
     /// The task panicked.
     Panicked,
-    /// The task's context was canceled or its deadline passed before the task returned a value.
+    /// The task was canceled: its context was canceled or its deadline passed before the task returned a value.
     Canceled,
 }
 
@@ -50,11 +50,12 @@ pub enum TaskOutcome {
 /// # }
 /// ```
 ///
-/// Read the stream with [`next`](Results::next). If several streams are open, each finished task goes to one of them. While a
-/// stream is open, finished tasks are kept in memory until they are read. While no stream is open, finished tasks are not kept.
-/// The stream ends when the pool has been shut down and all tasks have been read.
+/// Read the stream with [`next`](Results::next). If several streams are open, each finished task goes to one of these streams.
+/// While a stream is open, finished tasks are kept in memory until they are read. While no stream is open, finished tasks are
+/// not kept. The stream ends when the pool has been shut down and all finished tasks have been read.
 ///
-/// `Results` also implements [`Stream`]. The stream waits without a context, so it does not stop when a context ends.
+/// `Results` also implements [`Stream`]. A wait for the next item of the `Stream` takes no context, so it does not stop when a
+/// context ends.
 #[must_use = "an open stream keeps finished tasks until they are read"]
 pub struct Results {
     shared: Arc<Shared>,
@@ -81,12 +82,12 @@ impl Results {
     ///
     /// # Errors
     ///
-    /// `ctx` was canceled or its deadline passed ([`Refused::end`]). If a finished task is available at that moment, the task
-    /// is returned instead, unless `ctx` had ended before the call.
+    /// `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]). If a finished task is available
+    /// at the moment when `ctx` ends, the task is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future loses no finished task.
+    /// If the future is dropped, no finished task is lost.
     pub async fn next(&mut self, ctx: &Context) -> Result<Option<Completion>, Refused> {
         Ok(ctx.run(std::future::poll_fn(|cx| self.poll(cx.waker()))).await?)
     }
@@ -128,15 +129,18 @@ impl Completion {
         self.id
     }
 
-    /// Returns how the task ended.
+    /// Returns how the task ended: whether it succeeded, failed, panicked or was canceled.
     pub fn outcome(&self) -> TaskOutcome {
         self.outcome
     }
 
-    /// Takes the result of the task. Returns `None` if the type of the value is not `T`, if the result was taken before, or if
-    /// the task's [`JobHandle`](super::JobHandle) still exists.
+    /// Takes the result of the task. `T` is the type of the value that the task returns. Returns `None` if the task returns
+    /// another type, if the result was taken before, or if the task's [`JobHandle`](super::JobHandle) still exists.
     ///
-    /// The handle owns the result as long as it exists. Drop the handle to read the result here.
+    /// As long as the handle exists, only the handle can return the result. So drop the handle of a task whose result is read
+    /// here.
+    ///
+    /// The result is an error if the task returned an error, panicked or was canceled: see [`JobHandle`](super::JobHandle).
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
         let job: &dyn Any = &*self.job;
         job.downcast_ref::<Job<T>>()?.take_detached()
