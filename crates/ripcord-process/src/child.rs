@@ -11,7 +11,7 @@ use crate::error::{Error, Kind};
 use crate::exit::{Exit, Output};
 use crate::pipe::{ChildInput, ChildOutput, read_both};
 use crate::signal::Signal;
-use crate::supervisor::{Outcome, Request, Shared};
+use crate::supervisor::{CommandEnd, Request, Shared};
 use crate::tree::Tree;
 
 /// A running command. Returned by [`Command::spawn`](crate::Command::spawn).
@@ -112,9 +112,9 @@ impl Child {
     }
 
     fn result(&self) -> Result<Exit, Error> {
-        match self.handle.shared.outcome() {
-            Ok(Outcome { exit, error: None }) => Ok(exit),
-            Ok(Outcome { exit, error: Some(error) }) => {
+        match self.handle.shared.end() {
+            Ok(CommandEnd { exit, error: None }) => Ok(exit),
+            Ok(CommandEnd { exit, error: Some(error) }) => {
                 let output = Output { exit, stdout: Vec::new(), stderr: Vec::new() };
                 Err(self.run.error(Kind::Ended { error, grace: self.run.grace, output }))
             }

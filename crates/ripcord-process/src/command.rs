@@ -71,8 +71,15 @@ use crate::tree::{MARK, Scope, Tree};
 /// * every process whose environment contains the command's mark, a unique text that `Command` adds to the variable
 ///   `RIPCORD_COMMAND`
 ///
-/// The mark finds daemons that have left the process group and are no longer descendants of the command. A daemon that also
-/// clears its environment is not found, unless [`adopt_orphans`](Command::adopt_orphans) is set.
+/// The mark finds daemons that have left the process group and are no longer descendants of the command.
+///
+/// Two kinds of processes outside of the process group can escape, unless [`adopt_orphans`](Command::adopt_orphans) is set:
+///
+/// * a daemon that clears its environment
+/// * an endless chain of processes, each of which starts the next process and exits at once
+///
+/// A process of such a chain may have exited before it is found in `/proc` and killed. After five seconds, the call returns, and
+/// [`Exit::survivors`](crate::Exit::survivors) contains the processes that were found last.
 ///
 /// # The command's environment
 ///
@@ -217,8 +224,8 @@ impl Command {
     ///
     /// Pass `true` in a program that runs one command at a time and has no other child processes, such as `ripcord run` or process
     /// 1 of a container. When the command is started, this process becomes a subreaper: descendants whose parent has exited become
-    /// children of this process, which reaps them while the command runs. So every daemon that the command starts is found and
-    /// ended. Other child processes that this process starts while the command runs are ended and reaped too.
+    /// children of this process, which reaps them while the command runs. So every process that the command starts is found
+    /// and ended. Other child processes that this process starts while the command runs are ended and reaped too.
     pub fn adopt_orphans(&mut self, adopts: bool) -> &mut Command {
         self.adopts_orphans = adopts;
         self
@@ -260,8 +267,15 @@ impl Command {
     pub fn spawn(&mut self, ctx: &Context) -> Result<Child, Error> {
         let program = self.inner.get_program().to_owned();
         let run = Run { program, location: Location::caller(), grace: self.grace };
-        ctx.check().map_err(|error| run.error(Kind::NotStarted(error)))?;
-        self.start(ctx, run.clone()).map_err(|error| run.error(Kind::Start(error)))
+        let started = match ctx.check() {
+            Ok(()) => self.start(ctx, run.clone()).map_err(Kind::Start),
+            Err(error) => Err(Kind::NotStarted(error)),
+        };
+        started.map_err(|kind| {
+            #[cfg(feature = "metrics")]
+            crate::metrics::not_started(&run.program);
+            run.error(kind)
+        })
     }
 
     /// Starts the command, and waits until it exits and the processes that it leaves running have been ended. If `ctx` ends first,
@@ -352,7 +366,7 @@ impl Command {
             }
         };
         let id = child.id();
-        let (supervisor, shared) = Supervisor::new(ctx, self.grace, child, pidfd, tree, orphans);
+        let (supervisor, shared) = Supervisor::new(ctx, &run, child, pidfd, tree, orphans);
         let ended = shared.ended.clone();
         let handle = ChildHandle { pid: id, shared };
         runtime.spawn(supervisor.run());

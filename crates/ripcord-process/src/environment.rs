@@ -40,6 +40,10 @@ pub trait FromEnv: sealed::Sealed + Sized {
     /// Malformed variables are ignored. If the deadline has passed, the context has already ended. If none of the variables is
     /// set, the context is [`Context::background`].
     ///
+    /// `CLOCK_BOOTTIME` goes on while the machine is suspended. The deadline of a context, which is an [`Instant`], does not: it counts
+    /// running time from this call. So a child that starts after the machine was suspended may have less time than its parent, and
+    /// never has more.
+    ///
     /// ```
     /// use ripcord::Context;
     /// use ripcord_process::FromEnv;
@@ -236,6 +240,18 @@ mod tests {
         let below = ctx.with_name("inner").with_timeout(Duration::from_secs(100));
         assert_eq!(of(&below, DEADLINE), Some(later));
         assert_eq!(of(&below, OWNER).as_deref(), Some("outer"));
+    }
+
+    #[test]
+    fn deadline_that_passed_while_the_machine_was_suspended_has_passed_for_a_later_child() {
+        // As after a suspension of 20 s: `CLOCK_BOOTTIME` has gone on, and the clock of the parent's context has not.
+        let boottime = u64::try_from((boottime_now() - Duration::from_secs(10)).as_nanos()).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let inherited = InheritedDeadline { boottime, deadline, owner: None };
+        let ctx = Context::background().with_value(inherited.clone()).with_deadline_cause(deadline, inherited);
+        assert!(!ctx.is_done());
+        let passed_on = of(&ctx, DEADLINE).unwrap();
+        assert!(read_from(&[(DEADLINE, &passed_on)]).is_done());
     }
 
     #[test]

@@ -28,8 +28,15 @@
 //! | give a program time to clean up | [`Command::grace`] |
 //! | learn which processes a program left running | [`Exit::left_behind`] |
 //! | learn who ended a program, and why | [`Error`] |
+//! | export metrics | `describe_metrics`, feature `metrics` |
 //! | use the deadline and the trace of the parent process | [`Context::from_env`](FromEnv::from_env) |
 //! | run one command in a program that does nothing else, such as process 1 of a container | [`Command::adopt_orphans`] |
+//!
+//! # Features
+//!
+//! No feature is on by default. A feature only adds items.
+//!
+//! - `metrics`: commands, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install no recorder.
 //!
 //! # Which systems
 //!
@@ -45,6 +52,8 @@ mod command;
 mod environment;
 mod error;
 mod exit;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod pidfd;
 mod pipe;
 mod signal;
@@ -56,6 +65,8 @@ pub use command::Command;
 pub use environment::{FromEnv, InheritedDeadline};
 pub use error::Error;
 pub use exit::{Exit, Output};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 pub use pipe::{ChildInput, ChildOutput};
 pub use signal::Signal;
 pub use tree::Process;
