@@ -21,6 +21,7 @@
 //! | read why the server ended a call | [`tonic::StatusExt::remote_cause`] |
 //! | decide whether to retry a call | [`Error`] |
 //! | log or count each call by its status code | [`ServerLayer::on_end`] |
+//! | export metrics | `server::Call::record_metrics` and `describe_metrics`, feature `metrics` |
 //! | read or write `grpc-timeout`, `grpc-status` and `grpc-message` yourself | [`timeout`], [`Code`], [`Status`] |
 //!
 //! # Codes
@@ -43,6 +44,7 @@
 //!
 //! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream.
 //!   Without this feature, the code of such errors is `UNAVAILABLE`.
+//! - `metrics` records the calls of servers and clients with the facade crate `metrics`: see `describe_metrics`.
 //! - `tonic` adds extension traits for tonic's requests, results and statuses, and conversions between tonic's `Status` and the
 //!   errors of this crate. It turns on `h2`.
 
@@ -50,6 +52,9 @@ pub mod client;
 mod code;
 mod error;
 mod metadata;
+mod method;
+#[cfg(feature = "metrics")]
+mod metrics;
 pub mod server;
 mod status;
 #[cfg(feature = "tonic")]
@@ -59,6 +64,8 @@ pub use client::ClientLayer;
 pub use code::Code;
 pub use error::Error;
 pub use metadata::{InvalidMetadata, Metadata};
+#[cfg(feature = "metrics")]
+pub use metrics::describe_metrics;
 /// Reads and writes the header `grpc-timeout`, which carries the deadline of a call.
 pub use ripcord_http::deadline::grpc_timeout as timeout;
 pub use server::ServerLayer;

@@ -40,10 +40,16 @@ where
 
     fn poll(self: Pin<&mut Self>, task: &mut task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let mut response = ready!(this.inner.poll(task)).map_err(Error::client)?;
-        this.answered.receive(response.headers_mut());
-        let answered = std::mem::take(this.answered);
-        Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, answered))))
+        let result = ready!(this.inner.poll(task));
+        let mut answered = std::mem::take(this.answered);
+        Poll::Ready(match result {
+            Ok(response) => {
+                let (mut head, body) = response.into_parts();
+                answered.receive_head(&mut head);
+                Ok(Response::from_parts(head, ResponseBody::new(body, answered)))
+            }
+            Err(error) => Err(answered.failed(error)),
+        })
     }
 }
 

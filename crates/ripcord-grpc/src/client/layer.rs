@@ -154,6 +154,7 @@ where
                 request.extensions_mut().insert(ctx.clone());
             }
         }
-        ResponseFuture::new(self.http.call(request), Answered::new(ctx))
+        let answered = Answered::new(ctx, request.uri().path());
+        ResponseFuture::new(self.http.call(request), answered)
     }
 }

@@ -15,6 +15,7 @@
 //! | does not respond: it cannot be reached, resets the stream, or the connection is lost | an [`Error`](crate::Error) with a code: see [`Error::code`](crate::Error::code) |
 
 mod answer;
+mod counted;
 mod future;
 mod layer;
 

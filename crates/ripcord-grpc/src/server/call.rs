@@ -13,9 +13,6 @@ use ripcord_http::server::{Ended, Finished, Outcome};
 
 use crate::{Code, Status, status::GRPC_STATUS};
 
-/// Maximum length of a method's path that names a context.
-const MAX_NAME: usize = 128;
-
 /// A finished call. Passed to the function of [`ServerLayer::on_end`](super::ServerLayer::on_end).
 ///
 /// `Display` writes a log line, such as `DEADLINE_EXCEEDED after 5s: context deadline exceeded`. `{:#}` adds the name of the
@@ -66,15 +63,7 @@ impl fmt::Display for Call<'_> {
 /// A client can send any path of this form. If the names become labels of metrics and you do not trust the clients, write a
 /// function that only returns the names of your own methods.
 pub fn method(parts: &Parts) -> Cow<'static, str> {
-    let path = parts.uri.path();
-    let is_name = |name: &str| {
-        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'_')
-    };
-    let names = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    match names.filter(|(service, method)| is_name(service) && is_name(method) && path.len() <= MAX_NAME) {
-        Some(_) => Cow::Owned(path.to_owned()),
-        None => Cow::Borrowed("unmatched"),
-    }
+    crate::method::name(parts.uri.path())
 }
 
 /// Returns whether the headers are those of a gRPC request. A gRPC-Web request is not: its response has trailers in the body.

@@ -37,6 +37,21 @@ pub struct Finished<'a> {
     pub took: Duration,
 }
 
+impl Finished<'_> {
+    /// Returns the time that was left when the request arrived. Returns `None` if the request has no deadline.
+    pub fn time_left_at_start(&self) -> Option<Duration> {
+        Some((self.ctx.deadline()? + self.took).saturating_duration_since(self.ctx.clock().now()))
+    }
+
+    /// Returns how long the request went on after a deadline, an idle timeout, a cancel or a disconnect had ended its context. Returns
+    /// `None` if the request was over first.
+    pub fn overrun(&self) -> Option<Duration> {
+        // An answered request has no error, although its context has ended by now.
+        let ended = self.ctx.ended_at().filter(|_| self.error.is_some())?;
+        Some(self.ctx.clock().now().saturating_duration_since(ended))
+    }
+}
+
 impl fmt::Display for Finished<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} after {:?}: ", self.status.as_u16(), self.took)?;

@@ -1,0 +1,73 @@
+//! Metrics through the facade crate `metrics`.
+
+use std::borrow::Cow;
+
+use ::metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+use crate::Code;
+use crate::server::Call;
+
+const CALLS: &str = "ripcord_grpc_calls_total";
+const DURATION: &str = "ripcord_grpc_call_duration_seconds";
+const TIME_LEFT: &str = "ripcord_grpc_call_time_left_seconds";
+const OVERRUN: &str = "ripcord_grpc_call_overrun_seconds";
+const CLIENT_CALLS: &str = "ripcord_grpc_client_calls_total";
+
+/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+///
+/// With the feature `metrics`, these are recorded:
+///
+/// | metric | type | labels | recorded by |
+/// |---|---|---|---|
+/// | `ripcord_grpc_calls_total`: calls of a server that have ended | counter | `code`, `method` | [`Call::record_metrics`] |
+/// | `ripcord_grpc_call_duration_seconds`: time from a call's arrival to its end | histogram | `method` | the same |
+/// | `ripcord_grpc_call_time_left_seconds`: time left when a call with a deadline arrived | histogram | `method` | the same |
+/// | `ripcord_grpc_call_overrun_seconds`: time from the end of a call's context to the end of the call, if a deadline, an idle timeout, a cancel or a disconnect ended the context first | histogram | `method` | the same |
+/// | `ripcord_grpc_client_calls_total`: calls of a client that have ended. A call that is dropped before its code is known has the code `CANCELLED` | counter | `code`, `method` | every call of a [`ClientLayer`](crate::ClientLayer) |
+///
+/// `method` is the name of the call's context on a server, as [`server::method`](crate::server::method) sets it, and the path of the
+/// request on a client. `code` is a name such as `DEADLINE_EXCEEDED`.
+///
+/// The time left of a client's calls is `ripcord_http_client_time_left_seconds` of `ripcord-http`, whose feature `metrics` this feature
+/// turns on. Call its `describe_metrics` too.
+///
+/// ```
+/// use ripcord::Context;
+/// use ripcord_grpc::{ServerLayer, server};
+/// use ripcord_http::server::ContextLayer;
+///
+/// // Once, after an exporter was installed:
+/// ripcord_grpc::describe_metrics();
+///
+/// let http = ContextLayer::new(&Context::background()).name(server::method);
+/// let layer = ServerLayer::new(http).on_end(|call| call.record_metrics());
+/// ```
+pub fn describe_metrics() {
+    describe_counter!(CALLS, Unit::Count, "Calls that have ended, by method and code.");
+    describe_counter!(CLIENT_CALLS, Unit::Count, "Calls of a client that have ended, by method and code.");
+    describe_histogram!(DURATION, Unit::Seconds, "From a call's arrival to its end.");
+    describe_histogram!(TIME_LEFT, Unit::Seconds, "Time left when a call arrived.");
+    describe_histogram!(OVERRUN, Unit::Seconds, "Time from the end of a call's context to the end of the call.");
+}
+
+impl Call<'_> {
+    /// Records the call in the recorder of the crate `metrics`: see [`describe_metrics`]. Records nothing if the request is not gRPC's.
+    pub fn record_metrics(&self) {
+        let Some(code) = self.code else { return };
+        let method = self.request.ctx.name().unwrap_or("unmatched");
+        counter!(CALLS, "code" => code.name(), "method" => method.to_owned()).increment(1);
+        let record = |metric, value: f64| histogram!(metric, "method" => method.to_owned()).record(value);
+        record(DURATION, self.request.took.as_secs_f64());
+        if let Some(left) = self.request.time_left_at_start() {
+            record(TIME_LEFT, left.as_secs_f64());
+        }
+        if let Some(overrun) = self.request.overrun() {
+            record(OVERRUN, overrun.as_secs_f64());
+        }
+    }
+}
+
+/// Records the end of a client's call.
+pub(crate) fn client_call_ended(method: Cow<'static, str>, code: Code) {
+    counter!(CLIENT_CALLS, "code" => code.name(), "method" => method).increment(1);
+}
