@@ -10,6 +10,7 @@ use tower_layer::Layer;
 use super::observer::Observer;
 use super::{
     ContextService, Finished, HalfClose, ServerStats,
+    remote_cancel::Cancelable,
     settings::{Limit, Settings},
 };
 use crate::{RequestId, TrustPolicy};
@@ -76,7 +77,9 @@ use crate::{RequestId, TrustPolicy};
 /// context.
 #[derive(Clone, Debug)]
 pub struct ContextLayer {
-    pub(super) settings: Arc<Settings>,
+    settings: Arc<Settings>,
+    /// The requests that clients can cancel, if the layer accepts such cancels.
+    cancelable: Option<Arc<Cancelable>>,
 }
 
 impl ContextLayer {
@@ -91,7 +94,7 @@ impl ContextLayer {
     pub fn new(server: &Context) -> Self {
         let location = Location::caller();
         let settings = Settings::new(server, location);
-        ContextLayer { settings: Arc::new(settings) }
+        ContextLayer { settings: Arc::new(settings), cancelable: None }
     }
 
     /// Sets the maximum duration of a request, from its arrival to the end of the response. Default: no limit.
@@ -163,8 +166,8 @@ impl ContextLayer {
     /// route. The metrics of feature `metrics` need the method and the route. Add the layer with
     /// [`Router::layer`](https://docs.rs/axum/0.8/axum/struct.Router.html#method.layer), because such layers run after routing.
     #[must_use]
-    pub fn name(self, name: fn(&Parts) -> Cow<'static, str>) -> Self {
-        self.set(|settings| settings.name = name)
+    pub fn name(self, name: impl Fn(&Parts) -> Cow<'static, str> + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.name = Arc::new(name))
     }
 
     /// Sets a function that is called once for each request, when the response has been sent, was cut short, or can no longer be
@@ -220,7 +223,7 @@ impl ContextLayer {
     /// client's cause. If the handler calls other services through a `CauseLayer`, these services receive the cause too.
     #[must_use]
     pub fn remote_cancel(self, remote_cancel: bool) -> Self {
-        self.set(|settings| settings.cancelable = remote_cancel.then(Arc::default))
+        ContextLayer { cancelable: remote_cancel.then(Arc::default), ..self }
     }
 
     /// Sets the effect of a half-close, where a client closes only its sending half of the connection. Default:
@@ -237,8 +240,8 @@ impl ContextLayer {
     /// The function is called for each request, except for a request with a well-formed ID from a [trusted](ContextLayer::trust)
     /// client.
     #[must_use]
-    pub fn make_id(self, make_id: fn() -> RequestId) -> Self {
-        self.set(|settings| settings.make_id = make_id)
+    pub fn make_id(self, make_id: impl Fn() -> RequestId + Send + Sync + 'static) -> Self {
+        self.set(|settings| settings.make_id = Arc::new(make_id))
     }
 
     /// Adds a function that adds values to a request's context, for example from headers.
@@ -338,6 +341,6 @@ impl<S> Layer<S> for ContextLayer {
     type Service = ContextService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ContextService { inner, settings: Arc::clone(&self.settings) }
+        ContextService { inner, settings: Arc::clone(&self.settings), cancelable: self.cancelable.clone() }
     }
 }
