@@ -10,7 +10,7 @@ use ripcord::Context;
 use super::access::Access;
 use super::{Inspector, Token};
 
-/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](Builder::build) to create the inspector.
+/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](InspectorBuilder::build) to create the inspector.
 ///
 /// The default values may change in a later version.
 #[derive(Clone, Debug)]

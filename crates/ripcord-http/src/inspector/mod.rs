@@ -100,7 +100,7 @@ pub struct Inspector {
 }
 
 impl Inspector {
-    /// Creates an inspector with the default settings of [`Builder`]. Only this machine has access to the page.
+    /// Creates an inspector with the default settings of [`InspectorBuilder`]. Only this machine has access to the page.
     ///
     /// If a user cancels a request on the page, the error of the request's context reports the source line that called `new`.
     #[track_caller]

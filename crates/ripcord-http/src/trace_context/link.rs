@@ -15,7 +15,7 @@ use super::Traceparent;
 pub struct Link(pub Traceparent);
 
 impl Value for Link {
-    // Trace ids are not secret.
+    // Trace IDs are not secret.
     fn show(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
     }
