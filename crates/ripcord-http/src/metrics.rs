@@ -69,6 +69,8 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// has no space, `method` is the whole name and `route` is `unmatched`. With axum, pass `server::method_and_path` to
 /// [`ContextLayer::name`]. `status` is [`Finished::status`], `header` is the name of the malformed header, and `host` is the host
 /// in the URL of the call.
+///
+/// The metrics that [`ContextLayer::record_metrics`] records are the fields of [`ServerStats`], which describes them.
 pub fn describe_metrics() {
     for &(metric, help) in COUNTERS {
         describe_counter!(metric, Unit::Count, help);

@@ -59,13 +59,15 @@ pub struct ClientLayer {
 }
 
 impl ClientLayer {
-    /// Creates a layer that sends the time left in the header `x-request-timeout-ms`, and sends no baggage.
+    /// Creates a layer that sends the time left until the context's deadline in the header `x-request-timeout-ms`, and sends no
+    /// baggage.
     #[track_caller]
     pub fn new() -> Self {
         ClientLayer { outgoing: Outgoing::default() }
     }
 
-    /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
+    /// Sets the header that carries the time left until the context's deadline. Default: [`Dialect::Plain`], the header
+    /// `x-request-timeout-ms`.
     ///
     /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate cannot send absolute dialects, so every call would fail
     /// without being sent.

@@ -79,8 +79,8 @@ impl InspectorBuilder {
         InspectorBuilder { max_kept, ..self }
     }
 
-    /// Sets the maximum number of calls that are recorded for a request or for [watched](Inspector::watch) work. Further calls are
-    /// counted. Default: 256.
+    /// Sets the maximum number of calls that are recorded for a request or for [watched](Inspector::watch) work. Each
+    /// [span](Context::start_span) of the request or the work is a call. Further calls are counted. Default: 256.
     pub fn max_calls(self, max_calls: usize) -> Self {
         InspectorBuilder { max_calls, ..self }
     }

@@ -31,7 +31,7 @@ use crate::{Malformed, trace_context::Link};
 
 /// A tower service that gives every request a [`Context`]. Created by [`ContextLayer`](super::ContextLayer).
 ///
-/// The response has the body type [`ContextBody`], whose error is boxed. It is the error of the inner body, or the
+/// The response has the body type [`ContextBody`]. The error of this body is a boxed error: the error of the inner body, or the
 /// [`ripcord::Error`] of the context if the end of the context cut the body short.
 #[derive(Clone, Debug)]
 pub struct ContextService<S> {

@@ -17,9 +17,11 @@ use crate::client::span::CallSpan;
 use crate::client::{BaggageFilter, CauseFuture, CauseLayer, ProgressBody};
 use crate::deadline::Dialect;
 
-/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`].
+/// Adds the method [`context`](RequestBuilderExt::context) to reqwest's [`RequestBuilder`], which ends a call when a [`Context`]
+/// ends.
 pub trait RequestBuilderExt: Sized {
-    /// Sets the context of the call. The call ends when the context ends, and sends the time left, the request ID and the trace.
+    /// Sets the context of the call. The call ends when the context ends. The call sends the time left until the context's
+    /// deadline, the request ID and the trace to the server.
     ///
     /// The [module `client`](crate::client) lists the headers and describes how a call ends. Set your own headers before you call
     /// this method.
@@ -76,7 +78,8 @@ pub struct ContextRequest {
 }
 
 impl ContextRequest {
-    /// Sets the header that carries the time left. Default: [`Dialect::Plain`].
+    /// Sets the header that carries the time left until the context's deadline. Default: [`Dialect::Plain`], the header
+    /// `x-request-timeout-ms`.
     ///
     /// Do not set an [absolute](Dialect::is_absolute) dialect. This crate cannot send absolute dialects, so every call would fail
     /// without being sent.
