@@ -66,7 +66,8 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The two ways in which a context ends. [`Error::kind`] returns it. There will be no further variants.
+/// The way in which a context ended: by a cancel, or at a deadline. [`Error::kind`] returns it. There will be no further
+/// variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.

@@ -257,8 +257,8 @@ impl<T> Group<T> {
     /// Waits until all tasks have ended, like [`wait`](Group::wait). Returns their values in the order of the
     /// [`go`](Group::go) calls.
     ///
-    /// With [`Join::First`], returns only the value of the task that succeeded first. With [`Join::All`], one error is
-    /// enough to lose all values: [`results`](Group::results) returns both.
+    /// With [`Join::First`], returns only the value of the task that succeeded first. To get the values of some tasks
+    /// although other tasks have failed, use [`results`](Group::results).
     ///
     /// # Errors
     ///

@@ -55,7 +55,8 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Cancel safety
     ///
-    /// The returned future may be dropped at any time. The lock then goes to the next waiter.
+    /// The returned future may be dropped at any time. If the lock was already assigned to it, the lock goes to the next
+    /// waiter.
     pub async fn lock(&self, ctx: &Context) -> Result<MutexGuard<'_, T>, Error> {
         ctx.run(self.0.lock()).await.map(MutexGuard)
     }

@@ -67,7 +67,7 @@ impl Semaphore {
     ///
     /// # Cancel safety
     ///
-    /// The returned future may be dropped at any time. Its permits then go to the next waiter.
+    /// The returned future may be dropped at any time. Permits that were already assigned to it go to the next waiter.
     ///
     /// ```
     /// # futures::executor::block_on(async {
