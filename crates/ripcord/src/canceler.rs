@@ -39,15 +39,15 @@ impl Canceler {
 
     /// Cancels the context and all contexts derived from it. Has no effect if the context has already ended.
     ///
+    /// There are two exceptions: a context from [`without_cancel`](Context::without_cancel) does not end, and a context from
+    /// [`shielded`](Context::shielded) ends later.
+    ///
     /// When this method returns, the context and the contexts derived from it have ended, even if another thread cancels
     /// an ancestor at the same time. If the context's deadline passed before the call, the context's error reports the
     /// deadline, not the cancel.
     ///
     /// The method calls the wakers of waiting futures on this thread. It starts the functions that were registered with
     /// [`after_func`](Context::after_func), but does not wait for them.
-    ///
-    /// There are two exceptions: a context from [`without_cancel`](Context::without_cancel) does not end, and a context from
-    /// [`shielded`](Context::shielded) ends later.
     ///
     /// ```
     /// use ripcord::Context;
