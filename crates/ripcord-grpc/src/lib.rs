@@ -44,7 +44,8 @@
 //!
 //! - `h2` maps HTTP/2 errors of hyper's clients to status codes, for example to `CANCELLED` if the server has reset the stream.
 //!   Without this feature, the code of such errors is `UNAVAILABLE`.
-//! - `metrics` records the calls of servers and clients with the facade crate `metrics`: see `describe_metrics`.
+//! - `metrics` records metrics of servers and clients through the facade crate `metrics`: see `describe_metrics`. Leave it off if
+//!   you install no recorder.
 //! - `tonic` adds extension traits for tonic's requests, results and statuses, and conversions between tonic's `Status` and the
 //!   errors of this crate. It turns on `h2`.
 

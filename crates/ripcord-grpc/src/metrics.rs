@@ -13,23 +13,25 @@ const TIME_LEFT: &str = "ripcord_grpc_call_time_left_seconds";
 const OVERRUN: &str = "ripcord_grpc_call_overrun_seconds";
 const CLIENT_CALLS: &str = "ripcord_grpc_client_calls_total";
 
-/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+/// Registers the help texts and units of this crate's metrics with the recorder of the crate `metrics`. Call this function once,
+/// after you have installed the recorder.
 ///
-/// With the feature `metrics`, these are recorded:
+/// # Metrics
 ///
 /// | metric | type | labels | recorded by |
 /// |---|---|---|---|
 /// | `ripcord_grpc_calls_total`: calls of a server that have ended | counter | `code`, `method` | [`Call::record_metrics`] |
-/// | `ripcord_grpc_call_duration_seconds`: time from a call's arrival to its end | histogram | `method` | the same |
-/// | `ripcord_grpc_call_time_left_seconds`: time left when a call with a deadline arrived | histogram | `method` | the same |
-/// | `ripcord_grpc_call_overrun_seconds`: time from the end of a call's context to the end of the call, if a deadline, an idle timeout, a cancel or a disconnect ended the context first | histogram | `method` | the same |
+/// | `ripcord_grpc_call_duration_seconds`: time from a call's arrival to its end | histogram | `method` | [`Call::record_metrics`] |
+/// | `ripcord_grpc_call_time_left_seconds`: time left when a call with a deadline arrived | histogram | `method` | [`Call::record_metrics`] |
+/// | `ripcord_grpc_call_overrun_seconds`: time from the end of a call's context to the end of the call, if a deadline, an idle timeout, a cancel or a disconnect ended the context first | histogram | `method` | [`Call::record_metrics`] |
 /// | `ripcord_grpc_client_calls_total`: calls of a client that have ended. A call that is dropped before its code is known has the code `CANCELLED` | counter | `code`, `method` | every call of a [`ClientLayer`](crate::ClientLayer) |
 ///
-/// `method` is the name of the call's context on a server, as [`server::method`](crate::server::method) sets it, and the path of the
-/// request on a client. `code` is a name such as `DEADLINE_EXCEEDED`.
+/// On a server, `method` is the name of the call's context. Pass [`server::method`](crate::server::method) to `ContextLayer::name`
+/// to use the path of the gRPC method. On a client, `method` is the path of the request. `code` is the name of the status code,
+/// such as `DEADLINE_EXCEEDED`.
 ///
-/// The time left of a client's calls is `ripcord_http_client_time_left_seconds` of `ripcord-http`, whose feature `metrics` this feature
-/// turns on. Call its `describe_metrics` too.
+/// This feature turns on the feature `metrics` of `ripcord-http`, which records the time left of a client's calls as
+/// `ripcord_http_client_time_left_seconds`. Call `ripcord_http::describe_metrics` too.
 ///
 /// ```
 /// use ripcord::Context;
@@ -51,7 +53,10 @@ pub fn describe_metrics() {
 }
 
 impl Call<'_> {
-    /// Records the call in the recorder of the crate `metrics`: see [`describe_metrics`]. Records nothing if the request is not gRPC's.
+    /// Records this call with the recorder of the crate `metrics`. [`describe_metrics`] lists the metrics. Call this method in the
+    /// function for [`ServerLayer::on_end`](crate::ServerLayer::on_end).
+    ///
+    /// A request that is not a gRPC request is not recorded.
     pub fn record_metrics(&self) {
         let Some(code) = self.code else { return };
         let method = self.request.ctx.name().unwrap_or("unmatched");

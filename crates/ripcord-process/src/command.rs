@@ -76,10 +76,10 @@ use crate::tree::{MARK, Scope, Tree};
 /// Two kinds of processes outside of the process group can escape, unless [`adopt_orphans`](Command::adopt_orphans) is set:
 ///
 /// * a daemon that clears its environment
-/// * an endless chain of processes, each of which starts the next process and exits at once
+/// * an endless chain of processes, each of which starts the next process and exits immediately
 ///
-/// A process of such a chain may have exited before it is found in `/proc` and killed. After five seconds, the call returns, and
-/// [`Exit::survivors`](crate::Exit::survivors) contains the processes that were found last.
+/// A process of such a chain may exit before it is found in `/proc` and receives `SIGKILL`. In this case, `output`, `status` or
+/// `wait` returns after five seconds, and [`Exit::survivors`](crate::Exit::survivors) contains the processes that were found last.
 ///
 /// # The command's environment
 ///

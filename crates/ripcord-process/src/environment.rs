@@ -40,9 +40,9 @@ pub trait FromEnv: sealed::Sealed + Sized {
     /// Malformed variables are ignored. If the deadline has passed, the context has already ended. If none of the variables is
     /// set, the context is [`Context::background`].
     ///
-    /// `CLOCK_BOOTTIME` goes on while the machine is suspended. The deadline of a context, which is an [`Instant`], does not: it counts
-    /// running time from this call. So a child that starts after the machine was suspended may have less time than its parent, and
-    /// never has more.
+    /// `CLOCK_BOOTTIME` includes the time for which the machine is suspended. The deadline of a context is an [`Instant`], which
+    /// does not include this time. This function converts the remaining time once. So a child process that calls it after a
+    /// suspension may have less time than its parent, but never more.
     ///
     /// ```
     /// use ripcord::Context;

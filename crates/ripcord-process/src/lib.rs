@@ -34,9 +34,10 @@
 //!
 //! # Features
 //!
-//! No feature is on by default. A feature only adds items.
+//! No feature is on by default.
 //!
-//! - `metrics`: commands, through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install no recorder.
+//! - `metrics` records metrics of commands through the facade crate `metrics`: see `describe_metrics`. Leave it off if you install
+//!   no recorder.
 //!
 //! # Which systems
 //!

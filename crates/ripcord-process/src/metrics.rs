@@ -19,21 +19,22 @@ const DURATION: &str = "ripcord_process_command_duration_seconds";
 const TIME_LEFT: &str = "ripcord_process_command_time_left_seconds";
 const OVERRUN: &str = "ripcord_process_command_overrun_seconds";
 
-/// Gives the recorder of the crate `metrics` the help texts of this crate's metrics. Call it once, after the recorder is installed.
+/// Registers the help texts and units of this crate's metrics with the recorder of the crate `metrics`. Call this function once,
+/// after you have installed the recorder.
 ///
-/// With the feature `metrics`, each command records:
+/// With the feature `metrics`, every [`Command`](crate::Command) records these metrics:
 ///
 /// | metric | type | labels | meaning |
 /// |---|---|---|---|
 /// | `ripcord_process_commands_total` | counter | `program`, `result` | commands. `result` is `success`, `failure` (another exit status, or a signal), `deadline_exceeded` or `canceled` (the context ended the command), `not_started`, or `error` (the command could not be watched or ended) |
-/// | `ripcord_process_commands_killed_total` | counter | `program` | commands that were sent `SIGKILL`, or whose descendants were |
-/// | `ripcord_process_left_behind_total` | counter | `program` | processes that still ran when their command had exited on its own |
-/// | `ripcord_process_command_duration_seconds` | histogram | `program` | time from the start of a command until it and its descendants were gone |
+/// | `ripcord_process_commands_killed_total` | counter | `program` | commands for which `SIGKILL` was sent to the command or to a process that belongs to it |
+/// | `ripcord_process_left_behind_total` | counter | `program` | processes that were still running when the command had exited on its own |
+/// | `ripcord_process_command_duration_seconds` | histogram | `program` | time from the start of a command until the command and its descendants have ended |
 /// | `ripcord_process_command_time_left_seconds` | histogram | `program` | time left when a command was started, if its context had a deadline |
-/// | `ripcord_process_command_overrun_seconds` | histogram | `program` | time from the end of the context until the command and its descendants were gone, if the context ended the command |
+/// | `ripcord_process_command_overrun_seconds` | histogram | `program` | time from the end of the context until the command and its descendants have ended, if the context ended the command |
 ///
-/// `program` is the file name of the program, so run a small set of programs. Times are by the clock of the command's context. A command
-/// whose runtime shuts down before it ends is not counted.
+/// `program` is the file name of the program. Each program that you run adds a value of this label. Times are measured by the clock
+/// of the command's context. A command that is still running when its tokio runtime shuts down is not counted.
 ///
 /// Without a recorder, nothing is recorded.
 pub fn describe_metrics() {

@@ -85,8 +85,8 @@ impl ClientLayer {
     /// Sets how long a call may wait for the next part of its response: the head, then each chunk of the body. Default: no limit.
     ///
     /// Each part restarts the timer. With a [`ProgressLayer`](super::ProgressLayer) inside this layer, each chunk of the request's
-    /// body restarts it too. Without one, the wait for the head includes the time to send the request. The deadline of the context
-    /// still applies. Only the deadline is sent to the server.
+    /// body restarts the timer too. Without a `ProgressLayer`, the wait for the head includes the time to send the request, so a
+    /// long upload needs a longer timeout. The deadline of the context still applies. Only the deadline is sent to the server.
     ///
     /// A call that exceeds the idle timeout fails with an error for which
     /// [`is_deadline_exceeded`](super::Error::is_deadline_exceeded) returns `true`. The error contains the idle timeout and the

@@ -15,12 +15,12 @@ use tower_service::Service;
 #[derive(Clone)]
 pub(super) struct IdleCall(pub(super) Context);
 
-/// Counts each chunk of a request's body as progress of its call. The
-/// [`idle_timeout`](super::ClientLayer::idle_timeout) of the call starts again with each chunk that the client below takes.
+/// A tower layer that counts each chunk of a request's body as progress of the call. Each chunk that the inner client reads
+/// restarts the [idle timeout](super::ClientLayer::idle_timeout) of the call.
 ///
-/// Put this layer below [`ClientLayer`](super::ClientLayer). Without it, an upload as a whole has to end within the idle timeout.
-/// The layer has no effect on calls without an idle timeout. A body is as fine as its chunks: one that is a single piece of bytes is
-/// a single chunk.
+/// Place this layer inside [`ClientLayer`](super::ClientLayer). Without this layer, the whole request body must be sent within the
+/// idle timeout. The layer has no effect on calls without an idle timeout. A body that is a single piece of bytes is a single
+/// chunk, and does not restart the timeout while it is sent.
 ///
 /// ```
 /// use std::time::Duration;
@@ -36,9 +36,9 @@ pub(super) struct IdleCall(pub(super) Context);
 /// # let _ = tower::ServiceExt::<Request<String>>::map_response(client, |response| response);
 /// ```
 ///
-/// This layer is separate from `ClientLayer`, because it changes the type of the body. hyper's client takes any type. For a client that
-/// takes only its own type, convert the body below this layer: for tonic's `Channel` by
-/// `.map_request(|request: http::Request<_>| request.map(tonic::body::Body::new))`. Requests of reqwest need no layer: see
+/// The layer changes the type of the request's body to [`ProgressBody`]. hyper's client accepts any body type. For a client that
+/// accepts only its own body type, convert the body inside this layer. For tonic's `Channel`, use
+/// `.map_request(|request: http::Request<_>| request.map(tonic::body::Body::new))`. Requests of reqwest do not need this layer: see
 /// `client::reqwest::ContextRequest::idle_timeout`.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use = "a layer does nothing until it is put on a client"]
@@ -46,7 +46,7 @@ pub(super) struct IdleCall(pub(super) Context);
 pub struct ProgressLayer;
 
 impl ProgressLayer {
-    /// Creates a layer.
+    /// Creates the layer. It has no settings.
     pub fn new() -> Self {
         ProgressLayer
     }
@@ -60,7 +60,7 @@ impl<S> Layer<S> for ProgressLayer {
     }
 }
 
-/// A client whose uploads are progress of their calls. Returned by [`ProgressLayer`].
+/// A tower client that counts each chunk of a request's body as progress of the call. Created by [`ProgressLayer`].
 #[derive(Clone, Debug)]
 pub struct ProgressService<S> {
     inner: S,
@@ -85,7 +85,8 @@ where
 }
 
 pin_project! {
-    /// The body of a request whose chunks are progress of its call: see [`ProgressLayer`].
+    /// The body of a request, each chunk of which counts as progress of the call. Created by [`ProgressService`]. [`ProgressLayer`]
+    /// describes the effect.
     pub struct ProgressBody<B> {
         #[pin]
         body: B,

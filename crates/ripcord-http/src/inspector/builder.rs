@@ -10,7 +10,8 @@ use ripcord::Context;
 use super::access::Access;
 use super::{Inspector, Token};
 
-/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](InspectorBuilder::build) to create the inspector.
+/// A builder of an [`Inspector`]. Created by [`Inspector::builder`]. Call [`build`](InspectorBuilder::build) to create the
+/// inspector.
 ///
 /// The default values may change in a later version.
 #[derive(Clone, Debug)]
@@ -56,7 +57,7 @@ impl InspectorBuilder {
         InspectorBuilder { ctx: ctx.clone(), ..self }
     }
 
-    /// Sets how often an open page is updated. The minimum is 50 ms, because each update costs the server work. Default: 500 ms.
+    /// Sets the time between two updates of an open page. The minimum is 50 ms. Default: 500 ms.
     pub fn interval(self, interval: Duration) -> Self {
         InspectorBuilder { interval, ..self }
     }
@@ -91,7 +92,7 @@ impl InspectorBuilder {
     ///
     /// # Errors
     ///
-    /// Returns an error if the interval is too short, or if there is a token and the system has no random numbers.
+    /// Returns an error if the interval is shorter than 50 ms, or if a token is set and the system provides no random numbers.
     ///
     /// ```
     /// use std::time::Duration;
@@ -114,7 +115,7 @@ impl InspectorBuilder {
     }
 }
 
-/// The error of an inspector with an invalid setting. Returned by [`InspectorBuilder::build`].
+/// The error of [`InspectorBuilder::build`]: the interval is too short, or the system provides no random numbers for the token.
 #[derive(Clone, Debug)]
 pub struct BuildError(Reason);
 

@@ -1,7 +1,7 @@
 //! The tasks below requests and other entries.
 //!
-//! Every server and every watched entry has a list. Lists nest, so a task is taken from the nearest list above it, and shown with the
-//! nearest entry above it.
+//! Every server and every watched entry has a list. Lists nest, so a task is taken from the nearest list above it, and shown with
+//! the nearest entry above it.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -38,13 +38,13 @@ pub struct Finished<'a> {
 }
 
 impl Finished<'_> {
-    /// Returns the time that was left when the request arrived. Returns `None` if the request has no deadline.
+    /// Returns the time that was left until the deadline when the request arrived. Returns `None` if the request has no deadline.
     pub fn time_left_at_start(&self) -> Option<Duration> {
         Some((self.ctx.deadline()? + self.took).saturating_duration_since(self.ctx.clock().now()))
     }
 
-    /// Returns how long the request went on after a deadline, an idle timeout, a cancel or a disconnect had ended its context. Returns
-    /// `None` if the request was over first.
+    /// Returns the time from the end of the request's context to the end of the request. Returns `None` if the request was over
+    /// before a deadline, an idle timeout, a cancel or a disconnect ended its context.
     pub fn overrun(&self) -> Option<Duration> {
         // An answered request has no error, although its context has ended by now.
         let ended = self.ctx.ended_at().filter(|_| self.error.is_some())?;

@@ -237,8 +237,8 @@ impl InFlight {
 }
 
 impl UpgradedRequest for InFlight {
-    /// Ends the context. Its cause says whether the server was draining. If the client had disconnected, the context has ended before
-    /// this.
+    /// Ends the context. The cause says whether the server was draining. If the client had disconnected, the context has already
+    /// ended.
     fn closed(self: Box<Self>) {
         match self.ctx.err() {
             Some(error) => self.lifetime.ended(error),

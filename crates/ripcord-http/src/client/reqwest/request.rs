@@ -94,11 +94,11 @@ impl ContextRequest {
         self
     }
 
-    /// Sets how long a call may wait for progress: the next chunk of a streamed request body, the head of the response, or the next chunk
-    /// of its body. Default: no limit.
+    /// Sets how long a call may go without progress. Default: no limit.
     ///
-    /// Each of these restarts the timer. A request body that is a single piece of bytes makes no progress, so it must be sent within
-    /// that time. The deadline of the context still applies. Only the deadline is sent to the server.
+    /// These events restart the timer: a chunk of a streamed request body is sent, the head of the response arrives, or a chunk of
+    /// the response's body arrives. A request body that is a single piece of bytes must be sent within the timeout. The deadline of
+    /// the context still applies. Only the deadline is sent to the server.
     ///
     /// A call that exceeds the idle timeout fails with an error for which [`is_deadline_exceeded`](Error::is_deadline_exceeded)
     /// returns `true`. The error contains the idle timeout and the source line that called `idle_timeout`.
@@ -108,7 +108,8 @@ impl ContextRequest {
         self
     }
 
-    /// Sends the server the cause if the call is canceled. Default: the cause is not sent. [`CauseLayer`] describes what is sent.
+    /// Sends the cause to the server if the context of the call is canceled. Default: the cause is not sent. [`CauseLayer`]
+    /// describes what is sent.
     ///
     /// ```no_run
     /// use ripcord::Context;
