@@ -46,8 +46,8 @@ use permit::{Limit, Shared, Waiter};
 /// ```
 ///
 /// A bulkhead protects the called service from too many calls at once. It also protects the callers from a slow service,
-/// because the limit and the queue bound the number of callers that wait. The limit is fixed, or follows the measured latency:
-/// see [`AdaptiveLimit`].
+/// because it limits the number of callers that wait. The limit is fixed, or follows the measured latency: see
+/// [`AdaptiveLimit`].
 ///
 /// Each call in flight holds a permit. If all permits are in use and the queue is full, the bulkhead refuses calls: see
 /// [`Error::is_full`] and [`Refused::is_full`]. A waiting call leaves the queue when its context is canceled or the deadline of

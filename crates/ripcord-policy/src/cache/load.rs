@@ -24,7 +24,8 @@ where
     V: Clone + Send + Sync + 'static,
 {
     /// Returns the value of `key` and where it came from. If the cache has no value, calls `load` and stores the value that it
-    /// returns. The argument of `load` is the context of the load.
+    /// returns. The argument of `load` is the context of the load. The error of `load` can have any type `E` that converts to a
+    /// [`Cause`].
     ///
     /// A key has at most one load at a time. Callers that request the key during a load wait for the same load, and their own
     /// `load` is not called. The load runs in its own tokio task and under its own context. This context has the values of the
@@ -71,8 +72,8 @@ where
     /// * `ctx` was canceled or its deadline passed before or during the wait ([`Error::end`]). If the result of the load is
     ///   ready at the same moment, the result is returned instead, unless `ctx` had ended before the call. If the cache is
     ///   closed too, the error is still the error of `ctx`.
-    /// * The load returned an error ([`Error::last`]). All callers of the load get a clone of this error. If
-    ///   [`negative_ttl`](super::CacheBuilder::negative_ttl) is set, later callers get the error too, until this time has
+    /// * The load returned an error ([`Error::last`]). All callers of the load get a clone of this error, as a [`SharedError`].
+    ///   If [`negative_ttl`](super::CacheBuilder::negative_ttl) is set, later callers get the error too, until this time has
     ///   passed.
     /// * The load panicked ([`Error::is_panicked`]). The next caller starts a new load.
     /// * The cache is closed ([`Error::is_closed`]).

@@ -10,12 +10,12 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | read, write, remove | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
+//! | read, write or remove a value | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
 //! | read a value, and load it if it is missing | [`get_or_load`](Cache::get_or_load) |
 //! | read or load a value, and learn where it came from | [`run`](Cache::run) |
-//! | replace a value that is still fresh | [`refresh`](Cache::refresh) |
+//! | load a value again although it has not expired | [`refresh`](Cache::refresh) |
 //! | set the TTL (time to live) of a loaded value | [`set_load_ttl`] |
-//! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
+//! | observe the cache | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
 //! The `Hash`, `Eq`, `Clone` and `Drop` implementations of a key run under locks. They must be cheap, must not panic, and must
 //! not use the same cache. Put large keys into an `Arc`. All other user code runs outside all locks: loaders, weighers,
@@ -86,8 +86,8 @@ use stats::Count;
 /// | read a value, and load it if there is none | [`get_or_load`](Self::get_or_load); [`run`](Self::run) also reports where the value came from |
 /// | read a value, without a load | [`get`](Self::get) |
 /// | load a value again | [`refresh`](Self::refresh) |
-/// | write | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
-/// | remove | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
+/// | write a value | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
+/// | remove values | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
 /// | read the statistics | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
 /// | close the cache | [`close`](Self::close) |
 ///

@@ -93,12 +93,11 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
 
     /// Makes a call. If the call fails, runs the fallback and returns its result. `call` gets a clone of `ctx`.
     ///
-    /// If `ctx` ends while the call or the fallback runs, it is not dropped. The call and the fallback must observe the context
-    /// that they get.
+    /// If `ctx` ends, neither a running call nor a running fallback is dropped. Both must observe the context that they get.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]).
+    /// * `ctx` was canceled or its deadline passed before the call, during the call or during the fallback ([`Error::end`]).
     /// * The call failed, and the condition set with [`FallbackBuilder::when`] returned `false` for the error. The error of the
     ///   call is returned.
     /// * The fallback returned an error.

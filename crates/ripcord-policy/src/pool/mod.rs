@@ -190,7 +190,8 @@ impl WorkerPool {
     ///
     /// A worker calls `task` with the task's own context. This context has the values of `ctx`. It ends when `ctx` ends, when
     /// the [pool ends](WorkerPool#how-a-pool-ends), or when the task is canceled through its handle. A running task is dropped
-    /// when its context ends: see [How a task ends](WorkerPool#how-a-task-ends).
+    /// when its context ends: see [How a task ends](WorkerPool#how-a-task-ends). The error of the task can have any type `E`
+    /// that converts to a [`Cause`]. The handle returns it as a [`SharedError`].
     ///
     /// If the queue is full, this method waits for room, or fails at once if the pool was built with [`Overflow::Reject`]. To
     /// submit a task from a thread outside of a runtime, use [`ripcord::block_on`]`(pool.submit(..))`.
