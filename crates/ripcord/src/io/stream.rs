@@ -14,7 +14,7 @@ use crate::future::DoneOwned;
 pin_project! {
     /// An async stream whose reads and writes fail when a context ends. [`Context::io`] returns it.
     ///
-    /// It implements those of tokio's traits [`AsyncRead`], [`AsyncBufRead`] and [`AsyncWrite`] that the stream `S` implements.
+    /// `Io` implements tokio's [`AsyncRead`], [`AsyncBufRead`] and [`AsyncWrite`], each if the stream `S` implements it.
     ///
     /// # Errors
     ///

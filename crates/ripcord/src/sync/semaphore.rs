@@ -106,7 +106,7 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// One or more permits of a [`Semaphore`]. Dropping the `Permit` releases them.
+/// The permits that one call has acquired from a [`Semaphore`]. Dropping the `Permit` releases them.
 #[must_use = "a permit that is dropped is given back at once"]
 #[doc(alias = "Release")]
 pub struct Permit(OwnedSemaphorePermit);
