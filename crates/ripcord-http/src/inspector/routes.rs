@@ -52,7 +52,7 @@ impl Inspector {
     /// | `GET /debug/contexts` | the page |
     /// | `GET /debug/contexts/json` | a snapshot of the entries as JSON, as described in the [README](https://docs.rs/crate/ripcord-http/latest/source/README.md) |
     /// | `GET /debug/contexts/json/{id}` | one entry with all its calls, as JSON |
-    /// | `GET /debug/contexts/events` | a snapshot of the entries at each [interval](super::Builder::interval), as server-sent events |
+    /// | `GET /debug/contexts/events` | a snapshot of the entries at each [interval](super::InspectorBuilder::interval), as server-sent events |
     /// | `POST /debug/contexts/cancel/{id}` | cancels the context of the entry |
     ///
     /// At most 32 event streams can be open. Each stream ends after a minute, and the page reconnects. axum does not pass

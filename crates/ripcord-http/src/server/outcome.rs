@@ -139,9 +139,10 @@ impl fmt::Display for ClientDisconnected {
 
 impl Error for ClientDisconnected {}
 
-/// The cause with which a request's context ends if a trusted client cancels the request and sends a cause.
+/// The cause with which a request's context ends if a [trusted](super::ContextLayer::trust) client cancels the request and sends a
+/// cause.
 ///
-/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel) turns this on. The outcome of such a request is
+/// [`ContextLayer::remote_cancel`](super::ContextLayer::remote_cancel) turns such cancels on. The outcome of such a request is
 /// [`Outcome::ClientDisconnected`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCanceled(pub(super) RemoteCause);

@@ -6,10 +6,10 @@ use ripcord::Value;
 
 use super::Traceparent;
 
-/// A context value that contains the span of an untrusted client. The trace of the request links to this span and does not continue
-/// the client's trace.
+/// A context value that contains the span of a client that is not [trusted](crate::TrustPolicy). The trace of the request links to
+/// this span and does not continue the client's trace.
 ///
-/// [`ContextLayer`](crate::server::ContextLayer) sets this value on the context of a request from an untrusted client that sent a
+/// [`ContextLayer`](crate::server::ContextLayer) sets this value on the context of a request from such a client that sent a
 /// `traceparent`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Link(pub Traceparent);
