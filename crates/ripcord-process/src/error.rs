@@ -71,7 +71,8 @@ impl Error {
         self
     }
 
-    /// Returns the error of the context, if the context ended the command, or had ended before the command was started.
+    /// Returns the error of the command's context, if the context ended the command, or had ended before the command was started.
+    /// Returns `None` for any other error.
     pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.kind {
             Kind::NotStarted(error) | Kind::Ended { error, .. } => Some(error),
@@ -79,17 +80,18 @@ impl Error {
         }
     }
 
-    /// Returns whether the command failed because the context's deadline passed.
+    /// Returns whether the deadline of the command's context ended the command, or had passed before the command was started.
     pub fn is_deadline_exceeded(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_deadline_exceeded)
     }
 
-    /// Returns whether the command failed because the context was canceled.
+    /// Returns whether a cancel of the command's context ended the command, or came before the command was started.
     pub fn is_canceled(&self) -> bool {
         self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
-    /// Returns whether the command was not started, so that it had no effect.
+    /// Returns whether the command was not started: its context had already ended, or the program could not be started. The command
+    /// then had no effect.
     pub fn is_not_started(&self) -> bool {
         matches!(self.0.kind, Kind::NotStarted(_) | Kind::Start(_))
     }
@@ -126,7 +128,8 @@ impl Error {
         }
     }
 
-    /// Converts the error to the exit status and the captured output of the command, like [`output`](Error::output).
+    /// Converts the error to the exit status and the captured output of the command. Returns `None` if [`output`](Error::output)
+    /// does.
     pub fn into_output(self) -> Option<Output> {
         match self.0.kind {
             Kind::Ended { output, .. } => Some(output),

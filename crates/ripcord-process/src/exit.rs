@@ -4,7 +4,8 @@ use std::process::ExitStatus;
 
 use crate::tree::Process;
 
-/// The exit status of a command, and the processes that it left running.
+/// The exit status of a command, and the processes that it left running. Returned by [`Command::status`](crate::Command::status)
+/// and [`Child::wait`](crate::Child::wait).
 ///
 /// ```
 /// use ripcord::Context;
