@@ -69,7 +69,7 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 /// | [`CircuitBreaker`] | is sent, or refused while the breaker is open | |
 /// | [`RateLimiter`] | waits for a token | |
 /// | [`Bulkhead`] | waits for a permit | |
-/// | [`Fallback`] | returns the value of the fallback if the service fails | |
+/// | [`Fallback`] | is answered with the value of the fallback if the service fails | |
 /// | [`Retry`] | is sent again after a failure | `Clone` of requests |
 /// | [`Hedge`] | is sent again while it is slow | `Clone` of requests |
 /// | [`Stack`] | goes through all layers except the cache | `Clone` of requests; `Sync` of requests, responses and the service |
@@ -78,6 +78,9 @@ use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, RateLimiter, Retry
 /// interprets the refusals of the other policies. If you put a retry layer around a breaker layer instead, build the retry with
 /// [`over_policies`](crate::retry::RetryBuilder::over_policies). Otherwise the retry treats the breaker's refusals like
 /// failures of the service.
+///
+/// If the context of a request ends while the wrapped service handles the request, the effect depends on the policy: see
+/// [Running calls](crate#running-calls).
 ///
 /// The other policies cannot be layers. A [`Cache`](crate::Cache), a [`KeyedLimiter`](crate::KeyedLimiter) and a
 /// [`KeyedCircuitBreaker`](crate::KeyedCircuitBreaker) need a key, which only your handler knows. A

@@ -37,7 +37,7 @@ use permit::{Limit, Shared, Waiter};
 /// let answer = bulkhead.run(&ctx, |_ctx| async { Ok::<_, std::io::Error>(42) }).await?;
 /// assert_eq!(answer, 42);
 ///
-/// let permit = bulkhead.try_acquire()?;   // or by hand
+/// let permit = bulkhead.try_acquire()?;   // without a closure
 /// assert_eq!(bulkhead.stats().calls.in_flight(), 1);
 /// drop(permit);
 /// assert_eq!(bulkhead.stats().calls.in_flight(), 0);
@@ -88,9 +88,9 @@ impl Bulkhead {
     /// call. The call must observe its context. An error of the call counts as a failure of the called service, unless `ctx`
     /// has ended.
     ///
-    /// If the call itself goes through other policies, an error with which such a policy refused the call would count as a
-    /// failure too. Use a [`Stack`](crate::Stack) instead, or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`]
-    /// to [`BulkheadPermit::record`].
+    /// If the call itself goes through other policies, refusals by these policies count as failures of the service. To avoid
+    /// this, use a [`Stack`](crate::Stack), or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`] to
+    /// [`BulkheadPermit::record`].
     ///
     /// # Errors
     ///

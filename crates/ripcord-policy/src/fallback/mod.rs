@@ -30,8 +30,8 @@ type Condition<E> = Arc<dyn Fn(&Error<E>) -> bool + Send + Sync>;
 /// # }
 /// ```
 ///
-/// The *fallback* is a function, called the handler, or a value. It does not run if the caller's context has been canceled or
-/// its deadline has passed. The caller then gets the error of the context.
+/// The *fallback* is a value, or a function called the handler. If the caller's context has been canceled or its deadline has
+/// passed, the fallback is not used, and the caller gets the error of the context.
 ///
 /// # Methods
 ///

@@ -109,8 +109,8 @@ impl<T: 'static, E: 'static, K> Stack<T, E, K> {
     ///
     /// `call` runs once per attempt. Its argument is the context of the attempt, which is derived from `ctx`. This context ends
     /// when the attempt reaches its timeout, when `ctx` ends, when the deadline of the stack passes, or when another attempt of
-    /// a hedge succeeds. The future of the call is then dropped. If the call succeeds at the same moment, its value is
-    /// returned.
+    /// a hedge succeeds. When this context ends, the future of the call is dropped. If the call succeeds at the same moment,
+    /// its value is returned.
     ///
     /// # Errors
     ///
