@@ -74,8 +74,8 @@ impl WorkerPoolBuilder {
         Self { workers: None, name: "worker pool".into(), clock: None, settings }
     }
 
-    /// Sets the number of workers: the maximum number of tasks that run at the same time. The number must be from 1 to 2^60 -
-    /// 1. Required. [`WorkerPool::resize`] changes the number later.
+    /// Sets the number of workers: the maximum number of tasks that run at the same time. Required. The number must be from 1
+    /// to 2^60 - 1. [`WorkerPool::resize`] changes the number later.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers);
         self
