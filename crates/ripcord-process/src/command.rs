@@ -138,7 +138,7 @@ impl Command {
         self
     }
 
-    /// Sets a variable of the command's environment.
+    /// Sets the variable `name` of the command's environment to `value`.
     pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Command {
         self.variables_set.push(name.as_ref().to_owned());
         self.inner.env(name, value);
@@ -156,7 +156,7 @@ impl Command {
         self
     }
 
-    /// Removes a variable from the environment of the command.
+    /// Removes the variable `name` from the environment of the command.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Command {
         self.variables_set.push(name.as_ref().to_owned());
         self.inner.env_remove(name);

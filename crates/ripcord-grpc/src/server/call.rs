@@ -55,7 +55,7 @@ impl fmt::Display for Call<'_> {
     }
 }
 
-/// Returns the path of the gRPC method of a request, such as `/echo.Echo/Unary`.
+/// Returns the path of the gRPC method of the request with the head `parts`, such as `/echo.Echo/Unary`.
 ///
 /// Pass this function to [`ContextLayer::name`](ripcord_http::server::ContextLayer::name). Returns `unmatched` if the path is not
 /// that of a gRPC method, or is longer than 128 bytes.
