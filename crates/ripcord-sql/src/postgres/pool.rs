@@ -185,8 +185,8 @@ impl PoolBuilder {
         PoolBuilder { cancels_on_server, ..self }
     }
 
-    /// Sets whether the server limits each statement to the time left, rounded up by at most an eighth. Default: true. The limit ends
-    /// a statement whose client has lost its connection.
+    /// Sets whether the server limits each statement to the time left, rounded up by at most an eighth, and to a second at least.
+    /// Default: true. The limit ends a statement whose client has lost its connection.
     ///
     /// The pool sets `statement_timeout` of the session, in a transaction with `SET LOCAL`, and never above the session's own setting.
     /// Turn it off behind a pooler in the mode `transaction`, where a session is shared.
