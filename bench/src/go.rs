@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::progress::Progress;
-use crate::report::Rival;
+use crate::rival::Rival;
 
 /// The Go program, or the reason why there is none.
 pub(crate) struct Go {

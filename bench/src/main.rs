@@ -9,6 +9,7 @@ mod http;
 mod preemption;
 mod progress;
 mod report;
+mod rival;
 mod rows;
 mod timing;
 

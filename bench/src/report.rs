@@ -6,27 +6,9 @@ mod table;
 pub(crate) use json::write_json;
 pub(crate) use table::write_table;
 
+pub(crate) use crate::rival::{Rival, TOKIO, TOKIO_UTIL, TOWER_HTTP, TOWER_RESILIENCE};
+
 use crate::harness::{Measured, percentile};
-
-/// The other side of a comparison.
-#[derive(Clone, Debug)]
-pub(crate) struct Rival {
-    pub(crate) name: &'static str,
-    /// The reason why it did not run, if it did not.
-    pub(crate) missing: Option<String>,
-}
-
-impl Rival {
-    /// A rival that is compiled into this program and therefore always runs.
-    pub(crate) const fn named(name: &'static str) -> Self {
-        Rival { name, missing: None }
-    }
-}
-
-pub(crate) const TOKIO_UTIL: Rival = Rival::named("tokio-util");
-pub(crate) const TOKIO: Rival = Rival::named("tokio");
-pub(crate) const TOWER_RESILIENCE: Rival = Rival::named("tower-resilience");
-pub(crate) const TOWER_HTTP: Rival = Rival::named("tower-http");
 
 /// One comparison. A row with several targets has several lines.
 #[derive(Debug)]

@@ -86,6 +86,23 @@ async fn full_bulkhead_below_a_retry_answers_503() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn open_breaker_that_a_retry_cannot_wait_for_answers_503() {
+    let handler = |ctx: Context| -> Handled {
+        Box::pin(async move {
+            let breaker = CircuitBreaker::builder("users").consecutive_failures(1).open_for(60 * SECOND);
+            let stack: Stack<(), io::Error> = Stack::builder()
+                .clock(ctx.clock())
+                .retry(Retry::builder().max_attempts(3))
+                .breaker(breaker)
+                .build()
+                .unwrap();
+            Ok(stack.run(&ctx, |_| async { Err(secret()) }).await?)
+        })
+    };
+    assert_eq!(seen(handler).await, answered(503, Some("60"), "14"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn limiter_that_refuses_answers_429() {
     let handler = |ctx: Context| -> Handled {
         Box::pin(async move {
@@ -189,5 +206,5 @@ async fn answer_tells_a_log_what_failed() {
     assert_eq!(format!("{ended}"), "all 2 attempts failed");
     assert_eq!(format!("{ended:#}"), "all 2 attempts failed, last error: secret");
     assert_eq!(std::error::Error::source(&ended).unwrap().to_string(), "secret");
-    assert!(ended.error().is_none());
+    assert!(ended.context_error().is_none());
 }
