@@ -17,18 +17,14 @@ mod std_types {
     pub(crate) struct Access;
 
     impl Access {
-        #[inline]
         pub(crate) const fn new() -> Self {
             Access
         }
 
-        #[inline]
         pub(crate) fn read(&self) {}
 
-        #[inline]
         pub(crate) fn write(&self) {}
 
-        #[inline]
         pub(crate) fn end(&self) {}
     }
 

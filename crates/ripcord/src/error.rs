@@ -66,8 +66,7 @@ enum Moment {
     DroppedBefore,
 }
 
-/// The way in which a context ended: by a cancel, or at a deadline. [`Error::kind`] returns it. There will be no further
-/// variants.
+/// The two ways in which a context ends. [`Error::kind`] returns it. There will be no further variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// The context was canceled. Go's `context.Canceled`.
@@ -113,11 +112,9 @@ impl Error {
         Origin(self.clone())
     }
 
-    /// Searches `error` and its chain of [sources](StdError::source) for the error of a context. Returns `None` if the chain
-    /// contains no such error.
+    /// Returns the error of a context in `error` or in its sources, if there is one: whether a failure is the end of a context.
     ///
-    /// Use this function to find out whether an operation failed because a context ended. The search also looks inside an
-    /// [`io::Error`], whose `source` skips the error that it contains.
+    /// Finds it also inside of an [`io::Error`], which does not return the error that it holds as its source.
     ///
     /// ```
     /// use std::io;
@@ -150,21 +147,21 @@ impl Error {
     /// Returns what ended the context, and the nanoseconds stored with it.
     fn moment(&self) -> (Moment, i64) {
         match self.0.view() {
-            View::Place(_, packed) => Moment::unpack(packed),
+            View::Location(_, packed) => Moment::unpack(packed),
             View::Shared(details) => (details.moment, details.nanoseconds),
         }
     }
 
     fn details(&self) -> Option<&Details> {
         match self.0.view() {
-            View::Place(..) => None,
+            View::Location(..) => None,
             View::Shared(details) => Some(details),
         }
     }
 
     /// Creates the error of a done node from the bits and the end that `Node::end` returned.
     #[inline]
-    pub(crate) fn of(node: &Node, bits: u8, end: &End) -> Error {
+    pub(crate) fn from_end(node: &Node, bits: u8, end: &End) -> Error {
         if node.flags & (flag::NAMED | flag::CLOCK | flag::MOVABLE) == 0 && end.cause.is_none() {
             let moment = match bits & (state::DEADLINE | state::DROPPED) {
                 0 => Moment::Canceled,
@@ -172,7 +169,7 @@ impl Error {
                 _ => Moment::Deadline,
             };
             if let Some(packed) = moment.pack(end.detail) {
-                return Error(Compact::place(end.location, packed));
+                return Error(Compact::location(end.location, packed));
             }
         }
         Error::with_details(node, bits, end)
@@ -325,7 +322,7 @@ impl Origin {
     /// canceler.
     pub fn location(&self) -> &'static Location<'static> {
         match self.0.0.view() {
-            View::Place(location, _) => location,
+            View::Location(location, _) => location,
             View::Shared(details) => details.location,
         }
     }

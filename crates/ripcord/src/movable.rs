@@ -101,10 +101,10 @@ impl MovableDeadline {
         tree::extend_deadline(&self.0, ticks(deadline, self.0.clock()))
     }
 
-    /// Returns the current value of this deadline, or `None` if the deadline was removed or is more than 292 years away.
+    /// Returns the current value of this deadline, or `None` if the deadline was removed.
     ///
-    /// The context may have an ancestor with an earlier deadline: [`Context::deadline`] returns the earliest deadline. This
-    /// method returns the value even after the context has ended.
+    /// An ancestor of the context may have an earlier deadline: [`Context::deadline`] returns the earliest. This method
+    /// returns the value even after the context has ended.
     ///
     /// ```
     /// use std::time::{Duration, Instant};
@@ -135,7 +135,7 @@ impl Drop for MovableDeadline {
 
 impl fmt::Debug for MovableDeadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MovableDeadline").field(&Context::of(Some(self.0.clone()))).finish()
+        f.debug_tuple("MovableDeadline").field(&Context::from_node(Some(self.0.clone()))).finish()
     }
 }
 
@@ -202,7 +202,7 @@ impl IdleTimeout {
 
 impl fmt::Debug for IdleTimeout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("IdleTimeout").field(&Context::of(Some(self.0.clone()))).finish()
+        f.debug_tuple("IdleTimeout").field(&Context::from_node(Some(self.0.clone()))).finish()
     }
 }
 

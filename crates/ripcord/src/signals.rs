@@ -27,7 +27,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    fn of(number: c_int) -> Signal {
+    fn from_number(number: c_int) -> Signal {
         if number == SIGINT { Signal::Interrupt } else { Signal::Terminate }
     }
 }
@@ -102,7 +102,7 @@ impl Listener {
         thread.spawn(move || {
             if let Some(number) = signals.forever().next() {
                 listening.end();
-                on_signal(Signal::of(number));
+                on_signal(Signal::from_number(number));
             }
         })?;
         Ok(listener)

@@ -10,22 +10,22 @@ pub(crate) struct Slab<T, P = Entry<T>> {
     _values: PhantomData<T>,
 }
 
-/// A place in a slab. It holds a value, or the number of the next free place (or `NONE`).
-pub(crate) trait Place<T> {
+/// A slot in a slab. It holds a value, or the number of the next free slot (or `NONE`).
+pub(crate) trait Slot<T> {
     fn full(value: T) -> Self;
     fn free(next: u32) -> Self;
-    /// Returns the next free place, if this place is free.
+    /// Returns the next free slot, if this slot is free.
     fn next_free(&self) -> Option<u32>;
     fn into_value(self) -> Option<T>;
 }
 
-/// A place for values of any type.
+/// A slot for values of any type.
 pub(crate) enum Entry<T> {
     Full(T),
     Free(u32),
 }
 
-impl<T> Place<T> for Entry<T> {
+impl<T> Slot<T> for Entry<T> {
     fn full(value: T) -> Self {
         Entry::Full(value)
     }
@@ -49,7 +49,7 @@ impl<T> Place<T> for Entry<T> {
     }
 }
 
-/// The key of no place.
+/// The key of no slot.
 pub(crate) const NONE: u32 = u32::MAX;
 /// Number of entries for which an emptied slab keeps its buffer, so that a parent with one child at a time does not allocate.
 const KEEP: usize = 16;
@@ -79,7 +79,7 @@ impl<T> Slab<T> {
     }
 }
 
-impl<T, P: Place<T>> Slab<T, P> {
+impl<T, P: Slot<T>> Slab<T, P> {
     pub(crate) const fn new() -> Self {
         Slab { entries: Vec::new(), free: NONE, len: 0, _values: PhantomData }
     }
@@ -123,7 +123,7 @@ impl<T, P: Place<T>> Slab<T, P> {
         while let Some(entry) = self.entries.pop() {
             if let Some(value) = entry.into_value() {
                 self.len -= 1;
-                // The free list may name places that no longer exist. Nothing is inserted into a slab that is being emptied.
+                // The free list may name slots that no longer exist. Nothing is inserted into a slab that is being emptied.
                 self.free = NONE;
                 if self.len == 0 {
                     self.reset();
@@ -134,13 +134,13 @@ impl<T, P: Place<T>> Slab<T, P> {
         None
     }
 
-    /// Returns the `back`-th place from the end: a look ahead at the entries that `pop` returns next.
+    /// Returns the `back`-th slot from the end: a look ahead at the entries that `pop` returns next.
     pub(crate) fn peek_back(&self, back: usize) -> Option<&P> {
         self.entries.len().checked_sub(back + 1).map(|at| &self.entries[at])
     }
 
-    /// Returns all places, including the free ones.
-    pub(crate) fn places(&self) -> &[P] {
+    /// Returns all slots, including the free ones.
+    pub(crate) fn slots(&self) -> &[P] {
         &self.entries
     }
 
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_stay_valid_and_places_are_used_again() {
+    fn keys_stay_valid_and_slots_are_used_again() {
         let mut slab: Slab<_> = Slab::new();
         let (a, b, c) = (slab.insert('a'), slab.insert('b'), slab.insert('c'));
         assert_eq!(slab.remove(b), Some('b'));

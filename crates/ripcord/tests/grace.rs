@@ -194,7 +194,7 @@ mod on_tokio {
             assert!(tasks.len() == 2 && tasks.list().iter().all(ripcord::TaskInfo::is_ended));
             assert_eq!(quick.await.unwrap(), "cleaned up");
             let error = slow.await.unwrap_err();
-            assert_eq!(error.end().unwrap().cause().unwrap().to_string(), "stop");
+            assert_eq!(error.context_error().unwrap().cause().unwrap().to_string(), "stop");
             assert!(tasks.is_empty());
         });
     }

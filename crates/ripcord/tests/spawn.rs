@@ -207,7 +207,7 @@ fn panic_is_the_error_with_its_message_line_and_payload() {
         let task: Task<()> = Context::background().spawn(|_| async move { panic!("the {name}'s own") });
         let line = line() - 1;
         let error: TaskError = task.await.unwrap_err();
-        assert!(error.is_panicked() && !error.is_ended() && error.end().is_none());
+        assert!(error.is_panicked() && !error.is_ended() && error.context_error().is_none());
         assert!(matches!(error, TaskError::Panicked { .. }));
         assert_eq!(error.to_string(), "task panicked: the task's own");
         let panic = error.panic().unwrap().clone();

@@ -3,6 +3,7 @@
 #[cfg(not(ripcord_loom))]
 mod pool;
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(not(ripcord_loom))]
@@ -21,6 +22,19 @@ pub(crate) fn shielded(run: impl FnOnce()) {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(payload);
         }
+    }
+}
+
+/// Returns the message of a panic from its payload, as [`catch_unwind`] returns it. Returns `None` if the payload is not a text.
+///
+/// ```
+/// let payload = std::panic::catch_unwind(|| panic!("out of {}", "range")).unwrap_err();
+/// assert_eq!(ripcord::panic_message(&*payload), Some("out of range"));
+/// ```
+pub fn panic_message(payload: &(dyn Any + Send)) -> Option<&str> {
+    match payload.downcast_ref::<&'static str>() {
+        Some(text) => Some(text),
+        None => payload.downcast_ref::<String>().map(String::as_str),
     }
 }
 

@@ -2,22 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::wheel::{Timed, Wheel};
+use super::wheel::{Due, Timed, Wheel};
 use crate::slab::Slab;
 
 /// A queue of deadlines, each under the key that `insert` returned.
 pub(crate) enum Queue<T> {
     Exact(Exact<T>),
     Wheel(Box<Wheel<T>>),
-}
-
-/// The result of `pop_due`.
-pub(crate) enum Due<T> {
-    Entry(T),
-    /// A bounded part of the work is done, and no entry was found yet: call again.
-    Busy,
-    /// No entry is due before this time.
-    Later(i64),
 }
 
 impl<T: Timed> Queue<T> {

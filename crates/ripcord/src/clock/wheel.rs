@@ -7,7 +7,6 @@
 //!
 //! After Varghese and Lauck, "Hashed and Hierarchical Timing Wheels" (1987).
 
-use super::queue::Due;
 use crate::slab::key_of;
 
 const TICK_BITS: u32 = 13;
@@ -31,6 +30,15 @@ pub(crate) trait Timed {
     /// Returns when the item is due. The time does not change while the item is in a queue. This is called only while the item
     /// is in a queue, under the lock that guards the queue.
     fn when(&self) -> i64;
+}
+
+/// The result of `pop_due`.
+pub(crate) enum Due<T> {
+    Entry(T),
+    /// A bounded part of the work is done, and no entry was found yet: call again.
+    Busy,
+    /// No entry is due before this time.
+    Later(i64),
 }
 
 /// Deadlines by the tick at which they are due.

@@ -32,8 +32,8 @@ impl Context {
         Context(None)
     }
 
-    /// Returns an empty context like [`background`](Context::background). Use it as a placeholder in code for which it is
-    /// not yet clear which context to use. Its `Display` prints `TODO`.
+    /// Returns an empty context like [`background`](Context::background), for code that does not yet know which context
+    /// to use.
     ///
     /// ```
     /// use ripcord::Context;
@@ -44,7 +44,7 @@ impl Context {
     /// ```
     #[doc(alias = "context.TODO")]
     pub fn todo() -> Context {
-        Context::of(NodeRef::todo())
+        Context::from_node(NodeRef::todo())
     }
 
     /// Returns a child context and its [`Canceler`]. The child is canceled when [`cancel`](Canceler::cancel) is called or
@@ -76,18 +76,17 @@ impl Context {
         let (parent, flags) = self.as_parent();
         let end = End { location, cause: None, detail: 0 };
         let (node, canceler) = NodeRef::new_pair(parent, flags, Payload::Cancel { when: self.copied_deadline() }, end);
-        (Context::of(Some(node)), Canceler::new(canceler))
+        (Context::from_node(Some(node)), Canceler::new(canceler))
     }
 
     /// Returns a child context that ends after `timeout`, or when this context ends. The timeout starts with this call,
     /// and this context's [clock](Context::clock) measures it.
     ///
     /// With a timeout of zero, the returned child has already ended. A timeout of more than 292 years, such as
-    /// [`Duration::MAX`], sets no deadline. If this context has an earlier deadline that cannot be moved, the method
-    /// returns a clone of this context.
+    /// [`Duration::MAX`], sets no deadline.
     ///
-    /// The child has no [`Canceler`]: only the timeout or the end of this context ends it. To be able to cancel the child,
-    /// call this method on a context from [`with_cancel`](Context::with_cancel).
+    /// The child cannot be canceled: only the timeout or the end of this context ends it. To cancel it too, call this
+    /// method on a context from [`with_cancel`](Context::with_cancel).
     ///
     /// ```
     /// use std::time::Duration;
@@ -183,9 +182,7 @@ impl Context {
     /// Returns a child context that ends at `deadline`, or when this context ends.
     ///
     /// With a deadline in the past, the returned child has already ended. A deadline more than 292 years away has no
-    /// effect. If this context has an earlier deadline that cannot be moved, the method returns a clone of this context.
-    ///
-    /// If this context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
+    /// effect. If the context has a [manual clock](Clock::manual), compute the deadline from [`Clock::now`], not from
     /// `Instant::now`.
     ///
     /// ```
@@ -266,8 +263,8 @@ impl Context {
 
     /// Returns a child context with a name, such as the name of a request or a job, for people who read errors and logs.
     ///
-    /// The name appears in the [errors](crate::Error) and the `Display` of the child, in metrics, and on the debug pages of
-    /// `ripcord-http`. Contexts derived from the child inherit the name.
+    /// [`Error`](crate::Error)s of the child, its `Display`, the metrics and the debug pages of `ripcord-http` show the
+    /// name. Contexts derived from the child inherit the name.
     ///
     /// ```
     /// use ripcord::Context;
@@ -299,7 +296,7 @@ impl Context {
     #[must_use]
     pub fn without_cancel(&self) -> Context {
         let (parent, flags) = self.as_parent();
-        Context::of(Some(NodeRef::new(
+        Context::from_node(Some(NodeRef::new(
             parent,
             flags & !(flag::DEADLINE | flag::CLOCKS | flag::SHIELDED | flag::MOVABLE),
             Payload::WithoutCancel,
@@ -344,7 +341,7 @@ impl Context {
         let shield = Box::new(Shield { grace, when, clock: self.clock() });
         // With these flags no descendant takes the ways that trust its own state alone (invariant 12 of the tree).
         let flags = flags | flag::SHIELDED | flag::DEADLINE | flag::CLOCK;
-        Context::of(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
+        Context::from_node(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
     }
 
     /// Returns a context that ends when this context or `other` ends.
@@ -379,7 +376,7 @@ impl Context {
         let merge = Payload::Merge(Box::new(Merge::new(second, when)));
         let node = NodeRef::new(Some(first), flags, merge, nowhere());
         tree::watch_merged(&node);
-        Context::of(Some(node))
+        Context::from_node(Some(node))
     }
 
     /// Returns a child context that uses `clock`. The clock measures all deadlines and sleeps that are set on the child
@@ -465,7 +462,7 @@ impl Context {
         if timeout <= 0 {
             tree::end_at_birth(&node);
         }
-        Context::of(Some(node))
+        Context::from_node(Some(node))
     }
 
     /// Returns a context that ends when this one ends, or when a listener ends it by the handle that `make_listener` gets.
@@ -481,7 +478,7 @@ impl Context {
     /// Returns a context with a node that cannot end by itself.
     fn derive(&self, more_flags: u8, payload: Payload) -> Context {
         let (parent, flags) = self.as_parent();
-        Context::of(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
+        Context::from_node(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
     }
 
     #[inline]

@@ -206,7 +206,7 @@ impl Context {
     pub fn err(&self) -> Option<Error> {
         let node = self.0.as_ref()?;
         match node.end() {
-            Some((bits, end)) => Some(Error::of(node, bits, end)),
+            Some((bits, end)) => Some(Error::from_end(node, bits, end)),
             None => self.err_from_above(),
         }
     }
@@ -216,7 +216,7 @@ impl Context {
     fn err_from_above(&self) -> Option<Error> {
         let node = self.ender()?;
         let (bits, end) = node.end().or_else(|| tree::settled(node))?;
-        Some(Error::of(node, bits, end))
+        Some(Error::from_end(node, bits, end))
     }
 
     /// Returns the time at which the context ended, or `None` if it has not ended.
@@ -340,8 +340,8 @@ impl Context {
     /// Returns whether `self` and `other` refer to the same context, like `Arc::ptr_eq`.
     ///
     /// A clone refers to the same context. [`with_deadline`](Context::with_deadline) and
-    /// [`with_timeout`](Context::with_timeout) return a clone if the new deadline would have no effect, because the context
-    /// already has an earlier deadline that cannot be moved.
+    /// [`with_timeout`](Context::with_timeout) return a clone if the context already has an earlier deadline, because the
+    /// new deadline would have no effect.
     ///
     /// ```
     /// use ripcord::Context;
@@ -499,7 +499,7 @@ impl Context {
 
     /// Returns the context of a node. `None` is the background.
     #[inline]
-    pub(crate) fn of(node: Option<NodeRef>) -> Context {
+    pub(crate) fn from_node(node: Option<NodeRef>) -> Context {
         Context(node)
     }
 

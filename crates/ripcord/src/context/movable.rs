@@ -176,7 +176,7 @@ impl Context {
         let now = clock.ticks();
         let movable = Movable::deadline(ticks(deadline, clock), now, self.clock_of_its_own());
         let node = self.movable(movable, now, location, cause);
-        (Context::of(Some(node.clone())), MovableDeadline::new(node))
+        (Context::from_node(Some(node.clone())), MovableDeadline::new(node))
     }
 
     fn idle_timeout(
@@ -188,7 +188,7 @@ impl Context {
         let now = self.clock_ref().ticks();
         let movable = Movable::idle_timeout(nanoseconds(timeout).unwrap_or(NEVER), now, self.clock_of_its_own());
         let node = self.movable(movable, now, location, cause);
-        (Context::of(Some(node.clone())), IdleTimeout::new(node))
+        (Context::from_node(Some(node.clone())), IdleTimeout::new(node))
     }
 
     fn movable(

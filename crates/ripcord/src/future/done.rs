@@ -14,7 +14,7 @@ use crate::slab::NONE;
 #[must_use = "futures do nothing unless polled"]
 pub struct Done<'a> {
     ctx: &'a Context,
-    wait: Wait,
+    waker: WakerKey,
 }
 
 /// The future that [`Context::done_owned`] returns. Ready, with the context's error, when the context has ended.
@@ -23,16 +23,16 @@ pub struct Done<'a> {
 #[must_use = "futures do nothing unless polled"]
 pub struct DoneOwned {
     ctx: Context,
-    wait: Wait,
+    waker: WakerKey,
 }
 
 /// The key of a waker that is registered with a context, or `NONE` before the first poll. The owner calls `forget` when it is
 /// dropped.
-pub(super) struct Wait(u32);
+pub(super) struct WakerKey(u32);
 
-impl Wait {
+impl WakerKey {
     pub(super) const fn new() -> Self {
-        Wait(NONE)
+        WakerKey(NONE)
     }
 
     /// Returns whether the context has ended, and registers the waker otherwise. `is_checked` says that the caller has just seen
@@ -65,7 +65,7 @@ impl Wait {
 
 impl<'a> Done<'a> {
     pub(crate) fn new(ctx: &'a Context) -> Self {
-        Done { ctx, wait: Wait::new() }
+        Done { ctx, waker: WakerKey::new() }
     }
 }
 
@@ -74,13 +74,13 @@ impl Future for Done<'_> {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Error> {
         let ctx = self.ctx;
-        self.wait.poll_error(ctx, task.waker(), false)
+        self.waker.poll_error(ctx, task.waker(), false)
     }
 }
 
 impl Drop for Done<'_> {
     fn drop(&mut self) {
-        self.wait.forget(self.ctx);
+        self.waker.forget(self.ctx);
     }
 }
 
@@ -92,7 +92,7 @@ impl fmt::Debug for Done<'_> {
 
 impl DoneOwned {
     pub(crate) fn new(ctx: Context) -> Self {
-        DoneOwned { ctx, wait: Wait::new() }
+        DoneOwned { ctx, waker: WakerKey::new() }
     }
 
     pub(crate) fn context(&self) -> &Context {
@@ -113,13 +113,13 @@ impl Future for DoneOwned {
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Error> {
         let this = &mut *self;
-        this.wait.poll_error(&this.ctx, task.waker(), false)
+        this.waker.poll_error(&this.ctx, task.waker(), false)
     }
 }
 
 impl Drop for DoneOwned {
     fn drop(&mut self) {
-        self.wait.forget(&self.ctx);
+        self.waker.forget(&self.ctx);
     }
 }
 

@@ -7,7 +7,7 @@ use std::task::{Context as Task, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::done::Wait;
+use super::done::WakerKey;
 use crate::context::Context;
 use crate::error::Error;
 
@@ -78,7 +78,6 @@ impl<F: Future> FutureExt for F {}
 impl<F: Future> Future for Run<'_, F> {
     type Output = Result<F::Output, Error>;
 
-    #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
         this.ending.poll(this.future, task)
@@ -88,7 +87,6 @@ impl<F: Future> Future for Run<'_, F> {
 impl<F: Future> Future for WithContext<F> {
     type Output = Result<F::Output, Error>;
 
-    #[inline]
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<Self::Output> {
         let this = self.project();
         this.ending.poll(this.future, task)
@@ -98,20 +96,19 @@ impl<F: Future> Future for WithContext<F> {
 /// The context of a future, and the state of its run. Removes its waker when dropped.
 pub(crate) struct Ending<C: Borrow<Context>> {
     ctx: C,
-    wait: Wait,
+    waker: WakerKey,
     started: bool,
 }
 
 impl<C: Borrow<Context>> Ending<C> {
     pub(crate) fn new(ctx: C) -> Self {
-        Ending { ctx, wait: Wait::new(), started: false }
+        Ending { ctx, waker: WakerKey::new(), started: false }
     }
 
     pub(super) fn context(&self) -> &Context {
         self.ctx.borrow()
     }
 
-    #[inline]
     pub(crate) fn poll<F: Future>(
         &mut self,
         future: Pin<&mut F>,
@@ -129,14 +126,14 @@ impl<C: Borrow<Context>> Ending<C> {
         if let Poll::Ready(output) = future.poll(task) {
             return Poll::Ready(Ok(output));
         }
-        self.wait.poll_error(ctx, task.waker(), true).map(Err)
+        self.waker.poll_error(ctx, task.waker(), true).map(Err)
     }
 }
 
 impl<C: Borrow<Context>> Drop for Ending<C> {
     #[inline]
     fn drop(&mut self) {
-        self.wait.forget(self.ctx.borrow());
+        self.waker.forget(self.ctx.borrow());
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Outcomes<T> {
     /// the life of the process does not grow.
     values: Vec<T>,
     /// For each task number, the index of the task's value in `values`. Unused if the type has size 0.
-    places: Vec<Option<usize>>,
+    positions: Vec<Option<usize>>,
     /// In the order in which the tasks ended.
     errors: Vec<(usize, GroupError)>,
     panics: Vec<(usize, TaskPanic)>,
@@ -33,7 +33,7 @@ impl<T> Outcomes<T> {
             join,
             accepted: 0,
             values: Vec::new(),
-            places: Vec::new(),
+            positions: Vec::new(),
             errors: Vec::new(),
             panics: Vec::new(),
             reported: None,
@@ -55,10 +55,10 @@ impl<T> Outcomes<T> {
     /// Records a value. Returns whether this is the first success.
     pub(super) fn succeeded(&mut self, number: usize, value: T) -> bool {
         if !Self::ALL_ALIKE {
-            if self.places.len() <= number {
-                self.places.resize(number + 1, None);
+            if self.positions.len() <= number {
+                self.positions.resize(number + 1, None);
             }
-            self.places[number] = Some(self.values.len());
+            self.positions[number] = Some(self.values.len());
         }
         self.values.push(value);
         let is_first = self.winner.is_none();
@@ -117,7 +117,7 @@ impl<T> Outcomes<T> {
             return self.values;
         }
         let mut values: Vec<Option<T>> = self.values.into_iter().map(Some).collect();
-        self.places.into_iter().flatten().filter_map(|place| values[place].take()).collect()
+        self.positions.into_iter().flatten().filter_map(|position| values[position].take()).collect()
     }
 
     /// Returns one result for each task number.
@@ -135,8 +135,8 @@ impl<T> Outcomes<T> {
             return results.into_iter().filter_map(|result| result.or_else(|| values.next().map(Ok))).collect();
         }
         let mut values: Vec<Option<T>> = self.values.into_iter().map(Some).collect();
-        for (number, place) in self.places.into_iter().enumerate() {
-            if let Some(value) = place.and_then(|place| values[place].take()) {
+        for (number, position) in self.positions.into_iter().enumerate() {
+            if let Some(value) = position.and_then(|position| values[position].take()) {
                 results[number] = Some(Ok(value));
             }
         }

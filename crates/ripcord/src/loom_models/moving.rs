@@ -1,5 +1,4 @@
-//! A deadline is moved while it expires, while its timer fires, while its context ends for another reason, and while it is
-//! queried.
+//! Deadlines that are moved, against their expiry, their timer, other ends and observers.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -83,7 +82,7 @@ fn idle_reset_at_an_earlier_time_does_not_take_a_later_one_back() {
             assert_eq!(other.get(), Some(later), "an earlier reset took this one back");
             time
         });
-        // This thread may have read the clock before the other thread reset the timeout.
+        // Its reading of the clock may be older than the reset of the other thread.
         assert!(idle.reset());
         let time = advancing.join().unwrap();
         assert_eq!(idle.get(), Some(later), "an earlier reset took a later one back");

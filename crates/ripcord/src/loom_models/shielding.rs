@@ -1,5 +1,4 @@
-//! The grace period of a shielded context starts while a waiter registers, and ends while other threads query the context or
-//! drop it.
+//! The grace of a shielded context: it starts while a waiter registers, and ends while others ask or leave.
 
 use std::pin::pin;
 use std::time::Duration;

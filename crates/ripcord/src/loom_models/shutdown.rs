@@ -1,5 +1,5 @@
-//! A shutdown begins and drains while several threads use it. Its list of tasks has std's locks, which loom does not see: the
-//! tests in `tests/shutdown` cover the races on the list.
+//! A shutdown begins and drains while several threads act on it. Its list of tasks has std's locks, which loom does not see:
+//! `tests/shutdown` races those.
 
 use std::pin::Pin;
 use std::task::{self, Poll, Waker};
@@ -11,7 +11,7 @@ use super::model;
 use crate::shutdown::executor::spawned;
 use crate::{Context, DrainEnded, Report, Shutdown};
 
-/// Returns a shutdown without time limits, because a timer would need a thread that loom does not know.
+/// Without limits, because a timer would be a thread that loom does not know.
 fn below(root: &Context) -> Shutdown {
     Shutdown::builder().context(root).drain(Duration::MAX).build()
 }
@@ -20,7 +20,7 @@ fn poll_once<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>) -> Poll<T>
     future.poll(&mut task::Context::from_waker(Waker::noop()))
 }
 
-/// Runs the shutdown to its end and returns the report. No work is in flight at this point.
+/// Drives the shutdown to its end, which nothing delays anymore, and returns the report.
 fn report_of(shutdown: &Shutdown) -> Report {
     let mut spawned = spawned::take();
     assert_eq!(spawned.len(), 1, "there is one driver");

@@ -14,27 +14,23 @@ pub(in crate::raw) struct Cell<T> {
 }
 
 impl<T> Cell<T> {
-    #[inline]
     pub(in crate::raw) const fn new(access: Access, value: T) -> Self {
         Cell { access, value: UnsafeCell::new(value) }
     }
 
     /// Returns a pointer for reading.
-    #[inline]
     pub(in crate::raw) fn read(&self) -> *const T {
         self.access.read();
         self.value.get()
     }
 
     /// Returns a pointer for reading and writing.
-    #[inline]
     pub(in crate::raw) fn write(&self) -> *mut T {
         self.access.write();
         self.value.get()
     }
 
     /// Returns the value, which nobody else can reach.
-    #[inline]
     pub(in crate::raw) fn get_mut(&mut self) -> &mut T {
         self.access.write();
         self.value.get_mut()
@@ -45,7 +41,6 @@ impl<T> Cell<T> {
     /// # Safety
     ///
     /// `this` points to memory for a cell that no other thread can reach.
-    #[inline]
     pub(in crate::raw) unsafe fn initialize(this: *mut Self) -> *mut T {
         // SAFETY: by the contract the memory is this caller's alone.
         unsafe { (&raw mut (*this).access).write(Access::new()) };

@@ -28,14 +28,14 @@ unsafe impl<S: Send + Sync> Sync for Compact<S> {}
 
 /// The contents of a [`Compact`].
 pub(crate) enum View<'a, S> {
-    Place(&'static Location<'static>, u64),
+    Location(&'static Location<'static>, u64),
     Shared(&'a S),
 }
 
 impl<S> Compact<S> {
     /// `number` is less than 2^63.
     #[inline]
-    pub(crate) fn place(location: &'static Location<'static>, number: u64) -> Self {
+    pub(crate) fn location(location: &'static Location<'static>, number: u64) -> Self {
         debug_assert!(number >> 63 == 0);
         Compact { pointer: NonNull::from(location).cast(), bits: number << 1, _owns: PhantomData }
     }
@@ -52,8 +52,8 @@ impl<S> Compact<S> {
             // SAFETY: `shared` or `clone` created it from an `Arc`, and this owns a part of the count.
             View::Shared(unsafe { self.pointer.cast().as_ref() })
         } else {
-            // SAFETY: `place` created it from a static reference.
-            View::Place(unsafe { self.pointer.cast().as_ref() }, self.bits >> 1)
+            // SAFETY: `location` created it from a static reference.
+            View::Location(unsafe { self.pointer.cast().as_ref() }, self.bits >> 1)
         }
     }
 
@@ -91,8 +91,8 @@ mod tests {
     fn place_comes_back_with_its_number() {
         for number in [0, 1, 0x1234_5678_9ABC_DEF0, (1 << 63) - 1] {
             let location = Location::caller();
-            let compact = Compact::<String>::place(location, number).clone();
-            let View::Place(known, known_number) = compact.view() else { panic!("it is a place") };
+            let compact = Compact::<String>::location(location, number).clone();
+            let View::Location(known, known_number) = compact.view() else { panic!("it is a location") };
             assert!(std::ptr::eq(known, location) && known_number == number);
         }
     }

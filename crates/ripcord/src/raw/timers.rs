@@ -9,7 +9,8 @@ use super::node::{Kind, Node, NodeRef};
 use super::tree;
 use crate::atomic::Ordering;
 use crate::background;
-use crate::clock::queue::{Due, Queue};
+use crate::clock::queue::Queue;
+use crate::clock::wheel::Due;
 use crate::clock::wheel::Timed;
 use crate::slab::NONE;
 

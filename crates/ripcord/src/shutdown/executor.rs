@@ -64,10 +64,10 @@ fn spawn_thread(future: BoxFuture) {
 /// Runs the future on a thread of its own, or on this thread if no thread can be started.
 #[cfg(not(ripcord_loom))]
 fn spawn_thread(future: BoxFuture) {
-    // The thread takes the future from `place`, because a thread that fails to start drops its closure.
-    let place = Arc::new(Mutex::new(Some(future)));
-    let taken = Arc::clone(&place);
-    let take = |place: &Mutex<Option<BoxFuture>>| place.lock().unwrap_or_else(PoisonError::into_inner).take();
+    // The thread takes the future from `slot`, because a thread that fails to start drops its closure.
+    let slot = Arc::new(Mutex::new(Some(future)));
+    let taken = Arc::clone(&slot);
+    let take = |slot: &Mutex<Option<BoxFuture>>| slot.lock().unwrap_or_else(PoisonError::into_inner).take();
     let thread = std::thread::Builder::new().name("ripcord-shutdown".to_owned());
     let started = thread.spawn(move || {
         if let Some(future) = take(&taken) {
@@ -75,7 +75,7 @@ fn spawn_thread(future: BoxFuture) {
         }
     });
     if started.is_err()
-        && let Some(future) = take(&place)
+        && let Some(future) = take(&slot)
     {
         block_on(future);
     }

@@ -173,8 +173,7 @@ impl Future for CatchPanic {
 
 /// Returns the message of a panic.
 fn message(panic: Box<dyn Any + Send>) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    let message = background::panic_message(&*panic).unwrap_or("no message").to_owned();
     background::shielded(|| drop(panic));
-    text.unwrap_or_else(|| "a value that is no text".to_owned())
+    message
 }

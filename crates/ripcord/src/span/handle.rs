@@ -96,8 +96,7 @@ impl Span {
         self.snapshot().err().cloned()
     }
 
-    /// Returns the children of this span, in the order in which they started. To get all spans below this span, use
-    /// [`snapshots`](Span::snapshots).
+    /// Returns the direct children, in the order in which they started.
     pub fn children(&self) -> Vec<Span> {
         let children = self.tree.children(self.at);
         let span = |(at, name)| Span { tree: Arc::clone(&self.tree), at, name, tracing: TracingSpan::default() };

@@ -17,7 +17,7 @@ pub(super) struct Tree {
 
 /// Returns the parent of a span that is started in a context.
 ///
-/// Unwind safe, so that a [`Span`] is unwind safe. The author of the closure is responsible for its state after a panic.
+/// Unwind safe, so that a [`Span`] is: the state that a panic leaves in the closure is the concern of its author.
 pub(super) type LazyRoots = AssertUnwindSafe<Box<dyn Fn(&Context) -> Option<Span> + Send + Sync>>;
 
 struct Records {

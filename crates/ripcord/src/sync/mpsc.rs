@@ -10,8 +10,8 @@ use crate::error::Error;
 
 /// Creates a channel that holds up to `capacity` values. A capacity of 0 counts as 1.
 ///
-/// The receiver gets the values in the order in which they were sent. If the channel is full, senders wait in the order of their
-/// first polls, and each free place goes to the first of them.
+/// Values arrive in the order in which they were sent. A full channel gives its free places to the waiting senders in the order
+/// of their calls.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -38,23 +38,20 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
     (Sender(sender), Receiver(receiver))
 }
 
-/// The sending half of a channel. [`channel`] returns it.
-///
-/// Clones send into the same channel. When all senders have been dropped, the channel is closed: the receiver gets the values
-/// that are in it, and then `None`.
+/// Sends values into a channel. The channel is closed when all senders have been dropped.
 pub struct Sender<T>(inner::Sender<T>);
 
 impl<T> Sender<T> {
-    /// Sends `value`. If the channel is full, waits until it has a free place, or until `ctx` ends.
+    /// Sends a value. Waits while the channel is full.
     ///
     /// # Errors
     ///
-    /// Returns a [`SendError`] that contains the value, if the receiver was dropped or has closed the channel, or if `ctx` ended
-    /// first. If `ctx` has ended at the first poll, nothing is sent.
+    /// A [`SendError`] with the value, if the receiver is gone or the context ended first. If the context is done at the call,
+    /// nothing is sent.
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped before it is ready, the value is not sent, and is dropped too.
+    /// A future that is dropped has sent nothing, and the value is dropped with it.
     ///
     /// ```
     /// # futures::executor::block_on(async {
@@ -66,7 +63,7 @@ impl<T> Sender<T> {
     /// let ctx = Context::background().with_timeout(Duration::from_millis(1));
     /// sender.send(&ctx, "first").await.unwrap();
     /// let error = sender.send(&ctx, "second").await.unwrap_err();
-    /// assert!(error.end().unwrap().is_deadline_exceeded());
+    /// assert!(error.context_error().unwrap().is_deadline_exceeded());
     /// assert_eq!(error.into_value(), "second");
     /// # });
     /// ```
@@ -82,12 +79,11 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Sends `value` if the channel has a free place. Never waits.
+    /// Sends a value if the channel has a free place.
     ///
     /// # Errors
     ///
-    /// Returns a [`SendError`] that contains the value, if the channel is full, or if the receiver was dropped or has closed the
-    /// channel.
+    /// A [`SendError`] with the value, if the channel is full or the receiver is gone.
     pub fn try_send(&self, value: T) -> Result<(), SendError<T>> {
         self.0.try_send(value).map_err(|error| match error {
             inner::error::TrySendError::Full(value) => SendError { value, reason: Reason::Full },
@@ -100,15 +96,15 @@ impl<T> Sender<T> {
         self.0.is_closed()
     }
 
-    /// Waits until the receiver was dropped or has closed the channel, which means that no further value is needed.
+    /// Waits until the receiver was dropped or has closed the channel: then nobody needs another value.
     ///
     /// # Errors
     ///
-    /// Returns the error of `ctx` if `ctx` ended first.
+    /// The context's error, if the context ended first.
     ///
     /// # Cancel safety
     ///
-    /// The returned future may be dropped at any time.
+    /// The future may be dropped at any time.
     pub async fn closed(&self, ctx: &Context) -> Result<(), Error> {
         ctx.run(self.0.closed()).await
     }
@@ -126,33 +122,30 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// The receiving half of a channel. [`channel`] returns it.
-///
-/// Dropping the receiver closes the channel, so that later sends fail, and drops the values that are in the channel.
+/// Receives the values of a channel. Dropping it closes the channel and drops the values in it.
 pub struct Receiver<T>(inner::Receiver<T>);
 
 impl<T> Receiver<T> {
-    /// Waits for the next value. Returns `None` if the channel is empty and all senders were dropped or
-    /// [`close`](Self::close) was called.
+    /// Waits for the next value. Returns `None` once the channel is closed and empty.
     ///
     /// # Errors
     ///
-    /// Returns the error of `ctx` if `ctx` ended first. If `ctx` has ended at the first poll, the values stay in the channel, and
-    /// [`try_recv`](Self::try_recv) can still return them.
+    /// The context's error, if the context ended first. If it is done at the call, the values stay in the channel, where
+    /// [`try_recv`](Self::try_recv) finds them.
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped before it is ready, it has taken no value from the channel.
+    /// A future that is dropped has taken no value.
     pub async fn recv(&mut self, ctx: &Context) -> Result<Option<T>, Error> {
         ctx.run(self.0.recv()).await
     }
 
-    /// Returns the next value, or `None` if the channel is empty. Never waits.
+    /// Returns the next value if there is one.
     pub fn try_recv(&mut self) -> Option<T> {
         self.0.try_recv().ok()
     }
 
-    /// Closes the channel: later sends fail. The values that are already in the channel can still be received.
+    /// Closes the channel. Later sends fail. The values in the channel can still be received.
     pub fn close(&mut self) {
         self.0.close();
     }
@@ -164,10 +157,9 @@ impl<T> fmt::Debug for Receiver<T> {
     }
 }
 
-/// The error of a failed send. It contains the value that was not sent.
+/// The error of a value that could not be sent. It holds the value.
 ///
-/// The format `{}` prints the reason: the channel was closed, the channel was full, or the context ended. The format `{:#}` also
-/// prints the context's error.
+/// `{}` prints the reason, `{:#}` adds how the context ended.
 #[derive(Clone)]
 pub struct SendError<T> {
     value: T,
@@ -182,7 +174,7 @@ enum Reason {
 }
 
 impl<T> SendError<T> {
-    /// Returns the value that was not sent.
+    /// Returns the value.
     pub fn into_value(self) -> T {
         self.value
     }
@@ -192,19 +184,18 @@ impl<T> SendError<T> {
         matches!(self.reason, Reason::Closed)
     }
 
-    /// Returns whether the channel was full. Only [`try_send`](Sender::try_send) fails for this reason.
+    /// Returns whether the channel was full at [`try_send`](Sender::try_send).
     pub fn is_full(&self) -> bool {
         matches!(self.reason, Reason::Full)
     }
 
     /// Returns whether the context ended before the channel had a free place.
     pub fn is_ended(&self) -> bool {
-        self.end().is_some()
+        self.context_error().is_some()
     }
 
-    /// Returns the context's error, if the context ended before the channel had a free place. This error is also the
-    /// [`source`](StdError::source).
-    pub fn end(&self) -> Option<&Error> {
+    /// Returns the context's error, if the context ended first. It is also the error's [`source`](StdError::source).
+    pub fn context_error(&self) -> Option<&Error> {
         match &self.reason {
             Reason::Ended(end) => Some(end),
             Reason::Closed | Reason::Full => None,
@@ -233,6 +224,6 @@ impl<T> fmt::Debug for SendError<T> {
 
 impl<T> StdError for SendError<T> {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.end().map(|end| end as _)
+        self.context_error().map(|end| end as _)
     }
 }

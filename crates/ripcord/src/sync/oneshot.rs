@@ -7,7 +7,7 @@ use tokio::sync::oneshot as inner;
 use crate::context::Context;
 use crate::error::Error;
 
-/// Creates a channel for one value. Returns the sending half and the receiving half.
+/// Creates a channel for one value.
 ///
 /// ```
 /// # futures::executor::block_on(async {
@@ -24,38 +24,35 @@ pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     (Sender(sender), Receiver(Some(receiver)))
 }
 
-/// The sending half of a oneshot channel. [`channel`] returns it.
-///
-/// If the sender is dropped without a send, the receiver gets `None`.
+/// Sends the value. If it is dropped before, the receiver gets `None`.
 pub struct Sender<T>(inner::Sender<T>);
 
 impl<T> Sender<T> {
-    /// Sends `value` to the receiver. Never waits.
+    /// Sends the value. Never waits.
     ///
-    /// `Ok` does not mean that the value was received: if the receiver is dropped later without receiving it, the value is
-    /// dropped too.
+    /// A value that is sent and never received is dropped with the receiver.
     ///
     /// # Errors
     ///
-    /// Returns the value if the receiver was dropped.
+    /// The value, if the receiver is gone.
     pub fn send(self, value: T) -> Result<(), T> {
         self.0.send(value)
     }
 
-    /// Returns whether the receiver was dropped, so that a send would fail.
+    /// Returns whether the receiver was dropped, so that nobody waits for the value.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 
-    /// Waits until the receiver was dropped, which means that the value is no longer needed.
+    /// Waits until the receiver was dropped: then the work for the value can stop.
     ///
     /// # Errors
     ///
-    /// Returns the error of `ctx` if `ctx` ended first.
+    /// The context's error, if the context ended first.
     ///
     /// # Cancel safety
     ///
-    /// The returned future may be dropped at any time.
+    /// The future may be dropped at any time.
     pub async fn closed(&mut self, ctx: &Context) -> Result<(), Error> {
         ctx.run(self.0.closed()).await
     }
@@ -67,22 +64,22 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// The receiving half of a oneshot channel. [`channel`] returns it.
+/// Receives the value.
 pub struct Receiver<T>(
     /// `None` once the value was received, or the sender was found to be gone.
     Option<inner::Receiver<T>>,
 );
 
 impl<T> Receiver<T> {
-    /// Waits for the value. Returns `None` if the sender was dropped without a send, or if the value was already received.
+    /// Waits for the value. Returns `None` if the sender was dropped without sending, and after the value was received.
     ///
     /// # Errors
     ///
-    /// Returns the error of `ctx` if `ctx` ended first. A later call with another context can still receive the value.
+    /// The context's error, if the context ended first. The receiver can wait again under another context.
     ///
     /// # Cancel safety
     ///
-    /// If the returned future is dropped before it is ready, the value was not taken: a later call can still receive it.
+    /// A future that is dropped has not taken the value.
     pub async fn recv(&mut self, ctx: &Context) -> Result<Option<T>, Error> {
         let Some(receiver) = &mut self.0 else { return Ok(None) };
         let result = ctx.run(receiver).await?;
@@ -90,7 +87,7 @@ impl<T> Receiver<T> {
         Ok(result.ok())
     }
 
-    /// Returns the value, or `None` if it was not sent yet or was already received. Never waits.
+    /// Returns the value if it was sent and not received yet.
     pub fn try_recv(&mut self) -> Option<T> {
         match self.0.as_mut()?.try_recv() {
             Err(inner::error::TryRecvError::Empty) => None,

@@ -45,16 +45,16 @@ impl TaskError {
 
     /// Returns whether the task has no output because its context was canceled.
     pub fn is_canceled(&self) -> bool {
-        self.end().is_some_and(Error::is_canceled)
+        self.context_error().is_some_and(Error::is_canceled)
     }
 
     /// Returns whether the task has no output because a deadline or an idle timeout of its context passed.
     pub fn is_deadline_exceeded(&self) -> bool {
-        self.end().is_some_and(Error::is_deadline_exceeded)
+        self.context_error().is_some_and(Error::is_deadline_exceeded)
     }
 
     /// Returns the error of the task's context, or `None` if the task panicked.
-    pub fn end(&self) -> Option<&Error> {
+    pub fn context_error(&self) -> Option<&Error> {
         match self {
             TaskError::Ended(error) => Some(error),
             TaskError::Panicked(_) => None,
@@ -82,7 +82,7 @@ impl fmt::Display for TaskError {
 
 impl StdError for TaskError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.end().map(|error| error as _)
+        self.context_error().map(|error| error as _)
     }
 }
 
@@ -100,10 +100,7 @@ struct Inner {
 
 impl TaskPanic {
     pub(crate) fn new(payload: Box<dyn Any + Send>, location: &'static Location<'static>) -> Self {
-        let message = match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
-            (Some(text), _) => Some((*text).to_owned()),
-            (_, text) => text.cloned(),
-        };
+        let message = background::panic_message(&*payload).map(str::to_owned);
         TaskPanic(Arc::new(Inner { message, location, payload: Mutex::new(Some(payload)) }))
     }
 

@@ -13,7 +13,7 @@ use crate::context::Context;
 #[must_use = "a guard that is dropped removes the task from its lists at once"]
 pub struct TaskGuard {
     /// Each list with the key of the task in it.
-    places: Vec<(Arc<List>, u64)>,
+    entries: Vec<(Arc<List>, u64)>,
     #[cfg(feature = "metrics")]
     _running: crate::metrics::RunningTask,
 }
@@ -63,13 +63,13 @@ impl TaskLists {
 
     /// Adds a task of this context that was started at `location`.
     pub(crate) fn guard(&self, ctx: &Context, location: &'static Location<'static>) -> TaskGuard {
-        let mut places = Vec::new();
+        let mut entries = Vec::new();
         if !self.0.is_empty() {
             let entry = Arc::new(Entry { ctx: ctx.clone(), location, start: ctx.clock_ref().ticks() });
-            places.extend(self.0.iter().map(|list| (Arc::clone(list), list.add(Arc::clone(&entry)))));
+            entries.extend(self.0.iter().map(|list| (Arc::clone(list), list.add(Arc::clone(&entry)))));
         }
         TaskGuard {
-            places,
+            entries,
             #[cfg(feature = "metrics")]
             _running: crate::metrics::RunningTask::new(ctx),
         }
@@ -78,7 +78,7 @@ impl TaskLists {
 
 impl Drop for TaskGuard {
     fn drop(&mut self) {
-        for (list, key) in self.places.drain(..) {
+        for (list, key) in self.entries.drain(..) {
             list.remove(key);
         }
     }
@@ -86,6 +86,6 @@ impl Drop for TaskGuard {
 
 impl fmt::Debug for TaskGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskGuard").field("lists", &self.places.len()).finish()
+        f.debug_struct("TaskGuard").field("lists", &self.entries.len()).finish()
     }
 }

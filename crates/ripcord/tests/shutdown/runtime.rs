@@ -105,7 +105,7 @@ async fn spawned_tasks_are_work_in_flight() {
     assert!(graceful.await.expect("it ended in time"));
     let late = shutdown.context().spawn(|_| async {}).await.expect_err("the drain has ended");
     assert!(late.is_canceled());
-    assert!(late.end().is_some_and(|end| format!("{end:#}").contains("all work has ended")), "{late:#}");
+    assert!(late.context_error().is_some_and(|end| format!("{end:#}").contains("all work has ended")), "{late:#}");
 }
 
 #[tokio::test]

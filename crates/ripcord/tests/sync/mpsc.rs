@@ -37,7 +37,7 @@ fn value_that_finds_no_place_until_the_end_is_returned() {
     assert_eq!(wakes.count(), 1);
     let Poll::Ready(Err(error)) = poll(waiting.as_mut()) else { panic!("the context has ended") };
     assert!(error.is_ended() && !error.is_closed() && !error.is_full());
-    assert!(error.end().is_some_and(Error::is_deadline_exceeded));
+    assert!(error.context_error().is_some_and(Error::is_deadline_exceeded));
     assert_eq!(error.to_string(), "the channel was full until its sender's context ended");
     assert!(format!("{error:#}").starts_with(
         "the channel was full until its sender's context ended: context deadline exceeded: the queue is stuck (timeout of 1ms set at "
@@ -53,7 +53,7 @@ fn done_context_sends_nothing_though_there_is_a_place() {
     let (sender, mut receiver) = mpsc::channel(1);
     cancel.cancel();
     let error = now(sender.send(&ctx, 7)).unwrap_err();
-    assert!(error.end().is_some_and(Error::is_canceled));
+    assert!(error.context_error().is_some_and(Error::is_canceled));
     assert_eq!((error.into_value(), receiver.try_recv()), (7, None));
 }
 
@@ -93,7 +93,7 @@ fn full_channel_refuses_a_value_that_must_not_wait() {
     let (sender, _receiver) = mpsc::channel(1);
     sender.try_send('a').unwrap();
     let error = sender.try_send('b').unwrap_err();
-    assert!(error.is_full() && !error.is_closed() && error.end().is_none());
+    assert!(error.is_full() && !error.is_closed() && error.context_error().is_none());
     assert_eq!((error.to_string(), error.into_value()), ("the channel is full".to_owned(), 'b'));
 }
 
@@ -107,7 +107,7 @@ fn value_for_a_receiver_that_is_gone_is_returned() {
     receiver.close();
     assert!(sender.is_closed());
     let Poll::Ready(Err(error)) = poll(waiting.as_mut()) else { panic!("the channel is closed") };
-    assert!(error.is_closed() && !error.is_full() && error.end().is_none());
+    assert!(error.is_closed() && !error.is_full() && error.context_error().is_none());
     assert_eq!(format!("{error} {error:?}"), "the channel is closed SendError(the channel is closed)");
     assert_eq!(error.into_value(), 'b');
     assert!(sender.try_send('c').unwrap_err().is_closed());

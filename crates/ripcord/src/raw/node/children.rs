@@ -3,7 +3,7 @@
 use std::ptr::NonNull;
 
 use super::Node;
-use crate::slab::Place;
+use crate::slab::Slot;
 
 /// A pointer in a parent's list of children (invariant 4).
 pub(crate) struct Child {
@@ -12,9 +12,9 @@ pub(crate) struct Child {
     pub(crate) second: bool,
 }
 
-/// A `Child` or a free place. The lowest bits of the pointer, which are zero because of its alignment, distinguish them. An `enum`
+/// A `Child` or a free slot. The lowest bits of the pointer, which are zero because of its alignment, distinguish them. An `enum`
 /// would take two words (row C18).
-pub(crate) struct ChildPlace(*mut Node);
+pub(crate) struct ChildSlot(*mut Node);
 
 const SECOND: usize = 1;
 const FREE: usize = 2;
@@ -22,16 +22,16 @@ const SHIFT: u32 = 2;
 
 const _: () = assert!(align_of::<Node>() > SECOND | FREE);
 
-impl Place<Child> for ChildPlace {
+impl Slot<Child> for ChildSlot {
     #[inline]
     fn full(child: Child) -> Self {
-        ChildPlace(child.node.as_ptr().map_addr(|address| address | if child.second { SECOND } else { 0 }))
+        ChildSlot(child.node.as_ptr().map_addr(|address| address | if child.second { SECOND } else { 0 }))
     }
 
     #[inline]
     fn free(next: u32) -> Self {
         // Adding one turns `NONE` into zero, so that the shifted value always fits.
-        ChildPlace(std::ptr::without_provenance_mut((next.wrapping_add(1) as usize) << SHIFT | FREE))
+        ChildSlot(std::ptr::without_provenance_mut((next.wrapping_add(1) as usize) << SHIFT | FREE))
     }
 
     #[inline]
@@ -47,16 +47,16 @@ impl Place<Child> for ChildPlace {
     }
 }
 
-impl ChildPlace {
-    /// Returns the child. `None` if the place is free.
+impl ChildSlot {
+    /// Returns the child. `None` if the slot is free.
     #[inline]
     pub(in crate::raw) fn node(&self) -> Option<NonNull<Node>> {
-        ChildPlace(self.0).into_value().map(|child| child.node)
+        ChildSlot(self.0).into_value().map(|child| child.node)
     }
 }
 
 // SAFETY: nodes are Send and Sync. The pointer is followed only under the parent's lock (invariant 4).
-unsafe impl Send for ChildPlace {}
+unsafe impl Send for ChildSlot {}
 
 #[cfg(all(test, not(ripcord_loom)))]
 mod tests {
@@ -66,18 +66,18 @@ mod tests {
 
     #[test]
     fn slot_is_a_child_or_free() {
-        assert_eq!(size_of::<ChildPlace>(), size_of::<usize>());
+        assert_eq!(size_of::<ChildSlot>(), size_of::<usize>());
         let (ctx, _cancel) = Context::background().with_cancel();
         let node = ctx.ender().map(|node| node.pointer()).expect("it can end");
         for second in [false, true] {
-            let place = ChildPlace::full(Child { node, second });
-            assert!(place.next_free().is_none() && place.node() == Some(node));
-            let child = place.into_value().expect("it is full");
+            let slot = ChildSlot::full(Child { node, second });
+            assert!(slot.next_free().is_none() && slot.node() == Some(node));
+            let child = slot.into_value().expect("it is full");
             assert!(child.node == node && child.second == second);
         }
         for next in [0, 1, 1 << 20, NONE] {
-            let place = ChildPlace::free(next);
-            assert!(place.next_free() == Some(next) && place.node().is_none() && place.into_value().is_none());
+            let slot = ChildSlot::free(next);
+            assert!(slot.next_free() == Some(next) && slot.node().is_none() && slot.into_value().is_none());
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
     fn places_are_used_again() {
         let (ctx, _cancel) = Context::background().with_cancel();
         let node = ctx.ender().map(|node| node.pointer()).expect("it can end");
-        let mut slab: Slab<Child, ChildPlace> = Slab::new();
+        let mut slab: Slab<Child, ChildSlot> = Slab::new();
         let keys = [(); 3].map(|()| slab.insert(Child { node, second: false }));
         assert!(slab.remove(keys[0]).is_some() && slab.remove(keys[1]).is_some() && slab.remove(keys[1]).is_none());
         assert_eq!(slab.insert(Child { node, second: true }), keys[1]);

@@ -2,7 +2,7 @@
 
 use std::task::Waker;
 
-use super::children::ChildPlace;
+use super::children::ChildSlot;
 use super::{Callback, Child};
 #[cfg(feature = "tokio-util")]
 use crate::raw::tree::token::Tokens;
@@ -19,7 +19,7 @@ pub(crate) struct More {
     /// The waiter whose key is 0. The key of another waiter is its key in `waiters` plus one.
     first: Option<Waker>,
     pub(in crate::raw) waiters: Slab<Waker>,
-    pub(in crate::raw) children: Slab<Child, ChildPlace>,
+    pub(in crate::raw) children: Slab<Child, ChildSlot>,
     pub(in crate::raw) callbacks: Slab<Callback>,
     /// The tokens that end with this node, or a grace after it.
     #[cfg(feature = "tokio-util")]
@@ -67,7 +67,6 @@ impl Guarded {
     }
 
     /// Takes the waiter whose key is 0.
-    #[inline]
     pub(in crate::raw) fn take_first(&mut self) -> Option<Waker> {
         match self {
             Guarded::Many(None) => None,
@@ -79,7 +78,6 @@ impl Guarded {
         }
     }
 
-    #[inline]
     pub(in crate::raw) fn waiter(&mut self, key: u32) -> Option<&mut Waker> {
         match (self, key) {
             (Guarded::One(waker), 0) => Some(waker),
@@ -89,7 +87,6 @@ impl Guarded {
         }
     }
 
-    #[inline]
     pub(in crate::raw) fn add_waiter(&mut self, waker: Waker) -> u32 {
         if matches!(self, Guarded::Many(None)) {
             *self = Guarded::One(waker);
@@ -103,7 +100,6 @@ impl Guarded {
         more.waiters.insert(waker) + 1
     }
 
-    #[inline]
     pub(in crate::raw) fn remove_waiter(&mut self, key: u32) -> Option<Waker> {
         match key {
             0 => self.take_first(),

@@ -11,11 +11,11 @@ use super::Node;
 #[cfg(ripcord_loom)]
 pub(crate) use modeled as kept;
 
-type Place = Box<MaybeUninit<Node>>;
+type NodeMemory = Box<MaybeUninit<Node>>;
 
 /// Returns memory for a node.
 #[inline]
-pub(super) fn allocate() -> Place {
+pub(super) fn allocate() -> NodeMemory {
     kept::take().unwrap_or_else(Box::new_uninit)
 }
 
@@ -26,7 +26,7 @@ impl Memory {
     /// # Safety
     ///
     /// The memory is from `allocate`, and is not used after this is dropped.
-    pub(super) unsafe fn of(node: NonNull<Node>) -> Self {
+    pub(super) unsafe fn new(node: NonNull<Node>) -> Self {
         Memory(node)
     }
 }
@@ -34,7 +34,7 @@ impl Memory {
 impl Drop for Memory {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: by the contract of `of` it is from a box, and this is its last use.
+        // SAFETY: by the contract of `new` it is from a box, and this is its last use.
         kept::keep(unsafe { Box::from_raw(self.0.cast::<MaybeUninit<Node>>().as_ptr()) });
     }
 }
@@ -43,40 +43,40 @@ impl Drop for Memory {
 mod kept {
     use std::cell::Cell;
 
-    use super::Place;
+    use super::NodeMemory;
 
     /// Maximum number of nodes whose memory a thread keeps: somewhat more than a request has contexts. Zero under tools that look
     /// for uses of freed memory.
     const MAX_KEPT: usize = if cfg!(any(miri, ripcord_sanitize)) { 0 } else { 32 };
 
     struct Kept {
-        places: [Cell<Option<Place>>; MAX_KEPT],
-        /// The number of full places, which are the first ones.
+        slots: [Cell<Option<NodeMemory>>; MAX_KEPT],
+        /// The number of full slots, which are the first ones.
         len: Cell<usize>,
     }
 
     thread_local! {
         // Dropped at the end of the thread. Nodes that are created or freed after that use the allocator.
-        static KEPT: Kept = const { Kept { places: [const { Cell::new(None) }; MAX_KEPT], len: Cell::new(0) } };
+        static KEPT: Kept = const { Kept { slots: [const { Cell::new(None) }; MAX_KEPT], len: Cell::new(0) } };
     }
 
     #[inline]
-    pub(super) fn take() -> Option<Place> {
+    pub(super) fn take() -> Option<NodeMemory> {
         let kept = KEPT.try_with(|kept| {
             let last = kept.len.get().checked_sub(1)?;
             kept.len.set(last);
-            kept.places.get(last)?.take()
+            kept.slots.get(last)?.take()
         });
         kept.ok().flatten()
     }
 
     #[inline]
-    pub(super) fn keep(memory: Place) {
+    pub(super) fn keep(memory: NodeMemory) {
         let mut memory = Some(memory);
         let _thread_ends = KEPT.try_with(|kept| {
             let len = kept.len.get();
-            if let Some(place) = kept.places.get(len) {
-                place.set(memory.take());
+            if let Some(slot) = kept.slots.get(len) {
+                slot.set(memory.take());
                 kept.len.set(len + 1);
             }
         });
@@ -88,20 +88,20 @@ mod kept {
 pub(crate) mod modeled {
     use std::cell::{Cell, RefCell};
 
-    use super::Place;
+    use super::NodeMemory;
 
     // loom runs all threads of a model on one system thread.
     thread_local! {
-        static FREED: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+        static FREED: RefCell<Vec<NodeMemory>> = const { RefCell::new(Vec::new()) };
         static ALIVE: Cell<usize> = const { Cell::new(0) };
     }
 
-    pub(super) fn take() -> Option<Place> {
+    pub(super) fn take() -> Option<NodeMemory> {
         ALIVE.set(ALIVE.get() + 1);
         None
     }
 
-    pub(super) fn keep(memory: Place) {
+    pub(super) fn keep(memory: NodeMemory) {
         ALIVE.set(ALIVE.get() - 1);
         FREED.with_borrow_mut(|freed| freed.push(memory));
     }

@@ -35,7 +35,7 @@ use crate::raw::cell::Cell;
 use crate::raw::movable::Moves;
 use crate::slab::NONE;
 
-pub(crate) use children::{Child, ChildPlace};
+pub(crate) use children::{Child, ChildSlot};
 pub(crate) use guarded::{Guarded, More};
 pub(crate) use payload::{Kind, NEVER, Payload};
 use payload::{Tag, Word};

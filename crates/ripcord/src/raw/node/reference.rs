@@ -258,7 +258,7 @@ unsafe fn free(mut pointer: NonNull<Node>) {
     loop {
         // SAFETY: by the contract (and below) there is no other reference and no list contains the node. `NodeRef::allocate` got the
         // memory from `memory::allocate`, and nothing uses it after `drop_in_place`.
-        let (memory, node) = unsafe { (Memory::of(pointer), pointer.as_mut()) };
+        let (memory, node) = unsafe { (Memory::new(pointer), pointer.as_mut()) };
         // Taken out, so that the node's drop does not recurse.
         let mut next = node.parent.take();
         pending.extend(node.take_second_parent());

@@ -9,7 +9,7 @@ use crate::atomic::{Ordering, propagations};
 use crate::background;
 use crate::cause::Cause;
 use crate::raw::movable::Movable;
-use crate::raw::node::{Child, ChildPlace, End, Kind, Node, NodeGuard, NodeRef, flag, state};
+use crate::raw::node::{Child, ChildSlot, End, Kind, Node, NodeGuard, NodeRef, flag, state};
 
 /// The number of children that are marked under their parent's lock before the lock is released and their wakers are called.
 const CHUNK: usize = 64;
@@ -321,19 +321,19 @@ impl Drop for Counted {
 fn propagate(mut marked: Vec<NodeRef>) {
     let mut counted = Counted(0);
     let mut notifications = Notifications::default();
-    let mut found = Found::default();
+    let mut remaining = Remaining::default();
     loop {
         counted.0 += marked.len();
-        found.parents.extend(marked.drain(..).map(|node| {
+        remaining.parents.extend(marked.drain(..).map(|node| {
             let at = node.ended_at();
             (node, at)
         }));
-        while let Some((parent, at)) = found.parents.pop() {
-            mark_children(&parent, at, &mut found, &mut notifications);
+        while let Some((parent, at)) = remaining.parents.pop() {
+            mark_children(&parent, at, &mut remaining, &mut notifications);
             // This may be the last reference, and its drop may run user code.
             background::shielded(|| drop(parent));
         }
-        let Some(node) = found.late.pop() else { return };
+        let Some(node) = remaining.late.pop() else { return };
         settle_into(&node, &mut marked);
         arm_grace(&node, &mut marked);
         background::shielded(|| drop(node));
@@ -342,7 +342,7 @@ fn propagate(mut marked: Vec<NodeRef>) {
 
 /// The work that is left after marking children.
 #[derive(Default)]
-struct Found {
+struct Remaining {
     /// The marked nodes that have children, with the times at which they ended.
     parents: Vec<(NodeRef, i64)>,
     /// Nodes that may have ended before their parent, by another parent or on another clock, and nodes that end after their
@@ -351,13 +351,13 @@ struct Found {
 }
 
 /// Marks the children of a node that ended `at`.
-fn mark_children(parent: &Node, at: i64, found: &mut Found, notifications: &mut Notifications) {
+fn mark_children(parent: &Node, at: i64, remaining: &mut Remaining, notifications: &mut Notifications) {
     let Some((bits, end)) = parent.end() else { return };
     loop {
         let mut guard = parent.lock();
         let Some(more) = guard.fields().rest() else { return };
         for _ in 0..CHUNK {
-            if let Some(ahead) = more.children.peek_back(AHEAD).and_then(ChildPlace::node) {
+            if let Some(ahead) = more.children.peek_back(AHEAD).and_then(ChildSlot::node) {
                 // SAFETY: the pointer is in the list of `parent`, whose lock is held (invariant 4).
                 let ahead = unsafe { ahead.as_ref() };
                 std::hint::black_box(ahead.flags);
@@ -371,8 +371,8 @@ fn mark_children(parent: &Node, at: i64, found: &mut Found, notifications: &mut 
             let upgrade = || unsafe { NodeRef::upgrade(node) };
             match marked {
                 Marked::Leaf => {}
-                Marked::Parent { at } => found.parents.extend(upgrade().map(|child| (child, at))),
-                Marked::NotYet => found.late.extend(upgrade()),
+                Marked::Parent { at } => remaining.parents.extend(upgrade().map(|child| (child, at))),
+                Marked::NotYet => remaining.late.extend(upgrade()),
             }
             // SAFETY: as above, and `child` is not used after this.
             unsafe { Node::unlinked(node, second) };

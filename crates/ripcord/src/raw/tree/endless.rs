@@ -67,7 +67,7 @@ pub(super) fn release_if_endless(node: &NodeRef) -> bool {
                 callbacks.push(callback);
             }
             // SAFETY: the pointers are in the list of `node`, whose lock is held.
-            let upgraded = more.children.places().iter().filter_map(|place| unsafe { NodeRef::upgrade(place.node()?) });
+            let upgraded = more.children.slots().iter().filter_map(|slot| unsafe { NodeRef::upgrade(slot.node()?) });
             children.extend(upgraded);
         }
         drop(guard);

@@ -33,7 +33,6 @@ impl ValueEntry {
     }
 
     /// Returns the value, if it is of type `V`.
-    #[inline]
     fn get<V: Value>(&self) -> Option<&V> {
         if self.key != TypeId::of::<V>() {
             return None;
@@ -178,7 +177,6 @@ impl Walk {
 }
 
 /// Returns the nearest value of a type at or above a node.
-#[inline]
 pub(crate) fn find<V: Value>(node: &Node) -> Option<&V> {
     match node.kind() {
         Kind::Value(entry) if entry.key == TypeId::of::<V>() => entry.get(),

@@ -9,10 +9,10 @@ use crate::raw::node::{Kind, Node};
 
 /// Stores, for every type visible from a node up to the first merged context, where the nearest value lies.
 ///
-/// Uses open addressing over a power of two of places, at most half of them full. The table is copied for each value that is
+/// Uses open addressing over a power of two of slots, at most half of them full. The table is copied for each value that is
 /// added, but only where a walk would be too long. It never holds more entries than there are types.
 pub(super) struct Table {
-    places: Box<[Option<(TypeId, Above)>]>,
+    slots: Box<[Option<(TypeId, Above)>]>,
     len: usize,
     /// The merged context where this table ends.
     beyond: Option<Above>,
@@ -42,10 +42,10 @@ impl Table {
             }
         }
         let most = found.len() + known.map_or(0, |table| table.len);
-        let mut table = Table { places: vec![None; (most * 2).max(1).next_power_of_two()].into(), len: 0, beyond };
+        let mut table = Table { slots: vec![None; (most * 2).max(1).next_power_of_two()].into(), len: 0, beyond };
         if let Some(known) = known {
             table.beyond = known.beyond;
-            known.places.iter().flatten().for_each(|(key, above)| table.put(*key, *above));
+            known.slots.iter().flatten().for_each(|(key, above)| table.put(*key, *above));
         }
         found.iter().rev().for_each(|(key, above)| table.put(*key, *above));
         table
@@ -65,12 +65,12 @@ impl Table {
     fn put(&mut self, key: TypeId, above: Above) {
         let mut at = self.start(key);
         loop {
-            match &mut self.places[at] {
+            match &mut self.slots[at] {
                 Some((known, known_above)) if *known == key => {
                     *known_above = above;
                     return;
                 }
-                Some(_) => at = (at + 1) & (self.places.len() - 1),
+                Some(_) => at = (at + 1) & (self.slots.len() - 1),
                 free => {
                     *free = Some((key, above));
                     self.len += 1;
@@ -84,9 +84,9 @@ impl Table {
     fn find(&self, key: TypeId) -> Option<Above> {
         let mut at = self.start(key);
         loop {
-            match &self.places[at] {
+            match &self.slots[at] {
                 Some((known, above)) if *known == key => return Some(*above),
-                Some(_) => at = (at + 1) & (self.places.len() - 1),
+                Some(_) => at = (at + 1) & (self.slots.len() - 1),
                 None => return None,
             }
         }
@@ -96,7 +96,7 @@ impl Table {
     fn start(&self, key: TypeId) -> usize {
         let mut hasher = Low(0);
         key.hash(&mut hasher);
-        hasher.0 as usize & (self.places.len() - 1)
+        hasher.0 as usize & (self.slots.len() - 1)
     }
 }
 
