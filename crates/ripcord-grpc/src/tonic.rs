@@ -30,14 +30,13 @@ pub trait RequestExt: Sized {
     ///
     /// # Errors
     ///
-    /// Returns a status with the code `INTERNAL` if the request has no context, because there is no `ServerLayer` around the
-    /// service.
+    /// Returns a status with the code `INTERNAL` if the request has no context.
     fn context(&self) -> Result<Context, tonic::Status>;
 
     /// Sets the context of the request and returns the request. Replaces an earlier context.
     ///
-    /// [`ClientLayer`](crate::ClientLayer) ends the call when `ctx` ends. If `tonic::Request::set_timeout` was called too, the
-    /// shorter time is sent to the server.
+    /// [`ClientLayer`](crate::ClientLayer) ends the call when this context ends. If `tonic::Request::set_timeout` was called too,
+    /// the shorter time is sent to the server.
     ///
     /// ```
     /// use ripcord::Context;
@@ -64,13 +63,11 @@ impl<T> RequestExt for tonic::Request<T> {
     }
 }
 
-/// Adds a method to `Result` that converts an error to a tonic status. The method exists for every error that converts to
-/// [`Ended`]: the errors of contexts and groups and, with the feature `policy` of `ripcord-http`, the errors of `ripcord-policy`.
+/// Adds a method to `Result` that converts the error of a context, a group or a policy to a tonic status.
 pub trait ResultExt<T> {
     /// Converts the error to a tonic status. Use it with `?` in a handler.
     ///
-    /// The error becomes the source of the status and is not sent. If a context ended, a trusted client receives the cause in the
-    /// trailer `ripcord-cause`.
+    /// The error becomes the source of the status and is not sent. If a context ended, a trusted client receives the cause.
     ///
     /// # Errors
     ///
@@ -83,7 +80,7 @@ impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
         self.map_err(|error| {
             let ended = error.into();
             let mut status = with_source(&Status::from(ended.clone()), ended.clone());
-            if let Some(error) = ended.error() {
+            if let Some(error) = ended.context_error() {
                 // `ServerLayer` withholds it from untrusted clients.
                 set_remote_cause(status.metadata_mut(), &RemoteCause::from_error(error));
             }
@@ -94,12 +91,10 @@ impl<T, E: Into<Ended>> ResultExt<T> for Result<T, E> {
 
 /// Adds methods to tonic's `Status` that return the reason why a call ended.
 pub trait StatusExt {
-    /// Returns the reason why the server's context ended, if the server has sent the reason in `ripcord-cause`. A server sends it
-    /// only to clients that it trusts.
+    /// Returns the reason why the server's context ended, if the server has sent it.
     fn remote_cause(&self) -> Option<RemoteCause>;
 
-    /// Returns the error of the local context, if the end of that context is the reason for this status. Returns `None` for any
-    /// other status, such as a status from the server.
+    /// Returns the error of the local context, if the end of that context is the reason for this status.
     fn context_error(&self) -> Option<&ripcord::Error>;
 }
 
@@ -110,7 +105,7 @@ impl StatusExt for tonic::Status {
 
     fn context_error(&self) -> Option<&ripcord::Error> {
         find::<ripcord::Error>(self)
-            .or_else(|| find::<Ended>(self)?.error())
+            .or_else(|| find::<Ended>(self)?.context_error())
             .or_else(|| find::<Error>(self)?.context_error())
     }
 }

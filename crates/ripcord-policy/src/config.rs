@@ -54,16 +54,12 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// A count that must be at least one.
-pub(crate) fn at_least_one<T: Copy + Into<u128>>(field: &'static str, value: T) -> Result<T, ConfigError> {
-    match value.into() {
-        0 => Err(ConfigError::new(field, "at least 1", 0)),
-        _ => Ok(value),
+pub(crate) fn at_least_one<T: Default + PartialEq>(field: &'static str, value: T) -> Result<T, ConfigError> {
+    // The default of an integer is 0.
+    match value == T::default() {
+        true => Err(ConfigError::new(field, "at least 1", 0)),
+        false => Ok(value),
     }
-}
-
-/// [`at_least_one`] for `usize`, which has no `Into<u128>`.
-pub(crate) fn at_least_one_usize(field: &'static str, value: usize) -> Result<usize, ConfigError> {
-    at_least_one(field, value as u64).map(|_| value)
 }
 
 /// A duration that must be longer than zero.

@@ -126,6 +126,7 @@ mod attempt;
 mod cache_padded;
 mod config;
 mod error;
+mod idle_map;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod outcome;
@@ -159,7 +160,7 @@ pub use config::ConfigError;
 pub use error::{Error, Panicked, Refused, StopReason};
 pub use fallback::Fallback;
 pub use hedge::Hedge;
-pub use limiter::{ExceedsBurst, KeyedLimiter, LimiterStats, Quota, Rate, RateLimiter, Reservation};
+pub use limiter::{ExceedsBurst, KeyedLimiter, Quota, Rate, RateLimiter, Reservation};
 #[cfg(feature = "metrics")]
 pub use metrics::describe_metrics;
 pub use outcome::Outcome;

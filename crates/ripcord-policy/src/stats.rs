@@ -5,8 +5,8 @@
 //! current value, which may grow and shrink. The docs of a field say if it is a gauge. All clones of a policy share its
 //! statistics.
 //!
-//! The [`LimiterStats`](crate::LimiterStats) of a rate limiter count requests for tokens instead of calls, because a limiter
-//! does not see the results of calls.
+//! The [`RateLimiterStats`](crate::limiter::RateLimiterStats) of a rate limiter count requests for tokens instead of calls,
+//! because a limiter does not see the results of calls.
 //!
 //! Each number is exact. The numbers of one struct may belong to slightly different moments if calls start or end while they
 //! are read.
@@ -14,7 +14,7 @@
 use crate::Outcome;
 
 /// The numbers of calls through a policy, by result. A cache counts its loads as calls, and a worker pool counts its tasks. A
-/// rate limiter counts requests for tokens: see [`LimiterStats`](crate::LimiterStats).
+/// rate limiter counts requests for tokens: see [`RateLimiterStats`](crate::RateLimiterStats).
 ///
 /// `started = succeeded + failed + canceled` whenever no call is in flight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

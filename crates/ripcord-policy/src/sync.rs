@@ -53,7 +53,6 @@ mod std_types {
     }
 
     /// Marks a step that shuttle does not see by itself. Shuttle may switch to another thread here.
-    #[inline]
     pub(crate) fn step() {}
 
     /// Yields to other tasks of the runtime if this task has run for long.

@@ -65,7 +65,6 @@ impl<const N: usize> Tally<N> {
     }
 
     /// Counts the start of a call. The guard counts its end.
-    #[inline]
     pub(crate) fn begin(&self) -> CallGuard<'_, N> {
         self.count(Call::Started);
         CallGuard { tally: self, end: Call::Canceled }
@@ -104,19 +103,16 @@ impl<const N: usize> Tally<N> {
     }
 
     /// Adds one to a counter of calls.
-    #[inline]
     pub(crate) fn count(&self, call: Call) {
         self.add_to(|slot| &slot.calls[call as usize], 1);
     }
 
     /// Adds one to the policy's own counter number `index`.
-    #[inline]
     pub(crate) fn bump(&self, index: usize) {
         self.add(index, 1);
     }
 
     /// Adds `by` to the policy's own counter number `index`.
-    #[inline]
     pub(crate) fn add(&self, index: usize, by: u64) {
         self.add_to(|slot| &slot.own[index], by);
     }
@@ -186,14 +182,12 @@ pub(crate) struct CallGuard<'a, const N: usize> {
 
 impl<const N: usize> CallGuard<'_, N> {
     /// Counts the end of the call.
-    #[inline]
     pub(crate) fn end(mut self, outcome: Outcome) {
         self.end = outcome.into();
     }
 }
 
 impl<const N: usize> Drop for CallGuard<'_, N> {
-    #[inline]
     fn drop(&mut self) {
         self.tally.count(self.end);
     }

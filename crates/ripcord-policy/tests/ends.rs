@@ -296,7 +296,7 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
         handle.await
     };
     let error = ends.call(Caller::Stays, canceled).await;
-    ends.failed("`WorkerPool`", "the task's handle cancels it", &error);
+    ends.failed("`WorkerPool`", "the job's handle cancels it", &error);
     let small = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&root).unwrap();
     let too_many = async |ctx: Context| {
         let _running = small.submit(&ctx, heeds).await.unwrap();

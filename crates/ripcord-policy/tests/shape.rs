@@ -133,7 +133,7 @@ async fn run_of_a_limiter_tells_the_calls_error_from_a_refusal_and_from_the_call
 
     for error in [limiter.run(ctx, fails).await.unwrap_err(), limiters.run(ctx, &1, fails).await.unwrap_err()] {
         assert_eq!(error.last().expect("the call failed").to_string(), "no such user");
-        assert!(error.end().is_none(), "{error:#}");
+        assert!(error.context_error().is_none(), "{error:#}");
     }
     // The bucket is empty, and the next token would come after the deadline.
     for error in [limiter.run(near, answer).await.unwrap_err(), limiters.run(near, &1, answer).await.unwrap_err()] {

@@ -25,10 +25,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal::unix;
 use tokio::sync::mpsc;
 
-use crate::child::Run;
 use crate::exit::Exit;
-#[cfg(feature = "metrics")]
-use crate::metrics::RunningCommand;
 use crate::pidfd;
 use crate::signal::Signal;
 use crate::tree::{Member, Process, Tree, has_exited};
@@ -46,9 +43,9 @@ const MAX_WATCHED: usize = 16;
 pub(crate) struct Shared {
     /// `None` once the leader was reaped.
     tree: Mutex<Option<Tree>>,
-    /// Done when the command has ended with all of its descendants, and `end` is set.
+    /// Done when the command has ended with all of its descendants, and the outcome is set.
     pub(crate) ended: Context,
-    end: OnceLock<Result<CommandEnd, Arc<io::Error>>>,
+    outcome: OnceLock<Result<Outcome, Arc<io::Error>>>,
     requests: mpsc::UnboundedSender<Request>,
 }
 
@@ -63,16 +60,16 @@ pub(crate) enum Request {
 
 /// How a command ended.
 #[derive(Clone, Debug)]
-pub(crate) struct CommandEnd {
+pub(crate) struct Outcome {
     pub(crate) exit: Exit,
     /// The end of the context that ended the command.
     pub(crate) error: Option<ripcord::Error>,
 }
 
 impl Shared {
-    pub(crate) fn end(&self) -> io::Result<CommandEnd> {
-        match self.end.get() {
-            Some(Ok(end)) => Ok(end.clone()),
+    pub(crate) fn outcome(&self) -> io::Result<Outcome> {
+        match self.outcome.get() {
+            Some(Ok(outcome)) => Ok(outcome.clone()),
             Some(Err(error)) => Err(io::Error::new(error.kind(), Arc::clone(error))),
             None => Err(io::Error::other("the runtime has shut down, so the command was killed")),
         }
@@ -95,8 +92,6 @@ impl Shared {
 pub(crate) struct Supervisor {
     ctx: Context,
     grace: Duration,
-    #[cfg(feature = "metrics")]
-    metrics: RunningCommand,
     /// `None` once it was reaped.
     child: Option<Child>,
     pidfd: AsyncFd<OwnedFd>,
@@ -125,7 +120,7 @@ enum Event {
 impl Supervisor {
     pub(crate) fn new(
         ctx: &Context,
-        run: &Run,
+        grace: Duration,
         child: Child,
         pidfd: AsyncFd<OwnedFd>,
         tree: Tree,
@@ -133,12 +128,10 @@ impl Supervisor {
     ) -> (Supervisor, Arc<Shared>) {
         let (ended, canceler) = Context::background().with_name("command").with_cancel();
         let (requests, received) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared { tree: Mutex::new(Some(tree)), ended, end: OnceLock::new(), requests });
+        let shared = Arc::new(Shared { tree: Mutex::new(Some(tree)), ended, outcome: OnceLock::new(), requests });
         let supervisor = Supervisor {
             ctx: ctx.clone(),
-            grace: run.grace,
-            #[cfg(feature = "metrics")]
-            metrics: RunningCommand::start(&run.program, ctx),
+            grace,
             child: Some(child),
             pidfd,
             orphans,
@@ -154,24 +147,19 @@ impl Supervisor {
     }
 
     pub(crate) async fn run(mut self) {
-        let end = self.supervise().await.map_err(Arc::new);
-        #[cfg(feature = "metrics")]
-        match &end {
-            Ok(end) => self.metrics.ended(Some(&end.exit), end.error.as_ref()),
-            Err(_) => self.metrics.ended(None, None),
-        }
+        let outcome = self.supervise().await.map_err(Arc::new);
         // Dropping the canceler then wakes those that wait.
-        let _first = self.shared.end.set(end);
+        let _first = self.shared.outcome.set(outcome);
     }
 
-    async fn supervise(&mut self) -> io::Result<CommandEnd> {
+    async fn supervise(&mut self) -> io::Result<Outcome> {
         self.until_exit().await?;
         let (left_behind, survivors) = self.end_members().await;
         let (is_leader_killed, tree_killed) = self.shared.with_tree(|tree| tree.killed()).unwrap_or_default();
         let status = self.reap()?;
         let killed = is_leader_killed && is_killed(status);
         let exit = Exit { status, killed, tree_killed, left_behind, survivors };
-        Ok(CommandEnd { exit, error: self.error.take() })
+        Ok(Outcome { exit, error: self.error.take() })
     }
 
     /// Waits until the leader has exited, and ends it when its context ends.

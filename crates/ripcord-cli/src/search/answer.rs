@@ -228,11 +228,12 @@ impl Report {
                 self.outcome = Outcome::new(&error);
                 self.retry_after_ms = error.retry_after().map(milliseconds);
                 // If a retry stopped, the last attempt's failure or rejection is the source.
-                self.error =
-                    Some(match error.source().filter(|_| error.end().is_none() && error.stop_reason().is_some()) {
+                self.error = Some(
+                    match error.source().filter(|_| error.context_error().is_none() && error.stop_reason().is_some()) {
                         Some(last) => format!("{error}, last error: {last}"),
                         None => error.to_string(),
-                    });
+                    },
+                );
             }
         }
     }
@@ -247,7 +248,7 @@ impl Report {
 
 impl Outcome {
     fn new(error: &Error<Failure>) -> Outcome {
-        match error.end() {
+        match error.context_error() {
             Some(end) if end.is_canceled() => Outcome::Canceled,
             Some(_) if !error.is_attempt_timeout() => Outcome::Late,
             // The last attempt was rejected locally. That counts, even if the retry gave up because its wait was too long.

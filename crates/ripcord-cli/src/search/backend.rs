@@ -73,7 +73,7 @@ impl Backend {
             // A lost packet costs a second; a second request does not.
             .hedge(hedge.map(Hedge::after))
             .breaker(
-                CircuitBreaker::builder(name)
+                CircuitBreaker::builder(name.to_owned())
                     .consecutive_failures(policies.breaker_failures)
                     .open_for(policies.breaker_open_for)
                     .classify(|result: &_| Outcome::new(result, Failure::outcome)),

@@ -9,7 +9,13 @@
 
 mod calls;
 mod echo;
-#[path = "service.rs"]
+#[rustfmt::skip]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    reason = "generated: see tests/generated.rs"
+)]
 mod generated;
 
 use std::io::{Write as _, stdout};

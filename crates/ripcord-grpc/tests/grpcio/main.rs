@@ -7,7 +7,14 @@
 mod calls;
 #[path = "../../examples/echo_server/echo.rs"]
 mod echo;
-#[path = "../../examples/echo_server/service.rs"]
+#[rustfmt::skip]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    reason = "generated: see tests/generated.rs"
+)]
+#[path = "../../examples/echo_server/generated.rs"]
 mod generated;
 
 mod as_client;

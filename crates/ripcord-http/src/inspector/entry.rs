@@ -35,12 +35,12 @@ pub(super) struct Entry {
     /// The tasks below it. `None` if they are in its server's list.
     pub(super) tasks: Option<TaskList>,
     /// `None` until it is answered or dropped. Its context may be held longer.
-    pub(super) ended: Option<EntryEnd>,
+    pub(super) ended: Option<Ended>,
 }
 
 /// The end of an entry.
 #[derive(Clone)]
-pub(super) struct EntryEnd {
+pub(super) struct Ended {
     /// Time until it was answered or dropped.
     pub(super) latency: Duration,
     /// The end of its context, if that had ended by then.
@@ -53,7 +53,7 @@ impl Entry {
         self.ctx.name().unwrap_or("unnamed")
     }
 
-    /// Returns the ID of the nearest entry above.
+    /// Returns the id of the nearest entry above.
     pub(super) fn parent(&self) -> Option<u64> {
         nearest(&self.ctx).map(|place| place.id)
     }
@@ -95,7 +95,7 @@ pub(super) struct FinishedEntry {
     pub(super) name: String,
     pub(super) status: Option<StatusCode>,
     pub(super) started: Instant,
-    pub(super) ended: EntryEnd,
+    pub(super) ended: Ended,
     pub(super) is_cut_short: bool,
     /// The time between its start and its deadline.
     pub(super) timeout: Option<Duration>,

@@ -34,15 +34,17 @@ use super::{grpc, outcome::is_client_disconnected, settings::Statuses};
 ///
 /// # Statuses
 ///
+/// The first row that applies decides.
+///
 /// | error | status |
 /// |---|---|
 /// | the context ended at its deadline | 504 |
 /// | the context ended because the client disconnected | 499 in logs and metrics; 503 on the wire, if the client has closed only its sending half |
 /// | the context was canceled for another reason, such as the server's shutdown | 503 |
-/// | a policy gave up because the deadline was too near | 504 |
 /// | an attempt of a retry exceeded its own timeout | 504 |
 /// | a rate limiter refused the call | 429, with `Retry-After` if the time is known |
 /// | another policy refused the call: an open circuit breaker, a full bulkhead or worker pool | 503, with `Retry-After` if the time is known |
+/// | a policy gave up because the deadline was too near | 504 |
 /// | the call failed with its own error or panicked | 500 |
 ///
 /// A [`GroupError`] converts like the error of the failed task, if that error is an `Ended`, a [`ripcord::Error`] or a
@@ -85,7 +87,7 @@ impl Ended {
     }
 
     /// Returns the error of the context that ended. Returns `None` if a call failed for another reason.
-    pub fn error(&self) -> Option<&ripcord::Error> {
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0 {
             Reason::Context(error) => Some(error),
             Reason::Failed(..) => None,
@@ -139,7 +141,7 @@ impl Ended {
 
     /// Returns the status on the wire. It is never 499, because HTTP does not define 499.
     pub(super) fn answer_by(&self, statuses: &Statuses) -> StatusCode {
-        match self.error() {
+        match self.context_error() {
             Some(error) if is_client_disconnected(error) => statuses.canceled,
             _ => self.status_by(statuses),
         }

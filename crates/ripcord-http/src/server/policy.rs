@@ -30,7 +30,7 @@ use super::{Ended, ended::Failure};
 /// ```
 impl From<Refused> for Ended {
     fn from(refused: Refused) -> Self {
-        match refused.end() {
+        match refused.context_error() {
             Some(end) => end.clone().into(),
             None => Ended::failed(failure_of(&refused), refused),
         }
@@ -73,12 +73,14 @@ fn failure_of(refused: &Refused) -> Failure {
 impl<E: StdError + Send + Sync + 'static> From<Error<E>> for Ended {
     fn from(error: Error<E>) -> Self {
         let is_neutral = error.outcome() == Outcome::Neutral;
-        let failure = match error.end() {
+        let failure = match error.context_error() {
             // This is the end of the caller's context, not of an attempt's context.
             Some(end) if is_neutral => return end.clone().into(),
-            _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
             _ if error.is_attempt_timeout() => Failure::AttemptTimeout,
+            // Also if a retry would have waited past the deadline for the policy to admit the call.
             _ if error.is_limited() => Failure::Limited { retry_after: error.retry_after() },
+            _ if error.is_breaker_open() || error.is_full() => Failure::Rejected { retry_after: error.retry_after() },
+            _ if error.is_deadline_exceeded() => Failure::DeadlineTooNear,
             _ if is_neutral => Failure::Rejected { retry_after: error.retry_after() },
             _ => Failure::Call,
         };

@@ -4,8 +4,6 @@
 mod drain;
 mod http2;
 mod load;
-#[path = "../common/posts.rs"]
-mod posts;
 mod requests;
 mod upgrades;
 mod uploads;

@@ -1,5 +1,6 @@
 //! The settings of a breaker.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,23 @@ pub enum Window {
 
 /// Builds a [`CircuitBreaker`]. Create the builder with [`CircuitBreaker::builder`].
 ///
+/// ```
+/// use std::time::Duration;
+/// use ripcord_policy::CircuitBreaker;
+/// use ripcord_policy::breaker::Window;
+///
+/// # fn main() -> Result<(), ripcord_policy::ConfigError> {
+/// let breaker = CircuitBreaker::builder("users")
+///     .window(Window::Time(Duration::from_secs(10)))
+///     .failure_rate(0.5)
+///     .slow_call(Duration::from_secs(2), 0.8)
+///     .open_for(Duration::from_secs(30))
+///     .build()?;
+/// assert_eq!(breaker.name(), "users");
+/// # Ok(())
+/// # }
+/// ```
+///
 /// # Defaults
 ///
 /// The breaker counts the results of the last 100 calls. It opens when there are at least 20 results and at least half of them
@@ -54,14 +72,14 @@ pub struct CircuitBreakerBuilder<C = DefaultClassifier> {
 
 #[derive(Clone)]
 struct Settings {
-    name: Arc<str>,
+    name: Cow<'static, str>,
     window: Option<Window>,
     failure_rate: Option<f64>,
-    minimum_calls: Option<u32>,
+    minimum_calls: Option<usize>,
     consecutive_failures: Option<u32>,
     slow_call: Option<(Duration, f64)>,
     open_for: Duration,
-    half_open_calls: u32,
+    half_open_calls: usize,
     half_open_successes: u32,
     half_open_timeout: Option<Duration>,
     on_state_change: Option<OnStateChange>,
@@ -70,7 +88,7 @@ struct Settings {
 }
 
 impl CircuitBreakerBuilder {
-    pub(super) fn new(name: Arc<str>) -> Self {
+    pub(super) fn new(name: Cow<'static, str>) -> Self {
         let settings = Settings {
             name,
             window: None,
@@ -107,10 +125,10 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Sets the minimum number of results in the [`window`](Self::window). As long as there are fewer results, the failure rate
-    /// and the rate of slow calls do not open the breaker. The number must be at least 1 and at most the size of a
-    /// [`Window::Count`]. Default: 20, or the size of a smaller window.
-    pub fn minimum_calls(mut self, calls: u32) -> Self {
+    /// Sets the number of results in the [`window`](Self::window) from which the failure rate and the rate of slow calls can
+    /// open the breaker. If there are fewer results, the rates are ignored. The number must be at least 1 and at most the size
+    /// of a [`Window::Count`]. Default: 20, or the size of a smaller window.
+    pub fn minimum_calls(mut self, calls: usize) -> Self {
         self.settings.minimum_calls = Some(calls);
         self
     }
@@ -125,12 +143,12 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    /// Makes the breaker open when too many calls are slow. A call that takes `duration` or longer is slow. The breaker opens
-    /// when the number of slow calls divided by the number of results in the [`window`](Self::window) is at least `rate`.
-    /// Default: no call is slow.
+    /// Sets the duration from which a call is slow, and the rate of slow calls in the [`window`](Self::window) at which the
+    /// breaker opens. Default: no call is slow.
     ///
-    /// `duration` must be longer than zero. `rate` must be above 0 and at most 1. The breaker measures the duration of a call
-    /// when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as failed.
+    /// The duration must be longer than zero. The rate must be above 0 and at most 1. The breaker measures the duration of a
+    /// call when the call ends. So a slow call in flight does not count yet. A slow probe of a half-open breaker counts as
+    /// failed.
     pub fn slow_call(mut self, duration: Duration, rate: f64) -> Self {
         self.settings.slow_call = Some((duration, rate));
         self
@@ -145,7 +163,7 @@ impl<C> CircuitBreakerBuilder<C> {
 
     /// Sets the maximum number of probes in flight while the breaker is half-open. A probe is a call that tests whether the
     /// service works again. The breaker refuses further calls. The number must be at least 1. Default: 1.
-    pub fn half_open_calls(mut self, calls: u32) -> Self {
+    pub fn half_open_calls(mut self, calls: usize) -> Self {
         self.settings.half_open_calls = calls;
         self
     }
@@ -208,7 +226,7 @@ impl<C> CircuitBreakerBuilder<C> {
         self
     }
 
-    pub(super) fn named(mut self, name: Arc<str>) -> Self {
+    pub(super) fn named(mut self, name: Cow<'static, str>) -> Self {
         self.settings.name = name;
         self
     }
@@ -228,7 +246,7 @@ impl Settings {
             Window::Time(length) => Recent::last_time(length, clock.now()),
         };
         let slow_after = self.slow_call.map(|(duration, _)| duration);
-        Ok(Shared::new(self.name, Machine::new(rules, recent), clock, slow_after, self.on_state_change))
+        Ok(Shared::new(self.name.into(), Machine::new(rules, recent), clock, slow_after, self.on_state_change))
     }
 
     fn rules(&self, window: Window) -> Result<Rules, ConfigError> {
@@ -236,14 +254,14 @@ impl Settings {
             Window::Count(length) if !(1..=MAX_WINDOW).contains(&length) => {
                 return Err(ConfigError::new("window", format!("from 1 to {MAX_WINDOW} calls"), length));
             }
-            Window::Count(length) => length as u64,
-            Window::Time(length) => above_zero("window", length).map(|_| u64::MAX)?,
+            Window::Count(length) => length,
+            Window::Time(length) => above_zero("window", length).map(|_| usize::MAX)?,
         };
         let minimum_calls = match self.minimum_calls {
-            Some(calls) if u64::from(calls) > longest => {
+            Some(calls) if calls > longest => {
                 return Err(ConfigError::new("minimum_calls", format!("at most the window's {longest} calls"), calls));
             }
-            Some(calls) => at_least_one("minimum_calls", calls)?.into(),
+            Some(calls) => at_least_one("minimum_calls", calls)?,
             None => longest.min(20),
         };
         if let Some((duration, rate)) = self.slow_call {
@@ -258,7 +276,7 @@ impl Settings {
         let open_for = above_zero("open_for", self.open_for)?;
         Ok(Rules {
             failure_rate,
-            minimum_calls,
+            minimum_calls: minimum_calls as u64,
             consecutive_failures: self
                 .consecutive_failures
                 .map(|failures| at_least_one("consecutive_failures", failures))

@@ -15,14 +15,12 @@ pub trait Classify<T, E> {
 pub struct DefaultClassifier;
 
 impl<T, E> Classify<T, E> for DefaultClassifier {
-    #[inline]
     fn classify(&self, result: &Result<T, E>) -> Outcome {
         if result.is_ok() { Outcome::Success } else { Outcome::Failure }
     }
 }
 
 impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
-    #[inline]
     fn classify(&self, result: &Result<T, E>) -> Outcome {
         self(result)
     }
@@ -31,8 +29,9 @@ impl<T, E, F: Fn(&Result<T, E>) -> Outcome> Classify<T, E> for F {
 /// Returns [`Outcome::Success`] for `Ok`, and [`Error::outcome`] for an error. Pass this function to
 /// [`CircuitBreakerBuilder::classify`](super::CircuitBreakerBuilder::classify) if the calls go through other policies.
 ///
-/// Such a call returns an [`Error`]. If another policy refused the call, the outcome is [neutral](Outcome::Neutral). With the
-/// default classifier it would be a failure. The breaker layer of a [`Stack`](crate::Stack) does not need this function.
+/// Such a call returns an [`Error<E>`](Error). If another policy refused the call, the outcome is [neutral](Outcome::Neutral).
+/// With the default classifier it would be a failure. The breaker layer of a [`Stack`](crate::Stack) does not need this
+/// function.
 ///
 /// ```
 /// use ripcord_policy::{CircuitBreaker, breaker::by_outcome};

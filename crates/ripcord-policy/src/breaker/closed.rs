@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use ripcord::Clock;
 
-use super::window::nanos;
+use super::window::{Length, nanos};
 use crate::cache_padded::CachePadded;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -29,15 +29,6 @@ struct Part {
     /// The end of the part, in nanoseconds since the origin. It only moves later, so no success is counted in a part that is
     /// over.
     ends: AtomicU64,
-}
-
-/// The kind of window that the word counts successes for.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Length {
-    /// A window of this many calls.
-    Calls(u64),
-    /// A window of time. Its parts are numbered from this instant.
-    Time(Instant),
 }
 
 /// The maximum size of a window of calls. A number of successes up to this size fits into the word.

@@ -1,6 +1,5 @@
 //! One breaker per key.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::hash::Hash;
@@ -9,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ripcord::{Clock, Context};
 
-use super::{BreakerStats, CircuitBreaker, CircuitBreakerBuilder, Classify, DefaultClassifier, State};
+use super::{CircuitBreaker, CircuitBreakerBuilder, CircuitBreakerStats, Classify, DefaultClassifier, State};
+use crate::idle_map::IdleMap;
 use crate::stats::CallStats;
 use crate::{ConfigError, Error};
 
@@ -36,9 +36,6 @@ use crate::{ConfigError, Error};
 /// # }
 /// ```
 ///
-/// `K` is the type of the keys, and `C` is the type of the classifier. [`CircuitBreaker`] describes the states of a breaker,
-/// and its probes: the calls that a half-open breaker admits.
-///
 /// Create the breakers with [`builder`](KeyedCircuitBreaker::builder) or [`new`](KeyedCircuitBreaker::new). Make calls with
 /// [`run`](KeyedCircuitBreaker::run).
 ///
@@ -64,20 +61,15 @@ struct Shared<K, C> {
 }
 
 struct Breakers<K, C> {
-    by_key: HashMap<K, CircuitBreaker<C>>,
+    by_key: IdleMap<K, CircuitBreaker<C>>,
     /// The figures of the forgotten breakers.
-    forgotten: KeyedBreakerStats,
-    /// The number of breakers at which idle breakers are forgotten again: twice the number left by the last sweep.
-    sweep_at: usize,
+    forgotten: KeyedCircuitBreakerStats,
 }
-
-/// The minimum number of breakers for a sweep of idle breakers.
-const MIN_SWEEP: usize = 64;
 
 /// Statistics of all breakers of a [`KeyedCircuitBreaker`]. The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeyedBreakerStats {
+pub struct KeyedCircuitBreakerStats {
     /// Admitted calls by result, and refused calls.
     pub calls: CallStats,
     /// Calls that were [slow](super::CircuitBreakerBuilder::slow_call), both successes and failures.
@@ -127,8 +119,8 @@ where
     /// * The call's own error.
     /// * The breaker refused the call: it is open, or it is half-open and all its probes are in flight
     ///   ([`Error::is_breaker_open`]).
-    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]). The call's error, if any, is the
-    ///   source.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). The call's error, if
+    ///   any, is the source.
     ///
     /// # Panics
     ///
@@ -157,16 +149,16 @@ where
         }
         let name = format!("{}/{key}", self.shared.each.name()).into();
         let breaker = self.shared.each.clone().named(name).build().expect("the settings were checked");
-        if breakers.by_key.len() >= breakers.sweep_at {
-            breakers.forget_idle();
-        }
-        breakers.by_key.insert(key.clone(), breaker.clone());
+        let idle = breakers.by_key.insert(key.clone(), breaker.clone(), CircuitBreaker::is_idle);
+        // Nobody else holds the idle breakers, so their figures do not change any more.
+        idle.iter().for_each(|(_, idle)| breakers.forgotten.add(&idle.stats()));
+        drop(breakers);
         breaker
     }
 
     /// Returns the statistics of all breakers together. The counters include the breakers that were removed from memory. The
     /// gauges do not.
-    pub fn stats(&self) -> KeyedBreakerStats {
+    pub fn stats(&self) -> KeyedCircuitBreakerStats {
         let (mut stats, breakers) = {
             let breakers = self.lock();
             (breakers.forgotten, breakers.by_key.values().map(CircuitBreaker::handle).collect::<Vec<_>>())
@@ -205,25 +197,9 @@ where
     /// [`ConfigError`] if a setting of `each` is out of bounds. The error names the first such setting.
     pub fn build(self) -> Result<KeyedCircuitBreaker<K, C>, ConfigError> {
         self.each.clone().build()?;
-        let breakers =
-            Breakers { by_key: HashMap::new(), forgotten: KeyedBreakerStats::default(), sweep_at: MIN_SWEEP };
+        let breakers = Breakers { by_key: IdleMap::new(), forgotten: KeyedCircuitBreakerStats::default() };
         let shared = Shared { each: self.each, breakers: Mutex::new(breakers) };
         Ok(KeyedCircuitBreaker { shared: Arc::new(shared) })
-    }
-}
-
-impl<K: Hash + Eq, C> Breakers<K, C> {
-    /// Forgets the idle breakers. Nobody else holds them, so their figures do not change any more.
-    fn forget_idle(&mut self) {
-        let Breakers { by_key, forgotten, sweep_at } = self;
-        by_key.retain(|_, breaker| {
-            let is_idle = breaker.is_idle();
-            if is_idle {
-                forgotten.add(&breaker.stats());
-            }
-            !is_idle
-        });
-        *sweep_at = (2 * by_key.len()).max(MIN_SWEEP);
     }
 }
 
@@ -234,8 +210,8 @@ impl<C> CircuitBreaker<C> {
     }
 }
 
-impl KeyedBreakerStats {
-    fn add(&mut self, one: &BreakerStats) {
+impl KeyedCircuitBreakerStats {
+    fn add(&mut self, one: &CircuitBreakerStats) {
         self.calls = self.calls + one.calls;
         self.slow += one.slow;
         self.stale += one.stale;

@@ -22,7 +22,7 @@ pub(super) struct Rules {
     /// The duration from which a call is slow, and the rate of slow calls at which the breaker opens.
     pub(super) slow: Option<(Duration, f64)>,
     pub(super) open_for: Duration,
-    pub(super) half_open_calls: u32,
+    pub(super) half_open_calls: usize,
     pub(super) half_open_successes: u32,
     pub(super) half_open_timeout: Duration,
 }
@@ -119,9 +119,7 @@ impl Machine {
         let generation = self.generation;
         let until = if queues { None } else { now.checked_add(self.rules.half_open_timeout) };
         match &mut self.phase {
-            Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls as usize => {
-                Err(Duration::ZERO)
-            }
+            Phase::HalfOpen { probes, .. } if probes.len() >= self.rules.half_open_calls => Err(Duration::ZERO),
             Phase::HalfOpen { probes, .. } => {
                 let id = self.next_probe;
                 self.next_probe += 1;

@@ -13,10 +13,11 @@ mod window;
 
 pub use builder::{CircuitBreakerBuilder, Window};
 pub use classify::{Classify, DefaultClassifier, by_outcome};
-pub use keyed::{KeyedBreakerStats, KeyedCircuitBreaker, KeyedCircuitBreakerBuilder};
+pub use keyed::{KeyedCircuitBreaker, KeyedCircuitBreakerBuilder, KeyedCircuitBreakerStats};
 pub use permit::Permit;
-pub use state::{BreakerOpen, BreakerStats, State, Transition};
+pub use state::{BreakerOpen, CircuitBreakerStats, State, Transition};
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -79,8 +80,8 @@ use shared::Shared;
 /// * A panic of the call.
 ///
 /// If the context passed to `run` has been canceled or its deadline has passed, an error of the call is
-/// [neutral](Outcome::Neutral), and the classifier is not called. A neutral result says nothing about the service, so it
-/// neither opens nor closes the breaker. A dropped call is neutral too.
+/// [neutral](Outcome::Neutral), and the classifier is not asked. A neutral result says nothing about the service, so it neither
+/// opens nor closes the breaker. A dropped call is neutral too.
 ///
 /// If the breaker changes its state during a call, it ignores the result of this call. The result then counts only in the
 /// [`stats`](CircuitBreaker::stats).
@@ -95,7 +96,7 @@ use shared::Shared;
 /// [`run`](CircuitBreaker::run). If the call cannot be a closure, use [`try_acquire`](CircuitBreaker::try_acquire). Read the
 /// state with [`state`](CircuitBreaker::state) and the statistics with [`stats`](CircuitBreaker::stats).
 ///
-/// `C` is the type of the classifier. Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
+/// Clones share all state. For one breaker per host, see [`KeyedCircuitBreaker`].
 #[derive(Clone)]
 pub struct CircuitBreaker<C = DefaultClassifier> {
     shared: Arc<Shared>,
@@ -104,7 +105,7 @@ pub struct CircuitBreaker<C = DefaultClassifier> {
 
 impl CircuitBreaker {
     /// Creates a builder. `name` is the name of the breaker, for example the name of the called service. Errors show this name.
-    pub fn builder(name: impl Into<Arc<str>>) -> CircuitBreakerBuilder {
+    pub fn builder(name: impl Into<Cow<'static, str>>) -> CircuitBreakerBuilder {
         CircuitBreakerBuilder::new(name.into())
     }
 
@@ -120,7 +121,7 @@ impl CircuitBreaker {
     /// [`ConfigError`] if `threshold` or `reset` is zero. The error shows `threshold` as `consecutive_failures` and `reset` as
     /// `open_for`, which are the names of the builder's methods.
     #[doc(alias("NewCircuitBreaker"))]
-    pub fn new(name: impl Into<Arc<str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
+    pub fn new(name: impl Into<Cow<'static, str>>, threshold: u32, reset: Duration) -> Result<Self, ConfigError> {
         like_go(name.into(), threshold, reset).build()
     }
 }
@@ -136,8 +137,8 @@ impl<C> CircuitBreaker<C> {
     /// * The call's own error.
     /// * The breaker refused the call: it is open, or it is half-open and all its probes are in flight
     ///   ([`Error::is_breaker_open`]).
-    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::end`]). The call's error, if any, is the
-    ///   source.
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). The call's error, if
+    ///   any, is the source.
     ///
     /// # Panics
     ///
@@ -176,11 +177,18 @@ impl<C> CircuitBreaker<C> {
     ///
     /// # Errors
     ///
-    /// See [`run`](Self::run).
+    /// * The call's own error.
+    /// * The breaker refused the call ([`Error::is_breaker_open`]).
+    /// * `ctx` was canceled or its deadline passed before or during the call ([`Error::context_error`]). The call's error, if
+    ///   any, is the source.
+    ///
+    /// # Panics
+    ///
+    /// Passes on a panic of the call. The panic counts as a failure.
     ///
     /// # Cancel safety
     ///
-    /// See [`run`](Self::run).
+    /// Dropping the future drops the call. The call then counts as canceled, not as a failure.
     #[doc(alias("Execute"))]
     pub async fn call<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
@@ -217,13 +225,13 @@ impl<C> CircuitBreaker<C> {
     /// ```
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>, BreakerOpen> {
-        Ok(Permit::new(&self.shared, self.shared.acquire(false)?))
+        Ok(Permit::new(&self.shared, permit::admit(&self.shared, false)?))
     }
 
     /// Acquires permission for a call that waits in a queue before it is sent. The caller must call
     /// [`restart_clock`](Permit::restart_clock) when it sends the call: the timeout of a probe starts then.
     pub(crate) fn try_acquire_to_queue(&self) -> Result<Permit<'_>, BreakerOpen> {
-        Ok(Permit::new(&self.shared, self.shared.acquire(true)?))
+        Ok(Permit::new(&self.shared, permit::admit(&self.shared, true)?))
     }
 
     /// Returns the current state. An open breaker becomes half-open after the time
@@ -257,7 +265,7 @@ impl<C> CircuitBreaker<C> {
     }
 
     /// Returns the statistics of this breaker and its clones.
-    pub fn stats(&self) -> BreakerStats {
+    pub fn stats(&self) -> CircuitBreakerStats {
         self.shared.stats()
     }
 
@@ -276,10 +284,9 @@ impl<C> CircuitBreaker<C> {
         if let Err(end) = ctx.check() {
             return Err(self.shared.refused(end));
         }
-        Ok(self.shared.acquire(false)?)
+        Ok(permit::admit(&self.shared, false)?)
     }
 
-    #[inline]
     fn judge_under<T, E>(&self, ctx: &Context, result: &Result<T, E>) -> Outcome
     where
         C: Classify<T, E>,
@@ -299,7 +306,7 @@ impl<C> fmt::Debug for CircuitBreaker<C> {
 }
 
 /// The settings of [`CircuitBreaker::new`].
-fn like_go(name: Arc<str>, threshold: u32, reset: Duration) -> CircuitBreakerBuilder {
+fn like_go(name: Cow<'static, str>, threshold: u32, reset: Duration) -> CircuitBreakerBuilder {
     CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset).half_open_successes(2)
 }
 

@@ -1,18 +1,35 @@
 //! Permission to make one call.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::machine::Admission;
 use super::shared::{Count, Shared};
+use super::state::BreakerOpen;
 use crate::Outcome;
 use crate::panics::shielded;
+use crate::stats::Call;
 
 /// Permission to make one call through a [`CircuitBreaker`](super::CircuitBreaker). Returned by
 /// [`try_acquire`](super::CircuitBreaker::try_acquire).
 ///
 /// Report the result of the call with [`success`](Permit::success), [`failure`](Permit::failure) or [`record`](Permit::record).
 /// A permit that is dropped without a report counts as a canceled call, which is neither a success nor a failure.
+///
+/// ```
+/// use ripcord_policy::CircuitBreaker;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let breaker = CircuitBreaker::builder("disk").build()?;
+/// let permit = breaker.try_acquire()?;
+/// match std::fs::read_to_string("Cargo.toml") {
+///     Ok(_) => permit.success(),
+///     Err(_) => permit.failure(),
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[must_use = "dropping it says nothing about the call"]
 pub struct Permit<'a> {
     shared: &'a Shared,
@@ -22,6 +39,37 @@ pub struct Permit<'a> {
     is_recorded: bool,
 }
 
+/// Admits a call. A call that `queues` calls [`Permit::restart_clock`] when it is sent. The caller creates the permit, because a
+/// permit that is returned from a function and moved costs as much as the rest of a healthy call.
+#[inline]
+pub(super) fn admit(shared: &Shared, queues: bool) -> Result<Admission, BreakerOpen> {
+    match shared.closed_generation() {
+        Some(generation) => {
+            shared.tally.count(Call::Started);
+            Ok(Admission { generation, probe: None })
+        }
+        None => admit_locked(shared, queues),
+    }
+}
+
+fn admit_locked(shared: &Shared, queues: bool) -> Result<Admission, BreakerOpen> {
+    let (acquired, changes) = shared.change(|machine, now| machine.acquire(queues, now));
+    match acquired {
+        Ok(admission) => {
+            shared.tally.count(Call::Started);
+            // Invariant 3 of `shared`.
+            let permit = Permit::new(shared, admission);
+            shared.tell(&changes);
+            Ok(permit.into_admission())
+        }
+        Err(retry_after) => {
+            shared.tally.count(Call::Rejected);
+            shared.tell(&changes);
+            Err(BreakerOpen { name: Arc::clone(&shared.name), retry_after })
+        }
+    }
+}
+
 impl<'a> Permit<'a> {
     #[inline]
     pub(super) fn new(shared: &'a Shared, admission: Admission) -> Self {
@@ -29,19 +77,19 @@ impl<'a> Permit<'a> {
         Permit { shared, admission, started, is_recorded: false }
     }
 
-    /// Reports to the breaker that the call succeeded.
+    /// Records that the call succeeded, and returns the permit to the breaker.
     #[inline]
     pub fn success(self) {
         self.record(Outcome::Success);
     }
 
-    /// Reports to the breaker that the call failed because of the called service.
+    /// Records that the called service failed, and returns the permit to the breaker.
     pub fn failure(self) {
         self.record(Outcome::Failure);
     }
 
-    /// Reports the outcome of the call to the breaker. [`Outcome::Neutral`] counts as a canceled call, which neither opens nor
-    /// closes the breaker.
+    /// Records the outcome of the call, and returns the permit to the breaker. [`Outcome::Neutral`] counts as a canceled call,
+    /// which neither opens nor closes the breaker.
     #[inline]
     pub fn record(mut self, outcome: Outcome) {
         self.end(outcome);
@@ -59,7 +107,7 @@ impl<'a> Permit<'a> {
     }
 
     /// Returns the admission, from which another permit can be created.
-    pub(super) fn into_admission(mut self) -> Admission {
+    fn into_admission(mut self) -> Admission {
         self.is_recorded = true;
         self.admission
     }

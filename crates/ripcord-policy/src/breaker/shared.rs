@@ -17,8 +17,7 @@ use ripcord::Clock;
 
 use super::closed::Closed;
 use super::machine::{Admission, Change, Machine};
-use super::permit::Permit;
-use super::state::{BreakerOpen, BreakerStats, State, Transition};
+use super::state::{CircuitBreakerStats, State, Transition};
 use crate::cache_padded::CachePadded;
 use crate::panics::discard;
 use crate::stats::Call;
@@ -68,41 +67,15 @@ impl Shared {
     }
 
     /// Counts a call whose context had ended before the call.
-    #[cold]
     pub(super) fn refused(&self, end: ripcord::Error) -> Refused {
         self.tally.count(Call::Rejected);
         Refused::ended(end)
     }
 
-    /// Admits a call. A call that `queues` calls [`Shared::restart`] when it is sent.
+    /// Returns the generation if the breaker is closed. A call is then admitted. (Invariant 1.)
     #[inline]
-    pub(super) fn acquire(&self, queues: bool) -> Result<Admission, BreakerOpen> {
-        match self.closed.generation() {
-            Some(generation) => {
-                self.tally.count(Call::Started);
-                Ok(Admission { generation, probe: None })
-            }
-            None => self.acquire_locked(queues),
-        }
-    }
-
-    #[cold]
-    fn acquire_locked(&self, queues: bool) -> Result<Admission, BreakerOpen> {
-        let (acquired, changes) = self.change(|machine, now| machine.acquire(queues, now));
-        match acquired {
-            Ok(admission) => {
-                self.tally.count(Call::Started);
-                // Invariant 3.
-                let permit = Permit::new(self, admission);
-                self.tell(&changes);
-                Ok(permit.into_admission())
-            }
-            Err(retry_after) => {
-                self.tally.count(Call::Rejected);
-                self.tell(&changes);
-                Err(BreakerOpen { name: Arc::clone(&self.name), retry_after })
-            }
-        }
+    pub(super) fn closed_generation(&self) -> Option<u64> {
+        self.closed.generation()
     }
 
     /// Restarts the timeout of a probe when it is sent.
@@ -120,7 +93,6 @@ impl Shared {
         }
     }
 
-    #[cold]
     fn record_locked(&self, admission: Admission, outcome: Outcome, slow: bool) {
         // A neutral call only frees the slot of a probe.
         if outcome == Outcome::Neutral && admission.probe.is_none() {
@@ -155,9 +127,9 @@ impl Shared {
         self.change_and_tell(|machine, _| machine.reset());
     }
 
-    pub(super) fn stats(&self) -> BreakerStats {
+    pub(super) fn stats(&self) -> CircuitBreakerStats {
         let [slow, stale, opened] = self.tally.read();
-        BreakerStats { calls: self.tally.calls(), slow, stale, opened, state: self.state() }
+        CircuitBreakerStats { calls: self.tally.calls(), slow, stale, opened, state: self.state() }
     }
 
     /// Reads the machine. The successes in `closed` are not in the machine.
@@ -174,7 +146,7 @@ impl Shared {
     }
 
     /// Changes the machine. Returns the changes of state, for which the caller runs the hook.
-    fn change<R>(&self, change: impl FnOnce(&mut Machine, Instant) -> R) -> (R, Vec<Change>) {
+    pub(super) fn change<R>(&self, change: impl FnOnce(&mut Machine, Instant) -> R) -> (R, Vec<Change>) {
         let now = self.clock.now();
         let mut machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
         // Invariant 2.
@@ -189,7 +161,7 @@ impl Shared {
 
     /// Runs the hook for each change, even if the hook has panicked for an earlier change. Passes the first panic on to the
     /// caller.
-    fn tell(&self, changes: &[Change]) {
+    pub(super) fn tell(&self, changes: &[Change]) {
         let mut panic = None;
         for Change { from, to } in changes {
             if *to == State::Open {

@@ -75,7 +75,7 @@ impl From<BreakerOpen> for Refused {
 /// Statistics of a [`CircuitBreaker`](super::CircuitBreaker). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct BreakerStats {
+pub struct CircuitBreakerStats {
     /// Admitted calls by result, and refused calls.
     pub calls: CallStats,
     /// Calls that were [slow](super::CircuitBreakerBuilder::slow_call), both successes and failures.

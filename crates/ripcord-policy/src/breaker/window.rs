@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::closed::Length;
-
 /// What the breaker counts of one call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CallResult {
@@ -106,6 +104,15 @@ impl Recent {
             Recent::Time(time) => (*time.parts, time.counts) = Default::default(),
         }
     }
+}
+
+/// The length of a window.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Length {
+    /// A window of this many calls.
+    Calls(u64),
+    /// A window of time. Its parts are numbered from this instant.
+    Time(Instant),
 }
 
 /// The results of the last calls, in a ring buffer.

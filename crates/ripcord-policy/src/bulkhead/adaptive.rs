@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use crate::ConfigError;
-use crate::config::{above_zero, at_least_one_usize, within};
+use crate::config::{above_zero, at_least_one, within};
 use crate::semaphore::Semaphore;
 
-/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency of the calls. The limit is the maximum
-/// number of calls in flight. Pass the settings to [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
+/// Settings of a [`Bulkhead`](super::Bulkhead) whose limit follows the measured latency. Pass them to
+/// [`BulkheadBuilder::adaptive`](super::BulkheadBuilder::adaptive).
 ///
 /// ```
 /// use ripcord_policy::Bulkhead;
@@ -50,7 +50,7 @@ pub struct AdaptiveLimit {
 }
 
 impl AdaptiveLimit {
-    /// Creates settings with the [defaults](AdaptiveLimit#defaults).
+    /// Creates the default settings.
     pub fn new() -> Self {
         Self {
             min_limit: 5,
@@ -104,7 +104,7 @@ impl AdaptiveLimit {
     }
 
     pub(super) fn check(&self, initial: usize) -> Result<(), ConfigError> {
-        at_least_one_usize("min_limit", self.min_limit)?;
+        at_least_one("min_limit", self.min_limit)?;
         if self.max_limit > Semaphore::MAX_PERMITS {
             return Err(ConfigError::new("max_limit", format!("at most {}", Semaphore::MAX_PERMITS), self.max_limit));
         }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use ripcord::{Clock, Context};
 
-use crate::config::at_least_one_usize;
+use crate::config::at_least_one;
 use crate::panics::catching;
 use crate::semaphore::Semaphore;
 use crate::stats::Call;
@@ -37,7 +37,7 @@ use permit::{Limit, Shared, Waiter};
 /// let answer = bulkhead.run(&ctx, |_ctx| async { Ok::<_, std::io::Error>(42) }).await?;
 /// assert_eq!(answer, 42);
 ///
-/// let permit = bulkhead.try_acquire()?;   // without a closure
+/// let permit = bulkhead.try_acquire()?;   // or by hand
 /// assert_eq!(bulkhead.stats().calls.in_flight(), 1);
 /// drop(permit);
 /// assert_eq!(bulkhead.stats().calls.in_flight(), 0);
@@ -46,8 +46,8 @@ use permit::{Limit, Shared, Waiter};
 /// ```
 ///
 /// A bulkhead protects the called service from too many calls at once. It also protects the callers from a slow service,
-/// because it limits the number of callers that wait. The limit is fixed, or follows the measured latency: see
-/// [`AdaptiveLimit`].
+/// because the limit and the queue bound the number of callers that wait. The limit is fixed, or follows the measured latency:
+/// see [`AdaptiveLimit`].
 ///
 /// Each call in flight holds a permit. If all permits are in use and the queue is full, the bulkhead refuses calls: see
 /// [`Error::is_full`] and [`Refused::is_full`]. A waiting call leaves the queue when its context is canceled or the deadline of
@@ -88,15 +88,15 @@ impl Bulkhead {
     /// call. The call must observe its context. An error of the call counts as a failure of the called service, unless `ctx`
     /// has ended.
     ///
-    /// If the call itself goes through other policies, refusals by these policies count as failures of the service. To avoid
-    /// this, use a [`Stack`](crate::Stack), or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`] to
-    /// [`BulkheadPermit::record`].
+    /// If the call itself goes through other policies, an error with which such a policy refused the call would count as a
+    /// failure too. Use a [`Stack`](crate::Stack) instead, or [`acquire`](Self::acquire) a permit and pass [`Error::outcome`]
+    /// to [`BulkheadPermit::record`].
     ///
     /// # Errors
     ///
     /// * The call's own error.
     /// * All permits are in use and the queue is full ([`Error::is_full`]). The method then fails at once.
-    /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call ([`Error::end`]). The
+    /// * `ctx` was canceled or its deadline passed before the call, during the wait or during the call ([`Error::context_error`]). The
     ///   call's error, if any, is the source.
     ///
     /// # Panics
@@ -130,7 +130,7 @@ impl Bulkhead {
     /// # Errors
     ///
     /// * All permits are in use and the queue is full ([`Refused::is_full`]). The method then fails at once.
-    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]). If a permit becomes free at
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]). If a permit becomes free at
     ///   the same moment, the method returns the permit instead, unless `ctx` had ended before the wait.
     ///
     /// # Cancel safety
@@ -243,7 +243,7 @@ impl BulkheadBuilder {
     /// * The `limit` is below the `min_limit` or above the `max_limit` of the adaptive limit.
     pub fn build(self) -> Result<Bulkhead, ConfigError> {
         let limit = self.limit.ok_or_else(|| ConfigError::new("limit", "at least 1", "nothing"))?;
-        at_least_one_usize("limit", limit)?;
+        at_least_one("limit", limit)?;
         if limit > Semaphore::MAX_PERMITS {
             return Err(ConfigError::new("limit", format!("at most {}", Semaphore::MAX_PERMITS), limit));
         }

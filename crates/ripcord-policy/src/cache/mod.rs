@@ -1,30 +1,32 @@
-//! Caches values by key. Callers that request the same key at the same time share one load. See [`Cache`].
+//! Caches values, and loads each key once however many callers request it. See [`Cache`].
 //!
 //! * Every operation takes the caller's [`Context`]. The operation fails if this context was canceled or its deadline has
-//!   passed. Another context is passed to [`CacheBuilder::build`]. When that context ends, the cache is closed, its loads are
-//!   canceled, and the background task that removes expired entries stops.
-//! * If several callers of [`Cache::get_or_load`] request the same key at the same time, they share one load. A caller stops
-//!   waiting when its own context ends. The load is canceled when no caller waits for it any more.
+//!   passed. The cache also has its own context, which is passed to [`CacheBuilder::build`]. When the cache's context ends, the
+//!   cache is closed, its loads are canceled, and the background task that removes expired entries stops.
+//! * [`Cache::get_or_load`] loads a key once, however many callers request it at the same time. Each caller waits until its own
+//!   context ends. The load is canceled when no caller waits for it any more.
 //! * The cache returns an expired value only during the time set by [`stale_for`](CacheBuilder::stale_for). Such a value is
 //!   called stale.
 //!
 //! | to | use |
 //! |---|---|
-//! | read, write or remove a value | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
+//! | read, write, remove | [`get`](Cache::get), [`insert`](Cache::insert), [`remove`](Cache::remove) |
 //! | read a value, and load it if it is missing | [`get_or_load`](Cache::get_or_load) |
-//! | read or load a value, and learn where it came from | [`run`](Cache::run) |
-//! | load a value again although it has not expired | [`refresh`](Cache::refresh) |
-//! | set the TTL (time to live) of a loaded value | [`set_load_ttl`] |
-//! | observe the cache | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
+//! | the same, and learn where the value came from | [`run`](Cache::run) |
+//! | replace a value that is still fresh | [`refresh`](Cache::refresh) |
+//! | set the TTL of a loaded value | [`set_load_ttl`] |
+//! | see what the cache does | [`stats`](Cache::stats), [`on_evict`](CacheBuilder::on_evict) |
 //!
-//! The `Hash`, `Eq`, `Clone` and `Drop` implementations of a key run under locks. They must be cheap, must not panic, and must
-//! not use the same cache. Put large keys into an `Arc`. All other user code runs outside all locks: loaders, weighers,
-//! eviction listeners, and the `Clone` and `Drop` implementations of values.
+//! [`get`](Cache::get) blocks only while it takes the lock of one shard for reading. The `Hash`, `Eq`, `Clone` and `Drop`
+//! implementations of a key run under locks. They must be cheap, must not panic, and must not use the same cache. Put large
+//! keys into an `Arc`. All other user code runs outside all locks: loaders, weighers, listeners, and the `Clone` and `Drop`
+//! implementations of values.
 
 mod builder;
 mod entry;
 mod flight;
 mod load;
+mod request;
 mod running;
 mod shared;
 mod stats;
@@ -54,8 +56,7 @@ use entry::Lookup;
 use shared::Shared;
 use stats::Count;
 
-/// Stores a bounded number of values by key. Values can expire, and can be loaded when they are requested. A background task
-/// removes expired values.
+/// Stores a bounded number of values by key, with expiry, shared loads and background cleanup.
 ///
 /// ```
 /// use std::time::Duration;
@@ -83,28 +84,28 @@ use stats::Count;
 /// | to | use |
 /// |---|---|
 /// | create a cache | [`builder`](Self::builder) |
-/// | read a value, and load it if there is none | [`get_or_load`](Self::get_or_load); [`run`](Self::run) also reports where the value came from |
-/// | read a value, without a load | [`get`](Self::get) |
+/// | read a value, and load it if there is none | [`get_or_load`](Self::get_or_load); [`run`](Self::run) also reports where it came from |
+/// | read only | [`get`](Self::get) |
 /// | load a value again | [`refresh`](Self::refresh) |
-/// | write a value | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
-/// | remove values | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
-/// | read the statistics | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
-/// | close the cache | [`close`](Self::close) |
+/// | write | [`insert`](Self::insert), [`insert_with_ttl`](Self::insert_with_ttl) |
+/// | remove | [`remove`](Self::remove), [`clear`](Self::clear), [`cleanup`](Self::cleanup) |
+/// | look at it | [`stats`](Self::stats), [`len`](Self::len), [`is_empty`](Self::is_empty) |
+/// | close it | [`close`](Self::close), the end of its context, or dropping the last handle |
 ///
 /// Every operation takes the caller's context, and fails if this context was canceled or its deadline has passed. Callers that
-/// request the same key at the same time share one load, which runs in a tokio task of its own. When no caller waits for the
-/// load any more, it is canceled. [`run`](Self::run) describes the context and the deadline of a load.
+/// request the same key at the same time share one load. The load continues as long as a caller waits for it.
+/// [`run`](Self::run) describes the context and the deadline of a load.
 ///
-/// A clone is another handle to the same cache. The cache closes when the last handle is dropped, or when the context passed to
-/// [`build`](CacheBuilder::build) is canceled or its deadline passes.
+/// A clone is another handle to the same cache.
 pub struct Cache<K, V> {
     shared: Arc<Shared<K, V>>,
     owner: Arc<dyn Send + Sync>,
 }
 
-/// A type that can be a key of a [`Cache`]. Every type with the listed supertraits implements `Key` automatically.
+/// A type that can be a key of a [`Cache`]. Every type with the required traits implements `Key`. Do not implement this trait
+/// yourself.
 ///
-/// `Debug` is required because an error message can contain keys: see [`Error::is_load_cycle`](crate::Error::is_load_cycle).
+/// `Debug` is needed because the error of a load that would wait for itself shows the keys.
 pub trait Key: Hash + Eq + Clone + Debug + Send + Sync + 'static {}
 
 impl<K: Hash + Eq + Clone + Debug + Send + Sync + 'static> Key for K {}
@@ -124,17 +125,17 @@ struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 pub struct Found<V> {
     /// The value.
     pub value: V,
-    /// Where the value came from: the cache, a load or a fallback.
+    /// The source of the value: the cache, a load or a fallback.
     pub source: Source,
 }
 
-/// The source of a [`Found`] value: the cache, a load or a fallback. More sources may be added.
+/// The source of a value that a [`Cache`] returned. More sources may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Source {
-    /// The cache had a value that has not expired.
+    /// The cache had a fresh value.
     Hit,
-    /// The cache had an expired value and still returned it: see [`CacheBuilder::stale_for`].
+    /// The cache had an expired value that it still serves: see [`CacheBuilder::stale_for`].
     Stale,
     /// The value came from a load that another caller had started.
     Joined,
@@ -144,19 +145,17 @@ pub enum Source {
     Fallback,
 }
 
-/// The reason why a value left a [`Cache`]. This is an argument of the [eviction listener](CacheBuilder::on_evict). More
-/// reasons may be added.
+/// The reason why a value left a [`Cache`]. More reasons may be added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Eviction {
-    /// The value was removed to make room for other values, or its [weight](CacheBuilder::weigher) was above the capacity of
-    /// the cache.
+    /// The value was removed to make room for other values, or was too heavy for the cache.
     Capacity,
     /// The value had expired.
     Expired,
-    /// Another value was stored for the same key.
+    /// Another value of the same key replaced the value.
     Replaced,
-    /// The value was removed by [`remove`](Cache::remove) or [`clear`](Cache::clear), or the cache was closed.
+    /// The value was removed by `remove` or `clear`, or the cache was closed.
     Removed,
 }
 
@@ -179,15 +178,15 @@ where
         Self { shared, owner }
     }
 
-    /// Returns the value of `key`, without loading it. Returns `None` if the cache has no value, or only an expired value.
+    /// Returns the value of `key`. Returns `None` if the cache has no value, or only an expired value.
     ///
-    /// A value expires at the exact moment at which its TTL (time to live) ends. After this moment, it is still returned for
-    /// the time set by [`stale_for`](CacheBuilder::stale_for), if that is set. If a load of the key is in flight, this method
-    /// does not wait for it.
+    /// A value expires at the exact moment at which its TTL (time to live) ends. During the time set by
+    /// [`stale_for`](CacheBuilder::stale_for), an expired value is still returned. This method does not start, join or cancel a
+    /// load.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline has passed ([`Refused::end`]). This is checked first.
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
     /// * The cache is closed ([`Refused::is_closed`]).
     pub fn get<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
@@ -211,15 +210,15 @@ where
         })
     }
 
-    /// Inserts `value` for `key`, and replaces the old value of the key. The value expires after the cache's
-    /// [`ttl`](CacheBuilder::ttl). If no `ttl` is set, it does not expire.
+    /// Inserts a value. The value expires after the cache's [`ttl`](CacheBuilder::ttl), if the cache has one.
     ///
-    /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
-    /// this result.
+    /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
+    /// result.
     ///
     /// # Errors
     ///
-    /// See [`get`](Self::get).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * The cache is closed ([`Refused::is_closed`]).
     #[doc(alias("Set"))]
     pub fn insert(&self, ctx: &Context, key: K, value: V) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
@@ -227,15 +226,15 @@ where
         Ok(())
     }
 
-    /// Inserts `value` for `key`, like [`insert`](Self::insert). The value expires after `ttl` instead of the cache's own
-    /// [`ttl`](CacheBuilder::ttl). Go programs often call this method `Set`.
+    /// Inserts a value that expires after `ttl`. Go programs often call this method `Set`. See [`insert`](Self::insert).
     ///
-    /// If `ttl` is zero, the value is already expired. The cache returns such a value only if
-    /// [`stale_for`](CacheBuilder::stale_for) is set.
+    /// A TTL of zero inserts an expired value. The cache returns this value only during the time set by
+    /// [`stale_for`](CacheBuilder::stale_for).
     ///
     /// # Errors
     ///
-    /// See [`get`](Self::get).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * The cache is closed ([`Refused::is_closed`]).
     #[doc(alias("Set"))]
     pub fn insert_with_ttl(&self, ctx: &Context, key: K, value: V, ttl: Duration) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
@@ -243,15 +242,15 @@ where
         Ok(())
     }
 
-    /// Removes a key from the cache. Returns its value, or `None` if the cache has no value or only an expired value, like
-    /// [`get`](Self::get).
+    /// Removes a key. Returns its value, if [`get`](Self::get) would have returned the value.
     ///
-    /// If a load of the key is in flight, the callers that wait for the load still get its result, but the cache does not store
-    /// this result. A later caller starts a new load.
+    /// If a load of the key is in flight, the callers of the load still get its result, but the cache does not store this
+    /// result. A later caller starts a new load.
     ///
     /// # Errors
     ///
-    /// See [`get`](Self::get).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * The cache is closed ([`Refused::is_closed`]).
     #[doc(alias("Delete"))]
     pub fn remove<Q>(&self, ctx: &Context, key: &Q) -> Result<Option<V>, Refused>
     where
@@ -262,55 +261,53 @@ where
         Ok(self.shared.remove(key))
     }
 
-    /// Removes all keys from the cache. The callers that wait for loads in flight still get the results, but the cache does not
-    /// store these results.
+    /// Removes all keys. The loads in flight continue for their callers, as described for [`remove`](Self::remove).
     ///
     /// # Errors
     ///
-    /// See [`get`](Self::get).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * The cache is closed ([`Refused::is_closed`]).
     pub fn clear(&self, ctx: &Context) -> Result<(), Refused> {
         self.shared.admit(ctx)?;
         self.shared.clear();
         Ok(())
     }
 
-    /// Removes all expired entries. Returns the number of removed entries. Does not remove expired values that the cache still
-    /// returns because of [`stale_for`](CacheBuilder::stale_for).
+    /// Removes all expired entries now. Returns the number of removed entries. Expired values that the cache still returns, as
+    /// set by [`stale_for`](CacheBuilder::stale_for), are not removed.
     ///
     /// The cache also removes expired entries in the background: see [`CacheBuilder::sweep_every`]. If `ctx` ends while this
-    /// method runs, the method stops early and returns the number so far.
+    /// method runs, the method stops early, and the other expired entries are removed in the background.
     ///
     /// # Errors
     ///
-    /// See [`get`](Self::get).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]). This is checked first.
+    /// * The cache is closed ([`Refused::is_closed`]).
     pub fn cleanup(&self, ctx: &Context) -> Result<usize, Refused> {
         self.shared.admit(ctx)?;
         Ok(self.shared.clean_up(ctx))
     }
 
-    /// Closes the cache. Later operations fail with an error for which [`Refused::is_closed`] is true. All loads are canceled,
-    /// and all entries are dropped.
+    /// Closes the cache. Every later operation fails, loads are canceled, and all entries are dropped.
     ///
-    /// The cache also closes when the context passed to [`CacheBuilder::build`] ends, and when the last handle of the cache is
-    /// dropped. Closing a closed cache has no effect.
+    /// The cache closes in the same way when the context passed to [`CacheBuilder::build`] ends. Closing a closed cache has no
+    /// effect.
     #[track_caller]
     pub fn close(&self) {
         self.shared.close("Cache::close was called", Location::caller());
     }
 
-    /// Returns whether the cache is closed, by [`close`](Self::close) or because the context passed to [`CacheBuilder::build`]
-    /// has ended.
+    /// Returns whether the cache is closed, by [`close`](Self::close) or because its context has ended.
     pub fn is_closed(&self) -> bool {
         self.shared.ctx.is_done()
     }
 
-    /// Returns the number of entries in memory. Remembered errors of loads (see [`negative_ttl`](CacheBuilder::negative_ttl))
-    /// and expired entries that are not removed yet count too.
+    /// Returns the number of entries. Remembered errors and expired entries that are not removed yet count too.
     pub fn len(&self) -> usize {
         self.shared.store.len()
     }
 
-    /// Returns whether the cache has no entries in memory: [`len`](Self::len) is zero.
+    /// Returns whether [`len`](Self::len) is zero.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -60,9 +60,9 @@ impl<E> AttemptError<E> {
     }
 
     /// The end of the context, if that is what the attempt failed with.
-    pub(super) fn end(&self) -> Option<&ripcord::Error> {
+    pub(super) fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.failure {
-            Failure::Refused(refused) => refused.end(),
+            Failure::Refused(refused) => refused.context_error(),
             Failure::TimedOut(_, end) => Some(end),
             _ => None,
         }
@@ -142,7 +142,7 @@ impl<E: fmt::Display> AttemptError<E> {
         if !f.alternate() {
             return Ok(());
         }
-        match (self.call_error(), self.end()) {
+        match (self.call_error(), self.context_error()) {
             (Some(error), Some(end)) if repeats(end, error) => {
                 f.write_str(&last_error_of(end, error).unwrap_or_default())
             }
@@ -158,7 +158,7 @@ impl<E: std::error::Error + 'static> AttemptError<E> {
         &'a self,
         below: Option<&'a (dyn std::error::Error + 'static)>,
     ) -> Option<&'a (dyn std::error::Error + 'static)> {
-        match (&self.error, self.end()) {
+        match (&self.error, self.context_error()) {
             (Some(error), Some(end)) if repeats(end, &error.0) => error.0.source().or(below),
             (Some(error), Some(end)) => Some(error.below(end)),
             (Some(error), None) => Some(&error.0),

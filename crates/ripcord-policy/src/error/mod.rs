@@ -2,6 +2,7 @@
 
 mod attempt;
 mod chain;
+mod compose;
 mod neutral;
 mod panicked;
 mod refused;
@@ -11,16 +12,13 @@ pub use panicked::Panicked;
 pub use refused::Refused;
 pub use stop::StopReason;
 
-use attempt::CallError;
 pub(crate) use attempt::{AttemptError, Failure};
 pub(crate) use neutral::is_neutral;
 pub(crate) use stop::Details as StopDetails;
 
 use std::time::Duration;
 
-use ripcord::Context;
-
-use crate::{Outcome, SharedError};
+use crate::Outcome;
 
 /// The error of a call through a policy. `E` is the error type of the call itself. For a [`Cache`](crate::Cache) and a
 /// [`WorkerPool`](crate::WorkerPool), `E` is [`SharedError`].
@@ -30,7 +28,7 @@ use crate::{Outcome, SharedError};
 /// | question | method |
 /// |---|---|
 /// | what did the call itself return? | [`last`](Error::last) |
-/// | did the caller's context end? | [`is_canceled`](Error::is_canceled), [`is_deadline_exceeded`](Error::is_deadline_exceeded), [`end`](Error::end) |
+/// | did the caller's context end? | [`is_canceled`](Error::is_canceled), [`is_deadline_exceeded`](Error::is_deadline_exceeded), [`context_error`](Error::context_error) |
 /// | did the last attempt reach its own timeout? | [`is_attempt_timeout`](Error::is_attempt_timeout) |
 /// | did a policy refuse the call? | [`is_rejected`](Error::is_rejected), [`retry_after`](Error::retry_after) |
 /// | how many attempts were made, and why no more? | [`attempts`](Error::attempts), [`stop_reason`](Error::stop_reason) |
@@ -81,72 +79,6 @@ impl<E> Error<E> {
         Self::single(1, Failure::Call, Some(error))
     }
 
-    /// `end` ended the call, which returned `error` if it returned anything.
-    pub(crate) fn ended(end: ripcord::Error, error: Option<E>) -> Self {
-        Self::single(1, Failure::Refused(Refused::ended(end)), error)
-    }
-
-    /// The attempt's own timeout passed, and the call returned `error` if it returned anything.
-    pub(crate) fn timed_out(timeout: Duration, end: ripcord::Error, error: Option<E>) -> Self {
-        Self::single(1, Failure::TimedOut(timeout, end), error)
-    }
-
-    /// A load that others started failed with an error that is not an `E`.
-    pub(crate) fn load(error: SharedError) -> Self {
-        Self::single(1, Failure::Load(error), None)
-    }
-
-    /// A retry stopped after `attempts`, the last of which failed with `last`.
-    pub(crate) fn stopped(attempts: u32, stop: StopDetails, last: Option<Error<E>>) -> Self {
-        let mut last = last.and_then(|last| last.0.last);
-        if let (StopDetails::Ended(_), Some(attempt)) = (&stop, &mut last)
-            && attempt.refused().is_some_and(|refused| refused.end().is_some())
-        {
-            // The retry says it, with the same end: what remains is the call's own error.
-            attempt.failure = Failure::Call;
-            last = last.filter(|attempt| attempt.error.is_some());
-        }
-        Error(Box::new(Inner { attempts, stop: Some(stop), last }))
-    }
-
-    fn single(attempts: u32, failure: Failure, error: Option<E>) -> Self {
-        Error(Box::new(Inner { attempts, stop: None, last: Some(AttemptError::new(failure, error)) }))
-    }
-
-    /// The error of a call under `ctx`: the end of that, if it has ended, with the call's own error as its source.
-    pub(crate) fn under(mut self, ctx: &Context) -> Self {
-        if self.is_end() {
-            return self;
-        }
-        let Some(end) = ctx.err() else { return self };
-        match (&mut self.0.stop, &mut self.0.last) {
-            (Some(stop), _) => *stop = StopDetails::Ended(end),
-            (None, Some(last)) => last.failure = Failure::Refused(Refused::ended(end)),
-            (None, None) => {}
-        }
-        self
-    }
-
-    /// Whether it is the end of the caller's context.
-    fn is_end(&self) -> bool {
-        let refused = self.refused().is_some_and(|refused| refused.end().is_some());
-        refused || matches!(self.0.stop, Some(StopDetails::Ended(_)))
-    }
-
-    /// The same error with `earlier`, what an attempt before returned, if a policy refused the last one and so it has none.
-    pub(crate) fn after(mut self, earlier: Option<E>) -> Self {
-        if let Some(AttemptError { failure: Failure::Refused(_), error: error @ None }) = &mut self.0.last {
-            *error = earlier.map(CallError);
-        }
-        self
-    }
-
-    /// The same error after `attempts`, for a hedge.
-    pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
-        self.0.attempts = attempts;
-        self
-    }
-
     /// Returns the last error that the call itself returned. Returns `None` if the call returned no error, for example because
     /// a policy refused it.
     pub fn last(&self) -> Option<&E> {
@@ -173,19 +105,18 @@ impl<E> Error<E> {
     /// Returns the error of the context, if the call failed because a context was canceled or its deadline passed. Otherwise
     /// returns `None`.
     ///
-    /// This is the context that was passed to the policy, or a context that the policy derived from it: the context of an
-    /// attempt that [timed out](Error::is_attempt_timeout), of a call that reached the deadline of a [`Stack`](crate::Stack),
-    /// or of a task of a [`WorkerPool`](crate::WorkerPool).
-    pub fn end(&self) -> Option<&ripcord::Error> {
+    /// This is the context of the caller. After an [attempt timeout](Error::is_attempt_timeout), it is the context of the
+    /// attempt.
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => Some(end),
-            _ => self.0.last.as_ref()?.end(),
+            _ => self.0.last.as_ref()?.context_error(),
         }
     }
 
     /// Returns whether the call failed because the caller's context was canceled.
     pub fn is_canceled(&self) -> bool {
-        self.end().is_some_and(ripcord::Error::is_canceled)
+        self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
     /// Returns whether the call failed because the deadline of the caller's context passed, or because a wait would not have
@@ -273,28 +204,6 @@ impl<E> Error<E> {
         Error(Box::new(Inner { attempts, stop, last: last.map(|last| last.map(change)) }))
     }
 
-    /// Returns the same error with the call's own error, if it has one, replaced by what `change` makes of it.
-    pub(crate) fn and_then<F>(self, change: impl FnOnce(E) -> Error<F>) -> Error<F> {
-        let Inner { attempts, stop, last } = *self.0;
-        let Some(AttemptError { failure, error }) = last else {
-            return Error(Box::new(Inner { attempts, stop, last: None }));
-        };
-        let below = error.map(|CallError(error)| change(error));
-        let last = match (failure, below) {
-            (Failure::Call, Some(below)) if stop.is_none() => return below,
-            (Failure::Call, below) => return Error::stopped_or(attempts, stop, below),
-            (failure, below) => AttemptError::new(failure, below.and_then(Error::into_last)),
-        };
-        Error(Box::new(Inner { attempts, stop, last: Some(last) }))
-    }
-
-    fn stopped_or(attempts: u32, stop: Option<StopDetails>, last: Option<Error<E>>) -> Self {
-        match stop {
-            Some(stop) => Error::stopped(attempts, stop, last),
-            None => Error(Box::new(Inner { attempts, stop: None, last: None })),
-        }
-    }
-
     /// The call's own error, if the last attempt failed with that and nothing else.
     pub(crate) fn own(&self) -> Option<&E> {
         match self.failure() {
@@ -310,31 +219,5 @@ impl<E> Error<E> {
 
     pub(crate) fn refused(&self) -> Option<&Refused> {
         self.0.last.as_ref()?.refused()
-    }
-}
-
-impl<E> From<Refused> for Error<E> {
-    fn from(refused: Refused) -> Self {
-        Self::single(0, Failure::Refused(refused), None)
-    }
-}
-
-impl<E> From<ripcord::Error> for Error<E> {
-    fn from(end: ripcord::Error) -> Self {
-        Self::from(Refused::ended(end))
-    }
-}
-
-impl<E> From<Panicked> for Error<E> {
-    fn from(panicked: Panicked) -> Self {
-        Self::single(1, Failure::Panicked(panicked), None)
-    }
-}
-
-/// Joins the errors of two nested policies into one error. If a policy runs inside the call of another policy, the call returns
-/// `Error<E>`, and the outer policy returns `Error<Error<E>>`.
-impl<E> From<Error<Error<E>>> for Error<E> {
-    fn from(error: Error<Error<E>>) -> Self {
-        error.and_then(|below| below)
     }
 }

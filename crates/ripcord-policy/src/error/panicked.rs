@@ -15,12 +15,7 @@ impl Panicked {
     /// Creates the error from the payload of a panic, as returned by [`catch_unwind`](std::panic::catch_unwind) or
     /// [`JoinHandle::join`](std::thread::JoinHandle::join).
     pub fn new(payload: &(dyn Any + Send)) -> Self {
-        let message = match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
-            (Some(text), _) => (*text).into(),
-            (_, Some(text)) => text.as_str().into(),
-            _ => "no message".into(),
-        };
-        Panicked { message }
+        Panicked { message: ripcord::panic_message(payload).unwrap_or("no message").into() }
     }
 
     /// Returns the message of the panic, or `no message` if the payload is not a string.

@@ -12,7 +12,7 @@ use crate::Outcome;
 
 /// The error of an operation that makes no call: the policy refused the operation, or a context ended.
 ///
-/// Examples of such operations are waiting for a token of a [`RateLimiter`](crate::RateLimiter), submitting a task to a
+/// Examples of such operations are waiting for a token of a [`RateLimiter`](crate::RateLimiter), submitting a job to a
 /// [`WorkerPool`](crate::WorkerPool), reading a [`Cache`](crate::Cache), and acquiring a permit of a
 /// [`Bulkhead`](crate::Bulkhead). A context *ends* when it is canceled or when its deadline passes. `?` converts this error to
 /// an [`Error`](crate::Error).
@@ -91,7 +91,7 @@ impl Refused {
         Self(Box::new(Reason::ExceedsBurst { requested, burst }))
     }
 
-    /// The pool's queue of `capacity` tasks is full.
+    /// The pool's queue of `capacity` jobs is full.
     pub(crate) fn pool_full(capacity: usize) -> Self {
         Self(Box::new(Reason::PoolFull { capacity }))
     }
@@ -118,7 +118,7 @@ impl Refused {
 
     /// Returns the error of the context, if the operation failed because the context passed to it was canceled or its deadline
     /// passed. Otherwise returns `None`.
-    pub fn end(&self) -> Option<&ripcord::Error> {
+    pub fn context_error(&self) -> Option<&ripcord::Error> {
         match &*self.0 {
             Reason::Ended(end) => Some(end),
             _ => None,
@@ -137,7 +137,7 @@ impl Refused {
 
     /// Returns whether the operation failed because the context passed to it was canceled.
     pub fn is_canceled(&self) -> bool {
-        self.end().is_some_and(ripcord::Error::is_canceled)
+        self.context_error().is_some_and(ripcord::Error::is_canceled)
     }
 
     /// Returns whether the operation failed because the deadline of its context passed, or because a wait would not have ended
@@ -152,11 +152,11 @@ impl Refused {
 
     /// Returns whether the policy refused the operation. Returns `false` if the operation failed because its context ended.
     pub fn is_rejected(&self) -> bool {
-        self.end().is_none()
+        self.context_error().is_none()
     }
 
-    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation: the breaker was open, or it was
-    /// half-open and all its probes were in flight.
+    /// Returns whether a [`CircuitBreaker`](crate::CircuitBreaker) refused the operation: it is open, or it is half-open and
+    /// all its probes are in flight.
     pub fn is_breaker_open(&self) -> bool {
         matches!(&*self.0, Reason::BreakerOpen { .. })
     }
@@ -255,7 +255,7 @@ impl std::error::Error for Refused {
         }
         match &*self.0 {
             Reason::Closed(_, end) => end.as_ref().map(|end| end as _),
-            _ => self.end()?.source(),
+            _ => self.context_error()?.source(),
         }
     }
 }

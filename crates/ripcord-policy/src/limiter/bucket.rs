@@ -85,7 +85,7 @@ pub(super) enum Progress {
 impl Bucket {
     /// Creates a full bucket.
     pub(super) fn new(quota: Quota, time: Time, numbers: Arc<Numbers>) -> Self {
-        let schedule = Schedule::new(quota, time.now());
+        let schedule = Schedule::new(quota.rate().slope(), units(quota.burst()), time.now());
         Bucket {
             spent: AtomicU64::new(schedule.spent_when_full()),
             published: Published::new(&schedule),
@@ -107,10 +107,10 @@ impl Bucket {
     fn take_without_lock(&self, wanted: u64) -> Option<bool> {
         // Invariant 3: the clock is read first.
         let now = self.time.now();
-        let (found, mut spent) = self.published.read_with(|| self.spent.load(Ordering::Acquire))?;
-        let schedule = &found.schedule;
+        let (reading, mut spent) = self.published.read_with(|| self.spent.load(Ordering::Acquire))?;
+        let schedule = &reading.schedule;
         let since = now.saturating_sub(schedule.anchor_time);
-        if since >= found.horizon {
+        if since >= reading.horizon {
             return schedule.is_infinite().then_some(true);
         }
         if wanted > schedule.burst {
@@ -127,7 +127,7 @@ impl Bucket {
                 Err(current) => spent = current,
             }
             // Invariant 4: the value just read must belong to the same schedule.
-            if !self.published.is_current(&found) {
+            if !self.published.is_current(&reading) {
                 return None;
             }
         }
@@ -176,7 +176,7 @@ impl Bucket {
     }
 
     /// Serves a waiter if its promise is due. Otherwise keeps `waker`, which is woken when the rate is set.
-    pub(super) fn progress(&self, id: PromiseId, since: u64, waker: Option<Waker>) -> Progress {
+    pub(super) fn progress(&self, id: PromiseId, since: u64, waker: Waker) -> Progress {
         let mut state = self.state();
         let now = self.settle(&mut state);
         let end = state.queue.end_of(id);
@@ -190,7 +190,7 @@ impl Bucket {
             return Progress::Served(Duration::from_nanos(now.saturating_sub(since)));
         }
         let due = end.and_then(|end| state.schedule.time_of(end));
-        let replaced = waker.and_then(|waker| state.queue.set_waker(id, waker));
+        let replaced = state.queue.set_waker(id, waker);
         drop(state);
         drop(replaced);
         Progress::Due(due)
@@ -254,7 +254,7 @@ impl Bucket {
             *quota = new;
             schedule.burst = units(new.burst());
             if new.rate() != old.rate() {
-                schedule.change_rate(new.rate(), now);
+                schedule.change_slope(new.rate().slope(), now);
             }
             if was_infinite {
                 // No token was counted under the infinite rate: the bucket is full, and every waiter is served.

@@ -1,14 +1,11 @@
-//! Builders of limiters.
+//! The builder of a limiter.
 
-use std::fmt;
-use std::hash::Hash;
 use std::sync::Arc;
 
 use ripcord::Clock;
 
 use super::RateLimiter;
 use super::bucket::Bucket;
-use super::keyed::{KeyedLimiter, QuotaOf};
 use super::rate::{Quota, Rate};
 use super::stats::Numbers;
 use super::time::Time;
@@ -43,7 +40,7 @@ impl RateLimiterBuilder {
         self
     }
 
-    /// Sets the clock by which the bucket earns tokens. Default: the system's clock.
+    /// Sets the clock by which the buckets earn tokens. Default: the system's clock.
     ///
     /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
     /// contexts of its callers.
@@ -64,76 +61,16 @@ impl RateLimiterBuilder {
     ///
     /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
     pub fn build(self) -> Result<RateLimiter, ConfigError> {
-        let bucket = Bucket::new(self.quota()?, Time::new(self.clock), Arc::new(Numbers::new()));
+        let quota = self.quota()?;
+        let bucket = Bucket::new(quota, self.time(), Arc::new(Numbers::new()));
         Ok(RateLimiter { bucket: Arc::new(bucket) })
     }
 
-    fn quota(&self) -> Result<Quota, ConfigError> {
+    pub(super) fn time(self) -> Time {
+        Time::new(self.clock)
+    }
+
+    pub(super) fn quota(&self) -> Result<Quota, ConfigError> {
         Quota::new(self.rate.ok_or_else(|| ConfigError::new("rate", "set", "nothing"))?, self.burst)
-    }
-}
-
-/// Builds a [`KeyedLimiter`]. Create the builder with [`KeyedLimiter::builder`].
-///
-/// The [`rate`](Self::rate) is required. By default the bucket of each key holds at most one token, and the limiter uses the
-/// system's clock.
-#[must_use = "a builder does nothing until it is built"]
-pub struct KeyedLimiterBuilder<K> {
-    /// The settings of keys without their own quota.
-    each: RateLimiterBuilder,
-    quota_of: Option<Box<QuotaOf<K>>>,
-}
-
-impl<K: Hash + Eq + Clone> KeyedLimiterBuilder<K> {
-    pub(super) fn new() -> Self {
-        KeyedLimiterBuilder { each: RateLimiterBuilder::new(), quota_of: None }
-    }
-
-    /// Sets the rate at which the bucket of each key earns tokens, unless the key has its own [`quota`](Self::quota). Required.
-    pub fn rate(mut self, rate: Rate) -> Self {
-        self.each = self.each.rate(rate);
-        self
-    }
-
-    /// Sets the maximum number of tokens in the bucket of each key, unless the key has its own [`quota`](Self::quota). The
-    /// number must be at least 1. Default: 1.
-    pub fn burst(mut self, burst: u32) -> Self {
-        self.each = self.each.burst(burst);
-        self
-    }
-
-    /// Sets a function that returns the [`Quota`] (rate and burst) of a key. If the function returns `None`, the key has the
-    /// rate and burst of this builder. Default: all keys have the rate and burst of this builder.
-    ///
-    /// Each operation on a key calls the function, outside all locks. So the function should be fast. If the function returns a
-    /// different quota than before, the quota of the key changes: the bucket keeps its tokens up to the new burst, the waiters
-    /// get their tokens earlier or later, and the reservations keep their times.
-    pub fn quota(mut self, quota: impl Fn(&K) -> Option<Quota> + Send + Sync + 'static) -> Self {
-        self.quota_of = Some(Box::new(quota));
-        self
-    }
-
-    /// Sets the clock by which the buckets earn tokens. Default: the system's clock.
-    ///
-    /// A wait sleeps by the clock of the context passed to `wait` or `run`. So set the same clock for the limiter and for the
-    /// contexts of its callers.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.each = self.each.clock(clock);
-        self
-    }
-
-    /// Builds the limiter. Each key starts with a full bucket.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] if the `rate` is not set, is negative, is NaN or has a period of zero, or if the `burst` is 0.
-    pub fn build(self) -> Result<KeyedLimiter<K>, ConfigError> {
-        Ok(KeyedLimiter::with(self.each.quota()?, self.quota_of, Time::new(self.each.clock)))
-    }
-}
-
-impl<K> fmt::Debug for KeyedLimiterBuilder<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyedLimiterBuilder").field("each", &self.each).finish_non_exhaustive()
     }
 }

@@ -16,11 +16,11 @@ mod time;
 mod token;
 mod wait;
 
-pub use builder::{KeyedLimiterBuilder, RateLimiterBuilder};
-pub use keyed::KeyedLimiter;
+pub use builder::RateLimiterBuilder;
+pub use keyed::{KeyedLimiter, KeyedLimiterBuilder};
 pub use rate::{Quota, Rate};
 pub use reservation::{ExceedsBurst, Reservation};
-pub use stats::LimiterStats;
+pub use stats::RateLimiterStats;
 
 use std::fmt;
 use std::sync::Arc;
@@ -80,7 +80,8 @@ use stats::Count;
 /// # Accuracy
 ///
 /// In any period, the limiter never grants more than the burst plus rate × period, to within 2^-26 of a token. This holds for
-/// any number of threads. Each change of the rate may lose up to 2^-26 of a token.
+/// any number of threads. A thread that read the clock earlier than another thread sees fewer tokens, and never makes the
+/// limiter grant too many. Each change of the rate may lose up to 2^-26 of a token.
 ///
 /// # Waiting
 ///
@@ -144,7 +145,7 @@ impl RateLimiter {
     ///
     /// * The call's own error.
     /// * The limiter refused the call, for the reasons listed for [`wait`](RateLimiter::wait).
-    /// * `ctx` was canceled or its deadline passed during the call ([`Error::end`]). The call's error is the source.
+    /// * `ctx` was canceled or its deadline passed during the call ([`Error::context_error`]). The call's error is the source.
     ///
     /// # Cancel safety
     ///
@@ -166,7 +167,7 @@ impl RateLimiter {
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]).
     /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The method then
     ///   fails at once, without waiting for the deadline, and takes no token.
     /// * The waiters and reservations, including this wait, would need more than 2^36 (69 billion) tokens
@@ -281,13 +282,13 @@ impl RateLimiter {
     /// Returns the number of tokens in the bucket, including the fraction of the next token.
     ///
     /// The number is negative if waiters and reservations need more tokens than the bucket has. For example, it is -2 if the
-    /// bucket is empty and two waiters need one token each. If the rate is [`Rate::INFINITE`], returns the burst.
+    /// bucket is empty and two waiters need one token each.
     pub fn tokens(&self) -> f64 {
         self.bucket.tokens()
     }
 
     /// Returns the statistics of this limiter and its clones.
-    pub fn stats(&self) -> LimiterStats {
+    pub fn stats(&self) -> RateLimiterStats {
         self.bucket.numbers.stats()
     }
 }

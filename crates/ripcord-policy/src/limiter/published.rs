@@ -14,8 +14,8 @@ pub(super) struct Published {
     words: [AtomicU64; 6],
 }
 
-/// A schedule as a reader found it, and the version that it belongs to.
-pub(super) struct Found {
+/// A schedule as it was read, and its version.
+pub(super) struct Reading {
     pub(super) schedule: Schedule,
     /// The duration after the schedule's anchor from which the schedule may have reached its limit.
     pub(super) horizon: u64,
@@ -30,21 +30,21 @@ impl Published {
     /// Returns the schedule and the result of `read`, which belongs to the same schedule. Returns `None` while the schedule
     /// changes.
     #[inline]
-    pub(super) fn read_with<T>(&self, read: impl FnOnce() -> T) -> Option<(Found, T)> {
+    pub(super) fn read_with<T>(&self, read: impl FnOnce() -> T) -> Option<(Reading, T)> {
         let version = self.version.load(Ordering::Acquire);
         let words = self.words.each_ref().map(|word| word.load(Ordering::Relaxed));
         let [whole, part, anchor_time, anchor_units, burst, horizon] = words;
         let schedule = Schedule { slope: Slope { whole, part }, burst, anchor_time, anchor_units };
-        let (found, read) = (Found { schedule, horizon, version }, read());
-        self.is_current(&found).then_some((found, read))
+        let (reading, read) = (Reading { schedule, horizon, version }, read());
+        self.is_current(&reading).then_some((reading, read))
     }
 
-    /// Returns whether the schedule has not changed since `found`. Then every earlier read belongs to the same schedule.
+    /// Returns whether the schedule has not changed since `reading`. Then every earlier read belongs to the same schedule.
     #[inline]
-    pub(super) fn is_current(&self, found: &Found) -> bool {
+    pub(super) fn is_current(&self, reading: &Reading) -> bool {
         // This fence keeps earlier reads from moving behind the check.
         fence(Ordering::Acquire);
-        found.version & 1 == 0 && self.version.load(Ordering::Relaxed) == found.version
+        reading.version & 1 == 0 && self.version.load(Ordering::Relaxed) == reading.version
     }
 
     /// Publishes the schedule that `change` returns. Called under the lock of the bucket.

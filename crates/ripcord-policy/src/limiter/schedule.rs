@@ -9,8 +9,6 @@
 //!    units, the computed amount is exact.
 //! 2. [`Slope::time_for`] is the inverse of [`Slope::earned`]: it returns the first time at which an amount is earned.
 
-use super::rate::{Quota, Rate};
-
 /// The number of binary places of a token.
 pub(super) const TOKEN_BITS: u32 = 26;
 
@@ -83,8 +81,7 @@ pub(super) struct Schedule {
 }
 
 impl Schedule {
-    pub(super) fn new(quota: Quota, now: u64) -> Self {
-        let (slope, burst) = (quota.rate().slope(), units(quota.burst()));
+    pub(super) fn new(slope: Slope, burst: u64, now: u64) -> Self {
         Schedule { slope, burst, anchor_time: now, anchor_units: BASE }
     }
 
@@ -116,13 +113,13 @@ impl Schedule {
         }
     }
 
-    /// Changes the rate from `now` on.
-    pub(super) fn change_rate(&mut self, rate: Rate, now: u64) {
+    /// Changes the slope from `now` on.
+    pub(super) fn change_slope(&mut self, slope: Slope, now: u64) {
         let now = now.max(self.anchor_time);
         // At an infinite rate no units are counted.
         self.anchor_units = if self.is_infinite() { BASE } else { self.earned(now) };
         self.anchor_time = now;
-        self.slope = rate.slope();
+        self.slope = slope;
     }
 
     /// Returns whether the schedule has to start again.
@@ -150,6 +147,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::rate::Rate;
     use super::*;
 
     proptest! {

@@ -15,7 +15,7 @@ use crate::tally::Tally;
 /// burst, and waits whose context had ended before. `failed` is always 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LimiterStats {
+pub struct RateLimiterStats {
     /// Requests for tokens by result.
     pub calls: CallStats,
     /// Calls of `allow` and `allow_n` that took their tokens.
@@ -97,7 +97,7 @@ impl Numbers {
         self.waiter_leaves(Count::Waited);
     }
 
-    pub(super) fn stats(&self) -> LimiterStats {
+    pub(super) fn stats(&self) -> RateLimiterStats {
         let counts = self.tally.read();
         let count = |count: Count| counts[count as usize];
         let (allowed, denied) = (count(Count::Allowed), count(Count::Denied));
@@ -105,7 +105,7 @@ impl Numbers {
         let (canceled, deadline_refused) = (count(Count::Canceled), count(Count::DeadlineRefused));
         let waiters = self.waiters.load(Ordering::Relaxed);
         let succeeded = allowed + reserved + waited;
-        LimiterStats {
+        RateLimiterStats {
             calls: CallStats {
                 started: succeeded + canceled + waiters as u64,
                 succeeded,

@@ -6,7 +6,7 @@
 use std::future::{Future, poll_fn};
 use std::ops::ControlFlow;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use ripcord::Context;
@@ -21,29 +21,23 @@ pub(super) async fn wait(bucket: &Bucket, ctx: &Context, tokens: u32) -> Result<
         bucket.numbers.bump(Count::OtherRefused);
         return Err(Refused::ended(end));
     }
-    let Some(mut waiter) = Waiter::join(bucket, ctx, tokens)? else {
+    let Some((mut waiter, mut due)) = Waiter::join(bucket, ctx, tokens)? else {
         bucket.numbers.bump(Count::Waited);
         return Ok(Duration::ZERO);
     };
     loop {
-        let due = match waiter.progress(None) {
-            Progress::Served(waited) => return Ok(waited),
-            Progress::Due(due) => due,
-        };
-        waiter.check_deadline(ctx, due)?;
         let mut sleep = pin!(ctx.sleep(waiter.until(due)));
-        let step = poll_fn(|cx| match waiter.progress(Some(cx.waker())) {
+        let step = poll_fn(|cx| match waiter.progress(cx.waker()) {
             // Tokens that are due win over the end of the context.
-            Progress::Served(waited) => Poll::Ready(ControlFlow::Break(Ok(waited))),
-            Progress::Due(now) if now != due => Poll::Ready(ControlFlow::Continue(())),
-            Progress::Due(_) => sleep.as_mut().poll(cx).map(|slept| match slept {
-                Ok(()) => ControlFlow::Continue(()),
-                Err(end) => ControlFlow::Break(Err(Refused::ended(end))),
-            }),
+            Progress::Served(waited) => Poll::Ready(Ok(ControlFlow::Break(waited))),
+            Progress::Due(now) if now != due => Poll::Ready(Ok(ControlFlow::Continue(now))),
+            Progress::Due(_) => sleep.as_mut().poll(cx).map_ok(|()| ControlFlow::Continue(due)),
         });
-        if let ControlFlow::Break(result) = step.await {
-            return result;
+        match step.await? {
+            ControlFlow::Break(waited) => return Ok(waited),
+            ControlFlow::Continue(now) => due = now,
         }
+        waiter.check_deadline(ctx, due)?;
     }
 }
 
@@ -57,17 +51,17 @@ struct Waiter<'a> {
 }
 
 impl<'a> Waiter<'a> {
-    /// Takes a promise of `tokens`. Takes the tokens and returns `None` if the bucket has them now.
-    fn join(bucket: &'a Bucket, ctx: &Context, tokens: u32) -> Result<Option<Self>, Refused> {
+    /// Takes a promise of `tokens`, and returns when they are due. Takes the tokens and returns `None` if the bucket has them now.
+    fn join(bucket: &'a Bucket, ctx: &Context, tokens: u32) -> Result<Option<(Self, Option<u64>)>, Refused> {
         if bucket.take(tokens) {
             return Ok(None);
         }
         let remaining = ctx.remaining();
         let refused = match bucket.claim(tokens, Claim::Wait { remaining }) {
             Claimed::Now(_) => return Ok(None),
-            Claimed::Later { id, since, .. } => {
+            Claimed::Later { id, since, act_at } => {
                 bucket.numbers.waiter_joins();
-                return Ok(Some(Waiter { bucket, id, since, counts_as: Some(Count::Canceled) }));
+                return Ok(Some((Waiter { bucket, id, since, counts_as: Some(Count::Canceled) }, act_at)));
             }
             Claimed::TooLate { needed } => {
                 bucket.numbers.bump(Count::DeadlineRefused);
@@ -80,8 +74,8 @@ impl<'a> Waiter<'a> {
         Err(refused)
     }
 
-    fn progress(&mut self, waker: Option<&std::task::Waker>) -> Progress {
-        let progress = self.bucket.progress(self.id, self.since, waker.cloned());
+    fn progress(&mut self, waker: &Waker) -> Progress {
+        let progress = self.bucket.progress(self.id, self.since, waker.clone());
         if let Progress::Served(waited) = progress {
             self.counts_as = None;
             self.bucket.numbers.waiter_is_served(waited);

@@ -1,4 +1,4 @@
-//! The handle of one submitted task.
+//! The handle of one submitted job.
 
 use std::fmt;
 use std::future::Future;
@@ -8,12 +8,11 @@ use std::task::{Context as TaskContext, Poll};
 
 use ripcord::Context;
 
-use super::TaskId;
+use super::JobId;
 use super::job::Job;
 use crate::{Error, SharedError};
 
-/// The handle of a task submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the task's result. Returned
-/// by [`submit`](super::WorkerPool::submit) and similar methods.
+/// The handle of a job submitted to a [`WorkerPool`](super::WorkerPool). Await the handle to get the job's result.
 ///
 /// ```
 /// use ripcord::Context;
@@ -36,23 +35,22 @@ use crate::{Error, SharedError};
 ///
 /// # Errors
 ///
-/// * The task returned an error ([`Error::last`]).
-/// * The task panicked ([`Error::is_panicked`]).
-/// * The task was canceled, because the context passed to [`submit`](super::WorkerPool::submit) ended, because the [pool
-///   ended](super::WorkerPool#how-a-pool-ends), or by [`cancel`](JobHandle::cancel). [`Error::end`] returns the error of the
-///   context, which names the reason. If the task returned an error after its context had ended, [`Error::last`] returns the
-///   task's error.
+/// * The job returned an error ([`Error::last`]).
+/// * The job panicked ([`Error::is_panicked`]).
+/// * The job was canceled, because its submitter's context ended, because the pool's context ended, or by
+///   [`cancel`](JobHandle::cancel). [`Error::context_error`] returns the error of the context, which names the reason. If the job
+///   returned an error after that, this error is [`Error::last`].
 ///
-/// # Tasks that await tasks of their own pool
+/// # Jobs that await jobs of their own pool
 ///
-/// A task that awaits another task of the same pool occupies its worker during the wait. If every worker runs such a task, no
-/// worker is left for the awaited tasks, and all these tasks wait until their contexts end. So give the tasks a deadline, or
-/// use another pool for the awaited tasks.
+/// A job that awaits another job of the same pool occupies its worker during the wait. If every worker runs such a job, no
+/// worker is left for the awaited jobs. They then wait until their contexts end. So give such jobs a deadline, or use another
+/// pool for the awaited jobs.
 ///
 /// # Cancel safety
 ///
-/// Dropping the handle does not cancel the task. The task continues, and its result can be read from
-/// [`Results`](super::Results). To stop waiting when the context `ctx` ends, await [`ctx.run(handle)`](Context::run).
+/// Dropping the handle does not cancel the job. The job continues, and its result can be read from
+/// [`Results`](super::Results). To stop waiting when a context ends, use `ctx.run(handle)`.
 pub struct JobHandle<T> {
     job: Arc<Job<T>>,
 }
@@ -62,28 +60,25 @@ impl<T: Send + 'static> JobHandle<T> {
         Self { job }
     }
 
-    /// Returns the number of the task in its pool. [`Completion::id`](super::Completion::id) and
-    /// [`WorkerState::Running`](super::WorkerState::Running) contain the same number.
-    pub fn id(&self) -> TaskId {
+    /// Returns the number of the job in its pool. Results and statistics show the same number.
+    pub fn id(&self) -> JobId {
         self.job.core().id
     }
 
-    /// Returns the task's own context, which the pool passes to the task.
+    /// Returns the context that the pool passes to the job.
     pub fn context(&self) -> &Context {
         &self.job.core().ctx
     }
 
-    /// Returns whether the task has ended: it returned, panicked or was canceled.
+    /// Returns whether the job has ended: it returned, panicked or was canceled.
     pub fn is_finished(&self) -> bool {
         self.job.is_finished()
     }
 
-    /// Cancels the task and its context. The error of the task names the line that called `cancel`. If the task has ended
-    /// already, only its context is canceled.
+    /// Cancels the job. The error of the job names the line that called `cancel`.
     ///
-    /// A task that waits for a worker leaves the queue and never runs. Its handle returns the error immediately. A running
-    /// async task is dropped as soon as it waits at an `.await`. A running blocking task continues until it returns, so it must
-    /// check its context.
+    /// A job that waits for a worker leaves the queue, and its handle returns the error at once. A running async job is
+    /// dropped at its next suspension. A running blocking job continues until it returns, so it should check its context.
     #[track_caller]
     pub fn cancel(&self) {
         let core = self.job.core();

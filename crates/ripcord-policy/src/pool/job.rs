@@ -1,4 +1,4 @@
-//! A task inside the pool: its context, and its output until the owner takes it.
+//! A job inside the pool: its context, and its output until the owner takes it.
 //!
 //! # Invariants
 //!
@@ -14,13 +14,25 @@ use std::task::{Poll, Waker};
 
 use ripcord::{CancelHandle, Cause, Context};
 
-use super::TaskId;
-use super::results::TaskOutcome;
+use super::JobId;
 use super::shared::Shared;
 use super::submitter::Submitter;
 use crate::panics::{BoxFuture, panicked, shielded, wake};
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Outcome, SharedError};
+
+/// The way in which a job of a [`WorkerPool`](super::WorkerPool) ended. This enum is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobOutcome {
+    /// The job returned `Ok`.
+    Succeeded,
+    /// The job returned `Err`.
+    Failed,
+    /// The job panicked.
+    Panicked,
+    /// The job's context was canceled or its deadline passed before the job returned a value.
+    Canceled,
+}
 
 /// The work of a job. It resolves its job when it runs to its end.
 pub(super) enum Work {
@@ -30,7 +42,7 @@ pub(super) enum Work {
 
 /// The part of a job that does not depend on its output.
 pub(super) struct Core {
-    pub(super) id: TaskId,
+    pub(super) id: JobId,
     pub(super) ctx: Context,
     cancel: CancelHandle,
     pub(super) shared: Arc<Shared>,
@@ -64,8 +76,8 @@ pub(super) trait AnyJob: Any + Send + Sync {
     fn fail(self: Arc<Self>, error: Error<SharedError>);
 }
 
-/// Returns the work of an async task. The work resolves its job.
-pub(super) fn async_work<Fut, T, E>(job: &Arc<Job<T>>, task: impl FnOnce(Context) -> Fut + Send + 'static) -> Work
+/// Returns the work of an async job. The work resolves its job.
+pub(super) fn async_work<Fut, T, E>(job: &Arc<Job<T>>, run: impl FnOnce(Context) -> Fut + Send + 'static) -> Work
 where
     Fut: Future<Output = Result<T, E>> + Send + 'static,
     T: Send + 'static,
@@ -73,15 +85,15 @@ where
 {
     let job = Arc::clone(job);
     Work::Async(Box::pin(async move {
-        let result = task(job.core().ctx.clone()).await.map_err(Into::into);
+        let result = run(job.core().ctx.clone()).await.map_err(Into::into);
         job.complete(result);
     }))
 }
 
-/// Returns the work of a blocking task. The work resolves its job.
+/// Returns the work of a blocking job. The work resolves its job.
 pub(super) fn blocking_work<T, E>(
     job: &Arc<Job<T>>,
-    task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
+    run: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
 ) -> Work
 where
     T: Send + 'static,
@@ -89,12 +101,12 @@ where
 {
     let job = Arc::clone(job);
     Work::Blocking(Box::new(move || {
-        // The context may have ended while the task waited for a thread.
+        // The context may have ended while the job waited for a thread.
         if let Some(end) = job.core().ctx.err() {
-            shielded(|| drop(task));
+            shielded(|| drop(run));
             return job.fail(Error::ended(end, None));
         }
-        match catch_unwind(AssertUnwindSafe(|| task(&job.core().ctx).map_err(Into::into))) {
+        match catch_unwind(AssertUnwindSafe(|| run(&job.core().ctx).map_err(Into::into))) {
             Ok(result) => job.complete(result),
             Err(payload) => job.fail(Error::from(panicked(payload))),
         }
@@ -102,10 +114,10 @@ where
 }
 
 impl Core {
-    pub(super) fn new(id: TaskId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
+    pub(super) fn new(id: JobId, shared: Arc<Shared>, submitter: Arc<Submitter>) -> Self {
         let (ctx, canceler) = submitter.ctx.with_cancel();
         let cancel = canceler.handle();
-        // The end of a task must not cancel work that the task started under its context.
+        // The end of a job must not cancel work that the job started under its context.
         canceler.detach();
         Self { id, ctx, cancel, shared, submitter, is_resolved: AtomicBool::new(false) }
     }
@@ -113,7 +125,7 @@ impl Core {
     /// Ends the job's context.
     #[track_caller]
     pub(super) fn cancel(&self) {
-        self.cancel.cancel_with("the task was canceled through its handle");
+        self.cancel.cancel_with("the job was canceled through its handle");
     }
 
     pub(super) fn is_resolved(&self) -> bool {
@@ -127,11 +139,11 @@ impl<T: Send + 'static> Job<T> {
         Arc::new(Self { core, output: Mutex::new(output) })
     }
 
-    /// Resolves the job with the result of its task.
+    /// Resolves the job with the result of its job.
     pub(super) fn complete(self: Arc<Self>, result: Result<T, Cause>) {
         match result {
-            Ok(value) => self.resolve(Ok(value), TaskOutcome::Succeeded),
-            // An error under a context that has ended is not a failure of the task.
+            Ok(value) => self.resolve(Ok(value), JobOutcome::Succeeded),
+            // An error under a context that has ended is not a failure of the job.
             Err(cause) => match self.core.ctx.err() {
                 Some(end) => self.fail(Error::ended(end, Some(SharedError::from(cause)))),
                 None => self.fail(Error::new(SharedError::from(cause))),
@@ -139,7 +151,7 @@ impl<T: Send + 'static> Job<T> {
         }
     }
 
-    fn resolve(self: Arc<Self>, result: Result<T, Error<SharedError>>, outcome: TaskOutcome) {
+    fn resolve(self: Arc<Self>, result: Result<T, Error<SharedError>>, outcome: JobOutcome) {
         // Invariant 1.
         if self.core.is_resolved.swap(true, Ordering::AcqRel) {
             return;
@@ -189,10 +201,10 @@ impl<T> Job<T> {
         !matches!(self.lock().state, State::Unresolved)
     }
 
-    /// Returns the output if the job is resolved and the handle has been dropped.
+    /// Returns the output of a resolved job if the handle has been dropped and the output has not been taken.
     pub(super) fn take_detached(&self) -> Option<Result<T, Error<SharedError>>> {
         let mut output = self.lock();
-        if !output.is_detached || !matches!(output.state, State::Ready(_)) {
+        if !output.is_detached {
             return None;
         }
         match std::mem::replace(&mut output.state, State::Taken) {
@@ -221,9 +233,9 @@ impl<T: Send + 'static> AnyJob for Job<T> {
 
     fn fail(self: Arc<Self>, error: Error<SharedError>) {
         let outcome = match error.outcome() {
-            _ if error.is_panicked() => TaskOutcome::Panicked,
-            Outcome::Failure => TaskOutcome::Failed,
-            Outcome::Success | Outcome::Neutral => TaskOutcome::Canceled,
+            _ if error.is_panicked() => JobOutcome::Panicked,
+            Outcome::Failure => JobOutcome::Failed,
+            Outcome::Success | Outcome::Neutral => JobOutcome::Canceled,
         };
         self.resolve(Err(error), outcome);
     }

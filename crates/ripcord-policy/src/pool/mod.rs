@@ -1,4 +1,4 @@
-//! Runs tasks on a fixed number of workers. See [`WorkerPool`].
+//! Runs jobs on a fixed number of workers, under the contexts of their submitters. See [`WorkerPool`].
 
 mod builder;
 mod handle;
@@ -20,8 +20,9 @@ use ripcord::{Canceler, Cause, Clock, Context};
 
 pub use builder::{Overflow, WorkerPoolBuilder};
 pub use handle::JobHandle;
-pub use results::{Completion, Results, TaskOutcome};
-pub use stats::{PoolStats, WorkerState, WorkerStatus};
+pub use job::JobOutcome;
+pub use results::{Completion, Results};
+pub use stats::{WorkerPoolStats, WorkerState, WorkerStatus};
 
 use crate::semaphore::Permit;
 use crate::stats::Call;
@@ -33,7 +34,7 @@ use queue::Queued;
 use shared::{SHUT_DOWN, Shared};
 use worker::is_worker_of;
 
-/// Runs async and blocking tasks on a fixed number of workers. Further tasks wait in a bounded queue.
+/// Runs async and blocking jobs on a fixed number of workers, with a bounded queue in front.
 ///
 /// ```
 /// use ripcord::Context;
@@ -57,56 +58,55 @@ use worker::is_worker_of;
 /// | to | use |
 /// |---|---|
 /// | create a pool | [`builder`](WorkerPool::builder) |
-/// | submit an async task, and get a handle | [`submit`](WorkerPool::submit), [`try_submit`](WorkerPool::try_submit) |
-/// | submit a blocking task, and get a handle | [`submit_blocking`](WorkerPool::submit_blocking) |
-/// | submit an async task, and wait for its result | [`run`](WorkerPool::run) |
-/// | read the results of tasks without their handles | [`results`](WorkerPool::results) |
+/// | submit an async job, and get a handle | [`submit`](WorkerPool::submit), [`try_submit`](WorkerPool::try_submit) |
+/// | submit a blocking job, and get a handle | [`submit_blocking`](WorkerPool::submit_blocking) |
+/// | submit an async job, and wait for its result | [`run`](WorkerPool::run) |
+/// | read the results of all jobs | [`results`](WorkerPool::results) |
 /// | change the number of workers | [`resize`](WorkerPool::resize) |
 /// | close the pool | [`shutdown`](WorkerPool::shutdown) |
 /// | read the statistics | [`stats`](WorkerPool::stats) |
 ///
-/// # How a task ends
+/// # How a job ends
 ///
-/// A task returns a value or an error, or panics. Await the [`JobHandle`] of the task to get this result.
+/// A job returns a value or an error, or panics. Its [`JobHandle`] returns this result.
 ///
-/// The *submitter* of a task is the caller of [`submit`](WorkerPool::submit). A task is canceled when the submitter's context
-/// ends, when the [pool ends](WorkerPool#how-a-pool-ends), or by [`JobHandle::cancel`]. The effect depends on the task:
+/// A job is canceled when its submitter's context ends, when the pool's context ends, or by [`JobHandle::cancel`]. The effect
+/// depends on the job:
 ///
-/// * A task that waits for a worker leaves the queue and never runs. Its handle returns the error immediately.
-/// * A running async task is dropped as soon as it waits at an `.await`. If some work must always finish, spawn it as a
-///   separate tokio task under [`Context::without_cancel`].
-/// * A running blocking task continues until it returns, so it must check its context. Its handle returns the result when the
-///   task returns.
+/// * A job that waits for a worker leaves the queue. Its handle returns the error at once.
+/// * A running async job is dropped at its next suspension, as by [`Context::run`]. If some work must always finish, spawn it
+///   as a separate tokio job under [`Context::without_cancel`].
+/// * A running blocking job cannot be interrupted. It must check its context. Its handle returns the result when the job
+///   returns.
 ///
 /// # How a pool ends
 ///
-/// [`shutdown`](WorkerPool::shutdown) closes the pool to new tasks and waits until the accepted tasks have finished. If the
-/// context passed to `shutdown` ends first, the remaining tasks are canceled. The handle of a running blocking task then
-/// returns an error, although the task may still run.
+/// [`shutdown`](WorkerPool::shutdown) closes the pool to new jobs and waits until the accepted jobs have finished. If the
+/// context of `shutdown` ends first, the remaining jobs are canceled. The handle of a blocking job that does not check its
+/// context then returns an error, although the job still runs.
 ///
-/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, the pool closes and all tasks are canceled.
+/// When the context passed to [`build`](WorkerPoolBuilder::build) ends, all jobs are canceled.
 ///
-/// A clone is another handle to the same pool. Dropping the last handle closes the pool and cancels all tasks.
+/// A clone is another handle to the same pool. Dropping the last handle cancels all jobs.
 ///
-/// # Tasks that use their own pool
+/// # Jobs that use their own pool
 ///
-/// If a task submits another task to its own pool and the queue is full, the submission is refused, because the task could wait
-/// for itself. A task that awaits another task of its own pool occupies its worker during the wait: see [`JobHandle`].
+/// A job that submits to its own pool is refused if the queue is full, because it could wait for itself. A job that awaits
+/// another job of its own pool occupies its worker during the wait: see [`JobHandle`].
 #[derive(Clone)]
 pub struct WorkerPool {
     owner: Arc<Owner>,
 }
 
-/// The number of a task in its [`WorkerPool`]. The tasks of a pool are numbered from 1. Numbers are not reused. `Display`
-/// prints the number.
+/// The number of a job in its [`WorkerPool`]. Numbers start at 1 and are not reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(u64);
+pub struct JobId(u64);
 
-impl TaskId {
+impl JobId {
     const FIRST: Self = Self(1);
 }
 
-/// The owner of a pool. It exists as long as a handle of the pool. Workers, tasks and results hold only the shared part.
+/// The owner of a pool. It exists as long as a handle of the pool. Workers, jobs and results hold only the shared part.
 struct Owner {
     shared: Arc<Shared>,
     /// Ends the pool's context when the owner is dropped.
@@ -116,8 +116,8 @@ struct Owner {
 impl WorkerPool {
     /// Creates a builder. The number of [`workers`](WorkerPoolBuilder::workers) is required.
     ///
-    /// If the last handle of the pool is dropped, the tasks of the pool are canceled. Their errors then name the line that
-    /// called `builder`.
+    /// If the last handle of the pool is dropped, its jobs are canceled. Their errors then name the line that called
+    /// `builder`.
     #[track_caller]
     #[doc(alias("NewWorkerPool"))]
     pub fn builder() -> WorkerPoolBuilder {
@@ -132,7 +132,7 @@ impl WorkerPool {
         settings: Settings,
         runtime: Runtime,
     ) -> Self {
-        // A retry attempt may build the pool, but the pool's tasks belong to other callers.
+        // A retry attempt may build the pool, but the pool's jobs belong to other callers.
         let (ctx, canceler) = Attempt::clear(ctx).with_name(name).with_cancel();
         let shared = Arc::new(Shared::new(ctx, canceler.handle(), clock, settings, runtime));
         shared.resize(workers);
@@ -146,8 +146,7 @@ impl WorkerPool {
         Self { owner: Arc::new(Owner { shared, _canceler: canceler }) }
     }
 
-    /// Submits an async task, waits for its result and returns it. This is short for calling [`submit`](Self::submit) and
-    /// awaiting the [`JobHandle`].
+    /// Submits an async job and waits for its result. This is short for [`submit`](Self::submit) and awaiting the handle.
     ///
     /// ```
     /// use ripcord::Context;
@@ -165,56 +164,53 @@ impl WorkerPool {
     ///
     /// # Errors
     ///
-    /// * The task was refused, for the reasons listed for [`submit`](Self::submit).
-    /// * The task failed or was canceled, for the reasons listed for [`JobHandle`].
+    /// * `ctx` was canceled or its deadline passed, the queue is full ([`Error::is_full`]), or the pool is closed
+    ///   ([`Error::is_closed`]).
+    /// * The job's own error ([`Error::last`]), or its panic ([`Error::is_panicked`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped while it waits for room in the queue, the task is not submitted. If the future is dropped
-    /// later, the task continues.
+    /// If the future is dropped while it waits for room in the queue, the job is not submitted. If it is dropped later, the
+    /// job continues until it returns or `ctx` ends.
     pub async fn run<Fut, T, E>(
         &self,
         ctx: &Context,
-        task: impl FnOnce(Context) -> Fut + Send + 'static,
+        job: impl FnOnce(Context) -> Fut + Send + 'static,
     ) -> Result<T, Error<SharedError>>
     where
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
-        self.submit(ctx, task).await?.await
+        self.submit(ctx, job).await?.await
     }
 
-    /// Submits an async task. Returns a handle as soon as the pool has accepted the task. Await the handle to get the result of
-    /// the task.
+    /// Submits an async job. Returns a handle, which can be awaited for the result.
     ///
-    /// A worker calls `task` with the task's own context. This context has the values of `ctx`. It ends when `ctx` ends, when
-    /// the [pool ends](WorkerPool#how-a-pool-ends), or when the task is canceled through its handle. A running task is dropped
-    /// when its context ends: see [How a task ends](WorkerPool#how-a-task-ends). The error of the task can have any type `E`
-    /// that converts to a [`Cause`]. The handle returns it as a [`SharedError`].
+    /// A worker calls `job` with the job's own context. This context ends when `ctx` ends or when the pool's context ends.
     ///
-    /// If the queue is full, this method waits for room, or fails at once if the pool was built with [`Overflow::Reject`]. To
-    /// submit a task from a thread outside of a runtime, use [`ripcord::block_on`]`(pool.submit(..))`.
+    /// If the queue is full, this method waits for room or fails at once: see [`Overflow`]. On a plain thread, use
+    /// [`ripcord::block_on`]`(pool.submit(..))`.
     ///
-    /// The pool keeps a clone of `ctx` until a task with another context is submitted or the pool is closed.
+    /// The pool keeps a clone of `ctx` until a job with another context is submitted or the pool is closed, because
+    /// consecutive jobs with the same `ctx` share one merged context.
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::end`]). The task is then not
-    ///   submitted. If there is room at the moment when `ctx` ends, the task is submitted, unless `ctx` had ended before the
-    ///   call.
-    /// * The queue is full ([`Refused::is_full`]), and the pool was built with [`Overflow::Reject`] or the caller is a task of
-    ///   the same pool.
+    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is not
+    ///   submitted. If room becomes free at the moment when `ctx` ends, the job is submitted, unless `ctx` had ended before
+    ///   the call.
+    /// * The queue is full ([`Refused::is_full`]).
     /// * The pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the task is not submitted.
+    /// If the future is dropped before it is ready, the job is not submitted.
     #[doc(alias("Submit"))]
     pub async fn submit<Fut, T, E>(
         &self,
         ctx: &Context,
-        task: impl FnOnce(Context) -> Fut + Send + 'static,
+        job: impl FnOnce(Context) -> Fut + Send + 'static,
     ) -> Result<JobHandle<T>, Refused>
     where
         Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -222,19 +218,20 @@ impl WorkerPool {
         E: Into<Cause> + 'static,
     {
         let permit = self.permit(ctx).await?;
-        self.push(ctx, permit, |job| async_work(job, task))
+        self.push(ctx, permit, |new| async_work(new, job))
     }
 
-    /// Submits an async task like [`submit`](Self::submit), but never waits for room in the queue. Returns a handle. Await the
-    /// handle to get the result of the task.
+    /// Submits an async job like [`submit`](Self::submit), but never waits. If the queue is full, the job is refused.
     ///
     /// # Errors
     ///
-    /// See [`submit`](Self::submit).
+    /// * `ctx` was canceled or its deadline has passed ([`Refused::context_error`]).
+    /// * The queue is full ([`Refused::is_full`]).
+    /// * The pool is closed ([`Refused::is_closed`]).
     pub fn try_submit<Fut, T, E>(
         &self,
         ctx: &Context,
-        task: impl FnOnce(Context) -> Fut + Send + 'static,
+        job: impl FnOnce(Context) -> Fut + Send + 'static,
     ) -> Result<JobHandle<T>, Refused>
     where
         Fut: Future<Output = Result<T, E>> + Send + 'static,
@@ -242,44 +239,40 @@ impl WorkerPool {
         E: Into<Cause> + 'static,
     {
         let permit = self.counting_refusals(self.try_permit(ctx))?;
-        self.push(ctx, permit, |job| async_work(job, task))
+        self.push(ctx, permit, |new| async_work(new, job))
     }
 
-    /// Submits a blocking task. Returns a handle as soon as the pool has accepted the task. Await the handle to get the result
-    /// of the task.
-    ///
-    /// The task runs on a thread of tokio's blocking pool, and occupies a worker until it returns. Its argument is the task's
-    /// own context: see [`submit`](Self::submit). A running task is not interrupted when its context ends, so it must check its
-    /// context. If the queue is full, this method waits like `submit`.
+    /// Submits a blocking job. The job runs on a thread of tokio's blocking pool, and occupies a worker until it returns.
     ///
     /// # Errors
     ///
-    /// See [`submit`](Self::submit).
+    /// * `ctx` was canceled or its deadline passed before there was room in the queue ([`Refused::context_error`]). The job is
+    ///   not submitted.
+    /// * The queue is full ([`Refused::is_full`]).
+    /// * The pool is closed ([`Refused::is_closed`]).
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, the task is not submitted.
+    /// If the future is dropped before it is ready, the job is not submitted.
     pub async fn submit_blocking<T, E>(
         &self,
         ctx: &Context,
-        task: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
+        job: impl FnOnce(&Context) -> Result<T, E> + Send + 'static,
     ) -> Result<JobHandle<T>, Refused>
     where
         T: Send + 'static,
         E: Into<Cause> + 'static,
     {
         let permit = self.permit(ctx).await?;
-        self.push(ctx, permit, |job| blocking_work(job, task))
+        self.push(ctx, permit, |new| blocking_work(new, job))
     }
 
-    /// Opens a stream of finished tasks. The stream contains only tasks that finish after this call.
-    ///
-    /// A [`Completion`] of the stream contains the result of a task only if the [`JobHandle`] of the task was dropped.
+    /// Opens a stream of finished jobs. The stream contains only jobs that finish after this call.
     ///
     /// ```
     /// use ripcord::Context;
     /// use ripcord_policy::WorkerPool;
-    /// use ripcord_policy::pool::TaskOutcome;
+    /// use ripcord_policy::pool::JobOutcome;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -287,14 +280,14 @@ impl WorkerPool {
     /// let pool = WorkerPool::builder().workers(2).build(&ctx)?;
     /// let mut results = pool.results();
     /// for n in [1_u32, 2, 3] {
-    ///     // Dropping the handle leaves the task's result to the reader of the stream.
+    ///     // Dropping the handle leaves the job's result to the reader of the stream.
     ///     drop(pool.submit(&ctx, move |_ctx| async move { Ok::<_, std::io::Error>(n * n) }).await?);
     /// }
     /// pool.shutdown(&ctx).await?;
     ///
     /// let mut sum = 0;
     /// while let Some(done) = results.next(&ctx).await? {
-    ///     assert_eq!(done.outcome(), TaskOutcome::Succeeded);
+    ///     assert_eq!(done.outcome(), JobOutcome::Succeeded);
     ///     sum += done.take::<u32>().ok_or("another type")??;
     /// }
     /// assert_eq!(sum, 14);
@@ -306,8 +299,7 @@ impl WorkerPool {
         Results::open(Arc::clone(&self.owner.shared))
     }
 
-    /// Changes the number of workers. New workers start immediately. If there are too many workers, idle workers stop
-    /// immediately, and other workers stop when they have finished their current tasks.
+    /// Changes the number of workers. New workers start at once. Surplus workers stop when they have finished their jobs.
     ///
     /// # Errors
     ///
@@ -320,20 +312,19 @@ impl WorkerPool {
         }
     }
 
-    /// Closes the pool to new tasks, and waits until all accepted tasks have finished and all workers have stopped.
+    /// Closes the pool to new jobs, and waits until all accepted jobs have finished and all workers have stopped.
     ///
-    /// If `ctx` ends before all tasks have finished, the remaining tasks are canceled, and their handles return an error. Do
-    /// not await this method in a task of the same pool, because the task would wait for itself until `ctx` ends.
+    /// If `ctx` ends before that, the remaining jobs are canceled, and their handles return an error. Do not await this method
+    /// in a job of the same pool, because the job would wait for itself until `ctx` ends.
     ///
     /// # Errors
     ///
-    /// `ctx` was canceled or its deadline passed before all tasks had finished ([`Refused::end`]). If `ctx` had ended before
-    /// the call, the tasks are canceled at once.
+    /// `ctx` was canceled or its deadline passed before all jobs had finished ([`Refused::context_error`]). If `ctx` had ended before
+    /// the call, the jobs are canceled at once.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped after its first poll, the pool stays closed, and its tasks continue. Call this method again to
-    /// wait for them.
+    /// If the future is dropped, the pool stays closed, and its jobs continue. Call this method again to wait again.
     ///
     /// # Examples
     ///
@@ -348,7 +339,7 @@ impl WorkerPool {
     /// let pool = WorkerPool::builder().workers(1).build(&ctx)?;
     /// let endless = pool.submit(&ctx, |_ctx| std::future::pending::<Result<(), std::io::Error>>()).await?;
     ///
-    /// // Tasks that have not finished in 10 ms are canceled.
+    /// // Jobs that have not finished in 10 ms are canceled.
     /// let grace = ctx.with_timeout(Duration::from_millis(10));
     /// assert!(pool.shutdown(&grace).await.is_err_and(|error| error.is_deadline_exceeded()));
     /// assert!(endless.await.is_err_and(|error| error.is_canceled()));
@@ -376,21 +367,20 @@ impl WorkerPool {
         }
     }
 
-    /// Returns whether the pool is closed to new tasks, by [`shutdown`](WorkerPool::shutdown) or because the context passed to
-    /// [`build`](WorkerPoolBuilder::build) has ended.
+    /// Returns whether the pool is closed to new jobs.
     pub fn is_closed(&self) -> bool {
         self.owner.shared.is_closed()
     }
 
     /// Returns the statistics of the pool, and the current state of each worker.
-    pub fn stats(&self) -> PoolStats {
+    pub fn stats(&self) -> WorkerPoolStats {
         self.owner.shared.stats()
     }
 
     async fn permit(&self, ctx: &Context) -> Result<Permit<'_>, Refused> {
         let shared = &self.owner.shared;
         let permit = match self.try_permit(ctx) {
-            // A task of this pool must not wait for room, because the room may become free only when the task ends.
+            // A job of this pool must not wait for room, because the room may become free only when the job ends.
             Err(refused)
                 if refused.is_full() && shared.settings.overflow == Overflow::Wait && !is_worker_of(shared.id) =>
             {
@@ -421,7 +411,7 @@ impl WorkerPool {
     ) -> Result<JobHandle<T>, Refused> {
         let shared = &self.owner.shared;
         let submitter = shared.last_submitter.get(ctx, &shared.ctx);
-        let job = Job::new(Core::new(shared.next_task_id(), Arc::clone(shared), submitter));
+        let job = Job::new(Core::new(shared.next_job_id(), Arc::clone(shared), submitter));
         // The job releases the permit when it is resolved.
         permit.forget();
         let queued = Queued { job: Arc::clone(&job) as Arc<dyn AnyJob>, work: work(&job) };
@@ -442,7 +432,7 @@ impl fmt::Debug for WorkerPool {
     }
 }
 
-impl fmt::Display for TaskId {
+impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }

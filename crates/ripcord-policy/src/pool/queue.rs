@@ -16,7 +16,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::TaskId;
+use super::JobId;
 use super::job::{AnyJob, Work};
 use super::stats::{WorkerState, WorkerStatus};
 use super::submitter::SubmitterId;
@@ -36,9 +36,9 @@ pub(super) type WorkerId = u64;
 
 #[derive(Default)]
 struct State {
-    waiting: BTreeMap<TaskId, Queued>,
+    waiting: BTreeMap<JobId, Queued>,
     /// The waiting jobs, sorted by submitter.
-    by_submitter: BTreeSet<(SubmitterId, TaskId)>,
+    by_submitter: BTreeSet<(SubmitterId, JobId)>,
     /// The workers that exist.
     workers: BTreeMap<WorkerId, Worker>,
     idle: Vec<(WorkerId, Waker)>,
@@ -150,7 +150,7 @@ impl Queue {
     }
 
     /// Takes out a job that no worker has started. The caller resolves the job: see [`resolved`](Self::resolved).
-    pub(super) fn take(&self, id: TaskId) -> Option<Queued> {
+    pub(super) fn take(&self, id: JobId) -> Option<Queued> {
         let mut state = self.lock();
         let queued = state.remove(id).or_else(|| state.take_given(|job| job.core().id == id))?;
         state.resolving += 1;
@@ -160,7 +160,7 @@ impl Queue {
     /// Takes out all waiting jobs of a submitter. The caller resolves the jobs: see [`resolved`](Self::resolved).
     pub(super) fn take_all_of(&self, submitter: SubmitterId) -> Vec<Queued> {
         let mut state = self.lock();
-        let first = Bound::Included((submitter, TaskId::FIRST));
+        let first = Bound::Included((submitter, JobId::FIRST));
         let ids: Vec<_> = state
             .by_submitter
             .range((first, Bound::Unbounded))
@@ -251,7 +251,7 @@ impl Queue {
         let status = |(id, worker): (&WorkerId, &Worker)| {
             let running = |job: &Arc<dyn AnyJob>, since| {
                 let elapsed = now.saturating_duration_since(since);
-                WorkerState::Running { task: job.core().id, elapsed }
+                WorkerState::Running { job: job.core().id, elapsed }
             };
             let state = match &worker.activity {
                 Activity::None => WorkerState::Idle,
@@ -290,7 +290,7 @@ impl State {
         self.remove(*id)
     }
 
-    fn remove(&mut self, id: TaskId) -> Option<Queued> {
+    fn remove(&mut self, id: JobId) -> Option<Queued> {
         let queued = self.waiting.remove(&id)?;
         self.by_submitter.remove(&(queued.job.core().submitter.id, id));
         Some(queued)
@@ -314,7 +314,7 @@ impl State {
 mod tests {
     use super::*;
 
-    /// A regression test. A task may be polled without having been woken. In an earlier version, the worker then left but was
+    /// A regression test. A job may be polled without having been woken. In an earlier version, the worker then left but was
     /// still listed as idle. The next job was given to this worker and never ran.
     #[test]
     fn surplus_worker_polled_without_a_wake_up_leaves_the_idle_ones() {

@@ -1,4 +1,4 @@
-//! The stream of finished tasks.
+//! The stream of finished jobs.
 
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
@@ -10,27 +10,14 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use futures_core::Stream;
 use ripcord::Context;
 
-use super::TaskId;
-use super::job::{AnyJob, Job};
+use super::JobId;
+use super::job::{AnyJob, Job, JobOutcome};
 use super::shared::Shared;
 use crate::panics::wake;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 use crate::{Error, Refused, SharedError};
 
-/// The way in which a task of a [`WorkerPool`](super::WorkerPool) ended. This enum is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TaskOutcome {
-    /// The task returned `Ok`.
-    Succeeded,
-    /// The task returned `Err`.
-    Failed,
-    /// The task panicked.
-    Panicked,
-    /// The task was canceled: its context was canceled or its deadline passed before the task returned a value.
-    Canceled,
-}
-
-/// A stream of the finished tasks of a [`WorkerPool`](super::WorkerPool), in the order in which they finish. Returned by
+/// A stream of the finished jobs of a [`WorkerPool`](super::WorkerPool), in the order in which they finish. Returned by
 /// [`WorkerPool::results`](super::WorkerPool::results).
 ///
 /// ```
@@ -50,13 +37,12 @@ pub enum TaskOutcome {
 /// # }
 /// ```
 ///
-/// Read the stream with [`next`](Results::next). If several streams are open, each finished task goes to one of these streams.
-/// While a stream is open, finished tasks are kept in memory until they are read. While no stream is open, finished tasks are
-/// not kept. The stream ends when the pool has been shut down and all finished tasks have been read.
+/// Read the stream with [`next`](Results::next). If several streams are open, each finished job goes to one of them. While a
+/// stream is open, finished jobs are kept in memory until they are read. While no stream is open, finished jobs are not kept.
+/// The stream ends when the pool has been shut down and all jobs have been read.
 ///
-/// `Results` also implements [`Stream`]. A wait for the next item of the `Stream` takes no context, so it does not stop when a
-/// context ends.
-#[must_use = "an open stream keeps finished tasks until they are read"]
+/// `Results` also implements [`Stream`]. The stream waits without a context, so it does not stop when a context ends.
+#[must_use = "an open stream keeps finished jobs until they are read"]
 pub struct Results {
     shared: Arc<Shared>,
     reader: ReaderId,
@@ -65,10 +51,10 @@ pub struct Results {
 /// The number of a reader. It is unique within a pool.
 type ReaderId = u64;
 
-/// A finished task of a [`WorkerPool`](super::WorkerPool). Returned by [`Results::next`].
+/// A finished job of a [`WorkerPool`](super::WorkerPool). Returned by [`Results::next`].
 pub struct Completion {
-    id: TaskId,
-    outcome: TaskOutcome,
+    id: JobId,
+    outcome: JobOutcome,
     job: Arc<dyn AnyJob>,
 }
 
@@ -78,16 +64,16 @@ impl Results {
         Self { shared, reader }
     }
 
-    /// Waits for the next finished task. Returns `None` if the pool has been shut down and all finished tasks have been read.
+    /// Waits for the next finished job. Returns `None` if the pool has been shut down and all finished jobs have been read.
     ///
     /// # Errors
     ///
-    /// `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]). If a finished task is available
-    /// at the moment when `ctx` ends, the task is returned instead, unless `ctx` had ended before the call.
+    /// `ctx` was canceled or its deadline passed ([`Refused::context_error`]). If a finished job is available at that moment, the job
+    /// is returned instead, unless `ctx` had ended before the call.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, no finished task is lost.
+    /// Dropping the future loses no finished job.
     pub async fn next(&mut self, ctx: &Context) -> Result<Option<Completion>, Refused> {
         Ok(ctx.run(std::future::poll_fn(|cx| self.poll(cx.waker()))).await?)
     }
@@ -124,30 +110,27 @@ impl Drop for Results {
 }
 
 impl Completion {
-    /// Returns the number of the task in its pool.
-    pub fn id(&self) -> TaskId {
+    /// Returns the number of the job in its pool.
+    pub fn id(&self) -> JobId {
         self.id
     }
 
-    /// Returns how the task ended: whether it succeeded, failed, panicked or was canceled.
-    pub fn outcome(&self) -> TaskOutcome {
+    /// Returns how the job ended.
+    pub fn outcome(&self) -> JobOutcome {
         self.outcome
     }
 
-    /// Takes the result of the task. `T` is the type of the value that the task returns. Returns `None` if the task returns
-    /// another type, if the result was taken before, or if the task's [`JobHandle`](super::JobHandle) still exists.
+    /// Takes the result of the job. Returns `None` if the type of the value is not `T`, if the result was taken before, or if
+    /// the job's [`JobHandle`](super::JobHandle) still exists.
     ///
-    /// As long as the handle exists, only the handle can return the result. So drop the handle of a task whose result is read
-    /// here.
-    ///
-    /// The result is an error if the task returned an error, panicked or was canceled: see [`JobHandle`](super::JobHandle).
+    /// The handle owns the result as long as it exists. Drop the handle to read the result here.
     pub fn take<T: Send + 'static>(&self) -> Option<Result<T, Error<SharedError>>> {
         let job: &dyn Any = &*self.job;
         job.downcast_ref::<Job<T>>()?.take_detached()
     }
 }
 
-/// The finished tasks that no reader has read yet.
+/// The finished jobs that no reader has read yet.
 pub(super) struct ResultsQueue {
     /// Whether there are readers. This is only a hint: it avoids taking the lock.
     open: AtomicBool,
@@ -187,8 +170,8 @@ impl ResultsQueue {
         drop((waker, unread));
     }
 
-    pub(super) fn push(&self, outcome: TaskOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
-        // Usually there is no reader. A stream that is opened at this moment may miss this task, as if it had been opened later.
+    pub(super) fn push(&self, outcome: JobOutcome, job: impl FnOnce() -> Arc<dyn AnyJob>) {
+        // Usually there is no reader. A stream that is opened at this moment may miss this job, as if it had been opened later.
         if !self.open.load(Ordering::Acquire) {
             return;
         }
@@ -200,7 +183,7 @@ impl ResultsQueue {
         backlog.items.push_back(Completion { id: job.core().id, outcome, job });
         let wakers = std::mem::take(&mut backlog.wakers);
         drop(backlog);
-        wake_all(wakers);
+        wakers.into_values().for_each(wake);
     }
 
     pub(super) fn end(&self) {
@@ -208,17 +191,12 @@ impl ResultsQueue {
         backlog.ended = true;
         let wakers = std::mem::take(&mut backlog.wakers);
         drop(backlog);
-        wake_all(wakers);
+        wakers.into_values().for_each(wake);
     }
 
     fn lock(&self) -> MutexGuard<'_, Backlog> {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Wakes all readers. A panic in a waker does not stop the others from being woken.
-fn wake_all(wakers: HashMap<ReaderId, Waker>) {
-    wakers.into_values().for_each(wake);
 }
 
 impl fmt::Debug for Results {

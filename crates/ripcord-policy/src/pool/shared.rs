@@ -6,12 +6,12 @@ use std::sync::Arc;
 use ripcord::{CancelHandle, Clock, Context};
 use tokio::sync::Notify;
 
-use super::TaskId;
+use super::JobId;
 use super::builder::Settings;
 use super::job::AnyJob;
 use super::queue::{Pushed, Queue, Queued, WorkerId};
 use super::results::ResultsQueue;
-use super::stats::{Counters, PoolStats};
+use super::stats::{Counters, WorkerPoolStats};
 use super::submitter::{LastSubmitter, SubmitterId};
 use super::worker;
 use crate::panics::shielded;
@@ -22,7 +22,7 @@ use crate::{Error, Refused};
 
 /// The cause of the close of a pool whose runtime has dropped the workers.
 const NO_WORKERS: &str = "the worker pool has no workers any more";
-/// The cause of the close of a pool that was shut down, and of the end of its tasks' contexts.
+/// The cause of the close of a pool that was shut down, and of the end of its jobs' contexts.
 pub(super) const SHUT_DOWN: &str = "WorkerPool::shutdown was called";
 
 pub(super) struct Shared {
@@ -31,17 +31,17 @@ pub(super) struct Shared {
     pub(super) settings: Settings,
     pub(super) ctx: Context,
     cancel: CancelHandle,
-    /// The context that ends when the pool is closed to new tasks. Its error says why.
+    /// The context that ends when the pool is closed to new jobs. Its error says why.
     accepting: Context,
     stop_accepting: CancelHandle,
     pub(super) clock: Clock,
     pub(super) queue: Queue,
-    /// The permits: one for each place in the queue and each worker. A task holds a permit from its submission to its end.
+    /// The permits: one for each place in the queue and each worker. A job holds a permit from its submission to its end.
     permits: Semaphore,
     pub(super) results: ResultsQueue,
     pub(super) tally: Counters,
     pub(super) last_submitter: LastSubmitter,
-    next_task: AtomicU64,
+    next_job: AtomicU64,
     pub(super) runtime: Runtime,
     /// Notified when the queue is over.
     over: Notify,
@@ -66,14 +66,14 @@ impl Shared {
             results: ResultsQueue::new(),
             tally: Counters::new(),
             last_submitter: LastSubmitter::new(),
-            next_task: AtomicU64::new(TaskId::FIRST.0),
+            next_job: AtomicU64::new(JobId::FIRST.0),
             runtime,
             over: Notify::new(),
         }
     }
 
-    pub(super) fn next_task_id(&self) -> TaskId {
-        TaskId(self.next_task.fetch_add(1, Ordering::Relaxed))
+    pub(super) fn next_job_id(&self) -> JobId {
+        JobId(self.next_job.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Fails if the caller's context or the pool's has ended. The caller's context is checked first.
@@ -84,7 +84,7 @@ impl Shared {
         if self.is_closed() { Err(self.closed()) } else { Ok(()) }
     }
 
-    /// Returns whether the pool is closed to new tasks.
+    /// Returns whether the pool is closed to new jobs.
     pub(super) fn is_closed(&self) -> bool {
         self.accepting.is_done()
     }
@@ -93,12 +93,12 @@ impl Shared {
         Refused::closed_by("worker pool", self.accepting.err())
     }
 
-    /// Takes a permit for a task without waiting.
+    /// Takes a permit for a job without waiting.
     pub(super) fn try_permit(&self) -> Result<Permit<'_>, Refused> {
         self.permits.try_acquire().map_err(|none| self.no_permit(none))
     }
 
-    /// Waits for a permit for a task. Callers are served in the order of their calls.
+    /// Waits for a permit for a job. Callers are served in the order of their calls.
     pub(super) async fn permit(&self) -> Result<Permit<'_>, Refused> {
         self.permits.acquire().await.map_err(|none| self.no_permit(none))
     }
@@ -139,7 +139,7 @@ impl Shared {
     }
 
     /// Resolves a job whose context has ended, if no worker has started the job.
-    pub(super) fn take_and_resolve(&self, id: TaskId) {
+    pub(super) fn take_and_resolve(&self, id: JobId) {
         if let Some(queued) = self.queue.take(id) {
             self.resolve(vec![queued]);
         }
@@ -160,7 +160,7 @@ impl Shared {
         true
     }
 
-    /// Closes the pool to new tasks. Accepted tasks still run. Later submitters get the cause `why` with `location`.
+    /// Closes the pool to new jobs. Accepted jobs still run. Later submitters get the cause `why` with `location`.
     pub(super) fn close(&self, why: &'static str, location: &'static Location<'static>) {
         // This is done first, so that a submitter that finds the queue closed also finds the cause.
         self.stop_accepting.cancel_at(why, location);
@@ -169,14 +169,14 @@ impl Shared {
         self.last_submitter.forget();
     }
 
-    /// Closes the pool and resolves the tasks that no worker has started. Called when the pool's context has ended or no worker
+    /// Closes the pool and resolves the jobs that no worker has started. Called when the pool's context has ended or no worker
     /// is left.
     pub(super) fn close_now(&self) {
         self.close(NO_WORKERS, self.settings.location);
         self.resolve(self.queue.take_all());
     }
 
-    /// Ends the pool's context and resolves every task, including tasks that do not check their contexts.
+    /// Ends the pool's context and resolves every job, including jobs that do not check their contexts.
     pub(super) fn abort(&self, why: &'static str, location: &'static Location<'static>) {
         self.close(why, location);
         // The waiting jobs are taken out first. Then the callbacks of the context's end find no job to resolve in other threads,
@@ -187,7 +187,7 @@ impl Shared {
         self.queue.running().into_iter().for_each(resolve_ended);
     }
 
-    /// Waits until no task and no worker is left.
+    /// Waits until no job and no worker is left.
     pub(super) async fn drained(&self) {
         loop {
             let mut over = std::pin::pin!(self.over.notified());
@@ -216,7 +216,7 @@ impl Shared {
         self.resolve(given.into_iter().collect());
     }
 
-    /// Handles the end of a worker. Without workers, no waiting task would ever start, so the pool is closed.
+    /// Handles the end of a worker. Without workers, no waiting job would ever start, so the pool is closed.
     pub(super) fn worker_left(&self) {
         if !self.queue.has_workers() {
             self.close_now();
@@ -246,9 +246,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn stats(&self) -> PoolStats {
+    pub(super) fn stats(&self) -> WorkerPoolStats {
         let (queued, workers) = self.queue.status(self.clock.now());
-        PoolStats::new(&self.tally, queued, workers)
+        WorkerPoolStats::new(&self.tally, queued, workers)
     }
 }
 

@@ -2,81 +2,80 @@
 
 use std::time::Duration;
 
-use super::TaskId;
-use super::results::TaskOutcome;
+use super::JobId;
+use super::job::JobOutcome;
 use crate::stats::{Call, CallStats};
 use crate::tally::Tally;
 
 /// Statistics of a [`WorkerPool`](super::WorkerPool). The module [`stats`](crate::stats) describes counters and gauges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct PoolStats {
-    /// The tasks by result. `started` counts accepted tasks. `failed` includes panicked tasks. `canceled` counts tasks whose
-    /// context ended while they waited or ran. `rejected` counts refused submissions, because the queue was full, the pool was
-    /// closed, or the submitter's context ended before there was room in the queue.
+pub struct WorkerPoolStats {
+    /// The jobs by result. `started` counts accepted jobs. `failed` includes panicked jobs. `canceled` counts jobs whose
+    /// context ended while they waited or ran. `rejected` counts refused submissions: the queue was full, the pool was closed,
+    /// or the submitter's context ended before there was room in the queue.
     pub calls: CallStats,
-    /// Tasks that succeeded or failed. Canceled tasks do not count.
+    /// Jobs that succeeded or failed. Canceled jobs do not count.
     pub completed: u64,
-    /// Tasks that panicked. These tasks also count in `calls.failed`.
+    /// Jobs that panicked. These jobs also count as failed.
     pub panicked: u64,
-    /// Tasks that wait for a worker: a gauge.
+    /// Jobs that wait for a worker: a gauge.
     pub queued: usize,
-    /// Running tasks: a gauge.
+    /// Running jobs: a gauge.
     pub running: usize,
-    /// The state of each worker, in the order in which the workers were started.
+    /// The workers, in the order in which they were started.
     pub workers: Vec<WorkerStatus>,
 }
 
-/// The state of a worker of a [`WorkerPool`](super::WorkerPool) at the moment when [`stats`](super::WorkerPool::stats) was
-/// called.
+/// The state of a worker of a [`WorkerPool`](super::WorkerPool) at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WorkerStatus {
-    /// The worker's number in its pool. Numbers are not reused.
+    /// The worker's number. Numbers are not reused.
     pub id: u64,
-    /// Whether the worker is idle or runs a task.
+    /// Whether the worker runs a job.
     pub state: WorkerState,
-    /// The number of tasks that the worker has finished.
+    /// Jobs that the worker has finished.
     pub finished: u64,
 }
 
-/// Whether a worker of a [`WorkerPool`](super::WorkerPool) is idle or runs a task. This enum is complete.
+/// Whether a worker of a [`WorkerPool`](super::WorkerPool) is idle or runs a job. This enum is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerState {
-    /// The worker waits for a task.
+    /// The worker waits for a job.
     Idle,
-    /// The worker runs a task.
+    /// The worker runs a job.
     Running {
-        /// The number of the task.
-        task: TaskId,
-        /// The time since the worker started the task.
+        /// The number of the job.
+        job: JobId,
+        /// The time since the worker started the job.
         elapsed: Duration,
     },
 }
 
-/// The counters of a pool besides its calls: the number of panicked tasks.
+/// The counters of a pool besides its calls: the number of panicked jobs.
 pub(super) type Counters = Tally<1>;
 
 const PANICKED: usize = 0;
 
-impl TaskOutcome {
-    /// Counts the end of a task.
+impl JobOutcome {
+    /// Counts the end of a job.
     pub(super) fn count(self, counters: &Counters) {
         counters.count(match self {
-            TaskOutcome::Succeeded => Call::Succeeded,
-            TaskOutcome::Failed | TaskOutcome::Panicked => Call::Failed,
-            TaskOutcome::Canceled => Call::Canceled,
+            JobOutcome::Succeeded => Call::Succeeded,
+            JobOutcome::Failed | JobOutcome::Panicked => Call::Failed,
+            JobOutcome::Canceled => Call::Canceled,
         });
-        if self == TaskOutcome::Panicked {
+        if self == JobOutcome::Panicked {
             counters.bump(PANICKED);
         }
     }
 }
 
-impl PoolStats {
+impl WorkerPoolStats {
     pub(super) fn new(counters: &Counters, queued: usize, workers: Vec<WorkerStatus>) -> Self {
         let (calls, [panicked]) = (counters.calls(), counters.read());
         let running = workers.iter().filter(|worker| worker.state != WorkerState::Idle).count();
-        PoolStats { calls, completed: calls.succeeded + calls.failed, panicked, queued, running, workers }
+        WorkerPoolStats { calls, completed: calls.succeeded + calls.failed, panicked, queued, running, workers }
     }
 }

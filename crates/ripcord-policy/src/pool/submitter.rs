@@ -1,7 +1,7 @@
-//! The context of a submitter, shared by consecutive tasks under the same context.
+//! The context of a submitter, shared by consecutive jobs under the same context.
 //!
-//! A task's context ends with its submitter's context and with the pool's. The merged context is created once for consecutive
-//! tasks. It reports its end once: the report is set up when the first of its tasks has to wait for a worker.
+//! A job's context ends with its submitter's context and with the pool's. The merged context is created once for consecutive
+//! jobs. It reports its end once: the report is set up when the first of its jobs has to wait for a worker.
 
 use std::sync::{Arc, PoisonError};
 
@@ -22,7 +22,7 @@ pub(super) struct Submitter {
 }
 
 impl Submitter {
-    /// Registers a callback that removes the submitter's tasks from the queue when its context ends.
+    /// Registers a callback that removes the submitter's jobs from the queue when its context ends.
     pub(super) fn watch(&self, shared: &Arc<Shared>) {
         if self.notice.get().is_some() {
             return;
@@ -48,7 +48,7 @@ impl Drop for Submitter {
     }
 }
 
-/// The submitter of the last task. The next task uses it if it has the same context.
+/// The submitter of the last job. The next job uses it if it has the same context.
 pub(super) struct LastSubmitter {
     last: Mutex<Option<Arc<Submitter>>>,
     next_id: AtomicU64,

@@ -59,7 +59,7 @@ async fn work(mut leaving: Leaving) {
         };
         drive(queued, shared.id).await;
         let job = shared.queue.finished(id);
-        // The worker may be the last owner of the task's output, whose drop is foreign code.
+        // The worker may be the last owner of the job's output, whose drop is foreign code.
         shielded(|| drop(job));
     }
 }
@@ -77,7 +77,6 @@ fn drive(Queued { job, work }: Queued, pool: u64) -> impl Future<Output = ()> + 
                 Ok(Ok(())) | Err(_) => {}
                 Ok(Err(payload)) => Arc::clone(job).fail(Error::from(panicked(payload))),
             },
-            Work::Blocking(work) if job.core().ctx.is_done() => shielded(|| drop(work)),
             // The work resolves its job and catches its own panic.
             Work::Blocking(work) => run_blocking(move || run_in_pool(pool, work)).await,
         }

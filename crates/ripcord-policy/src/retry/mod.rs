@@ -50,7 +50,7 @@ use progress::Progress;
 /// # Rules
 ///
 /// * No attempt starts after the context passed to [`run`](Retry::run) has been canceled or its deadline has passed. A wait
-///   ends at this moment. The retry then returns the error of the context ([`Error::end`]).
+///   ends at this moment. The retry then returns the error of the context ([`Error::context_error`]).
 /// * If the next wait would end at or after the deadline, the retry does not wait. It fails at once, with
 ///   [`StopReason::Deadline`](crate::StopReason::Deadline).
 /// * A retry stops after `max_attempts` attempts, after an error that [`retry_if`](RetryBuilder::retry_if) rejects, or when its
@@ -120,7 +120,7 @@ impl<E> Retry<E> {
     ///
     /// * All attempts that were made have failed. The error contains the [last error](Error::last) of the call, the [number of
     ///   attempts](Error::attempts), and the [reason](Error::stop_reason) why the retry stopped.
-    /// * `ctx` was canceled or its deadline passed, before, between or during attempts ([`Error::end`]).
+    /// * `ctx` was canceled or its deadline passed, before, between or during attempts ([`Error::context_error`]).
     ///
     /// # Panics
     ///
@@ -175,11 +175,12 @@ impl<E> Retry<E> {
     ///
     /// # Errors
     ///
-    /// See [`run`](Retry::run).
+    /// All attempts that were made have failed. The error contains the [last error](Error::last), the [number of
+    /// attempts](Error::attempts), and the [reason](Error::stop_reason) why no further attempt was made.
     ///
     /// # Panics
     ///
-    /// See [`run`](Retry::run).
+    /// Passes on a panic of the call or of a hook. The panic counts as a failure.
     pub fn run_blocking<T, F>(&self, ctx: &Context, mut call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context) -> Result<T, E>,

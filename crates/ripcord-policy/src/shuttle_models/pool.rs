@@ -1,11 +1,11 @@
-//! The worker pool: who runs, cancels and waits for which task.
+//! The worker pool: who runs, cancels and waits for which job.
 
 use ripcord::Context;
 use shuttle::future::block_on;
 use shuttle::thread;
 
 use super::explore;
-use crate::pool::{Overflow, TaskOutcome, WorkerPool};
+use crate::pool::{JobOutcome, Overflow, WorkerPool};
 
 type Failed = std::io::Error;
 
@@ -18,7 +18,7 @@ async fn one(_: Context) -> Result<u32, Failed> {
     Ok(1)
 }
 
-/// Drains the pool, and checks that nothing is left of its tasks.
+/// Drains the pool, and checks that nothing is left of its jobs.
 fn drain(pool: &WorkerPool) {
     block_on(pool.shutdown(&Context::background())).unwrap();
     let stats = pool.stats();
@@ -27,7 +27,7 @@ fn drain(pool: &WorkerPool) {
 }
 
 #[test]
-fn task_runs_or_is_canceled() {
+fn job_runs_or_is_canceled() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(1, 2);
@@ -57,9 +57,9 @@ fn submission_that_races_with_shutdown_runs_or_is_refused() {
         };
         drain(&pool);
         let outcome = match submits.join().unwrap() {
-            Ok(task) => {
-                assert_eq!(block_on(task).unwrap(), 1);
-                Some(TaskOutcome::Succeeded)
+            Ok(job) => {
+                assert_eq!(block_on(job).unwrap(), 1);
+                Some(JobOutcome::Succeeded)
             }
             Err(error) => {
                 assert!(error.is_rejected(), "{error}");
@@ -80,8 +80,8 @@ fn submission_that_waits_for_room_gets_it() {
             .map(|_| {
                 let pool = pool.clone();
                 thread::spawn(move || {
-                    let task = block_on(pool.submit(&Context::background(), one)).unwrap();
-                    block_on(task).unwrap()
+                    let job = block_on(pool.submit(&Context::background(), one)).unwrap();
+                    block_on(job).unwrap()
                 })
             })
             .collect();
@@ -93,7 +93,7 @@ fn submission_that_waits_for_room_gets_it() {
 }
 
 #[test]
-fn resize_leaves_the_wanted_workers_and_no_task_behind() {
+fn resize_leaves_the_wanted_workers_and_no_job_behind() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(2, 3);
@@ -105,9 +105,9 @@ fn resize_leaves_the_wanted_workers_and_no_task_behind() {
                 pool.resize(1).unwrap();
             })
         };
-        let tasks: Vec<_> = (0..2).map(|_| pool.try_submit(&ctx, one).unwrap()).collect();
-        for task in tasks {
-            assert_eq!(block_on(task).unwrap(), 1);
+        let jobs: Vec<_> = (0..2).map(|_| pool.try_submit(&ctx, one).unwrap()).collect();
+        for job in jobs {
+            assert_eq!(block_on(job).unwrap(), 1);
         }
         resizes.join().unwrap();
         until_workers(&pool, 1);
@@ -123,17 +123,17 @@ fn until_workers(pool: &WorkerPool, count: usize) {
 }
 
 #[test]
-fn task_given_to_a_surplus_worker_runs_or_is_resolved() {
+fn job_given_to_a_surplus_worker_runs_or_is_resolved() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(2, 3);
-        let task = pool.try_submit(&ctx, one).unwrap();
+        let job = pool.try_submit(&ctx, one).unwrap();
         let cancels = {
             let pool = pool.clone();
             thread::spawn(move || {
                 pool.resize(1).unwrap();
-                task.cancel();
-                block_on(task)
+                job.cancel();
+                block_on(job)
             })
         };
         match cancels.join().unwrap() {
@@ -146,11 +146,11 @@ fn task_given_to_a_surplus_worker_runs_or_is_resolved() {
 }
 
 #[test]
-fn abort_resolves_waiting_and_running_tasks() {
+fn abort_resolves_waiting_and_running_jobs() {
     explore(|| {
         let ctx = Context::background();
         let pool = pool(1, 4);
-        let tasks = [
+        let jobs = [
             pool.try_submit(&ctx, |_| std::future::pending::<Result<u32, Failed>>()).unwrap(),
             pool.try_submit(&ctx, one).unwrap(),
         ];
@@ -160,8 +160,8 @@ fn abort_resolves_waiting_and_running_tasks() {
                 block_on(pool.shutdown(&Context::background().with_timeout(std::time::Duration::ZERO)))
             })
         };
-        for task in tasks {
-            assert!(block_on(task).unwrap_err().is_canceled());
+        for job in jobs {
+            assert!(block_on(job).unwrap_err().is_canceled());
         }
         assert!(aborts.join().unwrap().is_err());
         drain(&pool);

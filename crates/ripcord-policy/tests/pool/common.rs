@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ripcord::{Clock, Context, ManualTime};
-use ripcord_policy::pool::{PoolStats, WorkerPool};
+use ripcord_policy::pool::{WorkerPool, WorkerPoolStats};
 
 pub(crate) type Failed = std::io::Error;
 
@@ -36,7 +36,7 @@ pub(crate) async fn sleeper(ctx: Context) -> Result<u32, ripcord::Error> {
     Ok(1)
 }
 
-pub(crate) fn at_rest(stats: &PoolStats) {
+pub(crate) fn at_rest(stats: &WorkerPoolStats) {
     assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
     assert_eq!((stats.queued, stats.running), (0, 0), "{stats:?}");
 }

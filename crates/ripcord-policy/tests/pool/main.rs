@@ -1,10 +1,10 @@
 //! The worker pool against its specification, on a manual clock.
 
 mod common;
+mod jobs;
 mod nested;
 mod queue;
 mod results;
 mod shutdown;
 mod submitters;
-mod tasks;
 mod workers;

@@ -1,4 +1,4 @@
-//! Tasks that submit tasks to their own pool and await them.
+//! Jobs that submit jobs to their own pool and await them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use ripcord_policy::{Error, Retry, SharedError};
 
 use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, until};
 
-/// Submits a task that awaits an inner task of the same pool.
+/// Submits a job that awaits an inner job of the same pool.
 async fn submit_nested(pool: &WorkerPool, ctx: &Context) -> ripcord_policy::pool::JobHandle<u32> {
     let inner = pool.clone();
     let outer = move |ctx: Context| async move {
@@ -21,7 +21,7 @@ async fn submit_nested(pool: &WorkerPool, ctx: &Context) -> ripcord_policy::pool
 }
 
 #[tokio::test]
-async fn task_that_submits_into_its_own_full_pool_is_refused() {
+async fn job_that_submits_into_its_own_full_pool_is_refused() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 1);
     let inner = pool.clone();
@@ -37,7 +37,7 @@ async fn task_that_submits_into_its_own_full_pool_is_refused() {
 }
 
 #[tokio::test]
-async fn blocking_task_that_submits_into_its_own_full_pool_is_refused() {
+async fn blocking_job_that_submits_into_its_own_full_pool_is_refused() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 1);
     let inner = pool.clone();
@@ -50,7 +50,7 @@ async fn blocking_task_that_submits_into_its_own_full_pool_is_refused() {
 }
 
 #[tokio::test]
-async fn task_awaits_a_task_of_its_own_pool_while_another_worker_is_free() {
+async fn job_awaits_a_job_of_its_own_pool_while_another_worker_is_free() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 1);
     assert_eq!(submit_nested(&pool, &ctx).await.await.unwrap(), 2);
@@ -59,7 +59,7 @@ async fn task_awaits_a_task_of_its_own_pool_while_another_worker_is_free() {
 }
 
 #[tokio::test]
-async fn tasks_that_await_their_own_pool_on_every_worker_end_with_their_contexts() {
+async fn jobs_that_await_their_own_pool_on_every_worker_end_with_their_contexts() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 2, 4);
     let (patient, hurried) = (ctx.with_timeout(SECOND * 2), ctx.with_timeout(SECOND));
@@ -71,16 +71,16 @@ async fn tasks_that_await_their_own_pool_on_every_worker_end_with_their_contexts
     settle().await;
     let error = second.await.unwrap_err();
     assert!(error.is_deadline_exceeded(), "{error}");
-    // Its worker is free for the inner task of the other.
+    // Its worker is free for the inner job of the other.
     assert_eq!(first.await.unwrap(), 2);
-    // The end of the context takes the second inner task out of the queue on another thread.
+    // The end of the context takes the second inner job out of the queue on another thread.
     until(|| pool.stats().calls.canceled == 2).await;
     settle().await;
     at_rest(&pool.stats());
 }
 
 #[tokio::test]
-async fn shutdown_waits_for_a_task_that_a_running_one_awaits() {
+async fn shutdown_waits_for_a_job_that_a_running_one_awaits() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 4);
     let outer = submit_nested(&pool, &ctx).await;
@@ -91,7 +91,7 @@ async fn shutdown_waits_for_a_task_that_a_running_one_awaits() {
 }
 
 #[tokio::test]
-async fn retry_in_a_task_does_not_multiply_the_retry_around_it() {
+async fn retry_in_a_job_does_not_multiply_the_retry_around_it() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let calls = Arc::new(AtomicUsize::new(0));
@@ -99,8 +99,8 @@ async fn retry_in_a_task_does_not_multiply_the_retry_around_it() {
     let result = outer.run(&ctx, |ctx| {
         let (pool, calls) = (&pool, Arc::clone(&calls));
         async move {
-            let task = move |ctx: Context| async move {
-                // In a task of its own, which knows by the context alone.
+            let job = move |ctx: Context| async move {
+                // In a job of its own, which knows by the context alone.
                 let inner = tokio::spawn(async move {
                     let inner = Retry::<Failed>::exponential().build().unwrap();
                     let run = inner.run(&ctx, |_| async {
@@ -111,13 +111,13 @@ async fn retry_in_a_task_does_not_multiply_the_retry_around_it() {
                 });
                 inner.await.map_err(Failed::other)?
             };
-            pool.submit(&ctx, task).await?.await
+            pool.submit(&ctx, job).await?.await
         }
     });
     // The time does not move, so that a second attempt within would wait for ever.
     let mut result = std::pin::pin!(result);
-    assert!((&mut result).now_or_never().is_none(), "the task runs on a worker");
+    assert!((&mut result).now_or_never().is_none(), "the job runs on a worker");
     settle().await;
-    assert!(result.now_or_never().expect("the task has given up").is_err());
+    assert!(result.now_or_never().expect("the job has given up").is_err());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }

@@ -1,4 +1,4 @@
-//! Tasks that wait for room, and for a worker.
+//! Jobs that wait for room, and for a worker.
 
 use futures::future::FutureExt;
 use ripcord::Context;
@@ -31,12 +31,12 @@ async fn submission_to_a_full_queue_waits_until_its_context_ends_or_is_rejected(
     assert!(patient.as_mut().now_or_never().is_none());
     time.advance(SECOND);
     settle().await;
-    let task = patient.as_mut().now_or_never().expect("there is room").unwrap();
+    let job = patient.as_mut().now_or_never().expect("there is room").unwrap();
     for _ in 0..3 {
         time.advance(SECOND);
         settle().await;
     }
-    assert_eq!(task.await.unwrap(), 1);
+    assert_eq!(job.await.unwrap(), 1);
     at_rest(&waits.stats());
     assert_eq!(waits.stats().calls.rejected, 2);
 }
@@ -60,7 +60,7 @@ async fn waiting_submission_that_is_dropped_takes_no_permit() {
 }
 
 #[tokio::test]
-async fn queued_task_whose_context_ends_is_resolved_and_frees_its_permit() {
+async fn queued_job_whose_context_ends_is_resolved_and_frees_its_permit() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 2);
     let stuck = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -85,16 +85,16 @@ async fn queued_task_whose_context_ends_is_resolved_and_frees_its_permit() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hundred_thousand_queued_tasks_are_all_resolved_by_a_cancel() {
-    const TASKS: usize = 100_000;
+async fn hundred_thousand_queued_jobs_are_all_resolved_by_a_cancel() {
+    const JOBS: usize = 100_000;
     for by_pool in [false, true] {
         let (ctx, cancel) = Context::background().with_cancel();
         let (pool_ctx, task_ctx) = if by_pool { (ctx, Context::background()) } else { (Context::background(), ctx) };
-        let pool = pool(&pool_ctx, 2, TASKS);
-        let mut tasks = Vec::with_capacity(TASKS);
-        for _ in 0..TASKS {
+        let pool = pool(&pool_ctx, 2, JOBS);
+        let mut jobs = Vec::with_capacity(JOBS);
+        for _ in 0..JOBS {
             let pending = |_| std::future::pending::<Result<(), Failed>>();
-            tasks.push(pool.submit(&task_ctx, pending).await.unwrap());
+            jobs.push(pool.submit(&task_ctx, pending).await.unwrap());
         }
         let waiting = {
             let pool = pool.clone();
@@ -107,18 +107,18 @@ async fn hundred_thousand_queued_tasks_are_all_resolved_by_a_cancel() {
             })
         };
         cancel.cancel();
-        for task in tasks {
-            assert!(task.await.unwrap_err().is_canceled());
+        for job in jobs {
+            assert!(job.await.unwrap_err().is_canceled());
         }
         for result in waiting.await.unwrap() {
             match result {
-                Ok(task) => drop(task.await),
+                Ok(job) => drop(job.await),
                 Err(error) => assert!(by_pool && error.is_rejected(), "{error}"),
             }
         }
         until(|| pool.stats().running == 0).await;
         at_rest(&pool.stats());
-        assert!(pool.stats().calls.canceled >= TASKS as u64);
+        assert!(pool.stats().calls.canceled >= JOBS as u64);
     }
 }
 
@@ -135,9 +135,9 @@ async fn room_wins_over_an_end_at_the_same_moment() {
     assert!(waiting.as_mut().now_or_never().is_none());
     time.advance(SECOND);
     settle().await;
-    // Both the first task and the submitter's context have ended. The task is accepted, and then canceled by its context.
-    let task = waiting.as_mut().now_or_never().expect("there is room").unwrap();
-    assert!(task.await.unwrap_err().is_deadline_exceeded());
+    // Both the first job and the submitter's context have ended. The job is accepted, and then canceled by its context.
+    let job = waiting.as_mut().now_or_never().expect("there is room").unwrap();
+    assert!(job.await.unwrap_err().is_deadline_exceeded());
     assert!(pool.submit(&hurried, sleeper).await.unwrap_err().is_deadline_exceeded());
 }
 

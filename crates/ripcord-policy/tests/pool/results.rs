@@ -1,15 +1,15 @@
-//! The stream of finished tasks.
+//! The stream of finished jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, StreamExt};
-use ripcord_policy::pool::TaskOutcome;
+use ripcord_policy::pool::JobOutcome;
 
 use crate::common::{Failed, manual, pool, settle};
 
 #[tokio::test]
-async fn result_of_a_task_whose_handle_is_dropped_goes_to_the_stream() {
+async fn result_of_a_job_whose_handle_is_dropped_goes_to_the_stream() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -22,17 +22,17 @@ async fn result_of_a_task_whose_handle_is_dropped_goes_to_the_stream() {
     cancel.cancel();
 
     let first = results.next(&ctx).await.unwrap().unwrap();
-    assert_eq!((first.id(), first.outcome()), (kept.id(), TaskOutcome::Succeeded));
+    assert_eq!((first.id(), first.outcome()), (kept.id(), JobOutcome::Succeeded));
     assert!(first.take::<u32>().is_none(), "it belongs to the handle");
     assert_eq!(kept.await.unwrap(), 1);
     let second = results.next(&ctx).await.unwrap().unwrap();
     assert!(second.take::<u32>().is_none(), "another type leaves the result there");
     assert_eq!(second.take::<&str>().unwrap().unwrap(), "text");
     let third = results.next(&ctx).await.unwrap().unwrap();
-    assert_eq!(third.outcome(), TaskOutcome::Failed);
+    assert_eq!(third.outcome(), JobOutcome::Failed);
     assert_eq!(third.take::<()>().unwrap().unwrap_err().to_string(), "down");
     let fourth = results.next(&ctx).await.unwrap().unwrap();
-    assert_eq!(fourth.outcome(), TaskOutcome::Canceled);
+    assert_eq!(fourth.outcome(), JobOutcome::Canceled);
     assert!(results.next(&ctx.with_timeout(Duration::ZERO)).await.unwrap_err().is_deadline_exceeded());
     pool.shutdown(&ctx).await.unwrap();
     assert!(results.next(&ctx).await.unwrap().is_none(), "it ends with the pool");
@@ -62,7 +62,7 @@ impl std::task::Wake for Unwoken {
 }
 
 #[tokio::test]
-async fn read_dropped_at_any_await_point_loses_no_finished_task() {
+async fn read_dropped_at_any_await_point_loses_no_finished_job() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -78,7 +78,7 @@ async fn read_dropped_at_any_await_point_loses_no_finished_task() {
 }
 
 #[tokio::test]
-async fn finished_task_wins_over_an_end_at_the_same_moment() {
+async fn finished_job_wins_over_an_end_at_the_same_moment() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -96,7 +96,7 @@ async fn finished_task_wins_over_an_end_at_the_same_moment() {
 }
 
 #[tokio::test]
-async fn several_readers_share_the_finished_tasks_and_all_see_the_end() {
+async fn several_readers_share_the_finished_jobs_and_all_see_the_end() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let readers = [pool.results(), pool.results()];

@@ -3,15 +3,15 @@
 use std::sync::mpsc;
 
 use futures::future::FutureExt;
-use ripcord_policy::pool::TaskOutcome;
+use ripcord_policy::pool::JobOutcome;
 
 use crate::common::{Failed, SECOND, at_rest, manual, pool, settle, sleeper, until};
 
 #[tokio::test]
-async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
+async fn shutdown_runs_the_accepted_jobs_and_refuses_new_ones() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
-    let tasks = [pool.submit(&ctx, sleeper).await.unwrap(), pool.submit(&ctx, sleeper).await.unwrap()];
+    let jobs = [pool.submit(&ctx, sleeper).await.unwrap(), pool.submit(&ctx, sleeper).await.unwrap()];
     let line = line!() + 3;
     let closing = {
         let (pool, ctx) = (pool.clone(), ctx.with_timeout(SECOND * 10));
@@ -31,10 +31,10 @@ async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
         settle().await;
     }
     closing.await.unwrap().unwrap();
-    for task in tasks {
-        let kept = task.context().clone();
-        assert_eq!(task.await.unwrap(), 1);
-        let end = kept.err().expect("what a task kept ends with the pool");
+    for job in jobs {
+        let kept = job.context().clone();
+        assert_eq!(job.await.unwrap(), 1);
+        let end = kept.err().expect("what a job kept ends with the pool");
         assert_eq!(end.cause().unwrap().to_string(), "WorkerPool::shutdown was called");
         assert_eq!((end.origin().location().file(), end.origin().location().line()), (file!(), line));
     }
@@ -44,7 +44,7 @@ async fn shutdown_runs_the_accepted_tasks_and_refuses_new_ones() {
 }
 
 #[tokio::test]
-async fn shutdown_whose_context_ends_resolves_all_tasks_even_deaf_ones() {
+async fn shutdown_whose_context_ends_resolves_all_jobs_even_deaf_ones() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 2, 10);
     let (release, blocked) = mpsc::channel::<()>();
@@ -73,19 +73,19 @@ async fn shutdown_whose_context_ends_resolves_all_tasks_even_deaf_ones() {
 async fn shutdown_that_is_dropped_leaves_a_closed_pool_that_drains() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
-    let task = pool.submit(&ctx, sleeper).await.unwrap();
+    let job = pool.submit(&ctx, sleeper).await.unwrap();
     let mut closing = Box::pin(pool.shutdown(&ctx));
     assert!(closing.as_mut().now_or_never().is_none());
     drop(closing);
     assert!(pool.is_closed());
     settle().await;
     time.advance(SECOND);
-    assert_eq!(task.await.unwrap(), 1);
+    assert_eq!(job.await.unwrap(), 1);
     pool.shutdown(&ctx).await.unwrap();
 }
 
 #[tokio::test]
-async fn drop_of_the_last_handle_cancels_all_tasks() {
+async fn drop_of_the_last_handle_cancels_all_jobs() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let running = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -99,7 +99,7 @@ async fn drop_of_the_last_handle_cancels_all_tasks() {
 }
 
 #[test]
-fn shutdown_of_the_runtime_resolves_all_tasks() {
+fn shutdown_of_the_runtime_resolves_all_jobs() {
     let (ctx, _time) = manual();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let (running, queued) = runtime.block_on(async {
@@ -126,7 +126,7 @@ impl Drop for SlowDrop {
 }
 
 #[tokio::test]
-async fn shutdown_and_results_wait_for_a_task_that_is_being_resolved() {
+async fn shutdown_and_results_wait_for_a_job_that_is_being_resolved() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 1, 10);
     let mut results = pool.results();
@@ -143,13 +143,13 @@ async fn shutdown_and_results_wait_for_a_task_that_is_being_resolved() {
     settle().await;
     assert!(pool.stats().workers.is_empty());
     assert!(closing.as_mut().now_or_never().is_none());
-    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Succeeded);
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), JobOutcome::Succeeded);
     assert!(results.next(&ctx).now_or_never().is_none());
 
     drop(release);
     cancels.join().unwrap();
     closing.await.unwrap();
-    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), TaskOutcome::Canceled);
+    assert_eq!(results.next(&ctx).await.unwrap().unwrap().outcome(), JobOutcome::Canceled);
     assert!(results.next(&ctx).await.unwrap().is_none());
     at_rest(&pool.stats());
 }

@@ -1,4 +1,4 @@
-//! Waiting tasks leave the queue when the context ends that they were submitted under, however many share it.
+//! Waiting jobs leave the queue when the context ends that they were submitted under, however many share it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ async fn waiting(pool: &WorkerPool, ctx: &Context) -> JobHandle<u32> {
     pool.submit(ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap()
 }
 
-/// Waits until `count` tasks wait. Ends of contexts take tasks out of the queue in other threads.
+/// Waits until `count` jobs wait. Ends of contexts take jobs out of the queue in other threads.
 async fn until_queued(pool: &WorkerPool, count: usize) {
     while pool.stats().queued != count {
         tokio::task::yield_now().await;
@@ -30,51 +30,51 @@ async fn until_queued(pool: &WorkerPool, count: usize) {
 }
 
 #[tokio::test]
-async fn waiting_tasks_leave_with_their_submitter_and_others_stay() {
+async fn waiting_jobs_leave_with_their_submitter_and_others_stay() {
     let (ctx, _time) = manual();
     let (pool, busy) = busy_pool(&ctx, 100).await;
     let submitters: Vec<_> = (0..3).map(|_| ctx.with_cancel()).collect();
-    let mut tasks = Vec::new();
-    // First in turns, so that no two tasks of a submitter follow each other, and then in a row.
+    let mut jobs = Vec::new();
+    // First in turns, so that no two jobs of a submitter follow each other, and then in a row.
     for round in 0..20 {
         let of = if round < 12 { round % 3 } else { 2 };
-        tasks.push((of, waiting(&pool, &submitters[of].0).await));
+        jobs.push((of, waiting(&pool, &submitters[of].0).await));
     }
     assert_eq!(pool.stats().queued, 20);
     submitters[1].1.cancel();
     // Each leaves the queue first, and is then resolved.
-    until(|| tasks.iter().all(|(of, task)| *of != 1 || task.is_finished())).await;
+    until(|| jobs.iter().all(|(of, job)| *of != 1 || job.is_finished())).await;
     assert_eq!(pool.stats().queued, 16);
-    assert!(tasks.iter().all(|(of, task)| task.is_finished() == (*of == 1)));
-    // One task is canceled: the others under the same context stay.
-    let (_, canceled) = tasks.iter().find(|(of, _)| *of == 2).unwrap();
+    assert!(jobs.iter().all(|(of, job)| job.is_finished() == (*of == 1)));
+    // One job is canceled: the others under the same context stay.
+    let (_, canceled) = jobs.iter().find(|(of, _)| *of == 2).unwrap();
     canceled.cancel();
     assert!(canceled.is_finished());
     assert_eq!(pool.stats().queued, 15);
     submitters[2].1.cancel();
     until_queued(&pool, 4).await;
     busy.cancel();
-    for (of, task) in tasks {
-        assert_eq!(task.await.is_ok(), of == 0);
+    for (of, job) in jobs {
+        assert_eq!(job.await.is_ok(), of == 0);
     }
     let stats = pool.stats();
     assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.canceled), (21, 4, 17));
 }
 
 #[tokio::test]
-async fn twenty_thousand_deadlines_in_a_row_resolve_one_task_each() {
+async fn twenty_thousand_deadlines_in_a_row_resolve_one_job_each() {
     let (ctx, time) = manual();
     let (pool, _busy) = busy_pool(&ctx, 20_000).await;
-    let mut tasks = Vec::new();
+    let mut jobs = Vec::new();
     for number in 1..=20_000_u32 {
-        tasks.push(waiting(&pool, &ctx.with_timeout(SECOND * number)).await);
+        jobs.push(waiting(&pool, &ctx.with_timeout(SECOND * number)).await);
     }
     for quarter in 1..=4 {
         time.advance(SECOND * 5_000);
         until_queued(&pool, 20_000 - quarter * 5_000).await;
     }
-    for task in tasks {
-        assert!(task.await.unwrap_err().is_deadline_exceeded());
+    for job in jobs {
+        assert!(job.await.unwrap_err().is_deadline_exceeded());
     }
 }
 
@@ -92,9 +92,9 @@ async fn submission_under_a_context_that_ended_before_is_refused() {
     assert_eq!(after.await.unwrap(), 1);
 }
 
-/// The end comes while the task is on its way into the queue.
+/// The end comes while the job is on its way into the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn end_that_races_with_the_submission_resolves_the_task() {
+async fn end_that_races_with_the_submission_resolves_the_job() {
     let ctx = Context::background();
     let (pool, _busy) = busy_pool(&ctx, 10_000).await;
     for _ in 0..2_000 {
@@ -106,8 +106,8 @@ async fn end_that_races_with_the_submission_resolves_the_task() {
         ];
         canceling.await.unwrap();
         // Nobody polls anything but the handle.
-        for task in submitted.into_iter().flatten() {
-            assert!(task.await.unwrap_err().is_canceled());
+        for job in submitted.into_iter().flatten() {
+            assert!(job.await.unwrap_err().is_canceled());
         }
     }
     assert_eq!(pool.stats().queued, 0);
@@ -136,14 +136,14 @@ async fn submitters_values_are_dropped_after_the_next_submitter_or_the_pools_end
 }
 
 #[tokio::test]
-async fn tasks_canceled_while_they_wait_leave_nothing_behind() {
+async fn jobs_canceled_while_they_wait_leave_nothing_behind() {
     let (ctx, _time) = manual();
     let (pool, _busy) = busy_pool(&ctx, 10).await;
     let held = Arc::new(());
     for _ in 0..10_000 {
-        let task = waiting(&pool, &ctx.with_value(Held(Arc::clone(&held)))).await;
-        task.cancel();
-        assert!(task.await.unwrap_err().is_canceled());
+        let job = waiting(&pool, &ctx.with_value(Held(Arc::clone(&held)))).await;
+        job.cancel();
+        assert!(job.await.unwrap_err().is_canceled());
     }
     // The last submitter's context is kept, and no other.
     assert!(Arc::strong_count(&held) <= 2, "{} of 10,000 are kept", Arc::strong_count(&held) - 1);

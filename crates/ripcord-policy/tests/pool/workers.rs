@@ -57,18 +57,18 @@ async fn surplus_idle_workers_leave_at_once() {
 }
 
 #[tokio::test]
-async fn worker_given_a_task_runs_it_before_it_leaves() {
+async fn worker_given_a_job_runs_it_before_it_leaves() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 10);
     let busy = pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
     settle().await;
     let (child, cancel) = ctx.with_cancel();
-    let task = pool.try_submit(&child, |_| std::future::pending::<Result<(), Failed>>()).unwrap();
+    let job = pool.try_submit(&child, |_| std::future::pending::<Result<(), Failed>>()).unwrap();
     pool.resize(1).unwrap();
     settle().await;
     cancel.cancel();
     settle().await;
-    assert!(task.is_finished(), "the task is neither run nor resolved");
+    assert!(job.is_finished(), "the job is neither run nor resolved");
     assert_eq!(pool.stats().workers.len(), 1);
     assert!(!busy.is_finished());
 }
@@ -77,15 +77,15 @@ async fn worker_given_a_task_runs_it_before_it_leaves() {
 async fn stats_show_what_each_worker_does() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 2, 10);
-    let task = pool.submit(&ctx, sleeper).await.unwrap();
+    let job = pool.submit(&ctx, sleeper).await.unwrap();
     settle().await;
     time.advance(SECOND / 4);
     let stats = pool.stats();
     let running: Vec<_> = stats.workers.iter().filter(|worker| worker.state != WorkerState::Idle).collect();
     assert_eq!(running.len(), 1);
-    assert_eq!(running[0].state, WorkerState::Running { task: task.id(), elapsed: SECOND / 4 });
+    assert_eq!(running[0].state, WorkerState::Running { job: job.id(), elapsed: SECOND / 4 });
     time.advance(SECOND);
-    task.await.unwrap();
+    job.await.unwrap();
     settle().await;
     assert_eq!(pool.stats().workers.iter().map(|worker| worker.finished).sum::<u64>(), 1);
 }

@@ -17,10 +17,7 @@ use ripcord::{Canceler, Context};
 use slab::Slab;
 
 use super::activity::Traffic;
-use crate::server::{
-    ClientDisconnected, HalfClose,
-    on_connection::{Member, UpgradedRequest},
-};
+use crate::server::{ClientDisconnected, HalfClose, on_connection::Member, request::InFlight};
 
 #[derive(Clone, Default)]
 pub(super) struct Peer(pub(super) Arc<Shared>);
@@ -44,7 +41,7 @@ pub(super) struct State {
 
 /// The requests that have upgraded the connection.
 pub(super) struct Upgraded {
-    pub(super) requests: Vec<Box<dyn UpgradedRequest>>,
+    pub(super) requests: Vec<InFlight>,
     pub(super) open: Context,
     pub(super) _close: Canceler,
 }

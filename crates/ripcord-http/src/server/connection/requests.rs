@@ -11,7 +11,8 @@ use super::{
 use crate::server::{
     ClientDisconnected,
     lifetime::Lifetime,
-    on_connection::{Connection, Member, OnConnection, UpgradedRequest, Upload},
+    on_connection::{Connection, Member, OnConnection, Upload},
+    request::InFlight,
 };
 
 impl Peer {
@@ -68,7 +69,7 @@ impl Connection for Shared {
         executor::sending(lifetime);
     }
 
-    fn upgrade(self: Arc<Self>, request: Box<dyn UpgradedRequest>) {
+    fn upgrade(self: Arc<Self>, request: InFlight) {
         let busy = Peer(Arc::clone(&self)).busy();
         let stream = executor::upgrade(UpgradedStream::new(request, busy));
         let Some(request) = stream.and_then(UpgradedStream::into_request) else { return };

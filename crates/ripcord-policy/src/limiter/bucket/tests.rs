@@ -68,11 +68,11 @@ fn schedule_that_starts_again_keeps_what_is_promised() {
     let promises: Vec<_> = (0..1_000_000).map(|_| wait()).collect();
     let Some(Claimed::Later { id, since, act_at: Some(due) }) = promises.last() else { panic!("promised") };
     reading.store(due - 1, Ordering::Relaxed);
-    assert_eq!(bucket.progress(*id, *since, None), Progress::Due(Some(*due)));
+    assert_eq!(bucket.progress(*id, *since, Waker::noop().clone()), Progress::Due(Some(*due)));
     bucket.start_again(&mut bucket.state());
-    assert_eq!(bucket.progress(*id, *since, None), Progress::Due(Some(*due)));
+    assert_eq!(bucket.progress(*id, *since, Waker::noop().clone()), Progress::Due(Some(*due)));
     reading.store(*due, Ordering::Relaxed);
-    assert!(matches!(bucket.progress(*id, *since, None), Progress::Served(_)));
+    assert!(matches!(bucket.progress(*id, *since, Waker::noop().clone()), Progress::Served(_)));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn token_given_back_while_others_wait_moves_each_of_them_up() {
     };
     let waiters = [wait(), wait(), wait()];
     bucket.give_back();
-    let progress = |(id, since)| bucket.progress(id, since, None);
+    let progress = |(id, since)| bucket.progress(id, since, Waker::noop().clone());
     assert_eq!(
         waiters.map(progress),
         [Progress::Served(Duration::ZERO), Progress::Due(Some(1)), Progress::Due(Some(2))]
@@ -118,7 +118,7 @@ fn token_given_back_to_a_full_bucket_leaves_a_due_promise_due() {
     };
     reading.store(10, Ordering::Relaxed);
     bucket.give_back();
-    assert!(matches!(bucket.progress(id, since, None), Progress::Served(_)));
+    assert!(matches!(bucket.progress(id, since, Waker::noop().clone()), Progress::Served(_)));
     assert!(bucket.take(2) && !bucket.take(1));
 }
 

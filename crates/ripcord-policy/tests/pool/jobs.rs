@@ -1,4 +1,4 @@
-//! The life of one task.
+//! The life of one job.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -9,7 +9,7 @@ use ripcord::Context;
 use ripcord_policy::WorkerPool;
 
 #[tokio::test]
-async fn task_returns_its_value_or_its_error() {
+async fn job_returns_its_value_or_its_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 2, 10);
     let good = pool.submit(&ctx, |_| async { Ok::<_, Failed>(42) }).await.unwrap();
@@ -27,7 +27,7 @@ async fn task_returns_its_value_or_its_error() {
 }
 
 #[tokio::test]
-async fn task_that_panics_fails_and_its_worker_goes_on() {
+async fn job_that_panics_fails_and_its_worker_goes_on() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     struct Bomb;
@@ -81,20 +81,20 @@ async fn panic_whose_payload_panics_in_drop_costs_no_worker() {
 }
 
 #[tokio::test]
-async fn no_more_tasks_than_workers_run_at_once() {
+async fn no_more_jobs_than_workers_run_at_once() {
     let (ctx, time) = manual();
     let pool = pool(&ctx, 3, 100);
     let (running, max) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut tasks = Vec::new();
+    let mut jobs = Vec::new();
     for _ in 0..20 {
         let (running, max) = (Arc::clone(&running), Arc::clone(&max));
-        let task = move |ctx: Context| async move {
+        let job = move |ctx: Context| async move {
             max.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             ctx.sleep(SECOND).await?;
             running.fetch_sub(1, Ordering::SeqCst);
             Ok::<_, ripcord::Error>(())
         };
-        tasks.push(pool.submit(&ctx, task).await.unwrap());
+        jobs.push(pool.submit(&ctx, job).await.unwrap());
     }
     settle().await;
     let stats = pool.stats();
@@ -103,8 +103,8 @@ async fn no_more_tasks_than_workers_run_at_once() {
         time.advance(SECOND);
         settle().await;
     }
-    for task in tasks {
-        task.await.unwrap();
+    for job in jobs {
+        job.await.unwrap();
     }
     assert_eq!(max.load(Ordering::SeqCst), 3);
     settle().await;
@@ -112,7 +112,7 @@ async fn no_more_tasks_than_workers_run_at_once() {
 }
 
 #[tokio::test]
-async fn tasks_run_in_the_order_of_submission() {
+async fn jobs_run_in_the_order_of_submission() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 100);
     let order = Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -145,7 +145,7 @@ async fn submission_under_an_ended_context_is_refused() {
 }
 
 #[test]
-fn blocking_task_canceled_while_it_waits_for_a_thread_does_not_start() {
+fn blocking_job_canceled_while_it_waits_for_a_thread_does_not_start() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).max_blocking_threads(1).build().unwrap();
     let started = Arc::new(AtomicBool::new(false));
@@ -155,23 +155,23 @@ fn blocking_task_canceled_while_it_waits_for_a_thread_does_not_start() {
         let (release, held) = mpsc::channel::<()>();
         let holds = tokio::task::spawn_blocking(move || held.recv().is_err());
         let flag = Arc::clone(&started);
-        let task = pool.submit_blocking(&ctx, move |_| {
+        let job = pool.submit_blocking(&ctx, move |_| {
             flag.store(true, Ordering::Relaxed);
             Ok::<_, Failed>(())
         });
-        let task = task.await.unwrap();
+        let job = job.await.unwrap();
         until(|| pool.stats().running == 1).await;
-        task.cancel();
+        job.cancel();
         drop(release);
         holds.await.unwrap();
-        assert!(task.await.unwrap_err().is_canceled());
+        assert!(job.await.unwrap_err().is_canceled());
     });
     drop(runtime);
     assert!(!started.load(Ordering::Relaxed));
 }
 
 #[tokio::test]
-async fn handle_whose_waker_panics_harms_no_other_task() {
+async fn handle_whose_waker_panics_harms_no_other_job() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     drop(pool.submit(&ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap());
@@ -193,7 +193,7 @@ impl std::task::Wake for Panics {
 }
 
 #[tokio::test]
-async fn blocking_task_that_fails_after_its_end_reports_the_end_and_its_error() {
+async fn blocking_job_that_fails_after_its_end_reports_the_end_and_its_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let (began, started) = tokio::sync::oneshot::channel();
@@ -202,10 +202,10 @@ async fn blocking_task_that_fails_after_its_end_reports_the_end_and_its_error() 
         let end = futures::executor::block_on(ctx.done());
         Err::<(), _>(Failed::other(format!("half done: {end}")))
     });
-    let task = blocking.await.unwrap();
+    let job = blocking.await.unwrap();
     started.await.unwrap();
-    task.cancel();
-    let error = task.await.unwrap_err();
+    job.cancel();
+    let error = job.await.unwrap_err();
     assert!(error.is_canceled(), "{error}");
     assert!(error.last().is_some_and(|own| own.to_string().starts_with("half done: ")), "{error:#}");
     assert_eq!((pool.stats().calls.failed, pool.stats().calls.canceled), (0, 1), "nobody is to blame");
@@ -213,7 +213,7 @@ async fn blocking_task_that_fails_after_its_end_reports_the_end_and_its_error() 
 
 /// The origin used to be a line of this crate, and the name and cause were lost.
 #[tokio::test]
-async fn task_ended_by_its_pool_names_the_pool_and_the_line_that_builds_it() {
+async fn job_ended_by_its_pool_names_the_pool_and_the_line_that_builds_it() {
     let (ctx, _time) = manual();
     let build = |name: &'static str| (WorkerPool::builder().name(name).workers(1).build(&ctx).unwrap(), line!());
     let (pool, line) = build("images");
@@ -221,9 +221,9 @@ async fn task_ended_by_its_pool_names_the_pool_and_the_line_that_builds_it() {
     let (running, queued) = (pool.submit(&ctx, pending).await.unwrap(), pool.submit(&ctx, pending).await.unwrap());
     settle().await;
     drop(pool);
-    for task in [running, queued] {
-        let error = task.await.unwrap_err();
-        let end = error.end().expect("its context ended");
+    for job in [running, queued] {
+        let error = job.await.unwrap_err();
+        let end = error.context_error().expect("its context ended");
         assert_eq!(end.origin().name(), Some("images"));
         assert_eq!((end.origin().location().file(), end.origin().location().line()), (file!(), line));
         assert_eq!(end.cause().unwrap().to_string(), "every handle of the worker pool was dropped");
@@ -231,19 +231,19 @@ async fn task_ended_by_its_pool_names_the_pool_and_the_line_that_builds_it() {
 }
 
 #[tokio::test]
-async fn task_canceled_through_its_handle_names_the_line_of_the_cancel() {
+async fn job_canceled_through_its_handle_names_the_line_of_the_cancel() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
-    let task = pool.submit(&ctx, sleeper).await.unwrap();
+    let job = pool.submit(&ctx, sleeper).await.unwrap();
     let line = line!() + 1;
-    task.cancel();
-    let error = task.await.unwrap_err();
-    let origin = error.end().unwrap().origin();
+    job.cancel();
+    let error = job.await.unwrap_err();
+    let origin = error.context_error().unwrap().origin();
     assert_eq!((origin.location().file(), origin.location().line()), (file!(), line));
 }
 
 #[tokio::test]
-async fn task_that_observes_its_end_reports_the_end_and_its_own_error() {
+async fn job_that_observes_its_end_reports_the_end_and_its_own_error() {
     let (ctx, _time) = manual();
     let pool = pool(&ctx, 1, 10);
     let (own, cancel) = ctx.with_cancel();
@@ -252,12 +252,12 @@ async fn task_that_observes_its_end_reports_the_end_and_its_own_error() {
         began.send(()).ok();
         Err::<(), _>(ctx.wait())
     };
-    let task = pool.submit_blocking(&own, waits).await.unwrap();
+    let job = pool.submit_blocking(&own, waits).await.unwrap();
     started.await.unwrap();
     cancel.cancel_with("the user left");
-    let error = task.await.unwrap_err();
+    let error = job.await.unwrap_err();
     assert!(error.is_canceled());
-    assert_eq!(error.end().unwrap().cause().unwrap().to_string(), "the user left");
+    assert_eq!(error.context_error().unwrap().cause().unwrap().to_string(), "the user left");
     assert!(error.last().unwrap().downcast_ref::<ripcord::Error>().is_some());
     assert_eq!(format!("{error:#}").matches("the user left").count(), 1, "{error:#}");
 }

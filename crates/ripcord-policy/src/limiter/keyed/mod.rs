@@ -3,10 +3,15 @@
 //! # Invariants
 //!
 //! 1. A full bucket behaves like a new one, so a key is forgotten when its bucket is full and nobody uses it.
-//! 2. Shards are locked one at a time, and after `setting`. The quota function, wakers, and destructors of keys run under no
-//!    lock. `Hash`, `Eq` and `Clone` of keys run under the lock of their shard.
+//! 2. Shards are locked one at a time, and `quota` is locked last. The quota function, wakers, and destructors of keys run under
+//!    no lock. `Hash`, `Eq` and `Clone` of keys run under the lock of their shard.
+//! 3. A change of the quota writes `quota` first and then visits each shard. An insertion and a visit read `quota` under the lock
+//!    of the shard. So after the visits of concurrent changes, every key has the quota that was written last.
 
-use std::collections::HashMap;
+mod builder;
+
+pub use builder::KeyedLimiterBuilder;
+
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,21 +19,16 @@ use std::time::Duration;
 
 use ripcord::Context;
 
-use super::RateLimiter;
 use super::bucket::Bucket;
-use super::builder::KeyedLimiterBuilder;
-use super::rate::{Quota, Rate};
-use super::reservation::{ExceedsBurst, Reservation};
-use super::stats::{Count, LimiterStats, Numbers};
+use super::stats::{Count, Numbers};
 use super::time::Time;
+use super::{ExceedsBurst, Quota, Rate, RateLimiter, RateLimiterStats, Reservation};
 use crate::config::at_least_one;
+use crate::idle_map::IdleMap;
 use crate::panics::wake;
 use crate::{ConfigError, Error, Refused};
 
 const SHARDS: usize = 16;
-
-/// The minimum number of keys in a shard for a search for idle keys.
-const MIN_SWEEP: usize = 64;
 
 /// Limits the rate of calls separately for each key, such as a client address, a tenant or an API token.
 ///
@@ -78,26 +78,17 @@ pub struct KeyedLimiter<K> {
 }
 
 struct Shared<K> {
-    shards: Box<[Mutex<Shard<K>>]>,
+    shards: Box<[Mutex<IdleMap<K, Entry>>]>,
     hasher: RandomState,
     time: Time,
+    /// The quota of keys without their own quota.
+    quota: Mutex<Quota>,
     quota_of: Option<Box<QuotaOf<K>>>,
     numbers: Arc<Numbers>,
-    /// Held while the quota is changed in all shards, one after the other.
-    setting: Mutex<()>,
 }
 
 /// The function that returns the quota of a key with its own quota.
-pub(super) type QuotaOf<K> = dyn Fn(&K) -> Option<Quota> + Send + Sync;
-
-/// A part of the keys, under its own lock.
-struct Shard<K> {
-    keys: HashMap<K, Entry>,
-    /// The quota of keys without their own quota.
-    quota: Quota,
-    /// The number of keys at which the next search for idle keys starts.
-    sweep_at: usize,
-}
+type QuotaOf<K> = dyn Fn(&K) -> Option<Quota> + Send + Sync;
 
 struct Entry {
     limiter: RateLimiter,
@@ -119,15 +110,14 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         KeyedLimiter::builder().rate(rate).burst(burst).build()
     }
 
-    pub(super) fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, time: Time) -> Self {
-        let shard = || Mutex::new(Shard { keys: HashMap::new(), quota, sweep_at: MIN_SWEEP });
+    fn with(quota: Quota, quota_of: Option<Box<QuotaOf<K>>>, time: Time) -> Self {
         let shared = Shared {
-            shards: (0..SHARDS).map(|_| shard()).collect(),
+            shards: (0..SHARDS).map(|_| Mutex::new(IdleMap::new())).collect(),
             hasher: RandomState::new(),
             time,
+            quota: Mutex::new(quota),
             quota_of,
             numbers: Arc::new(Numbers::new()),
-            setting: Mutex::new(()),
         };
         KeyedLimiter { shared: Arc::new(shared) }
     }
@@ -142,7 +132,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// * The call's own error.
     /// * The limiter refused the call, for the reasons listed for [`wait`](KeyedLimiter::wait).
-    /// * `ctx` was canceled or its deadline passed during the call ([`Error::end`]). The call's error is the source.
+    /// * `ctx` was canceled or its deadline passed during the call ([`Error::context_error`]). The call's error is the source.
     ///
     /// # Cancel safety
     ///
@@ -163,7 +153,7 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     ///
     /// # Errors
     ///
-    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::end`]).
+    /// * `ctx` was canceled or its deadline passed before or during the wait ([`Refused::context_error`]).
     /// * The token would not be available before the deadline of `ctx` ([`Refused::is_deadline_exceeded`]). The method then
     ///   fails at once, without waiting for the deadline, and takes no token.
     /// * The waiters and reservations of the key, including this wait, would need more than 2^36 (69 billion) tokens
@@ -267,17 +257,16 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
 
     /// Returns the number of tokens in the bucket of `key`, including the fraction of the next token.
     ///
-    /// The number is negative if waiters and reservations need more tokens than the bucket has. If the rate of the key is
-    /// [`Rate::INFINITE`], returns the burst.
+    /// The number is negative if waiters and reservations need more tokens than the bucket has.
     pub fn tokens(&self, key: &K) -> f64 {
-        let is_new = !lock(self.shard(key)).keys.contains_key(key);
+        let is_new = lock(self.shard(key)).get(key).is_none();
         if is_new { f64::from(self.burst(key)) } else { self.limiter(key).tokens() }
     }
 
     /// Returns the number of keys in memory. Keys with a full bucket may be removed from memory: see
     /// [Memory](KeyedLimiter#memory).
     pub fn len(&self) -> usize {
-        self.shared.shards.iter().map(|shard| lock(shard).keys.len()).sum()
+        self.shared.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// Returns whether no key is in memory.
@@ -288,13 +277,13 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     /// Removes all keys with a full bucket from memory. This has no effect on the limits: see [Memory](KeyedLimiter#memory).
     pub fn forget_idle(&self) {
         for shard in &self.shared.shards {
-            let idle = lock(shard).take_idle();
+            let idle = lock(shard).take_idle(Entry::is_idle);
             drop(idle);
         }
     }
 
     /// Returns the statistics of all keys together.
-    pub fn stats(&self) -> LimiterStats {
+    pub fn stats(&self) -> RateLimiterStats {
         self.shared.numbers.stats()
     }
 
@@ -302,44 +291,47 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
     fn limiter(&self, key: &K) -> RateLimiter {
         let own_quota = self.own_quota(key);
         let mut shard = lock(self.shard(key));
-        let quota = own_quota.unwrap_or(shard.quota);
-        if let Some(entry) = shard.keys.get_mut(key) {
+        // Invariant 3.
+        let quota = || own_quota.unwrap_or_else(|| *lock(&self.shared.quota));
+        if let Some(entry) = shard.get_mut(key) {
             let limiter = entry.limiter.clone();
             let mut wakers = Vec::new();
             if entry.own_quota != own_quota {
                 entry.own_quota = own_quota;
-                wakers = limiter.bucket.set_quota(|_| quota);
+                wakers = limiter.bucket.set_quota(|_| quota());
             }
             drop(shard);
             wakers.into_iter().for_each(wake);
             return limiter;
         }
-        let idle = if shard.keys.len() < shard.sweep_at { Vec::new() } else { shard.take_idle() };
-        let bucket = Bucket::new(quota, self.shared.time.clone(), Arc::clone(&self.shared.numbers));
+        let bucket = Bucket::new(quota(), self.shared.time.clone(), Arc::clone(&self.shared.numbers));
         let limiter = RateLimiter { bucket: Arc::new(bucket) };
-        shard.keys.insert(key.clone(), Entry { limiter: limiter.clone(), own_quota });
+        let idle = shard.insert(key.clone(), Entry { limiter: limiter.clone(), own_quota }, Entry::is_idle);
         drop(shard);
         drop(idle);
         limiter
     }
 
     /// Changes the quota of all keys without their own quota.
-    fn set_quota(&self, change: impl Fn(Quota) -> Quota) {
+    fn set_quota(&self, change: impl FnOnce(Quota) -> Quota) {
+        {
+            let mut quota = lock(&self.shared.quota);
+            *quota = change(*quota);
+        }
         let mut wakers = Vec::new();
-        let setting = lock(&self.shared.setting);
         for shard in &self.shared.shards {
-            let mut shard = lock(shard);
-            shard.quota = change(shard.quota);
-            for entry in shard.keys.values().filter(|entry| entry.own_quota.is_none()) {
-                wakers.extend(entry.limiter.bucket.set_quota(|_| shard.quota));
+            let shard = lock(shard);
+            // Invariant 3.
+            let quota = *lock(&self.shared.quota);
+            for entry in shard.values().filter(|entry| entry.own_quota.is_none()) {
+                wakers.extend(entry.limiter.bucket.set_quota(|_| quota));
             }
         }
-        drop(setting);
         wakers.into_iter().for_each(wake);
     }
 
     fn quota(&self, key: &K) -> Quota {
-        self.own_quota(key).unwrap_or_else(|| lock(self.shard(key)).quota)
+        self.own_quota(key).unwrap_or_else(|| *lock(&self.shared.quota))
     }
 
     /// Calls the quota function. Must not be called under a lock.
@@ -347,20 +339,9 @@ impl<K: Hash + Eq + Clone> KeyedLimiter<K> {
         self.shared.quota_of.as_ref()?(key)
     }
 
-    fn shard(&self, key: &K) -> &Mutex<Shard<K>> {
+    fn shard(&self, key: &K) -> &Mutex<IdleMap<K, Entry>> {
         // The shard is selected by the high bits of this hash. The map inside the shard uses its own hash.
         &self.shared.shards[(self.shared.hasher.hash_one(key) >> 60) as usize % SHARDS]
-    }
-}
-
-impl<K: Hash + Eq> Shard<K> {
-    /// Removes the keys whose buckets are full. The caller drops them without the lock. The next search starts at twice the
-    /// number of keys left, so each insertion pays for a constant share of the searches.
-    fn take_idle(&mut self) -> Vec<(K, Entry)> {
-        let idle = self.keys.extract_if(|_, entry| entry.is_idle()).collect();
-        self.sweep_at = (self.keys.len() * 2).max(MIN_SWEEP);
-        self.keys.shrink_to(self.sweep_at);
-        idle
     }
 }
 
@@ -379,7 +360,7 @@ impl<K> Clone for KeyedLimiter<K> {
 
 impl<K> fmt::Debug for KeyedLimiter<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Quota { rate, burst } = lock(&self.shared.shards[0]).quota;
+        let Quota { rate, burst } = *lock(&self.shared.quota);
         f.debug_struct("KeyedLimiter").field("rate", &rate).field("burst", &burst).finish_non_exhaustive()
     }
 }
@@ -401,5 +382,19 @@ mod tests {
         drop(held);
         keyed.forget_idle();
         assert!(keyed.is_empty());
+    }
+
+    #[test]
+    fn keys_that_appear_while_the_rate_changes_have_the_last_rate() {
+        const KEYS: u32 = 2000;
+        let keyed = KeyedLimiter::new(Rate::per_second(1.0), 1).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (1..200).for_each(|n| keyed.set_rate(Rate::per_second(f64::from(n))).unwrap()));
+            }
+            scope.spawn(|| (0..KEYS).for_each(|key| assert!(keyed.allow(&key))));
+        });
+        let last = keyed.rate(&0);
+        assert!((0..KEYS).all(|key| keyed.limiter(&key).rate() == last));
     }
 }
