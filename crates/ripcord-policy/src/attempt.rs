@@ -1,4 +1,4 @@
-//! Which attempt of a retry or hedge a context belongs to.
+//! The attempt of a retry or hedge that a context belongs to.
 
 use std::fmt;
 
@@ -66,12 +66,12 @@ impl Attempt {
         ctx.value::<Self>().copied().unwrap_or_default()
     }
 
-    /// The context of attempt `number` of a retry under `ctx`.
+    /// Returns the context of attempt `number` of a retry under `ctx`.
     pub(crate) fn retry(ctx: &Context, number: u32) -> Context {
         ctx.with_value(Self { retry: Some(number), ..Self::current(ctx) })
     }
 
-    /// The context of attempt `number` of a hedge under `ctx`.
+    /// Returns the context of attempt `number` of a hedge under `ctx`.
     pub(crate) fn hedge(ctx: &Context, number: u32) -> Context {
         ctx.with_value(Self { hedge: Some(number), ..Self::current(ctx) })
     }

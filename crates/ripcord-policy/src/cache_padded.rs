@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 /// A value that shares no cache line with its neighbors, so that a write to it does not slow down reads of them.
 ///
-/// The alignment is two lines of 64 bytes, since processors fetch them in pairs; Apple's lines have 128.
+/// The alignment is two lines of 64 bytes, because processors fetch lines in pairs. Apple's processors have lines of 128 bytes.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct CachePadded<T>(T);

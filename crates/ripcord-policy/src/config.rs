@@ -1,4 +1,4 @@
-//! The error of every builder, and the checks behind it.
+//! The error of every builder, and the checks of settings.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,7 +19,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError(Box<Broken>);
 
-/// Boxed: results that may hold this are returned on paths of a few nanoseconds.
+/// The content of a [`ConfigError`]. It is boxed because calls of a few nanoseconds return results that may hold the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Broken {
     field: &'static str,
@@ -53,7 +53,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A count that must be at least one.
+/// Checks that a count is at least one.
 pub(crate) fn at_least_one<T: Default + PartialEq>(field: &'static str, value: T) -> Result<T, ConfigError> {
     // The default of an integer is 0.
     match value == T::default() {
@@ -62,7 +62,7 @@ pub(crate) fn at_least_one<T: Default + PartialEq>(field: &'static str, value: T
     }
 }
 
-/// A duration that must be longer than zero.
+/// Checks that a duration is longer than zero.
 pub(crate) fn above_zero(field: &'static str, value: Duration) -> Result<Duration, ConfigError> {
     match value.is_zero() {
         true => Err(ConfigError::new(field, "longer than zero", "0ns")),
@@ -70,7 +70,7 @@ pub(crate) fn above_zero(field: &'static str, value: Duration) -> Result<Duratio
     }
 }
 
-/// A number within `low..=high`; NaN is never within.
+/// Checks that a number is within `low..=high`. NaN is never within.
 pub(crate) fn within(field: &'static str, value: f64, low: f64, high: f64) -> Result<f64, ConfigError> {
     match (low..=high).contains(&value) {
         true => Ok(value),

@@ -29,7 +29,7 @@ impl Random {
         Random::seeded(RandomState::new().build_hasher().finish())
     }
 
-    /// The source of all policies that were given none.
+    /// Returns the source of all policies without their own source.
     pub(crate) fn global() -> &'static Self {
         static SOURCE: LazyLock<Random> = LazyLock::new(Random::new);
         &SOURCE

@@ -23,7 +23,7 @@ use crate::error::is_neutral;
 #[derive(Clone)]
 pub struct SharedError {
     cause: Cause,
-    /// Whether it says nothing about what was called: a local rejection, or the caller's end.
+    /// Whether the error says nothing about the callee: it is a local rejection, or the caller's context ended.
     neutral: bool,
 }
 

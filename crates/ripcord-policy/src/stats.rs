@@ -54,7 +54,7 @@ impl std::ops::Add for CallStats {
     }
 }
 
-/// What is counted of every call.
+/// The events of a call that every policy counts.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call {
     Started,

@@ -52,7 +52,7 @@ mod std_types {
         drop(tokio::task::spawn_blocking(work).await);
     }
 
-    /// Marks a step that shuttle does not see by itself. Shuttle may switch to another thread here.
+    /// Marks a step that shuttle does not notice. Shuttle may switch to another thread here.
     pub(crate) fn step() {}
 
     /// Yields to other tasks of the runtime if this task has run for long.
@@ -84,7 +84,7 @@ mod shuttle_types {
         }
     }
 
-    /// A replacement for the standard `OnceLock`: shuttle has none.
+    /// A replacement for the standard `OnceLock`, because shuttle has none.
     #[derive(Debug)]
     pub(crate) struct OnceLock<T> {
         is_set: AtomicBool,

@@ -31,7 +31,7 @@ const OWNED: usize = 16;
 const SHARED: usize = OWNED;
 /// The value of a shared counter at which the owned slots are allocated.
 const FEW: u64 = 32;
-/// The value for a thread that has not asked for a slot yet.
+/// The value of a thread that has not asked for a slot yet.
 const UNASKED: usize = usize::MAX;
 
 /// The slot numbers without an owner.

@@ -220,7 +220,7 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Implements [`Policy`]: the policy's type, what it needs, and how it runs a call.
+/// Implements [`Policy`]. Takes the policy's type, its bounds, and the code that runs a call.
 macro_rules! policy {
     ([$($parameter:ident),*] $policy:ty, where [$($needs:tt)*], |$this:ident, $ctx:ident, $call:ident| $run:expr) => {
         impl<S, R, $($parameter),*> Policy<S, R> for $policy

@@ -4,8 +4,8 @@
 //!
 //! 1. `generation` goes up with every change of phase. A result of an older generation changes nothing.
 //! 2. While half-open, `probes` holds one entry for each permit in use, and at most `half_open_calls` entries.
-//! 3. A probe that exceeds its timeout fails at the moment when the timeout expires, whenever the machine notices it. The timeout
-//!    starts when the call is sent: a probe that waits in a queue first has no timeout yet.
+//! 3. A probe that exceeds its timeout fails at the moment when the timeout expires, even if the machine notices the timeout later.
+//!    The timeout starts when the call is sent: a probe that waits in a queue first has no timeout yet.
 
 use std::time::{Duration, Instant};
 
@@ -93,7 +93,7 @@ impl Machine {
             Phase::Open(None) => return (State::Open, Some(self.rules.open_for)),
             Phase::Open(Some(until)) => *until,
             Phase::HalfOpen { probes, .. } => match hung(probes, now) {
-                // Invariant 3: the breaker has been open since then, although no call has noticed it yet.
+                // Invariant 3: the breaker has been open since this timeout, although no call has noticed the timeout yet.
                 Some(since) => match since.checked_add(self.rules.open_for) {
                     Some(until) => until,
                     None => return (State::Open, Some(self.rules.open_for)),

@@ -305,7 +305,7 @@ impl<C> fmt::Debug for CircuitBreaker<C> {
     }
 }
 
-/// The settings of [`CircuitBreaker::new`].
+/// Returns the settings of [`CircuitBreaker::new`].
 fn like_go(name: Cow<'static, str>, threshold: u32, reset: Duration) -> CircuitBreakerBuilder {
     CircuitBreaker::builder(name).consecutive_failures(threshold).open_for(reset).half_open_successes(2)
 }

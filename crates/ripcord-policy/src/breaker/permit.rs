@@ -133,8 +133,8 @@ impl<'a> Permit<'a> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         if !self.is_recorded {
-            // The end of the permit may run a hook, if a probe has timed out meanwhile. It may also happen while a panic unwinds:
-            // a second panic would abort the process.
+            // The end of the permit may run a hook, if a probe has timed out meanwhile. It may also happen while a panic unwinds. A
+            // second panic would then abort the process.
             shielded(|| self.end(Outcome::Neutral));
         }
     }

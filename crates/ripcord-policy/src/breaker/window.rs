@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// What the breaker counts of one call.
+/// The facts about one call that the breaker counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct CallResult {
     pub(super) failed: bool,

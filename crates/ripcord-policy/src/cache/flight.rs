@@ -9,7 +9,7 @@
 //!    flight takes its place.
 //! 3. The outcome is set once, before the waiters are woken.
 //! 4. Lock order: a shard of the table, then the store. The lock of a flight's state is never held together with another lock.
-//!    Wakers, contexts and users' drops run under none of these locks. The reason for contexts: creating a context, asking
+//!    Wakers, contexts and users' drops run under none of these locks. The reason for contexts: creating a context, checking
 //!    whether it has ended, and changing its deadline may find that the deadline has passed, and then wake its waiters. The table
 //!    may drop its reference to a flight under the lock, because this is never the last reference: the load's task holds another
 //!    reference until its flight has left the table.
@@ -95,7 +95,7 @@ impl<K, V> Flight<K, V> {
 
     /// Returns whether a caller that joins now gets the result. (Invariant 2.)
     pub(super) fn is_open(&self) -> bool {
-        // Invariant 4: the context is asked before the lock is taken.
+        // Invariant 4: the context is checked before the lock is taken.
         !self.ctx.is_done() && !self.lock().is_closed()
     }
 

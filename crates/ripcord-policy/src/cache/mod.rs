@@ -115,8 +115,8 @@ trait CacheValue: Clone + Send + Sync + 'static {}
 
 impl<V: Clone + Send + Sync + 'static> CacheValue for V {}
 
-/// The owner of a cache. It exists as long as a handle of the cache, and then closes the cache. Loads and the sweeper hold the
-/// shared part only while they work on it.
+/// The owner of a cache. It closes the cache when the last handle is dropped. Loads and the sweeper hold the shared part only while
+/// they work on it.
 struct Owner<K: Key, V: CacheValue>(Arc<Shared<K, V>>);
 
 /// A value of a [`Cache`], and its source. Returned by [`Cache::run`] and [`Stack::find_keyed`](crate::Stack::find_keyed).

@@ -15,7 +15,7 @@ use crate::SharedError;
 use crate::panics::{catching, panicked};
 use crate::stats::Call;
 
-/// The time without background loads of a stale value after a failed load whose error is not remembered.
+/// The pause of background loads of a stale value after a failed load whose error is not remembered.
 const RELOAD_PAUSE: Duration = Duration::from_secs(1);
 
 /// A running load. It sets the flight's outcome on every path, even when the runtime drops its task.

@@ -20,7 +20,7 @@ use crate::sync::Runtime;
 use crate::tally::Tally;
 use crate::{Attempt, Refused, SharedError};
 
-/// 300 years. A deadline more than 292 years away counts as none.
+/// 300 years. A deadline more than 292 years away counts as no deadline.
 const NEVER: Duration = Duration::from_secs(300 * 365 * 24 * 60 * 60);
 
 pub(super) struct Shared<K, V> {
@@ -145,7 +145,7 @@ impl<K: Key, V: CacheValue> Shared<K, V> {
         self.clear();
     }
 
-    /// Clears the store if the cache is closed. So an operation that was admitted just before the close leaves nothing behind.
+    /// Clears the store if the cache is closed, so that an operation admitted just before the close leaves no entry behind.
     fn clear_if_closed(&self) {
         if self.ctx.is_done() {
             self.clear();

@@ -1,4 +1,4 @@
-//! The map below the cache. No other file names the crate that provides the map.
+//! The map that holds the entries of a cache. No other file names the crate that provides the map.
 
 use std::borrow::Borrow;
 use std::hash::Hash;

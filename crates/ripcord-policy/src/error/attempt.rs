@@ -1,4 +1,4 @@
-//! What one attempt of a call failed with.
+//! The failure of one attempt of a call.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,22 +16,22 @@ pub(crate) struct AttemptError<E> {
 
 /// The error that the call returned.
 ///
-/// As a source, it leaves out the end of a context that lies right below it: see [`below`](CallError::below).
+/// As a source, this error skips the end of a context directly below it: see [`below`](CallError::below).
 #[derive(Clone, Debug)]
 pub(crate) struct CallError<E>(pub(crate) E);
 
-/// How an attempt failed.
+/// The kind of failure of an attempt.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
-    /// The call returned an error, and that is all.
+    /// The call returned an error.
     Call,
     /// A policy refused the attempt, or the caller's context ended.
     Refused(Refused),
-    /// The attempt's own timeout, this long, passed; the end is that of the attempt's context.
+    /// The attempt's own timeout passed. Holds the length of the timeout and the end of the attempt's context.
     TimedOut(Duration, ripcord::Error),
-    /// The call panicked on a task of the policy's own.
+    /// The call panicked in a task that the policy spawned.
     Panicked(Panicked),
-    /// A load that others started failed with an error that is not an `E`.
+    /// A load started by another caller failed with an error whose type is not `E`.
     Load(SharedError),
 }
 
@@ -59,7 +59,7 @@ impl<E> AttemptError<E> {
         }
     }
 
-    /// The end of the context, if that is what the attempt failed with.
+    /// Returns the end of the context if the attempt failed because its context ended.
     pub(super) fn context_error(&self) -> Option<&ripcord::Error> {
         match &self.failure {
             Failure::Refused(refused) => refused.context_error(),
@@ -73,24 +73,24 @@ impl<E> AttemptError<E> {
     }
 }
 
-/// Whether `error` only repeats what `end` says, as does a call that returns the end of its context.
+/// Returns whether `error` prints the same text as `end`. This is the case if the call returned the end of its context.
 pub(super) fn repeats(end: &ripcord::Error, error: &impl fmt::Display) -> bool {
     error.to_string() == end.to_string()
 }
 
-/// Returns the last error in the details of `error`, which repeats `end`: a nested policy's error has one of its own.
+/// Returns the last error in the details of `error`, which repeats `end`. The error of a nested policy has its own last error.
 pub(super) fn last_error_of(end: &ripcord::Error, error: &impl fmt::Display) -> Option<String> {
     let details = format!("{error:#}");
     let rest = details.strip_prefix(&format!("{end:#}"))?;
     Some(rest[rest.find(LAST_ERROR)?..].to_owned())
 }
 
-/// Stands before the call's own error.
+/// The text before the call's own error.
 pub(super) const LAST_ERROR: &str = ", last error: ";
 
 impl<E: std::error::Error + 'static> CallError<E> {
-    /// Returns the call's error as the source of an error that reports `end`. If `end` lies right below the call's error too, what
-    /// is returned leaves it out, so that a chain of sources tells of it once.
+    /// Returns the call's error as the source of an error that reports `end`. If `end` is also the direct source of the call's
+    /// error, the returned error skips it, so that a chain of sources contains `end` only once.
     pub(super) fn below(&self, end: &ripcord::Error) -> &(dyn std::error::Error + 'static) {
         match end_below(&self.0) {
             Some(repeated) if repeats(end, repeated) => self,
@@ -99,7 +99,7 @@ impl<E: std::error::Error + 'static> CallError<E> {
     }
 }
 
-/// The end of a context, if it is the source of `error`.
+/// Returns the source of `error` if it is the end of a context.
 fn end_below(error: &impl std::error::Error) -> Option<&ripcord::Error> {
     error.source()?.downcast_ref()
 }
@@ -120,7 +120,7 @@ impl<E: std::error::Error + 'static> std::error::Error for CallError<E> {
 }
 
 impl<E: fmt::Display> AttemptError<E> {
-    /// Prints the failure; with `{:#}` also its details and, after `separator`, the call's own error.
+    /// Prints the failure. With `{:#}`, also prints its details and, after `separator`, the call's own error.
     pub(super) fn print(&self, separator: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.failure {
             Failure::Call => {
@@ -153,7 +153,8 @@ impl<E: fmt::Display> AttemptError<E> {
 }
 
 impl<E: std::error::Error + 'static> AttemptError<E> {
-    /// The call's error; what lies below it, if it repeats the end; else `below`, which lies below the end.
+    /// Returns the call's error. If this error repeats the end, returns its source instead. If there is no such error, returns
+    /// `below`, the source of the end.
     fn source_or<'a>(
         &'a self,
         below: Option<&'a (dyn std::error::Error + 'static)>,
@@ -167,7 +168,7 @@ impl<E: std::error::Error + 'static> AttemptError<E> {
     }
 }
 
-/// As the source of a retry's error.
+/// Prints the failure as the source of a retry's error.
 impl<E: fmt::Display> fmt::Display for AttemptError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.print(": ", f)
@@ -180,7 +181,7 @@ impl<E: std::error::Error + 'static> std::error::Error for AttemptError<E> {
             return Some(answer);
         }
         match &self.failure {
-            // Printed as itself, so what lies below it comes next.
+            // The failure prints the call's error itself, so the source of that error comes next.
             Failure::Call => self.call_error()?.source(),
             Failure::Load(error) => error.source(),
             Failure::Refused(refused) => self.source_or(refused.source()),

@@ -1,4 +1,4 @@
-//! How an [`Error`] prints, and what its sources are.
+//! The text and the sources of an [`Error`].
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ impl<E: fmt::Display> fmt::Display for Error<E> {
 }
 
 impl<E: fmt::Display> Error<E> {
-    /// Whether the last attempt says no more than why the retry stopped.
+    /// Returns whether the last attempt only repeats the reason why the retry stopped.
     fn is_repeated(&self, last: &AttemptError<E>) -> bool {
         match &self.0.stop {
             Some(StopDetails::Ended(end)) => attempt::repeats(end, last),

@@ -9,28 +9,28 @@ use super::{AttemptError, Error, Failure, Inner, Panicked, Refused, StopDetails}
 use crate::SharedError;
 
 impl<E> Error<E> {
-    /// `end` ended the call, which returned `error` if it returned anything.
+    /// Creates the error of a call that `end` ended. `error` is the error that the call returned, if any.
     pub(crate) fn ended(end: ripcord::Error, error: Option<E>) -> Self {
         Self::single(1, Failure::Refused(Refused::ended(end)), error)
     }
 
-    /// The attempt's own timeout passed, and the call returned `error` if it returned anything.
+    /// Creates the error of an attempt whose own timeout passed. `error` is the error that the call returned, if any.
     pub(crate) fn timed_out(timeout: Duration, end: ripcord::Error, error: Option<E>) -> Self {
         Self::single(1, Failure::TimedOut(timeout, end), error)
     }
 
-    /// A load that others started failed with an error that is not an `E`.
+    /// Creates the error of a load that another caller started. The type of the load's error is not `E`.
     pub(crate) fn load(error: SharedError) -> Self {
         Self::single(1, Failure::Load(error), None)
     }
 
-    /// A retry stopped after `attempts`, the last of which failed with `last`.
+    /// Creates the error of a retry that stopped after `attempts`. `last` is the error of the last attempt.
     pub(crate) fn stopped(attempts: u32, stop: StopDetails, last: Option<Error<E>>) -> Self {
         let mut last = last.and_then(|last| last.0.last);
         if let (StopDetails::Ended(_), Some(attempt)) = (&stop, &mut last)
             && attempt.refused().is_some_and(|refused| refused.context_error().is_some())
         {
-            // The retry says it, with the same end: what remains is the call's own error.
+            // The retry reports the same end, so only the call's own error is kept.
             attempt.failure = Failure::Call;
             last = last.filter(|attempt| attempt.error.is_some());
         }
@@ -41,7 +41,7 @@ impl<E> Error<E> {
         Error(Box::new(Inner { attempts, stop: None, last: Some(AttemptError::new(failure, error)) }))
     }
 
-    /// The error of a call under `ctx`: the end of that, if it has ended, with the call's own error as its source.
+    /// Returns the error of a call under `ctx`: the end of `ctx` if it has ended, with the call's own error as the source.
     pub(crate) fn under(mut self, ctx: &Context) -> Self {
         if self.is_end() {
             return self;
@@ -55,13 +55,14 @@ impl<E> Error<E> {
         self
     }
 
-    /// Whether it is the end of the caller's context.
+    /// Returns whether this error reports the end of the caller's context.
     fn is_end(&self) -> bool {
         let refused = self.refused().is_some_and(|refused| refused.context_error().is_some());
         refused || matches!(self.0.stop, Some(StopDetails::Ended(_)))
     }
 
-    /// The same error with `earlier`, what an attempt before returned, if a policy refused the last one and so it has none.
+    /// Returns the same error with `earlier`, the error of an earlier attempt, if a policy refused the last attempt and it has no
+    /// own error.
     pub(crate) fn after(mut self, earlier: Option<E>) -> Self {
         if let Some(AttemptError { failure: Failure::Refused(_), error: error @ None }) = &mut self.0.last {
             *error = earlier.map(CallError);
@@ -69,13 +70,13 @@ impl<E> Error<E> {
         self
     }
 
-    /// The same error after `attempts`, for a hedge.
+    /// Returns the same error with the number of attempts set to `attempts`. Used by hedges.
     pub(crate) fn with_attempts(mut self, attempts: u32) -> Self {
         self.0.attempts = attempts;
         self
     }
 
-    /// Returns the same error with the call's own error, if it has one, replaced by what `change` makes of it.
+    /// Returns the same error, with the call's own error, if any, replaced by the result of `change`.
     pub(crate) fn and_then<F>(self, change: impl FnOnce(E) -> Error<F>) -> Error<F> {
         let Inner { attempts, stop, last } = *self.0;
         let Some(AttemptError { failure, error }) = last else {

@@ -62,14 +62,14 @@ use crate::Outcome;
 #[derive(Clone, Debug)]
 pub struct Error<E>(Box<Inner<E>>);
 
-/// Boxed, so that the result of a call that succeeds is no larger than it has to be.
+/// The content of an [`Error`]. It is boxed to keep the result of a successful call small.
 #[derive(Clone, Debug)]
 struct Inner<E> {
     attempts: u32,
-    /// Why a retry stopped, if there was one.
+    /// The reason why a retry stopped. `None` without a retry.
     stop: Option<StopDetails>,
-    /// What the last attempt failed with. `None` only for a retry that made no attempt, or whose last attempt had no more to say
-    /// than why the retry stopped.
+    /// The failure of the last attempt. `None` only for a retry that made no attempt, or whose last attempt only repeats the reason
+    /// why the retry stopped.
     last: Option<AttemptError<E>>,
 }
 
@@ -204,7 +204,7 @@ impl<E> Error<E> {
         Error(Box::new(Inner { attempts, stop, last: last.map(|last| last.map(change)) }))
     }
 
-    /// The call's own error, if the last attempt failed with that and nothing else.
+    /// Returns the call's own error if the last attempt failed with this error alone.
     pub(crate) fn own(&self) -> Option<&E> {
         match self.failure() {
             Some(Failure::Call) => self.last(),
@@ -212,7 +212,7 @@ impl<E> Error<E> {
         }
     }
 
-    /// How the last attempt failed.
+    /// Returns the kind of failure of the last attempt.
     pub(crate) fn failure(&self) -> Option<&Failure> {
         self.0.last.as_ref().map(|last| &last.failure)
     }

@@ -1,7 +1,7 @@
-//! Asks an error of an unknown type whether it says nothing about the callee.
+//! Checks whether an error of an unknown type says nothing about the callee.
 //!
-//! An [`Error<E>`](crate::Error) cannot be downcast while `E` is unknown, and a chain of errors offers nothing but each error's
-//! source. So a neutral error of this crate names [`Neutral`] as its source while its thread asks, and only then.
+//! An [`Error<E>`](crate::Error) cannot be downcast while `E` is unknown, and a chain of errors only gives access to each error's
+//! source. So a neutral error of this crate returns [`Neutral`] as its source while its thread runs this check, and only then.
 
 use std::cell::Cell;
 use std::error::Error as StdError;
@@ -28,12 +28,13 @@ pub(crate) fn is_neutral(error: &(dyn StdError + 'static)) -> bool {
     std::iter::successors(Some(error), |&error| below(error)).any(|error| error.is::<Neutral>())
 }
 
-/// The source of a neutral error while this thread asks.
+/// Returns the source of a neutral error while this thread runs the check.
 pub(super) fn answer() -> Option<&'static (dyn StdError + 'static)> {
     IS_ASKING.get().then_some(&Neutral)
 }
 
-/// The next error in the chain. An `io::Error` returns as its source what lies below the error that it wraps.
+/// Returns the next error in the chain. The source of an `io::Error` is the source of the error that it wraps, so the wrapped error
+/// is taken instead.
 fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),
@@ -41,7 +42,7 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
     }
 }
 
-/// Ends the question when dropped, also if a user's `source` panics.
+/// A drop guard that ends the check, even if a user's `source` panics.
 struct Asking;
 
 impl Asking {

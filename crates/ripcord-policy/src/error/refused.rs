@@ -1,4 +1,4 @@
-//! The error of an operation that runs no call of its own.
+//! The error of an operation that makes no call.
 
 use std::fmt;
 use std::panic::Location;
@@ -35,7 +35,7 @@ use crate::Outcome;
 #[derive(Clone, Debug)]
 pub struct Refused(Box<Reason>);
 
-/// Boxed, so that a result that holds one stays small.
+/// The content of a [`Refused`]. It is boxed to keep results small.
 #[derive(Clone, Debug)]
 enum Reason {
     Ended(ripcord::Error),
@@ -61,7 +61,7 @@ enum Reason {
         remaining: Duration,
         origin: Option<Origin>,
     },
-    /// The pool or cache is closed. The error says by whom.
+    /// The pool or cache is closed. The error says who closed it.
     Closed(&'static str, Option<ripcord::Error>),
     /// A load of a cache would wait for itself, through loads of these keys.
     LoadCycle {
@@ -71,22 +71,23 @@ enum Reason {
 }
 
 impl Refused {
-    /// `end` ended the operation, or had come before it.
+    /// Creates the error of an operation whose context ended with `end`, before or during the operation.
     pub(crate) fn ended(end: ripcord::Error) -> Self {
         Self(Box::new(Reason::Ended(end)))
     }
 
-    /// The breaker `name` is open for `retry_after`; zero when it is half-open and all its probes are in flight.
+    /// Creates the error of the breaker `name`, which stays open for `retry_after`. `retry_after` is zero if the breaker is
+    /// half-open and all its probes are in flight.
     pub(crate) fn breaker_open(name: Arc<str>, retry_after: Duration) -> Self {
         Self(Box::new(Reason::BreakerOpen { name, retry_after }))
     }
 
-    /// There is no token, and the next one comes in `retry_after`, if ever.
+    /// Creates the error of an operation for which there is no token. The next token comes in `retry_after`, or never if `None`.
     pub(crate) fn limited(retry_after: Option<Duration>) -> Self {
         Self(Box::new(Reason::Limited { retry_after }))
     }
 
-    /// The limiter never holds as many tokens at once.
+    /// Creates the error of a request for more tokens than the limiter ever holds.
     pub(crate) fn exceeds_burst(requested: u32, burst: u32) -> Self {
         Self(Box::new(Reason::ExceedsBurst { requested, burst }))
     }
@@ -96,22 +97,22 @@ impl Refused {
         Self(Box::new(Reason::PoolFull { capacity }))
     }
 
-    /// All `limit` permits of a bulkhead are in use, and its queue is full.
+    /// Creates the error of a bulkhead whose `limit` permits are all in use and whose queue is full.
     pub(crate) fn bulkhead_full(limit: usize) -> Self {
         Self(Box::new(Reason::BulkheadFull { limit }))
     }
 
-    /// The operation takes at least `needed`, and the deadline of `ctx` comes in `remaining`.
+    /// Creates the error of an operation that takes at least `needed`, although the deadline of `ctx` comes in `remaining`.
     pub(crate) fn too_near(ctx: &Context, needed: Duration, remaining: Duration) -> Self {
         Self(Box::new(Reason::TooNear { needed, remaining, origin: ctx.deadline_origin() }))
     }
 
-    /// `what`, a pool or cache, has been closed. `end` says by whom.
+    /// Creates the error of a closed pool or cache, which `what` names. `end` says who closed it.
     pub(crate) fn closed_by(what: &'static str, end: Option<ripcord::Error>) -> Self {
         Self(Box::new(Reason::Closed(what, end)))
     }
 
-    /// The load requested at `location` would wait for itself. `keys` shows the cycle.
+    /// Creates the error of the load requested at `location`, which would wait for itself. `keys` shows the cycle.
     pub(crate) fn load_cycle(keys: String, location: &'static Location<'static>) -> Self {
         Self(Box::new(Reason::LoadCycle { keys, location }))
     }

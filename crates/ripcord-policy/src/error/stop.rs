@@ -1,4 +1,4 @@
-//! Why a retry stopped.
+//! The reason why a retry stopped.
 
 use std::fmt;
 
@@ -49,7 +49,7 @@ impl Details {
         }
     }
 
-    /// Prints the reason; with `{:#}` also its details and `attempts`, unless the text names them anyway.
+    /// Prints the reason. With `{:#}`, also prints its details and `attempts`, unless the text already names the attempts.
     pub(super) fn print(&self, attempts: u32, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Details::Exhausted if attempts == 1 => return f.write_str("the only attempt failed"),

@@ -122,7 +122,7 @@ impl<T: 'static, E: 'static> Fallback<T, E> {
         .await
     }
 
-    /// [`run`](Self::run) around a call whose errors are a policy's.
+    /// Does the same as [`run`](Self::run) for a call that returns the error of a policy.
     pub(crate) fn run_over<Fut>(
         &self,
         ctx: &Context,

@@ -13,21 +13,21 @@ use crate::stats::Call;
 use crate::tally::CallGuard;
 use crate::{Attempt, Error, Outcome};
 
-/// A call through a hedge. Dropped before it has ended, it counts as canceled, and its attempts are canceled.
+/// A call through a hedge. If it is dropped before it has ended, it counts as canceled, and its attempts are canceled.
 pub(super) struct HedgedCall<'a, F, Fut, E> {
     hedge: &'a Hedge,
     ctx: &'a Context,
     done: Done<'a>,
     call: F,
     attempts: Vec<InFlight<Fut>>,
-    /// Attempts started so far.
+    /// The number of attempts started.
     sent: u32,
-    /// Attempts that ended before they were sent: refused, or queued when the caller's context ended.
+    /// The number of attempts that ended before they were sent: they were refused, or waited when the caller's context ended.
     unsent: u32,
-    /// The wait for the next attempt. `None` if there will be none.
+    /// The wait for the next attempt. `None` if there is no next attempt.
     next: Option<Pin<Box<Sleep>>>,
     last_error: Option<Error<E>>,
-    /// Counts the call's end. `None` after it.
+    /// The guard that counts the end of the call. `None` after the end.
     run: Option<CallGuard<'a, 3>>,
 }
 
@@ -35,7 +35,7 @@ struct InFlight<Fut> {
     number: u32,
     future: Pin<Box<Fut>>,
     canceler: Canceler,
-    /// The tokens that it took from the budget.
+    /// The number of tokens that the attempt took from the budget.
     spent: u32,
 }
 
@@ -76,8 +76,8 @@ where
         self.attempts.push(InFlight { number, future, canceler, spent });
     }
 
-    /// Starts the wait for the next attempt, unless no more are allowed. The deadline is not considered here, since it may be
-    /// moved: when the wait is over, the end of the caller's context is polled first.
+    /// Starts the wait for the next attempt, unless no more attempts are allowed. Ignores the deadline, because the deadline may
+    /// move. When the wait is over, the end of the caller's context is polled first.
     fn schedule_next(&mut self) {
         let allowed = self.sent < self.hedge.max_attempts && Attempt::hedge_number(self.ctx) == 0;
         self.next = allowed.then(|| {
@@ -106,7 +106,7 @@ where
         self.schedule_next();
     }
 
-    /// Polls the attempts in the order of their sending. Ready when one has succeeded or all have failed.
+    /// Polls the attempts in the order in which they were sent. Returns `Ready` when one has succeeded or all have failed.
     fn poll_attempts(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<T, Error<E>>> {
         let mut index = 0;
         while index < self.attempts.len() {
@@ -123,7 +123,7 @@ where
                     let InFlight { spent, canceler, .. } = self.attempts.remove(index);
                     canceler.detach();
                     self.unsent += u32::from(error.attempts() == 0);
-                    // It was not sent, so it costs nothing.
+                    // The attempt was not sent, so it costs nothing.
                     if let (Some(budget), true) = (&self.hedge.budget, error.is_rejected()) {
                         budget.refund(spent);
                     }
@@ -155,10 +155,10 @@ where
 }
 
 impl<F, Fut, E> HedgedCall<'_, F, Fut, E> {
-    /// Cancels and drops the attempts that are left.
+    /// Cancels and drops the remaining attempts.
     fn cancel_attempts(&mut self, why: &'static str) {
         for attempt in std::mem::take(&mut self.attempts) {
-            // Canceled before it is dropped, since it may have started work elsewhere.
+            // The attempt is canceled before it is dropped, because it may have started other work under its context.
             attempt.canceler.cancel_at(why, self.hedge.location);
             drop(attempt);
         }
@@ -189,7 +189,7 @@ where
                 return Poll::Ready(Err(Error::ended(error, None).with_attempts(this.sent - this.unsent)));
             }
             match this.next.as_mut().map(|next| next.as_mut().poll(cx)) {
-                // The new attempt is polled in the next round.
+                // The next iteration polls the new attempt.
                 Some(Poll::Ready(Ok(()))) => this.hedge(),
                 Some(Poll::Ready(Err(_))) => this.next = None,
                 Some(Poll::Pending) | None => return Poll::Pending,
@@ -198,7 +198,7 @@ where
     }
 }
 
-/// Runs part of the call. Its panic is the callee's failure, and goes on to the caller.
+/// Runs a part of the call. A panic counts as a failure and goes to the caller.
 fn guarded<R>(run: &mut Option<CallGuard<'_, 3>>, part: impl FnOnce() -> R) -> R {
     catch_unwind(AssertUnwindSafe(part)).unwrap_or_else(|panic| {
         if let Some(run) = run.take() {
@@ -214,5 +214,5 @@ impl<F, Fut, E> Drop for HedgedCall<'_, F, Fut, E> {
     }
 }
 
-// Nothing here is pinned in place: attempts and sleeps are boxed.
+// No field is pinned in place: attempts and sleeps are boxed.
 impl<F, Fut, E> Unpin for HedgedCall<'_, F, Fut, E> {}

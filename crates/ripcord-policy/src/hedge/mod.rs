@@ -71,11 +71,11 @@ pub struct Hedge {
     delay: Duration,
     max_attempts: u32,
     budget: Option<Arc<RetryBudget>>,
-    /// That of the call's context, unless this is set.
+    /// The clock, or `None` for the clock of the call's context.
     clock: Option<Clock>,
     /// Whether the retry of the same stack refunds the success of a first attempt.
     is_below_retry: bool,
-    /// Where the delay was set: what cancels the losers.
+    /// The line that set the delay. It is the origin of the cancels of the other attempts.
     location: &'static Location<'static>,
     tally: Arc<Tally<3>>,
 }
@@ -153,8 +153,8 @@ impl Hedge {
         .await
     }
 
-    /// [`run`](Self::run) around other policies. An attempt refused by one of them has cost the budget nothing, and its error
-    /// is not the call's when another attempt has a real one.
+    /// Does the same as [`run`](Self::run) around other policies. An attempt refused by such a policy costs the budget nothing. Its
+    /// error is not returned if another attempt failed with an error of the call.
     pub(crate) async fn run_over<T, E, F, Fut>(&self, ctx: &Context, call: F) -> Result<T, Error<E>>
     where
         F: FnMut(Context) -> Fut,
@@ -173,7 +173,7 @@ impl Hedge {
         self.delay
     }
 
-    /// The same hedge, statistics included, below a retry with the same `budget`.
+    /// Returns the same hedge, with the same statistics, inside a retry that shares `budget`.
     pub(crate) fn below_retry(self, budget: Arc<RetryBudget>) -> Self {
         Self { budget: Some(budget), is_below_retry: true, ..self }
     }
@@ -231,7 +231,7 @@ impl HedgeBuilder {
     }
 }
 
-/// What a hedge counts beside its calls.
+/// The counters of a hedge besides its calls.
 #[derive(Debug, Clone, Copy)]
 enum Count {
     Hedges,

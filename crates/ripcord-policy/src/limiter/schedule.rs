@@ -171,7 +171,7 @@ mod tests {
         fn amount_exceeds_the_exact_one_by_less_than_a_unit(tokens in 0u32..1 << 30, period in 1u64 << 20.., time: u64) {
             let slope = Rate::per(tokens, Duration::from_nanos(period)).slope();
             let (earned, exact) = (u128::from(slope.earned(time)), u128::from(tokens) << TOKEN_BITS);
-            // earned * period <= exact * time + period, with `exact * time` split so that it does not overflow.
+            // Checks `earned * period <= exact * time + period`. `exact * time` is split so that it does not overflow.
             let (whole, rest) = (exact / u128::from(period), exact % u128::from(period));
             let due = whole * u128::from(time) + rest * u128::from(time) / u128::from(period);
             prop_assert!(earned <= due + 1 && (earned + 1 >= due || earned == u128::from(MAX_EARNED)), "{earned} of {due}");

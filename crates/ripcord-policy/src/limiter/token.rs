@@ -1,4 +1,4 @@
-//! A token that a stack takes for a call that it may not send.
+//! A token that a stack takes for a call before it knows whether the call is sent.
 
 use ripcord::Context;
 
@@ -14,7 +14,7 @@ pub(crate) struct Token<'a> {
 }
 
 impl RateLimiter {
-    /// Waits for a token that the caller may not need after all.
+    /// Waits for a token. If the caller drops it unspent, it returns to the bucket.
     pub(crate) async fn token(&self, ctx: &Context) -> Result<Token<'_>, Refused> {
         self.wait(ctx).await?;
         Ok(Token { bucket: Some(&self.bucket) })
@@ -22,7 +22,7 @@ impl RateLimiter {
 }
 
 impl Token<'_> {
-    /// Spends the token: its call is sent.
+    /// Spends the token when its call is sent.
     pub(crate) fn spend(mut self) {
         self.bucket = None;
     }

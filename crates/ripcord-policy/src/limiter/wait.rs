@@ -46,7 +46,7 @@ struct Waiter<'a> {
     bucket: &'a Bucket,
     id: PromiseId,
     since: u64,
-    /// The counter of a drop. `None` once the promise is kept or given up.
+    /// The counter for a drop. `None` once the promise is kept or given up.
     counts_as: Option<Count>,
 }
 
@@ -87,7 +87,7 @@ impl<'a> Waiter<'a> {
         due.map_or(Duration::MAX, |due| Duration::from_nanos(due.saturating_sub(self.bucket.time.now())))
     }
 
-    /// Fails if the promise is not due before the deadline. `due` is its time.
+    /// Fails if the promise is not due before the deadline. `due` is the time of the promise.
     fn check_deadline(&mut self, ctx: &Context, due: Option<u64>) -> Result<(), Refused> {
         let Some(remaining) = ctx.remaining() else { return Ok(()) };
         let needed = self.until(due);

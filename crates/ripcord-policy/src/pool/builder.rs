@@ -13,7 +13,7 @@ use crate::sync::Runtime;
 
 const DEFAULT_QUEUE: usize = 1024;
 
-/// The maximum number of workers, and the maximum length of the queue. It exceeds the memory of any machine, and does not
+/// The maximum number of workers, and the maximum length of the queue. No machine has memory for more. The sum of both does not
 /// overflow the semaphore.
 const MAX: usize = Semaphore::MAX_PERMITS / 2;
 
@@ -60,7 +60,7 @@ pub struct WorkerPoolBuilder {
 pub(super) struct Settings {
     pub(super) capacity: usize,
     pub(super) overflow: Overflow,
-    /// Where the pool's builder was created.
+    /// The line that created the pool's builder.
     pub(super) location: &'static Location<'static>,
 }
 

@@ -77,7 +77,7 @@ pub(super) enum Pushed {
     Refused(Queued),
 }
 
-/// What a worker must do next.
+/// The next step of a worker.
 pub(super) enum Next {
     Run(Queued),
     Wait,
@@ -106,7 +106,7 @@ impl Queue {
         Pushed::GivenToWorker
     }
 
-    /// Returns what a worker must do next, and records it. Keeps the worker's waker if the worker has to wait.
+    /// Returns the next step of a worker, and records it. Keeps the worker's waker if the worker has to wait.
     pub(super) fn next(&self, id: WorkerId, waker: &Waker, now: impl FnOnce() -> Instant) -> Next {
         // Created before the lock is taken, so dropped after it is released.
         let waker = waker.clone();

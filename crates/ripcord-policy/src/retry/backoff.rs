@@ -1,4 +1,4 @@
-//! How long to wait before each retry.
+//! The wait before each retry.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ impl Backoff {
         Ok(())
     }
 
-    /// The wait before retry number `retry`, from 1; `previous` is the wait before the one before it.
+    /// Returns the wait before retry number `retry`, counted from 1. `previous` is the wait before the previous retry.
     pub(super) fn delay(&self, retry: u32, previous: Duration, random: &Random) -> Duration {
         if self.jitter == Jitter::Decorrelated {
             let high = previous.max(self.base).saturating_mul(3).min(self.max_delay);
@@ -73,7 +73,7 @@ impl Backoff {
     fn without_jitter(&self, retry: u32) -> Duration {
         let exponent = i32::try_from(retry.saturating_sub(1)).unwrap_or(i32::MAX);
         let seconds = self.base.as_secs_f64() * self.multiplier.powi(exponent);
-        // Zero times an infinite factor is NaN, and means no wait; too many seconds to count mean the longest wait.
+        // Zero times an infinite factor is NaN and means no wait. A number of seconds that does not fit means the longest wait.
         match Duration::try_from_secs_f64(seconds) {
             Ok(delay) => delay.min(self.max_delay),
             Err(_) if seconds.is_nan() => Duration::ZERO,

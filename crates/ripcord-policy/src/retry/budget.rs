@@ -75,7 +75,7 @@ impl RetryBudget {
 
     /// Returns `tokens` to the budget. Tokens above the [`capacity`](RetryBudget::capacity) are lost.
     pub fn refund(&self, tokens: u32) {
-        // A full budget, the usual state, is only read.
+        // A full budget, the usual case, is only read.
         if tokens > 0 && self.tokens() < self.capacity {
             let _ = self.tokens.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
                 Some(now.saturating_add(tokens).min(self.capacity))

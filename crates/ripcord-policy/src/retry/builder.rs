@@ -40,11 +40,11 @@ pub(super) struct Settings<E> {
     pub(super) retry_if: Option<RetryIf<E>>,
     pub(super) retry_after: Option<RetryAfter<E>>,
     pub(super) on_retry: Option<OnRetry<E>>,
-    /// For calls whose error is a policy's.
+    /// Reads the hints if the call's error is itself the error of a policy.
     pub(super) hints_below: Option<HintsBelow<E>>,
-    /// The process's, unless this is set.
+    /// The source of randomness, or `None` for the global source.
     pub(super) random: Option<Arc<Random>>,
-    /// That of the call's context, unless this is set.
+    /// The clock, or `None` for the clock of the call's context.
     pub(super) clock: Option<Clock>,
 }
 

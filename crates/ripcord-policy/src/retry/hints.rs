@@ -1,32 +1,33 @@
-//! What a retry reads from the error of a policy, without a closure of the user's.
+//! The hints that a retry reads from the error of a policy, without a closure of the user.
 
 use std::time::Duration;
 
 use crate::Error;
 use crate::error::{Failure, StopReason};
 
-/// Reads the hints of a call's error that is itself a policy's.
+/// A function that reads the hints of a call's error, if this error is itself the error of a policy.
 pub(super) type HintsBelow<E> = fn(&E) -> RetryHints;
 
-/// What a retry has to know of an attempt's error.
+/// The facts about an attempt's error that a retry needs.
 #[derive(Clone, Copy)]
 pub(super) struct RetryHints {
     /// Whether the call reached the callee.
     pub(super) is_sent: bool,
-    /// Whether the attempt ran into its timeout.
+    /// Whether the attempt timed out.
     pub(super) is_timeout: bool,
     /// Whether another attempt can help.
     pub(super) is_retryable: bool,
-    /// How long a local rejection asks to wait.
+    /// The wait that a local rejection asks for.
     pub(super) retry_after: Option<Duration>,
 }
 
 impl RetryHints {
-    /// A failure like any other.
+    /// The hints of an ordinary failure.
     const FAILED: RetryHints = RetryHints { is_sent: true, is_timeout: false, is_retryable: true, retry_after: None };
 
     pub(super) fn new<E>(error: &Error<E>, below: Option<HintsBelow<E>>) -> Self {
-        // An inner retry that left the retrying to this one is looked through; any other has tried already.
+        // If an inner retry left the decision to this retry, the error of its attempt counts. Any other inner retry has retried
+        // already.
         if error.stop_reason().is_some_and(|stop| stop != StopReason::Nested) {
             return RetryHints { is_retryable: false, ..Self::FAILED };
         }

@@ -104,7 +104,7 @@ impl<E> Retry<E> {
         Retry { shared: Arc::new(Shared { settings, tally: Tally::new() }), budget }
     }
 
-    /// The same retry, statistics included, paid from `budget`.
+    /// Returns the same retry, with the same statistics, that takes its tokens from `budget`.
     pub(crate) fn with_budget(&self, budget: Arc<RetryBudget>) -> Self {
         Retry { shared: Arc::clone(&self.shared), budget: Some(budget) }
     }
@@ -142,7 +142,7 @@ impl<E> Retry<E> {
         })
     }
 
-    /// [`run`](Retry::run) around a call whose errors are a policy's.
+    /// Does the same as [`run`](Retry::run) for a call that returns the error of a policy.
     pub(crate) fn run_over<'a, T, F, Fut>(
         &'a self,
         ctx: &'a Context,
@@ -164,7 +164,7 @@ impl<E> Retry<E> {
                     Err(error) => error,
                 };
                 let pause = progress.pause(error)?;
-                // Boxed, as most calls need no retry.
+                // Boxed, because most calls need no retry.
                 Box::pin(progress.sleep(pause)).await?;
             }
         })

@@ -12,21 +12,21 @@ use crate::{Attempt, Error, Random, Refused};
 pub(super) struct Progress<'a, E> {
     retry: &'a Retry<E>,
     ctx: &'a Context,
-    /// Attempts started.
+    /// The number of attempts started.
     attempts: u32,
     /// The wait before the current attempt.
     delay: Duration,
-    /// What the call last returned, in an attempt before the current one.
+    /// The last error that the call returned in an earlier attempt.
     earlier: Option<E>,
-    /// What the current attempt took from the budget, given back if it succeeds.
+    /// The tokens that the current attempt took from the budget. A success refunds them.
     spent: u32,
 }
 
-/// A failed attempt that another will follow after a wait.
+/// A failed attempt that is followed by another attempt after a wait.
 pub(super) struct Pause<E> {
     delay: Duration,
     error: Error<E>,
-    /// Dropped with the pause, it gives its tokens back: the attempt they were for has not been sent.
+    /// The tokens of the next attempt. If the pause is dropped, they return to the budget, because that attempt was not sent.
     reservation: Option<BudgetReservation>,
 }
 
@@ -51,9 +51,9 @@ impl<'a, E> Progress<'a, E> {
         }
     }
 
-    /// Decides what follows a failed attempt.
+    /// Decides whether another attempt follows a failed attempt.
     pub(super) fn pause(&mut self, error: Error<E>) -> Result<Pause<E>, Error<E>> {
-        // The caller's end comes first: it explains the error better than the error does.
+        // The end of the caller's context comes first, because it explains the failure better than the error.
         if let Some(end) = self.ctx.err() {
             return Err(self.stop(error, StopDetails::Ended(end)));
         }
@@ -122,14 +122,14 @@ impl<'a, E> Progress<'a, E> {
             StopDetails::Budget => self.retry.shared.tally.bump(Count::BudgetRefused as usize),
             _ => {}
         }
-        // The caller's end may come while the attempt is queued, before it is sent.
+        // The caller's context may end while the attempt waits in a queue, before it is sent.
         let unsent = matches!(stop, StopDetails::Ended(_)) && error.attempts() == 0;
         let attempts = self.attempts - u32::from(unsent);
         Error::stopped(attempts, stop, Some(error.after(self.earlier.take())))
     }
 }
 
-/// What a retry counts beside its runs.
+/// The counters of a retry besides its calls.
 #[derive(Clone, Copy)]
 enum Count {
     Retries,

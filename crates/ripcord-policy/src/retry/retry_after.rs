@@ -1,4 +1,4 @@
-//! HTTP's `Retry-After`.
+//! The HTTP header `Retry-After`.
 
 use std::time::{Duration, SystemTime};
 
@@ -21,14 +21,14 @@ use std::time::{Duration, SystemTime};
 pub fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More seconds than can be counted are a wait without end.
+        // A number of seconds that does not fit means an endless wait.
         return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let at = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds(value)?))?;
     Some(at.duration_since(now).unwrap_or_default())
 }
 
-/// A date of RFC 9110, as seconds since 1970.
+/// Returns a date of RFC 9110 as seconds since 1970.
 fn unix_seconds(date: &str) -> Option<u64> {
     let parts: Vec<&str> = date.split([' ', ',', '-']).filter(|part| !part.is_empty()).collect();
     let (day, month, year, time) = match parts[..] {
@@ -42,7 +42,7 @@ fn unix_seconds(date: &str) -> Option<u64> {
     let month = MONTHS.iter().position(|name| *name == month)? as u64 + 1;
     let day: u64 = number(day, 1, 31)?;
     let year = match year.len() {
-        // A year of two digits is of the last century if it would be far in the future otherwise.
+        // A two-digit year from 70 on is in the last century.
         2 => number(year, 0, 99).map(|year| if year < 70 { 2000 + year } else { 1900 + year })?,
         _ => number(year, 1970, 9999)?,
     };
@@ -59,7 +59,8 @@ fn number(text: &str, low: u64, high: u64) -> Option<u64> {
     text.parse().ok().filter(|number| (low..=high).contains(number))
 }
 
-/// Days of the Gregorian calendar, counted in years that begin with March, so that the leap day is the last.
+/// Returns the number of days in the Gregorian calendar. Counts in years that begin with March, so that the leap day is the last
+/// day of the year.
 fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 1;

@@ -227,7 +227,7 @@ impl<T: 'static, E: 'static, K> StackBuilder<T, E, K> {
     }
 }
 
-/// Gives the retry and the hedge one budget: both multiply the same calls.
+/// Makes the retry and the hedge share one budget, because both multiply the same calls.
 fn share_budget<T, E>(layers: &mut Layers<T, E>) -> Result<(), ConfigError> {
     let (Some(retry), Some(hedge)) = (&layers.retry, &layers.hedge) else {
         return Ok(());
@@ -264,7 +264,7 @@ impl<P, L: IntoLayer<P>> IntoLayer<P> for Option<L> {
     }
 }
 
-/// A policy as its own layer.
+/// Makes a policy its own layer.
 macro_rules! policy {
     ($([$($parameter:ident),*] $policy:ty;)*) => {$(
         impl<$($parameter),*> IntoLayer<$policy> for $policy {
@@ -285,7 +285,7 @@ policy! {
     [] Bulkhead;
 }
 
-/// A builder as its policy's layer; `$with_clock` puts it on the stack's clock.
+/// Makes a builder a layer of its policy's type. `$with_clock` sets the stack's clock.
 macro_rules! builder {
     ($([$($parameter:ident),*] $builder:ty => $policy:ty, $with_clock:expr;)*) => {$(
         impl<$($parameter: 'static),*> IntoLayer<$policy> for $builder {
@@ -301,7 +301,7 @@ macro_rules! builder {
 
 builder! {
     [T, E] FallbackBuilder<T, E> => Fallback<T, E>, |fallback, _| fallback;
-    // A retry and a hedge wait on the context's clock, which the stack sets.
+    // A retry and a hedge use the context's clock, which the stack sets.
     [E] RetryBuilder<E> => Retry<E>, |retry, _| retry;
     [] HedgeBuilder => Hedge, |hedge, _| hedge;
     [C] CircuitBreakerBuilder<C> => CircuitBreaker<C>, CircuitBreakerBuilder::default_clock;

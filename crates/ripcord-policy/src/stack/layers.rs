@@ -1,4 +1,4 @@
-//! What a call passes through, layer by layer.
+//! The layers that a call passes through.
 
 use std::future::Future;
 use std::panic::{Location, resume_unwind};
@@ -12,7 +12,7 @@ use crate::panics::{begin_catching, keep_catching};
 use crate::tally::Tally;
 use crate::{Bulkhead, CircuitBreaker, Error, Fallback, Hedge, Outcome, RateLimiter, Refused, Retry};
 
-/// All layers but the cache.
+/// All layers except the cache.
 pub(super) struct Layers<T, E> {
     pub(super) clock: Option<Clock>,
     pub(super) fallback: Option<Fallback<T, E>>,
@@ -26,18 +26,18 @@ pub(super) struct Layers<T, E> {
     pub(super) tally: Tally<1>,
 }
 
-/// A breaker, and its classifier without its type.
+/// A breaker, and its classifier as a trait object.
 pub(super) struct Breaker<T, E> {
     pub(super) handle: CircuitBreaker,
     pub(super) classify: Box<dyn Classify<T, E> + Send + Sync>,
 }
 
-/// A limit on time, and where the user set it.
+/// A time limit, and the line that set it.
 #[derive(Clone, Debug)]
 pub(super) struct Timeout {
     pub(super) after: Duration,
     pub(super) location: &'static Location<'static>,
-    /// Names the setting. Made once, for all calls.
+    /// The cause, which names the setting. It is created once for all calls.
     pub(super) cause: Cause,
 }
 
@@ -48,7 +48,7 @@ impl Timeout {
 }
 
 impl<T, E> Layers<T, E> {
-    /// The caller's context, on the stack's clock if it has one.
+    /// Returns the caller's context, with the stack's clock if the stack has one.
     pub(super) fn on_own_clock(&self, ctx: &Context) -> Context {
         match &self.clock {
             Some(clock) => ctx.with_clock(clock.clone()),
@@ -56,7 +56,7 @@ impl<T, E> Layers<T, E> {
         }
     }
 
-    /// From the total deadline inwards.
+    /// Runs all layers from the total deadline inwards.
     pub(super) async fn timed<F, Fut>(&self, ctx: &Context, call: &F) -> Result<T, Error<E>>
     where
         F: Fn(Context) -> Fut,
@@ -90,7 +90,7 @@ impl<T, E> Layers<T, E> {
         }
     }
 
-    /// One attempt: breaker, limiter, bulkhead.
+    /// Makes one attempt: breaker, limiter, bulkhead.
     async fn admitted<F, Fut>(&self, ctx: Context, call: &F) -> Result<T, Error<E>>
     where
         F: Fn(Context) -> Fut,
@@ -111,7 +111,7 @@ impl<T, E> Layers<T, E> {
             Some(bulkhead) => Some(bulkhead.acquire(&ctx).await?),
             None => None,
         };
-        // The wait may have ended together with the caller's time.
+        // The caller's time may have run out when the wait ended.
         if let Err(end) = ctx.check() {
             return Err(end.into());
         }
@@ -127,7 +127,7 @@ impl<T, E> Layers<T, E> {
             Err(panic) => Err(panic),
         };
 
-        // One outcome for all layers that judge by it.
+        // All layers that judge the attempt get the same outcome.
         let outcome = attempt.as_ref().map_or(Outcome::Failure, |(_, outcome)| *outcome);
         if let Some(permit) = permit {
             permit.record(outcome);
@@ -141,7 +141,7 @@ impl<T, E> Layers<T, E> {
         }
     }
 
-    /// The call itself, within its own timeout, and its outcome.
+    /// Makes the call under its own timeout. Returns the result and its outcome.
     async fn attempt<F, Fut>(&self, ctx: &Context, call: &F) -> (Result<T, Error<E>>, Outcome)
     where
         F: Fn(Context) -> Fut,
@@ -153,7 +153,7 @@ impl<T, E> Layers<T, E> {
             None => ctx.clone(),
         };
         let result = match attempt.run(call(attempt.clone())).await {
-            // A success counts, however late it is.
+            // A success counts even if it is late.
             Ok(Ok(value)) => Ok(value),
             Ok(Err(error)) => match attempt.err() {
                 Some(end) => return self.ended(ctx, end, Some(error)),
@@ -168,8 +168,8 @@ impl<T, E> Layers<T, E> {
         (result.map_err(Error::new), outcome)
     }
 
-    /// The result of an attempt whose context has ended with `end`. The end of the caller's context, which says nothing about the
-    /// callee, takes precedence.
+    /// Returns the result of an attempt whose context has ended with `end`. The end of the caller's context takes precedence,
+    /// because it says nothing about the callee.
     fn ended(&self, ctx: &Context, end: ripcord::Error, error: Option<E>) -> (Result<T, Error<E>>, Outcome) {
         let error = match (ctx.err(), &self.attempt_timeout) {
             (None, Some(timeout)) => Error::timed_out(timeout.after, end, error),

@@ -297,11 +297,11 @@ where
     }
 }
 
-/// The error that the shared call ended in, as the stack's own type.
+/// Converts the error of a shared call to the stack's own error type.
 fn unshare<E: std::error::Error + Clone + 'static>(error: Error<SharedError>) -> Error<E> {
     error.and_then(|shared| match (shared.downcast_ref::<Error<E>>(), shared.downcast_ref::<E>()) {
         (Some(error), _) => error.clone(),
-        // The same cache is loaded by hand too, with the call's own errors or with others.
+        // The user may also load into the same cache directly, with errors of the call's type or of other types.
         (None, Some(error)) => Error::new(error.clone()),
         (None, None) => Error::load(shared),
     })

@@ -16,7 +16,7 @@ pub(super) enum Layer {
     AttemptTimeout,
 }
 
-/// Their names, each at the place of its layer.
+/// The names of the layers, in the same order.
 const NAMES: [&str; Layer::AttemptTimeout as usize + 1] =
     ["fallback", "cache", "deadline", "retry", "hedge", "breaker", "limiter", "bulkhead", "attempt_timeout"];
 

@@ -1,4 +1,4 @@
-//! The bucket under clock readings that a test makes up, stale ones among them.
+//! Tests of the bucket with clock readings set by the test, including stale readings.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -12,13 +12,13 @@ fn bucket(rate: Rate, burst: u32) -> (Bucket, Arc<AtomicU64>) {
     (Bucket::new(Quota::new(rate, burst).unwrap(), time, Arc::new(Numbers::new())), reading)
 }
 
-/// Returns whether nobody waited.
+/// Sets the rate. Returns whether no caller waited.
 fn set_rate(bucket: &Bucket, rate: Rate) -> bool {
     bucket.set_quota(|quota| Quota { rate, ..quota }).is_empty()
 }
 
-/// The fault of `golang.org/x/time/rate`: a caller with an older reading of the clock than another's sets the clock back,
-/// and the time since then earns tokens a second time. It grants 400,000 here.
+/// A regression test of a fault in `golang.org/x/time/rate`: a caller with an older reading of the clock than another caller sets
+/// the clock back, and the time since then earns tokens a second time. That limiter grants 400,000 tokens here.
 #[test]
 fn stale_reading_mints_no_tokens() {
     let (bucket, reading) = bucket(Rate::per_second(1e6), 10);
@@ -38,7 +38,7 @@ fn stale_reading_sets_no_rate_for_the_past() {
     assert!(bucket.take(1000));
     reading.store(500, Ordering::Relaxed);
     assert!(set_rate(&bucket, Rate::ZERO));
-    // Counts as 500, not as 100.
+    // The time counts as 500, not as 100.
     reading.store(100, Ordering::Relaxed);
     assert!(set_rate(&bucket, Rate::per_second(1e9)));
     reading.store(600, Ordering::Relaxed);
@@ -50,7 +50,7 @@ fn schedule_that_starts_again_keeps_what_is_left() {
     for rate in [1e9, 1e10, 1e11] {
         let (bucket, reading) = bucket(Rate::per_second(rate), 1000);
         assert!(bucket.take(400));
-        // Far enough for several starts; the bucket is full each time.
+        // Far enough for several starts. The bucket is full each time.
         for step in 1..100u64 {
             reading.store(step << 40, Ordering::Relaxed);
             assert!(bucket.take(600) && bucket.take(400) && !bucket.take(1));
@@ -61,7 +61,7 @@ fn schedule_that_starts_again_keeps_what_is_left() {
 #[test]
 fn schedule_that_starts_again_keeps_what_is_promised() {
     let (bucket, reading) = bucket(Rate::per_second(1e9), 10);
-    // Just short of the limit: 2^61 units less 2^59 are 2.6e10 tokens.
+    // Just below the limit: 2^61 units minus 2^59 units are 2.6e10 tokens.
     reading.store(25_000_000_000, Ordering::Relaxed);
     assert!(bucket.take(10));
     let wait = || bucket.claim(10, Claim::Wait { remaining: None });
@@ -83,7 +83,7 @@ fn token_given_back_is_there_again_up_to_a_burst() {
     for _ in 0..5 {
         bucket.give_back();
     }
-    // Nine have been earned, and there is room for one more.
+    // Nine tokens have been earned, and there is room for one more.
     assert!(bucket.take(10) && !bucket.take(1));
 }
 
@@ -102,7 +102,7 @@ fn token_given_back_while_others_wait_moves_each_of_them_up() {
         waiters.map(progress),
         [Progress::Served(Duration::ZERO), Progress::Due(Some(1)), Progress::Due(Some(2))]
     );
-    // The last one's token is free again, once.
+    // The token of the last waiter is free again, once.
     assert_eq!(bucket.give_up(waiters[2].0), units(1));
     reading.store(2, Ordering::Relaxed);
     assert!(matches!(progress(waiters[1]), Progress::Served(_)));
@@ -124,10 +124,10 @@ fn token_given_back_to_a_full_bucket_leaves_a_due_promise_due() {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// With a reading this many nanoseconds older than the newest.
+    /// Takes tokens. The second number is the age of the clock reading, in nanoseconds.
     Take(u32, u64),
     Advance(u64),
-    /// In tokens per millisecond.
+    /// Sets the rate, in tokens per millisecond.
     SetRate(u32),
 }
 
@@ -141,17 +141,17 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// In millionths of a token, of which every rate here earns a whole number per nanosecond.
+    /// Counts in millionths of a token. Every rate in this test earns a whole number of millionths per nanosecond.
     #[test]
     fn stale_reading_is_granted_what_was_due_at_its_time(steps in vec(step(), 1..150), burst in 1u32..8) {
         const TOKEN: i128 = 1_000_000;
-        /// The guarantee is to within 2^-26 of a token.
+        /// The tolerance. The limiter guarantees 2^-26 of a token.
         const UNIT: i128 = 1;
         let (bucket, reading) = bucket(Rate::per_second(1e6), burst);
         let full = i128::from(burst) * TOKEN;
         let mut now = 10_000_000u64;
         reading.store(now, Ordering::Relaxed);
-        // For each rate, the time from which it holds, what it earns per nanosecond, and what was earned before.
+        // For each rate: its start, its amount per nanosecond, and the amount earned before its start.
         let mut rates = vec![(0, 1_000i128, 0i128)];
         let earned = |rates: &[(u64, i128, i128)], at: u64| {
             let (since, earns, before) = rates.iter().rev().find(|(since, ..)| *since <= at).unwrap();
@@ -165,12 +165,12 @@ proptest! {
                     let at = now.saturating_sub(stale);
                     reading.store(at, Ordering::Relaxed);
                     if bucket.take(tokens) {
-                        // A reading from before the last change of the rate counts as one at the change.
+                        // A reading from before the last change of the rate counts as a reading at the change.
                         grants.push((at.max(rates.last().unwrap().0), tokens));
                     }
                 }
                 Step::SetRate(per_milli) => {
-                    // Read under the lock, so never older than what has been granted.
+                    // A change reads the clock under the lock, so its reading is never older than that of a grant.
                     reading.store(now, Ordering::Relaxed);
                     prop_assert!(set_rate(&bucket, Rate::per(per_milli, Duration::from_millis(1))));
                     rates.push((now, i128::from(per_milli), earned(&rates, now)));
