@@ -1,7 +1,7 @@
 //! A cell whose accesses loom checks.
 //!
-//! `read` and `write` return plain pointers, as `std::cell::UnsafeCell::get` does, and cost the same. In a model each call also
-//! reports the access: loom fails if an access neither happens before nor after a conflicting one.
+//! `read` and `write` return plain pointers, as `std::cell::UnsafeCell::get` does, and cost the same. In a model, each call
+//! also reports the access. loom fails if two conflicting accesses are not ordered by happens-before.
 
 use std::cell::UnsafeCell;
 
@@ -30,7 +30,7 @@ impl<T> Cell<T> {
         self.value.get()
     }
 
-    /// Returns the value, which nobody else can reach.
+    /// Returns the value, which no other thread can reach.
     pub(in crate::raw) fn get_mut(&mut self) -> &mut T {
         self.access.write();
         self.value.get_mut()
@@ -42,9 +42,9 @@ impl<T> Cell<T> {
     ///
     /// `this` points to memory for a cell that no other thread can reach.
     pub(in crate::raw) unsafe fn initialize(this: *mut Self) -> *mut T {
-        // SAFETY: by the contract the memory is this caller's alone.
+        // SAFETY: by the contract, only this caller can reach the memory.
         unsafe { (&raw mut (*this).access).write(Access::new()) };
-        // SAFETY: as above; no reference to the value is made.
+        // SAFETY: as above. No reference to the value is created.
         UnsafeCell::raw_get(unsafe { &raw const (*this).value })
     }
 }

@@ -1,10 +1,10 @@
 //! The coarse clock, which is cheap to read and a little behind.
 //!
-//! On Linux a process reads the time of the kernel's last tick in 6 ns. The exact time takes 17 to 28 ns, measured. The coarse time
-//! is enough to see that a deadline is far away (row C13).
+//! On Linux, a process reads the time of the kernel's last tick in 6 ns. Reading the exact time takes 17 to 28 ns, measured.
+//! The coarse time is enough to see that a deadline is far away (row C13).
 
-/// Returns the monotonic time of the kernel's last tick, in nanoseconds. It is the clock of `Instant`, behind by a few milliseconds
-/// and never ahead. `None` where there is no such clock.
+/// Returns the monotonic time of the kernel's last tick, in nanoseconds. The clock is the clock of `Instant`. The time is a few
+/// milliseconds behind and never ahead. Returns `None` if the system has no such clock.
 #[cfg(all(target_os = "linux", target_pointer_width = "64", not(miri)))]
 #[inline]
 pub(crate) fn since_boot() -> Option<i64> {
@@ -36,9 +36,9 @@ fn read(clock: i32) -> Option<i64> {
 
     let mut time = Timespec { seconds: 0, nanoseconds: 0 };
     // SAFETY: the C library, which the standard library links, has this function with this signature (clock_gettime(2)), and
-    // `Timespec` is its `struct timespec` where pointers have 64 bits. It writes to `time` alone.
+    // `Timespec` is its `struct timespec` on targets with 64-bit pointers. The function writes only to `time`.
     let failed = unsafe { clock_gettime(clock, &raw mut time) } != 0;
-    // Exact for the 292 years that a machine may run.
+    // Exact for an uptime of up to 292 years.
     (!failed).then(|| time.seconds.wrapping_mul(1_000_000_000).wrapping_add(time.nanoseconds))
 }
 

@@ -1,8 +1,8 @@
 //! An error in two words that are passed in registers.
 //!
-//! An `enum` of the same two words is passed through memory: it is written in parts and read as a whole, which stalls the
+//! An `enum` of the same two words is passed through memory. It is written in parts and read as a whole, which stalls the
 //! processor for longer than the rest of `err` takes (row C20). A pointer and a number are passed in registers, and so is an
-//! `Option` of them.
+//! `Option` of the two.
 
 use std::marker::PhantomData;
 use std::panic::Location;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A source location with a number of 63 bits, or a shared value.
 pub(crate) struct Compact<S> {
-    /// The pointer of an `Arc<S>` if `bits` is `SHARED`, or else a `&'static Location`.
+    /// The pointer of an `Arc<S>` if `bits` is `SHARED`. Otherwise a `&'static Location`.
     pointer: NonNull<()>,
     /// `SHARED`, or twice the number.
     bits: u64,
@@ -21,7 +21,7 @@ pub(crate) struct Compact<S> {
 /// Distinct from every number, because twice a number is even.
 const SHARED: u64 = 1;
 
-// SAFETY: it is a shared reference to a `Location`, which is Sync, or an `Arc<S>`, whose bounds these are.
+// SAFETY: a `Compact` is a reference to a `Location`, which is Sync, or an `Arc<S>`, which has these bounds.
 unsafe impl<S: Send + Sync> Send for Compact<S> {}
 // SAFETY: as above.
 unsafe impl<S: Send + Sync> Sync for Compact<S> {}
@@ -33,7 +33,7 @@ pub(crate) enum View<'a, S> {
 }
 
 impl<S> Compact<S> {
-    /// `number` is less than 2^63.
+    /// Stores a location with a number, which must be less than 2^63.
     #[inline]
     pub(crate) fn location(location: &'static Location<'static>, number: u64) -> Self {
         debug_assert!(number >> 63 == 0);
@@ -49,17 +49,17 @@ impl<S> Compact<S> {
     #[inline]
     pub(crate) fn view(&self) -> View<'_, S> {
         if self.bits == SHARED {
-            // SAFETY: `shared` or `clone` created it from an `Arc`, and this owns a part of the count.
+            // SAFETY: `shared` or `clone` created the pointer from an `Arc`, and this value owns one count of it.
             View::Shared(unsafe { self.pointer.cast().as_ref() })
         } else {
-            // SAFETY: `location` created it from a static reference.
+            // SAFETY: `location` created the pointer from a static reference.
             View::Location(unsafe { self.pointer.cast().as_ref() }, self.bits >> 1)
         }
     }
 
     #[cold]
     fn drop_shared(&mut self) {
-        // SAFETY: `shared` or `clone` created it from an `Arc`, and it is dropped once.
+        // SAFETY: `shared` or `clone` created the pointer from an `Arc`, and this value's count is dropped once.
         drop(unsafe { Arc::from_raw(self.pointer.cast::<S>().as_ptr()) });
     }
 }
@@ -67,7 +67,8 @@ impl<S> Compact<S> {
 impl<S> Clone for Compact<S> {
     fn clone(&self) -> Self {
         if self.bits == SHARED {
-            // SAFETY: it is from an `Arc`, and this owns a part of the count. The clone owns the part that is added here.
+            // SAFETY: the pointer is from an `Arc`, and this value owns one count of it. The clone owns the count that is added
+            // here.
             unsafe { Arc::increment_strong_count(self.pointer.cast::<S>().as_ptr()) };
         }
         Compact { pointer: self.pointer, bits: self.bits, _owns: PhantomData }

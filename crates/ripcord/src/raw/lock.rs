@@ -1,8 +1,8 @@
 //! A one-byte lock for short critical sections in which no user code runs.
 //!
-//! `std::sync::Mutex` unlocks with a second read-modify-write, which is half of its cost (13 ns against 6 ns, measured), and rows
-//! C7, C8 and C14 take four locks. Here the unlock is a plain store. A waiter therefore polls instead of being woken, which is
-//! acceptable because every section is a handful of instructions.
+//! `std::sync::Mutex` unlocks with a second read-modify-write, which is half of its cost (13 ns against 6 ns, measured), and
+//! rows C7, C8 and C14 take four locks. Here the unlock is a plain store. So a waiter polls, because no thread wakes it.
+//! Polling is acceptable because every critical section is a few instructions.
 
 use std::ops::{Deref, DerefMut};
 
@@ -15,8 +15,8 @@ pub(crate) struct Lock<T> {
     value: Cell<T>,
 }
 
-// SAFETY: the value is accessed only through a `LockGuard`, of which there is one at a time. So threads that share a `Lock` have
-// exclusive access in turn, for which `T: Send` suffices.
+// SAFETY: the value is accessed only through a `LockGuard`, and only one guard exists at a time. So threads that share a `Lock`
+// have exclusive access in turn, for which `T: Send` suffices.
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {

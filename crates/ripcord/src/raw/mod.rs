@@ -1,10 +1,10 @@
 //! All of the crate's `unsafe` code.
 //!
-//! | file | what is unsafe | the bench row or figure that requires it |
+//! | file | unsafe code | the bench row or figure that requires it |
 //! |---|---|---|
 //! | `node` | reference count, fields under a lock bit, pointers to children | rows C1, C3, C7, C9: `Arc` + `Mutex` + `Weak` cost twice the target |
-//! | `node/payload` | a union with its tag elsewhere | rows C12, C18: 72 bytes instead of 80, and one cache line for a walk |
-//! | `node/memory` | reuse of the memory of freed nodes | row C1: half of its time is the allocator's |
+//! | `node/payload` | a union whose tag is in the node | rows C12, C18: 72 bytes instead of 80, and one cache line for a walk |
+//! | `node/memory` | reuse of the memory of freed nodes | row C1: the allocator takes half of its time |
 //! | `node/reference` | writing the fields of a node in place | rows C1, C2, C7 |
 //! | `tree` | following a child's pointer while its parent is locked | row C9 |
 //! | `timers` | following a timer's pointer while its queue is locked | row C14 |

@@ -1,5 +1,4 @@
-//! The state of a deadline that can be moved: one word that decides between a move and the expiry (`tree`, invariants 13 to
-//! 15).
+//! The state of a deadline that can be moved. One word decides between a move and the expiry (`tree`, invariants 13 to 15).
 
 use super::node::NEVER;
 use crate::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -52,7 +51,7 @@ pub(crate) struct Moves {
     /// In nanoseconds: the idle timeout, or else the time from the creation to the deadline.
     pub(crate) timeout: i64,
     pub(crate) count: u64,
-    /// Nanoseconds from the last move to the end, or until now.
+    /// Nanoseconds from the last move to the end, or to the present.
     pub(crate) since_last: i64,
 }
 
@@ -69,7 +68,7 @@ impl Movable {
 
     fn new(when: i64, now: i64, clock: Option<Clock>, idle: Option<i64>) -> Self {
         Movable {
-            // Ticks before zero have passed, like zero.
+            // Ticks before zero are in the past, and so is zero.
             word: AtomicI64::new(when.max(0)),
             armed: AtomicI64::new(UNARMED),
             clock,
@@ -137,7 +136,7 @@ impl Movable {
         let when = when.max(now);
         let mut word = self.word.load(Ordering::Acquire);
         loop {
-            // The clock decides, even if the expiry was not observed.
+            // The clock decides, even if no thread has observed the expiry.
             if word <= now && self.expire(now) {
                 return Moved::Refused;
             }
@@ -153,7 +152,7 @@ impl Movable {
                 Err(changed) => word = changed,
             }
         }
-        // For messages only, so without a read-modify-write: of two simultaneous moves one may not be counted (row C21).
+        // For messages only, so no read-modify-write is used: of two simultaneous moves, one may not be counted (row C21).
         self.moves.store(self.moves.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         self.moved_at.store(now, Ordering::Relaxed);
         if when < word && self.idle.is_none() { Moved::Earlier } else { Moved::Later }

@@ -17,12 +17,12 @@ use crate::slab::NONE;
 /// The armed deadlines of one clock.
 pub(crate) struct Timers {
     armed: Lock<Armed>,
-    /// Called, without the lock, when a deadline is earlier than the time until which the clock's driver sleeps. Returns false
-    /// if no driver runs.
+    /// Called, without the lock, when a deadline is armed that is earlier than the time until which the clock's driver sleeps.
+    /// Returns false if no driver runs.
     alarm: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
-// No user code runs under the lock, so a panic there leaves no invariant broken.
+// No user code runs under the lock, so a panic in user code leaves no invariant broken.
 impl UnwindSafe for Timers {}
 impl RefUnwindSafe for Timers {}
 
@@ -69,8 +69,8 @@ impl Armed {
         true
     }
 
-    /// Puts the first entry into the queue again while its deadline is later than its timer. When this returns, the first entry
-    /// is due at its time.
+    /// Puts the first entry into the queue again while its deadline is later than its timer. When this returns, the deadline of
+    /// the first entry is the time of its timer.
     fn put_first_where_it_belongs(&mut self) {
         while let Some(Target(node)) = self.queue.first() {
             let node = *node;
@@ -147,8 +147,8 @@ impl Timers {
         }
         drop(armed);
         if is_first && !(self.alarm)() {
-            // No driver sleeps for this deadline, so the next thread that arms a deadline has to try again, however late that
-            // deadline is due.
+            // No driver sleeps for this deadline. So the next thread that arms a deadline has to try again, even for a later
+            // deadline.
             self.armed.lock().sleeps_until = i64::MAX;
         }
     }
@@ -162,13 +162,13 @@ impl Timers {
         }
     }
 
-    /// Ends nodes that are due at `now`, a bounded number of them, the earliest first. Returns `None` if there may be more.
-    /// Otherwise returns the deadline to sleep for, or `i64::MAX` if none is armed.
+    /// Ends a bounded number of nodes that are due at `now`, the earliest first. Returns `None` if more nodes may be due.
+    /// Otherwise returns the deadline to sleep for, or `i64::MAX` if no deadline is armed.
     pub(crate) fn fire(&self, now: i64) -> Option<i64> {
         let mut due: Vec<NodeRef> = Vec::new();
         let mut armed = self.armed.lock();
-        // From an exact queue, each call takes one node: a waker may have advanced the clock, and a deadline that becomes due
-        // then comes after the deadlines that were due before.
+        // From an exact queue, each call takes one node. The reason is that a waker may have advanced the clock, and the
+        // deadlines that are due only then come after the deadlines that were due before.
         let most = if armed.queue.is_exact() { 1 } else { 256 };
         armed.sleeps_until = i64::MIN;
         let mut next = None;
@@ -207,7 +207,7 @@ impl Timers {
         self.armed.lock().queue.len()
     }
 
-    /// Returns the time until which the driver is to sleep. The driver checks it after user code ran, because that code may
+    /// Returns the time until which the driver has to sleep. The driver checks this after user code ran, because user code may
     /// have consumed the driver's wakeup.
     pub(crate) fn sleeps_until(&self) -> i64 {
         self.armed.lock().sleeps_until
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::Context;
 
-    /// A thread may fail to start once and start a moment later. The deadlines armed meanwhile must not stay without a driver.
+    /// A thread may fail to start and succeed a moment later. The deadlines armed meanwhile must still get a driver.
     #[test]
     fn alarm_that_failed_is_tried_again_for_a_later_deadline() {
         let tries = Arc::new(AtomicUsize::new(0));
@@ -247,7 +247,7 @@ mod tests {
             timers.arm(node);
             assert_eq!(tries.load(SeqCst), tried);
         }
-        // The timers are taken out, because a node takes itself only out of the queue of its own clock.
+        // The timers are taken out here, because a node removes itself only from the queue of its own clock.
         for node in nodes {
             timers.disarm(node);
             node.timer.store(NONE, Ordering::Release);

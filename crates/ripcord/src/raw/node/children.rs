@@ -8,12 +8,12 @@ use crate::slab::Slot;
 /// A pointer in a parent's list of children (invariant 4).
 pub(crate) struct Child {
     pub(crate) node: NonNull<Node>,
-    /// Whether the list belongs to its second parent: then the child is a merged context.
+    /// Whether the list belongs to the child's second parent. Then the child is a merged context.
     pub(crate) second: bool,
 }
 
-/// A `Child` or a free slot. The lowest bits of the pointer, which are zero because of its alignment, distinguish them. An `enum`
-/// would take two words (row C18).
+/// A `Child` or a free slot. The two lowest bits of the pointer, which are zero because of its alignment, distinguish the two.
+/// An `enum` would take two words (row C18).
 pub(crate) struct ChildSlot(*mut Node);
 
 const SECOND: usize = 1;
@@ -30,7 +30,7 @@ impl Slot<Child> for ChildSlot {
 
     #[inline]
     fn free(next: u32) -> Self {
-        // Adding one turns `NONE` into zero, so that the shifted value always fits.
+        // Adding one turns `NONE` into zero, so the shifted value always fits.
         ChildSlot(std::ptr::without_provenance_mut((next.wrapping_add(1) as usize) << SHIFT | FREE))
     }
 
@@ -48,7 +48,7 @@ impl Slot<Child> for ChildSlot {
 }
 
 impl ChildSlot {
-    /// Returns the child. `None` if the slot is free.
+    /// Returns the child, or `None` if the slot is free.
     #[inline]
     pub(in crate::raw) fn node(&self) -> Option<NonNull<Node>> {
         ChildSlot(self.0).into_value().map(|child| child.node)

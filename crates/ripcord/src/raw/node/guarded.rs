@@ -1,4 +1,4 @@
-//! What a node's lock guards: its waiters, children, functions and tokens.
+//! The fields that a node's lock guards: its waiters, children, functions and tokens.
 
 use std::task::Waker;
 
@@ -8,20 +8,20 @@ use super::{Callback, Child};
 use crate::raw::tree::token::Tokens;
 use crate::slab::Slab;
 
-/// What the lock bit guards. It takes two words, because most nodes have nothing or one waiter.
+/// The fields that the lock bit guards. They take two words, because most nodes have no waiter or one waiter.
 pub(crate) enum Guarded {
     One(Waker),
     Many(Option<Box<More>>),
 }
 
-/// What few nodes need.
+/// Fields that few nodes need.
 pub(crate) struct More {
-    /// The waiter whose key is 0. The key of another waiter is its key in `waiters` plus one.
+    /// The waiter whose key is 0. The key of any other waiter is its key in `waiters` plus one.
     first: Option<Waker>,
     pub(in crate::raw) waiters: Slab<Waker>,
     pub(in crate::raw) children: Slab<Child, ChildSlot>,
     pub(in crate::raw) callbacks: Slab<Callback>,
-    /// The tokens that end with this node, or a grace after it.
+    /// The tokens that are canceled when this node ends, or a grace after that.
     #[cfg(feature = "tokio-util")]
     pub(in crate::raw) tokens: Tokens,
     /// The number of cancel handles.
@@ -33,7 +33,7 @@ pub(crate) struct More {
 impl Guarded {
     pub(in crate::raw) const NOTHING: Guarded = Guarded::Many(None);
 
-    /// Returns what few nodes need, if this node has it.
+    /// Returns the fields that few nodes need, if this node has them.
     pub(in crate::raw) fn rest(&mut self) -> Option<&mut More> {
         match self {
             Guarded::Many(more) => more.as_deref_mut(),
@@ -41,7 +41,7 @@ impl Guarded {
         }
     }
 
-    /// Returns what few nodes need, and creates it if this node does not have it.
+    /// Returns the fields that few nodes need. Creates them if this node does not have them.
     pub(in crate::raw) fn more(&mut self) -> &mut More {
         if !matches!(self, Guarded::Many(Some(_))) {
             let first = self.take_first();

@@ -1,8 +1,8 @@
 //! Reuse of the memory of freed nodes.
 //!
 //! Most contexts live for a short time and are freed by the thread that created them. The allocator takes half of the time to
-//! create and drop a context (row C1). All nodes have one size, so each thread keeps the memory of a few freed nodes on a stack,
-//! which returns the most recently used memory first.
+//! create and drop a context (row C1). All nodes have one size. So each thread keeps the memory of a few freed nodes on a
+//! stack, and reuses the most recently used memory first.
 
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
@@ -19,13 +19,13 @@ pub(super) fn allocate() -> NodeMemory {
     kept::take().unwrap_or_else(Box::new_uninit)
 }
 
-/// The memory of a node that is being freed. Releases it when dropped, even if a user's `Drop` panics before.
+/// The memory of a node that is being freed. The drop releases the memory, even if a user's `Drop` panicked before.
 pub(super) struct Memory(NonNull<Node>);
 
 impl Memory {
     /// # Safety
     ///
-    /// The memory is from `allocate`, and is not used after this is dropped.
+    /// The memory is from `allocate`, and is not used after this value is dropped.
     pub(super) unsafe fn new(node: NonNull<Node>) -> Self {
         Memory(node)
     }
@@ -34,7 +34,7 @@ impl Memory {
 impl Drop for Memory {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: by the contract of `new` it is from a box, and this is its last use.
+        // SAFETY: by the contract of `new`, the memory is from a box, and this is its last use.
         kept::keep(unsafe { Box::from_raw(self.0.cast::<MaybeUninit<Node>>().as_ptr()) });
     }
 }
@@ -45,18 +45,18 @@ mod kept {
 
     use super::NodeMemory;
 
-    /// Maximum number of nodes whose memory a thread keeps: somewhat more than a request has contexts. Zero under tools that look
-    /// for uses of freed memory.
+    /// Maximum number of nodes whose memory a thread keeps. It is somewhat larger than the number of contexts of a request.
+    /// Zero under tools that detect uses of freed memory.
     const MAX_KEPT: usize = if cfg!(any(miri, ripcord_sanitize)) { 0 } else { 32 };
 
     struct Kept {
         slots: [Cell<Option<NodeMemory>>; MAX_KEPT],
-        /// The number of full slots, which are the first ones.
+        /// The number of full slots. The full slots are the first slots.
         len: Cell<usize>,
     }
 
     thread_local! {
-        // Dropped at the end of the thread. Nodes that are created or freed after that use the allocator.
+        // Dropped at the end of the thread. Nodes that are created or freed after the drop use the allocator.
         static KEPT: Kept = const { Kept { slots: [const { Cell::new(None) }; MAX_KEPT], len: Cell::new(0) } };
     }
 
@@ -83,7 +83,7 @@ mod kept {
     }
 }
 
-/// Keeps all freed memory until the next execution of the model, so that loom detects every use of it.
+/// Keeps all freed memory until the next execution of the model, so that loom detects every use of freed memory.
 #[cfg(ripcord_loom)]
 pub(crate) mod modeled {
     use std::cell::{Cell, RefCell};

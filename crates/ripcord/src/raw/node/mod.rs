@@ -2,17 +2,18 @@
 //!
 //! # Invariants
 //!
-//! 1. **Lifetime.** `refs` counts the strong references. A node holds a strong reference to its parent, so everything above a live
-//!    node is alive. The thread that decrements the count to zero frees the node, after `unregister`.
-//! 2. **The lock bit.** `guarded`, and `end` while the node is not done, are touched only by the holder of `LOCKED`. Only the
-//!    holder changes `state`, so unlocking is a plain store. Locks are taken from parent to child, never two otherwise; a queue
-//!    of timers is never locked with a node locked.
-//! 3. **An end is permanent.** `end` is written before `DONE` is stored with release, and never again. A thread that reads `DONE`
-//!    with acquire may read `end` without the lock. So error, cause and done state become visible together.
+//! 1. **Lifetime.** `refs` counts the strong references. A node holds a strong reference to its parent, so every node above a
+//!    live node is alive. The thread that decrements the count to zero frees the node, after `unregister`.
+//! 2. **The lock bit.** Only the holder of `LOCKED` accesses `guarded`, and `end` while the node is not done. Only the holder
+//!    changes `state`, so unlocking is a plain store. A thread that locks two nodes locks the parent first and then the child. No
+//!    queue of timers is locked while a node is locked.
+//! 3. **An end is permanent.** `end` is written before `DONE` is stored with release, and is not written again. A thread that
+//!    reads `DONE` with acquire may read `end` without the lock. So error, cause and done state become visible together.
 //! 4. **Pointers down are weak.** A parent's list of children and a queue of timers hold plain pointers. While `slot` (or
-//!    `timer`) is not `NONE`, the pointer is in that list. It is inserted under the list's lock by a holder of a strong reference,
-//!    and removed under the list's lock. The store of `NONE` is the last access of the thread that removes it. A node whose count
-//!    is zero removes itself before it is freed, so a pointer found under the list's lock is valid while that lock is held.
+//!    `timer`) is not `NONE`, the pointer is in that list. A holder of a strong reference inserts the pointer under the list's
+//!    lock. The pointer is removed under the list's lock. The store of `NONE` is the last access of the thread that removes the
+//!    pointer. A node whose count is zero removes itself before it is freed, so a pointer found under the list's lock is valid
+//!    while that lock is held.
 //! 5. **No user code under a lock.** Wakers, callbacks, causes and values are moved out first.
 
 mod children;
@@ -45,29 +46,30 @@ pub(crate) use reference::NodeRef;
 pub(crate) mod state {
     /// The node's lock is held.
     pub(crate) const LOCKED: u8 = 1;
-    /// Ends above are pushed down to this node, and the timers of the deadlines above are armed.
+    /// Ends above are pushed to this node, and the timers of the deadlines above are armed.
     pub(crate) const WATCHED: u8 = 2;
     /// The node has ended; `end` is readable.
     pub(crate) const DONE: u8 = 4;
-    /// A deadline ended it. Otherwise a cancel did.
+    /// A deadline ended the node. Otherwise a cancel ended the node.
     pub(crate) const DEADLINE: u8 = 8;
-    /// The end began here. Otherwise it was inherited.
+    /// The end began at this node. Otherwise the end was inherited.
     pub(crate) const OWN: u8 = 16;
     /// The cancel was the drop of a `Canceler`.
     pub(crate) const DROPPED: u8 = 32;
     /// A copy of `flag::DEADLINE`, so that the fast path loads one byte.
     pub(crate) const TIMED: u8 = 64;
-    /// Such a deadline may count on a clock other than the system's (`flag::CLOCK`), or may move (`flag::MOVABLE`).
+    /// A deadline that can end the node may be on a clock other than the system's (`flag::CLOCK`), or may move
+    /// (`flag::MOVABLE`).
     pub(crate) const CLOCKED: u8 = 128;
 }
 
-/// Bits of `Node::flags`: what a walk up the tree could find. Most walks are skipped because of them.
+/// Bits of `Node::flags`. They record what a walk up the tree could find, so that most walks are skipped.
 pub(crate) mod flag {
     /// A name at or above this node.
     pub(crate) const NAMED: u8 = 1;
     /// A deadline that can end this node.
     pub(crate) const DEADLINE: u8 = 2;
-    /// A clock of its own at or above this node.
+    /// A clock set at or above this node.
     pub(crate) const CLOCK: u8 = 4;
     /// A value at or above this node.
     pub(crate) const VALUES: u8 = 8;
@@ -77,29 +79,29 @@ pub(crate) mod flag {
     pub(crate) const SHIELDED: u8 = 32;
     /// A deadline that can end this node can be moved.
     pub(crate) const MOVABLE: u8 = 64;
-    /// A node with one of these flags holds no copy of a deadline (`tree`, invariant 14).
+    /// The flags of nodes that hold no copy of a deadline (`tree`, invariant 14).
     pub(crate) const NO_COPY: u8 = CLOCKS | MOVABLE;
 }
 
 /// Bits of `Node::notes`.
 mod note {
-    /// The canceler was detached, so that only handles are left. Guarded by the lock.
+    /// The canceler was detached, so only handles can cancel the node. Guarded by the lock.
     pub(super) const DETACHED: u8 = 1;
-    /// It ends a sleep or a wait and is no context of the user's. Set before anything waits for it.
+    /// The node ends a sleep or a wait, and is not a user's context. Set before the first waiter is added.
     pub(super) const TIMER: u8 = 2;
 }
 
-/// What a merged context has besides its first parent.
+/// The fields that a merged context has besides its first parent.
 pub(crate) struct Merge {
     /// The second parent.
     pub(crate) other: NodeRef,
-    /// The earlier deadline of the two, or `NEVER`.
+    /// The earlier of the parents' deadlines, or `NEVER`.
     pub(crate) when: i64,
     /// The key in the second parent's list of children, or `NONE`.
     slot: AtomicU32,
-    /// 1 if it inherited the second parent's end. Written before `DONE`.
+    /// 1 if the node inherited the second parent's end. Written before `DONE`.
     ended_by_second: AtomicU8,
-    /// The number of the cancel that ended it, if a cancel did. Written before `DONE` (invariant 9).
+    /// The number of the cancel that ended the node, if a cancel did. Written before `DONE` (invariant 9).
     cancel_number: AtomicU32,
 }
 
@@ -115,23 +117,23 @@ impl Merge {
     }
 }
 
-/// What a shielded context has besides its parent.
+/// The fields that a shielded context has besides its parent.
 pub(crate) struct Shield {
-    /// The time from its parent's end to its own, in nanoseconds.
+    /// The time from the end of the parent to the end of the node, in nanoseconds.
     pub(crate) grace: i64,
-    /// Its parent's deadline plus the grace, or `NEVER`.
+    /// The parent's deadline plus the grace, or `NEVER`.
     pub(crate) when: i64,
     /// The clock of the grace.
     pub(crate) clock: Clock,
 }
 
-/// How a node ended. Before that, how it may end by itself: the line that created it, and a deadline's cause.
+/// How a node ended. While the node is live: the line that created the node, and a deadline's cause.
 #[derive(Clone)]
 pub(crate) struct End {
     pub(crate) location: &'static Location<'static>,
     pub(crate) cause: Option<Cause>,
-    /// For a deadline, the original timeout in nanoseconds. For a cancel, its exact time in ticks of the clock. For a deadline's
-    /// end that a node with `flag::NO_COPY` has inherited, the exact time too.
+    /// For a deadline, the original timeout in nanoseconds. For a cancel, its exact time in ticks of the clock. For a
+    /// deadline's end that a node with a flag of `NO_COPY` has inherited, also the exact time.
     pub(crate) detail: i64,
 }
 
@@ -152,8 +154,8 @@ pub(crate) struct Node {
     tag: Tag,
     /// Bits of `note`.
     notes: AtomicU8,
-    /// For a deadline or a grace, the key in the queue of timers, or `NONE`. For a node that a cancel of its own ended, the number of that
-    /// cancel, written before `DONE` (invariant 9).
+    /// For a deadline or a grace, the key in the queue of timers, or `NONE`. For a node that its own cancel ended, the number of
+    /// the cancel, written before `DONE` (invariant 9).
     pub(in crate::raw) timer: AtomicU32,
     /// The key in the parent's list of children, or `NONE`.
     slot: AtomicU32,
@@ -180,7 +182,7 @@ impl Node {
     ///
     /// # Safety
     ///
-    /// The lock of the list that the pointer was found in is held for as long as the reference is used.
+    /// The caller holds the lock of the list that contains the pointer, for as long as the reference is used.
     #[inline]
     pub(in crate::raw) unsafe fn follow<'a>(pointer: NonNull<Node>) -> &'a Node {
         // SAFETY: the list's lock is held, so the node is not freed (invariant 4).
@@ -189,15 +191,15 @@ impl Node {
         node
     }
 
-    /// Returns the kind of context that this is.
+    /// Returns the kind of this node.
     #[inline]
     pub(crate) fn kind(&self) -> Kind<'_> {
-        // SAFETY: `allocate` made the two together, and `word` is dropped with the node.
+        // SAFETY: `allocate` wrote `tag` and `word` together, and `word` is dropped with the node.
         unsafe { self.word.kind(self.tag) }
     }
 
-    /// Returns the effective deadline of a node that can end, or `NEVER`. It is a copy made when the node was created, so it is
-    /// valid only for nodes without `flag::NO_COPY`.
+    /// Returns the effective deadline of a node that can end, or `NEVER`. The deadline is a copy made when the node was
+    /// created, so it is valid only for nodes without a flag of `NO_COPY`.
     #[inline]
     pub(crate) fn deadline(&self) -> i64 {
         // SAFETY: as in `kind`.
@@ -208,7 +210,7 @@ impl Node {
     #[inline]
     pub(crate) fn end(&self) -> Option<(u8, &End)> {
         let bits = self.state.load(Ordering::Acquire);
-        // SAFETY: `DONE` was read with acquire, so `end` was written before and never is again (invariant 3).
+        // SAFETY: `DONE` was read with acquire, so `end` was written before, and is not written again (invariant 3).
         (bits & state::DONE != 0).then(|| (bits, unsafe { &*self.end.read() }))
     }
 
@@ -245,7 +247,7 @@ impl Node {
         self.parent.as_ref()?.ender()
     }
 
-    /// Returns when this shielded node ends, once its parent has ended. `None` for every other node.
+    /// Returns when this shielded node ends, once its parent has ended. Returns `None` for every other node.
     #[inline]
     pub(in crate::raw) fn end_of_grace(&self) -> Option<i64> {
         let Kind::Shielded(shield) = self.kind() else { return None };
@@ -262,7 +264,7 @@ impl Node {
         }
     }
 
-    /// Returns for the second parent of a merged context what `cancel_parent` returns for the first.
+    /// Returns the same as `cancel_parent`, but for the second parent of a merged context.
     #[inline]
     pub(crate) fn second_parent(&self) -> Option<&NodeRef> {
         match self.kind() {
@@ -321,7 +323,7 @@ impl Node {
         self.notes.load(Ordering::Relaxed) == note::DETACHED
     }
 
-    /// Makes a new node with a deadline a timer: metrics do not count its end.
+    /// Makes a new node with a deadline a timer. Metrics do not count the end of a timer.
     pub(crate) fn set_timer(&self) {
         self.notes.store(note::TIMER, Ordering::Relaxed);
     }
@@ -345,15 +347,15 @@ impl Node {
         }
     }
 
-    /// Inserts `child` into this node's list, unless it is there already. Returns false if this node is done: then nothing will be
-    /// pushed to the child.
+    /// Inserts `child` into this node's list, unless the list contains it. Returns false if this node is done. In that case no
+    /// end will be pushed to the child.
     pub(in crate::raw) fn link(&self, child: &NodeRef, second: bool) -> bool {
         let mut guard = self.lock();
         if guard.bits & state::DONE != 0 {
             return false;
         }
         let edge = child.edge(second);
-        // Only a holder of this lock changes it.
+        // Only a holder of this lock changes `edge`.
         if edge.load(Ordering::Relaxed) == NONE {
             let slot = guard.fields().more().children.insert(Child { node: child.pointer(), second });
             edge.store(slot, Ordering::Relaxed);
@@ -361,12 +363,12 @@ impl Node {
         true
     }
 
-    /// Records that `child` is no longer in its parent's list. This is the caller's last access to it without a strong reference
-    /// (invariant 4). It takes a pointer, because the node may be freed before this returns.
+    /// Records that `child` is no longer in its parent's list. This is the caller's last access to `child` without a strong
+    /// reference (invariant 4). Takes a pointer, because the node may be freed before this function returns.
     ///
     /// # Safety
     ///
-    /// The caller removed `child` from the list, and holds the lock of that parent.
+    /// The caller removed `child` from the list, and holds the lock of the list's node.
     pub(in crate::raw) unsafe fn unlinked(child: NonNull<Node>, second: bool) {
         // SAFETY: the node is not freed before `NONE` is stored (invariant 4).
         let edge = unsafe { child.as_ref() }.edge(second);
@@ -381,7 +383,7 @@ impl Node {
         }
         if let Some(parent) = parent {
             let mut guard = parent.lock();
-            // Read again under the lock, because a propagation may have removed it meanwhile.
+            // Read again under the lock, because a propagation may have removed the node meanwhile.
             let slot = edge.load(Ordering::Relaxed);
             if slot != NONE
                 && let Some(more) = guard.fields().rest()
@@ -464,7 +466,7 @@ impl Node {
 }
 
 impl Node {
-    /// Returns whether dropping the node runs user code: it holds a value, a cause or a listener.
+    /// Returns whether dropping the node runs user code, because the node holds a value, a cause or a listener.
     fn holds_users_code(&mut self) -> bool {
         matches!(self.tag, Tag::Value | Tag::Attached) || self.end.get_mut().cause.is_some()
     }
@@ -476,7 +478,7 @@ impl Node {
             return None;
         }
         let tag = std::mem::replace(&mut self.tag, Tag::WithoutCancel);
-        // SAFETY: as in `kind`; the new tag says that nothing is left in it.
+        // SAFETY: as in `kind`. The new tag records that the word holds nothing more.
         unsafe { self.word.drop(tag) }.map(|merge| merge.other)
     }
 }
@@ -489,10 +491,10 @@ impl Drop for Node {
         let guarded = self.guarded.get_mut();
         // Checked here, so that most nodes need no call.
         if !matches!(**guarded, Guarded::Many(None)) {
-            // SAFETY: nothing uses it after this.
+            // SAFETY: nothing uses `guarded` after this.
             unsafe { ManuallyDrop::drop(guarded) }
         }
-        // SAFETY: as in `kind`; nothing uses it after this.
+        // SAFETY: as in `kind`. Nothing uses the word after this.
         drop(unsafe { self.word.drop(self.tag) });
     }
 }
@@ -500,7 +502,7 @@ impl Drop for Node {
 /// The lock of a node (invariant 2). Unlocks when dropped.
 pub(crate) struct NodeGuard<'a> {
     node: &'a Node,
-    /// The value that `state` gets at unlock.
+    /// The bits that are stored in `state` at unlock.
     pub(crate) bits: u8,
 }
 
@@ -514,21 +516,22 @@ impl NodeGuard<'_> {
         unsafe { &mut *self.node.guarded.write() }
     }
 
-    /// Writes the end, which becomes visible at unlock. Returns the cause that it replaced, to be dropped without the lock.
+    /// Writes the end, which becomes visible at unlock. Returns the replaced cause, which the caller drops without the lock.
     pub(crate) fn set_end(&mut self, bits: u8, end: End) -> Option<Cause> {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
-        // SAFETY: not done and under the lock, so no other thread reads or writes `end` (invariants 2 and 3).
+        // SAFETY: the node is not done and is locked, so no other thread reads or writes `end` (invariants 2 and 3).
         let End { cause: replaced, .. } = unsafe { std::mem::replace(&mut *self.node.end.write(), end) };
         replaced
     }
 
-    /// Returns where the deadline of a node was set, and its original timeout in nanoseconds. `None` if the node is done.
+    /// Returns where the deadline of a node was set, and its original timeout in nanoseconds. Returns `None` if the node is
+    /// done.
     pub(in crate::raw) fn deadline_set(&self) -> Option<(&'static Location<'static>, i64)> {
         if self.is_done() {
             return None;
         }
-        // SAFETY: not done and under the lock, so no other thread writes `end` (invariants 2 and 3).
+        // SAFETY: the node is not done and is locked, so no other thread writes `end` (invariants 2 and 3).
         let end = unsafe { &*self.node.end.read() };
         Some((end.location, end.detail))
     }
@@ -548,7 +551,7 @@ impl NodeGuard<'_> {
         self.node.timer.store(number, Ordering::Relaxed);
     }
 
-    /// Does what `set_end` does for a node that its own deadline ends: `end` was written when the node was created.
+    /// Does the same as `set_end` for a node that its own deadline ends. `end` was written when the node was created.
     pub(crate) fn set_own_deadline_end(&mut self, bits: u8) {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;
@@ -557,7 +560,7 @@ impl NodeGuard<'_> {
         }
     }
 
-    /// Does what `set_end` does for a dropped `Canceler`: its location was written when the node was created.
+    /// Does the same as `set_end` for a dropped `Canceler`. The location was written when the node was created.
     pub(crate) fn set_dropped_end(&mut self, bits: u8, detail: i64) {
         debug_assert!(!self.is_done());
         self.bits |= state::DONE | bits;

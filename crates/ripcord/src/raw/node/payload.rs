@@ -1,7 +1,7 @@
 //! The kind of a node, and the one word of data that belongs to it.
 //!
-//! A Rust `enum` would take two words, one of them for its tag. Here the tag is a byte at the start of the node, which a walk up
-//! the tree reads anyway. A node takes 72 bytes instead of 80 (rows C4, C12, C18).
+//! A Rust `enum` would take two words, one of them for its tag. Here the tag is a byte at the start of the node, which a walk
+//! up the tree reads anyway. So a node takes 72 bytes instead of 80 (rows C4, C12, C18).
 
 use std::borrow::Cow;
 use std::mem::ManuallyDrop;
@@ -18,7 +18,7 @@ pub(crate) const NEVER: i64 = i64::MAX;
 /// The kind of a new node.
 pub(crate) enum Payload {
     Cancel {
-        /// A copy of the deadline above. `NEVER` if there is none, or if one above can be moved.
+        /// A copy of the deadline above. `NEVER` if there is no deadline above, or if a deadline above can be moved.
         when: i64,
     },
     Deadline {
@@ -34,7 +34,7 @@ pub(crate) enum Payload {
     #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     Attached(Box<dyn Send + Sync>),
     Value(OwnedValue),
-    /// Shared with the errors that contain it.
+    /// The errors that contain the name share it.
     Name(Arc<Cow<'static, str>>),
     Clock(Box<Clock>),
 }
@@ -99,7 +99,7 @@ pub(super) union Word {
 impl Word {
     pub(super) const NOTHING: Word = Word { nothing: () };
 
-    // Always: see `NodeRef::allocate`.
+    // Always inlined: see `NodeRef::allocate`.
     #[inline(always)]
     pub(super) fn new(payload: Payload) -> (Tag, Word) {
         match payload {
@@ -122,10 +122,10 @@ impl Word {
 
     /// # Safety
     ///
-    /// `new` returned this with `tag` (or this is `NOTHING`, and `tag` is `Todo`), and it has not been dropped.
+    /// `new` returned this word with `tag` (or the word is `NOTHING` and `tag` is `Todo`), and the word has not been dropped.
     #[inline]
     pub(super) unsafe fn kind(&self, tag: Tag) -> Kind<'_> {
-        // SAFETY: in each case the field is the one that `new` wrote with the tag.
+        // SAFETY: in each case, `new` wrote this field with this tag.
         unsafe {
             match tag {
                 Tag::Todo => Kind::Todo,
@@ -144,7 +144,7 @@ impl Word {
         }
     }
 
-    /// Returns the effective deadline of a node that can end, or `NEVER`. It is not valid for a node that holds no copy
+    /// Returns the effective deadline of a node that can end, or `NEVER`. The result is not valid for a node that holds no copy
     /// (`tree`, invariant 14).
     ///
     /// # Safety
@@ -161,7 +161,7 @@ impl Word {
         }
     }
 
-    /// A separate function, so that a hot loop uses no jump table (row C4).
+    /// Reads a deadline that is not in the word itself. A separate function, so that a hot loop uses no jump table (row C4).
     ///
     /// # Safety
     ///
@@ -179,7 +179,7 @@ impl Word {
         }
     }
 
-    /// Returns the clock that this node holds: its own, or that of its deadline or grace.
+    /// Returns the clock that this node holds: a clock set on the node, or the clock of its deadline or grace.
     ///
     /// # Safety
     ///
@@ -197,14 +197,15 @@ impl Word {
         }
     }
 
-    /// Drops the word, except for a merged context, which is returned so that its second parent can be dropped without recursion.
+    /// Drops the word. Returns the fields of a merged context instead, so that its second parent can be dropped without
+    /// recursion.
     ///
     /// # Safety
     ///
     /// As for `kind`, and this is the last use of the word.
     #[inline]
     pub(super) unsafe fn drop(&mut self, tag: Tag) -> Option<Box<Merge>> {
-        // SAFETY: as in `kind`. Each field is taken once, because this is called once.
+        // SAFETY: as in `kind`. Each field is taken once, because the word is dropped once.
         unsafe {
             match tag {
                 Tag::Cancel | Tag::Deadline | Tag::WithoutCancel | Tag::Todo => {}

@@ -16,12 +16,12 @@ pub(crate) struct NodeRef {
     pointer: NonNull<Node>,
 }
 
-// SAFETY: a `NodeRef` gives shared access to a `Node`, which is Sync, and may free it, and it is Send.
+// SAFETY: a `NodeRef` gives shared access to a `Node`, which is Sync. It may free the node, which is Send.
 unsafe impl Send for NodeRef {}
 // SAFETY: as above.
 unsafe impl Sync for NodeRef {}
 
-/// Maximum number of references. More can only be leaked ones: the process aborts before the count wraps, as with `Arc`.
+/// Maximum number of references. Only leaks can exceed it. The process aborts before the count wraps, as with `Arc`.
 const MAX_REFS: u32 = u32::MAX / 2;
 
 /// The node of `Context::todo`. Its count includes a reference that is never dropped.
@@ -41,7 +41,7 @@ static TODO: Node = Node {
     alive: Access::new(),
 };
 
-/// Fails to compile when a field is added: `NodeRef::allocate` has to write it too.
+/// Fails to compile when a field is added. `NodeRef::allocate` has to write that field too.
 const _: fn(&Node) = |node| {
     let Node {
         refs: _,
@@ -78,7 +78,7 @@ impl NodeRef {
         Self::allocate(parent, flags, payload, end, 1)
     }
 
-    /// Creates a node as `new` does, and returns two references to it: for a context and its canceler.
+    /// Creates a node like `new`. Returns two references to it: for a context and its canceler.
     #[inline]
     pub(crate) fn new_pair(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End) -> (NodeRef, NodeRef) {
         let first = Self::allocate(parent, flags, payload, end, 2);
@@ -86,7 +86,7 @@ impl NodeRef {
         (first, second)
     }
 
-    // Always inlined: where the kind of the payload is known, the match on it costs nothing.
+    // Always inlined, so that the match on the payload costs nothing where its kind is known.
     #[inline(always)]
     fn allocate(parent: Option<NodeRef>, flags: u8, payload: Payload, end: End, refs: u32) -> NodeRef {
         let bits = match flags & (flag::DEADLINE | flag::CLOCK | flag::MOVABLE) {
@@ -98,9 +98,9 @@ impl NodeRef {
         let End { location, cause, detail } = end;
         let pointer = NonNull::from(Box::leak(memory::allocate())).cast::<Node>();
         let node = pointer.as_ptr();
-        // Each field is written in place. A node that is built first and then moved is written in small pieces and immediately read
-        // in large ones, which stalls the processor (rows C1, C2, C7).
-        // SAFETY: `node` points to memory for a `Node` that no other thread knows. All of its fields are written here.
+        // Each field is written in place. If a node were built first and then moved, it would be written in small pieces and
+        // immediately read in large pieces, which stalls the processor (rows C1, C2, C7).
+        // SAFETY: `node` points to memory for a `Node` that no other thread can reach. All of its fields are written here.
         unsafe {
             (&raw mut (*node).refs).write(AtomicU32::new(refs));
             (&raw mut (*node).state).write(AtomicU8::new(bits));
@@ -121,11 +121,11 @@ impl NodeRef {
         NodeRef { pointer }
     }
 
-    /// Creates a strong reference from a pointer of invariant 4. `None` if the node is being freed.
+    /// Creates a strong reference from a pointer of invariant 4. Returns `None` if the node is being freed.
     ///
     /// # Safety
     ///
-    /// The lock of the list that the pointer was found in is held.
+    /// The caller holds the lock of the list that contains the pointer.
     pub(in crate::raw) unsafe fn upgrade(pointer: NonNull<Node>) -> Option<NodeRef> {
         // SAFETY: by the contract.
         let node = unsafe { Node::follow(pointer) };
@@ -139,7 +139,7 @@ impl NodeRef {
         None
     }
 
-    /// Returns the nearest node at or above this one that can end by itself. Names, values and clocks end with it.
+    /// Returns the nearest node at or above this node that can end. Names, values and clocks end with that node.
     #[inline]
     pub(crate) fn ender(&self) -> Option<&NodeRef> {
         let mut node = self;
@@ -160,19 +160,20 @@ impl NodeRef {
         self.pointer
     }
 
-    /// Returns whether this is the only strong reference. A list may still point to the node, and a thread that finds it there may
-    /// mark it.
+    /// Returns whether this is the only strong reference. A list may still contain the node, and a thread that finds the node
+    /// there may mark it.
     #[inline]
     pub(crate) fn is_sole(&self) -> bool {
         self.refs.load(Ordering::Acquire) == 1
     }
 
-    /// Drops a reference that is likely the only one, and then needs no read-modify-write.
+    /// Drops a reference that is likely the only one. In that case no read-modify-write is needed.
     #[inline]
     pub(crate) fn drop_likely_sole(self) {
-        // The order matters. With one reference, another one can only come from a list, and no thread can insert the node into a
-        // list. A thread that removes the node from a list creates its reference before it stores `NONE`. So if no list contains
-        // the node, and the count is still one after that was read, this is the only reference.
+        // The order matters. While this is the only reference, another reference can only come from a list, and no thread can
+        // insert the node into a list. A thread that removes the node from a list creates its reference before it stores
+        // `NONE`. So if no list contains the node, and the count is still one after the lists were checked, this is the only
+        // reference.
         if self.is_sole() && self.is_unregistered() && self.is_sole() {
             let pointer = self.pointer;
             std::mem::forget(self);
@@ -198,7 +199,7 @@ impl Deref for NodeRef {
 
     #[inline]
     fn deref(&self) -> &Node {
-        // SAFETY: a strong reference keeps the node alive (invariant 1), and it is not borrowed mutably before it is freed.
+        // SAFETY: a strong reference keeps the node alive (invariant 1), and only the free borrows the node mutably.
         let node = unsafe { self.pointer.as_ref() };
         node.alive.read();
         node
@@ -210,13 +211,13 @@ impl Drop for NodeRef {
     fn drop(&mut self) {
         // Release, so that all uses by this reference happen before the free.
         if self.refs.fetch_sub(1, Ordering::Release) == 1 {
-            // SAFETY: this decremented the count to zero.
+            // SAFETY: this drop decremented the count to zero.
             unsafe { drop_last(self.pointer) }
         }
     }
 }
 
-/// A separate function, so that dropping one of several references needs no call.
+/// Frees the node. A separate function, so that dropping one of several references needs no call.
 ///
 /// # Safety
 ///
@@ -233,7 +234,7 @@ unsafe fn drop_last(pointer: NonNull<Node>) {
 }
 
 impl Node {
-    /// Makes all uses by the dropped references happen before what follows. The count is zero.
+    /// Makes all uses by the dropped references happen before the code after this call. The count is zero.
     #[inline]
     fn acquire_all_uses(&self) {
         if cfg!(ripcord_sanitize) {
@@ -245,24 +246,24 @@ impl Node {
     }
 }
 
-/// Frees a node, and the nodes above it whose last reference that was. It is a loop, because the user determines the length of a
-/// chain.
+/// Frees a node, and every node above it whose last reference that node held. Uses a loop instead of recursion, because the
+/// user decides how long a chain is.
 ///
 /// # Safety
 ///
-/// The count of `pointer` is zero, or it is one and that is the caller's reference. No list contains the node, and no thread can
-/// increment the count.
+/// The count of `pointer` is zero, or it is one and the caller holds that reference. No list contains the node, and no thread
+/// can increment the count.
 unsafe fn free(mut pointer: NonNull<Node>) {
-    // Second parents of merged contexts, rarely any.
+    // The second parents of merged contexts. Usually empty.
     let mut pending: Vec<NodeRef> = Vec::new();
     loop {
-        // SAFETY: by the contract (and below) there is no other reference and no list contains the node. `NodeRef::allocate` got the
-        // memory from `memory::allocate`, and nothing uses it after `drop_in_place`.
+        // SAFETY: by the contract (and below) there is no other reference, and no list contains the node. `NodeRef::allocate`
+        // got the memory from `memory::allocate`, and nothing uses the node after `drop_in_place`.
         let (memory, node) = unsafe { (Memory::new(pointer), pointer.as_mut()) };
-        // Taken out, so that the node's drop does not recurse.
+        // The parent is taken out, so that the drop of the node does not recurse.
         let mut next = node.parent.take();
         pending.extend(node.take_second_parent());
-        // A panic of a user's `Drop` must not prevent the free of the rest of the chain, and a second one must not abort.
+        // A panic in a user's `Drop` must not prevent the free of the rest of the chain, and a second panic must not abort.
         if node.holds_users_code() {
             // SAFETY: as above.
             background::shielded(|| unsafe { pointer.drop_in_place() });
@@ -275,8 +276,8 @@ unsafe fn free(mut pointer: NonNull<Node>) {
             let Some(above) = next.take().or_else(|| pending.pop()) else { return };
             pointer = above.pointer;
             std::mem::forget(above);
-            // SAFETY: `above` was a strong reference, which is dropped here. The node is alive until the count is zero, and then
-            // until this loop frees it.
+            // SAFETY: `above` was a strong reference, which is dropped here. The node is alive until the count is zero, and
+            // after that until this loop frees the node.
             let node = unsafe { pointer.as_ref() };
             if node.refs.fetch_sub(1, Ordering::Release) == 1 {
                 node.acquire_all_uses();

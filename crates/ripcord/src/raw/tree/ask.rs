@@ -1,4 +1,4 @@
-//! Finds out whether a node has ended: from its own state, from the nodes above it, and from the clock.
+//! Finds out whether a node has ended. The sources are the node's state, the nodes above it, and the clock.
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -240,7 +240,7 @@ impl Node {
         }
     }
 
-    /// Returns the same as `expired`, when this node's clock shows `now`.
+    /// Returns the same as `expired`, for the time `now` on this node's clock.
     pub(super) fn expired_at(&self, now: i64) -> bool {
         if self.flags & flag::DEADLINE == 0 {
             return false;

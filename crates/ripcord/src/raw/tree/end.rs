@@ -13,7 +13,8 @@ use crate::raw::node::{Child, ChildSlot, End, Kind, Node, NodeGuard, NodeRef, fl
 
 /// The number of children that are marked under their parent's lock before the lock is released and their wakers are called.
 const CHUNK: usize = 64;
-/// How many children ahead of the current child memory is touched, so that a child is in the cache when it is marked.
+/// The number of children ahead of the current child whose memory is touched, so that a child is in the cache when it is
+/// marked.
 const AHEAD: usize = 12;
 
 /// Ends the node by a cancel made at `location`, unless the node has ended already. When this returns, the node and all nodes
@@ -46,11 +47,11 @@ pub(crate) fn cancel_dropped(node: &NodeRef) {
 /// The moment of a cancel (invariant 9).
 struct Moment {
     at: i64,
-    /// Orders the cancels at the same time of the clock.
+    /// The order of cancels that have the same time of the clock.
     number: u32,
 }
 
-/// Returns the moment of a cancel, or `None` if the node has ended before it (invariant 9).
+/// Returns the moment of a cancel, or `None` if the node ended before the cancel (invariant 9).
 fn may_cancel(node: &NodeRef) -> Option<Moment> {
     if node.end().is_some() {
         return None;
@@ -226,7 +227,7 @@ fn arm_grace(node: &NodeRef, marked: &mut Vec<NodeRef>) {
     }
 }
 
-/// Returns the end that a node writes when it takes over an end made `at`.
+/// Returns the end that a node writes when it inherits an end made `at`.
 fn inherited_end(node: &Node, bits: u8, end: &End, at: i64) -> End {
     let end = end.clone();
     if bits & state::DEADLINE != 0 && node.flags & flag::NO_COPY != 0 { End { detail: at, ..end } } else { end }
@@ -238,11 +239,12 @@ fn foreseen(guard: &mut NodeGuard<'_>) -> Option<Cause> {
     None
 }
 
-/// Returns the done parent that ended first (invariant 9). Of two deadlines at the same moment, the first parent counts.
+/// Returns the done parent that ended first (invariant 9). Of two deadlines at the same moment, the deadline of the first
+/// parent counts.
 fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Option<&'a NodeRef> {
     let done = |node: Option<&'a NodeRef>| node.filter(|node| node.end().is_some());
     let order = |node: &NodeRef| (node.ended_at(), node.is_canceled());
-    // Each parent is asked once: a parent that ends meanwhile ended later.
+    // Each parent is checked once. A parent that ends after its check ended later.
     let (first, second) = (done(first), done(second));
     let (Some(first), Some(second)) = (first, second) else { return first.or(second) };
     let is_second_earlier = match order(second).cmp(&order(first)) {
@@ -253,12 +255,12 @@ fn earlier_of<'a>(first: Option<&'a NodeRef>, second: Option<&'a NodeRef>) -> Op
     Some(if is_second_earlier { second } else { first })
 }
 
-/// The bits that a child takes over from its parent's end.
+/// The bits that a child inherits from its parent's end.
 const INHERITED: u8 = state::DEADLINE | state::DROPPED;
 
-/// Marks the node, which ended `at`, done with the end that `set_end` writes. Then notifies everything that waits for the node.
-/// Does nothing if the node is done. Returns true if the node was marked and has children. In this case the node was counted
-/// into `propagations`, and the caller has to `propagate` it. (`mark` does not propagate, so that nothing recurses.)
+/// Marks the node, which ended `at`, done with the end that `set_end` writes. Then notifies all waiters of the node. Does
+/// nothing if the node is done. Returns true if the node was marked and has children. In this case the node was counted into
+/// `propagations`, and the caller has to `propagate` it. (`mark` does not propagate, so that nothing recurses.)
 #[must_use]
 fn mark(node: &Node, at: i64, set_end: impl FnOnce(&mut NodeGuard<'_>) -> Option<Cause>) -> bool {
     let mut guard = node.lock();
@@ -316,8 +318,8 @@ impl Drop for Counted {
     }
 }
 
-/// Marks all nodes below nodes that were just marked and counted. Uses a list instead of recursion, because the user decides
-/// how deep a tree is.
+/// Marks all nodes below the given nodes, which were just marked and counted. Uses a list instead of recursion, because the
+/// user decides how deep a tree is.
 fn propagate(mut marked: Vec<NodeRef>) {
     let mut counted = Counted(0);
     let mut notifications = Notifications::default();
@@ -345,8 +347,8 @@ fn propagate(mut marked: Vec<NodeRef>) {
 struct Remaining {
     /// The marked nodes that have children, with the times at which they ended.
     parents: Vec<(NodeRef, i64)>,
-    /// Nodes that may have ended before their parent, by another parent or on another clock, and nodes that end after their
-    /// parent. `settle` finds out which.
+    /// Nodes that may have ended before their parent, because of another parent or another clock, and nodes that end after
+    /// their parent. `settle` finds out which.
     late: Vec<NodeRef>,
 }
 
@@ -404,10 +406,10 @@ fn mark_child(child: &Node, at: i64, bits: u8, end: &End, notifications: &mut No
         return Marked::Leaf;
     }
     let own = match child.kind() {
-        // The other parent may have ended before.
+        // The other parent may have ended before this parent.
         Kind::Merge(_) => return Marked::NotYet,
         Kind::Shielded(_) => return Marked::NotYet,
-        // The child may count on another clock than its parent: then the two times cannot be compared.
+        // The child may be on another clock than its parent. Then the two times cannot be compared.
         Kind::Deadline { .. } | Kind::Movable(_) if child.flags & flag::CLOCK != 0 => return Marked::NotYet,
         Kind::Deadline { when } => Some(when),
         Kind::Movable(movable) => Some(movable.seal()),

@@ -1,9 +1,9 @@
 //! Releasing functions that wait for an end that cannot come (invariant 11).
 //!
 //! A function of `after_func` holds its context, so the reference count alone never frees the two. A node is ended by its
-//! canceler, by its deadline, or by a node above it. The canceler can be lost, by `Canceler::detach` or with the last
-//! `CancelHandle`. The handles of a movable deadline can be lost while no deadline is set. The thread that gives up the last of
-//! them looks for nodes that have become endless, at this node and below it.
+//! canceler, by its deadline, or by a node above it. The canceler can be lost by `Canceler::detach`, or when the last
+//! `CancelHandle` is dropped. The handles of a movable deadline can be lost while no deadline is set. The thread that gives up
+//! the last canceler or handle looks for nodes that have become endless, at this node and below it.
 
 use std::collections::HashSet;
 

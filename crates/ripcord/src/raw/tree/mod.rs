@@ -31,10 +31,10 @@
 //!     A reading is in the past, so no end is seen early. An end that is seen is marked before it is reported (invariant 6), so
 //!     no later comparison with an older reading denies it.
 //! 11. **Endless.** No function is registered on a node that no canceler and no deadline, at the node or above it, can end. A
-//!     function is inserted under the node's lock, on a path that is linked, and only then is the path checked. A lost canceler
-//!     is recorded under its node's lock, and only then are the nodes above and below it visited, each under its own lock. So
-//!     of a registration and a loss, or of two losses, at least one sees the other.
-//! 12. **Shielded.** A shielded node ends a fixed time after its parent: so `cancel_parent` stops at it, and `link_parent` does
+//!     function is inserted under the node's lock, on a path that is linked. Only then is the path checked. A lost canceler is
+//!     recorded under its node's lock. Only then are the nodes above and below it visited, each under its own lock. So of a
+//!     registration and a loss, or of two losses, at least one sees the other.
+//! 12. **Shielded.** A shielded node ends a fixed time after its parent. So `cancel_parent` stops at it, and `link_parent` does
 //!     not. The time of its end is known once its parent is marked, and does not change after that. So a query of a node with
 //!     the flag `SHIELDED` marks all ended nodes above it, from the top down, and then checks whether the node itself is
 //!     marked. No shorter path exists for such a node. If a shielded node is linked, the thread that marks its parent arms its
@@ -45,12 +45,12 @@
 //!     the deadline is sealed. A reset replaces an unsealed word. A thread that finds that the time has come replaces the word
 //!     by its complement. Both use a compare-and-swap. So no end at the old time follows a reset that returned true, and no
 //!     reset returns true after an end. A thread that reports an expiry first seals the word, and then marks the node
-//!     (invariant 6). A node that takes over an end is sealed before the two times are compared (invariant 9), so that the
-//!     result stays true.
+//!     (invariant 6). A node that inherits an end is sealed before the two times are compared (invariant 9), so that the result
+//!     stays true.
 //! 14. **No copies below.** A node below a movable deadline, or below deadlines on different clocks, has a flag of `NO_COPY`.
-//!     Such a node holds no copy of a deadline, and every deadline there has a node of its own: the deadline that is earlier
-//!     now may be moved, and of two clocks the one with the later deadline may reach it first. The effective deadline is found
-//!     by a walk up to the first node without such a flag. The copy in that node covers all nodes above it. A marked node
+//!     Such a node holds no copy of a deadline, and every deadline there has a node of its own. The reason is that the deadline
+//!     that is earlier now may be moved, and that the clock with the later deadline may reach it first. The effective deadline is
+//!     found by a walk up to the first node without such a flag. The copy in that node covers all nodes above it. A marked node
 //!     records the time of a deadline's end, because a later walk might find another time.
 //! 15. **The timer looks again.** The time for which a movable deadline's timer is in the queue is stored beside the deadline,
 //!     guarded by the lock of the queue. A move to a later time does not change it. If the deadline is unsealed and later when

@@ -75,7 +75,8 @@ pub(crate) fn progress(node: &NodeRef) -> bool {
     found && !refused
 }
 
-/// Returns whether a deadline above has passed, or a shielded context above has ended. The caller first looks for marks above.
+/// Returns whether a deadline above has passed, or a shielded context above has ended. The caller has already looked for marks
+/// above.
 fn parent_has_ended(node: &Node, now: i64) -> bool {
     let Some(parent) = node.cancel_parent() else { return false };
     match node.flags & (flag::CLOCKS | flag::SHIELDED) {

@@ -1,4 +1,4 @@
-//! Notifying whoever waits for an end, with no lock held.
+//! Notifies the waiters of ended nodes, with no lock held.
 
 use std::task::Waker;
 
@@ -8,15 +8,15 @@ use crate::raw::node::{Callback, More};
 #[cfg(feature = "tokio-util")]
 use crate::raw::tree::token::Tokens;
 
-/// What was taken out of ended nodes under their locks, to be sent without a lock. All of it runs user code (invariant 5).
+/// The items taken out of ended nodes under their locks, to be sent without a lock. All of them run user code (invariant 5).
 #[derive(Default)]
 pub(super) struct Notifications {
     pub(super) wakers: Vec<Waker>,
     callbacks: Vec<Callback>,
-    /// The tokens of each node, and when the node ended.
+    /// The tokens of each node, and the time at which the node ended.
     #[cfg(feature = "tokio-util")]
     tokens: Vec<(Tokens, i64)>,
-    /// Causes that an end has replaced, to be dropped.
+    /// Causes that an end has replaced and that have to be dropped.
     pub(super) replaced: Vec<Cause>,
     /// The nearest names of contexts whose own deadlines ended them.
     #[cfg(feature = "metrics")]

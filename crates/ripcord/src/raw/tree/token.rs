@@ -1,16 +1,15 @@
 //! The tokens of tokio-util that end with a node.
 //!
-//! A token cannot say that its last clone was dropped. So it must not keep a context alive, and must still be canceled when a
-//! context ends that nobody holds anymore. Therefore the tokens form a tree of their own beside the nodes: the token of a node
-//! is a child of its parent's token, and whoever marks a node cancels its token. When a node is freed, tokio-util moves the
-//! children of its token to the parent's token.
+//! A token does not report that its last clone was dropped. So a token must not keep a context alive. But it must still be
+//! canceled when its context ends, even if no reference to that context is left. Therefore the tokens form a tree of their own
+//! beside the nodes: the token of a node is a child of its parent's token, and the thread that marks a node cancels its token.
+//! When a node is freed, tokio-util moves the children of its token to the parent's token.
 //!
-//! A shielded context ends later than its parent. So a node has one more token for each grace with which contexts are shielded
-//! from it, and that one is canceled the grace after the node's end. The token of the shielded context is a child of it. Nothing
-//! else is left when the shielded context is freed.
+//! A shielded context ends later than its parent. So a node has one more token for each grace of the contexts that are shielded
+//! from it. That token is canceled the grace after the node's end. The token of the shielded context is a child of that token.
+//! When the shielded context is freed, only that token is left.
 //!
-//! The tokens of a node with a deadline of its own are left to timers when the node is freed: to nodes that hold a token and
-//! nothing else.
+//! When a node with its own deadline is freed, timers take over its tokens. A timer is a node that holds only a token.
 
 use std::collections::BTreeMap;
 use std::panic::Location;
@@ -28,15 +27,15 @@ use crate::raw::node::{End, Kind, NEVER, Node, NodeRef, Payload, Shield, flag, s
 #[derive(Default)]
 pub(in crate::raw) struct Tokens(BTreeMap<(i64, usize), SharedToken>);
 
-/// The parent of all tokens that were made of a node's contexts, or of contexts shielded from it.
+/// The parent of all tokens created for a node's contexts, or for contexts shielded from the node.
 struct SharedToken {
     token: CancellationToken,
     delay: Delay,
-    /// A timer's reference to itself, which keeps it alive until it ends.
+    /// A timer's reference to itself, which keeps the timer alive until it ends.
     timer: Option<NodeRef>,
 }
 
-/// How long after the end of its node a token is canceled.
+/// The time from the end of a node to the cancel of a token.
 #[derive(Clone)]
 struct Delay {
     /// In nanoseconds.
@@ -44,13 +43,13 @@ struct Delay {
     clock: Clock,
 }
 
-/// Graces are rounded up to whole milliseconds, so that there is a limit to the number of a node's tokens.
+/// Graces are rounded up to whole milliseconds, which limits the number of a node's tokens.
 const PRECISION: i64 = 1_000_000;
 
 impl Delay {
     const NONE: Delay = Delay { grace: 0, clock: Clock::system() };
 
-    /// The delay of a token at the parent of a shielded node where the delay is this.
+    /// Returns the delay at the parent of a shielded node, for a token that has this delay at the shielded node.
     fn above(self, shield: &Shield) -> Delay {
         let grace = self.grace.saturating_add(shield.grace).saturating_add(PRECISION - 1) / PRECISION * PRECISION;
         Delay { grace, clock: shield.clock.clone() }
@@ -66,12 +65,12 @@ impl Tokens {
         self.0.insert((shared.delay.grace, shared.delay.clock.address()), shared);
     }
 
-    /// Takes the tokens out, if there are any.
+    /// Takes the tokens out. Returns `None` if there are none.
     pub(super) fn take(&mut self) -> Option<Tokens> {
         (!self.0.is_empty()).then(|| std::mem::take(self))
     }
 
-    /// Cancels the tokens of a node that ended `at`, or has timers do it.
+    /// Cancels the tokens of a node that ended `at`. Starts a timer for each token with a delay.
     pub(super) fn cancel(self, at: i64) {
         for SharedToken { token, delay, timer } in self.0.into_values() {
             cancel(token, delay, at);
@@ -80,7 +79,7 @@ impl Tokens {
     }
 }
 
-/// Returns the token that is canceled when the node ends; it is canceled already if the node has ended.
+/// Returns the token that is canceled when the node ends. If the node has ended, the token is already canceled.
 pub(crate) fn shared_token(node: &NodeRef) -> CancellationToken {
     watch(node);
     let mut missing = Vec::new();
@@ -118,7 +117,7 @@ pub(crate) fn adopt(node: &NodeRef, token: CancellationToken) {
     put(node, token, Delay::NONE);
 }
 
-/// Gives `token` to a node that has none with that delay. Returns the one that the node has.
+/// Gives `token` to a node that has no token with that delay. Returns the node's token with that delay.
 fn put(node: &NodeRef, token: CancellationToken, delay: Delay) -> CancellationToken {
     let mut guard = node.lock();
     if guard.is_done() {
@@ -134,7 +133,7 @@ fn put(node: &NodeRef, token: CancellationToken, delay: Delay) -> CancellationTo
     token
 }
 
-/// Cancels the token of a node that ended `at`.
+/// Cancels the token of a node that ended `at`, or starts a timer for it.
 fn cancel(token: CancellationToken, delay: Delay, at: i64) {
     if delay.grace == 0 {
         background::shielded(|| token.cancel());
@@ -147,7 +146,7 @@ fn cancel(token: CancellationToken, delay: Delay, at: i64) {
     }
 }
 
-/// Creates a node that ends at `when`, that keeps itself alive until then, and whose token this is.
+/// Creates a node that holds the token and ends at `when`. The node keeps itself alive until then.
 fn start_timer(when: i64, clock: &Clock, shared: SharedToken) {
     let clock = (!clock.is_system()).then(|| clock.clone());
     let flags = flag::DEADLINE | if clock.is_some() { flag::CLOCK } else { 0 };
@@ -158,7 +157,7 @@ fn start_timer(when: i64, clock: &Clock, shared: SharedToken) {
     watch(&timer);
 }
 
-/// Leaves the tokens of a dying node with a deadline of its own to timers.
+/// Starts timers for the tokens of a dying node that has its own deadline.
 pub(in crate::raw) fn outlive(node: &Node) {
     let when = match node.kind() {
         Kind::Deadline { when } => when,

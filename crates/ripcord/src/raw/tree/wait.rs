@@ -32,8 +32,9 @@ fn watch_above(node: &NodeRef) -> bool {
                 if node.end().is_some() {
                     return false;
                 }
-                // A shielded node on the path goes on after its parent's end. Either it is linked to a node that was marked
-                // here, and the mark has started the grace, or it is linked to no node. All nodes below it are linked to it.
+                // A shielded node on the path goes on after its parent's end. Either the shielded node is linked to a node that
+                // was marked here, and the mark has started the grace, or it is linked to no node. All nodes below it are
+                // linked to it.
                 start_grace(child);
                 return true;
             }
@@ -74,8 +75,8 @@ fn link_to_parent(child: &NodeRef) -> Linked<'_> {
 /// Watches a new merged context. Merged contexts are always watched, so that no walk has to fork (except the walks of
 /// `any_above`).
 ///
-/// A parent that has ended refuses the link. A thread that marks a merged node asks both parents first. So an end of the second
-/// parent that came before this call is not missed while the first parent ends.
+/// A parent that has ended refuses the link. A thread that marks a merged node checks both parents first. So an end of the
+/// second parent that came before this call is not missed while the first parent ends.
 pub(crate) fn watch_merged(node: &NodeRef) {
     for (parent, second) in [(node.cancel_parent(), false), (node.second_parent(), true)] {
         if let Some(parent) = parent {
@@ -109,8 +110,8 @@ fn arm(node: &NodeRef) {
 /// No wakeup is lost: the path is watched before the waker is inserted under the node's lock, and a thread that marks the node
 /// takes the wakers out under that lock. So either this call sees the mark, or the marking thread sees the waker.
 ///
-/// `asked` says that the caller has just asked whether the node has ended. Otherwise this function asks, so that a deadline in
-/// the past is ready at the first call, and so that no call contradicts an end that another observer has reported.
+/// `asked` is true if the caller has just checked whether the node has ended. Otherwise this function checks, so that a
+/// deadline in the past is ready at the first call, and so that no call contradicts an end that another observer has reported.
 pub(crate) fn poll_done(node: &NodeRef, key: &mut u32, waker: &Waker, asked: bool) -> Poll<()> {
     if node.end().is_some() {
         return Poll::Ready(());

@@ -1,4 +1,4 @@
-//! Finding a value by its type: by a walk while there are few values, otherwise by a table.
+//! Finds a value by its type: by a walk while there are few values, and otherwise by a table.
 
 mod table;
 
@@ -37,8 +37,8 @@ impl ValueEntry {
         if self.key != TypeId::of::<V>() {
             return None;
         }
-        // SAFETY: `new` stores a value of the type that `key` names, and neither is changed. For the lifetime see `value`. (A
-        // checked downcast would ask the value for its type, by two more dependent loads and a call. That is half the cost of a
+        // SAFETY: `new` stores a value of the type in `key`, and neither is changed. For the lifetime see `value`. (A checked
+        // downcast would ask the value for its type, with two more dependent loads and a call. That is half the cost of a
         // lookup.)
         Some(unsafe { self.value.cast::<V>().as_ref() })
     }
@@ -48,7 +48,7 @@ impl ValueEntry {
 /// allocation.
 pub(crate) struct OwnedValue(NonNull<ValueEntry>);
 
-// SAFETY: an `OwnedValue` owns what it points to, which is Send + Sync.
+// SAFETY: an `OwnedValue` owns its entry and value, which are Send + Sync.
 unsafe impl Send for OwnedValue {}
 // SAFETY: as above.
 unsafe impl Sync for OwnedValue {}
@@ -61,8 +61,8 @@ struct Whole<V> {
     value: V,
 }
 
-/// Fails to compile when a field is added. A new field also has to be written in `OwnedValue::new`, where the compiler does not
-/// notice that it is missing.
+/// Fails to compile when a field is added. `OwnedValue::new` has to write that field too, and the compiler does not report a
+/// missing one.
 const _: fn(&Whole<()>) = |whole| {
     let Whole { entry: ValueEntry { key: _, value: _, free: _, way: _ }, value: () } = whole;
 };
@@ -94,7 +94,7 @@ impl Deref for OwnedValue {
 
     #[inline]
     fn deref(&self) -> &ValueEntry {
-        // SAFETY: the entry lives until this is dropped, and is not changed after `new`.
+        // SAFETY: the entry lives until this `OwnedValue` is dropped, and is not changed after `new`.
         unsafe { self.0.as_ref() }
     }
 }
@@ -142,8 +142,8 @@ const SHORT: u8 = 5;
 /// Maximum number of nodes above a value that a walk visits.
 const FAR: u8 = 12;
 
-/// An upper bound for the length of a walk to the root, or to the nearest merged context. A type that is set again, with other
-/// types in between, counts twice.
+/// An upper bound for the length of a walk to the root, or to the nearest merged context. A type that is set again after
+/// another type counts twice.
 #[derive(Clone, Copy)]
 struct Walk {
     types: u8,
@@ -152,7 +152,7 @@ struct Walk {
 
 impl Walk {
     /// Returns `None` if the walk would be too long. Visits nodes only up to the nearest value, which stores the length of the
-    /// rest.
+    /// rest of the walk.
     fn below(parent: Option<&Node>, key: TypeId) -> Option<Walk> {
         let mut walk = Walk { types: 0, nodes: 0 };
         for node in with_values(parent) {

@@ -1,4 +1,4 @@
-//! A table of where the nearest value of each type lies, for nodes with too many values to walk.
+//! A table of the nearest value of each type, for nodes with too many values for a walk.
 
 use std::any::TypeId;
 use std::hash::{Hash, Hasher};
@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use super::{Way, with_values};
 use crate::raw::node::{Kind, Node};
 
-/// Stores, for every type visible from a node up to the first merged context, where the nearest value lies.
+/// Stores the nearest value of every type that is visible from a node, up to the first merged context.
 ///
 /// Uses open addressing over a power of two of slots, at most half of them full. The table is copied for each value that is
 /// added, but only where a walk would be too long. It never holds more entries than there are types.
@@ -122,7 +122,7 @@ impl Above {
     }
 }
 
-/// A hasher that returns the bits that it is given, because a `TypeId` is a hash already.
+/// A hasher that returns its input, because a `TypeId` is a hash already.
 struct Low(u64);
 
 impl Hasher for Low {
