@@ -22,12 +22,12 @@ use crate::slab::NONE;
 /// assert!(after.stop());
 /// ```
 pub struct AfterFunc {
-    /// The node whose end it waits for. `None` if nothing can end the context.
+    /// The node whose end the function waits for. `None` if nothing can end the context.
     node: Option<NodeRef>,
     state: AtomicU32,
 }
 
-/// Values of `AfterFunc::state` besides a key: the function has started to run, never runs, or was stopped.
+/// Values of `AfterFunc::state` that are not keys. The function has started, never runs, or was stopped.
 const STARTED: u32 = NONE;
 const NEVER: u32 = NONE - 1;
 const STOPPED: u32 = NONE - 2;
@@ -63,7 +63,7 @@ impl AfterFunc {
     /// assert!(!after.stop());
     /// ```
     pub fn stop(&self) -> bool {
-        // Only the call that takes the key may use it: after that the key may belong to another function.
+        // Only the call that takes the key may use it. After that call, the key may belong to another function.
         match (self.state.swap(STOPPED, Ordering::AcqRel), &self.node) {
             (STARTED | STOPPED, _) => false,
             (NEVER, _) | (_, None) => true,

@@ -1,7 +1,7 @@
 //! Selects the standard library's atomics or loom's.
 //!
 //! `RUSTFLAGS="--cfg ripcord_loom"` builds the crate with loom's types. So the models in `src/loom_models` explore every
-//! interleaving of the code that ships, and not of a copy of it.
+//! interleaving of the released code, and not of a copy of the code.
 
 #[cfg(not(ripcord_loom))]
 pub(crate) use std_types::*;
@@ -13,7 +13,7 @@ pub(crate) use loom_types::*;
 mod std_types {
     pub(crate) use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-    /// Marks the accesses to non-atomic memory, which loom checks. Here it does nothing.
+    /// Marks an access to non-atomic memory for loom. Without loom, it has no effect.
     pub(crate) struct Access;
 
     impl Access {
@@ -28,9 +28,9 @@ mod std_types {
         pub(crate) fn end(&self) {}
     }
 
-    /// How many times a thread tries to take a lock before it yields.
+    /// Number of times that a thread tries to take a lock before it yields.
     const SPINS: u32 = 64;
-    /// How many times a thread yields before it sleeps between tries.
+    /// Number of times that a thread yields before it sleeps between tries.
     const YIELDS: u32 = 32;
 
     /// Performs one step of waiting for a lock whose holder does a bounded, short piece of work.
@@ -67,7 +67,7 @@ mod loom_types {
     /// Reports the accesses to some non-atomic memory to loom, which checks them.
     pub(crate) struct Access {
         cell: UnsafeCell<()>,
-        /// loom runs a model on one system thread, so this flag is exact and adds no order that loom does not know.
+        /// loom runs a model on one system thread, so this flag is exact and adds no ordering that loom does not track.
         ended: std::sync::atomic::AtomicBool,
     }
 
@@ -84,7 +84,7 @@ mod loom_types {
             }
         }
 
-        /// Fails the model unless every read and every write happened before this write.
+        /// Fails the model unless every read and every other write happened before this write.
         #[track_caller]
         pub(crate) fn write(&self) {
             if self.is_checked() {
@@ -92,7 +92,7 @@ mod loom_types {
             }
         }
 
-        /// Performs a write that is the last access of all.
+        /// Reports a write that must be the last access of all.
         #[track_caller]
         pub(crate) fn end(&self) {
             self.write();

@@ -40,7 +40,7 @@ impl Context {
                     Some(left) => std::thread::park_timeout(left),
                     None => std::thread::park(),
                 }
-                // The clock is asked here too: the timer's thread may be late, or there may be none.
+                // The clock is also checked here, because the timer's thread may be late or missing.
                 if let Some(error) = self.err() {
                     return error;
                 }
@@ -130,7 +130,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 thread_local! {
-    /// The thread's parker. It is kept, because creating one costs more than polling a future that is ready.
+    /// The thread's parker. It is kept, because creating a parker costs more than polling a future that is ready.
     static PARKER: RefCell<Parker> = RefCell::new(Parker::new());
 }
 
@@ -146,17 +146,17 @@ impl Parker {
         Parker { waker: Waker::from(Arc::clone(&signal)), signal }
     }
 
-    /// Calls `run` once, with the thread's parker. A nested call gets a new parker, so that neither call takes the wakes of the
-    /// other. A call at the end of the thread gets a new parker too.
+    /// Calls `run` once, with the thread's parker. A nested call gets a new parker, so that neither call consumes the wakes of
+    /// the other. A call at the end of the thread also gets a new parker.
     fn with<R>(mut run: impl FnMut(&Parker) -> R) -> R {
         let output = PARKER.try_with(|parker| Some(run(&*parker.try_borrow_mut().ok()?)));
         output.ok().flatten().unwrap_or_else(|| run(&Parker::new()))
     }
 
-    /// Blocks the thread until the waker has been woken since the last call.
+    /// Blocks the thread until the waker is woken, unless it was woken after the last call.
     fn park(&self) {
-        // A flag records the wake, not the thread's park token. Code inside the future that parks the thread, such as a channel,
-        // consumes the token.
+        // A flag records the wake. The thread's park token is not used, because code inside the future that parks the thread,
+        // such as a channel, consumes the token.
         while !self.signal.woken.swap(false, Ordering::Acquire) {
             std::thread::park();
         }

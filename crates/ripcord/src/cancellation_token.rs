@@ -72,7 +72,8 @@ impl Context {
     /// ```
     pub fn cancellation_token(&self) -> CancellationToken {
         match self.ender() {
-            // Each context has one token. These are its children, which tokio-util forgets when they are dropped.
+            // Each context has one token. The returned tokens are its children. tokio-util forgets a child when the child is
+            // dropped.
             Some(node) => tree::token::shared_token(node).child_token(),
             None => CancellationToken::new(),
         }

@@ -24,10 +24,10 @@ use std::sync::Arc;
 /// assert_eq!(cause.to_string(), "operator pressed stop");
 /// ```
 #[derive(Clone)]
-// Boxed within the Arc, so that it is one word: it lies in every node and in every `Error`.
+// Boxed within the Arc, so that a cause takes one word. Every node and every `Error` contains a cause.
 pub struct Cause(Arc<Box<dyn StdError + Send + Sync>>);
 
-// The error is only ever read.
+// The error is only read.
 impl UnwindSafe for Cause {}
 impl RefUnwindSafe for Cause {}
 

@@ -85,7 +85,7 @@ impl Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         if let Some(before) = self.before.take() {
-            // This may be the last reference to a context. It is dropped while nothing is borrowed.
+            // The dropped context may be the last reference. It is dropped while nothing is borrowed.
             drop(replace(before));
         }
     }

@@ -35,7 +35,7 @@ use crate::raw::node::{End, Node, flag, state};
 /// ```
 #[derive(Clone)]
 pub struct Error(
-    /// Most errors have neither a name nor a cause: then a location and a time packed by `Moment::pack`.
+    /// Most errors have neither a name nor a cause. They hold a location and a time that `Moment::pack` has packed.
     Compact<Details>,
 );
 
@@ -57,8 +57,8 @@ enum Moment {
     Deadline,
     /// A cancel. The nanoseconds are its time on the system's clock.
     Canceled,
-    /// A cancel on another clock, which the error does not hold. The nanoseconds are the time from the cancel to the creation of
-    /// the error.
+    /// A cancel on another clock. The error does not hold that clock. The nanoseconds are the time from the cancel to the
+    /// creation of the error.
     CanceledBefore,
     /// Like `Canceled`, by a dropped `Canceler`.
     Dropped,
@@ -210,7 +210,7 @@ impl Moment {
     const ALL: [Moment; 5] =
         [Moment::Deadline, Moment::Canceled, Moment::CanceledBefore, Moment::Dropped, Moment::DroppedBefore];
 
-    /// Packs the moment and the nanoseconds into 63 bits. `None` for 18 years and more.
+    /// Packs the moment and the nanoseconds into 63 bits. Returns `None` for 18 years and more.
     #[inline]
     fn pack(self, nanoseconds: i64) -> Option<u64> {
         let time = u64::try_from(nanoseconds).ok()?;

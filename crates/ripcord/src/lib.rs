@@ -77,7 +77,7 @@
 //! - `tracing` makes each [`Span`] also a span of the crate `tracing`, which `Context::tracing_span` returns. Leave it off if no
 //!   subscriber needs spans.
 
-// rustdoc lists the methods of `Context` in the order of these modules: from making a context to the conversions.
+// rustdoc lists the methods of `Context` in the order of these modules. The order is from the constructors to the conversions.
 mod context;
 
 mod future;

@@ -1,6 +1,6 @@
 //! Metrics through the facade crate `metrics`.
 //!
-//! The recorder is foreign code: it is called with no lock held, and its panics are contained.
+//! The recorder is foreign code. So it is called with no lock held, and its panics are contained.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -69,20 +69,20 @@ pub(crate) fn call_started(name: impl Into<SharedString>, ctx: &Context) {
     }
 }
 
-/// Records the end of a call whose context may have ended before it.
+/// Records the end of a call whose context may have ended before the call.
 pub(crate) fn call_ended(name: impl Into<SharedString>, ctx: &Context, clock: &Clock) {
     if let Some(overrun) = overrun(ctx, clock) {
         background::shielded(|| histogram!(CALL_OVERRUN, "call" => name.into()).record(overrun));
     }
 }
 
-/// A task that is not gone. Dropped with the task.
+/// A task that still exists. Dropped with the task.
 pub(crate) struct RunningTask {
     ctx: Context,
     tasks: Option<Gauge>,
 }
 
-// A recorder's panic is contained, and leaves nothing of this half done.
+// A recorder's panic is contained, and leaves no part of this value in an inconsistent state.
 impl std::panic::UnwindSafe for RunningTask {}
 impl std::panic::RefUnwindSafe for RunningTask {}
 

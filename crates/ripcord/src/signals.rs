@@ -123,7 +123,7 @@ struct Listening {
 
 /// The number of waiting listeners.
 static WAITING: Mutex<usize> = Mutex::new(0);
-/// Whether no listener waits. In this case the handler gives a signal its default effect.
+/// Whether no listener waits. If so, the handler gives a signal its default effect.
 static NOBODY_WAITS: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 impl Listening {
@@ -134,7 +134,7 @@ impl Listening {
             for signal in SIGNALS {
                 signal_hook::flag::register_conditional_default(signal, Arc::clone(&flag))?;
             }
-            // No other thread sets it, because the lock is held.
+            // No other thread sets the flag, because the lock is held.
             let _ = NOBODY_WAITS.set(flag);
         }
         *waiting += 1;
@@ -158,7 +158,7 @@ impl Listening {
 }
 
 impl Drop for Listening {
-    /// Counts the listener out, also if its thread could not be started.
+    /// Decrements the number of waiting listeners, even if the listener's thread could not be started.
     fn drop(&mut self) {
         self.end();
     }

@@ -51,11 +51,11 @@ impl<T> Slot<T> for Entry<T> {
 
 /// The key of no slot.
 pub(crate) const NONE: u32 = u32::MAX;
-/// Number of entries for which an emptied slab keeps its buffer, so that a parent with one child at a time does not allocate.
+/// Number of entries for which an empty slab keeps its buffer, so that a parent with one child at a time does not allocate.
 const KEEP: usize = 16;
 
-/// Returns the key of the next entry, which is less than `limit`. A process with four billion entries in one list cannot go on:
-/// it aborts, as it does with too many references.
+/// Returns the key of the next entry, which is less than `limit`. Aborts the process if one list has four billion entries, as
+/// with too many references.
 pub(crate) fn key_of(len: usize, limit: u32) -> u32 {
     match u32::try_from(len) {
         Ok(key) if key < limit => key,
@@ -134,7 +134,7 @@ impl<T, P: Slot<T>> Slab<T, P> {
         None
     }
 
-    /// Returns the `back`-th slot from the end: a look ahead at the entries that `pop` returns next.
+    /// Returns the `back`-th slot from the end, to look ahead at the entries that `pop` returns next.
     pub(crate) fn peek_back(&self, back: usize) -> Option<&P> {
         self.entries.len().checked_sub(back + 1).map(|at| &self.entries[at])
     }

@@ -11,21 +11,22 @@ pub(crate) use pool::spawn;
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs user code and contains its panic, which the panic hook has reported.
+/// Runs user code and contains its panic. The panic hook has already reported the panic.
 pub(crate) fn shielded(run: impl FnOnce()) {
     // A model's failure is a panic, which must reach loom.
     if cfg!(ripcord_loom) {
         return run();
     }
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
-        // Dropping a payload may panic too. The payload of that second panic is leaked.
+        // The drop of a payload may also panic. The payload of that second panic is leaked.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
             std::mem::forget(payload);
         }
     }
 }
 
-/// Returns the message of a panic from its payload, as [`catch_unwind`] returns it. Returns `None` if the payload is not a text.
+/// Returns the message of a panic from its payload, which [`catch_unwind`] returned. Returns `None` if the payload is not a
+/// string.
 ///
 /// ```
 /// let payload = std::panic::catch_unwind(|| panic!("out of {}", "range")).unwrap_err();

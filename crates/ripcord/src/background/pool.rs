@@ -1,4 +1,5 @@
-//! A pool of threads that run jobs. It starts a thread when all are busy, up to a maximum. A thread ends after some idle time.
+//! A pool of threads that run jobs. The pool starts a thread when all are busy, up to a maximum. A thread ends after some idle
+//! time.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,7 @@ pub(crate) fn spawn(job: Job) {
     if std::thread::Builder::new().name("ripcord-after-func".to_owned()).spawn(work).is_err() {
         let mut queue = POOL.lock();
         queue.threads -= 1;
-        // Without any thread, no later event would start the queued jobs.
+        // Without a thread, the queued jobs would never start.
         let abandoned = if queue.threads == 0 { std::mem::take(&mut queue.jobs) } else { VecDeque::new() };
         drop(queue);
         abandoned.into_iter().for_each(shielded);

@@ -11,7 +11,7 @@ use crate::atomic::{AtomicI64, Ordering};
 use crate::background;
 use crate::raw::timers::Timers;
 
-/// The clock itself.
+/// The state of a manual clock.
 pub(super) struct Manual {
     now: AtomicI64,
     /// The time that `now` will have when all calls of `advance` have returned.
@@ -27,7 +27,7 @@ impl Manual {
         Manual {
             now: AtomicI64::new(now),
             goal: AtomicI64::new(now),
-            // No thread sleeps until this clock's deadlines, so none has to be woken.
+            // No thread sleeps until a deadline of this clock, so no thread has to be woken.
             timers: Timers::exact(|| true),
             watchers: Mutex::new(Vec::new()),
         }
@@ -173,7 +173,7 @@ impl Future for WaitForTimers {
 
     fn poll(self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
         let mut waker = Some(task.waker().clone());
-        // Registered before the count is read, so that a timer which is armed after that wakes it.
+        // Registered before the count is read, so that a timer that is armed after that wakes this future.
         let mut watchers = self.time.0.watchers();
         if !watchers.iter().any(|known| known.will_wake(task.waker())) {
             watchers.extend(waker.take());

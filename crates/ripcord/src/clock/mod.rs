@@ -129,7 +129,7 @@ impl Clock {
     pub fn has_passed(&self, instant: Instant) -> bool {
         match ticks_of(instant) {
             Some(when) => self.has_come(when),
-            // More than 292 years away, in one direction or the other.
+            // The instant is more than 292 years away, in the past or in the future.
             None => instant <= self.now(),
         }
     }
@@ -154,23 +154,24 @@ impl Clock {
         }
     }
 
-    /// Returns a number that orders the cancels at one time of a clock that stands still or has a low resolution. It wraps.
+    /// Returns a number that orders the cancels at one time of a clock that is stopped or has a low resolution. The number
+    /// wraps.
     pub(crate) fn number_cancel(&self) -> u32 {
         // Not one of loom's atomics: the number only orders two cancels, one of which happens before the other.
         static CANCELS: AtomicU32 = AtomicU32::new(0);
-        // On Linux the times differ: the clock counts nanoseconds, and a cancel takes several.
+        // On Linux the times differ, because the clock counts nanoseconds and a cancel takes several nanoseconds.
         if self.is_system() && cfg!(target_os = "linux") { 0 } else { CANCELS.fetch_add(1, Relaxed) }
     }
 
-    /// Reports that a timer was armed for `when`. The caller holds no lock. Returns true if the caller has to fire the timer: a
-    /// manual clock may have passed `when` before the timer was in its queue.
+    /// Reports that a timer was armed for `when`. The caller holds no lock. Returns true if the caller has to fire the timer,
+    /// because a manual clock may have passed `when` before the timer was in its queue.
     pub(crate) fn armed(&self, when: i64) -> bool {
         let Repr::Manual(clock) = &self.0 else { return false };
         clock.armed();
         self.has_come(when)
     }
 
-    /// Returns an address that no other clock has while this one exists.
+    /// Returns an address that differs from the addresses of all other live clocks.
     #[cfg(feature = "tokio-util")]
     pub(crate) fn address(&self) -> usize {
         match &self.0 {
@@ -206,18 +207,18 @@ impl fmt::Debug for Clock {
 fn ticks_of_system() -> i64 {
     let start = system::start();
     let since = Instant::now().saturating_duration_since(start);
-    // Exact for the 292 years that a process may run.
+    // Exact for a process that runs for up to 292 years.
     (since.as_secs() as i64).wrapping_mul(1_000_000_000).wrapping_add(i64::from(since.subsec_nanos()))
 }
 
-/// Converts a duration to nanoseconds. `None` if it is 292 years or more.
+/// Converts a duration to nanoseconds. Returns `None` for 292 years or more.
 #[inline]
 pub(crate) fn nanoseconds(duration: Duration) -> Option<i64> {
     let seconds = i64::try_from(duration.as_secs()).ok()?;
     seconds.checked_mul(1_000_000_000)?.checked_add(i64::from(duration.subsec_nanos()))
 }
 
-/// Converts an instant to ticks, exactly. `None` if it is more than 292 years away.
+/// Converts an instant to ticks, exactly. Returns `None` if the instant is more than 292 years away.
 #[inline]
 pub(crate) fn ticks_of(instant: Instant) -> Option<i64> {
     let start = system::start();
@@ -232,6 +233,6 @@ pub(crate) fn instant_of(ticks: i64) -> Instant {
     let distance = Duration::from_nanos(ticks.unsigned_abs());
     let start = system::start();
     let instant = if ticks < 0 { start.checked_sub(distance) } else { start.checked_add(distance) };
-    // Ticks come from instants, so only sums near the limits of `Instant` are out of its range.
+    // Ticks come from instants, so only sums near the limits of `Instant` can be out of range.
     instant.unwrap_or(start)
 }

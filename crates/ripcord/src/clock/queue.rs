@@ -1,4 +1,5 @@
-//! The queue of a clock's deadlines: exact for manual and tokio's clocks, a timing wheel for the system's clock.
+//! The queue of a clock's deadlines. It is exact for manual clocks and tokio's clocks, and a timing wheel for the system's
+//! clock.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +53,7 @@ impl<T: Timed> Queue<T> {
         }
     }
 
-    /// The first entry of an exact queue.
+    /// Returns the first entry of an exact queue.
     pub(crate) fn first(&self) -> Option<&T> {
         match self {
             Queue::Exact(queue) => queue.first(),
@@ -60,7 +61,7 @@ impl<T: Timed> Queue<T> {
         }
     }
 
-    /// The first deadline, or an earlier time at which to call `pop_due`.
+    /// Returns the first deadline, or an earlier time at which to call `pop_due`.
     pub(crate) fn next(&self) -> Option<i64> {
         match self {
             Queue::Exact(queue) => queue.order.keys().next().map(|key| key.0),
@@ -69,7 +70,7 @@ impl<T: Timed> Queue<T> {
     }
 }
 
-/// Entries in order of their deadlines, and of their insertion where deadlines are equal.
+/// Entries in the order of their deadlines. Entries with equal deadlines are in the order of insertion.
 pub(crate) struct Exact<T> {
     order: BTreeMap<(i64, u64), u32>,
     entries: Slab<(u64, T)>,

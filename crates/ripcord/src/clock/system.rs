@@ -9,14 +9,14 @@ use crate::raw::coarse;
 use crate::raw::timer_slack;
 use crate::raw::timers::Timers;
 
-/// Maximum time, in nanoseconds, by which the coarse clock is behind. Its tick is 1 to 10 ms, and after five missed ticks another
-/// processor updates it.
+/// Maximum time, in nanoseconds, by which the coarse clock is behind. The clock's tick is 1 to 10 ms. After five missed ticks,
+/// another processor updates the clock.
 const BEHIND: i64 = 120_000_000;
 
-/// The time that ticks count from, on both clocks.
+/// The start of the ticks, on both clocks.
 struct Base {
     exact: Instant,
-    /// `None` where there is no coarse clock.
+    /// `None` if the system has no coarse clock.
     coarse: Option<i64>,
 }
 
@@ -24,7 +24,7 @@ struct Base {
 fn base() -> &'static Base {
     static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
-        // Read in this order, both exactly, so that the coarse clock never shows more ticks than the exact one.
+        // Read in this order, both exactly, so that the coarse clock never shows more ticks than the exact clock.
         let exact = Instant::now();
         Base { exact, coarse: coarse::exact_since_boot() }
     })
@@ -36,7 +36,7 @@ pub(super) fn start() -> Instant {
     base().exact
 }
 
-/// Returns the time, which may be some milliseconds old.
+/// Returns the time, which may be a few milliseconds old.
 #[inline]
 fn coarse_ticks() -> i64 {
     match (base().coarse, coarse::since_boot()) {
@@ -45,27 +45,27 @@ fn coarse_ticks() -> i64 {
     }
 }
 
-/// Returns whether `when` has been reached. For deadlines that are far away the coarse clock suffices, at a third of the cost.
+/// Returns whether `when` has been reached. For a deadline that is far away, the coarse clock suffices, at a third of the cost.
 #[inline]
 pub(super) fn has_come(when: i64) -> bool {
     when.saturating_sub(coarse_ticks()) < BEHIND && when <= ticks_of_system()
 }
 
-/// The deadlines that count on the system's clock.
+/// Returns the armed deadlines on the system's clock.
 pub(super) fn timers() -> &'static Timers {
     static TIMERS: OnceLock<Timers> = OnceLock::new();
     TIMERS.get_or_init(|| Timers::wheel(alarm))
 }
 
-/// Wakes the timer thread for an earlier deadline. The first call starts it.
+/// Wakes the timer thread for an earlier deadline. The first call starts the thread.
 ///
-/// If the system refuses the thread, the next deadline that is armed tries again. `is_done` and `err` do not depend on it, because
-/// they read the clock.
+/// If the thread cannot be started, the next call tries again. `is_done` and `err` do not depend on the thread, because they
+/// read the clock.
 fn alarm() -> bool {
     static THREAD: Mutex<Option<Thread>> = Mutex::new(None);
     let mut thread = THREAD.lock().unwrap_or_else(PoisonError::into_inner);
     match &*thread {
-        // The unpark of a thread that is not parked yet is kept, so no alarm is lost.
+        // An unpark before the park is kept, so no alarm is lost.
         Some(thread) => thread.unpark(),
         None => {
             let started = std::thread::Builder::new().name("ripcord-timer".to_owned()).spawn(drive);

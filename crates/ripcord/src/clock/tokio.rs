@@ -31,7 +31,7 @@ enum Runs {
     InThread(Thread),
 }
 
-// No user code runs under its locks, so a panic leaves no invariant broken.
+// No user code runs under the locks, so a panic leaves no invariant broken.
 impl UnwindSafe for Tokio {}
 impl RefUnwindSafe for Tokio {}
 
@@ -81,7 +81,7 @@ impl Driver {
             (Runs::InThread(thread), _) => thread.unpark(),
             (Runs::NotYet, Some(runtime)) => {
                 *runs = Runs::InTask;
-                // A runtime that is shutting down drops the task immediately, and the guard's drop takes this lock.
+                // A runtime that is shutting down drops the task immediately, and the drop of the guard takes this lock.
                 drop(runs);
                 let guard = HandOver(Arc::clone(driver));
                 drop(runtime.spawn(drive(guard)));

@@ -14,7 +14,7 @@ const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 const LEVELS: usize = 9;
 const NONE: u32 = u32::MAX;
-/// From this number on, `Entry::previous` names a list.
+/// From this number on, the value of `Entry::previous` is a list.
 const FIRST: u32 = NONE - LISTS as u32;
 /// The lists in addition to the lists of the slots: the entries that are due, and the entries that move down.
 const DUE: usize = LEVELS * SLOTS;
@@ -35,7 +35,7 @@ pub(crate) trait Timed {
 /// The result of `pop_due`.
 pub(crate) enum Due<T> {
     Entry(T),
-    /// A bounded part of the work is done, and no entry was found yet: call again.
+    /// A bounded part of the work is done, and no entry was found yet. The caller has to call again.
     Busy,
     /// No entry is due before this time.
     Later(i64),
@@ -76,7 +76,7 @@ impl<T: Timed> Wheel<T> {
         let tick = tick_of(target.when());
         let entry = Entry { target: Some(target), previous: NONE, next: NONE };
         let key = if self.free == NONE {
-            // Numbers from `FIRST` on name lists.
+            // Numbers from `FIRST` on are lists.
             let key = key_of(self.entries.len(), FIRST);
             self.entries.push(entry);
             key
@@ -139,7 +139,7 @@ impl<T: Timed> Wheel<T> {
         Some((level, slot, (above | slot as u64) << shift))
     }
 
-    /// Empties a slot that time has reached. The entries of the slot are due, or move down.
+    /// Empties a slot whose time has come. The entries of the slot are due, or move down.
     fn open(&mut self, level: usize, slot: usize, start: u64) {
         self.elapsed = start;
         self.occupied[level] &= !(1 << slot);
@@ -201,7 +201,7 @@ impl<T: Timed> Wheel<T> {
         }
     }
 
-    /// Frees the place of an entry. If this empties a large wheel, frees the memory of the wheel.
+    /// Frees the slot of an entry. If a large wheel becomes empty, frees the memory of the wheel.
     fn release(&mut self, key: u32) -> Option<T> {
         let entry = &mut self.entries[key as usize];
         entry.next = std::mem::replace(&mut self.free, key);
@@ -214,7 +214,7 @@ impl<T: Timed> Wheel<T> {
     }
 }
 
-/// Returns the tick at which a deadline is due, rounded up so that it is never before the deadline.
+/// Returns the tick at which a deadline is due. The tick is rounded up, so it is never before the deadline.
 fn tick_of(when: i64) -> u64 {
     (when.max(0) as u64).saturating_add((1 << TICK_BITS) - 1) >> TICK_BITS
 }
@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Takes out everything that is due at `now`, and returns the names.
+    /// Takes out all entries that are due at `now`, and returns their names.
     fn pop_all(wheel: &mut Wheel<Named>, now: i64) -> Vec<u64> {
         let mut due = Vec::new();
         loop {

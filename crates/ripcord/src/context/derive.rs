@@ -70,7 +70,7 @@ impl Context {
         self.cancelable_at(Location::caller())
     }
 
-    /// Creates a context as `with_cancel` does, for a call at `location`.
+    /// Creates a context like `with_cancel`, for a call at `location`.
     #[inline]
     pub(crate) fn cancelable_at(&self, location: &'static Location<'static>) -> (Context, Canceler) {
         let (parent, flags) = self.as_parent();
@@ -339,7 +339,7 @@ impl Context {
         let (parent, flags) = self.as_parent();
         let when = self.copied_deadline().saturating_add(grace);
         let shield = Box::new(Shield { grace, when, clock: self.clock() });
-        // With these flags no descendant takes the ways that trust its own state alone (invariant 12 of the tree).
+        // With these flags, no descendant takes the fast paths that trust only its own state (invariant 12 of the tree).
         let flags = flags | flag::SHIELDED | flag::DEADLINE | flag::CLOCK;
         Context::from_node(Some(NodeRef::new(parent, flags, Payload::Shielded(shield), nowhere())))
     }
@@ -370,7 +370,7 @@ impl Context {
             return if below_root(self).is_some() { self.clone() } else { other.clone() };
         };
         let when = self.copied_deadline().min(other.copied_deadline());
-        // The deadlines of the two may count on different clocks.
+        // The deadlines of the two contexts may be on different clocks.
         let both = self.flags() | other.flags();
         let flags = if both & flag::CLOCK == 0 { both } else { both | flag::CLOCKS };
         let merge = Payload::Merge(Box::new(Merge::new(second, when)));
@@ -402,7 +402,7 @@ impl Context {
         self.derive(if is_timed { flag::CLOCK | flag::CLOCKS } else { flag::CLOCK }, Payload::Clock(Box::new(clock)))
     }
 
-    /// Creates a context as `with_timeout` does, for a sleep or a wait. The metrics do not count its end.
+    /// Creates a context like `with_timeout`, for a sleep or a wait. The metrics do not count its end.
     #[track_caller]
     pub(crate) fn timer(&self, timeout: Duration) -> Context {
         let ctx = self.with_timeout(timeout);
@@ -435,7 +435,8 @@ impl Context {
         cause: impl FnOnce() -> Option<Cause>,
     ) -> Context {
         let Some(when) = ticks_of(deadline) else {
-            // It cannot be represented: too far away, which is no deadline, or too long ago.
+            // The deadline cannot be represented. Either it is too far in the future, so it has no effect, or it is too far in
+            // the past.
             let is_past = deadline < self.clock_ref().now();
             return self.deadline_in_ticks(if is_past { i64::MIN } else { NEVER }, 0, location, cause);
         };
@@ -451,7 +452,7 @@ impl Context {
         location: &'static Location<'static>,
         cause: impl FnOnce() -> Option<Cause>,
     ) -> Context {
-        // A deadline that is not the earliest has no effect, unless the earlier one can be moved or is on another clock.
+        // A deadline that is not the earliest has no effect, unless the earlier deadline can be moved or is on another clock.
         if when == NEVER || self.copied_deadline() <= when {
             return self.clone();
         }
@@ -465,7 +466,8 @@ impl Context {
         Context::from_node(Some(node))
     }
 
-    /// Returns a context that ends when this one ends, or when a listener ends it by the handle that `make_listener` gets.
+    /// Returns a context that ends when this context ends, or when a listener cancels it with the handle that `make_listener`
+    /// receives.
     #[allow(dead_code, reason = "for the features `tokio-util` and `signals`")]
     #[track_caller]
     pub(crate) fn attached(&self, make_listener: impl FnOnce(crate::CancelHandle) -> Box<dyn Send + Sync>) -> Context {
@@ -475,7 +477,7 @@ impl Context {
         inner.derive(0, Payload::Attached(make_listener(handle)))
     }
 
-    /// Returns a context with a node that cannot end by itself.
+    /// Returns a context with a node that has no end of its own.
     fn derive(&self, more_flags: u8, payload: Payload) -> Context {
         let (parent, flags) = self.as_parent();
         Context::from_node(Some(NodeRef::new(parent, flags | more_flags, payload, nowhere())))
@@ -487,7 +489,7 @@ impl Context {
     }
 }
 
-/// The end of a node that cannot end by itself.
+/// The end of a node that has no end of its own.
 fn nowhere() -> End {
     End { location: Location::caller(), cause: None, detail: 0 }
 }

@@ -19,7 +19,7 @@ impl fmt::Display for Context {
         }
         let Some(node) = self.node() else { return f.write_str("Background") };
         let mut merges = 0;
-        // A work list instead of recursion, because the user determines the length of a chain. The last part is printed first.
+        // Uses a list instead of recursion, because the user decides how long a chain is. The last part is printed first.
         let mut parts = vec![Part::Chain(node)];
         while let Some(part) = parts.pop() {
             match part {
@@ -81,7 +81,7 @@ fn print_link(node: &Node, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         }
         Kind::Name(name) => write!(f, ".WithName({name})"),
         Kind::Clock(clock) => write!(f, ".WithClock({clock:?})"),
-        // The caller prints it with both of its parents.
+        // The caller prints the merged context with both of its parents.
         Kind::Merge(_) => Ok(()),
     }
 }

@@ -1,7 +1,7 @@
 //! The context: its queries and its futures. `derive` creates contexts, `display` prints them, and `current` holds the
 //! ambient one.
 
-// rustdoc lists a type's methods in the order of its modules: first how a context is made, last the ambient context.
+// rustdoc lists a type's methods in the order of its modules, from the constructors to the ambient context.
 mod derive;
 mod display;
 mod movable;
@@ -125,8 +125,8 @@ impl Context {
                 return None;
             }
             let left = when.saturating_sub(self.clock_ref().ticks());
-            // Once zero was returned, no observer may report a live context. If it is live, the deadline has moved meanwhile, or
-            // the clock that it counts on shows an earlier time than this context's.
+            // Once zero was returned, no observer may report a live context. If the context is live, either the deadline was
+            // moved meanwhile, or the deadline's clock shows an earlier time than this context's clock.
             let is_exact = left > 0 || self.err().is_some() || self.flags() & flag::MOVABLE == 0;
             if is_exact || self.deadline_ticks() == when {
                 return Some(Duration::from_nanos(left.max(0).unsigned_abs()));
@@ -211,7 +211,7 @@ impl Context {
         }
     }
 
-    /// Returns the error if the context's own node is not marked. The nodes of names, values and clocks never are.
+    /// Returns the error if the context's own node is not marked. The nodes of names, values and clocks are never marked.
     #[inline(never)]
     fn err_from_above(&self) -> Option<Error> {
         let node = self.ender()?;
@@ -509,7 +509,7 @@ impl Context {
         self.0.as_ref()
     }
 
-    /// Returns the node whose end is this context's. `None` if it cannot end.
+    /// Returns the node whose end is this context's end. Returns `None` if the context cannot end.
     #[inline]
     pub(crate) fn ender(&self) -> Option<&NodeRef> {
         self.0.as_ref()?.ender()
@@ -531,7 +531,7 @@ impl Context {
         self.0.as_ref().map_or(Clock::SYSTEM, |node| node.clock())
     }
 
-    /// Returns the time left until the deadline or the idle timeout, if there is one on the system's clock.
+    /// Returns the time left until the deadline or the idle timeout. Returns `None` without a deadline on the system's clock.
     pub(crate) fn remaining_of_system(&self) -> Option<Duration> {
         let when = self.ender().map_or(NEVER, |node| node.next_deadline());
         let counts = when != NEVER && self.flags() & flag::CLOCK == 0;

@@ -35,8 +35,8 @@ impl WakerKey {
         WakerKey(NONE)
     }
 
-    /// Returns whether the context has ended, and registers the waker otherwise. `is_checked` says that the caller has just seen
-    /// that the context has not ended.
+    /// Returns whether the context has ended, and registers the waker otherwise. `is_checked` is true if the caller has just
+    /// seen that the context has not ended.
     #[inline]
     fn poll(&mut self, ctx: &Context, waker: &Waker, is_checked: bool) -> Poll<()> {
         match ctx.ender() {

@@ -1,4 +1,4 @@
-//! The futures of a context that have names.
+//! The named futures of a context.
 
 mod done;
 mod run;

@@ -122,7 +122,7 @@ impl<C: Borrow<Context>> Ending<C> {
             }
             self.started = true;
         }
-        // The future is polled first, so that a result which is ready at the same time as the end is not lost.
+        // The future is polled first, so that a result that is ready at the same time as the end is not lost.
         if let Poll::Ready(output) = future.poll(task) {
             return Poll::Ready(Ok(output));
         }

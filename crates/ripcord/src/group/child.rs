@@ -14,9 +14,9 @@ use crate::future::{FutureExt, WithContext};
 use crate::task::TaskGuard;
 
 pin_project! {
-    /// A task of a group. It is counted out exactly once.
+    /// A task of a group. The task is counted out exactly once.
     pub(super) struct Child<F, T> {
-        // None once it has ended.
+        // `None` once the task has ended.
         #[pin]
         task: Option<WithContext<F>>,
         started: bool,
@@ -87,7 +87,7 @@ where
             }
         }
         let Some(future) = this.task.as_mut().as_pin_mut() else { return Poll::Ready(()) };
-        // The conversion of an error is user code too.
+        // The conversion of an error is also user code.
         let polled = catch_unwind(AssertUnwindSafe(|| {
             future.poll(task).map(|result| match result {
                 Ok(result) => result.map_err(Into::into),
@@ -98,7 +98,7 @@ where
             Ok(Poll::Pending) => return Poll::Pending,
             Ok(Poll::Ready(result)) => counted.end(result, || this.task.set(None)),
             Err(panic) => {
-                // A future that has panicked may panic again when it is dropped. The second panic belongs to the same failure.
+                // A future that has panicked may panic again when it is dropped. The second panic is part of the same failure.
                 background::shielded(|| this.task.set(None));
                 drop(counted.guard.take());
                 counted.shared.finish_panicked(counted.number, panic, counted.location);

@@ -74,7 +74,7 @@ pub type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[must_use = "a group that is dropped cancels its tasks at once"]
 pub struct Group<T = ()> {
     shared: Arc<Shared<T>>,
-    /// Cancels the tasks' context when dropped, with the line that created the group. None only while it is being dropped.
+    /// Cancels the tasks' context when dropped, with the line that created the group. `None` only during the drop.
     cancel: Option<Canceler>,
     /// Where the group was created.
     location: &'static Location<'static>,
@@ -354,7 +354,7 @@ impl<T> Group<T> {
 
 impl<T> Drop for Group<T> {
     fn drop(&mut self) {
-        // Before the tasks are dropped, so that they see their context done.
+        // This precedes the drop of the tasks, so that the tasks see their context done.
         drop(self.cancel.take());
         self.shared.cancel_abort.cancel_at("the group was dropped", self.location);
         self.shared.close();

@@ -11,8 +11,8 @@ pub(super) struct Outcomes<T> {
     join: Join,
     /// The number of accepted tasks, which is the number of the next task.
     accepted: usize,
-    /// The values in the order in which the tasks ended. If the type has size 0, the list takes no memory, so a group that runs for
-    /// the life of the process does not grow.
+    /// The values in the order in which the tasks ended. If the type has size 0, the list takes no memory. So a group that runs
+    /// for the life of the process does not grow.
     values: Vec<T>,
     /// For each task number, the index of the task's value in `values`. Unused if the type has size 0.
     positions: Vec<Option<usize>>,
@@ -69,7 +69,7 @@ impl<T> Outcomes<T> {
     pub(super) fn failed(&mut self, number: usize, cause: Cause, is_real: bool) {
         let is_reported = match (self.reported, self.join) {
             (None, _) => true,
-            // The last error that the group's cancellation did not cause.
+            // The reported error is the last error that the group's cancellation did not cause.
             (Some(_), Join::First) => is_real,
             (Some((_, is_known_real)), _) => !is_known_real && is_real,
         };
@@ -89,7 +89,7 @@ impl<T> Outcomes<T> {
             return self;
         }
         let (_, panic) = self.panics.swap_remove(0);
-        // A value that panics when it is dropped must not do so while this panic unwinds.
+        // The drop of a value may panic. That panic must not occur while this panic unwinds.
         background::shielded(|| drop(self));
         std::panic::resume_unwind(panic.into_payload());
     }

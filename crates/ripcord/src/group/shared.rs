@@ -52,7 +52,7 @@ pub(super) struct Shared<T> {
     /// The tasks' context.
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
-    /// Ends the tasks themselves, not only the context that they were given.
+    /// Ends the tasks themselves, and not only the context that they received.
     pub(super) abort: Context,
     pub(super) cancel_abort: CancelHandle,
     pub(super) executor: Executor,
@@ -104,7 +104,7 @@ impl<T> State<T> {
 
 impl<T> Drop for State<T> {
     fn drop(&mut self) {
-        // These are the outcomes of a group that nobody waited for. The drops of values, errors and panics are user code.
+        // These are the outcomes of a group that no caller waited for. The drops of values, errors and panics are user code.
         let outcomes = self.outcomes.take();
         background::shielded(|| drop(outcomes));
     }
@@ -136,7 +136,7 @@ impl<T> Shared<T> {
             return true;
         }
         drop(state);
-        // The child is made without the lock: if a task panics when it is dropped, the panic happens here.
+        // The child is created without the lock, because a task may panic when it is dropped here.
         let child = Box::pin(Self::child(shared, task, number, location));
         let mut state = shared.state();
         if state.closed || state.limit == 0 && state.waited {
@@ -183,8 +183,8 @@ impl<T> Shared<T> {
         Child::new(task, Counted { shared: Arc::clone(shared), number, location, guard })
     }
 
-    /// Hands queued tasks to the executor, up to the limit. A task that is handed over after the end sees the end at its first
-    /// poll.
+    /// Hands queued tasks to the executor, up to the limit. A task that is handed over after the end of the context sees the
+    /// end at its first poll.
     pub(super) fn start_queued(&self) {
         let mut state = self.state();
         if state.starting {
@@ -197,7 +197,7 @@ impl<T> Shared<T> {
             state.running += 1;
             state.starting = true;
             drop(state);
-            // An executor that panics has dropped the task, and the dropped task reports itself.
+            // An executor that panics has dropped the task. The drop of the task records its end.
             background::shielded(|| self.executor.start(task));
             state = self.state();
             state.starting = false;
@@ -214,13 +214,13 @@ impl<T> Shared<T> {
         drop(queued);
     }
 
-    /// Closes the group: no further task is taken, and the tasks that have not been started are dropped.
+    /// Closes the group. The group accepts no further task, and the tasks that have not started are dropped.
     pub(super) fn close(&self) {
         self.state().closed = true;
         self.drop_queued();
     }
 
-    /// Records that a caller waits for the group. Drops the queued tasks if the limit never lets them start.
+    /// Records that a caller waits for the group. Drops the queued tasks if the limit of 0 never lets them start.
     pub(super) fn begin_wait(&self) {
         let mut state = self.state();
         state.waited = true;
@@ -231,7 +231,8 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Returns ready, with the outcomes of the tasks, when all tasks have ended. From then on no task is taken (invariant 5).
+    /// Returns ready, with the outcomes of the tasks, when all tasks have ended. After that, the group accepts no task
+    /// (invariant 5).
     pub(super) fn poll_ended(&self, task: &mut std::task::Context<'_>) -> Poll<Outcomes<T>> {
         // The waker is cloned and dropped without the lock, because both are user code.
         let mut waker = None;
@@ -271,7 +272,7 @@ impl<T> Shared<T> {
                 self.count_out(state);
             }
             Err(cause) => {
-                // An error is the user's. If the error panics when it is asked or dropped, that panic is the task's panic.
+                // The error is user code. If a method or the drop of the error panics, that panic is the task's panic.
                 let recorded = catch_unwind(AssertUnwindSafe(|| self.record(number, &cause, location)));
                 background::shielded(|| drop(cause));
                 match recorded {
@@ -283,7 +284,7 @@ impl<T> Shared<T> {
     }
 
     fn record(&self, number: usize, cause: &Cause, location: &'static Location<'static>) {
-        // An error that comes from a cancellation above, or from the cancellation by the first error, is not the task's own
+        // An error is not the task's own error if it comes from a cancellation above, or from the cancellation by the first
         // error.
         let is_real = !(self.ctx.is_done() && is_context_error(cause));
         self.state().outcomes.failed(number, cause.clone(), is_real);
@@ -294,7 +295,7 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Records that a task has panicked. The first panic is passed on to `wait`.
+    /// Records that a task has panicked. `wait` resumes the first panic.
     pub(super) fn finish_panicked(
         &self,
         number: usize,
@@ -309,7 +310,7 @@ impl<T> Shared<T> {
         self.count_out(self.state());
     }
 
-    /// Counts a task out that has ended, whether it was started or not (invariants 1 and 2).
+    /// Counts out a task that has ended, whether it was started or not (invariants 1 and 2).
     fn count_out(&self, mut state: MutexGuard<'_, State<T>>) {
         state.unfinished -= 1;
         state.running = state.running.saturating_sub(1);
@@ -325,7 +326,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// Returns whether the error is the end of a context, or comes from one.
+/// Returns whether the error is a context's error, or has a context's error as a source.
 fn is_context_error(cause: &Cause) -> bool {
     let mut error: Option<&(dyn std::error::Error + 'static)> = Some(cause.as_error());
     while let Some(at) = error {

@@ -94,7 +94,7 @@ impl Context {
         let stream = Arc::new(stream);
         let shared = Arc::clone(&stream);
         let shutting_down = self.after_func(move || {
-            // The only error is that the peer has closed the connection before.
+            // The only error is that the peer has already closed the connection.
             let _closed = shared.shut_down();
         });
         BlockingIo { ctx: self.clone(), stream, shutting_down }
@@ -119,7 +119,7 @@ impl<S> BlockingIo<S> {
                 self.ctx.progress();
                 Ok(transferred)
             }
-            // The shutdown looks like the end of the stream, or like an error of the socket.
+            // A shutdown of the socket looks like the end of the stream, or like an error of the socket.
             result => self.ctx.err().map_or(result, |end| Err(end.into())),
         }
     }

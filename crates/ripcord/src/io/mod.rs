@@ -1,4 +1,4 @@
-//! Streams of bytes that end with a context: of tokio's traits, and of std's sockets on threads.
+//! Streams of bytes that end with a context: streams of tokio's traits, and std's sockets on threads.
 
 mod blocking;
 #[cfg(feature = "tokio")]

@@ -27,7 +27,7 @@ pin_project! {
     pub struct Io<S> {
         #[pin]
         stream: S,
-        // Two, because the halves of a stream may be polled by two tasks, each with a waker of its own.
+        // There are two futures, because two tasks may poll the halves of a stream, each with its own waker.
         reading: DoneOwned,
         writing: DoneOwned,
     }

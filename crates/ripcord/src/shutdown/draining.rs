@@ -1,4 +1,4 @@
-//! The soft stop request, as every context below a `Shutdown` sees it.
+//! The soft stop request, as contexts below a `Shutdown` see it.
 
 use std::fmt;
 use std::pin::Pin;
@@ -8,7 +8,8 @@ use crate::context::Context;
 use crate::future::DoneOwned;
 use crate::value::Value;
 
-/// The context that ends at the stop request of a shutdown. It is stored as a value, so that it passes `without_cancel`.
+/// The context that ends at the stop request of a shutdown. It is stored as a value, so that descendants through
+/// `without_cancel` also find it.
 pub(crate) struct StopRequest(pub(crate) Context);
 
 impl Value for StopRequest {

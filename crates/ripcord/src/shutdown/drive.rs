@@ -11,8 +11,8 @@ use super::report::{Parts, Report};
 use crate::context::Context;
 use crate::task::TaskInfo;
 
-/// The time that canceled work, or a late phase, is given to end. Measured on the system's clock, because threads and
-/// executors take that time, even if the root has another clock.
+/// The time that canceled work, or a late phase, has to end. Measured on the system's clock, even if the root has another
+/// clock, because threads and executors need that time.
 pub(super) const NOTICE: Duration = Duration::from_secs(1);
 
 /// Runs the shutdown to its end.
@@ -55,7 +55,7 @@ impl Limits {
     }
 }
 
-/// Returns a context below `ctx` that ends when the limit is over.
+/// Returns a context below `ctx` that ends at the limit.
 fn until(ctx: &Context, started: Instant, limit: Limit) -> Context {
     match started.checked_add(limit.time) {
         Some(end) => ctx.with_deadline_at(end, limit.location),
@@ -63,8 +63,8 @@ fn until(ctx: &Context, started: Instant, limit: Limit) -> Context {
     }
 }
 
-/// A waker that ends the drain. It cancels work when the drain time is over, on the thread that notices the end of the time.
-/// This works even if the driver's runtime is blocked.
+/// A waker that ends the drain. It cancels work at the end of the drain time, on the thread that observes this end. This works
+/// even if the driver's runtime is blocked.
 pub(super) struct EndsDrain(pub(super) Weak<Shared>);
 
 impl Wake for EndsDrain {

@@ -9,7 +9,7 @@ use std::task::{Context as Task, Poll};
 use crate::blocking::block_on;
 use crate::group::BoxFuture;
 
-/// The runtime on which a `Shutdown` was built. Threads if it was built outside of a runtime.
+/// The runtime on which a `Shutdown` was built, or threads if it was built outside of a runtime.
 pub(super) enum Executor {
     Threads,
     #[cfg(feature = "tokio")]
@@ -35,7 +35,7 @@ impl Executor {
     }
 }
 
-/// The futures that a model has spawned and not run. loom runs every thread of a model on one system thread.
+/// The futures that a model has spawned and not yet run. loom runs every thread of a model on one system thread.
 #[cfg(ripcord_loom)]
 pub(crate) mod spawned {
     use std::cell::RefCell;
@@ -61,7 +61,7 @@ fn spawn_thread(future: BoxFuture) {
     spawned::push(future);
 }
 
-/// Runs the future on a thread of its own, or on this thread if no thread can be started.
+/// Runs the future on a thread of its own, or on this thread if no other thread can be started.
 #[cfg(not(ripcord_loom))]
 fn spawn_thread(future: BoxFuture) {
     // The thread takes the future from `slot`, because a thread that fails to start drops its closure.
@@ -94,7 +94,7 @@ impl Future for OutlivesRuntime {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, task: &mut Task<'_>) -> Poll<()> {
-        // The future is taken out, so that a panic ends it.
+        // The future is taken out, so that it is not polled again after a panic.
         let Some(mut future) = self.0.take() else { return Poll::Ready(()) };
         let polled = future.as_mut().poll(task);
         if polled.is_pending() {

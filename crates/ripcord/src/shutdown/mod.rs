@@ -1,11 +1,11 @@
-//! Ending a process in order: the stop request, the drain, the phases.
+//! Ending a process in order: the stop request, the drain, and the phases.
 //!
 //! ```text
 //! root                    the builder's context
-//! ├─ stop                 ends at the stop request: what `draining` waits for
+//! ├─ stop                 ends at the stop request; `draining` waits for its end
 //! ├─ work                 `Shutdown::context`: carries `stop` as a value, canceled at the end of the drain
 //! └─ "flush queue"        one for each phase, with its time limit
-//! finished                ends when the report is there
+//! finished                ends when the report is available
 //! ```
 //!
 //! | file | holds |
@@ -25,7 +25,7 @@
 //!    is one driver, and each phase runs at most once.
 //! 3. The drain ends once: the thread that sets `drained` cancels `work`. This is the driver, or the waker at the end of
 //!    the drain time. The waker runs on the thread that ends the drain time. The driver starts the first phase after the drain.
-//! 4. The report is written before `finished` ends, and never again.
+//! 4. The report is written before `finished` ends, and is not written again.
 //! 5. No lock is held while user code runs: a waker, a phase, the drop of a cause.
 
 mod builder;
@@ -294,7 +294,7 @@ impl Shutdown {
             let now = shared.root.clock().now();
             let started = shared.lock().started.unwrap_or(now);
             if let Some(end) = started.checked_add(shared.drain_delay) {
-                // The end of the work context ends the sleep too.
+                // The end of the work context also ends the sleep.
                 let _ = shared.work.sleep(end.saturating_duration_since(now)).await;
             } else {
                 shared.work.done().await;
@@ -342,7 +342,7 @@ fn handle_of(ctx: &Context) -> (Context, CancelHandle) {
 
 impl Shared {
     fn begin(self: &Arc<Self>, cause: Cause, location: &'static Location<'static>) {
-        // The request comes first, so that `stop` has ended for the loser of a race too (invariant 1).
+        // The request comes first, so that `stop` has also ended for a caller that loses a race (invariant 1).
         self.request_stop.cancel_at(cause, location);
         self.start();
     }
@@ -452,7 +452,7 @@ impl Future for RunShutdown {
                 let report = this.shared.lock().report.clone();
                 return report.map_or(Poll::Pending, Poll::Ready);
             }
-            // The root may have ended without its waker having run yet.
+            // The root may have ended before its waker has run.
             this.shared.start();
             this.has_begun = true;
             this.wait = this.shared.finished.done_owned();

@@ -36,7 +36,7 @@ mod sealed {
     impl Sealed for super::Never {}
 }
 
-/// The type `!`, the output of a future that always panics or never ends. Stable Rust can name the type only in this way.
+/// The type `!`, the output of a future that always panics or never ends. Stable Rust can name the type only like this.
 type Never = <fn() -> ! as Returns>::Output;
 
 #[doc(hidden)]
@@ -137,10 +137,10 @@ fn ended_by(error: Error) -> PhaseOutcome {
     }
 }
 
-/// A phase that has started. Its drop tells the driver that the phase is gone.
+/// A phase that has started. Its drop tells the driver that the phase has ended.
 struct Running {
     ended: Arc<Mutex<Option<PhaseOutcome>>>,
-    // The fields are dropped in this order: a phase that is gone is in no list.
+    // The fields are dropped in this order, so that a phase that has ended is in no list.
     _task: TaskGuard,
     _gone: Canceler,
 }
@@ -155,8 +155,8 @@ impl Running {
     }
 }
 
-/// Runs user code, and returns its panic. The phase's own future is dropped within a poll, so a panic of that drop is returned
-/// too.
+/// Runs user code, and returns its panic. The future of the phase is dropped within a poll, so a panic of that drop is also
+/// returned.
 struct CatchPanic(Pin<Box<dyn Future<Output = PhaseOutcome> + Send>>);
 
 impl Future for CatchPanic {

@@ -225,7 +225,7 @@ impl fmt::Display for PhaseOutcome {
 #[derive(Clone, Debug)]
 pub struct DrainEnded {
     pub(super) stop: Cause,
-    /// The time limit, if the time is over.
+    /// The exceeded time limit. `None` if the drain ended in time.
     pub(super) over: Option<Duration>,
 }
 

@@ -242,7 +242,7 @@ impl SpanBuilder {
     #[must_use = "a span ends when its guard is dropped"]
     #[track_caller]
     pub fn start(self, ctx: &Context) -> (Context, SpanGuard) {
-        // Called here, because a call within `Option`'s methods would return their line.
+        // Called here, because a call within a method of `Option` would return a line of that method.
         let caller = Location::caller();
         let location = self.location.unwrap_or(caller);
         let (name, clock) = (self.name, ctx.clock());
@@ -268,7 +268,7 @@ impl SpanBuilder {
                 let tracing = TracingSpan::begin(Parent::Span(&parent), &start);
                 carry(ctx, Span { tree: Arc::clone(&parent.tree), at, name: name.clone(), tracing }, clock)
             }
-            // No span below it will be recorded either, so the context stays the same.
+            // The spans below would not be recorded either, so the context stays the same.
             Err(data) => {
                 let span = root(data, 0, TracingSpan::default());
                 (ctx.clone(), SpanGuard::new(span, ctx.clone(), clock))
@@ -279,7 +279,7 @@ impl SpanBuilder {
 
 /// Returns a context that carries the span, and the span's guard.
 fn carry(ctx: &Context, span: Span, clock: Clock) -> (Context, SpanGuard) {
-    // The span in the context and the span in the guard hold the counterpart in `tracing` open. Clones do not.
+    // The span in the context and the span in the guard hold the counterpart in `tracing` open. Other clones do not.
     let ctx = ctx.with_value(Span { tracing: span.tracing.hold(), ..span.clone() });
     let guard = SpanGuard::new(span, ctx.clone(), clock);
     (ctx, guard)
@@ -310,7 +310,7 @@ pub(super) struct Start<'a> {
 #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only `tracing` reads the field"))]
 pub(super) enum Parent<'a> {
     None,
-    /// The span of that crate that the thread is in.
+    /// The current span of the thread in that crate.
     Current,
     Span(&'a Span),
 }

@@ -26,9 +26,9 @@ pub struct SpanGuard {
     span: Span,
     /// The context whose end the span records.
     ctx: Context,
-    /// The context's clock, stored because finding it walks up.
+    /// The context's clock. It is stored, because finding it takes a walk up the tree.
     clock: Clock,
-    /// Whether a `Drop` started the span during a panic. That panic is not the span's own.
+    /// Whether the span was started in a `Drop` during a panic. That panic is not the span's own panic.
     was_panicking: bool,
 }
 

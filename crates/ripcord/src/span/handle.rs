@@ -1,4 +1,4 @@
-//! The handle of a span, which reads it at any time.
+//! The handle of a span. It can read the span at any time.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Spans: the tree of calls made under a context. The tree shows who called whom, how long each call took, and how it
+//! Spans: the tree of calls made under a context. The tree shows the caller of each call, how long each call took, and how it
 //! ended.
 //!
 //! # Invariants

@@ -81,7 +81,7 @@ impl fmt::Debug for SpanSnapshot {
     }
 }
 
-/// The record of a span. Cloning it runs no user's code.
+/// The record of a span. Cloning it runs no user code.
 #[derive(Clone)]
 pub(super) struct Data {
     name: Name,

@@ -14,7 +14,8 @@ use super::builder::{Parent, Start};
 use super::snapshot::End;
 use crate::context::Context;
 
-/// The fields of each span, as the docs of [`Context::tracing_span`] list them. The first four are set when it begins.
+/// The fields of each span, as listed in the docs of [`Context::tracing_span`]. The first four are set at the start of the
+/// span.
 const FIELDS: [&str; 12] = [
     "otel.name",
     "code.file.path",
@@ -30,8 +31,8 @@ const FIELDS: [&str; 12] = [
     "ripcord.end.timeout_ms",
 ];
 
-// Written out, because the macros of `tracing` store the file and line of their call, which is in this crate.
-// `tracing-opentelemetry` would export those as the span's `code.*` beside the caller's.
+// This call site is written without the macros of `tracing`, because they store the file and line of their call, which is in
+// this crate. `tracing-opentelemetry` would export that line as the span's `code.*`, beside the line of the caller.
 static CALLSITE: DefaultCallsite = DefaultCallsite::new(&METADATA);
 static METADATA: Metadata<'static> = Metadata::new(
     "span",
@@ -44,30 +45,31 @@ static METADATA: Metadata<'static> = Metadata::new(
     Kind::SPAN,
 );
 
-/// A span's counterpart, if a subscriber wants one.
+/// The counterpart of a span, if a subscriber has enabled it.
 ///
-/// It is open while the guard or a context of the span is held, and the subscriber learns when it closes. A clone refers
-/// to it without holding it open: a [`Span`](super::Span) kept for later reading must not delay the export.
+/// The counterpart is open while the guard or a context of the span is held. The subscriber is notified when it closes. A clone
+/// refers to the counterpart and does not hold it open, because a [`Span`](super::Span) kept for later reading must not delay
+/// the export.
 #[derive(Default)]
 pub(super) struct TracingSpan(Hold);
 
 #[derive(Default)]
 enum Hold {
-    /// No subscriber wants one.
+    /// No subscriber has enabled the counterpart.
     #[default]
     None,
     Open(Arc<Open>),
     Reference(Weak<Open>),
 }
 
-/// A span reports to the subscriber it began with, not to the thread's own: another subscriber does not know its id.
+/// Reports to the subscriber with which the span began, and not to the thread's subscriber, which does not know the span's id.
 ///
-/// Unwind safe, because a feature must not remove an auto trait of [`Span`](super::Span). The subscriber handles the state that a
-/// panic leaves.
+/// Unwind safe, because a feature must not remove an auto trait of [`Span`](super::Span). The subscriber handles the state that
+/// a panic leaves.
 struct Open(AssertUnwindSafe<Span>);
 
 impl Open {
-    /// Calls `act` with the span's own subscriber as the thread's.
+    /// Calls `act` while the span's own subscriber is the thread's subscriber.
     fn within<R>(&self, act: impl FnOnce(&Span) -> R) -> Option<R> {
         self.0.with_subscriber(|(_, subscriber)| dispatcher::with_default(subscriber, || act(&self.0)))
     }
@@ -75,7 +77,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // The span closes here, and a registry then closes its ancestors in the thread's subscriber.
+        // The span closes here. A registry then closes the span's ancestors in the thread's subscriber.
         let subscriber = self.0.with_subscriber(|(_, subscriber)| subscriber.clone());
         let span = std::mem::replace(&mut *self.0, Span::none());
         if let Some(subscriber) = subscriber {
@@ -95,7 +97,8 @@ impl Clone for TracingSpan {
 }
 
 impl TracingSpan {
-    /// Starts the counterpart of a span. Without an open counterpart of its parent, it is below the span that the thread is in.
+    /// Starts the counterpart of a span. If the parent has no open counterpart, the new counterpart is below the thread's
+    /// current span.
     pub(super) fn begin(parent: Parent<'_>, start: &Start<'_>) -> Self {
         match parent {
             Parent::None => Self::start(start, |values| Span::new_root(&METADATA, values)),
@@ -123,7 +126,7 @@ impl TracingSpan {
             (&left, remaining.as_ref().map(|left| left as &dyn Value)),
         ];
         let span = make(&METADATA.fields().value_set(&values));
-        // If only another thread has a subscriber, nobody receives this span.
+        // If only another thread has a subscriber, no subscriber receives this span.
         let is_received = span.with_subscriber(|(_, subscriber)| !subscriber.is::<NoSubscriber>());
         TracingSpan(match is_received {
             Some(true) => Hold::Open(Arc::new(Open(AssertUnwindSafe(span)))),
@@ -148,14 +151,14 @@ impl TracingSpan {
     pub(super) fn end(&self, end: &End) {
         let record = |span: &Span| {
             record_end(span, end);
-            // The span closes with the last context that carries it. Its duration ends when it was last exited, which is now.
+            // The span closes with the last context that carries it. The span's duration ends at its last exit, which is now.
             span.in_scope(|| ());
         };
         self.get().and_then(|open| open.within(record));
     }
 }
 
-/// Returns whether the thread's subscriber wants these spans, as the macros of `tracing` do.
+/// Returns whether the thread's subscriber has enabled these spans, like the macros of `tracing`.
 fn is_wanted() -> bool {
     if *METADATA.level() > LevelFilter::current() {
         return false;
@@ -165,7 +168,7 @@ fn is_wanted() -> bool {
         && (interest.is_always() || dispatcher::get_default(|subscriber| subscriber.enabled(&METADATA)))
 }
 
-/// A cancel is not an error of the span. A deadline and a panic are.
+/// Records the error of a span. A cancel is not an error of the span. A deadline and a panic are errors.
 fn record_end(span: &Span, end: &End) {
     let failed = |kind: &str| {
         span.record("error.type", kind).record("otel.status_code", "error");

@@ -17,13 +17,14 @@ pub(super) struct Tree {
 
 /// Returns the parent of a span that is started in a context.
 ///
-/// Unwind safe, so that a [`Span`] is: the state that a panic leaves in the closure is the concern of its author.
+/// Unwind safe, so that a [`Span`] is unwind safe. The author of the closure is responsible for the state that a panic leaves
+/// in it.
 pub(super) type LazyRoots = AssertUnwindSafe<Box<dyn Fn(&Context) -> Option<Span> + Send + Sync>>;
 
 struct Records {
     /// Stored inline, because most trees of a server have only a root.
     root: Record,
-    /// At most `limit` records. The first has index 1.
+    /// At most `limit` records. The first record has index 1.
     below: Vec<Record>,
     dropped: u64,
 }
@@ -78,7 +79,7 @@ impl Tree {
         self.lazy_roots.as_ref()
     }
 
-    /// Adds a last child and returns its index. If the tree is full, counts the span and returns its data.
+    /// Adds a last child and returns its index. If the tree is full, counts the span as dropped and returns its data.
     pub(super) fn add(&self, parent: u32, data: Data) -> Result<u32, Data> {
         let mut records = self.lock();
         if records.below.len() >= self.limit {
@@ -120,7 +121,7 @@ impl Tree {
         children
     }
 
-    /// Returns a span and all spans below it, each before its children, with their depths.
+    /// Returns a span and all spans below it, with their depths. Each span comes before its children.
     pub(super) fn walk(&self, top: u32) -> Vec<(usize, Data)> {
         let records = self.lock();
         let mut walk = Vec::new();

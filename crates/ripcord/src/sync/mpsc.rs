@@ -68,7 +68,7 @@ impl<T> Sender<T> {
     /// # });
     /// ```
     pub async fn send(&self, ctx: &Context, value: T) -> Result<(), SendError<T>> {
-        // Only a place is waited for, so that the value is still here when the context ends.
+        // This waits only for a slot, so that the value is not lost when the context ends.
         match ctx.run(self.0.reserve()).await {
             Ok(Ok(place)) => {
                 place.send(value);

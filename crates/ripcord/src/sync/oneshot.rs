@@ -66,7 +66,7 @@ impl<T> fmt::Debug for Sender<T> {
 
 /// Receives the value.
 pub struct Receiver<T>(
-    /// `None` once the value was received, or the sender was found to be gone.
+    /// `None` once the value was received, or the receiver has found that the sender was dropped.
     Option<inner::Receiver<T>>,
 );
 

@@ -72,7 +72,7 @@ impl Context {
 
 /// A blocking task that waits for a thread.
 struct Job<F> {
-    /// `None` once the job is run.
+    /// `None` once the job has been run.
     parts: Option<(F, Context, EndOfTask)>,
     location: &'static Location<'static>,
 }

@@ -126,7 +126,7 @@ impl TaskPanic {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        // The payload is the user's, so its drop is user code.
+        // The payload is a user's value, so its drop is user code.
         let payload = self.payload.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         background::shielded(|| drop(payload));
     }

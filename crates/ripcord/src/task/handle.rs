@@ -42,14 +42,14 @@ pub struct Task<T> {
     /// The task's context. If the task was not started, a context that is done.
     ctx: Context,
     state: State<T>,
-    /// Whether the result was returned. A blocking closure may still be running then.
+    /// Whether the result was returned. The closure of a blocking task may still be running at that time.
     is_returned: bool,
 }
 
 enum State<T> {
     Spawned {
         output: JoinHandle<Result<T, TaskError>>,
-        /// The end of the context, for which the handle of a blocking task also waits.
+        /// The end of the context. The handle of a blocking task also waits for this end.
         ended: Option<DoneOwned>,
     },
     /// The task was never started.
@@ -170,7 +170,8 @@ impl<T> Future for Task<T> {
     }
 }
 
-/// Returns the error of a task that tokio has lost: the runtime dropped the task, and the drop ended its context.
+/// Returns the error of a task without an output. Either the task panicked, or the runtime dropped the task and the drop ended
+/// its context.
 fn lost(error: tokio::task::JoinError, ctx: &Context) -> TaskError {
     match (error.try_into_panic(), ctx.err()) {
         (Ok(payload), _) => TaskError::Panicked(TaskPanic::new(payload, Location::caller())),

@@ -1,8 +1,8 @@
 //! Tasks under a context: spawning, counting and listing them.
 //!
-//! A task list is a value of its context. So it is found like any value: in descendants, also below `without_cancel`, and
-//! on both sides of a merged context. A guard adds a task to every list of its context and the ancestors. The task's
-//! future holds the guard.
+//! A task list is a value of its context. So it is found like any value: in descendants, including those below
+//! `without_cancel`, and on both sides of a merged context. A guard adds a task to every list of its context and the ancestors.
+//! The task's future holds the guard.
 //!
 //! # Invariants
 //!

@@ -141,8 +141,8 @@ pub(super) struct Start {
 }
 
 impl Start {
-    /// Returns the parts of a new task, spawned at `location`. Outside of a runtime, or if the context is done, returns a task that
-    /// never runs as the error.
+    /// Returns the parts of a new task, spawned at `location`. Outside of a runtime, or if the context is done, the error is a
+    /// task that never runs.
     pub(super) fn new<T>(parent: &Context, location: &'static Location<'static>) -> Result<Start, Task<T>> {
         if let Some(error) = parent.err() {
             return Err(Task::never(parent.clone(), error));
@@ -160,7 +160,7 @@ impl Start {
     }
 }
 
-/// Takes a task out of its lists (invariant 2), once the task is gone.
+/// Removes a task from its lists (invariant 2) once the task has ended.
 pub(super) struct EndOfTask {
     canceler: Canceler,
     guard: TaskGuard,
@@ -168,14 +168,14 @@ pub(super) struct EndOfTask {
 }
 
 impl EndOfTask {
-    /// Ends a task that has an output, an error or a panic. The tasks that it has started go on.
+    /// Ends a task that has an output, an error or a panic. The tasks that it has started continue.
     pub(super) fn complete(self) {
         self.canceler.detach();
         drop(self.guard);
     }
 
-    /// Ends a task that the runtime drops. First the task's context ends, so that `task` sees the end in its drop, which may
-    /// panic.
+    /// Ends a task that the runtime drops. The task's context ends first, so that `task` sees the end in its drop. That drop
+    /// may panic.
     pub(super) fn abort(self, task: impl FnOnce()) {
         self.canceler.cancel_at("the tokio runtime dropped the task before its end", self.location);
         background::shielded(task);
@@ -184,13 +184,13 @@ impl EndOfTask {
 }
 
 pin_project! {
-    /// The future of a task. It ends with a context, and its panic is an error.
+    /// The future of a task. It ends with a context. Its panic is returned as an error.
     struct TaskFuture<F> {
-        // `None` once the future is gone.
+        // `None` once the future was dropped.
         #[pin]
         future: Option<InSpan<F>>,
         until: Ending<Context>,
-        // `None` once the task is out of its lists.
+        // `None` once the task was removed from its lists.
         ending: Option<EndOfTask>,
         location: &'static Location<'static>,
     }
