@@ -14,23 +14,23 @@ use ripcord_policy::{Bulkhead, CircuitBreaker, Outcome, Random, Stack};
 const MILLI: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A callee with so many servers: a call that finds all of them busy waits for the first that is free.
+/// A callee with several servers. A call that finds all servers busy waits for the first free server.
 struct Callee {
-    /// When each server is free.
+    /// The time at which each server is free.
     servers: BinaryHeap<Reverse<Instant>>,
     latency: Duration,
-    /// By which part of itself a call's latency varies, up or down.
+    /// The part of a call's latency by which it varies, up or down.
     spread: f64,
     random: Random,
 }
 
-/// One bulkhead and who calls through it: always as many as it admits, up to the demand.
+/// A bulkhead and its callers. They make as many calls as the bulkhead admits, up to the demand.
 struct Simulation {
     time: ManualTime,
     clock: Clock,
     bulkhead: Bulkhead,
     callee: Callee,
-    /// Calls there would be at once without a limit.
+    /// The number of concurrent calls without a limit.
     demand: usize,
     under_way: BinaryHeap<Reverse<Call>>,
     calls: u64,
@@ -84,7 +84,7 @@ impl Simulation {
         self.callee.servers = busy.into();
     }
 
-    /// Sends what the bulkhead admits.
+    /// Sends calls until the bulkhead is full.
     fn send(&mut self) {
         while self.under_way.len() < self.demand {
             let Ok(permit) = self.bulkhead.try_acquire() else { return };
@@ -98,12 +98,13 @@ impl Simulation {
         }
     }
 
-    /// Runs for so long, and returns the average of the limits in force, at every sixteenth call.
+    /// Runs for `duration`. Returns the average limit, read at every sixteenth call.
     fn run(&mut self, duration: Duration) -> f64 {
         self.run_judged(duration, |_, outcome| outcome)
     }
 
-    /// [`run`](Self::run), where `judge` has the last word on a call that is sent when so many are under way.
+    /// Does the same as [`run`](Self::run), but `judge` decides the outcome of each call when it ends. Its first argument is the
+    /// number of calls in flight, including this call.
     fn run_judged(&mut self, duration: Duration, judge: impl Fn(usize, Outcome) -> Outcome) -> f64 {
         let until = self.clock.now() + duration;
         let (mut sum, mut count) = (0.0, 0);
@@ -127,11 +128,11 @@ impl Simulation {
     }
 }
 
-/// Where the limit for a capacity ought to be: all of the servers busy, and no more waiting than the tolerance and the
+/// Returns the expected range of the limit for a capacity. All servers are busy, and no more calls wait than the tolerance and the
 /// square root allow.
 fn expected(capacity: usize, tolerance: f64) -> std::ops::RangeInclusive<f64> {
     let most = capacity as f64 * tolerance;
-    // It swings a little around either end, and measurements are made under half of it.
+    // The limit oscillates around both ends, and measurements use half of it.
     capacity as f64 * 0.85..=(most + most.sqrt()) * 1.15 + 1.0
 }
 
@@ -161,7 +162,7 @@ fn limit_follows_a_callee_whose_capacity_or_latency_changes() {
     let limit = simulation.run(SECOND * 20);
     assert!(expected(50, 1.25).contains(&limit), "after the recovery: {limit}");
 
-    // Three times as slow looks like overload, until the next measurement, at a minute and a half.
+    // Calls that take three times as long look like overload until the next measurement, after a minute and a half.
     simulation.run(SECOND * 5);
     simulation.callee.latency = 60 * MILLI;
     simulation.run(SECOND * 5);
@@ -245,7 +246,7 @@ fn same_calls_give_the_same_limits() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
-    /// Whatever the capacity, the latency, how much it varies, and where the limit begins.
+    /// The limit converges for any capacity, latency, spread and initial limit.
     #[test]
     fn limit_converges(
         capacity in 2_usize..150,
@@ -258,7 +259,7 @@ proptest! {
         let mut simulation = Simulation::new(settings, initial, capacity, latency * MILLI);
         simulation.callee.spread = spread;
         simulation.callee.random = Random::seeded(seed);
-        // What the first limit sent too many of has to be served before anything is learnt from it.
+        // The surplus calls of the first limit must be served before the bulkhead learns anything.
         let backlog = latency * MILLI * (initial / capacity) as u32;
         simulation.run(SECOND * 20 + backlog * 4);
         let limit = simulation.run(SECOND * 40);
@@ -270,7 +271,7 @@ proptest! {
         let stats = simulation.bulkhead.stats();
         prop_assert_eq!(stats.calls.in_flight(), 0);
         prop_assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled);
-        // As many places as the limit says, not one more or less.
+        // The number of free permits is exactly the limit.
         let held: Vec<_> = std::iter::from_fn(|| simulation.bulkhead.try_acquire().ok()).collect();
         prop_assert_eq!(held.len(), stats.limit);
     }
@@ -283,7 +284,7 @@ async fn waiter_is_admitted_when_the_limit_grows() {
     let settings = AdaptiveLimit::new().min_limit(1).window(MILLI);
     let bulkhead = Bulkhead::builder().limit(3).adaptive(settings).clock(clock.clone()).queue(10).build().unwrap();
     let mut waiting = Vec::new();
-    // Twenty calls under the least limit, one after the other: the first measurement.
+    // Twenty consecutive calls under the minimum limit are the first measurement.
     for call in 0..20 {
         let permit = bulkhead.try_acquire().unwrap();
         assert!(bulkhead.try_acquire().unwrap_err().is_full());

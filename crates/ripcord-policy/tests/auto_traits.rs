@@ -1,4 +1,4 @@
-//! What may go from thread to thread is part of the API: checked when this compiles.
+//! Checks at compile time which types are `Send` and `Sync`. These traits are part of the API.
 
 use std::convert::Infallible;
 use std::time::Duration;

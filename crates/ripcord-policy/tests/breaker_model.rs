@@ -1,5 +1,5 @@
-//! The breaker against a state machine so plain that it can be seen to be right: it keeps every result of its
-//! generation and counts them anew each time.
+//! The breaker against a state machine that is simple enough to be obviously correct. It keeps every result of its generation and
+//! recounts them each time.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ const SLOW: u64 = 7;
 enum Step {
     Advance(u64),
     Acquire,
-    /// The result of the permit of this number, counted round; slow or not is as the clock says.
+    /// Records a result for the permit with this number modulo their count. The clock decides whether the call is slow.
     Record(usize, Outcome),
     Drop(usize),
-    /// The call of the permit of this number has queued until now.
+    /// Restarts the timeout of the permit with this number: its call has waited in a queue until now.
     Restart(usize),
     ForceOpen,
     Reset,
@@ -43,11 +43,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Which results count.
+/// The results that count.
 #[derive(Clone, Copy, Debug)]
 enum Span {
     Calls(usize),
-    /// Seconds, counted in tenths of all of them.
+    /// The results of the last seconds, in steps of a tenth of the window.
     Seconds(u64),
 }
 
@@ -93,11 +93,11 @@ struct Model {
     now: u64,
     state: State,
     generation: u64,
-    /// (when, failed, slow) of the current generation.
+    /// The time of each result of the current generation, whether it failed, and whether it was slow.
     results: Vec<(u64, bool, bool)>,
-    /// When it opened; none if it was forced to.
+    /// The time when the breaker opened. `None` if it was forced open.
     opened: Option<u64>,
-    /// When the probes that are out were sent.
+    /// The times when the probes in flight were sent.
     probes: Vec<(usize, u64)>,
     successes: usize,
 }
@@ -110,7 +110,7 @@ impl Model {
         self.probes.clear();
     }
 
-    /// What time alone brings about.
+    /// Applies the changes that the passing time causes.
     fn pass_time(&mut self) {
         let hung = self.probes.iter().map(|(_, began)| began + PROBE_TIMEOUT).filter(|until| *until <= self.now).min();
         if let Some(until) = hung {
@@ -136,7 +136,7 @@ impl Model {
         self.probes.iter_mut().filter(|(probe, _)| *probe == permit).for_each(|(_, began)| *began = self.now);
     }
 
-    /// The results that count.
+    /// Returns the results that count.
     fn recent(&self) -> Vec<(u64, bool, bool)> {
         let results = &self.results;
         match self.rules.window {

@@ -1,4 +1,4 @@
-//! The bulkhead by its specification, on a manual clock.
+//! The bulkhead, tested against its specification on a manual clock.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What an end looks like, for each policy and origin. The table in `docs/ends.md`, which is part of the crate's docs, is what
-//! this test finds. To write it anew: `UPDATE_ENDS=1 cargo test -p ripcord-policy --test ends`.
+//! The ends of contexts in each policy, by origin. This test writes the table in `docs/ends.md`, which is part of the crate's docs.
+//! To update it, run `UPDATE_ENDS=1 cargo test -p ripcord-policy --test ends`.
 
 use std::error::Error as StdError;
 use std::fmt::{self, Write};
@@ -29,13 +29,13 @@ impl fmt::Display for Down {
 
 impl StdError for Down {}
 
-/// A call that observes its context, and has an error of its own to report when that ends.
+/// A call that observes its context. It returns its own error when the context ends.
 async fn heeds(ctx: Context) -> Result<u32, Down> {
     ctx.done().await;
     Err(Down)
 }
 
-/// What ends the caller's context.
+/// The end of the caller's context.
 #[derive(Clone, Copy)]
 enum Caller {
     Cancels,
@@ -68,7 +68,7 @@ impl Ends {
         Ends { table: table.to_owned(), root: Context::background().with_clock(clock), time }
     }
 
-    /// Makes a call under a context that `caller` ends after it has started. Then a minute passes.
+    /// Makes a call under a context that `caller` ends after the call has started. Then a minute passes.
     async fn call<T, E>(&self, caller: Caller, call: impl AsyncFn(Context) -> Result<T, E>) -> E {
         let (ctx, canceler) = self.root.with_name("request").with_cancel();
         let ctx = match caller {
@@ -116,7 +116,7 @@ impl Ends {
     }
 }
 
-/// The story without the numbers of lines in this file, which stand for lines of users, and without how long ago it was.
+/// Returns the text without line numbers of this file, which stand for lines of users, and without ages.
 fn without_lines(story: &str) -> String {
     let mut story = story.to_owned();
     for ago in [", just now", ", 250ms ago"] {
@@ -300,7 +300,7 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
     let small = WorkerPool::builder().workers(1).queue(1).overflow(Overflow::Reject).build(&root).unwrap();
     let too_many = async |ctx: Context| {
         let _running = small.submit(&ctx, heeds).await.unwrap();
-        // A yield for each worker to start.
+        // One yield lets each worker start.
         tokio::task::yield_now().await;
         let _queued = small.submit(&ctx, heeds).await.unwrap();
         small.submit(&ctx, heeds).await.map(drop)
@@ -322,7 +322,7 @@ async fn every_end_and_refusal_is_told_as_in_the_table() {
     assert_eq!(ends.table, expected, "see the head of this file for how to write the table anew");
 }
 
-/// A panic has no error: it goes on to the caller, and counts as the callee's failure.
+/// A panic has no error. It goes to the caller and counts as a failure of the callee.
 #[tokio::test]
 async fn panic_of_the_callee_is_a_failure_for_every_policy() {
     let ctx = Context::background();
@@ -382,7 +382,7 @@ async fn refusal_for_a_near_deadline_names_whose_it_is() {
     );
 }
 
-/// The table shows no lines. Here each setting that ends a call is told with the line that set it.
+/// The table contains no lines. This test checks that each end names the line of its setting.
 #[tokio::test]
 async fn each_setting_that_ends_a_call_is_told_with_its_line() {
     let (clock, time) = Clock::manual();

@@ -1,4 +1,4 @@
-//! Every example, run as built, prints what `expected/NAME.txt` says: by the same rules as the core's examples.
+//! Each built example prints the text in `expected/NAME.txt`. The rules are the same as for the core's examples.
 
 #[path = "../../ripcord/tests/examples.rs"]
 mod examples;

@@ -1,4 +1,4 @@
-//! The fallback by its specification.
+//! The fallback, tested against its specification.
 
 use futures::future::FutureExt;
 use ripcord::Context;

@@ -1,4 +1,4 @@
-//! The hedge by its specification, on a manual clock.
+//! The hedge, tested against its specification on a manual clock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

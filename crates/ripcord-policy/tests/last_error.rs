@@ -1,4 +1,4 @@
-//! No error on the way up loses what the call returned, however the policies are nested.
+//! Every error contains the error that the call returned, for any nesting of policies.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use ripcord::{Clock, Context};
 use ripcord_policy::retry::Jitter;
 use ripcord_policy::{CircuitBreaker, Error, Retry, Stack, StopReason};
 
-/// What the call fails with.
+/// The call's error.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reset;
 
@@ -25,7 +25,7 @@ async fn until_end(ctx: Context) -> Result<(), Reset> {
     Err(Reset)
 }
 
-/// The texts of `error` and of its sources.
+/// Returns the texts of `error` and of its sources.
 fn chain(error: &(dyn std::error::Error + 'static)) -> Vec<String> {
     let (mut texts, mut next) = (Vec::new(), Some(error));
     while let Some(error) = next {
@@ -60,7 +60,7 @@ async fn end_of_a_nested_stack_keeps_what_the_call_returned() {
     assert!(details.ends_with("), after 1 attempt, last error: connection reset"), "{details}");
     assert_eq!(details.matches("left").count(), 1, "{details}");
 
-    // The outer attempt timeout is the nested stack's caller's deadline.
+    // The outer stack's attempt timeout is the deadline of the caller of the nested stack.
     let error = outer.run(&root, |ctx| inner_run(&inner, ctx)).await.unwrap_err();
     assert!(error.is_attempt_timeout());
     assert_eq!(chain(&error).last().unwrap(), "connection reset");
@@ -134,7 +134,7 @@ async fn nested_retries_tell_the_number_of_attempts_once() {
     assert!(details.ends_with(", after 1 attempt, last error: connection reset"), "{details}");
 }
 
-/// An error that has the end of the context as its source.
+/// An error whose source is the end of the context.
 #[derive(Debug)]
 struct QueryFailed(ripcord::Error);
 

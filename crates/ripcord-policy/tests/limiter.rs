@@ -1,4 +1,4 @@
-//! The rate limiter against its specification, on a manual clock.
+//! The rate limiter, tested against its specification on a manual clock.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ fn limiter(rate: Rate, burst: u32) -> (RateLimiter, Context, ManualTime) {
     (limiter, Context::background().with_clock(clock), time)
 }
 
-/// Ten a second: a token every 100 ms.
+/// Returns a limiter that earns a token every 100 ms.
 fn ten(burst: u32) -> (RateLimiter, Context, ManualTime) {
     limiter(Rate::per_second(10.0), burst)
 }
@@ -34,12 +34,12 @@ impl Wake for Wakes {
 
 type Waiting<'a> = futures::future::BoxFuture<'a, Result<Duration, Refused>>;
 
-/// Polls once.
+/// Polls a wait once.
 fn poll(wait: &mut Waiting<'_>) -> Poll<Result<Duration, Refused>> {
     wait.as_mut().poll(&mut Task::from_waker(Waker::noop()))
 }
 
-/// The time by which a wait ends if it is polled every millisecond.
+/// Returns the time in milliseconds after which a wait ends if it is polled every millisecond.
 fn served_after(wait: &mut Waiting<'_>, time: &ManualTime) -> u32 {
     for ms in 0..10_000 {
         if poll(wait).is_ready() {
@@ -162,7 +162,7 @@ fn cancel_gives_back_tokens_unless_later_ones_are_promised() {
     assert_eq!(later.delay(), 200 * MS);
     let next = limiter.reserve();
     assert_eq!(next.delay(), 300 * MS);
-    // The tokens of all three are free when the last of them is.
+    // The tokens of all three reservations are free when the last of them is canceled.
     assert!(!later.cancel() && next.cancel());
     assert_eq!((limiter.tokens(), limiter.stats().refunded), (0.0, 4));
 }
@@ -209,7 +209,7 @@ fn waiters_are_served_in_order() {
     assert!(poll(&mut large).is_pending() && poll(&mut small).is_pending());
     assert_eq!(limiter.stats().waiters, 2);
     time.advance(200 * MS);
-    // There are two tokens now, and the small one must not have them.
+    // There are two tokens now, but the small waiter must not get them.
     assert!(poll(&mut small).is_pending() && !limiter.allow());
     time.advance(100 * MS);
     assert_eq!(poll(&mut large).map(Result::unwrap), Poll::Ready(300 * MS));
@@ -294,12 +294,12 @@ fn last_waiter_dropped_at_any_time_refunds_its_token() {
         let mut wait: Waiting<'_> = Box::pin(limiter.wait(&ctx));
         assert!(poll(&mut wait).is_pending());
         time.advance(advance * MS);
-        // Due or not, it has not been served.
+        // The waiter has not been served, whether its tokens are due or not.
         drop(wait);
         let stats = limiter.stats();
         assert_eq!((stats.waiters, stats.calls.canceled, stats.refunded), (0, 4, 4));
         assert_eq!(limiter.tokens(), f64::from(advance).min(100.0) / 100.0, "after {advance} ms");
-        // Not even polled.
+        // This wait is never polled.
         drop(limiter.wait(&ctx));
     }
 }
@@ -330,7 +330,7 @@ fn wait_ends_with_its_context_and_refunds_its_token() {
     assert!(matches!(poll(&mut wait), Poll::Ready(Err(error)) if error.is_canceled()));
     drop(wait);
     assert_eq!((limiter.stats().waiters, limiter.stats().refunded), (0, 1));
-    // Done before: nothing is taken though there is something.
+    // The context has ended before the wait: no token is taken, although one is free.
     time.advance(100 * MS);
     assert!(block_on(limiter.wait(&ctx)).unwrap_err().is_canceled());
     assert_eq!(limiter.tokens(), 1.0);
@@ -505,7 +505,7 @@ fn million_one_off_keys_leave_few_remembered() {
             max = max.max(limiter.len());
         }
     }
-    // A hundred keys are in use at a time; each of 16 shards is searched from 64 keys on.
+    // A hundred keys are in use at a time. Each of 16 shards is searched from 64 keys on.
     assert!(max < 3000, "{max}");
 }
 
@@ -525,7 +525,7 @@ fn only_keys_with_a_full_bucket_are_forgotten() {
     assert!((0..1000).all(|key| limiter.allow(&key) && !limiter.allow(&key)));
 }
 
-/// The clock used to be set on a finished limiter, which then was a new one: full, with statistics of zero.
+/// A regression test: setting the clock of a built limiter returned a new, full limiter with empty statistics.
 #[test]
 fn limiter_has_no_setter_that_refills_it() {
     let (limiter, _, _time) = ten(5);
@@ -549,7 +549,7 @@ fn key_with_a_quota_of_its_own_is_limited_by_it() {
     assert!(limiter.allow_n(&"vip-1", 3) && !limiter.allow(&"vip-1") && limiter.allow(&"guest"));
     assert_eq!(limiter.reserve(&"vip-1").delay(), 10 * MS);
     assert_eq!(limiter.reserve(&"guest").delay(), 100 * MS);
-    // A new default leaves the quotas of single keys as they are.
+    // A new default does not change the quotas of single keys.
     limiter.set_rate(Rate::ZERO).unwrap();
     limiter.set_burst(7).unwrap();
     assert_eq!((limiter.rate(&"vip-1"), limiter.burst(&"vip-1")), (hundred, 3));

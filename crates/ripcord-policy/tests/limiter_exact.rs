@@ -1,10 +1,10 @@
-//! The limiter against exact arithmetic: under any sequence of calls it grants what is due, to within a rounding error.
+//! The limiter against exact arithmetic: for any sequence of calls, it grants the due tokens, except for a rounding error.
 //!
-//! All amounts are integers in 1/SCALE of a token, in which every rate used here earns a whole number per nanosecond. So
+//! All amounts are integers in 1/SCALE of a token. Every rate in these tests earns a whole number of these units per nanosecond, so
 //! the model rounds nothing.
 //!
-//! The limiter counts in units of 2^-26 of a token. It may grant one unit too many ("to within 2^-26 of a token"). It may
-//! be late by the unit that it rounds down, and by one more unit for each change of the rate so far.
+//! The limiter counts in units of 2^-26 of a token. It may grant one unit too many ("to within 2^-26 of a token"). It may be late
+//! by the unit that it rounds down, and by one more unit for each earlier change of the rate.
 
 use std::task::{Context as Task, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ const SCALE: i128 = 21 * 1024 * 1_000_000_000;
 /// 2^-26 of a token, rounded up.
 const UNIT: i128 = SCALE / (1 << 26) + 1;
 
-/// A rate, and what it earns per nanosecond.
+/// Generates a rate and the amount that it earns per nanosecond.
 fn rate() -> impl Strategy<Value = (Rate, i128)> {
     let periods = prop::sample::select(vec![1_000u64, 3_000, 7_000, 1_000_000, 3_000_000, 7_000_000, 1_000_000_000]);
     let per = (0u32..1000, periods).prop_map(|(n, period)| {
@@ -29,7 +29,7 @@ fn rate() -> impl Strategy<Value = (Rate, i128)> {
     prop_oneof![per, per_second]
 }
 
-/// Times of all sizes, some of them round.
+/// Generates durations of all sizes, some of them round.
 fn nanos() -> impl Strategy<Value = u64> {
     prop_oneof![0u64..50, 0u64..5_000_000, 0u64..3_000_000_000, (0u64..100).prop_map(|ms| ms * 1_000_000)]
 }
@@ -57,7 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 struct Waiter<'a> {
-    /// Where the waiter's span starts and ends: see `Model`.
+    /// The start and the end of the waiter's span: see `Model`.
     start: i128,
     end: i128,
     tokens: i128,
@@ -68,7 +68,7 @@ struct Waiter<'a> {
 struct Model {
     full: i128,
     earned: i128,
-    /// Granted, promised, or lost to the burst.
+    /// The amount granted, promised, or lost to the burst.
     spent: i128,
 }
 
@@ -95,7 +95,7 @@ proptest! {
         let first_burst = i128::from(burst) * SCALE;
         let mut model = Model { full: first_burst, earned: 0, spent: -first_burst };
         let mut granted = 0;
-        // How late the limiter may be.
+        // The maximum delay of the limiter, as an amount.
         let mut late = 2 * UNIT;
         let mut waiters: Vec<Waiter<'_>> = Vec::new();
         for step in steps {
@@ -111,7 +111,7 @@ proptest! {
                 }
                 Step::Burst(now) => {
                     limiter.set_burst(now).unwrap();
-                    // Tokens that the smaller of the two bursts does not keep are lost.
+                    // Tokens that do not fit into the smaller of the two bursts are lost.
                     let full = i128::from(now) * SCALE;
                     model.spent = model.spent.max(model.earned - full.min(model.full));
                     (burst, model.full) = (now, full);
@@ -187,7 +187,7 @@ proptest! {
                 _ => {
                     let (n, reservation) = reserved.swap_remove(which % reserved.len());
                     match reservation.act_at() {
-                        // Too late to cancel: the tokens may have been used.
+                        // The reservation can no longer be canceled, because its tokens may have been used.
                         Some(at) if at <= clock.now() => grants.push((since(at), n)),
                         _ => drop(reservation.cancel()),
                     }
@@ -197,7 +197,7 @@ proptest! {
         let acts = reserved.iter().filter_map(|(n, reservation)| Some((since(reservation.act_at()?), *n)));
         grants.extend(acts);
         grants.sort_unstable();
-        // A reservation's time is rounded up to a nanosecond, so its tokens may lie in the bucket for that long.
+        // A reservation's time is rounded up to a nanosecond, so its tokens may stay in the bucket for up to a nanosecond.
         let full = i128::from(burst) * SCALE + earns;
         let (mut left, mut now) = (full, 0);
         for (at, n) in grants {
@@ -210,7 +210,7 @@ proptest! {
 
 #[test]
 fn threads_are_granted_no_more_than_is_due() {
-    // On the real clock, while the rate changes and others wait.
+    // Uses the real clock. Meanwhile the rate changes and other callers wait.
     let limiter = RateLimiter::new(Rate::per_second(1e6), 100).unwrap();
     let start = Instant::now();
     let granted: u64 = std::thread::scope(|scope| {

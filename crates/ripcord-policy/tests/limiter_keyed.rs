@@ -1,4 +1,4 @@
-//! A key of a keyed limiter against a limiter of its own: they cannot be told apart, whichever keys are forgotten.
+//! Each key of a keyed limiter behaves like its own limiter, no matter which keys are forgotten.
 
 use std::task::{Context as Task, Poll, Waker};
 use std::time::Duration;
@@ -11,8 +11,8 @@ use ripcord_policy::{KeyedLimiter, Rate, RateLimiter, Refused};
 
 const KEYS: usize = 3;
 
-/// The time advances by multiples of this, and the rates are multiples of 1/128 per second. So every amount of tokens is exact:
-/// a key that was forgotten counts from another time than the limiter beside it, and each would round its own amount.
+/// The time advances by multiples of this tick, and the rates are multiples of 1/128 per second. So every amount of tokens is
+/// exact. A forgotten key counts from another time than the limiter compared with it, and both would otherwise round differently.
 const TICK: Duration = Duration::from_nanos(1_000_000_000 / 128);
 
 type Waiting<'a> = BoxFuture<'a, Result<Duration, Refused>>;
@@ -26,7 +26,7 @@ enum Step {
     Advance(u32),
     Allow(usize, u32),
     Wait(usize, u32),
-    /// Polls the waiter with this number modulo their count. Not all are polled at each step.
+    /// Polls the waiter with this number modulo their count. A step does not poll all waiters.
     Poll(usize),
     Leave(usize),
     Reserve(usize, u32),
@@ -100,7 +100,8 @@ proptest! {
                     alone.iter().for_each(|limiter| limiter.set_rate(rate).unwrap());
                 }
                 Step::Burst(lower) => {
-                    // Under a higher burst a new key starts full, and a limiter has yet to earn the rest.
+                    // The burst is only lowered: under a higher burst, a new key starts full, while a limiter must still earn the
+                    // difference.
                     burst = burst.min(lower);
                     keyed.set_burst(burst).unwrap();
                     alone.iter().for_each(|limiter| limiter.set_burst(burst).unwrap());

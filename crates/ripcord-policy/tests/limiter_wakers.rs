@@ -1,5 +1,5 @@
-//! Wakers of the limiter's waiters. A waker runs foreign code: it may panic or use the limiter, also in its `Drop`, and
-//! must harm nobody else. And no wake-up may be lost.
+//! Wakers of the limiter's waiters. A waker runs foreign code. It may panic or use the limiter, also in its `Drop`, and must not
+//! harm other waiters. No wakeup may be lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ const MS: Duration = Duration::from_millis(1);
 
 type Waiting<'a> = BoxFuture<'a, Result<Duration, Refused>>;
 
-/// A limiter with an empty bucket that earns ten tokens per second.
+/// Returns a limiter with an empty bucket that earns ten tokens per second.
 fn empty() -> (RateLimiter, Context, ManualTime) {
     let (clock, time) = Clock::manual();
     let limiter = RateLimiter::builder().rate(Rate::per_second(10.0)).burst(1).clock(clock.clone()).build().unwrap();
@@ -45,7 +45,7 @@ impl Wake for Panics {
     }
 }
 
-/// Uses the limiter when it is woken and when it is dropped.
+/// A waker that uses the limiter when it is woken and when it is dropped.
 struct Uses(RateLimiter, Mutex<Vec<f64>>, Arc<AtomicUsize>);
 
 impl Wake for Uses {
@@ -93,8 +93,8 @@ fn waker_that_panics_at_a_new_rate_keeps_no_waiter_of_another_key_asleep() {
     assert_eq!(counts.0.load(Ordering::Relaxed), 10);
 }
 
-/// A waker may own a task, which may own anything. Here it uses the limiter when it is dropped, which would deadlock under
-/// the limiter's lock.
+/// A waker may own a task, and a task may own any value. Here the waker uses the limiter when it is dropped. Under the limiter's
+/// lock, this would deadlock.
 #[test]
 fn waker_that_uses_the_limiter_does_not_deadlock() {
     enum End {
@@ -162,14 +162,14 @@ impl<'a> Tasks<'a> {
 enum Step {
     Advance(u32),
     Wait(u32),
-    /// Waits for a token of a call that is then not sent, which gives the token back.
+    /// Waits for a token of a call that is then not sent, so the token is given back.
     WaitUnused,
     /// Drops the waiter with this number modulo their count.
     Leave(usize),
     Reserve(u32),
     Cancel(usize),
     Allow(u32),
-    /// In tokens per second.
+    /// Sets the rate, in tokens per second.
     Rate(u32),
 }
 
@@ -221,7 +221,7 @@ proptest! {
             }
             tasks.run();
         }
-        // A waiter that missed its time would be due now.
+        // A waiter that missed its time would be ready now.
         for (_, wait) in &mut tasks.0 {
             prop_assert!(poll(wait, Waker::noop()).is_pending());
         }
@@ -230,7 +230,7 @@ proptest! {
 
 #[test]
 fn new_rate_retimes_thirty_thousand_waiters_quickly() {
-    // Each waiter looks up its own promise. If each walked the queue, this would take minutes.
+    // Each waiter looks up only its own promise. If each waiter searched the queue, this test would take minutes.
     let (limiter, ctx, time) = empty();
     let mut waits: Vec<Waiting<'_>> = (0..30_000).map(|_| Box::pin(limiter.wait(&ctx)) as _).collect();
     assert!(waits.iter_mut().all(|wait| poll(wait, Waker::noop()).is_pending()));

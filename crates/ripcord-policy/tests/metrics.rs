@@ -12,7 +12,7 @@ use ripcord_policy::{
     Bulkhead, Cache, CircuitBreaker, Fallback, Hedge, KeyedCircuitBreaker, Rate, RateLimiter, Retry, Stack, WorkerPool,
 };
 
-/// Returns what an exporter renders of what `record` records.
+/// Returns the text that an exporter renders for the metrics of `record`.
 fn rendered(record: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
@@ -93,7 +93,7 @@ async fn every_metric_has_a_help_text() {
         .bulkhead(Bulkhead::builder().limit(5).adaptive(AdaptiveLimit::new()).clock(clock))
         .build()
         .expect("a valid stack");
-    // An adaptive limit knows the unloaded latency after a window.
+    // An adaptive limit knows the unloaded latency after one window.
     for _ in 0..40 {
         time.advance(Duration::from_millis(10));
         let answer = stack.run(&Context::background(), async |_| Ok::<_, io::Error>(1)).await;

@@ -1,5 +1,5 @@
-//! Policies below a deadline that moves after the call has started: each uses the current value. And below an idle timeout, which
-//! is no deadline: nothing is refused because of it.
+//! Policies under a deadline that moves after the call has started: each policy uses the current deadline. And policies under an
+//! idle timeout, which is no deadline: no policy refuses a call because of it.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use ripcord_policy::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A context on a clock that stands still, and its deadline `left` from now.
+/// Returns a context on a manual clock, with a deadline `left` from now.
 fn movable(left: Duration) -> (Context, MovableDeadline, ManualTime) {
     let (clock, time) = Clock::manual();
     let (ctx, deadline) = Context::background().with_clock(clock).with_movable_deadline(time.now() + left);
     (ctx, deadline, time)
 }
 
-/// A call that fails as soon as its context ends, and not before.
+/// A call that fails when its context ends.
 async fn heeds(ctx: Context) -> Result<u32, &'static str> {
     ctx.done().await;
     Err("ended")
@@ -93,7 +93,7 @@ async fn call_ends_at_the_deadline_that_was_moved_after_its_start() {
     }
 }
 
-/// A load keeps the deadline that its caller had at the call: the tests of the cache show it. The caller's wait follows the move.
+/// A load keeps its deadline: see the tests of the cache. The caller's wait follows the moved deadline.
 #[tokio::test]
 async fn caller_of_a_load_stops_waiting_at_a_deadline_that_was_moved_earlier() {
     let cache: Cache<u32, u32> = Cache::builder().capacity(10).build(&Context::background()).unwrap();
@@ -106,7 +106,7 @@ async fn caller_of_a_load_stops_waiting_at_a_deadline_that_was_moved_earlier() {
 
 // ===== hedge =====
 
-/// A call that takes 5 seconds, with a hedge after 2. Returns how many hedges were sent.
+/// Makes a call that takes 5 seconds, with a hedge after 2 seconds. Returns the result and the number of hedges.
 async fn hedges_of_a_slow_call(left: Duration, moved: Duration, hedge: &Hedge) -> (Result<u32, bool>, u64) {
     let (ctx, deadline, time) = movable(left);
     let mut call = pin!(hedge.run(&ctx, |ctx| async move { ctx.sleep(SECOND * 5).await.map(|()| 7) }));
@@ -179,7 +179,7 @@ async fn blocking_retry_waits_if_the_deadline_was_moved_later_during_the_attempt
                 Err::<(), _>("down")
             })
         });
-        // Its first timer is armed at the start of the wait.
+        // The retry sets its first timer at the start of the wait.
         futures::executor::block_on(time.wait_for_timers(1));
         time.advance(SECOND * 5);
         run.join().unwrap().unwrap_err()
@@ -224,7 +224,7 @@ async fn wait_of_a_retry_follows_the_deadline() {
 
 // ===== limiter =====
 
-/// A limiter without a token, which earns one in a second.
+/// Returns a limiter without tokens that earns one token per second.
 fn limiter(ctx: &Context) -> RateLimiter {
     let limiter = RateLimiter::builder().rate(Rate::per_second(1.0)).burst(1).clock(ctx.clock()).build().unwrap();
     assert!(limiter.allow());
@@ -277,7 +277,7 @@ async fn limiter_in_a_stack_asks_for_the_current_deadline() {
         let limiter = limiter(&ctx);
         let stack: Stack<u32, &str> = Stack::builder().deadline(SECOND * 50).limiter(limiter).build().unwrap();
         let mut call = pin!(stack.run(&ctx, async |_| Ok(7)));
-        // Not polled yet.
+        // The call has not been polled yet.
         assert!(deadline.reset_after(moved));
         match call.as_mut().now_or_never() {
             Some(result) => assert!(is_refused && result.unwrap_err().is_rejected(), "from {left:?} to {moved:?}"),
@@ -292,7 +292,7 @@ async fn limiter_in_a_stack_asks_for_the_current_deadline() {
 
 // ===== idle timeouts =====
 
-/// Polls `call` each half second of its clock, and resets the idle timeout, until the call is ready.
+/// Polls `call` every half second of its clock, and resets the idle timeout each time, until the call is ready.
 async fn keep_alive<T>(call: impl AsyncFn(&Context) -> T) -> T {
     let (clock, time) = Clock::manual();
     let (ctx, idle) = Context::background().with_clock(clock).with_idle_timeout(SECOND);

@@ -1,4 +1,4 @@
-//! Retry by its specification, on a manual clock.
+//! The retry, tested against its specification on a manual clock.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ fn manual() -> (Context, ManualTime) {
     (Context::background().with_clock(clock), time)
 }
 
-/// Advances by the millisecond until `run` is ready; returns its result and the time it took.
+/// Advances the clock by one millisecond at a time until `run` is ready. Returns the result and the elapsed milliseconds.
 fn drive<T>(time: &ManualTime, run: impl Future<Output = T> + Send) -> (T, u32) {
     let mut run = Box::pin(run);
     for ms in 0..100_000 {
@@ -33,7 +33,7 @@ fn drive<T>(time: &ManualTime, run: impl Future<Output = T> + Send) -> (T, u32) 
     panic!("it never ends");
 }
 
-/// Fails in the first `failures` attempts.
+/// Returns a call that fails in the first `failures` attempts.
 fn flaky(failures: u32) -> impl FnMut(Context) -> BoxFuture<'static, Result<u32, &'static str>> {
     move |ctx| {
         Box::pin(async move {
@@ -112,7 +112,7 @@ fn wait_past_the_deadline_is_not_begun() {
     let ctx = ctx.with_timeout(Duration::from_secs(1));
     let (result, took) = drive(&time, Retry::exponential().max_attempts(9).build().unwrap().run(&ctx, flaky(9)));
     let error = result.unwrap_err();
-    // 100 + 200 + 400, and the next 800 do not fit.
+    // The waits are 100, 200 and 400 ms. The next wait of 800 ms does not fit.
     assert_eq!((error.attempts(), took), (4, 700));
     assert!(error.is_deadline_exceeded() && !error.is_canceled());
     assert_eq!(error.last(), Some(&"down"));
@@ -151,7 +151,7 @@ fn end_of_the_caller_is_neutral_whatever_failed_before_it() {
         let mut run = Box::pin(retry.run(&ctx, failing));
         let early = run.as_mut().now_or_never();
         cancel.cancel();
-        // The wait that does not fit the deadline is not started: then the failure is what there is to be said.
+        // A wait that does not fit the deadline is not started. Then the result is the failure of the call.
         let error = Error::<&str>::from(early.unwrap_or_else(|| run.now_or_never().unwrap()).unwrap_err());
         let said = if by_deadline { Outcome::Failure } else { Outcome::Neutral };
         assert_eq!((error.outcome(), error.last(), error.is_canceled()), (said, Some(&"down"), !by_deadline));
@@ -217,7 +217,7 @@ fn decorrelated_waits_go_by_the_wait_before() {
     drive(&time, retry.run(&ctx, flaky(u32::MAX))).0.unwrap_err();
     let waits = waits.lock().unwrap();
     assert!(waits.windows(2).all(|pair| pair[1] >= 10 * MS && pair[1] <= pair[0] * 3), "{waits:?}");
-    // From three times the base they could not get here.
+    // Waits of at most three times the base could not be this long.
     assert!(waits.iter().any(|wait| *wait > 500 * MS) && waits.iter().all(|wait| *wait <= 1000 * MS));
 }
 
@@ -248,7 +248,7 @@ fn budget_bounds_the_retries_of_all() {
         }
     }
     assert_eq!((retries, budget.tokens()), (100, 0));
-    // Successes refill it: a token each, and a retry's cost when the retry succeeds.
+    // A success refunds one token. A successful retry refunds its cost.
     for _ in 0..5 {
         drive(&time, retry.run(&ctx, flaky(0))).0.unwrap();
     }
@@ -270,7 +270,7 @@ fn budget_comes_back_from_every_await_point() {
         for _ in 0..polls {
             assert!(run.as_mut().now_or_never().is_none());
         }
-        // Polled twice it is in the wait; in the third poll the next attempt has been sent, and is paid for.
+        // After two polls, the run waits. In the third poll, the next attempt has been sent and paid.
         if polls == 3 {
             time.advance(100 * MS);
             assert!(run.as_mut().now_or_never().is_none());
@@ -298,18 +298,18 @@ fn local_rejections_are_waited_out_and_cost_no_budget() {
     let (result, took) = drive(&time, run);
     assert_eq!((result.unwrap(), took), (1, 7000));
     assert_eq!(budget.tokens(), 500);
-    // Not if that does not fit.
+    // The retry does not wait if the wait does not fit the deadline.
     let near = ctx.with_timeout(5000 * MS);
     let (result, took) = drive(&time, retry.run(&near, |_| async { Err::<(), _>(open()) }));
     let error = Error::<&str>::from(result.unwrap_err());
     assert_eq!((took, error.retry_after(), error.outcome()), (0, Some(7000 * MS), Outcome::Neutral));
     assert!(error.is_deadline_exceeded());
-    // Nor if time does not help.
+    // The retry does not wait if time does not help.
     let limiter = RateLimiter::new(Rate::per_second(1.0), 1).unwrap();
     let above = Refused::from(limiter.reserve_n(2).unwrap_err());
     let hopeless = retry.run(&ctx, |_| async { Err::<(), _>(Error::<&str>::from(above.clone())) });
     assert_eq!(drive(&time, hopeless).0.unwrap_err().stop_reason(), Some(StopReason::NotRetryable));
-    // A timeout costs more than another failure, and the success of its retry brings that back.
+    // A timeout costs more than another failure. The success of its retry refunds that cost.
     let hanging: Stack<(), &str> = Stack::builder().attempt_timeout(MS).build().unwrap();
     let timed_out = drive(&time, hanging.run(&ctx, |_| std::future::pending())).0.unwrap_err();
     let timeout = retry.run(&ctx, |_| async { Err::<(), _>(timed_out.clone()) });
@@ -339,7 +339,7 @@ fn panic_harms_only_its_own_run() {
     assert!(panics.is_err());
     assert_eq!(drive(&time, retry.run(&ctx, flaky(1))).0.unwrap(), 1);
     let stats = retry.stats();
-    // A run that panics has not been canceled, whether the call panicked or a hook.
+    // A run that panics does not count as canceled, whether the call or a hook panicked.
     assert_eq!((stats.calls.started, stats.calls.succeeded, stats.calls.canceled, stats.calls.failed), (4, 1, 0, 3));
 }
 
@@ -366,7 +366,7 @@ fn bad_settings_are_named_when_built() {
     for multiplier in [0.0, 0.99, -1.0, f64::NAN, f64::INFINITY] {
         assert!(field(Retry::exponential().multiplier(multiplier)).starts_with("multiplier must be"));
     }
-    // In any order, as long as it is right in the end.
+    // The settings may be given in any order, as long as their final values are valid.
     assert!(Retry::<&str>::exponential().base(3000 * MS).max_delay(9000 * MS).build().is_ok());
     let budget = |builder: RetryBudgetBuilder| builder.build().unwrap_err().to_string();
     assert_eq!(budget(RetryBudget::builder().retry_cost(0)), "retry_cost must be at least 1, got 0");

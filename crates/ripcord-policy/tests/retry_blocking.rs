@@ -1,4 +1,4 @@
-//! The retry of threads: it does what its async twin does, on time moved by hand.
+//! The blocking retry, which behaves like the async retry, on a manual clock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, mpsc};
@@ -21,7 +21,7 @@ fn cancel_wakes_the_wait() {
     let (waits, about_to_wait) = mpsc::channel();
     let retry =
         Retry::exponential().budget(Arc::clone(&budget)).on_retry(move |_| waits.send(()).unwrap()).build().unwrap();
-    // The time stands still: a wait that the cancel does not end has no end. It is met before, in and at the edge of the wait.
+    // Time does not advance, so only the cancel ends a wait. The cancel comes before the wait, at its start, or during it.
     for _ in 0..200 {
         let (ctx, cancel) = root.with_cancel();
         std::thread::scope(|scope| {

@@ -1,4 +1,5 @@
-//! Layers of retries do not multiply: the context of an attempt says what it is inside of, wherever it is passed on to.
+//! Nested retries do not multiply. The context of an attempt tells an inner retry about the outer retry, wherever the context is
+//! passed.
 
 use std::fmt;
 use std::future::Future;
@@ -27,7 +28,7 @@ impl std::error::Error for Down {}
 
 type Called = Result<(), Down>;
 
-/// Waits nothing between its four attempts.
+/// Returns the settings of a retry with four attempts and no waits.
 fn settings<E>() -> RetryBuilder<E> {
     Retry::constant(Duration::ZERO)
 }
@@ -36,17 +37,17 @@ fn retry<E>() -> Retry<E> {
     settings().build().unwrap()
 }
 
-/// The context of an attempt under `ctx`.
+/// Returns the context of an attempt under `ctx`.
 async fn attempt_of(ctx: &Context) -> Context {
     retry::<Down>().run(ctx, |ctx| async { Ok(ctx) }).await.unwrap()
 }
 
-/// What is called at the bottom: always down, and counts.
+/// The innermost callee. It counts its calls, and each call fails.
 #[derive(Clone, Default)]
 struct Callee(Arc<AtomicU32>);
 
 impl Callee {
-    /// The inner layer, owning all of it so that it may run anywhere.
+    /// Returns the inner layer as a future that owns all its parts, so that it can run anywhere.
     fn with_retry(&self, ctx: Context) -> impl Future<Output = Called> + Send + 'static {
         let calls = Arc::clone(&self.0);
         async move {
@@ -64,7 +65,7 @@ impl Callee {
     }
 }
 
-/// An inner layer that knows what it is inside of makes one attempt.
+/// Checks that the inner layer made one attempt, because it knows about the outer retry.
 fn check_nested(result: Result<(), Error<Down>>) -> Called {
     let error = result.unwrap_err();
     assert_eq!(error.stop_reason(), Some(StopReason::Nested), "{error}");
@@ -72,7 +73,7 @@ fn check_nested(result: Result<(), Error<Down>>) -> Called {
     Err(Down)
 }
 
-/// Runs the inner layer under a context in some place.
+/// A function that runs the inner layer under a context, for example in a task.
 type Place = Box<dyn Fn(Callee, Context) -> BoxFuture<'static, Called>>;
 
 async fn four_calls_only(what: &str, place: Place) {
@@ -140,7 +141,7 @@ async fn through_a_pool_and_a_load() {
         }
         .boxed()
     });
-    // The same context outside of a retry before it: the two are not confused.
+    // The same context was used outside of a retry before. The pool does not confuse the two.
     let outside = pool.submit(&ctx, |ctx| async move { Ok::<_, Down>(Attempt::is_inside_retry(&ctx)) }).await.unwrap();
     assert!(!outside.await.unwrap());
     four_calls_only("a task of a pool", place).await;
@@ -178,7 +179,7 @@ fn threads_tell_their_layers_too() {
 
 #[test]
 fn retry_polled_by_an_attempt_but_not_of_it_goes_on() {
-    // Another's work that an attempt waits for, such as one that all callers share, is not the attempt's.
+    // Work of another caller that an attempt waits for, such as a shared load, does not belong to the attempt.
     let ctx = Context::background();
     let calls = AtomicU32::new(0);
     let others = retry();
@@ -224,7 +225,8 @@ async fn context_that_an_attempt_derives_for_others_is_not_inside_the_retry() {
     }
 }
 
-/// A retry around a stack with a retry of its own: that makes one attempt, and its error is looked through.
+/// A retry around a stack with its own retry. The inner retry makes one attempt, and the outer retry reads the error of this
+/// attempt.
 #[tokio::test]
 async fn outer_retry_understands_the_last_error_of_one_further_in() {
     let ctx = Context::background();
@@ -236,7 +238,7 @@ async fn outer_retry_understands_the_last_error_of_one_further_in() {
     assert_eq!((error.unwrap_err().attempts(), middle.stats().attempts), (4, 4));
     assert_eq!(budget.tokens(), 500 - 3 * 5);
 
-    // However many there are between them, what the last error says counts: a rejection that will pass was not sent.
+    // For any number of nested retries, the last error decides. A transient rejection was not sent.
     let nested = |last: Error<Down>| {
         let (inner, middle) =
             (settings().over_policies().build().unwrap(), settings().over_policies().build().unwrap());
@@ -279,7 +281,7 @@ async fn outer_retry_understands_the_last_error_of_one_further_in() {
     assert_eq!(error.stop_reason(), Some(StopReason::NotRetryable), "{error}");
     assert!(Error::<Down>::from(error).is_deadline_exceeded());
 
-    // One that has decided for itself that there is no more to be done is not asked again.
+    // An inner retry that finds its error not retryable is not run again.
     let picky = settings().retry_if(|_| false).build().unwrap();
     let picky = &picky;
     let error = outer.run(&ctx, |ctx| async move { picky.run(&ctx, |_| async { Err::<(), _>(Down) }).await });

@@ -1,4 +1,4 @@
-//! Why a retry stops: what it says, what it has paid, and what is not called any more.
+//! The reasons why a retry stops: the error, the budget, and the calls that are no longer made.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +17,7 @@ fn manual() -> (Context, ManualTime) {
     (Context::background().with_clock(clock), time)
 }
 
-/// Advances by the millisecond until `run` is ready.
+/// Advances the clock by one millisecond at a time until `run` is ready.
 fn drive<T>(time: &ManualTime, run: impl Future<Output = T>) -> T {
     let mut run = Box::pin(run);
     for _ in 0..100_000 {
@@ -29,7 +29,7 @@ fn drive<T>(time: &ManualTime, run: impl Future<Output = T>) -> T {
     panic!("it never ends");
 }
 
-/// What the Go program prints when all of its attempts have failed, word for word.
+/// The exact output of the Go program when all of its attempts have failed.
 const ALL_FAILED: &str = "\
 Attempt 0 failed: random failure
 Retry attempt 1 after 100ms
@@ -74,7 +74,7 @@ fn output_matches_the_chapter_when_all_attempts_fail() {
     assert_eq!(*printed.lock().unwrap(), ALL_FAILED);
 }
 
-/// An error that shows in a chain of sources.
+/// An error that can be a source.
 #[derive(Clone, Debug)]
 struct Down;
 
@@ -86,7 +86,7 @@ impl std::fmt::Display for Down {
 
 impl std::error::Error for Down {}
 
-/// The text of the error that `retry` ends in, whose calls all fail, and of its source.
+/// Runs `retry` with a call that always fails. Returns the texts of the error and of its source.
 fn told(retry: &Retry<Down>, ctx: &Context, time: &ManualTime) -> (String, Option<String>) {
     let error = drive(time, retry.run(ctx, |_| async { Err::<(), _>(Down) })).unwrap_err();
     (format!("{error:#}"), std::error::Error::source(&error).map(ToString::to_string))
@@ -119,7 +119,7 @@ fn every_reason_has_its_words() {
     let budget = Arc::new(RetryBudget::builder().capacity(5).build().unwrap());
     check(plain().budget(budget), &ctx, "retry budget is spent, after 2 attempts, last error: down");
 
-    // Nested: the inner one's error is what the outer one ends in.
+    // Nested retries: the outer retry ends with the error of the inner retry.
     let outer = Retry::<Error<Down>>::exponential().max_attempts(1).build().unwrap();
     let (inner, ctx) = (&plain().build().unwrap(), &ctx);
     let run = outer.run(ctx, |ctx| async move { inner.run(&ctx, |_| async { Err::<(), _>(Down) }).await });
@@ -262,10 +262,10 @@ fn retry_after_past_the_deadline_gives_up_at_once() {
         too_near(5 * second, 5 * second),
         "at the deadline it would be too late"
     );
-    // No longer than the longest that is honoured.
+    // The wait is at most `max_retry_after`.
     assert_eq!(stopped(3600 * second, 20 * second), too_near(30 * second, 20 * second));
 
-    // A local rejection's wait is told the same way.
+    // The error reports the wait of a local rejection in the same way.
     let (ctx, _time) = manual();
     let retry = Retry::exponential().over_policies().build().unwrap();
     let near = ctx.with_timeout(5 * second);

@@ -1,4 +1,4 @@
-//! All policies have one shape: `builder()`, `build()`, a run under a context, `stats()` with the same figures of its calls,
+//! All policies have the same API: `builder()`, `build()`, a run under a context, `stats()` with the same counters of calls,
 //! `record_metrics`, and clones that share their state.
 
 use std::fmt::Debug;
@@ -47,7 +47,7 @@ policies! {
     WorkerPool,
 }
 
-/// Checks the statistics of a policy that has admitted one call, which has succeeded.
+/// Checks the statistics of a policy that has admitted one successful call.
 fn assert_one_success(policy: &impl Policy, name: &str) {
     let calls = policy.clone().calls();
     assert_eq!((calls.started, calls.succeeded, calls.rejected), (1, 1, 0), "{name}");
@@ -120,7 +120,8 @@ async fn every_policy_counts_a_call_in_the_same_figures() -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// Policies that only admit a call tell its failure, their refusal and the caller's end apart as all others do.
+/// The `run` of a policy that only admits calls tells the call's failure, a refusal and the caller's end apart, as in other
+/// policies.
 #[tokio::test]
 async fn run_of_a_limiter_tells_the_calls_error_from_a_refusal_and_from_the_callers_end()
 -> Result<(), Box<dyn std::error::Error>> {

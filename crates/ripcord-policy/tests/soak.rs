@@ -1,7 +1,7 @@
-//! Two hours of virtual time of mixed load over everything, and ten million inserts, from a seed that is printed.
+//! Two hours of virtual time of mixed load on all policies, and ten million inserts. The tests print their random seed.
 //!
-//! `RIPCORD_SOAK_SEED` repeats a run. In debug builds the inserts are a tenth as many, to keep the test short; `scripts/soak`, which
-//! is part of what is checked before a merge, does all of them.
+//! `RIPCORD_SOAK_SEED` repeats a run. Debug builds make a tenth of the inserts, to keep the test short. `scripts/soak`, one of the
+//! checks before a merge, makes all inserts.
 
 #![expect(clippy::print_stderr, reason = "the seed repeats a failure")]
 
@@ -16,7 +16,7 @@ use ripcord_policy::{
     Stack,
 };
 
-/// One test at a time: the second measures the memory of the process.
+/// Runs one test at a time, because the second test measures the memory of the process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 const STEP: Duration = Duration::from_millis(250);
@@ -34,7 +34,7 @@ impl std::error::Error for Down {}
 /// Calls that have reached the callee.
 static SENT: AtomicU64 = AtomicU64::new(0);
 
-/// What one call to the callee does: takes a while, then succeeds or fails; or never answers.
+/// Makes a call to the callee, which succeeds or fails after a while, or never answers.
 async fn callee(ctx: Context, random: Arc<Random>, outage: bool) -> Result<u32, Down> {
     SENT.fetch_add(1, Ordering::Relaxed);
     if random.chance(0.02) {
@@ -107,7 +107,7 @@ async fn soak(seed: u64) {
     let mut started = 0_u64;
     let mut live: Vec<(tokio::task::JoinHandle<()>, Option<Canceler>)> = Vec::new();
     for step in 0..TWO_HOURS {
-        // Every ten minutes the callee is down for one.
+        // Every ten minutes the callee is down for one minute.
         let outage = step % 2400 < 240;
         for _ in 0..random.next_u64() % 4 {
             started += 1;
@@ -138,7 +138,7 @@ async fn soak(seed: u64) {
                 };
                 results[usize::from(answered)].fetch_add(1, Ordering::Relaxed);
             });
-            // Some are canceled on the way, some dropped; the others keep their canceler to their end.
+            // Some calls are canceled or dropped early. The other calls keep their canceler until they end.
             live.push((call, Some(canceler)));
         }
         for _ in 0..2 {
@@ -173,7 +173,7 @@ async fn soak(seed: u64) {
         live.retain(|(call, _)| !call.is_finished());
     }
     pool.shutdown(&ctx).await.unwrap();
-    // Background loads of stale values may be under way.
+    // Background loads of stale values may be in flight.
     for _ in 0..100 {
         settle(20).await;
         time.advance(STEP);
@@ -200,7 +200,7 @@ async fn soak(seed: u64) {
     assert_eq!((stats.calls.in_flight(), stats.waiting), (0, 0));
     let attempts = stack.stats().attempts;
     assert_eq!(attempts, SENT.load(Ordering::Relaxed), "an attempt is what the callee sees");
-    // A place may be had at the very moment that the caller's time ends, and is then not used.
+    // The limiter may admit a call at the moment when the caller's time ends. The permit is then not used.
     assert!(
         (attempts..=attempts + stats.calls.canceled).contains(&stats.calls.started),
         "{attempts} attempts, {stats:?}"
@@ -215,7 +215,7 @@ async fn soak(seed: u64) {
     assert_eq!(limiter.stats().waiters, 0);
     time.advance(Duration::from_secs(60));
     assert!((limiter.tokens() - 16.0).abs() < 1e-6, "{} tokens", limiter.tokens());
-    // Probes are back: a half-open breaker admits as many as it should.
+    // All probes are free, so a half-open breaker admits as many calls as configured.
     breaker.reset();
     assert!(breaker.try_acquire().is_ok());
     cache.clear(&ctx).unwrap();
@@ -231,7 +231,7 @@ async fn settle(rounds: u32) {
 
 static VALUES: AtomicI64 = AtomicI64::new(0);
 
-/// A value that is counted as long as it lives.
+/// A value that counts the live values.
 struct Counted([u8; 32]);
 
 impl Counted {
@@ -261,7 +261,8 @@ fn ten_million_inserts_leave_memory_flat() {
         for key in 0..inserts {
             cache.insert(&ctx, key, Counted::new(key)).unwrap();
             if key % 1_000 == 0 {
-                // Ten thousand take six seconds, a second more than they live: some expire before they are evicted, and are swept.
+                // Ten thousand inserts take six seconds, one second more than the TTL. So some entries expire before they are
+                // evicted, and are swept.
                 time.advance(Duration::from_millis(600));
                 settle(3).await;
                 assert!(VALUES.load(Ordering::Relaxed) <= CAPACITY as i64);
@@ -282,7 +283,7 @@ fn ten_million_inserts_leave_memory_flat() {
     });
 }
 
-/// The memory of this process, where that can be known.
+/// Returns the memory of this process, if the system reports it.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/statm").ok()?;
     Some(status.split_whitespace().nth(1)?.parse::<u64>().ok()? * 4096)

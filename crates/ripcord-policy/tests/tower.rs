@@ -145,12 +145,12 @@ async fn request_whose_context_has_ended_is_not_sent() {
     assert_eq!(sent.load(Ordering::Relaxed), 0);
 }
 
-/// A service that is ready once it is told to be, and fails to become so after that.
+/// A service that is ready when `open` is set, and fails to become ready when `broken` is set.
 #[derive(Clone, Default)]
 struct Gate {
     open: Arc<AtomicBool>,
     broken: Arc<AtomicBool>,
-    /// Whether this clone has been asked. A call on any other panics, as tower allows.
+    /// Whether this clone is ready. A call on a clone that is not ready panics, as tower allows.
     is_ready: bool,
 }
 

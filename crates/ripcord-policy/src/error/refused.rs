@@ -92,7 +92,7 @@ impl Refused {
         Self(Box::new(Reason::ExceedsBurst { requested, burst }))
     }
 
-    /// The pool's queue of `capacity` jobs is full.
+    /// Creates the error of a pool whose queue of `capacity` jobs is full.
     pub(crate) fn pool_full(capacity: usize) -> Self {
         Self(Box::new(Reason::PoolFull { capacity }))
     }

@@ -106,7 +106,7 @@ impl JobId {
     const FIRST: Self = Self(1);
 }
 
-/// The owner of a pool. It exists as long as a handle of the pool. Workers, jobs and results hold only the shared part.
+/// The owner of a pool. It is dropped with the last handle of the pool. Workers, jobs and results hold only the shared part.
 struct Owner {
     shared: Arc<Shared>,
     /// Ends the pool's context when the owner is dropped.

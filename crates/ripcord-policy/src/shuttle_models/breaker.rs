@@ -1,4 +1,4 @@
-//! The circuit breaker: who is let through, and what is counted.
+//! Models of the circuit breaker: the admission of calls, and the counters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,7 +33,7 @@ fn probes_run_one_at_a_time_and_none_is_lost() {
                         now.fetch_sub(1, Ordering::Relaxed);
                     }
                     match caller {
-                        // Neither good nor bad: the next may probe.
+                        // A neutral outcome: the next caller may probe.
                         0 => drop(permit),
                         _ => permit.success(),
                     }
@@ -42,7 +42,7 @@ fn probes_run_one_at_a_time_and_none_is_lost() {
             .collect();
         callers.into_iter().for_each(|caller| caller.join().unwrap());
         assert!(through.load(Ordering::Relaxed) >= 1);
-        // A probe that was dropped has given its place back.
+        // A dropped probe has freed its slot.
         breaker.try_acquire().unwrap().success();
         assert_eq!(breaker.state(), State::Closed);
         let stats = breaker.stats();

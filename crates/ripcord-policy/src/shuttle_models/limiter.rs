@@ -1,4 +1,4 @@
-//! The limiter: who is granted tokens, and who waits for them.
+//! Models of the limiter: grants of tokens, and waiters.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +21,7 @@ fn limiter(burst: u32) -> (Arc<RateLimiter>, Context, ManualTime) {
     (Arc::new(limiter), ctx, time)
 }
 
-/// Starts a thread that waits for a token, and counts in `ended` that it has ended.
+/// Starts a thread that waits for a token. The thread adds 1 to `ended` when it ends.
 fn wait(limiter: &Arc<RateLimiter>, ctx: Context, ended: &Arc<AtomicUsize>) -> thread::JoinHandle<bool> {
     let (limiter, ended) = (Arc::clone(limiter), Arc::clone(ended));
     thread::spawn(move || {
@@ -59,7 +59,7 @@ fn rate_that_changes_grants_no_more_than_is_due() {
         time.advance(SECOND);
         let granted: usize = takers.into_iter().map(|taker| taker.join().unwrap()).sum();
         sets.join().unwrap();
-        // Two were saved up, and one was earned at most.
+        // Two tokens were saved up, and at most one was earned.
         assert!((2..=3).contains(&granted), "{granted}");
         let left = limiter.tokens();
         assert!(granted as f64 + left <= 3.0 + 1e-6, "{granted} and {left}");

@@ -1,5 +1,5 @@
-//! Models of what several threads do at a time: small programs around the code that ships, which shuttle runs in many
-//! orders. `scripts/shuttle` runs them; a failure prints its schedule, and the seed is fixed.
+//! Models: small programs in which several threads use the shipped code. Shuttle runs them in many orders. `scripts/shuttle` starts
+//! the models. A failure prints its schedule. The seed is fixed.
 
 mod breaker;
 mod cache;
@@ -12,11 +12,11 @@ use shuttle::{Config, Runner};
 
 const SEED: u64 = 0x0072_6970_636f_7264;
 
-/// Threads change places this often in an order that the second scheduler makes up: few races need more.
+/// The number of switches between threads in an order of the second scheduler. Few races need more.
 const CHANGES: usize = 3;
 
-/// Runs `model` in as many orders as `RIPCORD_SHUTTLE_ORDERS` says, half of them at random and half of them with few
-/// changes from one thread to another.
+/// Runs `model` in `RIPCORD_SHUTTLE_ORDERS` orders. Half of the orders are random, and the others have few switches between
+/// threads.
 fn explore(model: impl Fn() + Send + Sync + Clone + 'static) {
     let orders = std::env::var("RIPCORD_SHUTTLE_ORDERS").map_or(2000, |orders| orders.parse().expect("a number"));
     run(RandomScheduler::new_from_seed(SEED, orders / 2), model.clone());
@@ -25,7 +25,7 @@ fn explore(model: impl Fn() + Send + Sync + Clone + 'static) {
 
 fn run(scheduler: impl Scheduler + 'static, model: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
-    // What is not optimized needs more than shuttle's own 32 KiB.
+    // Code without optimization needs more than shuttle's default of 32 KiB.
     config.stack_size = 256 * 1024;
     Runner::new(scheduler, config).run(model);
 }

@@ -1,4 +1,4 @@
-//! The worker pool: who runs, cancels and waits for which job.
+//! Models of the worker pool: running, canceling and awaiting jobs.
 
 use ripcord::Context;
 use shuttle::future::block_on;
@@ -18,7 +18,7 @@ async fn one(_: Context) -> Result<u32, Failed> {
     Ok(1)
 }
 
-/// Drains the pool, and checks that nothing is left of its jobs.
+/// Drains the pool. Checks that no job and no worker is left.
 fn drain(pool: &WorkerPool) {
     block_on(pool.shutdown(&Context::background())).unwrap();
     let stats = pool.stats();
@@ -115,7 +115,7 @@ fn resize_leaves_the_wanted_workers_and_no_job_behind() {
     });
 }
 
-/// Waits until surplus workers have left, so that `count` live.
+/// Waits until the surplus workers have left and `count` workers are left.
 fn until_workers(pool: &WorkerPool, count: usize) {
     while pool.stats().workers.len() != count {
         thread::yield_now();

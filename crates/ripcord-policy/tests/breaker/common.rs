@@ -1,4 +1,4 @@
-//! Breakers on a manual clock, and what is done with them.
+//! Breakers on a manual clock, and helpers that make calls.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(crate) fn builder() -> (CircuitBreakerBuilder, ManualTime) {
     (CircuitBreaker::builder("test").clock(clock), time)
 }
 
-/// The chapter's: three failures in a row, two seconds, two successes.
+/// Returns a breaker with the chapter's settings: three failures in a row, two seconds, two successes.
 pub(crate) fn chapter() -> (CircuitBreaker, ManualTime) {
     let (builder, time) = builder();
     let breaker = builder.consecutive_failures(3).open_for(2 * SECOND).half_open_successes(2).build();

@@ -1,4 +1,4 @@
-//! Users' hooks and what panics.
+//! Hooks of the user, and panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -73,7 +73,7 @@ fn panicking_hook_frees_the_probe_and_runs_for_the_other_changes() {
     panics(&|| drop(breaker.try_acquire()));
     assert_eq!((breaker.state(), told.load(Ordering::Relaxed)), (State::HalfOpen, 2));
     let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
-    // It hangs, the breaker opens and is half-open again before anybody asks: two changes at once.
+    // The probe hangs. The breaker opens and is half-open again before the next call: two changes at once.
     time.advance(3 * SECOND);
     panics(&|| drop(breaker.try_acquire()));
     assert_eq!(told.load(Ordering::Relaxed), 4);
@@ -84,7 +84,7 @@ fn panicking_hook_frees_the_probe_and_runs_for_the_other_changes() {
     assert_eq!(stats.calls.started, stats.calls.succeeded + stats.calls.failed + stats.calls.canceled, "{stats:?}");
 }
 
-/// What a hook's panic carries here.
+/// The payload of a hook's panic.
 struct Bomb;
 
 impl Drop for Bomb {
@@ -102,18 +102,18 @@ fn hook_with_a_panicking_payload_frees_the_probe() {
         .half_open_timeout(2 * SECOND)
         .on_state_change(|_| std::panic::panic_any(Bomb));
     let breaker = breaker.build().unwrap();
-    // The bombs that come out are not set off.
+    // The payloads are leaked, so that they do not panic when they are dropped.
     let panics = |f: &dyn Fn()| std::mem::forget(catch_unwind(AssertUnwindSafe(f)).unwrap_err());
     panics(&|| fail(&breaker, 1));
     time.advance(SECOND);
     panics(&|| drop(breaker.try_acquire()));
     let probe = breaker.try_acquire().unwrap();
-    // Two changes, of which one panic is told.
+    // Two changes run the hook twice. The caller gets one panic.
     time.advance(3 * SECOND);
     panics(&|| drop(breaker.try_acquire()));
     drop(probe);
     let probe = breaker.try_acquire().expect("the place of the call that the hook ended is free");
-    // A second panic would end the process: this one is dropped while another unwinds, and finds that it has hung.
+    // A second panic would abort the process. This probe is dropped while another panic unwinds, and has timed out.
     time.advance(2 * SECOND);
     let unwinds = catch_unwind(AssertUnwindSafe(|| {
         let _probe = probe;

@@ -7,7 +7,7 @@ use ripcord_policy::{CircuitBreaker, Error, KeyedCircuitBreaker};
 
 use crate::common::SECOND;
 
-/// Breakers that open after one failure, for a second.
+/// Returns breakers that open for a second after one failure.
 fn breakers() -> (KeyedCircuitBreaker<u32>, ManualTime) {
     let (clock, time) = Clock::manual();
     let each = CircuitBreaker::builder("hosts").consecutive_failures(1).open_for(SECOND);

@@ -1,4 +1,4 @@
-//! The circuit breaker by its specification, on a manual clock.
+//! The circuit breaker, tested against its specification on a manual clock.
 
 mod common;
 mod hooks;

@@ -61,7 +61,7 @@ fn half_open_breaker_admits_exactly_as_many_probes_as_set() {
     let refused = breaker.try_acquire().unwrap_err();
     assert_eq!(refused.retry_after, Duration::ZERO);
     drop(admitted);
-    // Dropped probes are neutral: their places are back, and it is neither closed nor open.
+    // Dropped probes are neutral: their slots are free, and the breaker neither closes nor opens.
     assert_eq!(breaker.state(), State::HalfOpen);
     let probes: Vec<_> = std::iter::from_fn(|| breaker.try_acquire().ok()).collect();
     assert_eq!(probes.len(), 3);
@@ -75,7 +75,7 @@ fn hung_probe_opens_the_breaker_and_its_late_result_is_ignored() {
     time.advance(SECOND);
     let hung = breaker.try_acquire().unwrap();
     time.advance(3 * SECOND);
-    // It failed at this moment, so it is open for another second.
+    // The probe failed at this moment, so the breaker is open for another second.
     assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
     assert!(breaker.try_acquire().is_err());
     time.advance(SECOND);
@@ -122,12 +122,12 @@ fn end_of_the_caller_neither_opens_nor_closes_the_breaker() {
     canceled_call().unwrap_err();
     assert_eq!(breaker.state(), State::HalfOpen);
     assert_eq!(breaker.stats().calls.canceled, 11);
-    // Under a context that is done already nothing is called.
+    // Under a context that has ended, no call is made.
     let done = Context::background().with_timeout(Duration::ZERO);
     let refused = block_on(breaker.call(&done, |_| async { unreachable!() as Result<(), &str> })).unwrap_err();
     assert!(refused.is_deadline_exceeded());
     assert_eq!((breaker.stats().calls.started, breaker.stats().calls.rejected), (14, 1));
-    // A result in spite of the end is one.
+    // A success counts even if the context ended meanwhile.
     let (ctx, cancel) = Context::background().with_cancel();
     block_on(breaker.call(&ctx, |_| async {
         cancel.cancel();
@@ -180,7 +180,7 @@ fn failed_probe_opens_the_breaker_again() {
     fail(&breaker, 1);
     assert_eq!(breaker.remaining_delay(), Some(2 * SECOND));
     time.advance(2 * SECOND);
-    // The success of before counts no more.
+    // The earlier success no longer counts.
     succeed(&breaker, 1);
     assert_eq!(breaker.state(), State::HalfOpen);
 }
@@ -222,7 +222,7 @@ fn failures_leave_the_window_of_time() {
     time.advance(5 * SECOND);
     fail(&breaker, 1);
     time.advance(5 * SECOND);
-    // The successes are gone, and so are three calls too few.
+    // The successes have left the window. After the next failure only two calls count, which is below the minimum.
     fail(&breaker, 1);
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 2);
@@ -233,7 +233,7 @@ fn failures_leave_the_window_of_time() {
 fn slow_calls_count_when_they_end() {
     let (builder, time) = builder();
     let breaker = builder.window(Window::Time(2 * SECOND)).minimum_calls(2).slow_call(SECOND, 1.0).build().unwrap();
-    // They span the whole window, and succeed.
+    // The calls span the whole window, and succeed.
     let calls = [breaker.try_acquire().unwrap(), breaker.try_acquire().unwrap()];
     time.advance(20 * SECOND);
     calls.into_iter().for_each(|permit| permit.success());
@@ -351,7 +351,7 @@ fn timeout_of_a_queued_probe_starts_with_its_call() {
     assert_eq!(breaker.state(), State::HalfOpen, "two seconds of three");
     time.advance(SECOND);
     assert_eq!((breaker.state(), breaker.remaining_delay()), (State::Open, Some(SECOND)));
-    // Too late for a restart.
+    // A restart has no effect after the timeout has expired.
     probe.restart_clock();
     assert_eq!(breaker.remaining_delay(), Some(SECOND));
     probe.success();

@@ -1,4 +1,4 @@
-//! Many threads at once.
+//! A breaker used by many threads at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -55,7 +55,7 @@ fn closed_breaker_admits_calls_while_others_fail() {
     breaker.force_open();
     assert!(breaker.try_acquire().is_err());
     breaker.reset();
-    // Nothing is left of before: a hundred more would be one too few.
+    // No earlier result counts, so 99 failures are one too few.
     fail(&breaker, 99);
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 1);
@@ -66,7 +66,7 @@ fn closed_breaker_admits_calls_while_others_fail() {
 fn breaker_forced_open_admits_no_call_of_any_thread() {
     let (builder, _time) = builder();
     let breaker = builder.window(Window::Count(10)).failure_rate(0.9).build().unwrap();
-    // Odd between the return of `force_open` and the call of `reset`.
+    // The number is odd between the return of `force_open` and the call of `reset`.
     let turns = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for thread in 0..3 {
@@ -102,7 +102,7 @@ fn breaker_forced_open_admits_no_call_of_any_thread() {
 
 #[test]
 fn threads_lose_no_success_of_a_window_of_time() {
-    // A thousand successes, shared by threads, in each of nine parts; with a failure at the end it is as many as are needed.
+    // Threads share a thousand successes in each of nine parts. The failure at the end makes exactly the minimum of calls.
     let (builder, time) = builder();
     let breaker = builder.window(Window::Time(10 * SECOND)).failure_rate(1.0 / 9001.0).minimum_calls(9001);
     let breaker = breaker.build().unwrap();
@@ -117,7 +117,7 @@ fn threads_lose_no_success_of_a_window_of_time() {
     assert_eq!(breaker.state(), State::Closed);
     fail(&breaker, 1);
     assert_eq!(breaker.state(), State::Open);
-    // A part later the first thousand are gone.
+    // One part later, the first thousand successes are no longer in the window.
     breaker.reset();
     succeed(&breaker, 9000);
     time.advance(10 * SECOND);

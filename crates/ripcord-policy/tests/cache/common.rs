@@ -1,4 +1,4 @@
-//! What the tests share: a manual clock, and a cache of a hundred entries.
+//! Helpers of the tests: a manual clock, and a cache of a hundred entries.
 
 use std::time::Duration;
 

@@ -14,7 +14,7 @@ use crate::common::{Failed, SECOND, manual, seconds, settle};
 type Users = Cache<&'static str, u32>;
 type Refusals = Arc<Mutex<Vec<Error<SharedError>>>>;
 
-/// Loads `keys` of one cache, each inside the load of the one before. The innermost request fails or returns 1.
+/// Loads `keys` of one cache. Each load runs inside the load of the previous key. The innermost request fails or returns 1.
 fn nested(
     cache: Users,
     ctx: Context,
@@ -82,7 +82,7 @@ async fn nested_loads_without_a_cycle_succeed() {
     let cache = seconds(60).build(&ctx).unwrap();
     let load = nested(cache.clone(), ctx.clone(), &["a", "b", "c"], Refusals::default());
     assert_eq!(load.await.unwrap(), 1);
-    // Each is a hit now, also inside another load.
+    // Each key is a hit now, also inside another load.
     let load = nested(cache.clone(), ctx, &["d", "c", "b", "a"], Refusals::default());
     assert_eq!(load.await.unwrap(), 1);
     assert_eq!((cache.stats().calls.started, cache.stats().hits), (4, 1));
@@ -183,7 +183,7 @@ async fn background_load_that_refreshes_its_own_key_is_refused() {
     let (inner, refusal) = (cache.clone(), Arc::new(Mutex::new(None)));
     let seen = Arc::clone(&refusal);
     let load = move |ctx: Context| async move {
-        // Reading the stale value is no wait.
+        // Reading the stale value does not wait.
         assert_eq!(inner.get_or_load(&ctx, "a", |_| async { Ok::<_, Failed>(3) }).await.unwrap(), 1);
         let refreshed = inner.refresh(&ctx, "a", |_| async { Ok::<_, Failed>(4) }).await;
         *seen.lock().unwrap() = refreshed.err();
@@ -196,7 +196,7 @@ async fn background_load_that_refreshes_its_own_key_is_refused() {
     assert_eq!((cache.stats().calls.started, cache.stats().calls.in_flight()), (1, 0));
 }
 
-/// The fault as it was reported: every caller leaves at its deadline, and the load's own request kept the load alive.
+/// A regression test: every caller left at its deadline, but the load's own request kept the load alive.
 #[tokio::test]
 async fn load_does_not_count_as_its_own_caller_when_all_callers_have_left() {
     let (ctx, time) = manual();
@@ -206,7 +206,7 @@ async fn load_does_not_count_as_its_own_caller_when_all_callers_have_left() {
             let (inner, app, refusals) = (cache.clone(), ctx.clone(), Refusals::default());
             let load = move |ctx: Context| async move {
                 let ctx = if ignores_context { app } else { ctx };
-                // The loader survives the refusal, and waits for something else.
+                // The loader ignores the refusal, and waits for another future.
                 assert!(nested(inner, ctx, &keys[1..], refusals).await.is_err());
                 std::future::pending::<Result<u32, Failed>>().await
             };

@@ -1,4 +1,4 @@
-//! A load's deadline: that of its most patient caller.
+//! The deadline of a load, which is the deadline of its most patient caller.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
-/// Notes the deadline of each load's context, then takes `takes`.
+/// Records the deadline of each load's context, then takes `takes`.
 #[derive(Clone, Default)]
 struct Source(Arc<Mutex<Vec<Option<Instant>>>>);
 
@@ -72,7 +72,7 @@ async fn load_ends_at_its_deadline_even_if_nobody_polls_its_callers() {
     assert!(caller.await.unwrap_err().is_deadline_exceeded());
 }
 
-/// A caller that waits for a load which never returns on its own, and the load's context.
+/// A load that never returns, its callers, and its context.
 struct Endless {
     ctx: Context,
     time: ManualTime,
@@ -87,7 +87,7 @@ impl Endless {
         Self { ctx, time, cache, load: Arc::default() }
     }
 
-    /// Starts a caller and waits until it waits.
+    /// Starts a caller. Returns when the caller waits.
     async fn join(&self, ctx: Context) -> JoinHandle<Result<u32, Error<SharedError>>> {
         let (cache, seen) = (self.cache.clone(), Arc::clone(&self.load));
         let load = move |ctx: Context| {
@@ -99,7 +99,7 @@ impl Endless {
         caller
     }
 
-    /// The number of loads started, and the time left to the last one.
+    /// Returns the number of loads started, and the time left to the last load.
     fn load(&self) -> (usize, Option<Duration>) {
         let loads = self.load.lock().unwrap();
         (loads.len(), loads.last().unwrap().remaining())
@@ -253,7 +253,7 @@ async fn policies_in_a_load_refuse_a_wait_that_does_not_fit_the_callers_time() {
     let limiter = RateLimiter::builder().rate(Rate::every(SECOND * 8)).clock(ctx.clock()).build().unwrap();
     assert!(limiter.allow());
 
-    // A wait of eight seconds does not fit the only caller's five: it fails at once, with the last error.
+    // A wait of eight seconds does not fit the caller's five seconds, so the retry fails at once, with the last error.
     let again = retry.clone();
     let load = |ctx: Context| async move { again.run(&ctx, |_| async { Err::<u32, _>(Failed::other("down")) }).await };
     let limited = ctx.with_timeout(SECOND * 5);
@@ -266,7 +266,7 @@ async fn policies_in_a_load_refuse_a_wait_that_does_not_fit_the_callers_time() {
     let error = cache.get_or_load(&limited, "b", load).await.unwrap_err();
     assert!(error.to_string().starts_with("deadline too near: needs 8s, 5s left"), "{error}");
 
-    // For a caller that has the time, the limiter waits.
+    // A caller with enough time lets the limiter wait.
     let again = limiter.clone();
     let load = |ctx: Context| async move { again.wait(&ctx).await.map(|_| 1) };
     let patient = ctx.with_timeout(SECOND * 10);
@@ -304,16 +304,16 @@ async fn refusal_for_a_hurried_callers_deadline_is_not_given_to_a_patient_caller
     assert_eq!(cache.stats().calls.started, 1, "the limiter has seen the patient caller's deadline");
 }
 
-/// Two callers of one key, with 5 and 20 seconds, and a service that fails `after` seconds into the first load.
+/// Makes two callers of one key, with 5 and 20 seconds. The service fails `after` seconds into the first load.
 async fn hurried_and_patient(after: u32) -> (Cache<&'static str, u32>, [Result<u32, Error<SharedError>>; 2]) {
     let (ctx, time) = manual();
     let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
     let start = |caller: Context| {
         let cache = cache.clone();
         let load = move |ctx: Context| async move {
-            // Sent with the deadline of now, like a header.
+            // The request carries the current deadline, like a header.
             let sent_with = ctx.remaining();
-            // Whatever becomes of the deadline in the meantime.
+            // The service takes this time even if the deadline changes meanwhile.
             ctx.without_cancel().sleep(SECOND * after).await?;
             if sent_with == Some(SECOND * 5) { Err(Failed::other("504")) } else { Ok(2) }
         };
@@ -349,7 +349,7 @@ async fn patient_caller_gets_an_error_that_comes_before_the_hurried_callers_dead
     assert_eq!((cache.stats().calls.started, cache.len()), (1, 1), "one load, whose error is remembered");
 }
 
-/// A loader that notices first that its time is over. Its error has that end among its sources, or not.
+/// A loader that notices first that its time has run out. The end is a source of its error if `chained` is true.
 async fn limited(ctx: Context, chained: bool) -> Result<u32, Failed> {
     match ctx.sleep(SECOND * 10).await {
         Ok(()) => Ok(1),
@@ -364,7 +364,7 @@ async fn error_of_a_load_whose_time_is_over_is_not_remembered() {
     for chained in [false, true] {
         let cache = seconds(60).negative_ttl(SECOND * 60).build(&ctx).unwrap();
         let caller = ctx.with_timeout(SECOND);
-        // Not polled again, so that it does not leave before the load has ended.
+        // The caller is not polled again, so it does not leave before the load has ended.
         let mut waiting = Box::pin(cache.get_or_load(&caller, "a", move |ctx| limited(ctx, chained)));
         assert!(waiting.as_mut().now_or_never().is_none());
         settle().await;

@@ -1,4 +1,4 @@
-//! Ends that the cache causes: each names its cause and a line of the user's code, once.
+//! Contexts that the cache ends. Each error names its cause and a line of the user's code, once.
 
 use std::error::Error as _;
 use std::sync::{Arc, Mutex};
@@ -10,7 +10,7 @@ use ripcord_policy::cache::Cache;
 
 use crate::common::{Failed, SECOND, manual, seconds, settle};
 
-/// What an error prints with `{:#}`, after a check that it is "`start` ... `cause` ... line `line` of this file", each part once.
+/// Checks that `{:#}` prints "`start` ... `cause` ... line `line` of this file", with each part once. Returns the text.
 #[track_caller]
 fn assert_told(error: &(impl std::fmt::Display + ?Sized), parts: &[&str], line: u32) {
     let told = format!("{error:#}");

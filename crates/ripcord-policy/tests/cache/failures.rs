@@ -57,7 +57,7 @@ async fn evicted_failure_is_forgotten_without_calling_the_listener() {
         (1, 3, 0, 0),
         "no value was evicted"
     );
-    // The next caller loads again, and the new failure makes room for itself.
+    // The next caller loads again, and the new failure replaces the old one.
     assert!(load().await.is_err());
     let stats = cache.stats();
     assert_eq!((stats.calls.started, stats.negative_hits), (2, 1));
@@ -217,7 +217,7 @@ async fn local_rejection_inside_a_load_is_not_remembered() {
     assert!(cache.get_or_load(&limited, "a", load).await.is_err(), "the last of a retry");
     assert_eq!((cache.stats().calls.failed, cache.stats().entries), (3, 0));
 
-    // A caller that has the time gets an answer, and a real failure is remembered.
+    // A caller with enough time gets an answer, and a real failure is remembered.
     let load = |_| async { Err::<u32, _>(Error::new(Failed::other("down"))) };
     assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap_err().to_string(), "down");
     assert_eq!(cache.get_or_load(&ctx, "a", load).await.unwrap_err().to_string(), "down");

@@ -7,10 +7,10 @@ use ripcord_policy::cache::{Cache, CacheBuilder, Eviction};
 
 use crate::common::manual;
 
-/// Keeps a cache where its listener finds it.
+/// A slot in which the listener of a cache finds the cache.
 type Slot = Arc<OnceLock<Cache<u32, u32>>>;
 
-/// A cache whose listener is given the cache itself.
+/// Returns a cache whose listener gets the cache itself.
 fn with_listener(
     ctx: &Context,
     builder: CacheBuilder<u32, u32>,

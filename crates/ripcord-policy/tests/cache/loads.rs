@@ -1,4 +1,4 @@
-//! Shared loads: who waits for them, how long they live, and what happens to their results.
+//! Shared loads: their callers, their lifetime, and their results.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,7 +79,7 @@ async fn loader_sets_the_ttl_of_its_value() {
     };
     for ttls in [LONG, TWICE] {
         assert_eq!(load(ttls).await.unwrap(), 1);
-        // The last one counts, without jitter.
+        // The last TTL counts, without jitter.
         time.advance(*ttls.last().unwrap() - Duration::from_nanos(1));
         assert_eq!(cache.get(&ctx, "a").unwrap(), Some(1));
         time.advance(Duration::from_nanos(1));
@@ -175,7 +175,8 @@ async fn load_is_canceled_when_its_last_caller_leaves() {
 #[tokio::test]
 async fn caller_dropped_at_any_await_point_leaves_no_load() {
     let (ctx, time) = manual();
-    // Never polled; polled before the load's task is; in each of the load's three waits; and when the load has ended.
+    // The caller is never polled, or polled before the load's task is, in each of the load's three waits, or after the load has
+    // ended.
     for (point, (reached, started, succeeded)) in
         [(0, 0, 0), (0, 1, 0), (1, 1, 0), (2, 1, 0), (3, 1, 0), (4, 1, 1)].into_iter().enumerate()
     {
@@ -197,7 +198,7 @@ async fn caller_dropped_at_any_await_point_leaves_no_load() {
             if passed > 1 {
                 settle().await;
             }
-            // At the last point there is a result, which is not taken.
+            // At the last point there is a result, which the caller does not take.
             assert!(passed == 5 || caller.as_mut().now_or_never().is_none());
         }
         assert_eq!(step.load(Ordering::Relaxed), reached, "at point {point}");
@@ -221,7 +222,7 @@ async fn caller_dropped_at_any_await_point_leaves_no_load() {
 async fn hundreds_of_canceled_loads_leave_nothing_behind() {
     let (ctx, _time) = manual();
     let cache = Cache::<Arc<str>, Arc<()>>::builder().capacity(10).build(&ctx).unwrap();
-    // Anything kept of a load keeps its key, or what its loader holds.
+    // Any part of a load that stays alive keeps its key or the value that its loader holds.
     let (key, held) = (Arc::<str>::from("a"), Arc::new(()));
     for round in 1..=500 {
         let load = || {
@@ -355,7 +356,7 @@ async fn retry_inside_a_load_makes_one_attempt_inside_an_outer_retry() {
             cache.get_or_load(&ctx, "a", load).await
         }
     });
-    // Time does not move, so a second attempt inside would wait forever.
+    // Time does not advance, so a second attempt inside would wait forever.
     let mut result = std::pin::pin!(result);
     assert!((&mut result).now_or_never().is_none(), "the load runs in a task of its own");
     settle().await;

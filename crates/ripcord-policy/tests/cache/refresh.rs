@@ -96,12 +96,12 @@ async fn background_load_is_not_repeated_right_after_a_failed_one() {
         asked(1).await;
         time.advance(Duration::from_nanos(1));
         asked(2).await;
-        // A refresh and a newly inserted value are not affected.
+        // The pause does not affect a refresh or a newly inserted value.
         assert!(cache.refresh(&ctx, "a", load).await.is_err());
         assert_eq!(cache.stats().calls.started, 3);
         cache.insert_with_ttl(&ctx, "a", 1, Duration::ZERO).unwrap();
         asked(4).await;
-        // Nor is a load after the window.
+        // The pause does not affect a load after the window.
         time.advance(SECOND * 5 - Duration::from_nanos(1));
         asked(5).await;
         time.advance(Duration::from_nanos(1));
@@ -131,7 +131,7 @@ async fn background_load_is_canceled_at_the_end_of_the_window() {
         time.advance(SECOND);
         settle().await;
     }
-    // The window ended at 15 s, whenever in it the load was started.
+    // The window ended at 15 s, no matter when the load was started.
     let stats = cache.stats();
     assert_eq!((stats.calls.started, stats.calls.in_flight(), stats.calls.canceled), (1, 0, 1));
     assert_eq!((stats.stale_hits, stats.coalesced), (3, 0), "no caller waited");
@@ -289,7 +289,7 @@ async fn stale_hit_that_began_before_a_background_load_failed_starts_no_other() 
             Err::<u32, _>(Failed::other("down"))
         }
     };
-    // In between, another caller starts a load, which fails on the other thread.
+    // Between the look-up and the load, another caller starts a load, which fails on the other thread.
     let (also, under, asked, fails) = (cache.clone(), ctx.clone(), key.same(), load.clone());
     key.before_load(move || {
         assert_eq!(also.get_or_load(&under, asked, fails).now_or_never().unwrap().unwrap(), 1);

@@ -1,4 +1,4 @@
-//! The builder's settings, and those it refuses.
+//! The settings of the builder, and invalid settings.
 
 use std::time::Duration;
 

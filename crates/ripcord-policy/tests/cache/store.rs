@@ -1,4 +1,4 @@
-//! What the cache holds, for how long, and what it evicts.
+//! The entries of the cache, their lifetime, and evictions.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -215,7 +215,7 @@ async fn expired_value_is_not_served_on_the_system_clock() {
                 assert!(std::time::Instant::now() - before < Duration::from_secs(5));
                 break;
             };
-            // The insert read its clock after `inserted`; a microsecond is far more than the two need between them.
+            // The insert read its clock after `inserted`. A millisecond is far more time than the two clocks need.
             assert!(before - inserted < ttl + Duration::from_millis(1), "served {:?} late", before - inserted - ttl);
         }
     }
@@ -240,7 +240,7 @@ async fn cache_is_closed_when_its_contexts_deadline_passes() {
     settle().await;
     cache.insert(&ctx, "b", 2).unwrap();
     time.advance(SECOND * 10);
-    // The caller's own context is live; the cache's has ended.
+    // The caller's own context is live. The cache's context has ended.
     assert!(cache.is_closed());
     assert!(cache.get(&ctx, &"b").unwrap_err().is_closed());
     assert!(caller.await.unwrap().unwrap_err().is_closed());
@@ -283,7 +283,7 @@ async fn cleanup_stops_when_its_callers_context_ends() {
         .unwrap();
     (0..1000).for_each(|key| cache.insert(&ctx, key, key).unwrap());
     time.advance(SECOND);
-    // It stops on the way.
+    // The cleanup stops before its end.
     let removed = cache.cleanup(&caller).unwrap();
     assert!((1..500).contains(&removed), "{removed}");
     assert_eq!(cache.len(), 1000 - removed);
@@ -292,7 +292,7 @@ async fn cleanup_stops_when_its_callers_context_ends() {
     assert_eq!((cache.len(), cache.stats().expired), (0, 1000));
 }
 
-/// A value whose clone removes its own key from the cache, or panics.
+/// A value whose clone removes its own key from the cache. The clone panics if there is no cache.
 struct Meddles(Arc<Mutex<Option<Cache<u32, Meddles>>>>);
 
 impl Clone for Meddles {

@@ -1,4 +1,4 @@
-//! Many threads that use one cache. `RIPCORD_CACHE_SEED` repeats the random choices of a run, but not its interleaving.
+//! Threads that use one cache. `RIPCORD_CACHE_SEED` repeats the random choices of a run, but not its interleaving.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,12 +28,12 @@ async fn dawdle(random: &Random, most: u64) {
     }
 }
 
-/// A random value that identifies its key.
+/// Returns a random value that identifies its key.
 fn value(key: u64, random: &Random) -> u64 {
     random.next_u64() / KEYS / 2 * KEYS + key
 }
 
-/// Waits until no load is in flight: nobody awaits the tasks of the loads.
+/// Waits until no load is in flight. The tasks of the loads cannot be awaited.
 async fn at_rest(cache: &Cache<u64, u64>) {
     while cache.stats().calls.in_flight() > 0 {
         tokio::task::yield_now().await;
@@ -104,7 +104,7 @@ async fn key_is_never_loaded_twice_at_the_same_time() {
     let ctx = Context::background();
     let random = Arc::new(Random::seeded(seed()));
     let builder = || Cache::builder().capacity(KEYS).ttl(Duration::from_micros(20));
-    // By callers that wait and in the background. No caller leaves and no window ends, so that no load is canceled.
+    // Loads by callers that wait, then loads in the background. No caller leaves and no window ends, so no load is canceled.
     for builder in [builder(), builder().stale_for(Duration::from_secs(3600))] {
         let cache = builder.build(&ctx).unwrap();
         let loading: Arc<Vec<AtomicBool>> = Arc::new((0..KEYS).map(|_| AtomicBool::new(false)).collect());

@@ -1,4 +1,4 @@
-//! What the tests share: a manual clock, a pool, and checks.
+//! Helpers of the tests: a manual clock, a pool, and checks.
 
 use std::time::Duration;
 

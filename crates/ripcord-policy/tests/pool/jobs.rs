@@ -76,7 +76,7 @@ async fn panic_whose_payload_panics_in_drop_costs_no_worker() {
     let blocking = pool.submit_blocking(&ctx, |_| explode()).await.unwrap();
     assert!(blocking.await.unwrap_err().is_panicked());
     let next = pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap();
-    // A pool without workers closes, which would be an error here.
+    // A pool without workers closes, so this job would fail.
     assert_eq!(next.await.unwrap(), 1);
 }
 
@@ -211,7 +211,7 @@ async fn blocking_job_that_fails_after_its_end_reports_the_end_and_its_error() {
     assert_eq!((pool.stats().calls.failed, pool.stats().calls.canceled), (0, 1), "nobody is to blame");
 }
 
-/// The origin used to be a line of this crate, and the name and cause were lost.
+/// A regression test: the origin was a line of this crate, and the name and cause were lost.
 #[tokio::test]
 async fn job_ended_by_its_pool_names_the_pool_and_the_line_that_builds_it() {
     let (ctx, _time) = manual();

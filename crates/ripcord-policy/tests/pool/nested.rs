@@ -71,7 +71,7 @@ async fn jobs_that_await_their_own_pool_on_every_worker_end_with_their_contexts(
     settle().await;
     let error = second.await.unwrap_err();
     assert!(error.is_deadline_exceeded(), "{error}");
-    // Its worker is free for the inner job of the other.
+    // The worker of the second job is free for the inner job of the first.
     assert_eq!(first.await.unwrap(), 2);
     // The end of the context takes the second inner job out of the queue on another thread.
     until(|| pool.stats().calls.canceled == 2).await;
@@ -100,7 +100,7 @@ async fn retry_in_a_job_does_not_multiply_the_retry_around_it() {
         let (pool, calls) = (&pool, Arc::clone(&calls));
         async move {
             let job = move |ctx: Context| async move {
-                // In a job of its own, which knows by the context alone.
+                // The inner retry runs in its own task. It finds the outer retry only through the context.
                 let inner = tokio::spawn(async move {
                     let inner = Retry::<Failed>::exponential().build().unwrap();
                     let run = inner.run(&ctx, |_| async {
@@ -114,7 +114,7 @@ async fn retry_in_a_job_does_not_multiply_the_retry_around_it() {
             pool.submit(&ctx, job).await?.await
         }
     });
-    // The time does not move, so that a second attempt within would wait for ever.
+    // Time does not advance, so a second attempt inside would wait forever.
     let mut result = std::pin::pin!(result);
     assert!((&mut result).now_or_never().is_none(), "the job runs on a worker");
     settle().await;

@@ -71,7 +71,7 @@ async fn read_dropped_at_any_await_point_loses_no_finished_job() {
         (0..polls).for_each(|_| assert!(next.as_mut().now_or_never().is_none()));
         drop(pool.submit(&ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap());
         settle().await;
-        // Finished and woken for, but not polled again.
+        // The future was woken because the job has finished, but it is not polled again.
         drop(next);
         assert_eq!(results.next(&ctx).await.unwrap().unwrap().take::<i32>().unwrap().unwrap(), 1);
     }

@@ -1,4 +1,4 @@
-//! The end of a pool: drained, aborted, dropped.
+//! The end of a pool: drain, abort, drop.
 
 use std::sync::mpsc;
 
@@ -115,7 +115,7 @@ fn shutdown_of_the_runtime_resolves_all_jobs() {
     assert!(futures::executor::block_on(queued).is_err());
 }
 
-/// Blocks the thread that drops it until it may go on.
+/// A value whose drop blocks the thread until the test lets it continue.
 struct SlowDrop(mpsc::Sender<()>, mpsc::Receiver<()>);
 
 impl Drop for SlowDrop {

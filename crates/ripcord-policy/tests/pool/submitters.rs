@@ -1,4 +1,4 @@
-//! Waiting jobs leave the queue when the context ends that they were submitted under, however many share it.
+//! Waiting jobs leave the queue when their submitter's context ends, for any number of jobs under this context.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use ripcord_policy::pool::{JobHandle, WorkerPool};
 
 use crate::common::{Failed, SECOND, manual, until};
 
-/// Returns a pool whose one worker is busy until the end of `ctx`.
+/// Returns a pool with one worker, which is busy until `ctx` ends.
 async fn busy_pool(ctx: &Context, queue: usize) -> (WorkerPool, JobHandle<()>) {
     let pool = WorkerPool::builder().workers(1).queue(queue).build(ctx).unwrap();
     let busy = pool.submit(ctx, |_| std::future::pending::<Result<(), Failed>>()).await.unwrap();
@@ -22,7 +22,7 @@ async fn waiting(pool: &WorkerPool, ctx: &Context) -> JobHandle<u32> {
     pool.submit(ctx, |_| async { Ok::<_, Failed>(1) }).await.unwrap()
 }
 
-/// Waits until `count` jobs wait. Ends of contexts take jobs out of the queue in other threads.
+/// Waits until `count` jobs wait. The end of a context takes jobs out of the queue on other threads.
 async fn until_queued(pool: &WorkerPool, count: usize) {
     while pool.stats().queued != count {
         tokio::task::yield_now().await;
@@ -35,18 +35,19 @@ async fn waiting_jobs_leave_with_their_submitter_and_others_stay() {
     let (pool, busy) = busy_pool(&ctx, 100).await;
     let submitters: Vec<_> = (0..3).map(|_| ctx.with_cancel()).collect();
     let mut jobs = Vec::new();
-    // First in turns, so that no two jobs of a submitter follow each other, and then in a row.
+    // First the submitters take turns, so that no two consecutive jobs have the same submitter. Then one submitter submits the
+    // rest.
     for round in 0..20 {
         let of = if round < 12 { round % 3 } else { 2 };
         jobs.push((of, waiting(&pool, &submitters[of].0).await));
     }
     assert_eq!(pool.stats().queued, 20);
     submitters[1].1.cancel();
-    // Each leaves the queue first, and is then resolved.
+    // Each job leaves the queue before it is resolved.
     until(|| jobs.iter().all(|(of, job)| *of != 1 || job.is_finished())).await;
     assert_eq!(pool.stats().queued, 16);
     assert!(jobs.iter().all(|(of, job)| job.is_finished() == (*of == 1)));
-    // One job is canceled: the others under the same context stay.
+    // One job is canceled. The other jobs under the same context stay.
     let (_, canceled) = jobs.iter().find(|(of, _)| *of == 2).unwrap();
     canceled.cancel();
     assert!(canceled.is_finished());
@@ -92,7 +93,7 @@ async fn submission_under_a_context_that_ended_before_is_refused() {
     assert_eq!(after.await.unwrap(), 1);
 }
 
-/// The end comes while the job is on its way into the queue.
+/// The context ends while the job is pushed into the queue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn end_that_races_with_the_submission_resolves_the_job() {
     let ctx = Context::background();
@@ -105,7 +106,7 @@ async fn end_that_races_with_the_submission_resolves_the_job() {
             pool.submit(&own, |_| async { Ok::<_, Failed>(1) }).await,
         ];
         canceling.await.unwrap();
-        // Nobody polls anything but the handle.
+        // Only the handles are polled.
         for job in submitted.into_iter().flatten() {
             assert!(job.await.unwrap_err().is_canceled());
         }
@@ -145,7 +146,7 @@ async fn jobs_canceled_while_they_wait_leave_nothing_behind() {
         job.cancel();
         assert!(job.await.unwrap_err().is_canceled());
     }
-    // The last submitter's context is kept, and no other.
+    // Only the context of the last submitter is kept.
     assert!(Arc::strong_count(&held) <= 2, "{} of 10,000 are kept", Arc::strong_count(&held) - 1);
 }
 

@@ -1,4 +1,4 @@
-//! How many workers there are and what they do.
+//! The number of workers, and their states.
 
 use std::time::Duration;
 

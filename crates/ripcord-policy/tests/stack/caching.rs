@@ -1,4 +1,4 @@
-//! The cache around the rest.
+//! The cache around the other layers.
 
 use ripcord::Context;
 use ripcord_policy::cache::{Cache, Source};
@@ -64,7 +64,7 @@ async fn shared_call_that_nobody_waits_for_is_canceled_at_the_callers_line() {
     settle().await;
     drop(call);
     assert_eq!(ends.recv().await.unwrap(), file!());
-    // The function runs on a thread of its own. It may be ahead of the runtime, which drops the canceled call.
+    // The `AfterFunc` callback runs on its own thread. It may run before the runtime drops the canceled call.
     settle().await;
     it.at_rest();
 }
@@ -95,7 +95,7 @@ async fn failed_load_by_hand_reports_the_error_of_the_load() {
     assert_eq!((error.to_string().as_str(), error.outcome()), ("disk on fire", Outcome::Failure));
     assert_eq!(error.last(), None);
 
-    // The cache knows the call's own error type.
+    // The cache also holds errors of the call's own type.
     assert!(it.cache.get_or_load(&it.ctx, "own", |_| async { Err(Down) }).await.is_err());
     assert!(call("own").await.unwrap_err().last() == Some(&Down));
     assert_eq!(it.saw()[0], 0, "both were remembered");

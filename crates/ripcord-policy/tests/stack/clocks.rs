@@ -1,4 +1,4 @@
-//! Whose time runs when.
+//! The clocks of the layers: when each time limit starts.
 
 use std::time::Duration;
 
@@ -53,14 +53,14 @@ async fn breakers_clocks_start_at_the_call() {
         .unwrap();
     let stack: Stack<u32, Down> =
         Stack::builder().breaker(breaker.clone()).limiter(it.limiter.clone()).build().unwrap();
-    // A quick call that has queued for five seconds is not slow.
+    // A fast call that has waited in the queue for five seconds is not slow.
     assert!(it.limiter.allow_n(10));
     let ahead = it.limiter.reserve_n(4).unwrap();
     assert_eq!(it.finish(stack.run(&it.ctx, |_| async { Ok(7) })).await.unwrap(), 7);
     assert_eq!((breaker.state(), breaker.stats().slow, breaker.stats().calls.succeeded), (State::Closed, 0, 1));
     drop(ahead);
 
-    // A probe that has queued has its three seconds from then on, and no more.
+    // A probe that has waited in the queue has exactly three seconds from its send.
     breaker.try_acquire().unwrap().failure();
     it.time.advance(SECOND);
     let ahead = it.limiter.reserve_n(4).unwrap();

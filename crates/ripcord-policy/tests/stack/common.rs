@@ -1,4 +1,4 @@
-//! A stack with all of its layers in view.
+//! A stack whose layers the tests can inspect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(crate) struct Fixture {
     pub(crate) stack: Stack<u32, Down, &'static str>,
 }
 
-/// A fallback that gives the error back: it counts and changes nothing.
+/// Creates a stack whose fallback returns the error unchanged, so the fallback only counts.
 pub(crate) fn fixture() -> Fixture {
     let (clock, time) = Clock::manual();
     let ctx = Context::background().with_clock(clock.clone());
@@ -67,7 +67,7 @@ pub(crate) fn fixture() -> Fixture {
 }
 
 impl Fixture {
-    /// What each layer saw: [stack attempts, retry retries, hedges, breaker started, limiter allowed or waited,
+    /// Returns a counter of each layer: [stack attempts, retry retries, hedges, breaker started, limiter allowed or waited,
     /// bulkhead started].
     pub(crate) fn saw(&self) -> [u64; 6] {
         let limiter = self.limiter.stats();
@@ -81,7 +81,7 @@ impl Fixture {
         ]
     }
 
-    /// Every counter adds up and everything that was held is back.
+    /// Checks that all counters add up and no permit or token is held.
     pub(crate) fn at_rest(&self) {
         let stack = self.stack.stats();
         assert_eq!(stack.calls.started, stack.calls.succeeded + stack.calls.failed + stack.calls.canceled, "{stack:?}");
@@ -112,7 +112,7 @@ impl Fixture {
         assert_eq!(self.cache.stats().calls.in_flight(), 0);
     }
 
-    /// Polls to the end, moving time on by half a second whenever the call waits.
+    /// Polls a call until it ends. Advances the clock by half a second whenever the call waits.
     pub(crate) async fn finish<R>(&self, call: impl Future<Output = R>) -> R {
         let mut call = std::pin::pin!(call);
         for _ in 0..200 {

@@ -1,4 +1,4 @@
-//! The composition: what each layer saw, for every way a call can end.
+//! Stacks: the calls that each layer sees, for every end of a call.
 
 mod caching;
 mod clocks;

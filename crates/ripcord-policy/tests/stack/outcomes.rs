@@ -1,4 +1,4 @@
-//! What each layer saw, for every way in which a call that is sent can end.
+//! The calls that each layer sees, for every end of a call that is sent.
 
 use futures::future::FutureExt;
 use ripcord::Context;
@@ -87,7 +87,7 @@ async fn error_after_the_callers_end_is_nobodys_failure() {
     assert_eq!((it.fallback.stats().fallbacks, it.budget.tokens()), (0, 500));
     it.at_rest();
 
-    // Also where there is no retry to say so.
+    // The end is also reported without a retry.
     let (ctx, cancel) = it.ctx.with_cancel();
     let cancel = &cancel;
     let plain: Stack<u32, Down> = Stack::builder().build().unwrap();

@@ -1,4 +1,4 @@
-//! What is refused on this side, waited for, or given back unused.
+//! Calls that the stack refuses or delays, and unused permits and tokens that it returns.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -75,7 +75,7 @@ async fn limiter_is_waited_for_and_a_deadline_too_near_fails_at_once() {
     it.at_rest();
 }
 
-/// Asserts that a refusal tells the line of this file that set the deadline.
+/// Asserts that a refusal names the line of this file that set the deadline.
 fn assert_names_the_deadline(error: &Error<Down>, line: u32) {
     let story = format!("{error:#}");
     assert!(story.contains(&format!("timeout of 500ms set at {}:{line}:", file!())), "{story}");
@@ -154,7 +154,7 @@ async fn unused_token_returned_while_others_wait_serves_the_first_of_them() {
     let it = fixture();
     let held = [it.bulkhead.try_acquire().unwrap(), it.bulkhead.try_acquire().unwrap()];
     assert!(it.limiter.allow_n(9));
-    // It has the last token, and waits for a permit.
+    // The call has the last token, and waits for a permit.
     let mut queued = Box::pin(it.stack.run(&it.ctx, |_| async { Ok(7) }));
     assert!(queued.as_mut().now_or_never().is_none());
     let mut waiting = Box::pin(it.limiter.wait(&it.ctx));
@@ -172,7 +172,7 @@ async fn unused_token_returned_while_others_wait_serves_the_first_of_them() {
 
 #[test]
 fn threads_spend_a_token_for_each_attempt_that_is_sent_and_for_no_other() {
-    // Nothing is earned here, so what is not sent must be left.
+    // The limiter earns no tokens, so the tokens of unsent calls must be left.
     let limiter = RateLimiter::new(Rate::ZERO, 2000).unwrap();
     let bulkhead = Bulkhead::builder().limit(1).build().unwrap();
     let stack: Stack<(), Down> = Stack::builder()

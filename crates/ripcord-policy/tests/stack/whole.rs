@@ -1,4 +1,4 @@
-//! Building one, sharing within it, and dropping it half-way.
+//! Building a stack, sharing inside a stack, and dropping a call early.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ async fn dropping_at_every_await_point_gives_everything_back() {
             let it = fixture();
             let began = it.ctx.clock().now();
             assert!(it.limiter.allow_n(10));
-            // With all places taken for a time, it waits for one of them too.
+            // If all permits are taken for a time, the call also waits for a permit.
             let mut held: Vec<_> = (0..if full { 2 } else { 0 }).map(|_| it.bulkhead.try_acquire().unwrap()).collect();
             let calls = AtomicU32::new(0);
             let call: std::pin::Pin<Box<dyn Future<Output = Result<u32, Error<Down>>>>> = if keyed {
@@ -49,7 +49,7 @@ async fn dropping_at_every_await_point_gives_everything_back() {
             settle().await;
             held.clear();
             it.at_rest();
-            // A token a second, less one for each attempt that was sent: all others have come back.
+            // The limiter earns one token per second. Each sent attempt costs one token. All other tokens have been returned.
             let earned = (it.ctx.clock().now() - began).as_secs_f64();
             let due = earned - it.saw()[0] as f64;
             assert!((it.limiter.tokens() - due).abs() < 1e-6, "after {steps} steps: {} of {due}", it.limiter.tokens());
@@ -97,7 +97,7 @@ async fn retry_and_hedge_share_one_budget() {
     let error = it.finish(call).await.unwrap_err();
     assert!(error.attempts() == 1, "{error}");
     assert_eq!((hedge.stats().hedges, budget.tokens()), (1, 0));
-    // And a success is one, of a first attempt as of a hedge.
+    // A success refunds one token once, although both the hedge and the retry see the success.
     stack.run(&it.ctx, |_| async { Ok(7) }).await.unwrap();
     assert_eq!(budget.tokens(), 1);
     budget.refund(4);
@@ -107,6 +107,6 @@ async fn retry_and_hedge_share_one_budget() {
         async move { if is_first { std::future::pending().await } else { Ok(7) } }
     });
     it.finish(call).await.unwrap();
-    // The hedge's five are back, and the retry saw a first attempt that succeeded; there is room for no more.
+    // The hedge's five tokens are refunded. The retry saw a first attempt that succeeded, but the budget is full.
     assert_eq!((hedge.stats().hedge_wins, budget.tokens()), (1, 5));
 }

@@ -45,7 +45,7 @@ fn value_inserted_during_a_load_stays() {
         insert.join().unwrap();
         for load in loads {
             let loaded = load.join().unwrap();
-            // 2: the other caller's load had failed before this one's started.
+            // A load returns 2 if the load of the other caller failed before this load started.
             assert!(matches!(loaded, Ok(1 | 2 | OLD)) || failed(&loaded), "{loaded:?}");
         }
         model.at_rest();

@@ -6,7 +6,7 @@ use shuttle::thread::{self, JoinHandle};
 use super::{Failed, Loaded, Model};
 use crate::shuttle_models::explore;
 
-/// Loads `first` with a loader that requests `second`, and returns 1 if that request was refused.
+/// Loads `first` with a loader that requests `second`. Returns 1 if that request was refused.
 fn requests(model: &Model, first: &'static str, second: &'static str) -> JoinHandle<Loaded> {
     let model = model.clone();
     thread::spawn(move || {

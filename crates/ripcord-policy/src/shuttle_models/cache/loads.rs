@@ -162,7 +162,7 @@ fn load_deadline_is_the_latest_limit_after_callers_joined_and_left() {
             leave.join().unwrap();
             assert!(caller.join().unwrap().unwrap_err().is_canceled());
         }
-        // The load's task moves the deadline. It need not have run yet.
+        // The load's task moves the deadline, and may not have run yet.
         let earliest = model.ctx.clock().now() + SECOND * 5;
         while model.load_deadline() != Some(earliest) {
             thread::yield_now();

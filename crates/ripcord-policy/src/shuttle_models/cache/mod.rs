@@ -1,4 +1,4 @@
-//! The loads of the cache: who joins which load, who leaves it, and what happens to its result.
+//! Models of the loads of the cache: callers that join and leave loads, and the results of the loads.
 
 mod changes;
 mod cycles;
@@ -37,7 +37,7 @@ struct Model {
     source: Arc<Source>,
 }
 
-/// What the loads of [`KEY`] read.
+/// The data source of the loads of [`KEY`].
 #[derive(Default)]
 struct Source {
     started: AtomicU32,
@@ -48,7 +48,7 @@ struct Source {
     version: AtomicU32,
 }
 
-/// How a load goes.
+/// The behavior of a load.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     Succeeds,
@@ -59,7 +59,7 @@ enum Way {
     SeesVersion,
 }
 
-/// How a caller leaves.
+/// The way in which a caller leaves.
 #[derive(Clone, Copy)]
 enum Leaving {
     Dropped,
@@ -67,7 +67,7 @@ enum Leaving {
 }
 
 impl Source {
-    /// A load in several steps, which returns its number: 1 and so on. Asserts that no other load is in flight, except for
+    /// Loads in several steps. Returns the number of the load, counted from 1. Asserts that no other load is in flight, except for
     /// loads that see the version.
     async fn load(self: Arc<Self>, ctx: Context, way: Way) -> Result<u32, Failed> {
         let version = self.version.load(Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl Source {
     }
 }
 
-/// Whether the load failed with the source's own error.
+/// Returns whether the load failed with the source's own error.
 fn failed(loaded: &Loaded) -> bool {
     loaded.as_ref().is_err_and(|error| error.last().is_some())
 }
@@ -137,7 +137,7 @@ impl Model {
         })
     }
 
-    /// A caller that leaves when the canceler is called. It returns `None` if it was dropped.
+    /// Starts a caller that leaves when the canceler is called. The caller returns `None` if it was dropped.
     fn leaves(&self, leaving: Leaving, way: Way) -> (JoinHandle<Option<Loaded>>, Canceler) {
         let model = self.clone();
         let (leaves, canceler) = model.ctx.with_cancel();
@@ -157,25 +157,25 @@ impl Model {
         self.cache.get_or_load(ctx, KEY, move |ctx| source.load(ctx, way))
     }
 
-    /// Runs `work` on a thread of its own: shuttle does not switch away from a thread that spawns others.
+    /// Runs `work` on its own thread, because shuttle does not switch away from a thread that spawns others.
     fn meanwhile(&self, work: impl FnOnce(&Model) + Send + 'static) -> JoinHandle<()> {
         let model = self.clone();
         thread::spawn(move || work(&model))
     }
 
-    /// The deadline of the load in flight.
+    /// Returns the deadline of the load in flight.
     fn load_deadline(&self) -> Option<Instant> {
         let in_flight = self.source.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
         in_flight.last().and_then(|(_, ctx)| ctx.deadline())
     }
 
-    /// Whether the context of the load that returned `number` has ended.
+    /// Returns whether the context of the load that returned `number` has ended.
     fn is_ended(&self, number: u32) -> bool {
         let returned = self.source.returned.lock().unwrap_or_else(PoisonError::into_inner);
         returned.iter().any(|(returned, ctx)| *returned == number && ctx.is_done())
     }
 
-    /// Waits until nothing is left of any load, and returns the number of loads started.
+    /// Waits until no load is left. Returns the number of loads started.
     fn at_rest(&self) -> u64 {
         let in_flight = || self.cache.stats().calls.in_flight();
         while Arc::strong_count(&self.source) > 1 || self.cache.flights() > 0 || in_flight() > 0 {

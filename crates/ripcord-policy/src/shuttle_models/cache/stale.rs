@@ -6,7 +6,7 @@ use shuttle::thread;
 use super::{KEY, Leaving, Model, OLD, SECOND, Way};
 use crate::shuttle_models::explore;
 
-/// A model with a value that has just become stale and stays stale for a second.
+/// Returns a model with a value that has just become stale and stays stale for a second.
 fn stale() -> (Model, ManualTime) {
     let (model, time) = Model::new(|cache| cache.ttl(SECOND).stale_for(SECOND));
     model.cache.insert(&model.ctx, KEY, OLD).unwrap();
