@@ -69,6 +69,8 @@ impl Context {
     ///
     /// Each transferred byte counts as [`progress`](Context::progress), for [`with_idle_timeout`](Context::with_idle_timeout).
     ///
+    /// To connect, pass [`remaining`](Context::remaining) to [`TcpStream::connect_timeout`](std::net::TcpStream::connect_timeout).
+    ///
     /// ```
     /// use std::io::{Read, Write};
     /// use std::net::{TcpListener, TcpStream};
