@@ -138,7 +138,7 @@ impl ContextLayer {
     }
 }
 
-/// Records the time left of a call that is being sent.
+/// Records the time left for a call that is being sent.
 pub(crate) fn call_sent(ctx: &Context, call: &Call) {
     if let Some(left) = ctx.remaining() {
         let metric = histogram!("ripcord_http_client_time_left_seconds", "host" => call.host());

@@ -36,7 +36,7 @@ pub struct RemoteCause(Box<str>);
 
 /// Maximum length of the text on the wire, in bytes.
 const MAX_LENGTH: usize = 256;
-/// Ends a text that was cut.
+/// The end of a text that was cut.
 const CUT: &str = "...";
 
 impl RemoteCause {
@@ -60,7 +60,7 @@ impl RemoteCause {
             Some(cause) => write!(text, "{error}: {cause}"),
             None => write!(text, "{error}"),
         };
-        // Only a user's `Display` fails.
+        // Only a user's `Display` can fail.
         if written.is_err() {
             text.push('?');
         }
@@ -112,7 +112,7 @@ impl RemoteCause {
     /// bytes, it is cut and ends with `...`.
     pub fn to_header(&self) -> HeaderValue {
         let mut text = String::new();
-        // The length to which a longer text is cut, between two characters.
+        // The length of a cut text. The cut is between two characters.
         let mut cut = 0;
         for character in self.0.chars() {
             match character {

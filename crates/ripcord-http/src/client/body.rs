@@ -21,7 +21,7 @@ pin_project! {
     ///
     /// The first error drops the inner body, which ends the transfer. Dropping this body does the same.
     pub struct ResponseBody<B> {
-        // None after an error.
+        // `None` after an error.
         #[pin]
         body: Option<B>,
         end: Option<ContextEnd>,

@@ -15,7 +15,7 @@ pub(crate) struct Call {
 
 #[cfg(feature = "metrics")]
 impl Call {
-    /// Returns the URL's host. Empty if it has none.
+    /// Returns the URL's host, or an empty string if the URL has no host.
     pub(crate) fn host(&self) -> String {
         let uri = self.url.to_string().parse::<http::Uri>();
         uri.ok().and_then(|uri| Some(uri.host()?.to_owned())).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! Tells a server why a call was canceled.
 //!
-//! A cancel reaches the server as a reset stream or a closed connection, and neither carries a text. So the cause travels in a
-//! request of its own. The canceled call is kept until that has been answered, because otherwise the server would see the reset
+//! A cancel reaches the server as a reset stream or a closed connection, and neither carries a text. So the cause is sent in a
+//! separate request, the notice. The canceled call is kept until the notice is answered. Otherwise the server would see the reset
 //! first.
 
 use std::fmt;
@@ -20,7 +20,7 @@ use tower_service::Service;
 use crate::RemoteCause;
 use crate::trace_context::Traceparent;
 
-/// Time limit for the request that carries the cause. The canceled call is dropped after that at the latest.
+/// The time limit for the notice. After this time, the canceled call is dropped in any case.
 const LIMIT: Duration = Duration::from_secs(1);
 
 /// A tower layer that tells the server why a call was canceled. Without this layer, the server only sees that its client has
@@ -120,7 +120,7 @@ where
 }
 
 impl<S> CauseService<S> {
-    /// Prepares the notice for a call. `None` if the server could not find the call's request.
+    /// Prepares the notice for a call. Returns `None` if the call has no `traceparent`: the server could not find its request.
     fn unsent<B, R>(&self, call: &Request<B>) -> Option<Unsent>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
@@ -145,7 +145,7 @@ impl<S> CauseService<S> {
                 client.call(notice).await.ok()
             };
             spawn(CancelNotice(Box::pin(async move {
-                // Best effort: whatever becomes of it, the call is dropped, which cancels it.
+                // The result does not matter. In any case, the drop of the call cancels the call.
                 let _ = limit.with_timeout(LIMIT).run(send).await;
                 drop(call);
             })));
@@ -189,7 +189,7 @@ impl Unsent {
 /// Dropping this future cancels the call. If the context of the call was canceled before, the cause is sent to the server.
 #[must_use = "futures do nothing unless polled"]
 pub struct CauseFuture<F: Send + 'static> {
-    // `None` once it is ready.
+    // `None` once the call is ready.
     call: Option<Pin<Box<F>>>,
     unsent: Option<Unsent>,
 }
@@ -228,9 +228,9 @@ impl<F: Send + 'static> Drop for CauseFuture<F> {
 /// Dropping this body before its end cancels the call. If the context of the call was canceled before, the cause is sent to the
 /// server.
 pub struct CauseBody<B: Send + 'static> {
-    // `None` after an error.
+    // `None` only during the drop.
     body: Option<Pin<Box<B>>>,
-    // `None` at the end of the body.
+    // `None` after the end of the body or an error.
     unsent: Option<Unsent>,
 }
 

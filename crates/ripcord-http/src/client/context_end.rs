@@ -1,4 +1,4 @@
-//! The context of a call and then of its body.
+//! The context of a call and of its response's body.
 
 use std::pin::Pin;
 use std::task::{Context as Task, Poll};
@@ -19,7 +19,7 @@ impl ContextEnd {
         ContextEnd { done: ctx.done_owned(), ctx, is_idle }
     }
 
-    /// Something of the response has come.
+    /// Reports that the head or a chunk of the response has arrived.
     pub(super) fn progress(&self) {
         if self.is_idle {
             self.ctx.progress();

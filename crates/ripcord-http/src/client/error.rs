@@ -104,7 +104,7 @@ struct Repr {
     kind: Kind,
 }
 
-/// How far the call got.
+/// The phase of the call at the time of the error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Nothing was sent.
@@ -117,12 +117,12 @@ enum Kind {
     Context(ripcord::Error),
     TooLate(TooLate),
     Client(BoxError),
-    /// Boxed, because it is larger than the others.
+    /// The headers are boxed, because they are larger than the other variants.
     #[cfg(feature = "reqwest")]
     Status(StatusCode, Box<HeaderMap>),
 }
 
-/// The deadline is too near to be sent.
+/// The time left is too short to be sent.
 #[derive(Debug)]
 pub(super) struct TooLate {
     pub(super) left: Duration,
@@ -140,7 +140,7 @@ impl Error {
     }
 
     pub(super) fn client(error: BoxError, phase: Phase, call: Option<Call>) -> Self {
-        // A client layer below has named the call already.
+        // A client layer below has already added the call.
         match error.downcast::<Error>() {
             Ok(error) => *error,
             Err(error) => Error(Arc::new(Repr { call, phase, kind: Kind::Client(error) })),
@@ -286,7 +286,7 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.kind {
             Kind::Context(error) => Some(error),
-            // `Display` prints the client's error itself, so its own source is next.
+            // `Display` prints the client's error, so the source of the client's error is next.
             Kind::Client(error) => error.source(),
             _ => None,
         }

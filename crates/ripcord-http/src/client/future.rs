@@ -45,7 +45,7 @@ impl<F> ResponseFuture<F> {
         ResponseFuture { state: State::Calling { future, end: None, span: CallSpan::default() }, call: Some(call) }
     }
 
-    /// Returns a call that fails at once: nothing is sent.
+    /// Returns a call that fails at once, without sending anything.
     pub(super) fn not_sent(error: Error) -> Self {
         ResponseFuture { state: State::Ended { error: Some(error) }, call: None }
     }

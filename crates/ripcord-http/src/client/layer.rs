@@ -121,7 +121,7 @@ pub struct Client<S> {
 impl<S> Client<S> {
     #[cfg(feature = "tracing")]
     fn span(&self, ctx: &Context, call: &Call, extensions: &Extensions) -> CallSpan {
-        // A request that is forwarded with the context it arrived with has no line of its own.
+        // A forwarded request that still has the context it arrived with has no `CallSite`.
         let location = extensions.get::<CallSite>().map_or(self.outgoing.location, |site| site.0);
         CallSpan::begin(ctx, call, location)
     }

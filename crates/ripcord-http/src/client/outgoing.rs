@@ -19,14 +19,14 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(Traceparent::HEADER);
 const TRACESTATE: HeaderName = HeaderName::from_static(Tracestate::HEADER);
 const BAGGAGE: HeaderName = HeaderName::from_static(Baggage::HEADER);
 
-/// The settings of what a call sends.
+/// The settings for the headers of a call.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) dialect: Dialect,
     pub(super) baggage: BaggageFilter,
     /// The idle timeout of each call, and the line that set it.
     pub(super) idle: Option<(Duration, &'static Location<'static>)>,
-    /// The line that made the settings.
+    /// The line that created the settings.
     #[cfg_attr(not(feature = "tracing"), expect(dead_code, reason = "only the feature `tracing` has spans"))]
     pub(super) location: &'static Location<'static>,
 }
@@ -43,7 +43,7 @@ impl Default for Outgoing {
     }
 }
 
-/// Why a call was not sent.
+/// The reason why a call was not sent.
 #[derive(Debug)]
 pub(super) enum NotSent {
     Ended(ripcord::Error),
@@ -79,7 +79,7 @@ impl Outgoing {
         }
     }
 
-    /// Writes what the context says into the headers, as the module's documentation describes.
+    /// Writes the context into the headers, as the module `client` documents.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl Outgoing {
         }
         if let Some((traceparent, tracestate)) = ids(ctx, span) {
             headers.insert(TRACEPARENT, traceparent.into());
-            // A tracestate that is there belongs to another traceparent.
+            // The request's own tracestate belongs to another traceparent.
             match tracestate.as_ref().or_else(|| ctx.value::<Tracestate>()) {
                 Some(tracestate) => headers.insert(TRACESTATE, tracestate.to_header()),
                 None => headers.remove(TRACESTATE),
@@ -124,7 +124,7 @@ impl Outgoing {
     }
 }
 
-/// Returns the parent of the peer's span, and the tracestate that belongs to it if that is not the context's.
+/// Returns the traceparent to send. Returns also its tracestate, unless this is the context's tracestate.
 #[cfg_attr(not(feature = "tracing"), expect(unused_variables, reason = "only the feature `tracing` has spans"))]
 fn ids(ctx: &Context, span: &CallSpan) -> Option<(Traceparent, Option<Tracestate>)> {
     #[cfg(feature = "tracing")]

@@ -1,4 +1,4 @@
-//! Gives a request its context.
+//! Sets the context of a request.
 
 #[cfg(feature = "tracing")]
 use std::panic::Location;
@@ -27,7 +27,7 @@ pub trait RequestExt: Sized {
     fn with_context(self, ctx: &Context) -> Self;
 }
 
-/// The line that gave a request its context, as an extension of the request.
+/// The line that set the context of a request, as an extension of the request.
 #[cfg(feature = "tracing")]
 #[derive(Clone, Copy)]
 pub(super) struct CallSite(pub(super) &'static Location<'static>);

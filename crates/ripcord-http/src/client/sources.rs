@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
-/// Returns whether no connection to the server was made.
+/// Returns whether the connection to the server failed.
 pub(super) fn is_connect(error: &(dyn StdError + 'static)) -> bool {
     is_connect_of_reqwest(error) || io_kind(error).is_some_and(is_unreachable)
 }
@@ -34,7 +34,7 @@ fn is_timeout_of_reqwest(_: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// Returns the kind of the innermost [`io::Error`] among an error and its sources: an outer one may only wrap it.
+/// Returns the kind of the innermost [`io::Error`] among an error and its sources. An outer `io::Error` may only be a wrapper.
 fn io_kind(error: &(dyn StdError + 'static)) -> Option<io::ErrorKind> {
     std::iter::successors(Some(error), below).filter_map(|error| error.downcast_ref()).map(io::Error::kind).last()
 }
@@ -44,7 +44,7 @@ fn is_unreachable(kind: io::ErrorKind) -> bool {
     matches!(kind, ConnectionRefused | HostUnreachable | NetworkUnreachable | NetworkDown | AddrNotAvailable)
 }
 
-/// Writes an error and its sources. Leaves out a source whose text the level above it repeats.
+/// Writes an error and its sources. Leaves out a source whose text the level above already contains.
 pub(super) fn write(error: &(dyn StdError + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut written = format!("{error:#}");
     f.write_str(&written)?;
@@ -64,7 +64,7 @@ pub(super) fn find<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static
     std::iter::successors(Some(error), below).find_map(|error| error.downcast_ref())
 }
 
-/// Returns the next error below. An [`io::Error`] does not return the error it wraps as its source.
+/// Returns the next error below. `source` of an [`io::Error`] skips the wrapped error.
 fn below<'a>(error: &&'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
     let error: &'a (dyn StdError + 'static) = *error;
     match error.downcast_ref::<io::Error>() {

@@ -1,4 +1,4 @@
-//! A call's own span, which its traceparent names.
+//! The span of a call. The call's traceparent has the id of this span.
 
 #[cfg(feature = "tracing")]
 use std::panic::Location;
@@ -21,10 +21,11 @@ use crate::RequestId;
 #[cfg(feature = "tracing")]
 use crate::trace_context::{Traceparent, Tracestate, with_tracing};
 
-/// The span of one call, below the context's. It ends when the response's body has been read, at an error, or when this is dropped.
+/// The span of one call, a child of the context's span. The span ends when the response's body has been read, at an error, or when
+/// this value is dropped.
 ///
-/// There is none unless the context is one of [`with_tracing`](crate::trace_context::with_tracing), or without the feature
-/// `tracing`.
+/// A call has no span without the feature `tracing`, or if its context does not come from
+/// [`with_tracing`](crate::trace_context::with_tracing) or from a traced request.
 #[derive(Default)]
 pub(super) struct CallSpan {
     #[cfg(feature = "tracing")]
@@ -64,7 +65,7 @@ impl CallSpan {
 }
 
 impl CallSpan {
-    /// The response's head has arrived.
+    /// Records the head of the response.
     pub(super) fn answered(&self, status: StatusCode, version: Version) {
         #[cfg(feature = "tracing")]
         if let Some(Open { span, .. }) = &self.open {
@@ -85,7 +86,7 @@ impl CallSpan {
     pub(super) fn failed(&mut self, error: &Error) {
         #[cfg(feature = "tracing")]
         if let Some(Open { guard, span, ctx }) = self.open.take() {
-            // At the context's own end, the guard records the reason. A cancel is no error of the span.
+            // If the context has ended, the guard records the reason. A cancel is not an error of the span.
             if ctx.err().is_none() && !error.is_canceled() {
                 let kind = match () {
                     () if error.is_timeout() => "timeout",
@@ -101,14 +102,14 @@ impl CallSpan {
         let _ = error;
     }
 
-    /// Ends the span: the response's body has been read.
+    /// Ends the span when the response's body has been read.
     pub(super) fn end(&mut self) {
         #[cfg(feature = "tracing")]
         drop(self.open.take());
     }
 }
 
-/// Sets the attributes that OpenTelemetry requires of an HTTP client's span.
+/// Sets the attributes that OpenTelemetry requires for the span of an HTTP client.
 #[cfg(feature = "tracing")]
 fn set_request(span: &tracing::Span, method: &Method, url: &Url) {
     match with_tracing::known_method(method) {

@@ -16,7 +16,7 @@ pub(super) struct Codec {
 
 /// The meaning of a dialect's value.
 pub(super) enum Form {
-    /// The time left. It depends on no clock.
+    /// The time left. No clock affects this value.
     Relative { decode: fn(&[u8]) -> Result<Duration, Malformed>, encode: fn(Duration) -> Option<Encoded> },
     /// A point in time on the client's clock. Such a dialect is only read.
     Absolute { decode: fn(&[u8], SystemTime) -> Result<Option<Duration>, Malformed> },

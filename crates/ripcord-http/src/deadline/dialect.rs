@@ -1,4 +1,4 @@
-//! The one list of deadline headers. Adding a dialect: see CONTRIBUTING.md.
+//! The list of all deadline headers. CONTRIBUTING.md explains how to add a dialect.
 
 use std::time::{Duration, SystemTime};
 

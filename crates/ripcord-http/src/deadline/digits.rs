@@ -1,4 +1,4 @@
-//! Parses digits and nothing else: no sign, no space, no underscore.
+//! Parses digits only, without a sign, spaces or underscores.
 
 /// Returns the number, at most `u64::MAX`. Returns `None` if there are no digits, more than `max` digits, or any other byte.
 pub(super) fn parse(digits: &[u8], max: usize) -> Option<u64> {

@@ -24,7 +24,7 @@ const DIGITS: usize = 20;
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Encoded {
-    // The value is the ASCII text from `start` on.
+    // The value is the ASCII text from `start` to the end.
     bytes: [u8; DIGITS + 1],
     start: u8,
 }

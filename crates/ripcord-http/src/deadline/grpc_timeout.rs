@@ -24,7 +24,7 @@ pub(super) const CODEC: Codec = Codec { header: HEADER, needs_trust: false, form
 const DIGITS: usize = 8;
 const MAX: u128 = 99_999_999;
 
-/// The units and their lengths in nanoseconds, the shortest first.
+/// The units and their lengths in nanoseconds, shortest first.
 const UNITS: [(u8, u128); 6] = [
     (b'n', 1),
     (b'u', 1_000),

@@ -39,7 +39,7 @@ pub use encoded::Encoded;
 
 use std::time::Duration;
 
-/// Encodes whole milliseconds, at most `max`. Returns `None` if less than one is left.
+/// Encodes whole milliseconds, at most `max`. Returns `None` if less than one millisecond is left.
 fn encode_milliseconds(left: Duration, max: u64) -> Option<Encoded> {
     let milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).min(max);
     (milliseconds > 0).then(|| Encoded::number(milliseconds))

@@ -3,14 +3,16 @@
 //! | | without a token | with a token |
 //! |---|---|---|
 //! | allowed peers | loopback, unless a header shows that a proxy forwarded the request | all |
-//! | proof | the peer's address | `Authorization: Bearer`, `?token=`, or the cookie that the page exchanges the token for |
-//! | a foreign page whose name was rebound to this machine | refused: Host must be a loopback name | has no cookie |
-//! | a foreign page that sends requests from the user's browser | refused, by `Origin` and `Sec-Fetch-Site` | the same, and `SameSite=Strict` |
+//! | proof | the peer's address | `Authorization: Bearer`, `?token=`, or the cookie that a request with the token gets |
+//! | a foreign page whose name was rebound to this machine | refused: `Host` must be a loopback name | refused: has no cookie |
+//! | a foreign page that sends requests from the user's browser | refused by `Origin`, `Sec-Fetch-Site` | also by `SameSite` |
 //!
-//! An `Origin` header must match `Host`, even if `Sec-Fetch-Site` allows the request: a proxy that rewrites `Host` forwards both.
+//! An `Origin` header must match `Host`, even if `Sec-Fetch-Site` allows the request. A proxy that rewrites `Host` forwards the
+//! other two headers unchanged.
 //!
-//! A proxy on this machine that adds no header is indistinguishable from a person at this machine. nginx with a bare
-//! `proxy_pass http://127.0.0.1:8080;` is one: it exposes the inspector to everybody. Behind a proxy, set a token or do not serve the inspector.
+//! A proxy on this machine that adds no header cannot be told apart from a user of this machine. For example, nginx with only
+//! `proxy_pass http://127.0.0.1:8080;` exposes the inspector to everybody. Behind a proxy, set a token or do not serve the
+//! inspector.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -36,18 +38,18 @@ pub(super) struct Access {
 
 enum Gate {
     Loopback,
-    /// The cookie holds the session, so that no browser stores the token.
+    /// The cookie contains the session, so that no browser stores the token.
     Token {
         token: Token,
         session: String,
     },
 }
 
-/// The peer, for the cause of a cancel.
+/// The address of the peer, for the cause of a cancel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Visitor(pub(super) Option<IpAddr>);
 
-/// What allowed the request. A request with the token gets a cookie.
+/// The proof that allowed the request. A request with the token gets a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
     Address,
@@ -103,7 +105,7 @@ fn check_loopback(peer: Option<IpAddr>, request: &Parts) -> Result<(), Denied> {
     if request.headers.contains_key(FORWARDED) || FORWARDED_BY.iter().any(|name| request.headers.contains_key(*name)) {
         return Err(Denied::Proxy);
     }
-    // A page whose own name was rebound to 127.0.0.1 is same-origin, but Host has that name.
+    // A page whose own name was rebound to 127.0.0.1 is same-origin, but `Host` contains this name.
     if !authority(request).is_some_and(|authority| is_loopback_host(&authority)) {
         return Err(Denied::Host);
     }
@@ -112,7 +114,7 @@ fn check_loopback(peer: Option<IpAddr>, request: &Parts) -> Result<(), Denied> {
 
 fn check_token(token: &Token, session: &str, request: &Parts) -> Result<Pass, Denied> {
     let values = request.headers.get_all(AUTHORIZATION).into_iter().map(|value| value.as_bytes());
-    // Other schemes are a proxy's: a browser sends its `Basic` along with the cookie.
+    // Other schemes belong to a proxy: a browser sends the proxy's `Basic` credentials along with the cookie.
     let bearer = values
         .filter_map(|value| value.split_at_checked(7))
         .find(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
@@ -133,14 +135,14 @@ fn query_token(uri: &Uri) -> Option<String> {
     pairs.find(|(name, _)| name == "token").map(|(_, token)| token.into_owned())
 }
 
-/// Returns all cookies with our name. A browser may send several, with different paths.
+/// Returns the values of all cookies named [`COOKIE_NAME`]. A browser may send several, with different paths.
 fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let pairs =
         headers.get_all(COOKIE).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE_NAME)?.strip_prefix('='))
 }
 
-/// Checks that a request which a page sent comes from our own page. A client other than a browser sends neither header.
+/// Checks that a request from a web page comes from the inspector's page. Only browsers send these two headers.
 pub(super) fn check_same_origin(request: &Parts) -> Result<(), Denied> {
     match request.headers.get("sec-fetch-site").map(|site| site.as_bytes()) {
         None | Some(b"same-origin" | b"none") => check_origin(request),
@@ -158,7 +160,7 @@ pub(super) fn check_origin(request: &Parts) -> Result<(), Denied> {
     }
 }
 
-/// Returns the host and port of the request. HTTP/2 has them in the URI.
+/// Returns the host and port of the request. On HTTP/2, they are in the URI.
 fn authority(request: &Parts) -> Option<String> {
     let mut hosts = request.headers.get_all(HOST).into_iter();
     match (hosts.next(), hosts.next()) {
@@ -175,7 +177,7 @@ fn is_loopback_host(authority: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
 }
 
-/// Why a request was refused. The texts address the person who set up the inspector.
+/// The reason why a request was refused. The texts address the person who set up the inspector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     UnknownPeer,

@@ -18,32 +18,32 @@ pub(super) enum Kind {
     Watched,
 }
 
-/// The state of a live entry. Everything else is found through its context.
+/// The state of a live entry. All other data is in the entry's context.
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) id: u64,
     pub(super) kind: Kind,
-    /// Its start, on its context's clock.
+    /// The start of the entry, on the clock of the entry's context.
     pub(super) started: Instant,
     /// See invariant 2 of the registry.
     pub(super) ctx: Context,
     pub(super) cancel: CancelHandle,
-    /// `None` until it is answered.
+    /// `None` until the request is answered.
     pub(super) status: Option<StatusCode>,
-    /// The root span of its calls, once there is one.
+    /// The root span of the entry's calls. `None` until the first call.
     pub(super) root: Option<Span>,
-    /// The tasks below it. `None` if they are in its server's list.
+    /// The tasks below the entry. `None` if they are in the server's list.
     pub(super) tasks: Option<TaskList>,
-    /// `None` until it is answered or dropped. Its context may be held longer.
+    /// `None` until the request is answered or dropped. Its context may be held longer.
     pub(super) ended: Option<Ended>,
 }
 
 /// The end of an entry.
 #[derive(Clone)]
 pub(super) struct Ended {
-    /// Time until it was answered or dropped.
+    /// The time from the start to the answer or the drop.
     pub(super) latency: Duration,
-    /// The end of its context, if that had ended by then.
+    /// The end of the entry's context, if the context had ended by then.
     pub(super) error: Option<Error>,
     pub(super) is_panicked: bool,
 }
@@ -73,7 +73,7 @@ impl Entry {
         matches!(self.kind, Kind::Request { .. })
     }
 
-    /// Returns whether it failed: status 500 or above, an ended context, or a panic.
+    /// Returns whether the entry failed: status 500 or above, an ended context, or a panic.
     pub(super) fn is_cut_short(&self) -> bool {
         let is_failed = self.status.is_some_and(|status| status.as_u16() >= 500);
         is_failed || self.ended.as_ref().is_some_and(|ended| ended.error.is_some() || ended.is_panicked)
@@ -87,7 +87,7 @@ pub(super) struct Facts {
     pub(super) deadline: DeadlineSource,
 }
 
-/// A finished entry. It holds no context, so the inspector does not keep a request's values alive.
+/// A finished entry. This value holds no context, so the inspector does not keep a request's values alive.
 pub(super) struct FinishedEntry {
     pub(super) id: u64,
     pub(super) is_request: bool,
@@ -97,16 +97,16 @@ pub(super) struct FinishedEntry {
     pub(super) started: Instant,
     pub(super) ended: Ended,
     pub(super) is_cut_short: bool,
-    /// The time between its start and its deadline.
+    /// The time between the entry's start and its deadline.
     pub(super) timeout: Option<Duration>,
     pub(super) root: Option<Span>,
-    /// When its last context was dropped, on its clock.
+    /// The time at which the last context of the entry was dropped, on the entry's clock.
     pub(super) dropped: Instant,
     pub(super) clock: Clock,
 }
 
 impl FinishedEntry {
-    /// Creates the record of an entry whose last context is being dropped. Returns `None` if it has not ended.
+    /// Creates the record of an entry whose last context is being dropped. Returns `None` if the entry has not ended.
     pub(super) fn from_entry(entry: &Entry) -> Option<Self> {
         let clock = entry.ctx.clock();
         Some(FinishedEntry {

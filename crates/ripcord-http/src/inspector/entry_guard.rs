@@ -7,8 +7,8 @@ use ripcord::{Context, Value};
 use super::Inspector;
 use crate::server::{EntryKey, Observer as _, entry_key_for};
 
-/// A value of the context that [`Inspector::watch`] returns. It is dropped with the last context derived from that, and ends
-/// the entry. For a request, the layer's own value does this.
+/// A value of the context that [`Inspector::watch`] returns. This value is dropped with the last context derived from the returned
+/// context. The drop ends the entry. For a request, a value of the layer does this.
 pub(super) struct EntryGuard {
     inspector: Inspector,
     place: EntryKey,
@@ -40,7 +40,7 @@ impl Value for EntryGuard {
 pub(super) fn nearest(ctx: &Context) -> Option<EntryKey> {
     let request = entry_key_for(ctx);
     match (request, ctx.value::<EntryGuard>()) {
-        // The nearer of the two: watched work knows which request is above it.
+        // If the watched work is above the request, its guard names another request or none. Then the request is nearer.
         (Some(request), Some(held)) if held.request != Some(request.id) => Some(request),
         (request, held) => held.map(|held| held.place).or(request),
     }

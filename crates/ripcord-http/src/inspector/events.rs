@@ -15,25 +15,25 @@ use super::Shared;
 
 /// Maximum number of streams at a time. Further requests get 503.
 const MAX_STREAMS: usize = 32;
-/// A stream ends after this time, or after this many intervals if that is longer. The browser then reconnects. A peer that reads
-/// nothing cannot be recognized, because the system buffers the events, so every stream has a time limit.
+/// Maximum age of a stream, unless [`MAX_AGE_INTERVALS`] intervals are longer. The browser then reconnects. Every stream has a time
+/// limit, because the server cannot detect a peer that reads nothing: the system buffers the events.
 const MAX_AGE: Duration = Duration::from_secs(60);
 const MAX_AGE_INTERVALS: u32 = 4;
 /// Tells the browser to reconnect after this many milliseconds.
 const RETRY: &[u8] = b"retry: 250\n";
 /// The last event of a stream when the server drains.
 const DRAINING: &[u8] = b"event: draining\ndata: {}\n\n";
-/// After this many intervals without a change, a comment is sent, so that a disconnect is noticed.
+/// Number of intervals without a change after which a comment is sent, so that a disconnect is detected.
 const MAX_QUIET_INTERVALS: u32 = 20;
 
-/// The last rendered snapshot. All streams that are due at the same time get the same one.
+/// The last rendered snapshot. All streams that are due at the same time get the same snapshot.
 #[derive(Default)]
 pub(super) struct Latest(Option<(Instant, Rendered)>);
 
 #[derive(Clone)]
 struct Rendered {
     event: Bytes,
-    /// If two are equal and idle, nothing has changed.
+    /// If two snapshots have equal totals and are idle, nothing has changed.
     totals: (u64, u64),
     is_idle: bool,
 }
@@ -46,7 +46,7 @@ impl Latest {
 }
 
 /// The body of a stream. It ends with the event `draining` when the drain begins. It also ends with the inspector's context, after
-/// [`MAX_AGE`], or when the peer leaves.
+/// [`MAX_AGE`], or when the peer disconnects.
 pub(super) struct EventStream {
     shared: Arc<Shared>,
     permit: Permit,
@@ -65,7 +65,7 @@ impl EventStream {
         Some(EventStream { shared, permit, sleep: None, draining, last: None, quiet: 0 })
     }
 
-    /// Returns what to send now, if anything.
+    /// Returns the data to send now, if there is any.
     fn event(&mut self) -> Option<Bytes> {
         let rendered = render(&self.shared);
         if rendered.is_idle && self.last == Some(rendered.totals) {
@@ -118,7 +118,7 @@ fn render(shared: &Shared) -> Rendered {
     {
         return rendered.clone();
     }
-    // Outside the lock, because this runs users' formatting code. Two streams may render at the same time.
+    // Rendered outside the lock, because this runs users' formatting code. Two streams may render at the same time.
     let snapshot = shared.snapshot(false);
     let mut event = b"data: ".to_vec();
     serde_json::to_writer(&mut event, &snapshot).expect("a snapshot is JSON");
@@ -138,14 +138,15 @@ struct Streams {
     started: HashMap<u64, Instant>,
 }
 
-/// One stream's permit, of [`MAX_STREAMS`].
+/// The permit of one stream. There are [`MAX_STREAMS`] permits.
 struct Permit {
     all: Arc<Watchers>,
     number: u64,
 }
 
 impl Permit {
-    /// Takes a free permit, or else revokes the permit of a stream that is too old: its peer reads nothing, so it is not polled.
+    /// Takes a free permit, or revokes the permit of a stream that is too old. The peer of such a stream reads nothing, so the
+    /// stream is not polled.
     fn new(shared: &Shared) -> Option<Self> {
         let now = shared.ctx.clock().now();
         let mut streams = shared.watchers.lock();
@@ -163,7 +164,7 @@ impl Permit {
         Some(Permit { all: Arc::clone(&shared.watchers), number })
     }
 
-    /// Returns whether the stream may continue: it is not too old, and its permit was not revoked.
+    /// Returns whether the stream may continue: the stream is not too old, and its permit was not revoked.
     fn is_held(&self, shared: &Shared) -> bool {
         let now = shared.ctx.clock().now();
         let started = self.all.lock().started.get(&self.number).copied();

@@ -1,4 +1,4 @@
-//! Finished entries: the last few of each latency bucket, and the last few failed ones.
+//! Finished entries: the last few entries of each latency bucket, and the last few failed entries.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,18 +20,18 @@ pub(super) const BOUNDS: [Duration; BUCKETS - 1] = [
 
 pub(super) const BUCKETS: usize = 9;
 
-/// Returns the bucket for a latency. A bound belongs to the bucket that starts with it.
+/// Returns the bucket for a latency. A bound belongs to the bucket above.
 pub(super) fn bucket_for(latency: Duration) -> usize {
     BOUNDS.partition_point(|bound| *bound <= latency)
 }
 
-/// Faster entries are so common under load that only some are kept.
+/// Entries faster than this are very common under load, so only some of them are kept.
 const QUICK: Duration = BOUNDS[0];
-/// The length of an interval in which the first few quick entries are kept.
+/// The length of an interval. The first few quick entries of each interval are kept.
 const WINDOW: Duration = Duration::from_millis(100);
 
-/// Decides which quick, successful entries are kept: the first of each tenth of a second, as many as a ring holds.
-/// Keeping an entry about doubles the inspector's cost of a request.
+/// Decides which quick, successful entries are kept: the first entries of each [`WINDOW`], up to the size of a ring.
+/// Keeping an entry approximately doubles the inspector's cost of a request.
 #[derive(Default)]
 pub(super) struct Quick {
     since: Option<Instant>,
@@ -39,7 +39,7 @@ pub(super) struct Quick {
 }
 
 impl Quick {
-    /// Returns whether to keep an entry that started at this instant and took this long. Slower entries are always kept.
+    /// Returns whether to keep an entry with this start and latency. Entries that are not quick are always kept.
     pub(super) fn keeps(&mut self, started: Instant, latency: Duration, max: usize) -> bool {
         if latency >= QUICK {
             return true;
@@ -52,7 +52,7 @@ impl Quick {
     }
 }
 
-/// The finished entries. Each ring keeps its last few.
+/// The finished entries. Each ring keeps the last `max` entries.
 pub(super) struct Finished {
     max: usize,
     buckets: [Ring; BUCKETS],
@@ -80,12 +80,12 @@ impl Finished {
         self.buckets[bucket_for(over.ended.latency)].push(over, self.max);
     }
 
-    /// Returns the kept entries of a bucket, the latest first.
+    /// Returns the kept entries of a bucket, latest first.
     pub(super) fn bucket(&self, number: usize) -> Vec<Arc<FinishedEntry>> {
         self.buckets[number].latest_first()
     }
 
-    /// Returns the kept failed entries, the latest first.
+    /// Returns the kept failed entries, latest first.
     pub(super) fn cut_short(&self) -> Vec<Arc<FinishedEntry>> {
         self.cut_short.latest_first()
     }
@@ -103,7 +103,7 @@ impl Ring {
             ring.push_back(over);
             if ring.len() > max { ring.pop_front() } else { None }
         };
-        // Outside the lock, because this may drop a user's cause.
+        // Dropped outside the lock, because this may drop a user's cause.
         drop(oldest);
     }
 

@@ -187,18 +187,18 @@ struct Shared {
     registry: Registry,
     access: Access,
     ctx: Context,
-    /// The line that built the inspector: a cancel from the page reports it.
+    /// The line that built the inspector. A cancel from the page reports this line.
     location: &'static Location<'static>,
     interval: Duration,
     max_shown: usize,
     max_calls: usize,
-    /// How many entries, requests and watched work alike, were canceled from the page.
+    /// The number of entries (requests and watched work) canceled from the page.
     canceled_here: AtomicU64,
     watchers: Arc<Watchers>,
     latest: LatestLock,
-    /// The counters of the layers whose requests it shows.
+    /// The counters of the layers whose requests the inspector shows.
     counters: Mutex<Vec<Arc<Counters>>>,
-    /// The tasks below those layers' servers.
+    /// The tasks below the servers of these layers.
     tasks: Mutex<Vec<TaskList>>,
 }
 

@@ -2,15 +2,15 @@
 
 use crate::trace_context::hex;
 
-/// The page, with a content security policy that allows its own style and script only.
+/// The page, with a content security policy that allows only the page's own style and script.
 pub(super) struct Page {
     pub(super) html: String,
     pub(super) policy: String,
 }
 
-/// Creates a page for one response: its nonce is used once.
+/// Creates the page for one response. The nonce must not be used again.
 ///
-/// It contains no data. Its script reads the data as JSON and inserts it as text.
+/// The page contains no data. Its script reads the data as JSON and inserts the data as text.
 ///
 /// # Panics
 ///

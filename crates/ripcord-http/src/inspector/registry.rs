@@ -2,13 +2,14 @@
 //!
 //! # Invariants
 //!
-//! 1. An entry is in its shard from `insert` until the last context of its work is dropped, and is removed once.
-//! 2. An entry holds the context above the value that removes it, and nothing below, so it does not keep itself alive.
-//! 3. Under a shard's lock, entries are only inserted, changed, removed, cloned and counted: no clock is read, nothing is formatted
+//! 1. An entry is in its shard from `insert` until the last context of its work is dropped. An entry is removed once.
+//! 2. The entry holds the context above the value that removes the entry. The entry holds nothing below this context, so it does
+//!    not keep itself alive.
+//! 3. Under a shard's lock, entries are only inserted, changed, removed, cloned and counted. No clock is read, nothing is formatted
 //!    or dropped, and no subscriber is called.
-//! 4. A reader takes a shard's entries in chunks, so that no request waits longer than one chunk.
+//! 4. A reader takes the entries of a shard in chunks, so that a request waits for one chunk at most.
 //!
-//! An entry is stored in the shard's slab, because an allocation for each request would be the largest cost.
+//! Entries are stored in the shard's slab, because an allocation for each request would be the largest cost.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,7 +29,7 @@ use crate::server::EntryKey;
 const SHARDS: usize = 16;
 /// Number of entries that a reader takes under one lock.
 const CHUNK: usize = 32;
-/// An empty slab with a capacity above this frees its memory.
+/// Maximum capacity of an empty slab. A larger slab frees its memory.
 const MAX_EMPTY_CAPACITY: usize = 1024;
 
 pub(super) struct Registry {
@@ -63,7 +64,8 @@ impl Registry {
         self.change(place, |slot| slot.entry.status = Some(status));
     }
 
-    /// Sets the root span of the entry's calls, unless it has one. Returns its root, and a guard that the caller must drop.
+    /// Sets the root span of the entry's calls, unless the entry has one. Returns the entry's root span, and a guard that the
+    /// caller must drop.
     pub(super) fn set_root(
         &self,
         place: EntryKey,
@@ -74,7 +76,7 @@ impl Registry {
             Some(known) => known.clone(),
             None => {
                 slot.entry.root = Some(root.clone());
-                // Nothing would end the span of an entry that has ended already.
+                // If the entry has ended already, nothing would end a span stored here.
                 if slot.entry.ended.is_none() {
                     slot.guard = guard.take().map(Box::new);
                 }
@@ -95,7 +97,7 @@ impl Registry {
         })?
     }
 
-    /// Takes the guard of an entry that ends with its root span.
+    /// Takes the guard of the entry's root span, if the entry has one.
     pub(super) fn take_guard(&self, place: EntryKey) -> Option<Box<SpanGuard>> {
         self.change(place, |slot| slot.guard.take())?
     }
@@ -122,12 +124,12 @@ impl Registry {
         &self.finished
     }
 
-    /// Returns the entry. `None` if it was removed.
+    /// Returns the entry, or `None` if the entry was removed.
     pub(super) fn get(&self, place: EntryKey) -> Option<Entry> {
         self.shard(place).lock().slots.get(place.key).map(|slot| slot.entry.clone())
     }
 
-    /// Calls `visit` with every entry, outside of the locks. Entries that come or go meanwhile may be missed.
+    /// Calls `visit` with every entry, outside the locks. Entries that are inserted or removed meanwhile may be missed.
     pub(super) fn for_each(&self, mut visit: impl FnMut(Entry)) {
         for shard in &self.shards {
             shard.for_each(|_| true, &mut visit);
@@ -176,11 +178,11 @@ fn number_of_thread() -> usize {
     })
 }
 
-/// Counts since the start.
+/// Numbers of entries since the inspector was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) started: u64,
-    /// Ended entries by bucket of latency.
+    /// Ended entries per latency bucket.
     pub(super) ended: [u64; BUCKETS],
 }
 
@@ -198,7 +200,7 @@ struct Live {
 
 struct Slot {
     entry: Entry,
-    /// The guard of the entry's root span, if the entry ends it.
+    /// The guard of the entry's root span, if the end of the entry ends this span.
     guard: Option<Box<SpanGuard>>,
 }
 
@@ -224,7 +226,7 @@ impl Shard {
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
-        // Only an allocation can panic under the lock, and it leaves the entries unchanged.
+        // Only an allocation can panic under the lock. Such a panic leaves the entries unchanged.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

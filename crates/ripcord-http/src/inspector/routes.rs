@@ -77,7 +77,7 @@ impl Inspector {
 async fn guard(State(shared): Shown, OriginalUri(uri): OriginalUri, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
     let is_page = parts.uri.path() == "/";
-    // A link on another site may lead to the page.
+    // A link on another site may open the page.
     let same_origin = if is_page { check_origin(&parts) } else { check_same_origin(&parts) };
     let mut response = match same_origin.and_then(|()| shared.access.check(&parts)) {
         Err(denied) => denied.into_response(),
@@ -137,7 +137,7 @@ async fn cancel(State(shared): Shown, Extension(visitor): Extension<Visitor>, Pa
     let Some(Entry { ctx, cancel, .. }) = entry else { return gone() };
     let ours = Cause::from(CanceledHere { by: visitor.0 });
     cancel.cancel_at(ours.clone(), shared.location);
-    // Another cancel may have been first: the context has the cause of the first one.
+    // Another cancel may have been first. The context has the cause of the first cancel.
     let cause = ctx.cause().unwrap_or_else(|| ours.clone());
     if std::ptr::addr_eq(cause.as_error(), ours.as_error()) {
         shared.count_canceled();

@@ -1,7 +1,7 @@
 //! The tasks below requests and other entries.
 //!
-//! Every server and every watched entry has a list. Lists nest, so a task is taken from the nearest list above it, and shown with the
-//! nearest entry above it.
+//! Every server and every watched entry has a list. Lists nest, so a task is taken from the nearest list above it, and shown with
+//! the nearest entry above it.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use ripcord::{Context, TaskInfo, Tasks, Value};
 
 use super::entry_guard::nearest;
 
-/// A list of tasks, with the id by which its tasks find it.
+/// A list of tasks. The tasks find their list by its id.
 #[derive(Clone)]
 pub(super) struct TaskList {
     id: u64,
     tasks: Tasks,
 }
 
-/// The id of the nearest list, as a value of its context.
+/// The id of the nearest list, as a context value.
 struct Listed(u64);
 
 impl Value for Listed {
@@ -28,7 +28,7 @@ impl Value for Listed {
 }
 
 impl TaskList {
-    /// Creates a list, and the context whose tasks it lists.
+    /// Creates a list and a child of `ctx`. The list contains the tasks of this child.
     pub(super) fn new(ctx: &Context) -> (Context, TaskList) {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -37,12 +37,12 @@ impl TaskList {
     }
 }
 
-/// The tasks by the id of the nearest entry above, in the order of their start.
+/// The tasks by the id of the nearest entry above, oldest first.
 #[derive(Default)]
 pub(super) struct TasksByEntry(HashMap<u64, Vec<TaskInfo>>);
 
 impl TasksByEntry {
-    /// Adds the tasks of a list for which it is the nearest one.
+    /// Adds the tasks whose nearest list is `list`.
     pub(super) fn add(&mut self, list: &TaskList) {
         for (task, ctx) in list.tasks.list_with_contexts() {
             let is_nearest = ctx.value::<Listed>().is_some_and(|listed| listed.0 == list.id);

@@ -1,15 +1,15 @@
-//! Makes untrusted text safe to show: bounded in length, with invisible characters escaped.
+//! Makes untrusted text safe to show: limits the length and escapes invisible characters.
 
 use std::fmt::{self, Write as _};
 use std::panic::{self, AssertUnwindSafe};
 
-/// Maximum number of characters shown of a text.
+/// Maximum number of characters of a shown text.
 const MAX_CHARS: usize = 400;
 
-/// Returns the `Display` of `value`, cut after [`MAX_CHARS`] characters. Invisible characters, and those that change the reading
-/// direction, are escaped.
+/// Returns the `Display` of `value`, cut after [`MAX_CHARS`] characters. Escapes invisible characters, and characters that change
+/// the reading direction.
 ///
-/// A panic of `Display`, which is the user's code, is caught.
+/// Catches a panic of `Display`, which is the user's code.
 pub(super) fn shown(value: impl fmt::Display) -> String {
     let mut shown = Shown { text: String::new(), left: MAX_CHARS };
     let written = panic::catch_unwind(AssertUnwindSafe(|| write!(shown, "{value}")));
@@ -43,7 +43,7 @@ impl fmt::Write for Shown {
     }
 }
 
-/// Returns false for control characters, and for Unicode format characters that could make one text look like another.
+/// Returns false for control characters, and for Unicode format characters that can make a text look like another text.
 fn is_visible(character: char) -> bool {
     !character.is_control()
         && !matches!(character,

@@ -25,7 +25,7 @@ use subtle::ConstantTimeEq;
 pub struct Token(Box<str>);
 
 impl Token {
-    /// Compares in a time that depends on the token's length only.
+    /// Returns whether `given` is the token, in a time that depends only on the token's length.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }
@@ -55,7 +55,7 @@ impl fmt::Debug for Token {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidToken {
-    /// The text has this number of characters, which is not within 16 to 256.
+    /// The text has this number of characters, which is not from 16 to 256.
     Length(usize),
     /// The text contains a space, a control character, or a character that is not ASCII.
     Character,

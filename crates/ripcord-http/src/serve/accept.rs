@@ -1,4 +1,4 @@
-//! Accepting connections until the drain.
+//! Accepts connections until the drain.
 
 use std::{
     future::poll_fn,
@@ -20,11 +20,11 @@ use tokio::{
 use super::{HttpService, Limits, Serve, explained::Explained, explained::OnRefusal, service::ConnectionService};
 use crate::server::connection::{self, StreamExecutor};
 
-/// Pause before the next `accept` if the process is out of file descriptors or memory.
+/// The pause before the next `accept` if the process is out of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long connections may stay open after their requests were canceled, to send the last answers. A little less than the second
-/// that a `Shutdown` gives to canceled work.
+/// The time for connections to send the last answers after their requests were canceled. A `Shutdown` gives canceled work one
+/// second, and this time is slightly shorter.
 const LAST_ANSWERS: Duration = Duration::from_millis(900);
 
 /// Serves until the shutdown.
@@ -56,11 +56,11 @@ pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
             None => std::future::pending().await,
         }
     });
-    // The code of the error that the last `accept` failed with, which is reported once and not every second.
+    // The error code of the last `accept`. An error that repeats every second is reported once.
     let mut reported = None;
     loop {
         let mut next = pin!(next(&listener, &server.permits));
-        // The shutdown first, so that a flood of connections cannot keep the listener open.
+        // The shutdown is polled first, so that many new connections cannot keep the listener open.
         let accepted = poll_fn(|task| match close_listener.as_mut().poll(task) {
             Poll::Ready(()) => Poll::Ready(None),
             Poll::Pending => next.as_mut().poll(task).map(Some),
@@ -71,7 +71,7 @@ pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
                 reported = None;
                 server.spawn(stream, peer, Some(permit));
             }
-            // The client has disconnected in the queue.
+            // The client disconnected while its connection was in the queue.
             Some(Err(error)) if is_clients_fault(&error) => {}
             Some(Err(error)) => {
                 if let Some(on_accept_error) = &on_accept_error
@@ -95,7 +95,7 @@ pub(super) async fn serve<S: HttpService>(serve: Serve<S>) {
     finished(&connections).await;
 }
 
-/// Accepts a connection once there is a permit for one.
+/// Waits for a permit, then accepts a connection.
 async fn next(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
@@ -107,7 +107,7 @@ async fn next(
 
 /// Waits until every connection is closed.
 async fn finished(connections: &Tasks) {
-    // The background never ends.
+    // The background context never ends.
     let _ = connections.wait(&Context::background()).await;
 }
 
@@ -120,19 +120,19 @@ struct Server<S> {
     permits: Arc<Semaphore>,
     /// Every connection is a task of this context.
     work: Context,
-    /// Ends when connections are dropped.
+    /// The context whose end drops the connections.
     dropped: Context,
-    /// Ends at the stop request: then connections close when they have no request in flight.
+    /// The context that ends at the stop request. Then each connection closes when it has no request in flight.
     stop: Option<Context>,
-    /// Ends when the listener is closed: the same for connections that came after the stop request.
+    /// The context that ends when the listener is closed. Replaces `stop` for connections accepted after the stop request.
     closing: Context,
     location: &'static std::panic::Location<'static>,
 }
 
 impl<S: HttpService> Server<S> {
-    /// Closes the listener. Serves the clients in its queue that have sent something, because they would get a reset otherwise.
+    /// Closes the listener. Serves the clients in its queue that have sent data, because they would get a reset otherwise.
     fn serve_queue(&self, listener: TcpListener) {
-        // A standard listener says for certain whether the queue is empty. It does not block.
+        // `accept` of a standard listener is reliable about whether the queue is empty. This listener is nonblocking.
         let Ok(listener) = listener.into_std() else { return };
         for _ in 0..self.permits.available_permits() {
             let Ok((stream, peer)) = listener.accept() else { return };
@@ -162,7 +162,7 @@ impl<S: HttpService> Server<S> {
         let task = self.work.task_guard_at(self.location);
         let dropped = self.dropped.clone();
         tokio::spawn(async move {
-            // Dropped after the connection.
+            // These are dropped after the connection.
             let (_task, _permit) = (task, permit);
             let serving: Pin<&mut _> = pin!(serving);
             // A connection fails if its client disconnects, which cancels the requests' contexts, or if the client does not speak
@@ -175,7 +175,7 @@ impl<S: HttpService> Server<S> {
 fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
     let mut builder = auto::Builder::new(StreamExecutor::new());
     let max_head = limits.max_head.max(8 << 10);
-    // Go writes header names as `X-Request-Id`, which people read more easily.
+    // Writes header names as `X-Request-Id`, like Go, because they are easier to read.
     // The watch handles a FIN, so hyper must not.
     builder.http1().title_case_headers(true).half_close(true).max_buf_size(max_head as usize);
     // A WebSocket over HTTP/2 begins with an extended CONNECT.
@@ -183,7 +183,7 @@ fn builder(limits: &Limits) -> auto::Builder<StreamExecutor> {
     builder
 }
 
-/// Prepares an axum `Router` for being called: without this, every request pays for it.
+/// Prepares an axum `Router` once. Without this call, the router is prepared for every request.
 #[cfg_attr(not(feature = "axum"), expect(clippy::needless_pass_by_ref_mut, reason = "only axum needs it"))]
 fn prepare<S: 'static>(service: &mut S) {
     #[cfg(feature = "axum")]

@@ -1,13 +1,13 @@
 //! Answers to malformed requests.
 //!
-//! hyper answers a request that it cannot parse with a bare 400, before any service sees it. This stream, between hyper and the
-//! socket, adds a body with the reason.
+//! If hyper cannot parse a request, hyper answers with a 400 without a body, and no service sees the request. This stream, between
+//! hyper and the socket, adds a body with the reason.
 //!
 //! # Invariants
 //!
-//! 1. Reads and writes are passed on unchanged, except for an answer with no body and one of the [statuses](STATUSES): the
-//!    service itself never sends those without a body.
-//! 2. Such a write is reported as done when the whole replacement has been written, and not before.
+//! 1. Reads and writes are passed on unchanged, except for a bare refusal: an answer without a body and with one of the
+//!    [statuses](STATUSES). The service never sends these statuses without a body.
+//! 2. The write of a bare refusal is reported as done only after the whole replacement has been written.
 
 use std::{
     io,
@@ -21,13 +21,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::Refusal;
 
-/// Maximum number of bytes of a request that are kept to find the reason.
+/// Maximum number of bytes kept from a request to find the reason.
 const MAX_KEPT: usize = 4096;
 
 /// Maximum number of headers, as in hyper.
 const MAX_HEADERS: usize = 100;
 
-/// The statuses that hyper answers with, and the reason if the request itself does not show it.
+/// The statuses of hyper's answers, and the reason if the request does not show a reason.
 const STATUSES: [(&str, &str); 3] = [
     ("400 Bad Request", "it does not parse as HTTP/1.1"),
     ("414 URI Too Long", "its path and query are too long"),
@@ -39,7 +39,7 @@ pub(super) struct Explained<S> {
     stream: S,
     /// The first bytes read since the last answer.
     request: Vec<u8>,
-    /// The replacement of a bare refusal, and how many of its bytes have been written.
+    /// The replacement of a bare refusal, and the number of its bytes already written.
     refusal: Option<(Vec<u8>, usize)>,
     on_refusal: Option<OnRefusal>,
 }
@@ -97,7 +97,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
         cx: &mut task::Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        // A refusal is a single write.
+        // hyper writes a refusal as a single slice.
         match slices {
             [head] => self.poll_write(cx, head),
             _ => {
@@ -140,7 +140,8 @@ fn refusal(answer: &[u8], request: &[u8]) -> Option<(Refusal, Vec<u8>)> {
     Some((Refusal { status: code, reason: why }, refusal.into_bytes()))
 }
 
-/// Returns why hyper rejected the request. `None` if the request itself parses: it may be one of several pipelined ones.
+/// Returns the reason why hyper rejected the request. `None` if this request parses, for example if a later pipelined request
+/// was rejected.
 fn reason(request: &[u8]) -> Option<String> {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut headers);

@@ -4,8 +4,8 @@ use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpListener, TcpSocket, ToSocketAddrs, lookup_host};
 
-/// Maximum number of clients that wait to be accepted: Linux's own limit. With the 128 of the standard library and tokio, later
-/// clients get no answer and try again after a second.
+/// Maximum number of clients in the accept queue: the default limit of Linux. The standard library and tokio use 128. If the queue
+/// is full, a client gets no answer and retries after a second.
 const BACKLOG: u32 = 4096;
 
 /// Creates a TCP listener on the first of `addresses` that is available. Pass the listener to [`serve`](crate::serve()).
@@ -32,7 +32,7 @@ pub async fn listen(addresses: impl ToSocketAddrs) -> io::Result<TcpListener> {
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // Allows a restart while old connections are still closing. On Windows the option means more than that.
+    // Allows a restart while old connections are still closing. On Windows, this option allows more than a restart.
     #[cfg(not(windows))]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -45,7 +45,7 @@ mod tests {
 
     use super::*;
 
-    // More than the 128 of the standard library, and no more than Linux allows by default.
+    // 500 is more than the standard library's 128 and less than the default limit of Linux.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn backlog_holds_five_hundred_clients() {

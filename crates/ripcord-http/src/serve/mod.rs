@@ -1,6 +1,6 @@
-//! Serving any tower service on a listener, until a shutdown.
+//! Serves any tower service on a listener, until a shutdown.
 //!
-//! | file | holds |
+//! | file | contents |
 //! |---|---|
 //! | `accept.rs` | accepting connections until the drain |
 //! | `service.rs` | the additions to every request and response |
@@ -119,7 +119,7 @@ pub struct Serve<S> {
     shutdown: Option<Shutdown>,
     on_refusal: Option<OnRefusal>,
     on_accept_error: Option<OnAcceptError>,
-    /// The line of the call of `serve`.
+    /// The line that called `serve`.
     location: &'static Location<'static>,
 }
 

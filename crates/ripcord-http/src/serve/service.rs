@@ -22,7 +22,7 @@ pub struct PeerAddr(pub SocketAddr);
 pub(super) struct ConnectionService<S> {
     pub(super) inner: S,
     pub(super) peer: SocketAddr,
-    /// Ends at the stop request. `None` without a shutdown.
+    /// The context that ends at the stop request. `None` without a shutdown.
     pub(super) stop: Option<Context>,
 }
 
@@ -42,7 +42,7 @@ where
         request.extensions_mut().insert(PeerAddr(self.peer));
         #[cfg(feature = "axum")]
         request.extensions_mut().insert(axum::extract::ConnectInfo(self.peer));
-        // HTTP/2 has no such header: its clients get GOAWAY.
+        // HTTP/2 does not have the header `Connection`. HTTP/2 clients get GOAWAY.
         let stop = self.stop.clone().filter(|_| request.version() < Version::HTTP_2);
         ConnectionFuture { inner: self.inner.call(request), stop }
     }
@@ -67,7 +67,7 @@ where
         let mut answer = ready!(this.inner.poll(task));
         if let Ok(answer) = &mut answer
             && this.stop.as_ref().is_some_and(Context::is_done)
-            // An upgrade keeps the connection.
+            // An upgrade keeps the connection open.
             && answer.status() != http::StatusCode::SWITCHING_PROTOCOLS
         {
             answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

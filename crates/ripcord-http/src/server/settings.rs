@@ -148,7 +148,7 @@ impl Statuses {
 
 /// Returns the method, for use in a name.
 pub(super) fn method(parts: &Parts) -> &'static str {
-    // A client can invent any other method, as it can invent a path.
+    // A client can invent other methods, so a name does not contain them.
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     known.into_iter().find(|name| *name == parts.method.as_str()).unwrap_or("OTHER")
 }

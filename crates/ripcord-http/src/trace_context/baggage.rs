@@ -82,7 +82,7 @@ impl Baggage {
         self.cut
     }
 
-    /// Returns the error to count for baggage that was cut.
+    /// Returns the error to count if the baggage was cut.
     pub(crate) fn oversized(&self) -> Option<Malformed> {
         self.cut.then(|| Malformed::new(Self::HEADER, "more than 64 members or 8192 bytes"))
     }
@@ -157,17 +157,17 @@ fn check(member: &[u8]) -> Result<(), &'static str> {
     if parts.all(is_property) { Ok(()) } else { Err("a property does not match the grammar") }
 }
 
-/// RFC 9110's `token`.
+/// Returns whether the text is a `token` of RFC 9110.
 fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// Printable ASCII except space, quote, comma, semicolon and backslash.
+/// Returns whether the text is printable ASCII without space, quote, comma, semicolon and backslash.
 fn is_value(text: &[u8]) -> bool {
     text.iter().all(|byte| byte.is_ascii_graphic() && !b"\",;\\".contains(byte))
 }
 
-/// Decodes `%` and two hex digits to a byte. Any other `%` stays as it is.
+/// Decodes `%` and two hex digits to a byte. Any other `%` is unchanged.
 fn percent_decode(value: &[u8]) -> Cow<'_, str> {
     if !value.contains(&b'%') {
         return Cow::Borrowed(text(value));

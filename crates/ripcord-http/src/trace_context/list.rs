@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use http::HeaderValue;
 
-/// Joins the headers into one. A single header is shared, not copied. Returns `None` if there is none.
+/// Joins the headers into one value. A single header is shared, not copied. Returns `None` if there is no header.
 pub(super) fn join<'a>(headers: impl IntoIterator<Item = &'a HeaderValue>) -> Option<HeaderValue> {
     let mut headers = headers.into_iter();
     let first = headers.next()?;

@@ -85,14 +85,16 @@ fn split(member: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&member[..at], &member[at + 1..]))
 }
 
-/// Level 2 of the specification: a lowercase letter or a digit, then up to 255 of `a-z 0-9 _ - * / @`.
+/// Returns whether this is a key of the specification, level 2: a lowercase letter or a digit, then up to 255 characters of
+/// `a-z 0-9 _ - * / @`.
 fn is_key(key: &[u8]) -> bool {
     let Some((first, rest)) = key.split_first() else { return false };
     let is_first = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     is_first(first) && rest.len() <= 255 && rest.iter().all(|byte| is_first(byte) || b"_-*/@".contains(byte))
 }
 
-/// 1 to 256 printable characters except `,` and `=`, not ending in a space. A member is trimmed, so no value ends in one.
+/// Returns whether this is a value: 1 to 256 printable characters except `,` and `=`. A value must not end in a space, but members
+/// are already trimmed.
 fn is_value(value: &[u8]) -> bool {
     (1..=256).contains(&value.len()) && value.iter().all(|byte| matches!(byte, b' '..=b'~') && !b",=".contains(byte))
 }

@@ -1,6 +1,7 @@
 //! Connects traceparents with the spans of the crate `tracing` that OpenTelemetry exports.
 //!
-//! The propagators of `opentelemetry_sdk` accept malformed headers and rewrite flags, so only its types are used here.
+//! The propagators of `opentelemetry_sdk` accept malformed headers and rewrite flags. So this module uses only the types of that
+//! crate.
 
 use http::{HeaderValue, Method, Version};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
@@ -47,7 +48,7 @@ pub(crate) fn is_on(ctx: &Context) -> bool {
     ctx.value::<Spans>().is_some()
 }
 
-/// Returns the method if OpenTelemetry lists it. Any other method may be a client's invention and would make too many names.
+/// Returns the method if OpenTelemetry lists it. A client can invent other methods, and each would be one more span name.
 pub(crate) fn known_method(method: &Method) -> Option<&'static str> {
     let known = ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
     known.into_iter().find(|name| *name == method.as_str())
@@ -67,7 +68,7 @@ pub(crate) fn protocol_version(version: Version) -> Option<&'static str> {
 /// Converts a parsed traceparent to OpenTelemetry's type.
 pub(crate) fn remote(parent: Traceparent, tracestate: Option<&Tracestate>) -> SpanContext {
     let flags = if parent.is_sampled() { TraceFlags::SAMPLED } else { TraceFlags::NOT_SAMPLED };
-    // Our own headers carry what OpenTelemetry's grammar does not allow.
+    // Falls back to an empty state: this crate's headers carry members that OpenTelemetry's type does not allow.
     let state = tracestate.and_then(|state| TraceState::from_key_value(state.members()).ok()).unwrap_or_default();
     let (trace, span) = (TraceId::from_bytes(parent.trace_id()), SpanId::from_bytes(parent.parent_id()));
     SpanContext::new(trace, span, flags, true, state)
@@ -78,7 +79,7 @@ pub(crate) fn ids_of(span: &Span, known: Option<&Traceparent>) -> Option<(Tracep
     let otel = span.context();
     let context = otel.span().span_context().clone();
     let (trace_id, span_id) = (context.trace_id().to_bytes(), context.span_id().to_bytes());
-    // The SDK drops the random flag, so it is known only for the context's own trace.
+    // The SDK drops the random flag, so the flag is known only for the context's own trace.
     let is_random = known.is_some_and(|known| known.trace_id() == trace_id && known.is_random());
     let traceparent = Traceparent::from_ids(trace_id, span_id, context.is_sampled(), is_random)?;
     let state = HeaderValue::try_from(context.trace_state().header()).ok();

@@ -161,7 +161,7 @@ impl Response {
     }
 }
 
-/// Finds our own error among the sources of reqwest's.
+/// Returns this crate's error if it is among the sources of reqwest's error. Otherwise converts reqwest's error.
 pub(super) fn read_error(error: reqwest::Error, call: Call) -> Error {
     match find::<Error>(&error) {
         Some(ours) => ours.clone(),

@@ -19,7 +19,7 @@ use crate::client::call::Call;
 /// cancels the transfer.
 #[must_use = "streams do nothing unless polled"]
 pub struct BytesStream {
-    // None after an error.
+    // `None` after an error.
     body: Option<reqwest::Body>,
     call: Call,
 }
@@ -39,7 +39,7 @@ impl Stream for BytesStream {
         loop {
             let Some(body) = &mut this.body else { return Poll::Ready(None) };
             match ready!(Pin::new(body).poll_frame(task)) {
-                // Trailers are no data.
+                // Trailers contain no data.
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => return Poll::Ready(Some(Ok(data))),
                     Err(_) => continue,

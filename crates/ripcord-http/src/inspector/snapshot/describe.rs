@@ -14,23 +14,23 @@ use crate::inspector::text::shown;
 use crate::server::{DeadlineSource, ServerStats};
 use crate::trace_context::hex;
 
-/// Maximum number of causes shown of one chain.
+/// Maximum number of causes shown from one chain.
 const MAX_CAUSES: usize = 8;
-/// Maximum number of calls shown of a live entry in a list. The view of one entry shows all recorded calls.
+/// Maximum number of calls that a list shows for a live entry. The view of one entry shows all recorded calls.
 const MAX_LIVE_SPANS: usize = 40;
-/// Maximum number of tasks shown of a live entry in a list. The view of one entry shows all.
+/// Maximum number of tasks that a list shows for a live entry. The view of one entry shows all tasks.
 const MAX_LIVE_TASKS: usize = 20;
 
-/// Describes a live entry, with at most `max` calls and as many tasks. `None` for as many as a list shows.
+/// Describes a live entry, with at most `max` calls and `max` tasks. If `max` is `None`, the limits of a list apply.
 pub(super) fn live(entry: &Entry, tasks: &TasksByEntry, max: Option<usize>) -> Live {
     let ctx = &entry.ctx;
     let now = ctx.clock().now();
     let age = now.saturating_duration_since(entry.started);
-    // An end of the context after the answer does not count.
+    // If the context ended after the answer, this end does not count.
     let error = entry.ended.as_ref().map_or_else(|| ctx.err(), |ended| ended.error.clone());
     let deadline = ctx.deadline();
     let held = (entry.ended.is_some() || error.is_some()).then(|| {
-        // The earlier of the two ends: the context's and the answer.
+        // The time since the end of the context or the answer, whichever was earlier.
         let since_answer = entry.ended.as_ref().map(|ended| age.saturating_sub(ended.latency));
         let ended_at = error.as_ref().and_then(|_| ctx.ended_at());
         let since_end = ended_at.map(|ended_at| now.saturating_duration_since(ended_at));
@@ -65,7 +65,8 @@ pub(super) fn live(entry: &Entry, tasks: &TasksByEntry, max: Option<usize>) -> L
     }
 }
 
-/// Returns the tasks whose context has ended, then the others, each with the oldest first; and how many more there are.
+/// Returns at most `max` tasks and the number of tasks left out. Tasks whose context has ended come first. Both groups have their
+/// oldest task first.
 fn describe_tasks(tasks: &[TaskInfo], max: usize) -> (Vec<Task>, u64) {
     let (ended, running): (Vec<_>, Vec<_>) = tasks.iter().partition(|task| task.is_ended());
     let describe = |task: &TaskInfo| Task {
@@ -118,7 +119,7 @@ fn about(
     }
 }
 
-/// Returns the sum of the layers' counts.
+/// Returns the sums of the layers' counters.
 pub(super) fn counters(servers: &[ServerStats]) -> Counters {
     let sum = |count: fn(&ServerStats) -> u64| servers.iter().map(count).sum();
     let mut headers_malformed = BTreeMap::new();
@@ -182,7 +183,7 @@ fn end(error: &Error) -> End {
     }
 }
 
-/// The entry itself, as its first span. The entry may have no root span, or one with less information.
+/// The entry, shown as the first span. The entry may have no root span, or a root span with less information.
 struct Root<'a> {
     name: &'a str,
     started: Instant,
@@ -190,7 +191,7 @@ struct Root<'a> {
     ended: Option<&'a Ended>,
 }
 
-/// Returns the first spans, and how many more there are.
+/// Returns at most `max` spans and the number of spans left out.
 fn spans(root: &Root<'_>, recorded: Option<&ripcord::Span>, max: usize) -> (Vec<Span>, u64) {
     let error = root.ended.and_then(|ended| ended.error.as_ref());
     let first = Span {
@@ -216,6 +217,6 @@ fn spans(root: &Root<'_>, recorded: Option<&ripcord::Span>, max: usize) -> (Vec<
 
 /// Converts to milliseconds, with microsecond precision.
 pub(super) fn milliseconds(duration: Duration) -> f64 {
-    // Exact: an f64 counts microseconds exactly for 285 years.
+    // An `f64` represents microseconds exactly for 285 years.
     duration.as_micros() as f64 / 1000.0
 }

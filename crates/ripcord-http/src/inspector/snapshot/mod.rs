@@ -18,7 +18,7 @@ pub(super) use shape::{FinishedEntry, Live, Snapshot};
 /// The scope of a snapshot.
 #[derive(Clone, Copy)]
 pub(super) struct Scope {
-    /// Maximum number of live entries. Ended ones come first, then the oldest.
+    /// Maximum number of live entries. Ended entries are chosen first, then the oldest.
     pub(super) max_live: usize,
     /// Whether to include the calls of finished entries.
     pub(super) with_spans: bool,
@@ -65,7 +65,7 @@ impl Snapshot {
 }
 
 impl Snapshot {
-    /// A fingerprint. Two snapshots between which nothing was in flight have the same one.
+    /// Returns a fingerprint. If nothing was in flight between two snapshots, their fingerprints are equal.
     pub(super) fn totals(&self) -> (u64, u64) {
         (self.summary.started, self.summary.finished)
     }
@@ -78,7 +78,7 @@ impl Snapshot {
 
 /// Returns one entry with all its calls, live or finished.
 pub(super) fn one(registry: &Registry, tasks: &TasksByEntry, id: u64) -> Option<One> {
-    // Looks for live entries first, because an entry that ends meanwhile moves to the finished ones.
+    // Searches the live entries first, because an entry that finishes meanwhile moves to the finished entries.
     if let Some(entry) = registry.find(id) {
         return Some(One::Live(describe::live(&entry, tasks, Some(usize::MAX))));
     }
@@ -92,10 +92,10 @@ pub(super) enum One {
     FinishedEntry(FinishedEntry),
 }
 
-/// The visited entries: all are counted, and the most useful ones are chosen.
+/// The visited entries. All entries are counted, and the most useful entries are chosen.
 struct Seen {
     max: usize,
-    /// The least useful one is on top.
+    /// The least useful entry is on top.
     chosen: BinaryHeap<Candidate>,
     live: u64,
     ended: u64,

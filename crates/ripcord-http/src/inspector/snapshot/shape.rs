@@ -6,7 +6,7 @@ use serde::Serialize;
 
 #[derive(Debug, Serialize)]
 pub(in crate::inspector) struct Snapshot {
-    /// Raised when a field is renamed or changes its meaning, but not when one is added.
+    /// The version of the format. A renamed field or a new meaning of a field increases the version, but a new field does not.
     pub(super) version: u32,
     pub(super) summary: Summary,
     pub(super) counters: Option<Counters>,
@@ -19,7 +19,7 @@ pub(in crate::inspector) struct Snapshot {
 pub(super) struct Summary {
     pub(super) live: u64,
     pub(super) not_shown: u64,
-    /// Live entries that have ended and whose context is still held.
+    /// The number of entries that have ended and whose context is still held.
     pub(super) ended_but_held: u64,
     pub(super) oldest_ms: Option<f64>,
     pub(super) started: u64,
@@ -27,7 +27,7 @@ pub(super) struct Summary {
     pub(super) canceled_here: u64,
 }
 
-/// The sum over all layers whose requests are shown.
+/// The sums over all layers whose requests are shown.
 #[derive(Debug, Serialize)]
 pub(super) struct Counters {
     pub(super) requests: u64,
@@ -50,7 +50,7 @@ pub(in crate::inspector) struct Live {
     pub(super) parent: Option<u64>,
     pub(super) state: State,
     pub(super) age_ms: f64,
-    /// Time since its end.
+    /// Time since the end of the entry.
     pub(super) held_ms: Option<f64>,
     /// The `Display` of the context.
     pub(super) chain: String,
@@ -60,15 +60,15 @@ pub(in crate::inspector) struct Live {
     pub(super) tasks_not_shown: u64,
 }
 
-/// A task that is not gone.
+/// A task that is not finished.
 #[derive(Debug, Serialize)]
 pub(super) struct Task {
-    /// The nearest name at or above its context.
+    /// The nearest name at or above the task's context.
     pub(super) name: Option<String>,
     /// File, line and column of the spawn.
     pub(super) location: String,
     pub(super) age_ms: f64,
-    /// Whether its context has ended.
+    /// Whether the task's context has ended.
     pub(super) is_ended: bool,
 }
 
@@ -86,9 +86,9 @@ pub(in crate::inspector) struct FinishedEntry {
     pub(super) about: About,
     pub(super) state: State,
     pub(super) took_ms: f64,
-    /// Time since its last context was dropped.
+    /// Time since the last context of the entry was dropped.
     pub(super) ago_ms: f64,
-    /// Time from the end of the entry to the drop of its last context.
+    /// Time from the end of the entry to the drop of the entry's last context.
     pub(super) held_ms: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) spans: Option<Vec<Span>>,
@@ -112,7 +112,7 @@ pub(super) struct About {
 #[serde(rename_all = "snake_case")]
 pub(super) enum State {
     Running,
-    /// It finished normally.
+    /// The entry finished normally.
     Ended,
     Canceled,
     DeadlineExceeded,
@@ -138,9 +138,9 @@ pub(super) struct End {
     pub(super) location: String,
     /// The nearest name at or above the context that ended first.
     pub(super) origin: Option<String>,
-    /// Whether a dropped `Canceler` ended it.
+    /// Whether a dropped `Canceler` ended the context.
     pub(super) canceler_dropped: bool,
-    /// Whether an idle timeout ended it.
+    /// Whether an idle timeout ended the context.
     pub(super) is_idle_timeout: bool,
     pub(super) timeout_ms: Option<f64>,
     pub(super) ago_ms: Option<f64>,

@@ -1,4 +1,4 @@
-//! The access rules.
+//! Tests the access rules.
 
 use std::net::SocketAddr;
 
@@ -54,7 +54,7 @@ fn host_other_than_loopback_is_refused() {
     assert_eq!(access.check(&from("127.0.0.1:4000", get("/"))), Err(Denied::Host));
     let twice = get("/").header("host", "localhost").header("host", "evil.example");
     assert_eq!(access.check(&from("127.0.0.1:4000", twice)), Err(Denied::Host));
-    // HTTP/2 has it in the URI.
+    // On HTTP/2, the host is in the URI.
     assert!(access.check(&from("127.0.0.1:4000", get("http://localhost:8080/"))).is_ok());
     assert_eq!(access.check(&from("127.0.0.1:4000", get("http://evil.example/"))), Err(Denied::Host));
 }
@@ -108,7 +108,7 @@ fn cookie_holds_a_session_of_this_inspector_and_not_the_token() {
 #[test]
 fn page_of_another_origin_is_refused() {
     let check = |request: Builder| check_same_origin(&from("127.0.0.1:4000", request.header("host", "localhost:8080")));
-    // What sends neither header is no browser.
+    // A client that sends neither header is not a browser.
     assert_eq!(check(get("/")), Ok(()));
     for (site, allowed) in
         [("same-origin", true), ("none", true), ("same-site", false), ("cross-site", false), ("", false)]
@@ -132,7 +132,7 @@ fn page_of_another_origin_is_refused() {
     assert_eq!(check(both), Err(Denied::CrossOrigin));
 }
 
-/// nginx's bare `proxy_pass http://127.0.0.1:8080;` rewrites Host and forwards the browser's other headers.
+/// nginx with only `proxy_pass http://127.0.0.1:8080;` rewrites `Host` and forwards the other headers of the browser.
 #[test]
 fn origin_that_differs_from_host_is_refused_even_if_the_browser_calls_it_same_origin() {
     let request = |origin: &str| {
@@ -156,6 +156,6 @@ fn proxys_basic_authorization_does_not_hide_the_cookie_or_the_query() {
     assert_eq!(check(basic("/").header("authorization", format!("Bearer {TOKEN}"))), Ok(Pass::Token));
     assert_eq!(check(basic("/")), Err(Denied::NoToken));
     assert_eq!(check(basic("/").header("cookie", "ripcord-inspector=stale")), Err(Denied::NoToken));
-    // A wrong bearer token is refused, whatever else the request has.
+    // A wrong bearer token is refused, even if the request also has a valid cookie.
     assert_eq!(check(get("/").header("authorization", "Bearer x").header("cookie", pair)), Err(Denied::WrongToken));
 }

@@ -1,4 +1,4 @@
-//! The live stream.
+//! Tests the live stream.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn stream(inspector: &Inspector) -> EventStream {
     EventStream::new(Arc::clone(&inspector.shared)).expect("there is room")
 }
 
-/// What there is to be read without waiting: `Ready(None)` at the end.
+/// Reads the next event without waiting. Returns `Ready(None)` at the end.
 fn next(stream: &mut EventStream) -> Poll<Option<String>> {
     match stream.frame().now_or_never() {
         None => Poll::Pending,
@@ -133,7 +133,7 @@ fn stream_ends_after_a_minute_and_tells_the_browser_to_reconnect() {
 fn unread_streams_hold_their_permits_for_a_minute_at_most() {
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
-    // The system buffers the events, so the streams are polled for a while even if nobody reads.
+    // The system buffers the events, so the streams are polled for a while even if the peers do not read.
     let mut unread: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
     for _ in 0..59 {
         for stream in &mut unread {
@@ -143,7 +143,7 @@ fn unread_streams_hold_their_permits_for_a_minute_at_most() {
     }
     assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "a minute has not passed");
     time.advance(Duration::from_secs(1));
-    // Not polled any more.
+    // From now on, the unread streams are not polled.
     let newcomers: Vec<_> = (0..32).map(|_| stream(&inspector)).collect();
     assert!(EventStream::new(Arc::clone(&inspector.shared)).is_none(), "the newcomers have their places");
     assert_eq!(next(&mut unread[0]), Poll::Ready(None));
@@ -154,7 +154,7 @@ fn unread_streams_hold_their_permits_for_a_minute_at_most() {
 
 #[test]
 fn nothing_is_rendered_while_no_stream_is_polled() {
-    // No task and no thread renders: while no stream is polled, the last rendered snapshot is unchanged.
+    // No task or thread renders. While no stream is polled, the last rendered snapshot is unchanged.
     let (server, time) = manual();
     let inspector = Inspector::builder().context(&server).build();
     let mut stream = stream(&inspector);

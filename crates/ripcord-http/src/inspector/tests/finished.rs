@@ -1,4 +1,4 @@
-//! Finished entries.
+//! Tests finished entries.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ fn failed_requests_are_kept_apart() {
     assert_eq!((&late["state"], &late["status"]), (&json!("deadline_exceeded"), &json!(504)));
     assert_eq!(late["deadline"]["left_ms"], 0.0);
     assert_eq!(snapshot["cut_short"][1]["end"]["causes"], json!(["client disconnected"]));
-    // An end that came after the answer is none of the request's.
+    // If the context ends after the answer, this end is not an end of the request.
     assert_eq!(snapshot["finished"][0]["kept"][3]["end"], json!(null));
     assert_eq!(snapshot["finished"][0]["kept"][3]["state"], "ended");
 }
@@ -97,7 +97,7 @@ fn finished_request_keeps_its_calls_up_to_the_limit() {
     assert_eq!((over["spans"].as_array().unwrap().len(), &over["spans_not_shown"]), (101, &json!(101)));
     let backend = &over["spans"][1];
     assert_eq!((&backend["state"], &backend["end"]["timeout_ms"]), (&json!("deadline_exceeded"), &json!(20.0)));
-    // What is sent while somebody watches has none of them: those are asked for one by one.
+    // The snapshots of the live stream contain no calls of finished requests. The page requests these calls entry by entry.
     let live = serde_json::to_value(inspector.shared.snapshot(false)).unwrap();
     assert_eq!(live["finished"][2]["kept"][0].get("spans"), None);
 }

@@ -1,4 +1,4 @@
-//! Live entries.
+//! Tests live entries.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,7 +43,7 @@ fn every_deadline_source_has_a_name() {
     let local = Request::start_with(&inspector, &server, "local", Some(SECOND), DeadlineSource::Local);
     let header = DeadlineSource::Header("x-request-timeout-ms");
     let header = Request::start_with(&inspector, &server, "header", Some(SECOND), header);
-    // The server's own deadline is local too, whatever the route's limits are.
+    // The deadline of the server is also local, even if the route has no limit.
     let inherited = Request::start_with(&inspector, &server.with_timeout(SECOND), "above", None, DeadlineSource::None);
 
     let snapshot = json(&inspector);
@@ -107,7 +107,7 @@ fn canceled_work_that_continues_names_its_canceler() {
     assert_eq!(end["canceler_dropped"], false);
     let location = end["location"].as_str().unwrap();
     assert!(location.contains("tests/live.rs") && location.contains(&format!(":{line}:")), "{location}");
-    // It was canceled, so an answer that comes after is none of its own.
+    // The request was canceled, so a later answer does not change its state.
     let ctx = request.answer(503);
     assert_eq!(json(&inspector)["live"][0]["state"], "canceled");
     drop(ctx);
@@ -220,7 +220,7 @@ fn calls_are_shown_as_a_bounded_tree() {
         drop(search.start_span("more"));
     }
     let live = json(&inspector)["live"][0].clone();
-    // A live entry shows the first 40 calls. 51 are recorded, and the others counted.
+    // A live entry shows the first 40 calls. 51 calls are recorded, and the other calls are counted.
     assert_eq!(live["spans"].as_array().unwrap().len(), 40);
     assert_eq!(live["spans_not_shown"], 1003 - 40);
 }
@@ -368,7 +368,7 @@ fn deep_nesting_is_dropped_without_recursion() {
     thread::Builder::new().stack_size(256 * 1024).spawn(work).unwrap().join().unwrap();
 }
 
-/// A value that tells when its context is freed.
+/// A context value that records its drop.
 struct Resource(Arc<AtomicBool>);
 
 impl Value for Resource {}
@@ -417,7 +417,7 @@ fn entries_of_many_threads_are_all_counted() {
                 }
             });
         }
-        // Meanwhile somebody looks.
+        // Takes snapshots meanwhile.
         for _ in 0..50 {
             let summary = &json(&inspector)["summary"];
             assert!(summary["live"].as_u64().unwrap() <= 2000);

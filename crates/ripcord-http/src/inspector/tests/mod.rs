@@ -1,4 +1,5 @@
-//! Tests of the inspector's inside. They stand in for the server's layer, which alone puts requests under the inspector.
+//! Unit tests of the inspector. In other code, only the server's layer adds requests to the inspector. Here, [`Request`] replaces
+//! it.
 
 mod access;
 mod events;
@@ -19,13 +20,13 @@ use crate::trace_context::Traceparent;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A server's context on a clock moved by hand.
+/// Creates a server's context with a manual clock.
 fn manual() -> (Context, ManualTime) {
     let (clock, time) = Clock::manual();
     (Context::background().with_clock(clock).with_name("serve"), time)
 }
 
-/// What the server's layer holds of a request.
+/// The data that the server's layer holds for a request.
 struct Request {
     ctx: Context,
     place: EntryKey,
@@ -59,7 +60,7 @@ impl Request {
         Request { ctx: ctx.with_value(held), place, inspector: inspector.clone(), cancel, has_ended: false }
     }
 
-    /// As the layer does when the answer has been sent.
+    /// Ends the request like the layer when the answer has been sent. Returns the context.
     fn answer(mut self, status: u16) -> Context {
         self.inspector.answered(self.place, status.try_into().expect("a status"));
         self.end();
@@ -86,7 +87,7 @@ fn json(inspector: &Inspector) -> Value {
     serde_json::to_value(inspector.shared.snapshot(true)).expect("a snapshot is JSON")
 }
 
-/// The names of a list of entries.
+/// Returns the names of a list of entries.
 fn names(list: &Value) -> Vec<&str> {
     list.as_array().expect("a list").iter().map(|entry| entry["name"].as_str().expect("a name")).collect()
 }

@@ -1,4 +1,4 @@
-//! The routes.
+//! Tests the routes.
 
 use std::net::SocketAddr;
 
@@ -60,10 +60,10 @@ async fn page_is_one_answer_with_a_strict_policy() {
     let page = text(response).await;
     assert_eq!(page.matches(&format!("nonce=\"{nonce}\"")).count(), 2);
     assert!(!page.contains("{nonce}") && !page.contains("{style}") && !page.contains("{script}"));
-    // Nothing from elsewhere: the one address there is is a name space's.
+    // The page loads nothing from other sites. Its only URL is an XML namespace.
     let addresses: Vec<_> = page.match_indices("http").map(|(at, _)| &page[at..page.len().min(at + 26)]).collect();
     assert!(addresses.iter().all(|address| *address == "http://www.w3.org/2000/svg"), "{addresses:?}");
-    // Markup is never made of text.
+    // The script never parses text as markup.
     for sink in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("] {
         assert!(!page.contains(sink), "{sink}");
     }
@@ -95,7 +95,7 @@ async fn token_in_the_url_is_exchanged_for_a_cookie() {
     let cookie = cookie.split(';').next().unwrap();
     let json = ask(&inspector, peer, Request::get("/debug/contexts/json").header("cookie", cookie)).await;
     assert_eq!(json.status(), StatusCode::OK);
-    // Programs get no cookie.
+    // A request with a bearer token gets no cookie.
     let bearer = Request::get("/debug/contexts/json").header("authorization", format!("Bearer {TOKEN}"));
     let json = ask(&inspector, peer, bearer).await;
     assert_eq!((json.status(), json.headers().get("set-cookie")), (StatusCode::OK, None));

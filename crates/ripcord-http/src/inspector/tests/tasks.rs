@@ -1,10 +1,10 @@
-//! The tasks below entries.
+//! Tests the tasks below entries.
 
 use serde_json::{Value, json};
 
 use super::{Inspector, Request, SECOND, json as snapshot, manual, names};
 
-/// The name and the end of each task of an entry.
+/// Returns each task of an entry: its name, and whether its context has ended.
 fn tasks(entry: &Value) -> Vec<(&str, bool)> {
     let tasks = entry["tasks"].as_array().expect("a list").iter();
     tasks.map(|task| (task["name"].as_str().expect("a name"), task["is_ended"].as_bool().expect("a bool"))).collect()
@@ -28,7 +28,7 @@ fn task_is_shown_below_its_request_with_the_line_of_its_spawn_until_it_is_gone()
     assert!(location.starts_with(&format!("{}:{line}:", file!())), "{location}");
     assert_eq!((tasks(&live[0]), tasks(&live[1])), (vec![("write the file", false)], vec![]));
 
-    // The answer ends the context. A task that does not check it stays.
+    // The answer ends the context. A task that does not check the context continues.
     drop(request.answer(200));
     assert_eq!(tasks(&snapshot(&inspector)["live"][0]), [("write the file", true)]);
     drop(task);

@@ -141,7 +141,7 @@ impl<F: Future> Future for Stream<F> {
             *this.end = End::Waiting(limit.done_owned());
         }
         match this.end {
-            // The body was polled before this. So any remaining data is data that the client does not read.
+            // The body was polled before this, so the client does not read the remaining data.
             End::Waiting(done) => Pin::new(done).poll(task).map(drop),
             _ => Poll::Pending,
         }

@@ -183,7 +183,7 @@ impl Watch {
     }
 }
 
-/// Cancels the requests when their client disconnects. Resolves when the client does not read any more either.
+/// Cancels the requests when their client disconnects. Returns when the client also no longer reads.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 async fn gone(stream: Arc<TcpStream>, peer: Peer) {
     use tokio::io::{Interest, Ready};

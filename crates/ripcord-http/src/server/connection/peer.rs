@@ -46,12 +46,12 @@ pub(super) struct Upgraded {
     pub(super) _close: Canceler,
 }
 
-/// How a client has disconnected.
+/// The way in which a client has disconnected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Going {
     /// A FIN: the client sends no more data, and may have closed the connection.
     Closed,
-    /// A reset or a failed write: the client does not read any more either.
+    /// A reset or a failed write: the client also no longer reads.
     Gone,
 }
 

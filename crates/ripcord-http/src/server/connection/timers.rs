@@ -16,7 +16,7 @@ use super::{
     peer::Peer,
 };
 
-/// How long a connection without a request stays open.
+/// The maximum times for which a connection without a request stays open.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
     /// The maximum time from the first byte of a request, or the start of the connection, to the end of the request's head.
